@@ -1,0 +1,1 @@
+//! Kerberos: tickets from keytabs and Negotiate tokens, in memory only.

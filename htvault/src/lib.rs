@@ -1,0 +1,3 @@
+//! Client of HTVault.
+#[cfg(feature = "kerberos")]
+pub mod kerberos;
