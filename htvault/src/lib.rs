@@ -1,3 +1,4 @@
 //! Client of HTVault.
+pub mod clock;
 #[cfg(feature = "kerberos")]
 pub mod kerberos;

@@ -1,1 +1,122 @@
-//! Kerberos: tickets from keytabs and Negotiate tokens, in memory only.
+//! Kerberos: a ticket from a keytab, and the Negotiate token of a login. All in memory.
+//!
+//! A [`Ticket`] owns a credential cache of its own (`MEMORY:` with a name used once), which is
+//! destroyed with it; tickets of different accounts never meet. Calls block on the KDC (MIT's
+//! library gives up only after some 30 seconds), so callers use them off the event loop and under
+//! a time limit.
+
+mod error;
+mod ffi;
+
+#[cfg(feature = "kerberos-acceptor")]
+mod acceptor;
+
+use std::ffi::CString;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+#[cfg(feature = "kerberos-acceptor")]
+pub use acceptor::{AcceptedPrincipal, Acceptor};
+pub use error::{KerberosError, KerberosErrorKind};
+
+/// A ticket-granting ticket of one principal, in memory, destroyed on drop.
+#[derive(Debug)]
+pub struct Ticket {
+    principal: String,
+    cache: CacheName,
+    ends: Timestamp,
+}
+
+/// The value of an `Authorization: Negotiate` header (without that word): good for one login.
+#[derive(Debug)]
+pub struct NegotiateToken(pub(crate) SecretString);
+
+impl Ticket {
+    /// Gets a ticket for `principal` (`name@REALM`) with its key from the keytab at `keytab`.
+    ///
+    /// The realm's KDC is found as `krb5.conf` says. Blocks.
+    ///
+    /// # Errors
+    /// A [`KerberosError`] that names principal and keytab and says what to do.
+    pub fn from_keytab(principal: &str, keytab: &Path) -> Result<Self, KerberosError> {
+        // The library reports a keytab that cannot be opened only in its own words and late.
+        std::fs::File::open(keytab)
+            .map_err(|source| KerberosError::keytab(principal, keytab, &source))?;
+        let cache = CacheName::unused();
+        let keytab_name = format!("FILE:{}", keytab.display());
+        let get = || {
+            let principal = ffi::krb5::c_string(principal)?;
+            let keytab = ffi::krb5::c_string(&keytab_name)?;
+            ffi::krb5::ticket_from_keytab(&principal, &keytab, &cache.0)
+        };
+        let ends =
+            get().map_err(|f| KerberosError::ticket(principal, keytab, f.code, &f.message))?;
+        Ok(Self {
+            principal: principal.to_owned(),
+            cache,
+            // A 32 bit count of seconds is always in jiff's range.
+            ends: Timestamp::from_second(ends).unwrap_or(Timestamp::UNIX_EPOCH),
+        })
+    }
+
+    /// The principal that the ticket is for.
+    #[must_use]
+    pub fn principal(&self) -> &str {
+        &self.principal
+    }
+
+    /// When the ticket ends.
+    #[must_use]
+    pub fn ends(&self) -> Timestamp {
+        self.ends
+    }
+
+    /// A fresh Negotiate token for the service `service@host` (for HTVault `host@CLUSTER-NAME`).
+    ///
+    /// The host's name is taken as it is only where `krb5.conf` says `rdns = false` (and, for
+    /// aliases, `dns_canonicalize_hostname = false`). Blocks, the first time for a service.
+    ///
+    /// # Errors
+    /// A [`KerberosError`] that names principal and service and says what to do.
+    pub fn negotiate(&self, service: &str, host: &str) -> Result<NegotiateToken, KerberosError> {
+        let token = ffi::gss::initial_token(&self.principal, &self.cache.0, service, host)
+            .map_err(|f| {
+                KerberosError::service(&self.principal, service, host, f.code, &f.message)
+            })?;
+        Ok(NegotiateToken(SecretString::from(
+            BASE64_STANDARD.encode(token),
+        )))
+    }
+}
+
+impl NegotiateToken {
+    /// Takes a token that somebody else made, in base64.
+    #[must_use]
+    pub fn from_base64(token: String) -> Self {
+        Self(SecretString::from(token))
+    }
+}
+
+/// The name of a memory cache that nobody else uses; destroyed on drop.
+#[derive(Debug)]
+struct CacheName(CString);
+
+impl CacheName {
+    fn unused() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("MEMORY:htvault-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        // A number and fixed letters hold no zero byte.
+        Self(CString::new(name).unwrap_or_default())
+    }
+}
+
+impl Drop for CacheName {
+    fn drop(&mut self) {
+        // Released caches stay in memory until they are destroyed (some 3 kB a login).
+        ffi::krb5::destroy_cache(&self.0);
+    }
+}

@@ -1,0 +1,260 @@
+//! What can go wrong with Kerberos, in words that an admin acts on.
+//!
+//! libkrb5's codes are sorted into kinds; its own words are kept and shown, ours say what to do.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The sorts of failure, by what a person must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KerberosErrorKind {
+    /// There is no keytab at the path.
+    KeytabMissing,
+    /// The keytab may not be read by this user.
+    KeytabUnreadable,
+    /// The file is no keytab.
+    KeytabInvalid,
+    /// The keytab holds no key of the principal.
+    NotInKeytab,
+    /// The principal's name cannot be parsed.
+    PrincipalMalformed,
+    /// The KDC does not know the principal.
+    PrincipalUnknown,
+    /// The KDC has another key than the keytab (changed password or key version).
+    KeyMismatch,
+    /// The principal is locked or expired.
+    PrincipalExpired,
+    /// Keytab and KDC share no encryption type.
+    EncryptionType,
+    /// The clocks differ too much.
+    ClockSkew,
+    /// The KDC does not know the service's principal.
+    ServiceUnknown,
+    /// No KDC answers.
+    KdcUnreachable,
+    /// No KDC is known for the realm.
+    RealmUnknown,
+    /// The KDC took longer than allowed.
+    TimedOut,
+    /// Anything else.
+    Other,
+}
+
+/// A failure of Kerberos: who, where, what, and what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", self.text())]
+pub struct KerberosError {
+    kind: KerberosErrorKind,
+    subject: String,
+    keytab: Option<PathBuf>,
+    words: String,
+}
+
+/// Base of libkrb5's error table: a KDC's error number is counted from here.
+const BASE: i32 = -1_765_328_384;
+
+fn kind_of(code: i32) -> KerberosErrorKind {
+    use KerberosErrorKind as Kind;
+    match code.checked_sub(BASE) {
+        // KDC_ERR_NAME_EXP, KDC_ERR_CLIENT_REVOKED, KDC_ERR_KEY_EXPIRED
+        Some(1 | 18 | 23) => Kind::PrincipalExpired,
+        // KDC_ERR_C_PRINCIPAL_UNKNOWN
+        Some(6) => Kind::PrincipalUnknown,
+        // KDC_ERR_S_PRINCIPAL_UNKNOWN
+        Some(7) => Kind::ServiceUnknown,
+        // KDC_ERR_ETYPE_NOSUPP, KRB5_PROG_ETYPE_NOSUPP
+        Some(14 | 150) => Kind::EncryptionType,
+        // KDC_ERR_PREAUTH_FAILED, KRB_AP_ERR_BAD_INTEGRITY, KRB_AP_ERR_BADKEYVER
+        Some(24 | 31 | 44) => Kind::KeyMismatch,
+        // KRB_AP_ERR_TKT_EXPIRED, KRB_AP_ERR_TKT_NYV, KRB_AP_ERR_SKEW, KRB5_KDCREP_SKEW
+        Some(32 | 33 | 37 | 148) => Kind::ClockSkew,
+        // KRB5_PARSE_ILLCHAR, KRB5_PARSE_MALFORMED
+        Some(133 | 134) => Kind::PrincipalMalformed,
+        // KRB5_REALM_UNKNOWN, KRB5_REALM_CANT_RESOLVE
+        Some(154 | 155) => Kind::RealmUnknown,
+        // KRB5_KDC_UNREACH
+        Some(156) => Kind::KdcUnreachable,
+        // KRB5_KT_NOTFOUND
+        Some(181) => Kind::NotInKeytab,
+        // KRB5_KT_END, KRB5_KEYTAB_BADVNO
+        Some(182 | 213) => Kind::KeytabInvalid,
+        _ => Kind::Other,
+    }
+}
+
+impl KerberosError {
+    pub(crate) fn keytab(principal: &str, keytab: &Path, source: &io::Error) -> Self {
+        let kind = match source.kind() {
+            io::ErrorKind::NotFound => KerberosErrorKind::KeytabMissing,
+            _ => KerberosErrorKind::KeytabUnreadable,
+        };
+        Self {
+            kind,
+            subject: principal.to_owned(),
+            keytab: Some(keytab.to_owned()),
+            words: source.to_string(),
+        }
+    }
+
+    pub(crate) fn ticket(principal: &str, keytab: &Path, code: i32, words: &str) -> Self {
+        Self {
+            kind: kind_of(code),
+            subject: principal.to_owned(),
+            keytab: Some(keytab.to_owned()),
+            words: words.to_owned(),
+        }
+    }
+
+    pub(crate) fn service(
+        principal: &str,
+        service: &str,
+        host: &str,
+        code: i32,
+        words: &str,
+    ) -> Self {
+        Self {
+            kind: kind_of(code),
+            subject: format!("{principal} for the service {service}@{host}"),
+            keytab: None,
+            words: words.to_owned(),
+        }
+    }
+
+    /// The error of a call that took longer than `seconds`, for whoever set that limit.
+    #[must_use]
+    pub fn timed_out(principal: &str, seconds: u64) -> Self {
+        Self {
+            kind: KerberosErrorKind::TimedOut,
+            subject: principal.to_owned(),
+            keytab: None,
+            words: format!("no answer from the KDC within {seconds} s"),
+        }
+    }
+
+    /// The sort of failure.
+    #[must_use]
+    pub fn kind(&self) -> KerberosErrorKind {
+        self.kind
+    }
+
+    /// Whether time alone may mend it (an outage), so that trying again makes sense.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(
+            self.kind,
+            KerberosErrorKind::KdcUnreachable | KerberosErrorKind::TimedOut
+        )
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("Kerberos login of {} failed: {}", self.subject, self.words);
+        if let Some(keytab) = &self.keytab {
+            let path = keytab.display().to_string();
+            if !self.words.contains(&path) {
+                text.push_str(&format!(" (keytab {path})"));
+            }
+        }
+        text.push_str("; ");
+        text.push_str(self.kind.advice());
+        text
+    }
+}
+
+impl KerberosErrorKind {
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::KeytabMissing => "put the keytab there or correct the path",
+            Self::KeytabUnreadable => {
+                "make the keytab readable by the user that the service runs as"
+            }
+            Self::KeytabInvalid => "the file is not a keytab: make it anew with kadmin or ktutil",
+            Self::NotInKeytab => {
+                "see its principals with `klist -k`, and correct the principal or the keytab"
+            }
+            Self::PrincipalMalformed => "write the principal as NAME@REALM",
+            Self::PrincipalUnknown => "correct the principal, or have it made at the KDC",
+            Self::KeyMismatch => "the KDC has a newer key: fetch the keytab again",
+            Self::PrincipalExpired => "have the principal unlocked or extended at the KDC",
+            Self::EncryptionType => {
+                "make the keytab anew with an encryption type that the KDC allows"
+            }
+            Self::ClockSkew => "set the clocks of this host and the KDC by NTP",
+            Self::ServiceUnknown => {
+                "check that the vault address is the name in Vault's keytab, and that krb5.conf has `rdns = false`"
+            }
+            Self::KdcUnreachable => "check the KDC and the network; it is tried again",
+            Self::RealmUnknown => "correct the realm, or add its KDC to krb5.conf",
+            Self::TimedOut => "check the KDC; it is tried again",
+            Self::Other => "see the Kerberos library's words",
+        }
+    }
+}
+
+impl fmt::Display for KerberosErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::KeytabMissing => "keytab missing",
+            Self::KeytabUnreadable => "keytab unreadable",
+            Self::KeytabInvalid => "keytab invalid",
+            Self::NotInKeytab => "principal not in keytab",
+            Self::PrincipalMalformed => "principal malformed",
+            Self::PrincipalUnknown => "principal unknown",
+            Self::KeyMismatch => "key mismatch",
+            Self::PrincipalExpired => "principal expired",
+            Self::EncryptionType => "encryption type",
+            Self::ClockSkew => "clock skew",
+            Self::ServiceUnknown => "service unknown",
+            Self::KdcUnreachable => "KDC unreachable",
+            Self::RealmUnknown => "realm unknown",
+            Self::TimedOut => "KDC timed out",
+            Self::Other => "Kerberos error",
+        };
+        f.write_str(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_keytab_names_the_path_and_what_to_do() {
+        let error = KerberosError::keytab(
+            "cmsprod@TEST",
+            Path::new("/etc/kt/cmsprod.keytab"),
+            &io::Error::from(io::ErrorKind::NotFound),
+        );
+        assert_eq!(error.kind(), KerberosErrorKind::KeytabMissing);
+        assert_eq!(
+            error.to_string(),
+            "Kerberos login of cmsprod@TEST failed: entity not found \
+             (keytab /etc/kt/cmsprod.keytab); put the keytab there or correct the path"
+        );
+    }
+
+    #[test]
+    fn measured_codes_are_sorted() {
+        use KerberosErrorKind as Kind;
+        // The codes measured with MIT 1.20.1.
+        for (code, kind) in [
+            (-1_765_328_171, Kind::KeytabInvalid),
+            (-1_765_328_203, Kind::NotInKeytab),
+            (-1_765_328_378, Kind::PrincipalUnknown),
+            (-1_765_328_377, Kind::ServiceUnknown),
+            (-1_765_328_360, Kind::KeyMismatch),
+            (-1_765_328_353, Kind::KeyMismatch),
+            (-1_765_328_366, Kind::PrincipalExpired),
+            (-1_765_328_383, Kind::PrincipalExpired),
+            (-1_765_328_230, Kind::RealmUnknown),
+            (-1_765_328_228, Kind::KdcUnreachable),
+            (-1_765_328_347, Kind::ClockSkew),
+            (-1_765_328_236, Kind::ClockSkew),
+        ] {
+            assert_eq!(kind_of(code), kind, "{code}");
+        }
+    }
+}

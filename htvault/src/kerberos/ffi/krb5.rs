@@ -1,0 +1,210 @@
+//! libkrb5: a ticket-granting ticket from a keytab, into a credential cache in memory.
+//!
+//! Each call makes a context of its own: libkrb5's contexts are not for more than one thread.
+//! Objects are freed in the reverse order of their making, the context last.
+
+use std::ffi::{CStr, CString};
+use std::ptr;
+
+use super::{
+    Krb5Ccache, Krb5Context, Krb5InitCreds, Krb5Keytab, Krb5OptData, Krb5Principal,
+    Krb5TicketTimes, krb5_cc_close, krb5_cc_destroy, krb5_cc_resolve, krb5_free_context,
+    krb5_free_error_message, krb5_free_principal, krb5_get_error_message,
+    krb5_get_init_creds_opt_alloc, krb5_get_init_creds_opt_free,
+    krb5_get_init_creds_opt_set_out_ccache, krb5_init_context, krb5_init_creds_free,
+    krb5_init_creds_get, krb5_init_creds_get_times, krb5_init_creds_init,
+    krb5_init_creds_set_keytab, krb5_kt_close, krb5_kt_resolve, krb5_parse_name,
+};
+
+/// What libkrb5 says of a failure: its code and its words.
+#[derive(Debug)]
+pub(in crate::kerberos) struct Failure {
+    pub(in crate::kerberos) code: i32,
+    pub(in crate::kerberos) message: String,
+}
+
+/// A library context: for one thread, for one task.
+struct Context(Krb5Context);
+
+impl Context {
+    fn new() -> Result<Self, Failure> {
+        let mut context = ptr::null_mut();
+        // SAFETY: the out-pointer is valid for the call; on success the context is ours to free.
+        let code = unsafe { krb5_init_context(&raw mut context) };
+        if code == 0 {
+            return Ok(Self(context));
+        }
+        // SAFETY: without a context the library formats the code alone (a null context is allowed).
+        Err(unsafe { failure(ptr::null_mut(), code) })
+    }
+
+    /// Turns a return code into a result, with the words that this very context has for it.
+    fn check(&self, code: i32) -> Result<(), Failure> {
+        if code == 0 {
+            return Ok(());
+        }
+        // SAFETY: the context is alive for as long as `self` is.
+        Err(unsafe { failure(self.0, code) })
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: made by krb5_init_context, freed here only.
+        unsafe { krb5_free_context(self.0) }
+    }
+}
+
+/// Formats a code.
+///
+/// # Safety
+/// `context` is null or a living context.
+unsafe fn failure(context: Krb5Context, code: i32) -> Failure {
+    // SAFETY: as the caller promises; the message is a C string that is copied before it is freed.
+    unsafe {
+        let text = krb5_get_error_message(context, code);
+        let message = if text.is_null() {
+            format!("Kerberos error {code}")
+        } else {
+            CStr::from_ptr(text).to_string_lossy().into_owned()
+        };
+        krb5_free_error_message(context, text);
+        Failure { code, message }
+    }
+}
+
+/// Declares an owner of a C object that is freed through the context that made it.
+macro_rules! owned {
+    ($(#[$doc:meta])* $name:ident, $pointer:ty, $free:ident) => {
+        $(#[$doc])*
+        struct $name<'c> {
+            context: &'c Context,
+            raw: $pointer,
+        }
+
+        impl Drop for $name<'_> {
+            fn drop(&mut self) {
+                // SAFETY: made by this context, freed here only, and the context outlives it.
+                let _ = unsafe { $free(self.context.0, self.raw) };
+            }
+        }
+    };
+}
+
+owned!(
+    /// A parsed principal name.
+    Principal, Krb5Principal, krb5_free_principal
+);
+owned!(
+    /// An open keytab.
+    Keytab, Krb5Keytab, krb5_kt_close
+);
+owned!(
+    /// A handle of a credential cache; closing it keeps the cache.
+    Ccache, Krb5Ccache, krb5_cc_close
+);
+owned!(
+    /// Options of an initial request.
+    Options, *mut Krb5OptData, krb5_get_init_creds_opt_free
+);
+owned!(
+    /// An initial request.
+    InitCreds, Krb5InitCreds, krb5_init_creds_free
+);
+
+/// Gets a ticket-granting ticket for `principal` with its key from `keytab` into the cache named
+/// `cache`; returns when the ticket ends, in seconds since 1970.
+///
+/// Blocks on the network.
+pub(in crate::kerberos) fn ticket_from_keytab(
+    principal: &CStr,
+    keytab: &CStr,
+    cache: &CStr,
+) -> Result<i64, Failure> {
+    let context = Context::new()?;
+    let mut raw = ptr::null_mut();
+    // SAFETY: (here and below) context and C strings live through the call; an object that the
+    // call made is owned at once.
+    context.check(unsafe { krb5_parse_name(context.0, principal.as_ptr(), &raw mut raw) })?;
+    let client = Principal {
+        context: &context,
+        raw,
+    };
+
+    let mut raw = ptr::null_mut();
+    // SAFETY: see above.
+    context.check(unsafe { krb5_kt_resolve(context.0, keytab.as_ptr(), &raw mut raw) })?;
+    let keytab = Keytab {
+        context: &context,
+        raw,
+    };
+
+    let cache = open_cache(&context, cache)?;
+
+    let mut raw = ptr::null_mut();
+    // SAFETY: see above.
+    context.check(unsafe { krb5_get_init_creds_opt_alloc(context.0, &raw mut raw) })?;
+    let options = Options {
+        context: &context,
+        raw,
+    };
+    // SAFETY: options and cache are alive, and the request below is freed before both.
+    context.check(unsafe {
+        krb5_get_init_creds_opt_set_out_ccache(context.0, options.raw, cache.raw)
+    })?;
+
+    let mut raw = ptr::null_mut();
+    // SAFETY: see above; no prompter: nobody is there to be asked.
+    context.check(unsafe {
+        krb5_init_creds_init(
+            context.0,
+            client.raw,
+            ptr::null(),
+            ptr::null_mut(),
+            0,
+            options.raw,
+            &raw mut raw,
+        )
+    })?;
+    let request = InitCreds {
+        context: &context,
+        raw,
+    };
+    // SAFETY: see above; the keytab outlives the request.
+    context.check(unsafe { krb5_init_creds_set_keytab(context.0, request.raw, keytab.raw) })?;
+    // SAFETY: see above.
+    context.check(unsafe { krb5_init_creds_get(context.0, request.raw) })?;
+    let mut times = Krb5TicketTimes::default();
+    // SAFETY: see above; `times` has the layout of krb5_ticket_times.
+    context.check(unsafe { krb5_init_creds_get_times(context.0, request.raw, &raw mut times) })?;
+    // The library's 32 bit times count as unsigned, up to the year 2106.
+    Ok(i64::from(times.endtime.cast_unsigned()))
+}
+
+/// Destroys the cache of that name, and the tickets in it. A cache that is not there is no error.
+pub(in crate::kerberos) fn destroy_cache(cache: &CStr) {
+    let Ok(context) = Context::new() else { return };
+    let Ok(cache) = open_cache(&context, cache) else {
+        return;
+    };
+    let raw = cache.raw;
+    // krb5_cc_destroy frees the handle too, so the owner must not close it again.
+    std::mem::forget(cache);
+    // SAFETY: the handle is alive and given up here.
+    let _ = unsafe { krb5_cc_destroy(context.0, raw) };
+}
+
+fn open_cache<'c>(context: &'c Context, name: &CStr) -> Result<Ccache<'c>, Failure> {
+    let mut raw = ptr::null_mut();
+    // SAFETY: context and name live through the call; the handle is owned at once.
+    context.check(unsafe { krb5_cc_resolve(context.0, name.as_ptr(), &raw mut raw) })?;
+    Ok(Ccache { context, raw })
+}
+
+/// The library's words for a code, where no context of the failure is at hand.
+pub(in crate::kerberos) fn c_string(text: &str) -> Result<CString, Failure> {
+    CString::new(text).map_err(|_| Failure {
+        code: 0,
+        message: format!("{text:?} holds a zero byte"),
+    })
+}
