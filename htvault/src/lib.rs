@@ -1,4 +1,45 @@
-//! Client of HTVault.
+//! Client of HTVault: OpenBao or Vault set up by `htvault-config`, which keeps refresh tokens
+//! of grid accounts and gives out access tokens.
+//!
+//! - [`Client`] speaks to one HTVault: Kerberos login, vault tokens, access tokens.
+//! - [`CredentialUrl`] says where a credential is stored; it is what HTCondor keeps as `vault_url`.
+//! - [`Error`] says what went wrong and what a person or a loop should do next ([`Action`]).
+//! - [`Claims`] reads what a JWT says of itself, without trusting it.
+//! - `kerberos` (feature `kerberos`) makes the ticket for a login from a keytab, in memory.
+//!
+//! Secrets ([`VaultToken`], [`AccessToken`]) cannot be printed and are zeroed when dropped.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), htvault::Error> {
+//! use htvault::{AccessTokenRequest, Client, CredentialUrl, Settings, VaultToken};
+//!
+//! let client = Client::new(&Settings::new("https://htvault.example.org:8200".parse()?))?;
+//! let url = CredentialUrl::creds(client.server(), "cms", "cmsprod", "crab")?;
+//! let vault_token = VaultToken::from(std::env::var("VAULT_TOKEN").unwrap_or_default());
+//! let request = AccessTokenRequest { minimum_seconds: Some(2400), ..Default::default() };
+//! let token = client.access_token(&url, &vault_token, &request).await?;
+//! println!("expires {:?}", token.expires());
+//! # Ok(())
+//! # }
+//! ```
+
+mod access_token;
+mod claims;
+mod client;
 pub mod clock;
+mod credential_url;
+mod error;
 #[cfg(feature = "kerberos")]
 pub mod kerberos;
+mod secret;
+mod tls;
+mod vault_token;
+
+pub use access_token::{AccessTokenAnswer, AccessTokenRequest};
+pub use claims::Claims;
+pub use client::{Client, Settings};
+pub use credential_url::{CredentialUrl, ServerUrl};
+pub use error::{Action, Error, ErrorKind};
+pub use secret::{AccessToken, VaultToken};
+pub use tls::TlsSettings;
+pub use vault_token::{IssuedToken, TokenInfo};

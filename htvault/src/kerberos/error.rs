@@ -2,7 +2,7 @@
 //!
 //! libkrb5's codes are sorted into kinds; its own words are kept and shown, ours say what to do.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -153,7 +153,8 @@ impl KerberosError {
         if let Some(keytab) = &self.keytab {
             let path = keytab.display().to_string();
             if !self.words.contains(&path) {
-                text.push_str(&format!(" (keytab {path})"));
+                // Writing to a string cannot fail.
+                let _ = write!(text, " (keytab {path})");
             }
         }
         text.push_str("; ");

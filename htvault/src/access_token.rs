@@ -1,0 +1,114 @@
+//! Access tokens: read from the place that a [`CredentialUrl`] names.
+//!
+//! Vault gives its cached token while that has `minimum_seconds` left, else it refreshes at the
+//! issuer. A reduced token (`sts/`) is exchanged anew each time.
+
+use jiff::Timestamp;
+use reqwest::Method;
+use serde::Deserialize;
+
+use crate::claims::Claims;
+use crate::client::{Auth, Call, Client};
+use crate::credential_url::CredentialUrl;
+use crate::error::Error;
+use crate::secret::{AccessToken, VaultToken};
+
+/// What an access token must be like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessTokenRequest {
+    /// Seconds that it must have left.
+    pub minimum_seconds: Option<u64>,
+    /// Scopes to reduce it to (separated by commas or spaces).
+    pub scopes: Option<String>,
+    /// Audience to make it for (several separated by commas or spaces).
+    pub audience: Option<String>,
+}
+
+/// An access token as Vault gave it.
+#[derive(Clone, Debug)]
+pub struct AccessTokenAnswer {
+    /// The token.
+    pub token: AccessToken,
+    /// What the token says of itself; `None` for an opaque one.
+    pub claims: Option<Claims>,
+    /// When it ends, as Vault says.
+    pub expire_time: Option<Timestamp>,
+    /// What the server warns of, such as a refresh that failed while the cached token is good.
+    pub warnings: Vec<String>,
+}
+
+impl AccessTokenAnswer {
+    /// When the token ends: by its own claim, else by what Vault says.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.claims
+            .as_ref()
+            .and_then(|c| c.expires)
+            .or(self.expire_time)
+    }
+}
+
+#[derive(Deserialize)]
+struct Data {
+    access_token: String,
+    #[serde(default)]
+    expire_time: Option<Timestamp>,
+}
+
+impl Client {
+    /// Reads an access token of the credential at `url`, whose host must be this client's server
+    /// (only its path is used).
+    ///
+    /// # Errors
+    /// See [`ErrorKind`](crate::ErrorKind); after
+    /// [`NotLongEnough`](crate::ErrorKind::NotLongEnough) or
+    /// [`RefreshRefused`](crate::ErrorKind::RefreshRefused) a smaller `minimum_seconds` may
+    /// succeed.
+    pub async fn access_token(
+        &self,
+        url: &CredentialUrl,
+        vault_token: &VaultToken,
+        request: &AccessTokenRequest,
+    ) -> Result<AccessTokenAnswer, Error> {
+        let minimum = request.minimum_seconds.map(|s| s.to_string());
+        // HTCondor's credmon sends `audience` on a cached credential, which Vault ignores with a
+        // warning, and `audiences` on an exchange.
+        let audience_name = if url.is_cached() {
+            "audience"
+        } else {
+            "audiences"
+        };
+        let query: Vec<(&str, &str)> = [
+            ("minimum_seconds", minimum.as_deref()),
+            ("scopes", request.scopes.as_deref()),
+            (audience_name, request.audience.as_deref()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+        let answer = self
+            .call::<Data>(Call {
+                method: Method::GET,
+                path: url.path(),
+                query: &query,
+                auth: Auth::Token(vault_token),
+                body: None,
+            })
+            .await?;
+        let warnings = answer.envelope.warnings.clone().unwrap_or_default();
+        let request_name = answer.request.clone();
+        let data = answer.data()?;
+        if data.access_token.is_empty() || data.access_token.contains(char::is_whitespace) {
+            return Err(Error::bad_answer(
+                &request_name,
+                "the answer's access token is empty or not one word".to_owned(),
+            ));
+        }
+        Ok(AccessTokenAnswer {
+            claims: Claims::read(&data.access_token),
+            token: AccessToken::from(data.access_token),
+            expire_time: data.expire_time,
+            warnings,
+        })
+    }
+}

@@ -1,0 +1,235 @@
+//! Where things are at an HTVault: its address, and the URL of a stored credential.
+//!
+//! A URL here is always `https` with a host, no user, no query, no fragment.
+
+use std::fmt;
+use std::str::FromStr;
+
+use url::Url;
+
+use crate::error::Error;
+
+/// The address of an HTVault: `https://HOST[:PORT]`, nothing behind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerUrl(Url);
+
+/// The URL of a credential stored at an HTVault, as HTCondor's credd keeps it in `vault_url`:
+/// `https://HOST:8200/v1/secret/oauth/creds/ISSUER/CREDKEY:ROLE`, or `…/sts/…` for reduced tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CredentialUrl(Url);
+
+fn parse_https(text: &str) -> Result<Url, Error> {
+    let refuse =
+        |why: &str| Error::configuration(format!("{text:?} is no address of a Vault: {why}"));
+    let url = Url::parse(text).map_err(|e| refuse(&e.to_string()))?;
+    if url.scheme() != "https" {
+        return Err(refuse("it must begin with https://"));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(refuse("it names no host"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("it must hold no user"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("it must end with its path"));
+    }
+    Ok(url)
+}
+
+impl ServerUrl {
+    /// The host as named in the URL: what the certificate and the Kerberos service are for.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        // The parser refuses a URL without a host.
+        self.0.host_str().unwrap_or_default()
+    }
+
+    /// The port, 443 unless named.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.0.port().unwrap_or(443)
+    }
+
+    pub(crate) fn join(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(path);
+        url
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let url = parse_https(text)?;
+        if !matches!(url.path(), "" | "/") {
+            return Err(Error::configuration(format!(
+                "{text:?} is no address of a Vault: nothing may follow host and port"
+            )));
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+impl CredentialUrl {
+    /// The credential of `credkey` for `role` of `issuer`: full access tokens, cached by Vault.
+    ///
+    /// # Errors
+    /// A name that would change the path.
+    pub fn creds(
+        server: &ServerUrl,
+        issuer: &str,
+        credkey: &str,
+        role: &str,
+    ) -> Result<Self, Error> {
+        Self::stored(server, "creds", issuer, credkey, role)
+    }
+
+    /// The same credential for reduced access tokens, by token exchange; not cached by Vault.
+    ///
+    /// # Errors
+    /// A name that would change the path.
+    pub fn sts(server: &ServerUrl, issuer: &str, credkey: &str, role: &str) -> Result<Self, Error> {
+        Self::stored(server, "sts", issuer, credkey, role)
+    }
+
+    fn stored(
+        server: &ServerUrl,
+        what: &str,
+        issuer: &str,
+        credkey: &str,
+        role: &str,
+    ) -> Result<Self, Error> {
+        for (kind, name) in [("issuer", issuer), ("role", role)] {
+            check_segment(kind, name)?;
+        }
+        // A robot's credkey has slashes: user/purpose/machine.
+        for part in credkey.split('/') {
+            check_segment("credkey", part)?;
+        }
+        Ok(Self(server.join(&format!(
+            "/v1/secret/oauth/{what}/{issuer}/{credkey}:{role}"
+        ))))
+    }
+
+    /// The server that the credential is at.
+    #[must_use]
+    pub fn server(&self) -> ServerUrl {
+        let mut url = self.0.clone();
+        url.set_path("");
+        ServerUrl(url)
+    }
+
+    /// The path from `/v1/` on.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.0.path()
+    }
+
+    /// Whether the path names a cached credential (`/creds/`), rather than a token exchange.
+    #[must_use]
+    pub fn is_cached(&self) -> bool {
+        self.0.path().contains("/creds/")
+    }
+}
+
+fn check_segment(kind: &str, name: &str) -> Result<(), Error> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.@=+".contains(c);
+    if name.is_empty() || name == "." || name == ".." || !name.chars().all(allowed) {
+        return Err(Error::configuration(format!(
+            "{name:?} is no {kind}: letters, digits and -_.@=+ are allowed"
+        )));
+    }
+    Ok(())
+}
+
+impl FromStr for CredentialUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let url = parse_https(text)?;
+        if !url.path().starts_with("/v1/") {
+            return Err(Error::configuration(format!(
+                "{text:?} is no URL of a credential: its path must begin with /v1/"
+            )));
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for CredentialUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> ServerUrl {
+        "https://vault.test:8200".parse().unwrap()
+    }
+
+    #[test]
+    fn a_credential_has_the_url_that_htcondor_stores() {
+        let url = CredentialUrl::creds(&server(), "cms", "cmsprod", "crab").unwrap();
+        assert_eq!(
+            url.to_string(),
+            "https://vault.test:8200/v1/secret/oauth/creds/cms/cmsprod:crab"
+        );
+        assert!(url.is_cached());
+        assert_eq!(url.server(), server());
+        assert_eq!(url.to_string().parse::<CredentialUrl>().unwrap(), url);
+    }
+
+    #[test]
+    fn a_robots_credkey_keeps_its_slashes() {
+        let url =
+            CredentialUrl::sts(&server(), "cms", "cmsprod/bastion/ap.test", "default").unwrap();
+        assert_eq!(
+            url.path(),
+            "/v1/secret/oauth/sts/cms/cmsprod/bastion/ap.test:default"
+        );
+        assert!(!url.is_cached());
+    }
+
+    #[test]
+    fn names_that_would_change_the_path_are_refused() {
+        for credkey in ["", "a//b", "../root", "a/../b", "a?x", "a b", "a%2fb"] {
+            assert!(
+                CredentialUrl::creds(&server(), "cms", credkey, "crab").is_err(),
+                "{credkey}"
+            );
+        }
+        assert!(CredentialUrl::creds(&server(), "cms/x", "a", "crab").is_err());
+    }
+
+    #[test]
+    fn addresses_are_https_and_plain() {
+        assert_eq!(server().host(), "vault.test");
+        assert_eq!(server().port(), 8200);
+        for bad in [
+            "vault.test:8200",
+            "http://vault.test:8200",
+            "https://u:p@vault.test",
+            "https://vault.test/v1",
+            "https://vault.test?x",
+            "",
+        ] {
+            assert!(bad.parse::<ServerUrl>().is_err(), "{bad}");
+        }
+        assert!(
+            "https://vault.test:8200/v2/x"
+                .parse::<CredentialUrl>()
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! Vault tokens: from a Kerberos login, as children of another, looked up, revoked.
+//!
+//! A child dies with its parent. A life longer than the mount's maximum is cut by the server, which
+//! says so in a warning.
+
+use jiff::Timestamp;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::client::{Answered, Auth, Call, Client};
+use crate::error::Error;
+use crate::secret::VaultToken;
+
+/// A token that Vault has just made.
+#[derive(Clone, Debug)]
+pub struct IssuedToken {
+    /// The token.
+    pub token: VaultToken,
+    /// Its accessor: names it to Vault's admins, opens nothing. Empty for batch tokens.
+    pub accessor: String,
+    /// Its life from now on, in seconds.
+    pub lease_seconds: u64,
+    /// Its policies.
+    pub policies: Vec<String>,
+    /// Who logged in (`metadata.user`), at a login.
+    pub user: Option<String>,
+    /// What the server warns of, such as a life that was cut.
+    pub warnings: Vec<String>,
+}
+
+/// What Vault knows of a living token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenInfo {
+    /// Its accessor.
+    pub accessor: String,
+    /// Life left, in seconds. A standby of an OpenBao cluster may answer an old value.
+    pub ttl_seconds: u64,
+    /// When it ends; `None` for a token without end.
+    pub expires: Option<Timestamp>,
+    /// Its policies.
+    pub policies: Vec<String>,
+}
+
+/// `auth` of an answer.
+#[derive(Deserialize)]
+pub(crate) struct AuthBlock {
+    client_token: String,
+    #[serde(default)]
+    accessor: String,
+    #[serde(default)]
+    policies: Option<Vec<String>>,
+    #[serde(default)]
+    metadata: Option<Metadata>,
+    lease_duration: u64,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    user: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct LookupData {
+    #[serde(default)]
+    accessor: String,
+    ttl: u64,
+    #[serde(default)]
+    expire_time: Option<Timestamp>,
+    #[serde(default)]
+    policies: Option<Vec<String>>,
+}
+
+impl Client {
+    /// Logs in by Kerberos for a role of an issuer. The token's life is the mount's default, 28
+    /// days as htvault-config sets it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LoginRefused`](crate::ErrorKind::LoginRefused) for a bad ticket;
+    /// [`ErrorKind::TokenRejected`](crate::ErrorKind::TokenRejected) when issuer and role have no
+    /// mount; and what any request may give.
+    #[cfg(feature = "kerberos")]
+    pub async fn login(
+        &self,
+        issuer: &str,
+        role: &str,
+        negotiate: &crate::kerberos::NegotiateToken,
+    ) -> Result<IssuedToken, Error> {
+        use secrecy::ExposeSecret as _;
+        let path = format!("/v1/auth/kerberos-{issuer}_{role}/login");
+        let answer = self
+            .call::<serde::de::IgnoredAny>(Call {
+                method: Method::POST,
+                path: &path,
+                query: &[],
+                auth: Auth::Negotiate(negotiate.0.expose_secret()),
+                body: None,
+            })
+            .await?;
+        issued(answer)
+    }
+
+    /// Makes a child of `parent` that lives `ttl_seconds` (or less, where the server cuts it).
+    ///
+    /// # Errors
+    /// What any request may give.
+    pub async fn create_token(
+        &self,
+        parent: &VaultToken,
+        ttl_seconds: u64,
+    ) -> Result<IssuedToken, Error> {
+        let answer = self
+            .call::<serde::de::IgnoredAny>(Call {
+                method: Method::POST,
+                path: "/v1/auth/token/create",
+                query: &[],
+                auth: Auth::Token(parent),
+                // Only seconds are understood by every version of Vault.
+                body: Some(json!({"ttl": format!("{ttl_seconds}s"), "renewable": "false"})),
+            })
+            .await?;
+        issued(answer)
+    }
+
+    /// Asks Vault about a token.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TokenRejected`](crate::ErrorKind::TokenRejected) when it is dead; and what any
+    /// request may give.
+    pub async fn lookup_self(&self, token: &VaultToken) -> Result<TokenInfo, Error> {
+        let answer = self
+            .call::<LookupData>(Call {
+                method: Method::GET,
+                path: "/v1/auth/token/lookup-self",
+                query: &[],
+                auth: Auth::Token(token),
+                body: None,
+            })
+            .await?;
+        let data = answer.data()?;
+        Ok(TokenInfo {
+            accessor: data.accessor,
+            ttl_seconds: data.ttl,
+            expires: data.expire_time,
+            policies: data.policies.unwrap_or_default(),
+        })
+    }
+
+    /// Revokes a token, and with it all its children.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TokenRejected`](crate::ErrorKind::TokenRejected) when it is dead already; and
+    /// what any request may give.
+    pub async fn revoke_self(&self, token: &VaultToken) -> Result<(), Error> {
+        self.call_for_nothing(Call {
+            method: Method::POST,
+            path: "/v1/auth/token/revoke-self",
+            query: &[],
+            auth: Auth::Token(token),
+            body: None,
+        })
+        .await
+    }
+}
+
+impl<T> Answered<T> {
+    /// The `data` of the answer.
+    pub(crate) fn data(self) -> Result<T, Error> {
+        let Self { request, envelope } = self;
+        envelope
+            .data
+            .ok_or_else(|| Error::bad_answer(&request, "the answer has no data".to_owned()))
+    }
+}
+
+fn issued<T>(answer: Answered<T>) -> Result<IssuedToken, Error> {
+    let Answered { request, envelope } = answer;
+    let auth = envelope
+        .auth
+        .ok_or_else(|| Error::bad_answer(&request, "the answer has no token".to_owned()))?;
+    Ok(IssuedToken {
+        token: VaultToken::from(auth.client_token),
+        accessor: auth.accessor,
+        lease_seconds: auth.lease_duration,
+        policies: auth.policies.unwrap_or_default(),
+        user: auth.metadata.and_then(|m| m.user),
+        warnings: envelope.warnings.unwrap_or_default(),
+    })
+}
