@@ -1,1 +1,11 @@
-//! Placeholder.
+//! What the end-to-end tests and the demonstration are made of: the real parts (a Kerberos key
+//! distribution centre, an HTCondor pool) and the means to start, watch and stop them.
+//!
+//! What always holds: everything runs inside `integration/setup/sandbox`, so that nothing is
+//! left on the machine, however a run ends.
+
+pub mod ca;
+pub mod kdc;
+pub mod process;
+pub mod sandbox;
+pub mod wait;

@@ -1,0 +1,37 @@
+//! The sandbox of `integration/setup/sandbox`, seen from inside: where its parts are.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+
+/// Fails outside the sandbox, and says how to get in. Call it before anything is mounted.
+pub fn require() -> anyhow::Result<()> {
+    ensure!(
+        std::env::var_os("TOKEN_BASTION_SANDBOX").is_some_and(|value| value == "1"),
+        "this needs the sandbox: run it by integration/test, or by integration/setup/sandbox COMMAND"
+    );
+    Ok(())
+}
+
+/// The folder in memory that is gone when the sandbox ends; everything of a run belongs there.
+pub fn run_folder() -> anyhow::Result<PathBuf> {
+    path("TOKEN_BASTION_RUN")
+}
+
+/// The root file system with HTCondor, made by `integration/setup/pool`.
+pub(crate) fn pool_root() -> anyhow::Result<PathBuf> {
+    let root = path("TOKEN_BASTION_POOL")?;
+    ensure!(
+        root.is_dir(),
+        "there is no HTCondor in {}: run integration/setup/pool",
+        root.display()
+    );
+    Ok(root)
+}
+
+fn path(variable: &str) -> anyhow::Result<PathBuf> {
+    require()?;
+    std::env::var_os(variable)
+        .map(PathBuf::from)
+        .with_context(|| format!("the sandbox did not set {variable}"))
+}
