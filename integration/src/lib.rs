@@ -5,6 +5,7 @@
 //! left on the machine, however a run ends.
 
 pub mod ca;
+pub mod dev;
 pub mod kdc;
 pub mod process;
 pub mod sandbox;

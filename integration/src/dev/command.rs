@@ -1,0 +1,245 @@
+//! The command `htvault-dev`: options, start, signals, exit code.
+//!
+//! What always holds: exit code 2 and one message that names the file or option when it cannot be
+//! started as asked, 1 when it fails otherwise, 0 after SIGTERM or SIGINT.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use htvault::clock::SystemClock;
+use htvault::kerberos::Acceptor;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::duration::parse_option;
+use super::request_log::RequestLog;
+use super::server::{Files, Server, Start};
+use super::settings::{Grant, RoleScopes, Settings};
+use super::tls;
+
+/// A development HTVault with a token issuer: the answers of the real one, nothing kept on disk.
+#[derive(Debug, Parser)]
+#[command(name = "htvault-dev", version)]
+struct Options {
+    /// Address and port of the Vault half
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.83.0.1:8200")]
+    listen: SocketAddr,
+    /// Name of the Vault, as in its certificate and its Kerberos principal host/NAME
+    #[arg(long, value_name = "HOST", default_value = "vault.test")]
+    name: String,
+    /// Certificate (with its chain) of the Vault half, PEM
+    #[arg(long, value_name = "FILE")]
+    cert: PathBuf,
+    /// Key of the Vault half, PEM
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Address and port of the token issuer
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.83.0.10:8443")]
+    issuer_listen: SocketAddr,
+    /// URL of the token issuer; the issuer NAME is this and /NAME
+    #[arg(long, value_name = "URL", default_value = "https://issuer.test:8443")]
+    issuer_url: String,
+    /// Certificate (with its chain) of the issuer, PEM
+    #[arg(long, value_name = "FILE")]
+    issuer_cert: PathBuf,
+    /// Key of the issuer, PEM
+    #[arg(long, value_name = "FILE")]
+    issuer_key: PathBuf,
+    /// Authority that the Vault half trusts the issuer by, PEM
+    #[arg(long, value_name = "FILE")]
+    ca_file: PathBuf,
+    /// Keytab with the key of host/NAME, to check tickets with
+    #[arg(long, value_name = "FILE")]
+    keytab: PathBuf,
+    /// Somebody who has onboarded already: a refresh token is stored for them (repeatable)
+    #[arg(long = "grant", value_name = "ISSUER:CREDKEY:ROLE")]
+    grants: Vec<Grant>,
+    /// The token subject of a credkey; else its first part (repeatable)
+    #[arg(long = "subject", value_name = "CREDKEY=SUB", value_parser = parse_subject)]
+    subjects: Vec<(String, String)>,
+    /// A role, in addition to or in place of cms:default, cms:crab, cms:production (repeatable)
+    #[arg(long = "role", value_name = "ISSUER:ROLE=SCOPES")]
+    roles: Vec<RoleScopes>,
+    /// Audience of tokens for which none is asked
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "https://wlcg.cern.ch/jwt/v1/any"
+    )]
+    audience: String,
+    /// Life of access tokens
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_option)]
+    access_token_life: Duration,
+    /// Life of refresh tokens that are not used
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = parse_option)]
+    refresh_token_life: Duration,
+    /// Life of the Vault token of a login
+    #[arg(long, value_name = "DURATION", default_value = "672h", value_parser = parse_option)]
+    login_life: Duration,
+    /// Longest life of any Vault token
+    #[arg(long, value_name = "DURATION", default_value = "672h", value_parser = parse_option)]
+    max_life: Duration,
+    /// How long the Vault half waits for the issuer
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_option)]
+    issuer_timeout: Duration,
+    /// Note each request as a line of JSON in this file, or on the standard output for -
+    #[arg(long, value_name = "FILE")]
+    log_requests: Option<PathBuf>,
+}
+
+fn parse_subject(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((credkey, sub)) if !credkey.is_empty() && !sub.is_empty() => {
+            Ok((credkey.to_owned(), sub.to_owned()))
+        }
+        _ => Err(format!("{text:?} is not of the form CREDKEY=SUB")),
+    }
+}
+
+/// Runs the command; the process ends with what it returns.
+#[must_use]
+pub fn main() -> ExitCode {
+    let options = Options::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let start = match prepare(options) {
+        Ok(start) => start,
+        Err(words) => return fail(2, &words),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, &format!("cannot start: {error}")),
+    };
+    let ended = runtime.block_on(run(start));
+    // A ticket being checked in the background may not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
+}
+
+fn fail(code: u8, words: &str) -> ExitCode {
+    eprintln!("htvault-dev: {words}");
+    ExitCode::from(code)
+}
+
+/// Checks all that can be wrong before anything is started.
+fn prepare(options: Options) -> Result<Start, String> {
+    let defaults = Settings::default();
+    let mut roles = defaults.roles;
+    roles.extend((options.roles.into_iter()).map(|role| (role.name, role.scopes)));
+    let settings = Settings {
+        name: options.name,
+        issuer_url: options.issuer_url.trim_end_matches('/').to_owned(),
+        roles,
+        grants: options.grants,
+        subjects: BTreeMap::from_iter(options.subjects),
+        audience: options.audience,
+        access_token_life: options.access_token_life,
+        refresh_token_life: options.refresh_token_life,
+        login_life: options.login_life,
+        max_life: options.max_life,
+        issuer_timeout: options.issuer_timeout,
+    };
+    settings.check()?;
+    if !settings.issuer_url.starts_with("https://")
+        || settings.issuer_url.parse::<url::Url>().is_err()
+    {
+        return Err(format!(
+            "--issuer-url {:?} is no https URL",
+            settings.issuer_url
+        ));
+    }
+    let files = Files {
+        certificate: options.cert,
+        key: options.key,
+        issuer_certificate: options.issuer_cert,
+        issuer_key: options.issuer_key,
+        ca_file: options.ca_file,
+    };
+    tls::server(&files.certificate, &files.key)?;
+    tls::server(&files.issuer_certificate, &files.issuer_key)?;
+    tls::client(&files.ca_file)?;
+    let keytab = &options.keytab;
+    std::fs::File::open(keytab)
+        .map_err(|error| format!("cannot read keytab {}: {error}", keytab.display()))?;
+    let acceptor = Acceptor::new(keytab)
+        .map_err(|error| format!("cannot use keytab {}: {error}", keytab.display()))?;
+    let log = match &options.log_requests {
+        None => None,
+        Some(path) => Some(RequestLog::open(path).map_err(|error| {
+            format!("cannot write the request log {}: {error}", path.display())
+        })?),
+    };
+    Ok(Start {
+        settings,
+        tickets: Arc::new(acceptor),
+        clock: Arc::new(SystemClock),
+        files,
+        listen: options.listen,
+        issuer_listen: options.issuer_listen,
+        log,
+    })
+}
+
+async fn run(start: Start) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let name = start.settings.name.clone();
+    let issuer_url = start.settings.issuer_url.clone();
+    let server = Server::start(start).await?;
+    let port = server.address().port();
+    println!("ready vault=https://{name}:{port} issuer={issuer_url}");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    server.stop().await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn options_are_consistent() {
+        Options::command().debug_assert();
+    }
+
+    fn options(folder: &std::path::Path) -> Options {
+        let file = |name: &str| folder.join(name).display().to_string();
+        Options::parse_from([
+            "htvault-dev",
+            "--cert",
+            &file("vault.crt"),
+            "--key",
+            &file("vault.key"),
+            "--issuer-cert",
+            &file("issuer.crt"),
+            "--issuer-key",
+            &file("issuer.key"),
+            "--ca-file",
+            &file("ca.pem"),
+            "--keytab",
+            &file("host.keytab"),
+        ])
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let words = prepare(options(folder.path())).err().unwrap();
+        assert!(words.contains("vault.crt"), "{words}");
+    }
+}

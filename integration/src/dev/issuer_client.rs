@@ -1,0 +1,184 @@
+//! How the Vault half asks the issuer: real HTTPS, so that an outage of the issuer is real.
+//!
+//! What always holds: the connection goes to the address where the issuer listens, and the
+//! certificate is checked for the issuer's name. Error texts follow those of the real server.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use htvault::clock::Clock;
+use reqwest::header::CONTENT_TYPE;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use url::form_urlencoded::Serializer;
+use url::{Host, Url};
+
+use super::duration::after;
+use super::issuer::CLIENT_ID;
+use super::secrets::{AccessToken, IssuerFailure, Refreshed};
+
+/// A client of the issuer.
+pub struct IssuerClient {
+    http: reqwest::Client,
+    url: String,
+    address: SocketAddr,
+    client_secret: SecretString,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Deserialize)]
+struct Given {
+    access_token: String,
+    token_type: String,
+    #[serde(default)]
+    expires_in: u64,
+    refresh_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    error: String,
+    error_description: Option<String>,
+}
+
+impl IssuerClient {
+    /// A client for the issuer at `url`, which listens at `address` and has a certificate that
+    /// `tls` trusts.
+    pub fn new(
+        url: &str,
+        address: SocketAddr,
+        tls: rustls::ClientConfig,
+        client_secret: SecretString,
+        timeout: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
+        let parsed = Url::parse(url).map_err(|error| format!("issuer URL {url}: {error}"))?;
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .timeout(timeout);
+        let mut dialled = parsed.clone();
+        if let Some(Host::Domain(host)) = parsed.host() {
+            builder = builder.resolve(host, address);
+        }
+        // The name stays, for TLS; the port is the one that is listened on.
+        if dialled.set_port(Some(address.port())).is_err() {
+            return Err(format!("issuer URL {url} cannot have a port"));
+        }
+        Ok(Self {
+            http: builder.build().map_err(|error| error.to_string())?,
+            url: dialled.as_str().trim_end_matches('/').to_owned(),
+            address,
+            client_secret,
+            clock,
+        })
+    }
+
+    /// A new access token for a refresh token.
+    pub async fn refresh(
+        &self,
+        issuer: &str,
+        refresh_token: &SecretString,
+    ) -> Result<Refreshed, IssuerFailure> {
+        let form = Serializer::new(String::new())
+            .append_pair("grant_type", "refresh_token")
+            .append_pair("refresh_token", refresh_token.expose_secret())
+            .finish();
+        self.ask(issuer, form).await
+    }
+
+    /// A narrower access token for an access token.
+    pub async fn exchange(
+        &self,
+        issuer: &str,
+        access_token: &str,
+        scopes: &[String],
+        audiences: &[String],
+    ) -> Result<AccessToken, IssuerFailure> {
+        let form = exchange_form(access_token, scopes, audiences);
+        Ok(self.ask(issuer, form).await?.access)
+    }
+
+    async fn ask(&self, issuer: &str, form: String) -> Result<Refreshed, IssuerFailure> {
+        let url = format!("{}/{issuer}/token", self.url);
+        let transient =
+            |error: reqwest::Error| IssuerFailure::Transient(self.in_words(&url, &error));
+        let asked_at = self.clock.now();
+        let response = self
+            .http
+            .post(&url)
+            .basic_auth(CLIENT_ID, Some(self.client_secret.expose_secret()))
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .map_err(transient)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(transient)?;
+        if status.is_success()
+            && let Ok(given) = serde_json::from_slice::<Given>(&body)
+        {
+            return Ok(Refreshed {
+                access: AccessToken {
+                    text: given.access_token.into(),
+                    kind: given.token_type.into(),
+                    expires: after(asked_at, Duration::from_secs(given.expires_in)),
+                },
+                refresh_token: given.refresh_token.map(SecretString::from),
+            });
+        }
+        match serde_json::from_slice::<Refused>(&body) {
+            Ok(refused) if status.is_client_error() => {
+                let mut words = format!("server rejected request: {}", refused.error);
+                if let Some(description) = refused.error_description {
+                    words.push_str(": ");
+                    words.push_str(&description);
+                }
+                Err(IssuerFailure::Rejected(words))
+            }
+            _ => Err(IssuerFailure::Transient(format!(
+                "oauth2: cannot fetch token: {status}"
+            ))),
+        }
+    }
+
+    /// An error of the connection as the real server words it.
+    fn in_words(&self, url: &str, error: &reqwest::Error) -> String {
+        if error.is_timeout() {
+            return format!(
+                "Post \"{url}\": context deadline exceeded (Client.Timeout exceeded while \
+                 awaiting headers)"
+            );
+        }
+        let mut last: &dyn std::error::Error = error;
+        while let Some(source) = last.source() {
+            last = source;
+        }
+        let refused = (last.downcast_ref::<io::Error>())
+            .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if refused {
+            let address = self.address;
+            return format!("Post \"{url}\": dial tcp {address}: connect: connection refused");
+        }
+        format!("Post \"{url}\": {last}")
+    }
+}
+
+fn exchange_form(access_token: &str, scopes: &[String], audiences: &[String]) -> String {
+    let access = "urn:ietf:params:oauth:token-type:access_token";
+    let grant = "urn:ietf:params:oauth:grant-type:token-exchange";
+    let mut form = Serializer::new(String::new());
+    form.append_pair("grant_type", grant)
+        .append_pair("subject_token", access_token)
+        .append_pair("subject_token_type", access)
+        .append_pair("requested_token_type", access);
+    if !scopes.is_empty() {
+        form.append_pair("scope", &scopes.join(" "));
+    }
+    for audience in audiences {
+        form.append_pair("audience", audience);
+    }
+    form.finish()
+}

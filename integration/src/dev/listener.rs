@@ -1,0 +1,126 @@
+//! A TLS listener that serves a router until it is stopped.
+//!
+//! What always holds: one client cannot hold up another (handshakes run apart, with a time limit);
+//! after [`Listener::stop`] the port is closed and no connection is left, so that clients see
+//! what they see of a dead server.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How long requests that run may still take when the listener stops.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+
+/// A listener that runs.
+pub struct Listener {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Listener {
+    /// Starts to listen.
+    pub async fn start(
+        address: SocketAddr,
+        tls: Arc<ServerConfig>,
+        router: Router,
+    ) -> io::Result<Self> {
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(accept(socket, TlsAcceptor::from(tls), router, stopped));
+        Ok(Self {
+            address,
+            stop,
+            task,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes the port, lets running requests end (for a second), closes all connections.
+    pub async fn stop(self) {
+        // Fails only when the task has ended already.
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+    }
+}
+
+async fn accept(
+    socket: TcpListener,
+    tls: TlsAcceptor,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => break,
+            accepted = socket.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve(stream, tls.clone(), router.clone(), stopped.clone()));
+                }
+                // Out of descriptors, most likely: those in use come back.
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(socket);
+    let drain = async { while connections.join_next().await.is_some() {} };
+    // What is left after the limit is aborted with the set.
+    let _ = timeout(DRAIN_LIMIT, drain).await;
+}
+
+async fn serve(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let handshake = timeout(HANDSHAKE_LIMIT, tls.accept(stream));
+    let stream = tokio::select! {
+        _ = stopped.changed() => return,
+        made = handshake => match made {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%error, "no TLS with a client"),
+            Err(_) => return tracing::debug!("a client did not finish its handshake"),
+        },
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
