@@ -1,0 +1,282 @@
+//! The parts of the chain that are the same for every test and for the demonstration: a
+//! certificate authority, a KDC with the accounts' keytabs, and `htvault-dev` with its issuer.
+//!
+//! Also the two programs under test, as commands with the configuration that fits these parts.
+//! What always holds: everything lives below one folder, runs on the sandbox's names, and ends
+//! when the [`Chain`] is dropped.
+
+pub mod installed;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use tokio::process::Command;
+
+use crate::ca::Ca;
+use crate::kdc::{Kdc, REALM};
+use crate::process::Daemon;
+use crate::sandbox;
+
+/// The address of the development Vault, by its name in the sandbox.
+pub const VAULT: &str = "https://vault.test:8200";
+/// The issuer's URL, as its tokens name it.
+pub const ISSUER: &str = "https://issuer.test:8443/cms";
+
+/// An account of the bastion, with the services that it has credentials for.
+#[derive(Clone, Copy, Debug)]
+pub struct Account {
+    /// The account: the principal without realm, and the user at the schedd.
+    pub name: &'static str,
+    /// HTCondor's service names.
+    pub services: &'static [&'static str],
+}
+
+/// The accounts of the demonstration: CRAB's task worker, and a production agent with two roles.
+pub const ACCOUNTS: [Account; 2] = [
+    Account {
+        name: "cmsprod",
+        services: &["cms", "cms_production"],
+    },
+    Account {
+        name: "crabtw",
+        services: &["cms_crab"],
+    },
+];
+
+/// How long tokens live, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Lives {
+    /// Access tokens, as the issuer makes them.
+    pub access_token: u64,
+    /// What an access token must have left, for the credmon (`CREDMON_OAUTH_TOKEN_MINIMUM`).
+    pub access_minimum: u64,
+    /// Vault tokens, as the bastion asks for them.
+    pub vault_token: u64,
+    /// When the bastion replaces a vault token.
+    pub renew_below: u64,
+}
+
+impl Lives {
+    /// One-minute access tokens and three-minute vault tokens: a day of production in minutes.
+    pub const SHORT: Self = Self {
+        access_token: 60,
+        access_minimum: 40,
+        vault_token: 180,
+        renew_below: 120,
+    };
+}
+
+/// The running parts.
+pub struct Chain {
+    folder: PathBuf,
+    lives: Lives,
+    /// The authority that made every certificate.
+    pub ca: Ca,
+    /// The KDC.
+    pub kdc: Kdc,
+    /// `htvault-dev`: Vault and issuer.
+    pub vault: Daemon,
+}
+
+/// What the bastion's configuration says of places.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Folder with `ACCOUNT.keytab` files, as the bastion sees it.
+    pub keytabs: PathBuf,
+    /// CA file, as the bastion sees it; the system's authorities when `None`.
+    pub ca_file: Option<PathBuf>,
+    /// The group of schedds in YAML: `directory: /path` or `credds: [host]`.
+    pub schedd: String,
+}
+
+impl Chain {
+    /// Starts all parts below `folder`, which must exist, and waits until they answer.
+    pub async fn start(folder: &Path, lives: Lives) -> anyhow::Result<Self> {
+        sandbox::require()?;
+        let ca = Ca::create(&folder.join("ca"), "Test CA of token-bastion")?;
+        let kdc = Kdc::start(&folder.join("kdc")).await?;
+        let keytabs = folder.join("keytabs");
+        fs::create_dir_all(&keytabs)?;
+        for account in ACCOUNTS {
+            let keytab = keytabs.join(format!("{}.keytab", account.name));
+            let principal = format!("{}@{REALM}", account.name);
+            kdc.add_principal_with_keytab(&principal, &keytab).await?;
+        }
+        let host_keytab = folder.join("vault.keytab");
+        kdc.add_principal_with_keytab("host/vault.test", &host_keytab)
+            .await?;
+        let vault = start_vault(folder, lives, &ca, &kdc).await?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            lives,
+            ca,
+            kdc,
+            vault,
+        })
+    }
+
+    /// Starts `htvault-dev` again after it was stopped; its state is new.
+    pub async fn restart_vault(&mut self) -> anyhow::Result<()> {
+        self.vault = start_vault(&self.folder, self.lives, &self.ca, &self.kdc).await?;
+        Ok(())
+    }
+
+    /// The folder of this chain.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The folder with the accounts' keytabs.
+    #[must_use]
+    pub fn keytabs(&self) -> PathBuf {
+        self.folder.join("keytabs")
+    }
+
+    /// One line of JSON for each request that the Vault has answered.
+    #[must_use]
+    pub fn requests(&self) -> PathBuf {
+        self.folder.join("requests.jsonl")
+    }
+
+    /// The places of a bastion on this host, delivering into `directory`.
+    #[must_use]
+    pub fn here(&self, directory: &Path) -> Places {
+        Places {
+            keytabs: self.keytabs(),
+            ca_file: Some(self.ca.file()),
+            schedd: format!("directory: {}", directory.display()),
+        }
+    }
+
+    /// The bastion's configuration for the accounts of the demonstration.
+    #[must_use]
+    pub fn bastion_yaml(&self, places: &Places) -> String {
+        let Lives {
+            vault_token,
+            renew_below,
+            ..
+        } = self.lives;
+        let mut yaml = format!("vault:\n  address: {VAULT}\n");
+        if let Some(ca_file) = &places.ca_file {
+            // Writing to a string cannot fail, here and below.
+            let _ = writeln!(yaml, "  ca_file: {}", ca_file.display());
+        }
+        let _ = write!(
+            yaml,
+            "tokens: {{lifetime: {vault_token}s, renew_below: {renew_below}s}}\n\
+             schedule: {{check: \"* * * * *\", spread: 5s}}\n\
+             defaults:\n\
+             \x20 principal: \"{{account}}@{REALM}\"\n\
+             \x20 keytab: {}/{{account}}.keytab\n\
+             schedds:\n\
+             \x20 here: {{{}}}\n\
+             accounts:\n",
+            places.keytabs.display(),
+            places.schedd,
+        );
+        for account in ACCOUNTS {
+            let _ = write!(
+                yaml,
+                "  {}:\n    schedds: [here]\n    credentials:\n",
+                account.name
+            );
+            for service in account.services {
+                let _ = writeln!(yaml, "      {service}: {{}}");
+            }
+        }
+        yaml
+    }
+
+    /// Writes a configuration for the bastion below this chain's folder; gives its path.
+    pub fn write_bastion_config(&self, yaml: &str) -> anyhow::Result<PathBuf> {
+        let path = self.folder.join("token-bastion.yaml");
+        fs::write(&path, yaml).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// `token-bastion --config CONFIG …` on this host.
+    pub fn bastion(&self, config: &Path) -> anyhow::Result<Command> {
+        let mut command = Command::new(program("token-bastion")?);
+        command
+            .arg("--config")
+            .arg(config)
+            .env("KRB5_CONFIG", self.kdc.krb5_conf());
+        Ok(command)
+    }
+
+    /// `condor_credmon_htvault` on this host for `directory`, configured by its environment.
+    pub fn credmon(&self, directory: &Path) -> anyhow::Result<Command> {
+        let mut command = Command::new(program("condor_credmon_htvault")?);
+        command
+            .env("_CONDOR_SEC_CREDENTIAL_DIRECTORY_OAUTH", directory)
+            .env("_CONDOR_AUTH_SSL_CLIENT_CAFILE", self.ca.file())
+            .env(
+                "_CONDOR_CREDMON_OAUTH_TOKEN_MINIMUM",
+                self.lives.access_minimum.to_string(),
+            );
+        Ok(command)
+    }
+}
+
+async fn start_vault(folder: &Path, lives: Lives, ca: &Ca, kdc: &Kdc) -> anyhow::Result<Daemon> {
+    let vault = ca.issue(&["vault.test"])?;
+    let issuer = ca.issue(&["issuer.test"])?;
+    let mut command = Command::new(program("htvault-dev")?);
+    command
+        .args(["--listen", "127.83.0.1:8200", "--name", "vault.test"])
+        .args(["--issuer-listen", "127.83.0.10:8443"])
+        .args(["--issuer-url", "https://issuer.test:8443"])
+        .arg("--cert")
+        .arg(&vault.certificate)
+        .arg("--key")
+        .arg(&vault.key)
+        .arg("--issuer-cert")
+        .arg(&issuer.certificate)
+        .arg("--issuer-key")
+        .arg(&issuer.key)
+        .arg("--ca-file")
+        .arg(ca.file())
+        .arg("--keytab")
+        .arg(folder.join("vault.keytab"))
+        .arg("--log-requests")
+        .arg(folder.join("requests.jsonl"))
+        .arg("--access-token-life")
+        .arg(format!("{}s", lives.access_token))
+        .env("KRB5_CONFIG", kdc.krb5_conf());
+    for account in ACCOUNTS {
+        for service in account.services {
+            let (issuer, role) = service.split_once('_').unwrap_or((service, "default"));
+            command
+                .arg("--grant")
+                .arg(format!("{issuer}:{}:{role}", account.name));
+        }
+    }
+    let daemon = Daemon::spawn("htvault-dev", command, &folder.join("htvault-dev.log"))?;
+    daemon
+        .wait_for_line("ready", Duration::from_mins(1))
+        .await
+        .context("htvault-dev does not start")?;
+    Ok(daemon)
+}
+
+/// A program of this workspace, as built beside the one that runs now.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let here = std::env::current_exe().context("cannot tell where this program is")?;
+    // Tests live in `deps/`, one below the programs.
+    let path = here
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
+    ensure!(
+        path.is_some(),
+        "{name} is not built beside {}: build the whole workspace first (integration/test does)",
+        here.display()
+    );
+    path.context("just checked")
+}
