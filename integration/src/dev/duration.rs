@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, Unit};
 
 const UNITS: [(&str, f64); 8] = [
     ("ns", 1e-9),
@@ -94,9 +94,11 @@ pub fn after(start: Timestamp, duration: Duration) -> Timestamp {
     start.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-/// Whole seconds from `now` until `end`, at least none.
+/// Whole seconds from `now` until `end`, at least none. The real server rounds `now` to the nearest
+/// second first, so that a token just made shows its whole life or one second less.
 #[must_use]
 pub fn seconds_left(now: Timestamp, end: Timestamp) -> u64 {
+    let now = now.round(Unit::Second).unwrap_or(now);
     u64::try_from(now.duration_until(end).as_secs()).unwrap_or(0)
 }
 

@@ -1,0 +1,156 @@
+//! A server in process with a clock that stands, and no KDC: tickets are believed, here only.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use htvault::clock::Clock;
+use integration::ca::Ca;
+use integration::dev::login::TicketCheck;
+use integration::dev::policy::{Owner, Policy};
+use integration::dev::settings::RoleName;
+use integration::dev::tokens::{NewToken, TokenKind};
+use integration::dev::{Files, Server, Settings, Start, tls};
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
+
+use crate::wire::{Answer, Connection, Request};
+
+/// A clock that moves when told.
+pub struct StandingClock(Mutex<Timestamp>);
+
+impl Clock for StandingClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// Believes `ticket NAME@REALM`.
+struct Believer;
+
+impl TicketCheck for Believer {
+    fn check(&self, token: &[u8]) -> Result<Owner, String> {
+        let text = String::from_utf8_lossy(token);
+        let principal = text.strip_prefix("ticket ").ok_or("no ticket")?;
+        let (name, domain) = principal.split_once('@').ok_or("no realm")?;
+        Ok(Owner {
+            name: name.into(),
+            domain: domain.into(),
+        })
+    }
+}
+
+pub struct World {
+    pub server: Server,
+    pub clock: Arc<StandingClock>,
+    pub tls: Arc<rustls::ClientConfig>,
+    pub ca_file: std::path::PathBuf,
+    _folder: TempDir,
+}
+
+/// The moment of the recordings.
+const START: &str = "2026-11-22T07:08:27.140327858Z";
+
+pub fn crab() -> RoleName {
+    "cms:crab".parse().unwrap()
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(Settings::default(), None).await
+    }
+
+    pub async fn with(settings: Settings, tickets: Option<Arc<dyn TicketCheck>>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = Ca::create(folder.path(), "CA of a test").unwrap();
+        let vault = ca.issue(&["vault.test"]).unwrap();
+        let issuer = ca.issue(&["issuer.test"]).unwrap();
+        let clock = Arc::new(StandingClock(Mutex::new(START.parse().unwrap())));
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let start = Start {
+            settings,
+            tickets: tickets.unwrap_or_else(|| Arc::new(Believer)),
+            clock: clock.clone(),
+            files: Files {
+                certificate: vault.certificate,
+                key: vault.key,
+                issuer_certificate: issuer.certificate,
+                issuer_key: issuer.key,
+                ca_file: ca.file(),
+            },
+            listen: any_port,
+            issuer_listen: any_port,
+            log: None,
+        };
+        Self {
+            server: Server::start(start).await.unwrap(),
+            clock,
+            tls: Arc::new(tls::client(&ca.file()).unwrap()),
+            ca_file: ca.file(),
+            _folder: folder,
+        }
+    }
+
+    pub fn wait(&self, time: Duration) {
+        let mut now = self.clock.0.lock().unwrap();
+        *now = now.checked_add(time).unwrap();
+    }
+
+    pub async fn connect(&self) -> Connection {
+        Connection::open(self.server.address(), "vault.test", self.tls.clone()).await
+    }
+
+    pub async fn send(&self, request: &Request) -> Answer {
+        self.connect().await.send(request).await
+    }
+
+    /// A call with a token.
+    pub async fn call(&self, method: &str, path: &str, token: &str, body: &str) -> Answer {
+        let request = Request {
+            method: method.into(),
+            path: path.into(),
+            headers: vec![("X-Vault-Token".into(), token.into())],
+            body: body.into(),
+        };
+        self.send(&request).await
+    }
+
+    /// The token of a login for `cms:crab`.
+    pub fn login(&self, name: &str) -> String {
+        let token = self.server.seed_login(&crab(), name, "TEST").unwrap();
+        token.expose_secret().to_owned()
+    }
+
+    /// A token that may store, as OIDC gives it.
+    pub fn oidc_login(&self, credkey: &str) -> String {
+        let spec = NewToken {
+            kind: TokenKind::Service,
+            accessor: "oidc".into(),
+            owner: Arc::new(Owner {
+                name: credkey.into(),
+                domain: String::new(),
+            }),
+            policies: Arc::new([Policy::Oidc(crab()), Policy::TokenOps]),
+            display_name: format!("oidc-cms-{credkey}"),
+            meta: None,
+            path: "auth/oidc-cms/oidc/poll".into(),
+            life: Duration::from_hours(672),
+            explicit_max: Duration::ZERO,
+            renewable: true,
+            parent: None,
+        };
+        let vault = self.server.vault();
+        vault.issue(spec, self.clock.now()).unwrap().text
+    }
+
+    /// A child of a token.
+    pub async fn child(&self, parent: &str, body: &str) -> String {
+        let answer = self
+            .call("POST", "/v1/auth/token/create", parent, body)
+            .await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let token = &answer.json()["auth"]["client_token"];
+        token.as_str().unwrap().to_owned()
+    }
+}
