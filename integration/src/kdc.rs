@@ -59,6 +59,15 @@ impl Kdc {
         self.folder.join("krb5.conf")
     }
 
+    /// Makes this realm the one that the present process sees (`KRB5_CONFIG` of the sandbox), for
+    /// tests that use the Kerberos library themselves.
+    pub fn use_here(&self) -> anyhow::Result<()> {
+        let here = std::env::var_os("KRB5_CONFIG").context("the sandbox sets KRB5_CONFIG")?;
+        fs::copy(self.krb5_conf(), &here)
+            .with_context(|| format!("cannot write {}", here.display()))?;
+        Ok(())
+    }
+
     /// Adds a principal with a random key and writes that into a new keytab, mode 0600.
     ///
     /// A principal that exists already keeps its key.

@@ -30,7 +30,7 @@ impl Acceptor {
     /// # Errors
     /// The keytab cannot be read.
     pub fn new(keytab: &Path) -> Result<Self, KerberosError> {
-        std::fs::File::open(keytab)
+        super::check_keytab(keytab)
             .map_err(|source| KerberosError::keytab("any service", keytab, &source))?;
         let keytab_name = ffi::krb5::c_string(&format!("FILE:{}", keytab.display()))
             .map_err(|f| KerberosError::ticket("any service", keytab, f.code, &f.message))?;

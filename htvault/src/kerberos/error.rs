@@ -88,6 +88,7 @@ impl KerberosError {
     pub(crate) fn keytab(principal: &str, keytab: &Path, source: &io::Error) -> Self {
         let kind = match source.kind() {
             io::ErrorKind::NotFound => KerberosErrorKind::KeytabMissing,
+            io::ErrorKind::InvalidData => KerberosErrorKind::KeytabInvalid,
             _ => KerberosErrorKind::KeytabUnreadable,
         };
         Self {

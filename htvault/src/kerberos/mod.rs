@@ -43,9 +43,7 @@ impl Ticket {
     /// # Errors
     /// A [`KerberosError`] that names principal and keytab and says what to do.
     pub fn from_keytab(principal: &str, keytab: &Path) -> Result<Self, KerberosError> {
-        // The library reports a keytab that cannot be opened only in its own words and late.
-        std::fs::File::open(keytab)
-            .map_err(|source| KerberosError::keytab(principal, keytab, &source))?;
+        check_keytab(keytab).map_err(|e| KerberosError::keytab(principal, keytab, &e))?;
         let cache = CacheName::unused();
         let keytab_name = format!("FILE:{}", keytab.display());
         let get = || {
@@ -98,6 +96,25 @@ impl NegotiateToken {
     #[must_use]
     pub fn from_base64(token: String) -> Self {
         Self(SecretString::from(token))
+    }
+}
+
+/// Whether a file can be read and is a keytab: the library says the first only in its own words
+/// and late, the second as a failure of pre-authentication.
+fn check_keytab(keytab: &Path) -> std::io::Result<()> {
+    use std::io::{Error, ErrorKind, Read as _};
+    let not_a_keytab = || Error::new(ErrorKind::InvalidData, "not a keytab");
+    let mut format = [0; 2];
+    std::fs::File::open(keytab)?
+        .read_exact(&mut format)
+        .map_err(|e| match e.kind() {
+            ErrorKind::UnexpectedEof => not_a_keytab(),
+            _ => e,
+        })?;
+    // A keytab begins with 5 and the version of its format, 1 or 2.
+    match format {
+        [5, 1 | 2] => Ok(()),
+        _ => Err(not_a_keytab()),
     }
 }
 
