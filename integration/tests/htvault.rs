@@ -1,5 +1,7 @@
 //! The client library on the real parts: MIT's KDC and the development Vault with its issuer.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
 use std::path::Path;
 
 use htvault::kerberos::{KerberosErrorKind, Ticket};
