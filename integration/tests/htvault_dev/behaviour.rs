@@ -174,7 +174,7 @@ async fn the_maximum_life_is_an_option() {
         access_token_life: Duration::from_mins(1),
         ..Settings::default()
     };
-    let world = World::with(settings, None).await;
+    let world = World::with(settings).await;
     let login = world.login("cmsprod");
     let answer = world
         .call("POST", CREATE, &login, r#"{"ttl":"1h"}"#)

@@ -35,13 +35,10 @@ const READ: &str = "/v1/secret/oauth/creds/cms/cmsprod:crab";
 
 /// Arranges the circumstances; none for a recording that is in [`NOT_YET`] or not known.
 pub async fn arrange(name: &str) -> Option<Arranged> {
-    let mut world = World::with(
-        Settings {
-            issuer_timeout: Duration::from_millis(300),
-            ..Settings::default()
-        },
-        None,
-    )
+    let mut world = World::with(Settings {
+        issuer_timeout: Duration::from_millis(300),
+        ..Settings::default()
+    })
     .await;
     let mut token = world.login("cmsprod");
     let mut principal = "cmsprod@TEST";

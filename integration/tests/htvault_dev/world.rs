@@ -58,19 +58,27 @@ pub fn crab() -> RoleName {
 
 impl World {
     pub async fn new() -> Self {
-        Self::with(Settings::default(), None).await
+        Self::with(Settings::default()).await
     }
 
-    pub async fn with(settings: Settings, tickets: Option<Arc<dyn TicketCheck>>) -> Self {
+    pub async fn with(settings: Settings) -> Self {
+        Self::start(settings, Arc::new(Believer), [127, 0, 0, 1]).await
+    }
+
+    pub async fn start(
+        settings: Settings,
+        tickets: Arc<dyn TicketCheck>,
+        address: [u8; 4],
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = Ca::create(folder.path(), "CA of a test").unwrap();
         let vault = ca.issue(&["vault.test"]).unwrap();
         let issuer = ca.issue(&["issuer.test"]).unwrap();
         let clock = Arc::new(StandingClock(Mutex::new(START.parse().unwrap())));
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let any_port = SocketAddr::from((address, 0));
         let start = Start {
             settings,
-            tickets: tickets.unwrap_or_else(|| Arc::new(Believer)),
+            tickets,
             clock: clock.clone(),
             files: Files {
                 certificate: vault.certificate,
