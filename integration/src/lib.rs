@@ -7,6 +7,7 @@
 pub mod ca;
 pub mod dev;
 pub mod kdc;
+pub mod pool;
 pub mod process;
 pub mod sandbox;
 pub mod wait;

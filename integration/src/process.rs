@@ -32,6 +32,8 @@ pub struct Daemon {
     pid: Pid,
     child: Child,
     output: Arc<Output>,
+    /// What asks it to end.
+    end: Signal,
     /// The status, once it is known; the process is then gone and must not be signalled.
     ended: Option<ExitStatus>,
 }
@@ -97,8 +99,16 @@ impl Daemon {
             pid,
             child,
             output,
+            end: Signal::SIGTERM,
             ended: None,
         })
+    }
+
+    /// Another signal than SIGTERM is what asks it to end.
+    #[must_use]
+    pub fn ended_by(mut self, signal: Signal) -> Self {
+        self.end = signal;
+        self
     }
 
     /// The name it was given.
@@ -220,9 +230,9 @@ impl Daemon {
         }
     }
 
-    /// Ends it: SIGTERM, then SIGKILL for it and its group. Gives its status.
+    /// Ends it: SIGTERM (or what [`Daemon::ended_by`] said), then SIGKILL for it and its group. Gives its status.
     pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
-        self.signal(Signal::SIGTERM)?;
+        self.signal(self.end)?;
         let gentle = self.wait(GRACE).await;
         // Whatever it had started goes too.
         let _ = killpg(self.pid, Signal::SIGKILL);
@@ -241,7 +251,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if self.ended.is_none() && matches!(self.child.try_wait(), Ok(None)) {
-            let _ = killpg(self.pid, Signal::SIGTERM);
+            let _ = killpg(self.pid, self.end);
             let start = Instant::now();
             while start.elapsed() < GRACE && matches!(self.child.try_wait(), Ok(None)) {
                 std::thread::sleep(Duration::from_millis(5));

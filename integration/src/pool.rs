@@ -1,0 +1,310 @@
+//! A real HTCondor pool on one loopback address: collector, negotiator, schedd, startd, credd and
+//! a credmon under one master.
+//!
+//! Owns a folder in the sandbox with the pool's root file system: the kept root of
+//! `integration/setup/pool` below, what this run writes above, in memory. What always holds: each
+//! pool begins pristine and leaves the kept root as it was; one pool runs at a time on a host
+//! name; dropping it ends every process in it and takes its mounts away. When it cannot start,
+//! the error holds the ends of its logs.
+
+mod configuration;
+mod jobs;
+mod root;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::ca::Ca;
+use crate::process::Daemon;
+use crate::{sandbox, wait};
+
+pub use jobs::{Job, JobState};
+pub use root::Answer;
+use root::Root;
+
+/// The folder of credentials, as seen inside the pool.
+pub const CREDENTIALS: &str = "/var/lib/condor/oauth_credentials";
+/// Where a credmon that is tried is put, as seen inside the pool.
+pub const CREDMON: &str = "/usr/libexec/condor/condor_credmon_htvault";
+
+const START: Duration = Duration::from_mins(2);
+
+/// What a pool is like.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its host name: one that the sandbox gives an address.
+    pub host: String,
+    /// The accounts that exist on it as Unix users.
+    pub users: Vec<String>,
+    /// Whose access token stands for which account: the map file of the schedd and the credd.
+    pub map: Vec<Mapping>,
+    /// What serves the credential directory.
+    pub credmon: Credmon,
+    /// Lines at the end of the configuration, for example `CREDMON_OAUTH_TOKEN_MINIMUM = 30`.
+    pub configuration: Vec<String>,
+}
+
+/// A line of the map file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// The token's `iss`, for example `https://issuer.test:8443/cms`.
+    pub issuer: String,
+    /// The token's `sub`.
+    pub subject: String,
+    /// The account that a bearer of such a token is.
+    pub account: String,
+}
+
+/// What runs as `CREDMON_OAUTH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credmon {
+    /// Nothing.
+    Absent,
+    /// HTCondor's own `condor_credmon_vault`, the reference.
+    Reference,
+    /// This program of the machine, copied in as [`CREDMON`].
+    Program(PathBuf),
+}
+
+impl Options {
+    /// The host `ap.test` with these accounts and this credmon.
+    #[must_use]
+    pub fn new(users: &[&str], credmon: Credmon) -> Self {
+        Self {
+            host: "ap.test".to_owned(),
+            users: users.iter().map(|user| (*user).to_owned()).collect(),
+            map: Vec::new(),
+            credmon,
+            configuration: Vec::new(),
+        }
+    }
+}
+
+/// A running pool.
+#[derive(Debug)]
+pub struct Pool {
+    // In the order in which they must be dropped.
+    master: Daemon,
+    root: Root,
+    _only_one: File,
+    host: String,
+}
+
+impl Pool {
+    /// Starts a pool in `folder` (made here; inside the sandbox's run folder) that trusts `ca`,
+    /// and waits until all its daemons answer.
+    ///
+    /// Should another pool with this host name be running, this waits for its end.
+    pub async fn start(folder: &Path, ca: &Ca, options: &Options) -> anyhow::Result<Self> {
+        let lock = sandbox::run_folder()?.join(format!("pool-{}.lock", options.host));
+        let only_one = tokio::task::spawn_blocking(move || -> anyhow::Result<File> {
+            let file =
+                File::create(&lock).with_context(|| format!("cannot create {}", lock.display()))?;
+            file.lock()
+                .with_context(|| format!("cannot lock {}", lock.display()))?;
+            Ok(file)
+        })
+        .await
+        .context("the wait for another pool's end was cut short")??;
+
+        let root = Root::mount(folder)?;
+        configuration::write(&root, ca, options).await?;
+        let mut command = root.command("root", "/usr/sbin/condor_master");
+        command.arg("-f");
+        let master = Daemon::spawn("condor_master", command, &folder.join("master.log"))?
+            // HTCondor's "fast" end; SIGTERM would let jobs finish first.
+            .ended_by(Signal::SIGQUIT);
+        let mut pool = Self {
+            master,
+            root,
+            _only_one: only_one,
+            host: options.host.clone(),
+        };
+        if let Err(error) = pool.wait_until_up().await {
+            return Err(error.context(format!(
+                "the pool did not start; its logs end so:\n{}",
+                pool.logs(15)
+            )));
+        }
+        Ok(pool)
+    }
+
+    /// Its host name: also the name of its schedd and its credd.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// `HOST:PORT` of its collector.
+    #[must_use]
+    pub fn collector(&self) -> String {
+        format!("{}:9618", self.host)
+    }
+
+    /// The master's process with what it prints.
+    #[must_use]
+    pub fn master(&self) -> &Daemon {
+        &self.master
+    }
+
+    /// Where a file of the pool (`/etc/condor/mapfile`) is for us.
+    #[must_use]
+    pub fn path(&self, inside: &str) -> PathBuf {
+        self.root.path(inside)
+    }
+
+    /// The credential directory, for us.
+    #[must_use]
+    pub fn credentials(&self) -> PathBuf {
+        self.path(CREDENTIALS)
+    }
+
+    /// The process that the credmon wrote into its `pid` file.
+    pub fn credmon_pid(&self) -> anyhow::Result<Pid> {
+        let file = self.credentials().join("pid");
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let pid = text
+            .trim()
+            .parse()
+            .with_context(|| format!("{} holds no number", file.display()))?;
+        Ok(Pid::from_raw(pid))
+    }
+
+    /// Runs a command in the pool as `user`, in that user's home, to its end, with nothing to read.
+    pub async fn run(&self, user: &str, command: &[&str]) -> anyhow::Result<Answer> {
+        self.root.run(user, command, "").await
+    }
+
+    /// The same with `input` to read.
+    pub async fn run_with_input(
+        &self,
+        user: &str,
+        command: &[&str],
+        input: &str,
+    ) -> anyhow::Result<Answer> {
+        self.root.run(user, command, input).await
+    }
+
+    /// A command that is to run in the pool as `user`, with nothing in its environment but a
+    /// path and a home: for what [`Pool::run`] cannot do.
+    #[must_use]
+    pub fn command(&self, user: &str, program: &str) -> tokio::process::Command {
+        self.root.command(user, program)
+    }
+
+    /// Starts one daemon anew (`credd`, `schedd`) and waits until it answers.
+    pub async fn restart(&mut self, daemon: &str) -> anyhow::Result<()> {
+        let before = self.start_time(daemon).await?;
+        self.run("root", &["condor_restart", "-fast", "-daemon", daemon])
+            .await?
+            .success()?;
+        wait::until(
+            &format!("the {daemon} to be back"),
+            START,
+            async || match self.start_time(daemon).await {
+                Ok(now) if now == before => Err(anyhow::anyhow!("the old one's advertisement")),
+                other => other,
+            },
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The ends of all its logs, for the message of a test that fails.
+    #[must_use]
+    pub fn logs(&self, lines: usize) -> String {
+        let mut text = format!("--- the master's output\n{}\n", self.master.tail(lines));
+        let mut files: Vec<PathBuf> = fs::read_dir(self.path("/var/log/condor"))
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .filter(|path| path.to_string_lossy().contains("Log"))
+            .collect();
+        files.sort();
+        for file in files {
+            let content = fs::read(&file).unwrap_or_default();
+            let content = String::from_utf8_lossy(&content);
+            let all: Vec<&str> = content.lines().collect();
+            let skip = all.len().saturating_sub(lines);
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let tail: Vec<&str> = all.into_iter().skip(skip).collect();
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "--- {name}\n{}", tail.join("\n"));
+        }
+        text
+    }
+
+    /// Ends it, and says so when the master did not end well. Dropping it does the same silently.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let status = self.master.stop().await?;
+        ensure!(
+            status.success(),
+            "condor_master ended with {status}; the pool's logs end so:\n{}",
+            self.logs(15)
+        );
+        Ok(())
+    }
+
+    async fn wait_until_up(&mut self) -> anyhow::Result<()> {
+        wait::until(
+            "the pool's daemons to advertise themselves",
+            START,
+            async || {
+                if let Some(status) = self.master.try_ended()? {
+                    // Final: but the wait's own error carries it as well as any other.
+                    anyhow::bail!("condor_master ended with {status}");
+                }
+                let answer = self
+                    .root
+                    .run("root", &["condor_status", "-any", "-af", "MyType"], "")
+                    .await?
+                    .success()?;
+                let there: BTreeSet<&str> = answer.lines().collect();
+                let missing: Vec<&str> =
+                    ["Collector", "Negotiator", "Scheduler", "CredD", "Machine"]
+                        .into_iter()
+                        .filter(|kind| !there.contains(kind))
+                        .collect();
+                ensure!(missing.is_empty(), "no advertisement of {missing:?} yet");
+                Ok(())
+            },
+        )
+        .await
+    }
+
+    async fn start_time(&self, daemon: &str) -> anyhow::Result<String> {
+        let constraint = format!(
+            "toLower(MyType) == toLower(\"{}\")",
+            if daemon == "schedd" {
+                "Scheduler"
+            } else {
+                daemon
+            }
+        );
+        let time = self
+            .run(
+                "root",
+                &[
+                    "condor_status",
+                    "-any",
+                    "-constraint",
+                    &constraint,
+                    "-af",
+                    "DaemonStartTime",
+                ],
+            )
+            .await?
+            .success()?;
+        ensure!(!time.trim().is_empty(), "no advertisement of the {daemon}");
+        Ok(time.trim().to_owned())
+    }
+}
