@@ -39,32 +39,44 @@ done_step() {
 }
 
 # logged LOG COMMAND…: runs it with its output in LOG, the latest line of which is shown after
-# the step's text on a terminal. On failure the log's end is printed.
+# the step's text on a terminal. On failure the log's end is printed. On SIGINT, SIGTERM or SIGHUP
+# the command is killed first; `unbroken=1 logged …` waits for its end instead.
 logged() {
-    local log=$1 code=0 line width
+    local log=$1 code=0 stop=
     shift
-    if on_terminal; then
-        width=$(tput cols 2>/dev/null || echo 80)
-        {
-            "$@" </dev/null 2>&1 || code=$?
-            exit "$code"
-        } | {
-            while IFS= read -r line; do
-                printf '%s\n' "$line" >>"$log"
-                line="$step_text … ${line//[^[:print:]]/ }"
-                printf '\r\033[K%s' "${line:0:width-1}" >&2
-            done
-        } || code=$?
-    else
-        "$@" </dev/null >>"$log" 2>&1 || code=$?
+    # In the background, since bash looks after signals only between commands in the foreground.
+    "$@" </dev/null >>"$log" 2>&1 &
+    local child=$!
+    trap 'stop=1' INT TERM HUP
+    while kill -0 "$child" 2>/dev/null; do
+        if [[ -n $stop && -z ${unbroken-} ]]; then
+            # Its children: of `unshare` that is the first process inside, with which all others go.
+            xargs --no-run-if-empty kill -KILL <"/proc/$child/task/$child/children" 2>/dev/null || true
+        fi
+        if on_terminal; then show_progress "$log"; fi
+        sleep 0.2 || true
+    done
+    wait "$child" 2>/dev/null || code=$?
+    trap - INT TERM HUP
+    if [[ -n $stop ]]; then
+        fail 130 "interrupted. Nothing half made is in use; the next run does this step anew"
     fi
     if ((code != 0)); then
         clear_line
         printf '%s: failed at: %s (exit code %d). The end of its output:\n' "$setup_name" "$step_text" "$code" >&2
         tail -n 25 "$log" >&2 || true
-        return "$code"
+        exit 1
     fi
 }
+
+show_progress() {
+    local line
+    line=$(tail -n 1 "$1" 2>/dev/null || true)
+    line="$step_text … ${line//[^[:print:]]/ }"
+    printf '\r\033[K%s' "${line:0:columns-1}" >&2
+}
+columns=$(tput cols 2>/dev/null || true)
+if [[ -z $columns ]]; then columns=80; fi
 
 need_root() {
     [[ $(id -u) == 0 ]] || fail 2 "must run as root (it makes mounts and a root file system): try sudo integration/setup/$setup_name"
