@@ -4,6 +4,7 @@
 //! started as asked, 1 when it fails otherwise, 0 after SIGTERM or SIGINT.
 
 use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,9 +26,9 @@ use super::tls;
 #[derive(Debug, Parser)]
 #[command(name = "htvault-dev", version)]
 struct Options {
-    /// Address and port of the Vault half
+    /// Address and port of the Vault half; more than one for a cluster, whose first node leads
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.83.0.1:8200")]
-    listen: SocketAddr,
+    listen: Vec<SocketAddr>,
     /// Name of the Vault, as in its certificate and its Kerberos principal host/NAME
     #[arg(long, value_name = "HOST", default_value = "vault.test")]
     name: String,
@@ -108,6 +109,7 @@ pub fn main() -> ExitCode {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     let start = match prepare(options) {
@@ -197,8 +199,13 @@ async fn run(start: Start) -> anyhow::Result<()> {
     let name = start.settings.name.clone();
     let issuer_url = start.settings.issuer_url.clone();
     let server = Server::start(start).await?;
-    let port = server.address().port();
-    println!("ready vault=https://{name}:{port} issuer={issuer_url}");
+    let addresses = server.addresses();
+    let port = addresses.first().map_or(0, SocketAddr::port);
+    // Whoever started it may not listen; it serves all the same.
+    let _ = writeln!(
+        std::io::stdout(),
+        "ready vault=https://{name}:{port} issuer={issuer_url}"
+    );
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

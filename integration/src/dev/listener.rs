@@ -21,6 +21,8 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a connection is kept without a request, as the real server does.
+const IDLE_LIMIT: Duration = Duration::from_mins(5);
 /// How long requests that run may still take when the listener stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
@@ -110,6 +112,7 @@ async fn serve(
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_LIMIT)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);

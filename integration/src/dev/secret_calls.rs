@@ -246,7 +246,7 @@ mod tests {
     fn strangers_are_ignored_with_a_warning() {
         let query = "minimum_seconds=2400&audience=https://x.example";
         let creds = asked(query, &CREDS_PARAMETERS).unwrap();
-        assert_eq!(creds.minimum, Duration::from_secs(2400));
+        assert_eq!(creds.minimum, Duration::from_mins(40));
         assert_eq!(creds.ignored, ["audience"]);
         let sts = asked(
             "scopes=a,b%20c&audiences=d&minimum_seconds=60",

@@ -19,7 +19,7 @@ use super::issuer::{self, Issuer};
 use super::issuer_client::IssuerClient;
 use super::listener::Listener;
 use super::login::TicketCheck;
-use super::node::Node;
+use super::node::{Condition, Node};
 use super::policy::Owner;
 use super::request_log::{Entry, RequestLog};
 use super::secrets::Credential;
@@ -52,8 +52,9 @@ pub struct Start {
     pub clock: Arc<dyn Clock>,
     /// TLS.
     pub files: Files,
-    /// Where the Vault half listens; port 0 for any that is free.
-    pub listen: SocketAddr,
+    /// Where the nodes of the Vault half listen (the first is active, others are standbys that
+    /// share its state); port 0 for any that is free.
+    pub listen: Vec<SocketAddr>,
     /// Where the issuer listens; port 0 for any that is free.
     pub issuer_listen: SocketAddr,
     /// Where requests are noted.
@@ -62,12 +63,13 @@ pub struct Start {
 
 /// A server that runs.
 pub struct Server {
-    node: Arc<Node>,
+    vault: Arc<Vault>,
+    nodes: Vec<Arc<Node>>,
+    listeners: Vec<Listener>,
     issuer: Arc<Issuer>,
     issuer_tls: Arc<ServerConfig>,
     issuer_address: SocketAddr,
     issuer_listener: Option<Listener>,
-    listener: Listener,
     log: Option<Arc<RequestLog>>,
     clock: Arc<dyn Clock>,
 }
@@ -111,26 +113,38 @@ impl Server {
             let credential = Credential::onboarded(&grant.role.issuer, refresh_token);
             vault.secrets.put(grant.secret_name(), credential);
         }
-        let node = Arc::new(Node::new(Arc::new(vault), start.tickets, log.clone()));
-        let listener = Listener::start(start.listen, vault_tls, Arc::clone(&node).routes())
-            .await
-            .with_context(|| format!("cannot listen on {}", start.listen))?;
+        let vault = Arc::new(vault);
+        let (mut nodes, mut listeners) = (Vec::new(), Vec::new());
+        for address in start.listen {
+            let (vault, tickets) = (Arc::clone(&vault), Arc::clone(&start.tickets));
+            let node = Arc::new(Node::new(vault, tickets, log.clone()));
+            if !nodes.is_empty() {
+                node.set_condition(Condition::Standby);
+            }
+            let routes = Arc::clone(&node).routes();
+            let listener = Listener::start(address, Arc::clone(&vault_tls), routes)
+                .await
+                .with_context(|| format!("cannot listen on {address}"))?;
+            nodes.push(node);
+            listeners.push(listener);
+        }
         Ok(Self {
-            node,
+            vault,
+            nodes,
+            listeners,
             issuer,
             issuer_tls,
             issuer_address,
             issuer_listener: Some(issuer_listener),
-            listener,
             log,
             clock,
         })
     }
 
-    /// Where the Vault half listens.
+    /// Where the nodes listen, in the order they were given.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.listener.address()
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(Listener::address).collect()
     }
 
     /// Where the issuer listens, or would.
@@ -139,16 +153,16 @@ impl Server {
         self.issuer_address
     }
 
-    /// The node, to put it into another state.
+    /// The nodes, to put them into another state.
     #[must_use]
-    pub fn node(&self) -> &Arc<Node> {
-        &self.node
+    pub fn nodes(&self) -> &[Arc<Node>] {
+        &self.nodes
     }
 
-    /// The state behind the node.
+    /// The state that the nodes share.
     #[must_use]
     pub fn vault(&self) -> &Arc<Vault> {
-        &self.node.vault
+        &self.vault
     }
 
     /// The issuer, to revoke grants or add some.
@@ -165,7 +179,7 @@ impl Server {
             name: name.to_owned(),
             domain: realm.to_owned(),
         };
-        let issued = self.vault().log_in(role, owner, self.clock.now())?;
+        let issued = self.vault.log_in(role, owner, self.clock.now())?;
         Some(issued.text.into())
     }
 
@@ -174,7 +188,7 @@ impl Server {
         let refresh_token = self.issuer.grant(role, credkey);
         let name = format!("{}/{credkey}:{}", role.issuer, role.role);
         let credential = Credential::onboarded(&role.issuer, refresh_token);
-        self.vault().secrets.put(name, credential);
+        self.vault.secrets.put(name, credential);
     }
 
     /// Makes the issuer unreachable.
@@ -200,7 +214,9 @@ impl Server {
     /// Stops both halves.
     pub async fn stop(mut self) {
         self.stop_issuer().await;
-        self.listener.stop().await;
+        for listener in self.listeners {
+            listener.stop().await;
+        }
     }
 }
 

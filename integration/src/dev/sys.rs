@@ -51,6 +51,10 @@ pub fn health(vault: &Vault, condition: Condition) -> Answer {
 }
 
 #[derive(Serialize)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "the shape of the server's answer"
+)]
 struct SealStatus<'a> {
     #[serde(rename = "type")]
     kind: &'static str,

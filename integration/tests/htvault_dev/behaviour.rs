@@ -91,6 +91,30 @@ async fn the_cache_is_used_until_too_little_is_left() {
 }
 
 #[tokio::test]
+async fn readers_at_once_share_one_refresh() {
+    let world = World::new().await;
+    world.server.seed_grant(&crab(), "cmsprod");
+    let token = world.login("cmsprod");
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let mut connection = world.connect().await;
+        let request = Request {
+            method: "GET".into(),
+            path: READ.into(),
+            headers: vec![("X-Vault-Token".into(), token.clone())],
+            body: String::new(),
+        };
+        readers.spawn(async move {
+            let answer = connection.send(&request).await.json();
+            answer["data"]["access_token"].as_str().unwrap().to_owned()
+        });
+    }
+    let mut tokens = readers.join_all().await;
+    tokens.dedup();
+    assert_eq!(tokens.len(), 1);
+}
+
+#[tokio::test]
 async fn an_outage_of_the_issuer_is_over_when_it_is_back() {
     let mut world = World::new().await;
     world.server.seed_grant(&crab(), "cmsprod");
@@ -164,6 +188,27 @@ async fn a_child_has_no_more_than_its_parent_and_dies_with_it() {
     ] {
         assert_eq!(world.call("GET", LOOK_UP, token, "").await.status, status);
     }
+}
+
+#[tokio::test]
+async fn a_token_made_at_one_node_is_known_at_the_others() {
+    let world = World::new().await;
+    let token = world.login("cmsprod");
+    let standby = world.server.addresses()[1];
+    let mut standby = Connection::open(standby, "vault.test", world.tls.clone()).await;
+    let mut ask = async |method: &str, path: &str| {
+        let request = Request {
+            method: method.into(),
+            path: path.into(),
+            headers: vec![("X-Vault-Token".into(), token.clone())],
+            body: String::new(),
+        };
+        standby.send(&request).await.status
+    };
+    assert_eq!(ask("GET", "/v1/sys/health").await, 429);
+    assert_eq!(ask("GET", LOOK_UP).await, 200);
+    assert_eq!(ask("POST", "/v1/auth/token/revoke-self").await, 204);
+    assert_eq!(world.call("GET", LOOK_UP, &token, "").await.status, 403);
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ pub struct Arranged {
 const READ: &str = "/v1/secret/oauth/creds/cms/cmsprod:crab";
 
 /// Arranges the circumstances; none for a recording that is in [`NOT_YET`] or not known.
+#[allow(clippy::too_many_lines, reason = "a table")]
 pub async fn arrange(name: &str) -> Option<Arranged> {
     let mut world = World::with(Settings {
         issuer_timeout: Duration::from_millis(300),
@@ -138,10 +139,10 @@ pub async fn arrange(name: &str) -> Option<Arranged> {
             }
         }
         "failover-create" | "failover-creds" | "failover-creds-new" | "failover-lookup" => {
-            world.server.node().set_condition(Condition::Leaderless);
+            world.server.nodes()[0].set_condition(Condition::Leaderless);
         }
         "sealed-creds-read" | "sealed-health" | "sealed-login" => {
-            world.server.node().set_condition(Condition::Sealed);
+            world.server.nodes()[0].set_condition(Condition::Sealed);
         }
         "standby-creds-read"
         | "standby-health"
@@ -149,7 +150,7 @@ pub async fn arrange(name: &str) -> Option<Arranged> {
         | "standby-lookup-self"
         | "standby-token-create" => {
             grant(&world);
-            world.server.node().set_condition(Condition::Standby);
+            world.server.nodes()[0].set_condition(Condition::Standby);
         }
         "token-lookup-child" => {
             // Half a second later: the real server rounds the time, and says one second less.

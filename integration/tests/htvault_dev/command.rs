@@ -178,7 +178,7 @@ async fn it_says_when_it_is_ready_serves_and_ends_when_told() {
 async fn an_address_in_use_is_named() {
     let world = World::new().await;
     let folder = files();
-    let address = world.server.address().to_string();
+    let address = world.address().to_string();
     let mut command = Command::new(PROGRAM);
     command
         .args(["--listen", &address, "--issuer-listen", "127.0.0.1:0"])

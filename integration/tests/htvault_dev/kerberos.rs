@@ -41,8 +41,8 @@ async fn run_inside(test: &str, change: fn(String) -> String) {
         (kdc.add_principal_with_keytab(&principal, &keytab).await).unwrap();
     }
     let configuration = folder.path().join("krb5.conf");
-    let text = std::fs::read_to_string(kdc.krb5_conf()).unwrap();
-    std::fs::write(&configuration, change(text)).unwrap();
+    let original = std::fs::read_to_string(kdc.krb5_conf()).unwrap();
+    std::fs::write(&configuration, change(original)).unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--ignored", "--nocapture"])
         .env("KRB5_CONFIG", configuration)
@@ -113,7 +113,7 @@ impl Inside {
 }
 
 fn client(world: &World) -> Client {
-    let port = world.server.address().port();
+    let port = world.address().port();
     let url = format!("https://vault.test:{port}").parse().unwrap();
     let mut settings = htvault::Settings::new(url);
     settings.tls.ca_file = Some(world.ca_file.clone());

@@ -59,7 +59,7 @@ fn cached_reads_on_one_core() {
                 world.server.seed_grant(&crate::world::crab(), "cmsprod");
                 let token = world.login("cmsprod");
                 assert_eq!(world.send(&read(&token)).await.status, 200);
-                say.send((world.server.address(), world.tls.clone(), token))
+                say.send((world.address(), world.tls.clone(), token))
                     .unwrap();
                 while !done.load(Ordering::Relaxed) {
                     tokio::time::sleep(Duration::from_millis(1)).await;

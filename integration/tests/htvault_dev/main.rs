@@ -1,5 +1,14 @@
 //! `htvault-dev` against the recorded exchanges of a real server, and what they do not show.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 mod behaviour;
 mod cases;
 mod command;

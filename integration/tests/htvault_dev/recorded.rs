@@ -35,6 +35,6 @@ fn parse(text: &str) -> Exchange {
     };
     let (head, body) = answer.split_once("\n\n").unwrap();
     let mut answer = Answer::parse_head(&format!("HTTP/1.1 {head}"));
-    answer.body = body.trim().to_owned();
+    body.trim().clone_into(&mut answer.body);
     Exchange { request, answer }
 }

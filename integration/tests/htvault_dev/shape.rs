@@ -45,9 +45,10 @@ impl Shape {
                 fields
                     .into_iter()
                     .map(|(name, value)| {
-                        let value = match VOLATILE.contains(&name.as_str()) {
-                            true => value.form(&name),
-                            false => value.reduced(),
+                        let value = if VOLATILE.contains(&name.as_str()) {
+                            value.form(&name)
+                        } else {
+                            value.reduced()
                         };
                         (name, value)
                     })

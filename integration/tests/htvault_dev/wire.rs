@@ -1,5 +1,6 @@
 //! HTTP as it is on the wire: header names, their order and case are seen as they were sent.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -78,7 +79,7 @@ impl Connection {
         let own = [("Host", self.host.as_str()), ("Content-Length", &length)];
         let given = (request.headers.iter()).map(|(name, value)| (name.as_str(), value.as_str()));
         for (name, value) in own.into_iter().chain(given) {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            write!(text, "{name}: {value}\r\n").unwrap();
         }
         text.push_str("\r\n");
         text.push_str(&request.body);

@@ -87,7 +87,7 @@ impl World {
                 issuer_key: issuer.key,
                 ca_file: ca.file(),
             },
-            listen: any_port,
+            listen: vec![any_port, any_port],
             issuer_listen: any_port,
             log: None,
         };
@@ -100,13 +100,17 @@ impl World {
         }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.server.addresses()[0]
+    }
+
     pub fn wait(&self, time: Duration) {
         let mut now = self.clock.0.lock().unwrap();
         *now = now.checked_add(time).unwrap();
     }
 
     pub async fn connect(&self) -> Connection {
-        Connection::open(self.server.address(), "vault.test", self.tls.clone()).await
+        Connection::open(self.address(), "vault.test", self.tls.clone()).await
     }
 
     pub async fn send(&self, request: &Request) -> Answer {
