@@ -1,1 +1,41 @@
-//! Placeholder.
+//! From keytabs to valid Vault tokens at every HTCondor schedd, unattended.
+//!
+//! | module | what it is to the reader |
+//! |---|---|
+//! | [`config`] | files → deliveries that cannot be wrong, or all faults with their places |
+//! | [`delivery`] | the unit: one service credential of one account at one schedd |
+//! | [`plan`] | what to do next with a delivery, and when; pure |
+//! | [`gate`] | while a shared cause is down, one try finds out for all; pure |
+//! | [`verify`] | whether an access token and a schedd are as wanted; pure |
+//! | [`problem`] | what can go wrong, about what, and who must act |
+//! | [`reconcile`] | the loop: observe, plan, execute, report |
+//! | [`push`] | one try: look, token, check, store, job's end |
+//! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
+//! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
+//! | [`report`] | what is known, as table and JSON |
+//! | [`lifecycle`], [`cli`], [`logs`], [`hardening`] | the process |
+
+mod announce;
+mod budget;
+pub mod cli;
+pub mod config;
+pub mod delivery;
+#[cfg(test)]
+mod fixtures;
+pub mod gate;
+pub mod hardening;
+pub mod lifecycle;
+pub mod login;
+pub mod logs;
+mod moment;
+mod opener;
+pub mod plan;
+pub mod problem;
+pub mod push;
+pub mod reconcile;
+pub mod report;
+mod ticket;
+pub mod top_file;
+pub mod transport;
+pub mod vault;
+pub mod verify;

@@ -1,0 +1,115 @@
+//! The configuration: files read, joined, judged, and made into deliveries that cannot be wrong.
+//!
+//! Nothing here needs the network. [`load`] judges what was written; [`host`] judges what the
+//! files of this host are like (keytabs, certificate authorities).
+
+mod cron;
+pub mod duration;
+mod faults;
+pub mod host;
+mod raw;
+mod resolve;
+mod resolve_account;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use htvault::{ServerUrl, TlsSettings};
+
+pub use cron::Cron;
+pub use faults::{At, Fault, Faults};
+
+use crate::delivery::Delivery;
+
+/// Where the configuration is when no other place is named.
+pub const DEFAULT_FILE: &str = "/etc/token-bastion/token-bastion.yaml";
+
+/// A configuration that was found good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The Vault that everything is read from.
+    pub vault: VaultSettings,
+    /// First part of Vault's service principal, usually `host`.
+    pub kerberos_service: String,
+    /// When every delivery is looked at.
+    pub check: Cron,
+    /// Looks and renewals are spread over this time.
+    pub spread: Duration,
+    /// What is wanted, in the order of names, each name once.
+    pub deliveries: Vec<Arc<Delivery>>,
+}
+
+/// The Vault and how it is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaultSettings {
+    /// Its address.
+    pub server: ServerUrl,
+    /// Certificate authorities to trust.
+    pub tls: TlsSettings,
+    /// How many requests may be sent.
+    pub requests: Option<Requests>,
+}
+
+/// A limit of requests: at most `limit` in any span of `per`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requests {
+    /// Number of requests, at least 1.
+    pub limit: usize,
+    /// Length of the span.
+    pub per: Duration,
+}
+
+/// Reads a configuration: the file, and `config.d/*.yaml` beside it in the order of names.
+///
+/// # Errors
+/// All faults that can be found.
+pub fn load(file: &Path) -> Result<Config, Faults> {
+    let mut faults = Faults::default();
+    let mut roots = Vec::new();
+    for path in files(file, &mut faults) {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => roots.extend(tree::parse(&name, &text, &mut faults)),
+            Err(error) => faults.add(
+                &At::file(&name),
+                "",
+                format!("the file cannot be read: {error}; correct the path or its permissions"),
+            ),
+        }
+    }
+    // What a file that cannot be read would have said is not missed twice.
+    if !faults.is_empty() {
+        return faults.or(None);
+    }
+    let raw = raw::read(&roots, &mut faults);
+    let config = resolve::config(&raw, &mut faults);
+    faults.or(config)
+}
+
+/// The file itself and the files of `config.d` beside it.
+fn files(file: &Path, faults: &mut Faults) -> Vec<PathBuf> {
+    let mut paths = vec![file.to_owned()];
+    let directory = file.parent().unwrap_or(Path::new("")).join("config.d");
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return paths,
+        Err(error) => {
+            faults.add(
+                &At::file(&directory.display().to_string()),
+                "",
+                format!("the directory cannot be read: {error}; correct its permissions"),
+            );
+            return paths;
+        }
+    };
+    let mut more: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    more.sort();
+    paths.append(&mut more);
+    paths
+}

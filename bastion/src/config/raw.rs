@@ -1,0 +1,248 @@
+//! What was typed: the sections of the configuration, read with their places, not yet judged.
+//!
+//! Several files make one configuration: `schedds` and `accounts` are joined by name, any other
+//! section stands in one file only.
+
+use std::time::Duration;
+
+use super::faults::{At, Faults};
+use super::tree::{Entry, Located, Node, Section};
+
+const TOP: [&str; 7] = [
+    "vault", "tokens", "kerberos", "schedule", "defaults", "schedds", "accounts",
+];
+const ACCOUNT: [&str; 6] = [
+    "principal",
+    "keytab",
+    "credkey",
+    "tokens",
+    "schedds",
+    "credentials",
+];
+
+type Text = Option<Located<String>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Raw {
+    /// A place for faults of what is missing.
+    pub(crate) whole: Option<At>,
+    pub(crate) vault: Vault,
+    pub(crate) tokens: Tokens,
+    pub(crate) kerberos_service: Text,
+    pub(crate) check: Text,
+    pub(crate) spread: Option<Located<Duration>>,
+    pub(crate) defaults: Account,
+    pub(crate) schedds: Vec<Named<Group>>,
+    pub(crate) accounts: Vec<Named<Account>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Named<T> {
+    pub(crate) name: Located<String>,
+    pub(crate) value: T,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Vault {
+    pub(crate) address: Option<Vec<Located<String>>>,
+    pub(crate) ca_file: Text,
+    pub(crate) ca_dir: Text,
+    pub(crate) limit: Text,
+    pub(crate) per: Option<Located<Duration>>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tokens {
+    pub(crate) lifetime: Option<Located<Duration>>,
+    pub(crate) renew_below: Option<Located<Duration>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) directory: Text,
+    pub(crate) credds: Option<Vec<Located<String>>>,
+    pub(crate) collector: Text,
+    pub(crate) constraint: Text,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    pub(crate) principal: Text,
+    pub(crate) keytab: Text,
+    pub(crate) credkey: Text,
+    pub(crate) tokens: Tokens,
+    pub(crate) schedds: Option<Vec<Located<String>>>,
+    pub(crate) credentials: Option<Vec<Named<Credential>>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Credential {
+    pub(crate) scopes: Option<Vec<Located<String>>>,
+    pub(crate) audience: Option<Vec<Located<String>>>,
+    pub(crate) issuer: Text,
+    pub(crate) role: Text,
+    pub(crate) authorize_with: Text,
+}
+
+/// Reads the roots of all files.
+pub(crate) fn read(roots: &[Node], faults: &mut Faults) -> Raw {
+    let mut raw = Raw {
+        whole: roots.first().map(|root| At::file(&root.at.file)),
+        ..Raw::default()
+    };
+    let mut sections: Vec<&Entry> = Vec::new();
+    for root in roots {
+        // Unknown keys are faults of the file that has them.
+        root.section(&TOP, faults);
+        for entry in root.entries(&mut Faults::default()) {
+            let joined = matches!(entry.key.as_str(), "schedds" | "accounts");
+            match sections.iter().find(|known| known.key == entry.key) {
+                Some(first) if !joined => faults.add(
+                    &entry.at,
+                    &entry.key,
+                    format!("it stands at {} already, keep one of them", first.at),
+                ),
+                _ => {
+                    sections.push(entry);
+                    raw.take(entry, faults);
+                }
+            }
+        }
+    }
+    raw
+}
+
+impl Raw {
+    fn take(&mut self, entry: &Entry, faults: &mut Faults) {
+        let node = &entry.node;
+        match entry.key.as_str() {
+            "vault" => self.vault = vault(node, faults),
+            "tokens" => self.tokens = tokens(node, faults),
+            "kerberos" => {
+                let section = node.section(&["service"], faults);
+                self.kerberos_service = section.text("service", faults);
+            }
+            "schedule" => {
+                let section = node.section(&["check", "spread"], faults);
+                self.check = section.text("check", faults);
+                self.spread = section.duration("spread", faults);
+            }
+            "defaults" => self.defaults = account(node, faults),
+            "schedds" => named(node, &mut self.schedds, group, faults),
+            "accounts" => named(node, &mut self.accounts, account, faults),
+            // A fault already.
+            _ => {}
+        }
+    }
+}
+
+fn vault(node: &Node, faults: &mut Faults) -> Vault {
+    let section = node.section(&["address", "ca_file", "ca_dir", "requests"], faults);
+    let requests = section
+        .get("requests")
+        .map(|node| node.section(&["limit", "per"], faults));
+    let (limit, per) = match (&requests, section.get("requests")) {
+        (Some(requests), Some(node)) => {
+            let both = ["limit", "per"]
+                .iter()
+                .all(|key| requests.get(key).is_some());
+            if !both {
+                faults.add(
+                    &node.at,
+                    &node.path,
+                    "limit and per belong together, write for example {limit: 300, per: 5m}",
+                );
+            }
+            (
+                requests.text("limit", faults),
+                requests.duration("per", faults),
+            )
+        }
+        _ => (None, None),
+    };
+    Vault {
+        address: section.texts("address", faults),
+        ca_file: section.text("ca_file", faults),
+        ca_dir: section.text("ca_dir", faults),
+        limit,
+        per,
+    }
+}
+
+fn tokens(node: &Node, faults: &mut Faults) -> Tokens {
+    let section = node.section(&["lifetime", "renew_below"], faults);
+    Tokens {
+        lifetime: section.duration("lifetime", faults),
+        renew_below: section.duration("renew_below", faults),
+    }
+}
+
+fn group(node: &Node, faults: &mut Faults) -> Group {
+    let section = node.section(&["directory", "credds", "collector", "constraint"], faults);
+    Group {
+        directory: section.text("directory", faults),
+        credds: section.texts("credds", faults),
+        collector: section.text("collector", faults),
+        constraint: section.text("constraint", faults),
+    }
+}
+
+fn account(node: &Node, faults: &mut Faults) -> Account {
+    let section = node.section(&ACCOUNT, faults);
+    Account {
+        principal: section.text("principal", faults),
+        keytab: section.text("keytab", faults),
+        credkey: section.text("credkey", faults),
+        tokens: section
+            .get("tokens")
+            .map(|node| tokens(node, faults))
+            .unwrap_or_default(),
+        schedds: section.texts("schedds", faults),
+        credentials: credentials(&section, faults),
+    }
+}
+
+fn credentials(section: &Section<'_>, faults: &mut Faults) -> Option<Vec<Named<Credential>>> {
+    let node = section.get("credentials")?;
+    let mut list = Vec::new();
+    named(node, &mut list, credential, faults);
+    Some(list)
+}
+
+fn credential(node: &Node, faults: &mut Faults) -> Credential {
+    let known = ["scopes", "audience", "issuer", "role", "authorize_with"];
+    let section = node.section(&known, faults);
+    Credential {
+        scopes: section.texts("scopes", faults),
+        audience: section.texts("audience", faults),
+        issuer: section.text("issuer", faults),
+        role: section.text("role", faults),
+        authorize_with: section.text("authorize_with", faults),
+    }
+}
+
+/// Reads a map from names to things and adds them to those of other files.
+fn named<T>(
+    node: &Node,
+    list: &mut Vec<Named<T>>,
+    read: impl Fn(&Node, &mut Faults) -> T,
+    faults: &mut Faults,
+) {
+    for entry in node.entries(faults) {
+        let name = Located {
+            value: entry.key.clone(),
+            at: entry.at.clone(),
+            path: entry.node.path.clone(),
+        };
+        if let Some(first) = list.iter().find(|known| known.name.value == name.value) {
+            let first = first.name.at.clone();
+            name.fault(
+                faults,
+                format!("it stands at {first} already, keep one of them"),
+            );
+            continue;
+        }
+        let value = read(&entry.node, faults);
+        list.push(Named { name, value });
+    }
+}

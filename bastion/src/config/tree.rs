@@ -1,0 +1,301 @@
+//! YAML as a tree in which every key and value knows its place.
+//!
+//! Sections are read from the tree by key, so that one fault does not hide the others: a derived
+//! deserialiser stops at the first. Keys that a section does not know are faults.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use super::duration;
+use super::faults::{At, Faults, hint};
+
+/// A value with its place and the path of keys that leads to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) at: At,
+    pub(crate) path: String,
+    pub(crate) value: Value,
+}
+
+/// A value's shape. Scalars are text: what they mean is decided by who reads them.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Nothing,
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// An entry of a map.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    /// The key's place.
+    pub(crate) at: At,
+    pub(crate) node: Node,
+}
+
+/// A value that was read, with its place for later faults.
+#[derive(Clone, Debug)]
+pub(crate) struct Located<T> {
+    pub(crate) value: T,
+    pub(crate) at: At,
+    pub(crate) path: String,
+}
+
+impl<T> Located<T> {
+    pub(crate) fn fault(&self, faults: &mut Faults, what: impl Into<String>) {
+        faults.add(&self.at, &self.path, what);
+    }
+}
+
+/// Reads the text of a file.
+pub(crate) fn parse(file: &str, text: &str, faults: &mut Faults) -> Option<Node> {
+    match serde_saphyr::from_str::<Spanned<Plain>>(text) {
+        Ok(plain) => Some(node(plain, &Arc::from(file), String::new())),
+        Err(error) => {
+            let error = error.without_snippet();
+            let at = error.location().map_or_else(
+                || At::file(file),
+                |location| At {
+                    file: Arc::from(file),
+                    line: location.line(),
+                    column: location.column(),
+                },
+            );
+            faults.add(
+                &at,
+                "",
+                format!("this is no correct YAML: {}", words(error)),
+            );
+            None
+        }
+    }
+}
+
+/// The parser's own words on one line, without the place, which stands in front.
+fn words(error: &serde_saphyr::Error) -> String {
+    let text = error.render_with_options(serde_saphyr::render_options! {
+        snippets: serde_saphyr::SnippetMode::Off,
+    });
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    line.split(" at line ").next().unwrap_or(line).to_owned()
+}
+
+/// The tree as the deserialiser makes it, before paths are known.
+enum Plain {
+    Nothing,
+    Text(String),
+    List(Vec<Spanned<Plain>>),
+    Map(Vec<(Spanned<String>, Spanned<Plain>)>),
+}
+
+fn node(plain: Spanned<Plain>, file: &Arc<str>, path: String) -> Node {
+    let at = |location: serde_saphyr::Location| At {
+        file: Arc::clone(file),
+        line: location.line(),
+        column: location.column(),
+    };
+    let place = at(plain.referenced);
+    let value = match plain.value {
+        Plain::Nothing => Value::Nothing,
+        Plain::Text(text) => Value::Text(text),
+        Plain::List(items) => Value::List(
+            items
+                .into_iter()
+                .enumerate()
+                .map(|(index, item)| node(item, file, format!("{path}[{index}]")))
+                .collect(),
+        ),
+        Plain::Map(entries) => Value::Map(
+            entries
+                .into_iter()
+                .map(|(key, value)| {
+                    let path = if path.is_empty() {
+                        key.value.clone()
+                    } else {
+                        format!("{path}.{}", key.value)
+                    };
+                    Entry {
+                        at: at(key.referenced),
+                        node: node(value, file, path),
+                        key: key.value,
+                    }
+                })
+                .collect(),
+        ),
+    };
+    Node {
+        at: place,
+        path,
+        value,
+    }
+}
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        input.deserialize_any(PlainVisitor)
+    }
+}
+
+struct PlainVisitor;
+
+impl<'de> Visitor<'de> for PlainVisitor {
+    type Value = Plain;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Plain, E> {
+        Ok(Plain::Nothing)
+    }
+
+    fn visit_none<E>(self) -> Result<Plain, E> {
+        Ok(Plain::Nothing)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, input: D) -> Result<Plain, D::Error> {
+        Plain::deserialize(input)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Plain, E> {
+        Ok(Plain::Text(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Plain, E> {
+        Ok(Plain::Text(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Plain, E> {
+        Ok(Plain::Text(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Plain, E> {
+        Ok(Plain::Text(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Plain, E> {
+        Ok(Plain::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Plain, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Plain::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Plain, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Plain::Map(map))
+    }
+}
+
+/// A map whose keys are fixed names.
+pub(crate) struct Section<'a>(&'a [Entry]);
+
+impl Node {
+    /// The entries of a map; nothing counts as an empty one.
+    pub(crate) fn entries(&self, faults: &mut Faults) -> &[Entry] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            Value::Nothing => &[],
+            Value::Text(_) | Value::List(_) => {
+                faults.add(
+                    &self.at,
+                    &self.path,
+                    "keys and values must stand here, as in `key: value`",
+                );
+                &[]
+            }
+        }
+    }
+
+    /// A section: what is not in `known` is a fault, with the nearest known name.
+    pub(crate) fn section(&self, known: &[&'static str], faults: &mut Faults) -> Section<'_> {
+        let entries = self.entries(faults);
+        for entry in entries {
+            if !known.contains(&entry.key.as_str()) {
+                let hint = hint(&entry.key, known.iter().copied());
+                faults.add(&entry.at, &entry.node.path, format!("unknown key, {hint}"));
+            }
+        }
+        Section(entries)
+    }
+
+    fn located<T>(&self, value: T) -> Located<T> {
+        Located {
+            value,
+            at: self.at.clone(),
+            path: self.path.clone(),
+        }
+    }
+
+    /// A text that is not empty.
+    pub(crate) fn text(&self, faults: &mut Faults) -> Option<Located<String>> {
+        match &self.value {
+            Value::Text(text) if !text.trim().is_empty() => Some(self.located(text.clone())),
+            _ => {
+                faults.add(
+                    &self.at,
+                    &self.path,
+                    "one value must stand here, write a text",
+                );
+                None
+            }
+        }
+    }
+
+    /// One text, or a list of texts.
+    pub(crate) fn texts(&self, faults: &mut Faults) -> Vec<Located<String>> {
+        match &self.value {
+            Value::List(items) => items.iter().filter_map(|item| item.text(faults)).collect(),
+            _ => self.text(faults).into_iter().collect(),
+        }
+    }
+
+    /// A duration.
+    pub(crate) fn duration(&self, faults: &mut Faults) -> Option<Located<Duration>> {
+        let text = self.text(faults)?;
+        match duration::parse(&text.value) {
+            Ok(duration) => Some(self.located(duration)),
+            Err(why) => {
+                text.fault(faults, why);
+                None
+            }
+        }
+    }
+}
+
+impl<'a> Section<'a> {
+    /// The value of a key that is there.
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Node> {
+        self.0
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.node)
+    }
+
+    pub(crate) fn text(&self, key: &str, faults: &mut Faults) -> Option<Located<String>> {
+        self.get(key)?.text(faults)
+    }
+
+    pub(crate) fn texts(&self, key: &str, faults: &mut Faults) -> Option<Vec<Located<String>>> {
+        Some(self.get(key)?.texts(faults))
+    }
+
+    pub(crate) fn duration(&self, key: &str, faults: &mut Faults) -> Option<Located<Duration>> {
+        self.get(key)?.duration(faults)
+    }
+}

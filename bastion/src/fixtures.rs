@@ -1,0 +1,53 @@
+//! Deliveries for tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use htvault::CredentialUrl;
+
+use crate::delivery::{Credential, Delivery, DeliveryId, Identity, Target};
+
+/// Server of every credential here.
+pub(crate) const SERVER: &str = "https://vault.test:8200";
+
+pub(crate) fn credential(account: &str, service: &str) -> Credential {
+    let server = SERVER.parse().unwrap();
+    let (issuer, role) = service.split_once('_').unwrap_or((service, "default"));
+    let url = CredentialUrl::creds(&server, issuer, account, role).unwrap();
+    Credential {
+        identity: Arc::new(Identity {
+            account: account.to_owned(),
+            principal: format!("{account}@TEST"),
+            keytab: format!("/keytabs/{account}.keytab").into(),
+        }),
+        service: service.to_owned(),
+        issuer: issuer.to_owned(),
+        role: role.to_owned(),
+        credkey: account.to_owned(),
+        scopes: Vec::new(),
+        audience: None,
+        full_url: url.clone(),
+        url,
+    }
+}
+
+pub(crate) fn delivery(account: &str, service: &str, schedd: &str, target: Target) -> Delivery {
+    let credential = Arc::new(credential(account, service));
+    Delivery {
+        id: DeliveryId {
+            account: account.to_owned(),
+            service: service.to_owned(),
+            schedd: schedd.to_owned(),
+        },
+        authorize: Arc::clone(&credential),
+        credential,
+        target,
+        lifetime: Duration::from_hours(7 * 24),
+        renew_below: Duration::from_hours(3 * 24),
+    }
+}
+
+/// `cmsprod`'s `cms_crab` at `here`.
+pub(crate) fn delivery_to(target: Target) -> Delivery {
+    delivery("cmsprod", "cms_crab", "here", target)
+}

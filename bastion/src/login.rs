@@ -1,0 +1,205 @@
+//! The real Vault: Kerberos logins from keytabs, child tokens, access tokens, over [`htvault`].
+//!
+//! What holds: a vault token belongs to one delivery, with a login of its own; logins and tokens
+//! are in memory only. Requests are bounded in number at a time and, if configured, in number over
+//! time. Each call has a time limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use htvault::clock::Clock;
+use htvault::{
+    AccessTokenAnswer, AccessTokenRequest, Client, ErrorKind, IssuedToken, Settings, VaultToken,
+};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::warn;
+
+use crate::budget::Budget;
+use crate::config::Config;
+use crate::delivery::Credential;
+use crate::moment::after;
+use crate::plan::Life;
+use crate::problem::{Kind, Problem};
+use crate::ticket::Tickets;
+use crate::vault::{Held, Reading, Vault};
+
+/// Requests to Vault at a time.
+const AT_A_TIME: usize = 8;
+/// What an access token must have left to be of use for a push.
+const ENOUGH: u64 = 30;
+
+/// A Vault that is logged in to by Kerberos.
+pub struct HtVault {
+    client: Client,
+    service: String,
+    tickets: Tickets,
+    budget: Budget,
+    places: Semaphore,
+    clock: Arc<dyn Clock>,
+}
+
+impl HtVault {
+    /// Makes the client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// The certificate authorities cannot be read.
+    pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, htvault::Error> {
+        let mut settings = Settings::new(config.vault.server.clone());
+        settings.tls = config.vault.tls.clone();
+        Ok(Self {
+            client: Client::new(&settings)?,
+            service: config.kerberos_service.clone(),
+            tickets: Tickets::new(Arc::clone(&clock)),
+            budget: Budget::new(config.vault.requests),
+            places: Semaphore::new(AT_A_TIME),
+            clock,
+        })
+    }
+
+    /// Waits until a request may be sent. The semaphore is never closed.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let place = self.places.acquire().await.ok();
+        self.budget.take().await;
+        place
+    }
+
+    async fn read_with(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+        reading: Reading,
+        minimum_seconds: Option<u64>,
+    ) -> Result<AccessTokenAnswer, htvault::Error> {
+        let (url, scopes, audience) = match reading {
+            Reading::Full => (&credential.full_url, None, None),
+            Reading::ForJobs => (
+                &credential.url,
+                credential.scope_list(),
+                credential.audience.clone(),
+            ),
+        };
+        let request = AccessTokenRequest {
+            minimum_seconds,
+            scopes,
+            audience,
+        };
+        let _turn = self.turn().await;
+        self.client.access_token(url, token, &request).await
+    }
+}
+
+impl Vault for HtVault {
+    async fn login(&self, credential: &Credential) -> Result<IssuedToken, Problem> {
+        let identity = &credential.identity;
+        let host = self.client.server().host();
+        let negotiate = self
+            .tickets
+            .negotiate(identity, &self.service, host)
+            .await
+            .map_err(|error| Problem::from_kerberos(identity, self.client.server(), &error))?;
+        let answer = {
+            let _turn = self.turn().await;
+            self.client
+                .login(&credential.issuer, &credential.role, &negotiate)
+                .await
+        };
+        match answer {
+            Ok(issued) => Ok(issued),
+            Err(error) => {
+                if error.kind() == ErrorKind::LoginRefused {
+                    self.tickets.forget(identity).await;
+                }
+                Err(Problem::from_vault(credential, &error, true))
+            }
+        }
+    }
+
+    async fn issue(&self, credential: &Credential, lifetime: Duration) -> Result<Held, Problem> {
+        let login = self.login(credential).await?;
+        let now = self.clock.now();
+        let child = {
+            let _turn = self.turn().await;
+            self.client
+                .create_token(&login.token, lifetime.as_secs())
+                .await
+        };
+        let child = match child {
+            Ok(child) => child,
+            Err(error) => {
+                // Nobody has seen the login; it must not live on for weeks.
+                let _ = self.revoke(credential, &login.token).await;
+                return Err(Problem::from_vault(credential, &error, false));
+            }
+        };
+        if !child.warnings.is_empty() {
+            warn!(
+                account = credential.identity.account,
+                service = credential.service,
+                warnings = child.warnings.join("; "),
+                "Vault warns of the new token"
+            );
+        }
+        // Never longer than asked for, whatever the server says.
+        let life = Duration::from_secs(child.lease_seconds).min(lifetime);
+        Ok(Held {
+            token: child.token,
+            parent: Some(login.token),
+            accessor: child.accessor,
+            life: Life {
+                issued: now,
+                expires: after(now, life),
+            },
+        })
+    }
+
+    async fn read(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+        reading: Reading,
+    ) -> Result<AccessTokenAnswer, Problem> {
+        let first = self
+            .read_with(credential, token, reading, Some(ENOUGH))
+            .await;
+        let answer = match first {
+            // Vault may still have one that lives less, and jobs are better off with it.
+            Err(error) if error.kind() == ErrorKind::NotLongEnough => {
+                let again = self.read_with(credential, token, reading, None).await;
+                again.map_err(|_| error)
+            }
+            answer => answer,
+        };
+        answer.map_err(|error| Problem::from_vault(credential, &error, false))
+    }
+
+    async fn look_up(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+    ) -> Result<Option<(Life, String)>, Problem> {
+        let _turn = self.turn().await;
+        let now = self.clock.now();
+        match self.client.lookup_self(token).await {
+            Ok(info) => {
+                let life = Life {
+                    issued: now,
+                    expires: after(now, Duration::from_secs(info.ttl_seconds)),
+                };
+                Ok(Some((life, info.accessor)))
+            }
+            Err(error) if error.kind() == ErrorKind::TokenRejected => Ok(None),
+            Err(error) => Err(Problem::from_vault(credential, &error, false)),
+        }
+    }
+
+    async fn revoke(&self, credential: &Credential, token: &VaultToken) -> Result<(), Problem> {
+        let _turn = self.turn().await;
+        match self.client.revoke_self(token).await {
+            Ok(()) => Ok(()),
+            Err(error) => match Problem::from_vault(credential, &error, false) {
+                problem if problem.kind == Kind::TokenDead => Ok(()),
+                problem => Err(problem),
+            },
+        }
+    }
+}

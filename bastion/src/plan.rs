@@ -1,0 +1,250 @@
+//! What to do next with a delivery, and when: pure decisions, so that a year can be simulated.
+//!
+//! What holds:
+//! - One thing at a time: nothing is planned for a delivery while something runs for it.
+//! - A token is renewed before its margin begins, and that well before it ends; the moment is
+//!   drawn once from the delivery's name, so that many do not renew together.
+//! - After a failure the next try waits longer each time, up to a cap, and never so long that the
+//!   time left runs out between two tries.
+//! - The life of a token is known from its issue, not from a look-up: a standby may answer old values.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::delivery::DeliveryId;
+use crate::moment::{after, before, until};
+use crate::problem::{Kind, Problem, Remedy};
+
+/// First pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// First pause after Vault asked for fewer requests; its block lasts minutes.
+const SLOW_PAUSE: Duration = Duration::from_mins(1);
+/// Longest pause while something is down: an outage is not to last longer than it does.
+const OUTAGE_CAP: Duration = Duration::from_mins(2);
+/// Longest pause while somebody has to act.
+const PERSON_CAP: Duration = Duration::from_mins(10);
+/// Salt of the renewal's share, so that it differs from other shares of the same delivery.
+const RENEWAL: u64 = 1;
+/// Salt of the look's share.
+const LOOK: u64 = 2;
+
+/// Begin and end of a vault token's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// When it was issued.
+    pub issued: Timestamp,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+/// What is known of a delivery.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    /// The life of the vault token that is at the schedd, as far as known.
+    pub life: Option<Life>,
+    /// Since when the job's end is known to be good with that token.
+    pub good_since: Option<Timestamp>,
+    /// When the schedd was last looked at.
+    pub looked: Option<Timestamp>,
+    /// The configuration asks for another content than the schedd has.
+    pub changed: bool,
+    /// What went wrong at the last try.
+    pub failure: Option<Failure>,
+}
+
+/// A failure that has not been made good yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// What is wrong.
+    pub problem: Problem,
+    /// Since when it fails.
+    pub since: Timestamp,
+    /// How many tries failed since then.
+    pub attempts: u32,
+    /// When it is tried again.
+    pub next_try: Timestamp,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Not tried yet.
+    New,
+    /// Pushed, and the job's end is not known to be good yet.
+    Pending,
+    /// The job's end is good.
+    Good,
+    /// The last try failed.
+    Failed,
+}
+
+/// How often and with which margin a delivery is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy<'a> {
+    /// The delivery's name, from which shares are drawn.
+    pub id: &'a DeliveryId,
+    /// Less life than this is too little.
+    pub renew_below: Duration,
+    /// Renewals and looks are spread over this.
+    pub spread: Duration,
+    /// What is at the schedd can be read back without a token of ours.
+    pub readable: bool,
+}
+
+/// Why a token is pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// Nothing is known to be there.
+    First,
+    /// The schedd has none any more.
+    Missing,
+    /// The schedd has another one.
+    Replaced,
+    /// The configuration changed.
+    Changed,
+    /// The margin begins.
+    Renewal,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// See what the schedd has; push only if that is not right.
+    Look,
+    /// Push a new token.
+    Push(Why),
+}
+
+/// What to do, or until when nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This, now.
+    Do(Step),
+    /// Nothing before this moment.
+    Wait(Timestamp),
+}
+
+impl Record {
+    /// Where the delivery stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        if self.failure.is_some() {
+            State::Failed
+        } else if self.life.is_none() {
+            State::New
+        } else if self.good_since.is_some() {
+            State::Good
+        } else {
+            State::Pending
+        }
+    }
+
+    /// Notes a failed try.
+    pub fn fail(&mut self, id: &DeliveryId, problem: Problem, now: Timestamp) {
+        let (since, attempts) = match &self.failure {
+            Some(before) => (before.since, before.attempts.saturating_add(1)),
+            None => (now, 1),
+        };
+        let left = self.life.map(|life| until(now, life.expires));
+        let next_try = after(now, pause(id, problem.kind, attempts, left));
+        self.failure = Some(Failure {
+            problem,
+            since,
+            attempts,
+            next_try,
+        });
+    }
+}
+
+/// When a token is renewed: a margin before its end, less a share of what comes before.
+#[must_use]
+pub fn renew_at(policy: &Policy<'_>, life: Life) -> Timestamp {
+    let whole = until(life.issued, life.expires);
+    // A server that gives shorter lives than asked for must not make every moment due.
+    let margin = policy.renew_below.min(whole / 2);
+    let room = (whole.saturating_sub(margin) / 4).min(policy.spread);
+    before(life.expires, margin + policy.id.share_of(room, RENEWAL))
+}
+
+/// The pause after `attempts` failed tries: doubled each time, with a share taken off that belongs
+/// to delivery and try, capped, and at most a quarter of the life that is left.
+#[must_use]
+pub fn pause(id: &DeliveryId, kind: Kind, attempts: u32, left: Option<Duration>) -> Duration {
+    let first = match kind {
+        Kind::RateLimited => SLOW_PAUSE,
+        _ => FIRST_PAUSE,
+    };
+    let cap = match kind.remedy() {
+        Remedy::Wait => OUTAGE_CAP,
+        _ => PERSON_CAP,
+    };
+    let cap = match left {
+        Some(left) if !left.is_zero() => cap.min(left / 4),
+        _ => cap,
+    };
+    let doubled = first.saturating_mul(
+        1_u32
+            .checked_shl(attempts.saturating_sub(1))
+            .unwrap_or(u32::MAX),
+    );
+    let whole = doubled.min(cap).max(first);
+    whole.saturating_sub(id.share_of(whole / 5, u64::from(attempts)))
+}
+
+/// What to do next.
+///
+/// `tick` is the last moment at which every delivery was to be looked at, `next_tick` the next.
+#[must_use]
+pub fn next(
+    now: Timestamp,
+    policy: &Policy<'_>,
+    record: &Record,
+    running: bool,
+    tick: Timestamp,
+    next_tick: Timestamp,
+) -> Next {
+    if running {
+        return Next::Wait(Timestamp::MAX);
+    }
+    if let Some(failure) = &record.failure
+        && now < failure.next_try
+    {
+        return Next::Wait(failure.next_try);
+    }
+    let Some(life) = record.life else {
+        return Next::Do(if policy.readable && record.looked.is_none() {
+            Step::Look
+        } else {
+            Step::Push(Why::First)
+        });
+    };
+    if record.changed {
+        return Next::Do(Step::Push(Why::Changed));
+    }
+    let renewal = renew_at(policy, life);
+    if now >= renewal {
+        return Next::Do(Step::Push(Why::Renewal));
+    }
+    if record.good_since.is_none() {
+        return Next::Do(Step::Look);
+    }
+    let room = policy.spread.min(until(tick, next_tick));
+    let look_after = |tick| after(tick, policy.id.share_of(room, LOOK));
+    let look = look_after(tick);
+    if record.looked.is_none_or(|looked| looked < look) && now >= look {
+        return Next::Do(Step::Look);
+    }
+    let look = if now < look {
+        look
+    } else {
+        look_after(next_tick)
+    };
+    Next::Wait(renewal.min(look))
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

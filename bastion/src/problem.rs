@@ -1,0 +1,267 @@
+//! What can go wrong with a delivery: what it is about, what a person must do, and in which words.
+//!
+//! The cause decides how far a problem reaches: all problems of one cause and kind are one message,
+//! however many deliveries suffer from it.
+
+use std::fmt;
+
+use htvault::kerberos::{KerberosError, KerberosErrorKind};
+use htvault::{ErrorKind, ServerUrl};
+use serde::Serialize;
+
+use crate::delivery::{Credential, Delivery, Identity};
+
+/// What a problem is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The Vault at this address: every delivery suffers.
+    Vault(String),
+    /// The KDCs of this realm: every account of the realm suffers.
+    Realm(String),
+    /// This account's principal or keytab.
+    Account(String),
+    /// One service credential of an account, at every schedd: `ACCOUNT/SERVICE`.
+    Credential(String),
+    /// One schedd, for one account: `ACCOUNT at SCHEDD`.
+    Schedd(String),
+}
+
+/// The sorts of problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Kind {
+    /// Vault does not answer, or not usefully.
+    VaultDown,
+    /// Vault asks for fewer requests.
+    RateLimited,
+    /// Vault's certificate is not trusted.
+    VaultUntrusted,
+    /// A vault token died before its time; another one is made.
+    TokenDead,
+    /// Vault refuses the ticket.
+    LoginRefused,
+    /// Vault has no such issuer or role, or does not allow it.
+    Forbidden,
+    /// No refresh token, or one that the issuer refuses.
+    NotOnboarded,
+    /// The token issuer does not answer Vault.
+    IssuerDown,
+    /// No KDC answers.
+    KdcDown,
+    /// Keytab or principal are wrong.
+    Keytab,
+    /// Kerberos is set up wrongly on this host.
+    Kerberos,
+    /// The access token is not what the configuration demands.
+    WrongToken,
+    /// The credential directory, or HTCondor's tool, cannot be used.
+    Transport,
+    /// The credd does not answer.
+    CreddDown,
+    /// The credd refuses.
+    CreddRefused,
+    /// The credmon at the schedd makes no access token of it.
+    NotServed,
+    /// A fault of this program.
+    Internal,
+}
+
+/// Who must act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remedy {
+    /// Nobody: it is tried again.
+    Wait,
+    /// An admin of this host.
+    FixThisHost,
+    /// An admin of Vault, or whoever wrote issuer, role and scopes.
+    FixVault,
+    /// Somebody who may log in for the account.
+    Onboard,
+    /// An admin of the schedd.
+    FixSchedd,
+}
+
+/// A problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What it is about.
+    pub cause: Cause,
+    /// What sort it is of.
+    pub kind: Kind,
+    /// One line: what happened and what to do.
+    pub message: String,
+}
+
+impl Kind {
+    /// Who must act.
+    #[must_use]
+    pub fn remedy(self) -> Remedy {
+        match self {
+            Self::VaultDown
+            | Self::RateLimited
+            | Self::TokenDead
+            | Self::IssuerDown
+            | Self::KdcDown
+            | Self::CreddDown => Remedy::Wait,
+            Self::VaultUntrusted
+            | Self::LoginRefused
+            | Self::Keytab
+            | Self::Kerberos
+            | Self::Transport
+            | Self::Internal => Remedy::FixThisHost,
+            Self::Forbidden | Self::WrongToken => Remedy::FixVault,
+            Self::NotOnboarded => Remedy::Onboard,
+            Self::CreddRefused | Self::NotServed => Remedy::FixSchedd,
+        }
+    }
+}
+
+impl Remedy {
+    /// One or two words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::FixThisHost => "fix here",
+            Self::FixVault => "fix at Vault",
+            Self::Onboard => "onboard",
+            Self::FixSchedd => "fix at schedd",
+        }
+    }
+}
+
+impl Cause {
+    /// Whether everybody who needs the same thing suffers, so that one attempt speaks for all.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Vault(_) | Self::Realm(_))
+    }
+
+    /// The Vault at `server`.
+    #[must_use]
+    pub fn vault(server: &ServerUrl) -> Self {
+        Self::Vault(server.to_string())
+    }
+
+    /// The realm of an identity.
+    #[must_use]
+    pub fn realm(identity: &Identity) -> Self {
+        let realm = identity
+            .principal
+            .rsplit_once('@')
+            .map_or("", |(_, realm)| realm);
+        Self::Realm(realm.to_owned())
+    }
+
+    /// A credential, at every schedd.
+    #[must_use]
+    pub fn credential(credential: &Credential) -> Self {
+        Self::Credential(format!(
+            "{}/{}",
+            credential.identity.account, credential.service
+        ))
+    }
+
+    /// A schedd, for one account.
+    #[must_use]
+    pub fn schedd(delivery: &Delivery) -> Self {
+        Self::Schedd(format!("{} at {}", delivery.id.account, delivery.id.schedd))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vault(vault) => write!(f, "Vault {vault}"),
+            Self::Realm(realm) => write!(f, "realm {realm}"),
+            Self::Account(account) => write!(f, "account {account}"),
+            Self::Credential(credential) => write!(f, "credential {credential}"),
+            Self::Schedd(schedd) => write!(f, "account {schedd}"),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.cause, self.message)
+    }
+}
+
+impl Problem {
+    /// A problem with words of its own.
+    #[must_use]
+    pub fn new(cause: Cause, kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            cause,
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// A failure of Vault, at login or later.
+    #[must_use]
+    pub fn from_vault(credential: &Credential, error: &htvault::Error, login: bool) -> Self {
+        let vault = || Cause::vault(&credential.url.server());
+        let own = || Cause::credential(credential);
+        let (cause, kind) = match error.kind() {
+            ErrorKind::RateLimited => (vault(), Kind::RateLimited),
+            ErrorKind::Untrusted | ErrorKind::Configuration => (vault(), Kind::VaultUntrusted),
+            ErrorKind::TokenRejected if login => (own(), Kind::Forbidden),
+            ErrorKind::TokenRejected => (own(), Kind::TokenDead),
+            ErrorKind::Forbidden | ErrorKind::Refused => (own(), Kind::Forbidden),
+            ErrorKind::RefreshRefused | ErrorKind::NoneStored => (own(), Kind::NotOnboarded),
+            ErrorKind::NotLongEnough | ErrorKind::IssuerDown => (own(), Kind::IssuerDown),
+            ErrorKind::LoginRefused => (
+                Cause::Account(credential.identity.account.clone()),
+                Kind::LoginRefused,
+            ),
+            // A hang while reading an access token is the issuer's: Vault waits for it.
+            ErrorKind::TimedOut if !login => (own(), Kind::IssuerDown),
+            _ => (vault(), Kind::VaultDown),
+        };
+        let message = match &cause {
+            // The same words for everybody: no path of an issuer in it.
+            Cause::Vault(_) => {
+                let status = error.status().map_or(String::new(), |s| format!("{s} "));
+                format!("{status}{}; {}", error.words(), error.kind().advice())
+            }
+            Cause::Account(_) => format!(
+                "login as {} with keytab {}: {error}",
+                credential.identity.principal,
+                credential.identity.keytab.display()
+            ),
+            _ => error.to_string(),
+        };
+        Self {
+            cause,
+            kind,
+            message,
+        }
+    }
+
+    /// A failure of Kerberos.
+    #[must_use]
+    pub fn from_kerberos(identity: &Identity, vault: &ServerUrl, error: &KerberosError) -> Self {
+        use KerberosErrorKind as K;
+        let (cause, kind) = match error.kind() {
+            K::KdcUnreachable | K::TimedOut => (Cause::realm(identity), Kind::KdcDown),
+            K::RealmUnknown | K::ClockSkew => (Cause::realm(identity), Kind::Kerberos),
+            K::ServiceUnknown => (Cause::vault(vault), Kind::Kerberos),
+            _ => (Cause::Account(identity.account.clone()), Kind::Keytab),
+        };
+        Self::new(cause, kind, error.to_string())
+    }
+
+    /// A fault of this program, in a delivery.
+    #[must_use]
+    pub fn internal(delivery: &Delivery, what: &str) -> Self {
+        Self::new(
+            Cause::schedd(delivery),
+            Kind::Internal,
+            format!("{what}; this is a fault of token-bastion, please report it"),
+        )
+    }
+}

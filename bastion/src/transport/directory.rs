@@ -1,0 +1,101 @@
+//! A credential directory on this host, for a bastion that lives on the schedd and for trying
+//! everything without HTCondor.
+//!
+//! Writes `<directory>/<account>/<service>.top` as the credd does; a credmon that watches the
+//! directory does the rest. Nothing is deleted.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::Observed;
+use super::folder::Folder;
+use crate::delivery::Delivery;
+use crate::problem::{Cause, Kind, Problem};
+
+/// Sees what is stored for a delivery.
+///
+/// # Errors
+/// The directory, or what is in it, cannot be read.
+pub async fn observe(delivery: &Delivery, directory: &Path) -> Result<Observed, Problem> {
+    let account = delivery.id.account.clone();
+    let service = delivery.id.service.clone();
+    off_the_loop(delivery, directory, "read", move |directory| {
+        let Some(folder) = Folder::open(&directory, &account)? else {
+            return Ok(Observed::default());
+        };
+        let (content, stored) = folder.read(&format!("{service}.top"))?.unzip();
+        Ok(Observed {
+            stored,
+            served: folder.written(&format!("{service}.use"))?,
+            content,
+        })
+    })
+    .await
+}
+
+/// Stores `top` for a delivery.
+///
+/// # Errors
+/// The directory is missing or may not be written.
+pub async fn store(
+    delivery: &Delivery,
+    directory: &Path,
+    top: &SecretString,
+) -> Result<(), Problem> {
+    let account = delivery.id.account.clone();
+    let name = format!("{}.top", delivery.id.service);
+    let top = top.clone();
+    off_the_loop(delivery, directory, "written", move |directory| {
+        let folder = Folder::open_or_make(&directory, &account)?;
+        folder.replace(&name, top.expose_secret().as_bytes())
+    })
+    .await
+}
+
+async fn off_the_loop<T: Send + 'static>(
+    delivery: &Delivery,
+    directory: &Path,
+    what: &str,
+    work: impl FnOnce(PathBuf) -> io::Result<T> + Send + 'static,
+) -> Result<T, Problem> {
+    let path = directory.to_owned();
+    match tokio::task::spawn_blocking(move || work(path)).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Problem::new(
+            Cause::schedd(delivery),
+            Kind::Transport,
+            format!(
+                "credential directory {} cannot be {what}: {error}; {}",
+                directory.display(),
+                advice(&error)
+            ),
+        )),
+        Err(error) => Err(Problem::internal(delivery, &error.to_string())),
+    }
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    use nix::libc::{ELOOP, ENOTDIR};
+    match error.raw_os_error() {
+        Some(ELOOP | ENOTDIR) => {
+            "a symbolic link or a file is where a folder is expected, remove it"
+        }
+        _ => match error.kind() {
+            io::ErrorKind::NotFound => "make it (mode 2770, root:condor), or correct the path",
+            io::ErrorKind::PermissionDenied => {
+                "run the service as root, or as a user who may write there"
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "its file system is read-only for this service; in the systemd unit name it in ReadWritePaths"
+            }
+            _ => "see the system's words",
+        },
+    }
+}
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+mod tests;

@@ -1,0 +1,102 @@
+//! The credential directory on a real file system.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use super::*;
+use crate::delivery::Target;
+use crate::fixtures::delivery_to;
+
+fn place() -> (tempfile::TempDir, Delivery) {
+    let dir = tempfile::tempdir().unwrap();
+    let delivery = delivery_to(Target::Directory(dir.path().to_owned()));
+    (dir, delivery)
+}
+
+fn top() -> SecretString {
+    SecretString::from("{\"vault_token\":\"s.x\"}")
+}
+
+#[tokio::test]
+async fn what_is_stored_is_seen_again_and_has_the_credds_modes() {
+    let (dir, delivery) = place();
+    assert!(
+        observe(&delivery, dir.path())
+            .await
+            .unwrap()
+            .stored
+            .is_none()
+    );
+    store(&delivery, dir.path(), &top()).await.unwrap();
+    store(&delivery, dir.path(), &top()).await.unwrap();
+
+    let folder = dir.path().join("cmsprod");
+    let file = folder.join("cms_crab.top");
+    assert_eq!(fs::read_to_string(&file).unwrap(), top().expose_secret());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(mode(&folder), 0o2700);
+    let names: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["cms_crab.top"], "no temporary file is left");
+
+    let seen = observe(&delivery, dir.path()).await.unwrap();
+    assert!(seen.stored.is_some());
+    assert!(seen.served.is_none());
+    assert_eq!(seen.content.unwrap().expose_secret(), top().expose_secret());
+    fs::write(folder.join("cms_crab.use"), "token").unwrap();
+    let seen = observe(&delivery, dir.path()).await.unwrap();
+    assert!(seen.served >= seen.stored);
+}
+
+#[tokio::test]
+async fn no_symbolic_link_is_followed() {
+    let (dir, delivery) = place();
+    let elsewhere = tempfile::tempdir().unwrap();
+    symlink(elsewhere.path(), dir.path().join("cmsprod")).unwrap();
+    let problem = store(&delivery, dir.path(), &top()).await.unwrap_err();
+    assert!(
+        problem.message.contains("a symbolic link or a file"),
+        "{problem}"
+    );
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+
+    // A link in place of the file is replaced, and what it names is left alone.
+    let (dir, delivery) = place();
+    let victim = elsewhere.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    fs::create_dir(dir.path().join("cmsprod")).unwrap();
+    let link = dir.path().join("cmsprod/cms_crab.top");
+    symlink(&victim, &link).unwrap();
+    assert!(observe(&delivery, dir.path()).await.is_err());
+    store(&delivery, dir.path(), &top()).await.unwrap();
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert!(fs::symlink_metadata(&link).unwrap().is_file());
+}
+
+#[tokio::test]
+async fn a_missing_directory_is_named_and_not_made() {
+    let (dir, delivery) = place();
+    let missing = dir.path().join("none");
+    let problem = store(&delivery, &missing, &top()).await.unwrap_err();
+    assert_eq!(
+        problem.to_string(),
+        format!(
+            "account cmsprod at here: credential directory {} cannot be written: \
+             No such file or directory (os error 2); make it (mode 2770, root:condor), or correct the path",
+            missing.display()
+        )
+    );
+    assert!(!missing.exists());
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_text_is_another_content() {
+    let (dir, delivery) = place();
+    fs::create_dir(dir.path().join("cmsprod")).unwrap();
+    fs::write(dir.path().join("cmsprod/cms_crab.top"), [0xff, 0xfe]).unwrap();
+    let seen = observe(&delivery, dir.path()).await.unwrap();
+    assert_eq!(seen.content.unwrap().expose_secret(), "");
+}

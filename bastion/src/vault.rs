@@ -1,0 +1,87 @@
+//! What a delivery needs of Vault, and the vault tokens that come of it.
+//!
+//! [`Vault`] is the seam between decisions and the real server: tests put a behaving fake there.
+
+use std::time::Duration;
+
+use htvault::{AccessTokenAnswer, IssuedToken, VaultToken};
+use jiff::Timestamp;
+
+use crate::delivery::Credential;
+use crate::plan::Life;
+use crate::problem::Problem;
+
+/// A vault token made for one delivery.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The token that is pushed.
+    pub token: VaultToken,
+    /// The login that it is a child of; revoking that ends both. `None` for a token found at a
+    /// schedd after a restart: it is revoked itself.
+    pub parent: Option<VaultToken>,
+    /// Names the token to Vault's admins.
+    pub accessor: String,
+    /// Its life, from the lease at its issue.
+    pub life: Life,
+}
+
+/// Which access tokens of a credential are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// The ones that jobs get: with the scopes and the audience of the configuration.
+    ForJobs,
+    /// Unreduced ones, to open a credd.
+    Full,
+}
+
+/// Vault, as far as deliveries need it. A failure names its cause and what to do.
+pub trait Vault: Send + Sync + 'static {
+    /// Logs in by Kerberos for the credential's issuer and role.
+    fn login(
+        &self,
+        credential: &Credential,
+    ) -> impl Future<Output = Result<IssuedToken, Problem>> + Send;
+
+    /// Logs in and makes a child token that lives `lifetime`.
+    fn issue(
+        &self,
+        credential: &Credential,
+        lifetime: Duration,
+    ) -> impl Future<Output = Result<Held, Problem>> + Send;
+
+    /// Reads an access token with `token`.
+    fn read(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+        reading: Reading,
+    ) -> impl Future<Output = Result<AccessTokenAnswer, Problem>> + Send;
+
+    /// The life and accessor of a token found somewhere; `None` when it is dead.
+    fn look_up(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+    ) -> impl Future<Output = Result<Option<(Life, String)>, Problem>> + Send;
+
+    /// Revokes a token and its children. A dead one counts as revoked.
+    fn revoke(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+    ) -> impl Future<Output = Result<(), Problem>> + Send;
+}
+
+impl Held {
+    /// Life that is left.
+    #[must_use]
+    pub fn left(&self, now: Timestamp) -> Duration {
+        crate::moment::until(now, self.life.expires)
+    }
+
+    /// The token to revoke, so that this one is dead.
+    #[must_use]
+    pub fn root(&self) -> &VaultToken {
+        self.parent.as_ref().unwrap_or(&self.token)
+    }
+}
