@@ -5,6 +5,8 @@
 //! left on the machine, however a run ends.
 
 pub mod ca;
+pub mod chain;
+pub mod demo;
 pub mod dev;
 pub mod kdc;
 pub mod pool;
