@@ -95,9 +95,19 @@ impl Spread {
     /// Draws it for a credential on a host.
     #[must_use]
     pub fn of(host: &str, id: &CredentialId) -> Self {
-        // FNV-1a over the three names with separators, then mixed: stable for ever.
+        Self::drawn([host, id.user(), id.service()])
+    }
+
+    /// Draws it for a Vault, as seen from a host.
+    #[must_use]
+    pub fn of_vault(host: &str, vault: &str) -> Self {
+        Self::drawn([host, vault, ""])
+    }
+
+    /// FNV-1a over the names with separators, then mixed: stable for ever.
+    fn drawn(names: [&str; 3]) -> Self {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for part in [host, id.user(), id.service()] {
+        for part in names {
             for byte in part.bytes().chain([0]) {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             }
@@ -204,6 +214,10 @@ pub enum Patience {
     Person,
     /// The vault token is dead; only a new `.top` helps, which is noticed at once: 30 min to 1 h.
     Dead,
+    /// A whole host does not answer; one request finds out: 5 s to 1 min.
+    Host,
+    /// A host's rate limit is reached; every request makes it worse: 30 s to 5 min.
+    RateLimit,
 }
 
 /// Law 6: seconds to wait after the `failures`-th failure in a row (1 for the first), with `left`
@@ -214,6 +228,8 @@ pub fn retry_delay(patience: Patience, failures: u32, spread: Spread, left: i64)
         Patience::Transient => (5, 300),
         Patience::Person => (60, 600),
         Patience::Dead => (1800, 3600),
+        Patience::Host => (5, 60),
+        Patience::RateLimit => (30, 300),
     };
     let doubled = first
         .saturating_mul(1 << failures.saturating_sub(1).min(16))

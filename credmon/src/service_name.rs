@@ -4,60 +4,58 @@
 //! [`CredentialId::new`], so a name never changes a path or a log line.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// One credential of one account: the folder and the file name without ending.
+///
+/// Cheap to clone: there is one in each index over thousands of credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CredentialId {
-    user: Box<str>,
-    service: Box<str>,
-}
+pub struct CredentialId(Arc<(Box<str>, Box<str>)>);
 
 impl CredentialId {
     /// `None` when either is no name that HTCondor gives.
     #[must_use]
     pub fn new(user: &str, service: &str) -> Option<Self> {
-        (is_account(user) && is_service(service)).then(|| Self {
-            user: user.into(),
-            service: service.into(),
-        })
+        (is_account(user) && is_service(service))
+            .then(|| Self(Arc::new((user.into(), service.into()))))
     }
 
     /// The account: the name of the folder.
     #[must_use]
     pub fn user(&self) -> &str {
-        &self.user
+        &self.0.0
     }
 
     /// The service: the name of the files without ending.
     #[must_use]
     pub fn service(&self) -> &str {
-        &self.service
+        &self.0.1
     }
 
     /// Name of the file that holds the vault token.
     #[must_use]
     pub fn top_name(&self) -> String {
-        format!("{}.top", self.service)
+        format!("{}.top", self.service())
     }
 
     /// Name of the file that holds the access token.
     #[must_use]
     pub fn use_name(&self) -> String {
-        format!("{}.use", self.service)
+        format!("{}.use", self.service())
     }
 
     /// The credential that lends its vault token to this one, if this one has a handle: the name
     /// up to the last underscore.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
-        let (parent, _handle) = self.service.rsplit_once('_')?;
-        Self::new(&self.user, parent)
+        let (parent, _handle) = self.service().rsplit_once('_')?;
+        Self::new(self.user(), parent)
     }
 }
 
 impl fmt::Display for CredentialId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.user, self.service)
+        write!(f, "{}/{}", self.user(), self.service())
     }
 }
 

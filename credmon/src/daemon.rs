@@ -1,0 +1,305 @@
+//! The loop: look, decide, renew, report, wait.
+//!
+//! Whatever wakes it (a change in the directory, a signal, a renewal that ended, the clock) only
+//! makes it decide anew from what is there. It never waits for a single renewal, and looks at the
+//! directory each minute even if nothing wakes it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use htvault::clock::Clock;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::directory::{Directory, DirectoryFault};
+use crate::log;
+use crate::monitor::Monitor;
+use crate::own_files;
+use crate::renewal::{self, Outcome, Task};
+use crate::rules::Rules;
+use crate::source::TokenSource;
+use crate::watch::Watch;
+
+/// Time between looks when nothing wakes the loop.
+const RESCAN: Duration = Duration::from_mins(1);
+
+/// Time from a change to the look, so that changes that belong together are seen together.
+const SETTLE: Duration = Duration::from_millis(3);
+
+/// A look takes at most a fifth of the time, however often the directory changes.
+const REST_AFTER_LOOK: u32 = 4;
+
+/// A pass counts as complete after this time, though something hangs: schedd and credd wait for
+/// it at boot.
+const PASS_LIMIT: Duration = Duration::from_secs(20);
+
+/// What the loop is told from outside.
+#[derive(Debug)]
+pub enum Command<S> {
+    /// Look now.
+    Look,
+    /// The configuration changed.
+    Configure(Box<Configuration<S>>),
+    /// End.
+    Stop,
+}
+
+/// What the loop works with.
+#[derive(Debug)]
+pub struct Configuration<S> {
+    /// The credential directory; `None` when none is configured.
+    pub directory: Option<PathBuf>,
+    /// The rules.
+    pub rules: Rules,
+    /// Where tokens come from.
+    pub source: Arc<S>,
+}
+
+/// The daemon.
+pub struct Daemon<S> {
+    configuration: Configuration<S>,
+    clock: Arc<dyn Clock>,
+    /// Called at each look: the log follows a rotated file.
+    at_look: Box<dyn Fn() + Send>,
+    monitor: Monitor,
+    watch: Watch,
+    directory: Result<Arc<Directory>, DirectoryFault>,
+    /// Device and inode of the directory that holds our `pid`.
+    home: Option<(u64, u64)>,
+    running: JoinSet<(Task, Outcome)>,
+    look_at: Instant,
+    last_look: Option<(Instant, Duration)>,
+    pass: Option<Instant>,
+}
+
+impl<S: TokenSource> Daemon<S> {
+    /// Makes it; nothing is done yet.
+    #[must_use]
+    pub fn new(
+        configuration: Configuration<S>,
+        clock: Arc<dyn Clock>,
+        at_look: impl Fn() + Send + 'static,
+    ) -> Self {
+        Self {
+            configuration,
+            clock,
+            at_look: Box::new(at_look),
+            monitor: Monitor::default(),
+            watch: Watch::new(),
+            directory: Err(DirectoryFault::NotConfigured),
+            home: None,
+            running: JoinSet::new(),
+            look_at: Instant::now(),
+            last_look: None,
+            pass: None,
+        }
+    }
+
+    /// Runs until told to stop.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command<S>>) {
+        loop {
+            self.step();
+            let wake = self.sleep_until();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Look) => self.look_soon(),
+                    Some(Command::Configure(new)) => self.configure(*new),
+                    Some(Command::Stop) | None => break,
+                },
+                Some(ended) = self.running.join_next() => self.report(ended),
+                () = self.watch.changed() => self.look_soon(),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+        self.end();
+    }
+
+    /// Does one complete pass; whether all is good then.
+    pub async fn run_once(mut self) -> bool {
+        self.step();
+        while let Some(ended) = self.running.join_next().await {
+            self.report(ended);
+            self.start_renewals();
+        }
+        self.complete_pass();
+        let good = self.directory.is_ok() && self.monitor.all_good();
+        self.end();
+        good
+    }
+
+    /// Does what is due now.
+    fn step(&mut self) {
+        if Instant::now() >= self.look_at {
+            self.look();
+        }
+        self.start_renewals();
+        let over = |since: Instant| since.elapsed() >= PASS_LIMIT;
+        if self
+            .pass
+            .is_some_and(|since| self.running.is_empty() || over(since))
+        {
+            self.complete_pass();
+        }
+    }
+
+    /// When there will be something to do, if nothing happens before.
+    fn sleep_until(&mut self) -> Instant {
+        let mut wake = self.look_at;
+        if let Some(since) = self.pass {
+            wake = wake.min(since + PASS_LIMIT);
+        }
+        if let Some(at) = self.monitor.next_decision(self.clock.now()) {
+            let left = at.duration_since(self.clock.now());
+            let left = Duration::try_from(left).unwrap_or_default();
+            // A look is due before any time that an instant could not hold.
+            wake = wake.min(Instant::now() + left.min(RESCAN) + Duration::from_millis(1));
+        }
+        wake
+    }
+
+    /// Plans a look as soon as it is sensible.
+    fn look_soon(&mut self) {
+        let mut at = Instant::now() + SETTLE;
+        if let Some((ended, took)) = self.last_look {
+            at = at.max(ended + took * REST_AFTER_LOOK);
+        }
+        self.look_at = self.look_at.min(at);
+    }
+
+    fn look(&mut self) {
+        (self.at_look)();
+        let began = Instant::now();
+        let path = self.configuration.directory.as_deref();
+        let opened = path
+            .ok_or(DirectoryFault::NotConfigured)
+            .and_then(Directory::open);
+        let looked = opened.and_then(|directory| {
+            self.watch.root(directory.path(), directory.root());
+            self.settle_in(&directory);
+            let now = self.clock.now();
+            let found = directory.observe(
+                now,
+                |id| self.monitor.known(id),
+                |name, folder| self.watch.folder(name, folder),
+            )?;
+            self.watch.keep(&found.folders);
+            let rules = &self.configuration.rules;
+            for note in self.monitor.absorb(found, rules, now) {
+                log::note(&note);
+            }
+            Ok(Arc::new(directory))
+        });
+        match (&looked, &self.directory) {
+            (Ok(directory), Err(_)) => {
+                tracing::info!("serving {}", directory.path().display());
+            }
+            (Err(fault), before)
+                if before.as_ref().err() != Some(fault) || self.last_look.is_none() =>
+            {
+                tracing::error!("{fault}; it is tried again each minute");
+            }
+            _ => {}
+        }
+        self.directory = looked;
+        if self.directory.is_ok() {
+            self.pass = self.pass.or(Some(began));
+        }
+        self.last_look = Some((Instant::now(), began.elapsed()));
+        self.look_at = Instant::now() + RESCAN;
+    }
+
+    /// Puts `pid` into a directory that is new to us.
+    fn settle_in(&mut self, directory: &Directory) {
+        let root = directory.root();
+        let home = root.stat().ok().map(|stat| (stat.st_dev, stat.st_ino));
+        if home == self.home {
+            return;
+        }
+        let settled = own_files::remove_complete(root).and_then(|()| own_files::write_pid(root));
+        match settled {
+            Ok(()) => self.home = home,
+            Err(error) => tracing::error!(
+                "pid cannot be written to {}: {error}; the credd cannot send signals",
+                directory.path().display()
+            ),
+        }
+    }
+
+    fn start_renewals(&mut self) {
+        let Ok(directory) = &self.directory else {
+            return;
+        };
+        let plan = self
+            .monitor
+            .plan(&self.configuration.rules, self.clock.now());
+        for task in plan {
+            tracing::debug!("{}: asks for {} s", task.id, task.ask);
+            let directory = Arc::clone(directory);
+            let source = Arc::clone(&self.configuration.source);
+            let clock = Arc::clone(&self.clock);
+            self.running.spawn(async move {
+                let outcome = renewal::renew(directory, source, clock, task.clone()).await;
+                (task, outcome)
+            });
+        }
+    }
+
+    fn report(&mut self, ended: Result<(Task, Outcome), tokio::task::JoinError>) {
+        let (task, outcome) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                // Cannot happen: no renewal panics, and none is aborted while the loop runs.
+                tracing::error!("a renewal broke off: {error}");
+                return;
+            }
+        };
+        if matches!(outcome, Outcome::TopChanged | Outcome::Vanished) {
+            self.look_soon();
+        }
+        let now = self.clock.now();
+        let rules = &self.configuration.rules;
+        for note in self.monitor.report(&task, outcome, rules, now) {
+            log::note(&note);
+        }
+    }
+
+    fn configure(&mut self, new: Configuration<S>) {
+        tracing::info!("the configuration changed");
+        self.configuration = new;
+        let now = self.clock.now();
+        for note in self.monitor.judge_all(&self.configuration.rules, now) {
+            log::note(&note);
+        }
+        self.look_at = Instant::now();
+    }
+
+    fn complete_pass(&mut self) {
+        self.pass = None;
+        if let Ok(directory) = &self.directory
+            && let Err(error) = own_files::touch_complete(directory.root())
+        {
+            tracing::warn!("CREDMON_COMPLETE cannot be written: {error}");
+        }
+    }
+
+    /// Takes the leave: what is under way is dropped, which loses nothing.
+    fn end(mut self) {
+        self.running.abort_all();
+        if let Ok(directory) = &self.directory {
+            own_files::remove_pid(directory.root());
+        }
+        let counts = self.monitor.counts();
+        let counts: Vec<String> = counts.iter().map(|(s, n)| format!("{n} {s}")).collect();
+        let counts = if counts.is_empty() {
+            "no credentials".to_owned()
+        } else {
+            counts.join(", ")
+        };
+        tracing::info!("ends; {counts}");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,369 @@
+//! The credential directory as it is: which credentials there are, and what changed since the last
+//! look.
+//!
+//! [`Directory::observe`] takes no hint of what happened; it looks at everything, and reads only
+//! the files that changed. No secret is kept: of a `.top` only where its token is read, of a
+//! `.use` only its life. Whatever a folder holds, the others are served; a folder or file that
+//! vanishes in the middle is as if it had never been there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use htvault::{CredentialUrl, VaultToken};
+use jiff::Timestamp;
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, SFlag};
+
+use crate::folder::{FileId, Folder, ReadFault};
+use crate::service_name::{CredentialId, is_account, is_service};
+use crate::top_file::{self, Lane, Top, TopFault};
+use crate::use_file::{self, Used};
+
+/// Which `.top` it is: its file, and its parent's when that lends the vault token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopStamp {
+    own: FileId,
+    parent: Option<FileId>,
+}
+
+impl TopStamp {
+    /// When the later of the files changed: seconds and nanoseconds.
+    #[must_use]
+    pub fn changed(&self) -> (i64, i64) {
+        self.parent
+            .map_or(self.own.changed, |p| p.changed.max(self.own.changed))
+    }
+}
+
+/// A `.top` with the vault token to use, its own or its parent's.
+#[derive(Debug)]
+pub struct CompleteTop {
+    /// The vault token.
+    pub vault_token: VaultToken,
+    /// Where the access token is read.
+    pub url: CredentialUrl,
+    /// Scopes to reduce it to.
+    pub scopes: Option<String>,
+    /// Audience to make it for.
+    pub audience: Option<String>,
+}
+
+/// A credential as found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Which.
+    pub id: CredentialId,
+    /// Which `.top`.
+    pub stamp: TopStamp,
+    /// Whom to ask, or what is wrong with the `.top`.
+    pub top: Result<Lane, TopFault>,
+    /// The access token in place.
+    pub used: Option<Used>,
+}
+
+/// Everything found in one look.
+#[derive(Debug, Default)]
+pub struct Observation {
+    /// The credentials, in no order.
+    pub credentials: Vec<Seen>,
+    /// The accounts' folders.
+    pub folders: Vec<String>,
+    /// What is odd in the directory and therefore left alone: a name, and why.
+    pub oddities: BTreeMap<String, String>,
+}
+
+/// Why the directory cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryFault {
+    /// The configuration names none.
+    #[error(
+        "no credential directory is configured: set SEC_CREDENTIAL_DIRECTORY_OAUTH, or name one with --cred-dir"
+    )]
+    NotConfigured,
+    /// Others may look into it or write there.
+    #[error(
+        "credential directory {path} is open to others (mode {mode:04o}): set it to 2770, owned by root and condor's group"
+    )]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The system refuses.
+    #[error("credential directory {path} cannot be used: {step}: {}", errno.desc())]
+    Refused {
+        /// Which.
+        path: PathBuf,
+        /// What was tried.
+        step: &'static str,
+        /// What the system says.
+        errno: Errno,
+    },
+}
+
+/// The credential directory, checked and open.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    root: Folder,
+}
+
+impl Directory {
+    /// Opens the directory, and makes it when it is missing (mode 2770).
+    ///
+    /// # Errors
+    /// It is open to others, or the system refuses.
+    pub fn open(path: &Path) -> Result<Self, DirectoryFault> {
+        let refused = |step| {
+            move |errno| DirectoryFault::Refused {
+                path: path.to_owned(),
+                step,
+                errno,
+            }
+        };
+        let root = match Folder::open(path) {
+            Err(Errno::ENOENT) => {
+                make(path).map_err(refused("making it"))?;
+                Folder::open(path)
+            }
+            other => other,
+        }
+        .map_err(refused("opening it"))?;
+        let stat = root.stat().map_err(refused("looking at it"))?;
+        if stat.st_mode & Mode::S_IRWXO.bits() != 0 {
+            return Err(DirectoryFault::Open {
+                path: path.to_owned(),
+                mode: stat.st_mode & 0o7777,
+            });
+        }
+        let access = nix::unistd::AccessFlags::R_OK
+            | nix::unistd::AccessFlags::W_OK
+            | nix::unistd::AccessFlags::X_OK;
+        nix::unistd::faccessat(&root, ".", access, nix::fcntl::AtFlags::AT_EACCESS)
+            .map_err(refused("reading and writing there"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            root,
+        })
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its descriptor.
+    #[must_use]
+    pub fn root(&self) -> &Folder {
+        &self.root
+    }
+
+    /// Looks at everything. `known` tells what an earlier look found; `watch` is called with each
+    /// folder before it is read.
+    ///
+    /// # Errors
+    /// The directory itself cannot be read.
+    pub fn observe<'k>(
+        &self,
+        now: Timestamp,
+        known: impl Fn(&CredentialId) -> Option<&'k Seen>,
+        mut watch: impl FnMut(&str, &Folder),
+    ) -> Result<Observation, DirectoryFault> {
+        let mut found = Observation::default();
+        let names = self.root.names().map_err(|errno| DirectoryFault::Refused {
+            path: self.path.clone(),
+            step: "listing it",
+            errno,
+        })?;
+        use_file::remove_leftovers(&self.root, &names, now);
+        for user in names {
+            if !is_account(&user) {
+                continue;
+            }
+            match self.root.folder(&user) {
+                Ok(folder) => {
+                    watch(&user, &folder);
+                    observe_folder(&user, &folder, now, &known, &mut found);
+                    found.folders.push(user);
+                }
+                Err(Errno::ENOENT) => {}
+                Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                    // Plain files stand here by right: marks, pid, CREDMON_COMPLETE, keys.
+                    let link = |stat: nix::sys::stat::FileStat| {
+                        SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+                            == SFlag::S_IFLNK
+                    };
+                    if self.root.look(&user).ok().flatten().is_some_and(link) {
+                        let why = "a symbolic link is not followed".to_owned();
+                        found.oddities.insert(user, why);
+                    }
+                }
+                Err(error) => {
+                    found.oddities.insert(user, error.desc().to_owned());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads the `.top` of a credential, and its parent's when that lends the vault token. `None`
+    /// when it is gone.
+    #[must_use]
+    pub fn read_top(&self, id: &CredentialId) -> Option<(TopStamp, Result<CompleteTop, TopFault>)> {
+        let folder = self.root.folder(id.user()).ok()?;
+        read_top(&folder, id)
+    }
+}
+
+/// Makes the directory. The mode is set explicitly, whatever the umask.
+fn make(path: &Path) -> Result<(), Errno> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)
+            .map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    }
+    match nix::unistd::mkdir(path, Mode::S_IRWXU) {
+        Ok(()) => {}
+        Err(Errno::EEXIST) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let made = Folder::open(path)?;
+    let mode = Mode::S_ISGID | Mode::S_IRWXU | Mode::S_IRWXG;
+    nix::sys::stat::fchmod(&made, mode)
+}
+
+fn observe_folder<'k>(
+    user: &str,
+    folder: &Folder,
+    now: Timestamp,
+    known: &impl Fn(&CredentialId) -> Option<&'k Seen>,
+    found: &mut Observation,
+) {
+    let names = match folder.names() {
+        Ok(names) => names,
+        Err(Errno::ENOENT) => return,
+        Err(error) => {
+            found
+                .oddities
+                .insert(user.to_owned(), error.desc().to_owned());
+            return;
+        }
+    };
+    use_file::remove_leftovers(folder, &names, now);
+    for name in &names {
+        let Some(service) = name.strip_suffix(".top").filter(|s| !s.is_empty()) else {
+            continue;
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        let Some(id) = CredentialId::new(user, service) else {
+            debug_assert!(!is_service(service));
+            found.oddities.insert(
+                format!("{user}/{}", name.escape_default()),
+                "HTCondor's service names have letters, digits and -+=_. only".to_owned(),
+            );
+            continue;
+        };
+        if let Some(seen) = see(folder, id, known) {
+            found.credentials.push(seen);
+        }
+    }
+}
+
+fn see<'k>(
+    folder: &Folder,
+    id: CredentialId,
+    known: &impl Fn(&CredentialId) -> Option<&'k Seen>,
+) -> Option<Seen> {
+    let file = |name: &str| {
+        let stat = folder.look(name).ok().flatten();
+        stat.as_ref().map(FileId::from)
+    };
+    let before = known(&id);
+    let own = file(&id.top_name())?;
+    let unchanged = before.filter(|seen| {
+        let parent = seen
+            .stamp
+            .parent
+            .and_then(|_| file(&id.parent()?.top_name()));
+        seen.stamp.own == own
+            && seen.stamp.parent == parent
+            && !matches!(&seen.top, Err(TopFault::NoParent(_)))
+    });
+    let (stamp, top) = match unchanged {
+        Some(seen) => (seen.stamp, seen.top.clone()),
+        None => {
+            let (stamp, top) = read_top(folder, &id)?;
+            (stamp, top.map(|top| Lane::of(&top.url)))
+        }
+    };
+    let used_file = file(&id.use_name());
+    let used = match before.and_then(|seen| seen.used.as_ref()) {
+        Some(used) if Some(used.file) == used_file => Some(used.clone()),
+        _ => used_file.and_then(|_| use_file::look(folder, &id)),
+    };
+    Some(Seen {
+        id,
+        stamp,
+        top,
+        used,
+    })
+}
+
+fn read_top(
+    folder: &Folder,
+    id: &CredentialId,
+) -> Option<(TopStamp, Result<CompleteTop, TopFault>)> {
+    let (own, top) = read_one(folder, id)?;
+    let mut stamp = TopStamp { own, parent: None };
+    let complete = top.and_then(|top| {
+        let url = top.url.ok_or(TopFault::NoUrl)?;
+        let vault_token = match top.vault_token {
+            Some(token) => token,
+            None => borrow_token(folder, id, &mut stamp)?,
+        };
+        Ok(CompleteTop {
+            vault_token,
+            url,
+            scopes: top.scopes,
+            audience: top.audience,
+        })
+    });
+    Some((stamp, complete))
+}
+
+/// Takes the vault token of the parent.
+fn borrow_token(
+    folder: &Folder,
+    id: &CredentialId,
+    stamp: &mut TopStamp,
+) -> Result<VaultToken, TopFault> {
+    let parent = id.parent().ok_or(TopFault::NoToken)?;
+    let name = parent.service().to_owned();
+    let (file, top) = read_one(folder, &parent).ok_or_else(|| TopFault::NoParent(name.clone()))?;
+    stamp.parent = Some(file);
+    top.and_then(|top| top.vault_token.ok_or(TopFault::NoToken))
+        .map_err(|fault| TopFault::BadParent {
+            parent: name,
+            fault: Box::new(fault),
+        })
+}
+
+/// Reads one `.top`; `None` when there is none.
+fn read_one(folder: &Folder, id: &CredentialId) -> Option<(FileId, Result<Top, TopFault>)> {
+    let name = id.top_name();
+    let fault = match folder.read(&name, top_file::SIZE_LIMIT) {
+        Ok((file, content)) => return Some((file, top_file::parse(&content))),
+        Err(ReadFault::Missing) => return None,
+        Err(ReadFault::NotAFile(what)) => TopFault::NotAFile(what),
+        Err(ReadFault::TooLarge) => TopFault::TooLarge,
+        Err(ReadFault::Refused(errno)) => TopFault::Unreadable(errno.desc().to_owned()),
+    };
+    let stat = folder.look(&name).ok().flatten()?;
+    Some((FileId::from(&stat), Err(fault)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! From start to end: the process's own safety, its configuration, its log, its signals.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use htvault::clock::SystemClock;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::{Mode, umask};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::cli::Cli;
+use crate::condor_config::{self, Source, Values};
+use crate::daemon::{Command, Configuration, Daemon};
+use crate::log::{Detail, Log};
+use crate::settings::Settings;
+use crate::source::VaultSource;
+
+/// What HTCondor's master takes for "cannot write my log".
+const LOG_NOT_WRITABLE: u8 = 44;
+
+/// Least time between two readings of the configuration: the credd sends SIGHUP for each credential
+/// that is stored, and means the directory.
+const REREAD: Duration = Duration::from_secs(5);
+
+/// Keeps secrets out of core dumps and of other processes' sight. Nothing here is worth failing for.
+pub fn protect() {
+    umask(Mode::from_bits_truncate(0o022));
+    let outcomes = [
+        setrlimit(Resource::RLIMIT_CORE, 0, 0),
+        nix::sys::prctl::set_dumpable(false),
+        nix::sys::prctl::set_no_new_privs(),
+    ];
+    for error in outcomes.into_iter().filter_map(Result::err) {
+        eprintln!("condor_credmon_htvault: a protection of the process is missing: {error}");
+    }
+}
+
+/// Runs the daemon.
+///
+/// # Errors
+/// Signals cannot be received.
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let here = nix::unistd::gethostname()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let (values, source) = condor_config::read(&cli.name).await;
+    let (settings, complaints) = Settings::new(&values, &cli.name, &here);
+
+    let terminal = cli.log_file.as_deref() == Some(Path::new("-"));
+    let file = match &cli.log_file {
+        _ if terminal => None,
+        Some(file) => Some(file.as_path()),
+        None => settings.log.as_deref(),
+    };
+    let log = match Log::open(file, cli.verbose, SystemClock) {
+        Ok(log) => log,
+        Err(error) => {
+            let file = file.unwrap_or(Path::new("")).display();
+            eprintln!("condor_credmon_htvault: log {file} cannot be written: {error}");
+            if !cli.verbose {
+                return Ok(ExitCode::from(LOG_NOT_WRITABLE));
+            }
+            Log::open(None, true, SystemClock).context("log on the terminal")?
+        }
+    };
+    log.install(Detail {
+        renewals: cli.verbose,
+        debug: cli.debug || settings.full_debug,
+    });
+    tracing::info!(
+        "condor_credmon_htvault {} starts as {}, process {}",
+        env!("CARGO_PKG_VERSION"),
+        cli.name,
+        std::process::id()
+    );
+    tell(&source, &complaints);
+
+    let configuration = configuration(&cli, &settings);
+    let followed = log.clone();
+    let daemon = Daemon::new(configuration, Arc::new(SystemClock), move || {
+        followed.follow();
+    });
+    let signals = Signals::new()?;
+    let (commands, received) = mpsc::channel(8);
+    if cli.once {
+        let good = tokio::select! {
+            good = daemon.run_once() => good,
+            () = signals.until_stopped(&cli, &here, (values, source), &commands) => false,
+        };
+        return Ok(ExitCode::from(u8::from(!good)));
+    }
+    tokio::join!(
+        daemon.run(received),
+        signals.until_stopped(&cli, &here, (values, source), &commands),
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn configuration(cli: &Cli, settings: &Settings) -> Configuration<VaultSource> {
+    Configuration {
+        directory: cli.cred_dir.clone().or_else(|| settings.directory.clone()),
+        rules: settings.rules.clone(),
+        source: Arc::new(VaultSource::new(settings.tls.clone())),
+    }
+}
+
+/// Says what is odd with the configuration.
+fn tell(source: &Source, complaints: &[String]) {
+    match source {
+        Source::Condor => {}
+        Source::Environment => tracing::warn!(
+            "condor_config_val is not installed: the configuration is taken from _CONDOR_… in the \
+             environment alone"
+        ),
+        Source::Failed(why) => tracing::error!(
+            "condor_config_val failed ({why}): the configuration is taken from _CONDOR_… in the \
+             environment alone"
+        ),
+    }
+    for complaint in complaints {
+        tracing::error!("{complaint}");
+    }
+}
+
+/// The signals that HTCondor sends.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    quit: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("signals cannot be received");
+        Ok(Self {
+            hangup: on(SignalKind::hangup())?,
+            terminate: on(SignalKind::terminate())?,
+            quit: on(SignalKind::quit())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Passes on what signals mean until one means the end.
+    async fn until_stopped(
+        mut self,
+        cli: &Cli,
+        here: &str,
+        mut known: (Values, Source),
+        commands: &mpsc::Sender<Command<VaultSource>>,
+    ) {
+        let mut read_last = Instant::now();
+        let mut read_next: Option<Instant> = None;
+        loop {
+            let read_at = read_next.unwrap_or(read_last + REREAD);
+            let name = tokio::select! {
+                _ = self.hangup.recv() => {
+                    tracing::debug!("SIGHUP: looks at the directory and the configuration");
+                    // A full queue means that a look is coming anyway.
+                    let _ = commands.try_send(Command::Look);
+                    read_next.get_or_insert_with(|| Instant::now().max(read_last + REREAD));
+                    continue;
+                }
+                () = tokio::time::sleep_until(read_at), if read_next.is_some() => {
+                    read_next = None;
+                    if let Some(new) = reread(cli, here, &mut known).await {
+                        let _ = commands.send(Command::Configure(Box::new(new))).await;
+                    }
+                    read_last = Instant::now();
+                    continue;
+                }
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.quit.recv() => "SIGQUIT",
+                _ = self.interrupt.recv() => "SIGINT",
+            };
+            tracing::info!("{name}: ends");
+            let _ = commands.send(Command::Stop).await;
+            return;
+        }
+    }
+}
+
+/// Reads the configuration again; what is new in it. When HTCondor's tool fails, the configuration
+/// that is known stays in force.
+async fn reread(
+    cli: &Cli,
+    here: &str,
+    known: &mut (Values, Source),
+) -> Option<Configuration<VaultSource>> {
+    let (values, source) = condor_config::read(&cli.name).await;
+    if let Source::Failed(why) = &source {
+        tracing::error!("condor_config_val failed ({why}): the configuration is kept as it was");
+        return None;
+    }
+    if (&values, &source) == (&known.0, &known.1) {
+        return None;
+    }
+    let (settings, complaints) = Settings::new(&values, &cli.name, here);
+    tell(&source, &complaints);
+    *known = (values, source);
+    Some(configuration(cli, &settings))
+}

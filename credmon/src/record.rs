@@ -1,0 +1,415 @@
+//! What is remembered of one credential, and what each outcome of a renewal makes of it.
+
+use htvault::{Action, ErrorKind};
+use jiff::Timestamp;
+
+use crate::agenda::{Entry, Urgency};
+use crate::directory::{Seen, TopStamp};
+use crate::renewal::{Less, Outcome, Task};
+use crate::rules::Rules;
+use crate::schedule::{self, Held, Life, Patience, Spread};
+use crate::service_name::CredentialId;
+use crate::source::SourceError;
+use crate::state::{Condition, Note, State};
+use crate::use_file::Used;
+
+/// One credential.
+#[derive(Clone, Debug)]
+pub struct Record {
+    seen: Seen,
+    spread: Spread,
+    /// The `.top` that the token in place came from.
+    served: Option<TopStamp>,
+    /// When the token in place was got, or found to be the newest.
+    confirmed: Timestamp,
+    failures: u32,
+    retry_at: Option<Timestamp>,
+    under_way: bool,
+    condition: Condition,
+    /// Whether the rules let it be served: then `None`.
+    hindrance: Option<Hindrance>,
+    due: Option<Timestamp>,
+}
+
+/// What keeps a credential from being served at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Hindrance {
+    NotOurs(String),
+    Fault(String),
+}
+
+impl Record {
+    /// A credential seen for the first time.
+    #[must_use]
+    pub fn new(seen: Seen, rules: &Rules, now: Timestamp) -> (Self, Option<Note>) {
+        // After a restart, the times of the files tell whether the token is from this `.top`.
+        let served = seen
+            .used
+            .as_ref()
+            .filter(|used| seen.stamp.changed() <= used.file.changed)
+            .map(|_| seen.stamp);
+        let confirmed = seen.used.as_ref().map_or(now, Used::written).min(now);
+        let lives = |used: &Used| used.life.is_none_or(|life| life.left(now) > 0);
+        let state = if served.is_some() && seen.used.as_ref().is_some_and(lives) {
+            State::Fresh
+        } else {
+            State::Renewing
+        };
+        let mut record = Self {
+            spread: Spread::of(&rules.here, &seen.id),
+            seen,
+            served,
+            confirmed,
+            failures: 0,
+            retry_at: None,
+            under_way: false,
+            condition: Condition::plain(state, now),
+            hindrance: None,
+            due: None,
+        };
+        let note = record.judge(rules, now);
+        (record, note)
+    }
+
+    /// Takes in what a later look found.
+    pub fn update(&mut self, seen: Seen, rules: &Rules, now: Timestamp) -> Option<Note> {
+        let top_changed = self.seen.stamp != seen.stamp || self.seen.top != seen.top;
+        let use_changed = self.seen.used != seen.used;
+        let missing = seen.used.is_none();
+        self.seen = seen;
+        // The clock may have been set back: nothing lies in the future but plans.
+        let clock_set_back = self.confirmed > now;
+        self.confirmed = self.confirmed.min(now);
+        if !(top_changed || use_changed || clock_set_back) {
+            return None;
+        }
+        if top_changed {
+            self.failures = 0;
+            self.retry_at = None;
+            if self.condition.state != State::Ignored {
+                self.condition = Condition::plain(State::Renewing, now);
+            }
+        } else if use_changed && missing && self.failures == 0 {
+            self.retry_at = None;
+        }
+        self.judge(rules, now)
+    }
+
+    /// Finds out whether the rules let it be served, and when it is due.
+    pub fn judge(&mut self, rules: &Rules, now: Timestamp) -> Option<Note> {
+        let hindrance = if let Err(not_ours) = rules.routing.check(self.seen.id.service()) {
+            Some(Hindrance::NotOurs(not_ours.to_string()))
+        } else {
+            match &self.seen.top {
+                Err(fault) => Some(Hindrance::Fault(fault.to_string())),
+                Ok(lane) if !rules.trusts(&lane.host) => Some(Hindrance::Fault(format!(
+                    "its vault_url's host {} is not in TRUSTED_VAULT_HOSTS",
+                    lane.host
+                ))),
+                Ok(_) => None,
+            }
+        };
+        let note = match &hindrance {
+            Some(Hindrance::NotOurs(why)) => self.become_(State::Ignored, why, why.clone(), now),
+            Some(Hindrance::Fault(why)) => {
+                let text = format!("its .top cannot be used: {why}; store the credential again");
+                self.become_(State::Dead, why, text, now)
+            }
+            None if self.hindrance.is_some() => {
+                self.condition = Condition::plain(State::Renewing, now);
+                None
+            }
+            None => None,
+        };
+        self.hindrance = hindrance;
+        self.plan(rules);
+        note
+    }
+
+    /// Computes when it is due.
+    fn plan(&mut self, rules: &Rules) {
+        self.due = if self.hindrance.is_some() {
+            None
+        } else if let Some(at) = self.retry_at {
+            Some(at)
+        } else {
+            Some(match &self.seen.used {
+                Some(used) if self.is_served() => {
+                    let held = Held {
+                        life: used.life,
+                        confirmed: self.confirmed,
+                    };
+                    schedule::next_renewal(rules.limits, self.spread, held)
+                }
+                _ => Timestamp::MIN,
+            })
+        };
+    }
+
+    /// Its place on the agenda; none while a renewal is under way or nothing can be done.
+    #[must_use]
+    pub fn entry(&self) -> Option<Entry> {
+        let due = self.due.filter(|_| !self.under_way)?;
+        let lane = self.seen.top.as_ref().ok()?.clone();
+        Some(Entry {
+            due,
+            lane,
+            urgency: self.urgency(),
+        })
+    }
+
+    /// What was found of it.
+    #[must_use]
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// How it is doing.
+    #[must_use]
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// Whether a renewal is under way.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        self.under_way
+    }
+
+    /// Whether the token in place came from the present `.top`.
+    fn is_served(&self) -> bool {
+        self.served == Some(self.seen.stamp)
+    }
+
+    fn id(&self) -> &CredentialId {
+        &self.seen.id
+    }
+
+    fn life(&self) -> Option<Life> {
+        self.seen.used.as_ref().and_then(|used| used.life)
+    }
+
+    /// What comes first: credentials that jobs or users wait for, in the order in which they came;
+    /// then those whose token ends first.
+    fn urgency(&self) -> Urgency {
+        let waited_for = self.seen.used.is_none() || !self.is_served();
+        let order = if waited_for {
+            self.seen.stamp.changed().0
+        } else {
+            self.life().map_or(i64::MAX, |l| l.expires.as_second())
+        };
+        (!waited_for, order)
+    }
+
+    /// The renewal to do now; `None` when its `.top` tells not whom to ask.
+    #[must_use]
+    pub fn task(&self, rules: &Rules, now: Timestamp) -> Option<Task> {
+        let lane = self.seen.top.as_ref().ok()?.clone();
+        let outlive = self.life().filter(|_| self.is_served());
+        Some(Task {
+            id: self.seen.id.clone(),
+            lane,
+            stamp: self.seen.stamp,
+            ask: schedule::seconds_to_ask(rules.limits, outlive, now),
+            outlive,
+        })
+    }
+
+    /// A renewal starts.
+    pub fn start(&mut self) {
+        self.under_way = true;
+    }
+
+    /// A renewal has ended.
+    pub fn report(
+        &mut self,
+        task: &Task,
+        outcome: Outcome,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Vec<Note> {
+        self.under_way = false;
+        let mut notes = Vec::new();
+        if self.seen.stamp != task.stamp {
+            // `.top` was replaced meanwhile: whatever came of the old one is no news.
+            self.retry_at = None;
+        } else {
+            self.take_in(task, outcome, rules, now, &mut notes);
+        }
+        self.plan(rules);
+        notes
+    }
+
+    fn take_in(
+        &mut self,
+        task: &Task,
+        outcome: Outcome,
+        rules: &Rules,
+        now: Timestamp,
+        notes: &mut Vec<Note>,
+    ) {
+        match outcome {
+            Outcome::Renewed { used, less } => {
+                self.renewed(task, used, less.as_ref(), now, notes);
+            }
+            Outcome::Kept => {
+                let short = |life: Life| life.left(now) <= schedule::margin(rules.limits, life);
+                self.confirmed = now;
+                if self.life().is_some_and(short) {
+                    let why = "Vault has no newer access token; it is tried again".to_owned();
+                    notes.extend(self.failed(Patience::Transient, "kept", why, now));
+                } else {
+                    self.well(now, notes);
+                }
+            }
+            Outcome::TopChanged | Outcome::Vanished => {
+                // The next look tells.
+                self.retry_at = Some(schedule::after(now, schedule::GAP));
+            }
+            Outcome::BadTop(fault) => {
+                self.seen.top = Err(fault);
+                notes.extend(self.judge(rules, now));
+            }
+            Outcome::Dead(text) => {
+                self.wait(Patience::Dead, now);
+                let why = format!("{text}: the vault token is dead; store the credential again");
+                notes.extend(self.become_(State::Dead, "dead", why, now));
+            }
+            Outcome::Refused(error) => notes.extend(self.refused(&error, now)),
+            Outcome::Expired(at) => {
+                let why = format!(
+                    "Vault gave an access token that ended at {at}; check this host's clock"
+                );
+                notes.extend(self.failed(Patience::Person, "expired", why, now));
+            }
+            Outcome::NotWritten(fault) => {
+                let why = format!("the access token cannot be put in place: {fault}");
+                notes.extend(self.failed(Patience::Transient, "file", why, now));
+            }
+        }
+    }
+
+    fn renewed(
+        &mut self,
+        task: &Task,
+        used: Used,
+        less: Option<&Less>,
+        now: Timestamp,
+        notes: &mut Vec<Note>,
+    ) {
+        let until = used.life.map_or_else(
+            || "for a time that it does not tell".to_owned(),
+            |life| format!("until {} ({} s)", life.expires, life.left(now)),
+        );
+        let token_id = used.token_id.as_deref().unwrap_or("none");
+        notes.push(Note::Renewal(format!(
+            "{}: access token renewed, lives {until}, jti {token_id}",
+            self.id()
+        )));
+        self.seen.used = Some(used);
+        self.served = Some(task.stamp);
+        self.confirmed = now;
+        let by_nature = |less: &Less| less.is_by_nature(self.life());
+        match less {
+            Some(less) if !by_nature(less) => {
+                let why = format!(
+                    "it got a cached access token that lives {until}, since {}",
+                    less.answer.text
+                );
+                let cause = format!("{:?}", less.answer.kind);
+                let patience = patience(less.answer.kind);
+                notes.extend(self.failed(patience, &cause, why, now));
+            }
+            _ => self.well(now, notes),
+        }
+    }
+
+    fn well(&mut self, now: Timestamp, notes: &mut Vec<Note>) {
+        self.failures = 0;
+        self.retry_at = None;
+        let before = self.condition.state;
+        self.condition.become_(State::Fresh, "", String::new(), now);
+        let until = self.life().map_or_else(String::new, |life| {
+            format!(", it lives until {} ({} s)", life.expires, life.left(now))
+        });
+        let id = self.id();
+        match before {
+            State::Renewing => notes.push(Note::Info(format!(
+                "{id}: the access token is in place{until}"
+            ))),
+            State::Degraded | State::Dead => notes.push(Note::Info(format!(
+                "{id}: the access token is renewed again{until}"
+            ))),
+            State::Fresh | State::Ignored => {}
+        }
+    }
+
+    fn refused(&mut self, error: &SourceError, now: Timestamp) -> Option<Note> {
+        let cause = format!("{:?}", error.kind);
+        match crate::hosts::Verdict::of(error.kind) {
+            crate::hosts::Verdict::Down | crate::hosts::Verdict::Busy => {
+                // The host's rest decides when it goes on, and the host has the line in the log.
+                self.retry_at = None;
+                let note = self.become_(State::Degraded, &cause, error.text.clone(), now);
+                note.map(|note| Note::Debug(note.text().to_owned()))
+            }
+            _ => self.failed(patience(error.kind), &cause, error.text.clone(), now),
+        }
+    }
+
+    fn failed(
+        &mut self,
+        patience: Patience,
+        cause: &str,
+        why: String,
+        now: Timestamp,
+    ) -> Option<Note> {
+        self.wait(patience, now);
+        self.become_(State::Degraded, cause, why, now)
+    }
+
+    fn wait(&mut self, patience: Patience, now: Timestamp) {
+        self.failures = self.failures.saturating_add(1);
+        let left = self.life().map_or(0, |life| life.left(now));
+        let wait = schedule::retry_delay(patience, self.failures, self.spread, left);
+        self.retry_at = Some(schedule::after(now, wait));
+    }
+
+    /// Tries again now what waits after a failure.
+    pub fn retry_now(&mut self, rules: &Rules) {
+        if self.retry_at.take().is_some() {
+            self.plan(rules);
+        }
+    }
+
+    fn become_(&mut self, state: State, cause: &str, why: String, now: Timestamp) -> Option<Note> {
+        if !self.condition.become_(state, cause, why, now) {
+            return None;
+        }
+        let left = self.life().map_or(0, |life| life.left(now));
+        let tail = match state {
+            State::Degraded | State::Dead if left > 0 => {
+                format!(" (the access token in place lives {left} s more)")
+            }
+            State::Degraded | State::Dead if self.seen.used.is_some() => {
+                " (the access token in place is kept, though it has ended)".to_owned()
+            }
+            State::Degraded | State::Dead => " (no access token is in place)".to_owned(),
+            _ => String::new(),
+        };
+        let line = format!("{}: {state}: {}{tail}", self.id(), self.condition.why);
+        Some(match state {
+            State::Dead => Note::Error(line),
+            State::Degraded => Note::Warning(line),
+            State::Fresh | State::Renewing | State::Ignored => Note::Info(line),
+        })
+    }
+}
+
+/// How long a sort of failure is waited for.
+fn patience(kind: ErrorKind) -> Patience {
+    match kind.action() {
+        Action::Onboard | Action::FixPolicy | Action::FixConfiguration => Patience::Person,
+        Action::Retry | Action::SlowDown | Action::CheckToken => Patience::Transient,
+    }
+}

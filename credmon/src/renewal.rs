@@ -1,0 +1,211 @@
+//! One renewal: read `.top`, ask Vault (for less, if it cannot give that much), put `.use` in place.
+//!
+//! The token in place is replaced only by one that ends later, unless `.top` is another than the
+//! one it came from: then any living token is right, since scopes or identity may have changed. If
+//! `.top` changes while Vault is asked, what came is thrown away. Nothing is ever deleted.
+
+use std::sync::Arc;
+
+use htvault::clock::Clock;
+use htvault::{AccessTokenAnswer, AccessTokenRequest, ErrorKind};
+use jiff::Timestamp;
+
+use crate::directory::{CompleteTop, Directory, TopStamp};
+use crate::schedule::{self, Life};
+use crate::service_name::CredentialId;
+use crate::source::{SourceError, TokenSource};
+use crate::top_file::{Lane, TopFault};
+use crate::use_file::{self, Used, WriteFault};
+
+/// A renewal to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Of which credential.
+    pub id: CredentialId,
+    /// Whom it asks.
+    pub lane: Lane,
+    /// The `.top` that the decision was made from.
+    pub stamp: TopStamp,
+    /// Seconds of life to ask for first.
+    pub ask: i64,
+    /// The token that must be outlived; `None` when any living token is right.
+    pub outlive: Option<Life>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new token is in place.
+    Renewed {
+        /// The token.
+        used: Used,
+        /// What kept Vault from giving as much life as was asked for.
+        less: Option<Less>,
+    },
+    /// Vault has no newer token than the one in place.
+    Kept,
+    /// `.top` is another than the decision was made from.
+    TopChanged,
+    /// The folder or `.top` is gone.
+    Vanished,
+    /// `.top` cannot be used.
+    BadTop(TopFault),
+    /// The vault token is dead.
+    Dead(String),
+    /// Vault refused or did not answer.
+    Refused(SourceError),
+    /// Vault gave a token that has ended already by this host's clock.
+    Expired(Timestamp),
+    /// The token could not be put in place.
+    NotWritten(WriteFault),
+}
+
+/// Why a token has less life than was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Less {
+    /// Seconds that were asked for first.
+    pub asked: i64,
+    /// What Vault answered to that.
+    pub answer: SourceError,
+}
+
+impl Less {
+    /// Whether that is how the issuer is: its tokens live less from the beginning.
+    #[must_use]
+    pub fn is_by_nature(&self, life: Option<Life>) -> bool {
+        self.answer.kind == ErrorKind::NotLongEnough
+            && life.is_some_and(|life| life.length() <= self.asked)
+    }
+}
+
+/// Does a renewal.
+pub async fn renew<S: TokenSource>(
+    directory: Arc<Directory>,
+    source: Arc<S>,
+    clock: Arc<dyn Clock>,
+    task: Task,
+) -> Outcome {
+    let top = match read(&directory, &task) {
+        Ok(top) => top,
+        Err(outcome) => return outcome,
+    };
+    let (answer, less) = match ask(source.as_ref(), clock.as_ref(), &top, &task).await {
+        Ok(got) => got,
+        Err(outcome) => return outcome,
+    };
+    drop(top);
+    let now = clock.now();
+    if let Some(outcome) = not_wanted(&answer, &task, now) {
+        return outcome;
+    }
+    let written = tokio::task::spawn_blocking(move || put(&directory, &task, &answer, now)).await;
+    match written {
+        Ok(Ok(used)) => Outcome::Renewed { used, less },
+        Ok(Err(outcome)) => outcome,
+        // The runtime ends: nobody will read this.
+        Err(_) => Outcome::TopChanged,
+    }
+}
+
+/// Reads `.top`, and sees that it is the one that the decision was made from.
+fn read(directory: &Directory, task: &Task) -> Result<CompleteTop, Outcome> {
+    match directory.read_top(&task.id) {
+        None => Err(Outcome::Vanished),
+        Some((stamp, _)) if stamp != task.stamp => Err(Outcome::TopChanged),
+        Some((_, Err(fault))) => Err(Outcome::BadTop(fault)),
+        Some((_, Ok(top))) => Ok(top),
+    }
+}
+
+/// Asks Vault, first for the life that is wanted, then for what is just worth having.
+async fn ask<S: TokenSource>(
+    source: &S,
+    clock: &dyn Clock,
+    top: &CompleteTop,
+    task: &Task,
+) -> Result<(AccessTokenAnswer, Option<Less>), Outcome> {
+    let first = match request(source, top, task.ask).await {
+        Ok(answer) => return Ok((answer, None)),
+        Err(error) => error,
+    };
+    let error = match first.kind {
+        ErrorKind::NotLongEnough | ErrorKind::RefreshRefused => {
+            let fall_back = schedule::seconds_to_fall_back_to(task.ask, task.outlive, clock.now());
+            let Some(seconds) = fall_back else {
+                return Err(Outcome::Refused(first));
+            };
+            match request(source, top, seconds).await {
+                Ok(answer) => {
+                    let less = Less {
+                        asked: task.ask,
+                        answer: first,
+                    };
+                    return Ok((answer, Some(less)));
+                }
+                // The first answer tells more: why there is nothing new.
+                Err(error) if error.kind == ErrorKind::NotLongEnough => first,
+                Err(error) => error,
+            }
+        }
+        _ => first,
+    };
+    if error.kind != ErrorKind::TokenRejected {
+        return Err(Outcome::Refused(error));
+    }
+    match source.is_alive(&top.url, &top.vault_token).await {
+        Ok(false) => Err(Outcome::Dead(error.text)),
+        Ok(true) => Err(Outcome::Refused(SourceError {
+            kind: ErrorKind::Forbidden,
+            text: format!("{} (the vault token lives)", error.text),
+        })),
+        Err(error) => Err(Outcome::Refused(error)),
+    }
+}
+
+async fn request<S: TokenSource>(
+    source: &S,
+    top: &CompleteTop,
+    seconds: i64,
+) -> Result<AccessTokenAnswer, SourceError> {
+    let request = AccessTokenRequest {
+        minimum_seconds: u64::try_from(seconds).ok(),
+        scopes: top.scopes.clone(),
+        audience: top.audience.clone(),
+    };
+    source
+        .access_token(&top.url, &top.vault_token, &request)
+        .await
+}
+
+/// Whether the token that came is no gain.
+fn not_wanted(answer: &AccessTokenAnswer, task: &Task, now: Timestamp) -> Option<Outcome> {
+    let expires = answer.expires()?;
+    match task.outlive {
+        Some(present) if expires <= present.expires => Some(Outcome::Kept),
+        Some(_) if expires <= now => Some(Outcome::Expired(expires)),
+        _ => None,
+    }
+}
+
+/// Puts the token in place, if `.top` is still the same.
+fn put(
+    directory: &Directory,
+    task: &Task,
+    answer: &AccessTokenAnswer,
+    now: Timestamp,
+) -> Result<Used, Outcome> {
+    let folder = directory
+        .root()
+        .folder(task.id.user())
+        .map_err(|_| Outcome::Vanished)?;
+    read(directory, task)?;
+    let file = use_file::write(&folder, &task.id, &answer.token).map_err(|fault| match fault {
+        WriteFault::Vanished => Outcome::Vanished,
+        refused @ WriteFault::Refused { .. } => Outcome::NotWritten(refused),
+    })?;
+    Ok(Used {
+        file,
+        life: use_file::life(answer.claims.as_ref(), answer.expire_time, now),
+        token_id: answer.claims.as_ref().and_then(|c| c.id.clone()),
+    })
+}

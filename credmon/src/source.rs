@@ -1,0 +1,116 @@
+//! Where access tokens come from: HTVault, or a stand-in in tests.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+
+use htvault::{
+    AccessTokenAnswer, AccessTokenRequest, Client, CredentialUrl, ErrorKind, ServerUrl, Settings,
+    TlsSettings, VaultToken,
+};
+
+/// A request that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceError {
+    /// What sort of failure.
+    pub kind: ErrorKind,
+    /// The whole story on one line: request, answer, what to do.
+    pub text: String,
+}
+
+impl From<htvault::Error> for SourceError {
+    fn from(error: htvault::Error) -> Self {
+        Self {
+            kind: error.kind(),
+            text: error.to_string(),
+        }
+    }
+}
+
+/// Gives access tokens.
+pub trait TokenSource: Send + Sync + 'static {
+    /// Reads an access token.
+    fn access_token(
+        &self,
+        url: &CredentialUrl,
+        vault_token: &VaultToken,
+        request: &AccessTokenRequest,
+    ) -> impl Future<Output = Result<AccessTokenAnswer, SourceError>> + Send;
+
+    /// Whether a vault token lives.
+    fn is_alive(
+        &self,
+        url: &CredentialUrl,
+        vault_token: &VaultToken,
+    ) -> impl Future<Output = Result<bool, SourceError>> + Send;
+}
+
+/// Access tokens from HTVault: one client for each server, made when first needed, so that
+/// connections are kept.
+#[derive(Debug)]
+pub struct VaultSource {
+    tls: TlsSettings,
+    clients: Mutex<HashMap<ServerUrl, Client>>,
+}
+
+impl VaultSource {
+    /// Takes certificate authorities from `tls`.
+    #[must_use]
+    pub fn new(tls: TlsSettings) -> Self {
+        Self {
+            tls,
+            clients: Mutex::default(),
+        }
+    }
+
+    fn client(&self, server: &ServerUrl) -> Result<Client, SourceError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(server) {
+            return Ok(client.clone());
+        }
+        let mut settings = Settings::new(server.clone());
+        settings.tls = self.tls.clone();
+        let client = Client::new(&settings)?;
+        clients.insert(server.clone(), client.clone());
+        Ok(client)
+    }
+
+    /// Makes an error ours; after a refused certificate the authorities are read anew next time, for
+    /// they are replaced on disk now and then.
+    fn failed(&self, server: &ServerUrl, error: htvault::Error) -> SourceError {
+        if error.kind() == ErrorKind::Untrusted {
+            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            clients.remove(server);
+        }
+        error.into()
+    }
+}
+
+impl TokenSource for VaultSource {
+    async fn access_token(
+        &self,
+        url: &CredentialUrl,
+        vault_token: &VaultToken,
+        request: &AccessTokenRequest,
+    ) -> Result<AccessTokenAnswer, SourceError> {
+        let server = url.server();
+        let answer = self
+            .client(&server)?
+            .access_token(url, vault_token, request)
+            .await;
+        answer.map_err(|error| self.failed(&server, error))
+    }
+
+    async fn is_alive(
+        &self,
+        url: &CredentialUrl,
+        vault_token: &VaultToken,
+    ) -> Result<bool, SourceError> {
+        let server = url.server();
+        match self.client(&server)?.lookup_self(vault_token).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::TokenRejected => Ok(false),
+            Err(error) => Err(self.failed(&server, error)),
+        }
+    }
+}

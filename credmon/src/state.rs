@@ -1,0 +1,99 @@
+//! How a credential is doing, and what is worth telling about it.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+/// The states of a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Its access token is renewed as planned.
+    Fresh,
+    /// A first access token, or one for a replaced `.top`, is being got.
+    Renewing,
+    /// It cannot be renewed now; it is tried again. An access token in place stays there.
+    Degraded,
+    /// Only a new `.top` helps. An access token in place stays there.
+    Dead,
+    /// It belongs to another credential monitor.
+    Ignored,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fresh => "fresh",
+            Self::Renewing => "renewing",
+            Self::Degraded => "degraded",
+            Self::Dead => "dead",
+            Self::Ignored => "ignored",
+        })
+    }
+}
+
+/// A state with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// The state.
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// What sort of reason: one word, for telling whether it is still the same.
+    pub cause: String,
+    /// Why, and what to do; empty when there is nothing to do.
+    pub why: String,
+}
+
+impl Condition {
+    /// A state that needs no reason.
+    #[must_use]
+    pub fn plain(state: State, since: Timestamp) -> Self {
+        Self {
+            state,
+            since,
+            cause: String::new(),
+            why: String::new(),
+        }
+    }
+
+    /// Takes on a state; whether that is a change of state or of cause.
+    pub fn become_(&mut self, state: State, cause: &str, why: String, now: Timestamp) -> bool {
+        if self.state != state {
+            self.since = now;
+        }
+        let changed = self.state != state || self.cause != cause;
+        self.state = state;
+        cause.clone_into(&mut self.cause);
+        self.why = why;
+        changed
+    }
+}
+
+/// What is worth a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A change for the better, or for information.
+    Info(String),
+    /// Something that is tried again.
+    Warning(String),
+    /// Something that needs a person.
+    Error(String),
+    /// A renewal, of interest only to who asks for them.
+    Renewal(String),
+    /// For whoever looks for a fault in this program.
+    Debug(String),
+}
+
+impl Note {
+    /// The words.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Info(text)
+            | Self::Warning(text)
+            | Self::Error(text)
+            | Self::Renewal(text)
+            | Self::Debug(text) => text,
+        }
+    }
+}
