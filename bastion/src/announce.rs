@@ -10,16 +10,24 @@ use crate::reconcile::Entry;
 
 /// What was said and is not over.
 #[derive(Debug, Default)]
-pub(crate) struct Announcer(BTreeMap<(Cause, Kind), String>);
+pub(crate) struct Announcer {
+    said: BTreeMap<(Cause, Kind), String>,
+    /// A report comes at once and says all: nothing is said here.
+    pub(crate) silent: bool,
+}
 
 impl Announcer {
     /// A delivery failed: said when it is new.
     pub(crate) fn failed(&mut self, id: &DeliveryId, problem: &Problem) {
         let key = (problem.cause.clone(), problem.kind);
-        let said = self.0.get(&key);
+        let said = self.said.get(&key);
         // Words of a shared cause may differ from try to try, and mean the same.
         if said.is_some_and(|words| problem.cause.is_shared() || *words == problem.message) {
             debug!(account = id.account, service = id.service, schedd = id.schedd, %problem, "still failing");
+            return;
+        }
+        self.said.insert(key, problem.message.clone());
+        if self.silent {
             return;
         }
         warn!(
@@ -29,7 +37,6 @@ impl Announcer {
             remedy = problem.kind.remedy().words(),
             "{problem}"
         );
-        self.0.insert(key, problem.message.clone());
     }
 
     /// A delivery no longer fails: said when it was the last one.
@@ -45,7 +52,7 @@ impl Announcer {
         });
         if !others
             && self
-                .0
+                .said
                 .remove(&(problem.cause.clone(), problem.kind))
                 .is_some()
         {

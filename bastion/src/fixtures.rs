@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use htvault::CredentialUrl;
 
+use crate::config::{Config, Cron, VaultSettings};
 use crate::delivery::{Credential, Delivery, DeliveryId, Identity, Target};
 
 /// Server of every credential here.
@@ -50,4 +51,19 @@ pub(crate) fn delivery(account: &str, service: &str, schedd: &str, target: Targe
 /// `cmsprod`'s `cms_crab` at `here`.
 pub(crate) fn delivery_to(target: Target) -> Delivery {
     delivery("cmsprod", "cms_crab", "here", target)
+}
+
+/// A configuration of these deliveries, looked at every ten minutes.
+pub(crate) fn config(deliveries: Vec<Delivery>) -> Config {
+    Config {
+        vault: VaultSettings {
+            server: SERVER.parse().unwrap(),
+            tls: htvault::TlsSettings::default(),
+            requests: None,
+        },
+        kerberos_service: "host".to_owned(),
+        check: Cron::parse("*/10 * * * *").unwrap(),
+        spread: Duration::from_mins(5),
+        deliveries: deliveries.into_iter().map(Arc::new).collect(),
+    }
 }

@@ -21,6 +21,8 @@ pub mod cli;
 pub mod config;
 pub mod delivery;
 #[cfg(test)]
+mod fakes;
+#[cfg(test)]
 mod fixtures;
 pub mod gate;
 pub mod hardening;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::delivery::Delivery;
+use crate::moment::before;
 use crate::opener::Openers;
 use crate::plan::{Life, Step, Why};
 use crate::problem::{Cause, Kind, Problem};
@@ -230,7 +231,11 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             token,
             parent: None,
             accessor,
-            life,
+            // When it was issued is not known; this much before its end at the latest.
+            life: Life {
+                issued: before(life.expires, self.delivery.lifetime),
+                expires: life.expires,
+            },
         };
         let left = held.left(self.now());
         // Never longer than configured; a minute is for clocks and the way.
@@ -246,7 +251,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             service,
             schedd,
         } = log(self.delivery);
-        info!(account, service, schedd, accessor = held.accessor, expires = %held.life.expires, "kept the token found there");
+        info!(account, service, schedd, accessor = held.accessor, expires = %format_args!("{:.0}", held.life.expires), "kept the token found there");
         self.tokens.current = Some((held, Some(stored)));
         checked?;
         Ok(Self::served(observed))
@@ -269,7 +274,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
 
     /// Makes a token, checks it and stores it. When the credmon last served before that.
     async fn push(&mut self, why: Why) -> Result<Option<Timestamp>, Problem> {
-        let before = self.observe().await?;
+        let seen = self.observe().await?;
         let held = self.candidate().await?;
         let checked = self.check(&held).await;
         if let Err(problem) = checked {
@@ -302,13 +307,13 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         info!(
             account, service, schedd, why = ?why,
             accessor = held.accessor,
-            expires = %held.life.expires,
+            expires = %format_args!("{:.0}", held.life.expires),
             jti = self.access.as_ref().and_then(|a| a.jti.as_deref()).unwrap_or_default(),
             "pushed"
         );
         let former = self.tokens.current.replace((held, None));
         self.tokens.former.extend(former.map(|(held, _)| held));
-        Ok(before.served)
+        Ok(seen.served)
     }
 
     /// The token of a try before, if it still has most of its life; else a new one.

@@ -94,6 +94,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// Tries every delivery once, until each is good or failed.
     pub async fn settle(&mut self) {
         self.persistent = false;
+        self.announcer.silent = true;
         loop {
             self.begin();
             if self.tries.is_empty() {
@@ -106,6 +107,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// Keeps every delivery good until told to stop, or nobody is left to tell.
     pub async fn run(&mut self, mut commands: mpsc::Receiver<Command<V, T>>) {
         self.persistent = true;
+        self.announcer.silent = false;
         loop {
             let wake = self.begin();
             let pause = until(self.now(), wake).min(LONGEST_SLEEP);

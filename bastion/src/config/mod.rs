@@ -91,6 +91,9 @@ pub fn load(file: &Path) -> Result<Config, Faults> {
 /// The file itself and the files of `config.d` beside it.
 fn files(file: &Path, faults: &mut Faults) -> Vec<PathBuf> {
     let mut paths = vec![file.to_owned()];
+    if std::fs::File::open(file).is_err() {
+        return paths;
+    }
     let directory = file.parent().unwrap_or(Path::new("")).join("config.d");
     let entries = match std::fs::read_dir(&directory) {
         Ok(entries) => entries,

@@ -1,0 +1,340 @@
+//! A Vault, credds and credmons that behave, on tokio's clock, for component tests.
+//!
+//! Tokens really die, a child with its parent; a credmon serves only what a living token is for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use htvault::clock::Clock;
+use htvault::{AccessToken, AccessTokenAnswer, Claims, IssuedToken, VaultToken};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
+
+use crate::delivery::{Credential, Delivery, DeliveryId};
+use crate::moment::after;
+use crate::plan::Life;
+use crate::problem::{Cause, Kind, Problem};
+use crate::push::Parts;
+use crate::transport::{Observed, StoreFailure, Transport};
+use crate::vault::{Held, Reading, Vault};
+
+/// Life of a login.
+const LOGIN: Duration = Duration::from_hours(28 * 24);
+
+/// What a credd has stored of one delivery.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) top: SecretString,
+    pub(crate) at: Timestamp,
+    pub(crate) served: Option<Timestamp>,
+}
+
+struct Token {
+    parent: Option<String>,
+    expires: Timestamp,
+}
+
+/// Everything outside.
+pub(crate) struct World {
+    begin: Instant,
+    tokens: BTreeMap<String, Token>,
+    next: u64,
+    pub(crate) logins: u32,
+    pub(crate) calls: u32,
+    /// Vault answers nothing.
+    pub(crate) vault_down: bool,
+    /// Accounts whose keytab is missing.
+    pub(crate) no_keytab: BTreeSet<String>,
+    /// Schedds that answer nothing.
+    pub(crate) schedds_down: BTreeSet<String>,
+    /// The credmons run.
+    pub(crate) credmons: bool,
+    /// Scopes of every access token.
+    pub(crate) scopes: Vec<String>,
+    pub(crate) stored: BTreeMap<DeliveryId, Stored>,
+    pub(crate) stores: u32,
+    /// Deliveries that something is done for now.
+    busy: BTreeSet<DeliveryId>,
+}
+
+/// A shared world.
+#[derive(Clone)]
+pub(crate) struct Outside(Arc<Mutex<World>>);
+
+/// What is done for a delivery; two at once are a broken law.
+struct Busy(Outside, DeliveryId);
+
+impl Busy {
+    fn begin(outside: &Outside, id: &DeliveryId) -> Self {
+        assert!(
+            outside.lock().busy.insert(id.clone()),
+            "two tries at once for {id}"
+        );
+        Self(outside.clone(), id.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.lock().busy.remove(&self.1);
+    }
+}
+
+pub(crate) type FakeParts = Parts<Outside, Outside>;
+
+impl Outside {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(World {
+            begin: Instant::now(),
+            tokens: BTreeMap::new(),
+            next: 0,
+            logins: 0,
+            calls: 0,
+            vault_down: false,
+            no_keytab: BTreeSet::new(),
+            schedds_down: BTreeSet::new(),
+            credmons: true,
+            scopes: vec!["storage.read:/".to_owned()],
+            stored: BTreeMap::new(),
+            stores: 0,
+            busy: BTreeSet::new(),
+        })))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn parts(&self) -> Arc<FakeParts> {
+        Arc::new(Parts::new(
+            self.clone(),
+            self.clone(),
+            Arc::new(self.clone()),
+        ))
+    }
+
+    /// Vault answers, after a moment, if it is up.
+    async fn vault(&self) -> Result<(), Problem> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut world = self.lock();
+        world.calls += 1;
+        if world.vault_down {
+            let cause = Cause::Vault(crate::fixtures::SERVER.to_owned());
+            return Err(Problem::new(cause, Kind::VaultDown, "connection refused"));
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    pub(crate) fn now(&self) -> Timestamp {
+        // Midnight, so that ticks of cron are easily told.
+        let base = Timestamp::from_second(1_795_305_600).unwrap();
+        after(base, self.begin.elapsed())
+    }
+
+    pub(crate) fn is_alive(&self, token: &str) -> bool {
+        let mut next = Some(token);
+        while let Some(name) = next {
+            match self.tokens.get(name) {
+                Some(token) if token.expires > self.now() => next = token.parent.as_deref(),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Living tokens that are not logins.
+    pub(crate) fn living_children(&self) -> usize {
+        let children = self
+            .tokens
+            .iter()
+            .filter(|(_, token)| token.parent.is_some());
+        children.filter(|(name, _)| self.is_alive(name)).count()
+    }
+
+    /// The token that is stored for a delivery.
+    pub(crate) fn token_at(&self, id: &DeliveryId) -> Option<String> {
+        let stored = self.stored.get(id)?;
+        let json: serde_json::Value = serde_json::from_str(stored.top.expose_secret()).ok()?;
+        Some(json["vault_token"].as_str()?.to_owned())
+    }
+
+    fn make(&mut self, parent: Option<String>, life: Duration) -> String {
+        self.next += 1;
+        let name = format!("s.secret{}", self.next);
+        let expires = after(self.now(), life);
+        self.tokens.insert(name.clone(), Token { parent, expires });
+        name
+    }
+}
+
+impl Clock for Outside {
+    fn now(&self) -> Timestamp {
+        self.lock().now()
+    }
+}
+
+impl Vault for Outside {
+    async fn login(&self, credential: &Credential) -> Result<IssuedToken, Problem> {
+        let account = &credential.identity.account;
+        if self.lock().no_keytab.contains(account) {
+            let cause = Cause::Account(account.clone());
+            return Err(Problem::new(cause, Kind::Keytab, "no such keytab"));
+        }
+        self.vault().await?;
+        let mut world = self.lock();
+        world.logins += 1;
+        let token = world.make(None, LOGIN);
+        Ok(IssuedToken {
+            token: VaultToken::from(token),
+            accessor: String::new(),
+            lease_seconds: LOGIN.as_secs(),
+            policies: Vec::new(),
+            user: None,
+            warnings: Vec::new(),
+        })
+    }
+
+    async fn issue(&self, credential: &Credential, lifetime: Duration) -> Result<Held, Problem> {
+        let login = self.login(credential).await?;
+        self.vault().await?;
+        let mut world = self.lock();
+        let token = world.make(Some(login.token.expose().to_owned()), lifetime);
+        let issued = world.now();
+        Ok(Held {
+            accessor: token.replace("s.secret", "accessor"),
+            token: VaultToken::from(token),
+            parent: Some(login.token),
+            life: Life {
+                issued,
+                expires: after(issued, lifetime),
+            },
+        })
+    }
+
+    async fn read(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+        _: Reading,
+    ) -> Result<AccessTokenAnswer, Problem> {
+        self.vault().await?;
+        let world = self.lock();
+        if !world.is_alive(token.expose()) {
+            return Err(Problem::new(
+                Cause::credential(credential),
+                Kind::TokenDead,
+                "dead",
+            ));
+        }
+        Ok(AccessTokenAnswer {
+            token: AccessToken::from("ey.secret".to_owned()),
+            claims: Some(Claims {
+                issuer: Some("https://issuer.test".to_owned()),
+                subject: Some(credential.credkey.clone()),
+                scopes: world.scopes.clone(),
+                id: Some("jti".to_owned()),
+                expires: Some(after(world.now(), Duration::from_mins(20))),
+                ..Claims::default()
+            }),
+            expire_time: None,
+            warnings: Vec::new(),
+        })
+    }
+
+    async fn look_up(
+        &self,
+        _: &Credential,
+        token: &VaultToken,
+    ) -> Result<Option<(Life, String)>, Problem> {
+        self.vault().await?;
+        let world = self.lock();
+        let found = world.tokens.get(token.expose());
+        let found = found.filter(|_| world.is_alive(token.expose()));
+        let life = |token: &Token| Life {
+            issued: world.now(),
+            expires: token.expires,
+        };
+        Ok(found.map(|found| (life(found), "accessor".to_owned())))
+    }
+
+    async fn revoke(&self, _: &Credential, token: &VaultToken) -> Result<(), Problem> {
+        self.vault().await?;
+        self.lock().tokens.remove(token.expose());
+        Ok(())
+    }
+}
+
+impl Transport for Outside {
+    async fn observe(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+    ) -> Result<Observed, Problem> {
+        let _busy = Busy::begin(self, &delivery.id);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(opener.is_some(), delivery.target.needs_opener());
+        let mut world = self.lock();
+        up(&world, delivery)?;
+        let alive = world
+            .token_at(&delivery.id)
+            .is_some_and(|token| world.is_alive(&token));
+        let (now, credmons) = (world.now(), world.credmons);
+        let Some(stored) = world.stored.get_mut(&delivery.id) else {
+            return Ok(Observed::default());
+        };
+        // The credmon takes a second, and serves anew now and then.
+        if credmons && alive && now >= after(stored.at, Duration::from_secs(1)) {
+            stored.served = Some(now);
+        }
+        let readable = delivery.target.is_readable();
+        Ok(Observed {
+            stored: Some(stored.at),
+            served: stored.served,
+            content: readable.then(|| stored.top.clone()),
+        })
+    }
+
+    async fn store(
+        &self,
+        delivery: &Delivery,
+        top: &SecretString,
+        _: Option<&AccessToken>,
+    ) -> Result<(), StoreFailure> {
+        let _busy = Busy::begin(self, &delivery.id);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut world = self.lock();
+        up(&world, delivery).map_err(|problem| StoreFailure {
+            problem,
+            misplaced: false,
+        })?;
+        world.stores += 1;
+        let served = world
+            .stored
+            .get(&delivery.id)
+            .and_then(|stored| stored.served);
+        let stored = Stored {
+            top: top.clone(),
+            at: world.now(),
+            served,
+        };
+        world.stored.insert(delivery.id.clone(), stored);
+        let token = world.token_at(&delivery.id).unwrap();
+        assert!(world.is_alive(&token), "a dead token was pushed");
+        Ok(())
+    }
+}
+
+fn up(world: &World, delivery: &Delivery) -> Result<(), Problem> {
+    if world.schedds_down.contains(&delivery.id.schedd) {
+        return Err(Problem::new(
+            Cause::schedd(delivery),
+            Kind::CreddDown,
+            "refused",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! The program as people run it: what it prints, and its exit codes. No network is needed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+struct Host {
+    dir: tempfile::TempDir,
+}
+
+impl Host {
+    /// A configuration for one account with a keytab that is none, and a Vault that nobody is.
+    fn new() -> Self {
+        let host = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir(host.path("creds")).unwrap();
+        fs::write(host.path("kt"), "no keytab").unwrap();
+        host.mode("kt", 0o400);
+        let dir = host.dir.path().display();
+        let yaml = format!(
+            "vault: {{address: \"https://127.0.0.1:1\"}}\n\
+             schedds: {{here: {{directory: {dir}/creds}}}}\n\
+             accounts: {{cmsprod: {{principal: cmsprod@TEST, keytab: {dir}/kt, schedds: [here], credentials: {{cms_crab: {{}}}}}}}}\n"
+        );
+        fs::write(host.path("c.yaml"), yaml).unwrap();
+        host
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn mode(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = bastion(&self.path("c.yaml"), arguments);
+        let text = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            text.replace(&format!("{}/", self.dir.path().display()), "")
+        };
+        (
+            output.status.code().unwrap(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    }
+}
+
+fn bastion(config: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_token-bastion"))
+        .arg("--config")
+        .arg(config)
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn check_lists_what_would_be_delivered() {
+    let host = Host::new();
+    let (code, out, err) = host.run(&["check"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(
+        out,
+        "ACCOUNT  SERVICE   ISSUER/ROLE  CREDKEY  SCHEDD  TRANSPORT  LIFETIME\n\
+         cmsprod  cms_crab  cms/crab     cmsprod  here    directory  7d\n"
+    );
+    let (code, out, _) = host.run(&["check", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, 0);
+    assert_eq!(json["deliveries"][0]["role"], "crab");
+    assert_eq!(json["deliveries"][0]["lifetime_seconds"], 604_800);
+}
+
+#[test]
+fn check_says_which_keytab_is_missing_or_open_to_all_and_ends_with_2() {
+    let host = Host::new();
+    host.mode("kt", 0o444);
+    let (code, _, err) = host.run(&["check"]);
+    assert_eq!(code, 2);
+    assert_eq!(
+        err,
+        "token-bastion: account cmsprod: keytab kt: everybody may use it (mode 0444); `chmod 0400` it, and make a new key if others could have read it\n"
+    );
+    fs::remove_file(host.path("kt")).unwrap();
+    let (code, _, err) = host.run(&["check"]);
+    assert_eq!(code, 2);
+    assert_eq!(
+        err,
+        "token-bastion: account cmsprod: keytab kt: there is no such file; put the keytab there or correct the path\n"
+    );
+}
+
+#[test]
+fn once_with_a_missing_keytab_says_so_once_and_ends_with_1() {
+    let host = Host::new();
+    fs::remove_file(host.path("kt")).unwrap();
+    let (code, out, err) = host.run(&["once"]);
+    assert_eq!(code, 1);
+    assert!(
+        out.contains("cmsprod  cms_crab  here    failed  -          fix here"),
+        "{out}"
+    );
+    let told: Vec<&str> = err
+        .lines()
+        .filter(|line| line.contains("put the keytab there"))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "token-bastion: account cmsprod: Kerberos login of cmsprod@TEST failed: No such file or directory (os error 2) (keytab kt); put the keytab there or correct the path"
+        ]
+    );
+    let (code, out, _) = host.run(&["once", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, 1);
+    assert_eq!(json["deliveries"][0]["state"], "failed");
+    assert_eq!(json["problems"][0]["remedy"], "fix_this_host");
+}
+
+#[test]
+fn a_fault_of_the_configuration_ends_every_command_with_2() {
+    let host = Host::new();
+    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
+    fs::write(host.path("c.yaml"), yaml.replace("keytab", "keytap")).unwrap();
+    for command in ["check", "once", "run"] {
+        let (code, out, err) = host.run(&[command]);
+        assert_eq!(code, 2, "{command}");
+        assert_eq!(out, "");
+        assert!(
+            err.contains("accounts.cmsprod.keytap: unknown key, did you mean \"keytab\"?"),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn authorities_that_cannot_be_read_end_every_command_with_2() {
+    let host = Host::new();
+    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
+    let yaml = yaml.replace(":1\"}", ":1\", ca_file: /nowhere/ca.pem}");
+    fs::write(host.path("c.yaml"), yaml).unwrap();
+    for command in ["check", "once", "run"] {
+        let (code, _, err) = host.run(&[command]);
+        assert_eq!(code, 2, "{command}");
+        let line = "token-bastion: CA file /nowhere/ca.pem cannot be used: No such file or directory (os error 2); name a PEM file that this user may read";
+        assert!(err.lines().any(|told| told == line), "{err}");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let host = Host::new();
+    assert_eq!(host.run(&["chekc"]).0, 2);
+    assert_eq!(host.run(&[]).0, 2);
+    assert_eq!(host.run(&["check", "--yaml"]).0, 2);
+}
+
+#[test]
+fn the_examples_pass_check_but_for_what_is_missing_on_this_host() {
+    for name in ["smallest.yaml", "full.yaml"] {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../config-examples/token-bastion")
+            .join(name);
+        let output = bastion(&example, &["check"]);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("cmsprod"));
+        for line in err.lines() {
+            let missing =
+                line.contains("there is no such file") || line.contains("CA file /etc/pki");
+            assert!(missing, "{line}");
+        }
+    }
+}
