@@ -229,8 +229,7 @@ fn make(path: &Path) -> Result<(), Errno> {
         Err(error) => return Err(error),
     }
     let made = Folder::open(path)?;
-    let mode = Mode::S_ISGID | Mode::S_IRWXU | Mode::S_IRWXG;
-    nix::sys::stat::fchmod(&made, mode)
+    nix::sys::stat::fchmod(&made, Mode::S_ISGID | Mode::S_IRWXU | Mode::S_IRWXG)
 }
 
 fn observe_folder<'k>(
@@ -292,12 +291,11 @@ fn see<'k>(
             && seen.stamp.parent == parent
             && !matches!(&seen.top, Err(TopFault::NoParent(_)))
     });
-    let (stamp, top) = match unchanged {
-        Some(seen) => (seen.stamp, seen.top.clone()),
-        None => {
-            let (stamp, top) = read_top(folder, &id)?;
-            (stamp, top.map(|top| Lane::of(&top.url)))
-        }
+    let (stamp, top) = if let Some(seen) = unchanged {
+        (seen.stamp, seen.top.clone())
+    } else {
+        let (stamp, top) = read_top(folder, &id)?;
+        (stamp, top.map(|top| Lane::of(&top.url)))
     };
     let used_file = file(&id.use_name());
     let used = match before.and_then(|seen| seen.used.as_ref()) {

@@ -142,11 +142,11 @@ impl Hosts {
         host.failures = host.failures.saturating_add(1);
         let wait = schedule::retry_delay(patience, host.failures, Spread::of_vault(here, name), 0);
         host.rests_until = Some(schedule::after(now, wait));
-        let line = format!("Vault {name} is left in peace for {wait} s: {text}");
+        let words = format!("Vault {name} is left in peace for {wait} s: {text}");
         Some(if host.failures == 1 {
-            Note::Warning(line)
+            Note::Warning(words)
         } else {
-            Note::Debug(line)
+            Note::Debug(words)
         })
     }
 

@@ -5,6 +5,8 @@ pub mod cli;
 pub mod condor_config;
 pub mod daemon;
 pub mod directory;
+#[cfg(test)]
+mod fake;
 pub mod folder;
 pub mod hosts;
 pub mod lifecycle;

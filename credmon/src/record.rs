@@ -89,7 +89,8 @@ impl Record {
             if self.condition.state != State::Ignored {
                 self.condition = Condition::plain(State::Renewing, now);
             }
-        } else if use_changed && missing && self.failures == 0 {
+        } else if use_changed && missing {
+            // Jobs are evicted without it: that is worth a request, whatever failed before.
             self.retry_at = None;
         }
         self.judge(rules, now)
@@ -230,11 +231,11 @@ impl Record {
     ) -> Vec<Note> {
         self.under_way = false;
         let mut notes = Vec::new();
-        if self.seen.stamp != task.stamp {
+        if self.seen.stamp == task.stamp {
+            self.take_in(task, outcome, rules, now, &mut notes);
+        } else {
             // `.top` was replaced meanwhile: whatever came of the old one is no news.
             self.retry_at = None;
-        } else {
-            self.take_in(task, outcome, rules, now, &mut notes);
         }
         self.plan(rules);
         notes
@@ -250,7 +251,7 @@ impl Record {
     ) {
         match outcome {
             Outcome::Renewed { used, less } => {
-                self.renewed(task, used, less.as_ref(), now, notes);
+                self.renewed(task, used, less.as_deref(), now, notes);
             }
             Outcome::Kept => {
                 let short = |life: Life| life.left(now) <= schedule::margin(rules.limits, life);
@@ -272,7 +273,7 @@ impl Record {
             }
             Outcome::Dead(text) => {
                 self.wait(Patience::Dead, now);
-                let why = format!("{text}: the vault token is dead; store the credential again");
+                let why = format!("{text}; store the credential again");
                 notes.extend(self.become_(State::Dead, "dead", why, now));
             }
             Outcome::Refused(error) => notes.extend(self.refused(&error, now)),

@@ -40,7 +40,7 @@ pub enum Outcome {
         /// The token.
         used: Used,
         /// What kept Vault from giving as much life as was asked for.
-        less: Option<Less>,
+        less: Option<Box<Less>>,
     },
     /// Vault has no newer token than the one in place.
     Kept,
@@ -100,7 +100,10 @@ pub async fn renew<S: TokenSource>(
     }
     let written = tokio::task::spawn_blocking(move || put(&directory, &task, &answer, now)).await;
     match written {
-        Ok(Ok(used)) => Outcome::Renewed { used, less },
+        Ok(Ok(used)) => Outcome::Renewed {
+            used,
+            less: less.map(Box::new),
+        },
         Ok(Err(outcome)) => outcome,
         // The runtime ends: nobody will read this.
         Err(_) => Outcome::TopChanged,
@@ -153,7 +156,10 @@ async fn ask<S: TokenSource>(
         return Err(Outcome::Refused(error));
     }
     match source.is_alive(&top.url, &top.vault_token).await {
-        Ok(false) => Err(Outcome::Dead(error.text)),
+        Ok(false) => Err(Outcome::Dead(format!(
+            "{} refuses the vault token, and lookup-self says that it is dead",
+            top.url
+        ))),
         Ok(true) => Err(Outcome::Refused(SourceError {
             kind: ErrorKind::Forbidden,
             text: format!("{} (the vault token lives)", error.text),
