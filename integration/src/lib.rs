@@ -6,6 +6,7 @@
 
 pub mod ca;
 pub mod chain;
+pub mod conformance;
 pub mod demo;
 pub mod dev;
 pub mod kdc;

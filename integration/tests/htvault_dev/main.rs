@@ -15,7 +15,5 @@ mod command;
 mod conformance;
 mod kerberos;
 mod load;
-mod recorded;
-mod shape;
 mod wire;
 mod world;

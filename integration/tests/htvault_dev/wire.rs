@@ -4,56 +4,12 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use integration::conformance::recorded::{Answer, Request};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub method: String,
-    pub path: String,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Answer {
-    pub status: u16,
-    pub reason: String,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
-}
-
-impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str())
-    }
-
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
-
-    /// The status line and headers of an answer.
-    pub fn parse_head(head: &str) -> Self {
-        let mut lines = head.lines();
-        let mut first = lines.next().unwrap().splitn(3, ' ');
-        assert_eq!(first.next(), Some("HTTP/1.1"));
-        Self {
-            status: first.next().unwrap().parse().unwrap(),
-            reason: first.next().unwrap().to_owned(),
-            headers: lines.map(header).collect(),
-            body: String::new(),
-        }
-    }
-}
-
-pub fn header(line: &str) -> (String, String) {
-    let (name, value) = line.split_once(": ").unwrap();
-    (name.to_owned(), value.to_owned())
-}
 
 /// A connection that is kept.
 pub struct Connection {
@@ -96,7 +52,8 @@ impl Connection {
                 break end;
             }
         };
-        let mut answer = Answer::parse_head(std::str::from_utf8(&received[..end]).unwrap());
+        let mut answer =
+            Answer::parse_head(std::str::from_utf8(&received[..end]).unwrap()).unwrap();
         let length = answer.header("Content-Length").unwrap_or("0");
         let whole = end + 4 + length.parse::<usize>().unwrap();
         while received.len() < whole {
