@@ -10,6 +10,8 @@ use htvault::{AccessToken, Claims, Client, CredentialUrl, TokenInfo, VaultToken}
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::story::seconds_until;
+
 /// One service credential of one account, in the order in which they are shown.
 pub type Key = (String, String);
 
@@ -116,7 +118,7 @@ impl Observer {
         let ends = expires?;
         Some(VaultLife {
             accessor,
-            whole: ends.duration_since(now).as_secs().max(1),
+            whole: seconds_until(ends, now),
             ends,
         })
     }

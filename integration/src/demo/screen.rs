@@ -11,7 +11,10 @@ use super::observe::Snapshot;
 use super::story::{access_left, left, short};
 use crate::chain::Lives;
 
-const BAR: i64 = 24;
+/// Width of everything in a row but its two bars.
+const REST: u16 = 2 + 9 + 16 + 2 * 13 + 1;
+/// Narrowest and widest bar.
+const BARS: (u16, u16) = (4, 24);
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[31m";
 const YELLOW: &str = "\x1b[33m";
@@ -70,12 +73,20 @@ impl Screen {
     /// Draws the table anew.
     pub fn draw(&mut self, snapshot: &Snapshot, now: Timestamp) {
         let lives = self.lives;
-        let Some(table) = &mut self.table else { return };
+        let Some(table) = &mut self.table else {
+            return;
+        };
+        let (_, columns) = console::Term::stdout().size();
+        let width = (columns.saturating_sub(REST) / 2).clamp(BARS.0, BARS.1);
         let mut texts = vec![
             String::new(),
             format!(
-                "{BOLD}  {:<9}{:<16}{:<45}{}{PLAIN}",
-                "account", "service", "vault token (bastion)", "access token (credmon)"
+                "{BOLD}  {:<9}{:<16}{:<cell$} {}{PLAIN}",
+                "account",
+                "service",
+                "vault token",
+                "access token",
+                cell = usize::from(width) + 13,
             ),
         ];
         for ((account, service), stored) in snapshot {
@@ -86,8 +97,8 @@ impl Screen {
                 .map(|access| access_left(access, now));
             texts.push(format!(
                 "  {account:<9}{service:<16}{} {}",
-                cell(vault, lives.vault_token, lives.renew_below),
-                cell(access, lives.access_token, lives.access_minimum),
+                cell(width, vault, lives.vault_token, lives.renew_below),
+                cell(width, access, lives.access_token, lives.access_minimum),
             ));
         }
         while table.rows.len() < texts.len() {
@@ -110,17 +121,24 @@ impl Screen {
             for row in &table.rows {
                 row.abandon();
             }
+            // Whatever is said next stands apart from the table.
+            let _ = writeln!(std::io::stdout());
         }
     }
 }
 
 /// A bar of the seconds left of a whole life: green while more than `renew_below` is left.
-fn cell(left: Option<i64>, whole: u64, renew_below: u64) -> String {
+fn cell(width: u16, left: Option<i64>, whole: u64, renew_below: u64) -> String {
+    let width = i64::from(width);
     let Some(left) = left else {
-        return format!("{:<44}", "none yet");
+        return format!(
+            "{:<cell$}",
+            "none yet",
+            cell = usize::try_from(width).unwrap_or(0) + 13
+        );
     };
     let seconds = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let full = (left.saturating_mul(BAR) / seconds(whole).max(1)).clamp(0, BAR);
+    let full = (left.saturating_mul(width) / seconds(whole).max(1)).clamp(0, width);
     let colour = match left {
         0 => RED,
         left if left < seconds(renew_below) => YELLOW,
@@ -128,9 +146,9 @@ fn cell(left: Option<i64>, whole: u64, renew_below: u64) -> String {
     };
     let repeat = |c: &str, n: i64| c.repeat(usize::try_from(n).unwrap_or(0));
     format!(
-        "{colour}{}{PLAIN}{} {:<19}",
+        "{colour}{}{PLAIN}{} {:<12}",
         repeat("█", full),
-        repeat("░", BAR - full),
+        repeat("░", width - full),
         short(left)
     )
 }

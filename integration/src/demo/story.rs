@@ -210,7 +210,7 @@ impl Story {
 /// Seconds that a vault token has left.
 #[must_use]
 pub fn left(vault: &VaultLife, now: Timestamp) -> i64 {
-    vault.ends.duration_since(now).as_secs().max(0)
+    seconds_until(vault.ends, now)
 }
 
 /// Seconds that an access token has left.
@@ -218,7 +218,14 @@ pub fn left(vault: &VaultLife, now: Timestamp) -> i64 {
 pub fn access_left(access: &Claims, now: Timestamp) -> i64 {
     access
         .expires
-        .map_or(0, |expires| expires.duration_since(now).as_secs().max(0))
+        .map_or(0, |expires| seconds_until(expires, now))
+}
+
+/// Whole seconds up to `end`, rounded up: 0 only when it is over.
+#[must_use]
+pub fn seconds_until(end: Timestamp, now: Timestamp) -> i64 {
+    let left = end.duration_since(now);
+    (left.as_secs() + i64::from(left.subsec_nanos() > 0)).max(0)
 }
 
 #[cfg(test)]
