@@ -1,17 +1,19 @@
-//! What is remembered of one credential, and what each outcome of a renewal makes of it.
+//! What is remembered of one credential: what was found of it, how it is doing, when it is due.
+//!
+//! What an outcome of a renewal makes of it is in the module below.
 
-use htvault::{Action, ErrorKind};
 use jiff::Timestamp;
 
 use crate::agenda::{Entry, Urgency};
 use crate::directory::{Seen, TopStamp};
-use crate::renewal::{Less, Outcome, Task};
+use crate::renewal::Task;
 use crate::rules::Rules;
-use crate::schedule::{self, Held, Life, Patience, Spread};
+use crate::schedule::{self, Held, Life, Spread};
 use crate::service_name::CredentialId;
-use crate::source::SourceError;
 use crate::state::{Condition, Note, State};
 use crate::use_file::Used;
+
+mod outcome;
 
 /// One credential.
 #[derive(Clone, Debug)]
@@ -221,161 +223,6 @@ impl Record {
         self.under_way = true;
     }
 
-    /// A renewal has ended.
-    pub fn report(
-        &mut self,
-        task: &Task,
-        outcome: Outcome,
-        rules: &Rules,
-        now: Timestamp,
-    ) -> Vec<Note> {
-        self.under_way = false;
-        let mut notes = Vec::new();
-        if self.seen.stamp == task.stamp {
-            self.take_in(task, outcome, rules, now, &mut notes);
-        } else {
-            // `.top` was replaced meanwhile: whatever came of the old one is no news.
-            self.retry_at = None;
-        }
-        self.plan(rules);
-        notes
-    }
-
-    fn take_in(
-        &mut self,
-        task: &Task,
-        outcome: Outcome,
-        rules: &Rules,
-        now: Timestamp,
-        notes: &mut Vec<Note>,
-    ) {
-        match outcome {
-            Outcome::Renewed { used, less } => {
-                self.renewed(task, used, less.as_deref(), now, notes);
-            }
-            Outcome::Kept => {
-                let short = |life: Life| life.left(now) <= schedule::margin(rules.limits, life);
-                self.confirmed = now;
-                if self.life().is_some_and(short) {
-                    let why = "Vault has no newer access token; it is tried again".to_owned();
-                    notes.extend(self.failed(Patience::Transient, "kept", why, now));
-                } else {
-                    self.well(now, notes);
-                }
-            }
-            Outcome::TopChanged | Outcome::Vanished => {
-                // The next look tells.
-                self.retry_at = Some(schedule::after(now, schedule::GAP));
-            }
-            Outcome::BadTop(fault) => {
-                self.seen.top = Err(fault);
-                notes.extend(self.judge(rules, now));
-            }
-            Outcome::Dead(text) => {
-                self.wait(Patience::Dead, now);
-                let why = format!("{text}; store the credential again");
-                notes.extend(self.become_(State::Dead, "dead", why, now));
-            }
-            Outcome::Refused(error) => notes.extend(self.refused(&error, now)),
-            Outcome::Expired(at) => {
-                let why = format!(
-                    "Vault gave an access token that ended at {at}; check this host's clock"
-                );
-                notes.extend(self.failed(Patience::Person, "expired", why, now));
-            }
-            Outcome::NotWritten(fault) => {
-                let why = format!("the access token cannot be put in place: {fault}");
-                notes.extend(self.failed(Patience::Transient, "file", why, now));
-            }
-        }
-    }
-
-    fn renewed(
-        &mut self,
-        task: &Task,
-        used: Used,
-        less: Option<&Less>,
-        now: Timestamp,
-        notes: &mut Vec<Note>,
-    ) {
-        let until = used.life.map_or_else(
-            || "for a time that it does not tell".to_owned(),
-            |life| format!("until {} ({} s)", life.expires, life.left(now)),
-        );
-        let token_id = used.token_id.as_deref().unwrap_or("none");
-        notes.push(Note::Renewal(format!(
-            "{}: access token renewed, lives {until}, jti {token_id}",
-            self.id()
-        )));
-        self.seen.used = Some(used);
-        self.served = Some(task.stamp);
-        self.confirmed = now;
-        let by_nature = |less: &Less| less.is_by_nature(self.life());
-        match less {
-            Some(less) if !by_nature(less) => {
-                let why = format!(
-                    "it got a cached access token that lives {until}, since {}",
-                    less.answer.text
-                );
-                let cause = format!("{:?}", less.answer.kind);
-                let patience = patience(less.answer.kind);
-                notes.extend(self.failed(patience, &cause, why, now));
-            }
-            _ => self.well(now, notes),
-        }
-    }
-
-    fn well(&mut self, now: Timestamp, notes: &mut Vec<Note>) {
-        self.failures = 0;
-        self.retry_at = None;
-        let before = self.condition.state;
-        self.condition.become_(State::Fresh, "", String::new(), now);
-        let until = self.life().map_or_else(String::new, |life| {
-            format!(", it lives until {} ({} s)", life.expires, life.left(now))
-        });
-        let id = self.id();
-        match before {
-            State::Renewing => notes.push(Note::Info(format!(
-                "{id}: the access token is in place{until}"
-            ))),
-            State::Degraded | State::Dead => notes.push(Note::Info(format!(
-                "{id}: the access token is renewed again{until}"
-            ))),
-            State::Fresh | State::Ignored => {}
-        }
-    }
-
-    fn refused(&mut self, error: &SourceError, now: Timestamp) -> Option<Note> {
-        let cause = format!("{:?}", error.kind);
-        match crate::hosts::Verdict::of(error.kind) {
-            crate::hosts::Verdict::Down | crate::hosts::Verdict::Busy => {
-                // The host's rest decides when it goes on, and the host has the line in the log.
-                self.retry_at = None;
-                let note = self.become_(State::Degraded, &cause, error.text.clone(), now);
-                note.map(|note| Note::Debug(note.text().to_owned()))
-            }
-            _ => self.failed(patience(error.kind), &cause, error.text.clone(), now),
-        }
-    }
-
-    fn failed(
-        &mut self,
-        patience: Patience,
-        cause: &str,
-        why: String,
-        now: Timestamp,
-    ) -> Option<Note> {
-        self.wait(patience, now);
-        self.become_(State::Degraded, cause, why, now)
-    }
-
-    fn wait(&mut self, patience: Patience, now: Timestamp) {
-        self.failures = self.failures.saturating_add(1);
-        let left = self.life().map_or(0, |life| life.left(now));
-        let wait = schedule::retry_delay(patience, self.failures, self.spread, left);
-        self.retry_at = Some(schedule::after(now, wait));
-    }
-
     /// Tries again now what waits after a failure.
     pub fn retry_now(&mut self, rules: &Rules) {
         if self.retry_at.take().is_some() {
@@ -404,13 +251,5 @@ impl Record {
             State::Degraded => Note::Warning(line),
             State::Fresh | State::Renewing | State::Ignored => Note::Info(line),
         })
-    }
-}
-
-/// How long a sort of failure is waited for.
-fn patience(kind: ErrorKind) -> Patience {
-    match kind.action() {
-        Action::Onboard | Action::FixPolicy | Action::FixConfiguration => Patience::Person,
-        Action::Retry | Action::SlowDown | Action::CheckToken => Patience::Transient,
     }
 }

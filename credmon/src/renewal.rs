@@ -38,7 +38,7 @@ pub enum Outcome {
     /// A new token is in place.
     Renewed {
         /// The token.
-        used: Used,
+        used: Box<Used>,
         /// What kept Vault from giving as much life as was asked for.
         less: Option<Box<Less>>,
     },
@@ -101,7 +101,7 @@ pub async fn renew<S: TokenSource>(
     let written = tokio::task::spawn_blocking(move || put(&directory, &task, &answer, now)).await;
     match written {
         Ok(Ok(used)) => Outcome::Renewed {
-            used,
+            used: Box::new(used),
             less: less.map(Box::new),
         },
         Ok(Err(outcome)) => outcome,
@@ -215,3 +215,6 @@ fn put(
         token_id: answer.claims.as_ref().and_then(|c| c.id.clone()),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,120 @@
+//! Decisions over several credentials, with made-up observations of real files.
 
+use htvault::ErrorKind;
+
+use super::*;
+use crate::directory::Directory;
+use crate::fake::Credentials;
+use crate::schedule;
+use crate::source::SourceError;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn look(
+    credentials: &Credentials,
+    monitor: &mut Monitor,
+    rules: &Rules,
+    now: Timestamp,
+) -> Vec<Note> {
+    let directory = Directory::open(credentials.path()).unwrap();
+    let found = directory.observe(now, |id| monitor.known(id), |_, _| ());
+    monitor.absorb(found.unwrap(), rules, now)
+}
+
+fn names(tasks: &[Task]) -> Vec<String> {
+    tasks.iter().map(|task| task.id.to_string()).collect()
+}
+
+/// Long after any file of the test was written.
+const NOW: i64 = 4_000_000_000;
+
+#[test]
+fn who_waits_for_a_token_goes_first_then_whose_token_ends_first() {
+    let credentials = Credentials::new();
+    for (user, expires) in [("late", NOW + 900), ("soon", NOW + 60), ("ended", NOW - 60)] {
+        credentials.store(user, "cms", "a", "s.1");
+        let claims = serde_json::json!({"iat": NOW - 3600, "exp": expires});
+        credentials.put(user, "cms.use", &crate::fake::jwt(&claims));
+    }
+    credentials.store("new", "cms", "a", "s.1");
+    let (mut monitor, rules) = (Monitor::default(), Rules::default());
+    look(&credentials, &mut monitor, &rules, at(NOW));
+    // One request at a time, so that the order shows.
+    for _ in 0..crate::hosts::PER_ISSUER - 1 {
+        monitor.hosts.start(&Lane {
+            host: "a".to_owned(),
+            issuer: "cms".to_owned(),
+        });
+    }
+    let mut order = Vec::new();
+    loop {
+        let tasks = monitor.plan(&rules, at(NOW));
+        let Some(task) = tasks.first() else {
+            break;
+        };
+        order.extend(names(&tasks));
+        monitor.report(task, Outcome::Vanished, &rules, at(NOW));
+    }
+    assert_eq!(order, ["new/cms", "ended/cms", "soon/cms", "late/cms"]);
+    assert_eq!(
+        monitor.next_decision(at(NOW)),
+        Some(at(NOW + schedule::GAP))
+    );
+}
+
+#[test]
+fn a_state_is_told_once_and_again_when_its_cause_changes() {
+    let credentials = Credentials::new();
+    credentials.store("u", "cms", "a", "s.1");
+    let (mut monitor, rules) = (Monitor::default(), Rules::default());
+    look(&credentials, &mut monitor, &rules, at(NOW));
+    let mut now = at(NOW);
+    let mut told = Vec::new();
+    for kind in [
+        ErrorKind::Forbidden,
+        ErrorKind::Forbidden,
+        ErrorKind::NoneStored,
+        ErrorKind::NoneStored,
+    ] {
+        let tasks = monitor.plan(&rules, now);
+        let error = SourceError {
+            kind,
+            text: format!("{kind:?}"),
+        };
+        let notes = monitor.report(&tasks[0], Outcome::Refused(error), &rules, now);
+        told.push(notes.len());
+        now = monitor.next_decision(now).unwrap();
+    }
+    assert_eq!(told, [1, 0, 1, 0]);
+    let record = monitor.records().next().unwrap();
+    assert_eq!(record.condition().state, State::Degraded);
+    assert_eq!(record.condition().since, at(NOW));
+    assert!(!monitor.all_good());
+}
+
+#[test]
+fn what_is_ignored_faulty_or_untrusted_is_never_asked_for() {
+    let credentials = Credentials::new();
+    credentials.store("u", "scitokens", "a", "s.1");
+    credentials.store("u", "cms", "evil", "s.1");
+    credentials.put("u", "dune.top", "{");
+    let rules = Rules {
+        trusted_hosts: Some(vec!["a".to_owned()]),
+        ..Rules::default()
+    };
+    let mut monitor = Monitor::default();
+    let notes = look(&credentials, &mut monitor, &rules, at(NOW));
+    assert_eq!(notes.len(), 3, "{notes:?}");
+    assert_eq!(monitor.plan(&rules, at(NOW)), []);
+    assert_eq!(monitor.next_decision(at(NOW)), None);
+    let counts = monitor.counts();
+    assert_eq!(counts.get(&State::Ignored), Some(&1));
+    assert_eq!(counts.get(&State::Dead), Some(&2));
+    assert!(look(&credentials, &mut monitor, &rules, at(NOW)).is_empty());
+
+    let trusting = Rules::default();
+    assert!(monitor.judge_all(&trusting, at(NOW)).is_empty());
+    assert_eq!(names(&monitor.plan(&trusting, at(NOW))), ["u/cms"]);
+}
