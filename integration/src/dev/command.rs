@@ -87,6 +87,12 @@ struct Options {
     /// How long the Vault half waits for the issuer
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_option)]
     issuer_timeout: Duration,
+    /// How long a device flow waits for approval
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_option)]
+    device_life: Duration,
+    /// How long a client of a device flow is to wait between polls, in whole seconds
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = parse_option)]
+    poll_interval: Duration,
     /// Note each request as a line of JSON in this file, or on the standard output for -
     #[arg(long, value_name = "FILE")]
     log_requests: Option<PathBuf>,
@@ -151,6 +157,8 @@ fn prepare(options: Options) -> Result<Start, String> {
         login_life: options.login_life,
         max_life: options.max_life,
         issuer_timeout: options.issuer_timeout,
+        device_life: options.device_life,
+        poll_interval: options.poll_interval,
     };
     settings.check()?;
     if !settings.issuer_url.starts_with("https://")

@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use htvault::clock::Clock;
+use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -16,8 +19,9 @@ use url::form_urlencoded::Serializer;
 use url::{Host, Url};
 
 use super::duration::after;
-use super::issuer::CLIENT_ID;
+use super::issuer::{CLIENT_ID, device};
 use super::secrets::{AccessToken, IssuerFailure, Refreshed};
+use super::settings::RoleName;
 
 /// A client of the issuer.
 pub struct IssuerClient {
@@ -26,6 +30,54 @@ pub struct IssuerClient {
     address: SocketAddr,
     client_secret: SecretString,
     clock: Arc<dyn Clock>,
+}
+
+/// A device flow that the issuer has opened.
+pub struct DeviceBegun {
+    /// What the issuer knows it by.
+    pub device_code: SecretString,
+    /// Where somebody approves it.
+    pub url: String,
+    /// The seconds between polls.
+    pub interval: u64,
+}
+
+/// What an approved device flow gave.
+pub struct DeviceTokens {
+    /// Who approved it.
+    pub credkey: String,
+    /// The refresh token.
+    pub refresh_token: SecretString,
+}
+
+/// Why a poll gave no tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PollFailure {
+    /// Not yet: `authorization_pending` or `slow_down`.
+    Waiting(String),
+    /// Never, with the issuer's code.
+    Refused(String),
+    /// The issuer could not be asked.
+    Transient(String),
+}
+
+#[derive(Deserialize)]
+struct DeviceOpened {
+    device_code: String,
+    verification_uri_complete: String,
+    #[serde(default)]
+    interval: u64,
+}
+
+#[derive(Deserialize)]
+struct DeviceGiven {
+    refresh_token: String,
+    id_token: String,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    credkey: String,
 }
 
 #[derive(Deserialize)]
@@ -101,11 +153,66 @@ impl IssuerClient {
         Ok(self.ask(issuer, form).await?.access)
     }
 
-    async fn ask(&self, issuer: &str, form: String) -> Result<Refreshed, IssuerFailure> {
-        let url = format!("{}/{issuer}/token", self.url);
-        let transient =
-            |error: reqwest::Error| IssuerFailure::Transient(self.in_words(&url, &error));
-        let asked_at = self.clock.now();
+    /// Opens a device flow; the error is in words.
+    pub async fn authorize_device(&self, role: &RoleName) -> Result<DeviceBegun, String> {
+        let form = Serializer::new(String::new())
+            .append_pair("role", &role.role)
+            .append_pair("scope", "openid offline_access")
+            .finish();
+        let (status, body) = self.post(&role.issuer, "devicecode", form).await?;
+        if let Ok(opened) = serde_json::from_slice::<DeviceOpened>(&body)
+            && status.is_success()
+        {
+            return Ok(DeviceBegun {
+                device_code: opened.device_code.into(),
+                url: opened.verification_uri_complete,
+                interval: opened.interval,
+            });
+        }
+        Err(format!("issuer responded with status {status}"))
+    }
+
+    /// Asks whether a device flow was approved.
+    pub async fn poll_device(
+        &self,
+        issuer: &str,
+        device_code: &SecretString,
+    ) -> Result<DeviceTokens, PollFailure> {
+        let form = Serializer::new(String::new())
+            .append_pair("grant_type", device::GRANT_TYPE)
+            .append_pair("device_code", device_code.expose_secret())
+            .finish();
+        let (status, body) =
+            (self.post(issuer, "token", form).await).map_err(PollFailure::Transient)?;
+        if status.is_success() {
+            let unreadable = || PollFailure::Transient("unreadable answer of the issuer".into());
+            let given: DeviceGiven = serde_json::from_slice(&body).map_err(|_| unreadable())?;
+            let identity = identity(&given.id_token).ok_or_else(unreadable)?;
+            return Ok(DeviceTokens {
+                credkey: identity.credkey,
+                refresh_token: given.refresh_token.into(),
+            });
+        }
+        match serde_json::from_slice::<Refused>(&body) {
+            Ok(refused) if matches!(&*refused.error, "authorization_pending" | "slow_down") => {
+                Err(PollFailure::Waiting(refused.error))
+            }
+            Ok(refused) if status.is_client_error() => Err(PollFailure::Refused(refused.error)),
+            _ => Err(PollFailure::Transient(format!(
+                "issuer responded with status {status}"
+            ))),
+        }
+    }
+
+    /// Sends a form to an endpoint of an issuer; the error is in words.
+    async fn post(
+        &self,
+        issuer: &str,
+        endpoint: &str,
+        form: String,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
+        let url = format!("{}/{issuer}/{endpoint}", self.url);
+        let in_words = |error: reqwest::Error| self.in_words(&url, &error);
         let response = self
             .http
             .post(&url)
@@ -114,9 +221,16 @@ impl IssuerClient {
             .body(form)
             .send()
             .await
-            .map_err(transient)?;
+            .map_err(in_words)?;
         let status = response.status();
-        let body = response.bytes().await.map_err(transient)?;
+        let body = response.bytes().await.map_err(in_words)?;
+        Ok((status, body.to_vec()))
+    }
+
+    async fn ask(&self, issuer: &str, form: String) -> Result<Refreshed, IssuerFailure> {
+        let asked_at = self.clock.now();
+        let posted = self.post(issuer, "token", form).await;
+        let (status, body) = posted.map_err(IssuerFailure::Transient)?;
         if status.is_success()
             && let Ok(given) = serde_json::from_slice::<Given>(&body)
         {
@@ -164,6 +278,13 @@ impl IssuerClient {
         }
         format!("Post \"{url}\": {last}")
     }
+}
+
+/// Who an identity token is of. It came over TLS from the issuer itself, which makes it as good as
+/// its signature would.
+fn identity(token: &str) -> Option<Identity> {
+    let claims = token.split('.').nth(1)?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
 }
 
 fn exchange_form(access_token: &str, scopes: &[String], audiences: &[String]) -> String {

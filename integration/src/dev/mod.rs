@@ -1,8 +1,8 @@
 //! `htvault-dev`: a development HTVault and its token issuer, in one process.
 //!
-//! It answers as the recorded exchanges of a real OpenBao do for all that the chain uses: Kerberos
-//! login, tokens, stored credentials, exchange; and it is no mock that says yes: tickets are
-//! checked by GSSAPI, the Vault half reaches the issuer by HTTPS only, tokens are signed.
+//! It answers as the recorded exchanges of a real OpenBao do for all that the chain uses: logins by
+//! Kerberos and OIDC, tokens, stored credentials, exchange; and it is no mock that says yes: tickets
+//! are checked by GSSAPI, the Vault half reaches the issuer by HTTPS only, tokens are signed.
 //!
 //! Decisions ([`tokens`], [`policy`], [`secrets`], [`issuer`]) are apart from the web
 //! ([`node`], [`listener`]); each call is a function from state and request to an
@@ -16,6 +16,7 @@ pub mod issuer_client;
 pub mod listener;
 pub mod login;
 pub mod node;
+pub mod oidc;
 pub mod policy;
 pub mod random;
 pub mod request_log;

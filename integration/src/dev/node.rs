@@ -20,7 +20,7 @@ use super::answers::Answer;
 use super::policy::{Operation, Target, allows};
 use super::request_log::{Entry, RequestLog};
 use super::vault::Vault;
-use super::{login, secret_calls, sys, token_calls};
+use super::{login, oidc, secret_calls, sys, token_calls};
 
 /// What state a node is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +129,9 @@ impl Node {
         }
         if let Some(role) = self.vault.kerberos_mount(call.path) {
             return login::log_in(self, role, call).await;
+        }
+        if let Some((issuer, step)) = self.vault.oidc_mount(call.path) {
+            return oidc::answer(&self.vault, issuer, step, call).await;
         }
         let now = self.vault.clock.now();
         let found = token_of(call.headers).and_then(|text| {

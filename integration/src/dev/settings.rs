@@ -128,6 +128,10 @@ pub struct Settings {
     pub max_life: Duration,
     /// How long the Vault half waits for the issuer.
     pub issuer_timeout: Duration,
+    /// How long a device flow waits for approval; the Vault half forgets it after ten minutes.
+    pub device_life: Duration,
+    /// How long a client of a device flow is to wait between polls, in whole seconds.
+    pub poll_interval: Duration,
 }
 
 impl Default for Settings {
@@ -145,6 +149,8 @@ impl Default for Settings {
             login_life: month,
             max_life: month,
             issuer_timeout: Duration::from_secs(30),
+            device_life: Duration::from_mins(10),
+            poll_interval: Duration::from_secs(3),
         }
     }
 }

@@ -29,6 +29,17 @@ impl TokenKind {
 /// The answer that gives a token to its owner.
 #[must_use]
 pub fn given(vault: &Vault, issued: &Issued, warnings: &[String]) -> Answer {
+    given_with(vault, issued, issued.token.spec.meta.as_ref(), warnings)
+}
+
+/// The same with other metadata than what is kept.
+#[must_use]
+pub fn given_with(
+    vault: &Vault,
+    issued: &Issued,
+    metadata: Option<&Value>,
+    warnings: &[String],
+) -> Answer {
     let token = &issued.token;
     let policies = names(&token.spec.policies);
     let auth = Auth {
@@ -36,7 +47,7 @@ pub fn given(vault: &Vault, issued: &Issued, warnings: &[String]) -> Answer {
         accessor: &token.spec.accessor,
         policies: &policies,
         token_policies: &policies,
-        metadata: token.spec.meta.as_ref(),
+        metadata,
         lease_duration: token.spec.life.as_secs(),
         renewable: token.spec.renewable,
         entity_id: &vault.entity(token),

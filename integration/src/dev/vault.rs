@@ -4,7 +4,7 @@
 //! but the caller ever sees their text; the store's lock is never held across an await.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use htvault::clock::Clock;
@@ -13,6 +13,7 @@ use ring::digest::{SHA256, digest};
 use serde_json::json;
 
 use super::issuer_client::IssuerClient;
+use super::oidc;
 use super::policy::{Owner, Policy};
 use super::random;
 use super::secrets::Secrets;
@@ -40,6 +41,7 @@ pub struct Vault {
     /// Its name.
     pub cluster: Cluster,
     tokens: RwLock<TokenStore>,
+    oidc_flows: Mutex<oidc::Flows>,
     kerberos_mounts: HashMap<String, RoleName>,
     salt: String,
 }
@@ -71,6 +73,7 @@ impl Vault {
                 id,
             },
             tokens: RwLock::default(),
+            oidc_flows: Mutex::default(),
             kerberos_mounts,
             salt: random::letters(24),
         }
@@ -80,6 +83,23 @@ impl Vault {
     #[must_use]
     pub fn kerberos_mount(&self, path: &str) -> Option<&RoleName> {
         self.kerberos_mounts.get(path)
+    }
+
+    /// The issuer and step of an OIDC login path.
+    #[must_use]
+    pub fn oidc_mount<'a>(&self, path: &'a str) -> Option<(&'a str, oidc::Step)> {
+        let (issuer, step) = oidc::Step::of(path)?;
+        (self.settings.issuers().any(|known| known == issuer)).then_some((issuer, step))
+    }
+
+    /// Works on the open OIDC flows; the closure must be quick.
+    pub fn oidc<R>(&self, work: impl FnOnce(&mut oidc::Flows) -> R) -> R {
+        work(
+            &mut self
+                .oidc_flows
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Gives a token to a principal whose ticket was checked.

@@ -1,4 +1,5 @@
-//! The issuer's web side: discovery, keys, the token endpoint, revocation.
+//! The issuer's web side: discovery, keys, the token endpoint, revocation, the device flow and its
+//! approval page.
 //!
 //! What always holds: the token endpoint answers only a client that proves its secret, in a time
 //! that does not tell how much of it was right.
@@ -7,8 +8,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use axum::extract::{Path, RawQuery, State};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -19,7 +22,9 @@ use serde::Serialize;
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::{CLIENT_ID, Issuer, Refusal, TokenRequest};
+use super::device::{self, Decision, NotOpen};
+use super::{CLIENT_ID, Issuer, Refusal, TokenRequest, page};
+use crate::dev::settings::RoleName;
 use crate::dev::tokens::TokenKey;
 
 /// The routes of every issuer.
@@ -33,6 +38,8 @@ pub fn routes(issuer: Arc<Issuer>) -> Router {
         .route("/{issuer}/jwk", get(keys))
         .route("/{issuer}/token", post(token))
         .route("/{issuer}/revoke", post(revoke))
+        .route("/{issuer}/devicecode", post(device_code))
+        .route("/device", get(show_form).post(decide))
         .with_state(issuer)
 }
 
@@ -64,9 +71,11 @@ async fn discovery(State(issuer): State<Arc<Issuer>>, Path(name): Path<String>) 
         "jwks_uri": format!("{url}/jwk"),
         "token_endpoint": format!("{url}/token"),
         "revocation_endpoint": format!("{url}/revoke"),
+        "device_authorization_endpoint": format!("{url}/devicecode"),
         "grant_types_supported": [
             "refresh_token",
             "urn:ietf:params:oauth:grant-type:token-exchange",
+            device::GRANT_TYPE,
         ],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "id_token_signing_alg_values_supported": ["ES256"],
@@ -119,12 +128,127 @@ async fn revoke(
     StatusCode::OK.into_response()
 }
 
+/// Opens a device flow. Grants of this issuer are of roles, so the role is named beside its scopes.
+async fn device_code(
+    State(issuer): State<Arc<Issuer>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if !issuer.knows(&name) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let form = Form::read(&headers, &body);
+    if !form.is_our_client(&issuer) {
+        return refuse(&Refusal::new("invalid_client", "Bad client credentials"));
+    }
+    let role = RoleName {
+        issuer: name,
+        role: form.role,
+    };
+    match issuer.authorize_device(&role) {
+        Ok(opened) => answer(StatusCode::OK, &opened),
+        Err(refusal) => refuse(&refusal),
+    }
+}
+
+/// A page of HTML, which loads nothing and is shown in no frame.
+fn html(status: StatusCode, page: String) -> Response {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; \
+                  frame-ancestors 'none'; base-uri 'none'";
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, policy),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    (status, headers, page).into_response()
+}
+
+fn form_page(issuer: &Issuer, status: StatusCode, code: &str, problem: Option<&str>) -> Response {
+    let asked = issuer.asked_for(code);
+    let problem = match (problem, &asked) {
+        (None, Err(reason)) if !code.is_empty() => Some(in_words(*reason)),
+        (problem, _) => problem,
+    };
+    let role = asked.as_ref().ok();
+    let scopes = role.and_then(|role| issuer.settings.roles.get(role));
+    let form = page::Form {
+        user_code: code,
+        asked: role.zip(scopes.map(Vec::as_slice)),
+        problem,
+    };
+    html(status, page::form(&form))
+}
+
+fn in_words(reason: NotOpen) -> &'static str {
+    match reason {
+        NotOpen::Unknown => "There is no such code, or it has expired. Start again in the program.",
+        NotOpen::Decided => "This code was answered already.",
+        NotOpen::BadCredkey => {
+            "Say who you are: an account, as cmsprod, or a robot, as cmsprod/bastion/host."
+        }
+    }
+}
+
+async fn show_form(State(issuer): State<Arc<Issuer>>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let code = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "user_code");
+    let code = code.map(|(_, code)| code.into_owned()).unwrap_or_default();
+    form_page(&issuer, StatusCode::OK, &code, None)
+}
+
+async fn decide(State(issuer): State<Arc<Issuer>>, body: Bytes) -> Response {
+    let (mut code, mut credkey, mut action) = (String::new(), String::new(), String::new());
+    for (name, value) in form_urlencoded::parse(&body) {
+        match name.as_ref() {
+            "user_code" => code = value.into_owned(),
+            "credkey" => value.trim().clone_into(&mut credkey),
+            "action" => action = value.into_owned(),
+            _ => {}
+        }
+    }
+    let decision = match action.as_str() {
+        "approve" => Decision::Approved(credkey.clone()),
+        "deny" => Decision::Denied,
+        _ => {
+            let words = "Say whether you approve or deny.";
+            return form_page(&issuer, StatusCode::BAD_REQUEST, &code, Some(words));
+        }
+    };
+    let approved = decision != Decision::Denied;
+    match issuer.decide(&code, decision) {
+        Ok(role) if approved => {
+            tracing::info!(%role, credkey, "a device flow was approved");
+            let words = format!(
+                "{credkey} is logged in for issuer {}, role {}. You can close this page and go \
+                 back to the program.",
+                role.issuer, role.role
+            );
+            html(StatusCode::OK, page::done("Approved", &words))
+        }
+        Ok(_) => {
+            let words = "The program gets no tokens. You can close this page.";
+            html(StatusCode::OK, page::done("Denied", words))
+        }
+        Err(reason) => {
+            let status = match reason {
+                NotOpen::Unknown => StatusCode::NOT_FOUND,
+                NotOpen::Decided => StatusCode::CONFLICT,
+                NotOpen::BadCredkey => StatusCode::BAD_REQUEST,
+            };
+            form_page(&issuer, status, &code, Some(in_words(reason)))
+        }
+    }
+}
+
 /// A form and who sent it.
 #[derive(Default)]
 struct Form {
     client_id: String,
     client_secret: SecretString,
     token: SecretString,
+    role: String,
     request: TokenRequest,
 }
 
@@ -138,6 +262,8 @@ impl Form {
                 "client_secret" => form.client_secret = value.into(),
                 "token" => form.token = value.into(),
                 "grant_type" => form.request.grant_type = value,
+                "role" => form.role = value,
+                "device_code" => form.request.device_code = value.into(),
                 "refresh_token" => form.request.refresh_token = value.into(),
                 "subject_token" => form.request.subject_token = value.into(),
                 "scope" => form.request.scope = value,

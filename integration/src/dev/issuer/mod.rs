@@ -1,15 +1,17 @@
-//! The token issuer: refresh tokens for access tokens, and exchange for narrower ones.
+//! The token issuer: refresh tokens for access tokens, exchange for narrower ones, device flow.
 //!
 //! A real issuer in small: its own key, its own clients and grants, its own TLS listener; the
 //! Vault half reaches it by HTTPS only. What always holds: refresh tokens and the client's secret
 //! are kept as hashes or not printed; no access token has a scope that its grant has not.
 
+pub mod device;
 pub mod http;
+pub mod page;
 pub mod scopes;
 pub mod signing;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use htvault::clock::Clock;
 use jiff::Timestamp;
@@ -20,6 +22,7 @@ use super::duration::after;
 use super::random;
 use super::settings::{RoleName, Settings};
 use super::tokens::TokenKey;
+use device::DeviceFlows;
 use signing::SigningKey;
 
 /// The only client: the Vault half.
@@ -60,6 +63,10 @@ pub struct TokenAnswer {
     scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     issued_token_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
 }
 
 /// The `aud` claim: one or several.
@@ -93,6 +100,8 @@ pub struct TokenRequest {
     pub grant_type: String,
     /// `refresh_token`
     pub refresh_token: SecretString,
+    /// `device_code`
+    pub device_code: SecretString,
     /// `subject_token`
     pub subject_token: SecretString,
     /// `scope`
@@ -108,6 +117,7 @@ pub struct Issuer {
     key: SigningKey,
     client_secret: SecretString,
     grants: RwLock<HashMap<TokenKey, RefreshGrant>>,
+    devices: Mutex<DeviceFlows>,
 }
 
 impl Issuer {
@@ -122,6 +132,7 @@ impl Issuer {
             key: SigningKey::generate()?,
             client_secret: SecretString::from(random::letters(40)),
             grants: RwLock::default(),
+            devices: Mutex::default(),
         })
     }
 
@@ -176,6 +187,7 @@ impl Issuer {
         match request.grant_type.as_str() {
             "refresh_token" => self.refresh(issuer, request),
             "urn:ietf:params:oauth:grant-type:token-exchange" => self.exchange(issuer, request),
+            device::GRANT_TYPE => self.poll_device(issuer, request),
             other => Err(Refusal::new(
                 "unsupported_grant_type",
                 format!("Unsupported grant type: {other}"),
@@ -258,6 +270,8 @@ impl Issuer {
             expires_in: life.as_secs(),
             scope,
             issued_token_type: None,
+            refresh_token: None,
+            id_token: None,
         })
     }
 }
