@@ -188,7 +188,7 @@ async fn poll(vault: &Vault, body: Body) -> Answer {
     }
     vault.oidc(|flows| flows.end(&body.state));
     match polled {
-        Ok(tokens) => give(vault, flow.role, tokens),
+        Ok(tokens) => give(vault, &flow.role, tokens),
         Err(PollFailure::Waiting(words)) => Answer::bad_request(&words),
         Err(PollFailure::Refused(error)) => {
             Answer::bad_request(&format!("authorization failed: {error}"))
@@ -199,7 +199,7 @@ async fn poll(vault: &Vault, body: Body) -> Answer {
     }
 }
 
-fn give(vault: &Vault, role: RoleName, tokens: DeviceTokens) -> Answer {
+fn give(vault: &Vault, role: &RoleName, tokens: DeviceTokens) -> Answer {
     let mount = format!("oidc-{}", role.issuer);
     let credkey = tokens.credkey;
     let spec = NewToken {

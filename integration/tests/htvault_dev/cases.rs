@@ -9,14 +9,7 @@ use tokio::net::TcpListener;
 use crate::world::{World, crab};
 
 /// The recordings that the server does not answer yet, and why.
-pub const NOT_YET: [(&str, &str); 6] = [
-    ("login-ldap-down", "faults"),
-    ("oidc-auth-url", "onboarding"),
-    ("oidc-poll-done", "onboarding"),
-    ("oidc-poll-pending", "onboarding"),
-    ("oidc-poll-wrong-nonce", "onboarding"),
-    ("rate-limited", "quotas"),
-];
+pub const NOT_YET: [(&str, &str); 2] = [("login-ldap-down", "faults"), ("rate-limited", "quotas")];
 
 /// A world in which the recorded request meets the recorded circumstances.
 pub struct Arranged {
@@ -27,6 +20,8 @@ pub struct Arranged {
     pub principal: &'static str,
     /// Stands for `<refresh token>`.
     pub refresh_token: String,
+    /// Stands for the state of an OIDC flow.
+    pub state: String,
     /// Holds the issuer's port when the issuer hangs.
     pub _hung_issuer: Option<TcpListener>,
 }
@@ -45,6 +40,7 @@ pub async fn arrange(name: &str) -> Option<Arranged> {
     let mut principal = "cmsprod@TEST";
     let mut refresh_token = String::new();
     let mut hung_issuer = None;
+    let mut state = String::new();
     let grant = |world: &World| world.server.seed_grant(&crab(), "cmsprod");
     let read = async |world: &World, query: &str| {
         let token = world.login("cmsprod");
@@ -66,6 +62,7 @@ pub async fn arrange(name: &str) -> Option<Arranged> {
         | "lookup-accessor-denied"
         | "lookup-self"
         | "no-token"
+        | "oidc-auth-url"
         | "renew-self-denied"
         | "revoke-self"
         | "token-create"
@@ -141,6 +138,13 @@ pub async fn arrange(name: &str) -> Option<Arranged> {
         "failover-create" | "failover-creds" | "failover-creds-new" | "failover-lookup" => {
             world.server.nodes()[0].set_condition(Condition::Leaderless);
         }
+        "oidc-poll-done" | "oidc-poll-pending" | "oidc-poll-wrong-nonce" => {
+            let flow = world.begin_oidc("nonce-from-client").await;
+            if name == "oidc-poll-done" {
+                world.approve(&flow, "cmsprod");
+            }
+            state = flow.state;
+        }
         "sealed-creds-read" | "sealed-health" | "sealed-login" => {
             world.server.nodes()[0].set_condition(Condition::Sealed);
         }
@@ -166,6 +170,7 @@ pub async fn arrange(name: &str) -> Option<Arranged> {
         token,
         principal,
         refresh_token,
+        state,
         _hung_issuer: hung_issuer,
     })
 }

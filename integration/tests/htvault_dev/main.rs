@@ -15,5 +15,6 @@ mod command;
 mod conformance;
 mod kerberos;
 mod load;
+mod oidc;
 mod wire;
 mod world;

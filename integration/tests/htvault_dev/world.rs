@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use htvault::clock::Clock;
 use integration::ca::Ca;
+use integration::dev::issuer::device::Decision;
 use integration::dev::login::TicketCheck;
 use integration::dev::policy::{Owner, Policy};
 use integration::dev::settings::RoleName;
@@ -13,6 +14,7 @@ use integration::dev::tokens::{NewToken, TokenKind};
 use integration::dev::{Files, Server, Settings, Start, tls};
 use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::wire::{Answer, Connection, Request};
@@ -47,6 +49,12 @@ pub struct World {
     pub tls: Arc<rustls::ClientConfig>,
     pub ca_file: std::path::PathBuf,
     _folder: TempDir,
+}
+
+/// An OIDC login that was begun.
+pub struct OidcFlow {
+    pub state: String,
+    pub user_code: String,
 }
 
 /// The moment of the recordings.
@@ -154,6 +162,28 @@ impl World {
         };
         let vault = self.server.vault();
         vault.issue(spec, self.clock.now()).unwrap().text
+    }
+
+    /// Begins an OIDC login for `cms:crab`.
+    pub async fn begin_oidc(&self, nonce: &str) -> OidcFlow {
+        let body = json!({"role": "crab", "client_nonce": nonce});
+        let path = "/v1/auth/oidc-cms/oidc/auth_url";
+        let answer = self.call("POST", path, "", &body.to_string()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let data = &answer.json()["data"];
+        let text = |name: &str| data[name].as_str().unwrap().to_owned();
+        let code = text("auth_url");
+        OidcFlow {
+            state: text("state"),
+            user_code: code.split_once('=').unwrap().1.to_owned(),
+        }
+    }
+
+    /// Approves a flow, as somebody in front of a browser.
+    pub fn approve(&self, flow: &OidcFlow, credkey: &str) {
+        let decision = Decision::Approved(credkey.to_owned());
+        let issuer = self.server.issuer();
+        assert_eq!(issuer.decide(&flow.user_code, decision), Ok(crab()));
     }
 
     /// A child of a token.
