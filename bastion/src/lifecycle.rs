@@ -38,7 +38,9 @@ pub fn once(config: &Config) -> anyhow::Result<Report> {
         warn_of_host(config);
         let mut reconciler = reconciler(config)?;
         reconciler.settle().await;
-        Ok(reconciler.report())
+        let report = reconciler.report();
+        reconciler.close().await;
+        Ok(report)
     });
     runtime.shutdown_timeout(LAST_WAIT);
     report

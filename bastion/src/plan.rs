@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::delivery::DeliveryId;
+use crate::delivery::{Delivery, DeliveryId};
 use crate::moment::{after, before, until};
 use crate::problem::{Kind, Problem, Remedy};
 
@@ -85,6 +85,8 @@ pub enum State {
 pub struct Policy<'a> {
     /// The delivery's name, from which shares are drawn.
     pub id: &'a DeliveryId,
+    /// The life that tokens are asked for with.
+    pub lifetime: Duration,
     /// Less life than this is too little.
     pub renew_below: Duration,
     /// Renewals and looks are spread over this.
@@ -163,10 +165,29 @@ impl Record {
 #[must_use]
 pub fn renew_at(policy: &Policy<'_>, life: Life) -> Timestamp {
     let whole = until(life.issued, life.expires);
-    // A server that gives shorter lives than asked for must not make every moment due.
-    let margin = policy.renew_below.min(whole / 2);
+    let margin = margin(policy.lifetime, policy.renew_below, whole);
     let room = (whole.saturating_sub(margin) / 4).min(policy.spread);
     before(life.expires, margin + policy.id.share_of(room, RENEWAL))
+}
+
+/// The margin of a token that lives `whole`: as configured, and shorter in proportion where the
+/// server gave a shorter life than was asked for, so that not every moment is due.
+fn margin(lifetime: Duration, renew_below: Duration, whole: Duration) -> Duration {
+    let part = whole.as_secs_f64() / lifetime.as_secs_f64();
+    if part < 1.0 {
+        renew_below.mul_f64(part)
+    } else {
+        renew_below
+    }
+}
+
+/// Whether a token that was made at an earlier try is still worth pushing: more than half of the
+/// time until its renewal is left.
+#[must_use]
+pub fn is_fresh(delivery: &Delivery, life: Life, now: Timestamp) -> bool {
+    let whole = until(life.issued, life.expires);
+    let margin = margin(delivery.lifetime, delivery.renew_below, whole);
+    until(now, life.expires) > margin + whole.saturating_sub(margin) / 2
 }
 
 /// The pause after `attempts` failed tries: doubled each time, with a share taken off that belongs

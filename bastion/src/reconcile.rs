@@ -120,7 +120,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 },
             }
         }
-        self.drain().await;
+        self.close().await;
     }
 
     /// What is known of every delivery.
@@ -145,6 +145,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         for entry in self.entries.values() {
             let policy = Policy {
                 id: &entry.delivery.id,
+                lifetime: entry.delivery.lifetime,
                 renew_below: entry.delivery.renew_below,
                 spread: self.spread,
                 readable: entry.delivery.target.is_readable(),
@@ -265,7 +266,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     }
 
     fn reload(&mut self, config: &Config, parts: Arc<Parts<V, T>>) {
-        self.parts = parts;
+        let old = std::mem::replace(&mut self.parts, parts);
+        // Tries that still run with the old parts log in anew if they have to.
+        tokio::spawn(async move { old.openers.revoke_all(&old.vault).await });
         self.check = config.check.clone();
         self.spread = config.spread;
         self.next_tick = self.check.next(self.now(), &self.zone);
@@ -312,18 +315,22 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         }
     }
 
-    /// Lets tries end, for a while; jobs live on what is at the schedds, nothing of that is revoked.
-    async fn drain(&mut self) {
-        let all = async {
+    /// Lets tries end, for a while, and ends what serves nobody but this process. Jobs live on what
+    /// is at the schedds; nothing of that is revoked.
+    pub async fn close(&mut self) {
+        let tries = async {
             while !self.tries.is_empty() {
                 self.finish_one().await;
             }
-            self.parts.openers.revoke_all(&self.parts.vault).await;
         };
-        if tokio::time::timeout(DRAIN, all).await.is_err() {
+        if tokio::time::timeout(DRAIN, tries).await.is_err() {
             info!(tries = self.tries.len(), "stopped before all tries ended");
+            self.tries.abort_all();
         }
-        self.tries.abort_all();
+        let openers = self.parts.openers.revoke_all(&self.parts.vault);
+        if tokio::time::timeout(DRAIN, openers).await.is_err() {
+            info!("logins that open credds are left to end by themselves");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::delivery::Target;
 use crate::fakes::{Outside, Stored};
 use crate::fixtures::{config, delivery};
 use crate::plan::State;
+use crate::plan::State::{Failed, Good};
 use crate::problem::Kind;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -79,7 +80,6 @@ async fn an_account_without_keytab_fails_alone_and_in_one_message() {
     let mut reconciler = reconciler(&config(deliveries()), &outside);
     reconciler.settle().await;
     let report = reconciler.report();
-    use State::{Failed, Good};
     assert_eq!(states(&report), [Good, Good, Good, Failed, Failed, Failed]);
     assert_eq!(
         report.problem_lines(),
@@ -97,7 +97,7 @@ async fn a_vault_that_is_down_is_one_message_and_is_not_hammered() {
     let mut reconciler = reconciler(&config(many), &outside);
     reconciler.settle().await;
     let report = reconciler.report();
-    assert!(states(&report).iter().all(|state| *state == State::Failed));
+    assert!(states(&report).iter().all(|state| *state == Failed));
     assert_eq!(
         report.problem_lines(),
         ["Vault https://vault.test:8200 (200 deliveries): connection refused"]
@@ -188,11 +188,11 @@ async fn a_schedd_that_is_down_costs_no_new_logins_and_holds_up_nobody() {
     outside.lock().schedds_down.insert("ap2".to_owned());
     let mut reconciler = reconciler(&config(deliveries()), &outside);
     run_for(&mut reconciler, 60 * MINUTE).await;
-    use State::{Failed, Good};
     assert_eq!(
         states(&reconciler.report()),
         [Good, Failed, Good, Good, Failed, Good]
     );
+    // One for each delivery of the first schedd and the directory, and two that open credds.
     let logins = outside.lock().logins;
     assert!(logins <= 8, "{logins}");
     outside.lock().schedds_down.clear();

@@ -8,20 +8,22 @@
 //! - A token that was made and could not be stored is used again at the next try: an outage of a
 //!   schedd makes no new logins.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod look;
+mod served;
 
+use std::sync::Arc;
+
+use htvault::AccessToken;
 use htvault::clock::Clock;
-use htvault::{AccessToken, VaultToken};
 use jiff::Timestamp;
-use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::info;
+
+use look::Verdict;
 
 use crate::delivery::Delivery;
-use crate::moment::before;
 use crate::opener::Openers;
-use crate::plan::{Life, Step, Why};
-use crate::problem::{Cause, Kind, Problem};
+use crate::plan::{self, Life, Step, Why};
+use crate::problem::{Kind, Problem};
 use crate::top_file;
 use crate::transport::{Observed, Transport};
 use crate::vault::{Held, Reading, Vault};
@@ -119,13 +121,6 @@ pub async fn bring<V: Vault, T: Transport>(
     }
 }
 
-/// What a look says.
-enum Verdict {
-    Good,
-    Unserved,
-    Push(Why),
-}
-
 struct Try<'a, V, T> {
     parts: &'a Parts<V, T>,
     delivery: &'a Delivery,
@@ -170,91 +165,6 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             .await?;
         self.looked = true;
         Ok(observed)
-    }
-
-    /// Sees what the schedd has and what that means.
-    async fn look(&mut self) -> Result<Verdict, Problem> {
-        let observed = self.observe().await?;
-        let Some(stored) = observed.stored else {
-            let known = self.tokens.current.take();
-            let why = if known.is_some() {
-                Why::Missing
-            } else {
-                Why::First
-            };
-            self.tokens.former.extend(known.map(|(held, _)| held));
-            return Ok(Verdict::Push(why));
-        };
-        let there = observed
-            .content
-            .as_ref()
-            .map(|text| top_file::token_of(&self.delivery.credential, text));
-        let Some((held, at)) = &mut self.tokens.current else {
-            return match there.flatten() {
-                Some(token) => self.adopt(token, stored, &observed).await,
-                None => Ok(Verdict::Push(Why::Replaced)),
-            };
-        };
-        let ours = match there {
-            Some(there) => there.is_some_and(|there| there.expose() == held.token.expose()),
-            None => at.is_none_or(|at| at == stored),
-        };
-        if !ours {
-            let known = self.tokens.current.take();
-            self.tokens.former.extend(known.map(|(held, _)| held));
-            return Ok(Verdict::Push(Why::Replaced));
-        }
-        *at = Some(stored);
-        Ok(Self::served(&observed))
-    }
-
-    fn served(observed: &Observed) -> Verdict {
-        if verify::is_served(observed, None) {
-            Verdict::Good
-        } else {
-            Verdict::Unserved
-        }
-    }
-
-    /// A token found at the schedd after a restart: kept when it is what we would write.
-    async fn adopt(
-        &mut self,
-        token: VaultToken,
-        stored: Timestamp,
-        observed: &Observed,
-    ) -> Result<Verdict, Problem> {
-        let credential = &self.delivery.credential;
-        let Some((life, accessor)) = self.parts.vault.look_up(credential, &token).await? else {
-            return Ok(Verdict::Push(Why::Replaced));
-        };
-        let held = Held {
-            token,
-            parent: None,
-            accessor,
-            // When it was issued is not known; this much before its end at the latest.
-            life: Life {
-                issued: before(life.expires, self.delivery.lifetime),
-                expires: life.expires,
-            },
-        };
-        let left = held.left(self.now());
-        // Never longer than configured; a minute is for clocks and the way.
-        if left <= self.delivery.renew_below
-            || left > self.delivery.lifetime + Duration::from_mins(1)
-        {
-            self.tokens.former.push(held);
-            return Ok(Verdict::Push(Why::Renewal));
-        }
-        let checked = self.check(&held).await;
-        let DeliveryLog {
-            account,
-            service,
-            schedd,
-        } = log(self.delivery);
-        info!(account, service, schedd, accessor = held.accessor, expires = %format_args!("{:.0}", held.life.expires), "kept the token found there");
-        self.tokens.current = Some((held, Some(stored)));
-        checked?;
-        Ok(Self::served(observed))
     }
 
     /// Reads an access token with a vault token, and checks what it says.
@@ -320,8 +230,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     async fn candidate(&mut self) -> Result<Held, Problem> {
         let delivery = self.delivery;
         if let Some(held) = self.tokens.candidate.take() {
-            let useful = delivery.lifetime.saturating_sub(delivery.renew_below);
-            if held.left(self.now()) > delivery.renew_below + useful / 2 {
+            if plan::is_fresh(delivery, held.life, self.now()) {
                 return Ok(held);
             }
             // It may have been stored by a try that seemed to fail.
@@ -330,112 +239,6 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let vault = &self.parts.vault;
         vault.issue(&delivery.credential, delivery.lifetime).await
     }
-
-    /// Waits until the credmon has made an access token since the push.
-    async fn await_served(&mut self, served_before: Option<Timestamp>) -> Result<(), Problem> {
-        let limit = served_limit(self.delivery);
-        let deadline = Instant::now() + limit;
-        let (mut pause, longest) = if self.delivery.target.needs_opener() {
-            (Duration::from_millis(500), Duration::from_secs(5))
-        } else {
-            (Duration::from_millis(20), Duration::from_secs(1))
-        };
-        loop {
-            let observed = self.observe().await?;
-            if let Some((_, at)) = &mut self.tokens.current
-                && at.is_none()
-            {
-                *at = observed.stored;
-            }
-            if verify::is_served(&observed, served_before) {
-                let DeliveryLog {
-                    account,
-                    service,
-                    schedd,
-                } = log(self.delivery);
-                let accessor = self
-                    .tokens
-                    .current
-                    .as_ref()
-                    .map_or("", |(held, _)| &held.accessor);
-                info!(
-                    account,
-                    service, schedd, accessor, "good: jobs there have an access token made with it"
-                );
-                return self.revoke_former().await;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(not_served(self.delivery, &observed, limit));
-            }
-            tokio::time::sleep(pause.min(left)).await;
-            pause = (pause * 2).min(longest);
-        }
-    }
-
-    /// Revokes what was replaced. What cannot be revoked now is tried again at the next look.
-    async fn revoke_former(&mut self) -> Result<(), Problem> {
-        for held in std::mem::take(&mut self.tokens.former) {
-            if held.left(self.now()).is_zero() && held.parent.is_none() {
-                continue;
-            }
-            if !self.revoke(&held).await {
-                self.tokens.former.push(held);
-            }
-        }
-        Ok(())
-    }
-
-    async fn revoke(&self, held: &Held) -> bool {
-        let DeliveryLog {
-            account,
-            service,
-            schedd,
-        } = log(self.delivery);
-        let accessor = held.accessor.as_str();
-        match self
-            .parts
-            .vault
-            .revoke(&self.delivery.credential, held.root())
-            .await
-        {
-            Ok(()) => {
-                info!(
-                    account,
-                    service, schedd, accessor, "revoked the former token"
-                );
-                true
-            }
-            Err(problem) => {
-                warn!(account, service, schedd, accessor, %problem, "the former token could not be revoked yet");
-                false
-            }
-        }
-    }
-}
-
-/// How long the credmon may take: HTCondor's own looks once a minute.
-fn served_limit(delivery: &Delivery) -> Duration {
-    (delivery.renew_below / 2).clamp(Duration::from_secs(30), Duration::from_mins(3))
-}
-
-fn not_served(delivery: &Delivery, observed: &Observed, limit: Duration) -> Problem {
-    let service = &delivery.id.service;
-    let what = match (observed.stored, observed.served) {
-        (None, _) => format!("{service}.top vanished after the push"),
-        (_, None) => format!("there is no {service}.use"),
-        (_, Some(served)) => format!("{service}.use is still that of {served:.0}"),
-    };
-    debug!(%what, "not served");
-    Problem::new(
-        Cause::schedd(delivery),
-        Kind::NotServed,
-        format!(
-            "{}, {} s after the push; check that the credmon at the schedd runs, and its log",
-            what,
-            limit.as_secs()
-        ),
-    )
 }
 
 struct DeliveryLog<'a> {
