@@ -3,10 +3,10 @@
 //! What always holds: what is shown was seen in the credential directory, not claimed by bastion
 //! or credmon; a gap in the life of an access token makes it end with exit code 1.
 
-mod observe;
+pub mod observe;
 mod screen;
 mod stage;
-mod story;
+pub mod story;
 
 use std::time::Duration;
 
