@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::directory::{Directory, DirectoryFault};
+use crate::listing::Listings;
 use crate::log;
 use crate::monitor::Monitor;
 use crate::own_files;
@@ -65,6 +66,7 @@ pub struct Daemon<S> {
     at_look: Box<dyn Fn() + Send>,
     monitor: Monitor,
     watch: Watch,
+    listings: Listings,
     directory: Result<Arc<Directory>, DirectoryFault>,
     /// Device and inode of the directory that holds our `pid`.
     home: Option<(u64, u64)>,
@@ -88,6 +90,7 @@ impl<S: TokenSource> Daemon<S> {
             at_look: Box::new(at_look),
             monitor: Monitor::default(),
             watch: Watch::new(),
+            listings: Listings::default(),
             directory: Err(DirectoryFault::NotConfigured),
             home: None,
             running: JoinSet::new(),
@@ -177,11 +180,15 @@ impl<S: TokenSource> Daemon<S> {
             .and_then(Directory::open);
         let looked = opened.and_then(|directory| {
             self.watch.root(directory.path(), directory.root());
+            if self.directory.is_err() {
+                tracing::info!("serves {}", directory.path().display());
+            }
             self.settle_in(&directory);
             let now = self.clock.now();
             let found = directory.observe(
                 now,
                 |id| self.monitor.known(id),
+                &mut self.listings,
                 |name, folder| self.watch.folder(name, folder),
             )?;
             self.watch.keep(&found.folders);
@@ -191,16 +198,10 @@ impl<S: TokenSource> Daemon<S> {
             }
             Ok(Arc::new(directory))
         });
-        match (&looked, &self.directory) {
-            (Ok(directory), Err(_)) => {
-                tracing::info!("serving {}", directory.path().display());
-            }
-            (Err(fault), before)
-                if before.as_ref().err() != Some(fault) || self.last_look.is_none() =>
-            {
-                tracing::error!("{fault}; it is tried again each minute");
-            }
-            _ => {}
+        if let Err(fault) = &looked
+            && (self.last_look.is_none() || self.directory.as_ref().err() != Some(fault))
+        {
+            tracing::error!("{fault}");
         }
         self.directory = looked;
         if self.directory.is_ok() {

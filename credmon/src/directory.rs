@@ -15,7 +15,8 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag};
 
 use crate::folder::{FileId, Folder, ReadFault};
-use crate::service_name::{CredentialId, is_account, is_service};
+use crate::listing::Listings;
+use crate::service_name::{CredentialId, is_account};
 use crate::top_file::{self, Lane, Top, TopFault};
 use crate::use_file::{self, Used};
 
@@ -160,7 +161,8 @@ impl Directory {
         &self.root
     }
 
-    /// Looks at everything. `known` tells what an earlier look found; `watch` is called with each
+    /// Looks at everything. `known` and `listings` tell what an earlier look found;
+    /// `watch` is called with each
     /// folder before it is read.
     ///
     /// # Errors
@@ -169,6 +171,7 @@ impl Directory {
         &self,
         now: Timestamp,
         known: impl Fn(&CredentialId) -> Option<&'k Seen>,
+        listings: &mut Listings,
         mut watch: impl FnMut(&str, &Folder),
     ) -> Result<Observation, DirectoryFault> {
         let mut found = Observation::default();
@@ -185,7 +188,7 @@ impl Directory {
             match self.root.folder(&user) {
                 Ok(folder) => {
                     watch(&user, &folder);
-                    observe_folder(&user, &folder, now, &known, &mut found);
+                    observe_folder(&user, &folder, now, &known, listings, &mut found);
                     found.folders.push(user);
                 }
                 Err(Errno::ENOENT) => {}
@@ -205,6 +208,7 @@ impl Directory {
                 }
             }
         }
+        listings.keep(&found.folders);
         Ok(found)
     }
 
@@ -237,38 +241,28 @@ fn observe_folder<'k>(
     folder: &Folder,
     now: Timestamp,
     known: &impl Fn(&CredentialId) -> Option<&'k Seen>,
+    listings: &mut Listings,
     found: &mut Observation,
 ) {
-    let names = match folder.names() {
-        Ok(names) => names,
+    let listing = match listings.of(user, folder, now) {
+        Ok(listing) => listing,
         Err(Errno::ENOENT) => return,
         Err(error) => {
-            found
-                .oddities
-                .insert(user.to_owned(), error.desc().to_owned());
+            let why = error.desc().to_owned();
+            found.oddities.insert(user.to_owned(), why);
             return;
         }
     };
-    use_file::remove_leftovers(folder, &names, now);
-    for name in &names {
-        let Some(service) = name.strip_suffix(".top").filter(|s| !s.is_empty()) else {
-            continue;
-        };
-        if name.starts_with('.') {
-            continue;
-        }
-        let Some(id) = CredentialId::new(user, service) else {
-            debug_assert!(!is_service(service));
-            found.oddities.insert(
-                format!("{user}/{}", name.escape_default()),
-                "HTCondor's service names have letters, digits and -+=_. only".to_owned(),
-            );
-            continue;
-        };
-        if let Some(seen) = see(folder, id, known) {
-            found.credentials.push(seen);
-        }
+    for name in listing.odd {
+        found.oddities.insert(
+            format!("{user}/{name}"),
+            "HTCondor's service names have letters, digits and -+=_. only".to_owned(),
+        );
     }
+    let credentials = listing.credentials.into_iter();
+    found
+        .credentials
+        .extend(credentials.filter_map(|id| see(folder, id, known)));
 }
 
 fn see<'k>(

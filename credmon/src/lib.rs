@@ -1,4 +1,20 @@
 //! Credential monitor for HTCondor that keeps access tokens from HTVault fresh.
+//!
+//! The credd stores `<user>/<service>.top` (a vault token and where to use it); this daemon keeps
+//! `<user>/<service>.use` (the access token for jobs) fresh beside it:
+//!
+//! ```text
+//! observe                decide                        execute             report
+//! watch ─wakes→ daemon   monitor ─ record ─ schedule   renewal ─ source    monitor ─ state → log
+//! directory ─ listing      │  └ providers, rules          │
+//!   └ folder, top_file,    └ agenda, hosts                └ use_file
+//!     use_file
+//! ```
+//!
+//! Decisions ([`monitor`] and what it uses) know no file, network, clock or log. Rules that hold
+//! everywhere: nothing that a user wrote stops the service of others; a token in place is replaced
+//! only by a newer one, or by one of a newer `.top`, and is never deleted; no secret is kept
+//! longer than a request takes, or told.
 
 pub mod agenda;
 pub mod cli;
@@ -10,6 +26,7 @@ mod fake;
 pub mod folder;
 pub mod hosts;
 pub mod lifecycle;
+pub mod listing;
 pub mod log;
 pub mod monitor;
 pub mod own_files;

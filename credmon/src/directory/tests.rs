@@ -10,6 +10,7 @@ const URL: &str = "https://vault.test:8200/v1/secret/oauth/creds/cms/cmsprod:cra
 struct Fixture {
     dir: tempfile::TempDir,
     known: BTreeMap<CredentialId, Seen>,
+    listings: Listings,
 }
 
 impl Fixture {
@@ -19,6 +20,7 @@ impl Fixture {
         Self {
             dir,
             known: BTreeMap::new(),
+            listings: Listings::default(),
         }
     }
 
@@ -33,7 +35,12 @@ impl Fixture {
     fn look(&mut self) -> Observation {
         let directory = Directory::open(self.dir.path()).unwrap();
         let found = directory
-            .observe(Timestamp::default(), |id| self.known.get(id), |_, _| ())
+            .observe(
+                Timestamp::default(),
+                |id| self.known.get(id),
+                &mut self.listings,
+                |_, _| (),
+            )
             .unwrap();
         self.known = found
             .credentials

@@ -19,7 +19,12 @@ fn look(
     now: Timestamp,
 ) -> Vec<Note> {
     let directory = Directory::open(credentials.path()).unwrap();
-    let found = directory.observe(now, |id| monitor.known(id), |_, _| ());
+    let found = directory.observe(
+        now,
+        |id| monitor.known(id),
+        &mut crate::listing::Listings::default(),
+        |_, _| (),
+    );
     monitor.absorb(found.unwrap(), rules, now)
 }
 
