@@ -3,53 +3,35 @@
 //! Connections are kept and re-used. No proxy of the environment is used, no redirect followed,
 //! and an answer is read up to a bound, so a broken server cannot fill the memory.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use tracing::debug;
 
+use crate::budget::Budget;
 use crate::credential_url::ServerUrl;
-use crate::error::Error;
+use crate::endpoints::{Endpoint, Resolver};
+use crate::error::{Error, ErrorKind};
 use crate::secret::VaultToken;
-use crate::tls::TlsSettings;
+use crate::settings::Settings;
 
 /// Largest answer that is read, in bytes. Real answers have a few kilobytes.
 const ANSWER_LIMIT: usize = 256 * 1024;
 
-/// How to reach an HTVault.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The server's address.
-    pub server: ServerUrl,
-    /// Which certificate authorities are trusted.
-    pub tls: TlsSettings,
-    /// Limit for making a connection.
-    pub connect_timeout: Duration,
-    /// Limit for a whole request. Vault itself waits 30 s for an issuer that hangs.
-    pub request_timeout: Duration,
-}
+/// A client of one HTVault. Cheap to clone; clones share connections, health and budget.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
 
-impl Settings {
-    /// Settings with the usual limits (5 s to connect, 40 s for all) and the system's authorities.
-    #[must_use]
-    pub fn new(server: ServerUrl) -> Self {
-        Self {
-            server,
-            tls: TlsSettings::default(),
-            connect_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(40),
-        }
-    }
-}
-
-/// A client of one HTVault. Cheap to clone; clones share connections.
-#[derive(Clone, Debug)]
-pub struct Client {
-    http: reqwest::Client,
-    settings: Arc<Settings>,
+struct Shared {
+    settings: Settings,
+    resolver: Resolver,
+    budget: Budget,
 }
 
 /// A request to come.
@@ -69,6 +51,8 @@ pub(crate) enum Auth<'a> {
         allow(dead_code, reason = "only Kerberos logs in so")
     )]
     Negotiate(&'a str),
+    /// The OIDC flow before its end: the path says it all.
+    Nothing,
 }
 
 /// The envelope of every answer.
@@ -90,33 +74,30 @@ struct Failure {
 }
 
 impl Client {
-    /// Makes a client; nothing is sent yet.
+    /// Makes a client; nothing is sent yet, no name looked up.
     ///
     /// # Errors
     /// The certificate authorities cannot be read.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(settings.tls.client_config()?)
-            .https_only(true)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .user_agent(concat!("htvault-rs/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(settings.connect_timeout)
-            .timeout(settings.request_timeout)
-            .pool_idle_timeout(Duration::from_mins(1))
-            .build()
-            .map_err(|e| Error::configuration(format!("HTTP cannot be set up: {e}")))?;
-        Ok(Self {
-            http,
-            settings: Arc::new(settings.clone()),
-        })
+        // Read again at the first request: here only so that a wrong path is told at once.
+        settings.tls.client_config()?;
+        Ok(Self(Arc::new(Shared {
+            settings: settings.clone(),
+            resolver: Resolver::new(),
+            budget: Budget::new(settings.limit),
+        })))
     }
 
-    /// The server that this client speaks to.
+    /// The first server: the one that URLs of stored credentials name.
     #[must_use]
     pub fn server(&self) -> &ServerUrl {
-        &self.settings.server
+        self.0.settings.server()
+    }
+
+    /// The settings that this client was made with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
     }
 
     /// Sends a request whose answer has a body.
@@ -125,7 +106,7 @@ impl Client {
         call: Call<'_>,
     ) -> Result<Answered<T>, Error> {
         let request = self.name(&call);
-        let body = self.send(call, &request).await?;
+        let body = self.send(&call, &request).await?;
         let envelope = serde_json::from_slice(&body).map_err(|e| {
             Error::bad_answer(&request, format!("the answer is not understood: {e}"))
         })?;
@@ -135,36 +116,90 @@ impl Client {
     /// Sends a request whose answer is empty.
     pub(crate) async fn call_for_nothing(&self, call: Call<'_>) -> Result<(), Error> {
         let request = self.name(&call);
-        self.send(call, &request).await.map(drop)
+        self.send(&call, &request).await.map(drop)
     }
 
     /// Method and URL, without query, for messages.
     fn name(&self, call: &Call<'_>) -> String {
-        format!("{} {}{}", call.method, self.settings.server, call.path)
+        format!("{} {}{}", call.method, self.server(), call.path)
     }
 
-    async fn send(&self, call: Call<'_>, request: &str) -> Result<Vec<u8>, Error> {
+    /// Tries one address after the other, until one gives an answer that the others would give
+    /// too: success, or a refusal.
+    async fn send(&self, call: &Call<'_>, request: &str) -> Result<Vec<u8>, Error> {
+        let Shared {
+            settings,
+            resolver,
+            budget,
+        } = &*self.0;
+        let endpoints = resolver.endpoints(settings).await?;
+        let order = endpoints.preference().order(Instant::now());
+        let mut failures = Vec::new();
+        for index in order {
+            let Some(endpoint) = endpoints.list.get(index) else {
+                continue;
+            };
+            let permit = budget
+                .permit(settings.request_timeout)
+                .await
+                .map_err(|denied| Error::denied(request, denied))?;
+            let answer = self.send_to(endpoint, call, request).await;
+            match answer {
+                Err(error) if error.kind().fails_over() => {
+                    debug!(address = %endpoint.address, %error, "the next address is tried");
+                    endpoints.preference().failed(index, Instant::now());
+                    failures.push((endpoint.address, error));
+                }
+                answer => {
+                    endpoints.preference().succeeded(index, Instant::now());
+                    match &answer {
+                        Err(error) if error.kind() == ErrorKind::RateLimited => {
+                            permit.refused(error.retry_after());
+                        }
+                        _ => permit.answered(),
+                    }
+                    return answer;
+                }
+            }
+        }
+        if failures.iter().all(|(_, error)| error.status().is_none()) {
+            // No address was reached: perhaps the name has others now.
+            resolver.look_up_again().await;
+        }
+        Err(Error::of_all_addresses(request, failures))
+    }
+
+    async fn send_to(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call<'_>,
+        request: &str,
+    ) -> Result<Vec<u8>, Error> {
         let login = matches!(call.auth, Auth::Negotiate(_));
-        let mut builder = self
+        let mut builder = endpoint
             .http
-            .request(call.method, self.settings.server.join(call.path));
+            .request(call.method.clone(), endpoint.server.join(call.path));
         if !call.query.is_empty() {
             builder = builder.query(call.query);
         }
-        let (header, value) = match call.auth {
-            Auth::Token(token) => (
-                HeaderName::from_static("x-vault-token"),
-                token.expose().to_owned(),
-            ),
-            Auth::Negotiate(token) => (AUTHORIZATION, format!("Negotiate {token}")),
-        };
-        builder = builder.header(header, sensitive(value)?);
+        match call.auth {
+            Auth::Token(token) => {
+                let name = HeaderName::from_static("x-vault-token");
+                builder = builder.header(name, sensitive(token.expose().to_owned())?);
+            }
+            Auth::Negotiate(token) => {
+                builder = builder.header(AUTHORIZATION, sensitive(format!("Negotiate {token}"))?);
+            }
+            Auth::Nothing => {}
+        }
         if let Some(body) = &call.body {
             builder = builder.json(body);
         }
-        let transport = |e: &reqwest::Error| Error::from_transport(request, e, &self.settings.tls);
+        let transport =
+            |e: &reqwest::Error| Error::from_transport(request, e, &self.0.settings.tls);
         let mut response = builder.send().await.map_err(|e| transport(&e))?;
         let status = response.status();
+        let retry_after = retry_after(response.headers());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| transport(&e))? {
             if body.len() + chunk.len() > ANSWER_LIMIT {
@@ -183,8 +218,26 @@ impl Client {
         if words.is_empty() {
             words = failure.warnings.unwrap_or_default();
         }
-        Err(Error::from_answer(request, status.as_u16(), &words, login))
+        Err(Error::from_answer(request, status.as_u16(), &words, login).after(retry_after))
     }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.0.settings).finish()
+    }
+}
+
+/// `Retry-After` in seconds; a date in it is not used by any Vault.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 /// An answer with a body, and the request's name for messages about it.

@@ -45,6 +45,14 @@ impl ServerUrl {
         self.0.host_str().unwrap_or_default()
     }
 
+    /// The host without the brackets of an IPv6 address: what a look-up takes.
+    pub(crate) fn bare_host(&self) -> &str {
+        let host = self.host();
+        host.strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(host)
+    }
+
     /// The port, 443 unless named.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -216,6 +224,11 @@ mod tests {
     fn addresses_are_https_and_plain() {
         assert_eq!(server().host(), "vault.test");
         assert_eq!(server().port(), 8200);
+        let six: ServerUrl = "https://[2001:db8::1]:8200".parse().unwrap();
+        assert_eq!(
+            (six.host(), six.bare_host()),
+            ("[2001:db8::1]", "2001:db8::1")
+        );
         for bad in [
             "vault.test:8200",
             "http://vault.test:8200",

@@ -7,7 +7,12 @@
 //!   had (with that many seconds left), never of the vault token.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::budget::Denied;
 use crate::tls::TlsSettings;
 
 /// What went wrong, and where.
@@ -21,6 +26,8 @@ pub struct Error {
     status: Option<u16>,
     /// The server's or the library's own words, on one line.
     words: String,
+    /// How long to wait at least, where that is known.
+    retry_after: Option<Duration>,
 }
 
 /// The sorts of failure.
@@ -103,6 +110,20 @@ impl ErrorKind {
         }
     }
 
+    /// Whether another address of the same cluster may do better.
+    pub(crate) fn fails_over(self) -> bool {
+        matches!(
+            self,
+            Self::Sealed
+                | Self::NoLeader
+                | Self::ServerError
+                | Self::BadAnswer
+                | Self::Untrusted
+                | Self::Unreachable
+                | Self::TimedOut
+        )
+    }
+
     /// What to do, as a sentence for a person.
     #[must_use]
     pub fn advice(self) -> &'static str {
@@ -142,22 +163,41 @@ impl ErrorKind {
 }
 
 impl Error {
-    pub(crate) fn configuration(words: String) -> Self {
+    fn new(kind: ErrorKind, request: &str, words: String) -> Self {
         Self {
-            kind: ErrorKind::Configuration,
-            request: String::new(),
-            status: None,
-            words,
-        }
-    }
-
-    pub(crate) fn bad_answer(request: &str, words: String) -> Self {
-        Self {
-            kind: ErrorKind::BadAnswer,
+            kind,
             request: request.to_owned(),
             status: None,
             words,
+            retry_after: None,
         }
+    }
+
+    pub(crate) fn configuration(words: String) -> Self {
+        Self::new(ErrorKind::Configuration, "", words)
+    }
+
+    pub(crate) fn bad_answer(request: &str, words: String) -> Self {
+        Self::new(ErrorKind::BadAnswer, request, words)
+    }
+
+    pub(crate) fn unreachable(request: &str, words: String) -> Self {
+        Self::new(ErrorKind::Unreachable, request, words)
+    }
+
+    /// A request that was not sent, for the budget's sake.
+    pub(crate) fn denied(request: &str, denied: Denied) -> Self {
+        let (words, until) = match denied {
+            Denied::Full(until) => ("not sent: our own bound on requests is reached", until),
+            Denied::Blocked(until) => ("not sent: the server refuses requests for now", until),
+        };
+        let wait = until.saturating_duration_since(Instant::now());
+        Self::new(
+            ErrorKind::RateLimited,
+            request,
+            format!("{words}, for {} s more", wait.as_secs_f64().ceil()),
+        )
+        .after(Some(wait))
     }
 
     /// Sorts an answer that is no success.
@@ -169,33 +209,69 @@ impl Error {
             .collect::<Vec<_>>()
             .join(" ");
         Self {
-            kind,
-            request: request.to_owned(),
             status: Some(status),
-            words,
+            ..Self::new(kind, request, words)
         }
     }
 
     /// Sorts a failure to get an answer.
     pub(crate) fn from_transport(request: &str, error: &reqwest::Error, tls: &TlsSettings) -> Self {
-        let mut words = deepest_words(error);
-        let kind = if let Some(tls_words) = tls_failure(error) {
-            words = format!("{tls_words} (trusted: {})", tls.places());
-            ErrorKind::Untrusted
+        if let Some(words) = tls_failure(error) {
+            let words = format!("{words} (trusted: {})", tls.places());
+            Self::new(ErrorKind::Untrusted, request, words)
         } else if error.is_timeout() {
-            "no answer in time".clone_into(&mut words);
-            ErrorKind::TimedOut
+            Self::new(ErrorKind::TimedOut, request, "no answer in time".to_owned())
         } else if error.is_builder() {
-            ErrorKind::Configuration
+            Self::new(ErrorKind::Configuration, request, deepest_words(error))
         } else {
-            ErrorKind::Unreachable
-        };
-        Self {
-            kind,
-            request: request.to_owned(),
-            status: None,
-            words,
+            Self::new(ErrorKind::Unreachable, request, deepest_words(error))
         }
+    }
+
+    /// One error for a request that no address answered: what each of them said. Its sort is that
+    /// of an address that answered, if one did: it knows more than one that is dead.
+    pub(crate) fn of_all_addresses(request: &str, mut failures: Vec<(SocketAddr, Self)>) -> Self {
+        if failures.len() == 1
+            && let Some((_, error)) = failures.pop()
+        {
+            return error;
+        }
+        let words: Vec<String> = failures
+            .iter()
+            .map(|(address, error)| match error.status {
+                Some(status) => format!("{address}: {status} {}", error.words),
+                None => format!("{address}: {}", error.words),
+            })
+            .collect();
+        let kind = failures
+            .iter()
+            .max_by_key(|(_, error)| error.status.is_some())
+            .map_or(ErrorKind::Unreachable, |(_, error)| error.kind);
+        let retry_after = failures.iter().filter_map(|(_, e)| e.retry_after).min();
+        Self::new(kind, request, words.join("; ")).after(retry_after)
+    }
+
+    /// Adds how long to wait at least.
+    pub(crate) fn after(self, retry_after: Option<Duration>) -> Self {
+        Self {
+            retry_after,
+            ..self
+        }
+    }
+
+    /// Says whose request it was, where the URL does not.
+    pub(crate) fn of_account(self, account: &str) -> Self {
+        Self {
+            request: format!("{account}: {}", self.request),
+            ..self
+        }
+    }
+
+    /// How long to wait at least before the next try, where that is known: by the server's
+    /// `Retry-After`, a block that is still on, or our own bound on requests.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// The sort of failure.

@@ -24,22 +24,30 @@
 //! ```
 
 mod access_token;
+mod budget;
 mod claims;
 mod client;
 pub mod clock;
 mod credential_url;
+mod endpoints;
 mod error;
 #[cfg(feature = "kerberos")]
 pub mod kerberos;
+mod oidc;
+mod preference;
 mod secret;
+mod settings;
 mod tls;
 mod vault_token;
 
-pub use access_token::{AccessTokenAnswer, AccessTokenRequest};
+pub use access_token::{AccessTokenAnswer, AccessTokenRequest, BestAccessToken};
+pub use budget::RequestLimit;
 pub use claims::Claims;
-pub use client::{Client, Settings};
+pub use client::Client;
 pub use credential_url::{CredentialUrl, ServerUrl};
 pub use error::{Action, Error, ErrorKind};
-pub use secret::{AccessToken, VaultToken};
+pub use oidc::{DeviceFlow, OidcLogin, Poll};
+pub use secret::{AccessToken, RefreshToken, VaultToken};
+pub use settings::Settings;
 pub use tls::TlsSettings;
 pub use vault_token::{IssuedToken, TokenInfo};

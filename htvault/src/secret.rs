@@ -42,6 +42,11 @@ secret!(
     /// An access token of a token issuer: a bearer token for storage, compute and the like.
     AccessToken
 );
+secret!(
+    /// A refresh token of a token issuer. It passes through only once, from the OIDC login into
+    /// Vault's store, and is kept nowhere else.
+    RefreshToken
+);
 
 #[cfg(test)]
 mod tests {

@@ -4,16 +4,37 @@
 //! holds; a bundle file or the system's roots are used besides. No authority at all is an error,
 //! one bad file in the directory is not.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use jiff::Timestamp;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tracing::debug;
+use x509_cert::der::Decode as _;
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
 
+/// Where distributions keep the system's bundle.
+const SYSTEM_BUNDLES: [&str; 2] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+];
+
 /// Where trusted certificate authorities are.
+///
+/// The files are looked at again every few seconds while requests are made, and read again when
+/// they have changed.
+///
+/// ```
+/// let tls = htvault::TlsSettings {
+///     ca_file: None,
+///     ca_dir: Some("/etc/grid-security/certificates".into()),
+/// };
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TlsSettings {
     /// A PEM bundle; the system's roots when `None`. It must be readable.
@@ -22,7 +43,26 @@ pub struct TlsSettings {
     pub ca_dir: Option<PathBuf>,
 }
 
+/// What the files with authorities look like from outside: changes when one of them does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint(Vec<(PathBuf, Option<SystemTime>, u64, u64)>);
+
 impl TlsSettings {
+    /// The state of the file and the directory, without reading them. The system's own bundle is
+    /// looked at in its usual places only.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let bundles = match &self.ca_file {
+            Some(file) => vec![file.clone()],
+            None => SYSTEM_BUNDLES.iter().map(PathBuf::from).collect(),
+        };
+        let in_dir = self.ca_dir.iter().flat_map(|dir| certificate_files(dir));
+        let seen = bundles.into_iter().chain(in_dir).filter_map(|path| {
+            let meta = std::fs::metadata(&path).ok()?;
+            Some((path, meta.modified().ok(), meta.len(), meta.ino()))
+        });
+        Fingerprint(seen.collect())
+    }
+
     pub(crate) fn client_config(&self) -> Result<ClientConfig, Error> {
         let roots = self.roots()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -46,7 +86,7 @@ impl TlsSettings {
             roots.add_parsable_certificates(system.certs);
         }
         if let Some(dir) = &self.ca_dir {
-            add_directory(&mut roots, dir);
+            add_directory(&mut roots, dir, SystemClock.now());
         }
         if roots.is_empty() {
             return Err(Error::configuration(format!(
@@ -93,21 +133,19 @@ fn add_bundle(roots: &mut RootCertStore, file: &Path) -> Result<(), Error> {
     }
 }
 
-fn add_directory(roots: &mut RootCertStore, dir: &Path) {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) => {
-            debug!(dir = %dir.display(), %error, "CA directory not used");
-            return;
-        }
-    };
-    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-        if !holds_certificate(&path) {
-            continue;
-        }
+fn add_directory(roots: &mut RootCertStore, dir: &Path, now: Timestamp) {
+    for path in certificate_files(dir) {
         match std::fs::read(&path) {
             Ok(pem) => {
-                let parsed = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
+                let parsed = CertificateDer::pem_slice_iter(&pem)
+                    .filter_map(Result::ok)
+                    .filter(|certificate| {
+                        let expired = is_expired(certificate, now);
+                        if expired {
+                            debug!(file = %path.display(), "expired certificate skipped");
+                        }
+                        !expired
+                    });
                 let (added, skipped) = roots.add_parsable_certificates(parsed);
                 if added == 0 || skipped > 0 {
                     debug!(file = %path.display(), added, skipped, "certificates skipped");
@@ -116,6 +154,36 @@ fn add_directory(roots: &mut RootCertStore, dir: &Path) {
             Err(error) => debug!(file = %path.display(), %error, "certificate skipped"),
         }
     }
+}
+
+/// The files with certificates in a directory, in the order of their names.
+fn certificate_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = match std::fs::read_dir(dir) {
+        Ok(entries) => entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .filter(|path| holds_certificate(path))
+            .collect(),
+        Err(error) => {
+            debug!(dir = %dir.display(), %error, "CA directory not used");
+            Vec::new()
+        }
+    };
+    files.sort();
+    files
+}
+
+/// Whether an authority's own validity is over. rustls takes authorities as they are, and never asks.
+/// One that cannot be parsed is left to rustls to refuse.
+fn is_expired(certificate: &CertificateDer<'_>, now: Timestamp) -> bool {
+    x509_cert::Certificate::from_der(certificate).is_ok_and(|parsed| {
+        let until = parsed
+            .tbs_certificate()
+            .validity()
+            .not_after
+            .to_unix_duration();
+        i64::try_from(until.as_secs()).is_ok_and(|until| until < now.as_second())
+    })
 }
 
 /// Hash links end in a number; the same certificates stand there as `.pem` or `.crt` too, and
@@ -131,26 +199,87 @@ fn holds_certificate(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    fn with_file(file: PathBuf) -> TlsSettings {
+        TlsSettings {
+            ca_file: Some(file),
+            ca_dir: None,
+        }
+    }
+
+    /// A self-signed authority that is valid until the end of a year.
+    fn authority(last_year: i32) -> String {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(last_year, 12, 31);
+        params
+            .self_signed(&KeyPair::generate().unwrap())
+            .unwrap()
+            .pem()
+    }
 
     #[test]
     fn a_missing_or_empty_ca_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("none.pem");
-        let settings = TlsSettings {
-            ca_file: Some(missing.clone()),
-            ca_dir: None,
-        };
-        let text = settings.client_config().unwrap_err().to_string();
+        let text = with_file(missing.clone())
+            .client_config()
+            .unwrap_err()
+            .to_string();
         assert!(text.contains(&missing.display().to_string()), "{text}");
 
         let empty = dir.path().join("empty.pem");
         std::fs::write(&empty, "nothing here").unwrap();
-        let settings = TlsSettings {
-            ca_file: Some(empty),
-            ca_dir: None,
-        };
-        let text = settings.client_config().unwrap_err().to_string();
+        let text = with_file(empty).client_config().unwrap_err().to_string();
         assert!(text.contains("holds no usable certificate"), "{text}");
+    }
+
+    #[test]
+    fn a_directory_is_read_but_for_what_is_unreadable_expired_or_no_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = dir.path().join("bundle.pem");
+        std::fs::write(&bundle, authority(2090)).unwrap();
+        let ca_dir = dir.path().join("certificates");
+        std::fs::create_dir(&ca_dir).unwrap();
+        for (name, content) in [
+            ("1a2b3c4d.0", authority(2091)),
+            ("named.pem", authority(2092)),
+            ("old.pem", authority(2001)),
+            (
+                "broken.0",
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+            ),
+            ("1a2b3c4d.r0", "a revocation list".to_owned()),
+            ("notes.txt", authority(2093)),
+        ] {
+            std::fs::write(ca_dir.join(name), content).unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", ca_dir.join("dangling.0")).unwrap();
+        let settings = TlsSettings {
+            ca_file: Some(bundle),
+            ca_dir: Some(ca_dir),
+        };
+        assert_eq!(settings.roots().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_change_of_any_file_changes_the_fingerprint() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = dir.path().join("bundle.pem");
+        std::fs::write(&bundle, authority(2090)).unwrap();
+        let settings = TlsSettings {
+            ca_file: Some(bundle.clone()),
+            ca_dir: Some(dir.path().to_owned()),
+        };
+        let before = settings.fingerprint();
+        assert_eq!(settings.fingerprint(), before);
+        std::fs::write(dir.path().join("new.0"), authority(2091)).unwrap();
+        let added = settings.fingerprint();
+        assert_ne!(added, before);
+        std::fs::write(&bundle, "another length").unwrap();
+        assert_ne!(settings.fingerprint(), added);
     }
 
     #[test]

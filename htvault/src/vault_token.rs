@@ -45,19 +45,22 @@ pub struct TokenInfo {
 /// `auth` of an answer.
 #[derive(Deserialize)]
 pub(crate) struct AuthBlock {
-    client_token: String,
+    pub(crate) client_token: String,
     #[serde(default)]
     accessor: String,
     #[serde(default)]
     policies: Option<Vec<String>>,
     #[serde(default)]
-    metadata: Option<Metadata>,
+    pub(crate) metadata: Option<Metadata>,
     lease_duration: u64,
 }
 
+/// `metadata` of an answer: of a Kerberos login, or of an OIDC one.
 #[derive(Deserialize)]
-struct Metadata {
+pub(crate) struct Metadata {
     user: Option<String>,
+    pub(crate) credkey: Option<String>,
+    pub(crate) oauth2_refresh_token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +81,19 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::LoginRefused`](crate::ErrorKind::LoginRefused) for a bad ticket;
     /// [`ErrorKind::TokenRejected`](crate::ErrorKind::TokenRejected) when issuer and role have no
-    /// mount; and what any request may give.
+    /// mount; and what any request may give. The error names the principal.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &htvault::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use htvault::kerberos::Ticket;
+    ///
+    /// let ticket = Ticket::from_keytab("cmsprod@EXAMPLE.ORG", "/etc/cmsprod.keytab".as_ref())?;
+    /// let negotiate = ticket.negotiate("host", client.settings().kerberos_host())?;
+    /// let login = client.login("cms", "production", &negotiate).await?;
+    /// let vault_token = client.create_token(&login.token, 7 * 86_400).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "kerberos")]
     pub async fn login(
         &self,
@@ -93,10 +108,11 @@ impl Client {
                 method: Method::POST,
                 path: &path,
                 query: &[],
-                auth: Auth::Negotiate(negotiate.0.expose_secret()),
+                auth: Auth::Negotiate(negotiate.token.expose_secret()),
                 body: None,
             })
-            .await?;
+            .await
+            .map_err(|error| error.of_account(&negotiate.principal))?;
         issued(answer)
     }
 
@@ -123,6 +139,16 @@ impl Client {
     }
 
     /// Asks Vault about a token.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &htvault::Client, token: &htvault::VaultToken) {
+    /// match client.lookup_self(token).await {
+    ///     Ok(info) => println!("lives {} s more", info.ttl_seconds),
+    ///     Err(error) if error.kind() == htvault::ErrorKind::TokenRejected => println!("dead"),
+    ///     Err(error) => println!("not known: {error}"),
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::TokenRejected`](crate::ErrorKind::TokenRejected) when it is dead; and what any
@@ -173,7 +199,7 @@ impl<T> Answered<T> {
     }
 }
 
-fn issued<T>(answer: Answered<T>) -> Result<IssuedToken, Error> {
+pub(crate) fn issued<T>(answer: Answered<T>) -> Result<IssuedToken, Error> {
     let Answered { request, envelope } = answer;
     let auth = envelope
         .auth

@@ -61,7 +61,7 @@ async fn login(parts: &Parts, account: &str, role: &str) -> htvault::IssuedToken
     parts.chain.kdc.use_here().unwrap();
     let keytab = parts.chain.keytabs().join(format!("{account}.keytab"));
     let ticket = Ticket::from_keytab(&format!("{account}@TEST"), &keytab).unwrap();
-    let negotiate = ticket.negotiate("host", "vault.test").unwrap();
+    let negotiate = ticket.negotiate("host", parts.client.settings().kerberos_host()).unwrap();
     parts.client.login("cms", role, &negotiate).await.unwrap()
 }
 
@@ -221,7 +221,7 @@ async fn a_negotiate_token_is_good_once_and_garbage_never() {
         .await
         .unwrap_err();
     assert_eq!(replayed.kind(), ErrorKind::LoginRefused);
-    let garbage = htvault::kerberos::NegotiateToken::from_base64("YII=".to_owned());
+    let garbage = htvault::kerberos::NegotiateToken::from_base64("crabtw@TEST", "YII=".to_owned());
     let refused = parts
         .client
         .login("cms", "crab", &garbage)

@@ -33,7 +33,10 @@ pub struct Ticket {
 
 /// The value of an `Authorization: Negotiate` header (without that word): good for one login.
 #[derive(Debug)]
-pub struct NegotiateToken(pub(crate) SecretString);
+pub struct NegotiateToken {
+    pub(crate) principal: String,
+    pub(crate) token: SecretString,
+}
 
 impl Ticket {
     /// Gets a ticket for `principal` (`name@REALM`) with its key from the keytab at `keytab`.
@@ -85,17 +88,21 @@ impl Ticket {
             .map_err(|f| {
                 KerberosError::service(&self.principal, service, host, f.code, &f.message)
             })?;
-        Ok(NegotiateToken(SecretString::from(
-            BASE64_STANDARD.encode(token),
-        )))
+        Ok(NegotiateToken {
+            principal: self.principal.clone(),
+            token: SecretString::from(BASE64_STANDARD.encode(token)),
+        })
     }
 }
 
 impl NegotiateToken {
-    /// Takes a token that somebody else made, in base64.
+    /// Takes a token that somebody else made for `principal`, in base64.
     #[must_use]
-    pub fn from_base64(token: String) -> Self {
-        Self(SecretString::from(token))
+    pub fn from_base64(principal: &str, token: String) -> Self {
+        Self {
+            principal: principal.to_owned(),
+            token: SecretString::from(token),
+        }
     }
 }
 

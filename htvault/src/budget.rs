@@ -1,0 +1,301 @@
+//! How many requests may be sent to one HTVault: a bound of our own, and what its 429s teach.
+//!
+//! htvault-config sets quotas such as 360 requests in 5 minutes for each client; who exceeds one
+//! is refused for 5 minutes, with everything. So:
+//! - With a [`RequestLimit`], at most `limit` requests are sent in *any* span of `per`, whatever
+//!   the callers do. Who comes too early waits, or is told when to come again.
+//! - After a 429 nothing is sent until a block is over: as long as `Retry-After` says, else a time
+//!   that grows with each 429 in a row. Then one request goes ahead of all others to find out.
+//!
+//! The laws are kept by [`Ledger`], which is pure; [`Budget`] shares one between callers.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The first block after a 429 without `Retry-After`; doubled with each further 429 in a row.
+const FIRST_BLOCK: Duration = Duration::from_secs(15);
+/// The longest block that is assumed: htvault-config's.
+const LONGEST_BLOCK: Duration = Duration::from_mins(5);
+/// The longest block that a server's `Retry-After` is believed for.
+const LONGEST_ASKED: Duration = Duration::from_hours(1);
+
+/// A bound on requests: at most `limit` in any span of `per`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestLimit {
+    /// Number of requests; 0 counts as 1.
+    pub limit: u32,
+    /// The span.
+    pub per: Duration,
+}
+
+/// Why a request cannot be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// Our own bound is reached; there is room again at this time.
+    Full(Instant),
+    /// The server refuses requests; the block ends at this time.
+    Blocked(Instant),
+}
+
+/// Counts requests and blocks. Pure: the time is passed in and must not go backwards.
+#[derive(Debug)]
+struct Ledger {
+    limit: Option<RequestLimit>,
+    /// When the requests of the latest span were sent, the oldest first.
+    sent: VecDeque<Instant>,
+    blocked_until: Option<Instant>,
+    blocks: u32,
+    /// Whether the one request that finds out whether a block is over is under way.
+    probing: bool,
+}
+
+impl Ledger {
+    fn new(limit: Option<RequestLimit>) -> Self {
+        Self {
+            limit,
+            sent: VecDeque::new(),
+            blocked_until: None,
+            blocks: 0,
+            probing: false,
+        }
+    }
+
+    /// Counts a request in, when one may be sent. `true`: it is the one that finds out.
+    fn take(&mut self, now: Instant) -> Result<bool, Denied> {
+        let probe = match self.blocked_until {
+            Some(until) if now < until => return Err(Denied::Blocked(until)),
+            // The others wait for the one: a moment, then they ask again.
+            Some(_) if self.probing => return Err(Denied::Blocked(now + Duration::from_secs(1))),
+            blocked => blocked.is_some(),
+        };
+        if let Some(RequestLimit { limit, per }) = self.limit {
+            while self.sent.front().is_some_and(|&sent| now >= sent + per) {
+                self.sent.pop_front();
+            }
+            let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX);
+            if self.sent.len() >= limit
+                && let Some(&oldest) = self.sent.front()
+            {
+                return Err(Denied::Full(oldest + per));
+            }
+            self.sent.push_back(now);
+        }
+        self.probing |= probe;
+        Ok(probe)
+    }
+
+    /// The server answered 429.
+    fn refused(&mut self, now: Instant, retry_after: Option<Duration>) {
+        // Requests that were under way together teach the same thing once.
+        if self.blocked_until.is_some_and(|until| now < until) {
+            return;
+        }
+        let grown = FIRST_BLOCK.saturating_mul(2_u32.saturating_pow(self.blocks.min(8)));
+        let block = retry_after.map_or(grown.min(LONGEST_BLOCK), |asked| asked.min(LONGEST_ASKED));
+        self.blocked_until = Some(now + block);
+        self.blocks = self.blocks.saturating_add(1);
+    }
+
+    /// The server answered anything else.
+    fn answered(&mut self, now: Instant) {
+        // An answer to a request that was sent before the block says nothing about it.
+        if self.blocked_until.is_none_or(|until| now >= until) {
+            self.blocked_until = None;
+            self.blocks = 0;
+        }
+    }
+}
+
+/// The budget of one HTVault, shared by all who ask it.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget(Arc<Mutex<Ledger>>);
+
+/// Leave to send one request.
+pub(crate) struct Permit {
+    budget: Budget,
+    probe: bool,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: Option<RequestLimit>) -> Self {
+        Self(Arc::new(Mutex::new(Ledger::new(limit))))
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // A panic elsewhere leaves the counts as they are, which is good enough.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits, `patience` at most, until a request may be sent. A server's block is never waited
+    /// for: the caller has better things to do, and should know.
+    pub(crate) async fn permit(&self, patience: Duration) -> Result<Permit, Denied> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let taken = self.ledger().take(Instant::now());
+            match taken {
+                Ok(probe) => {
+                    return Ok(Permit {
+                        budget: self.clone(),
+                        probe,
+                    });
+                }
+                Err(Denied::Full(until)) if until <= deadline => {
+                    tokio::time::sleep_until(until).await;
+                }
+                Err(denied) => return Err(denied),
+            }
+        }
+    }
+}
+
+impl Permit {
+    /// Reports a 429.
+    pub(crate) fn refused(&self, retry_after: Option<Duration>) {
+        self.budget.ledger().refused(Instant::now(), retry_after);
+    }
+
+    /// Reports any other answer.
+    pub(crate) fn answered(&self) {
+        self.budget.ledger().answered(Instant::now());
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        // Also when the caller was cancelled: the next one finds out then.
+        if self.probe {
+            self.budget.ledger().probing = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    fn limited(limit: u32) -> Ledger {
+        Ledger::new(Some(RequestLimit { limit, per: MINUTE }))
+    }
+
+    #[test]
+    fn a_full_budget_says_when_there_is_room() {
+        let now = Instant::now();
+        let mut ledger = limited(2);
+        assert_eq!(ledger.take(now), Ok(false));
+        assert_eq!(ledger.take(now + MINUTE / 2), Ok(false));
+        assert_eq!(
+            ledger.take(now + MINUTE / 2),
+            Err(Denied::Full(now + MINUTE))
+        );
+        assert_eq!(ledger.take(now + MINUTE), Ok(false));
+    }
+
+    #[test]
+    fn blocks_grow_and_one_request_finds_out() {
+        let mut now = Instant::now();
+        let mut ledger = Ledger::new(None);
+        for expected in [15, 30, 60, 120, 240, 300, 300] {
+            assert!(ledger.take(now).is_ok());
+            ledger.probing = false;
+            ledger.refused(now, None);
+            let until = now + Duration::from_secs(expected);
+            assert_eq!(ledger.take(now), Err(Denied::Blocked(until)));
+            now = until;
+        }
+        assert_eq!(ledger.take(now), Ok(true));
+        assert!(matches!(ledger.take(now), Err(Denied::Blocked(_))));
+        ledger.answered(now);
+        ledger.probing = false;
+        assert_eq!(ledger.take(now), Ok(false));
+        ledger.refused(now, None);
+        assert_eq!(
+            ledger.take(now),
+            Err(Denied::Blocked(now + FIRST_BLOCK)),
+            "a good answer makes the next block short again"
+        );
+    }
+
+    #[test]
+    fn retry_after_is_obeyed_within_reason() {
+        let now = Instant::now();
+        for (asked, block) in [
+            (Duration::from_secs(7), Duration::from_secs(7)),
+            (MINUTE * 600, LONGEST_ASKED),
+        ] {
+            let mut ledger = Ledger::new(None);
+            ledger.refused(now, Some(asked));
+            assert_eq!(ledger.take(now), Err(Denied::Blocked(now + block)));
+        }
+    }
+
+    #[test]
+    fn refusals_under_way_together_count_once() {
+        let now = Instant::now();
+        let mut ledger = Ledger::new(None);
+        for _ in 0..20 {
+            ledger.refused(now, None);
+        }
+        assert_eq!(ledger.take(now), Err(Denied::Blocked(now + FIRST_BLOCK)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_wait_for_room_but_not_for_a_block() {
+        let budget = Budget::new(Some(RequestLimit {
+            limit: 1,
+            per: MINUTE,
+        }));
+        let start = Instant::now();
+        drop(budget.permit(MINUTE).await.ok().unwrap());
+        let permit = budget.permit(MINUTE).await.ok().unwrap();
+        assert_eq!(start.elapsed(), MINUTE);
+        assert!(matches!(
+            budget.permit(MINUTE / 2).await,
+            Err(Denied::Full(_))
+        ));
+        permit.refused(None);
+        assert!(matches!(
+            budget.permit(MINUTE).await,
+            Err(Denied::Blocked(_))
+        ));
+        assert_eq!(start.elapsed(), MINUTE, "nobody waited");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cancelled_probe_leaves_the_way_free() {
+        let budget = Budget::new(None);
+        budget.permit(MINUTE).await.ok().unwrap().refused(None);
+        tokio::time::advance(FIRST_BLOCK).await;
+        let probe = budget.permit(MINUTE).await.ok().unwrap();
+        assert!(budget.permit(MINUTE).await.is_err());
+        drop(probe);
+        assert!(budget.permit(MINUTE).await.is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_limit_in_any_span(
+            limit in 1_u32..20,
+            pauses in prop::collection::vec(0_u64..10_000, 1..200),
+        ) {
+            let mut ledger = limited(limit);
+            let mut now = Instant::now();
+            let mut sent = Vec::new();
+            for pause in pauses {
+                now += Duration::from_millis(pause);
+                if ledger.take(now).is_ok() {
+                    sent.push(now);
+                }
+            }
+            for &from in &sent {
+                let within = sent.iter().filter(|&&at| at >= from && at < from + MINUTE).count();
+                prop_assert!(within <= usize::try_from(limit).unwrap());
+            }
+        }
+    }
+}

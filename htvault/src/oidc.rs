@@ -1,0 +1,239 @@
+//! Onboarding: a person logs in by OIDC once, so that a refresh token is stored at Vault.
+//!
+//! The device flow: [`Client::start_device_flow`] gives a link for the person; [`Client::poll`] is
+//! asked again and again, no more often than the server wants, until the person has approved;
+//! [`Client::store_refresh_token`] stores what came of it. Kerberos logins can read what is stored,
+//! but never store it.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+use serde_json::json;
+
+use crate::client::{Auth, Call, Client};
+use crate::credential_url::CredentialUrl;
+use crate::error::Error;
+use crate::secret::{RefreshToken, VaultToken};
+use crate::vault_token::IssuedToken;
+
+/// How often to ask, where the server does not say.
+const USUAL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A login that waits for a person.
+#[derive(Clone, Debug)]
+pub struct DeviceFlow {
+    /// The link that the person opens.
+    pub url: String,
+    /// The code that the person types or compares, where it is not in the link already.
+    pub user_code: Option<String>,
+    /// The least time between two polls; [`Poll::SlowDown`] doubles it.
+    pub interval: Duration,
+    issuer: String,
+    state: String,
+    nonce: String,
+}
+
+/// What a poll gave.
+#[derive(Debug)]
+pub enum Poll {
+    /// The person has not approved yet: ask again after the flow's interval.
+    Pending,
+    /// As [`Poll::Pending`], but too early: the flow's interval has been doubled.
+    SlowDown,
+    /// The person has approved.
+    Done(Box<OidcLogin>),
+}
+
+/// A login by OIDC.
+#[derive(Clone, Debug)]
+pub struct OidcLogin {
+    /// The login token, which may store the refresh token.
+    pub login: IssuedToken,
+    /// Whose credential it is.
+    pub credkey: String,
+    /// What is to be stored.
+    pub refresh_token: RefreshToken,
+}
+
+#[derive(Deserialize)]
+struct FlowData {
+    #[serde(rename = "auth_url")]
+    url: String,
+    #[serde(default)]
+    user_code: Option<String>,
+    state: String,
+    #[serde(default, deserialize_with = "seconds")]
+    poll_interval: Option<u64>,
+}
+
+/// Seconds as a number or, as the server sends them, in a string.
+fn seconds<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Seconds {
+        Number(u64),
+        Text(String),
+    }
+    Ok(match Option::<Seconds>::deserialize(input)? {
+        Some(Seconds::Number(seconds)) => Some(seconds),
+        Some(Seconds::Text(text)) => text.trim().parse().ok(),
+        None => None,
+    })
+}
+
+impl Client {
+    /// Begins a device flow for a role of an issuer. `nonce` is a random text that ties the polls
+    /// to this caller.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &htvault::Client, nonce: &str) -> Result<(), htvault::Error> {
+    /// use htvault::{CredentialUrl, Poll};
+    ///
+    /// let mut flow = client.start_device_flow("cms", "crab", nonce).await?;
+    /// println!("open {}", flow.url);
+    /// let login = loop {
+    ///     tokio::time::sleep(flow.interval).await;
+    ///     if let Poll::Done(login) = client.poll(&mut flow).await? {
+    ///         break login;
+    ///     }
+    /// };
+    /// let url = CredentialUrl::creds(client.server(), "cms", &login.credkey, "crab")?;
+    /// client.store_refresh_token(&url, "cms", &login).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The issuer or role has no OIDC at this Vault; and what any request may give.
+    pub async fn start_device_flow(
+        &self,
+        issuer: &str,
+        role: &str,
+        nonce: &str,
+    ) -> Result<DeviceFlow, Error> {
+        let path = format!("/v1/auth/oidc-{issuer}/oidc/auth_url");
+        let redirect_uri = format!("{}/v1/auth/oidc-{issuer}/oidc/callback", self.server());
+        let answer = self
+            .call::<FlowData>(Call {
+                method: Method::POST,
+                path: &path,
+                query: &[],
+                auth: Auth::Nothing,
+                body: Some(json!({
+                    "role": role, "client_nonce": nonce, "redirect_uri": redirect_uri,
+                })),
+            })
+            .await?;
+        let request = answer.request.clone();
+        let data = answer.data()?;
+        if data.url.is_empty() {
+            // Vault's answer to a role that it does not know.
+            let words = format!("no link was given: the role {role} is not known for {issuer}");
+            return Err(Error::bad_answer(&request, words));
+        }
+        Ok(DeviceFlow {
+            url: data.url,
+            user_code: data.user_code,
+            interval: data
+                .poll_interval
+                .map_or(USUAL_INTERVAL, Duration::from_secs),
+            issuer: issuer.to_owned(),
+            state: data.state,
+            nonce: nonce.to_owned(),
+        })
+    }
+
+    /// Asks once whether the person has approved. Doubles the flow's interval when the server
+    /// finds it too short.
+    ///
+    /// # Errors
+    /// The flow has expired, was refused by the person or belongs to another caller: it is over,
+    /// begin anew; and what any request may give.
+    pub async fn poll(&self, flow: &mut DeviceFlow) -> Result<Poll, Error> {
+        let path = format!("/v1/auth/oidc-{}/oidc/poll", flow.issuer);
+        let answer = self
+            .call::<IgnoredAny>(Call {
+                method: Method::POST,
+                path: &path,
+                query: &[],
+                auth: Auth::Nothing,
+                body: Some(json!({"state": flow.state, "client_nonce": flow.nonce})),
+            })
+            .await;
+        let mut answer = match answer {
+            Err(error) if error.words().contains("authorization_pending") => {
+                return Ok(Poll::Pending);
+            }
+            Err(error) if error.words().contains("slow_down") => {
+                flow.interval *= 2;
+                return Ok(Poll::SlowDown);
+            }
+            answer => answer?,
+        };
+        let request = answer.request.clone();
+        let metadata = answer
+            .envelope
+            .auth
+            .as_mut()
+            .and_then(|auth| auth.metadata.take());
+        let (credkey, refresh_token) = metadata
+            .and_then(|metadata| Some((metadata.credkey?, metadata.oauth2_refresh_token?)))
+            .ok_or_else(|| {
+                Error::bad_answer(
+                    &request,
+                    "the login has no credkey or no refresh token".to_owned(),
+                )
+            })?;
+        Ok(Poll::Done(Box::new(OidcLogin {
+            login: crate::vault_token::issued(answer)?,
+            credkey,
+            refresh_token: RefreshToken::from(refresh_token),
+        })))
+    }
+
+    /// Stores the refresh token of a login at `url`, in the name of the issuer `issuer`. Read an
+    /// access token afterwards to see that it works.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden) when the login may not write there;
+    /// and what any request may give.
+    pub async fn store_refresh_token(
+        &self,
+        url: &CredentialUrl,
+        issuer: &str,
+        login: &OidcLogin,
+    ) -> Result<(), Error> {
+        self.call_for_nothing(Call {
+            method: Method::POST,
+            path: url.path(),
+            query: &[],
+            auth: Auth::Token(&login.login.token),
+            body: Some(json!({
+                "server": issuer, "refresh_token": login.refresh_token.expose(),
+            })),
+        })
+        .await
+    }
+
+    /// Makes Vault forget the refresh token stored at `url`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden) when the token may not delete there;
+    /// and what any request may give.
+    pub async fn forget_refresh_token(
+        &self,
+        url: &CredentialUrl,
+        vault_token: &VaultToken,
+    ) -> Result<(), Error> {
+        self.call_for_nothing(Call {
+            method: Method::DELETE,
+            path: url.path(),
+            query: &[],
+            auth: Auth::Token(vault_token),
+            body: None,
+        })
+        .await
+    }
+}

@@ -1,0 +1,169 @@
+//! Which of several addresses is tried first, and which is left alone for a while.
+//!
+//! Pure: the time is passed in. The laws:
+//! - Every address is in every order, so a call fails only after all were tried.
+//! - A call that succeeds elsewhere moves the preference there, where it stays put for
+//!   [`STAY`]; then it returns to the first address. So neither does every call begin with a dead
+//!   address, nor do clients drift away from the order that the admin wrote down.
+//! - An address that failed goes to the end of the order for a time that grows with each failure
+//!   in a row, and never exceeds [`STAY`].
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long a preference for another than the first address lasts.
+pub(crate) const STAY: Duration = Duration::from_mins(5);
+/// How long an address is left alone after its first failure; doubled after each further one.
+const REST: Duration = Duration::from_secs(15);
+
+/// The health of addresses, by their index.
+#[derive(Clone, Debug)]
+pub(crate) struct Preference {
+    chosen: usize,
+    since: Option<Instant>,
+    health: Vec<Health>,
+}
+
+/// The health of one address.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Health {
+    /// Failures in a row.
+    failures: u32,
+    /// Until when it goes to the end of the order.
+    rests_until: Option<Instant>,
+}
+
+impl Health {
+    fn rests(&self, now: Instant) -> bool {
+        self.rests_until.is_some_and(|until| now < until)
+    }
+}
+
+impl Preference {
+    /// For as many addresses as there are health records, the first one preferred.
+    pub(crate) fn new(health: Vec<Health>) -> Self {
+        Self {
+            chosen: 0,
+            since: None,
+            health,
+        }
+    }
+
+    /// What is known of an address, to be carried over to another list that holds it.
+    pub(crate) fn health(&self, index: usize) -> Health {
+        self.health.get(index).copied().unwrap_or_default()
+    }
+
+    /// The order in which to try the addresses at `now`.
+    pub(crate) fn order(&self, now: Instant) -> Vec<usize> {
+        let returned = self.since.is_some_and(|since| now >= since + STAY);
+        let first = if returned { 0 } else { self.chosen };
+        let count = self.health.len();
+        let mut order: Vec<usize> = (0..count).map(|step| (first + step) % count).collect();
+        // Stable: healthy addresses keep their order, resting ones follow, the soonest first.
+        order.sort_by_key(|&index| {
+            let health = self.health(index);
+            health.rests(now).then_some(health.rests_until)
+        });
+        order
+    }
+
+    /// A call at this address gave no useful answer.
+    pub(crate) fn failed(&mut self, index: usize, now: Instant) {
+        if let Some(health) = self.health.get_mut(index) {
+            // Calls that were under way together count as one failure.
+            if health.rests(now) {
+                return;
+            }
+            let growth = 2_u32.saturating_pow(health.failures.min(8));
+            health.rests_until = Some(now + REST.saturating_mul(growth).min(STAY));
+            health.failures = health.failures.saturating_add(1);
+        }
+    }
+
+    /// A call at this address was answered.
+    pub(crate) fn succeeded(&mut self, index: usize, now: Instant) {
+        if let Some(health) = self.health.get_mut(index) {
+            *health = Health::default();
+        }
+        if index == 0 {
+            self.chosen = 0;
+            self.since = None;
+        } else if index != self.chosen || self.since.is_none_or(|since| now >= since + STAY) {
+            self.chosen = index;
+            self.since = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn three() -> Preference {
+        Preference::new(vec![Health::default(); 3])
+    }
+
+    #[test]
+    fn the_first_is_tried_first_until_it_fails() {
+        let now = Instant::now();
+        let mut preference = three();
+        assert_eq!(preference.order(now), [0, 1, 2]);
+        preference.failed(0, now);
+        assert_eq!(preference.order(now), [1, 2, 0]);
+    }
+
+    #[test]
+    fn a_preference_stays_put_for_five_minutes_and_then_returns() {
+        let now = Instant::now();
+        let mut preference = three();
+        preference.failed(0, now);
+        preference.succeeded(1, now);
+        // The first is rested again, and yet nothing changes.
+        assert_eq!(preference.order(now + Duration::from_mins(1)), [1, 2, 0]);
+        preference.succeeded(1, now + Duration::from_mins(4));
+        assert_eq!(preference.order(now + STAY), [0, 1, 2]);
+        // It is still dead: one call finds out, then five minutes more.
+        preference.failed(0, now + STAY);
+        preference.succeeded(1, now + STAY);
+        assert_eq!(
+            preference.order(now + STAY + Duration::from_mins(2)),
+            [1, 2, 0]
+        );
+    }
+
+    #[test]
+    fn resting_ones_come_last_the_soonest_first() {
+        let now = Instant::now();
+        let mut preference = three();
+        preference.failed(1, now);
+        preference.failed(0, now + Duration::from_secs(1));
+        assert_eq!(preference.order(now + Duration::from_secs(2)), [2, 1, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_address_is_in_every_order(
+            events in prop::collection::vec((0_usize..4, any::<bool>(), 0_u64..400), 0..40)
+        ) {
+            let mut now = Instant::now();
+            let mut preference = Preference::new(vec![Health::default(); 4]);
+            for (index, good, seconds) in events {
+                now += Duration::from_secs(seconds);
+                if good {
+                    preference.succeeded(index, now);
+                    prop_assert!(!preference.health(index).rests(now));
+                } else {
+                    preference.failed(index, now);
+                    // Never left alone for longer than the preference stays.
+                    prop_assert!(!preference.health(index).rests(now + STAY));
+                }
+                let mut order = preference.order(now);
+                order.sort_unstable();
+                prop_assert_eq!(order, vec![0, 1, 2, 3]);
+            }
+        }
+    }
+}
