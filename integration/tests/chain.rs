@@ -11,7 +11,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use htvault::clock::{Clock as _, SystemClock};
-use htvault::{Client, Settings, TlsSettings};
+use htvault::{Client, Settings};
 use integration::ca::Ca;
 use integration::chain::{Chain, Lives, VAULT};
 use integration::demo::{observe::Observer, story::Story};
@@ -107,10 +107,7 @@ async fn both_tokens_are_renewed_without_a_gap_and_the_replaced_ones_are_revoked
     let mut bastion = Daemon::spawn("token-bastion", command, &log).unwrap();
 
     let mut settings = Settings::new(VAULT.parse().unwrap());
-    settings.tls = TlsSettings {
-        ca_file: Some(parts.chain.ca.file()),
-        ca_dir: None,
-    };
+    settings.tls.ca_file = Some(parts.chain.ca.file());
     let client = Client::new(&settings).unwrap();
     let mut observer = Observer::new(parts.directory.clone(), client);
     let mut story = Story::default();

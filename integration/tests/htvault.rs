@@ -6,7 +6,7 @@ use std::path::Path;
 
 use htvault::kerberos::{KerberosErrorKind, Ticket};
 use htvault::{
-    AccessTokenRequest, Action, Client, CredentialUrl, ErrorKind, Settings, TlsSettings, VaultToken,
+    AccessTokenRequest, Action, Client, CredentialUrl, ErrorKind, Settings, VaultToken,
 };
 use integration::ca::Ca;
 use integration::chain::{Chain, Lives, VAULT};
@@ -43,14 +43,9 @@ async fn parts() -> Parts {
 }
 
 fn client(ca_file: &Path) -> Client {
-    Client::new(&Settings {
-        tls: TlsSettings {
-            ca_file: Some(ca_file.to_owned()),
-            ca_dir: None,
-        },
-        ..Settings::new(VAULT.parse().unwrap())
-    })
-    .unwrap()
+    let mut settings = Settings::new(VAULT.parse().unwrap());
+    settings.tls.ca_file = Some(ca_file.to_owned());
+    Client::new(&settings).unwrap()
 }
 
 fn creds(account: &str, role: &str) -> CredentialUrl {

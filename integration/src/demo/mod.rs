@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use htvault::clock::{Clock as _, SystemClock};
-use htvault::{Client, Settings, TlsSettings};
+use htvault::{Client, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -66,13 +66,9 @@ async fn tell(options: Options, lives: Lives, screen: &mut Screen) -> anyhow::Re
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
-    let client = Client::new(&Settings {
-        tls: TlsSettings {
-            ca_file: Some(stage.chain.ca.file()),
-            ca_dir: None,
-        },
-        ..Settings::new(VAULT.parse()?)
-    })?;
+    let mut settings = Settings::new(VAULT.parse()?);
+    settings.tls.ca_file = Some(stage.chain.ca.file());
+    let client = Client::new(&settings)?;
     let mut observer = Observer::new(stage.directory.clone(), client);
     let mut story = Story::default();
     let started = Instant::now();
