@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
@@ -22,6 +22,7 @@ pub struct Answer {
     status: StatusCode,
     body: Vec<u8>,
     asks_for_ticket: bool,
+    retry_after: Option<u64>,
     /// On whose behalf, for the request log.
     pub caller: Option<Arc<Token>>,
 }
@@ -84,6 +85,7 @@ impl Answer {
             status,
             body,
             asks_for_ticket: false,
+            retry_after: None,
             caller: None,
         }
     }
@@ -132,6 +134,7 @@ impl Answer {
             status: StatusCode::NO_CONTENT,
             body: Vec::new(),
             asks_for_ticket: false,
+            retry_after: None,
             caller: None,
         }
     }
@@ -197,6 +200,13 @@ impl Answer {
         answer
     }
 
+    /// The same answer, saying after how many seconds to come back.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
     /// The same answer, known to be for this token.
     #[must_use]
     pub fn to(mut self, caller: Arc<Token>) -> Self {
@@ -222,6 +232,9 @@ impl Answer {
             STRICT_TRANSPORT_SECURITY,
             HeaderValue::from_static("max-age=31536000; includeSubDomains"),
         );
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if self.asks_for_ticket {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Negotiate"));
         }

@@ -14,9 +14,14 @@ use std::time::Duration;
 use clap::Parser;
 use htvault::clock::SystemClock;
 use htvault::kerberos::Acceptor;
+use jiff::SignedDuration;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::duration::parse_option;
+use super::controls::Troubles;
+use super::duration::{parse, parse_option};
+use super::faults::Fault;
+use super::node::Condition;
+use super::quota::Quota;
 use super::request_log::RequestLog;
 use super::server::{Files, Server, Start};
 use super::settings::{Grant, RoleScopes, Settings};
@@ -93,9 +98,39 @@ struct Options {
     /// How long a client of a device flow is to wait between polls, in whole seconds
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = parse_option)]
     poll_interval: Duration,
+    /// Requests that a client address has at each node, and how long it is blocked when it asks more
+    #[arg(long, value_name = "LIMIT/PERIOD[/BLOCK]")]
+    quota: Option<Quota>,
+    /// Say in a 429 when to come back, which the real server does not
+    #[arg(long)]
+    retry_after: bool,
+    /// Address and port of the admin endpoint, plain HTTP; none without this, loopback only
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    admin_listen: Option<SocketAddr>,
+    /// A fault that is on from the start: latency=TIME, hang, drop, status=CODE, garbage or
+    /// oversized=SIZE, then any of ,node=N|issuer ,path=PREFIX ,times=N ,share=PERCENT (repeatable)
+    #[arg(long = "fault", value_name = "EFFECT[,WHERE…]")]
+    faults: Vec<Fault>,
+    /// How far the clock of the Vault half is wrong, as 1h or -90s
+    #[arg(long, value_name = "DURATION", value_parser = parse, default_value = "0s", allow_hyphen_values = true)]
+    vault_clock: SignedDuration,
+    /// How far the issuer's clock is wrong, as 1h or -90s
+    #[arg(long, value_name = "DURATION", value_parser = parse, default_value = "0s", allow_hyphen_values = true)]
+    issuer_clock: SignedDuration,
+    /// The condition of a node, counted from 1: active, standby, sealed or leaderless (repeatable)
+    #[arg(long = "condition", value_name = "N=CONDITION", value_parser = parse_condition)]
+    conditions: Vec<(usize, Condition)>,
     /// Note each request as a line of JSON in this file, or on the standard output for -
     #[arg(long, value_name = "FILE")]
     log_requests: Option<PathBuf>,
+}
+
+fn parse_condition(text: &str) -> Result<(usize, Condition), String> {
+    let (number, condition) =
+        (text.split_once('=')).ok_or_else(|| format!("{text:?} is not of the form N=CONDITION"))?;
+    let number: usize = (number.parse().ok().filter(|number| *number > 0))
+        .ok_or_else(|| format!("{number:?} is no number of a node, counted from 1"))?;
+    Ok((number, condition.parse()?))
 }
 
 fn parse_subject(text: &str) -> Result<(String, String), String> {
@@ -118,15 +153,15 @@ pub fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    let start = match prepare(options) {
-        Ok(start) => start,
+    let (start, conditions) = match prepare(options) {
+        Ok(prepared) => prepared,
         Err(words) => return fail(2, &words),
     };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &format!("cannot start: {error}")),
     };
-    let ended = runtime.block_on(run(start));
+    let ended = runtime.block_on(run(start, conditions));
     // A ticket being checked in the background may not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     match ended {
@@ -140,8 +175,11 @@ fn fail(code: u8, words: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// What state nodes begin in, where it is another than usual.
+type Conditions = Vec<(usize, Condition)>;
+
 /// Checks all that can be wrong before anything is started.
-fn prepare(options: Options) -> Result<Start, String> {
+fn prepare(options: Options) -> Result<(Start, Conditions), String> {
     let defaults = Settings::default();
     let mut roles = defaults.roles;
     roles.extend((options.roles.into_iter()).map(|role| (role.name, role.scopes)));
@@ -190,7 +228,22 @@ fn prepare(options: Options) -> Result<Start, String> {
             format!("cannot write the request log {}: {error}", path.display())
         })?),
     };
-    Ok(Start {
+    if let Some(address) = options.admin_listen
+        && !address.ip().is_loopback()
+    {
+        return Err(format!(
+            "--admin-listen {address}: the admin endpoint knows no passwords and listens on \
+             loopback addresses only, as 127.83.0.1:8199"
+        ));
+    }
+    let nodes = options.listen.len();
+    let mut named = options.conditions.iter().map(|(number, _)| *number);
+    if let Some(number) = named.find(|number| *number > nodes) {
+        return Err(format!(
+            "--condition: there is no node {number}, only {nodes}"
+        ));
+    }
+    let start = Start {
         settings,
         tickets: Arc::new(acceptor),
         clock: Arc::new(SystemClock),
@@ -198,21 +251,35 @@ fn prepare(options: Options) -> Result<Start, String> {
         listen: options.listen,
         issuer_listen: options.issuer_listen,
         log,
-    })
+        troubles: Troubles {
+            faults: options.faults,
+            quota: options.quota,
+            retry_after: options.retry_after,
+            vault_clock: options.vault_clock,
+            issuer_clock: options.issuer_clock,
+        },
+        admin_listen: options.admin_listen,
+    };
+    Ok((start, options.conditions))
 }
 
-async fn run(start: Start) -> anyhow::Result<()> {
+async fn run(start: Start, conditions: Conditions) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let name = start.settings.name.clone();
     let issuer_url = start.settings.issuer_url.clone();
     let server = Server::start(start).await?;
+    for (number, condition) in conditions {
+        server.parts().set_condition(number, condition)?;
+    }
     let addresses = server.addresses();
     let port = addresses.first().map_or(0, SocketAddr::port);
+    let admin = (server.admin_address())
+        .map_or_else(String::new, |address| format!(" admin=http://{address}"));
     // Whoever started it may not listen; it serves all the same.
     let _ = writeln!(
         std::io::stdout(),
-        "ready vault=https://{name}:{port} issuer={issuer_url}"
+        "ready vault=https://{name}:{port} issuer={issuer_url}{admin}"
     );
     tokio::select! {
         _ = terminate.recv() => {}

@@ -4,13 +4,18 @@
 //! after [`Listener::stop`] the port is closed and no connection is left, so that clients see
 //! what they see of a dead server.
 
+use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -25,6 +30,14 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const IDLE_LIMIT: Duration = Duration::from_mins(5);
 /// How long requests that run may still take when the listener stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+
+/// Where a request came from; each request has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Client(pub IpAddr);
+
+/// Marks an answer that is not to be sent: the connection is closed instead.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropped;
 
 /// A listener that runs.
 pub struct Listener {
@@ -76,8 +89,9 @@ async fn accept(
         tokio::select! {
             _ = stopped.changed() => break,
             accepted = socket.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve(stream, tls.clone(), router.clone(), stopped.clone()));
+                Ok((stream, peer)) => {
+                    let client = Client(peer.ip().to_canonical());
+                    connections.spawn(serve(stream, client, tls.clone(), router.clone(), stopped.clone()));
                 }
                 // Out of descriptors, most likely: those in use come back.
                 Err(error) => {
@@ -96,6 +110,7 @@ async fn accept(
 
 async fn serve(
     stream: TcpStream,
+    client: Client,
     tls: TlsAcceptor,
     router: Router,
     mut stopped: watch::Receiver<bool>,
@@ -114,7 +129,10 @@ async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_LIMIT)
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(answer_or_close(client, router)),
+        );
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -127,3 +145,22 @@ async fn serve(
         tracing::debug!(%error, "a connection ended early");
     }
 }
+
+/// Passes requests on, with where they came from; an answer marked [`Dropped`] becomes an error,
+/// on which hyper closes the connection without a word.
+fn answer_or_close(client: Client, router: Router) -> impl Fn(Request<Incoming>) -> Answering {
+    let router = TowerToHyperService::new(router);
+    move |mut request| {
+        request.extensions_mut().insert(client);
+        let answered = router.call(request);
+        Box::pin(async move {
+            let Ok(response) = answered.await;
+            if response.extensions().get::<Dropped>().is_some() {
+                return Err(io::Error::other("closed as a fault asks"));
+            }
+            Ok(response)
+        })
+    }
+}
+
+type Answering = std::pin::Pin<Box<dyn Future<Output = io::Result<Response>> + Send>>;

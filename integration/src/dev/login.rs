@@ -17,6 +17,11 @@ use super::policy::{Operation, Owner};
 use super::settings::RoleName;
 use super::token_calls;
 
+/// What the real server says when it cannot reach the directory, whose address is made up here.
+const LDAP_IS_DOWN: &str = "could not connect to LDAP: 1 error occurred:\n\t* error connecting to \
+    host \"ldap://127.0.0.1:1389\": LDAP Result Code 200 \"Network Error\": dial tcp \
+    127.0.0.1:1389: connect: connection refused\n\n";
+
 /// Whoever can tell whose a ticket is.
 pub trait TicketCheck: Send + Sync {
     /// The owner of a Negotiate token, or why it is refused. May block.
@@ -50,6 +55,10 @@ pub async fn log_in(node: &Node, role: &RoleName, call: &Call<'_>) -> Answer {
     };
     let tickets = Arc::clone(&node.tickets);
     let checked = tokio::task::spawn_blocking(move || tickets.check(&token)).await;
+    if node.controls.ldap_is_down() && matches!(checked, Ok(Ok(_))) {
+        // The user is looked up after the ticket was found to be good.
+        return Answer::error(StatusCode::INTERNAL_SERVER_ERROR, LDAP_IS_DOWN);
+    }
     let owner = match checked {
         Ok(Ok(owner)) => owner,
         Ok(Err(reason)) => return refuse(role, &reason),

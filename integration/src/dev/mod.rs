@@ -8,22 +8,31 @@
 //! ([`node`], [`listener`]); each call is a function from state and request to an
 //! [`answers::Answer`]. [`Server`] puts the parts together, for the command and for tests.
 
+pub mod admin;
 pub mod answers;
 pub mod command;
+pub mod controls;
 pub mod duration;
+pub mod fault_text;
+pub mod faults;
+pub mod filler;
 pub mod issuer;
 pub mod issuer_client;
 pub mod listener;
 pub mod login;
 pub mod node;
 pub mod oidc;
+pub mod parts;
 pub mod policy;
+pub mod port;
+pub mod quota;
 pub mod random;
 pub mod request_log;
 pub mod secret_calls;
 pub mod secrets;
 pub mod server;
 pub mod settings;
+pub mod shifted_clock;
 pub mod sys;
 pub mod tls;
 pub mod token_calls;

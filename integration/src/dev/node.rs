@@ -5,20 +5,27 @@
 //! always holds: nothing behind the policies runs for a dead token or against a policy.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::Response;
 use url::form_urlencoded;
 
 use super::answers::Answer;
+use super::controls::Controls;
+use super::faults::At;
+use super::listener::Client;
 use super::policy::{Operation, Target, allows};
+use super::quota::Counter;
 use super::request_log::{Entry, RequestLog};
+use super::tokens::Token;
 use super::vault::Vault;
 use super::{login, oidc, secret_calls, sys, token_calls};
 
@@ -50,6 +57,10 @@ pub struct Node {
     pub tickets: Arc<dyn login::TicketCheck>,
     /// Where requests are noted.
     pub log: Option<Arc<RequestLog>>,
+    /// What is wrong at present.
+    pub controls: Arc<Controls>,
+    number: usize,
+    used: Mutex<Counter>,
     condition: AtomicU8,
 }
 
@@ -65,6 +76,8 @@ pub struct Call<'a> {
     pub headers: &'a HeaderMap,
     /// The body of an update, else empty.
     pub body: &'a [u8],
+    /// Where it comes from.
+    pub client: Option<IpAddr>,
 }
 
 impl Call<'_> {
@@ -78,17 +91,22 @@ impl Call<'_> {
 const LONGEST_BODY: usize = 1 << 20;
 
 impl Node {
-    /// An active node.
+    /// An active node; nodes are counted from 1.
     #[must_use]
     pub fn new(
+        number: usize,
         vault: Arc<Vault>,
         tickets: Arc<dyn login::TicketCheck>,
         log: Option<Arc<RequestLog>>,
+        controls: Arc<Controls>,
     ) -> Self {
         Self {
             vault,
             tickets,
             log,
+            controls,
+            number,
+            used: Mutex::default(),
             condition: AtomicU8::new(0),
         }
     }
@@ -127,13 +145,16 @@ impl Node {
             }
             (_, Condition::Active | Condition::Standby) => {}
         }
+        let now = self.vault.clock.now();
+        if let Err(answer) = (self.controls).admit(&self.used, call.client, call.path, now) {
+            return answer;
+        }
         if let Some(role) = self.vault.kerberos_mount(call.path) {
             return login::log_in(self, role, call).await;
         }
         if let Some((issuer, step)) = self.vault.oidc_mount(call.path) {
             return oidc::answer(&self.vault, issuer, step, call).await;
         }
-        let now = self.vault.clock.now();
         let found = token_of(call.headers).and_then(|text| {
             let (key, token) = self.vault.lookup(text, now)?;
             Some((text, key, token))
@@ -179,7 +200,14 @@ impl Node {
 async fn serve(State(node): State<Arc<Node>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let query = parts.uri.query().unwrap_or_default();
-    let answer = match prepare(&parts.method, parts.uri.path(), query) {
+    let path = parts.uri.path();
+    let below = path.strip_prefix("/v1/").unwrap_or(path);
+    let met = node.controls.interfere(At::Node(node.number), below).await;
+    if let Some(response) = met {
+        note(&node, &parts, response.status().as_u16(), None);
+        return response;
+    }
+    let answer = match prepare(&parts.method, path, query) {
         Err(answer) => answer,
         Ok((operation, path)) => match read_body(operation, body).await {
             Err(answer) => answer,
@@ -190,23 +218,29 @@ async fn serve(State(node): State<Arc<Node>>, request: Request) -> Response {
                     query,
                     headers: &parts.headers,
                     body: &body,
+                    client: parts.extensions.get().map(|Client(address)| *address),
                 };
                 node.answer(&call).await
             }
         },
     };
+    let status = answer.status().as_u16();
+    note(&node, &parts, status, answer.caller.as_deref());
+    answer.into_response()
+}
+
+fn note(node: &Node, parts: &Parts, status: u16, token: Option<&Token>) {
     if let Some(log) = &node.log {
         log.note(&Entry {
             time: node.vault.clock.now(),
             server: "vault",
             method: parts.method.as_str(),
             path: parts.uri.path(),
-            query,
-            status: answer.status().as_u16(),
-            token: answer.caller.as_deref(),
+            query: parts.uri.query().unwrap_or_default(),
+            status,
+            token,
         });
     }
-    answer.into_response()
 }
 
 /// What is done to what; an answer where there can be none other.

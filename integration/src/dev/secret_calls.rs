@@ -238,6 +238,7 @@ mod tests {
             query,
             headers: &headers,
             body: b"",
+            client: None,
         };
         Asked::read(&call, known)
     }

@@ -11,16 +11,20 @@ use anyhow::{Context as _, anyhow};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use htvault::clock::Clock;
-use rustls::ServerConfig;
 use secrecy::SecretString;
 
+use super::admin::Admin;
+use super::controls::{Controls, Troubles};
+use super::faults::At;
 use super::issuer::{self, Issuer};
 use super::issuer_client::IssuerClient;
-use super::listener::Listener;
 use super::login::TicketCheck;
 use super::node::{Condition, Node};
+use super::parts::{IssuerState, Parts};
 use super::policy::Owner;
+use super::port::Port;
 use super::request_log::{Entry, RequestLog};
 use super::secrets::Credential;
 use super::settings::{RoleName, Settings};
@@ -59,26 +63,25 @@ pub struct Start {
     pub issuer_listen: SocketAddr,
     /// Where requests are noted.
     pub log: Option<RequestLog>,
+    /// What is wrong from the start.
+    pub troubles: Troubles,
+    /// Where the admin endpoint listens, if it does: a loopback address.
+    pub admin_listen: Option<SocketAddr>,
 }
 
 /// A server that runs.
 pub struct Server {
-    vault: Arc<Vault>,
-    nodes: Vec<Arc<Node>>,
-    listeners: Vec<Listener>,
-    issuer: Arc<Issuer>,
-    issuer_tls: Arc<ServerConfig>,
-    issuer_address: SocketAddr,
-    issuer_listener: Option<Listener>,
-    log: Option<Arc<RequestLog>>,
-    clock: Arc<dyn Clock>,
+    parts: Arc<Parts>,
+    admin: Option<Admin>,
 }
 
 impl Server {
     /// Starts both halves.
     pub async fn start(start: Start) -> anyhow::Result<Self> {
         let settings = Arc::new(start.settings);
-        let clock = start.clock;
+        let controls = Arc::new(Controls::new(start.troubles, &start.clock));
+        let vault_clock: Arc<dyn Clock> = controls.vault_clock.clone();
+        let issuer_clock: Arc<dyn Clock> = controls.issuer_clock.clone();
         let files = &start.files;
         let vault_tls = tls::server(&files.certificate, &files.key).map_err(|e| anyhow!(e))?;
         let issuer_tls =
@@ -86,89 +89,118 @@ impl Server {
         let trust = tls::client(&files.ca_file).map_err(|e| anyhow!(e))?;
         let log = start.log.map(Arc::new);
 
-        let issuer = Issuer::new(Arc::clone(&settings), Arc::clone(&clock))
+        let issuer = Issuer::new(Arc::clone(&settings), issuer_clock)
             .map_err(|_| anyhow!("cannot make the issuer's key"))?;
         let issuer = Arc::new(issuer);
-        let issuer_listener = Listener::start(
+        let watched = Watched {
+            log: log.clone(),
+            clock: start.clock,
+            controls: Arc::clone(&controls),
+        };
+        let issuer_port = Port::open(
             start.issuer_listen,
-            Arc::clone(&issuer_tls),
-            issuer_routes(&issuer, log.clone(), Arc::clone(&clock)),
+            issuer_tls,
+            watched.around(issuer::http::routes(Arc::clone(&issuer))),
         )
         .await
         .with_context(|| format!("the issuer cannot listen on {}", start.issuer_listen))?;
-        let issuer_address = issuer_listener.address();
 
         let client = IssuerClient::new(
             &settings.issuer_url,
-            issuer_address,
+            issuer_port.address(),
             trust,
             issuer.client_secret().clone(),
             settings.issuer_timeout,
-            Arc::clone(&clock),
+            Arc::clone(&vault_clock),
         )
         .map_err(|e| anyhow!(e))?;
-        let vault = Vault::new(Arc::clone(&settings), Arc::clone(&clock), client);
-        for grant in &settings.grants {
-            let refresh_token = issuer.grant(&grant.role, &grant.credkey);
-            let credential = Credential::onboarded(&grant.role.issuer, refresh_token);
-            vault.secrets.put(grant.secret_name(), credential);
-        }
-        let vault = Arc::new(vault);
-        let (mut nodes, mut listeners) = (Vec::new(), Vec::new());
-        for address in start.listen {
+        let vault = Arc::new(Vault::new(settings, vault_clock, client));
+        let (mut nodes, mut node_ports) = (Vec::new(), Vec::new());
+        for (address, number) in start.listen.into_iter().zip(1..) {
             let (vault, tickets) = (Arc::clone(&vault), Arc::clone(&start.tickets));
-            let node = Arc::new(Node::new(vault, tickets, log.clone()));
-            if !nodes.is_empty() {
+            let (log, controls) = (log.clone(), Arc::clone(&controls));
+            let node = Arc::new(Node::new(number, vault, tickets, log, controls));
+            if number > 1 {
                 node.set_condition(Condition::Standby);
             }
             let routes = Arc::clone(&node).routes();
-            let listener = Listener::start(address, Arc::clone(&vault_tls), routes)
+            let port = Port::open(address, Arc::clone(&vault_tls), routes)
                 .await
                 .with_context(|| format!("cannot listen on {address}"))?;
             nodes.push(node);
-            listeners.push(listener);
+            node_ports.push(port);
         }
-        Ok(Self {
+        let parts = Arc::new(Parts {
             vault,
             nodes,
-            listeners,
+            ports: node_ports,
             issuer,
-            issuer_tls,
-            issuer_address,
-            issuer_listener: Some(issuer_listener),
-            log,
-            clock,
-        })
+            issuer_port,
+            controls,
+        });
+        let admin =
+            match start.admin_listen {
+                None => None,
+                Some(address) => {
+                    let started = Admin::start(address, Arc::clone(&parts)).await;
+                    Some(started.with_context(|| {
+                        format!("the admin endpoint cannot listen on {address}")
+                    })?)
+                }
+            };
+        let server = Self { parts, admin };
+        for grant in &server.parts.vault.settings.grants {
+            server.seed_grant(&grant.role, &grant.credkey);
+        }
+        Ok(server)
     }
 
-    /// Where the nodes listen, in the order they were given.
+    /// Where the nodes listen, or would, in the order they were given.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::address).collect()
+        self.parts.ports.iter().map(Port::address).collect()
     }
 
     /// Where the issuer listens, or would.
     #[must_use]
     pub fn issuer_address(&self) -> SocketAddr {
-        self.issuer_address
+        self.parts.issuer_port.address()
+    }
+
+    /// Where the admin endpoint listens, if there is one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// All parts, to do to them what the admin endpoint does.
+    #[must_use]
+    pub fn parts(&self) -> &Arc<Parts> {
+        &self.parts
+    }
+
+    /// Faults, quota, LDAP, clocks.
+    #[must_use]
+    pub fn controls(&self) -> &Arc<Controls> {
+        &self.parts.controls
     }
 
     /// The nodes, to put them into another state.
     #[must_use]
     pub fn nodes(&self) -> &[Arc<Node>] {
-        &self.nodes
+        &self.parts.nodes
     }
 
     /// The state that the nodes share.
     #[must_use]
     pub fn vault(&self) -> &Arc<Vault> {
-        &self.vault
+        &self.parts.vault
     }
 
     /// The issuer, to revoke grants or add some.
     #[must_use]
     pub fn issuer(&self) -> &Arc<Issuer> {
-        &self.issuer
+        &self.parts.issuer
     }
 
     /// A login token for a principal, without a ticket: for tests in process only, which have no
@@ -179,63 +211,69 @@ impl Server {
             name: name.to_owned(),
             domain: realm.to_owned(),
         };
-        let issued = self.vault.log_in(role, owner, self.clock.now())?;
+        let vault = &self.parts.vault;
+        let issued = vault.log_in(role, owner, vault.clock.now())?;
         Some(issued.text.into())
     }
 
     /// Stores a new refresh token, as if this person had onboarded now.
     pub fn seed_grant(&self, role: &RoleName, credkey: &str) {
-        let refresh_token = self.issuer.grant(role, credkey);
+        let refresh_token = self.parts.issuer.grant(role, credkey);
         let name = format!("{}/{credkey}:{}", role.issuer, role.role);
         let credential = Credential::onboarded(&role.issuer, refresh_token);
-        self.vault.secrets.put(name, credential);
+        self.parts.vault.secrets.put(name, credential);
     }
 
     /// Makes the issuer unreachable.
-    pub async fn stop_issuer(&mut self) {
-        if let Some(listener) = self.issuer_listener.take() {
-            listener.stop().await;
-        }
+    pub async fn stop_issuer(&self) {
+        self.parts.issuer_port.down().await;
     }
 
     /// Makes the issuer reachable again, at the same address.
-    pub async fn start_issuer(&mut self) -> anyhow::Result<()> {
-        if self.issuer_listener.is_none() {
-            let routes = issuer_routes(&self.issuer, self.log.clone(), Arc::clone(&self.clock));
-            let tls = Arc::clone(&self.issuer_tls);
-            let listener = Listener::start(self.issuer_address, tls, routes)
-                .await
-                .with_context(|| format!("the issuer cannot listen on {}", self.issuer_address))?;
-            self.issuer_listener = Some(listener);
-        }
-        Ok(())
+    pub async fn start_issuer(&self) -> anyhow::Result<()> {
+        self.parts.set_issuer(IssuerState::Up).await
     }
 
     /// Stops both halves.
-    pub async fn stop(mut self) {
-        self.stop_issuer().await;
-        for listener in self.listeners {
-            listener.stop().await;
+    pub async fn stop(self) {
+        if let Some(admin) = self.admin {
+            admin.stop();
+        }
+        // Whoever hangs is let go.
+        self.parts.controls.reset();
+        self.parts.issuer_port.down().await;
+        for port in &self.parts.ports {
+            port.down().await;
         }
     }
 }
 
-fn issuer_routes(
-    issuer: &Arc<Issuer>,
+/// What stands around the issuer: faults, and the request log.
+#[derive(Clone)]
+struct Watched {
     log: Option<Arc<RequestLog>>,
     clock: Arc<dyn Clock>,
-) -> Router {
-    let routes = issuer::http::routes(Arc::clone(issuer));
-    let Some(log) = log else {
-        return routes;
-    };
-    routes.layer(from_fn(move |request: Request, next: Next| {
-        let (log, clock) = (Arc::clone(&log), Arc::clone(&clock));
-        async move {
-            let (method, uri) = (request.method().clone(), request.uri().clone());
-            let response = next.run(request).await;
+    controls: Arc<Controls>,
+}
+
+impl Watched {
+    fn around(self, routes: Router) -> Router {
+        routes.layer(from_fn(move |request: Request, next: Next| {
+            let watched = self.clone();
+            async move { watched.serve(request, next).await }
+        }))
+    }
+
+    async fn serve(self, request: Request, next: Next) -> Response {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let path = uri.path().trim_start_matches('/');
+        let response = match self.controls.interfere(At::Issuer, path).await {
+            Some(response) => response,
+            None => next.run(request).await,
+        };
+        if let Some(log) = &self.log {
             log.note(&Entry {
-                time: clock.now(),
+                time: self.clock.now(),
                 server: "issuer",
                 method: method.as_str(),
                 path: uri.path(),
@@ -243,7 +281,7 @@ fn issuer_routes(
                 status: response.status().as_u16(),
                 token: None,
             });
-            response
         }
-    }))
+        response
+    }
 }

@@ -153,6 +153,13 @@ impl TokenStore {
         found.map_or(0, |key| self.revoke(&key))
     }
 
+    /// All tokens that live.
+    pub fn living(&self, now: Timestamp) -> impl Iterator<Item = (&TokenKey, &Arc<Token>)> {
+        self.tokens
+            .iter()
+            .filter(move |(_, token)| now < token.dies)
+    }
+
     /// How many tokens are stored, dead ones that nobody swept included.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -143,6 +143,16 @@ impl Vault {
         tokens.lookup(&key, now).map(|token| (key, token))
     }
 
+    /// All tokens that live.
+    #[must_use]
+    pub fn living_tokens(&self) -> Vec<Arc<Token>> {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        tokens
+            .living(self.clock.now())
+            .map(|(_, token)| Arc::clone(token))
+            .collect()
+    }
+
     /// Revokes a token and all below it; says how many died.
     pub fn revoke(&self, key: &TokenKey) -> usize {
         let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ const LOOK_UP: &str = "/v1/auth/token/lookup-self";
 const CREATE: &str = "/v1/auth/token/create";
 const READ: &str = "/v1/secret/oauth/creds/cms/cmsprod:crab";
 
-fn claims(jwt: &str) -> Value {
+pub fn claims(jwt: &str) -> Value {
     use base64::Engine as _;
     let part = jwt.split('.').nth(1).unwrap();
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
@@ -116,7 +116,7 @@ async fn readers_at_once_share_one_refresh() {
 
 #[tokio::test]
 async fn an_outage_of_the_issuer_is_over_when_it_is_back() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     world.server.seed_grant(&crab(), "cmsprod");
     let token = world.login("cmsprod");
     assert_eq!(world.call("GET", READ, &token, "").await.status, 200);
@@ -236,7 +236,7 @@ async fn the_maximum_life_is_an_option() {
 
 #[tokio::test]
 async fn a_refresh_token_is_stored_only_when_the_issuer_takes_it() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     let token = world.oidc_login("cmsprod");
     let store = async |world: &World, body: Value| {
         let answer = world.call("POST", READ, &token, &body.to_string()).await;

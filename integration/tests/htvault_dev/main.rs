@@ -9,10 +9,12 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod admin;
 mod behaviour;
 mod cases;
 mod command;
 mod conformance;
+mod faults;
 mod kerberos;
 mod load;
 mod oidc;

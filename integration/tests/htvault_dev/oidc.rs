@@ -134,7 +134,7 @@ async fn a_flow_has_the_life_it_is_told() {
 
 #[tokio::test]
 async fn what_cannot_begin_is_refused() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     let path = "/v1/auth/oidc-cms/oidc/auth_url";
     for (body, words) in [
         (r#"{"client_nonce":"n"}"#, "missing role"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use htvault::clock::Clock;
 use integration::ca::Ca;
+use integration::dev::controls::Troubles;
 use integration::dev::issuer::device::Decision;
 use integration::dev::login::TicketCheck;
 use integration::dev::policy::{Owner, Policy};
@@ -98,6 +99,8 @@ impl World {
             listen: vec![any_port, any_port],
             issuer_listen: any_port,
             log: None,
+            troubles: Troubles::default(),
+            admin_listen: Some(any_port),
         };
         Self {
             server: Server::start(start).await.unwrap(),
