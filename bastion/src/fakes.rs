@@ -29,6 +29,8 @@ pub(crate) struct Stored {
     pub(crate) top: SecretString,
     pub(crate) at: Timestamp,
     pub(crate) served: Option<Timestamp>,
+    /// The credmon has not served it yet.
+    pub(crate) is_new: bool,
 }
 
 struct Token {
@@ -49,6 +51,8 @@ pub(crate) struct World {
     pub(crate) no_keytab: BTreeSet<String>,
     /// Schedds that answer nothing.
     pub(crate) schedds_down: BTreeSet<String>,
+    /// How long credmons take.
+    pub(crate) credmon_takes: Duration,
     /// The credmons run.
     pub(crate) credmons: bool,
     /// Scopes of every access token.
@@ -95,6 +99,7 @@ impl Outside {
             vault_down: false,
             no_keytab: BTreeSet::new(),
             schedds_down: BTreeSet::new(),
+            credmon_takes: Duration::from_secs(1),
             credmons: true,
             scopes: vec!["storage.read:/".to_owned()],
             stored: BTreeMap::new(),
@@ -282,18 +287,27 @@ impl Transport for Outside {
         let alive = world
             .token_at(&delivery.id)
             .is_some_and(|token| world.is_alive(&token));
-        let (now, credmons) = (world.now(), world.credmons);
+        let (now, credmons, takes) = (world.now(), world.credmons, world.credmon_takes);
         let Some(stored) = world.stored.get_mut(&delivery.id) else {
             return Ok(Observed::default());
         };
-        // The credmon takes a second, and serves anew now and then.
-        if credmons && alive && now >= after(stored.at, Duration::from_secs(1)) {
+        // The credmon serves each token that is stored once.
+        if credmons && alive && now >= after(stored.at, takes) && stored.is_new {
             stored.served = Some(now);
+            stored.is_new = false;
         }
         let readable = delivery.target.is_readable();
+        // A credd tells whole seconds.
+        let told = |time: Timestamp| {
+            if readable {
+                time
+            } else {
+                Timestamp::from_second(time.as_second()).unwrap()
+            }
+        };
         Ok(Observed {
-            stored: Some(stored.at),
-            served: stored.served,
+            stored: Some(told(stored.at)),
+            served: stored.served.map(told),
             content: readable.then(|| stored.top.clone()),
         })
     }
@@ -320,6 +334,7 @@ impl Transport for Outside {
             top: top.clone(),
             at: world.now(),
             served,
+            is_new: true,
         };
         world.stored.insert(delivery.id.clone(), stored);
         let token = world.token_at(&delivery.id).unwrap();

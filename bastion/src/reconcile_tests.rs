@@ -183,6 +183,27 @@ async fn without_a_credmon_a_delivery_is_not_good_and_the_former_token_lives() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_credmon_that_serves_within_the_second_of_the_push_is_believed() {
+    let outside = Outside::new();
+    outside.lock().credmon_takes = Duration::from_millis(1);
+    let mut one = delivery("cmsprod", "cms", "ap1", credd("ap1"));
+    let config_of = |one: &Delivery| config(vec![one.clone()]);
+    let mut first = reconciler(&config_of(&one), &outside);
+    first.settle().await;
+    assert!(first.report().is_good());
+    assert_eq!(outside.lock().stores, 1);
+
+    // Another token, stored in the very second in which the first was served.
+    one.lifetime = 6 * DAY;
+    first.reload(&config_of(&one), outside.parts());
+    let begun = outside.lock().now();
+    first.settle().await;
+    assert!(first.report().is_good(), "{:?}", first.report().problems);
+    assert_eq!(outside.lock().stores, 3, "stored once more, a second later");
+    assert!(until(begun, outside.lock().now()) < Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_schedd_that_is_down_costs_no_new_logins_and_holds_up_nobody() {
     let outside = Outside::new();
     outside.lock().schedds_down.insert("ap2".to_owned());
@@ -216,6 +237,7 @@ async fn what_vanishes_or_is_replaced_at_a_schedd_is_pushed_again() {
                 top: top.clone(),
                 at,
                 served: None,
+                is_new: true,
             };
             world.stored.insert(id.clone(), stored);
         }

@@ -25,7 +25,7 @@ use crate::opener::Openers;
 use crate::plan::{self, Life, Step, Why};
 use crate::problem::{Kind, Problem};
 use crate::top_file;
-use crate::transport::{Observed, Transport};
+use crate::transport::{Observed, StoreFailure, Transport};
 use crate::vault::{Held, Reading, Vault};
 use crate::verify;
 
@@ -194,14 +194,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             }
             return Err(problem);
         }
-        let top = top_file::write(&self.delivery.credential, &held.token);
-        let opener = self.opener().await?;
-        let stored = self
-            .parts
-            .transport
-            .store(self.delivery, &top, opener.as_ref())
-            .await;
-        if let Err(failure) = stored {
+        if let Err(failure) = self.store(&held).await {
             if failure.misplaced {
                 self.revoke(&held).await;
             } else {
@@ -224,6 +217,17 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let former = self.tokens.current.replace((held, None));
         self.tokens.former.extend(former.map(|(held, _)| held));
         Ok(seen.served)
+    }
+
+    async fn store(&self, held: &Held) -> Result<(), StoreFailure> {
+        let not_misplaced = |problem| StoreFailure {
+            problem,
+            misplaced: false,
+        };
+        let top = top_file::write(&self.delivery.credential, &held.token);
+        let opener = self.opener().await.map_err(not_misplaced)?;
+        let transport = &self.parts.transport;
+        transport.store(self.delivery, &top, opener.as_ref()).await
     }
 
     /// The token of a try before, if it still has most of its life; else a new one.

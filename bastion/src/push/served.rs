@@ -9,9 +9,12 @@ use tracing::{info, warn};
 use super::{DeliveryLog, Try, log};
 use crate::delivery::Delivery;
 use crate::problem::{Cause, Kind, Problem};
-use crate::transport::{Observed, Transport};
+use crate::transport::Transport;
 use crate::vault::{Held, Vault};
 use crate::verify;
+
+/// So much later it is another second, whatever the clock.
+const A_SECOND: Duration = Duration::from_millis(1100);
 
 impl<V: Vault, T: Transport> Try<'_, V, T> {
     /// Waits until the credmon has made an access token since the push.
@@ -20,7 +23,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         served_before: Option<Timestamp>,
     ) -> Result<(), Problem> {
         let limit = served_limit(self.delivery);
-        let deadline = Instant::now() + limit;
+        let mut deadline = Instant::now() + limit;
+        let mut again = false;
         let (mut pause, longest) = if self.delivery.target.needs_opener() {
             (Duration::from_millis(500), Duration::from_secs(5))
         } else {
@@ -28,6 +32,15 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         };
         loop {
             let observed = self.observe().await?;
+            if !again && observed.stored.is_some() && observed.stored == served_before {
+                // Stored within the second in which the credmon last served: whole seconds cannot
+                // tell what is new. The same token again, in another second, can.
+                again = true;
+                tokio::time::sleep(A_SECOND).await;
+                self.store_again().await?;
+                deadline = Instant::now() + limit;
+                continue;
+            }
             if let Some((_, at)) = &mut self.tokens.current
                 && at.is_none()
             {
@@ -52,11 +65,21 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(not_served(self.delivery, &observed, limit));
+                return Err(not_served(self.delivery, limit));
             }
             tokio::time::sleep(pause.min(left)).await;
             pause = (pause * 2).min(longest);
         }
+    }
+
+    async fn store_again(&mut self) -> Result<(), Problem> {
+        let Some((held, at)) = self.tokens.current.take() else {
+            return Ok(());
+        };
+        let stored = self.store(&held).await;
+        // It is there either way.
+        self.tokens.current = Some((held, at.filter(|_| stored.is_err())));
+        stored.map_err(|failure| failure.problem)
     }
 
     /// Revokes what was replaced. What cannot be revoked now is tried again at the next look.
@@ -105,19 +128,14 @@ fn served_limit(delivery: &Delivery) -> Duration {
     (delivery.renew_below / 2).clamp(Duration::from_secs(30), Duration::from_mins(3))
 }
 
-fn not_served(delivery: &Delivery, observed: &Observed, limit: Duration) -> Problem {
-    let service = &delivery.id.service;
-    let what = match (observed.stored, observed.served) {
-        (None, _) => format!("{service}.top vanished after the push"),
-        (_, None) => format!("there is no {service}.use"),
-        (_, Some(served)) => format!("{service}.use is still that of {served:.0}"),
-    };
+/// The same words for every delivery of an account at a schedd: it is one credmon that does not serve.
+fn not_served(delivery: &Delivery, limit: Duration) -> Problem {
     Problem::new(
         Cause::schedd(delivery),
         Kind::NotServed,
         format!(
-            "{}, {} s after the push; check that the credmon at the schedd runs, and its log",
-            what,
+            "the credmon made no access token within {} s of the push (SERVICE.use is missing, or older than \
+             SERVICE.top); check that it runs at the schedd, and its log",
             limit.as_secs()
         ),
     )

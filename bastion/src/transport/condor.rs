@@ -86,7 +86,13 @@ impl Condor {
             .await
             .map_err(failed(false))?;
         if let Some(user) = said.user() {
-            same_account(delivery, user).map_err(failed(true))?;
+            let same = same_account(delivery, user);
+            if let Err(problem) = same {
+                // Nothing was stored there before, or its owner had been seen and nothing sent.
+                let delete = ["delete-oauth", "-s", &delivery.id.service];
+                let _ = self.run(delivery, credd, &delete, "", opener).await;
+                return Err(failed(true)(problem));
+            }
         }
         if said.success {
             Ok(())

@@ -88,8 +88,8 @@ impl Said {
                 Kind::CreddRefused,
                 format!(
                     "{what}; see the CredLog at the schedd: its map file needs a line \
-                     `SCITOKENS ISSUER,SUBJECT {account}`, the token must not be too old, and \
-                     SCITOKENS_SERVER_AUDIENCE must allow its audience"
+                     `SCITOKENS ISSUER,SUBJECT {account}`, SCITOKENS_SERVER_AUDIENCE must \
+                     allow the token's audience, and the issuer's keys must be known to it"
                 ),
             );
         }
