@@ -1,0 +1,167 @@
+//! The command `conformance` against `htvault-dev`, with a real KDC. Needs the sandbox.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod dev_server;
+
+use std::collections::BTreeMap;
+
+use dev_server::{DevServer, ROBOT, URL};
+use integration::conformance::recorded::RECORDINGS;
+use serde_json::Value;
+use tokio::process::Command;
+
+const ADMIN: &str = "http://127.83.0.1:8299";
+
+/// A server at which cmsprod has onboarded for the role crab.
+async fn server() -> DevServer {
+    DevServer::start(&[
+        "--grant",
+        "cms:cmsprod:crab",
+        "--issuer-timeout",
+        "1s",
+        "--admin-listen",
+        ADMIN.trim_start_matches("http://"),
+    ])
+    .await
+}
+
+/// Runs the command; its exit code and what it printed.
+async fn conformance(server: &DevServer, more: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_conformance"))
+        .env("KRB5_CONFIG", server.kdc.krb5_conf())
+        .args(["--url", URL, "--issuer", "cms", "--role", "crab"])
+        .args(["--principal", "cmsprod@TEST", "--keytab"])
+        .arg(server.path("cmsprod.keytab"))
+        .arg("--ca")
+        .arg(&server.ca_file)
+        .args(more)
+        .output()
+        .await
+        .unwrap();
+    let [said, words] =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (output.status.code().unwrap(), said, words)
+}
+
+/// The cases by verdict, from `--json`.
+fn by_verdict(said: &str) -> BTreeMap<String, Vec<String>> {
+    let outcomes: Value = serde_json::from_str(said).unwrap();
+    assert_eq!(outcomes["tokens"], outcomes["revoked"], "{said}");
+    let mut verdicts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for case in outcomes["cases"].as_array().unwrap() {
+        let text = |name: &str| case[name].as_str().unwrap().to_owned();
+        let row = verdicts.entry(text("verdict")).or_default();
+        row.push(text("name"));
+    }
+    verdicts
+}
+
+#[tokio::test]
+async fn every_recorded_exchange_is_answered_alike_by_htvault_dev() {
+    let server = server().await;
+    let robot = format!("{ROBOT}@TEST");
+    let robot_keytab = server.path("robot.keytab");
+    let (code, said, words) = conformance(
+        &server,
+        &[
+            "--destructive",
+            "--admin",
+            ADMIN,
+            "--scopes",
+            "storage.read:/",
+            "--audience",
+            "https://dav.example",
+            "--robot-principal",
+            &robot,
+            "--robot-keytab",
+            robot_keytab.to_str().unwrap(),
+            "--json",
+        ],
+    )
+    .await;
+    assert_eq!(code, 0, "{said}{words}");
+    let verdicts = by_verdict(&said);
+    assert_eq!(verdicts["ok"].len(), RECORDINGS.len(), "{said}");
+}
+
+#[tokio::test]
+async fn without_destructive_nothing_is_left_changed() {
+    let server = server().await;
+    let (code, said, words) = conformance(&server, &["--json"]).await;
+    assert_eq!(code, 0, "{said}{words}");
+    let first = by_verdict(&said);
+    assert_eq!(first["ok"].len(), 32, "{said}");
+    assert!(!first.contains_key("differs"));
+    for name in [
+        "creds-delete",
+        "sealed-login",
+        "sts-read-scopes",
+        "oidc-poll-done",
+    ] {
+        assert!(
+            first["skipped"].iter().any(|skipped| skipped == name),
+            "{name}"
+        );
+    }
+    // The same again: the refresh token is still stored.
+    let (code, said, _) = conformance(&server, &["--json"]).await;
+    assert_eq!((code, by_verdict(&said)), (0, first));
+    let deleted = (server.requests().into_iter())
+        .filter(|request| request["method"] == "DELETE")
+        .count();
+    assert_eq!(deleted, 0);
+}
+
+#[tokio::test]
+async fn what_differs_is_said_and_no_secret_is() {
+    let server = server().await;
+    let strange = ["--scopes", "nobody.may:/"];
+    let (code, said, words) = conformance(&server, &strange).await;
+    assert_eq!(code, 1, "{said}{words}");
+    let row = (said
+        .lines()
+        .find(|line| line.starts_with("sts-read-scopes")))
+    .unwrap();
+    assert!(row.contains("differs"), "{row}");
+    assert!(row.contains("recorded 200"), "{row}");
+    let summary = said.lines().last().unwrap();
+    assert!(
+        summary.contains("32 ok, 1 differs, 31 skipped"),
+        "{summary}"
+    );
+    for secret in ["s.", "b.", "eyJ"] {
+        let shown = said.split_whitespace().any(|word| word.starts_with(secret));
+        assert!(!shown, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_usage_and_an_unreachable_server_are_told_apart() {
+    let server = server().await;
+    let (code, _, words) = conformance(&server, &["--nonsense"]).await;
+    assert_eq!(code, 2, "{words}");
+    let (code, _, words) = conformance(&server, &["--robot-principal", "a/b/c@TEST"]).await;
+    assert_eq!(code, 2, "{words}");
+    let away = ["--url", "https://vault.test:8199"];
+    let output = Command::new(env!("CARGO_BIN_EXE_conformance"))
+        .args(away)
+        .args(["--issuer", "cms", "--role", "crab", "--principal", "a@TEST"])
+        .arg("--keytab")
+        .arg(server.path("cmsprod.keytab"))
+        .arg("--ca")
+        .arg(&server.ca_file)
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        words.contains("https://vault.test:8199 does not answer"),
+        "{words}"
+    );
+}

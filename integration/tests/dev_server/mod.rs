@@ -1,0 +1,94 @@
+//! A KDC and an `htvault-dev` of its own settings, for tests of programs that use them.
+//!
+//! What always holds: one at a time in a test program, since they share the sandbox's addresses;
+//! all that was started ends with [`DevServer`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use integration::ca::Ca;
+use integration::kdc::Kdc;
+use integration::process::Daemon;
+use integration::sandbox;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::sync::{Mutex, MutexGuard};
+
+static ONE: Mutex<()> = Mutex::const_new(());
+
+/// The server's URL.
+pub const URL: &str = "https://vault.test:8200";
+/// A robot's principal, without realm.
+pub const ROBOT: &str = "cmsprod/bastion/ap.test";
+
+pub struct DevServer {
+    pub kdc: Kdc,
+    pub ca_file: PathBuf,
+    pub folder: TempDir,
+    _daemon: Daemon,
+    _one: MutexGuard<'static, ()>,
+}
+
+impl DevServer {
+    /// Starts all; `more` are further options of `htvault-dev`.
+    pub async fn start(more: &[&str]) -> Self {
+        let one = ONE.lock().await;
+        let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
+        let path = folder.path();
+        let ca = Ca::create(&path.join("ca"), "Test CA").unwrap();
+        let kdc = Kdc::start(&path.join("kdc")).await.unwrap();
+        for (principal, keytab) in [
+            ("cmsprod", "cmsprod.keytab"),
+            ("crabtw", "crabtw.keytab"),
+            (ROBOT, "robot.keytab"),
+            ("host/vault.test", "vault.keytab"),
+        ] {
+            let principal = format!("{principal}@TEST");
+            let keytab = path.join(keytab);
+            (kdc.add_principal_with_keytab(&principal, &keytab).await).unwrap();
+        }
+        let vault = ca.issue(&["vault.test"]).unwrap();
+        let issuer = ca.issue(&["issuer.test"]).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_htvault-dev"));
+        command
+            .env("KRB5_CONFIG", kdc.krb5_conf())
+            .arg("--cert")
+            .arg(&vault.certificate)
+            .arg("--key")
+            .arg(&vault.key)
+            .arg("--issuer-cert")
+            .arg(&issuer.certificate)
+            .arg("--issuer-key")
+            .arg(&issuer.key)
+            .arg("--ca-file")
+            .arg(ca.file())
+            .arg("--keytab")
+            .arg(path.join("vault.keytab"))
+            .arg("--log-requests")
+            .arg(path.join("requests.jsonl"))
+            .args(more);
+        let log = path.join("htvault-dev.log");
+        let daemon = Daemon::spawn("htvault-dev", command, &log).unwrap();
+        let ready = daemon.wait_for_line("ready", Duration::from_mins(1));
+        ready.await.unwrap();
+        Self {
+            kdc,
+            ca_file: ca.file(),
+            folder,
+            _daemon: daemon,
+            _one: one,
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What both halves of the server were asked so far.
+    pub fn requests(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.path("requests.jsonl")).unwrap();
+        let lines = text.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().unwrap()
+    }
+}
