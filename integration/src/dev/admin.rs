@@ -343,7 +343,7 @@ async fn set_quota(State(parts): Shared, body: Bytes) -> Response {
 async fn tokens(State(parts): Shared) -> Response {
     let living = parts.vault.living_tokens();
     let shown: Vec<Value> = (living.iter())
-        .map(|token| {
+        .map(|(_, token)| {
             let policies: Vec<String> = (token.spec.policies.iter())
                 .map(ToString::to_string)
                 .collect();

@@ -25,9 +25,11 @@ use super::quota::Quota;
 use super::request_log::RequestLog;
 use super::server::{Files, Server, Start};
 use super::settings::{Grant, RoleScopes, Settings};
+use super::state_file::StateFile;
 use super::tls;
 
-/// A development HTVault with a token issuer: the answers of the real one, nothing kept on disk.
+/// A development HTVault with a token issuer: the answers of the real one. Nothing is kept on
+/// disk unless --state says where.
 #[derive(Debug, Parser)]
 #[command(name = "htvault-dev", version)]
 struct Options {
@@ -120,6 +122,9 @@ struct Options {
     /// The condition of a node, counted from 1: active, standby, sealed or leaderless (repeatable)
     #[arg(long = "condition", value_name = "N=CONDITION", value_parser = parse_condition)]
     conditions: Vec<(usize, Condition)>,
+    /// Keep tokens, grants, stored credentials and the issuer's key in this file, over a restart
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// Note each request as a line of JSON in this file, or on the standard output for -
     #[arg(long, value_name = "FILE")]
     log_requests: Option<PathBuf>,
@@ -243,6 +248,7 @@ fn prepare(options: Options) -> Result<(Start, Conditions), String> {
             "--condition: there is no node {number}, only {nodes}"
         ));
     }
+    let state = options.state.as_deref().map(StateFile::open).transpose()?;
     let start = Start {
         settings,
         tickets: Arc::new(acceptor),
@@ -259,6 +265,7 @@ fn prepare(options: Options) -> Result<(Start, Conditions), String> {
             issuer_clock: options.issuer_clock,
         },
         admin_listen: options.admin_listen,
+        state,
     };
     Ok((start, options.conditions))
 }

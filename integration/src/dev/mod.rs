@@ -33,6 +33,8 @@ pub mod secrets;
 pub mod server;
 pub mod settings;
 pub mod shifted_clock;
+pub mod state;
+pub mod state_file;
 pub mod sys;
 pub mod tls;
 pub mod token_calls;

@@ -185,7 +185,7 @@ impl Node {
                 secret_calls::store(&self.vault, &name, call.body).await
             }
             (Target::Creds(name), Operation::Delete) => {
-                self.vault.secrets.remove(name.whole);
+                self.vault.forget(name.whole);
                 Answer::nothing()
             }
             (Target::Sts(name), Operation::Read) => {

@@ -13,6 +13,7 @@ use super::issuer::Issuer;
 use super::node::{Condition, Node};
 use super::port::Port;
 use super::settings::RoleName;
+use super::state::Kept;
 use super::vault::Vault;
 
 /// All parts.
@@ -155,6 +156,19 @@ impl Parts {
     #[must_use]
     pub fn kill_vault_token(&self, accessor: &str) -> usize {
         self.vault.revoke_accessor(accessor)
+    }
+
+    /// What a state file keeps; none when the key cannot be copied, which does not happen.
+    #[must_use]
+    pub fn kept(&self) -> Option<Kept> {
+        let (key, grants) = self.issuer.kept().ok()?;
+        Some(Kept {
+            cluster: self.vault.cluster.clone(),
+            key,
+            tokens: self.vault.living_tokens(),
+            grants,
+            credentials: self.vault.secrets.all(),
+        })
     }
 
     /// Puts everything back: all is up and well, the first node leads. What was killed stays dead.

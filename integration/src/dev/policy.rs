@@ -4,6 +4,7 @@
 //! name for the issuer and role it logged in for, nothing else; only an OIDC login may store.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::settings::RoleName;
 
@@ -33,6 +34,21 @@ impl fmt::Display for Policy {
             Self::Kerberos(role) => write!(f, "kerberos-{role}"),
             Self::Oidc(role) => write!(f, "oidc-{role}"),
             Self::TokenOps => f.write_str("tokenops"),
+        }
+    }
+}
+
+impl FromStr for Policy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Neither issuers nor roles have an underscore in their names.
+        let role = |rest: &str| rest.replacen('_', ":", 1).parse::<RoleName>();
+        match text.split_once('-') {
+            None if text == "tokenops" => Ok(Self::TokenOps),
+            Some(("kerberos", rest)) => role(rest).map(Self::Kerberos),
+            Some(("oidc", rest)) => role(rest).map(Self::Oidc),
+            _ => Err(format!("{text:?} is no policy")),
         }
     }
 }

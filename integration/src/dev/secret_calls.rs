@@ -183,6 +183,7 @@ async fn fresh(
         if let Some((server, refresh_token)) = needs_refresh() {
             let outcome = vault.issuer.refresh(&server, &refresh_token).await;
             credential.change(|held| held.refreshed(outcome));
+            vault.changes.note();
         }
     }
     let now = vault.clock.now();
@@ -217,7 +218,7 @@ pub async fn store(vault: &Vault, name: &SecretName<'_>, body: &[u8]) -> Answer 
         Ok(refreshed) => {
             let mut credential = Credential::onboarded(&server, refresh_token);
             credential.refreshed(Ok(refreshed));
-            vault.secrets.put(name.whole.to_owned(), credential);
+            vault.store(name.whole.to_owned(), credential);
             Answer::nothing()
         }
         Err(failure) => failed("refresh", failure),

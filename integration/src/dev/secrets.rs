@@ -85,6 +85,25 @@ impl Credential {
         }
     }
 
+    /// A credential of before a restart.
+    #[must_use]
+    pub fn restored(
+        server: &str,
+        refresh_token: SecretString,
+        access: Option<AccessToken>,
+    ) -> Self {
+        Self {
+            access,
+            ..Self::onboarded(server, refresh_token)
+        }
+    }
+
+    /// The cached access token.
+    #[must_use]
+    pub fn access(&self) -> Option<&AccessToken> {
+        self.access.as_ref()
+    }
+
     /// The issuer it is of.
     #[must_use]
     pub fn server(&self) -> &Arc<str> {
@@ -189,6 +208,15 @@ impl Secrets {
         });
         let mut stored = self.stored.write().unwrap_or_else(PoisonError::into_inner);
         stored.insert(name, shared);
+    }
+
+    /// All credentials with their names.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, Credential)> {
+        let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
+        (stored.iter())
+            .map(|(name, shared)| (name.clone(), shared.with(Clone::clone)))
+            .collect()
     }
 
     /// Forgets a credential.

@@ -28,6 +28,7 @@ use super::port::Port;
 use super::request_log::{Entry, RequestLog};
 use super::secrets::Credential;
 use super::settings::{RoleName, Settings};
+use super::state_file::{Changes, Keeper, StateFile};
 use super::tls;
 use super::vault::Vault;
 
@@ -67,12 +68,15 @@ pub struct Start {
     pub troubles: Troubles,
     /// Where the admin endpoint listens, if it does: a loopback address.
     pub admin_listen: Option<SocketAddr>,
+    /// Where the state is kept over a restart; else it is gone with the server.
+    pub state: Option<StateFile>,
 }
 
 /// A server that runs.
 pub struct Server {
     parts: Arc<Parts>,
     admin: Option<Admin>,
+    keeper: Option<Keeper>,
 }
 
 impl Server {
@@ -89,8 +93,15 @@ impl Server {
         let trust = tls::client(&files.ca_file).map_err(|e| anyhow!(e))?;
         let log = start.log.map(Arc::new);
 
-        let issuer = Issuer::new(Arc::clone(&settings), issuer_clock)
+        let changes = Arc::new(Changes::default());
+        let mut issuer = Issuer::new(Arc::clone(&settings), issuer_clock, Arc::clone(&changes))
             .map_err(|_| anyhow!("cannot make the issuer's key"))?;
+        let mut before = None;
+        let mut state = start.state;
+        if let Some(kept) = state.as_mut().and_then(StateFile::take) {
+            issuer = issuer.restored(kept.key, kept.grants);
+            before = Some((kept.cluster, kept.tokens, kept.credentials));
+        }
         let issuer = Arc::new(issuer);
         let watched = Watched {
             log: log.clone(),
@@ -114,7 +125,11 @@ impl Server {
             Arc::clone(&vault_clock),
         )
         .map_err(|e| anyhow!(e))?;
-        let vault = Arc::new(Vault::new(settings, vault_clock, client));
+        let mut vault = Vault::new(settings, vault_clock, client, Arc::clone(&changes));
+        if let Some((cluster, tokens, credentials)) = before {
+            vault = vault.restored(cluster, tokens, credentials);
+        }
+        let vault = Arc::new(vault);
         let (mut nodes, mut node_ports) = (Vec::new(), Vec::new());
         for (address, number) in start.listen.into_iter().zip(1..) {
             let (vault, tickets) = (Arc::clone(&vault), Arc::clone(&start.tickets));
@@ -148,9 +163,20 @@ impl Server {
                     })?)
                 }
             };
-        let server = Self { parts, admin };
-        for grant in &server.parts.vault.settings.grants {
-            server.seed_grant(&grant.role, &grant.credkey);
+        let keeper = state.map(|state| {
+            let parts = Arc::clone(&parts);
+            state.keep(changes, move || parts.kept())
+        });
+        let server = Self {
+            parts,
+            admin,
+            keeper,
+        };
+        let vault = server.vault();
+        for grant in &vault.settings.grants {
+            if vault.secrets.get(&grant.secret_name()).is_none() {
+                server.seed_grant(&grant.role, &grant.credkey);
+            }
         }
         Ok(server)
     }
@@ -221,7 +247,7 @@ impl Server {
         let refresh_token = self.parts.issuer.grant(role, credkey);
         let name = format!("{}/{credkey}:{}", role.issuer, role.role);
         let credential = Credential::onboarded(&role.issuer, refresh_token);
-        self.parts.vault.secrets.put(name, credential);
+        self.parts.vault.store(name, credential);
     }
 
     /// Makes the issuer unreachable.
@@ -244,6 +270,9 @@ impl Server {
         self.parts.issuer_port.down().await;
         for port in &self.parts.ports {
             port.down().await;
+        }
+        if let Some(keeper) = self.keeper {
+            keeper.stop().await;
         }
     }
 }

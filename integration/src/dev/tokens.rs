@@ -5,6 +5,8 @@
 //! revoked; revoking removes the whole tree below.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,32 @@ impl TokenKey {
             *to = *from;
         }
         Self(key)
+    }
+}
+
+impl fmt::Display for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for TokenKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut key = [0; 32];
+        let mut digits = text.chars().map(|digit| digit.to_digit(16));
+        for byte in &mut key {
+            let pair = (digits.next().flatten(), digits.next().flatten());
+            let (Some(high), Some(low)) = pair else {
+                return Err("a hash is not 64 hexadecimal digits".to_owned());
+            };
+            *byte = u8::try_from((high << 4) | low).unwrap_or_default();
+        }
+        match digits.next() {
+            None => Ok(Self(key)),
+            Some(_) => Err("a hash is longer than 64 hexadecimal digits".to_owned()),
+        }
     }
 }
 
@@ -80,6 +108,28 @@ pub struct Token {
 }
 
 impl Token {
+    /// A token of before a restart.
+    #[must_use]
+    pub fn restored(
+        spec: NewToken,
+        created: Timestamp,
+        expires: Timestamp,
+        dies: Timestamp,
+    ) -> Self {
+        Self {
+            spec,
+            created,
+            expires,
+            dies,
+        }
+    }
+
+    /// When it dies: its own expiry or that of a token above it, whichever is first.
+    #[must_use]
+    pub fn dies(&self) -> Timestamp {
+        self.dies
+    }
+
     /// Whether it has no token above it.
     #[must_use]
     pub fn is_orphan(&self) -> bool {
@@ -151,6 +201,14 @@ impl TokenStore {
             .find(|(_, token)| !accessor.is_empty() && token.spec.accessor == accessor)
             .map(|(key, _)| *key);
         found.map_or(0, |key| self.revoke(&key))
+    }
+
+    /// Puts a token of before a restart back.
+    pub fn put_back(&mut self, key: TokenKey, token: Arc<Token>) {
+        if let Some(parent) = token.spec.parent {
+            self.children.entry(parent).or_default().push(key);
+        }
+        self.tokens.insert(key, token);
     }
 
     /// All tokens that live.

@@ -16,16 +16,20 @@ use super::issuer_client::IssuerClient;
 use super::oidc;
 use super::policy::{Owner, Policy};
 use super::random;
-use super::secrets::Secrets;
+use super::secrets::{Credential, Secrets};
 use super::settings::{RoleName, Settings};
+use super::state_file::Changes;
 use super::tokens::{NewToken, Token, TokenKey, TokenKind, TokenStore};
 
 /// The name of the cluster, made at random as the real server does.
+#[derive(Clone)]
 pub struct Cluster {
     /// `vault-cluster-…`
     pub name: String,
     /// A UUID.
     pub id: String,
+    /// What identities are made with.
+    pub salt: String,
 }
 
 /// One Vault, however many nodes answer for it.
@@ -43,7 +47,8 @@ pub struct Vault {
     tokens: RwLock<TokenStore>,
     oidc_flows: Mutex<oidc::Flows>,
     kerberos_mounts: HashMap<String, RoleName>,
-    salt: String,
+    /// Told of each change of what is kept.
+    pub changes: Arc<Changes>,
 }
 
 /// A token just made: its text goes to the caller and nowhere else.
@@ -57,7 +62,12 @@ pub struct Issued {
 impl Vault {
     /// An empty Vault with the mounts that the settings' roles ask for.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, clock: Arc<dyn Clock>, issuer: IssuerClient) -> Self {
+    pub fn new(
+        settings: Arc<Settings>,
+        clock: Arc<dyn Clock>,
+        issuer: IssuerClient,
+        changes: Arc<Changes>,
+    ) -> Self {
         let kerberos_mounts = (settings.roles.keys())
             .map(|role| (format!("auth/kerberos-{role}/login"), role.clone()))
             .collect();
@@ -71,12 +81,45 @@ impl Vault {
             cluster: Cluster {
                 name: format!("vault-cluster-{short}"),
                 id,
+                salt: random::letters(24),
             },
             tokens: RwLock::default(),
             oidc_flows: Mutex::default(),
             kerberos_mounts,
-            salt: random::letters(24),
+            changes,
         }
+    }
+
+    /// Goes on with what there was before a restart.
+    #[must_use]
+    pub fn restored(
+        mut self,
+        cluster: Cluster,
+        tokens: Vec<(TokenKey, Arc<Token>)>,
+        credentials: Vec<(String, Credential)>,
+    ) -> Self {
+        self.cluster = cluster;
+        let mut store = TokenStore::default();
+        for (key, token) in tokens {
+            store.put_back(key, token);
+        }
+        self.tokens = RwLock::new(store);
+        for (name, credential) in credentials {
+            self.secrets.put(name, credential);
+        }
+        self
+    }
+
+    /// Stores a credential in place of any of the same name.
+    pub fn store(&self, name: String, credential: Credential) {
+        self.secrets.put(name, credential);
+        self.changes.note();
+    }
+
+    /// Forgets a credential.
+    pub fn forget(&self, name: &str) {
+        self.secrets.remove(name);
+        self.changes.note();
     }
 
     /// The role that a Kerberos login path is for.
@@ -132,6 +175,7 @@ impl Vault {
         let key = TokenKey::of(text.as_bytes());
         let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
         let token = tokens.issue(key, spec, now)?;
+        self.changes.note();
         Some(Issued { text, token })
     }
 
@@ -145,23 +189,25 @@ impl Vault {
 
     /// All tokens that live.
     #[must_use]
-    pub fn living_tokens(&self) -> Vec<Arc<Token>> {
+    pub fn living_tokens(&self) -> Vec<(TokenKey, Arc<Token>)> {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         tokens
             .living(self.clock.now())
-            .map(|(_, token)| Arc::clone(token))
+            .map(|(key, token)| (*key, Arc::clone(token)))
             .collect()
     }
 
     /// Revokes a token and all below it; says how many died.
     pub fn revoke(&self, key: &TokenKey) -> usize {
         let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        self.changes.note();
         tokens.revoke(key)
     }
 
     /// Revokes the token with this accessor and all below it; says how many died.
     pub fn revoke_accessor(&self, accessor: &str) -> usize {
         let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        self.changes.note();
         tokens.revoke_accessor(accessor)
     }
 
@@ -172,7 +218,7 @@ impl Vault {
         let name = &token.spec.owner.name;
         let hash = digest(
             &SHA256,
-            format!("{}\n{mount}\n{name}", self.salt).as_bytes(),
+            format!("{}\n{mount}\n{name}", self.cluster.salt).as_bytes(),
         );
         let bits = (hash.as_ref().iter().take(16))
             .fold(0_u128, |bits, byte| (bits << 8) | u128::from(*byte));

@@ -112,6 +112,13 @@ async fn a_wrong_option_is_code_2() {
         ("--role", "cms:crab", "ISSUER:ROLE=SCOPES"),
         ("--issuer-url", "http://issuer.test", "no https URL"),
         ("--log-requests", "/nonexistent/log", "/nonexistent/log"),
+        ("--state", "/nonexistent/state", "/nonexistent/state"),
+        ("--quota", "many", "LIMIT/PERIOD"),
+        ("--fault", "slow", "is no effect"),
+        ("--condition", "2=sealed", "there is no node 2"),
+        ("--condition", "1=tired", "is no condition"),
+        ("--vault-clock", "soon", "invalid duration"),
+        ("--admin-listen", "0.0.0.0:8199", "loopback"),
     ] {
         let folder = files();
         let output = command(folder.path())
@@ -172,6 +179,23 @@ async fn it_says_when_it_is_ready_serves_and_ends_when_told() {
         );
         assert!(!requests.contains("YII="), "no ticket is in the log");
     }
+}
+
+#[tokio::test]
+async fn a_broken_state_is_code_2_and_left_as_it_is() {
+    let folder = files();
+    let state = folder.path().join("state.json");
+    fs::write(&state, "{\"form\": 1, ").unwrap();
+    let output = command(folder.path())
+        .args(["--state", "state.json"])
+        .output()
+        .await
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(words.contains("state.json cannot be used"), "{words}");
+    assert!(words.contains("Move it away"), "{words}");
+    assert_eq!(fs::read_to_string(&state).unwrap(), "{\"form\": 1, ");
 }
 
 #[tokio::test]

@@ -18,5 +18,6 @@ mod faults;
 mod kerberos;
 mod load;
 mod oidc;
+mod state;
 mod wire;
 mod world;

@@ -1,6 +1,7 @@
 //! A server in process with a clock that stands, and no KDC: tickets are believed, here only.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use integration::dev::issuer::device::Decision;
 use integration::dev::login::TicketCheck;
 use integration::dev::policy::{Owner, Policy};
 use integration::dev::settings::RoleName;
+use integration::dev::state_file::StateFile;
 use integration::dev::tokens::{NewToken, TokenKind};
 use integration::dev::{Files, Server, Settings, Start, tls};
 use jiff::Timestamp;
@@ -74,10 +76,26 @@ impl World {
         Self::start(settings, Arc::new(Believer), [127, 0, 0, 1]).await
     }
 
+    /// A world that goes on with the state in a file.
+    pub async fn keeping(settings: Settings, file: &Path) -> Self {
+        let state = StateFile::open(file).unwrap();
+        let believer = Arc::new(Believer);
+        Self::start_with(settings, believer, [127, 0, 0, 1], Some(state)).await
+    }
+
     pub async fn start(
         settings: Settings,
         tickets: Arc<dyn TicketCheck>,
         address: [u8; 4],
+    ) -> Self {
+        Self::start_with(settings, tickets, address, None).await
+    }
+
+    async fn start_with(
+        settings: Settings,
+        tickets: Arc<dyn TicketCheck>,
+        address: [u8; 4],
+        state: Option<StateFile>,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = Ca::create(folder.path(), "CA of a test").unwrap();
@@ -101,6 +119,7 @@ impl World {
             log: None,
             troubles: Troubles::default(),
             admin_listen: Some(any_port),
+            state,
         };
         Self {
             server: Server::start(start).await.unwrap(),

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::duration::after;
 use super::random;
 use super::settings::{RoleName, Settings};
+use super::state_file::Changes;
 use super::tokens::TokenKey;
 use device::DeviceFlows;
 use signing::SigningKey;
@@ -28,12 +29,15 @@ use signing::SigningKey;
 /// The only client: the Vault half.
 pub const CLIENT_ID: &str = "htvault-dev";
 
-/// A refresh token, and what it is good for.
+/// What a refresh token is good for.
 #[derive(Clone, Debug)]
-struct RefreshGrant {
-    role: RoleName,
-    credkey: String,
-    ends: Timestamp,
+pub struct RefreshGrant {
+    /// Its role.
+    pub role: RoleName,
+    /// Whose it is.
+    pub credkey: String,
+    /// When it ends, unless it is used before.
+    pub ends: Timestamp,
 }
 
 /// A refusal as RFC 6749 words it.
@@ -118,6 +122,7 @@ pub struct Issuer {
     client_secret: SecretString,
     grants: RwLock<HashMap<TokenKey, RefreshGrant>>,
     devices: Mutex<DeviceFlows>,
+    changes: Arc<Changes>,
 }
 
 impl Issuer {
@@ -125,6 +130,7 @@ impl Issuer {
     pub fn new(
         settings: Arc<Settings>,
         clock: Arc<dyn Clock>,
+        changes: Arc<Changes>,
     ) -> Result<Self, ring::error::Unspecified> {
         Ok(Self {
             settings,
@@ -133,7 +139,41 @@ impl Issuer {
             client_secret: SecretString::from(random::letters(40)),
             grants: RwLock::default(),
             devices: Mutex::default(),
+            changes,
         })
+    }
+
+    /// Goes on with a key and grants of before a restart.
+    #[must_use]
+    pub fn restored(
+        mut self,
+        key: SigningKey,
+        grants: impl IntoIterator<Item = (TokenKey, RefreshGrant)>,
+    ) -> Self {
+        self.key = key;
+        self.grants = RwLock::new(grants.into_iter().collect());
+        self
+    }
+
+    /// The key, and all grants that have not ended.
+    pub fn kept(
+        &self,
+    ) -> Result<(SigningKey, Vec<(TokenKey, RefreshGrant)>), ring::error::Unspecified> {
+        let now = self.clock.now();
+        let grants = self.grants.read().unwrap_or_else(PoisonError::into_inner);
+        let living = grants.iter().filter(|(_, grant)| now < grant.ends);
+        let living = living.map(|(key, grant)| (*key, grant.clone())).collect();
+        Ok((self.key.copy()?, living))
+    }
+
+    fn change_grants<R>(
+        &self,
+        change: impl FnOnce(&mut HashMap<TokenKey, RefreshGrant>) -> R,
+    ) -> R {
+        let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut grants);
+        self.changes.note();
+        result
     }
 
     /// The secret of [`CLIENT_ID`].
@@ -162,24 +202,23 @@ impl Issuer {
             ends: after(self.clock.now(), self.settings.refresh_token_life),
         };
         let key = TokenKey::of(token.as_bytes());
-        let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
-        grants.insert(key, grant);
+        self.change_grants(|grants| grants.insert(key, grant));
         SecretString::from(token)
     }
 
     /// Revokes the refresh tokens of a credkey in a role; says how many there were.
     pub fn revoke_grants(&self, role: &RoleName, credkey: &str) -> usize {
-        let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
-        let before = grants.len();
-        grants.retain(|_, grant| grant.role != *role || grant.credkey != credkey);
-        before.saturating_sub(grants.len())
+        self.change_grants(|grants| {
+            let before = grants.len();
+            grants.retain(|_, grant| grant.role != *role || grant.credkey != credkey);
+            before.saturating_sub(grants.len())
+        })
     }
 
     /// Revokes one refresh token.
     pub fn revoke(&self, token: &SecretString) {
         let key = TokenKey::of(token.expose_secret().as_bytes());
-        let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
-        grants.remove(&key);
+        self.change_grants(|grants| grants.remove(&key));
     }
 
     /// Answers a request to the token endpoint of `issuer`, from a client known to be ours.
@@ -198,16 +237,15 @@ impl Issuer {
     fn refresh(&self, issuer: &str, request: &TokenRequest) -> Result<TokenAnswer, Refusal> {
         let now = self.clock.now();
         let key = TokenKey::of(request.refresh_token.expose_secret().as_bytes());
-        let grant = {
-            let mut grants = self.grants.write().unwrap_or_else(PoisonError::into_inner);
+        let grant = self.change_grants(|grants| {
             let living = grants
                 .get_mut(&key)
                 .filter(|grant| grant.role.issuer == issuer && now < grant.ends)
                 .ok_or_else(|| Refusal::new("invalid_grant", "Invalid refresh token"))?;
             // Each use gives it a new life, as issuers do that cut off only the idle.
             living.ends = after(now, self.settings.refresh_token_life);
-            living.clone()
-        };
+            Ok(living.clone())
+        })?;
         let scopes = self.settings.roles.get(&grant.role);
         let granted: Vec<&str> = scopes.into_iter().flatten().map(String::as_str).collect();
         let subject = self.settings.subject(&grant.credkey);
@@ -282,7 +320,7 @@ mod tests {
     use htvault::clock::SystemClock;
 
     fn issuer() -> Issuer {
-        Issuer::new(Arc::new(Settings::default()), Arc::new(SystemClock)).unwrap()
+        Issuer::new(Arc::default(), Arc::new(SystemClock), Arc::default()).unwrap()
     }
 
     fn refresh(token: &SecretString, scope: &str) -> TokenRequest {

@@ -1,6 +1,6 @@
 //! The issuer's key: ES256 tokens, and the public half as a JWK set.
 //!
-//! The key lives as long as the process and is never written anywhere.
+//! What always holds: the private half leaves only by [`SigningKey::pkcs8`], for the state file.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,6 +10,7 @@ use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
     UnparsedPublicKey,
 };
+use secrecy::{ExposeSecret as _, SecretSlice};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -17,6 +18,7 @@ use serde_json::json;
 /// The key that signs, and how it is named.
 pub struct SigningKey {
     pair: EcdsaKeyPair,
+    pkcs8: SecretSlice<u8>,
     random: SystemRandom,
     kid: String,
     header: String,
@@ -25,10 +27,16 @@ pub struct SigningKey {
 impl SigningKey {
     /// A new random key.
     pub fn generate() -> Result<Self, ring::error::Unspecified> {
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new())?;
+        Self::restored(pkcs8.as_ref())
+    }
+
+    /// The key that was kept in this form.
+    pub fn restored(pkcs8: &[u8]) -> Result<Self, ring::error::Unspecified> {
         let random = SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random)?;
-        let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random)
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8, &random)
             .map_err(|_| ring::error::Unspecified)?;
         let (x, y) = coordinates(&pair);
         // The thumbprint of RFC 7638: members in this order, no spaces.
@@ -37,10 +45,22 @@ impl SigningKey {
         let header = json!({"alg": "ES256", "kid": kid, "typ": "JWT"}).to_string();
         Ok(Self {
             pair,
+            pkcs8: SecretSlice::from(pkcs8.to_vec()),
             random,
             kid,
             header: URL_SAFE_NO_PAD.encode(header),
         })
+    }
+
+    /// The form to keep it in.
+    #[must_use]
+    pub fn pkcs8(&self) -> &[u8] {
+        self.pkcs8.expose_secret()
+    }
+
+    /// The same key again.
+    pub fn copy(&self) -> Result<Self, ring::error::Unspecified> {
+        Self::restored(self.pkcs8())
     }
 
     /// The set of public keys.
