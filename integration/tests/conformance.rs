@@ -9,9 +9,12 @@
 mod dev_server;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dev_server::{DevServer, ROBOT, URL};
 use integration::conformance::recorded::RECORDINGS;
+use integration::process::Daemon;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -30,15 +33,22 @@ async fn server() -> DevServer {
     .await
 }
 
-/// Runs the command; its exit code and what it printed.
-async fn conformance(server: &DevServer, more: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_conformance"))
+fn command(server: &DevServer) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
+    command
         .env("KRB5_CONFIG", server.kdc.krb5_conf())
         .args(["--url", URL, "--issuer", "cms", "--role", "crab"])
-        .args(["--principal", "cmsprod@TEST", "--keytab"])
+        .arg("--keytab")
         .arg(server.path("cmsprod.keytab"))
         .arg("--ca")
-        .arg(&server.ca_file)
+        .arg(&server.ca_file);
+    command
+}
+
+/// Runs the command; its exit code and what it printed.
+async fn conformance(server: &DevServer, more: &[&str]) -> (i32, String, String) {
+    let output = command(server)
+        .args(["--principal", "cmsprod@TEST"])
         .args(more)
         .output()
         .await
@@ -164,4 +174,27 @@ async fn wrong_usage_and_an_unreachable_server_are_told_apart() {
         words.contains("https://vault.test:8199 does not answer"),
         "{words}"
     );
+}
+
+#[tokio::test]
+async fn interrupted_it_revokes_the_tokens_it_has_made() {
+    let server = server().await;
+    let mut command = command(&server);
+    command.args(["--principal", "cmsprod@TEST"]);
+    let log = server.path("conformance.log");
+    let mut running = Daemon::spawn("conformance", command, &log).unwrap();
+    // The next case waits for a token to expire.
+    let soon = Duration::from_mins(1);
+    let seen = running.wait_for_line("garbage-token", soon).await;
+    seen.unwrap();
+    running.signal(Signal::SIGINT).unwrap();
+    let status = running.wait(soon).await.unwrap();
+    assert_eq!(status.code(), Some(1), "{}", running.tail(5));
+    let words = running.wait_for_line("interrupted", soon).await.unwrap();
+    let revoked = (server.requests().into_iter())
+        .filter(|request| request["path"] == "/v1/auth/token/revoke-self")
+        .count();
+    assert!(revoked > 3, "{words}");
+    let all = format!("{revoked} of {revoked} tokens");
+    assert!(words.contains(&all), "{words}");
 }

@@ -7,8 +7,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 use super::admin::Admin;
@@ -125,8 +127,13 @@ pub fn prepare(options: Options) -> anyhow::Result<Stage> {
     }
     let server = Server::new(&url, &options.ca)?;
     let name = options.principal.split('@').next().unwrap_or_default();
+    // Where a browser comes back to: the issuer knows the cluster, not the one server of it.
+    let mut public = options.url.clone();
+    public
+        .set_host(Some(&cluster))
+        .with_context(|| format!("{cluster} is no host name"))?;
     let names = Names {
-        url,
+        url: public.as_str().trim_end_matches('/').to_owned(),
         issuer: options.issuer,
         role: options.role,
         credkey: options.credkey.unwrap_or_else(|| name.to_owned()),
@@ -161,12 +168,24 @@ async fn look(mut stage: Stage, json: bool) -> anyhow::Result<Outcomes> {
     );
     stage.standby = status == 429;
     let colours = std::io::stdout().is_terminal();
-    let outcomes = run(&mut stage, |outcome| {
+    let tell = |outcome: &Outcome| {
         if !json {
             say(&row(outcome, colours));
         }
-    })
-    .await;
+    };
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let outcomes = tokio::select! {
+        outcomes = run(&mut stage, tell) => Some(outcomes),
+        _ = ctrl_c() => None,
+        _ = terminate.recv() => None,
+    };
+    let Some(outcomes) = outcomes else {
+        if let Some(admin) = &stage.admin {
+            admin.restore().await?;
+        }
+        let (dead, all) = stage.revoke_all().await;
+        bail!("interrupted; {dead} of {all} tokens that were left are revoked");
+    };
     if json {
         say(&serde_json::to_string_pretty(&outcomes)?);
     } else {

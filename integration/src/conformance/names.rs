@@ -12,7 +12,7 @@ use super::recorded::{Answer, Request};
 /// The names at the server that is looked at.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// The server, without a slash at its end.
+    /// The cluster's URL, without a slash at its end.
     pub url: String,
     /// The issuer as Vault names it.
     pub issuer: String,
