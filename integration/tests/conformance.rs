@@ -11,7 +11,7 @@ mod dev_server;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dev_server::{DevServer, ROBOT, URL};
+use dev_server::{DevServer, ROBOT, SECOND_URL, TWO_NODES, URL};
 use integration::conformance::recorded::RECORDINGS;
 use integration::process::Daemon;
 use nix::sys::signal::Signal;
@@ -33,29 +33,29 @@ async fn server() -> DevServer {
     .await
 }
 
-fn command(server: &DevServer) -> Command {
+/// The command with all that it must be given.
+fn command(server: &DevServer, url: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
     command
         .env("KRB5_CONFIG", server.kdc.krb5_conf())
-        .args(["--url", URL, "--issuer", "cms", "--role", "crab"])
-        .arg("--keytab")
+        .args(["--url", url, "--issuer", "cms", "--role", "crab"])
+        .args(["--principal", "cmsprod@TEST", "--keytab"])
         .arg(server.path("cmsprod.keytab"))
         .arg("--ca")
         .arg(&server.ca_file);
     command
 }
 
-/// Runs the command; its exit code and what it printed.
-async fn conformance(server: &DevServer, more: &[&str]) -> (i32, String, String) {
-    let output = command(server)
-        .args(["--principal", "cmsprod@TEST"])
-        .args(more)
-        .output()
-        .await
-        .unwrap();
+/// Runs it; its exit code and what it printed.
+async fn run(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().await.unwrap();
     let [said, words] =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
     (output.status.code().unwrap(), said, words)
+}
+
+async fn conformance(server: &DevServer, more: &[&str]) -> (i32, String, String) {
+    run(command(server, URL).args(more)).await
 }
 
 /// The cases by verdict, from `--json`.
@@ -128,6 +128,20 @@ async fn without_destructive_nothing_is_left_changed() {
 }
 
 #[tokio::test]
+async fn a_standby_of_a_cluster_is_looked_at_by_its_own_name() {
+    let grant = ["--grant", "cms:cmsprod:crab"];
+    let server = DevServer::start(&[&TWO_NODES[..], &grant[..]].concat()).await;
+    // Kerberos goes by the name of the cluster.
+    let more = ["--cluster", "vault.test", "--json"];
+    let (code, said, words) = run(command(&server, SECOND_URL).args(more)).await;
+    assert_eq!(code, 0, "{said}{words}");
+    let verdicts = by_verdict(&said);
+    let standby = |names: &[String]| names.iter().filter(|n| n.starts_with("standby-")).count();
+    assert_eq!(standby(&verdicts["ok"]), 5, "{said}");
+    assert!(verdicts["skipped"].iter().any(|name| name == "health"));
+}
+
+#[tokio::test]
 async fn what_differs_is_said_and_no_secret_is() {
     let server = server().await;
     let strange = ["--scopes", "nobody.may:/"];
@@ -157,19 +171,8 @@ async fn wrong_usage_and_an_unreachable_server_are_told_apart() {
     assert_eq!(code, 2, "{words}");
     let (code, _, words) = conformance(&server, &["--robot-principal", "a/b/c@TEST"]).await;
     assert_eq!(code, 2, "{words}");
-    let away = ["--url", "https://vault.test:8199"];
-    let output = Command::new(env!("CARGO_BIN_EXE_conformance"))
-        .args(away)
-        .args(["--issuer", "cms", "--role", "crab", "--principal", "a@TEST"])
-        .arg("--keytab")
-        .arg(server.path("cmsprod.keytab"))
-        .arg("--ca")
-        .arg(&server.ca_file)
-        .output()
-        .await
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let words = String::from_utf8(output.stderr).unwrap();
+    let (code, _, words) = run(&mut command(&server, "https://vault.test:8199")).await;
+    assert_eq!(code, 1, "{words}");
     assert!(
         words.contains("https://vault.test:8199 does not answer"),
         "{words}"
@@ -179,8 +182,7 @@ async fn wrong_usage_and_an_unreachable_server_are_told_apart() {
 #[tokio::test]
 async fn interrupted_it_revokes_the_tokens_it_has_made() {
     let server = server().await;
-    let mut command = command(&server);
-    command.args(["--principal", "cmsprod@TEST"]);
+    let command = command(&server, URL);
     let log = server.path("conformance.log");
     let mut running = Daemon::spawn("conformance", command, &log).unwrap();
     // The next case waits for a token to expire.

@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dev_server::{DevServer, ROBOT, URL};
+use dev_server::{DevServer, ROBOT, SECOND_URL, TWO_NODES, URL};
 use htvault::Claims;
 use integration::process::Daemon;
 use serde_json::Value;
@@ -324,6 +324,24 @@ async fn a_robot_has_its_own_credential() {
         ran.requests[2],
         format!("GET {CREDS}?minimum_seconds=60 403")
     );
+}
+
+#[tokio::test]
+async fn one_node_of_a_cluster_is_addressed_under_the_alias_of_all() {
+    let grant = ["--grant", "cms:cmsprod:crab"];
+    let user = User::new(&[&TWO_NODES[..], &grant[..]].concat()).await;
+    user.kinit("cmsprod", "cmsprod.keytab").await;
+    let alias = ["--vaultserver", SECOND_URL, "--vaultalias", "vault.test"];
+    let ran = user
+        .htgettoken(&[&alias[..], &["--credkey", "cmsprod"]].concat())
+        .await;
+    assert_eq!(ran.code, Some(0), "{}", ran.said);
+    assert_eq!(user.lookup().await["creation_ttl"], 604_800);
+    // Without the alias the ticket would be for host/vault2.test, which the realm does not know.
+    fs::remove_file(user.path("vt")).unwrap();
+    let alone = ["--vaultserver", SECOND_URL, "--credkey", "cmsprod"];
+    let ran = user.htgettoken(&alone).await;
+    assert_eq!((ran.code, ran.requests.len()), (Some(1), 0), "{}", ran.said);
 }
 
 #[tokio::test]

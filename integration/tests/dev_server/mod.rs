@@ -19,6 +19,10 @@ static ONE: Mutex<()> = Mutex::const_new(());
 
 /// The server's URL.
 pub const URL: &str = "https://vault.test:8200";
+/// The URL of a second node, where there is one: with [`TWO_NODES`].
+pub const SECOND_URL: &str = "https://vault2.test:8200";
+/// Options for two nodes, of which the first leads.
+pub const TWO_NODES: [&str; 4] = ["--listen", "127.83.0.1:8200", "--listen", "127.83.0.2:8200"];
 /// A robot's principal, without realm.
 pub const ROBOT: &str = "cmsprod/bastion/ap.test";
 
@@ -48,7 +52,7 @@ impl DevServer {
             let keytab = path.join(keytab);
             (kdc.add_principal_with_keytab(&principal, &keytab).await).unwrap();
         }
-        let vault = ca.issue(&["vault.test"]).unwrap();
+        let vault = ca.issue(&["vault.test", "vault2.test"]).unwrap();
         let issuer = ca.issue(&["issuer.test"]).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_htvault-dev"));
         command
