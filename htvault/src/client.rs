@@ -106,17 +106,19 @@ impl Client {
         call: Call<'_>,
     ) -> Result<Answered<T>, Error> {
         let request = self.name(&call);
-        let body = self.send(&call, &request).await?;
-        let envelope = serde_json::from_slice(&body).map_err(|e| {
-            Error::bad_answer(&request, format!("the answer is not understood: {e}"))
-        })?;
+        let understand = |body: &[u8]| {
+            serde_json::from_slice(body).map_err(|e| {
+                Error::bad_answer(&request, format!("the answer is not understood: {e}"))
+            })
+        };
+        let envelope = self.send(&call, &request, understand).await?;
         Ok(Answered { request, envelope })
     }
 
     /// Sends a request whose answer is empty.
     pub(crate) async fn call_for_nothing(&self, call: Call<'_>) -> Result<(), Error> {
         let request = self.name(&call);
-        self.send(&call, &request).await.map(drop)
+        self.send(&call, &request, |_| Ok(())).await
     }
 
     /// Method and URL, without query, for messages.
@@ -126,7 +128,12 @@ impl Client {
 
     /// Tries one address after the other, until one gives an answer that the others would give
     /// too: success, or a refusal.
-    async fn send(&self, call: &Call<'_>, request: &str) -> Result<Vec<u8>, Error> {
+    async fn send<T>(
+        &self,
+        call: &Call<'_>,
+        request: &str,
+        understand: impl Fn(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let Shared {
             settings,
             resolver,
@@ -143,7 +150,10 @@ impl Client {
                 .permit(settings.request_timeout)
                 .await
                 .map_err(|denied| Error::denied(request, denied))?;
-            let answer = self.send_to(endpoint, call, request).await;
+            let answer = self
+                .send_to(endpoint, call, request)
+                .await
+                .and_then(|body| understand(&body));
             match answer {
                 Err(error) if error.kind().fails_over() => {
                     debug!(address = %endpoint.address, %error, "the next address is tried");

@@ -22,6 +22,8 @@ use crate::sandbox;
 
 /// The address of the development Vault, by its name in the sandbox.
 pub const VAULT: &str = "https://vault.test:8200";
+/// The address of its admin endpoint.
+pub const ADMIN: &str = "127.83.0.1:8199";
 /// The issuer's URL, as its tokens name it.
 pub const ISSUER: &str = "https://issuer.test:8443/cms";
 
@@ -74,6 +76,7 @@ impl Lives {
 pub struct Chain {
     folder: PathBuf,
     lives: Lives,
+    nodes: Vec<&'static str>,
     /// The authority that made every certificate.
     pub ca: Ca,
     /// The KDC.
@@ -96,6 +99,16 @@ pub struct Places {
 impl Chain {
     /// Starts all parts below `folder`, which must exist, and waits until they answer.
     pub async fn start(folder: &Path, lives: Lives) -> anyhow::Result<Self> {
+        Self::start_cluster(folder, lives, &["127.83.0.1:8200"]).await
+    }
+
+    /// The same with a Vault of several nodes, which listen on these addresses; the first is the
+    /// active one.
+    pub async fn start_cluster(
+        folder: &Path,
+        lives: Lives,
+        nodes: &[&'static str],
+    ) -> anyhow::Result<Self> {
         sandbox::require()?;
         let ca = Ca::create(&folder.join("ca"), "Test CA of token-bastion")?;
         let kdc = Kdc::start(&folder.join("kdc")).await?;
@@ -109,10 +122,12 @@ impl Chain {
         let host_keytab = folder.join("vault.keytab");
         kdc.add_principal_with_keytab("host/vault.test", &host_keytab)
             .await?;
-        let vault = start_vault(folder, lives, &ca, &kdc).await?;
+        let nodes = nodes.to_vec();
+        let vault = start_vault(folder, lives, &nodes, &ca, &kdc).await?;
         Ok(Self {
             folder: folder.to_owned(),
             lives,
+            nodes,
             ca,
             kdc,
             vault,
@@ -121,7 +136,8 @@ impl Chain {
 
     /// Starts `htvault-dev` again after it was stopped; its state is new.
     pub async fn restart_vault(&mut self) -> anyhow::Result<()> {
-        self.vault = start_vault(&self.folder, self.lives, &self.ca, &self.kdc).await?;
+        self.vault =
+            start_vault(&self.folder, self.lives, &self.nodes, &self.ca, &self.kdc).await?;
         Ok(())
     }
 
@@ -223,12 +239,26 @@ impl Chain {
     }
 }
 
-async fn start_vault(folder: &Path, lives: Lives, ca: &Ca, kdc: &Kdc) -> anyhow::Result<Daemon> {
-    let vault = ca.issue(&["vault.test"])?;
+async fn start_vault(
+    folder: &Path,
+    lives: Lives,
+    nodes: &[&str],
+    ca: &Ca,
+    kdc: &Kdc,
+) -> anyhow::Result<Daemon> {
+    let vault = ca.issue(&[
+        "vault.test",
+        "vault2.test",
+        "vault3.test",
+        "cluster.test",
+        "six.test",
+        "::1",
+    ])?;
     let issuer = ca.issue(&["issuer.test"])?;
     let mut command = Command::new(program("htvault-dev")?);
     command
-        .args(["--listen", "127.83.0.1:8200", "--name", "vault.test"])
+        .args(nodes.iter().flat_map(|node| ["--listen", *node]))
+        .args(["--name", "vault.test", "--admin-listen", ADMIN])
         .args(["--issuer-listen", "127.83.0.10:8443"])
         .args(["--issuer-url", "https://issuer.test:8443"])
         .arg("--cert")

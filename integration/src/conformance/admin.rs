@@ -58,15 +58,17 @@ impl Admin {
             State::RefreshRefused => {
                 let role = format!("{}:{}", names.issuer, names.role);
                 let victim = json!({"credkey": names.credkey, "role": role});
-                return self.call(Method::POST, "/kill", &victim).await;
+                return self.call(Method::POST, "/kill", &victim).await.map(drop);
             }
         };
-        self.call(Method::PUT, path, &body).await
+        self.call(Method::PUT, path, &body).await.map(drop)
     }
 
     /// Takes all states back, except [`State::RefreshRefused`]: what was killed stays dead.
     pub async fn restore(&self) -> anyhow::Result<()> {
-        self.call(Method::DELETE, "/faults", &Value::Null).await
+        self.call(Method::DELETE, "/faults", &Value::Null)
+            .await
+            .map(drop)
     }
 
     /// Approves a device flow at the issuer's page, as the person who is called `credkey`.
@@ -105,15 +107,18 @@ impl Admin {
         Ok(())
     }
 
-    async fn call(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<()> {
+    /// Sends one request of the endpoint's own, for example `PUT /nodes/1 {"up": false}`; gives
+    /// its answer.
+    pub async fn call(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
         let answer = (self.http.request(method, &url).json(body).send().await)
             .with_context(|| format!("the admin endpoint {} does not answer", self.url))?;
         let status = answer.status();
+        let words = answer.text().await.unwrap_or_default();
         if !status.is_success() {
-            let words = answer.text().await.unwrap_or_default();
             bail!("the admin endpoint answers {status} to {path}: {words}");
         }
-        Ok(())
+        serde_json::from_str(&words)
+            .with_context(|| format!("the admin endpoint answers no JSON to {path}: {words}"))
     }
 }
