@@ -59,6 +59,8 @@ struct Client {
 /// What each client has used.
 #[derive(Default)]
 pub struct Counter {
+    /// The quota that is counted for: with another one counting begins anew.
+    quota: Option<Quota>,
     clients: HashMap<IpAddr, Client>,
     sweep_at: usize,
 }
@@ -74,6 +76,10 @@ impl Counter {
         client: IpAddr,
         now: Timestamp,
     ) -> Result<(), Timestamp> {
+        if self.quota != Some(*quota) {
+            self.clients.clear();
+            self.quota = Some(*quota);
+        }
         self.sweep_when_due(now);
         let fresh = || Client {
             period_ends: after(now, quota.period),
@@ -146,6 +152,17 @@ mod tests {
         assert!(counter.admit(&quota, B, at(2)).is_ok());
         assert_eq!(counter.admit(&quota, A, at(61)), Err(at(62)));
         assert!(counter.admit(&quota, A, at(62)).is_ok());
+    }
+
+    #[test]
+    fn another_quota_begins_anew() {
+        let mut counter = Counter::default();
+        let long: Quota = "1/60s/60s".parse().unwrap();
+        assert!(counter.admit(&long, A, at(0)).is_ok());
+        assert!(counter.admit(&long, A, at(0)).is_err());
+        let short: Quota = "1/1s".parse().unwrap();
+        assert!(counter.admit(&short, A, at(1)).is_ok());
+        assert_eq!(counter.admit(&short, A, at(1)), Err(at(2)));
     }
 
     #[test]
