@@ -110,8 +110,8 @@ mod tests {
         Entry {
             due: Timestamp::from_second(due).unwrap(),
             lane: Lane {
-                host: host.to_string(),
-                issuer: "cms".to_owned(),
+                host: host.to_string().into(),
+                issuer: "cms".into(),
             },
             urgency: (true, order),
         }
@@ -154,8 +154,8 @@ mod tests {
         agenda.set(&id(1), Some(entry(0, 1, 0)));
         agenda.set(&id(2), Some(entry(0, 2, 1)));
         agenda.ripen(Timestamp::from_second(0).unwrap());
-        assert_eq!(agenda.take(|lane| lane.host == "2"), Some(id(2)));
-        assert_eq!(agenda.take(|lane| lane.host == "2"), None);
+        assert_eq!(agenda.take(|lane| &*lane.host == "2"), Some(id(2)));
+        assert_eq!(agenda.take(|lane| &*lane.host == "2"), None);
         assert_eq!(agenda.queued(), 1);
     }
 }

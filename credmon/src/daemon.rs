@@ -2,8 +2,9 @@
 //!
 //! Whatever wakes it (a change in the directory, a signal, a renewal that ended, the clock) only
 //! makes it decide anew from what is there. It never waits for a single renewal, and looks at the
-//! directory each minute even if nothing wakes it.
+//! whole directory each minute even if nothing wakes it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,21 +17,14 @@ use tokio::time::Instant;
 use crate::directory::{Directory, DirectoryFault};
 use crate::listing::Listings;
 use crate::log;
+use crate::looks::{Looks, Next, RESCAN};
 use crate::monitor::Monitor;
 use crate::own_files;
 use crate::renewal::{self, Outcome, Task};
 use crate::rules::Rules;
+use crate::service_name::is_account;
 use crate::source::TokenSource;
 use crate::watch::Watch;
-
-/// Time between looks when nothing wakes the loop.
-const RESCAN: Duration = Duration::from_mins(1);
-
-/// Time from a change to the look, so that changes that belong together are seen together.
-const SETTLE: Duration = Duration::from_millis(3);
-
-/// A look takes at most a fifth of the time, however often the directory changes.
-const REST_AFTER_LOOK: u32 = 4;
 
 /// A pass counts as complete after this time, though something hangs: schedd and credd wait for
 /// it at boot.
@@ -71,8 +65,11 @@ pub struct Daemon<S> {
     /// Device and inode of the directory that holds our `pid`.
     home: Option<(u64, u64)>,
     running: JoinSet<(Task, Outcome)>,
-    look_at: Instant,
-    last_look: Option<(Instant, Duration)>,
+    looks: Looks,
+    /// The names that the last full look found.
+    names: BTreeSet<String>,
+    /// Whether a full look has come to its end.
+    has_looked: bool,
     pass: Option<Instant>,
 }
 
@@ -94,8 +91,9 @@ impl<S: TokenSource> Daemon<S> {
             directory: Err(DirectoryFault::NotConfigured),
             home: None,
             running: JoinSet::new(),
-            look_at: Instant::now(),
-            last_look: None,
+            looks: Looks::new(Instant::now()),
+            names: BTreeSet::new(),
+            has_looked: false,
             pass: None,
         }
     }
@@ -107,12 +105,12 @@ impl<S: TokenSource> Daemon<S> {
             let wake = self.sleep_until();
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(Command::Look) => self.look_soon(),
+                    Some(Command::Look) => self.looks.everything_soon(Instant::now()),
                     Some(Command::Configure(new)) => self.configure(*new),
                     Some(Command::Stop) | None => break,
                 },
                 Some(ended) = self.running.join_next() => self.report(ended),
-                () = self.watch.changed() => self.look_soon(),
+                change = self.watch.changed() => self.looks.note(change, Instant::now()),
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
@@ -122,6 +120,9 @@ impl<S: TokenSource> Daemon<S> {
     /// Does one complete pass; whether all is good then.
     pub async fn run_once(mut self) -> bool {
         self.step();
+        while self.looks.is_under_way() {
+            self.step();
+        }
         while let Some(ended) = self.running.join_next().await {
             self.report(ended);
             self.start_renewals();
@@ -134,8 +135,14 @@ impl<S: TokenSource> Daemon<S> {
 
     /// Does what is due now.
     fn step(&mut self) {
-        if Instant::now() >= self.look_at {
-            self.look();
+        let now = Instant::now();
+        match self.looks.next(now) {
+            Some(Next::Everything) => self.look_at_directory(now),
+            Some(Next::Folders(folders)) => self.look_at_folders(now, &folders),
+            None => {}
+        }
+        if let Some(began) = self.looks.full_look_over(Instant::now()) {
+            self.full_look_over(began);
         }
         self.start_renewals();
         let over = |since: Instant| since.elapsed() >= PASS_LIMIT;
@@ -149,7 +156,7 @@ impl<S: TokenSource> Daemon<S> {
 
     /// When there will be something to do, if nothing happens before.
     fn sleep_until(&mut self) -> Instant {
-        let mut wake = self.look_at;
+        let mut wake = self.looks.at(Instant::now());
         if let Some(since) = self.pass {
             wake = wake.min(since + PASS_LIMIT);
         }
@@ -162,18 +169,9 @@ impl<S: TokenSource> Daemon<S> {
         wake
     }
 
-    /// Plans a look as soon as it is sensible.
-    fn look_soon(&mut self) {
-        let mut at = Instant::now() + SETTLE;
-        if let Some((ended, took)) = self.last_look {
-            at = at.max(ended + took * REST_AFTER_LOOK);
-        }
-        self.look_at = self.look_at.min(at);
-    }
-
-    fn look(&mut self) {
+    /// Opens the directory, and begins a full look.
+    fn look_at_directory(&mut self, began: Instant) {
         (self.at_look)();
-        let began = Instant::now();
         let path = self.configuration.directory.as_deref();
         let opened = path
             .ok_or(DirectoryFault::NotConfigured)
@@ -184,31 +182,56 @@ impl<S: TokenSource> Daemon<S> {
                 tracing::info!("serves {}", directory.path().display());
             }
             self.settle_in(&directory);
-            let now = self.clock.now();
-            let found = directory.observe(
-                now,
-                |id| self.monitor.known(id),
-                &mut self.listings,
-                |name, folder| self.watch.folder(name, folder),
-            )?;
-            self.watch.keep(&found.folders);
-            let rules = &self.configuration.rules;
-            for note in self.monitor.absorb(found, rules, now) {
-                log::note(&note);
-            }
+            let names = directory.accounts(self.clock.now())?;
+            self.names = names.iter().cloned().collect();
+            self.looks.go_through(names);
             Ok(Arc::new(directory))
         });
         if let Err(fault) = &looked
-            && (self.last_look.is_none() || self.directory.as_ref().err() != Some(fault))
+            && (!self.has_looked || self.directory.as_ref().err() != Some(fault))
         {
             tracing::error!("{fault}");
+            self.has_looked = true;
         }
         self.directory = looked;
+        self.looks.ended(began, Instant::now());
+    }
+
+    fn look_at_folders(&mut self, began: Instant, folders: &[String]) {
+        let Ok(directory) = &self.directory else {
+            return;
+        };
+        let now = self.clock.now();
+        let rules = &self.configuration.rules;
+        for user in folders.iter().filter(|name| is_account(name)) {
+            let found = directory.look_at(
+                user,
+                now,
+                |id| self.monitor.known(id),
+                &mut self.listings,
+                |folder| self.watch.folder(user, folder),
+            );
+            if found.is_folder {
+                self.names.insert(user.clone());
+            }
+            for note in self.monitor.absorb(user, found, rules, now) {
+                log::note(&note);
+            }
+        }
+        self.looks.ended(began, Instant::now());
+    }
+
+    fn full_look_over(&mut self, began: Instant) {
+        self.has_looked = true;
         if self.directory.is_ok() {
+            let names = std::mem::take(&mut self.names);
+            self.watch.keep(&names);
+            self.listings.keep(&names);
+            for note in self.monitor.keep(&names) {
+                log::note(&note);
+            }
             self.pass = self.pass.or(Some(began));
         }
-        self.last_look = Some((Instant::now(), began.elapsed()));
-        self.look_at = Instant::now() + RESCAN;
     }
 
     /// Puts `pid` into a directory that is new to us.
@@ -232,6 +255,10 @@ impl<S: TokenSource> Daemon<S> {
         let Ok(directory) = &self.directory else {
             return;
         };
+        // The most urgent go first, which only a full look can tell.
+        if !self.has_looked {
+            return;
+        }
         let plan = self
             .monitor
             .plan(&self.configuration.rules, self.clock.now());
@@ -257,7 +284,8 @@ impl<S: TokenSource> Daemon<S> {
             }
         };
         if matches!(outcome, Outcome::TopChanged | Outcome::Vanished) {
-            self.look_soon();
+            let user = task.id.user().to_owned();
+            self.looks.folder_soon(user, Instant::now());
         }
         let now = self.clock.now();
         let rules = &self.configuration.rules;
@@ -273,7 +301,7 @@ impl<S: TokenSource> Daemon<S> {
         for note in self.monitor.judge_all(&self.configuration.rules, now) {
             log::note(&note);
         }
-        self.look_at = Instant::now();
+        self.looks.everything_now(Instant::now());
     }
 
     fn complete_pass(&mut self) {

@@ -1,8 +1,8 @@
 //! The credential directory as it is: which credentials there are, and what changed since the last
 //! look.
 //!
-//! [`Directory::observe`] takes no hint of what happened; it looks at everything, and reads only
-//! the files that changed. No secret is kept: of a `.top` only where its token is read, of a
+//! [`Directory::look_at`] takes no hint of what happened in a folder; it looks at all of it, and
+//! reads only the files that changed. No secret is kept: of a `.top` only where its token is read, of a
 //! `.use` only its life. Whatever a folder holds, the others are served; a folder or file that
 //! vanishes in the middle is as if it had never been there.
 
@@ -14,9 +14,10 @@ use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag};
 
-use crate::folder::{FileId, Folder, ReadFault};
+use crate::folder::{FileId, FileTime, Folder, ReadFault};
 use crate::listing::Listings;
 use crate::service_name::{CredentialId, is_account};
+use crate::sharing::Words;
 use crate::top_file::{self, Lane, Top, TopFault};
 use crate::use_file::{self, Used};
 
@@ -28,9 +29,9 @@ pub struct TopStamp {
 }
 
 impl TopStamp {
-    /// When the later of the files changed: seconds and nanoseconds.
+    /// When the later of the files changed.
     #[must_use]
-    pub fn changed(&self) -> (i64, i64) {
+    pub fn changed(&self) -> FileTime {
         self.parent
             .map_or(self.own.changed, |p| p.changed.max(self.own.changed))
     }
@@ -62,15 +63,25 @@ pub struct Seen {
     pub used: Option<Used>,
 }
 
-/// Everything found in one look.
+impl Seen {
+    /// Keeps what it has in common with others once.
+    pub fn share(&mut self, words: &mut Words) {
+        if let Ok(lane) = &mut self.top {
+            words.share(&mut lane.host);
+            words.share(&mut lane.issuer);
+        }
+    }
+}
+
+/// What a look at one account's folder found.
 #[derive(Debug, Default)]
-pub struct Observation {
+pub struct Found {
     /// The credentials, in no order.
     pub credentials: Vec<Seen>,
-    /// The accounts' folders.
-    pub folders: Vec<String>,
-    /// What is odd in the directory and therefore left alone: a name, and why.
+    /// What is odd there and therefore left alone: a path below the directory, and why.
     pub oddities: BTreeMap<String, String>,
+    /// Whether there is such a folder.
+    pub is_folder: bool,
 }
 
 /// Why the directory cannot be used.
@@ -161,55 +172,55 @@ impl Directory {
         &self.root
     }
 
-    /// Looks at everything. `known` and `listings` tell what an earlier look found;
-    /// `watch` is called with each
-    /// folder before it is read.
+    /// The names that may be those of accounts' folders. Files of ours that were left behind are
+    /// removed by the way.
     ///
     /// # Errors
     /// The directory itself cannot be read.
-    pub fn observe<'k>(
-        &self,
-        now: Timestamp,
-        known: impl Fn(&CredentialId) -> Option<&'k Seen>,
-        listings: &mut Listings,
-        mut watch: impl FnMut(&str, &Folder),
-    ) -> Result<Observation, DirectoryFault> {
-        let mut found = Observation::default();
-        let names = self.root.names().map_err(|errno| DirectoryFault::Refused {
+    pub fn accounts(&self, now: Timestamp) -> Result<Vec<String>, DirectoryFault> {
+        let mut names = self.root.names().map_err(|errno| DirectoryFault::Refused {
             path: self.path.clone(),
             step: "listing it",
             errno,
         })?;
         use_file::remove_leftovers(&self.root, &names, now);
-        for user in names {
-            if !is_account(&user) {
-                continue;
+        names.retain(|name| is_account(name));
+        Ok(names)
+    }
+
+    /// Looks at an account's folder. `known` and `listings` tell what an earlier look found;
+    /// `watch` is called with the folder before it is read.
+    pub fn look_at<'k>(
+        &self,
+        user: &str,
+        now: Timestamp,
+        known: impl Fn(&CredentialId) -> Option<&'k Seen>,
+        listings: &mut Listings,
+        watch: impl FnOnce(&Folder),
+    ) -> Found {
+        let mut found = Found::default();
+        let odd = match self.root.folder(user) {
+            Ok(folder) => {
+                found.is_folder = true;
+                watch(&folder);
+                observe_folder(user, &folder, now, &known, listings, &mut found);
+                None
             }
-            match self.root.folder(&user) {
-                Ok(folder) => {
-                    watch(&user, &folder);
-                    observe_folder(&user, &folder, now, &known, listings, &mut found);
-                    found.folders.push(user);
-                }
-                Err(Errno::ENOENT) => {}
-                Err(Errno::ENOTDIR | Errno::ELOOP) => {
-                    // Plain files stand here by right: marks, pid, CREDMON_COMPLETE, keys.
-                    let link = |stat: nix::sys::stat::FileStat| {
-                        SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
-                            == SFlag::S_IFLNK
-                    };
-                    if self.root.look(&user).ok().flatten().is_some_and(link) {
-                        let why = "a symbolic link is not followed".to_owned();
-                        found.oddities.insert(user, why);
-                    }
-                }
-                Err(error) => {
-                    found.oddities.insert(user, error.desc().to_owned());
-                }
+            Err(Errno::ENOENT) => None,
+            // Plain files stand here by right: marks, pid, CREDMON_COMPLETE, keys.
+            Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                let link = |stat: nix::sys::stat::FileStat| {
+                    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFLNK
+                };
+                let is_link = self.root.look(user).ok().flatten().is_some_and(link);
+                is_link.then_some("a symbolic link is not followed")
             }
+            Err(error) => Some(error.desc()),
+        };
+        if let Some(why) = odd {
+            found.oddities.insert(user.to_owned(), why.to_owned());
         }
-        listings.keep(&found.folders);
-        Ok(found)
+        found
     }
 
     /// Reads the `.top` of a credential, and its parent's when that lends the vault token. `None`
@@ -242,7 +253,7 @@ fn observe_folder<'k>(
     now: Timestamp,
     known: &impl Fn(&CredentialId) -> Option<&'k Seen>,
     listings: &mut Listings,
-    found: &mut Observation,
+    found: &mut Found,
 ) {
     let listing = match listings.of(user, folder, now) {
         Ok(listing) => listing,

@@ -15,10 +15,30 @@ pub struct FileId {
     device: u64,
     inode: u64,
     size: i64,
-    /// Time of the last change of the content: seconds and nanoseconds.
-    pub modified: (i64, i64),
-    /// Time of the last change of anything, a rename included: seconds and nanoseconds.
-    pub changed: (i64, i64),
+    /// Time of the last change of the content.
+    pub modified: FileTime,
+    /// Time of the last change of anything, a rename included.
+    pub changed: FileTime,
+}
+
+/// A time of a file: nanoseconds since 1970, as many as the file system keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileTime(i64);
+
+impl FileTime {
+    fn new(seconds: i64, nanoseconds: i64) -> Self {
+        Self(
+            seconds
+                .saturating_mul(1_000_000_000)
+                .saturating_add(nanoseconds),
+        )
+    }
+
+    /// Whole seconds since 1970.
+    #[must_use]
+    pub fn as_second(self) -> i64 {
+        self.0.div_euclid(1_000_000_000)
+    }
 }
 
 impl From<&FileStat> for FileId {
@@ -27,8 +47,8 @@ impl From<&FileStat> for FileId {
             device: stat.st_dev,
             inode: stat.st_ino,
             size: stat.st_size,
-            modified: (stat.st_mtime, stat.st_mtime_nsec),
-            changed: (stat.st_ctime, stat.st_ctime_nsec),
+            modified: FileTime::new(stat.st_mtime, stat.st_mtime_nsec),
+            changed: FileTime::new(stat.st_ctime, stat.st_ctime_nsec),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! is back. Other hosts are not touched by any of this.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use htvault::ErrorKind;
 use jiff::Timestamp;
@@ -58,7 +59,7 @@ impl Verdict {
 
 #[derive(Clone, Debug, Default)]
 struct Host {
-    under_way: BTreeMap<String, usize>,
+    under_way: BTreeMap<Arc<str>, usize>,
     failures: u32,
     doubts: u32,
     rests_until: Option<Timestamp>,
@@ -67,7 +68,7 @@ struct Host {
 /// All hosts that are asked.
 #[derive(Clone, Debug, Default)]
 pub struct Hosts {
-    hosts: BTreeMap<String, Host>,
+    hosts: BTreeMap<Arc<str>, Host>,
 }
 
 impl Hosts {
@@ -183,8 +184,8 @@ mod tests {
 
     fn lane(host: &str, issuer: &str) -> Lane {
         Lane {
-            host: host.to_owned(),
-            issuer: issuer.to_owned(),
+            host: host.into(),
+            issuer: issuer.into(),
         }
     }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! observe                decide                        execute             report
-//! watch ─wakes→ daemon   monitor ─ record ─ schedule   renewal ─ source    monitor ─ state → log
+//! watch ─ looks ─ daemon  monitor ─ record ─ schedule   renewal ─ source    monitor ─ state → log
 //! directory ─ listing      │  └ providers, rules          │
 //!   └ folder, top_file,    └ agenda, hosts                └ use_file
 //!     use_file
@@ -28,6 +28,7 @@ pub mod hosts;
 pub mod lifecycle;
 pub mod listing;
 pub mod log;
+pub mod looks;
 pub mod monitor;
 pub mod own_files;
 pub mod providers;
@@ -37,6 +38,7 @@ pub mod rules;
 pub mod schedule;
 pub mod service_name;
 pub mod settings;
+pub mod sharing;
 pub mod source;
 pub mod state;
 pub mod top_file;

@@ -5,7 +5,7 @@
 //! the kernel's clock as the listing would be missed, so only a listing made well after the
 //! folder's last change is remembered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -29,7 +29,7 @@ pub struct Listing {
 
 /// Listings of folders that were unchanged for a while.
 #[derive(Debug, Default)]
-pub struct Listings(HashMap<String, (FileId, Listing)>);
+pub struct Listings(HashMap<Box<str>, (FileId, Listing)>);
 
 impl Listings {
     /// What a folder holds.
@@ -57,19 +57,19 @@ impl Listings {
                 None => listing.odd.push(name.escape_default().to_string()),
             }
         }
-        let quiet = id.changed.0.saturating_add(QUIET) < now.as_second();
+        let quiet = id.changed.as_second().saturating_add(QUIET) < now.as_second();
         // A temporary file is looked for again: it may become a leftover without a change.
         if quiet && !names.iter().any(|name| use_file::is_temporary(name)) {
-            self.0.insert(user.to_owned(), (id, listing.clone()));
+            listing.credentials.shrink_to_fit();
+            self.0.insert(user.into(), (id, listing.clone()));
         }
         Ok(listing)
     }
 
     /// Forgets folders that are gone.
-    pub fn keep(&mut self, present: &[String]) {
+    pub fn keep(&mut self, present: &BTreeSet<String>) {
         if self.0.len() > present.len() {
-            let present: std::collections::HashSet<&String> = present.iter().collect();
-            self.0.retain(|name, _| present.contains(name));
+            self.0.retain(|name, _| present.contains(&**name));
         }
     }
 }

@@ -7,16 +7,18 @@
 //! first, then what ends first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use jiff::Timestamp;
 
 use crate::agenda::Agenda;
-use crate::directory::{Observation, Seen};
+use crate::directory::{Found, Seen};
 use crate::hosts::{Hosts, Verdict};
 use crate::record::Record;
 use crate::renewal::{Outcome, Task};
 use crate::rules::Rules;
 use crate::service_name::CredentialId;
+use crate::sharing::Words;
 use crate::state::{Note, State};
 use crate::top_file::Lane;
 
@@ -32,6 +34,7 @@ pub struct Monitor {
     /// Issuers of which it was said that their tokens live less than the configured minimum.
     short_lived: BTreeSet<Lane>,
     oddities: BTreeMap<String, String>,
+    words: Words,
 }
 
 impl Monitor {
@@ -41,39 +44,83 @@ impl Monitor {
         self.records.get(id).map(Record::seen)
     }
 
-    /// Takes in what a look found.
-    pub fn absorb(&mut self, found: Observation, rules: &Rules, now: Timestamp) -> Vec<Note> {
+    /// Takes in what a look at an account's folder found.
+    pub fn absorb(&mut self, user: &str, found: Found, rules: &Rules, now: Timestamp) -> Vec<Note> {
         let mut notes = Vec::new();
-        let mut before = std::mem::take(&mut self.records);
-        for seen in found.credentials {
+        let mut gone: BTreeSet<CredentialId> = self.of_account(user).cloned().collect();
+        for mut seen in found.credentials {
+            seen.share(&mut self.words);
             let id = seen.id.clone();
-            if let Some(mut record) = before.remove(&id) {
+            let entry = if let Some(record) = self.records.get_mut(&id) {
+                gone.remove(&id);
                 notes.extend(record.update(seen, rules, now));
-                self.agenda.set(&id, record.entry());
-                self.records.insert(id, record);
+                record.entry()
             } else {
                 let (record, note) = Record::new(seen, rules, now);
                 notes.extend(note);
-                self.agenda.set(&id, record.entry());
-                self.records.insert(id, record);
-            }
+                let entry = record.entry();
+                self.records.insert(id.clone(), record);
+                entry
+            };
+            self.agenda.set(&id, entry);
         }
-        for (id, record) in before {
-            if record.is_under_way() {
-                self.records.insert(id, record);
-            } else {
-                self.agenda.set(&id, None);
-                notes.push(Note::Debug(format!("{id}: it is gone")));
-            }
+        for id in gone {
+            notes.extend(self.forget(&id));
         }
         for (name, why) in &found.oddities {
             if self.oddities.get(name) != Some(why) {
                 notes.push(Note::Warning(format!("{name} is left alone: {why}")));
             }
         }
-        self.oddities = found.oddities;
-        self.hosts.forget_idle();
+        let below = format!("{user}/");
+        let from = self.oddities.range(below.clone()..).map(|(name, _)| name);
+        let mut before: Vec<String> = from
+            .take_while(|name| name.starts_with(&below))
+            .cloned()
+            .collect();
+        before.push(user.to_owned());
+        for name in before {
+            self.oddities.remove(&name);
+        }
+        self.oddities.extend(found.oddities);
         notes
+    }
+
+    /// Forgets accounts that are gone. `names` are all names in the directory.
+    pub fn keep(&mut self, names: &BTreeSet<String>) -> Vec<Note> {
+        let stays = |id: &CredentialId| names.contains(id.user());
+        let gone: Vec<CredentialId> = self
+            .records
+            .keys()
+            .filter(|id| !stays(id))
+            .cloned()
+            .collect();
+        self.oddities.retain(|name, _| {
+            let user = name.split('/').next().unwrap_or(name);
+            names.contains(user)
+        });
+        self.hosts.forget_idle();
+        let notes = gone.iter().filter_map(|id| self.forget(id)).collect();
+        self.words.forget_unused();
+        notes
+    }
+
+    /// Forgets a credential, unless its renewal is under way.
+    fn forget(&mut self, id: &CredentialId) -> Option<Note> {
+        if self.records.get(id)?.is_under_way() {
+            return None;
+        }
+        self.agenda.set(id, None);
+        self.records.remove(id);
+        Some(Note::Debug(format!("{id}: it is gone")))
+    }
+
+    /// The credentials of an account.
+    fn of_account(&self, user: &str) -> impl Iterator<Item = &CredentialId> {
+        let first = format!("{user}/");
+        let from = (Bound::Included(first.as_str()), Bound::Unbounded);
+        let ids = self.records.range::<str, _>(from).map(|(id, _)| id);
+        ids.take_while(move |id| id.user() == user)
     }
 
     /// Judges all anew, after the rules changed, and tries again what waits after a failure.
@@ -139,6 +186,7 @@ impl Monitor {
         notes.extend(self.short_lived(task, &outcome, rules));
         if let Some(record) = self.records.get_mut(&task.id) {
             notes.extend(record.report(task, outcome, rules, now));
+            record.share(&mut self.words);
             self.agenda.set(&task.id, record.entry());
         }
         notes

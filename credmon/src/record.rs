@@ -5,11 +5,12 @@
 use jiff::Timestamp;
 
 use crate::agenda::{Entry, Urgency};
-use crate::directory::{Seen, TopStamp};
+use crate::directory::Seen;
 use crate::renewal::Task;
 use crate::rules::Rules;
 use crate::schedule::{self, Held, Life, Spread};
 use crate::service_name::CredentialId;
+use crate::sharing::Words;
 use crate::state::{Condition, Note, State};
 use crate::use_file::Used;
 
@@ -20,8 +21,8 @@ mod outcome;
 pub struct Record {
     seen: Seen,
     spread: Spread,
-    /// The `.top` that the token in place came from.
-    served: Option<TopStamp>,
+    /// Whether the token in place came from the present `.top`.
+    served: bool,
     /// When the token in place was got, or found to be the newest.
     confirmed: Timestamp,
     failures: u32,
@@ -48,11 +49,10 @@ impl Record {
         let served = seen
             .used
             .as_ref()
-            .filter(|used| seen.stamp.changed() <= used.file.changed)
-            .map(|_| seen.stamp);
+            .is_some_and(|used| seen.stamp.changed() <= used.file.changed);
         let confirmed = seen.used.as_ref().map_or(now, Used::written).min(now);
         let lives = |used: &Used| used.life.is_none_or(|life| life.left(now) > 0);
-        let state = if served.is_some() && seen.used.as_ref().is_some_and(lives) {
+        let state = if served && seen.used.as_ref().is_some_and(lives) {
             State::Fresh
         } else {
             State::Renewing
@@ -76,6 +76,7 @@ impl Record {
     /// Takes in what a later look found.
     pub fn update(&mut self, seen: Seen, rules: &Rules, now: Timestamp) -> Option<Note> {
         let top_changed = self.seen.stamp != seen.stamp || self.seen.top != seen.top;
+        self.served &= self.seen.stamp == seen.stamp;
         let use_changed = self.seen.used != seen.used;
         let missing = seen.used.is_none();
         self.seen = seen;
@@ -137,7 +138,7 @@ impl Record {
             Some(at)
         } else {
             Some(match &self.seen.used {
-                Some(used) if self.is_served() => {
+                Some(used) if self.served => {
                     let held = Held {
                         life: used.life,
                         confirmed: self.confirmed,
@@ -161,6 +162,11 @@ impl Record {
         })
     }
 
+    /// Keeps what it has in common with others once.
+    pub fn share(&mut self, words: &mut Words) {
+        self.seen.share(words);
+    }
+
     /// What was found of it.
     #[must_use]
     pub fn seen(&self) -> &Seen {
@@ -179,11 +185,6 @@ impl Record {
         self.under_way
     }
 
-    /// Whether the token in place came from the present `.top`.
-    fn is_served(&self) -> bool {
-        self.served == Some(self.seen.stamp)
-    }
-
     fn id(&self) -> &CredentialId {
         &self.seen.id
     }
@@ -195,9 +196,9 @@ impl Record {
     /// What comes first: credentials that jobs or users wait for, in the order in which they came;
     /// then those whose token ends first.
     fn urgency(&self) -> Urgency {
-        let waited_for = self.seen.used.is_none() || !self.is_served();
+        let waited_for = self.seen.used.is_none() || !self.served;
         let order = if waited_for {
-            self.seen.stamp.changed().0
+            self.seen.stamp.changed().as_second()
         } else {
             self.life().map_or(i64::MAX, |l| l.expires.as_second())
         };
@@ -208,7 +209,7 @@ impl Record {
     #[must_use]
     pub fn task(&self, rules: &Rules, now: Timestamp) -> Option<Task> {
         let lane = self.seen.top.as_ref().ok()?.clone();
-        let outlive = self.life().filter(|_| self.is_served());
+        let outlive = self.life().filter(|_| self.served);
         Some(Task {
             id: self.seen.id.clone(),
             lane,

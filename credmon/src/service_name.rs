@@ -3,33 +3,45 @@
 //! HTCondor's names have letters, digits and `-+=_.` only; nothing else gets past
 //! [`CredentialId::new`], so a name never changes a path or a log line.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
 /// One credential of one account: the folder and the file name without ending.
 ///
-/// Cheap to clone: there is one in each index over thousands of credentials.
+/// Cheap to clone: there is one in each index over thousands of credentials. Kept as
+/// `user/service`, in which order all credentials of an account stand together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CredentialId(Arc<(Box<str>, Box<str>)>);
+pub struct CredentialId(Arc<str>);
+
+impl Borrow<str> for CredentialId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 impl CredentialId {
     /// `None` when either is no name that HTCondor gives.
     #[must_use]
     pub fn new(user: &str, service: &str) -> Option<Self> {
-        (is_account(user) && is_service(service))
-            .then(|| Self(Arc::new((user.into(), service.into()))))
+        (is_account(user) && is_service(service)).then(|| Self(format!("{user}/{service}").into()))
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        // Neither name holds a slash, and there is always one between them.
+        self.0.split_once('/').unwrap_or((&self.0, ""))
     }
 
     /// The account: the name of the folder.
     #[must_use]
     pub fn user(&self) -> &str {
-        &self.0.0
+        self.parts().0
     }
 
     /// The service: the name of the files without ending.
     #[must_use]
     pub fn service(&self) -> &str {
-        &self.0.1
+        self.parts().1
     }
 
     /// Name of the file that holds the vault token.
@@ -55,7 +67,7 @@ impl CredentialId {
 
 impl fmt::Display for CredentialId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.user(), self.service())
+        f.write_str(&self.0)
     }
 }
 
@@ -98,6 +110,27 @@ mod tests {
         assert_eq!(id("cms_crab").parent(), Some(id("cms")));
         assert_eq!(id("cms").parent(), None);
         assert_eq!(id("_x").parent(), None);
+    }
+
+    #[test]
+    fn the_credentials_of_an_account_stand_together() {
+        let mut ids: Vec<_> = [
+            ("a.b", "x"),
+            ("a", "z"),
+            ("a-b", "y"),
+            ("a", "b"),
+            ("ab", "x"),
+        ]
+        .map(|(user, service)| CredentialId::new(user, service).unwrap())
+        .into();
+        ids.sort();
+        let mut users: Vec<_> = ids.iter().map(CredentialId::user).collect();
+        users.dedup();
+        assert_eq!(users.len(), 4, "{ids:?}");
+        assert_eq!(
+            ids[0].to_string(),
+            format!("{}/{}", ids[0].user(), ids[0].service())
+        );
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! It is input from a user, stored through the credd, so it is parsed strictly, and no message
 //! repeats any of its values (it holds a secret) but the host's name.
 
+use std::sync::Arc;
+
 use htvault::{CredentialUrl, VaultToken};
 use serde::Deserialize;
 
@@ -124,9 +126,9 @@ fn parse_url(text: &str) -> Result<CredentialUrl, TopFault> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lane {
     /// Host of the Vault.
-    pub host: String,
+    pub host: Arc<str>,
     /// Path up to the issuer.
-    pub issuer: String,
+    pub issuer: Arc<str>,
 }
 
 impl Lane {
@@ -146,8 +148,8 @@ impl Lane {
                 }
             });
         Self {
-            host: url.server().host().to_owned(),
-            issuer: issuer.to_owned(),
+            host: url.server().host().into(),
+            issuer: issuer.into(),
         }
     }
 }
@@ -222,10 +224,10 @@ mod tests {
                 .unwrap();
             Lane::of(&url).issuer
         };
-        assert_eq!(issuer("secret/oauth/creds/cms/cmsprod:crab"), "cms");
-        assert_eq!(issuer("secret/oauth/sts/cms/a/b/c:default"), "cms");
+        assert_eq!(&*issuer("secret/oauth/creds/cms/cmsprod:crab"), "cms");
+        assert_eq!(&*issuer("secret/oauth/sts/cms/a/b/c:default"), "cms");
         assert_eq!(
-            issuer("secret/oauth-dune/creds/a:b"),
+            &*issuer("secret/oauth-dune/creds/a:b"),
             "/v1/secret/oauth-dune"
         );
     }

@@ -48,7 +48,7 @@ impl Used {
     /// When the file was written.
     #[must_use]
     pub fn written(&self) -> Timestamp {
-        Timestamp::from_second(self.file.modified.0).unwrap_or_default()
+        Timestamp::from_second(self.file.modified.as_second()).unwrap_or_default()
     }
 }
 
@@ -79,7 +79,7 @@ pub fn look(folder: &Folder, id: &CredentialId) -> Option<Used> {
         return None;
     }
     let claims = Claims::read(token);
-    let written = Timestamp::from_second(file.modified.0).unwrap_or_default();
+    let written = Timestamp::from_second(file.modified.as_second()).unwrap_or_default();
     Some(Used {
         file,
         life: life(claims.as_ref(), None, written),

@@ -1,21 +1,23 @@
 //! Notices at once when something changes in the credential directory.
 //!
-//! Only that something changed is told, not what: whoever waits looks at everything anew. Changes
-//! that this daemon makes itself (temporary files, `.use`, `pid`) wake nobody. Where the kernel
-//! gives no watches (a limit, a network file system), the regular look each minute finds what
-//! there is; a limit that is reached is said once.
+//! Told is in which folders something changed, not what: whoever waits looks at these anew, or at
+//! everything when it is not clear where (the kernel's queue ran over, the directory itself moved).
+//! Changes that this daemon makes itself (temporary files, `.use`, `pid`) wake nobody. Where the
+//! kernel gives no watches (a limit, a network file system), the regular look each minute finds
+//! what there is; a limit that is reached is said once.
 //!
 //! The kernel's interface is used directly, with one watch for the directory and one for each
 //! folder, each set before the folder is read, so nothing falls between; a library's recursive
 //! watch sets it after the event of the folder's creation, and reports files opened for reading
 //! too, our own included.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -54,13 +56,26 @@ fn register(inotify: Inotify) -> std::io::Result<AsyncFd<Events>> {
 /// Device and inode of a folder that is watched.
 type Place = (u64, u64);
 
+/// Where something changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// In these folders.
+    pub folders: BTreeSet<String>,
+    /// It is not clear where.
+    pub everything: bool,
+}
+
 /// The watches on the directory and its folders.
 pub struct Watch {
     events: Option<AsyncFd<Events>>,
     path: PathBuf,
     root: Option<Place>,
-    folders: HashMap<String, Place>,
+    folders: HashMap<Arc<str>, (Place, WatchDescriptor)>,
+    names: HashMap<WatchDescriptor, Arc<str>>,
     limit_told: bool,
+    /// Tests cannot change the kernel's limit.
+    #[cfg(test)]
+    limit: Option<usize>,
 }
 
 impl Watch {
@@ -74,7 +89,8 @@ impl Watch {
         let events = events
             .inspect_err(|error| {
                 tracing::warn!(
-                    "changes are only noticed each minute, for inotify cannot be used: {error}"
+                    "changes are only noticed each minute, for inotify cannot be used ({error}); \
+                     if too many are in use, raise sysctl fs.inotify.max_user_instances and restart"
                 );
             })
             .ok();
@@ -83,7 +99,10 @@ impl Watch {
             path: PathBuf::new(),
             root: None,
             folders: HashMap::new(),
+            names: HashMap::new(),
             limit_told: false,
+            #[cfg(test)]
+            limit: None,
         }
     }
 
@@ -95,7 +114,8 @@ impl Watch {
         }
         path.clone_into(&mut self.path);
         self.folders.clear();
-        self.root = place.filter(|_| self.add(path, ROOT));
+        self.names.clear();
+        self.root = place.filter(|_| self.add(path, ROOT).is_some());
     }
 
     /// Watches an account's folder.
@@ -103,25 +123,59 @@ impl Watch {
         let Some(place) = place(folder) else {
             return;
         };
-        if self.folders.get(name) != Some(&place) && self.add(&self.path.join(name), FOLDER) {
-            self.folders.insert(name.to_owned(), place);
+        if self.folders.get(name).is_some_and(|(at, _)| *at == place) {
+            return;
+        }
+        if let Some(watch) = self.add(&self.path.join(name), FOLDER) {
+            let name: Arc<str> = name.into();
+            self.names.insert(watch, Arc::clone(&name));
+            self.folders.insert(name, (place, watch));
         }
     }
 
     /// Forgets folders that are gone; the kernel has dropped their watches.
-    pub fn keep(&mut self, present: &[String]) {
+    pub fn keep(&mut self, present: &BTreeSet<String>) {
         if self.folders.len() > present.len() {
-            let present: std::collections::HashSet<&String> = present.iter().collect();
-            self.folders.retain(|name, _| present.contains(name));
+            self.folders.retain(|name, _| present.contains(&**name));
+            self.names.retain(|_, name| present.contains(&**name));
         }
     }
 
-    fn add(&mut self, path: &Path, what: AddWatchFlags) -> bool {
-        let Some(events) = &self.events else {
-            return false;
+    /// How many folders are watched.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.folders.len()
+    }
+
+    /// At most this many folders are watched.
+    #[cfg(test)]
+    pub(crate) fn limited(limit: usize) -> Self {
+        Self {
+            limit: Some(limit),
+            ..Self::new()
+        }
+    }
+
+    #[cfg(test)]
+    fn is_full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.folders.len() >= limit)
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "only tests have a limit of their own")]
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    fn add(&mut self, path: &Path, what: AddWatchFlags) -> Option<WatchDescriptor> {
+        let events = self.events.as_ref()?;
+        let added = if self.is_full() {
+            Err(Errno::ENOSPC)
+        } else {
+            events.get_ref().0.add_watch(path, what)
         };
-        match events.get_ref().0.add_watch(path, what) {
-            Ok(_) => true,
+        match added {
+            Ok(watch) => Some(watch),
             Err(Errno::ENOSPC) => {
                 if !std::mem::replace(&mut self.limit_told, true) {
                     tracing::warn!(
@@ -130,29 +184,29 @@ impl Watch {
                         self.folders.len()
                     );
                 }
-                false
+                None
             }
             Err(error) => {
                 tracing::debug!("{} cannot be watched: {error}", path.display());
-                false
+                None
             }
         }
     }
 
     /// Waits until something changed. Nothing is lost when it is cancelled.
-    pub async fn changed(&mut self) {
-        let Some(events) = &self.events else {
-            return std::future::pending().await;
-        };
+    pub async fn changed(&mut self) -> Change {
         loop {
+            let Some(events) = &self.events else {
+                return std::future::pending().await;
+            };
             let Ok(mut ready) = events.readable().await else {
                 return std::future::pending().await;
             };
-            let mut matters = false;
+            let mut read = Vec::new();
             loop {
                 match events.get_ref().0.read_events() {
-                    Ok(read) if read.is_empty() => break,
-                    Ok(read) => matters |= read.iter().any(is_relevant),
+                    Ok(some) if some.is_empty() => break,
+                    Ok(some) => read.extend(some),
                     Err(Errno::EINTR) => {}
                     Err(Errno::EAGAIN) => {
                         ready.clear_ready();
@@ -165,9 +219,43 @@ impl Watch {
                     }
                 }
             }
-            if matters {
-                return;
+            drop(ready);
+            let mut change = Change::default();
+            for event in read {
+                self.take_in(&event, &mut change);
             }
+            if change != Change::default() {
+                return change;
+            }
+        }
+    }
+
+    fn take_in(&mut self, event: &InotifyEvent, change: &mut Change) {
+        if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+            // The folder is gone; another one in its place may get its number.
+            if let Some(name) = self.names.remove(&event.wd)
+                && self
+                    .folders
+                    .get(&name)
+                    .is_some_and(|(_, watch)| *watch == event.wd)
+            {
+                self.folders.remove(&name);
+                change.folders.insert(name.to_string());
+            }
+            return;
+        }
+        if !is_relevant(event) {
+            return;
+        }
+        let named = event.name.as_deref().and_then(std::ffi::OsStr::to_str);
+        let folder = match self.names.get(&event.wd) {
+            Some(folder) => Some(&**folder),
+            None if event.mask.contains(AddWatchFlags::IN_ISDIR) => named,
+            None => None,
+        };
+        match folder {
+            Some(folder) => _ = change.folders.insert(folder.to_owned()),
+            None => change.everything = true,
         }
     }
 }
@@ -227,48 +315,103 @@ mod tests {
         }
 
         /// Events are there as soon as the change is made, so a wait either ends or there is none.
-        async fn is_woken(&mut self) -> bool {
+        async fn change(&mut self) -> Option<Change> {
             for _ in 0..3 {
                 let mut wait = std::pin::pin!(self.watch.changed());
                 let polled = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-                if polled == Poll::Ready(()) {
-                    return true;
+                if let Poll::Ready(change) = polled {
+                    return Some(change);
                 }
                 tokio::task::yield_now().await;
             }
-            false
+            None
+        }
+
+        fn rewatch(&mut self, name: &str) {
+            let root = Folder::open(self.dir.path()).unwrap();
+            self.watch.folder(name, &root.folder(name).unwrap());
+        }
+    }
+
+    fn only(folder: &str) -> Change {
+        Change {
+            folders: [folder.to_owned()].into(),
+            everything: false,
         }
     }
 
     #[tokio::test]
-    async fn others_changes_wake_and_our_own_do_not() {
+    async fn others_changes_tell_their_folder_and_our_own_wake_nobody() {
         let mut f = Fixture::new();
-        assert!(!f.is_woken().await);
+        assert_eq!(f.change().await, None);
         f.put("cms.top");
-        assert!(f.is_woken().await);
-        assert!(!f.is_woken().await);
+        assert_eq!(f.change().await, Some(only("u")));
+        assert_eq!(f.change().await, None);
         f.put("cms.use");
         fs::write(f.dir.path().join("pid"), "1").unwrap();
         let _ = fs::read(f.dir.path().join("u/cms.top"));
-        assert!(!f.is_woken().await);
+        assert_eq!(f.change().await, None);
         fs::remove_file(f.dir.path().join("u/cms.use")).unwrap();
-        assert!(f.is_woken().await);
+        assert_eq!(f.change().await, Some(only("u")));
         fs::create_dir(f.dir.path().join("v")).unwrap();
-        assert!(f.is_woken().await);
+        assert_eq!(f.change().await, Some(only("v")));
         fs::remove_dir_all(f.dir.path().join("u")).unwrap();
-        assert!(f.is_woken().await);
+        assert_eq!(f.change().await, Some(only("u")));
+        fs::rename(f.dir.path(), f.dir.path().with_extension("x")).unwrap();
+        assert!(f.change().await.unwrap().everything);
+        fs::rename(f.dir.path().with_extension("x"), f.dir.path()).unwrap();
     }
 
     #[tokio::test]
-    async fn a_folder_made_anew_is_watched_anew() {
+    async fn a_folder_made_anew_is_watched_anew_though_it_may_have_the_same_number() {
         let mut f = Fixture::new();
-        fs::remove_dir_all(f.dir.path().join("u")).unwrap();
-        fs::create_dir(f.dir.path().join("u")).unwrap();
-        assert!(f.is_woken().await);
-        let root = Folder::open(f.dir.path()).unwrap();
-        f.watch.keep(&[]);
-        f.watch.folder("u", &root.folder("u").unwrap());
+        for _ in 0..5 {
+            fs::remove_dir_all(f.dir.path().join("u")).unwrap();
+            fs::create_dir(f.dir.path().join("u")).unwrap();
+            assert_eq!(f.change().await, Some(only("u")));
+            f.rewatch("u");
+            f.put("cms.top");
+            assert_eq!(f.change().await, Some(only("u")));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_renamed_folder_is_known_by_its_new_name() {
+        let mut f = Fixture::new();
+        fs::rename(f.dir.path().join("u"), f.dir.path().join("v")).unwrap();
+        let change = f.change().await.unwrap();
+        assert_eq!(change.folders, ["u".to_owned(), "v".to_owned()].into());
+        f.rewatch("v");
+        fs::write(f.dir.path().join("v/cms.top"), "x").unwrap();
+        assert_eq!(f.change().await, Some(only("v")));
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_ran_over_means_everything() {
+        let mut f = Fixture::new();
+        let mut change = Change::default();
+        let event = |mask| InotifyEvent {
+            wd: f.watch.folders["u"].1,
+            mask,
+            cookie: 0,
+            name: None,
+        };
+        let overflow = event(AddWatchFlags::IN_Q_OVERFLOW);
+        f.watch.names.clear();
+        f.watch.take_in(&overflow, &mut change);
+        assert!(change.everything);
+    }
+
+    #[tokio::test]
+    async fn at_the_limit_the_rest_goes_unwatched() {
+        let mut f = Fixture::new();
+        f.watch.limit = Some(1);
+        fs::create_dir(f.dir.path().join("v")).unwrap();
+        f.rewatch("v");
+        assert_eq!(f.watch.watched(), 1);
+        assert!(f.watch.limit_told);
         f.put("cms.top");
-        assert!(f.is_woken().await);
+        let change = f.change().await.unwrap();
+        assert!(change.folders.contains("u") && change.folders.contains("v"));
     }
 }

@@ -19,13 +19,20 @@ fn look(
     now: Timestamp,
 ) -> Vec<Note> {
     let directory = Directory::open(credentials.path()).unwrap();
-    let found = directory.observe(
-        now,
-        |id| monitor.known(id),
-        &mut crate::listing::Listings::default(),
-        |_, _| (),
-    );
-    monitor.absorb(found.unwrap(), rules, now)
+    let mut notes = Vec::new();
+    let names = directory.accounts(now).unwrap();
+    for user in &names {
+        let found = directory.look_at(
+            user,
+            now,
+            |id| monitor.known(id),
+            &mut crate::listing::Listings::default(),
+            |_| (),
+        );
+        notes.extend(monitor.absorb(user, found, rules, now));
+    }
+    notes.extend(monitor.keep(&names.into_iter().collect()));
+    notes
 }
 
 fn names(tasks: &[Task]) -> Vec<String> {
@@ -49,8 +56,8 @@ fn who_waits_for_a_token_goes_first_then_whose_token_ends_first() {
     // One request at a time, so that the order shows.
     for _ in 0..crate::hosts::PER_ISSUER - 1 {
         monitor.hosts.start(&Lane {
-            host: "a".to_owned(),
-            issuer: "cms".to_owned(),
+            host: "a".into(),
+            issuer: "cms".into(),
         });
     }
     let mut order = Vec::new();

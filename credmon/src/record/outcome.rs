@@ -26,7 +26,7 @@ impl Record {
         self.under_way = false;
         let mut notes = Vec::new();
         if self.seen.stamp == task.stamp {
-            self.take_in(task, outcome, rules, now, &mut notes);
+            self.take_in(outcome, rules, now, &mut notes);
         } else {
             // `.top` was replaced meanwhile: whatever came of the old one is no news.
             self.retry_at = None;
@@ -35,17 +35,10 @@ impl Record {
         notes
     }
 
-    fn take_in(
-        &mut self,
-        task: &Task,
-        outcome: Outcome,
-        rules: &Rules,
-        now: Timestamp,
-        notes: &mut Vec<Note>,
-    ) {
+    fn take_in(&mut self, outcome: Outcome, rules: &Rules, now: Timestamp, notes: &mut Vec<Note>) {
         match outcome {
             Outcome::Renewed { used, less } => {
-                self.renewed(task, *used, less.as_deref(), now, notes);
+                self.renewed(*used, less.as_deref(), now, notes);
             }
             Outcome::Kept => {
                 let short = |life: Life| life.left(now) <= schedule::margin(rules.limits, life);
@@ -84,14 +77,7 @@ impl Record {
         }
     }
 
-    fn renewed(
-        &mut self,
-        task: &Task,
-        used: Used,
-        less: Option<&Less>,
-        now: Timestamp,
-        notes: &mut Vec<Note>,
-    ) {
+    fn renewed(&mut self, used: Used, less: Option<&Less>, now: Timestamp, notes: &mut Vec<Note>) {
         let until = used.life.map_or_else(
             || "for a time that it does not tell".to_owned(),
             |life| format!("until {} ({} s)", life.expires, life.left(now)),
@@ -102,7 +88,7 @@ impl Record {
             self.id()
         )));
         self.seen.used = Some(used);
-        self.served = Some(task.stamp);
+        self.served = true;
         self.confirmed = now;
         let by_nature = |less: &Less| less.is_by_nature(self.life());
         match less {
