@@ -2,14 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+
+use crate::status_command::StatusArgs;
 
 /// Keeps the access tokens in HTCondor's credential directory fresh, with vault tokens of HTVault.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "condor_credmon_htvault", version, about, long_about = None)]
 pub struct Cli {
+    /// Something else than running as a daemon.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Name of the daemon in HTCondor's configuration.
-    #[arg(short, long, value_name = "NAME", default_value = "CREDMON_OAUTH", value_parser = daemon_name)]
+    #[arg(short, long, value_name = "NAME", default_value = "CREDMON_OAUTH", value_parser = daemon_name, global = true)]
     pub name: String,
     /// Credential directory, instead of `SEC_CREDENTIAL_DIRECTORY_OAUTH`.
     #[arg(short, long, value_name = "DIR")]
@@ -26,6 +31,13 @@ pub struct Cli {
     /// Do one complete pass, then end: with 0 when all is good, with 1 when something is not.
     #[arg(long)]
     pub once: bool,
+}
+
+/// What else the program does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Tells how the credentials are doing.
+    Status(StatusArgs),
 }
 
 /// HTCondor's daemon names are words in capitals.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::clock::Clock;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -20,10 +21,13 @@ use crate::log;
 use crate::looks::{Looks, Next, RESCAN};
 use crate::monitor::Monitor;
 use crate::own_files;
-use crate::renewal::{self, Outcome, Task};
+use crate::renewal::{self, Ended, Outcome, Task};
 use crate::rules::Rules;
 use crate::service_name::is_account;
 use crate::source::TokenSource;
+use crate::status::{self, DaemonStatus};
+use crate::status_file;
+use crate::views::{ViewSettings, Views};
 use crate::watch::Watch;
 
 /// A pass counts as complete after this time, though something hangs: schedd and credd wait for
@@ -50,6 +54,8 @@ pub struct Configuration<S> {
     pub rules: Rules,
     /// Where tokens come from.
     pub source: Arc<S>,
+    /// What others may see.
+    pub views: ViewSettings,
 }
 
 /// The daemon.
@@ -64,13 +70,14 @@ pub struct Daemon<S> {
     directory: Result<Arc<Directory>, DirectoryFault>,
     /// Device and inode of the directory that holds our `pid`.
     home: Option<(u64, u64)>,
-    running: JoinSet<(Task, Outcome)>,
+    running: JoinSet<(Task, Ended)>,
     looks: Looks,
     /// The names that the last full look found.
     names: BTreeSet<String>,
     /// Whether a full look has come to its end.
     has_looked: bool,
     pass: Option<Instant>,
+    views: Views,
 }
 
 impl<S: TokenSource> Daemon<S> {
@@ -95,6 +102,7 @@ impl<S: TokenSource> Daemon<S> {
             names: BTreeSet::new(),
             has_looked: false,
             pass: None,
+            views: Views::new(Instant::now()),
         }
     }
 
@@ -152,6 +160,9 @@ impl<S: TokenSource> Daemon<S> {
         {
             self.complete_pass();
         }
+        if self.has_looked && self.views.due().is_some_and(|at| at <= Instant::now()) {
+            self.write_views(true);
+        }
     }
 
     /// When there will be something to do, if nothing happens before.
@@ -159,6 +170,9 @@ impl<S: TokenSource> Daemon<S> {
         let mut wake = self.looks.at(Instant::now());
         if let Some(since) = self.pass {
             wake = wake.min(since + PASS_LIMIT);
+        }
+        if let Some(at) = self.views.due().filter(|_| self.has_looked) {
+            wake = wake.min(at);
         }
         if let Some(at) = self.monitor.next_decision(self.clock.now()) {
             let left = at.duration_since(self.clock.now());
@@ -218,11 +232,13 @@ impl<S: TokenSource> Daemon<S> {
                 log::note(&note);
             }
         }
+        self.views.outdate();
         self.looks.ended(began, Instant::now());
     }
 
     fn full_look_over(&mut self, began: Instant) {
         self.has_looked = true;
+        self.views.outdate();
         if self.directory.is_ok() {
             let names = std::mem::take(&mut self.names);
             self.watch.keep(&names);
@@ -268,14 +284,58 @@ impl<S: TokenSource> Daemon<S> {
             let source = Arc::clone(&self.configuration.source);
             let clock = Arc::clone(&self.clock);
             self.running.spawn(async move {
-                let outcome = renewal::renew(directory, source, clock, task.clone()).await;
-                (task, outcome)
+                let ended = renewal::renew(directory, source, clock, task.clone()).await;
+                (task, ended)
             });
         }
     }
 
-    fn report(&mut self, ended: Result<(Task, Outcome), tokio::task::JoinError>) {
-        let (task, outcome) = match ended {
+    /// Tells others how things are.
+    fn write_views(&mut self, running: bool) {
+        let began = Instant::now();
+        let now = self.clock.now();
+        let fault = self
+            .configuration
+            .views
+            .status_file
+            .as_ref()
+            .and_then(|file| {
+                let daemon = self.status(running, now);
+                let mode = self.configuration.views.status_mode;
+                status_file::put(file, mode, |to| {
+                    status_file::write(to, &daemon, self.monitor.credentials(now))
+                })
+                .err()
+                .map(|fault| {
+                    format!(
+                        "the status file {} cannot be written: {fault}",
+                        file.display()
+                    )
+                })
+            });
+        if let Some(words) = self.views.news(fault) {
+            tracing::warn!("{words}");
+        }
+        self.views.written(began, Instant::now());
+    }
+
+    fn status(&self, running: bool, now: Timestamp) -> DaemonStatus {
+        let path = self.configuration.directory.as_ref();
+        DaemonStatus {
+            version: status::VERSION,
+            program: concat!("condor_credmon_htvault ", env!("CARGO_PKG_VERSION")).to_owned(),
+            process: std::process::id(),
+            running,
+            written: now,
+            directory: path.map(|path| path.display().to_string()),
+            problem: self.directory.as_ref().err().map(ToString::to_string),
+            troubled_vaults: self.monitor.hosts().troubles().collect(),
+            count: self.monitor.count(),
+        }
+    }
+
+    fn report(&mut self, ended: Result<(Task, Ended), tokio::task::JoinError>) {
+        let (task, ended) = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 // Cannot happen: no renewal panics, and none is aborted while the loop runs.
@@ -283,13 +343,14 @@ impl<S: TokenSource> Daemon<S> {
                 return;
             }
         };
-        if matches!(outcome, Outcome::TopChanged | Outcome::Vanished) {
+        if matches!(ended.outcome, Outcome::TopChanged | Outcome::Vanished) {
             let user = task.id.user().to_owned();
             self.looks.folder_soon(user, Instant::now());
         }
+        self.views.outdate();
         let now = self.clock.now();
         let rules = &self.configuration.rules;
-        for note in self.monitor.report(&task, outcome, rules, now) {
+        for note in self.monitor.report(&task, ended, rules, now) {
             log::note(&note);
         }
     }
@@ -316,6 +377,9 @@ impl<S: TokenSource> Daemon<S> {
     /// Takes the leave: what is under way is dropped, which loses nothing.
     fn end(mut self) {
         self.running.abort_all();
+        if self.has_looked {
+            self.write_views(false);
+        }
         if let Ok(directory) = &self.directory {
             own_files::remove_pid(directory.root());
         }

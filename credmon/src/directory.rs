@@ -16,6 +16,7 @@ use nix::sys::stat::{Mode, SFlag};
 
 use crate::folder::{FileId, FileTime, Folder, ReadFault};
 use crate::listing::Listings;
+use crate::placing;
 use crate::service_name::{CredentialId, is_account};
 use crate::sharing::Words;
 use crate::top_file::{self, Lane, Top, TopFault};
@@ -69,6 +70,12 @@ impl Seen {
         if let Ok(lane) = &mut self.top {
             words.share(&mut lane.host);
             words.share(&mut lane.issuer);
+        }
+        if let Some(used) = &mut self.used {
+            let claims = [&mut used.scopes, &mut used.issuer];
+            for word in claims.into_iter().filter_map(Option::as_mut) {
+                words.share(word);
+            }
         }
     }
 }
@@ -183,7 +190,7 @@ impl Directory {
             step: "listing it",
             errno,
         })?;
-        use_file::remove_leftovers(&self.root, &names, now);
+        placing::remove_leftovers(&self.root, &names, now);
         names.retain(|name| is_account(name));
         Ok(names)
     }

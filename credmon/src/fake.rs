@@ -17,7 +17,8 @@ use htvault::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::source::{SourceError, TokenSource};
+use crate::schedule;
+use crate::source::{SourceError, TokenSource, VaultLife};
 
 /// Wall time that goes with tokio's (paused) time.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +64,7 @@ pub(crate) struct Vault {
     pub(crate) dead: Vec<String>,
     pub(crate) forbidden: Vec<String>,
     pub(crate) asked: Vec<Asked>,
+    pub(crate) looked_up: usize,
     pub(crate) under_way: usize,
     pub(crate) most_under_way: usize,
     cache: BTreeMap<String, (Timestamp, String)>,
@@ -86,6 +88,7 @@ impl FakeSource {
             dead: Vec::new(),
             forbidden: Vec::new(),
             asked: Vec::new(),
+            looked_up: 0,
             under_way: 0,
             most_under_way: 0,
             cache: BTreeMap::new(),
@@ -201,9 +204,20 @@ impl TokenSource for FakeSource {
             .map_err(error)
     }
 
-    async fn is_alive(&self, url: &CredentialUrl, token: &VaultToken) -> Result<bool, SourceError> {
+    async fn look_up(
+        &self,
+        url: &CredentialUrl,
+        token: &VaultToken,
+    ) -> Result<Option<VaultLife>, SourceError> {
         self.wait(url.server().host()).await;
-        Ok(self.with(|v| !v.dead.iter().any(|t| t == token.expose())))
+        let expires = schedule::after(self.clock.now(), 7 * 86_400);
+        Ok(self.with(|v| {
+            v.looked_up += 1;
+            let dead = v.dead.iter().any(|t| t == token.expose());
+            (!dead).then_some(VaultLife {
+                expires: Some(expires),
+            })
+        }))
     }
 }
 

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use crate::schedule::{self, Patience, Spread};
 use crate::state::Note;
+use crate::status::VaultStatus;
 use crate::top_file::Lane;
 
 /// Requests under way at one host, at most.
@@ -63,6 +64,8 @@ struct Host {
     failures: u32,
     doubts: u32,
     rests_until: Option<Timestamp>,
+    /// What was said when it last failed.
+    words: String,
 }
 
 /// All hosts that are asked.
@@ -93,6 +96,23 @@ impl Hosts {
     #[must_use]
     pub fn rests_until(&self, host: &str) -> Option<Timestamp> {
         self.hosts.get(host)?.rests_until
+    }
+
+    /// What is wrong with a host that has not answered since it failed.
+    #[must_use]
+    pub fn trouble(&self, host: &str) -> Option<&str> {
+        let host = self.hosts.get(host).filter(|host| host.failures > 0)?;
+        Some(&host.words)
+    }
+
+    /// All hosts that are in trouble.
+    pub fn troubles(&self) -> impl Iterator<Item = VaultStatus> {
+        let failing = self.hosts.iter().filter(|(_, host)| host.failures > 0);
+        failing.map(|(name, host)| VaultStatus {
+            host: name.to_string(),
+            rests_until: host.rests_until,
+            why: host.words.clone(),
+        })
     }
 
     /// A request starts.
@@ -141,6 +161,7 @@ impl Hosts {
             return None;
         }
         host.failures = host.failures.saturating_add(1);
+        text.clone_into(&mut host.words);
         let wait = schedule::retry_delay(patience, host.failures, Spread::of_vault(here, name), 0);
         host.rests_until = Some(schedule::after(now, wait));
         let words = format!("Vault {name} is left in peace for {wait} s: {text}");

@@ -6,19 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use htvault::clock::SystemClock;
+use htvault::clock::{Clock as _, SystemClock};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::cli::Cli;
+use crate::cli::{self, Cli};
 use crate::condor_config::{self, Source, Values};
 use crate::daemon::{Command, Configuration, Daemon};
 use crate::log::{Detail, Log};
 use crate::settings::Settings;
 use crate::source::VaultSource;
+use crate::status_command;
 
 /// What HTCondor's master takes for "cannot write my log".
 const LOG_NOT_WRITABLE: u8 = 44;
@@ -40,11 +41,14 @@ pub fn protect() {
     }
 }
 
-/// Runs the daemon.
+/// Runs the daemon, or what else is asked for.
 ///
 /// # Errors
 /// Signals cannot be received.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Some(cli::Command::Status(args)) = &cli.command {
+        return Ok(status_command::run(&cli.name, args, SystemClock.now()).await);
+    }
     let here = nix::unistd::gethostname()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
@@ -106,6 +110,7 @@ fn configuration(cli: &Cli, settings: &Settings) -> Configuration<VaultSource> {
         directory: cli.cred_dir.clone().or_else(|| settings.directory.clone()),
         rules: settings.rules.clone(),
         source: Arc::new(VaultSource::new(settings.tls.clone())),
+        views: settings.views.clone(),
     }
 }
 

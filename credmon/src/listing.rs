@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use nix::errno::Errno;
 
 use crate::folder::{FileId, Folder};
+use crate::placing;
 use crate::service_name::CredentialId;
-use crate::use_file;
 
 /// How long a folder must have been unchanged when it was listed, in seconds: longer than any file
 /// system's clock ticks, and than clocks of file servers differ.
@@ -45,7 +45,7 @@ impl Listings {
         }
         self.0.remove(user);
         let names = folder.names()?;
-        use_file::remove_leftovers(folder, &names, now);
+        placing::remove_leftovers(folder, &names, now);
         let mut listing = Listing::default();
         for name in &names {
             let service = name.strip_suffix(".top").unwrap_or_default();
@@ -59,7 +59,7 @@ impl Listings {
         }
         let quiet = id.changed.as_second().saturating_add(QUIET) < now.as_second();
         // A temporary file is looked for again: it may become a leftover without a change.
-        if quiet && !names.iter().any(|name| use_file::is_temporary(name)) {
+        if quiet && !names.iter().any(|name| placing::is_temporary(name)) {
             listing.credentials.shrink_to_fit();
             self.0.insert(user.into(), (id, listing.clone()));
         }

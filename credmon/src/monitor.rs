@@ -15,11 +15,12 @@ use crate::agenda::Agenda;
 use crate::directory::{Found, Seen};
 use crate::hosts::{Hosts, Verdict};
 use crate::record::Record;
-use crate::renewal::{Outcome, Task};
+use crate::renewal::{Ended, Outcome, Task};
 use crate::rules::Rules;
 use crate::service_name::CredentialId;
 use crate::sharing::Words;
 use crate::state::{Note, State};
+use crate::status::CredentialStatus;
 use crate::top_file::Lane;
 
 /// How many credentials are in which state.
@@ -164,10 +165,14 @@ impl Monitor {
     pub fn report(
         &mut self,
         task: &Task,
-        outcome: Outcome,
+        ended: Ended,
         rules: &Rules,
         now: Timestamp,
     ) -> Vec<Note> {
+        let Ended {
+            outcome,
+            vault_life,
+        } = ended;
         let (verdict, text) = match &outcome {
             Outcome::Renewed { .. } | Outcome::Kept | Outcome::Dead(_) | Outcome::Expired(_) => {
                 (Verdict::Answers, "")
@@ -186,6 +191,9 @@ impl Monitor {
         notes.extend(self.short_lived(task, &outcome, rules));
         if let Some(record) = self.records.get_mut(&task.id) {
             notes.extend(record.report(task, outcome, rules, now));
+            if let Some(life) = vault_life {
+                record.learn(task, life);
+            }
             record.share(&mut self.words);
             self.agenda.set(&task.id, record.entry());
         }
@@ -225,9 +233,24 @@ impl Monitor {
         counts
     }
 
-    /// The credentials, for reports.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.records.values()
+    /// All credentials, for reports, in the order of their names.
+    pub fn credentials(&self, now: Timestamp) -> impl Iterator<Item = CredentialStatus> {
+        let trouble = |host: &str| self.hosts.trouble(host);
+        self.records
+            .values()
+            .map(move |record| record.status(trouble, now))
+    }
+
+    /// How many credentials there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The hosts, for reports.
+    #[must_use]
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// Whether every credential of ours is fresh.

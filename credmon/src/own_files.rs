@@ -4,12 +4,12 @@
 use std::io::Write as _;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, futimens};
 use nix::sys::time::TimeSpec;
 
 use crate::folder::Folder;
-use crate::use_file::random;
+use crate::placing::{self, Like, Owner};
 
 const PID: &str = "pid";
 const COMPLETE: &str = "CREDMON_COMPLETE";
@@ -20,18 +20,15 @@ const MODE: Mode = Mode::from_bits_truncate(0o644);
 /// # Errors
 /// What the system says.
 pub fn write_pid(root: &Folder) -> Result<(), Errno> {
-    let temporary = format!(".credmon-{:016x}.tmp", random());
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let fd = openat(root, temporary.as_str(), flags, MODE)?;
-    let written = std::fs::File::from(fd)
-        .write_all(std::process::id().to_string().as_bytes())
-        .map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
-        .and_then(|()| renameat(root, temporary.as_str(), root, PID));
-    if written.is_err() {
-        // It is removed as a leftover later, if not now.
-        let _ = root.remove(&temporary);
-    }
-    written
+    let like = Like {
+        mode: MODE,
+        owner: Owner::Ours,
+        sync: false,
+    };
+    let id = std::process::id().to_string();
+    placing::place(root, PID, like, |file| file.write_all(id.as_bytes()))
+        .map(drop)
+        .map_err(|fault| fault.errno)
 }
 
 /// Removes the process id, if it is ours: a SIGHUP to whoever has that number next would end it.

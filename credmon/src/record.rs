@@ -11,10 +11,12 @@ use crate::rules::Rules;
 use crate::schedule::{self, Held, Life, Spread};
 use crate::service_name::CredentialId;
 use crate::sharing::Words;
-use crate::state::{Condition, Note, State};
+use crate::source::VaultLife;
+use crate::state::{Condition, Note, Reason, STORE_AGAIN, State};
 use crate::use_file::Used;
 
 mod outcome;
+mod view;
 
 /// One credential.
 #[derive(Clone, Debug)]
@@ -29,6 +31,9 @@ pub struct Record {
     retry_at: Option<Timestamp>,
     under_way: bool,
     condition: Condition,
+    last_error: Option<Box<(Timestamp, String)>>,
+    /// What is known of the vault token's end.
+    vault_life: Option<VaultLife>,
     /// Whether the rules let it be served: then `None`.
     hindrance: Option<Hindrance>,
     due: Option<Timestamp>,
@@ -66,6 +71,8 @@ impl Record {
             retry_at: None,
             under_way: false,
             condition: Condition::plain(state, now),
+            last_error: None,
+            vault_life: None,
             hindrance: None,
             due: None,
         };
@@ -87,6 +94,7 @@ impl Record {
             return None;
         }
         if top_changed {
+            self.vault_life = None;
             self.failures = 0;
             self.retry_at = None;
             if self.condition.state != State::Ignored {
@@ -114,10 +122,21 @@ impl Record {
             }
         };
         let note = match &hindrance {
-            Some(Hindrance::NotOurs(why)) => self.become_(State::Ignored, why, why.clone(), now),
+            Some(Hindrance::NotOurs(why)) => {
+                let reason = Reason {
+                    cause: why.clone(),
+                    why: why.clone(),
+                    advice: "",
+                };
+                self.become_(State::Ignored, reason, now)
+            }
             Some(Hindrance::Fault(why)) => {
-                let text = format!("its .top cannot be used: {why}; store the credential again");
-                self.become_(State::Dead, why, text, now)
+                let reason = Reason {
+                    cause: why.clone(),
+                    why: format!("its .top cannot be used: {why}"),
+                    advice: STORE_AGAIN,
+                };
+                self.become_(State::Dead, reason, now)
             }
             None if self.hindrance.is_some() => {
                 self.condition = Condition::plain(State::Renewing, now);
@@ -216,7 +235,16 @@ impl Record {
             stamp: self.seen.stamp,
             ask: schedule::seconds_to_ask(rules.limits, outlive, now),
             outlive,
+            // Also when it should be over by what was known: then somebody renewed it.
+            look_up: self.vault_life.is_none_or(|life| life.is_over(now)),
         })
+    }
+
+    /// The vault token's life was told.
+    pub fn learn(&mut self, task: &Task, life: VaultLife) {
+        if self.seen.stamp == task.stamp {
+            self.vault_life = Some(life);
+        }
     }
 
     /// A renewal starts.
@@ -231,8 +259,11 @@ impl Record {
         }
     }
 
-    fn become_(&mut self, state: State, cause: &str, why: String, now: Timestamp) -> Option<Note> {
-        if !self.condition.become_(state, cause, why, now) {
+    fn become_(&mut self, state: State, reason: Reason, now: Timestamp) -> Option<Note> {
+        if matches!(state, State::Degraded | State::Dead) {
+            self.last_error = Some(Box::new((now, reason.why.clone())));
+        }
+        if !self.condition.become_(state, reason, now) {
             return None;
         }
         let left = self.life().map_or(0, |life| life.left(now));
@@ -246,7 +277,13 @@ impl Record {
             State::Degraded | State::Dead => " (no access token is in place)".to_owned(),
             _ => String::new(),
         };
-        let line = format!("{}: {state}: {}{tail}", self.id(), self.condition.why);
+        let Condition { why, advice, .. } = &self.condition;
+        let advice = if advice.is_empty() || why.ends_with(advice) {
+            String::new()
+        } else {
+            format!("; {advice}")
+        };
+        let line = format!("{}: {state}: {why}{advice}{tail}", self.id());
         Some(match state {
             State::Dead => Note::Error(line),
             State::Degraded => Note::Warning(line),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::directory::{CompleteTop, Directory, TopStamp};
 use crate::schedule::{self, Life};
 use crate::service_name::CredentialId;
-use crate::source::{SourceError, TokenSource};
+use crate::source::{SourceError, TokenSource, VaultLife};
 use crate::top_file::{Lane, TopFault};
 use crate::use_file::{self, Used, WriteFault};
 
@@ -30,6 +30,17 @@ pub struct Task {
     pub ask: i64,
     /// The token that must be outlived; `None` when any living token is right.
     pub outlive: Option<Life>,
+    /// Whether the vault token's life is asked for, too.
+    pub look_up: bool,
+}
+
+/// How a renewal ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The vault token's life, if it was asked for and told.
+    pub vault_life: Option<VaultLife>,
 }
 
 /// What came of it.
@@ -78,22 +89,49 @@ impl Less {
     }
 }
 
-/// Does a renewal.
+/// Does a renewal. The vault token's life is asked for last, when the access token is in place.
 pub async fn renew<S: TokenSource>(
     directory: Arc<Directory>,
     source: Arc<S>,
     clock: Arc<dyn Clock>,
     task: Task,
-) -> Outcome {
+) -> Ended {
     let top = match read(&directory, &task) {
         Ok(top) => top,
-        Err(outcome) => return outcome,
+        Err(outcome) => {
+            return Ended {
+                outcome,
+                vault_life: None,
+            };
+        }
     };
-    let (answer, less) = match ask(source.as_ref(), clock.as_ref(), &top, &task).await {
+    let look_up = task.look_up;
+    let outcome = access_token(directory, source.as_ref(), clock.as_ref(), &top, task).await;
+    let good = matches!(outcome, Outcome::Renewed { .. } | Outcome::Kept);
+    let vault_life = if good && look_up {
+        // A failure is no news: the next renewal asks again.
+        let found = source.look_up(&top.url, &top.vault_token).await;
+        found.ok().flatten()
+    } else {
+        None
+    };
+    Ended {
+        outcome,
+        vault_life,
+    }
+}
+
+async fn access_token<S: TokenSource>(
+    directory: Arc<Directory>,
+    source: &S,
+    clock: &dyn Clock,
+    top: &CompleteTop,
+    task: Task,
+) -> Outcome {
+    let (answer, less) = match ask(source, clock, top, &task).await {
         Ok(got) => got,
         Err(outcome) => return outcome,
     };
-    drop(top);
     let now = clock.now();
     if let Some(outcome) = not_wanted(&answer, &task, now) {
         return outcome;
@@ -155,12 +193,12 @@ async fn ask<S: TokenSource>(
     if error.kind != ErrorKind::TokenRejected {
         return Err(Outcome::Refused(error));
     }
-    match source.is_alive(&top.url, &top.vault_token).await {
-        Ok(false) => Err(Outcome::Dead(format!(
+    match source.look_up(&top.url, &top.vault_token).await {
+        Ok(None) => Err(Outcome::Dead(format!(
             "{} refuses the vault token, and lookup-self says that it is dead",
             top.url
         ))),
-        Ok(true) => Err(Outcome::Refused(SourceError {
+        Ok(Some(_)) => Err(Outcome::Refused(SourceError {
             kind: ErrorKind::Forbidden,
             text: format!("{} (the vault token lives)", error.text),
         })),
@@ -207,13 +245,10 @@ fn put(
     read(directory, task)?;
     let file = use_file::write(&folder, &task.id, &answer.token).map_err(|fault| match fault {
         WriteFault::Vanished => Outcome::Vanished,
-        refused @ WriteFault::Refused { .. } => Outcome::NotWritten(refused),
+        refused @ WriteFault::Refused(_) => Outcome::NotWritten(refused),
     })?;
-    Ok(Used {
-        file,
-        life: use_file::life(answer.claims.as_ref(), answer.expire_time, now),
-        token_id: answer.claims.as_ref().and_then(|c| c.id.clone()),
-    })
+    let life = use_file::life(answer.claims.as_ref(), answer.expire_time, now);
+    Ok(Used::new(file, life, answer.claims.as_ref()))
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use htvault::TlsSettings;
+use nix::sys::stat::Mode;
 
 use crate::condor_config::Values;
 use crate::providers::Routing;
 use crate::rules::Rules;
 use crate::schedule::Limits;
+use crate::views::ViewSettings;
 
 /// Directory of certificate authorities that grid sites have.
 const GRID_AUTHORITIES: &str = "/etc/grid-security/certificates";
@@ -26,6 +28,8 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// Where the log goes, unless the command line says otherwise.
     pub log: Option<PathBuf>,
+    /// What others may see.
+    pub views: ViewSettings,
     /// Whether the log is to tell everything (`D_FULLDEBUG`).
     pub full_debug: bool,
 }
@@ -57,6 +61,7 @@ impl Settings {
             },
             tls,
             log,
+            views: views(values, &mut complaints),
             full_debug: debug.to_ascii_uppercase().contains("D_FULLDEBUG"),
         };
         (settings, complaints)
@@ -94,6 +99,26 @@ fn limits(values: &Values, complaints: &mut Vec<String>) -> Limits {
         minimum,
         refresh: seconds("CREDMON_OAUTH_TOKEN_REFRESH", (minimum / 2).max(1)),
     }
+}
+
+/// Where the status goes: to the file that is named, else to `RUN`, where everybody may look.
+fn views(values: &Values, complaints: &mut Vec<String>) -> ViewSettings {
+    const MODE: &str = "CREDMON_HTVAULT_STATUS_MODE";
+    let mut views = ViewSettings::default();
+    let in_run = || Some(Path::new(values.get("RUN")?).join("credmon_htvault.status"));
+    views.status_file = values
+        .get("CREDMON_HTVAULT_STATUS_FILE")
+        .map(PathBuf::from)
+        .or_else(in_run);
+    if let Some(text) = values.get(MODE) {
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if bits & !0o666 == 0 => views.status_mode = Mode::from_bits_truncate(bits),
+            _ => complaints.push(format!(
+                "{MODE} = {text:?} is no mode such as 0644 or 0640; 0644 is used"
+            )),
+        }
+    }
+    views
 }
 
 /// A number of seconds, or a product of numbers such as `40 * 60`, up to some 68 years.
@@ -242,6 +267,8 @@ mod tests {
             ("AUTH_SSL_CLIENT_CAFILE", "/nowhere/ca.pem"),
             ("AUTH_SSL_CLIENT_CADIR", "/nowhere"),
             ("CREDMON_ALLOW_SPECIAL_CHAR_NAMES", "maybe"),
+            ("CREDMON_HTVAULT_STATUS_MODE", "rw-r--r--"),
+            ("CREDMON_HTVAULT_STATUS_MODE", "0755"),
         ] {
             let (settings, complaints) = read(&[(name, value)]);
             assert_eq!(settings.rules.limits, Limits::default(), "{name} = {value}");

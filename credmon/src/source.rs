@@ -8,6 +8,7 @@ use htvault::{
     AccessTokenAnswer, AccessTokenRequest, Client, CredentialUrl, ErrorKind, ServerUrl, Settings,
     TlsSettings, VaultToken,
 };
+use jiff::Timestamp;
 
 /// A request that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +38,27 @@ pub trait TokenSource: Send + Sync + 'static {
         request: &AccessTokenRequest,
     ) -> impl Future<Output = Result<AccessTokenAnswer, SourceError>> + Send;
 
-    /// Whether a vault token lives.
-    fn is_alive(
+    /// How long a vault token lives; `None` for a dead one.
+    fn look_up(
         &self,
         url: &CredentialUrl,
         vault_token: &VaultToken,
-    ) -> impl Future<Output = Result<bool, SourceError>> + Send;
+    ) -> impl Future<Output = Result<Option<VaultLife>, SourceError>> + Send;
+}
+
+/// How long a vault token lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VaultLife {
+    /// When it ends; `None` for one without end.
+    pub expires: Option<Timestamp>,
+}
+
+impl VaultLife {
+    /// Whether it should be over.
+    #[must_use]
+    pub fn is_over(self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
 }
 
 /// Access tokens from HTVault: one client for each server, made when first needed, so that
@@ -101,15 +117,17 @@ impl TokenSource for VaultSource {
         answer.map_err(|error| self.failed(&server, error))
     }
 
-    async fn is_alive(
+    async fn look_up(
         &self,
         url: &CredentialUrl,
         vault_token: &VaultToken,
-    ) -> Result<bool, SourceError> {
+    ) -> Result<Option<VaultLife>, SourceError> {
         let server = url.server();
         match self.client(&server)?.lookup_self(vault_token).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::TokenRejected => Ok(false),
+            Ok(info) => Ok(Some(VaultLife {
+                expires: info.expires,
+            })),
+            Err(error) if error.kind() == ErrorKind::TokenRejected => Ok(None),
             Err(error) => Err(self.failed(&server, error)),
         }
     }

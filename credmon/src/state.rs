@@ -3,9 +3,11 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// The states of a credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     /// Its access token is renewed as planned.
     Fresh,
@@ -40,9 +42,26 @@ pub struct Condition {
     pub since: Timestamp,
     /// What sort of reason: one word, for telling whether it is still the same.
     pub cause: String,
-    /// Why, and what to do; empty when there is nothing to do.
+    /// Why; empty when there is nothing to say.
     pub why: String,
+    /// What a person should do; empty when there is nothing to do.
+    pub advice: &'static str,
 }
+
+/// Why a credential is in a state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reason {
+    /// What sort: one word.
+    pub cause: String,
+    /// In words.
+    pub why: String,
+    /// What a person should do.
+    pub advice: &'static str,
+}
+
+/// What to do about a credential that is of no use.
+pub const STORE_AGAIN: &str =
+    "store the credential again (the bastion does, or the user by condor_vault_storer)";
 
 impl Condition {
     /// A state that needs no reason.
@@ -53,18 +72,20 @@ impl Condition {
             since,
             cause: String::new(),
             why: String::new(),
+            advice: "",
         }
     }
 
     /// Takes on a state; whether that is a change of state or of cause.
-    pub fn become_(&mut self, state: State, cause: &str, why: String, now: Timestamp) -> bool {
+    pub fn become_(&mut self, state: State, reason: Reason, now: Timestamp) -> bool {
         if self.state != state {
             self.since = now;
         }
-        let changed = self.state != state || self.cause != cause;
+        let changed = self.state != state || self.cause != reason.cause;
         self.state = state;
-        cause.clone_into(&mut self.cause);
-        self.why = why;
+        self.cause = reason.cause;
+        self.why = reason.why;
+        self.advice = reason.advice;
         changed
     }
 }

@@ -1,37 +1,32 @@
 //! The access token for jobs, `<service>.use`: written so that no reader ever sees half a token,
 //! and read back for its claims at a restart.
 //!
-//! A new one is a file of its own (random name, made with `O_EXCL`, mode 0400, group of the
-//! folder), synced and then renamed over the old one. A reader sees the old token or the new one.
-//! The folder itself is not synced: after a power failure the old token may be back, which is
-//! then older but whole.
+//! How it is put in place is [`placing`]'s; its mode is 0400, its group the folder's, and it is
+//! synced. The folder itself is not: after a power failure the old token may be back, which is then
+//! older but whole.
 
-use std::hash::{BuildHasher, Hasher};
 use std::io::Write as _;
+use std::sync::Arc;
 
 use htvault::{AccessToken, Claims};
 use jiff::Timestamp;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fchmod, fstat};
-use nix::unistd::{Gid, fchown, fsync};
+use nix::sys::stat::Mode;
+use nix::unistd::Gid;
 
 use crate::folder::{FileId, Folder, ReadFault};
+use crate::placing::{self, Like, Owner, PlaceFault};
 use crate::schedule::Life;
 use crate::service_name::CredentialId;
 
 /// Mode of a `.use` file.
 const MODE: Mode = Mode::S_IRUSR;
 
-/// Beginning and end of the names of files that are being written.
-const TEMPORARY: (&str, &str) = (".credmon-", ".tmp");
-
-/// Age from which on a temporary file is a leftover of a run that ended, in seconds. Writing takes
-/// milliseconds.
-const LEFTOVER_AGE: i64 = 120;
-
 /// Largest `.use` that is read, in bytes.
 const SIZE_LIMIT: usize = 64 * 1024;
+
+/// Longest claim that is kept, in characters.
+const CLAIM_LIMIT: usize = 2048;
 
 /// An access token in place, without the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,10 +36,29 @@ pub struct Used {
     /// How long it lives; `None` when it does not say.
     pub life: Option<Life>,
     /// Its identifier (`jti`).
-    pub token_id: Option<String>,
+    pub token_id: Option<Box<str>>,
+    /// What it allows (`scope`), separated by blanks; shared by all that have the same.
+    pub scopes: Option<Arc<str>>,
+    /// Who issued it (`iss`); shared.
+    pub issuer: Option<Arc<str>>,
 }
 
 impl Used {
+    /// What is kept of a token.
+    #[must_use]
+    pub fn new(file: FileId, life: Option<Life>, claims: Option<&Claims>) -> Self {
+        // A forged token in place may say anything: a bound keeps the memory small.
+        let short = |text: &str| text.chars().take(CLAIM_LIMIT).collect::<String>();
+        let scopes = claims.map(|c| c.scopes.join(" ")).filter(|s| !s.is_empty());
+        Self {
+            file,
+            life,
+            token_id: claims.and_then(|c| Some(short(c.id.as_ref()?).into())),
+            scopes: scopes.map(|scopes| short(&scopes).into()),
+            issuer: claims.and_then(|c| Some(short(c.issuer.as_ref()?).into())),
+        }
+    }
+
     /// When the file was written.
     #[must_use]
     pub fn written(&self) -> Timestamp {
@@ -80,11 +94,8 @@ pub fn look(folder: &Folder, id: &CredentialId) -> Option<Used> {
     }
     let claims = Claims::read(token);
     let written = Timestamp::from_second(file.modified.as_second()).unwrap_or_default();
-    Some(Used {
-        file,
-        life: life(claims.as_ref(), None, written),
-        token_id: claims.and_then(|c| c.id),
-    })
+    let life = life(claims.as_ref(), None, written);
+    Some(Used::new(file, life, claims.as_ref()))
 }
 
 /// Why a token could not be put in place.
@@ -94,13 +105,8 @@ pub enum WriteFault {
     #[error("the account's folder is gone")]
     Vanished,
     /// The system refuses.
-    #[error("{step}: {}", errno.desc())]
-    Refused {
-        /// What was tried.
-        step: &'static str,
-        /// What the system says.
-        errno: Errno,
-    },
+    #[error(transparent)]
+    Refused(PlaceFault),
 }
 
 /// Puts a token in place of what is there.
@@ -112,94 +118,20 @@ pub fn write(
     id: &CredentialId,
     token: &AccessToken,
 ) -> Result<FileId, WriteFault> {
-    let refused = |step| {
-        move |errno| match errno {
-            Errno::ENOENT => WriteFault::Vanished,
-            errno => WriteFault::Refused { step, errno },
-        }
+    let stat = folder.stat().map_err(|_| WriteFault::Vanished)?;
+    let like = Like {
+        mode: MODE,
+        owner: Owner::Group(Gid::from_raw(stat.st_gid)),
+        sync: true,
     };
-    let mut temporary = Temporary {
-        folder,
-        placed: false,
-        name: format!("{}{:016x}{}", TEMPORARY.0, random(), TEMPORARY.1),
-    };
-    let flags =
-        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let name = temporary.name.clone();
-    let name = name.as_str();
-    let fd = openat(folder, name, flags, MODE).map_err(refused("making the file"))?;
-    let mut file = std::fs::File::from(fd);
-    fchmod(&file, MODE).map_err(refused("setting the mode"))?;
-    let group = folder
-        .stat()
-        .map_err(refused("looking at the folder"))?
-        .st_gid;
-    let made = fstat(&file).map_err(refused("looking at the file"))?;
-    if made.st_gid != group
-        && let Err(error) = fchown(&file, None, Some(Gid::from_raw(group)))
-    {
-        // Only root may give files away; the reference's file has our own group then, too.
-        tracing::debug!("{id}: the group of the folder cannot be given to the token: {error}");
-    }
     let content = secrecy::zeroize::Zeroizing::new(format!("{}\n", token.expose()));
-    file.write_all(content.as_bytes())
-        .map_err(|e| refused("writing")(errno(&e)))?;
-    fsync(&file).map_err(refused("writing to disk"))?;
-    renameat(folder, name, folder, id.use_name().as_str())
-        .map_err(refused("putting it in place"))?;
-    temporary.placed = true;
-    // The rename changed the file's times: look again.
-    let placed = fstat(&file).map_err(refused("looking at the file"))?;
-    Ok(FileId::from(&placed))
-}
-
-/// Removes what a run that ended in the middle left behind.
-pub fn remove_leftovers(folder: &Folder, names: &[String], now: Timestamp) {
-    for name in names {
-        if !(name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1)) {
-            continue;
-        }
-        if let Ok(Some(stat)) = folder.look(name)
-            && stat.st_mtime.saturating_add(LEFTOVER_AGE) < now.as_second()
-        {
-            match folder.remove(name) {
-                Ok(()) => tracing::info!("removed {name}, left by a run that was cut off"),
-                Err(error) => tracing::debug!("{name} cannot be removed: {error}"),
-            }
-        }
-    }
-}
-
-/// Whether a name is one of a file that is being written.
-#[must_use]
-pub fn is_temporary(name: &str) -> bool {
-    name.starts_with(TEMPORARY.0)
-}
-
-/// A file that is removed unless it was put in place.
-struct Temporary<'a> {
-    folder: &'a Folder,
-    name: String,
-    placed: bool,
-}
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        if !self.placed
-            && let Err(error) = self.folder.remove(&self.name)
-        {
-            tracing::debug!("{} cannot be removed: {error}", self.name);
-        }
-    }
-}
-
-fn errno(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
-}
-
-/// Bits that nobody guesses: the standard library's hashes are keyed by the system's randomness.
-pub(crate) fn random() -> u64 {
-    std::hash::RandomState::new().build_hasher().finish()
+    placing::place(folder, &id.use_name(), like, |file| {
+        file.write_all(content.as_bytes())
+    })
+    .map_err(|fault| match fault.errno {
+        Errno::ENOENT => WriteFault::Vanished,
+        _ => WriteFault::Refused(fault),
+    })
 }
 
 #[cfg(test)]
@@ -243,7 +175,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("cms_crab.use")).unwrap();
         let folder = Folder::open(dir.path()).unwrap();
         let fault = write(&folder, &id(), &token("x")).unwrap_err();
-        assert!(matches!(fault, WriteFault::Refused { .. }), "{fault}");
+        assert!(matches!(fault, WriteFault::Refused(_)), "{fault}");
         assert_eq!(names(dir.path()), ["cms_crab.use"]);
         assert_eq!(look(&folder, &id()), None);
     }
@@ -275,22 +207,6 @@ mod tests {
             write(&folder, &id(), &token("x")),
             Err(WriteFault::Vanished)
         );
-    }
-
-    #[test]
-    fn leftovers_are_removed_when_old() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(".credmon-0123.tmp"), "half").unwrap();
-        std::fs::write(dir.path().join("other.tmp"), "").unwrap();
-        let folder = Folder::open(dir.path()).unwrap();
-        let made = folder.look(".credmon-0123.tmp").unwrap().unwrap().st_mtime;
-        let clean = |age| {
-            let now = Timestamp::from_second(made + age).unwrap();
-            remove_leftovers(&folder, &folder.names().unwrap(), now);
-            names(dir.path())
-        };
-        assert_eq!(clean(10), [".credmon-0123.tmp", "other.tmp"]);
-        assert_eq!(clean(121), ["other.tmp"]);
     }
 
     #[test]

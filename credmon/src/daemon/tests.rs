@@ -8,6 +8,8 @@ use htvault::ErrorKind;
 use super::*;
 use crate::fake::{Credentials, FakeSource, TestClock};
 use crate::schedule::Limits;
+use crate::state::State;
+use crate::status::CredentialStatus;
 
 struct Run {
     credentials: Credentials,
@@ -25,16 +27,33 @@ fn configuration(credentials: &Credentials, vault: &FakeSource) -> Configuration
             ..Rules::default()
         },
         source: Arc::new(vault.clone()),
+        views: ViewSettings::default(),
     }
 }
 
 impl Run {
     fn start(prepare: impl FnOnce(&Credentials, &FakeSource)) -> Self {
+        Self::start_with(prepare, |_| ())
+    }
+
+    /// With a status file.
+    fn start_telling(prepare: impl FnOnce(&Credentials, &FakeSource)) -> Self {
+        Self::start_with(prepare, |c| {
+            let directory = c.directory.clone().unwrap();
+            c.views.status_file = Some(directory.join(".status"));
+        })
+    }
+
+    fn start_with(
+        prepare: impl FnOnce(&Credentials, &FakeSource),
+        configure: impl FnOnce(&mut Configuration<FakeSource>),
+    ) -> Self {
         let credentials = Credentials::new();
         let clock = TestClock::new();
         let vault = FakeSource::new(clock);
         prepare(&credentials, &vault);
-        let configuration = configuration(&credentials, &vault);
+        let mut configuration = configuration(&credentials, &vault);
+        configure(&mut configuration);
         let (commands, received) = mpsc::channel(4);
         let task = tokio::spawn(Daemon::new(configuration, Arc::new(clock), || ()).run(received));
         Self {
@@ -60,6 +79,11 @@ impl Run {
         self.vault.with(|v| v.asked.len())
     }
 
+    /// What the status file tells.
+    fn status(&self) -> (DaemonStatus, Vec<CredentialStatus>) {
+        status_file::read(&self.credentials.path().join(".status"), |_| true).unwrap()
+    }
+
     fn exists(&self, name: &str) -> bool {
         self.credentials.path().join(name).exists()
     }
@@ -67,6 +91,10 @@ impl Run {
     async fn stop(self) {
         self.commands.send(Command::Stop).await.unwrap();
         self.task.await.unwrap();
+        let status = self.credentials.path().join(".status");
+        if status.exists() {
+            assert!(!status_file::read(&status, |_| true).unwrap().0.running);
+        }
         assert!(!self.credentials.path().join("pid").exists());
     }
 }
@@ -153,7 +181,7 @@ async fn folders_beyond_the_limit_of_watches_are_served_within_a_minute() {
     let asked = || vault.with(|v| v.asked.len());
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(asked(), 5 + 2);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(asked(), 5 + 5);
     commands.send(Command::Stop).await.unwrap();
     task.await.unwrap();
@@ -442,5 +470,80 @@ async fn many_credentials_are_renewed_evenly_from_the_first_hour_on() {
     let busiest = minutes.iter().max().unwrap();
     assert!(*busiest <= 2 * mean + 5, "{minutes:?}");
     assert!((400 * 3..400 * 4).contains(&asked.len()), "{}", asked.len());
+    run.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_tells_each_credential_without_a_secret() {
+    let run = Run::start_telling(|c, v| {
+        c.store("good", "cms", "a", "s.good");
+        c.store("dead", "cms", "a", "s.dead");
+        c.store("other", "scitokens", "a", "s.other");
+        c.store("slow", "cms", "slow", "s.slow");
+        c.put("odd", "cms.top", "{");
+        v.with(|v| {
+            v.dead.push("s.dead".to_owned());
+            v.slow.insert("slow".to_owned(), 100);
+        });
+    });
+    run.pass(5).await;
+    let (daemon, credentials) = run.status();
+    assert!(daemon.running && daemon.problem.is_none());
+    let states: Vec<_> = credentials
+        .iter()
+        .map(|c| (c.user.as_str(), c.state))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("dead", State::Dead),
+            ("good", State::Fresh),
+            ("odd", State::Dead),
+            ("other", State::Ignored),
+            ("slow", State::Renewing),
+        ]
+    );
+    let good = &credentials[1];
+    let token = good.access_token.as_ref().unwrap();
+    assert_eq!(token.id, run.credentials.used("good", "cms").unwrap().id);
+    let vault_life = good.vault_token.as_ref().unwrap().expires.unwrap();
+    assert!(vault_life > token.expires.unwrap());
+    assert!(good.next_renewal.unwrap() < token.expires.unwrap());
+    assert!(credentials[0].why.contains("lookup-self"));
+    assert!(credentials[0].advice.contains("store the credential again"));
+    let text = std::fs::read_to_string(run.credentials.path().join(".status")).unwrap();
+    let token = std::fs::read_to_string(run.credentials.file("good", "cms.use")).unwrap();
+    assert!(!text.contains(token.trim()) && !text.contains("s.good"));
+    assert_eq!(
+        run.vault.with(|v| v.looked_up),
+        2,
+        "one for each living token, one for the dead"
+    );
+    run.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_an_outage_every_credential_that_is_late_is_degraded_and_well_again_after() {
+    let run = Run::start_telling(|c, _| {
+        for n in 0..20 {
+            c.store(&format!("u{n}"), "cms", "a", "s.1");
+        }
+    });
+    let states = |run: &Run| -> Vec<State> { run.status().1.iter().map(|c| c.state).collect() };
+    run.pass(60).await;
+    assert_eq!(states(&run), [State::Fresh; 20]);
+    run.vault
+        .with(|v| v.down.insert("a".to_owned(), ErrorKind::Unreachable));
+    run.pass(3600).await;
+    let (daemon, credentials) = run.status();
+    assert_eq!(daemon.troubled_vaults[0].host, "a");
+    assert!(
+        credentials
+            .iter()
+            .all(|c| c.state == State::Degraded && !c.advice.is_empty())
+    );
+    run.vault.with(|v| v.down.clear());
+    run.pass(120).await;
+    assert_eq!(states(&run), [State::Fresh; 20]);
     run.stop().await;
 }

@@ -35,6 +35,13 @@ fn look(
     notes
 }
 
+fn ended(outcome: Outcome) -> Ended {
+    Ended {
+        outcome,
+        vault_life: None,
+    }
+}
+
 fn names(tasks: &[Task]) -> Vec<String> {
     tasks.iter().map(|task| task.id.to_string()).collect()
 }
@@ -67,7 +74,7 @@ fn who_waits_for_a_token_goes_first_then_whose_token_ends_first() {
             break;
         };
         order.extend(names(&tasks));
-        monitor.report(task, Outcome::Vanished, &rules, at(NOW));
+        monitor.report(task, ended(Outcome::Vanished), &rules, at(NOW));
     }
     assert_eq!(order, ["new/cms", "ended/cms", "soon/cms", "late/cms"]);
     assert_eq!(
@@ -95,14 +102,15 @@ fn a_state_is_told_once_and_again_when_its_cause_changes() {
             kind,
             text: format!("{kind:?}"),
         };
-        let notes = monitor.report(&tasks[0], Outcome::Refused(error), &rules, now);
+        let notes = monitor.report(&tasks[0], ended(Outcome::Refused(error)), &rules, now);
         told.push(notes.len());
         now = monitor.next_decision(now).unwrap();
     }
     assert_eq!(told, [1, 0, 1, 0]);
-    let record = monitor.records().next().unwrap();
-    assert_eq!(record.condition().state, State::Degraded);
-    assert_eq!(record.condition().since, at(NOW));
+    let status = monitor.credentials(now).next().unwrap();
+    assert_eq!((status.state, status.since), (State::Degraded, at(NOW)));
+    assert_eq!(status.last_error.unwrap().text, "NoneStored");
+    assert!(status.advice.contains("onboarded"));
     assert!(!monitor.all_good());
 }
 

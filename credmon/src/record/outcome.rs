@@ -11,7 +11,7 @@ use crate::renewal::{Less, Outcome, Task};
 use crate::rules::Rules;
 use crate::schedule::{self, Life, Patience};
 use crate::source::SourceError;
-use crate::state::{Note, State};
+use crate::state::{Note, Reason, STORE_AGAIN, State};
 use crate::use_file::Used;
 
 impl Record {
@@ -44,8 +44,12 @@ impl Record {
                 let short = |life: Life| life.left(now) <= schedule::margin(rules.limits, life);
                 self.confirmed = now;
                 if self.life().is_some_and(short) {
-                    let why = "Vault has no newer access token; it is tried again".to_owned();
-                    notes.extend(self.failed(Patience::Transient, "kept", why, now));
+                    let reason = Reason {
+                        cause: "kept".to_owned(),
+                        why: "Vault has no newer access token".to_owned(),
+                        advice: "wait; it is tried again",
+                    };
+                    notes.extend(self.failed(Patience::Transient, reason, now));
                 } else {
                     self.well(now, notes);
                 }
@@ -60,19 +64,29 @@ impl Record {
             }
             Outcome::Dead(text) => {
                 self.wait(Patience::Dead, now);
-                let why = format!("{text}; store the credential again");
-                notes.extend(self.become_(State::Dead, "dead", why, now));
+                let reason = Reason {
+                    cause: "dead".to_owned(),
+                    why: text,
+                    advice: STORE_AGAIN,
+                };
+                notes.extend(self.become_(State::Dead, reason, now));
             }
             Outcome::Refused(error) => notes.extend(self.refused(&error, now)),
             Outcome::Expired(at) => {
-                let why = format!(
-                    "Vault gave an access token that ended at {at}; check this host's clock"
-                );
-                notes.extend(self.failed(Patience::Person, "expired", why, now));
+                let reason = Reason {
+                    cause: "expired".to_owned(),
+                    why: format!("Vault gave an access token that ended at {at}"),
+                    advice: "check this host's clock",
+                };
+                notes.extend(self.failed(Patience::Person, reason, now));
             }
             Outcome::NotWritten(fault) => {
-                let why = format!("the access token cannot be put in place: {fault}");
-                notes.extend(self.failed(Patience::Transient, "file", why, now));
+                let reason = Reason {
+                    cause: "file".to_owned(),
+                    why: format!("the access token cannot be put in place: {fault}"),
+                    advice: "make the directory writable for this daemon, or make room on its disk",
+                };
+                notes.extend(self.failed(Patience::Transient, reason, now));
             }
         }
     }
@@ -93,13 +107,16 @@ impl Record {
         let by_nature = |less: &Less| less.is_by_nature(self.life());
         match less {
             Some(less) if !by_nature(less) => {
-                let why = format!(
-                    "it got a cached access token that lives {until}, since {}",
-                    less.answer.text
-                );
-                let cause = format!("{:?}", less.answer.kind);
-                let patience = patience(less.answer.kind);
-                notes.extend(self.failed(patience, &cause, why, now));
+                let kind = less.answer.kind;
+                let reason = Reason {
+                    cause: format!("{kind:?}"),
+                    why: format!(
+                        "it got a cached access token that lives {until}, since {}",
+                        less.answer.text
+                    ),
+                    advice: kind.advice(),
+                };
+                notes.extend(self.failed(patience(kind), reason, now));
             }
             _ => self.well(now, notes),
         }
@@ -109,7 +126,7 @@ impl Record {
         self.failures = 0;
         self.retry_at = None;
         let before = self.condition.state;
-        self.condition.become_(State::Fresh, "", String::new(), now);
+        self.condition.become_(State::Fresh, Reason::default(), now);
         let until = self.life().map_or_else(String::new, |life| {
             format!(", it lives until {} ({} s)", life.expires, life.left(now))
         });
@@ -126,27 +143,25 @@ impl Record {
     }
 
     fn refused(&mut self, error: &SourceError, now: Timestamp) -> Option<Note> {
-        let cause = format!("{:?}", error.kind);
+        let reason = Reason {
+            cause: format!("{:?}", error.kind),
+            why: error.text.clone(),
+            advice: error.kind.advice(),
+        };
         match Verdict::of(error.kind) {
             Verdict::Down | Verdict::Busy => {
                 // The host's rest decides when it goes on, and the host has the line in the log.
                 self.retry_at = None;
-                let note = self.become_(State::Degraded, &cause, error.text.clone(), now);
+                let note = self.become_(State::Degraded, reason, now);
                 note.map(|note| Note::Debug(note.text().to_owned()))
             }
-            _ => self.failed(patience(error.kind), &cause, error.text.clone(), now),
+            _ => self.failed(patience(error.kind), reason, now),
         }
     }
 
-    fn failed(
-        &mut self,
-        patience: Patience,
-        cause: &str,
-        why: String,
-        now: Timestamp,
-    ) -> Option<Note> {
+    fn failed(&mut self, patience: Patience, reason: Reason, now: Timestamp) -> Option<Note> {
         self.wait(patience, now);
-        self.become_(State::Degraded, cause, why, now)
+        self.become_(State::Degraded, reason, now)
     }
 
     fn wait(&mut self, patience: Patience, now: Timestamp) {

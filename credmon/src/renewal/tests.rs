@@ -38,13 +38,15 @@ impl Fixture {
             stamp,
             ask,
             outlive,
+            look_up: false,
         }
     }
 
     async fn renew(&self, task: Task) -> Outcome {
         let source = Arc::new(self.vault.clone());
         let directory = Arc::new(self.directory());
-        renew(directory, source, Arc::new(self.clock), task).await
+        let ended = renew(directory, source, Arc::new(self.clock), task).await;
+        ended.outcome
     }
 
     fn in_place(&self) -> Option<Timestamp> {

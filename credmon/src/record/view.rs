@@ -1,0 +1,80 @@
+//! What is told of a credential to whoever asks.
+
+use jiff::Timestamp;
+
+use super::Record;
+use crate::state::State;
+use crate::status::{AccessTokenStatus, CredentialStatus, LastError, VaultTokenStatus};
+
+/// How long a renewal may be late before that is worth telling, in seconds.
+const LATE: i64 = 60;
+
+impl Record {
+    /// What is told of it. `trouble` says what is wrong with a Vault that does not answer: then
+    /// one credential finds out for all, and the others are no better off than that one.
+    #[must_use]
+    pub fn status<'t>(
+        &self,
+        trouble: impl Fn(&str) -> Option<&'t str>,
+        now: Timestamp,
+    ) -> CredentialStatus {
+        let lane = self.seen.top.as_ref().ok();
+        let used = self.seen.used.as_ref();
+        let mut status = CredentialStatus {
+            user: self.id().user().to_owned(),
+            service: self.id().service().to_owned(),
+            state: self.condition.state,
+            since: self.condition.since,
+            why: self.condition.why.clone(),
+            advice: self.condition.advice.to_owned(),
+            vault: lane.map(|lane| lane.host.to_string()),
+            access_token: used.map(|used| AccessTokenStatus {
+                issued: used.life.map(|life| life.issued),
+                expires: used.life.map(|life| life.expires),
+                id: used.token_id.as_deref().map(str::to_owned),
+                issuer: used.issuer.as_deref().map(str::to_owned),
+                scopes: used
+                    .scopes
+                    .iter()
+                    .flat_map(|scopes| scopes.split(' '))
+                    .map(str::to_owned)
+                    .collect(),
+            }),
+            vault_token: self.vault_life.map(|life| VaultTokenStatus {
+                expires: life.expires,
+            }),
+            last_success: used.map(|_| self.confirmed),
+            next_renewal: self.due.filter(|due| *due > Timestamp::MIN),
+            last_error: self.last_error.as_ref().map(|error| LastError {
+                at: error.0,
+                text: error.1.clone(),
+            }),
+        };
+        self.tell_if_late(&mut status, lane.and_then(|lane| trouble(&lane.host)), now);
+        status
+    }
+
+    /// A renewal that is late degrades a credential that is otherwise well.
+    fn tell_if_late(&self, status: &mut CredentialStatus, trouble: Option<&str>, now: Timestamp) {
+        let late_since = self.due.filter(|due| {
+            now.as_second().saturating_sub(due.as_second()) > LATE && *due > Timestamp::MIN
+        });
+        let (State::Fresh, Some(since)) = (status.state, late_since) else {
+            return;
+        };
+        status.state = State::Degraded;
+        status.since = since;
+        let (why, advice) = match trouble {
+            Some(words) => (
+                format!("its Vault does not answer: {words}"),
+                "see to the Vault; it is tried again",
+            ),
+            None => (
+                "its renewal is late, for others were more urgent".to_owned(),
+                "wait; if it stays so, the bound on requests is too tight",
+            ),
+        };
+        status.why = why;
+        advice.clone_into(&mut status.advice);
+    }
+}

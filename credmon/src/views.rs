@@ -1,0 +1,109 @@
+//! What others see of this daemon: when it is written anew, and where.
+//!
+//! Always true: writing takes at most half a percent of the time, however much there is to write;
+//! a failure is said once and stops nothing.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
+use tokio::time::Instant;
+
+/// Least time between two writings.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Writing takes this part of the time at most.
+const PART: u32 = 200;
+
+/// Where views go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewSettings {
+    /// The status file.
+    pub status_file: Option<PathBuf>,
+    /// Its mode.
+    pub status_mode: Mode,
+}
+
+impl Default for ViewSettings {
+    fn default() -> Self {
+        Self {
+            status_file: None,
+            status_mode: Mode::from_bits_truncate(0o644),
+        }
+    }
+}
+
+/// When the views are written anew.
+#[derive(Debug)]
+pub struct Views {
+    outdated: bool,
+    not_before: Instant,
+    fault: Option<String>,
+}
+
+impl Views {
+    /// Nothing is written yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            outdated: true,
+            not_before: now,
+            fault: None,
+        }
+    }
+
+    /// Something changed.
+    pub fn outdate(&mut self) {
+        self.outdated = true;
+    }
+
+    /// When to write; `None` while nothing changed.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.outdated.then_some(self.not_before)
+    }
+
+    /// They were written, from one moment to another.
+    pub fn written(&mut self, from: Instant, now: Instant) {
+        self.outdated = false;
+        let took = now.saturating_duration_since(from);
+        self.not_before = now + PAUSE.max(took * PART);
+    }
+
+    /// Takes a failure to write; gives it back when it is news.
+    pub fn news(&mut self, fault: Option<String>) -> Option<String> {
+        let is_news = self.fault != fault;
+        self.fault.clone_from(&fault);
+        fault.filter(|_| is_news)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writing_is_rare_however_often_things_change() {
+        let now = Instant::now();
+        let mut views = Views::new(now);
+        assert_eq!(views.due(), Some(now));
+        views.written(now, now);
+        assert_eq!(views.due(), None);
+        views.outdate();
+        assert_eq!(views.due(), Some(now + PAUSE));
+        let later = now + Duration::from_millis(20);
+        views.written(now, later);
+        views.outdate();
+        assert_eq!(views.due(), Some(later + Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn a_fault_is_news_once() {
+        let mut views = Views::new(Instant::now());
+        let full = || Some("full".to_owned());
+        assert_eq!(views.news(full()), full());
+        assert_eq!(views.news(full()), None);
+        assert_eq!(views.news(None), None);
+        assert_eq!(views.news(full()), full());
+    }
+}
