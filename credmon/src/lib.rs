@@ -32,6 +32,7 @@ pub mod looks;
 pub mod monitor;
 pub mod own_files;
 pub mod placing;
+pub mod privileges;
 pub mod providers;
 pub mod record;
 pub mod renewal;

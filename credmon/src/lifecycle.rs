@@ -1,6 +1,6 @@
 //! From start to end: the process's own safety, its configuration, its log, its signals.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::cli::{self, Cli};
 use crate::condor_config::{self, Source, Values};
 use crate::daemon::{Command, Configuration, Daemon};
 use crate::log::{Detail, Log};
+use crate::privileges::{self, Confinement};
 use crate::settings::Settings;
 use crate::source::VaultSource;
 use crate::status_command;
@@ -85,22 +86,31 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     tell(&source, &complaints);
 
     let configuration = configuration(&cli, &settings);
+    let log_file = log.path();
+    let places = give_up(&settings, written(&configuration, log_file.as_deref()));
     let followed = log.clone();
     let daemon = Daemon::new(configuration, Arc::new(SystemClock), move || {
         followed.follow();
     });
     let signals = Signals::new()?;
+    let reader = Reader {
+        cli: &cli,
+        here: &here,
+        known: (values, source),
+        places,
+        log_file,
+    };
     let (commands, received) = mpsc::channel(8);
     if cli.once {
         let good = tokio::select! {
             good = daemon.run_once() => good,
-            () = signals.until_stopped(&cli, &here, (values, source), &commands) => false,
+            () = signals.until_stopped(reader, &commands) => false,
         };
         return Ok(ExitCode::from(u8::from(!good)));
     }
     tokio::join!(
         daemon.run(received),
-        signals.until_stopped(&cli, &here, (values, source), &commands),
+        signals.until_stopped(reader, &commands),
     );
     Ok(ExitCode::SUCCESS)
 }
@@ -112,6 +122,38 @@ fn configuration(cli: &Cli, settings: &Settings) -> Configuration<VaultSource> {
         source: Arc::new(VaultSource::new(settings.tls.clone())),
         views: settings.views.clone(),
     }
+}
+
+/// The files and directories that this process makes.
+fn written<'c>(
+    configuration: &'c Configuration<VaultSource>,
+    log: Option<&'c Path>,
+) -> impl Iterator<Item = &'c Path> {
+    let directory = configuration.directory.as_deref().into_iter();
+    directory.chain(log).chain(configuration.views.files())
+}
+
+/// Gives up what the work does not need. Returns where may be written from now on; `None` for
+/// everywhere.
+fn give_up<'p>(settings: &Settings, paths: impl Iterator<Item = &'p Path>) -> Option<Vec<PathBuf>> {
+    if !settings.confine {
+        tracing::warn!("CREDMON_HTVAULT_CONFINE is false: the process keeps all its rights");
+        return None;
+    }
+    if let Err(words) = privileges::drop_capabilities() {
+        tracing::warn!("the process keeps more rights than it needs: {words}");
+    }
+    let places = privileges::places(paths);
+    let without = match privileges::confine(&places) {
+        Ok(Confinement::Full) => None,
+        Ok(Confinement::Partial) => Some("this kernel knows only a part of landlock".to_owned()),
+        Ok(Confinement::None) => Some("this kernel has no landlock".to_owned()),
+        Err(words) => Some(words),
+    };
+    if let Some(words) = without {
+        tracing::info!("writing is not fully confined to the configured directories: {words}");
+    }
+    Some(places)
 }
 
 /// Says what is odd with the configuration.
@@ -154,9 +196,7 @@ impl Signals {
     /// Passes on what signals mean until one means the end.
     async fn until_stopped(
         mut self,
-        cli: &Cli,
-        here: &str,
-        mut known: (Values, Source),
+        mut reader: Reader<'_>,
         commands: &mpsc::Sender<Command<VaultSource>>,
     ) {
         let mut read_last = Instant::now();
@@ -173,7 +213,7 @@ impl Signals {
                 }
                 () = tokio::time::sleep_until(read_at), if read_next.is_some() => {
                     read_next = None;
-                    if let Some(new) = reread(cli, here, &mut known).await {
+                    if let Some(new) = reader.reread().await {
                         let _ = commands.send(Command::Configure(Box::new(new))).await;
                     }
                     read_last = Instant::now();
@@ -190,23 +230,45 @@ impl Signals {
     }
 }
 
-/// Reads the configuration again; what is new in it. When HTCondor's tool fails, the configuration
-/// that is known stays in force.
-async fn reread(
-    cli: &Cli,
-    here: &str,
-    known: &mut (Values, Source),
-) -> Option<Configuration<VaultSource>> {
-    let (values, source) = condor_config::read(&cli.name).await;
-    if let Source::Failed(why) = &source {
-        tracing::error!("condor_config_val failed ({why}): the configuration is kept as it was");
-        return None;
+/// Reads the configuration again.
+struct Reader<'c> {
+    cli: &'c Cli,
+    here: &'c str,
+    known: (Values, Source),
+    /// Where this process may write.
+    places: Option<Vec<PathBuf>>,
+    log_file: Option<PathBuf>,
+}
+
+impl Reader<'_> {
+    /// What is new. When HTCondor's tool fails, the configuration that is known stays in force.
+    async fn reread(&mut self) -> Option<Configuration<VaultSource>> {
+        let (values, source) = condor_config::read(&self.cli.name).await;
+        if let Source::Failed(why) = &source {
+            tracing::error!(
+                "condor_config_val failed ({why}): the configuration is kept as it was"
+            );
+            return None;
+        }
+        if (&values, &source) == (&self.known.0, &self.known.1) {
+            return None;
+        }
+        let (settings, complaints) = Settings::new(&values, &self.cli.name, self.here);
+        tell(&source, &complaints);
+        self.known = (values, source);
+        let new = configuration(self.cli, &settings);
+        let paths = written(&new, self.log_file.as_deref());
+        for path in privileges::outside(
+            self.places.as_deref().unwrap_or(&[Path::new("/").into()]),
+            paths,
+        ) {
+            tracing::error!(
+                "{} lies where this process gave up to write when it started: restart it \
+                 (condor_restart -daemon {})",
+                path.display(),
+                self.cli.name
+            );
+        }
+        Some(new)
     }
-    if (&values, &source) == (&known.0, &known.1) {
-        return None;
-    }
-    let (settings, complaints) = Settings::new(&values, &cli.name, here);
-    tell(&source, &complaints);
-    *known = (values, source);
-    Some(configuration(cli, &settings))
 }

@@ -94,6 +94,14 @@ impl Log {
         })
     }
 
+    /// The file, if there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        let file = self.file.as_ref()?;
+        let file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(file.path.clone())
+    }
+
     /// Makes it the log of the whole program.
     pub fn install(&self, detail: Detail) {
         let subscriber =

@@ -112,9 +112,9 @@ pub fn place(
         openat(folder, own.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
     })?;
     let mut file = File::from(made);
-    doing(Step::SetOwner, || set_owner(&file, like.owner))?;
-    // After the owner, for a change of owner may take bits of the mode away.
+    // Before the owner, for only the owner may set it.
     doing(Step::SetMode, || fchmod(&file, like.mode))?;
+    doing(Step::SetOwner, || set_owner(&file, like.owner))?;
     doing(Step::Write, || {
         content(&mut file).map_err(|error| errno(&error))
     })?;
@@ -224,8 +224,8 @@ pub(crate) mod tests {
     /// All steps.
     pub(crate) const STEPS: [Step; 7] = [
         Step::Make,
-        Step::SetOwner,
         Step::SetMode,
+        Step::SetOwner,
         Step::Write,
         Step::Sync,
         Step::Rename,

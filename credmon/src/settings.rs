@@ -30,6 +30,8 @@ pub struct Settings {
     pub log: Option<PathBuf>,
     /// What others may see.
     pub views: ViewSettings,
+    /// Whether the process confines itself to what it needs.
+    pub confine: bool,
     /// Whether the log is to tell everything (`D_FULLDEBUG`).
     pub full_debug: bool,
 }
@@ -62,6 +64,7 @@ impl Settings {
             tls,
             log,
             views: views(values, &mut complaints),
+            confine: truth(values, "CREDMON_HTVAULT_CONFINE", true, &mut complaints),
             full_debug: debug.to_ascii_uppercase().contains("D_FULLDEBUG"),
         };
         (settings, complaints)
@@ -177,19 +180,12 @@ fn routing(values: &Values, complaints: &mut Vec<String>) -> Routing {
     }
     // In another monitor's list it means "what nobody else claims", which are ours.
     others.remove("*");
-    let special_characters = match values.get("CREDMON_ALLOW_SPECIAL_CHAR_NAMES") {
-        None => false,
-        Some(text) => match text.to_ascii_lowercase().as_str() {
-            "true" | "t" | "yes" | "y" | "1" => true,
-            "false" | "f" | "no" | "n" | "0" => false,
-            _ => {
-                complaints.push(format!(
-                    "CREDMON_ALLOW_SPECIAL_CHAR_NAMES = {text:?} is neither true nor false; false is used"
-                ));
-                false
-            }
-        },
-    };
+    let special_characters = truth(
+        values,
+        "CREDMON_ALLOW_SPECIAL_CHAR_NAMES",
+        false,
+        complaints,
+    );
     Routing {
         ours: names("VAULT_CREDMON_PROVIDER_NAMES"),
         others,
@@ -199,6 +195,23 @@ fn routing(values: &Values, complaints: &mut Vec<String>) -> Routing {
             .map(str::to_owned)
             .collect(),
         special_characters,
+    }
+}
+
+/// A setting that is true or false.
+fn truth(values: &Values, name: &str, default: bool, complaints: &mut Vec<String>) -> bool {
+    let Some(text) = values.get(name) else {
+        return default;
+    };
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "yes" | "y" | "1" => true,
+        "false" | "f" | "no" | "n" | "0" => false,
+        _ => {
+            complaints.push(format!(
+                "{name} = {text:?} is neither true nor false; {default} is used"
+            ));
+            default
+        }
     }
 }
 
@@ -267,6 +280,7 @@ mod tests {
             ("AUTH_SSL_CLIENT_CAFILE", "/nowhere/ca.pem"),
             ("AUTH_SSL_CLIENT_CADIR", "/nowhere"),
             ("CREDMON_ALLOW_SPECIAL_CHAR_NAMES", "maybe"),
+            ("CREDMON_HTVAULT_CONFINE", "perhaps"),
             ("CREDMON_HTVAULT_STATUS_MODE", "rw-r--r--"),
             ("CREDMON_HTVAULT_STATUS_MODE", "0755"),
         ] {

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
+use nix::unistd::Gid;
 
 use crate::folder::Folder;
 use crate::placing::{self, Like, Owner, PlaceFault, Step};
@@ -18,7 +19,7 @@ use crate::status::{CredentialStatus, DaemonStatus};
 /// Longest line that is read, in bytes.
 const LINE_LIMIT: u64 = 256 * 1024;
 
-/// Puts a file for others to read in place.
+/// Puts a file for others to read in place; its group is the folder's.
 ///
 /// # Errors
 /// The system refuses; what was there is untouched then.
@@ -37,9 +38,10 @@ pub fn put(
         step: Step::Make,
         errno,
     })?;
+    let group = folder.stat().map(|stat| Gid::from_raw(stat.st_gid));
     let like = Like {
         mode,
-        owner: Owner::Ours,
+        owner: group.map_or(Owner::Ours, Owner::Group),
         sync: false,
     };
     let placed = placing::place(&folder, name, like, |file| {

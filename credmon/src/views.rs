@@ -3,7 +3,7 @@
 //! Always true: writing takes at most half a percent of the time, however much there is to write;
 //! a failure is said once and stops nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::stat::Mode;
@@ -30,6 +30,13 @@ impl Default for ViewSettings {
             status_file: None,
             status_mode: Mode::from_bits_truncate(0o644),
         }
+    }
+}
+
+impl ViewSettings {
+    /// All files that are written.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.status_file.iter().map(PathBuf::as_path)
     }
 }
 
