@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use htvault::clock::Clock;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -19,14 +19,13 @@ use crate::directory::{Directory, DirectoryFault};
 use crate::listing::Listings;
 use crate::log;
 use crate::looks::{Looks, Next, RESCAN};
+use crate::metrics::Counters;
 use crate::monitor::Monitor;
 use crate::own_files;
 use crate::renewal::{self, Ended, Outcome, Task};
 use crate::rules::Rules;
 use crate::service_name::is_account;
 use crate::source::TokenSource;
-use crate::status::{self, DaemonStatus};
-use crate::status_file;
 use crate::views::{ViewSettings, Views};
 use crate::watch::Watch;
 
@@ -41,6 +40,8 @@ pub enum Command<S> {
     Look,
     /// The configuration changed.
     Configure(Box<Configuration<S>>),
+    /// Tell the metrics.
+    Metrics(oneshot::Sender<String>),
     /// End.
     Stop,
 }
@@ -68,6 +69,8 @@ pub struct Daemon<S> {
     watch: Watch,
     listings: Listings,
     directory: Result<Arc<Directory>, DirectoryFault>,
+    /// Whether it leaves `pid` and views to another.
+    is_guest: bool,
     /// Device and inode of the directory that holds our `pid`.
     home: Option<(u64, u64)>,
     running: JoinSet<(Task, Ended)>,
@@ -78,6 +81,9 @@ pub struct Daemon<S> {
     has_looked: bool,
     pass: Option<Instant>,
     views: Views,
+    counters: Counters,
+    started: Timestamp,
+    looked: Option<Timestamp>,
 }
 
 impl<S: TokenSource> Daemon<S> {
@@ -88,6 +94,7 @@ impl<S: TokenSource> Daemon<S> {
         clock: Arc<dyn Clock>,
         at_look: impl Fn() + Send + 'static,
     ) -> Self {
+        let started = clock.now();
         Self {
             configuration,
             clock,
@@ -96,6 +103,7 @@ impl<S: TokenSource> Daemon<S> {
             watch: Watch::new(),
             listings: Listings::default(),
             directory: Err(DirectoryFault::NotConfigured),
+            is_guest: false,
             home: None,
             running: JoinSet::new(),
             looks: Looks::new(Instant::now()),
@@ -103,6 +111,9 @@ impl<S: TokenSource> Daemon<S> {
             has_looked: false,
             pass: None,
             views: Views::new(Instant::now()),
+            counters: Counters::default(),
+            started,
+            looked: None,
         }
     }
 
@@ -115,6 +126,10 @@ impl<S: TokenSource> Daemon<S> {
                 command = commands.recv() => match command {
                     Some(Command::Look) => self.looks.everything_soon(Instant::now()),
                     Some(Command::Configure(new)) => self.configure(*new),
+                    Some(Command::Metrics(answer)) => {
+                        // Who asked may be gone.
+                        let _ = answer.send(self.metrics_text());
+                    }
                     Some(Command::Stop) | None => break,
                 },
                 Some(ended) = self.running.join_next() => self.report(ended),
@@ -127,6 +142,9 @@ impl<S: TokenSource> Daemon<S> {
 
     /// Does one complete pass; whether all is good then.
     pub async fn run_once(mut self) -> bool {
+        // The daemon that runs beside it, perhaps, is the one that signals and questions are for.
+        self.is_guest = true;
+        self.configuration.views = ViewSettings::default();
         self.step();
         while self.looks.is_under_way() {
             self.step();
@@ -238,6 +256,7 @@ impl<S: TokenSource> Daemon<S> {
 
     fn full_look_over(&mut self, began: Instant) {
         self.has_looked = true;
+        self.looked = Some(self.clock.now());
         self.views.outdate();
         if self.directory.is_ok() {
             let names = std::mem::take(&mut self.names);
@@ -253,6 +272,9 @@ impl<S: TokenSource> Daemon<S> {
     /// Puts `pid` into a directory that is new to us.
     fn settle_in(&mut self, directory: &Directory) {
         let root = directory.root();
+        if self.is_guest {
+            return;
+        }
         let home = root.stat().ok().map(|stat| (stat.st_dev, stat.st_ino));
         if home == self.home {
             return;
@@ -290,50 +312,6 @@ impl<S: TokenSource> Daemon<S> {
         }
     }
 
-    /// Tells others how things are.
-    fn write_views(&mut self, running: bool) {
-        let began = Instant::now();
-        let now = self.clock.now();
-        let fault = self
-            .configuration
-            .views
-            .status_file
-            .as_ref()
-            .and_then(|file| {
-                let daemon = self.status(running, now);
-                let mode = self.configuration.views.status_mode;
-                status_file::put(file, mode, |to| {
-                    status_file::write(to, &daemon, self.monitor.credentials(now))
-                })
-                .err()
-                .map(|fault| {
-                    format!(
-                        "the status file {} cannot be written: {fault}",
-                        file.display()
-                    )
-                })
-            });
-        if let Some(words) = self.views.news(fault) {
-            tracing::warn!("{words}");
-        }
-        self.views.written(began, Instant::now());
-    }
-
-    fn status(&self, running: bool, now: Timestamp) -> DaemonStatus {
-        let path = self.configuration.directory.as_ref();
-        DaemonStatus {
-            version: status::VERSION,
-            program: concat!("condor_credmon_htvault ", env!("CARGO_PKG_VERSION")).to_owned(),
-            process: std::process::id(),
-            running,
-            written: now,
-            directory: path.map(|path| path.display().to_string()),
-            problem: self.directory.as_ref().err().map(ToString::to_string),
-            troubled_vaults: self.monitor.hosts().troubles().collect(),
-            count: self.monitor.count(),
-        }
-    }
-
     fn report(&mut self, ended: Result<(Task, Ended), tokio::task::JoinError>) {
         let (task, ended) = match ended {
             Ok(ended) => ended,
@@ -348,6 +326,7 @@ impl<S: TokenSource> Daemon<S> {
             self.looks.folder_soon(user, Instant::now());
         }
         self.views.outdate();
+        self.counters.count(&ended.outcome);
         let now = self.clock.now();
         let rules = &self.configuration.rules;
         for note in self.monitor.report(&task, ended, rules, now) {
@@ -394,5 +373,6 @@ impl<S: TokenSource> Daemon<S> {
     }
 }
 
+mod telling;
 #[cfg(test)]
 mod tests;

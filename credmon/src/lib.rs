@@ -29,6 +29,8 @@ pub mod lifecycle;
 pub mod listing;
 pub mod log;
 pub mod looks;
+pub mod metrics;
+pub mod metrics_server;
 pub mod monitor;
 pub mod own_files;
 pub mod placing;

@@ -10,13 +10,14 @@ use htvault::clock::{Clock as _, SystemClock};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::cli::{self, Cli};
 use crate::condor_config::{self, Source, Values};
 use crate::daemon::{Command, Configuration, Daemon};
 use crate::log::{Detail, Log};
+use crate::metrics_server::MetricsServer;
 use crate::privileges::{self, Confinement};
 use crate::settings::Settings;
 use crate::source::VaultSource;
@@ -99,6 +100,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         known: (values, source),
         places,
         log_file,
+        metrics: None,
     };
     let (commands, received) = mpsc::channel(8);
     if cli.once {
@@ -108,6 +110,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         };
         return Ok(ExitCode::from(u8::from(!good)));
     }
+    let mut reader = reader;
+    reader.tell_metrics(&settings, &commands).await;
     tokio::join!(
         daemon.run(received),
         signals.until_stopped(reader, &commands),
@@ -213,7 +217,7 @@ impl Signals {
                 }
                 () = tokio::time::sleep_until(read_at), if read_next.is_some() => {
                     read_next = None;
-                    if let Some(new) = reader.reread().await {
+                    if let Some(new) = reader.reread(commands).await {
                         let _ = commands.send(Command::Configure(Box::new(new))).await;
                     }
                     read_last = Instant::now();
@@ -238,11 +242,46 @@ struct Reader<'c> {
     /// Where this process may write.
     places: Option<Vec<PathBuf>>,
     log_file: Option<PathBuf>,
+    metrics: Option<MetricsServer>,
 }
 
 impl Reader<'_> {
+    /// Tells the metrics by HTTP, where that is configured.
+    async fn tell_metrics(
+        &mut self,
+        settings: &Settings,
+        commands: &mpsc::Sender<Command<VaultSource>>,
+    ) {
+        let wanted = settings.views.metrics_address;
+        if wanted == self.metrics.as_ref().map(MetricsServer::address) {
+            return;
+        }
+        self.metrics = None;
+        let Some(address) = wanted else {
+            return;
+        };
+        let commands = commands.clone();
+        let text = move || {
+            let commands = commands.clone();
+            async move {
+                let (answer, text) = oneshot::channel();
+                commands.send(Command::Metrics(answer)).await.ok()?;
+                text.await.ok()
+            }
+        };
+        match MetricsServer::start(address, text).await {
+            Ok(server) => self.metrics = Some(server),
+            Err(error) => tracing::error!(
+                "metrics are not told by HTTP, for {address} cannot be listened on: {error}"
+            ),
+        }
+    }
+
     /// What is new. When HTCondor's tool fails, the configuration that is known stays in force.
-    async fn reread(&mut self) -> Option<Configuration<VaultSource>> {
+    async fn reread(
+        &mut self,
+        commands: &mpsc::Sender<Command<VaultSource>>,
+    ) -> Option<Configuration<VaultSource>> {
         let (values, source) = condor_config::read(&self.cli.name).await;
         if let Source::Failed(why) = &source {
             tracing::error!(
@@ -256,6 +295,7 @@ impl Reader<'_> {
         let (settings, complaints) = Settings::new(&values, &self.cli.name, self.here);
         tell(&source, &complaints);
         self.known = (values, source);
+        self.tell_metrics(&settings, commands).await;
         let new = configuration(self.cli, &settings);
         let paths = written(&new, self.log_file.as_deref());
         for path in privileges::outside(

@@ -107,12 +107,28 @@ fn limits(values: &Values, complaints: &mut Vec<String>) -> Limits {
 /// Where the status goes: to the file that is named, else to `RUN`, where everybody may look.
 fn views(values: &Values, complaints: &mut Vec<String>) -> ViewSettings {
     const MODE: &str = "CREDMON_HTVAULT_STATUS_MODE";
+    const ADDRESS: &str = "CREDMON_HTVAULT_METRICS_ADDRESS";
     let mut views = ViewSettings::default();
     let in_run = || Some(Path::new(values.get("RUN")?).join("credmon_htvault.status"));
     views.status_file = values
         .get("CREDMON_HTVAULT_STATUS_FILE")
         .map(PathBuf::from)
         .or_else(in_run);
+    views.metrics_file = values
+        .get("CREDMON_HTVAULT_METRICS_FILE")
+        .map(PathBuf::from);
+    let per_credential = "CREDMON_HTVAULT_METRICS_PER_CREDENTIAL";
+    views.metrics_per_credential = truth(values, per_credential, true, complaints);
+    if let Some(text) = values.get(ADDRESS) {
+        let address: Option<std::net::SocketAddr> = text.parse().ok();
+        views.metrics_address = address.filter(|address| address.ip().is_loopback());
+        if views.metrics_address.is_none() {
+            complaints.push(format!(
+                "{ADDRESS} = {text:?} is no loopback address with a port, such as 127.0.0.1:9119; \
+                 metrics are not told by HTTP"
+            ));
+        }
+    }
     if let Some(text) = values.get(MODE) {
         match u32::from_str_radix(text, 8) {
             Ok(bits) if bits & !0o666 == 0 => views.status_mode = Mode::from_bits_truncate(bits),
@@ -281,6 +297,8 @@ mod tests {
             ("AUTH_SSL_CLIENT_CADIR", "/nowhere"),
             ("CREDMON_ALLOW_SPECIAL_CHAR_NAMES", "maybe"),
             ("CREDMON_HTVAULT_CONFINE", "perhaps"),
+            ("CREDMON_HTVAULT_METRICS_ADDRESS", "0.0.0.0:9119"),
+            ("CREDMON_HTVAULT_METRICS_ADDRESS", "9119"),
             ("CREDMON_HTVAULT_STATUS_MODE", "rw-r--r--"),
             ("CREDMON_HTVAULT_STATUS_MODE", "0755"),
         ] {

@@ -3,6 +3,7 @@
 //! Always true: writing takes at most half a percent of the time, however much there is to write;
 //! a failure is said once and stops nothing.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,12 @@ pub struct ViewSettings {
     pub status_file: Option<PathBuf>,
     /// Its mode.
     pub status_mode: Mode,
+    /// A file for `node_exporter`'s textfile collector.
+    pub metrics_file: Option<PathBuf>,
+    /// Where metrics are told by HTTP.
+    pub metrics_address: Option<SocketAddr>,
+    /// Whether metrics tell of single credentials.
+    pub metrics_per_credential: bool,
 }
 
 impl Default for ViewSettings {
@@ -29,6 +36,9 @@ impl Default for ViewSettings {
         Self {
             status_file: None,
             status_mode: Mode::from_bits_truncate(0o644),
+            metrics_file: None,
+            metrics_address: None,
+            metrics_per_credential: true,
         }
     }
 }
@@ -36,7 +46,8 @@ impl Default for ViewSettings {
 impl ViewSettings {
     /// All files that are written.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.status_file.iter().map(PathBuf::as_path)
+        let files = [&self.status_file, &self.metrics_file];
+        files.into_iter().flatten().map(PathBuf::as_path)
     }
 }
 

@@ -9,7 +9,8 @@ use super::*;
 use crate::fake::{Credentials, FakeSource, TestClock};
 use crate::schedule::Limits;
 use crate::state::State;
-use crate::status::CredentialStatus;
+use crate::status::{CredentialStatus, DaemonStatus};
+use crate::status_file;
 
 struct Run {
     credentials: Credentials,
@@ -431,6 +432,7 @@ async fn one_pass_says_whether_all_is_good() {
         let daemon = Daemon::new(configuration(&credentials, &vault), Arc::new(clock), || ());
         let good = daemon.run_once().await;
         assert!(!credentials.path().join("pid").exists());
+        assert!(!credentials.path().join("status").exists());
         (good, vault.with(|v| v.asked.len()))
     };
     assert_eq!(once(|_, _| ()).await, (true, 0));
@@ -545,5 +547,42 @@ async fn in_an_outage_every_credential_that_is_late_is_degraded_and_well_again_a
     run.vault.with(|v| v.down.clear());
     run.pass(120).await;
     assert_eq!(states(&run), [State::Fresh; 20]);
+    run.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_are_told_in_a_file_and_when_asked() {
+    let run = Run::start_with(
+        |c, _| {
+            c.store("u", "cms", "a", "s.1");
+            c.store("v", "cms", "down", "s.1");
+        },
+        |c| {
+            let directory = c.directory.clone().unwrap();
+            c.views.metrics_file = Some(directory.join(".prom"));
+        },
+    );
+    run.vault
+        .with(|v| v.down.insert("down".to_owned(), ErrorKind::Sealed));
+    run.pass(5).await;
+    let (answer, asked) = oneshot::channel();
+    run.commands.send(Command::Metrics(answer)).await.unwrap();
+    let told = asked.await.unwrap();
+    let file = std::fs::read_to_string(run.credentials.path().join(".prom")).unwrap();
+    let ends = run.credentials.used("u", "cms").unwrap().expires.unwrap();
+    for text in [told, file] {
+        for line in [
+            "credmon_directory_ok 1".to_owned(),
+            "credmon_troubled_vaults 1".to_owned(),
+            "credmon_credentials{state=\"fresh\"} 1".to_owned(),
+            "credmon_renewals_total{result=\"renewed\"} 1".to_owned(),
+            format!(
+                "credmon_access_token_expiry_timestamp_seconds{{user=\"u\",service=\"cms\"}} {}",
+                ends.as_second()
+            ),
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
+    }
     run.stop().await;
 }
