@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::copies::{Copies, TokenCopy};
 use crate::directory::{Directory, DirectoryFault};
 use crate::listing::Listings;
 use crate::log;
@@ -24,7 +25,7 @@ use crate::monitor::Monitor;
 use crate::own_files;
 use crate::renewal::{self, Ended, Outcome, Task};
 use crate::rules::Rules;
-use crate::service_name::is_account;
+use crate::service_name::{CredentialId, is_account};
 use crate::source::TokenSource;
 use crate::views::{ViewSettings, Views};
 use crate::watch::Watch;
@@ -57,6 +58,8 @@ pub struct Configuration<S> {
     pub source: Arc<S>,
     /// What others may see.
     pub views: ViewSettings,
+    /// Copies of access tokens.
+    pub copies: Vec<TokenCopy>,
 }
 
 /// The daemon.
@@ -81,6 +84,7 @@ pub struct Daemon<S> {
     has_looked: bool,
     pass: Option<Instant>,
     views: Views,
+    copies: Copies,
     counters: Counters,
     started: Timestamp,
     looked: Option<Timestamp>,
@@ -111,6 +115,7 @@ impl<S: TokenSource> Daemon<S> {
             has_looked: false,
             pass: None,
             views: Views::new(Instant::now()),
+            copies: Copies::default(),
             counters: Counters::default(),
             started,
             looked: None,
@@ -267,6 +272,18 @@ impl<S: TokenSource> Daemon<S> {
             }
             self.pass = self.pass.or(Some(began));
         }
+        self.copy(None);
+    }
+
+    /// Brings copies up to date: those of one credential, or all.
+    fn copy(&mut self, of: Option<&CredentialId>) {
+        if let Ok(directory) = &self.directory {
+            let all = self.configuration.copies.iter();
+            let some = all.filter(|copy| of.is_none_or(|id| copy.id == *id));
+            for words in self.copies.follow(directory.root(), some) {
+                tracing::warn!("{words}");
+            }
+        }
     }
 
     /// Puts `pid` into a directory that is new to us.
@@ -327,6 +344,9 @@ impl<S: TokenSource> Daemon<S> {
         }
         self.views.outdate();
         self.counters.count(&ended.outcome);
+        if matches!(ended.outcome, Outcome::Renewed { .. }) {
+            self.copy(Some(&task.id));
+        }
         let now = self.clock.now();
         let rules = &self.configuration.rules;
         for note in self.monitor.report(&task, ended, rules, now) {

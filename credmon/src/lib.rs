@@ -19,6 +19,7 @@
 pub mod agenda;
 pub mod cli;
 pub mod condor_config;
+pub mod copies;
 pub mod daemon;
 pub mod directory;
 #[cfg(test)]

@@ -125,6 +125,7 @@ fn configuration(cli: &Cli, settings: &Settings) -> Configuration<VaultSource> {
         rules: settings.rules.clone(),
         source: Arc::new(VaultSource::new(settings.tls.clone())),
         views: settings.views.clone(),
+        copies: settings.copies.clone(),
     }
 }
 
@@ -134,7 +135,11 @@ fn written<'c>(
     log: Option<&'c Path>,
 ) -> impl Iterator<Item = &'c Path> {
     let directory = configuration.directory.as_deref().into_iter();
-    directory.chain(log).chain(configuration.views.files())
+    let copies = configuration.copies.iter().map(|copy| copy.path.as_path());
+    directory
+        .chain(log)
+        .chain(configuration.views.files())
+        .chain(copies)
 }
 
 /// Gives up what the work does not need. Returns where may be written from now on; `None` for

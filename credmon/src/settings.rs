@@ -9,6 +9,7 @@ use htvault::TlsSettings;
 use nix::sys::stat::Mode;
 
 use crate::condor_config::Values;
+use crate::copies::{self, SystemNames, TokenCopy};
 use crate::providers::Routing;
 use crate::rules::Rules;
 use crate::schedule::Limits;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub log: Option<PathBuf>,
     /// What others may see.
     pub views: ViewSettings,
+    /// Copies of access tokens for agents.
+    pub copies: Vec<TokenCopy>,
     /// Whether the process confines itself to what it needs.
     pub confine: bool,
     /// Whether the log is to tell everything (`D_FULLDEBUG`).
@@ -64,6 +67,7 @@ impl Settings {
             tls,
             log,
             views: views(values, &mut complaints),
+            copies: copies(values, &mut complaints),
             confine: truth(values, "CREDMON_HTVAULT_CONFINE", true, &mut complaints),
             full_debug: debug.to_ascii_uppercase().contains("D_FULLDEBUG"),
         };
@@ -138,6 +142,18 @@ fn views(values: &Values, complaints: &mut Vec<String>) -> ViewSettings {
         }
     }
     views
+}
+
+fn copies(values: &Values, complaints: &mut Vec<String>) -> Vec<TokenCopy> {
+    const NAME: &str = "CREDMON_HTVAULT_COPIES";
+    let text = values.get(NAME).unwrap_or_default();
+    let (copies, faults) = copies::parse(text, &SystemNames);
+    complaints.extend(
+        faults
+            .iter()
+            .map(|fault| format!("{NAME}: {fault}; it is left out")),
+    );
+    copies
 }
 
 /// A number of seconds, or a product of numbers such as `40 * 60`, up to some 68 years.
@@ -297,6 +313,7 @@ mod tests {
             ("AUTH_SSL_CLIENT_CADIR", "/nowhere"),
             ("CREDMON_ALLOW_SPECIAL_CHAR_NAMES", "maybe"),
             ("CREDMON_HTVAULT_CONFINE", "perhaps"),
+            ("CREDMON_HTVAULT_COPIES", "u/cms nowhere"),
             ("CREDMON_HTVAULT_METRICS_ADDRESS", "0.0.0.0:9119"),
             ("CREDMON_HTVAULT_METRICS_ADDRESS", "9119"),
             ("CREDMON_HTVAULT_STATUS_MODE", "rw-r--r--"),

@@ -8,9 +8,11 @@ use htvault::ErrorKind;
 use super::*;
 use crate::fake::{Credentials, FakeSource, TestClock};
 use crate::schedule::Limits;
-use crate::state::State;
 use crate::status::{CredentialStatus, DaemonStatus};
 use crate::status_file;
+
+mod outages;
+mod telling;
 
 struct Run {
     credentials: Credentials,
@@ -29,6 +31,7 @@ fn configuration(credentials: &Credentials, vault: &FakeSource) -> Configuration
         },
         source: Arc::new(vault.clone()),
         views: ViewSettings::default(),
+        copies: Vec::new(),
     }
 }
 
@@ -253,54 +256,6 @@ async fn tokens_that_live_less_than_the_minimum_are_renewed_in_time_with_few_req
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_host_and_a_slow_one_delay_nobody_else() {
-    let run = Run::start(|c, v| {
-        for n in 0..50 {
-            c.store(&format!("u{n}"), "dead", "dead", "s.1");
-            c.store(&format!("u{n}"), "slow", "slow", "s.1");
-            c.store(&format!("u{n}"), "good", "good", "s.1");
-        }
-        v.with(|v| {
-            v.down.insert("dead".to_owned(), ErrorKind::Unreachable);
-            v.slow.insert("slow".to_owned(), 30);
-        });
-    });
-    run.pass(1).await;
-    for n in 0..50 {
-        assert!(run.left(&format!("u{n}"), "good").is_some(), "{n}");
-    }
-    assert!(run.vault.with(|v| v.most_under_way) <= 3 * crate::hosts::PER_HOST);
-    assert!(!run.exists("CREDMON_COMPLETE"));
-    run.pass(20).await;
-    assert!(run.exists("CREDMON_COMPLETE"));
-    run.pass(600).await;
-    let dead = |v: &mut crate::fake::Vault| v.asked.iter().filter(|a| a.host == "dead").count();
-    let before = run.vault.with(dead);
-    assert!(before < 40, "{before}");
-    assert!(run.left("u49", "slow").is_some());
-    run.vault.with(|v| v.down.clear());
-    run.pass(120).await;
-    assert!(run.left("u49", "dead").is_some());
-    run.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_rate_limit_is_obeyed_for_all_credentials_of_the_host() {
-    let run = Run::start(|c, v| {
-        for n in 0..100 {
-            c.store(&format!("u{n}"), "cms", "a", "s.1");
-        }
-        v.with(|v| v.down.insert("a".to_owned(), ErrorKind::RateLimited));
-    });
-    run.pass(600).await;
-    assert!(run.requests() < 20, "{}", run.requests());
-    run.vault.with(|v| v.down.clear());
-    run.pass(400).await;
-    assert!((0..100).all(|n| run.left(&format!("u{n}"), "cms").is_some()));
-    run.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_a_user_wrote_stops_nothing_and_a_vanished_folder_is_no_error() {
     let run = Run::start(|c, _| {
         c.put("bad", "cms.top", "{");
@@ -472,117 +427,5 @@ async fn many_credentials_are_renewed_evenly_from_the_first_hour_on() {
     let busiest = minutes.iter().max().unwrap();
     assert!(*busiest <= 2 * mean + 5, "{minutes:?}");
     assert!((400 * 3..400 * 4).contains(&asked.len()), "{}", asked.len());
-    run.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_status_tells_each_credential_without_a_secret() {
-    let run = Run::start_telling(|c, v| {
-        c.store("good", "cms", "a", "s.good");
-        c.store("dead", "cms", "a", "s.dead");
-        c.store("other", "scitokens", "a", "s.other");
-        c.store("slow", "cms", "slow", "s.slow");
-        c.put("odd", "cms.top", "{");
-        v.with(|v| {
-            v.dead.push("s.dead".to_owned());
-            v.slow.insert("slow".to_owned(), 100);
-        });
-    });
-    run.pass(5).await;
-    let (daemon, credentials) = run.status();
-    assert!(daemon.running && daemon.problem.is_none());
-    let states: Vec<_> = credentials
-        .iter()
-        .map(|c| (c.user.as_str(), c.state))
-        .collect();
-    assert_eq!(
-        states,
-        [
-            ("dead", State::Dead),
-            ("good", State::Fresh),
-            ("odd", State::Dead),
-            ("other", State::Ignored),
-            ("slow", State::Renewing),
-        ]
-    );
-    let good = &credentials[1];
-    let token = good.access_token.as_ref().unwrap();
-    assert_eq!(token.id, run.credentials.used("good", "cms").unwrap().id);
-    let vault_life = good.vault_token.as_ref().unwrap().expires.unwrap();
-    assert!(vault_life > token.expires.unwrap());
-    assert!(good.next_renewal.unwrap() < token.expires.unwrap());
-    assert!(credentials[0].why.contains("lookup-self"));
-    assert!(credentials[0].advice.contains("store the credential again"));
-    let text = std::fs::read_to_string(run.credentials.path().join(".status")).unwrap();
-    let token = std::fs::read_to_string(run.credentials.file("good", "cms.use")).unwrap();
-    assert!(!text.contains(token.trim()) && !text.contains("s.good"));
-    assert_eq!(
-        run.vault.with(|v| v.looked_up),
-        2,
-        "one for each living token, one for the dead"
-    );
-    run.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn in_an_outage_every_credential_that_is_late_is_degraded_and_well_again_after() {
-    let run = Run::start_telling(|c, _| {
-        for n in 0..20 {
-            c.store(&format!("u{n}"), "cms", "a", "s.1");
-        }
-    });
-    let states = |run: &Run| -> Vec<State> { run.status().1.iter().map(|c| c.state).collect() };
-    run.pass(60).await;
-    assert_eq!(states(&run), [State::Fresh; 20]);
-    run.vault
-        .with(|v| v.down.insert("a".to_owned(), ErrorKind::Unreachable));
-    run.pass(3600).await;
-    let (daemon, credentials) = run.status();
-    assert_eq!(daemon.troubled_vaults[0].host, "a");
-    assert!(
-        credentials
-            .iter()
-            .all(|c| c.state == State::Degraded && !c.advice.is_empty())
-    );
-    run.vault.with(|v| v.down.clear());
-    run.pass(120).await;
-    assert_eq!(states(&run), [State::Fresh; 20]);
-    run.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn metrics_are_told_in_a_file_and_when_asked() {
-    let run = Run::start_with(
-        |c, _| {
-            c.store("u", "cms", "a", "s.1");
-            c.store("v", "cms", "down", "s.1");
-        },
-        |c| {
-            let directory = c.directory.clone().unwrap();
-            c.views.metrics_file = Some(directory.join(".prom"));
-        },
-    );
-    run.vault
-        .with(|v| v.down.insert("down".to_owned(), ErrorKind::Sealed));
-    run.pass(5).await;
-    let (answer, asked) = oneshot::channel();
-    run.commands.send(Command::Metrics(answer)).await.unwrap();
-    let told = asked.await.unwrap();
-    let file = std::fs::read_to_string(run.credentials.path().join(".prom")).unwrap();
-    let ends = run.credentials.used("u", "cms").unwrap().expires.unwrap();
-    for text in [told, file] {
-        for line in [
-            "credmon_directory_ok 1".to_owned(),
-            "credmon_troubled_vaults 1".to_owned(),
-            "credmon_credentials{state=\"fresh\"} 1".to_owned(),
-            "credmon_renewals_total{result=\"renewed\"} 1".to_owned(),
-            format!(
-                "credmon_access_token_expiry_timestamp_seconds{{user=\"u\",service=\"cms\"}} {}",
-                ends.as_second()
-            ),
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line} in {text}");
-        }
-    }
     run.stop().await;
 }

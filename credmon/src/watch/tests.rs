@@ -1,0 +1,129 @@
+//! Watches on real folders.
+
+use super::*;
+use std::fs;
+use std::future::Future as _;
+use std::task::{Context, Poll, Waker};
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    watch: Watch,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("u")).unwrap();
+        let mut watch = Watch::new();
+        let root = Folder::open(dir.path()).unwrap();
+        watch.root(dir.path(), &root);
+        watch.folder("u", &root.folder("u").unwrap());
+        Self { dir, watch }
+    }
+
+    fn put(&self, name: &str) {
+        let folder = self.dir.path().join("u");
+        fs::write(folder.join(".credmon-1.tmp"), "x").unwrap();
+        fs::rename(folder.join(".credmon-1.tmp"), folder.join(name)).unwrap();
+    }
+
+    /// Events are there as soon as the change is made, so a wait either ends or there is none.
+    async fn change(&mut self) -> Option<Change> {
+        for _ in 0..3 {
+            let mut wait = std::pin::pin!(self.watch.changed());
+            let polled = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            if let Poll::Ready(change) = polled {
+                return Some(change);
+            }
+            tokio::task::yield_now().await;
+        }
+        None
+    }
+
+    fn rewatch(&mut self, name: &str) {
+        let root = Folder::open(self.dir.path()).unwrap();
+        self.watch.folder(name, &root.folder(name).unwrap());
+    }
+}
+
+fn only(folder: &str) -> Change {
+    Change {
+        folders: [folder.to_owned()].into(),
+        everything: false,
+    }
+}
+
+#[tokio::test]
+async fn others_changes_tell_their_folder_and_our_own_wake_nobody() {
+    let mut f = Fixture::new();
+    assert_eq!(f.change().await, None);
+    f.put("cms.top");
+    assert_eq!(f.change().await, Some(only("u")));
+    assert_eq!(f.change().await, None);
+    f.put("cms.use");
+    fs::write(f.dir.path().join("pid"), "1").unwrap();
+    let _ = fs::read(f.dir.path().join("u/cms.top"));
+    assert_eq!(f.change().await, None);
+    fs::remove_file(f.dir.path().join("u/cms.use")).unwrap();
+    assert_eq!(f.change().await, Some(only("u")));
+    fs::create_dir(f.dir.path().join("v")).unwrap();
+    assert_eq!(f.change().await, Some(only("v")));
+    fs::remove_dir_all(f.dir.path().join("u")).unwrap();
+    assert_eq!(f.change().await, Some(only("u")));
+    fs::rename(f.dir.path(), f.dir.path().with_extension("x")).unwrap();
+    assert!(f.change().await.unwrap().everything);
+    fs::rename(f.dir.path().with_extension("x"), f.dir.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_made_anew_is_watched_anew_though_it_may_have_the_same_number() {
+    let mut f = Fixture::new();
+    for _ in 0..5 {
+        fs::remove_dir_all(f.dir.path().join("u")).unwrap();
+        fs::create_dir(f.dir.path().join("u")).unwrap();
+        assert_eq!(f.change().await, Some(only("u")));
+        f.rewatch("u");
+        f.put("cms.top");
+        assert_eq!(f.change().await, Some(only("u")));
+    }
+}
+
+#[tokio::test]
+async fn a_renamed_folder_is_known_by_its_new_name() {
+    let mut f = Fixture::new();
+    fs::rename(f.dir.path().join("u"), f.dir.path().join("v")).unwrap();
+    let change = f.change().await.unwrap();
+    assert_eq!(change.folders, ["u".to_owned(), "v".to_owned()].into());
+    f.rewatch("v");
+    fs::write(f.dir.path().join("v/cms.top"), "x").unwrap();
+    assert_eq!(f.change().await, Some(only("v")));
+}
+
+#[tokio::test]
+async fn a_queue_that_ran_over_means_everything() {
+    let mut f = Fixture::new();
+    let mut change = Change::default();
+    let event = |mask| InotifyEvent {
+        wd: f.watch.folders["u"].1,
+        mask,
+        cookie: 0,
+        name: None,
+    };
+    let overflow = event(AddWatchFlags::IN_Q_OVERFLOW);
+    f.watch.names.clear();
+    f.watch.take_in(&overflow, &mut change);
+    assert!(change.everything);
+}
+
+#[tokio::test]
+async fn at_the_limit_the_rest_goes_unwatched() {
+    let mut f = Fixture::new();
+    f.watch.limit = Some(1);
+    fs::create_dir(f.dir.path().join("v")).unwrap();
+    f.rewatch("v");
+    assert_eq!(f.watch.watched(), 1);
+    assert!(f.watch.limit_told);
+    f.put("cms.top");
+    let change = f.change().await.unwrap();
+    assert!(change.folders.contains("u") && change.folders.contains("v"));
+}
