@@ -61,6 +61,8 @@ pub(crate) struct Vault {
     pub(crate) down: BTreeMap<String, ErrorKind>,
     /// Hosts that take this long to answer, in seconds.
     pub(crate) slow: BTreeMap<String, u64>,
+    /// So many requests in so many seconds; further ones are told when to come again.
+    pub(crate) limit: Option<(usize, i64)>,
     pub(crate) dead: Vec<String>,
     pub(crate) forbidden: Vec<String>,
     pub(crate) asked: Vec<Asked>,
@@ -85,6 +87,7 @@ impl FakeSource {
             refresh_refused: false,
             down: BTreeMap::new(),
             slow: BTreeMap::new(),
+            limit: None,
             dead: Vec::new(),
             forbidden: Vec::new(),
             asked: Vec::new(),
@@ -120,10 +123,20 @@ fn error(kind: ErrorKind) -> SourceError {
     SourceError {
         kind,
         text: format!("{kind:?}"),
+        retry_after: None,
     }
 }
 
 impl Vault {
+    /// As the client's bound on requests does.
+    fn must_wait(&self, now: Timestamp) -> Option<Duration> {
+        let (limit, seconds) = self.limit?;
+        let from = now - jiff::SignedDuration::from_secs(seconds);
+        let recent: Vec<_> = self.asked.iter().filter(|a| a.at > from).collect();
+        let oldest = recent.get(recent.len().checked_sub(limit)?)?;
+        Some(Duration::try_from(oldest.at.duration_since(from)).unwrap())
+    }
+
     fn answer(
         &mut self,
         url: &CredentialUrl,
@@ -200,6 +213,12 @@ impl TokenSource for FakeSource {
     ) -> Result<AccessTokenAnswer, SourceError> {
         self.wait(url.server().host()).await;
         let now = self.clock.now();
+        if let Some(wait) = self.with(|v| v.must_wait(now)) {
+            return Err(SourceError {
+                retry_after: Some(wait),
+                ..error(ErrorKind::RateLimited)
+            });
+        }
         self.with(|v| v.answer(url, vault_token.expose(), request, now))
             .map_err(error)
     }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use htvault::ErrorKind;
 use jiff::Timestamp;
@@ -24,6 +25,18 @@ pub const PER_ISSUER: usize = 6;
 
 /// Answers of 5xx in a row, without a good answer between, that make a host one that is down.
 const ERRORS_IN_A_ROW: u32 = 3;
+
+/// Longest wait that a host is believed, in seconds.
+const LONGEST_ASKED: u64 = 3600;
+
+/// What was said at a request's end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said<'s> {
+    /// The words.
+    pub text: &'s str,
+    /// When to come again.
+    pub retry_after: Option<Duration>,
+}
 
 /// What a request's end tells about its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,12 +134,13 @@ impl Hosts {
         *host.under_way.entry(lane.issuer.clone()).or_default() += 1;
     }
 
-    /// A request has ended. `here` is this machine's name, for the draw of waits.
+    /// A request has ended. `here` is this machine's name, for the draw of waits. A host that says
+    /// itself when to come again is believed, within reason.
     pub fn end(
         &mut self,
         lane: &Lane,
         verdict: Verdict,
-        text: &str,
+        said: Said<'_>,
         here: &str,
         now: Timestamp,
     ) -> Option<Note> {
@@ -161,10 +175,17 @@ impl Hosts {
             return None;
         }
         host.failures = host.failures.saturating_add(1);
-        text.clone_into(&mut host.words);
-        let wait = schedule::retry_delay(patience, host.failures, Spread::of_vault(here, name), 0);
+        said.text.clone_into(&mut host.words);
+        let drawn =
+            || schedule::retry_delay(patience, host.failures, Spread::of_vault(here, name), 0);
+        let asked = said.retry_after.filter(|_| verdict == Verdict::Busy);
+        let wait = asked.map_or_else(drawn, |asked| {
+            // The next full second, so that the first request is not a moment too early.
+            let seconds = asked.as_secs().saturating_add(1).min(LONGEST_ASKED);
+            i64::try_from(seconds).unwrap_or(i64::MAX)
+        });
         host.rests_until = Some(schedule::after(now, wait));
-        let words = format!("Vault {name} is left in peace for {wait} s: {text}");
+        let words = format!("Vault {name} is left in peace for {wait} s: {}", said.text);
         Some(if host.failures == 1 {
             Note::Warning(words)
         } else {
@@ -210,6 +231,13 @@ mod tests {
         }
     }
 
+    fn said(text: &str) -> Said<'_> {
+        Said {
+            text,
+            retry_after: None,
+        }
+    }
+
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
@@ -229,7 +257,13 @@ mod tests {
         assert_eq!(start(&mut hosts, &lane("a", "cms")), PER_ISSUER);
         assert_eq!(start(&mut hosts, &lane("a", "dune")), PER_HOST - PER_ISSUER);
         assert_eq!(start(&mut hosts, &lane("b", "cms")), PER_ISSUER);
-        hosts.end(&lane("a", "cms"), Verdict::Answers, "", "", now);
+        hosts.end(
+            &lane("a", "cms"),
+            Verdict::Answers,
+            Said::default(),
+            "",
+            now,
+        );
         assert!(hosts.has_room(&lane("a", "dune"), now));
     }
 
@@ -239,10 +273,13 @@ mod tests {
         let cms = lane("a", "cms");
         hosts.start(&cms);
         hosts.start(&cms);
-        let note = hosts.end(&cms, Verdict::Down, "no route", "here", at(0));
+        let note = hosts.end(&cms, Verdict::Down, said("no route"), "here", at(0));
         assert!(matches!(note, Some(Note::Warning(_))));
         let first = hosts.rests_until("a").unwrap();
-        assert_eq!(hosts.end(&cms, Verdict::Down, "", "here", at(1)), None);
+        assert_eq!(
+            hosts.end(&cms, Verdict::Down, Said::default(), "here", at(1)),
+            None
+        );
         assert_eq!(hosts.rests_until("a"), Some(first));
         assert!(!hosts.has_room(&cms, at(1)));
         assert!(hosts.has_room(&lane("b", "cms"), at(1)));
@@ -250,12 +287,12 @@ mod tests {
         assert!(hosts.has_room(&cms, first));
         hosts.start(&cms);
         assert!(!hosts.has_room(&lane("a", "dune"), first));
-        hosts.end(&cms, Verdict::Down, "", "here", first);
+        hosts.end(&cms, Verdict::Down, Said::default(), "here", first);
         let second = hosts.rests_until("a").unwrap();
         assert!(second.as_second() - first.as_second() >= first.as_second());
 
         hosts.start(&cms);
-        let note = hosts.end(&cms, Verdict::Answers, "", "here", second);
+        let note = hosts.end(&cms, Verdict::Answers, Said::default(), "here", second);
         assert!(matches!(note, Some(Note::Info(_))));
         hosts.start(&cms);
         assert!(hosts.has_room(&cms, second));
@@ -267,11 +304,11 @@ mod tests {
         let cms = lane("a", "cms");
         for verdict in [Verdict::Doubtful, Verdict::Doubtful, Verdict::Answers] {
             hosts.start(&cms);
-            hosts.end(&cms, verdict, "", "", at(0));
+            hosts.end(&cms, verdict, Said::default(), "", at(0));
         }
         for expected in [None, None, Some(())] {
             hosts.start(&cms);
-            hosts.end(&cms, Verdict::Doubtful, "", "", at(0));
+            hosts.end(&cms, Verdict::Doubtful, Said::default(), "", at(0));
             assert_eq!(hosts.rests_until("a").map(drop), expected);
         }
     }
@@ -281,7 +318,22 @@ mod tests {
         let mut hosts = Hosts::default();
         let cms = lane("a", "cms");
         hosts.start(&cms);
-        hosts.end(&cms, Verdict::Busy, "", "", at(0));
+        hosts.end(&cms, Verdict::Busy, Said::default(), "", at(0));
         assert!(hosts.rests_until("a").unwrap() >= at(22));
+    }
+
+    #[test]
+    fn a_host_that_says_when_to_come_again_is_believed_within_an_hour() {
+        for (asked, until) in [(0, 1), (90, 91), (100_000, 3600)] {
+            let mut hosts = Hosts::default();
+            let cms = lane("a", "cms");
+            hosts.start(&cms);
+            let said = Said {
+                text: "",
+                retry_after: Some(Duration::from_secs(asked)),
+            };
+            hosts.end(&cms, Verdict::Busy, said, "", at(0));
+            assert_eq!(hosts.rests_until("a"), Some(at(until)));
+        }
     }
 }

@@ -86,7 +86,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     );
     tell(&source, &complaints);
 
-    let configuration = configuration(&cli, &settings);
+    let configuration = configuration(&cli, &settings, None);
+    let source_of_tokens = Arc::clone(&configuration.source);
     let log_file = log.path();
     let places = give_up(&settings, written(&configuration, log_file.as_deref()));
     let followed = log.clone();
@@ -101,6 +102,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         places,
         log_file,
         metrics: None,
+        tokens: source_of_tokens,
     };
     let (commands, received) = mpsc::channel(8);
     if cli.once {
@@ -119,11 +121,17 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn configuration(cli: &Cli, settings: &Settings) -> Configuration<VaultSource> {
+fn configuration(
+    cli: &Cli,
+    settings: &Settings,
+    known: Option<&Arc<VaultSource>>,
+) -> Configuration<VaultSource> {
+    let kept = known.filter(|source| source.is_of(&settings.tls, settings.limit));
+    let new = || Arc::new(VaultSource::new(settings.tls.clone(), settings.limit));
     Configuration {
         directory: cli.cred_dir.clone().or_else(|| settings.directory.clone()),
         rules: settings.rules.clone(),
-        source: Arc::new(VaultSource::new(settings.tls.clone())),
+        source: kept.cloned().unwrap_or_else(new),
         views: settings.views.clone(),
         copies: settings.copies.clone(),
     }
@@ -248,6 +256,7 @@ struct Reader<'c> {
     places: Option<Vec<PathBuf>>,
     log_file: Option<PathBuf>,
     metrics: Option<MetricsServer>,
+    tokens: Arc<VaultSource>,
 }
 
 impl Reader<'_> {
@@ -301,7 +310,8 @@ impl Reader<'_> {
         tell(&source, &complaints);
         self.known = (values, source);
         self.tell_metrics(&settings, commands).await;
-        let new = configuration(self.cli, &settings);
+        let new = configuration(self.cli, &settings, Some(&self.tokens));
+        self.tokens = Arc::clone(&new.source);
         let paths = written(&new, self.log_file.as_deref());
         for path in privileges::outside(
             self.places.as_deref().unwrap_or(&[Path::new("/").into()]),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::agenda::Agenda;
 use crate::directory::{Found, Seen};
-use crate::hosts::{Hosts, Verdict};
+use crate::hosts::{Hosts, Said, Verdict};
 use crate::record::Record;
 use crate::renewal::{Ended, Outcome, Task};
 use crate::rules::Rules;
@@ -173,19 +173,25 @@ impl Monitor {
             outcome,
             vault_life,
         } = ended;
-        let (verdict, text) = match &outcome {
+        let (verdict, said) = match &outcome {
             Outcome::Renewed { .. } | Outcome::Kept | Outcome::Dead(_) | Outcome::Expired(_) => {
-                (Verdict::Answers, "")
+                (Verdict::Answers, Said::default())
             }
-            Outcome::Refused(error) => (Verdict::of(error.kind), error.text.as_str()),
+            Outcome::Refused(error) => {
+                let said = Said {
+                    text: &error.text,
+                    retry_after: error.retry_after,
+                };
+                (Verdict::of(error.kind), said)
+            }
             Outcome::TopChanged
             | Outcome::Vanished
             | Outcome::BadTop(_)
-            | Outcome::NotWritten(_) => (Verdict::Unknown, ""),
+            | Outcome::NotWritten(_) => (Verdict::Unknown, Said::default()),
         };
         let mut notes: Vec<Note> = self
             .hosts
-            .end(&task.lane, verdict, text, &rules.here, now)
+            .end(&task.lane, verdict, said, &rules.here, now)
             .into_iter()
             .collect();
         notes.extend(self.short_lived(task, &outcome, rules));

@@ -201,6 +201,7 @@ async fn ask<S: TokenSource>(
         Ok(Some(_)) => Err(Outcome::Refused(SourceError {
             kind: ErrorKind::Forbidden,
             text: format!("{} (the vault token lives)", error.text),
+            retry_after: None,
         })),
         Err(error) => Err(Outcome::Refused(error)),
     }

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use htvault::TlsSettings;
+use htvault::{RequestLimit, TlsSettings};
 use nix::sys::stat::Mode;
 
 use crate::condor_config::Values;
@@ -13,6 +14,7 @@ use crate::copies::{self, SystemNames, TokenCopy};
 use crate::providers::Routing;
 use crate::rules::Rules;
 use crate::schedule::Limits;
+use crate::status_command;
 use crate::views::ViewSettings;
 
 /// Directory of certificate authorities that grid sites have.
@@ -27,6 +29,8 @@ pub struct Settings {
     pub rules: Rules,
     /// Whom to trust.
     pub tls: TlsSettings,
+    /// Our own bound on requests to each Vault.
+    pub limit: Option<RequestLimit>,
     /// Where the log goes, unless the command line says otherwise.
     pub log: Option<PathBuf>,
     /// What others may see.
@@ -65,6 +69,7 @@ impl Settings {
                 here: here.to_owned(),
             },
             tls,
+            limit: request_limit(values, &mut complaints),
             log,
             views: views(values, &mut complaints),
             copies: copies(values, &mut complaints),
@@ -166,6 +171,26 @@ fn seconds(text: &str) -> Option<i64> {
     (1..=i64::from(i32::MAX))
         .contains(&product)
         .then_some(product)
+}
+
+/// `300/5m`: so many requests in any span of that length.
+fn request_limit(values: &Values, complaints: &mut Vec<String>) -> Option<RequestLimit> {
+    const NAME: &str = "CREDMON_HTVAULT_REQUEST_LIMIT";
+    let text = values.get(NAME)?;
+    let read = || {
+        let (limit, per) = text.split_once('/')?;
+        let limit = limit.trim().parse().ok().filter(|&limit| limit > 0)?;
+        let per = u64::try_from(status_command::seconds(per.trim()).ok()?).ok()?;
+        let per = Duration::from_secs(per);
+        (!per.is_zero()).then_some(RequestLimit { limit, per })
+    };
+    let limit = read();
+    if limit.is_none() {
+        complaints.push(format!(
+            "{NAME} = {text:?} is no bound such as 300/5m; requests are not bounded"
+        ));
+    }
+    limit
 }
 
 fn authorities(values: &Values, complaints: &mut Vec<String>) -> TlsSettings {
@@ -288,8 +313,11 @@ mod tests {
             ("OAUTH2_CREDMON_PROVIDER_NAMES", "*"),
             ("box_CLIENT_ID", "1"),
             ("CREDMON_OAUTH_DEBUG", "D_FULLDEBUG D_SECURITY"),
+            ("CREDMON_HTVAULT_REQUEST_LIMIT", "300/5m"),
         ]);
         assert_eq!(complaints, Vec::<String>::new());
+        let per = Duration::from_mins(5);
+        assert_eq!(settings.limit, Some(RequestLimit { limit: 300, per }));
         assert_eq!(settings.directory, Some("/creds".into()));
         assert_eq!(settings.rules.limits.minimum, 4800);
         assert_eq!(settings.rules.limits.refresh, 2400);
@@ -312,6 +340,9 @@ mod tests {
             ("AUTH_SSL_CLIENT_CAFILE", "/nowhere/ca.pem"),
             ("AUTH_SSL_CLIENT_CADIR", "/nowhere"),
             ("CREDMON_ALLOW_SPECIAL_CHAR_NAMES", "maybe"),
+            ("CREDMON_HTVAULT_REQUEST_LIMIT", "many"),
+            ("CREDMON_HTVAULT_REQUEST_LIMIT", "0/5m"),
+            ("CREDMON_HTVAULT_REQUEST_LIMIT", "300/0s"),
             ("CREDMON_HTVAULT_CONFINE", "perhaps"),
             ("CREDMON_HTVAULT_COPIES", "u/cms nowhere"),
             ("CREDMON_HTVAULT_METRICS_ADDRESS", "0.0.0.0:9119"),

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use htvault::{
-    AccessTokenAnswer, AccessTokenRequest, Client, CredentialUrl, ErrorKind, ServerUrl, Settings,
-    TlsSettings, VaultToken,
+    AccessTokenAnswer, AccessTokenRequest, Client, CredentialUrl, ErrorKind, RequestLimit,
+    ServerUrl, Settings, TlsSettings, VaultToken,
 };
 use jiff::Timestamp;
 
@@ -17,6 +18,8 @@ pub struct SourceError {
     pub kind: ErrorKind,
     /// The whole story on one line: request, answer, what to do.
     pub text: String,
+    /// How long to wait at least, where the server or our own bound on requests says.
+    pub retry_after: Option<Duration>,
 }
 
 impl From<htvault::Error> for SourceError {
@@ -24,6 +27,7 @@ impl From<htvault::Error> for SourceError {
         Self {
             kind: error.kind(),
             text: error.to_string(),
+            retry_after: error.retry_after(),
         }
     }
 }
@@ -62,21 +66,30 @@ impl VaultLife {
 }
 
 /// Access tokens from HTVault: one client for each server, made when first needed, so that
-/// connections are kept.
+/// connections are kept. The client knows which of several addresses answers, reads replaced
+/// certificate authorities anew, keeps to the bound on requests and waits out a server's block.
 #[derive(Debug)]
 pub struct VaultSource {
     tls: TlsSettings,
+    limit: Option<RequestLimit>,
     clients: Mutex<HashMap<ServerUrl, Client>>,
 }
 
 impl VaultSource {
-    /// Takes certificate authorities from `tls`.
+    /// Takes certificate authorities from `tls`, and keeps to `limit` at each server.
     #[must_use]
-    pub fn new(tls: TlsSettings) -> Self {
+    pub fn new(tls: TlsSettings, limit: Option<RequestLimit>) -> Self {
         Self {
             tls,
+            limit,
             clients: Mutex::default(),
         }
+    }
+
+    /// Whether it is made of these: then it is kept, with its connections and its count of requests.
+    #[must_use]
+    pub fn is_of(&self, tls: &TlsSettings, limit: Option<RequestLimit>) -> bool {
+        self.tls == *tls && self.limit == limit
     }
 
     fn client(&self, server: &ServerUrl) -> Result<Client, SourceError> {
@@ -86,19 +99,10 @@ impl VaultSource {
         }
         let mut settings = Settings::new(server.clone());
         settings.tls = self.tls.clone();
+        settings.limit = self.limit;
         let client = Client::new(&settings)?;
         clients.insert(server.clone(), client.clone());
         Ok(client)
-    }
-
-    /// Makes an error ours; after a refused certificate the authorities are read anew next time, for
-    /// they are replaced on disk now and then.
-    fn failed(&self, server: &ServerUrl, error: htvault::Error) -> SourceError {
-        if error.kind() == ErrorKind::Untrusted {
-            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-            clients.remove(server);
-        }
-        error.into()
     }
 }
 
@@ -110,11 +114,8 @@ impl TokenSource for VaultSource {
         request: &AccessTokenRequest,
     ) -> Result<AccessTokenAnswer, SourceError> {
         let server = url.server();
-        let answer = self
-            .client(&server)?
-            .access_token(url, vault_token, request)
-            .await;
-        answer.map_err(|error| self.failed(&server, error))
+        let client = self.client(&server)?;
+        Ok(client.access_token(url, vault_token, request).await?)
     }
 
     async fn look_up(
@@ -128,7 +129,7 @@ impl TokenSource for VaultSource {
                 expires: info.expires,
             })),
             Err(error) if error.kind() == ErrorKind::TokenRejected => Ok(None),
-            Err(error) => Err(self.failed(&server, error)),
+            Err(error) => Err(error.into()),
         }
     }
 }

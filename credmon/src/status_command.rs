@@ -39,7 +39,7 @@ pub struct StatusArgs {
 }
 
 /// A time: a number with `s`, `m`, `h` or `d`.
-fn seconds(text: &str) -> Result<i64, &'static str> {
+pub(crate) fn seconds(text: &str) -> Result<i64, &'static str> {
     const WORDS: &str = "a number with s, m, h or d is meant, such as 20m";
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: i64 = match text.get(digits.len()..) {

@@ -101,6 +101,7 @@ fn a_state_is_told_once_and_again_when_its_cause_changes() {
         let error = SourceError {
             kind,
             text: format!("{kind:?}"),
+            retry_after: None,
         };
         let notes = monitor.report(&tasks[0], ended(Outcome::Refused(error)), &rules, now);
         told.push(notes.len());

@@ -49,3 +49,63 @@ async fn a_rate_limit_is_obeyed_for_all_credentials_of_the_host() {
     assert!((0..100).all(|n| run.left(&format!("u{n}"), "cms").is_some()));
     run.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_those_nearest_to_their_end_go_first_within_the_bound() {
+    let run = Run::start(|c, v| {
+        v.with(|v| {
+            v.down.insert("a".to_owned(), ErrorKind::Unreachable);
+            v.limit = Some((10, 60));
+        });
+        for n in 0..60 {
+            let name = format!("u{n:02}");
+            c.store(&name, "cms", "a", "s.1");
+            let now = htvault::clock::SystemClock.now().as_second();
+            let ends = now + 900 + i64::from(n * 37 % 60) * 30;
+            let claims = serde_json::json!({"iat": ends - 3600, "exp": ends});
+            c.put(&name, "cms.use", &crate::fake::jwt(&claims));
+        }
+    });
+    run.pass(600).await;
+    let ends: Vec<_> = (0..60)
+        .map(|n| {
+            run.credentials
+                .used(&format!("u{n:02}"), "cms")
+                .unwrap()
+                .expires
+        })
+        .collect();
+    run.vault.with(|v| {
+        v.down.clear();
+        v.asked.clear();
+    });
+    run.pass(600).await;
+    let asked = run.vault.with(|v| v.asked.clone());
+    for a in &asked {
+        let minute = a.at.as_second()..a.at.as_second() + 59;
+        let count = asked.iter().filter(|b| minute.contains(&b.at.as_second()));
+        assert!(count.count() <= 10);
+    }
+    let mut order = Vec::new();
+    for a in asked.iter().filter(|a| a.path.contains("/u")) {
+        let user = a
+            .path
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .split(':')
+            .next()
+            .unwrap();
+        let n: usize = user.trim_start_matches('u').parse().unwrap();
+        if !order.contains(&ends[n]) {
+            order.push(ends[n]);
+        }
+    }
+    assert_eq!(order.len(), 60, "all are served in ten minutes");
+    // Requests that are under way together may change places.
+    for (n, end) in order.iter().enumerate() {
+        let before = order.iter().filter(|other| *other < end).count();
+        assert!(before.abs_diff(n) <= crate::hosts::PER_HOST, "{order:?}");
+    }
+    run.stop().await;
+}
