@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,11 +21,12 @@ use tokio::time::Instant;
 use crate::schedule;
 use crate::source::{SourceError, TokenSource, VaultLife};
 
-/// Wall time that goes with tokio's (paused) time.
+/// Wall time that goes with tokio's (paused) time, and jumps when told to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TestClock {
     base: Timestamp,
     start: Instant,
+    shift: &'static AtomicI64,
 }
 
 impl TestClock {
@@ -32,13 +34,28 @@ impl TestClock {
         Self {
             base: SystemClock.now(),
             start: Instant::now(),
+            shift: Box::leak(Box::default()),
         }
+    }
+
+    /// A clock that agrees now, and jumps by itself.
+    pub(crate) fn apart(self) -> Self {
+        Self {
+            shift: Box::leak(Box::default()),
+            ..self
+        }
+    }
+
+    /// Jumps by some seconds.
+    pub(crate) fn jump(self, seconds: i64) {
+        self.shift.fetch_add(seconds, Ordering::Relaxed);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        self.base + self.start.elapsed()
+        let shift = jiff::SignedDuration::from_secs(self.shift.load(Ordering::Relaxed));
+        self.base + self.start.elapsed() + shift
     }
 }
 
@@ -280,4 +297,41 @@ impl Credentials {
         let text = std::fs::read_to_string(self.file(user, &format!("{service}.use"))).ok()?;
         Claims::read(text.trim())
     }
+}
+
+/// Does something with a folder on a small disk of its own, in a thread that alone sees it; nothing
+/// where that is not allowed.
+pub(crate) fn on_small_disk(act: impl FnOnce(&Path) + Send + 'static) {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+    const NOTHING: Option<&str> = None;
+    let thread = std::thread::spawn(move || {
+        if unshare(CloneFlags::CLONE_NEWNS).is_err() {
+            return;
+        }
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(NOTHING, "/", NOTHING, private, NOTHING).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let options = Some("size=64k,mode=2770");
+        mount(
+            Some("tmpfs"),
+            dir.path(),
+            Some("tmpfs"),
+            MsFlags::empty(),
+            options,
+        )
+        .unwrap();
+        act(dir.path());
+        nix::mount::umount2(dir.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
+    });
+    thread.join().unwrap();
+}
+
+/// Makes a disk read-only, or writable again.
+pub(crate) fn set_read_only(path: &Path, read_only: bool) {
+    use nix::mount::{MsFlags, mount};
+    const NOTHING: Option<&str> = None;
+    let mut flags = MsFlags::MS_REMOUNT;
+    flags.set(MsFlags::MS_RDONLY, read_only);
+    mount(NOTHING, path, NOTHING, flags, NOTHING).unwrap();
 }

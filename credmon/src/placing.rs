@@ -213,12 +213,20 @@ fn random() -> u64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::io::Write as _;
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     thread_local! {
         static STOP: Cell<Option<(Step, bool)>> = const { Cell::new(None) };
+        static BEFORE: RefCell<Option<Before>> = const { RefCell::new(None) };
+    }
+
+    type Before = (Step, Box<dyn FnOnce()>);
+
+    /// Lets something happen on this thread just before a step.
+    pub(crate) fn before(step: Step, act: impl FnOnce() + 'static) {
+        BEFORE.set(Some((step, Box::new(act))));
     }
 
     /// All steps.
@@ -238,6 +246,10 @@ pub(crate) mod tests {
     }
 
     pub(super) fn may_stop(step: Step) -> Result<(), PlaceFault> {
+        let act = BEFORE.with_borrow_mut(|before| before.take_if(|(at, _)| *at == step));
+        if let Some((_, act)) = act {
+            act();
+        }
         match STOP.get() {
             Some((at, _)) if at == step => Err(PlaceFault {
                 step,

@@ -11,6 +11,7 @@ use crate::schedule::Limits;
 use crate::status::{CredentialStatus, DaemonStatus};
 use crate::status_file;
 
+mod clocks;
 mod outages;
 mod telling;
 

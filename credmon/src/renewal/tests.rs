@@ -163,3 +163,120 @@ async fn whatever_vanishes_or_changes_is_no_error() {
     std::fs::remove_dir_all(f.credentials.path().join("u")).unwrap();
     assert_eq!(f.renew(task).await, Outcome::Vanished);
 }
+
+/// An answer with a token that lives so long.
+fn answer(now: Timestamp, life: i64) -> AccessTokenAnswer {
+    let claims = serde_json::json!({
+        "iat": now.as_second(), "exp": now.as_second() + life, "jti": "new",
+    });
+    let text = crate::fake::jwt(&claims);
+    AccessTokenAnswer {
+        claims: htvault::Claims::read(&text),
+        token: htvault::AccessToken::from(text),
+        expire_time: None,
+        warnings: Vec::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_stops_at_any_step_leaves_the_old_token_or_the_new_one() {
+    use crate::placing::tests::{STEPS, stop_at};
+    for cut_off in [false, true] {
+        for step in STEPS {
+            let f = Fixture::new();
+            f.renew(f.task(2400, None)).await;
+            let old = f.in_place();
+            let now = f.clock.now();
+            let new = answer(now, 9000);
+            let task = f.task(5000, None);
+            stop_at(Some(step), cut_off);
+            let outcome = put(&f.directory(), &task, &new, now);
+            stop_at(None, false);
+            assert!(matches!(outcome, Err(Outcome::NotWritten(_))), "{step:?}");
+            let is = f.in_place();
+            assert!(is == old || is == new.expires(), "{step:?}: {is:?}");
+            // The next try, or the next run, puts it right.
+            put(&f.directory(), &task, &new, now).unwrap();
+            assert_eq!(f.in_place(), new.expires());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_vanishes_at_any_step_is_no_error_and_does_not_come_back() {
+    use crate::placing::tests::{STEPS, before};
+    for step in STEPS {
+        let f = Fixture::new();
+        let (task, now) = (f.task(2400, None), f.clock.now());
+        let folder = f.credentials.path().join("u");
+        let gone = folder.clone();
+        before(step, move || std::fs::remove_dir_all(gone).unwrap());
+        let outcome = put(&f.directory(), &task, &answer(now, 3600), now);
+        assert!(
+            matches!(outcome, Err(Outcome::Vanished) | Ok(_)),
+            "{step:?}: {outcome:?}"
+        );
+        assert!(!folder.exists());
+    }
+}
+
+#[test]
+fn a_full_or_read_only_disk_costs_no_token_and_leaves_nothing() {
+    crate::fake::on_small_disk(|path| {
+        let folder_path = path.join("u");
+        std::fs::create_dir(&folder_path).unwrap();
+        let url = "https://a:8200/v1/secret/oauth/creds/cms/u:cms";
+        let top = serde_json::json!({"vault_token": "s.1", "vault_url": url}).to_string();
+        std::fs::write(folder_path.join("cms.top"), top).unwrap();
+        let directory = Directory::open(path).unwrap();
+        let id = CredentialId::new("u", "cms").unwrap();
+        let (stamp, top) = directory.read_top(&id).unwrap();
+        let task = Task {
+            id,
+            lane: Lane::of(&top.unwrap().url),
+            stamp,
+            ask: 1,
+            outlive: None,
+            look_up: false,
+        };
+        let now = Timestamp::from_second(2_000_000_000).unwrap();
+        put(&directory, &task, &answer(now, 100), now).unwrap();
+        let old = std::fs::read(folder_path.join("cms.use")).unwrap();
+        let untouched = |outcome: Result<Used, Outcome>, said: &str| {
+            let Err(Outcome::NotWritten(fault)) = outcome else {
+                panic!("{outcome:?}");
+            };
+            assert!(fault.to_string().contains(said), "{fault}");
+            assert_eq!(std::fs::read(folder_path.join("cms.use")).unwrap(), old);
+            assert_eq!(folder_path.read_dir().unwrap().count(), 2);
+        };
+        let filler = path.join("filler");
+        // Fills the disk to the last byte: the error is the point.
+        let _ = std::fs::write(&filler, vec![b'x'; 200_000]);
+        untouched(put(&directory, &task, &answer(now, 200), now), "No space");
+        std::fs::remove_file(&filler).unwrap();
+        crate::fake::set_read_only(path, true);
+        untouched(put(&directory, &task, &answer(now, 200), now), "Read-only");
+        crate::fake::set_read_only(path, false);
+        put(&directory, &task, &answer(now, 200), now).unwrap();
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn hard_links_and_files_of_other_owners_are_replaced_not_written_to() {
+    use std::os::unix::fs::MetadataExt as _;
+    let f = Fixture::new();
+    let place = f.credentials.file("u", "cms.use");
+    let precious = f.credentials.path().join("precious");
+    std::fs::write(&precious, "precious").unwrap();
+    std::fs::hard_link(&precious, &place).unwrap();
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root {
+        std::os::unix::fs::chown(&place, Some(12_345), Some(54_321)).unwrap();
+    }
+    f.renew(f.task(2400, None)).await;
+    assert!(f.in_place().is_some());
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
+    let uid = std::fs::metadata(&place).unwrap().uid();
+    assert_eq!(uid, nix::unistd::geteuid().as_raw());
+}
