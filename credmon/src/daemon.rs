@@ -344,6 +344,9 @@ impl<S: TokenSource> Daemon<S> {
         }
         self.views.outdate();
         self.counters.count(&ended.outcome);
+        if matches!(ended.outcome, Outcome::Dead(_)) {
+            self.delete_dead(&task);
+        }
         if matches!(ended.outcome, Outcome::Renewed { .. }) {
             self.copy(Some(&task.id));
         }
@@ -351,6 +354,20 @@ impl<S: TokenSource> Daemon<S> {
         let rules = &self.configuration.rules;
         for note in self.monitor.report(&task, ended, rules, now) {
             log::note(&note);
+        }
+    }
+
+    /// Deletes a dead credential, if the site asks for that.
+    fn delete_dead(&mut self, task: &Task) {
+        let Ok(directory) = &self.directory else {
+            return;
+        };
+        if !self.configuration.rules.delete_dead {
+            return;
+        }
+        match directory.delete(&task.id, task.stamp) {
+            Ok(()) => tracing::warn!("{}: deleted, since its vault token is dead", task.id),
+            Err(error) => tracing::error!("{}: cannot be deleted: {error}", task.id),
         }
     }
 

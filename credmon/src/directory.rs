@@ -230,6 +230,19 @@ impl Directory {
         found
     }
 
+    /// Deletes a credential, `.use` first; not when `.top` is another by now.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn delete(&self, id: &CredentialId, stamp: TopStamp) -> Result<(), Errno> {
+        let folder = self.root.folder(id.user())?;
+        if read_top(&folder, id).is_none_or(|(is, _)| is != stamp) {
+            return Ok(());
+        }
+        folder.remove(&id.use_name())?;
+        folder.remove(&id.top_name())
+    }
+
     /// Reads the `.top` of a credential, and its parent's when that lends the vault token. `None`
     /// when it is gone.
     #[must_use]

@@ -12,6 +12,8 @@ pub struct Rules {
     pub routing: Routing,
     /// `TRUSTED_VAULT_HOSTS`; `None` trusts all.
     pub trusted_hosts: Option<Vec<String>>,
+    /// Whether a credential whose vault token is dead is deleted, `.top` and `.use`.
+    pub delete_dead: bool,
     /// This machine's name: schedds that serve the same account renew at different times.
     pub here: String,
 }

@@ -66,6 +66,12 @@ impl Settings {
                 trusted_hosts: values
                     .get("TRUSTED_VAULT_HOSTS")
                     .map(|hosts| list(hosts).collect()),
+                delete_dead: truth(
+                    values,
+                    "CREDMON_HTVAULT_DELETE_DEAD",
+                    false,
+                    &mut complaints,
+                ),
                 here: here.to_owned(),
             },
             tls,
@@ -343,6 +349,7 @@ mod tests {
             ("CREDMON_HTVAULT_REQUEST_LIMIT", "many"),
             ("CREDMON_HTVAULT_REQUEST_LIMIT", "0/5m"),
             ("CREDMON_HTVAULT_REQUEST_LIMIT", "300/0s"),
+            ("CREDMON_HTVAULT_DELETE_DEAD", "perhaps"),
             ("CREDMON_HTVAULT_CONFINE", "perhaps"),
             ("CREDMON_HTVAULT_COPIES", "u/cms nowhere"),
             ("CREDMON_HTVAULT_METRICS_ADDRESS", "0.0.0.0:9119"),

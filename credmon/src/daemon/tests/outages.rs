@@ -109,3 +109,28 @@ async fn after_an_outage_those_nearest_to_their_end_go_first_within_the_bound() 
     }
     run.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_site_may_have_dead_credentials_deleted_but_never_those_that_a_policy_refuses() {
+    let run = Run::start_with(
+        |c, v| {
+            for user in ["dead", "forbidden", "good"] {
+                c.store(user, "cms", "a", &format!("s.{user}"));
+                c.put(user, "cms.use", "opaque\n");
+                c.store(user, "cms", "a", &format!("s.{user}"));
+            }
+            v.with(|v| {
+                v.dead.push("s.dead".to_owned());
+                v.forbidden.push("s.forbidden".to_owned());
+            });
+        },
+        |c| c.rules.delete_dead = true,
+    );
+    run.pass(3600).await;
+    let left =
+        |user: &str| ["cms.top", "cms.use"].map(|name| run.credentials.file(user, name).exists());
+    assert_eq!(left("dead"), [false, false]);
+    assert_eq!(left("forbidden"), [true, true]);
+    assert_eq!(left("good"), [true, true]);
+    run.stop().await;
+}
