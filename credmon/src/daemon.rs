@@ -25,7 +25,7 @@ use crate::monitor::Monitor;
 use crate::own_files;
 use crate::renewal::{self, Ended, Outcome, Task};
 use crate::rules::Rules;
-use crate::service_name::{CredentialId, is_account};
+use crate::service_name::is_account;
 use crate::source::TokenSource;
 use crate::views::{ViewSettings, Views};
 use crate::watch::Watch;
@@ -275,17 +275,6 @@ impl<S: TokenSource> Daemon<S> {
         self.copy(None);
     }
 
-    /// Brings copies up to date: those of one credential, or all.
-    fn copy(&mut self, of: Option<&CredentialId>) {
-        if let Ok(directory) = &self.directory {
-            let all = self.configuration.copies.iter();
-            let some = all.filter(|copy| of.is_none_or(|id| copy.id == *id));
-            for words in self.copies.follow(directory.root(), some) {
-                tracing::warn!("{words}");
-            }
-        }
-    }
-
     /// Puts `pid` into a directory that is new to us.
     fn settle_in(&mut self, directory: &Directory) {
         let root = directory.root();
@@ -357,20 +346,6 @@ impl<S: TokenSource> Daemon<S> {
         }
     }
 
-    /// Deletes a dead credential, if the site asks for that.
-    fn delete_dead(&mut self, task: &Task) {
-        let Ok(directory) = &self.directory else {
-            return;
-        };
-        if !self.configuration.rules.delete_dead {
-            return;
-        }
-        match directory.delete(&task.id, task.stamp) {
-            Ok(()) => tracing::warn!("{}: deleted, since its vault token is dead", task.id),
-            Err(error) => tracing::error!("{}: cannot be deleted: {error}", task.id),
-        }
-    }
-
     fn configure(&mut self, new: Configuration<S>) {
         tracing::info!("the configuration changed");
         self.configuration = new;
@@ -410,6 +385,7 @@ impl<S: TokenSource> Daemon<S> {
     }
 }
 
+mod aftermath;
 mod telling;
 #[cfg(test)]
 mod tests;

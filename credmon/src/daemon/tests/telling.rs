@@ -1,6 +1,7 @@
 //! What the loop tells others, and copies for them.
 
 use super::*;
+use crate::service_name::CredentialId;
 use crate::state::State;
 
 #[tokio::test(start_paused = true)]
