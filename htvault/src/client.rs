@@ -147,7 +147,7 @@ impl Client {
                 continue;
             };
             let permit = budget
-                .permit(settings.request_timeout)
+                .permit(settings.patience)
                 .await
                 .map_err(|denied| Error::denied(request, denied))?;
             let answer = self

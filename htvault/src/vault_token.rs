@@ -101,14 +101,13 @@ impl Client {
         role: &str,
         negotiate: &crate::kerberos::NegotiateToken,
     ) -> Result<IssuedToken, Error> {
-        use secrecy::ExposeSecret as _;
         let path = format!("/v1/auth/kerberos-{issuer}_{role}/login");
         let answer = self
             .call::<serde::de::IgnoredAny>(Call {
                 method: Method::POST,
                 path: &path,
                 query: &[],
-                auth: Auth::Negotiate(negotiate.token.expose_secret()),
+                auth: Auth::Negotiate(negotiate.expose()),
                 body: None,
             })
             .await

@@ -5,9 +5,7 @@
 use std::path::Path;
 
 use htvault::kerberos::{KerberosErrorKind, Ticket};
-use htvault::{
-    AccessTokenRequest, Action, Client, CredentialUrl, ErrorKind, Settings, VaultToken,
-};
+use htvault::{AccessTokenRequest, Action, Client, CredentialUrl, ErrorKind, Settings, VaultToken};
 use integration::ca::Ca;
 use integration::chain::{Chain, Lives, VAULT};
 use integration::sandbox;
@@ -56,7 +54,9 @@ async fn login(parts: &Parts, account: &str, role: &str) -> htvault::IssuedToken
     parts.chain.kdc.use_here().unwrap();
     let keytab = parts.chain.keytabs().join(format!("{account}.keytab"));
     let ticket = Ticket::from_keytab(&format!("{account}@TEST"), &keytab).unwrap();
-    let negotiate = ticket.negotiate("host", parts.client.settings().kerberos_host()).unwrap();
+    let negotiate = ticket
+        .negotiate("host", parts.client.settings().kerberos_host())
+        .unwrap();
     parts.client.login("cms", role, &negotiate).await.unwrap()
 }
 
