@@ -288,7 +288,7 @@ async fn start_vault(
     }
     let daemon = Daemon::spawn("htvault-dev", command, &folder.join("htvault-dev.log"))?;
     daemon
-        .wait_for_line("ready", Duration::from_mins(1))
+        .wait_for_line("ready vault=", Duration::from_mins(1))
         .await
         .context("htvault-dev does not start")?;
     Ok(daemon)
