@@ -73,6 +73,15 @@ pub enum ErrorKind {
 }
 
 /// What a loop or a person should do about an error.
+///
+/// ```
+/// use htvault::{Action, ErrorKind};
+///
+/// assert_eq!(ErrorKind::Sealed.action(), Action::Retry);
+/// assert_eq!(ErrorKind::RefreshRefused.action(), Action::Onboard);
+/// // Of a 403 that may mean a dead token, only a look-up tells.
+/// assert_eq!(ErrorKind::TokenRejected.action(), Action::CheckToken);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Wait and try again; nobody needs to act yet.
@@ -81,6 +90,8 @@ pub enum Action {
     SlowDown,
     /// Ask `lookup-self` whether the vault token lives; when it does not, get a new one.
     CheckToken,
+    /// The vault token is dead: get a new one. Only [`Client::judge`](crate::Client::judge) says so.
+    NewToken,
     /// Somebody has to log in by OIDC once, so that a refresh token is stored.
     Onboard,
     /// An admin of Vault has to allow it, or the issuer, role or credkey is wrong.
@@ -110,8 +121,10 @@ impl ErrorKind {
         }
     }
 
-    /// Whether another address of the same cluster may do better.
-    pub(crate) fn fails_over(self) -> bool {
+    /// Whether another address of the same cluster may do better. A [`Client`](crate::Client) has
+    /// tried all of them by then.
+    #[must_use]
+    pub fn fails_over(self) -> bool {
         matches!(
             self,
             Self::Sealed
@@ -366,7 +379,8 @@ impl fmt::Display for Action {
         f.write_str(match self {
             Self::Retry => "wait",
             Self::SlowDown => "wait for the rate limit",
-            Self::CheckToken => "new vault token",
+            Self::CheckToken => "check the vault token",
+            Self::NewToken => "new vault token",
             Self::Onboard => "onboard",
             Self::FixPolicy => "fix policy",
             Self::FixConfiguration => "fix configuration",

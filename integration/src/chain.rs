@@ -251,6 +251,7 @@ async fn start_vault(
         "vault2.test",
         "vault3.test",
         "cluster.test",
+        "alias.test",
         "six.test",
         "::1",
     ])?;

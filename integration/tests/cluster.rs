@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use htvault::clock::{Clock as _, SystemClock};
-use htvault::kerberos::Ticket;
+use htvault::kerberos::{KerberosErrorKind, Ticket};
 use htvault::{
     AccessTokenRequest, Action, Client, CredentialUrl, ErrorKind, IssuedToken, Poll, RequestLimit,
     Settings, VaultToken,
@@ -255,6 +255,37 @@ async fn a_list_of_servers_and_an_alias_log_in_by_the_clusters_name() {
     cluster.login(&client).await;
     assert_eq!(cluster.counted().await[1], 1, "the second of the list");
     assert!(Settings::for_cluster(Vec::new()).is_err());
+}
+
+#[tokio::test]
+async fn an_alias_logs_in_by_its_own_name_unless_reverse_look_up_is_on() {
+    let cluster = cluster(&NODES).await;
+    let kdc = &cluster.chain.kdc;
+    let keytab = cluster.chain.folder().join("vault.keytab");
+    kdc.admin("addprinc -randkey host/alias.test")
+        .await
+        .unwrap();
+    let add = format!("ktadd -norandkey -k {} host/alias.test", keytab.display());
+    kdc.admin(&add).await.unwrap();
+    let mut settings = cluster.settings("https://alias.test:8200");
+    settings.cluster = None;
+    let client = Client::new(&settings).unwrap();
+    cluster.login(&client).await;
+
+    // The address's own name is vault2.test, for which nobody has a key.
+    let config = std::env::var("KRB5_CONFIG").unwrap();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let reverse = text.replace("rdns = false", "rdns = true").replace(
+        "dns_canonicalize_hostname = false",
+        "dns_canonicalize_hostname = true",
+    );
+    assert_ne!(text, reverse);
+    std::fs::write(&config, reverse).unwrap();
+    let keytab = cluster.chain.keytabs().join("crabtw.keytab");
+    let ticket = Ticket::from_keytab("crabtw@TEST", &keytab).unwrap();
+    let error = ticket.negotiate("host", "alias.test").unwrap_err();
+    assert_eq!(error.kind(), KerberosErrorKind::ServiceUnknown, "{error}");
+    assert!(error.to_string().contains("rdns = false"), "{error}");
 }
 
 #[tokio::test]

@@ -43,6 +43,14 @@ impl Ticket {
     ///
     /// The realm's KDC is found as `krb5.conf` says. Blocks.
     ///
+    /// ```no_run
+    /// use htvault::kerberos::Ticket;
+    ///
+    /// let ticket = Ticket::from_keytab("cmsprod@EXAMPLE.ORG", "/etc/cmsprod.keytab".as_ref())?;
+    /// let negotiate = ticket.negotiate("host", "htvault.example.org")?;
+    /// # Ok::<(), htvault::kerberos::KerberosError>(())
+    /// ```
+    ///
     /// # Errors
     /// A [`KerberosError`] that names principal and keytab and says what to do.
     pub fn from_keytab(principal: &str, keytab: &Path) -> Result<Self, KerberosError> {
