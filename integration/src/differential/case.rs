@@ -106,6 +106,8 @@ pub struct Group {
     pub faults: &'static [&'static str],
     /// Whether, after a first pass, files are changed; only what follows is looked at then.
     pub change: Option<Change>,
+    /// Whether what is there at the start is some seconds old.
+    pub aged: bool,
     /// How many passes are made; the number of requests is part of the observation when more than
     /// one.
     pub passes: usize,
@@ -124,6 +126,7 @@ impl Group {
             reference: Reference::Vault,
             faults: &[],
             change: None,
+            aged: false,
             passes: 1,
             cases,
         }
@@ -154,6 +157,13 @@ impl Group {
     #[must_use]
     pub const fn changed(mut self, change: Change) -> Self {
         self.change = Some(change);
+        self
+    }
+
+    /// With files that are some seconds old at the start.
+    #[must_use]
+    pub const fn aged(mut self) -> Self {
+        self.aged = true;
         self
     }
 

@@ -55,7 +55,6 @@ pub async fn run(rig: &Rig, group: &Group) -> anyhow::Result<BTreeMap<&'static s
         }
     }
     let from = Requests::read(&rig.chain.requests())?.count();
-    // What tells that a token in place is old must be over: files have whole seconds at worst.
     theirs.start()?;
     ours.start()?;
     let first = async |side: &mut Running<'_>| side.first_passes().await;
@@ -131,14 +130,41 @@ impl<'a> Running<'a> {
             running.tokens.insert(name, tokens);
             running.put(name, "", Put::Folder(0o2700, "condor:condor"))?;
         }
-        for case in group.cases {
-            for (path, put) in case.files {
-                running.put(case.name, path, *put)?;
+        // What stands later in a case is later on the disk, too: the order of `.top` and `.use`
+        // is what monitors go by.
+        let rounds = group.cases.iter().map(|case| case.files.len()).max();
+        for round in 0..rounds.unwrap_or(0) {
+            for case in group.cases {
+                if let Some((path, put)) = case.files.get(round) {
+                    running.put(case.name, path, *put)?;
+                }
             }
+            running.grow_older(Duration::ZERO).await?;
         }
         running.put(SENTINEL, "cms.top", Put::Text(super::table::TOP))?;
         running.remember();
+        if group.aged {
+            running.grow_older(Duration::from_secs(3)).await?;
+        }
         Ok(running)
+    }
+
+    /// Waits until a file that is made now is later than all that were made before, by more than
+    /// `age`.
+    async fn grow_older(&self, age: Duration) -> anyhow::Result<()> {
+        let probe = self.directory.join(".probe");
+        let touch = || -> anyhow::Result<std::time::SystemTime> {
+            fs::write(&probe, "")?;
+            Ok(probe.metadata()?.modified()?)
+        };
+        let start = touch()?;
+        wait::until("the clock to go on", FAR, async || -> anyhow::Result<()> {
+            let passed = touch()?.duration_since(start).unwrap_or_default();
+            ensure!(passed > age, "{passed:?}");
+            Ok(())
+        })
+        .await?;
+        fs::remove_file(&probe).context("just made")
     }
 
     fn remember(&mut self) {
@@ -151,10 +177,10 @@ impl<'a> Running<'a> {
     fn put(&self, account: &'static str, path: &str, put: Put) -> anyhow::Result<()> {
         let tokens = self.tokens.get(account).context("made before")?;
         let folder = self.directory.join(account);
-        let at = if path.is_empty() {
-            folder
-        } else {
-            folder.join(path)
+        let at = match path.strip_prefix("../") {
+            Some(beside) => self.directory.join(beside),
+            None if path.is_empty() => folder,
+            None => folder.join(path),
         };
         let what = || format!("cannot make {}", at.display());
         let write = |content: &str, mode: u32, owner: &str| -> anyhow::Result<()> {
@@ -173,7 +199,10 @@ impl<'a> Running<'a> {
             Put::Text(text) => write(&filled(text), 0o600, "root:condor"),
             Put::Owned(text, mode, owner) => write(&filled(text), mode, owner),
             Put::AccessToken(life) => {
-                write(&super::table::access_token(life), 0o400, "root:condor")
+                let (token, issued) = super::table::access_token(life);
+                write(&token, 0o400, "root:condor")?;
+                let file = fs::File::open(&at).with_context(what)?;
+                file.set_modified(issued.into()).with_context(what)
             }
             Put::Blanks(count) => {
                 let text = format!("{}{}", " ".repeat(count), filled(super::table::TOP));

@@ -11,6 +11,9 @@
 pub mod case;
 pub mod compare;
 pub mod folder_run;
+pub mod launch_run;
 pub mod observe;
+pub mod page;
+pub mod pool_run;
 pub mod rig;
 pub mod table;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use htvault::Claims;
@@ -13,6 +13,9 @@ use url::form_urlencoded;
 
 use super::case::Outcome;
 use super::rig::{Rig, Side};
+
+/// Values of `minimum_seconds` that come from settings or are fixed; others depend on the time.
+const CONFIGURED: [&str; 5] = ["10", "40", "1200", "2400", "7200"];
 
 /// What tells a file from a replaced one.
 type Identity = (u64, i64, i64);
@@ -46,13 +49,22 @@ fn paths(directory: &Path, account: &str) -> Vec<String> {
     paths
 }
 
+/// Where a path is that is seen from an account's folder.
+fn place(directory: &Path, account: &str, path: &str) -> PathBuf {
+    match path.strip_prefix("../") {
+        Some(beside) => directory.join(beside),
+        None if path.is_empty() => directory.join(account),
+        None => directory.join(account).join(path),
+    }
+}
+
 impl Snapshot {
     /// Looks at an account's files.
     #[must_use]
     pub fn take(directory: &Path, account: &str) -> Self {
         let mut found = BTreeMap::new();
         for path in paths(directory, account) {
-            let at = directory.join(account).join(&path);
+            let at = place(directory, account, &path);
             if let Ok(meta) = at.symlink_metadata() {
                 let identity = if meta.is_dir() {
                     (meta.ino(), 0, 0)
@@ -84,7 +96,7 @@ impl Snapshot {
                 old_token |= !is_new;
             }
             let state = if is_new { "new" } else { "as it was" };
-            let at = directory.join(account).join(path);
+            let at = place(directory, account, path);
             let Ok(meta) = at.symlink_metadata() else {
                 continue;
             };
@@ -186,7 +198,12 @@ impl Requests {
                 .trim_start_matches("secret/oauth/")
                 .replace(&format!(".{}:", side.word()), ":");
             let mut query: Vec<String> = form_urlencoded::parse(text("query").as_bytes())
-                .map(|(name, value)| format!("{name}={value}"))
+                .map(|(name, value)| match name.as_ref() {
+                    "minimum_seconds" if !CONFIGURED.contains(&value.as_ref()) => {
+                        "minimum_seconds=(more than is left)".to_owned()
+                    }
+                    _ => format!("{name}={value}"),
+                })
                 .collect();
             query.sort();
             let status = line.get("status").and_then(Value::as_u64).unwrap_or(0);

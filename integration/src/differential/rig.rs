@@ -125,6 +125,11 @@ impl Rig {
         })
     }
 
+    /// Revokes the living one.
+    pub async fn revoke(&self, tokens: &Tokens) -> anyhow::Result<()> {
+        Ok(self.client.revoke_self(&tokens.living).await?)
+    }
+
     /// Gives a file to `user:group` with a mode.
     pub fn own(&self, path: &Path, mode: u32, owner: &str) -> anyhow::Result<()> {
         let (user, group) = owner.split_once(':').context("an owner is user:group")?;

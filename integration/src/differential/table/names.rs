@@ -41,7 +41,7 @@ pub(super) const GROUPS: &[Group] = &[
                 "`_cms.top`",
                 &[("_cms.top", Put::Text(TOP))],
             )
-            .same(NotServed),
+            .differs(Differs { theirs: NotServed, ours: Served, only_theirs: &[], only_ours: &["_cms.use holds one line: a token of cmsprod, for https://wlcg.cern.ch/jwt/v1/any, with 9 scopes","_cms.use new, 0400 root:condor","asks creds/cms/cmsprod:default?minimum_seconds=2400 → 200",], why: "Theirs takes the empty provider for one that another monitor claims, because their empty lists hold an empty name." }),
             named(
                 "special-characters",
                 "`a.b+c=d-e.top`",
@@ -70,7 +70,7 @@ pub(super) const GROUPS: &[Group] = &[
                 "`a b.top`, which the credd would not write",
                 &[("a b.top", Put::Text(TOP))],
             )
-            .same(Served),
+            .differs(Differs { theirs: Served, ours: NotServed, only_theirs: &["a b.use holds one line: a token of cmsprod, for https://wlcg.cern.ch/jwt/v1/any, with 9 scopes","a b.use new, 0400 root:condor","asks creds/cms/cmsprod:default?minimum_seconds=2400 → 200",], only_ours: &[], why: "HTCondor gives no such names; a name never changes a path or a log line of ours." }),
             named("hidden-file", "`.cms.top`", &[(".cms.top", Put::Text(TOP))]).same(NotServed),
             named(
                 "other-ending",

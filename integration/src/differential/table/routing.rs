@@ -1,6 +1,6 @@
 //! Which providers belong to which monitor.
 
-use super::TOP;
+use super::{FETCHED, TOP};
 use crate::differential::case::Outcome::{NotServed, Served};
 use crate::differential::case::{Case, Differs, Group, Put, Reference};
 
@@ -23,7 +23,7 @@ pub(super) const GROUPS: &[Group] = &[
         Case::new("client-id-handle", "a handle of it: `github_x.top`", &[("github_x.top", Put::Text(TOP))]).same(NotServed),
         Case::new("client-id-capitals", "`GITLAB_CLIENT_ID` is set, the service is `gitlab`", &[("gitlab.top", Put::Text(TOP))]).same(NotServed),
         Case::new("client-id-empty", "`empty_CLIENT_ID` is set to nothing", &[("empty.top", Put::Text(TOP))]).same(Served),
-        Case::new("listed-whole", "`cms_prod`, as a whole, in `OAUTH2_CREDMON_PROVIDER_NAMES`", &[("cms_prod.top", Put::Text(TOP))]).same(Served),
+        Case::new("listed-whole", "`cms_prod`, as a whole, in `OAUTH2_CREDMON_PROVIDER_NAMES`", &[("cms_prod.top", Put::Text(TOP))]).differs(Differs { theirs: Served, ours: NotServed, only_theirs: &["asks creds/cms/cmsprod:default?minimum_seconds=2400 → 200","cms_prod.use holds one line: a token of cmsprod, for https://wlcg.cern.ch/jwt/v1/any, with 9 scopes","cms_prod.use new, 0400 root:condor",], only_ours: &[], why: "Sites list names such as `cms_prod` as a whole; ours takes the list at its word, theirs compares `cms` alone." }),
         Case::new("star", "not listed, while another list holds `*`", CMS).same(Served),
     ]).with(&[
         ("LOCAL_CREDMON_PROVIDER_NAMES", "locals"), ("LOCAL_CREDMON_PROVIDER_NAME", "onlylocal"),
@@ -33,7 +33,7 @@ pub(super) const GROUPS: &[Group] = &[
     ]),
     Group::new("ours-ignored", "`VAULT_CREDMON_PROVIDER_NAMES = dune`, against `condor_credmon_vault`", &[
         Case::new("listed", "`dune.top`", DUNE).same(Served),
-        Case::new("not-listed", "`cms.top`", CMS).same(Served),
+        Case::new("not-listed", "`cms.top`", CMS).differs(Differs { theirs: Served, ours: NotServed, only_theirs: FETCHED, only_ours: &[], why: "`condor_credmon_vault` does not read the setting; `condor_credmon_oauth` does, and so does ours." }),
     ]).with(&[("VAULT_CREDMON_PROVIDER_NAMES", "dune")]),
     Group::new("ours-listed", "`VAULT_CREDMON_PROVIDER_NAMES = dune, scitokens box github`, against `condor_credmon_oauth`", &[
         Case::new("several-listed", "`dune.top`", DUNE).same(Served),

@@ -1,7 +1,7 @@
 //! Handles and their parents, scopes and audience.
 
 use super::TOP;
-use crate::differential::case::Outcome::{Deleted, Kept, NotServed, Served};
+use crate::differential::case::Outcome::{Kept, NotServed, Served};
 use crate::differential::case::{Case, Differs, Group, Put};
 
 pub(super) const GROUPS: &[Group] = &[
@@ -44,7 +44,7 @@ pub(super) const GROUPS: &[Group] = &[
                     ),
                 ],
             )
-            .same(Served),
+            .differs(Differs { theirs: Served, ours: Served, only_theirs: &["cms_crab_read.top gone",], only_ours: &["cms_crab_read.top as it was, 0600 root:condor",], why: "Nothing that a user stored is deleted; with the parent it is served again." }),
             Case::new(
                 "parent-gone",
                 "`cms_read.top` without token; `cms.top` is gone",
@@ -205,7 +205,7 @@ pub(super) const GROUPS: &[Group] = &[
                     )),
                 )],
             )
-            .same(Served),
+            .differs(Differs { theirs: Served, ours: Served, only_theirs: &["asks creds/cms/cmsprod:default?audience=&minimum_seconds=2400&scopes= → 200",], only_ours: &["asks creds/cms/cmsprod:default?minimum_seconds=2400 → 200",], why: "An empty parameter says nothing." }),
             Case::new(
                 "list-of-scopes",
                 "`scopes` is a list",
@@ -217,7 +217,7 @@ pub(super) const GROUPS: &[Group] = &[
                     )),
                 )],
             )
-            .same(Served),
+            .differs(Differs { theirs: Served, ours: NotServed, only_theirs: &["asks creds/cms/cmsprod:default?minimum_seconds=2400&scopes=['storage.read:/'] → 200","cms.use holds one line: a token of cmsprod, for https://wlcg.cern.ch/jwt/v1/any, with 9 scopes","cms.use new, 0400 root:condor",], only_ours: &[], why: "Theirs sends Python's way of printing a list, which means nothing to an issuer." }),
         ],
     ),
 ];
