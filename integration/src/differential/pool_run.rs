@@ -20,6 +20,17 @@ const FAR: Duration = Duration::from_mins(2);
 const CONFIGURATION: &str = "/etc/condor/config.d/50-test.conf";
 const USER: &str = "cmsprod";
 
+/// What is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Good.
+    Good,
+    /// With a revoked vault token.
+    Dead,
+    /// Vault has no refresh token for it.
+    NotOnboarded,
+}
+
 /// A pool with one of the monitors.
 struct Whole<'a> {
     rig: &'a Rig,
@@ -36,14 +47,19 @@ pub async fn run(rig: &Rig, folder: &Path) -> anyhow::Result<BTreeMap<&'static s
     let mut rows = BTreeMap::new();
     let (a, b) = tokio::try_join!(theirs.stores(), ours.stores())?;
     rows.insert("stored", Pair { theirs: a, ours: b });
-    let (a, b) = tokio::try_join!(theirs.holds(), ours.holds())?;
-    rows.insert("job-without-token", Pair { theirs: a, ours: b });
+    for (row, service, kind) in [
+        ("job-without-token", "dune", Kind::NotOnboarded),
+        ("job-with-dead-token", "icecube", Kind::Dead),
+    ] {
+        let (a, b) = tokio::try_join!(theirs.holds(service, kind), ours.holds(service, kind))?;
+        rows.insert(row, Pair { theirs: a, ours: b });
+    }
     let (a, b) = tokio::try_join!(theirs.reconfigured(), ours.reconfigured())?;
     rows.insert("reconfigured", Pair { theirs: a, ours: b });
-    let (a, b) = tokio::try_join!(theirs.restarted(), ours.restarted())?;
-    rows.insert("restarted", Pair { theirs: a, ours: b });
     let (a, b) = refused_while_a_job_runs(&theirs, &ours).await?;
     rows.insert("refused-while-running", Pair { theirs: a, ours: b });
+    let (a, b) = tokio::try_join!(theirs.restarted(), ours.restarted())?;
+    rows.insert("restarted", Pair { theirs: a, ours: b });
     theirs.pool.stop().await?;
     ours.pool.stop().await?;
     Ok(rows)
@@ -56,20 +72,14 @@ async fn refused_while_a_job_runs(
     ours: &Whole<'_>,
 ) -> anyhow::Result<(Observation, Observation)> {
     let (theirs_job, ours_job) = tokio::try_join!(theirs.runs_a_job(), ours.runs_a_job())?;
-    let one = async |side: &Whole<'_>, (job, tokens): &(Job, Tokens)| -> anyhow::Result<_> {
+    let one = async |side: &Whole<'_>, tokens: &Tokens| -> anyhow::Result<_> {
         side.rig.revoke(tokens).await?;
-        side.refused(tokens).await?;
-        side.files(job)
+        side.refused().await?;
+        Ok(side.files())
     };
     let (theirs_lines, ours_lines) =
-        tokio::try_join!(one(theirs, &theirs_job), one(ours, &ours_job))?;
-    let held = theirs
-        .pool
-        .wait_job_state(&theirs_job.0, "to be held", FAR, |state| {
-            matches!(state, JobState::Held { .. } | JobState::Completed(_))
-        })
-        .await
-        .with_context(|| theirs.pool.logs(20))?;
+        tokio::try_join!(one(theirs, &theirs_job.1), one(ours, &ours_job.1))?;
+    let held = theirs.held_or_ended(&theirs_job.0).await?;
     fs::write(ours.pool.path("/tmp/end-of-job"), "")?;
     let code = ours.pool.wait_job(&ours_job.0, FAR).await;
     let code = code.with_context(|| ours.pool.logs(20))?;
@@ -115,10 +125,16 @@ impl<'a> Whole<'a> {
     }
 
     /// Stores a credential as a user does, by the credd.
-    async fn store(&self, service: &str, dead: bool) -> anyhow::Result<Tokens> {
+    async fn store(&self, service: &str, kind: Kind) -> anyhow::Result<Tokens> {
         let tokens = self.rig.tokens().await?;
-        let token = if dead { &tokens.dead } else { &tokens.living };
-        let top = super::table::TOP.replace("$TOKEN", token.expose());
+        let token = match kind {
+            Kind::Dead => &tokens.dead,
+            Kind::Good | Kind::NotOnboarded => &tokens.living,
+        };
+        let mut top = super::table::TOP.replace("$TOKEN", token.expose());
+        if kind == Kind::NotOnboarded {
+            top = top.replace("cmsprod:default", "cmsprod/robot:default");
+        }
         let store = ["condor_store_cred", "add-oauth", "-s", service, "-i", "-"];
         let answer = self.pool.run_with_input(USER, &store, &top).await?;
         answer.success()?;
@@ -151,19 +167,19 @@ impl<'a> Whole<'a> {
         Ok(found.lines().map(|line| line.trim().to_owned()).collect())
     }
 
-    fn files(&self, _job: &Job) -> anyhow::Result<BTreeSet<String>> {
+    fn files(&self) -> BTreeSet<String> {
         let folder = self.pool.credentials().join(USER);
         let there = |name: &str| folder.join(name).exists();
         let word = |there: bool| if there { "there" } else { "gone" };
-        Ok(["cms.top", "cms.use"]
+        ["cms.top", "cms.use"]
             .into_iter()
             .map(|name| format!("{name} is {}", word(there(name))))
-            .collect())
+            .collect()
     }
 
     /// A first credential.
     async fn stores(&self) -> anyhow::Result<Observation> {
-        self.store("cms", false).await?;
+        self.store("cms", Kind::Good).await?;
         self.served("cms").await?;
         let complete = self.pool.credentials().join("CREDMON_COMPLETE");
         wait::until("a pass", FAR, async || complete.exists().then_some(())).await?;
@@ -178,28 +194,50 @@ impl<'a> Whole<'a> {
         })
     }
 
-    /// A job that asks for a credential whose vault token is dead from the beginning.
-    async fn holds(&self) -> anyhow::Result<Observation> {
-        self.store("dune", true).await?;
-        let text = "executable = /bin/true\nuse_oauth_services = dune";
-        let job = self.pool.submit(USER, text).await?;
-        let state = self
+    /// A job that asks for a credential that Vault gives no access token for: it never had one, or
+    /// the vault token is dead.
+    async fn holds(&self, service: &str, kind: Kind) -> anyhow::Result<Observation> {
+        self.store(service, kind).await?;
+        let top = self
             .pool
-            .wait_job_state(&job, "to be held", FAR, |state| {
-                matches!(state, JobState::Held { .. } | JobState::Completed(_))
-            })
-            .await
-            .with_context(|| self.pool.logs(20))?;
-        let top = self.pool.credentials().join(format!("{USER}/dune.top"));
+            .credentials()
+            .join(format!("{USER}/{service}.top"));
+        let what = format!("the refusal of {service} ({})", self.side.word());
+        wait::until(&what, FAR, async || -> anyhow::Result<()> {
+            let log = self.log()?;
+            let told = log.contains(&format!("{USER}/{service}: d"));
+            let left = self.side == Side::Theirs && (kind == Kind::NotOnboarded || !top.exists());
+            ensure!(told || left, "{log}");
+            Ok(())
+        })
+        .await?;
         let outcome = if top.exists() {
             Outcome::NotServed
         } else {
             Outcome::Deleted
         };
+        let text = format!("executable = /bin/true\nuse_oauth_services = {service}");
+        let line = match self.pool.submit(USER, &text).await {
+            Err(error) => {
+                let words = format!("{error:#}");
+                ensure!(words.contains("is missing"), "{words}");
+                "condor_submit fails: the credential is missing".to_owned()
+            }
+            Ok(job) => in_words(&self.held_or_ended(&job).await?),
+        };
         Ok(Observation {
             outcome,
-            lines: BTreeSet::from([in_words(&state)]),
+            lines: BTreeSet::from([line]),
         })
+    }
+
+    async fn held_or_ended(&self, job: &Job) -> anyhow::Result<JobState> {
+        self.pool
+            .wait_job_state(job, "to be held", FAR, |state| {
+                matches!(state, JobState::Held { .. } | JobState::Completed(_))
+            })
+            .await
+            .with_context(|| self.pool.logs(20))
     }
 
     /// The configuration changes, and an admin calls `condor_reconfig`.
@@ -217,7 +255,7 @@ impl<'a> Whole<'a> {
             Side::Ours => "the configuration changed",
         };
         self.logged(word).await?;
-        let tokens = self.store("cms_new", false).await?;
+        let tokens = self.store("cms_new", Kind::Good).await?;
         self.served("cms_new").await?;
         let requests = Requests::read(&self.rig.chain.requests())?;
         // What follows the first request depends on how long the test takes.
@@ -234,10 +272,10 @@ impl<'a> Whole<'a> {
         })
     }
 
-    /// `condor_restart` of the monitor alone.
+    /// `condor_restart`: the master starts anew, and all daemons with it.
     async fn restarted(&self) -> anyhow::Result<Observation> {
         let before = self.pool.credmon_pid()?;
-        let restart = ["condor_restart", "-fast", "-daemon", "credmon_oauth"];
+        let restart = ["condor_restart", "-fast"];
         let answer = self.pool.run("root", &restart).await?;
         let mut lines = BTreeSet::new();
         lines.insert(format!("condor_restart: exit code {:?}", answer.code));
@@ -248,7 +286,10 @@ impl<'a> Whole<'a> {
         })
         .await
         .with_context(|| format!("{}{}{}", answer.stdout, answer.stderr, self.pool.logs(20)))?;
-        self.store("cms_after", false).await?;
+        wait::until("the credd to be back", FAR, async || {
+            self.store("cms_after", Kind::Good).await
+        })
+        .await?;
         self.served("cms_after").await?;
         lines.insert("another process serves".to_owned());
         Ok(Observation {
@@ -259,7 +300,7 @@ impl<'a> Whole<'a> {
 
     /// A job that uses `cms`, whose credential is stored anew, and runs until it is told to end.
     async fn runs_a_job(&self) -> anyhow::Result<(Job, Tokens)> {
-        let tokens = self.store("cms", false).await?;
+        let tokens = self.store("cms", Kind::Good).await?;
         self.hang_up()?;
         let requests = self.rig.chain.requests();
         wait::until("the new vault token to be used", FAR, async || {
@@ -280,9 +321,8 @@ impl<'a> Whole<'a> {
     }
 
     /// Waits until the monitor has been refused.
-    async fn refused(&self, tokens: &Tokens) -> anyhow::Result<()> {
+    async fn refused(&self) -> anyhow::Result<()> {
         self.hang_up()?;
-        let _ = tokens;
         match self.side {
             Side::Theirs => {
                 let top = self.pool.credentials().join(format!("{USER}/cms.top"));
@@ -299,14 +339,18 @@ impl<'a> Whole<'a> {
     }
 
     async fn logged(&self, word: &str) -> anyhow::Result<()> {
-        let log = self.pool.path("/var/log/condor/CredMonOAuthLog");
         let what = format!("\"{word}\" in the log ({})", self.side.word());
         wait::until(&what, FAR, async || -> anyhow::Result<()> {
-            let text = fs::read_to_string(&log)?;
+            let text = self.log()?;
             ensure!(text.contains(word), "{text}");
             Ok(())
         })
         .await
+    }
+
+    fn log(&self) -> anyhow::Result<String> {
+        let log = self.pool.path("/var/log/condor/CredMonOAuthLog");
+        fs::read_to_string(log).context("cannot read the monitor's log")
     }
 
     fn hang_up(&self) -> anyhow::Result<()> {
