@@ -259,7 +259,7 @@ impl<'a> Started<'a> {
             self.say(format!("ends by itself, exit code {:?}", status.code()));
         }
         self.afterwards();
-        self.finish()
+        Ok(self.finish())
     }
 
     /// For one that hangs: what there is now.
@@ -282,7 +282,7 @@ impl<'a> Started<'a> {
         self.say(format!("is {}", if ended { "gone" } else { "stuck" }));
         self.daemon.signal(Signal::SIGKILL)?;
         self.daemon.wait(FAR).await?;
-        self.finish()
+        Ok(self.finish())
     }
 
     fn say(&mut self, line: String) {
@@ -328,17 +328,17 @@ impl<'a> Started<'a> {
         }
     }
 
-    fn finish(self) -> anyhow::Result<Observation> {
+    fn finish(self) -> Observation {
         let served = self.directory().join("cmsprod/cms.use").exists();
         let outcome = if served {
             Outcome::Served
         } else {
             Outcome::NotServed
         };
-        Ok(Observation {
+        Observation {
             outcome,
             lines: self.lines,
-        })
+        }
     }
 }
 

@@ -27,13 +27,15 @@ pub fn page() -> String {
         differing += usize::from(matches!(expected, Expected::Differs(_)));
     };
     let groups = || table::GROUPS.iter().flat_map(|groups| groups.iter());
-    groups()
-        .flat_map(|group| group.cases)
-        .for_each(|case| count(&case.expected));
-    table::LAUNCHES
-        .iter()
-        .for_each(|launch| count(&launch.expected));
-    table::POOL.iter().for_each(|row| count(&row.expected));
+    for case in groups().flat_map(|group| group.cases) {
+        count(&case.expected);
+    }
+    for launch in table::LAUNCHES {
+        count(&launch.expected);
+    }
+    for row in table::POOL {
+        count(&row.expected);
+    }
 
     let mut text = HEAD.to_owned();
     // Writing to a string cannot fail, here and below.
@@ -95,7 +97,8 @@ fn row(text: &mut String, words: &str, expected: &Expected) {
 
 /// The lines that one side alone has.
 fn details(lines: &[&str]) -> String {
-    if lines.is_empty() {
+    // That it fetched a token is what "served" says.
+    if lines.is_empty() || lines == table::FETCHED {
         return String::new();
     }
     format!(": {}", lines.join("; "))

@@ -113,7 +113,7 @@ impl<'a> Whole<'a> {
         };
         let mut options = Options::new(&[USER], credmon);
         if side == Side::Theirs {
-            options.host = "ap2.test".to_owned();
+            "ap2.test".clone_into(&mut options.host);
         }
         options.configuration = vec![
             "CREDMON_OAUTH_TOKEN_REFRESH = 1".to_owned(),

@@ -44,7 +44,7 @@ pub use pool::{POOL, PoolRow};
 pub const TOP: &str = top!("creds/cms/cmsprod:default");
 
 /// What one side alone has when it alone fetches an access token for `cms`.
-const FETCHED: &[&str] = &[
+pub(super) const FETCHED: &[&str] = &[
     "asks creds/cms/cmsprod:default?minimum_seconds=2400 → 200",
     "cms.use holds one line: a token of cmsprod, for https://wlcg.cern.ch/jwt/v1/any, with 9 scopes",
     "cms.use new, 0400 root:condor",
