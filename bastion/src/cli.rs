@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
+use crate::config::host::HostFault;
 use crate::config::{self, Config, host};
+use crate::report::Report;
 use crate::{lifecycle, report};
 
 /// Keeps the credentials of unattended accounts valid at every HTCondor schedd.
@@ -69,19 +71,7 @@ impl Cli {
         match self.command {
             Command::Check(output) => check(&config, output),
             Command::Once(output) => match lifecycle::once(&config) {
-                Ok(report) => {
-                    if output.json {
-                        print_json(&report);
-                    } else {
-                        print(&report.table());
-                        complain(report.problem_lines());
-                    }
-                    if report.is_good() {
-                        ExitCode::SUCCESS
-                    } else {
-                        NOT_GOOD.into()
-                    }
-                }
+                Ok(report) => finish(&config, &report, output),
                 Err(error) => wrong(&error),
             },
             Command::Run => match lifecycle::run(&config, &self.config) {
@@ -89,6 +79,27 @@ impl Cli {
                 Err(error) => wrong(&error),
             },
         }
+    }
+}
+
+/// Says where every delivery stands, and what is wrong.
+fn finish(config: &Config, report: &Report, output: Output) -> ExitCode {
+    // An account whose tokens still live is good now, and yet cannot be renewed.
+    let unsaid: Vec<HostFault> = host::keytab_faults(config)
+        .into_iter()
+        .filter(|fault| fault.stops() && fault.accounts().iter().all(|a| report.is_good_for(a)))
+        .collect();
+    if output.json {
+        print_json(report);
+    } else {
+        print(&report.table());
+        complain(report.problem_lines());
+    }
+    complain(&unsaid);
+    if report.is_good() && unsaid.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        NOT_GOOD.into()
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn delivery_to(target: Target) -> Delivery {
 pub(crate) fn config(deliveries: Vec<Delivery>) -> Config {
     Config {
         vault: VaultSettings {
-            server: SERVER.parse().unwrap(),
+            servers: vec![SERVER.parse().unwrap()],
             tls: htvault::TlsSettings::default(),
             requests: None,
         },

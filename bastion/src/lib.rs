@@ -16,7 +16,6 @@
 //! | [`lifecycle`], [`cli`], [`logs`], [`hardening`] | the process |
 
 mod announce;
-mod budget;
 pub mod cli;
 pub mod config;
 pub mod delivery;

@@ -8,13 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::clock::Clock;
-use htvault::{
-    AccessTokenAnswer, AccessTokenRequest, Client, ErrorKind, IssuedToken, Settings, VaultToken,
-};
+use htvault::{AccessTokenAnswer, AccessTokenRequest, Client, ErrorKind, IssuedToken, VaultToken};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::warn;
 
-use crate::budget::Budget;
 use crate::config::Config;
 use crate::delivery::Credential;
 use crate::moment::after;
@@ -33,7 +30,6 @@ pub struct HtVault {
     client: Client,
     service: String,
     tickets: Tickets,
-    budget: Budget,
     places: Semaphore,
     clock: Arc<dyn Clock>,
 }
@@ -44,13 +40,10 @@ impl HtVault {
     /// # Errors
     /// The certificate authorities cannot be read.
     pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, htvault::Error> {
-        let mut settings = Settings::new(config.vault.server.clone());
-        settings.tls = config.vault.tls.clone();
         Ok(Self {
-            client: Client::new(&settings)?,
+            client: Client::new(&config.vault.for_client()?)?,
             service: config.kerberos_service.clone(),
             tickets: Tickets::new(Arc::clone(&clock)),
-            budget: Budget::new(config.vault.requests),
             places: Semaphore::new(AT_A_TIME),
             clock,
         })
@@ -58,9 +51,7 @@ impl HtVault {
 
     /// Waits until a request may be sent. The semaphore is never closed.
     async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        let place = self.places.acquire().await.ok();
-        self.budget.take().await;
-        place
+        self.places.acquire().await.ok()
     }
 
     async fn read_with(
@@ -91,7 +82,7 @@ impl HtVault {
 impl Vault for HtVault {
     async fn login(&self, credential: &Credential) -> Result<IssuedToken, Problem> {
         let identity = &credential.identity;
-        let host = self.client.server().host();
+        let host = self.client.settings().kerberos_host();
         let negotiate = self
             .tickets
             .negotiate(identity, &self.service, host)

@@ -152,6 +152,15 @@ impl Report {
         self.deliveries.iter().all(|line| line.state == State::Good)
     }
 
+    /// Whether every delivery of an account is good.
+    #[must_use]
+    pub fn is_good_for(&self, account: &str) -> bool {
+        self.deliveries
+            .iter()
+            .filter(|line| line.wanted.account == account)
+            .all(|line| line.state == State::Good)
+    }
+
     /// The table of deliveries.
     #[must_use]
     pub fn table(&self) -> String {

@@ -211,8 +211,8 @@ fn wrong_shapes_are_told() {
             "c.yaml:1:18: vault.address: \"http://vault.test\" is no address of a Vault: it must begin with https://",
         ),
         (
-            "vault: {address: [\"https://a\", \"https://b\"]}\n",
-            "c.yaml:1:32: vault.address[1]: several addresses are not supported yet, give one name; all of its addresses are tried",
+            "vault: {address: [\"https://a\", \"b\"]}\n",
+            "c.yaml:1:32: vault.address[1]: \"b\" is no address of a Vault: relative URL without a base",
         ),
         (
             "vault: {requests: {limit: 5}}\n",

@@ -135,6 +135,22 @@ impl Client {
     /// Reads an access token of the credential at `url`, whose host must be this client's server
     /// (only its path is used).
     ///
+    /// ```no_run
+    /// # async fn example(client: &htvault::Client, token: &htvault::VaultToken) -> Result<(), htvault::Error> {
+    /// use htvault::{AccessTokenRequest, CredentialUrl};
+    ///
+    /// let url = CredentialUrl::sts(client.server(), "cms", "cmsprod", "production")?;
+    /// let request = AccessTokenRequest {
+    ///     minimum_seconds: Some(600),
+    ///     scopes: Some("storage.read:/".to_owned()),
+    ///     audience: Some("https://dav.example.org".to_owned()),
+    /// };
+    /// let answer = client.access_token(&url, token, &request).await?;
+    /// println!("ends {:?}, scopes {:?}", answer.expires(), answer.claims.map(|c| c.scopes));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// See [`ErrorKind`](crate::ErrorKind); after
     /// [`NotLongEnough`](crate::ErrorKind::NotLongEnough) or
@@ -186,5 +202,32 @@ impl Client {
             expire_time: data.expire_time,
             warnings,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_opaque_token_ends_when_vault_says() {
+        let ends: Timestamp = "2026-11-22T08:09:03Z".parse().unwrap();
+        let mut answer = AccessTokenAnswer {
+            claims: Claims::read("opaque"),
+            token: AccessToken::from("opaque".to_owned()),
+            expire_time: Some(ends),
+            warnings: Vec::new(),
+        };
+        assert_eq!(answer.expires(), Some(ends));
+        let claimed = Timestamp::from_second(ends.as_second() - 1).unwrap();
+        answer.claims = Some(Claims {
+            expires: Some(claimed),
+            ..Claims::default()
+        });
+        assert_eq!(
+            answer.expires(),
+            Some(claimed),
+            "the token's own word counts more"
+        );
     }
 }

@@ -41,6 +41,15 @@ pub struct Claims {
 
 impl Claims {
     /// Reads the claims of a JWT; `None` for a token that is none (an opaque one).
+    ///
+    /// ```
+    /// use htvault::Claims;
+    ///
+    /// let claims = Claims::read("e30.eyJzdWIiOiJjbXNwcm9kIn0.c2ln").ok_or("no JWT")?;
+    /// assert_eq!(claims.subject.as_deref(), Some("cmsprod"));
+    /// assert_eq!(Claims::read("an opaque token"), None);
+    /// # Ok::<(), &str>(())
+    /// ```
     #[must_use]
     pub fn read(token: &str) -> Option<Self> {
         let mut parts = token.trim_end().split('.');

@@ -121,9 +121,17 @@ impl Client {
         self.send(&call, &request, |_| Ok(())).await
     }
 
-    /// Method and URL, without query, for messages.
+    /// Method and URL, without query, for messages; whose request it is, where the URL does not
+    /// say it.
     fn name(&self, call: &Call<'_>) -> String {
-        format!("{} {}{}", call.method, self.server(), call.path)
+        let request = format!("{} {}{}", call.method, self.server(), call.path);
+        match call.auth {
+            Auth::Token(token) => match token.owner() {
+                Some(owner) if !call.path.contains(owner) => format!("{owner}: {request}"),
+                _ => request,
+            },
+            _ => request,
+        }
     }
 
     /// Tries one address after the other, until one gives an answer that the others would give
@@ -147,7 +155,7 @@ impl Client {
                 continue;
             };
             let permit = budget
-                .permit(settings.request_timeout)
+                .permit(settings.patience)
                 .await
                 .map_err(|denied| Error::denied(request, denied))?;
             let answer = self

@@ -89,6 +89,18 @@ impl fmt::Display for ServerUrl {
 impl CredentialUrl {
     /// The credential of `credkey` for `role` of `issuer`: full access tokens, cached by Vault.
     ///
+    /// ```
+    /// use htvault::CredentialUrl;
+    ///
+    /// let server = "https://htvault.example.org:8200".parse()?;
+    /// let url = CredentialUrl::creds(&server, "cms", "cmsprod", "production")?;
+    /// assert_eq!(
+    ///     url.to_string(),
+    ///     "https://htvault.example.org:8200/v1/secret/oauth/creds/cms/cmsprod:production"
+    /// );
+    /// # Ok::<(), htvault::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// A name that would change the path.
     pub fn creds(

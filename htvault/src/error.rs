@@ -6,14 +6,19 @@
 //! - `400 token expired` on a read of an access token speaks of the access token that cannot be
 //!   had (with that many seconds left), never of the vault token.
 
-use std::fmt;
+mod kind;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::budget::Denied;
+
 use crate::tls::TlsSettings;
+
+use kind::classify;
+pub use kind::{Action, ErrorKind};
 
 /// What went wrong, and where.
 #[derive(Debug, thiserror::Error)]
@@ -28,138 +33,6 @@ pub struct Error {
     words: String,
     /// How long to wait at least, where that is known.
     retry_after: Option<Duration>,
-}
-
-/// The sorts of failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// 403 `permission denied`: the vault token is dead, or (at login) the mount does not exist.
-    /// Ask `lookup-self` before believing the first.
-    TokenRejected,
-    /// 403 from a policy: the token lives, but may not do this.
-    Forbidden,
-    /// 400 `token expired`: no access token with the seconds asked for can be had now (the
-    /// issuer is down, or its tokens live less). A smaller `minimum_seconds` may still succeed.
-    NotLongEnough,
-    /// The issuer refuses the stored refresh token. A smaller `minimum_seconds` may still succeed.
-    RefreshRefused,
-    /// 404: no refresh token is stored.
-    NoneStored,
-    /// 401: the Negotiate token was refused.
-    LoginRefused,
-    /// 429: a rate limit; it hits every call until it ends.
-    RateLimited,
-    /// 503 `Vault is sealed`.
-    Sealed,
-    /// 500: a new leader of the cluster is being elected. Other addresses answer the same.
-    NoLeader,
-    /// 500 `transient: …`: the issuer does not answer an exchange.
-    IssuerDown,
-    /// Another answer of 5xx, or of 412, 472, 473.
-    ServerError,
-    /// Another answer of 4xx.
-    Refused,
-    /// An answer that is not what HTVault answers: no JSON, fields missing, too large.
-    BadAnswer,
-    /// The server's certificate is not trusted, expired, or for another name.
-    Untrusted,
-    /// No connection: name not found, refused, unreachable, reset.
-    Unreachable,
-    /// No answer in time.
-    TimedOut,
-    /// The request could not be made with these settings.
-    Configuration,
-}
-
-/// What a loop or a person should do about an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// Wait and try again; nobody needs to act yet.
-    Retry,
-    /// Wait longer: the server asks for fewer requests.
-    SlowDown,
-    /// Ask `lookup-self` whether the vault token lives; when it does not, get a new one.
-    CheckToken,
-    /// Somebody has to log in by OIDC once, so that a refresh token is stored.
-    Onboard,
-    /// An admin of Vault has to allow it, or the issuer, role or credkey is wrong.
-    FixPolicy,
-    /// An admin of this host has to correct keytab, address or certificate authorities.
-    FixConfiguration,
-}
-
-impl ErrorKind {
-    /// What should happen next.
-    #[must_use]
-    pub fn action(self) -> Action {
-        match self {
-            Self::TokenRejected => Action::CheckToken,
-            Self::Forbidden | Self::Refused => Action::FixPolicy,
-            Self::RefreshRefused | Self::NoneStored => Action::Onboard,
-            Self::LoginRefused | Self::Untrusted | Self::Configuration => Action::FixConfiguration,
-            Self::RateLimited => Action::SlowDown,
-            Self::NotLongEnough
-            | Self::Sealed
-            | Self::NoLeader
-            | Self::IssuerDown
-            | Self::ServerError
-            | Self::BadAnswer
-            | Self::Unreachable
-            | Self::TimedOut => Action::Retry,
-        }
-    }
-
-    /// Whether another address of the same cluster may do better.
-    pub(crate) fn fails_over(self) -> bool {
-        matches!(
-            self,
-            Self::Sealed
-                | Self::NoLeader
-                | Self::ServerError
-                | Self::BadAnswer
-                | Self::Untrusted
-                | Self::Unreachable
-                | Self::TimedOut
-        )
-    }
-
-    /// What to do, as a sentence for a person.
-    #[must_use]
-    pub fn advice(self) -> &'static str {
-        match self {
-            Self::TokenRejected => {
-                "the vault token is dead, or the issuer or role has no mount at this Vault"
-            }
-            Self::Forbidden => {
-                "check issuer, role and credkey, or have the Vault's policy extended"
-            }
-            Self::NotLongEnough => {
-                "the issuer is down or its tokens live less than asked for; it is tried again"
-            }
-            Self::RefreshRefused | Self::NoneStored => {
-                "the account must be onboarded (log in by OIDC once, for example with htgettoken)"
-            }
-            Self::LoginRefused => {
-                "check the keytab, the service principal's host name and the clocks"
-            }
-            Self::RateLimited => "the Vault's rate limit is reached; it is tried again later",
-            Self::Sealed => "the Vault's admins must unseal it; it is tried again",
-            Self::NoLeader => "the Vault's cluster elects a leader; it is tried again",
-            Self::IssuerDown => "the token issuer does not answer Vault; it is tried again",
-            Self::ServerError => "the Vault has a problem; it is tried again",
-            Self::Refused => "check the configuration against the Vault's",
-            Self::BadAnswer => "check that the address is that of an HTVault; it is tried again",
-            Self::Untrusted => {
-                "check the CA file or directory, and that the address is the name in the server's certificate"
-            }
-            Self::Unreachable => {
-                "check the address, the network and whether the Vault runs; it is tried again"
-            }
-            Self::TimedOut => "the Vault is slow or unreachable; it is tried again",
-            Self::Configuration => "correct the configuration",
-        }
-    }
 }
 
 impl Error {
@@ -321,24 +194,6 @@ impl Error {
     }
 }
 
-fn classify(status: u16, words: &[String], login: bool) -> ErrorKind {
-    let said = |part: &str| words.iter().any(|w| w.contains(part));
-    match status {
-        401 => ErrorKind::LoginRefused,
-        403 if words.iter().any(|w| w.trim() == "permission denied") => ErrorKind::TokenRejected,
-        403 => ErrorKind::Forbidden,
-        404 if !login => ErrorKind::NoneStored,
-        429 => ErrorKind::RateLimited,
-        400 if said("refresh failed") => ErrorKind::RefreshRefused,
-        400 if said("token expired") => ErrorKind::NotLongEnough,
-        503 if said("sealed") => ErrorKind::Sealed,
-        500 if said("active cluster node not found") => ErrorKind::NoLeader,
-        500 if said("transient:") => ErrorKind::IssuerDown,
-        412 | 472 | 473 | 500.. => ErrorKind::ServerError,
-        _ => ErrorKind::Refused,
-    }
-}
-
 /// The words at the end of the chain of causes: the ones that name the true reason.
 fn deepest_words(error: &reqwest::Error) -> String {
     let mut deepest: &dyn std::error::Error = error;
@@ -359,19 +214,6 @@ fn tls_failure(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         .and_then(std::io::Error::get_ref)
         .and_then(|inner| tls_failure(inner));
     wrapped.or_else(|| tls_failure(error.source()?))
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Retry => "wait",
-            Self::SlowDown => "wait for the rate limit",
-            Self::CheckToken => "new vault token",
-            Self::Onboard => "onboard",
-            Self::FixPolicy => "fix policy",
-            Self::FixConfiguration => "fix configuration",
-        })
-    }
 }
 
 #[cfg(test)]

@@ -187,7 +187,7 @@ impl Client {
                 )
             })?;
         Ok(Poll::Done(Box::new(OidcLogin {
-            login: crate::vault_token::issued(answer)?,
+            login: crate::vault_token::issued(answer, Some(&credkey))?,
             credkey,
             refresh_token: RefreshToken::from(refresh_token),
         })))

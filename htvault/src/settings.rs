@@ -28,6 +28,8 @@ pub struct Settings {
     pub tls: TlsSettings,
     /// Our own bound on requests; none unless set.
     pub limit: Option<RequestLimit>,
+    /// How long a request may wait for room below our own bound before it is given up.
+    pub patience: Duration,
     /// Limit for making a connection to one address.
     pub connect_timeout: Duration,
     /// Limit for a request at one address. Vault itself waits 30 s for an issuer that hangs.
@@ -44,6 +46,7 @@ impl Settings {
             cluster: None,
             tls: TlsSettings::default(),
             limit: None,
+            patience: Duration::from_secs(40),
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(40),
         }

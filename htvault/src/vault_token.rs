@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::client::{Answered, Auth, Call, Client};
-use crate::error::Error;
+use crate::error::{Action, Error, ErrorKind};
 use crate::secret::VaultToken;
 
 /// A token that Vault has just made.
@@ -101,22 +101,29 @@ impl Client {
         role: &str,
         negotiate: &crate::kerberos::NegotiateToken,
     ) -> Result<IssuedToken, Error> {
-        use secrecy::ExposeSecret as _;
         let path = format!("/v1/auth/kerberos-{issuer}_{role}/login");
         let answer = self
             .call::<serde::de::IgnoredAny>(Call {
                 method: Method::POST,
                 path: &path,
                 query: &[],
-                auth: Auth::Negotiate(negotiate.token.expose_secret()),
+                auth: Auth::Negotiate(negotiate.expose()),
                 body: None,
             })
             .await
             .map_err(|error| error.of_account(&negotiate.principal))?;
-        issued(answer)
+        issued(answer, Some(&negotiate.principal))
     }
 
     /// Makes a child of `parent` that lives `ttl_seconds` (or less, where the server cuts it).
+    ///
+    /// ```no_run
+    /// # async fn example(client: &htvault::Client, login: &htvault::IssuedToken) -> Result<(), htvault::Error> {
+    /// let week = client.create_token(&login.token, 7 * 86_400).await?;
+    /// println!("{} lives {} s", week.accessor, week.lease_seconds);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// What any request may give.
@@ -135,7 +142,7 @@ impl Client {
                 body: Some(json!({"ttl": format!("{ttl_seconds}s"), "renewable": "false"})),
             })
             .await?;
-        issued(answer)
+        issued(answer, parent.owner())
     }
 
     /// Asks Vault about a token.
@@ -172,7 +179,40 @@ impl Client {
         })
     }
 
+    /// What to do about an error of a request with `token`. Where only Vault can tell a dead token
+    /// from another refusal ([`Action::CheckToken`]), it is asked.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &htvault::Client, token: &htvault::VaultToken, error: htvault::Error) {
+    /// use htvault::Action;
+    ///
+    /// match client.judge(&error, token).await {
+    ///     Action::NewToken => println!("dead: log in again"),
+    ///     Action::Retry | Action::SlowDown => println!("later: {:?}", error.retry_after()),
+    ///     Action::Onboard => println!("somebody has to log in by OIDC once"),
+    ///     action => println!("somebody has to act ({action}): {error}"),
+    /// }
+    /// # }
+    /// ```
+    pub async fn judge(&self, error: &Error, token: &VaultToken) -> Action {
+        match error.action() {
+            Action::CheckToken => match self.lookup_self(token).await {
+                Ok(_) => Action::FixPolicy,
+                Err(e) if e.kind() == ErrorKind::TokenRejected => Action::NewToken,
+                Err(_) => Action::Retry,
+            },
+            action => action,
+        }
+    }
+
     /// Revokes a token, and with it all its children.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &htvault::Client, token: &htvault::VaultToken) -> Result<(), htvault::Error> {
+    /// client.revoke_self(token).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::TokenRejected`](crate::ErrorKind::TokenRejected) when it is dead already; and
@@ -199,17 +239,23 @@ impl<T> Answered<T> {
     }
 }
 
-pub(crate) fn issued<T>(answer: Answered<T>) -> Result<IssuedToken, Error> {
+/// The token of an answer; `owner` is who asked for it, where the answer does not say.
+pub(crate) fn issued<T>(answer: Answered<T>, owner: Option<&str>) -> Result<IssuedToken, Error> {
     let Answered { request, envelope } = answer;
     let auth = envelope
         .auth
         .ok_or_else(|| Error::bad_answer(&request, "the answer has no token".to_owned()))?;
+    let user = auth.metadata.and_then(|m| m.user);
+    let mut token = VaultToken::from(auth.client_token);
+    if let Some(owner) = user.as_deref().or(owner) {
+        token = token.of(owner);
+    }
     Ok(IssuedToken {
-        token: VaultToken::from(auth.client_token),
+        token,
         accessor: auth.accessor,
         lease_seconds: auth.lease_duration,
         policies: auth.policies.unwrap_or_default(),
-        user: auth.metadata.and_then(|m| m.user),
+        user,
         warnings: envelope.warnings.unwrap_or_default(),
     })
 }

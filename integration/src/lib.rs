@@ -9,6 +9,7 @@ pub mod chain;
 pub mod conformance;
 pub mod demo;
 pub mod dev;
+pub mod differential;
 pub mod kdc;
 pub mod pool;
 pub mod process;

@@ -27,7 +27,7 @@ use crate::{sandbox, wait};
 
 pub use jobs::{Job, JobState};
 pub use root::Answer;
-use root::Root;
+pub(crate) use root::Root;
 
 /// The folder of credentials, as seen inside the pool.
 pub const CREDENTIALS: &str = "/var/lib/condor/oauth_credentials";
@@ -85,6 +85,17 @@ impl Options {
             configuration: Vec::new(),
         }
     }
+}
+
+/// The root of such a pool without its daemons, for single programs of it. It goes when dropped.
+pub(crate) async fn without_daemons(
+    folder: &Path,
+    ca: &Ca,
+    options: &Options,
+) -> anyhow::Result<Root> {
+    let root = Root::mount(folder)?;
+    configuration::write(&root, ca, options).await?;
+    Ok(root)
 }
 
 /// A running pool.

@@ -68,7 +68,13 @@ impl Parts {
     async fn bastion(&self, yaml: &str, command: &str) -> Output {
         let config = self.chain.write_bastion_config(yaml).unwrap();
         let mut bastion = self.chain.bastion(&config).unwrap();
-        bastion.arg(command).kill_on_drop(true);
+        // A proxy of the environment is not for Vault.
+        bastion
+            .arg(command)
+            .env("https_proxy", "http://127.0.0.1:9")
+            .env("HTTPS_PROXY", "http://127.0.0.1:9")
+            .env("ALL_PROXY", "http://127.0.0.1:9")
+            .kill_on_drop(true);
         tokio::time::timeout(FAR, bastion.output())
             .await
             .unwrap()

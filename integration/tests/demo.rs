@@ -1,7 +1,7 @@
 //! The demonstration as a person runs it, on this host and on the real HTCondor pool: the whole
 //! chain from a keytab to a running job.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::time::Duration;
 

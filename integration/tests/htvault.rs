@@ -152,6 +152,15 @@ async fn a_child_dies_with_its_parent_and_a_dead_token_is_told_from_a_refused_on
     assert_eq!(dead.action(), Action::CheckToken);
     let lookup = parts.client.lookup_self(&child.token).await.unwrap_err();
     assert_eq!(lookup.kind(), ErrorKind::TokenRejected);
+    assert!(lookup.to_string().starts_with("crabtw: GET "), "{lookup}");
+    assert_eq!(
+        parts.client.judge(&dead, &child.token).await,
+        Action::NewToken
+    );
+    assert_eq!(
+        parts.client.judge(&refused, &child.token).await,
+        Action::FixPolicy
+    );
     assert!(!format!("{dead} {dead:?}").contains(child.token.expose()));
 }
 

@@ -1,36 +1,35 @@
 //! Cron expressions of five fields, as crontab(5) reads them, in the host's time zone.
 //!
 //! Minute, hour, day of month, month, day of week; `*`, lists, ranges, steps, names of months and
-//! days, Sunday as 0 or 7. When both days are restricted, either is enough.
+//! days, Sunday as 0 or 7. The `cron` crate does the work; here is what makes its six fields those
+//! of crontab(5): days of the week are named to it (it counts Sunday as 1), and when both days are
+//! restricted, either is enough (it wants both).
 
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan as _, Zoned};
+use std::str::FromStr as _;
+
+// Only because the crate's own times are of this kind.
+use chrono::{DateTime, Utc};
+use cron::Schedule;
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{Timestamp, civil};
 
 /// Which minutes match.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Cron {
     text: String,
-    minutes: u64,
-    hours: u64,
-    days: u64,
-    months: u64,
-    weekdays: u64,
-    /// Both days are restricted: one of them is enough.
-    either_day: bool,
+    /// A minute matches when one of these has it.
+    schedules: Vec<Schedule>,
 }
 
-const MONTHS: [&str; 12] = [
-    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+/// The bounds of the fields that are numbers only, for messages.
+const BOUNDS: [(&str, u32, u32); 5] = [
+    ("minute", 0, 59),
+    ("hour", 0, 23),
+    ("day of month", 1, 31),
+    ("month", 1, 12),
+    ("day of week", 0, 7),
 ];
-const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-
-/// A field's name, bounds and names of values.
-struct Field {
-    name: &'static str,
-    low: u32,
-    high: u32,
-    names: &'static [&'static str],
-}
 
 impl Cron {
     /// Reads an expression.
@@ -38,98 +37,62 @@ impl Cron {
     /// # Errors
     /// What is wrong, and how to write it.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let refuse = |why: String| format!("{text:?} is no cron expression: {why}");
         let fields: Vec<&str> = text.split_whitespace().collect();
-        let [minute, hour, day, month, weekday] = fields.as_slice() else {
-            return Err(format!(
-                "{text:?} is no cron expression: five fields are needed (minute, hour, day of \
-                 month, month, day of week), as in \"*/10 * * * *\""
+        let &[minute, hour, day, month, weekday] = fields.as_slice() else {
+            return Err(refuse(
+                "five fields are needed (minute, hour, day of month, month, day of week), as in \
+                 \"*/10 * * * *\""
+                    .to_owned(),
             ));
         };
-        let read = |field: &str, name, low, high, names| {
-            let field_of = Field {
-                name,
-                low,
-                high,
-                names,
-            };
-            field_of
-                .read(field)
-                .map_err(|why| format!("{text:?} is no cron expression: {why}"))
+        let named = weekdays(weekday).map_err(refuse)?;
+        let all = [minute, hour, day, month, named.as_str()];
+        // Field by field first: the crate's own message names none.
+        for (index, ((name, low, high), field)) in BOUNDS.into_iter().zip(all).enumerate() {
+            let mut alone = ["*"; 5];
+            if let Some(place) = alone.get_mut(index) {
+                *place = field;
+            }
+            schedule(alone).ok_or_else(|| {
+                let typed = fields.get(index).unwrap_or(&field);
+                refuse(format!(
+                    "{typed:?} is no {name}, which goes from {low} to {high}"
+                ))
+            })?;
+        }
+        let either = !day.starts_with('*') && !weekday.starts_with('*');
+        let choices = if either {
+            vec![
+                [minute, hour, day, month, "*"],
+                [minute, hour, "*", month, &named],
+            ]
+        } else {
+            vec![all]
         };
-        let weekdays = read(weekday, "day of week", 0, 7, &WEEKDAYS)?;
+        let schedules: Vec<Schedule> = choices.into_iter().filter_map(schedule).collect();
         let cron = Self {
             text: text.to_owned(),
-            minutes: read(minute, "minute", 0, 59, &[])?,
-            hours: read(hour, "hour", 0, 23, &[])?,
-            days: read(day, "day of month", 1, 31, &[])?,
-            months: read(month, "month", 1, 12, &MONTHS)?,
-            // 7 is Sunday too.
-            weekdays: weekdays | (weekdays >> 7 & 1),
-            either_day: !day.starts_with('*') && !weekday.starts_with('*'),
+            schedules,
         };
-        if cron.next_day_exists() {
-            Ok(cron)
-        } else {
-            Err(format!(
-                "{text:?} is no cron expression: there is no such day"
-            ))
+        if cron.next(Timestamp::UNIX_EPOCH, &TimeZone::UTC) == Timestamp::MAX {
+            return Err(refuse("there is no such day".to_owned()));
         }
+        Ok(cron)
     }
 
     /// The first matching minute after `after`, in the time zone `zone`.
     ///
-    /// An hour that a change to summer time leaves out is left out; one that comes twice matches twice.
+    /// An hour that a change to summer time leaves out is left out; of one that comes twice the
+    /// first counts.
     #[must_use]
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Timestamp {
-        let start = after.to_zoned(zone.clone());
-        let mut at = match start.round(
-            jiff::ZonedRound::new()
-                .smallest(jiff::Unit::Minute)
-                .mode(jiff::RoundMode::Trunc),
-        ) {
-            Ok(minute) => minute.saturating_add(1.minute()),
-            Err(_) => start.saturating_add(1.minute()),
-        };
-        // A day that matches comes within eight years (29 February over 2100).
-        for _ in 0..10_000 {
-            if !self.day_matches(&at) {
-                match at.tomorrow().and_then(|day| day.start_of_day()) {
-                    Ok(midnight) => at = midnight,
-                    Err(_) => break,
-                }
-            } else if !has(self.hours, at.hour().into()) {
-                let to_hour = i64::from(60 - at.minute());
-                at = at.saturating_add(to_hour.minutes());
-            } else if has(self.minutes, at.minute().into()) {
-                return at.timestamp();
-            } else {
-                at = at.saturating_add(1.minute());
-            }
-        }
-        Timestamp::MAX
-    }
-
-    fn day_matches(&self, at: &Zoned) -> bool {
-        let day = has(self.days, at.day().into());
-        let weekday = has(self.weekdays, at.weekday().to_sunday_zero_offset().into());
-        has(self.months, at.month().into())
-            && if self.either_day {
-                day || weekday
-            } else {
-                day && weekday
-            }
-    }
-
-    fn next_day_exists(&self) -> bool {
-        self.either_day
-            || (1..=12_i64).any(|month| {
-                let longest = match month {
-                    2 => 29,
-                    4 | 6 | 9 | 11 => 30,
-                    _ => 31,
-                };
-                has(self.months, month) && (1..=longest).any(|day| has(self.days, day))
-            })
+        let next = |schedule| next_of(schedule, after, zone);
+        self.schedules
+            .iter()
+            .filter_map(next)
+            .min()
+            .unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -139,62 +102,59 @@ impl std::fmt::Display for Cron {
     }
 }
 
-fn has(set: u64, value: i64) -> bool {
-    u32::try_from(value).is_ok_and(|value| set >> value & 1 == 1)
+/// The crate reads wall-clock time as if it were UTC; what that is in the zone, jiff knows.
+fn next_of(schedule: &Schedule, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    let wall = after.to_zoned(zone.clone()).datetime();
+    let wall = wall.to_zoned(TimeZone::UTC).ok()?.timestamp();
+    let start = DateTime::<Utc>::from_timestamp(wall.as_second(), 0)?;
+    schedule.after(&start).find_map(|at| {
+        let wall = Timestamp::from_second(at.timestamp()).ok()?;
+        let wall: civil::DateTime = wall.to_zoned(TimeZone::UTC).datetime();
+        let there = zone.to_ambiguous_timestamp(wall);
+        let timestamp = match there.offset() {
+            AmbiguousOffset::Gap { .. } => None,
+            _ => there.earlier().ok(),
+        };
+        timestamp.filter(|found| *found > after)
+    })
 }
 
-impl Field {
-    /// The values of a field as a set of bits.
-    fn read(&self, text: &str) -> Result<u64, String> {
-        let mut set = 0;
-        for part in text.split(',') {
-            let (range, step) = match part.split_once('/') {
-                None => (part, None),
-                Some((range, step)) => match step.parse::<u32>() {
-                    Ok(step) if step > 0 => (range, Some(step)),
-                    _ => return Err(self.refuse(part)),
-                },
-            };
-            let (low, high) = if range == "*" {
-                (self.low, self.high)
-            } else if let Some((low, high)) = range.split_once('-') {
-                (self.value(low, part)?, self.value(high, part)?)
-            } else {
-                let value = self.value(range, part)?;
-                (value, if step.is_some() { self.high } else { value })
-            };
-            if low > high {
-                return Err(self.refuse(part));
-            }
-            let step = usize::try_from(step.unwrap_or(1)).unwrap_or(1);
-            for value in (low..=high).step_by(step) {
-                set |= 1 << value;
-            }
+fn schedule(fields: [&str; 5]) -> Option<Schedule> {
+    Schedule::from_str(&format!("0 {}", fields.join(" "))).ok()
+}
+
+/// The field for days of the week with its numbers replaced by names.
+fn weekdays(field: &str) -> Result<String, String> {
+    let mut parts = Vec::new();
+    for part in field.split(',') {
+        let (range, step) = part.split_once('/').unwrap_or((part, "1"));
+        let (low, high) = range.split_once('-').unwrap_or((range, range));
+        if !low.starts_with(|c: char| c.is_ascii_digit()) {
+            parts.push(part.to_owned());
+            continue;
         }
-        Ok(set)
+        let number = |text: &str| text.parse::<usize>().ok().filter(|day| *day <= 7);
+        let high = if low == high && part.contains('/') {
+            "6"
+        } else {
+            high
+        };
+        let step = step.parse::<usize>().ok().filter(|step| *step > 0);
+        let (Some(low), Some(high), Some(step)) = (number(low), number(high), step) else {
+            return Err(format!(
+                "{part:?} is no day of week, which goes from 0 to 7"
+            ));
+        };
+        if low > high {
+            return Err(format!("{part:?} is no day of week: it goes backwards"));
+        }
+        let days = (low..=high).step_by(step);
+        parts.extend(
+            days.filter_map(|day| WEEKDAYS.get(day % 7))
+                .map(|&day| day.to_owned()),
+        );
     }
-
-    fn value(&self, text: &str, part: &str) -> Result<u32, String> {
-        let lower = text.to_ascii_lowercase();
-        let named = self
-            .names
-            .iter()
-            .position(|name| *name == lower)
-            .and_then(|index| u32::try_from(index).ok())
-            // Months count from 1, days of the week from 0, as the fields do.
-            .map(|index| index + self.low);
-        named
-            .or_else(|| text.parse().ok())
-            .filter(|value| (self.low..=self.high).contains(value))
-            .ok_or_else(|| self.refuse(part))
-    }
-
-    fn refuse(&self, part: &str) -> String {
-        format!(
-            "{part:?} is no {}, which goes from {} to {}",
-            self.name, self.low, self.high
-        )
-    }
+    Ok(parts.join(","))
 }
 
 #[cfg(test)]
@@ -231,6 +191,11 @@ mod tests {
             ),
             ("0 12 * * 7", "2026-11-22T08:00:00Z", "2026-11-22T12:00:00Z"),
             (
+                "0 12 * * 1-5/2",
+                "2026-11-23T12:00:00Z",
+                "2026-11-25T12:00:00Z",
+            ),
+            (
                 "0 12 1 * sun",
                 "2026-11-23T00:00:00Z",
                 "2026-11-29T12:00:00Z",
@@ -265,6 +230,11 @@ mod tests {
             ("* * * *", "five fields are needed"),
             ("60 * * * *", "\"60\" is no minute, which goes from 0 to 59"),
             ("* 5-3 * * *", "\"5-3\" is no hour"),
+            (
+                "* * * * 8",
+                "\"8\" is no day of week, which goes from 0 to 7",
+            ),
+            ("* * * * 5-3", "it goes backwards"),
             ("*/0 * * * *", "\"*/0\" is no minute"),
             ("* * 0 * *", "\"0\" is no day of month"),
             ("* * * foo *", "\"foo\" is no month"),

@@ -14,6 +14,8 @@ use super::Config;
 /// Something on this host that has to be put right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostFault {
+    /// The accounts that are concerned; none when all are.
+    accounts: Vec<String>,
     /// The file and the accounts that need it, what is wrong, and what to do.
     message: String,
     /// Deliveries cannot work as long as it is so.
@@ -21,6 +23,12 @@ pub struct HostFault {
 }
 
 impl HostFault {
+    /// The accounts that are concerned; none when all are.
+    #[must_use]
+    pub fn accounts(&self) -> &[String] {
+        &self.accounts
+    }
+
     /// Whether deliveries cannot work as long as it is so.
     #[must_use]
     pub fn stops(&self) -> bool {
@@ -54,7 +62,11 @@ pub fn keytab_faults(config: &Config) -> Vec<HostFault> {
                 accounts.join(", "),
                 keytab.display()
             );
-            Some(HostFault { message, stops })
+            Some(HostFault {
+                accounts: accounts.into_iter().map(str::to_owned).collect(),
+                message,
+                stops,
+            })
         })
         .collect()
 }
@@ -62,10 +74,12 @@ pub fn keytab_faults(config: &Config) -> Vec<HostFault> {
 /// Whether the certificate authorities can be used.
 #[must_use]
 pub fn authority_fault(config: &Config) -> Option<HostFault> {
-    let mut settings = htvault::Settings::new(config.vault.server.clone());
-    settings.tls = config.vault.tls.clone();
-    let error = htvault::Client::new(&settings).err()?;
+    let settings = config.vault.for_client();
+    let error = settings
+        .and_then(|settings| htvault::Client::new(&settings))
+        .err()?;
     Some(HostFault {
+        accounts: Vec::new(),
         message: error.to_string(),
         stops: true,
     })

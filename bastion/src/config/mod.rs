@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::{ServerUrl, TlsSettings};
+use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
 pub use cron::Cron;
 pub use faults::{At, Fault, Faults};
@@ -27,7 +27,7 @@ use crate::delivery::Delivery;
 pub const DEFAULT_FILE: &str = "/etc/token-bastion/token-bastion.yaml";
 
 /// A configuration that was found good.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The Vault that everything is read from.
     pub vault: VaultSettings,
@@ -44,21 +44,27 @@ pub struct Config {
 /// The Vault and how it is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultSettings {
-    /// Its address.
-    pub server: ServerUrl,
+    /// Its addresses, the preferred one first; the first one names the cluster. Never empty.
+    pub servers: Vec<ServerUrl>,
     /// Certificate authorities to trust.
     pub tls: TlsSettings,
     /// How many requests may be sent.
-    pub requests: Option<Requests>,
+    pub requests: Option<RequestLimit>,
 }
 
-/// A limit of requests: at most `limit` in any span of `per`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Requests {
-    /// Number of requests, at least 1.
-    pub limit: usize,
-    /// Length of the span.
-    pub per: Duration,
+impl VaultSettings {
+    /// The same for a client.
+    ///
+    /// # Errors
+    /// There is no address.
+    pub fn for_client(&self) -> Result<htvault::Settings, htvault::Error> {
+        let mut settings = htvault::Settings::for_cluster(self.servers.clone())?;
+        settings.tls = self.tls.clone();
+        settings.limit = self.requests;
+        // A bound that we set ourselves is no failure: whatever is to be sent waits for its turn.
+        settings.patience = Duration::from_hours(24);
+        Ok(settings)
+    }
 }
 
 /// Reads a configuration: the file, and `config.d/*.yaml` beside it in the order of names.

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::{ServerUrl, TlsSettings};
+use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
 use super::faults::{At, Faults, hint};
 use super::raw::{self, Raw};
 use super::resolve_account::{Defaults, deliveries};
 use super::tree::Located;
-use super::{Config, Cron, Requests, VaultSettings};
+use super::{Config, Cron, VaultSettings};
 use crate::delivery::{Delivery, DeliveryId, Target};
 
 const DEFAULT_CHECK: &str = "*/10 * * * *";
@@ -50,7 +50,9 @@ pub(crate) fn config(raw: &Raw, faults: &mut Faults) -> Option<Config> {
     let mut all: BTreeMap<DeliveryId, Arc<Delivery>> = BTreeMap::new();
     for account in &raw.accounts {
         // Without a good address the rest is still judged, against one that nobody asks.
-        let server = vault.as_ref().map(|vault| vault.server.clone());
+        let server = vault
+            .as_ref()
+            .and_then(|vault| vault.servers.first().cloned());
         let server = server.or_else(|| "https://vault.invalid".parse().ok())?;
         for delivery in deliveries(account, &defaults, &places, &server, faults) {
             all.insert(delivery.id.clone(), Arc::new(delivery));
@@ -69,24 +71,24 @@ pub(crate) fn config(raw: &Raw, faults: &mut Faults) -> Option<Config> {
 }
 
 fn vault(raw: &Raw, whole: &At, faults: &mut Faults) -> Option<VaultSettings> {
-    let server = server(raw, whole, faults);
+    let servers = servers(raw, whole, faults);
     let path = |text: &Option<Located<String>>| text.as_ref().map(|t| PathBuf::from(&t.value));
     let limit = raw.vault.limit.as_ref().and_then(|text| {
-        let limit = text.value.parse::<usize>().ok().filter(|n| *n > 0);
+        let limit = text.value.parse::<u32>().ok().filter(|n| *n > 0);
         if limit.is_none() {
             text.fault(faults, "a number of requests must stand here, at least 1");
         }
         limit
     });
     let requests = match (limit, &raw.vault.per) {
-        (Some(limit), Some(per)) => Some(Requests {
+        (Some(limit), Some(per)) => Some(RequestLimit {
             limit,
             per: per.value,
         }),
         _ => None,
     };
     Some(VaultSettings {
-        server: server?,
+        servers: servers?,
         tls: TlsSettings {
             ca_file: path(&raw.vault.ca_file),
             ca_dir: path(&raw.vault.ca_dir),
@@ -95,27 +97,24 @@ fn vault(raw: &Raw, whole: &At, faults: &mut Faults) -> Option<VaultSettings> {
     })
 }
 
-fn server(raw: &Raw, whole: &At, faults: &mut Faults) -> Option<ServerUrl> {
-    let Some(addresses) = &raw.vault.address else {
+fn servers(raw: &Raw, whole: &At, faults: &mut Faults) -> Option<Vec<ServerUrl>> {
+    let addresses = raw.vault.address.as_deref().unwrap_or_default();
+    if addresses.is_empty() {
         faults.add(
             whole,
             "vault.address",
             "the Vault's address is missing, write for example https://htvault.example.org:8200",
         );
         return None;
-    };
-    if let Some(second) = addresses.get(1) {
-        second.fault(
-            faults,
-            "several addresses are not supported yet, give one name; all of its addresses are tried",
-        );
     }
-    let address = addresses.first()?;
-    address
-        .value
-        .parse()
-        .map_err(|error: htvault::Error| address.fault(faults, error.words()))
-        .ok()
+    let read = |address: &Located<String>| {
+        let parsed = address.value.parse();
+        parsed
+            .map_err(|error: htvault::Error| address.fault(faults, error.words()))
+            .ok()
+    };
+    let servers: Vec<Option<ServerUrl>> = addresses.iter().map(read).collect();
+    servers.into_iter().collect()
 }
 
 fn places(groups: &[raw::Named<raw::Group>], faults: &mut Faults) -> Places {

@@ -14,8 +14,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fchmod, mkdirat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, mkdirat};
 use nix::unistd::{Group, UnlinkatFlags, User, fchown, geteuid, unlinkat};
 use secrecy::SecretString;
 
@@ -66,11 +66,15 @@ impl Folder {
 
     /// When a file was last written; `None` when there is none.
     pub(super) fn written(&self, name: &str) -> io::Result<Option<Timestamp>> {
-        let Some(file) = self.open_file(name)? else {
-            return Ok(None);
-        };
-        let metadata = file.metadata()?;
-        Ok(Some(written(&metadata)))
+        // Only looked at, never opened: it may be readable by its owner alone.
+        match fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) if SFlag::from_bits_truncate(stat.st_mode).contains(SFlag::S_IFREG) => {
+                Ok(Some(moment(stat.st_mtime, stat.st_mtime_nsec)))
+            }
+            Ok(_) => Err(Errno::ELOOP.into()),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A file's text and when it was written; `None` when there is none.
@@ -132,8 +136,12 @@ impl Folder {
 }
 
 fn written(metadata: &std::fs::Metadata) -> Timestamp {
-    let nanoseconds = i32::try_from(metadata.mtime_nsec()).unwrap_or(0);
-    Timestamp::new(metadata.mtime(), nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+    moment(metadata.mtime(), metadata.mtime_nsec())
+}
+
+fn moment(seconds: i64, nanoseconds: i64) -> Timestamp {
+    let nanoseconds = i32::try_from(nanoseconds).unwrap_or(0);
+    Timestamp::new(seconds, nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 fn open_directory(path: &Path) -> io::Result<File> {

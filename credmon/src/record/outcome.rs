@@ -177,5 +177,6 @@ fn patience(kind: ErrorKind) -> Patience {
     match kind.action() {
         Action::Onboard | Action::FixPolicy | Action::FixConfiguration => Patience::Person,
         Action::Retry | Action::SlowDown | Action::CheckToken => Patience::Transient,
+        Action::NewToken => Patience::Dead,
     }
 }

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 #[cfg(feature = "kerberos-acceptor")]
 pub use acceptor::{AcceptedPrincipal, Acceptor};
@@ -42,6 +42,14 @@ impl Ticket {
     /// Gets a ticket for `principal` (`name@REALM`) with its key from the keytab at `keytab`.
     ///
     /// The realm's KDC is found as `krb5.conf` says. Blocks.
+    ///
+    /// ```no_run
+    /// use htvault::kerberos::Ticket;
+    ///
+    /// let ticket = Ticket::from_keytab("cmsprod@EXAMPLE.ORG", "/etc/cmsprod.keytab".as_ref())?;
+    /// let negotiate = ticket.negotiate("host", "htvault.example.org")?;
+    /// # Ok::<(), htvault::kerberos::KerberosError>(())
+    /// ```
     ///
     /// # Errors
     /// A [`KerberosError`] that names principal and keytab and says what to do.
@@ -96,6 +104,13 @@ impl Ticket {
 }
 
 impl NegotiateToken {
+    /// The token in base64, for an `Authorization: Negotiate` header that is made elsewhere. It
+    /// opens one login, once.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.token.expose_secret()
+    }
+
     /// Takes a token that somebody else made for `principal`, in base64.
     #[must_use]
     pub fn from_base64(principal: &str, token: String) -> Self {

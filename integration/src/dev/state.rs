@@ -278,7 +278,7 @@ mod tests {
             display_name: "d".into(),
             meta: None,
             path: "p".into(),
-            life: Duration::from_secs(60),
+            life: Duration::from_mins(1),
             explicit_max: Duration::ZERO,
             renewable: true,
             parent: Some(TokenKey::of(b"s.parent")),

@@ -22,7 +22,7 @@ const COMMAND: Duration = Duration::from_mins(2);
 
 /// A mounted root.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(crate) struct Root {
     path: PathBuf,
 }
 
@@ -57,7 +57,7 @@ impl Answer {
 
 impl Root {
     /// Lays an overlay in `folder` over the kept root.
-    pub(super) fn mount(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn mount(folder: &Path) -> anyhow::Result<Self> {
         let lower = sandbox::pool_root()?;
         let [upper, work, path] = ["upper", "work", "root"].map(|name| folder.join(name));
         for new in [&upper, &work, &path] {
@@ -79,12 +79,12 @@ impl Root {
     }
 
     /// Where `inside` is for us.
-    pub(super) fn path(&self, inside: &str) -> PathBuf {
+    pub(crate) fn path(&self, inside: &str) -> PathBuf {
         self.path.join(inside.trim_start_matches('/'))
     }
 
     /// Writes a file of the root, with the folders above it.
-    pub(super) fn write(&self, inside: &str, content: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, inside: &str, content: impl AsRef<[u8]>) -> anyhow::Result<()> {
         let path = self.path(inside);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)
@@ -94,7 +94,7 @@ impl Root {
     }
 
     /// A command as `user`, in that user's home.
-    pub(super) fn command(&self, user: &str, program: impl AsRef<OsStr>) -> Command {
+    pub(crate) fn command(&self, user: &str, program: impl AsRef<OsStr>) -> Command {
         let home = if user == "root" {
             "/root".to_owned()
         } else if user == "nobody" {
@@ -118,7 +118,7 @@ impl Root {
     }
 
     /// Runs a command as `user` to its end.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &self,
         user: &str,
         command: &[&str],

@@ -74,7 +74,7 @@ impl DevServer {
             .args(more);
         let log = path.join("htvault-dev.log");
         let daemon = Daemon::spawn("htvault-dev", command, &log).unwrap();
-        let ready = daemon.wait_for_line("ready", Duration::from_mins(1));
+        let ready = daemon.wait_for_line("ready vault=", Duration::from_mins(1));
         ready.await.unwrap();
         Self {
             kdc,

@@ -1,0 +1,84 @@
+//! HTCondor's own credential monitor and ours in the same situations: see
+//! `integration::differential`. Needs the sandbox.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use integration::differential::rig::Rig;
+use integration::differential::{compare, folder_run, launch_run, page, pool_run, table};
+use integration::sandbox;
+
+/// One rig at a time: they share the sandbox's addresses.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+#[tokio::test]
+async fn folders_are_served_as_the_table_says() {
+    let _one = ONE.lock().await;
+    let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let rig = Rig::start(folder.path()).await.unwrap();
+    // One group alone, for whoever works on it.
+    let only = std::env::var("DIFFERENTIAL_GROUP").ok();
+    let mut complaints = Vec::new();
+    for group in table::GROUPS.iter().flat_map(|groups| groups.iter()) {
+        if only.as_ref().is_some_and(|only| only != group.name) {
+            continue;
+        }
+        let pairs = match folder_run::run(&rig, group).await {
+            Ok(pairs) => pairs,
+            Err(error) => {
+                complaints.push(format!("{}: {error:#}", group.name));
+                continue;
+            }
+        };
+        for case in group.cases {
+            let pair = &pairs[case.name];
+            if let Some(words) = compare::complaint(&case.expected, &pair.theirs, &pair.ours) {
+                complaints.push(format!("=== {} / {}\n{words}", group.name, case.name));
+            }
+        }
+    }
+    for launch in table::LAUNCHES {
+        if only.as_ref().is_some_and(|only| only != launch.name) {
+            continue;
+        }
+        match launch_run::run(&rig, launch).await {
+            Ok(pair) => {
+                if let Some(words) = compare::complaint(&launch.expected, &pair.theirs, &pair.ours)
+                {
+                    complaints.push(format!("=== launch / {}\n{words}", launch.name));
+                }
+            }
+            Err(error) => complaints.push(format!("{}: {error:#}", launch.name)),
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[tokio::test]
+async fn whole_pools_do_as_the_table_says() {
+    let _one = ONE.lock().await;
+    let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let rig = Rig::start(folder.path()).await.unwrap();
+    let pairs = pool_run::run(&rig, folder.path()).await.unwrap();
+    let complaints: Vec<String> = (table::POOL.iter())
+        .filter_map(|row| {
+            let pair = &pairs[row.name];
+            let words = compare::complaint(&row.expected, &pair.theirs, &pair.ours)?;
+            Some(format!("=== pool / {}\n{words}", row.name))
+        })
+        .collect();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn the_page_is_up_to_date() {
+    let printed = include_str!("../../docs/credmon-differences.md");
+    assert!(
+        printed == page::page(),
+        "cargo run -p integration --bin credmon-differences > docs/credmon-differences.md"
+    );
+}
