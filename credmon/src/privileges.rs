@@ -1,6 +1,6 @@
 //! After the start the process keeps only what its work needs.
 //!
-//! - Capabilities: as root, those for files of other owners ([`KEPT`]); as another user, none. The
+//! - Capabilities: as root, those for files of other owners (`KEPT`); as another user, none. The
 //!   bounding set as well, so that no program that is started regains any.
 //! - Landlock: everything may be read, as far as permissions allow, but files are made, changed
 //!   and removed only below the places that are named.

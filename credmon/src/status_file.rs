@@ -73,7 +73,7 @@ pub fn write(
 /// Reads a status, and the credentials of it that `wanted` picks.
 ///
 /// # Errors
-/// It cannot be read, or is not what [`write`] writes.
+/// It cannot be read, or is not what [`write()`] writes.
 pub fn read(
     path: &Path,
     wanted: impl Fn(&CredentialStatus) -> bool,

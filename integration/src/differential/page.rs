@@ -16,6 +16,9 @@ situations below, on the same HTCondor and the same server, and what they did wa
 with modes and owners, requests that the server saw, exit codes, the log's form. `integration/test
 differential` does it again, and fails when anything differs that is not listed here, or no longer
 does. \"Same\" means: the same to the last of these.
+
+One difference is everywhere, and left out of the rows: for each new `.top` ours asks `lookup-self`
+once, so that `status` and the metrics can show when the vault token ends.
 ";
 
 /// The page.
