@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 
-use crate::ca::Ca;
+use crate::ca::{Ca, Issued};
 use crate::kdc::{Kdc, REALM};
 use crate::process::Daemon;
 use crate::sandbox;
@@ -255,13 +255,29 @@ async fn start_vault(
         "six.test",
         "::1",
     ])?;
+    let mut command = dev_server(folder, ca, kdc, &vault)?;
+    command
+        .args(nodes.iter().flat_map(|node| ["--listen", *node]))
+        .args(["--admin-listen", ADMIN])
+        .arg("--access-token-life")
+        .arg(format!("{}s", lives.access_token));
+    for account in ACCOUNTS {
+        for service in account.services {
+            let (issuer, role) = service.split_once('_').unwrap_or((service, "default"));
+            command
+                .arg("--grant")
+                .arg(format!("{issuer}:{}:{role}", account.name));
+        }
+    }
+    start_dev_server(folder, command).await
+}
+
+/// `htvault-dev` for these parts, with what it cannot do without: certificates, the keytab
+/// `vault.keytab` of the folder, and the log of requests there. It listens where it does by default.
+pub fn dev_server(folder: &Path, ca: &Ca, kdc: &Kdc, vault: &Issued) -> anyhow::Result<Command> {
     let issuer = ca.issue(&["issuer.test"])?;
     let mut command = Command::new(program("htvault-dev")?);
     command
-        .args(nodes.iter().flat_map(|node| ["--listen", *node]))
-        .args(["--name", "vault.test", "--admin-listen", ADMIN])
-        .args(["--issuer-listen", "127.83.0.10:8443"])
-        .args(["--issuer-url", "https://issuer.test:8443"])
         .arg("--cert")
         .arg(&vault.certificate)
         .arg("--key")
@@ -276,17 +292,12 @@ async fn start_vault(
         .arg(folder.join("vault.keytab"))
         .arg("--log-requests")
         .arg(folder.join("requests.jsonl"))
-        .arg("--access-token-life")
-        .arg(format!("{}s", lives.access_token))
         .env("KRB5_CONFIG", kdc.krb5_conf());
-    for account in ACCOUNTS {
-        for service in account.services {
-            let (issuer, role) = service.split_once('_').unwrap_or((service, "default"));
-            command
-                .arg("--grant")
-                .arg(format!("{issuer}:{}:{role}", account.name));
-        }
-    }
+    Ok(command)
+}
+
+/// Starts it, and waits until it is ready.
+pub async fn start_dev_server(folder: &Path, command: Command) -> anyhow::Result<Daemon> {
     let daemon = Daemon::spawn("htvault-dev", command, &folder.join("htvault-dev.log"))?;
     daemon
         .wait_for_line("ready vault=", Duration::from_mins(1))

@@ -4,15 +4,13 @@
 //! all that was started ends with [`DevServer`].
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use integration::ca::Ca;
 use integration::kdc::Kdc;
 use integration::process::Daemon;
-use integration::sandbox;
+use integration::{chain, sandbox};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 
 static ONE: Mutex<()> = Mutex::const_new(());
@@ -53,29 +51,9 @@ impl DevServer {
             (kdc.add_principal_with_keytab(&principal, &keytab).await).unwrap();
         }
         let vault = ca.issue(&["vault.test", "vault2.test"]).unwrap();
-        let issuer = ca.issue(&["issuer.test"]).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_htvault-dev"));
-        command
-            .env("KRB5_CONFIG", kdc.krb5_conf())
-            .arg("--cert")
-            .arg(&vault.certificate)
-            .arg("--key")
-            .arg(&vault.key)
-            .arg("--issuer-cert")
-            .arg(&issuer.certificate)
-            .arg("--issuer-key")
-            .arg(&issuer.key)
-            .arg("--ca-file")
-            .arg(ca.file())
-            .arg("--keytab")
-            .arg(path.join("vault.keytab"))
-            .arg("--log-requests")
-            .arg(path.join("requests.jsonl"))
-            .args(more);
-        let log = path.join("htvault-dev.log");
-        let daemon = Daemon::spawn("htvault-dev", command, &log).unwrap();
-        let ready = daemon.wait_for_line("ready vault=", Duration::from_mins(1));
-        ready.await.unwrap();
+        let mut command = chain::dev_server(path, &ca, &kdc, &vault).unwrap();
+        command.args(more);
+        let daemon = chain::start_dev_server(path, command).await.unwrap();
         Self {
             kdc,
             ca_file: ca.file(),

@@ -92,19 +92,35 @@ async fn keys(State(issuer): State<Arc<Issuer>>, Path(name): Path<String>) -> Re
     answer(StatusCode::OK, &issuer.key.jwks())
 }
 
+/// The form of a request that only the Vault half may send: to an issuer that is known, by a client
+/// that is ours.
+fn client_form(
+    issuer: &Issuer,
+    name: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Form, Box<Response>> {
+    if !issuer.knows(name) {
+        return Err(Box::new(StatusCode::NOT_FOUND.into_response()));
+    }
+    let form = Form::read(headers, body);
+    if !form.is_our_client(issuer) {
+        let refusal = Refusal::new("invalid_client", "Bad client credentials");
+        return Err(Box::new(refuse(&refusal)));
+    }
+    Ok(form)
+}
+
 async fn token(
     State(issuer): State<Arc<Issuer>>,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if !issuer.knows(&name) {
-        return StatusCode::NOT_FOUND.into_response();
-    }
-    let form = Form::read(&headers, &body);
-    if !form.is_our_client(&issuer) {
-        return refuse(&Refusal::new("invalid_client", "Bad client credentials"));
-    }
+    let form = match client_form(&issuer, &name, &headers, &body) {
+        Ok(form) => form,
+        Err(refused) => return *refused,
+    };
     match issuer.token(&name, &form.request) {
         Ok(token) => answer(StatusCode::OK, &token),
         Err(refusal) => refuse(&refusal),
@@ -117,13 +133,10 @@ async fn revoke(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if !issuer.knows(&name) {
-        return StatusCode::NOT_FOUND.into_response();
-    }
-    let form = Form::read(&headers, &body);
-    if !form.is_our_client(&issuer) {
-        return refuse(&Refusal::new("invalid_client", "Bad client credentials"));
-    }
+    let form = match client_form(&issuer, &name, &headers, &body) {
+        Ok(form) => form,
+        Err(refused) => return *refused,
+    };
     issuer.revoke(&form.token);
     StatusCode::OK.into_response()
 }
@@ -135,13 +148,10 @@ async fn device_code(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if !issuer.knows(&name) {
-        return StatusCode::NOT_FOUND.into_response();
-    }
-    let form = Form::read(&headers, &body);
-    if !form.is_our_client(&issuer) {
-        return refuse(&Refusal::new("invalid_client", "Bad client credentials"));
-    }
+    let form = match client_form(&issuer, &name, &headers, &body) {
+        Ok(form) => form,
+        Err(refused) => return *refused,
+    };
     let role = RoleName {
         issuer: name,
         role: form.role,
