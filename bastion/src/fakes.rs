@@ -341,6 +341,15 @@ impl Transport for Outside {
         assert!(world.is_alive(&token), "a dead token was pushed");
         Ok(())
     }
+
+    async fn delete(&self, delivery: &Delivery, _: Option<&AccessToken>) -> Result<(), Problem> {
+        let _busy = Busy::begin(self, &delivery.id);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut world = self.lock();
+        up(&world, delivery)?;
+        world.stored.remove(&delivery.id);
+        Ok(())
+    }
 }
 
 fn up(world: &World, delivery: &Delivery) -> Result<(), Problem> {

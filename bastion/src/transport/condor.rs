@@ -101,6 +101,34 @@ impl Condor {
         }
     }
 
+    pub(super) async fn delete(
+        &self,
+        delivery: &Delivery,
+        credd: &Credd<'_>,
+        opener: Option<&AccessToken>,
+    ) -> Result<(), Problem> {
+        // Whose credential that would be is asked first: what was deleted cannot be put back.
+        let seen = self
+            .run(delivery, credd, &["query-oauth"], "", opener)
+            .await?;
+        if let Some(user) = seen.user() {
+            same_account(delivery, user)?;
+        }
+        let there = seen
+            .observed(&delivery.id.service)
+            .ok_or_else(|| failure(delivery, &seen))?;
+        if there.stored.is_none() && there.served.is_none() {
+            return Ok(());
+        }
+        let arguments = ["delete-oauth", "-s", &delivery.id.service];
+        let said = self.run(delivery, credd, &arguments, "", opener).await?;
+        if said.success || said.is_nothing_there() {
+            Ok(())
+        } else {
+            Err(failure(delivery, &said))
+        }
+    }
+
     async fn run(
         &self,
         delivery: &Delivery,

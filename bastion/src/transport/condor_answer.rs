@@ -19,7 +19,7 @@ pub(super) struct Said {
 impl Said {
     /// The credd's answer about one service; `None` when it is none.
     pub(super) fn observed(&self, service: &str) -> Option<Observed> {
-        if self.stdout.contains("No credential is stored") {
+        if self.is_nothing_there() {
             return Some(Observed::default());
         }
         self.success.then(|| Observed {
@@ -27,6 +27,11 @@ impl Said {
             served: self.time(&format!("{service}.use")),
             content: None,
         })
+    }
+
+    /// The credd has nothing stored.
+    pub(super) fn is_nothing_there(&self) -> bool {
+        self.stdout.contains("No credential is stored")
     }
 
     fn time(&self, key: &str) -> Option<Timestamp> {

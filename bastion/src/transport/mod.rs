@@ -51,6 +51,14 @@ pub trait Transport: Send + Sync + 'static {
         top: &SecretString,
         opener: Option<&AccessToken>,
     ) -> impl Future<Output = Result<(), StoreFailure>> + Send;
+
+    /// Deletes what is stored, and the access token that jobs have of it. What is not there counts
+    /// as deleted.
+    fn delete(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+    ) -> impl Future<Output = Result<(), Problem>> + Send;
 }
 
 impl Target {
@@ -115,6 +123,21 @@ impl Transport for Transports {
             } => {
                 let credd = condor::Credd::new(host, collector.as_deref());
                 self.condor.store(delivery, &credd, top, opener).await
+            }
+        }
+    }
+    async fn delete(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+    ) -> Result<(), Problem> {
+        match &delivery.target {
+            Target::Directory(path) => directory::delete(delivery, path).await,
+            Target::Credd {
+                host, collector, ..
+            } => {
+                let credd = condor::Credd::new(host, collector.as_deref());
+                self.condor.delete(delivery, &credd, opener).await
             }
         }
     }
