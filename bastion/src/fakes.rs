@@ -160,6 +160,12 @@ impl World {
         children.filter(|(name, _)| self.is_alive(name)).count()
     }
 
+    /// Living tokens of every sort.
+    pub(crate) fn living_tokens(&self) -> usize {
+        let names = self.tokens.keys();
+        names.filter(|name| self.is_alive(name)).count()
+    }
+
     /// The token that is stored for a delivery.
     pub(crate) fn token_at(&self, id: &DeliveryId) -> Option<String> {
         let stored = self.stored.get(id)?;

@@ -19,6 +19,7 @@ mod announce;
 pub mod cli;
 pub mod config;
 pub mod delivery;
+pub mod doctor;
 #[cfg(test)]
 mod fakes;
 #[cfg(test)]

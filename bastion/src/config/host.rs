@@ -86,7 +86,7 @@ pub fn authority_fault(config: &Config) -> Option<HostFault> {
 }
 
 /// What is wrong with a keytab, and whether that stops deliveries.
-fn keytab_fault(keytab: &Path) -> Option<(String, bool)> {
+pub(crate) fn keytab_fault(keytab: &Path) -> Option<(String, bool)> {
     let metadata = match std::fs::File::open(keytab).and_then(|file| file.metadata()) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -10,7 +10,7 @@ use super::{Section, Verdict, span};
 use crate::config::host;
 use crate::delivery::{Credential, Delivery};
 use crate::moment::{after, until};
-use crate::problem::{Kind, Problem};
+use crate::problem::Kind;
 use crate::push::Parts;
 use crate::transport::{Observed, Transport};
 use crate::vault::{Reading, Vault};
@@ -81,7 +81,7 @@ async fn credential_steps<V: Vault, T: Transport>(
                 section.add(step("login"), Verdict::NotTried, words);
             } else {
                 ticket_ok(section, ticket_told);
-                section.add(step("login"), Verdict::Wrong, with_advice(&problem));
+                section.add(step("login"), Verdict::Wrong, problem.message);
             }
             return None;
         }
@@ -101,7 +101,7 @@ async fn credential_steps<V: Vault, T: Transport>(
                 Kind::NotOnboarded => "refresh token",
                 _ => "access token",
             };
-            section.add(step(what), Verdict::Wrong, with_advice(&problem));
+            section.add(step(what), Verdict::Wrong, problem.message);
             return None;
         }
     };
@@ -122,9 +122,10 @@ fn ticket_ok(section: &mut Section, ticket_told: &mut bool) {
 
 /// What an access token is like, without the token.
 fn facts(answer: &AccessTokenAnswer, now: Timestamp) -> String {
-    let left = answer
-        .expires()
-        .map_or_else(|| "unknown life".to_owned(), |end| format!("{} left", span(now, end)));
+    let left = answer.expires().map_or_else(
+        || "unknown life".to_owned(),
+        |end| format!("{} left", span(now, end)),
+    );
     match &answer.claims {
         Some(claims) => format!(
             "{left}, subject {}, {} scopes, audience {}",
@@ -174,7 +175,7 @@ async fn schedd_steps<V: Vault, T: Transport>(
             section.add(format!("credmon {place}"), verdict, words);
         }
         Err(problem) => {
-            section.add(format!("credd {place}"), Verdict::Wrong, with_advice(&problem));
+            section.add(format!("credd {place}"), Verdict::Wrong, problem.message);
         }
     }
 }
@@ -202,7 +203,7 @@ fn judge(
     let served = observed.served.unwrap_or(stored);
     let words = format!("stored {}, last access token {}", ago(stored), ago(served));
     let life = answer.and_then(|answer| {
-        let issued = answer.claims.as_ref()?.issued_at?;
+        let issued = answer.claims.as_ref()?.issued?;
         Some(until(issued, answer.expires()?))
     });
     match life {
@@ -212,8 +213,4 @@ fn judge(
         ),
         _ => (Verdict::Ok, words),
     }
-}
-
-fn with_advice(problem: &Problem) -> String {
-    problem.message.clone()
 }

@@ -25,11 +25,7 @@ pub(super) fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Section 
     if needs_tools || !config.searches.is_empty() {
         match in_path(condor::TOOL) {
             Some(path) => section.add("HTCondor", Verdict::Ok, path.display().to_string()),
-            None => section.add(
-                "HTCondor",
-                Verdict::Wrong,
-                condor::not_found(),
-            ),
+            None => section.add("HTCondor", Verdict::Wrong, condor::not_found()),
         }
     }
     section

@@ -118,7 +118,6 @@ pub async fn examine<V: Vault, T: Transport>(
     for section in accounts(parts, &meant).await {
         done(section);
     }
-    parts.openers.revoke_all(&parts.vault).await;
     Examination { sections }
 }
 
@@ -148,9 +147,11 @@ async fn accounts<V: Vault, T: Transport>(
             Some(Ok((account, section))) => known.insert(account, section),
             // A section that broke off is a fault of this program; the others are worth having.
             Some(Err(_)) => continue,
-            None => return known.into_values().collect(),
+            None => break,
         };
     }
+    parts.openers.revoke_all(&parts.vault).await;
+    known.into_values().collect()
 }
 
 /// How long ago or from now, as people say it.

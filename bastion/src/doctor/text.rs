@@ -19,7 +19,11 @@ impl Section {
     /// Title and lines, a blank line after them.
     #[must_use]
     pub fn text(&self) -> String {
-        let width = self.steps.iter().map(|step| step.what.chars().count()).max();
+        let width = self
+            .steps
+            .iter()
+            .map(|step| step.what.chars().count())
+            .max();
         let width = width.unwrap_or(0);
         let mut text = format!("{}\n", self.title);
         for step in &self.steps {

@@ -53,7 +53,9 @@ fn judge(section: &mut Section, nodes: &[Node], now: Timestamp) {
             }
         }
     }
-    let clocks = nodes.iter().filter_map(|node| node.answer.as_ref().ok()?.clock);
+    let clocks = nodes
+        .iter()
+        .filter_map(|node| node.answer.as_ref().ok()?.clock);
     if let Some(clock) = clocks.min_by_key(|clock| apart(*clock, now)) {
         let (verdict, words) = judge_clock(clock, now);
         section.add("clock", verdict, words);
@@ -154,7 +156,10 @@ mod tests {
         };
         assert_eq!(
             judge_node(&answer(NodeState::Active, 100), now()),
-            (Verdict::Ok, "active, 2.6.1, certificate for 100d".to_owned())
+            (
+                Verdict::Ok,
+                "active, 2.6.1, certificate for 100d".to_owned()
+            )
         );
         let (verdict, words) = judge_node(&answer(NodeState::Standby, 3), now());
         assert_eq!(verdict, Verdict::Warning);

@@ -19,7 +19,7 @@ use super::{Observed, StoreFailure};
 use crate::delivery::Delivery;
 use crate::problem::{Cause, Kind, Problem};
 
-const TOOL: &str = "condor_store_cred";
+pub(crate) const TOOL: &str = "condor_store_cred";
 /// The credd itself waits 20 s for its credmon.
 const LIMIT: Duration = Duration::from_mins(1);
 /// Tools that run at a time.
@@ -157,10 +157,9 @@ impl Condor {
         }
         match tokio::time::timeout(LIMIT, talk(command, input)).await {
             Ok(Ok(said)) => Ok(said),
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Err(problem(
-                Kind::Transport,
-                format!("{TOOL} is not found; install HTCondor's tools on this host, or set PATH"),
-            )),
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(problem(Kind::Transport, not_found()))
+            }
             Ok(Err(error)) => Err(problem(
                 Kind::Transport,
                 format!("{TOOL} cannot be run: {error}; check HTCondor's tools on this host"),
@@ -231,6 +230,11 @@ fn environment(credd: &Credd<'_>, opener: Option<&AccessToken>) -> Vec<(&'static
         all.push(("BEARER_TOKEN", opener.expose().into()));
     }
     all
+}
+
+/// What is said where HTCondor's tools are missing.
+pub(crate) fn not_found() -> String {
+    format!("{TOOL} is not found; install HTCondor's tools on this host, or set PATH")
 }
 
 fn failure(delivery: &Delivery, said: &Said) -> Problem {
