@@ -21,7 +21,7 @@ use std::time::Duration;
 use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
 pub use cron::Cron;
-pub use faults::{At, Fault, Faults};
+pub use faults::{At, Fault, Faults, nearest};
 pub use search::{Pattern, Search};
 
 use crate::delivery::Delivery;
