@@ -17,7 +17,9 @@
 
 mod announce;
 pub mod cli;
+mod commands;
 pub mod config;
+pub mod control;
 pub mod delivery;
 pub mod doctor;
 #[cfg(test)]

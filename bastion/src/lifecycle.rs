@@ -17,6 +17,11 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::{self, Config, host};
+use crate::control::server;
+use crate::control::service::Service;
+use crate::control::socket::Socket;
+use crate::delivery::Selection;
+use crate::doctor::{self, Examination, Section};
 use crate::login::HtVault;
 use crate::push::Parts;
 use crate::reconcile::{Command, Reconciler};
@@ -46,6 +51,25 @@ pub fn once(config: &Config) -> anyhow::Result<Report> {
     report
 }
 
+/// Looks at everything that deliveries hang on; `say` hears of each part as soon as it is known.
+///
+/// # Errors
+/// The certificate authorities cannot be used, or the system refuses a runtime.
+pub fn examine(
+    config: &Config,
+    selection: &Selection,
+    say: impl FnMut(&Section),
+) -> anyhow::Result<Examination> {
+    let runtime = runtime()?;
+    let examination = runtime.block_on(async {
+        let parts = parts(config)?;
+        let deliveries = &config.deliveries;
+        Ok(doctor::examine(config, &parts, deliveries, selection, say).await)
+    });
+    runtime.shutdown_timeout(LAST_WAIT);
+    examination
+}
+
 /// Keeps every delivery good until SIGTERM or SIGINT; SIGHUP reads `file` again.
 ///
 /// # Errors
@@ -57,6 +81,12 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
         let mut reconciler = reconciler(config)?;
         let signals = Signals::new().context("signals cannot be listened to")?;
         let (send, receive) = mpsc::channel(1);
+        let _control = listen(
+            config,
+            Service {
+                reports: reconciler.reports(),
+            },
+        );
         info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
         tell(&[NotifyState::Ready, NotifyState::Status("running")]);
         let ((), ()) = tokio::join!(reconciler.run(receive), signals.pass_on(send, file));
@@ -65,6 +95,30 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
     });
     runtime.shutdown_timeout(LAST_WAIT);
     result
+}
+
+/// Serves the control socket, until the result is dropped. Without it tokens are kept good all the
+/// same: that is worth more than being asked.
+fn listen(config: &Config, service: Service) -> Option<Serving> {
+    match Socket::bind(&config.control) {
+        Ok(socket) => Some(Serving(tokio::spawn(server::serve(
+            socket,
+            Arc::new(service),
+        )))),
+        Err(error) => {
+            error!("commands such as `status` will not find this service: {error:#}");
+            None
+        }
+    }
+}
+
+/// A task that ends when this is dropped.
+struct Serving(tokio::task::JoinHandle<()>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Two threads do: the work is waiting. A blocked libkrb5 must not keep others from starting.
