@@ -11,6 +11,8 @@ use std::time::Duration;
 use htvault::CredentialUrl;
 use serde::{Deserialize, Serialize};
 
+pub use crate::selection::Selection;
+
 /// Names a delivery among all others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeliveryId {
@@ -197,28 +199,6 @@ impl DeliveryId {
     pub fn share_of(&self, whole: Duration, salt: u64) -> Duration {
         let millis = u64::try_from(whole.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(self.number(salt).checked_rem(millis).unwrap_or(0))
-    }
-}
-
-/// Some of all deliveries, as a person names them: what is `None` may be anything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Selection {
-    /// Account at the schedd.
-    pub account: Option<String>,
-    /// HTCondor's service name.
-    pub service: Option<String>,
-    /// Host of the credd, or name of the directory's group.
-    pub schedd: Option<String>,
-}
-
-impl Selection {
-    /// Whether a delivery is meant.
-    #[must_use]
-    pub fn holds(&self, id: &DeliveryId) -> bool {
-        let same = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
-        same(&self.account, &id.account)
-            && same(&self.service, &id.service)
-            && same(&self.schedd, &id.schedd)
     }
 }
 

@@ -38,6 +38,7 @@ pub mod problem;
 pub mod push;
 pub mod reconcile;
 pub mod report;
+pub mod selection;
 mod ticket;
 pub mod top_file;
 pub mod transport;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{duration, nearest};
+use crate::config::duration;
 use crate::delivery::{Delivery, DeliveryId, Selection};
 use crate::moment::until;
 use crate::plan::{Failure, State};
@@ -196,33 +196,14 @@ impl Report {
     /// # Errors
     /// A name that no delivery has, or a combination of names.
     pub fn only(&self, selection: &Selection) -> Result<Self, String> {
-        type Name = fn(&Wanted) -> &str;
-        let names: [(&str, &Option<String>, Name); 3] = [
-            ("account", &selection.account, |wanted| &wanted.account),
-            ("service", &selection.service, |wanted| &wanted.service),
-            ("schedd", &selection.schedd, |wanted| &wanted.schedd),
-        ];
-        for (what, typed, name) in names {
-            let Some(typed) = typed else { continue };
-            let mut known = self.deliveries.iter().map(|line| name(&line.wanted));
-            if !known.any(|known| known == typed) {
-                let known = self.deliveries.iter().map(|line| name(&line.wanted));
-                let hint = nearest(typed, known).map_or_else(
-                    || "see `token-bastion status` for those that there are".to_owned(),
-                    |near| format!("did you mean {near:?}?"),
-                );
-                return Err(format!("no delivery has {what} {typed:?}; {hint}"));
-            }
-        }
+        let ids: Vec<DeliveryId> = self.deliveries.iter().map(|l| l.wanted.id()).collect();
+        selection.check(&ids.iter().collect::<Vec<_>>())?;
         let lines: Vec<Line> = self
             .deliveries
             .iter()
             .filter(|line| selection.holds(&line.wanted.id()))
             .cloned()
             .collect();
-        if lines.is_empty() && !self.deliveries.is_empty() {
-            return Err("there are such names, but no delivery has all of them".to_owned());
-        }
         Ok(Self::of(lines, self.at))
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Arguments {
 pub(crate) fn doctor(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
     let config = global.load()?;
     let selection = arguments.which.selection();
+    let ids: Vec<_> = config.deliveries.iter().map(|d| &d.id).collect();
+    selection.check(&ids).map_err(|why| Failure::wrong([why]))?;
     let json = arguments.output.json;
     let say = |section: &crate::doctor::Section| {
         if !json {

@@ -13,13 +13,15 @@ mod vault;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use crate::config::Config;
+use crate::config::{Config, duration};
 use crate::delivery::{Delivery, Selection};
+use crate::moment::until;
 use crate::push::Parts;
 use crate::transport::Transport;
 use crate::vault::Vault;
@@ -154,7 +156,14 @@ async fn accounts<V: Vault, T: Transport>(
     known.into_values().collect()
 }
 
-/// How long ago or from now, as people say it.
+/// How long ago or from now, in no more detail than people want: days, or minutes, or seconds.
 fn span(from: Timestamp, to: Timestamp) -> String {
-    crate::config::duration::format(crate::moment::until(from, to))
+    const DAY: u64 = 24 * 3600;
+    let seconds = until(from, to).as_secs();
+    let unit = match seconds {
+        0..7200 => 1,
+        7200..172_800 => 60,
+        _ => DAY,
+    };
+    duration::format(Duration::from_secs(seconds - seconds % unit))
 }

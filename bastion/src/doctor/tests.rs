@@ -146,3 +146,17 @@ fn an_examination_reads_like_a_list() {
     assert_eq!(whole.sum(), "3 steps: 1 ok, 1 wrong, 1 not tried\n");
     assert!(!whole.is_good());
 }
+
+#[test]
+fn spans_are_as_exact_as_people_want() {
+    let now = Timestamp::UNIX_EPOCH;
+    for (seconds, wanted) in [
+        (59, "59s"),
+        (3661, "1h1m1s"),
+        (10_000, "2h46m"),
+        (8439 * 86_400 + 5000, "8439d"),
+    ] {
+        let then = crate::moment::after(now, Duration::from_secs(seconds));
+        assert_eq!(span(now, then), wanted);
+    }
+}
