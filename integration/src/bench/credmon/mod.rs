@@ -61,6 +61,8 @@ struct Sizes {
     many: usize,
     /// How often all are renewed for a figure of processor time.
     rounds: usize,
+    /// How long a monitor without renewals is watched, in seconds.
+    idle: u64,
     /// How often a start is measured.
     starts: usize,
     /// How many `.top` are replaced for ours.
@@ -92,6 +94,7 @@ const FULL: Sizes = Sizes {
     some: 1000,
     many: 10_000,
     rounds: 5,
+    idle: 120,
     starts: 3,
     replaced: 500,
     replaced_theirs: 24,
@@ -107,6 +110,7 @@ const QUICK: Sizes = Sizes {
     some: 100,
     many: 300,
     rounds: 2,
+    idle: 3,
     starts: 1,
     replaced: 20,
     replaced_theirs: 0,

@@ -1,11 +1,14 @@
 //! From the start of a monitor that finds no access token to the last one in place.
 //!
 //! Both start with the same credentials. First Vault has to ask the issuer for each token, which
-//! takes the same time for both; then it has them, and only the monitor and the way to Vault count.
+//! takes the same time for both; then it has them, and only the monitor and the way to Vault count;
+//! at last the same with a Vault that answers as from another site.
 
 use std::ops::Range;
 
 use htvault::clock::{Clock as _, SystemClock};
+use reqwest::Method;
+use serde_json::json;
 
 use super::Sizes;
 use super::monitored::Monitored;
@@ -13,6 +16,9 @@ use super::stage::Stage;
 use crate::bench::figures::{Bound, Figure, percentile};
 use crate::bench::progress::Progress;
 use crate::differential::rig::{HOUR, Side};
+
+/// How much longer a Vault takes that is not on the same machine.
+const FAR_AWAY: &str = "10ms";
 
 /// Seconds of a start.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +43,15 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
         theirs.push(one(&stage, Side::Theirs, 0..some).await?);
         ours.push(one(&stage, Side::Ours, some..2 * some).await?);
     }
+    progress.say("starts: a Vault that is far away");
+    let fault = json!({"effect": "latency", "value": FAR_AWAY, "path": "secret/"});
+    stage
+        .rig
+        .admin
+        .call(Method::POST, "/faults", &fault)
+        .await?;
+    let far_theirs = one(&stage, Side::Theirs, 0..some).await?;
+    let far_ours = one(&stage, Side::Ours, some..2 * some).await?;
     let figure = |name: &str, words: &str, theirs: f64, ours: f64| {
         let what = format!("{some} access tokens after a start, {words}");
         Figure::new(name, what, "s", ours).beside(theirs)
@@ -68,6 +83,12 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
             "Vault asks the issuer for each",
             first(&theirs),
             first(&ours),
+        ),
+        figure(
+            "start_far",
+            &format!("Vault has the tokens, and takes {FAR_AWAY} longer to answer"),
+            far_theirs.whole,
+            far_ours.whole,
         ),
     ])
 }
