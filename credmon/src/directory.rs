@@ -374,6 +374,19 @@ fn borrow_token(
         })
 }
 
+/// Whether the `.top` of a credential is still the one of a stamp, without reading it; `None` when
+/// it is gone.
+#[must_use]
+pub fn is_still(folder: &Folder, id: &CredentialId, stamp: TopStamp) -> Option<bool> {
+    let file = |name: &str| {
+        let stat = folder.look(name).ok().flatten();
+        stat.as_ref().map(FileId::from)
+    };
+    let own = file(&id.top_name())?;
+    let parent = (stamp.parent).and_then(|_| file(&id.parent()?.top_name()));
+    Some(stamp == TopStamp { own, parent })
+}
+
 /// Reads one `.top`; `None` when there is none.
 fn read_one(folder: &Folder, id: &CredentialId) -> Option<(FileId, Result<Top, TopFault>)> {
     let name = id.top_name();

@@ -10,7 +10,7 @@ use htvault::clock::Clock;
 use htvault::{AccessTokenAnswer, AccessTokenRequest, ErrorKind};
 use jiff::Timestamp;
 
-use crate::directory::{CompleteTop, Directory, TopStamp};
+use crate::directory::{self, CompleteTop, Directory, TopStamp};
 use crate::schedule::{self, Life};
 use crate::service_name::CredentialId;
 use crate::source::{SourceError, TokenSource, VaultLife};
@@ -243,7 +243,11 @@ fn put(
         .root()
         .folder(task.id.user())
         .map_err(|_| Outcome::Vanished)?;
-    read(directory, task)?;
+    match directory::is_still(&folder, &task.id, task.stamp) {
+        None => return Err(Outcome::Vanished),
+        Some(false) => return Err(Outcome::TopChanged),
+        Some(true) => {}
+    }
     let file = use_file::write(&folder, &task.id, &answer.token).map_err(|fault| match fault {
         WriteFault::Vanished => Outcome::Vanished,
         refused @ WriteFault::Refused(_) => Outcome::NotWritten(refused),

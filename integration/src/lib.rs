@@ -4,6 +4,7 @@
 //! What always holds: everything runs inside `integration/setup/sandbox`, so that nothing is
 //! left on the machine, however a run ends.
 
+pub mod bench;
 pub mod ca;
 pub mod chain;
 pub mod conformance;

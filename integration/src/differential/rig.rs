@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use htvault::{Client, Settings, VaultToken, kerberos::Ticket};
+use tokio::task::JoinSet;
 
 use super::case::Reference;
 use crate::chain::{ADMIN, Chain, Lives, VAULT, program};
@@ -60,8 +61,11 @@ pub struct Rig {
     ids: BTreeMap<&'static str, (u32, u32)>,
 }
 
+/// Requests for vault tokens that are under way at once.
+const TOKENS_AT_ONCE: usize = 16;
+
 /// Tokens of an hour, as sites have them.
-const HOUR: Lives = Lives {
+pub const HOUR: Lives = Lives {
     access_token: 3600,
     access_minimum: 2400,
     vault_token: 604_800,
@@ -71,7 +75,17 @@ const HOUR: Lives = Lives {
 impl Rig {
     /// Makes it below `folder`.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let chain = Chain::start(folder, HOUR).await?;
+        Self::start_granted(folder, HOUR, Vec::new()).await
+    }
+
+    /// The same with tokens of other lives, and stored credentials besides those of the accounts:
+    /// `ISSUER:CREDKEY:ROLE` each.
+    pub async fn start_granted(
+        folder: &Path,
+        lives: Lives,
+        grants: Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let chain = Chain::start_granted(folder, lives, &["127.83.0.1:8200"], grants).await?;
         chain.kdc.use_here()?;
         let mut settings = Settings::new(VAULT.parse()?);
         settings.tls.ca_file = Some(chain.ca.file());
@@ -123,6 +137,22 @@ impl Rig {
             accessor: living.accessor,
             dead: dead.token,
         })
+    }
+
+    /// Living vault tokens, each one of its own.
+    pub async fn living_tokens(&self, count: usize) -> anyhow::Result<Vec<VaultToken>> {
+        let mut made = Vec::with_capacity(count);
+        while made.len() < count {
+            let mut some = JoinSet::new();
+            for _ in 0..TOKENS_AT_ONCE.min(count - made.len()) {
+                let (client, login) = (self.client.clone(), self.login.clone());
+                some.spawn(async move { client.create_token(&login, 86_400).await });
+            }
+            while let Some(token) = some.join_next().await {
+                made.push(token.context("a request broke off")??.token);
+            }
+        }
+        Ok(made)
     }
 
     /// Revokes the living one.
