@@ -11,7 +11,7 @@ use htvault::{AccessTokenAnswer, AccessTokenRequest, ErrorKind};
 use jiff::Timestamp;
 
 use crate::directory::{CompleteTop, Directory, TopStamp};
-use crate::schedule::{self, Life};
+use crate::schedule::Life;
 use crate::service_name::CredentialId;
 use crate::source::{SourceError, TokenSource, VaultLife};
 use crate::top_file::{Lane, TopFault};
@@ -165,30 +165,32 @@ async fn ask<S: TokenSource>(
     top: &CompleteTop,
     task: &Task,
 ) -> Result<(AccessTokenAnswer, Option<Less>), Outcome> {
-    let first = match request(source, top, task.ask).await {
-        Ok(answer) => return Ok((answer, None)),
-        Err(error) => error,
+    let request = AccessTokenRequest {
+        minimum_seconds: u64::try_from(task.ask).ok(),
+        scopes: top.scopes.clone(),
+        audience: top.audience.clone(),
     };
-    let error = match first.kind {
-        ErrorKind::NotLongEnough | ErrorKind::RefreshRefused => {
-            let fall_back = schedule::seconds_to_fall_back_to(task.ask, task.outlive, clock.now());
-            let Some(seconds) = fall_back else {
-                return Err(Outcome::Refused(first));
-            };
-            match request(source, top, seconds).await {
-                Ok(answer) => {
-                    let less = Less {
-                        asked: task.ask,
-                        answer: first,
-                    };
-                    return Ok((answer, Some(less)));
-                }
-                // The first answer tells more: why there is nothing new.
-                Err(error) if error.kind == ErrorKind::NotLongEnough => first,
-                Err(error) => error,
-            }
+    let holds = task.outlive.map(|life| life.expires);
+    let best = htvault::best_access_token(
+        &top.url,
+        &request,
+        holds,
+        || clock.now(),
+        |error: &SourceError| error.kind,
+        async |request| {
+            let token = &top.vault_token;
+            source.access_token(&top.url, token, &request).await
+        },
+    );
+    let error = match best.await {
+        Ok(best) => {
+            let less = best.less_because.map(|answer| Less {
+                asked: task.ask,
+                answer,
+            });
+            return Ok((best.answer, less));
         }
-        _ => first,
+        Err(error) => error,
     };
     if error.kind != ErrorKind::TokenRejected {
         return Err(Outcome::Refused(error));
@@ -205,21 +207,6 @@ async fn ask<S: TokenSource>(
         })),
         Err(error) => Err(Outcome::Refused(error)),
     }
-}
-
-async fn request<S: TokenSource>(
-    source: &S,
-    top: &CompleteTop,
-    seconds: i64,
-) -> Result<AccessTokenAnswer, SourceError> {
-    let request = AccessTokenRequest {
-        minimum_seconds: u64::try_from(seconds).ok(),
-        scopes: top.scopes.clone(),
-        audience: top.audience.clone(),
-    };
-    source
-        .access_token(&top.url, &top.vault_token, &request)
-        .await
 }
 
 /// Whether the token that came is no gain.
@@ -244,10 +231,12 @@ fn put(
         .folder(task.id.user())
         .map_err(|_| Outcome::Vanished)?;
     read(directory, task)?;
-    let file = use_file::write(&folder, &task.id, &answer.token).map_err(|fault| match fault {
-        WriteFault::Vanished => Outcome::Vanished,
-        refused @ WriteFault::Refused(_) => Outcome::NotWritten(refused),
-    })?;
+    let group = directory.group().map_err(|_| Outcome::Vanished)?;
+    let file =
+        use_file::write(&folder, group, &task.id, &answer.token).map_err(|fault| match fault {
+            WriteFault::Vanished => Outcome::Vanished,
+            refused @ WriteFault::Refused(_) => Outcome::NotWritten(refused),
+        })?;
     let life = use_file::life(answer.claims.as_ref(), answer.expire_time, now);
     Ok(Used::new(file, life, answer.claims.as_ref()))
 }

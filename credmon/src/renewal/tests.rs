@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::fake::{Credentials, FakeSource, TestClock};
+use crate::schedule;
 
 struct Fixture {
     credentials: Credentials,
