@@ -65,8 +65,6 @@ pub enum Outcome {
     Dead(String),
     /// Vault refused or did not answer.
     Refused(SourceError),
-    /// Vault gave a token that has ended already by this host's clock.
-    Expired(Timestamp),
     /// The token could not be put in place.
     NotWritten(WriteFault),
 }
@@ -133,8 +131,8 @@ async fn access_token<S: TokenSource>(
         Err(outcome) => return outcome,
     };
     let now = clock.now();
-    if let Some(outcome) = not_wanted(&answer, &task, now) {
-        return outcome;
+    if is_no_gain(&answer, &task) {
+        return Outcome::Kept;
     }
     let written = tokio::task::spawn_blocking(move || put(&directory, &task, &answer, now)).await;
     match written {
@@ -209,13 +207,12 @@ async fn ask<S: TokenSource>(
     }
 }
 
-/// Whether the token that came is no gain.
-fn not_wanted(answer: &AccessTokenAnswer, task: &Task, now: Timestamp) -> Option<Outcome> {
-    let expires = answer.expires()?;
-    match task.outlive {
-        Some(present) if expires <= present.expires => Some(Outcome::Kept),
-        Some(_) if expires <= now => Some(Outcome::Expired(expires)),
-        _ => None,
+/// Whether the token that came is no gain. One that has ended by this host's clock is a gain, too:
+/// the clock may be wrong, and jobs run on other hosts.
+fn is_no_gain(answer: &AccessTokenAnswer, task: &Task) -> bool {
+    match (answer.expires(), task.outlive) {
+        (Some(expires), Some(present)) => expires <= present.expires,
+        _ => false,
     }
 }
 
