@@ -20,7 +20,7 @@ use crate::conformance::cases::State;
 use crate::conformance::names::Names;
 use crate::conformance::server::Server;
 use crate::kdc::REALM;
-use crate::pool::{self, CREDMON, Credmon, Options, Root};
+use crate::pool::{self, Answer, CREDMON, Credmon, Options, Root};
 use crate::process::Daemon;
 use crate::wait;
 
@@ -122,6 +122,17 @@ impl Rig {
     #[must_use]
     pub fn path(&self, inside: &str) -> PathBuf {
         self.root.path(inside)
+    }
+
+    /// A command in the root as a user, with nothing in its environment but a path and a home.
+    #[must_use]
+    pub fn command(&self, user: &str, program: &str) -> tokio::process::Command {
+        self.root.command(user, program)
+    }
+
+    /// Runs a command in the root as a user, to its end.
+    pub async fn run(&self, user: &str, command: &[&str]) -> anyhow::Result<Answer> {
+        self.root.run(user, command, "").await
     }
 
     /// Tokens for a case of a side.

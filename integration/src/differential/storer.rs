@@ -84,6 +84,10 @@ fn make_executable(file: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make {} a program", file.display()))
 }
 
+fn text_of<'v>(value: &'v Value, field: &str) -> Option<&'v str> {
+    value.get(field).and_then(Value::as_str)
+}
+
 impl Person<'_> {
     /// Stores a service for the first time: the storer shows a link, the person approves there.
     pub(super) async fn approves(&self, service: &str) -> anyhow::Result<Observation> {
@@ -162,9 +166,9 @@ impl Person<'_> {
             .collect();
         fields.sort_unstable();
         let mut lines = BTreeSet::from([format!(".top has {}", fields.join(", "))]);
-        let vault_token = match stored["vault_token"].as_str() {
+        let vault_token = match text_of(&stored, "vault_token") {
             Some(token) => token.to_owned(),
-            None => (parent()?["vault_token"].as_str())
+            None => text_of(&parent()?, "vault_token")
                 .context("the parent has a vault token")?
                 .to_owned(),
         };
@@ -172,7 +176,7 @@ impl Person<'_> {
         let requests = Requests::read(&self.rig.chain.requests())?;
         let asked = requests.of(0, &accessor, service, self.side, false);
         // htgettoken asks by the same token, and a handle by its parent's.
-        let url = stored["vault_url"].as_str().unwrap_or_default();
+        let url = text_of(&stored, "vault_url").unwrap_or_default();
         let (_, path) = url.split_once("/secret/oauth/").unwrap_or_default();
         let own = format!("asks {path}?");
         let asked = asked.into_iter();
