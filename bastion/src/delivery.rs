@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::CredentialUrl;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Names a delivery among all others.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeliveryId {
     /// Account at the schedd.
     pub account: String,
@@ -75,7 +75,36 @@ pub enum Target {
         host: String,
         /// Collector that knows the credd's address; the local configuration's when `None`.
         collector: Option<String>,
+        /// How the credd is opened.
+        opening: Opening,
     },
+}
+
+/// How a credd is opened: by which authentication, and in whose name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Opening {
+    /// How this host shows who it is.
+    pub method: Method,
+    /// For super-users of the credd (`CRED_SUPER_USERS`): the domain of the accounts that are
+    /// stored for (`ACCOUNT@DOMAIN`). `None`: stored for whoever the credd takes us for.
+    pub domain: Option<String>,
+}
+
+/// Authentication methods of HTCondor's security layer that a bastion can use unattended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// An access token of the account itself.
+    #[default]
+    Scitokens,
+    /// An IDTOKEN that HTCondor's tools find on this host.
+    Idtokens,
+    /// This host's certificate.
+    Ssl,
+    /// A ticket of the account, from its keytab.
+    Kerberos,
+    /// The same machine.
+    Fs,
 }
 
 impl Target {
@@ -104,6 +133,8 @@ pub struct Delivery {
     pub lifetime: Duration,
     /// It is renewed when less than this is left; shorter than `lifetime`.
     pub renew_below: Duration,
+    /// Jobs that are held for want of this account's credentials are released once it is good.
+    pub release_held: bool,
 }
 
 impl fmt::Display for DeliveryId {
@@ -133,6 +164,28 @@ impl DeliveryId {
     pub fn share_of(&self, whole: Duration, salt: u64) -> Duration {
         let millis = u64::try_from(whole.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(self.number(salt).checked_rem(millis).unwrap_or(0))
+    }
+}
+
+/// Some of all deliveries, as a person names them: what is `None` may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// Account at the schedd.
+    pub account: Option<String>,
+    /// HTCondor's service name.
+    pub service: Option<String>,
+    /// Host of the credd, or name of the directory's group.
+    pub schedd: Option<String>,
+}
+
+impl Selection {
+    /// Whether a delivery is meant.
+    #[must_use]
+    pub fn holds(&self, id: &DeliveryId) -> bool {
+        let same = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
+        same(&self.account, &id.account)
+            && same(&self.service, &id.service)
+            && same(&self.schedd, &id.schedd)
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn delivery(account: &str, service: &str, schedd: &str, target: Targe
         target,
         lifetime: Duration::from_hours(7 * 24),
         renew_below: Duration::from_hours(3 * 24),
+        release_held: false,
     }
 }
 
@@ -65,5 +66,9 @@ pub(crate) fn config(deliveries: Vec<Delivery>) -> Config {
         check: Cron::parse("*/10 * * * *").unwrap(),
         spread: Duration::from_mins(5),
         deliveries: deliveries.into_iter().map(Arc::new).collect(),
+        searches: Vec::new(),
+        listen: None,
+        control: crate::config::DEFAULT_CONTROL.into(),
+        state: crate::config::DEFAULT_STATE.into(),
     }
 }

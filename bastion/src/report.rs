@@ -17,7 +17,7 @@ use crate::problem::{Cause, Kind, Problem, Remedy};
 use crate::reconcile::Entry;
 
 /// The whole report.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// Every delivery, in the order of names.
     pub deliveries: Vec<Line>,

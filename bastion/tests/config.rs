@@ -110,7 +110,10 @@ fn the_examples_are_good_configurations() {
         stageout.credential.identity.keytab,
         Path::new("/etc/token-bastion/keytabs/crabtw.keytab")
     );
-    let Target::Credd { host, collector } = &stageout.target else {
+    let Target::Credd {
+        host, collector, ..
+    } = &stageout.target
+    else {
         panic!("a credd");
     };
     assert_eq!(

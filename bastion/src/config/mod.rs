@@ -10,8 +10,10 @@ pub mod host;
 mod raw;
 mod resolve;
 mod resolve_account;
+mod search;
 mod tree;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +22,17 @@ use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
 pub use cron::Cron;
 pub use faults::{At, Fault, Faults};
+pub use search::{Pattern, Search};
 
 use crate::delivery::Delivery;
 
 /// Where the configuration is when no other place is named.
 pub const DEFAULT_FILE: &str = "/etc/token-bastion/token-bastion.yaml";
+
+/// Where the socket for commands is when no other place is named.
+pub const DEFAULT_CONTROL: &str = "/run/token-bastion/control";
+/// Where state is kept when no other place is named.
+pub const DEFAULT_STATE: &str = "/var/lib/token-bastion";
 
 /// A configuration that was found good.
 #[derive(Clone, Debug)]
@@ -37,8 +45,16 @@ pub struct Config {
     pub check: Cron,
     /// Looks and renewals are spread over this time.
     pub spread: Duration,
-    /// What is wanted, in the order of names, each name once.
+    /// What is wanted at schedds that are known, in the order of names, each name once.
     pub deliveries: Vec<Arc<Delivery>>,
+    /// What is wanted at schedds that a collector is asked for.
+    pub searches: Vec<Search>,
+    /// Where metrics, health and status are served by HTTP; nowhere when `None`.
+    pub listen: Option<SocketAddr>,
+    /// The socket for commands of people on this host.
+    pub control: PathBuf,
+    /// Where things are kept that are no secrets and outlive a restart, such as the age of grants.
+    pub state: PathBuf,
 }
 
 /// The Vault and how it is spoken to.

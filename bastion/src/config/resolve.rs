@@ -12,7 +12,7 @@ use super::raw::{self, Raw};
 use super::resolve_account::{Defaults, deliveries};
 use super::tree::Located;
 use super::{Config, Cron, VaultSettings};
-use crate::delivery::{Delivery, DeliveryId, Target};
+use crate::delivery::{Delivery, DeliveryId, Opening, Target};
 
 const DEFAULT_CHECK: &str = "*/10 * * * *";
 const DEFAULT_SPREAD: Duration = Duration::from_mins(5);
@@ -67,6 +67,10 @@ pub(crate) fn config(raw: &Raw, faults: &mut Faults) -> Option<Config> {
         check: check?,
         spread: raw.spread.as_ref().map_or(DEFAULT_SPREAD, |d| d.value),
         deliveries: all.into_values().collect(),
+        searches: Vec::new(),
+        listen: None,
+        control: super::DEFAULT_CONTROL.into(),
+        state: super::DEFAULT_STATE.into(),
     })
 }
 
@@ -191,6 +195,7 @@ fn group_places<'a>(
                     let target = Target::Credd {
                         host: credd.value.clone(),
                         collector: collector.clone(),
+                        opening: Opening::default(),
                     };
                     let name = credd.value.clone();
                     (credd, Place { name, target })

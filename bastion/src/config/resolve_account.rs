@@ -10,8 +10,9 @@ use super::duration;
 use super::faults::{Faults, hint};
 use super::raw::{self, Named, Raw};
 use super::resolve::{Places, group};
+use super::search::Pattern;
 use super::tree::Located;
-use crate::delivery::{Credential, Delivery, DeliveryId, Identity};
+use crate::delivery::{Credential, Delivery, Identity};
 
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
 const RENEW_BELOW: Duration = Duration::from_hours(3 * 24);
@@ -114,18 +115,14 @@ pub(crate) fn deliveries(
             continue;
         };
         for place in places.iter().filter(|_| complete) {
-            list.push(Delivery {
-                id: DeliveryId {
-                    account: name.value.clone(),
-                    service: credential.service.clone(),
-                    schedd: place.name.clone(),
-                },
+            let pattern = Pattern {
                 credential: Arc::clone(credential),
                 authorize: Arc::clone(&authorize),
-                target: place.target.clone(),
                 lifetime,
                 renew_below,
-            });
+                release_held: false,
+            };
+            list.push(pattern.at(&place.name, place.target.clone()));
         }
     }
     list

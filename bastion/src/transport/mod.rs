@@ -87,7 +87,9 @@ impl Transport for Transports {
     ) -> Result<Observed, Problem> {
         match &delivery.target {
             Target::Directory(path) => directory::observe(delivery, path).await,
-            Target::Credd { host, collector } => {
+            Target::Credd {
+                host, collector, ..
+            } => {
                 let credd = condor::Credd::new(host, collector.as_deref());
                 self.condor.observe(delivery, &credd, opener).await
             }
@@ -108,7 +110,9 @@ impl Transport for Transports {
                     misplaced: false,
                 })
             }
-            Target::Credd { host, collector } => {
+            Target::Credd {
+                host, collector, ..
+            } => {
                 let credd = condor::Credd::new(host, collector.as_deref());
                 self.condor.store(delivery, &credd, top, opener).await
             }

@@ -4,7 +4,7 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::config::Config;
-use crate::delivery::Target;
+use crate::delivery::{Delivery, Opening, Target};
 use crate::fakes::{Outside, Stored};
 use crate::fixtures::{config, delivery};
 use crate::plan::State;
@@ -18,6 +18,7 @@ fn credd(name: &str) -> Target {
     Target::Credd {
         host: name.to_owned(),
         collector: None,
+        opening: Opening::default(),
     }
 }
 

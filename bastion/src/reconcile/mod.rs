@@ -5,24 +5,32 @@
 //! (Vault, a realm) is down, one try at a time finds out for everybody. Time comes from the clock
 //! that the parts bring, pauses from tokio, so tests run on paused time.
 
+mod configured;
+mod entry;
+mod order;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinSet};
 use tracing::{debug, error, info};
 
+pub(crate) use entry::Entry;
+use entry::needs;
+pub use order::Order;
+
 use crate::announce::Announcer;
 use crate::config::{Config, Cron};
-use crate::delivery::{Delivery, DeliveryId};
+use crate::delivery::DeliveryId;
 use crate::gate::{Gates, Pass};
 use crate::moment::until;
-use crate::plan::{self, Failure, Next, Policy, Record, Step};
+use crate::plan::{self, Failure, Next, Policy, Step};
 use crate::problem::{Cause, Problem};
-use crate::push::{AccessFacts, Outcome, Parts, Tokens, bring};
+use crate::push::{Outcome, Parts, bring};
 use crate::report::Report;
 use crate::transport::Transport;
 use crate::vault::Vault;
@@ -38,17 +46,10 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub enum Command<V, T> {
     /// Go on with another configuration.
     Reload(Arc<Config>, Arc<Parts<V, T>>),
+    /// Do what a person asks for; the answer is which deliveries that are.
+    Order(Order, oneshot::Sender<Vec<DeliveryId>>),
     /// End.
     Stop,
-}
-
-/// A delivery and what is known of it.
-pub(crate) struct Entry {
-    pub(crate) delivery: Arc<Delivery>,
-    pub(crate) record: Record,
-    pub(crate) access: AccessFacts,
-    pub(crate) tokens: Tokens,
-    running: bool,
 }
 
 /// All deliveries.
@@ -67,6 +68,8 @@ pub struct Reconciler<V, T> {
     next_tick: Timestamp,
     /// Failures are tried again.
     persistent: bool,
+    /// What is known, for whoever looks.
+    published: watch::Sender<Arc<Report>>,
 }
 
 impl<V: Vault, T: Transport> Reconciler<V, T> {
@@ -86,8 +89,10 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             tick: now,
             zone,
             persistent: false,
+            published: watch::Sender::default(),
         };
         new.take(config);
+        new.publish();
         new
     }
 
@@ -110,12 +115,17 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.announcer.silent = false;
         loop {
             let wake = self.begin();
+            self.publish();
             let pause = until(self.now(), wake).min(LONGEST_SLEEP);
             tokio::select! {
                 () = self.finish_one(), if !self.tries.is_empty() => {}
                 () = tokio::time::sleep(pause) => {}
                 command = commands.recv() => match command {
                     Some(Command::Reload(config, parts)) => self.reload(&config, parts),
+                    Some(Command::Order(order, answer)) => {
+                        // Whoever asked may have gone away.
+                        let _ = answer.send(self.obey(&order));
+                    }
                     Some(Command::Stop) | None => break,
                 },
             }
@@ -127,6 +137,16 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     #[must_use]
     pub fn report(&self) -> Report {
         Report::new(self.entries.values(), self.now())
+    }
+
+    /// What is known of every delivery, as it changes, while [`Self::run`] runs.
+    #[must_use]
+    pub fn reports(&self) -> watch::Receiver<Arc<Report>> {
+        self.published.subscribe()
+    }
+
+    fn publish(&self) {
+        self.published.send_replace(Arc::new(self.report()));
     }
 
     fn now(&self) -> Timestamp {
@@ -238,6 +258,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             Ok(()) => {
                 entry.record.good_since = entry.record.good_since.or(Some(now));
                 entry.record.changed = false;
+                entry.record.asked = false;
                 entry.record.failure = None;
                 for cause in self.gates.succeeded(&needed) {
                     self.wake(&cause, now);
@@ -265,56 +286,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         }
     }
 
-    fn reload(&mut self, config: &Config, parts: Arc<Parts<V, T>>) {
-        let old = std::mem::replace(&mut self.parts, parts);
-        // Tries that still run with the old parts log in anew if they have to.
-        tokio::spawn(async move { old.openers.revoke_all(&old.vault).await });
-        self.check = config.check.clone();
-        self.spread = config.spread;
-        self.next_tick = self.check.next(self.now(), &self.zone);
-        self.gates.clear();
-        self.take(config);
-    }
-
-    /// Takes over what is wanted. What is known of deliveries that stay is kept.
-    fn take(&mut self, config: &Config) {
-        let mut old = std::mem::take(&mut self.entries);
-        let (mut new, mut changed) = (0, 0);
-        for delivery in &config.deliveries {
-            let entry = if let Some(mut entry) = old.remove(&delivery.id) {
-                if entry.delivery != *delivery {
-                    changed += 1;
-                    entry.record.changed |= !same_content(&entry.delivery, delivery);
-                    entry.delivery = Arc::clone(delivery);
-                }
-                // Whoever changed the configuration wants to see what comes of it.
-                if let Some(failure) = &mut entry.record.failure {
-                    failure.next_try = Timestamp::MIN;
-                }
-                entry
-            } else {
-                new += 1;
-                Entry::new(Arc::clone(delivery))
-            };
-            self.entries.insert(delivery.id.clone(), entry);
-        }
-        info!(
-            deliveries = self.entries.len(),
-            new,
-            changed,
-            removed = old.len(),
-            "configured"
-        );
-        for id in old.keys() {
-            info!(
-                account = id.account,
-                service = id.service,
-                schedd = id.schedd,
-                "no longer delivered; what is there stays and ends by itself"
-            );
-        }
-    }
-
     /// Lets tries end, for a while, and ends what serves nobody but this process. Jobs live on what
     /// is at the schedds; nothing of that is revoked.
     pub async fn close(&mut self) {
@@ -334,54 +305,5 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     }
 }
 
-impl Entry {
-    fn new(delivery: Arc<Delivery>) -> Self {
-        Self {
-            delivery,
-            record: Record::default(),
-            access: AccessFacts::default(),
-            tokens: Tokens::default(),
-            running: false,
-        }
-    }
-
-    /// Notes what was seen and what is at the schedd now.
-    fn note(&mut self, outcome: Outcome, now: Timestamp) -> Result<(), Problem> {
-        let life = outcome.tokens.life();
-        if life != self.record.life {
-            self.record.good_since = None;
-            self.record.life = life;
-        }
-        if outcome.looked {
-            self.record.looked = Some(now);
-        }
-        if let Some(access) = outcome.access {
-            self.access = access;
-        }
-        self.tokens = outcome.tokens;
-        outcome.result
-    }
-}
-
-/// The shared causes that a step depends on.
-fn needs(entry: &Entry, step: Step) -> Vec<Cause> {
-    let local =
-        step == Step::Look && entry.delivery.target.is_readable() && entry.record.life.is_some();
-    if local {
-        return Vec::new();
-    }
-    let credential = &entry.delivery.credential;
-    vec![
-        Cause::vault(&credential.url.server()),
-        Cause::realm(&credential.identity),
-    ]
-}
-
-/// Whether a schedd that has one delivery's token has what the other wants.
-fn same_content(old: &Delivery, new: &Delivery) -> bool {
-    old.credential == new.credential && old.target == new.target && old.lifetime == new.lifetime
-}
-
 #[cfg(test)]
-#[path = "reconcile_tests.rs"]
 mod tests;

@@ -49,6 +49,8 @@ pub struct Record {
     pub looked: Option<Timestamp>,
     /// The configuration asks for another content than the schedd has.
     pub changed: bool,
+    /// A person asked for a new token.
+    pub asked: bool,
     /// What went wrong at the last try.
     pub failure: Option<Failure>,
 }
@@ -109,6 +111,8 @@ pub enum Why {
     Changed,
     /// The margin begins.
     Renewal,
+    /// A person asked for it.
+    Asked,
 }
 
 /// What to do.
@@ -242,6 +246,9 @@ pub fn next(
             Step::Push(Why::First)
         });
     };
+    if record.asked {
+        return Next::Do(Step::Push(Why::Asked));
+    }
     if record.changed {
         return Next::Do(Step::Push(Why::Changed));
     }
@@ -267,5 +274,4 @@ pub fn next(
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;

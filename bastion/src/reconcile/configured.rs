@@ -1,0 +1,74 @@
+//! What is wanted, taken over from a configuration.
+//!
+//! What holds: what is known of a delivery that stays is kept; one that is configured away is left
+//! as it is at its schedd.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tracing::info;
+
+use super::Reconciler;
+use super::entry::Entry;
+use crate::config::Config;
+use crate::delivery::Delivery;
+use crate::push::Parts;
+use crate::transport::Transport;
+use crate::vault::Vault;
+
+impl<V: Vault, T: Transport> Reconciler<V, T> {
+    pub(super) fn reload(&mut self, config: &Config, parts: Arc<Parts<V, T>>) {
+        let old = std::mem::replace(&mut self.parts, parts);
+        // Tries that still run with the old parts log in anew if they have to.
+        tokio::spawn(async move { old.openers.revoke_all(&old.vault).await });
+        self.check = config.check.clone();
+        self.spread = config.spread;
+        self.next_tick = self.check.next(self.now(), &self.zone);
+        self.gates.clear();
+        self.take(config);
+    }
+
+    /// Takes over what is wanted. What is known of deliveries that stay is kept.
+    pub(super) fn take(&mut self, config: &Config) {
+        let mut old = std::mem::take(&mut self.entries);
+        let (mut new, mut changed) = (0, 0);
+        for delivery in &config.deliveries {
+            let entry = if let Some(mut entry) = old.remove(&delivery.id) {
+                if entry.delivery != *delivery {
+                    changed += 1;
+                    entry.record.changed |= !same_content(&entry.delivery, delivery);
+                    entry.delivery = Arc::clone(delivery);
+                }
+                // Whoever changed the configuration wants to see what comes of it.
+                if let Some(failure) = &mut entry.record.failure {
+                    failure.next_try = Timestamp::MIN;
+                }
+                entry
+            } else {
+                new += 1;
+                Entry::new(Arc::clone(delivery))
+            };
+            self.entries.insert(delivery.id.clone(), entry);
+        }
+        info!(
+            deliveries = self.entries.len(),
+            new,
+            changed,
+            removed = old.len(),
+            "configured"
+        );
+        for id in old.keys() {
+            info!(
+                account = id.account,
+                service = id.service,
+                schedd = id.schedd,
+                "no longer delivered; what is there stays and ends by itself"
+            );
+        }
+    }
+}
+
+/// Whether a schedd that has one delivery's token has what the other wants.
+fn same_content(old: &Delivery, new: &Delivery) -> bool {
+    old.credential == new.credential && old.target == new.target && old.lifetime == new.lifetime
+}
