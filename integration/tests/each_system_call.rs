@@ -3,8 +3,9 @@
 //! changes its owner. No reader ever sees a partial or older token. Needs the sandbox.
 
 #![allow(
-    clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
     reason = "a test fails by panicking, its helpers too"
 )]
 
