@@ -17,6 +17,7 @@
 
 mod announce;
 pub mod cli;
+mod commands;
 pub mod config;
 pub mod delivery;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub mod plan;
 pub mod problem;
 pub mod push;
 pub mod reconcile;
+mod reload;
 pub mod report;
 mod ticket;
 pub mod top_file;

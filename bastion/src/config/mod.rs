@@ -3,20 +3,25 @@
 //! Nothing here needs the network. [`load`] judges what was written; [`host`] judges what the
 //! files of this host are like (keytabs, certificate authorities).
 
+mod changes;
 mod cron;
 pub mod duration;
 mod faults;
 pub mod host;
+mod judge;
 mod keys;
 mod names;
+mod overview;
 mod raw;
 mod resolve;
 mod resolve_account;
 mod resolve_credential;
 mod resolve_schedds;
+mod schema;
 mod search;
 mod template;
 mod tree;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,10 +30,14 @@ use std::time::Duration;
 
 use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
+pub use changes::{Changed, Changes, Difference, Part};
 pub use cron::Cron;
 pub use faults::{At, Fault, Faults};
 pub use names::{Glob, Names};
+pub use overview::Overview;
+pub use schema::schema;
 pub use search::{Pattern, Search};
+pub use watch::Watch;
 
 use crate::delivery::Delivery;
 

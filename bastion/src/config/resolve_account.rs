@@ -11,6 +11,7 @@ use htvault::ServerUrl;
 
 use super::duration;
 use super::faults::Faults;
+use super::judge;
 use super::raw::{self, Named, Raw};
 use super::resolve::absolute;
 use super::resolve_credential::{Account, Typed, authorize_with, credential, judge_twins};
@@ -51,8 +52,8 @@ impl<'a> Defaults<'a> {
 
 /// Something that is wanted for an account.
 pub(crate) enum Wanted {
-    /// At a schedd that is known.
-    Known(Delivery),
+    /// At a schedd that is known, of this group.
+    Known(String, Delivery),
     /// At those that a search finds.
     Found(Search, Pattern),
 }
@@ -125,6 +126,7 @@ pub(crate) fn wanted(
         })
         .collect();
     judge_twins(&credentials, faults);
+    judge::opening_scopes(&credentials, faults);
 
     let mut list = Vec::new();
     for (typed, base) in &credentials {
@@ -156,7 +158,7 @@ pub(crate) fn wanted(
                         let terms = found.map_or(&terms, |(_, terms)| terms);
                         let pattern = pattern(terms, None, Names::all(), group.release_held);
                         let delivery = pattern.at(&place.name, place.target.clone());
-                        list.push(Wanted::Known(delivery));
+                        list.push(Wanted::Known(group.name.value.clone(), delivery));
                     }
                     Chosen::Search(group, search, names) => {
                         let mut all = different.iter();

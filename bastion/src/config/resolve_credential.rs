@@ -35,7 +35,7 @@ pub(crate) fn credential(
     if !is_service_name(&service.value) {
         service.fault(
             faults,
-            format!("{:?} is no service name: letters, digits and `-+=_.` are allowed, none of `_.` at its ends", service.value),
+            format!("{:?} is no service name: letters, digits and `-+=_.` are allowed, it begins with none of `-_.` and does not end in `_`", service.value),
         );
         return None;
     }

@@ -61,6 +61,12 @@ impl Groups {
         let mut known: BTreeMap<String, (Target, String)> = BTreeMap::new();
         for group in groups {
             let name = &group.name;
+            if Glob::is_glob(&name.value) || name.value.starts_with('!') {
+                name.fault(
+                    faults,
+                    "a group's name has none of `*?[` and begins with no `!`",
+                );
+            }
             let members = if is_search(&group.value) {
                 Members::Found(search(group, faults))
             } else {
