@@ -79,3 +79,16 @@ fn a_credential_that_can_hardly_open_a_credd() {
     );
     assert_eq!(warnings(&text("[]")), Vec::<String>::new());
 }
+
+#[test]
+fn a_credential_that_goes_nowhere() {
+    let text = GOOD.replace(
+        "cms: {}",
+        "cms: {}, cms_x: {schedds: []}, cms_y: {schedds: [here, \"!h*\"]}",
+    );
+    let what = "it is delivered nowhere: its `schedds` name none, or take away what they name";
+    let told = warnings(&text);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].ends_with(&format!("cms_x: {what}")), "{told:?}");
+    assert!(told[1].ends_with(&format!("cms_y: {what}")), "{told:?}");
+}
