@@ -89,8 +89,12 @@ fn reconciler(config: &Config) -> anyhow::Result<Reconciler<HtVault, Transports>
     Ok(Reconciler::new(config, parts(config)?, TimeZone::system()))
 }
 
-/// A wrong mode is no reason to let jobs die. What is missing is said by the deliveries.
+/// What is allowed and probably not meant. A wrong mode is no reason to let jobs die; what is
+/// missing is said by the deliveries.
 fn warn_of_host(config: &Config) {
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
     for fault in host::keytab_faults(config)
         .iter()
         .filter(|fault| !fault.stops())
@@ -163,11 +167,12 @@ fn reload(files: &mut Reload, asked: Asked) -> Option<Command<HtVault, Transport
             Err(_) => tell(&[NotifyState::Reloading]),
         }
     }
-    let read = files.read(asked, parts);
+    let read = files.look(parts);
+    let taken = files.take(asked, read);
     if asked == Asked::ByPerson {
         tell(&[NotifyState::Ready]);
     }
-    let (config, parts) = read?;
+    let (config, parts) = taken?;
     warn_of_host(&config);
     Some(Command::Reload(config, parts))
 }

@@ -96,7 +96,7 @@ fn check_shows_what_will_be_searched_for_and_how_credds_are_opened() {
         .replace("schedds: [here]", "schedds: [crab, \"!x*\"]");
     fs::write(host.path("c.yaml"), yaml).unwrap();
     let (code, out, err) = host.run(&["check"]);
-    assert_eq!(code, 0, "a warning stops nothing");
+    assert_eq!(code, 0, "a warning stops nothing: {err}");
     assert_eq!(
         out.lines().nth(1).unwrap(),
         "cmsprod  cms_crab  cms/crab     cmsprod  condor     7d        3d           \
@@ -118,6 +118,14 @@ fn check_shows_what_will_be_searched_for_and_how_credds_are_opened() {
     assert_eq!(search["schedds"], "* !x*");
     assert_eq!(search["renew_below_seconds"], 259_200);
     assert!(json["warnings"][0].as_str().unwrap().ends_with(warning));
+
+    fs::remove_file(host.path("kt")).unwrap();
+    let (code, _, err) = host.run(&["check"]);
+    assert_eq!(code, 2, "a search needs its keytab too");
+    assert!(
+        err.contains("account cmsprod: keytab kt: there is no such file"),
+        "{err}"
+    );
 }
 
 #[test]

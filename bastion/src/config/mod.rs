@@ -39,7 +39,7 @@ pub use schema::schema;
 pub use search::{Pattern, Search};
 pub use watch::Watch;
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Identity};
 
 /// Where the configuration is when no other place is named.
 pub const DEFAULT_FILE: &str = "/etc/token-bastion/token-bastion.yaml";
@@ -72,6 +72,18 @@ pub struct Config {
     pub state: PathBuf,
     /// What is allowed and probably not meant.
     pub warnings: Vec<Fault>,
+}
+
+impl Config {
+    /// Who logs in, for deliveries at known schedds and at those that are to be found; some more
+    /// than once.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        let known = self.deliveries.iter().map(|delivery| &delivery.credential);
+        let found = self.searches.iter().flat_map(|search| &search.wanted);
+        known
+            .chain(found.map(|pattern| &pattern.credential))
+            .map(|credential| &*credential.identity)
+    }
 }
 
 /// The Vault and how it is spoken to.

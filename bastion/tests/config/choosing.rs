@@ -89,7 +89,7 @@ fn what_means_nothing_is_a_fault() {
         "{told:?}"
     );
     assert!(
-        told[1].contains("no schedd \"ap7.test\", known are aps, tier0"),
+        told[1].contains("no schedd \"ap7.test\", did you mean \"ap1.test\"?"),
         "{told:?}"
     );
 }

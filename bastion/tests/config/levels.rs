@@ -133,7 +133,7 @@ fn faults_stand_where_they_were_made() {
     );
     let expected = [
         "c.yaml:23:18: accounts.a.credentials.cms_x.scopes[0]: only {account} and {service} can be filled in, remove other braces",
-        "c.yaml:27:11: accounts.a.credentials.cms_x.at.ap9.test: there is no group of schedds and no schedd \"ap9.test\", known are aps, dir",
+        "c.yaml:27:11: accounts.a.credentials.cms_x.at.ap9.test: there is no group of schedds and no schedd \"ap9.test\", did you mean \"ap1.test\"?",
         "c.yaml:27:41: accounts.a.credentials.cms_x.at.ap9.test.tokens.lifetime: renew_below (3d) must be shorter than lifetime (3d)",
         "c.yaml:30:34: accounts.b.grant.warn: warn (12d) must be shorter than lifetime (12d)",
     ];

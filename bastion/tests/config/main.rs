@@ -349,3 +349,21 @@ fn a_file_that_cannot_be_read_is_one_fault() {
         "/nowhere/c.yaml: the file cannot be read: No such file or directory (os error 2); correct the path or its permissions"
     );
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever a slip of the hand makes of a good file: faults, or a good configuration.
+    #[test]
+    fn no_slip_breaks_the_reader(start in 0_usize..4000, length in 0_usize..40, typed in "[a-z{}\\[\\]:,#*!\"' \n-]{0,6}") {
+        let text = fs::read_to_string(example("full.yaml")).unwrap();
+        let mut chars: Vec<char> = text.chars().collect();
+        let start = start.min(chars.len());
+        let end = (start + length).min(chars.len());
+        chars.splice(start..end, typed.chars());
+        let text: String = chars.into_iter().collect();
+        if let Err(faults) = load(&text) {
+            assert!(!faults.is_empty());
+        }
+    }
+}
