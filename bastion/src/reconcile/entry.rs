@@ -18,17 +18,27 @@ pub(crate) struct Entry {
     pub(crate) record: Record,
     pub(crate) access: AccessFacts,
     pub(crate) tokens: Tokens,
-    pub(super) running: bool,
+    /// A try runs.
+    pub(crate) running: bool,
+    /// The try that runs makes a new token.
+    pub(super) pushing: bool,
+    /// How many tries have ended, those included that a shared cause did not let begin.
+    pub(crate) tries: u64,
+    /// When a try last ended well.
+    pub(crate) succeeded: Option<Timestamp>,
 }
 
 impl Entry {
-    pub(super) fn new(delivery: Arc<Delivery>) -> Self {
+    pub(crate) fn new(delivery: Arc<Delivery>) -> Self {
         Self {
             delivery,
             record: Record::default(),
             access: AccessFacts::default(),
             tokens: Tokens::default(),
             running: false,
+            pushing: false,
+            tries: 0,
+            succeeded: None,
         }
     }
 

@@ -102,6 +102,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.announcer.silent = true;
         loop {
             self.begin();
+            self.publish();
             if self.tries.is_empty() {
                 return;
             }
@@ -199,6 +200,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     fn begin_one(&mut self, id: &DeliveryId, step: Step, now: Timestamp) -> Option<Timestamp> {
         let entry = self.entries.get_mut(id)?;
         if let Pass::Closed(problem, again) = self.gates.ask(&needs(entry, step), now) {
+            entry.tries += 1;
             entry.record.failure = Some(match entry.record.failure.take() {
                 Some(failure) => Failure {
                     problem,
@@ -216,6 +218,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         }
         debug!(delivery = %id, ?step, "try");
         entry.running = true;
+        entry.pushing = matches!(step, Step::Push(_));
         let delivery = Arc::clone(&entry.delivery);
         let tokens = std::mem::take(&mut entry.tokens);
         let parts = Arc::clone(&self.parts);
@@ -244,6 +247,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             return;
         };
         entry.running = false;
+        entry.tries += 1;
         let needed = needs(entry, Step::Push(plan::Why::First));
         let before = entry
             .record
@@ -258,7 +262,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             Ok(()) => {
                 entry.record.good_since = entry.record.good_since.or(Some(now));
                 entry.record.changed = false;
-                entry.record.asked = false;
+                // What was asked for while something else ran is still to be done.
+                entry.record.asked &= !entry.pushing;
+                entry.succeeded = Some(now);
                 entry.record.failure = None;
                 for cause in self.gates.succeeded(&needed) {
                     self.wake(&cause, now);
