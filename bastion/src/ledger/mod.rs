@@ -12,6 +12,7 @@
 //! - The file is replaced at once or not at all ([`file`]).
 
 pub mod file;
+mod keeper;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::{Credential, DeliveryId};
 use crate::push::Tokens;
 use crate::vault::Held;
+
+pub use keeper::Keeper;
 
 /// More unrevoked tokens of one delivery than this are not remembered; those that end first go.
 const MOST_OTHERS: usize = 32;
@@ -142,6 +145,11 @@ impl Ledger {
             *changed |= before != note.others.len() || had != note.current.is_some();
             *note != Note::default()
         });
+    }
+
+    /// Whether something changed that was not taken.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
     }
 
     /// Takes the mark that something changed since the last call.
