@@ -193,22 +193,30 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// What is known of every delivery.
     #[must_use]
     pub fn report(&self) -> Report {
-        let now = self.now();
+        let (now, ticks) = (self.now(), self.ticks());
         let lines = self.entries.values();
-        Report::new(lines.map(|entry| (entry, self.planned(entry, now))), now)
+        Report::new(
+            lines.map(|entry| (entry, self.planned(entry, now, ticks))),
+            now,
+        )
     }
 
     /// What is next for every delivery, why, and when, in the order of names.
     #[must_use]
     pub fn plan(&self) -> Vec<Planned> {
-        let now = self.now();
+        let (now, ticks) = (self.now(), self.ticks());
         let entries = self.entries.values();
-        entries.map(|entry| self.planned(entry, now)).collect()
+        entries
+            .map(|entry| self.planned(entry, now, ticks))
+            .collect()
     }
 
-    fn planned(&self, entry: &Entry, now: Timestamp) -> Planned {
-        let later_tick = self.check.next(self.next_tick, &self.zone);
-        let ticks = [self.tick, self.next_tick, later_tick];
+    fn ticks(&self) -> [Timestamp; 3] {
+        let later = self.check.next(self.next_tick, &self.zone);
+        [self.tick, self.next_tick, later]
+    }
+
+    fn planned(&self, entry: &Entry, now: Timestamp, ticks: [Timestamp; 3]) -> Planned {
         outlook(now, &self.policy(&entry.delivery), &entry.record, ticks)
     }
 
@@ -231,6 +239,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// What is known of every delivery, as it changes, while [`Self::run`] runs.
     #[must_use]
     pub fn reports(&self) -> watch::Receiver<Arc<Report>> {
+        // Nothing is published while nobody looks.
+        self.published.send_replace(Arc::new(self.report()));
         self.published.subscribe()
     }
 
@@ -242,6 +252,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// Publishes, not too often while much happens: a report of thousands of deliveries has its
     /// price. How long until it is due.
     fn publish_if_due(&mut self) -> Duration {
+        if self.published.receiver_count() == 0 {
+            return Duration::MAX;
+        }
         let busy = !self.tries.is_empty();
         let since = self.published_at.map(|at| at.elapsed());
         match since {
