@@ -28,7 +28,7 @@ pub(crate) struct Global {
     /// Configuration file; config.d/*.yaml beside it is read too.
     #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_FILE)]
     pub(crate) config: PathBuf,
-    /// The service's socket, instead of the one that the configuration names.
+    /// The running service's socket, instead of the one that the configuration names.
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// More details in the log; twice for those of libraries.
@@ -52,6 +52,8 @@ enum Command {
     Retry(commands::push::Arguments),
     /// Have the running service read its configuration again, and say what changes.
     Reload(commands::reload::Arguments),
+    /// Print the JSON schema of the configuration, for editors.
+    Schema,
     /// Print a script by which a shell completes the arguments of this program.
     Completions {
         /// Which shell.
@@ -115,6 +117,7 @@ impl Cli {
             Command::Push(arguments) => commands::push::push(global, arguments),
             Command::Retry(arguments) => commands::push::retry(global, arguments),
             Command::Reload(arguments) => commands::reload::reload(global, arguments),
+            Command::Schema => Ok(commands::schema::schema()),
             Command::Completions { shell } => Ok(commands::completions::completions(*shell)),
         }
     }
@@ -123,12 +126,7 @@ impl Cli {
 impl Global {
     /// The configuration, or all its faults.
     pub(crate) fn load(&self) -> Result<Config, Failure> {
-        let mut config =
-            config::load(&self.config).map_err(|faults| Failure::wrong(faults.iter()))?;
-        if let Some(socket) = &self.socket {
-            config.control.clone_from(socket);
-        }
-        Ok(config)
+        config::load(&self.config).map_err(|faults| Failure::wrong(faults.iter()))
     }
 
     /// The running service's socket. Faults of a configuration that the service does not use yet

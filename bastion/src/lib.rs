@@ -42,6 +42,7 @@ pub mod plan;
 pub mod problem;
 pub mod push;
 pub mod reconcile;
+mod reload;
 pub mod report;
 mod ticket;
 pub mod top_file;

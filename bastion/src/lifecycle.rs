@@ -3,7 +3,6 @@
 //! What holds: a new configuration with faults is reported and changes nothing; whatever libkrb5
 //! is waiting for, the process ends soon after it was told to.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,18 +18,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::config::{self, Config, host};
-use crate::control::protocol::Reloaded;
+use crate::config::{Config, Watch, host};
 use crate::control::server;
-use crate::control::service::{Reload, Service};
+use crate::control::service::{ReloadOrder, Service};
 use crate::control::socket::Socket;
-use crate::delivery::{Delivery, DeliveryId};
 use crate::herald::{self, tell};
 use crate::ledger::Keeper;
 use crate::lock::{Lock, LockError};
 use crate::login::HtVault;
 use crate::push::Parts;
 use crate::reconcile::{Command, Reconciler};
+use crate::reload::{Asked, Read, Reload};
 use crate::report::Report;
 use crate::transport::Transports;
 
@@ -67,7 +65,8 @@ pub fn once(config: &Config, mut progress: impl FnMut(&Report)) -> anyhow::Resul
     report
 }
 
-/// Keeps every delivery good until SIGTERM or SIGINT; SIGHUP reads `file` again.
+/// Keeps every delivery good until SIGTERM or SIGINT; SIGHUP and changed files have
+/// `file` read again.
 ///
 /// # Errors
 /// The certificate authorities cannot be used, or the system refuses a runtime or signals.
@@ -93,8 +92,8 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
         let outside = Outside {
             signals,
             reloads: reload_orders,
-            file,
-            current: Arc::new(config.clone()),
+            watch: Watch::new(file),
+            files: Reload::new(file, Arc::new(config.clone())),
         };
         tokio::join!(reconciler.run(receive), outside.pass_on(send));
         info!("stopped; what is at the schedds stays");
@@ -197,25 +196,27 @@ impl Signals {
     }
 }
 
-/// What comes from outside the loop: signals, and orders to read the configuration again.
-struct Outside<'f> {
+/// What comes from outside the loop: signals, changed files, and orders to read them again.
+struct Outside {
     signals: Signals,
-    reloads: mpsc::Receiver<Reload>,
-    file: &'f Path,
-    current: Arc<Config>,
+    reloads: mpsc::Receiver<ReloadOrder>,
+    watch: Watch,
+    files: Reload,
 }
 
-impl Outside<'_> {
+impl Outside {
     /// Makes commands of it until the end is asked for.
     async fn pass_on(mut self, send: mpsc::Sender<Command<HtVault, Transports>>) {
         loop {
             let command = tokio::select! {
-                _ = self.signals.hangup.recv() => self.reload(false).1,
+                _ = self.signals.hangup.recv() => self.reload(Asked::ByPerson).new,
+                () = self.watch.changed() => self.reload(Asked::ByFiles).new,
                 Some(order) = self.reloads.recv() => {
-                    let (said, command) = self.reload(order.dry_run);
+                    let asked = if order.dry_run { Asked::ToSay } else { Asked::ByPerson };
+                    let read = self.reload(asked);
                     // Whoever asked may have gone away.
-                    let _ = order.answer.send(said);
-                    command
+                    let _ = order.answer.send(read.said);
+                    read.new
                 }
                 _ = self.signals.terminate.recv() => Some(Command::Stop),
                 _ = self.signals.interrupt.recv() => Some(Command::Stop),
@@ -232,66 +233,24 @@ impl Outside<'_> {
     }
 
     /// Reads the configuration again. With faults the old one stays in force.
-    fn reload(&mut self, dry_run: bool) -> (Reloaded, Option<Command<HtVault, Transports>>) {
-        if !dry_run {
+    fn reload(&mut self, asked: Asked) -> Read<Command<HtVault, Transports>> {
+        // systemd waits for the end of what it asked for; of the rest it need not hear.
+        if asked == Asked::ByPerson {
             match NotifyState::monotonic_usec_now() {
                 Ok(now) => tell(&[NotifyState::Reloading, now]),
                 Err(_) => tell(&[NotifyState::Reloading]),
             }
         }
-        let ready = config::load(self.file)
-            .map_err(|faults| faults.iter().map(ToString::to_string).collect())
-            .and_then(|config| match parts(&config) {
-                Ok(parts) => Ok((Arc::new(config), parts)),
-                Err(fault) => Err(vec![fault.to_string()]),
-            });
-        let result = match ready {
-            Ok((config, parts)) => {
-                let changes = changes(&self.current, &config);
-                let said = Reloaded {
-                    used: !dry_run,
-                    faults: Vec::new(),
-                    changes,
-                };
-                if dry_run {
-                    (said, None)
-                } else {
-                    warn_of_host(&config);
-                    self.current = Arc::clone(&config);
-                    (said, Some(Command::Reload(config, parts)))
-                }
-            }
-            Err(faults) => {
-                let said = Reloaded {
-                    faults,
-                    ..Reloaded::default()
-                };
-                (said, None)
-            }
-        };
-        if !dry_run {
-            for fault in &result.0.faults {
-                error!("the new configuration is not used: {fault}");
-            }
+        let read = self.files.read(asked, parts);
+        if asked == Asked::ByPerson {
             tell(&[NotifyState::Ready]);
         }
-        result
+        Read {
+            said: read.said,
+            new: read.new.map(|(config, parts)| {
+                warn_of_host(&config);
+                Command::Reload(config, parts)
+            }),
+        }
     }
-}
-
-/// What is different, one line for each delivery.
-fn changes(old: &Config, new: &Config) -> Vec<String> {
-    let named = |config: &Config| -> BTreeMap<DeliveryId, Arc<Delivery>> {
-        let deliveries = config.deliveries.iter();
-        deliveries.map(|d| (d.id.clone(), Arc::clone(d))).collect()
-    };
-    let (old, new) = (named(old), named(new));
-    let ids: BTreeSet<&DeliveryId> = old.keys().chain(new.keys()).collect();
-    ids.into_iter()
-        .filter_map(|id| match (old.get(id), new.get(id)) {
-            (None, _) => Some(format!("new: {id}")),
-            (_, None) => Some(format!("no longer delivered: {id}")),
-            (was, is) => (was != is).then(|| format!("changed: {id}")),
-        })
-        .collect()
 }

@@ -10,6 +10,7 @@ mod progress;
 pub(crate) mod push;
 pub(crate) mod reload;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod status;
 
 use std::fmt::Display;

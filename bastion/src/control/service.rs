@@ -24,12 +24,12 @@ pub struct Service<V, T> {
     /// What it knows.
     pub reports: watch::Receiver<Arc<Report>>,
     /// Who reads the configuration.
-    pub reloads: mpsc::Sender<Reload>,
+    pub reloads: mpsc::Sender<ReloadOrder>,
 }
 
 /// The configuration is to be read again.
 #[derive(Debug)]
-pub struct Reload {
+pub struct ReloadOrder {
     /// Only say what would change.
     pub dry_run: bool,
     /// Hears what came of it.
@@ -54,7 +54,7 @@ impl<V: Vault, T: Transport> Orders for Service<V, T> {
             }
             Request::Reload { dry_run } => {
                 let (answer, answered) = oneshot::channel();
-                let reload = Reload { dry_run, answer };
+                let reload = ReloadOrder { dry_run, answer };
                 self.reloads.send(reload).await.map_err(|_| stopping())?;
                 answered.await.map(Answer::Reloaded).map_err(|_| stopping())
             }
