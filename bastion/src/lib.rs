@@ -10,6 +10,8 @@
 //! | [`problem`] | what can go wrong, about what, and who must act |
 //! | [`reconcile`] | the loop: observe, plan, execute, report |
 //! | [`push`] | one try: look, token, check, store, job's end |
+//! | [`jobs`] | what jobs at a schedd have, and until when; pure |
+//! | [`ledger`] | what outlives a restart: names and lives of vault tokens |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
 //! | [`report`] | what is known, as table and JSON |
@@ -19,6 +21,7 @@ mod announce;
 pub mod cli;
 mod commands;
 pub mod config;
+pub mod control;
 pub mod delivery;
 #[cfg(test)]
 mod fakes;
@@ -26,7 +29,11 @@ mod fakes;
 mod fixtures;
 pub mod gate;
 pub mod hardening;
+mod herald;
+pub mod jobs;
+pub mod ledger;
 pub mod lifecycle;
+pub mod lock;
 pub mod login;
 pub mod logs;
 mod moment;

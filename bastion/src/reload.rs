@@ -3,28 +3,20 @@
 //! What holds: one with faults is reported, once as long as it stays the same, and the old one
 //! stays in force; what changes is told before it does.
 
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing::{debug, error, info};
 
 use crate::config::{self, Changes, Config};
+use crate::control::protocol::Reloaded;
 
 /// The configuration that is in force, and where it is read from.
 pub(crate) struct Reload {
     file: PathBuf,
     current: Arc<Config>,
     /// What was last found wrong.
-    told: Vec<String>,
-}
-
-/// Another configuration that could be used.
-pub(crate) struct News<T> {
-    /// What it changes.
-    pub(crate) changes: Changes,
-    config: Arc<Config>,
-    parts: T,
+    told: Option<String>,
 }
 
 /// Why a configuration is read again.
@@ -34,6 +26,16 @@ pub(crate) enum Asked {
     ByPerson,
     /// Its files look different.
     ByFiles,
+    /// A person wants to know what would change, and nothing is to change.
+    ToSay,
+}
+
+/// What came of reading.
+pub(crate) struct Read<T> {
+    /// What a person hears of it.
+    pub(crate) said: Reloaded,
+    /// The new configuration made ready, if it is to be used.
+    pub(crate) new: Option<T>,
 }
 
 impl Reload {
@@ -41,44 +43,43 @@ impl Reload {
         Self {
             file: file.to_owned(),
             current,
-            told: Vec::new(),
+            told: None,
         }
     }
 
-    /// Reads the files and makes ready what they say, by `prepare`; nothing is changed or told yet.
-    ///
-    /// # Errors
-    /// What is wrong, a line each.
-    pub(crate) fn look<T, E: Display>(
-        &self,
-        prepare: impl FnOnce(&Config) -> Result<T, E>,
-    ) -> Result<News<T>, Vec<String>> {
-        let config = config::load(&self.file)
-            .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        let parts = prepare(&config).map_err(|fault| vec![fault.to_string()])?;
-        Ok(News {
-            changes: Changes::between(&self.current, &config),
-            config: Arc::new(config),
-            parts,
-        })
-    }
-
-    /// Tells of what was read. The new configuration, which is in force from now on, if it is to
-    /// be used.
-    pub(crate) fn take<T>(
+    /// Reads the files again, and makes the new configuration ready by `prepare`.
+    pub(crate) fn read<T, E: std::fmt::Display>(
         &mut self,
         asked: Asked,
-        read: Result<News<T>, Vec<String>>,
-    ) -> Option<(Arc<Config>, T)> {
-        let news = match read {
-            Ok(news) => news,
+        prepare: impl FnOnce(&Config) -> Result<T, E>,
+    ) -> Read<(Arc<Config>, T)> {
+        let read = config::load(&self.file).map_err(|faults| faults.to_string());
+        let ready = read.and_then(|config| {
+            let parts = prepare(&config).map_err(|fault| fault.to_string())?;
+            Ok((Arc::new(config), parts))
+        });
+        let (config, parts) = match ready {
+            Ok(ready) => ready,
             Err(faults) => {
+                let said = Reloaded {
+                    faults: faults.lines().map(str::to_owned).collect(),
+                    ..Reloaded::default()
+                };
                 self.refuse(faults, asked);
-                return None;
+                return Read { said, new: None };
             }
         };
-        let repaired = !std::mem::take(&mut self.told).is_empty();
-        if news.changes.is_empty() {
+        let changes = Changes::between(&self.current, &config);
+        let said = Reloaded {
+            used: asked != Asked::ToSay,
+            faults: Vec::new(),
+            changes: changes.lines(),
+        };
+        if asked == Asked::ToSay {
+            return Read { said, new: None };
+        }
+        let repaired = self.told.take().is_some();
+        if changes.is_empty() {
             // Whoever asks wants more than the same again: failures are to be tried at once.
             if asked == Asked::ByFiles {
                 if repaired {
@@ -86,32 +87,36 @@ impl Reload {
                 } else {
                     debug!("the configuration's files were written, nothing changes");
                 }
-                return None;
+                return Read { said, new: None };
             }
             info!("the configuration was read again, nothing changes");
         }
-        for line in news.changes.lines() {
+        for line in &said.changes {
             info!("the configuration changes: {line}");
         }
-        for id in &news.changes.deliveries.removed {
+        for id in &changes.deliveries.removed {
             info!(
                 "{id} is no longer delivered; what is there stays and ends by itself; to end it now: \
                  token-bastion revoke --account {} --service {} --schedd {}",
                 id.account, id.service, id.schedd
             );
         }
-        self.current = Arc::clone(&news.config);
-        Some((news.config, news.parts))
+        self.current = Arc::clone(&config);
+        Read {
+            said,
+            new: Some((config, parts)),
+        }
     }
 
-    fn refuse(&mut self, faults: Vec<String>, asked: Asked) {
-        if asked == Asked::ByFiles && self.told == faults {
+    fn refuse(&mut self, faults: String, asked: Asked) {
+        let known = asked == Asked::ByFiles && self.told.as_ref() == Some(&faults);
+        if known || asked == Asked::ToSay {
             return;
         }
-        for fault in &faults {
+        for fault in faults.lines() {
             error!("the new configuration is not used: {fault}");
         }
-        self.told = faults;
+        self.told = Some(faults);
     }
 }
 
@@ -141,8 +146,8 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         /// Writes the file and has it read; how many deliveries are wanted then, if it is used.
         fn read(&mut self, text: &str, asked: Asked) -> Option<usize> {
             fs::write(self.0.path().join("c.yaml"), text).unwrap();
-            let read = self.1.look(|_| Ok::<_, String>(()));
-            let (config, ()) = self.1.take(asked, read)?;
+            let read = self.1.read(asked, |_| Ok::<_, String>(()));
+            let (config, ()) = read.new?;
             Some(config.deliveries.len())
         }
     }
@@ -167,7 +172,7 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         let mut files = Files::new();
         let broken = TEXT.replace("keytab", "keytap");
         assert_eq!(files.read(&broken, Asked::ByFiles), None);
-        let told = files.1.told.join("\n");
+        let told = files.1.told.clone().unwrap();
         assert!(told.contains("keytap: unknown key"), "{told}");
         assert_eq!(files.read(&broken, Asked::ByPerson), None);
         assert_eq!(
@@ -175,7 +180,7 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
             None,
             "nothing has changed after all"
         );
-        assert!(files.1.told.is_empty());
+        assert_eq!(files.1.told, None);
     }
 
     #[test]
@@ -184,9 +189,24 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         let more = TEXT.replace("cms: {}", "cms: {}, cms_x: {}");
         fs::write(files.0.path().join("c.yaml"), more).unwrap();
         let refuse = |_: &Config| Err::<(), _>("CA file x cannot be used");
-        let read = files.1.look(refuse);
-        assert!(files.1.take(Asked::ByPerson, read).is_none());
-        assert_eq!(files.1.told, ["CA file x cannot be used"]);
+        assert!(files.1.read(Asked::ByPerson, refuse).new.is_none());
+        assert_eq!(files.1.told.as_deref(), Some("CA file x cannot be used"));
         assert_eq!(files.1.current.deliveries.len(), 1);
+    }
+
+    #[test]
+    fn what_would_change_is_said_and_does_not() {
+        let mut files = Files::new();
+        let more = TEXT.replace("cms: {}", "cms: {}, cms_x: {}");
+        fs::write(files.0.path().join("c.yaml"), more).unwrap();
+        let mut ask = |asked| files.1.read(asked, |_| Ok::<_, String>(()));
+        let dry = ask(Asked::ToSay);
+        assert!(dry.new.is_none());
+        assert!(!dry.said.used);
+        assert_eq!(dry.said.changes, ["+ a/cms_x at here"]);
+        let real = ask(Asked::ByPerson);
+        assert_eq!(real.said.changes, dry.said.changes);
+        assert!(real.said.used && real.new.is_some());
+        assert_eq!(ask(Asked::ToSay).said.changes, Vec::<String>::new());
     }
 }

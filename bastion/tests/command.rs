@@ -27,7 +27,8 @@ impl Host {
         host.mode("kt", 0o400);
         let dir = host.dir.path().display();
         let yaml = format!(
-            "vault: {{address: \"https://127.0.0.1:1\"}}\n\
+            "control: {{socket: {dir}/control}}\n\
+             vault: {{address: \"https://127.0.0.1:1\"}}\n\
              schedds: {{here: {{directory: {dir}/creds}}}}\n\
              accounts: {{cmsprod: {{principal: cmsprod@TEST, keytab: {dir}/kt, schedds: [here], credentials: {{cms_crab: {{}}}}}}}}\n"
         );
@@ -104,10 +105,7 @@ fn check_shows_what_will_be_searched_for_and_how_credds_are_opened() {
          crab (collector cm.test, constraint Crab == true, named * !x*)"
     );
     let warning = "schedds.here: nothing is delivered to this group, name it in an account's `schedds` or remove it";
-    assert!(
-        err.starts_with("token-bastion: warning: c.yaml:2:"),
-        "{err}"
-    );
+    assert!(err.starts_with("token-bastion: warning: c.yaml:"), "{err}");
     assert!(err.trim_end().ends_with(warning), "{err}");
     let (_, out, _) = host.run(&["check", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
@@ -238,5 +236,32 @@ fn the_examples_pass_check_but_for_what_is_missing_on_this_host() {
                 line.contains("there is no such file") || line.contains("CA file /etc/pki");
             assert!(missing, "{line}");
         }
+    }
+}
+
+#[test]
+fn commands_for_the_service_say_that_it_does_not_run_and_end_with_1() {
+    let host = Host::new();
+    for command in ["status", "push", "retry", "reload"] {
+        let (code, out, err) = host.run(&[command]);
+        assert_eq!((code, out.as_str()), (1, ""), "{command}");
+        assert_eq!(
+            err,
+            "token-bastion: the service does not run: there is no socket control; start it with `systemctl start token-bastion`, and see `journalctl -u token-bastion` if it does not stay\n"
+        );
+    }
+}
+
+#[test]
+fn shells_get_their_completions() {
+    let host = Host::new();
+    for (shell, word) in [
+        ("bash", "complete -F"),
+        ("zsh", "#compdef token-bastion"),
+        ("fish", "complete -c token-bastion"),
+    ] {
+        let (code, out, _) = host.run(&["completions", shell]);
+        assert_eq!(code, 0);
+        assert!(out.contains(word) && out.contains("retry"), "{shell}");
     }
 }

@@ -2,13 +2,12 @@
 //!
 //! What holds: warnings are told and stop nothing; faults end it with exit code 2.
 
-use std::process::ExitCode;
-
-use crate::cli::{Output, WRONG, complain, print, print_json};
+use super::{Done, Failure, complain, print, print_json};
+use crate::cli::Output;
 use crate::config::{Config, Overview, host};
 
 /// Lists what would be delivered, and what is wrong.
-pub(crate) fn check(config: &Config, output: Output) -> ExitCode {
+pub(crate) fn check(config: &Config, output: Output) -> Result<Done, Failure> {
     let overview = Overview::new(config);
     let mut faults: Vec<String> = host::keytab_faults(config)
         .iter()
@@ -29,8 +28,9 @@ pub(crate) fn check(config: &Config, output: Output) -> ExitCode {
         complain(&faults);
     }
     if faults.is_empty() {
-        ExitCode::SUCCESS
+        Ok(Done::Good)
     } else {
-        WRONG.into()
+        // They were told, or are in the JSON.
+        Err(Failure::wrong(std::iter::empty::<String>()))
     }
 }

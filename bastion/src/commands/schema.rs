@@ -1,12 +1,10 @@
 //! `schema`: what may stand in the configuration, for editors.
 
-use std::process::ExitCode;
-
-use crate::cli::print_json;
+use super::{Done, print_json};
 use crate::config;
 
 /// Prints the JSON schema.
-pub(crate) fn schema() -> ExitCode {
+pub(crate) fn schema() -> Done {
     print_json(&config::schema());
-    ExitCode::SUCCESS
+    Done::Good
 }

@@ -32,7 +32,7 @@ use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
 pub use changes::{Changed, Changes, Difference, Part};
 pub use cron::Cron;
-pub use faults::{At, Fault, Faults};
+pub use faults::{At, Fault, Faults, nearest};
 pub use names::{Glob, Names};
 pub use overview::Overview;
 pub use schema::schema;

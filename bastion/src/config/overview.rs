@@ -97,7 +97,7 @@ impl Overview {
                 wanted.service.clone(),
                 format!("{}/{}", wanted.issuer, wanted.role),
                 wanted.credkey.clone(),
-                wanted.transport.to_owned(),
+                wanted.transport.clone(),
                 length(wanted.lifetime_seconds),
                 length(terms.renew_below_seconds),
                 terms.opened.clone().unwrap_or_else(|| "-".to_owned()),
