@@ -104,10 +104,7 @@ fn check_shows_what_will_be_searched_for_and_how_credds_are_opened() {
          crab (collector cm.test, constraint Crab == true, named * !x*)"
     );
     let warning = "schedds.here: nothing is delivered to this group, name it in an account's `schedds` or remove it";
-    assert!(
-        err.starts_with("token-bastion: warning: c.yaml:"),
-        "{err}"
-    );
+    assert!(err.starts_with("token-bastion: warning: c.yaml:"), "{err}");
     assert!(err.trim_end().ends_with(warning), "{err}");
     let (_, out, _) = host.run(&["check", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
