@@ -49,6 +49,19 @@ enum Command {
     /// Look at everything that deliveries hang on, step by step, and say what to do. Nothing is
     /// changed; the keytabs must be readable.
     Doctor(commands::doctor::Arguments),
+    /// Have the running service push new vault tokens now, and wait until they are good.
+    Push(commands::push::Arguments),
+    /// Have the running service try now what waits after a failure.
+    Retry(commands::push::Arguments),
+    /// Have the running service read its configuration again, and say what changes.
+    Reload(commands::reload::Arguments),
+    /// Print the JSON schema of the configuration, for editors.
+    Schema,
+    /// Print a script by which a shell completes the arguments of this program.
+    Completions {
+        /// Which shell.
+        shell: commands::completions::Shell,
+    },
 }
 
 /// How data is printed.
@@ -105,6 +118,11 @@ impl Cli {
             Command::Check(output) => commands::check::check(&global.load()?, *output),
             Command::Doctor(arguments) => commands::doctor::doctor(global, arguments),
             Command::Status(arguments) => commands::status::status(global, arguments),
+            Command::Push(arguments) => commands::push::push(global, arguments),
+            Command::Retry(arguments) => commands::push::retry(global, arguments),
+            Command::Reload(arguments) => commands::reload::reload(global, arguments),
+            Command::Schema => Ok(commands::schema::schema()),
+            Command::Completions { shell } => Ok(commands::completions::completions(*shell)),
         }
     }
 }

@@ -10,6 +10,8 @@
 //! | [`problem`] | what can go wrong, about what, and who must act |
 //! | [`reconcile`] | the loop: observe, plan, execute, report |
 //! | [`push`] | one try: look, token, check, store, job's end |
+//! | [`jobs`] | what jobs at a schedd have, and until when; pure |
+//! | [`ledger`] | what outlives a restart: names and lives of vault tokens |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
 //! | [`report`] | what is known, as table and JSON |
@@ -28,7 +30,11 @@ mod fakes;
 mod fixtures;
 pub mod gate;
 pub mod hardening;
+mod herald;
+pub mod jobs;
+pub mod ledger;
 pub mod lifecycle;
+pub mod lock;
 pub mod login;
 pub mod logs;
 mod moment;
@@ -37,6 +43,7 @@ pub mod plan;
 pub mod problem;
 pub mod push;
 pub mod reconcile;
+mod reload;
 pub mod report;
 pub mod selection;
 mod ticket;

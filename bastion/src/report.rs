@@ -4,15 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::duration;
 use crate::delivery::{Delivery, DeliveryId, Selection};
+use crate::jobs;
 use crate::moment::until;
-use crate::plan::{Failure, State};
+use crate::plan::outlook::{Planned, Reason, What};
+use crate::plan::{Basis, Failure, State};
 use crate::problem::{Cause, Kind, Remedy};
 use crate::reconcile::Entry;
 
@@ -39,8 +40,17 @@ pub struct Line {
     pub vault_token_expires: Option<Timestamp>,
     /// Seconds until then.
     pub vault_token_seconds_left: Option<u64>,
+    /// How that is known.
+    pub life: Basis,
     /// Names that token to Vault's admins.
     pub accessor: Option<String>,
+    /// Names others of this delivery that may still live: they will be revoked, or, being of before
+    /// a restart, can be by Vault's admins alone.
+    pub other_accessors: Vec<String>,
+    /// Jobs there have a living access token.
+    pub jobs_have_token: bool,
+    /// Until then they surely have one if nothing more succeeds.
+    pub jobs_safe_until: Option<Timestamp>,
     /// When the access token ends that was last read with it.
     pub access_token_expires: Option<Timestamp>,
     /// Its identifier.
@@ -49,6 +59,20 @@ pub struct Line {
     pub problem: Option<Trouble>,
     /// When it is tried again.
     pub next_try: Option<Timestamp>,
+    /// What is done next.
+    pub next_step: What,
+    /// Why.
+    pub next_why: Reason,
+    /// When.
+    pub next_at: Timestamp,
+    /// When a try last ended well.
+    pub last_success: Option<Timestamp>,
+    /// A try runs now.
+    pub working: bool,
+    /// A person asked for a new token, and there is none yet.
+    pub asked: bool,
+    /// How many tries have ended since the service started.
+    pub tries: u64,
 }
 
 /// What is wrong with a delivery.
@@ -105,7 +129,7 @@ pub struct Group {
 }
 
 impl Wanted {
-    fn new(delivery: &Delivery) -> Self {
+    pub(crate) fn new(delivery: &Delivery) -> Self {
         let credential = &delivery.credential;
         Self {
             account: delivery.id.account.clone(),
@@ -145,27 +169,53 @@ impl Trouble {
 }
 
 impl Line {
-    fn new(entry: &Entry, now: Timestamp) -> Self {
+    fn new(entry: &Entry, planned: &Planned, now: Timestamp) -> Self {
         let failure = entry.record.failure.as_ref();
-        let held = entry.tokens.current.as_ref().map(|(held, _)| held);
+        let tokens = &entry.tokens;
+        let others = tokens.former.iter().chain(&tokens.candidate);
+        let others = others.map(|held| &held.accessor);
+        let others = others.chain(tokens.lost.iter().map(|named| &named.accessor));
+        let seen = entry.seen();
         let expires = entry.record.life.map(|life| life.expires);
         Self {
             wanted: Wanted::new(&entry.delivery),
             state: entry.record.state(),
             vault_token_expires: expires,
             vault_token_seconds_left: expires.map(|end| until(now, end).as_secs()),
-            accessor: held.map(|held| held.accessor.clone()),
+            life: entry.record.basis,
+            accessor: tokens.accessor().map(str::to_owned),
+            other_accessors: others.cloned().collect(),
+            jobs_have_token: jobs::have_token(&seen, now),
+            jobs_safe_until: jobs::safe_until(&seen),
             access_token_expires: entry.access.expires,
             jti: entry.access.jti.clone(),
             problem: failure.map(Trouble::new),
             next_try: failure.map(|failure| failure.next_try),
+            next_step: planned.step,
+            next_why: planned.why,
+            next_at: planned.at,
+            last_success: entry.succeeded,
+            working: entry.running,
+            asked: entry.record.asked,
+            tries: entry.tries,
         }
+    }
+
+    /// Whether a try has ended since there had been `tries`, and whatever was asked for is done or
+    /// failed.
+    #[must_use]
+    pub fn is_settled_since(&self, tries: u64) -> bool {
+        self.tries > tries && !self.working && (!self.asked || self.state == State::Failed)
     }
 }
 
 impl Report {
-    pub(crate) fn new<'a>(entries: impl Iterator<Item = &'a Entry>, now: Timestamp) -> Self {
-        Self::of(entries.map(|entry| Line::new(entry, now)).collect(), now)
+    pub(crate) fn new<'a>(
+        entries: impl Iterator<Item = (&'a Entry, Planned)>,
+        now: Timestamp,
+    ) -> Self {
+        let lines = entries.map(|(entry, planned)| Line::new(entry, &planned, now));
+        Self::of(lines.collect(), now)
     }
 
     /// These deliveries, and their problems.
@@ -274,45 +324,11 @@ fn state_word(state: State) -> &'static str {
     }
 }
 
-/// What is wanted, as data.
-#[must_use]
-pub fn wanted(deliveries: &[Arc<Delivery>]) -> Vec<Wanted> {
-    deliveries
-        .iter()
-        .map(|delivery| Wanted::new(delivery))
-        .collect()
-}
-
-/// What is wanted, as a table.
-#[must_use]
-pub fn wanted_table(wanted: &[Wanted]) -> String {
-    let lines = wanted.iter().map(|w| {
-        [
-            w.account.clone(),
-            w.service.clone(),
-            format!("{}/{}", w.issuer, w.role),
-            w.credkey.clone(),
-            w.schedd.clone(),
-            w.transport.clone(),
-            duration::format(std::time::Duration::from_secs(w.lifetime_seconds)),
-        ]
-    });
-    table(
-        [
-            "ACCOUNT",
-            "SERVICE",
-            "ISSUER/ROLE",
-            "CREDKEY",
-            "SCHEDD",
-            "TRANSPORT",
-            "LIFETIME",
-        ],
-        lines,
-    )
-}
-
 /// Columns as wide as their widest word, two blanks between, none at the end.
-fn table<const N: usize>(head: [&str; N], lines: impl Iterator<Item = [String; N]>) -> String {
+pub(crate) fn table<const N: usize>(
+    head: [&str; N],
+    lines: impl Iterator<Item = [String; N]>,
+) -> String {
     let lines: Vec<[String; N]> = std::iter::once(head.map(str::to_owned))
         .chain(lines)
         .collect();
@@ -336,8 +352,101 @@ fn table<const N: usize>(head: [&str; N], lines: impl Iterator<Item = [String; N
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    pub(crate) fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// A good delivery of `cms` for an account at `ap1`.
+    pub(crate) fn good(account: &str) -> Line {
+        let target = crate::delivery::Target::Directory("/creds".into());
+        let delivery = crate::fixtures::delivery(account, "cms", "ap1", target);
+        Line {
+            state: State::Good,
+            vault_token_expires: Some(at(604_800)),
+            vault_token_seconds_left: Some(604_800),
+            accessor: Some("accessor".to_owned()),
+            access_token_expires: Some(at(1200)),
+            last_success: Some(at(0)),
+            tries: 1,
+            jobs_have_token: true,
+            jobs_safe_until: Some(at(1200)),
+            ..fresh(delivery)
+        }
+    }
+
+    /// Nothing was done for it yet.
+    fn fresh(delivery: Delivery) -> Line {
+        let planned = Planned {
+            id: delivery.id.clone(),
+            step: What::Look,
+            why: Reason::Start,
+            at: at(600),
+        };
+        Line::new(&Entry::new(Arc::new(delivery), None), &planned, at(0))
+    }
+
+    /// One that failed, and is tried again after a minute.
+    pub(crate) fn failed(account: &str, cause: Cause, kind: Kind) -> Line {
+        Line {
+            state: State::Failed,
+            problem: Some(Trouble {
+                cause,
+                kind,
+                remedy: kind.remedy(),
+                message: "it went wrong; put it right".to_owned(),
+                since: at(0),
+                attempts: 3,
+            }),
+            next_try: Some(at(60)),
+            ..good(account)
+        }
+    }
+
+    #[test]
+    fn a_selection_that_fits_nothing_is_answered_with_the_nearest_name() {
+        let report = Report::of(vec![good("cmsprod"), good("crabtw")], at(0));
+        let selection = |account: &str, service: Option<&str>| Selection {
+            account: Some(account.to_owned()),
+            service: service.map(str::to_owned),
+            schedd: None,
+        };
+        assert_eq!(
+            report.only(&selection("cmsprot", None)).unwrap_err(),
+            "no delivery has account \"cmsprot\"; did you mean \"cmsprod\"?"
+        );
+        assert_eq!(
+            report.only(&selection("nobody", None)).unwrap_err(),
+            "no delivery has account \"nobody\"; see `token-bastion status` for those that there are"
+        );
+        let other = crate::fixtures::delivery(
+            "x",
+            "cms_crab",
+            "ap2",
+            crate::delivery::Target::Directory("/creds".into()),
+        );
+        let other = fresh(other);
+        let two = Report::of(vec![good("cmsprod"), other], at(0));
+        assert_eq!(
+            two.only(&selection("cmsprod", Some("cms_crab")))
+                .unwrap_err(),
+            "there are such names, but no delivery has all of them"
+        );
+        let one = report.only(&selection("crabtw", None)).unwrap();
+        assert_eq!(one.deliveries.len(), 1);
+    }
+
+    #[test]
+    fn a_report_is_read_back_from_its_json() {
+        let cause = Cause::Vault("https://v".to_owned());
+        let report = Report::of(vec![good("a"), failed("b", cause, Kind::VaultDown)], at(5));
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    }
 
     #[test]
     fn columns_fit_their_words() {

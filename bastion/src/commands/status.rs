@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Done, Failure, complain, print, print_json};
 use crate::cli::{Global, Output, Which};
-use crate::control::client::Client;
+use crate::control::client::{Client, unexpected};
 use crate::control::protocol::{Answer, Request};
 
 /// What `status` takes.
@@ -22,7 +22,9 @@ pub(crate) fn status(global: &Global, arguments: &Arguments) -> Result<Done, Fai
     let request = Request::Status {
         selection: arguments.which.selection(),
     };
-    let Answer::Report(report) = client.ask(&request, |_| {})?;
+    let Answer::Report(report) = client.ask(&request, |_| {})? else {
+        return Err(unexpected());
+    };
     if arguments.output.json {
         print_json(&report);
     } else {

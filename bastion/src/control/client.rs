@@ -77,6 +77,11 @@ impl Client {
     }
 }
 
+/// The answer belongs to another request.
+pub(crate) fn unexpected() -> Failure {
+    silent("it answered something else")
+}
+
 fn silent(why: impl std::fmt::Display) -> Failure {
     Failure::not_good(format!(
         "the running service does not answer as it should: {why}; see `journalctl -u {UNIT}`"

@@ -121,8 +121,10 @@ async fn converse(
             return send(&mut writer, &Event::Refused(refusal)).await;
         }
     };
-    match request {
-        Request::Status { .. } => debug!(uid, ?request, "asked"),
+    if matches!(request, Request::Status { .. }) {
+        debug!(uid, ?request, "asked");
+    } else {
+        info!(uid, ?request, "ordered");
     }
     let (sender, mut events) = mpsc::channel(WAITING);
     tokio::spawn(async move {
@@ -184,7 +186,9 @@ mod tests {
 
     impl Orders for Chatty {
         async fn carry_out(&self, request: Request, events: Events) -> Result<Answer, Refusal> {
-            let Request::Status { selection } = request;
+            let Request::Status { selection } = request else {
+                unreachable!()
+            };
             match selection.account.as_deref() {
                 Some("wrong") => return Err(Refusal::usage("no such account")),
                 Some("long") => {
@@ -193,7 +197,11 @@ mod tests {
                 }
                 _ => {}
             }
-            events.tell(Progress::Lines(Vec::new())).await;
+            let progress = Progress::Deliveries {
+                settled: 0,
+                lines: Vec::new(),
+            };
+            events.tell(progress).await;
             Ok(Answer::Report(Report::default()))
         }
     }
