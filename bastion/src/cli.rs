@@ -46,6 +46,8 @@ enum Command {
     Check(Output),
     /// Say what the running service knows of every delivery.
     Status(commands::status::Arguments),
+    /// Say what is done next for every delivery, why, and when.
+    Plan(commands::plan::Arguments),
     /// Have the running service push new vault tokens now, and wait until they are good.
     Push(commands::push::Arguments),
     /// Have the running service try now what waits after a failure.
@@ -114,6 +116,7 @@ impl Cli {
             Command::Once(output) => commands::once::once(&global.load()?, *output),
             Command::Check(output) => commands::check::check(&global.load()?, *output),
             Command::Status(arguments) => commands::status::status(global, arguments),
+            Command::Plan(arguments) => commands::plan::plan(global, arguments),
             Command::Push(arguments) => commands::push::push(global, arguments),
             Command::Retry(arguments) => commands::push::retry(global, arguments),
             Command::Reload(arguments) => commands::reload::reload(global, arguments),

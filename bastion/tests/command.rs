@@ -27,7 +27,7 @@ impl Host {
         host.mode("kt", 0o400);
         let dir = host.dir.path().display();
         let yaml = format!(
-            "control: {dir}/control\n\
+            "control: {{socket: {dir}/control}}\n\
              vault: {{address: \"https://127.0.0.1:1\"}}\n\
              schedds: {{here: {{directory: {dir}/creds}}}}\n\
              accounts: {{cmsprod: {{principal: cmsprod@TEST, keytab: {dir}/kt, schedds: [here], credentials: {{cms_crab: {{}}}}}}}}\n"
@@ -159,7 +159,7 @@ fn once_with_a_missing_keytab_says_so_once_and_ends_with_1() {
     let (code, out, err) = host.run(&["once"]);
     assert_eq!(code, 1);
     assert!(
-        out.contains("cmsprod  cms_crab  here    failed  -          fix here"),
+        out.contains("cmsprod  cms_crab  here    failed  -      -     "),
         "{out}"
     );
     let told: Vec<&str> = err
