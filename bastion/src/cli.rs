@@ -3,10 +3,11 @@
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 all good; 1
 //! something is not good; 2 wrong usage or configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Deserialize;
 
 use crate::commands::{self, Done, Failure};
 use crate::config::{self, Config};
@@ -136,8 +137,25 @@ impl Global {
     /// are no reason not to speak with it, nor is a configuration that this user may not read.
     pub(crate) fn socket(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| {
-            config::load(&self.config)
-                .map_or_else(|_| config::DEFAULT_CONTROL.into(), |config| config.control)
+            config::load(&self.config).map_or_else(
+                |_| written_socket(&self.config).unwrap_or_else(|| config::DEFAULT_CONTROL.into()),
+                |config| config.control,
+            )
         })
     }
+}
+
+/// The socket that a file with faults names all the same.
+fn written_socket(file: &Path) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Written {
+        control: Control,
+    }
+    #[derive(Deserialize)]
+    struct Control {
+        socket: PathBuf,
+    }
+    let text = std::fs::read_to_string(file).ok()?;
+    let written: Written = serde_saphyr::from_str(&text).ok()?;
+    Some(written.control.socket)
 }

@@ -106,7 +106,7 @@ fn check_shows_what_will_be_searched_for_and_how_credds_are_opened() {
     );
     let warning = "schedds.here: nothing is delivered to this group, name it in an account's `schedds` or remove it";
     assert!(
-        err.starts_with("token-bastion: warning: c.yaml:2:"),
+        err.starts_with("token-bastion: warning: c.yaml:3:"),
         "{err}"
     );
     assert!(err.trim_end().ends_with(warning), "{err}");

@@ -16,6 +16,7 @@ use bastion::report::Report;
 use integration::chain::{Chain, Lives};
 use integration::process::Daemon;
 use integration::{sandbox, wait};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const FAR: Duration = Duration::from_mins(2);
 const LISTEN: &str = "127.0.0.1:9118";
@@ -133,10 +134,14 @@ impl Host {
 }
 
 async fn get(path: &str) -> (u16, String) {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!("http://{LISTEN}{path}");
-    let answer = client.get(url).send().await.unwrap();
-    (answer.status().as_u16(), answer.text().await.unwrap())
+    let mut stream = tokio::net::TcpStream::connect(LISTEN).await.unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {LISTEN}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, body.to_owned())
 }
 
 fn text(bytes: &[u8]) -> String {

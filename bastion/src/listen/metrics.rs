@@ -293,7 +293,8 @@ mod tests {
     use crate::report::tests::{at, failed, good};
 
     fn told() -> String {
-        let bad = failed("b\"", Cause::Vault("v".to_owned()), Kind::VaultDown);
+        let mut bad = failed("b", Cause::Vault("v".to_owned()), Kind::VaultDown);
+        bad.wanted.account.push('"');
         let report = Report::of(vec![good("a"), bad], at(7));
         let mut count = Count {
             number: 3,
