@@ -121,6 +121,22 @@ impl Host {
         self.folder.path().join("control")
     }
 
+    /// Waits until systemd was told this line.
+    async fn hears(&self, told: &mut Vec<String>, line: &str) {
+        let mut heard = Vec::new();
+        wait::until(line, FAR, async || {
+            heard.extend(self.told());
+            if heard.iter().any(|told| told == line) {
+                Ok(())
+            } else {
+                Err(format!("{heard:?}"))
+            }
+        })
+        .await
+        .unwrap();
+        told.extend(heard);
+    }
+
     /// What systemd was told since the last time.
     fn told(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -170,6 +186,8 @@ async fn a_running_bastion_is_asked_and_told_on_its_host() {
     })
     .await
     .unwrap();
+    let mut told = Vec::new();
+    host.hears(&mut told, "STATUS=3 of 3 deliveries good").await;
     let found = fs::metadata(host.socket()).unwrap();
     assert!(found.file_type().is_socket());
     assert_eq!(found.permissions().mode() & 0o7777, 0o660);
@@ -237,6 +255,8 @@ async fn a_running_bastion_is_asked_and_told_on_its_host() {
     .await
     .unwrap();
 
+    host.hears(&mut told, "STATUS=2 of 2 deliveries good").await;
+
     // Programs see the same by HTTP.
     assert_eq!(get("/healthz").await, (200, "ok\n".to_owned()));
     assert_eq!(get("/readyz").await.0, 200);
@@ -281,7 +301,7 @@ async fn a_running_bastion_is_asked_and_told_on_its_host() {
     // systemd heard all of it.
     assert_eq!(bastion.stop().await.unwrap().code(), Some(0));
     assert!(!host.socket().exists());
-    let told = host.told();
+    told.extend(host.told());
     for line in [
         "READY=1",
         "WATCHDOG=1",
