@@ -37,11 +37,12 @@ impl Look {
         if !io::stdout().is_terminal() {
             return Self::default();
         }
-        let size = console::Term::stdout().size_checked();
+        // A terminal that does not tell its size is taken for a usual one.
+        let (_, columns) = console::Term::stdout().size_checked().unwrap_or((24, 80));
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self {
-            width: size.map(|(_, columns)| usize::from(columns)),
+            width: Some(usize::from(columns)),
             coloured: !plain,
         }
     }
