@@ -3,10 +3,11 @@
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 all good; 1
 //! something is not good; 2 wrong usage or configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Deserialize;
 
 use crate::commands::{self, Done, Failure};
 use crate::config::{self, Config};
@@ -49,6 +50,8 @@ enum Command {
     /// Look at everything that deliveries hang on, step by step, and say what to do. Nothing is
     /// changed; the keytabs must be readable.
     Doctor(commands::doctor::Arguments),
+    /// Say what is done next for every delivery, why, and when.
+    Plan(commands::plan::Arguments),
     /// Have the running service push new vault tokens now, and wait until they are good.
     Push(commands::push::Arguments),
     /// Have the running service try now what waits after a failure.
@@ -118,6 +121,7 @@ impl Cli {
             Command::Check(output) => commands::check::check(&global.load()?, *output),
             Command::Doctor(arguments) => commands::doctor::doctor(global, arguments),
             Command::Status(arguments) => commands::status::status(global, arguments),
+            Command::Plan(arguments) => commands::plan::plan(global, arguments),
             Command::Push(arguments) => commands::push::push(global, arguments),
             Command::Retry(arguments) => commands::push::retry(global, arguments),
             Command::Reload(arguments) => commands::reload::reload(global, arguments),
@@ -137,8 +141,25 @@ impl Global {
     /// are no reason not to speak with it, nor is a configuration that this user may not read.
     pub(crate) fn socket(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| {
-            config::load(&self.config)
-                .map_or_else(|_| config::DEFAULT_CONTROL.into(), |config| config.control)
+            config::load(&self.config).map_or_else(
+                |_| written_socket(&self.config).unwrap_or_else(|| config::DEFAULT_CONTROL.into()),
+                |config| config.control,
+            )
         })
     }
+}
+
+/// The socket that a file with faults names all the same.
+fn written_socket(file: &Path) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Written {
+        control: Control,
+    }
+    #[derive(Deserialize)]
+    struct Control {
+        socket: PathBuf,
+    }
+    let text = std::fs::read_to_string(file).ok()?;
+    let written: Written = serde_saphyr::from_str(&text).ok()?;
+    Some(written.control.socket)
 }

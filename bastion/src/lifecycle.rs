@@ -26,12 +26,14 @@ use crate::delivery::Selection;
 use crate::doctor::{self, Examination, Section};
 use crate::herald::{self, tell};
 use crate::ledger::Keeper;
+use crate::listen::{self, Seen};
 use crate::lock::{Lock, LockError};
 use crate::login::HtVault;
 use crate::push::Parts;
 use crate::reconcile::{Command, Reconciler};
 use crate::reload::{Asked, Read, Reload};
 use crate::report::Report;
+use crate::stages::Stages;
 use crate::transport::Transports;
 
 type RealParts = Parts<HtVault, Transports>;
@@ -48,7 +50,7 @@ pub fn once(config: &Config, mut progress: impl FnMut(&Report)) -> anyhow::Resul
     let runtime = runtime()?;
     let report = runtime.block_on(async {
         warn_of_host(config);
-        let mut reconciler = reconciler(config)?;
+        let mut reconciler = reconciler(config, &Arc::default())?;
         let mut reports = reconciler.reports();
         {
             let mut settled = pin!(reconciler.settle());
@@ -96,7 +98,8 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         warn_of_host(config);
-        let mut reconciler = reconciler(config)?;
+        let stages = Arc::default();
+        let mut reconciler = reconciler(config, &stages)?;
         let signals = Signals::new().context("signals cannot be listened to")?;
         let (send, receive) = mpsc::channel(1);
         let (reloads, reload_orders) = mpsc::channel(1);
@@ -105,7 +108,14 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
             reports: reconciler.reports(),
             reloads,
         };
-        let (turned, _) = watch::channel(Instant::now());
+        let (turned, turns) = watch::channel(Instant::now());
+        let seen = Seen {
+            reports: reconciler.reports(),
+            turned: turns,
+            stages: Arc::clone(&stages),
+            started: SystemClock.now(),
+        };
+        let _listen = serve_http(config, seen).await;
         let _herald = Attendant::begin(herald::attend(reconciler.reports(), turned));
         let _control = serve_control(config, service);
         info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
@@ -113,6 +123,7 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
         let outside = Outside {
             signals,
             reloads: reload_orders,
+            stages,
             watch: Watch::new(file),
             files: Reload::new(file, Arc::new(config.clone())),
         };
@@ -149,6 +160,17 @@ fn serve_control(config: &Config, service: Service<HtVault, Transports>) -> Opti
     }
 }
 
+/// Serves metrics and health where the configuration says so. As above, the work goes on without.
+async fn serve_http(config: &Config, seen: Seen) -> Option<Attendant> {
+    match listen::bind(config.listen?).await {
+        Ok(listener) => Some(Attendant::begin(listen::serve(listener, seen))),
+        Err(error) => {
+            error!("metrics and health are not served: {error:#}");
+            None
+        }
+    }
+}
+
 /// A task beside the loop, which ends when this is dropped.
 struct Attendant(tokio::task::JoinHandle<()>);
 
@@ -164,6 +186,15 @@ impl Drop for Attendant {
     }
 }
 
+/// What would be known and planned at a start; nothing is tried.
+///
+/// # Errors
+/// The certificate authorities cannot be used, or the system refuses a runtime.
+pub fn at_start(config: &Config) -> anyhow::Result<Report> {
+    let _in_runtime = runtime()?.enter();
+    Ok(reconciler(config, &Arc::default())?.report())
+}
+
 /// Two threads do: the work is waiting. A blocked libkrb5 must not keep others from starting.
 fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
@@ -174,15 +205,19 @@ fn runtime() -> anyhow::Result<Runtime> {
         .context("the runtime cannot be started")
 }
 
-fn parts(config: &Config) -> Result<Arc<RealParts>, htvault::Error> {
+fn parts(config: &Config, stages: Arc<Stages>) -> Result<Arc<RealParts>, htvault::Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let vault = HtVault::new(config, Arc::clone(&clock))?;
-    Ok(Arc::new(Parts::new(vault, Transports::default(), clock)))
+    let parts = Parts::new(vault, Transports::default(), clock);
+    Ok(Arc::new(Parts { stages, ..parts }))
 }
 
-fn reconciler(config: &Config) -> anyhow::Result<Reconciler<HtVault, Transports>> {
+fn reconciler(
+    config: &Config,
+    stages: &Arc<Stages>,
+) -> anyhow::Result<Reconciler<HtVault, Transports>> {
     let ledger = Keeper::open(config.state.clone());
-    let parts = parts(config)?;
+    let parts = parts(config, Arc::clone(stages))?;
     Ok(Reconciler::with_ledger(
         config,
         parts,
@@ -225,6 +260,7 @@ impl Signals {
 struct Outside {
     signals: Signals,
     reloads: mpsc::Receiver<ReloadOrder>,
+    stages: Arc<Stages>,
     watch: Watch,
     files: Reload,
 }
@@ -266,7 +302,8 @@ impl Outside {
                 Err(_) => tell(&[NotifyState::Reloading]),
             }
         }
-        let read = self.files.read(asked, parts);
+        let stages = Arc::clone(&self.stages);
+        let read = self.files.read(asked, |config| parts(config, stages));
         if asked == Asked::ByPerson {
             tell(&[NotifyState::Ready]);
         }

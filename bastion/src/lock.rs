@@ -40,7 +40,7 @@ impl std::fmt::Display for LockError {
                 let who = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
                 write!(
                     f,
-                    "token-bastion works on this host already{who} (it holds {}); ask it with `token-bastion status` or `push`, or stop it first",
+                    "another one works on this host already{who} (it holds {}); ask it with `token-bastion status` or `push`, or stop it first",
                     file.display()
                 )
             }

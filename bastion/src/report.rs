@@ -283,7 +283,7 @@ impl Report {
                 line.wanted.account.clone(),
                 line.wanted.service.clone(),
                 line.wanted.schedd.clone(),
-                state_word(line.state).to_owned(),
+                line.state.word().to_owned(),
                 left.unwrap_or_else(|| "-".to_owned()),
                 remedy.unwrap_or_default().to_owned(),
             ]
@@ -312,15 +312,6 @@ impl Report {
             format!("{}{many}: {}", group.cause, group.message)
         });
         lines.collect()
-    }
-}
-
-fn state_word(state: State) -> &'static str {
-    match state {
-        State::New => "new",
-        State::Pending => "pending",
-        State::Good => "good",
-        State::Failed => "failed",
     }
 }
 

@@ -7,12 +7,14 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod once;
+pub(crate) mod plan;
 mod progress;
 pub(crate) mod push;
 pub(crate) mod reload;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod status;
+mod table;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};

@@ -1,6 +1,7 @@
 //! `once`: every delivery tried, and where each stands.
 
 use super::progress::Progress;
+use super::table::{self, Look};
 use super::{Done, Failure, complain, print, print_json};
 use crate::cli::Output;
 use crate::config::Config;
@@ -26,7 +27,7 @@ pub(crate) fn once(config: &Config, output: Output) -> Result<Done, Failure> {
     if output.json {
         print_json(&report);
     } else {
-        print(&report.table());
+        print(&table::deliveries(&report, Look::of_stdout()));
         complain(report.problem_lines());
     }
     complain(&unsaid);

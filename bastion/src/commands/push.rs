@@ -3,7 +3,8 @@
 use clap::Args;
 
 use super::progress::Progress;
-use super::{Done, Failure, complain, print, print_json};
+use super::table::{self, Look};
+use super::{Done, Failure, print, print_json};
 use crate::cli::{Global, Output, Which};
 use crate::control::client::{Client, unexpected};
 use crate::control::protocol::{self, Answer, Request};
@@ -49,8 +50,7 @@ fn order(
     } else if report.deliveries.is_empty() {
         print("nothing waits after a failure\n");
     } else {
-        print(&report.table());
-        complain(report.problem_lines());
+        print(&table::status(&report, Look::of_stdout()));
     }
     Ok(Done::when(report.is_good()))
 }

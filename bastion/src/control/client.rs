@@ -42,6 +42,15 @@ impl Client {
         Ok(client)
     }
 
+    /// Whether the service does not run.
+    pub(crate) fn nobody_listens(path: &Path) -> bool {
+        let error = UnixStream::connect(path).err().map(|error| error.kind());
+        matches!(
+            error,
+            Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+        )
+    }
+
     /// Sends a request and waits for its answer; `progress` hears how far it is.
     pub(crate) fn ask(
         mut self,

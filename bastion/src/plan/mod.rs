@@ -182,6 +182,19 @@ pub enum Next {
     Wait(Timestamp),
 }
 
+impl State {
+    /// One word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Pending => "pending",
+            Self::Good => "good",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl Record {
     /// Where the delivery stands.
     #[must_use]

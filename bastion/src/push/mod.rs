@@ -27,6 +27,7 @@ use crate::moment::{before, until};
 use crate::opener::Openers;
 use crate::plan::{self, Basis, Life, Policy, Step, Why};
 use crate::problem::{Cause, Kind, Problem};
+use crate::stages::{Stage, Stages};
 use crate::top_file;
 use crate::transport::{Observed, StoreFailure, Transport};
 use crate::vault::{Held, Reading, Vault};
@@ -40,6 +41,8 @@ pub struct Parts<V, T> {
     pub transport: T,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
+    /// How long stages take.
+    pub stages: Arc<Stages>,
     pub(crate) openers: Openers,
 }
 
@@ -50,6 +53,7 @@ impl<V, T> Parts<V, T> {
             vault,
             transport,
             clock,
+            stages: Arc::default(),
             openers: Openers::default(),
         }
     }
@@ -262,7 +266,9 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             },
         };
         let served_before = self.push(why).await?;
-        self.await_served(served_before).await
+        let parts = self.parts;
+        let served = self.await_served(served_before);
+        parts.stages.time(Stage::Verify, served).await
     }
 
     fn now(&self) -> Timestamp {
@@ -280,11 +286,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
 
     async fn observe(&mut self) -> Result<Observed, Problem> {
         let opener = self.opener().await?;
-        let observed = self
-            .parts
-            .transport
-            .observe(self.delivery, opener.as_ref())
-            .await?;
+        let observed = self.parts.transport.observe(self.delivery, opener.as_ref());
+        let observed = self.parts.stages.time(Stage::Observe, observed).await?;
         self.seen = Some(Observed {
             content: None,
             ..observed.clone()
@@ -296,9 +299,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     async fn check(&mut self, held: &Held) -> Result<(), Problem> {
         let credential = &self.delivery.credential;
         let vault = &self.parts.vault;
-        let answer = vault
-            .read(credential, &held.token, Reading::ForJobs)
-            .await?;
+        let answer = vault.read(credential, &held.token, Reading::ForJobs);
+        let answer = self.parts.stages.time(Stage::Read, answer).await?;
         verify::access_token(credential, &answer, self.now())?;
         let (now, expires) = (self.now(), answer.expires());
         let issued = answer.claims.as_ref().and_then(|claims| claims.issued);
@@ -356,7 +358,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let top = top_file::write(&self.delivery.credential, &held.token);
         let opener = self.opener().await.map_err(not_misplaced)?;
         let transport = &self.parts.transport;
-        transport.store(self.delivery, &top, opener.as_ref()).await
+        let stored = transport.store(self.delivery, &top, opener.as_ref());
+        self.parts.stages.time(Stage::Store, stored).await
     }
 
     /// The token of a try before, if it still has most of its life; else a new one.
@@ -370,7 +373,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             self.tokens.former.push(held);
         }
         let vault = &self.parts.vault;
-        vault.issue(&delivery.credential, delivery.lifetime).await
+        let issued = vault.issue(&delivery.credential, delivery.lifetime);
+        self.parts.stages.time(Stage::Issue, issued).await
     }
 }
 
