@@ -25,6 +25,8 @@ pub(crate) struct Entry {
     pub(crate) served: (Option<Timestamp>, Option<Timestamp>),
     pub(crate) tokens: Tokens,
     pub(super) running: bool,
+    /// Nothing is to do before, as long as nothing changes.
+    pub(super) waits_until: Option<Timestamp>,
     /// By how much the clock was set back while a try runs.
     behind: Duration,
 }
@@ -43,6 +45,7 @@ impl Entry {
             served: (None, None),
             tokens: note.map(Tokens::noted).unwrap_or_default(),
             running: false,
+            waits_until: None,
             behind: Duration::ZERO,
         }
     }
