@@ -48,7 +48,7 @@ const AT_A_DIRECTORY: usize = 16;
 /// The loop looks at the clock at least this often, so that a clock that was set is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// A single run waits this long for Vault to elect a leader: 12 and 28 s were seen.
-const ELECTION: Duration = Duration::from_secs(60);
+const ELECTION: Duration = Duration::from_mins(1);
 /// And looks again no sooner than this.
 const SHORTEST_WAIT: Duration = Duration::from_millis(500);
 /// While tries run, a report is made this often.
@@ -85,6 +85,8 @@ pub struct Reconciler<V, T> {
     /// What outlives a restart.
     ledger: Keeper,
     watch: ClockWatch,
+    /// The loop looks at the clock at least this often.
+    glance: Duration,
     /// Failures are tried again.
     persistent: bool,
     /// What is known, for whoever looks.
@@ -112,6 +114,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             ledger,
             watch: ClockWatch::new(now),
             published_at: None,
+            glance: LONGEST_SLEEP,
             parts,
             entries: BTreeMap::new(),
             tries: JoinSet::new(),
@@ -173,7 +176,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             let unsaid = self.publish_if_due();
             let unsaved = self.ledger.save_if_due();
             let pause = until(self.now(), wake)
-                .min(LONGEST_SLEEP)
+                .min(self.glance)
                 .min(unsaid)
                 .min(unsaved);
             tokio::select! {
@@ -263,7 +266,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let busy = !self.tries.is_empty();
         let since = self.published_at.map(|at| at.elapsed());
         match since {
-            Some(since) if busy && since < PUBLISHED_EVERY => PUBLISHED_EVERY - since,
+            Some(since) if busy && since < PUBLISHED_EVERY => PUBLISHED_EVERY.saturating_sub(since),
             _ => {
                 self.publish();
                 Duration::MAX
