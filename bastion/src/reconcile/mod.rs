@@ -285,6 +285,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         if now >= self.next_tick {
             self.tick = self.next_tick;
             self.next_tick = self.check.next(now, &self.zone);
+            self.ledger.drop_ended(now);
         }
         let prove_every = plan::prove_every(self.entries.len(), self.requests);
         let mut wake = Timestamp::MAX;
