@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use crate::delivery::{Credential, Delivery, DeliveryId};
-use crate::moment::{after, until};
+use crate::moment::{after, before, until};
 use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem};
 use crate::push::Parts;
@@ -47,8 +47,18 @@ pub(crate) struct World {
     next: u64,
     pub(crate) logins: u32,
     pub(crate) calls: u32,
+    /// Calls of them that were made in vain, to a Vault that is down.
+    pub(crate) in_vain: u32,
     /// Vault answers nothing.
     pub(crate) vault_down: bool,
+    /// Vault's cluster has no leader.
+    pub(crate) no_leader: bool,
+    /// By how many seconds this host's clock is wrong; others' clocks are right.
+    pub(crate) clock_wrong_by: i64,
+    /// Schedds that take a minute to answer nothing.
+    pub(crate) schedds_hang: BTreeSet<String>,
+    /// Deliveries whose token was dead when it was replaced.
+    pub(crate) dark: BTreeSet<DeliveryId>,
     /// Accounts whose keytab is missing.
     pub(crate) no_keytab: BTreeSet<String>,
     /// Schedds that answer nothing.
@@ -59,6 +69,8 @@ pub(crate) struct World {
     pub(crate) credmons: bool,
     /// Scopes of every access token.
     pub(crate) scopes: Vec<String>,
+    /// Life of every access token.
+    pub(crate) access_life: Duration,
     pub(crate) stored: BTreeMap<DeliveryId, Stored>,
     pub(crate) stores: u32,
     /// Deliveries that something is done for now.
@@ -98,12 +110,18 @@ impl Outside {
             next: 0,
             logins: 0,
             calls: 0,
+            in_vain: 0,
             vault_down: false,
+            no_leader: false,
+            clock_wrong_by: 0,
+            schedds_hang: BTreeSet::new(),
+            dark: BTreeSet::new(),
             no_keytab: BTreeSet::new(),
             schedds_down: BTreeSet::new(),
             credmon_takes: Duration::from_secs(1),
             credmons: true,
             scopes: vec!["storage.read:/".to_owned()],
+            access_life: Duration::from_mins(20),
             stored: BTreeMap::new(),
             stores: 0,
             busy: BTreeSet::new(),
@@ -127,15 +145,35 @@ impl Outside {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let mut world = self.lock();
         world.calls += 1;
+        world.in_vain += u32::from(world.vault_down || world.no_leader);
         if world.vault_down {
             let cause = Cause::Vault(crate::fixtures::SERVER.to_owned());
             return Err(Problem::new(cause, Kind::VaultDown, "connection refused"));
+        }
+        if world.no_leader {
+            let cause = Cause::Vault(crate::fixtures::SERVER.to_owned());
+            return Err(Problem::new(
+                cause,
+                Kind::NoLeader,
+                "500 local node not active",
+            ));
         }
         Ok(())
     }
 }
 
 impl World {
+    /// The time by this host's clock.
+    fn clock(&self) -> Timestamp {
+        let wrong = Duration::from_secs(self.clock_wrong_by.unsigned_abs());
+        if self.clock_wrong_by < 0 {
+            before(self.now(), wrong)
+        } else {
+            after(self.now(), wrong)
+        }
+    }
+
+    /// The true time.
     pub(crate) fn now(&self) -> Timestamp {
         // Midnight, so that ticks of cron are easily told.
         let base = Timestamp::from_second(1_795_305_600).unwrap();
@@ -168,6 +206,11 @@ impl World {
         names.filter(|name| self.is_alive(name)).count()
     }
 
+    /// Ends a token before its time.
+    pub(crate) fn kill(&mut self, token: &str) {
+        self.tokens.remove(token);
+    }
+
     /// The token that is stored for a delivery.
     pub(crate) fn token_at(&self, id: &DeliveryId) -> Option<String> {
         let stored = self.stored.get(id)?;
@@ -176,6 +219,9 @@ impl World {
     }
 
     fn make(&mut self, parent: Option<String>, life: Duration) -> String {
+        // A server forgets what ended.
+        let now = self.now();
+        self.tokens.retain(|_, token| token.expires > now);
         self.next += 1;
         let name = format!("s.secret{}", self.next);
         let expires = after(self.now(), life);
@@ -186,7 +232,7 @@ impl World {
 
 impl Clock for Outside {
     fn now(&self) -> Timestamp {
-        self.lock().now()
+        self.lock().clock()
     }
 }
 
@@ -216,7 +262,7 @@ impl Vault for Outside {
         self.vault().await?;
         let mut world = self.lock();
         let token = world.make(Some(login.token.expose().to_owned()), lifetime);
-        let issued = world.now();
+        let issued = world.clock();
         Ok(Held {
             accessor: token.replace("s.secret", "accessor"),
             token: VaultToken::from(token),
@@ -243,14 +289,15 @@ impl Vault for Outside {
                 "dead",
             ));
         }
+        let ends = after(world.now(), world.access_life);
         Ok(AccessTokenAnswer {
-            token: AccessToken::from("ey.secret".to_owned()),
+            token: AccessToken::from(format!("ey.secret.{}", ends.as_second())),
             claims: Some(Claims {
                 issuer: Some("https://issuer.test".to_owned()),
                 subject: Some(credential.credkey.clone()),
                 scopes: world.scopes.clone(),
                 id: Some("jti".to_owned()),
-                expires: Some(after(world.now(), Duration::from_mins(20))),
+                expires: Some(after(world.clock(), world.access_life)),
                 ..Claims::default()
             }),
             expire_time: None,
@@ -267,11 +314,12 @@ impl Vault for Outside {
         let world = self.lock();
         let found = world.tokens.get(token.expose());
         let found = found.filter(|_| world.is_alive(token.expose()));
+        let accessor = token.expose().replace("s.secret", "accessor");
         let life = |token: &Token| Life {
-            issued: world.now(),
-            expires: token.expires,
+            issued: world.clock(),
+            expires: after(world.clock(), until(world.now(), token.expires)),
         };
-        Ok(found.map(|found| (life(found), "accessor".to_owned())))
+        Ok(found.map(|found| (life(found), accessor)))
     }
 
     async fn revoke(&self, _: &Credential, token: &VaultToken) -> Result<(), Problem> {
@@ -290,8 +338,25 @@ impl Transport for Outside {
         let _busy = Busy::begin(self, &delivery.id);
         tokio::time::sleep(Duration::from_millis(5)).await;
         assert_eq!(opener.is_some(), delivery.target.needs_opener());
+        if self.lock().schedds_hang.contains(&delivery.id.schedd) {
+            tokio::time::sleep(Duration::from_mins(1)).await;
+            return Err(Problem::new(
+                Cause::schedd(delivery),
+                Kind::CreddDown,
+                "no answer",
+            ));
+        }
         let mut world = self.lock();
         up(&world, delivery)?;
+        let ends =
+            |token: &AccessToken| token.expose().rsplit('.').next().unwrap().parse().unwrap();
+        if opener.is_some_and(|opener| world.now().as_second() >= ends(opener)) {
+            return Err(Problem::new(
+                Cause::schedd(delivery),
+                Kind::CreddRefused,
+                "too old",
+            ));
+        }
         let alive = world
             .token_at(&delivery.id)
             .is_some_and(|token| world.is_alive(&token));
@@ -343,6 +408,10 @@ impl Transport for Outside {
             misplaced: false,
         })?;
         world.stores += 1;
+        let there = world.token_at(&delivery.id);
+        if there.is_some_and(|there| !world.is_alive(&there)) {
+            world.dark.insert(delivery.id.clone());
+        }
         let served = world
             .stored
             .get(&delivery.id)

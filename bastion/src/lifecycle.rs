@@ -80,7 +80,7 @@ pub fn examine(
 ) -> anyhow::Result<Examination> {
     let runtime = runtime()?;
     let examination = runtime.block_on(async {
-        let parts = parts(config)?;
+        let parts = parts(config, Arc::default())?;
         let deliveries = &config.deliveries;
         Ok(doctor::examine(config, &parts, deliveries, selection, say).await)
     });

@@ -185,7 +185,12 @@ impl Line {
             life: entry.record.basis,
             accessor: tokens.accessor().map(str::to_owned),
             other_accessors: others.cloned().collect(),
-            jobs_have_token: jobs::have_token(&seen, now),
+            jobs_have_token: jobs::have_token(
+                &seen,
+                entry.record.looked,
+                entry.record.state() == State::Good,
+                now,
+            ),
             jobs_safe_until: jobs::safe_until(&seen),
             access_token_expires: entry.access.expires,
             jti: entry.access.jti.clone(),

@@ -32,6 +32,8 @@ pub(crate) struct Entry {
     pub(crate) tries: u64,
     /// When a try last ended well.
     pub(crate) succeeded: Option<Timestamp>,
+    /// Nothing is to do before, as long as nothing changes.
+    pub(super) waits_until: Option<Timestamp>,
     /// By how much the clock was set back while a try runs.
     behind: Duration,
 }
@@ -53,6 +55,7 @@ impl Entry {
             pushing: false,
             tries: 0,
             succeeded: None,
+            waits_until: None,
             behind: Duration::ZERO,
         }
     }

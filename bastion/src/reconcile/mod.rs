@@ -48,7 +48,7 @@ const AT_A_DIRECTORY: usize = 16;
 /// The loop looks at the clock at least this often, so that a clock that was set is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// A single run waits this long for Vault to elect a leader: 12 and 28 s were seen.
-const ELECTION: Duration = Duration::from_secs(60);
+const ELECTION: Duration = Duration::from_mins(1);
 /// And looks again no sooner than this.
 const SHORTEST_WAIT: Duration = Duration::from_millis(500);
 /// While tries run, a report is made this often.
@@ -85,6 +85,8 @@ pub struct Reconciler<V, T> {
     /// What outlives a restart.
     ledger: Keeper,
     watch: ClockWatch,
+    /// The loop looks at the clock at least this often.
+    glance: Duration,
     /// Failures are tried again.
     persistent: bool,
     /// What is known, for whoever looks.
@@ -112,6 +114,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             ledger,
             watch: ClockWatch::new(now),
             published_at: None,
+            glance: LONGEST_SLEEP,
             parts,
             entries: BTreeMap::new(),
             tries: JoinSet::new(),
@@ -136,6 +139,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub async fn settle(&mut self) {
         self.persistent = false;
         self.announcer.silent = true;
+        self.think_again();
         let patience = Instant::now() + ELECTION;
         loop {
             let wake = self.begin();
@@ -167,25 +171,29 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub async fn run(&mut self, mut commands: mpsc::Receiver<Command<V, T>>) {
         self.persistent = true;
         self.announcer.silent = false;
+        self.think_again();
         loop {
             let wake = self.begin();
             let unsaid = self.publish_if_due();
             let unsaved = self.ledger.save_if_due();
             let pause = until(self.now(), wake)
-                .min(LONGEST_SLEEP)
+                .min(self.glance)
                 .min(unsaid)
                 .min(unsaved);
             tokio::select! {
                 () = self.finish_one(), if !self.tries.is_empty() => self.finish_more(),
                 () = tokio::time::sleep(pause) => {}
-                command = commands.recv() => match command {
-                    Some(Command::Reload(config, parts)) => self.reload(&config, parts),
-                    Some(Command::Order(order, answer)) => {
-                        // Whoever asked may have gone away.
-                        let _ = answer.send(self.obey(&order));
+                command = commands.recv() => {
+                    match command {
+                        Some(Command::Reload(config, parts)) => self.reload(&config, parts),
+                        Some(Command::Order(order, answer)) => {
+                            // Whoever asked may have gone away.
+                            let _ = answer.send(self.obey(&order));
+                        }
+                        Some(Command::Stop) | None => break,
                     }
-                    Some(Command::Stop) | None => break,
-                },
+                    self.think_again();
+                }
             }
         }
         self.close().await;
@@ -259,7 +267,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let busy = !self.tries.is_empty();
         let since = self.published_at.map(|at| at.elapsed());
         match since {
-            Some(since) if busy && since < PUBLISHED_EVERY => PUBLISHED_EVERY - since,
+            Some(since) if busy && since < PUBLISHED_EVERY => PUBLISHED_EVERY.saturating_sub(since),
             _ => {
                 self.publish();
                 Duration::MAX
@@ -278,26 +286,43 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         if now >= self.next_tick {
             self.tick = self.next_tick;
             self.next_tick = self.check.next(now, &self.zone);
+            self.ledger.drop_ended(now);
         }
+        let prove_every = plan::prove_every(self.entries.len(), self.requests);
         let mut wake = Timestamp::MAX;
         let mut due = Vec::new();
         let mut busy: HashMap<String, usize> = HashMap::new();
-        for entry in self.entries.values() {
+        for entry in self.entries.values_mut() {
             if entry.running {
                 *busy.entry(entry.delivery.id.schedd.clone()).or_default() += 1;
                 continue;
             }
+            // Thousands of deliveries wait; only what changed is thought about again.
+            if let Some(until) = entry.waits_until
+                && now < until
+            {
+                wake = wake.min(until);
+                continue;
+            }
             if !self.persistent
                 && let Some(failure) = &entry.record.failure
+                && failure.problem.kind != Kind::NoLeader
             {
-                if failure.problem.kind != Kind::NoLeader {
-                    continue;
-                }
+                continue;
             }
-            let policy = self.policy(&entry.delivery);
+            let policy = Policy {
+                id: &entry.delivery.id,
+                lifetime: entry.delivery.lifetime,
+                renew_below: entry.delivery.renew_below,
+                spread: self.spread,
+                prove_every,
+            };
             let (tick, next_tick) = (self.tick, self.next_tick);
             match plan::next(now, &policy, &entry.record, false, tick, next_tick) {
-                Next::Wait(until) => wake = wake.min(until),
+                Next::Wait(until) => {
+                    entry.waits_until = Some(until);
+                    wake = wake.min(until);
+                }
                 Next::Do(step) => {
                     let expires = entry.record.life.map(|life| life.expires);
                     due.push((expires, Arc::clone(&entry.delivery), step));
@@ -322,6 +347,13 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         wake
     }
 
+    /// Whatever was decided for a delivery is decided anew.
+    fn think_again(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.waits_until = None;
+        }
+    }
+
     /// A clock that was set back takes everything along that is known by it. One that was set
     /// forward is believed: time may have passed while the host slept.
     fn watch_clock(&mut self, now: Timestamp) {
@@ -338,6 +370,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 self.ledger.note(id, entry.to_note(), now);
             }
         }
+        self.think_again();
         self.gates.clear();
         self.tick = before(self.tick, by).min(now);
         self.next_tick = self.check.next(now, &self.zone);
@@ -421,6 +454,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         };
         entry.running = false;
         entry.tries += 1;
+        entry.waits_until = None;
         let needed = needs(entry, Step::Push(plan::Why::First));
         let before = entry
             .record
@@ -463,6 +497,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 && failure.problem.cause == *cause
             {
                 failure.next_try = failure.next_try.min(now);
+                entry.waits_until = None;
             }
         }
     }
@@ -503,5 +538,9 @@ fn most_at(delivery: &Delivery) -> usize {
     }
 }
 
+#[cfg(test)]
+mod long_tests;
+#[cfg(test)]
+mod restart_tests;
 #[cfg(test)]
 mod tests;
