@@ -160,6 +160,14 @@ impl World {
         children.filter(|(name, _)| self.is_alive(name)).count()
     }
 
+    /// Living tokens of any sort.
+    pub(crate) fn living(&self) -> usize {
+        self.tokens
+            .keys()
+            .filter(|name| self.is_alive(name))
+            .count()
+    }
+
     /// The token that is stored for a delivery.
     pub(crate) fn token_at(&self, id: &DeliveryId) -> Option<String> {
         let stored = self.stored.get(id)?;

@@ -12,6 +12,7 @@
 //! | [`push`] | one try: look, token, check, store, job's end |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
+//! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
 //! | [`report`] | what is known, as table and JSON |
 //! | [`lifecycle`], [`cli`], [`logs`], [`hardening`] | the process |
 
@@ -24,11 +25,13 @@ mod fakes;
 #[cfg(test)]
 mod fixtures;
 pub mod gate;
+pub mod grants;
 pub mod hardening;
 pub mod lifecycle;
 pub mod login;
 pub mod logs;
 mod moment;
+pub mod onboard;
 mod opener;
 pub mod plan;
 pub mod problem;
