@@ -13,6 +13,7 @@
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
 //! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
+//! | [`revoke`] | deliveries cut off |
 //! | [`report`] | what is known, as table and JSON |
 //! | [`lifecycle`], [`cli`], [`logs`], [`hardening`] | the process |
 
@@ -38,6 +39,7 @@ pub mod problem;
 pub mod push;
 pub mod reconcile;
 pub mod report;
+pub mod revoke;
 mod ticket;
 pub mod top_file;
 pub mod transport;
