@@ -219,6 +219,7 @@ fn state_word(state: State) -> &'static str {
         State::Pending => "pending",
         State::Good => "good",
         State::Failed => "failed",
+        State::CutOff => "cut off",
     }
 }
 

@@ -93,12 +93,13 @@ impl Tokens {
     }
 }
 
-/// Makes one try.
+/// Makes one try. `stop` ends it early, with every token that is known by then.
 pub async fn bring<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     step: Step,
     tokens: Tokens,
+    stop: impl Future<Output = ()>,
 ) -> Outcome {
     let mut work = Try {
         parts,
@@ -107,7 +108,11 @@ pub async fn bring<V: Vault, T: Transport>(
         looked: false,
         access: None,
     };
-    let result = work.bring(step).await;
+    let result = tokio::select! {
+        biased;
+        () = stop => Err(Problem::internal(delivery, "the try was ended")),
+        result = work.bring(step) => result,
+    };
     if let Err(problem) = &result
         && problem.kind == Kind::CreddRefused
     {
@@ -186,22 +191,24 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     async fn push(&mut self, why: Why) -> Result<Option<Timestamp>, Problem> {
         let seen = self.observe().await?;
         let held = self.candidate().await?;
+        // However the try ends, the token is known to the next one.
+        self.tokens.candidate = Some(held.clone());
         let checked = self.check(&held).await;
         if let Err(problem) = checked {
             // A dead token is of no use; any other may be good at the next try.
-            if problem.kind != Kind::TokenDead {
-                self.tokens.candidate = Some(held);
+            if problem.kind == Kind::TokenDead {
+                self.tokens.candidate = None;
             }
             return Err(problem);
         }
         if let Err(failure) = self.store(&held).await {
             if failure.misplaced {
                 self.revoke(&held).await;
-            } else {
-                self.tokens.candidate = Some(held);
+                self.tokens.candidate = None;
             }
             return Err(failure.problem);
         }
+        self.tokens.candidate = None;
         let DeliveryLog {
             account,
             service,

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 
+use super::cut::CutPlan;
 use crate::delivery::Delivery;
 use crate::plan::{Record, Step};
 use crate::problem::{Cause, Problem};
@@ -18,7 +20,12 @@ pub(crate) struct Entry {
     pub(crate) record: Record,
     pub(crate) access: AccessFacts,
     pub(crate) tokens: Tokens,
+    /// A try runs, or it is being cut off.
     pub(super) running: bool,
+    /// Ends the try that runs.
+    pub(super) stop: Option<oneshot::Sender<()>>,
+    /// It is to be cut off as soon as nothing runs for it.
+    pub(super) to_cut: Option<CutPlan>,
 }
 
 impl Entry {
@@ -29,6 +36,8 @@ impl Entry {
             access: AccessFacts::default(),
             tokens: Tokens::default(),
             running: false,
+            stop: None,
+            to_cut: None,
         }
     }
 

@@ -6,6 +6,7 @@
 //! that the parts bring, pauses from tokio, so tests run on paused time.
 
 mod configured;
+mod cut;
 mod entry;
 mod order;
 
@@ -19,19 +20,21 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinSet};
 use tracing::{debug, error, info};
 
+use cut::CutOrder;
 pub(crate) use entry::Entry;
 use entry::needs;
 pub use order::Order;
 
 use crate::announce::Announcer;
 use crate::config::{Config, Cron};
-use crate::delivery::DeliveryId;
+use crate::delivery::{DeliveryId, Selection};
 use crate::gate::{Gates, Pass};
 use crate::moment::until;
 use crate::plan::{self, Failure, Next, Policy, Step};
 use crate::problem::{Cause, Problem};
-use crate::push::{Outcome, Parts, bring};
+use crate::push::{Outcome, Parts, Tokens, bring};
 use crate::report::Report;
+use crate::revoke::Cut;
 use crate::transport::Transport;
 use crate::vault::Vault;
 
@@ -48,15 +51,24 @@ pub enum Command<V, T> {
     Reload(Arc<Config>, Arc<Parts<V, T>>),
     /// Do what a person asks for; the answer is which deliveries that are.
     Order(Order, oneshot::Sender<Vec<DeliveryId>>),
+    /// Cut these deliveries off; the answer is what was done, when all of it is. With `true`
+    /// nothing is asked of the schedds.
+    CutOff(Selection, bool, oneshot::Sender<Vec<Cut>>),
     /// End.
     Stop,
+}
+
+/// What ended.
+enum Ended {
+    Try(Outcome),
+    Cut(Tokens, Cut),
 }
 
 /// All deliveries.
 pub struct Reconciler<V, T> {
     parts: Arc<Parts<V, T>>,
     entries: BTreeMap<DeliveryId, Entry>,
-    tries: JoinSet<Outcome>,
+    tries: JoinSet<Ended>,
     /// Which try is whose.
     owners: HashMap<Id, DeliveryId>,
     gates: Gates,
@@ -66,6 +78,8 @@ pub struct Reconciler<V, T> {
     zone: TimeZone,
     tick: Timestamp,
     next_tick: Timestamp,
+    /// Orders to cut off that are not finished.
+    cut_orders: Vec<CutOrder>,
     /// Failures are tried again.
     persistent: bool,
     /// What is known, for whoever looks.
@@ -88,6 +102,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             next_tick: config.check.next(now, &zone),
             tick: now,
             zone,
+            cut_orders: Vec::new(),
             persistent: false,
             published: watch::Sender::default(),
         };
@@ -125,6 +140,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                     Some(Command::Order(order, answer)) => {
                         // Whoever asked may have gone away.
                         let _ = answer.send(self.obey(&order));
+                    }
+                    Some(Command::CutOff(selection, leave_schedds, answer)) => {
+                        self.cut_off(&selection, leave_schedds, answer);
                     }
                     Some(Command::Stop) | None => break,
                 },
@@ -219,7 +237,17 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let delivery = Arc::clone(&entry.delivery);
         let tokens = std::mem::take(&mut entry.tokens);
         let parts = Arc::clone(&self.parts);
-        let work = async move { bring(&parts, &delivery, step, tokens).await };
+        let (stop, stopped) = oneshot::channel();
+        entry.stop = Some(stop);
+        let work = async move {
+            let stopped = async {
+                // A delivery that is configured away meanwhile is no reason to end its try.
+                if stopped.await.is_err() {
+                    std::future::pending().await
+                }
+            };
+            Ended::Try(bring(&parts, &delivery, step, tokens, stopped).await)
+        };
         let handle = self.tries.spawn(work);
         self.owners.insert(handle.id(), id.clone());
         None
@@ -238,6 +266,12 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let Some(id) = self.owners.remove(&task) else {
             return;
         };
+        let outcome = match outcome {
+            Some(Ended::Cut(tokens, cut)) => return self.note_cut(&id, tokens, cut),
+            Some(Ended::Try(outcome)) => Some(outcome),
+            None if self.is_being_cut(&id) => return self.cut_broke_off(&id),
+            None => None,
+        };
         let now = self.now();
         // A delivery that was configured away meanwhile is left as it is.
         let Some(entry) = self.entries.get_mut(&id) else {
@@ -254,6 +288,10 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             Some(outcome) => entry.note(outcome, now),
             None => Err(Problem::internal(&entry.delivery, "the try broke off")),
         };
+        entry.stop = None;
+        if entry.to_cut.is_some() {
+            return self.begin_cuts();
+        }
         match &result {
             Ok(()) => {
                 entry.record.good_since = entry.record.good_since.or(Some(now));
@@ -305,5 +343,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     }
 }
 
+#[cfg(test)]
+mod cut_tests;
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
             if matches!(order, Order::Push(_)) {
                 entry.record.asked = true;
+                entry.record.cut_off = None;
             }
             if let Some(failure) = &mut entry.record.failure {
                 failure.next_try = Timestamp::MIN;

@@ -233,7 +233,14 @@ mod tests {
     async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
         let parts = outside.parts();
         let step = Todo::Push(Why::First);
-        let outcome = bring(&parts, delivery, step, Tokens::default()).await;
+        let outcome = bring(
+            &parts,
+            delivery,
+            step,
+            Tokens::default(),
+            std::future::pending(),
+        )
+        .await;
         outcome.result.unwrap();
         outcome.tokens
     }

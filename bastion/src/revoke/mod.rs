@@ -101,7 +101,9 @@ impl Cut {
 }
 
 impl What {
-    fn words(&self) -> String {
+    /// What it is to people.
+    #[must_use]
+    pub fn words(&self) -> String {
         match self {
             Self::VaultToken { accessor } if accessor.is_empty() => "vault token".to_owned(),
             Self::VaultToken { accessor } => format!("vault token {accessor}"),

@@ -1,0 +1,167 @@
+//! Deliveries cut off by a person's order.
+//!
+//! What holds: from the order on nothing is delivered for them, whatever comes of the steps, until a
+//! person asks for it again; a try that runs is ended first, so nothing is stored behind an order's
+//! back; all deliveries of an order are cut off at the same time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::{Ended, Entry, Reconciler};
+use crate::delivery::{DeliveryId, Selection};
+use crate::push::{AccessFacts, Tokens};
+use crate::revoke::{Became, Cut, Silent, Step, What, cut};
+use crate::transport::Transport;
+use crate::vault::Vault;
+
+/// How a delivery is to be cut off.
+#[derive(Clone, Debug)]
+pub(super) struct CutPlan {
+    leave_schedd: bool,
+    silent: Arc<Silent>,
+}
+
+/// An order that is not finished.
+pub(super) struct CutOrder {
+    waiting: BTreeSet<DeliveryId>,
+    cuts: Vec<Cut>,
+    answer: Option<oneshot::Sender<Vec<Cut>>>,
+}
+
+impl<V: Vault, T: Transport> Reconciler<V, T> {
+    /// Begins to cut deliveries off; answered when that is finished.
+    pub(super) fn cut_off(
+        &mut self,
+        selection: &Selection,
+        leave_schedd: bool,
+        answer: oneshot::Sender<Vec<Cut>>,
+    ) {
+        let now = self.now();
+        let plan = CutPlan {
+            leave_schedd,
+            silent: Arc::default(),
+        };
+        let mut waiting = BTreeSet::new();
+        for (id, entry) in &mut self.entries {
+            if !selection.holds(id) {
+                continue;
+            }
+            entry.record.cut_off.get_or_insert(now);
+            entry.record.failure = None;
+            entry.record.asked = false;
+            if let Some(stop) = entry.stop.take() {
+                // A try that has ended already needs no telling.
+                let _ = stop.send(());
+            }
+            entry.to_cut = Some(plan.clone());
+            waiting.insert(id.clone());
+        }
+        self.cut_orders.push(CutOrder {
+            waiting,
+            cuts: Vec::new(),
+            answer: Some(answer),
+        });
+        self.begin_cuts();
+        self.answer_cut_orders();
+    }
+
+    /// Begins what nothing runs for any more.
+    pub(super) fn begin_cuts(&mut self) {
+        for (id, entry) in &mut self.entries {
+            if entry.running {
+                continue;
+            }
+            let Some(plan) = entry.to_cut.take() else {
+                continue;
+            };
+            entry.running = true;
+            let parts = Arc::clone(&self.parts);
+            let delivery = Arc::clone(&entry.delivery);
+            let tokens = std::mem::take(&mut entry.tokens);
+            let work = async move {
+                let CutPlan {
+                    leave_schedd,
+                    silent,
+                } = plan;
+                let earlier = Vec::new();
+                let (tokens, cut) =
+                    cut(&parts, &delivery, tokens, earlier, leave_schedd, &silent).await;
+                Ended::Cut(tokens, cut)
+            };
+            let handle = self.tries.spawn(work);
+            self.owners.insert(handle.id(), id.clone());
+        }
+    }
+
+    /// Notes what came of it, for the delivery and for whoever asked.
+    pub(super) fn note_cut(&mut self, id: &DeliveryId, tokens: Tokens, cut: Cut) {
+        log(&cut);
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.running = false;
+            entry.tokens = tokens;
+            entry.record.life = None;
+            entry.record.good_since = None;
+            entry.access = AccessFacts::default();
+        }
+        for order in &mut self.cut_orders {
+            if order.waiting.remove(id) {
+                order.cuts.push(cut.clone());
+            }
+        }
+        self.answer_cut_orders();
+        self.begin_cuts();
+    }
+
+    /// Whether what runs for a delivery cuts it off.
+    pub(super) fn is_being_cut(&self, id: &DeliveryId) -> bool {
+        let is_planned = |entry: &Entry| entry.to_cut.is_some();
+        self.cut_orders
+            .iter()
+            .any(|order| order.waiting.contains(id))
+            && !self.entries.get(id).is_some_and(is_planned)
+    }
+
+    /// It ended by a fault of this program: whoever asked is told.
+    pub(super) fn cut_broke_off(&mut self, id: &DeliveryId) {
+        let why = "it broke off by a fault of token-bastion, please report it; run this again";
+        let cut = Cut {
+            id: id.clone(),
+            steps: vec![Step::new(What::Stored, Became::NotDone, why)],
+        };
+        self.note_cut(id, Tokens::default(), cut);
+    }
+
+    fn answer_cut_orders(&mut self) {
+        self.cut_orders.retain_mut(|order| {
+            if !order.waiting.is_empty() {
+                return true;
+            }
+            order.cuts.sort_by(|a, b| a.id.cmp(&b.id));
+            if let Some(answer) = order.answer.take() {
+                // Whoever asked may have gone away.
+                let _ = answer.send(std::mem::take(&mut order.cuts));
+            }
+            false
+        });
+    }
+}
+
+fn log(cut: &Cut) {
+    let DeliveryId {
+        account,
+        service,
+        schedd,
+    } = &cut.id;
+    info!(account, service, schedd, "cut off by order");
+    for step in &cut.steps {
+        let (what, why) = (step.what.words(), &step.why);
+        if step.became == Became::NotDone {
+            warn!(account, service, schedd, what, "not done: {why}");
+        } else {
+            info!(account, service, schedd, what, "{}", step.became.words());
+        }
+    }
+}
