@@ -10,6 +10,7 @@
 //! | [`problem`] | what can go wrong, about what, and who must act |
 //! | [`reconcile`] | the loop: observe, plan, execute, report |
 //! | [`push`] | one try: look, token, check, store, job's end |
+//! | [`ledger`] | what outlives a restart: names and lives of vault tokens |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
 //! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
@@ -28,6 +29,7 @@ mod fixtures;
 pub mod gate;
 pub mod grants;
 pub mod hardening;
+pub mod ledger;
 pub mod lifecycle;
 pub mod login;
 pub mod logs;

@@ -21,6 +21,7 @@ use tracing::info;
 use look::Verdict;
 
 use crate::delivery::Delivery;
+use crate::ledger::Named;
 use crate::opener::Openers;
 use crate::plan::{self, Life, Step, Why};
 use crate::problem::{Kind, Problem};
@@ -61,6 +62,23 @@ pub struct Tokens {
     pub candidate: Option<Held>,
     /// Replaced ones, to be revoked when the current one is good.
     pub former: Vec<Held>,
+    /// The one at the schedd when it is of before a restart and cannot be read back: it is known
+    /// by name at most. Never there together with `current`.
+    pub inherited: Option<Inherited>,
+    /// Ones that may live and that this process cannot revoke, since it knows only their names:
+    /// Vault's admins can.
+    pub lost: Vec<Named>,
+}
+
+/// A vault token at a schedd that this process did not make and does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inherited {
+    /// Names it to Vault's admins; `None` when its life is an estimate.
+    pub accessor: Option<String>,
+    /// Its life: as noted at its issue, or at most.
+    pub life: Life,
+    /// When it was stored, by the schedd's clock.
+    pub stored: Timestamp,
 }
 
 /// What is known of the access token that was read with the current vault token.
@@ -89,7 +107,8 @@ impl Tokens {
     /// The life of the token at the schedd.
     #[must_use]
     pub fn life(&self) -> Option<Life> {
-        self.current.as_ref().map(|(held, _)| held.life)
+        let current = self.current.as_ref().map(|(held, _)| held.life);
+        current.or(self.inherited.as_ref().map(|inherited| inherited.life))
     }
 }
 
