@@ -54,9 +54,42 @@ pub struct Credential {
     pub url: CredentialUrl,
     /// Where unreduced access tokens are read, to open a credd.
     pub full_url: CredentialUrl,
+    /// What is known of the refresh token at Vault.
+    pub grant: Grant,
+}
+
+/// What is known of a refresh token: it came of a login by a person and may run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Grant {
+    /// How long it lives after that login; `None` when nobody knows.
+    pub lifetime: Option<Duration>,
+    /// People are warned when less than this is left of it.
+    pub warn: Duration,
+}
+
+impl Default for Grant {
+    /// Of unknown life; two weeks are enough to find the person.
+    fn default() -> Self {
+        Self {
+            lifetime: None,
+            warn: Duration::from_hours(14 * 24),
+        }
+    }
 }
 
 impl Credential {
+    /// Whether a schedd that has one's tokens has what the other wants. What is known of the grant
+    /// changes no token.
+    #[must_use]
+    pub fn is_same_token(&self, other: &Self) -> bool {
+        let grant = self.grant;
+        *self
+            == Self {
+                grant,
+                ..other.clone()
+            }
+    }
+
     /// The scopes as Vault and HTCondor take them: separated by commas.
     #[must_use]
     pub fn scope_list(&self) -> Option<String> {

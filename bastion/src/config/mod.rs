@@ -7,10 +7,15 @@ mod cron;
 pub mod duration;
 mod faults;
 pub mod host;
+mod keys;
+mod names;
 mod raw;
 mod resolve;
 mod resolve_account;
+mod resolve_credential;
+mod resolve_schedds;
 mod search;
+mod template;
 mod tree;
 
 use std::net::SocketAddr;
@@ -22,6 +27,7 @@ use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
 pub use cron::Cron;
 pub use faults::{At, Fault, Faults};
+pub use names::{Glob, Names};
 pub use search::{Pattern, Search};
 
 use crate::delivery::Delivery;
@@ -55,6 +61,8 @@ pub struct Config {
     pub control: PathBuf,
     /// Where things are kept that are no secrets and outlive a restart, such as the age of grants.
     pub state: PathBuf,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<Fault>,
 }
 
 /// The Vault and how it is spoken to.
@@ -107,7 +115,8 @@ pub fn load(file: &Path) -> Result<Config, Faults> {
     }
     let raw = raw::read(&roots, &mut faults);
     let config = resolve::config(&raw, &mut faults);
-    faults.or(config)
+    let warnings = faults.take_warnings();
+    faults.or(config.map(|config| Config { warnings, ..config }))
 }
 
 /// The file itself and the files of `config.d` beside it.

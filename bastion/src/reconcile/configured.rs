@@ -73,5 +73,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
 
 /// Whether a schedd that has one delivery's token has what the other wants.
 fn same_content(old: &Delivery, new: &Delivery) -> bool {
-    old.credential == new.credential && old.target == new.target && old.lifetime == new.lifetime
+    old.credential.is_same_token(&new.credential)
+        && old.target == new.target
+        && old.lifetime == new.lifetime
 }
