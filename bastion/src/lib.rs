@@ -29,6 +29,7 @@ mod fixtures;
 pub mod gate;
 pub mod grants;
 pub mod hardening;
+mod kept;
 pub mod ledger;
 pub mod lifecycle;
 pub mod login;

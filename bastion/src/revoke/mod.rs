@@ -9,6 +9,7 @@
 //!   named to, unless it can be read back at the schedd.
 
 mod cut;
+pub mod kept_off;
 
 use std::fmt::Write as _;
 
@@ -30,6 +31,8 @@ pub enum What {
     },
     /// What is stored at the schedd is deleted.
     Stored,
+    /// It is not delivered again until a person asks for it.
+    KeptOff,
     /// The refresh token at Vault is forgotten.
     RefreshToken {
         /// Its place, as `ISSUER/CREDKEY:ROLE`.
@@ -108,6 +111,7 @@ impl What {
             Self::VaultToken { accessor } if accessor.is_empty() => "vault token".to_owned(),
             Self::VaultToken { accessor } => format!("vault token {accessor}"),
             Self::Stored => "credential at the schedd".to_owned(),
+            Self::KeptOff => "kept off".to_owned(),
             Self::RefreshToken { grant } => format!("refresh token {grant}"),
         }
     }
