@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) scopes: Vec<String>,
     pub(crate) stored: BTreeMap<DeliveryId, Stored>,
     pub(crate) stores: u32,
+    /// URLs of credentials whose refresh token is forgotten.
+    pub(crate) forgotten: BTreeSet<String>,
     /// Deliveries that something is done for now.
     busy: BTreeSet<DeliveryId>,
 }
@@ -104,6 +106,7 @@ impl Outside {
             scopes: vec!["storage.read:/".to_owned()],
             stored: BTreeMap::new(),
             stores: 0,
+            forgotten: BTreeSet::new(),
             busy: BTreeSet::new(),
         })))
     }
@@ -272,6 +275,22 @@ impl Vault for Outside {
             expires: token.expires,
         };
         Ok(found.map(|found| (life(found), "accessor".to_owned())))
+    }
+
+    async fn has_grant(&self, credential: &Credential, _: &VaultToken) -> Result<bool, Problem> {
+        self.vault().await?;
+        Ok(!self
+            .lock()
+            .forgotten
+            .contains(&credential.full_url.to_string()))
+    }
+
+    async fn forget_grant(&self, credential: &Credential, _: &VaultToken) -> Result<(), Problem> {
+        self.vault().await?;
+        self.lock()
+            .forgotten
+            .insert(credential.full_url.to_string());
+        Ok(())
     }
 
     async fn revoke(&self, _: &Credential, token: &VaultToken) -> Result<(), Problem> {

@@ -14,7 +14,7 @@
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
 //! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
-//! | [`revoke`] | deliveries cut off |
+//! | [`revoke`], [`offboard`] | deliveries cut off; everything of an account undone |
 //! | [`report`] | what is known, as table and JSON |
 //! | [`lifecycle`], [`cli`], [`logs`], [`hardening`] | the process |
 
@@ -35,6 +35,7 @@ pub mod lifecycle;
 pub mod login;
 pub mod logs;
 mod moment;
+pub mod offboard;
 pub mod onboard;
 mod opener;
 pub mod plan;

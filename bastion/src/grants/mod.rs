@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::duration;
-use crate::delivery::Credential;
+use crate::delivery::{Credential, Grant};
 use crate::moment::{after, before, until};
 
 /// What is known of a grant.
@@ -99,13 +99,8 @@ impl Known {
 
 /// Tells of the grant of one credential.
 #[must_use]
-pub fn line(
-    credential: &Credential,
-    known: &Known,
-    lifetime: Option<Duration>,
-    warn: Duration,
-    now: Timestamp,
-) -> GrantLine {
+pub fn line(credential: &Credential, known: &Known, now: Timestamp) -> GrantLine {
+    let Grant { lifetime, warn } = credential.grant;
     let may_end = known.may_end(lifetime);
     let soon = may_end.filter(|end| before(*end, warn) <= now);
     let message = soon.map(|end| {
@@ -165,13 +160,9 @@ mod tests {
     }
 
     fn told(known: &Known, lifetime: Option<Duration>, now: i64) -> GrantLine {
-        line(
-            &credential("cmsprod", "cms_crab"),
-            known,
-            lifetime,
-            14 * DAY,
-            day(now),
-        )
+        let mut credential = credential("cmsprod", "cms_crab");
+        credential.grant.lifetime = lifetime;
+        line(&credential, known, day(now))
     }
 
     #[test]
@@ -222,8 +213,9 @@ mod tests {
                 first_worked: None,
                 said_to_end: said.map(day),
             };
-            let credential = credential("a", "cms");
-            let at = |now| line(&credential, &known, Some(life * DAY), warn * DAY, day(now));
+            let mut credential = credential("a", "cms");
+            credential.grant = Grant { lifetime: Some(life * DAY), warn: warn * DAY };
+            let at = |now| line(&credential, &known, day(now));
             let end = at(now).may_end.unwrap();
             prop_assert!(end <= day(since + i64::from(life)));
             prop_assert!(said.is_none_or(|said| end <= day(said)));
