@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) scopes: Vec<String>,
     pub(crate) stored: BTreeMap<DeliveryId, Stored>,
     pub(crate) stores: u32,
+    /// The issuer refuses every refresh token.
+    pub(crate) no_grant: bool,
     /// URLs of credentials whose refresh token is forgotten.
     pub(crate) forgotten: BTreeSet<String>,
     /// Deliveries that something is done for now.
@@ -106,6 +108,7 @@ impl Outside {
             scopes: vec!["storage.read:/".to_owned()],
             stored: BTreeMap::new(),
             stores: 0,
+            no_grant: false,
             forgotten: BTreeSet::new(),
             busy: BTreeSet::new(),
         })))
@@ -245,6 +248,10 @@ impl Vault for Outside {
                 Kind::TokenDead,
                 "dead",
             ));
+        }
+        if world.no_grant {
+            let cause = Cause::credential(credential);
+            return Err(Problem::new(cause, Kind::NotOnboarded, "invalid_grant"));
         }
         Ok(AccessTokenAnswer {
             token: AccessToken::from("ey.secret".to_owned()),

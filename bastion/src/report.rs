@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::config::duration;
 use crate::delivery::Delivery;
+use crate::grants::GrantLine;
 use crate::moment::until;
 use crate::plan::State;
 use crate::problem::{Cause, Kind, Problem, Remedy};
@@ -23,6 +24,8 @@ pub struct Report {
     pub deliveries: Vec<Line>,
     /// Every problem, with whom it concerns.
     pub problems: Vec<Group>,
+    /// What is known of every refresh token.
+    pub grants: Vec<GrantLine>,
 }
 
 /// One delivery.
@@ -143,6 +146,7 @@ impl Report {
         Self {
             deliveries,
             problems,
+            grants: Vec::new(),
         }
     }
 
@@ -197,6 +201,16 @@ impl Report {
             .iter()
             .find(|group| problem.starts_with(&format!("{}: ", group.cause)));
         group.map(|group| group.remedy.words().to_owned())
+    }
+
+    /// One line for each grant that may run out soon.
+    #[must_use]
+    pub fn grant_warnings(&self) -> Vec<&str> {
+        let messages = self
+            .grants
+            .iter()
+            .filter_map(|line| line.message.as_deref());
+        messages.collect()
     }
 
     /// One line for each problem.

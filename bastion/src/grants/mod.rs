@@ -36,7 +36,7 @@ pub struct Known {
 pub type Grants = BTreeMap<String, Known>;
 
 /// One grant as people are told of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantLine {
     /// The account that uses it.
     pub account: String,

@@ -53,6 +53,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             };
             self.entries.insert(delivery.id.clone(), entry);
         }
+        self.keep_off();
         info!(
             deliveries = self.entries.len(),
             new,

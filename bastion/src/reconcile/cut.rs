@@ -13,15 +13,18 @@ use tracing::{info, warn};
 use super::{Ended, Entry, Reconciler};
 use crate::delivery::{DeliveryId, Selection};
 use crate::push::{AccessFacts, Tokens};
-use crate::revoke::{Became, Cut, Silent, Step, What, cut};
+use crate::revoke::{Became, Cut, Silent, Step, What, cut, kept_off_step};
 use crate::transport::Transport;
 use crate::vault::Vault;
+use crate::{grants, offboard};
 
 /// How a delivery is to be cut off.
 #[derive(Clone, Debug)]
 pub(super) struct CutPlan {
     leave_schedd: bool,
     silent: Arc<Silent>,
+    /// Why a restart would undo it.
+    kept: Option<String>,
 }
 
 /// An order that is not finished.
@@ -40,9 +43,18 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         answer: oneshot::Sender<Vec<Cut>>,
     ) {
         let now = self.now();
+        let meant: Vec<DeliveryId> = self
+            .entries
+            .keys()
+            .filter(|id| selection.holds(id))
+            .cloned()
+            .collect();
+        // On disk before anything is done: a restart must not push what is being cut off.
+        let kept = self.keeping.set_kept_off(&meant, Some(now));
         let plan = CutPlan {
             leave_schedd,
             silent: Arc::default(),
+            kept: kept.err(),
         };
         let mut waiting = BTreeSet::new();
         for (id, entry) in &mut self.entries {
@@ -85,10 +97,12 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 let CutPlan {
                     leave_schedd,
                     silent,
+                    kept,
                 } = plan;
                 let earlier = Vec::new();
-                let (tokens, cut) =
+                let (tokens, mut cut) =
                     cut(&parts, &delivery, tokens, earlier, leave_schedd, &silent).await;
+                cut.steps.push(kept_off_step(&delivery.id, kept));
                 Ended::Cut(tokens, cut)
             };
             let handle = self.tries.spawn(work);
@@ -146,6 +160,54 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
             false
         });
+    }
+}
+
+impl<V: Vault, T: Transport> Reconciler<V, T> {
+    /// Goes by what is kept off; what has another configuration by now is not.
+    pub(super) fn keep_off(&mut self) {
+        let mut wanted = Vec::new();
+        for (id, entry) in &mut self.entries {
+            if self.keeping.kept_off(id).is_none() {
+                continue;
+            }
+            if entry.record.changed {
+                wanted.push(id.clone());
+            } else {
+                entry.record.cut_off = self.keeping.kept_off(id);
+            }
+        }
+        // What cannot be written is said there.
+        let _ = self.keeping.set_kept_off(&wanted, None);
+    }
+
+    /// Begins to make Vault forget the refresh tokens of an account.
+    pub(super) fn forget(&mut self, account: String, answer: oneshot::Sender<Vec<Step>>) {
+        let of_account = Selection {
+            account: Some(account),
+            ..Selection::default()
+        };
+        let meant = |entry: &&Entry| of_account.holds(&entry.delivery.id);
+        let meant = self.entries.values().filter(meant);
+        let credentials = grants::credentials(meant.map(|entry| &entry.delivery.credential));
+        let parts = Arc::clone(&self.parts);
+        self.tries.spawn(async move {
+            for credential in &credentials {
+                parts.openers.close(&parts.vault, credential).await;
+            }
+            Ended::Forgotten(offboard::forget(&parts.vault, &credentials).await, answer)
+        });
+    }
+
+    pub(super) fn note_forgotten(&mut self, steps: Vec<Step>, answer: oneshot::Sender<Vec<Step>>) {
+        let gone = steps.iter().filter_map(|step| match &step.what {
+            What::RefreshToken { grant } if step.became < Became::NotDone => Some(grant.clone()),
+            _ => None,
+        });
+        let gone: Vec<String> = gone.collect();
+        self.grants_forgotten(&gone);
+        // Whoever asked may have gone away.
+        let _ = answer.send(steps);
     }
 }
 

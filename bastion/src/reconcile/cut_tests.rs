@@ -45,7 +45,14 @@ struct Service {
 
 impl Service {
     fn start(outside: &Outside, wanted: Vec<Delivery>) -> Self {
+        Self::start_in(None, outside, wanted)
+    }
+
+    fn start_in(state: Option<&std::path::Path>, outside: &Outside, wanted: Vec<Delivery>) -> Self {
         let mut reconciler = Reconciler::new(&config(wanted), outside.parts(), TimeZone::UTC);
+        if let Some(state) = state {
+            reconciler.keep_in(state);
+        }
         let (commands, receive) = mpsc::channel(1);
         let reports = reconciler.reports();
         tokio::spawn(async move { reconciler.run(receive).await });
@@ -133,17 +140,11 @@ async fn a_schedd_that_is_stolen_and_silent_loses_every_token_at_once() {
     let service = Service::good(&outside, deliveries()).await;
     outside.lock().schedds_down.insert("ap1".to_owned());
     let cuts = service.cut_off(of(None, Some("ap1"))).await;
-    let became: Vec<Vec<Became>> = cuts
-        .iter()
-        .map(|cut| cut.steps.iter().map(|step| step.became).collect())
-        .collect();
-    assert_eq!(
-        became,
-        [
-            [Became::Done, Became::NotDone],
-            [Became::Done, Became::NotDone]
-        ]
-    );
+    for cut in &cuts {
+        let became: Vec<Became> = cut.steps.iter().map(|step| step.became).collect();
+        // Token, stored credential, kept off.
+        assert_eq!(became, [Became::Done, Became::NotDone, Became::Done]);
+    }
     assert!(!service.has("a", "ap1") && !service.has("b", "ap1"));
     assert!(service.has("a", "ap2") && service.has("b", "ap2"));
 
@@ -217,4 +218,48 @@ async fn another_configuration_of_the_delivery_is_delivered_and_the_same_is_not(
     reload(other).await.ok().unwrap();
     tokio::time::sleep(HOUR).await;
     assert_eq!(service.state("a", "ap1"), State::Good);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_does_not_undo_an_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = Some(folder.path());
+    let outside = Outside::new();
+    let service = Service::start_in(state, &outside, vec![at("a", "ap1"), at("b", "ap1")]);
+    tokio::time::sleep(HOUR).await;
+    service.cut_off(of(Some("a"), None)).await;
+    service.commands.send(Command::Stop).await.ok().unwrap();
+    service.commands.closed().await;
+
+    let service = Service::start_in(state, &outside, vec![at("a", "ap1"), at("b", "ap1")]);
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "ap1"), State::CutOff);
+    assert_eq!(service.state("b", "ap1"), State::Good);
+    service.order(Order::Push(of(Some("a"), None))).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "ap1"), State::Good);
+    assert!(
+        crate::revoke::kept_off::read(folder.path())
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_cannot_be_kept_is_done_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "no folder").unwrap();
+    let outside = Outside::new();
+    let service = Service::start_in(Some(&file), &outside, vec![at("a", "ap1")]);
+    tokio::time::sleep(HOUR).await;
+    let cuts = service.cut_off(of(Some("a"), None)).await;
+    let step = cuts[0].steps.last().unwrap();
+    assert_eq!(step.became, Became::NotDone);
+    assert!(
+        step.why
+            .contains("a restart of the service would deliver it again"),
+        "{step:?}"
+    );
+    assert_eq!(outside.lock().living_children(), 0);
 }

@@ -8,6 +8,7 @@
 mod configured;
 mod cut;
 mod entry;
+mod keeping;
 mod order;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +24,7 @@ use tracing::{debug, error, info};
 use cut::CutOrder;
 pub(crate) use entry::Entry;
 use entry::needs;
+use keeping::Keeping;
 pub use order::Order;
 
 use crate::announce::Announcer;
@@ -34,7 +36,7 @@ use crate::plan::{self, Failure, Next, Policy, Step};
 use crate::problem::{Cause, Problem};
 use crate::push::{Outcome, Parts, Tokens, bring};
 use crate::report::Report;
-use crate::revoke::Cut;
+use crate::revoke::{Cut, Step as Done};
 use crate::transport::Transport;
 use crate::vault::Vault;
 
@@ -54,6 +56,15 @@ pub enum Command<V, T> {
     /// Cut these deliveries off; the answer is what was done, when all of it is. With `true`
     /// nothing is asked of the schedds.
     CutOff(Selection, bool, oneshot::Sender<Vec<Cut>>),
+    /// Somebody logged in for these; when the refresh token ends, if that was said. The answer
+    /// is what could not be kept of it.
+    Onboarded(
+        Selection,
+        Option<Timestamp>,
+        oneshot::Sender<Result<(), String>>,
+    ),
+    /// Make Vault forget the refresh tokens of an account; the answer is what was done.
+    Forget(String, oneshot::Sender<Vec<Done>>),
     /// End.
     Stop,
 }
@@ -62,6 +73,7 @@ pub enum Command<V, T> {
 enum Ended {
     Try(Outcome),
     Cut(Tokens, Cut),
+    Forgotten(Vec<Done>, oneshot::Sender<Vec<Done>>),
 }
 
 /// All deliveries.
@@ -80,6 +92,7 @@ pub struct Reconciler<V, T> {
     next_tick: Timestamp,
     /// Orders to cut off that are not finished.
     cut_orders: Vec<CutOrder>,
+    keeping: Keeping,
     /// Failures are tried again.
     persistent: bool,
     /// What is known, for whoever looks.
@@ -103,6 +116,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             tick: now,
             zone,
             cut_orders: Vec::new(),
+            keeping: Keeping::default(),
             persistent: false,
             published: watch::Sender::default(),
         };
@@ -144,6 +158,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                     Some(Command::CutOff(selection, leave_schedds, answer)) => {
                         self.cut_off(&selection, leave_schedds, answer);
                     }
+                    Some(Command::Onboarded(selection, ends, answer)) => {
+                        // Whoever asked may have gone away, here and below.
+                        let _ = answer.send(self.onboarded(&selection, ends));
+                    }
+                    Some(Command::Forget(account, answer)) => self.forget(account, answer),
                     Some(Command::Stop) | None => break,
                 },
             }
@@ -154,7 +173,10 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// What is known of every delivery.
     #[must_use]
     pub fn report(&self) -> Report {
-        Report::new(self.entries.values(), self.now())
+        let now = self.now();
+        let mut report = Report::new(self.entries.values(), now);
+        report.grants = self.grant_lines(now);
+        report
     }
 
     /// What is known of every delivery, as it changes, while [`Self::run`] runs.
@@ -177,6 +199,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         if now >= self.next_tick {
             self.tick = self.next_tick;
             self.next_tick = self.check.next(now, &self.zone);
+            self.warn_of_grants(now);
         }
         let mut wake = Timestamp::MAX;
         let mut due = Vec::new();
@@ -263,12 +286,17 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
             None => return,
         };
+        let outcome = match outcome {
+            Some(Ended::Forgotten(steps, answer)) => return self.note_forgotten(steps, answer),
+            outcome => outcome,
+        };
         let Some(id) = self.owners.remove(&task) else {
             return;
         };
         let outcome = match outcome {
             Some(Ended::Cut(tokens, cut)) => return self.note_cut(&id, tokens, cut),
             Some(Ended::Try(outcome)) => Some(outcome),
+            Some(Ended::Forgotten(..)) => return,
             None if self.is_being_cut(&id) => return self.cut_broke_off(&id),
             None => None,
         };
@@ -298,6 +326,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 entry.record.changed = false;
                 entry.record.asked = false;
                 entry.record.failure = None;
+                self.grant_worked(&id, before.as_ref().map(|problem| problem.kind), now);
                 for cause in self.gates.succeeded(&needed) {
                     self.wake(&cause, now);
                 }
@@ -345,5 +374,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
 
 #[cfg(test)]
 mod cut_tests;
+#[cfg(test)]
+mod keeping_tests;
 #[cfg(test)]
 mod tests;

@@ -158,6 +158,27 @@ pub fn lines(steps: &[Step]) -> String {
     text
 }
 
+/// The step that keeps a delivery off; `fault` is why a restart would undo it.
+#[must_use]
+pub fn kept_off_step(id: &DeliveryId, fault: Option<String>) -> Step {
+    match fault {
+        None => Step::new(
+            What::KeptOff,
+            Became::Done,
+            format!(
+                "not delivered again before its configuration changes, or: token-bastion push --account {} --service {} \
+                 --schedd {}",
+                id.account, id.service, id.schedd
+            ),
+        ),
+        Some(fault) => Step::new(
+            What::KeptOff,
+            Became::NotDone,
+            format!("a restart of the service would deliver it again: {fault}"),
+        ),
+    }
+}
+
 /// The command by which Vault's admins revoke a token that is known by its accessor.
 #[must_use]
 pub fn admin_command(accessor: &str) -> String {
