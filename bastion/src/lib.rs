@@ -20,7 +20,9 @@
 
 mod announce;
 pub mod cli;
+mod commands;
 pub mod config;
+pub mod control;
 pub mod delivery;
 #[cfg(test)]
 mod fakes;

@@ -17,6 +17,9 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::{self, Config, host};
+use crate::control::server;
+use crate::control::service::Service;
+use crate::control::socket::Socket;
 use crate::login::HtVault;
 use crate::push::Parts;
 use crate::reconcile::{Command, Reconciler};
@@ -57,6 +60,12 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
         let mut reconciler = reconciler(config)?;
         let signals = Signals::new().context("signals cannot be listened to")?;
         let (send, receive) = mpsc::channel(1);
+        let _control = listen(
+            config,
+            Service {
+                reports: reconciler.reports(),
+            },
+        );
         info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
         tell(&[NotifyState::Ready, NotifyState::Status("running")]);
         let ((), ()) = tokio::join!(reconciler.run(receive), signals.pass_on(send, file));
@@ -65,6 +74,30 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
     });
     runtime.shutdown_timeout(LAST_WAIT);
     result
+}
+
+/// Serves the control socket, until the result is dropped. Without it tokens are kept good all the
+/// same: that is worth more than being asked.
+fn listen(config: &Config, service: Service) -> Option<Serving> {
+    match Socket::bind(&config.control) {
+        Ok(socket) => Some(Serving(tokio::spawn(server::serve(
+            socket,
+            Arc::new(service),
+        )))),
+        Err(error) => {
+            error!("commands such as `status` will not find this service: {error:#}");
+            None
+        }
+    }
+}
+
+/// A task that ends when this is dropped.
+struct Serving(tokio::task::JoinHandle<()>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Two threads do: the work is waiting. A blocked libkrb5 must not keep others from starting.

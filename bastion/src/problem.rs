@@ -7,13 +7,13 @@ use std::fmt;
 
 use htvault::kerberos::{KerberosError, KerberosErrorKind};
 use htvault::{ErrorKind, ServerUrl};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Credential, Delivery, Identity};
 use crate::grants;
 
 /// What a problem is about.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The Vault at this address: every delivery suffers.
@@ -29,7 +29,7 @@ pub enum Cause {
 }
 
 /// The sorts of problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Kind {
@@ -70,7 +70,7 @@ pub enum Kind {
 }
 
 /// Who must act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
     /// Nobody: it is tried again.

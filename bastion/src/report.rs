@@ -7,19 +7,21 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::config::duration;
-use crate::delivery::Delivery;
+use crate::config::{duration, nearest};
+use crate::delivery::{Delivery, DeliveryId, Selection};
 use crate::grants::GrantLine;
 use crate::moment::until;
-use crate::plan::State;
-use crate::problem::{Cause, Kind, Problem, Remedy};
+use crate::plan::{Failure, State};
+use crate::problem::{Cause, Kind, Remedy};
 use crate::reconcile::Entry;
 
 /// The whole report.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
+    /// When it was so.
+    pub at: Timestamp,
     /// Every delivery, in the order of names.
     pub deliveries: Vec<Line>,
     /// Every problem, with whom it concerns.
@@ -29,7 +31,7 @@ pub struct Report {
 }
 
 /// One delivery.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// What is wanted.
     #[serde(flatten)]
@@ -47,13 +49,30 @@ pub struct Line {
     /// Its identifier.
     pub jti: Option<String>,
     /// What is wrong, and what to do.
-    pub problem: Option<String>,
+    pub problem: Option<Trouble>,
     /// When it is tried again.
     pub next_try: Option<Timestamp>,
 }
 
+/// What is wrong with a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What it is about.
+    pub cause: Cause,
+    /// What sort it is of.
+    pub kind: Kind,
+    /// Who must act.
+    pub remedy: Remedy,
+    /// What happened and what to do.
+    pub message: String,
+    /// Since when it fails.
+    pub since: Timestamp,
+    /// How many tries failed since then.
+    pub attempts: u32,
+}
+
 /// What is wanted of a delivery.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wanted {
     /// Account at the schedd.
     pub account: String,
@@ -68,13 +87,13 @@ pub struct Wanted {
     /// Host of the credd, or name of the directory's group.
     pub schedd: String,
     /// `directory` or `condor`.
-    pub transport: &'static str,
+    pub transport: String,
     /// Life of its vault tokens, in seconds.
     pub lifetime_seconds: u64,
 }
 
 /// One problem.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// What it is about.
     pub cause: Cause,
@@ -98,56 +117,117 @@ impl Wanted {
             role: credential.role.clone(),
             credkey: credential.credkey.clone(),
             schedd: delivery.id.schedd.clone(),
-            transport: delivery.target.transport(),
+            transport: delivery.target.transport().to_owned(),
             lifetime_seconds: delivery.lifetime.as_secs(),
+        }
+    }
+
+    /// Which delivery it is.
+    #[must_use]
+    pub fn id(&self) -> DeliveryId {
+        DeliveryId {
+            account: self.account.clone(),
+            service: self.service.clone(),
+            schedd: self.schedd.clone(),
+        }
+    }
+}
+
+impl Trouble {
+    fn new(failure: &Failure) -> Self {
+        let problem = &failure.problem;
+        Self {
+            cause: problem.cause.clone(),
+            kind: problem.kind,
+            remedy: problem.kind.remedy(),
+            message: problem.message.clone(),
+            since: failure.since,
+            attempts: failure.attempts,
+        }
+    }
+}
+
+impl Line {
+    fn new(entry: &Entry, now: Timestamp) -> Self {
+        let failure = entry.record.failure.as_ref();
+        let held = entry.tokens.current.as_ref().map(|(held, _)| held);
+        let expires = entry.record.life.map(|life| life.expires);
+        Self {
+            wanted: Wanted::new(&entry.delivery),
+            state: entry.record.state(),
+            vault_token_expires: expires,
+            vault_token_seconds_left: expires.map(|end| until(now, end).as_secs()),
+            accessor: held.map(|held| held.accessor.clone()),
+            access_token_expires: entry.access.expires,
+            jti: entry.access.jti.clone(),
+            problem: failure.map(Trouble::new),
+            next_try: failure.map(|failure| failure.next_try),
         }
     }
 }
 
 impl Report {
     pub(crate) fn new<'a>(entries: impl Iterator<Item = &'a Entry>, now: Timestamp) -> Self {
-        let mut deliveries = Vec::new();
-        let mut groups: BTreeMap<(Cause, Kind), (String, usize)> = BTreeMap::new();
-        for entry in entries {
-            let failure = entry.record.failure.as_ref();
-            if let Some(Problem {
-                cause,
-                kind,
-                message,
-            }) = failure.map(|f| &f.problem)
-            {
-                let group = groups.entry((cause.clone(), *kind));
-                group.or_insert_with(|| (message.clone(), 0)).1 += 1;
-            }
-            let held = entry.tokens.current.as_ref().map(|(held, _)| held);
-            let expires = entry.record.life.map(|life| life.expires);
-            deliveries.push(Line {
-                wanted: Wanted::new(&entry.delivery),
-                state: entry.record.state(),
-                vault_token_expires: expires,
-                vault_token_seconds_left: expires.map(|end| until(now, end).as_secs()),
-                accessor: held.map(|held| held.accessor.clone()),
-                access_token_expires: entry.access.expires,
-                jti: entry.access.jti.clone(),
-                problem: failure.map(|failure| failure.problem.to_string()),
-                next_try: failure.map(|failure| failure.next_try),
-            });
+        Self::of(entries.map(|entry| Line::new(entry, now)).collect(), now)
+    }
+
+    /// These deliveries, and their problems.
+    pub(crate) fn of(deliveries: Vec<Line>, at: Timestamp) -> Self {
+        let mut groups: BTreeMap<(&Cause, Kind), Group> = BTreeMap::new();
+        for trouble in deliveries.iter().filter_map(|line| line.problem.as_ref()) {
+            let group = groups
+                .entry((&trouble.cause, trouble.kind))
+                .or_insert_with(|| Group {
+                    cause: trouble.cause.clone(),
+                    kind: trouble.kind,
+                    remedy: trouble.remedy,
+                    message: trouble.message.clone(),
+                    deliveries: 0,
+                });
+            group.deliveries += 1;
         }
-        let problems = groups
-            .into_iter()
-            .map(|((cause, kind), (message, deliveries))| Group {
-                cause,
-                kind,
-                remedy: kind.remedy(),
-                message,
-                deliveries,
-            })
-            .collect();
+        let problems = groups.into_values().collect();
         Self {
+            at,
             deliveries,
             problems,
             grants: Vec::new(),
         }
+    }
+
+    /// The deliveries that are meant, and their problems.
+    ///
+    /// # Errors
+    /// A name that no delivery has, or a combination of names.
+    pub fn only(&self, selection: &Selection) -> Result<Self, String> {
+        type Name = fn(&Wanted) -> &str;
+        let names: [(&str, &Option<String>, Name); 3] = [
+            ("account", &selection.account, |wanted| &wanted.account),
+            ("service", &selection.service, |wanted| &wanted.service),
+            ("schedd", &selection.schedd, |wanted| &wanted.schedd),
+        ];
+        for (what, typed, name) in names {
+            let Some(typed) = typed else { continue };
+            let mut known = self.deliveries.iter().map(|line| name(&line.wanted));
+            if !known.any(|known| known == typed) {
+                let known = self.deliveries.iter().map(|line| name(&line.wanted));
+                let hint = nearest(typed, known).map_or_else(
+                    || "see `token-bastion status` for those that there are".to_owned(),
+                    |near| format!("did you mean {near:?}?"),
+                );
+                return Err(format!("no delivery has {what} {typed:?}; {hint}"));
+            }
+        }
+        let lines: Vec<Line> = self
+            .deliveries
+            .iter()
+            .filter(|line| selection.holds(&line.wanted.id()))
+            .cloned()
+            .collect();
+        if lines.is_empty() && !self.deliveries.is_empty() {
+            return Err("there are such names, but no delivery has all of them".to_owned());
+        }
+        Ok(Self::of(lines, self.at))
     }
 
     /// Whether every delivery is good.
@@ -171,14 +251,14 @@ impl Report {
         let lines = self.deliveries.iter().map(|line| {
             let left = line.vault_token_seconds_left;
             let left = left.map(|s| duration::format(std::time::Duration::from_secs(s)));
-            let kind = self.kind_of(line);
+            let remedy = line.problem.as_ref().map(|trouble| trouble.remedy.words());
             [
                 line.wanted.account.clone(),
                 line.wanted.service.clone(),
                 line.wanted.schedd.clone(),
                 state_word(line.state).to_owned(),
                 left.unwrap_or_else(|| "-".to_owned()),
-                kind.unwrap_or_default(),
+                remedy.unwrap_or_default().to_owned(),
             ]
         });
         table(
@@ -192,15 +272,6 @@ impl Report {
             ],
             lines,
         )
-    }
-
-    fn kind_of(&self, line: &Line) -> Option<String> {
-        let problem = line.problem.as_ref()?;
-        let group = self
-            .problems
-            .iter()
-            .find(|group| problem.starts_with(&format!("{}: ", group.cause)));
-        group.map(|group| group.remedy.words().to_owned())
     }
 
     /// One line for each grant that may run out soon.
@@ -256,7 +327,7 @@ pub fn wanted_table(wanted: &[Wanted]) -> String {
             format!("{}/{}", w.issuer, w.role),
             w.credkey.clone(),
             w.schedd.clone(),
-            w.transport.to_owned(),
+            w.transport.clone(),
             duration::format(std::time::Duration::from_secs(w.lifetime_seconds)),
         ]
     });

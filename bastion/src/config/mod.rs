@@ -26,7 +26,7 @@ use std::time::Duration;
 use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
 pub use cron::Cron;
-pub use faults::{At, Fault, Faults};
+pub use faults::{At, Fault, Faults, nearest};
 pub use names::{Glob, Names};
 pub use search::{Pattern, Search};
 

@@ -1,0 +1,25 @@
+//! `once`: every delivery tried, and where each stands.
+
+use super::{Done, Failure, complain, print, print_json};
+use crate::cli::Output;
+use crate::config::Config;
+use crate::config::host::{self, HostFault};
+use crate::lifecycle;
+
+/// Tries every delivery, and says where each stands and what is wrong.
+pub(crate) fn once(config: &Config, output: Output) -> Result<Done, Failure> {
+    let report = lifecycle::once(config)?;
+    // An account whose tokens still live is good now, and yet cannot be renewed.
+    let unsaid: Vec<HostFault> = host::keytab_faults(config)
+        .into_iter()
+        .filter(|fault| fault.stops() && fault.accounts().iter().all(|a| report.is_good_for(a)))
+        .collect();
+    if output.json {
+        print_json(&report);
+    } else {
+        print(&report.table());
+        complain(report.problem_lines());
+    }
+    complain(&unsaid);
+    Ok(Done::when(report.is_good() && unsaid.is_empty()))
+}
