@@ -46,6 +46,12 @@ enum Command {
     Check(Output),
     /// Say what the running service knows of every delivery.
     Status(commands::status::Arguments),
+    /// Have somebody log in for an account, so that Vault has a refresh token for it.
+    Onboard(commands::onboard::Arguments),
+    /// Cut deliveries off: revoke their vault tokens, delete what is stored at the schedd.
+    Revoke(commands::revoke::Arguments),
+    /// Undo everything of an account: cut all its deliveries off, forget its refresh tokens.
+    Offboard(commands::offboard::Arguments),
 }
 
 /// How data is printed.
@@ -101,6 +107,9 @@ impl Cli {
             Command::Once(output) => commands::once::once(&global.load()?, *output),
             Command::Check(output) => commands::check::check(&global.load()?, *output),
             Command::Status(arguments) => commands::status::status(global, arguments),
+            Command::Onboard(arguments) => commands::onboard::onboard(global, arguments),
+            Command::Revoke(arguments) => commands::revoke::revoke(global, arguments),
+            Command::Offboard(arguments) => commands::offboard::offboard(global, arguments),
         }
     }
 }

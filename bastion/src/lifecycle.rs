@@ -26,7 +26,7 @@ use crate::reconcile::{Command, Reconciler};
 use crate::report::Report;
 use crate::transport::Transports;
 
-type RealParts = Parts<HtVault, Transports>;
+pub(crate) type RealParts = Parts<HtVault, Transports>;
 
 /// How long threads that cannot be interrupted may hold up the end.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -64,6 +64,7 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
             config,
             Service {
                 reports: reconciler.reports(),
+                commands: send.clone(),
             },
         );
         info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
@@ -78,7 +79,7 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
 
 /// Serves the control socket, until the result is dropped. Without it tokens are kept good all the
 /// same: that is worth more than being asked.
-fn listen(config: &Config, service: Service) -> Option<Serving> {
+fn listen(config: &Config, service: Service<HtVault, Transports>) -> Option<Serving> {
     match Socket::bind(&config.control) {
         Ok(socket) => Some(Serving(tokio::spawn(server::serve(
             socket,
@@ -117,7 +118,24 @@ fn parts(config: &Config) -> Result<Arc<RealParts>, htvault::Error> {
 }
 
 fn reconciler(config: &Config) -> anyhow::Result<Reconciler<HtVault, Transports>> {
-    Ok(Reconciler::new(config, parts(config)?, TimeZone::system()))
+    let mut reconciler = Reconciler::new(config, parts(config)?, TimeZone::system());
+    reconciler.keep_in(&config.state);
+    Ok(reconciler)
+}
+
+/// Does something with the real parts, where no service runs.
+///
+/// # Errors
+/// The certificate authorities cannot be used, or the system refuses a runtime.
+pub(crate) fn alone<A>(
+    config: &Config,
+    work: impl AsyncFnOnce(Arc<RealParts>) -> A,
+) -> anyhow::Result<A> {
+    let parts = parts(config)?;
+    let runtime = runtime()?;
+    let result = runtime.block_on(work(parts));
+    runtime.shutdown_timeout(LAST_WAIT);
+    Ok(result)
 }
 
 /// A wrong mode is no reason to let jobs die. What is missing is said by the deliveries.

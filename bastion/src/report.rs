@@ -227,7 +227,15 @@ impl Report {
         if lines.is_empty() && !self.deliveries.is_empty() {
             return Err("there are such names, but no delivery has all of them".to_owned());
         }
-        Ok(Self::of(lines, self.at))
+        let mut report = Self::of(lines, self.at);
+        let meant = |grant: &&GrantLine| {
+            let of = |line: &Line| {
+                line.wanted.account == grant.account && line.wanted.service == grant.service
+            };
+            report.deliveries.iter().any(of)
+        };
+        report.grants = self.grants.iter().filter(meant).cloned().collect();
+        Ok(report)
     }
 
     /// Whether every delivery is good.

@@ -4,7 +4,10 @@
 //! [`exit_code`] makes an exit code of them.
 
 pub(crate) mod check;
+pub(crate) mod offboard;
+pub(crate) mod onboard;
 pub(crate) mod once;
+pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod status;
 
@@ -49,6 +52,11 @@ impl Failure {
             code: WRONG,
             lines: lines.into_iter().map(|line| line.to_string()).collect(),
         }
+    }
+
+    /// What there is to tell.
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.lines
     }
 
     /// Something that is needed is not there.

@@ -19,6 +19,7 @@ pub(crate) fn once(config: &Config, output: Output) -> Result<Done, Failure> {
     } else {
         print(&report.table());
         complain(report.problem_lines());
+        complain(report.grant_warnings());
     }
     complain(&unsaid);
     Ok(Done::when(report.is_good() && unsaid.is_empty()))

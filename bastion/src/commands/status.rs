@@ -22,12 +22,15 @@ pub(crate) fn status(global: &Global, arguments: &Arguments) -> Result<Done, Fai
     let request = Request::Status {
         selection: arguments.which.selection(),
     };
-    let Answer::Report(report) = client.ask(&request, |_| {})?;
+    let Answer::Report(report) = client.ask(&request, |_| {})? else {
+        return Err(Client::unexpected());
+    };
     if arguments.output.json {
         print_json(&report);
     } else {
         print(&report.table());
         complain(report.problem_lines());
+        complain(report.grant_warnings());
     }
     Ok(Done::when(report.is_good()))
 }

@@ -123,6 +123,7 @@ async fn converse(
     };
     match request {
         Request::Status { .. } => debug!(uid, ?request, "asked"),
+        _ => info!(uid, ?request, "asked"),
     }
     let (sender, mut events) = mpsc::channel(WAITING);
     tokio::spawn(async move {
@@ -184,7 +185,9 @@ mod tests {
 
     impl Orders for Chatty {
         async fn carry_out(&self, request: Request, events: Events) -> Result<Answer, Refusal> {
-            let Request::Status { selection } = request;
+            let Request::Status { selection } = request else {
+                return Err(Refusal::usage("not here"));
+            };
             match selection.account.as_deref() {
                 Some("wrong") => return Err(Refusal::usage("no such account")),
                 Some("long") => {

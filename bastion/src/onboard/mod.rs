@@ -9,8 +9,8 @@ pub mod show;
 mod trial;
 mod wait;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use htvault::{Claims, Client, OidcLogin};
 use jiff::Timestamp;
@@ -162,8 +162,56 @@ fn stranger(credential: &Credential, credkey: &str) -> String {
     )
 }
 
-/// How long somebody has to log in, unless said.
-pub const USUAL_WAIT: Duration = Duration::from_mins(10);
+/// What came of it, for people.
+#[must_use]
+pub fn told(result: &Onboarded) -> String {
+    let Onboarded {
+        account,
+        service,
+        grant,
+        ..
+    } = result;
+    if let Some(problem) = &result.problem {
+        return format!("account {account}, service {service}: NOT onboarded: {problem}\n");
+    }
+    let mut text = match &result.by {
+        Some(by) => format!(
+            "account {account}, service {service}: {by} logged in, refresh token {grant} is stored at Vault"
+        ),
+        None => format!(
+            "account {account}, service {service}: refresh token {grant} at Vault works already (--all for a new one)"
+        ),
+    };
+    if let Some(end) = result.refresh_token_expires {
+        // Writing to a string cannot fail, here and below.
+        let _ = write!(text, ", until {end:.0} as the issuer says");
+    }
+    text.push('\n');
+    let _ = match &result.trial {
+        Some(Trial::Good {
+            subject,
+            scopes,
+            expires,
+        }) => writeln!(
+            text,
+            "  tried with the keytab: an access token for {}, {}, until {}",
+            subject.as_deref().unwrap_or("nobody named"),
+            if scopes.is_empty() {
+                "no scopes named".to_owned()
+            } else {
+                scopes.join(" ")
+            },
+            expires.map_or_else(
+                || "an end that is not named".to_owned(),
+                |end| format!("{end:.0}")
+            ),
+        ),
+        Some(Trial::Failed(why)) => writeln!(text, "  tried with the keytab, and FAILED: {why}"),
+        Some(Trial::Left(why)) => writeln!(text, "  not tried: {why}"),
+        None => Ok(()),
+    };
+    text
+}
 
 #[cfg(test)]
 mod tests {
