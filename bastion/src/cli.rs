@@ -28,7 +28,7 @@ pub(crate) struct Global {
     /// Configuration file; config.d/*.yaml beside it is read too.
     #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_FILE)]
     pub(crate) config: PathBuf,
-    /// The running service's socket, instead of the one that the configuration names.
+    /// The service's socket, instead of the one that the configuration names.
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// More details in the log; twice for those of libraries.
@@ -52,6 +52,17 @@ enum Command {
     Revoke(commands::revoke::Arguments),
     /// Undo everything of an account: cut all its deliveries off, forget its refresh tokens.
     Offboard(commands::offboard::Arguments),
+    /// Have the running service push new vault tokens now, and wait until they are good.
+    Push(commands::push::Arguments),
+    /// Have the running service try now what waits after a failure.
+    Retry(commands::push::Arguments),
+    /// Have the running service read its configuration again, and say what changes.
+    Reload(commands::reload::Arguments),
+    /// Print a script by which a shell completes the arguments of this program.
+    Completions {
+        /// Which shell.
+        shell: commands::completions::Shell,
+    },
 }
 
 /// How data is printed.
@@ -110,6 +121,10 @@ impl Cli {
             Command::Onboard(arguments) => commands::onboard::onboard(global, arguments),
             Command::Revoke(arguments) => commands::revoke::revoke(global, arguments),
             Command::Offboard(arguments) => commands::offboard::offboard(global, arguments),
+            Command::Push(arguments) => commands::push::push(global, arguments),
+            Command::Retry(arguments) => commands::push::retry(global, arguments),
+            Command::Reload(arguments) => commands::reload::reload(global, arguments),
+            Command::Completions { shell } => Ok(commands::completions::completions(*shell)),
         }
     }
 }
@@ -117,7 +132,12 @@ impl Cli {
 impl Global {
     /// The configuration, or all its faults.
     pub(crate) fn load(&self) -> Result<Config, Failure> {
-        config::load(&self.config).map_err(|faults| Failure::wrong(faults.iter()))
+        let mut config =
+            config::load(&self.config).map_err(|faults| Failure::wrong(faults.iter()))?;
+        if let Some(socket) = &self.socket {
+            config.control.clone_from(socket);
+        }
+        Ok(config)
     }
 
     /// The running service's socket. Faults of a configuration that the service does not use yet

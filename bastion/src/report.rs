@@ -52,6 +52,14 @@ pub struct Line {
     pub problem: Option<Trouble>,
     /// When it is tried again.
     pub next_try: Option<Timestamp>,
+    /// When a try last ended well.
+    pub last_success: Option<Timestamp>,
+    /// A try runs now.
+    pub working: bool,
+    /// A person asked for a new token, and there is none yet.
+    pub asked: bool,
+    /// How many tries have ended since the service started.
+    pub tries: u64,
 }
 
 /// What is wrong with a delivery.
@@ -162,7 +170,18 @@ impl Line {
             jti: entry.access.jti.clone(),
             problem: failure.map(Trouble::new),
             next_try: failure.map(|failure| failure.next_try),
+            last_success: entry.succeeded,
+            working: entry.running,
+            asked: entry.record.asked,
+            tries: entry.tries,
         }
+    }
+
+    /// Whether a try has ended since there had been `tries`, and whatever was asked for is done or
+    /// failed.
+    #[must_use]
+    pub fn is_settled_since(&self, tries: u64) -> bool {
+        self.tries > tries && !self.working && (!self.asked || self.state == State::Failed)
     }
 }
 
@@ -378,8 +397,86 @@ fn table<const N: usize>(head: [&str; N], lines: impl Iterator<Item = [String; N
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    pub(crate) fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// A good delivery of `cms` for an account at `ap1`.
+    pub(crate) fn good(account: &str) -> Line {
+        let target = crate::delivery::Target::Directory("/creds".into());
+        let delivery = crate::fixtures::delivery(account, "cms", "ap1", target);
+        Line {
+            state: State::Good,
+            vault_token_expires: Some(at(604_800)),
+            vault_token_seconds_left: Some(604_800),
+            accessor: Some("accessor".to_owned()),
+            access_token_expires: Some(at(1200)),
+            last_success: Some(at(0)),
+            tries: 1,
+            ..Line::new(&Entry::new(Arc::new(delivery)), at(0))
+        }
+    }
+
+    /// One that failed, and is tried again after a minute.
+    pub(crate) fn failed(account: &str, cause: Cause, kind: Kind) -> Line {
+        Line {
+            state: State::Failed,
+            problem: Some(Trouble {
+                cause,
+                kind,
+                remedy: kind.remedy(),
+                message: "it went wrong; put it right".to_owned(),
+                since: at(0),
+                attempts: 3,
+            }),
+            next_try: Some(at(60)),
+            ..good(account)
+        }
+    }
+
+    #[test]
+    fn a_selection_that_fits_nothing_is_answered_with_the_nearest_name() {
+        let report = Report::of(vec![good("cmsprod"), good("crabtw")], at(0));
+        let selection = |account: &str, service: Option<&str>| Selection {
+            account: Some(account.to_owned()),
+            service: service.map(str::to_owned),
+            schedd: None,
+        };
+        assert_eq!(
+            report.only(&selection("cmsprot", None)).unwrap_err(),
+            "no delivery has account \"cmsprot\"; did you mean \"cmsprod\"?"
+        );
+        assert_eq!(
+            report.only(&selection("nobody", None)).unwrap_err(),
+            "no delivery has account \"nobody\"; see `token-bastion status` for those that there are"
+        );
+        let other = crate::fixtures::delivery(
+            "x",
+            "cms_crab",
+            "ap2",
+            crate::delivery::Target::Directory("/creds".into()),
+        );
+        let other = Line::new(&Entry::new(Arc::new(other)), at(0));
+        let two = Report::of(vec![good("cmsprod"), other], at(0));
+        assert_eq!(
+            two.only(&selection("cmsprod", Some("cms_crab")))
+                .unwrap_err(),
+            "there are such names, but no delivery has all of them"
+        );
+        let one = report.only(&selection("crabtw", None)).unwrap();
+        assert_eq!(one.deliveries.len(), 1);
+    }
+
+    #[test]
+    fn a_report_is_read_back_from_its_json() {
+        let cause = Cause::Vault("https://v".to_owned());
+        let report = Report::of(vec![good("a"), failed("b", cause, Kind::VaultDown)], at(5));
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    }
 
     #[test]
     fn columns_fit_their_words() {

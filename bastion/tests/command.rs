@@ -61,6 +61,8 @@ fn bastion(config: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_token-bastion"))
         .arg("--config")
         .arg(config)
+        .arg("--socket")
+        .arg(config.with_file_name("control"))
         .args(arguments)
         .output()
         .unwrap()
@@ -181,5 +183,32 @@ fn the_examples_pass_check_but_for_what_is_missing_on_this_host() {
                 line.contains("there is no such file") || line.contains("CA file /etc/pki");
             assert!(missing, "{line}");
         }
+    }
+}
+
+#[test]
+fn commands_for_the_service_say_that_it_does_not_run_and_end_with_1() {
+    let host = Host::new();
+    for command in ["status", "push", "retry", "reload"] {
+        let (code, out, err) = host.run(&[command]);
+        assert_eq!((code, out.as_str()), (1, ""), "{command}");
+        assert_eq!(
+            err,
+            "token-bastion: the service does not run: there is no socket control; start it with `systemctl start token-bastion`, and see `journalctl -u token-bastion` if it does not stay\n"
+        );
+    }
+}
+
+#[test]
+fn shells_get_their_completions() {
+    let host = Host::new();
+    for (shell, word) in [
+        ("bash", "complete -F"),
+        ("zsh", "#compdef token-bastion"),
+        ("fish", "complete -c token-bastion"),
+    ] {
+        let (code, out, _) = host.run(&["completions", shell]);
+        assert_eq!(code, 0);
+        assert!(out.contains(word) && out.contains("retry"), "{shell}");
     }
 }

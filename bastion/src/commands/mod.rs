@@ -4,9 +4,13 @@
 //! [`exit_code`] makes an exit code of them.
 
 pub(crate) mod check;
+pub(crate) mod completions;
 pub(crate) mod offboard;
 pub(crate) mod onboard;
 pub(crate) mod once;
+mod progress;
+pub(crate) mod push;
+pub(crate) mod reload;
 pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod status;
@@ -16,6 +20,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use serde::Serialize;
+
+use crate::lock::LockError;
 
 /// Something is not good.
 const NOT_GOOD: u8 = 1;
@@ -70,7 +76,11 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::wrong([format!("{error:#}")])
+        match error.downcast_ref::<LockError>() {
+            // It may end.
+            Some(taken) => Self::not_good(taken),
+            None => Self::wrong([format!("{error:#}")]),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::revoke::cut_off;
 use super::{Done, Failure, complain, print, print_json};
 use crate::cli::{Global, Output};
 use crate::config::Config;
-use crate::control::client::Client;
+use crate::control::client::{Client, unexpected};
 use crate::control::protocol::{Answer, Request};
 use crate::delivery::{Credential, Selection};
 use crate::grants;
@@ -98,7 +98,7 @@ fn plan(
             selection: selection.clone(),
         };
         let Answer::Report(report) = client.ask(&request, |_| {})? else {
-            return Err(Client::unexpected());
+            return Err(unexpected());
         };
         for line in &report.deliveries {
             let _ = write!(text, "cut off {}", line.wanted.id());
@@ -155,7 +155,7 @@ fn forget(
         };
         return match client.ask(&request, |_| {})? {
             Answer::Steps(steps) => Ok(steps),
-            _ => Err(Client::unexpected()),
+            _ => Err(unexpected()),
         };
     }
     let steps = lifecycle::alone(config, async |parts| {

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Done, Failure, complain, print, print_json};
 use crate::cli::{Global, Output};
-use crate::control::client::Client;
+use crate::control::client::{Client, unexpected};
 use crate::control::protocol::{Answer, Request};
 use crate::delivery::Selection;
 use crate::ledger;
@@ -62,7 +62,7 @@ pub(super) fn cut_off(
         };
         return match client.ask(&request, |_| {})? {
             Answer::Cut(cuts) => Ok(cuts),
-            _ => Err(Client::unexpected()),
+            _ => Err(unexpected()),
         };
     }
     let config = global.load()?;

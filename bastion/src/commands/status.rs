@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Done, Failure, complain, print, print_json};
 use crate::cli::{Global, Output, Which};
-use crate::control::client::Client;
+use crate::control::client::{Client, unexpected};
 use crate::control::protocol::{Answer, Request};
 
 /// What `status` takes.
@@ -23,7 +23,7 @@ pub(crate) fn status(global: &Global, arguments: &Arguments) -> Result<Done, Fai
         selection: arguments.which.selection(),
     };
     let Answer::Report(report) = client.ask(&request, |_| {})? else {
-        return Err(Client::unexpected());
+        return Err(unexpected());
     };
     if arguments.output.json {
         print_json(&report);

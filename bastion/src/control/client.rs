@@ -87,11 +87,6 @@ impl Client {
         }
     }
 
-    /// The answer belongs to another request.
-    pub(crate) fn unexpected() -> Failure {
-        silent("it answered something else")
-    }
-
     fn receive<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, Failure> {
         let mut line = Vec::new();
         self.stream.read_until(b'\n', &mut line).map_err(silent)?;
@@ -100,6 +95,11 @@ impl Client {
         }
         serde_json::from_slice(&line).map_err(silent)
     }
+}
+
+/// The answer belongs to another request.
+pub(crate) fn unexpected() -> Failure {
+    silent("it answered something else")
 }
 
 fn silent(why: impl std::fmt::Display) -> Failure {

@@ -58,6 +58,23 @@ pub enum Request {
         /// When the refresh token ends, if the issuer said so.
         expires: Option<Timestamp>,
     },
+    /// New vault tokens for these deliveries, now. Ends when each is good or failed.
+    Push {
+        /// Which ones.
+        #[serde(flatten)]
+        selection: Selection,
+    },
+    /// Try these deliveries now if they wait after a failure. Ends when each was tried.
+    Retry {
+        /// Which ones.
+        #[serde(flatten)]
+        selection: Selection,
+    },
+    /// Read the configuration again.
+    Reload {
+        /// Only say what would change.
+        dry_run: bool,
+    },
 }
 
 /// What the service says to a request.
@@ -76,8 +93,13 @@ pub enum Event {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "what", content = "data", rename_all = "snake_case")]
 pub enum Progress {
-    /// These deliveries are as follows; at first all that are meant, then those that changed.
-    Lines(Vec<Line>),
+    /// How deliveries stand.
+    Deliveries {
+        /// So many of those that are meant were tried.
+        settled: usize,
+        /// At first all that are meant, then those that changed.
+        lines: Vec<Line>,
+    },
 }
 
 /// What came of a request.
@@ -92,6 +114,19 @@ pub enum Answer {
     Steps(Vec<Step>),
     /// It is tried at once; what could not be kept of it.
     Noted(Option<String>),
+    /// What a new configuration is like.
+    Reloaded(Reloaded),
+}
+
+/// What came of reading the configuration again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// It is in force now.
+    pub used: bool,
+    /// Why it is not.
+    pub faults: Vec<String>,
+    /// What is different, one line for each thing.
+    pub changes: Vec<String>,
 }
 
 /// Why a request is not carried out.

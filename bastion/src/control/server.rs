@@ -121,9 +121,10 @@ async fn converse(
             return send(&mut writer, &Event::Refused(refusal)).await;
         }
     };
-    match request {
-        Request::Status { .. } => debug!(uid, ?request, "asked"),
-        _ => info!(uid, ?request, "asked"),
+    if matches!(request, Request::Status { .. }) {
+        debug!(uid, ?request, "asked");
+    } else {
+        info!(uid, ?request, "ordered");
     }
     let (sender, mut events) = mpsc::channel(WAITING);
     tokio::spawn(async move {
@@ -186,7 +187,7 @@ mod tests {
     impl Orders for Chatty {
         async fn carry_out(&self, request: Request, events: Events) -> Result<Answer, Refusal> {
             let Request::Status { selection } = request else {
-                return Err(Refusal::usage("not here"));
+                unreachable!()
             };
             match selection.account.as_deref() {
                 Some("wrong") => return Err(Refusal::usage("no such account")),
@@ -196,7 +197,11 @@ mod tests {
                 }
                 _ => {}
             }
-            events.tell(Progress::Lines(Vec::new())).await;
+            let progress = Progress::Deliveries {
+                settled: 0,
+                lines: Vec::new(),
+            };
+            events.tell(progress).await;
             Ok(Answer::Report(Report::default()))
         }
     }

@@ -18,6 +18,11 @@ use crate::transport::Transport;
 use crate::vault::Vault;
 use crate::{grants, offboard};
 
+pub(super) const BROKE_OFF: &str =
+    "it broke off by a fault of token-bastion, please report it; run this again";
+pub(super) const GONE: &str =
+    "it was taken out of the configuration meanwhile; put it in again, and run this again";
+
 /// How a delivery is to be cut off.
 #[derive(Clone, Debug)]
 pub(super) struct CutPlan {
@@ -115,6 +120,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         log(&cut);
         if let Some(entry) = self.entries.get_mut(id) {
             entry.running = false;
+            // Whoever waits for a try of it waits no longer.
+            entry.tries += 1;
             entry.tokens = tokens;
             entry.record.life = None;
             entry.record.good_since = None;
@@ -138,9 +145,12 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             && !self.entries.get(id).is_some_and(is_planned)
     }
 
-    /// It ended by a fault of this program: whoever asked is told.
-    pub(super) fn cut_broke_off(&mut self, id: &DeliveryId) {
-        let why = "it broke off by a fault of token-bastion, please report it; run this again";
+    /// It was not cut off: whoever asked is told why.
+    pub(super) fn not_cut(&mut self, id: &DeliveryId, why: &str) {
+        let is_asked = |order: &CutOrder| order.waiting.contains(id);
+        if !self.cut_orders.iter().any(is_asked) {
+            return;
+        }
         let cut = Cut {
             id: id.clone(),
             steps: vec![Step::new(What::Stored, Became::NotDone, why)],

@@ -20,16 +20,22 @@ pub(crate) struct Entry {
     pub(crate) record: Record,
     pub(crate) access: AccessFacts,
     pub(crate) tokens: Tokens,
-    /// A try runs, or it is being cut off.
-    pub(super) running: bool,
     /// Ends the try that runs.
     pub(super) stop: Option<oneshot::Sender<()>>,
     /// It is to be cut off as soon as nothing runs for it.
     pub(super) to_cut: Option<CutPlan>,
+    /// A try runs, or it is being cut off.
+    pub(crate) running: bool,
+    /// The try that runs makes a new token.
+    pub(super) pushing: bool,
+    /// How many tries have ended, those included that a shared cause did not let begin.
+    pub(crate) tries: u64,
+    /// When a try last ended well.
+    pub(crate) succeeded: Option<Timestamp>,
 }
 
 impl Entry {
-    pub(super) fn new(delivery: Arc<Delivery>) -> Self {
+    pub(crate) fn new(delivery: Arc<Delivery>) -> Self {
         Self {
             delivery,
             record: Record::default(),
@@ -38,6 +44,9 @@ impl Entry {
             running: false,
             stop: None,
             to_cut: None,
+            pushing: false,
+            tries: 0,
+            succeeded: None,
         }
     }
 

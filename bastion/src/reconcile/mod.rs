@@ -131,6 +131,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.announcer.silent = true;
         loop {
             self.begin();
+            self.publish();
             if self.tries.is_empty() {
                 return;
             }
@@ -240,6 +241,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     fn begin_one(&mut self, id: &DeliveryId, step: Step, now: Timestamp) -> Option<Timestamp> {
         let entry = self.entries.get_mut(id)?;
         if let Pass::Closed(problem, again) = self.gates.ask(&needs(entry, step), now) {
+            entry.tries += 1;
             entry.record.failure = Some(match entry.record.failure.take() {
                 Some(failure) => Failure {
                     problem,
@@ -257,6 +259,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         }
         debug!(delivery = %id, ?step, "try");
         entry.running = true;
+        entry.pushing = matches!(step, Step::Push(_));
         let delivery = Arc::clone(&entry.delivery);
         let tokens = std::mem::take(&mut entry.tokens);
         let parts = Arc::clone(&self.parts);
@@ -297,15 +300,18 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             Some(Ended::Cut(tokens, cut)) => return self.note_cut(&id, tokens, cut),
             Some(Ended::Try(outcome)) => Some(outcome),
             Some(Ended::Forgotten(..)) => return,
-            None if self.is_being_cut(&id) => return self.cut_broke_off(&id),
+            None if self.is_being_cut(&id) => {
+                return self.not_cut(&id, cut::BROKE_OFF);
+            }
             None => None,
         };
         let now = self.now();
         // A delivery that was configured away meanwhile is left as it is.
         let Some(entry) = self.entries.get_mut(&id) else {
-            return;
+            return self.not_cut(&id, cut::GONE);
         };
         entry.running = false;
+        entry.tries += 1;
         let needed = needs(entry, Step::Push(plan::Why::First));
         let before = entry
             .record
@@ -324,7 +330,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             Ok(()) => {
                 entry.record.good_since = entry.record.good_since.or(Some(now));
                 entry.record.changed = false;
-                entry.record.asked = false;
+                // What was asked for while something else ran is still to be done.
+                entry.record.asked &= !entry.pushing;
+                entry.succeeded = Some(now);
                 entry.record.failure = None;
                 self.grant_worked(&id, before.as_ref().map(|problem| problem.kind), now);
                 for cause in self.gates.succeeded(&needed) {
