@@ -10,6 +10,7 @@
 //! | [`problem`] | what can go wrong, about what, and who must act |
 //! | [`reconcile`] | the loop: observe, plan, execute, report |
 //! | [`push`] | one try: look, token, check, store, job's end |
+//! | [`jobs`] | what jobs at a schedd have, and until when; pure |
 //! | [`ledger`] | what outlives a restart: names and lives of vault tokens |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
@@ -32,6 +33,7 @@ pub mod gate;
 pub mod grants;
 pub mod hardening;
 mod herald;
+pub mod jobs;
 mod kept;
 pub mod ledger;
 pub mod lifecycle;

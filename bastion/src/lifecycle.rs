@@ -26,6 +26,7 @@ use crate::control::service::{Reload, Service};
 use crate::control::socket::Socket;
 use crate::delivery::{Delivery, DeliveryId};
 use crate::herald::{self, tell};
+use crate::ledger::Keeper;
 use crate::lock::{Lock, LockError};
 use crate::login::HtVault;
 use crate::push::Parts;
@@ -160,7 +161,10 @@ fn parts(config: &Config) -> Result<Arc<RealParts>, htvault::Error> {
 }
 
 fn reconciler(config: &Config) -> anyhow::Result<Reconciler<HtVault, Transports>> {
-    let mut reconciler = Reconciler::new(config, parts(config)?, TimeZone::system());
+    let ledger = Keeper::open(config.state.clone());
+    let parts = parts(config)?;
+    let zone = TimeZone::system();
+    let mut reconciler = Reconciler::with_ledger(config, parts, zone, ledger);
     reconciler.keep_in(&config.state);
     Ok(reconciler)
 }

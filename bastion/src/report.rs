@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::config::{duration, nearest};
 use crate::delivery::{Delivery, DeliveryId, Selection};
 use crate::grants::GrantLine;
+use crate::jobs;
 use crate::moment::until;
-use crate::plan::{Failure, State};
+use crate::plan::outlook::{Planned, Reason, What};
+use crate::plan::{Basis, Failure, State};
 use crate::problem::{Cause, Kind, Remedy};
 use crate::reconcile::Entry;
 
@@ -42,8 +44,17 @@ pub struct Line {
     pub vault_token_expires: Option<Timestamp>,
     /// Seconds until then.
     pub vault_token_seconds_left: Option<u64>,
+    /// How that is known.
+    pub life: Basis,
     /// Names that token to Vault's admins.
     pub accessor: Option<String>,
+    /// Names others of this delivery that may still live: they will be revoked, or, being of before
+    /// a restart, can be by Vault's admins alone.
+    pub other_accessors: Vec<String>,
+    /// Jobs there have a living access token.
+    pub jobs_have_token: bool,
+    /// Until then they surely have one if nothing more succeeds.
+    pub jobs_safe_until: Option<Timestamp>,
     /// When the access token ends that was last read with it.
     pub access_token_expires: Option<Timestamp>,
     /// Its identifier.
@@ -52,6 +63,12 @@ pub struct Line {
     pub problem: Option<Trouble>,
     /// When it is tried again.
     pub next_try: Option<Timestamp>,
+    /// What is done next.
+    pub next_step: What,
+    /// Why.
+    pub next_why: Reason,
+    /// When.
+    pub next_at: Timestamp,
     /// When a try last ended well.
     pub last_success: Option<Timestamp>,
     /// A try runs now.
@@ -156,20 +173,31 @@ impl Trouble {
 }
 
 impl Line {
-    fn new(entry: &Entry, now: Timestamp) -> Self {
+    fn new(entry: &Entry, planned: &Planned, now: Timestamp) -> Self {
         let failure = entry.record.failure.as_ref();
-        let held = entry.tokens.current.as_ref().map(|(held, _)| held);
+        let tokens = &entry.tokens;
+        let others = tokens.former.iter().chain(&tokens.candidate);
+        let others = others.map(|held| &held.accessor);
+        let others = others.chain(tokens.lost.iter().map(|named| &named.accessor));
+        let seen = entry.seen();
         let expires = entry.record.life.map(|life| life.expires);
         Self {
             wanted: Wanted::new(&entry.delivery),
             state: entry.record.state(),
             vault_token_expires: expires,
             vault_token_seconds_left: expires.map(|end| until(now, end).as_secs()),
-            accessor: held.map(|held| held.accessor.clone()),
+            life: entry.record.basis,
+            accessor: tokens.accessor().map(str::to_owned),
+            other_accessors: others.cloned().collect(),
+            jobs_have_token: jobs::have_token(&seen, now),
+            jobs_safe_until: jobs::safe_until(&seen),
             access_token_expires: entry.access.expires,
             jti: entry.access.jti.clone(),
             problem: failure.map(Trouble::new),
             next_try: failure.map(|failure| failure.next_try),
+            next_step: planned.step,
+            next_why: planned.why,
+            next_at: planned.at,
             last_success: entry.succeeded,
             working: entry.running,
             asked: entry.record.asked,
@@ -186,8 +214,12 @@ impl Line {
 }
 
 impl Report {
-    pub(crate) fn new<'a>(entries: impl Iterator<Item = &'a Entry>, now: Timestamp) -> Self {
-        Self::of(entries.map(|entry| Line::new(entry, now)).collect(), now)
+    pub(crate) fn new<'a>(
+        entries: impl Iterator<Item = (&'a Entry, Planned)>,
+        now: Timestamp,
+    ) -> Self {
+        let lines = entries.map(|(entry, planned)| Line::new(entry, &planned, now));
+        Self::of(lines.collect(), now)
     }
 
     /// These deliveries, and their problems.
@@ -416,8 +448,21 @@ pub(crate) mod tests {
             access_token_expires: Some(at(1200)),
             last_success: Some(at(0)),
             tries: 1,
-            ..Line::new(&Entry::new(Arc::new(delivery)), at(0))
+            jobs_have_token: true,
+            jobs_safe_until: Some(at(1200)),
+            ..fresh(delivery)
         }
+    }
+
+    /// Nothing was done for it yet.
+    fn fresh(delivery: Delivery) -> Line {
+        let planned = Planned {
+            id: delivery.id.clone(),
+            step: What::Look,
+            why: Reason::Start,
+            at: at(600),
+        };
+        Line::new(&Entry::new(Arc::new(delivery), None), &planned, at(0))
     }
 
     /// One that failed, and is tried again after a minute.
@@ -459,7 +504,7 @@ pub(crate) mod tests {
             "ap2",
             crate::delivery::Target::Directory("/creds".into()),
         );
-        let other = Line::new(&Entry::new(Arc::new(other)), at(0));
+        let other = fresh(other);
         let two = Report::of(vec![good("cmsprod"), other], at(0));
         assert_eq!(
             two.only(&selection("cmsprod", Some("cms_crab")))

@@ -12,6 +12,7 @@
 //! - The file is replaced at once or not at all ([`file`]).
 
 pub mod file;
+mod keeper;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::{Credential, DeliveryId};
 use crate::push::Tokens;
 use crate::vault::Held;
+
+pub use keeper::Keeper;
 
 /// More unrevoked tokens of one delivery than this are not remembered; those that end first go.
 const MOST_OTHERS: usize = 32;
@@ -144,6 +147,11 @@ impl Ledger {
         });
     }
 
+    /// Whether something changed that was not taken.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
+    }
+
     /// Takes the mark that something changed since the last call.
     pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
@@ -188,6 +196,12 @@ impl Note {
         others.dedup();
         others.truncate(MOST_OTHERS);
         Self { current, others }
+    }
+
+    /// Every token that it names.
+    pub fn names(&self) -> impl Iterator<Item = &Named> {
+        let current = self.current.as_ref().map(|placed| &placed.token);
+        current.into_iter().chain(&self.others)
     }
 
     fn drop_ended(&mut self, now: Timestamp) {

@@ -23,6 +23,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         tokio::spawn(async move { old.openers.revoke_all(&old.vault).await });
         self.check = config.check.clone();
         self.spread = config.spread;
+        self.requests = config.vault.requests;
         self.next_tick = self.check.next(self.now(), &self.zone);
         self.gates.clear();
         self.take(config);
@@ -49,7 +50,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 entry
             } else {
                 new += 1;
-                Entry::new(Arc::clone(delivery))
+                Entry::new(Arc::clone(delivery), self.ledger.get(&delivery.id))
             };
             self.entries.insert(delivery.id.clone(), entry);
         }

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::{Ended, Entry, Reconciler};
 use crate::delivery::{DeliveryId, Selection};
-use crate::push::{AccessFacts, Tokens};
+use crate::push::Tokens;
 use crate::revoke::{Became, Cut, Silent, Step, What, cut, kept_off_step};
 use crate::transport::Transport;
 use crate::vault::Vault;
@@ -104,9 +104,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                     silent,
                     kept,
                 } = plan;
-                let earlier = Vec::new();
-                let (tokens, mut cut) =
-                    cut(&parts, &delivery, tokens, earlier, leave_schedd, &silent).await;
+                let (tokens, mut cut) = cut(&parts, &delivery, tokens, leave_schedd, &silent).await;
                 cut.steps.push(kept_off_step(&delivery.id, kept));
                 Ended::Cut(tokens, cut)
             };
@@ -118,14 +116,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// Notes what came of it, for the delivery and for whoever asked.
     pub(super) fn note_cut(&mut self, id: &DeliveryId, tokens: Tokens, cut: Cut) {
         log(&cut);
+        let now = self.now();
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.running = false;
-            // Whoever waits for a try of it waits no longer.
-            entry.tries += 1;
-            entry.tokens = tokens;
-            entry.record.life = None;
-            entry.record.good_since = None;
-            entry.access = AccessFacts::default();
+            entry.note_cut(tokens);
+            let note = entry.to_note();
+            self.ledger.note(id, note, now);
         }
         for order in &mut self.cut_orders {
             if order.waiting.remove(id) {

@@ -8,33 +8,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::cut::by_admins;
-use super::{Cut, Earlier, Silent, cut, kept_off, kept_off_step};
+use super::{Cut, Silent, cut, kept_off, kept_off_step};
 use crate::config::Config;
 use crate::delivery::{Delivery, DeliveryId, Selection, Target};
 use crate::ledger::{Ledger, Note};
 use crate::push::{Parts, Tokens};
 use crate::transport::Transport;
 use crate::vault::Vault;
-
-/// The tokens of a note that may live still.
-#[must_use]
-pub fn earlier(note: Option<&Note>, now: Timestamp) -> Vec<Earlier> {
-    let tokens = note.into_iter().flat_map(|note| {
-        let current = note.current.as_ref().map(|placed| &placed.token);
-        current.into_iter().chain(&note.others)
-    });
-    tokens
-        .filter(|token| token.expires > now)
-        .map(|token| Earlier {
-            accessor: token.accessor.clone(),
-            expires: token.expires,
-        })
-        .collect()
-}
 
 /// The deliveries that are meant, those too that only the ledger knows: `None` for one that the
 /// configuration has no longer.
@@ -87,17 +70,17 @@ pub async fn cut_off<V: Vault, T: Transport>(
     let mut cuts = Vec::new();
     let mut work = JoinSet::new();
     for (id, delivery) in meant {
-        let earlier = earlier(ledger.get(&id), now);
+        let note = ledger.get(&id);
         let Some(delivery) = delivery else {
-            let steps = earlier.into_iter().map(by_admins).collect();
+            let names = note.into_iter().flat_map(Note::names);
+            let steps = names.filter(|token| token.expires > now).map(by_admins);
+            let steps = steps.collect();
             cuts.push(Cut { id, steps });
             continue;
         };
+        let tokens = note.map(Tokens::noted).unwrap_or_default();
         let (parts, silent) = (Arc::clone(parts), Arc::clone(&silent));
-        work.spawn(async move {
-            let tokens = Tokens::default();
-            cut(&parts, &delivery, tokens, earlier, leave_schedds, &silent).await
-        });
+        work.spawn(async move { cut(&parts, &delivery, tokens, leave_schedds, &silent).await });
     }
     // A task that panics is one that is not told; it cannot take the others with it.
     while let Some(ended) = work.join_next().await {
@@ -118,6 +101,7 @@ mod tests {
     use crate::fixtures::{config, delivery};
     use crate::ledger::{Named, Placed};
     use crate::revoke::Became;
+    use jiff::Timestamp;
 
     fn note(accessor: &str, expires: Timestamp) -> Note {
         let token = Named {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Became, Cut, Earlier, Step, What, admin_command};
+use super::{Became, Cut, Step, What, admin_command};
 use crate::delivery::Delivery;
+use crate::ledger::Named;
 use crate::problem::{Kind, Problem};
 use crate::push::{Parts, Tokens};
 use crate::top_file;
@@ -29,19 +30,16 @@ impl Silent {
     }
 }
 
-/// Cuts a delivery off. `earlier` are tokens of before, known by accessor; `leave_schedd` asks
-/// nothing of the schedd. Gives the tokens that could not be revoked, to be tried again.
+/// Cuts a delivery off. `leave_schedd` asks nothing of the schedd. Gives the tokens that could not
+/// be revoked, to be tried again.
 pub async fn cut<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     tokens: Tokens,
-    earlier: Vec<Earlier>,
     leave_schedd: bool,
     silent: &Silent,
 ) -> (Tokens, Cut) {
-    let mut held: Vec<Held> = tokens.current.into_iter().map(|(held, _)| held).collect();
-    held.extend(tokens.candidate);
-    held.extend(tokens.former);
+    let (mut held, names) = sorted(tokens);
     if !leave_schedd && let Some(found) = find(parts, delivery, &held).await {
         held.push(found);
     }
@@ -49,12 +47,20 @@ pub async fn cut<V: Vault, T: Transport>(
         revoke_all(parts, delivery, held),
         delete(parts, delivery, leave_schedd, silent)
     );
-    let (mut steps, left) = at_vault;
+    let (mut steps, former) = at_vault;
     let now = parts.clock.now();
-    for token in earlier {
-        let is_known = |step: &Step| matches!(&step.what, What::VaultToken { accessor } if *accessor == token.accessor);
-        if token.expires > now && !steps.iter().any(is_known) {
-            steps.push(by_admins(token));
+    let is_known = |steps: &[Step], name: &str| {
+        let is =
+            |step: &Step| matches!(&step.what, What::VaultToken { accessor } if accessor == name);
+        steps.iter().any(is)
+    };
+    let mut lost = Vec::new();
+    for token in names {
+        if token.expires > now && !is_known(&steps, &token.accessor) {
+            steps.push(by_admins(&token));
+            if !token.accessor.is_empty() {
+                lost.push(token);
+            }
         }
     }
     if steps.is_empty() {
@@ -68,22 +74,49 @@ pub async fn cut<V: Vault, T: Transport>(
     }
     steps.push(at_schedd);
     let tokens = Tokens {
-        former: left,
+        former,
+        lost,
         ..Tokens::default()
     };
     let id = delivery.id.clone();
     (tokens, Cut { id, steps })
 }
 
-/// A token that only Vault's admins can revoke.
-pub(super) fn by_admins(token: Earlier) -> Step {
-    let why = format!(
-        "it was made before the service started, so only its accessor is known; Vault's admins revoke it: {}; else it \
-         ends at {:.0}",
-        admin_command(&token.accessor),
-        token.expires
-    );
-    let accessor = token.accessor;
+/// The tokens that can be revoked, and those of which only the name is known. One whose life is an
+/// estimate has no name.
+fn sorted(tokens: Tokens) -> (Vec<Held>, Vec<Named>) {
+    let mut held: Vec<Held> = tokens.current.into_iter().map(|(held, _)| held).collect();
+    held.extend(tokens.candidate);
+    held.extend(tokens.former);
+    let mut names = tokens.lost;
+    names.extend(tokens.noted.map(|placed| placed.token));
+    names.extend(tokens.inherited.map(|inherited| Named {
+        accessor: inherited.accessor.unwrap_or_default(),
+        issued: inherited.life.issued,
+        expires: inherited.life.expires,
+    }));
+    names.sort_by(|a, b| (b.expires, &a.accessor).cmp(&(a.expires, &b.accessor)));
+    names.dedup_by(|a, b| a.accessor == b.accessor);
+    (held, names)
+}
+
+/// The step of a token that only Vault's admins can revoke.
+pub(super) fn by_admins(token: &Named) -> Step {
+    let accessor = token.accessor.clone();
+    let why = if accessor.is_empty() {
+        format!(
+            "one was stored before the service started, and nothing is noted of it; Vault's admins find it among the \
+             account's accessors; else it ends at {:.0} at the latest",
+            token.expires
+        )
+    } else {
+        format!(
+            "it was made before the service started, so only its accessor is known; Vault's admins revoke it: {}; else \
+             it ends at {:.0}",
+            admin_command(&accessor),
+            token.expires
+        )
+    };
     Step::new(What::VaultToken { accessor }, Became::NotDone, why)
 }
 
@@ -226,21 +259,26 @@ mod tests {
     use crate::delivery::Target;
     use crate::fakes::Outside;
     use crate::fixtures::delivery_to;
+    use crate::plan::Policy;
     use crate::plan::{Step as Todo, Why};
+    use crate::push::AccessFacts;
     use crate::push::bring;
+    use jiff::Timestamp;
     use std::time::Duration;
 
     async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
         let parts = outside.parts();
         let step = Todo::Push(Why::First);
-        let outcome = bring(
-            &parts,
-            delivery,
-            step,
-            Tokens::default(),
-            std::future::pending(),
-        )
-        .await;
+        let policy = Policy {
+            id: &delivery.id,
+            lifetime: delivery.lifetime,
+            renew_below: delivery.renew_below,
+            spread: Duration::ZERO,
+            prove_every: Duration::MAX,
+        };
+        let (tokens, access) = (Tokens::default(), AccessFacts::default());
+        let never = std::future::pending();
+        let outcome = bring(&parts, &policy, delivery, step, tokens, &access, never).await;
         outcome.result.unwrap();
         outcome.tokens
     }
@@ -260,13 +298,13 @@ mod tests {
         let tokens = pushed(&outside, &delivery).await;
         let silent = Silent::default();
         let parts = outside.parts();
-        let (left, done) = cut(&parts, &delivery, tokens, Vec::new(), false, &silent).await;
+        let (left, done) = cut(&parts, &delivery, tokens, false, &silent).await;
         assert_eq!(became(&done), [Became::Done, Became::Done], "{done:?}");
         assert!(left.former.is_empty());
         assert_eq!(outside.lock().living(), 0);
         assert!(outside.lock().stored.is_empty());
 
-        let again = cut(&parts, &delivery, left, Vec::new(), false, &silent).await;
+        let again = cut(&parts, &delivery, left, false, &silent).await;
         assert_eq!(became(&again.1), [Became::Nothing, Became::Nothing]);
     }
 
@@ -278,7 +316,7 @@ mod tests {
         let silent = Silent::default();
         let parts = outside.parts();
         let nothing = Tokens::default();
-        let (_, done) = cut(&parts, &delivery, nothing, Vec::new(), false, &silent).await;
+        let (_, done) = cut(&parts, &delivery, nothing, false, &silent).await;
         assert_eq!(became(&done), [Became::Done, Became::Done]);
         assert_eq!(outside.lock().living_children(), 0);
     }
@@ -293,14 +331,19 @@ mod tests {
         });
         let parts = outside.parts();
         let now = outside.lock().now();
-        let earlier = |accessor: &str, expires| Earlier {
+        let named = |accessor: &str, expires| Named {
             accessor: accessor.to_owned(),
+            issued: Timestamp::UNIX_EPOCH,
             expires,
         };
         let later = crate::moment::after(now, Duration::from_hours(1));
-        let both = vec![earlier("old", now), earlier("abc", later)];
+        let tokens = Tokens {
+            lost: vec![named("old", now), named("abc", later)],
+            ..Tokens::default()
+        };
         let silent = Silent::default();
-        let (_, done) = cut(&parts, &delivery, Tokens::default(), both, false, &silent).await;
+        let (left, done) = cut(&parts, &delivery, tokens, false, &silent).await;
+        assert_eq!(left.lost.len(), 1, "named to the next run too");
         assert_eq!(became(&done), [Became::NotDone, Became::Nothing]);
         let why = &done.steps[0].why;
         assert!(why.contains("bao token revoke -accessor abc"), "{why}");
@@ -314,7 +357,7 @@ mod tests {
         outside.lock().schedds_down.insert("here".to_owned());
         let silent = Silent::default();
         let parts = outside.parts();
-        let (left, done) = cut(&parts, &delivery, tokens, Vec::new(), false, &silent).await;
+        let (left, done) = cut(&parts, &delivery, tokens, false, &silent).await;
         assert_eq!(became(&done), [Became::Done, Became::NotDone]);
         assert_eq!(outside.lock().living(), 0);
         assert!(silent.get("here").is_some());
@@ -322,7 +365,7 @@ mod tests {
 
         outside.lock().schedds_down.clear();
         let silent = Silent::default();
-        let (_, done) = cut(&parts, &delivery, left, Vec::new(), false, &silent).await;
+        let (_, done) = cut(&parts, &delivery, left, false, &silent).await;
         assert_eq!(became(&done), [Became::Nothing, Became::Done]);
     }
 
@@ -334,7 +377,7 @@ mod tests {
         outside.lock().vault_down = true;
         let silent = Silent::default();
         let parts = outside.parts();
-        let (left, done) = cut(&parts, &delivery, tokens, Vec::new(), true, &silent).await;
+        let (left, done) = cut(&parts, &delivery, tokens, true, &silent).await;
         assert_eq!(became(&done), [Became::NotDone, Became::Left]);
         assert!(
             !outside.lock().stored.is_empty(),
@@ -342,7 +385,7 @@ mod tests {
         );
 
         outside.lock().vault_down = false;
-        let (left, done) = cut(&parts, &delivery, left, Vec::new(), false, &silent).await;
+        let (left, done) = cut(&parts, &delivery, left, false, &silent).await;
         assert_eq!(became(&done), [Became::Done, Became::Done]);
         assert!(left.former.is_empty());
         assert_eq!(outside.lock().living(), 0);

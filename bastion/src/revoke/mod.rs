@@ -14,7 +14,6 @@ pub mod kept_off;
 
 use std::fmt::Write as _;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::DeliveryId;
@@ -75,15 +74,6 @@ pub struct Cut {
     pub id: DeliveryId,
     /// Each step.
     pub steps: Vec<Step>,
-}
-
-/// A vault token that is known by its accessor only.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Earlier {
-    /// Names it to Vault's admins.
-    pub accessor: String,
-    /// When it ends by itself.
-    pub expires: Timestamp,
 }
 
 impl Step {

@@ -25,6 +25,7 @@ impl Said {
         self.success.then(|| Observed {
             stored: self.time(&format!("{service}.top")),
             served: self.time(&format!("{service}.use")),
+            serves_until: None,
             content: None,
         })
     }
