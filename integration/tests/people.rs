@@ -72,8 +72,8 @@ async fn parts() -> Parts {
     let at = folder.path().display();
     let yaml = format!(
         "vault: {{address: {VAULT}, ca_file: {ca}}}\n\
-         control: {at}/control\nstate: {at}/state\n\
-         grant: {{lifetime: 20d, warn: 30d}}\n\
+         control: {{socket: {at}/control}}\nstate: {at}/state\n\
+         grant: {{lifetime: 20d, warn: 19d23h59m59s}}\n\
          schedule: {{check: \"* * * * *\", spread: 1s}}\n\
          defaults: {{principal: \"{{account}}@TEST\", keytab: \"{at}/keytabs/{{account}}.keytab\", schedds: [here, there]}}\n\
          schedds:\n  here: {{directory: {at}/here}}\n  there: {{directory: {at}/there}}\n\
@@ -308,7 +308,8 @@ async fn an_account_that_waits_for_somebody_is_good_after_onboarding() {
     let grant = parts
         .status(|status| {
             let grants = status["grants"].as_array()?;
-            grants.iter().find(|g| g["account"] == "crabtw").cloned()
+            let crabtw = grants.iter().find(|g| g["account"] == "crabtw")?;
+            (crabtw["warn"] == true).then(|| crabtw.clone())
         })
         .await;
     assert!(grant["onboarded"].is_string(), "{grant}");
@@ -422,6 +423,7 @@ async fn an_account_is_offboarded_with_proof_and_a_second_run_finds_nothing_left
     let folder = parts.chain.folder().join("there");
     let aside = parts.chain.folder().join("aside");
     fs::rename(&folder, &aside).unwrap();
+    fs::write(&folder, "no folder").unwrap();
     let run = async |parts: &Parts| {
         let output = parts
             .run(&[&offboard[..], &["--yes", "--json"]].concat())
@@ -437,6 +439,7 @@ async fn an_account_is_offboarded_with_proof_and_a_second_run_finds_nothing_left
     }
     assert!(parts.has_grant("crabtw", "crab").await, "{whole}");
 
+    fs::remove_file(&folder).unwrap();
     fs::rename(&aside, &folder).unwrap();
     let (whole, code) = run(&parts).await;
     assert_eq!((code, &whole["done"]), (Some(0), &true.into()), "{whole}");

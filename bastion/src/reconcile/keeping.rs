@@ -88,23 +88,31 @@ impl Keeping {
         self.kept_off.get(id).copied()
     }
 
-    /// A credential worked; `refused` is whether it did not at the try before.
-    fn worked(&mut self, credential: &Credential, refused: bool, now: Timestamp) {
+    /// A credential works; `refused_since` is since when it did not, until now.
+    fn worked(
+        &mut self,
+        credential: &Credential,
+        refused_since: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         let name = grants::name(credential);
         let known = self.grants.get(&name).cloned().unwrap_or_default();
-        if known.since().is_some() && !refused {
+        // What had been good and was refused is another one now.
+        let last = known.onboarded.max(known.first_worked);
+        let is_other = last.is_some() && refused_since.is_some_and(|since| Some(since) > last);
+        if known.first_worked.is_some() && !is_other {
             return;
         }
         let change = |state: &Path| {
             grants::store::change(state, &name, |kept| {
-                // Another grant than before, given here (then it is noted already) or elsewhere.
-                if kept.onboarded == known.onboarded {
+                // Another grant than before: given by `onboard`, which noted it, or elsewhere.
+                if !is_other || kept.onboarded != known.onboarded {
+                    kept.first_worked.get_or_insert(now);
+                } else {
                     *kept = grants::Known {
                         first_worked: Some(now),
                         ..grants::Known::default()
                     };
-                } else {
-                    kept.first_worked.get_or_insert(now);
                 }
             })
         };
@@ -163,12 +171,18 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         }
     }
 
-    /// Notes that a delivery's grant works.
-    pub(super) fn grant_worked(&mut self, id: &DeliveryId, before: Option<Kind>, now: Timestamp) {
+    /// Notes that a delivery's grant works; `before` is what was wrong until now, and since when.
+    pub(super) fn grant_worked(
+        &mut self,
+        id: &DeliveryId,
+        before: Option<(Kind, Timestamp)>,
+        now: Timestamp,
+    ) {
         if let Some(entry) = self.entries.get(id) {
             let credential = Arc::clone(&entry.delivery.credential);
-            let refused = before == Some(Kind::NotOnboarded);
-            self.keeping.worked(&credential, refused, now);
+            let refused = before.filter(|(kind, _)| *kind == Kind::NotOnboarded);
+            let since = refused.map(|(_, since)| since);
+            self.keeping.worked(&credential, since, now);
         }
     }
 

@@ -97,9 +97,41 @@ async fn a_grant_given_elsewhere_after_a_refusal_is_another_one() {
     tokio::join!(reconciler.run(receive), story);
     assert!(reconciler.report().is_good());
     let line = reconciler.report().grants.remove(0);
+    assert_eq!(line.onboarded, None);
     assert_eq!(
         line.age_seconds.map(|age| age.div_ceil(86_400)),
         Some(1),
         "{line:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_after_a_refusal_is_remembered_once_it_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    let target = Target::Directory("/other".into());
+    let other = delivery("a", "cms", "other", target);
+    outside.lock().no_grant = true;
+    let mut reconciler = Reconciler::new(
+        &config(vec![wanted(None), other]),
+        outside.parts(),
+        TimeZone::UTC,
+    );
+    reconciler.keep_in(folder.path());
+    let (send, receive) = mpsc::channel(1);
+    let story = async {
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        outside.lock().no_grant = false;
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Onboarded(Selection::default(), None, answer);
+        send.send(command).await.ok().unwrap();
+        answered.await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        send.send(Command::Stop).await.ok();
+    };
+    tokio::join!(reconciler.run(receive), story);
+    assert!(reconciler.report().is_good());
+    assert!(reconciler.report().grants[0].onboarded.is_some());
+    let kept = grants::store::read(folder.path()).unwrap();
+    assert!(kept["cms/a:default"].first_worked.is_some());
 }

@@ -482,6 +482,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         entry.running = false;
         entry.tries += 1;
         let needed = needs(entry, Step::Push(plan::Why::First));
+        let failure = entry.record.failure.as_ref();
+        let refused = failure.map(|failure| (failure.problem.kind, failure.since));
         let before = entry
             .record
             .failure
@@ -505,7 +507,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 entry.record.asked &= !entry.pushing;
                 entry.succeeded = Some(now);
                 entry.record.failure = None;
-                self.grant_worked(&id, before.as_ref().map(|problem| problem.kind), now);
+                self.grant_worked(&id, refused, now);
                 for cause in self.gates.succeeded(&needed) {
                     self.wake(&cause, now);
                 }
