@@ -193,7 +193,7 @@ impl Tokens {
     }
 }
 
-/// Makes one try. `access` is what was known of access tokens before it. `stop` ends it early, with
+/// Makes one try. `access` is what was known of access tokens before it. `until` ends it early, with
 /// every token that is known by then.
 pub async fn bring<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
@@ -202,7 +202,7 @@ pub async fn bring<V: Vault, T: Transport>(
     step: Step,
     tokens: Tokens,
     access: &AccessFacts,
-    stop: impl Future<Output = ()>,
+    until: impl Future<Output = ()>,
 ) -> Outcome {
     let mut work = Try {
         parts,
@@ -215,7 +215,7 @@ pub async fn bring<V: Vault, T: Transport>(
     };
     let result = tokio::select! {
         biased;
-        () = stop => Err(Problem::internal(delivery, "the try was ended")),
+        () = until => Err(Problem::internal(delivery, "the try was ended")),
         result = work.bring(step) => result,
     };
     let result = result.map_err(|problem| about_the_schedd(delivery, problem));

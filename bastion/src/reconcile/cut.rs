@@ -114,8 +114,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     }
 
     /// Notes what came of it, for the delivery and for whoever asked.
-    pub(super) fn note_cut(&mut self, id: &DeliveryId, tokens: Tokens, cut: Cut) {
-        log(&cut);
+    pub(super) fn note_cut(&mut self, id: &DeliveryId, tokens: Tokens, cut: &Cut) {
+        log(cut);
         let now = self.now();
         if let Some(entry) = self.entries.get_mut(id) {
             entry.note_cut(tokens);
@@ -150,7 +150,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             id: id.clone(),
             steps: vec![Step::new(What::Stored, Became::NotDone, why)],
         };
-        self.note_cut(id, Tokens::default(), cut);
+        self.note_cut(id, Tokens::default(), &cut);
     }
 
     fn answer_cut_orders(&mut self) {

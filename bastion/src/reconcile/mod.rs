@@ -408,8 +408,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let tokens = std::mem::take(&mut entry.tokens);
         let access = entry.access.clone();
         let parts = Arc::clone(&self.parts);
-        let (stop, stopped) = oneshot::channel();
-        entry.stop = Some(stop);
+        let (sender, stopped) = oneshot::channel();
+        entry.stop = Some(sender);
         let (spread, prove_every) = (
             self.spread,
             plan::prove_every(self.entries.len(), self.requests),
@@ -466,7 +466,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             return;
         };
         let outcome = match outcome {
-            Some(Ended::Cut(tokens, cut)) => return self.note_cut(&id, tokens, cut),
+            Some(Ended::Cut(tokens, cut)) => return self.note_cut(&id, tokens, &cut),
             Some(Ended::Try(outcome)) => Some(outcome),
             Some(Ended::Forgotten(..)) => return,
             None if self.is_being_cut(&id) => {
