@@ -52,6 +52,12 @@ enum Command {
     Doctor(commands::doctor::Arguments),
     /// Say what is done next for every delivery, why, and when.
     Plan(commands::plan::Arguments),
+    /// Have somebody log in for an account, so that Vault has a refresh token for it.
+    Onboard(commands::onboard::Arguments),
+    /// Cut deliveries off: revoke their vault tokens, delete what is stored at the schedd.
+    Revoke(commands::revoke::Arguments),
+    /// Undo everything of an account: cut all its deliveries off, forget its refresh tokens.
+    Offboard(commands::offboard::Arguments),
     /// Have the running service push new vault tokens now, and wait until they are good.
     Push(commands::push::Arguments),
     /// Have the running service try now what waits after a failure.
@@ -122,6 +128,9 @@ impl Cli {
             Command::Doctor(arguments) => commands::doctor::doctor(global, arguments),
             Command::Status(arguments) => commands::status::status(global, arguments),
             Command::Plan(arguments) => commands::plan::plan(global, arguments),
+            Command::Onboard(arguments) => commands::onboard::onboard(global, arguments),
+            Command::Revoke(arguments) => commands::revoke::revoke(global, arguments),
+            Command::Offboard(arguments) => commands::offboard::offboard(global, arguments),
             Command::Push(arguments) => commands::push::push(global, arguments),
             Command::Retry(arguments) => commands::push::retry(global, arguments),
             Command::Reload(arguments) => commands::reload::reload(global, arguments),

@@ -41,6 +41,10 @@ struct Token {
 }
 
 /// Everything outside.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fault of its own, and they go together in any way"
+)]
 pub(crate) struct World {
     begin: Instant,
     tokens: BTreeMap<String, Token>,
@@ -73,6 +77,10 @@ pub(crate) struct World {
     pub(crate) access_life: Duration,
     pub(crate) stored: BTreeMap<DeliveryId, Stored>,
     pub(crate) stores: u32,
+    /// The issuer refuses every refresh token.
+    pub(crate) no_grant: bool,
+    /// URLs of credentials whose refresh token is forgotten.
+    pub(crate) forgotten: BTreeSet<String>,
     /// Deliveries that something is done for now.
     busy: BTreeSet<DeliveryId>,
 }
@@ -124,6 +132,8 @@ impl Outside {
             access_life: Duration::from_mins(20),
             stored: BTreeMap::new(),
             stores: 0,
+            no_grant: false,
+            forgotten: BTreeSet::new(),
             busy: BTreeSet::new(),
         })))
     }
@@ -201,7 +211,7 @@ impl World {
     }
 
     /// Living tokens of every sort.
-    pub(crate) fn living_tokens(&self) -> usize {
+    pub(crate) fn living(&self) -> usize {
         let names = self.tokens.keys();
         names.filter(|name| self.is_alive(name)).count()
     }
@@ -290,6 +300,10 @@ impl Vault for Outside {
             ));
         }
         let ends = after(world.now(), world.access_life);
+        if world.no_grant {
+            let cause = Cause::credential(credential);
+            return Err(Problem::new(cause, Kind::NotOnboarded, "invalid_grant"));
+        }
         Ok(AccessTokenAnswer {
             token: AccessToken::from(format!("ey.secret.{}", ends.as_second())),
             claims: Some(Claims {
@@ -320,6 +334,22 @@ impl Vault for Outside {
             expires: after(world.clock(), until(world.now(), token.expires)),
         };
         Ok(found.map(|found| (life(found), accessor)))
+    }
+
+    async fn has_grant(&self, credential: &Credential, _: &VaultToken) -> Result<bool, Problem> {
+        self.vault().await?;
+        Ok(!self
+            .lock()
+            .forgotten
+            .contains(&credential.full_url.to_string()))
+    }
+
+    async fn forget_grant(&self, credential: &Credential, _: &VaultToken) -> Result<(), Problem> {
+        self.vault().await?;
+        self.lock()
+            .forgotten
+            .insert(credential.full_url.to_string());
+        Ok(())
     }
 
     async fn revoke(&self, _: &Credential, token: &VaultToken) -> Result<(), Problem> {

@@ -14,6 +14,8 @@
 //! | [`ledger`] | what outlives a restart: names and lives of vault tokens |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
+//! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
+//! | [`revoke`], [`offboard`] | deliveries cut off; everything of an account undone |
 //! | [`report`] | what is known, as table and JSON |
 //! | [`lifecycle`], [`cli`], [`logs`], [`hardening`] | the process |
 
@@ -29,9 +31,11 @@ mod fakes;
 #[cfg(test)]
 mod fixtures;
 pub mod gate;
+pub mod grants;
 pub mod hardening;
 mod herald;
 pub mod jobs;
+mod kept;
 pub mod ledger;
 pub mod lifecycle;
 pub mod listen;
@@ -39,6 +43,8 @@ pub mod lock;
 pub mod login;
 pub mod logs;
 mod moment;
+pub mod offboard;
+pub mod onboard;
 mod opener;
 pub mod plan;
 pub mod problem;
@@ -46,6 +52,7 @@ pub mod push;
 pub mod reconcile;
 mod reload;
 pub mod report;
+pub mod revoke;
 pub mod selection;
 pub mod stages;
 mod ticket;

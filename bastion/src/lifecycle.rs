@@ -36,7 +36,7 @@ use crate::report::Report;
 use crate::stages::Stages;
 use crate::transport::Transports;
 
-type RealParts = Parts<HtVault, Transports>;
+pub(crate) type RealParts = Parts<HtVault, Transports>;
 
 /// How long threads that cannot be interrupted may hold up the end.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -218,12 +218,25 @@ fn reconciler(
 ) -> anyhow::Result<Reconciler<HtVault, Transports>> {
     let ledger = Keeper::open(config.state.clone());
     let parts = parts(config, Arc::clone(stages))?;
-    Ok(Reconciler::with_ledger(
-        config,
-        parts,
-        TimeZone::system(),
-        ledger,
-    ))
+    let zone = TimeZone::system();
+    let mut reconciler = Reconciler::with_ledger(config, parts, zone, ledger);
+    reconciler.keep_in(&config.state);
+    Ok(reconciler)
+}
+
+/// Does something with the real parts, where no service runs.
+///
+/// # Errors
+/// The certificate authorities cannot be used, or the system refuses a runtime.
+pub(crate) fn alone<A>(
+    config: &Config,
+    work: impl AsyncFnOnce(Arc<RealParts>) -> A,
+) -> anyhow::Result<A> {
+    let parts = parts(config, Arc::default())?;
+    let runtime = runtime()?;
+    let result = runtime.block_on(work(parts));
+    runtime.shutdown_timeout(LAST_WAIT);
+    Ok(result)
 }
 
 /// What is allowed and probably not meant. A wrong mode is no reason to let jobs die; what is

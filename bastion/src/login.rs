@@ -183,6 +183,34 @@ impl Vault for HtVault {
         }
     }
 
+    async fn has_grant(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+    ) -> Result<bool, Problem> {
+        match self.read_with(credential, token, Reading::Full, None).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.kind() {
+                ErrorKind::NoneStored => Ok(false),
+                // It is there, and of no use now.
+                ErrorKind::RefreshRefused | ErrorKind::NotLongEnough => Ok(true),
+                _ => Err(Problem::from_vault(credential, &error, false)),
+            },
+        }
+    }
+
+    async fn forget_grant(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+    ) -> Result<(), Problem> {
+        let _turn = self.turn().await;
+        self.client
+            .forget_refresh_token(&credential.full_url, token)
+            .await
+            .map_err(|error| Problem::from_vault(credential, &error, false))
+    }
+
     async fn revoke(&self, credential: &Credential, token: &VaultToken) -> Result<(), Problem> {
         let _turn = self.turn().await;
         match self.client.revoke_self(token).await {

@@ -66,6 +66,14 @@ impl Openers {
         }
     }
 
+    /// Revokes the login of one credential, and forgets its access token.
+    pub(crate) async fn close(&self, vault: &impl Vault, credential: &Credential) {
+        if let Some(opener) = self.slot(credential).await.lock().await.take() {
+            // A login that cannot be revoked ends by itself.
+            let _ = vault.revoke(&opener.credential, &opener.login).await;
+        }
+    }
+
     /// Revokes the logins, which serve nobody but this process.
     pub(crate) async fn revoke_all(&self, vault: &impl Vault) {
         let slots: Vec<Slot> = self.0.lock().await.drain().map(|(_, slot)| slot).collect();

@@ -10,6 +10,7 @@ use htvault::{ErrorKind, ServerUrl};
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Credential, Delivery, Identity};
+use crate::grants;
 
 /// What a problem is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -245,6 +246,16 @@ impl Problem {
                 "login as {} with keytab {}: {error}",
                 credential.identity.principal,
                 credential.identity.keytab.display()
+            ),
+            _ if kind == Kind::NotOnboarded => format!(
+                "{} refresh token {} ({}); have somebody log in: {}",
+                match error.kind() {
+                    ErrorKind::NoneStored => "Vault has no",
+                    _ => "the issuer refuses the",
+                },
+                grants::name(credential),
+                error.words(),
+                grants::command(credential)
             ),
             _ => error.to_string(),
         };

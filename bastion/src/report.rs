@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::duration;
 use crate::delivery::{Delivery, DeliveryId, Selection};
+use crate::grants::GrantLine;
 use crate::jobs;
 use crate::moment::until;
 use crate::plan::outlook::{Planned, Reason, What};
@@ -26,6 +27,8 @@ pub struct Report {
     pub deliveries: Vec<Line>,
     /// Every problem, with whom it concerns.
     pub problems: Vec<Group>,
+    /// What is known of every refresh token.
+    pub grants: Vec<GrantLine>,
 }
 
 /// One delivery.
@@ -243,6 +246,7 @@ impl Report {
             at,
             deliveries,
             problems,
+            grants: Vec::new(),
         }
     }
 
@@ -259,7 +263,15 @@ impl Report {
             .filter(|line| selection.holds(&line.wanted.id()))
             .cloned()
             .collect();
-        Ok(Self::of(lines, self.at))
+        let mut report = Self::of(lines, self.at);
+        let meant = |grant: &&GrantLine| {
+            let of = |line: &Line| {
+                line.wanted.account == grant.account && line.wanted.service == grant.service
+            };
+            report.deliveries.iter().any(of)
+        };
+        report.grants = self.grants.iter().filter(meant).cloned().collect();
+        Ok(report)
     }
 
     /// Whether every delivery is good.
@@ -304,6 +316,16 @@ impl Report {
             ],
             lines,
         )
+    }
+
+    /// One line for each grant that may run out soon.
+    #[must_use]
+    pub fn grant_warnings(&self) -> Vec<&str> {
+        let messages = self
+            .grants
+            .iter()
+            .filter_map(|line| line.message.as_deref());
+        messages.collect()
     }
 
     /// One line for each problem.

@@ -64,6 +64,20 @@ pub trait Vault: Send + Sync + 'static {
         token: &VaultToken,
     ) -> impl Future<Output = Result<Option<(Life, String)>, Problem>> + Send;
 
+    /// Whether a refresh token is stored for the credential, good or not.
+    fn has_grant(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+    ) -> impl Future<Output = Result<bool, Problem>> + Send;
+
+    /// Makes Vault forget the refresh token of the credential.
+    fn forget_grant(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+    ) -> impl Future<Output = Result<(), Problem>> + Send;
+
     /// Revokes a token and its children. A dead one counts as revoked.
     fn revoke(
         &self,

@@ -6,11 +6,14 @@
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod doctor;
+pub(crate) mod offboard;
+pub(crate) mod onboard;
 pub(crate) mod once;
 pub(crate) mod plan;
 mod progress;
 pub(crate) mod push;
 pub(crate) mod reload;
+pub(crate) mod revoke;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod status;
@@ -59,6 +62,11 @@ impl Failure {
             code: WRONG,
             lines: lines.into_iter().map(|line| line.to_string()).collect(),
         }
+    }
+
+    /// What there is to tell.
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.lines
     }
 
     /// Something that is needed is not there.

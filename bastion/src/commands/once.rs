@@ -29,6 +29,7 @@ pub(crate) fn once(config: &Config, output: Output) -> Result<Done, Failure> {
     } else {
         print(&table::deliveries(&report, Look::of_stdout()));
         complain(report.problem_lines());
+        complain(report.grant_warnings());
     }
     complain(&unsaid);
     Ok(Done::when(report.is_good() && unsaid.is_empty()))

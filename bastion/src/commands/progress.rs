@@ -60,6 +60,7 @@ fn counts<'l>(lines: impl Iterator<Item = &'l Line>) -> String {
             State::Pending => (2, "pending"),
             State::New => (3, "new"),
             State::Failed => (4, "failed"),
+            State::CutOff => (5, "cut off"),
         };
         counts.entry(order).or_insert((0, word)).0 += 1;
     }

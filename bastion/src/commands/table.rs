@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::config::duration;
+use crate::config::duration::short;
 use crate::moment::until;
 use crate::plan::State;
 use crate::report::{Line, Report};
@@ -57,6 +57,13 @@ pub(crate) fn status(report: &Report, look: Look) -> String {
     for (group, line) in report.problems.iter().zip(report.problem_lines()) {
         let line = format!("{}: {line}", group.remedy.words());
         text.push_str(&wrapped(&line, look.width));
+    }
+    let warnings = report.grant_warnings();
+    if !warnings.is_empty() {
+        text.push('\n');
+    }
+    for line in warnings {
+        text.push_str(&wrapped(line, look.width));
     }
     text
 }
@@ -118,17 +125,6 @@ fn row(line: &Line, now: Timestamp) -> Vec<String> {
 
 fn dash() -> String {
     "-".to_owned()
-}
-
-/// A duration in its two largest units.
-fn short(whole: Duration) -> String {
-    let seconds = whole.as_secs();
-    let unit = match seconds {
-        0..3600 => 1,
-        3600..86_400 => 60,
-        _ => 3600,
-    };
-    duration::format(Duration::from_secs(seconds - seconds % unit))
 }
 
 /// Shortens names until the table is no wider than `width`, the longest first.
@@ -204,7 +200,7 @@ fn draw(rows: &[Vec<String>], lines: &[Line], coloured: bool) -> String {
 fn colour(state: State) -> u8 {
     match state {
         State::Good => 32,
-        State::Failed => 31,
+        State::Failed | State::CutOff => 31,
         State::New | State::Pending => 33,
     }
 }
@@ -292,17 +288,5 @@ mod tests {
         assert!(table.contains("ACCESSOR"), "{table}");
         assert!(table.contains("\x1b[32mgood  \x1b[0m  7d"), "{table}");
         assert!(table.contains("\x1b[31mfailed\x1b[0m"), "{table}");
-    }
-
-    #[test]
-    fn durations_are_told_in_two_units() {
-        for (seconds, text) in [
-            (59, "59s"),
-            (3599, "59m59s"),
-            (86_399, "23h59m"),
-            (90_061, "1d1h"),
-        ] {
-            assert_eq!(short(Duration::from_secs(seconds)), text);
-        }
     }
 }

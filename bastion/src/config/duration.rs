@@ -72,10 +72,37 @@ pub fn format(duration: Duration) -> String {
     text
 }
 
+/// Writes a duration in no more detail than people want: in its two largest units, days alone
+/// from two weeks on.
+#[must_use]
+pub fn short(whole: Duration) -> String {
+    let seconds = whole.as_secs();
+    let unit = match seconds {
+        0..3600 => 1,
+        3600..86_400 => 60,
+        86_400..1_209_600 => 3600,
+        _ => 86_400,
+    };
+    format(Duration::from_secs(seconds - seconds % unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn durations_are_told_in_two_units_at_most() {
+        for (seconds, text) in [
+            (59, "59s"),
+            (3599, "59m59s"),
+            (86_399, "23h59m"),
+            (90_061, "1d1h"),
+            (8439 * 86_400 + 5000, "8439d"),
+        ] {
+            assert_eq!(short(Duration::from_secs(seconds)), text);
+        }
+    }
 
     #[test]
     fn what_people_write_is_read() {

@@ -25,6 +25,26 @@ impl Client {
     /// Connects, and sees to it that both speak the same protocol.
     pub(crate) fn connect(path: &Path) -> Result<Self, Failure> {
         let stream = UnixStream::connect(path).map_err(|error| cannot_connect(path, &error))?;
+        Self::greet(&stream)
+    }
+
+    /// The same; `None` where no service runs.
+    pub(crate) fn connect_if_running(path: &Path) -> Result<Option<Self>, Failure> {
+        match UnixStream::connect(path) {
+            Ok(stream) => Self::greet(&stream).map(Some),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::ConnectionRefused
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(cannot_connect(path, &error)),
+        }
+    }
+
+    fn greet(stream: &UnixStream) -> Result<Self, Failure> {
         let limit = |time| stream.set_read_timeout(Some(time));
         limit(HELLO).map_err(silent)?;
         let mut client = Self {

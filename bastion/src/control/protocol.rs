@@ -5,10 +5,12 @@
 //! [`Event::Refused`], and closes. Unknown fields are ignored, so fields may be added; anything
 //! else that changes raises [`PROTOCOL`].
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::Selection;
 use crate::report::{Line, Report};
+use crate::revoke::{Cut, Step};
 
 /// The version of this protocol.
 pub const PROTOCOL: u32 = 1;
@@ -33,6 +35,28 @@ pub enum Request {
         /// Which ones.
         #[serde(flatten)]
         selection: Selection,
+    },
+    /// Cut these deliveries off.
+    Revoke {
+        /// Which ones.
+        #[serde(flatten)]
+        selection: Selection,
+        /// Ask nothing of the schedds.
+        leave_schedds: bool,
+    },
+    /// Make Vault forget the refresh tokens of an account.
+    Forget {
+        /// The account.
+        account: String,
+    },
+    /// Somebody has logged in for a credential.
+    Onboarded {
+        /// The account.
+        account: String,
+        /// HTCondor's service name.
+        service: String,
+        /// When the refresh token ends, if the issuer said so.
+        expires: Option<Timestamp>,
     },
     /// New vault tokens for these deliveries, now. Ends when each is good or failed.
     Push {
@@ -84,6 +108,12 @@ pub enum Progress {
 pub enum Answer {
     /// Where the deliveries stand that were meant.
     Report(Report),
+    /// What was done for each delivery.
+    Cut(Vec<Cut>),
+    /// What was done at Vault.
+    Steps(Vec<Step>),
+    /// It is tried at once; what could not be kept of it.
+    Noted(Option<String>),
     /// What a new configuration is like.
     Reloaded(Reloaded),
 }

@@ -58,11 +58,48 @@ impl<V: Vault, T: Transport> Orders for Service<V, T> {
                 self.reloads.send(reload).await.map_err(|_| stopping())?;
                 answered.await.map(Answer::Reloaded).map_err(|_| stopping())
             }
+            Request::Revoke {
+                selection,
+                leave_schedds,
+            } => {
+                self.selected(&selection)?;
+                let command = |answer| Command::CutOff(selection, leave_schedds, answer);
+                self.tell(command).await.map(Answer::Cut)
+            }
+            Request::Forget { account } => {
+                let command = |answer| Command::Forget(account, answer);
+                self.tell(command).await.map(Answer::Steps)
+            }
+            Request::Onboarded {
+                account,
+                service,
+                expires,
+            } => {
+                let selection = Selection {
+                    account: Some(account),
+                    service: Some(service),
+                    schedd: None,
+                };
+                let command = |answer| Command::Onboarded(selection, expires, answer);
+                let kept = self.tell(command).await?;
+                Ok(Answer::Noted(kept.err()))
+            }
         }
     }
 }
 
 impl<V: Vault, T: Transport> Service<V, T> {
+    /// Tells the reconciler, and waits for its answer.
+    async fn tell<A>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<A>) -> Command<V, T>,
+    ) -> Result<A, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.commands.send(command(answer)).await;
+        sent.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())
+    }
+
     /// What is known of the deliveries that are meant. A name that fits nothing is refused.
     fn selected(&self, selection: &Selection) -> Result<Report, Refusal> {
         let report = Arc::clone(&self.reports.borrow());

@@ -13,7 +13,6 @@ mod vault;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -156,14 +155,7 @@ async fn accounts<V: Vault, T: Transport>(
     known.into_values().collect()
 }
 
-/// How long ago or from now, in no more detail than people want: days, or minutes, or seconds.
+/// How long ago or from now.
 fn span(from: Timestamp, to: Timestamp) -> String {
-    const DAY: u64 = 24 * 3600;
-    let seconds = until(from, to).as_secs();
-    let unit = match seconds {
-        0..7200 => 1,
-        7200..172_800 => 60,
-        _ => DAY,
-    };
-    duration::format(Duration::from_secs(seconds - seconds % unit))
+    duration::short(until(from, to))
 }

@@ -198,6 +198,12 @@ impl Note {
         Self { current, others }
     }
 
+    /// Every token that it names.
+    pub fn names(&self) -> impl Iterator<Item = &Named> {
+        let current = self.current.as_ref().map(|placed| &placed.token);
+        current.into_iter().chain(&self.others)
+    }
+
     fn drop_ended(&mut self, now: Timestamp) {
         self.others.retain(|token| token.expires > now);
         if self

@@ -94,6 +94,8 @@ pub struct Record {
     pub changed: bool,
     /// A person asked for a new token.
     pub asked: bool,
+    /// Since when nothing is delivered, because a person revoked it.
+    pub cut_off: Option<Timestamp>,
     /// What went wrong at the last try.
     pub failure: Option<Failure>,
 }
@@ -123,6 +125,8 @@ pub enum State {
     Good,
     /// The last try failed.
     Failed,
+    /// A person revoked it; nothing is delivered until one asks for it again.
+    CutOff,
 }
 
 /// How often and with which margin a delivery is served.
@@ -191,6 +195,7 @@ impl State {
             Self::Pending => "pending",
             Self::Good => "good",
             Self::Failed => "failed",
+            Self::CutOff => "cut off",
         }
     }
 }
@@ -199,7 +204,9 @@ impl Record {
     /// Where the delivery stands.
     #[must_use]
     pub fn state(&self) -> State {
-        if self.failure.is_some() {
+        if self.cut_off.is_some() {
+            State::CutOff
+        } else if self.failure.is_some() {
             State::Failed
         } else if self.life.is_none() {
             State::New
@@ -293,7 +300,7 @@ pub fn next(
     tick: Timestamp,
     next_tick: Timestamp,
 ) -> Next {
-    if running {
+    if running || record.cut_off.is_some() {
         return Next::Wait(Timestamp::MAX);
     }
     if let Some(failure) = &record.failure

@@ -197,7 +197,8 @@ impl Tokens {
     }
 }
 
-/// Makes one try. `access` is what was known of access tokens before it.
+/// Makes one try. `access` is what was known of access tokens before it. `until` ends it early, with
+/// every token that is known by then.
 pub async fn bring<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     policy: &Policy<'_>,
@@ -205,6 +206,7 @@ pub async fn bring<V: Vault, T: Transport>(
     step: Step,
     tokens: Tokens,
     access: &AccessFacts,
+    until: impl Future<Output = ()>,
 ) -> Outcome {
     let mut work = Try {
         parts,
@@ -215,10 +217,12 @@ pub async fn bring<V: Vault, T: Transport>(
         seen: None,
         access: None,
     };
-    let result = work
-        .bring(step)
-        .await
-        .map_err(|problem| about_the_schedd(delivery, problem));
+    let result = tokio::select! {
+        biased;
+        () = until => Err(Problem::internal(delivery, "the try was ended")),
+        result = work.bring(step) => result,
+    };
+    let result = result.map_err(|problem| about_the_schedd(delivery, problem));
     if let Err(problem) = &result
         && problem.kind == Kind::CreddRefused
     {
@@ -317,22 +321,24 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     async fn push(&mut self, why: Why) -> Result<Option<Timestamp>, Problem> {
         let seen = self.observe().await?;
         let held = self.candidate().await?;
+        // However the try ends, the token is known to the next one.
+        self.tokens.candidate = Some(held.clone());
         let checked = self.check(&held).await;
         if let Err(problem) = checked {
             // A dead token is of no use; any other may be good at the next try.
-            if problem.kind != Kind::TokenDead {
-                self.tokens.candidate = Some(held);
+            if problem.kind == Kind::TokenDead {
+                self.tokens.candidate = None;
             }
             return Err(problem);
         }
         if let Err(failure) = self.store(&held).await {
             if failure.misplaced {
                 self.revoke(&held).await;
-            } else {
-                self.tokens.candidate = Some(held);
+                self.tokens.candidate = None;
             }
             return Err(failure.problem);
         }
+        self.tokens.candidate = None;
         let DeliveryLog {
             account,
             service,

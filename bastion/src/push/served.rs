@@ -69,7 +69,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     }
 
     async fn store_again(&mut self) -> Result<(), Problem> {
-        let Some((held, at)) = self.tokens.current.take() else {
+        let Some((held, at)) = self.tokens.current.clone() else {
             return Ok(());
         };
         let stored = self.store(&held).await;
@@ -80,12 +80,11 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
 
     /// Revokes what was replaced. What cannot be revoked now is tried again at the next look.
     pub(super) async fn revoke_former(&mut self) -> Result<(), Problem> {
-        for held in std::mem::take(&mut self.tokens.former) {
-            if held.left(self.now()).is_zero() && held.parent.is_none() {
-                continue;
-            }
-            if !self.revoke(&held).await {
-                self.tokens.former.push(held);
+        for held in self.tokens.former.clone() {
+            let ended = held.left(self.now()).is_zero() && held.parent.is_none();
+            if ended || self.revoke(&held).await {
+                let former = &mut self.tokens.former;
+                former.retain(|other| other.token.expose() != held.token.expose());
             }
         }
         Ok(())

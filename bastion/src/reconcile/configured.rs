@@ -37,7 +37,10 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             let entry = if let Some(mut entry) = old.remove(&delivery.id) {
                 if entry.delivery != *delivery {
                     changed += 1;
-                    entry.record.changed |= !same_content(&entry.delivery, delivery);
+                    let same = same_content(&entry.delivery, delivery);
+                    entry.record.changed |= !same;
+                    // Whoever changed what is delivered wants it delivered.
+                    entry.record.cut_off = entry.record.cut_off.filter(|_| same);
                     entry.delivery = Arc::clone(delivery);
                 }
                 // Whoever changed the configuration wants to see what comes of it.
@@ -51,6 +54,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             };
             self.entries.insert(delivery.id.clone(), entry);
         }
+        self.keep_off();
         info!(
             deliveries = self.entries.len(),
             new,

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 
+use super::cut::CutPlan;
 use crate::delivery::Delivery;
 use crate::jobs;
 use crate::ledger::Note;
@@ -24,7 +26,11 @@ pub(crate) struct Entry {
     /// When the credmon last made an access token, and when that ends where it can be read.
     pub(crate) served: (Option<Timestamp>, Option<Timestamp>),
     pub(crate) tokens: Tokens,
-    /// A try runs.
+    /// Ends the try that runs.
+    pub(super) stop: Option<oneshot::Sender<()>>,
+    /// It is to be cut off as soon as nothing runs for it.
+    pub(super) to_cut: Option<CutPlan>,
+    /// A try runs, or it is being cut off.
     pub(crate) running: bool,
     /// The try that runs makes a new token.
     pub(super) pushing: bool,
@@ -52,6 +58,8 @@ impl Entry {
             served: (None, None),
             tokens: note.map(Tokens::noted).unwrap_or_default(),
             running: false,
+            stop: None,
+            to_cut: None,
             pushing: false,
             tries: 0,
             succeeded: None,
@@ -86,6 +94,22 @@ impl Entry {
         self.tokens = outcome.tokens;
         self.tokens.lost.retain(|token| token.expires > now);
         outcome.result
+    }
+
+    /// It was cut off; these tokens may live still.
+    pub(super) fn note_cut(&mut self, tokens: Tokens) {
+        self.behind = Duration::ZERO;
+        self.running = false;
+        // Whoever waits for a try of it waits no longer.
+        self.tries += 1;
+        self.tokens = tokens;
+        self.served = (None, None);
+        self.access = AccessFacts::default();
+        self.record = Record {
+            cut_off: self.record.cut_off,
+            asked: self.record.asked,
+            ..Record::default()
+        };
     }
 
     /// What outlives a restart.

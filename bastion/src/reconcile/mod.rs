@@ -6,7 +6,9 @@
 //! that the parts bring, pauses from tokio, so tests run on paused time.
 
 mod configured;
+mod cut;
 mod entry;
+mod keeping;
 mod order;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,21 +23,24 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use cut::CutOrder;
 pub(crate) use entry::Entry;
 use entry::needs;
+use keeping::Keeping;
 pub use order::Order;
 
 use crate::announce::Announcer;
 use crate::config::{Config, Cron};
-use crate::delivery::{Delivery, DeliveryId};
+use crate::delivery::{Delivery, DeliveryId, Selection};
 use crate::gate::{Gates, Pass};
 use crate::ledger::{Keeper, Ledger};
 use crate::moment::{ClockWatch, before, until};
 use crate::plan::outlook::{Planned, outlook};
 use crate::plan::{self, Failure, Next, Policy, Step};
 use crate::problem::{Cause, Kind, Problem};
-use crate::push::{Outcome, Parts, bring};
+use crate::push::{Outcome, Parts, Tokens, bring};
 use crate::report::Report;
+use crate::revoke::{Cut, Step as Done};
 use crate::transport::Transport;
 use crate::vault::Vault;
 
@@ -62,15 +67,34 @@ pub enum Command<V, T> {
     Reload(Arc<Config>, Arc<Parts<V, T>>),
     /// Do what a person asks for; the answer is which deliveries that are.
     Order(Order, oneshot::Sender<Vec<DeliveryId>>),
+    /// Cut these deliveries off; the answer is what was done, when all of it is. With `true`
+    /// nothing is asked of the schedds.
+    CutOff(Selection, bool, oneshot::Sender<Vec<Cut>>),
+    /// Somebody logged in for these; when the refresh token ends, if that was said. The answer
+    /// is what could not be kept of it.
+    Onboarded(
+        Selection,
+        Option<Timestamp>,
+        oneshot::Sender<Result<(), String>>,
+    ),
+    /// Make Vault forget the refresh tokens of an account; the answer is what was done.
+    Forget(String, oneshot::Sender<Vec<Done>>),
     /// End.
     Stop,
+}
+
+/// What ended.
+enum Ended {
+    Try(Outcome),
+    Cut(Tokens, Cut),
+    Forgotten(Vec<Done>, oneshot::Sender<Vec<Done>>),
 }
 
 /// All deliveries.
 pub struct Reconciler<V, T> {
     parts: Arc<Parts<V, T>>,
     entries: BTreeMap<DeliveryId, Entry>,
-    tries: JoinSet<Outcome>,
+    tries: JoinSet<Ended>,
     /// Which try is whose.
     owners: HashMap<Id, DeliveryId>,
     gates: Gates,
@@ -80,6 +104,9 @@ pub struct Reconciler<V, T> {
     zone: TimeZone,
     tick: Timestamp,
     next_tick: Timestamp,
+    /// Orders to cut off that are not finished.
+    cut_orders: Vec<CutOrder>,
+    keeping: Keeping,
     /// How many requests to Vault the configuration allows.
     requests: Option<RequestLimit>,
     /// What outlives a restart.
@@ -126,6 +153,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             next_tick: config.check.next(now, &zone),
             tick: now,
             zone,
+            cut_orders: Vec::new(),
+            keeping: Keeping::default(),
             persistent: false,
             published: watch::Sender::default(),
         };
@@ -190,6 +219,14 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                             // Whoever asked may have gone away.
                             let _ = answer.send(self.obey(&order));
                         }
+                        Some(Command::CutOff(selection, leave_schedds, answer)) => {
+                            self.cut_off(&selection, leave_schedds, answer);
+                        }
+                        Some(Command::Onboarded(selection, ends, answer)) => {
+                            // Whoever asked may have gone away, here and below.
+                            let _ = answer.send(self.onboarded(&selection, ends));
+                        }
+                        Some(Command::Forget(account, answer)) => self.forget(account, answer),
                         Some(Command::Stop) | None => break,
                     }
                     self.think_again();
@@ -204,10 +241,10 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub fn report(&self) -> Report {
         let (now, ticks) = (self.now(), self.ticks());
         let lines = self.entries.values();
-        Report::new(
-            lines.map(|entry| (entry, self.planned(entry, now, ticks))),
-            now,
-        )
+        let lines = lines.map(|entry| (entry, self.planned(entry, now, ticks)));
+        let mut report = Report::new(lines, now);
+        report.grants = self.grant_lines(now);
+        report
     }
 
     /// What is next for every delivery, why, and when, in the order of names.
@@ -287,6 +324,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             self.tick = self.next_tick;
             self.next_tick = self.check.next(now, &self.zone);
             self.ledger.drop_ended(now);
+            self.warn_of_grants(now);
         }
         let prove_every = plan::prove_every(self.entries.len(), self.requests);
         let mut wake = Timestamp::MAX;
@@ -403,6 +441,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let tokens = std::mem::take(&mut entry.tokens);
         let access = entry.access.clone();
         let parts = Arc::clone(&self.parts);
+        let (sender, stopped) = oneshot::channel();
+        entry.stop = Some(sender);
         let (spread, prove_every) = (
             self.spread,
             plan::prove_every(self.entries.len(), self.requests),
@@ -415,7 +455,14 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 spread,
                 prove_every,
             };
-            bring(&parts, &policy, &delivery, step, tokens, &access).await
+            let stopped = async {
+                // A delivery that is configured away meanwhile is no reason to end its try.
+                if stopped.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let ended = bring(&parts, &policy, &delivery, step, tokens, &access, stopped);
+            Ended::Try(ended.await)
         };
         let handle = self.tries.spawn(work);
         self.owners.insert(handle.id(), id.clone());
@@ -436,7 +483,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         }
     }
 
-    fn finish(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+    fn finish(&mut self, ended: Result<(Id, Ended), JoinError>) {
         let (task, outcome) = match ended {
             Ok((task, outcome)) => (task, Some(outcome)),
             Err(error) => {
@@ -444,18 +491,33 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 (error.id(), None)
             }
         };
+        let outcome = match outcome {
+            Some(Ended::Forgotten(steps, answer)) => return self.note_forgotten(steps, answer),
+            outcome => outcome,
+        };
         let Some(id) = self.owners.remove(&task) else {
             return;
+        };
+        let outcome = match outcome {
+            Some(Ended::Cut(tokens, cut)) => return self.note_cut(&id, tokens, &cut),
+            Some(Ended::Try(outcome)) => Some(outcome),
+            Some(Ended::Forgotten(..)) => return,
+            None if self.is_being_cut(&id) => {
+                return self.not_cut(&id, cut::BROKE_OFF);
+            }
+            None => None,
         };
         let now = self.now();
         // A delivery that was configured away meanwhile is left as it is.
         let Some(entry) = self.entries.get_mut(&id) else {
-            return;
+            return self.not_cut(&id, cut::GONE);
         };
         entry.running = false;
         entry.tries += 1;
         entry.waits_until = None;
         let needed = needs(entry, Step::Push(plan::Why::First));
+        let failure = entry.record.failure.as_ref();
+        let refused = failure.map(|failure| (failure.problem.kind, failure.since));
         let before = entry
             .record
             .failure
@@ -466,6 +528,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             None => Err(Problem::internal(&entry.delivery, "the try broke off")),
         };
         let note = entry.to_note();
+        entry.stop = None;
+        if entry.to_cut.is_some() {
+            self.ledger.note(&id, note, now);
+            return self.begin_cuts();
+        }
         match &result {
             Ok(()) => {
                 entry.record.good_since = entry.record.good_since.or(Some(now));
@@ -474,6 +541,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 entry.record.asked &= !entry.pushing;
                 entry.succeeded = Some(now);
                 entry.record.failure = None;
+                self.grant_worked(&id, refused, now);
                 for cause in self.gates.succeeded(&needed) {
                     self.wake(&cause, now);
                 }
@@ -538,6 +606,10 @@ fn most_at(delivery: &Delivery) -> usize {
     }
 }
 
+#[cfg(test)]
+mod cut_tests;
+#[cfg(test)]
+mod keeping_tests;
 #[cfg(test)]
 mod long_tests;
 #[cfg(test)]
