@@ -12,12 +12,14 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
+use crate::config::Search;
 use crate::delivery::{Credential, Delivery, DeliveryId};
+use crate::discovery::{Ad, Known};
 use crate::moment::after;
 use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem};
 use crate::push::Parts;
-use crate::transport::{Observed, StoreFailure, Transport};
+use crate::transport::{Held as HeldCount, Observed, StoreFailure, Transport};
 use crate::vault::{Held, Reading, Vault};
 
 /// Life of a login.
@@ -59,6 +61,12 @@ pub(crate) struct World {
     pub(crate) scopes: Vec<String>,
     pub(crate) stored: BTreeMap<DeliveryId, Stored>,
     pub(crate) stores: u32,
+    /// What collectors answer, by group; nothing when there is none.
+    pub(crate) pools: BTreeMap<String, Vec<Ad>>,
+    /// Held jobs, by account and schedd.
+    pub(crate) held: BTreeMap<(String, String), u64>,
+    /// How often queues were asked.
+    pub(crate) queues_asked: u32,
     /// Deliveries that something is done for now.
     busy: BTreeSet<DeliveryId>,
 }
@@ -104,6 +112,9 @@ impl Outside {
             scopes: vec!["storage.read:/".to_owned()],
             stored: BTreeMap::new(),
             stores: 0,
+            pools: BTreeMap::new(),
+            held: BTreeMap::new(),
+            queues_asked: 0,
             busy: BTreeSet::new(),
         })))
     }
@@ -349,6 +360,44 @@ impl Transport for Outside {
         up(&world, delivery)?;
         world.stored.remove(&delivery.id);
         Ok(())
+    }
+
+    async fn find(&self, search: &Search, _: &Known) -> Result<Vec<Ad>, Problem> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let world = self.lock();
+        let found = world.pools.get(&search.group).cloned();
+        found.ok_or_else(|| {
+            let cause = Cause::Group(search.group.clone());
+            Problem::new(cause, Kind::CollectorDown, "refused")
+        })
+    }
+
+    fn learn(&self, _: &Search, _: &Known) {}
+
+    async fn held_jobs(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+        release: Option<&BTreeSet<String>>,
+    ) -> Result<Option<HeldCount>, Problem> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(opener.is_some(), delivery.target.needs_opener());
+        if delivery.target.is_readable() {
+            return Ok(None);
+        }
+        let mut world = self.lock();
+        world.queues_asked += 1;
+        let key = (delivery.id.account.clone(), delivery.id.schedd.clone());
+        let held = world.held.entry(key).or_default();
+        let released = if release.is_some() {
+            std::mem::take(held)
+        } else {
+            0
+        };
+        Ok(Some(HeldCount {
+            left: *held,
+            released,
+        }))
     }
 }
 

@@ -11,6 +11,8 @@
 //! | [`reconcile`] | the loop: observe, plan, execute, report |
 //! | [`push`] | one try: look, token, check, store, job's end |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
+//! | [`discovery`] | schedds found through a collector, over time; pure |
+//! | [`held`] | jobs that wait for credentials; pure |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
 //! | [`report`] | what is known, as table and JSON |
 //! | [`lifecycle`], [`cli`], [`logs`], [`hardening`] | the process |
@@ -19,12 +21,14 @@ mod announce;
 pub mod cli;
 pub mod config;
 pub mod delivery;
+pub mod discovery;
 #[cfg(test)]
 mod fakes;
 #[cfg(test)]
 mod fixtures;
 pub mod gate;
 pub mod hardening;
+pub mod held;
 pub mod lifecycle;
 pub mod login;
 pub mod logs;

@@ -25,6 +25,8 @@ pub enum Cause {
     Credential(String),
     /// One schedd, for one account: `ACCOUNT at SCHEDD`.
     Schedd(String),
+    /// A group of schedds that a collector is asked for.
+    Group(String),
 }
 
 /// The sorts of problem.
@@ -58,6 +60,8 @@ pub enum Kind {
     WrongToken,
     /// The credential directory, or HTCondor's tool, cannot be used.
     Transport,
+    /// The collector does not answer, or not usefully.
+    CollectorDown,
     /// The credd does not answer.
     CreddDown,
     /// The credd refuses.
@@ -105,6 +109,7 @@ impl Kind {
             | Self::TokenDead
             | Self::IssuerDown
             | Self::KdcDown
+            | Self::CollectorDown
             | Self::CreddDown => Remedy::Wait,
             Self::VaultUntrusted
             | Self::LoginRefused
@@ -180,6 +185,7 @@ impl fmt::Display for Cause {
             Self::Account(account) => write!(f, "account {account}"),
             Self::Credential(credential) => write!(f, "credential {credential}"),
             Self::Schedd(schedd) => write!(f, "account {schedd}"),
+            Self::Group(group) => write!(f, "schedds of {group}"),
         }
     }
 }

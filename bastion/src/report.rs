@@ -43,6 +43,10 @@ pub struct Line {
     pub access_token_expires: Option<Timestamp>,
     /// Its identifier.
     pub jti: Option<String>,
+    /// Since when the collector does not know the schedd any more; nothing is pushed there.
+    pub gone_since: Option<Timestamp>,
+    /// Jobs of the account that the schedd holds for want of credentials; `None` when not known.
+    pub held_jobs: Option<u64>,
     /// What is wrong, and what to do.
     pub problem: Option<String>,
     /// When it is tried again.
@@ -102,7 +106,11 @@ impl Wanted {
 }
 
 impl Report {
-    pub(crate) fn new<'a>(entries: impl Iterator<Item = &'a Entry>, now: Timestamp) -> Self {
+    pub(crate) fn new<'a>(
+        entries: impl Iterator<Item = &'a Entry>,
+        searches: Vec<Group>,
+        now: Timestamp,
+    ) -> Self {
         let mut deliveries = Vec::new();
         let mut groups: BTreeMap<(Cause, Kind), (String, usize)> = BTreeMap::new();
         for entry in entries {
@@ -120,7 +128,9 @@ impl Report {
             let expires = entry.record.life.map(|life| life.expires);
             deliveries.push(Line {
                 wanted: Wanted::new(&entry.delivery),
-                state: entry.record.state(),
+                state: entry.state(),
+                gone_since: entry.gone,
+                held_jobs: entry.held_jobs,
                 vault_token_expires: expires,
                 vault_token_seconds_left: expires.map(|end| until(now, end).as_secs()),
                 accessor: held.map(|held| held.accessor.clone()),
@@ -130,15 +140,19 @@ impl Report {
                 next_try: failure.map(|failure| failure.next_try),
             });
         }
-        let problems = groups
+        let problems = searches
             .into_iter()
-            .map(|((cause, kind), (message, deliveries))| Group {
-                cause,
-                kind,
-                remedy: kind.remedy(),
-                message,
-                deliveries,
-            })
+            .chain(
+                groups
+                    .into_iter()
+                    .map(|((cause, kind), (message, deliveries))| Group {
+                        cause,
+                        kind,
+                        remedy: kind.remedy(),
+                        message,
+                        deliveries,
+                    }),
+            )
             .collect();
         Self {
             deliveries,
@@ -146,10 +160,12 @@ impl Report {
         }
     }
 
-    /// Whether every delivery is good.
+    /// Whether every delivery is good whose schedd is there, and every search found its schedds.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.deliveries.iter().all(|line| line.state == State::Good)
+        let good = |line: &Line| matches!(line.state, State::Good | State::Gone);
+        let found = |group: &Group| !matches!(group.cause, Cause::Group(_));
+        self.deliveries.iter().all(good) && self.problems.iter().all(found)
     }
 
     /// Whether every delivery of an account is good.
@@ -158,7 +174,7 @@ impl Report {
         self.deliveries
             .iter()
             .filter(|line| line.wanted.account == account)
-            .all(|line| line.state == State::Good)
+            .all(|line| matches!(line.state, State::Good | State::Gone))
     }
 
     /// The table of deliveries.
@@ -219,6 +235,7 @@ fn state_word(state: State) -> &'static str {
         State::Pending => "pending",
         State::Good => "good",
         State::Failed => "failed",
+        State::Gone => "gone",
     }
 }
 

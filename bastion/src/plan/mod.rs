@@ -80,6 +80,8 @@ pub enum State {
     Good,
     /// The last try failed.
     Failed,
+    /// Its schedd is gone from the collector and is waited for.
+    Gone,
 }
 
 /// How often and with which margin a delivery is served.

@@ -30,14 +30,15 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
 
     /// Takes over what is wanted. What is known of deliveries that stay is kept.
     pub(super) fn take(&mut self, config: &Config) {
+        self.searches.configure(config);
         let mut old = std::mem::take(&mut self.entries);
         let (mut new, mut changed) = (0, 0);
-        for delivery in &config.deliveries {
-            let entry = if let Some(mut entry) = old.remove(&delivery.id) {
-                if entry.delivery != *delivery {
+        for (id, (delivery, gone)) in self.searches.wanted() {
+            let mut entry = if let Some(mut entry) = old.remove(&id) {
+                if entry.delivery != delivery {
                     changed += 1;
-                    entry.record.changed |= !same_content(&entry.delivery, delivery);
-                    entry.delivery = Arc::clone(delivery);
+                    entry.record.changed |= !same_content(&entry.delivery, &delivery);
+                    entry.delivery = delivery;
                 }
                 // Whoever changed the configuration wants to see what comes of it.
                 if let Some(failure) = &mut entry.record.failure {
@@ -46,9 +47,10 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 entry
             } else {
                 new += 1;
-                Entry::new(Arc::clone(delivery))
+                Entry::new(delivery)
             };
-            self.entries.insert(delivery.id.clone(), entry);
+            entry.gone = gone;
+            self.entries.insert(id, entry);
         }
         info!(
             deliveries = self.entries.len(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::delivery::Delivery;
-use crate::plan::{Record, Step};
+use crate::plan::{Record, State, Step};
 use crate::problem::{Cause, Problem};
 use crate::push::{AccessFacts, Outcome, Tokens};
 
@@ -19,6 +19,21 @@ pub(crate) struct Entry {
     pub(crate) access: AccessFacts,
     pub(crate) tokens: Tokens,
     pub(super) running: bool,
+    /// Since when the collector does not know its schedd any more.
+    pub(crate) gone: Option<Timestamp>,
+    /// Jobs of the account that the schedd holds for want of credentials, where that is known.
+    pub(crate) held_jobs: Option<u64>,
+}
+
+impl Entry {
+    /// Where it stands.
+    pub(crate) fn state(&self) -> State {
+        if self.gone.is_some() {
+            State::Gone
+        } else {
+            self.record.state()
+        }
+    }
 }
 
 impl Entry {
@@ -29,6 +44,8 @@ impl Entry {
             access: AccessFacts::default(),
             tokens: Tokens::default(),
             running: false,
+            gone: None,
+            held_jobs: None,
         }
     }
 

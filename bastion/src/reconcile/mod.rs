@@ -5,8 +5,11 @@
 //! (Vault, a realm) is down, one try at a time finds out for everybody. Time comes from the clock
 //! that the parts bring, pauses from tokio, so tests run on paused time.
 
+mod aside;
 mod configured;
 mod entry;
+mod found;
+mod held;
 mod order;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,8 +22,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinSet};
 use tracing::{debug, error, info};
 
+use aside::News;
 pub(crate) use entry::Entry;
 use entry::needs;
+use found::Searches;
+use held::Queues;
 pub use order::Order;
 
 use crate::announce::Announcer;
@@ -68,6 +74,10 @@ pub struct Reconciler<V, T> {
     next_tick: Timestamp,
     /// Failures are tried again.
     persistent: bool,
+    searches: Searches,
+    held: Queues,
+    /// Where tasks beside the tries tell what they found out.
+    tell: mpsc::UnboundedSender<News>,
     /// What is known, for whoever looks.
     published: watch::Sender<Arc<Report>>,
 }
@@ -89,6 +99,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             tick: now,
             zone,
             persistent: false,
+            searches: Searches::default(),
+            held: Queues::default(),
+            tell: mpsc::unbounded_channel().0,
             published: watch::Sender::default(),
         };
         new.take(config);
@@ -100,10 +113,13 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub async fn settle(&mut self) {
         self.persistent = false;
         self.announcer.silent = true;
+        let mut inbox = self.listen();
+        self.seek();
+        self.hear_all(&mut inbox).await;
         loop {
             self.begin();
             if self.tries.is_empty() {
-                return;
+                return self.hear_all(&mut inbox).await;
             }
             self.finish_one().await;
         }
@@ -113,13 +129,15 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub async fn run(&mut self, mut commands: mpsc::Receiver<Command<V, T>>) {
         self.persistent = true;
         self.announcer.silent = false;
+        let mut inbox = self.listen();
         loop {
-            let wake = self.begin();
+            let wake = self.begin().min(self.seek());
             self.publish();
             let pause = until(self.now(), wake).min(LONGEST_SLEEP);
             tokio::select! {
                 () = self.finish_one(), if !self.tries.is_empty() => {}
                 () = tokio::time::sleep(pause) => {}
+                Some(news) = inbox.recv() => self.hear(news),
                 command = commands.recv() => match command {
                     Some(Command::Reload(config, parts)) => self.reload(&config, parts),
                     Some(Command::Order(order, answer)) => {
@@ -136,7 +154,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// What is known of every delivery.
     #[must_use]
     pub fn report(&self) -> Report {
-        Report::new(self.entries.values(), self.now())
+        Report::new(self.entries.values(), self.searches.problems(), self.now())
     }
 
     /// What is known of every delivery, as it changes, while [`Self::run`] runs.
@@ -170,7 +188,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 spread: self.spread,
                 readable: entry.delivery.target.is_readable(),
             };
-            if !self.persistent && entry.record.failure.is_some() {
+            let given_up = !self.persistent && entry.record.failure.is_some();
+            if given_up || entry.gone.is_some() {
                 continue;
             }
             let (tick, next_tick) = (self.tick, self.next_tick);
@@ -250,6 +269,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             .failure
             .as_ref()
             .map(|failure| failure.problem.clone());
+        let was_good = entry.record.good_since.is_some();
         let result = match outcome {
             Some(outcome) => entry.note(outcome, now),
             None => Err(Problem::internal(&entry.delivery, "the try broke off")),
@@ -269,6 +289,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 self.gates.failed(problem, &needed, now);
                 self.announcer.failed(&id, problem);
             }
+        }
+        if result.is_ok() {
+            self.look_for_held(&id, !was_good);
         }
         if let Some(before) = before {
             self.announcer.over(&before, self.entries.values());
