@@ -15,13 +15,15 @@ use tokio::time::Instant;
 use crate::config::Search;
 use crate::delivery::{Credential, Delivery, DeliveryId};
 use crate::discovery::{Ad, Known};
-use crate::moment::after;
+use crate::moment::{after, until};
 use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem};
 use crate::push::Parts;
 use crate::transport::{Held as HeldCount, Observed, StoreFailure, Transport};
 use crate::vault::{Held, Reading, Vault};
 
+/// Credmons make a new access token this often.
+const SERVES_EVERY: Duration = Duration::from_mins(5);
 /// Life of a login.
 const LOGIN: Duration = Duration::from_hours(28 * 24);
 
@@ -302,10 +304,18 @@ impl Transport for Outside {
         let Some(stored) = world.stored.get_mut(&delivery.id) else {
             return Ok(Observed::default());
         };
-        // The credmon serves each token that is stored once.
-        if credmons && alive && now >= after(stored.at, takes) && stored.is_new {
-            stored.served = Some(now);
-            stored.is_new = false;
+        // The credmon serves what is stored, and again every five minutes while the token lives.
+        let first = after(stored.at, takes);
+        if credmons && alive && now >= first {
+            let again =
+                until(first, now).as_secs() / SERVES_EVERY.as_secs() * SERVES_EVERY.as_secs();
+            let last = after(first, Duration::from_secs(again));
+            if stored.is_new {
+                stored.served = Some(now);
+                stored.is_new = false;
+            } else if stored.served.is_none_or(|served| served < last) {
+                stored.served = Some(last);
+            }
         }
         let readable = delivery.target.is_readable();
         // A credd tells whole seconds.
@@ -319,6 +329,7 @@ impl Transport for Outside {
         Ok(Observed {
             stored: Some(told(stored.at)),
             served: stored.served.map(told),
+            serves_until: None,
             content: readable.then(|| stored.top.clone()),
         })
     }

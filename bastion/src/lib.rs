@@ -10,6 +10,8 @@
 //! | [`problem`] | what can go wrong, about what, and who must act |
 //! | [`reconcile`] | the loop: observe, plan, execute, report |
 //! | [`push`] | one try: look, token, check, store, job's end |
+//! | [`jobs`] | what jobs at a schedd have, and until when; pure |
+//! | [`ledger`] | what outlives a restart: names and lives of vault tokens |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
 //! | [`discovery`] | schedds found through a collector, over time; pure |
 //! | [`held`] | jobs that wait for credentials; pure |
@@ -29,6 +31,8 @@ mod fixtures;
 pub mod gate;
 pub mod hardening;
 pub mod held;
+pub mod jobs;
+pub mod ledger;
 pub mod lifecycle;
 pub mod login;
 pub mod logs;

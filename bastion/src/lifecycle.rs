@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::config::{self, Config, host};
+use crate::ledger::Keeper;
 use crate::login::HtVault;
 use crate::push::Parts;
 use crate::reconcile::{Command, Reconciler};
@@ -84,7 +85,14 @@ fn parts(config: &Config) -> Result<Arc<RealParts>, htvault::Error> {
 }
 
 fn reconciler(config: &Config) -> anyhow::Result<Reconciler<HtVault, Transports>> {
-    Ok(Reconciler::new(config, parts(config)?, TimeZone::system()))
+    let ledger = Keeper::open(config.state.clone());
+    let parts = parts(config)?;
+    Ok(Reconciler::with_ledger(
+        config,
+        parts,
+        TimeZone::system(),
+        ledger,
+    ))
 }
 
 /// A wrong mode is no reason to let jobs die. What is missing is said by the deliveries.

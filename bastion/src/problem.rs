@@ -27,6 +27,8 @@ pub enum Cause {
     Schedd(String),
     /// A group of schedds that a collector is asked for.
     Group(String),
+    /// A schedd that does not answer: every delivery there suffers.
+    Credd(String),
 }
 
 /// The sorts of problem.
@@ -36,6 +38,8 @@ pub enum Cause {
 pub enum Kind {
     /// Vault does not answer, or not usefully.
     VaultDown,
+    /// Vault's cluster elects a leader: over in half a minute.
+    NoLeader,
     /// Vault asks for fewer requests.
     RateLimited,
     /// Vault's certificate is not trusted.
@@ -105,6 +109,7 @@ impl Kind {
     pub fn remedy(self) -> Remedy {
         match self {
             Self::VaultDown
+            | Self::NoLeader
             | Self::RateLimited
             | Self::TokenDead
             | Self::IssuerDown
@@ -142,7 +147,7 @@ impl Cause {
     /// Whether everybody who needs the same thing suffers, so that one attempt speaks for all.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Vault(_) | Self::Realm(_))
+        matches!(self, Self::Vault(_) | Self::Realm(_) | Self::Credd(_))
     }
 
     /// The Vault at `server`.
@@ -175,6 +180,12 @@ impl Cause {
     pub fn schedd(delivery: &Delivery) -> Self {
         Self::Schedd(format!("{} at {}", delivery.id.account, delivery.id.schedd))
     }
+
+    /// A schedd, for everybody.
+    #[must_use]
+    pub fn credd(delivery: &Delivery) -> Self {
+        Self::Credd(delivery.id.schedd.clone())
+    }
 }
 
 impl fmt::Display for Cause {
@@ -186,6 +197,7 @@ impl fmt::Display for Cause {
             Self::Credential(credential) => write!(f, "credential {credential}"),
             Self::Schedd(schedd) => write!(f, "account {schedd}"),
             Self::Group(group) => write!(f, "schedds of {group}"),
+            Self::Credd(schedd) => write!(f, "schedd {schedd}"),
         }
     }
 }
@@ -214,6 +226,7 @@ impl Problem {
         let own = || Cause::credential(credential);
         let (cause, kind) = match error.kind() {
             ErrorKind::RateLimited => (vault(), Kind::RateLimited),
+            ErrorKind::NoLeader => (vault(), Kind::NoLeader),
             ErrorKind::Untrusted | ErrorKind::Configuration => (vault(), Kind::VaultUntrusted),
             ErrorKind::TokenRejected if login => (own(), Kind::Forbidden),
             ErrorKind::TokenRejected => (own(), Kind::TokenDead),

@@ -11,8 +11,10 @@ use serde::Serialize;
 
 use crate::config::duration;
 use crate::delivery::Delivery;
+use crate::jobs;
 use crate::moment::until;
-use crate::plan::State;
+use crate::plan::outlook::{Planned, Reason, What};
+use crate::plan::{Basis, State};
 use crate::problem::{Cause, Kind, Problem, Remedy};
 use crate::reconcile::Entry;
 
@@ -37,8 +39,17 @@ pub struct Line {
     pub vault_token_expires: Option<Timestamp>,
     /// Seconds until then.
     pub vault_token_seconds_left: Option<u64>,
+    /// How that is known.
+    pub life: Basis,
     /// Names that token to Vault's admins.
     pub accessor: Option<String>,
+    /// Names others of this delivery that may still live: they will be revoked, or, being of before
+    /// a restart, can be by Vault's admins alone.
+    pub other_accessors: Vec<String>,
+    /// Jobs there have a living access token.
+    pub jobs_have_token: bool,
+    /// Until then they surely have one if nothing more succeeds.
+    pub jobs_safe_until: Option<Timestamp>,
     /// When the access token ends that was last read with it.
     pub access_token_expires: Option<Timestamp>,
     /// Its identifier.
@@ -51,6 +62,12 @@ pub struct Line {
     pub problem: Option<String>,
     /// When it is tried again.
     pub next_try: Option<Timestamp>,
+    /// What is done next.
+    pub next_step: What,
+    /// Why.
+    pub next_why: Reason,
+    /// When.
+    pub next_at: Timestamp,
 }
 
 /// What is wanted of a delivery.
@@ -107,13 +124,13 @@ impl Wanted {
 
 impl Report {
     pub(crate) fn new<'a>(
-        entries: impl Iterator<Item = &'a Entry>,
+        entries: impl Iterator<Item = (&'a Entry, Planned)>,
         searches: Vec<Group>,
         now: Timestamp,
     ) -> Self {
         let mut deliveries = Vec::new();
         let mut groups: BTreeMap<(Cause, Kind), (String, usize)> = BTreeMap::new();
-        for entry in entries {
+        for (entry, planned) in entries {
             let failure = entry.record.failure.as_ref();
             if let Some(Problem {
                 cause,
@@ -124,7 +141,11 @@ impl Report {
                 let group = groups.entry((cause.clone(), *kind));
                 group.or_insert_with(|| (message.clone(), 0)).1 += 1;
             }
-            let held = entry.tokens.current.as_ref().map(|(held, _)| held);
+            let tokens = &entry.tokens;
+            let held = tokens.former.iter().chain(&tokens.candidate);
+            let others = held.map(|held| &held.accessor);
+            let others = others.chain(tokens.lost.iter().map(|named| &named.accessor));
+            let seen = entry.seen();
             let expires = entry.record.life.map(|life| life.expires);
             deliveries.push(Line {
                 wanted: Wanted::new(&entry.delivery),
@@ -133,11 +154,18 @@ impl Report {
                 held_jobs: entry.held_jobs,
                 vault_token_expires: expires,
                 vault_token_seconds_left: expires.map(|end| until(now, end).as_secs()),
-                accessor: held.map(|held| held.accessor.clone()),
+                life: entry.record.basis,
+                accessor: tokens.accessor().map(str::to_owned),
+                other_accessors: others.cloned().collect(),
+                jobs_have_token: jobs::have_token(&seen, now),
+                jobs_safe_until: jobs::safe_until(&seen),
                 access_token_expires: entry.access.expires,
                 jti: entry.access.jti.clone(),
                 problem: failure.map(|failure| failure.problem.to_string()),
                 next_try: failure.map(|failure| failure.next_try),
+                next_step: planned.step,
+                next_why: planned.why,
+                next_at: planned.at,
             });
         }
         let problems = searches

@@ -52,11 +52,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
                     service,
                     schedd,
                 } = log(self.delivery);
-                let accessor = self
-                    .tokens
-                    .current
-                    .as_ref()
-                    .map_or("", |(held, _)| &held.accessor);
+                let accessor = self.tokens.accessor().unwrap_or_default();
                 info!(
                     account,
                     service, schedd, accessor, "good: jobs there have an access token made with it"
@@ -137,6 +133,18 @@ fn not_served(delivery: &Delivery, limit: Duration) -> Problem {
             "the credmon made no access token within {} s of the push (SERVICE.use is missing, or older than \
              SERVICE.top); check that it runs at the schedd, and its log",
             limit.as_secs()
+        ),
+    )
+}
+
+/// A credmon that served and does not any more, though Vault gives access tokens.
+pub(super) fn stopped(delivery: &Delivery, served: Timestamp) -> Problem {
+    Problem::new(
+        Cause::schedd(delivery),
+        Kind::NotServed,
+        format!(
+            "the credmon made its last access token at {served:.0}, which has ended, and Vault gives new ones; check \
+             that it runs at the schedd, and its log"
         ),
     )
 }

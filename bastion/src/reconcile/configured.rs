@@ -23,6 +23,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         tokio::spawn(async move { old.openers.revoke_all(&old.vault).await });
         self.check = config.check.clone();
         self.spread = config.spread;
+        self.requests = config.vault.requests;
         self.next_tick = self.check.next(self.now(), &self.zone);
         self.gates.clear();
         self.take(config);
@@ -47,7 +48,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 entry
             } else {
                 new += 1;
-                Entry::new(delivery)
+                let note = self.ledger.get(&id);
+                Entry::new(delivery, note)
             };
             entry.gone = gone;
             self.entries.insert(id, entry);

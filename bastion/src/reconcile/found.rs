@@ -218,8 +218,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let wanted = self.searches.wanted();
         self.entries.retain(|id, _| wanted.contains_key(id));
         for (id, (delivery, gone)) in wanted {
+            let note = self.ledger.get(&id);
             let entry = self.entries.entry(id);
-            let entry = entry.or_insert_with(|| Entry::new(delivery));
+            let entry = entry.or_insert_with(|| Entry::new(delivery, note));
             let back = entry.gone.is_some() && gone.is_none();
             entry.gone = gone;
             if back {

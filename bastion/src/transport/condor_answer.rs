@@ -16,6 +16,7 @@ impl Said {
         self.success.then(|| Observed {
             stored: self.time(&format!("{service}.top")),
             served: self.time(&format!("{service}.use")),
+            serves_until: None,
             content: None,
         })
     }

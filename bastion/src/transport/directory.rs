@@ -7,6 +7,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use htvault::Claims;
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Observed;
@@ -29,10 +31,18 @@ pub async fn observe(delivery: &Delivery, directory: &Path) -> Result<Observed, 
         Ok(Observed {
             stored,
             served: folder.written(&format!("{service}.use"))?,
+            serves_until: end_of(&folder, &format!("{service}.use")),
             content,
         })
     })
     .await
+}
+
+/// When the access token for jobs ends, as it says itself; `None` where it may not be read or is
+/// no JWT.
+fn end_of(folder: &Folder, name: &str) -> Option<Timestamp> {
+    let (text, _) = folder.read(name).ok().flatten()?;
+    Claims::read(text.expose_secret())?.expires
 }
 
 /// Stores `top` for a delivery.

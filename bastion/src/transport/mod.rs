@@ -35,6 +35,8 @@ pub struct Observed {
     pub stored: Option<Timestamp>,
     /// When the credmon last made an access token for jobs.
     pub served: Option<Timestamp>,
+    /// When that access token ends, where it can be read.
+    pub serves_until: Option<Timestamp>,
     /// What is stored, where it can be read.
     pub content: Option<SecretString>,
 }
