@@ -65,6 +65,10 @@ pub(crate) struct World {
     pub(crate) stores: u32,
     /// What collectors answer, by group; nothing when there is none.
     pub(crate) pools: BTreeMap<String, Vec<Ad>>,
+    /// The issuer exchanges tokens.
+    pub(crate) exchanges: bool,
+    /// What was read.
+    pub(crate) reads: Vec<Reading>,
     /// Held jobs, by account and schedd.
     pub(crate) held: BTreeMap<(String, String), u64>,
     /// How often queues were asked.
@@ -115,6 +119,8 @@ impl Outside {
             stored: BTreeMap::new(),
             stores: 0,
             pools: BTreeMap::new(),
+            exchanges: true,
+            reads: Vec::new(),
             held: BTreeMap::new(),
             queues_asked: 0,
             busy: BTreeSet::new(),
@@ -237,10 +243,11 @@ impl Vault for Outside {
         &self,
         credential: &Credential,
         token: &VaultToken,
-        _: Reading,
+        reading: Reading,
     ) -> Result<AccessTokenAnswer, Problem> {
         self.vault().await?;
-        let world = self.lock();
+        let mut world = self.lock();
+        world.reads.push(reading);
         if !world.is_alive(token.expose()) {
             return Err(Problem::new(
                 Cause::credential(credential),
@@ -248,12 +255,20 @@ impl Vault for Outside {
                 "dead",
             ));
         }
+        let scopes = match reading {
+            Reading::Reduced(_) if !world.exchanges => {
+                let cause = Cause::credential(credential);
+                return Err(Problem::new(cause, Kind::Forbidden, "no exchange"));
+            }
+            Reading::Reduced(scopes) => scopes.split(',').map(str::to_owned).collect(),
+            Reading::Full | Reading::ForJobs => world.scopes.clone(),
+        };
         Ok(AccessTokenAnswer {
-            token: AccessToken::from("ey.secret".to_owned()),
+            token: AccessToken::from(format!("ey.secret {}", scopes.join(" "))),
             claims: Some(Claims {
                 issuer: Some("https://issuer.test".to_owned()),
                 subject: Some(credential.credkey.clone()),
-                scopes: world.scopes.clone(),
+                scopes,
                 id: Some("jti".to_owned()),
                 expires: Some(after(world.now(), Duration::from_mins(20))),
                 ..Claims::default()

@@ -255,3 +255,7 @@ fn say(group: &str, change: &Change) {
         ),
     }
 }
+
+#[cfg(test)]
+#[path = "found_tests.rs"]
+mod tests;
