@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Target};
 use crate::jobs;
 use crate::ledger::Note;
 use crate::moment::before;
@@ -146,7 +146,7 @@ pub(super) fn needs(entry: &Entry, step: Step) -> Vec<Cause> {
         Cause::vault(&credential.url.server()),
         Cause::realm(&credential.identity),
     ];
-    if entry.delivery.target.needs_opener() {
+    if matches!(entry.delivery.target, Target::Credd { .. }) {
         causes.push(Cause::credd(&entry.delivery));
     }
     causes

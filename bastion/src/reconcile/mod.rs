@@ -446,12 +446,12 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             .failure
             .as_ref()
             .map(|failure| failure.problem.clone());
-        let was_good = entry.record.good_since.is_some();
         let result = match outcome {
             Some(outcome) => entry.note(outcome, now),
             None => Err(Problem::internal(&entry.delivery, "the try broke off")),
         };
         let note = entry.to_note();
+        let turned_good = entry.record.good_since.is_none();
         match &result {
             Ok(()) => {
                 entry.record.good_since = entry.record.good_since.or(Some(now));
@@ -470,7 +470,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         }
         self.ledger.note(&id, note, now);
         if result.is_ok() {
-            self.look_for_held(&id, !was_good);
+            self.look_for_held(&id, turned_good);
         }
         if let Some(before) = before {
             self.announcer.over(&before, self.entries.values());

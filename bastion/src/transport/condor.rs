@@ -164,14 +164,22 @@ impl Condor {
         };
         self.tools.run(call).await.map_err(|silence| {
             let (kind, message) = silence.explain("the credd");
-            Problem::new(Cause::schedd(delivery), kind, message)
+            Problem::new(cause(delivery, kind), kind, message)
         })
+    }
+}
+
+/// A credd that does not answer does so for everybody.
+fn cause(delivery: &Delivery, kind: Kind) -> Cause {
+    match kind {
+        Kind::CreddDown => Cause::credd(delivery),
+        _ => Cause::schedd(delivery),
     }
 }
 
 fn failure(delivery: &Delivery, said: &Said) -> Problem {
     let (kind, message) = advice::failure(said, delivery);
-    Problem::new(Cause::schedd(delivery), kind, format!("{TOOL}: {message}"))
+    Problem::new(cause(delivery, kind), kind, format!("{TOOL}: {message}"))
 }
 
 /// Whether the credd took us for the account. A super-user is told its own name, and says itself

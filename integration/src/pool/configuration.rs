@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use anyhow::Context as _;
 
 use super::root::Root;
-use super::{CREDENTIALS, CREDMON, Credmon, Options};
+use super::{CREDENTIALS, CREDMON, Credmon, KEY, Options};
 use crate::ca::Ca;
 
 /// Makes a pristine root the one that `options` describe.
@@ -58,16 +58,27 @@ pub(super) async fn write(root: &Root, ca: &Ca, options: &Options) -> anyhow::Re
             Some(CREDMON)
         }
     };
+    if let Some(manager) = &options.manager {
+        root.write(KEY, &manager.key)?;
+        fs::set_permissions(root.path(KEY), fs::Permissions::from_mode(0o600))
+            .context("cannot protect the pool's key")?;
+    }
     make_credential_directory(root)?;
     let address = address(&options.host)?;
     root.write(
         "/etc/condor/config.d/50-test.conf",
-        configuration(&options.host, address, credmon, &options.configuration),
+        configuration(options, address, credmon),
     )
 }
 
 /// The whole configuration. Its order counts: `use role:` sets names that lines below set anew.
-fn configuration(host: &str, address: IpAddr, credmon: Option<&str>, more: &[String]) -> String {
+fn configuration(options: &Options, address: IpAddr, credmon: Option<&str>) -> String {
+    let host = &options.host;
+    let (manager, daemons, family) = match &options.manager {
+        None => (host, "COLLECTOR NEGOTIATOR SCHEDD STARTD CREDD", "True"),
+        // All hosts of a sandbox look like one: only the key tells that they trust each other.
+        Some(manager) => (&manager.host, "SCHEDD CREDD", "False"),
+    };
     let (daemon, program) = match credmon {
         Some(program) => (" CREDMON_OAUTH", format!("CREDMON_OAUTH = {program}\n")),
         None => ("", String::new()),
@@ -75,10 +86,11 @@ fn configuration(host: &str, address: IpAddr, credmon: Option<&str>, more: &[Str
     format!(
         "use security:recommended
 use role:Personal
-CONDOR_HOST = {host}
-COLLECTOR_HOST = {host}:9618
-DAEMON_LIST = MASTER COLLECTOR NEGOTIATOR SCHEDD STARTD CREDD{daemon}
-{program}NETWORK_INTERFACE = {address}
+CONDOR_HOST = {manager}
+COLLECTOR_HOST = {manager}:9618
+DAEMON_LIST = MASTER {daemons}{daemon}
+{program}SEC_USE_FAMILY_SESSION = {family}
+NETWORK_INTERFACE = {address}
 BIND_ALL_INTERFACES = False
 ENABLE_IPV6 = False
 NETWORK_HOSTNAME = {host}
@@ -103,7 +115,7 @@ NEGOTIATOR_MIN_INTERVAL = 1
 MASTER_BACKOFF_CONSTANT = 1
 SEC_CREDENTIAL_REFRESH = 5
 {}\n",
-        more.join("\n")
+        options.configuration.join("\n")
     )
 }
 
