@@ -47,23 +47,13 @@ pub struct Options {
     pub map: Vec<Mapping>,
     /// What serves the credential directory.
     pub credmon: Credmon,
-    /// The central manager of another pool that this one belongs to, instead of one of its own.
-    pub manager: Option<Manager>,
+    /// The host of the central manager, where this host has none of its own.
+    pub manager: Option<String>,
+    /// Other hosts whose daemons belong to this pool.
+    pub members: Vec<String>,
     /// Lines at the end of the configuration, for example `CREDMON_OAUTH_TOKEN_MINIMUM = 30`.
     pub configuration: Vec<String>,
 }
-
-/// Where the central manager of a pool runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Manager {
-    /// Its host.
-    pub host: String,
-    /// The key that signs and checks the tokens of the pool's daemons.
-    pub key: Vec<u8>,
-}
-
-/// The file of that key.
-const KEY: &str = "/etc/condor/passwords.d/POOL";
 
 /// A line of the map file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +87,7 @@ impl Options {
             map: Vec::new(),
             credmon,
             manager: None,
+            members: Vec::new(),
             configuration: Vec::new(),
         }
     }
@@ -278,15 +269,6 @@ impl Pool {
             .with_context(|| format!("cannot write {}", file.display()))?;
         self.run("root", &["condor_reconfig"]).await?.success()?;
         Ok(())
-    }
-
-    /// Its central manager, for other pools to belong to.
-    pub fn manager(&self) -> anyhow::Result<Manager> {
-        let key = fs::read(self.path(KEY)).context("the pool has no key yet")?;
-        Ok(Manager {
-            host: self.host.clone(),
-            key,
-        })
     }
 
     /// The ends of all its logs, for the message of a test that fails.

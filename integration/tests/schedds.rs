@@ -36,6 +36,7 @@ async fn site(configuration: &[&str]) -> anyhow::Result<Site> {
     let mut options = installed::pool_options(&chain)?;
     let lines = configuration.iter().map(|line| (*line).to_owned());
     options.configuration.extend(lines);
+    options.members = vec!["ap2.test".to_owned()];
     let pool = Pool::start(&folder.path().join("pool"), &chain.ca, &options).await?;
     // Makes everything that it needs in the pool; which group is configured later.
     installed::bastion(&chain, &pool)?;
@@ -146,7 +147,7 @@ async fn schedds_are_found_and_lost_and_found_again() -> anyhow::Result<()> {
     // Another host joins the pool.
     let mut options = installed::pool_options(&site.chain)?;
     options.host = "ap2.test".to_owned();
-    options.manager = Some(site.pool.manager()?);
+    options.manager = Some(site.pool.host().to_owned());
     options.configuration.extend(kind.map(str::to_owned));
     let folder = site.folder.path().join("pool2");
     let mut second = Pool::start(&folder, &site.chain.ca, &options).await?;

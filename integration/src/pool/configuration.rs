@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use anyhow::Context as _;
 
 use super::root::Root;
-use super::{CREDENTIALS, CREDMON, Credmon, KEY, Options};
+use super::{CREDENTIALS, CREDMON, Credmon, Options};
 use crate::ca::Ca;
 
 /// Makes a pristine root the one that `options` describe.
@@ -44,6 +44,9 @@ pub(super) async fn write(root: &Root, ca: &Ca, options: &Options) -> anyhow::Re
             line.issuer, line.subject, line.account
         )?;
     }
+    for member in &options.members {
+        writeln!(map, "SSL \"/CN={member}\" condor")?;
+    }
     root.write("/etc/condor/mapfile", map)?;
 
     let credmon = match &options.credmon {
@@ -58,11 +61,6 @@ pub(super) async fn write(root: &Root, ca: &Ca, options: &Options) -> anyhow::Re
             Some(CREDMON)
         }
     };
-    if let Some(manager) = &options.manager {
-        root.write(KEY, &manager.key)?;
-        fs::set_permissions(root.path(KEY), fs::Permissions::from_mode(0o600))
-            .context("cannot protect the pool's key")?;
-    }
     make_credential_directory(root)?;
     let address = address(&options.host)?;
     root.write(
@@ -75,9 +73,17 @@ pub(super) async fn write(root: &Root, ca: &Ca, options: &Options) -> anyhow::Re
 fn configuration(options: &Options, address: IpAddr, credmon: Option<&str>) -> String {
     let host = &options.host;
     let (manager, daemons, family) = match &options.manager {
-        None => (host, "COLLECTOR NEGOTIATOR SCHEDD STARTD CREDD", "True"),
-        // All hosts of a sandbox look like one: only the key tells that they trust each other.
-        Some(manager) => (&manager.host, "SCHEDD CREDD", "False"),
+        None => (host, "COLLECTOR NEGOTIATOR SCHEDD STARTD CREDD", ""),
+        // All hosts of a sandbox look like one to HTCondor: only the certificate shows which it is.
+        Some(manager) => (
+            manager,
+            "SCHEDD CREDD",
+            "SEC_USE_FAMILY_SESSION = False
+SEC_CLIENT_AUTHENTICATION_METHODS = FS, SSL
+AUTH_SSL_CLIENT_CERTFILE = /etc/condor/test/host.crt
+AUTH_SSL_CLIENT_KEYFILE = /etc/condor/test/host.key
+",
+        ),
     };
     let (daemon, program) = match credmon {
         Some(program) => (" CREDMON_OAUTH", format!("CREDMON_OAUTH = {program}\n")),
@@ -89,8 +95,7 @@ use role:Personal
 CONDOR_HOST = {manager}
 COLLECTOR_HOST = {manager}:9618
 DAEMON_LIST = MASTER {daemons}{daemon}
-{program}SEC_USE_FAMILY_SESSION = {family}
-NETWORK_INTERFACE = {address}
+{program}{family}NETWORK_INTERFACE = {address}
 BIND_ALL_INTERFACES = False
 ENABLE_IPV6 = False
 NETWORK_HOSTNAME = {host}
