@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::config::Search;
 use crate::delivery::{Credential, Delivery, DeliveryId};
 use crate::discovery::{Ad, Known};
-use crate::moment::{after, until};
+use crate::moment::{after, before, until};
 use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem};
 use crate::push::Parts;
@@ -51,6 +51,14 @@ pub(crate) struct World {
     pub(crate) calls: u32,
     /// Vault answers nothing.
     pub(crate) vault_down: bool,
+    /// Vault's cluster has no leader.
+    pub(crate) no_leader: bool,
+    /// By how many seconds this host's clock is wrong; others' clocks are right.
+    pub(crate) clock_wrong_by: i64,
+    /// Schedds that take a minute to answer nothing.
+    pub(crate) schedds_hang: BTreeSet<String>,
+    /// Deliveries whose token was dead when it was replaced.
+    pub(crate) dark: BTreeSet<DeliveryId>,
     /// Accounts whose keytab is missing.
     pub(crate) no_keytab: BTreeSet<String>,
     /// Schedds that answer nothing.
@@ -111,6 +119,10 @@ impl Outside {
             logins: 0,
             calls: 0,
             vault_down: false,
+            no_leader: false,
+            clock_wrong_by: 0,
+            schedds_hang: BTreeSet::new(),
+            dark: BTreeSet::new(),
             no_keytab: BTreeSet::new(),
             schedds_down: BTreeSet::new(),
             credmon_takes: Duration::from_secs(1),
@@ -148,11 +160,30 @@ impl Outside {
             let cause = Cause::Vault(crate::fixtures::SERVER.to_owned());
             return Err(Problem::new(cause, Kind::VaultDown, "connection refused"));
         }
+        if world.no_leader {
+            let cause = Cause::Vault(crate::fixtures::SERVER.to_owned());
+            return Err(Problem::new(
+                cause,
+                Kind::NoLeader,
+                "500 local node not active",
+            ));
+        }
         Ok(())
     }
 }
 
 impl World {
+    /// The time by this host's clock.
+    fn clock(&self) -> Timestamp {
+        let wrong = Duration::from_secs(self.clock_wrong_by.unsigned_abs());
+        if self.clock_wrong_by < 0 {
+            before(self.now(), wrong)
+        } else {
+            after(self.now(), wrong)
+        }
+    }
+
+    /// The true time.
     pub(crate) fn now(&self) -> Timestamp {
         // Midnight, so that ticks of cron are easily told.
         let base = Timestamp::from_second(1_795_305_600).unwrap();
@@ -179,6 +210,11 @@ impl World {
         children.filter(|(name, _)| self.is_alive(name)).count()
     }
 
+    /// Ends a token before its time.
+    pub(crate) fn kill(&mut self, token: &str) {
+        self.tokens.remove(token);
+    }
+
     /// The token that is stored for a delivery.
     pub(crate) fn token_at(&self, id: &DeliveryId) -> Option<String> {
         let stored = self.stored.get(id)?;
@@ -187,6 +223,9 @@ impl World {
     }
 
     fn make(&mut self, parent: Option<String>, life: Duration) -> String {
+        // A server forgets what ended.
+        let now = self.now();
+        self.tokens.retain(|_, token| token.expires > now);
         self.next += 1;
         let name = format!("s.secret{}", self.next);
         let expires = after(self.now(), life);
@@ -197,7 +236,7 @@ impl World {
 
 impl Clock for Outside {
     fn now(&self) -> Timestamp {
-        self.lock().now()
+        self.lock().clock()
     }
 }
 
@@ -227,7 +266,7 @@ impl Vault for Outside {
         self.vault().await?;
         let mut world = self.lock();
         let token = world.make(Some(login.token.expose().to_owned()), lifetime);
-        let issued = world.now();
+        let issued = world.clock();
         Ok(Held {
             accessor: token.replace("s.secret", "accessor"),
             token: VaultToken::from(token),
@@ -264,13 +303,17 @@ impl Vault for Outside {
             Reading::Full | Reading::ForJobs => world.scopes.clone(),
         };
         Ok(AccessTokenAnswer {
-            token: AccessToken::from(format!("ey.secret {}", scopes.join(" "))),
+            token: AccessToken::from(format!(
+                "ey.secret {}.{}",
+                scopes.join(" "),
+                world.now().as_second() + 1200
+            )),
             claims: Some(Claims {
                 issuer: Some("https://issuer.test".to_owned()),
                 subject: Some(credential.credkey.clone()),
                 scopes,
                 id: Some("jti".to_owned()),
-                expires: Some(after(world.now(), Duration::from_mins(20))),
+                expires: Some(after(world.clock(), Duration::from_mins(20))),
                 ..Claims::default()
             }),
             expire_time: None,
@@ -287,11 +330,12 @@ impl Vault for Outside {
         let world = self.lock();
         let found = world.tokens.get(token.expose());
         let found = found.filter(|_| world.is_alive(token.expose()));
+        let accessor = token.expose().replace("s.secret", "accessor");
         let life = |token: &Token| Life {
-            issued: world.now(),
-            expires: token.expires,
+            issued: world.clock(),
+            expires: after(world.clock(), until(world.now(), token.expires)),
         };
-        Ok(found.map(|found| (life(found), "accessor".to_owned())))
+        Ok(found.map(|found| (life(found), accessor)))
     }
 
     async fn revoke(&self, _: &Credential, token: &VaultToken) -> Result<(), Problem> {
@@ -310,8 +354,25 @@ impl Transport for Outside {
         let _busy = Busy::begin(self, &delivery.id);
         tokio::time::sleep(Duration::from_millis(5)).await;
         assert_eq!(opener.is_some(), delivery.target.needs_opener());
+        if self.lock().schedds_hang.contains(&delivery.id.schedd) {
+            tokio::time::sleep(Duration::from_mins(1)).await;
+            return Err(Problem::new(
+                Cause::schedd(delivery),
+                Kind::CreddDown,
+                "no answer",
+            ));
+        }
         let mut world = self.lock();
         up(&world, delivery)?;
+        let ends =
+            |token: &AccessToken| token.expose().rsplit('.').next().unwrap().parse().unwrap();
+        if opener.is_some_and(|opener| world.now().as_second() >= ends(opener)) {
+            return Err(Problem::new(
+                Cause::schedd(delivery),
+                Kind::CreddRefused,
+                "too old",
+            ));
+        }
         let alive = world
             .token_at(&delivery.id)
             .is_some_and(|token| world.is_alive(&token));
@@ -363,6 +424,10 @@ impl Transport for Outside {
             misplaced: false,
         })?;
         world.stores += 1;
+        let there = world.token_at(&delivery.id);
+        if there.is_some_and(|there| !world.is_alive(&there)) {
+            world.dark.insert(delivery.id.clone());
+        }
         let served = world
             .stored
             .get(&delivery.id)

@@ -6,7 +6,7 @@
 //! - What Vault gives only gets newer: an access token that was made after we read one ends no
 //!   earlier than ours.
 //! - A credmon asks for a token with a minimum of life (HTCondor's `CREDMON_OAUTH_TOKEN_MINIMUM`, by
-//!   default 40 minutes), so one that it made lived that long, or half a life where lives are shorter.
+//!   default 40 minutes), so one that it made lived that long, or two thirds of a life where that is less.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ pub fn safe_until(seen: &Seen) -> Option<Timestamp> {
         return seen.serves_until;
     }
     let served = seen.served?;
-    let at_least = (seen.life.unwrap_or(USUAL_LIFE) / 2).min(MINIMUM);
+    let at_least = (seen.life.unwrap_or(USUAL_LIFE) / 3 * 2).min(MINIMUM);
     let ours = seen
         .read
         .filter(|(read, _)| served >= *read)
@@ -80,10 +80,12 @@ pub fn safe_until(seen: &Seen) -> Option<Timestamp> {
     Some(after(served, at_least).max(ours.unwrap_or(Timestamp::MIN)))
 }
 
-/// Whether jobs there have a living access token now.
+/// Whether jobs there have a living access token now: surely, or as it was at the last look, with
+/// nothing known to be wrong since.
 #[must_use]
-pub fn have_token(seen: &Seen, now: Timestamp) -> bool {
-    safe_until(seen).is_some_and(|end| now < end)
+pub fn have_token(seen: &Seen, looked: Option<Timestamp>, good: bool, now: Timestamp) -> bool {
+    safe_until(seen)
+        .is_some_and(|end| now < end || good && looked.is_some_and(|looked| looked < end))
 }
 
 #[cfg(test)]
@@ -107,8 +109,19 @@ mod tests {
             life: Some(HOUR),
         };
         assert_eq!(safe_until(&seen), Some(at(110)));
-        assert!(have_token(&seen, at(109)));
-        assert!(!have_token(&seen, at(110)), "ended is ended");
+        assert!(have_token(&seen, None, false, at(109)));
+        assert!(
+            !have_token(&seen, Some(at(105)), false, at(110)),
+            "ended is ended"
+        );
+        assert!(
+            have_token(&seen, Some(at(105)), true, at(110)),
+            "the next look will tell"
+        );
+        assert!(
+            !have_token(&seen, Some(at(110)), true, at(110)),
+            "it was seen ended"
+        );
     }
 
     #[test]
@@ -118,7 +131,7 @@ mod tests {
             ..Seen::default()
         };
         assert_eq!(safe_until(&seen), None);
-        assert!(!have_token(&seen, at(100)));
+        assert!(!have_token(&seen, Some(at(90)), true, at(100)));
     }
 
     #[test]

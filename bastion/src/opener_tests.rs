@@ -17,7 +17,8 @@ async fn get(openers: &Openers, outside: &Outside) -> String {
     let credential = Arc::new(credential("cmsprod", "cms"));
     let now = outside.lock().now();
     let token = openers.get(outside, &credential, now).await.unwrap();
-    token.expose().to_owned()
+    let (scopes, _) = token.expose().rsplit_once('.').unwrap();
+    scopes.to_owned()
 }
 
 #[tokio::test(start_paused = true)]

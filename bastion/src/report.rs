@@ -145,7 +145,7 @@ impl Report {
             let held = tokens.former.iter().chain(&tokens.candidate);
             let others = held.map(|held| &held.accessor);
             let others = others.chain(tokens.lost.iter().map(|named| &named.accessor));
-            let seen = entry.seen();
+            let (seen, record) = (entry.seen(), &entry.record);
             let expires = entry.record.life.map(|life| life.expires);
             deliveries.push(Line {
                 wanted: Wanted::new(&entry.delivery),
@@ -157,7 +157,12 @@ impl Report {
                 life: entry.record.basis,
                 accessor: tokens.accessor().map(str::to_owned),
                 other_accessors: others.cloned().collect(),
-                jobs_have_token: jobs::have_token(&seen, now),
+                jobs_have_token: jobs::have_token(
+                    &seen,
+                    record.looked,
+                    record.state() == State::Good,
+                    now,
+                ),
                 jobs_safe_until: jobs::safe_until(&seen),
                 access_token_expires: entry.access.expires,
                 jti: entry.access.jti.clone(),

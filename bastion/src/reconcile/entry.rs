@@ -29,6 +29,8 @@ pub(crate) struct Entry {
     pub(crate) gone: Option<Timestamp>,
     /// Jobs of the account that the schedd holds for want of credentials, where that is known.
     pub(crate) held_jobs: Option<u64>,
+    /// Nothing is to do before, as long as nothing changes.
+    pub(super) waits_until: Option<Timestamp>,
     /// By how much the clock was set back while a try runs.
     behind: Duration,
 }
@@ -58,6 +60,7 @@ impl Entry {
             running: false,
             gone: None,
             held_jobs: None,
+            waits_until: None,
             behind: Duration::ZERO,
         }
     }

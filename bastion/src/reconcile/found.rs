@@ -223,6 +223,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             let entry = entry.or_insert_with(|| Entry::new(delivery, note));
             let back = entry.gone.is_some() && gone.is_none();
             entry.gone = gone;
+            entry.waits_until = None;
             if back {
                 // Whoever was away may have lost what it had.
                 entry.record.good_since = None;

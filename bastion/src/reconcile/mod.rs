@@ -149,6 +149,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub async fn settle(&mut self) {
         self.persistent = false;
         self.announcer.silent = true;
+        self.think_again();
         let mut inbox = self.listen();
         self.seek();
         self.hear_all(&mut inbox).await;
@@ -184,6 +185,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.persistent = true;
         self.announcer.silent = false;
         let mut inbox = self.listen();
+        self.think_again();
         loop {
             let wake = self.begin().min(self.seek());
             let unsaid = self.publish_if_due();
@@ -196,14 +198,17 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 () = self.finish_one(), if !self.tries.is_empty() => self.finish_more(),
                 () = tokio::time::sleep(pause) => {}
                 Some(news) = inbox.recv() => self.hear(news),
-                command = commands.recv() => match command {
-                    Some(Command::Reload(config, parts)) => self.reload(&config, parts),
-                    Some(Command::Order(order, answer)) => {
-                        // Whoever asked may have gone away.
-                        let _ = answer.send(self.obey(&order));
+                command = commands.recv() => {
+                    match command {
+                        Some(Command::Reload(config, parts)) => self.reload(&config, parts),
+                        Some(Command::Order(order, answer)) => {
+                            // Whoever asked may have gone away.
+                            let _ = answer.send(self.obey(&order));
+                        }
+                        Some(Command::Stop) | None => break,
                     }
-                    Some(Command::Stop) | None => break,
-                },
+                    self.think_again();
+                }
             }
         }
         self.close().await;
@@ -298,10 +303,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             self.tick = self.next_tick;
             self.next_tick = self.check.next(now, &self.zone);
         }
+        let prove_every = plan::prove_every(self.entries.len(), self.requests);
         let mut wake = Timestamp::MAX;
         let mut due = Vec::new();
         let mut busy: HashMap<String, usize> = HashMap::new();
-        for entry in self.entries.values() {
+        for entry in self.entries.values_mut() {
             if entry.running {
                 *busy.entry(entry.delivery.id.schedd.clone()).or_default() += 1;
                 continue;
@@ -309,17 +315,32 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             if entry.gone.is_some() {
                 continue;
             }
+            // Thousands of deliveries wait; only what changed is thought about again.
+            if let Some(until) = entry.waits_until
+                && now < until
+            {
+                wake = wake.min(until);
+                continue;
+            }
             if !self.persistent
                 && let Some(failure) = &entry.record.failure
+                && failure.problem.kind != Kind::NoLeader
             {
-                if failure.problem.kind != Kind::NoLeader {
-                    continue;
-                }
+                continue;
             }
-            let policy = self.policy(&entry.delivery);
+            let policy = Policy {
+                id: &entry.delivery.id,
+                lifetime: entry.delivery.lifetime,
+                renew_below: entry.delivery.renew_below,
+                spread: self.spread,
+                prove_every,
+            };
             let (tick, next_tick) = (self.tick, self.next_tick);
             match plan::next(now, &policy, &entry.record, false, tick, next_tick) {
-                Next::Wait(until) => wake = wake.min(until),
+                Next::Wait(until) => {
+                    entry.waits_until = Some(until);
+                    wake = wake.min(until);
+                }
                 Next::Do(step) => {
                     let expires = entry.record.life.map(|life| life.expires);
                     due.push((expires, Arc::clone(&entry.delivery), step));
@@ -344,6 +365,13 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         wake
     }
 
+    /// Whatever was decided for a delivery is decided anew.
+    fn think_again(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.waits_until = None;
+        }
+    }
+
     /// A clock that was set back takes everything along that is known by it. One that was set
     /// forward is believed: time may have passed while the host slept.
     fn watch_clock(&mut self, now: Timestamp) {
@@ -360,6 +388,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 self.ledger.note(id, entry.to_note(), now);
             }
         }
+        self.think_again();
         self.gates.clear();
         self.tick = before(self.tick, by).min(now);
         self.next_tick = self.check.next(now, &self.zone);
@@ -440,6 +469,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             return;
         };
         entry.running = false;
+        entry.waits_until = None;
         let needed = needs(entry, Step::Push(plan::Why::First));
         let before = entry
             .record
@@ -484,6 +514,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 && failure.problem.cause == *cause
             {
                 failure.next_try = failure.next_try.min(now);
+                entry.waits_until = None;
             }
         }
     }
@@ -524,5 +555,9 @@ fn most_at(delivery: &Delivery) -> usize {
     }
 }
 
+#[cfg(test)]
+mod long_tests;
+#[cfg(test)]
+mod restart_tests;
 #[cfg(test)]
 mod tests;
