@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::config::host::HostFault;
 use crate::config::{self, Config, host};
 use crate::report::Report;
-use crate::{lifecycle, report};
+use crate::{commands, lifecycle};
 
 /// Keeps the credentials of unattended accounts valid at every HTCondor schedd.
 #[derive(Debug, Parser)]
@@ -37,19 +37,21 @@ enum Command {
     Once(Output),
     /// Check the configuration and this host's files; nothing is asked over the network.
     Check(Output),
+    /// Print the JSON schema of the configuration, for editors.
+    Schema,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
-struct Output {
+pub(crate) struct Output {
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 /// Something is not good.
 const NOT_GOOD: u8 = 1;
 /// Wrong usage or configuration.
-const WRONG: u8 = 2;
+pub(crate) const WRONG: u8 = 2;
 
 impl Cli {
     /// How much is logged.
@@ -61,6 +63,9 @@ impl Cli {
     /// Does what was asked for.
     #[must_use]
     pub fn execute(&self) -> ExitCode {
+        if matches!(self.command, Command::Schema) {
+            return commands::schema::schema();
+        }
         let config = match config::load(&self.config) {
             Ok(config) => config,
             Err(faults) => {
@@ -69,7 +74,9 @@ impl Cli {
             }
         };
         match self.command {
-            Command::Check(output) => check(&config, output),
+            Command::Check(output) => commands::check::check(&config, output),
+            // Needs no configuration.
+            Command::Schema => commands::schema::schema(),
             Command::Once(output) => match lifecycle::once(&config) {
                 Ok(report) => finish(&config, &report, output),
                 Err(error) => wrong(&error),
@@ -103,43 +110,23 @@ fn finish(config: &Config, report: &Report, output: Output) -> ExitCode {
     }
 }
 
-fn check(config: &Config, output: Output) -> ExitCode {
-    let wanted = report::wanted(&config.deliveries);
-    let mut faults: Vec<String> = host::keytab_faults(config)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    faults.extend(host::authority_fault(config).map(|fault| fault.to_string()));
-    if output.json {
-        print_json(&serde_json::json!({"deliveries": wanted, "faults": faults}));
-    } else {
-        print(&report::wanted_table(&wanted));
-        complain(&faults);
-    }
-    if faults.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        WRONG.into()
-    }
-}
-
 fn wrong(error: &anyhow::Error) -> ExitCode {
     complain([format!("{error:#}")]);
     WRONG.into()
 }
 
 /// Prints data. A reader that went away is no fault.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }
 
-fn print_json(value: &impl Serialize) {
+pub(crate) fn print_json(value: &impl Serialize) {
     // Only strings, numbers and lists of them: this always makes JSON.
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     print(&format!("{text}\n"));
 }
 
-fn complain<T: std::fmt::Display>(lines: impl IntoIterator<Item = T>) {
+pub(crate) fn complain<T: std::fmt::Display>(lines: impl IntoIterator<Item = T>) {
     let mut stderr = io::stderr().lock();
     for line in lines {
         let _ = writeln!(stderr, "token-bastion: {line}");

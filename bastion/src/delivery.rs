@@ -140,6 +140,18 @@ pub enum Method {
     Fs,
 }
 
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scitokens => "scitokens",
+            Self::Idtokens => "idtokens",
+            Self::Ssl => "ssl",
+            Self::Kerberos => "kerberos",
+            Self::Fs => "fs",
+        })
+    }
+}
+
 impl Target {
     /// The transport's name.
     #[must_use]

@@ -21,6 +21,7 @@
 
 mod announce;
 pub mod cli;
+mod commands;
 pub mod config;
 pub mod delivery;
 pub mod discovery;
@@ -42,6 +43,7 @@ pub mod plan;
 pub mod problem;
 pub mod push;
 pub mod reconcile;
+mod reload;
 pub mod report;
 mod ticket;
 pub mod top_file;

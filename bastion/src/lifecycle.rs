@@ -14,13 +14,14 @@ use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::config::{self, Config, host};
+use crate::config::{Config, Watch, host};
 use crate::ledger::Keeper;
 use crate::login::HtVault;
 use crate::push::Parts;
 use crate::reconcile::{Command, Reconciler};
+use crate::reload::{Asked, Reload};
 use crate::report::Report;
 use crate::transport::Transports;
 
@@ -47,7 +48,8 @@ pub fn once(config: &Config) -> anyhow::Result<Report> {
     report
 }
 
-/// Keeps every delivery good until SIGTERM or SIGINT; SIGHUP reads `file` again.
+/// Keeps every delivery good until SIGTERM or SIGINT; SIGHUP and changed files have
+/// `file` read again.
 ///
 /// # Errors
 /// The certificate authorities cannot be used, or the system refuses a runtime or signals.
@@ -60,7 +62,7 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
         let (send, receive) = mpsc::channel(1);
         info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
         tell(&[NotifyState::Ready, NotifyState::Status("running")]);
-        let ((), ()) = tokio::join!(reconciler.run(receive), signals.pass_on(send, file));
+        let ((), ()) = tokio::join!(reconciler.run(receive), signals.pass_on(send, file, config));
         info!("stopped; what is at the schedds stays");
         Ok(())
     });
@@ -95,8 +97,12 @@ fn reconciler(config: &Config) -> anyhow::Result<Reconciler<HtVault, Transports>
     ))
 }
 
-/// A wrong mode is no reason to let jobs die. What is missing is said by the deliveries.
+/// What is allowed and probably not meant. A wrong mode is no reason to let jobs die; what is
+/// missing is said by the deliveries.
 fn warn_of_host(config: &Config) {
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
     for fault in host::keytab_faults(config)
         .iter()
         .filter(|fault| !fault.stops())
@@ -128,10 +134,21 @@ impl Signals {
     }
 
     /// Makes commands of signals until the end is asked for.
-    async fn pass_on(mut self, send: mpsc::Sender<Command<HtVault, Transports>>, file: &Path) {
+    async fn pass_on(
+        mut self,
+        send: mpsc::Sender<Command<HtVault, Transports>>,
+        file: &Path,
+        config: &Config,
+    ) {
+        let mut watch = Watch::new(file);
+        let mut files = Reload::new(file, Arc::new(config.clone()));
         loop {
             let command = tokio::select! {
-                _ = self.hangup.recv() => match reload(file) {
+                _ = self.hangup.recv() => match reload(&mut files, Asked::ByPerson) {
+                    Some(command) => command,
+                    None => continue,
+                },
+                () = watch.changed() => match reload(&mut files, Asked::ByFiles) {
                     Some(command) => command,
                     None => continue,
                 },
@@ -150,29 +167,20 @@ impl Signals {
 }
 
 /// Reads the configuration again; `None`, and the old one stays in force, when it has faults.
-fn reload(file: &Path) -> Option<Command<HtVault, Transports>> {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(_) => tell(&[NotifyState::Reloading]),
-    }
-    let command = match config::load(file) {
-        Ok(config) => match parts(&config) {
-            Ok(parts) => {
-                warn_of_host(&config);
-                Some(Command::Reload(Arc::new(config), parts))
-            }
-            Err(fault) => {
-                error!("the new configuration is not used: {fault}");
-                None
-            }
-        },
-        Err(faults) => {
-            for fault in faults.iter() {
-                error!("the new configuration is not used: {fault}");
-            }
-            None
+fn reload(files: &mut Reload, asked: Asked) -> Option<Command<HtVault, Transports>> {
+    // systemd waits for the end of what it asked for; of the rest it need not hear.
+    if asked == Asked::ByPerson {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(_) => tell(&[NotifyState::Reloading]),
         }
-    };
-    tell(&[NotifyState::Ready]);
-    command
+    }
+    let read = files.look(parts);
+    let taken = files.take(asked, read);
+    if asked == Asked::ByPerson {
+        tell(&[NotifyState::Ready]);
+    }
+    let (config, parts) = taken?;
+    warn_of_host(&config);
+    Some(Command::Reload(config, parts))
 }

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -107,7 +106,7 @@ pub struct Group {
 }
 
 impl Wanted {
-    fn new(delivery: &Delivery) -> Self {
+    pub(crate) fn new(delivery: &Delivery) -> Self {
         let credential = &delivery.credential;
         Self {
             account: delivery.id.account.clone(),
@@ -272,45 +271,11 @@ fn state_word(state: State) -> &'static str {
     }
 }
 
-/// What is wanted, as data.
-#[must_use]
-pub fn wanted(deliveries: &[Arc<Delivery>]) -> Vec<Wanted> {
-    deliveries
-        .iter()
-        .map(|delivery| Wanted::new(delivery))
-        .collect()
-}
-
-/// What is wanted, as a table.
-#[must_use]
-pub fn wanted_table(wanted: &[Wanted]) -> String {
-    let lines = wanted.iter().map(|w| {
-        [
-            w.account.clone(),
-            w.service.clone(),
-            format!("{}/{}", w.issuer, w.role),
-            w.credkey.clone(),
-            w.schedd.clone(),
-            w.transport.to_owned(),
-            duration::format(std::time::Duration::from_secs(w.lifetime_seconds)),
-        ]
-    });
-    table(
-        [
-            "ACCOUNT",
-            "SERVICE",
-            "ISSUER/ROLE",
-            "CREDKEY",
-            "SCHEDD",
-            "TRANSPORT",
-            "LIFETIME",
-        ],
-        lines,
-    )
-}
-
 /// Columns as wide as their widest word, two blanks between, none at the end.
-fn table<const N: usize>(head: [&str; N], lines: impl Iterator<Item = [String; N]>) -> String {
+pub(crate) fn table<const N: usize>(
+    head: [&str; N],
+    lines: impl Iterator<Item = [String; N]>,
+) -> String {
     let lines: Vec<[String; N]> = std::iter::once(head.map(str::to_owned))
         .chain(lines)
         .collect();

@@ -1,4 +1,4 @@
-//! Durations as people write them: `7d`, `300s`, `1h30m`. Whole seconds, never zero.
+//! Durations as people write them: `7d`, `300s`, `1h30m`, `2 weeks`. Whole seconds, never zero.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -24,14 +24,15 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         if number.is_empty() {
             return refuse("write for example 7d, 1h30m or 300s");
         }
+        let after = after.trim_start();
         let letters = after.len() - after.trim_start_matches(char::is_alphabetic).len();
         let (unit, after) = after.split_at(letters);
         let unit = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => 86_400,
-            "w" => 604_800,
+            "s" | "sec" | "secs" | "second" | "seconds" => 1,
+            "m" | "min" | "mins" | "minute" | "minutes" => 60,
+            "h" | "hour" | "hours" => 3600,
+            "d" | "day" | "days" => 86_400,
+            "w" | "week" | "weeks" => 604_800,
             "" => return refuse("the unit is missing, one of s, m, h, d, w"),
             _ => return refuse("the units are s, m, h, d, w"),
         };
@@ -44,7 +45,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
             Some(sum) if sum <= LONGEST => sum,
             _ => return refuse("it is longer than ten years"),
         };
-        rest = after;
+        rest = after.trim_start();
     }
     if seconds == 0 {
         return refuse("it must be longer than zero");
@@ -85,6 +86,10 @@ mod tests {
             ("1h30m", 5400),
             ("1w", 604_800),
             (" 3m ", 180),
+            ("2 weeks", 1_209_600),
+            ("1 day 12 hours", 129_600),
+            ("5min", 300),
+            ("1h 30m", 5400),
         ] {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
@@ -97,8 +102,8 @@ mod tests {
             ("soon", "write for example 7d, 1h30m or 300s"),
             ("-5m", "write for example 7d, 1h30m or 300s"),
             ("300", "the unit is missing, one of s, m, h, d, w"),
-            ("7 d", "the unit is missing, one of s, m, h, d, w"),
-            ("5min", "the units are s, m, h, d, w"),
+            ("7 ", "the unit is missing, one of s, m, h, d, w"),
+            ("5months", "the units are s, m, h, d, w"),
             ("5M", "the units are s, m, h, d, w"),
             (
                 "30m1h",

@@ -46,8 +46,7 @@ impl fmt::Display for HostFault {
 #[must_use]
 pub fn keytab_faults(config: &Config) -> Vec<HostFault> {
     let mut accounts: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
-    for delivery in &config.deliveries {
-        let identity = &delivery.credential.identity;
+    for identity in config.identities() {
         let users = accounts.entry(&identity.keytab).or_default();
         if !users.contains(&identity.account.as_str()) {
             users.push(&identity.account);

@@ -149,7 +149,13 @@ impl Raw {
                 self.spread = section.duration("spread", faults);
             }
             "listen" => {
-                self.listen = node.section(keys::LISTEN, faults).text("address", faults);
+                let section = node.section(keys::LISTEN, faults);
+                if section.get("address").is_none() {
+                    let what =
+                        "`address` is missing, write for example {address: \"127.0.0.1:9118\"}";
+                    faults.add(&node.at, &node.path, what);
+                }
+                self.listen = section.text("address", faults);
             }
             "control" => {
                 self.control = node.section(keys::CONTROL, faults).text("socket", faults);

@@ -1,6 +1,6 @@
 //! From what was typed to what is meant: the Vault, the schedule, the targets, the deliveries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
 use super::faults::{At, Faults};
+use super::judge;
 use super::raw::Raw;
 use super::resolve_account::{Defaults, Wanted, wanted};
 use super::resolve_schedds::Groups;
@@ -40,6 +41,7 @@ pub(crate) fn config(raw: &Raw, faults: &mut Faults) -> Option<Config> {
         );
     }
     let mut all: BTreeMap<DeliveryId, Arc<Delivery>> = BTreeMap::new();
+    let mut used = BTreeSet::new();
     let mut searches: BTreeMap<String, Search> = BTreeMap::new();
     for account in &raw.accounts {
         // Without a good address the rest is still judged, against one that nobody asks.
@@ -49,11 +51,13 @@ pub(crate) fn config(raw: &Raw, faults: &mut Faults) -> Option<Config> {
         let server = server.or_else(|| "https://vault.invalid".parse().ok())?;
         for wanted in wanted(account, &defaults, &groups, &server, faults) {
             match wanted {
-                Wanted::Known(delivery) => {
+                Wanted::Known(group, delivery) => {
+                    used.insert(group);
                     // A schedd in two groups is one.
                     all.entry(delivery.id.clone()).or_insert(Arc::new(delivery));
                 }
                 Wanted::Found(base, pattern) => {
+                    used.insert(base.group.clone());
                     let search = searches.entry(base.group.clone());
                     search.or_insert(base).wanted.push(pattern);
                 }
@@ -67,7 +71,8 @@ pub(crate) fn config(raw: &Raw, faults: &mut Faults) -> Option<Config> {
     };
     let control = path(&raw.control, super::DEFAULT_CONTROL, faults);
     let state = path(&raw.state, super::DEFAULT_STATE, faults);
-    Some(Config {
+    judge::unused_groups(raw, &used, faults);
+    let config = Config {
         vault: vault?,
         kerberos_service: raw
             .kerberos_service
@@ -81,7 +86,9 @@ pub(crate) fn config(raw: &Raw, faults: &mut Faults) -> Option<Config> {
         control,
         state,
         warnings: Vec::new(),
-    })
+    };
+    judge::looks(raw, &whole, &config, faults);
+    Some(config)
 }
 
 /// What is served says who has which credentials, and nothing hides it on its way.

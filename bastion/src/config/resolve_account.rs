@@ -11,10 +11,11 @@ use htvault::ServerUrl;
 
 use super::duration;
 use super::faults::Faults;
+use super::judge;
 use super::raw::{self, Named, Raw};
 use super::resolve::absolute;
 use super::resolve_credential::{Account, Typed, authorize_with, credential, judge_twins};
-use super::resolve_schedds::{Chosen, Groups, glob};
+use super::resolve_schedds::{Chosen, Group, Groups, glob};
 use super::search::{Pattern, Search};
 use super::template::fill;
 use super::tree::Located;
@@ -51,8 +52,8 @@ impl<'a> Defaults<'a> {
 
 /// Something that is wanted for an account.
 pub(crate) enum Wanted {
-    /// At a schedd that is known.
-    Known(Delivery),
+    /// At a schedd that is known, of this group.
+    Known(String, Delivery),
     /// At those that a search finds.
     Found(Search, Pattern),
 }
@@ -125,59 +126,99 @@ pub(crate) fn wanted(
         })
         .collect();
     judge_twins(&credentials, faults);
+    judge::opening_scopes(&credentials, faults);
 
     let mut list = Vec::new();
     for (typed, base) in &credentials {
         let own_choice = typed.value.schedds.as_ref();
         let own_choice = own_choice.map(|schedds| groups.choose(schedds, faults));
         let chosen = own_choice.as_ref().unwrap_or(&account_wide);
+        if chosen.is_empty() {
+            typed.name.warn(
+                faults,
+                "it is delivered nowhere: its `schedds` name none, or take away what they name",
+            );
+        }
         let authorize = authorize_with(typed, base, &credentials, faults);
         let terms = terms(typed, None, base, &owner, faults);
         let different = different(typed, base, &owner, groups, faults);
         if let (Some(authorize), Some(terms), true) = (authorize, terms, complete) {
-            let group_default = own.release_held.as_ref().map(|flag| flag.value);
-            let fallback = defaults.account.release_held.as_ref().map(|f| f.value);
-            let pattern = |terms: &Terms, at: Option<Glob>, schedds: Names, group: Option<bool>| {
-                let released = terms.release_held.or(group_default).or(group).or(fallback);
-                Pattern {
-                    schedds,
-                    at,
-                    credential: Arc::clone(&terms.credential),
-                    authorize: Arc::clone(&authorize),
-                    lifetime: terms.lifetime,
-                    renew_below: terms.renew_below,
-                    release_held: released.unwrap_or(false),
-                }
+            let placing = Placing {
+                owner: &owner,
+                groups,
+                authorize,
+                terms,
+                different,
             };
-            for chosen in chosen {
-                match chosen {
-                    Chosen::Place(group, place) => {
-                        let found = different.iter().find(|(at, _)| groups.fits(at, place));
-                        let terms = found.map_or(&terms, |(_, terms)| terms);
-                        let pattern = pattern(terms, None, Names::all(), group.release_held);
-                        let delivery = pattern.at(&place.name, place.target.clone());
-                        list.push(Wanted::Known(delivery));
-                    }
-                    Chosen::Search(group, search, names) => {
-                        let mut all = different.iter();
-                        // What is different for the whole group leaves nothing to those behind.
-                        let mut open = true;
-                        while let Some((at, terms)) = all.next().filter(|_| open) {
-                            open = !at.fits(&group.name.value);
-                            let at = open.then(|| at.clone());
-                            let found = pattern(terms, at, names.clone(), group.release_held);
-                            list.push(Wanted::Found((*search).clone(), found));
-                        }
-                        if open {
-                            let found = pattern(&terms, None, names.clone(), group.release_held);
-                            list.push(Wanted::Found((*search).clone(), found));
-                        }
-                    }
-                }
-            }
+            list.extend(chosen.iter().flat_map(|chosen| placing.at(chosen)));
         }
     }
     list
+}
+
+/// A credential that is to be brought to places.
+struct Placing<'a> {
+    owner: &'a Account<'a>,
+    groups: &'a Groups,
+    authorize: Arc<Credential>,
+    terms: Terms,
+    /// The first that fits counts, before `terms`.
+    different: Vec<(Glob, Terms)>,
+}
+
+impl Placing<'_> {
+    fn at(&self, chosen: &Chosen<'_>) -> Vec<Wanted> {
+        match chosen {
+            Chosen::Place(group, place) => {
+                let mut different = self.different.iter();
+                let found = different.find(|(at, _)| self.groups.fits(at, place));
+                let terms = found.map_or(&self.terms, |(_, terms)| terms);
+                let pattern = self.pattern(terms, group);
+                let delivery = pattern.at(&place.name, place.target.clone());
+                vec![Wanted::Known(group.name.value.clone(), delivery)]
+            }
+            Chosen::Search(group, search, names) => {
+                let mut list = Vec::new();
+                let mut add = |terms: &Terms, at: Option<Glob>| {
+                    let pattern = Pattern {
+                        at,
+                        schedds: names.clone(),
+                        ..self.pattern(terms, group)
+                    };
+                    list.push(Wanted::Found((*search).clone(), pattern));
+                };
+                for (at, terms) in &self.different {
+                    if at.fits(&group.name.value) {
+                        // It holds for the whole group, which leaves nothing to those behind.
+                        add(terms, None);
+                        return list;
+                    }
+                    add(terms, Some(at.clone()));
+                }
+                add(&self.terms, None);
+                list
+            }
+        }
+    }
+
+    /// What is wanted in a group, anywhere.
+    fn pattern(&self, terms: &Terms, group: &Group) -> Pattern {
+        let flag = |account: &raw::Account| account.release_held.as_ref().map(|flag| flag.value);
+        let released = terms
+            .release_held
+            .or(flag(self.owner.own))
+            .or(group.release_held)
+            .or(flag(self.owner.defaults.account));
+        Pattern {
+            schedds: Names::all(),
+            at: None,
+            credential: Arc::clone(&terms.credential),
+            authorize: Arc::clone(&self.authorize),
+            lifetime: terms.lifetime,
+            renew_below: terms.renew_below,
+            release_held: released.unwrap_or(false),
+        }
+    }
 }
 
 /// What is different at some schedds, in the order in which it was typed.

@@ -35,7 +35,7 @@ pub(crate) fn credential(
     if !is_service_name(&service.value) {
         service.fault(
             faults,
-            format!("{:?} is no service name: letters, digits and `-+=_.` are allowed, none of `_.` at its ends", service.value),
+            format!("{:?} is no service name: letters, digits and `-+=_.` are allowed, it begins with none of `-_.` and does not end in `_`", service.value),
         );
         return None;
     }
@@ -66,13 +66,13 @@ pub(crate) fn credential(
     let scopes = words(scopes, faults);
     let audience = words(audience, faults);
     let typed_credkey = account.own.credkey.as_ref();
-    let credkey = match typed_credkey.or(account.defaults.account.credkey.as_ref()) {
-        Some(text) => fill(text, &values, faults),
-        None => {
-            let principal = account.identity.principal.rsplit_once('@');
-            // Without one there is a fault already, and the rest is judged still.
-            principal.map_or("none", |(name, _realm)| name).to_owned()
-        }
+    let typed_credkey = typed_credkey.or(account.defaults.account.credkey.as_ref());
+    let credkey = if let Some(text) = typed_credkey {
+        fill(text, &values, faults)
+    } else {
+        let principal = account.identity.principal.rsplit_once('@');
+        // Without one there is a fault already, and the rest is judged still.
+        principal.map_or("none", |(name, _realm)| name).to_owned()
     };
     let full_url = CredentialUrl::creds(account.server, &issuer, &credkey, &role);
     let url = if scopes.is_empty() && audience.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::faults::{Faults, hint};
+use super::faults::{Faults, hint, nearest};
 use super::keys::METHODS;
 use super::names::{Glob, Names};
 use super::raw::{self, Named};
@@ -61,6 +61,12 @@ impl Groups {
         let mut known: BTreeMap<String, (Target, String)> = BTreeMap::new();
         for group in groups {
             let name = &group.name;
+            if Glob::is_glob(&name.value) || name.value.starts_with('!') {
+                name.fault(
+                    faults,
+                    "a group's name has none of `*?[` and begins with no `!`",
+                );
+            }
             let members = if is_search(&group.value) {
                 Members::Found(search(group, faults))
             } else {
@@ -171,7 +177,11 @@ impl Groups {
             format!("groups are {}", groups.join(", "))
         } else {
             let groups = self.0.iter().map(|group| group.name.value.as_str());
-            hint(name, groups)
+            let places = self.0.iter().flat_map(Group::places);
+            let places = places.map(|place| place.name.as_str());
+            // Of names there are few groups and many schedds.
+            let near = nearest(name, groups.clone().chain(places));
+            near.map_or_else(|| hint(name, groups), |near| hint(name, [near]))
         };
         typed.fault(
             faults,

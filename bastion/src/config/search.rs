@@ -53,15 +53,17 @@ impl Search {
             let credential = &pattern.credential;
             known.insert((&credential.identity.account, &credential.service))
         });
-        let wanted = first.map(|pattern| {
-            let target = Target::Credd {
-                host: schedd.to_owned(),
-                collector: self.collector.clone(),
-                opening: self.opening.clone(),
-            };
-            Arc::new(pattern.at(schedd, target))
-        });
-        wanted.collect()
+        first
+            .map(|pattern| Arc::new(pattern.at(schedd, self.target(schedd))))
+            .collect()
+    }
+
+    pub(super) fn target(&self, schedd: &str) -> Target {
+        Target::Credd {
+            host: schedd.to_owned(),
+            collector: self.collector.clone(),
+            opening: self.opening.clone(),
+        }
     }
 }
 
@@ -70,6 +72,19 @@ impl Pattern {
     #[must_use]
     pub fn fits(&self, schedd: &str) -> bool {
         self.schedds.hold(schedd) && self.at.as_ref().is_none_or(|at| at.fits(schedd))
+    }
+
+    /// What is wanted by a delivery, wherever it is.
+    pub(super) fn of(delivery: &Delivery) -> Self {
+        Self {
+            schedds: Names::all(),
+            at: None,
+            credential: Arc::clone(&delivery.credential),
+            authorize: Arc::clone(&delivery.authorize),
+            lifetime: delivery.lifetime,
+            renew_below: delivery.renew_below,
+            release_held: delivery.release_held,
+        }
     }
 
     /// The delivery at a schedd.

@@ -61,7 +61,9 @@ impl<T> Located<T> {
 
 /// Reads the text of a file.
 pub(crate) fn parse(file: &str, text: &str, faults: &mut Faults) -> Option<Node> {
-    match serde_saphyr::from_str::<Spanned<Plain>>(text) {
+    // Only `true` and `false` are flags: a role may be called `no`.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    match serde_saphyr::from_str_with_options::<Spanned<Plain>>(text, options) {
         Ok(plain) => Some(node(plain, &Arc::from(file), String::new())),
         Err(error) => {
             let error = error.without_snippet();
