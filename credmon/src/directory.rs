@@ -13,6 +13,7 @@ use htvault::{CredentialUrl, VaultToken};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag};
+use nix::unistd::{Gid, getegid};
 
 use crate::folder::{FileId, FileTime, Folder, ReadFault};
 use crate::listing::Listings;
@@ -177,6 +178,22 @@ impl Directory {
     #[must_use]
     pub fn root(&self) -> &Folder {
         &self.root
+    }
+
+    /// The group of access tokens, whatever folder they are in: the directory's own where it hands
+    /// that on (set-group-id, as HTCondor wants it), else ours. HTCondor's own monitor makes them in
+    /// the directory itself, which comes to the same.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn group(&self) -> Result<Gid, Errno> {
+        let stat = self.root.stat()?;
+        let hands_on = stat.st_mode & Mode::S_ISGID.bits() != 0;
+        Ok(if hands_on {
+            Gid::from_raw(stat.st_gid)
+        } else {
+            getegid()
+        })
     }
 
     /// The names that may be those of accounts' folders. Files of ours that were left behind are
@@ -372,6 +389,19 @@ fn borrow_token(
             parent: name,
             fault: Box::new(fault),
         })
+}
+
+/// Whether the `.top` of a credential is still the one of a stamp, without reading it; `None` when
+/// it is gone.
+#[must_use]
+pub fn is_still(folder: &Folder, id: &CredentialId, stamp: TopStamp) -> Option<bool> {
+    let file = |name: &str| {
+        let stat = folder.look(name).ok().flatten();
+        stat.as_ref().map(FileId::from)
+    };
+    let own = file(&id.top_name())?;
+    let parent = (stamp.parent).and_then(|_| file(&id.parent()?.top_name()));
+    Some(stamp == TopStamp { own, parent })
 }
 
 /// Reads one `.top`; `None` when there is none.

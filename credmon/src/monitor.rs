@@ -23,6 +23,9 @@ use crate::state::{Note, State};
 use crate::status::CredentialStatus;
 use crate::top_file::Lane;
 
+/// So many credentials that are due and wait for room are a rush: after a start, or an outage.
+const MANY: usize = 32;
+
 /// How many credentials are in which state.
 pub type Counts = BTreeMap<State, usize>;
 
@@ -145,7 +148,10 @@ impl Monitor {
             let Some(record) = self.records.get_mut(&id) else {
                 continue;
             };
-            if let Some(task) = record.task(rules, now) {
+            if let Some(mut task) = record.task(rules, now) {
+                // With many waiting for their access token, the vault token's life is asked for
+                // at the next renewal.
+                task.look_up &= self.agenda.queued() < MANY;
                 record.start();
                 self.hosts.start(&task.lane);
                 tasks.push(task);
@@ -174,7 +180,7 @@ impl Monitor {
             vault_life,
         } = ended;
         let (verdict, said) = match &outcome {
-            Outcome::Renewed { .. } | Outcome::Kept | Outcome::Dead(_) | Outcome::Expired(_) => {
+            Outcome::Renewed { .. } | Outcome::Kept | Outcome::Dead(_) => {
                 (Verdict::Answers, Said::default())
             }
             Outcome::Refused(error) => {

@@ -77,6 +77,7 @@ pub struct Chain {
     folder: PathBuf,
     lives: Lives,
     nodes: Vec<&'static str>,
+    grants: Vec<String>,
     /// The authority that made every certificate.
     pub ca: Ca,
     /// The KDC.
@@ -109,6 +110,16 @@ impl Chain {
         lives: Lives,
         nodes: &[&'static str],
     ) -> anyhow::Result<Self> {
+        Self::start_granted(folder, lives, nodes, Vec::new()).await
+    }
+
+    /// The same with stored credentials besides those of the accounts: `ISSUER:CREDKEY:ROLE` each.
+    pub async fn start_granted(
+        folder: &Path,
+        lives: Lives,
+        nodes: &[&'static str],
+        grants: Vec<String>,
+    ) -> anyhow::Result<Self> {
         sandbox::require()?;
         let ca = Ca::create(&folder.join("ca"), "Test CA of token-bastion")?;
         let kdc = Kdc::start(&folder.join("kdc")).await?;
@@ -123,11 +134,12 @@ impl Chain {
         kdc.add_principal_with_keytab("host/vault.test", &host_keytab)
             .await?;
         let nodes = nodes.to_vec();
-        let vault = start_vault(folder, lives, &nodes, &ca, &kdc).await?;
+        let vault = start_vault(folder, lives, &nodes, &grants, &ca, &kdc).await?;
         Ok(Self {
             folder: folder.to_owned(),
             lives,
             nodes,
+            grants,
             ca,
             kdc,
             vault,
@@ -136,8 +148,9 @@ impl Chain {
 
     /// Starts `htvault-dev` again after it was stopped; its state is new.
     pub async fn restart_vault(&mut self) -> anyhow::Result<()> {
+        let Self { nodes, grants, .. } = self;
         self.vault =
-            start_vault(&self.folder, self.lives, &self.nodes, &self.ca, &self.kdc).await?;
+            start_vault(&self.folder, self.lives, nodes, grants, &self.ca, &self.kdc).await?;
         Ok(())
     }
 
@@ -243,6 +256,7 @@ async fn start_vault(
     folder: &Path,
     lives: Lives,
     nodes: &[&str],
+    grants: &[String],
     ca: &Ca,
     kdc: &Kdc,
 ) -> anyhow::Result<Daemon> {
@@ -272,6 +286,7 @@ async fn start_vault(
                 .arg(format!("{issuer}:{}:{role}", account.name));
         }
     }
+    command.args(grants.iter().flat_map(|grant| ["--grant", grant.as_str()]));
     start_dev_server(folder, command).await
 }
 

@@ -4,6 +4,7 @@
 //! What always holds: everything runs inside `integration/setup/sandbox`, so that nothing is
 //! left on the machine, however a run ends.
 
+pub mod bench;
 pub mod ca;
 pub mod chain;
 pub mod conformance;
@@ -14,4 +15,5 @@ pub mod kdc;
 pub mod pool;
 pub mod process;
 pub mod sandbox;
+pub mod tracer;
 pub mod wait;

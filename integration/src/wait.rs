@@ -55,6 +55,11 @@ pub async fn until<T, S: Seen<T>>(
     }
 }
 
+/// Lets time pass: for a measurement that lasts so long, never for something to happen.
+pub async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

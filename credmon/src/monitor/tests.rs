@@ -139,3 +139,18 @@ fn what_is_ignored_faulty_or_untrusted_is_never_asked_for() {
     assert!(monitor.judge_all(&trusting, at(NOW)).is_empty());
     assert_eq!(names(&monitor.plan(&trusting, at(NOW))), ["u/cms"]);
 }
+
+#[test]
+fn in_a_rush_access_tokens_come_before_the_vault_tokens_life() {
+    for (count, looks_up) in [(MANY - 1, true), (2 * MANY, false)] {
+        let credentials = Credentials::new();
+        for n in 0..count {
+            credentials.store(&format!("u{n}"), "cms", "a", "s.1");
+        }
+        let (mut monitor, rules) = (Monitor::default(), Rules::default());
+        look(&credentials, &mut monitor, &rules, at(NOW));
+        let tasks = monitor.plan(&rules, at(NOW));
+        assert!(!tasks.is_empty());
+        assert!(tasks.iter().all(|task| task.look_up == looks_up), "{count}");
+    }
+}

@@ -1,0 +1,64 @@
+//! Memory of all processes of a monitor that has served all its credentials and rests.
+
+use super::Sizes;
+use super::monitored::Monitored;
+use super::stage::Stage;
+use crate::bench::figures::{Bound, Figure};
+use crate::bench::progress::Progress;
+use crate::differential::rig::{HOUR, Side};
+use crate::process::Memory;
+
+const MEGABYTE: f64 = 1_000_000.0;
+
+pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
+    let stage = Stage::set(HOUR, sizes.many).await?;
+    let mut figures = Vec::new();
+    for (count, is_bound) in [(sizes.some, true), (sizes.many, false)] {
+        let theirs = at_rest(&stage, Side::Theirs, count, progress).await?;
+        let ours = at_rest(&stage, Side::Ours, count, progress).await?;
+        let figure = |name: &str, word: &str, pick: fn(&Memory) -> u64| {
+            let what = format!("memory with {count} credentials, {word}");
+            Figure::new(
+                &format!("memory_{name}_{count}"),
+                what,
+                "MB",
+                megabytes(pick(&ours)),
+            )
+            .beside(megabytes(pick(&theirs)))
+        };
+        let proportional = figure("pss", "PSS", |memory| memory.proportional);
+        figures.push(if is_bound {
+            proportional.bound(Bound::Ratio(0.1))
+        } else {
+            proportional
+        });
+        figures.push(figure("rss", "RSS", |memory| memory.resident));
+    }
+    Ok(figures)
+}
+
+async fn at_rest(
+    stage: &Stage,
+    side: Side,
+    count: usize,
+    progress: &Progress,
+) -> anyhow::Result<Memory> {
+    progress.say(format!(
+        "memory of {} with {count} credentials",
+        side.word()
+    ));
+    let name = format!("memory-{count}");
+    let mut monitored = Monitored::prepare(stage, &name, side, 0..count)?;
+    monitored.start(HOUR)?;
+    monitored.complete().await?;
+    monitored.idle().await?;
+    let memory = monitored.memory()?;
+    monitored.finish().await?;
+    Ok(memory)
+}
+
+/// Megabytes (10^6 bytes), rounded to a hundredth.
+pub(super) fn megabytes(bytes: u64) -> f64 {
+    let hundredths = u32::try_from(bytes / 10_000).unwrap_or(u32::MAX);
+    f64::from(hundredths) * 10_000.0 / MEGABYTE
+}

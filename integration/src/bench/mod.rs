@@ -1,0 +1,15 @@
+//! Benchmarks: how much our programs need, beside what they replace where there is such a thing.
+//!
+//! What is common to all stands here: figures with their bounds and how they are printed, the
+//! machine, processor time and memory of a process with all it has started, the server's own log.
+//! What always holds: figures that are compared come from one run, on the same parts; nothing is
+//! said of the development server's own needs.
+
+pub mod command;
+pub mod credmon;
+pub mod figures;
+pub mod machine;
+pub mod processor;
+pub mod progress;
+pub mod report;
+pub mod requests;
