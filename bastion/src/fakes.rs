@@ -73,8 +73,8 @@ pub(crate) struct World {
     pub(crate) stores: u32,
     /// What collectors answer, by group; nothing when there is none.
     pub(crate) pools: BTreeMap<String, Vec<Ad>>,
-    /// The issuer exchanges tokens.
-    pub(crate) exchanges: bool,
+    /// How exchanges of tokens fail; they do not when `None`.
+    pub(crate) exchange_fails: Option<Kind>,
     /// What was read.
     pub(crate) reads: Vec<Reading>,
     /// Held jobs, by account and schedd.
@@ -131,7 +131,7 @@ impl Outside {
             stored: BTreeMap::new(),
             stores: 0,
             pools: BTreeMap::new(),
-            exchanges: true,
+            exchange_fails: None,
             reads: Vec::new(),
             held: BTreeMap::new(),
             queues_asked: 0,
@@ -295,9 +295,10 @@ impl Vault for Outside {
             ));
         }
         let scopes = match reading {
-            Reading::Reduced(_) if !world.exchanges => {
+            Reading::Reduced(_) if world.exchange_fails.is_some() => {
                 let cause = Cause::credential(credential);
-                return Err(Problem::new(cause, Kind::Forbidden, "no exchange"));
+                let kind = world.exchange_fails.unwrap();
+                return Err(Problem::new(cause, kind, "no exchange"));
             }
             Reading::Reduced(scopes) => scopes.split(',').map(str::to_owned).collect(),
             Reading::Full | Reading::ForJobs => world.scopes.clone(),

@@ -191,10 +191,10 @@ async fn least(
             *reduction = Reduction::To(scopes);
             return Ok(answer);
         }
-        Ok(_) => AFTER_REFUSAL,
         Err(problem) if problem.kind == Kind::TokenDead => return Err(problem),
         Err(problem) if problem.kind.remedy() == Remedy::Wait => AFTER_OUTAGE,
-        Err(_) => AFTER_REFUSAL,
+        // Refused, or given without what was asked for.
+        Ok(_) | Err(_) => AFTER_REFUSAL,
     };
     *reduction = Reduction::Not(after(now, pause));
     match known {

@@ -50,7 +50,7 @@ async fn wlcgs_scopes_do_as_well_and_a_token_without_more_is_taken_as_it_is() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_exchange_is_remembered_for_an_hour() {
     let outside = outside(&[WRITE, "storage.read:/"]);
-    outside.lock().exchanges = false;
+    outside.lock().exchange_fails = Some(Kind::Forbidden);
     let openers = Openers::default();
     for _ in 0..3 {
         assert!(get(&openers, &outside).await.contains("storage.read:/"));
@@ -58,7 +58,7 @@ async fn a_refused_exchange_is_remembered_for_an_hour() {
     }
     let reads = outside.lock().reads.clone();
     assert_eq!(reads, [Full, Reduced(WRITE), Full, Full]);
-    outside.lock().exchanges = true;
+    outside.lock().exchange_fails = None;
     tokio::time::sleep(Duration::from_mins(20)).await;
     assert_eq!(get(&openers, &outside).await, "ey.secret condor:/WRITE");
 }
