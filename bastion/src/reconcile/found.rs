@@ -217,6 +217,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     fn adapt(&mut self) {
         let wanted = self.searches.wanted();
         self.entries.retain(|id, _| wanted.contains_key(id));
+        self.held.keep(|account, schedd| {
+            wanted
+                .keys()
+                .any(|id| id.account == account && id.schedd == schedd)
+        });
         for (id, (delivery, gone)) in wanted {
             let note = self.ledger.get(&id);
             let entry = self.entries.entry(id);

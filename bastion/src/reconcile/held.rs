@@ -32,6 +32,12 @@ struct Queue {
 }
 
 impl Queues {
+    /// Forgets what is of no account and schedd that this says yes to.
+    pub(super) fn keep(&mut self, wanted: impl Fn(&str, &str) -> bool) {
+        self.0
+            .retain(|(account, schedd), queue| queue.running || wanted(account, schedd));
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         self.0.values().any(|queue| queue.running)
     }
