@@ -49,6 +49,8 @@ pub(crate) struct World {
     next: u64,
     pub(crate) logins: u32,
     pub(crate) calls: u32,
+    /// Calls of them that were made in vain, to a Vault that is down.
+    pub(crate) in_vain: u32,
     /// Vault answers nothing.
     pub(crate) vault_down: bool,
     /// Vault's cluster has no leader.
@@ -69,6 +71,8 @@ pub(crate) struct World {
     pub(crate) credmons: bool,
     /// Scopes of every access token.
     pub(crate) scopes: Vec<String>,
+    /// Life of every access token.
+    pub(crate) access_life: Duration,
     pub(crate) stored: BTreeMap<DeliveryId, Stored>,
     pub(crate) stores: u32,
     /// What collectors answer, by group; nothing when there is none.
@@ -118,6 +122,7 @@ impl Outside {
             next: 0,
             logins: 0,
             calls: 0,
+            in_vain: 0,
             vault_down: false,
             no_leader: false,
             clock_wrong_by: 0,
@@ -128,6 +133,7 @@ impl Outside {
             credmon_takes: Duration::from_secs(1),
             credmons: true,
             scopes: vec!["storage.read:/".to_owned()],
+            access_life: Duration::from_mins(20),
             stored: BTreeMap::new(),
             stores: 0,
             pools: BTreeMap::new(),
@@ -156,6 +162,7 @@ impl Outside {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let mut world = self.lock();
         world.calls += 1;
+        world.in_vain += u32::from(world.vault_down || world.no_leader);
         if world.vault_down {
             let cause = Cause::Vault(crate::fixtures::SERVER.to_owned());
             return Err(Problem::new(cause, Kind::VaultDown, "connection refused"));
@@ -303,18 +310,19 @@ impl Vault for Outside {
             Reading::Reduced(scopes) => scopes.split(',').map(str::to_owned).collect(),
             Reading::Full | Reading::ForJobs => world.scopes.clone(),
         };
+        let ends = after(world.now(), world.access_life);
         Ok(AccessTokenAnswer {
             token: AccessToken::from(format!(
                 "ey.secret {}.{}",
                 scopes.join(" "),
-                world.now().as_second() + 1200
+                ends.as_second()
             )),
             claims: Some(Claims {
                 issuer: Some("https://issuer.test".to_owned()),
                 subject: Some(credential.credkey.clone()),
                 scopes,
                 id: Some("jti".to_owned()),
-                expires: Some(after(world.clock(), Duration::from_mins(20))),
+                expires: Some(after(world.clock(), world.access_life)),
                 ..Claims::default()
             }),
             expire_time: None,

@@ -66,6 +66,11 @@ impl Keeper {
         self.ledger.set(id, note, now);
     }
 
+    /// Drops tokens whose life is over, of deliveries too that are no longer configured.
+    pub(crate) fn drop_ended(&mut self, now: Timestamp) {
+        self.ledger.drop_ended(now);
+    }
+
     /// Begins a write when something changed and none runs. How long until it is to be asked again.
     pub(crate) fn save_if_due(&mut self) -> Duration {
         self.end_write();

@@ -54,7 +54,7 @@ const AT_A_DIRECTORY: usize = 16;
 /// The loop looks at the clock at least this often, so that a clock that was set is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// A single run waits this long for Vault to elect a leader: 12 and 28 s were seen.
-const ELECTION: Duration = Duration::from_secs(60);
+const ELECTION: Duration = Duration::from_mins(1);
 /// And looks again no sooner than this.
 const SHORTEST_WAIT: Duration = Duration::from_millis(500);
 /// While tries run, a report is made this often.
@@ -91,6 +91,8 @@ pub struct Reconciler<V, T> {
     /// What outlives a restart.
     ledger: Keeper,
     watch: ClockWatch,
+    /// The loop looks at the clock at least this often.
+    glance: Duration,
     /// Failures are tried again.
     persistent: bool,
     searches: Searches,
@@ -122,6 +124,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             ledger,
             watch: ClockWatch::new(now),
             published_at: None,
+            glance: LONGEST_SLEEP,
             parts,
             entries: BTreeMap::new(),
             tries: JoinSet::new(),
@@ -191,7 +194,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             let unsaid = self.publish_if_due();
             let unsaved = self.ledger.save_if_due();
             let pause = until(self.now(), wake)
-                .min(LONGEST_SLEEP)
+                .min(self.glance)
                 .min(unsaid)
                 .min(unsaved);
             tokio::select! {
@@ -283,7 +286,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let busy = !self.tries.is_empty();
         let since = self.published_at.map(|at| at.elapsed());
         match since {
-            Some(since) if busy && since < PUBLISHED_EVERY => PUBLISHED_EVERY - since,
+            Some(since) if busy && since < PUBLISHED_EVERY => PUBLISHED_EVERY.saturating_sub(since),
             _ => {
                 self.publish();
                 Duration::MAX
@@ -302,6 +305,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         if now >= self.next_tick {
             self.tick = self.next_tick;
             self.next_tick = self.check.next(now, &self.zone);
+            self.ledger.drop_ended(now);
         }
         let prove_every = plan::prove_every(self.entries.len(), self.requests);
         let mut wake = Timestamp::MAX;

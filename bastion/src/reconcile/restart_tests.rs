@@ -79,6 +79,21 @@ async fn a_restart_keeps_what_is_good_with_its_exact_life_and_name() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_configured_away_is_named_until_it_ends() {
+    let outside = Outside::new();
+    let mut all = deliveries();
+    let mut first = reconciler(&config(all.clone()), &outside);
+    first.settle().await;
+    let gone = all.remove(0);
+    let mut second = restart(&config(all), &outside, &mut first);
+    run_for(&mut second, 6 * DAY).await;
+    let note = second.ledger().get(&gone.id).unwrap();
+    assert!(note.current.is_some(), "people may still want it revoked");
+    run_for(&mut second, 2 * DAY).await;
+    assert_eq!(second.ledger().get(&gone.id), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_ledger_lives_are_estimated_and_each_token_replaced_once() {
     let outside = Outside::new();
     let config = config(deliveries());
