@@ -12,12 +12,14 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
+use crate::config::Search;
 use crate::delivery::{Credential, Delivery, DeliveryId};
+use crate::discovery::{Ad, Known};
 use crate::moment::{after, before, until};
 use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem};
 use crate::push::Parts;
-use crate::transport::{Observed, StoreFailure, Transport};
+use crate::transport::{Held as HeldCount, Observed, StoreFailure, Transport};
 use crate::vault::{Held, Reading, Vault};
 
 /// Credmons make a new access token this often.
@@ -81,6 +83,16 @@ pub(crate) struct World {
     pub(crate) no_grant: bool,
     /// URLs of credentials whose refresh token is forgotten.
     pub(crate) forgotten: BTreeSet<String>,
+    /// What collectors answer, by group; nothing when there is none.
+    pub(crate) pools: BTreeMap<String, Vec<Ad>>,
+    /// How exchanges of tokens fail; they do not when `None`.
+    pub(crate) exchange_fails: Option<Kind>,
+    /// What was read.
+    pub(crate) reads: Vec<Reading>,
+    /// Held jobs, by account and schedd.
+    pub(crate) held: BTreeMap<(String, String), u64>,
+    /// How often queues were asked.
+    pub(crate) queues_asked: u32,
     /// Deliveries that something is done for now.
     busy: BTreeSet<DeliveryId>,
 }
@@ -134,6 +146,11 @@ impl Outside {
             stores: 0,
             no_grant: false,
             forgotten: BTreeSet::new(),
+            pools: BTreeMap::new(),
+            exchange_fails: None,
+            reads: Vec::new(),
+            held: BTreeMap::new(),
+            queues_asked: 0,
             busy: BTreeSet::new(),
         })))
     }
@@ -288,10 +305,11 @@ impl Vault for Outside {
         &self,
         credential: &Credential,
         token: &VaultToken,
-        _: Reading,
+        reading: Reading,
     ) -> Result<AccessTokenAnswer, Problem> {
         self.vault().await?;
-        let world = self.lock();
+        let mut world = self.lock();
+        world.reads.push(reading);
         if !world.is_alive(token.expose()) {
             return Err(Problem::new(
                 Cause::credential(credential),
@@ -299,17 +317,30 @@ impl Vault for Outside {
                 "dead",
             ));
         }
+        let scopes = match reading {
+            Reading::Reduced(_) if world.exchange_fails.is_some() => {
+                let cause = Cause::credential(credential);
+                let kind = world.exchange_fails.unwrap();
+                return Err(Problem::new(cause, kind, "no exchange"));
+            }
+            Reading::Reduced(scopes) => scopes.split(',').map(str::to_owned).collect(),
+            Reading::Full | Reading::ForJobs => world.scopes.clone(),
+        };
         let ends = after(world.now(), world.access_life);
         if world.no_grant {
             let cause = Cause::credential(credential);
             return Err(Problem::new(cause, Kind::NotOnboarded, "invalid_grant"));
         }
         Ok(AccessTokenAnswer {
-            token: AccessToken::from(format!("ey.secret.{}", ends.as_second())),
+            token: AccessToken::from(format!(
+                "ey.secret {}.{}",
+                scopes.join(" "),
+                ends.as_second()
+            )),
             claims: Some(Claims {
                 issuer: Some("https://issuer.test".to_owned()),
                 subject: Some(credential.credkey.clone()),
-                scopes: world.scopes.clone(),
+                scopes,
                 id: Some("jti".to_owned()),
                 expires: Some(after(world.clock(), world.access_life)),
                 ..Claims::default()
@@ -465,6 +496,44 @@ impl Transport for Outside {
         up(&world, delivery)?;
         world.stored.remove(&delivery.id);
         Ok(())
+    }
+
+    async fn find(&self, search: &Search, _: &Known) -> Result<Vec<Ad>, Problem> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let world = self.lock();
+        let found = world.pools.get(&search.group).cloned();
+        found.ok_or_else(|| {
+            let cause = Cause::Group(search.group.clone());
+            Problem::new(cause, Kind::CollectorDown, "refused")
+        })
+    }
+
+    fn learn(&self, _: &Search, _: &Known) {}
+
+    async fn held_jobs(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+        release: Option<&BTreeSet<String>>,
+    ) -> Result<Option<HeldCount>, Problem> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(opener.is_some(), delivery.target.needs_opener());
+        if delivery.target.is_readable() {
+            return Ok(None);
+        }
+        let mut world = self.lock();
+        world.queues_asked += 1;
+        let key = (delivery.id.account.clone(), delivery.id.schedd.clone());
+        let held = world.held.entry(key).or_default();
+        let released = if release.is_some() {
+            std::mem::take(held)
+        } else {
+            0
+        };
+        Ok(Some(HeldCount {
+            left: *held,
+            released,
+        }))
     }
 }
 

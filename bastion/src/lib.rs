@@ -13,6 +13,8 @@
 //! | [`jobs`] | what jobs at a schedd have, and until when; pure |
 //! | [`ledger`] | what outlives a restart: names and lives of vault tokens |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
+//! | [`discovery`] | schedds found through a collector, over time; pure |
+//! | [`held`] | jobs that wait for credentials; pure |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
 //! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
 //! | [`revoke`], [`offboard`] | deliveries cut off; everything of an account undone |
@@ -25,6 +27,7 @@ mod commands;
 pub mod config;
 pub mod control;
 pub mod delivery;
+pub mod discovery;
 pub mod doctor;
 #[cfg(test)]
 mod fakes;
@@ -33,6 +36,7 @@ mod fixtures;
 pub mod gate;
 pub mod grants;
 pub mod hardening;
+pub mod held;
 mod herald;
 pub mod jobs;
 mod kept;

@@ -22,8 +22,6 @@ use crate::config::{Config, Watch, host};
 use crate::control::server;
 use crate::control::service::{ReloadOrder, Service};
 use crate::control::socket::Socket;
-use crate::delivery::Selection;
-use crate::doctor::{self, Examination, Section};
 use crate::herald::{self, tell};
 use crate::ledger::Keeper;
 use crate::listen::{self, Seen};
@@ -67,25 +65,6 @@ pub fn once(config: &Config, mut progress: impl FnMut(&Report)) -> anyhow::Resul
     });
     runtime.shutdown_timeout(LAST_WAIT);
     report
-}
-
-/// Looks at everything that deliveries hang on; `say` hears of each part as soon as it is known.
-///
-/// # Errors
-/// The certificate authorities cannot be used, or the system refuses a runtime.
-pub fn examine(
-    config: &Config,
-    selection: &Selection,
-    say: impl FnMut(&Section),
-) -> anyhow::Result<Examination> {
-    let runtime = runtime()?;
-    let examination = runtime.block_on(async {
-        let parts = parts(config, Arc::default())?;
-        let deliveries = &config.deliveries;
-        Ok(doctor::examine(config, &parts, deliveries, selection, say).await)
-    });
-    runtime.shutdown_timeout(LAST_WAIT);
-    examination
 }
 
 /// Keeps every delivery good until SIGTERM or SIGINT; SIGHUP and changed files have

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::clock::Clock;
-use htvault::{AccessTokenAnswer, AccessTokenRequest, Client, ErrorKind, IssuedToken, VaultToken};
+use htvault::{
+    AccessTokenAnswer, AccessTokenRequest, Client, CredentialUrl, ErrorKind, IssuedToken,
+    VaultToken,
+};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::warn;
 
@@ -61,8 +64,18 @@ impl HtVault {
         reading: Reading,
         minimum_seconds: Option<u64>,
     ) -> Result<AccessTokenAnswer, htvault::Error> {
+        let exchange;
         let (url, scopes, audience) = match reading {
             Reading::Full => (&credential.full_url, None, None),
+            Reading::Reduced(scopes) => {
+                exchange = CredentialUrl::sts(
+                    &credential.url.server(),
+                    &credential.issuer,
+                    &credential.credkey,
+                    &credential.role,
+                )?;
+                (&exchange, Some(scopes.to_owned()), None)
+            }
             Reading::ForJobs => (
                 &credential.url,
                 credential.scope_list(),

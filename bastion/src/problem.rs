@@ -26,6 +26,8 @@ pub enum Cause {
     Credential(String),
     /// One schedd, for one account: `ACCOUNT at SCHEDD`.
     Schedd(String),
+    /// A group of schedds that a collector is asked for.
+    Group(String),
     /// A schedd that does not answer: every delivery there suffers.
     Credd(String),
 }
@@ -63,6 +65,8 @@ pub enum Kind {
     WrongToken,
     /// The credential directory, or HTCondor's tool, cannot be used.
     Transport,
+    /// The collector does not answer, or not usefully.
+    CollectorDown,
     /// The credd does not answer.
     CreddDown,
     /// The credd refuses.
@@ -111,6 +115,7 @@ impl Kind {
             | Self::TokenDead
             | Self::IssuerDown
             | Self::KdcDown
+            | Self::CollectorDown
             | Self::CreddDown => Remedy::Wait,
             Self::VaultUntrusted
             | Self::LoginRefused
@@ -192,6 +197,7 @@ impl fmt::Display for Cause {
             Self::Account(account) => write!(f, "account {account}"),
             Self::Credential(credential) => write!(f, "credential {credential}"),
             Self::Schedd(schedd) => write!(f, "account {schedd}"),
+            Self::Group(group) => write!(f, "schedds of {group}"),
             Self::Credd(schedd) => write!(f, "schedd {schedd}"),
         }
     }

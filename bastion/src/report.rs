@@ -58,6 +58,10 @@ pub struct Line {
     pub access_token_expires: Option<Timestamp>,
     /// Its identifier.
     pub jti: Option<String>,
+    /// Since when the collector does not know the schedd any more; nothing is pushed there.
+    pub gone_since: Option<Timestamp>,
+    /// Jobs of the account that the schedd holds for want of credentials; `None` when not known.
+    pub held_jobs: Option<u64>,
     /// What is wrong, and what to do.
     pub problem: Option<Trouble>,
     /// When it is tried again.
@@ -131,6 +135,13 @@ pub struct Group {
     pub deliveries: usize,
 }
 
+impl Group {
+    /// Whether it is about finding schedds, not about deliveries.
+    fn is_search(&self) -> bool {
+        matches!(self.cause, Cause::Group(_))
+    }
+}
+
 impl Wanted {
     pub(crate) fn new(delivery: &Delivery) -> Self {
         let credential = &delivery.credential;
@@ -182,7 +193,9 @@ impl Line {
         let expires = entry.record.life.map(|life| life.expires);
         Self {
             wanted: Wanted::new(&entry.delivery),
-            state: entry.record.state(),
+            state: entry.state(),
+            gone_since: entry.gone,
+            held_jobs: entry.held_jobs,
             vault_token_expires: expires,
             vault_token_seconds_left: expires.map(|end| until(now, end).as_secs()),
             life: entry.record.basis,
@@ -220,10 +233,13 @@ impl Line {
 impl Report {
     pub(crate) fn new<'a>(
         entries: impl Iterator<Item = (&'a Entry, Planned)>,
+        searches: Vec<Group>,
         now: Timestamp,
     ) -> Self {
         let lines = entries.map(|(entry, planned)| Line::new(entry, &planned, now));
-        Self::of(lines.collect(), now)
+        let mut report = Self::of(lines.collect(), now);
+        report.problems.splice(0..0, searches);
+        report
     }
 
     /// These deliveries, and their problems.
@@ -264,6 +280,9 @@ impl Report {
             .cloned()
             .collect();
         let mut report = Self::of(lines, self.at);
+        // A search concerns whoever is delivered to its schedds, which may not be known.
+        let searches = self.problems.iter().filter(|group| group.is_search());
+        report.problems.splice(0..0, searches.cloned());
         let meant = |grant: &&GrantLine| {
             let of = |line: &Line| {
                 line.wanted.account == grant.account && line.wanted.service == grant.service
@@ -274,10 +293,11 @@ impl Report {
         Ok(report)
     }
 
-    /// Whether every delivery is good.
+    /// Whether every delivery is good whose schedd is there, and every search found its schedds.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.deliveries.iter().all(|line| line.state == State::Good)
+        let good = |line: &Line| matches!(line.state, State::Good | State::Gone);
+        self.deliveries.iter().all(good) && !self.problems.iter().any(Group::is_search)
     }
 
     /// Whether every delivery of an account is good.
@@ -286,7 +306,7 @@ impl Report {
         self.deliveries
             .iter()
             .filter(|line| line.wanted.account == account)
-            .all(|line| line.state == State::Good)
+            .all(|line| matches!(line.state, State::Good | State::Gone))
     }
 
     /// The table of deliveries.

@@ -32,6 +32,8 @@ pub enum Reading {
     ForJobs,
     /// Unreduced ones, to open a credd.
     Full,
+    /// Ones with these scopes (separated by commas) alone, to open a credd: exchanged by the issuer.
+    Reduced(&'static str),
 }
 
 /// Vault, as far as deliveries need it. A failure names its cause and what to do.

@@ -281,7 +281,10 @@ async fn start_vault(
         .args(nodes.iter().flat_map(|node| ["--listen", *node]))
         .args(["--admin-listen", ADMIN])
         .arg("--access-token-life")
-        .arg(format!("{}s", lives.access_token));
+        .arg(format!("{}s", lives.access_token))
+        // One whose tokens open no credd.
+        .args(["--role", "cms:storage=storage.read:/ openid offline_access"])
+        .args(["--grant", "cms:cmsprod:storage"]);
     for account in ACCOUNTS {
         for service in account.services {
             let (issuer, role) = service.split_once('_').unwrap_or((service, "default"));

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::{Done, Failure, print, print_json};
 use crate::cli::{Global, Output, Which};
+use crate::doctor::{self, Section};
 use crate::lifecycle;
 
 /// What `doctor` takes.
@@ -19,15 +20,14 @@ pub(crate) struct Arguments {
 pub(crate) fn doctor(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
     let config = global.load()?;
     let selection = arguments.which.selection();
-    let ids: Vec<_> = config.deliveries.iter().map(|d| &d.id).collect();
-    selection.check(&ids).map_err(|why| Failure::wrong([why]))?;
     let json = arguments.output.json;
-    let say = |section: &crate::doctor::Section| {
+    let say = |section: &Section| {
         if !json {
             print(&section.text());
         }
     };
-    let examination = lifecycle::examine(&config, &selection, say)?;
+    let look = async |parts| doctor::examine(&config, &parts, &selection, say).await;
+    let examination = lifecycle::alone(&config, look)?.map_err(|why| Failure::wrong([why]))?;
     if json {
         print_json(&examination);
     } else {

@@ -60,7 +60,8 @@ fn counts<'l>(lines: impl Iterator<Item = &'l Line>) -> String {
             State::Pending => (2, "pending"),
             State::New => (3, "new"),
             State::Failed => (4, "failed"),
-            State::CutOff => (5, "cut off"),
+            State::Gone => (5, "gone"),
+            State::CutOff => (6, "cut off"),
         };
         counts.entry(order).or_insert((0, word)).0 += 1;
     }

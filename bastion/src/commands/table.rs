@@ -201,7 +201,7 @@ fn colour(state: State) -> u8 {
     match state {
         State::Good => 32,
         State::Failed | State::CutOff => 31,
-        State::New | State::Pending => 33,
+        State::New | State::Pending | State::Gone => 33,
     }
 }
 

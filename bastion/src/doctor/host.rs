@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Section, Verdict};
 use crate::config::{Config, host};
 use crate::delivery::{Delivery, Target};
-use crate::transport::condor;
+use crate::transport::{condor, tool};
 
 pub(super) fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Section {
     let mut section = Section::new("This host");
@@ -25,7 +25,7 @@ pub(super) fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Section 
     if needs_tools || !config.searches.is_empty() {
         match in_path(condor::TOOL) {
             Some(path) => section.add("HTCondor", Verdict::Ok, path.display().to_string()),
-            None => section.add("HTCondor", Verdict::Wrong, condor::not_found()),
+            None => section.add("HTCondor", Verdict::Wrong, tool::not_found(condor::TOOL)),
         }
     }
     section

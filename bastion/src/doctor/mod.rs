@@ -6,6 +6,7 @@
 
 mod account;
 mod host;
+mod schedds;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -73,8 +74,7 @@ impl Examination {
     /// Whether nothing is wrong. Warnings are not wrong.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        let mut steps = self.sections.iter().flat_map(|section| &section.steps);
-        !steps.any(|step| matches!(step.verdict, Verdict::Wrong | Verdict::NotTried))
+        self.sections.iter().all(Section::is_good)
     }
 }
 
@@ -86,6 +86,11 @@ impl Section {
         }
     }
 
+    fn is_good(&self) -> bool {
+        let bad = |step: &Step| matches!(step.verdict, Verdict::Wrong | Verdict::NotTried);
+        !self.steps.iter().any(bad)
+    }
+
     fn add(&mut self, what: impl Into<String>, verdict: Verdict, words: impl Into<String>) {
         self.steps.push(Step {
             what: what.into(),
@@ -95,20 +100,28 @@ impl Section {
     }
 }
 
-/// Looks at everything that the selected deliveries hang on. `deliveries` are those wanted now,
-/// found schedds included; `say` hears of each section as soon as it is known, in their order.
+/// Looks at everything that the selected deliveries hang on; `say` hears of each section as soon as
+/// it is known, in their order.
+///
+/// # Errors
+/// The selection names what there is not; what to tell the person.
 pub async fn examine<V: Vault, T: Transport>(
     config: &Config,
     parts: &Arc<Parts<V, T>>,
-    deliveries: &[Arc<Delivery>],
     selection: &Selection,
     mut say: impl FnMut(&Section),
-) -> Examination {
+) -> Result<Examination, String> {
     let mut sections = Vec::new();
     let mut done = |section: Section| {
         say(&section);
         sections.push(section);
     };
+    let (schedds, deliveries) = schedds::section(config, parts).await;
+    let ids: Vec<_> = deliveries.iter().map(|delivery| &delivery.id).collect();
+    // What is not found cannot be told from what there is not.
+    if schedds.is_good() {
+        selection.check(&ids)?;
+    }
     let meant: Vec<Arc<Delivery>> = deliveries
         .iter()
         .filter(|delivery| selection.holds(&delivery.id))
@@ -116,10 +129,13 @@ pub async fn examine<V: Vault, T: Transport>(
         .collect();
     done(host::section(config, &meant));
     done(vault::section(config, parts.clock.now()).await);
+    if !config.searches.is_empty() {
+        done(schedds);
+    }
     for section in accounts(parts, &meant).await {
         done(section);
     }
-    Examination { sections }
+    Ok(Examination { sections })
 }
 
 /// Accounts hang on nothing of each other: some at a time.

@@ -127,6 +127,8 @@ pub enum State {
     Failed,
     /// A person revoked it; nothing is delivered until one asks for it again.
     CutOff,
+    /// Its schedd is gone from the collector and is waited for.
+    Gone,
 }
 
 /// How often and with which margin a delivery is served.
@@ -196,6 +198,7 @@ impl State {
             Self::Good => "good",
             Self::Failed => "failed",
             Self::CutOff => "cut off",
+            Self::Gone => "gone",
         }
     }
 }

@@ -31,17 +31,18 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
 
     /// Takes over what is wanted. What is known of deliveries that stay is kept.
     pub(super) fn take(&mut self, config: &Config) {
+        self.searches.configure(config);
         let mut old = std::mem::take(&mut self.entries);
         let (mut new, mut changed) = (0, 0);
-        for delivery in &config.deliveries {
-            let entry = if let Some(mut entry) = old.remove(&delivery.id) {
-                if entry.delivery != *delivery {
+        for (id, (delivery, gone)) in self.searches.wanted() {
+            let mut entry = if let Some(mut entry) = old.remove(&id) {
+                if entry.delivery != delivery {
                     changed += 1;
-                    let same = same_content(&entry.delivery, delivery);
+                    let same = same_content(&entry.delivery, &delivery);
                     entry.record.changed |= !same;
                     // Whoever changed what is delivered wants it delivered.
                     entry.record.cut_off = entry.record.cut_off.filter(|_| same);
-                    entry.delivery = Arc::clone(delivery);
+                    entry.delivery = delivery;
                 }
                 // Whoever changed the configuration wants to see what comes of it.
                 if let Some(failure) = &mut entry.record.failure {
@@ -50,9 +51,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 entry
             } else {
                 new += 1;
-                Entry::new(Arc::clone(delivery), self.ledger.get(&delivery.id))
+                let note = self.ledger.get(&id);
+                Entry::new(delivery, note)
             };
-            self.entries.insert(delivery.id.clone(), entry);
+            entry.gone = gone;
+            self.entries.insert(id, entry);
         }
         self.keep_off();
         info!(

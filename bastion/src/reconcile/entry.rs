@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::cut::CutPlan;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Target};
 use crate::jobs;
 use crate::ledger::Note;
 use crate::moment::before;
-use crate::plan::{Record, Step};
+use crate::plan::{Record, State, Step};
 use crate::problem::{Cause, Problem};
 use crate::push::{AccessFacts, Outcome, Tokens};
 
@@ -38,6 +38,10 @@ pub(crate) struct Entry {
     pub(crate) tries: u64,
     /// When a try last ended well.
     pub(crate) succeeded: Option<Timestamp>,
+    /// Since when the collector does not know its schedd any more.
+    pub(crate) gone: Option<Timestamp>,
+    /// Jobs of the account that the schedd holds for want of credentials, where that is known.
+    pub(crate) held_jobs: Option<u64>,
     /// Nothing is to do before, as long as nothing changes.
     pub(super) waits_until: Option<Timestamp>,
     /// By how much the clock was set back while a try runs.
@@ -45,6 +49,15 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Where it stands.
+    pub(crate) fn state(&self) -> State {
+        if self.gone.is_some() {
+            State::Gone
+        } else {
+            self.record.state()
+        }
+    }
+
     /// A delivery of which this process knows nothing but what was noted before a restart.
     pub(crate) fn new(delivery: Arc<Delivery>, note: Option<&Note>) -> Self {
         let seconds = note.and_then(|note| note.current.as_ref()?.access_seconds);
@@ -63,6 +76,8 @@ impl Entry {
             pushing: false,
             tries: 0,
             succeeded: None,
+            gone: None,
+            held_jobs: None,
             waits_until: None,
             behind: Duration::ZERO,
         }
@@ -168,7 +183,7 @@ pub(super) fn needs(entry: &Entry, step: Step) -> Vec<Cause> {
         Cause::vault(&credential.url.server()),
         Cause::realm(&credential.identity),
     ];
-    if entry.delivery.target.needs_opener() {
+    if matches!(entry.delivery.target, Target::Credd { .. }) {
         causes.push(Cause::credd(&entry.delivery));
     }
     causes

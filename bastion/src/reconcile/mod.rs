@@ -5,9 +5,12 @@
 //! (Vault, a realm) is down, one try at a time finds out for everybody. Time comes from the clock
 //! that the parts bring, pauses from tokio, so tests run on paused time.
 
+mod aside;
 mod configured;
 mod cut;
 mod entry;
+mod found;
+mod held;
 mod keeping;
 mod order;
 
@@ -23,9 +26,12 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
+use aside::News;
 use cut::CutOrder;
 pub(crate) use entry::Entry;
 use entry::needs;
+use found::Searches;
+use held::Queues;
 use keeping::Keeping;
 pub use order::Order;
 
@@ -116,6 +122,10 @@ pub struct Reconciler<V, T> {
     glance: Duration,
     /// Failures are tried again.
     persistent: bool,
+    searches: Searches,
+    held: Queues,
+    /// Where tasks beside the tries tell what they found out.
+    tell: mpsc::UnboundedSender<News>,
     /// What is known, for whoever looks.
     published: watch::Sender<Arc<Report>>,
     /// When that was made.
@@ -156,6 +166,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             cut_orders: Vec::new(),
             keeping: Keeping::default(),
             persistent: false,
+            searches: Searches::default(),
+            held: Queues::default(),
+            tell: mpsc::unbounded_channel().0,
             published: watch::Sender::default(),
         };
         new.take(config);
@@ -169,6 +182,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.persistent = false;
         self.announcer.silent = true;
         self.think_again();
+        let mut inbox = self.listen();
+        self.seek();
+        self.hear_all(&mut inbox).await;
         let patience = Instant::now() + ELECTION;
         loop {
             let wake = self.begin();
@@ -183,6 +199,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 break;
             }
         }
+        self.hear_all(&mut inbox).await;
         self.ledger.save_all().await;
     }
 
@@ -200,9 +217,10 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub async fn run(&mut self, mut commands: mpsc::Receiver<Command<V, T>>) {
         self.persistent = true;
         self.announcer.silent = false;
+        let mut inbox = self.listen();
         self.think_again();
         loop {
-            let wake = self.begin();
+            let wake = self.begin().min(self.seek());
             let unsaid = self.publish_if_due();
             let unsaved = self.ledger.save_if_due();
             let pause = until(self.now(), wake)
@@ -212,6 +230,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             tokio::select! {
                 () = self.finish_one(), if !self.tries.is_empty() => self.finish_more(),
                 () = tokio::time::sleep(pause) => {}
+                Some(news) = inbox.recv() => self.hear(news),
                 command = commands.recv() => {
                     match command {
                         Some(Command::Reload(config, parts)) => self.reload(&config, parts),
@@ -242,7 +261,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let (now, ticks) = (self.now(), self.ticks());
         let lines = self.entries.values();
         let lines = lines.map(|entry| (entry, self.planned(entry, now, ticks)));
-        let mut report = Report::new(lines, now);
+        let mut report = Report::new(lines, self.searches.problems(), now);
         report.grants = self.grant_lines(now);
         report
     }
@@ -333,6 +352,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         for entry in self.entries.values_mut() {
             if entry.running {
                 *busy.entry(entry.delivery.id.schedd.clone()).or_default() += 1;
+                continue;
+            }
+            if entry.gone.is_some() {
                 continue;
             }
             // Thousands of deliveries wait; only what changed is thought about again.
@@ -533,6 +555,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             self.ledger.note(&id, note, now);
             return self.begin_cuts();
         }
+        let turned_good = entry.record.good_since.is_none();
         match &result {
             Ok(()) => {
                 entry.record.good_since = entry.record.good_since.or(Some(now));
@@ -553,6 +576,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
         }
         self.ledger.note(&id, note, now);
+        if result.is_ok() {
+            self.look_for_held(&id, turned_good);
+        }
         if let Some(before) = before {
             self.announcer.over(&before, self.entries.values());
         }
