@@ -63,6 +63,8 @@ pub enum Kind {
     Kerberos,
     /// The access token is not what the configuration demands.
     WrongToken,
+    /// By this host's clock the access token has ended, or not begun.
+    Clock,
     /// The credential directory, or HTCondor's tool, cannot be used.
     Transport,
     /// The collector does not answer, or not usefully.
@@ -121,6 +123,7 @@ impl Kind {
             | Self::LoginRefused
             | Self::Keytab
             | Self::Kerberos
+            | Self::Clock
             | Self::Transport
             | Self::Internal => Remedy::FixThisHost,
             Self::Forbidden | Self::WrongToken => Remedy::FixVault,

@@ -7,26 +7,83 @@ use crate::delivery::Credential;
 use crate::problem::{Cause, Kind, Problem};
 use crate::transport::Observed;
 
+/// What a fault of an access token asks of people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Advice {
+    /// It has other rights than the configuration asks for.
+    Rights,
+    /// Its issuer leaves something out.
+    Issuer,
+    /// By this host's clock it has ended, or not begun.
+    Clocks,
+}
+
+impl Advice {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Rights => {
+                "correct `scopes` or `audience`, or have the issuer's client or the role at Vault extended"
+            }
+            Self::Issuer => "tell the admins of the token issuer",
+            Self::Clocks => {
+                "compare this host's clock with Vault's and the issuer's (chronyc tracking)"
+            }
+        }
+    }
+}
+
 /// Checks what an access token says of itself against what the configuration asks for.
 ///
 /// A token that is no JWT can be checked for its end only, and fails when scopes or an audience
 /// are asked for.
 ///
 /// # Errors
-/// A [`Kind::WrongToken`] that names all that is wrong.
+/// Names all that is wrong, and what to do about each sort: a [`Kind::Clock`] when nothing but the
+/// time is wrong, else a [`Kind::WrongToken`].
 pub fn access_token(
     credential: &Credential,
     answer: &AccessTokenAnswer,
     now: Timestamp,
 ) -> Result<(), Problem> {
+    let wrong = faults(credential, answer, now);
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let mut advice: Vec<Advice> = wrong.iter().map(|(advice, _)| *advice).collect();
+    advice.sort_unstable();
+    advice.dedup();
+    let kind = match advice.as_slice() {
+        [Advice::Clocks] => Kind::Clock,
+        _ => Kind::WrongToken,
+    };
+    let advice: Vec<&str> = advice.into_iter().map(Advice::words).collect();
+    let wrong: Vec<String> = wrong.into_iter().map(|(_, what)| what).collect();
+    Err(Problem::new(
+        Cause::credential(credential),
+        kind,
+        format!(
+            "the access token read at {} is not what is asked for: {}; {}",
+            credential.url,
+            wrong.join("; "),
+            advice.join("; ")
+        ),
+    ))
+}
+
+/// All that is wrong with an access token.
+fn faults(
+    credential: &Credential,
+    answer: &AccessTokenAnswer,
+    now: Timestamp,
+) -> Vec<(Advice, String)> {
     let mut wrong = Vec::new();
     match &answer.claims {
         Some(claims) => {
             if claims.issuer.as_deref().is_none_or(str::is_empty) {
-                wrong.push("it names no issuer".to_owned());
+                wrong.push((Advice::Issuer, "it names no issuer".to_owned()));
             }
             if claims.subject.as_deref().is_none_or(str::is_empty) {
-                wrong.push("it names no subject".to_owned());
+                wrong.push((Advice::Issuer, "it names no subject".to_owned()));
             }
             let absent = |asked: &&str| !claims.scopes.iter().any(|has| has == asked);
             let missing: Vec<&str> = credential
@@ -36,42 +93,38 @@ pub fn access_token(
                 .filter(absent)
                 .collect();
             if !missing.is_empty() {
-                wrong.push(format!("scope {} is missing", missing.join(", ")));
+                let what = format!("scope {} is missing", missing.join(", "));
+                wrong.push((Advice::Rights, what));
             }
             let audiences = credential.audience.iter().flat_map(|list| list.split(','));
             for audience in
                 audiences.filter(|asked| !claims.audience.iter().any(|has| has == asked))
             {
-                wrong.push(format!("audience {audience} is missing"));
+                let what = format!("audience {audience} is missing");
+                wrong.push((Advice::Rights, what));
             }
-            if claims
-                .not_before
-                .is_some_and(|begin| begin > crate::moment::after(now, SKEW))
+            if let Some(begin) = claims.not_before
+                && begin > crate::moment::after(now, SKEW)
             {
-                wrong.push("it is not valid yet: check the clocks".to_owned());
+                let what = format!("it is not valid before {begin:.0}, and here it is {now:.0}");
+                wrong.push((Advice::Clocks, what));
             }
         }
         None if credential.scopes.is_empty() && credential.audience.is_none() => {}
-        None => wrong.push("it is no JWT, so its scopes and audience cannot be checked".to_owned()),
+        None => {
+            let what = "it is no JWT, so its scopes and audience cannot be checked";
+            wrong.push((Advice::Rights, what.to_owned()));
+        }
     }
     match answer.expires() {
-        Some(end) if end <= now => wrong.push(format!("it ended at {end:.0}")),
+        Some(end) if end <= now => {
+            let what = format!("it ended at {end:.0}, and here it is {now:.0}");
+            wrong.push((Advice::Clocks, what));
+        }
         Some(_) => {}
-        None => wrong.push("it has no end".to_owned()),
+        None => wrong.push((Advice::Issuer, "it has no end".to_owned())),
     }
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    Err(Problem::new(
-        Cause::credential(credential),
-        Kind::WrongToken,
-        format!(
-            "the access token read at {} is not what is asked for: {}; correct `scopes` or `audience`, or \
-             have the issuer's client or the role at Vault extended",
-            credential.url,
-            wrong.join("; ")
-        ),
-    ))
+    wrong
 }
 
 /// Clocks may differ by this much.
@@ -123,34 +176,67 @@ mod tests {
         credential.scopes = vec!["storage.read:/".to_owned()];
         credential.audience = Some("https://wlcg.cern.ch/jwt/v1/any".to_owned());
         assert!(access_token(&credential, &answer(|_| {}), at(0)).is_ok());
-        for (answer, what) in [
-            (answer(|c| c.issuer = None), "it names no issuer"),
+        for (answer, what, advice) in [
+            (
+                answer(|c| c.issuer = None),
+                "it names no issuer",
+                Advice::Issuer,
+            ),
             (
                 answer(|c| c.subject = Some(String::new())),
                 "it names no subject",
+                Advice::Issuer,
             ),
             (
                 answer(|c| c.scopes = vec!["storage.read:/x".to_owned()]),
                 "scope storage.read:/ is missing",
+                Advice::Rights,
             ),
             (
                 answer(|c| c.audience = Vec::new()),
                 "audience https://wlcg.cern.ch/jwt/v1/any is missing",
+                Advice::Rights,
             ),
             (
                 answer(|c| c.expires = Some(at(0))),
-                "it ended at 1970-01-01T00:00:00Z",
+                "it ended at 1970-01-01T00:00:00Z, and here it is 1970-01-01T00:00:00Z",
+                Advice::Clocks,
             ),
-            (answer(|c| c.expires = None), "it has no end"),
+            (
+                answer(|c| c.expires = None),
+                "it has no end",
+                Advice::Issuer,
+            ),
             (
                 answer(|c| c.not_before = Some(at(61))),
-                "it is not valid yet",
+                "it is not valid before 1970-01-01T00:01:01Z, and here it is 1970-01-01T00:00:00Z",
+                Advice::Clocks,
             ),
         ] {
             let problem = access_token(&credential, &answer, at(0)).unwrap_err();
-            assert!(problem.message.contains(what), "{what}: {problem}");
-            assert_eq!(problem.kind, Kind::WrongToken);
+            // The fault, and the advice that fits it alone.
+            let end = format!("asked for: {what}; {}", advice.words());
+            assert!(problem.message.ends_with(&end), "{end}: {problem}");
+            let kind = match advice {
+                Advice::Clocks => Kind::Clock,
+                _ => Kind::WrongToken,
+            };
+            assert_eq!(problem.kind, kind);
         }
+    }
+
+    #[test]
+    fn several_faults_come_with_the_advice_for_each() {
+        let mut credential = credential("cmsprod", "cms_crab");
+        credential.scopes = vec!["storage.read:/x".to_owned()];
+        let answer = answer(|c| {
+            c.expires = Some(at(-5));
+            c.not_before = Some(at(100));
+        });
+        let problem = access_token(&credential, &answer, at(0)).unwrap_err();
+        let advice = format!("{}; {}", Advice::Rights.words(), Advice::Clocks.words());
+        assert!(problem.message.ends_with(&advice), "{problem}");
+        assert_eq!(problem.kind, Kind::WrongToken, "more than a clock is wrong");
     }
 
     #[test]
