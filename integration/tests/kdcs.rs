@@ -1,0 +1,261 @@
+//! A running bastion and its KDCs: one that is silent harms its own realm alone and holds nothing
+//! up, and a keytab that is replaced on disk is used without a restart. Needs the sandbox.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bastion::plan::State;
+use bastion::problem::{Cause, Kind};
+use bastion::report::Report;
+use integration::chain::{Chain, Lives};
+use integration::process::Daemon;
+use integration::{sandbox, wait};
+
+const FAR: Duration = Duration::from_mins(2);
+
+/// Accounts of the realm whose KDC is silent: more than there may be threads.
+const SILENT: usize = 24;
+/// Threads of the process: 64 that wait for files and KDCs, two of the runtime, the first one.
+const THREADS: usize = 67;
+/// Threads that wait for the KDCs of one realm.
+const THREADS_OF_REALM: usize = 4;
+
+/// Long enough for nothing to be renewed while the test looks.
+const CALM: Lives = Lives {
+    access_token: 600,
+    access_minimum: 60,
+    vault_token: 1200,
+    renew_below: 300,
+};
+
+/// One chain at a time: its servers have fixed addresses.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+struct Host {
+    chain: Chain,
+    directory: PathBuf,
+    _credmon: Daemon,
+    folder: tempfile::TempDir,
+    _one: tokio::sync::MutexGuard<'static, ()>,
+}
+
+impl Host {
+    async fn new() -> Self {
+        let one = ONE.lock().await;
+        let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let chain = Chain::start(folder.path(), CALM).await.unwrap();
+        let directory = folder.path().join("oauth_credentials");
+        fs::create_dir(&directory).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o2770)).unwrap();
+        let log = folder.path().join("credmon.log");
+        let credmon = Daemon::spawn("credmon", chain.credmon(&directory).unwrap(), &log).unwrap();
+        Self {
+            chain,
+            directory,
+            _credmon: credmon,
+            folder,
+            _one: one,
+        }
+    }
+
+    fn start(&self, config: &Path) -> Daemon {
+        let mut command = self.chain.bastion(config).unwrap();
+        command.arg("run");
+        let log = self.folder.path().join("bastion.log");
+        Daemon::spawn("token-bastion", command, &log).unwrap()
+    }
+
+    /// What the service says, as soon as that is so.
+    async fn status(
+        &self,
+        config: &Path,
+        arguments: &[&str],
+        what: &str,
+        mut is_so: impl FnMut(&Report) -> bool,
+    ) -> Report {
+        wait::until(what, FAR, async || {
+            let mut command = self.chain.bastion(config).unwrap();
+            command.args(arguments).arg("--json").kill_on_drop(true);
+            let output = command.output().await.map_err(|e| e.to_string())?;
+            let report: Report = serde_json::from_slice(&output.stdout)
+                .map_err(|e| format!("{e}: {}", String::from_utf8_lossy(&output.stderr)))?;
+            if is_so(&report) {
+                Ok(report)
+            } else {
+                Err(format!("{:?}", report.problems))
+            }
+        })
+        .await
+        .unwrap()
+    }
+}
+
+/// How many threads a process has.
+fn threads(of: &Daemon) -> usize {
+    fs::read_dir(format!("/proc/{}/task", of.pid()))
+        .unwrap()
+        .count()
+}
+
+/// How many questions to an address of UDP are under way, of all processes in the sandbox: a thread
+/// of libkrb5 that asks has a connected socket.
+fn questions(to: SocketAddrV4) -> usize {
+    let octets = to.ip().octets();
+    // As the kernel writes it: the address as a number of this machine, in hexadecimal.
+    let remote = format!("{:08X}:{:04X}", u32::from_ne_bytes(octets), to.port());
+    let sockets = fs::read_to_string("/proc/net/udp").unwrap();
+    let remotes = sockets
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2));
+    remotes.filter(|address| *address == remote).count()
+}
+
+#[tokio::test]
+async fn a_silent_kdc_harms_its_own_realm_alone() {
+    let host = Host::new().await;
+    // It takes packets and connections, and never says a word.
+    let tcp = TcpListener::bind("127.83.0.21:0").unwrap();
+    let SocketAddr::V4(address) = tcp.local_addr().unwrap() else {
+        panic!("an address of IPv4 was bound");
+    };
+    let _udp = UdpSocket::bind(address).unwrap();
+    let krb5 = host.chain.kdc.krb5_conf();
+    let text = fs::read_to_string(&krb5).unwrap();
+    let two = format!("[realms]\n    SILENT = {{\n        kdc = {address}\n    }}\n");
+    fs::write(&krb5, text.replacen("[realms]\n", &two, 1)).unwrap();
+
+    let mut yaml = host.chain.bastion_yaml(&host.chain.here(&host.directory));
+    for n in 0..SILENT {
+        let keytab = host.chain.keytabs().join(format!("s{n}.keytab"));
+        let principal = format!("s{n}@SILENT");
+        let added = host
+            .chain
+            .kdc
+            .add_principal_with_keytab(&principal, &keytab);
+        added.await.unwrap();
+        // Writing to a string cannot fail.
+        let _ = write!(
+            yaml,
+            "  s{n}:\n    principal: {principal}\n    schedds: [here]\n    credentials: {{cms: {{}}}}\n"
+        );
+    }
+    let config = host.chain.write_bastion_config(&yaml).unwrap();
+    let mut bastion = host.start(&config);
+
+    let silent = |report: &Report| {
+        let of_realm = |group: &&bastion::report::Group| {
+            group.cause == Cause::Realm("SILENT".to_owned()) && group.kind == Kind::KdcDown
+        };
+        report.problems.iter().find(of_realm).cloned()
+    };
+    let mut most = 0;
+    let report = host
+        .status(
+            &config,
+            &["status"],
+            "every silent account told",
+            |report| {
+                let (all, asking) = (threads(&bastion), questions(address));
+                most = most.max(asking);
+                assert!(all <= THREADS, "{all} threads");
+                assert!(asking <= THREADS_OF_REALM, "{asking} threads ask");
+                silent(report).is_some_and(|group| group.deliveries == SILENT)
+            },
+        )
+        .await;
+    assert_ne!(most, 0, "somebody asked");
+    // The bound is the bastion's own: libkrb5 alone goes on for longer.
+    let told = silent(&report).unwrap().message;
+    assert!(
+        told.contains("no answer from the KDC within 20 s"),
+        "{told}"
+    );
+    assert!(told.contains("@SILENT failed"), "{told}");
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    let (hurt, well): (Vec<_>, Vec<_>) = report
+        .deliveries
+        .iter()
+        .partition(|line| line.wanted.account.starts_with('s'));
+    assert_eq!((hurt.len(), well.len()), (SILENT, 3));
+    assert!(hurt.iter().all(|line| line.state == State::Failed));
+    assert!(well.iter().all(|line| line.state == State::Good));
+
+    // It is told to stop while a thread waits for the silent KDC; none of that holds it up.
+    wait::until("a question to the silent KDC", FAR, async || {
+        (questions(address) != 0).then_some(())
+    })
+    .await
+    .unwrap();
+    assert_eq!(bastion.stop().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_keytab_that_is_replaced_is_used_without_a_restart() {
+    let host = Host::new().await;
+    let kdc = &host.chain.kdc;
+    let yaml = host.chain.bastion_yaml(&host.chain.here(&host.directory));
+    let config = host.chain.write_bastion_config(&yaml).unwrap();
+    kdc.admin("cpw -randkey cmsprod").await.unwrap();
+    let mut bastion = host.start(&config);
+
+    let keytab = host.chain.keytabs().join("cmsprod.keytab");
+    let cause = Cause::Account("cmsprod".to_owned());
+    let report = host
+        .status(&config, &["status"], "the old key refused", |report| {
+            let others = report.is_good_for("crabtw");
+            others && report.problems.iter().any(|group| group.cause == cause)
+        })
+        .await;
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    let problem = &report.problems[0];
+    assert_eq!((problem.kind, problem.deliveries), (Kind::Keytab, 2));
+    for part in [
+        "cmsprod@TEST",
+        &format!("(keytab {})", keytab.display()),
+        "the KDC has a newer key: fetch the keytab again",
+    ] {
+        assert!(problem.message.contains(part), "{}", problem.message);
+    }
+
+    // As an admin does it: a new file takes the old one's name.
+    let new = keytab.with_extension("new");
+    let replaced = kdc.add_principal_with_keytab("cmsprod@TEST", &new);
+    replaced.await.unwrap();
+    fs::rename(&new, &keytab).unwrap();
+    let arguments = ["retry", "--account", "cmsprod"];
+    host.status(&config, &arguments, "the new key taken", Report::is_good)
+        .await;
+
+    // The same under way: nothing fails when the new key is there before the next login.
+    kdc.admin("cpw -randkey cmsprod").await.unwrap();
+    kdc.add_principal_with_keytab("cmsprod@TEST", &new)
+        .await
+        .unwrap();
+    fs::rename(&new, &keytab).unwrap();
+    let mark = bastion.mark();
+    let arguments = ["push", "--account", "cmsprod"];
+    let pushed = host
+        .status(&config, &arguments, "a push by the newest key", |_| true)
+        .await;
+    assert!(
+        pushed.is_good(),
+        "{:?}\n{}",
+        pushed.problems,
+        bastion.tail(15)
+    );
+    assert!(
+        bastion
+            .lines_after(mark)
+            .0
+            .iter()
+            .all(|line| !line.contains("keytab"))
+    );
+    assert_eq!(bastion.stop().await.unwrap().code(), Some(0));
+}
