@@ -10,7 +10,7 @@ use std::time::Duration;
 use htvault::clock::Clock;
 use htvault::{
     AccessTokenAnswer, AccessTokenRequest, Client, CredentialUrl, ErrorKind, IssuedToken,
-    VaultToken,
+    RequestsUsed, VaultToken,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::warn;
@@ -118,8 +118,12 @@ impl Vault for HtVault {
         }
     }
 
-    async fn issue(&self, credential: &Credential, lifetime: Duration) -> Result<Held, Problem> {
-        let login = self.login(credential).await?;
+    async fn issue(
+        &self,
+        credential: &Credential,
+        login: IssuedToken,
+        lifetime: Duration,
+    ) -> Result<Held, Problem> {
         let now = self.clock.now();
         let child = {
             let _turn = self.turn().await;
@@ -222,6 +226,10 @@ impl Vault for HtVault {
             .forget_refresh_token(&credential.full_url, token)
             .await
             .map_err(|error| Problem::from_vault(credential, &error, false))
+    }
+
+    fn requests_used(&self) -> Option<RequestsUsed> {
+        self.client.requests_used()
     }
 
     async fn revoke(&self, credential: &Credential, token: &VaultToken) -> Result<(), Problem> {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use htvault::RequestsUsed;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,30 @@ pub struct Report {
     pub problems: Vec<Group>,
     /// What is known of every refresh token.
     pub grants: Vec<GrantLine>,
+    /// What is used of the bound on requests to Vault (`vault.requests`), if there is one.
+    #[serde(default)]
+    pub requests: Option<Requests>,
+}
+
+/// What is used of the bound on requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// So many may be sent in any span of `per_seconds`.
+    pub limit: u32,
+    /// The span.
+    pub per_seconds: u64,
+    /// So many were sent in the span that ended at the time of the report.
+    pub used: u32,
+}
+
+impl From<RequestsUsed> for Requests {
+    fn from(known: RequestsUsed) -> Self {
+        Self {
+            limit: known.limit.limit,
+            per_seconds: known.limit.per.as_secs(),
+            used: known.used,
+        }
+    }
 }
 
 /// One delivery.
@@ -263,6 +288,7 @@ impl Report {
             deliveries,
             problems,
             grants: Vec::new(),
+            requests: None,
         }
     }
 
@@ -290,6 +316,7 @@ impl Report {
             report.deliveries.iter().any(of)
         };
         report.grants = self.grants.iter().filter(meant).cloned().collect();
+        report.requests = self.requests;
         Ok(report)
     }
 

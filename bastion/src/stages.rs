@@ -16,7 +16,9 @@ use crate::transport::StoreFailure;
 pub enum Stage {
     /// Seeing what the schedd has.
     Observe,
-    /// Ticket, login at Vault, and a vault token of it.
+    /// A Kerberos ticket, where none is kept, and the login at Vault with it.
+    Login,
+    /// The vault token of that login.
     Issue,
     /// Reading an access token with it.
     Read,
@@ -28,8 +30,9 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in the order in which they are gone through.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Observe,
+        Self::Login,
         Self::Issue,
         Self::Read,
         Self::Store,
@@ -41,6 +44,7 @@ impl Stage {
     pub fn word(self) -> &'static str {
         match self {
             Self::Observe => "observe",
+            Self::Login => "login",
             Self::Issue => "issue",
             Self::Read => "read",
             Self::Store => "store",

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use htvault::{AccessTokenAnswer, IssuedToken, VaultToken};
+use htvault::{AccessTokenAnswer, IssuedToken, RequestsUsed, VaultToken};
 use jiff::Timestamp;
 
 use crate::delivery::Credential;
@@ -44,10 +44,11 @@ pub trait Vault: Send + Sync + 'static {
         credential: &Credential,
     ) -> impl Future<Output = Result<IssuedToken, Problem>> + Send;
 
-    /// Logs in and makes a child token that lives `lifetime`.
+    /// Makes a child token of a login, that lives `lifetime`. When that fails the login is revoked.
     fn issue(
         &self,
         credential: &Credential,
+        login: IssuedToken,
         lifetime: Duration,
     ) -> impl Future<Output = Result<Held, Problem>> + Send;
 
@@ -86,6 +87,11 @@ pub trait Vault: Send + Sync + 'static {
         credential: &Credential,
         token: &VaultToken,
     ) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// What is used of the bound on requests now; `None` without one.
+    fn requests_used(&self) -> Option<RequestsUsed> {
+        None
+    }
 }
 
 impl Held {

@@ -31,6 +31,15 @@ pub struct RequestLimit {
     pub per: Duration,
 }
 
+/// What is used of a bound on requests at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestsUsed {
+    /// The bound.
+    pub limit: RequestLimit,
+    /// Requests sent in the span that ends now; never more than the bound.
+    pub used: u32,
+}
+
 /// Why a request cannot be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
@@ -72,9 +81,7 @@ impl Ledger {
             blocked => blocked.is_some(),
         };
         if let Some(RequestLimit { limit, per }) = self.limit {
-            while self.sent.front().is_some_and(|&sent| now >= sent + per) {
-                self.sent.pop_front();
-            }
+            self.forget_before(now, per);
             let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX);
             if self.sent.len() >= limit
                 && let Some(&oldest) = self.sent.front()
@@ -85,6 +92,20 @@ impl Ledger {
         }
         self.probing |= probe;
         Ok(probe)
+    }
+
+    /// Drops those that are no longer within the span that ends now.
+    fn forget_before(&mut self, now: Instant, per: Duration) {
+        while self.sent.front().is_some_and(|&sent| now >= sent + per) {
+            self.sent.pop_front();
+        }
+    }
+
+    fn used(&mut self, now: Instant) -> Option<RequestsUsed> {
+        let limit = self.limit?;
+        self.forget_before(now, limit.per);
+        let used = u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
+        Some(RequestsUsed { limit, used })
     }
 
     /// The server answered 429.
@@ -127,6 +148,11 @@ impl Budget {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // A panic elsewhere leaves the counts as they are, which is good enough.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is used of the bound; `None` without one.
+    pub(crate) fn used(&self) -> Option<RequestsUsed> {
+        self.ledger().used(Instant::now())
     }
 
     /// Waits, `patience` at most, until a request may be sent. A server's block is never waited
@@ -194,6 +220,24 @@ mod tests {
             Err(Denied::Full(now + MINUTE))
         );
         assert_eq!(ledger.take(now + MINUTE), Ok(false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_used_is_what_was_sent_in_the_span() {
+        let limit = RequestLimit {
+            limit: 2,
+            per: MINUTE,
+        };
+        let budget = Budget::new(Some(limit));
+        let used = || budget.used().unwrap().used;
+        assert_eq!(used(), 0);
+        drop(budget.permit(MINUTE).await.ok().unwrap());
+        tokio::time::advance(MINUTE / 2).await;
+        drop(budget.permit(MINUTE).await.ok().unwrap());
+        assert_eq!(budget.used(), Some(RequestsUsed { limit, used: 2 }));
+        tokio::time::advance(MINUTE / 2).await;
+        assert_eq!(used(), 1, "the first is a minute old");
+        assert_eq!(Budget::new(None).used(), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, RequestsUsed};
 use crate::credential_url::ServerUrl;
 use crate::endpoints::{Endpoint, Resolver};
 use crate::error::{Error, ErrorKind};
@@ -98,6 +98,12 @@ impl Client {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// What is used of the bound on requests now; `None` without one.
+    #[must_use]
+    pub fn requests_used(&self) -> Option<RequestsUsed> {
+        self.0.budget.used()
     }
 
     /// Sends a request whose answer has a body.

@@ -44,7 +44,7 @@ mod vault_token;
 
 pub use access_token::{AccessTokenAnswer, AccessTokenRequest};
 pub use best_access_token::{BestAccessToken, best_access_token};
-pub use budget::RequestLimit;
+pub use budget::{RequestLimit, RequestsUsed};
 pub use claims::Claims;
 pub use client::Client;
 pub use credential_url::{CredentialUrl, ServerUrl};

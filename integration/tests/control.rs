@@ -50,7 +50,11 @@ impl Host {
         let credmon = Daemon::spawn("credmon", chain.credmon(&directory).unwrap(), &log).unwrap();
         let yaml = format!(
             "listen: {{address: \"{LISTEN}\"}}\n{}",
-            chain.bastion_yaml(&chain.here(&directory))
+            chain.bastion_yaml(&chain.here(&directory)).replacen(
+                "vault:\n",
+                "vault:\n  requests: {limit: 1000, per: 1m}\n",
+                1
+            )
         );
         let config = chain.write_bastion_config(&yaml).unwrap();
         let notify = UnixDatagram::bind(folder.path().join("notify")).unwrap();
@@ -231,6 +235,13 @@ async fn a_running_bastion_is_asked_and_told_on_its_host() {
         assert!(text(&second.stderr).contains(&who), "{second:?}");
     }
 
+    // What a reload cannot put into force is said to wait.
+    let elsewhere = host.yaml.replace(LISTEN, "127.0.0.1:9119");
+    host.chain.write_bastion_config(&elsewhere).unwrap();
+    let reload = host.command(&["reload", "--dry-run"]).await;
+    let waits = format!("{LISTEN} → 127.0.0.1:9119 (from the next start on)");
+    assert!(text(&reload.stdout).contains(&waits), "{reload:?}");
+
     // A reload says what changes; with a fault nothing does.
     let smaller = host.yaml.replace("      cms_production: {}\n", "");
     assert_ne!(smaller, host.yaml);
@@ -268,8 +279,12 @@ async fn a_running_bastion_is_asked_and_told_on_its_host() {
         metrics.contains("token_bastion_deliveries{state=\"good\"} 2"),
         "{metrics}"
     );
+    for stage in ["login", "issue"] {
+        let count = format!("token_bastion_stage_seconds_count{{stage=\"{stage}\"}} 4");
+        assert!(metrics.contains(&count), "{metrics}");
+    }
     assert!(
-        metrics.contains("token_bastion_stage_seconds_count{stage=\"issue\"} 4"),
+        metrics.contains("token_bastion_vault_requests_limit 1000\n"),
         "{metrics}"
     );
 

@@ -87,6 +87,21 @@ const NEXT: Metric = metric(
     "gauge",
     "When something is done next for a delivery.",
 );
+const HELD: Metric = metric(
+    "token_bastion_held_jobs",
+    "gauge",
+    "Jobs that the schedd holds for want of the delivery's credentials.",
+);
+const REQUEST_LIMIT: Metric = metric(
+    "token_bastion_vault_requests_limit",
+    "gauge",
+    "How many requests may be sent to Vault in any span of vault.requests.per.",
+);
+const REQUESTS: Metric = metric(
+    "token_bastion_vault_requests_used",
+    "gauge",
+    "How many were sent in the span that ended with the report.",
+);
 const STAGES: Metric = metric(
     "token_bastion_stage_seconds",
     "histogram",
@@ -109,9 +124,25 @@ const PROCESSOR: Metric = metric(
 );
 
 /// All metrics, in the order in which they are written.
-pub const METRICS: [Metric; 15] = [
-    INFO, STARTED, TURNED, DELIVERIES, FAILING, STATE, VAULT, ACCESS, SAFE, SUCCESS, NEXT, STAGES,
-    FAILURES, MEMORY, PROCESSOR,
+pub const METRICS: [Metric; 18] = [
+    INFO,
+    STARTED,
+    TURNED,
+    DELIVERIES,
+    FAILING,
+    STATE,
+    VAULT,
+    ACCESS,
+    SAFE,
+    SUCCESS,
+    NEXT,
+    HELD,
+    REQUEST_LIMIT,
+    REQUESTS,
+    STAGES,
+    FAILURES,
+    MEMORY,
+    PROCESSOR,
 ];
 
 const STATES: [State; 4] = [State::New, State::Pending, State::Good, State::Failed];
@@ -128,6 +159,7 @@ pub fn write(report: &Report, stages: &BTreeMap<Stage, Count>, started: Timestam
     text.one(STARTED, started.as_second());
     text.one(TURNED, report.at.as_second());
     deliveries(&mut text, report);
+    counts(&mut text, report);
     durations(&mut text, stages);
     process(&mut text);
     text.0
@@ -177,6 +209,24 @@ fn deliveries(text: &mut Text, report: &Report) {
                 text.value(metric.name, &names(line), time.as_second());
             }
         }
+    }
+}
+
+/// Nothing is said of held jobs where the schedd cannot be asked, nor of a bound that there is not.
+fn counts(text: &mut Text, report: &Report) {
+    text.begin(HELD);
+    for line in &report.deliveries {
+        if let Some(held) = line.held_jobs {
+            text.value(HELD.name, &names(line), held);
+        }
+    }
+    text.begin(REQUEST_LIMIT);
+    if let Some(requests) = report.requests {
+        text.value(REQUEST_LIMIT.name, &[], requests.limit);
+    }
+    text.begin(REQUESTS);
+    if let Some(requests) = report.requests {
+        text.value(REQUESTS.name, &[], requests.used);
     }
 }
 
@@ -290,12 +340,19 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::problem::Cause;
+    use crate::report::Requests;
     use crate::report::tests::{at, failed, good};
 
     fn told() -> String {
         let mut bad = failed("b", Cause::Vault("v".to_owned()), Kind::VaultDown);
         bad.wanted.account.push('"');
-        let report = Report::of(vec![good("a"), bad], at(7));
+        bad.held_jobs = Some(4);
+        let mut report = Report::of(vec![good("a"), bad], at(7));
+        report.requests = Some(Requests {
+            limit: 300,
+            per_seconds: 300,
+            used: 12,
+        });
         let mut count = Count {
             number: 3,
             sum: std::time::Duration::from_millis(2500),
@@ -337,6 +394,10 @@ mod tests {
             "token_bastion_delivery_state{account=\"a\",service=\"cms\",schedd=\"ap1\",state=\"good\"} 1",
             "token_bastion_delivery_state{account=\"b\\\"\",service=\"cms\",schedd=\"ap1\",state=\"good\"} 0",
             "token_bastion_vault_token_expiry_timestamp_seconds{account=\"a\",service=\"cms\",schedd=\"ap1\"} 604800",
+            "token_bastion_held_jobs{account=\"b\\\"\",service=\"cms\",schedd=\"ap1\"} 4",
+            "token_bastion_vault_requests_limit 300",
+            "token_bastion_vault_requests_used 12",
+            "token_bastion_stage_seconds_count{stage=\"login\"} 0",
             "token_bastion_stage_seconds_bucket{stage=\"issue\",le=\"0.01\"} 1",
             "token_bastion_stage_seconds_bucket{stage=\"issue\",le=\"300\"} 2",
             "token_bastion_stage_seconds_bucket{stage=\"issue\",le=\"+Inf\"} 3",
@@ -346,5 +407,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
+        let held = "token_bastion_held_jobs{";
+        assert_eq!(text.matches(held).count(), 1, "not known is not none");
     }
 }

@@ -378,9 +378,11 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             // It may have been stored by a try that seemed to fail.
             self.tokens.former.push(held);
         }
-        let vault = &self.parts.vault;
-        let issued = vault.issue(&delivery.credential, delivery.lifetime);
-        self.parts.stages.time(Stage::Issue, issued).await
+        let Parts { vault, stages, .. } = &*self.parts;
+        let credential = &delivery.credential;
+        let login = stages.time(Stage::Login, vault.login(credential)).await?;
+        let issued = vault.issue(credential, login, delivery.lifetime);
+        stages.time(Stage::Issue, issued).await
     }
 }
 
