@@ -89,6 +89,14 @@ async fn a_missing_directory_is_named_and_not_made() {
             missing.display()
         )
     );
+    // One that is not mounted is not an emptied one: nothing is said to be gone, or not there.
+    for (what, problem) in [
+        ("read", observe(&delivery, &missing).await.unwrap_err()),
+        ("written", delete(&delivery, &missing).await.unwrap_err()),
+    ] {
+        let words = format!("{} cannot be {what}: No such file", missing.display());
+        assert!(problem.message.contains(&words), "{problem}");
+    }
     assert!(!missing.exists());
 }
 
