@@ -133,10 +133,34 @@ impl Display for Changes {
     }
 }
 
+const CONTROL: &str = "control.socket";
+const LISTEN: &str = "listen.address";
+const STATE: &str = "state";
+
+impl Difference {
+    /// What a person must know of a key that a reload does not put into force: sockets and the
+    /// folder of the state are opened once.
+    fn note(&self) -> Option<String> {
+        let note = "from the next start on".to_owned();
+        match (self.key, &self.from) {
+            // Commands read the configuration, and look for the service at the new place.
+            (CONTROL, Some(old)) => {
+                Some(format!("{note}; until then, commands need --socket {old}"))
+            }
+            (CONTROL | LISTEN | STATE, _) => Some(note),
+            _ => None,
+        }
+    }
+}
+
 impl Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-        write!(f, "{} {} → {}", self.key, word(&self.from), word(&self.to))
+        write!(f, "{} {} → {}", self.key, word(&self.from), word(&self.to))?;
+        match self.note() {
+            Some(note) => write!(f, " ({note})"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -265,11 +289,8 @@ fn settings(config: &Config) -> Values {
         ("kerberos.service", Some(config.kerberos_service.clone())),
         ("schedule.check", Some(config.check.to_string())),
         ("schedule.spread", Some(format(config.spread))),
-        (
-            "listen.address",
-            config.listen.map(|address| address.to_string()),
-        ),
-        ("control.socket", path(&config.control)),
-        ("state", path(&config.state)),
+        (LISTEN, config.listen.map(|address| address.to_string())),
+        (CONTROL, path(&config.control)),
+        (STATE, path(&config.state)),
     ]
 }

@@ -46,7 +46,20 @@ fn what_comes_goes_and_differs_is_told_from_what_to_what() {
 ~ a/cms at crab: *: audience nothing → x, tokens.lifetime 7d → 2d, tokens.renew_below 3d → 1d
 ~ search crab: constraint true → Crab
 ~ schedule.spread 5m → 1m
-~ listen.address nothing → 127.0.0.1:9118"
+~ listen.address nothing → 127.0.0.1:9118 (from the next start on)"
+    );
+}
+
+#[test]
+fn what_is_opened_once_is_said_to_wait_for_the_next_start() {
+    let old = format!("{OLD}control: {{socket: /run/a}}\nstate: /var/a\n");
+    let new = format!("{OLD}control: {{socket: /run/b}}\nstate: /var/b\n");
+    let changes = Changes::between(&load(&old).unwrap(), &load(&new).unwrap());
+    assert_eq!(
+        changes.to_string(),
+        "\
+~ control.socket /run/a → /run/b (from the next start on; until then, commands need --socket /run/a)
+~ state /var/a → /var/b (from the next start on)"
     );
 }
 
