@@ -13,6 +13,7 @@ use htvault::{CredentialUrl, VaultToken};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag};
+use nix::unistd::{Gid, getegid};
 
 use crate::folder::{FileId, FileTime, Folder, ReadFault};
 use crate::listing::Listings;
@@ -177,6 +178,22 @@ impl Directory {
     #[must_use]
     pub fn root(&self) -> &Folder {
         &self.root
+    }
+
+    /// The group of access tokens, whatever folder they are in: the directory's own where it hands
+    /// that on (set-group-id, as HTCondor wants it), else ours. HTCondor's own monitor makes them in
+    /// the directory itself, which comes to the same.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn group(&self) -> Result<Gid, Errno> {
+        let stat = self.root.stat()?;
+        let hands_on = stat.st_mode & Mode::S_ISGID.bits() != 0;
+        Ok(if hands_on {
+            Gid::from_raw(stat.st_gid)
+        } else {
+            getegid()
+        })
     }
 
     /// The names that may be those of accounts' folders. Files of ours that were left behind are

@@ -18,7 +18,7 @@ use crate::condor_config::{self, Source, Values};
 use crate::daemon::{Command, Configuration, Daemon};
 use crate::log::{Detail, Log};
 use crate::metrics_server::MetricsServer;
-use crate::privileges::{self, Confinement};
+use crate::privileges;
 use crate::settings::Settings;
 use crate::source::VaultSource;
 use crate::status_command;
@@ -161,14 +161,8 @@ fn give_up<'p>(settings: &Settings, paths: impl Iterator<Item = &'p Path>) -> Op
         tracing::warn!("the process keeps more rights than it needs: {words}");
     }
     let places = privileges::places(paths);
-    let without = match privileges::confine(&places) {
-        Ok(Confinement::Full) => None,
-        Ok(Confinement::Partial) => Some("this kernel knows only a part of landlock".to_owned()),
-        Ok(Confinement::None) => Some("this kernel has no landlock".to_owned()),
-        Err(words) => Some(words),
-    };
-    if let Some(words) = without {
-        tracing::info!("writing is not fully confined to the configured directories: {words}");
+    if let Some(words) = privileges::shortcoming(&privileges::confine(&places)) {
+        tracing::info!("{words}");
     }
     Some(places)
 }

@@ -145,7 +145,7 @@ impl Counters {
             Outcome::Kept => "kept",
             Outcome::Refused(_) => "refused",
             Outcome::Dead(_) => "dead",
-            Outcome::BadTop(_) | Outcome::Expired(_) | Outcome::NotWritten(_) => "failed",
+            Outcome::BadTop(_) | Outcome::NotWritten(_) => "failed",
             Outcome::TopChanged | Outcome::Vanished => "gone",
         };
         let count = self.0.entry(result).or_default();

@@ -180,7 +180,7 @@ impl Monitor {
             vault_life,
         } = ended;
         let (verdict, said) = match &outcome {
-            Outcome::Renewed { .. } | Outcome::Kept | Outcome::Dead(_) | Outcome::Expired(_) => {
+            Outcome::Renewed { .. } | Outcome::Kept | Outcome::Dead(_) => {
                 (Verdict::Answers, Said::default())
             }
             Outcome::Refused(error) => {

@@ -59,6 +59,25 @@ pub enum Confinement {
     None,
 }
 
+/// What is missing of a confinement, for the log; `None` when nothing is.
+#[must_use]
+pub fn shortcoming(confined: &Result<Confinement, String>) -> Option<String> {
+    let why = match confined {
+        Ok(Confinement::Full) => return None,
+        Ok(Confinement::Partial) => {
+            "this kernel knows only a part of landlock; Linux 6.2 and later know all that is used"
+        }
+        Ok(Confinement::None) => {
+            "this kernel has no landlock, or it is not in its list (lsm=); Linux 5.13 and later have it"
+        }
+        Err(words) => words,
+    };
+    Some(format!(
+        "writing is not fully confined to the configured directories: {why}. All other protections \
+         hold, and credentials are served as usual"
+    ))
+}
+
 /// Lets this thread, and what it starts, write below these places only.
 ///
 /// # Errors
@@ -198,6 +217,20 @@ mod tests {
         assert!(within);
         assert_eq!(beyond, confinement == Confinement::None);
         assert_eq!(read == "x", confinement != Confinement::None);
+    }
+
+    #[test]
+    fn what_a_kernel_lacks_is_said() {
+        assert_eq!(shortcoming(&Ok(Confinement::Full)), None);
+        for (confined, part) in [
+            (Ok(Confinement::Partial), "a part of landlock"),
+            (Ok(Confinement::None), "no landlock"),
+            (Err("landlock: refused".to_owned()), "landlock: refused"),
+        ] {
+            let words = shortcoming(&confined).unwrap();
+            assert!(words.contains(part), "{words}");
+            assert!(words.contains("served as usual"), "{words}");
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub enum NotOurs {
     ListedElsewhere(String),
     /// The name ends in an underscore, so its handle is missing.
     NoHandle,
+    /// The name begins with an underscore, so its provider is missing.
+    NoProvider,
 }
 
 impl Routing {
@@ -46,6 +48,9 @@ impl Routing {
     pub fn check(&self, service: &str) -> Result<(), NotOurs> {
         if !self.special_characters && service.ends_with('_') {
             return Err(NotOurs::NoHandle);
+        }
+        if !self.special_characters && service.starts_with('_') {
+            return Err(NotOurs::NoProvider);
         }
         let provider = if self.special_characters {
             service
@@ -98,6 +103,9 @@ impl fmt::Display for NotOurs {
                 )
             }
             Self::NoHandle => f.write_str("its name ends in an underscore: the handle is missing"),
+            Self::NoProvider => {
+                f.write_str("its name begins with an underscore: the provider is missing")
+            }
         }
     }
 }
@@ -121,6 +129,9 @@ mod tests {
             Err(NotOurs::LocalIssuer(_))
         ));
         assert_eq!(routing.check("cms_"), Err(NotOurs::NoHandle));
+        assert_eq!(routing.check("_cms"), Err(NotOurs::NoProvider));
+        let why = NotOurs::NoProvider.to_string();
+        assert!(why.contains("begins with an underscore"), "{why}");
     }
 
     #[test]
@@ -169,6 +180,7 @@ mod tests {
         };
         assert_eq!(routing.check("cms_crab"), Ok(()));
         assert_eq!(routing.check("cms_"), Ok(()));
+        assert_eq!(routing.check("_cms"), Ok(()));
         assert!(routing.check("cms").is_err());
     }
 }

@@ -100,8 +100,9 @@ impl Record {
             if self.condition.state != State::Ignored {
                 self.condition = Condition::plain(State::Renewing, now);
             }
-        } else if use_changed && missing {
-            // Jobs are evicted without it: that is worth a request, whatever failed before.
+        } else if clock_set_back || (use_changed && missing) {
+            // What was put off was put off by another clock. Without an access token jobs are
+            // evicted: that is worth a request, whatever failed before.
             self.retry_at = None;
         }
         self.judge(rules, now)

@@ -11,7 +11,7 @@ use htvault::{AccessTokenAnswer, AccessTokenRequest, ErrorKind};
 use jiff::Timestamp;
 
 use crate::directory::{self, CompleteTop, Directory, TopStamp};
-use crate::schedule::{self, Life};
+use crate::schedule::Life;
 use crate::service_name::CredentialId;
 use crate::source::{SourceError, TokenSource, VaultLife};
 use crate::top_file::{Lane, TopFault};
@@ -65,8 +65,6 @@ pub enum Outcome {
     Dead(String),
     /// Vault refused or did not answer.
     Refused(SourceError),
-    /// Vault gave a token that has ended already by this host's clock.
-    Expired(Timestamp),
     /// The token could not be put in place.
     NotWritten(WriteFault),
 }
@@ -133,8 +131,8 @@ async fn access_token<S: TokenSource>(
         Err(outcome) => return outcome,
     };
     let now = clock.now();
-    if let Some(outcome) = not_wanted(&answer, &task, now) {
-        return outcome;
+    if is_no_gain(&answer, &task) {
+        return Outcome::Kept;
     }
     let written = tokio::task::spawn_blocking(move || put(&directory, &task, &answer, now)).await;
     match written {
@@ -165,30 +163,32 @@ async fn ask<S: TokenSource>(
     top: &CompleteTop,
     task: &Task,
 ) -> Result<(AccessTokenAnswer, Option<Less>), Outcome> {
-    let first = match request(source, top, task.ask).await {
-        Ok(answer) => return Ok((answer, None)),
-        Err(error) => error,
+    let request = AccessTokenRequest {
+        minimum_seconds: u64::try_from(task.ask).ok(),
+        scopes: top.scopes.clone(),
+        audience: top.audience.clone(),
     };
-    let error = match first.kind {
-        ErrorKind::NotLongEnough | ErrorKind::RefreshRefused => {
-            let fall_back = schedule::seconds_to_fall_back_to(task.ask, task.outlive, clock.now());
-            let Some(seconds) = fall_back else {
-                return Err(Outcome::Refused(first));
-            };
-            match request(source, top, seconds).await {
-                Ok(answer) => {
-                    let less = Less {
-                        asked: task.ask,
-                        answer: first,
-                    };
-                    return Ok((answer, Some(less)));
-                }
-                // The first answer tells more: why there is nothing new.
-                Err(error) if error.kind == ErrorKind::NotLongEnough => first,
-                Err(error) => error,
-            }
+    let holds = task.outlive.map(|life| life.expires);
+    let best = htvault::best_access_token(
+        &top.url,
+        &request,
+        holds,
+        || clock.now(),
+        |error: &SourceError| error.kind,
+        async |request| {
+            let token = &top.vault_token;
+            source.access_token(&top.url, token, &request).await
+        },
+    );
+    let error = match best.await {
+        Ok(best) => {
+            let less = best.less_because.map(|answer| Less {
+                asked: task.ask,
+                answer,
+            });
+            return Ok((best.answer, less));
         }
-        _ => first,
+        Err(error) => error,
     };
     if error.kind != ErrorKind::TokenRejected {
         return Err(Outcome::Refused(error));
@@ -207,28 +207,12 @@ async fn ask<S: TokenSource>(
     }
 }
 
-async fn request<S: TokenSource>(
-    source: &S,
-    top: &CompleteTop,
-    seconds: i64,
-) -> Result<AccessTokenAnswer, SourceError> {
-    let request = AccessTokenRequest {
-        minimum_seconds: u64::try_from(seconds).ok(),
-        scopes: top.scopes.clone(),
-        audience: top.audience.clone(),
-    };
-    source
-        .access_token(&top.url, &top.vault_token, &request)
-        .await
-}
-
-/// Whether the token that came is no gain.
-fn not_wanted(answer: &AccessTokenAnswer, task: &Task, now: Timestamp) -> Option<Outcome> {
-    let expires = answer.expires()?;
-    match task.outlive {
-        Some(present) if expires <= present.expires => Some(Outcome::Kept),
-        Some(_) if expires <= now => Some(Outcome::Expired(expires)),
-        _ => None,
+/// Whether the token that came is no gain. One that has ended by this host's clock is a gain, too:
+/// the clock may be wrong, and jobs run on other hosts.
+fn is_no_gain(answer: &AccessTokenAnswer, task: &Task) -> bool {
+    match (answer.expires(), task.outlive) {
+        (Some(expires), Some(present)) => expires <= present.expires,
+        _ => false,
     }
 }
 
@@ -248,10 +232,12 @@ fn put(
         Some(false) => return Err(Outcome::TopChanged),
         Some(true) => {}
     }
-    let file = use_file::write(&folder, &task.id, &answer.token).map_err(|fault| match fault {
-        WriteFault::Vanished => Outcome::Vanished,
-        refused @ WriteFault::Refused(_) => Outcome::NotWritten(refused),
-    })?;
+    let group = directory.group().map_err(|_| Outcome::Vanished)?;
+    let file =
+        use_file::write(&folder, group, &task.id, &answer.token).map_err(|fault| match fault {
+            WriteFault::Vanished => Outcome::Vanished,
+            refused @ WriteFault::Refused(_) => Outcome::NotWritten(refused),
+        })?;
     let life = use_file::life(answer.claims.as_ref(), answer.expire_time, now);
     Ok(Used::new(file, life, answer.claims.as_ref()))
 }

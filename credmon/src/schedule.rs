@@ -28,9 +28,6 @@ use crate::service_name::CredentialId;
 /// Least time between two requests for one credential that both succeed, in seconds.
 pub const GAP: i64 = 2;
 
-/// What is asked for when any living token is better than none, in seconds.
-pub const LEAST_USEFUL: i64 = 10;
-
 /// The configuration's bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -196,13 +193,6 @@ pub fn seconds_to_ask(limits: Limits, life: Option<Life>, now: Timestamp) -> i64
         return limits.minimum;
     }
     left.saturating_add((usual / 20).max(1))
-}
-
-/// What to ask for when Vault cannot give that much, in seconds; `None` when less would be no gain.
-#[must_use]
-pub fn seconds_to_fall_back_to(asked: i64, life: Option<Life>, now: Timestamp) -> Option<i64> {
-    let least = life.map_or(0, |life| life.left(now)).saturating_add(1);
-    Some(least.max(LEAST_USEFUL)).filter(|&less| less < asked)
 }
 
 /// How a failure is tried again.

@@ -189,7 +189,7 @@ impl Question {
         let age = now.as_second().saturating_sub(daemon.written.as_second());
         if !daemon.running {
             complaints.push(format!(
-                "the credential monitor is not running; it ended at {}",
+                "the credential monitor is not running; it ended at {:.0}",
                 daemon.written
             ));
         } else if age > STALE {

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use crate::condor_config;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::status::{Judged, Question, Report};
+use crate::status::{Judged, Question, Report, VaultStatus};
 use crate::status_file;
 
 /// Tells how the credentials are doing. Exit code 0: all that is asked for can be used; 1: it
@@ -84,7 +84,8 @@ pub async fn run(daemon: &str, args: &StatusArgs, now: Timestamp) -> ExitCode {
     let text = if args.json {
         serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
     } else {
-        table(&report, now)
+        let width = console::Term::stdout().size_checked();
+        table(&report, now, width.map(|(_, columns)| usize::from(columns)))
     };
     // Nobody reads on: that is no failure.
     let _ = std::io::stdout().write_all(text.as_bytes());
@@ -101,8 +102,9 @@ fn ask(file: &Path, args: &StatusArgs, now: Timestamp) -> std::io::Result<Report
     Ok(question.answer(daemon, credentials, now))
 }
 
-/// The report for eyes: a table, then what is wrong in words.
-fn table(report: &Report, now: Timestamp) -> String {
+/// The report for eyes: a table, then what is wrong in words. On a terminal of so many columns each
+/// credential has one line, which is cut if need be, and words are wrapped.
+fn table(report: &Report, now: Timestamp, columns: Option<usize>) -> String {
     let mut rows = vec![
         [
             "USER", "SERVICE", "STATE", "ACCESS", "VAULT", "NEXT", "JTI", "SCOPES",
@@ -123,49 +125,96 @@ fn table(report: &Report, now: Timestamp) -> String {
         for row in &rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(widths) {
-                // Writing to a string does not fail, here and below.
+                // Writing to a string does not fail.
                 let _ = write!(line, "{cell:width$}  ");
             }
-            text.push_str(line.trim_end());
+            text.push_str(&cut(line.trim_end(), columns));
             text.push('\n');
         }
     }
-    for judged in &report.credentials {
-        let credential = &judged.credential;
-        let late = credential
-            .last_error
-            .as_ref()
-            .filter(|_| credential.why.is_empty());
-        if !credential.why.is_empty() {
-            let _ = write!(
-                text,
-                "\n{}/{}: {} for {}: {}",
-                credential.user,
-                credential.service,
-                credential.state,
-                age(now, credential.since),
-                credential.why
-            );
-            if !credential.advice.is_empty() && !credential.why.ends_with(&credential.advice) {
-                let _ = write!(text, "\n  to do: {}", credential.advice);
+    // The trouble of a Vault is told once, however many wait for it.
+    let troubles = &report.daemon.troubled_vaults;
+    let waits = |judged: &Judged, vault: &VaultStatus| judged.credential.why == vault.why;
+    let stories = report.credentials.iter();
+    let own = stories.filter(|j| !troubles.iter().any(|vault| waits(j, vault)));
+    for words in own.filter_map(|j| story(j, now)) {
+        text.push('\n');
+        text.push_str(&wrapped(&words, columns));
+    }
+    let vaults = troubles.iter().map(|vault| {
+        let waiting = report
+            .credentials
+            .iter()
+            .filter(|j| waits(j, vault))
+            .count();
+        let waiting = match waiting {
+            0 => String::new(),
+            1 => " (1 credential above waits for it)".to_owned(),
+            many => format!(" ({many} credentials above wait for it)"),
+        };
+        format!("Vault {}{waiting}: {}", vault.host, vault.why)
+    });
+    for words in vaults.chain(report.complaints.iter().cloned()) {
+        text.push('\n');
+        text.push_str(&wrapped(&words, columns));
+    }
+    text
+}
+
+/// What there is to say of a credential, in lines.
+fn story(judged: &Judged, now: Timestamp) -> Option<String> {
+    let credential = &judged.credential;
+    let id = format!("{}/{}", credential.user, credential.service);
+    if credential.why.is_empty() {
+        let error = credential.last_error.as_ref()?;
+        let ago = age(now, error.at);
+        return Some(format!("{id}: last error {ago} ago: {}", error.text));
+    }
+    let mut words = format!(
+        "{id}: {} for {}: {}",
+        credential.state,
+        age(now, credential.since),
+        credential.why
+    );
+    if !credential.advice.is_empty() && !credential.why.ends_with(&credential.advice) {
+        // Writing to a string does not fail.
+        let _ = write!(words, "\n  to do: {}", credential.advice);
+    }
+    Some(words)
+}
+
+/// A line of at most so many columns.
+fn cut(line: &str, columns: Option<usize>) -> String {
+    match columns {
+        Some(columns) if line.chars().count() > columns => {
+            let kept: String = line.chars().take(columns.saturating_sub(1)).collect();
+            format!("{kept}…")
+        }
+        _ => line.to_owned(),
+    }
+}
+
+/// Lines of at most so many columns, as far as words allow; what goes on is indented.
+fn wrapped(words: &str, columns: Option<usize>) -> String {
+    let columns = columns.unwrap_or(usize::MAX);
+    let mut text = String::new();
+    for line in words.lines() {
+        let indent = line.len() - line.trim_start().len();
+        text.push_str(&" ".repeat(indent));
+        let mut used = indent;
+        for (place, word) in line.split_whitespace().enumerate() {
+            let width = word.chars().count();
+            if place > 0 && used + 1 + width > columns {
+                text.push_str("\n    ");
+                used = 4;
+            } else if place > 0 {
+                text.push(' ');
+                used += 1;
             }
-            text.push('\n');
-        } else if let Some(error) = late {
-            let _ = writeln!(
-                text,
-                "\n{}/{}: last error {} ago: {}",
-                credential.user,
-                credential.service,
-                age(now, error.at),
-                error.text
-            );
+            text.push_str(word);
+            used += width;
         }
-    }
-    for vault in &report.daemon.troubled_vaults {
-        let _ = writeln!(text, "\nVault {}: {}", vault.host, vault.why);
-    }
-    for complaint in &report.complaints {
-        let _ = writeln!(text, "\n{complaint}");
+        text.push('\n');
     }
     text
 }
@@ -254,7 +303,7 @@ mod tests {
         let all = [credential("a", State::Fresh, 3600), bad];
         let report = Question::default().answer(daemon(), all, at(1000));
         assert_eq!(
-            table(&report, at(1000)),
+            table(&report, at(1000), None),
             "\
 USER    SERVICE  STATE  ACCESS  VAULT  NEXT   JTI   SCOPES
 a       cms      fresh  43m20s  1d00h  3m20s  id-1  storage.read:/
@@ -264,5 +313,48 @@ crabtw/cms: dead for 16m40s: lookup-self says that it is dead
   to do: store it again
 "
         );
+    }
+    #[test]
+    fn on_a_terminal_a_credential_has_one_line_and_words_are_wrapped() {
+        let mut bad = credential("crabtw", State::Dead, 900);
+        bad.why =
+            "vault.test refuses the vault token, and lookup-self says that it is dead".to_owned();
+        bad.advice = "store it again (the bastion does)".to_owned();
+        let report = Question::default().answer(daemon(), [bad], at(1000));
+        assert_eq!(
+            table(&report, at(1000), Some(40)),
+            "\
+USER    SERVICE  STATE  ACCESS  VAULT  …
+crabtw  cms      dead   ended   1d00h  …
+
+crabtw/cms: dead for 16m40s: vault.test
+    refuses the vault token, and
+    lookup-self says that it is dead
+  to do: store it again (the bastion
+    does)
+"
+        );
+        let narrow = table(&report, at(1000), Some(0));
+        assert!(narrow.contains("lookup-self"), "{narrow}");
+    }
+    #[test]
+    fn the_trouble_of_a_vault_is_told_once() {
+        let why = "vault.test: no connection";
+        let waiting = |user: &str| {
+            let mut credential = credential(user, State::Degraded, 3600);
+            credential.why = why.to_owned();
+            credential
+        };
+        let mut daemon = daemon();
+        daemon.troubled_vaults.push(VaultStatus {
+            host: "vault.test".to_owned(),
+            rests_until: None,
+            why: why.to_owned(),
+        });
+        let report = Question::default().answer(daemon, [waiting("a"), waiting("b")], at(1000));
+        let table = table(&report, at(1000), None);
+        assert_eq!(table.matches(why).count(), 1, "{table}");
+        let line = "\nVault vault.test (2 credentials above wait for it): vault.test: no";
+        assert!(table.contains(line), "{table}");
     }
 }

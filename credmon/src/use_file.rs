@@ -1,8 +1,8 @@
 //! The access token for jobs, `<service>.use`: written so that no reader ever sees half a token,
 //! and read back for its claims at a restart.
 //!
-//! How it is put in place is [`placing`]'s; its mode is 0400, its group the folder's, and it is
-//! synced. The folder itself is not: after a power failure the old token may be back, which is then
+//! How it is put in place is [`placing`]'s; its mode is 0400, its group the credential directory's
+//! (as HTCondor's own monitor leaves it), and it is synced. The folder itself is not: after a power failure the old token may be back, which is then
 //! older but whole.
 
 use std::io::Write as _;
@@ -109,19 +109,19 @@ pub enum WriteFault {
     Refused(PlaceFault),
 }
 
-/// Puts a token in place of what is there.
+/// Puts a token in place of what is there, in a group's name.
 ///
 /// # Errors
 /// The folder is gone, or the system refuses; what was there is untouched then.
 pub fn write(
     folder: &Folder,
+    group: Gid,
     id: &CredentialId,
     token: &AccessToken,
 ) -> Result<FileId, WriteFault> {
-    let stat = folder.stat().map_err(|_| WriteFault::Vanished)?;
     let like = Like {
         mode: MODE,
-        owner: Owner::Group(Gid::from_raw(stat.st_gid)),
+        owner: Owner::Group(group),
         sync: true,
     };
     let content = secrecy::zeroize::Zeroizing::new(format!("{}\n", token.expose()));
@@ -143,6 +143,10 @@ mod tests {
         CredentialId::new("cmsprod", "cms_crab").unwrap()
     }
 
+    fn group() -> Gid {
+        nix::unistd::getegid()
+    }
+
     fn token(text: &str) -> AccessToken {
         AccessToken::from(text.to_owned())
     }
@@ -158,13 +162,13 @@ mod tests {
     fn a_token_is_put_in_place_whole_readable_by_its_owner_alone() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        write(&folder, &id(), &token("one")).unwrap();
-        let written = write(&folder, &id(), &token("two")).unwrap();
+        write(&folder, group(), &id(), &token("one")).unwrap();
+        let written = write(&folder, group(), &id(), &token("two")).unwrap();
         let path = dir.path().join("cms_crab.use");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\n");
         let meta = std::fs::metadata(&path).unwrap();
         assert_eq!(meta.permissions().mode() & 0o7777, 0o400);
-        assert_eq!(meta.gid(), std::fs::metadata(dir.path()).unwrap().gid());
+        assert_eq!(meta.gid(), group().as_raw());
         assert_eq!(names(dir.path()), ["cms_crab.use"]);
         assert_eq!(look(&folder, &id()).unwrap().file, written);
     }
@@ -174,7 +178,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("cms_crab.use")).unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        let fault = write(&folder, &id(), &token("x")).unwrap_err();
+        let fault = write(&folder, group(), &id(), &token("x")).unwrap_err();
         assert!(matches!(fault, WriteFault::Refused(_)), "{fault}");
         assert_eq!(names(dir.path()), ["cms_crab.use"]);
         assert_eq!(look(&folder, &id()), None);
@@ -187,7 +191,7 @@ mod tests {
         std::fs::write(&target, "precious").unwrap();
         std::os::unix::fs::symlink(&target, dir.path().join("cms_crab.use")).unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        write(&folder, &id(), &token("x")).unwrap();
+        write(&folder, group(), &id(), &token("x")).unwrap();
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
         assert!(
             std::fs::symlink_metadata(dir.path().join("cms_crab.use"))
@@ -204,7 +208,7 @@ mod tests {
         let folder = Folder::open(&path).unwrap();
         std::fs::remove_dir(&path).unwrap();
         assert_eq!(
-            write(&folder, &id(), &token("x")),
+            write(&folder, group(), &id(), &token("x")),
             Err(WriteFault::Vanished)
         );
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::claims::Claims;
 use crate::client::{Auth, Call, Client};
 use crate::credential_url::CredentialUrl;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::secret::{AccessToken, VaultToken};
 
 /// What an access token must be like.
@@ -55,83 +55,7 @@ struct Data {
     expire_time: Option<Timestamp>,
 }
 
-/// The best access token that could be had.
-#[derive(Clone, Debug)]
-pub struct BestAccessToken {
-    /// The token.
-    pub answer: AccessTokenAnswer,
-    /// When it has less life left than was asked for: why. The words of the server.
-    pub less_because: Option<String>,
-}
-
 impl Client {
-    /// Reads an access token with the seconds asked for, or else the best one that Vault still has
-    /// in its cache, if that ends later than `holds`, the end of the one that the caller has. So a
-    /// caller gets through an outage of the issuer, or the refusal of a refresh token, for as long
-    /// as the cached token lives.
-    ///
-    /// `now` is the present time.
-    ///
-    /// # Errors
-    /// As [`Client::access_token`]; the first error, where the cached token is no better than what
-    /// the caller holds.
-    ///
-    /// ```no_run
-    /// # async fn example(client: &htvault::Client, token: &htvault::VaultToken) -> Result<(), htvault::Error> {
-    /// use htvault::{AccessTokenRequest, CredentialUrl, clock::{Clock as _, SystemClock}};
-    ///
-    /// let url = CredentialUrl::creds(client.server(), "cms", "cmsprod", "default")?;
-    /// let request = AccessTokenRequest { minimum_seconds: Some(2400), ..Default::default() };
-    /// let best = client.best_access_token(&url, token, &request, None, SystemClock.now()).await?;
-    /// if let Some(why) = best.less_because {
-    ///     eprintln!("the issuer does not renew: {why}");
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn best_access_token(
-        &self,
-        url: &CredentialUrl,
-        vault_token: &VaultToken,
-        request: &AccessTokenRequest,
-        holds: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<BestAccessToken, Error> {
-        let first = match self.access_token(url, vault_token, request).await {
-            Ok(answer) => {
-                return Ok(BestAccessToken {
-                    answer,
-                    less_because: None,
-                });
-            }
-            Err(error) => error,
-        };
-        let held = holds.map_or(0, |ends| ends.duration_since(now).as_secs().max(0));
-        let least = u64::try_from(held).unwrap_or(0).saturating_add(1);
-        let may_have_less = matches!(
-            first.kind(),
-            ErrorKind::NotLongEnough | ErrorKind::RefreshRefused
-        );
-        // An exchange has no cache to fall back on.
-        if !may_have_less
-            || !url.is_cached()
-            || request.minimum_seconds.is_none_or(|asked| asked <= least)
-        {
-            return Err(first);
-        }
-        let less = AccessTokenRequest {
-            minimum_seconds: Some(least),
-            ..request.clone()
-        };
-        match self.access_token(url, vault_token, &less).await {
-            Ok(answer) if answer.expires() > holds => Ok(BestAccessToken {
-                answer,
-                less_because: Some(first.words().to_owned()),
-            }),
-            _ => Err(first),
-        }
-    }
-
     /// Reads an access token of the credential at `url`, whose host must be this client's server
     /// (only its path is used).
     ///

@@ -24,6 +24,7 @@
 //! ```
 
 mod access_token;
+mod best_access_token;
 mod budget;
 mod claims;
 mod client;
@@ -40,7 +41,8 @@ mod settings;
 mod tls;
 mod vault_token;
 
-pub use access_token::{AccessTokenAnswer, AccessTokenRequest, BestAccessToken};
+pub use access_token::{AccessTokenAnswer, AccessTokenRequest};
+pub use best_access_token::{BestAccessToken, best_access_token};
 pub use budget::RequestLimit;
 pub use claims::Claims;
 pub use client::Client;

@@ -15,4 +15,5 @@ pub mod kdc;
 pub mod pool;
 pub mod process;
 pub mod sandbox;
+pub mod tracer;
 pub mod wait;

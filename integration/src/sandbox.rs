@@ -29,6 +29,17 @@ pub(crate) fn pool_root() -> anyhow::Result<PathBuf> {
     Ok(root)
 }
 
+/// The environment with htgettoken, made by `integration/setup/htgettoken`.
+pub(crate) fn htgettoken() -> anyhow::Result<PathBuf> {
+    let place = path("TOKEN_BASTION_HTGETTOKEN")?;
+    ensure!(
+        place.is_dir(),
+        "there is no htgettoken in {}: run integration/setup/htgettoken",
+        place.display()
+    );
+    Ok(place)
+}
+
 fn path(variable: &str) -> anyhow::Result<PathBuf> {
     require()?;
     std::env::var_os(variable)

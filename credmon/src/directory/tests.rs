@@ -177,3 +177,20 @@ fn a_directory_open_to_others_is_refused_and_a_missing_one_made() {
         Err(DirectoryFault::Refused { .. })
     ));
 }
+
+#[test]
+fn access_tokens_get_the_group_that_the_directory_hands_on() {
+    use nix::unistd::{Gid, chown, getegid, geteuid};
+    let dir = tempfile::tempdir().unwrap();
+    let other = if geteuid().is_root() {
+        Gid::from_raw(54_321)
+    } else {
+        getegid()
+    };
+    chown(dir.path(), None, Some(other)).unwrap();
+    for (mode, group) in [(0o2770, other), (0o770, getegid())] {
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        assert_eq!(directory.group(), Ok(group), "{mode:o}");
+    }
+}

@@ -43,7 +43,9 @@ impl Record {
             Outcome::Kept => {
                 let short = |life: Life| life.left(now) <= schedule::margin(rules.limits, life);
                 self.confirmed = now;
-                if self.life().is_some_and(short) {
+                if let Some(life) = self.ended(now) {
+                    notes.extend(self.clock_is_wrong(life, now));
+                } else if self.life().is_some_and(short) {
                     let reason = Reason {
                         cause: "kept".to_owned(),
                         why: "Vault has no newer access token".to_owned(),
@@ -72,14 +74,6 @@ impl Record {
                 notes.extend(self.become_(State::Dead, reason, now));
             }
             Outcome::Refused(error) => notes.extend(self.refused(&error, now)),
-            Outcome::Expired(at) => {
-                let reason = Reason {
-                    cause: "expired".to_owned(),
-                    why: format!("Vault gave an access token that ended at {at}"),
-                    advice: "check this host's clock",
-                };
-                notes.extend(self.failed(Patience::Person, reason, now));
-            }
             Outcome::NotWritten(fault) => {
                 let reason = Reason {
                     cause: "file".to_owned(),
@@ -104,6 +98,10 @@ impl Record {
         self.seen.used = Some(used);
         self.served = true;
         self.confirmed = now;
+        if let Some(life) = self.ended(now) {
+            notes.extend(self.clock_is_wrong(life, now));
+            return;
+        }
         let by_nature = |less: &Less| less.is_by_nature(self.life());
         match less {
             Some(less) if !by_nature(less) => {
@@ -120,6 +118,25 @@ impl Record {
             }
             _ => self.well(now, notes),
         }
+    }
+
+    /// The life of the token in place, if it has ended by this host's clock.
+    fn ended(&self, now: Timestamp) -> Option<Life> {
+        self.life().filter(|life| life.left(now) == 0)
+    }
+
+    /// Vault gives no token that has ended: it is this host that is wrong.
+    fn clock_is_wrong(&mut self, life: Life, now: Timestamp) -> Option<Note> {
+        let reason = Reason {
+            cause: "clock".to_owned(),
+            why: format!(
+                "the newest access token that Vault gives ended at {} by this host's clock; it is \
+                 in place, for other hosts may see it differently",
+                life.expires
+            ),
+            advice: "check this host's clock",
+        };
+        self.failed(Patience::Person, reason, now)
     }
 
     fn well(&mut self, now: Timestamp, notes: &mut Vec<Note>) {

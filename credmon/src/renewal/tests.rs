@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::fake::{Credentials, FakeSource, TestClock};
+use crate::schedule;
 
 struct Fixture {
     credentials: Credentials,
@@ -141,15 +142,13 @@ async fn a_refused_token_is_dead_only_when_lookup_self_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_has_ended_is_not_put_over_another() {
-    let f = Fixture::new();
-    f.vault.with(|v| v.life = -100);
-    let outcome = f.renew(f.task(-200, Some(f.life(-500)))).await;
-    assert!(
-        matches!(outcome, Outcome::Expired(_) | Outcome::Refused(_)),
-        "{outcome:?}"
-    );
-    assert_eq!(f.in_place(), None);
+async fn a_newer_token_that_has_ended_by_this_hosts_clock_is_put_in_place() {
+    let mut f = Fixture::new();
+    f.clock = f.clock.apart();
+    f.clock.jump(2 * 3600);
+    let outcome = f.renew(f.task(2400, Some(f.life(-5000)))).await;
+    assert!(matches!(outcome, Outcome::Renewed { .. }), "{outcome:?}");
+    assert!(f.in_place().unwrap() < f.clock.now());
 }
 
 #[tokio::test(start_paused = true)]

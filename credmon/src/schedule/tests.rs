@@ -128,18 +128,6 @@ fn the_first_token_is_asked_for_with_the_minimum() {
 }
 
 #[test]
-fn less_is_asked_for_only_where_it_is_a_gain() {
-    assert_eq!(seconds_to_fall_back_to(2400, None, at(T0)), Some(10));
-    let present = Some(life(T0 - 3100, 3600));
-    assert_eq!(seconds_to_fall_back_to(560, present, at(T0)), Some(501));
-    assert_eq!(seconds_to_fall_back_to(501, present, at(T0)), None);
-    assert_eq!(
-        seconds_to_fall_back_to(2400, Some(life(T0, 9000)), at(T0)),
-        None
-    );
-}
-
-#[test]
 fn the_draw_is_the_same_for_ever_and_differs_by_host_user_and_service() {
     let id = |user, service| CredentialId::new(user, service).unwrap();
     let base = Spread::of("h", &id("a", "bc"));
@@ -252,7 +240,6 @@ proptest! {
         let _ = next_renewal(limits, spread(1), held);
         let asked = seconds_to_ask(limits, held.life, at(now));
         prop_assert!(asked > 0);
-        let _ = seconds_to_fall_back_to(asked, held.life, at(now));
         let _ = after(at(now), asked);
     }
 }

@@ -1,5 +1,7 @@
 //! What a row of the table is made of.
 
+use crate::conformance::cases::State;
+
 /// What became of a credential, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -51,6 +53,10 @@ pub enum Put {
     Blanks(usize),
     /// A symbolic link.
     Link(&'static str),
+    /// A named pipe, mode 0600, root:condor.
+    Pipe,
+    /// A file that fills the disk to its last byte; for a [`Group::on_small_disk`].
+    Filler,
     /// A folder, or another mode and owner for one that is there.
     Folder(u32, &'static str),
     /// Nothing: what is there is taken away.
@@ -104,6 +110,12 @@ pub struct Group {
     pub reference: Reference,
     /// Faults at the server, as `htvault-dev --fault` takes them.
     pub faults: &'static [&'static str],
+    /// What else the server is in, after it has got an access token for `cms`.
+    pub state: Option<State>,
+    /// Whether the directory is on a small disk of its own.
+    pub small_disk: bool,
+    /// Whether HTCondor's never comes to the end of a pass: it waits for a writer of a named pipe.
+    pub theirs_stuck: bool,
     /// Whether, after a first pass, files are changed; only what follows is looked at then.
     pub change: Option<Change>,
     /// Whether what is there at the start is some seconds old.
@@ -125,6 +137,9 @@ impl Group {
             settings: &[],
             reference: Reference::Vault,
             faults: &[],
+            state: None,
+            small_disk: false,
+            theirs_stuck: false,
             change: None,
             aged: false,
             passes: 1,
@@ -150,6 +165,27 @@ impl Group {
     #[must_use]
     pub const fn under(mut self, faults: &'static [&'static str]) -> Self {
         self.faults = faults;
+        self
+    }
+
+    /// While the server is in this state.
+    #[must_use]
+    pub const fn amid(mut self, state: State) -> Self {
+        self.state = Some(state);
+        self
+    }
+
+    /// With the directory on a small disk.
+    #[must_use]
+    pub const fn on_small_disk(mut self) -> Self {
+        self.small_disk = true;
+        self
+    }
+
+    /// HTCondor's never comes to the end of a pass.
+    #[must_use]
+    pub const fn theirs_stuck(mut self) -> Self {
+        self.theirs_stuck = true;
         self
     }
 

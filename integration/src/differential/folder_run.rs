@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::case::{Case, Change, Group, Put};
 use super::observe::{Observation, Requests, Snapshot};
+use super::obstacles::{SmallDisk, fill, waits_for_writer};
 use super::rig::{Rig, Side, Tokens};
+use crate::conformance::cases::State;
 use crate::process::Daemon;
 use crate::wait;
 
@@ -41,10 +45,15 @@ struct Running<'a> {
     before: BTreeMap<&'static str, Snapshot>,
     daemon: Option<Daemon>,
     inside: String,
+    // Dropped after the daemon that uses it.
+    disk: Option<SmallDisk>,
 }
 
 /// Runs a group; gives the observations by the cases' names.
 pub async fn run(rig: &Rig, group: &Group) -> anyhow::Result<BTreeMap<&'static str, Pair>> {
+    if group.state.is_some() {
+        rig.warm().await?;
+    }
     let (mut theirs, mut ours) = tokio::try_join!(
         Running::prepare(rig, group, Side::Theirs),
         Running::prepare(rig, group, Side::Ours)
@@ -53,6 +62,9 @@ pub async fn run(rig: &Rig, group: &Group) -> anyhow::Result<BTreeMap<&'static s
         for side in [Side::Theirs, Side::Ours] {
             add_fault(rig, &fault.replace("$SIDE", side.word())).await?;
         }
+    }
+    if let Some(state) = group.state {
+        rig.bring(state).await?;
     }
     let from = Requests::read(&rig.chain.requests())?.count();
     theirs.start()?;
@@ -87,6 +99,9 @@ pub async fn run(rig: &Rig, group: &Group) -> anyhow::Result<BTreeMap<&'static s
     rig.admin
         .call(Method::DELETE, "/faults", &Value::Null)
         .await?;
+    if group.state == Some(State::RefreshRefused) {
+        rig.onboard().await?;
+    }
     Ok(pairs)
 }
 
@@ -124,7 +139,12 @@ impl<'a> Running<'a> {
             before: BTreeMap::new(),
             daemon: None,
             inside,
+            disk: None,
         };
+        if group.small_disk {
+            running.disk = Some(SmallDisk::mount(&running.directory)?);
+            rig.own(&running.directory, 0o2770, "root:condor")?;
+        }
         for name in names(group) {
             let tokens = rig.tokens().await?;
             running.tokens.insert(name, tokens);
@@ -208,6 +228,11 @@ impl<'a> Running<'a> {
                 let text = format!("{}{}", " ".repeat(count), filled(super::table::TOP));
                 write(&text, 0o600, "root:condor")
             }
+            Put::Pipe => {
+                mkfifo(&at, Mode::S_IRUSR | Mode::S_IWUSR).with_context(what)?;
+                self.rig.own(&at, 0o600, "root:condor")
+            }
+            Put::Filler => fill(&at).with_context(what),
             Put::Link(target) => std::os::unix::fs::symlink(target, &at).with_context(what),
             Put::Folder(mode, owner) => {
                 fs::create_dir_all(&at).with_context(what)?;
@@ -241,11 +266,26 @@ impl<'a> Running<'a> {
 
     /// The first pass, and more if the group wants them.
     async fn first_passes(&mut self) -> anyhow::Result<()> {
+        if self.group.theirs_stuck && self.side == Side::Theirs {
+            return self.stuck().await;
+        }
         self.complete().await?;
         for _ in 1..self.group.passes {
             self.pass().await?;
         }
         Ok(())
+    }
+
+    /// Waits until a process of it waits for a writer of a named pipe.
+    async fn stuck(&mut self) -> anyhow::Result<()> {
+        let daemon = self.daemon.as_mut().context("it was started")?;
+        let group = daemon.pid();
+        wait::until("it to be stuck", FAR, async || -> anyhow::Result<()> {
+            ensure!(waits_for_writer(group)?, "it is not");
+            Ok(())
+        })
+        .await
+        .with_context(|| daemon.tail(20))
     }
 
     /// Waits for the end of a pass.

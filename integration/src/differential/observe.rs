@@ -15,7 +15,7 @@ use super::case::Outcome;
 use super::rig::{Rig, Side};
 
 /// Values of `minimum_seconds` that come from settings or are fixed; others depend on the time.
-const CONFIGURED: [&str; 5] = ["10", "40", "1200", "2400", "7200"];
+const CONFIGURED: [&str; 6] = ["10", "40", "1200", "2400", "3599", "7200"];
 
 /// What tells a file from a replaced one.
 type Identity = (u64, i64, i64);
@@ -136,7 +136,7 @@ fn shown(path: &str) -> String {
 }
 
 /// Whose token a file holds, and what for.
-fn token(file: &Path) -> String {
+pub(super) fn token(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap_or_default();
     let Some(claims) = Claims::read(&text) else {
         return "holds no token".to_owned();

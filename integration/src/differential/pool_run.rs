@@ -12,6 +12,7 @@ use super::case::Outcome;
 use super::folder_run::Pair;
 use super::observe::{Observation, Requests};
 use super::rig::{Rig, Side, Tokens};
+use super::storer::{self, Person};
 use crate::chain::program;
 use crate::pool::{Credmon, Job, JobState, Options, Pool};
 use crate::wait;
@@ -53,6 +54,20 @@ pub async fn run(rig: &Rig, folder: &Path) -> anyhow::Result<BTreeMap<&'static s
     ] {
         let (a, b) = tokio::try_join!(theirs.holds(service, kind), ours.holds(service, kind))?;
         rows.insert(row, Pair { theirs: a, ours: b });
+    }
+    // One after the other: both are the same person at the same Vault.
+    let persons = [theirs.person()?, ours.person()?];
+    let service = "cms_production";
+    let mut by_storer = [const { Vec::new() }; 2];
+    for (person, seen) in persons.iter().zip(&mut by_storer) {
+        seen.push(person.approves(service).await?);
+        seen.push(person.reduces(service).await?);
+        seen.push(person.has_a_ticket(service).await?);
+    }
+    let [by_theirs, by_ours] = by_storer;
+    let names = ["storer-oidc", "storer-handle", "storer-kerberos"];
+    for ((name, theirs), ours) in names.into_iter().zip(by_theirs).zip(by_ours) {
+        rows.insert(name, Pair { theirs, ours });
     }
     let (a, b) = tokio::try_join!(theirs.reconfigured(), ours.reconfigured())?;
     rows.insert("reconfigured", Pair { theirs: a, ours: b });
@@ -118,10 +133,22 @@ impl<'a> Whole<'a> {
         options.configuration = vec![
             "CREDMON_OAUTH_TOKEN_REFRESH = 1".to_owned(),
             "CREDMON_OAUTH_LOG = /var/log/condor/CredMonOAuthLog".to_owned(),
+            storer::CONFIGURATION.to_owned(),
         ];
         let folder = folder.join(format!("pool-{}", side.word()));
         let pool = Pool::start(&folder, &rig.chain.ca, &options).await?;
         Ok(Self { rig, side, pool })
+    }
+
+    /// The user, with HTCondor's storer.
+    fn person(&self) -> anyhow::Result<Person<'_>> {
+        storer::install(self.rig, &self.pool)?;
+        Ok(Person {
+            rig: self.rig,
+            pool: &self.pool,
+            side: self.side,
+            user: USER,
+        })
     }
 
     /// Stores a credential as a user does, by the credd.

@@ -5,17 +5,28 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Context as _;
-use htvault::{Client, Settings, VaultToken, kerberos::Ticket};
+use anyhow::{Context as _, bail};
+use htvault::{
+    AccessTokenRequest, Client, CredentialUrl, OidcLogin, Poll, Settings, VaultToken,
+    kerberos::Ticket,
+};
 use tokio::task::JoinSet;
 
 use super::case::Reference;
 use crate::chain::{ADMIN, Chain, Lives, VAULT, program};
 use crate::conformance::admin::Admin;
+use crate::conformance::cases::State;
+use crate::conformance::names::Names;
+use crate::conformance::server::Server;
 use crate::kdc::REALM;
-use crate::pool::{self, CREDMON, Credmon, Options, Root};
+use crate::pool::{self, Answer, CREDMON, Credmon, Options, Root};
 use crate::process::Daemon;
+use crate::wait;
+
+/// Nothing here takes longer, unless something hangs.
+const FAR: Duration = Duration::from_mins(2);
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,6 +138,17 @@ impl Rig {
         self.root.path(inside)
     }
 
+    /// A command in the root as a user, with nothing in its environment but a path and a home.
+    #[must_use]
+    pub fn command(&self, user: &str, program: &str) -> tokio::process::Command {
+        self.root.command(user, program)
+    }
+
+    /// Runs a command in the root as a user, to its end.
+    pub async fn run(&self, user: &str, command: &[&str]) -> anyhow::Result<Answer> {
+        self.root.run(user, command, "").await
+    }
+
     /// Tokens for a case of a side.
     pub async fn tokens(&self) -> anyhow::Result<Tokens> {
         let living = self.client.create_token(&self.login, 86_400).await?;
@@ -153,6 +175,64 @@ impl Rig {
             }
         }
         Ok(made)
+    }
+
+    /// Lets Vault get an access token for `cms`, which it keeps.
+    pub async fn warm(&self) -> anyhow::Result<()> {
+        let url = CredentialUrl::creds(self.client.server(), "cms", "cmsprod", "default")?;
+        let request = AccessTokenRequest {
+            minimum_seconds: Some(2400),
+            ..AccessTokenRequest::default()
+        };
+        self.client
+            .access_token(&url, &self.login, &request)
+            .await
+            .map(drop)
+            .context("cannot get an access token for cms")
+    }
+
+    /// Brings the server into a state; the refresh token is that for `cms`.
+    pub async fn bring(&self, state: State) -> anyhow::Result<()> {
+        let names = Names {
+            url: VAULT.to_owned(),
+            issuer: "cms".to_owned(),
+            role: "default".to_owned(),
+            credkey: "cmsprod".to_owned(),
+            audience: None,
+            scopes: None,
+        };
+        self.admin.bring(state, &names).await
+    }
+
+    /// Gives Vault a new refresh token for `cms`, as the person does.
+    pub async fn onboard(&self) -> anyhow::Result<()> {
+        let mut flow = self
+            .client
+            .start_device_flow("cms", "default", "nonce-of-the-rig")
+            .await?;
+        self.approve(&flow.url).await?;
+        let what = "the approval to reach Vault";
+        let done = wait::until(what, FAR, async || -> anyhow::Result<OidcLogin> {
+            match self.client.poll(&mut flow).await? {
+                Poll::Done(login) => Ok(*login),
+                other => bail!("{other:?}"),
+            }
+        })
+        .await?;
+        let url = CredentialUrl::creds(self.client.server(), "cms", &done.credkey, "default")?;
+        (self.client.store_refresh_token(&url, "cms", &done).await)
+            .context("cannot store the refresh token")
+    }
+
+    /// Approves at the issuer's page that a link leads to, as the person.
+    pub async fn approve(&self, link: &str) -> anyhow::Result<()> {
+        let trust = Server::new(VAULT, &self.chain.ca.file())?;
+        self.admin.approve(&trust, link, "cmsprod").await
+    }
+
+    /// The accessor of a vault token.
+    pub async fn accessor(&self, token: &VaultToken) -> anyhow::Result<String> {
+        Ok(self.client.lookup_self(token).await?.accessor)
     }
 
     /// Revokes the living one.

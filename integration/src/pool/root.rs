@@ -95,12 +95,11 @@ impl Root {
 
     /// A command as `user`, in that user's home.
     pub(crate) fn command(&self, user: &str, program: impl AsRef<OsStr>) -> Command {
-        let home = if user == "root" {
-            "/root".to_owned()
-        } else if user == "nobody" {
-            "/tmp".to_owned()
-        } else {
-            format!("/home/{user}")
+        let home = match user {
+            "root" => "/root".to_owned(),
+            "nobody" => "/tmp".to_owned(),
+            "condor" => "/var/lib/condor".to_owned(),
+            person => format!("/home/{person}"),
         };
         let mut command = Command::new("/usr/sbin/chroot");
         command

@@ -9,7 +9,8 @@ fn with_own_clock() -> (Run, TestClock) {
     let own = clock.apart();
     let vault = FakeSource::new(clock);
     credentials.store("u", "cms", "a", "s.1");
-    let configuration = configuration(&credentials, &vault);
+    let mut configuration = configuration(&credentials, &vault);
+    configuration.views.status_file = Some(credentials.path().join(".status"));
     let (commands, received) = mpsc::channel(4);
     let task = tokio::spawn(Daemon::new(configuration, Arc::new(own), || ()).run(received));
     let run = Run {
@@ -67,5 +68,26 @@ async fn a_clock_that_is_ahead_by_half_a_life_costs_no_token_and_few_requests() 
         assert!(run.left("u", "cms").unwrap() > 0);
     }
     assert!(run.requests() < 120, "{}", run.requests());
+    run.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_ahead_by_more_than_a_life_is_named_and_jobs_elsewhere_are_served() {
+    let (run, own) = with_own_clock();
+    own.jump(3 * 3600);
+    for _ in 0..240 {
+        run.pass(60).await;
+        // By the right clock, which Vault and other hosts have.
+        assert!(run.left("u", "cms").unwrap() > 1000);
+        let (_, credentials) = run.status();
+        assert_eq!(credentials[0].state, crate::state::State::Degraded);
+        let (why, advice) = (&credentials[0].why, &credentials[0].advice);
+        assert_eq!(advice, "check this host's clock");
+        assert!(why.contains("ended at"), "{why}");
+    }
+    assert!(run.requests() < 60, "{}", run.requests());
+    own.jump(-3 * 3600);
+    run.pass(1800).await;
+    assert_eq!(run.status().1[0].state, crate::state::State::Fresh);
     run.stop().await;
 }

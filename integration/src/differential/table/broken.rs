@@ -2,7 +2,7 @@
 
 use super::{FETCHED, TOP};
 use crate::differential::case::Outcome::{Deleted, Kept, NotServed, Served};
-use crate::differential::case::{Case, Differs, Group, Put};
+use crate::differential::case::{Case, Change, Differs, Group, Put};
 
 const GOOD: &[(&str, Put)] = &[("cms.top", Put::Text(TOP))];
 
@@ -68,16 +68,25 @@ pub(super) const GROUPS: &[Group] = &[
         Case::new("between-urls", "a good account among such", GOOD).differs(Differs { theirs: NotServed, ours: Served, only_theirs: &[], only_ours: FETCHED, why: "One bad `.top` stops nobody else; in theirs no account that comes after it is served, at any pass." }),
         Case::new("number-url-too", "another such `.top`", &[("cms.top", Put::Text(r#"{"vault_token":"$TOKEN","vault_url":5}"#))]).same(NotServed),
     ]),
+    Group::new("pipes", "A `.top` that is a named pipe", &[
+        Case::new("top-pipe", "the `.top` itself", &[("cms.top", Put::Pipe)]).same(NotServed),
+        Case::new("between-pipes", "a good account among such", GOOD).differs(Differs { theirs: NotServed, ours: Served, only_theirs: &[], only_ours: FETCHED, why: "Ours opens nothing that could hold it up; theirs waits for ever for somebody to write, and serves nobody." }),
+        Case::new("top-pipe-too", "another such `.top`", &[("cms.top", Put::Pipe)]).same(NotServed),
+    ]).theirs_stuck(),
     Group::new("folders", "Modes and owners", &[
-        Case::new("folder-0755", "the account's folder has mode 0755, root:root", &[("", Put::Folder(0o755, "root:root")), ("cms.top", Put::Text(TOP))]).differs(Differs { theirs: Served, ours: Served, only_theirs: &["cms.use new, 0400 root:condor",], only_ours: &["cms.use new, 0400 root:root",], why: "The file's group is the folder's; mode 0400 gives a group nothing." }),
-        Case::new("folder-user", "the account's folder is the user's own", &[("", Put::Folder(0o700, "cmsprod:cmsprod")), ("cms.top", Put::Text(TOP))]).differs(Differs { theirs: Served, ours: Served, only_theirs: &["cms.use new, 0400 root:condor",], only_ours: &["cms.use new, 0400 root:cmsprod",], why: "The file's group is the folder's; mode 0400 gives a group nothing." }),
+        Case::new("folder-0755", "the account's folder has mode 0755, root:root", &[("", Put::Folder(0o755, "root:root")), ("cms.top", Put::Text(TOP))]).same(Served),
+        Case::new("folder-user", "the account's folder is the user's own", &[("", Put::Folder(0o700, "cmsprod:cmsprod")), ("cms.top", Put::Text(TOP))]).same(Served),
         Case::new("folder-0500", "the account's folder has mode 0500", &[("", Put::Folder(0o2500, "condor:condor")), ("cms.top", Put::Text(TOP))]).same(Served),
         Case::new("use-0644", "an older `.use` with mode 0644 of another owner", &[("cms.use", Put::Owned("x", 0o644, "nobody:nobody")), ("cms.top", Put::Text(TOP))]).same(Served),
         Case::new("use-link", "`.use` is a symbolic link to a file elsewhere", &[("elsewhere", Put::Text("x")), ("cms.use", Put::Link("elsewhere")), ("cms.top", Put::Text(TOP))]).same(Served),
+        Case::new("use-pipe", "`.use` is a named pipe", &[("cms.use", Put::Pipe), ("cms.top", Put::Text(TOP))]).same(Served),
         Case::new("marked", "`<user>.mark`: the account has no more jobs", &[("../marked.mark", Put::Text("")), ("cms.top", Put::Text(TOP))]).same(Served),
         Case::new("nothing", "an empty folder", &[]).same(NotServed),
     ]),
     Group::new("use-folder", "A folder in the place of `.use`", &[
         Case::new("use-is-a-folder", "`cms.use` is a folder", &[("cms.use", Put::Folder(0o700, "root:root")), ("cms.use/x", Put::Text("")), ("cms.top", Put::Text(TOP))]).differs(Differs { theirs: Kept, ours: Kept, only_theirs: &["leaves a temporary file in the credential directory",], only_ours: &[], why: "Nothing is left behind; theirs leaves one more file in the directory at each pass." }),
     ]),
+    Group::new("full", "The disk is full", &[
+        Case::new("disk-full", "`.top` is replaced, then the disk fills up", GOOD).then(&[("cms.top", Put::Text(TOP)), ("../filler", Put::Filler)]).differs(Differs { theirs: Kept, ours: Kept, only_theirs: &["leaves a temporary file in the credential directory",], only_ours: &[], why: "Nothing is left behind." }),
+    ]).on_small_disk().changed(Change::Hangup),
 ];

@@ -1,6 +1,6 @@
 //! Names of services and accounts.
 
-use super::TOP;
+use super::{FETCHED, TOP};
 use crate::differential::case::Outcome::{NotServed, Served};
 use crate::differential::case::{Case, Differs, Group, Put};
 
@@ -41,7 +41,7 @@ pub(super) const GROUPS: &[Group] = &[
                 "`_cms.top`",
                 &[("_cms.top", Put::Text(TOP))],
             )
-            .differs(Differs { theirs: NotServed, ours: Served, only_theirs: &[], only_ours: &["_cms.use holds one line: a token of cmsprod, for https://wlcg.cern.ch/jwt/v1/any, with 9 scopes","_cms.use new, 0400 root:condor","asks creds/cms/cmsprod:default?minimum_seconds=2400 → 200",], why: "Theirs takes the empty provider for one that another monitor claims, because their empty lists hold an empty name." }),
+            .same(NotServed),
             named(
                 "special-characters",
                 "`a.b+c=d-e.top`",
@@ -107,12 +107,12 @@ pub(super) const GROUPS: &[Group] = &[
                 "the account's folder is a symbolic link",
                 &[
                     ("", Put::Nothing),
-                    ("../linked-to", Put::Folder(0o2700, "condor:condor")),
-                    ("../linked-to/cms.top", Put::Text(TOP)),
-                    ("", Put::Link("linked-to")),
+                    ("../.linked-to", Put::Folder(0o2700, "condor:condor")),
+                    ("../.linked-to/cms.top", Put::Text(TOP)),
+                    ("", Put::Link(".linked-to")),
                 ],
             )
-            .same(Served),
+            .differs(Differs { theirs: Served, ours: NotServed, only_theirs: FETCHED, only_ours: &[], why: "A symbolic link could lead to any folder; the credd makes none." }),
         ],
     ),
     Group::new(
@@ -137,6 +137,12 @@ pub(super) const GROUPS: &[Group] = &[
                 &[("scitokens.top", Put::Text(TOP))],
             )
             .same(NotServed),
+            named(
+                "special-leading-underscore",
+                "`_cms.top`",
+                &[("_cms.top", Put::Text(TOP))],
+            )
+            .same(Served),
             named(
                 "special-scitokens-handle",
                 "`scitokens_read.top`: another provider now",

@@ -39,6 +39,21 @@ pub const POOL: &[PoolRow] = &[
         }),
     },
     PoolRow {
+        name: "storer-oidc",
+        words: "a person stores `cms_production` by `condor_vault_storer` with htgettoken, and approves at the issuer's page",
+        expected: Same(Served),
+    },
+    PoolRow {
+        name: "storer-handle",
+        words: "the person adds a handle with reduced scopes and an audience by `condor_vault_storer`",
+        expected: Same(Served),
+    },
+    PoolRow {
+        name: "storer-kerberos",
+        words: "`condor_vault_storer` for a person with a Kerberos ticket, after all was deleted",
+        expected: Same(Served),
+    },
+    PoolRow {
         name: "reconfigured",
         words: "`CREDMON_OAUTH_TOKEN_MINIMUM` changes from 2400 to 1200, `condor_reconfig`",
         expected: Expected::Differs(Differs {

@@ -1,8 +1,18 @@
 //! What the server refuses, and what goes wrong there.
 
 use super::{FETCHED, TOP};
+use crate::conformance::cases::State;
 use crate::differential::case::Outcome::{Deleted, Kept, NotServed, Served};
 use crate::differential::case::{Case, Differs, Group, Put};
+
+/// What one side alone has when it alone asks for less.
+const FETCHED_LESS: &[&str] = &[
+    "asks creds/cms/cmsprod:default?minimum_seconds=10 → 200",
+    "cms.use holds one line: a token of cmsprod, for https://wlcg.cern.ch/jwt/v1/any, with 9 scopes",
+    "cms.use new, 0400 root:condor",
+];
+
+const BRIDGED: &str = "Vault's last access token carries jobs on for as long as it lives.";
 
 pub(super) const GROUPS: &[Group] = &[
     Group::new("refusals", "Requests that are refused", &[
@@ -26,6 +36,16 @@ pub(super) const GROUPS: &[Group] = &[
         Case::new("first-short", "400 `token expired`; no access token yet", &[("cms.top", Put::Text(TOP))]).differs(Differs { theirs: NotServed, ours: Served, only_theirs: &[], only_ours: &["asks creds/cms/cmsprod:default?minimum_seconds=10 → 200","cms.use holds one line: a token of cmsprod, for https://wlcg.cern.ch/jwt/v1/any, with 9 scopes","cms.use new, 0400 root:condor",], why: "When Vault has no token with MINIMUM left, a shorter one is better than none." }),
         Case::new("again-short", "400 `token expired`; an access token is in place", &[("cms.use", Put::AccessToken(600)), ("cms.top", Put::Text(TOP))]).differs(Differs { theirs: Kept, ours: Served, only_theirs: &["cms.use as it was, 0400 root:condor",], only_ours: &["asks creds/cms/cmsprod:default?minimum_seconds=10 → 200","cms.use holds one line: a token of cmsprod, for https://wlcg.cern.ch/jwt/v1/any, with 9 scopes","cms.use new, 0400 root:condor",], why: "When Vault has no token with MINIMUM left, one that outlives the token in place is better than none: this carries jobs through an outage of the issuer." }),
     ]).with(&[("CREDMON_OAUTH_TOKEN_MINIMUM", "7200")]),
+    Group::new("issuer-down", "The token issuer is down, and the access token that Vault has lives less than `CREDMON_OAUTH_TOKEN_MINIMUM`", &[
+        Case::new("outage-first", "400 `token expired`; no access token yet", &[("cms.top", Put::Text(TOP))]).differs(Differs { theirs: NotServed, ours: Served, only_theirs: &[], only_ours: FETCHED_LESS, why: BRIDGED }),
+        Case::new("outage-again", "400 `token expired`; an access token is in place", &[("cms.use", Put::AccessToken(600)), ("cms.top", Put::Text(TOP))]).differs(Differs { theirs: Kept, ours: Served, only_theirs: &["cms.use as it was, 0400 root:condor"], only_ours: FETCHED_LESS, why: BRIDGED }),
+        Case::new("outage-sts", "500 of `sts/`; an access token is in place", &[("cms.use", Put::AccessToken(600)), ("cms.top", Put::Text(top!("sts/cms/cmsprod:default", r#""scopes":"storage.read:/""#)))]).same(Kept),
+    ]).with(&[("CREDMON_OAUTH_TOKEN_MINIMUM", "3599")]).aged().amid(State::IssuerDown),
+    Group::new("refresh-refused", "The token issuer refuses the refresh token, and the access token that Vault has lives less than `CREDMON_OAUTH_TOKEN_MINIMUM`", &[
+        Case::new("refused-first", "400 `refresh failed`; no access token yet", &[("cms.top", Put::Text(TOP))]).differs(Differs { theirs: NotServed, ours: Served, only_theirs: &[], only_ours: FETCHED_LESS, why: BRIDGED }),
+        Case::new("refused-again", "400 `refresh failed`; an access token is in place", &[("cms.use", Put::AccessToken(600)), ("cms.top", Put::Text(TOP))]).differs(Differs { theirs: Kept, ours: Served, only_theirs: &["cms.use as it was, 0400 root:condor"], only_ours: FETCHED_LESS, why: BRIDGED }),
+        Case::new("refused-sts", "`sts/`: Vault exchanges the access token that it has", &[("cms.use", Put::AccessToken(600)), ("cms.top", Put::Text(top!("sts/cms/cmsprod:default", r#""scopes":"storage.read:/""#)))]).same(Served),
+    ]).with(&[("CREDMON_OAUTH_TOKEN_MINIMUM", "3599")]).aged().amid(State::RefreshRefused),
     Group::new("limited", "429, the rate limit", &[
         Case::new("rate-limit", "three passes, the second and third by SIGHUP", &[("cms.use", Put::AccessToken(600)), ("cms.top", Put::Text(top!("creds/cms/cmsprod/rate-limit.$SIDE:default")))]).differs(Differs { theirs: Kept, ours: Kept, only_theirs: &["asks creds/cms/cmsprod/rate-limit:default?minimum_seconds=2400 → 429, 3 times",], only_ours: &["asks creds/cms/cmsprod/rate-limit:default?minimum_seconds=2400 → 429, 1 times",], why: "A limit is not met by more requests: the server is left in peace for half a minute and longer." }),
     ]).under(&["status=429,path=secret/oauth/creds/cms/cmsprod/rate-limit.$SIDE"]).passing(3),
