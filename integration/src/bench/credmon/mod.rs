@@ -94,7 +94,7 @@ const FULL: Sizes = Sizes {
     some: 1000,
     many: 10_000,
     rounds: 5,
-    idle: 120,
+    idle: 4,
     starts: 3,
     replaced: 500,
     replaced_theirs: 24,
