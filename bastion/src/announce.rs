@@ -17,6 +17,12 @@ pub(crate) struct Announcer {
 }
 
 impl Announcer {
+    /// How much was said and is not over.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.said.len()
+    }
+
     /// A delivery failed: said when it is new.
     pub(crate) fn failed(&mut self, id: &DeliveryId, problem: &Problem) {
         let key = (problem.cause.clone(), problem.kind);

@@ -1,32 +1,40 @@
-//! The command line: what can be typed, what is printed, and the exit code.
+//! The command line: what can be typed. What each command does is in [`crate::commands`].
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 all good; 1
 //! something is not good; 2 wrong usage or configuration.
 
-use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use serde::Serialize;
+use serde::Deserialize;
 
-use crate::config::host::HostFault;
-use crate::config::{self, Config, host};
-use crate::report::Report;
-use crate::{lifecycle, report};
+use crate::commands::{self, Done, Failure};
+use crate::config::{self, Config};
+use crate::delivery::Selection;
 
 /// Keeps the credentials of unattended accounts valid at every HTCondor schedd.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
     /// Configuration file; config.d/*.yaml beside it is read too.
     #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_FILE)]
-    config: PathBuf,
+    pub(crate) config: PathBuf,
+    /// The running service's socket, instead of the one that the configuration names.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
     /// More details in the log; twice for those of libraries.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
-    #[command(subcommand)]
-    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,111 +45,130 @@ enum Command {
     Once(Output),
     /// Check the configuration and this host's files; nothing is asked over the network.
     Check(Output),
+    /// Say what the running service knows of every delivery.
+    Status(commands::status::Arguments),
+    /// Look at everything that deliveries hang on, step by step, and say what to do. Nothing is
+    /// changed; the keytabs must be readable.
+    Doctor(commands::doctor::Arguments),
+    /// Say what is done next for every delivery, why, and when.
+    Plan(commands::plan::Arguments),
+    /// Have somebody log in for an account, so that Vault has a refresh token for it.
+    Onboard(commands::onboard::Arguments),
+    /// Cut deliveries off: revoke their vault tokens, delete what is stored at the schedd.
+    Revoke(commands::revoke::Arguments),
+    /// Undo everything of an account: cut all its deliveries off, forget its refresh tokens.
+    Offboard(commands::offboard::Arguments),
+    /// Have the running service push new vault tokens now, and wait until they are good.
+    Push(commands::push::Arguments),
+    /// Have the running service try now what waits after a failure.
+    Retry(commands::push::Arguments),
+    /// Have the running service read its configuration again, and say what changes.
+    Reload(commands::reload::Arguments),
+    /// Print the JSON schema of the configuration, for editors.
+    Schema,
+    /// Print a script by which a shell completes the arguments of this program.
+    Completions {
+        /// Which shell.
+        shell: commands::completions::Shell,
+    },
 }
 
+/// How data is printed.
 #[derive(Clone, Copy, Debug, Args)]
-struct Output {
+pub(crate) struct Output {
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
-/// Something is not good.
-const NOT_GOOD: u8 = 1;
-/// Wrong usage or configuration.
-const WRONG: u8 = 2;
+/// Which deliveries are meant; all of them when nothing is named.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Which {
+    /// Only this account.
+    #[arg(long, value_name = "NAME")]
+    account: Option<String>,
+    /// Only this service.
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Only this schedd.
+    #[arg(long, value_name = "HOST")]
+    schedd: Option<String>,
+}
+
+impl Which {
+    /// The same, as the service takes it.
+    pub(crate) fn selection(&self) -> Selection {
+        Selection {
+            account: self.account.clone(),
+            service: self.service.clone(),
+            schedd: self.schedd.clone(),
+        }
+    }
+}
 
 impl Cli {
     /// How much is logged.
     #[must_use]
     pub fn verbosity(&self) -> u8 {
-        self.verbose
+        self.global.verbose
     }
 
     /// Does what was asked for.
     #[must_use]
     pub fn execute(&self) -> ExitCode {
-        let config = match config::load(&self.config) {
-            Ok(config) => config,
-            Err(faults) => {
-                complain(faults.iter());
-                return WRONG.into();
-            }
-        };
-        match self.command {
-            Command::Check(output) => check(&config, output),
-            Command::Once(output) => match lifecycle::once(&config) {
-                Ok(report) => finish(&config, &report, output),
-                Err(error) => wrong(&error),
-            },
-            Command::Run => match lifecycle::run(&config, &self.config) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => wrong(&error),
-            },
+        commands::exit_code(self.try_execute())
+    }
+
+    fn try_execute(&self) -> Result<Done, Failure> {
+        let global = &self.global;
+        match &self.command {
+            Command::Run => commands::run::run(&global.load()?, &global.config),
+            Command::Once(output) => commands::once::once(&global.load()?, *output),
+            Command::Check(output) => commands::check::check(&global.load()?, *output),
+            Command::Doctor(arguments) => commands::doctor::doctor(global, arguments),
+            Command::Status(arguments) => commands::status::status(global, arguments),
+            Command::Plan(arguments) => commands::plan::plan(global, arguments),
+            Command::Onboard(arguments) => commands::onboard::onboard(global, arguments),
+            Command::Revoke(arguments) => commands::revoke::revoke(global, arguments),
+            Command::Offboard(arguments) => commands::offboard::offboard(global, arguments),
+            Command::Push(arguments) => commands::push::push(global, arguments),
+            Command::Retry(arguments) => commands::push::retry(global, arguments),
+            Command::Reload(arguments) => commands::reload::reload(global, arguments),
+            Command::Schema => Ok(commands::schema::schema()),
+            Command::Completions { shell } => Ok(commands::completions::completions(*shell)),
         }
     }
 }
 
-/// Says where every delivery stands, and what is wrong.
-fn finish(config: &Config, report: &Report, output: Output) -> ExitCode {
-    // An account whose tokens still live is good now, and yet cannot be renewed.
-    let unsaid: Vec<HostFault> = host::keytab_faults(config)
-        .into_iter()
-        .filter(|fault| fault.stops() && fault.accounts().iter().all(|a| report.is_good_for(a)))
-        .collect();
-    if output.json {
-        print_json(report);
-    } else {
-        print(&report.table());
-        complain(report.problem_lines());
+impl Global {
+    /// The configuration, or all its faults.
+    pub(crate) fn load(&self) -> Result<Config, Failure> {
+        config::load(&self.config).map_err(|faults| Failure::wrong(faults.iter()))
     }
-    complain(&unsaid);
-    if report.is_good() && unsaid.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        NOT_GOOD.into()
+
+    /// The running service's socket. Faults of a configuration that the service does not use yet
+    /// are no reason not to speak with it, nor is a configuration that this user may not read.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| {
+            config::load(&self.config).map_or_else(
+                |_| written_socket(&self.config).unwrap_or_else(|| config::DEFAULT_CONTROL.into()),
+                |config| config.control,
+            )
+        })
     }
 }
 
-fn check(config: &Config, output: Output) -> ExitCode {
-    let wanted = report::wanted(&config.deliveries);
-    let mut faults: Vec<String> = host::keytab_faults(config)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    faults.extend(host::authority_fault(config).map(|fault| fault.to_string()));
-    if output.json {
-        print_json(&serde_json::json!({"deliveries": wanted, "faults": faults}));
-    } else {
-        print(&report::wanted_table(&wanted));
-        complain(&faults);
+/// The socket that a file with faults names all the same.
+fn written_socket(file: &Path) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Written {
+        control: Control,
     }
-    if faults.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        WRONG.into()
+    #[derive(Deserialize)]
+    struct Control {
+        socket: PathBuf,
     }
-}
-
-fn wrong(error: &anyhow::Error) -> ExitCode {
-    complain([format!("{error:#}")]);
-    WRONG.into()
-}
-
-/// Prints data. A reader that went away is no fault.
-fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
-}
-
-fn print_json(value: &impl Serialize) {
-    // Only strings, numbers and lists of them: this always makes JSON.
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    print(&format!("{text}\n"));
-}
-
-fn complain<T: std::fmt::Display>(lines: impl IntoIterator<Item = T>) {
-    let mut stderr = io::stderr().lock();
-    for line in lines {
-        let _ = writeln!(stderr, "token-bastion: {line}");
-    }
+    let text = std::fs::read_to_string(file).ok()?;
+    let written: Written = serde_saphyr::from_str(&text).ok()?;
+    Some(written.control.socket)
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 use htvault::CredentialUrl;
 use serde::{Deserialize, Serialize};
 
+pub use crate::selection::Selection;
+
 /// Names a delivery among all others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeliveryId {
@@ -54,9 +56,42 @@ pub struct Credential {
     pub url: CredentialUrl,
     /// Where unreduced access tokens are read, to open a credd.
     pub full_url: CredentialUrl,
+    /// What is known of the refresh token at Vault.
+    pub grant: Grant,
+}
+
+/// What is known of a refresh token: it came of a login by a person and may run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Grant {
+    /// How long it lives after that login; `None` when nobody knows.
+    pub lifetime: Option<Duration>,
+    /// People are warned when less than this is left of it.
+    pub warn: Duration,
+}
+
+impl Default for Grant {
+    /// Of unknown life; two weeks are enough to find the person.
+    fn default() -> Self {
+        Self {
+            lifetime: None,
+            warn: Duration::from_hours(14 * 24),
+        }
+    }
 }
 
 impl Credential {
+    /// Whether a schedd that has one's tokens has what the other wants. What is known of the grant
+    /// changes no token.
+    #[must_use]
+    pub fn is_same_token(&self, other: &Self) -> bool {
+        let grant = self.grant;
+        *self
+            == Self {
+                grant,
+                ..other.clone()
+            }
+    }
+
     /// The scopes as Vault and HTCondor take them: separated by commas.
     #[must_use]
     pub fn scope_list(&self) -> Option<String> {
@@ -105,6 +140,18 @@ pub enum Method {
     Kerberos,
     /// The same machine.
     Fs,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scitokens => "scitokens",
+            Self::Idtokens => "idtokens",
+            Self::Ssl => "ssl",
+            Self::Kerberos => "kerberos",
+            Self::Fs => "fs",
+        })
+    }
 }
 
 impl Target {
@@ -164,28 +211,6 @@ impl DeliveryId {
     pub fn share_of(&self, whole: Duration, salt: u64) -> Duration {
         let millis = u64::try_from(whole.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(self.number(salt).checked_rem(millis).unwrap_or(0))
-    }
-}
-
-/// Some of all deliveries, as a person names them: what is `None` may be anything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Selection {
-    /// Account at the schedd.
-    pub account: Option<String>,
-    /// HTCondor's service name.
-    pub service: Option<String>,
-    /// Host of the credd, or name of the directory's group.
-    pub schedd: Option<String>,
-}
-
-impl Selection {
-    /// Whether a delivery is meant.
-    #[must_use]
-    pub fn holds(&self, id: &DeliveryId) -> bool {
-        let same = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
-        same(&self.account, &id.account)
-            && same(&self.service, &id.service)
-            && same(&self.schedd, &id.schedd)
     }
 }
 

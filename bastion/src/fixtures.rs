@@ -6,7 +6,7 @@ use std::time::Duration;
 use htvault::CredentialUrl;
 
 use crate::config::{Config, Cron, VaultSettings};
-use crate::delivery::{Credential, Delivery, DeliveryId, Identity, Target};
+use crate::delivery::{Credential, Delivery, DeliveryId, Grant, Identity, Target};
 
 /// Server of every credential here.
 pub(crate) const SERVER: &str = "https://vault.test:8200";
@@ -29,6 +29,7 @@ pub(crate) fn credential(account: &str, service: &str) -> Credential {
         audience: None,
         full_url: url.clone(),
         url,
+        grant: Grant::default(),
     }
 }
 
@@ -70,5 +71,6 @@ pub(crate) fn config(deliveries: Vec<Delivery>) -> Config {
         listen: None,
         control: crate::config::DEFAULT_CONTROL.into(),
         state: crate::config::DEFAULT_STATE.into(),
+        warnings: Vec::new(),
     }
 }

@@ -107,6 +107,12 @@ impl Gates {
         opened.cloned().collect()
     }
 
+    /// How many are closed.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Opens all, for a new configuration.
     pub fn clear(&mut self) {
         self.0.clear();

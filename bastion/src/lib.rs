@@ -10,31 +10,55 @@
 //! | [`problem`] | what can go wrong, about what, and who must act |
 //! | [`reconcile`] | the loop: observe, plan, execute, report |
 //! | [`push`] | one try: look, token, check, store, job's end |
+//! | [`jobs`] | what jobs at a schedd have, and until when; pure |
+//! | [`ledger`] | what outlives a restart: names and lives of vault tokens |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
+//! | [`discovery`] | schedds found through a collector, over time; pure |
+//! | [`held`] | jobs that wait for credentials; pure |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
+//! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
+//! | [`revoke`], [`offboard`] | deliveries cut off; everything of an account undone |
 //! | [`report`] | what is known, as table and JSON |
 //! | [`lifecycle`], [`cli`], [`logs`], [`hardening`] | the process |
 
 mod announce;
 pub mod cli;
+mod commands;
 pub mod config;
+pub mod control;
 pub mod delivery;
+pub mod discovery;
+pub mod doctor;
 #[cfg(test)]
 mod fakes;
 #[cfg(test)]
 mod fixtures;
 pub mod gate;
+pub mod grants;
 pub mod hardening;
+pub mod held;
+mod herald;
+pub mod jobs;
+mod kept;
+pub mod ledger;
 pub mod lifecycle;
+pub mod listen;
+pub mod lock;
 pub mod login;
 pub mod logs;
 mod moment;
+pub mod offboard;
+pub mod onboard;
 mod opener;
 pub mod plan;
 pub mod problem;
 pub mod push;
 pub mod reconcile;
+mod reload;
 pub mod report;
+pub mod revoke;
+pub mod selection;
+pub mod stages;
 mod ticket;
 pub mod top_file;
 pub mod transport;

@@ -4,6 +4,7 @@
 //! is waiting for, the process ends soon after it was told to.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,17 +14,27 @@ use jiff::tz::TimeZone;
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::config::{self, Config, host};
+use crate::config::{Config, Watch, host};
+use crate::control::server;
+use crate::control::service::{ReloadOrder, Service};
+use crate::control::socket::Socket;
+use crate::herald::{self, tell};
+use crate::ledger::Keeper;
+use crate::listen::{self, Seen};
+use crate::lock::{Lock, LockError};
 use crate::login::HtVault;
 use crate::push::Parts;
 use crate::reconcile::{Command, Reconciler};
+use crate::reload::{Asked, Read, Reload};
 use crate::report::Report;
+use crate::stages::Stages;
 use crate::transport::Transports;
 
-type RealParts = Parts<HtVault, Transports>;
+pub(crate) type RealParts = Parts<HtVault, Transports>;
 
 /// How long threads that cannot be interrupted may hold up the end.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -32,12 +43,22 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The certificate authorities cannot be used, or the system refuses a runtime.
-pub fn once(config: &Config) -> anyhow::Result<Report> {
+pub fn once(config: &Config, mut progress: impl FnMut(&Report)) -> anyhow::Result<Report> {
+    let _lock = lock(config)?;
     let runtime = runtime()?;
     let report = runtime.block_on(async {
         warn_of_host(config);
-        let mut reconciler = reconciler(config)?;
-        reconciler.settle().await;
+        let mut reconciler = reconciler(config, &Arc::default())?;
+        let mut reports = reconciler.reports();
+        {
+            let mut settled = pin!(reconciler.settle());
+            loop {
+                tokio::select! {
+                    () = &mut settled => break,
+                    Ok(()) = reports.changed() => progress(&reports.borrow_and_update()),
+                }
+            }
+        }
         let report = reconciler.report();
         reconciler.close().await;
         Ok(report)
@@ -46,25 +67,111 @@ pub fn once(config: &Config) -> anyhow::Result<Report> {
     report
 }
 
-/// Keeps every delivery good until SIGTERM or SIGINT; SIGHUP reads `file` again.
+/// Keeps every delivery good until SIGTERM or SIGINT; SIGHUP and changed files have
+/// `file` read again.
 ///
 /// # Errors
 /// The certificate authorities cannot be used, or the system refuses a runtime or signals.
 pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
+    let _lock = lock(config)?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         warn_of_host(config);
-        let mut reconciler = reconciler(config)?;
+        let stages = Arc::default();
+        let mut reconciler = reconciler(config, &stages)?;
         let signals = Signals::new().context("signals cannot be listened to")?;
         let (send, receive) = mpsc::channel(1);
+        let (reloads, reload_orders) = mpsc::channel(1);
+        let service = Service {
+            commands: send.clone(),
+            reports: reconciler.reports(),
+            reloads,
+        };
+        let (turned, turns) = watch::channel(Instant::now());
+        let seen = Seen {
+            reports: reconciler.reports(),
+            turned: turns,
+            stages: Arc::clone(&stages),
+            started: SystemClock.now(),
+        };
+        let _listen = serve_http(config, seen).await;
+        let _herald = Attendant::begin(herald::attend(reconciler.reports(), turned));
+        let _control = serve_control(config, service);
         info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
-        tell(&[NotifyState::Ready, NotifyState::Status("running")]);
-        let ((), ()) = tokio::join!(reconciler.run(receive), signals.pass_on(send, file));
+        tell(&[NotifyState::Ready]);
+        let outside = Outside {
+            signals,
+            reloads: reload_orders,
+            stages,
+            watch: Watch::new(file),
+            files: Reload::new(file, Arc::new(config.clone())),
+        };
+        tokio::join!(reconciler.run(receive), outside.pass_on(send));
         info!("stopped; what is at the schedds stays");
         Ok(())
     });
     runtime.shutdown_timeout(LAST_WAIT);
     result
+}
+
+/// Keeps a second instance out. Where no lock can be had (a person who tries things without root)
+/// the work goes on: jobs need tokens more than the lock.
+fn lock(config: &Config) -> anyhow::Result<Option<Lock>> {
+    match Lock::take(&config.control) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(taken @ LockError::Taken { .. }) => Err(taken.into()),
+        Err(error) => {
+            warn!("{error}");
+            Ok(None)
+        }
+    }
+}
+
+/// Serves the control socket, until the result is dropped. Without it tokens are kept good all the
+/// same: that is worth more than being asked.
+fn serve_control(config: &Config, service: Service<HtVault, Transports>) -> Option<Attendant> {
+    match Socket::bind(&config.control) {
+        Ok(socket) => Some(Attendant::begin(server::serve(socket, Arc::new(service)))),
+        Err(error) => {
+            error!("commands such as `status` will not find this service: {error:#}");
+            None
+        }
+    }
+}
+
+/// Serves metrics and health where the configuration says so. As above, the work goes on without.
+async fn serve_http(config: &Config, seen: Seen) -> Option<Attendant> {
+    match listen::bind(config.listen?).await {
+        Ok(listener) => Some(Attendant::begin(listen::serve(listener, seen))),
+        Err(error) => {
+            error!("metrics and health are not served: {error:#}");
+            None
+        }
+    }
+}
+
+/// A task beside the loop, which ends when this is dropped.
+struct Attendant(tokio::task::JoinHandle<()>);
+
+impl Attendant {
+    fn begin(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl Drop for Attendant {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What would be known and planned at a start; nothing is tried.
+///
+/// # Errors
+/// The certificate authorities cannot be used, or the system refuses a runtime.
+pub fn at_start(config: &Config) -> anyhow::Result<Report> {
+    let _in_runtime = runtime()?.enter();
+    Ok(reconciler(config, &Arc::default())?.report())
 }
 
 /// Two threads do: the work is waiting. A blocked libkrb5 must not keep others from starting.
@@ -77,30 +184,51 @@ fn runtime() -> anyhow::Result<Runtime> {
         .context("the runtime cannot be started")
 }
 
-fn parts(config: &Config) -> Result<Arc<RealParts>, htvault::Error> {
+fn parts(config: &Config, stages: Arc<Stages>) -> Result<Arc<RealParts>, htvault::Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let vault = HtVault::new(config, Arc::clone(&clock))?;
-    Ok(Arc::new(Parts::new(vault, Transports::default(), clock)))
+    let parts = Parts::new(vault, Transports::default(), clock);
+    Ok(Arc::new(Parts { stages, ..parts }))
 }
 
-fn reconciler(config: &Config) -> anyhow::Result<Reconciler<HtVault, Transports>> {
-    Ok(Reconciler::new(config, parts(config)?, TimeZone::system()))
+fn reconciler(
+    config: &Config,
+    stages: &Arc<Stages>,
+) -> anyhow::Result<Reconciler<HtVault, Transports>> {
+    let ledger = Keeper::open(config.state.clone());
+    let parts = parts(config, Arc::clone(stages))?;
+    let zone = TimeZone::system();
+    let mut reconciler = Reconciler::with_ledger(config, parts, zone, ledger);
+    reconciler.keep_in(&config.state);
+    Ok(reconciler)
 }
 
-/// A wrong mode is no reason to let jobs die. What is missing is said by the deliveries.
+/// Does something with the real parts, where no service runs.
+///
+/// # Errors
+/// The certificate authorities cannot be used, or the system refuses a runtime.
+pub(crate) fn alone<A>(
+    config: &Config,
+    work: impl AsyncFnOnce(Arc<RealParts>) -> A,
+) -> anyhow::Result<A> {
+    let parts = parts(config, Arc::default())?;
+    let runtime = runtime()?;
+    let result = runtime.block_on(work(parts));
+    runtime.shutdown_timeout(LAST_WAIT);
+    Ok(result)
+}
+
+/// What is allowed and probably not meant. A wrong mode is no reason to let jobs die; what is
+/// missing is said by the deliveries.
 fn warn_of_host(config: &Config) {
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
     for fault in host::keytab_faults(config)
         .iter()
         .filter(|fault| !fault.stops())
     {
         warn!("{fault}");
-    }
-}
-
-/// Tells systemd, if it wants to hear. A socket that is gone is no reason to stop.
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!(%error, "systemd could not be told");
     }
 }
 
@@ -118,18 +246,35 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
+}
 
-    /// Makes commands of signals until the end is asked for.
-    async fn pass_on(mut self, send: mpsc::Sender<Command<HtVault, Transports>>, file: &Path) {
+/// What comes from outside the loop: signals, changed files, and orders to read them again.
+struct Outside {
+    signals: Signals,
+    reloads: mpsc::Receiver<ReloadOrder>,
+    stages: Arc<Stages>,
+    watch: Watch,
+    files: Reload,
+}
+
+impl Outside {
+    /// Makes commands of it until the end is asked for.
+    async fn pass_on(mut self, send: mpsc::Sender<Command<HtVault, Transports>>) {
         loop {
             let command = tokio::select! {
-                _ = self.hangup.recv() => match reload(file) {
-                    Some(command) => command,
-                    None => continue,
-                },
-                _ = self.terminate.recv() => Command::Stop,
-                _ = self.interrupt.recv() => Command::Stop,
+                _ = self.signals.hangup.recv() => self.reload(Asked::ByPerson).new,
+                () = self.watch.changed() => self.reload(Asked::ByFiles).new,
+                Some(order) = self.reloads.recv() => {
+                    let asked = if order.dry_run { Asked::ToSay } else { Asked::ByPerson };
+                    let read = self.reload(asked);
+                    // Whoever asked may have gone away.
+                    let _ = order.answer.send(read.said);
+                    read.new
+                }
+                _ = self.signals.terminate.recv() => Some(Command::Stop),
+                _ = self.signals.interrupt.recv() => Some(Command::Stop),
             };
+            let Some(command) = command else { continue };
             let stop = matches!(command, Command::Stop);
             if stop {
                 tell(&[NotifyState::Stopping]);
@@ -139,32 +284,27 @@ impl Signals {
             }
         }
     }
-}
 
-/// Reads the configuration again; `None`, and the old one stays in force, when it has faults.
-fn reload(file: &Path) -> Option<Command<HtVault, Transports>> {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(_) => tell(&[NotifyState::Reloading]),
-    }
-    let command = match config::load(file) {
-        Ok(config) => match parts(&config) {
-            Ok(parts) => {
-                warn_of_host(&config);
-                Some(Command::Reload(Arc::new(config), parts))
+    /// Reads the configuration again. With faults the old one stays in force.
+    fn reload(&mut self, asked: Asked) -> Read<Command<HtVault, Transports>> {
+        // systemd waits for the end of what it asked for; of the rest it need not hear.
+        if asked == Asked::ByPerson {
+            match NotifyState::monotonic_usec_now() {
+                Ok(now) => tell(&[NotifyState::Reloading, now]),
+                Err(_) => tell(&[NotifyState::Reloading]),
             }
-            Err(fault) => {
-                error!("the new configuration is not used: {fault}");
-                None
-            }
-        },
-        Err(faults) => {
-            for fault in faults.iter() {
-                error!("the new configuration is not used: {fault}");
-            }
-            None
         }
-    };
-    tell(&[NotifyState::Ready]);
-    command
+        let stages = Arc::clone(&self.stages);
+        let read = self.files.read(asked, |config| parts(config, stages));
+        if asked == Asked::ByPerson {
+            tell(&[NotifyState::Ready]);
+        }
+        Read {
+            said: read.said,
+            new: read.new.map(|(config, parts)| {
+                warn_of_host(&config);
+                Command::Reload(config, parts)
+            }),
+        }
+    }
 }

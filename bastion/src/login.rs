@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::clock::Clock;
-use htvault::{AccessTokenAnswer, AccessTokenRequest, Client, ErrorKind, IssuedToken, VaultToken};
+use htvault::{
+    AccessTokenAnswer, AccessTokenRequest, Client, CredentialUrl, ErrorKind, IssuedToken,
+    VaultToken,
+};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::warn;
 
@@ -61,8 +64,18 @@ impl HtVault {
         reading: Reading,
         minimum_seconds: Option<u64>,
     ) -> Result<AccessTokenAnswer, htvault::Error> {
+        let exchange;
         let (url, scopes, audience) = match reading {
             Reading::Full => (&credential.full_url, None, None),
+            Reading::Reduced(scopes) => {
+                exchange = CredentialUrl::sts(
+                    &credential.url.server(),
+                    &credential.issuer,
+                    &credential.credkey,
+                    &credential.role,
+                )?;
+                (&exchange, Some(scopes.to_owned()), None)
+            }
             Reading::ForJobs => (
                 &credential.url,
                 credential.scope_list(),
@@ -181,6 +194,34 @@ impl Vault for HtVault {
             Err(error) if error.kind() == ErrorKind::TokenRejected => Ok(None),
             Err(error) => Err(Problem::from_vault(credential, &error, false)),
         }
+    }
+
+    async fn has_grant(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+    ) -> Result<bool, Problem> {
+        match self.read_with(credential, token, Reading::Full, None).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.kind() {
+                ErrorKind::NoneStored => Ok(false),
+                // It is there, and of no use now.
+                ErrorKind::RefreshRefused | ErrorKind::NotLongEnough => Ok(true),
+                _ => Err(Problem::from_vault(credential, &error, false)),
+            },
+        }
+    }
+
+    async fn forget_grant(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+    ) -> Result<(), Problem> {
+        let _turn = self.turn().await;
+        self.client
+            .forget_refresh_token(&credential.full_url, token)
+            .await
+            .map_err(|error| Problem::from_vault(credential, &error, false))
     }
 
     async fn revoke(&self, credential: &Credential, token: &VaultToken) -> Result<(), Problem> {

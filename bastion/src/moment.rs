@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 /// `duration` after `moment`.
 #[must_use]
@@ -28,6 +29,34 @@ pub fn until(now: Timestamp, then: Timestamp) -> Duration {
     then.duration_since(now)
         .try_into()
         .unwrap_or(Duration::ZERO)
+}
+
+/// Notices a wall clock that was set back, by a clock that never is.
+#[derive(Debug)]
+pub struct ClockWatch {
+    wall: Timestamp,
+    steady: Instant,
+}
+
+/// So much is no step: clocks are slewed, and two are never read at once.
+const STEP: Duration = Duration::from_secs(2);
+
+impl ClockWatch {
+    /// Begins at this wall time.
+    #[must_use]
+    pub fn new(wall: Timestamp) -> Self {
+        Self {
+            wall,
+            steady: Instant::now(),
+        }
+    }
+
+    /// By how much the clock was set back since the last call, if it was.
+    pub fn set_back(&mut self, wall: Timestamp) -> Option<Duration> {
+        let expected = after(self.wall, self.steady.elapsed());
+        *self = Self::new(wall);
+        Some(until(wall, expected)).filter(|by| *by > STEP)
+    }
 }
 
 #[cfg(test)]

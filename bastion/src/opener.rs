@@ -1,23 +1,35 @@
 //! Access tokens that open credds: one for each account and authorising credential, shared by its
 //! deliveries, from a login of its own that never leaves this process.
 //!
-//! Unreduced tokens are read: a reduced one need not carry the scope that may write at a credd.
+//! What holds: the token has the least scope that opens a credd, where the issuer exchanges; where
+//! it refuses, or a credd wants more, the unreduced one is used, and that is remembered for a while.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::{AccessToken, VaultToken};
+use htvault::{AccessToken, AccessTokenAnswer, VaultToken};
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::delivery::Credential;
 use crate::moment::{after, until};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Kind, Problem, Remedy};
 use crate::vault::{Reading, Vault};
 
 /// The end of a token's life that is not used: a push is to end before it does.
 const RESERVE: Duration = Duration::from_mins(2);
+
+/// So long after a refused exchange none is tried.
+const AFTER_REFUSAL: Duration = Duration::from_hours(1);
+/// So long after one that failed by an outage.
+const AFTER_OUTAGE: Duration = Duration::from_mins(5);
+
+/// What a credd needs, the smallest first: HTCondor's own scope, or WLCG's.
+const SUFFICIENT: [&str; 2] = [
+    "condor:/WRITE",
+    "compute.create,compute.modify,compute.cancel,compute.read",
+];
 
 struct Opener {
     credential: Arc<Credential>,
@@ -27,7 +39,26 @@ struct Opener {
     access: Option<(AccessToken, Timestamp)>,
 }
 
-type Slot = Arc<Mutex<Option<Opener>>>;
+/// Whether tokens are reduced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reduction {
+    #[default]
+    Unknown,
+    /// To these scopes.
+    To(&'static str),
+    /// A credd refused the reduced one, perhaps for another reason.
+    Doubted,
+    /// Not before this moment.
+    Not(Timestamp),
+}
+
+#[derive(Default)]
+struct State {
+    opener: Option<Opener>,
+    reduction: Reduction,
+}
+
+type Slot = Arc<Mutex<State>>;
 
 /// The openers.
 #[derive(Default)]
@@ -43,7 +74,7 @@ impl Openers {
     ) -> Result<AccessToken, Problem> {
         let slot = self.slot(credential).await;
         let mut slot = slot.lock().await;
-        if let Some(opener) = slot.as_ref()
+        if let Some(opener) = &slot.opener
             && let Some((access, good_until)) = &opener.access
             && now < *good_until
         {
@@ -52,7 +83,7 @@ impl Openers {
         match read(vault, credential, &mut slot, now).await {
             // The login died before its time; a new one is made once.
             Err(problem) if problem.kind == Kind::TokenDead => {
-                *slot = None;
+                slot.opener = None;
                 read(vault, credential, &mut slot, now).await
             }
             answer => answer,
@@ -61,8 +92,22 @@ impl Openers {
 
     /// Forgets an access token that a credd refused.
     pub(crate) async fn forget(&self, credential: &Credential) {
-        if let Some(opener) = self.slot(credential).await.lock().await.as_mut() {
+        let slot = self.slot(credential).await;
+        let mut slot = slot.lock().await;
+        if let Some(opener) = &mut slot.opener {
             opener.access = None;
+        }
+        if let Reduction::To(_) = slot.reduction {
+            slot.reduction = Reduction::Doubted;
+        }
+    }
+
+    /// Revokes the login of one credential, and forgets its access token.
+    pub(crate) async fn close(&self, vault: &impl Vault, credential: &Credential) {
+        let slot = self.slot(credential).await;
+        if let Some(opener) = slot.lock().await.opener.take() {
+            // A login that cannot be revoked ends by itself.
+            let _ = vault.revoke(&opener.credential, &opener.login).await;
         }
     }
 
@@ -70,7 +115,7 @@ impl Openers {
     pub(crate) async fn revoke_all(&self, vault: &impl Vault) {
         let slots: Vec<Slot> = self.0.lock().await.drain().map(|(_, slot)| slot).collect();
         for slot in slots {
-            if let Some(opener) = slot.lock().await.take() {
+            if let Some(opener) = slot.lock().await.opener.take() {
                 // A login that cannot be revoked ends by itself.
                 let _ = vault.revoke(&opener.credential, &opener.login).await;
             }
@@ -89,10 +134,10 @@ impl Openers {
 async fn read(
     vault: &impl Vault,
     credential: &Arc<Credential>,
-    slot: &mut Option<Opener>,
+    slot: &mut State,
     now: Timestamp,
 ) -> Result<AccessToken, Problem> {
-    let mut opener = match slot.take() {
+    let mut opener = match slot.opener.take() {
         // A changed configuration may name another place under the same service.
         Some(opener) if now < opener.login_until && opener.credential == *credential => opener,
         _ => {
@@ -106,11 +151,11 @@ async fn read(
             }
         }
     };
-    let answer = vault.read(credential, &opener.login, Reading::Full).await;
+    let answer = least(vault, &opener, &mut slot.reduction, now).await;
     let answer = match answer {
         Ok(answer) => answer,
         Err(problem) => {
-            *slot = Some(opener);
+            slot.opener = Some(opener);
             return Err(problem);
         }
     };
@@ -119,6 +164,69 @@ async fn read(
         .map_or(Duration::ZERO, |end| until(now, end));
     let good = left.saturating_sub(RESERVE.min(left / 4));
     opener.access = Some((answer.token.clone(), after(now, good)));
-    *slot = Some(opener);
+    slot.opener = Some(opener);
     Ok(answer.token)
 }
+
+/// Reads the token with the least scope.
+async fn least(
+    vault: &impl Vault,
+    opener: &Opener,
+    reduction: &mut Reduction,
+    now: Timestamp,
+) -> Result<AccessTokenAnswer, Problem> {
+    let credential = &opener.credential;
+    let full = || vault.read(credential, &opener.login, Reading::Full);
+    if *reduction == Reduction::Doubted {
+        *reduction = Reduction::Not(after(now, AFTER_REFUSAL));
+    }
+    let (scopes, known) = match *reduction {
+        Reduction::Not(until) if now < until => return full().await,
+        Reduction::To(scopes) => (scopes, None),
+        // Which scopes there are, the unreduced one tells; Vault has it at hand.
+        Reduction::Unknown | Reduction::Doubted | Reduction::Not(_) => {
+            let answer = full().await?;
+            match to_ask_for(&answer) {
+                Some(scopes) => (scopes, Some(answer)),
+                None => return Ok(answer),
+            }
+        }
+    };
+    let reduced = vault
+        .read(credential, &opener.login, Reading::Reduced(scopes))
+        .await;
+    let pause = match reduced {
+        Ok(answer) if holds(&answer, scopes) => {
+            *reduction = Reduction::To(scopes);
+            return Ok(answer);
+        }
+        Err(problem) if problem.kind == Kind::TokenDead => return Err(problem),
+        Err(problem) if problem.kind.remedy() == Remedy::Wait => AFTER_OUTAGE,
+        // Refused, or given without what was asked for.
+        Ok(_) | Err(_) => AFTER_REFUSAL,
+    };
+    *reduction = Reduction::Not(after(now, pause));
+    match known {
+        Some(answer) => Ok(answer),
+        None => full().await,
+    }
+}
+
+/// The scopes to reduce a token to, when it has them and others besides.
+fn to_ask_for(full: &AccessTokenAnswer) -> Option<&'static str> {
+    let all = full.claims.as_ref()?.scopes.len();
+    let scopes = SUFFICIENT.into_iter().find(|scopes| holds(full, scopes))?;
+    (scopes.split(',').count() < all).then_some(scopes)
+}
+
+/// Whether a token says that it has these scopes.
+fn holds(answer: &AccessTokenAnswer, scopes: &str) -> bool {
+    answer.claims.as_ref().is_some_and(|claims| {
+        let has = |scope| claims.scopes.iter().any(|own| own == scope);
+        scopes.split(',').all(has)
+    })
+}
+
+#[cfg(test)]
+#[path = "opener_tests.rs"]
+mod tests;

@@ -7,12 +7,13 @@ use std::fmt;
 
 use htvault::kerberos::{KerberosError, KerberosErrorKind};
 use htvault::{ErrorKind, ServerUrl};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Credential, Delivery, Identity};
+use crate::grants;
 
 /// What a problem is about.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The Vault at this address: every delivery suffers.
@@ -25,15 +26,21 @@ pub enum Cause {
     Credential(String),
     /// One schedd, for one account: `ACCOUNT at SCHEDD`.
     Schedd(String),
+    /// A group of schedds that a collector is asked for.
+    Group(String),
+    /// A schedd that does not answer: every delivery there suffers.
+    Credd(String),
 }
 
 /// The sorts of problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Kind {
     /// Vault does not answer, or not usefully.
     VaultDown,
+    /// Vault's cluster elects a leader: over in half a minute.
+    NoLeader,
     /// Vault asks for fewer requests.
     RateLimited,
     /// Vault's certificate is not trusted.
@@ -58,6 +65,8 @@ pub enum Kind {
     WrongToken,
     /// The credential directory, or HTCondor's tool, cannot be used.
     Transport,
+    /// The collector does not answer, or not usefully.
+    CollectorDown,
     /// The credd does not answer.
     CreddDown,
     /// The credd refuses.
@@ -69,7 +78,7 @@ pub enum Kind {
 }
 
 /// Who must act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
     /// Nobody: it is tried again.
@@ -101,10 +110,12 @@ impl Kind {
     pub fn remedy(self) -> Remedy {
         match self {
             Self::VaultDown
+            | Self::NoLeader
             | Self::RateLimited
             | Self::TokenDead
             | Self::IssuerDown
             | Self::KdcDown
+            | Self::CollectorDown
             | Self::CreddDown => Remedy::Wait,
             Self::VaultUntrusted
             | Self::LoginRefused
@@ -137,7 +148,7 @@ impl Cause {
     /// Whether everybody who needs the same thing suffers, so that one attempt speaks for all.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        matches!(self, Self::Vault(_) | Self::Realm(_))
+        matches!(self, Self::Vault(_) | Self::Realm(_) | Self::Credd(_))
     }
 
     /// The Vault at `server`.
@@ -170,6 +181,12 @@ impl Cause {
     pub fn schedd(delivery: &Delivery) -> Self {
         Self::Schedd(format!("{} at {}", delivery.id.account, delivery.id.schedd))
     }
+
+    /// A schedd, for everybody.
+    #[must_use]
+    pub fn credd(delivery: &Delivery) -> Self {
+        Self::Credd(delivery.id.schedd.clone())
+    }
 }
 
 impl fmt::Display for Cause {
@@ -180,6 +197,8 @@ impl fmt::Display for Cause {
             Self::Account(account) => write!(f, "account {account}"),
             Self::Credential(credential) => write!(f, "credential {credential}"),
             Self::Schedd(schedd) => write!(f, "account {schedd}"),
+            Self::Group(group) => write!(f, "schedds of {group}"),
+            Self::Credd(schedd) => write!(f, "schedd {schedd}"),
         }
     }
 }
@@ -208,6 +227,7 @@ impl Problem {
         let own = || Cause::credential(credential);
         let (cause, kind) = match error.kind() {
             ErrorKind::RateLimited => (vault(), Kind::RateLimited),
+            ErrorKind::NoLeader => (vault(), Kind::NoLeader),
             ErrorKind::Untrusted | ErrorKind::Configuration => (vault(), Kind::VaultUntrusted),
             ErrorKind::TokenRejected if login => (own(), Kind::Forbidden),
             ErrorKind::TokenRejected => (own(), Kind::TokenDead),
@@ -232,6 +252,16 @@ impl Problem {
                 "login as {} with keytab {}: {error}",
                 credential.identity.principal,
                 credential.identity.keytab.display()
+            ),
+            _ if kind == Kind::NotOnboarded => format!(
+                "{} refresh token {} ({}); have somebody log in: {}",
+                match error.kind() {
+                    ErrorKind::NoneStored => "Vault has no",
+                    _ => "the issuer refuses the",
+                },
+                grants::name(credential),
+                error.words(),
+                grants::command(credential)
             ),
             _ => error.to_string(),
         };

@@ -2,10 +2,11 @@
 //!
 //! What holds: libkrb5 blocks for half a minute when KDCs are silent and cannot be interrupted, so
 //! it runs on threads of its own, a few for each realm; whoever waits gives up in time, the thread
-//! keeps its place until it really ends.
+//! keeps its place until it really ends. A keytab that was replaced is used at the next login.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,10 +24,34 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Threads that may wait for the KDCs of one realm.
 const THREADS: usize = 4;
 
-/// A ticket and when it is too old to begin anything with.
+/// A ticket, from which file it came, and between which moments it is begun with.
 struct Kept {
     ticket: Arc<Ticket>,
+    keytab: Option<FileMark>,
+    from: Timestamp,
     until: Timestamp,
+}
+
+/// Which file, and which state of it: another one after a keytab was replaced or written anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileMark {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl FileMark {
+    /// `None` when there is no file to be seen; the library says why in better words.
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
 }
 
 type Slot = Arc<Mutex<Option<Kept>>>;
@@ -85,19 +110,25 @@ impl Tickets {
         // Held while a ticket is fetched: others of the same principal wait for the same one.
         let mut slot = slot.lock().await;
         let now = self.clock.now();
+        let keytab = FileMark::of(&identity.keytab);
+        // Whoever replaced a keytab means the new key: with the old ticket its faults would show only
+        // hours later. A clock that was set back makes no ticket live longer.
         if let Some(kept) = slot.as_ref()
-            && now < kept.until
+            && (kept.from..kept.until).contains(&now)
+            && kept.keytab == keytab
         {
             return Ok(Arc::clone(&kept.ticket));
         }
         *slot = None;
-        let (principal, keytab) = (identity.principal.clone(), identity.keytab.clone());
-        let fetch = move || Ticket::from_keytab(&principal, &keytab);
+        let (principal, path) = (identity.principal.clone(), identity.keytab.clone());
+        let fetch = move || Ticket::from_keytab(&principal, &path);
         let ticket = Arc::new(self.off_the_loop(identity, fetch).await?);
         // The last part of a ticket's life is not used: a login is to end before it does.
         let life = until(now, ticket.ends());
         *slot = Some(Kept {
             ticket: Arc::clone(&ticket),
+            keytab,
+            from: now,
             until: after(now, life / 4 * 3),
         });
         Ok(ticket)
@@ -128,5 +159,27 @@ impl Tickets {
         });
         // Cancelled only when the program ends.
         task.await.unwrap_or_else(|_| Err(failed()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keytab_that_is_replaced_or_written_anew_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keytab");
+        assert_eq!(FileMark::of(&path), None);
+        std::fs::write(&path, "old").unwrap();
+        let old = FileMark::of(&path).unwrap();
+        assert_eq!(FileMark::of(&path), Some(old), "nothing happened");
+        let new = folder.path().join("new");
+        std::fs::write(&new, "new").unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        let replaced = FileMark::of(&path).unwrap();
+        assert_ne!(replaced, old);
+        std::fs::write(&path, "longer").unwrap();
+        assert_ne!(FileMark::of(&path), Some(replaced));
     }
 }

@@ -32,6 +32,8 @@ pub enum Reading {
     ForJobs,
     /// Unreduced ones, to open a credd.
     Full,
+    /// Ones with these scopes (separated by commas) alone, to open a credd: exchanged by the issuer.
+    Reduced(&'static str),
 }
 
 /// Vault, as far as deliveries need it. A failure names its cause and what to do.
@@ -63,6 +65,20 @@ pub trait Vault: Send + Sync + 'static {
         credential: &Credential,
         token: &VaultToken,
     ) -> impl Future<Output = Result<Option<(Life, String)>, Problem>> + Send;
+
+    /// Whether a refresh token is stored for the credential, good or not.
+    fn has_grant(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+    ) -> impl Future<Output = Result<bool, Problem>> + Send;
+
+    /// Makes Vault forget the refresh token of the credential.
+    fn forget_grant(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+    ) -> impl Future<Output = Result<(), Problem>> + Send;
 
     /// Revokes a token and its children. A dead one counts as revoked.
     fn revoke(

@@ -169,7 +169,7 @@ mod tests {
         let seen = |stored, served| Observed {
             stored: Some(at(stored)),
             served: Some(at(served)),
-            content: None,
+            ..Observed::default()
         };
         assert!(is_served(&seen(5, 6), Some(at(4))));
         assert!(is_served(&seen(5, 5), Some(at(4))), "within the second");

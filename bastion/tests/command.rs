@@ -27,7 +27,8 @@ impl Host {
         host.mode("kt", 0o400);
         let dir = host.dir.path().display();
         let yaml = format!(
-            "vault: {{address: \"https://127.0.0.1:1\"}}\n\
+            "control: {{socket: {dir}/control}}\n\
+             vault: {{address: \"https://127.0.0.1:1\"}}\n\
              schedds: {{here: {{directory: {dir}/creds}}}}\n\
              accounts: {{cmsprod: {{principal: cmsprod@TEST, keytab: {dir}/kt, schedds: [here], credentials: {{cms_crab: {{}}}}}}}}\n"
         );
@@ -73,14 +74,68 @@ fn check_lists_what_would_be_delivered() {
     assert_eq!(code, 0, "{err}");
     assert_eq!(
         out,
-        "ACCOUNT  SERVICE   ISSUER/ROLE  CREDKEY  SCHEDD  TRANSPORT  LIFETIME\n\
-         cmsprod  cms_crab  cms/crab     cmsprod  here    directory  7d\n"
+        "ACCOUNT  SERVICE   ISSUER/ROLE  CREDKEY  TRANSPORT  LIFETIME  RENEW BELOW  OPENED BY  SCHEDD\n\
+         cmsprod  cms_crab  cms/crab     cmsprod  directory  7d        3d           -          here\n"
     );
     let (code, out, _) = host.run(&["check", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(code, 0);
     assert_eq!(json["deliveries"][0]["role"], "crab");
     assert_eq!(json["deliveries"][0]["lifetime_seconds"], 604_800);
+}
+
+#[test]
+fn check_shows_what_will_be_searched_for_and_how_credds_are_opened() {
+    let host = Host::new();
+    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
+    let group = "{collector: cm.test, constraint: \"Crab == true\", superuser_for: test}";
+    let yaml = yaml
+        .replace(
+            "schedds: {here:",
+            &format!("schedds: {{crab: {group}, here:"),
+        )
+        .replace("schedds: [here]", "schedds: [crab, \"!x*\"]");
+    fs::write(host.path("c.yaml"), yaml).unwrap();
+    let (code, out, err) = host.run(&["check"]);
+    assert_eq!(code, 0, "a warning stops nothing: {err}");
+    assert_eq!(
+        out.lines().nth(1).unwrap(),
+        "cmsprod  cms_crab  cms/crab     cmsprod  condor     7d        3d           \
+         scitokens cms_crab for cmsprod@test  \
+         crab (collector cm.test, constraint Crab == true, named * !x*)"
+    );
+    let warning = "schedds.here: nothing is delivered to this group, name it in an account's `schedds` or remove it";
+    assert!(err.starts_with("token-bastion: warning: c.yaml:"), "{err}");
+    assert!(err.trim_end().ends_with(warning), "{err}");
+    let (_, out, _) = host.run(&["check", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["deliveries"], serde_json::json!([]));
+    let search = &json["searches"][0];
+    assert_eq!(search["group"], "crab");
+    assert_eq!(search["constraint"], "Crab == true");
+    assert_eq!(search["schedds"], "* !x*");
+    assert_eq!(search["renew_below_seconds"], 259_200);
+    assert!(json["warnings"][0].as_str().unwrap().ends_with(warning));
+
+    fs::remove_file(host.path("kt")).unwrap();
+    let (code, _, err) = host.run(&["check"]);
+    assert_eq!(code, 2, "a search needs its keytab too");
+    assert!(
+        err.contains("account cmsprod: keytab kt: there is no such file"),
+        "{err}"
+    );
+}
+
+#[test]
+fn schema_needs_no_configuration() {
+    let output = bastion(Path::new("/nowhere/c.yaml"), &["schema"]);
+    assert_eq!(output.status.code(), Some(0));
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        schema["$schema"],
+        "https://json-schema.org/draft/2020-12/schema"
+    );
+    assert_eq!(schema["properties"]["vault"]["additionalProperties"], false);
 }
 
 #[test]
@@ -109,7 +164,7 @@ fn once_with_a_missing_keytab_says_so_once_and_ends_with_1() {
     let (code, out, err) = host.run(&["once"]);
     assert_eq!(code, 1);
     assert!(
-        out.contains("cmsprod  cms_crab  here    failed  -          fix here"),
+        out.contains("cmsprod  cms_crab  here    failed  -      -     "),
         "{out}"
     );
     let told: Vec<&str> = err
@@ -181,5 +236,32 @@ fn the_examples_pass_check_but_for_what_is_missing_on_this_host() {
                 line.contains("there is no such file") || line.contains("CA file /etc/pki");
             assert!(missing, "{line}");
         }
+    }
+}
+
+#[test]
+fn commands_for_the_service_say_that_it_does_not_run_and_end_with_1() {
+    let host = Host::new();
+    for command in ["status", "push", "retry", "reload"] {
+        let (code, out, err) = host.run(&[command]);
+        assert_eq!((code, out.as_str()), (1, ""), "{command}");
+        assert_eq!(
+            err,
+            "token-bastion: the service does not run: there is no socket control; start it with `systemctl start token-bastion`, and see `journalctl -u token-bastion` if it does not stay\n"
+        );
+    }
+}
+
+#[test]
+fn shells_get_their_completions() {
+    let host = Host::new();
+    for (shell, word) in [
+        ("bash", "complete -F"),
+        ("zsh", "#compdef token-bastion"),
+        ("fish", "complete -c token-bastion"),
+    ] {
+        let (code, out, _) = host.run(&["completions", shell]);
+        assert_eq!(code, 0);
+        assert!(out.contains(word) && out.contains("retry"), "{shell}");
     }
 }

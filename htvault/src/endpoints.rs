@@ -155,7 +155,7 @@ async fn renew(
 }
 
 /// All addresses of all servers; servers whose name is not found are left out while one is.
-async fn look_up(settings: &Settings) -> Result<Vec<(ServerUrl, SocketAddr)>, Error> {
+pub(crate) async fn look_up(settings: &Settings) -> Result<Vec<(ServerUrl, SocketAddr)>, Error> {
     let mut found = Vec::new();
     let mut failures = Vec::new();
     for server in settings.servers() {
@@ -182,7 +182,7 @@ async fn look_up(settings: &Settings) -> Result<Vec<(ServerUrl, SocketAddr)>, Er
     Ok(found)
 }
 
-fn connections(
+pub(crate) fn connections(
     settings: &Settings,
     server: &ServerUrl,
     address: SocketAddr,
@@ -190,6 +190,7 @@ fn connections(
 ) -> Result<reqwest::Client, Error> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
+        .tls_info(true)
         .https_only(true)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())

@@ -38,6 +38,7 @@ mod oidc;
 mod preference;
 mod secret;
 mod settings;
+mod survey;
 mod tls;
 mod vault_token;
 
@@ -51,5 +52,6 @@ pub use error::{Action, Error, ErrorKind};
 pub use oidc::{DeviceFlow, OidcLogin, Poll};
 pub use secret::{AccessToken, RefreshToken, VaultToken};
 pub use settings::Settings;
+pub use survey::{Node, NodeAnswer, NodeState, survey};
 pub use tls::TlsSettings;
 pub use vault_token::{IssuedToken, TokenInfo};

@@ -224,6 +224,13 @@ impl Chain {
     /// Writes a configuration for the bastion below this chain's folder; gives its path.
     pub fn write_bastion_config(&self, yaml: &str) -> anyhow::Result<PathBuf> {
         let path = self.folder.join("token-bastion.yaml");
+        let mut yaml = yaml.to_owned();
+        if !yaml.contains("control:") {
+            // What a service keeps on its host is this chain's own.
+            let folder = self.folder.display();
+            let own = format!("control: {{socket: {folder}/control}}\nstate: {folder}/state\n");
+            yaml.insert_str(0, &own);
+        }
         fs::write(&path, yaml).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
@@ -274,7 +281,10 @@ async fn start_vault(
         .args(nodes.iter().flat_map(|node| ["--listen", *node]))
         .args(["--admin-listen", ADMIN])
         .arg("--access-token-life")
-        .arg(format!("{}s", lives.access_token));
+        .arg(format!("{}s", lives.access_token))
+        // One whose tokens open no credd.
+        .args(["--role", "cms:storage=storage.read:/ openid offline_access"])
+        .args(["--grant", "cms:cmsprod:storage"]);
     for account in ACCOUNTS {
         for service in account.services {
             let (issuer, role) = service.split_once('_').unwrap_or((service, "default"));

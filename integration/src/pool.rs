@@ -47,6 +47,10 @@ pub struct Options {
     pub map: Vec<Mapping>,
     /// What serves the credential directory.
     pub credmon: Credmon,
+    /// The host of the central manager, where this host has none of its own.
+    pub manager: Option<String>,
+    /// Other hosts whose daemons belong to this pool.
+    pub members: Vec<String>,
     /// Lines at the end of the configuration, for example `CREDMON_OAUTH_TOKEN_MINIMUM = 30`.
     pub configuration: Vec<String>,
 }
@@ -82,6 +86,8 @@ impl Options {
             users: users.iter().map(|user| (*user).to_owned()).collect(),
             map: Vec::new(),
             credmon,
+            manager: None,
+            members: Vec::new(),
             configuration: Vec::new(),
         }
     }
@@ -106,6 +112,8 @@ pub struct Pool {
     root: Root,
     _only_one: File,
     host: String,
+    /// What has to advertise itself.
+    daemons: &'static [&'static str],
 }
 
 impl Pool {
@@ -137,6 +145,10 @@ impl Pool {
             root,
             _only_one: only_one,
             host: options.host.clone(),
+            daemons: match options.manager {
+                None => &["Collector", "Negotiator", "Scheduler", "CredD", "Machine"],
+                Some(_) => &["Scheduler", "CredD"],
+            },
         };
         if let Err(error) = pool.wait_until_up().await {
             return Err(error.context(format!(
@@ -229,6 +241,36 @@ impl Pool {
         Ok(())
     }
 
+    /// Ends one daemon (`credd`), and waits until it says so.
+    pub async fn off(&mut self, daemon: &str) -> anyhow::Result<()> {
+        self.run("root", &["condor_off", "-fast", "-daemon", daemon])
+            .await?
+            .success()?;
+        wait::until(&format!("the end of the {daemon}"), START, async || {
+            self.start_time(daemon).await.is_err().then_some(())
+        })
+        .await
+    }
+
+    /// Starts a daemon that was ended, and waits until it answers.
+    pub async fn on(&mut self, daemon: &str) -> anyhow::Result<()> {
+        self.run("root", &["condor_on", "-daemon", daemon])
+            .await?
+            .success()?;
+        let what = format!("the {daemon} to be back");
+        wait::until(&what, START, async || self.start_time(daemon).await).await?;
+        Ok(())
+    }
+
+    /// Writes lines into a file of the configuration of their own, and has all daemons read it.
+    pub async fn reconfigure(&self, lines: &[&str]) -> anyhow::Result<()> {
+        let file = self.path("/etc/condor/config.d/60-later.conf");
+        fs::write(&file, lines.join("\n") + "\n")
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        self.run("root", &["condor_reconfig"]).await?.success()?;
+        Ok(())
+    }
+
     /// The ends of all its logs, for the message of a test that fails.
     #[must_use]
     pub fn logs(&self, lines: usize) -> String {
@@ -274,17 +316,19 @@ impl Pool {
                     // Final: but the wait's own error carries it as well as any other.
                     anyhow::bail!("condor_master ended with {status}");
                 }
-                let answer = self
-                    .root
-                    .run("root", &["condor_status", "-any", "-af", "MyType"], "")
-                    .await?
-                    .success()?;
+                let here = format!("Machine == \"{}\"", self.host);
+                let query = [
+                    "condor_status",
+                    "-any",
+                    "-constraint",
+                    &here,
+                    "-af",
+                    "MyType",
+                ];
+                let answer = self.root.run("root", &query, "").await?.success()?;
                 let there: BTreeSet<&str> = answer.lines().collect();
-                let missing: Vec<&str> =
-                    ["Collector", "Negotiator", "Scheduler", "CredD", "Machine"]
-                        .into_iter()
-                        .filter(|kind| !there.contains(kind))
-                        .collect();
+                let daemons = self.daemons.iter();
+                let missing: Vec<&&str> = daemons.filter(|kind| !there.contains(*kind)).collect();
                 ensure!(missing.is_empty(), "no advertisement of {missing:?} yet");
                 Ok(())
             },
@@ -294,12 +338,13 @@ impl Pool {
 
     async fn start_time(&self, daemon: &str) -> anyhow::Result<String> {
         let constraint = format!(
-            "toLower(MyType) == toLower(\"{}\")",
+            "toLower(MyType) == toLower(\"{}\") && Machine == \"{}\"",
             if daemon == "schedd" {
                 "Scheduler"
             } else {
                 daemon
-            }
+            },
+            self.host
         );
         let time = self
             .run(

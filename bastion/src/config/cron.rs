@@ -6,6 +6,7 @@
 //! restricted, either is enough (it wants both).
 
 use std::str::FromStr as _;
+use std::time::Duration;
 
 // Only because the crate's own times are of this kind.
 use chrono::{DateTime, Utc};
@@ -21,6 +22,8 @@ pub struct Cron {
     schedules: Vec<Schedule>,
 }
 
+/// Seconds of a day.
+const DAY: i64 = 86_400;
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 /// The bounds of the fields that are numbers only, for messages.
 const BOUNDS: [(&str, u32, u32); 5] = [
@@ -93,6 +96,42 @@ impl Cron {
             .filter_map(next)
             .min()
             .unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl Cron {
+    /// The longest time between two matching minutes, where no clock is changed for summer.
+    #[must_use]
+    pub fn longest_pause(&self) -> Duration {
+        // Matching days all match at the same times: one of them, and the days, tell all.
+        let start = Timestamp::from_second(-1).unwrap_or(Timestamp::UNIX_EPOCH);
+        let next = |after| self.next(after, &TimeZone::UTC);
+        let day_of = |at: Timestamp| at.as_second().div_euclid(DAY);
+        let first = next(start);
+        let (mut last, mut longest) = (first, 0);
+        loop {
+            let then = next(last);
+            if day_of(then) != day_of(first) {
+                break;
+            }
+            longest = longest.max(then.as_second() - last.as_second());
+            last = then;
+        }
+        let active = last.as_second() - first.as_second();
+        let mut day = day_of(first);
+        if self.text.split_whitespace().skip(2).all(|days| days == "*") {
+            return Duration::from_secs(longest.max(DAY - active).unsigned_abs());
+        }
+        // Eight years have a leap day, whatever year it begins in.
+        while day < day_of(first) + 8 * 366 {
+            let Ok(midnight) = Timestamp::from_second((day + 1) * DAY - 1) else {
+                break;
+            };
+            let following = day_of(next(midnight));
+            longest = longest.max((following - day) * DAY - active);
+            day = following;
+        }
+        Duration::from_secs(longest.unsigned_abs())
     }
 }
 
@@ -222,6 +261,25 @@ mod tests {
         // 29 March 2026: 02:30 does not exist; the next one is on the 30th.
         let after: Timestamp = "2026-03-28T12:00:00Z".parse().unwrap();
         assert_eq!(cron.next(after, &zone).to_string(), "2026-03-30T00:30:00Z");
+    }
+
+    #[test]
+    fn the_longest_pause_is_found_wherever_it_is() {
+        for (cron, hours) in [
+            ("*/30 * * * *", 0.5),
+            ("0 6 * * *", 24.0),
+            ("0 6,8 * * *", 22.0),
+            ("*/10 8-16 * * mon-fri", 48.0 + 15.0 + 1.0 / 6.0),
+            ("0 0 1 * *", 31.0 * 24.0),
+            ("0 0 29 2 *", (4.0 * 365.0 + 1.0) * 24.0),
+        ] {
+            let pause = Cron::parse(cron).unwrap().longest_pause();
+            assert_eq!(
+                pause,
+                Duration::from_secs_f64((hours * 3600.0_f64).round()),
+                "{cron}"
+            );
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Durations as people write them: `7d`, `300s`, `1h30m`. Whole seconds, never zero.
+//! Durations as people write them: `7d`, `300s`, `1h30m`, `2 weeks`. Whole seconds, never zero.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -24,14 +24,15 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         if number.is_empty() {
             return refuse("write for example 7d, 1h30m or 300s");
         }
+        let after = after.trim_start();
         let letters = after.len() - after.trim_start_matches(char::is_alphabetic).len();
         let (unit, after) = after.split_at(letters);
         let unit = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => 86_400,
-            "w" => 604_800,
+            "s" | "sec" | "secs" | "second" | "seconds" => 1,
+            "m" | "min" | "mins" | "minute" | "minutes" => 60,
+            "h" | "hour" | "hours" => 3600,
+            "d" | "day" | "days" => 86_400,
+            "w" | "week" | "weeks" => 604_800,
             "" => return refuse("the unit is missing, one of s, m, h, d, w"),
             _ => return refuse("the units are s, m, h, d, w"),
         };
@@ -44,7 +45,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
             Some(sum) if sum <= LONGEST => sum,
             _ => return refuse("it is longer than ten years"),
         };
-        rest = after;
+        rest = after.trim_start();
     }
     if seconds == 0 {
         return refuse("it must be longer than zero");
@@ -71,10 +72,37 @@ pub fn format(duration: Duration) -> String {
     text
 }
 
+/// Writes a duration in no more detail than people want: in its two largest units, days alone
+/// from two weeks on.
+#[must_use]
+pub fn short(whole: Duration) -> String {
+    let seconds = whole.as_secs();
+    let unit = match seconds {
+        0..3600 => 1,
+        3600..86_400 => 60,
+        86_400..1_209_600 => 3600,
+        _ => 86_400,
+    };
+    format(Duration::from_secs(seconds - seconds % unit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn durations_are_told_in_two_units_at_most() {
+        for (seconds, text) in [
+            (59, "59s"),
+            (3599, "59m59s"),
+            (86_399, "23h59m"),
+            (90_061, "1d1h"),
+            (8439 * 86_400 + 5000, "8439d"),
+        ] {
+            assert_eq!(short(Duration::from_secs(seconds)), text);
+        }
+    }
 
     #[test]
     fn what_people_write_is_read() {
@@ -85,6 +113,10 @@ mod tests {
             ("1h30m", 5400),
             ("1w", 604_800),
             (" 3m ", 180),
+            ("2 weeks", 1_209_600),
+            ("1 day 12 hours", 129_600),
+            ("5min", 300),
+            ("1h 30m", 5400),
         ] {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
@@ -97,8 +129,8 @@ mod tests {
             ("soon", "write for example 7d, 1h30m or 300s"),
             ("-5m", "write for example 7d, 1h30m or 300s"),
             ("300", "the unit is missing, one of s, m, h, d, w"),
-            ("7 d", "the unit is missing, one of s, m, h, d, w"),
-            ("5min", "the units are s, m, h, d, w"),
+            ("7 ", "the unit is missing, one of s, m, h, d, w"),
+            ("5months", "the units are s, m, h, d, w"),
             ("5M", "the units are s, m, h, d, w"),
             (
                 "30m1h",

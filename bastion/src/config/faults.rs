@@ -59,33 +59,54 @@ impl fmt::Display for Fault {
 
 /// The faults of a configuration; as an error never empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults(Vec<Fault>);
+pub struct Faults {
+    faults: Vec<Fault>,
+    /// What is allowed and probably not meant.
+    warnings: Vec<Fault>,
+}
 
 impl Faults {
     /// Adds a fault: where, which key, and what is wrong with what to do.
     pub fn add(&mut self, at: &At, path: &str, what: impl Into<String>) {
-        self.0.push(Fault {
+        self.faults.push(Fault {
             at: at.clone(),
             path: path.to_owned(),
             what: what.into(),
         });
     }
 
+    /// Adds what is allowed and probably not meant.
+    pub fn warn(&mut self, at: &At, path: &str, what: impl Into<String>) {
+        self.warnings.push(Fault {
+            at: at.clone(),
+            path: path.to_owned(),
+            what: what.into(),
+        });
+    }
+
+    /// Takes the warnings out, in the order of the files.
+    pub fn take_warnings(&mut self) -> Vec<Fault> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.sort();
+        warnings.dedup();
+        warnings
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.faults.is_empty()
     }
 
     /// One after the other.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
-        self.0.iter()
+        self.faults.iter()
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.faults.len()
     }
 
     /// The value when there is no fault, else the faults in the order of the files.
@@ -93,10 +114,10 @@ impl Faults {
     /// # Errors
     /// The faults, if there are any.
     pub fn or<T>(mut self, value: Option<T>) -> Result<T, Self> {
-        self.0.sort();
-        self.0.dedup();
+        self.faults.sort();
+        self.faults.dedup();
         match value {
-            Some(value) if self.0.is_empty() => Ok(value),
+            Some(value) if self.faults.is_empty() => Ok(value),
             _ => Err(self),
         }
     }
@@ -104,7 +125,7 @@ impl Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.0.iter().enumerate() {
+        for (index, fault) in self.faults.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }

@@ -46,8 +46,7 @@ impl fmt::Display for HostFault {
 #[must_use]
 pub fn keytab_faults(config: &Config) -> Vec<HostFault> {
     let mut accounts: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
-    for delivery in &config.deliveries {
-        let identity = &delivery.credential.identity;
+    for identity in config.identities() {
         let users = accounts.entry(&identity.keytab).or_default();
         if !users.contains(&identity.account.as_str()) {
             users.push(&identity.account);
@@ -86,7 +85,7 @@ pub fn authority_fault(config: &Config) -> Option<HostFault> {
 }
 
 /// What is wrong with a keytab, and whether that stops deliveries.
-fn keytab_fault(keytab: &Path) -> Option<(String, bool)> {
+pub(crate) fn keytab_fault(keytab: &Path) -> Option<(String, bool)> {
     let metadata = match std::fs::File::open(keytab).and_then(|file| file.metadata()) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -3,15 +3,25 @@
 //! Nothing here needs the network. [`load`] judges what was written; [`host`] judges what the
 //! files of this host are like (keytabs, certificate authorities).
 
+mod changes;
 mod cron;
 pub mod duration;
 mod faults;
 pub mod host;
+mod judge;
+mod keys;
+mod names;
+mod overview;
 mod raw;
 mod resolve;
 mod resolve_account;
+mod resolve_credential;
+mod resolve_schedds;
+mod schema;
 mod search;
+mod template;
 mod tree;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,11 +30,16 @@ use std::time::Duration;
 
 use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
+pub use changes::{Changed, Changes, Difference, Part};
 pub use cron::Cron;
-pub use faults::{At, Fault, Faults};
+pub use faults::{At, Fault, Faults, nearest};
+pub use names::{Glob, Names};
+pub use overview::Overview;
+pub use schema::schema;
 pub use search::{Pattern, Search};
+pub use watch::Watch;
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Identity};
 
 /// Where the configuration is when no other place is named.
 pub const DEFAULT_FILE: &str = "/etc/token-bastion/token-bastion.yaml";
@@ -55,6 +70,20 @@ pub struct Config {
     pub control: PathBuf,
     /// Where things are kept that are no secrets and outlive a restart, such as the age of grants.
     pub state: PathBuf,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<Fault>,
+}
+
+impl Config {
+    /// Who logs in, for deliveries at known schedds and at those that are to be found; some more
+    /// than once.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        let known = self.deliveries.iter().map(|delivery| &delivery.credential);
+        let found = self.searches.iter().flat_map(|search| &search.wanted);
+        known
+            .chain(found.map(|pattern| &pattern.credential))
+            .map(|credential| &*credential.identity)
+    }
 }
 
 /// The Vault and how it is spoken to.
@@ -107,7 +136,8 @@ pub fn load(file: &Path) -> Result<Config, Faults> {
     }
     let raw = raw::read(&roots, &mut faults);
     let config = resolve::config(&raw, &mut faults);
-    faults.or(config)
+    let warnings = faults.take_warnings();
+    faults.or(config.map(|config| Config { warnings, ..config }))
 }
 
 /// The file itself and the files of `config.d` beside it.

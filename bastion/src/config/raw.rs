@@ -6,21 +6,12 @@
 use std::time::Duration;
 
 use super::faults::{At, Faults};
+use super::keys;
 use super::tree::{Entry, Located, Node, Section};
 
-const TOP: [&str; 7] = [
-    "vault", "tokens", "kerberos", "schedule", "defaults", "schedds", "accounts",
-];
-const ACCOUNT: [&str; 6] = [
-    "principal",
-    "keytab",
-    "credkey",
-    "tokens",
-    "schedds",
-    "credentials",
-];
-
 type Text = Option<Located<String>>;
+type Texts = Option<Vec<Located<String>>>;
+type Flag = Option<Located<bool>>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Raw {
@@ -28,12 +19,16 @@ pub(crate) struct Raw {
     pub(crate) whole: Option<At>,
     pub(crate) vault: Vault,
     pub(crate) tokens: Tokens,
+    pub(crate) grant: Grant,
     pub(crate) kerberos_service: Text,
     pub(crate) check: Text,
     pub(crate) spread: Option<Located<Duration>>,
     pub(crate) defaults: Account,
     pub(crate) schedds: Vec<Named<Group>>,
     pub(crate) accounts: Vec<Named<Account>>,
+    pub(crate) listen: Text,
+    pub(crate) control: Text,
+    pub(crate) state: Text,
 }
 
 #[derive(Debug)]
@@ -44,7 +39,7 @@ pub(crate) struct Named<T> {
 
 #[derive(Debug, Default)]
 pub(crate) struct Vault {
-    pub(crate) address: Option<Vec<Located<String>>>,
+    pub(crate) address: Texts,
     pub(crate) ca_file: Text,
     pub(crate) ca_dir: Text,
     pub(crate) limit: Text,
@@ -57,12 +52,21 @@ pub(crate) struct Tokens {
     pub(crate) renew_below: Option<Located<Duration>>,
 }
 
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Grant {
+    pub(crate) lifetime: Option<Located<Duration>>,
+    pub(crate) warn: Option<Located<Duration>>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) directory: Text,
-    pub(crate) credds: Option<Vec<Located<String>>>,
+    pub(crate) credds: Texts,
     pub(crate) collector: Text,
     pub(crate) constraint: Text,
+    pub(crate) authenticate: Text,
+    pub(crate) superuser_for: Text,
+    pub(crate) release_held: Flag,
 }
 
 #[derive(Debug, Default)]
@@ -71,17 +75,33 @@ pub(crate) struct Account {
     pub(crate) keytab: Text,
     pub(crate) credkey: Text,
     pub(crate) tokens: Tokens,
-    pub(crate) schedds: Option<Vec<Located<String>>>,
+    pub(crate) grant: Grant,
+    pub(crate) release_held: Flag,
+    pub(crate) schedds: Texts,
     pub(crate) credentials: Option<Vec<Named<Credential>>>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Credential {
-    pub(crate) scopes: Option<Vec<Located<String>>>,
-    pub(crate) audience: Option<Vec<Located<String>>>,
+    pub(crate) scopes: Texts,
+    pub(crate) audience: Texts,
     pub(crate) issuer: Text,
     pub(crate) role: Text,
     pub(crate) authorize_with: Text,
+    pub(crate) tokens: Tokens,
+    pub(crate) grant: Grant,
+    pub(crate) release_held: Flag,
+    pub(crate) schedds: Texts,
+    /// What is different at some schedds, in the order in which it was typed.
+    pub(crate) at: Vec<Named<Override>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Override {
+    pub(crate) scopes: Texts,
+    pub(crate) audience: Texts,
+    pub(crate) tokens: Tokens,
+    pub(crate) release_held: Flag,
 }
 
 /// Reads the roots of all files.
@@ -93,7 +113,7 @@ pub(crate) fn read(roots: &[Node], faults: &mut Faults) -> Raw {
     let mut sections: Vec<&Entry> = Vec::new();
     for root in roots {
         // Unknown keys are faults of the file that has them.
-        root.section(&TOP, faults);
+        root.section(keys::TOP, faults);
         for entry in root.entries(&mut Faults::default()) {
             let joined = matches!(entry.key.as_str(), "schedds" | "accounts");
             match sections.iter().find(|known| known.key == entry.key) {
@@ -118,15 +138,29 @@ impl Raw {
         match entry.key.as_str() {
             "vault" => self.vault = vault(node, faults),
             "tokens" => self.tokens = tokens(node, faults),
+            "grant" => self.grant = grant(node, faults),
             "kerberos" => {
-                let section = node.section(&["service"], faults);
+                let section = node.section(keys::KERBEROS, faults);
                 self.kerberos_service = section.text("service", faults);
             }
             "schedule" => {
-                let section = node.section(&["check", "spread"], faults);
+                let section = node.section(keys::SCHEDULE, faults);
                 self.check = section.text("check", faults);
                 self.spread = section.duration("spread", faults);
             }
+            "listen" => {
+                let section = node.section(keys::LISTEN, faults);
+                if section.get("address").is_none() {
+                    let what =
+                        "`address` is missing, write for example {address: \"127.0.0.1:9118\"}";
+                    faults.add(&node.at, &node.path, what);
+                }
+                self.listen = section.text("address", faults);
+            }
+            "control" => {
+                self.control = node.section(keys::CONTROL, faults).text("socket", faults);
+            }
+            "state" => self.state = node.text(faults),
             "defaults" => self.defaults = account(node, faults),
             "schedds" => named(node, &mut self.schedds, group, faults),
             "accounts" => named(node, &mut self.accounts, account, faults),
@@ -137,10 +171,10 @@ impl Raw {
 }
 
 fn vault(node: &Node, faults: &mut Faults) -> Vault {
-    let section = node.section(&["address", "ca_file", "ca_dir", "requests"], faults);
+    let section = node.section(keys::VAULT, faults);
     let requests = section
         .get("requests")
-        .map(|node| node.section(&["limit", "per"], faults));
+        .map(|node| node.section(keys::REQUESTS, faults));
     let (limit, per) = match (&requests, section.get("requests")) {
         (Some(requests), Some(node)) => {
             let both = ["limit", "per"]
@@ -170,33 +204,43 @@ fn vault(node: &Node, faults: &mut Faults) -> Vault {
 }
 
 fn tokens(node: &Node, faults: &mut Faults) -> Tokens {
-    let section = node.section(&["lifetime", "renew_below"], faults);
+    let section = node.section(keys::TOKENS, faults);
     Tokens {
         lifetime: section.duration("lifetime", faults),
         renew_below: section.duration("renew_below", faults),
     }
 }
 
+fn grant(node: &Node, faults: &mut Faults) -> Grant {
+    let section = node.section(keys::GRANT, faults);
+    Grant {
+        lifetime: section.duration("lifetime", faults),
+        warn: section.duration("warn", faults),
+    }
+}
+
 fn group(node: &Node, faults: &mut Faults) -> Group {
-    let section = node.section(&["directory", "credds", "collector", "constraint"], faults);
+    let section = node.section(keys::GROUP, faults);
     Group {
         directory: section.text("directory", faults),
         credds: section.texts("credds", faults),
         collector: section.text("collector", faults),
         constraint: section.text("constraint", faults),
+        authenticate: section.text("authenticate", faults),
+        superuser_for: section.text("superuser_for", faults),
+        release_held: section.flag("release_held", faults),
     }
 }
 
 fn account(node: &Node, faults: &mut Faults) -> Account {
-    let section = node.section(&ACCOUNT, faults);
+    let section = node.section(keys::ACCOUNT, faults);
     Account {
         principal: section.text("principal", faults),
         keytab: section.text("keytab", faults),
         credkey: section.text("credkey", faults),
-        tokens: section
-            .get("tokens")
-            .map(|node| tokens(node, faults))
-            .unwrap_or_default(),
+        tokens: below(&section, "tokens", tokens, faults),
+        grant: below(&section, "grant", grant, faults),
+        release_held: section.flag("release_held", faults),
         schedds: section.texts("schedds", faults),
         credentials: credentials(&section, faults),
     }
@@ -210,15 +254,44 @@ fn credentials(section: &Section<'_>, faults: &mut Faults) -> Option<Vec<Named<C
 }
 
 fn credential(node: &Node, faults: &mut Faults) -> Credential {
-    let known = ["scopes", "audience", "issuer", "role", "authorize_with"];
-    let section = node.section(&known, faults);
+    let section = node.section(keys::CREDENTIAL, faults);
     Credential {
         scopes: section.texts("scopes", faults),
         audience: section.texts("audience", faults),
         issuer: section.text("issuer", faults),
         role: section.text("role", faults),
         authorize_with: section.text("authorize_with", faults),
+        tokens: below(&section, "tokens", tokens, faults),
+        grant: below(&section, "grant", grant, faults),
+        release_held: section.flag("release_held", faults),
+        schedds: section.texts("schedds", faults),
+        at: section.get("at").map_or_else(Vec::new, |node| {
+            let mut list = Vec::new();
+            named(node, &mut list, different, faults);
+            list
+        }),
     }
+}
+
+fn different(node: &Node, faults: &mut Faults) -> Override {
+    let section = node.section(keys::OVERRIDE, faults);
+    Override {
+        scopes: section.texts("scopes", faults),
+        audience: section.texts("audience", faults),
+        tokens: below(&section, "tokens", tokens, faults),
+        release_held: section.flag("release_held", faults),
+    }
+}
+
+/// A section of a section; without it what stands for nothing.
+fn below<T: Default>(
+    section: &Section<'_>,
+    key: &str,
+    read: impl Fn(&Node, &mut Faults) -> T,
+    faults: &mut Faults,
+) -> T {
+    let node = section.get(key);
+    node.map(|node| read(node, faults)).unwrap_or_default()
 }
 
 /// Reads a map from names to things and adds them to those of other files.

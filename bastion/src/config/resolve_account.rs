@@ -1,17 +1,25 @@
-//! From an account as typed, and the defaults, to its deliveries.
+//! From an account as typed, and the defaults, to what is wanted for it.
+//!
+//! What a key means is looked for from the nearest place outwards: `at` of a credential, the
+//! credential, the account, `defaults`, the whole file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::{CredentialUrl, ServerUrl};
+use htvault::ServerUrl;
 
 use super::duration;
-use super::faults::{Faults, hint};
+use super::faults::Faults;
+use super::judge;
 use super::raw::{self, Named, Raw};
-use super::resolve::{Places, group};
-use super::search::Pattern;
+use super::resolve::absolute;
+use super::resolve_credential::{Account, Typed, authorize_with, credential, judge_twins};
+use super::resolve_schedds::{Chosen, Group, Groups, glob};
+use super::search::{Pattern, Search};
+use super::template::fill;
 use super::tree::Located;
+use super::{Glob, Names};
 use crate::delivery::{Credential, Delivery, Identity};
 
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
@@ -19,71 +27,69 @@ const RENEW_BELOW: Duration = Duration::from_hours(3 * 24);
 
 /// What an account falls back on, level by level.
 pub(crate) struct Defaults<'a> {
-    account: &'a raw::Account,
+    pub(super) account: &'a raw::Account,
     tokens: &'a raw::Tokens,
+    pub(super) grant: &'a raw::Grant,
 }
 
 impl<'a> Defaults<'a> {
     pub(crate) fn new(raw: &'a Raw, faults: &mut Faults) -> Self {
         // A template that means nothing is a fault even when no account uses it.
         let account = &raw.defaults;
-        for text in [&account.principal, &account.keytab, &account.credkey]
-            .into_iter()
-            .flatten()
-        {
-            fill(text, "", faults);
+        for text in [&account.principal, &account.keytab].into_iter().flatten() {
+            fill(text, &[("account", "")], faults);
+        }
+        if let Some(text) = &account.credkey {
+            fill(text, &[("account", ""), ("service", "")], faults);
         }
         Self {
             account,
             tokens: &raw.tokens,
+            grant: &raw.grant,
         }
     }
 }
 
-/// The deliveries of one account. Those that have faults are left out.
-pub(crate) fn deliveries(
+/// Something that is wanted for an account.
+pub(crate) enum Wanted {
+    /// At a schedd that is known, of this group.
+    Known(String, Delivery),
+    /// At those that a search finds.
+    Found(Search, Pattern),
+}
+
+/// What a delivery is made of, but for its schedd.
+struct Terms {
+    credential: Arc<Credential>,
+    lifetime: Duration,
+    renew_below: Duration,
+    release_held: Option<bool>,
+}
+
+/// What is wanted for one account. What has faults is left out.
+pub(crate) fn wanted(
     account: &Named<raw::Account>,
     defaults: &Defaults<'_>,
-    places: &Places,
+    groups: &Groups,
     server: &ServerUrl,
     faults: &mut Faults,
-) -> Vec<Delivery> {
+) -> Vec<Wanted> {
     let name = &account.name;
     let own = &account.value;
     if !is_plain_name(&name.value) {
-        name.fault(
-            faults,
-            format!(
-                "{:?} is no account: letters, digits and `-_.` are allowed",
-                name.value
-            ),
+        let what = format!(
+            "{:?} is no account: letters, digits and `-_.` are allowed",
+            name.value
         );
+        name.fault(faults, what);
     }
     let missing = |what: &str, example: &str, faults: &mut Faults| {
         let what = format!("{what} is missing here and in `defaults`, write for example {example}");
         name.fault(faults, what);
     };
     let identity = identity(account, defaults, faults);
-    let credkey = own.credkey.as_ref().or(defaults.account.credkey.as_ref());
-    let credkey = match credkey {
-        Some(text) => Some(fill(text, &name.value, faults)),
-        None => identity
-            .as_ref()
-            .and_then(|i| i.principal.rsplit_once('@'))
-            .map(|(name, _realm)| name.to_owned()),
-    };
-    let (lifetime, renew_below) = tokens(name, own, defaults, faults);
-
-    let groups = own.schedds.as_ref().or(defaults.account.schedds.as_ref());
-    if groups.is_none_or(Vec::is_empty) {
-        missing("`schedds`", "schedds: [GROUP]", faults);
-    }
-    let places: Vec<_> = groups
-        .into_iter()
-        .flatten()
-        .flat_map(|name| group(name, places, faults))
-        .collect();
-
+    let levels = [&own.tokens, &defaults.account.tokens, defaults.tokens];
+    tokens(name, &levels, faults);
     let typed = own
         .credentials
         .as_ref()
@@ -91,41 +97,185 @@ pub(crate) fn deliveries(
     if typed.is_none_or(Vec::is_empty) {
         missing("`credentials`", "credentials: {cms: {}}", faults);
     }
-    let typed: Vec<_> = typed.into_iter().flatten().collect();
-    // Without identity or key the names are still judged.
-    let stand_in = Arc::new(Identity {
+    let schedds = own.schedds.as_ref().or(defaults.account.schedds.as_ref());
+    let everywhere = |typed: &Named<raw::Credential>| typed.value.schedds.is_some();
+    if schedds.is_none_or(Vec::is_empty) && !typed.is_some_and(|t| t.iter().all(everywhere)) {
+        missing("`schedds`", "schedds: [GROUP]", faults);
+    }
+    // Names are judged even where no credential is good.
+    let account_wide = schedds.map_or_else(Vec::new, |schedds| groups.choose(schedds, faults));
+    // Without a good identity the names are still judged.
+    let complete = identity.is_some();
+    let identity = identity.unwrap_or_else(|| Identity {
         account: name.value.clone(),
-        principal: String::new(),
+        principal: "none@NONE".to_owned(),
         keytab: PathBuf::new(),
     });
-    let complete = identity.is_some() && credkey.is_some();
-    let identity = identity.map_or(stand_in, Arc::new);
-    let credkey = credkey.unwrap_or_else(|| "none".to_owned());
-    let credentials: Vec<(&Named<raw::Credential>, Arc<Credential>)> = typed
-        .iter()
+    let owner = Account {
+        identity: Arc::new(identity),
+        own,
+        defaults,
+        server,
+    };
+    let credentials: Vec<Typed<'_>> = typed
+        .into_iter()
+        .flatten()
         .filter_map(|typed| {
-            let credential = credential(typed, &identity, &credkey, name, server, faults)?;
-            Some((*typed, Arc::new(credential)))
+            let credential = credential(typed, None, &owner, faults)?;
+            Some((typed, Arc::new(credential)))
         })
         .collect();
+    judge_twins(&credentials, faults);
+    judge::opening_scopes(&credentials, faults);
 
     let mut list = Vec::new();
-    for (typed, credential) in &credentials {
-        let Some(authorize) = authorize_with(typed, credential, &credentials, faults) else {
-            continue;
-        };
-        for place in places.iter().filter(|_| complete) {
-            let pattern = Pattern {
-                credential: Arc::clone(credential),
-                authorize: Arc::clone(&authorize),
-                lifetime,
-                renew_below,
-                release_held: false,
+    for (typed, base) in &credentials {
+        let own_choice = typed.value.schedds.as_ref();
+        let own_choice = own_choice.map(|schedds| groups.choose(schedds, faults));
+        let chosen = own_choice.as_ref().unwrap_or(&account_wide);
+        if chosen.is_empty() {
+            typed.name.warn(
+                faults,
+                "it is delivered nowhere: its `schedds` name none, or take away what they name",
+            );
+        }
+        let authorize = authorize_with(typed, base, &credentials, faults);
+        let terms = terms(typed, None, base, &owner, faults);
+        let different = different(typed, base, &owner, groups, faults);
+        if let (Some(authorize), Some(terms), true) = (authorize, terms, complete) {
+            let placing = Placing {
+                owner: &owner,
+                groups,
+                authorize,
+                terms,
+                different,
             };
-            list.push(pattern.at(&place.name, place.target.clone()));
+            list.extend(chosen.iter().flat_map(|chosen| placing.at(chosen)));
         }
     }
     list
+}
+
+/// A credential that is to be brought to places.
+struct Placing<'a> {
+    owner: &'a Account<'a>,
+    groups: &'a Groups,
+    authorize: Arc<Credential>,
+    terms: Terms,
+    /// The first that fits counts, before `terms`.
+    different: Vec<(Glob, Terms)>,
+}
+
+impl Placing<'_> {
+    fn at(&self, chosen: &Chosen<'_>) -> Vec<Wanted> {
+        match chosen {
+            Chosen::Place(group, place) => {
+                let mut different = self.different.iter();
+                let found = different.find(|(at, _)| self.groups.fits(at, place));
+                let terms = found.map_or(&self.terms, |(_, terms)| terms);
+                let pattern = self.pattern(terms, group);
+                let delivery = pattern.at(&place.name, place.target.clone());
+                vec![Wanted::Known(group.name.value.clone(), delivery)]
+            }
+            Chosen::Search(group, search, names) => {
+                let mut list = Vec::new();
+                let mut add = |terms: &Terms, at: Option<Glob>| {
+                    let pattern = Pattern {
+                        at,
+                        schedds: names.clone(),
+                        ..self.pattern(terms, group)
+                    };
+                    list.push(Wanted::Found((*search).clone(), pattern));
+                };
+                for (at, terms) in &self.different {
+                    if at.fits(&group.name.value) {
+                        // It holds for the whole group, which leaves nothing to those behind.
+                        add(terms, None);
+                        return list;
+                    }
+                    add(terms, Some(at.clone()));
+                }
+                add(&self.terms, None);
+                list
+            }
+        }
+    }
+
+    /// What is wanted in a group, anywhere.
+    fn pattern(&self, terms: &Terms, group: &Group) -> Pattern {
+        let flag = |account: &raw::Account| account.release_held.as_ref().map(|flag| flag.value);
+        let released = terms
+            .release_held
+            .or(flag(self.owner.own))
+            .or(group.release_held)
+            .or(flag(self.owner.defaults.account));
+        Pattern {
+            schedds: Names::all(),
+            at: None,
+            credential: Arc::clone(&terms.credential),
+            authorize: Arc::clone(&self.authorize),
+            lifetime: terms.lifetime,
+            renew_below: terms.renew_below,
+            release_held: released.unwrap_or(false),
+        }
+    }
+}
+
+/// What is different at some schedds, in the order in which it was typed.
+fn different(
+    typed: &Named<raw::Credential>,
+    base: &Arc<Credential>,
+    owner: &Account<'_>,
+    groups: &Groups,
+    faults: &mut Faults,
+) -> Vec<(Glob, Terms)> {
+    let mut list = Vec::new();
+    for other in &typed.value.at {
+        let at = match glob(&other.name.value) {
+            Ok(at) => at,
+            Err(why) => {
+                other.name.fault(faults, why);
+                continue;
+            }
+        };
+        groups.judge(&other.name, &other.name.value, faults);
+        if let Some(terms) = terms(typed, Some(other), base, owner, faults) {
+            list.push((at, terms));
+        }
+    }
+    list
+}
+
+fn terms(
+    typed: &Named<raw::Credential>,
+    other: Option<&Named<raw::Override>>,
+    base: &Arc<Credential>,
+    owner: &Account<'_>,
+    faults: &mut Faults,
+) -> Option<Terms> {
+    let nothing = raw::Tokens::default();
+    let levels = [
+        other.map_or(&nothing, |other| &other.value.tokens),
+        &typed.value.tokens,
+        &owner.own.tokens,
+        &owner.defaults.account.tokens,
+        owner.defaults.tokens,
+    ];
+    let (lifetime, renew_below) = tokens(&typed.name, &levels, faults);
+    let other = other.map(|other| &other.value);
+    let changed = other.filter(|other| other.scopes.is_some() || other.audience.is_some());
+    let credential = match changed {
+        Some(other) => Arc::new(credential(typed, Some(other), owner, faults)?),
+        None => Arc::clone(base),
+    };
+    let flag = other.and_then(|other| other.release_held.as_ref());
+    let flag = flag.or(typed.value.release_held.as_ref());
+    Some(Terms {
+        credential,
+        lifetime,
+        renew_below,
+        release_held: flag.map(|flag| flag.value),
+    })
 }
 
 fn identity(
@@ -134,23 +284,13 @@ fn identity(
     faults: &mut Faults,
 ) -> Option<Identity> {
     let name = &account.name;
-    let principal = account
-        .value
-        .principal
-        .as_ref()
-        .or(defaults.account.principal.as_ref());
-    let keytab = account
-        .value
-        .keytab
-        .as_ref()
-        .or(defaults.account.keytab.as_ref());
+    let (own, others) = (&account.value, defaults.account);
+    let principal = own.principal.as_ref().or(others.principal.as_ref());
+    let keytab = own.keytab.as_ref().or(others.keytab.as_ref());
+    let example = "keytab: /etc/token-bastion/keytabs/NAME.keytab";
     for (what, value, example) in [
         ("`principal`", principal, "principal: NAME@REALM"),
-        (
-            "`keytab`",
-            keytab,
-            "keytab: /etc/token-bastion/keytabs/NAME.keytab",
-        ),
+        ("`keytab`", keytab, example),
     ] {
         if value.is_none() {
             name.fault(
@@ -159,26 +299,23 @@ fn identity(
             );
         }
     }
-    let typed = principal;
-    let principal = principal.map(|text| fill(text, &name.value, faults));
-    if let (Some(typed), Some(principal)) = (typed, &principal)
-        && !is_principal(principal)
+    let filled = |text: &Located<String>, faults: &mut Faults| Located {
+        value: fill(text, &[("account", &name.value)], faults),
+        ..text.clone()
+    };
+    let principal = principal.map(|text| filled(text, faults));
+    if let Some(principal) = &principal
+        && !is_principal(&principal.value)
     {
-        typed.fault(
-            faults,
-            format!("{principal:?} is no principal, write NAME@REALM"),
-        );
+        let what = format!("{:?} is no principal, write NAME@REALM", principal.value);
+        principal.fault(faults, what);
     }
-    let path = keytab.map(|text| PathBuf::from(fill(text, &name.value, faults)));
-    if let (Some(typed), Some(path)) = (keytab, &path)
-        && !path.is_absolute()
-    {
-        typed.fault(faults, "the path must begin with /");
-    }
+    let keytab = keytab.map(|text| filled(text, faults));
+    let keytab = keytab.map(|text| absolute(&text, faults));
     Some(Identity {
         account: name.value.clone(),
-        principal: principal?,
-        keytab: path?,
+        principal: principal?.value,
+        keytab: keytab?,
     })
 }
 
@@ -191,31 +328,23 @@ fn is_principal(principal: &str) -> bool {
 /// Life and margin, each from the nearest level that has it.
 fn tokens(
     name: &Located<String>,
-    own: &raw::Account,
-    defaults: &Defaults<'_>,
+    levels: &[&raw::Tokens],
     faults: &mut Faults,
 ) -> (Duration, Duration) {
-    let levels = [&own.tokens, &defaults.account.tokens, defaults.tokens];
     let lifetime = levels.iter().find_map(|tokens| tokens.lifetime.as_ref());
     let renew_below = levels.iter().find_map(|tokens| tokens.renew_below.as_ref());
-    let (long, margin) = (
-        lifetime.map_or(LIFETIME, |d| d.value),
-        renew_below.map_or(RENEW_BELOW, |d| d.value),
-    );
+    let long = lifetime.map_or(LIFETIME, |d| d.value);
+    let margin = renew_below.map_or(RENEW_BELOW, |d| d.value);
     if margin >= long {
-        let at = own
-            .tokens
-            .renew_below
-            .as_ref()
-            .or(own.tokens.lifetime.as_ref())
-            .or(renew_below)
-            .or(lifetime);
         let what = format!(
             "renew_below ({}) must be shorter than lifetime ({})",
             duration::format(margin),
             duration::format(long)
         );
-        match at {
+        let nearest = levels
+            .iter()
+            .find_map(|tokens| tokens.renew_below.as_ref().or(tokens.lifetime.as_ref()));
+        match nearest {
             Some(at) => at.fault(faults, what),
             None => name.fault(faults, what),
         }
@@ -223,133 +352,8 @@ fn tokens(
     (long, margin)
 }
 
-fn credential(
-    typed: &Named<raw::Credential>,
-    identity: &Arc<Identity>,
-    credkey: &str,
-    account: &Located<String>,
-    server: &ServerUrl,
-    faults: &mut Faults,
-) -> Option<Credential> {
-    // Credentials of the defaults have their place there; say whose they are.
-    let service = &typed.name;
-    let value = &typed.value;
-    if !is_service_name(&service.value) {
-        service.fault(
-            faults,
-            format!("{:?} is no service name: letters, digits and `-+=_.` are allowed, none of `_.` at its ends", service.value),
-        );
-        return None;
-    }
-    let (issuer, role) = match (&value.issuer, &value.role) {
-        (Some(issuer), role) => (
-            issuer.value.clone(),
-            role.as_ref()
-                .map_or_else(|| "default".to_owned(), |role| role.value.clone()),
-        ),
-        (None, role) => {
-            let mut parts = service.value.split('_');
-            let issuer = parts.next().unwrap_or_default().to_owned();
-            let from_name = parts.next().unwrap_or("default").to_owned();
-            if parts.next().is_some() {
-                service.fault(
-                    faults,
-                    "a service name is ISSUER or ISSUER_ROLE; give `issuer` and `role` for another one",
-                );
-                return None;
-            }
-            (
-                issuer,
-                role.as_ref().map_or(from_name, |role| role.value.clone()),
-            )
-        }
-    };
-    let words = |texts: &Option<Vec<Located<String>>>| -> Vec<String> {
-        texts
-            .iter()
-            .flatten()
-            .flat_map(|text| text.value.split([',', ' ']))
-            .filter(|word| !word.is_empty())
-            .map(str::to_owned)
-            .collect()
-    };
-    let scopes = words(&value.scopes);
-    let audience = words(&value.audience);
-    let full_url = CredentialUrl::creds(server, &issuer, credkey, &role);
-    let url = if scopes.is_empty() && audience.is_empty() {
-        CredentialUrl::creds(server, &issuer, credkey, &role)
-    } else {
-        CredentialUrl::sts(server, &issuer, credkey, &role)
-    };
-    let (url, full_url) = match (url, full_url) {
-        (Ok(url), Ok(full_url)) => (url, full_url),
-        (Err(error), _) | (_, Err(error)) => {
-            service.fault(
-                faults,
-                format!("account {}: {}", account.value, error.words()),
-            );
-            return None;
-        }
-    };
-    Some(Credential {
-        identity: Arc::clone(identity),
-        service: service.value.clone(),
-        issuer,
-        role,
-        credkey: credkey.to_owned(),
-        scopes,
-        audience: (!audience.is_empty()).then(|| audience.join(",")),
-        url,
-        full_url,
-    })
-}
-
-fn authorize_with(
-    typed: &Named<raw::Credential>,
-    own: &Arc<Credential>,
-    all: &[(&Named<raw::Credential>, Arc<Credential>)],
-    faults: &mut Faults,
-) -> Option<Arc<Credential>> {
-    let Some(name) = &typed.value.authorize_with else {
-        return Some(Arc::clone(own));
-    };
-    let found = all
-        .iter()
-        .find(|(_, credential)| credential.service == name.value);
-    if let Some((_, credential)) = found {
-        return Some(Arc::clone(credential));
-    }
-    let hint = hint(&name.value, all.iter().map(|(_, c)| c.service.as_str()));
-    name.fault(
-        faults,
-        format!("the account has no credential {:?}, {hint}", name.value),
-    );
-    None
-}
-
-/// Puts the account's name where `{account}` stands; other braces are a fault.
-fn fill(text: &Located<String>, account: &str, faults: &mut Faults) -> String {
-    let filled = text.value.replace("{account}", account);
-    if filled.contains(['{', '}']) {
-        text.fault(
-            faults,
-            "only {account} can be filled in, remove other braces",
-        );
-    }
-    filled
-}
-
 /// A name that is one plain part of a path and one word everywhere.
 fn is_plain_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !name.is_empty() && !name.starts_with(['.', '-']) && name.chars().all(allowed)
-}
-
-/// A name that HTCondor takes for a service.
-fn is_service_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-+=_.".contains(c);
-    !name.is_empty()
-        && !name.starts_with(['.', '_', '-'])
-        && !name.ends_with('_')
-        && name.chars().all(allowed)
 }

@@ -2,9 +2,11 @@
 //!
 //! What holds: a schedd that is found gets the same deliveries as one that is listed by name.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::names::{Glob, Names};
 use crate::delivery::{Credential, Delivery, DeliveryId, Opening, Target};
 
 /// A group of schedds to be found.
@@ -18,13 +20,17 @@ pub struct Search {
     pub constraint: Option<String>,
     /// How their credds are opened.
     pub opening: Opening,
-    /// What is wanted at each of them.
+    /// What is wanted at each of them: for one account and service the first that fits counts.
     pub wanted: Vec<Pattern>,
 }
 
 /// A delivery whose schedd is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
+    /// At which of the schedds that are found.
+    pub schedds: Names,
+    /// Only at these of them, where what is wanted differs; everywhere when `None`.
+    pub at: Option<Glob>,
     /// What is delivered.
     pub credential: Arc<Credential>,
     /// The credential whose access token opens the credd.
@@ -41,19 +47,46 @@ impl Search {
     /// What is wanted at a schedd that was found, `schedd` being its name.
     #[must_use]
     pub fn deliveries(&self, schedd: &str) -> Vec<Arc<Delivery>> {
-        let wanted = self.wanted.iter().map(|pattern| {
-            let target = Target::Credd {
-                host: schedd.to_owned(),
-                collector: self.collector.clone(),
-                opening: self.opening.clone(),
-            };
-            Arc::new(pattern.at(schedd, target))
+        let mut known = BTreeSet::new();
+        let fitting = self.wanted.iter().filter(|pattern| pattern.fits(schedd));
+        let first = fitting.filter(|pattern| {
+            let credential = &pattern.credential;
+            known.insert((&credential.identity.account, &credential.service))
         });
-        wanted.collect()
+        first
+            .map(|pattern| Arc::new(pattern.at(schedd, self.target(schedd))))
+            .collect()
+    }
+
+    pub(super) fn target(&self, schedd: &str) -> Target {
+        Target::Credd {
+            host: schedd.to_owned(),
+            collector: self.collector.clone(),
+            opening: self.opening.clone(),
+        }
     }
 }
 
 impl Pattern {
+    /// Whether it is wanted at this schedd.
+    #[must_use]
+    pub fn fits(&self, schedd: &str) -> bool {
+        self.schedds.hold(schedd) && self.at.as_ref().is_none_or(|at| at.fits(schedd))
+    }
+
+    /// What is wanted by a delivery, wherever it is.
+    pub(super) fn of(delivery: &Delivery) -> Self {
+        Self {
+            schedds: Names::all(),
+            at: None,
+            credential: Arc::clone(&delivery.credential),
+            authorize: Arc::clone(&delivery.authorize),
+            lifetime: delivery.lifetime,
+            renew_below: delivery.renew_below,
+            release_held: delivery.release_held,
+        }
+    }
+
     /// The delivery at a schedd.
     #[must_use]
     pub fn at(&self, schedd: &str, target: Target) -> Delivery {

@@ -13,6 +13,7 @@ use serde_saphyr::Spanned;
 
 use super::duration;
 use super::faults::{At, Faults, hint};
+use super::keys::Key;
 
 /// A value with its place and the path of keys that leads to it.
 #[derive(Clone, Debug)]
@@ -52,11 +53,17 @@ impl<T> Located<T> {
     pub(crate) fn fault(&self, faults: &mut Faults, what: impl Into<String>) {
         faults.add(&self.at, &self.path, what);
     }
+
+    pub(crate) fn warn(&self, faults: &mut Faults, what: impl Into<String>) {
+        faults.warn(&self.at, &self.path, what);
+    }
 }
 
 /// Reads the text of a file.
 pub(crate) fn parse(file: &str, text: &str, faults: &mut Faults) -> Option<Node> {
-    match serde_saphyr::from_str::<Spanned<Plain>>(text) {
+    // Only `true` and `false` are flags: a role may be called `no`.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    match serde_saphyr::from_str_with_options::<Spanned<Plain>>(text, options) {
         Ok(plain) => Some(node(plain, &Arc::from(file), String::new())),
         Err(error) => {
             let error = error.without_snippet();
@@ -203,7 +210,10 @@ impl<'de> Visitor<'de> for PlainVisitor {
 }
 
 /// A map whose keys are fixed names.
-pub(crate) struct Section<'a>(&'a [Entry]);
+pub(crate) struct Section<'a> {
+    entries: &'a [Entry],
+    known: &'static [Key],
+}
 
 impl Node {
     /// The entries of a map; nothing counts as an empty one.
@@ -223,15 +233,15 @@ impl Node {
     }
 
     /// A section: what is not in `known` is a fault, with the nearest known name.
-    pub(crate) fn section(&self, known: &[&'static str], faults: &mut Faults) -> Section<'_> {
+    pub(crate) fn section(&self, known: &'static [Key], faults: &mut Faults) -> Section<'_> {
         let entries = self.entries(faults);
         for entry in entries {
-            if !known.contains(&entry.key.as_str()) {
-                let hint = hint(&entry.key, known.iter().copied());
+            if !known.iter().any(|key| key.name == entry.key) {
+                let hint = hint(&entry.key, known.iter().map(|key| key.name));
                 faults.add(&entry.at, &entry.node.path, format!("unknown key, {hint}"));
             }
         }
-        Section(entries)
+        Section { entries, known }
     }
 
     fn located<T>(&self, value: T) -> Located<T> {
@@ -278,10 +288,26 @@ impl Node {
     }
 }
 
+impl Node {
+    /// `true` or `false`.
+    pub(crate) fn flag(&self, faults: &mut Faults) -> Option<Located<bool>> {
+        let text = self.text(faults)?;
+        let flag = text.value.parse().ok();
+        if flag.is_none() {
+            text.fault(faults, "write true or false");
+        }
+        Some(self.located(flag?))
+    }
+}
+
 impl<'a> Section<'a> {
     /// The value of a key that is there.
     pub(crate) fn get(&self, key: &str) -> Option<&'a Node> {
-        self.0
+        debug_assert!(
+            self.known.iter().any(|known| known.name == key),
+            "{key} is read and stands in no table"
+        );
+        self.entries
             .iter()
             .find(|entry| entry.key == key)
             .map(|entry| &entry.node)
@@ -297,5 +323,9 @@ impl<'a> Section<'a> {
 
     pub(crate) fn duration(&self, key: &str, faults: &mut Faults) -> Option<Located<Duration>> {
         self.get(key)?.duration(faults)
+    }
+
+    pub(crate) fn flag(&self, key: &str, faults: &mut Faults) -> Option<Located<bool>> {
+        self.get(key)?.flag(faults)
     }
 }

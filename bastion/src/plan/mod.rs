@@ -7,15 +7,26 @@
 //! - After a failure the next try waits longer each time, up to a cap, and never so long that the
 //!   time left runs out between two tries.
 //! - The life of a token is known from its issue, not from a look-up: a standby may answer old values.
+//! - A start looks before it pushes; what it makes of what it finds is law of its own ([`inherit`]).
+//! - A token that is held is proved from time to time by reading an access token with it, so that one
+//!   that died before its time is replaced long before jobs feel it.
+//!
+//! What comes next for a person to see is [`outlook`].
+
+pub mod inherit;
+pub mod outlook;
 
 use std::time::Duration;
 
+use htvault::RequestLimit;
 use jiff::Timestamp;
 
 use crate::delivery::{Delivery, DeliveryId};
 use crate::moment::{after, before, until};
 use crate::problem::{Kind, Problem, Remedy};
 
+/// A token is proved this often.
+const PROVE_EVERY: Duration = Duration::from_hours(1);
 /// First pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// First pause after Vault asked for fewer requests; its block lasts minutes.
@@ -28,6 +39,8 @@ const PERSON_CAP: Duration = Duration::from_mins(10);
 const RENEWAL: u64 = 1;
 /// Salt of the look's share.
 const LOOK: u64 = 2;
+/// Salt of the proof's share.
+const PROOF: u64 = 4;
 
 /// Begin and end of a vault token's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +51,41 @@ pub struct Life {
     pub expires: Timestamp,
 }
 
+impl Life {
+    /// The same life by a clock that was set back by `by`.
+    #[must_use]
+    pub fn set_back(self, by: Duration) -> Self {
+        Self {
+            issued: before(self.issued, by),
+            expires: before(self.expires, by),
+        }
+    }
+}
+
+/// How the life of a token is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// This process has the token and knows it from Vault.
+    #[default]
+    Held,
+    /// It was noted at its issue, before a restart.
+    Noted,
+    /// It was there at a start and nothing is noted: at most this long.
+    Estimated,
+}
+
 /// What is known of a delivery.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
     /// The life of the vault token that is at the schedd, as far as known.
     pub life: Option<Life>,
+    /// How that is known.
+    pub basis: Basis,
+    /// When it is replaced at the latest, however long it may live.
+    pub renew_by: Option<Timestamp>,
+    /// When an access token was last read with it; `None` when it is not held.
+    pub proved: Option<Timestamp>,
     /// Since when the job's end is known to be good with that token.
     pub good_since: Option<Timestamp>,
     /// When the schedd was last looked at.
@@ -51,6 +94,8 @@ pub struct Record {
     pub changed: bool,
     /// A person asked for a new token.
     pub asked: bool,
+    /// Since when nothing is delivered, because a person revoked it.
+    pub cut_off: Option<Timestamp>,
     /// What went wrong at the last try.
     pub failure: Option<Failure>,
 }
@@ -69,7 +114,7 @@ pub struct Failure {
 }
 
 /// Where a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Not tried yet.
@@ -80,6 +125,10 @@ pub enum State {
     Good,
     /// The last try failed.
     Failed,
+    /// A person revoked it; nothing is delivered until one asks for it again.
+    CutOff,
+    /// Its schedd is gone from the collector and is waited for.
+    Gone,
 }
 
 /// How often and with which margin a delivery is served.
@@ -93,12 +142,12 @@ pub struct Policy<'a> {
     pub renew_below: Duration,
     /// Renewals and looks are spread over this.
     pub spread: Duration,
-    /// What is at the schedd can be read back without a token of ours.
-    pub readable: bool,
+    /// A token that is held is proved this often.
+    pub prove_every: Duration,
 }
 
 /// Why a token is pushed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     /// Nothing is known to be there.
@@ -107,6 +156,10 @@ pub enum Why {
     Missing,
     /// The schedd has another one.
     Replaced,
+    /// The credmon makes no access tokens of it any more, and it cannot be asked whether it lives.
+    Stale,
+    /// It died before its time.
+    Dead,
     /// The configuration changed.
     Changed,
     /// The margin begins.
@@ -120,6 +173,8 @@ pub enum Why {
 pub enum Step {
     /// See what the schedd has; push only if that is not right.
     Look,
+    /// The same, and read an access token with the vault token that is there.
+    Prove,
     /// Push a new token.
     Push(Why),
 }
@@ -133,11 +188,28 @@ pub enum Next {
     Wait(Timestamp),
 }
 
+impl State {
+    /// One word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Pending => "pending",
+            Self::Good => "good",
+            Self::Failed => "failed",
+            Self::CutOff => "cut off",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 impl Record {
     /// Where the delivery stands.
     #[must_use]
     pub fn state(&self) -> State {
-        if self.failure.is_some() {
+        if self.cut_off.is_some() {
+            State::CutOff
+        } else if self.failure.is_some() {
             State::Failed
         } else if self.life.is_none() {
             State::New
@@ -231,7 +303,7 @@ pub fn next(
     tick: Timestamp,
     next_tick: Timestamp,
 ) -> Next {
-    if running {
+    if running || record.cut_off.is_some() {
         return Next::Wait(Timestamp::MAX);
     }
     if let Some(failure) = &record.failure
@@ -240,7 +312,7 @@ pub fn next(
         return Next::Wait(failure.next_try);
     }
     let Some(life) = record.life else {
-        return Next::Do(if policy.readable && record.looked.is_none() {
+        return Next::Do(if record.looked.is_none() {
             Step::Look
         } else {
             Step::Push(Why::First)
@@ -252,11 +324,15 @@ pub fn next(
     if record.changed {
         return Next::Do(Step::Push(Why::Changed));
     }
-    let renewal = renew_at(policy, life);
+    let renewal = renew_at(policy, life).min(record.renew_by.unwrap_or(Timestamp::MAX));
     if now >= renewal {
         return Next::Do(Step::Push(Why::Renewal));
     }
-    if record.good_since.is_none() {
+    let proof = prove_at(policy, record);
+    if now >= proof {
+        return Next::Do(Step::Prove);
+    }
+    if record.good_since.is_none() || record.failure.is_some() {
         return Next::Do(Step::Look);
     }
     let room = policy.spread.min(until(tick, next_tick));
@@ -270,7 +346,29 @@ pub fn next(
     } else {
         look_after(next_tick)
     };
-    Next::Wait(renewal.min(look))
+    Next::Wait(renewal.min(look).min(proof))
+}
+
+/// When the token that is held is proved again; never, when it is not held.
+fn prove_at(policy: &Policy<'_>, record: &Record) -> Timestamp {
+    let Some(proved) = record.proved else {
+        return Timestamp::MAX;
+    };
+    let share = policy.id.share_of(policy.prove_every / 4, PROOF);
+    after(proved, policy.prove_every.saturating_sub(share))
+}
+
+/// How often tokens are proved: each hour, or less often where that would take more than a quarter
+/// of the requests that may be sent to Vault.
+#[must_use]
+pub fn prove_every(deliveries: usize, limit: Option<RequestLimit>) -> Duration {
+    let Some(limit) = limit else {
+        return PROVE_EVERY;
+    };
+    let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
+    // A share of up to a quarter is taken off each pause.
+    let whole = limit.per.saturating_mul(deliveries).saturating_mul(6) / limit.limit.max(1);
+    whole.max(PROVE_EVERY)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ fn policy(id: &DeliveryId, renew_below: Duration) -> Policy<'_> {
         lifetime: 7 * DAY,
         renew_below,
         spread: 5 * MINUTE,
-        readable: false,
+        prove_every: HOUR,
     }
 }
 
@@ -52,20 +52,12 @@ fn good(life: Duration) -> Record {
 fn what_is_next_follows_from_what_is_known() {
     let id = id("a");
     let policy = policy(&id, 3 * DAY);
-    let readable = Policy {
-        readable: true,
-        ..policy
-    };
     let never = Timestamp::MAX;
     let told =
         |record: &Record, policy: &Policy<'_>, now| next(now, policy, record, false, at(0), never);
 
     assert_eq!(
         told(&Record::default(), &policy, at(0)),
-        Next::Do(Step::Push(Why::First))
-    );
-    assert_eq!(
-        told(&Record::default(), &readable, at(0)),
         Next::Do(Step::Look)
     );
     let looked = Record {
@@ -73,7 +65,7 @@ fn what_is_next_follows_from_what_is_known() {
         ..Record::default()
     };
     assert_eq!(
-        told(&looked, &readable, at(0)),
+        told(&looked, &policy, at(0)),
         Next::Do(Step::Push(Why::First))
     );
 
@@ -103,6 +95,48 @@ fn what_is_next_follows_from_what_is_known() {
         told(&record, &policy, again),
         Next::Do(Step::Push(Why::Changed))
     );
+}
+
+#[test]
+fn a_token_that_is_held_is_proved_each_hour_and_what_failed_is_looked_at_again() {
+    let id = id("a");
+    let policy = policy(&id, 3 * DAY);
+    let never = Timestamp::MAX;
+    let told = |record: &Record, now| next(now, &policy, record, false, at(0), never);
+    let mut record = good(7 * DAY);
+    record.looked = Some(at(600));
+    record.proved = Some(at(600));
+    let Next::Wait(proof) = told(&record, at(600)) else {
+        panic!("it was proved just now");
+    };
+    assert!(
+        (at(600 + 2700)..=at(600 + 3600)).contains(&proof),
+        "{proof}"
+    );
+    assert_eq!(told(&record, proof), Next::Do(Step::Prove));
+    record.fail(&id, problem(Kind::IssuerDown), proof);
+    let again = record.failure.as_ref().unwrap().next_try;
+    assert_eq!(told(&record, again), Next::Do(Step::Prove), "not forgotten");
+    record.proved = Some(again);
+    assert_eq!(
+        told(&record, again),
+        Next::Do(Step::Look),
+        "not only at the next tick"
+    );
+}
+
+#[test]
+fn proofs_take_a_part_of_the_requests_that_are_allowed() {
+    let limit = RequestLimit {
+        limit: 300,
+        per: 5 * MINUTE,
+    };
+    assert_eq!(prove_every(2000, None), HOUR);
+    assert_eq!(prove_every(100, Some(limit)), HOUR);
+    let every = prove_every(2000, Some(limit));
+    // With a quarter taken off each pause at most.
+    let in_five_minutes = 2000.0 * 300.0 / (every.as_secs_f64() * 0.75);
+    assert!(in_five_minutes <= 75.0, "{in_five_minutes}");
 }
 
 #[test]

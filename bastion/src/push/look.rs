@@ -6,10 +6,14 @@ use htvault::VaultToken;
 use jiff::Timestamp;
 use tracing::info;
 
-use super::{DeliveryLog, Try, log};
-use crate::moment::before;
+use super::served::stopped;
+use super::{DeliveryLog, Inherited, Try, log};
+use crate::jobs::{self, Credmon};
+use crate::ledger;
+use crate::moment::{after, before};
+use crate::plan::inherit::{self, Found, Inherit};
 use crate::plan::{Life, Why};
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::top_file;
 use crate::transport::{Observed, Transport};
 use crate::vault::{Held, Vault};
@@ -23,27 +27,26 @@ pub(super) enum Verdict {
 }
 
 impl<V: Vault, T: Transport> Try<'_, V, T> {
-    /// Sees what the schedd has and what that means.
-    pub(super) async fn look(&mut self) -> Result<Verdict, Problem> {
+    /// Sees what the schedd has and what that means; with `prove`, whether the vault token that is
+    /// held still gives access tokens as wanted.
+    pub(super) async fn look(&mut self, prove: bool) -> Result<Verdict, Problem> {
         let observed = self.observe().await?;
         let Some(stored) = observed.stored else {
-            let known = self.tokens.current.take();
-            let why = if known.is_some() {
-                Why::Missing
-            } else {
-                Why::First
-            };
-            self.tokens.former.extend(known.map(|(held, _)| held));
-            return Ok(Verdict::Push(why));
+            let known = self.tokens.let_go();
+            return Ok(Verdict::Push(if known { Why::Missing } else { Why::First }));
         };
         let there = observed
             .content
             .as_ref()
             .map(|text| top_file::token_of(&self.delivery.credential, text));
         let Some((held, at)) = &mut self.tokens.current else {
-            return match there.flatten() {
-                Some(token) => self.adopt(token, stored, &observed).await,
-                None => Ok(Verdict::Push(Why::Replaced)),
+            return match there {
+                Some(Some(token)) => self.adopt(token, stored, &observed).await,
+                Some(None) => {
+                    self.tokens.let_go();
+                    Ok(Verdict::Push(Why::Replaced))
+                }
+                None => Ok(self.inherit(stored, &observed)),
             };
         };
         let ours = match there {
@@ -51,11 +54,28 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             None => at.is_none_or(|at| at == stored),
         };
         if !ours {
-            let known = self.tokens.current.take();
-            self.tokens.former.extend(known.map(|(held, _)| held));
+            self.tokens.let_go();
             return Ok(Verdict::Push(Why::Replaced));
         }
         *at = Some(stored);
+        let held = held.clone();
+        let credmon = jobs::credmon(stored, observed.served, self.known.life, self.now());
+        if prove || credmon == Credmon::Stopped {
+            if self.is_dead(&held).await? {
+                return Ok(Verdict::Push(Why::Dead));
+            }
+            // Long after the access token of jobs ended, Vault would give another.
+            if let Some(served) = observed.served
+                && credmon == Credmon::Stopped
+                && verify::is_served(&observed, None)
+                && self
+                    .known
+                    .life
+                    .is_some_and(|life| self.now() > after(served, life))
+            {
+                return Err(stopped(self.delivery, served));
+            }
+        }
         Ok(Self::served(&observed))
     }
 
@@ -64,6 +84,77 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             Verdict::Good
         } else {
             Verdict::Unserved
+        }
+    }
+
+    /// Whether the token that is held is dead: it gives no access token, and Vault says that it is
+    /// the token's fault. Another failure is an error.
+    async fn is_dead(&mut self, held: &Held) -> Result<bool, Problem> {
+        let Err(problem) = self.check(held).await else {
+            return Ok(false);
+        };
+        if problem.kind != Kind::TokenDead {
+            return Err(problem);
+        }
+        // A policy's refusal looks alike, and a new token would change nothing.
+        let credential = &self.delivery.credential;
+        match self.parts.vault.look_up(credential, &held.token).await? {
+            None => Ok(true),
+            Some(_) => Err(Problem {
+                kind: Kind::Forbidden,
+                ..problem
+            }),
+        }
+    }
+
+    /// What a credd has of before a restart.
+    fn inherit(&mut self, stored: Timestamp, observed: &Observed) -> Verdict {
+        let now = self.now();
+        if let Some(inherited) = &self.tokens.inherited {
+            let why = if inherited.stored != stored {
+                Why::Replaced
+            } else if jobs::credmon(stored, observed.served, self.known.life, now)
+                == Credmon::Stopped
+            {
+                Why::Stale
+            } else {
+                return Self::served(observed);
+            };
+            self.tokens.let_go();
+            return Verdict::Push(why);
+        }
+        let asks = ledger::asks(&self.delivery.credential);
+        let found = Found {
+            placed: self.tokens.noted.as_ref(),
+            asks: &asks,
+            stored,
+            served: observed.served,
+        };
+        match inherit::inherit(self.policy, &found, now) {
+            Inherit::Keep {
+                accessor,
+                life,
+                renew_by,
+            } => {
+                let DeliveryLog {
+                    account,
+                    service,
+                    schedd,
+                } = log(self.delivery);
+                info!(account, service, schedd, accessor = accessor.as_deref().unwrap_or("unknown"), expires = %format_args!("{:.0}", life.expires), "kept what the credd has");
+                self.tokens.noted = None;
+                self.tokens.inherited = Some(Inherited {
+                    accessor,
+                    life,
+                    stored,
+                    renew_by,
+                });
+                Self::served(observed)
+            }
+            Inherit::Push(why) => {
+                self.tokens.let_go();
+                Verdict::Push(why)
+            }
         }
     }
 
@@ -76,8 +167,14 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     ) -> Result<Verdict, Problem> {
         let credential = &self.delivery.credential;
         let Some((life, accessor)) = self.parts.vault.look_up(credential, &token).await? else {
+            self.tokens.let_go();
             return Ok(Verdict::Push(Why::Replaced));
         };
+        // It is named by itself from here on; another that was noted was replaced by somebody.
+        let noted = self.tokens.noted.take().map(|noted| noted.token);
+        self.tokens
+            .lost
+            .extend(noted.filter(|noted| noted.accessor != accessor));
         let held = Held {
             token,
             parent: None,

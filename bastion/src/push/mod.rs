@@ -12,6 +12,7 @@ mod look;
 mod served;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use htvault::AccessToken;
 use htvault::clock::Clock;
@@ -21,9 +22,12 @@ use tracing::info;
 use look::Verdict;
 
 use crate::delivery::Delivery;
+use crate::ledger::{Named, Note, Placed};
+use crate::moment::{before, until};
 use crate::opener::Openers;
-use crate::plan::{self, Life, Step, Why};
-use crate::problem::{Kind, Problem};
+use crate::plan::{self, Basis, Life, Policy, Step, Why};
+use crate::problem::{Cause, Kind, Problem};
+use crate::stages::{Stage, Stages};
 use crate::top_file;
 use crate::transport::{Observed, StoreFailure, Transport};
 use crate::vault::{Held, Reading, Vault};
@@ -37,6 +41,8 @@ pub struct Parts<V, T> {
     pub transport: T,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
+    /// How long stages take.
+    pub stages: Arc<Stages>,
     pub(crate) openers: Openers,
 }
 
@@ -47,6 +53,7 @@ impl<V, T> Parts<V, T> {
             vault,
             transport,
             clock,
+            stages: Arc::default(),
             openers: Openers::default(),
         }
     }
@@ -61,6 +68,27 @@ pub struct Tokens {
     pub candidate: Option<Held>,
     /// Replaced ones, to be revoked when the current one is good.
     pub former: Vec<Held>,
+    /// The one at the schedd when it is of before a restart and cannot be read back: it is known
+    /// by name at most. Never there together with `current`.
+    pub inherited: Option<Inherited>,
+    /// Ones that may live and that this process cannot revoke, since it knows only their names:
+    /// Vault's admins can.
+    pub lost: Vec<Named>,
+    /// What the ledger says is at the schedd, until the schedd was looked at.
+    pub noted: Option<Placed>,
+}
+
+/// A vault token at a schedd that this process did not make and does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inherited {
+    /// Names it to Vault's admins; `None` when its life is an estimate.
+    pub accessor: Option<String>,
+    /// Its life: as noted at its issue, or at most.
+    pub life: Life,
+    /// When it was stored, by the schedd's clock.
+    pub stored: Timestamp,
+    /// When it is replaced at the latest.
+    pub renew_by: Option<Timestamp>,
 }
 
 /// What is known of the access token that was read with the current vault token.
@@ -68,8 +96,12 @@ pub struct Tokens {
 pub struct AccessFacts {
     /// Its identifier.
     pub jti: Option<String>,
+    /// When it was read.
+    pub read: Option<Timestamp>,
     /// When it ends.
     pub expires: Option<Timestamp>,
+    /// Its whole life: what it says of itself, or at least what was left.
+    pub life: Option<Duration>,
 }
 
 /// What came of a try.
@@ -77,8 +109,8 @@ pub struct AccessFacts {
 pub struct Outcome {
     /// The tokens after it.
     pub tokens: Tokens,
-    /// The schedd was seen.
-    pub looked: bool,
+    /// What the schedd has, if it was seen: the last time that it was.
+    pub seen: Option<Observed>,
     /// The access token that was read, if one was.
     pub access: Option<AccessFacts>,
     /// Good, or what is wrong.
@@ -86,28 +118,111 @@ pub struct Outcome {
 }
 
 impl Tokens {
+    /// What is known after a restart.
+    #[must_use]
+    pub fn noted(note: &Note) -> Self {
+        Self {
+            noted: note.current.clone(),
+            lost: note.others.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// How the life of the token at the schedd is known.
+    #[must_use]
+    pub fn basis(&self) -> Basis {
+        match &self.inherited {
+            None => Basis::Held,
+            Some(inherited) if inherited.accessor.is_some() => Basis::Noted,
+            Some(_) => Basis::Estimated,
+        }
+    }
+
+    /// The name at Vault of the token at the schedd.
+    #[must_use]
+    pub fn accessor(&self) -> Option<&str> {
+        let held = self.current.as_ref().map(|(held, _)| &held.accessor);
+        let inherited = self.inherited.as_ref();
+        let named = held.or(inherited.and_then(|inherited| inherited.accessor.as_ref()));
+        named
+            .or(self.noted.as_ref().map(|noted| &noted.token.accessor))
+            .map(String::as_str)
+    }
+
+    /// This host's clock was set back by `by`: what was noted by it moves along.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        let held = self.current.iter_mut().map(|(held, _)| held);
+        let held = held.chain(&mut self.candidate).chain(&mut self.former);
+        let inherited = self.inherited.iter_mut().map(|there| &mut there.life);
+        for life in held.map(|held| &mut held.life).chain(inherited) {
+            *life = life.set_back(by);
+        }
+        let noted = self.noted.iter_mut().map(|noted| &mut noted.token);
+        for named in self.lost.iter_mut().chain(noted) {
+            named.issued = before(named.issued, by);
+            named.expires = before(named.expires, by);
+        }
+        if let Some(renew_by) = self
+            .inherited
+            .as_mut()
+            .and_then(|there| there.renew_by.as_mut())
+        {
+            *renew_by = before(*renew_by, by);
+        }
+    }
+
+    /// Gives up what is at the schedd: it is replaced, or it is gone. Whether anything was known.
+    pub(crate) fn let_go(&mut self) -> bool {
+        let held = self.current.take().map(|(held, _)| held);
+        let inherited = self.inherited.take();
+        let noted = self.noted.take().map(|noted| noted.token);
+        let known = held.is_some() || inherited.is_some() || noted.is_some();
+        self.former.extend(held);
+        self.lost.extend(noted);
+        self.lost.extend(inherited.and_then(|inherited| {
+            Some(Named {
+                accessor: inherited.accessor?,
+                issued: inherited.life.issued,
+                expires: inherited.life.expires,
+            })
+        }));
+        known
+    }
+
     /// The life of the token at the schedd.
     #[must_use]
     pub fn life(&self) -> Option<Life> {
-        self.current.as_ref().map(|(held, _)| held.life)
+        let current = self.current.as_ref().map(|(held, _)| held.life);
+        current.or(self.inherited.as_ref().map(|inherited| inherited.life))
     }
 }
 
-/// Makes one try.
+/// Makes one try. `access` is what was known of access tokens before it. `until` ends it early, with
+/// every token that is known by then.
 pub async fn bring<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
+    policy: &Policy<'_>,
     delivery: &Delivery,
     step: Step,
     tokens: Tokens,
+    access: &AccessFacts,
+    until: impl Future<Output = ()>,
 ) -> Outcome {
     let mut work = Try {
         parts,
+        policy,
         delivery,
         tokens,
-        looked: false,
+        known: access,
+        seen: None,
         access: None,
     };
-    let result = work.bring(step).await;
+    let result = tokio::select! {
+        biased;
+        () = until => Err(Problem::internal(delivery, "the try was ended")),
+        result = work.bring(step) => result,
+    };
+    let result = result.map_err(|problem| about_the_schedd(delivery, problem));
     if let Err(problem) = &result
         && problem.kind == Kind::CreddRefused
     {
@@ -115,17 +230,32 @@ pub async fn bring<V: Vault, T: Transport>(
     }
     Outcome {
         tokens: work.tokens,
-        looked: work.looked,
+        seen: work.seen,
         access: work.access,
         result,
     }
 }
 
+/// A credd that does not answer answers nobody: one message, and one try that finds out for all.
+fn about_the_schedd(delivery: &Delivery, problem: Problem) -> Problem {
+    if problem.kind == Kind::CreddDown {
+        Problem {
+            cause: Cause::credd(delivery),
+            ..problem
+        }
+    } else {
+        problem
+    }
+}
+
 struct Try<'a, V, T> {
     parts: &'a Parts<V, T>,
+    policy: &'a Policy<'a>,
     delivery: &'a Delivery,
     tokens: Tokens,
-    looked: bool,
+    /// What was known of access tokens before.
+    known: &'a AccessFacts,
+    seen: Option<Observed>,
     access: Option<AccessFacts>,
 }
 
@@ -133,14 +263,16 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     async fn bring(&mut self, step: Step) -> Result<(), Problem> {
         let why = match step {
             Step::Push(why) => why,
-            Step::Look => match self.look().await? {
+            Step::Look | Step::Prove => match self.look(step == Step::Prove).await? {
                 Verdict::Good => return self.revoke_former().await,
                 Verdict::Unserved => return self.await_served(None).await,
                 Verdict::Push(why) => why,
             },
         };
         let served_before = self.push(why).await?;
-        self.await_served(served_before).await
+        let parts = self.parts;
+        let served = self.await_served(served_before);
+        parts.stages.time(Stage::Verify, served).await
     }
 
     fn now(&self) -> Timestamp {
@@ -158,12 +290,12 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
 
     async fn observe(&mut self) -> Result<Observed, Problem> {
         let opener = self.opener().await?;
-        let observed = self
-            .parts
-            .transport
-            .observe(self.delivery, opener.as_ref())
-            .await?;
-        self.looked = true;
+        let observed = self.parts.transport.observe(self.delivery, opener.as_ref());
+        let observed = self.parts.stages.time(Stage::Observe, observed).await?;
+        self.seen = Some(Observed {
+            content: None,
+            ..observed.clone()
+        });
         Ok(observed)
     }
 
@@ -171,12 +303,15 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     async fn check(&mut self, held: &Held) -> Result<(), Problem> {
         let credential = &self.delivery.credential;
         let vault = &self.parts.vault;
-        let answer = vault
-            .read(credential, &held.token, Reading::ForJobs)
-            .await?;
+        let answer = vault.read(credential, &held.token, Reading::ForJobs);
+        let answer = self.parts.stages.time(Stage::Read, answer).await?;
         verify::access_token(credential, &answer, self.now())?;
+        let (now, expires) = (self.now(), answer.expires());
+        let issued = answer.claims.as_ref().and_then(|claims| claims.issued);
         self.access = Some(AccessFacts {
-            expires: answer.expires(),
+            read: Some(now),
+            expires,
+            life: expires.map(|end| until(issued.unwrap_or(now).min(now), end)),
             jti: answer.claims.and_then(|claims| claims.id),
         });
         Ok(())
@@ -186,22 +321,24 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     async fn push(&mut self, why: Why) -> Result<Option<Timestamp>, Problem> {
         let seen = self.observe().await?;
         let held = self.candidate().await?;
+        // However the try ends, the token is known to the next one.
+        self.tokens.candidate = Some(held.clone());
         let checked = self.check(&held).await;
         if let Err(problem) = checked {
             // A dead token is of no use; any other may be good at the next try.
-            if problem.kind != Kind::TokenDead {
-                self.tokens.candidate = Some(held);
+            if problem.kind == Kind::TokenDead {
+                self.tokens.candidate = None;
             }
             return Err(problem);
         }
         if let Err(failure) = self.store(&held).await {
             if failure.misplaced {
                 self.revoke(&held).await;
-            } else {
-                self.tokens.candidate = Some(held);
+                self.tokens.candidate = None;
             }
             return Err(failure.problem);
         }
+        self.tokens.candidate = None;
         let DeliveryLog {
             account,
             service,
@@ -214,8 +351,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             jti = self.access.as_ref().and_then(|a| a.jti.as_deref()).unwrap_or_default(),
             "pushed"
         );
-        let former = self.tokens.current.replace((held, None));
-        self.tokens.former.extend(former.map(|(held, _)| held));
+        self.tokens.let_go();
+        self.tokens.current = Some((held, None));
         Ok(seen.served)
     }
 
@@ -227,7 +364,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let top = top_file::write(&self.delivery.credential, &held.token);
         let opener = self.opener().await.map_err(not_misplaced)?;
         let transport = &self.parts.transport;
-        transport.store(self.delivery, &top, opener.as_ref()).await
+        let stored = transport.store(self.delivery, &top, opener.as_ref());
+        self.parts.stages.time(Stage::Store, stored).await
     }
 
     /// The token of a try before, if it still has most of its life; else a new one.
@@ -241,7 +379,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             self.tokens.former.push(held);
         }
         let vault = &self.parts.vault;
-        vault.issue(&delivery.credential, delivery.lifetime).await
+        let issued = vault.issue(&delivery.credential, delivery.lifetime);
+        self.parts.stages.time(Stage::Issue, issued).await
     }
 }
 

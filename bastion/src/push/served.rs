@@ -52,11 +52,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
                     service,
                     schedd,
                 } = log(self.delivery);
-                let accessor = self
-                    .tokens
-                    .current
-                    .as_ref()
-                    .map_or("", |(held, _)| &held.accessor);
+                let accessor = self.tokens.accessor().unwrap_or_default();
                 info!(
                     account,
                     service, schedd, accessor, "good: jobs there have an access token made with it"
@@ -73,7 +69,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     }
 
     async fn store_again(&mut self) -> Result<(), Problem> {
-        let Some((held, at)) = self.tokens.current.take() else {
+        let Some((held, at)) = self.tokens.current.clone() else {
             return Ok(());
         };
         let stored = self.store(&held).await;
@@ -84,12 +80,11 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
 
     /// Revokes what was replaced. What cannot be revoked now is tried again at the next look.
     pub(super) async fn revoke_former(&mut self) -> Result<(), Problem> {
-        for held in std::mem::take(&mut self.tokens.former) {
-            if held.left(self.now()).is_zero() && held.parent.is_none() {
-                continue;
-            }
-            if !self.revoke(&held).await {
-                self.tokens.former.push(held);
+        for held in self.tokens.former.clone() {
+            let ended = held.left(self.now()).is_zero() && held.parent.is_none();
+            if ended || self.revoke(&held).await {
+                let former = &mut self.tokens.former;
+                former.retain(|other| other.token.expose() != held.token.expose());
             }
         }
         Ok(())
@@ -137,6 +132,18 @@ fn not_served(delivery: &Delivery, limit: Duration) -> Problem {
             "the credmon made no access token within {} s of the push (SERVICE.use is missing, or older than \
              SERVICE.top); check that it runs at the schedd, and its log",
             limit.as_secs()
+        ),
+    )
+}
+
+/// A credmon that served and does not any more, though Vault gives access tokens.
+pub(super) fn stopped(delivery: &Delivery, served: Timestamp) -> Problem {
+    Problem::new(
+        Cause::schedd(delivery),
+        Kind::NotServed,
+        format!(
+            "the credmon made its last access token at {served:.0}, which has ended, and Vault gives new ones; check \
+             that it runs at the schedd, and its log"
         ),
     )
 }

@@ -23,6 +23,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         tokio::spawn(async move { old.openers.revoke_all(&old.vault).await });
         self.check = config.check.clone();
         self.spread = config.spread;
+        self.requests = config.vault.requests;
         self.next_tick = self.check.next(self.now(), &self.zone);
         self.gates.clear();
         self.take(config);
@@ -30,14 +31,18 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
 
     /// Takes over what is wanted. What is known of deliveries that stay is kept.
     pub(super) fn take(&mut self, config: &Config) {
+        self.searches.configure(config);
         let mut old = std::mem::take(&mut self.entries);
         let (mut new, mut changed) = (0, 0);
-        for delivery in &config.deliveries {
-            let entry = if let Some(mut entry) = old.remove(&delivery.id) {
-                if entry.delivery != *delivery {
+        for (id, (delivery, gone)) in self.searches.wanted() {
+            let mut entry = if let Some(mut entry) = old.remove(&id) {
+                if entry.delivery != delivery {
                     changed += 1;
-                    entry.record.changed |= !same_content(&entry.delivery, delivery);
-                    entry.delivery = Arc::clone(delivery);
+                    let same = same_content(&entry.delivery, &delivery);
+                    entry.record.changed |= !same;
+                    // Whoever changed what is delivered wants it delivered.
+                    entry.record.cut_off = entry.record.cut_off.filter(|_| same);
+                    entry.delivery = delivery;
                 }
                 // Whoever changed the configuration wants to see what comes of it.
                 if let Some(failure) = &mut entry.record.failure {
@@ -46,10 +51,13 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 entry
             } else {
                 new += 1;
-                Entry::new(Arc::clone(delivery))
+                let note = self.ledger.get(&id);
+                Entry::new(delivery, note)
             };
-            self.entries.insert(delivery.id.clone(), entry);
+            entry.gone = gone;
+            self.entries.insert(id, entry);
         }
+        self.keep_off();
         info!(
             deliveries = self.entries.len(),
             new,
@@ -70,5 +78,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
 
 /// Whether a schedd that has one delivery's token has what the other wants.
 fn same_content(old: &Delivery, new: &Delivery) -> bool {
-    old.credential == new.credential && old.target == new.target && old.lifetime == new.lifetime
+    old.credential.is_same_token(&new.credential)
+        && old.target == new.target
+        && old.lifetime == new.lifetime
 }

@@ -4,11 +4,17 @@
 //! the schedd now; another token begins anew.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 
-use crate::delivery::Delivery;
-use crate::plan::{Record, Step};
+use super::cut::CutPlan;
+use crate::delivery::{Delivery, Target};
+use crate::jobs;
+use crate::ledger::Note;
+use crate::moment::before;
+use crate::plan::{Record, State, Step};
 use crate::problem::{Cause, Problem};
 use crate::push::{AccessFacts, Outcome, Tokens};
 
@@ -17,36 +23,151 @@ pub(crate) struct Entry {
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) record: Record,
     pub(crate) access: AccessFacts,
+    /// When the credmon last made an access token, and when that ends where it can be read.
+    pub(crate) served: (Option<Timestamp>, Option<Timestamp>),
     pub(crate) tokens: Tokens,
-    pub(super) running: bool,
+    /// Ends the try that runs.
+    pub(super) stop: Option<oneshot::Sender<()>>,
+    /// It is to be cut off as soon as nothing runs for it.
+    pub(super) to_cut: Option<CutPlan>,
+    /// A try runs, or it is being cut off.
+    pub(crate) running: bool,
+    /// The try that runs makes a new token.
+    pub(super) pushing: bool,
+    /// How many tries have ended, those included that a shared cause did not let begin.
+    pub(crate) tries: u64,
+    /// When a try last ended well.
+    pub(crate) succeeded: Option<Timestamp>,
+    /// Since when the collector does not know its schedd any more.
+    pub(crate) gone: Option<Timestamp>,
+    /// Jobs of the account that the schedd holds for want of credentials, where that is known.
+    pub(crate) held_jobs: Option<u64>,
+    /// Nothing is to do before, as long as nothing changes.
+    pub(super) waits_until: Option<Timestamp>,
+    /// By how much the clock was set back while a try runs.
+    behind: Duration,
 }
 
 impl Entry {
-    pub(super) fn new(delivery: Arc<Delivery>) -> Self {
+    /// Where it stands.
+    pub(crate) fn state(&self) -> State {
+        if self.gone.is_some() {
+            State::Gone
+        } else {
+            self.record.state()
+        }
+    }
+
+    /// A delivery of which this process knows nothing but what was noted before a restart.
+    pub(crate) fn new(delivery: Arc<Delivery>, note: Option<&Note>) -> Self {
+        let seconds = note.and_then(|note| note.current.as_ref()?.access_seconds);
         Self {
             delivery,
             record: Record::default(),
-            access: AccessFacts::default(),
-            tokens: Tokens::default(),
+            access: AccessFacts {
+                life: seconds.map(Duration::from_secs),
+                ..AccessFacts::default()
+            },
+            served: (None, None),
+            tokens: note.map(Tokens::noted).unwrap_or_default(),
             running: false,
+            stop: None,
+            to_cut: None,
+            pushing: false,
+            tries: 0,
+            succeeded: None,
+            gone: None,
+            held_jobs: None,
+            waits_until: None,
+            behind: Duration::ZERO,
         }
     }
 
     /// Notes what was seen and what is at the schedd now.
-    pub(super) fn note(&mut self, outcome: Outcome, now: Timestamp) -> Result<(), Problem> {
+    pub(super) fn note(&mut self, mut outcome: Outcome, now: Timestamp) -> Result<(), Problem> {
+        let behind = std::mem::take(&mut self.behind);
+        if !behind.is_zero() {
+            outcome.tokens.set_back(behind);
+        }
         let life = outcome.tokens.life();
         if life != self.record.life {
             self.record.good_since = None;
             self.record.life = life;
+            self.record.proved = None;
         }
-        if outcome.looked {
+        let inherited = outcome.tokens.inherited.as_ref();
+        self.record.renew_by = inherited.and_then(|inherited| inherited.renew_by);
+        self.record.basis = outcome.tokens.basis();
+        if let Some(seen) = outcome.seen {
             self.record.looked = Some(now);
+            self.served = (seen.served, seen.serves_until);
         }
         if let Some(access) = outcome.access {
             self.access = access;
+            self.record.proved = outcome.tokens.current.as_ref().map(|_| now);
         }
         self.tokens = outcome.tokens;
+        self.tokens.lost.retain(|token| token.expires > now);
         outcome.result
+    }
+
+    /// It was cut off; these tokens may live still.
+    pub(super) fn note_cut(&mut self, tokens: Tokens) {
+        self.behind = Duration::ZERO;
+        self.running = false;
+        // Whoever waits for a try of it waits no longer.
+        self.tries += 1;
+        self.tokens = tokens;
+        self.served = (None, None);
+        self.access = AccessFacts::default();
+        self.record = Record {
+            cut_off: self.record.cut_off,
+            asked: self.record.asked,
+            ..Record::default()
+        };
+    }
+
+    /// What outlives a restart.
+    pub(super) fn to_note(&self) -> Note {
+        let life = self.access.life.map(|life| life.as_secs());
+        Note::of(&self.delivery.credential, &self.tokens, life)
+    }
+
+    /// What is known of the access tokens that jobs have.
+    pub(crate) fn seen(&self) -> jobs::Seen {
+        let (served, serves_until) = self.served;
+        jobs::Seen {
+            served,
+            serves_until,
+            read: self.access.read.zip(self.access.expires),
+            life: self.access.life,
+        }
+    }
+
+    /// The clock was set back by `by`: what is known by it moves along. What schedds say stays, they
+    /// have clocks of their own.
+    pub(super) fn set_back(&mut self, by: Duration) {
+        let moved = |moment: &mut Timestamp| *moment = before(*moment, by);
+        let record = &mut self.record;
+        let moments = [
+            &mut record.renew_by,
+            &mut record.proved,
+            &mut record.good_since,
+            &mut record.looked,
+            &mut self.access.read,
+        ];
+        moments.into_iter().flatten().for_each(moved);
+        if let Some(failure) = &mut record.failure {
+            moved(&mut failure.since);
+            moved(&mut failure.next_try);
+        }
+        record.life = record.life.map(|life| life.set_back(by));
+        if self.running {
+            // Its tokens are with the try.
+            self.behind += by;
+        } else {
+            self.tokens.set_back(by);
+        }
     }
 }
 
@@ -58,8 +179,12 @@ pub(super) fn needs(entry: &Entry, step: Step) -> Vec<Cause> {
         return Vec::new();
     }
     let credential = &entry.delivery.credential;
-    vec![
+    let mut causes = vec![
         Cause::vault(&credential.url.server()),
         Cause::realm(&credential.identity),
-    ]
+    ];
+    if matches!(entry.delivery.target, Target::Credd { .. }) {
+        causes.push(Cause::credd(&entry.delivery));
+    }
+    causes
 }

@@ -25,18 +25,24 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         // A cause that was down is asked anew.
         self.gates.clear();
         let mut meant = Vec::new();
+        let mut wanted = Vec::new();
         for (id, entry) in &mut self.entries {
             if !selection.holds(id) {
                 continue;
             }
             if matches!(order, Order::Push(_)) {
                 entry.record.asked = true;
+                if entry.record.cut_off.take().is_some() {
+                    wanted.push(id.clone());
+                }
             }
             if let Some(failure) = &mut entry.record.failure {
                 failure.next_try = Timestamp::MIN;
             }
             meant.push(id.clone());
         }
+        // What cannot be written is said there.
+        let _ = self.keeping.set_kept_off(&wanted, None);
         meant
     }
 }

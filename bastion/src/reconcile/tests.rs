@@ -11,10 +11,10 @@ use crate::plan::State;
 use crate::plan::State::{Failed, Good};
 use crate::problem::Kind;
 
-const MINUTE: Duration = Duration::from_mins(1);
-const DAY: Duration = Duration::from_hours(24);
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 
-fn credd(name: &str) -> Target {
+pub(super) fn credd(name: &str) -> Target {
     Target::Credd {
         host: name.to_owned(),
         collector: None,
@@ -23,7 +23,7 @@ fn credd(name: &str) -> Target {
 }
 
 /// Two accounts at two credds and in a directory.
-fn deliveries() -> Vec<Delivery> {
+pub(super) fn deliveries() -> Vec<Delivery> {
     let mut all = Vec::new();
     for (account, service) in [("cmsprod", "cms"), ("crabtw", "cms_crab")] {
         for schedd in ["ap1", "ap2"] {
@@ -39,12 +39,12 @@ fn deliveries() -> Vec<Delivery> {
     all
 }
 
-fn reconciler(config: &Config, outside: &Outside) -> Reconciler<Outside, Outside> {
+pub(super) fn reconciler(config: &Config, outside: &Outside) -> Reconciler<Outside, Outside> {
     Reconciler::new(config, outside.parts(), TimeZone::UTC)
 }
 
 /// Runs the service for a while, then tells it to stop.
-async fn run_for(reconciler: &mut Reconciler<Outside, Outside>, time: Duration) {
+pub(super) async fn run_for(reconciler: &mut Reconciler<Outside, Outside>, time: Duration) {
     let (send, receive) = mpsc::channel(1);
     let stop = async move {
         tokio::time::sleep(time).await;

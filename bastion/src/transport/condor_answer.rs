@@ -1,32 +1,29 @@
-//! What HTCondor's `condor_store_cred` prints, read, and turned into advice. Pure.
+//! What HTCondor's `condor_store_cred` prints when it succeeds, read. Pure.
 //!
-//! The texts are those seen from HTCondor 25.14.1; see `docs/bastion.md` for what each means.
+//! The texts are those seen from HTCondor 25.14.1.
 
 use jiff::Timestamp;
 
 use super::Observed;
-use crate::problem::Kind;
-
-/// What one run of the tool said.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Said {
-    pub(super) success: bool,
-    pub(super) stdout: String,
-    /// With `-d` and `D_SECURITY`: the reasons.
-    pub(super) stderr: String,
-}
+use super::tool::Said;
 
 impl Said {
     /// The credd's answer about one service; `None` when it is none.
     pub(super) fn observed(&self, service: &str) -> Option<Observed> {
-        if self.stdout.contains("No credential is stored") {
+        if self.is_nothing_there() {
             return Some(Observed::default());
         }
         self.success.then(|| Observed {
             stored: self.time(&format!("{service}.top")),
             served: self.time(&format!("{service}.use")),
+            serves_until: None,
             content: None,
         })
+    }
+
+    /// The credd has nothing stored.
+    pub(super) fn is_nothing_there(&self) -> bool {
+        self.stdout.contains("No credential is stored")
     }
 
     fn time(&self, key: &str) -> Option<Timestamp> {
@@ -45,94 +42,6 @@ impl Said {
     pub(super) fn user(&self) -> Option<&str> {
         self.value("fully_qualified_user")
     }
-
-    /// Why it failed, and what to do.
-    pub(super) fn failure(&self, account: &str) -> (Kind, String) {
-        let both = || self.stderr.lines().chain(self.stdout.lines());
-        let find = |part: &str| both().find(|line| line.contains(part)).map(words);
-        let told = |kind, what: String, advice: &str| (kind, format!("{what}; {advice}"));
-        if let Some(what) = find("Received \"DENIED\"") {
-            return told(
-                Kind::CreddRefused,
-                what,
-                "the access token needs a scope that may write: condor:/WRITE, or compute.create \
-                 with compute.modify, compute.cancel and compute.read; name a credential that has it in `authorize_with`",
-            );
-        }
-        if let Some(what) = find("Can't find address").or_else(|| find("communication error")) {
-            return told(
-                Kind::CreddDown,
-                what,
-                "check the host's name, that its credd runs, and the collector; it is tried again",
-            );
-        }
-        if let Some(what) = find("attempt to connect to").or_else(|| find("Failed to connect to")) {
-            return told(
-                Kind::CreddDown,
-                what,
-                "check that the credd runs and the network; it is tried again",
-            );
-        }
-        if let Some(what) =
-            find("certificate verify failed").or_else(|| find("self-signed certificate"))
-        {
-            return told(
-                Kind::CreddRefused,
-                what,
-                "the credd's host certificate is not trusted here: set AUTH_SSL_CLIENT_CAFILE or \
-                 AUTH_SSL_CLIENT_CADIR in this host's HTCondor configuration",
-            );
-        }
-        if let Some(what) = find("Server has rejected our token") {
-            return (
-                Kind::CreddRefused,
-                format!(
-                    "{what}; see the CredLog at the schedd: its map file needs a line \
-                     `SCITOKENS ISSUER,SUBJECT {account}`, SCITOKENS_SERVER_AUDIENCE must \
-                     allow the token's audience, and the issuer's keys must be known to it"
-                ),
-            );
-        }
-        if let Some(what) = find("Failed to authenticate") {
-            return told(
-                Kind::CreddRefused,
-                what,
-                "check at the schedd that SCITOKENS is among SEC_DEFAULT_AUTHENTICATION_METHODS and that its map file knows the token's subject",
-            );
-        }
-        if let Some(what) = find("SECMAN:2011") {
-            return told(
-                Kind::CreddDown,
-                what,
-                "the address is not that of a credd, or it restarts; it is tried again",
-            );
-        }
-        if let Some(what) = find("not allowed") {
-            return told(
-                Kind::CreddRefused,
-                what,
-                "check the credd's ALLOW_WRITE and CRED_SUPER_USERS",
-            );
-        }
-        let last = both().map(words).rfind(|line| !line.is_empty());
-        let what = last.unwrap_or_else(|| "condor_store_cred failed without a word".to_owned());
-        told(Kind::CreddRefused, what, "see the CredLog at the schedd")
-    }
-}
-
-/// A line without the time that HTCondor's log puts in front.
-fn words(line: &str) -> String {
-    let dated = |word: &str| {
-        word.len() >= 8
-            && word
-                .bytes()
-                .all(|b| b.is_ascii_digit() || b"/:.".contains(&b))
-    };
-    let words: Vec<&str> = line
-        .split_whitespace()
-        .skip_while(|word| dated(word))
-        .collect();
-    words.join(" ")
 }
 
 #[cfg(test)]
@@ -177,48 +86,5 @@ mod tests {
                 .observed("cms")
                 .is_none()
         );
-    }
-
-    #[test]
-    fn each_refusal_becomes_advice() {
-        let failed =
-            "Operation failed.\n    Make sure your ALLOW_WRITE setting includes this host.\n";
-        for (stderr, kind, what) in [
-            (
-                "11/22/26 08:44:09 SECMAN: FAILED: Received \"DENIED\" from server for user crabtw@ap.test using method SCITOKENS.",
-                Kind::CreddRefused,
-                "SECMAN: FAILED: Received \"DENIED\" from server for user crabtw@ap.test using method SCITOKENS.; the access token needs a scope",
-            ),
-            (
-                "11/22/26 08:44:09 SSL Auth: Server has rejected our token!\n11/22/26 08:44:09 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method",
-                Kind::CreddRefused,
-                "`SCITOKENS ISSUER,SUBJECT cmsprod`",
-            ),
-            (
-                "11/22/26 08:44:09 err 19:self-signed certificate in certificate chain\n11/22/26 08:44:09 ERROR: Failed to authenticate",
-                Kind::CreddRefused,
-                "AUTH_SSL_CLIENT_CAFILE",
-            ),
-            (
-                "Can't find address for credd nowhere.test",
-                Kind::CreddDown,
-                "that its credd runs",
-            ),
-            (
-                "11/22/26 08:44:09 attempt to connect to <127.0.0.1:9999> failed: Connection refused (connect errno = 111).",
-                Kind::CreddDown,
-                "Connection refused",
-            ),
-            (
-                "",
-                Kind::CreddRefused,
-                "Make sure your ALLOW_WRITE setting includes this host.; see the CredLog",
-            ),
-        ] {
-            let (found, message) = said(false, failed, stderr).failure("cmsprod");
-            assert_eq!(found, kind, "{stderr}");
-            assert!(message.contains(what), "{message}");
-            assert!(!message.contains("08:44"), "{message}");
-        }
     }
 }

@@ -2,11 +2,13 @@
 //! everything without HTCondor.
 //!
 //! Writes `<directory>/<account>/<service>.top` as the credd does; a credmon that watches the
-//! directory does the rest. Nothing is deleted.
+//! directory does the rest. Nothing is deleted unless that is asked for.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use htvault::Claims;
+use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Observed;
@@ -29,10 +31,18 @@ pub async fn observe(delivery: &Delivery, directory: &Path) -> Result<Observed, 
         Ok(Observed {
             stored,
             served: folder.written(&format!("{service}.use"))?,
+            serves_until: end_of(&folder, &format!("{service}.use")),
             content,
         })
     })
     .await
+}
+
+/// When the access token for jobs ends, as it says itself; `None` where it may not be read or is
+/// no JWT.
+fn end_of(folder: &Folder, name: &str) -> Option<Timestamp> {
+    let (text, _) = folder.read(name).ok().flatten()?;
+    Claims::read(text.expose_secret())?.expires
 }
 
 /// Stores `top` for a delivery.
@@ -50,6 +60,24 @@ pub async fn store(
     off_the_loop(delivery, directory, "written", move |directory| {
         let folder = Folder::open_or_make(&directory, &account)?;
         folder.replace(&name, top.expose_secret().as_bytes())
+    })
+    .await
+}
+
+/// Deletes what is stored for a delivery, and the access token made of it.
+///
+/// # Errors
+/// The directory is missing or may not be written.
+pub async fn delete(delivery: &Delivery, directory: &Path) -> Result<(), Problem> {
+    let account = delivery.id.account.clone();
+    let service = delivery.id.service.clone();
+    off_the_loop(delivery, directory, "written", move |directory| {
+        let Some(folder) = Folder::open(&directory, &account)? else {
+            return Ok(());
+        };
+        // First what it is made of, or the credmon might make another.
+        folder.remove(&format!("{service}.top"))?;
+        folder.remove(&format!("{service}.use"))
     })
     .await
 }

@@ -100,3 +100,20 @@ async fn a_file_that_is_no_text_is_another_content() {
     let seen = observe(&delivery, dir.path()).await.unwrap();
     assert_eq!(seen.content.unwrap().expose_secret(), "");
 }
+
+#[tokio::test]
+async fn what_is_deleted_is_gone_and_what_is_not_there_counts_as_deleted() {
+    let (dir, delivery) = place();
+    delete(&delivery, dir.path()).await.unwrap();
+    store(&delivery, dir.path(), &top()).await.unwrap();
+    let folder = dir.path().join("cmsprod");
+    fs::write(folder.join("cms_crab.use"), "token").unwrap();
+    fs::write(folder.join("cms.use"), "another").unwrap();
+    delete(&delivery, dir.path()).await.unwrap();
+    delete(&delivery, dir.path()).await.unwrap();
+    let names: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["cms.use"]);
+}

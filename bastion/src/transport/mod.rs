@@ -2,18 +2,31 @@
 //!
 //! [`Transport`] is the seam between decisions and the real thing: tests put a behaving fake there.
 
+mod advice;
+mod collector;
 pub mod condor;
 mod condor_answer;
 pub mod directory;
 mod folder;
+mod queue;
+pub(crate) mod tool;
+mod whereabouts;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use htvault::AccessToken;
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use crate::delivery::{Delivery, Target};
-use crate::problem::Problem;
-use condor::Condor;
+use crate::config::Search;
+use crate::delivery::{Delivery, Method, Target};
+use crate::discovery::{Ad, Known};
+use crate::problem::{Cause, Kind, Problem};
+use condor::{Condor, Credd};
+use queue::Queue;
+use tool::Tools;
+use whereabouts::{Place, Whereabouts};
 
 /// What a schedd has of a delivery. Times are the schedd's own.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +35,8 @@ pub struct Observed {
     pub stored: Option<Timestamp>,
     /// When the credmon last made an access token for jobs.
     pub served: Option<Timestamp>,
+    /// When that access token ends, where it can be read.
+    pub serves_until: Option<Timestamp>,
     /// What is stored, where it can be read.
     pub content: Option<SecretString>,
 }
@@ -51,6 +66,44 @@ pub trait Transport: Send + Sync + 'static {
         top: &SecretString,
         opener: Option<&AccessToken>,
     ) -> impl Future<Output = Result<(), StoreFailure>> + Send;
+
+    /// Deletes what is stored, and the access token that jobs have of it. What is not there counts
+    /// as deleted.
+    fn delete(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+    ) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// Asks a collector for the schedds of a search, for those of `known` that are still there,
+    /// and for where their credds are.
+    fn find(
+        &self,
+        search: &Search,
+        known: &Known,
+    ) -> impl Future<Output = Result<Vec<Ad>, Problem>> + Send;
+
+    /// Learns where the schedds are that were found for a search.
+    fn learn(&self, search: &Search, known: &Known);
+
+    /// How many jobs of the delivery's account the schedd holds for want of credentials; `None`
+    /// where it cannot be asked. Of those, jobs that need nothing but `release` are released
+    /// first: `None` releases none.
+    fn held_jobs(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+        release: Option<&BTreeSet<String>>,
+    ) -> impl Future<Output = Result<Option<Held>, Problem>> + Send;
+}
+
+/// Jobs that are held for want of credentials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// How many are held now.
+    pub left: u64,
+    /// How many were let go just now.
+    pub released: u64,
 }
 
 impl Target {
@@ -59,7 +112,7 @@ impl Target {
     pub fn needs_opener(&self) -> bool {
         match self {
             Self::Directory(_) => false,
-            Self::Credd { .. } => true,
+            Self::Credd { opening, .. } => opening.method == Method::Scitokens,
         }
     }
 
@@ -74,9 +127,64 @@ impl Target {
 }
 
 /// The transports there are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Transports {
+    tools: Arc<Tools>,
     condor: Condor,
+    queue: Queue,
+    whereabouts: Whereabouts,
+}
+
+impl Default for Transports {
+    fn default() -> Self {
+        let tools = Arc::new(Tools::default());
+        Self {
+            condor: Condor::new(Arc::clone(&tools)),
+            queue: Queue::new(Arc::clone(&tools)),
+            tools,
+            whereabouts: Whereabouts::default(),
+        }
+    }
+}
+
+/// What a target is, as far as transports differ.
+enum Way<'a> {
+    Directory(&'a std::path::Path),
+    Credd(Option<Place>),
+}
+
+impl Transports {
+    fn way<'a>(&self, delivery: &'a Delivery) -> Result<Way<'a>, Problem> {
+        match &delivery.target {
+            Target::Directory(path) => Ok(Way::Directory(path)),
+            Target::Credd {
+                host,
+                collector,
+                opening,
+            } => {
+                if opening.method == Method::Kerberos && !nix::unistd::geteuid().is_root() {
+                    return Err(Problem::new(
+                        Cause::schedd(delivery),
+                        Kind::Transport,
+                        "`authenticate: kerberos` works for root alone, whose tools log in by keytab in memory; run the \
+                         service as root, or take another method",
+                    ));
+                }
+                Ok(Way::Credd(self.whereabouts.of(collector.as_deref(), host)))
+            }
+        }
+    }
+
+    /// A credd that is not where it was: it is asked for by name next time.
+    fn note(&self, delivery: &Delivery, problem: &Problem) {
+        if let Target::Credd {
+            host, collector, ..
+        } = &delivery.target
+            && problem.kind == Kind::CreddDown
+        {
+            self.whereabouts.doubt(collector.as_deref(), host);
+        }
+    }
 }
 
 impl Transport for Transports {
@@ -85,13 +193,12 @@ impl Transport for Transports {
         delivery: &Delivery,
         opener: Option<&AccessToken>,
     ) -> Result<Observed, Problem> {
-        match &delivery.target {
-            Target::Directory(path) => directory::observe(delivery, path).await,
-            Target::Credd {
-                host, collector, ..
-            } => {
-                let credd = condor::Credd::new(host, collector.as_deref());
-                self.condor.observe(delivery, &credd, opener).await
+        match self.way(delivery)? {
+            Way::Directory(path) => directory::observe(delivery, path).await,
+            Way::Credd(place) => {
+                let credd = Credd::new(delivery, place.as_ref());
+                let seen = self.condor.observe(delivery, &credd, opener).await;
+                seen.inspect_err(|problem| self.note(delivery, problem))
             }
         }
     }
@@ -102,19 +209,57 @@ impl Transport for Transports {
         top: &SecretString,
         opener: Option<&AccessToken>,
     ) -> Result<(), StoreFailure> {
-        match &delivery.target {
-            Target::Directory(path) => {
+        let not_misplaced = |problem| StoreFailure {
+            problem,
+            misplaced: false,
+        };
+        match self.way(delivery).map_err(not_misplaced)? {
+            Way::Directory(path) => {
                 let stored = directory::store(delivery, path, top).await;
-                stored.map_err(|problem| StoreFailure {
-                    problem,
-                    misplaced: false,
-                })
+                stored.map_err(not_misplaced)
             }
-            Target::Credd {
-                host, collector, ..
-            } => {
-                let credd = condor::Credd::new(host, collector.as_deref());
-                self.condor.store(delivery, &credd, top, opener).await
+            Way::Credd(place) => {
+                let credd = Credd::new(delivery, place.as_ref());
+                let stored = self.condor.store(delivery, &credd, top, opener).await;
+                stored.inspect_err(|failure| self.note(delivery, &failure.problem))
+            }
+        }
+    }
+
+    async fn delete(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+    ) -> Result<(), Problem> {
+        match self.way(delivery)? {
+            Way::Directory(path) => directory::delete(delivery, path).await,
+            Way::Credd(place) => {
+                let credd = Credd::new(delivery, place.as_ref());
+                let deleted = self.condor.delete(delivery, &credd, opener).await;
+                deleted.inspect_err(|problem| self.note(delivery, problem))
+            }
+        }
+    }
+
+    async fn find(&self, search: &Search, known: &Known) -> Result<Vec<Ad>, Problem> {
+        collector::find(&self.tools, search, known).await
+    }
+
+    fn learn(&self, search: &Search, known: &Known) {
+        self.whereabouts.note(search.collector.as_deref(), known);
+    }
+
+    async fn held_jobs(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+        release: Option<&BTreeSet<String>>,
+    ) -> Result<Option<Held>, Problem> {
+        match self.way(delivery)? {
+            Way::Directory(_) => Ok(None),
+            Way::Credd(place) => {
+                let place = place.as_ref();
+                self.queue.held(delivery, place, opener, release).await
             }
         }
     }

@@ -55,6 +55,11 @@ pub struct KerberosError {
 /// Base of libkrb5's error table: a KDC's error number is counted from here.
 const BASE: i32 = -1_765_328_384;
 
+/// `KRB5_PREAUTH_FAILED`: the client could not make what the KDC asks for; the words say why.
+const PREAUTH_FAILED: i32 = BASE + 210;
+/// The library's words for [`KerberosErrorKind::NotInKeytab`], within those of another code.
+const NO_ENTRY: &str = "No key table entry found";
+
 fn kind_of(code: i32) -> KerberosErrorKind {
     use KerberosErrorKind as Kind;
     match code.checked_sub(BASE) {
@@ -100,8 +105,16 @@ impl KerberosError {
     }
 
     pub(crate) fn ticket(principal: &str, keytab: &Path, code: i32, words: &str) -> Self {
+        let kind = match kind_of(code) {
+            // The keytab has keys of the principal, or the library had said so before it asked the
+            // KDC; it has none of a type that the KDC takes.
+            KerberosErrorKind::Other if code == PREAUTH_FAILED && words.contains(NO_ENTRY) => {
+                KerberosErrorKind::EncryptionType
+            }
+            kind => kind,
+        };
         Self {
-            kind: kind_of(code),
+            kind,
             subject: principal.to_owned(),
             keytab: Some(keytab.to_owned()),
             words: words.to_owned(),

@@ -35,11 +35,6 @@ pub fn pool_options(chain: &Chain) -> anyhow::Result<pool::Options> {
 /// Puts program, keytabs and configuration into the pool's root; gives the command
 /// `token-bastion --config CONFIG …` there. Certificate authorities are the system's.
 pub fn bastion(chain: &Chain, pool: &Pool) -> anyhow::Result<Command> {
-    let places = Places {
-        keytabs: KEYTABS.into(),
-        ca_file: None,
-        schedd: format!("credds: [{}]", pool.host()),
-    };
     for folder in ["/etc/token-bastion", KEYTABS] {
         fs::create_dir_all(pool.path(folder))
             .with_context(|| format!("cannot make {folder} in the pool"))?;
@@ -58,9 +53,26 @@ pub fn bastion(chain: &Chain, pool: &Pool) -> anyhow::Result<Command> {
         fs::copy(&from, pool.path(to))
             .with_context(|| format!("cannot copy {} into the pool", from.display()))?;
     }
-    fs::write(pool.path(CONFIG), chain.bastion_yaml(&places))
-        .with_context(|| format!("cannot write {CONFIG} in the pool"))?;
+    configure(
+        pool,
+        &chain.bastion_yaml(&places(&format!("credds: [{}]", pool.host()))),
+    )?;
     let mut command = pool.command("root", "/usr/sbin/token-bastion");
     command.args(["--config", CONFIG]);
     Ok(command)
+}
+
+/// The places of a bastion in a pool, for the group of schedds that is given in YAML.
+#[must_use]
+pub fn places(schedd: &str) -> Places {
+    Places {
+        keytabs: KEYTABS.into(),
+        ca_file: None,
+        schedd: schedd.to_owned(),
+    }
+}
+
+/// Writes another configuration for the bastion in a pool.
+pub fn configure(pool: &Pool, yaml: &str) -> anyhow::Result<()> {
+    fs::write(pool.path(CONFIG), yaml).with_context(|| format!("cannot write {CONFIG} in the pool"))
 }

@@ -44,6 +44,9 @@ pub(super) async fn write(root: &Root, ca: &Ca, options: &Options) -> anyhow::Re
             line.issuer, line.subject, line.account
         )?;
     }
+    for member in &options.members {
+        writeln!(map, "SSL \"/CN={member}\" condor")?;
+    }
     root.write("/etc/condor/mapfile", map)?;
 
     let credmon = match &options.credmon {
@@ -62,12 +65,26 @@ pub(super) async fn write(root: &Root, ca: &Ca, options: &Options) -> anyhow::Re
     let address = address(&options.host)?;
     root.write(
         "/etc/condor/config.d/50-test.conf",
-        configuration(&options.host, address, credmon, &options.configuration),
+        configuration(options, address, credmon),
     )
 }
 
 /// The whole configuration. Its order counts: `use role:` sets names that lines below set anew.
-fn configuration(host: &str, address: IpAddr, credmon: Option<&str>, more: &[String]) -> String {
+fn configuration(options: &Options, address: IpAddr, credmon: Option<&str>) -> String {
+    let host = &options.host;
+    let (manager, daemons, family) = match &options.manager {
+        None => (host, "COLLECTOR NEGOTIATOR SCHEDD STARTD CREDD", ""),
+        // All hosts of a sandbox look like one to HTCondor: only the certificate shows which it is.
+        Some(manager) => (
+            manager,
+            "SCHEDD CREDD",
+            "SEC_USE_FAMILY_SESSION = False
+SEC_CLIENT_AUTHENTICATION_METHODS = FS, SSL
+AUTH_SSL_CLIENT_CERTFILE = /etc/condor/test/host.crt
+AUTH_SSL_CLIENT_KEYFILE = /etc/condor/test/host.key
+",
+        ),
+    };
     let (daemon, program) = match credmon {
         Some(program) => (" CREDMON_OAUTH", format!("CREDMON_OAUTH = {program}\n")),
         None => ("", String::new()),
@@ -75,10 +92,10 @@ fn configuration(host: &str, address: IpAddr, credmon: Option<&str>, more: &[Str
     format!(
         "use security:recommended
 use role:Personal
-CONDOR_HOST = {host}
-COLLECTOR_HOST = {host}:9618
-DAEMON_LIST = MASTER COLLECTOR NEGOTIATOR SCHEDD STARTD CREDD{daemon}
-{program}NETWORK_INTERFACE = {address}
+CONDOR_HOST = {manager}
+COLLECTOR_HOST = {manager}:9618
+DAEMON_LIST = MASTER {daemons}{daemon}
+{program}{family}NETWORK_INTERFACE = {address}
 BIND_ALL_INTERFACES = False
 ENABLE_IPV6 = False
 NETWORK_HOSTNAME = {host}
@@ -103,7 +120,7 @@ NEGOTIATOR_MIN_INTERVAL = 1
 MASTER_BACKOFF_CONSTANT = 1
 SEC_CREDENTIAL_REFRESH = 5
 {}\n",
-        more.join("\n")
+        options.configuration.join("\n")
     )
 }
 

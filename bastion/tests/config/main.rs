@@ -7,6 +7,12 @@
     reason = "a test may panic"
 )]
 
+mod changes;
+mod choosing;
+mod levels;
+mod schema;
+mod warnings;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -86,6 +92,17 @@ fn the_examples_are_good_configurations() {
     let config = config::load(&example("full.yaml")).unwrap();
     let names: Vec<String> = config.deliveries.iter().map(|d| d.id.to_string()).collect();
     assert_eq!(names.len(), 2 * (1 + 3 + 1) + 2 * 3);
+    assert_eq!(
+        config.searches[0]
+            .deliveries("new.campus.example.org")
+            .len(),
+        2
+    );
+    assert!(
+        config.searches[0]
+            .deliveries("old1.campus.example.org")
+            .is_empty()
+    );
     let find = |name: &str| {
         config
             .deliveries
@@ -123,7 +140,8 @@ fn the_examples_are_good_configurations() {
 
     let production = find("cmsprod/cms_production at tier0-ap.example.org");
     assert_eq!(production.authorize.service, "cms");
-    assert_eq!(production.lifetime, Duration::from_hours(48));
+    assert_eq!(production.lifetime, Duration::from_hours(36));
+    assert!(!production.release_held);
     assert_eq!(
         production.credential.url.path(),
         "/v1/secret/oauth/creds/cms/cmsprod/bastion/host.example.org:production"
@@ -135,7 +153,7 @@ fn all_faults_are_told_in_one_go_with_place_reason_and_the_name_meant() {
     let text = "\
 vault: {adress: \"https://vault.test:8200\", requests: {limit: none, per: 5m}}
 tokens: {lifetime: 2d, renew_below: 3d}
-schedule: {check: \"every day\", spread: 5 min}
+schedule: {check: \"every day\", spread: 5 mon}
 notify: [{after: 1}]
 schedds:
   here: {directory: creds}
@@ -159,15 +177,14 @@ accounts:
             "c.yaml:1:62: vault.requests.limit: a number of requests must stand here, at least 1",
             "c.yaml:2:37: tokens.renew_below: renew_below (3d) must be shorter than lifetime (2d)",
             "c.yaml:3:19: schedule.check: \"every day\" is no cron expression: five fields are needed (minute, hour, day of month, month, day of week), as in \"*/10 * * * *\"",
-            "c.yaml:3:40: schedule.spread: \"5 min\" is no duration: the unit is missing, one of s, m, h, d, w",
-            "c.yaml:4:1: notify: unknown key, known are vault, tokens, kerberos, schedule, defaults, schedds, accounts",
+            "c.yaml:3:40: schedule.spread: \"5 mon\" is no duration: the units are s, m, h, d, w",
+            "c.yaml:4:1: notify: unknown key, known are vault, tokens, grant, kerberos, schedule, defaults, schedds, accounts, listen, control, state",
             "c.yaml:6:21: schedds.here.directory: the path must begin with /",
-            "c.yaml:7:43: schedds.found.constraint: finding schedds through a collector is not supported yet, list the hosts as `credds: [..]`",
             "c.yaml:8:34: schedds.both.credds[0]: a group has either `directory` or `credds`, make two groups of it",
             "c.yaml:11:16: accounts.cmsprod.principal: \"cmsprod\" is no principal, write NAME@REALM",
             "c.yaml:12:13: accounts.cmsprod.keytab: only {account} can be filled in, remove other braces",
             "c.yaml:12:13: accounts.cmsprod.keytab: the path must begin with /",
-            "c.yaml:13:15: accounts.cmsprod.schedds[0]: there is no group of schedds \"her\", did you mean \"here\"?",
+            "c.yaml:13:15: accounts.cmsprod.schedds[0]: there is no group of schedds and no schedd \"her\", did you mean \"here\"?",
             "c.yaml:15:7: accounts.cmsprod.credentials.cms_a_b: a service name is ISSUER or ISSUER_ROLE; give `issuer` and `role` for another one",
             "c.yaml:16:29: accounts.cmsprod.credentials.cms.authorize_with: the account has no credential \"csm\", did you mean \"cms\"?",
             "c.yaml:16:34: accounts.cmsprod.credentials.cms.scope: unknown key, did you mean \"scopes\"?",
@@ -240,6 +257,8 @@ fn numbers_are_taken_as_names_where_names_stand() {
     )
     .unwrap();
     assert_eq!(config.deliveries[0].id.to_string(), "1234/5 at here");
+    let config = load(&GOOD.replace("{cms: {}}", "{cms: {role: no}}")).unwrap();
+    assert_eq!(config.deliveries[0].credential.role, "no");
 }
 
 #[test]
@@ -329,4 +348,22 @@ fn a_file_that_cannot_be_read_is_one_fault() {
         told,
         "/nowhere/c.yaml: the file cannot be read: No such file or directory (os error 2); correct the path or its permissions"
     );
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Whatever a slip of the hand makes of a good file: faults, or a good configuration.
+    #[test]
+    fn no_slip_breaks_the_reader(start in 0_usize..4000, length in 0_usize..40, typed in "[a-z{}\\[\\]:,#*!\"' \n-]{0,6}") {
+        let text = fs::read_to_string(example("full.yaml")).unwrap();
+        let mut chars: Vec<char> = text.chars().collect();
+        let start = start.min(chars.len());
+        let end = (start + length).min(chars.len());
+        chars.splice(start..end, typed.chars());
+        let text: String = chars.into_iter().collect();
+        if let Err(faults) = load(&text) {
+            assert!(!faults.is_empty());
+        }
+    }
 }

@@ -1,0 +1,36 @@
+//! `check`: the configuration and this host's files, judged without any network.
+//!
+//! What holds: warnings are told and stop nothing; faults end it with exit code 2.
+
+use super::{Done, Failure, complain, print, print_json};
+use crate::cli::Output;
+use crate::config::{Config, Overview, host};
+
+/// Lists what would be delivered, and what is wrong.
+pub(crate) fn check(config: &Config, output: Output) -> Result<Done, Failure> {
+    let overview = Overview::new(config);
+    let mut faults: Vec<String> = host::keytab_faults(config)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    faults.extend(host::authority_fault(config).map(|fault| fault.to_string()));
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    if output.json {
+        print_json(&serde_json::json!({
+            "deliveries": overview.deliveries,
+            "searches": overview.searches,
+            "faults": faults,
+            "warnings": warnings,
+        }));
+    } else {
+        print(&overview.table());
+        complain(warnings.iter().map(|warning| format!("warning: {warning}")));
+        complain(&faults);
+    }
+    if faults.is_empty() {
+        Ok(Done::Good)
+    } else {
+        // They were told, or are in the JSON.
+        Err(Failure::wrong(std::iter::empty::<String>()))
+    }
+}

@@ -1,0 +1,37 @@
+//! `doctor`: everything that deliveries hang on, looked at step by step.
+
+use clap::Args;
+
+use super::{Done, Failure, print, print_json};
+use crate::cli::{Global, Output, Which};
+use crate::doctor::{self, Section};
+use crate::lifecycle;
+
+/// What `doctor` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Looks, and says of each step how it is.
+pub(crate) fn doctor(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+    let config = global.load()?;
+    let selection = arguments.which.selection();
+    let json = arguments.output.json;
+    let say = |section: &Section| {
+        if !json {
+            print(&section.text());
+        }
+    };
+    let look = async |parts| doctor::examine(&config, &parts, &selection, say).await;
+    let examination = lifecycle::alone(&config, look)?.map_err(|why| Failure::wrong([why]))?;
+    if json {
+        print_json(&examination);
+    } else {
+        print(&examination.sum());
+    }
+    Ok(Done::when(examination.is_good()))
+}

@@ -1,0 +1,121 @@
+//! What each command does, one file a command.
+//!
+//! What holds: a command gives [`Done`], or a [`Failure`] with the lines to tell; only
+//! [`exit_code`] makes an exit code of them.
+
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod offboard;
+pub(crate) mod onboard;
+pub(crate) mod once;
+pub(crate) mod plan;
+mod progress;
+pub(crate) mod push;
+pub(crate) mod reload;
+pub(crate) mod revoke;
+pub(crate) mod run;
+pub(crate) mod schema;
+pub(crate) mod status;
+mod table;
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::lock::LockError;
+
+/// Something is not good.
+const NOT_GOOD: u8 = 1;
+/// Wrong usage or configuration.
+const WRONG: u8 = 2;
+
+/// A command did what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// All is good.
+    Good,
+    /// Something is not, and was told.
+    NotGood,
+}
+
+/// A command could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    code: u8,
+    lines: Vec<String>,
+}
+
+impl Done {
+    /// Good when `good`.
+    pub(crate) fn when(good: bool) -> Self {
+        if good { Self::Good } else { Self::NotGood }
+    }
+}
+
+impl Failure {
+    /// Usage or configuration are wrong.
+    pub(crate) fn wrong<T: Display>(lines: impl IntoIterator<Item = T>) -> Self {
+        Self {
+            code: WRONG,
+            lines: lines.into_iter().map(|line| line.to_string()).collect(),
+        }
+    }
+
+    /// What there is to tell.
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// Something that is needed is not there.
+    pub(crate) fn not_good(line: impl Display) -> Self {
+        Self {
+            code: NOT_GOOD,
+            lines: vec![line.to_string()],
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast_ref::<LockError>() {
+            // It may end.
+            Some(taken) => Self::not_good(taken),
+            None => Self::wrong([format!("{error:#}")]),
+        }
+    }
+}
+
+/// Tells a failure; the exit code.
+pub(crate) fn exit_code(result: Result<Done, Failure>) -> ExitCode {
+    match result {
+        Ok(Done::Good) => ExitCode::SUCCESS,
+        Ok(Done::NotGood) => NOT_GOOD.into(),
+        Err(failure) => {
+            complain(failure.lines);
+            failure.code.into()
+        }
+    }
+}
+
+/// Prints data. A reader that went away is no fault.
+pub(crate) fn print(text: &str) {
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+/// Prints data as JSON.
+pub(crate) fn print_json(value: &impl Serialize) {
+    // Only strings, numbers and lists of them: this always makes JSON.
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    print(&format!("{text}\n"));
+}
+
+/// Prints what is not data.
+pub(crate) fn complain<T: Display>(lines: impl IntoIterator<Item = T>) {
+    let mut stderr = io::stderr().lock();
+    for line in lines {
+        let _ = writeln!(stderr, "token-bastion: {line}");
+    }
+}

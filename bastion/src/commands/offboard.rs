@@ -1,0 +1,177 @@
+//! `offboard`: everything of an account undone, and seen to be.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::revoke::cut_off;
+use super::{Done, Failure, complain, print, print_json};
+use crate::cli::{Global, Output};
+use crate::config::Config;
+use crate::control::client::{Client, unexpected};
+use crate::control::protocol::{Answer, Request};
+use crate::delivery::{Credential, Selection};
+use crate::grants;
+use crate::ledger;
+use crate::lifecycle;
+use crate::offboard::{self, Offboarded};
+use crate::onboard;
+use crate::revoke::{Became, Step, What, alone};
+
+/// What `offboard` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The account.
+    #[arg(long, value_name = "NAME")]
+    account: String,
+    /// Do not ask whether that is meant.
+    #[arg(long)]
+    yes: bool,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Forget the refresh tokens though a schedd could not be asked to delete what it has.
+    #[arg(long)]
+    forget_anyway: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Undoes everything of an account.
+pub(crate) fn offboard(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+    let config = global.load()?;
+    let selection = Selection {
+        account: Some(arguments.account.clone()),
+        ..Selection::default()
+    };
+    let credentials =
+        onboard::credentials(&config, &selection).map_err(|what| Failure::wrong([what]))?;
+    let plan = plan(global, &config, &selection, &credentials)?;
+    if arguments.dry_run {
+        print(&plan);
+        return Ok(Done::Good);
+    }
+    if !arguments.yes {
+        confirm(&arguments.account, &plan)?;
+    }
+    let cuts = cut_off(global, &selection, false)?;
+    let needed = offboard::in_need(&cuts);
+    let vault = if needed.is_empty() || arguments.forget_anyway {
+        forget(global, &config, &arguments.account, &credentials)?
+    } else {
+        offboard::kept(&credentials, &needed)
+    };
+    let whole = Offboarded::new(arguments.account.clone(), cuts, vault);
+    if arguments.output.json {
+        print_json(&whole);
+    } else {
+        print(&whole.table());
+    }
+    complain([if whole.done {
+        format!(
+            "account {} is offboarded; remove it from the configuration, and its keytab from this host",
+            whole.account
+        )
+    } else {
+        format!(
+            "account {} is NOT offboarded yet: see what is not done, and run this again; leave it in the \
+             configuration until then",
+            whole.account
+        )
+    }]);
+    Ok(Done::when(whole.done))
+}
+
+/// What would be done, for people.
+fn plan(
+    global: &Global,
+    config: &Config,
+    selection: &Selection,
+    credentials: &[Arc<Credential>],
+) -> Result<String, Failure> {
+    // Writing to a string cannot fail, in all of this.
+    let mut text = String::new();
+    if let Some(client) = Client::connect_if_running(&global.socket())? {
+        let request = Request::Status {
+            selection: selection.clone(),
+        };
+        let Answer::Report(report) = client.ask(&request, |_| {})? else {
+            return Err(unexpected());
+        };
+        for line in &report.deliveries {
+            let _ = write!(text, "cut off {}", line.wanted.id());
+            if let Some(accessor) = &line.accessor {
+                let _ = write!(text, ", revoke vault token {accessor}");
+            }
+            text.push_str(", delete what is stored there\n");
+        }
+    } else {
+        let ledger = ledger::file::load(&config.state);
+        for id in alone::meant(config, &ledger, selection).keys() {
+            let _ = writeln!(text, "cut off {id}, delete what is stored there");
+        }
+    }
+    let mut names: Vec<String> = credentials.iter().map(|c| grants::name(c)).collect();
+    names.dedup();
+    for name in names {
+        let _ = writeln!(text, "forget refresh token {name} at Vault");
+    }
+    Ok(text)
+}
+
+/// Asks on the terminal.
+fn confirm(account: &str, plan: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        let what = "this cannot be undone and there is no terminal to ask on: say --yes, or --dry-run to see what would be done";
+        return Err(Failure::wrong([what]));
+    }
+    let mut stderr = io::stderr().lock();
+    let _ = write!(
+        stderr,
+        "{plan}This cannot be undone: somebody has to log in again for the account.\nType the account's name to go on: "
+    );
+    let _ = stderr.flush();
+    let mut typed = String::new();
+    // No answer is a no.
+    let _ = io::stdin().read_line(&mut typed);
+    if typed.trim() == account {
+        return Ok(());
+    }
+    Err(Failure::not_good("that is another name; nothing was done"))
+}
+
+/// Forgets by the running service, which can read the keytab; without one here.
+fn forget(
+    global: &Global,
+    config: &Config,
+    account: &str,
+    credentials: &[Arc<Credential>],
+) -> Result<Vec<Step>, Failure> {
+    if let Some(client) = Client::connect_if_running(&global.socket())? {
+        let request = Request::Forget {
+            account: account.to_owned(),
+        };
+        return match client.ask(&request, |_| {})? {
+            Answer::Steps(steps) => Ok(steps),
+            _ => Err(unexpected()),
+        };
+    }
+    let steps = lifecycle::alone(config, async |parts| {
+        offboard::forget(&parts.vault, credentials).await
+    })?;
+    for step in &steps {
+        if let What::RefreshToken { grant } = &step.what
+            && step.became < Became::NotDone
+            && let Err(error) = grants::store::forget(&config.state, grant)
+        {
+            let file = grants::store::file(&config.state);
+            complain([format!(
+                "{} still has the age of {grant}: {error}",
+                file.display()
+            )]);
+        }
+    }
+    Ok(steps)
+}

@@ -1,0 +1,36 @@
+//! `once`: every delivery tried, and where each stands.
+
+use super::progress::Progress;
+use super::table::{self, Look};
+use super::{Done, Failure, complain, print, print_json};
+use crate::cli::Output;
+use crate::config::Config;
+use crate::config::host::{self, HostFault};
+use crate::lifecycle;
+use crate::report::Line;
+
+/// Tries every delivery, and says where each stands and what is wrong.
+pub(crate) fn once(config: &Config, output: Output) -> Result<Done, Failure> {
+    let mut progress = Progress::begin("deliveries");
+    let report = lifecycle::once(config, |report| {
+        let settled = |line: &&Line| line.is_settled_since(0);
+        let settled = report.deliveries.iter().filter(settled).count();
+        progress.show(settled, &report.deliveries);
+    });
+    progress.end();
+    let report = report?;
+    // An account whose tokens still live is good now, and yet cannot be renewed.
+    let unsaid: Vec<HostFault> = host::keytab_faults(config)
+        .into_iter()
+        .filter(|fault| fault.stops() && fault.accounts().iter().all(|a| report.is_good_for(a)))
+        .collect();
+    if output.json {
+        print_json(&report);
+    } else {
+        print(&table::deliveries(&report, Look::of_stdout()));
+        complain(report.problem_lines());
+        complain(report.grant_warnings());
+    }
+    complain(&unsaid);
+    Ok(Done::when(report.is_good() && unsaid.is_empty()))
+}

@@ -1,0 +1,113 @@
+//! `plan`: what the running service does next for every delivery, and when; without one, what it
+//! would do at its start.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Done, Failure, complain, print, print_json};
+use crate::cli::{Global, Output, Which};
+use crate::config::duration;
+use crate::control::client::{Client, unexpected};
+use crate::control::protocol::{Answer, Request};
+use crate::lifecycle;
+use crate::moment::until;
+use crate::plan::Why;
+use crate::plan::outlook::{Reason, What};
+use crate::report::{Report, table};
+
+/// What `plan` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Serialize)]
+struct Plan {
+    /// The service runs, and this is what it will do.
+    running: bool,
+    #[serde(flatten)]
+    report: Report,
+}
+
+/// Says what comes next.
+pub(crate) fn plan(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+    let selection = arguments.which.selection();
+    let socket = global.socket();
+    let plan = if Client::nobody_listens(&socket) {
+        let report = lifecycle::at_start(&global.load()?)?;
+        Plan {
+            running: false,
+            report: report
+                .only(&selection)
+                .map_err(|wrong| Failure::wrong([wrong]))?,
+        }
+    } else {
+        let request = Request::Status { selection };
+        let Answer::Report(report) = Client::connect(&socket)?.ask(&request, |_| {})? else {
+            return Err(unexpected());
+        };
+        Plan {
+            running: true,
+            report,
+        }
+    };
+    if arguments.output.json {
+        print_json(&plan);
+    } else {
+        if !plan.running {
+            complain(["the service does not run; this is what it would do at its start"]);
+        }
+        print(&text(&plan.report));
+    }
+    Ok(Done::Good)
+}
+
+fn text(report: &Report) -> String {
+    let rows = report.deliveries.iter().map(|line| {
+        let at = match until(report.at, line.next_at) {
+            Duration::ZERO => "now".to_owned(),
+            pause => format!("in {}", duration::format(pause)),
+        };
+        [
+            line.wanted.account.clone(),
+            line.wanted.service.clone(),
+            line.wanted.schedd.clone(),
+            at,
+            what(line.next_step).to_owned(),
+            why(line.next_why).to_owned(),
+        ]
+    });
+    table(
+        ["ACCOUNT", "SERVICE", "SCHEDD", "WHEN", "WHAT", "WHY"],
+        rows,
+    )
+}
+
+fn what(step: What) -> &'static str {
+    match step {
+        What::Look => "look",
+        What::Prove => "look and read",
+        What::Push => "push",
+    }
+}
+
+fn why(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Start => "nothing is known yet",
+        Reason::Retry => "it failed",
+        Reason::Unserved => "the credmon has not served it yet",
+        Reason::Schedule => "schedule",
+        Reason::Push(Why::First) => "nothing is known to be there",
+        Reason::Push(Why::Missing) => "the schedd has none any more",
+        Reason::Push(Why::Replaced) => "the schedd has another one",
+        Reason::Push(Why::Changed) => "the configuration changed",
+        Reason::Push(Why::Renewal) => "renewal",
+        Reason::Push(Why::Asked) => "asked for",
+        Reason::Push(_) => "needed",
+    }
+}

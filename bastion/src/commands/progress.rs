@@ -1,0 +1,91 @@
+//! How far an order is, as a bar on a terminal. In a pipe nothing is said before the end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::delivery::DeliveryId;
+use crate::plan::State;
+use crate::report::Line;
+
+/// A bar on standard error, while it is a terminal.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    lines: BTreeMap<DeliveryId, Line>,
+}
+
+impl Progress {
+    /// Nothing is known yet.
+    pub(crate) fn begin(what: &'static str) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        // The template is fixed text that indicatif understands.
+        if let Ok(style) =
+            ProgressStyle::with_template("{spinner} {prefix} [{bar:20}] {pos}/{len}  {msg}")
+        {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix(what);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self {
+            bar,
+            lines: BTreeMap::new(),
+        }
+    }
+
+    /// So many were tried; these look like this now.
+    pub(crate) fn show(&mut self, settled: usize, lines: &[Line]) {
+        let lines = lines.iter().map(|line| (line.wanted.id(), line.clone()));
+        self.lines.extend(lines);
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        self.bar.set_length(count(self.lines.len()));
+        self.bar.set_position(count(settled));
+        self.bar.set_message(counts(self.lines.values()));
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn end(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// How many there are of each sort.
+fn counts<'l>(lines: impl Iterator<Item = &'l Line>) -> String {
+    let mut counts: BTreeMap<u8, (usize, &str)> = BTreeMap::new();
+    for line in lines {
+        let (order, word) = match line.state {
+            _ if line.working => (0, "in work"),
+            State::Good => (1, "good"),
+            State::Pending => (2, "pending"),
+            State::New => (3, "new"),
+            State::Failed => (4, "failed"),
+            State::Gone => (5, "gone"),
+            State::CutOff => (6, "cut off"),
+        };
+        counts.entry(order).or_insert((0, word)).0 += 1;
+    }
+    let words: Vec<String> = counts
+        .into_values()
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::{Cause, Kind};
+    use crate::report::tests::{failed, good};
+
+    #[test]
+    fn sorts_are_counted_and_none_is_named_that_there_is_not() {
+        let working = Line {
+            working: true,
+            ..good("c")
+        };
+        let bad = failed("d", Cause::Account("d".to_owned()), Kind::Keytab);
+        let lines = [good("a"), good("b"), working, bad];
+        assert_eq!(counts(lines.iter()), "1 in work, 2 good, 1 failed");
+    }
+}

@@ -1,0 +1,79 @@
+//! `revoke`: deliveries cut off, by the running service, or without it as far as that goes.
+
+use clap::Args;
+
+use super::{Done, Failure, complain, print, print_json};
+use crate::cli::{Global, Output};
+use crate::control::client::{Client, unexpected};
+use crate::control::protocol::{Answer, Request};
+use crate::delivery::Selection;
+use crate::ledger;
+use crate::lifecycle;
+use crate::revoke::{self, Cut, alone};
+
+/// What `revoke` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The account.
+    #[arg(long, value_name = "NAME", required_unless_present = "all_at")]
+    account: Option<String>,
+    /// Only this service.
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// The schedd.
+    #[arg(long, value_name = "HOST", required_unless_present = "all_at")]
+    schedd: Option<String>,
+    /// Every delivery of every account at this schedd, as when it is stolen.
+    #[arg(long, value_name = "HOST", conflicts_with_all = ["account", "service", "schedd"])]
+    all_at: Option<String>,
+    /// Revoke at Vault, and ask nothing of the schedd: it is shown no access token.
+    #[arg(long)]
+    leave_schedd: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Cuts deliveries off, and says what was done and what could not be.
+pub(crate) fn revoke(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+    let selection = Selection {
+        account: arguments.account.clone(),
+        service: arguments.service.clone(),
+        schedd: arguments.schedd.clone().or(arguments.all_at.clone()),
+    };
+    let cuts = cut_off(global, &selection, arguments.leave_schedd)?;
+    if arguments.output.json {
+        print_json(&cuts);
+    } else {
+        print(&revoke::table(&cuts));
+    }
+    Ok(Done::when(cuts.iter().all(Cut::is_done)))
+}
+
+/// Cuts deliveries off by the running service; without one, as far as that goes.
+pub(super) fn cut_off(
+    global: &Global,
+    selection: &Selection,
+    leave_schedds: bool,
+) -> Result<Vec<Cut>, Failure> {
+    if let Some(client) = Client::connect_if_running(&global.socket())? {
+        let request = Request::Revoke {
+            selection: selection.clone(),
+            leave_schedds,
+        };
+        return match client.ask(&request, |_| {})? {
+            Answer::Cut(cuts) => Ok(cuts),
+            _ => Err(unexpected()),
+        };
+    }
+    let config = global.load()?;
+    complain(["no service runs here: tokens that it made are known by their accessors only"]);
+    let ledger = ledger::file::load(&config.state);
+    let meant = alone::meant(&config, &ledger, selection);
+    if meant.is_empty() {
+        let what = "no delivery is meant; see `token-bastion check` for those that there are";
+        return Err(Failure::wrong([what]));
+    }
+    let work =
+        async |parts| alone::cut_off(&parts, &config.state, &ledger, meant, leave_schedds).await;
+    Ok(lifecycle::alone(&config, work)?)
+}

@@ -1,0 +1,109 @@
+//! `status`: what the running service knows, and whether jobs may be submitted now.
+
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::table::{self, Look};
+use super::{Done, Failure, print, print_json};
+use crate::cli::{Global, Output, Which};
+use crate::config::duration;
+use crate::control::client::{Client, unexpected};
+use crate::control::protocol::{Answer, Request};
+use crate::moment::until;
+use crate::plan::State;
+use crate::report::{Line, Report};
+
+/// How often `--watch` looks.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// What `status` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    /// Exit with 0 when jobs surely have an access token for this long (90s, 20m, 1h) if nothing
+    /// more succeeds, whatever else is wrong.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    min_life: Option<Duration>,
+    /// Look again every two seconds, until interrupted.
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Asks the running service where every delivery stands.
+pub(crate) fn status(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+    let look = Look::of_stdout();
+    if arguments.watch {
+        return watch(global, arguments, look);
+    }
+    let report = ask(global, arguments)?;
+    if arguments.output.json {
+        print_json(&report);
+    } else {
+        print(&table::status(&report, look));
+    }
+    let good = |line: &Line| is_good(line, &report, arguments.min_life);
+    Ok(Done::when(report.deliveries.iter().all(good)))
+}
+
+/// Shows it again and again; ends when the service does.
+fn watch(global: &Global, arguments: &Arguments, look: Look) -> Result<Done, Failure> {
+    loop {
+        let report = ask(global, arguments)?;
+        if look.width.is_some() {
+            // A terminal that cannot be cleared shows one table below the other.
+            let _ = console::Term::stdout().clear_screen();
+        }
+        print(&table::status(&report, look));
+        thread::sleep(EVERY);
+    }
+}
+
+fn ask(global: &Global, arguments: &Arguments) -> Result<Report, Failure> {
+    let client = Client::connect(&global.socket())?;
+    let request = Request::Status {
+        selection: arguments.which.selection(),
+    };
+    let Answer::Report(report) = client.ask(&request, |_| {})? else {
+        return Err(unexpected());
+    };
+    Ok(report)
+}
+
+/// Whether a delivery is as good as it is asked to be.
+fn is_good(line: &Line, report: &Report, min_life: Option<Duration>) -> bool {
+    match min_life {
+        None => line.state == State::Good,
+        Some(enough) => {
+            let left = line.jobs_safe_until.map(|end| until(report.at, end));
+            line.jobs_have_token && left.is_some_and(|left| left >= enough)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::{Cause, Kind};
+    use crate::report::tests::{at, failed, good};
+
+    #[test]
+    fn jobs_may_be_submitted_while_their_token_lives_even_if_the_last_try_failed() {
+        let bad = failed("a", Cause::Vault("v".to_owned()), Kind::VaultDown);
+        let report = Report::of(vec![bad.clone(), good("b")], at(0));
+        let minutes = |n| Some(Duration::from_mins(n));
+        assert!(!is_good(&bad, &report, None));
+        assert!(is_good(&bad, &report, minutes(20)));
+        assert!(!is_good(&bad, &report, minutes(21)));
+        let none = Line {
+            jobs_have_token: false,
+            ..bad
+        };
+        assert!(!is_good(&none, &report, minutes(1)));
+        assert!(is_good(&good("b"), &report, None));
+    }
+}

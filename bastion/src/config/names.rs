@@ -1,0 +1,93 @@
+//! Names as people choose schedds by: whole names, and globs.
+
+use std::fmt;
+
+use glob::{MatchOptions, Pattern};
+
+/// A glob over names: `*`, `?` and `[a-c]`; host names have no case, and no part of them is hidden.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob(Pattern);
+
+const RULES: MatchOptions = MatchOptions {
+    case_sensitive: false,
+    require_literal_separator: false,
+    require_literal_leading_dot: false,
+};
+
+impl Glob {
+    /// Reads a glob.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let refuse = |error: glob::PatternError| format!("{text:?} is no glob: {}", error.msg);
+        Pattern::new(text).map(Self).map_err(refuse)
+    }
+
+    /// One name and nothing else.
+    #[must_use]
+    pub fn exactly(name: &str) -> Self {
+        // What was escaped is always a glob.
+        Self(Pattern::new(&Pattern::escape(name)).unwrap_or_default())
+    }
+
+    /// Every name.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(Pattern::new("*").unwrap_or_default())
+    }
+
+    /// Whether the text of a configuration is one, and no plain name.
+    #[must_use]
+    pub fn is_glob(text: &str) -> bool {
+        text.contains(['*', '?', '['])
+    }
+
+    /// Whether it fits.
+    #[must_use]
+    pub fn fits(&self, name: &str) -> bool {
+        self.0.matches_with(name, RULES)
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+/// Which names are meant: those that one of the globs fits, but for those that are taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// One of these fits.
+    pub any: Vec<Glob>,
+    /// None of these does.
+    pub except: Vec<Glob>,
+}
+
+impl Names {
+    /// Every name.
+    #[must_use]
+    pub fn all() -> Self {
+        Self {
+            any: vec![Glob::all()],
+            except: Vec::new(),
+        }
+    }
+
+    /// Whether a name is meant.
+    #[must_use]
+    pub fn hold(&self, name: &str) -> bool {
+        self.any.iter().any(|glob| glob.fits(name))
+            && !self.except.iter().any(|glob| glob.fits(name))
+    }
+}
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let any = self.any.iter().map(ToString::to_string);
+        let except = self.except.iter().map(|glob| format!("!{glob}"));
+        let all: Vec<String> = any.chain(except).collect();
+        f.write_str(&all.join(" "))
+    }
+}

@@ -1,0 +1,315 @@
+//! The schedds of one search, over time.
+//!
+//! What holds:
+//! - Schedds that share a credd are one: a credential is stored there once. Its name in deliveries
+//!   is the host's; a second credd of that host has its schedd's whole name.
+//! - A name stays, whatever addresses and other schedds do.
+//! - An answer that names no schedd changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Ad;
+use crate::moment::until;
+
+/// Whether a schedd is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It is one of those that are asked for.
+    Here,
+    /// The collector knows it, and it is no longer one of those that are asked for; its jobs
+    /// still need credentials.
+    Drained(Timestamp),
+    /// The collector does not know it any more.
+    Gone(Timestamp),
+}
+
+/// A schedd, or several that share a credd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedd {
+    /// What was last said of them, in the order of names.
+    pub ads: Vec<Ad>,
+    /// Whether it is there.
+    pub standing: Standing,
+}
+
+/// What is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Found for the first time.
+    New(String),
+    /// One of those that are asked for again.
+    Back(String),
+    /// Still there, but no longer one of those that are asked for.
+    Drained(String),
+    /// The collector does not know it any more.
+    Gone(String),
+    /// Not waited for any longer.
+    Dropped(String),
+}
+
+/// The schedds of one search, by their name in deliveries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known(pub BTreeMap<String, Schedd>);
+
+impl Schedd {
+    /// Since when nothing can be pushed there.
+    #[must_use]
+    pub fn gone_since(&self) -> Option<Timestamp> {
+        match self.standing {
+            Standing::Gone(since) => Some(since),
+            Standing::Here | Standing::Drained(_) => None,
+        }
+    }
+
+    fn has_jobs(&self) -> bool {
+        self.ads.iter().any(|ad| ad.jobs > 0)
+    }
+}
+
+impl Known {
+    /// Whole names of schedds that were found.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let ads = self.0.values().flat_map(|schedd| &schedd.ads);
+        ads.map(|ad| ad.name.as_str())
+    }
+
+    /// Takes over what a collector answered. What is not there any more is waited for during
+    /// `patience`: when that is over no token is valid there.
+    pub fn take(&mut self, ads: Vec<Ad>, now: Timestamp, patience: Duration) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if !ads.iter().any(|ad| ad.matches) {
+            return changes;
+        }
+        let mut seen = BTreeSet::new();
+        for ads in by_credd(ads) {
+            let name = self.name(&ads, &seen);
+            let Some(name) = name else { continue };
+            let matches = ads.iter().any(|ad| ad.matches);
+            let before = self.0.get(&name).map(|schedd| schedd.standing);
+            let standing = match before {
+                _ if matches => Standing::Here,
+                Some(Standing::Drained(since)) => Standing::Drained(since),
+                Some(_) => Standing::Drained(now),
+                // Nobody asked for it.
+                None => continue,
+            };
+            changes.extend(match (before, standing) {
+                (None, _) => Some(Change::New(name.clone())),
+                (Some(Standing::Here), Standing::Drained(_)) => Some(Change::Drained(name.clone())),
+                (Some(Standing::Gone(_)), _) | (Some(Standing::Drained(_)), Standing::Here) => {
+                    Some(Change::Back(name.clone()))
+                }
+                _ => None,
+            });
+            seen.insert(name.clone());
+            self.0.insert(name, Schedd { ads, standing });
+        }
+        for (name, schedd) in &mut self.0 {
+            if !seen.contains(name) && schedd.gone_since().is_none() {
+                schedd.standing = Standing::Gone(now);
+                changes.push(Change::Gone(name.clone()));
+            }
+        }
+        self.0.retain(|name, schedd| {
+            let over = |since| until(since, now) > patience;
+            let drop = match schedd.standing {
+                Standing::Here => false,
+                Standing::Drained(since) => over(since) && !schedd.has_jobs(),
+                Standing::Gone(since) => over(since),
+            };
+            if drop {
+                changes.push(Change::Dropped(name.clone()));
+            }
+            !drop
+        });
+        changes
+    }
+
+    /// The name for schedds that share a credd: the one they had, or a new one.
+    fn name(&self, ads: &[Ad], taken: &BTreeSet<String>) -> Option<String> {
+        let had = self.0.iter().find(|(name, schedd)| {
+            let shared = |ad: &Ad| ads.iter().any(|new| new.name == ad.name);
+            !taken.contains(*name) && schedd.ads.iter().any(shared)
+        });
+        if let Some((name, _)) = had {
+            return Some(name.clone());
+        }
+        let hosts = ads.iter().map(|ad| host(&ad.name).to_owned());
+        let whole = ads.iter().map(|ad| ad.name.clone());
+        // A host's own schedd that comes after another one, as HTCondor would write it.
+        let last = ads
+            .iter()
+            .map(|ad| format!("{}@{}", ad.name, host(&ad.name)));
+        let mut free = hosts
+            .chain(whole)
+            .chain(last)
+            .filter(|name| !name.is_empty() && !taken.contains(name) && !self.0.contains_key(name));
+        free.next()
+    }
+}
+
+/// `HOST` of `NAME@HOST`.
+fn host(name: &str) -> &str {
+    name.rsplit_once('@').map_or(name, |(_, host)| host)
+}
+
+/// Schedds that share a credd, together; those that do not tell, by host.
+fn by_credd(mut ads: Vec<Ad>) -> Vec<Vec<Ad>> {
+    ads.sort_by(|a, b| (a.name.contains('@'), &a.name).cmp(&(b.name.contains('@'), &b.name)));
+    let mut groups: Vec<Vec<Ad>> = Vec::new();
+    for ad in ads {
+        let together = groups.iter_mut().find(|group| {
+            group.iter().any(|other| match (&other.credd, &ad.credd) {
+                (Some(one), Some(two)) => one == two,
+                _ => host(&other.name) == host(&ad.name),
+            })
+        });
+        match together {
+            Some(group) => group.push(ad),
+            None => groups.push(vec![ad]),
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WEEK: Duration = Duration::from_hours(7 * 24);
+
+    fn ad(name: &str, credd: &str) -> Ad {
+        Ad {
+            name: name.to_owned(),
+            machine: host(name).to_owned(),
+            credd: Some(format!("<{credd}>")).filter(|_| !credd.is_empty()),
+            jobs: 0,
+            matches: true,
+        }
+    }
+
+    fn drained(name: &str, jobs: u64) -> Ad {
+        Ad {
+            matches: false,
+            jobs,
+            ..ad(name, name)
+        }
+    }
+
+    fn day(n: i64) -> Timestamp {
+        Timestamp::from_second(1_795_000_000 + n * 86_400).unwrap()
+    }
+
+    fn names(known: &Known) -> Vec<&str> {
+        known.0.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_schedd_that_is_gone_is_waited_for_until_its_tokens_have_ended() {
+        let mut known = Known::default();
+        let both = || vec![ad("a.test", "1"), ad("b.test", "2")];
+        let new = |name: &str| Change::New(name.to_owned());
+        assert_eq!(
+            known.take(both(), day(0), WEEK),
+            [new("a.test"), new("b.test")]
+        );
+        let a = || vec![ad("a.test", "1")];
+        assert_eq!(
+            known.take(a(), day(1), WEEK),
+            [Change::Gone("b.test".to_owned())]
+        );
+        assert_eq!(known.0["b.test"].gone_since(), Some(day(1)));
+        assert_eq!(known.take(a(), day(5), WEEK), []);
+        assert_eq!(known.0["b.test"].gone_since(), Some(day(1)));
+        assert_eq!(
+            known.take(both(), day(6), WEEK),
+            [Change::Back("b.test".to_owned())]
+        );
+        known.take(a(), day(7), WEEK);
+        assert_eq!(
+            known.take(a(), day(15), WEEK),
+            [Change::Dropped("b.test".to_owned())]
+        );
+        assert_eq!(names(&known), ["a.test"]);
+    }
+
+    #[test]
+    fn a_drained_schedd_is_served_while_it_has_jobs() {
+        let mut known = Known::default();
+        known.take(
+            vec![ad("a.test", "1"), ad("b.test", "b.test")],
+            day(0),
+            WEEK,
+        );
+        let now = |jobs| vec![ad("a.test", "1"), drained("b.test", jobs)];
+        assert_eq!(
+            known.take(now(3), day(1), WEEK),
+            [Change::Drained("b.test".to_owned())]
+        );
+        assert_eq!(known.take(now(3), day(20), WEEK), []);
+        assert_eq!(known.0["b.test"].standing, Standing::Drained(day(1)));
+        assert_eq!(
+            known.take(now(0), day(21), WEEK),
+            [Change::Dropped("b.test".to_owned())]
+        );
+        // What nobody asked for is not taken up.
+        assert_eq!(known.take(now(3), day(22), WEEK), []);
+    }
+
+    #[test]
+    fn an_empty_answer_changes_nothing() {
+        let mut known = Known::default();
+        known.take(vec![ad("a.test", "1")], day(0), WEEK);
+        let before = known.clone();
+        assert_eq!(known.take(Vec::new(), day(30), WEEK), []);
+        assert_eq!(known.take(vec![drained("a.test", 1)], day(30), WEEK), []);
+        assert_eq!(known, before);
+    }
+
+    #[test]
+    fn a_credd_is_one_whatever_its_schedds_are_called() {
+        let mut known = Known::default();
+        let shared = vec![ad("two@a.test", "1"), ad("a.test", "1")];
+        known.take(shared, day(0), WEEK);
+        assert_eq!(names(&known), ["a.test"]);
+        // It was started anew, and has another address.
+        let moved = vec![ad("two@a.test", "9"), ad("a.test", "9")];
+        assert_eq!(known.take(moved, day(0), WEEK), []);
+        assert_eq!(known.0["a.test"].ads[0].credd.as_deref(), Some("<9>"));
+    }
+
+    #[test]
+    fn several_credds_of_one_host_have_names_that_stay() {
+        let mut known = Known::default();
+        known.take(vec![ad("two@a.test", "2")], day(0), WEEK);
+        assert_eq!(names(&known), ["a.test"]);
+        known.take(vec![ad("two@a.test", "2"), ad("a.test", "1")], day(1), WEEK);
+        assert_eq!(known.0["a.test"].ads[0].name, "two@a.test");
+        assert_eq!(names(&known), ["a.test", "a.test@a.test"]);
+    }
+
+    proptest! {
+        /// Whatever a collector answers, a schedd keeps its name while it is known.
+        #[test]
+        fn names_stay(answers in prop::collection::vec(prop::collection::vec((0..4_usize, 0..3_u8), 0..6), 1..8)) {
+            const NAMES: [&str; 4] = ["a.test", "x@a.test", "b.test", "y@b.test"];
+            let mut known = Known::default();
+            for (n, answer) in answers.into_iter().enumerate() {
+                let mut ads: Vec<Ad> = answer.iter().map(|(name, credd)| ad(NAMES[*name], &credd.to_string())).collect();
+                ads.sort_by(|a, b| a.name.cmp(&b.name));
+                ads.dedup_by(|a, b| a.name == b.name);
+                let before: BTreeSet<String> = known.0.keys().cloned().collect();
+                known.take(ads, day(i64::try_from(n).unwrap()), WEEK * 100);
+                let after: BTreeSet<String> = known.0.keys().cloned().collect();
+                prop_assert!(before.is_subset(&after));
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! This host: what the configuration needs of its files and tools.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Section, Verdict};
+use crate::config::{Config, host};
+use crate::delivery::{Delivery, Target};
+use crate::transport::{condor, tool};
+
+pub(super) fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Section {
+    let mut section = Section::new("This host");
+    section.add(
+        "configuration",
+        Verdict::Ok,
+        format!("{} deliveries are looked at", deliveries.len()),
+    );
+    match host::authority_fault(config) {
+        Some(fault) => section.add("authorities", Verdict::Wrong, fault.to_string()),
+        None => section.add("authorities", Verdict::Ok, "they can be read"),
+    }
+    let needs_tools = deliveries
+        .iter()
+        .any(|delivery| matches!(delivery.target, Target::Credd { .. }));
+    if needs_tools || !config.searches.is_empty() {
+        match in_path(condor::TOOL) {
+            Some(path) => section.add("HTCondor", Verdict::Ok, path.display().to_string()),
+            None => section.add("HTCondor", Verdict::Wrong, tool::not_found(condor::TOOL)),
+        }
+    }
+    section
+}
+
+fn in_path(tool: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(tool))
+        .find(|file: &PathBuf| Path::is_file(file))
+}

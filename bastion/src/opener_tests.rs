@@ -1,0 +1,74 @@
+//! Openers against a Vault that behaves.
+
+use super::*;
+use crate::fakes::Outside;
+use crate::fixtures::credential;
+use crate::vault::Reading::{Full, Reduced};
+
+const WRITE: &str = "condor:/WRITE";
+
+fn outside(scopes: &[&str]) -> Outside {
+    let outside = Outside::new();
+    outside.lock().scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+    outside
+}
+
+async fn get(openers: &Openers, outside: &Outside) -> String {
+    let credential = Arc::new(credential("cmsprod", "cms"));
+    let now = outside.lock().now();
+    let token = openers.get(outside, &credential, now).await.unwrap();
+    let (scopes, _) = token.expose().rsplit_once('.').unwrap();
+    scopes.to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_least_scope_is_asked_for_and_only_that_from_then_on() {
+    let outside = outside(&["storage.read:/", WRITE, "compute.read"]);
+    let openers = Openers::default();
+    assert_eq!(get(&openers, &outside).await, "ey.secret condor:/WRITE");
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    get(&openers, &outside).await;
+    assert_eq!(outside.lock().reads, [Full, Reduced(WRITE), Reduced(WRITE)]);
+    assert_eq!(outside.lock().logins, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wlcgs_scopes_do_as_well_and_a_token_without_more_is_taken_as_it_is() {
+    let all = SUFFICIENT[1].split(',');
+    let mut scopes: Vec<&str> = all.collect();
+    let openers = Openers::default();
+    let small = outside(&scopes);
+    get(&openers, &small).await;
+    assert_eq!(small.lock().reads, [Full]);
+    scopes.push("storage.read:/");
+    let openers = Openers::default();
+    let large = outside(&scopes);
+    get(&openers, &large).await;
+    assert_eq!(large.lock().reads, [Full, Reduced(SUFFICIENT[1])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_exchange_is_remembered_for_an_hour() {
+    let outside = outside(&[WRITE, "storage.read:/"]);
+    outside.lock().exchange_fails = Some(Kind::Forbidden);
+    let openers = Openers::default();
+    for _ in 0..3 {
+        assert!(get(&openers, &outside).await.contains("storage.read:/"));
+        tokio::time::sleep(Duration::from_mins(20)).await;
+    }
+    let reads = outside.lock().reads.clone();
+    assert_eq!(reads, [Full, Reduced(WRITE), Full, Full]);
+    outside.lock().exchange_fails = None;
+    tokio::time::sleep(Duration::from_mins(20)).await;
+    assert_eq!(get(&openers, &outside).await, "ey.secret condor:/WRITE");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_credd_refuses_is_followed_by_the_unreduced_one() {
+    let outside = outside(&[WRITE, "storage.read:/"]);
+    let openers = Openers::default();
+    get(&openers, &outside).await;
+    openers.forget(&credential("cmsprod", "cms")).await;
+    assert!(get(&openers, &outside).await.contains("storage.read:/"));
+    assert_eq!(outside.lock().reads, [Full, Reduced(WRITE), Full]);
+}

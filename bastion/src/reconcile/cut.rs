@@ -1,0 +1,234 @@
+//! Deliveries cut off by a person's order.
+//!
+//! What holds: from the order on nothing is delivered for them, whatever comes of the steps, until a
+//! person asks for it again; a try that runs is ended first, so nothing is stored behind an order's
+//! back; all deliveries of an order are cut off at the same time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::{Ended, Entry, Reconciler};
+use crate::delivery::{DeliveryId, Selection};
+use crate::push::Tokens;
+use crate::revoke::{Became, Cut, Silent, Step, What, cut, kept_off_step};
+use crate::transport::Transport;
+use crate::vault::Vault;
+use crate::{grants, offboard};
+
+pub(super) const BROKE_OFF: &str =
+    "it broke off by a fault of token-bastion, please report it; run this again";
+pub(super) const GONE: &str =
+    "it was taken out of the configuration meanwhile; put it in again, and run this again";
+
+/// How a delivery is to be cut off.
+#[derive(Clone, Debug)]
+pub(super) struct CutPlan {
+    leave_schedd: bool,
+    silent: Arc<Silent>,
+    /// Why a restart would undo it.
+    kept: Option<String>,
+}
+
+/// An order that is not finished.
+pub(super) struct CutOrder {
+    waiting: BTreeSet<DeliveryId>,
+    cuts: Vec<Cut>,
+    answer: Option<oneshot::Sender<Vec<Cut>>>,
+}
+
+impl<V: Vault, T: Transport> Reconciler<V, T> {
+    /// Begins to cut deliveries off; answered when that is finished.
+    pub(super) fn cut_off(
+        &mut self,
+        selection: &Selection,
+        leave_schedd: bool,
+        answer: oneshot::Sender<Vec<Cut>>,
+    ) {
+        let now = self.now();
+        let meant: Vec<DeliveryId> = self
+            .entries
+            .keys()
+            .filter(|id| selection.holds(id))
+            .cloned()
+            .collect();
+        // On disk before anything is done: a restart must not push what is being cut off.
+        let kept = self.keeping.set_kept_off(&meant, Some(now));
+        let plan = CutPlan {
+            leave_schedd,
+            silent: Arc::default(),
+            kept: kept.err(),
+        };
+        let mut waiting = BTreeSet::new();
+        for (id, entry) in &mut self.entries {
+            if !selection.holds(id) {
+                continue;
+            }
+            entry.record.cut_off.get_or_insert(now);
+            entry.record.failure = None;
+            entry.record.asked = false;
+            if let Some(stop) = entry.stop.take() {
+                // A try that has ended already needs no telling.
+                let _ = stop.send(());
+            }
+            entry.to_cut = Some(plan.clone());
+            waiting.insert(id.clone());
+        }
+        self.cut_orders.push(CutOrder {
+            waiting,
+            cuts: Vec::new(),
+            answer: Some(answer),
+        });
+        self.begin_cuts();
+        self.answer_cut_orders();
+    }
+
+    /// Begins what nothing runs for any more.
+    pub(super) fn begin_cuts(&mut self) {
+        for (id, entry) in &mut self.entries {
+            if entry.running {
+                continue;
+            }
+            let Some(plan) = entry.to_cut.take() else {
+                continue;
+            };
+            entry.running = true;
+            let parts = Arc::clone(&self.parts);
+            let delivery = Arc::clone(&entry.delivery);
+            let tokens = std::mem::take(&mut entry.tokens);
+            let work = async move {
+                let CutPlan {
+                    leave_schedd,
+                    silent,
+                    kept,
+                } = plan;
+                let (tokens, mut cut) = cut(&parts, &delivery, tokens, leave_schedd, &silent).await;
+                cut.steps.push(kept_off_step(&delivery.id, kept));
+                Ended::Cut(tokens, cut)
+            };
+            let handle = self.tries.spawn(work);
+            self.owners.insert(handle.id(), id.clone());
+        }
+    }
+
+    /// Notes what came of it, for the delivery and for whoever asked.
+    pub(super) fn note_cut(&mut self, id: &DeliveryId, tokens: Tokens, cut: &Cut) {
+        log(cut);
+        let now = self.now();
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.note_cut(tokens);
+            let note = entry.to_note();
+            self.ledger.note(id, note, now);
+        }
+        for order in &mut self.cut_orders {
+            if order.waiting.remove(id) {
+                order.cuts.push(cut.clone());
+            }
+        }
+        self.answer_cut_orders();
+        self.begin_cuts();
+    }
+
+    /// Whether what runs for a delivery cuts it off.
+    pub(super) fn is_being_cut(&self, id: &DeliveryId) -> bool {
+        let is_planned = |entry: &Entry| entry.to_cut.is_some();
+        self.cut_orders
+            .iter()
+            .any(|order| order.waiting.contains(id))
+            && !self.entries.get(id).is_some_and(is_planned)
+    }
+
+    /// It was not cut off: whoever asked is told why.
+    pub(super) fn not_cut(&mut self, id: &DeliveryId, why: &str) {
+        let is_asked = |order: &CutOrder| order.waiting.contains(id);
+        if !self.cut_orders.iter().any(is_asked) {
+            return;
+        }
+        let cut = Cut {
+            id: id.clone(),
+            steps: vec![Step::new(What::Stored, Became::NotDone, why)],
+        };
+        self.note_cut(id, Tokens::default(), &cut);
+    }
+
+    fn answer_cut_orders(&mut self) {
+        self.cut_orders.retain_mut(|order| {
+            if !order.waiting.is_empty() {
+                return true;
+            }
+            order.cuts.sort_by(|a, b| a.id.cmp(&b.id));
+            if let Some(answer) = order.answer.take() {
+                // Whoever asked may have gone away.
+                let _ = answer.send(std::mem::take(&mut order.cuts));
+            }
+            false
+        });
+    }
+}
+
+impl<V: Vault, T: Transport> Reconciler<V, T> {
+    /// Goes by what is kept off; what has another configuration by now is not.
+    pub(super) fn keep_off(&mut self) {
+        let mut wanted = Vec::new();
+        for (id, entry) in &mut self.entries {
+            if self.keeping.kept_off(id).is_none() {
+                continue;
+            }
+            if entry.record.changed {
+                wanted.push(id.clone());
+            } else {
+                entry.record.cut_off = self.keeping.kept_off(id);
+            }
+        }
+        // What cannot be written is said there.
+        let _ = self.keeping.set_kept_off(&wanted, None);
+    }
+
+    /// Begins to make Vault forget the refresh tokens of an account.
+    pub(super) fn forget(&mut self, account: String, answer: oneshot::Sender<Vec<Step>>) {
+        let of_account = Selection {
+            account: Some(account),
+            ..Selection::default()
+        };
+        let meant = |entry: &&Entry| of_account.holds(&entry.delivery.id);
+        let meant = self.entries.values().filter(meant);
+        let credentials = grants::credentials(meant.map(|entry| &entry.delivery.credential));
+        let parts = Arc::clone(&self.parts);
+        self.tries.spawn(async move {
+            for credential in &credentials {
+                parts.openers.close(&parts.vault, credential).await;
+            }
+            Ended::Forgotten(offboard::forget(&parts.vault, &credentials).await, answer)
+        });
+    }
+
+    pub(super) fn note_forgotten(&mut self, steps: Vec<Step>, answer: oneshot::Sender<Vec<Step>>) {
+        let gone = steps.iter().filter_map(|step| match &step.what {
+            What::RefreshToken { grant } if step.became < Became::NotDone => Some(grant.clone()),
+            _ => None,
+        });
+        let gone: Vec<String> = gone.collect();
+        self.grants_forgotten(&gone);
+        // Whoever asked may have gone away.
+        let _ = answer.send(steps);
+    }
+}
+
+fn log(cut: &Cut) {
+    let DeliveryId {
+        account,
+        service,
+        schedd,
+    } = &cut.id;
+    info!(account, service, schedd, "cut off by order");
+    for step in &cut.steps {
+        let (what, why) = (step.what.words(), &step.why);
+        if step.became == Became::NotDone {
+            warn!(account, service, schedd, what, "not done: {why}");
+        } else {
+            info!(account, service, schedd, what, "{}", step.became.words());
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Schedds that come and go at a collector, and held jobs, on paused time.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tokio::sync::mpsc;
+
+use super::super::{Command, Reconciler};
+use crate::config::{Config, Names, Pattern, Search};
+use crate::delivery::Opening;
+use crate::discovery::Ad;
+use crate::fakes::Outside;
+use crate::fixtures::{config, credential};
+use crate::plan::State;
+
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+
+fn ad(name: &str) -> Ad {
+    Ad {
+        name: name.to_owned(),
+        machine: name.to_owned(),
+        credd: Some(format!("<{name}>")),
+        jobs: 1,
+        matches: true,
+    }
+}
+
+fn searching(release_held: bool) -> Config {
+    let credential = std::sync::Arc::new(credential("crabtw", "cms_crab"));
+    let pattern = Pattern {
+        schedds: Names::all(),
+        at: None,
+        authorize: std::sync::Arc::clone(&credential),
+        credential,
+        lifetime: 7 * DAY,
+        renew_below: 3 * DAY,
+        release_held,
+    };
+    let search = Search {
+        group: "crab".to_owned(),
+        collector: None,
+        constraint: None,
+        opening: Opening::default(),
+        wanted: vec![pattern],
+    };
+    Config {
+        searches: vec![search],
+        ..config(Vec::new())
+    }
+}
+
+fn pool(outside: &Outside, names: &[&str]) {
+    let ads = names.iter().map(|name| ad(name)).collect();
+    outside.lock().pools.insert("crab".to_owned(), ads);
+}
+
+fn states(reconciler: &Reconciler<Outside, Outside>) -> Vec<(String, State)> {
+    let report = reconciler.report();
+    let lines = report.deliveries.into_iter();
+    lines.map(|line| (line.wanted.schedd, line.state)).collect()
+}
+
+fn told(all: &[(&str, State)]) -> Vec<(String, State)> {
+    let all = all.iter();
+    all.map(|(name, state)| ((*name).to_owned(), *state))
+        .collect()
+}
+
+async fn run_for(reconciler: &mut Reconciler<Outside, Outside>, time: Duration) {
+    let (send, receive) = mpsc::channel(1);
+    let stop = async move {
+        tokio::time::sleep(time).await;
+        send.send(Command::Stop).await.ok();
+    };
+    tokio::join!(reconciler.run(receive), stop);
+}
+
+#[tokio::test(start_paused = true)]
+async fn schedds_come_go_and_come_back() {
+    let outside = Outside::new();
+    pool(&outside, &["ap1", "ap2"]);
+    let mut service = Reconciler::new(&searching(false), outside.parts(), TimeZone::UTC);
+    run_for(&mut service, MINUTE).await;
+    let both = told(&[("ap1", State::Good), ("ap2", State::Good)]);
+    assert_eq!(states(&service), both);
+
+    // A new one is served after the next look, one that is gone is left alone.
+    pool(&outside, &["ap1", "ap3"]);
+    run_for(&mut service, 6 * MINUTE).await;
+    let now = told(&[
+        ("ap1", State::Good),
+        ("ap2", State::Gone),
+        ("ap3", State::Good),
+    ]);
+    assert_eq!(states(&service), now);
+    assert!(service.report().is_good());
+    assert!(service.report().deliveries[1].gone_since.is_some());
+    let id = service.report().deliveries[1].wanted.clone();
+    let token = |outside: &Outside| {
+        let world = outside.lock();
+        let (_, stored) = world
+            .stored
+            .iter()
+            .find(|(other, _)| other.schedd == id.schedd)
+            .unwrap();
+        stored.at
+    };
+    let before = token(&outside);
+    run_for(&mut service, 5 * DAY).await;
+    assert_eq!(token(&outside), before, "nothing is pushed to it");
+
+    // Back, with a token whose margin has begun: it is renewed at once.
+    pool(&outside, &["ap1", "ap2", "ap3"]);
+    run_for(&mut service, 6 * MINUTE).await;
+    assert!(
+        states(&service)
+            .iter()
+            .all(|(_, state)| *state == State::Good)
+    );
+    assert!(token(&outside) > before);
+
+    // Away for longer than its token lives: forgotten.
+    pool(&outside, &["ap1", "ap3"]);
+    run_for(&mut service, 8 * DAY).await;
+    let rest = told(&[("ap1", State::Good), ("ap3", State::Good)]);
+    assert_eq!(states(&service), rest);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collector_that_fails_or_names_nobody_changes_nothing() {
+    let outside = Outside::new();
+    let mut service = Reconciler::new(&searching(false), outside.parts(), TimeZone::UTC);
+    run_for(&mut service, MINUTE).await;
+    assert_eq!(states(&service), []);
+    assert!(!service.report().is_good());
+    assert_eq!(
+        service.report().problem_lines(),
+        ["schedds of crab (0 deliveries): refused"]
+    );
+
+    pool(&outside, &["ap1"]);
+    run_for(&mut service, 6 * MINUTE).await;
+    let good = told(&[("ap1", State::Good)]);
+    assert_eq!(states(&service), good);
+    assert!(service.report().is_good());
+    pool(&outside, &[]);
+    run_for(&mut service, DAY).await;
+    assert_eq!(states(&service), good);
+    outside.lock().pools.clear();
+    run_for(&mut service, DAY).await;
+    assert_eq!(states(&service), good);
+    assert_eq!(
+        service.report().problem_lines(),
+        ["schedds of crab: refused"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_finds_schedds_before_it_tries() {
+    let outside = Outside::new();
+    pool(&outside, &["ap1"]);
+    let mut once = Reconciler::new(&searching(false), outside.parts(), TimeZone::UTC);
+    once.settle().await;
+    assert_eq!(states(&once), told(&[("ap1", State::Good)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_keeps_what_was_found() {
+    let outside = Outside::new();
+    pool(&outside, &["ap1"]);
+    let mut service = Reconciler::new(&searching(false), outside.parts(), TimeZone::UTC);
+    run_for(&mut service, MINUTE).await;
+    let pushed = outside.lock().stores;
+    service.reload(&searching(true), outside.parts());
+    assert_eq!(states(&service), told(&[("ap1", State::Good)]));
+    run_for(&mut service, MINUTE).await;
+    assert_eq!(outside.lock().stores, pushed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_jobs_are_told_and_released_where_that_is_wanted() {
+    for release in [false, true] {
+        let outside = Outside::new();
+        pool(&outside, &["ap1"]);
+        let whose = ("crabtw".to_owned(), "ap1".to_owned());
+        outside.lock().held.insert(whose.clone(), 7);
+        let mut service = Reconciler::new(&searching(release), outside.parts(), TimeZone::UTC);
+        run_for(&mut service, MINUTE).await;
+        let left = if release { 0 } else { 7 };
+        assert_eq!(outside.lock().held[&whose], left);
+        assert_eq!(service.report().deliveries[0].held_jobs, Some(left));
+        // An hour of looks asks the queue twelve times at most.
+        run_for(&mut service, 60 * MINUTE).await;
+        let asked = outside.lock().queues_asked;
+        assert!((6..=14).contains(&asked), "{asked}");
+    }
+}

@@ -1,0 +1,137 @@
+//! The age of grants over runs of the service, on paused time.
+
+use std::path::Path;
+
+use super::*;
+use crate::delivery::{Delivery, Target};
+use crate::fakes::Outside;
+use crate::fixtures::{config, delivery};
+use crate::grants::{self, GrantLine};
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn wanted(lifetime: Option<Duration>) -> Delivery {
+    let target = Target::Directory("/creds".into());
+    let mut wanted = delivery("a", "cms", "here", target);
+    let mut credential = (*wanted.credential).clone();
+    credential.grant.lifetime = lifetime;
+    wanted.credential = Arc::new(credential);
+    wanted
+}
+
+/// Runs a service for a while; the one grant as it tells it at the end.
+async fn run(state: &Path, outside: &Outside, wanted: Delivery, time: Duration) -> GrantLine {
+    let mut reconciler = Reconciler::new(&config(vec![wanted]), outside.parts(), TimeZone::UTC);
+    reconciler.keep_in(state);
+    let (send, receive) = mpsc::channel(1);
+    let stop = async move {
+        tokio::time::sleep(time).await;
+        send.send(Command::Stop).await.ok();
+    };
+    tokio::join!(reconciler.run(receive), stop);
+    reconciler.report().grants.remove(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_ages_over_restarts_and_people_are_warned_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    let begin = outside.lock().now();
+    let line = run(folder.path(), &outside, wanted(Some(30 * DAY)), 10 * DAY).await;
+    assert!(!line.warn, "{line:?}");
+    assert_eq!(line.onboarded, None);
+    let line = run(folder.path(), &outside, wanted(Some(30 * DAY)), 7 * DAY).await;
+    assert!(line.warn, "{line:?}");
+    let end = until(begin, line.may_end.unwrap());
+    assert!(
+        (30 * DAY..30 * DAY + Duration::from_mins(1)).contains(&end),
+        "{end:?}"
+    );
+    let line = run(folder.path(), &outside, wanted(None), DAY).await;
+    assert_eq!((line.may_end, line.warn), (None, false));
+    assert_eq!(line.age_seconds.map(|age| age / 86_400), Some(17));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_login_begins_a_new_age() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    run(folder.path(), &outside, wanted(Some(30 * DAY)), 29 * DAY).await;
+
+    let list = vec![wanted(Some(30 * DAY))];
+    let mut reconciler = Reconciler::new(&config(list), outside.parts(), TimeZone::UTC);
+    reconciler.keep_in(folder.path());
+    let before = reconciler.report().grants.remove(0);
+    assert!(before.warn);
+    let said = crate::moment::after(outside.lock().now(), 20 * DAY);
+    let account = Some("a".to_owned());
+    let selection = Selection {
+        account,
+        ..Selection::default()
+    };
+    reconciler.onboarded(&selection, Some(said)).unwrap();
+    let line = reconciler.report().grants.remove(0);
+    assert_eq!((line.age_seconds, line.warn), (Some(0), false));
+    // What the issuer said is earlier than what the configuration says.
+    assert_eq!(line.may_end, Some(said));
+    let kept = grants::store::read(folder.path()).unwrap();
+    assert_eq!(kept["cms/a:default"].said_to_end, Some(said));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_given_elsewhere_after_a_refusal_is_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    run(folder.path(), &outside, wanted(None), 29 * DAY).await;
+    outside.lock().no_grant = true;
+    let mut reconciler =
+        Reconciler::new(&config(vec![wanted(None)]), outside.parts(), TimeZone::UTC);
+    reconciler.keep_in(folder.path());
+    let (send, receive) = mpsc::channel(1);
+    let story = async {
+        tokio::time::sleep(10 * DAY).await;
+        outside.lock().no_grant = false;
+        tokio::time::sleep(DAY).await;
+        send.send(Command::Stop).await.ok();
+    };
+    tokio::join!(reconciler.run(receive), story);
+    assert!(reconciler.report().is_good());
+    let line = reconciler.report().grants.remove(0);
+    assert_eq!(line.onboarded, None);
+    assert_eq!(
+        line.age_seconds.map(|age| age.div_ceil(86_400)),
+        Some(1),
+        "{line:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_after_a_refusal_is_remembered_once_it_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    let target = Target::Directory("/other".into());
+    let other = delivery("a", "cms", "other", target);
+    outside.lock().no_grant = true;
+    let mut reconciler = Reconciler::new(
+        &config(vec![wanted(None), other]),
+        outside.parts(),
+        TimeZone::UTC,
+    );
+    reconciler.keep_in(folder.path());
+    let (send, receive) = mpsc::channel(1);
+    let story = async {
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        outside.lock().no_grant = false;
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Onboarded(Selection::default(), None, answer);
+        send.send(command).await.ok().unwrap();
+        answered.await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        send.send(Command::Stop).await.ok();
+    };
+    tokio::join!(reconciler.run(receive), story);
+    assert!(reconciler.report().is_good());
+    assert!(reconciler.report().grants[0].onboarded.is_some());
+    let kept = grants::store::read(folder.path()).unwrap();
+    assert!(kept["cms/a:default"].first_worked.is_some());
+}

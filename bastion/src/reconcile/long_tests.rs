@@ -1,0 +1,201 @@
+//! A long life: months of outages, restarts and wrong clocks in seconds, on paused time.
+//!
+//! The laws: no delivery is ever without a living vault token; each is pushed as often as its life
+//! asks for, and once more for a restart at most; requests to Vault stay within what they must be;
+//! nothing that is kept grows.
+
+use std::collections::BTreeMap;
+
+use super::tests::{DAY, credd, run_for};
+use super::*;
+use crate::fakes::Outside;
+use crate::fixtures::{config, delivery};
+
+/// Fewer glances at the clock make a year short.
+const GLANCE: Duration = Duration::from_mins(20);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Numbers that look random and are the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    /// Less than `sides`.
+    fn roll(&mut self, sides: u64) -> u64 {
+        // A generator of Knuth's; its upper bits are good enough for dice.
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Sizes of all that a reconciler keeps.
+fn sizes(reconciler: &Reconciler<Outside, Outside>) -> BTreeMap<&'static str, usize> {
+    let entries = reconciler.entries.values();
+    let tokens = |of: fn(&Entry) -> usize| entries.clone().map(of).sum();
+    BTreeMap::from([
+        ("entries", reconciler.entries.len()),
+        ("tries", reconciler.tries.len()),
+        ("owners", reconciler.owners.len()),
+        ("gates", reconciler.gates.len()),
+        ("said", reconciler.announcer.len()),
+        ("ledger", reconciler.ledger().len()),
+        ("ledger bytes", reconciler.ledger().to_bytes().len()),
+        ("former", tokens(|entry| entry.tokens.former.len())),
+        (
+            "candidates",
+            tokens(|entry| usize::from(entry.tokens.candidate.is_some())),
+        ),
+        ("lost", tokens(|entry| entry.tokens.lost.len())),
+    ])
+}
+
+struct Life {
+    accounts: usize,
+    schedds: usize,
+    days: u64,
+    seed: u64,
+}
+
+/// What is down for a while.
+fn break_something(outside: &Outside, all: &[Delivery], dice: &mut Dice, what: u64) {
+    let mut world = outside.lock();
+    match what {
+        0 => world.vault_down = true,
+        1 => world.no_leader = true,
+        2 => world.no_keytab = all.iter().map(|d| d.id.account.clone()).collect(),
+        3 => world.schedds_down = all.iter().map(|d| d.id.schedd.clone()).collect(),
+        // Up to four hours, in both directions.
+        _ => world.clock_wrong_by = i64::try_from(dice.roll(8 * 3600)).unwrap() - 4 * 3600,
+    }
+}
+
+fn mend_all(outside: &Outside) {
+    let mut world = outside.lock();
+    (world.vault_down, world.no_leader) = (false, false);
+    world.no_keytab.clear();
+    world.schedds_down.clear();
+    world.clock_wrong_by = 0;
+}
+
+async fn live(life: Life) {
+    let outside = Outside::new();
+    let mut all = Vec::new();
+    for n in 0..life.accounts {
+        for schedd in (1..=life.schedds).map(|n| format!("ap{n}")) {
+            all.push(delivery(&format!("a{n}"), "cms", &schedd, credd(&schedd)));
+        }
+    }
+    let deliveries = u32::try_from(all.len()).unwrap();
+    let mut config = config(all.clone());
+    // What is looked at every ten minutes in a test of days is looked at every six hours here, and
+    // proved as seldom.
+    config.check = Cron::parse("0 */6 * * *").unwrap();
+    config.vault.requests = Some(RequestLimit {
+        limit: 6 * deliveries,
+        per: 6 * HOUR,
+    });
+    // Access tokens of a day, so that a credmon that nobody sees for hours is no alarm.
+    outside.lock().access_life = DAY;
+    let start = |ledger| {
+        let mut new = Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, ledger);
+        new.glance = GLANCE;
+        new
+    };
+    let mut dice = Dice(life.seed);
+    let mut reconciler = start(Keeper::forgetful());
+    run_for(&mut reconciler, HOUR).await;
+    assert!(
+        reconciler.report().is_good(),
+        "{:?}",
+        reconciler.report().problems
+    );
+    let (first_calls, begin) = (outside.lock().calls, sizes(&reconciler));
+    let mut vault_down = 0;
+    for _ in 0..life.days / 4 {
+        // Every four days something is down for up to two and a half, less than the margin of three.
+        let hours = u32::try_from(1 + dice.roll(60)).unwrap();
+        match dice.roll(6) {
+            5 => reconciler = start(std::mem::take(&mut reconciler.ledger)),
+            what => {
+                vault_down += if what < 2 { hours } else { 0 };
+                break_something(&outside, &all, &mut dice, what);
+            }
+        }
+        run_for(&mut reconciler, hours * HOUR).await;
+        mend_all(&outside);
+        run_for(&mut reconciler, (4 * DAY).saturating_sub(hours * HOUR)).await;
+        assert!(
+            reconciler.report().is_good(),
+            "{:?}",
+            reconciler.report().problems
+        );
+        let world = outside.lock();
+        assert!(world.dark.is_empty(), "{:?}", world.dark);
+        for delivery in &all {
+            assert!(
+                world.is_alive(&world.token_at(&delivery.id).unwrap()),
+                "{}",
+                delivery.id
+            );
+        }
+    }
+    let world = outside.lock();
+    // A push each four days (a life of seven, a margin of three), up to seven when an outage delays
+    // one, and sooner only for a clock.
+    let per_delivery = f64::from(world.stores) / f64::from(deliveries);
+    let periods = f64::from(u32::try_from(life.days / 4).unwrap());
+    assert!(
+        per_delivery <= periods * 1.15 + 2.0,
+        "{per_delivery} pushes in {periods} periods"
+    );
+    assert!(
+        per_delivery >= periods * 4.0 / 7.0,
+        "{per_delivery} pushes in {periods} periods"
+    );
+    // Login, token, access token, what is revoked and what opens credds, for each push; a look and
+    // a proof each six hours.
+    let calls = f64::from(world.calls - first_calls - world.in_vain);
+    let most = f64::from(world.stores) * 8.0 + f64::from(deliveries) * periods * 16.0 * 3.0;
+    assert!(calls < most, "{calls} requests, {most} expected at most");
+    // Two tries a minute find out for all whether Vault is back, and a few that had begun.
+    let most = f64::from(vault_down) * 60.0 * 2.5 + periods * 50.0;
+    let in_vain = f64::from(world.in_vain);
+    assert!(
+        in_vain < most,
+        "{in_vain} requests in vain, {most} expected at most"
+    );
+    for (what, size) in sizes(&reconciler) {
+        let room = match what {
+            // Tokens of before the last restarts may still be named.
+            "lost" => all.len() * 2,
+            "ledger bytes" => begin[what] + all.len() * 2 * 150,
+            _ => begin[what],
+        };
+        assert!(size <= room, "{what} grew from {} to {size}", begin[what]);
+    }
+    assert!(world.living_children() <= all.len() * 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_year_of_a_few_deliveries() {
+    live(Life {
+        accounts: 2,
+        schedds: 2,
+        days: 364,
+        seed: 1,
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_two_hundred_deliveries() {
+    live(Life {
+        accounts: 50,
+        schedds: 4,
+        days: 4,
+        seed: 2,
+    })
+    .await;
+}

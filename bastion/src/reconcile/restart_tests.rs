@@ -1,0 +1,295 @@
+//! Restarts, tokens that die before their time, clocks that jump, elections: on paused time.
+
+use std::collections::BTreeMap;
+
+use super::tests::{DAY, MINUTE, credd, deliveries, reconciler, run_for};
+use super::*;
+use crate::fakes::Outside;
+use crate::fixtures::{config, delivery};
+use crate::plan::{Basis, State};
+use crate::problem::Kind;
+
+/// The service stops and starts again, with its ledger.
+fn restart(
+    config: &Config,
+    outside: &Outside,
+    before: &mut Reconciler<Outside, Outside>,
+) -> Reconciler<Outside, Outside> {
+    let ledger = std::mem::take(&mut before.ledger);
+    Reconciler::with_ledger(config, outside.parts(), TimeZone::UTC, ledger)
+}
+
+fn stored(outside: &Outside) -> BTreeMap<DeliveryId, String> {
+    let world = outside.lock();
+    let all = deliveries();
+    let all = all.iter();
+    all.map(|d| (d.id.clone(), world.token_at(&d.id).unwrap_or_default()))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_keeps_what_is_good_with_its_exact_life_and_name() {
+    let outside = Outside::new();
+    let config = config(deliveries());
+    let state = tempfile::tempdir().unwrap();
+    let open = || Keeper::open(state.path().to_owned());
+    let mut first = Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, open());
+    run_for(&mut first, DAY).await;
+    let (was, tokens) = (first.report(), stored(&outside));
+    drop(first);
+
+    let mut second = Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, open());
+    let names = |report: &Report| -> Vec<_> {
+        let lines = report.deliveries.iter();
+        lines.map(|l| l.accessor.clone()).collect()
+    };
+    let unlooked = second.report();
+    assert_eq!(
+        names(&unlooked)[..2],
+        names(&was)[..2],
+        "known before anything was asked"
+    );
+    second.settle().await;
+    let is = second.report();
+    assert!(is.is_good(), "{}", is.table());
+    assert_eq!(stored(&outside), tokens, "nothing is pushed that is good");
+    assert_eq!(names(&is)[..2], names(&was)[..2]);
+    for (is, was) in is.deliveries.iter().zip(&was.deliveries) {
+        let readable = is.wanted.transport == "directory";
+        assert_eq!(is.life, if readable { Basis::Held } else { Basis::Noted });
+        assert_eq!(
+            is.vault_token_expires.unwrap().as_second(),
+            was.vault_token_expires.unwrap().as_second()
+        );
+        assert!(is.jobs_have_token, "{is:?}");
+    }
+
+    // All are replaced in time, and those of before the restart stay named until they end.
+    run_for(&mut second, 4 * DAY).await;
+    for line in second.report().deliveries {
+        assert_eq!(line.life, Basis::Held);
+        let expected = usize::from(line.wanted.transport == "condor");
+        assert_eq!(line.other_accessors.len(), expected, "{line:?}");
+    }
+    assert!(outside.lock().dark.is_empty());
+    run_for(&mut second, 3 * DAY).await;
+    let lines = second.report().deliveries;
+    assert!(lines.iter().all(|line| line.other_accessors.is_empty()));
+    assert_eq!(outside.lock().living_children(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_configured_away_is_named_until_it_ends() {
+    let outside = Outside::new();
+    let mut all = deliveries();
+    let mut first = reconciler(&config(all.clone()), &outside);
+    first.settle().await;
+    let gone = all.remove(0);
+    let mut second = restart(&config(all), &outside, &mut first);
+    run_for(&mut second, 6 * DAY).await;
+    let note = second.ledger().get(&gone.id).unwrap();
+    assert!(note.current.is_some(), "people may still want it revoked");
+    run_for(&mut second, 2 * DAY).await;
+    assert_eq!(second.ledger().get(&gone.id), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_ledger_lives_are_estimated_and_each_token_replaced_once() {
+    let outside = Outside::new();
+    let config = config(deliveries());
+    let mut first = reconciler(&config, &outside);
+    run_for(&mut first, DAY).await;
+    assert_eq!(outside.lock().stores, 6);
+
+    let mut second = reconciler(&config, &outside);
+    run_for(&mut second, 2 * MINUTE).await;
+    let report = second.report();
+    assert!(report.is_good(), "{}", report.table());
+    assert_eq!(outside.lock().stores, 6, "nothing at the start");
+    assert_eq!(report.deliveries[0].life, Basis::Estimated);
+    assert_eq!(report.deliveries[0].accessor, None);
+    run_for(&mut second, DAY / 4).await;
+    assert_eq!(outside.lock().stores, 6 + 4, "each credd's token once");
+    assert!(
+        second
+            .report()
+            .deliveries
+            .iter()
+            .all(|line| line.life == Basis::Held)
+    );
+    run_for(&mut second, 3 * DAY).await;
+    assert!(outside.lock().stores <= 6 + 4 + 2);
+    assert!(outside.lock().dark.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_dies_before_its_time_is_replaced_before_jobs_feel_it() {
+    let outside = Outside::new();
+    let config = config(deliveries());
+    let mut first = reconciler(&config, &outside);
+    run_for(&mut first, DAY).await;
+    let kill = |outside: &Outside| {
+        for token in stored(outside).values() {
+            outside.lock().kill(token);
+        }
+    };
+    let alive = |outside: &Outside| {
+        let world = outside.lock();
+        let all = deliveries();
+        all.iter()
+            .filter(|d| world.is_alive(&world.token_at(&d.id).unwrap()))
+            .count()
+    };
+    // Access tokens live twenty minutes here, so the credmon is missed after ten.
+    kill(&outside);
+    run_for(&mut first, 25 * MINUTE).await;
+    assert_eq!(alive(&outside), 6);
+    assert!(first.report().is_good(), "{}", first.report().table());
+
+    // The same for tokens of before a restart, which cannot be asked.
+    let mut second = restart(&config, &outside, &mut first);
+    run_for(&mut second, MINUTE).await;
+    kill(&outside);
+    run_for(&mut second, 25 * MINUTE).await;
+    assert_eq!(alive(&outside), 6);
+    assert!(second.report().is_good(), "{}", second.report().table());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_jobs_have_is_told_apart_from_what_the_bastion_has() {
+    let outside = Outside::new();
+    let config = config(deliveries());
+    let mut reconciler = reconciler(&config, &outside);
+    let told = |reconciler: &Reconciler<Outside, Outside>| -> Vec<bool> {
+        let lines = reconciler.report().deliveries.into_iter();
+        lines.map(|line| line.jobs_have_token).collect()
+    };
+    assert_eq!(told(&reconciler), [false; 6]);
+    reconciler.settle().await;
+    assert_eq!(told(&reconciler), [true; 6]);
+    // Vault is down: deliveries fail sooner or later, jobs live on what they have, and then do not.
+    {
+        let mut world = outside.lock();
+        (world.vault_down, world.credmons) = (true, false);
+    }
+    run_for(&mut reconciler, 5 * MINUTE).await;
+    assert_eq!(told(&reconciler), [true; 6]);
+    run_for(&mut reconciler, 25 * MINUTE).await;
+    assert_eq!(told(&reconciler), [false; 6]);
+    let line = &reconciler.report().deliveries[0];
+    assert!(line.jobs_safe_until.unwrap() < outside.lock().now());
+    // Vault gives access tokens again, and the credmon makes none: that is somebody's to mend.
+    outside.lock().vault_down = false;
+    run_for(&mut reconciler, 15 * MINUTE).await;
+    let report = reconciler.report();
+    assert!(
+        report.problems.iter().any(|p| p.kind == Kind::NotServed),
+        "{:?}",
+        report.problems
+    );
+    outside.lock().credmons = true;
+    run_for(&mut reconciler, 15 * MINUTE).await;
+    assert!(
+        reconciler.report().is_good(),
+        "{:?}",
+        reconciler.report().problems
+    );
+    assert_eq!(told(&reconciler), [true; 6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_run_waits_out_an_election_and_not_for_ever() {
+    let outside = Outside::new();
+    outside.lock().no_leader = true;
+    let mut reconciler = reconciler(&config(deliveries()), &outside);
+    let elected = outside.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(28)).await;
+        elected.lock().no_leader = false;
+    });
+    reconciler.settle().await;
+    assert!(
+        reconciler.report().is_good(),
+        "{:?}",
+        reconciler.report().problems
+    );
+
+    let outside = Outside::new();
+    outside.lock().no_leader = true;
+    let mut reconciler = tests::reconciler(&config(deliveries()), &outside);
+    let begun = Instant::now();
+    reconciler.settle().await;
+    assert_eq!(reconciler.report().problems[0].kind, Kind::NoLeader);
+    assert!(begun.elapsed() < 2 * ELECTION, "{:?}", begun.elapsed());
+    assert!(outside.lock().calls < 60, "{}", outside.lock().calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedd_that_hangs_holds_up_no_other_and_is_one_message() {
+    let outside = Outside::new();
+    outside.lock().schedds_hang.insert("ap1".to_owned());
+    let mut all = Vec::new();
+    for n in 0..50 {
+        for schedd in ["ap1", "ap2", "ap3"] {
+            all.push(delivery(&format!("a{n}"), "cms", schedd, credd(schedd)));
+        }
+    }
+    let mut reconciler = reconciler(&config(all), &outside);
+    run_for(&mut reconciler, 50 * Duration::from_secs(1)).await;
+    let report = reconciler.report();
+    let not_good = report
+        .deliveries
+        .iter()
+        .filter(|line| line.state != State::Good);
+    let not_good: Vec<_> = not_good.map(|line| line.wanted.schedd.as_str()).collect();
+    assert_eq!(not_good, ["ap1"; 50]);
+    run_for(&mut reconciler, 5 * MINUTE).await;
+    assert_eq!(
+        reconciler.report().problem_lines(),
+        ["schedd ap1 (50 deliveries): no answer"]
+    );
+}
+
+/// The clock jumps; tokens live on by everybody else's clock.
+async fn jump(seconds: i64, most_stores: u32) {
+    let outside = Outside::new();
+    let config = config(deliveries());
+    let mut reconciler = reconciler(&config, &outside);
+    run_for(&mut reconciler, DAY).await;
+    for wrong_by in [seconds, 0] {
+        outside.lock().clock_wrong_by = wrong_by;
+        for _ in 0..5 {
+            run_for(&mut reconciler, DAY).await;
+            let report = reconciler.report();
+            // While this clock runs ahead, credmons seem to have stopped.
+            assert!(
+                wrong_by > 0 || report.is_good(),
+                "{wrong_by}: {:?}",
+                report.problems
+            );
+            let world = outside.lock();
+            assert!(world.dark.is_empty(), "{wrong_by}: {:?}", world.dark);
+            for delivery in deliveries() {
+                assert!(
+                    world.is_alive(&world.token_at(&delivery.id).unwrap()),
+                    "{wrong_by}"
+                );
+            }
+        }
+    }
+    let stores = outside.lock().stores;
+    assert!(stores <= most_stores, "{stores} stores");
+}
+
+// Eleven days are three pushes of each delivery; each jump may cost one more.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_by_hours_or_a_year_is_survived() {
+    jump(-5 * 3600, 6 * 5).await;
+    jump(-365 * 86_400, 6 * 5).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_forward_by_hours_or_a_year_is_survived() {
+    jump(5 * 3600, 6 * 5).await;
+    jump(365 * 86_400, 6 * 5).await;
+}

@@ -1,0 +1,393 @@
+//! One delivery cut off: the effects.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::{Became, Cut, Step, What, admin_command};
+use crate::delivery::Delivery;
+use crate::ledger::Named;
+use crate::problem::{Kind, Problem};
+use crate::push::{Parts, Tokens};
+use crate::top_file;
+use crate::transport::Transport;
+use crate::vault::{Held, Vault};
+
+/// Schedds that were found not to answer while many deliveries are cut off: each is waited for once.
+#[derive(Debug, Default)]
+pub struct Silent(Mutex<BTreeMap<String, Problem>>);
+
+impl Silent {
+    fn get(&self, schedd: &str) -> Option<Problem> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(schedd).cloned()
+    }
+
+    fn note(&self, schedd: &str, problem: &Problem) {
+        if matches!(problem.kind, Kind::CreddDown | Kind::Transport) {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(schedd.to_owned(), problem.clone());
+        }
+    }
+}
+
+/// Cuts a delivery off. `leave_schedd` asks nothing of the schedd. Gives the tokens that could not
+/// be revoked, to be tried again.
+pub async fn cut<V: Vault, T: Transport>(
+    parts: &Parts<V, T>,
+    delivery: &Delivery,
+    tokens: Tokens,
+    leave_schedd: bool,
+    silent: &Silent,
+) -> (Tokens, Cut) {
+    let (mut held, names) = sorted(tokens);
+    if !leave_schedd && let Some(found) = find(parts, delivery, &held).await {
+        held.push(found);
+    }
+    let (at_vault, at_schedd) = tokio::join!(
+        revoke_all(parts, delivery, held),
+        delete(parts, delivery, leave_schedd, silent)
+    );
+    let (mut steps, former) = at_vault;
+    let now = parts.clock.now();
+    let is_known = |steps: &[Step], name: &str| {
+        let is =
+            |step: &Step| matches!(&step.what, What::VaultToken { accessor } if accessor == name);
+        steps.iter().any(is)
+    };
+    let mut lost = Vec::new();
+    for token in names {
+        if token.expires > now && !is_known(&steps, &token.accessor) {
+            steps.push(by_admins(&token));
+            if !token.accessor.is_empty() {
+                lost.push(token);
+            }
+        }
+    }
+    if steps.is_empty() {
+        let accessor = String::new();
+        let why = "none is known of that lives";
+        steps.push(Step::new(
+            What::VaultToken { accessor },
+            Became::Nothing,
+            why,
+        ));
+    }
+    steps.push(at_schedd);
+    let tokens = Tokens {
+        former,
+        lost,
+        ..Tokens::default()
+    };
+    let id = delivery.id.clone();
+    (tokens, Cut { id, steps })
+}
+
+/// The tokens that can be revoked, and those of which only the name is known. One whose life is an
+/// estimate has no name.
+fn sorted(tokens: Tokens) -> (Vec<Held>, Vec<Named>) {
+    let mut held: Vec<Held> = tokens.current.into_iter().map(|(held, _)| held).collect();
+    held.extend(tokens.candidate);
+    held.extend(tokens.former);
+    let mut names = tokens.lost;
+    names.extend(tokens.noted.map(|placed| placed.token));
+    names.extend(tokens.inherited.map(|inherited| Named {
+        accessor: inherited.accessor.unwrap_or_default(),
+        issued: inherited.life.issued,
+        expires: inherited.life.expires,
+    }));
+    names.sort_by(|a, b| (b.expires, &a.accessor).cmp(&(a.expires, &b.accessor)));
+    names.dedup_by(|a, b| a.accessor == b.accessor);
+    (held, names)
+}
+
+/// The step of a token that only Vault's admins can revoke.
+pub(super) fn by_admins(token: &Named) -> Step {
+    let accessor = token.accessor.clone();
+    let why = if accessor.is_empty() {
+        format!(
+            "one was stored before the service started, and nothing is noted of it; Vault's admins find it among the \
+             account's accessors; else it ends at {:.0} at the latest",
+            token.expires
+        )
+    } else {
+        format!(
+            "it was made before the service started, so only its accessor is known; Vault's admins revoke it: {}; else \
+             it ends at {:.0}",
+            admin_command(&accessor),
+            token.expires
+        )
+    };
+    Step::new(What::VaultToken { accessor }, Became::NotDone, why)
+}
+
+/// The living token that is stored at the schedd, where it can be read and is not known.
+async fn find<V: Vault, T: Transport>(
+    parts: &Parts<V, T>,
+    delivery: &Delivery,
+    known: &[Held],
+) -> Option<Held> {
+    if !delivery.target.is_readable() {
+        return None;
+    }
+    let credential = &delivery.credential;
+    let observed = parts.transport.observe(delivery, None).await.ok()?;
+    let token = top_file::token_of(credential, observed.content.as_ref()?)?;
+    if known
+        .iter()
+        .any(|held| held.token.expose() == token.expose())
+    {
+        return None;
+    }
+    let (life, accessor) = parts.vault.look_up(credential, &token).await.ok()??;
+    Some(Held {
+        token,
+        parent: None,
+        accessor,
+        life,
+    })
+}
+
+async fn revoke_all<V: Vault, T>(
+    parts: &Parts<V, T>,
+    delivery: &Delivery,
+    held: Vec<Held>,
+) -> (Vec<Step>, Vec<Held>) {
+    let (mut steps, mut left) = (Vec::new(), Vec::new());
+    for held in held {
+        let accessor = held.accessor.clone();
+        let what = What::VaultToken { accessor };
+        steps.push(match revoke(parts, delivery, &held).await {
+            Ok(()) => Step::new(what, Became::Done, "revoked; Vault says that it is dead"),
+            Err(why) => {
+                left.push(held);
+                Step::new(what, Became::NotDone, why)
+            }
+        });
+    }
+    (steps, left)
+}
+
+async fn revoke<V: Vault, T>(
+    parts: &Parts<V, T>,
+    delivery: &Delivery,
+    held: &Held,
+) -> Result<(), String> {
+    let credential = &delivery.credential;
+    let revoked = parts.vault.revoke(credential, held.root()).await;
+    let seen = match revoked {
+        Ok(()) => parts.vault.look_up(credential, &held.token).await,
+        Err(problem) => Err(problem),
+    };
+    match seen {
+        Ok(None) => Ok(()),
+        Ok(Some(_)) => Err(format!(
+            "Vault took the request and says that the token still lives; its admins revoke it: {}",
+            admin_command(&held.accessor)
+        )),
+        Err(problem) => Err(format!("{problem}; run this again then")),
+    }
+}
+
+async fn delete<V: Vault, T: Transport>(
+    parts: &Parts<V, T>,
+    delivery: &Delivery,
+    leave: bool,
+    silent: &Silent,
+) -> Step {
+    if leave {
+        return Step::new(
+            What::Stored,
+            Became::Left,
+            "nothing was asked of the schedd",
+        );
+    }
+    let deleted = match silent.get(&delivery.id.schedd) {
+        Some(problem) => Err(problem),
+        None => try_delete(parts, delivery).await,
+    };
+    match deleted {
+        Ok(true) => Step::new(
+            What::Stored,
+            Became::Done,
+            "deleted; the schedd says that nothing is there",
+        ),
+        Ok(false) => Step::new(
+            What::Stored,
+            Became::Nothing,
+            "the schedd says that nothing is there",
+        ),
+        Err(problem) => {
+            silent.note(&delivery.id.schedd, &problem);
+            let why = format!("{}; run this again then", problem.message);
+            Step::new(What::Stored, Became::NotDone, why)
+        }
+    }
+}
+
+/// Deletes what is there; whether anything was. Seen to be gone afterwards.
+async fn try_delete<V: Vault, T: Transport>(
+    parts: &Parts<V, T>,
+    delivery: &Delivery,
+) -> Result<bool, Problem> {
+    let opener = if delivery.target.needs_opener() {
+        let now = parts.clock.now();
+        let openers = &parts.openers;
+        Some(openers.get(&parts.vault, &delivery.authorize, now).await?)
+    } else {
+        None
+    };
+    let transport = &parts.transport;
+    let before = transport.observe(delivery, opener.as_ref()).await?;
+    if before.stored.is_none() && before.served.is_none() {
+        return Ok(false);
+    }
+    transport.delete(delivery, opener.as_ref()).await?;
+    let after = transport.observe(delivery, opener.as_ref()).await?;
+    if after.stored.is_some() {
+        return Err(Problem::new(
+            crate::problem::Cause::schedd(delivery),
+            Kind::CreddRefused,
+            "the schedd took the request and still has the credential; have its admin delete it",
+        ));
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::Target;
+    use crate::fakes::Outside;
+    use crate::fixtures::delivery_to;
+    use crate::plan::Policy;
+    use crate::plan::{Step as Todo, Why};
+    use crate::push::AccessFacts;
+    use crate::push::bring;
+    use jiff::Timestamp;
+    use std::time::Duration;
+
+    async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
+        let parts = outside.parts();
+        let step = Todo::Push(Why::First);
+        let policy = Policy {
+            id: &delivery.id,
+            lifetime: delivery.lifetime,
+            renew_below: delivery.renew_below,
+            spread: Duration::ZERO,
+            prove_every: Duration::MAX,
+        };
+        let (tokens, access) = (Tokens::default(), AccessFacts::default());
+        let never = std::future::pending();
+        let outcome = bring(&parts, &policy, delivery, step, tokens, &access, never).await;
+        outcome.result.unwrap();
+        outcome.tokens
+    }
+
+    fn here() -> Delivery {
+        delivery_to(Target::Directory("/d".into()))
+    }
+
+    fn became(cut: &Cut) -> Vec<Became> {
+        cut.steps.iter().map(|step| step.became).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_token_dies_with_its_login_and_nothing_is_left_at_the_schedd() {
+        let outside = Outside::new();
+        let delivery = here();
+        let tokens = pushed(&outside, &delivery).await;
+        let silent = Silent::default();
+        let parts = outside.parts();
+        let (left, done) = cut(&parts, &delivery, tokens, false, &silent).await;
+        assert_eq!(became(&done), [Became::Done, Became::Done], "{done:?}");
+        assert!(left.former.is_empty());
+        assert_eq!(outside.lock().living(), 0);
+        assert!(outside.lock().stored.is_empty());
+
+        let again = cut(&parts, &delivery, left, false, &silent).await;
+        assert_eq!(became(&again.1), [Became::Nothing, Became::Nothing]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_of_before_a_restart_is_read_back_where_that_can_be() {
+        let outside = Outside::new();
+        let delivery = here();
+        pushed(&outside, &delivery).await;
+        let silent = Silent::default();
+        let parts = outside.parts();
+        let nothing = Tokens::default();
+        let (_, done) = cut(&parts, &delivery, nothing, false, &silent).await;
+        assert_eq!(became(&done), [Became::Done, Became::Done]);
+        assert_eq!(outside.lock().living_children(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_known_by_its_accessor_is_named_with_the_admins_command_until_it_ends() {
+        let outside = Outside::new();
+        let delivery = delivery_to(Target::Credd {
+            host: "ap1".to_owned(),
+            collector: None,
+            opening: crate::delivery::Opening::default(),
+        });
+        let parts = outside.parts();
+        let now = outside.lock().now();
+        let named = |accessor: &str, expires| Named {
+            accessor: accessor.to_owned(),
+            issued: Timestamp::UNIX_EPOCH,
+            expires,
+        };
+        let later = crate::moment::after(now, Duration::from_hours(1));
+        let tokens = Tokens {
+            lost: vec![named("old", now), named("abc", later)],
+            ..Tokens::default()
+        };
+        let silent = Silent::default();
+        let (left, done) = cut(&parts, &delivery, tokens, false, &silent).await;
+        assert_eq!(left.lost.len(), 1, "named to the next run too");
+        assert_eq!(became(&done), [Became::NotDone, Became::Nothing]);
+        let why = &done.steps[0].why;
+        assert!(why.contains("bao token revoke -accessor abc"), "{why}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_schedd_that_does_not_answer_keeps_no_token_alive_and_is_waited_for_once() {
+        let outside = Outside::new();
+        let delivery = here();
+        let tokens = pushed(&outside, &delivery).await;
+        outside.lock().schedds_down.insert("here".to_owned());
+        let silent = Silent::default();
+        let parts = outside.parts();
+        let (left, done) = cut(&parts, &delivery, tokens, false, &silent).await;
+        assert_eq!(became(&done), [Became::Done, Became::NotDone]);
+        assert_eq!(outside.lock().living(), 0);
+        assert!(silent.get("here").is_some());
+        assert!(silent.get("there").is_none());
+
+        outside.lock().schedds_down.clear();
+        let silent = Silent::default();
+        let (_, done) = cut(&parts, &delivery, left, false, &silent).await;
+        assert_eq!(became(&done), [Became::Nothing, Became::Done]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next_run() {
+        let outside = Outside::new();
+        let delivery = here();
+        let tokens = pushed(&outside, &delivery).await;
+        outside.lock().vault_down = true;
+        let silent = Silent::default();
+        let parts = outside.parts();
+        let (left, done) = cut(&parts, &delivery, tokens, true, &silent).await;
+        assert_eq!(became(&done), [Became::NotDone, Became::Left]);
+        assert!(
+            !outside.lock().stored.is_empty(),
+            "nothing was asked of the schedd"
+        );
+
+        outside.lock().vault_down = false;
+        let (left, done) = cut(&parts, &delivery, left, false, &silent).await;
+        assert_eq!(became(&done), [Became::Done, Became::Done]);
+        assert!(left.former.is_empty());
+        assert_eq!(outside.lock().living(), 0);
+    }
+}

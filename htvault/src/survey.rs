@@ -1,0 +1,178 @@
+//! What each address of an HTVault says of itself, for a person who looks for a fault.
+//!
+//! What holds: every address is asked, one that is down hides no other; no vault token is needed,
+//! and no quota of one is used up (`sys/health` is not counted by HTVault's quotas).
+
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+use reqwest::tls::TlsInfo;
+use serde::Deserialize;
+use x509_cert::der::Decode as _;
+
+use crate::credential_url::ServerUrl;
+use crate::endpoints::{connections, look_up};
+use crate::error::Error;
+use crate::settings::Settings;
+
+/// Longest answer that is read, in bytes.
+const ANSWER_LIMIT: usize = 16 * 1024;
+
+/// One address and what it answered.
+#[derive(Debug)]
+pub struct Node {
+    /// The server that the address belongs to.
+    pub server: ServerUrl,
+    /// The address.
+    pub address: SocketAddr,
+    /// What it says, or why it says nothing.
+    pub answer: Result<NodeAnswer, Error>,
+}
+
+/// What an address says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAnswer {
+    /// Whether it serves.
+    pub state: NodeState,
+    /// Version of OpenBao or Vault.
+    pub version: Option<String>,
+    /// Its clock, to the second.
+    pub clock: Option<Timestamp>,
+    /// When its certificate ends.
+    pub certificate_ends: Option<Timestamp>,
+}
+
+/// Whether a node serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// It leads.
+    Active,
+    /// It passes requests on to the leader.
+    Standby,
+    /// Somebody has to unseal it.
+    Sealed,
+    /// It was never set up.
+    Uninitialised,
+}
+
+/// The body of `sys/health`, whatever the status is.
+#[derive(Deserialize)]
+struct Health {
+    initialized: bool,
+    sealed: bool,
+    standby: bool,
+    server_time_utc: Option<i64>,
+    version: Option<String>,
+}
+
+/// Asks every address of every server for its health.
+///
+/// # Errors
+/// No name can be looked up, or the certificate authorities cannot be read.
+pub async fn survey(settings: &Settings) -> Result<Vec<Node>, Error> {
+    let tls = settings.tls.client_config()?;
+    let mut nodes = Vec::new();
+    for (server, address) in look_up(settings).await? {
+        let http = connections(settings, &server, address, tls.clone())?;
+        let answer = ask(settings, &server, &http).await;
+        nodes.push(Node {
+            server,
+            address,
+            answer,
+        });
+    }
+    Ok(nodes)
+}
+
+async fn ask(
+    settings: &Settings,
+    server: &ServerUrl,
+    http: &reqwest::Client,
+) -> Result<NodeAnswer, Error> {
+    let url = server.join("/v1/sys/health");
+    let request = format!("GET {url}");
+    let transport = |e: &reqwest::Error| Error::from_transport(&request, e, &settings.tls);
+    let mut response = http.get(url).send().await.map_err(|e| transport(&e))?;
+    let certificate_ends = response
+        .extensions()
+        .get::<TlsInfo>()
+        .and_then(TlsInfo::peer_certificate)
+        .and_then(end_of);
+    let status = response.status();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| transport(&e))? {
+        if body.len() + chunk.len() > ANSWER_LIMIT {
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let health: Health = serde_json::from_slice(&body).map_err(|_| {
+        Error::bad_answer(
+            &request,
+            format!(
+                "status {} and no word of its health: is this a Vault?",
+                status.as_u16()
+            ),
+        )
+    })?;
+    Ok(NodeAnswer {
+        state: health.state(),
+        version: health.version,
+        clock: health
+            .server_time_utc
+            .and_then(|seconds| Timestamp::from_second(seconds).ok()),
+        certificate_ends,
+    })
+}
+
+impl Health {
+    fn state(&self) -> NodeState {
+        match (self.initialized, self.sealed, self.standby) {
+            (false, _, _) => NodeState::Uninitialised,
+            (_, true, _) => NodeState::Sealed,
+            (_, _, true) => NodeState::Standby,
+            _ => NodeState::Active,
+        }
+    }
+}
+
+fn end_of(certificate: &[u8]) -> Option<Timestamp> {
+    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
+    let end = certificate.tbs_certificate().validity().not_after;
+    i64::try_from(end.to_unix_duration().as_secs())
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recorded_bodies_tell_the_state() {
+        let state = |text: &str| serde_json::from_str::<Health>(text).unwrap().state();
+        for (initialized, sealed, standby, wanted) in [
+            (true, false, false, NodeState::Active),
+            (true, false, true, NodeState::Standby),
+            // A sealed node says that it is a standby, too.
+            (true, true, true, NodeState::Sealed),
+            (false, true, true, NodeState::Uninitialised),
+        ] {
+            let text = format!(
+                r#"{{"initialized": {initialized}, "sealed": {sealed}, "standby": {standby}, "server_time_utc": 1795331496}}"#
+            );
+            assert_eq!(state(&text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_read() {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.not_after = rcgen::date_time_ymd(2031, 2, 3);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let end: Timestamp = "2031-02-03T00:00:00Z".parse().unwrap();
+        assert_eq!(end_of(certificate.der()), Some(end));
+        assert_eq!(end_of(b"no certificate"), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! `token-bastion doctor` on the real parts: what it says where all is well, and of one fault each
+//! in the things that deliveries hang on.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::Duration;
+
+use integration::chain::{ADMIN, Chain, Lives};
+use integration::conformance::admin::Admin;
+use integration::process::Daemon;
+use integration::{sandbox, wait};
+use reqwest::Method;
+use serde_json::json;
+
+const FAR: Duration = Duration::from_mins(2);
+
+/// Access tokens that end soon, so that Vault does not serve cached ones for long.
+const QUICK: Lives = Lives {
+    access_token: 16,
+    access_minimum: 12,
+    vault_token: 600,
+    renew_below: 300,
+};
+
+struct Stage {
+    chain: Chain,
+    directory: PathBuf,
+    config: PathBuf,
+    credmon: Daemon,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let chain = Chain::start(folder.path(), QUICK).await.unwrap();
+        let directory = folder.path().join("oauth_credentials");
+        fs::create_dir(&directory).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o2770)).unwrap();
+        let yaml = chain.bastion_yaml(&chain.here(&directory));
+        let config = chain.write_bastion_config(&yaml).unwrap();
+        let log = folder.path().join("credmon.log");
+        let credmon = Daemon::spawn("credmon", chain.credmon(&directory).unwrap(), &log).unwrap();
+        Self {
+            chain,
+            directory,
+            config,
+            credmon,
+            _folder: folder,
+        }
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = self.chain.bastion(&self.config).unwrap();
+        command.args(arguments).kill_on_drop(true);
+        tokio::time::timeout(FAR, command.output())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// What is said, and the exit code.
+    async fn doctor(&self, arguments: &[&str]) -> (String, Option<i32>) {
+        let output = self.run(&[&["doctor"], arguments].concat()).await;
+        let text = String::from_utf8(output.stdout).unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (format!("{text}{said}"), output.status.code())
+    }
+
+    async fn admin(&self, method: Method, path: &str, body: serde_json::Value) {
+        let admin = Admin::new(&format!("http://{ADMIN}"), &self.chain.ca.file()).unwrap();
+        admin.call(method, path, &body).await.unwrap();
+    }
+}
+
+/// The line of a step.
+fn line<'a>(text: &'a str, step: &str) -> &'a str {
+    let found = text.lines().find(|line| line.contains(step));
+    found.unwrap_or_else(|| panic!("no {step:?} in:\n{text}"))
+}
+
+#[tokio::test]
+async fn each_fault_is_found_at_its_step_and_hides_no_other() {
+    let mut stage = Stage::start().await;
+    let delivered = stage.run(&["once"]).await;
+    assert_eq!(delivered.status.code(), Some(0), "{delivered:?}");
+
+    // All is well.
+    let (text, code) = stage.doctor(&[]).await;
+    assert_eq!(code, Some(0), "{text}");
+    for step in [
+        "address",
+        "clock",
+        "keytab",
+        "ticket",
+        "login cms_crab",
+        "access token cms_crab",
+        "directory cms_crab at here",
+        "credmon cms_crab at here",
+    ] {
+        assert!(line(&text, step).starts_with("  ok"), "{text}");
+    }
+    for secret in ["hvs.", "eyJ"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    let before = fs::read(stage.directory.join("crabtw/cms_crab.top")).unwrap();
+
+    // As data, and of one account.
+    let output = stage
+        .run(&["doctor", "--json", "--account", "crabtw"])
+        .await;
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let titles: Vec<&str> = json["sections"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|section| section["title"].as_str().unwrap())
+        .collect();
+    assert_eq!(titles.len(), 3, "{titles:?}");
+    assert!(titles[2].starts_with("Account crabtw"), "{titles:?}");
+    let (text, code) = stage.doctor(&["--account", "crabtv"]).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("did you mean \"crabtw\"?"), "{text}");
+
+    // A refresh token that is gone.
+    stage
+        .admin(Method::POST, "/kill", json!({"credkey": "crabtw"}))
+        .await;
+    // Vault serves the access token that it has kept until that ends.
+    wait::until("the kept access token's end", FAR, async || {
+        let (text, _) = stage.doctor(&["--account", "crabtw"]).await;
+        match text.contains("  refresh token cms_crab") {
+            true => Ok(()),
+            false => Err(text),
+        }
+    })
+    .await
+    .unwrap();
+    let (text, code) = stage.doctor(&[]).await;
+    assert_eq!(code, Some(1), "{text}");
+    let told = line(&text, "refresh token cms_crab");
+    assert!(told.starts_with("  WRONG"), "{text}");
+    assert!(line(&text, "access token cms_production").starts_with("  ok"));
+
+    // A key that is not there.
+    let keytab = stage.chain.keytabs().join("cmsprod.keytab");
+    let away = stage.chain.keytabs().join("away");
+    fs::rename(&keytab, &away).unwrap();
+    let (text, code) = stage.doctor(&["--account", "cmsprod"]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(line(&text, "  keytab").starts_with("  WRONG"), "{text}");
+    assert!(
+        line(&text, "  login cms ").starts_with("  not tried"),
+        "{text}"
+    );
+    assert!(
+        line(&text, "credmon cms at here").starts_with("  ok"),
+        "{text}"
+    );
+    fs::rename(&away, &keytab).unwrap();
+
+    // A clock that is ten minutes off.
+    stage
+        .admin(Method::PUT, "/clock", json!({"vault": "10m"}))
+        .await;
+    let (text, code) = stage.doctor(&["--account", "crabtw"]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(line(&text, "  clock").contains("behind Vault's"), "{text}");
+    stage
+        .admin(Method::PUT, "/clock", json!({"vault": "0s"}))
+        .await;
+
+    // A Vault that is down, and nothing was changed by all that looking.
+    stage.chain.vault.stop().await.unwrap();
+    let (text, code) = stage.doctor(&["--account", "crabtw"]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(line(&text, "  address").starts_with("  WRONG"), "{text}");
+    let after = fs::read(stage.directory.join("crabtw/cms_crab.top")).unwrap();
+    assert!(before == after, "doctor stores nothing");
+    stage.credmon.stop().await.unwrap();
+}

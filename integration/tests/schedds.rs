@@ -1,0 +1,293 @@
+//! Schedds as a site has them, on the real parts: found through a collector, opened in each way,
+//! away and back, with something wrong, with jobs that are held.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use integration::chain::{ACCOUNTS, Chain, Lives, installed};
+use integration::pool::{JobState, Pool};
+use integration::process::Daemon;
+use integration::{sandbox, wait};
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+
+const FAR: Duration = Duration::from_mins(2);
+
+/// One site at a time: they share the sandbox's addresses.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// A host with everything, and the bastion on it.
+struct Site {
+    pool: Pool,
+    chain: Chain,
+    folder: tempfile::TempDir,
+    _one: tokio::sync::MutexGuard<'static, ()>,
+}
+
+async fn site(configuration: &[&str]) -> anyhow::Result<Site> {
+    let one = ONE.lock().await;
+    let folder = tempfile::tempdir_in(sandbox::run_folder()?)?;
+    let chain = Chain::start(folder.path(), Lives::SHORT).await?;
+    let mut options = installed::pool_options(&chain)?;
+    let lines = configuration.iter().map(|line| (*line).to_owned());
+    options.configuration.extend(lines);
+    options.members = vec!["ap2.test".to_owned()];
+    let pool = Pool::start(&folder.path().join("pool"), &chain.ca, &options).await?;
+    // Makes everything that it needs in the pool; which group is configured later.
+    installed::bastion(&chain, &pool)?;
+    Ok(Site {
+        pool,
+        chain,
+        folder,
+        _one: one,
+    })
+}
+
+impl Site {
+    fn yaml(&self, group: &str) -> String {
+        self.chain.bastion_yaml(&installed::places(group))
+    }
+
+    /// Runs the service for a group of schedds.
+    fn service(&self, group: &str) -> anyhow::Result<Daemon> {
+        let mut command = installed::bastion(&self.chain, &self.pool)?;
+        installed::configure(&self.pool, &self.yaml(group))?;
+        command.arg("run");
+        let log = self.folder.path().join("bastion.log");
+        Daemon::spawn("token-bastion", command, &log)
+    }
+
+    /// Tries everything once; gives the report.
+    async fn once(&self, yaml: &str) -> anyhow::Result<Value> {
+        let mut command = installed::bastion(&self.chain, &self.pool)?;
+        installed::configure(&self.pool, yaml)?;
+        command.args(["once", "--json"]);
+        let output = tokio::time::timeout(FAR, command.output()).await??;
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Tries until every delivery is good: a daemon takes a moment to read its configuration.
+    async fn all_good(&self, yaml: &str) -> anyhow::Result<()> {
+        wait::until("every delivery to be good", FAR, async || {
+            let report = self.once(yaml).await?;
+            let lines = report["deliveries"].as_array().context("no list")?;
+            let good = !lines.is_empty() && lines.iter().all(|line| line["state"] == "good");
+            ensure!(good, "{report:#}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Tries until this is told.
+    async fn told(&self, yaml: &str, part: &str) -> anyhow::Result<()> {
+        wait::until(part, FAR, async || {
+            let report = self.once(yaml).await?;
+            let problems = report["problems"].as_array().context("no list")?;
+            let message = |problem: &Value| problem["message"].as_str().map(str::to_owned);
+            let told: Vec<String> = problems.iter().filter_map(message).collect();
+            ensure!(told.iter().any(|text| text.contains(part)), "{told:#?}");
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// What is stored and served in a pool's credential directory.
+fn stored(pool: &Pool, ending: &str) -> BTreeMap<PathBuf, String> {
+    let all = ACCOUNTS.iter().flat_map(|account| {
+        let files = account.services.iter();
+        files.map(|service| format!("{}/{service}.{ending}", account.name))
+    });
+    all.filter_map(|name| {
+        let text = fs::read_to_string(pool.credentials().join(&name)).ok()?;
+        Some((name.into(), text))
+    })
+    .collect()
+}
+
+/// Waits until jobs of every account have an access token in a pool, of another push than `before`.
+async fn served(
+    pool: &Pool,
+    before: &BTreeMap<PathBuf, String>,
+    service: &Daemon,
+) -> anyhow::Result<()> {
+    let what = format!("tokens at {}", pool.host());
+    wait::until(&what, FAR, async || {
+        let (tops, uses) = (stored(pool, "top"), stored(pool, "use"));
+        let new = tops.iter().all(|(name, top)| before.get(name) != Some(top));
+        let all = tops.len() == 3 && uses.len() == 3 && new;
+        if all {
+            Ok(())
+        } else {
+            Err(format!("{:?}", uses.keys()))
+        }
+    })
+    .await
+    .with_context(|| service.tail(30))
+}
+
+#[tokio::test]
+async fn schedds_are_found_and_lost_and_found_again() -> anyhow::Result<()> {
+    let kind = [
+        "TestKind = \"crab\"",
+        "SCHEDD_ATTRS = $(SCHEDD_ATTRS) TestKind",
+    ];
+    let site = site(&kind).await?;
+    let group = r#"collector: "ap.test:9618", constraint: 'TestKind == "crab"'"#;
+    let nothing = BTreeMap::new();
+    let mut service = site.service(group)?;
+    served(&site.pool, &nothing, &service).await?;
+
+    // Another host joins the pool.
+    let mut options = installed::pool_options(&site.chain)?;
+    options.host = "ap2.test".to_owned();
+    options.manager = Some(site.pool.host().to_owned());
+    options.configuration.extend(kind.map(str::to_owned));
+    let folder = site.folder.path().join("pool2");
+    let mut second = Pool::start(&folder, &site.chain.ca, &options).await?;
+    let mark = service.mark();
+    service.signal(Signal::SIGHUP)?;
+    service
+        .wait_for_line_after(mark, "schedd found", FAR)
+        .await?;
+    served(&second, &nothing, &service).await?;
+
+    // Its credd stops, and is back at another address; the first host is served all the time.
+    let mark = service.mark();
+    second.off("credd").await?;
+    service
+        .wait_for_line_after(mark, "it is tried again", FAR)
+        .await?;
+    served(&site.pool, &stored(&site.pool, "top"), &service).await?;
+    let before = stored(&second, "top");
+    second.on("credd").await?;
+    served(&second, &before, &service).await?;
+
+    // It leaves the pool.
+    second.stop().await?;
+    let mark = service.mark();
+    service.signal(Signal::SIGHUP)?;
+    let gone = "does not know the schedd any more";
+    service.wait_for_line_after(mark, gone, FAR).await?;
+    ensure!(service.stop().await?.success(), "{}", service.tail(20));
+
+    // What is no expression is told as that.
+    let broken = site.yaml(r#"collector: "ap.test:9618", constraint: "TestKind = = 3""#);
+    site.told(&broken, "is no expression that HTCondor takes")
+        .await?;
+    let nowhere = site.yaml(r#"collector: "ap2.test:9618", constraint: "true""#);
+    site.told(&nowhere, "the collector ap2.test:9618 does not answer")
+        .await?;
+    site.pool.stop().await
+}
+
+#[tokio::test]
+async fn a_credd_is_opened_in_each_way_and_says_what_is_wrong() -> anyhow::Result<()> {
+    let site = site(&[
+        "SEC_DEFAULT_AUTHENTICATION_METHODS = FS, IDTOKENS, SCITOKENS, SSL, KERBEROS",
+        "AUTH_SSL_CLIENT_CERTFILE = /etc/condor/test/host.crt",
+        "AUTH_SSL_CLIENT_KEYFILE = /etc/condor/test/host.key",
+        "SEC_TOKEN_SYSTEM_DIRECTORY = /etc/condor/tokens.d",
+    ])
+    .await?;
+    let pool = &site.pool;
+    let credd = |more: &str| site.yaml(&format!("credds: [ap.test]{more}"));
+
+    // By access token, and one with the least scope.
+    site.all_good(&credd("")).await?;
+    let requests = fs::read_to_string(site.chain.requests())?;
+    assert!(requests.contains("oauth/sts/cms/crabtw:crab"), "{requests}");
+
+    // As a super-user: this machine, a token of the pool, a host certificate.
+    let map = fs::read_to_string(pool.path("/etc/condor/mapfile"))?;
+    let more = format!("{map}SSL \"/CN=ap.test\" bastion\n");
+    fs::write(pool.path("/etc/condor/mapfile"), &more)?;
+    pool.reconfigure(&["CRED_SUPER_USERS = root, condor, bastion"])
+        .await?;
+    let token = [
+        "condor_token_create",
+        "-identity",
+        "bastion@ap.test",
+        "-token",
+        "bastion",
+    ];
+    pool.run("root", &token).await?.success()?;
+    for method in ["fs", "idtokens", "ssl"] {
+        let yaml = credd(&format!(", authenticate: {method}, superuser_for: ap.test"));
+        site.all_good(&yaml).await.context(method)?;
+    }
+    // By a ticket of each account, from its keytab.
+    let keytab = pool.path("/etc/krb5.keytab");
+    site.chain
+        .kdc
+        .add_principal_with_keytab("host/ap.test", &keytab)
+        .await?;
+    site.all_good(&credd(", authenticate: kerberos")).await?;
+
+    // Somebody who is no super-user.
+    pool.reconfigure(&["CRED_SUPER_USERS = nobody"]).await?;
+    let ssl = credd(", authenticate: ssl, superuser_for: ap.test");
+    site.told(&ssl, "CRED_SUPER_USERS").await?;
+
+    // A Vault that the schedd does not trust.
+    pool.reconfigure(&["TRUSTED_VAULT_HOSTS = other.test"])
+        .await?;
+    site.told(&credd(""), "add vault.test to TRUSTED_VAULT_HOSTS")
+        .await?;
+    pool.reconfigure(&[]).await?;
+
+    // A token that opens nothing, and another one that opens for it.
+    let storage = credd("").replace("cms_production: {}", "cms_storage: {}");
+    let scope = "the access token needs a scope that may write";
+    site.told(&storage, scope).await?;
+    site.all_good(&storage.replace("cms_storage: {}", "cms_storage: {authorize_with: cms}"))
+        .await?;
+
+    // A map file that takes one account for another, and one that knows nobody.
+    let wrong = map.replace("cms,cmsprod cmsprod", "cms,cmsprod crabtw");
+    fs::write(pool.path("/etc/condor/mapfile"), wrong)?;
+    pool.reconfigure(&[]).await?;
+    site.told(&credd(""), "for user crabtw@ap.test, not for cmsprod")
+        .await?;
+    ensure!(!pool.credentials().join("crabtw/cms.top").exists());
+    fs::write(pool.path("/etc/condor/mapfile"), "")?;
+    pool.reconfigure(&[]).await?;
+    site.told(&credd(""), "`SCITOKENS ISSUER,SUBJECT cmsprod`")
+        .await?;
+    site.pool.stop().await
+}
+
+#[tokio::test]
+async fn held_jobs_run_again_once_their_credentials_are_good() -> anyhow::Result<()> {
+    let site = site(&[]).await?;
+    let pool = &site.pool;
+    let service = site.service("credds: [ap.test], release_held: true")?;
+    served(pool, &BTreeMap::new(), &service).await?;
+    let text = "executable = /bin/sh\narguments = \"-c 'while ! test -e /tmp/enough; do sleep 1; done'\"\n\
+                use_oauth_services = cms";
+    let job = pool.submit("cmsprod", text).await?;
+    let running = |state: &JobState| *state == JobState::Running;
+    pool.wait_job_state(&job, "to run", FAR, running).await?;
+
+    // No credmon, no token.
+    let credmon = pool.credmon_pid()?;
+    kill(credmon, Signal::SIGSTOP)?;
+    fs::remove_file(pool.credentials().join("cmsprod/cms.use"))?;
+    let held = |state: &JobState| matches!(state, JobState::Held { code: 4, .. });
+    pool.wait_job_state(&job, "to be held", FAR, held).await?;
+    kill(credmon, Signal::SIGCONT)?;
+
+    let released = "released held jobs";
+    service.wait_for_line(released, FAR).await?;
+    pool.wait_job_state(&job, "to run again", FAR, running)
+        .await?;
+    fs::write(pool.path("/tmp/enough"), "")?;
+    assert_eq!(pool.wait_job(&job, FAR).await?, 0);
+    Ok(())
+}
