@@ -378,7 +378,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             // It may have been stored by a try that seemed to fail.
             self.tokens.former.push(held);
         }
-        let Parts { vault, stages, .. } = &*self.parts;
+        let Parts { vault, stages, .. } = self.parts;
         let credential = &delivery.credential;
         let login = stages.time(Stage::Login, vault.login(credential)).await?;
         let issued = vault.issue(credential, login, delivery.lifetime);
