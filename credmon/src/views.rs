@@ -18,10 +18,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PART: u32 = 200;
 
 /// Writing takes this part of the time, when there is none, ...
-const UNHURRIED_PART: u32 = 5000;
+const UNHURRIED_PART: u32 = 1000;
 
 /// ... but is not put off for longer.
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(15);
 
 /// Where views go.
 #[derive(Clone, Debug, PartialEq, Eq)]
