@@ -145,9 +145,11 @@ impl Onboarding<'_> {
             print(&format!("{link}\n"));
         } else {
             let terminal = Term::stderr();
-            let columns = terminal.is_term().then(|| usize::from(terminal.size().1));
+            let screen = terminal.is_term().then(|| terminal.size());
             let mut stderr = io::stderr().lock();
-            let _ = stderr.write_all(show::invitation(credential, &flow, columns).as_bytes());
+            let code = show::code(&flow);
+            let shown = show::invitation(credential, &flow.url, code.as_deref(), screen);
+            let _ = stderr.write_all(shown.as_bytes());
         }
         let bar = waiting_bar();
         let login = onboard::wait(&mut (self.client, flow), self.arguments.wait, |trouble| {
