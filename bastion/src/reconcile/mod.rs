@@ -6,6 +6,7 @@
 //! that the parts bring, pauses from tokio, so tests run on paused time.
 
 mod aside;
+mod away;
 mod configured;
 mod cut;
 mod entry;
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use aside::News;
+use away::Away;
 use cut::CutOrder;
 pub(crate) use entry::Entry;
 use entry::needs;
@@ -100,6 +102,8 @@ enum Ended {
 pub struct Reconciler<V, T> {
     parts: Arc<Parts<V, T>>,
     entries: BTreeMap<DeliveryId, Entry>,
+    /// What was wanted before.
+    away: Away,
     tries: JoinSet<Ended>,
     /// Which try is whose.
     owners: HashMap<Id, DeliveryId>,
@@ -154,6 +158,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             glance: LONGEST_SLEEP,
             parts,
             entries: BTreeMap::new(),
+            away: Away::default(),
             tries: JoinSet::new(),
             owners: HashMap::new(),
             gates: Gates::default(),
@@ -343,6 +348,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             self.tick = self.next_tick;
             self.next_tick = self.check.next(now, &self.zone);
             self.ledger.drop_ended(now);
+            self.away.drop_ended(now);
             self.warn_of_grants(now);
         }
         let prove_every = plan::prove_every(self.entries.len(), self.requests);
@@ -424,7 +430,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             seconds = by.as_secs(),
             "the clock was set back; what is known by it moves along"
         );
-        for (id, entry) in &mut self.entries {
+        for (id, entry) in self.entries.iter_mut().chain(&mut self.away.0) {
             entry.set_back(by);
             if !entry.running {
                 self.ledger.note(id, entry.to_note(), now);
@@ -530,9 +536,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             None => None,
         };
         let now = self.now();
-        // A delivery that was configured away meanwhile is left as it is.
         let Some(entry) = self.entries.get_mut(&id) else {
-            return self.not_cut(&id, cut::GONE);
+            return self.finish_away(&id, outcome);
         };
         entry.running = false;
         entry.tries += 1;
