@@ -171,6 +171,15 @@ impl Error {
         self.kind.action()
     }
 
+    /// The text for somebody who does not try again unasked, as the services do.
+    #[must_use]
+    pub fn once(&self) -> String {
+        let text = self.text();
+        let promises = ["; it is tried again later", "; it is tried again"];
+        let without = promises.iter().find_map(|again| text.strip_suffix(again));
+        without.unwrap_or(&text).to_owned()
+    }
+
     fn text(&self) -> String {
         let mut text = String::new();
         if !self.request.is_empty() {
@@ -265,6 +274,17 @@ mod tests {
         assert_eq!(kind(401, "Unauthorised."), ErrorKind::LoginRefused);
         assert_eq!(kind(404, ""), ErrorKind::NoneStored);
         assert_eq!(kind(405, "unsupported operation"), ErrorKind::Refused);
+    }
+
+    #[test]
+    fn whoever_tries_once_is_promised_nothing() {
+        let sealed = || Error::from_answer("GET https://v/", 503, &["sealed".to_owned()], false);
+        assert!(sealed().to_string().ends_with("; it is tried again"));
+        for status in [403, 429, 500, 503] {
+            let once = Error::from_answer("GET https://v/", status, &[], false).once();
+            assert!(!once.contains("tried again"), "{once}");
+            assert!(once.starts_with("GET https://v/"), "{once}");
+        }
     }
 
     #[test]

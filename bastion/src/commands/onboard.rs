@@ -136,7 +136,7 @@ impl Onboarding<'_> {
             .client
             .start_device_flow(&credential.issuer, &credential.role, &nonce)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| format!("{}; run this again then", error.once()))?;
         if self.arguments.output.json {
             let link = json!({
                 "event": "log_in", "account": credential.identity.account,
@@ -169,7 +169,8 @@ impl Onboarding<'_> {
             service: result.service.clone(),
             expires: result.refresh_token_expires,
         };
-        match Client::connect_if_running(&self.global.socket()) {
+        let socket = self.global.socket();
+        match socket.and_then(|socket| Client::connect_if_running(&socket)) {
             Ok(Some(client)) => match client.ask(&request, |_| {}) {
                 Ok(Answer::Noted(None)) => complain(["the service tries it at once"]),
                 Ok(Answer::Noted(Some(fault))) => complain([fault]),

@@ -55,7 +55,7 @@ pub(super) fn cut_off(
     selection: &Selection,
     leave_schedds: bool,
 ) -> Result<Vec<Cut>, Failure> {
-    if let Some(client) = Client::connect_if_running(&global.socket())? {
+    if let Some(client) = Client::connect_if_running(&global.socket()?)? {
         let request = Request::Revoke {
             selection: selection.clone(),
             leave_schedds,

@@ -26,7 +26,7 @@ pub fn invitation(
 ) -> String {
     let person = credential.credkey.split('/').next().unwrap_or_default();
     let mut text = format!(
-        "To onboard account {}, service {} ({} at issuer {}, role {}), log in as {person}:\n\n",
+        "To onboard account {}, service {} ({} at issuer {}, role {}),\nlog in as {person}:\n\n",
         credential.identity.account,
         credential.service,
         credential.credkey,

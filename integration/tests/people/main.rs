@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use htvault::kerberos::Ticket;
 use htvault::{Client, CredentialUrl, ErrorKind, IssuedToken, Settings, VaultToken};
-use integration::chain::{ADMIN, Chain, Lives, VAULT, installed};
+use integration::chain::{Chain, Lives, VAULT};
 use integration::dev::tls;
-use integration::pool::Pool;
 use integration::process::Daemon;
 use integration::{sandbox, wait};
 use serde_json::Value;

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::{has_top, parts, state, text};
+use crate::{Parts, has_top, parts, state, text};
 
 #[tokio::test]
 async fn an_account_is_offboarded_with_proof_and_a_second_run_finds_nothing_left() {
