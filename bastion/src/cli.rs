@@ -113,6 +113,12 @@ impl Cli {
         self.global.verbose
     }
 
+    /// Whether its log is what people read of it; other commands print what they have to say.
+    #[must_use]
+    pub fn tells_its_work(&self) -> bool {
+        matches!(self.command, Command::Run | Command::Once(_))
+    }
+
     /// Does what was asked for.
     #[must_use]
     pub fn execute(&self) -> ExitCode {

@@ -171,15 +171,6 @@ impl Error {
         self.kind.action()
     }
 
-    /// The text for somebody who does not try again unasked, as the services do.
-    #[must_use]
-    pub fn once(&self) -> String {
-        let text = self.text();
-        let promises = ["; it is tried again later", "; it is tried again"];
-        let without = promises.iter().find_map(|again| text.strip_suffix(again));
-        without.unwrap_or(&text).to_owned()
-    }
-
     fn text(&self) -> String {
         let mut text = String::new();
         if !self.request.is_empty() {
@@ -201,6 +192,14 @@ impl Error {
         }
         text
     }
+}
+
+/// An error's text for somebody who does not try again unasked, as services do.
+#[must_use]
+pub fn without_promise(text: &str) -> &str {
+    let promises = ["; it is tried again later", "; it is tried again"];
+    let without = promises.iter().find_map(|again| text.strip_suffix(again));
+    without.unwrap_or(text)
 }
 
 /// The words at the end of the chain of causes: the ones that name the true reason.
@@ -281,7 +280,8 @@ mod tests {
         let sealed = || Error::from_answer("GET https://v/", 503, &["sealed".to_owned()], false);
         assert!(sealed().to_string().ends_with("; it is tried again"));
         for status in [403, 429, 500, 503] {
-            let once = Error::from_answer("GET https://v/", status, &[], false).once();
+            let error = Error::from_answer("GET https://v/", status, &[], false).to_string();
+            let once = without_promise(&error);
             assert!(!once.contains("tried again"), "{once}");
             assert!(once.starts_with("GET https://v/"), "{once}");
         }

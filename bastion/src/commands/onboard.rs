@@ -23,6 +23,7 @@ use crate::delivery::{Credential, Selection};
 use crate::grants;
 use crate::lifecycle;
 use crate::login::HtVault;
+use crate::revoke::run_again;
 use crate::onboard::{self, Onboarded, Trial, show};
 
 /// What `onboard` takes.
@@ -136,7 +137,7 @@ impl Onboarding<'_> {
             .client
             .start_device_flow(&credential.issuer, &credential.role, &nonce)
             .await
-            .map_err(|error| format!("{}; run this again then", error.once()))?;
+            .map_err(|error| run_again(&error.to_string()))?;
         if self.arguments.output.json {
             let link = json!({
                 "event": "log_in", "account": credential.identity.account,

@@ -91,7 +91,7 @@ pub async fn forget(vault: &impl Vault, credentials: &[Arc<Credential>]) -> Vec<
         let step = match forget_one(vault, &credential).await {
             Ok((became, why)) => Step::new(what(&credential), became, why),
             Err(problem) => {
-                let why = format!("{problem}; run this again then");
+                let why = revoke::run_again(&problem.to_string());
                 Step::new(what(&credential), Became::NotDone, why)
             }
         };

@@ -177,6 +177,12 @@ pub fn kept_off_step(id: &DeliveryId, wanted: bool, fault: Option<String>) -> St
     }
 }
 
+/// What is wrong, for somebody who gave an order that is not tried again unasked.
+#[must_use]
+pub fn run_again(problem: &str) -> String {
+    format!("{}; run this again then", htvault::without_promise(problem))
+}
+
 /// The command by which Vault's admins revoke a token that is known by its accessor.
 #[must_use]
 pub fn admin_command(accessor: &str) -> String {
@@ -222,6 +228,13 @@ mod tests {
             table(&[cut(vec![step(Became::Done), stored])]),
             "a/cms at ap1\n  vault token abc           done           why\n  credential at the schedd  NOT DONE       refused\n"
         );
+    }
+
+    #[test]
+    fn an_order_that_failed_is_not_said_to_be_tried_again() {
+        for problem in ["the Vault is sealed; it is tried again", "the Vault is sealed"] {
+            assert_eq!(run_again(problem), "the Vault is sealed; run this again then");
+        }
     }
 
     #[test]
