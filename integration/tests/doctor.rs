@@ -1,7 +1,12 @@
 //! `token-bastion doctor` on the real parts: what it says where all is well, and of one fault each
 //! in the things that deliveries hang on.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -134,9 +139,10 @@ async fn each_fault_is_found_at_its_step_and_hides_no_other() {
     // Vault serves the access token that it has kept until that ends.
     wait::until("the kept access token's end", FAR, async || {
         let (text, _) = stage.doctor(&["--account", "crabtw"]).await;
-        match text.contains("  refresh token cms_crab") {
-            true => Ok(()),
-            false => Err(text),
+        if text.contains("  refresh token cms_crab") {
+            Ok(())
+        } else {
+            Err(text)
         }
     })
     .await

@@ -23,8 +23,8 @@ use crate::delivery::{Credential, Selection};
 use crate::grants;
 use crate::lifecycle;
 use crate::login::HtVault;
-use crate::revoke::run_again;
 use crate::onboard::{self, Onboarded, Trial, show};
+use crate::revoke::run_again;
 
 /// What `onboard` takes.
 #[derive(Debug, Args)]

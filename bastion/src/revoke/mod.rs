@@ -232,8 +232,14 @@ mod tests {
 
     #[test]
     fn an_order_that_failed_is_not_said_to_be_tried_again() {
-        for problem in ["the Vault is sealed; it is tried again", "the Vault is sealed"] {
-            assert_eq!(run_again(problem), "the Vault is sealed; run this again then");
+        for problem in [
+            "the Vault is sealed; it is tried again",
+            "the Vault is sealed",
+        ] {
+            assert_eq!(
+                run_again(problem),
+                "the Vault is sealed; run this again then"
+            );
         }
     }
 
