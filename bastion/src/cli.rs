@@ -113,6 +113,12 @@ impl Cli {
         self.global.verbose
     }
 
+    /// Whether its log is what people read of it; other commands print what they have to say.
+    #[must_use]
+    pub fn tells_its_work(&self) -> bool {
+        matches!(self.command, Command::Run | Command::Once(_))
+    }
+
     /// Does what was asked for.
     #[must_use]
     pub fn execute(&self) -> ExitCode {
@@ -147,15 +153,28 @@ impl Global {
     }
 
     /// The running service's socket. Faults of a configuration that the service does not use yet
-    /// are no reason not to speak with it, nor is a configuration that this user may not read.
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.socket.clone().unwrap_or_else(|| {
-            config::load(&self.config).map_or_else(
-                |_| written_socket(&self.config).unwrap_or_else(|| config::DEFAULT_CONTROL.into()),
-                |config| config.control,
-            )
-        })
+    /// are no reason not to speak with it, nor is a configuration that this user may not read; one
+    /// that was named and is not there is.
+    pub(crate) fn socket(&self) -> Result<PathBuf, Failure> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        match config::load(&self.config) {
+            Ok(config) => Ok(config.control),
+            Err(faults)
+                if self.config != Path::new(config::DEFAULT_FILE) && is_missing(&self.config) =>
+            {
+                Err(Failure::wrong(faults.iter()))
+            }
+            Err(_) => {
+                Ok(written_socket(&self.config).unwrap_or_else(|| config::DEFAULT_CONTROL.into()))
+            }
+        }
     }
+}
+
+fn is_missing(file: &Path) -> bool {
+    std::fs::metadata(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// The socket that a file with faults names all the same.

@@ -5,9 +5,11 @@ use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 
-/// Begins logging. `verbose` adds details, twice adds those of the libraries.
-pub fn init(verbose: u8) {
+/// Begins logging. `verbose` adds details, twice adds those of the libraries; without `tells_work`
+/// and without it only what is wrong is said.
+pub fn init(verbose: u8, tells_work: bool) {
     let filter = match verbose {
+        0 if !tells_work => "warn",
         0 => "warn,bastion=info,htvault=info",
         1 => "warn,bastion=debug,htvault=debug",
         _ => "debug",

@@ -8,7 +8,7 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logs::init(cli.verbosity());
+    logs::init(cli.verbosity(), cli.tells_its_work());
     if let Err(error) = hardening::no_core_dumps() {
         // The service is of more use than this.
         tracing::warn!(%error, "core dumps cannot be switched off");

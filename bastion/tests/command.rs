@@ -8,9 +8,10 @@
 )]
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 struct Host {
     dir: tempfile::TempDir,
@@ -263,5 +264,50 @@ fn shells_get_their_completions() {
         let (code, out, _) = host.run(&["completions", shell]);
         assert_eq!(code, 0);
         assert!(out.contains(word) && out.contains("retry"), "{shell}");
+    }
+}
+
+#[test]
+fn bash_completes_commands_and_their_arguments() {
+    let host = Host::new();
+    let (code, script, _) = host.run(&["completions", "bash"]);
+    assert_eq!(code, 0);
+    let complete = |words: &[&str]| {
+        let test = r#"
+            source /dev/stdin
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+            complete -p token-bastion >/dev/null || exit 1
+            _token__bastion token-bastion "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+            echo "${COMPREPLY[@]}"
+        "#;
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", test, "test", "token-bastion"]);
+        let mut child = (bash
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped()))
+        .spawn()
+        .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(script.as_bytes()).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(complete(&["stat"]), "status");
+    assert_eq!(complete(&["revoke", "--all"]), "--all-at");
+    assert_eq!(complete(&["completions", "z"]), "zsh");
+    assert!(complete(&["status", "--"]).contains("--watch"));
+}
+
+#[test]
+fn a_configuration_that_was_named_and_is_not_there_is_said_before_the_service_is_missed() {
+    let host = Host::new();
+    for command in ["status", "push", "reload", "plan"] {
+        let output = bastion(&host.path("other.yaml"), &[command]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("other.yaml"), "{said}");
     }
 }

@@ -194,6 +194,14 @@ impl Error {
     }
 }
 
+/// An error's text for somebody who does not try again unasked, as services do.
+#[must_use]
+pub fn without_promise(text: &str) -> &str {
+    let promises = ["; it is tried again later", "; it is tried again"];
+    let without = promises.iter().find_map(|again| text.strip_suffix(again));
+    without.unwrap_or(text)
+}
+
 /// The words at the end of the chain of causes: the ones that name the true reason.
 fn deepest_words(error: &reqwest::Error) -> String {
     let mut deepest: &dyn std::error::Error = error;
@@ -265,6 +273,18 @@ mod tests {
         assert_eq!(kind(401, "Unauthorised."), ErrorKind::LoginRefused);
         assert_eq!(kind(404, ""), ErrorKind::NoneStored);
         assert_eq!(kind(405, "unsupported operation"), ErrorKind::Refused);
+    }
+
+    #[test]
+    fn whoever_tries_once_is_promised_nothing() {
+        let sealed = || Error::from_answer("GET https://v/", 503, &["sealed".to_owned()], false);
+        assert!(sealed().to_string().ends_with("; it is tried again"));
+        for status in [403, 429, 500, 503] {
+            let error = Error::from_answer("GET https://v/", status, &[], false).to_string();
+            let once = without_promise(&error);
+            assert!(!once.contains("tried again"), "{once}");
+            assert!(once.starts_with("GET https://v/"), "{once}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub use budget::{RequestLimit, RequestsUsed};
 pub use claims::Claims;
 pub use client::Client;
 pub use credential_url::{CredentialUrl, ServerUrl};
-pub use error::{Action, Error, ErrorKind};
+pub use error::{Action, Error, ErrorKind, without_promise};
 pub use oidc::{DeviceFlow, OidcLogin, Poll};
 pub use secret::{AccessToken, RefreshToken, VaultToken};
 pub use settings::Settings;

@@ -28,6 +28,8 @@ pub(crate) fn completions(shell: Shell) -> Done {
     };
     let mut text = io::Cursor::new(Vec::new());
     clap_complete::generate(generator, &mut Cli::command(), "token-bastion", &mut text);
-    print(&String::from_utf8_lossy(text.get_ref()));
+    let text = String::from_utf8_lossy(text.get_ref());
+    // The generator spells the hyphen of our name in two ways, and bash completes no command then.
+    print(&text.replace("token__subcmd__bastion", "token__bastion"));
     Done::Good
 }

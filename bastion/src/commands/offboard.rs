@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use clap::Args;
+use serde_json::json;
 
 use super::revoke::cut_off;
 use super::{Done, Failure, complain, print, print_json};
@@ -50,7 +51,12 @@ pub(crate) fn offboard(global: &Global, arguments: &Arguments) -> Result<Done, F
         onboard::credentials(&config, &selection).map_err(|what| Failure::wrong([what]))?;
     let plan = plan(global, &config, &selection, &credentials)?;
     if arguments.dry_run {
-        print(&plan);
+        if arguments.output.json {
+            let would: Vec<&str> = plan.lines().collect();
+            print_json(&json!({"account": arguments.account, "would": would}));
+        } else {
+            print(&plan);
+        }
         return Ok(Done::Good);
     }
     if !arguments.yes {
@@ -93,7 +99,7 @@ fn plan(
 ) -> Result<String, Failure> {
     // Writing to a string cannot fail, in all of this.
     let mut text = String::new();
-    if let Some(client) = Client::connect_if_running(&global.socket())? {
+    if let Some(client) = Client::connect_if_running(&global.socket()?)? {
         let request = Request::Status {
             selection: selection.clone(),
         };
@@ -149,7 +155,7 @@ fn forget(
     account: &str,
     credentials: &[Arc<Credential>],
 ) -> Result<Vec<Step>, Failure> {
-    if let Some(client) = Client::connect_if_running(&global.socket())? {
+    if let Some(client) = Client::connect_if_running(&global.socket()?)? {
         let request = Request::Forget {
             account: account.to_owned(),
         };

@@ -24,6 +24,7 @@ use crate::grants;
 use crate::lifecycle;
 use crate::login::HtVault;
 use crate::onboard::{self, Onboarded, Trial, show};
+use crate::revoke::run_again;
 
 /// What `onboard` takes.
 #[derive(Debug, Args)]
@@ -136,7 +137,7 @@ impl Onboarding<'_> {
             .client
             .start_device_flow(&credential.issuer, &credential.role, &nonce)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| run_again(&error.to_string()))?;
         if self.arguments.output.json {
             let link = json!({
                 "event": "log_in", "account": credential.identity.account,
@@ -145,9 +146,11 @@ impl Onboarding<'_> {
             print(&format!("{link}\n"));
         } else {
             let terminal = Term::stderr();
-            let columns = terminal.is_term().then(|| usize::from(terminal.size().1));
+            let screen = terminal.is_term().then(|| terminal.size());
             let mut stderr = io::stderr().lock();
-            let _ = stderr.write_all(show::invitation(credential, &flow, columns).as_bytes());
+            let code = show::code(&flow);
+            let shown = show::invitation(credential, &flow.url, code.as_deref(), screen);
+            let _ = stderr.write_all(shown.as_bytes());
         }
         let bar = waiting_bar();
         let login = onboard::wait(&mut (self.client, flow), self.arguments.wait, |trouble| {
@@ -167,7 +170,8 @@ impl Onboarding<'_> {
             service: result.service.clone(),
             expires: result.refresh_token_expires,
         };
-        match Client::connect_if_running(&self.global.socket()) {
+        let socket = self.global.socket();
+        match socket.and_then(|socket| Client::connect_if_running(&socket)) {
             Ok(Some(client)) => match client.ask(&request, |_| {}) {
                 Ok(Answer::Noted(None)) => complain(["the service tries it at once"]),
                 Ok(Answer::Noted(Some(fault))) => complain([fault]),

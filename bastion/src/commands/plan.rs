@@ -37,7 +37,7 @@ struct Plan {
 /// Says what comes next.
 pub(crate) fn plan(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
     let selection = arguments.which.selection();
-    let socket = global.socket();
+    let socket = global.socket()?;
     let plan = if Client::nobody_listens(&socket) {
         let report = lifecycle::at_start(&global.load()?)?;
         Plan {
@@ -69,17 +69,23 @@ pub(crate) fn plan(global: &Global, arguments: &Arguments) -> Result<Done, Failu
 
 fn text(report: &Report) -> String {
     let rows = report.deliveries.iter().map(|line| {
-        let at = match until(report.at, line.next_at) {
-            Duration::ZERO => "now".to_owned(),
-            pause => format!("in {}", duration::format(pause)),
+        let pause = line.next_at.map(|next| until(report.at, next));
+        let at = match pause {
+            None => "-".to_owned(),
+            Some(Duration::ZERO) => "now".to_owned(),
+            Some(pause) => format!("in {}", duration::format(pause)),
+        };
+        let (what, why) = match pause {
+            Some(_) => (what(line.next_step), why(line.next_why)),
+            None => ("nothing", "cut off by order; `push` delivers it again"),
         };
         [
             line.wanted.account.clone(),
             line.wanted.service.clone(),
             line.wanted.schedd.clone(),
             at,
-            what(line.next_step).to_owned(),
-            why(line.next_why).to_owned(),
+            what.to_owned(),
+            why.to_owned(),
         ]
     });
     table(

@@ -36,7 +36,7 @@ fn order(
     what: &'static str,
     arguments: &Arguments,
 ) -> Result<Done, Failure> {
-    let client = Client::connect(&global.socket())?;
+    let client = Client::connect(&global.socket()?)?;
     let mut progress = Progress::begin(what);
     let answer = client.ask(request, |step| match step {
         protocol::Progress::Deliveries { settled, lines } => progress.show(settled, &lines),

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 
 /// Has the configuration read again, and says what changes.
 pub(crate) fn reload(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
-    let client = Client::connect(&global.socket())?;
+    let client = Client::connect(&global.socket()?)?;
     let request = Request::Reload {
         dry_run: arguments.dry_run,
     };

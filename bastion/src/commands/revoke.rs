@@ -55,7 +55,7 @@ pub(super) fn cut_off(
     selection: &Selection,
     leave_schedds: bool,
 ) -> Result<Vec<Cut>, Failure> {
-    if let Some(client) = Client::connect_if_running(&global.socket())? {
+    if let Some(client) = Client::connect_if_running(&global.socket()?)? {
         let request = Request::Revoke {
             selection: selection.clone(),
             leave_schedds,
@@ -73,7 +73,6 @@ pub(super) fn cut_off(
         let what = "no delivery is meant; see `token-bastion check` for those that there are";
         return Err(Failure::wrong([what]));
     }
-    let work =
-        async |parts| alone::cut_off(&parts, &config.state, &ledger, meant, leave_schedds).await;
+    let work = async |parts| alone::cut_off(&parts, &config, &ledger, meant, leave_schedds).await;
     Ok(lifecycle::alone(&config, work)?)
 }

@@ -64,7 +64,7 @@ fn watch(global: &Global, arguments: &Arguments, look: Look) -> Result<Done, Fai
 }
 
 fn ask(global: &Global, arguments: &Arguments) -> Result<Report, Failure> {
-    let client = Client::connect(&global.socket())?;
+    let client = Client::connect(&global.socket()?)?;
     let request = Request::Status {
         selection: arguments.which.selection(),
     };

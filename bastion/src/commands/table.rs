@@ -106,10 +106,11 @@ pub(crate) fn deliveries(report: &Report, look: Look) -> String {
 fn row(line: &Line, now: Timestamp) -> Vec<String> {
     let left = |end: Option<Timestamp>| end.map_or_else(dash, |end| short(until(now, end)));
     let remedy = line.problem.as_ref().map(|trouble| trouble.remedy.words());
-    let next = match until(now, line.next_at) {
+    let next = match line.next_at.map(|next| until(now, next)) {
         _ if line.working => "in work".to_owned(),
-        Duration::ZERO => "now".to_owned(),
-        pause => short(pause),
+        None => dash(),
+        Some(Duration::ZERO) => "now".to_owned(),
+        Some(pause) => short(pause),
     };
     vec![
         line.wanted.account.clone(),

@@ -62,9 +62,14 @@ impl<V: Vault, T: Transport> Orders for Service<V, T> {
                 selection,
                 leave_schedds,
             } => {
-                self.selected(&selection)?;
-                let command = |answer| Command::CutOff(selection, leave_schedds, answer);
-                self.tell(command).await.map(Answer::Cut)
+                let meant = selection.clone();
+                let command = |answer| Command::CutOff(meant, leave_schedds, answer);
+                let cuts = self.tell(command).await?;
+                if cuts.is_empty() {
+                    // Nothing is known under these names, not even of what was wanted before.
+                    self.selected(&selection)?;
+                }
+                Ok(Answer::Cut(cuts))
             }
             Request::Forget { account } => {
                 let command = |answer| Command::Forget(account, answer);

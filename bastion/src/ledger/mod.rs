@@ -188,7 +188,8 @@ impl Note {
                 asks: asks(credential),
                 access_seconds,
             }),
-            (None, None) => None,
+            // The schedd was not seen since the start.
+            (None, None) => tokens.noted.clone(),
         };
         let held = tokens.candidate.iter().chain(&tokens.former);
         let mut others: Vec<Named> = held.map(Named::from).chain(tokens.lost.clone()).collect();

@@ -200,7 +200,7 @@ fn deliveries(text: &mut Text, report: &Report) {
         (ACCESS, |line| line.access_token_expires),
         (SAFE, |line| line.jobs_safe_until),
         (SUCCESS, |line| line.last_success),
-        (NEXT, |line| Some(line.next_at)),
+        (NEXT, |line| line.next_at),
     ];
     for (metric, time) in times {
         text.begin(metric);

@@ -74,7 +74,7 @@ pub fn kept(credentials: &[Arc<Credential>], needed: &[&DeliveryId]) -> Vec<Step
     let mut schedds: Vec<&str> = needed.iter().map(|id| id.schedd.as_str()).collect();
     schedds.dedup();
     let why = format!(
-        "kept, for an access token made of it has to open {} where something is left to delete: run this again when \
+        "kept, for an access token made of it may have to open {} where something is left to delete: run this again when \
          it answers, or with --forget-anyway, and have its admin delete what is there",
         schedds.join(", ")
     );
@@ -91,7 +91,7 @@ pub async fn forget(vault: &impl Vault, credentials: &[Arc<Credential>]) -> Vec<
         let step = match forget_one(vault, &credential).await {
             Ok((became, why)) => Step::new(what(&credential), became, why),
             Err(problem) => {
-                let why = format!("{problem}; run this again then");
+                let why = revoke::run_again(&problem.to_string());
                 Step::new(what(&credential), Became::NotDone, why)
             }
         };

@@ -12,31 +12,39 @@ use crate::delivery::Credential;
 const BLACK_ON_WHITE: &str = "\x1b[38;5;16;48;5;231m";
 const USUAL_COLOURS: &str = "\x1b[0m";
 
-/// The invitation, for a terminal of so many columns; without a terminal there is no QR code.
+/// Lines below the QR code: the link, the code, and what moves while somebody is waited for.
+const BELOW: usize = 3;
+
+/// The invitation, for a terminal of so many rows and columns; without a terminal there is no QR
+/// code. The link and the code come last, so that a small terminal shows all that is needed.
 #[must_use]
-pub fn invitation(credential: &Credential, flow: &DeviceFlow, columns: Option<usize>) -> String {
+pub fn invitation(
+    credential: &Credential,
+    link: &str,
+    code: Option<&str>,
+    screen: Option<(u16, u16)>,
+) -> String {
     let person = credential.credkey.split('/').next().unwrap_or_default();
     let mut text = format!(
-        "To onboard account {}, service {} ({} at issuer {}, role {}), log in as {person}:\n\n    {}\n",
+        "To onboard account {}, service {} ({} at issuer {}, role {}),\nlog in as {person}:\n\n",
         credential.identity.account,
         credential.service,
         credential.credkey,
         credential.issuer,
         credential.role,
-        printable(&flow.url),
     );
-    if let Some(code) = code(flow) {
-        // Writing to a string cannot fail, here and below.
-        let _ = write!(
+    if let Some(qr) = screen.and_then(|screen| qr_code(link, screen)) {
+        text.push_str(&qr);
+    }
+    // Writing to a string cannot fail, here and below.
+    let _ = writeln!(text, "    {}", printable(link));
+    if let Some(code) = code {
+        let _ = writeln!(
             text,
-            "\nThe page asks for, or shows, the code {}\n",
-            printable(&code)
+            "The page asks for, or shows, the code {}",
+            printable(code)
         );
     }
-    if let Some(qr) = columns.and_then(|columns| qr_code(&flow.url, columns)) {
-        let _ = write!(text, "\n{qr}");
-    }
-    text.push('\n');
     text
 }
 
@@ -55,12 +63,15 @@ fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-/// The text as a QR code of half blocks; `None` when it would not fit into the columns.
+/// The text as a QR code of half blocks; `None` when it would not be seen whole.
 #[must_use]
-pub fn qr_code(text: &str, columns: usize) -> Option<String> {
+fn qr_code(text: &str, (rows, columns): (u16, u16)) -> Option<String> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
     let drawn = code.render::<Dense1x2>().build();
-    let fits = drawn.lines().all(|line| line.chars().count() <= columns);
+    let fits = drawn.lines().count() + BELOW <= usize::from(rows)
+        && drawn
+            .lines()
+            .all(|line| line.chars().count() <= usize::from(columns));
     fits.then(|| {
         let mut text = String::new();
         for line in drawn.lines() {
@@ -76,25 +87,64 @@ mod tests {
 
     const LINK: &str = "https://issuer.test:8443/device?user_code=D499B6CA";
 
-    #[test]
-    fn a_qr_code_fits_a_usual_terminal_and_is_left_out_in_a_narrow_one() {
-        let drawn = qr_code(LINK, 80).unwrap();
-        let lines: Vec<&str> = drawn.lines().collect();
-        assert!(lines.len() <= 22, "{drawn}");
-        assert!(lines.iter().all(|line| line.ends_with(USUAL_COLOURS)));
-        assert_eq!(qr_code(LINK, 20), None);
+    fn shown(screen: Option<(u16, u16)>) -> String {
+        let credential = crate::fixtures::credential("cmsprod", "cms_crab");
+        invitation(&credential, LINK, Some("D499B6CA"), screen)
+    }
+
+    /// What a camera sees on a terminal: eight points of light a module, two modules a character.
+    fn camera(screen: &str) -> Option<String> {
+        const SIZE: usize = 8;
+        let black_on_white = screen.lines().filter_map(|line| {
+            line.strip_prefix(BLACK_ON_WHITE)?
+                .strip_suffix(USUAL_COLOURS)
+        });
+        let mut modules: Vec<Vec<bool>> = Vec::new();
+        for line in black_on_white {
+            let half = |upper: bool| {
+                line.chars()
+                    .map(|c| match c {
+                        '█' => true,
+                        '▀' => upper,
+                        '▄' => !upper,
+                        ' ' => false,
+                        other => panic!("{other:?}"),
+                    })
+                    .collect()
+            };
+            modules.extend([half(true), half(false)]);
+        }
+        let width = modules.first()?.len() * SIZE;
+        let mut image =
+            rqrr::PreparedImage::prepare_from_greyscale(width, modules.len() * SIZE, |x, y| {
+                if modules[y / SIZE][x / SIZE] { 0 } else { 255 }
+            });
+        let grids = image.detect_grids();
+        Some(grids.first()?.decode().unwrap().1)
     }
 
     #[test]
-    fn a_qr_code_has_its_finder_patterns() {
-        let plain = qr_code(LINK, 80)
-            .unwrap()
-            .replace(BLACK_ON_WHITE, "")
-            .replace(USUAL_COLOURS, "");
-        // Two module rows a line: the quiet zone, then the upper edges of both finder patterns.
-        let top = plain.lines().nth(2).unwrap().trim();
-        assert!(top.starts_with("█▀▀▀▀▀█"), "{plain}");
-        assert!(top.ends_with("█▀▀▀▀▀█"), "{plain}");
+    fn a_camera_reads_the_link_from_a_usual_terminal() {
+        for screen in [(24, 80), (40, 120)] {
+            let shown = shown(Some(screen));
+            assert_eq!(camera(&shown).as_deref(), Some(LINK), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_small_terminal_shows_code_and_link_together_or_no_code() {
+        let large = shown(Some((24, 80)));
+        let first = large
+            .lines()
+            .position(|line| line.starts_with(BLACK_ON_WHITE));
+        // And the line that moves.
+        let below = large.lines().count() - first.unwrap() + 1;
+        assert!(below <= 24, "{below}");
+        for screen in [Some((24, 20)), Some((12, 80)), None] {
+            let shown = shown(screen);
+            assert!(!shown.contains(BLACK_ON_WHITE), "{shown}");
+            assert!(shown.contains(LINK) && shown.contains("the code D499B6CA"));
+        }
     }
 
     #[test]

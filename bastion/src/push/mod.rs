@@ -189,6 +189,17 @@ impl Tokens {
         known
     }
 
+    /// When the last of them is over; `None` when there is none.
+    pub(crate) fn end(&self) -> Option<Timestamp> {
+        let held = self.current.iter().map(|(held, _)| held);
+        let held = held.chain(&self.candidate).chain(&self.former);
+        let inherited = self.inherited.iter().map(|there| there.life);
+        let lives = held.map(|held| held.life).chain(inherited);
+        let noted = self.noted.iter().map(|noted| &noted.token);
+        let named = self.lost.iter().chain(noted).map(|named| named.expires);
+        lives.map(|life| life.expires).chain(named).max()
+    }
+
     /// The life of the token at the schedd.
     #[must_use]
     pub fn life(&self) -> Option<Life> {

@@ -64,6 +64,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             self.tick = self.next_tick;
             self.next_tick = self.check.next(now, &self.zone);
             self.ledger.drop_ended(now);
+            self.away.drop_ended(now);
             self.warn_of_grants(now);
         }
         let pace = self.pace();
@@ -139,7 +140,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             seconds = by.as_secs(),
             "the clock was set back; what is known by it moves along"
         );
-        for (id, entry) in &mut self.entries {
+        for (id, entry) in self.entries.iter_mut().chain(&mut self.away.0) {
             entry.set_back(by);
             if !entry.running {
                 self.ledger.note(id, entry.to_note(), now);

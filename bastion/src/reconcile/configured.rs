@@ -1,7 +1,7 @@
 //! What is wanted, taken over from a configuration.
 //!
 //! What holds: what is known of a delivery that stays is kept; one that is configured away is left
-//! as it is at its schedd.
+//! as it is at its schedd, and kept in mind while a token of it lives.
 
 use std::sync::Arc;
 
@@ -35,25 +35,26 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let mut old = std::mem::take(&mut self.entries);
         let (mut new, mut changed) = (0, 0);
         for (id, (delivery, gone)) in self.searches.wanted() {
-            let mut entry = if let Some(mut entry) = old.remove(&id) {
-                if entry.delivery != delivery {
-                    changed += 1;
-                    let same = same_content(&entry.delivery, &delivery);
-                    entry.record.changed |= !same;
-                    // Whoever changed what is delivered wants it delivered.
-                    entry.record.cut_off = entry.record.cut_off.filter(|_| same);
-                    entry.delivery = delivery;
-                }
-                // Whoever changed the configuration wants to see what comes of it.
-                if let Some(failure) = &mut entry.record.failure {
-                    failure.next_try = Timestamp::MIN;
-                }
-                entry
-            } else {
-                new += 1;
-                let note = self.ledger.get(&id);
-                Entry::new(delivery, note)
-            };
+            let mut entry =
+                if let Some(mut entry) = old.remove(&id).or_else(|| self.away.0.remove(&id)) {
+                    if entry.delivery != delivery {
+                        changed += 1;
+                        let same = same_content(&entry.delivery, &delivery);
+                        entry.record.changed |= !same;
+                        // Whoever changed what is delivered wants it delivered.
+                        entry.record.cut_off = entry.record.cut_off.filter(|_| same);
+                        entry.delivery = delivery;
+                    }
+                    // Whoever changed the configuration wants to see what comes of it.
+                    if let Some(failure) = &mut entry.record.failure {
+                        failure.next_try = Timestamp::MIN;
+                    }
+                    entry
+                } else {
+                    new += 1;
+                    let note = self.ledger.get(&id);
+                    Entry::new(delivery, note)
+                };
             entry.gone = gone;
             self.entries.insert(id, entry);
         }
@@ -65,13 +66,14 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             removed = old.len(),
             "configured"
         );
-        for id in old.keys() {
+        for (id, entry) in old {
             info!(
                 account = id.account,
                 service = id.service,
                 schedd = id.schedd,
                 "no longer delivered; what is there stays and ends by itself"
             );
+            self.away.keep(id, entry);
         }
     }
 }

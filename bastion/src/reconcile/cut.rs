@@ -20,8 +20,6 @@ use crate::{grants, offboard};
 
 pub(super) const BROKE_OFF: &str =
     "it broke off by a fault of token-bastion, please report it; run this again";
-pub(super) const GONE: &str =
-    "it was taken out of the configuration meanwhile; put it in again, and run this again";
 
 /// How a delivery is to be cut off.
 #[derive(Clone, Debug)]
@@ -48,10 +46,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         answer: oneshot::Sender<Vec<Cut>>,
     ) {
         let now = self.now();
-        let meant: Vec<DeliveryId> = self
-            .entries
-            .keys()
-            .filter(|id| selection.holds(id))
+        let mut cuts = self.recall(selection, leave_schedd);
+        let known = self.entries.keys().chain(self.away.0.keys());
+        let meant = known.filter(|id| selection.holds(id));
+        let meant: Vec<DeliveryId> = meant
+            .chain(cuts.iter().map(|cut| &cut.id))
             .cloned()
             .collect();
         // On disk before anything is done: a restart must not push what is being cut off.
@@ -61,8 +60,16 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             silent: Arc::default(),
             kept: kept.err(),
         };
+        for cut in &mut cuts {
+            cut.steps.push(kept_off_step(
+                &cut.id,
+                self.searches.is_wanted(&cut.id),
+                plan.kept.clone(),
+            ));
+            log(cut);
+        }
         let mut waiting = BTreeSet::new();
-        for (id, entry) in &mut self.entries {
+        for (id, entry) in self.all_mut() {
             if !selection.holds(id) {
                 continue;
             }
@@ -78,7 +85,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         }
         self.cut_orders.push(CutOrder {
             waiting,
-            cuts: Vec::new(),
+            cuts,
             answer: Some(answer),
         });
         self.begin_cuts();
@@ -87,7 +94,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
 
     /// Begins what nothing runs for any more.
     pub(super) fn begin_cuts(&mut self) {
-        for (id, entry) in &mut self.entries {
+        for (id, entry) in self.entries.iter_mut().chain(&mut self.away.0) {
             if entry.running {
                 continue;
             }
@@ -97,6 +104,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             entry.running = true;
             let parts = Arc::clone(&self.parts);
             let delivery = Arc::clone(&entry.delivery);
+            let wanted = self.searches.is_wanted(id);
             let tokens = std::mem::take(&mut entry.tokens);
             let work = async move {
                 let CutPlan {
@@ -105,7 +113,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                     kept,
                 } = plan;
                 let (tokens, mut cut) = cut(&parts, &delivery, tokens, leave_schedd, &silent).await;
-                cut.steps.push(kept_off_step(&delivery.id, kept));
+                cut.steps.push(kept_off_step(&delivery.id, wanted, kept));
                 Ended::Cut(tokens, cut)
             };
             let handle = self.tries.spawn(work);
@@ -117,7 +125,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub(super) fn note_cut(&mut self, id: &DeliveryId, tokens: Tokens, cut: &Cut) {
         log(cut);
         let now = self.now();
-        if let Some(entry) = self.entries.get_mut(id) {
+        if let Some(entry) = self.known_mut(id) {
             entry.note_cut(tokens);
             let note = entry.to_note();
             self.ledger.note(id, note, now);
@@ -134,10 +142,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// Whether what runs for a delivery cuts it off.
     pub(super) fn is_being_cut(&self, id: &DeliveryId) -> bool {
         let is_planned = |entry: &Entry| entry.to_cut.is_some();
+        let known = self.entries.get(id).or_else(|| self.away.0.get(id));
         self.cut_orders
             .iter()
             .any(|order| order.waiting.contains(id))
-            && !self.entries.get(id).is_some_and(is_planned)
+            && !known.is_some_and(is_planned)
     }
 
     /// It was not cut off: whoever asked is told why.

@@ -1,7 +1,7 @@
 //! What came of a try is noted: for its delivery, for the gates, for the ledger, for people.
 //!
 //! What holds: a try that breaks off by a fault of this program counts as failed; one whose delivery
-//! was configured away meanwhile changes nothing.
+//! was configured away meanwhile is noted, and nothing more.
 
 use jiff::Timestamp;
 use tokio::task::{Id, JoinError};
@@ -54,9 +54,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             None => None,
         };
         let now = self.now();
-        // A delivery that was configured away meanwhile is left as it is.
         let Some(entry) = self.entries.get_mut(&id) else {
-            return self.not_cut(&id, cut::GONE);
+            return self.finish_away(&id, outcome);
         };
         entry.running = false;
         entry.tries += 1;

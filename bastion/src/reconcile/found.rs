@@ -20,6 +20,7 @@ use crate::discovery::{Ad, Change, Known};
 use crate::moment::after;
 use crate::problem::Problem;
 use crate::report::Group;
+use crate::revoke::is_wanted;
 use crate::transport::Transport;
 use crate::vault::Vault;
 
@@ -93,6 +94,21 @@ impl Searches {
             all.insert(delivery.id.clone(), (Arc::clone(delivery), None));
         }
         all
+    }
+
+    /// Deliveries that are listed by name.
+    pub(super) fn listed(&self) -> &[Arc<Delivery>] {
+        &self.listed
+    }
+
+    /// Whether a delivery is configured.
+    pub(super) fn is_wanted(&self, id: &DeliveryId) -> bool {
+        is_wanted(&self.listed, self.searches(), id)
+    }
+
+    /// What schedds are searched for.
+    pub(super) fn searches(&self) -> impl Iterator<Item = &Search> {
+        self.all.values().map(|ongoing| &*ongoing.search)
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -216,7 +232,12 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// Deliveries of schedds that are new, gone, or back.
     fn adapt(&mut self) {
         let wanted = self.searches.wanted();
-        self.entries.retain(|id, _| wanted.contains_key(id));
+        let unwanted = self
+            .entries
+            .extract_if(.., |id, _| !wanted.contains_key(id));
+        for (id, entry) in unwanted {
+            self.away.keep(id, entry);
+        }
         self.held.keep(|account, schedd| {
             wanted
                 .keys()
@@ -224,8 +245,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         });
         for (id, (delivery, gone)) in wanted {
             let note = self.ledger.get(&id);
+            let away = self.away.0.remove(&id);
             let entry = self.entries.entry(id);
-            let entry = entry.or_insert_with(|| Entry::new(delivery, note));
+            let entry = entry.or_insert_with(|| away.unwrap_or_else(|| Entry::new(delivery, note)));
             let back = entry.gone.is_some() && gone.is_none();
             entry.gone = gone;
             entry.waits_until = None;

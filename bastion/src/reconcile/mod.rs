@@ -6,6 +6,7 @@
 //! that the parts bring, pauses from tokio, so tests run on paused time.
 
 mod aside;
+mod away;
 mod begin;
 mod configured;
 mod cut;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use aside::News;
+use away::Away;
 use cut::CutOrder;
 pub(crate) use entry::Entry;
 use found::Searches;
@@ -92,6 +94,8 @@ enum Ended {
 pub struct Reconciler<V, T> {
     parts: Arc<Parts<V, T>>,
     entries: BTreeMap<DeliveryId, Entry>,
+    /// What was wanted before.
+    away: Away,
     tries: JoinSet<Ended>,
     /// Which try is whose.
     owners: HashMap<Id, DeliveryId>,
@@ -146,6 +150,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             glance: LONGEST_SLEEP,
             parts,
             entries: BTreeMap::new(),
+            away: Away::default(),
             tries: JoinSet::new(),
             owners: HashMap::new(),
             gates: Gates::default(),

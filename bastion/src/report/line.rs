@@ -50,8 +50,8 @@ pub struct Line {
     pub next_step: What,
     /// Why.
     pub next_why: Reason,
-    /// When.
-    pub next_at: Timestamp,
+    /// When; `None` when nothing is until a person asks for it.
+    pub next_at: Option<Timestamp>,
     /// When a try last ended well.
     pub last_success: Option<Timestamp>,
     /// A try runs now.
@@ -172,7 +172,7 @@ impl Line {
             next_try: failure.map(|failure| failure.next_try),
             next_step: planned.step,
             next_why: planned.why,
-            next_at: planned.at,
+            next_at: (planned.at < Timestamp::MAX).then_some(planned.at),
             last_success: entry.succeeded,
             working: entry.running,
             asked: entry.record.asked,

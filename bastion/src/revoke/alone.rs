@@ -5,22 +5,20 @@
 //! service starts.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::cut::by_admins;
-use super::{Cut, Silent, cut, kept_off, kept_off_step};
+use super::{Cut, Silent, by_name, cut, is_wanted, kept_off, kept_off_step, leftover};
 use crate::config::Config;
-use crate::delivery::{Delivery, DeliveryId, Selection, Target};
-use crate::ledger::{Ledger, Note};
+use crate::delivery::{Delivery, DeliveryId, Selection};
+use crate::ledger::Ledger;
 use crate::push::{Parts, Tokens};
 use crate::transport::Transport;
 use crate::vault::Vault;
 
-/// The deliveries that are meant, those too that only the ledger knows: `None` for one that the
-/// configuration has no longer.
+/// The deliveries that are meant, those too that only the ledger knows: `None` for one whose schedd
+/// the configuration says no longer how to reach.
 #[must_use]
 pub fn meant(
     config: &Config,
@@ -29,7 +27,13 @@ pub fn meant(
 ) -> BTreeMap<DeliveryId, Option<Arc<Delivery>>> {
     let noted = ledger
         .notes()
-        .map(|(id, _)| (id.clone(), found(config, id)));
+        .map(|(id, _)| {
+            (
+                id.clone(),
+                leftover(&config.deliveries, &config.searches, id),
+            )
+        })
+        .map(|(id, found)| (id, found.map(Arc::new)));
     let configured = config.deliveries.iter();
     let configured = configured.map(|delivery| (delivery.id.clone(), Some(Arc::clone(delivery))));
     noted
@@ -38,44 +42,26 @@ pub fn meant(
         .collect()
 }
 
-/// A delivery to a schedd that a collector was asked for, as far as its name tells.
-fn found(config: &Config, id: &DeliveryId) -> Option<Arc<Delivery>> {
-    config.searches.iter().find_map(|search| {
-        let of_id = search.wanted.iter().find(|pattern| {
-            pattern.credential.identity.account == id.account
-                && pattern.credential.service == id.service
-        });
-        let target = Target::Credd {
-            host: id.schedd.clone(),
-            collector: search.collector.clone(),
-            opening: search.opening.clone(),
-        };
-        Some(Arc::new(of_id?.at(&id.schedd, target)))
-    })
-}
-
 /// Cuts deliveries off, all at the same time, and keeps them off. `leave_schedds` asks nothing of
 /// the schedds.
 pub async fn cut_off<V: Vault, T: Transport>(
     parts: &Arc<Parts<V, T>>,
-    state: &Path,
+    config: &Config,
     ledger: &Ledger,
     meant: BTreeMap<DeliveryId, Option<Arc<Delivery>>>,
     leave_schedds: bool,
 ) -> Vec<Cut> {
     let now = parts.clock.now();
-    let kept = kept_off::set(state, meant.keys(), Some(now)).err();
-    let fault = kept.map(|error| format!("{}: {error}", state.display()));
+    let kept = kept_off::set(&config.state, meant.keys(), Some(now)).err();
+    let fault = kept.map(|error| format!("{}: {error}", config.state.display()));
     let silent = Arc::new(Silent::default());
     let mut cuts = Vec::new();
     let mut work = JoinSet::new();
     for (id, delivery) in meant {
         let note = ledger.get(&id);
         let Some(delivery) = delivery else {
-            let names = note.into_iter().flat_map(Note::names);
-            let steps = names.filter(|token| token.expires > now).map(by_admins);
-            let steps = steps.collect();
-            cuts.push(Cut { id, steps });
+            let note = note.cloned().unwrap_or_default();
+            cuts.push(by_name(&id, &note, now, leave_schedds));
             continue;
         };
         let tokens = note.map(Tokens::noted).unwrap_or_default();
@@ -87,7 +73,9 @@ pub async fn cut_off<V: Vault, T: Transport>(
         cuts.extend(ended.ok().map(|(_, cut)| cut));
     }
     for cut in &mut cuts {
-        cut.steps.push(kept_off_step(&cut.id, fault.clone()));
+        let wanted = is_wanted(&config.deliveries, &config.searches, &cut.id);
+        cut.steps
+            .push(kept_off_step(&cut.id, wanted, fault.clone()));
     }
     cuts.sort_by(|a, b| a.id.cmp(&b.id));
     parts.openers.revoke_all(&parts.vault).await;
@@ -97,9 +85,10 @@ pub async fn cut_off<V: Vault, T: Transport>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::Target;
     use crate::fakes::Outside;
     use crate::fixtures::{config, delivery};
-    use crate::ledger::{Named, Placed};
+    use crate::ledger::{Named, Note, Placed};
     use crate::revoke::Became;
     use jiff::Timestamp;
 
@@ -129,7 +118,8 @@ mod tests {
             collector: None,
             opening: crate::delivery::Opening::default(),
         };
-        let config = config(vec![delivery("a", "cms", "ap1", credd)]);
+        let mut config = config(vec![delivery("a", "cms", "ap1", credd)]);
+        config.state = folder.path().to_owned();
         let now = outside.lock().now();
         let later = crate::moment::after(now, std::time::Duration::from_hours(1));
         let mut gone = config.deliveries[0].id.clone();
@@ -137,14 +127,18 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.set(&config.deliveries[0].id, note("abc", later), now);
         ledger.set(&gone, note("def", later), now);
+        // A token of another account does not open the credd for this one.
+        let mut stranger = gone.clone();
+        stranger.account = "b".to_owned();
+        ledger.set(&stranger, note("ghi", later), now);
         let selection = Selection {
             schedd: Some("ap1".to_owned()),
             ..Selection::default()
         };
         let meant = meant(&config, &ledger, &selection);
-        assert_eq!(meant.len(), 2);
+        assert_eq!(meant.len(), 3);
         let parts = outside.parts();
-        let cuts = cut_off(&parts, folder.path(), &ledger, meant, false).await;
+        let cuts = cut_off(&parts, &config, &ledger, meant, false).await;
         let became: Vec<Vec<Became>> = cuts
             .iter()
             .map(|cut| cut.steps.iter().map(|step| step.became).collect())
@@ -153,11 +147,17 @@ mod tests {
             became,
             [
                 vec![Became::NotDone, Became::Nothing, Became::Done],
-                vec![Became::NotDone, Became::Done]
+                vec![Became::NotDone, Became::Nothing, Became::Done],
+                vec![Became::NotDone, Became::NotDone, Became::Done],
             ]
         );
         assert!(cuts[1].steps[0].why.contains("-accessor def"), "{cuts:?}");
-        assert_eq!(kept_off::read(folder.path()).unwrap().len(), 2);
+        assert!(cuts[2].steps[0].why.contains("-accessor ghi"), "{cuts:?}");
+        assert!(
+            cuts[2].steps[1].why.contains("put that in again"),
+            "{cuts:?}"
+        );
+        assert_eq!(kept_off::read(folder.path()).unwrap().len(), 3);
         assert_eq!(
             outside.lock().living(),
             0,

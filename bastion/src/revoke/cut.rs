@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Became, Cut, Step, What, admin_command};
+use super::{Became, Cut, Step, What, admin_command, run_again};
 use crate::delivery::Delivery;
 use crate::ledger::Named;
 use crate::problem::{Kind, Problem};
@@ -111,7 +111,7 @@ pub(super) fn by_admins(token: &Named) -> Step {
         )
     } else {
         format!(
-            "it was made before the service started, so only its accessor is known; Vault's admins revoke it: {}; else \
+            "it was made by a service that has ended, so only its accessor is known; Vault's admins revoke it: {}; else \
              it ends at {:.0}",
             admin_command(&accessor),
             token.expires
@@ -184,7 +184,7 @@ async fn revoke<V: Vault, T>(
             "Vault took the request and says that the token still lives; its admins revoke it: {}",
             admin_command(&held.accessor)
         )),
-        Err(problem) => Err(format!("{problem}; run this again then")),
+        Err(problem) => Err(run_again(&problem.to_string())),
     }
 }
 
@@ -218,7 +218,7 @@ async fn delete<V: Vault, T: Transport>(
         ),
         Err(problem) => {
             silent.note(&delivery.id.schedd, &problem);
-            let why = format!("{}; run this again then", problem.message);
+            let why = run_again(&problem.message);
             Step::new(What::Stored, Became::NotDone, why)
         }
     }

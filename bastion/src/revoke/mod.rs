@@ -11,6 +11,7 @@
 pub mod alone;
 mod cut;
 pub mod kept_off;
+mod leftover;
 
 use std::fmt::Write as _;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::DeliveryId;
 
 pub use cut::{Silent, cut};
+pub use leftover::{by_name, is_wanted, leftover};
 
 /// What was to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,16 +151,21 @@ pub fn lines(steps: &[Step]) -> String {
     text
 }
 
-/// The step that keeps a delivery off; `fault` is why a restart would undo it.
+/// The step that keeps a delivery off. `wanted`: the configuration has it still; `fault` is why a
+/// restart would undo it.
 #[must_use]
-pub fn kept_off_step(id: &DeliveryId, fault: Option<String>) -> Step {
+pub fn kept_off_step(id: &DeliveryId, wanted: bool, fault: Option<String>) -> Step {
+    let until = if wanted {
+        "not delivered again before its configuration changes, or"
+    } else {
+        "the configuration has it no longer; in it again, it is not delivered before"
+    };
     match fault {
         None => Step::new(
             What::KeptOff,
             Became::Done,
             format!(
-                "not delivered again before its configuration changes, or: token-bastion push --account {} --service {} \
-                 --schedd {}",
+                "{until}: token-bastion push --account {} --service {} --schedd {}",
                 id.account, id.service, id.schedd
             ),
         ),
@@ -168,6 +175,12 @@ pub fn kept_off_step(id: &DeliveryId, fault: Option<String>) -> Step {
             format!("a restart of the service would deliver it again: {fault}"),
         ),
     }
+}
+
+/// What is wrong, for somebody who gave an order that is not tried again unasked.
+#[must_use]
+pub fn run_again(problem: &str) -> String {
+    format!("{}; run this again then", htvault::without_promise(problem))
 }
 
 /// The command by which Vault's admins revoke a token that is known by its accessor.
@@ -215,6 +228,19 @@ mod tests {
             table(&[cut(vec![step(Became::Done), stored])]),
             "a/cms at ap1\n  vault token abc           done           why\n  credential at the schedd  NOT DONE       refused\n"
         );
+    }
+
+    #[test]
+    fn an_order_that_failed_is_not_said_to_be_tried_again() {
+        for problem in [
+            "the Vault is sealed; it is tried again",
+            "the Vault is sealed",
+        ] {
+            assert_eq!(
+                run_again(problem),
+                "the Vault is sealed; run this again then"
+            );
+        }
     }
 
     #[test]

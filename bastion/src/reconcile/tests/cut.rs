@@ -49,7 +49,10 @@ impl Service {
     }
 
     fn start_in(state: Option<&std::path::Path>, outside: &Outside, wanted: Vec<Delivery>) -> Self {
-        let mut reconciler = Reconciler::new(&config(wanted), outside.parts(), TimeZone::UTC);
+        let keeper = state.map_or_else(Keeper::forgetful, |state| Keeper::open(state.to_owned()));
+        let config = config(wanted);
+        let mut reconciler =
+            Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, keeper);
         if let Some(state) = state {
             reconciler.keep_in(state);
         }
@@ -75,6 +78,16 @@ impl Service {
         let command = Command::CutOff(selection, false, answer);
         self.commands.send(command).await.ok().unwrap();
         tokio::time::timeout(HOUR, answered).await.unwrap().unwrap()
+    }
+
+    async fn reload(&self, wanted: Vec<Delivery>) {
+        let reload = Command::Reload(Arc::new(config(wanted)), self.outside.parts());
+        self.commands.send(reload).await.ok().unwrap();
+    }
+
+    async fn stop(&self) {
+        self.commands.send(Command::Stop).await.ok().unwrap();
+        self.commands.closed().await;
     }
 
     async fn order(&self, order: Order) {
@@ -203,19 +216,13 @@ async fn another_configuration_of_the_delivery_is_delivered_and_the_same_is_not(
     let outside = Outside::new();
     let service = Service::good(&outside, vec![at("a", "ap1")]).await;
     service.cut_off(of(Some("a"), None)).await;
-    let reload = |wanted: Delivery| {
-        let config = Arc::new(config(vec![wanted]));
-        service
-            .commands
-            .send(Command::Reload(config, outside.parts()))
-    };
-    reload(at("a", "ap1")).await.ok().unwrap();
+    service.reload(vec![at("a", "ap1")]).await;
     tokio::time::sleep(HOUR).await;
     assert_eq!(service.state("a", "ap1"), State::CutOff);
 
     let mut other = at("a", "ap1");
     other.lifetime = 48 * HOUR;
-    reload(other).await.ok().unwrap();
+    service.reload(vec![other]).await;
     tokio::time::sleep(HOUR).await;
     assert_eq!(service.state("a", "ap1"), State::Good);
 }
@@ -228,8 +235,7 @@ async fn a_restart_does_not_undo_an_order() {
     let service = Service::start_in(state, &outside, vec![at("a", "ap1"), at("b", "ap1")]);
     tokio::time::sleep(HOUR).await;
     service.cut_off(of(Some("a"), None)).await;
-    service.commands.send(Command::Stop).await.ok().unwrap();
-    service.commands.closed().await;
+    service.stop().await;
 
     let service = Service::start_in(state, &outside, vec![at("a", "ap1"), at("b", "ap1")]);
     tokio::time::sleep(HOUR).await;
@@ -262,4 +268,155 @@ async fn an_order_that_cannot_be_kept_is_done_and_said() {
         "{step:?}"
     );
     assert_eq!(outside.lock().living_children(), 0);
+}
+
+fn became(cut: &Cut) -> Vec<Became> {
+    cut.steps.iter().map(|step| step.became).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_configured_away_is_cut_off_whole_while_the_service_holds_its_token() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, deliveries()).await;
+    service.reload(vec![at("b", "ap1"), at("b", "ap2")]).await;
+    tokio::time::sleep(24 * HOUR).await;
+    assert!(service.has("a", "ap1"), "what is there stays");
+    let cuts = service.cut_off(of(Some("a"), Some("ap1"))).await;
+    assert_eq!(cuts.len(), 1);
+    assert_eq!(became(&cuts[0]), [Became::Done; 3], "{cuts:?}");
+    assert!(
+        cuts[0].steps[2]
+            .why
+            .starts_with("the configuration has it no longer"),
+        "{cuts:?}"
+    );
+    assert!(!service.has("a", "ap1") && service.has("a", "ap2"));
+    assert!(!outside.lock().stored.contains_key(&at("a", "ap1").id));
+
+    // A stolen schedd: what was there before is meant too.
+    let cuts = service.cut_off(of(None, Some("ap2"))).await;
+    assert_eq!(cuts.len(), 2);
+    assert!(cuts.iter().all(Cut::is_done), "{cuts:?}");
+    assert!(!service.has("a", "ap2") && !service.has("b", "ap2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_configured_away_before_a_restart_is_named_and_deleted_where_that_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = Some(folder.path());
+    let outside = Outside::new();
+    let mut second = at("a", "ap1");
+    second.id.service = "cms_second".to_owned();
+    let all = vec![at("a", "ap1"), second.clone(), at("b", "ap2")];
+    let service = Service::start_in(state, &outside, all);
+    tokio::time::sleep(HOUR).await;
+    service.stop().await;
+
+    let service = Service::start_in(state, &outside, vec![at("a", "ap1")]);
+    tokio::time::sleep(HOUR).await;
+    let token = outside.lock().token_at(&second.id).unwrap();
+    let only = Selection {
+        service: Some("cms_second".to_owned()),
+        ..of(Some("a"), Some("ap1"))
+    };
+    let cuts = service.cut_off(only.clone()).await;
+    let steps = [Became::NotDone, Became::Done, Became::Done];
+    assert_eq!(became(&cuts[0]), steps, "{cuts:?}");
+    let command = format!("-accessor {}", token.replace("s.secret", "accessor"));
+    assert!(cuts[0].steps[0].why.contains(&command), "{cuts:?}");
+    assert!(!outside.lock().stored.contains_key(&second.id));
+    // Named again as long as it lives.
+    let cuts = service.cut_off(only).await;
+    assert!(cuts[0].steps[0].why.contains(&command), "{cuts:?}");
+
+    // No token of another account opens the credd, and the schedd itself is configured away.
+    let cuts = service.cut_off(of(Some("b"), None)).await;
+    let steps = [Became::NotDone, Became::NotDone, Became::Done];
+    assert_eq!(became(&cuts[0]), steps, "{cuts:?}");
+    tokio::time::sleep(8 * 24 * HOUR).await;
+    assert!(service.cut_off(of(Some("b"), None)).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_wanted_again_goes_on_with_the_token_it_had() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![at("a", "ap1"), at("a", "ap2")]).await;
+    service.reload(vec![at("a", "ap2")]).await;
+    tokio::time::sleep(HOUR).await;
+    service.reload(vec![at("a", "ap1"), at("a", "ap2")]).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "ap1"), State::Good);
+    assert_eq!(outside.lock().stores, 2);
+    service.cut_off(of(None, None)).await;
+    assert_eq!(outside.lock().living_children(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_configured_away_in_the_midst_of_a_try_leaves_no_token_when_cut_off() {
+    for moment in 0..40 {
+        let outside = Outside::new();
+        let service = Service::start(&outside, vec![at("a", "ap1")]);
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        service.reload(Vec::new()).await;
+        if moment % 2 == 0 {
+            service.reload(vec![at("a", "ap1")]).await;
+            service.reload(Vec::new()).await;
+        }
+        service.cut_off(of(Some("a"), None)).await;
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(outside.lock().living_children(), 0, "after {moment} ms");
+        assert!(outside.lock().stored.is_empty(), "after {moment} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_off() {
+    use crate::delivery::Method;
+    let to = |account: &str, schedd: &str, method, domain: Option<&str>| {
+        let opening = Opening {
+            method,
+            domain: domain.map(str::to_owned),
+        };
+        let target = Target::Credd {
+            host: schedd.to_owned(),
+            collector: None,
+            opening,
+        };
+        delivery(account, "cms", schedd, target)
+    };
+    let outside = Outside::new();
+    let wanted = vec![
+        to("a", "super", Method::Idtokens, Some("test")),
+        to("b", "super", Method::Idtokens, Some("test")),
+        to("a", "ticket", Method::Kerberos, None),
+        to("a", "host", Method::Ssl, None),
+    ];
+    let service = Service::good(&outside, wanted.clone()).await;
+    // Their deliveries made them, one login each.
+    let logins = outside.lock().logins;
+    outside.lock().no_grant = true;
+    let cuts = service.cut_off(of(Some("a"), None)).await;
+    assert_eq!(cuts.len(), 3);
+    for cut in &cuts {
+        assert_eq!(became(cut), [Became::Done; 3], "{cut:?}");
+    }
+    assert_eq!(outside.lock().logins, logins);
+    assert!(service.has("b", "super"));
+
+    // As `offboard` goes on: the refresh token is not needed by any of them.
+    let (answer, answered) = oneshot::channel();
+    let forget = Command::Forget("a".to_owned(), answer);
+    service.commands.send(forget).await.ok().unwrap();
+    let steps = answered.await.unwrap();
+    assert!(
+        steps.iter().all(|step| step.became < Became::NotDone),
+        "{steps:?}"
+    );
+    assert_eq!(outside.lock().stored.len(), 1);
+
+    // Configured away, a super-user still deletes it.
+    service.reload(vec![wanted[0].clone()]).await;
+    let cuts = service.cut_off(of(Some("b"), None)).await;
+    assert_eq!(became(&cuts[0]), [Became::Done; 3], "{cuts:?}");
+    assert!(outside.lock().stored.is_empty());
 }

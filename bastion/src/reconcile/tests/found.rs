@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::super::{Command, Reconciler};
 use crate::config::{Config, Names, Pattern, Search};
-use crate::delivery::Opening;
+use crate::delivery::{Opening, Selection};
 use crate::discovery::Ad;
 use crate::fakes::Outside;
 use crate::fixtures::{config, credential};
+use crate::ledger::Keeper;
 use crate::plan::State;
+use crate::revoke::Cut;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -195,4 +197,58 @@ async fn held_jobs_are_told_and_released_where_that_is_wanted() {
         let asked = outside.lock().queues_asked;
         assert!((6..=14).contains(&asked), "{asked}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedd_that_was_found_and_cut_off_stays_so_over_a_restart_and_is_named_before_it_is_found()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |outside: &Outside| {
+        let keeper = Keeper::open(folder.path().to_owned());
+        let config = searching(false);
+        let mut service = Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, keeper);
+        service.keep_in(folder.path());
+        service
+    };
+    let outside = Outside::new();
+    pool(&outside, &["ap1", "ap2"]);
+    let mut service = start(&outside);
+    run_for(&mut service, MINUTE).await;
+    cut_off(&mut service, "ap1").await;
+    let cut = told(&[("ap1", State::CutOff), ("ap2", State::Good)]);
+    assert_eq!(states(&service), cut);
+    let stores = outside.lock().stores;
+
+    let mut service = start(&outside);
+    run_for(&mut service, 2 * DAY).await;
+    assert_eq!(states(&service), cut);
+    assert_eq!(outside.lock().stores, stores);
+
+    // At a start whose collector does not answer yet, an order holds as well.
+    outside.lock().pools.clear();
+    let mut service = start(&outside);
+    let cuts = cut_off(&mut service, "ap2").await;
+    assert_eq!(cuts.len(), 1, "{cuts:?}");
+    let why = &cuts[0].steps.last().unwrap().why;
+    assert!(why.starts_with("not delivered again before"), "{why}");
+    assert!(outside.lock().stored.is_empty());
+    pool(&outside, &["ap1", "ap2"]);
+    run_for(&mut service, DAY).await;
+    let cut = told(&[("ap1", State::CutOff), ("ap2", State::CutOff)]);
+    assert_eq!(states(&service), cut);
+}
+
+async fn cut_off(service: &mut Reconciler<Outside, Outside>, schedd: &str) -> Vec<Cut> {
+    let (send, receive) = mpsc::channel(1);
+    let order = async move {
+        let (answer, answered) = oneshot::channel();
+        let selection = Selection {
+            schedd: Some(schedd.to_owned()),
+            ..Selection::default()
+        };
+        let order = Command::CutOff(selection, false, answer);
+        send.send(order).await.ok().unwrap();
+        answered.await.unwrap()
+    };
+    tokio::join!(service.run(receive), order).1
 }

@@ -293,3 +293,27 @@ async fn a_clock_that_is_set_forward_by_hours_or_a_year_is_survived() {
     jump(5 * 3600, 6 * 5).await;
     jump(365 * 86_400, 6 * 5).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_schedd_that_is_down_over_restarts_does_not_have_its_tokens_names_forgotten() {
+    let outside = Outside::new();
+    let config = config(vec![delivery("cmsprod", "cms", "ap1", credd("ap1"))]);
+    let state = tempfile::tempdir().unwrap();
+    let open = || Keeper::open(state.path().to_owned());
+    let start = || Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, open());
+    let names = |service: &Reconciler<Outside, Outside>| -> Vec<String> {
+        let notes = service.ledger().notes();
+        let names = notes.flat_map(|(_, note)| note.names());
+        names.map(|token| token.accessor.clone()).collect()
+    };
+    let mut service = start();
+    run_for(&mut service, MINUTE).await;
+    let known = names(&service);
+    assert_eq!(known.len(), 1);
+    outside.lock().schedds_down.insert("ap1".to_owned());
+    for _ in 0..2 {
+        let mut service = start();
+        run_for(&mut service, MINUTE).await;
+        assert_eq!(names(&service), known);
+    }
+}
