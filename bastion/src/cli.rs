@@ -1,4 +1,4 @@
-//! The command line: what can be typed. What each command does is in [`crate::commands`].
+//! The command line: what can be typed. What each command does is in `commands`.
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 all good; 1
 //! something is not good; 2 wrong usage or configuration.

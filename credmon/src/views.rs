@@ -2,7 +2,7 @@
 //!
 //! Always true: writing takes at most half a percent of the time, however much there is to write;
 //! with thousands of credentials, whose tokens are renewed all the time, far less: what is no news
-//! waits up to [`LONGEST`]. A failure is said once and stops nothing.
+//! waits up to 15 s. A failure is said once and stops nothing.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@
 //!   start pushes what it cannot know.
 //! - A token is named here until its life is over or it is known to be revoked, whatever the
 //!   configuration says by then; so it cannot grow for ever.
-//! - The file is replaced at once or not at all ([`file`]).
+//! - The file is replaced at once or not at all ([`mod@file`]).
 
 pub mod file;
 mod keeper;

@@ -1,7 +1,12 @@
 //! What people order, on the real parts: somebody logs in for an account, a delivery is cut off, a
 //! schedd is given up, an account is offboarded. KDC, Vault, issuer, bastion, credmons, a pool.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test"
+)]
 
 mod offboard;
 mod onboard;
@@ -14,7 +19,9 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use htvault::kerberos::Ticket;
-use htvault::{Client, CredentialUrl, ErrorKind, IssuedToken, Settings, VaultToken};
+use htvault::{
+    AccessTokenRequest, Client, CredentialUrl, ErrorKind, IssuedToken, Settings, VaultToken,
+};
 use integration::chain::{Chain, Lives, VAULT};
 use integration::dev::tls;
 use integration::process::Daemon;
@@ -178,7 +185,7 @@ impl Parts {
         let login = self.login(account, role).await.token;
         match self
             .client
-            .access_token(&url, &login, &Default::default())
+            .access_token(&url, &login, &AccessTokenRequest::default())
             .await
         {
             Ok(_) => true,
@@ -226,9 +233,9 @@ impl Parts {
         let mut child = piped.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = tokio::time::timeout(FAR, lines.next_line()).await.unwrap();
-        let link: Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
-        assert_eq!(link["event"], "log_in", "{link}");
-        (child, lines, link)
+        let told: Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();
+        assert_eq!(told["event"], "log_in", "{told}");
+        (child, lines, told)
     }
 
     /// Does what a person does in a browser.

@@ -93,6 +93,10 @@ async fn without_a_service_a_token_is_named_for_vaults_admins() {
 }
 
 #[tokio::test]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one pool for the whole story: it takes ten seconds to start"
+)]
 async fn a_stolen_schedd_of_a_pool_loses_every_token_whether_it_answers_or_not() {
     let _one = ONE.lock().await;
     let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
