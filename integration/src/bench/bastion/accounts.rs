@@ -1,0 +1,86 @@
+//! The accounts of a site, with Vault, issuer and KDC for them, and the bastion's configuration.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::chain::{Chain, Places, VAULT};
+use crate::differential::rig::HOUR;
+use crate::kdc::REALM;
+use crate::sandbox;
+
+/// Accounts and what serves them. Everything ends when it is dropped.
+pub(super) struct Site {
+    // In the order in which they must be dropped.
+    pub(super) chain: Chain,
+    pub(super) accounts: Vec<String>,
+    folder: TempDir,
+}
+
+impl Site {
+    /// Makes it, with so many accounts.
+    pub(super) async fn set(count: usize) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir_in(sandbox::run_folder()?)?;
+        // The pool's own users have to get in.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+        let accounts: Vec<String> = (0..count)
+            .map(|number| format!("bench{number:02}"))
+            .collect();
+        let grants = accounts.iter().map(|a| format!("cms:{a}:default"));
+        let grants = grants.collect();
+        let nodes = ["127.83.0.1:8200"];
+        let chain = Chain::start_granted(folder.path(), HOUR, &nodes, grants).await?;
+        chain.kdc.use_here()?;
+        for account in &accounts {
+            let keytab = chain.keytabs().join(format!("{account}.keytab"));
+            let principal = format!("{account}@{REALM}");
+            chain
+                .kdc
+                .add_principal_with_keytab(&principal, &keytab)
+                .await?;
+        }
+        Ok(Self {
+            chain,
+            accounts,
+            folder,
+        })
+    }
+
+    /// A folder that goes with it.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The bastion's configuration, with services by these names for each account. Whoever looks
+    /// sees `check`, the rest are defaults and the design's example.
+    pub(super) fn yaml(&self, places: &Places, services: &[String], check: &str) -> String {
+        let Places {
+            keytabs,
+            ca_file,
+            schedd,
+        } = places;
+        let mut yaml = format!("vault:\n  address: {VAULT}\n");
+        if let Some(ca_file) = ca_file {
+            // Writing to a string cannot fail, here and below.
+            let _ = writeln!(yaml, "  ca_file: {}", ca_file.display());
+        }
+        let _ = write!(
+            yaml,
+            "tokens: {{lifetime: 7d, renew_below: 3d}}\nschedule: {check}\ndefaults:\n\
+             \x20 principal: \"{{account}}@{REALM}\"\n\
+             \x20 keytab: {}/{{account}}.keytab\n\
+             schedds:\n  all: {{{schedd}}}\naccounts:\n",
+            keytabs.display()
+        );
+        for account in &self.accounts {
+            let _ = write!(yaml, "  {account}:\n    schedds: [all]\n    credentials:\n");
+            for service in services {
+                let _ = writeln!(yaml, "      {service}: {{issuer: cms, role: default}}");
+            }
+        }
+        yaml
+    }
+}
