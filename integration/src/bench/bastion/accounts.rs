@@ -54,9 +54,9 @@ impl Site {
         self.folder.path()
     }
 
-    /// The bastion's configuration, with services by these names for each account. Whoever looks
-    /// sees `check`, the rest are defaults and the design's example.
-    pub(super) fn yaml(&self, places: &Places, services: &[String], check: &str) -> String {
+    /// The bastion's configuration: each principal logs in for so many accounts, all of which get
+    /// `cms` at all schedds. With one, the account has the principal's name.
+    pub(super) fn yaml(&self, places: &Places, each: usize, schedule: &str) -> String {
         let Places {
             keytabs,
             ca_file,
@@ -69,16 +69,21 @@ impl Site {
         }
         let _ = write!(
             yaml,
-            "tokens: {{lifetime: 7d, renew_below: 3d}}\nschedule: {check}\ndefaults:\n\
-             \x20 principal: \"{{account}}@{REALM}\"\n\
-             \x20 keytab: {}/{{account}}.keytab\n\
-             schedds:\n  all: {{{schedd}}}\naccounts:\n",
-            keytabs.display()
+            "tokens: {{lifetime: 7d, renew_below: 3d}}\nschedule: {schedule}\n\
+             schedds:\n  all: {{{schedd}}}\naccounts:\n"
         );
-        for account in &self.accounts {
-            let _ = write!(yaml, "  {account}:\n    schedds: [all]\n    credentials:\n");
-            for service in services {
-                let _ = writeln!(yaml, "      {service}: {{issuer: cms, role: default}}");
+        for principal in &self.accounts {
+            let keytab = keytabs.join(format!("{principal}.keytab"));
+            for number in 0..each {
+                let account = match each {
+                    1 => principal.clone(),
+                    _ => format!("{principal}n{number:02}"),
+                };
+                let _ = writeln!(
+                    yaml,
+                    "  {account}: {{principal: {principal}@{REALM}, keytab: {}, schedds: [all], credentials: {{cms: {{}}}}}}",
+                    keytab.display()
+                );
             }
         }
         yaml

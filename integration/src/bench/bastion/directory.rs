@@ -2,6 +2,7 @@
 //! beside the bare requests, what memory they need, and what they cost when all are good.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -20,34 +21,32 @@ use crate::wait;
 /// No part takes longer, unless something hangs.
 const FAR: Duration = Duration::from_mins(10);
 /// How often every delivery is looked at; the usual is ten minutes.
-const CHECK: &str = "{check: \"*/2 * * * *\", spread: 1m}";
+const SCHEDULE: &str = "{check: \"*/2 * * * *\", spread: 1m}";
 
 pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
     let site = Site::set(sizes.accounts).await?;
-    let count = sizes.accounts * sizes.services;
+    let count = sizes.accounts * sizes.robots;
     // Vault has every access token from here on.
     raw::requests(&site, 1, 1).await?;
     progress.say(format!(
         "directory: the bare requests of {count} deliveries"
     ));
     // One access token for the bastion's check, one for the credmon.
-    let bare = raw::requests(&site, sizes.services, 2).await?;
+    let bare = raw::requests(&site, sizes.robots, 2).await?;
 
     let directory = site.folder().join("credentials");
     fs::create_dir(&directory)?;
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o2770))?;
     let log = |name: &str| site.folder().join(format!("{name}.log"));
     let mut credmon = Daemon::spawn("credmon", site.chain.credmon(&directory)?, &log("credmon"))?;
-    let services: Vec<String> = (0..sizes.services)
-        .map(|n| format!("cms_s{n:02}"))
-        .collect();
-    let yaml = site.yaml(&site.chain.here(&directory), &services, CHECK);
+    let yaml = site.yaml(&site.chain.here(&directory), sizes.robots, SCHEDULE);
     let config = site.chain.write_bastion_config(&yaml)?;
     let mut command = site.chain.bastion(&config)?;
     command.arg("run");
     progress.say(format!("directory: {count} deliveries"));
     let began = Instant::now();
     let mut bastion = Daemon::spawn("token-bastion", command, &log("bastion"))?;
-    all_good(&bastion, count).await?;
+    all_good(&mut bastion, count).await?;
     let took = began.elapsed();
     let pushed = processor::of_tree(bastion.pid())?;
     let peak = Memory::peak_of(bastion.pid())?;
@@ -124,23 +123,24 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
 }
 
 /// Waits until the bastion has said of so many deliveries that they are good.
-async fn all_good(bastion: &Daemon, count: usize) -> anyhow::Result<()> {
+async fn all_good(bastion: &mut Daemon, count: usize) -> anyhow::Result<()> {
     let (mut good, mut mark) = (0, Mark::default());
+    let mut ended = None;
     let result = wait::until("every delivery to be good", FAR, async || {
+        ended = bastion.try_ended()?;
         let (lines, next) = bastion.lines_after(mark);
         mark = next;
         good += lines
             .iter()
             .filter(|line| line.contains(" good: jobs there"))
             .count();
-        if good >= count {
-            Ok(())
-        } else {
-            Err(format!("{good} of {count}"))
-        }
+        ensure!(ended.is_some() || good >= count, "{good} of {count}");
+        Ok(())
     })
     .await;
-    result.with_context(|| bastion.tail(20))
+    result.with_context(|| bastion.tail(20))?;
+    ensure!(ended.is_none(), "it ended: {ended:?}\n{}", bastion.tail(20));
+    Ok(())
 }
 
 /// How many deliveries are good, as the service itself says.

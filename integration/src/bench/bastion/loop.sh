@@ -25,7 +25,8 @@ for account in $ACCOUNTS; do
     export KRB5CCNAME=FILE:$WORK/$account.ccache
     kinit -k -t "$KEYTABS/$account.keytab" "$account@TEST"
     for schedd in $SCHEDDS; do
-        vault=$WORK/$account.$schedd.vault export _CONDOR_SCITOKENS_FILE=$WORK/$account.$schedd.bearer
+        vault=$WORK/$account.$schedd.vault
+        export _CONDOR_SCITOKENS_FILE=$WORK/$account.$schedd.bearer
         htgettoken --quiet --nooidc --vaultserver vault.test --issuer cms --credkey "$account" \
             --vaulttokenttl 7d --vaulttokenfile "$vault" --outfile "$_CONDOR_SCITOKENS_FILE"
         export _CONDOR_CREDD_HOST=$schedd

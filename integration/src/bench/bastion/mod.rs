@@ -40,12 +40,12 @@ impl fmt::Display for Part {
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
-    /// Accounts.
+    /// Principals, each with a keytab and a stored credential.
     accounts: usize,
     /// The hosts that they are pushed to; the first one is the pool's manager.
     schedds: &'static [&'static str],
-    /// Services of each account in the directory.
-    services: usize,
+    /// Accounts in the directory that each of them logs in for.
+    robots: usize,
     /// How long a bastion with nothing but good deliveries is watched, in seconds.
     idle: u64,
 }
@@ -53,14 +53,14 @@ struct Sizes {
 const FULL: Sizes = Sizes {
     accounts: 50,
     schedds: &["ap.test", "ap2.test", "ap3.test", "ap4.test"],
-    services: 40,
+    robots: 40,
     idle: 120,
 };
 
 const QUICK: Sizes = Sizes {
     accounts: 5,
     schedds: &["ap.test"],
-    services: 20,
+    robots: 20,
     idle: 3,
 };
 

@@ -50,7 +50,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
         fs::copy(site.chain.keytabs().join(&name), keytab)?;
     }
     let default = "{check: \"*/10 * * * *\", spread: 5m}";
-    let yaml = site.yaml(&places, &["cms".to_owned()], default);
+    let yaml = site.yaml(&places, 1, default);
     installed::configure(first, &yaml)?;
     // Vault has every access token, so that the issuer's work is in no figure.
     raw::requests(&site, 1, 1).await?;
