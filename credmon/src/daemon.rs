@@ -27,6 +27,7 @@ use crate::renewal::{self, Ended, Outcome, Task};
 use crate::rules::Rules;
 use crate::service_name::is_account;
 use crate::source::TokenSource;
+use crate::state::Note;
 use crate::views::{ViewSettings, Views};
 use crate::watch::Watch;
 
@@ -240,6 +241,7 @@ impl<S: TokenSource> Daemon<S> {
         };
         let now = self.clock.now();
         let rules = &self.configuration.rules;
+        let (mut news, count) = (false, self.monitor.count());
         for user in folders.iter().filter(|name| is_account(name)) {
             let found = directory.look_at(
                 user,
@@ -252,22 +254,26 @@ impl<S: TokenSource> Daemon<S> {
                 self.names.insert(user.clone());
             }
             for note in self.monitor.absorb(user, found, rules, now) {
+                news |= note.is_news();
                 log::note(&note);
             }
         }
-        self.views.outdate();
+        news |= self.monitor.count() != count;
+        self.views.outdate(news);
         self.looks.ended(began, Instant::now());
     }
 
     fn full_look_over(&mut self, began: Instant) {
         self.has_looked = true;
         self.looked = Some(self.clock.now());
-        self.views.outdate();
+        self.views.outdate(false);
         if self.directory.is_ok() {
             let names = std::mem::take(&mut self.names);
             self.watch.keep(&names);
             self.listings.keep(&names);
             for note in self.monitor.keep(&names) {
+                // A credential is gone.
+                self.views.outdate(true);
                 log::note(&note);
             }
             self.pass = self.pass.or(Some(began));
@@ -331,7 +337,6 @@ impl<S: TokenSource> Daemon<S> {
             let user = task.id.user().to_owned();
             self.looks.folder_soon(user, Instant::now());
         }
-        self.views.outdate();
         self.counters.count(&ended.outcome);
         if matches!(ended.outcome, Outcome::Dead(_)) {
             self.delete_dead(&task);
@@ -341,9 +346,9 @@ impl<S: TokenSource> Daemon<S> {
         }
         let now = self.clock.now();
         let rules = &self.configuration.rules;
-        for note in self.monitor.report(&task, ended, rules, now) {
-            log::note(&note);
-        }
+        let notes = self.monitor.report(&task, ended, rules, now);
+        self.views.outdate(notes.iter().any(Note::is_news));
+        notes.iter().for_each(log::note);
     }
 
     fn configure(&mut self, new: Configuration<S>) {

@@ -13,6 +13,7 @@ use htvault::{CredentialUrl, VaultToken};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::unistd::{Gid, getegid};
 
 use crate::folder::{FileId, FileTime, Folder, ReadFault};
@@ -127,6 +128,10 @@ pub enum DirectoryFault {
 pub struct Directory {
     path: PathBuf,
     root: Folder,
+    /// The group of access tokens.
+    group: Gid,
+    /// The device that the directory is on, when that is the machine's memory.
+    memory: Option<u64>,
 }
 
 impl Directory {
@@ -162,9 +167,20 @@ impl Directory {
             | nix::unistd::AccessFlags::X_OK;
         nix::unistd::faccessat(&root, ".", access, nix::fcntl::AtFlags::AT_EACCESS)
             .map_err(refused("reading and writing there"))?;
+        let hands_on = stat.st_mode & Mode::S_ISGID.bits() != 0;
+        let group = if hands_on {
+            Gid::from_raw(stat.st_gid)
+        } else {
+            getegid()
+        };
+        // One that cannot be asked is taken for a disk.
+        let kind = fstatfs(&root).map(|system| system.filesystem_type());
+        let is_memory = kind.is_ok_and(|kind| kind == TMPFS_MAGIC);
         Ok(Self {
             path: path.to_owned(),
             root,
+            group,
+            memory: is_memory.then_some(stat.st_dev),
         })
     }
 
@@ -182,18 +198,32 @@ impl Directory {
 
     /// The group of access tokens, whatever folder they are in: the directory's own where it hands
     /// that on (set-group-id, as HTCondor wants it), else ours. HTCondor's own monitor makes them in
-    /// the directory itself, which comes to the same.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn group(&self) -> Result<Gid, Errno> {
-        let stat = self.root.stat()?;
-        let hands_on = stat.st_mode & Mode::S_ISGID.bits() != 0;
-        Ok(if hands_on {
-            Gid::from_raw(stat.st_gid)
-        } else {
-            getegid()
-        })
+    /// the directory itself, which comes to the same. As it was at the look that opened the
+    /// directory.
+    #[must_use]
+    pub fn group(&self) -> Gid {
+        self.group
+    }
+
+    /// Whether the credential of a stamp is kept in the machine's memory alone: nothing is ever
+    /// waited for there, and nothing outlives a power failure.
+    #[must_use]
+    pub fn is_in_memory(&self, stamp: TopStamp) -> bool {
+        self.memory == Some(stamp.own.device())
+    }
+
+    /// Whether the `.top` of a credential is still the one of a stamp, without reading it; `None`
+    /// when it is gone. It is looked for by its path, for its folder may have been replaced.
+    #[must_use]
+    pub fn is_still(&self, id: &CredentialId, stamp: TopStamp) -> Option<bool> {
+        let file = |name: &str| {
+            let path = format!("{}/{name}", id.user());
+            let stat = self.root.look(&path).ok().flatten();
+            stat.as_ref().map(FileId::from)
+        };
+        let own = file(&id.top_name())?;
+        let parent = (stamp.parent).and_then(|_| file(&id.parent()?.top_name()));
+        Some(stamp == TopStamp { own, parent })
     }
 
     /// The names that may be those of accounts' folders. Files of ours that were left behind are
@@ -258,14 +288,6 @@ impl Directory {
         }
         folder.remove(&id.use_name())?;
         folder.remove(&id.top_name())
-    }
-
-    /// Reads the `.top` of a credential, and its parent's when that lends the vault token. `None`
-    /// when it is gone.
-    #[must_use]
-    pub fn read_top(&self, id: &CredentialId) -> Option<(TopStamp, Result<CompleteTop, TopFault>)> {
-        let folder = self.root.folder(id.user()).ok()?;
-        read_top(&folder, id)
     }
 }
 
@@ -352,7 +374,10 @@ fn see<'k>(
     })
 }
 
-fn read_top(
+/// Reads the `.top` of a credential, and its parent's when that lends the vault token. `None` when
+/// it is gone.
+#[must_use]
+pub fn read_top(
     folder: &Folder,
     id: &CredentialId,
 ) -> Option<(TopStamp, Result<CompleteTop, TopFault>)> {
@@ -389,19 +414,6 @@ fn borrow_token(
             parent: name,
             fault: Box::new(fault),
         })
-}
-
-/// Whether the `.top` of a credential is still the one of a stamp, without reading it; `None` when
-/// it is gone.
-#[must_use]
-pub fn is_still(folder: &Folder, id: &CredentialId, stamp: TopStamp) -> Option<bool> {
-    let file = |name: &str| {
-        let stat = folder.look(name).ok().flatten();
-        stat.as_ref().map(FileId::from)
-    };
-    let own = file(&id.top_name())?;
-    let parent = (stamp.parent).and_then(|_| file(&id.parent()?.top_name()));
-    Some(stamp == TopStamp { own, parent })
 }
 
 /// Reads one `.top`; `None` when there is none.

@@ -21,6 +21,14 @@ pub struct FileId {
     pub changed: FileTime,
 }
 
+impl FileId {
+    /// The device that it is on.
+    #[must_use]
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+}
+
 /// A time of a file: nanoseconds since 1970, as many as the file system keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileTime(i64);
@@ -152,20 +160,25 @@ impl Folder {
         if kind != SFlag::S_IFREG {
             return Err(ReadFault::NotAFile(kind_name(kind)));
         }
-        let mut content = Content::new(Vec::new());
-        let mut buffer = Content::new(vec![0; 4096]);
-        loop {
-            let count = match nix::unistd::read(&file, &mut buffer) {
+        // Room for one byte more than there is: one call reads all and sees that it is all.
+        let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
+        let mut content = Content::new(vec![0; size.min(limit).saturating_add(1)]);
+        let mut have = 0;
+        while let Some(room) = content.get_mut(have..).filter(|room| !room.is_empty()) {
+            match nix::unistd::read(&file, room) {
                 Ok(0) => break,
-                Ok(count) => count,
+                Ok(count) => have += count,
                 Err(Errno::EINTR) => continue,
                 Err(error) => return Err(ReadFault::Refused(error)),
-            };
-            content.extend_from_slice(buffer.get(..count).unwrap_or_default());
-            if content.len() > limit {
-                return Err(ReadFault::TooLarge);
+            }
+            if have == size {
+                break;
             }
         }
+        if have > limit {
+            return Err(ReadFault::TooLarge);
+        }
+        content.truncate(have);
         Ok((FileId::from(&stat), content))
     }
 

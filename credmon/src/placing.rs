@@ -108,13 +108,20 @@ pub fn place(
     let flags =
         OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let own = temporary.name.clone();
-    let made = doing(Step::Make, || {
-        openat(folder, own.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
-    })?;
+    // Its owner's rights at most, until it is known whose it is.
+    let first = like.mode & Mode::S_IRWXU;
+    let made = doing(Step::Make, || openat(folder, own.as_str(), flags, first))?;
     let mut file = File::from(made);
-    // Before the owner, for only the owner may set it.
-    doing(Step::SetMode, || fchmod(&file, like.mode))?;
-    doing(Step::SetOwner, || set_owner(&file, like.owner))?;
+    // Before the owner, for only the owner may set it. Mostly it is right already: then it is only
+    // looked at, for a umask or the folder's access list may have taken or given something.
+    let is = doing(Step::SetMode, || {
+        let is = fstat(&file)?;
+        if is.st_mode & 0o7777 != like.mode.bits() {
+            fchmod(&file, like.mode)?;
+        }
+        Ok(is)
+    })?;
+    doing(Step::SetOwner, || set_owner(&file, &is, like.owner))?;
     doing(Step::Write, || {
         content(&mut file).map_err(|error| errno(&error))
     })?;
@@ -130,13 +137,12 @@ pub fn place(
     Ok(FileId::from(&placed))
 }
 
-fn set_owner(file: &File, owner: Owner) -> Result<(), Errno> {
+fn set_owner(file: &File, is: &FileStat, owner: Owner) -> Result<(), Errno> {
     let (user, group) = match owner {
         Owner::Ours => return Ok(()),
         Owner::Group(group) => (None, group),
         Owner::Exactly(user, group) => (Some(user), group),
     };
-    let is = fstat(file)?;
     if is.st_gid == group.as_raw() && user.is_none_or(|user| is.st_uid == user.as_raw()) {
         return Ok(());
     }

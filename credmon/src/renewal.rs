@@ -11,6 +11,7 @@ use htvault::{AccessTokenAnswer, AccessTokenRequest, ErrorKind};
 use jiff::Timestamp;
 
 use crate::directory::{self, CompleteTop, Directory, TopStamp};
+use crate::folder::Folder;
 use crate::schedule::Life;
 use crate::service_name::CredentialId;
 use crate::source::{SourceError, TokenSource, VaultLife};
@@ -94,8 +95,8 @@ pub async fn renew<S: TokenSource>(
     clock: Arc<dyn Clock>,
     task: Task,
 ) -> Ended {
-    let top = match read(&directory, &task) {
-        Ok(top) => top,
+    let (folder, top) = match read(&directory, &task) {
+        Ok(read) => read,
         Err(outcome) => {
             return Ended {
                 outcome,
@@ -104,7 +105,8 @@ pub async fn renew<S: TokenSource>(
         }
     };
     let look_up = task.look_up;
-    let outcome = access_token(directory, source.as_ref(), clock.as_ref(), &top, task).await;
+    let place = (directory, folder);
+    let outcome = access_token(place, source.as_ref(), clock.as_ref(), &top, task).await;
     let good = matches!(outcome, Outcome::Renewed { .. } | Outcome::Kept);
     let vault_life = if good && look_up {
         // A failure is no news: the next renewal asks again.
@@ -119,8 +121,9 @@ pub async fn renew<S: TokenSource>(
     }
 }
 
+/// Gets a token, and puts it in place: in the folder that `.top` was read in, which stays open.
 async fn access_token<S: TokenSource>(
-    directory: Arc<Directory>,
+    (directory, folder): (Arc<Directory>, Folder),
     source: &S,
     clock: &dyn Clock,
     top: &CompleteTop,
@@ -134,7 +137,15 @@ async fn access_token<S: TokenSource>(
     if is_no_gain(&answer, &task) {
         return Outcome::Kept;
     }
-    let written = tokio::task::spawn_blocking(move || put(&directory, &task, &answer, now)).await;
+    // A disk may take its time, so another thread waits for it. In memory nothing is waited for, and
+    // the other thread would cost more than the work.
+    let is_disk = !directory.is_in_memory(task.stamp);
+    let put = move || put(&directory, &folder, &task, &answer, now);
+    let written = if is_disk {
+        tokio::task::spawn_blocking(put).await
+    } else {
+        Ok(put())
+    };
     match written {
         Ok(Ok(used)) => Outcome::Renewed {
             used: Box::new(used),
@@ -147,12 +158,16 @@ async fn access_token<S: TokenSource>(
 }
 
 /// Reads `.top`, and sees that it is the one that the decision was made from.
-fn read(directory: &Directory, task: &Task) -> Result<CompleteTop, Outcome> {
-    match directory.read_top(&task.id) {
+fn read(directory: &Directory, task: &Task) -> Result<(Folder, CompleteTop), Outcome> {
+    let folder = directory
+        .root()
+        .folder(task.id.user())
+        .map_err(|_| Outcome::Vanished)?;
+    match directory::read_top(&folder, &task.id) {
         None => Err(Outcome::Vanished),
         Some((stamp, _)) if stamp != task.stamp => Err(Outcome::TopChanged),
         Some((_, Err(fault))) => Err(Outcome::BadTop(fault)),
-        Some((_, Ok(top))) => Ok(top),
+        Some((_, Ok(top))) => Ok((folder, top)),
     }
 }
 
@@ -219,25 +234,24 @@ fn is_no_gain(answer: &AccessTokenAnswer, task: &Task) -> bool {
 /// Puts the token in place, if `.top` is still the same.
 fn put(
     directory: &Directory,
+    folder: &Folder,
     task: &Task,
     answer: &AccessTokenAnswer,
     now: Timestamp,
 ) -> Result<Used, Outcome> {
-    let folder = directory
-        .root()
-        .folder(task.id.user())
-        .map_err(|_| Outcome::Vanished)?;
-    match directory::is_still(&folder, &task.id, task.stamp) {
+    match directory.is_still(&task.id, task.stamp) {
         None => return Err(Outcome::Vanished),
         Some(false) => return Err(Outcome::TopChanged),
         Some(true) => {}
     }
-    let group = directory.group().map_err(|_| Outcome::Vanished)?;
+    let (group, sync) = (directory.group(), !directory.is_in_memory(task.stamp));
     let file =
-        use_file::write(&folder, group, &task.id, &answer.token).map_err(|fault| match fault {
-            WriteFault::Vanished => Outcome::Vanished,
-            refused @ WriteFault::Refused(_) => Outcome::NotWritten(refused),
-        })?;
+        use_file::write(folder, group, &task.id, &answer.token, sync).map_err(
+            |fault| match fault {
+                WriteFault::Vanished => Outcome::Vanished,
+                refused @ WriteFault::Refused(_) => Outcome::NotWritten(refused),
+            },
+        )?;
     let life = use_file::life(answer.claims.as_ref(), answer.expire_time, now);
     Ok(Used::new(file, life, answer.claims.as_ref()))
 }

@@ -106,6 +106,12 @@ pub enum Note {
 }
 
 impl Note {
+    /// Whether it tells more than that all goes as planned.
+    #[must_use]
+    pub fn is_news(&self) -> bool {
+        !matches!(self, Self::Renewal(_) | Self::Debug(_))
+    }
+
     /// The words.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -2,8 +2,10 @@
 //! and read back for its claims at a restart.
 //!
 //! How it is put in place is [`placing`]'s; its mode is 0400, its group the credential directory's
-//! (as HTCondor's own monitor leaves it), and it is synced. The folder itself is not: after a power failure the old token may be back, which is then
-//! older but whole.
+//! (as HTCondor's own monitor leaves it). On a disk it is synced before the rename: XFS, for one,
+//! writes a new file's content long after its name, so a power failure would leave an empty token,
+//! which HTCondor takes for a token. The folder itself is not synced: after a power failure the old
+//! token may be back, which is then older but whole.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -109,7 +111,7 @@ pub enum WriteFault {
     Refused(PlaceFault),
 }
 
-/// Puts a token in place of what is there, in a group's name.
+/// Puts a token in place of what is there, in a group's name. `sync`: whether it goes to disk first.
 ///
 /// # Errors
 /// The folder is gone, or the system refuses; what was there is untouched then.
@@ -118,11 +120,12 @@ pub fn write(
     group: Gid,
     id: &CredentialId,
     token: &AccessToken,
+    sync: bool,
 ) -> Result<FileId, WriteFault> {
     let like = Like {
         mode: MODE,
         owner: Owner::Group(group),
-        sync: true,
+        sync,
     };
     let content = secrecy::zeroize::Zeroizing::new(format!("{}\n", token.expose()));
     placing::place(folder, &id.use_name(), like, |file| {
@@ -162,8 +165,8 @@ mod tests {
     fn a_token_is_put_in_place_whole_readable_by_its_owner_alone() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        write(&folder, group(), &id(), &token("one")).unwrap();
-        let written = write(&folder, group(), &id(), &token("two")).unwrap();
+        write(&folder, group(), &id(), &token("one"), true).unwrap();
+        let written = write(&folder, group(), &id(), &token("two"), true).unwrap();
         let path = dir.path().join("cms_crab.use");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\n");
         let meta = std::fs::metadata(&path).unwrap();
@@ -178,7 +181,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("cms_crab.use")).unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        let fault = write(&folder, group(), &id(), &token("x")).unwrap_err();
+        let fault = write(&folder, group(), &id(), &token("x"), true).unwrap_err();
         assert!(matches!(fault, WriteFault::Refused(_)), "{fault}");
         assert_eq!(names(dir.path()), ["cms_crab.use"]);
         assert_eq!(look(&folder, &id()), None);
@@ -191,7 +194,7 @@ mod tests {
         std::fs::write(&target, "precious").unwrap();
         std::os::unix::fs::symlink(&target, dir.path().join("cms_crab.use")).unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        write(&folder, group(), &id(), &token("x")).unwrap();
+        write(&folder, group(), &id(), &token("x"), true).unwrap();
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
         assert!(
             std::fs::symlink_metadata(dir.path().join("cms_crab.use"))
@@ -208,7 +211,7 @@ mod tests {
         let folder = Folder::open(&path).unwrap();
         std::fs::remove_dir(&path).unwrap();
         assert_eq!(
-            write(&folder, group(), &id(), &token("x")),
+            write(&folder, group(), &id(), &token("x"), true),
             Err(WriteFault::Vanished)
         );
     }

@@ -1,7 +1,8 @@
 //! What others see of this daemon: when it is written anew, and where.
 //!
 //! Always true: writing takes at most half a percent of the time, however much there is to write;
-//! a failure is said once and stops nothing.
+//! with thousands of credentials, whose tokens are renewed all the time, far less: what is no news
+//! waits up to [`LONGEST`]. A failure is said once and stops nothing.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,14 @@ use tokio::time::Instant;
 /// Least time between two writings.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Writing takes this part of the time at most.
+/// Writing takes this part of the time at most, when there is news.
 const PART: u32 = 200;
+
+/// Writing takes this part of the time, when there is none, ...
+const UNHURRIED_PART: u32 = 1000;
+
+/// ... but is not put off for longer.
+const LONGEST: Duration = Duration::from_secs(15);
 
 /// Where views go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +62,10 @@ impl ViewSettings {
 #[derive(Debug)]
 pub struct Views {
     outdated: bool,
+    /// Whether there is something that others wait for.
+    news: bool,
     not_before: Instant,
+    unhurried: Instant,
     fault: Option<String>,
 }
 
@@ -65,27 +75,39 @@ impl Views {
     pub fn new(now: Instant) -> Self {
         Self {
             outdated: true,
+            news: true,
             not_before: now,
+            unhurried: now,
             fault: None,
         }
     }
 
-    /// Something changed.
-    pub fn outdate(&mut self) {
+    /// Something changed: a renewal was done as planned, or, if it is `news`, something that
+    /// others wait for.
+    pub fn outdate(&mut self, news: bool) {
         self.outdated = true;
+        self.news |= news;
     }
 
     /// When to write; `None` while nothing changed.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        self.outdated.then_some(self.not_before)
+        let at = if self.news {
+            self.not_before
+        } else {
+            self.unhurried
+        };
+        self.outdated.then_some(at)
     }
 
     /// They were written, from one moment to another.
     pub fn written(&mut self, from: Instant, now: Instant) {
         self.outdated = false;
+        self.news = false;
         let took = now.saturating_duration_since(from);
-        self.not_before = now + PAUSE.max(took * PART);
+        let pause = PAUSE.max(took * PART);
+        self.not_before = now + pause;
+        self.unhurried = now + pause.max((took * UNHURRIED_PART).min(LONGEST));
     }
 
     /// Takes a failure to write; gives it back when it is news.
@@ -107,11 +129,14 @@ mod tests {
         assert_eq!(views.due(), Some(now));
         views.written(now, now);
         assert_eq!(views.due(), None);
-        views.outdate();
+        views.outdate(false);
         assert_eq!(views.due(), Some(now + PAUSE));
         let later = now + Duration::from_millis(20);
         views.written(now, later);
-        views.outdate();
+        views.outdate(false);
+        assert_eq!(views.due(), Some(later + LONGEST));
+        views.outdate(true);
+        views.outdate(false);
         assert_eq!(views.due(), Some(later + Duration::from_secs(4)));
     }
 

@@ -15,11 +15,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use crate::folder::Folder;
 
@@ -53,6 +55,10 @@ fn register(inotify: Inotify) -> std::io::Result<AsyncFd<Events>> {
     AsyncFd::with_interest(Events(inotify), Interest::READABLE)
 }
 
+/// Least time between two readings of the kernel's queue. Each token that is put in place makes
+/// three events there, which are none of our business: in a rush many are read at once.
+const READ_GAP: Duration = Duration::from_millis(2);
+
 /// Device and inode of a folder that is watched.
 type Place = (u64, u64);
 
@@ -73,6 +79,8 @@ pub struct Watch {
     folders: HashMap<Arc<str>, (Place, WatchDescriptor)>,
     names: HashMap<WatchDescriptor, Arc<str>>,
     limit_told: bool,
+    /// When the kernel's queue is read again at the earliest.
+    read_again: Option<Instant>,
     /// Tests cannot change the kernel's limit.
     #[cfg(test)]
     limit: Option<usize>,
@@ -101,6 +109,7 @@ impl Watch {
             folders: HashMap::new(),
             names: HashMap::new(),
             limit_told: false,
+            read_again: None,
             #[cfg(test)]
             limit: None,
         }
@@ -199,9 +208,14 @@ impl Watch {
             let Some(events) = &self.events else {
                 return std::future::pending().await;
             };
+            if let Some(at) = self.read_again {
+                tokio::time::sleep_until(at).await;
+                self.read_again = None;
+            }
             let Ok(mut ready) = events.readable().await else {
                 return std::future::pending().await;
             };
+            self.read_again = Some(Instant::now() + READ_GAP);
             let mut read = Vec::new();
             loop {
                 match events.get_ref().0.read_events() {

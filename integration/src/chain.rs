@@ -229,7 +229,8 @@ impl Chain {
             // What a service keeps on its host is this chain's own.
             let folder = self.folder.display();
             let own = format!("control: {{socket: {folder}/control}}\nstate: {folder}/state\n");
-            yaml.insert_str(0, &own);
+            // At the end, so that the lines that a test counts stay where they are.
+            yaml.push_str(&own);
         }
         fs::write(&path, yaml).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)

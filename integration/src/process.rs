@@ -18,11 +18,14 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// How many lines are kept in memory.
 const KEPT_LINES: usize = 20_000;
 /// How long a process has to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long the output of an ended process is read on, where something holds it open.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// A running child process with its output.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub struct Daemon {
     pid: Pid,
     child: Child,
     output: Arc<Output>,
+    /// What reads its output.
+    readers: JoinSet<()>,
     /// What asks it to end.
     end: Signal,
     /// The status, once it is known; the process is then gone and must not be signalled.
@@ -87,11 +92,12 @@ impl Daemon {
             }),
             count: watch::Sender::new(0),
         });
+        let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
-            tokio::spawn(read_lines(stdout, Arc::clone(&output)));
+            readers.spawn(read_lines(stdout, Arc::clone(&output)));
         }
         if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(read_lines(stderr, Arc::clone(&output)));
+            readers.spawn(read_lines(stderr, Arc::clone(&output)));
         }
         Ok(Self {
             name: name.to_owned(),
@@ -99,6 +105,7 @@ impl Daemon {
             pid,
             child,
             output,
+            readers,
             end: Signal::SIGTERM,
             ended: None,
         })
@@ -209,6 +216,13 @@ impl Daemon {
         Ok(self.ended)
     }
 
+    /// Reads what an ended process has printed last. A child of its own may hold the pipe open: what
+    /// that prints is not waited for.
+    pub async fn read_to_the_end(&mut self) {
+        let all = async { while self.readers.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_WORDS, all).await;
+    }
+
     /// Waits until it ends by itself.
     pub async fn wait(&mut self, deadline: Duration) -> anyhow::Result<ExitStatus> {
         if let Some(status) = self.ended {
@@ -219,6 +233,7 @@ impl Daemon {
                 let status =
                     status.with_context(|| format!("cannot wait for {} to end", self.name))?;
                 self.ended = Some(status);
+                self.read_to_the_end().await;
                 Ok(status)
             }
             Err(_) => bail!(

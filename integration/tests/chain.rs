@@ -241,7 +241,9 @@ async fn a_missing_keytab_stops_its_account_alone() {
     );
     let check = parts.bastion(&yaml, "check").await;
     assert_eq!(check.status.code(), Some(2), "{}", text(&check));
-    assert_eq!(messages(&check).lines().count(), 1, "{}", text(&check));
+    let said = messages(&check);
+    let faults = said.lines().filter(|line| !line.contains(": warning: "));
+    assert_eq!(faults.count(), 1, "{}", text(&check));
 }
 
 #[tokio::test]

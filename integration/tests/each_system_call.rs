@@ -215,44 +215,50 @@ async fn at_each_system_call_of_a_renewal_a_token_is_whole() {
     rig.warm().await.unwrap();
     let tokens = rig.tokens().await.unwrap();
     let top = table::TOP.replace("$TOKEN", tokens.living.expose());
-    let folder = folder.path().join("traced");
-    fs::create_dir(&folder).unwrap();
-    let program = rig.chain.credmon(&folder.join("credentials")).unwrap();
-    let mut program = program.into_std();
-    program.args(["--once", "-l"]).arg(folder.join("log"));
-    let place = Place::new(&folder, program, top);
+    // Written through a thread of its own and synced on a disk, at once in memory.
+    let disk = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    fs::set_permissions(disk.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for (at, synced) in [(folder.path(), false), (disk.path(), true)] {
+        let folder = at.join("traced");
+        fs::create_dir(&folder).unwrap();
+        let program = rig.chain.credmon(&folder.join("credentials")).unwrap();
+        let mut program = program.into_std();
+        program.args(["--once", "-l"]).arg(folder.join("log"));
+        let place = Place::new(&folder, program, top.clone());
+        tokio::task::spawn_blocking(move || each_call(&place, synced))
+            .await
+            .unwrap();
+    }
+}
 
-    tokio::task::spawn_blocking(move || {
-        let (_, calls) = place.run(Mischief::Nothing, 0);
-        place.check(Mischief::Nothing, 0);
-        let kinds: BTreeSet<&str> = calls.iter().copied().collect();
-        for call in [
-            "openat",
-            "getdents64",
-            "read",
-            "write",
-            "fchmod",
-            "fchown",
-            "fsync",
-            "renameat",
-        ] {
-            assert!(kinds.contains(call), "no {call} in {calls:?}");
+/// Stops a renewal before each of its system calls, by each mischief.
+fn each_call(place: &Place, synced: bool) {
+    let (_, calls) = place.run(Mischief::Nothing, 0);
+    place.check(Mischief::Nothing, 0);
+    let kinds: BTreeSet<&str> = calls.iter().copied().collect();
+    for call in [
+        "openat",
+        "getdents64",
+        "read",
+        "write",
+        "fchown",
+        "renameat",
+    ] {
+        assert!(kinds.contains(call), "no {call} in {calls:?}");
+    }
+    assert_eq!(kinds.contains("fsync"), synced, "{calls:?}");
+    for mischief in [
+        Mischief::Kill,
+        Mischief::Vanish,
+        Mischief::Link,
+        Mischief::Owner,
+    ] {
+        let mut at = 1;
+        while place.run(mischief, at).0 {
+            place.check(mischief, at);
+            at += 1;
         }
-        for mischief in [
-            Mischief::Kill,
-            Mischief::Vanish,
-            Mischief::Link,
-            Mischief::Owner,
-        ] {
-            let mut at = 1;
-            while place.run(mischief, at).0 {
-                place.check(mischief, at);
-                at += 1;
-            }
-            println!("{mischief:?}: at each of {} system calls", at - 1);
-            assert!(at > calls.len() / 2, "{mischief:?}: {at} of {calls:?}");
-        }
-    })
-    .await
-    .unwrap();
+        println!("{mischief:?}: at each of {} system calls", at - 1);
+        assert!(at > calls.len() / 2, "{mischief:?}: {at} of {calls:?}");
+    }
 }

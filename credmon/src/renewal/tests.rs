@@ -32,7 +32,7 @@ impl Fixture {
     }
 
     fn task(&self, ask: i64, outlive: Option<Life>) -> Task {
-        let (stamp, top) = self.directory().read_top(&self.id).unwrap();
+        let (stamp, top) = read_top(&self.directory(), &self.id);
         Task {
             id: self.id.clone(),
             lane: Lane::of(&top.unwrap().url),
@@ -163,6 +163,42 @@ async fn whatever_vanishes_or_changes_is_no_error() {
     assert_eq!(f.renew(task).await, Outcome::Vanished);
 }
 
+fn read_top(directory: &Directory, id: &CredentialId) -> (TopStamp, Result<CompleteTop, TopFault>) {
+    let folder = directory.root().folder(id.user()).unwrap();
+    directory::read_top(&folder, id).unwrap()
+}
+
+/// Puts a token in place in the folder that is there.
+fn put_in(
+    directory: &Directory,
+    task: &Task,
+    answer: &AccessTokenAnswer,
+    now: Timestamp,
+) -> Result<Used, Outcome> {
+    let folder = directory.root().folder(task.id.user()).unwrap();
+    put(directory, &folder, task, answer, now)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_was_replaced_meanwhile_gets_no_token_nor_does_the_one_in_its_place() {
+    let f = Fixture::new();
+    let at = |name: &str| f.credentials.path().join(name);
+    let (task, now) = (f.task(2400, None), f.clock.now());
+    let directory = f.directory();
+    let folder = directory.root().folder("u").unwrap();
+    std::fs::rename(at("u"), at("v")).unwrap();
+    let gone = put(&directory, &folder, &task, &answer(now, 3600), now);
+    assert_eq!(gone, Err(Outcome::Vanished));
+    std::os::unix::fs::symlink(at("w"), at("u")).unwrap();
+    std::fs::create_dir(at("w")).unwrap();
+    std::fs::copy(at("v/cms.top"), at("w/cms.top")).unwrap();
+    let other = put(&directory, &folder, &task, &answer(now, 3600), now);
+    assert_eq!(other, Err(Outcome::TopChanged));
+    for folder in ["v", "w"] {
+        assert_eq!(at(folder).read_dir().unwrap().count(), 1, "{folder}");
+    }
+}
+
 /// An answer with a token that lives so long.
 fn answer(now: Timestamp, life: i64) -> AccessTokenAnswer {
     let claims = serde_json::json!({
@@ -189,13 +225,13 @@ async fn a_renewal_that_stops_at_any_step_leaves_the_old_token_or_the_new_one() 
             let new = answer(now, 9000);
             let task = f.task(5000, None);
             stop_at(Some(step), cut_off);
-            let outcome = put(&f.directory(), &task, &new, now);
+            let outcome = put_in(&f.directory(), &task, &new, now);
             stop_at(None, false);
             assert!(matches!(outcome, Err(Outcome::NotWritten(_))), "{step:?}");
             let is = f.in_place();
             assert!(is == old || is == new.expires(), "{step:?}: {is:?}");
             // The next try, or the next run, puts it right.
-            put(&f.directory(), &task, &new, now).unwrap();
+            put_in(&f.directory(), &task, &new, now).unwrap();
             assert_eq!(f.in_place(), new.expires());
         }
     }
@@ -210,7 +246,7 @@ async fn a_folder_that_vanishes_at_any_step_is_no_error_and_does_not_come_back()
         let folder = f.credentials.path().join("u");
         let gone = folder.clone();
         before(step, move || std::fs::remove_dir_all(gone).unwrap());
-        let outcome = put(&f.directory(), &task, &answer(now, 3600), now);
+        let outcome = put_in(&f.directory(), &task, &answer(now, 3600), now);
         assert!(
             matches!(outcome, Err(Outcome::Vanished) | Ok(_)),
             "{step:?}: {outcome:?}"
@@ -229,7 +265,7 @@ fn a_full_or_read_only_disk_costs_no_token_and_leaves_nothing() {
         std::fs::write(folder_path.join("cms.top"), top).unwrap();
         let directory = Directory::open(path).unwrap();
         let id = CredentialId::new("u", "cms").unwrap();
-        let (stamp, top) = directory.read_top(&id).unwrap();
+        let (stamp, top) = read_top(&directory, &id);
         let task = Task {
             id,
             lane: Lane::of(&top.unwrap().url),
@@ -239,7 +275,7 @@ fn a_full_or_read_only_disk_costs_no_token_and_leaves_nothing() {
             look_up: false,
         };
         let now = Timestamp::from_second(2_000_000_000).unwrap();
-        put(&directory, &task, &answer(now, 100), now).unwrap();
+        put_in(&directory, &task, &answer(now, 100), now).unwrap();
         let old = std::fs::read(folder_path.join("cms.use")).unwrap();
         let untouched = |outcome: Result<Used, Outcome>, said: &str| {
             let Err(Outcome::NotWritten(fault)) = outcome else {
@@ -252,12 +288,18 @@ fn a_full_or_read_only_disk_costs_no_token_and_leaves_nothing() {
         let filler = path.join("filler");
         // Fills the disk to the last byte: the error is the point.
         let _ = std::fs::write(&filler, vec![b'x'; 200_000]);
-        untouched(put(&directory, &task, &answer(now, 200), now), "No space");
+        untouched(
+            put_in(&directory, &task, &answer(now, 200), now),
+            "No space",
+        );
         std::fs::remove_file(&filler).unwrap();
         crate::fake::set_read_only(path, true);
-        untouched(put(&directory, &task, &answer(now, 200), now), "Read-only");
+        untouched(
+            put_in(&directory, &task, &answer(now, 200), now),
+            "Read-only",
+        );
         crate::fake::set_read_only(path, false);
-        put(&directory, &task, &answer(now, 200), now).unwrap();
+        put_in(&directory, &task, &answer(now, 200), now).unwrap();
     });
 }
 

@@ -30,6 +30,7 @@ impl Fixture {
     /// Events are there as soon as the change is made, so a wait either ends or there is none.
     async fn change(&mut self) -> Option<Change> {
         for _ in 0..3 {
+            self.watch.read_again = None;
             let mut wait = std::pin::pin!(self.watch.changed());
             let polled = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             if let Poll::Ready(change) = polled {
@@ -73,6 +74,17 @@ async fn others_changes_tell_their_folder_and_our_own_wake_nobody() {
     fs::rename(f.dir.path(), f.dir.path().with_extension("x")).unwrap();
     assert!(f.change().await.unwrap().everything);
     fs::rename(f.dir.path().with_extension("x"), f.dir.path()).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_in_a_rush_is_read_at_once() {
+    let mut f = Fixture::new();
+    f.put("cms.top");
+    assert_eq!(f.watch.changed().await, only("u"));
+    let read = Instant::now();
+    f.put("cms.top");
+    assert_eq!(f.watch.changed().await, only("u"));
+    assert!(Instant::now() >= read + READ_GAP);
 }
 
 #[tokio::test]

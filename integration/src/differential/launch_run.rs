@@ -246,6 +246,9 @@ impl<'a> Started<'a> {
             self.daemon.signal(Signal::SIGHUP)?;
             self.settled(false).await?;
         }
+        if self.daemon.try_ended()?.is_some() {
+            self.daemon.read_to_the_end().await;
+        }
         self.look();
         if self.daemon.try_ended()?.is_none() {
             self.daemon.signal(self.launch.end)?;

@@ -26,13 +26,13 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
             )
             .beside(megabytes(pick(&theirs)))
         };
-        let proportional = figure("pss", "PSS", |memory| memory.proportional);
+        let resident = figure("rss", "RSS", |memory| memory.resident);
         figures.push(if is_bound {
-            proportional.bound(Bound::Ratio(0.1))
+            resident.bound(Bound::Ratio(0.1))
         } else {
-            proportional
+            resident
         });
-        figures.push(figure("rss", "RSS", |memory| memory.resident));
+        figures.push(figure("pss", "PSS", |memory| memory.proportional));
     }
     Ok(figures)
 }

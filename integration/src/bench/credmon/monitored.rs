@@ -48,6 +48,7 @@ impl<'a> Monitored<'a> {
     ) -> anyhow::Result<Self> {
         let name = format!("bench-{name}");
         let inside = stage.rig.directory(&name, side)?;
+        stage.rig.put_in_memory(&inside)?;
         let made = Self {
             stage,
             side,
@@ -213,6 +214,7 @@ impl<'a> Monitored<'a> {
     /// Ends it and removes the directory.
     pub(super) async fn finish(mut self) -> anyhow::Result<()> {
         self.stop().await?;
+        nix::mount::umount(&self.directory).context("cannot unmount a credential directory")?;
         fs::remove_dir_all(&self.directory).context("cannot remove a credential directory")
     }
 }
