@@ -62,8 +62,10 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 const ELECTION: Duration = Duration::from_mins(1);
 /// And looks again no sooner than this.
 const SHORTEST_WAIT: Duration = Duration::from_millis(500);
-/// While tries run, a report is made this often.
+/// A report is made at most this often,
 const PUBLISHED_EVERY: Duration = Duration::from_millis(250);
+/// and for each of its lines so much more rarely: making it is to be a small part of all work.
+const FOR_A_LINE: Duration = Duration::from_millis(1);
 /// What running tries have to end when the service stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -314,16 +316,17 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.published_at = Some(Instant::now());
     }
 
-    /// Publishes, not too often while much happens: a report of thousands of deliveries has its
-    /// price. How long until it is due.
+    /// Publishes, not too often: a report of thousands of deliveries has its price. How long until
+    /// it is due.
     fn publish_if_due(&mut self) -> Duration {
         if self.published.receiver_count() == 0 {
             return Duration::MAX;
         }
-        let busy = !self.tries.is_empty();
+        let deliveries = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let every = PUBLISHED_EVERY.saturating_add(FOR_A_LINE.saturating_mul(deliveries));
         let since = self.published_at.map(|at| at.elapsed());
         match since {
-            Some(since) if busy && since < PUBLISHED_EVERY => PUBLISHED_EVERY.saturating_sub(since),
+            Some(since) if since < every => every.saturating_sub(since),
             _ => {
                 self.publish();
                 Duration::MAX
