@@ -18,7 +18,10 @@ use crate::bench::progress::Progress;
 use crate::chain::{ISSUER, installed, program};
 use crate::differential::storer;
 use crate::pool::{Credmon, Mapping, Options, Pool};
+use crate::wait;
 
+/// No directory is kept busy longer.
+const FAR: Duration = Duration::from_mins(1);
 /// The loop, as it stands beside this file.
 const LOOP: &str = include_str!("loop.sh");
 /// Its files, as seen inside the pool.
@@ -59,7 +62,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
     progress.say(format!("push: {count} deliveries by the shell loop"));
     let theirs = by_loop(&site, first, sizes.schedds, &places.keytabs).await?;
     for pool in &pools {
-        empty(pool)?;
+        empty(pool).await?;
     }
     progress.say(format!("push: {count} deliveries by ours"));
     let ours = by_bastion(ours, &site).await?;
@@ -200,14 +203,18 @@ async fn to_its_end(
     Ok((whole, used))
 }
 
-/// Takes everything that is stored for accounts away.
-fn empty(pool: &Pool) -> anyhow::Result<()> {
-    for entry in fs::read_dir(pool.credentials())?.flatten() {
-        if entry.path().is_dir() {
-            fs::remove_dir_all(entry.path())?;
+/// Takes everything that is stored for accounts away. A credmon that is at work in a folder may put
+/// something into it meanwhile.
+async fn empty(pool: &Pool) -> anyhow::Result<()> {
+    wait::until("an empty credential directory", FAR, async || {
+        for entry in fs::read_dir(pool.credentials())?.flatten() {
+            if entry.path().is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            }
         }
-    }
-    Ok(())
+        anyhow::Ok(())
+    })
+    .await
 }
 
 /// How many accounts have an access token there.
