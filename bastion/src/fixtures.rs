@@ -33,6 +33,15 @@ pub(crate) fn credential(account: &str, service: &str) -> Credential {
     }
 }
 
+/// `cms` of an account at `ap1`.
+pub(crate) fn id(account: &str) -> DeliveryId {
+    DeliveryId {
+        account: account.to_owned(),
+        service: "cms".to_owned(),
+        schedd: "ap1".to_owned(),
+    }
+}
+
 pub(crate) fn delivery(account: &str, service: &str, schedd: &str, target: Target) -> Delivery {
     let credential = Arc::new(credential(account, service));
     Delivery {

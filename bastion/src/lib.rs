@@ -19,7 +19,10 @@
 //! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
 //! | [`revoke`], [`offboard`] | deliveries cut off; everything of an account undone |
 //! | [`report`] | what is known, as table and JSON |
-//! | [`lifecycle`], [`cli`], [`logs`], [`hardening`] | the process |
+//! | [`control`], [`listen`] | people and programs of this host ask and tell the service: socket, HTTP |
+//! | [`doctor`] | each step that deliveries hang on, tried once |
+//! | [`selection`], [`stages`], [`top_file`] | deliveries by name; how long stages take; a stored credential's text |
+//! | [`lifecycle`], [`cli`], [`logs`], [`lock`], [`hardening`] | the process |
 
 mod announce;
 pub mod cli;

@@ -1,5 +1,7 @@
 //! The sandbox of `integration/setup/sandbox`, seen from inside: where its parts are.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
@@ -16,6 +18,13 @@ pub fn require() -> anyhow::Result<()> {
 /// The folder in memory that is gone when the sandbox ends; everything of a run belongs there.
 pub fn run_folder() -> anyhow::Result<PathBuf> {
     path("TOKEN_BASTION_RUN")
+}
+
+/// A new folder in it that every user may enter, since the parts run as several.
+pub fn new_folder() -> anyhow::Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir_in(run_folder()?)?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
 }
 
 /// The root file system with HTCondor, made by `integration/setup/pool`.

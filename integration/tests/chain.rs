@@ -13,10 +13,11 @@ use std::time::Duration;
 use htvault::clock::{Clock as _, SystemClock};
 use htvault::{Client, Settings};
 use integration::ca::Ca;
-use integration::chain::{Chain, Lives, VAULT};
+use integration::chain::{Lives, VAULT};
 use integration::demo::{observe::Observer, story::Story};
+use integration::here::Here;
 use integration::process::Daemon;
-use integration::{sandbox, wait};
+use integration::wait;
 
 const FAR: Duration = Duration::from_mins(2);
 
@@ -24,50 +25,22 @@ const FAR: Duration = Duration::from_mins(2);
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 struct Parts {
-    chain: Chain,
-    directory: PathBuf,
-    credmon: Option<Daemon>,
-    _folder: tempfile::TempDir,
+    here: Here,
     _one: tokio::sync::MutexGuard<'static, ()>,
 }
 
 async fn parts(lives: Lives) -> Parts {
     let one = ONE.lock().await;
-    let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let chain = Chain::start(folder.path(), lives).await.unwrap();
-    let directory = folder.path().join("oauth_credentials");
-    fs::create_dir(&directory).unwrap();
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o2770)).unwrap();
-    let mut parts = Parts {
-        chain,
-        directory,
-        credmon: None,
-        _folder: folder,
+    Parts {
+        here: Here::start(lives).await.unwrap(),
         _one: one,
-    };
-    parts.credmon = Some(parts.start_credmon());
-    parts
+    }
 }
 
 impl Parts {
-    fn start_credmon(&self) -> Daemon {
-        let log = self.chain.folder().join("credmon.log");
-        Daemon::spawn(
-            "credmon",
-            self.chain.credmon(&self.directory).unwrap(),
-            &log,
-        )
-        .unwrap()
-    }
-
-    fn yaml(&self) -> String {
-        self.chain.bastion_yaml(&self.chain.here(&self.directory))
-    }
-
     async fn bastion(&self, yaml: &str, command: &str) -> Output {
-        let config = self.chain.write_bastion_config(yaml).unwrap();
-        let mut bastion = self.chain.bastion(&config).unwrap();
+        let config = self.here.chain.write_bastion_config(yaml).unwrap();
+        let mut bastion = self.here.chain.bastion(&config).unwrap();
         // A proxy of the environment is not for Vault.
         bastion
             .arg(command)
@@ -82,7 +55,10 @@ impl Parts {
     }
 
     fn use_file(&self, account: &str, service: &str) -> PathBuf {
-        self.directory.join(account).join(format!("{service}.use"))
+        self.here
+            .directory
+            .join(account)
+            .join(format!("{service}.use"))
     }
 }
 
@@ -106,16 +82,20 @@ const QUICK: Lives = Lives {
 #[tokio::test]
 async fn both_tokens_are_renewed_without_a_gap_and_the_replaced_ones_are_revoked() {
     let mut parts = parts(QUICK).await;
-    let config = parts.chain.write_bastion_config(&parts.yaml()).unwrap();
-    let mut command = parts.chain.bastion(&config).unwrap();
+    let config = parts
+        .here
+        .chain
+        .write_bastion_config(&parts.here.yaml())
+        .unwrap();
+    let mut command = parts.here.chain.bastion(&config).unwrap();
     command.arg("run");
-    let log = parts.chain.folder().join("bastion.log");
+    let log = parts.here.chain.folder().join("bastion.log");
     let mut bastion = Daemon::spawn("token-bastion", command, &log).unwrap();
 
     let mut settings = Settings::new(VAULT.parse().unwrap());
-    settings.tls.ca_file = Some(parts.chain.ca.file());
+    settings.tls.ca_file = Some(parts.here.chain.ca.file());
     let client = Client::new(&settings).unwrap();
-    let mut observer = Observer::new(parts.directory.clone(), client);
+    let mut observer = Observer::new(parts.here.directory.clone(), client);
     let mut story = Story::default();
     wait::until("two renewals of each token", FAR, async || {
         let now = SystemClock.now();
@@ -138,41 +118,41 @@ async fn both_tokens_are_renewed_without_a_gap_and_the_replaced_ones_are_revoked
     }
 
     // As HTCondor's credd and credmon leave them.
-    let folder = fs::metadata(parts.directory.join("crabtw")).unwrap();
+    let folder = fs::metadata(parts.here.directory.join("crabtw")).unwrap();
     assert_eq!(folder.mode() & 0o7777, 0o2700);
     for (file, mode) in [("cms_crab.top", 0o600), ("cms_crab.use", 0o400)] {
-        let meta = fs::metadata(parts.directory.join("crabtw").join(file)).unwrap();
+        let meta = fs::metadata(parts.here.directory.join("crabtw").join(file)).unwrap();
         assert_eq!(meta.mode() & 0o7777, mode, "{file}");
     }
-    let mut names: Vec<String> = fs::read_dir(parts.directory.join("crabtw"))
+    let mut names: Vec<String> = fs::read_dir(parts.here.directory.join("crabtw"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
     assert_eq!(names, ["cms_crab.top", "cms_crab.use"]);
 
-    let requests = fs::read_to_string(parts.chain.requests()).unwrap();
+    let requests = fs::read_to_string(parts.here.chain.requests()).unwrap();
     assert!(
         requests.matches("auth/token/revoke-self").count() >= 3,
         "{requests}"
     );
 
     // A stop leaves all as it is: jobs go on.
-    let uses = use_files(&parts.directory);
+    let uses = use_files(&parts.here.directory);
     assert_eq!(bastion.stop().await.unwrap().code(), Some(0));
-    let credmon = parts.credmon.as_mut().unwrap();
+    let credmon = &mut parts.here.credmon;
     assert_eq!(credmon.stop().await.unwrap().code(), Some(0));
     assert_eq!(
         uses.keys().collect::<Vec<_>>(),
-        use_files(&parts.directory).keys().collect::<Vec<_>>()
+        use_files(&parts.here.directory).keys().collect::<Vec<_>>()
     );
     let said = format!("{}{}", bastion.tail(10_000), credmon.tail(10_000));
-    for (_, token) in use_files(&parts.directory) {
+    for (_, token) in use_files(&parts.here.directory) {
         assert!(!said.contains(token.trim()), "a log holds an access token");
     }
     for top in ["cmsprod/cms.top", "crabtw/cms_crab.top"] {
         let top: serde_json::Value =
-            serde_json::from_slice(&fs::read(parts.directory.join(top)).unwrap()).unwrap();
+            serde_json::from_slice(&fs::read(parts.here.directory.join(top)).unwrap()).unwrap();
         assert!(
             !said.contains(top["vault_token"].as_str().unwrap()),
             "a log holds a vault token"
@@ -200,6 +180,7 @@ fn use_files(directory: &Path) -> BTreeMap<PathBuf, String> {
 /// bastion said, after seeing that cmsprod got its tokens all the same.
 async fn wrong_for_crabtw(parts: &Parts, key: &str) -> String {
     let yaml = parts
+        .here
         .yaml()
         .replace("  crabtw:\n", &format!("  crabtw:\n    {key}\n"));
     let output = parts.bastion(&yaml, "once").await;
@@ -235,7 +216,7 @@ async fn a_missing_keytab_stops_its_account_alone() {
         "{said}"
     );
 
-    let yaml = parts.yaml().replace(
+    let yaml = parts.here.yaml().replace(
         "  crabtw:\n",
         "  crabtw:\n    keytab: /nowhere/crabtw.keytab\n",
     );
@@ -263,12 +244,16 @@ async fn a_keytab_that_the_service_may_not_read_is_named() {
     let everybody = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
-    everybody(&parts.directory, 0o2770);
-    std::os::unix::fs::chown(&parts.directory, Some(65_534), Some(65_534)).unwrap();
-    let keytab = parts.chain.keytabs().join("cmsprod.keytab");
+    everybody(&parts.here.directory, 0o2770);
+    std::os::unix::fs::chown(&parts.here.directory, Some(65_534), Some(65_534)).unwrap();
+    let keytab = parts.here.chain.keytabs().join("cmsprod.keytab");
     std::os::unix::fs::chown(&keytab, Some(65_534), Some(65_534)).unwrap();
-    let config = parts.chain.write_bastion_config(&parts.yaml()).unwrap();
-    let bastion = parts.chain.bastion(&config).unwrap();
+    let config = parts
+        .here
+        .chain
+        .write_bastion_config(&parts.here.yaml())
+        .unwrap();
+    let bastion = parts.here.chain.bastion(&config).unwrap();
     let mut command = tokio::process::Command::new("setpriv");
     command
         .args([
@@ -282,7 +267,7 @@ async fn a_keytab_that_the_service_may_not_read_is_named() {
         .arg(bastion.as_std().get_program())
         .args(bastion.as_std().get_args())
         .arg("once")
-        .env("KRB5_CONFIG", parts.chain.kdc.krb5_conf())
+        .env("KRB5_CONFIG", parts.here.chain.kdc.krb5_conf())
         .kill_on_drop(true);
     let output = tokio::time::timeout(FAR, command.output())
         .await
@@ -306,7 +291,7 @@ async fn a_keytab_that_the_service_may_not_read_is_named() {
 #[tokio::test]
 async fn an_unknown_key_is_placed_and_the_nearest_known_one_named() {
     let parts = parts(Lives::SHORT).await;
-    let yaml = parts.yaml().replace("tokens:", "tokns:");
+    let yaml = parts.here.yaml().replace("tokens:", "tokns:");
     let line = yaml.lines().position(|l| l.starts_with("tokns")).unwrap() + 1;
     for command in ["check", "once", "run"] {
         let output = parts.bastion(&yaml, command).await;
@@ -322,11 +307,12 @@ async fn an_unknown_key_is_placed_and_the_nearest_known_one_named() {
 #[tokio::test]
 async fn an_untrusted_vault_and_one_that_is_down_are_one_message_each() {
     let mut parts = parts(Lives::SHORT).await;
-    let other = Ca::create(&parts.chain.folder().join("other-ca"), "Another CA").unwrap();
+    let other = Ca::create(&parts.here.chain.folder().join("other-ca"), "Another CA").unwrap();
     let ca_file = |path: &Path| format!("ca_file: {}", path.display());
-    let yaml = parts
-        .yaml()
-        .replace(&ca_file(&parts.chain.ca.file()), &ca_file(&other.file()));
+    let yaml = parts.here.yaml().replace(
+        &ca_file(&parts.here.chain.ca.file()),
+        &ca_file(&other.file()),
+    );
     let output = parts.bastion(&yaml, "once").await;
     let said = messages(&output);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
@@ -340,17 +326,18 @@ async fn an_untrusted_vault_and_one_that_is_down_are_one_message_each() {
         assert!(said.contains(part), "{said}");
     }
 
-    let missing = parts
-        .yaml()
-        .replace(&ca_file(&parts.chain.ca.file()), "ca_file: /nowhere/ca.pem");
+    let missing = parts.here.yaml().replace(
+        &ca_file(&parts.here.chain.ca.file()),
+        "ca_file: /nowhere/ca.pem",
+    );
     let output = parts.bastion(&missing, "once").await;
     let said = messages(&output);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains("/nowhere/ca.pem"), "{said}");
 
-    parts.chain.vault.stop().await.unwrap();
-    let output = parts.bastion(&parts.yaml(), "once").await;
+    parts.here.chain.vault.stop().await.unwrap();
+    let output = parts.bastion(&parts.here.yaml(), "once").await;
     let said = messages(&output);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert_eq!(said.lines().count(), 1, "{said}");
@@ -362,20 +349,24 @@ async fn an_untrusted_vault_and_one_that_is_down_are_one_message_each() {
 #[tokio::test]
 async fn a_vault_that_comes_back_is_used_again_and_no_token_is_lost_meanwhile() {
     let mut parts = parts(Lives::SHORT).await;
-    let output = parts.bastion(&parts.yaml(), "once").await;
+    let output = parts.bastion(&parts.here.yaml(), "once").await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    let before = use_files(&parts.directory);
+    let before = use_files(&parts.here.directory);
 
     // Its store is in memory: after the restart every vault token is dead.
-    parts.chain.vault.stop().await.unwrap();
-    parts.chain.restart_vault().await.unwrap();
-    let config = parts.chain.write_bastion_config(&parts.yaml()).unwrap();
-    let mut command = parts.chain.bastion(&config).unwrap();
+    parts.here.chain.vault.stop().await.unwrap();
+    parts.here.chain.restart_vault().await.unwrap();
+    let config = parts
+        .here
+        .chain
+        .write_bastion_config(&parts.here.yaml())
+        .unwrap();
+    let mut command = parts.here.chain.bastion(&config).unwrap();
     command.arg("run");
-    let log = parts.chain.folder().join("bastion.log");
+    let log = parts.here.chain.folder().join("bastion.log");
     let bastion = Daemon::spawn("token-bastion", command, &log).unwrap();
     wait::until("new tokens after the restart", FAR, async || {
-        let now = use_files(&parts.directory);
+        let now = use_files(&parts.here.directory);
         assert_eq!(
             now.len(),
             before.len(),

@@ -1,7 +1,12 @@
 //! A running bastion asked and told by people and programs of its host, on the real parts: status,
 //! push, retry, reload, metrics and health, the lock, what systemd hears, and a graceful stop.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -13,9 +18,10 @@ use std::time::Duration;
 use bastion::control::protocol::Reloaded;
 use bastion::plan::State;
 use bastion::report::Report;
-use integration::chain::{Chain, Lives};
+use integration::chain::Lives;
+use integration::here::Here;
 use integration::process::Daemon;
-use integration::{sandbox, wait};
+use integration::wait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const FAR: Duration = Duration::from_mins(2);
@@ -30,52 +36,38 @@ const CALM: Lives = Lives {
 };
 
 struct Host {
-    chain: Chain,
+    here: Here,
     config: PathBuf,
     yaml: String,
-    _credmon: Daemon,
     notify: UnixDatagram,
-    folder: tempfile::TempDir,
 }
 
 impl Host {
     async fn new() -> Self {
-        let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let chain = Chain::start(folder.path(), CALM).await.unwrap();
-        let directory = folder.path().join("oauth_credentials");
-        fs::create_dir(&directory).unwrap();
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o2770)).unwrap();
-        let log = folder.path().join("credmon.log");
-        let credmon = Daemon::spawn("credmon", chain.credmon(&directory).unwrap(), &log).unwrap();
-        let yaml = format!(
-            "listen: {{address: \"{LISTEN}\"}}\n{}",
-            chain.bastion_yaml(&chain.here(&directory))
-        );
-        let config = chain.write_bastion_config(&yaml).unwrap();
-        let notify = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        let here = Here::start(CALM).await.unwrap();
+        let yaml = format!("listen: {{address: \"{LISTEN}\"}}\n{}", here.yaml());
+        let config = here.chain.write_bastion_config(&yaml).unwrap();
+        let notify = UnixDatagram::bind(here.folder().join("notify")).unwrap();
         notify.set_nonblocking(true).unwrap();
         Self {
-            chain,
+            here,
             config,
             yaml,
-            _credmon: credmon,
             notify,
-            folder,
         }
     }
 
     fn start(&self) -> Daemon {
-        let mut command = self.chain.bastion(&self.config).unwrap();
+        let mut command = self.here.chain.bastion(&self.config).unwrap();
         command
             .arg("run")
-            .env("NOTIFY_SOCKET", self.folder.path().join("notify"));
-        let log = self.folder.path().join("bastion.log");
+            .env("NOTIFY_SOCKET", self.here.folder().join("notify"));
+        let log = self.here.folder().join("bastion.log");
         Daemon::spawn("token-bastion", command, &log).unwrap()
     }
 
     async fn command(&self, arguments: &[&str]) -> Output {
-        let mut command = self.chain.bastion(&self.config).unwrap();
+        let mut command = self.here.chain.bastion(&self.config).unwrap();
         command.args(arguments).kill_on_drop(true);
         let output = tokio::time::timeout(FAR, command.output());
         output.await.unwrap().unwrap()
@@ -93,7 +85,7 @@ impl Host {
 
     /// What a user of no group gets to read on standard error.
     async fn stranger(&self) -> String {
-        let bastion = self.chain.bastion(&self.config).unwrap();
+        let bastion = self.here.chain.bastion(&self.config).unwrap();
         let output = tokio::process::Command::new("setpriv")
             .args([
                 "--reuid",
@@ -118,7 +110,7 @@ impl Host {
     }
 
     fn socket(&self) -> PathBuf {
-        self.folder.path().join("control")
+        self.here.folder().join("control")
     }
 
     /// Waits until systemd was told this line.
@@ -165,6 +157,10 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one service, told one thing after the other"
+)]
 async fn a_running_bastion_is_asked_and_told_on_its_host() {
     let mut host = Host::new().await;
     let none = host.command(&["status"]).await;
@@ -234,7 +230,8 @@ async fn a_running_bastion_is_asked_and_told_on_its_host() {
     // A reload says what changes; with a fault nothing does.
     let smaller = host.yaml.replace("      cms_production: {}\n", "");
     assert_ne!(smaller, host.yaml);
-    host.chain
+    host.here
+        .chain
         .write_bastion_config(&host.yaml.replace("keytab", "keytap"))
         .unwrap();
     let reload = host.command(&["reload"]).await;
@@ -244,7 +241,7 @@ async fn a_running_bastion_is_asked_and_told_on_its_host() {
         host.report(&["status", "--json"]).await.1.deliveries.len(),
         3
     );
-    host.chain.write_bastion_config(&smaller).unwrap();
+    host.here.chain.write_bastion_config(&smaller).unwrap();
     let reload = host.command(&["reload", "--json"]).await;
     let _: Reloaded = serde_json::from_slice(&reload.stdout).unwrap();
     assert_eq!(reload.status.code(), Some(0));
@@ -274,7 +271,7 @@ async fn a_running_bastion_is_asked_and_told_on_its_host() {
     );
 
     // Vault stops: whoever asks hears that something is not good, and a retry finds out its end.
-    host.chain.vault.stop().await.unwrap();
+    host.here.chain.vault.stop().await.unwrap();
     let (code, report) = host.report(&["push", "--json"]).await;
     assert_eq!(code, Some(1));
     assert!(
@@ -294,7 +291,7 @@ async fn a_running_bastion_is_asked_and_told_on_its_host() {
     assert!(text(&status.stdout).contains("wait: Vault https://vault.test:8200 (2 deliveries)"));
     let jobs = host.command(&["status", "--min-life", "1m"]).await;
     assert_eq!(jobs.status.code(), Some(0), "{jobs:?}");
-    host.chain.restart_vault().await.unwrap();
+    host.here.chain.restart_vault().await.unwrap();
     let (code, report) = host.report(&["retry", "--json"]).await;
     assert_eq!(code, Some(0), "{report:?}");
 

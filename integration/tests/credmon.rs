@@ -42,8 +42,7 @@ struct Site {
 
 impl Site {
     async fn new() -> Self {
-        let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let folder = sandbox::new_folder().unwrap();
         let rig = Rig::start(folder.path()).await.unwrap();
         let inside = rig.directory("views", Side::Ours).unwrap();
         let tokens = rig.tokens().await.unwrap();

@@ -3,9 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-
 use integration::differential::rig::Rig;
 use integration::differential::{compare, folder_run, launch_run, page, pool_run, table};
 use integration::sandbox;
@@ -16,8 +13,7 @@ static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 #[tokio::test]
 async fn folders_are_served_as_the_table_says() {
     let _one = ONE.lock().await;
-    let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = sandbox::new_folder().unwrap();
     let rig = Rig::start(folder.path()).await.unwrap();
     // One group alone, for whoever works on it.
     let only = std::env::var("DIFFERENTIAL_GROUP").ok();
@@ -60,8 +56,7 @@ async fn folders_are_served_as_the_table_says() {
 #[tokio::test]
 async fn whole_pools_do_as_the_table_says() {
     let _one = ONE.lock().await;
-    let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = sandbox::new_folder().unwrap();
     let rig = Rig::start(folder.path()).await.unwrap();
     let pairs = pool_run::run(&rig, folder.path()).await.unwrap();
     let complaints: Vec<String> = (table::POOL.iter())

@@ -1,18 +1,22 @@
 //! `token-bastion doctor` on the real parts: what it says where all is well, and of one fault each
 //! in the things that deliveries hang on.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
-use integration::chain::{ADMIN, Chain, Lives};
+use integration::chain::{ADMIN, Lives};
 use integration::conformance::admin::Admin;
-use integration::process::Daemon;
-use integration::{sandbox, wait};
+use integration::here::Here;
+use integration::wait;
 use reqwest::Method;
 use serde_json::json;
 
@@ -27,36 +31,19 @@ const QUICK: Lives = Lives {
 };
 
 struct Stage {
-    chain: Chain,
-    directory: PathBuf,
+    here: Here,
     config: PathBuf,
-    credmon: Daemon,
-    _folder: tempfile::TempDir,
 }
 
 impl Stage {
     async fn start() -> Self {
-        let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let chain = Chain::start(folder.path(), QUICK).await.unwrap();
-        let directory = folder.path().join("oauth_credentials");
-        fs::create_dir(&directory).unwrap();
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o2770)).unwrap();
-        let yaml = chain.bastion_yaml(&chain.here(&directory));
-        let config = chain.write_bastion_config(&yaml).unwrap();
-        let log = folder.path().join("credmon.log");
-        let credmon = Daemon::spawn("credmon", chain.credmon(&directory).unwrap(), &log).unwrap();
-        Self {
-            chain,
-            directory,
-            config,
-            credmon,
-            _folder: folder,
-        }
+        let here = Here::start(QUICK).await.unwrap();
+        let config = here.chain.write_bastion_config(&here.yaml()).unwrap();
+        Self { here, config }
     }
 
     async fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = self.chain.bastion(&self.config).unwrap();
+        let mut command = self.here.chain.bastion(&self.config).unwrap();
         command.args(arguments).kill_on_drop(true);
         tokio::time::timeout(FAR, command.output())
             .await
@@ -73,7 +60,7 @@ impl Stage {
     }
 
     async fn admin(&self, method: Method, path: &str, body: serde_json::Value) {
-        let admin = Admin::new(&format!("http://{ADMIN}"), &self.chain.ca.file()).unwrap();
+        let admin = Admin::new(&format!("http://{ADMIN}"), &self.here.chain.ca.file()).unwrap();
         admin.call(method, path, &body).await.unwrap();
     }
 }
@@ -108,7 +95,7 @@ async fn each_fault_is_found_at_its_step_and_hides_no_other() {
     for secret in ["hvs.", "eyJ"] {
         assert!(!text.contains(secret), "{text}");
     }
-    let before = fs::read(stage.directory.join("crabtw/cms_crab.top")).unwrap();
+    let before = fs::read(stage.here.directory.join("crabtw/cms_crab.top")).unwrap();
 
     // As data, and of one account.
     let output = stage
@@ -134,9 +121,10 @@ async fn each_fault_is_found_at_its_step_and_hides_no_other() {
     // Vault serves the access token that it has kept until that ends.
     wait::until("the kept access token's end", FAR, async || {
         let (text, _) = stage.doctor(&["--account", "crabtw"]).await;
-        match text.contains("  refresh token cms_crab") {
-            true => Ok(()),
-            false => Err(text),
+        if text.contains("  refresh token cms_crab") {
+            Ok(())
+        } else {
+            Err(text)
         }
     })
     .await
@@ -148,8 +136,8 @@ async fn each_fault_is_found_at_its_step_and_hides_no_other() {
     assert!(line(&text, "access token cms_production").starts_with("  ok"));
 
     // A key that is not there.
-    let keytab = stage.chain.keytabs().join("cmsprod.keytab");
-    let away = stage.chain.keytabs().join("away");
+    let keytab = stage.here.chain.keytabs().join("cmsprod.keytab");
+    let away = stage.here.chain.keytabs().join("away");
     fs::rename(&keytab, &away).unwrap();
     let (text, code) = stage.doctor(&["--account", "cmsprod"]).await;
     assert_eq!(code, Some(1), "{text}");
@@ -176,11 +164,11 @@ async fn each_fault_is_found_at_its_step_and_hides_no_other() {
         .await;
 
     // A Vault that is down, and nothing was changed by all that looking.
-    stage.chain.vault.stop().await.unwrap();
+    stage.here.chain.vault.stop().await.unwrap();
     let (text, code) = stage.doctor(&["--account", "crabtw"]).await;
     assert_eq!(code, Some(1), "{text}");
     assert!(line(&text, "  address").starts_with("  WRONG"), "{text}");
-    let after = fs::read(stage.directory.join("crabtw/cms_crab.top")).unwrap();
+    let after = fs::read(stage.here.directory.join("crabtw/cms_crab.top")).unwrap();
     assert!(before == after, "doctor stores nothing");
-    stage.credmon.stop().await.unwrap();
+    stage.here.credmon.stop().await.unwrap();
 }

@@ -209,8 +209,7 @@ impl Place {
 
 #[tokio::test]
 async fn at_each_system_call_of_a_renewal_a_token_is_whole() {
-    let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = sandbox::new_folder().unwrap();
     let rig = Rig::start(folder.path()).await.unwrap();
     rig.warm().await.unwrap();
     let tokens = rig.tokens().await.unwrap();

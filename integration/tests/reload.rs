@@ -4,13 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use integration::chain::{Chain, Lives};
+use integration::chain::Lives;
+use integration::here::Here;
 use integration::process::Daemon;
-use integration::{sandbox, wait};
+use integration::wait;
 
 const FAR: Duration = Duration::from_mins(2);
 
@@ -43,27 +44,17 @@ async fn new_file(file: &Path, old: Option<u64>) -> u64 {
 
 #[tokio::test]
 async fn a_replaced_file_is_followed_and_a_broken_one_is_not() {
-    let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let chain = Chain::start(folder.path(), QUICK).await.unwrap();
-    let directory = folder.path().join("oauth_credentials");
-    fs::create_dir(&directory).unwrap();
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o2770)).unwrap();
-    let _credmon = Daemon::spawn(
-        "credmon",
-        chain.credmon(&directory).unwrap(),
-        &folder.path().join("credmon.log"),
-    )
-    .unwrap();
+    let here = Here::start(QUICK).await.unwrap();
+    let (chain, directory) = (&here.chain, &here.directory);
 
-    let whole = chain.bastion_yaml(&chain.here(&directory));
+    let whole = here.yaml();
     let without = whole.replace("      cms_production: {}\n", "");
     assert_ne!(whole, without);
     let config = chain.write_bastion_config(&without).unwrap();
     let mut command = chain.bastion(&config).unwrap();
     command.arg("run");
     let mut bastion =
-        Daemon::spawn("token-bastion", command, &folder.path().join("bastion.log")).unwrap();
+        Daemon::spawn("token-bastion", command, &here.folder().join("bastion.log")).unwrap();
     let (cms, production) = (
         directory.join("cmsprod/cms.top"),
         directory.join("cmsprod/cms_production.top"),
@@ -83,7 +74,7 @@ async fn a_replaced_file_is_followed_and_a_broken_one_is_not() {
         .unwrap();
 
     // A slip in a file of config.d: told with its place, and tokens go on being renewed.
-    let more = folder.path().join("config.d/slip.yaml");
+    let more = here.folder().join("config.d/slip.yaml");
     fs::create_dir(more.parent().unwrap()).unwrap();
     fs::write(&more, "accounts: {other: {keytap: /x}}\n").unwrap();
     let told = bastion

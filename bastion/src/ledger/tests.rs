@@ -8,18 +8,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fixtures::credential;
+use crate::fixtures::id;
 use crate::plan::Life;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
-}
-
-fn id(account: &str) -> DeliveryId {
-    DeliveryId {
-        account: account.to_owned(),
-        service: "cms".to_owned(),
-        schedd: "ap1".to_owned(),
-    }
 }
 
 fn held(name: &str, expires: i64) -> Held {

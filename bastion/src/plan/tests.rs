@@ -3,19 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::fixtures::id;
 use crate::problem::Cause;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-
-fn id(account: &str) -> DeliveryId {
-    DeliveryId {
-        account: account.to_owned(),
-        service: "cms".to_owned(),
-        schedd: "ap1".to_owned(),
-    }
-}
 
 fn policy(id: &DeliveryId, renew_below: Duration) -> Policy<'_> {
     Policy {

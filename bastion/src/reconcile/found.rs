@@ -262,7 +262,3 @@ fn say(group: &str, change: &Change) {
         ),
     }
 }
-
-#[cfg(test)]
-#[path = "found_tests.rs"]
-mod tests;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use nix::unistd::Pid;
 
 use crate::chain::{Chain, Lives, installed};
+use crate::here;
 use crate::pool::{Job, JobState, Pool};
 use crate::process::{Daemon, Memory};
 use crate::sandbox;
@@ -58,14 +59,8 @@ impl Stage {
                 job: Progress::NotYet,
             };
         } else {
-            directory = folder.join("oauth_credentials");
-            fs::create_dir_all(&directory)?;
-            fs::set_permissions(&directory, fs::Permissions::from_mode(0o2770))?;
-            credmon = Place::Here(Daemon::spawn(
-                "condor_credmon_htvault",
-                chain.credmon(&directory)?,
-                &folder.join("credmon.log"),
-            )?);
+            directory = here::credential_directory(&folder)?;
+            credmon = Place::Here(here::credmon(&chain, &directory)?);
             let config =
                 chain.write_bastion_config(&chain.bastion_yaml(&chain.here(&directory)))?;
             bastion = chain.bastion(&config)?;

@@ -1,6 +1,6 @@
 //! Runs a group of cases: both sides at once, each on a directory of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,9 +10,9 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::case::{Case, Change, Group, Put};
+use super::case::{Case, Change, Group, Outcome, Put};
 use super::observe::{Observation, Requests, Snapshot};
 use super::obstacles::{SmallDisk, fill, waits_for_writer};
 use super::rig::{Rig, Side, Tokens};
@@ -60,7 +60,7 @@ pub async fn run(rig: &Rig, group: &Group) -> anyhow::Result<BTreeMap<&'static s
     )?;
     for fault in group.faults {
         for side in [Side::Theirs, Side::Ours] {
-            add_fault(rig, &fault.replace("$SIDE", side.word())).await?;
+            rig.add_fault(&fault.replace("$SIDE", side.word())).await?;
         }
     }
     if let Some(state) = group.state {
@@ -103,27 +103,6 @@ pub async fn run(rig: &Rig, group: &Group) -> anyhow::Result<BTreeMap<&'static s
         rig.onboard().await?;
     }
     Ok(pairs)
-}
-
-/// Adds a fault, written as on the command line.
-async fn add_fault(rig: &Rig, text: &str) -> anyhow::Result<()> {
-    let mut fields = serde_json::Map::new();
-    for (place, part) in text.split(',').enumerate() {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        if place == 0 {
-            fields.insert("effect".to_owned(), name.into());
-            if !value.is_empty() {
-                fields.insert("value".to_owned(), value.into());
-            }
-        } else {
-            fields.insert(name.to_owned(), value.into());
-        }
-    }
-    let fields = json!(fields);
-    rig.admin
-        .call(Method::POST, "/faults", &fields)
-        .await
-        .map(drop)
 }
 
 impl<'a> Running<'a> {
@@ -344,7 +323,7 @@ impl<'a> Running<'a> {
             async || -> anyhow::Result<()> {
                 for case in self.group.cases.iter().filter(|case| !case.then.is_empty()) {
                     let (outcome, lines) = self.files(case)?;
-                    let new = outcome == super::case::Outcome::Served;
+                    let new = outcome == Outcome::Served;
                     ensure!(new, "{}: {lines:?}", case.name);
                 }
                 Ok(())
@@ -353,10 +332,7 @@ impl<'a> Running<'a> {
         .await
     }
 
-    fn files(
-        &self,
-        case: &Case,
-    ) -> anyhow::Result<(super::case::Outcome, std::collections::BTreeSet<String>)> {
+    fn files(&self, case: &Case) -> anyhow::Result<(Outcome, BTreeSet<String>)> {
         let before = self.before.get(case.name).context("taken before")?;
         let now = Snapshot::take(&self.directory, case.name);
         Ok(now.since(before, self.rig, &self.directory, case.name))

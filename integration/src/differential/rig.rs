@@ -150,6 +150,27 @@ impl Rig {
         self.root.run(user, command, "").await
     }
 
+    /// Adds a fault, written as on the command line.
+    pub async fn add_fault(&self, text: &str) -> anyhow::Result<()> {
+        let mut fields = serde_json::Map::new();
+        for (place, part) in text.split(',').enumerate() {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            if place == 0 {
+                fields.insert("effect".to_owned(), name.into());
+                if !value.is_empty() {
+                    fields.insert("value".to_owned(), value.into());
+                }
+            } else {
+                fields.insert(name.to_owned(), value.into());
+            }
+        }
+        let fields = serde_json::json!(fields);
+        self.admin
+            .call(reqwest::Method::POST, "/faults", &fields)
+            .await
+            .map(drop)
+    }
+
     /// Tokens for a case of a side.
     pub async fn tokens(&self) -> anyhow::Result<Tokens> {
         let living = self.client.create_token(&self.login, 86_400).await?;

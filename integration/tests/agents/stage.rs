@@ -2,7 +2,6 @@
 //! agents and HTCondor's bindings installed, and a bastion that can be stopped and killed.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -43,8 +42,7 @@ pub struct Stage {
 impl Stage {
     /// All but the bastion.
     pub async fn set() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir_in(sandbox::run_folder()?)?;
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+        let folder = sandbox::new_folder()?;
         let chain = Chain::start(folder.path(), QUICK).await?;
         let mut options = installed::pool_options(&chain)?;
         // The schedd tells of a second submitter's jobs at its next update, by default within 300 s.

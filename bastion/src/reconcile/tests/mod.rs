@@ -1,5 +1,11 @@
 //! The reconciler against a Vault, credds and credmons that behave, on paused time.
 
+mod cut;
+mod found;
+mod keeping;
+mod long;
+mod restart;
+
 use secrecy::SecretString;
 
 use super::*;

@@ -131,5 +131,4 @@ fn estimated(policy: &Policy<'_>, found: &Found<'_>, now: Timestamp) -> Inherit 
 }
 
 #[cfg(test)]
-#[path = "inherit_tests.rs"]
 mod tests;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::tests::{DAY, MINUTE, credd, deliveries, reconciler, run_for};
-use super::*;
+use super::super::*;
+use super::{DAY, MINUTE, credd, deliveries, reconciler, run_for};
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
 use crate::plan::{Basis, State};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::*;
+use super::super::*;
 use crate::delivery::{Delivery, Target};
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::tests::{DAY, credd, run_for};
-use super::*;
+use super::super::*;
+use super::{DAY, credd, run_for};
+use crate::delivery::Delivery;
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
 

@@ -125,5 +125,4 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 #[cfg(test)]
-#[path = "directory_tests.rs"]
 mod tests;

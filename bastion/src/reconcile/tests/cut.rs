@@ -1,6 +1,6 @@
 //! Orders to cut off, against a Vault, credds and credmons that behave, on paused time.
 
-use super::*;
+use super::super::*;
 use crate::delivery::{Delivery, Opening, Target};
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};

@@ -228,5 +228,4 @@ fn holds(answer: &AccessTokenAnswer, scopes: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "opener_tests.rs"]
 mod tests;

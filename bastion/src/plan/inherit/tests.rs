@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::delivery::DeliveryId;
+use crate::fixtures::id;
 use crate::ledger::Named;
 use crate::plan::{Next, Record, Step, next};
 
@@ -13,14 +14,6 @@ const ASKS: &str = "https://vault.test:8200/v1/secret/oauth/creds/cms/cmsprod:de
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
-}
-
-fn id(account: &str) -> DeliveryId {
-    DeliveryId {
-        account: account.to_owned(),
-        service: "cms".to_owned(),
-        schedd: "ap1".to_owned(),
-    }
 }
 
 fn policy(id: &DeliveryId) -> Policy<'_> {

@@ -1,0 +1,45 @@
+//! A Vault, credds and credmons that behave, on tokio's clock, for component tests.
+//!
+//! Tokens really die, a child with its parent; a credmon serves only what a living token is for.
+
+mod transport;
+mod vault;
+mod world;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use htvault::clock::Clock;
+use jiff::Timestamp;
+
+pub(crate) use self::world::{Stored, World};
+use crate::push::Parts;
+
+/// A shared world.
+#[derive(Clone)]
+pub(crate) struct Outside(Arc<Mutex<World>>);
+
+pub(crate) type FakeParts = Parts<Outside, Outside>;
+
+impl Outside {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(World::new())))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn parts(&self) -> Arc<FakeParts> {
+        Arc::new(Parts::new(
+            self.clone(),
+            self.clone(),
+            Arc::new(self.clone()),
+        ))
+    }
+}
+
+impl Clock for Outside {
+    fn now(&self) -> Timestamp {
+        self.lock().clock()
+    }
+}

@@ -1,0 +1,198 @@
+//! The fake credds and credmons: what is stored is served after a while, as real ones do.
+//!
+//! What holds: two things at once for one delivery fail the test, and so does a dead token that is
+//! pushed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use htvault::AccessToken;
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use super::{Outside, Stored, World};
+use crate::config::Search;
+use crate::delivery::{Delivery, DeliveryId};
+use crate::discovery::{Ad, Known};
+use crate::moment::{after, until};
+use crate::problem::{Cause, Kind, Problem};
+use crate::transport::{Held as HeldCount, Observed, StoreFailure, Transport};
+
+/// Credmons make a new access token this often.
+const SERVES_EVERY: Duration = Duration::from_mins(5);
+/// What is done for a delivery; two at once are a broken law.
+struct Busy(Outside, DeliveryId);
+
+impl Busy {
+    fn begin(outside: &Outside, id: &DeliveryId) -> Self {
+        assert!(
+            outside.lock().busy.insert(id.clone()),
+            "two tries at once for {id}"
+        );
+        Self(outside.clone(), id.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.lock().busy.remove(&self.1);
+    }
+}
+
+impl Transport for Outside {
+    async fn observe(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+    ) -> Result<Observed, Problem> {
+        let _busy = Busy::begin(self, &delivery.id);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(opener.is_some(), delivery.target.needs_opener());
+        if self.lock().schedds_hang.contains(&delivery.id.schedd) {
+            tokio::time::sleep(Duration::from_mins(1)).await;
+            return Err(Problem::new(
+                Cause::schedd(delivery),
+                Kind::CreddDown,
+                "no answer",
+            ));
+        }
+        let mut world = self.lock();
+        up(&world, delivery)?;
+        let ends =
+            |token: &AccessToken| token.expose().rsplit('.').next().unwrap().parse().unwrap();
+        if opener.is_some_and(|opener| world.now().as_second() >= ends(opener)) {
+            return Err(Problem::new(
+                Cause::schedd(delivery),
+                Kind::CreddRefused,
+                "too old",
+            ));
+        }
+        let alive = world
+            .token_at(&delivery.id)
+            .is_some_and(|token| world.is_alive(&token));
+        let (now, credmons, takes) = (world.now(), world.credmons, world.credmon_takes);
+        let Some(stored) = world.stored.get_mut(&delivery.id) else {
+            return Ok(Observed::default());
+        };
+        // The credmon serves what is stored, and again every five minutes while the token lives.
+        let first = after(stored.at, takes);
+        if credmons && alive && now >= first {
+            let again =
+                until(first, now).as_secs() / SERVES_EVERY.as_secs() * SERVES_EVERY.as_secs();
+            let last = after(first, Duration::from_secs(again));
+            if stored.is_new {
+                stored.served = Some(now);
+                stored.is_new = false;
+            } else if stored.served.is_none_or(|served| served < last) {
+                stored.served = Some(last);
+            }
+        }
+        let readable = delivery.target.is_readable();
+        // A credd tells whole seconds.
+        let told = |time: Timestamp| {
+            if readable {
+                time
+            } else {
+                Timestamp::from_second(time.as_second()).unwrap()
+            }
+        };
+        Ok(Observed {
+            stored: Some(told(stored.at)),
+            served: stored.served.map(told),
+            serves_until: None,
+            content: readable.then(|| stored.top.clone()),
+        })
+    }
+
+    async fn store(
+        &self,
+        delivery: &Delivery,
+        top: &SecretString,
+        _: Option<&AccessToken>,
+    ) -> Result<(), StoreFailure> {
+        let _busy = Busy::begin(self, &delivery.id);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut world = self.lock();
+        up(&world, delivery).map_err(|problem| StoreFailure {
+            problem,
+            misplaced: false,
+        })?;
+        world.stores += 1;
+        let there = world.token_at(&delivery.id);
+        if there.is_some_and(|there| !world.is_alive(&there)) {
+            world.dark.insert(delivery.id.clone());
+        }
+        let served = world
+            .stored
+            .get(&delivery.id)
+            .and_then(|stored| stored.served);
+        let stored = Stored {
+            top: top.clone(),
+            at: world.now(),
+            served,
+            is_new: true,
+        };
+        world.stored.insert(delivery.id.clone(), stored);
+        let token = world.token_at(&delivery.id).unwrap();
+        assert!(world.is_alive(&token), "a dead token was pushed");
+        Ok(())
+    }
+
+    async fn delete(&self, delivery: &Delivery, _: Option<&AccessToken>) -> Result<(), Problem> {
+        let _busy = Busy::begin(self, &delivery.id);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut world = self.lock();
+        up(&world, delivery)?;
+        world.stored.remove(&delivery.id);
+        Ok(())
+    }
+
+    async fn find(&self, search: &Search, _: &Known) -> Result<Vec<Ad>, Problem> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let world = self.lock();
+        let found = world.pools.get(&search.group).cloned();
+        found.ok_or_else(|| {
+            let cause = Cause::Group(search.group.clone());
+            Problem::new(cause, Kind::CollectorDown, "refused")
+        })
+    }
+
+    fn learn(&self, _: &Search, _: &Known) {}
+
+    async fn held_jobs(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+        release: Option<&BTreeSet<String>>,
+    ) -> Result<Option<HeldCount>, Problem> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(opener.is_some(), delivery.target.needs_opener());
+        if delivery.target.is_readable() {
+            return Ok(None);
+        }
+        let mut world = self.lock();
+        world.queues_asked += 1;
+        let key = (delivery.id.account.clone(), delivery.id.schedd.clone());
+        let held = world.held.entry(key).or_default();
+        let released = if release.is_some() {
+            std::mem::take(held)
+        } else {
+            0
+        };
+        Ok(Some(HeldCount {
+            left: *held,
+            released,
+        }))
+    }
+}
+
+fn up(world: &World, delivery: &Delivery) -> Result<(), Problem> {
+    if world.schedds_down.contains(&delivery.id.schedd) {
+        return Err(Problem::new(
+            Cause::schedd(delivery),
+            Kind::CreddDown,
+            "refused",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! The fake Vault: every call takes a moment, and is counted.
+
+use std::time::Duration;
+
+use htvault::{AccessToken, AccessTokenAnswer, Claims, IssuedToken, VaultToken};
+
+use super::Outside;
+use super::world::Token;
+use crate::delivery::Credential;
+use crate::moment::{after, until};
+use crate::plan::Life;
+use crate::problem::{Cause, Kind, Problem};
+use crate::vault::{Held, Reading, Vault};
+
+/// Life of a login.
+const LOGIN: Duration = Duration::from_hours(28 * 24);
+
+impl Outside {
+    /// Vault answers, after a moment, if it is up.
+    async fn vault(&self) -> Result<(), Problem> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut world = self.lock();
+        world.calls += 1;
+        world.in_vain += u32::from(world.vault_down || world.no_leader);
+        if world.vault_down {
+            let cause = Cause::Vault(crate::fixtures::SERVER.to_owned());
+            return Err(Problem::new(cause, Kind::VaultDown, "connection refused"));
+        }
+        if world.no_leader {
+            let cause = Cause::Vault(crate::fixtures::SERVER.to_owned());
+            return Err(Problem::new(
+                cause,
+                Kind::NoLeader,
+                "500 local node not active",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Vault for Outside {
+    async fn login(&self, credential: &Credential) -> Result<IssuedToken, Problem> {
+        let account = &credential.identity.account;
+        if self.lock().no_keytab.contains(account) {
+            let cause = Cause::Account(account.clone());
+            return Err(Problem::new(cause, Kind::Keytab, "no such keytab"));
+        }
+        self.vault().await?;
+        let mut world = self.lock();
+        world.logins += 1;
+        let token = world.make(None, LOGIN);
+        Ok(IssuedToken {
+            token: VaultToken::from(token),
+            accessor: String::new(),
+            lease_seconds: LOGIN.as_secs(),
+            policies: Vec::new(),
+            user: None,
+            warnings: Vec::new(),
+        })
+    }
+
+    async fn issue(&self, credential: &Credential, lifetime: Duration) -> Result<Held, Problem> {
+        let login = self.login(credential).await?;
+        self.vault().await?;
+        let mut world = self.lock();
+        let token = world.make(Some(login.token.expose().to_owned()), lifetime);
+        let issued = world.clock();
+        Ok(Held {
+            accessor: token.replace("s.secret", "accessor"),
+            token: VaultToken::from(token),
+            parent: Some(login.token),
+            life: Life {
+                issued,
+                expires: after(issued, lifetime),
+            },
+        })
+    }
+
+    async fn read(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+        reading: Reading,
+    ) -> Result<AccessTokenAnswer, Problem> {
+        self.vault().await?;
+        let mut world = self.lock();
+        world.reads.push(reading);
+        if !world.is_alive(token.expose()) {
+            return Err(Problem::new(
+                Cause::credential(credential),
+                Kind::TokenDead,
+                "dead",
+            ));
+        }
+        let scopes = match reading {
+            Reading::Reduced(_) if world.exchange_fails.is_some() => {
+                let cause = Cause::credential(credential);
+                let kind = world.exchange_fails.unwrap();
+                return Err(Problem::new(cause, kind, "no exchange"));
+            }
+            Reading::Reduced(scopes) => scopes.split(',').map(str::to_owned).collect(),
+            Reading::Full | Reading::ForJobs => world.scopes.clone(),
+        };
+        let ends = after(world.now(), world.access_life);
+        if world.no_grant {
+            let cause = Cause::credential(credential);
+            return Err(Problem::new(cause, Kind::NotOnboarded, "invalid_grant"));
+        }
+        Ok(AccessTokenAnswer {
+            token: AccessToken::from(format!(
+                "ey.secret {}.{}",
+                scopes.join(" "),
+                ends.as_second()
+            )),
+            claims: Some(Claims {
+                issuer: Some("https://issuer.test".to_owned()),
+                subject: Some(credential.credkey.clone()),
+                scopes,
+                id: Some("jti".to_owned()),
+                expires: Some(after(world.clock(), world.access_life)),
+                ..Claims::default()
+            }),
+            expire_time: None,
+            warnings: Vec::new(),
+        })
+    }
+
+    async fn look_up(
+        &self,
+        _: &Credential,
+        token: &VaultToken,
+    ) -> Result<Option<(Life, String)>, Problem> {
+        self.vault().await?;
+        let world = self.lock();
+        let found = world.tokens.get(token.expose());
+        let found = found.filter(|_| world.is_alive(token.expose()));
+        let accessor = token.expose().replace("s.secret", "accessor");
+        let life = |token: &Token| Life {
+            issued: world.clock(),
+            expires: after(world.clock(), until(world.now(), token.expires)),
+        };
+        Ok(found.map(|found| (life(found), accessor)))
+    }
+
+    async fn has_grant(&self, credential: &Credential, _: &VaultToken) -> Result<bool, Problem> {
+        self.vault().await?;
+        Ok(!self
+            .lock()
+            .forgotten
+            .contains(&credential.full_url.to_string()))
+    }
+
+    async fn forget_grant(&self, credential: &Credential, _: &VaultToken) -> Result<(), Problem> {
+        self.vault().await?;
+        self.lock()
+            .forgotten
+            .insert(credential.full_url.to_string());
+        Ok(())
+    }
+
+    async fn revoke(&self, _: &Credential, token: &VaultToken) -> Result<(), Problem> {
+        self.vault().await?;
+        self.lock().tokens.remove(token.expose());
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! The state of everything outside, and the faults that a test can switch on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
+
+use crate::delivery::DeliveryId;
+use crate::discovery::Ad;
+use crate::moment::{after, before};
+use crate::problem::Kind;
+use crate::vault::Reading;
+
+/// What a credd has stored of one delivery.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) top: SecretString,
+    pub(crate) at: Timestamp,
+    pub(crate) served: Option<Timestamp>,
+    /// The credmon has not served it yet.
+    pub(crate) is_new: bool,
+}
+
+pub(super) struct Token {
+    parent: Option<String>,
+    pub(super) expires: Timestamp,
+}
+
+/// Everything outside.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fault of its own, and they go together in any way"
+)]
+pub(crate) struct World {
+    begin: Instant,
+    pub(super) tokens: BTreeMap<String, Token>,
+    next: u64,
+    pub(crate) logins: u32,
+    pub(crate) calls: u32,
+    /// Calls of them that were made in vain, to a Vault that is down.
+    pub(crate) in_vain: u32,
+    /// Vault answers nothing.
+    pub(crate) vault_down: bool,
+    /// Vault's cluster has no leader.
+    pub(crate) no_leader: bool,
+    /// By how many seconds this host's clock is wrong; others' clocks are right.
+    pub(crate) clock_wrong_by: i64,
+    /// Schedds that take a minute to answer nothing.
+    pub(crate) schedds_hang: BTreeSet<String>,
+    /// Deliveries whose token was dead when it was replaced.
+    pub(crate) dark: BTreeSet<DeliveryId>,
+    /// Accounts whose keytab is missing.
+    pub(crate) no_keytab: BTreeSet<String>,
+    /// Schedds that answer nothing.
+    pub(crate) schedds_down: BTreeSet<String>,
+    /// How long credmons take.
+    pub(crate) credmon_takes: Duration,
+    /// The credmons run.
+    pub(crate) credmons: bool,
+    /// Scopes of every access token.
+    pub(crate) scopes: Vec<String>,
+    /// Life of every access token.
+    pub(crate) access_life: Duration,
+    pub(crate) stored: BTreeMap<DeliveryId, Stored>,
+    pub(crate) stores: u32,
+    /// The issuer refuses every refresh token.
+    pub(crate) no_grant: bool,
+    /// URLs of credentials whose refresh token is forgotten.
+    pub(crate) forgotten: BTreeSet<String>,
+    /// What collectors answer, by group; nothing when there is none.
+    pub(crate) pools: BTreeMap<String, Vec<Ad>>,
+    /// How exchanges of tokens fail; they do not when `None`.
+    pub(crate) exchange_fails: Option<Kind>,
+    /// What was read.
+    pub(crate) reads: Vec<Reading>,
+    /// Held jobs, by account and schedd.
+    pub(crate) held: BTreeMap<(String, String), u64>,
+    /// How often queues were asked.
+    pub(crate) queues_asked: u32,
+    /// Deliveries that something is done for now.
+    pub(super) busy: BTreeSet<DeliveryId>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self {
+            begin: Instant::now(),
+            tokens: BTreeMap::new(),
+            next: 0,
+            logins: 0,
+            calls: 0,
+            in_vain: 0,
+            vault_down: false,
+            no_leader: false,
+            clock_wrong_by: 0,
+            schedds_hang: BTreeSet::new(),
+            dark: BTreeSet::new(),
+            no_keytab: BTreeSet::new(),
+            schedds_down: BTreeSet::new(),
+            credmon_takes: Duration::from_secs(1),
+            credmons: true,
+            scopes: vec!["storage.read:/".to_owned()],
+            access_life: Duration::from_mins(20),
+            stored: BTreeMap::new(),
+            stores: 0,
+            no_grant: false,
+            forgotten: BTreeSet::new(),
+            pools: BTreeMap::new(),
+            exchange_fails: None,
+            reads: Vec::new(),
+            held: BTreeMap::new(),
+            queues_asked: 0,
+            busy: BTreeSet::new(),
+        }
+    }
+
+    /// The time by this host's clock.
+    pub(super) fn clock(&self) -> Timestamp {
+        let wrong = Duration::from_secs(self.clock_wrong_by.unsigned_abs());
+        if self.clock_wrong_by < 0 {
+            before(self.now(), wrong)
+        } else {
+            after(self.now(), wrong)
+        }
+    }
+
+    /// The true time.
+    pub(crate) fn now(&self) -> Timestamp {
+        // Midnight, so that ticks of cron are easily told.
+        let base = Timestamp::from_second(1_795_305_600).unwrap();
+        after(base, self.begin.elapsed())
+    }
+
+    pub(crate) fn is_alive(&self, token: &str) -> bool {
+        let mut next = Some(token);
+        while let Some(name) = next {
+            match self.tokens.get(name) {
+                Some(token) if token.expires > self.now() => next = token.parent.as_deref(),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Living tokens that are not logins.
+    pub(crate) fn living_children(&self) -> usize {
+        let children = self
+            .tokens
+            .iter()
+            .filter(|(_, token)| token.parent.is_some());
+        children.filter(|(name, _)| self.is_alive(name)).count()
+    }
+
+    /// Living tokens of every sort.
+    pub(crate) fn living(&self) -> usize {
+        let names = self.tokens.keys();
+        names.filter(|name| self.is_alive(name)).count()
+    }
+
+    /// Ends a token before its time.
+    pub(crate) fn kill(&mut self, token: &str) {
+        self.tokens.remove(token);
+    }
+
+    /// The token that is stored for a delivery.
+    pub(crate) fn token_at(&self, id: &DeliveryId) -> Option<String> {
+        let stored = self.stored.get(id)?;
+        let json: serde_json::Value = serde_json::from_str(stored.top.expose_secret()).ok()?;
+        Some(json["vault_token"].as_str()?.to_owned())
+    }
+
+    pub(super) fn make(&mut self, parent: Option<String>, life: Duration) -> String {
+        // A server forgets what ended.
+        let now = self.now();
+        self.tokens.retain(|_, token| token.expires > now);
+        self.next += 1;
+        let name = format!("s.secret{}", self.next);
+        let expires = after(self.now(), life);
+        self.tokens.insert(name.clone(), Token { parent, expires });
+        name
+    }
+}

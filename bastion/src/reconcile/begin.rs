@@ -1,0 +1,208 @@
+//! What is due is begun, as far as there is room for it.
+//!
+//! What holds: at most one try runs for a delivery, few at one credd and a bounded number in all;
+//! what has no token, and what ends soonest, comes first; nothing is begun at a closed gate.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use tracing::{debug, warn};
+
+use super::entry::needs;
+use super::{Ended, Reconciler};
+use crate::delivery::{Delivery, DeliveryId};
+use crate::gate::Pass;
+use crate::moment::before;
+use crate::plan::{self, Failure, Next, Policy, Step};
+use crate::problem::Kind;
+use crate::push::bring;
+use crate::transport::Transport;
+use crate::vault::Vault;
+
+/// Tries at a time. Requests to Vault, to KDCs and runs of HTCondor's tools have bounds of their own.
+const AT_A_TIME: usize = 48;
+/// Tries at a time at one credd: one that is slow leaves room for all others.
+const AT_A_CREDD: usize = 4;
+/// Tries at a time in one directory.
+const AT_A_DIRECTORY: usize = 16;
+
+/// What the policies of all deliveries share.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    spread: Duration,
+    prove_every: Duration,
+}
+
+impl Pace {
+    pub(super) fn policy(self, delivery: &Delivery) -> Policy<'_> {
+        Policy {
+            id: &delivery.id,
+            lifetime: delivery.lifetime,
+            renew_below: delivery.renew_below,
+            spread: self.spread,
+            prove_every: self.prove_every,
+        }
+    }
+}
+
+impl<V: Vault, T: Transport> Reconciler<V, T> {
+    pub(super) fn pace(&self) -> Pace {
+        Pace {
+            spread: self.spread,
+            prove_every: plan::prove_every(self.entries.len(), self.requests),
+        }
+    }
+
+    /// Begins what is due, as far as there is room. When to look again.
+    pub(super) fn begin(&mut self) -> Timestamp {
+        let now = self.now();
+        self.watch_clock(now);
+        if now >= self.next_tick {
+            self.tick = self.next_tick;
+            self.next_tick = self.check.next(now, &self.zone);
+            self.ledger.drop_ended(now);
+            self.warn_of_grants(now);
+        }
+        let pace = self.pace();
+        let mut wake = Timestamp::MAX;
+        let mut due = Vec::new();
+        let mut busy: HashMap<String, usize> = HashMap::new();
+        for entry in self.entries.values_mut() {
+            if entry.running {
+                *busy.entry(entry.delivery.id.schedd.clone()).or_default() += 1;
+                continue;
+            }
+            if entry.gone.is_some() {
+                continue;
+            }
+            // Thousands of deliveries wait; only what changed is thought about again.
+            if let Some(until) = entry.waits_until
+                && now < until
+            {
+                wake = wake.min(until);
+                continue;
+            }
+            if !self.persistent
+                && let Some(failure) = &entry.record.failure
+                && failure.problem.kind != Kind::NoLeader
+            {
+                continue;
+            }
+            let policy = pace.policy(&entry.delivery);
+            let (tick, next_tick) = (self.tick, self.next_tick);
+            match plan::next(now, &policy, &entry.record, false, tick, next_tick) {
+                Next::Wait(until) => {
+                    entry.waits_until = Some(until);
+                    wake = wake.min(until);
+                }
+                Next::Do(step) => {
+                    let expires = entry.record.life.map(|life| life.expires);
+                    due.push((expires, Arc::clone(&entry.delivery), step));
+                }
+            }
+        }
+        // What has no token, and what ends soonest, first.
+        due.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
+        for (_, delivery, step) in due {
+            if self.tries.len() >= AT_A_TIME {
+                break;
+            }
+            let there = busy.entry(delivery.id.schedd.clone()).or_default();
+            if *there >= most_at(&delivery) {
+                continue;
+            }
+            match self.begin_one(&delivery.id, step, now) {
+                Some(later) => wake = wake.min(later),
+                None => *there += 1,
+            }
+        }
+        wake
+    }
+
+    /// Whatever was decided for a delivery is decided anew.
+    pub(super) fn think_again(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.waits_until = None;
+        }
+    }
+
+    /// A clock that was set back takes everything along that is known by it. One that was set
+    /// forward is believed: time may have passed while the host slept.
+    fn watch_clock(&mut self, now: Timestamp) {
+        let Some(by) = self.watch.set_back(now) else {
+            return;
+        };
+        warn!(
+            seconds = by.as_secs(),
+            "the clock was set back; what is known by it moves along"
+        );
+        for (id, entry) in &mut self.entries {
+            entry.set_back(by);
+            if !entry.running {
+                self.ledger.note(id, entry.to_note(), now);
+            }
+        }
+        self.think_again();
+        self.gates.clear();
+        self.tick = before(self.tick, by).min(now);
+        self.next_tick = self.check.next(now, &self.zone);
+    }
+
+    /// Begins a try; when a gate is closed, says when to ask again.
+    fn begin_one(&mut self, id: &DeliveryId, step: Step, now: Timestamp) -> Option<Timestamp> {
+        let pace = self.pace();
+        let entry = self.entries.get_mut(id)?;
+        if let Pass::Closed(problem, again) = self.gates.ask(&needs(entry, step), now) {
+            entry.tries += 1;
+            entry.record.failure = Some(match entry.record.failure.take() {
+                Some(failure) => Failure {
+                    problem,
+                    next_try: again,
+                    ..failure
+                },
+                None => Failure {
+                    problem,
+                    since: now,
+                    attempts: 0,
+                    next_try: again,
+                },
+            });
+            return Some(again);
+        }
+        debug!(delivery = %id, ?step, "try");
+        entry.running = true;
+        entry.pushing = matches!(step, Step::Push(_));
+        let delivery = Arc::clone(&entry.delivery);
+        let tokens = std::mem::take(&mut entry.tokens);
+        let access = entry.access.clone();
+        let parts = Arc::clone(&self.parts);
+        let (sender, stopped) = oneshot::channel();
+        entry.stop = Some(sender);
+        let work = async move {
+            let policy = pace.policy(&delivery);
+            let stopped = async {
+                // A delivery that is configured away meanwhile is no reason to end its try.
+                if stopped.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let ended = bring(&parts, &policy, &delivery, step, tokens, &access, stopped);
+            Ended::Try(ended.await)
+        };
+        let handle = self.tries.spawn(work);
+        self.owners.insert(handle.id(), id.clone());
+        None
+    }
+}
+
+/// How many tries may run at a delivery's schedd.
+fn most_at(delivery: &Delivery) -> usize {
+    if delivery.target.needs_opener() {
+        AT_A_CREDD
+    } else {
+        AT_A_DIRECTORY
+    }
+}

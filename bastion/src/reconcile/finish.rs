@@ -1,0 +1,122 @@
+//! What came of a try is noted: for its delivery, for the gates, for the ledger, for people.
+//!
+//! What holds: a try that breaks off by a fault of this program counts as failed; one whose delivery
+//! was configured away meanwhile changes nothing.
+
+use jiff::Timestamp;
+use tokio::task::{Id, JoinError};
+use tracing::error;
+
+use super::entry::needs;
+use super::{Ended, Reconciler, cut};
+use crate::plan::{self, Step};
+use crate::problem::{Cause, Problem};
+use crate::transport::Transport;
+use crate::vault::Vault;
+
+impl<V: Vault, T: Transport> Reconciler<V, T> {
+    /// Waits for a try to end and notes what came of it. Cancelled, it loses nothing.
+    pub(super) async fn finish_one(&mut self) {
+        if let Some(ended) = self.tries.join_next_with_id().await {
+            self.finish(ended);
+        }
+    }
+
+    /// Notes what came of all tries that have ended by now.
+    pub(super) fn finish_more(&mut self) {
+        while let Some(ended) = self.tries.try_join_next_with_id() {
+            self.finish(ended);
+        }
+    }
+
+    fn finish(&mut self, ended: Result<(Id, Ended), JoinError>) {
+        let (task, outcome) = match ended {
+            Ok((task, outcome)) => (task, Some(outcome)),
+            Err(error) => {
+                error!(%error, "a try ended by a fault of this program; please report it");
+                (error.id(), None)
+            }
+        };
+        let outcome = match outcome {
+            Some(Ended::Forgotten(steps, answer)) => return self.note_forgotten(steps, answer),
+            outcome => outcome,
+        };
+        let Some(id) = self.owners.remove(&task) else {
+            return;
+        };
+        let outcome = match outcome {
+            Some(Ended::Cut(tokens, cut)) => return self.note_cut(&id, tokens, &cut),
+            Some(Ended::Try(outcome)) => Some(outcome),
+            Some(Ended::Forgotten(..)) => return,
+            None if self.is_being_cut(&id) => {
+                return self.not_cut(&id, cut::BROKE_OFF);
+            }
+            None => None,
+        };
+        let now = self.now();
+        // A delivery that was configured away meanwhile is left as it is.
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return self.not_cut(&id, cut::GONE);
+        };
+        entry.running = false;
+        entry.tries += 1;
+        entry.waits_until = None;
+        let needed = needs(entry, Step::Push(plan::Why::First));
+        let failure = entry.record.failure.as_ref();
+        let refused = failure.map(|failure| (failure.problem.kind, failure.since));
+        let before = entry
+            .record
+            .failure
+            .as_ref()
+            .map(|failure| failure.problem.clone());
+        let result = match outcome {
+            Some(outcome) => entry.note(outcome, now),
+            None => Err(Problem::internal(&entry.delivery, "the try broke off")),
+        };
+        let note = entry.to_note();
+        entry.stop = None;
+        if entry.to_cut.is_some() {
+            self.ledger.note(&id, note, now);
+            return self.begin_cuts();
+        }
+        let turned_good = entry.record.good_since.is_none();
+        match &result {
+            Ok(()) => {
+                entry.record.good_since = entry.record.good_since.or(Some(now));
+                entry.record.changed = false;
+                // What was asked for while something else ran is still to be done.
+                entry.record.asked &= !entry.pushing;
+                entry.succeeded = Some(now);
+                entry.record.failure = None;
+                self.grant_worked(&id, refused, now);
+                for cause in self.gates.succeeded(&needed) {
+                    self.wake(&cause, now);
+                }
+            }
+            Err(problem) => {
+                entry.record.fail(&id, problem.clone(), now);
+                self.gates.failed(problem, &needed, now);
+                self.announcer.failed(&id, problem);
+            }
+        }
+        self.ledger.note(&id, note, now);
+        if result.is_ok() {
+            self.look_for_held(&id, turned_good);
+        }
+        if let Some(before) = before {
+            self.announcer.over(&before, self.entries.values());
+        }
+    }
+
+    /// Deliveries that waited for a cause that is over are tried at once.
+    fn wake(&mut self, cause: &Cause, now: Timestamp) {
+        for entry in self.entries.values_mut() {
+            if let Some(failure) = &mut entry.record.failure
+                && failure.problem.cause == *cause
+            {
+                failure.next_try = failure.next_try.min(now);
+                entry.waits_until = None;
+            }
+        }
+    }
+}

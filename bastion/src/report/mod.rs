@@ -1,0 +1,253 @@
+//! What is known of every delivery, as a table for people and as JSON for scripts.
+//!
+//! Problems are grouped: one line for one cause, with the number of deliveries that suffer from it.
+
+mod columns;
+mod group;
+mod line;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::columns::table;
+pub use self::group::Group;
+pub use self::line::{Line, Trouble, Wanted};
+use crate::config::duration;
+use crate::delivery::{DeliveryId, Selection};
+use crate::grants::GrantLine;
+use crate::plan::State;
+use crate::plan::outlook::Planned;
+use crate::reconcile::Entry;
+
+/// The whole report.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// When it was so.
+    pub at: Timestamp,
+    /// Every delivery, in the order of names.
+    pub deliveries: Vec<Line>,
+    /// Every problem, with whom it concerns.
+    pub problems: Vec<Group>,
+    /// What is known of every refresh token.
+    pub grants: Vec<GrantLine>,
+}
+
+impl Report {
+    pub(crate) fn new<'a>(
+        entries: impl Iterator<Item = (&'a Entry, Planned)>,
+        searches: Vec<Group>,
+        now: Timestamp,
+    ) -> Self {
+        let lines = entries.map(|(entry, planned)| Line::new(entry, &planned, now));
+        let mut report = Self::of(lines.collect(), now);
+        report.problems.splice(0..0, searches);
+        report
+    }
+
+    /// These deliveries, and their problems.
+    pub(crate) fn of(deliveries: Vec<Line>, at: Timestamp) -> Self {
+        let problems = Group::of(&deliveries);
+        Self {
+            at,
+            deliveries,
+            problems,
+            grants: Vec::new(),
+        }
+    }
+
+    /// The deliveries that are meant, and their problems.
+    ///
+    /// # Errors
+    /// A name that no delivery has, or a combination of names.
+    pub fn only(&self, selection: &Selection) -> Result<Self, String> {
+        let ids: Vec<DeliveryId> = self.deliveries.iter().map(|l| l.wanted.id()).collect();
+        selection.check(&ids.iter().collect::<Vec<_>>())?;
+        let lines: Vec<Line> = self
+            .deliveries
+            .iter()
+            .filter(|line| selection.holds(&line.wanted.id()))
+            .cloned()
+            .collect();
+        let mut report = Self::of(lines, self.at);
+        // A search concerns whoever is delivered to its schedds, which may not be known.
+        let searches = self.problems.iter().filter(|group| group.is_search());
+        report.problems.splice(0..0, searches.cloned());
+        let meant = |grant: &&GrantLine| {
+            let of = |line: &Line| {
+                line.wanted.account == grant.account && line.wanted.service == grant.service
+            };
+            report.deliveries.iter().any(of)
+        };
+        report.grants = self.grants.iter().filter(meant).cloned().collect();
+        Ok(report)
+    }
+
+    /// Whether every delivery is good whose schedd is there, and every search found its schedds.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        let good = |line: &Line| matches!(line.state, State::Good | State::Gone);
+        self.deliveries.iter().all(good) && !self.problems.iter().any(Group::is_search)
+    }
+
+    /// Whether every delivery of an account is good.
+    #[must_use]
+    pub fn is_good_for(&self, account: &str) -> bool {
+        self.deliveries
+            .iter()
+            .filter(|line| line.wanted.account == account)
+            .all(|line| matches!(line.state, State::Good | State::Gone))
+    }
+
+    /// The table of deliveries.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let lines = self.deliveries.iter().map(|line| {
+            let left = line.vault_token_seconds_left;
+            let left = left.map(|s| duration::format(std::time::Duration::from_secs(s)));
+            let remedy = line.problem.as_ref().map(|trouble| trouble.remedy.words());
+            [
+                line.wanted.account.clone(),
+                line.wanted.service.clone(),
+                line.wanted.schedd.clone(),
+                line.state.word().to_owned(),
+                left.unwrap_or_else(|| "-".to_owned()),
+                remedy.unwrap_or_default().to_owned(),
+            ]
+        });
+        table(
+            [
+                "ACCOUNT",
+                "SERVICE",
+                "SCHEDD",
+                "STATE",
+                "LIFE LEFT",
+                "TO DO",
+            ],
+            lines,
+        )
+    }
+
+    /// One line for each grant that may run out soon.
+    #[must_use]
+    pub fn grant_warnings(&self) -> Vec<&str> {
+        let messages = self
+            .grants
+            .iter()
+            .filter_map(|line| line.message.as_deref());
+        messages.collect()
+    }
+
+    /// One line for each problem.
+    #[must_use]
+    pub fn problem_lines(&self) -> Vec<String> {
+        let lines = self.problems.iter().map(|group| {
+            let many = match group.deliveries {
+                1 => String::new(),
+                n => format!(" ({n} deliveries)"),
+            };
+            format!("{}{many}: {}", group.cause, group.message)
+        });
+        lines.collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::delivery::Delivery;
+    use crate::plan::outlook::{Reason, What};
+    use crate::problem::{Cause, Kind};
+
+    pub(crate) fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// A good delivery of `cms` for an account at `ap1`.
+    pub(crate) fn good(account: &str) -> Line {
+        let target = crate::delivery::Target::Directory("/creds".into());
+        let delivery = crate::fixtures::delivery(account, "cms", "ap1", target);
+        Line {
+            state: State::Good,
+            vault_token_expires: Some(at(604_800)),
+            vault_token_seconds_left: Some(604_800),
+            accessor: Some("accessor".to_owned()),
+            access_token_expires: Some(at(1200)),
+            last_success: Some(at(0)),
+            tries: 1,
+            jobs_have_token: true,
+            jobs_safe_until: Some(at(1200)),
+            ..fresh(delivery)
+        }
+    }
+
+    /// Nothing was done for it yet.
+    fn fresh(delivery: Delivery) -> Line {
+        let planned = Planned {
+            id: delivery.id.clone(),
+            step: What::Look,
+            why: Reason::Start,
+            at: at(600),
+        };
+        Line::new(&Entry::new(Arc::new(delivery), None), &planned, at(0))
+    }
+
+    /// One that failed, and is tried again after a minute.
+    pub(crate) fn failed(account: &str, cause: Cause, kind: Kind) -> Line {
+        Line {
+            state: State::Failed,
+            problem: Some(Trouble {
+                cause,
+                kind,
+                remedy: kind.remedy(),
+                message: "it went wrong; put it right".to_owned(),
+                since: at(0),
+                attempts: 3,
+            }),
+            next_try: Some(at(60)),
+            ..good(account)
+        }
+    }
+
+    #[test]
+    fn a_selection_that_fits_nothing_is_answered_with_the_nearest_name() {
+        let report = Report::of(vec![good("cmsprod"), good("crabtw")], at(0));
+        let selection = |account: &str, service: Option<&str>| Selection {
+            account: Some(account.to_owned()),
+            service: service.map(str::to_owned),
+            schedd: None,
+        };
+        assert_eq!(
+            report.only(&selection("cmsprot", None)).unwrap_err(),
+            "no delivery has account \"cmsprot\"; did you mean \"cmsprod\"?"
+        );
+        assert_eq!(
+            report.only(&selection("nobody", None)).unwrap_err(),
+            "no delivery has account \"nobody\"; see `token-bastion status` for those that there are"
+        );
+        let other = crate::fixtures::delivery(
+            "x",
+            "cms_crab",
+            "ap2",
+            crate::delivery::Target::Directory("/creds".into()),
+        );
+        let other = fresh(other);
+        let two = Report::of(vec![good("cmsprod"), other], at(0));
+        assert_eq!(
+            two.only(&selection("cmsprod", Some("cms_crab")))
+                .unwrap_err(),
+            "there are such names, but no delivery has all of them"
+        );
+        let one = report.only(&selection("crabtw", None)).unwrap();
+        assert_eq!(one.deliveries.len(), 1);
+    }
+
+    #[test]
+    fn a_report_is_read_back_from_its_json() {
+        let cause = Cause::Vault("https://v".to_owned());
+        let report = Report::of(vec![good("a"), failed("b", cause, Kind::VaultDown)], at(5));
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    }
+}
