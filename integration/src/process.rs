@@ -324,6 +324,11 @@ impl Memory {
         })
     }
 
+    /// The most that one process ever had in memory, in bytes (`VmHWM`).
+    pub fn peak_of(pid: Pid) -> anyhow::Result<u64> {
+        kernel_figure(&format!("/proc/{pid}/status"), "VmHWM:")
+    }
+
     /// What a process and all its descendants use together.
     pub fn of_tree(pid: Pid) -> anyhow::Result<Self> {
         let mut sum = Self::of(pid)?;

@@ -1,4 +1,4 @@
-//! The benchmark of the credential monitor in its quick form: see `integration::bench`. Needs the
+//! The benchmarks in their quick form: see `integration::bench`. Needs the
 //! sandbox.
 //!
 //! Only what was measured side by side is asserted, with wide margins: these are programs that are
@@ -15,13 +15,17 @@ use tokio::process::Command;
 
 const FAR: Duration = Duration::from_mins(6);
 
-/// Runs these parts into a pipe; gives the report.
-async fn measured(parts: &[&str]) -> Value {
+/// One at a time: they share the sandbox's addresses.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Runs these parts of a benchmark into a pipe; gives the report.
+async fn measured(subject: &str, parts: &[&str]) -> Value {
+    let _one = ONE.lock().await;
     sandbox::require().unwrap();
     let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
     let mut command = Command::new(program("bench").unwrap());
     command
-        .args(["credmon", "--quick", "--json"])
+        .args([subject, "--quick", "--json"])
         .args(parts)
         .env("TOKEN_BASTION_RUN", folder.path())
         .kill_on_drop(true);
@@ -44,7 +48,7 @@ fn figure<'a>(report: &'a Value, name: &str, field: &str) -> &'a Value {
 
 #[tokio::test]
 async fn ours_needs_less_than_the_reference_and_misses_no_renewal() {
-    let report = measured(&["memory", "renew", "load"]).await;
+    let report = measured("credmon", &["memory", "renew", "load"]).await;
     let told = serde_json::to_string_pretty(&report).unwrap();
     let ratio = |name: &str| figure(&report, name, "ratio").as_f64().unwrap();
     assert!(ratio("memory_rss_100") < 0.5, "{told}");
@@ -55,4 +59,18 @@ async fn ours_needs_less_than_the_reference_and_misses_no_renewal() {
     }
     assert!(figure(&report, "load_rate", "ours").as_f64().unwrap() > 0.0);
     assert_eq!(report["load_before"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn the_bastion_needs_less_than_a_shell_loop_and_little_more_than_the_requests() {
+    let report = measured("bastion", &[]).await;
+    let told = serde_json::to_string_pretty(&report).unwrap();
+    let number = |name: &str, field: &str| figure(&report, name, field).as_f64().unwrap();
+    assert!(number("push_time", "ratio") < 1.0, "{told}");
+    assert!(number("push_processor", "ratio") < 0.5, "{told}");
+    assert!(number("push_processor_tool", "theirs") > 0.0, "{told}");
+    assert!(number("directory_multiple", "ours") < 10.0, "{told}");
+    assert!(number("directory_memory", "ours") < 60.0, "{told}");
+    assert!(number("directory_idle", "ours") < 50.0, "{told}");
+    assert_eq!(report["load_before"].as_array().unwrap().len(), 2);
 }

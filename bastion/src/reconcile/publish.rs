@@ -16,8 +16,10 @@ use crate::report::Report;
 use crate::transport::Transport;
 use crate::vault::Vault;
 
-/// While tries run, a report is made this often.
+/// A report is made at most this often,
 const PUBLISHED_EVERY: Duration = Duration::from_millis(250);
+/// and for each of its lines so much more rarely: making it is to be a small part of all work.
+const FOR_A_LINE: Duration = Duration::from_millis(1);
 
 impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// What is known of every delivery.
@@ -75,10 +77,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         if self.published.receiver_count() == 0 {
             return Duration::MAX;
         }
-        let busy = !self.tries.is_empty();
+        let deliveries = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let every = PUBLISHED_EVERY.saturating_add(FOR_A_LINE.saturating_mul(deliveries));
         let since = self.published_at.map(|at| at.elapsed());
         match since {
-            Some(since) if busy && since < PUBLISHED_EVERY => PUBLISHED_EVERY.saturating_sub(since),
+            Some(since) if since < every => every.saturating_sub(since),
             _ => {
                 self.publish();
                 Duration::MAX

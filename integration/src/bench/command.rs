@@ -12,10 +12,10 @@ use clap::{Parser, Subcommand};
 use htvault::clock::{Clock as _, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::credmon;
 use super::machine::Machine;
 use super::progress::Progress;
 use super::report::Report;
+use super::{bastion, credmon};
 
 /// Measures how much our programs need.
 #[derive(Clone, Debug, Parser)]
@@ -33,6 +33,14 @@ enum Subject {
         /// Only these parts
         #[arg(value_name = "PART")]
         parts: Vec<credmon::Part>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// The bastion, beside a shell loop with htgettoken and `condor_store_cred`
+    Bastion {
+        /// Only these parts
+        #[arg(value_name = "PART")]
+        parts: Vec<bastion::Part>,
         #[command(flatten)]
         how: How,
     },
@@ -65,12 +73,16 @@ pub async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let Subject::Credmon { parts, how } = options.subject;
+    let subject = options.subject;
+    let (how, command) = match &subject {
+        Subject::Credmon { parts, how } => (*how, command("credmon", parts, how.quick)),
+        Subject::Bastion { parts, how } => (*how, command("bastion", parts, how.quick)),
+    };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let began = Instant::now();
     let mut report = Report {
-        command: command("credmon", &parts, how.quick),
+        command,
         date: SystemClock.now(),
         seconds: 0,
         machine: Machine::here()?,
@@ -81,7 +93,7 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let progress = Progress::new();
     // Whichever branch ends it, what was started ends with it.
     tokio::select! {
-        measured = credmon::run(&parts, how.quick, &progress, &mut report) => measured?,
+        measured = measure(&subject, &progress, &mut report) => measured?,
         _ = interrupt.recv() => bail!("interrupted"),
         _ = terminate.recv() => bail!("interrupted"),
     }
@@ -98,8 +110,19 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!how.quick && !report.all_hold())))
 }
 
+async fn measure(
+    subject: &Subject,
+    progress: &Progress,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    match subject {
+        Subject::Credmon { parts, how } => credmon::run(parts, how.quick, progress, report).await,
+        Subject::Bastion { parts, how } => bastion::run(parts, how.quick, progress, report).await,
+    }
+}
+
 /// What was typed, without how it is printed.
-fn command(subject: &str, parts: &[credmon::Part], quick: bool) -> String {
+fn command(subject: &str, parts: &[impl ToString], quick: bool) -> String {
     let mut words = vec!["integration/bench".to_owned(), subject.to_owned()];
     words.extend(parts.iter().map(ToString::to_string));
     words.extend(quick.then(|| "--quick".to_owned()));
@@ -114,8 +137,12 @@ mod tests {
     #[test]
     fn options_are_consistent() {
         Options::command().debug_assert();
-        let parsed = Options::try_parse_from(["bench", "credmon", "memory", "renew", "--quick"]);
-        assert!(parsed.is_ok());
+        for right in [
+            &["bench", "credmon", "memory", "renew", "--quick"],
+            &["bench", "bastion", "push", "directory", "--json"],
+        ] {
+            assert!(Options::try_parse_from(right).is_ok());
+        }
         for wrong in [&["bench"][..], &["bench", "credmon", "nothing"]] {
             assert!(Options::try_parse_from(wrong).is_err());
         }

@@ -5,6 +5,7 @@
 //! What always holds: figures that are compared come from one run, on the same parts; nothing is
 //! said of the development server's own needs.
 
+pub mod bastion;
 pub mod command;
 pub mod credmon;
 pub mod figures;

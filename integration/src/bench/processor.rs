@@ -4,7 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use tokio::process::Child;
 
 /// The kernel tells processor time to programs in hundredths of a second, on every architecture
 /// that HTCondor runs on (`USER_HZ`).
@@ -13,6 +15,32 @@ const TICK: Duration = Duration::from_millis(10);
 /// Where the four times stand in `/proc/PID/stat`, counted after the process's name: of itself in
 /// user and kernel mode, and the same of its dead children that it waited for.
 const TIMES: [usize; 4] = [11, 12, 13, 14];
+
+/// What a process has used when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Itself.
+    pub own: Duration,
+    /// What it had started and waited for, with all that these had started.
+    pub children: Duration,
+}
+
+/// Waits for its end, and leaves it to be waited for: until then the kernel still knows the figures.
+pub async fn at_its_end(child: &Child) -> anyhow::Result<Used> {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    let pid = Pid::from_raw(pid.context("it was waited for already")?);
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    let wait = move || waitid(Id::Pid(pid), flags);
+    let ended = tokio::task::spawn_blocking(wait).await;
+    ended.context("the wait was cut short")??;
+    let stat = read(&format!("/proc/{pid}/stat"))?;
+    let used = ticks(&stat).with_context(|| format!("/proc/{pid}/stat: {stat}"))?;
+    let [user, system, users, systems] = used.map(|ticks| TICK * ticks);
+    Ok(Used {
+        own: user + system,
+        children: users + systems,
+    })
+}
 
 /// What a process, its living descendants and those that ended and were waited for have used.
 pub fn of_tree(pid: Pid) -> anyhow::Result<Duration> {
@@ -33,16 +61,22 @@ pub fn of_tree(pid: Pid) -> anyhow::Result<Duration> {
     Ok(used)
 }
 
-/// The times in a line of `/proc/PID/stat`.
+/// The sum of the times in a line of `/proc/PID/stat`.
 fn used(stat: &str) -> Option<Duration> {
+    let sum = ticks(stat)?.into_iter().try_fold(0_u32, u32::checked_add)?;
+    Some(TICK * sum)
+}
+
+/// The times in a line of `/proc/PID/stat`, in the order of [`TIMES`].
+fn ticks(stat: &str) -> Option<[u32; 4]> {
     // The name may hold blanks and brackets: count after its end.
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
-    let mut ticks = 0_u32;
-    for place in TIMES {
-        ticks = ticks.checked_add(fields.get(place)?.parse().ok()?)?;
+    let mut ticks = [0; 4];
+    for (ticks, place) in ticks.iter_mut().zip(TIMES) {
+        *ticks = fields.get(place)?.parse().ok()?;
     }
-    Some(TICK * ticks)
+    Some(ticks)
 }
 
 fn read(file: &str) -> anyhow::Result<String> {

@@ -17,5 +17,5 @@ mod obstacles;
 pub mod page;
 pub mod pool_run;
 pub mod rig;
-mod storer;
+pub(crate) mod storer;
 pub mod table;

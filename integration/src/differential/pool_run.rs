@@ -142,7 +142,7 @@ impl<'a> Whole<'a> {
 
     /// The user, with HTCondor's storer.
     fn person(&self) -> anyhow::Result<Person<'_>> {
-        storer::install(self.rig, &self.pool)?;
+        storer::install(&self.rig.chain, &self.pool)?;
         Ok(Person {
             rig: self.rig,
             pool: &self.pool,

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::case::Outcome;
 use super::observe::{Observation, Requests};
 use super::rig::{Rig, Side};
+use crate::chain::Chain;
 use crate::pool::Pool;
 use crate::process::Daemon;
 use crate::{sandbox, wait};
@@ -39,7 +40,7 @@ pub(super) struct Person<'a> {
 }
 
 /// Puts htgettoken into a pool, and makes it a member of the realm.
-pub(super) fn install(rig: &Rig, pool: &Pool) -> anyhow::Result<()> {
+pub(crate) fn install(chain: &Chain, pool: &Pool) -> anyhow::Result<()> {
     let environment = sandbox::htgettoken()?;
     let packages = fs::read_dir(environment.join("lib"))
         .with_context(|| format!("no htgettoken in {}", environment.display()))?
@@ -58,7 +59,7 @@ pub(super) fn install(rig: &Rig, pool: &Pool) -> anyhow::Result<()> {
     )?;
     make_executable(&program)?;
     // Tickets are where they are on every site.
-    let realm = fs::read_to_string(rig.chain.kdc.krb5_conf())?;
+    let realm = fs::read_to_string(chain.kdc.krb5_conf())?;
     let lines = realm.lines();
     let usual: Vec<&str> = lines
         .filter(|l| !l.contains("default_ccache_name"))

@@ -16,6 +16,8 @@ mod start;
 mod status;
 mod steady;
 
+pub(super) use memory::megabytes;
+
 use std::fmt;
 
 use clap::ValueEnum;
