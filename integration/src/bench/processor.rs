@@ -35,10 +35,10 @@ pub async fn at_its_end(child: &Child) -> anyhow::Result<Used> {
     ended.context("the wait was cut short")??;
     let stat = read(&format!("/proc/{pid}/stat"))?;
     let used = ticks(&stat).with_context(|| format!("/proc/{pid}/stat: {stat}"))?;
-    let [user, system, users, systems] = used.map(|ticks| TICK * ticks);
+    let [own_user, own_kernel, children_user, children_kernel] = used.map(|ticks| TICK * ticks);
     Ok(Used {
-        own: user + system,
-        children: users + systems,
+        own: own_user + own_kernel,
+        children: children_user + children_kernel,
     })
 }
 
