@@ -330,7 +330,12 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
 
     /// Makes a token, checks it and stores it. When the credmon last served before that.
     async fn push(&mut self, why: Why) -> Result<Option<Timestamp>, Problem> {
-        let seen = self.observe().await?;
+        // Where the look of this try has just found nothing, nothing can be mistaken for new.
+        let empty = |seen: &Observed| seen.stored.is_none() && seen.served.is_none();
+        let seen = match self.seen.clone().filter(empty) {
+            Some(seen) => seen,
+            None => self.observe().await?,
+        };
         let held = self.candidate().await?;
         // However the try ends, the token is known to the next one.
         self.tokens.candidate = Some(held.clone());

@@ -7,12 +7,14 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{DeliveryLog, Try, log};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Target};
 use crate::problem::{Cause, Kind, Problem};
 use crate::transport::Transport;
 use crate::vault::{Held, Vault};
 use crate::verify;
 
+/// A credmon takes this long to ask Vault and to write.
+const SOON: Duration = Duration::from_millis(150);
 /// So much later it is another second, whatever the clock.
 const A_SECOND: Duration = Duration::from_millis(1100);
 
@@ -25,11 +27,14 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let limit = served_limit(self.delivery);
         let mut deadline = Instant::now() + limit;
         let mut again = false;
-        let (mut pause, longest) = if self.delivery.target.needs_opener() {
-            (Duration::from_millis(500), Duration::from_secs(5))
-        } else {
-            (Duration::from_millis(20), Duration::from_secs(1))
+        let (mut pause, longest) = match self.delivery.target {
+            Target::Credd { .. } => (Duration::from_millis(500), Duration::from_secs(5)),
+            Target::Directory(_) => (Duration::from_millis(20), Duration::from_secs(1)),
         };
+        if let Target::Credd { .. } = self.delivery.target {
+            // A look costs a run of a tool; before this no credmon has served.
+            tokio::time::sleep(SOON).await;
+        }
         loop {
             let observed = self.observe().await?;
             if !again && observed.stored.is_some() && observed.stored == served_before {

@@ -142,9 +142,29 @@ impl Condor {
         input: &str,
         opener: Option<&AccessToken>,
     ) -> Result<Said, Problem> {
+        let said = self
+            .run_once(delivery, credd, arguments, input, opener)
+            .await?;
+        if said.success || said.is_nothing_there() {
+            return Ok(said);
+        }
+        // Reasons are printed only with -d, which costs half as much again. What failed once may be
+        // asked a second time: each call brings about a state, however often it is made.
+        let arguments = [&["-d"], arguments].concat();
+        self.run_once(delivery, credd, &arguments, input, opener)
+            .await
+    }
+
+    async fn run_once(
+        &self,
+        delivery: &Delivery,
+        credd: &Credd<'_>,
+        arguments: &[&str],
+        input: &str,
+        opener: Option<&AccessToken>,
+    ) -> Result<Said, Problem> {
         let mut environment = tool::environment(delivery, opener);
-        // Reasons are printed only with -d.
-        let mut arguments = [&["-d"], arguments].concat();
+        let mut arguments = arguments.to_vec();
         let account;
         if let Some(domain) = credd.domain {
             account = format!("{}@{domain}", delivery.id.account);
