@@ -8,14 +8,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::bail;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use htvault::clock::{Clock as _, SystemClock};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::machine::Machine;
 use super::progress::Progress;
 use super::report::Report;
-use super::{bastion, credmon};
+use super::{bastion, credmon, parts};
 
 /// Measures how much our programs need.
 #[derive(Clone, Debug, Parser)]
@@ -122,9 +122,9 @@ async fn measure(
 }
 
 /// What was typed, without how it is printed.
-fn command(subject: &str, parts: &[impl ToString], quick: bool) -> String {
+fn command(subject: &str, wanted: &[impl ValueEnum], quick: bool) -> String {
     let mut words = vec!["integration/bench".to_owned(), subject.to_owned()];
-    words.extend(parts.iter().map(ToString::to_string));
+    words.extend(wanted.iter().map(parts::name));
     words.extend(quick.then(|| "--quick".to_owned()));
     words.join(" ")
 }

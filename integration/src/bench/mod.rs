@@ -10,6 +10,7 @@ pub mod command;
 pub mod credmon;
 pub mod figures;
 pub mod machine;
+mod parts;
 pub mod processor;
 pub mod progress;
 pub mod report;

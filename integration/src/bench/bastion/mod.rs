@@ -11,11 +11,9 @@ mod directory;
 mod push;
 mod raw;
 
-use std::fmt;
-
 use clap::ValueEnum;
 
-use super::machine;
+use super::parts;
 use super::progress::Progress;
 use super::report::Report;
 
@@ -26,15 +24,6 @@ pub enum Part {
     Push,
     /// 2,000 deliveries into a credential directory: time, memory, and the processor afterwards
     Directory,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.to_possible_value() {
-            Some(value) => f.write_str(value.get_name()),
-            None => Ok(()),
-        }
-    }
 }
 
 /// How much of everything.
@@ -66,22 +55,15 @@ const QUICK: Sizes = Sizes {
 
 /// Measures these parts, or all.
 pub async fn run(
-    parts: &[Part],
+    wanted: &[Part],
     quick: bool,
     progress: &Progress,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let sizes = if quick { QUICK } else { FULL };
-    let wanted = |part: &Part| parts.is_empty() || parts.contains(part);
-    for part in Part::value_variants().iter().filter(|part| wanted(part)) {
-        let before = machine::load()?;
-        report.load_before.push((part.to_string(), before));
-        progress.say(format!("{part}: starts Vault, issuer and KDC"));
-        let figures = match part {
-            Part::Push => push::measure(&sizes, progress).await?,
-            Part::Directory => directory::measure(&sizes, progress).await?,
-        };
-        report.figures.extend(figures);
-    }
-    Ok(())
+    let figures = async |part| match part {
+        Part::Push => push::measure(&sizes, progress).await,
+        Part::Directory => directory::measure(&sizes, progress).await,
+    };
+    parts::measure(wanted, progress, report, figures).await
 }

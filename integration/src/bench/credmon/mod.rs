@@ -18,11 +18,9 @@ mod steady;
 
 pub(super) use memory::megabytes;
 
-use std::fmt;
-
 use clap::ValueEnum;
 
-use super::machine;
+use super::parts;
 use super::progress::Progress;
 use super::report::Report;
 use crate::chain::Lives;
@@ -43,15 +41,6 @@ pub enum Part {
     Steady,
     /// 200,000 renewals an hour
     Load,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.to_possible_value() {
-            Some(value) => f.write_str(value.get_name()),
-            None => Ok(()),
-        }
-    }
 }
 
 /// How much of everything.
@@ -126,26 +115,19 @@ const QUICK: Sizes = Sizes {
 
 /// Measures these parts, or all.
 pub async fn run(
-    parts: &[Part],
+    wanted: &[Part],
     quick: bool,
     progress: &Progress,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let sizes = if quick { QUICK } else { FULL };
-    let wanted = |part: &Part| parts.is_empty() || parts.contains(part);
-    for part in Part::value_variants().iter().filter(|part| wanted(part)) {
-        let before = machine::load()?;
-        report.load_before.push((part.to_string(), before));
-        progress.say(format!("{part}: starts Vault, issuer and KDC"));
-        let figures = match part {
-            Part::Memory => memory::measure(&sizes, progress).await?,
-            Part::Renew => renew::measure(&sizes, progress).await?,
-            Part::Start => start::measure(&sizes, progress).await?,
-            Part::Replace => replace::measure(&sizes, progress).await?,
-            Part::Steady => steady::measure(&sizes, progress).await?,
-            Part::Load => load::measure(&sizes, progress).await?,
-        };
-        report.figures.extend(figures);
-    }
-    Ok(())
+    let figures = async |part| match part {
+        Part::Memory => memory::measure(&sizes, progress).await,
+        Part::Renew => renew::measure(&sizes, progress).await,
+        Part::Start => start::measure(&sizes, progress).await,
+        Part::Replace => replace::measure(&sizes, progress).await,
+        Part::Steady => steady::measure(&sizes, progress).await,
+        Part::Load => load::measure(&sizes, progress).await,
+    };
+    parts::measure(wanted, progress, report, figures).await
 }
