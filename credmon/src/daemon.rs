@@ -2,9 +2,16 @@
 //!
 //! Whatever wakes it (a change in the directory, a signal, a renewal that ended, the clock) only
 //! makes it decide anew from what is there. It never waits for a single renewal, and looks at the
-//! whole directory each minute even if nothing wakes it.
+//! whole directory each minute even if nothing wakes it. What that look finds though no event told
+//! of it:
+//!
+//! - within a minute: a folder that came, went or was replaced; a file that was put in place, renamed
+//!   or removed in any folder; every change where the kernel gives no or not all events (a folder
+//!   without a watch or on another device, a file system that other hosts change), where a folder
+//!   was changed in the last minute, and after events that the kernel says were lost;
+//! - within [`TURNS`](crate::looks::TURNS) minutes: every change, such as a file that was written to
+//!   in its place by a way that the kernel does not tell of (mapped into memory).
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +24,9 @@ use tokio::time::Instant;
 
 use crate::copies::{Copies, TokenCopy};
 use crate::directory::{Directory, DirectoryFault};
-use crate::listing::Listings;
+use crate::listing::{Accounts, Listings};
 use crate::log;
-use crate::looks::{Looks, Next, RESCAN};
+use crate::looks::{Depth, Looks, Next, RESCAN};
 use crate::metrics::Counters;
 use crate::monitor::Monitor;
 use crate::own_files;
@@ -79,9 +86,11 @@ pub struct Daemon<S> {
     home: Option<(u64, u64)>,
     running: JoinSet<(Task, Ended)>,
     looks: Looks,
-    /// The names that the last full look found.
-    names: BTreeSet<String>,
-    /// Whether a full look has come to its end.
+    /// The accounts that the last look at everything found.
+    accounts: Accounts,
+    /// The accounts at the end of the last one, when all others were forgotten.
+    kept: Option<Accounts>,
+    /// Whether a look at everything has come to its end.
     has_looked: bool,
     pass: Option<Instant>,
     views: Views,
@@ -112,7 +121,8 @@ impl<S: TokenSource> Daemon<S> {
             home: None,
             running: JoinSet::new(),
             looks: Looks::new(Instant::now()),
-            names: BTreeSet::new(),
+            accounts: Accounts::default(),
+            kept: None,
             has_looked: false,
             pass: None,
             views: Views::new(Instant::now()),
@@ -220,9 +230,8 @@ impl<S: TokenSource> Daemon<S> {
                 tracing::info!("serves {}", directory.path().display());
             }
             self.settle_in(&directory);
-            let names = directory.accounts(self.clock.now())?;
-            self.names = names.iter().cloned().collect();
-            self.looks.go_through(names);
+            self.accounts = self.listings.accounts(&directory, self.clock.now())?;
+            self.looks.go_through(self.accounts.listed());
             Ok(Arc::new(directory))
         });
         if let Err(fault) = &looked
@@ -235,14 +244,23 @@ impl<S: TokenSource> Daemon<S> {
         self.looks.ended(began, Instant::now());
     }
 
-    fn look_at_folders(&mut self, began: Instant, folders: &[String]) {
+    fn look_at_folders(&mut self, began: Instant, folders: &[(Arc<str>, Depth)]) {
         let Ok(directory) = &self.directory else {
             return;
         };
         let now = self.clock.now();
         let rules = &self.configuration.rules;
         let (mut news, count) = (false, self.monitor.count());
-        for user in folders.iter().filter(|name| is_account(name)) {
+        for (user, depth) in folders.iter().filter(|(name, _)| is_account(name)) {
+            // As it was when all of it was looked at, and whatever happened to its files since was
+            // told.
+            if *depth == Depth::Glance
+                && let Some(folder) = directory.glance_at(user)
+                && self.watch.covers(user, folder)
+                && self.listings.knows(user, folder)
+            {
+                continue;
+            }
             let found = directory.look_at(
                 user,
                 now,
@@ -251,7 +269,7 @@ impl<S: TokenSource> Daemon<S> {
                 |folder| self.watch.folder(user, folder),
             );
             if found.is_folder {
-                self.names.insert(user.clone());
+                self.accounts.add(user);
             }
             for note in self.monitor.absorb(user, found, rules, now) {
                 news |= note.is_news();
@@ -268,17 +286,27 @@ impl<S: TokenSource> Daemon<S> {
         self.looked = Some(self.clock.now());
         self.views.outdate(false);
         if self.directory.is_ok() {
-            let names = std::mem::take(&mut self.names);
-            self.watch.keep(&names);
-            self.listings.keep(&names);
-            for note in self.monitor.keep(&names) {
-                // A credential is gone.
-                self.views.outdate(true);
-                log::note(&note);
-            }
+            self.keep_what_is_there();
+            self.monitor.tidy();
             self.pass = self.pass.or(Some(began));
         }
         self.copy(None);
+    }
+
+    /// Forgets accounts that are gone, unless they are the same as at the last look.
+    fn keep_what_is_there(&mut self) {
+        let accounts = &self.accounts;
+        if (self.kept.as_ref()).is_some_and(|kept| kept.are_those(accounts)) {
+            return;
+        }
+        self.watch.keep(accounts);
+        self.listings.keep(accounts);
+        for note in self.monitor.keep(accounts) {
+            // A credential is gone.
+            self.views.outdate(true);
+            log::note(&note);
+        }
+        self.kept = Some(accounts.clone());
     }
 
     /// Puts `pid` into a directory that is new to us.
@@ -334,8 +362,7 @@ impl<S: TokenSource> Daemon<S> {
             }
         };
         if matches!(ended.outcome, Outcome::TopChanged | Outcome::Vanished) {
-            let user = task.id.user().to_owned();
-            self.looks.folder_soon(user, Instant::now());
+            self.looks.folder_soon(task.id.user(), Instant::now());
         }
         self.counters.count(&ended.outcome);
         if matches!(ended.outcome, Outcome::Dead(_)) {

@@ -2,56 +2,30 @@
 //! look.
 //!
 //! [`Directory::look_at`] takes no hint of what happened in a folder; it looks at all of it, and
-//! reads only the files that changed. No secret is kept: of a `.top` only where its token is read, of a
+//! reads only the files that changed. [`Directory::glance_at`] is for telling that this is not needed. No secret is kept: of a `.top` only where its token is read, of a
 //! `.use` only its life. Whatever a folder holds, the others are served; a folder or file that
 //! vanishes in the middle is as if it had never been there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use htvault::{CredentialUrl, VaultToken};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag};
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FsType, OVERLAYFS_SUPER_MAGIC,
+    TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+};
 use nix::unistd::{Gid, getegid};
 
-use crate::folder::{FileId, FileTime, Folder, ReadFault};
+use crate::complete_top::{TopStamp, read_top};
+use crate::folder::{FileId, Folder};
 use crate::listing::Listings;
 use crate::placing;
-use crate::service_name::{CredentialId, is_account};
+use crate::service_name::CredentialId;
 use crate::sharing::Words;
-use crate::top_file::{self, Lane, Top, TopFault};
+use crate::top_file::{Lane, TopFault};
 use crate::use_file::{self, Used};
-
-/// Which `.top` it is: its file, and its parent's when that lends the vault token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TopStamp {
-    own: FileId,
-    parent: Option<FileId>,
-}
-
-impl TopStamp {
-    /// When the later of the files changed.
-    #[must_use]
-    pub fn changed(&self) -> FileTime {
-        self.parent
-            .map_or(self.own.changed, |p| p.changed.max(self.own.changed))
-    }
-}
-
-/// A `.top` with the vault token to use, its own or its parent's.
-#[derive(Debug)]
-pub struct CompleteTop {
-    /// The vault token.
-    pub vault_token: VaultToken,
-    /// Where the access token is read.
-    pub url: CredentialUrl,
-    /// Scopes to reduce it to.
-    pub scopes: Option<String>,
-    /// Audience to make it for.
-    pub audience: Option<String>,
-}
 
 /// A credential as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,9 +104,24 @@ pub struct Directory {
     root: Folder,
     /// The group of access tokens.
     group: Gid,
-    /// The device that the directory is on, when that is the machine's memory.
-    memory: Option<u64>,
+    /// The device that the directory is on.
+    device: u64,
+    /// Whether that is the machine's memory.
+    is_memory: bool,
+    /// Whether the kernel sees all that changes there.
+    is_local: bool,
 }
+
+/// File systems that nobody changes but through this host's kernel, so that it can tell of each
+/// change.
+const LOCAL: [FsType; 6] = [
+    TMPFS_MAGIC,
+    EXT4_SUPER_MAGIC,
+    XFS_SUPER_MAGIC,
+    BTRFS_SUPER_MAGIC,
+    F2FS_SUPER_MAGIC,
+    OVERLAYFS_SUPER_MAGIC,
+];
 
 impl Directory {
     /// Opens the directory, and makes it when it is missing (mode 2770).
@@ -173,14 +162,15 @@ impl Directory {
         } else {
             getegid()
         };
-        // One that cannot be asked is taken for a disk.
-        let kind = fstatfs(&root).map(|system| system.filesystem_type());
-        let is_memory = kind.is_ok_and(|kind| kind == TMPFS_MAGIC);
+        // One that cannot be asked is taken for a disk elsewhere.
+        let kind = fstatfs(&root).map(|system| system.filesystem_type()).ok();
         Ok(Self {
             path: path.to_owned(),
             root,
             group,
-            memory: is_memory.then_some(stat.st_dev),
+            device: stat.st_dev,
+            is_memory: kind == Some(TMPFS_MAGIC),
+            is_local: kind.is_some_and(|kind| LOCAL.contains(&kind)),
         })
     }
 
@@ -209,7 +199,7 @@ impl Directory {
     /// waited for there, and nothing outlives a power failure.
     #[must_use]
     pub fn is_in_memory(&self, stamp: TopStamp) -> bool {
-        self.memory == Some(stamp.own.device())
+        self.is_memory && stamp.own.device() == self.device
     }
 
     /// Whether the `.top` of a credential is still the one of a stamp, without reading it; `None`
@@ -226,20 +216,32 @@ impl Directory {
         Some(stamp == TopStamp { own, parent })
     }
 
-    /// The names that may be those of accounts' folders. Files of ours that were left behind are
-    /// removed by the way.
+    /// What is in it. Files of ours that were left behind are removed by the way.
     ///
     /// # Errors
     /// The directory itself cannot be read.
-    pub fn accounts(&self, now: Timestamp) -> Result<Vec<String>, DirectoryFault> {
-        let mut names = self.root.names().map_err(|errno| DirectoryFault::Refused {
+    pub fn names(&self, now: Timestamp) -> Result<Vec<String>, DirectoryFault> {
+        let names = self.root.names().map_err(|errno| DirectoryFault::Refused {
             path: self.path.clone(),
             step: "listing it",
             errno,
         })?;
         placing::remove_leftovers(&self.root, &names, now);
-        names.retain(|name| is_account(name));
         Ok(names)
+    }
+
+    /// Which file an account's folder is, where that tells whether names were added or removed in it
+    /// and where the kernel tells of all else that happens: on a file system of this host's, the
+    /// same as the directory's. One system call.
+    #[must_use]
+    pub fn glance_at(&self, user: &str) -> Option<FileId> {
+        if !self.is_local {
+            return None;
+        }
+        let stat = self.root.look(user).ok().flatten()?;
+        let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+        let is_here = kind == SFlag::S_IFDIR && stat.st_dev == self.device;
+        is_here.then(|| FileId::from(&stat))
     }
 
     /// Looks at an account's folder. `known` and `listings` tell what an earlier look found;
@@ -329,10 +331,15 @@ fn observe_folder<'k>(
             "HTCondor's service names have letters, digits and -+=_. only".to_owned(),
         );
     }
+    let listed = listing.credentials.len();
     let credentials = listing.credentials.into_iter();
     found
         .credentials
         .extend(credentials.filter_map(|id| see(folder, id, known)));
+    if found.credentials.len() < listed {
+        // One is gone since, or the system refused to tell: a glance would not look for it.
+        listings.forget(user);
+    }
 }
 
 fn see<'k>(
@@ -372,62 +379,6 @@ fn see<'k>(
         top,
         used,
     })
-}
-
-/// Reads the `.top` of a credential, and its parent's when that lends the vault token. `None` when
-/// it is gone.
-#[must_use]
-pub fn read_top(
-    folder: &Folder,
-    id: &CredentialId,
-) -> Option<(TopStamp, Result<CompleteTop, TopFault>)> {
-    let (own, top) = read_one(folder, id)?;
-    let mut stamp = TopStamp { own, parent: None };
-    let complete = top.and_then(|top| {
-        let url = top.url.ok_or(TopFault::NoUrl)?;
-        let vault_token = match top.vault_token {
-            Some(token) => token,
-            None => borrow_token(folder, id, &mut stamp)?,
-        };
-        Ok(CompleteTop {
-            vault_token,
-            url,
-            scopes: top.scopes,
-            audience: top.audience,
-        })
-    });
-    Some((stamp, complete))
-}
-
-/// Takes the vault token of the parent.
-fn borrow_token(
-    folder: &Folder,
-    id: &CredentialId,
-    stamp: &mut TopStamp,
-) -> Result<VaultToken, TopFault> {
-    let parent = id.parent().ok_or(TopFault::NoToken)?;
-    let name = parent.service().to_owned();
-    let (file, top) = read_one(folder, &parent).ok_or_else(|| TopFault::NoParent(name.clone()))?;
-    stamp.parent = Some(file);
-    top.and_then(|top| top.vault_token.ok_or(TopFault::NoToken))
-        .map_err(|fault| TopFault::BadParent {
-            parent: name,
-            fault: Box::new(fault),
-        })
-}
-
-/// Reads one `.top`; `None` when there is none.
-fn read_one(folder: &Folder, id: &CredentialId) -> Option<(FileId, Result<Top, TopFault>)> {
-    let name = id.top_name();
-    let fault = match folder.read(&name, top_file::SIZE_LIMIT) {
-        Ok((file, content)) => return Some((file, top_file::parse(&content))),
-        Err(ReadFault::Missing) => return None,
-        Err(ReadFault::NotAFile(what)) => TopFault::NotAFile(what),
-        Err(ReadFault::TooLarge) => TopFault::TooLarge,
-        Err(ReadFault::Refused(errno)) => TopFault::Unreadable(errno.desc().to_owned()),
-    };
-    let stat = folder.look(&name).ok().flatten()?;
-    Some((FileId::from(&stat), Err(fault)))
 }
 
 #[cfg(test)]

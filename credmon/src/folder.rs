@@ -27,7 +27,16 @@ impl FileId {
     pub fn device(&self) -> u64 {
         self.device
     }
+
+    /// Where it is, whatever becomes of it there.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        (self.device, self.inode)
+    }
 }
+
+/// Device and inode.
+pub type Place = (u64, u64);
 
 /// A time of a file: nanoseconds since 1970, as many as the file system keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

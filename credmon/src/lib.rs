@@ -7,8 +7,8 @@
 //! observe                decide                        execute             report
 //! watch ─ looks ─ daemon  monitor ─ record ─ schedule   renewal ─ source    monitor ─ state → log
 //! directory ─ listing      │  └ providers, rules          │
-//!   └ folder, top_file,    └ agenda, hosts                └ use_file
-//!     use_file
+//!   └ folder, use_file,    └ agenda, hosts                └ use_file
+//!     complete_top ─ top_file
 //! ```
 //!
 //! Decisions ([`monitor`] and what it uses) know no file, network, clock or log. Rules that hold
@@ -18,6 +18,7 @@
 
 pub mod agenda;
 pub mod cli;
+pub mod complete_top;
 pub mod condor_config;
 pub mod copies;
 pub mod daemon;

@@ -1,4 +1,5 @@
-//! Which credentials a folder holds, remembered while the folder is unchanged.
+//! Which accounts there are, and which credentials a folder holds, remembered while the directory or
+//! the folder is unchanged.
 //!
 //! Listing a folder costs far more than looking at its files one by one, and a look each minute
 //! lists thousands. Names cannot change without the folder's own times; a change in the same tick of
@@ -6,13 +7,15 @@
 //! folder's last change is remembered.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use nix::errno::Errno;
 
+use crate::directory::{Directory, DirectoryFault};
 use crate::folder::{FileId, Folder};
 use crate::placing;
-use crate::service_name::CredentialId;
+use crate::service_name::{CredentialId, is_account};
 
 /// How long a folder must have been unchanged when it was listed, in seconds: longer than any file
 /// system's clock ticks, and than clocks of file servers differ.
@@ -27,23 +30,112 @@ pub struct Listing {
     pub odd: Vec<String>,
 }
 
-/// Listings of folders that were unchanged for a while.
+/// The names in the credential directory that may be those of accounts' folders.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    /// In their order.
+    listed: Arc<[Arc<str>]>,
+    /// Found since.
+    found: BTreeSet<Arc<str>>,
+}
+
+impl Accounts {
+    fn new(names: Vec<String>) -> Self {
+        let names = names.into_iter().filter(|name| is_account(name));
+        let mut names: Vec<Arc<str>> = names.map(Arc::from).collect();
+        names.sort_unstable();
+        Self {
+            listed: names.into(),
+            found: BTreeSet::new(),
+        }
+    }
+
+    /// Those that were listed.
+    #[must_use]
+    pub fn listed(&self) -> Arc<[Arc<str>]> {
+        Arc::clone(&self.listed)
+    }
+
+    /// Whether a name is among them.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        let listed = self.listed.binary_search_by(|known| (**known).cmp(name));
+        listed.is_ok() || self.found.contains(name)
+    }
+
+    /// A folder of this name was found.
+    pub fn add(&mut self, name: &Arc<str>) {
+        if !self.contains(name) {
+            self.found.insert(Arc::clone(name));
+        }
+    }
+
+    /// Whether these are of the same listing, and nothing was found since.
+    #[must_use]
+    pub fn are_those(&self, others: &Self) -> bool {
+        Arc::ptr_eq(&self.listed, &others.listed)
+            && self.found.is_empty()
+            && others.found.is_empty()
+    }
+}
+
+/// Listings of folders that were unchanged for a while, the directory itself among them.
 #[derive(Debug, Default)]
-pub struct Listings(HashMap<Box<str>, (FileId, Listing)>);
+pub struct Listings {
+    accounts: Option<(FileId, Accounts)>,
+    folders: HashMap<Box<str>, (FileId, Listing)>,
+}
 
 impl Listings {
+    /// The accounts in the directory.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn accounts(
+        &mut self,
+        directory: &Directory,
+        now: Timestamp,
+    ) -> Result<Accounts, DirectoryFault> {
+        let id = (directory.root().stat().ok()).map(|stat| FileId::from(&stat));
+        if let (Some(id), Some((known, accounts))) = (id, &self.accounts)
+            && *known == id
+        {
+            return Ok(accounts.clone());
+        }
+        self.accounts = None;
+        let names = directory.names(now)?;
+        let is_settled = is_settled(&names);
+        let accounts = Accounts::new(names);
+        if let Some(id) = id.filter(|id| is_settled && is_quiet(*id, now)) {
+            self.accounts = Some((id, accounts.clone()));
+        }
+        Ok(accounts)
+    }
+
+    /// Whether what an account's folder holds is known, and the folder is this file.
+    #[must_use]
+    pub fn knows(&self, user: &str, folder: FileId) -> bool {
+        let known = self.folders.get(user);
+        known.is_some_and(|(known, _)| *known == folder)
+    }
+
+    /// Forgets what an account's folder holds.
+    pub fn forget(&mut self, user: &str) {
+        self.folders.remove(user);
+    }
+
     /// What a folder holds.
     ///
     /// # Errors
     /// What the system says.
     pub fn of(&mut self, user: &str, folder: &Folder, now: Timestamp) -> Result<Listing, Errno> {
         let id = FileId::from(&folder.stat()?);
-        if let Some((known, listing)) = self.0.get(user)
+        if let Some((known, listing)) = self.folders.get(user)
             && *known == id
         {
             return Ok(listing.clone());
         }
-        self.0.remove(user);
+        self.folders.remove(user);
         let names = folder.names()?;
         placing::remove_leftovers(folder, &names, now);
         let mut listing = Listing::default();
@@ -57,21 +149,27 @@ impl Listings {
                 None => listing.odd.push(name.escape_default().to_string()),
             }
         }
-        let quiet = id.changed.as_second().saturating_add(QUIET) < now.as_second();
-        // A temporary file is looked for again: it may become a leftover without a change.
-        if quiet && !names.iter().any(|name| placing::is_temporary(name)) {
+        if is_quiet(id, now) && is_settled(&names) {
             listing.credentials.shrink_to_fit();
-            self.0.insert(user.into(), (id, listing.clone()));
+            self.folders.insert(user.into(), (id, listing.clone()));
         }
         Ok(listing)
     }
 
     /// Forgets folders that are gone.
-    pub fn keep(&mut self, present: &BTreeSet<String>) {
-        if self.0.len() > present.len() {
-            self.0.retain(|name, _| present.contains(&**name));
-        }
+    pub fn keep(&mut self, present: &Accounts) {
+        self.folders.retain(|name, _| present.contains(name));
     }
+}
+
+/// Whether a folder had not changed for a while.
+fn is_quiet(folder: FileId, now: Timestamp) -> bool {
+    folder.changed.as_second().saturating_add(QUIET) < now.as_second()
+}
+
+/// A temporary file is looked for again: it may become a leftover without a change.
+fn is_settled(names: &[String]) -> bool {
+    !names.iter().any(|name| placing::is_temporary(name))
 }
 
 #[cfg(test)]
@@ -90,7 +188,7 @@ mod tests {
         let mut count = |after: i64| {
             let now = Timestamp::from_second(made + after).unwrap();
             let listing = listings.of("u", &folder, now).unwrap();
-            (listing.credentials.len(), listings.0.len())
+            (listing.credentials.len(), listings.folders.len())
         };
         assert_eq!(count(0), (1, 0));
         assert_eq!(count(QUIET), (1, 0));
@@ -100,5 +198,29 @@ mod tests {
         assert_eq!(count(200), (2, 1));
         std::fs::remove_file(credentials.file("u", "a.top")).unwrap();
         assert_eq!(count(200).0, 1);
+    }
+
+    #[test]
+    fn accounts_are_listed_again_after_a_change_and_keep_what_is_found_meanwhile() {
+        let credentials = Credentials::new();
+        let mut listings = Listings::default();
+        credentials.store("b", "cms", "h", "s");
+        std::fs::write(credentials.path().join(".hidden"), "").unwrap();
+        let directory = Directory::open(credentials.path()).unwrap();
+        let changed = directory.root().stat().unwrap().st_ctime;
+        let mut accounts = |after: i64| {
+            let now = Timestamp::from_second(changed + after).unwrap();
+            listings.accounts(&directory, now).unwrap()
+        };
+        let young = accounts(0);
+        assert_eq!(*young.listed(), [Arc::from("b")]);
+        assert!(!young.are_those(&accounts(0)));
+        let mut old = accounts(100);
+        assert!(old.are_those(&accounts(100)));
+        credentials.store("a", "cms", "h", "s");
+        assert!(!old.contains("a"));
+        old.add(&"a".into());
+        assert!(old.contains("a") && !old.are_those(&old.clone()));
+        assert_eq!(*accounts(100).listed(), [Arc::from("a"), Arc::from("b")]);
     }
 }

@@ -1,6 +1,13 @@
-//! Where to look and when: at the folders that changed, at once; at all of them each minute.
+//! Where to look, when and how closely: at the folders that changed, at once; at all each minute.
+//!
+//! The look each minute is the safety net under the events of the kernel. It glances at each folder
+//! ([`Depth::Glance`]: one system call for one that is watched and has not changed, see
+//! [`crate::daemon`] for what that finds), and goes through the files of a tenth of them in turn.
 //!
 //! Pure: the time is passed in. The laws:
+//! - After a start, a lost event, SIGHUP or a new configuration all folders are looked at in full.
+//! - Of [`TURNS`] looks in a row that nothing but the time asked for, each folder is looked at in
+//!   full by one, and of many folders each such look has its share.
 //! - A folder that changed is looked at after [`SETTLE`], so that changes that belong together are
 //!   seen together, before any folder of a full look.
 //! - A full look goes through all folders in portions of [`PORTION`], so that it holds up nothing
@@ -8,6 +15,8 @@
 //! - Looks take at most a fifth of the time, however often the directory changes.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -16,6 +25,9 @@ use crate::watch::Change;
 
 /// Time between full looks when nothing asks for one.
 pub const RESCAN: Duration = Duration::from_mins(1);
+
+/// Of so many looks in a row that only the time asks for, each folder is looked at in full by one.
+pub const TURNS: u64 = 10;
 
 /// Time from a change to the look.
 pub const SETTLE: Duration = Duration::from_millis(3);
@@ -26,11 +38,20 @@ pub const PORTION: usize = 64;
 /// A look takes at most a fifth of the time.
 const REST_AFTER_LOOK: u32 = 4;
 
+/// How closely a folder is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Whether it is what it was, as far as one can trust in being told of all else.
+    Glance,
+    /// At each of its files.
+    Full,
+}
+
 /// What to look at now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// These folders.
-    Folders(Vec<String>),
+    Folders(Vec<(Arc<str>, Depth)>),
     /// The directory, for its folders: a full look begins.
     Everything,
 }
@@ -38,11 +59,18 @@ pub enum Next {
 /// What has to be looked at.
 #[derive(Debug)]
 pub struct Looks {
-    changed: BTreeSet<String>,
+    changed: BTreeSet<Arc<str>>,
     changed_at: Instant,
     full_at: Instant,
-    /// Folders of a full look that are still to come.
-    rest: Vec<String>,
+    /// Whether the next look at everything leaves nothing out.
+    in_full: bool,
+    /// The number of the present look among those that only the time asked for; `None` for one
+    /// that leaves nothing out.
+    turn: Option<u64>,
+    turns: u64,
+    /// Folders of the present look at everything, and how many of them are still to come.
+    all: Arc<[Arc<str>]>,
+    rest: usize,
     /// Folders and full looks rest by themselves: nobody waits long because of a full look.
     folders_not_before: Instant,
     full_not_before: Instant,
@@ -57,7 +85,11 @@ impl Looks {
             changed: BTreeSet::new(),
             changed_at: now,
             full_at: now,
-            rest: Vec::new(),
+            in_full: true,
+            turn: None,
+            turns: 0,
+            all: Arc::default(),
+            rest: 0,
             folders_not_before: now,
             full_not_before: now,
             began: None,
@@ -70,50 +102,73 @@ impl Looks {
             self.everything_soon(now);
         }
         for folder in change.folders {
-            self.folder_soon(folder, now);
+            self.folder_soon(&folder, now);
         }
     }
 
     /// A folder is to be looked at as soon as it is sensible.
-    pub fn folder_soon(&mut self, folder: String, now: Instant) {
+    pub fn folder_soon(&mut self, folder: &str, now: Instant) {
         if self.changed.is_empty() {
             self.changed_at = (now + SETTLE).max(self.folders_not_before);
         }
-        self.changed.insert(folder);
+        self.changed.insert(folder.into());
     }
 
-    /// Everything is to be looked at as soon as it is sensible.
+    /// Everything is to be looked at in full as soon as it is sensible.
     pub fn everything_soon(&mut self, now: Instant) {
+        self.in_full = true;
         let sensible = (now + SETTLE).max(self.full_not_before);
         self.full_at = self.full_at.min(sensible);
     }
 
-    /// Everything is to be looked at now.
+    /// Everything is to be looked at in full now.
     pub fn everything_now(&mut self, now: Instant) {
+        self.in_full = true;
         self.full_at = now;
     }
 
     /// What to look at now, if anything.
     pub fn next(&mut self, now: Instant) -> Option<Next> {
         if !self.changed.is_empty() && self.changed_at <= now {
-            let folders = std::mem::take(&mut self.changed);
-            return Some(Next::Folders(folders.into_iter().collect()));
+            let folders = std::mem::take(&mut self.changed).into_iter();
+            let folders = folders.map(|folder| (folder, Depth::Full));
+            return Some(Next::Folders(folders.collect()));
         }
-        if !self.rest.is_empty() {
-            let from = self.rest.len().saturating_sub(PORTION);
-            return Some(Next::Folders(self.rest.split_off(from)));
+        if self.rest > 0 {
+            return Some(Next::Folders(self.portion()));
         }
         if self.full_at <= now {
             self.full_at = now + RESCAN;
             self.began = Some(now);
+            self.turn = if std::mem::take(&mut self.in_full) {
+                None
+            } else {
+                self.turns = self.turns.wrapping_add(1);
+                Some(self.turns)
+            };
             return Some(Next::Everything);
         }
         None
     }
 
-    /// The folders of the full look that has begun.
-    pub fn go_through(&mut self, folders: Vec<String>) {
-        self.rest = folders;
+    /// The next folders of the look at everything.
+    fn portion(&mut self) -> Vec<(Arc<str>, Depth)> {
+        let from = self.rest.saturating_sub(PORTION);
+        let some = self.all.get(from..self.rest).unwrap_or_default();
+        self.rest = from;
+        let depth = |folder: &str| match self.turn {
+            Some(turn) if !is_turn_of(folder, turn) => Depth::Glance,
+            _ => Depth::Full,
+        };
+        let some = some.iter();
+        some.map(|folder| (Arc::clone(folder), depth(folder)))
+            .collect()
+    }
+
+    /// The folders of the look at everything that has begun.
+    pub fn go_through(&mut self, folders: Arc<[Arc<str>]>) {
+        self.rest = folders.len();
+        self.all = folders;
     }
 
     /// A look at some folders that began at `from` has ended.
@@ -121,9 +176,9 @@ impl Looks {
         self.folders_not_before = now + rest_after(from, now);
     }
 
-    /// When a full look began that has just come to its end: told once.
+    /// When a look at everything began that has just come to its end: told once.
     pub fn full_look_over(&mut self, now: Instant) -> Option<Instant> {
-        if !self.rest.is_empty() {
+        if self.rest > 0 {
             return None;
         }
         let began = self.began.take()?;
@@ -131,7 +186,7 @@ impl Looks {
         Some(began)
     }
 
-    /// Whether a full look is under way.
+    /// Whether a look at everything is under way.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
         self.began.is_some()
@@ -140,7 +195,7 @@ impl Looks {
     /// When there will be something to look at.
     #[must_use]
     pub fn at(&self, now: Instant) -> Instant {
-        if !self.rest.is_empty() {
+        if self.rest > 0 {
             return now;
         }
         if self.changed.is_empty() {
@@ -151,6 +206,13 @@ impl Looks {
     }
 }
 
+/// Whether a folder is looked at in full by the look of this number.
+fn is_turn_of(folder: &str, turn: u64) -> bool {
+    let mut hasher = DefaultHasher::new();
+    folder.hash(&mut hasher);
+    hasher.finish() % TURNS == turn % TURNS
+}
+
 fn rest_after(from: Instant, now: Instant) -> Duration {
     now.saturating_duration_since(from) * REST_AFTER_LOOK
 }
@@ -158,17 +220,42 @@ fn rest_after(from: Instant, now: Instant) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const MS: Duration = Duration::from_millis(1);
 
     fn folders(names: &[&str]) -> Next {
-        Next::Folders(names.iter().map(|&n| n.to_owned()).collect())
+        Next::Folders(names.iter().map(|&n| (n.into(), Depth::Full)).collect())
+    }
+
+    fn numbered(count: usize) -> Arc<[Arc<str>]> {
+        (0..count).map(|n| format!("user{n:05}").into()).collect()
+    }
+
+    /// Lets a minute pass; which folders are looked at in full, of those in the directory.
+    fn minute(looks: &mut Looks, now: &mut Instant, all: &Arc<[Arc<str>]>) -> BTreeSet<Arc<str>> {
+        *now += RESCAN;
+        assert_eq!(looks.next(*now), Some(Next::Everything));
+        looks.go_through(Arc::clone(all));
+        let (mut full, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        while let Some(Next::Folders(some)) = looks.next(*now) {
+            assert!(some.len() <= PORTION);
+            for (folder, depth) in some {
+                assert!(seen.insert(Arc::clone(&folder)));
+                if depth == Depth::Full {
+                    full.insert(folder);
+                }
+            }
+        }
+        assert_eq!(seen.len(), all.len());
+        assert!(looks.full_look_over(*now).is_some());
+        full
     }
 
     fn settled(now: Instant) -> Looks {
         let mut looks = Looks::new(now);
         assert_eq!(looks.next(now), Some(Next::Everything));
-        looks.go_through(Vec::new());
+        looks.go_through(Arc::default());
         assert_eq!(looks.full_look_over(now), Some(now));
         assert_eq!(looks.full_look_over(now), None);
         looks
@@ -178,8 +265,8 @@ mod tests {
     fn only_what_changed_is_looked_at_once_it_settled() {
         let now = Instant::now();
         let mut looks = settled(now);
-        looks.folder_soon("b".to_owned(), now);
-        looks.folder_soon("a".to_owned(), now + MS);
+        looks.folder_soon("b", now);
+        looks.folder_soon("a", now + MS);
         assert_eq!(looks.at(now), now + SETTLE);
         assert_eq!(looks.next(now + MS), None);
         assert_eq!(looks.next(now + SETTLE), Some(folders(&["a", "b"])));
@@ -193,14 +280,14 @@ mod tests {
         let now = Instant::now();
         let mut looks = Looks::new(now);
         assert_eq!(looks.next(now), Some(Next::Everything));
-        looks.go_through((0..=PORTION).map(|n| n.to_string()).collect());
+        looks.go_through(numbered(PORTION + 1));
         assert!(matches!(looks.next(now), Some(Next::Folders(f)) if f.len() == PORTION));
         assert!(looks.is_under_way() && looks.full_look_over(now).is_none());
-        looks.folder_soon("a".to_owned(), now);
+        looks.folder_soon("a", now);
         let now = now + SETTLE;
         assert_eq!(looks.at(now), now);
         assert_eq!(looks.next(now), Some(folders(&["a"])));
-        assert_eq!(looks.next(now), Some(folders(&["0"])));
+        assert_eq!(looks.next(now), Some(folders(&["user00000"])));
         assert!(looks.full_look_over(now).is_some() && !looks.is_under_way());
     }
 
@@ -209,7 +296,7 @@ mod tests {
         let now = Instant::now();
         let mut looks = settled(now);
         looks.ended(now, now + 10 * MS);
-        looks.folder_soon("a".to_owned(), now + 10 * MS);
+        looks.folder_soon("a", now + 10 * MS);
         assert_eq!(looks.at(now), now + 50 * MS);
         assert_eq!(looks.next(now + 49 * MS), None);
         assert_eq!(looks.next(now + 50 * MS), Some(folders(&["a"])));
@@ -235,5 +322,70 @@ mod tests {
             now,
         );
         assert_eq!(looks.at(now), now + SETTLE);
+    }
+
+    #[test]
+    fn each_minute_has_its_share_of_full_looks_and_what_is_unclear_has_all() {
+        let mut now = Instant::now();
+        let (mut looks, all) = (settled(now), numbered(10_000));
+        for _ in 0..TURNS {
+            let full = minute(&mut looks, &mut now, &all).len();
+            assert!((850..1150).contains(&full), "{full}");
+        }
+        let everything: [fn(&mut Looks, Instant); 3] = [
+            Looks::everything_now,
+            Looks::everything_soon,
+            |looks, now| {
+                let everything = true;
+                looks.note(
+                    Change {
+                        everything,
+                        ..Change::default()
+                    },
+                    now,
+                );
+            },
+        ];
+        for ask in everything {
+            ask(&mut looks, now);
+            assert_eq!(minute(&mut looks, &mut now, &all).len(), all.len());
+            assert!(minute(&mut looks, &mut now, &all).len() < all.len());
+        }
+    }
+
+    #[test]
+    fn what_is_unclear_during_a_look_has_all_in_the_next_one() {
+        let mut now = Instant::now();
+        let (mut looks, all) = (settled(now), numbered(100));
+        now += RESCAN;
+        assert_eq!(looks.next(now), Some(Next::Everything));
+        looks.go_through(Arc::clone(&all));
+        looks.everything_soon(now);
+        while let Some(Next::Folders(_)) = looks.next(now) {}
+        looks.full_look_over(now);
+        assert_eq!(minute(&mut looks, &mut now, &all).len(), all.len());
+    }
+
+    proptest! {
+        #[test]
+        fn each_folder_is_looked_at_in_full_once_in_so_many_minutes(
+            names in proptest::collection::btree_set("[a-z0-9._-]{1,12}", 1..150),
+            before in 0u64..30,
+        ) {
+            let mut now = Instant::now();
+            let mut looks = settled(now);
+            let all: Arc<[Arc<str>]> = names.iter().map(|name| name.as_str().into()).collect();
+            for _ in 0..before {
+                minute(&mut looks, &mut now, &all);
+            }
+            let mut times = 0;
+            let mut looked_at = BTreeSet::new();
+            for _ in 0..TURNS {
+                let full = minute(&mut looks, &mut now, &all);
+                times += full.len();
+                looked_at.extend(full);
+            }
+            prop_assert_eq!((times, looked_at.len()), (all.len(), all.len()));
+        }
     }
 }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::agenda::Agenda;
 use crate::directory::{Found, Seen};
 use crate::hosts::{Hosts, Said, Verdict};
+use crate::listing::Accounts;
 use crate::record::Record;
 use crate::renewal::{Ended, Outcome, Task};
 use crate::rules::Rules;
@@ -90,28 +91,29 @@ impl Monitor {
         notes
     }
 
-    /// Forgets accounts that are gone. `names` are all names in the directory.
-    pub fn keep(&mut self, names: &BTreeSet<String>) -> Vec<Note> {
-        let stays = |id: &CredentialId| names.contains(id.user());
-        let gone: Vec<CredentialId> = self
-            .records
-            .keys()
-            .filter(|id| !stays(id))
-            .cloned()
-            .collect();
+    /// Forgets accounts that are gone. `accounts` are all that there are.
+    pub fn keep(&mut self, accounts: &Accounts) -> Vec<Note> {
+        let stays = |id: &CredentialId| accounts.contains(id.user());
+        let ids = self.records.keys();
+        let gone: Vec<CredentialId> = ids.filter(|id| !stays(id)).cloned().collect();
         self.oddities.retain(|name, _| {
             let user = name.split('/').next().unwrap_or(name);
-            names.contains(user)
+            accounts.contains(user)
         });
-        self.hosts.forget_idle();
-        let notes = gone.iter().filter_map(|id| self.forget(id)).collect();
-        self.words.forget_unused();
-        notes
+        gone.iter().filter_map(|id| self.forget(id)).collect()
     }
 
-    /// Forgets a credential, unless its renewal is under way.
+    /// Forgets what no credential needs any more.
+    pub fn tidy(&mut self) {
+        self.hosts.forget_idle();
+        self.words.forget_unused();
+    }
+
+    /// Forgets a credential; one whose renewal is under way, at its end.
     fn forget(&mut self, id: &CredentialId) -> Option<Note> {
-        if self.records.get(id)?.is_under_way() {
+        let record = self.records.get_mut(id)?;
+        if record.is_under_way() {
+            record.leave();
             return None;
         }
         self.agenda.set(id, None);
@@ -208,6 +210,9 @@ impl Monitor {
             }
             record.share(&mut self.words);
             self.agenda.set(&task.id, record.entry());
+            if record.has_left() {
+                notes.extend(self.forget(&task.id));
+            }
         }
         notes
     }

@@ -30,6 +30,8 @@ pub struct Record {
     failures: u32,
     retry_at: Option<Timestamp>,
     under_way: bool,
+    /// Whether it was gone at the last look, though its renewal is under way.
+    has_left: bool,
     condition: Condition,
     last_error: Option<Box<(Timestamp, String)>>,
     /// What is known of the vault token's end.
@@ -70,6 +72,7 @@ impl Record {
             failures: 0,
             retry_at: None,
             under_way: false,
+            has_left: false,
             condition: Condition::plain(state, now),
             last_error: None,
             vault_life: None,
@@ -82,6 +85,7 @@ impl Record {
 
     /// Takes in what a later look found.
     pub fn update(&mut self, seen: Seen, rules: &Rules, now: Timestamp) -> Option<Note> {
+        self.has_left = false;
         let top_changed = self.seen.stamp != seen.stamp || self.seen.top != seen.top;
         self.served &= self.seen.stamp == seen.stamp;
         let use_changed = self.seen.used != seen.used;
@@ -203,6 +207,17 @@ impl Record {
     #[must_use]
     pub fn is_under_way(&self) -> bool {
         self.under_way
+    }
+
+    /// It is gone, but for its renewal.
+    pub fn leave(&mut self) {
+        self.has_left = true;
+    }
+
+    /// Whether it is gone, but for its renewal.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.has_left
     }
 
     fn id(&self) -> &CredentialId {

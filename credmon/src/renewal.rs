@@ -10,7 +10,8 @@ use htvault::clock::Clock;
 use htvault::{AccessTokenAnswer, AccessTokenRequest, ErrorKind};
 use jiff::Timestamp;
 
-use crate::directory::{self, CompleteTop, Directory, TopStamp};
+use crate::complete_top::{self, CompleteTop, TopStamp};
+use crate::directory::Directory;
 use crate::folder::Folder;
 use crate::schedule::Life;
 use crate::service_name::CredentialId;
@@ -163,7 +164,7 @@ fn read(directory: &Directory, task: &Task) -> Result<(Folder, CompleteTop), Out
         .root()
         .folder(task.id.user())
         .map_err(|_| Outcome::Vanished)?;
-    match directory::read_top(&folder, &task.id) {
+    match complete_top::read_top(&folder, &task.id) {
         None => Err(Outcome::Vanished),
         Some((stamp, _)) if stamp != task.stamp => Err(Outcome::TopChanged),
         Some((_, Err(fault))) => Err(Outcome::BadTop(fault)),

@@ -4,7 +4,8 @@
 //! everything when it is not clear where (the kernel's queue ran over, the directory itself moved).
 //! Changes that this daemon makes itself (temporary files, `.use`, `pid`) wake nobody. Where the
 //! kernel gives no watches (a limit, a network file system), the regular look each minute finds
-//! what there is; a limit that is reached is said once.
+//! what there is; a limit that is reached is said once. [`Watch::covers`] says of which folders one
+//! can trust in being told; after a queue that ran over, of none until it is looked at again.
 //!
 //! The kernel's interface is used directly, with one watch for the directory and one for each
 //! folder, each set before the folder is read, so nothing falls between; a library's recursive
@@ -23,7 +24,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
-use crate::folder::Folder;
+use crate::folder::{FileId, Folder, Place};
+use crate::listing::Accounts;
 
 const ROOT: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_MOVE)
@@ -33,6 +35,8 @@ const ROOT: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_ONLYDIR);
 
 const FOLDER: AddWatchFlags = AddWatchFlags::IN_CLOSE_WRITE
+    .union(AddWatchFlags::IN_MODIFY)
+    .union(AddWatchFlags::IN_ATTRIB)
     .union(AddWatchFlags::IN_MOVE)
     .union(AddWatchFlags::IN_DELETE)
     .union(AddWatchFlags::IN_ONLYDIR)
@@ -56,11 +60,8 @@ fn register(inotify: Inotify) -> std::io::Result<AsyncFd<Events>> {
 }
 
 /// Least time between two readings of the kernel's queue. Each token that is put in place makes
-/// three events there, which are none of our business: in a rush many are read at once.
+/// four events there, which are none of our business: in a rush many are read at once.
 const READ_GAP: Duration = Duration::from_millis(2);
-
-/// Device and inode of a folder that is watched.
-type Place = (u64, u64);
 
 /// Where something changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -142,12 +143,19 @@ impl Watch {
         }
     }
 
+    /// Whether the folder of this name, which is this file, is watched.
+    #[must_use]
+    pub fn covers(&self, name: &str, folder: FileId) -> bool {
+        let watched = self.folders.get(name);
+        watched.is_some_and(|(place, _)| *place == folder.place())
+    }
+
     /// Forgets folders that are gone; the kernel has dropped their watches.
-    pub fn keep(&mut self, present: &BTreeSet<String>) {
-        if self.folders.len() > present.len() {
-            self.folders.retain(|name, _| present.contains(&**name));
-            self.names.retain(|_, name| present.contains(&**name));
-        }
+    pub fn keep(&mut self, present: &Accounts) {
+        self.folders.retain(|name, _| present.contains(name));
+        let folders = &self.folders;
+        self.names
+            .retain(|watch, name| folders.get(name).is_some_and(|(_, is)| is == watch));
     }
 
     /// How many folders are watched.
@@ -245,6 +253,11 @@ impl Watch {
     }
 
     fn take_in(&mut self, event: &InotifyEvent, change: &mut Change) {
+        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            // The end of a watch may be among what was lost: each is set again, which changes
+            // nothing for one that is still there.
+            self.folders.clear();
+        }
         if event.mask.contains(AddWatchFlags::IN_IGNORED) {
             // The folder is gone; another one in its place may get its number.
             if let Some(name) = self.names.remove(&event.wd)
@@ -281,8 +294,7 @@ impl Default for Watch {
 }
 
 fn place(folder: &Folder) -> Option<Place> {
-    let stat = folder.stat().ok()?;
-    Some((stat.st_dev, stat.st_ino))
+    Some(FileId::from(&folder.stat().ok()?).place())
 }
 
 /// Whether an event is one that somebody else made and that may need a renewal.
@@ -295,8 +307,15 @@ fn is_relevant(event: &InotifyEvent) -> bool {
         return true;
     }
     let name = event.name.as_deref().unwrap_or_default().as_encoded_bytes();
-    let taken_away = AddWatchFlags::IN_DELETE | AddWatchFlags::IN_MOVED_FROM;
-    name.ends_with(b".top") || (name.ends_with(b".use") && event.mask.intersects(taken_away))
+    // While a `.top` is written there is nothing to read yet. A `.use` of ours is written under
+    // another name, put in place, and then closed.
+    let of_a_top = !AddWatchFlags::IN_MODIFY;
+    let of_a_use = AddWatchFlags::IN_DELETE
+        | AddWatchFlags::IN_MOVED_FROM
+        | AddWatchFlags::IN_MODIFY
+        | AddWatchFlags::IN_ATTRIB;
+    let is_of = |ending: &[u8], events| name.ends_with(ending) && event.mask.intersects(events);
+    is_of(b".top", of_a_top) || is_of(b".use", of_a_use)
 }
 
 #[cfg(test)]

@@ -37,15 +37,12 @@ impl Fixture {
         let mut folders = Vec::new();
         let mut oddities = BTreeMap::new();
         let known = std::mem::take(&mut self.known);
-        for user in directory.accounts(Timestamp::default()).unwrap() {
-            let found = directory.look_at(
-                &user,
-                Timestamp::default(),
-                |id| known.get(id),
-                &mut self.listings,
-                |_| (),
-            );
-            folders.extend(found.is_folder.then_some(user));
+        let now = Timestamp::default();
+        let accounts = self.listings.accounts(&directory, now).unwrap();
+        for user in &*accounts.listed() {
+            let found =
+                directory.look_at(user, now, |id| known.get(id), &mut self.listings, |_| ());
+            folders.extend(found.is_folder.then(|| user.to_string()));
             oddities.extend(found.oddities);
             let seen = found.credentials.into_iter();
             self.known.extend(seen.map(|seen| (seen.id.clone(), seen)));

@@ -5,6 +5,7 @@ use htvault::ErrorKind;
 use super::*;
 use crate::directory::Directory;
 use crate::fake::Credentials;
+use crate::listing::Listings;
 use crate::schedule;
 use crate::source::SourceError;
 
@@ -20,18 +21,13 @@ fn look(
 ) -> Vec<Note> {
     let directory = Directory::open(credentials.path()).unwrap();
     let mut notes = Vec::new();
-    let names = directory.accounts(now).unwrap();
-    for user in &names {
-        let found = directory.look_at(
-            user,
-            now,
-            |id| monitor.known(id),
-            &mut crate::listing::Listings::default(),
-            |_| (),
-        );
+    let mut listings = Listings::default();
+    let accounts = listings.accounts(&directory, now).unwrap();
+    for user in &*accounts.listed() {
+        let found = directory.look_at(user, now, |id| monitor.known(id), &mut listings, |_| ());
         notes.extend(monitor.absorb(user, found, rules, now));
     }
-    notes.extend(monitor.keep(&names.into_iter().collect()));
+    notes.extend(monitor.keep(&accounts));
     notes
 }
 

@@ -165,7 +165,7 @@ async fn whatever_vanishes_or_changes_is_no_error() {
 
 fn read_top(directory: &Directory, id: &CredentialId) -> (TopStamp, Result<CompleteTop, TopFault>) {
     let folder = directory.root().folder(id.user()).unwrap();
-    directory::read_top(&folder, id).unwrap()
+    complete_top::read_top(&folder, id).unwrap()
 }
 
 /// Puts a token in place in the folder that is there.
