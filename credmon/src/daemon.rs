@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use htvault::clock::Clock;
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -85,6 +86,8 @@ pub struct Daemon<S> {
     /// Device and inode of the directory that holds our `pid`.
     home: Option<(u64, u64)>,
     running: JoinSet<(Task, Ended)>,
+    /// Where renewals run; unless said, on the loop's own thread.
+    renewals: Option<Handle>,
     looks: Looks,
     /// The accounts that the last look at everything found.
     accounts: Accounts,
@@ -120,6 +123,7 @@ impl<S: TokenSource> Daemon<S> {
             is_guest: false,
             home: None,
             running: JoinSet::new(),
+            renewals: None,
             looks: Looks::new(Instant::now()),
             accounts: Accounts::default(),
             kept: None,
@@ -130,6 +134,15 @@ impl<S: TokenSource> Daemon<S> {
             counters: Counters::default(),
             started,
             looked: None,
+        }
+    }
+
+    /// Lets renewals run elsewhere.
+    #[must_use]
+    pub fn renew_on(self, threads: Handle) -> Self {
+        Self {
+            renewals: Some(threads),
+            ..self
         }
     }
 
@@ -277,7 +290,10 @@ impl<S: TokenSource> Daemon<S> {
             }
         }
         news |= self.monitor.count() != count;
-        self.views.outdate(news);
+        // At the end of a look at everything all is told anyway.
+        if news || !self.looks.is_under_way() {
+            self.views.outdate(news);
+        }
         self.looks.ended(began, Instant::now());
     }
 
@@ -345,10 +361,14 @@ impl<S: TokenSource> Daemon<S> {
             let directory = Arc::clone(directory);
             let source = Arc::clone(&self.configuration.source);
             let clock = Arc::clone(&self.clock);
-            self.running.spawn(async move {
+            let renewal = async move {
                 let ended = renewal::renew(directory, source, clock, task.clone()).await;
                 (task, ended)
-            });
+            };
+            match &self.renewals {
+                Some(threads) => self.running.spawn_on(renewal, threads),
+                None => self.running.spawn(renewal),
+            };
         }
     }
 

@@ -316,7 +316,7 @@ fn observe_folder<'k>(
     listings: &mut Listings,
     found: &mut Found,
 ) {
-    let listing = match listings.of(user, folder, now) {
+    let listing = match listings.of(user, folder, now, |id| Some(&known(id)?.id)) {
         Ok(listing) => listing,
         Err(Errno::ENOENT) => return,
         Err(error) => {

@@ -54,3 +54,4 @@ pub mod top_file;
 pub mod use_file;
 pub mod views;
 pub mod watch;
+pub mod workers;

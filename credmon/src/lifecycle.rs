@@ -22,6 +22,7 @@ use crate::privileges;
 use crate::settings::Settings;
 use crate::source::VaultSource;
 use crate::status_command;
+use crate::workers::Workers;
 
 /// What HTCondor's master takes for "cannot write my log".
 const LOG_NOT_WRITABLE: u8 = 44;
@@ -47,7 +48,7 @@ pub fn protect() {
 ///
 /// # Errors
 /// Signals cannot be received.
-pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+pub async fn run(cli: Cli, workers: &Workers) -> anyhow::Result<ExitCode> {
     if let Some(cli::Command::Status(args)) = &cli.command {
         return Ok(status_command::run(&cli.name, args, SystemClock.now()).await);
     }
@@ -90,10 +91,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let source_of_tokens = Arc::clone(&configuration.source);
     let log_file = log.path();
     let places = give_up(&settings, written(&configuration, log_file.as_deref()));
+    let renewals = workers.start();
+    let prepared = Arc::clone(&source_of_tokens);
+    renewals.spawn_blocking(move || prepared.prepare());
     let followed = log.clone();
-    let daemon = Daemon::new(configuration, Arc::new(SystemClock), move || {
-        followed.follow();
-    });
+    let follow = move || followed.follow();
+    let daemon = Daemon::new(configuration, Arc::new(SystemClock), follow).renew_on(renewals);
     let signals = Signals::new()?;
     let reader = Reader {
         cli: &cli,

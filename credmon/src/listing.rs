@@ -124,11 +124,17 @@ impl Listings {
         self.folders.remove(user);
     }
 
-    /// What a folder holds.
+    /// What a folder holds. A name that is `known` is kept once.
     ///
     /// # Errors
     /// What the system says.
-    pub fn of(&mut self, user: &str, folder: &Folder, now: Timestamp) -> Result<Listing, Errno> {
+    pub fn of<'k>(
+        &mut self,
+        user: &str,
+        folder: &Folder,
+        now: Timestamp,
+        known: impl Fn(&CredentialId) -> Option<&'k CredentialId>,
+    ) -> Result<Listing, Errno> {
         let id = FileId::from(&folder.stat()?);
         if let Some((known, listing)) = self.folders.get(user)
             && *known == id
@@ -145,7 +151,10 @@ impl Listings {
                 continue;
             }
             match CredentialId::new(user, service) {
-                Some(credential) => listing.credentials.push(credential),
+                Some(id) => {
+                    let id = known(&id).cloned().unwrap_or(id);
+                    listing.credentials.push(id);
+                }
                 None => listing.odd.push(name.escape_default().to_string()),
             }
         }
@@ -187,7 +196,7 @@ mod tests {
         let made = folder.stat().unwrap().st_ctime;
         let mut count = |after: i64| {
             let now = Timestamp::from_second(made + after).unwrap();
-            let listing = listings.of("u", &folder, now).unwrap();
+            let listing = listings.of("u", &folder, now, |_| None).unwrap();
             (listing.credentials.len(), listings.folders.len())
         };
         assert_eq!(count(0), (1, 0));

@@ -293,7 +293,7 @@ impl Record {
             State::Degraded | State::Dead => " (no access token is in place)".to_owned(),
             _ => String::new(),
         };
-        let Condition { why, advice, .. } = &self.condition;
+        let (why, advice) = (self.condition.why(), self.condition.advice());
         let advice = if advice.is_empty() || why.ends_with(advice) {
             String::new()
         } else {

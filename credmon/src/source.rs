@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use htvault::{
-    AccessTokenAnswer, AccessTokenRequest, Client, CredentialUrl, ErrorKind, RequestLimit,
-    ServerUrl, Settings, TlsSettings, VaultToken,
+    AccessTokenAnswer, AccessTokenRequest, Authorities, Client, CredentialUrl, ErrorKind,
+    RequestLimit, ServerUrl, Settings, TlsSettings, VaultToken,
 };
 use jiff::Timestamp;
 
@@ -72,6 +72,8 @@ impl VaultLife {
 pub struct VaultSource {
     tls: TlsSettings,
     limit: Option<RequestLimit>,
+    /// Shared by all clients, until the files change.
+    authorities: Mutex<Option<Authorities>>,
     clients: Mutex<HashMap<ServerUrl, Client>>,
 }
 
@@ -82,8 +84,26 @@ impl VaultSource {
         Self {
             tls,
             limit,
+            authorities: Mutex::default(),
             clients: Mutex::default(),
         }
+    }
+
+    /// Reads the certificate authorities, which takes a while, before they are needed. What is wrong
+    /// with them is told when they are.
+    pub fn prepare(&self) {
+        let _ = self.authorities();
+    }
+
+    fn authorities(&self) -> Result<Authorities, SourceError> {
+        let mut authorities = (self.authorities.lock()).unwrap_or_else(PoisonError::into_inner);
+        if let Some(read) = &*authorities
+            && read.are_those_of(&self.tls)
+        {
+            return Ok(read.clone());
+        }
+        let read = Authorities::read(&self.tls)?;
+        Ok(authorities.insert(read).clone())
     }
 
     /// Whether it is made of these: then it is kept, with its connections and its count of requests.
@@ -100,7 +120,7 @@ impl VaultSource {
         let mut settings = Settings::new(server.clone());
         settings.tls = self.tls.clone();
         settings.limit = self.limit;
-        let client = Client::new(&settings)?;
+        let client = Client::with_authorities(&settings, self.authorities()?);
         clients.insert(server.clone(), client.clone());
         Ok(client)
     }

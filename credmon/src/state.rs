@@ -33,29 +33,24 @@ impl fmt::Display for State {
     }
 }
 
-/// A state with its reason.
+/// A state with its reason. Thousands are kept, and few have a reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// The state.
     pub state: State,
     /// Since when.
     pub since: Timestamp,
-    /// What sort of reason: one word, for telling whether it is still the same.
-    pub cause: String,
-    /// Why; empty when there is nothing to say.
-    pub why: String,
-    /// What a person should do; empty when there is nothing to do.
-    pub advice: &'static str,
+    reason: Option<Box<Reason>>,
 }
 
 /// Why a credential is in a state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reason {
-    /// What sort: one word.
+    /// What sort: one word, for telling whether it is still the same.
     pub cause: String,
-    /// In words.
+    /// In words; empty when there is nothing to say.
     pub why: String,
-    /// What a person should do.
+    /// What a person should do; empty when there is nothing to do.
     pub advice: &'static str,
 }
 
@@ -70,10 +65,24 @@ impl Condition {
         Self {
             state,
             since,
-            cause: String::new(),
-            why: String::new(),
-            advice: "",
+            reason: None,
         }
+    }
+
+    fn cause(&self) -> &str {
+        self.reason.as_ref().map_or("", |reason| &reason.cause)
+    }
+
+    /// Why; empty when there is nothing to say.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        self.reason.as_ref().map_or("", |reason| &reason.why)
+    }
+
+    /// What a person should do; empty when there is nothing to do.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        self.reason.as_ref().map_or("", |reason| reason.advice)
     }
 
     /// Takes on a state; whether that is a change of state or of cause.
@@ -81,11 +90,9 @@ impl Condition {
         if self.state != state {
             self.since = now;
         }
-        let changed = self.state != state || self.cause != reason.cause;
+        let changed = self.state != state || self.cause() != reason.cause;
         self.state = state;
-        self.cause = reason.cause;
-        self.why = reason.why;
-        self.advice = reason.advice;
+        self.reason = (reason != Reason::default()).then(|| Box::new(reason));
         changed
     }
 }

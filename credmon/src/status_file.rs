@@ -61,11 +61,16 @@ pub fn write(
     daemon: &DaemonStatus,
     credentials: impl Iterator<Item = CredentialStatus>,
 ) -> io::Result<()> {
-    serde_json::to_writer(&mut *to, daemon)?;
-    to.write_all(b"\n")?;
+    // A line is put together first: each of its many pieces would cost a call of the writer's.
+    let mut line = Vec::new();
+    serde_json::to_writer(&mut line, daemon)?;
+    line.push(b'\n');
+    to.write_all(&line)?;
     for credential in credentials {
-        serde_json::to_writer(&mut *to, &credential)?;
-        to.write_all(b"\n")?;
+        line.clear();
+        serde_json::to_writer(&mut line, &credential)?;
+        line.push(b'\n');
+        to.write_all(&line)?;
     }
     Ok(())
 }

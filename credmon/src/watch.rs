@@ -82,9 +82,12 @@ pub struct Watch {
     limit_told: bool,
     /// When the kernel's queue is read again at the earliest.
     read_again: Option<Instant>,
-    /// Tests cannot change the kernel's limit.
+    /// Tests cannot change the kernel's limit, ...
     #[cfg(test)]
     limit: Option<usize>,
+    /// ... nor let it lose events.
+    #[cfg(test)]
+    pub(crate) is_deaf: bool,
 }
 
 impl Watch {
@@ -113,6 +116,8 @@ impl Watch {
             read_again: None,
             #[cfg(test)]
             limit: None,
+            #[cfg(test)]
+            is_deaf: false,
         }
     }
 
@@ -242,6 +247,10 @@ impl Watch {
                 }
             }
             drop(ready);
+            #[cfg(test)]
+            if self.is_deaf {
+                continue;
+            }
             let mut change = Change::default();
             for event in read {
                 self.take_in(&event, &mut change);

@@ -20,6 +20,7 @@ use crate::endpoints::{Endpoint, Resolver};
 use crate::error::{Error, ErrorKind};
 use crate::secret::VaultToken;
 use crate::settings::Settings;
+use crate::tls::Authorities;
 
 /// Largest answer that is read, in bytes. Real answers have a few kilobytes.
 const ANSWER_LIMIT: usize = 256 * 1024;
@@ -79,13 +80,20 @@ impl Client {
     /// # Errors
     /// The certificate authorities cannot be read.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
-        // Read again at the first request: here only so that a wrong path is told at once.
-        settings.tls.client_config()?;
-        Ok(Self(Arc::new(Shared {
+        Ok(Self::with_authorities(
+            settings,
+            Authorities::read(&settings.tls)?,
+        ))
+    }
+
+    /// The same with authorities that were read before, where the settings say.
+    #[must_use]
+    pub fn with_authorities(settings: &Settings, authorities: Authorities) -> Self {
+        Self(Arc::new(Shared {
             settings: settings.clone(),
-            resolver: Resolver::new(),
+            resolver: Resolver::new(authorities),
             budget: Budget::new(settings.limit),
-        })))
+        }))
     }
 
     /// The first server: the one that URLs of stored credentials name.
@@ -224,7 +232,9 @@ impl Client {
         let mut response = builder.send().await.map_err(|e| transport(&e))?;
         let status = response.status();
         let retry_after = retry_after(response.headers());
-        let mut body = Vec::new();
+        let length = response.content_length().unwrap_or_default();
+        let length = usize::try_from(length).unwrap_or(ANSWER_LIMIT);
+        let mut body = Vec::with_capacity(length.min(ANSWER_LIMIT));
         while let Some(chunk) = response.chunk().await.map_err(|e| transport(&e))? {
             if body.len() + chunk.len() > ANSWER_LIMIT {
                 return Err(Error::bad_answer(

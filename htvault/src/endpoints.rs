@@ -17,7 +17,7 @@ use crate::credential_url::ServerUrl;
 use crate::error::Error;
 use crate::preference::{Health, Preference};
 use crate::settings::Settings;
-use crate::tls::Fingerprint;
+use crate::tls::Authorities;
 
 /// How often names are looked up again: as long as a preference stays put.
 const LOOK_UP_AGAIN: Duration = crate::preference::STAY;
@@ -37,8 +37,7 @@ pub(crate) struct Endpoints {
     preference: Mutex<Preference>,
     looked_up: Instant,
     looked_at_files: Mutex<Instant>,
-    authorities: Fingerprint,
-    tls: ClientConfig,
+    authorities: Authorities,
 }
 
 impl Endpoints {
@@ -62,19 +61,22 @@ impl Endpoints {
             return false;
         }
         *looked = now;
-        settings.tls.fingerprint() != self.authorities
+        !self.authorities.are_those_of(&settings.tls)
     }
 }
 
 /// Keeps the present [`Endpoints`] of a client.
 pub(crate) struct Resolver {
     present: tokio::sync::Mutex<Option<Arc<Endpoints>>>,
+    /// Those that were there at the beginning, until they are used.
+    first: Mutex<Option<Authorities>>,
 }
 
 impl Resolver {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(authorities: Authorities) -> Self {
         Self {
             present: tokio::sync::Mutex::new(None),
+            first: Mutex::new(Some(authorities)),
         }
     }
 
@@ -90,7 +92,10 @@ impl Resolver {
         {
             return Ok(Arc::clone(endpoints));
         }
-        let renewed = renew(settings, present.as_deref(), now).await;
+        let first = (self.first.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let renewed = renew(settings, present.as_deref(), first, now).await;
         match (renewed, &*present) {
             (Ok(renewed), _) => Ok(Arc::clone(present.insert(Arc::new(renewed)))),
             (Err(error), Some(before)) => {
@@ -110,13 +115,15 @@ impl Resolver {
 async fn renew(
     settings: &Settings,
     before: Option<&Endpoints>,
+    first: Option<Authorities>,
     now: Instant,
 ) -> Result<Endpoints, Error> {
-    let authorities = settings.tls.fingerprint();
-    let before = before.filter(|b| b.authorities == authorities);
-    let tls = match before {
-        Some(before) => before.tls.clone(),
-        None => settings.tls.client_config()?,
+    let before = before.filter(|b| b.authorities.are_those_of(&settings.tls));
+    let known = before.map(|before| before.authorities.clone());
+    let known = known.or_else(|| first.filter(|first| first.are_those_of(&settings.tls)));
+    let authorities = match known {
+        Some(known) => known,
+        None => Authorities::read(&settings.tls)?,
     };
     let (mut list, mut health) = (Vec::new(), Vec::new());
     for (server, address) in look_up(settings).await? {
@@ -133,7 +140,7 @@ async fn renew(
         let (http, known) = match kept {
             Some((http, known)) => (http, known),
             None => (
-                connections(settings, &server, address, tls.clone())?,
+                connections(settings, &server, address, authorities.config())?,
                 Health::default(),
             ),
         };
@@ -150,7 +157,6 @@ async fn renew(
         looked_up: now,
         looked_at_files: Mutex::new(now),
         authorities,
-        tls,
     })
 }
 

@@ -133,6 +133,7 @@ impl Error {
     }
 
     /// Says whose request it was, where the URL does not.
+    #[cfg(feature = "kerberos")]
     pub(crate) fn of_account(self, account: &str) -> Self {
         Self {
             request: format!("{account}: {}", self.request),

@@ -53,5 +53,5 @@ pub use oidc::{DeviceFlow, OidcLogin, Poll};
 pub use secret::{AccessToken, RefreshToken, VaultToken};
 pub use settings::Settings;
 pub use survey::{Node, NodeAnswer, NodeState, survey};
-pub use tls::TlsSettings;
+pub use tls::{Authorities, TlsSettings};
 pub use vault_token::{IssuedToken, TokenInfo};

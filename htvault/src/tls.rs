@@ -47,6 +47,37 @@ pub struct TlsSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint(Vec<(PathBuf, Option<SystemTime>, u64, u64)>);
 
+/// The certificate authorities that were found where [`TlsSettings`] says, ready for use. Cheap to
+/// clone: clones share them.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    found: Fingerprint,
+    config: ClientConfig,
+}
+
+impl Authorities {
+    /// Reads them. That takes some milliseconds where the system has many.
+    ///
+    /// # Errors
+    /// They cannot be read, or there are none.
+    pub fn read(settings: &TlsSettings) -> Result<Self, Error> {
+        // In this order, so that a change in between is seen as one.
+        let found = settings.fingerprint();
+        let config = settings.client_config()?;
+        Ok(Self { found, config })
+    }
+
+    /// Whether the files look as they did when these were read.
+    #[must_use]
+    pub fn are_those_of(&self, settings: &TlsSettings) -> bool {
+        self.found == settings.fingerprint()
+    }
+
+    pub(crate) fn config(&self) -> ClientConfig {
+        self.config.clone()
+    }
+}
+
 impl TlsSettings {
     /// The state of the file and the directory, without reading them. The system's own bundle is
     /// looked at in its usual places only.

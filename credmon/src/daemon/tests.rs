@@ -14,6 +14,7 @@ use crate::status_file;
 mod at_once;
 mod clocks;
 mod outages;
+mod safety_net;
 mod telling;
 
 struct Run {

@@ -25,8 +25,8 @@ impl Record {
             service: self.id().service().to_owned(),
             state: self.condition.state,
             since: self.condition.since,
-            why: self.condition.why.clone(),
-            advice: self.condition.advice.to_owned(),
+            why: self.condition.why().to_owned(),
+            advice: self.condition.advice().to_owned(),
             vault: lane.map(|lane| lane.host.to_string()),
             access_token: used.map(|used| AccessTokenStatus {
                 issued: used.life.map(|life| life.issued),

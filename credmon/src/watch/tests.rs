@@ -76,6 +76,50 @@ async fn others_changes_tell_their_folder_and_our_own_wake_nobody() {
     fs::rename(f.dir.path().with_extension("x"), f.dir.path()).unwrap();
 }
 
+#[tokio::test]
+async fn what_is_done_to_a_file_in_its_place_tells_its_folder() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut f = Fixture::new();
+    for name in ["cms.top", "cms.use"] {
+        f.put(name);
+        f.change().await;
+        let path = f.dir.path().join("u").join(name);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        assert_eq!(f.change().await, Some(only("u")), "{name}");
+        fs::File::create(&path).unwrap();
+        assert_eq!(f.change().await, Some(only("u")), "{name}");
+        f.change().await;
+        fs::write(&path, "other").unwrap();
+        assert_eq!(f.change().await, Some(only("u")), "{name}");
+        f.change().await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_queue_that_ran_over_no_watch_is_relied_on_until_it_is_set_again() {
+    let mut f = Fixture::new();
+    let folder = FileId::from(&fs_stat(&f));
+    assert!(f.watch.covers("u", folder) && !f.watch.covers("v", folder));
+    let overflow = InotifyEvent {
+        wd: f.watch.folders["u"].1,
+        mask: AddWatchFlags::IN_Q_OVERFLOW,
+        cookie: 0,
+        name: None,
+    };
+    f.watch.take_in(&overflow, &mut Change::default());
+    assert!(!f.watch.covers("u", folder));
+    f.rewatch("u");
+    assert!(f.watch.covers("u", folder));
+    f.put("cms.top");
+    assert_eq!(f.change().await, Some(only("u")));
+    assert_eq!((f.watch.folders.len(), f.watch.names.len()), (1, 1));
+}
+
+fn fs_stat(f: &Fixture) -> nix::sys::stat::FileStat {
+    let root = Folder::open(f.dir.path()).unwrap();
+    root.look("u").unwrap().unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_comes_in_a_rush_is_read_at_once() {
     let mut f = Fixture::new();
