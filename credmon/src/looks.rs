@@ -1,8 +1,8 @@
 //! Where to look, when and how closely: at the folders that changed, at once; at all each minute.
 //!
 //! The look each minute is the safety net under the events of the kernel. It glances at each folder
-//! ([`Depth::Glance`]: one system call for one that is watched and has not changed, see
-//! [`crate::daemon`] for what that finds), and goes through the files of a tenth of them in turn.
+//! ([`Depth::Glance`]: one system call for one that is watched and has not changed, `daemon/looking.rs`
+//! says what that finds), and goes through the files of a tenth of them in turn.
 //!
 //! Pure: the time is passed in. The laws:
 //! - After a start, a lost event, SIGHUP or a new configuration all folders are looked at in full.

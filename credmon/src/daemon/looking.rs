@@ -1,0 +1,139 @@
+//! Looking at the directory: at the folders that changed, and at all of them each minute.
+//!
+//! What the look each minute finds though no event told of it:
+//!
+//! - within a minute: a folder that came, went or was replaced; a file that was put in place, renamed
+//!   or removed in any folder; every change where the kernel gives no or not all events (a folder
+//!   without a watch or on another device, a file system that other hosts change), where a folder
+//!   was changed in the last minute, and after events that the kernel says were lost;
+//! - within [`TURNS`](crate::looks::TURNS) minutes: every change, such as a file that was written to
+//!   in its place by a way that the kernel does not tell of (mapped into memory).
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Daemon;
+use crate::directory::{Directory, DirectoryFault};
+use crate::log;
+use crate::looks::Depth;
+use crate::own_files;
+use crate::service_name::is_account;
+use crate::source::TokenSource;
+
+impl<S: TokenSource> Daemon<S> {
+    /// Opens the directory, and begins a look at everything.
+    pub(super) fn look_at_directory(&mut self, began: Instant) {
+        (self.at_look)();
+        let path = self.configuration.directory.as_deref();
+        let opened = path
+            .ok_or(DirectoryFault::NotConfigured)
+            .and_then(Directory::open);
+        let looked = opened.and_then(|directory| {
+            self.watch.root(directory.path(), directory.root());
+            if self.directory.is_err() {
+                tracing::info!("serves {}", directory.path().display());
+            }
+            self.settle_in(&directory);
+            self.accounts = self.listings.accounts(&directory, self.clock.now())?;
+            self.looks.go_through(self.accounts.listed());
+            Ok(Arc::new(directory))
+        });
+        if let Err(fault) = &looked
+            && (!self.has_looked || self.directory.as_ref().err() != Some(fault))
+        {
+            tracing::error!("{fault}");
+            self.has_looked = true;
+        }
+        self.directory = looked;
+        self.looks.ended(began, Instant::now());
+    }
+
+    pub(super) fn look_at_folders(&mut self, began: Instant, folders: &[(Arc<str>, Depth)]) {
+        let Ok(directory) = &self.directory else {
+            return;
+        };
+        let now = self.clock.now();
+        let rules = &self.configuration.rules;
+        let (mut news, count) = (false, self.monitor.count());
+        for (user, depth) in folders.iter().filter(|(name, _)| is_account(name)) {
+            // As it was when all of it was looked at, and whatever happened to its files since was
+            // told.
+            if *depth == Depth::Glance
+                && let Some(folder) = directory.glance_at(user)
+                && self.watch.covers(user, folder)
+                && self.listings.knows(user, folder)
+            {
+                continue;
+            }
+            let found = directory.look_at(
+                user,
+                now,
+                |id| self.monitor.known(id),
+                &mut self.listings,
+                |folder| self.watch.folder(user, folder),
+            );
+            if found.is_folder {
+                self.accounts.add(user);
+            }
+            for note in self.monitor.absorb(user, found, rules, now) {
+                news |= note.is_news();
+                log::note(&note);
+            }
+        }
+        news |= self.monitor.count() != count;
+        // At the end of a look at everything all is told anyway.
+        if news || !self.looks.is_under_way() {
+            self.views.outdate(news);
+        }
+        self.looks.ended(began, Instant::now());
+    }
+
+    pub(super) fn full_look_over(&mut self, began: Instant) {
+        self.has_looked = true;
+        self.looked = Some(self.clock.now());
+        self.views.outdate(false);
+        if self.directory.is_ok() {
+            self.keep_what_is_there();
+            self.monitor.tidy();
+            self.pass = self.pass.or(Some(began));
+        }
+        self.copy(None);
+    }
+
+    /// Forgets accounts that are gone, unless they are the same as at the last look.
+    fn keep_what_is_there(&mut self) {
+        let accounts = &self.accounts;
+        if (self.kept.as_ref()).is_some_and(|kept| kept.are_those(accounts)) {
+            return;
+        }
+        self.watch.keep(accounts);
+        self.listings.keep(accounts);
+        for note in self.monitor.keep(accounts) {
+            // A credential is gone.
+            self.views.outdate(true);
+            log::note(&note);
+        }
+        self.kept = Some(accounts.clone());
+    }
+
+    /// Puts `pid` into a directory that is new to us.
+    fn settle_in(&mut self, directory: &Directory) {
+        let root = directory.root();
+        if self.is_guest {
+            return;
+        }
+        let home = root.stat().ok().map(|stat| (stat.st_dev, stat.st_ino));
+        if home == self.home {
+            return;
+        }
+        let settled = own_files::remove_complete(root).and_then(|()| own_files::write_pid(root));
+        match settled {
+            Ok(()) => self.home = home,
+            Err(error) => tracing::error!(
+                "pid cannot be written to {}: {error}; the credd cannot send signals",
+                directory.path().display()
+            ),
+        }
+    }
+}
