@@ -264,7 +264,10 @@ impl<S: TokenSource> Daemon<S> {
         if matches!(ended.outcome, Outcome::Dead(_)) {
             self.delete_dead(&task);
         }
-        if matches!(ended.outcome, Outcome::Renewed { .. }) {
+        if let Outcome::Renewed { folder, .. } = &ended.outcome {
+            if let Some(change) = folder {
+                self.listings.follow(task.id.user(), **change);
+            }
             self.copy(Some(&task.id));
         }
         let now = self.clock.now();

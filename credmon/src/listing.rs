@@ -3,8 +3,8 @@
 //!
 //! Listing a folder costs far more than looking at its files one by one, and a look each minute
 //! lists thousands. Names cannot change without the folder's own times; a change in the same tick of
-//! the kernel's clock as the listing would be missed, so only a listing made well after the
-//! folder's last change is remembered.
+//! the kernel's clock as the listing would be missed, so a full look uses only a listing made well
+//! after the folder's last change.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use crate::directory::{Directory, DirectoryFault};
 use crate::folder::{FileId, Folder};
 use crate::placing;
+use crate::renewal::OwnChange;
 use crate::service_name::{CredentialId, is_account};
 
 /// How long a folder must have been unchanged when it was listed, in seconds: longer than any file
@@ -83,7 +84,16 @@ impl Accounts {
 #[derive(Debug, Default)]
 pub struct Listings {
     accounts: Option<(FileId, Accounts)>,
-    folders: HashMap<Box<str>, (FileId, Listing)>,
+    folders: HashMap<Box<str>, Known>,
+}
+
+/// What is known of a folder.
+#[derive(Debug)]
+struct Known {
+    id: FileId,
+    /// Whether it was unchanged for a while when it was listed.
+    is_settled: bool,
+    listing: Listing,
 }
 
 impl Listings {
@@ -112,11 +122,22 @@ impl Listings {
         Ok(accounts)
     }
 
-    /// Whether what an account's folder holds is known, and the folder is this file.
+    /// Whether what an account's folder holds is known, and the folder is this file. That is for who
+    /// is told of changes besides: one in the same tick of the clock as the listing does not show.
     #[must_use]
     pub fn knows(&self, user: &str, folder: FileId) -> bool {
         let known = self.folders.get(user);
-        known.is_some_and(|(known, _)| *known == folder)
+        known.is_some_and(|known| known.id == folder)
+    }
+
+    /// A token of ours was put into a folder, which adds no name that is looked for. Whatever
+    /// somebody else does just then is told by an event, or found by the next full look.
+    pub fn follow(&mut self, user: &str, change: OwnChange) {
+        let known = self.folders.get_mut(user);
+        if let Some(known) = known.filter(|known| known.id == change.before) {
+            known.id = change.after;
+            known.is_settled = false;
+        }
     }
 
     /// Forgets what an account's folder holds.
@@ -136,10 +157,11 @@ impl Listings {
         known: impl Fn(&CredentialId) -> Option<&'k CredentialId>,
     ) -> Result<Listing, Errno> {
         let id = FileId::from(&folder.stat()?);
-        if let Some((known, listing)) = self.folders.get(user)
-            && *known == id
+        if let Some(known) = self.folders.get(user)
+            && known.id == id
+            && known.is_settled
         {
-            return Ok(listing.clone());
+            return Ok(known.listing.clone());
         }
         self.folders.remove(user);
         let names = folder.names()?;
@@ -158,9 +180,14 @@ impl Listings {
                 None => listing.odd.push(name.escape_default().to_string()),
             }
         }
-        if is_quiet(id, now) && is_settled(&names) {
+        if is_settled(&names) {
             listing.credentials.shrink_to_fit();
-            self.folders.insert(user.into(), (id, listing.clone()));
+            let known = Known {
+                id,
+                is_settled: is_quiet(id, now),
+                listing: listing.clone(),
+            };
+            self.folders.insert(user.into(), known);
         }
         Ok(listing)
     }
@@ -187,7 +214,7 @@ mod tests {
     use crate::fake::Credentials;
 
     #[test]
-    fn a_folder_is_listed_again_after_any_change_and_never_remembered_while_young() {
+    fn a_folder_is_listed_again_after_any_change_and_while_young() {
         let credentials = Credentials::new();
         let mut listings = Listings::default();
         credentials.store("u", "a", "h", "s");
@@ -197,14 +224,16 @@ mod tests {
         let mut count = |after: i64| {
             let now = Timestamp::from_second(made + after).unwrap();
             let listing = listings.of("u", &folder, now, |_| None).unwrap();
-            (listing.credentials.len(), listings.folders.len())
+            let id = FileId::from(&folder.stat().unwrap());
+            assert!(listings.knows("u", id));
+            (listing.credentials.len(), listings.folders["u"].is_settled)
         };
-        assert_eq!(count(0), (1, 0));
-        assert_eq!(count(QUIET), (1, 0));
-        assert_eq!(count(100), (1, 1));
-        assert_eq!(count(101), (1, 1));
+        assert_eq!(count(0), (1, false));
+        assert_eq!(count(QUIET), (1, false));
+        assert_eq!(count(100), (1, true));
+        assert_eq!(count(101), (1, true));
         credentials.store("u", "b", "h", "s");
-        assert_eq!(count(200), (2, 1));
+        assert_eq!(count(200), (2, true));
         std::fs::remove_file(credentials.file("u", "a.top")).unwrap();
         assert_eq!(count(200).0, 1);
     }
@@ -231,5 +260,30 @@ mod tests {
         old.add(&"a".into());
         assert!(old.contains("a") && !old.are_those(&old.clone()));
         assert_eq!(*accounts(100).listed(), [Arc::from("a"), Arc::from("b")]);
+    }
+
+    #[test]
+    fn a_change_of_ours_is_followed_only_from_what_is_known() {
+        let credentials = Credentials::new();
+        credentials.store("u", "a", "h", "s");
+        let root = Folder::open(credentials.path()).unwrap();
+        let folder = root.folder("u").unwrap();
+        let is = || FileId::from(&folder.stat().unwrap());
+        let mut listings = Listings::default();
+        let late = Timestamp::MAX;
+        listings.of("u", &folder, late, |_| None).unwrap();
+        let first = is();
+        credentials.put("u", "a.use", "1");
+        let second = is();
+        assert!(first != second && !listings.knows("u", second));
+        let change = |before, after| OwnChange { before, after };
+        listings.follow("u", change(second, second));
+        assert!(listings.knows("u", first));
+        listings.follow("u", change(first, second));
+        assert!(listings.knows("u", second));
+        // Full looks make sure again.
+        assert!(!listings.folders["u"].is_settled);
+        listings.of("u", &folder, late, |_| None).unwrap();
+        assert!(listings.folders["u"].is_settled);
     }
 }

@@ -222,6 +222,7 @@ impl Monitor {
         let Outcome::Renewed {
             used,
             less: Some(less),
+            ..
         } = outcome
         else {
             return None;

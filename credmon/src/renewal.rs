@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::complete_top::{self, CompleteTop, TopStamp};
 use crate::directory::Directory;
-use crate::folder::Folder;
+use crate::folder::{FileId, Folder};
 use crate::schedule::Life;
 use crate::service_name::CredentialId;
 use crate::source::{SourceError, TokenSource, VaultLife};
@@ -54,6 +54,8 @@ pub enum Outcome {
         used: Box<Used>,
         /// What kept Vault from giving as much life as was asked for.
         less: Option<Box<Less>>,
+        /// The account's folder just before and just after.
+        folder: Option<Box<OwnChange>>,
     },
     /// Vault has no newer token than the one in place.
     Kept,
@@ -69,6 +71,15 @@ pub enum Outcome {
     Refused(SourceError),
     /// The token could not be put in place.
     NotWritten(WriteFault),
+}
+
+/// What putting a token in place made of the account's folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnChange {
+    /// The folder just before.
+    pub before: FileId,
+    /// The folder just after.
+    pub after: FileId,
 }
 
 /// Why a token has less life than was asked for.
@@ -148,9 +159,10 @@ async fn access_token<S: TokenSource>(
         Ok(put())
     };
     match written {
-        Ok(Ok(used)) => Outcome::Renewed {
+        Ok(Ok((used, folder))) => Outcome::Renewed {
             used: Box::new(used),
             less: less.map(Box::new),
+            folder: folder.map(Box::new),
         },
         Ok(Err(outcome)) => outcome,
         // The runtime ends: nobody will read this.
@@ -239,7 +251,9 @@ fn put(
     task: &Task,
     answer: &AccessTokenAnswer,
     now: Timestamp,
-) -> Result<Used, Outcome> {
+) -> Result<(Used, Option<OwnChange>), Outcome> {
+    let stat = || folder.stat().ok().map(|stat| FileId::from(&stat));
+    let before = stat();
     match directory.is_still(&task.id, task.stamp) {
         None => return Err(Outcome::Vanished),
         Some(false) => return Err(Outcome::TopChanged),
@@ -253,8 +267,10 @@ fn put(
                 refused @ WriteFault::Refused(_) => Outcome::NotWritten(refused),
             },
         )?;
+    let change = before.zip(stat());
+    let change = change.map(|(before, after)| OwnChange { before, after });
     let life = use_file::life(answer.claims.as_ref(), answer.expire_time, now);
-    Ok(Used::new(file, life, answer.claims.as_ref()))
+    Ok((Used::new(file, life, answer.claims.as_ref()), change))
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 //!
 //! - within a minute: a folder that came, went or was replaced; a file that was put in place, renamed
 //!   or removed in any folder; every change where the kernel gives no or not all events (a folder
-//!   without a watch or on another device, a file system that other hosts change), where a folder
-//!   was changed in the last minute, and after events that the kernel says were lost;
+//!   without a watch or on another device, a file system that other hosts change), and after events
+//!   that the kernel says were lost;
 //! - within [`TURNS`](crate::looks::TURNS) minutes: every change, such as a file that was written to
-//!   in its place by a way that the kernel does not tell of (mapped into memory).
+//!   in its place by a way that the kernel does not tell of (mapped into memory), or a name that came
+//!   in the very moment in which the folder was listed or a token of ours was put there.
 
 use std::sync::Arc;
 

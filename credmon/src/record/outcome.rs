@@ -37,7 +37,7 @@ impl Record {
 
     fn take_in(&mut self, outcome: Outcome, rules: &Rules, now: Timestamp, notes: &mut Vec<Note>) {
         match outcome {
-            Outcome::Renewed { used, less } => {
+            Outcome::Renewed { used, less, .. } => {
                 self.renewed(*used, less.as_deref(), now, notes);
             }
             Outcome::Kept => {

@@ -72,7 +72,10 @@ impl Fixture {
 async fn a_token_that_ends_no_later_never_replaces_the_one_in_place() {
     let f = Fixture::new();
     let first = f.renew(f.task(2400, None)).await;
-    let Outcome::Renewed { used, less: None } = first else {
+    let Outcome::Renewed {
+        used, less: None, ..
+    } = first
+    else {
         panic!("{first:?}");
     };
     let before = f.in_place();
@@ -176,7 +179,7 @@ fn put_in(
     now: Timestamp,
 ) -> Result<Used, Outcome> {
     let folder = directory.root().folder(task.id.user()).unwrap();
-    put(directory, &folder, task, answer, now)
+    put(directory, &folder, task, answer, now).map(|(used, _)| used)
 }
 
 #[tokio::test(start_paused = true)]

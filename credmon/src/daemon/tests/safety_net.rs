@@ -158,3 +158,22 @@ async fn at_rest_the_status_is_written_once_a_minute() {
     assert!((5..=6).contains(&written.len()), "{written:?}");
     run.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_a_renewal_a_folder_is_known_without_another_look() {
+    let credentials = Credentials::new();
+    credentials.store("u", "cms", "a", "s.1");
+    let clock = TestClock::new();
+    let vault = FakeSource::new(clock);
+    let mut daemon = Daemon::new(configuration(&credentials, &vault), Arc::new(clock), || ());
+    daemon.step();
+    while daemon.looks.is_under_way() {
+        daemon.step();
+    }
+    let ended = daemon.running.join_next().await.unwrap();
+    daemon.report(ended);
+    assert!(credentials.file("u", "cms.use").exists());
+    let directory = Directory::open(credentials.path()).unwrap();
+    let folder = directory.glance_at("u").unwrap();
+    assert!(daemon.listings.knows("u", folder) && daemon.watch.covers("u", folder));
+}
