@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// How many renew at a time; more are under way, but wait for answers. Twice what one Vault and issuer
-/// keep busy.
+/// How many work at a time; more renewals are under way, but wait for answers.
 const THREADS: usize = 2;
 
 /// Stack of a thread, in bytes.
