@@ -229,13 +229,7 @@ async fn try_delete<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
 ) -> Result<bool, Problem> {
-    let opener = if delivery.target.needs_opener() {
-        let now = parts.clock.now();
-        let openers = &parts.openers;
-        Some(openers.get(&parts.vault, &delivery.authorize, now).await?)
-    } else {
-        None
-    };
+    let opener = parts.opener(delivery).await?;
     let transport = &parts.transport;
     let before = transport.observe(delivery, opener.as_ref()).await?;
     if before.stored.is_none() && before.served.is_none() {

@@ -78,8 +78,10 @@ async fn every_delivery_has_a_token_and_a_login_of_its_own() {
         .map(|d| world.token_at(&d.id).unwrap())
         .collect();
     assert_eq!(tokens.len(), 6);
-    // One for each delivery, and one for each account that opens credds.
+    // One for each delivery, and one for each account that opens credds; all are counted.
     assert_eq!(world.logins, 6 + 2);
+    let counted = reconciler.parts.stages.so_far();
+    assert_eq!(counted[&crate::stages::Stage::Login].number, 6 + 2);
 }
 
 #[tokio::test(start_paused = true)]
