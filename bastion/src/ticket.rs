@@ -60,7 +60,7 @@ type Slot = Arc<Mutex<Option<Kept>>>;
 pub(crate) struct Tickets {
     clock: Arc<dyn Clock>,
     slots: Mutex<HashMap<(String, PathBuf), Slot>>,
-    realms: Mutex<HashMap<Cause, Arc<Semaphore>>>,
+    realms: Arc<Mutex<HashMap<Cause, Arc<Semaphore>>>>,
 }
 
 impl Tickets {
@@ -68,7 +68,16 @@ impl Tickets {
         Self {
             clock,
             slots: Mutex::default(),
-            realms: Mutex::default(),
+            realms: Arc::default(),
+        }
+    }
+
+    /// No tickets yet, and the same bounds on threads: some may still wait for KDCs.
+    pub(crate) fn anew(&self) -> Self {
+        Self {
+            clock: Arc::clone(&self.clock),
+            slots: Mutex::default(),
+            realms: Arc::clone(&self.realms),
         }
     }
 
