@@ -25,6 +25,7 @@
 //! | [`lifecycle`], [`cli`], [`logs`], [`lock`], [`hardening`] | the process |
 
 mod announce;
+mod attendant;
 pub mod cli;
 mod commands;
 pub mod config;

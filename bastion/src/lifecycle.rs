@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use crate::attendant::Attendant;
 use crate::config::{Config, Watch, host};
 use crate::control::protocol::Reloaded;
 use crate::control::server;
@@ -137,21 +138,6 @@ async fn serve_http(config: &Config, seen: Seen) -> Option<Attendant> {
             error!("metrics and health are not served: {error:#}");
             None
         }
-    }
-}
-
-/// A task beside the loop, which ends when this is dropped.
-struct Attendant(tokio::task::JoinHandle<()>);
-
-impl Attendant {
-    fn begin(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(work))
-    }
-}
-
-impl Drop for Attendant {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

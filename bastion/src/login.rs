@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::warn;
 
 use crate::config::{Config, VaultSettings};
-use crate::delivery::Credential;
+use crate::delivery::{Credential, Identity};
 use crate::moment::after;
 use crate::plan::Life;
 use crate::problem::{Kind, Problem};
@@ -246,6 +246,10 @@ impl Vault for HtVault {
             .forget_refresh_token(&credential.full_url, token)
             .await
             .map_err(|error| Problem::from_vault(credential, &error, false))
+    }
+
+    async fn new_keytab(&self, identity: &Identity) {
+        self.tickets.new_keytab(identity).await;
     }
 
     fn requests_used(&self) -> Option<RequestsUsed> {

@@ -99,6 +99,35 @@ async fn an_account_without_keytab_fails_alone_and_in_one_message() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_keytab_that_is_replaced_is_tried_at_once() {
+    let outside = Outside::new();
+    let mut reconciler = reconciler(&config(deliveries()), &outside);
+    reconciler.settle().await;
+    // New tokens are asked for; what is there needs no login to be looked at.
+    outside.lock().no_keytab.insert("crabtw".to_owned());
+    let only_one = Selection {
+        account: Some("crabtw".to_owned()),
+        schedd: Some("ap1".to_owned()),
+        ..Selection::default()
+    };
+    reconciler.obey(&Order::Push(only_one));
+    let story = async {
+        tokio::time::sleep(61 * MINUTE).await;
+        outside.lock().no_keytab.clear();
+    };
+    tokio::join!(run_for(&mut reconciler, 61 * MINUTE + MINUTE / 6), story);
+    let report = reconciler.report();
+    assert!(report.is_good(), "{:?}", report.problems);
+    assert!(reconciler.keytabs.is_empty(), "nobody waits any more");
+    let line = &report.deliveries[3];
+    assert!(
+        line.tries < 20,
+        "it was not tried all the time: {}",
+        line.tries
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_vault_that_is_down_is_one_message_and_is_not_hammered() {
     let outside = Outside::new();
     outside.lock().vault_down = true;
