@@ -145,7 +145,14 @@ pub const METRICS: [Metric; 18] = [
     PROCESSOR,
 ];
 
-const STATES: [State; 4] = [State::New, State::Pending, State::Good, State::Failed];
+const STATES: [State; 6] = [
+    State::New,
+    State::Pending,
+    State::Good,
+    State::Failed,
+    State::CutOff,
+    State::Gone,
+];
 
 /// A time of a delivery, if it has that.
 type TimeOf = fn(&Line) -> Option<Timestamp>;

@@ -111,6 +111,13 @@ impl Service {
         report.deliveries.iter().find(is).unwrap().state
     }
 
+    /// What is wanted no longer and lives still.
+    async fn unwanted(&self) -> Vec<DeliveryId> {
+        let report = self.reports.now().await.unwrap();
+        let unwanted = report.unwanted.iter();
+        unwanted.map(|unwanted| unwanted.id.clone()).collect()
+    }
+
     fn has(&self, account: &str, schedd: &str) -> bool {
         let world = self.outside.lock();
         let token = world.token_at(&at(account, schedd).id);
@@ -287,6 +294,10 @@ async fn one_that_is_configured_away_is_cut_off_whole_while_the_service_holds_it
     service.reload(vec![at("b", "ap1"), at("b", "ap2")]).await;
     tokio::time::sleep(24 * HOUR).await;
     assert!(service.has("a", "ap1"), "what is there stays");
+    assert_eq!(
+        service.unwanted().await,
+        [at("a", "ap1").id, at("a", "ap2").id]
+    );
     let cuts = service.cut_off(of(Some("a"), Some("ap1"))).await;
     assert_eq!(cuts.len(), 1);
     assert_eq!(became(&cuts[0]), [Became::Done; 3], "{cuts:?}");
@@ -298,6 +309,7 @@ async fn one_that_is_configured_away_is_cut_off_whole_while_the_service_holds_it
     );
     assert!(!service.has("a", "ap1") && service.has("a", "ap2"));
     assert!(!outside.lock().stored.contains_key(&at("a", "ap1").id));
+    assert_eq!(service.unwanted().await, [at("a", "ap2").id]);
 
     // A stolen schedd: what was there before is meant too.
     let cuts = service.cut_off(of(None, Some("ap2"))).await;
@@ -320,6 +332,10 @@ async fn one_that_is_configured_away_before_a_restart_is_named_and_deleted_where
 
     let service = Service::start_in(state, &outside, vec![at("a", "ap1")]);
     tokio::time::sleep(HOUR).await;
+    assert_eq!(
+        service.unwanted().await,
+        [second.id.clone(), at("b", "ap2").id]
+    );
     let token = outside.lock().token_at(&second.id).unwrap();
     let only = Selection {
         service: Some("cms_second".to_owned()),
