@@ -68,3 +68,4 @@ pub mod top_file;
 pub mod transport;
 pub mod vault;
 pub mod verify;
+mod wrap;
