@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde_json::json;
 
 use super::revoke::cut_off;
@@ -25,7 +25,7 @@ use crate::revoke::{Became, Step, What, alone};
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The account.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     account: String,
     /// Do not ask whether that is meant.
     #[arg(long)]

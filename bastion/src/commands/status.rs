@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::table::{self, Look};
 use super::{Done, Failure, print, print_json};
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     which: Which,
     /// Exit with 0 when jobs surely have an access token for this long (90s, 20m, 1h) if nothing
     /// more succeeds, whatever else is wrong.
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, value_parser = duration::parse)]
     min_life: Option<Duration>,
     /// Look again every two seconds, until interrupted.
     #[arg(long, conflicts_with = "json")]
