@@ -91,7 +91,7 @@ impl Site {
     /// Does what is to be done when the credd could not get an issuer's keys.
     async fn forget_keys(&mut self) -> anyhow::Result<()> {
         match fs::remove_dir_all(self.pool.path(KEYS)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
             _ => self.pool.restart("credd").await,
         }
     }

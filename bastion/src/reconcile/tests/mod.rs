@@ -1,11 +1,13 @@
 //! The reconciler against a Vault, credds and credmons that behave, on paused time.
 
 mod asked;
+mod away;
 mod cut;
 mod found;
 mod keeping;
 mod long;
 mod restart;
+mod service;
 
 use secrecy::SecretString;
 
