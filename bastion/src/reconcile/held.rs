@@ -32,6 +32,12 @@ struct Queue {
 }
 
 impl Queues {
+    /// How many are known.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Forgets what is of no account and schedd that this says yes to.
     pub(super) fn keep(&mut self, wanted: impl Fn(&str, &str) -> bool) {
         self.0
