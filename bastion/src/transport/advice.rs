@@ -1,7 +1,7 @@
 //! What a credd's refusals mean, and what to do about each. Pure.
 //!
-//! The texts are what `condor_store_cred -d` of HTCondor 25.14.1 printed; `docs/schedds.md` says
-//! which were seen.
+//! The texts are what `condor_store_cred -d` of HTCondor 25.14.1 and 23.9.6 printed, against credds of
+//! both; `docs/schedds.md` says which were seen.
 
 use super::tool::{self, Said};
 use crate::delivery::{Delivery, Method, Target};
@@ -114,11 +114,25 @@ const RULES: &[Rule] = &[
         advice: "the credd knows nobody by this host's {method}: its map file needs a line for it",
     },
     Rule {
+        parts: &["doesn't match expected prefix"],
+        method: Some(Method::Fs),
+        kind: Kind::CreddRefused,
+        advice: "the HTCondor there is older than the one here, which wants the server's address in the folder's name: use \
+                 the same version, or set SEC_FS_ENFORCE_CHANNEL_BINDING = False in this host's HTCondor configuration",
+    },
+    Rule {
         parts: &["Failed to authenticate"],
         method: Some(Method::Fs),
         kind: Kind::CreddRefused,
         advice: "`authenticate: fs` works on the credd's own machine alone, with the same /tmp: a unit with PrivateTmp has \
                  another one",
+    },
+    Rule {
+        parts: &["required authentication with collector"],
+        method: None,
+        kind: Kind::CreddRefused,
+        advice: "the collector, which is asked where the credd is, does not take {method} from this host: add it to \
+                 SEC_DEFAULT_AUTHENTICATION_METHODS there, or name the credd by its address <IP:PORT?sock=…>",
     },
     Rule {
         parts: &["Failed to authenticate"],
@@ -302,6 +316,68 @@ mod tests {
             assert_eq!(found, kind, "{stderr}");
             assert!(message.contains(what), "{message}");
             assert!(!message.contains("08:44"), "{message}");
+        }
+    }
+
+    /// Each as HTCondor 23.9.6 printed it, or HTCondor 25.14.1 against a credd of 23.9.6.
+    #[test]
+    fn an_older_htcondor_is_understood() {
+        use Kind::{CreddRefused, Transport};
+        for (method, stderr, kind, what) in [
+            (
+                Method::Scitokens,
+                "11/22/26 15:21:07 SECMAN: required authentication with credd ap2.test failed, so aborting command STORE_CRED.\n\
+                 11/22/26 15:21:07 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method",
+                CreddRefused,
+                "that SCITOKENS is among SEC_DEFAULT_AUTHENTICATION_METHODS",
+            ),
+            (
+                Method::Ssl,
+                "11/22/26 15:21:02 SECMAN: required authentication with collector at <127.83.0.31:9618> failed, so aborting command QUERY_GENERIC_ADS.\n\
+                 11/22/26 15:21:02 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method",
+                CreddRefused,
+                "the collector, which is asked where the credd is, does not take SSL",
+            ),
+            (
+                Method::Fs,
+                "11/22/26 15:21:03 AUTHENTICATE_FS: Server-requested directory 'FS_XXXSLXU4T' doesn't match expected prefix 'FS_127.83.0.31_9618_'\n\
+                 11/22/26 15:21:03 SECMAN: required authentication with collector ap2.test:9618 failed, so aborting command QUERY_GENERIC_ADS.",
+                CreddRefused,
+                "SEC_FS_ENFORCE_CHANNEL_BINDING",
+            ),
+            (
+                Method::Fs,
+                "11/22/26 15:21:02 SECMAN: required authentication with collector at <127.83.0.31:9618> failed, so aborting command QUERY_GENERIC_ADS.\n\
+                 11/22/26 15:21:02 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method|AUTHENTICATE:1004:Failed to authenticate using FS",
+                CreddRefused,
+                "works on the credd's own machine alone",
+            ),
+            (
+                Method::Kerberos,
+                "11/22/26 15:21:02 KERBEROS: No credentials cache found\n\
+                 11/22/26 15:21:02 SECMAN: required authentication with collector at <127.83.0.31:9618> failed, so aborting command QUERY_GENERIC_ADS.",
+                Transport,
+                "check the account's keytab",
+            ),
+            (
+                Method::Scitokens,
+                "11/22/26 15:22:56   err 19:self-signed certificate in certificate chain\n\
+                 11/22/26 15:22:56 SECMAN: required authentication with collector at <127.83.0.31:9618> failed, so aborting command QUERY_GENERIC_ADS.\n\
+                 11/22/26 15:22:56 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method|AUTHENTICATE:1004:Failed to authenticate using SCITOKENS",
+                CreddRefused,
+                "AUTH_SSL_CLIENT_CAFILE",
+            ),
+        ] {
+            let said = Said {
+                success: false,
+                stdout: FAILED.to_owned(),
+                stderr: format!(
+                    "{stderr}\n11/22/26 15:21:02 STORE_CRED: Failed to start STORE_CRED command. Unable to contact credd ap2.test\n"
+                ),
+            };
+            let (found, message) = failure(&said, &delivery(method));
+            assert_eq!(found, kind, "{message}");
+            assert!(message.contains(what), "{message}");
         }
     }
 
