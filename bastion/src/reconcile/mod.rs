@@ -186,6 +186,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         loop {
             let wake = self.begin();
             self.publish_if_due();
+            self.ask_gathered(false);
             if !self.tries.is_empty() {
                 self.finish_one().await;
             } else if let Some(again) = self.after_election(wake)
@@ -196,6 +197,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 break;
             }
         }
+        self.ask_gathered(true);
         self.hear_all(&mut inbox).await;
         self.ledger.save_all().await;
     }
@@ -220,10 +222,12 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             let wake = self.begin().min(self.seek());
             let unsaid = self.publish_if_due();
             let unsaved = self.ledger.save_if_due();
+            let unasked = self.ask_gathered(false);
             let pause = until(self.now(), wake)
                 .min(self.glance)
                 .min(unsaid)
-                .min(unsaved);
+                .min(unsaved)
+                .min(unasked);
             tokio::select! {
                 () = self.finish_one(), if !self.tries.is_empty() => self.finish_more(),
                 () = tokio::time::sleep(pause) => {}
