@@ -4,7 +4,6 @@
 //! is waiting for, the process ends soon after it was told to.
 
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +13,11 @@ use jiff::tz::TimeZone;
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Watch, host};
+use crate::control::protocol::Reloaded;
 use crate::control::server;
 use crate::control::service::{ReloadOrder, Service};
 use crate::control::socket::Socket;
@@ -29,7 +28,7 @@ use crate::lock::{Lock, LockError};
 use crate::login::HtVault;
 use crate::push::Parts;
 use crate::reconcile::{Command, Reconciler};
-use crate::reload::{Asked, Read, Reload};
+use crate::reload::{Asked, Reload};
 use crate::report::Report;
 use crate::stages::Stages;
 use crate::transport::Transports;
@@ -49,16 +48,9 @@ pub fn once(config: &Config, mut progress: impl FnMut(&Report)) -> anyhow::Resul
     let report = runtime.block_on(async {
         warn_of_host(config);
         let mut reconciler = reconciler(config, &Arc::default())?;
-        let mut reports = reconciler.reports();
-        {
-            let mut settled = pin!(reconciler.settle());
-            loop {
-                tokio::select! {
-                    () = &mut settled => break,
-                    Ok(()) = reports.changed() => progress(&reports.borrow_and_update()),
-                }
-            }
-        }
+        reconciler
+            .settle_before(|reconciler| progress(&reconciler.report()))
+            .await;
         let report = reconciler.report();
         reconciler.close().await;
         Ok(report)
@@ -82,20 +74,19 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
         let signals = Signals::new().context("signals cannot be listened to")?;
         let (send, receive) = mpsc::channel(1);
         let (reloads, reload_orders) = mpsc::channel(1);
+        let reports = reconciler.reports();
         let service = Service {
             commands: send.clone(),
-            reports: reconciler.reports(),
+            reports: reports.clone(),
             reloads,
         };
-        let (turned, turns) = watch::channel(Instant::now());
         let seen = Seen {
-            reports: reconciler.reports(),
-            turned: turns,
+            reports: reports.clone(),
             stages: Arc::clone(&stages),
             started: SystemClock.now(),
         };
         let _listen = serve_http(config, seen).await;
-        let _herald = Attendant::begin(herald::attend(reconciler.reports(), turned));
+        let _herald = Attendant::begin(herald::attend(reports));
         let _control = serve_control(config, service);
         info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
         tell(&[NotifyState::Ready]);
@@ -257,36 +248,38 @@ struct Outside {
     files: Reload,
 }
 
+type Commands = mpsc::Sender<Command<HtVault, Transports>>;
+
 impl Outside {
     /// Makes commands of it until the end is asked for.
-    async fn pass_on(mut self, send: mpsc::Sender<Command<HtVault, Transports>>) {
+    async fn pass_on(mut self, send: Commands) {
         loop {
-            let command = tokio::select! {
-                _ = self.signals.hangup.recv() => self.reload(Asked::ByPerson).new,
-                () = self.watch.changed() => self.reload(Asked::ByFiles).new,
+            tokio::select! {
+                _ = self.signals.hangup.recv() => {
+                    self.reload(Asked::ByPerson, &send).await;
+                }
+                () = self.watch.changed() => {
+                    self.reload(Asked::ByFiles, &send).await;
+                }
                 Some(order) = self.reloads.recv() => {
                     let asked = if order.dry_run { Asked::ToSay } else { Asked::ByPerson };
-                    let read = self.reload(asked);
-                    // Whoever asked may have gone away.
-                    let _ = order.answer.send(read.said);
-                    read.new
+                    if let Some(said) = self.reload(asked, &send).await {
+                        // Whoever asked may have gone away.
+                        let _ = order.answer.send(said);
+                    }
                 }
-                _ = self.signals.terminate.recv() => Some(Command::Stop),
-                _ = self.signals.interrupt.recv() => Some(Command::Stop),
-            };
-            let Some(command) = command else { continue };
-            let stop = matches!(command, Command::Stop);
-            if stop {
-                tell(&[NotifyState::Stopping]);
-            }
-            if send.send(command).await.is_err() || stop {
-                return;
+                _ = self.signals.terminate.recv() => break,
+                _ = self.signals.interrupt.recv() => break,
             }
         }
+        tell(&[NotifyState::Stopping]);
+        // A loop that has ended need not be told to.
+        let _ = send.send(Command::Stop).await;
     }
 
-    /// Reads the configuration again. With faults the old one stays in force.
-    fn reload(&mut self, asked: Asked) -> Read<Command<HtVault, Transports>> {
+    /// Reads the configuration again; with faults the old one stays in force. What is to be said of
+    /// it, once it is in force; nothing when the loop has ended.
+    async fn reload(&mut self, asked: Asked, send: &Commands) -> Option<Reloaded> {
         // systemd waits for the end of what it asked for; of the rest it need not hear.
         if asked == Asked::ByPerson {
             match NotifyState::monotonic_usec_now() {
@@ -296,15 +289,16 @@ impl Outside {
         }
         let stages = Arc::clone(&self.stages);
         let read = self.files.read(asked, |config| parts(config, stages));
+        if let Some((config, parts)) = read.new {
+            warn_of_host(&config);
+            let (answer, in_force) = oneshot::channel();
+            let command = Command::Reload(config, parts, answer);
+            send.send(command).await.ok()?;
+            in_force.await.ok()?;
+        }
         if asked == Asked::ByPerson {
             tell(&[NotifyState::Ready]);
         }
-        Read {
-            said: read.said,
-            new: read.new.map(|(config, parts)| {
-                warn_of_host(&config);
-                Command::Reload(config, parts)
-            }),
-        }
+        Some(read.said)
     }
 }

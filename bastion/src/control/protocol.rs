@@ -5,6 +5,8 @@
 //! [`Event::Refused`], and closes. Unknown fields are ignored, so fields may be added; anything
 //! else that changes raises [`PROTOCOL`].
 
+use std::fmt::Display;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -150,10 +152,10 @@ impl Refusal {
 
     /// It cannot be carried out now.
     #[must_use]
-    pub fn now(message: impl Into<String>) -> Self {
+    pub fn now(message: impl Display) -> Self {
         Self {
             usage: false,
-            message: message.into(),
+            message: message.to_string(),
         }
     }
 }

@@ -4,15 +4,14 @@
 //! the client alone, and ends when the client goes away.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::protocol::{Answer, Progress, Refusal, Reloaded, Request};
 use super::server::{Events, Orders};
 use crate::delivery::{DeliveryId, Selection};
 use crate::plan::State;
-use crate::reconcile::{Command, Order};
+use crate::reconcile::{Command, Order, Reports, Unanswered, pause_of_watchers};
 use crate::report::{Line, Report};
 use crate::transport::Transport;
 use crate::vault::Vault;
@@ -22,7 +21,7 @@ pub struct Service<V, T> {
     /// What the reconciler is told.
     pub commands: mpsc::Sender<Command<V, T>>,
     /// What it knows.
-    pub reports: watch::Receiver<Arc<Report>>,
+    pub reports: Reports,
     /// Who reads the configuration.
     pub reloads: mpsc::Sender<ReloadOrder>,
 }
@@ -39,14 +38,14 @@ pub struct ReloadOrder {
 impl<V: Vault, T: Transport> Orders for Service<V, T> {
     async fn carry_out(&self, request: Request, events: Events) -> Result<Answer, Refusal> {
         match request {
-            Request::Status { selection } => self.selected(&selection).map(Answer::Report),
+            Request::Status { selection } => self.selected(&selection).await.map(Answer::Report),
             Request::Push { selection } => {
-                let before = self.selected(&selection)?;
+                let before = self.selected(&selection).await?;
                 self.order(Order::Push(selection), &before.deliveries, &events)
                     .await
             }
             Request::Retry { selection } => {
-                let mut before = self.selected(&selection)?;
+                let mut before = self.selected(&selection).await?;
                 let failed = |line: &Line| line.state == State::Failed;
                 before.deliveries.retain(failed);
                 self.order(Order::Retry(selection), &before.deliveries, &events)
@@ -67,7 +66,7 @@ impl<V: Vault, T: Transport> Orders for Service<V, T> {
                 let cuts = self.tell(command).await?;
                 if cuts.is_empty() {
                     // Nothing is known under these names, not even of what was wanted before.
-                    self.selected(&selection)?;
+                    self.selected(&selection).await?;
                 }
                 Ok(Answer::Cut(cuts))
             }
@@ -106,8 +105,8 @@ impl<V: Vault, T: Transport> Service<V, T> {
     }
 
     /// What is known of the deliveries that are meant. A name that fits nothing is refused.
-    fn selected(&self, selection: &Selection) -> Result<Report, Refusal> {
-        let report = Arc::clone(&self.reports.borrow());
+    async fn selected(&self, selection: &Selection) -> Result<Report, Refusal> {
+        let report = self.reports.now().await.map_err(Refusal::now)?;
         report.only(selection).map_err(Refusal::usage)
     }
 
@@ -129,7 +128,12 @@ impl<V: Vault, T: Transport> Service<V, T> {
             .collect();
         let mut reports = self.reports.clone();
         loop {
-            let report = Arc::clone(&reports.borrow_and_update());
+            let report = match reports.now().await {
+                Ok(report) => report,
+                // The order goes on, and so does waiting for it.
+                Err(Unanswered::HeldUp) => continue,
+                Err(Unanswered::Stopping) => return Err(stopping()),
+            };
             let lines: Vec<Line> = report
                 .deliveries
                 .iter()
@@ -153,8 +157,12 @@ impl<V: Vault, T: Transport> Service<V, T> {
             if settled == lines.len() {
                 return Ok(Answer::Report(Report::of(lines, report.at)));
             }
+            let something_happens = async {
+                tokio::time::sleep(pause_of_watchers(report.deliveries.len())).await;
+                reports.turned().await
+            };
             tokio::select! {
-                changed = reports.changed() => changed.map_err(|_| stopping())?,
+                turned = something_happens => turned.map_err(Refusal::now)?,
                 () = events.unheard() => return Err(unheard()),
             }
         }
@@ -182,5 +190,5 @@ fn unheard() -> Refusal {
 }
 
 fn stopping() -> Refusal {
-    Refusal::now("the service is stopping; what is at the schedds stays")
+    Refusal::now(Unanswered::Stopping)
 }

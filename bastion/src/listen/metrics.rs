@@ -45,7 +45,7 @@ const STARTED: Metric = metric(
 const TURNED: Metric = metric(
     "token_bastion_report_timestamp_seconds",
     "gauge",
-    "When its loop last said what it knows.",
+    "When what is told here was so.",
 );
 const DELIVERIES: Metric = metric(
     "token_bastion_deliveries",

@@ -1,7 +1,7 @@
 //! What programs on this host see of the service by HTTP: metrics, health, and the report.
 //!
-//! What holds: only reading, only on loopback, and nothing that is a secret. What is told is the
-//! reconciler's last report; no request makes it work.
+//! What holds: only reading, only on loopback, and nothing that is a secret. What is told is what
+//! the reconciler knows at that moment; a loop that is held up is said to be, within seconds.
 
 pub mod metrics;
 
@@ -17,11 +17,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::time::Instant;
 use tracing::error;
 
-use crate::plan::State;
+use crate::reconcile::{Reports, Unanswered};
 use crate::report::Report;
 use crate::stages::Stages;
 
@@ -31,10 +29,8 @@ const HANGS: Duration = Duration::from_mins(2);
 /// What is told.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// What the reconciler knows.
-    pub reports: watch::Receiver<Arc<Report>>,
-    /// When its loop last turned.
-    pub turned: watch::Receiver<Instant>,
+    /// What the reconciler knows, and whether its loop turns.
+    pub reports: Reports,
     /// How long stages took.
     pub stages: Arc<Stages>,
     /// When the process started.
@@ -68,24 +64,28 @@ pub async fn serve(listener: TcpListener, seen: Seen) {
     }
 }
 
-async fn metrics(Shared(seen): Shared<Seen>) -> Response {
-    let report = Arc::clone(&seen.reports.borrow());
+async fn metrics(Shared(seen): Shared<Seen>) -> Result<Response, Unanswered> {
+    let report = seen.reports.now().await?;
     let text = metrics::write(&report, &seen.stages.so_far(), seen.started);
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 async fn healthz(Shared(seen): Shared<Seen>) -> Response {
-    let idle = seen.turned.borrow().elapsed();
-    health(idle).into_response()
+    health(seen.reports.still_for()).into_response()
 }
 
-async fn readyz(Shared(seen): Shared<Seen>) -> Response {
-    readiness(&seen.reports.borrow()).into_response()
+async fn readyz(Shared(seen): Shared<Seen>) -> Result<Response, Unanswered> {
+    Ok(readiness(&*seen.reports.now().await?).into_response())
 }
 
-async fn status(Shared(seen): Shared<Seen>) -> Response {
-    let report = Arc::clone(&seen.reports.borrow());
-    Json(&*report).into_response()
+async fn status(Shared(seen): Shared<Seen>) -> Result<Response, Unanswered> {
+    Ok(Json(&*seen.reports.now().await?).into_response())
+}
+
+impl IntoResponse for Unanswered {
+    fn into_response(self) -> Response {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{self}\n")).into_response()
+    }
 }
 
 /// Whether the process lives.
@@ -98,14 +98,14 @@ fn health(idle: Duration) -> (StatusCode, String) {
     }
 }
 
-/// Whether every delivery is good; the reasons when not.
+/// Whether every delivery is in order; the reasons when not.
 fn readiness(report: &Report) -> (StatusCode, String) {
     let all = report.deliveries.len();
     if report.is_good() {
         return (StatusCode::OK, format!("ok: {all} deliveries good\n"));
     }
-    let bad = |line: &&crate::report::Line| line.state != State::Good;
-    let bad = report.deliveries.iter().filter(bad).count();
+    let lines = report.deliveries.iter();
+    let bad = lines.filter(|line| !line.state.is_in_order()).count();
     let mut text = format!("{bad} of {all} deliveries are not good\n");
     for line in report.problem_lines() {
         text.push_str(&line);

@@ -131,6 +131,15 @@ pub enum State {
     Gone,
 }
 
+impl State {
+    /// Whether nothing is wrong with a delivery: it is good, or its schedd is not there, so that
+    /// nobody can lack a token. The one rule of exit codes, `/readyz` and what systemd is told.
+    #[must_use]
+    pub fn is_in_order(self) -> bool {
+        matches!(self, Self::Good | Self::Gone)
+    }
+}
+
 /// How often and with which margin a delivery is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy<'a> {

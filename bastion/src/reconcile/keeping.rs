@@ -137,7 +137,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         for (id, entry) in &mut self.entries {
             entry.record.cut_off = keeping.kept_off(id);
         }
-        self.publish();
     }
 
     /// What is known of each grant.

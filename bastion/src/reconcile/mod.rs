@@ -16,7 +16,7 @@ mod found;
 mod held;
 mod keeping;
 mod order;
-mod publish;
+mod reports;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -25,9 +25,9 @@ use std::time::Duration;
 use htvault::RequestLimit;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use aside::News;
@@ -38,6 +38,8 @@ use found::Searches;
 use held::Queues;
 use keeping::Keeping;
 pub use order::Order;
+use reports::Told;
+pub use reports::{Reports, Unanswered, pause_of_watchers};
 
 use crate::announce::Announcer;
 use crate::config::{Config, Cron};
@@ -47,7 +49,6 @@ use crate::ledger::{Keeper, Ledger};
 use crate::moment::{ClockWatch, until};
 use crate::problem::Kind;
 use crate::push::{Outcome, Parts, Tokens};
-use crate::report::Report;
 use crate::revoke::{Cut, Step as Done};
 use crate::transport::Transport;
 use crate::vault::Vault;
@@ -63,8 +64,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the service is told.
 pub enum Command<V, T> {
-    /// Go on with another configuration.
-    Reload(Arc<Config>, Arc<Parts<V, T>>),
+    /// Go on with another configuration; answered when it is in force.
+    Reload(Arc<Config>, Arc<Parts<V, T>>, oneshot::Sender<()>),
     /// Do what a person asks for; the answer is which deliveries that are.
     Order(Order, oneshot::Sender<Vec<DeliveryId>>),
     /// Cut these deliveries off; the answer is what was done, when all of it is. With `true`
@@ -122,10 +123,8 @@ pub struct Reconciler<V, T> {
     held: Queues,
     /// Where tasks beside the tries tell what they found out.
     tell: mpsc::UnboundedSender<News>,
-    /// What is known, for whoever looks.
-    published: watch::Sender<Arc<Report>>,
-    /// When that was made.
-    published_at: Option<Instant>,
+    /// What is known, for whoever asks.
+    told: Told,
 }
 
 impl<V: Vault, T: Transport> Reconciler<V, T> {
@@ -146,7 +145,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             requests: config.vault.requests,
             ledger,
             watch: ClockWatch::new(now),
-            published_at: None,
             glance: LONGEST_SLEEP,
             parts,
             entries: BTreeMap::new(),
@@ -166,16 +164,21 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             searches: Searches::default(),
             held: Queues::default(),
             tell: mpsc::unbounded_channel().0,
-            published: watch::Sender::default(),
+            told: Told::default(),
         };
         new.take(config);
-        new.publish();
         new
     }
 
     /// Tries every delivery once, until each is good or failed. While Vault elects a leader it is
     /// waited for, a while.
     pub async fn settle(&mut self) {
+        self.settle_before(|_| {}).await;
+    }
+
+    /// The same, while `watcher` looks on: whenever something happened, and not too often.
+    pub async fn settle_before(&mut self, mut watcher: impl FnMut(&Self)) {
+        let mut shown: Option<Instant> = None;
         self.persistent = false;
         self.announcer.silent = true;
         self.think_again();
@@ -185,8 +188,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let patience = Instant::now() + ELECTION;
         loop {
             let wake = self.begin();
-            self.publish_if_due();
             self.ask_gathered(false);
+            if shown.is_none_or(|at| at.elapsed() >= pause_of_watchers(self.entries.len())) {
+                watcher(self);
+                shown = Some(Instant::now());
+            }
             if !self.tries.is_empty() {
                 self.finish_one().await;
             } else if let Some(again) = self.after_election(wake)
@@ -216,44 +222,63 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub async fn run(&mut self, mut commands: mpsc::Receiver<Command<V, T>>) {
         self.persistent = true;
         self.announcer.silent = false;
-        let mut inbox = self.listen();
+        let (mut inbox, mut questions) = (self.listen(), self.questions());
         self.think_again();
         loop {
             let wake = self.begin().min(self.seek());
-            let unsaid = self.publish_if_due();
             let unsaved = self.ledger.save_if_due();
             let unasked = self.ask_gathered(false);
-            let pause = until(self.now(), wake)
-                .min(self.glance)
-                .min(unsaid)
-                .min(unsaved)
-                .min(unasked);
-            tokio::select! {
-                () = self.finish_one(), if !self.tries.is_empty() => self.finish_more(),
-                () = tokio::time::sleep(pause) => {}
-                Some(news) = inbox.recv() => self.hear(news),
-                command = commands.recv() => {
-                    match command {
-                        Some(Command::Reload(config, parts)) => self.reload(&config, parts),
-                        Some(Command::Order(order, answer)) => {
-                            // Whoever asked may have gone away.
-                            let _ = answer.send(self.obey(&order));
-                        }
-                        Some(Command::CutOff(selection, leave_schedds, answer)) => {
-                            self.cut_off(&selection, leave_schedds, answer);
-                        }
-                        Some(Command::Onboarded(selection, ends, answer)) => {
-                            // Whoever asked may have gone away, here and below.
-                            let _ = answer.send(self.onboarded(&selection, ends));
-                        }
-                        Some(Command::Forget(account, answer)) => self.forget(account, answer),
-                        Some(Command::Stop) | None => break,
+            let pause = until(self.now(), wake).min(self.glance);
+            let pause = pause.min(unsaved).min(unasked);
+            let pause = Instant::now() + pause;
+            self.has_turned();
+            let command = loop {
+                tokio::select! {
+                    () = self.finish_one(), if !self.tries.is_empty() => {
+                        self.finish_more();
+                        break None;
                     }
-                    self.think_again();
+                    () = sleep_until(pause) => break None,
+                    Some(news) = inbox.recv() => {
+                        self.hear(news);
+                        break None;
+                    }
+                    command = commands.recv() => break Some(command.unwrap_or(Command::Stop)),
+                    // Changes nothing.
+                    Some(question) = questions.recv() => self.answer(question, &mut questions),
                 }
+            };
+            if let Some(command) = command
+                && !self.follow(command)
+            {
+                break;
             }
         }
+        drop(questions);
         self.close().await;
+    }
+
+    /// Does what it is told; whether the loop goes on. Whoever asked may have gone away.
+    fn follow(&mut self, command: Command<V, T>) -> bool {
+        match command {
+            Command::Reload(config, parts, answer) => {
+                self.reload(&config, parts);
+                let _ = answer.send(());
+            }
+            Command::Order(order, answer) => {
+                let _ = answer.send(self.obey(&order));
+            }
+            Command::CutOff(selection, leave_schedds, answer) => {
+                self.cut_off(&selection, leave_schedds, answer);
+            }
+            Command::Onboarded(selection, ends, answer) => {
+                let _ = answer.send(self.onboarded(&selection, ends));
+            }
+            Command::Forget(account, answer) => self.forget(account, answer),
+            Command::Stop => return false,
+        }
+        self.think_again();
+        true
     }
 
     /// What is kept over a restart.

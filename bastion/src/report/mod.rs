@@ -5,6 +5,7 @@
 mod columns;
 mod group;
 mod line;
+mod tally;
 
 use htvault::RequestsUsed;
 use jiff::Timestamp;
@@ -13,10 +14,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::columns::table;
 pub use self::group::Group;
 pub use self::line::{Line, Trouble, Wanted};
+pub use self::tally::Tally;
 use crate::config::duration;
 use crate::delivery::{DeliveryId, Selection};
 use crate::grants::GrantLine;
-use crate::plan::State;
 use crate::plan::outlook::Planned;
 use crate::reconcile::Entry;
 
@@ -109,20 +110,20 @@ impl Report {
         Ok(report)
     }
 
-    /// Whether every delivery is good whose schedd is there, and every search found its schedds.
+    /// Whether every delivery is in order, and every search found its schedds.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        let good = |line: &Line| matches!(line.state, State::Good | State::Gone);
-        self.deliveries.iter().all(good) && !self.problems.iter().any(Group::is_search)
+        let in_order = |line: &Line| line.state.is_in_order();
+        self.deliveries.iter().all(in_order) && !self.problems.iter().any(Group::is_search)
     }
 
-    /// Whether every delivery of an account is good.
+    /// Whether every delivery of an account is in order.
     #[must_use]
     pub fn is_good_for(&self, account: &str) -> bool {
         self.deliveries
             .iter()
             .filter(|line| line.wanted.account == account)
-            .all(|line| matches!(line.state, State::Good | State::Gone))
+            .all(|line| line.state.is_in_order())
     }
 
     /// The table of deliveries.
@@ -184,6 +185,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::delivery::Delivery;
+    use crate::plan::State;
     use crate::plan::outlook::{Reason, What};
     use crate::problem::{Cause, Kind};
 

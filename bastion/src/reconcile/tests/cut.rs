@@ -38,7 +38,7 @@ fn of(account: Option<&str>, schedd: Option<&str>) -> Selection {
 
 /// A service that runs, and the hand that tells it things.
 struct Service {
-    reports: watch::Receiver<Arc<Report>>,
+    reports: Reports,
     commands: mpsc::Sender<Command<Outside, Outside>>,
     outside: Outside,
 }
@@ -68,8 +68,12 @@ impl Service {
 
     async fn good(outside: &Outside, wanted: Vec<Delivery>) -> Self {
         let mut service = Self::start(outside, wanted);
-        let all = service.reports.wait_for(|report| report.is_good());
-        tokio::time::timeout(HOUR, all).await.unwrap().unwrap();
+        let good = async {
+            while !service.reports.now().await.unwrap().is_good() {
+                service.reports.turned().await.unwrap();
+            }
+        };
+        tokio::time::timeout(HOUR, good).await.unwrap();
         service
     }
 
@@ -81,8 +85,10 @@ impl Service {
     }
 
     async fn reload(&self, wanted: Vec<Delivery>) {
-        let reload = Command::Reload(Arc::new(config(wanted)), self.outside.parts());
+        let (answer, answered) = oneshot::channel();
+        let reload = Command::Reload(Arc::new(config(wanted)), self.outside.parts(), answer);
         self.commands.send(reload).await.ok().unwrap();
+        answered.await.unwrap();
     }
 
     async fn stop(&self) {
@@ -97,8 +103,8 @@ impl Service {
         answered.await.unwrap();
     }
 
-    fn state(&self, account: &str, schedd: &str) -> State {
-        let report = self.reports.borrow().clone();
+    async fn state(&self, account: &str, schedd: &str) -> State {
+        let report = self.reports.now().await.unwrap();
         let is = |line: &&crate::report::Line| {
             line.wanted.account == account && line.wanted.schedd == schedd
         };
@@ -128,10 +134,10 @@ async fn one_delivery_is_cut_off_alone_and_is_not_pushed_again_until_asked_for()
             .keys()
             .all(|id| *id != at("a", "ap1").id)
     );
-    assert_eq!(service.state("a", "ap1"), State::CutOff);
+    assert_eq!(service.state("a", "ap1").await, State::CutOff);
     for (account, schedd) in [("a", "ap2"), ("b", "ap1"), ("b", "ap2")] {
         assert!(service.has(account, schedd), "{account} at {schedd}");
-        assert_eq!(service.state(account, schedd), State::Good);
+        assert_eq!(service.state(account, schedd).await, State::Good);
     }
 
     service.order(Order::Retry(of(Some("a"), None))).await;
@@ -143,7 +149,7 @@ async fn one_delivery_is_cut_off_alone_and_is_not_pushed_again_until_asked_for()
 
     service.order(Order::Push(of(Some("a"), Some("ap1")))).await;
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1"), State::Good);
+    assert_eq!(service.state("a", "ap1").await, State::Good);
     assert!(service.has("a", "ap1"));
 }
 
@@ -218,13 +224,13 @@ async fn another_configuration_of_the_delivery_is_delivered_and_the_same_is_not(
     service.cut_off(of(Some("a"), None)).await;
     service.reload(vec![at("a", "ap1")]).await;
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1"), State::CutOff);
+    assert_eq!(service.state("a", "ap1").await, State::CutOff);
 
     let mut other = at("a", "ap1");
     other.lifetime = 48 * HOUR;
     service.reload(vec![other]).await;
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1"), State::Good);
+    assert_eq!(service.state("a", "ap1").await, State::Good);
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,11 +245,11 @@ async fn a_restart_does_not_undo_an_order() {
 
     let service = Service::start_in(state, &outside, vec![at("a", "ap1"), at("b", "ap1")]);
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1"), State::CutOff);
-    assert_eq!(service.state("b", "ap1"), State::Good);
+    assert_eq!(service.state("a", "ap1").await, State::CutOff);
+    assert_eq!(service.state("b", "ap1").await, State::Good);
     service.order(Order::Push(of(Some("a"), None))).await;
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1"), State::Good);
+    assert_eq!(service.state("a", "ap1").await, State::Good);
     assert!(
         crate::revoke::kept_off::read(folder.path())
             .unwrap()
@@ -345,7 +351,7 @@ async fn one_that_is_wanted_again_goes_on_with_the_token_it_had() {
     tokio::time::sleep(HOUR).await;
     service.reload(vec![at("a", "ap1"), at("a", "ap2")]).await;
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1"), State::Good);
+    assert_eq!(service.state("a", "ap1").await, State::Good);
     assert_eq!(outside.lock().stores, 2);
     service.cut_off(of(None, None)).await;
     assert_eq!(outside.lock().living_children(), 0);

@@ -1,5 +1,6 @@
 //! The reconciler against a Vault, credds and credmons that behave, on paused time.
 
+mod asked;
 mod cut;
 mod found;
 mod keeping;
@@ -16,6 +17,7 @@ use crate::fixtures::{config, delivery};
 use crate::plan::State;
 use crate::plan::State::{Failed, Good};
 use crate::problem::Kind;
+use crate::report::Report;
 
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
 pub(super) const DAY: Duration = Duration::from_hours(24);
@@ -324,9 +326,8 @@ async fn a_reload_pushes_what_changed_and_leaves_what_is_no_longer_wanted() {
     let (send, receive) = mpsc::channel(1);
     let commands = async {
         let config = Arc::new(config(new));
-        send.send(Command::Reload(config, outside.parts()))
-            .await
-            .ok();
+        let reload = Command::Reload(config, outside.parts(), oneshot::channel().0);
+        send.send(reload).await.ok();
         tokio::time::sleep(MINUTE).await;
         send.send(Command::Stop).await.ok();
     };

@@ -8,6 +8,7 @@ use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
 use crate::plan::{Basis, State};
 use crate::problem::Kind;
+use crate::report::Report;
 
 /// The service stops and starts again, with its ledger.
 fn restart(

@@ -1,0 +1,47 @@
+//! How all deliveries stand, in a few numbers: for who looks often and needs no names.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::Group;
+use crate::reconcile::Entry;
+
+/// How all deliveries stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many there are.
+    pub deliveries: usize,
+    /// How many of them are in order.
+    pub good: usize,
+    /// How many suffer from what somebody has to mend, by what is to do
+    /// ([`crate::problem::Remedy::words`]).
+    pub to_do: BTreeMap<&'static str, usize>,
+    /// When one that failed is tried again.
+    pub next_try: Option<Timestamp>,
+}
+
+impl Tally {
+    pub(crate) fn new<'a>(
+        entries: impl Iterator<Item = &'a Entry>,
+        searches: &[Group],
+        now: Timestamp,
+    ) -> Self {
+        let mut tally = Self::default();
+        for search in searches {
+            *tally.to_do.entry(search.remedy.words()).or_default() += search.deliveries;
+        }
+        for entry in entries {
+            tally.deliveries += 1;
+            tally.good += usize::from(entry.state().is_in_order());
+            let Some(failure) = &entry.record.failure else {
+                continue;
+            };
+            let remedy = failure.problem.kind.remedy();
+            *tally.to_do.entry(remedy.words()).or_default() += 1;
+            let next = Some(failure.next_try).filter(|next| *next > now);
+            tally.next_try = tally.next_try.into_iter().chain(next).min();
+        }
+        tally
+    }
+}
