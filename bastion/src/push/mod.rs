@@ -231,7 +231,8 @@ pub async fn bring<V: Vault, T: Transport>(
     let result = tokio::select! {
         biased;
         () = until => Err(Problem::internal(delivery, "the try was ended")),
-        result = work.bring(step) => result,
+        // Boxed: what a try needs at most is not moved about with it.
+        result = Box::pin(work.bring(step)) => result,
     };
     let result = result.map_err(|problem| about_the_schedd(delivery, problem));
     if let Err(problem) = &result
@@ -274,13 +275,13 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     async fn bring(&mut self, step: Step) -> Result<(), Problem> {
         let why = match step {
             Step::Push(why) => why,
-            Step::Look | Step::Prove => match self.look(step == Step::Prove).await? {
+            Step::Look | Step::Prove => match Box::pin(self.look(step == Step::Prove)).await? {
                 Verdict::Good => return self.revoke_former().await,
                 Verdict::Unserved => return self.await_served(None).await,
                 Verdict::Push(why) => why,
             },
         };
-        let served_before = self.push(why).await?;
+        let served_before = Box::pin(self.push(why)).await?;
         let parts = self.parts;
         let served = self.await_served(served_before);
         parts.stages.time(Stage::Verify, served).await

@@ -5,6 +5,7 @@
 //! (Vault, a realm) is down, one try at a time finds out for everybody. Time comes from the clock
 //! that the parts bring, pauses from tokio, so tests run on paused time.
 
+mod agenda;
 mod aside;
 mod away;
 mod begin;
@@ -30,6 +31,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use agenda::Agenda;
 use aside::News;
 use away::Away;
 use cut::CutOrder;
@@ -94,9 +96,11 @@ enum Ended {
 /// All deliveries.
 pub struct Reconciler<V, T> {
     parts: Arc<Parts<V, T>>,
-    entries: BTreeMap<DeliveryId, Entry>,
+    /// Boxed: the map has room for half as many again.
+    entries: BTreeMap<DeliveryId, Box<Entry>>,
     /// What was wanted before.
     away: Away,
+    agenda: Agenda,
     tries: JoinSet<Ended>,
     /// Which try is whose.
     owners: HashMap<Id, DeliveryId>,
@@ -149,6 +153,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             parts,
             entries: BTreeMap::new(),
             away: Away::default(),
+            agenda: Agenda::default(),
             tries: JoinSet::new(),
             owners: HashMap::new(),
             gates: Gates::default(),

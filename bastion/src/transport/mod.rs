@@ -25,6 +25,7 @@ use crate::delivery::{Delivery, Method, Target};
 use crate::discovery::{Ad, Known};
 use crate::problem::{Cause, Kind, Problem};
 use condor::{Condor, Credd};
+use directory::Directories;
 use queue::Queue;
 use tool::Tools;
 use whereabouts::{Place, Whereabouts};
@@ -143,6 +144,7 @@ pub struct Transports {
     condor: Condor,
     queue: Queue,
     whereabouts: Arc<Whereabouts>,
+    directories: Directories,
 }
 
 impl Default for Transports {
@@ -154,6 +156,7 @@ impl Default for Transports {
             queue: Queue::new(Arc::clone(&tools)),
             tools,
             whereabouts,
+            directories: Directories::default(),
         }
     }
 }
@@ -207,7 +210,7 @@ impl Transport for Transports {
         opener: Option<&AccessToken>,
     ) -> Result<Observed, Problem> {
         match self.way(delivery).await? {
-            Way::Directory(path) => directory::observe(delivery, path).await,
+            Way::Directory(path) => self.directories.observe(delivery, path).await,
             Way::Credd(place) => {
                 let credd = Credd::new(delivery, place.as_ref());
                 let seen = self.condor.observe(delivery, &credd, opener).await;
@@ -231,7 +234,7 @@ impl Transport for Transports {
         };
         match self.way(delivery).await.map_err(not_misplaced)? {
             Way::Directory(path) => {
-                let stored = directory::store(delivery, path, top).await;
+                let stored = self.directories.store(delivery, path, top).await;
                 stored.map_err(not_misplaced)
             }
             Way::Credd(place) => {
@@ -251,7 +254,7 @@ impl Transport for Transports {
         opener: Option<&AccessToken>,
     ) -> Result<(), Problem> {
         match self.way(delivery).await? {
-            Way::Directory(path) => directory::delete(delivery, path).await,
+            Way::Directory(path) => self.directories.delete(delivery, path).await,
             Way::Credd(place) => {
                 let credd = Credd::new(delivery, place.as_ref());
                 let deleted = self.condor.delete(delivery, &credd, opener).await;

@@ -95,8 +95,9 @@ impl Tools {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        // The limit begins with the run.
+        // The limit begins with the run. Boxed: it is large, and would be a part of all that wait for it.
         let said = async { tokio::time::timeout(call.limit, talk(command, call.input)).await };
+        let said = Box::pin(said);
         match self.in_turn(said).await {
             Ok(said) => said.map_err(|error| Silence::CannotRun(call.tool, error)),
             Err(_) => Err(Silence::TimedOut(call.limit)),
