@@ -179,3 +179,39 @@ async fn what_is_deleted_is_gone_and_what_is_not_there_counts_as_deleted() {
         .collect();
     assert_eq!(names, ["cms.use"]);
 }
+
+#[tokio::test]
+async fn a_directory_that_hangs_takes_few_threads_however_often_it_is_asked() {
+    let (hung, delivery) = place();
+    let other = tempfile::tempdir().unwrap();
+    let directories = Directories::default();
+    let (begun, running) = std::sync::mpsc::channel();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let gone = Arc::new(std::sync::Mutex::new(gone));
+    let hang = || {
+        let (begun, gone) = (begun.clone(), Arc::clone(&gone));
+        directories.off_the_loop(&delivery, hung.path(), "read", move |_| {
+            begun.send(()).unwrap();
+            // Until nobody can say go any more.
+            let _ = gone.lock().unwrap().recv();
+            Ok(())
+        })
+    };
+    let all = async { tokio::join!(hang(), hang(), hang(), hang(), hang()) };
+    let others = async {
+        while running.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        let seen = directories.observe(&delivery, other.path()).await;
+        let at_work = 1 + running.try_iter().count();
+        drop(go);
+        (seen, at_work)
+    };
+    let (_, (seen, at_work)) = tokio::join!(all, others);
+    assert!(
+        seen.unwrap().stored.is_none(),
+        "another one is read meanwhile"
+    );
+    assert!(at_work <= THREADS, "{at_work}");
+    assert_eq!(at_work + running.try_iter().count(), 5, "all in the end");
+}
