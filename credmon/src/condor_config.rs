@@ -20,7 +20,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// Names that matter besides those that begin with the daemon's name.
 const NAMES: &str = "SEC_CREDENTIAL_DIRECTORY(_OAUTH)?|CREDMON_(OAUTH|HTVAULT)_.*|LOG|RUN\
-    |AUTH_SSL_CLIENT_CA(FILE|DIR)|TRUSTED_VAULT_HOSTS|CREDMON_ALLOW_SPECIAL_CHAR_NAMES\
+    |CONDOR_VERSION|AUTH_SSL_CLIENT_CA(FILE|DIR)|TRUSTED_VAULT_HOSTS|CREDMON_ALLOW_SPECIAL_CHAR_NAMES\
     |(VAULT|LOCAL|OAUTH2|CLIENT|PELICAN)_CREDMON_PROVIDER_NAMES?|.*_CLIENT_ID";
 
 /// Values by name. Names are the same in any letter case; an empty value is no value.

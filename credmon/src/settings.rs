@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 
 use crate::condor_config::Values;
 use crate::copies::{self, SystemNames, TokenCopy};
-use crate::providers::Routing;
+use crate::providers::{Names, Routing};
 use crate::rules::Rules;
 use crate::schedule::Limits;
 use crate::status_command;
@@ -229,7 +229,7 @@ fn authorities(values: &Values, complaints: &mut Vec<String>) -> TlsSettings {
 }
 
 fn routing(values: &Values, complaints: &mut Vec<String>) -> Routing {
-    let names =
+    let listed =
         |name: &str| -> BTreeSet<String> { values.get(name).into_iter().flat_map(list).collect() };
     let mut others = BTreeSet::new();
     for name in [
@@ -239,7 +239,7 @@ fn routing(values: &Values, complaints: &mut Vec<String>) -> Routing {
         "CLIENT_CREDMON_PROVIDER_NAMES",
         "PELICAN_CREDMON_PROVIDER_NAMES",
     ] {
-        others.extend(names(name));
+        others.extend(listed(name));
     }
     // In another monitor's list it means "what nobody else claims", which are ours.
     others.remove("*");
@@ -249,15 +249,19 @@ fn routing(values: &Values, complaints: &mut Vec<String>) -> Routing {
         false,
         complaints,
     );
+    let names = match Names::of_version(values.get("CONDOR_VERSION")) {
+        Names::Parted if special_characters => Names::Exact,
+        names => names,
+    };
     Routing {
-        ours: names("VAULT_CREDMON_PROVIDER_NAMES"),
+        ours: listed("VAULT_CREDMON_PROVIDER_NAMES"),
         others,
         with_client_id: values
             .names()
             .filter_map(|name| name.strip_suffix("_CLIENT_ID"))
             .map(str::to_owned)
             .collect(),
-        special_characters,
+        names,
     }
 }
 
@@ -361,6 +365,25 @@ mod tests {
             assert_eq!(settings.rules.limits, Limits::default(), "{name} = {value}");
             assert_eq!(complaints.len(), 1, "{name} = {value}");
             assert!(complaints[0].contains(name), "{complaints:?}");
+        }
+    }
+
+    #[test]
+    fn the_setting_for_names_counts_where_htcondor_knows_it() {
+        for (version, special, names) in [
+            ("25.14.1", "false", Names::Parted),
+            ("25.14.1", "true", Names::Exact),
+            ("", "true", Names::Exact),
+            ("25.0.13", "true", Names::Whole),
+            ("25.0.13", "false", Names::Whole),
+            ("23.9.6", "false", Names::Unrouted),
+        ] {
+            let (settings, complaints) = read(&[
+                ("CONDOR_VERSION", version),
+                ("CREDMON_ALLOW_SPECIAL_CHAR_NAMES", special),
+            ]);
+            assert_eq!(settings.rules.routing.names, names, "{version} {special}");
+            assert_eq!(complaints, Vec::<String>::new());
         }
     }
 

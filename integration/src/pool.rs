@@ -36,9 +36,31 @@ pub const CREDMON: &str = "/usr/libexec/condor/condor_credmon_htvault";
 
 const START: Duration = Duration::from_mins(2);
 
+/// Which HTCondor: `integration/setup/pool` keeps a root with each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// What is in production use now.
+    Current,
+    /// An older one that sites still have, without rules of providers.
+    Older,
+}
+
+impl Release {
+    /// The beginning of its version.
+    #[must_use]
+    pub const fn version(self) -> &'static str {
+        match self {
+            Self::Current => "25.14",
+            Self::Older => "23.9.6",
+        }
+    }
+}
+
 /// What a pool is like.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Its HTCondor.
+    pub release: Release,
     /// Its host name: one that the sandbox gives an address.
     pub host: String,
     /// The accounts that exist on it as Unix users.
@@ -82,6 +104,7 @@ impl Options {
     #[must_use]
     pub fn new(users: &[&str], credmon: Credmon) -> Self {
         Self {
+            release: Release::Current,
             host: "ap.test".to_owned(),
             users: users.iter().map(|user| (*user).to_owned()).collect(),
             map: Vec::new(),
@@ -99,7 +122,7 @@ pub(crate) async fn without_daemons(
     ca: &Ca,
     options: &Options,
 ) -> anyhow::Result<Root> {
-    let root = Root::mount(folder)?;
+    let root = Root::mount(folder, options.release)?;
     configuration::write(&root, ca, options).await?;
     Ok(root)
 }
@@ -133,7 +156,7 @@ impl Pool {
         .await
         .context("the wait for another pool's end was cut short")??;
 
-        let root = Root::mount(folder)?;
+        let root = Root::mount(folder, options.release)?;
         configuration::write(&root, ca, options).await?;
         let mut command = root.command("root", "/usr/sbin/condor_master");
         command.arg("-f");

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 
+use crate::pool::Release;
+
 /// Fails outside the sandbox, and says how to get in. Call it before anything is mounted.
 pub fn require() -> anyhow::Result<()> {
     ensure!(
@@ -27,12 +29,18 @@ pub fn new_folder() -> anyhow::Result<tempfile::TempDir> {
     Ok(folder)
 }
 
-/// The root file system with HTCondor, made by `integration/setup/pool`.
-pub(crate) fn pool_root() -> anyhow::Result<PathBuf> {
-    let root = path("TOKEN_BASTION_POOL")?;
+/// The root file system with an HTCondor, made by `integration/setup/pool`.
+pub(crate) fn pool_root(release: Release) -> anyhow::Result<PathBuf> {
+    let (variable, make) = match release {
+        Release::Current => ("TOKEN_BASTION_POOL", "pool"),
+        Release::Older => ("TOKEN_BASTION_OLDER_POOL", "pool --older"),
+    };
+    let root = path(variable)?;
+    let version = fs::read_to_string(root.join("etc/token-bastion-pool")).unwrap_or_default();
     ensure!(
-        root.is_dir(),
-        "there is no HTCondor in {}: run integration/setup/pool",
+        version.contains(&format!("$CondorVersion: {}", release.version())),
+        "there is no HTCondor {} in {}: run integration/setup/{make}",
+        release.version(),
         root.display()
     );
     Ok(root)

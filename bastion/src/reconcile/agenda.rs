@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::Entry;
 use crate::delivery::Delivery;
 
 /// The agenda.
@@ -30,6 +31,12 @@ impl Agenda {
     /// Something changed for this one, or it is still to be begun.
     pub(super) fn changed(&mut self, delivery: Arc<Delivery>) {
         self.changed.push(delivery);
+    }
+
+    /// It waits no longer.
+    pub(super) fn again(&mut self, entry: &mut Entry) {
+        entry.waits_until = None;
+        self.changed(Arc::clone(&entry.delivery));
     }
 
     /// Nothing is to be done for this one before `until`.

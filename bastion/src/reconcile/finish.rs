@@ -104,6 +104,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
         }
         self.ledger.note(&id, note, now);
+        self.await_keytab(&id);
         if result.is_ok() {
             self.look_for_held(&id, turned_good);
         }
@@ -120,8 +121,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 && failure.problem.cause == *cause
             {
                 failure.next_try = failure.next_try.min(now);
-                entry.waits_until = None;
-                self.agenda.changed(Arc::clone(&entry.delivery));
+                self.agenda.again(entry);
             }
         }
     }

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::AccessToken;
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
@@ -47,6 +46,12 @@ struct Queue {
 }
 
 impl Queues {
+    /// How many are known.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
     /// Forgets what is of no account and schedd that this says yes to.
     pub(super) fn keep(&mut self, wanted: impl Fn(&str, &str) -> bool) {
         self.known
@@ -92,7 +97,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let (due, later) = gathering.into_iter().partition(|(_, (at, _))| due(at));
         self.held.gathering = later;
         let due: BTreeMap<_, _> = due;
-        let now = self.now();
         for (_, (_, deliveries)) in due {
             for some in deliveries.chunks(TOGETHER) {
                 let some = some.iter().map(|delivery| Asked {
@@ -100,7 +104,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                     delivery: Arc::clone(delivery),
                 });
                 let (parts, tell) = (Arc::clone(&self.parts), self.tell.clone());
-                tokio::spawn(ask_together(parts, some.collect(), now, tell));
+                tokio::spawn(ask_together(parts, some.collect(), tell));
             }
         }
         let next = self.held.gathering.values().map(|(at, _)| *at).min();
@@ -181,10 +185,9 @@ struct Asked {
 async fn ask_together<V: Vault, T: Transport>(
     parts: Arc<Parts<V, T>>,
     all: Vec<Asked>,
-    now: Timestamp,
     tell: UnboundedSender<News>,
 ) {
-    let holders = holders(&parts, &all, now).await;
+    let holders = holders(&parts, &all).await;
     for Asked { delivery, release } in all {
         let whose = (delivery.id.account.clone(), delivery.id.schedd.clone());
         // Nobody listens when the service ends, here and below.
@@ -197,7 +200,7 @@ async fn ask_together<V: Vault, T: Transport>(
         }
         let (parts, tell) = (Arc::clone(&parts), tell.clone());
         tokio::spawn(async move {
-            let answer = ask(&parts, &delivery, release, now).await;
+            let answer = ask(&parts, &delivery, release).await;
             let _ = tell.send(News::Held(whose, answer));
         });
     }
@@ -208,12 +211,11 @@ async fn ask_together<V: Vault, T: Transport>(
 async fn holders<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     all: &[Asked],
-    now: Timestamp,
 ) -> Option<BTreeSet<String>> {
     let [Asked { delivery, .. }, _, ..] = all else {
         return None;
     };
-    let opener = opener(parts, delivery, now).await.ok()?;
+    let opener = parts.opener(delivery).await.ok()?;
     let accounts = all.iter().map(|asked| asked.delivery.id.account.clone());
     let accounts = accounts.collect();
     let holders = (parts.transport).holders(delivery, opener.as_ref(), &accounts);
@@ -224,23 +226,10 @@ async fn ask<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     release: Option<BTreeSet<String>>,
-    now: Timestamp,
 ) -> Result<Option<Held>, Problem> {
-    let opener = opener(parts, delivery, now).await?;
+    let opener = parts.opener(delivery).await?;
     let held = parts
         .transport
         .held_jobs(delivery, opener.as_ref(), release.as_ref());
     held.await
-}
-
-async fn opener<V: Vault, T: Transport>(
-    parts: &Parts<V, T>,
-    delivery: &Delivery,
-    now: Timestamp,
-) -> Result<Option<AccessToken>, Problem> {
-    if !delivery.target.needs_opener() {
-        return Ok(None);
-    }
-    let opener = parts.openers.get(&parts.vault, &delivery.authorize, now);
-    opener.await.map(Some)
 }

@@ -1,7 +1,7 @@
 //! What a credd's refusals mean, and what to do about each. Pure.
 //!
-//! The texts are what `condor_store_cred -d` of HTCondor 25.14.1 printed; `docs/schedds.md` says
-//! which were seen.
+//! The texts are what `condor_store_cred -d` of HTCondor 25.14.1 and 23.9.6 printed, against credds of
+//! both; `docs/schedds.md` says which were seen.
 
 use super::tool::{self, Said};
 use crate::delivery::{Delivery, Method, Target};
@@ -17,6 +17,9 @@ struct Rule {
     /// `{account}` and `{vault}` are filled in.
     advice: &'static str,
 }
+
+/// Stands in advice for issuer and subject of the access token that was shown to the credd.
+pub(super) const BEARER: &str = "ISSUER,SUBJECT";
 
 /// The first that fits counts: what is more special comes first.
 const RULES: &[Rule] = &[
@@ -81,9 +84,10 @@ const RULES: &[Rule] = &[
         parts: &["Server has rejected our token"],
         method: None,
         kind: Kind::CreddRefused,
-        advice: "see the CredLog at the schedd: its map file needs a line `SCITOKENS ISSUER,SUBJECT {account}`, \
-                 SCITOKENS_SERVER_AUDIENCE must allow the token's audience, and the schedd must reach the issuer and trust its \
-                 certificate, to get its keys",
+        advice: "see the CredLog at the schedd: where it says nothing behind `using SCITOKENS` the map file lacks a line \
+                 `SCITOKENS ISSUER,SUBJECT {account}`; where it says `SCITOKENS:2` and that it cannot connect, that a certificate is \
+                 not OK, or `negative cache`, the credd cannot get the issuer's keys: mend network or trust there, then wait 10 minutes \
+                 or remove /run/condor/cache/scitokens and restart the credd; else SCITOKENS_SERVER_AUDIENCE must allow the token's audience",
     },
     Rule {
         parts: &["No auth methods"],
@@ -110,11 +114,25 @@ const RULES: &[Rule] = &[
         advice: "the credd knows nobody by this host's {method}: its map file needs a line for it",
     },
     Rule {
+        parts: &["doesn't match expected prefix"],
+        method: Some(Method::Fs),
+        kind: Kind::CreddRefused,
+        advice: "the HTCondor there is older than the one here, which wants the server's address in the folder's name: use \
+                 the same version, or set SEC_FS_ENFORCE_CHANNEL_BINDING = False in this host's HTCondor configuration",
+    },
+    Rule {
         parts: &["Failed to authenticate"],
         method: Some(Method::Fs),
         kind: Kind::CreddRefused,
         advice: "`authenticate: fs` works on the credd's own machine alone, with the same /tmp: a unit with PrivateTmp has \
                  another one",
+    },
+    Rule {
+        parts: &["required authentication with collector"],
+        method: None,
+        kind: Kind::CreddRefused,
+        advice: "the collector, which is asked where the credd is, does not take {method} from this host: add it to \
+                 SEC_DEFAULT_AUTHENTICATION_METHODS there, or name the credd by its address <IP:PORT?sock=…>",
     },
     Rule {
         parts: &["Failed to authenticate"],
@@ -298,6 +316,68 @@ mod tests {
             assert_eq!(found, kind, "{stderr}");
             assert!(message.contains(what), "{message}");
             assert!(!message.contains("08:44"), "{message}");
+        }
+    }
+
+    /// Each as HTCondor 23.9.6 printed it, or HTCondor 25.14.1 against a credd of 23.9.6.
+    #[test]
+    fn an_older_htcondor_is_understood() {
+        use Kind::{CreddRefused, Transport};
+        for (method, stderr, kind, what) in [
+            (
+                Method::Scitokens,
+                "11/22/26 15:21:07 SECMAN: required authentication with credd ap2.test failed, so aborting command STORE_CRED.\n\
+                 11/22/26 15:21:07 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method",
+                CreddRefused,
+                "that SCITOKENS is among SEC_DEFAULT_AUTHENTICATION_METHODS",
+            ),
+            (
+                Method::Ssl,
+                "11/22/26 15:21:02 SECMAN: required authentication with collector at <127.83.0.31:9618> failed, so aborting command QUERY_GENERIC_ADS.\n\
+                 11/22/26 15:21:02 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method",
+                CreddRefused,
+                "the collector, which is asked where the credd is, does not take SSL",
+            ),
+            (
+                Method::Fs,
+                "11/22/26 15:21:03 AUTHENTICATE_FS: Server-requested directory 'FS_XXXSLXU4T' doesn't match expected prefix 'FS_127.83.0.31_9618_'\n\
+                 11/22/26 15:21:03 SECMAN: required authentication with collector ap2.test:9618 failed, so aborting command QUERY_GENERIC_ADS.",
+                CreddRefused,
+                "SEC_FS_ENFORCE_CHANNEL_BINDING",
+            ),
+            (
+                Method::Fs,
+                "11/22/26 15:21:02 SECMAN: required authentication with collector at <127.83.0.31:9618> failed, so aborting command QUERY_GENERIC_ADS.\n\
+                 11/22/26 15:21:02 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method|AUTHENTICATE:1004:Failed to authenticate using FS",
+                CreddRefused,
+                "works on the credd's own machine alone",
+            ),
+            (
+                Method::Kerberos,
+                "11/22/26 15:21:02 KERBEROS: No credentials cache found\n\
+                 11/22/26 15:21:02 SECMAN: required authentication with collector at <127.83.0.31:9618> failed, so aborting command QUERY_GENERIC_ADS.",
+                Transport,
+                "check the account's keytab",
+            ),
+            (
+                Method::Scitokens,
+                "11/22/26 15:22:56   err 19:self-signed certificate in certificate chain\n\
+                 11/22/26 15:22:56 SECMAN: required authentication with collector at <127.83.0.31:9618> failed, so aborting command QUERY_GENERIC_ADS.\n\
+                 11/22/26 15:22:56 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method|AUTHENTICATE:1004:Failed to authenticate using SCITOKENS",
+                CreddRefused,
+                "AUTH_SSL_CLIENT_CAFILE",
+            ),
+        ] {
+            let said = Said {
+                success: false,
+                stdout: FAILED.to_owned(),
+                stderr: format!(
+                    "{stderr}\n11/22/26 15:21:02 STORE_CRED: Failed to start STORE_CRED command. Unable to contact credd ap2.test\n"
+                ),
+            };
+            let (found, message) = failure(&said, &delivery(method));
+            assert_eq!(found, kind, "{message}");
+            assert!(message.contains(what), "{message}");
         }
     }
 

@@ -14,6 +14,7 @@ pub mod folder_run;
 pub mod launch_run;
 pub mod observe;
 mod obstacles;
+pub mod older_pool_run;
 pub mod page;
 pub mod pool_run;
 pub mod rig;

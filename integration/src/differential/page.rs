@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::case::{Differs, Expected};
-use super::table;
+use super::table::{self, Part};
+use crate::pool::Release;
 
 const HEAD: &str = "\
 # What differs from HTCondor's own monitor
@@ -11,7 +12,7 @@ const HEAD: &str = "\
 <!-- Printed from the table in integration/src/differential/table by
      `cargo run -p integration --bin credmon-differences > docs/credmon-differences.md` -->
 
-HTCondor 25.14's `condor_credmon_vault` and `condor_credmon_htvault` were put into each of the
+HTCondor's own `condor_credmon_vault` and `condor_credmon_htvault` were put into each of the
 situations below, on the same HTCondor and the same server, and what they did was compared: files
 with modes and owners, requests that the server saw, exit codes, the log's form. `integration/test
 differential` does it again, and fails when anything differs that is not listed here, or no longer
@@ -21,24 +22,22 @@ One difference is everywhere, and left out of the rows: for each new `.top` ours
 once, so that `status` and the metrics can show when the vault token ends.
 ";
 
+/// What stands before the older HTCondor's rows.
+const OLDER: &str = "
+The `condor_credmon_vault` of HTCondor 23.9.6 (Debian 13) beside ours, on that HTCondor and with its own
+defaults. It knows no providers, no lists of them, and no `CREDMON_ALLOW_SPECIAL_CHAR_NAMES`: all that is
+stored is Vault's. Ours sees the version, and reads names as that HTCondor does.
+";
+
 /// The page.
 #[must_use]
 pub fn page() -> String {
-    let (mut all, mut differing) = (0_usize, 0_usize);
-    let mut count = |expected: &Expected| {
-        all += 1;
-        differing += usize::from(matches!(expected, Expected::Differs(_)));
-    };
-    let groups = || table::GROUPS.iter().flat_map(|groups| groups.iter());
-    for case in groups().flat_map(|group| group.cases) {
-        count(&case.expected);
-    }
-    for launch in table::LAUNCHES {
-        count(&launch.expected);
-    }
-    for row in table::POOL {
-        count(&row.expected);
-    }
+    let parts = [&table::CURRENT, &table::OLDER];
+    let expected = || parts.iter().flat_map(|part| part.expected());
+    let all = expected().count();
+    let differing = expected()
+        .filter(|expected| matches!(expected, Expected::Differs(_)))
+        .count();
 
     let mut text = HEAD.to_owned();
     // Writing to a string cannot fail, here and below.
@@ -46,29 +45,53 @@ pub fn page() -> String {
         text,
         "\n{all} situations; in {differing} of them ours differs, on purpose."
     );
-    for group in groups() {
-        heading(&mut text, group.title);
-        for case in group.cases {
-            row(&mut text, case.words, &case.expected);
+    for part in parts {
+        let _ = writeln!(text, "\n## On HTCondor {}", part.release.version());
+        if part.release == Release::Older {
+            text.push_str(OLDER);
         }
-    }
-    heading(&mut text, "Options, signals, directory and log");
-    for launch in table::LAUNCHES {
-        row(&mut text, launch.words, &launch.expected);
-    }
-    if !table::POOL.is_empty() {
+        for group in part.groups() {
+            heading(&mut text, group.title);
+            for case in group.cases {
+                row(&mut text, case.words, &case.expected);
+            }
+        }
+        heading(&mut text, "Options, signals, directory and log");
+        for launch in part.launches {
+            row(&mut text, launch.words, &launch.expected);
+        }
         heading(&mut text, "In a whole pool");
-        for each in table::POOL {
+        for each in part.pool {
             row(&mut text, each.words, &each.expected);
         }
+        again(&mut text, part);
     }
     text
+}
+
+/// What is as on another HTCondor.
+fn again(text: &mut String, part: &Part) {
+    let starts = part.starts_again().count();
+    let cases: usize = part.groups_again().map(|group| group.cases.len()).sum();
+    if cases + starts == 0 {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "\n### As above\n\n\
+         In {} more situations of those above all is as it stands there, at both sides. They are tried here, too: {starts} \
+         of \"Options, signals, directory and log\", and {cases} under these headings:\n",
+        cases + starts
+    );
+    for group in part.groups_again() {
+        let _ = writeln!(text, "- {} ({})", group.title, group.cases.len());
+    }
 }
 
 fn heading(text: &mut String, title: &str) {
     let _ = write!(
         text,
-        "\n## {title}\n\n| situation | HTCondor's | ours | |\n|---|---|---|---|\n"
+        "\n### {title}\n\n| situation | HTCondor's | ours | |\n|---|---|---|---|\n"
     );
 }
 

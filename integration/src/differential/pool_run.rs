@@ -19,11 +19,11 @@ use crate::wait;
 
 const FAR: Duration = Duration::from_mins(2);
 const CONFIGURATION: &str = "/etc/condor/config.d/50-test.conf";
-const USER: &str = "cmsprod";
+pub(super) const USER: &str = "cmsprod";
 
 /// What is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Good.
     Good,
     /// With a revoked vault token.
@@ -33,10 +33,10 @@ enum Kind {
 }
 
 /// A pool with one of the monitors.
-struct Whole<'a> {
+pub(super) struct Whole<'a> {
     rig: &'a Rig,
     side: Side,
-    pool: Pool,
+    pub(super) pool: Pool,
 }
 
 /// Starts both pools and lets each row happen to them.
@@ -121,12 +121,13 @@ fn in_words(state: &JobState) -> String {
 }
 
 impl<'a> Whole<'a> {
-    async fn start(rig: &'a Rig, folder: &Path, side: Side) -> anyhow::Result<Self> {
+    pub(super) async fn start(rig: &'a Rig, folder: &Path, side: Side) -> anyhow::Result<Self> {
         let credmon = match side {
             Side::Theirs => Credmon::Reference,
             Side::Ours => Credmon::Program(program("condor_credmon_htvault")?),
         };
         let mut options = Options::new(&[USER], credmon);
+        options.release = rig.release;
         if side == Side::Theirs {
             "ap2.test".clone_into(&mut options.host);
         }
@@ -152,7 +153,7 @@ impl<'a> Whole<'a> {
     }
 
     /// Stores a credential as a user does, by the credd.
-    async fn store(&self, service: &str, kind: Kind) -> anyhow::Result<Tokens> {
+    pub(super) async fn store(&self, service: &str, kind: Kind) -> anyhow::Result<Tokens> {
         let tokens = self.rig.tokens().await?;
         let token = match kind {
             Kind::Dead => &tokens.dead,
@@ -169,7 +170,7 @@ impl<'a> Whole<'a> {
     }
 
     /// Waits for an access token that is not older than the `.top`.
-    async fn served(&self, service: &str) -> anyhow::Result<()> {
+    pub(super) async fn served(&self, service: &str) -> anyhow::Result<()> {
         let token = self
             .pool
             .credentials()
@@ -205,7 +206,7 @@ impl<'a> Whole<'a> {
     }
 
     /// A first credential.
-    async fn stores(&self) -> anyhow::Result<Observation> {
+    pub(super) async fn stores(&self) -> anyhow::Result<Observation> {
         self.store("cms", Kind::Good).await?;
         self.served("cms").await?;
         let complete = self.pool.credentials().join("CREDMON_COMPLETE");

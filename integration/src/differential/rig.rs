@@ -22,7 +22,7 @@ use crate::conformance::cases::State;
 use crate::conformance::names::Names;
 use crate::conformance::server::Server;
 use crate::kdc::REALM;
-use crate::pool::{self, Answer, CREDMON, Credmon, Options, Root};
+use crate::pool::{self, Answer, CREDMON, Credmon, Options, Release, Root};
 use crate::process::Daemon;
 use crate::wait;
 
@@ -68,6 +68,8 @@ pub struct Rig {
     pub chain: Chain,
     /// What brings faults about.
     pub admin: Admin,
+    /// Its HTCondor.
+    pub release: Release,
     client: Client,
     login: VaultToken,
     ids: BTreeMap<&'static str, (u32, u32)>,
@@ -87,7 +89,12 @@ pub const HOUR: Lives = Lives {
 impl Rig {
     /// Makes it below `folder`.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
-        Self::start_granted(folder, HOUR, Vec::new()).await
+        Self::start_on(folder, Release::Current).await
+    }
+
+    /// The same on an HTCondor of this release.
+    pub async fn start_on(folder: &Path, release: Release) -> anyhow::Result<Self> {
+        Self::make(folder, HOUR, Vec::new(), release).await
     }
 
     /// The same with tokens of other lives, and stored credentials besides those of the accounts:
@@ -96,6 +103,15 @@ impl Rig {
         folder: &Path,
         lives: Lives,
         grants: Vec<String>,
+    ) -> anyhow::Result<Self> {
+        Self::make(folder, lives, grants, Release::Current).await
+    }
+
+    async fn make(
+        folder: &Path,
+        lives: Lives,
+        grants: Vec<String>,
+        release: Release,
     ) -> anyhow::Result<Self> {
         let chain = Chain::start_granted(folder, lives, &["127.83.0.1:8200"], grants).await?;
         chain.kdc.use_here()?;
@@ -112,12 +128,14 @@ impl Rig {
         let login = client.login("cms", "default", &negotiate).await?.token;
         let admin = Admin::new(&format!("http://{ADMIN}"), &chain.ca.file())?;
         let ours = program("condor_credmon_htvault")?;
-        let options = Options::new(&["cmsprod"], Credmon::Program(ours));
+        let mut options = Options::new(&["cmsprod"], Credmon::Program(ours));
+        options.release = release;
         let root = pool::without_daemons(&folder.join("pool"), &chain.ca, &options).await?;
         let mut rig = Self {
             root,
             chain,
             admin,
+            release,
             client,
             login,
             ids: BTreeMap::new(),

@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use anyhow::Context as _;
 
 use super::root::Root;
-use super::{CREDENTIALS, CREDMON, Credmon, Options};
+use super::{CREDENTIALS, CREDMON, Credmon, Options, Release};
 use crate::ca::Ca;
 
 /// Makes a pristine root the one that `options` describe.
@@ -85,12 +85,18 @@ AUTH_SSL_CLIENT_KEYFILE = /etc/condor/test/host.key
 ",
         ),
     };
+    // The same under the name that the release has for it; and without the list `condor_submit` asks
+    // SEC_CREDENTIAL_STORER alone whether there is a Vault, where it knows the list.
+    let (security, providers) = match options.release {
+        Release::Current => ("recommended", "VAULT_CREDMON_PROVIDER_NAMES = *\n"),
+        Release::Older => ("recommended_v9_0", ""),
+    };
     let (daemon, program) = match credmon {
         Some(program) => (" CREDMON_OAUTH", format!("CREDMON_OAUTH = {program}\n")),
         None => ("", String::new()),
     };
     format!(
-        "use security:recommended
+        "use security:{security}
 use role:Personal
 CONDOR_HOST = {manager}
 COLLECTOR_HOST = {manager}:9618
@@ -101,8 +107,7 @@ ENABLE_IPV6 = False
 NETWORK_HOSTNAME = {host}
 SEC_CREDENTIAL_DIRECTORY_OAUTH = {CREDENTIALS}
 TRUST_CREDENTIAL_DIRECTORY = True
-VAULT_CREDMON_PROVIDER_NAMES = *
-AUTH_SSL_SERVER_CERTFILE = /etc/condor/test/host.crt
+{providers}AUTH_SSL_SERVER_CERTFILE = /etc/condor/test/host.crt
 AUTH_SSL_SERVER_KEYFILE = /etc/condor/test/host.key
 AUTH_SSL_SERVER_CAFILE = /etc/condor/test/ca.pem
 CERTIFICATE_MAPFILE = /etc/condor/mapfile

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use super::Release;
 use crate::sandbox;
 
 /// No command in a pool takes longer, unless something hangs.
@@ -57,8 +58,8 @@ impl Answer {
 
 impl Root {
     /// Lays an overlay in `folder` over the kept root.
-    pub(crate) fn mount(folder: &Path) -> anyhow::Result<Self> {
-        let lower = sandbox::pool_root()?;
+    pub(crate) fn mount(folder: &Path, release: Release) -> anyhow::Result<Self> {
+        let lower = sandbox::pool_root(release)?;
         let [upper, work, path] = ["upper", "work", "root"].map(|name| folder.join(name));
         for new in [&upper, &work, &path] {
             fs::create_dir_all(new).with_context(|| format!("cannot make {}", new.display()))?;

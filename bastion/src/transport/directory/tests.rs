@@ -182,7 +182,7 @@ async fn what_is_deleted_is_gone_and_what_is_not_there_counts_as_deleted() {
 
 #[tokio::test]
 async fn a_directory_that_hangs_takes_few_threads_however_often_it_is_asked() {
-    let (hung, delivery) = place();
+    let (silent, delivery) = place();
     let other = tempfile::tempdir().unwrap();
     let directories = Directories::default();
     let (begun, running) = std::sync::mpsc::channel();
@@ -190,7 +190,7 @@ async fn a_directory_that_hangs_takes_few_threads_however_often_it_is_asked() {
     let gone = Arc::new(std::sync::Mutex::new(gone));
     let hang = || {
         let (begun, gone) = (begun.clone(), Arc::clone(&gone));
-        directories.off_the_loop(&delivery, hung.path(), "read", move |_| {
+        directories.off_the_loop(&delivery, silent.path(), "read", move |_| {
             begun.send(()).unwrap();
             // Until nobody can say go any more.
             let _ = gone.lock().unwrap().recv();

@@ -8,7 +8,7 @@ use crate::differential::case::{Differs, Expected, Reference};
 use crate::differential::launch_run::{Launch, Place};
 
 /// All of them.
-pub const LAUNCHES: &[Launch] = &[
+pub(super) const LAUNCHES: &[Launch] = &[
     Launch::new("sigterm", "no options; ended by SIGTERM").expect(Expected::Differs(Differs { theirs: Served, ours: Served, only_theirs: &["leaves pid when it ends",], only_ours: &[], why: "`pid` is removed at the end, so that the credd signals no other process that gets the number." })),
     Launch::new("sigquit", "ended by SIGQUIT, as a master does in a hurry")
         .ended_by(Signal::SIGQUIT)

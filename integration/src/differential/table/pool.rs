@@ -16,7 +16,7 @@ pub struct PoolRow {
 }
 
 /// All of them, in the order in which one pool of each side goes through them.
-pub const POOL: &[PoolRow] = &[
+pub(super) const POOL: &[PoolRow] = &[
     PoolRow {
         name: "stored",
         words: "a user stores a credential by `condor_store_cred`",
