@@ -128,7 +128,7 @@ impl Cli {
     fn try_execute(&self) -> Result<Done, Failure> {
         let global = &self.global;
         match &self.command {
-            Command::Run => commands::run::run(&global.load()?, &global.config),
+            Command::Run => commands::run::run(global),
             Command::Once(output) => commands::once::once(&global.load()?, *output),
             Command::Check(output) => commands::check::check(&global.load()?, *output),
             Command::Doctor(arguments) => commands::doctor::doctor(global, arguments),

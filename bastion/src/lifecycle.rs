@@ -59,12 +59,12 @@ pub fn once(config: &Config, mut progress: impl FnMut(&Report)) -> anyhow::Resul
     report
 }
 
-/// Keeps every delivery good until SIGTERM or SIGINT; SIGHUP and changed files have
-/// `file` read again.
+/// Keeps every delivery good until SIGTERM or SIGINT; SIGHUP and changes that `watch` tells of
+/// have `file` read again.
 ///
 /// # Errors
 /// The certificate authorities cannot be used, or the system refuses a runtime or signals.
-pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
+pub fn run(config: &Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
     let _lock = lock(config)?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
@@ -94,7 +94,7 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
             signals,
             reloads: reload_orders,
             parts,
-            watch: Watch::new(file),
+            watch,
             files: Reload::new(file, Arc::new(config.clone())),
         };
         tokio::join!(reconciler.run(receive), outside.pass_on(send));
@@ -150,11 +150,13 @@ pub fn at_start(config: &Config) -> anyhow::Result<Report> {
     Ok(reconciler(config, &parts(config)?).report())
 }
 
-/// Two threads do: the work is waiting. A blocked libkrb5 must not keep others from starting.
+/// One thread for the tries does beside the loop's own: the work is waiting. What blocks is a
+/// directory, the disk of the state, or a name server, each on few threads; Kerberos has threads of
+/// its own. More threads only take memory.
 fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(64)
+        .worker_threads(1)
+        .max_blocking_threads(8)
         .enable_all()
         .build()
         .context("the runtime cannot be started")

@@ -2,7 +2,8 @@
 //!
 //! What holds: a vault token belongs to one delivery, with a login of its own; logins and tokens
 //! are in memory only. Requests are bounded in number at a time and, if configured, in number over
-//! time. Each call has a time limit.
+//! time. Each call has a time limit. A request's future is boxed: it is large, and would be a part of
+//! every future that waits for it, many of which are there at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,7 +109,7 @@ impl HtVault {
             audience,
         };
         let _turn = self.turn().await;
-        self.client.access_token(url, token, &request).await
+        Box::pin(self.client.access_token(url, token, &request)).await
     }
 }
 
@@ -123,9 +124,8 @@ impl Vault for HtVault {
             .map_err(|error| Problem::from_kerberos(identity, self.client.server(), &error))?;
         let answer = {
             let _turn = self.turn().await;
-            self.client
-                .login(&credential.issuer, &credential.role, &negotiate)
-                .await
+            let login = (self.client).login(&credential.issuer, &credential.role, &negotiate);
+            Box::pin(login).await
         };
         match answer {
             Ok(issued) => Ok(issued),
@@ -147,9 +147,7 @@ impl Vault for HtVault {
         let now = self.clock.now();
         let child = {
             let _turn = self.turn().await;
-            self.client
-                .create_token(&login.token, lifetime.as_secs())
-                .await
+            Box::pin(self.client.create_token(&login.token, lifetime.as_secs())).await
         };
         let child = match child {
             Ok(child) => child,
@@ -207,7 +205,7 @@ impl Vault for HtVault {
     ) -> Result<Option<(Life, String)>, Problem> {
         let _turn = self.turn().await;
         let now = self.clock.now();
-        match self.client.lookup_self(token).await {
+        match Box::pin(self.client.lookup_self(token)).await {
             Ok(info) => {
                 let life = Life {
                     issued: now,

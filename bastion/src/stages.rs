@@ -94,7 +94,8 @@ impl Stages {
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let begin = Instant::now();
-        let result = work.await;
+        // Else this future had room for `work` twice: as it came, and as it runs.
+        let result = Box::pin(work).await;
         let failure = result.as_ref().err().map(|error| error.as_ref().kind);
         self.count(stage, begin.elapsed(), failure);
         result

@@ -13,7 +13,8 @@ use std::time::Duration;
 use htvault::clock::Clock;
 use htvault::kerberos::{KerberosError, NegotiateToken, Ticket};
 use jiff::Timestamp;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, oneshot};
+use tracing::warn;
 
 use crate::delivery::Identity;
 use crate::moment::{after, until};
@@ -189,13 +190,21 @@ impl Tickets {
         let failed = || KerberosError::timed_out(&identity.principal, LIMIT.as_secs());
         // The semaphore is never closed.
         let place = realm.acquire_owned().await.map_err(|_| failed())?;
-        let task = tokio::task::spawn_blocking(move || {
+        let (tell, told) = oneshot::channel();
+        // None of the runtime's: those are few, and whoever reads a directory needs one as well.
+        let thread = std::thread::Builder::new().name("kerberos".to_owned());
+        let thread = thread.spawn(move || {
             let result = work();
             drop(place);
-            result
+            // Whoever waited may have given up.
+            let _ = tell.send(result);
         });
-        // Cancelled only when the program ends.
-        task.await.unwrap_or_else(|_| Err(failed()))
+        if let Err(error) = thread {
+            warn!("the system refuses a thread for Kerberos: {error}");
+            return Err(failed());
+        }
+        // Nothing comes only of a thread that broke off.
+        told.await.unwrap_or_else(|_| Err(failed()))
     }
 }
 

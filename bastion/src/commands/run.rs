@@ -1,13 +1,13 @@
 //! `run`: the service.
 
-use std::path::Path;
-
 use super::{Done, Failure};
-use crate::config::Config;
+use crate::cli::Global;
+use crate::config::Watch;
 use crate::lifecycle;
 
 /// Runs until it is told to stop.
-pub(crate) fn run(config: &Config, file: &Path) -> Result<Done, Failure> {
-    lifecycle::run(config, file)?;
+pub(crate) fn run(global: &Global) -> Result<Done, Failure> {
+    let watch = Watch::begin(&global.config);
+    lifecycle::run(&global.load()?, &global.config, watch)?;
     Ok(Done::Good)
 }

@@ -135,6 +135,7 @@ pub fn load(file: &Path) -> Result<Config, Faults> {
         return faults.or(None);
     }
     let raw = raw::read(&roots, &mut faults);
+    drop(roots);
     let config = resolve::config(&raw, &mut faults);
     let warnings = faults.take_warnings();
     faults.or(config.map(|config| Config { warnings, ..config }))

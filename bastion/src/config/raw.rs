@@ -301,7 +301,10 @@ fn named<T>(
     read: impl Fn(&Node, &mut Faults) -> T,
     faults: &mut Faults,
 ) {
-    for entry in node.entries(faults) {
+    let entries = node.entries(faults);
+    // Each is large, and most lists are of one.
+    list.reserve_exact(entries.len());
+    for entry in entries {
         let name = Located {
             value: entry.key.clone(),
             at: entry.at.clone(),

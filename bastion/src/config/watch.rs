@@ -24,10 +24,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Watch {
     file: PathBuf,
-    /// As it was when it was last told of; nothing at first, so that what changes while the
-    /// service starts is not missed.
-    told: Option<Look>,
-    last: Option<Look>,
+    /// As it was when it was last told of, or when the watch began.
+    told: Look,
+    last: Look,
 }
 
 /// What the files are like.
@@ -44,19 +43,19 @@ struct Stamp {
 }
 
 impl Watch {
-    /// Of this file and `config.d` beside it.
+    /// Of this file and `config.d` beside it. Begun before they are read, it misses nothing that
+    /// changes while the service starts. Looks at them, and so may block.
     #[must_use]
-    pub fn new(file: &Path) -> Self {
+    pub fn begin(file: &Path) -> Self {
+        let now = look(file);
         Self {
             file: file.to_owned(),
-            told: None,
-            last: None,
+            told: now.clone(),
+            last: now,
         }
     }
 
-    /// Waits until something may have changed. Nothing is lost when it is cancelled.
-    ///
-    /// The first time it only means that the files have been looked at.
+    /// Waits until something has changed. Nothing is lost when it is cancelled.
     pub async fn changed(&mut self) {
         loop {
             tokio::time::sleep(PAUSE).await;
@@ -73,12 +72,12 @@ impl Watch {
 
     /// Whether something changed and has come to rest.
     fn sees(&mut self, now: Look) -> bool {
-        let at_rest = self.last.as_ref() == Some(&now);
-        let tell = at_rest && self.told.as_ref() != Some(&now);
+        let at_rest = self.last == now;
+        let tell = at_rest && self.told != now;
         if tell {
-            self.told = Some(now.clone());
+            self.told.clone_from(&now);
         }
-        self.last = Some(now);
+        self.last = now;
         tell
     }
 }
@@ -113,9 +112,8 @@ mod tests {
         fn new(prepare: impl Fn(&Path)) -> Self {
             let folder = tempfile::tempdir().unwrap();
             prepare(folder.path());
-            let mut watch = Watch::new(&folder.path().join("c.yaml"));
-            assert!(!watch.sees(look(&watch.file)));
-            assert!(watch.sees(look(&watch.file)), "told once");
+            let mut watch = Watch::begin(&folder.path().join("c.yaml"));
+            assert!(!watch.sees(look(&watch.file)), "nothing changed");
             assert!(!watch.sees(look(&watch.file)));
             Self(folder, watch)
         }

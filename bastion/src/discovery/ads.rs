@@ -25,6 +25,8 @@ pub struct Ad {
 /// What a collector says of a credd.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct CreddAd {
+    #[serde(rename = "Name", default)]
+    name: String,
     #[serde(rename = "Machine")]
     machine: String,
     #[serde(rename = "MyAddress")]
@@ -50,6 +52,18 @@ fn read<T: serde::de::DeserializeOwned>(json: &str) -> Result<Vec<T>, serde_json
         return Ok(Vec::new());
     }
     serde_json::from_str(json)
+}
+
+/// The address of the credd that HTCondor's tools would find by `name`: it has that name, or it is
+/// the only one on that host.
+pub(crate) fn address_of<'a>(credds: &'a [CreddAd], name: &str) -> Option<&'a str> {
+    let only = |is_it: &dyn Fn(&CreddAd) -> bool| {
+        let mut all = credds.iter().filter(|credd| is_it(credd));
+        all.next().filter(|_| all.next().is_none())
+    };
+    let named = only(&|credd| credd.name.eq_ignore_ascii_case(name));
+    let there = named.or_else(|| only(&|credd| credd.machine.eq_ignore_ascii_case(name)));
+    there.map(|credd| credd.address.as_str())
 }
 
 /// Schedds that do not say where their credd is have the one of their host, where that has one.

@@ -7,5 +7,5 @@ mod ads;
 mod known;
 
 pub use ads::{Ad, with_credds};
-pub(crate) use ads::{credds, schedds};
+pub(crate) use ads::{CreddAd, address_of, credds, schedds};
 pub use known::{Change, Known, Schedd, Standing};

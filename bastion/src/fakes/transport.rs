@@ -159,6 +159,24 @@ impl Transport for Outside {
 
     fn learn(&self, _: &Search, _: &Known) {}
 
+    async fn holders(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+        accounts: &BTreeSet<String>,
+    ) -> Result<Option<BTreeSet<String>>, Problem> {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(opener.is_some(), delivery.target.needs_opener());
+        let mut world = self.lock();
+        up(&world, delivery)?;
+        world.queues_asked += 1;
+        let held = |account: &&String| {
+            let key = ((*account).clone(), delivery.id.schedd.clone());
+            world.held.get(&key).is_some_and(|held| *held > 0)
+        };
+        Ok(Some(accounts.iter().filter(held).cloned().collect()))
+    }
+
     async fn held_jobs(
         &self,
         delivery: &Delivery,

@@ -27,12 +27,30 @@ pub fn is_due(asked: Option<Timestamp>, turned_good: bool, now: Timestamp) -> bo
     asked.is_none_or(|asked| until(asked, now) >= pause || now < asked)
 }
 
-/// What the jobs' ads must satisfy.
+/// What the ads of these accounts' jobs must satisfy.
 #[must_use]
-pub fn constraint(account: &str) -> String {
+pub fn constraint<'a>(accounts: impl IntoIterator<Item = &'a str>) -> String {
+    let owners: Vec<String> = accounts
+        .into_iter()
+        .map(|account| format!("Owner == \"{account}\""))
+        .collect();
+    let owners = match owners.as_slice() {
+        [owner] => owner.clone(),
+        _ => format!("({})", owners.join(" || ")),
+    };
     format!(
-        "JobStatus == 5 && HoldReasonCode == 4 && Owner == \"{account}\" && OAuthServicesNeeded =!= undefined"
+        "JobStatus == 5 && HoldReasonCode == 4 && {owners} && OAuthServicesNeeded =!= undefined"
     )
+}
+
+/// Reads one line for each job: its owner.
+#[must_use]
+pub fn owners(lines: &str) -> BTreeSet<String> {
+    let lines = lines.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 impl HeldJobs {
@@ -64,7 +82,7 @@ impl HeldJobs {
             .map(|needs| format!("OAuthServicesNeeded == \"{needs}\""))
             .collect();
         let any = any.join(" || ");
-        (!any.is_empty()).then(|| format!("{} && ({any})", constraint(account)))
+        (!any.is_empty()).then(|| format!("{} && ({any})", constraint([account])))
     }
 }
 
@@ -93,6 +111,17 @@ mod tests {
         let jobs = HeldJobs::read("cms\ncms\n\ncms*crab,rucio\n");
         assert_eq!(jobs.count(), 3);
         assert_eq!(HeldJobs::read("\n").count(), 0);
+    }
+
+    #[test]
+    fn the_jobs_of_many_are_asked_for_at_once() {
+        assert_eq!(
+            constraint(["a", "b"]),
+            "JobStatus == 5 && HoldReasonCode == 4 && (Owner == \"a\" || Owner == \"b\") && \
+             OAuthServicesNeeded =!= undefined"
+        );
+        let owners = owners("b\nb\n\na\n");
+        assert_eq!(owners.iter().collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

@@ -17,21 +17,32 @@ use crate::delivery::DeliveryId;
 
 /// The file's name in the state directory.
 const NAME: &str = "deliveries.json";
+/// What a line usually takes, in bytes.
+const LINE: usize = 400;
 /// Raised when the meaning of the content changes.
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct Content {
+struct Content<L> {
     version: u32,
-    deliveries: Vec<Line>,
+    deliveries: Vec<L>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Line {
     #[serde(flatten)]
     id: DeliveryId,
     #[serde(flatten)]
     note: Note,
+}
+
+/// The same to be written.
+#[derive(Serialize)]
+struct LineOf<'a> {
+    #[serde(flatten)]
+    id: &'a DeliveryId,
+    #[serde(flatten)]
+    note: &'a Note,
 }
 
 /// Reads the ledger in `state`. One that is missing is empty; one that is broken is too, is set
@@ -60,7 +71,7 @@ pub fn load(state: &Path) -> Ledger {
 
 fn read(path: &Path) -> io::Result<BTreeMap<DeliveryId, Note>> {
     let text = fs::read(path)?;
-    let content: Content = serde_json::from_slice(&text)?;
+    let content: Content<Line> = serde_json::from_slice(&text)?;
     if content.version != VERSION {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -75,16 +86,17 @@ impl Ledger {
     /// The file's content.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let deliveries = self.notes();
-        let deliveries = deliveries.map(|(id, note)| Line {
-            id: id.clone(),
-            note: note.clone(),
-        });
+        let deliveries = deliveries.map(|(id, note)| LineOf { id, note });
         let content = Content {
             version: VERSION,
             deliveries: deliveries.collect(),
         };
+        let mut bytes = Vec::with_capacity(content.deliveries.len().saturating_mul(LINE));
         // Strings, times and lists of them always make JSON.
-        serde_json::to_vec(&content).unwrap_or_default()
+        match serde_json::to_writer(&mut bytes, &content) {
+            Ok(()) => bytes,
+            Err(_) => Vec::new(),
+        }
     }
 }
 

@@ -13,8 +13,10 @@ use crate::transport::Transport;
 use crate::vault::{Held, Vault};
 use crate::verify;
 
-/// A credmon takes this long to ask Vault and to write.
+/// A credmon takes this long to ask Vault and to write, and a look at a credd costs a run of a tool.
 const SOON: Duration = Duration::from_millis(150);
+/// A look into a directory costs little.
+const VERY_SOON: Duration = Duration::from_millis(15);
 /// So much later it is another second, whatever the clock.
 const A_SECOND: Duration = Duration::from_millis(1100);
 
@@ -27,14 +29,12 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let limit = served_limit(self.delivery);
         let mut deadline = Instant::now() + limit;
         let mut again = false;
-        let (mut pause, longest) = match self.delivery.target {
-            Target::Credd { .. } => (Duration::from_millis(500), Duration::from_secs(5)),
-            Target::Directory(_) => (Duration::from_millis(20), Duration::from_secs(1)),
+        let (first, mut pause, longest) = match self.delivery.target {
+            Target::Credd { .. } => (SOON, Duration::from_millis(500), Duration::from_secs(5)),
+            Target::Directory(_) => (VERY_SOON, Duration::from_millis(20), Duration::from_secs(1)),
         };
-        if let Target::Credd { .. } = self.delivery.target {
-            // A look costs a run of a tool; before this no credmon has served.
-            tokio::time::sleep(SOON).await;
-        }
+        // Before this no credmon has served.
+        tokio::time::sleep(first).await;
         loop {
             let observed = self.observe().await?;
             if !again && observed.stored.is_some() && observed.stored == served_before {

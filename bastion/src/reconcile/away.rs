@@ -18,11 +18,11 @@ use crate::vault::Vault;
 
 /// Those that are wanted no longer.
 #[derive(Default)]
-pub(super) struct Away(pub(super) BTreeMap<DeliveryId, Entry>);
+pub(super) struct Away(pub(super) BTreeMap<DeliveryId, Box<Entry>>);
 
 impl Away {
     /// Keeps one in mind.
-    pub(super) fn keep(&mut self, id: DeliveryId, mut entry: Entry) {
+    pub(super) fn keep(&mut self, id: DeliveryId, mut entry: Box<Entry>) {
         // Nobody waits for it any more.
         entry.record.asked = false;
         self.0.insert(id, entry);
@@ -39,7 +39,7 @@ impl Away {
 
 impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// A delivery, whether it is wanted or not.
-    pub(super) fn known_mut(&mut self, id: &DeliveryId) -> Option<&mut Entry> {
+    pub(super) fn known_mut(&mut self, id: &DeliveryId) -> Option<&mut Box<Entry>> {
         self.entries.get_mut(id).or_else(|| self.away.0.get_mut(id))
     }
 
@@ -70,7 +70,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     }
 
     /// All deliveries, those too that are wanted no longer.
-    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = (&DeliveryId, &mut Entry)> {
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = (&DeliveryId, &mut Box<Entry>)> {
         self.entries.iter_mut().chain(&mut self.away.0)
     }
 
@@ -87,7 +87,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
             match leftover(self.searches.listed(), self.searches.searches(), id) {
                 Some(delivery) => {
-                    let entry = Entry::new(Arc::new(delivery), Some(note));
+                    let entry = Box::new(Entry::new(Arc::new(delivery), Some(note)));
                     self.away.0.insert(id.clone(), entry);
                 }
                 None => named.push(by_name(id, note, now, leave_schedds)),

@@ -26,8 +26,8 @@ use crate::vault::Vault;
 const AT_A_TIME: usize = 48;
 /// Tries at a time at one credd: one that is slow leaves room for all others.
 const AT_A_CREDD: usize = 4;
-/// Tries at a time in one directory.
-const AT_A_DIRECTORY: usize = 16;
+/// Tries at a time in one directory: most of the time each waits for its credmon.
+const AT_A_DIRECTORY: usize = 32;
 
 /// What the policies of all deliveries share.
 #[derive(Clone, Copy)]
@@ -68,22 +68,21 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             self.warn_of_grants(now);
         }
         let pace = self.pace();
-        let mut wake = Timestamp::MAX;
-        let mut due = Vec::new();
         let mut busy: HashMap<String, usize> = HashMap::new();
-        for entry in self.entries.values_mut() {
-            if entry.running {
-                *busy.entry(entry.delivery.id.schedd.clone()).or_default() += 1;
+        for id in self.owners.values() {
+            *busy.entry(id.schedd.clone()).or_default() += 1;
+        }
+        let mut due = Vec::new();
+        let all = self.entries.values().map(|entry| &entry.delivery);
+        for delivery in self.agenda.take(now, all) {
+            let Some(entry) = self.entries.get_mut(&delivery.id) else {
+                continue;
+            };
+            // It is noted when that is over.
+            if entry.running || entry.gone.is_some() {
                 continue;
             }
-            if entry.gone.is_some() {
-                continue;
-            }
-            // Thousands of deliveries wait; only what changed is thought about again.
-            if let Some(until) = entry.waits_until
-                && now < until
-            {
-                wake = wake.min(until);
+            if entry.waits_until.is_some_and(|until| now < until) {
                 continue;
             }
             if !self.persistent
@@ -97,28 +96,27 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             match plan::next(now, &policy, &entry.record, false, tick, next_tick) {
                 Next::Wait(until) => {
                     entry.waits_until = Some(until);
-                    wake = wake.min(until);
+                    self.agenda.wait(delivery, until);
                 }
                 Next::Do(step) => {
                     let expires = entry.record.life.map(|life| life.expires);
-                    due.push((expires, Arc::clone(&entry.delivery), step));
+                    due.push((expires, delivery, step));
                 }
             }
         }
+        let mut wake = self.agenda.next();
         // What has no token, and what ends soonest, first.
         due.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
         for (_, delivery, step) in due {
-            if self.tries.len() >= AT_A_TIME {
-                break;
-            }
             let there = busy.entry(delivery.id.schedd.clone()).or_default();
-            if *there >= most_at(&delivery) {
-                continue;
+            if self.tries.len() < AT_A_TIME && *there < most_at(&delivery) {
+                let Some(later) = self.begin_one(&delivery.id, step, now) else {
+                    *there += 1;
+                    continue;
+                };
+                wake = wake.min(later);
             }
-            match self.begin_one(&delivery.id, step, now) {
-                Some(later) => wake = wake.min(later),
-                None => *there += 1,
-            }
+            self.agenda.changed(delivery);
         }
         wake
     }
@@ -128,6 +126,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         for entry in self.entries.values_mut() {
             entry.waits_until = None;
         }
+        self.agenda.everything();
     }
 
     /// A clock that was set back takes everything along that is known by it. One that was set

@@ -55,7 +55,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 } else {
                     new += 1;
                     let note = self.ledger.get(&id);
-                    Entry::new(delivery, note)
+                    Box::new(Entry::new(delivery, note))
                 };
             entry.gone = gone;
             self.entries.insert(id, entry);

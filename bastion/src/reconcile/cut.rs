@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::{Ended, Entry, Reconciler};
+use super::{Ended, Reconciler};
 use crate::delivery::{DeliveryId, Selection};
 use crate::push::Tokens;
 use crate::revoke::{Became, Cut, Silent, Step, What, cut, kept_off_step};
@@ -141,12 +141,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
 
     /// Whether what runs for a delivery cuts it off.
     pub(super) fn is_being_cut(&self, id: &DeliveryId) -> bool {
-        let is_planned = |entry: &Entry| entry.to_cut.is_some();
         let known = self.entries.get(id).or_else(|| self.away.0.get(id));
         self.cut_orders
             .iter()
             .any(|order| order.waiting.contains(id))
-            && !known.is_some_and(is_planned)
+            && known.is_none_or(|entry| entry.to_cut.is_none())
     }
 
     /// It was not cut off: whoever asked is told why.
@@ -201,9 +200,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             account: Some(account),
             ..Selection::default()
         };
-        let meant = |entry: &&Entry| of_account.holds(&entry.delivery.id);
-        let meant = self.entries.values().filter(meant);
-        let credentials = grants::credentials(meant.map(|entry| &entry.delivery.credential));
+        let meant = self.entries.iter().filter(|(id, _)| of_account.holds(id));
+        let credentials = grants::credentials(meant.map(|(_, entry)| &entry.delivery.credential));
         let parts = Arc::clone(&self.parts);
         self.tries.spawn(async move {
             for credential in &credentials {

@@ -3,6 +3,8 @@
 //! What holds: a try that breaks off by a fault of this program counts as failed; one whose delivery
 //! was configured away meanwhile is noted, and nothing more.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use tokio::task::{Id, JoinError};
 use tracing::error;
@@ -44,6 +46,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let Some(id) = self.owners.remove(&task) else {
             return;
         };
+        if let Some(entry) = self.entries.get(&id) {
+            self.agenda.changed(Arc::clone(&entry.delivery));
+        }
         let outcome = match outcome {
             Some(Ended::Cut(tokens, cut)) => return self.note_cut(&id, tokens, &cut),
             Some(Ended::Try(outcome)) => Some(outcome),
@@ -104,7 +109,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             self.look_for_held(&id, turned_good);
         }
         if let Some(before) = before {
-            self.announcer.over(&before, self.entries.values());
+            let entries = self.entries.values().map(Box::as_ref);
+            self.announcer.over(&before, entries);
         }
     }
 
@@ -115,7 +121,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 && failure.problem.cause == *cause
             {
                 failure.next_try = failure.next_try.min(now);
-                entry.waits_until = None;
+                self.agenda.again(entry);
             }
         }
     }

@@ -247,7 +247,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             let note = self.ledger.get(&id);
             let away = self.away.0.remove(&id);
             let entry = self.entries.entry(id);
-            let entry = entry.or_insert_with(|| away.unwrap_or_else(|| Entry::new(delivery, note)));
+            let entry = entry
+                .or_insert_with(|| away.unwrap_or_else(|| Box::new(Entry::new(delivery, note))));
             let back = entry.gone.is_some() && gone.is_none();
             entry.gone = gone;
             entry.waits_until = None;
@@ -259,6 +260,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 }
             }
         }
+        self.agenda.everything();
         self.keep_off();
     }
 }

@@ -1,17 +1,21 @@
 //! Held jobs: asked for when credentials are good, told to people, released where that is wanted.
 //!
 //! What holds: jobs are released only while every delivery of their account at that schedd is
-//! good; a schedd is asked rarely, whatever the deliveries do.
+//! good; a schedd is asked rarely, whatever the deliveries do, and once for all accounts whose
+//! credentials turned good within a moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Reconciler;
 use super::aside::News;
-use crate::delivery::{Delivery, DeliveryId};
+use crate::delivery::{Delivery, DeliveryId, Target};
 use crate::held::is_due;
 use crate::plan::State;
 use crate::problem::Problem;
@@ -19,9 +23,19 @@ use crate::push::Parts;
 use crate::transport::{Held, Transport};
 use crate::vault::Vault;
 
-/// What is known of queues, by account and schedd.
+/// Accounts whose credentials turn good within this time are asked for together.
+const GATHER: Duration = Duration::from_secs(2);
+/// No more of them: each is named in an argument.
+const TOGETHER: usize = 200;
+
+/// What is known of queues.
 #[derive(Default)]
-pub(super) struct Queues(BTreeMap<(String, String), Queue>);
+pub(super) struct Queues {
+    /// By account and schedd.
+    known: BTreeMap<(String, String), Queue>,
+    /// Those that are asked for together, and when.
+    gathering: BTreeMap<Target, (Instant, Vec<Arc<Delivery>>)>,
+}
 
 #[derive(Default)]
 struct Queue {
@@ -35,17 +49,17 @@ impl Queues {
     /// How many are known.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.known.len()
     }
 
     /// Forgets what is of no account and schedd that this says yes to.
     pub(super) fn keep(&mut self, wanted: impl Fn(&str, &str) -> bool) {
-        self.0
+        self.known
             .retain(|(account, schedd), queue| queue.running || wanted(account, schedd));
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.0.values().any(|queue| queue.running)
+        self.known.values().any(|queue| queue.running)
     }
 }
 
@@ -56,21 +70,45 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             return;
         };
         let delivery = Arc::clone(&entry.delivery);
+        if let Target::Directory(_) = delivery.target {
+            // There is no schedd to ask.
+            return;
+        }
         let whose = (id.account.clone(), id.schedd.clone());
         let now = self.now();
-        let queue = self.held.0.entry(whose.clone()).or_default();
+        let queue = self.held.known.entry(whose).or_default();
         if queue.running || !is_due(queue.asked, turned_good, now) {
             return;
         }
         queue.asked = Some(now);
         queue.running = true;
-        let release = self.releasable(id);
-        let (parts, tell) = (Arc::clone(&self.parts), self.tell.clone());
-        tokio::spawn(async move {
-            let answer = ask(&parts, &delivery, release).await;
-            // Nobody listens when the service ends.
-            let _ = tell.send(News::Held(whose, answer));
-        });
+        let soon = Instant::now() + GATHER;
+        let target = delivery.target.clone();
+        let (_, all) = (self.held.gathering.entry(target)).or_insert_with(|| (soon, Vec::new()));
+        all.push(delivery);
+    }
+
+    /// Asks schedds for those that were gathered long enough, or for everybody. How long until it is
+    /// to be called again.
+    pub(super) fn ask_gathered(&mut self, everybody: bool) -> Duration {
+        let begin = Instant::now();
+        let due = |at: &Instant| everybody || *at <= begin;
+        let gathering = std::mem::take(&mut self.held.gathering);
+        let (due, later) = gathering.into_iter().partition(|(_, (at, _))| due(at));
+        self.held.gathering = later;
+        let due: BTreeMap<_, _> = due;
+        for (_, (_, deliveries)) in due {
+            for some in deliveries.chunks(TOGETHER) {
+                let some = some.iter().map(|delivery| Asked {
+                    release: self.releasable(&delivery.id),
+                    delivery: Arc::clone(delivery),
+                });
+                let (parts, tell) = (Arc::clone(&self.parts), self.tell.clone());
+                tokio::spawn(ask_together(parts, some.collect(), tell));
+            }
+        }
+        let next = self.held.gathering.values().map(|(at, _)| *at).min();
+        next.map_or(Duration::MAX, |at| at.saturating_duration_since(begin))
     }
 
     /// The services whose jobs may run again: all of the account there, when all are good and the
@@ -96,7 +134,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         answer: Result<Option<Held>, Problem>,
     ) {
         let whose = (account.clone(), schedd.clone());
-        let queue = self.held.0.entry(whose).or_default();
+        let queue = self.held.known.entry(whose).or_default();
         queue.running = false;
         let count = match answer {
             Ok(None) => None,
@@ -135,6 +173,53 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
         }
     }
+}
+
+/// Whose queue is asked for, and what is to be released then.
+struct Asked {
+    delivery: Arc<Delivery>,
+    release: Option<BTreeSet<String>>,
+}
+
+/// Asks one schedd: for the few that have held jobs one by one, each in its own name.
+async fn ask_together<V: Vault, T: Transport>(
+    parts: Arc<Parts<V, T>>,
+    all: Vec<Asked>,
+    tell: UnboundedSender<News>,
+) {
+    let holders = holders(&parts, &all).await;
+    for Asked { delivery, release } in all {
+        let whose = (delivery.id.account.clone(), delivery.id.schedd.clone());
+        // Nobody listens when the service ends, here and below.
+        if holders
+            .as_ref()
+            .is_some_and(|some| !some.contains(&whose.0))
+        {
+            let _ = tell.send(News::Held(whose, Ok(Some(Held::default()))));
+            continue;
+        }
+        let (parts, tell) = (Arc::clone(&parts), tell.clone());
+        tokio::spawn(async move {
+            let answer = ask(&parts, &delivery, release).await;
+            let _ = tell.send(News::Held(whose, answer));
+        });
+    }
+}
+
+/// Who of several has held jobs, asked in the name of the first; `None` when that is to be asked for
+/// each: why it cannot be told is of one account perhaps.
+async fn holders<V: Vault, T: Transport>(
+    parts: &Parts<V, T>,
+    all: &[Asked],
+) -> Option<BTreeSet<String>> {
+    let [Asked { delivery, .. }, _, ..] = all else {
+        return None;
+    };
+    let opener = parts.opener(delivery).await.ok()?;
+    let accounts = all.iter().map(|asked| asked.delivery.id.account.clone());
+    let accounts = accounts.collect();
+    let holders = (parts.transport).holders(delivery, opener.as_ref(), &accounts);
+    holders.await.ok().flatten()
 }
 
 async fn ask<V: Vault, T: Transport>(

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::{error, warn};
 
-use super::{Entry, Reconciler};
+use super::Reconciler;
 use crate::delivery::{Credential, DeliveryId, Selection};
 use crate::grants::{self, GrantLine, Grants};
 use crate::moment::after;
@@ -193,9 +193,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         ends: Option<Timestamp>,
     ) -> Result<(), String> {
         let now = self.now();
-        let meant = |entry: &&Entry| selection.holds(&entry.delivery.id);
-        let meant = self.entries.values().filter(meant);
-        let credentials = grants::credentials(meant.map(|entry| &entry.delivery.credential));
+        let meant = self.entries.iter().filter(|(id, _)| selection.holds(id));
+        let credentials = grants::credentials(meant.map(|(_, entry)| &entry.delivery.credential));
         self.obey(&super::Order::Retry(selection.clone()));
         let mut result = Ok(());
         for credential in &credentials {

@@ -43,7 +43,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                     .insert(Arc::clone(identity), Attendant::begin(work));
             } else if is_awaited {
                 let mut others = self.entries.values().filter(|other| uses(other, identity));
-                if !others.any(fails_for_keytab) {
+                if !others.any(|entry| fails_for_keytab(entry)) {
                     self.keytabs.remove(identity);
                 }
             }
@@ -60,7 +60,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
             if let Some(failure) = &mut entry.record.failure {
                 failure.next_try = Timestamp::MIN;
-                entry.waits_until = None;
+                self.agenda.again(entry);
                 deliveries += 1;
             }
         }

@@ -5,6 +5,7 @@
 //! (Vault, a realm) is down, one try at a time finds out for everybody. Time comes from the clock
 //! that the parts bring, pauses from tokio, so tests run on paused time.
 
+mod agenda;
 mod aside;
 mod away;
 mod begin;
@@ -31,6 +32,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use agenda::Agenda;
 use aside::News;
 use away::Away;
 use cut::CutOrder;
@@ -96,9 +98,11 @@ enum Ended {
 /// All deliveries.
 pub struct Reconciler<V, T> {
     parts: Arc<Parts<V, T>>,
-    entries: BTreeMap<DeliveryId, Entry>,
+    /// Boxed: the map has room for half as many again.
+    entries: BTreeMap<DeliveryId, Box<Entry>>,
     /// What was wanted before.
     away: Away,
+    agenda: Agenda,
     tries: JoinSet<Ended>,
     /// Which try is whose.
     owners: HashMap<Id, DeliveryId>,
@@ -153,6 +157,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             parts,
             entries: BTreeMap::new(),
             away: Away::default(),
+            agenda: Agenda::default(),
             tries: JoinSet::new(),
             owners: HashMap::new(),
             gates: Gates::default(),
@@ -193,6 +198,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let patience = Instant::now() + ELECTION;
         loop {
             let wake = self.begin();
+            self.ask_gathered(false);
             if shown.is_none_or(|at| at.elapsed() >= pause_of_watchers(self.entries.len())) {
                 watcher(self);
                 shown = Some(Instant::now());
@@ -207,6 +213,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 break;
             }
         }
+        self.ask_gathered(true);
         self.hear_all(&mut inbox).await;
         self.ledger.save_all().await;
     }
@@ -230,7 +237,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         loop {
             let wake = self.begin().min(self.seek());
             let unsaved = self.ledger.save_if_due();
-            let pause = until(self.now(), wake).min(self.glance).min(unsaved);
+            let unasked = self.ask_gathered(false);
+            let pause = until(self.now(), wake).min(self.glance);
+            let pause = pause.min(unsaved).min(unasked);
             let pause = Instant::now() + pause;
             self.has_turned();
             let command = loop {

@@ -151,7 +151,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     #[must_use]
     pub fn report(&self) -> Report {
         let (now, ticks) = (self.now(), self.ticks());
-        let lines = self.entries.values();
+        let lines = self.entries.values().map(Box::as_ref);
         let lines = lines.map(|entry| (entry, self.planned(entry, now, ticks)));
         let mut report = Report::new(lines, self.searches.problems(), now);
         report.grants = self.grant_lines(now);
@@ -225,6 +225,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
 
     fn tally(&self) -> Tally {
         let searches = self.searches.problems();
-        Tally::new(self.entries.values(), &searches, self.now())
+        let entries = self.entries.values().map(Box::as_ref);
+        Tally::new(entries, &searches, self.now())
     }
 }

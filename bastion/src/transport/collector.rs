@@ -3,13 +3,15 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::tool::{Call, Said, Tools};
+use super::tool::{Call, Said, Silence, Tools};
 use crate::config::Search;
-use crate::discovery::{self, Ad, Known};
+use crate::discovery::{self, Ad, CreddAd, Known};
 use crate::problem::{Cause, Kind, Problem};
 
 const TOOL: &str = "condor_status";
 const LIMIT: Duration = Duration::from_secs(30);
+/// Where there is another way if the collector is silent.
+const SHORT_LIMIT: Duration = Duration::from_secs(5);
 const OF_A_SCHEDD: &str = "Name,Machine,CredDIpAddr,TotalJobAds";
 const OF_A_CREDD: &str = "Name,Machine,MyAddress";
 const CREDDS: &str = r#"MyType == "CredD""#;
@@ -53,6 +55,15 @@ pub(super) async fn find(
     Ok(schedds)
 }
 
+/// Asks a collector for all credds that it knows; `None` when it gives no answer. Whoever then asks
+/// for one by name is told why.
+pub(super) async fn credds(tools: &Tools, collector: Option<&str>) -> Option<Vec<CreddAd>> {
+    let arguments = ["-any", "-json", "-attributes", OF_A_CREDD];
+    let said = run(tools, collector, &arguments, CREDDS, SHORT_LIMIT).await;
+    let said = said.ok().filter(|said| said.success)?;
+    discovery::credds(&said.stdout).ok()
+}
+
 /// A name that stands in an expression as it is.
 fn is_plain(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
@@ -65,21 +76,9 @@ async fn ask(
     arguments: &[&str],
     constraint: &str,
 ) -> Result<Said, Problem> {
-    let mut arguments = arguments.to_vec();
-    arguments.extend(["-constraint", constraint]);
     let collector = search.collector.as_deref();
-    let environment: Vec<(&str, OsString)> = collector
-        .map(|collector| ("_CONDOR_COLLECTOR_HOST", collector.into()))
-        .into_iter()
-        .collect();
-    let call = Call {
-        tool: TOOL,
-        arguments,
-        environment,
-        limit: LIMIT,
-        ..Call::default()
-    };
-    let said = tools.run(call).await.map_err(|silence| {
+    let said = run(tools, collector, arguments, constraint, LIMIT).await;
+    let said = said.map_err(|silence| {
         let (kind, message) = silence.explain("the collector");
         problem(search, kind, message)
     })?;
@@ -88,6 +87,29 @@ async fn ask(
     }
     let (kind, message) = failure(search, &said);
     Err(problem(search, kind, message))
+}
+
+async fn run(
+    tools: &Tools,
+    collector: Option<&str>,
+    arguments: &[&str],
+    constraint: &str,
+    limit: Duration,
+) -> Result<Said, Silence> {
+    let mut arguments = arguments.to_vec();
+    arguments.extend(["-constraint", constraint]);
+    let environment: Vec<(&str, OsString)> = collector
+        .map(|collector| ("_CONDOR_COLLECTOR_HOST", collector.into()))
+        .into_iter()
+        .collect();
+    let call = Call {
+        tool: TOOL,
+        arguments,
+        environment,
+        limit,
+        ..Call::default()
+    };
+    tools.run(call).await
 }
 
 fn ads<T>(

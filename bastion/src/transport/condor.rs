@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::advice;
 use super::tool::{self, Call, Said, Tools};
-use super::whereabouts::Place;
+use super::whereabouts::{Place, Whereabouts};
 use super::{Observed, StoreFailure};
 use crate::delivery::{Delivery, Method, Target};
 use crate::problem::{Cause, Kind, Problem};
@@ -26,6 +26,8 @@ const LIMIT: Duration = Duration::from_mins(1);
 pub(super) struct Credd<'a> {
     host: &'a str,
     address: Option<&'a str>,
+    /// It can be found by its host's name as well.
+    has_name: bool,
     domain: Option<&'a str>,
 }
 
@@ -42,8 +44,18 @@ impl<'a> Credd<'a> {
                 .and_then(|place| place.credd.as_deref())
                 // A name in angle brackets is an address.
                 .or(Some(host).filter(|host| host.starts_with('<'))),
+            // Others at that host may have credds of their own.
+            has_name: place.is_some_and(|place| place.schedd == host),
             domain,
         }
+    }
+
+    /// The same, to be found by its name, where that is another way.
+    fn by_name(self) -> Option<Self> {
+        (self.has_name && self.address.is_some()).then_some(Self {
+            address: None,
+            ..self
+        })
     }
 }
 
@@ -51,11 +63,12 @@ impl<'a> Credd<'a> {
 #[derive(Debug)]
 pub(super) struct Condor {
     tools: Arc<Tools>,
+    whereabouts: Arc<Whereabouts>,
 }
 
 impl Condor {
-    pub(super) fn new(tools: Arc<Tools>) -> Self {
-        Self { tools }
+    pub(super) fn new(tools: Arc<Tools>, whereabouts: Arc<Whereabouts>) -> Self {
+        Self { tools, whereabouts }
     }
 }
 
@@ -149,10 +162,22 @@ impl Condor {
             return Ok(said);
         }
         // Reasons are printed only with -d, which costs half as much again. What failed once may be
-        // asked a second time: each call brings about a state, however often it is made.
+        // asked a second time: each call brings about a state, however often it is made. By name it
+        // finds a credd that was started anew, which has another address.
         let arguments = [&["-d"], arguments].concat();
-        self.run_once(delivery, credd, &arguments, input, opener)
-            .await
+        let by_name = credd.by_name();
+        let credd = by_name.as_ref().unwrap_or(credd);
+        let again = self.run_once(delivery, credd, &arguments, input, opener);
+        let said = again.await?;
+        if by_name.is_some()
+            && (said.success || said.is_nothing_there())
+            && let Target::Credd {
+                host, collector, ..
+            } = &delivery.target
+        {
+            self.whereabouts.doubt(collector.as_deref(), host).await;
+        }
+        Ok(said)
     }
 
     async fn run_once(

@@ -8,6 +8,7 @@ pub mod condor;
 mod condor_answer;
 pub mod directory;
 mod folder;
+mod listed;
 mod queue;
 pub(crate) mod tool;
 mod whereabouts;
@@ -24,6 +25,7 @@ use crate::delivery::{Delivery, Method, Target};
 use crate::discovery::{Ad, Known};
 use crate::problem::{Cause, Kind, Problem};
 use condor::{Condor, Credd};
+use directory::Directories;
 use queue::Queue;
 use tool::Tools;
 use whereabouts::{Place, Whereabouts};
@@ -86,6 +88,15 @@ pub trait Transport: Send + Sync + 'static {
     /// Learns where the schedds are that were found for a search.
     fn learn(&self, search: &Search, known: &Known);
 
+    /// Which of these accounts have jobs that the delivery's schedd holds for want of credentials;
+    /// `None` where it cannot be asked. Any account may ask for others.
+    fn holders(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+        accounts: &BTreeSet<String>,
+    ) -> impl Future<Output = Result<Option<BTreeSet<String>>, Problem>> + Send;
+
     /// How many jobs of the delivery's account the schedd holds for want of credentials; `None`
     /// where it cannot be asked. Of those, jobs that need nothing but `release` are released
     /// first: `None` releases none.
@@ -132,17 +143,20 @@ pub struct Transports {
     tools: Arc<Tools>,
     condor: Condor,
     queue: Queue,
-    whereabouts: Whereabouts,
+    whereabouts: Arc<Whereabouts>,
+    directories: Directories,
 }
 
 impl Default for Transports {
     fn default() -> Self {
         let tools = Arc::new(Tools::default());
+        let whereabouts = Arc::default();
         Self {
-            condor: Condor::new(Arc::clone(&tools)),
+            condor: Condor::new(Arc::clone(&tools), Arc::clone(&whereabouts)),
             queue: Queue::new(Arc::clone(&tools)),
             tools,
-            whereabouts: Whereabouts::default(),
+            whereabouts,
+            directories: Directories::default(),
         }
     }
 }
@@ -154,7 +168,7 @@ enum Way<'a> {
 }
 
 impl Transports {
-    fn way<'a>(&self, delivery: &'a Delivery) -> Result<Way<'a>, Problem> {
+    async fn way<'a>(&self, delivery: &'a Delivery) -> Result<Way<'a>, Problem> {
         match &delivery.target {
             Target::Directory(path) => Ok(Way::Directory(path)),
             Target::Credd {
@@ -170,19 +184,21 @@ impl Transports {
                          service as root, or take another method",
                     ));
                 }
-                Ok(Way::Credd(self.whereabouts.of(collector.as_deref(), host)))
+                let ask = collector::credds(&self.tools, collector.as_deref());
+                let place = self.whereabouts.of(collector.as_deref(), host, ask);
+                Ok(Way::Credd(place.await))
             }
         }
     }
 
     /// A credd that is not where it was: it is asked for by name next time.
-    fn note(&self, delivery: &Delivery, problem: &Problem) {
+    async fn note(&self, delivery: &Delivery, problem: &Problem) {
         if let Target::Credd {
             host, collector, ..
         } = &delivery.target
             && problem.kind == Kind::CreddDown
         {
-            self.whereabouts.doubt(collector.as_deref(), host);
+            self.whereabouts.doubt(collector.as_deref(), host).await;
         }
     }
 }
@@ -193,12 +209,15 @@ impl Transport for Transports {
         delivery: &Delivery,
         opener: Option<&AccessToken>,
     ) -> Result<Observed, Problem> {
-        match self.way(delivery)? {
-            Way::Directory(path) => directory::observe(delivery, path).await,
+        match self.way(delivery).await? {
+            Way::Directory(path) => self.directories.observe(delivery, path).await,
             Way::Credd(place) => {
                 let credd = Credd::new(delivery, place.as_ref());
                 let seen = self.condor.observe(delivery, &credd, opener).await;
-                seen.inspect_err(|problem| self.note(delivery, problem))
+                if let Err(problem) = &seen {
+                    self.note(delivery, problem).await;
+                }
+                seen
             }
         }
     }
@@ -213,15 +232,18 @@ impl Transport for Transports {
             problem,
             misplaced: false,
         };
-        match self.way(delivery).map_err(not_misplaced)? {
+        match self.way(delivery).await.map_err(not_misplaced)? {
             Way::Directory(path) => {
-                let stored = directory::store(delivery, path, top).await;
+                let stored = self.directories.store(delivery, path, top).await;
                 stored.map_err(not_misplaced)
             }
             Way::Credd(place) => {
                 let credd = Credd::new(delivery, place.as_ref());
                 let stored = self.condor.store(delivery, &credd, top, opener).await;
-                stored.inspect_err(|failure| self.note(delivery, &failure.problem))
+                if let Err(failure) = &stored {
+                    self.note(delivery, &failure.problem).await;
+                }
+                stored
             }
         }
     }
@@ -231,12 +253,15 @@ impl Transport for Transports {
         delivery: &Delivery,
         opener: Option<&AccessToken>,
     ) -> Result<(), Problem> {
-        match self.way(delivery)? {
-            Way::Directory(path) => directory::delete(delivery, path).await,
+        match self.way(delivery).await? {
+            Way::Directory(path) => self.directories.delete(delivery, path).await,
             Way::Credd(place) => {
                 let credd = Credd::new(delivery, place.as_ref());
                 let deleted = self.condor.delete(delivery, &credd, opener).await;
-                deleted.inspect_err(|problem| self.note(delivery, problem))
+                if let Err(problem) = &deleted {
+                    self.note(delivery, problem).await;
+                }
+                deleted
             }
         }
     }
@@ -249,13 +274,28 @@ impl Transport for Transports {
         self.whereabouts.note(search.collector.as_deref(), known);
     }
 
+    async fn holders(
+        &self,
+        delivery: &Delivery,
+        opener: Option<&AccessToken>,
+        accounts: &BTreeSet<String>,
+    ) -> Result<Option<BTreeSet<String>>, Problem> {
+        match self.way(delivery).await? {
+            Way::Directory(_) => Ok(None),
+            Way::Credd(place) => {
+                let place = place.as_ref();
+                self.queue.holders(delivery, place, opener, accounts).await
+            }
+        }
+    }
+
     async fn held_jobs(
         &self,
         delivery: &Delivery,
         opener: Option<&AccessToken>,
         release: Option<&BTreeSet<String>>,
     ) -> Result<Option<Held>, Problem> {
-        match self.way(delivery)? {
+        match self.way(delivery).await? {
             Way::Directory(_) => Ok(None),
             Way::Credd(place) => {
                 let place = place.as_ref();

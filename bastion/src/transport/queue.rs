@@ -26,6 +26,23 @@ impl Queue {
         Self { tools }
     }
 
+    /// Which of these accounts have held jobs.
+    pub(super) async fn holders(
+        &self,
+        delivery: &Delivery,
+        place: Option<&Place>,
+        opener: Option<&AccessToken>,
+        accounts: &BTreeSet<String>,
+    ) -> Result<Option<BTreeSet<String>>, Problem> {
+        let Some(schedd) = name(delivery, place) else {
+            return Ok(None);
+        };
+        let constraint = held::constraint(accounts.iter().map(String::as_str));
+        let owners = self.list(delivery, &schedd, &constraint, "Owner", opener);
+        let owners = owners.await?;
+        Ok(Some(held::owners(&owners)))
+    }
+
     /// Counts held jobs, and releases those that need nothing but `release`.
     pub(super) async fn held(
         &self,
@@ -38,7 +55,7 @@ impl Queue {
             return Ok(None);
         };
         let account = &delivery.id.account;
-        let constraint = held::constraint(account);
+        let constraint = held::constraint([account.as_str()]);
         let before = self.ask(delivery, &schedd, &constraint, opener).await?;
         let releasable = release.and_then(|services| before.releasable(account, services));
         let Some(releasable) = releasable else {
@@ -68,6 +85,20 @@ impl Queue {
         constraint: &str,
         opener: Option<&AccessToken>,
     ) -> Result<HeldJobs, Problem> {
+        let needed = "OAuthServicesNeeded";
+        let lines = self.list(delivery, schedd, constraint, needed, opener);
+        Ok(HeldJobs::read(&lines.await?))
+    }
+
+    /// An attribute of each job, one a line.
+    async fn list(
+        &self,
+        delivery: &Delivery,
+        schedd: &str,
+        constraint: &str,
+        attribute: &str,
+        opener: Option<&AccessToken>,
+    ) -> Result<String, Problem> {
         let arguments = vec![
             "-name",
             schedd,
@@ -75,11 +106,11 @@ impl Queue {
             "-constraint",
             constraint,
             "-af",
-            "OAuthServicesNeeded",
+            attribute,
         ];
         let said = self.run("condor_q", arguments, delivery, opener).await?;
         if said.success {
-            Ok(HeldJobs::read(&said.stdout))
+            Ok(said.stdout)
         } else {
             Err(failure(delivery, "counted", &said))
         }

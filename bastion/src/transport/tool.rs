@@ -6,6 +6,8 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
+use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,8 +19,12 @@ use tokio::sync::Semaphore;
 use crate::delivery::{Delivery, Method, Target};
 use crate::problem::Kind;
 
-/// Tools that run at a time.
-const AT_A_TIME: usize = 4;
+/// Tools that run at a time for each processor of this machine: one works while another waits for
+/// its credd, and each takes about as much of a processor as its credd does.
+const FOR_A_PROCESSOR: usize = 2;
+/// A tool that has run for so long waits for somebody who does not answer, and takes up no room for
+/// others. Tries are bounded in number, for each credd and in all.
+const WAITS: Duration = Duration::from_secs(2);
 /// More than this is not read of what a tool prints, in bytes: the answer of a collector with
 /// thousands of schedds, or a line for each of 100,000 jobs.
 const OUTPUT_LIMIT: u64 = 8 * 1024 * 1024;
@@ -55,7 +61,8 @@ pub(super) enum Silence {
     TimedOut(Duration),
 }
 
-/// Runs tools, a bounded number at a time.
+/// Runs tools, as many at a time as this machine has processors for; those that only wait for an
+/// answer are not counted.
 #[derive(Debug)]
 pub(super) struct Tools {
     places: Semaphore,
@@ -63,17 +70,19 @@ pub(super) struct Tools {
 
 impl Default for Tools {
     fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
-            places: Semaphore::new(AT_A_TIME),
+            places: Semaphore::new(processors.saturating_mul(FOR_A_PROCESSOR)),
         }
     }
 }
 
 impl Tools {
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Said, Silence> {
-        // The semaphore is never closed.
-        let _place = self.places.acquire().await.ok();
-        let mut command = Command::new(call.tool);
+        // By its path: for a name that is to be looked for in a `PATH` which is given here, the standard
+        // library copies this whole process (fork) where it could start another at once.
+        let program = path_of(call.tool).unwrap_or_else(|| call.tool.into());
+        let mut command = Command::new(program);
         command
             .args(&call.arguments)
             .env_clear()
@@ -86,11 +95,34 @@ impl Tools {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        match tokio::time::timeout(call.limit, talk(command, call.input)).await {
+        // The limit begins with the run. Boxed: it is large, and would be a part of all that wait for it.
+        let said = async { tokio::time::timeout(call.limit, talk(command, call.input)).await };
+        let said = Box::pin(said);
+        match self.in_turn(said).await {
             Ok(said) => said.map_err(|error| Silence::CannotRun(call.tool, error)),
             Err(_) => Err(Silence::TimedOut(call.limit)),
         }
     }
+
+    /// Does `work` when there is room for it. What only waits gives its room to others.
+    async fn in_turn<T>(&self, work: impl Future<Output = T>) -> T {
+        // The semaphore is never closed.
+        let place = self.places.acquire().await.ok();
+        let mut work = pin!(work);
+        let done = tokio::time::timeout(WAITS, &mut work).await;
+        drop(place);
+        match done {
+            Ok(done) => done,
+            Err(_) => work.await,
+        }
+    }
+}
+
+/// Where a tool is, by `PATH`.
+fn path_of(tool: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    let mut places = std::env::split_paths(&folders).map(|folder| folder.join(tool));
+    places.find(|place| place.is_file())
 }
 
 /// What is said where a tool of HTCondor's is missing.
@@ -202,5 +234,43 @@ pub(super) fn words(method: Method) -> &'static str {
         Method::Ssl => "SSL",
         Method::Kerberos => "KERBEROS",
         Method::Fs => "FS",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_a_silent_credd_leaves_room_for_others() {
+        let tools = Tools {
+            places: Semaphore::new(2),
+        };
+        let (running, most) = (Cell::new(0), Cell::new(0));
+        let work = |lasts: Duration| {
+            let (running, most) = (&running, &most);
+            tools.in_turn(async move {
+                running.set(running.get() + 1);
+                most.set(most.get().max(running.get()));
+                tokio::time::sleep(lasts).await;
+                running.set(running.get() - 1);
+            })
+        };
+        let quick = Duration::from_millis(30);
+        tokio::join!(work(quick), work(quick), work(quick), work(quick));
+        assert_eq!(most.get(), 2, "so many at a time");
+
+        let begin = tokio::time::Instant::now();
+        let silent = async { tokio::join!(work(LONG), work(LONG)) };
+        let others = async {
+            tokio::join!(work(quick), work(quick), work(quick));
+            begin.elapsed()
+        };
+        let (_, took) = tokio::join!(silent, others);
+        assert!(took >= WAITS && took < WAITS + 3 * quick, "{took:?}");
     }
 }

@@ -1,14 +1,19 @@
-//! Where the credds of schedds are that a collector told of. Addresses change while names stay: a
-//! credd that is started anew has another one.
+//! Where credds are: those of schedds that a search found, and those of listed ones. Addresses change
+//! while names stay: a credd that is started anew has another one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::discovery::Known;
+use super::listed::Listed;
+use crate::discovery::{CreddAd, Known};
 
-/// What is known, by collector and by the schedd's name in deliveries.
+/// What is known.
 #[derive(Debug, Default)]
-pub(super) struct Whereabouts(Mutex<Places>);
+pub(super) struct Whereabouts {
+    /// Of searches, by collector and by the schedd's name in deliveries.
+    found: Mutex<Places>,
+    listed: Listed,
+}
 
 type Places = HashMap<(Option<String>, String), Place>;
 
@@ -23,7 +28,7 @@ pub(super) struct Place {
 
 impl Whereabouts {
     fn lock(&self) -> MutexGuard<'_, Places> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what a collector told.
@@ -44,18 +49,30 @@ impl Whereabouts {
         }
     }
 
-    /// Where a schedd is.
-    pub(super) fn of(&self, collector: Option<&str>, schedd: &str) -> Option<Place> {
+    /// Where a schedd and its credd are: as its search found it, else as its collector knows a credd
+    /// of that name. `ask` asks the collector for all credds, if that is to be done.
+    pub(super) async fn of(
+        &self,
+        collector: Option<&str>,
+        schedd: &str,
+        ask: impl Future<Output = Option<Vec<CreddAd>>>,
+    ) -> Option<Place> {
         let key = (collector.map(str::to_owned), schedd.to_owned());
-        self.lock().get(&key).cloned()
+        let found = self.lock().get(&key).cloned();
+        // A name in angle brackets is an address.
+        if found.is_some() || schedd.starts_with('<') {
+            return found;
+        }
+        self.listed.place(collector, schedd, ask).await
     }
 
     /// Forgets the address of a credd that does not answer there: it is asked for by name, until
-    /// the collector tells another one.
-    pub(super) fn doubt(&self, collector: Option<&str>, schedd: &str) {
+    /// the collector is asked again.
+    pub(super) async fn doubt(&self, collector: Option<&str>, schedd: &str) {
         let key = (collector.map(str::to_owned), schedd.to_owned());
         if let Some(place) = self.lock().get_mut(&key) {
             place.credd = None;
         }
+        self.listed.doubt(collector, schedd).await;
     }
 }

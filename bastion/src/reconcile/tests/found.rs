@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::{Command, Reconciler};
 use crate::config::{Config, Names, Pattern, Search};
-use crate::delivery::{Opening, Selection};
+use crate::delivery::{Opening, Selection, Target};
 use crate::discovery::Ad;
 use crate::fakes::Outside;
-use crate::fixtures::{config, credential};
+use crate::fixtures::{config, credential, delivery};
 use crate::ledger::Keeper;
 use crate::plan::State;
 use crate::revoke::Cut;
@@ -197,6 +197,32 @@ async fn held_jobs_are_told_and_released_where_that_is_wanted() {
         let asked = outside.lock().queues_asked;
         assert!((6..=14).contains(&asked), "{asked}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedd_is_asked_once_for_the_held_jobs_of_many_and_then_for_those_who_have_some() {
+    let many = (0..50).map(|n| {
+        let target = Target::Credd {
+            host: "ap1".to_owned(),
+            collector: None,
+            opening: Opening::default(),
+        };
+        delivery(&format!("a{n:02}"), "cms", "ap1", target)
+    });
+    let outside = Outside::new();
+    let whose = ("a07".to_owned(), "ap1".to_owned());
+    outside.lock().held.insert(whose, 3);
+    let config = config(many.collect());
+    let mut once = Reconciler::new(&config, outside.parts(), TimeZone::UTC);
+    once.settle().await;
+    let report = once.report();
+    assert!(report.is_good(), "{}", report.table());
+    for line in &report.deliveries {
+        let held = if line.wanted.account == "a07" { 3 } else { 0 };
+        assert_eq!(line.held_jobs, Some(held), "{}", line.wanted.account);
+    }
+    let asked = outside.lock().queues_asked;
+    assert!(asked < 10, "{asked}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,7 +34,7 @@ impl Dice {
 /// Sizes of all that a reconciler keeps.
 fn sizes(reconciler: &Reconciler<Outside, Outside>) -> BTreeMap<&'static str, usize> {
     let entries = reconciler.entries.values();
-    let tokens = |of: fn(&Entry) -> usize| entries.clone().map(of).sum();
+    let tokens = |of: fn(&Entry) -> usize| entries.clone().map(|entry| of(entry)).sum();
     BTreeMap::from([
         ("entries", reconciler.entries.len()),
         ("tries", reconciler.tries.len()),

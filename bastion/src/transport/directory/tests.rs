@@ -21,14 +21,21 @@ fn top() -> SecretString {
 async fn what_is_stored_is_seen_again_and_has_the_credds_modes() {
     let (dir, delivery) = place();
     assert!(
-        observe(&delivery, dir.path())
+        Directories::default()
+            .observe(&delivery, dir.path())
             .await
             .unwrap()
             .stored
             .is_none()
     );
-    store(&delivery, dir.path(), &top()).await.unwrap();
-    store(&delivery, dir.path(), &top()).await.unwrap();
+    Directories::default()
+        .store(&delivery, dir.path(), &top())
+        .await
+        .unwrap();
+    Directories::default()
+        .store(&delivery, dir.path(), &top())
+        .await
+        .unwrap();
 
     let folder = dir.path().join("cmsprod");
     let file = folder.join("cms_crab.top");
@@ -42,12 +49,18 @@ async fn what_is_stored_is_seen_again_and_has_the_credds_modes() {
         .collect();
     assert_eq!(names, ["cms_crab.top"], "no temporary file is left");
 
-    let seen = observe(&delivery, dir.path()).await.unwrap();
+    let seen = Directories::default()
+        .observe(&delivery, dir.path())
+        .await
+        .unwrap();
     assert!(seen.stored.is_some());
     assert!(seen.served.is_none());
     assert_eq!(seen.content.unwrap().expose_secret(), top().expose_secret());
     fs::write(folder.join("cms_crab.use"), "token").unwrap();
-    let seen = observe(&delivery, dir.path()).await.unwrap();
+    let seen = Directories::default()
+        .observe(&delivery, dir.path())
+        .await
+        .unwrap();
     assert!(seen.served >= seen.stored);
 }
 
@@ -56,7 +69,10 @@ async fn no_symbolic_link_is_followed() {
     let (dir, delivery) = place();
     let elsewhere = tempfile::tempdir().unwrap();
     symlink(elsewhere.path(), dir.path().join("cmsprod")).unwrap();
-    let problem = store(&delivery, dir.path(), &top()).await.unwrap_err();
+    let problem = Directories::default()
+        .store(&delivery, dir.path(), &top())
+        .await
+        .unwrap_err();
     assert!(
         problem.message.contains("a symbolic link or a file"),
         "{problem}"
@@ -70,8 +86,16 @@ async fn no_symbolic_link_is_followed() {
     fs::create_dir(dir.path().join("cmsprod")).unwrap();
     let link = dir.path().join("cmsprod/cms_crab.top");
     symlink(&victim, &link).unwrap();
-    assert!(observe(&delivery, dir.path()).await.is_err());
-    store(&delivery, dir.path(), &top()).await.unwrap();
+    assert!(
+        Directories::default()
+            .observe(&delivery, dir.path())
+            .await
+            .is_err()
+    );
+    Directories::default()
+        .store(&delivery, dir.path(), &top())
+        .await
+        .unwrap();
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     assert!(fs::symlink_metadata(&link).unwrap().is_file());
 }
@@ -80,7 +104,10 @@ async fn no_symbolic_link_is_followed() {
 async fn a_missing_directory_is_named_and_not_made() {
     let (dir, delivery) = place();
     let missing = dir.path().join("none");
-    let problem = store(&delivery, &missing, &top()).await.unwrap_err();
+    let problem = Directories::default()
+        .store(&delivery, &missing, &top())
+        .await
+        .unwrap_err();
     assert_eq!(
         problem.to_string(),
         format!(
@@ -91,8 +118,20 @@ async fn a_missing_directory_is_named_and_not_made() {
     );
     // One that is not mounted is not an emptied one: nothing is said to be gone, or not there.
     for (what, problem) in [
-        ("read", observe(&delivery, &missing).await.unwrap_err()),
-        ("written", delete(&delivery, &missing).await.unwrap_err()),
+        (
+            "read",
+            Directories::default()
+                .observe(&delivery, &missing)
+                .await
+                .unwrap_err(),
+        ),
+        (
+            "written",
+            Directories::default()
+                .delete(&delivery, &missing)
+                .await
+                .unwrap_err(),
+        ),
     ] {
         let words = format!("{} cannot be {what}: No such file", missing.display());
         assert!(problem.message.contains(&words), "{problem}");
@@ -105,23 +144,74 @@ async fn a_file_that_is_no_text_is_another_content() {
     let (dir, delivery) = place();
     fs::create_dir(dir.path().join("cmsprod")).unwrap();
     fs::write(dir.path().join("cmsprod/cms_crab.top"), [0xff, 0xfe]).unwrap();
-    let seen = observe(&delivery, dir.path()).await.unwrap();
+    let seen = Directories::default()
+        .observe(&delivery, dir.path())
+        .await
+        .unwrap();
     assert_eq!(seen.content.unwrap().expose_secret(), "");
 }
 
 #[tokio::test]
 async fn what_is_deleted_is_gone_and_what_is_not_there_counts_as_deleted() {
     let (dir, delivery) = place();
-    delete(&delivery, dir.path()).await.unwrap();
-    store(&delivery, dir.path(), &top()).await.unwrap();
+    Directories::default()
+        .delete(&delivery, dir.path())
+        .await
+        .unwrap();
+    Directories::default()
+        .store(&delivery, dir.path(), &top())
+        .await
+        .unwrap();
     let folder = dir.path().join("cmsprod");
     fs::write(folder.join("cms_crab.use"), "token").unwrap();
     fs::write(folder.join("cms.use"), "another").unwrap();
-    delete(&delivery, dir.path()).await.unwrap();
-    delete(&delivery, dir.path()).await.unwrap();
+    Directories::default()
+        .delete(&delivery, dir.path())
+        .await
+        .unwrap();
+    Directories::default()
+        .delete(&delivery, dir.path())
+        .await
+        .unwrap();
     let names: Vec<_> = fs::read_dir(&folder)
         .unwrap()
         .map(|e| e.unwrap().file_name())
         .collect();
     assert_eq!(names, ["cms.use"]);
+}
+
+#[tokio::test]
+async fn a_directory_that_hangs_takes_few_threads_however_often_it_is_asked() {
+    let (silent, delivery) = place();
+    let other = tempfile::tempdir().unwrap();
+    let directories = Directories::default();
+    let (begun, running) = std::sync::mpsc::channel();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let gone = Arc::new(std::sync::Mutex::new(gone));
+    let hang = || {
+        let (begun, gone) = (begun.clone(), Arc::clone(&gone));
+        directories.off_the_loop(&delivery, silent.path(), "read", move |_| {
+            begun.send(()).unwrap();
+            // Until nobody can say go any more.
+            let _ = gone.lock().unwrap().recv();
+            Ok(())
+        })
+    };
+    let all = async { tokio::join!(hang(), hang(), hang(), hang(), hang()) };
+    let others = async {
+        while running.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        let seen = directories.observe(&delivery, other.path()).await;
+        let at_work = 1 + running.try_iter().count();
+        drop(go);
+        (seen, at_work)
+    };
+    let (_, (seen, at_work)) = tokio::join!(all, others);
+    assert!(
+        seen.unwrap().stored.is_none(),
+        "another one is read meanwhile"
+    );
+    assert!(at_work <= THREADS, "{at_work}");
+    assert_eq!(at_work + running.try_iter().count(), 5, "all in the end");
 }

@@ -1,0 +1,135 @@
+//! The vault tokens of one delivery: the one at its schedd, those before and after it.
+//!
+//! What holds: no token is forgotten before it is revoked, or noted as one that may live.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::ledger::{Named, Note, Placed};
+use crate::moment::before;
+use crate::plan::{Basis, Life};
+use crate::vault::Held;
+
+/// The vault tokens of one delivery, in memory.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    /// The one at the schedd, and when it was stored by the schedd's clock.
+    pub current: Option<(Held, Option<Timestamp>)>,
+    /// One that is made and not known to be stored.
+    pub candidate: Option<Held>,
+    /// Replaced ones, to be revoked when the current one is good.
+    pub former: Vec<Held>,
+    /// The one at the schedd when it is of before a restart and cannot be read back: it is known
+    /// by name at most. Never there together with `current`.
+    pub inherited: Option<Inherited>,
+    /// Ones that may live and that this process cannot revoke, since it knows only their names:
+    /// Vault's admins can.
+    pub lost: Vec<Named>,
+    /// What the ledger says is at the schedd, until the schedd was looked at.
+    pub noted: Option<Placed>,
+}
+
+/// A vault token at a schedd that this process did not make and does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inherited {
+    /// Names it to Vault's admins; `None` when its life is an estimate.
+    pub accessor: Option<String>,
+    /// Its life: as noted at its issue, or at most.
+    pub life: Life,
+    /// When it was stored, by the schedd's clock.
+    pub stored: Timestamp,
+    /// When it is replaced at the latest.
+    pub renew_by: Option<Timestamp>,
+}
+
+impl Tokens {
+    /// What is known after a restart.
+    #[must_use]
+    pub fn noted(note: &Note) -> Self {
+        Self {
+            noted: note.current.clone(),
+            lost: note.others.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// How the life of the token at the schedd is known.
+    #[must_use]
+    pub fn basis(&self) -> Basis {
+        match &self.inherited {
+            None => Basis::Held,
+            Some(inherited) if inherited.accessor.is_some() => Basis::Noted,
+            Some(_) => Basis::Estimated,
+        }
+    }
+
+    /// The name at Vault of the token at the schedd.
+    #[must_use]
+    pub fn accessor(&self) -> Option<&str> {
+        let held = self.current.as_ref().map(|(held, _)| &held.accessor);
+        let inherited = self.inherited.as_ref();
+        let named = held.or(inherited.and_then(|inherited| inherited.accessor.as_ref()));
+        named
+            .or(self.noted.as_ref().map(|noted| &noted.token.accessor))
+            .map(String::as_str)
+    }
+
+    /// This host's clock was set back by `by`: what was noted by it moves along.
+    pub(crate) fn set_back(&mut self, by: Duration) {
+        let held = self.current.iter_mut().map(|(held, _)| held);
+        let held = held.chain(&mut self.candidate).chain(&mut self.former);
+        let inherited = self.inherited.iter_mut().map(|there| &mut there.life);
+        for life in held.map(|held| &mut held.life).chain(inherited) {
+            *life = life.set_back(by);
+        }
+        let noted = self.noted.iter_mut().map(|noted| &mut noted.token);
+        for named in self.lost.iter_mut().chain(noted) {
+            named.issued = before(named.issued, by);
+            named.expires = before(named.expires, by);
+        }
+        if let Some(renew_by) = self
+            .inherited
+            .as_mut()
+            .and_then(|there| there.renew_by.as_mut())
+        {
+            *renew_by = before(*renew_by, by);
+        }
+    }
+
+    /// Gives up what is at the schedd: it is replaced, or it is gone. Whether anything was known.
+    pub(crate) fn let_go(&mut self) -> bool {
+        let held = self.current.take().map(|(held, _)| held);
+        let inherited = self.inherited.take();
+        let noted = self.noted.take().map(|noted| noted.token);
+        let known = held.is_some() || inherited.is_some() || noted.is_some();
+        self.former.extend(held);
+        self.lost.extend(noted);
+        self.lost.extend(inherited.and_then(|inherited| {
+            Some(Named {
+                accessor: inherited.accessor?,
+                issued: inherited.life.issued,
+                expires: inherited.life.expires,
+            })
+        }));
+        known
+    }
+
+    /// When the last of them is over; `None` when there is none.
+    pub(crate) fn end(&self) -> Option<Timestamp> {
+        let held = self.current.iter().map(|(held, _)| held);
+        let held = held.chain(&self.candidate).chain(&self.former);
+        let inherited = self.inherited.iter().map(|there| there.life);
+        let lives = held.map(|held| held.life).chain(inherited);
+        let noted = self.noted.iter().map(|noted| &noted.token);
+        let named = self.lost.iter().chain(noted).map(|named| named.expires);
+        lives.map(|life| life.expires).chain(named).max()
+    }
+
+    /// The life of the token at the schedd.
+    #[must_use]
+    pub fn life(&self) -> Option<Life> {
+        let current = self.current.as_ref().map(|(held, _)| held.life);
+        current.or(self.inherited.as_ref().map(|inherited| inherited.life))
+    }
+}
