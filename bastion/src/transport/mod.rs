@@ -9,6 +9,7 @@ mod condor_answer;
 pub mod directory;
 mod folder;
 mod queue;
+mod refusals;
 pub(crate) mod tool;
 mod whereabouts;
 
