@@ -25,6 +25,7 @@
 //! | [`lifecycle`], [`cli`], [`logs`], [`lock`], [`hardening`] | the process |
 
 mod announce;
+mod attendant;
 pub mod cli;
 mod commands;
 pub mod config;
@@ -67,3 +68,4 @@ pub mod top_file;
 pub mod transport;
 pub mod vault;
 pub mod verify;
+mod wrap;

@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use crate::attendant::Attendant;
 use crate::config::{Config, Watch, host};
 use crate::control::protocol::Reloaded;
 use crate::control::server;
@@ -30,7 +31,6 @@ use crate::push::Parts;
 use crate::reconcile::{Command, Reconciler};
 use crate::reload::{Asked, Reload};
 use crate::report::Report;
-use crate::stages::Stages;
 use crate::transport::Transports;
 
 pub(crate) type RealParts = Parts<HtVault, Transports>;
@@ -47,7 +47,7 @@ pub fn once(config: &Config, mut progress: impl FnMut(&Report)) -> anyhow::Resul
     let runtime = runtime()?;
     let report = runtime.block_on(async {
         warn_of_host(config);
-        let mut reconciler = reconciler(config, &Arc::default())?;
+        let mut reconciler = reconciler(config, &parts(config)?);
         reconciler
             .settle_before(|reconciler| progress(&reconciler.report()))
             .await;
@@ -69,8 +69,8 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         warn_of_host(config);
-        let stages = Arc::default();
-        let mut reconciler = reconciler(config, &stages)?;
+        let parts = parts(config)?;
+        let mut reconciler = reconciler(config, &parts);
         let signals = Signals::new().context("signals cannot be listened to")?;
         let (send, receive) = mpsc::channel(1);
         let (reloads, reload_orders) = mpsc::channel(1);
@@ -82,7 +82,7 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
         };
         let seen = Seen {
             reports: reports.clone(),
-            stages: Arc::clone(&stages),
+            stages: Arc::clone(&parts.stages),
             started: SystemClock.now(),
         };
         let _listen = serve_http(config, seen).await;
@@ -93,7 +93,7 @@ pub fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
         let outside = Outside {
             signals,
             reloads: reload_orders,
-            stages,
+            parts,
             watch: Watch::new(file),
             files: Reload::new(file, Arc::new(config.clone())),
         };
@@ -141,28 +141,13 @@ async fn serve_http(config: &Config, seen: Seen) -> Option<Attendant> {
     }
 }
 
-/// A task beside the loop, which ends when this is dropped.
-struct Attendant(tokio::task::JoinHandle<()>);
-
-impl Attendant {
-    fn begin(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(work))
-    }
-}
-
-impl Drop for Attendant {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// What would be known and planned at a start; nothing is tried.
 ///
 /// # Errors
 /// The certificate authorities cannot be used, or the system refuses a runtime.
 pub fn at_start(config: &Config) -> anyhow::Result<Report> {
     let _in_runtime = runtime()?.enter();
-    Ok(reconciler(config, &Arc::default())?.report())
+    Ok(reconciler(config, &parts(config)?).report())
 }
 
 /// Two threads do: the work is waiting. A blocked libkrb5 must not keep others from starting.
@@ -175,23 +160,28 @@ fn runtime() -> anyhow::Result<Runtime> {
         .context("the runtime cannot be started")
 }
 
-fn parts(config: &Config, stages: Arc<Stages>) -> Result<Arc<RealParts>, htvault::Error> {
+fn parts(config: &Config) -> Result<Arc<RealParts>, htvault::Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let vault = HtVault::new(config, Arc::clone(&clock))?;
-    let parts = Parts::new(vault, Transports::default(), clock);
-    Ok(Arc::new(Parts { stages, ..parts }))
+    Ok(Arc::new(Parts::new(vault, Transports::default(), clock)))
 }
 
-fn reconciler(
-    config: &Config,
-    stages: &Arc<Stages>,
-) -> anyhow::Result<Reconciler<HtVault, Transports>> {
+/// Those of another configuration: what is known of Vault and what was counted is kept.
+fn parts_anew(before: &RealParts, config: &Config) -> Result<Arc<RealParts>, htvault::Error> {
+    let vault = before.vault.anew(config)?;
+    let clock = Arc::clone(&before.clock);
+    Ok(Arc::new(Parts {
+        stages: Arc::clone(&before.stages),
+        ..Parts::new(vault, Transports::default(), clock)
+    }))
+}
+
+fn reconciler(config: &Config, parts: &Arc<RealParts>) -> Reconciler<HtVault, Transports> {
     let ledger = Keeper::open(config.state.clone());
-    let parts = parts(config, Arc::clone(stages))?;
     let zone = TimeZone::system();
-    let mut reconciler = Reconciler::with_ledger(config, parts, zone, ledger);
+    let mut reconciler = Reconciler::with_ledger(config, Arc::clone(parts), zone, ledger);
     reconciler.keep_in(&config.state);
-    Ok(reconciler)
+    reconciler
 }
 
 /// Does something with the real parts, where no service runs.
@@ -202,7 +192,7 @@ pub(crate) fn alone<A>(
     config: &Config,
     work: impl AsyncFnOnce(Arc<RealParts>) -> A,
 ) -> anyhow::Result<A> {
-    let parts = parts(config, Arc::default())?;
+    let parts = parts(config)?;
     let runtime = runtime()?;
     let result = runtime.block_on(work(parts));
     runtime.shutdown_timeout(LAST_WAIT);
@@ -243,7 +233,8 @@ impl Signals {
 struct Outside {
     signals: Signals,
     reloads: mpsc::Receiver<ReloadOrder>,
-    stages: Arc<Stages>,
+    /// Those in force.
+    parts: Arc<RealParts>,
     watch: Watch,
     files: Reload,
 }
@@ -287,10 +278,11 @@ impl Outside {
                 Err(_) => tell(&[NotifyState::Reloading]),
             }
         }
-        let stages = Arc::clone(&self.stages);
-        let read = self.files.read(asked, |config| parts(config, stages));
+        let before = &self.parts;
+        let read = self.files.read(asked, |config| parts_anew(before, config));
         if let Some((config, parts)) = read.new {
             warn_of_host(&config);
+            self.parts = Arc::clone(&parts);
             let (answer, in_force) = oneshot::channel();
             let command = Command::Reload(config, parts, answer);
             send.send(command).await.ok()?;

@@ -15,8 +15,8 @@ use htvault::{
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::warn;
 
-use crate::config::Config;
-use crate::delivery::Credential;
+use crate::config::{Config, VaultSettings};
+use crate::delivery::{Credential, Identity};
 use crate::moment::after;
 use crate::plan::Life;
 use crate::problem::{Kind, Problem};
@@ -31,9 +31,11 @@ const ENOUGH: u64 = 30;
 /// A Vault that is logged in to by Kerberos.
 pub struct HtVault {
     client: Client,
+    /// What the client was made of.
+    settings: VaultSettings,
     service: String,
     tickets: Tickets,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
 }
 
@@ -45,11 +47,29 @@ impl HtVault {
     pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, htvault::Error> {
         Ok(Self {
             client: Client::new(&config.vault.for_client()?)?,
+            settings: config.vault.clone(),
             service: config.kerberos_service.clone(),
             tickets: Tickets::new(Arc::clone(&clock)),
-            places: Semaphore::new(AT_A_TIME),
+            places: Arc::new(Semaphore::new(AT_A_TIME)),
             clock,
         })
+    }
+
+    /// The same by another configuration. What is known of a Vault whose settings stay is kept: its
+    /// connections, which of its addresses answers, what was sent of the requests that it allows,
+    /// and for how long it wants to be left alone. Tickets are asked for anew.
+    ///
+    /// # Errors
+    /// The certificate authorities cannot be read.
+    pub fn anew(&self, config: &Config) -> Result<Self, htvault::Error> {
+        // Made in any case: authorities that cannot be read are a fault of the new configuration.
+        let mut new = Self::new(config, Arc::clone(&self.clock))?;
+        new.tickets = self.tickets.anew();
+        if new.settings == self.settings {
+            new.client = self.client.clone();
+            new.places = Arc::clone(&self.places);
+        }
+        Ok(new)
     }
 
     /// Waits until a request may be sent. The semaphore is never closed.
@@ -228,6 +248,10 @@ impl Vault for HtVault {
             .map_err(|error| Problem::from_vault(credential, &error, false))
     }
 
+    async fn new_keytab(&self, identity: &Identity) {
+        self.tickets.new_keytab(identity).await;
+    }
+
     fn requests_used(&self) -> Option<RequestsUsed> {
         self.client.requests_used()
     }
@@ -241,5 +265,48 @@ impl Vault for HtVault {
                 problem => Err(problem),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use htvault::RequestLimit;
+    use htvault::clock::SystemClock;
+
+    use super::*;
+    use crate::fixtures;
+
+    fn config() -> Config {
+        let mut config = fixtures::config(Vec::new());
+        // Nobody listens there.
+        config.vault.servers = vec!["https://127.0.0.1:1".parse().unwrap()];
+        config.vault.requests = Some(RequestLimit {
+            limit: 10,
+            per: Duration::from_hours(24),
+        });
+        config
+    }
+
+    #[tokio::test]
+    async fn a_vault_that_stays_keeps_its_count_of_requests_over_a_reload() {
+        let vault = HtVault::new(&config(), Arc::new(SystemClock)).unwrap();
+        let used = |vault: &HtVault| vault.requests_used().unwrap().used;
+        let token = VaultToken::from("s.none".to_owned());
+        let credential = fixtures::credential("a", "cms");
+        vault.look_up(&credential, &token).await.unwrap_err();
+        assert_eq!(used(&vault), 1);
+
+        let mut other = config();
+        other.spread = Duration::from_secs(1);
+        let again = vault.anew(&other).unwrap();
+        assert_eq!(used(&again), 1);
+        // Both are bounded by the same count while tries of before the reload still run.
+        vault.look_up(&credential, &token).await.unwrap_err();
+        assert_eq!(used(&again), 2);
+
+        other.vault.servers = vec!["https://127.0.0.1:2".parse().unwrap()];
+        assert_eq!(used(&again.anew(&other).unwrap()), 0);
+        other.vault.tls.ca_file = Some("/nowhere".into());
+        assert!(again.anew(&other).is_err());
     }
 }

@@ -21,6 +21,8 @@ use crate::problem::Cause;
 
 /// How long a caller waits for a KDC.
 const LIMIT: Duration = Duration::from_secs(20);
+/// From one look at a keytab that failed to the next.
+const LOOK: Duration = Duration::from_secs(2);
 /// Threads that may wait for the KDCs of one realm.
 const THREADS: usize = 4;
 
@@ -30,6 +32,14 @@ struct Kept {
     keytab: Option<FileMark>,
     from: Timestamp,
     until: Timestamp,
+}
+
+/// What is known of a principal and its keytab.
+#[derive(Default)]
+struct Known {
+    kept: Option<Kept>,
+    /// The file of the last try to get a ticket, `None` when there was none to be seen.
+    tried: Option<FileMark>,
 }
 
 /// Which file, and which state of it: another one after a keytab was replaced or written anew.
@@ -54,13 +64,13 @@ impl FileMark {
     }
 }
 
-type Slot = Arc<Mutex<Option<Kept>>>;
+type Slot = Arc<Mutex<Known>>;
 
 /// The tickets.
 pub(crate) struct Tickets {
     clock: Arc<dyn Clock>,
     slots: Mutex<HashMap<(String, PathBuf), Slot>>,
-    realms: Mutex<HashMap<Cause, Arc<Semaphore>>>,
+    realms: Arc<Mutex<HashMap<Cause, Arc<Semaphore>>>>,
 }
 
 impl Tickets {
@@ -68,7 +78,16 @@ impl Tickets {
         Self {
             clock,
             slots: Mutex::default(),
-            realms: Mutex::default(),
+            realms: Arc::default(),
+        }
+    }
+
+    /// No tickets yet, and the same bounds on threads: some may still wait for KDCs.
+    pub(crate) fn anew(&self) -> Self {
+        Self {
+            clock: Arc::clone(&self.clock),
+            slots: Mutex::default(),
+            realms: Arc::clone(&self.realms),
         }
     }
 
@@ -102,7 +121,7 @@ impl Tickets {
 
     /// Forgets a ticket that was refused.
     pub(crate) async fn forget(&self, identity: &Identity) {
-        *self.slot(identity).await.lock().await = None;
+        self.slot(identity).await.lock().await.kept = None;
     }
 
     async fn ticket(&self, identity: &Identity) -> Result<Arc<Ticket>, KerberosError> {
@@ -113,25 +132,43 @@ impl Tickets {
         let keytab = FileMark::of(&identity.keytab);
         // Whoever replaced a keytab means the new key: with the old ticket its faults would show only
         // hours later. A clock that was set back makes no ticket live longer.
-        if let Some(kept) = slot.as_ref()
+        if let Some(kept) = &slot.kept
             && (kept.from..kept.until).contains(&now)
             && kept.keytab == keytab
         {
             return Ok(Arc::clone(&kept.ticket));
         }
-        *slot = None;
+        slot.kept = None;
+        slot.tried = keytab;
         let (principal, path) = (identity.principal.clone(), identity.keytab.clone());
         let fetch = move || Ticket::from_keytab(&principal, &path);
         let ticket = Arc::new(self.off_the_loop(identity, fetch).await?);
         // The last part of a ticket's life is not used: a login is to end before it does.
         let life = until(now, ticket.ends());
-        *slot = Some(Kept {
+        slot.kept = Some(Kept {
             ticket: Arc::clone(&ticket),
             keytab,
             from: now,
             until: after(now, life / 4 * 3),
         });
         Ok(ticket)
+    }
+
+    /// Waits until a keytab is another one than at the last try to get a ticket with it.
+    pub(crate) async fn new_keytab(&self, identity: &Identity) {
+        let tried = self.slot(identity).await.lock().await.tried;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let path = identity.keytab.clone();
+            // A network file system may hang; that holds up nothing but this.
+            let look = tokio::task::spawn_blocking(move || FileMark::of(&path));
+            if let Ok(now) = look.await
+                && now.is_some()
+                && now != tried
+            {
+                return;
+            }
+        }
     }
 
     async fn slot(&self, identity: &Identity) -> Slot {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use htvault::{AccessTokenAnswer, IssuedToken, RequestsUsed, VaultToken};
 use jiff::Timestamp;
 
-use crate::delivery::Credential;
+use crate::delivery::{Credential, Identity};
 use crate::plan::Life;
 use crate::problem::Problem;
 
@@ -87,6 +87,9 @@ pub trait Vault: Send + Sync + 'static {
         credential: &Credential,
         token: &VaultToken,
     ) -> impl Future<Output = Result<(), Problem>> + Send;
+
+    /// Ends when the keytab of an identity is another one than at its last login, which failed.
+    fn new_keytab(&self, identity: &Identity) -> impl Future<Output = ()> + Send;
 
     /// What is used of the bound on requests now; `None` without one.
     fn requests_used(&self) -> Option<RequestsUsed> {

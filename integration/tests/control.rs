@@ -47,7 +47,7 @@ impl Host {
         let here = Here::start(CALM).await.unwrap();
         let yaml = here.yaml().replacen(
             "vault:\n",
-            "vault:\n  requests: {limit: 1000, per: 1m}\n",
+            "vault:\n  requests: {limit: 10000, per: 10m}\n",
             1,
         );
         let yaml = format!("listen: {{address: \"{LISTEN}\"}}\n{yaml}");
@@ -257,11 +257,10 @@ async fn a_running_bastion_is_asked_and_told_on_its_host() {
     let reload = host.command(&["reload", "--json"]).await;
     let _: Reloaded = serde_json::from_slice(&reload.stdout).unwrap();
     assert_eq!(reload.status.code(), Some(0));
-    // What was answered is in force.
-    assert_eq!(
-        host.report(&["status", "--json"]).await.1.deliveries.len(),
-        2
-    );
+    // What was answered is in force, and Vault, which stays, has had its requests.
+    let (_, reloaded) = host.report(&["status", "--json"]).await;
+    assert_eq!(reloaded.deliveries.len(), 2);
+    assert!(reloaded.requests.unwrap().used >= after.requests.unwrap().used);
     host.hears(&mut told, "STATUS=2 of 2 deliveries good").await;
 
     // Programs see the same by HTTP.
@@ -280,7 +279,7 @@ async fn a_running_bastion_is_asked_and_told_on_its_host() {
         assert!(metrics.contains(&count), "{metrics}");
     }
     assert!(
-        metrics.contains("token_bastion_vault_requests_limit 1000\n"),
+        metrics.contains("token_bastion_vault_requests_limit 10000\n"),
         "{metrics}"
     );
 

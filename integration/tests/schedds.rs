@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use integration::chain::{ACCOUNTS, Chain, Lives, installed};
+use integration::chain::{ACCOUNTS, Chain, ISSUER, Lives, installed};
 use integration::pool::{JobState, Pool, Release};
 use integration::process::Daemon;
 use integration::{sandbox, wait};
@@ -17,6 +18,9 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
 const FAR: Duration = Duration::from_mins(2);
+
+/// Where a credd keeps issuers' keys, and that it could not get some; if not in memory alone.
+const KEYS: &str = "/run/condor/cache/scitokens";
 
 /// One site at a time: they share the sandbox's addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -87,6 +91,21 @@ impl Site {
             Ok(())
         })
         .await
+    }
+
+    /// Does what is to be done when the credd could not get an issuer's keys.
+    async fn forget_keys(&mut self) -> anyhow::Result<()> {
+        match fs::remove_dir_all(self.pool.path(KEYS)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => self.pool.restart("credd").await,
+        }
+    }
+
+    /// What an admin finds in the credd's log.
+    fn credd_said(&self, part: &str) -> anyhow::Result<()> {
+        let log = fs::read_to_string(self.pool.path("/var/log/condor/CredLog"))?;
+        ensure!(log.contains(part), "{log}");
+        Ok(())
     }
 
     /// Tries until this is told.
@@ -194,7 +213,7 @@ async fn schedds_are_found_and_lost_and_found_again() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_credd_is_opened_in_each_way_and_says_what_is_wrong() -> anyhow::Result<()> {
-    let site = site(&[
+    let mut site = site(&[
         "SEC_DEFAULT_AUTHENTICATION_METHODS = FS, IDTOKENS, SCITOKENS, SSL, KERBEROS",
         "AUTH_SSL_CLIENT_CERTFILE = /etc/condor/test/host.crt",
         "AUTH_SSL_CLIENT_KEYFILE = /etc/condor/test/host.key",
@@ -261,10 +280,32 @@ async fn a_credd_is_opened_in_each_way_and_says_what_is_wrong() -> anyhow::Resul
     site.told(&credd(""), "for user crabtw@ap.test, not for cmsprod")
         .await?;
     ensure!(!pool.credentials().join("crabtw/cms.top").exists());
-    fs::write(pool.path("/etc/condor/mapfile"), "")?;
+    let line = format!("`SCITOKENS {ISSUER},cmsprod cmsprod`");
+    let another = map.replace(ISSUER, "https://another.test");
+    for nobody in ["", &another] {
+        fs::write(pool.path("/etc/condor/mapfile"), nobody)?;
+        pool.reconfigure(&[]).await?;
+        site.told(&credd(""), &line).await?;
+    }
+
+    // An issuer whose keys the credd cannot get; those that it had are forgotten.
+    let yaml = credd("");
+    fs::write(pool.path("/etc/condor/mapfile"), &map)?;
     pool.reconfigure(&[]).await?;
-    site.told(&credd(""), "`SCITOKENS ISSUER,SUBJECT cmsprod`")
-        .await?;
+    let hosts = fs::read_to_string(pool.path("/etc/hosts"))?;
+    let without = hosts.replace("issuer.test", "nobody.test");
+    ensure!(hosts != without);
+    fs::write(pool.path("/etc/hosts"), without)?;
+    site.forget_keys().await?;
+    let advice = format!("remove {KEYS} and restart the credd");
+    site.told(&yaml, &advice).await?;
+    site.credd_said("SCITOKENS:2:Failed to deserialize")?;
+    // The issuer is back, and the credd does not look yet: what the advice says helps.
+    fs::write(site.pool.path("/etc/hosts"), hosts)?;
+    site.told(&yaml, &advice).await?;
+    site.credd_said("Issuer is in negative cache")?;
+    site.forget_keys().await?;
+    site.all_good(&yaml).await?;
     site.pool.stop().await
 }
 

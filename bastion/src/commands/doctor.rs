@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::table::Look;
 use super::{Done, Failure, print, print_json};
 use crate::cli::{Global, Output, Which};
 use crate::doctor::{self, Section};
@@ -21,9 +22,10 @@ pub(crate) fn doctor(global: &Global, arguments: &Arguments) -> Result<Done, Fai
     let config = global.load()?;
     let selection = arguments.which.selection();
     let json = arguments.output.json;
+    let width = Look::of_stdout().width;
     let say = |section: &Section| {
         if !json {
-            print(&section.text());
+            print(&section.text(width));
         }
     };
     let look = async |parts| doctor::examine(&config, &parts, &selection, say).await;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde_json::json;
 
 use super::revoke::cut_off;
@@ -25,7 +25,7 @@ use crate::revoke::{Became, Step, What, alone};
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The account.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     account: String,
     /// Do not ask whether that is meant.
     #[arg(long)]
@@ -100,18 +100,29 @@ fn plan(
     // Writing to a string cannot fail, in all of this.
     let mut text = String::new();
     if let Some(client) = Client::connect_if_running(&global.socket()?)? {
+        // Of all, for what is wanted no longer may be all that there is.
         let request = Request::Status {
-            selection: selection.clone(),
+            selection: Selection::default(),
         };
         let Answer::Report(report) = client.ask(&request, |_| {})? else {
             return Err(unexpected());
         };
-        for line in &report.deliveries {
+        let lines = report.deliveries.iter();
+        for line in lines.filter(|line| selection.holds(&line.wanted.id())) {
             let _ = write!(text, "cut off {}", line.wanted.id());
             if let Some(accessor) = &line.accessor {
                 let _ = write!(text, ", revoke vault token {accessor}");
             }
             text.push_str(", delete what is stored there\n");
+        }
+        let unwanted = report.unwanted.iter();
+        for unwanted in unwanted.filter(|unwanted| selection.holds(&unwanted.id)) {
+            let _ = writeln!(
+                text,
+                "cut off {} (the configuration has it no longer), revoke vault token {}, delete what is stored there",
+                unwanted.id,
+                unwanted.accessors.join(", ")
+            );
         }
     } else {
         let ledger = ledger::file::load(&config.state);

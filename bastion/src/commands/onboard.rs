@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use console::Term;
 use htvault::clock::{Clock as _, SystemClock};
 use htvault::{Client as VaultClient, OidcLogin};
@@ -30,16 +30,16 @@ use crate::revoke::run_again;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The account.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     account: String,
     /// Only this service; else each that has no refresh token that works, one after the other.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     service: Option<String>,
     /// Those too that have a refresh token that works, as when it may run out.
     #[arg(long, conflicts_with = "service")]
     all: bool,
     /// How long somebody has to log in, for each service.
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10m")]
+    #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, value_parser = duration::parse, default_value = "10m")]
     wait: Duration,
     #[command(flatten)]
     output: Output,

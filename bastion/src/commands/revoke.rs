@@ -1,6 +1,6 @@
 //! `revoke`: deliveries cut off, by the running service, or without it as far as that goes.
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::{Done, Failure, complain, print, print_json};
 use crate::cli::{Global, Output};
@@ -15,16 +15,16 @@ use crate::revoke::{self, Cut, alone};
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The account.
-    #[arg(long, value_name = "NAME", required_unless_present = "all_at")]
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other, required_unless_present = "all_at")]
     account: Option<String>,
     /// Only this service.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     service: Option<String>,
     /// The schedd.
-    #[arg(long, value_name = "HOST", required_unless_present = "all_at")]
+    #[arg(long, value_name = "HOST", value_hint = ValueHint::Other, required_unless_present = "all_at")]
     schedd: Option<String>,
     /// Every delivery of every account at this schedd, as when it is stolen.
-    #[arg(long, value_name = "HOST", conflicts_with_all = ["account", "service", "schedd"])]
+    #[arg(long, value_name = "HOST", value_hint = ValueHint::Other, conflicts_with_all = ["account", "service", "schedd"])]
     all_at: Option<String>,
     /// Revoke at Vault, and ask nothing of the schedd: it is shown no access token.
     #[arg(long)]

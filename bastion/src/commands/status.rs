@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::table::{self, Look};
 use super::{Done, Failure, print, print_json};
@@ -12,8 +12,7 @@ use crate::config::duration;
 use crate::control::client::{Client, unexpected};
 use crate::control::protocol::{Answer, Request};
 use crate::moment::until;
-use crate::plan::State;
-use crate::report::{Line, Report};
+use crate::report::Report;
 
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(2);
@@ -25,7 +24,7 @@ pub(crate) struct Arguments {
     which: Which,
     /// Exit with 0 when jobs surely have an access token for this long (90s, 20m, 1h) if nothing
     /// more succeeds, whatever else is wrong.
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, value_parser = duration::parse)]
     min_life: Option<Duration>,
     /// Look again every two seconds, until interrupted.
     #[arg(long, conflicts_with = "json")]
@@ -46,8 +45,7 @@ pub(crate) fn status(global: &Global, arguments: &Arguments) -> Result<Done, Fai
     } else {
         print(&table::status(&report, look));
     }
-    let good = |line: &Line| is_good(line, &report, arguments.min_life);
-    Ok(Done::when(report.deliveries.iter().all(good)))
+    Ok(Done::when(is_good(&report, arguments.min_life)))
 }
 
 /// Shows it again and again; ends when the service does.
@@ -74,36 +72,59 @@ fn ask(global: &Global, arguments: &Arguments) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// Whether a delivery is as good as it is asked to be.
-fn is_good(line: &Line, report: &Report, min_life: Option<Duration>) -> bool {
-    match min_life {
-        None => line.state == State::Good,
-        Some(enough) => {
-            let left = line.jobs_safe_until.map(|end| until(report.at, end));
-            line.jobs_have_token && left.is_some_and(|left| left >= enough)
-        }
-    }
+/// Whether all is as good as it is asked to be.
+fn is_good(report: &Report, min_life: Option<Duration>) -> bool {
+    let Some(enough) = min_life else {
+        return report.is_good();
+    };
+    report.deliveries.iter().all(|line| {
+        let left = line.jobs_safe_until.map(|end| until(report.at, end));
+        line.jobs_have_token && left.is_some_and(|left| left >= enough)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::State;
     use crate::problem::{Cause, Kind};
+    use crate::report::Line;
     use crate::report::tests::{at, failed, good};
 
     #[test]
     fn jobs_may_be_submitted_while_their_token_lives_even_if_the_last_try_failed() {
         let bad = failed("a", Cause::Vault("v".to_owned()), Kind::VaultDown);
-        let report = Report::of(vec![bad.clone(), good("b")], at(0));
+        let report = |line: &Line| Report::of(vec![line.clone(), good("b")], at(0));
         let minutes = |n| Some(Duration::from_mins(n));
-        assert!(!is_good(&bad, &report, None));
-        assert!(is_good(&bad, &report, minutes(20)));
-        assert!(!is_good(&bad, &report, minutes(21)));
+        assert!(!is_good(&report(&bad), None));
+        assert!(is_good(&report(&bad), minutes(20)));
+        assert!(!is_good(&report(&bad), minutes(21)));
         let none = Line {
             jobs_have_token: false,
             ..bad
         };
-        assert!(!is_good(&none, &report, minutes(1)));
-        assert!(is_good(&good("b"), &report, None));
+        assert!(!is_good(&report(&none), minutes(1)));
+        assert!(is_good(&report(&good("c")), None));
+    }
+
+    #[test]
+    fn a_schedd_that_is_gone_is_nobodys_fault_and_one_that_is_cut_off_has_no_tokens() {
+        for (state, in_order) in [
+            (State::New, false),
+            (State::Pending, false),
+            (State::Good, true),
+            (State::Failed, false),
+            (State::CutOff, false),
+            (State::Gone, true),
+        ] {
+            let line = Line {
+                state,
+                jobs_have_token: false,
+                ..good("a")
+            };
+            let report = Report::of(vec![line], at(0));
+            assert_eq!(is_good(&report, None), in_order, "{state:?}");
+            assert!(!is_good(&report, Some(Duration::ZERO)), "{state:?}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::config::duration::short;
 use crate::moment::until;
 use crate::plan::State;
 use crate::report::{Line, Report};
+use crate::wrap::wrapped;
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -56,14 +57,14 @@ pub(crate) fn status(report: &Report, look: Look) -> String {
     }
     for (group, line) in report.problems.iter().zip(report.problem_lines()) {
         let line = format!("{}: {line}", group.remedy.words());
-        text.push_str(&wrapped(&line, look.width));
+        text.push_str(&wrapped(&line, 0, 2, look.width));
     }
     let warnings = report.grant_warnings();
     if !warnings.is_empty() {
         text.push('\n');
     }
     for line in warnings {
-        text.push_str(&wrapped(line, look.width));
+        text.push_str(&wrapped(line, 0, 2, look.width));
     }
     text
 }
@@ -204,27 +205,6 @@ fn colour(state: State) -> u8 {
         State::Failed | State::CutOff => 31,
         State::New | State::Pending | State::Gone => 33,
     }
-}
-
-/// A line broken at blanks; what follows is set in.
-fn wrapped(line: &str, width: Option<usize>) -> String {
-    let width = width.unwrap_or(usize::MAX);
-    let mut text = String::new();
-    let mut at = 0;
-    for word in line.split(' ') {
-        let length = word.chars().count();
-        if at > 0 && at + 1 + length > width {
-            text.push_str("\n  ");
-            at = 2;
-        } else if at > 0 {
-            text.push(' ');
-            at += 1;
-        }
-        text.push_str(word);
-        at += length;
-    }
-    text.push('\n');
-    text
 }
 
 #[cfg(test)]

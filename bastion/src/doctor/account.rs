@@ -149,19 +149,13 @@ async fn schedd_steps<V: Vault, T: Transport>(
     section: &mut Section,
 ) {
     let place = format!("{} at {}", delivery.id.service, delivery.id.schedd);
-    let now = parts.clock.now();
-    let opener = if delivery.target.needs_opener() {
-        let get = parts.openers.get(&parts.vault, &delivery.authorize, now);
-        match get.await {
-            Ok(opener) => Some(opener),
-            Err(problem) => {
-                let words = format!("no access token opens the credd: {}", problem.message);
-                section.add(format!("credd {place}"), Verdict::NotTried, words);
-                return;
-            }
+    let opener = match parts.opener(delivery).await {
+        Ok(opener) => opener,
+        Err(problem) => {
+            let words = format!("no access token opens the credd: {}", problem.message);
+            section.add(format!("credd {place}"), Verdict::NotTried, words);
+            return;
         }
-    } else {
-        None
     };
     match parts.transport.observe(delivery, opener.as_ref()).await {
         Ok(observed) => {

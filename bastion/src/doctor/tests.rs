@@ -134,7 +134,7 @@ fn an_examination_reads_like_a_list() {
     section.add("login cms", Verdict::Wrong, "no such mount");
     section.add("credd cms at ap1", Verdict::NotTried, "no access token");
     assert_eq!(
-        section.text(),
+        section.text(None),
         "Account cmsprod (cmsprod@TEST)\n\
          \x20 ok         ticket            the KDC gives one for this key\n\
          \x20 WRONG      login cms         no such mount\n\

@@ -6,7 +6,7 @@ use htvault::{AccessToken, AccessTokenAnswer, Claims, IssuedToken, VaultToken};
 
 use super::Outside;
 use super::world::Token;
-use crate::delivery::Credential;
+use crate::delivery::{Credential, Identity};
 use crate::moment::{after, until};
 use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem};
@@ -57,6 +57,12 @@ impl Vault for Outside {
             user: None,
             warnings: Vec::new(),
         })
+    }
+
+    async fn new_keytab(&self, identity: &Identity) {
+        while self.lock().no_keytab.contains(&identity.account) {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
     }
 
     async fn issue(

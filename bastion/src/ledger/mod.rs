@@ -200,7 +200,7 @@ impl Note {
     }
 
     /// Every token that it names.
-    pub fn names(&self) -> impl Iterator<Item = &Named> {
+    pub fn names(&self) -> impl Iterator<Item = &Named> + Clone {
         let current = self.current.as_ref().map(|placed| &placed.token);
         current.into_iter().chain(&self.others)
     }

@@ -12,9 +12,11 @@ use htvault::{AccessToken, AccessTokenAnswer, VaultToken};
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
-use crate::delivery::Credential;
+use crate::delivery::{Credential, Delivery};
 use crate::moment::{after, until};
 use crate::problem::{Kind, Problem, Remedy};
+use crate::push::Parts;
+use crate::stages::{Stage, Stages};
 use crate::vault::{Reading, Vault};
 
 /// The end of a token's life that is not used: a push is to end before it does.
@@ -64,11 +66,26 @@ type Slot = Arc<Mutex<State>>;
 #[derive(Default)]
 pub(crate) struct Openers(Mutex<HashMap<(String, String), Slot>>);
 
+impl<V: Vault, T> Parts<V, T> {
+    /// An access token that opens a delivery's credd; nothing where none is asked for.
+    pub(crate) async fn opener(&self, delivery: &Delivery) -> Result<Option<AccessToken>, Problem> {
+        if !delivery.target.needs_opener() {
+            return Ok(None);
+        }
+        let (vault, stages) = (&self.vault, &*self.stages);
+        let get = self
+            .openers
+            .get(vault, stages, &delivery.authorize, self.clock.now());
+        get.await.map(Some)
+    }
+}
+
 impl Openers {
     /// An access token of `credential` that lives a while.
-    pub(crate) async fn get(
+    async fn get(
         &self,
         vault: &impl Vault,
+        stages: &Stages,
         credential: &Arc<Credential>,
         now: Timestamp,
     ) -> Result<AccessToken, Problem> {
@@ -80,11 +97,11 @@ impl Openers {
         {
             return Ok(access.clone());
         }
-        match read(vault, credential, &mut slot, now).await {
+        match read(vault, stages, credential, &mut slot, now).await {
             // The login died before its time; a new one is made once.
             Err(problem) if problem.kind == Kind::TokenDead => {
                 slot.opener = None;
-                read(vault, credential, &mut slot, now).await
+                read(vault, stages, credential, &mut slot, now).await
             }
             answer => answer,
         }
@@ -133,6 +150,7 @@ impl Openers {
 
 async fn read(
     vault: &impl Vault,
+    stages: &Stages,
     credential: &Arc<Credential>,
     slot: &mut State,
     now: Timestamp,
@@ -141,7 +159,7 @@ async fn read(
         // A changed configuration may name another place under the same service.
         Some(opener) if now < opener.login_until && opener.credential == *credential => opener,
         _ => {
-            let login = vault.login(credential).await?;
+            let login = stages.time(Stage::Login, vault.login(credential)).await?;
             let life = Duration::from_secs(login.lease_seconds);
             Opener {
                 credential: Arc::clone(credential),

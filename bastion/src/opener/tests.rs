@@ -16,7 +16,9 @@ fn outside(scopes: &[&str]) -> Outside {
 async fn get(openers: &Openers, outside: &Outside) -> String {
     let credential = Arc::new(credential("cmsprod", "cms"));
     let now = outside.lock().now();
-    let token = openers.get(outside, &credential, now).await.unwrap();
+    let stages = Stages::default();
+    let get = openers.get(outside, &stages, &credential, now);
+    let token = get.await.unwrap();
     let (scopes, _) = token.expose().rsplit_once('.').unwrap();
     scopes.to_owned()
 }

@@ -14,7 +14,6 @@ mod served;
 use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::AccessToken;
 use htvault::clock::Clock;
 use jiff::Timestamp;
 use tracing::info;
@@ -290,17 +289,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         self.parts.clock.now()
     }
 
-    async fn opener(&self) -> Result<Option<AccessToken>, Problem> {
-        if !self.delivery.target.needs_opener() {
-            return Ok(None);
-        }
-        let openers = &self.parts.openers;
-        let opener = openers.get(&self.parts.vault, &self.delivery.authorize, self.now());
-        opener.await.map(Some)
-    }
-
     async fn observe(&mut self) -> Result<Observed, Problem> {
-        let opener = self.opener().await?;
+        let opener = self.parts.opener(self.delivery).await?;
         let observed = self.parts.transport.observe(self.delivery, opener.as_ref());
         let observed = self.parts.stages.time(Stage::Observe, observed).await?;
         self.seen = Some(Observed {
@@ -378,7 +368,11 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             misplaced: false,
         };
         let top = top_file::write(&self.delivery.credential, &held.token);
-        let opener = self.opener().await.map_err(not_misplaced)?;
+        let opener = self
+            .parts
+            .opener(self.delivery)
+            .await
+            .map_err(not_misplaced)?;
         let transport = &self.parts.transport;
         let stored = transport.store(self.delivery, &top, opener.as_ref());
         self.parts.stages.time(Stage::Store, stored).await

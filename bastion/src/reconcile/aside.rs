@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::Reconciler;
 use crate::config::Search;
+use crate::delivery::Identity;
 use crate::discovery::Ad;
 use crate::problem::Problem;
 use crate::transport::{Held, Transport};
@@ -18,6 +19,8 @@ pub(super) enum News {
     Found(Arc<Search>, Result<Vec<Ad>, Problem>),
     /// What a schedd (the second) holds of an account (the first).
     Held((String, String), Result<Option<Held>, Problem>),
+    /// A keytab that failed was replaced.
+    Keytab(Arc<Identity>),
 }
 
 impl<V: Vault, T: Transport> Reconciler<V, T> {
@@ -32,6 +35,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         match news {
             News::Found(search, answer) => self.found(&search, answer),
             News::Held(whose, answer) => self.note_held(&whose, answer),
+            News::Keytab(identity) => self.has_new_keytab(&identity),
         }
     }
 

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::{Entry, Reconciler};
 use crate::delivery::{DeliveryId, Selection};
 use crate::push::Outcome;
+use crate::report::Unwanted;
 use crate::revoke::{Cut, by_name, leftover};
 use crate::transport::Transport;
 use crate::vault::Vault;
@@ -40,6 +41,15 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// A delivery, whether it is wanted or not.
     pub(super) fn known_mut(&mut self, id: &DeliveryId) -> Option<&mut Entry> {
         self.entries.get_mut(id).or_else(|| self.away.0.get_mut(id))
+    }
+
+    /// What is wanted no longer while a token of it lives, of before a restart too.
+    pub(super) fn unwanted(&self, now: Timestamp) -> Vec<Unwanted> {
+        let notes = self.ledger.ledger().notes();
+        notes
+            .filter(|(id, _)| !self.entries.contains_key(id))
+            .filter_map(|(id, note)| Unwanted::new(id, note, now))
+            .collect()
     }
 
     /// A try has ended whose delivery was configured away meanwhile: what was made is noted.

@@ -26,6 +26,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.requests = config.vault.requests;
         self.next_tick = self.check.next(self.now(), &self.zone);
         self.gates.clear();
+        // Whatever failed is tried at once.
+        self.keytabs.clear();
         self.take(config);
     }
 

@@ -99,6 +99,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
         }
         self.ledger.note(&id, note, now);
+        self.await_keytab(&id);
         if result.is_ok() {
             self.look_for_held(&id, turned_good);
         }

@@ -32,6 +32,12 @@ struct Queue {
 }
 
 impl Queues {
+    /// How many are known.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Forgets what is of no account and schedd that this says yes to.
     pub(super) fn keep(&mut self, wanted: impl Fn(&str, &str) -> bool) {
         self.0
@@ -61,7 +67,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let release = self.releasable(id);
         let (parts, tell) = (Arc::clone(&self.parts), self.tell.clone());
         tokio::spawn(async move {
-            let answer = ask(&parts, &delivery, release, now).await;
+            let answer = ask(&parts, &delivery, release).await;
             // Nobody listens when the service ends.
             let _ = tell.send(News::Held(whose, answer));
         });
@@ -135,14 +141,8 @@ async fn ask<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     release: Option<BTreeSet<String>>,
-    now: Timestamp,
 ) -> Result<Option<Held>, Problem> {
-    let opener = if delivery.target.needs_opener() {
-        let opener = parts.openers.get(&parts.vault, &delivery.authorize, now);
-        Some(opener.await?)
-    } else {
-        None
-    };
+    let opener = parts.opener(delivery).await?;
     let held = parts
         .transport
         .held_jobs(delivery, opener.as_ref(), release.as_ref());

@@ -15,6 +15,7 @@ mod finish;
 mod found;
 mod held;
 mod keeping;
+mod keytabs;
 mod order;
 mod reports;
 
@@ -37,6 +38,7 @@ pub(crate) use entry::Entry;
 use found::Searches;
 use held::Queues;
 use keeping::Keeping;
+use keytabs::Keytabs;
 pub use order::Order;
 use reports::Told;
 pub use reports::{Reports, Unanswered, pause_of_watchers};
@@ -121,6 +123,8 @@ pub struct Reconciler<V, T> {
     persistent: bool,
     searches: Searches,
     held: Queues,
+    /// Keytabs that are waited for.
+    keytabs: Keytabs,
     /// Where tasks beside the tries tell what they found out.
     tell: mpsc::UnboundedSender<News>,
     /// What is known, for whoever asks.
@@ -163,6 +167,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             persistent: false,
             searches: Searches::default(),
             held: Queues::default(),
+            keytabs: Keytabs::default(),
             tell: mpsc::unbounded_channel().0,
             told: Told::default(),
         };
@@ -290,6 +295,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// Lets tries end, for a while, and ends what serves nobody but this process. Jobs live on what
     /// is at the schedds; nothing of that is revoked.
     pub async fn close(&mut self) {
+        self.keytabs.clear();
         let tries = async {
             while !self.tries.is_empty() {
                 self.finish_one().await;

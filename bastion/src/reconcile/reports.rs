@@ -155,6 +155,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let lines = lines.map(|entry| (entry, self.planned(entry, now, ticks)));
         let mut report = Report::new(lines, self.searches.problems(), now);
         report.grants = self.grant_lines(now);
+        report.unwanted = self.unwanted(now);
         report.requests = self.parts.vault.requests_used().map(Into::into);
         report
     }

@@ -6,6 +6,7 @@ mod columns;
 mod group;
 mod line;
 mod tally;
+mod unwanted;
 
 use htvault::RequestsUsed;
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ pub(crate) use self::columns::table;
 pub use self::group::Group;
 pub use self::line::{Line, Trouble, Wanted};
 pub use self::tally::Tally;
+pub use self::unwanted::Unwanted;
 use crate::config::duration;
 use crate::delivery::{DeliveryId, Selection};
 use crate::grants::GrantLine;
@@ -32,6 +34,9 @@ pub struct Report {
     pub problems: Vec<Group>,
     /// What is known of every refresh token.
     pub grants: Vec<GrantLine>,
+    /// What is wanted no longer, while a vault token of it lives.
+    #[serde(default)]
+    pub unwanted: Vec<Unwanted>,
     /// What is used of the bound on requests to Vault (`vault.requests`), if there is one.
     #[serde(default)]
     pub requests: Option<Requests>,
@@ -78,6 +83,7 @@ impl Report {
             deliveries,
             problems,
             grants: Vec::new(),
+            unwanted: Vec::new(),
             requests: None,
         }
     }
@@ -106,6 +112,9 @@ impl Report {
             report.deliveries.iter().any(of)
         };
         report.grants = self.grants.iter().filter(meant).cloned().collect();
+        let unwanted = self.unwanted.iter();
+        let unwanted = unwanted.filter(|unwanted| selection.holds(&unwanted.id));
+        report.unwanted = unwanted.cloned().collect();
         report.requests = self.requests;
         Ok(report)
     }

@@ -8,10 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::AccessToken;
+use htvault::{AccessToken, Claims};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::advice;
+use super::refusals::BEARER;
 use super::tool::{self, Call, Said, Tools};
 use super::whereabouts::Place;
 use super::{Observed, StoreFailure};
@@ -76,7 +77,7 @@ impl Condor {
             .await?;
         same_account(delivery, &said)?;
         said.observed(&delivery.id.service)
-            .ok_or_else(|| failure(delivery, &said))
+            .ok_or_else(|| failure(delivery, &said, opener))
     }
 
     pub(super) async fn store(
@@ -103,7 +104,7 @@ impl Condor {
         if said.success {
             Ok(())
         } else {
-            Err(failed(false)(failure(delivery, &said)))
+            Err(failed(false)(failure(delivery, &said, opener)))
         }
     }
 
@@ -120,7 +121,7 @@ impl Condor {
         same_account(delivery, &seen)?;
         let there = seen
             .observed(&delivery.id.service)
-            .ok_or_else(|| failure(delivery, &seen))?;
+            .ok_or_else(|| failure(delivery, &seen, opener))?;
         if there.stored.is_none() && there.served.is_none() {
             return Ok(());
         }
@@ -129,7 +130,7 @@ impl Condor {
         if said.success || said.is_nothing_there() {
             Ok(())
         } else {
-            Err(failure(delivery, &said))
+            Err(failure(delivery, &said, opener))
         }
     }
 
@@ -197,8 +198,12 @@ fn cause(delivery: &Delivery, kind: Kind) -> Cause {
     }
 }
 
-fn failure(delivery: &Delivery, said: &Said) -> Problem {
-    let (kind, message) = advice::failure(said, delivery);
+fn failure(delivery: &Delivery, said: &Said, opener: Option<&AccessToken>) -> Problem {
+    let (kind, mut message) = advice::failure(said, delivery);
+    let claims = opener.and_then(|opener| Claims::read(opener.expose()));
+    if let Some((issuer, subject)) = claims.and_then(|claims| claims.issuer.zip(claims.subject)) {
+        message = message.replace(BEARER, &format!("{issuer},{subject}"));
+    }
     Problem::new(cause(delivery, kind), kind, format!("{TOOL}: {message}"))
 }
 

@@ -9,6 +9,9 @@ use crate::problem::Kind;
 /// What a credd says to whoever asks in the name of another, and is no super-user.
 pub(super) const NOT_ALLOWED: &str = "because it is not allowed";
 
+/// Stands in advice for issuer and subject of the access token that was shown to the credd.
+pub(super) const BEARER: &str = "ISSUER,SUBJECT";
+
 /// One sort of refusal.
 pub(super) struct Rule {
     /// Any of these in a line of the tool's.
@@ -83,9 +86,10 @@ pub(super) const RULES: &[Rule] = &[
         parts: &["Server has rejected our token"],
         method: None,
         kind: Kind::CreddRefused,
-        advice: "see the CredLog at the schedd: its map file needs a line `SCITOKENS ISSUER,SUBJECT {account}`, \
-                 SCITOKENS_SERVER_AUDIENCE must allow the token's audience, and the schedd must reach the issuer and trust its \
-                 certificate, to get its keys",
+        advice: "see the CredLog at the schedd: where it says nothing behind `using SCITOKENS` the map file lacks a line \
+                 `SCITOKENS ISSUER,SUBJECT {account}`; where it says `SCITOKENS:2` and that it cannot connect, that a certificate is \
+                 not OK, or `negative cache`, the credd cannot get the issuer's keys: mend network or trust there, then wait 10 minutes \
+                 or remove /run/condor/cache/scitokens and restart the credd; else SCITOKENS_SERVER_AUDIENCE must allow the token's audience",
     },
     Rule {
         parts: &["No auth methods"],

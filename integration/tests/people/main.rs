@@ -22,11 +22,13 @@ use htvault::kerberos::Ticket;
 use htvault::{
     AccessTokenRequest, Client, CredentialUrl, ErrorKind, IssuedToken, Settings, VaultToken,
 };
-use integration::chain::{Chain, Lives, VAULT};
+use integration::chain::{ADMIN, Chain, Lives, VAULT};
+use integration::conformance::admin::Admin;
 use integration::dev::tls;
 use integration::process::Daemon;
 use integration::{sandbox, wait};
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout};
 
@@ -201,6 +203,22 @@ impl Parts {
             .forget_refresh_token(&url, &login)
             .await
             .unwrap();
+    }
+
+    /// What Vault's admins do with a token of which they know the accessor.
+    async fn kill(&self, accessor: &str) {
+        self.admin(Method::POST, "/kill", json!({"accessor": accessor}))
+            .await;
+    }
+
+    /// Vault answers, or nobody does at its address.
+    async fn set_vault(&self, up: bool) {
+        self.admin(Method::PUT, "/nodes/1", json!({"up": up})).await;
+    }
+
+    async fn admin(&self, method: Method, path: &str, body: Value) {
+        let admin = Admin::new(&format!("http://{ADMIN}"), &self.chain.ca.file()).unwrap();
+        admin.call(method, path, &body).await.unwrap();
     }
 
     /// `onboard --json` with somebody who approves as `person`; its last line, and the exit code.

@@ -20,6 +20,29 @@ async fn an_account_is_offboarded_with_proof_and_a_second_run_finds_nothing_left
         "{}",
         text(&dry)
     );
+    // What is configured away is stored still, and is meant too.
+    let yaml = fs::read_to_string(&parts.config).unwrap();
+    let without = yaml.replace(
+        "crabtw: {credentials",
+        "crabtw: {schedds: [here], credentials",
+    );
+    assert_ne!(yaml, without);
+    for (yaml, there) in [
+        (
+            without,
+            "cut off crabtw/cms_crab at there (the configuration has it no longer), revoke vault token ",
+        ),
+        (
+            yaml,
+            "cut off crabtw/cms_crab at there, revoke vault token ",
+        ),
+    ] {
+        fs::write(&parts.config, yaml).unwrap();
+        let reload = parts.run(&["reload"]).await;
+        assert_eq!(reload.status.code(), Some(0), "{}", text(&reload));
+        let dry = parts.run(&[&offboard[..], &["--dry-run"]].concat()).await;
+        assert!(text(&dry).contains(there), "{}", text(&dry));
+    }
     let unsure = parts.run(&offboard).await;
     assert_eq!(unsure.status.code(), Some(2), "{}", text(&unsure));
     assert!(parts.lives(&tokens[0]).await && parts.has_grant("crabtw", "crab").await);

@@ -4,15 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use htvault::{ErrorKind, VaultToken};
-use integration::chain::{ADMIN, Chain, installed};
+use integration::chain::{Chain, installed};
 use integration::pool::Pool;
 use integration::process::Daemon;
 use integration::{sandbox, wait};
 use serde_json::Value;
 
-use crate::{
-    FAR, LIVES, ONE, Parts, became, browser, client, deliveries, has_top, parts, state, text,
-};
+use crate::{FAR, LIVES, ONE, Parts, became, client, deliveries, has_top, parts, state, text};
 
 #[tokio::test]
 async fn one_of_two_deliveries_is_cut_off_and_stays_so_over_a_restart() {
@@ -84,12 +82,79 @@ async fn without_a_service_a_token_is_named_for_vaults_admins() {
 
     // What the admins do then ends it.
     assert!(parts.lives(&token).await);
-    let url = format!("http://{ADMIN}/kill");
-    let kill = serde_json::json!({"accessor": accessor});
-    let browser = browser(&parts.chain);
-    let answer = browser.post(url).json(&kill).send().await.unwrap();
-    assert!(answer.status().is_success(), "{answer:?}");
+    parts.kill(&accessor).await;
     assert!(!parts.lives(&token).await);
+
+    // With Vault away it is cut off as far as that goes, and named in that run and in the next.
+    let token = parts.stored("there", "crabtw", "cms_crab").unwrap();
+    let accessor = parts.client.lookup_self(&token).await.unwrap().accessor;
+    let command = format!("bao token revoke -accessor {accessor}");
+    let revoke = [
+        "revoke",
+        "--account",
+        "crabtw",
+        "--schedd",
+        "there",
+        "--json",
+    ];
+    parts.set_vault(false).await;
+    let output = parts.run(&revoke).await;
+    assert_eq!(
+        became(&output),
+        [["not_done", "done", "done"]],
+        "{}",
+        text(&output)
+    );
+    assert!(text(&output).contains(&command), "{}", text(&output));
+    assert!(!has_top(&parts.folder("there", "crabtw")));
+    parts.set_vault(true).await;
+    let output = parts.run(&revoke).await;
+    assert_eq!(
+        became(&output),
+        [["not_done", "nothing", "done"]],
+        "{}",
+        text(&output)
+    );
+    assert!(text(&output).contains(&command), "{}", text(&output));
+    // The ledger names it to a service too.
+    parts.start().await;
+    let output = parts.run(&revoke).await;
+    assert!(text(&output).contains(&command), "{}", text(&output));
+    assert!(parts.lives(&token).await);
+    parts.kill(&accessor).await;
+    assert!(!parts.lives(&token).await);
+    parts.stop().await;
+
+    // What nothing is noted of stays to be read until Vault answers, and is revoked then.
+    let token = parts.stored("there", "cmsprod", "cms").unwrap();
+    fs::remove_file(parts.chain.folder().join("state/deliveries.json")).unwrap();
+    let revoke = [
+        "revoke",
+        "--account",
+        "cmsprod",
+        "--schedd",
+        "there",
+        "--json",
+    ];
+    parts.set_vault(false).await;
+    let output = parts.run(&revoke).await;
+    assert_eq!(
+        became(&output),
+        [["not_done", "not_done", "done"]],
+        "{}",
+        text(&output)
+    );
+    assert!(has_top(&parts.folder("there", "cmsprod")));
+    parts.set_vault(true).await;
+    let output = parts.run(&revoke).await;
+    assert_eq!(
+        became(&output),
+        [["done", "done", "done"]],
+        "{}",
+        text(&output)
+    );
+    assert!(!parts.lives(&token).await);
+    assert!(!has_top(&parts.folder("there", "cmsprod")));
 }
 
 #[tokio::test]

@@ -1,83 +1,44 @@
 //! What is known is asked for while the loop runs, on paused time.
 
 use super::super::*;
+use super::service::Service;
 use super::{MINUTE, deliveries, run_for};
 use crate::fakes::Outside;
 use crate::fixtures::config;
 use crate::plan::State;
-use crate::report::Report;
-
-type Hand = mpsc::Sender<Command<Outside, Outside>>;
-
-/// A service that runs, where its reports are asked for, and the hand that tells it things.
-fn start(outside: &Outside) -> (Reports, Hand) {
-    let mut reconciler = super::reconciler(&config(deliveries()), outside);
-    let reports = reconciler.reports();
-    let (send, receive) = mpsc::channel(1);
-    tokio::spawn(async move { reconciler.run(receive).await });
-    (reports, send)
-}
-
-/// Gives a command, and waits for its answer.
-async fn tell<A>(
-    hand: &Hand,
-    command: impl FnOnce(oneshot::Sender<A>) -> Command<Outside, Outside>,
-) -> A {
-    let (answer, answered) = oneshot::channel();
-    hand.send(command(answer)).await.ok().unwrap();
-    answered.await.unwrap()
-}
-
-async fn good(reports: &mut Reports) -> Arc<Report> {
-    loop {
-        let report = reports.now().await.unwrap();
-        if report.is_good() {
-            return report;
-        }
-        reports.turned().await.unwrap();
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn an_order_that_was_answered_is_in_the_next_report() {
     let outside = Outside::new();
-    let (mut reports, hand) = start(&outside);
-    good(&mut reports).await;
+    let service = Service::good(&outside, deliveries()).await;
+    let reports = &service.reports;
     let of = |service: &str| Selection {
         service: Some(service.to_owned()),
         ..Selection::default()
     };
     // Each right after another one, when a report of just before is at hand.
-    let meant = tell(&hand, |answer| {
-        Command::Order(Order::Push(of("cms")), answer)
-    })
-    .await;
+    service.order(Order::Push(of("cms"))).await;
     let report = reports.now().await.unwrap();
     let asked = report.deliveries.iter().filter(|line| line.asked);
-    assert_eq!(asked.count(), meant.len());
+    assert_eq!(asked.count(), 3);
 
-    let cuts = |answer| Command::CutOff(of("cms_crab"), false, answer);
-    assert_eq!(tell(&hand, cuts).await.len(), 3);
+    assert_eq!(service.cut_off(of("cms_crab")).await.len(), 3);
     let report = reports.now().await.unwrap();
     let cut_off = |line: &&crate::report::Line| line.state == State::CutOff;
     assert_eq!(report.deliveries.iter().filter(cut_off).count(), 3);
 
-    let fewer = Arc::new(config(deliveries().split_off(5)));
-    tell(&hand, |answer| {
-        Command::Reload(fewer, outside.parts(), answer)
-    })
-    .await;
+    service.reload(deliveries().split_off(5)).await;
     assert_eq!(reports.now().await.unwrap().deliveries.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_try_found_is_told_at_the_moment_at_which_it_ends() {
     let outside = Outside::new();
-    let (mut reports, hand) = start(&outside);
-    good(&mut reports).await;
+    let service = Service::good(&outside, deliveries()).await;
+    let reports = &service.reports;
     outside.lock().vault_down = true;
-    let all = Selection::default();
-    tell(&hand, |answer| Command::Order(Order::Push(all), answer)).await;
+    service.order(Order::Push(Selection::default())).await;
+    let mut reports = reports.clone();
     let begin = outside.lock().now();
     while reports.now().await.unwrap().is_good() {
         reports.turned().await.unwrap();
@@ -91,8 +52,8 @@ async fn what_a_try_found_is_told_at_the_moment_at_which_it_ends() {
 #[tokio::test(start_paused = true)]
 async fn all_who_ask_at_once_get_one_report_and_it_ages_no_more_than_a_moment() {
     let outside = Outside::new();
-    let (mut reports, _hand) = start(&outside);
-    good(&mut reports).await;
+    let service = Service::good(&outside, deliveries()).await;
+    let reports = &service.reports;
     let (one, two) = tokio::join!(reports.now(), reports.now());
     let (one, two) = (one.unwrap(), two.unwrap());
     assert!(Arc::ptr_eq(&one, &two));
@@ -120,7 +81,8 @@ async fn nobody_waits_for_a_loop_that_is_held_up_or_has_ended() {
 async fn the_tally_says_in_numbers_what_the_report_says_in_names() {
     let outside = Outside::new();
     outside.lock().no_keytab.insert("crabtw".to_owned());
-    let (reports, _hand) = start(&outside);
+    let service = Service::start(&outside, deliveries());
+    let reports = &service.reports;
     tokio::time::sleep(MINUTE).await;
     let (report, tally) = (reports.now().await.unwrap(), reports.tally().await.unwrap());
     let next = report.deliveries.iter().filter_map(|line| line.next_try);

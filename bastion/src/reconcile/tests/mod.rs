@@ -1,11 +1,13 @@
 //! The reconciler against a Vault, credds and credmons that behave, on paused time.
 
 mod asked;
+mod away;
 mod cut;
 mod found;
 mod keeping;
 mod long;
 mod restart;
+mod service;
 
 use secrecy::SecretString;
 
@@ -78,8 +80,10 @@ async fn every_delivery_has_a_token_and_a_login_of_its_own() {
         .map(|d| world.token_at(&d.id).unwrap())
         .collect();
     assert_eq!(tokens.len(), 6);
-    // One for each delivery, and one for each account that opens credds.
+    // One for each delivery, and one for each account that opens credds; all are counted.
     assert_eq!(world.logins, 6 + 2);
+    let counted = reconciler.parts.stages.so_far();
+    assert_eq!(counted[&crate::stages::Stage::Login].number, 6 + 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,6 +97,35 @@ async fn an_account_without_keytab_fails_alone_and_in_one_message() {
     assert_eq!(
         report.problem_lines(),
         ["account crabtw (3 deliveries): no such keytab"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keytab_that_is_replaced_is_tried_at_once() {
+    let outside = Outside::new();
+    let mut reconciler = reconciler(&config(deliveries()), &outside);
+    reconciler.settle().await;
+    // New tokens are asked for; what is there needs no login to be looked at.
+    outside.lock().no_keytab.insert("crabtw".to_owned());
+    let only_one = Selection {
+        account: Some("crabtw".to_owned()),
+        schedd: Some("ap1".to_owned()),
+        ..Selection::default()
+    };
+    reconciler.obey(&Order::Push(only_one));
+    let story = async {
+        tokio::time::sleep(61 * MINUTE).await;
+        outside.lock().no_keytab.clear();
+    };
+    tokio::join!(run_for(&mut reconciler, 61 * MINUTE + MINUTE / 6), story);
+    let report = reconciler.report();
+    assert!(report.is_good(), "{:?}", report.problems);
+    assert!(reconciler.keytabs.is_empty(), "nobody waits any more");
+    let line = &report.deliveries[3];
+    assert!(
+        line.tries < 20,
+        "it was not tried all the time: {}",
+        line.tries
     );
 }
 

@@ -1,13 +1,21 @@
-//! The metrics: which there are, what they mean, and how they are written for Prometheus.
+//! The metrics, written for Prometheus.
 //!
-//! All names are in [`METRICS`]; `docs/monitoring.md` lists the same ones, which a test sees to.
 //! Times are timestamps, so that an alert computes ages itself and a dead exporter shows. The text
 //! is written from the report and from counts: there is no second copy of what is known.
 
+mod names;
+mod text;
+
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write as _};
 
 use jiff::Timestamp;
+
+use names::{
+    ACCESS, DELIVERIES, FAILING, FAILURES, HELD, INFO, MEMORY, NEXT, PROCESSOR, REQUEST_LIMIT,
+    REQUESTS, SAFE, STAGES, STARTED, STATE, SUCCESS, TURNED, VAULT,
+};
+pub use names::{METRICS, Metric};
+use text::Text;
 
 use crate::plan::State;
 use crate::problem::{Kind, Remedy};
@@ -17,135 +25,14 @@ use crate::stages::{BOUNDS, Count, Stage};
 /// The version of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A metric: its name, its sort, what it tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Metric {
-    /// Its name.
-    pub name: &'static str,
-    /// `gauge`, `counter` or `histogram`.
-    pub kind: &'static str,
-    /// What it tells.
-    pub help: &'static str,
-}
-
-const fn metric(name: &'static str, kind: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind, help }
-}
-
-const INFO: Metric = metric(
-    "token_bastion_info",
-    "gauge",
-    "1, with the program's version as a label.",
-);
-const STARTED: Metric = metric(
-    "token_bastion_start_timestamp_seconds",
-    "gauge",
-    "When it started.",
-);
-const TURNED: Metric = metric(
-    "token_bastion_report_timestamp_seconds",
-    "gauge",
-    "When what is told here was so.",
-);
-const DELIVERIES: Metric = metric(
-    "token_bastion_deliveries",
-    "gauge",
-    "Deliveries in each state.",
-);
-const FAILING: Metric = metric(
-    "token_bastion_failing_deliveries",
-    "gauge",
-    "Deliveries that fail, by sort of problem and by who must act.",
-);
-const STATE: Metric = metric(
-    "token_bastion_delivery_state",
-    "gauge",
-    "1 for the state that a delivery is in, 0 for the others.",
-);
-const VAULT: Metric = metric(
-    "token_bastion_vault_token_expiry_timestamp_seconds",
-    "gauge",
-    "When the vault token at the schedd ends.",
-);
-const ACCESS: Metric = metric(
-    "token_bastion_access_token_expiry_timestamp_seconds",
-    "gauge",
-    "When the access token ends that was last read with it.",
-);
-const SAFE: Metric = metric(
-    "token_bastion_jobs_safe_until_timestamp_seconds",
-    "gauge",
-    "Until when jobs surely have an access token if nothing more succeeds.",
-);
-const SUCCESS: Metric = metric(
-    "token_bastion_last_success_timestamp_seconds",
-    "gauge",
-    "When a delivery was last found or made good.",
-);
-const NEXT: Metric = metric(
-    "token_bastion_next_step_timestamp_seconds",
-    "gauge",
-    "When something is done next for a delivery.",
-);
-const HELD: Metric = metric(
-    "token_bastion_held_jobs",
-    "gauge",
-    "Jobs that the schedd holds for want of the delivery's credentials.",
-);
-const REQUEST_LIMIT: Metric = metric(
-    "token_bastion_vault_requests_limit",
-    "gauge",
-    "How many requests may be sent to Vault in any span of vault.requests.per.",
-);
-const REQUESTS: Metric = metric(
-    "token_bastion_vault_requests_used",
-    "gauge",
-    "How many were sent in the span that ended with the report.",
-);
-const STAGES: Metric = metric(
-    "token_bastion_stage_seconds",
-    "histogram",
-    "How long the stages of tries took.",
-);
-const FAILURES: Metric = metric(
-    "token_bastion_stage_failures_total",
-    "counter",
-    "How often a stage failed, by sort of problem.",
-);
-const MEMORY: Metric = metric(
-    "process_resident_memory_bytes",
-    "gauge",
-    "Resident memory of the process.",
-);
-const PROCESSOR: Metric = metric(
-    "process_cpu_seconds_total",
-    "counter",
-    "Processor time that the process used.",
-);
-
-/// All metrics, in the order in which they are written.
-pub const METRICS: [Metric; 18] = [
-    INFO,
-    STARTED,
-    TURNED,
-    DELIVERIES,
-    FAILING,
-    STATE,
-    VAULT,
-    ACCESS,
-    SAFE,
-    SUCCESS,
-    NEXT,
-    HELD,
-    REQUEST_LIMIT,
-    REQUESTS,
-    STAGES,
-    FAILURES,
-    MEMORY,
-    PROCESSOR,
+const STATES: [State; 6] = [
+    State::New,
+    State::Pending,
+    State::Good,
+    State::Failed,
+    State::CutOff,
+    State::Gone,
 ];
-
-const STATES: [State; 4] = [State::New, State::Pending, State::Good, State::Failed];
 
 /// A time of a delivery, if it has that.
 type TimeOf = fn(&Line) -> Option<Timestamp>;
@@ -300,42 +187,6 @@ fn remedy_word(remedy: Remedy) -> &'static str {
     remedy.words()
 }
 
-/// The text, as far as it is written.
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    fn begin(&mut self, metric: Metric) {
-        let Metric { name, kind, help } = metric;
-        // Writing to a string cannot fail, here and below.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn one(&mut self, metric: Metric, value: impl Display) {
-        self.begin(metric);
-        self.value(metric.name, &[], value);
-    }
-
-    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        let labels: Vec<String> = labels
-            .iter()
-            .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
-            .collect();
-        let labels = match labels.as_slice() {
-            [] => String::new(),
-            labels => format!("{{{}}}", labels.join(",")),
-        };
-        let _ = writeln!(self.0, "{name}{labels} {value}");
-    }
-}
-
-/// A label's value.
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_documentation_lists_what_there_is() {
-        let page = include_str!("../../../docs/monitoring.md");
+        let page = include_str!("../../../../docs/monitoring.md");
         let documented: Vec<(&str, &str)> = page
             .lines()
             .filter_map(|line| {

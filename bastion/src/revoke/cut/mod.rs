@@ -1,14 +1,17 @@
 //! One delivery cut off: the effects.
 
+mod find;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+
+use find::{Found, find};
 
 use super::{Became, Cut, Step, What, admin_command, run_again};
 use crate::delivery::Delivery;
 use crate::ledger::Named;
 use crate::problem::{Kind, Problem};
 use crate::push::{Parts, Tokens};
-use crate::top_file;
 use crate::transport::Transport;
 use crate::vault::{Held, Vault};
 
@@ -39,15 +42,36 @@ pub async fn cut<V: Vault, T: Transport>(
     leave_schedd: bool,
     silent: &Silent,
 ) -> (Tokens, Cut) {
+    let when_named = find::named_at(&tokens);
     let (mut held, names) = sorted(tokens);
-    if !leave_schedd && let Some(found) = find(parts, delivery, &held).await {
-        held.push(found);
+    let found = if leave_schedd {
+        Found::Nothing
+    } else {
+        find(parts, delivery, &held, when_named).await
+    };
+    let mut unnamed = None;
+    match found {
+        Found::Nothing => {}
+        Found::Living(found) => held.push(found),
+        Found::Unnamed(problem) => unnamed = Some(problem),
     }
-    let (at_vault, at_schedd) = tokio::join!(
-        revoke_all(parts, delivery, held),
-        delete(parts, delivery, leave_schedd, silent)
-    );
+    let at_schedd = async {
+        match &unnamed {
+            None => delete(parts, delivery, leave_schedd, silent).await,
+            Some(problem) => find::left_to_be_revoked(problem),
+        }
+    };
+    let (at_vault, at_schedd) = tokio::join!(revoke_all(parts, delivery, held), at_schedd);
     let (mut steps, former) = at_vault;
+    if let Some(problem) = &unnamed {
+        let accessor = String::new();
+        let why = run_again(&problem.to_string());
+        steps.push(Step::new(
+            What::VaultToken { accessor },
+            Became::NotDone,
+            why,
+        ));
+    }
     let now = parts.clock.now();
     let is_known = |steps: &[Step], name: &str| {
         let is =
@@ -118,33 +142,6 @@ pub(super) fn by_admins(token: &Named) -> Step {
         )
     };
     Step::new(What::VaultToken { accessor }, Became::NotDone, why)
-}
-
-/// The living token that is stored at the schedd, where it can be read and is not known.
-async fn find<V: Vault, T: Transport>(
-    parts: &Parts<V, T>,
-    delivery: &Delivery,
-    known: &[Held],
-) -> Option<Held> {
-    if !delivery.target.is_readable() {
-        return None;
-    }
-    let credential = &delivery.credential;
-    let observed = parts.transport.observe(delivery, None).await.ok()?;
-    let token = top_file::token_of(credential, observed.content.as_ref()?)?;
-    if known
-        .iter()
-        .any(|held| held.token.expose() == token.expose())
-    {
-        return None;
-    }
-    let (life, accessor) = parts.vault.look_up(credential, &token).await.ok()??;
-    Some(Held {
-        token,
-        parent: None,
-        accessor,
-        life,
-    })
 }
 
 async fn revoke_all<V: Vault, T>(
@@ -229,13 +226,7 @@ async fn try_delete<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
 ) -> Result<bool, Problem> {
-    let opener = if delivery.target.needs_opener() {
-        let now = parts.clock.now();
-        let openers = &parts.openers;
-        Some(openers.get(&parts.vault, &delivery.authorize, now).await?)
-    } else {
-        None
-    };
+    let opener = parts.opener(delivery).await?;
     let transport = &parts.transport;
     let before = transport.observe(delivery, opener.as_ref()).await?;
     if before.stored.is_none() && before.served.is_none() {
@@ -254,140 +245,4 @@ async fn try_delete<V: Vault, T: Transport>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::delivery::Target;
-    use crate::fakes::Outside;
-    use crate::fixtures::delivery_to;
-    use crate::plan::Policy;
-    use crate::plan::{Step as Todo, Why};
-    use crate::push::AccessFacts;
-    use crate::push::bring;
-    use jiff::Timestamp;
-    use std::time::Duration;
-
-    async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
-        let parts = outside.parts();
-        let step = Todo::Push(Why::First);
-        let policy = Policy {
-            id: &delivery.id,
-            lifetime: delivery.lifetime,
-            renew_below: delivery.renew_below,
-            spread: Duration::ZERO,
-            prove_every: Duration::MAX,
-        };
-        let (tokens, access) = (Tokens::default(), AccessFacts::default());
-        let never = std::future::pending();
-        let outcome = bring(&parts, &policy, delivery, step, tokens, &access, never).await;
-        outcome.result.unwrap();
-        outcome.tokens
-    }
-
-    fn here() -> Delivery {
-        delivery_to(Target::Directory("/d".into()))
-    }
-
-    fn became(cut: &Cut) -> Vec<Became> {
-        cut.steps.iter().map(|step| step.became).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_token_dies_with_its_login_and_nothing_is_left_at_the_schedd() {
-        let outside = Outside::new();
-        let delivery = here();
-        let tokens = pushed(&outside, &delivery).await;
-        let silent = Silent::default();
-        let parts = outside.parts();
-        let (left, done) = cut(&parts, &delivery, tokens, false, &silent).await;
-        assert_eq!(became(&done), [Became::Done, Became::Done], "{done:?}");
-        assert!(left.former.is_empty());
-        assert_eq!(outside.lock().living(), 0);
-        assert!(outside.lock().stored.is_empty());
-
-        let again = cut(&parts, &delivery, left, false, &silent).await;
-        assert_eq!(became(&again.1), [Became::Nothing, Became::Nothing]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_token_of_before_a_restart_is_read_back_where_that_can_be() {
-        let outside = Outside::new();
-        let delivery = here();
-        pushed(&outside, &delivery).await;
-        let silent = Silent::default();
-        let parts = outside.parts();
-        let nothing = Tokens::default();
-        let (_, done) = cut(&parts, &delivery, nothing, false, &silent).await;
-        assert_eq!(became(&done), [Became::Done, Became::Done]);
-        assert_eq!(outside.lock().living_children(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_token_known_by_its_accessor_is_named_with_the_admins_command_until_it_ends() {
-        let outside = Outside::new();
-        let delivery = delivery_to(Target::Credd {
-            host: "ap1".to_owned(),
-            collector: None,
-            opening: crate::delivery::Opening::default(),
-        });
-        let parts = outside.parts();
-        let now = outside.lock().now();
-        let named = |accessor: &str, expires| Named {
-            accessor: accessor.to_owned(),
-            issued: Timestamp::UNIX_EPOCH,
-            expires,
-        };
-        let later = crate::moment::after(now, Duration::from_hours(1));
-        let tokens = Tokens {
-            lost: vec![named("old", now), named("abc", later)],
-            ..Tokens::default()
-        };
-        let silent = Silent::default();
-        let (left, done) = cut(&parts, &delivery, tokens, false, &silent).await;
-        assert_eq!(left.lost.len(), 1, "named to the next run too");
-        assert_eq!(became(&done), [Became::NotDone, Became::Nothing]);
-        let why = &done.steps[0].why;
-        assert!(why.contains("bao token revoke -accessor abc"), "{why}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_schedd_that_does_not_answer_keeps_no_token_alive_and_is_waited_for_once() {
-        let outside = Outside::new();
-        let delivery = here();
-        let tokens = pushed(&outside, &delivery).await;
-        outside.lock().schedds_down.insert("here".to_owned());
-        let silent = Silent::default();
-        let parts = outside.parts();
-        let (left, done) = cut(&parts, &delivery, tokens, false, &silent).await;
-        assert_eq!(became(&done), [Became::Done, Became::NotDone]);
-        assert_eq!(outside.lock().living(), 0);
-        assert!(silent.get("here").is_some());
-        assert!(silent.get("there").is_none());
-
-        outside.lock().schedds_down.clear();
-        let silent = Silent::default();
-        let (_, done) = cut(&parts, &delivery, left, false, &silent).await;
-        assert_eq!(became(&done), [Became::Nothing, Became::Done]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next_run() {
-        let outside = Outside::new();
-        let delivery = here();
-        let tokens = pushed(&outside, &delivery).await;
-        outside.lock().vault_down = true;
-        let silent = Silent::default();
-        let parts = outside.parts();
-        let (left, done) = cut(&parts, &delivery, tokens, true, &silent).await;
-        assert_eq!(became(&done), [Became::NotDone, Became::Left]);
-        assert!(
-            !outside.lock().stored.is_empty(),
-            "nothing was asked of the schedd"
-        );
-
-        outside.lock().vault_down = false;
-        let (left, done) = cut(&parts, &delivery, left, false, &silent).await;
-        assert_eq!(became(&done), [Became::Done, Became::Done]);
-        assert!(left.former.is_empty());
-        assert_eq!(outside.lock().living(), 0);
-    }
-}
+mod tests;

@@ -1,0 +1,111 @@
+//! Deliveries that are configured away, and what an order does with them, on paused time.
+
+use super::super::*;
+use super::service::{HOUR, Service, at, became, deliveries, of};
+use crate::fakes::Outside;
+use crate::plan::State;
+use crate::revoke::Became;
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_configured_away_is_cut_off_whole_while_the_service_holds_its_token() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, deliveries()).await;
+    service.reload(vec![at("b", "ap1"), at("b", "ap2")]).await;
+    tokio::time::sleep(24 * HOUR).await;
+    assert!(service.has("a", "ap1"), "what is there stays");
+    assert_eq!(
+        service.unwanted().await,
+        [at("a", "ap1").id, at("a", "ap2").id]
+    );
+    let cuts = service.cut_off(of(Some("a"), Some("ap1"))).await;
+    assert_eq!(cuts.len(), 1);
+    assert_eq!(became(&cuts[0]), [Became::Done; 3], "{cuts:?}");
+    assert!(
+        cuts[0].steps[2]
+            .why
+            .starts_with("the configuration has it no longer"),
+        "{cuts:?}"
+    );
+    assert!(!service.has("a", "ap1") && service.has("a", "ap2"));
+    assert!(!outside.lock().stored.contains_key(&at("a", "ap1").id));
+    assert_eq!(service.unwanted().await, [at("a", "ap2").id]);
+
+    // A stolen schedd: what was there before is meant too.
+    let cuts = service.cut_off(of(None, Some("ap2"))).await;
+    assert_eq!(cuts.len(), 2);
+    assert!(cuts.iter().all(Cut::is_done), "{cuts:?}");
+    assert!(!service.has("a", "ap2") && !service.has("b", "ap2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_configured_away_before_a_restart_is_named_and_deleted_where_that_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = Some(folder.path());
+    let outside = Outside::new();
+    let mut second = at("a", "ap1");
+    second.id.service = "cms_second".to_owned();
+    let all = vec![at("a", "ap1"), second.clone(), at("b", "ap2")];
+    let service = Service::start_in(state, &outside, all);
+    tokio::time::sleep(HOUR).await;
+    service.stop().await;
+
+    let service = Service::start_in(state, &outside, vec![at("a", "ap1")]);
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(
+        service.unwanted().await,
+        [second.id.clone(), at("b", "ap2").id]
+    );
+    let token = outside.lock().token_at(&second.id).unwrap();
+    let only = Selection {
+        service: Some("cms_second".to_owned()),
+        ..of(Some("a"), Some("ap1"))
+    };
+    let cuts = service.cut_off(only.clone()).await;
+    let steps = [Became::NotDone, Became::Done, Became::Done];
+    assert_eq!(became(&cuts[0]), steps, "{cuts:?}");
+    let command = format!("-accessor {}", token.replace("s.secret", "accessor"));
+    assert!(cuts[0].steps[0].why.contains(&command), "{cuts:?}");
+    assert!(!outside.lock().stored.contains_key(&second.id));
+    // Named again as long as it lives.
+    let cuts = service.cut_off(only).await;
+    assert!(cuts[0].steps[0].why.contains(&command), "{cuts:?}");
+
+    // No token of another account opens the credd, and the schedd itself is configured away.
+    let cuts = service.cut_off(of(Some("b"), None)).await;
+    let steps = [Became::NotDone, Became::NotDone, Became::Done];
+    assert_eq!(became(&cuts[0]), steps, "{cuts:?}");
+    tokio::time::sleep(8 * 24 * HOUR).await;
+    assert!(service.cut_off(of(Some("b"), None)).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_wanted_again_goes_on_with_the_token_it_had() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![at("a", "ap1"), at("a", "ap2")]).await;
+    service.reload(vec![at("a", "ap2")]).await;
+    tokio::time::sleep(HOUR).await;
+    service.reload(vec![at("a", "ap1"), at("a", "ap2")]).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "ap1").await, State::Good);
+    assert_eq!(outside.lock().stores, 2);
+    service.cut_off(of(None, None)).await;
+    assert_eq!(outside.lock().living_children(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_configured_away_in_the_midst_of_a_try_leaves_no_token_when_cut_off() {
+    for moment in 0..40 {
+        let outside = Outside::new();
+        let service = Service::start(&outside, vec![at("a", "ap1")]);
+        tokio::time::sleep(Duration::from_millis(moment)).await;
+        service.reload(Vec::new()).await;
+        if moment % 2 == 0 {
+            service.reload(vec![at("a", "ap1")]).await;
+            service.reload(Vec::new()).await;
+        }
+        service.cut_off(of(Some("a"), None)).await;
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(outside.lock().living_children(), 0, "after {moment} ms");
+        assert!(outside.lock().stored.is_empty(), "after {moment} ms");
+    }
+}

@@ -1,0 +1,134 @@
+//! A service that runs on paused time, and the hand that tells it things.
+
+use super::super::*;
+use crate::delivery::{Delivery, Opening, Target};
+use crate::fakes::Outside;
+use crate::fixtures::{config, delivery};
+use crate::plan::State;
+use crate::revoke::Became;
+
+pub(super) const HOUR: Duration = Duration::from_hours(1);
+
+pub(super) fn at(account: &str, schedd: &str) -> Delivery {
+    let target = Target::Credd {
+        host: schedd.to_owned(),
+        collector: None,
+        opening: Opening::default(),
+    };
+    delivery(account, "cms", schedd, target)
+}
+
+/// Two accounts at two credds.
+pub(super) fn deliveries() -> Vec<Delivery> {
+    vec![
+        at("a", "ap1"),
+        at("a", "ap2"),
+        at("b", "ap1"),
+        at("b", "ap2"),
+    ]
+}
+
+pub(super) fn of(account: Option<&str>, schedd: Option<&str>) -> Selection {
+    Selection {
+        account: account.map(str::to_owned),
+        service: None,
+        schedd: schedd.map(str::to_owned),
+    }
+}
+
+/// A service that runs, and the hand that tells it things.
+pub(super) struct Service {
+    pub(super) reports: Reports,
+    pub(super) commands: mpsc::Sender<Command<Outside, Outside>>,
+    pub(super) outside: Outside,
+}
+
+impl Service {
+    pub(super) fn start(outside: &Outside, wanted: Vec<Delivery>) -> Self {
+        Self::start_in(None, outside, wanted)
+    }
+
+    pub(super) fn start_in(
+        state: Option<&std::path::Path>,
+        outside: &Outside,
+        wanted: Vec<Delivery>,
+    ) -> Self {
+        let keeper = state.map_or_else(Keeper::forgetful, |state| Keeper::open(state.to_owned()));
+        let config = config(wanted);
+        let mut reconciler =
+            Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, keeper);
+        if let Some(state) = state {
+            reconciler.keep_in(state);
+        }
+        let (commands, receive) = mpsc::channel(1);
+        let reports = reconciler.reports();
+        tokio::spawn(async move { reconciler.run(receive).await });
+        Self {
+            reports,
+            commands,
+            outside: outside.clone(),
+        }
+    }
+
+    pub(super) async fn good(outside: &Outside, wanted: Vec<Delivery>) -> Self {
+        let mut service = Self::start(outside, wanted);
+        let good = async {
+            while !service.reports.now().await.unwrap().is_good() {
+                service.reports.turned().await.unwrap();
+            }
+        };
+        tokio::time::timeout(HOUR, good).await.unwrap();
+        service
+    }
+
+    pub(super) async fn cut_off(&self, selection: Selection) -> Vec<Cut> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::CutOff(selection, false, answer);
+        self.commands.send(command).await.ok().unwrap();
+        tokio::time::timeout(HOUR, answered).await.unwrap().unwrap()
+    }
+
+    pub(super) async fn reload(&self, wanted: Vec<Delivery>) {
+        let (answer, answered) = oneshot::channel();
+        let reload = Command::Reload(Arc::new(config(wanted)), self.outside.parts(), answer);
+        self.commands.send(reload).await.ok().unwrap();
+        answered.await.unwrap();
+    }
+
+    pub(super) async fn stop(&self) {
+        self.commands.send(Command::Stop).await.ok().unwrap();
+        self.commands.closed().await;
+    }
+
+    pub(super) async fn order(&self, order: Order) {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Order(order, answer);
+        self.commands.send(command).await.ok().unwrap();
+        answered.await.unwrap();
+    }
+
+    pub(super) async fn state(&self, account: &str, schedd: &str) -> State {
+        let report = self.reports.now().await.unwrap();
+        let is = |line: &&crate::report::Line| {
+            line.wanted.account == account && line.wanted.schedd == schedd
+        };
+        report.deliveries.iter().find(is).unwrap().state
+    }
+
+    /// What is wanted no longer and lives still.
+    pub(super) async fn unwanted(&self) -> Vec<DeliveryId> {
+        let report = self.reports.now().await.unwrap();
+        let unwanted = report.unwanted.iter();
+        unwanted.map(|unwanted| unwanted.id.clone()).collect()
+    }
+
+    pub(super) fn has(&self, account: &str, schedd: &str) -> bool {
+        let world = self.outside.lock();
+        let token = world.token_at(&at(account, schedd).id);
+        token.is_some_and(|token| world.is_alive(&token))
+    }
+}
+
+pub(super) fn became(cut: &Cut) -> Vec<Became> {
+    cut.steps.iter().map(|step| step.became).collect()
+}

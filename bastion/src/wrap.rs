@@ -1,0 +1,70 @@
+//! Long lines for a terminal, broken at blanks.
+
+/// `words` behind what stands in the first `at` columns of a line already; every further line is set
+/// in by `indent`. No line is wider than `width`, but for a word that is wider alone.
+pub(crate) fn wrapped(words: &str, mut at: usize, indent: usize, width: Option<usize>) -> String {
+    let width = width.unwrap_or(usize::MAX);
+    let mut text = String::new();
+    // Behind what stands there already a blank is no gap.
+    let mut first = true;
+    for word in words.split(' ') {
+        let length = word.chars().count();
+        let gap = usize::from(!first);
+        if at > indent && at.saturating_add(gap + length) > width {
+            text.push('\n');
+            text.extend(std::iter::repeat_n(' ', indent));
+            at = indent;
+        } else if !first {
+            text.push(' ');
+            at += 1;
+        }
+        first = false;
+        text.push_str(word);
+        at += length;
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lines_are_broken_at_blanks_and_set_in() {
+        let words = "it went wrong; put it right";
+        assert_eq!(wrapped(words, 0, 2, None), format!("{words}\n"));
+        assert_eq!(
+            wrapped(words, 0, 2, Some(14)),
+            "it went wrong;\n  put it right\n"
+        );
+        assert_eq!(
+            wrapped(words, 10, 2, Some(14)),
+            "it\n  went wrong;\n  put it right\n"
+        );
+        assert_eq!(
+            wrapped("Vault https://vault.example.org:8200 down", 0, 2, Some(20)),
+            "Vault\n  https://vault.example.org:8200\n  down\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_word_is_lost_and_no_line_is_wider_than_it_must_be(
+            words in proptest::collection::vec("[a-z]{1,12}", 0..30),
+            at in 0_usize..30,
+            indent in 0_usize..14,
+            width in 30_usize..60,
+        ) {
+            let line = words.join(" ");
+            let text = wrapped(&line, at, indent, Some(width));
+            let found: Vec<&str> = text.split_whitespace().collect();
+            prop_assert_eq!(found, words);
+            for (number, line) in text.lines().enumerate() {
+                let before = if number == 0 { at } else { 0 };
+                prop_assert!(before + line.chars().count() <= width, "{}", text);
+            }
+        }
+    }
+}
