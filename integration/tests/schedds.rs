@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use integration::chain::{ACCOUNTS, Chain, ISSUER, Lives, installed};
-use integration::pool::{JobState, Pool};
+use integration::pool::{JobState, Pool, Release};
 use integration::process::Daemon;
 use integration::{sandbox, wait};
 use nix::sys::signal::{Signal, kill};
@@ -34,10 +34,15 @@ struct Site {
 }
 
 async fn site(configuration: &[&str]) -> anyhow::Result<Site> {
+    site_with(Release::Current, configuration).await
+}
+
+async fn site_with(release: Release, configuration: &[&str]) -> anyhow::Result<Site> {
     let one = ONE.lock().await;
     let folder = tempfile::tempdir_in(sandbox::run_folder()?)?;
     let chain = Chain::start(folder.path(), Lives::SHORT).await?;
     let mut options = installed::pool_options(&chain)?;
+    options.release = release;
     let lines = configuration.iter().map(|line| (*line).to_owned());
     options.configuration.extend(lines);
     options.members = vec!["ap2.test".to_owned()];
@@ -300,6 +305,27 @@ async fn a_credd_is_opened_in_each_way_and_says_what_is_wrong() -> anyhow::Resul
     site.told(&yaml, &advice).await?;
     site.credd_said("Issuer is in negative cache")?;
     site.forget_keys().await?;
+    site.all_good(&yaml).await?;
+    site.pool.stop().await
+}
+
+#[tokio::test]
+async fn an_older_credd_stores_for_nobody_but_the_account_that_is_meant() -> anyhow::Result<()> {
+    let site = site_with(Release::Older, &[]).await?;
+    let pool = &site.pool;
+    let yaml = site.yaml("credds: [ap.test]");
+    site.all_good(&yaml).await?;
+
+    let map = fs::read_to_string(pool.path("/etc/condor/mapfile"))?;
+    let wrong = map.replace("cms,cmsprod cmsprod", "cms,cmsprod crabtw");
+    fs::write(pool.path("/etc/condor/mapfile"), wrong)?;
+    pool.reconfigure(&[]).await?;
+    site.told(&yaml, "for user crabtw@ap.test, not for cmsprod")
+        .await?;
+    ensure!(!pool.credentials().join("crabtw/cms.top").exists());
+
+    fs::write(pool.path("/etc/condor/mapfile"), map)?;
+    pool.reconfigure(&[]).await?;
     site.all_good(&yaml).await?;
     site.pool.stop().await
 }

@@ -2,7 +2,8 @@
 //!
 //! What holds: no token is in an argument or a file; the access token is in the tool's environment
 //! (`BEARER_TOKEN`), what is stored goes through its standard input. The tool sees nothing else of
-//! our environment, has a time limit, and is killed when that is over or the service ends.
+//! our environment, has a time limit, and is killed when that is over or the service ends. Each call
+//! names the account that is meant: a credd of any version refuses that to another one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use htvault::{AccessToken, Claims};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::advice;
+use super::refusals::BEARER;
 use super::tool::{self, Call, Said, Tools};
 use super::whereabouts::{Place, Whereabouts};
 use super::{Observed, StoreFailure};
@@ -20,6 +22,9 @@ use crate::problem::{Cause, Kind, Problem};
 pub(crate) const TOOL: &str = "condor_store_cred";
 /// The credd itself waits 20 s for its credmon.
 const LIMIT: Duration = Duration::from_mins(1);
+
+/// The domain of an account, where none is configured: a credd compares what comes before it alone.
+const ANY_DOMAIN: &str = "any";
 
 /// Where a credd is, and in whose name it is spoken to.
 #[derive(Clone, Copy, Debug)]
@@ -83,9 +88,7 @@ impl Condor {
         let said = self
             .run(delivery, credd, &["query-oauth"], "", opener)
             .await?;
-        if let Some(user) = said.user() {
-            same_account(delivery, user)?;
-        }
+        same_account(delivery, &said)?;
         said.observed(&delivery.id.service)
             .ok_or_else(|| failure(delivery, &said, opener))
     }
@@ -103,14 +106,13 @@ impl Condor {
             .run(delivery, credd, &arguments, top.expose_secret(), opener)
             .await
             .map_err(failed(false))?;
-        if let Some(user) = said.user() {
-            let same = same_account(delivery, user);
-            if let Err(problem) = same {
-                // Nothing was stored there before, or its owner had been seen and nothing sent.
+        if let Err(problem) = same_account(delivery, &said) {
+            if said.success {
+                // A super-user stored it for the account, which nobody said that we are to be.
                 let delete = ["delete-oauth", "-s", &delivery.id.service];
                 let _ = self.run(delivery, credd, &delete, "", opener).await;
-                return Err(failed(true)(problem));
             }
+            return Err(failed(said.success)(problem));
         }
         if said.success {
             Ok(())
@@ -129,9 +131,7 @@ impl Condor {
         let seen = self
             .run(delivery, credd, &["query-oauth"], "", opener)
             .await?;
-        if let Some(user) = seen.user() {
-            same_account(delivery, user)?;
-        }
+        same_account(delivery, &seen)?;
         let there = seen
             .observed(&delivery.id.service)
             .ok_or_else(|| failure(delivery, &seen, opener))?;
@@ -156,7 +156,7 @@ impl Condor {
         opener: Option<&AccessToken>,
     ) -> Result<Said, Problem> {
         let said = self
-            .run_once(delivery, credd, arguments, input, opener)
+            .run_once(delivery, credd, arguments, input, opener, None)
             .await?;
         if said.success || said.is_nothing_there() {
             return Ok(said);
@@ -165,9 +165,11 @@ impl Condor {
         // asked a second time: each call brings about a state, however often it is made. By name it
         // finds a credd that was started anew, which has another address.
         let arguments = [&["-d"], arguments].concat();
+        // Whom it took us for is told only so, and is what a refusal leaves open.
+        let debug = said.is_not_allowed().then_some("D_SECURITY:2");
         let by_name = credd.by_name();
         let credd = by_name.as_ref().unwrap_or(credd);
-        let again = self.run_once(delivery, credd, &arguments, input, opener);
+        let again = self.run_once(delivery, credd, &arguments, input, opener, debug);
         let said = again.await?;
         if by_name.is_some()
             && (said.success || said.is_nothing_there())
@@ -187,14 +189,14 @@ impl Condor {
         arguments: &[&str],
         input: &str,
         opener: Option<&AccessToken>,
+        debug: Option<&str>,
     ) -> Result<Said, Problem> {
         let mut environment = tool::environment(delivery, opener);
+        environment.extend(debug.map(|debug| ("_CONDOR_TOOL_DEBUG", debug.into())));
+        let domain = credd.domain.unwrap_or(ANY_DOMAIN);
+        let account = format!("{}@{domain}", delivery.id.account);
         let mut arguments = arguments.to_vec();
-        let account;
-        if let Some(domain) = credd.domain {
-            account = format!("{}@{domain}", delivery.id.account);
-            arguments.extend(["-u", &account]);
-        }
+        arguments.extend(["-u", &account]);
         match credd.address {
             // An address of a credd is taken as the name of a schedd, and of nothing else.
             Some(address) => arguments.extend(["-n", address]),
@@ -226,29 +228,33 @@ fn failure(delivery: &Delivery, said: &Said, opener: Option<&AccessToken>) -> Pr
     let (kind, mut message) = advice::failure(said, delivery);
     let claims = opener.and_then(|opener| Claims::read(opener.expose()));
     if let Some((issuer, subject)) = claims.and_then(|claims| claims.issuer.zip(claims.subject)) {
-        message = message.replace(advice::BEARER, &format!("{issuer},{subject}"));
+        message = message.replace(BEARER, &format!("{issuer},{subject}"));
     }
     Problem::new(cause(delivery, kind), kind, format!("{TOOL}: {message}"))
 }
 
 /// Whether the credd took us for the account. A super-user is told its own name, and says itself
 /// whom it stores for.
-fn same_account(delivery: &Delivery, user: &str) -> Result<(), Problem> {
+fn same_account(delivery: &Delivery, said: &Said) -> Result<(), Problem> {
     let Target::Credd { opening, .. } = &delivery.target else {
         return Ok(());
     };
-    let account = user.split('@').next().unwrap_or(user);
-    if opening.domain.is_some() || account == delivery.id.account {
-        return Ok(());
-    }
+    let meant = |user: &str| user.split('@').next().unwrap_or(user) == delivery.id.account;
+    let user = match said.user() {
+        _ if opening.domain.is_some() => return Ok(()),
+        Some(user) if meant(user) => return Ok(()),
+        Some(user) => format!("user {user}"),
+        None if said.is_not_allowed() => "another user".to_owned(),
+        None => return Ok(()),
+    };
     let what = match opening.method {
         Method::Scitokens => format!(
-            "the credd takes the access token of {} for user {user}, not for {}; correct the SCITOKENS line of the \
+            "the credd takes the access token of {} for {user}, not for {}; correct the SCITOKENS line of the \
              schedd's map file, or the account's name here",
             delivery.authorize.service, delivery.id.account
         ),
         method => format!(
-            "the credd takes this host for user {user} by {}, not for {}; set `superuser_for` here and CRED_SUPER_USERS at \
+            "the credd takes this host for {user} by {}, not for {}; set `superuser_for` here and CRED_SUPER_USERS at \
              the schedd, or correct its map file",
             tool::words(method),
             delivery.id.account
@@ -259,4 +265,66 @@ fn same_account(delivery: &Delivery, user: &str) -> Result<(), Problem> {
         Kind::CreddRefused,
         what,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::Opening;
+    use crate::fixtures::delivery_to;
+
+    /// What is told of an answer, of an account `cmsprod`.
+    fn told(method: Method, domain: Option<&str>, stdout: &str, stderr: &str) -> Option<String> {
+        let delivery = delivery_to(Target::Credd {
+            host: "ap.test".to_owned(),
+            collector: None,
+            opening: Opening {
+                method,
+                domain: domain.map(str::to_owned),
+            },
+        });
+        assert_eq!(delivery.id.account, "cmsprod");
+        let said = Said {
+            success: stderr.is_empty(),
+            stdout: stdout.to_owned(),
+            stderr: stderr.to_owned(),
+        };
+        Some(same_account(&delivery, &said).err()?.message)
+    }
+
+    const REFUSED: &str = "Operation failed because it is not allowed\n";
+
+    #[test]
+    fn another_user_than_the_account_is_a_fault_in_whatever_way_it_is_told() {
+        let named = "MyRemoteUserName = \"crabtw@ap.test\"\n";
+        let refused = format!("{named}{REFUSED}");
+        for (stdout, stderr, user) in [
+            (
+                "fully_qualified_user = \"crabtw@ap.test\"",
+                "",
+                "user crabtw@ap.test",
+            ),
+            ("", refused.as_str(), "user crabtw@ap.test"),
+            ("", REFUSED, "another user"),
+        ] {
+            let message = told(Method::Scitokens, None, stdout, stderr).unwrap();
+            let takes = format!("takes the access token of cms_crab for {user}, not for cmsprod;");
+            assert!(message.contains(&takes), "{message}");
+            let message = told(Method::Ssl, None, stdout, stderr).unwrap();
+            let takes = format!("takes this host for {user} by SSL, not for cmsprod;");
+            assert!(message.contains(&takes), "{message}");
+            let superuser = told(Method::Ssl, Some("ap.test"), stdout, stderr);
+            assert_eq!(superuser, None);
+        }
+    }
+
+    #[test]
+    fn the_account_itself_is_none_and_what_says_nothing_shows_none() {
+        let own = "fully_qualified_user = \"cmsprod@other.test\"";
+        assert_eq!(told(Method::Scitokens, None, own, ""), None);
+        let old = "Credential info:\ncms.top = 1795362556\n";
+        assert_eq!(told(Method::Scitokens, None, old, ""), None);
+        let failed = "Operation failed: unknown error\n";
+        assert_eq!(told(Method::Scitokens, None, "", failed), None);
+    }
 }

@@ -1,10 +1,11 @@
-//! What HTCondor's `condor_store_cred` prints when it succeeds, read. Pure.
+//! What HTCondor's `condor_store_cred` prints, read: times, and for whom the credd takes us. Pure.
 //!
-//! The texts are those seen from HTCondor 25.14.1.
+//! The texts are those seen from HTCondor 25.14.1 and 23.9.6.
 
 use jiff::Timestamp;
 
 use super::Observed;
+use super::refusals::NOT_ALLOWED;
 use super::tool::Said;
 
 impl Said {
@@ -31,17 +32,28 @@ impl Said {
     }
 
     fn value(&self, key: &str) -> Option<&str> {
-        self.stdout
-            .lines()
-            .filter_map(|line| line.split_once(" = "))
-            .find(|(name, _)| name.trim() == key)
-            .map(|(_, value)| value.trim().trim_matches('"'))
+        value(&self.stdout, key)
     }
 
-    /// For whom the credd answered: `account@domain`.
-    pub(super) fn user(&self) -> Option<&str> {
-        self.value("fully_qualified_user")
+    /// The credd takes us for somebody who may not do this for the account.
+    pub(super) fn is_not_allowed(&self) -> bool {
+        self.stderr.contains(NOT_ALLOWED) || self.stdout.contains(NOT_ALLOWED)
     }
+
+    /// For whom the credd took us: `account@domain`. It answers that when it succeeds, from 23.10 on;
+    /// each version tells it before that, when we log in, which is printed with `D_SECURITY:2`.
+    pub(super) fn user(&self) -> Option<&str> {
+        let answered = self.value("fully_qualified_user");
+        answered.or_else(|| value(&self.stderr, "MyRemoteUserName"))
+    }
+}
+
+/// What comes last counts: a collector that was asked where the credd is comes before the credd.
+fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines()
+        .filter_map(|line| line.split_once(" = "))
+        .rfind(|(name, _)| name.trim() == key)
+        .map(|(_, value)| value.trim().trim_matches('"'))
 }
 
 #[cfg(test)]
@@ -73,6 +85,21 @@ mod tests {
         assert_eq!(said.user(), Some("cmsprod@ap.test"));
     }
 
+    /// As HTCondor 23.9.6 printed it.
+    #[test]
+    fn who_is_refused_is_told_by_the_credd_and_not_by_the_collector() {
+        let stderr = "11/22/26 15:49:22 SECMAN: policy to be cached:\n\
+            MyRemoteUserName = \"collectors@pool.test\"\n\
+            11/22/26 15:49:22 SECMAN: policy to be cached:\n\
+            AuthMethods = \"SCITOKENS\"\n\
+            MyRemoteUserName = \"crabtw@ap.test\"\n\
+            User = \"scitokens@unmapped\"\n\
+            Operation failed because it is not allowed\n";
+        let said = said(false, "Account: cmsprod@any\nCredType: oauth\n\n", stderr);
+        assert!(said.is_not_allowed() && said.observed("cms").is_none());
+        assert_eq!(said.user(), Some("crabtw@ap.test"));
+    }
+
     #[test]
     fn nothing_stored_is_an_answer_and_a_failure_is_none() {
         let none = said(
@@ -86,5 +113,6 @@ mod tests {
                 .observed("cms")
                 .is_none()
         );
+        assert!(!none.is_not_allowed() && none.user().is_none());
     }
 }

@@ -10,6 +10,7 @@ pub mod directory;
 mod folder;
 mod listed;
 mod queue;
+mod refusals;
 pub(crate) mod tool;
 mod whereabouts;
 
