@@ -10,8 +10,14 @@ use jiff::Timestamp;
 use crate::service_name::CredentialId;
 use crate::top_file::Lane;
 
-/// Order among what is ready; smaller goes first.
-pub type Urgency = (bool, i64);
+/// Order among what is ready; smaller goes first. Times are seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Jobs or users wait for it since then.
+    WaitedFor(i64),
+    /// Its token ends then.
+    Ends(i64),
+}
 
 /// When a credential is due, and in which order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,10 +81,15 @@ impl Agenda {
         }
     }
 
-    /// Takes out the most urgent of what is ready in lanes that have room.
-    pub fn take(&mut self, has_room: impl Fn(&Lane) -> bool) -> Option<CredentialId> {
+    /// Takes out the most urgent of what is ready in lanes that have room, if it is urgent enough.
+    pub fn take(
+        &mut self,
+        has_room: impl Fn(&Lane) -> bool,
+        is_enough: impl Fn(&Urgency) -> bool,
+    ) -> Option<CredentialId> {
         let firsts = self.ready.iter().filter(|(lane, _)| has_room(lane));
-        let (_, id) = firsts.filter_map(|(_, ids)| ids.first()).min()?;
+        let first = firsts.filter_map(|(_, ids)| ids.first()).min();
+        let (_, id) = first.filter(|(urgency, _)| is_enough(urgency))?;
         let id = id.clone();
         self.set(&id, None);
         Some(id)
@@ -113,7 +124,7 @@ mod tests {
                 host: host.to_string().into(),
                 issuer: "cms".into(),
             },
-            urgency: (true, order),
+            urgency: Urgency::Ends(order),
         }
     }
 
@@ -140,9 +151,9 @@ mod tests {
             expected.sort();
             prop_assert_eq!(agenda.queued(), expected.len());
             for (_, id) in expected {
-                prop_assert_eq!(agenda.take(|_| true), Some(id));
+                prop_assert_eq!(agenda.take(|_| true, |_| true), Some(id));
             }
-            prop_assert_eq!(agenda.take(|_| true), None);
+            prop_assert_eq!(agenda.take(|_| true, |_| true), None);
             prop_assert!(agenda.ready.is_empty());
             prop_assert!(agenda.next().is_none_or(|next| next > now));
         }
@@ -154,8 +165,11 @@ mod tests {
         agenda.set(&id(1), Some(entry(0, 1, 0)));
         agenda.set(&id(2), Some(entry(0, 2, 1)));
         agenda.ripen(Timestamp::from_second(0).unwrap());
-        assert_eq!(agenda.take(|lane| &*lane.host == "2"), Some(id(2)));
-        assert_eq!(agenda.take(|lane| &*lane.host == "2"), None);
+        assert_eq!(
+            agenda.take(|lane| &*lane.host == "2", |_| true),
+            Some(id(2))
+        );
+        assert_eq!(agenda.take(|lane| &*lane.host == "2", |_| true), None);
         assert_eq!(agenda.queued(), 1);
     }
 }

@@ -142,6 +142,8 @@ impl<S: TokenSource> Daemon<S> {
         loop {
             self.step();
             let wake = self.sleep_until();
+            // A timer may be a millisecond late, which would be many in a look at thousands of folders.
+            let at_once = wake <= Instant::now();
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Look) => self.looks.everything_soon(Instant::now()),
@@ -152,9 +154,15 @@ impl<S: TokenSource> Daemon<S> {
                     }
                     Some(Command::Stop) | None => break,
                 },
-                Some(ended) = self.running.join_next() => self.report(ended),
+                Some(ended) = self.running.join_next() => {
+                    self.report(ended);
+                    while let Some(ended) = self.running.try_join_next() {
+                        self.report(ended);
+                    }
+                }
                 change = self.watch.changed() => self.looks.note(change, Instant::now()),
-                () = tokio::time::sleep_until(wake) => {}
+                () = tokio::task::yield_now(), if at_once => {}
+                () = tokio::time::sleep_until(wake), if !at_once => {}
             }
         }
         self.end();
@@ -225,13 +233,8 @@ impl<S: TokenSource> Daemon<S> {
         let Ok(directory) = &self.directory else {
             return;
         };
-        // The most urgent go first, which only a full look can tell.
-        if !self.has_looked {
-            return;
-        }
-        let plan = self
-            .monitor
-            .plan(&self.configuration.rules, self.clock.now());
+        let rules = &self.configuration.rules;
+        let plan = (self.monitor).plan(rules, self.clock.now(), self.has_looked);
         for task in plan {
             tracing::debug!("{}: asks for {} s", task.id, task.ask);
             let directory = Arc::clone(directory);

@@ -32,8 +32,8 @@ pub const TURNS: u64 = 10;
 /// Time from a change to the look.
 pub const SETTLE: Duration = Duration::from_millis(3);
 
-/// Folders that are looked at in one go.
-pub const PORTION: usize = 64;
+/// Folders that are looked at in one go: less than a millisecond.
+pub const PORTION: usize = 16;
 
 /// A look takes at most a fifth of the time.
 const REST_AFTER_LOOK: u32 = 4;

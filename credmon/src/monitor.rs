@@ -11,7 +11,7 @@ use std::ops::Bound;
 
 use jiff::Timestamp;
 
-use crate::agenda::Agenda;
+use crate::agenda::{Agenda, Urgency};
 use crate::directory::{Found, Seen};
 use crate::hosts::{Hosts, Said, Verdict};
 use crate::listing::Accounts;
@@ -142,18 +142,22 @@ impl Monitor {
     }
 
     /// Decides what is renewed now, and notes it as under way.
+    ///
+    /// While not all credentials are known yet only those go that are waited for: none that is still
+    /// to be found can be more urgent, but a token that is found later may end earlier.
     #[must_use]
-    pub fn plan(&mut self, rules: &Rules, now: Timestamp) -> Vec<Task> {
+    pub fn plan(&mut self, rules: &Rules, now: Timestamp, all_known: bool) -> Vec<Task> {
         self.agenda.ripen(now);
         let mut tasks = Vec::new();
-        while let Some(id) = self.agenda.take(|lane| self.hosts.has_room(lane, now)) {
+        let is_enough = |urgency: &Urgency| all_known || matches!(urgency, Urgency::WaitedFor(_));
+        while let Some(id) = (self.agenda).take(|lane| self.hosts.has_room(lane, now), is_enough) {
             let Some(record) = self.records.get_mut(&id) else {
                 continue;
             };
             if let Some(mut task) = record.task(rules, now) {
                 // With many waiting for their access token, the vault token's life is asked for
                 // at the next renewal.
-                task.look_up &= self.agenda.queued() < MANY;
+                task.look_up &= all_known && self.agenda.queued() < MANY;
                 record.start();
                 self.hosts.start(&task.lane);
                 tasks.push(task);

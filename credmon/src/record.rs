@@ -231,13 +231,11 @@ impl Record {
     /// What comes first: credentials that jobs or users wait for, in the order in which they came;
     /// then those whose token ends first.
     fn urgency(&self) -> Urgency {
-        let waited_for = self.seen.used.is_none() || !self.served;
-        let order = if waited_for {
-            self.seen.stamp.changed().as_second()
+        if self.seen.used.is_none() || !self.served {
+            Urgency::WaitedFor(self.seen.stamp.changed().as_second())
         } else {
-            self.life().map_or(i64::MAX, |l| l.expires.as_second())
-        };
-        (!waited_for, order)
+            Urgency::Ends(self.life().map_or(i64::MAX, |l| l.expires.as_second()))
+        }
     }
 
     /// The renewal to do now; `None` when its `.top` tells not whom to ask.

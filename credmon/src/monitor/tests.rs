@@ -65,7 +65,7 @@ fn who_waits_for_a_token_goes_first_then_whose_token_ends_first() {
     }
     let mut order = Vec::new();
     loop {
-        let tasks = monitor.plan(&rules, at(NOW));
+        let tasks = monitor.plan(&rules, at(NOW), true);
         let Some(task) = tasks.first() else {
             break;
         };
@@ -93,7 +93,7 @@ fn a_state_is_told_once_and_again_when_its_cause_changes() {
         ErrorKind::NoneStored,
         ErrorKind::NoneStored,
     ] {
-        let tasks = monitor.plan(&rules, now);
+        let tasks = monitor.plan(&rules, now, true);
         let error = SourceError {
             kind,
             text: format!("{kind:?}"),
@@ -124,7 +124,7 @@ fn what_is_ignored_faulty_or_untrusted_is_never_asked_for() {
     let mut monitor = Monitor::default();
     let notes = look(&credentials, &mut monitor, &rules, at(NOW));
     assert_eq!(notes.len(), 3, "{notes:?}");
-    assert_eq!(monitor.plan(&rules, at(NOW)), []);
+    assert_eq!(monitor.plan(&rules, at(NOW), true), []);
     assert_eq!(monitor.next_decision(at(NOW)), None);
     let counts = monitor.counts();
     assert_eq!(counts.get(&State::Ignored), Some(&1));
@@ -133,7 +133,29 @@ fn what_is_ignored_faulty_or_untrusted_is_never_asked_for() {
 
     let trusting = Rules::default();
     assert!(monitor.judge_all(&trusting, at(NOW)).is_empty());
-    assert_eq!(names(&monitor.plan(&trusting, at(NOW))), ["u/cms"]);
+    assert_eq!(names(&monitor.plan(&trusting, at(NOW), true)), ["u/cms"]);
+}
+
+#[test]
+fn while_more_credentials_may_be_found_only_those_go_that_are_waited_for() {
+    let credentials = Credentials::new();
+    for (user, expires) in [("ended", NOW - 60), ("soon", NOW + 60)] {
+        credentials.store(user, "cms", "a", "s.1");
+        let claims = serde_json::json!({"iat": NOW - 3600, "exp": expires});
+        credentials.put(user, "cms.use", &crate::fake::jwt(&claims));
+    }
+    credentials.store("new", "cms", "a", "s.1");
+    let (mut monitor, rules) = (Monitor::default(), Rules::default());
+    look(&credentials, &mut monitor, &rules, at(NOW));
+    let first = monitor.plan(&rules, at(NOW), false);
+    assert_eq!(names(&first), ["new/cms"]);
+    assert!(
+        first.iter().all(|task| !task.look_up),
+        "nobody knows how many are waited for"
+    );
+    assert_eq!(monitor.plan(&rules, at(NOW), false), []);
+    let rest = monitor.plan(&rules, at(NOW), true);
+    assert_eq!(names(&rest), ["ended/cms", "soon/cms"]);
 }
 
 #[test]
@@ -145,7 +167,7 @@ fn in_a_rush_access_tokens_come_before_the_vault_tokens_life() {
         }
         let (mut monitor, rules) = (Monitor::default(), Rules::default());
         look(&credentials, &mut monitor, &rules, at(NOW));
-        let tasks = monitor.plan(&rules, at(NOW));
+        let tasks = monitor.plan(&rules, at(NOW), true);
         assert!(!tasks.is_empty());
         assert!(tasks.iter().all(|task| task.look_up == looks_up), "{count}");
     }
