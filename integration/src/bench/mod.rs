@@ -15,3 +15,17 @@ pub mod processor;
 pub mod progress;
 pub mod report;
 pub mod requests;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::conformance::admin::Admin;
+
+/// How much longer a Vault takes to answer that is not on the same machine.
+const VAULT_IS_LATER: &str = "10ms";
+
+/// Has Vault take longer for each answer below this path, as one does that is at another site.
+async fn vault_far_away(admin: &Admin, path: &str) -> anyhow::Result<()> {
+    let fault = json!({"effect": "latency", "value": VAULT_IS_LATER, "path": path});
+    admin.call(Method::POST, "/faults", &fault).await.map(drop)
+}

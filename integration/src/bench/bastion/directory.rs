@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -15,6 +16,9 @@ use crate::bench::credmon::megabytes;
 use crate::bench::figures::{Bound, Figure};
 use crate::bench::processor;
 use crate::bench::progress::Progress;
+use crate::bench::{VAULT_IS_LATER, vault_far_away};
+use crate::chain::ADMIN;
+use crate::conformance::admin::Admin;
 use crate::process::{Daemon, Mark, Memory};
 use crate::wait;
 
@@ -23,13 +27,31 @@ const FAR: Duration = Duration::from_mins(10);
 /// How often every delivery is looked at; the usual is ten minutes.
 const SCHEDULE: &str = "{check: \"*/2 * * * *\", spread: 1m}";
 
-pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
+/// A bastion and a credmon that have made all deliveries good.
+struct Delivered {
+    site: Site,
+    bastion: Daemon,
+    credmon: Daemon,
+    config: PathBuf,
+    /// What the bare requests take.
+    bare: Duration,
+    /// What the deliveries took.
+    took: Duration,
+}
+
+/// Has all deliveries made, by a Vault on this machine or by one that is far away.
+async fn deliver(sizes: &Sizes, is_far: bool, progress: &Progress) -> anyhow::Result<Delivered> {
     let site = Site::set(sizes.accounts).await?;
     let count = sizes.accounts * sizes.robots;
     // Vault has every access token from here on.
     raw::requests(&site, 1, 1).await?;
+    if is_far {
+        let admin = Admin::new(&format!("http://{ADMIN}"), &site.chain.ca.file())?;
+        vault_far_away(&admin, "").await?;
+    }
+    let far = if is_far { ", a Vault far away" } else { "" };
     progress.say(format!(
-        "directory: the bare requests of {count} deliveries"
+        "directory: the bare requests of {count} deliveries{far}"
     ));
     // One access token for the bastion's check, one for the credmon.
     let bare = raw::requests(&site, sizes.robots, 2).await?;
@@ -38,16 +60,41 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
     fs::create_dir(&directory)?;
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o2770))?;
     let log = |name: &str| site.folder().join(format!("{name}.log"));
-    let mut credmon = Daemon::spawn("credmon", site.chain.credmon(&directory)?, &log("credmon"))?;
+    let credmon = Daemon::spawn("credmon", site.chain.credmon(&directory)?, &log("credmon"))?;
     let yaml = site.yaml(&site.chain.here(&directory), sizes.robots, SCHEDULE);
     let config = site.chain.write_bastion_config(&yaml)?;
     let mut command = site.chain.bastion(&config)?;
     command.arg("run");
-    progress.say(format!("directory: {count} deliveries"));
+    progress.say(format!("directory: {count} deliveries{far}"));
     let began = Instant::now();
     let mut bastion = Daemon::spawn("token-bastion", command, &log("bastion"))?;
     all_good(&mut bastion, count).await?;
-    let took = began.elapsed();
+    Ok(Delivered {
+        took: began.elapsed(),
+        site,
+        bastion,
+        credmon,
+        config,
+        bare,
+    })
+}
+
+pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
+    let count = sizes.accounts * sizes.robots;
+    let mut far = deliver(sizes, true, progress).await?;
+    let (far_took, far_bare) = (far.took, far.bare);
+    far.bastion.stop().await?;
+    far.credmon.stop().await?;
+    drop(far.site);
+
+    let Delivered {
+        site,
+        mut bastion,
+        mut credmon,
+        config,
+        bare,
+        took,
+    } = deliver(sizes, false, progress).await?;
     let pushed = processor::of_tree(bastion.pid())?;
     let peak = Memory::peak_of(bastion.pid())?;
     let memory = bastion.memory()?;
@@ -91,6 +138,20 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
             "the deliveries' time as a multiple of that",
             "",
             took.as_secs_f64() / bare.as_secs_f64(),
+        ),
+        Figure::new(
+            "directory_far",
+            format!(
+                "the same with a Vault that takes {VAULT_IS_LATER} longer to answer, all good after"
+            ),
+            "s",
+            far_took.as_secs_f64(),
+        ),
+        Figure::new(
+            "directory_far_multiple",
+            "that time as a multiple of the bare requests there",
+            "",
+            far_took.as_secs_f64() / far_bare.as_secs_f64(),
         )
         .bound(Bound::AtMost(1.5)),
         Figure::new(

@@ -7,18 +7,14 @@
 use std::ops::Range;
 
 use htvault::clock::{Clock as _, SystemClock};
-use reqwest::Method;
-use serde_json::json;
 
 use super::Sizes;
 use super::monitored::Monitored;
 use super::stage::Stage;
 use crate::bench::figures::{Bound, Figure, percentile};
 use crate::bench::progress::Progress;
+use crate::bench::{VAULT_IS_LATER, vault_far_away};
 use crate::differential::rig::{HOUR, Side};
-
-/// How much longer a Vault takes that is not on the same machine.
-const FAR_AWAY: &str = "10ms";
 
 /// Seconds of a start.
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +40,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
         ours.push(one(&stage, Side::Ours, some..2 * some).await?);
     }
     progress.say("starts: a Vault that is far away");
-    let fault = json!({"effect": "latency", "value": FAR_AWAY, "path": "secret/"});
-    stage
-        .rig
-        .admin
-        .call(Method::POST, "/faults", &fault)
-        .await?;
+    vault_far_away(&stage.rig.admin, "secret/").await?;
     let far_theirs = one(&stage, Side::Theirs, 0..some).await?;
     let far_ours = one(&stage, Side::Ours, some..2 * some).await?;
     let figure = |name: &str, words: &str, theirs: f64, ours: f64| {
@@ -86,7 +77,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
         ),
         figure(
             "start_far",
-            &format!("Vault has the tokens, and takes {FAR_AWAY} longer to answer"),
+            &format!("Vault has the tokens, and takes {VAULT_IS_LATER} longer to answer"),
             far_theirs.whole,
             far_ours.whole,
         ),
