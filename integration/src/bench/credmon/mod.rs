@@ -86,7 +86,7 @@ const FULL: Sizes = Sizes {
     many: 10_000,
     rounds: 4,
     idle: 120,
-    starts: 3,
+    starts: 9,
     replaced: 500,
     replaced_theirs: 24,
     steady: 180,

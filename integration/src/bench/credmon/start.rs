@@ -67,8 +67,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
             "the same from the first to the last",
             median(&theirs, tokens),
             median(&ours, tokens),
-        )
-        .bound(Bound::Ratio(0.2)),
+        ),
         figure(
             "start_issuer",
             "Vault asks the issuer for each",
