@@ -1,9 +1,10 @@
 //! Processor time for each renewal: all access tokens are taken away, and each monitor gets them
 //! anew. Vault has the tokens, so neither waits for the issuer.
 //!
-//! Looking after credentials that are not due costs something, too. It is measured by leaving both
-//! alone for some minutes, and shared out among renewals as they come with one-hour tokens: what is
-//! spent over whole cycles of renewals, through the renewals in them.
+//! What a renewal has a monitor do later, at its next look, belongs to the renewal. Looking after
+//! credentials that are not due costs something, too. It is measured by leaving both alone for some
+//! minutes more, and shared out among renewals as they come with one-hour tokens: what is spent over
+//! whole cycles of renewals, through the renewals in them.
 
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,13 @@ use crate::wait;
 /// second hour, since it renews a little before the time; both are counted alike.
 const RENEWALS_AN_HOUR: f64 = 3.0;
 
+/// Seconds in which each monitor has looked at what it renewed: both look each minute.
+const NEXT_LOOK: u64 = 62;
+
 /// Processor time that a monitor uses.
 #[derive(Clone, Copy, Debug)]
 struct Used {
-    /// For a renewal among many at once, in milliseconds.
+    /// For a renewal among many at once, with what follows of it, in milliseconds.
     renewal: f64,
     /// In an hour without renewals, in seconds.
     idle_hour: f64,
@@ -40,23 +44,35 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
     let (theirs, renewal_theirs) = renewals(&stage, Side::Theirs, sizes, progress).await?;
     let (ours, renewal_ours) = renewals(&stage, Side::Ours, sizes, progress).await?;
 
+    let both = || anyhow::Ok([theirs.processor()?, ours.processor()?]);
+    // Ours renewed just now; what theirs had to do later is past, if there is such a thing.
+    let next_look = Duration::from_secs(sizes.idle.min(NEXT_LOOK));
+    progress.say(format!("both: {} s after renewals", next_look.as_secs()));
+    let before = both()?;
+    wait::pass(next_look).await;
+    let after = both()?;
     progress.say(format!("both: {} s without renewals", sizes.idle));
-    let (began, before) = (Instant::now(), (theirs.processor()?, ours.processor()?));
+    let began = Instant::now();
     wait::pass(Duration::from_secs(sizes.idle)).await;
-    let an_hour = |used: Duration| used.as_secs_f64() * 3600.0 / began.elapsed().as_secs_f64();
-    let theirs_used = Used {
-        renewal: renewal_theirs,
-        idle_hour: an_hour(theirs.processor()?.saturating_sub(before.0)),
+    let (rested, end) = (began.elapsed().as_secs_f64(), both()?);
+    let some = sizes.some;
+    let credentials = f64::from(u32::try_from(some)?);
+    let used = |side: usize, renewal: f64| {
+        let spent = |from: &[Duration; 2], to: &[Duration; 2]| {
+            let at = |all: &[Duration; 2]| all.get(side).map_or(f64::NAN, Duration::as_secs_f64);
+            at(to) - at(from)
+        };
+        let idle = spent(&after, &end) / rested;
+        let later = spent(&before, &after) - idle * next_look.as_secs_f64();
+        Used {
+            renewal: renewal + later.max(0.0) * 1000.0 / credentials,
+            idle_hour: idle * 3600.0,
+        }
     };
-    let ours_used = Used {
-        renewal: renewal_ours,
-        idle_hour: an_hour(ours.processor()?.saturating_sub(before.1)),
-    };
+    let (theirs_used, ours_used) = (used(0, renewal_theirs), used(1, renewal_ours));
     theirs.finish().await?;
     ours.finish().await?;
 
-    let some = sizes.some;
-    let credentials = f64::from(u32::try_from(some)?);
     let figure = |name: &str, words: &str, unit, pick: &dyn Fn(Used) -> f64| {
         let what = format!("processor time {words}");
         Figure::new(name, what, unit, pick(ours_used)).beside(pick(theirs_used))
