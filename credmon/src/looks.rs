@@ -2,7 +2,7 @@
 //!
 //! The look each minute is the safety net under the events of the kernel. It glances at each folder
 //! ([`Depth::Glance`]: one system call for one that is watched and has not changed, `daemon/looking.rs`
-//! says what that finds), and goes through the files of a tenth of them in turn.
+//! says what that finds), and goes through the files of a twentieth of them in turn.
 //!
 //! Pure: the time is passed in. The laws:
 //! - After a start, a lost event, SIGHUP or a new configuration all folders are looked at in full.
@@ -27,7 +27,8 @@ use crate::watch::Change;
 pub const RESCAN: Duration = Duration::from_mins(1);
 
 /// Of so many looks in a row that only the time asks for, each folder is looked at in full by one.
-pub const TURNS: u64 = 10;
+/// Half of the time for which the usual `CREDMON_OAUTH_TOKEN_MINIMUM` (40 minutes) covers a job.
+pub const TURNS: u64 = 20;
 
 /// Time from a change to the look.
 pub const SETTLE: Duration = Duration::from_millis(3);
@@ -330,7 +331,7 @@ mod tests {
         let (mut looks, all) = (settled(now), numbered(10_000));
         for _ in 0..TURNS {
             let full = minute(&mut looks, &mut now, &all).len();
-            assert!((850..1150).contains(&full), "{full}");
+            assert!((400..600).contains(&full), "{full}");
         }
         let everything: [fn(&mut Looks, Instant); 3] = [
             Looks::everything_now,
