@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use htvault::clock::Clock;
 use jiff::Timestamp;
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -29,6 +28,7 @@ use crate::source::TokenSource;
 use crate::state::Note;
 use crate::views::{ViewSettings, Views};
 use crate::watch::Watch;
+use crate::workers::Threads;
 
 /// A pass counts as complete after this time, though something hangs: schedd and credd wait for
 /// it at boot.
@@ -78,7 +78,7 @@ pub struct Daemon<S> {
     home: Option<(u64, u64)>,
     running: JoinSet<(Task, Ended)>,
     /// Where renewals run; unless said, on the loop's own thread.
-    renewals: Option<Handle>,
+    renewals: Threads,
     looks: Looks,
     /// The accounts that the last look at everything found.
     accounts: Accounts,
@@ -114,7 +114,7 @@ impl<S: TokenSource> Daemon<S> {
             is_guest: false,
             home: None,
             running: JoinSet::new(),
-            renewals: None,
+            renewals: Threads::default(),
             looks: Looks::new(Instant::now()),
             accounts: Accounts::default(),
             kept: None,
@@ -130,9 +130,9 @@ impl<S: TokenSource> Daemon<S> {
 
     /// Lets renewals run elsewhere.
     #[must_use]
-    pub fn renew_on(self, threads: Handle) -> Self {
+    pub fn renew_on(self, threads: Threads) -> Self {
         Self {
-            renewals: Some(threads),
+            renewals: threads,
             ..self
         }
     }
@@ -244,10 +244,7 @@ impl<S: TokenSource> Daemon<S> {
                 let ended = renewal::renew(directory, source, clock, task.clone()).await;
                 (task, ended)
             };
-            match &self.renewals {
-                Some(threads) => self.running.spawn_on(renewal, threads),
-                None => self.running.spawn(renewal),
-            };
+            self.running.spawn_on(renewal, &self.renewals.idlest());
         }
     }
 

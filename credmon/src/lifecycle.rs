@@ -93,7 +93,8 @@ pub async fn run(cli: Cli, workers: &Workers) -> anyhow::Result<ExitCode> {
     let places = give_up(&settings, written(&configuration, log_file.as_deref()));
     let renewals = workers.start();
     let prepared = Arc::clone(&source_of_tokens);
-    renewals.spawn_blocking(move || prepared.prepare());
+    // On a thread that will need them: a helper's would be one more, with memory of its own.
+    renewals.idlest().spawn(async move { prepared.prepare() });
     let followed = log.clone();
     let follow = move || followed.follow();
     let daemon = Daemon::new(configuration, Arc::new(SystemClock), follow).renew_on(renewals);

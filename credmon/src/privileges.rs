@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
-    ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
+    ABI, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
     path_beneath_rules,
 };
 
@@ -84,13 +84,14 @@ pub fn shortcoming(confined: &Result<Confinement, String>) -> Option<String> {
 /// The kernel refuses; the words say what.
 pub fn confine(places: &[PathBuf]) -> Result<Confinement, String> {
     let restrict = || -> Result<RulesetStatus, RulesetError> {
-        let all = AccessFs::from_all(LANDLOCK);
+        // Reading is not asked about: a rule that allows it everywhere is looked for at each opening,
+        // all the way up to the root.
+        let write = AccessFs::from_write(LANDLOCK);
         let status = Ruleset::default()
-            .handle_access(all)?
+            .handle_access(write)?
             .create()?
-            .add_rules(path_beneath_rules(["/"], AccessFs::from_read(LANDLOCK)))?
-            .add_rules(path_beneath_rules(places, all))?
-            .add_rules(path_beneath_rules(["/dev/null"], all))?
+            .add_rules(path_beneath_rules(places, write))?
+            .add_rules(path_beneath_rules(["/dev/null"], write))?
             .restrict_self()?;
         Ok(status.ruleset)
     };

@@ -209,7 +209,7 @@ impl Client {
     ) -> Result<Vec<u8>, Error> {
         let login = matches!(call.auth, Auth::Negotiate(_));
         let mut builder = endpoint
-            .http
+            .http(&self.0.settings)?
             .request(call.method.clone(), endpoint.server.join(call.path));
         if !call.query.is_empty() {
             builder = builder.query(call.query);

@@ -5,11 +5,13 @@
 //! with certificate authorities change, all connections are made anew with the new ones. A look-up
 //! or a file that fails leaves what worked before in place.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use tokio::runtime::{self, Handle};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -23,12 +25,50 @@ use crate::tls::Authorities;
 const LOOK_UP_AGAIN: Duration = crate::preference::STAY;
 /// How often the files with certificate authorities are looked at.
 const LOOK_AT_FILES: Duration = Duration::from_secs(10);
+/// Runtimes whose connections are kept: more than any program of ours has.
+const RUNTIMES: usize = 8;
 
 /// One address of an HTVault.
 pub(crate) struct Endpoint {
     pub(crate) server: ServerUrl,
     pub(crate) address: SocketAddr,
-    pub(crate) http: reqwest::Client,
+    connections: Arc<Connections>,
+}
+
+impl Endpoint {
+    /// Connections of the runtime that this is called on.
+    ///
+    /// # Errors
+    /// HTTP cannot be set up.
+    pub(crate) fn http(&self, settings: &Settings) -> Result<reqwest::Client, Error> {
+        let connections = &self.connections;
+        let here = Handle::current().id();
+        let mut of = (connections.of.lock()).unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, http)) = of.iter().find(|(runtime, _)| *runtime == here) {
+            return Ok(http.clone());
+        }
+        let tls = connections.tls.clone();
+        let http = connect(settings, &self.server, self.address, tls)?;
+        if of.len() == RUNTIMES {
+            of.pop_front();
+        }
+        of.push_back((here, http.clone()));
+        Ok(http)
+    }
+}
+
+/// The connections to an address, of each runtime its own: one that another thread opened would
+/// have each request go there and back.
+struct Connections {
+    tls: ClientConfig,
+    of: Mutex<VecDeque<(runtime::Id, reqwest::Client)>>,
+}
+
+impl Connections {
+    fn new(tls: ClientConfig) -> Arc<Self> {
+        let of = Mutex::default();
+        Arc::new(Self { tls, of })
+    }
 }
 
 /// All addresses, in the order in which they were given and found.
@@ -133,22 +173,17 @@ async fn renew(
                 .iter()
                 .position(|e| e.server == server && e.address == address)?;
             Some((
-                b.list.get(index)?.http.clone(),
+                Arc::clone(&b.list.get(index)?.connections),
                 b.preference().health(index),
             ))
         });
-        let (http, known) = match kept {
-            Some((http, known)) => (http, known),
-            None => (
-                connections(settings, &server, address, authorities.config())?,
-                Health::default(),
-            ),
-        };
+        let new = || (Connections::new(authorities.config()), Health::default());
+        let (connections, known) = kept.unwrap_or_else(new);
         health.push(known);
         list.push(Endpoint {
             server,
             address,
-            http,
+            connections,
         });
     }
     Ok(Endpoints {
@@ -188,7 +223,8 @@ pub(crate) async fn look_up(settings: &Settings) -> Result<Vec<(ServerUrl, Socke
     Ok(found)
 }
 
-pub(crate) fn connections(
+/// A client of one address alone. Its connections live as long as the runtime that opened them.
+pub(crate) fn connect(
     settings: &Settings,
     server: &ServerUrl,
     address: SocketAddr,
@@ -208,4 +244,40 @@ pub(crate) fn connections(
         .pool_idle_timeout(Duration::from_mins(1))
         .build()
         .map_err(|e| Error::configuration(format!("HTTP cannot be set up: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_runtime_has_connections_of_its_own_and_only_so_many_are_kept() {
+        let server: ServerUrl = "https://vault.test:8200".parse().unwrap();
+        let settings = Settings::new(server.clone());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let endpoint = Endpoint {
+            server,
+            address: ([127, 0, 0, 1], 8200).into(),
+            connections: Connections::new(tls),
+        };
+        let runtimes: Vec<_> = (0..=RUNTIMES)
+            .map(|_| runtime::Builder::new_current_thread().build().unwrap())
+            .collect();
+        let kept = || {
+            let of = endpoint.connections.of.lock().unwrap();
+            of.iter().map(|(id, _)| *id).collect::<Vec<_>>()
+        };
+        let all: Vec<_> = runtimes.iter().map(|r| r.handle().id()).collect();
+        for (index, runtime) in runtimes.iter().enumerate() {
+            for _ in 0..2 {
+                runtime.block_on(async { endpoint.http(&settings).map(drop).unwrap() });
+            }
+            assert_eq!(kept(), all[index.saturating_sub(RUNTIMES - 1)..=index]);
+        }
+    }
 }

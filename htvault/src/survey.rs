@@ -11,7 +11,7 @@ use serde::Deserialize;
 use x509_cert::der::Decode as _;
 
 use crate::credential_url::ServerUrl;
-use crate::endpoints::{connections, look_up};
+use crate::endpoints::{connect, look_up};
 use crate::error::Error;
 use crate::settings::Settings;
 
@@ -73,7 +73,7 @@ pub async fn survey(settings: &Settings) -> Result<Vec<Node>, Error> {
     let tls = settings.tls.client_config()?;
     let mut nodes = Vec::new();
     for (server, address) in look_up(settings).await? {
-        let http = connections(settings, &server, address, tls.clone())?;
+        let http = connect(settings, &server, address, tls.clone())?;
         let answer = ask(settings, &server, &http).await;
         nodes.push(Node {
             server,
