@@ -13,8 +13,8 @@ use jiff::Timestamp;
 
 use crate::agenda::{Agenda, Urgency};
 use crate::directory::{Found, Seen};
+use crate::folders::Folders;
 use crate::hosts::{Hosts, Said, Verdict};
-use crate::listing::Accounts;
 use crate::record::Record;
 use crate::renewal::{Ended, Outcome, Task};
 use crate::rules::Rules;
@@ -43,10 +43,12 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// What the last look found of a credential.
+    /// What the last look found in an account's folder, in the order of the names.
     #[must_use]
-    pub fn known(&self, id: &CredentialId) -> Option<&Seen> {
-        self.records.get(id).map(Record::seen)
+    pub fn known(&self, user: &str) -> Vec<Seen> {
+        let records = self.of_account(user).filter_map(|id| self.records.get(id));
+        let there = records.filter(|record| !record.has_left());
+        there.map(|record| record.seen().clone()).collect()
     }
 
     /// Takes in what a look at an account's folder found.
@@ -92,7 +94,7 @@ impl Monitor {
     }
 
     /// Forgets accounts that are gone. `accounts` are all that there are.
-    pub fn keep(&mut self, accounts: &Accounts) -> Vec<Note> {
+    pub fn keep(&mut self, accounts: &Folders) -> Vec<Note> {
         let stays = |id: &CredentialId| accounts.contains(id.user());
         let ids = self.records.keys();
         let gone: Vec<CredentialId> = ids.filter(|id| !stays(id)).cloned().collect();
