@@ -2,23 +2,29 @@
 //!
 //! What an outcome of a renewal makes of it is in the module below.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use crate::agenda::{Entry, Urgency};
+use crate::agenda::Urgency;
 use crate::directory::Seen;
 use crate::renewal::Task;
 use crate::rules::Rules;
 use crate::schedule::{self, Held, Life, Spread};
+use crate::second::Second;
 use crate::service_name::CredentialId;
-use crate::sharing::Words;
+use crate::sharing::Shared;
 use crate::source::VaultLife;
 use crate::state::{Condition, Note, Reason, STORE_AGAIN, State};
-use crate::use_file::Used;
+use crate::table::{Name, Named};
+use crate::top_file::Lane;
+use crate::used::{Grant, Used};
 
 mod outcome;
 mod view;
 
-/// One credential.
+/// One credential. There are thousands: what few have is in a box of its own, and times are kept
+/// in eight bytes.
 #[derive(Clone, Debug)]
 pub struct Record {
     seen: Seen,
@@ -26,19 +32,42 @@ pub struct Record {
     /// Whether the token in place came from the present `.top`.
     served: bool,
     /// When the token in place was got, or found to be the newest.
-    confirmed: Timestamp,
+    confirmed: Second,
     failures: u32,
-    retry_at: Option<Timestamp>,
+    retry_at: Option<Second>,
     under_way: bool,
     /// Whether it was gone at the last look, though its renewal is under way.
     has_left: bool,
     condition: Condition,
-    last_error: Option<Box<(Timestamp, String)>>,
+    last_error: Option<Box<(Second, String)>>,
     /// What is known of the vault token's end.
     vault_life: Option<VaultLife>,
     /// Whether the rules let it be served: then `None`.
-    hindrance: Option<Hindrance>,
-    due: Option<Timestamp>,
+    hindrance: Option<Box<Hindrance>>,
+    due: Option<Second>,
+}
+
+/// What credentials have in common, kept once.
+#[derive(Debug, Default)]
+pub struct InCommon {
+    services: Shared<str>,
+    lanes: Shared<Lane>,
+    grants: Shared<Grant>,
+}
+
+impl InCommon {
+    /// Forgets what no credential has any more.
+    pub fn forget_unused(&mut self) {
+        self.services.forget_unused();
+        self.lanes.forget_unused();
+        self.grants.forget_unused();
+    }
+}
+
+impl Named for Record {
+    fn name(&self) -> Name<'_> {
+        (self.id().user(), self.id().service())
+    }
 }
 
 /// What keeps a credential from being served at all.
@@ -57,7 +86,7 @@ impl Record {
             .used
             .as_ref()
             .is_some_and(|used| seen.stamp.changed() <= used.file.changed);
-        let confirmed = seen.used.as_ref().map_or(now, Used::written).min(now);
+        let confirmed = seen.used.as_ref().map_or(now.into(), Used::written);
         let lives = |used: &Used| used.life.is_none_or(|life| life.left(now) > 0);
         let state = if served && seen.used.as_ref().is_some_and(lives) {
             State::Fresh
@@ -68,7 +97,7 @@ impl Record {
             spread: Spread::of(&rules.here, &seen.id),
             seen,
             served,
-            confirmed,
+            confirmed: confirmed.min(now.into()),
             failures: 0,
             retry_at: None,
             under_way: false,
@@ -92,8 +121,8 @@ impl Record {
         let missing = seen.used.is_none();
         self.seen = seen;
         // The clock may have been set back: nothing lies in the future but plans.
-        let clock_set_back = self.confirmed > now;
-        self.confirmed = self.confirmed.min(now);
+        let clock_set_back = self.confirmed > now.into();
+        self.confirmed = self.confirmed.min(now.into());
         if !(top_changed || use_changed || clock_set_back) {
             return None;
         }
@@ -149,7 +178,7 @@ impl Record {
             }
             None => None,
         };
-        self.hindrance = hindrance;
+        self.hindrance = hindrance.map(Box::new);
         self.plan(rules);
         note
     }
@@ -169,26 +198,38 @@ impl Record {
                     };
                     schedule::next_renewal(rules.limits, self.spread, held)
                 }
-                _ => Timestamp::MIN,
+                _ => Second::earliest(),
             })
         };
     }
 
-    /// Its place on the agenda; none while a renewal is under way or nothing can be done.
+    /// When it is due; not while a renewal is under way or nothing can be done.
     #[must_use]
-    pub fn entry(&self) -> Option<Entry> {
-        let due = self.due.filter(|_| !self.under_way)?;
-        let lane = self.seen.top.as_ref().ok()?.clone();
-        Some(Entry {
-            due,
-            lane,
-            urgency: self.urgency(),
-        })
+    pub fn due(&self) -> Option<Second> {
+        self.due.filter(|_| !self.under_way)
     }
 
-    /// Keeps what it has in common with others once.
-    pub fn share(&mut self, words: &mut Words) {
-        self.seen.share(words);
+    /// Whom it asks, and how urgent that is; `None` when its `.top` tells not whom to ask.
+    #[must_use]
+    pub fn order(&self) -> Option<(Arc<Lane>, Urgency)> {
+        let lane = self.seen.top.as_ref().ok()?;
+        Some((Arc::clone(lane), self.urgency()))
+    }
+
+    /// Keeps what it has in common with others once. `user` is its account's name.
+    pub fn share(&mut self, user: &Arc<str>, with: &mut InCommon) {
+        self.seen.id.share(user, &mut with.services);
+        if let Ok(lane) = &mut self.seen.top {
+            with.lanes.share(lane);
+        }
+        self.share_grant(with);
+    }
+
+    /// Keeps what its token has in common with others once.
+    pub fn share_grant(&mut self, with: &mut InCommon) {
+        if let Some(used) = &mut self.seen.used {
+            with.grants.share(&mut used.grant);
+        }
     }
 
     /// What was found of it.
@@ -232,9 +273,9 @@ impl Record {
     /// then those whose token ends first.
     fn urgency(&self) -> Urgency {
         if self.seen.used.is_none() || !self.served {
-            Urgency::WaitedFor(self.seen.stamp.changed().as_second())
+            Urgency::WaitedFor(Second::new(self.seen.stamp.changed().as_second()))
         } else {
-            Urgency::Ends(self.life().map_or(i64::MAX, |l| l.expires.as_second()))
+            Urgency::Ends(self.life().map_or(Second::latest(), |l| l.expires))
         }
     }
 
@@ -246,7 +287,7 @@ impl Record {
         Some(Task {
             id: self.seen.id.clone(),
             lane,
-            stamp: self.seen.stamp,
+            stamp: self.seen.stamp.clone(),
             ask: schedule::seconds_to_ask(rules.limits, outlive, now),
             outlive,
             // Also when it should be over by what was known: then somebody renewed it.
@@ -275,7 +316,7 @@ impl Record {
 
     fn become_(&mut self, state: State, reason: Reason, now: Timestamp) -> Option<Note> {
         if matches!(state, State::Degraded | State::Dead) {
-            self.last_error = Some(Box::new((now, reason.why.clone())));
+            self.last_error = Some(Box::new((now.into(), reason.why.clone())));
         }
         if !self.condition.become_(state, reason, now) {
             return None;
