@@ -223,13 +223,14 @@ impl Monitor {
         if let Some(slot) = slot
             && let Some(record) = self.records.get_mut(slot)
         {
+            let has_left = record.has_left();
             notes.extend(record.report(task, outcome, rules, now));
             if let Some(life) = vault_life {
                 record.learn(task, life);
             }
             record.share_grant(&mut self.in_common);
             self.agenda.set(slot, record.due());
-            if record.has_left() {
+            if has_left {
                 notes.extend(self.forget(slot));
             }
         }

@@ -35,16 +35,23 @@ pub struct Record {
     confirmed: Second,
     failures: u32,
     retry_at: Option<Second>,
-    under_way: bool,
-    /// Whether it was gone at the last look, though its renewal is under way.
-    has_left: bool,
+    renewal: Renewal,
     condition: Condition,
     last_error: Option<Box<(Second, String)>>,
     /// What is known of the vault token's end.
     vault_life: Option<VaultLife>,
-    /// Whether the rules let it be served: then `None`.
-    hindrance: Option<Box<Hindrance>>,
+    /// Whether the rules or its `.top` keep it from being served at all.
+    is_hindered: bool,
     due: Option<Second>,
+}
+
+/// Whether a renewal is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Renewal {
+    None,
+    UnderWay,
+    /// It is, but the credential was gone at the last look.
+    OfOneGone,
 }
 
 /// What credentials have in common, kept once.
@@ -70,13 +77,6 @@ impl Named for Record {
     }
 }
 
-/// What keeps a credential from being served at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Hindrance {
-    NotOurs(String),
-    Fault(String),
-}
-
 impl Record {
     /// A credential seen for the first time.
     #[must_use]
@@ -86,7 +86,7 @@ impl Record {
             .used
             .as_ref()
             .is_some_and(|used| seen.stamp.changed() <= used.file.changed);
-        let confirmed = seen.used.as_ref().map_or(now.into(), Used::written);
+        let confirmed = seen.used.as_ref().map_or(now.into(), |used| used.written);
         let lives = |used: &Used| used.life.is_none_or(|life| life.left(now) > 0);
         let state = if served && seen.used.as_ref().is_some_and(lives) {
             State::Fresh
@@ -100,12 +100,11 @@ impl Record {
             confirmed: confirmed.min(now.into()),
             failures: 0,
             retry_at: None,
-            under_way: false,
-            has_left: false,
+            renewal: Renewal::None,
             condition: Condition::plain(state, now),
             last_error: None,
             vault_life: None,
-            hindrance: None,
+            is_hindered: false,
             due: None,
         };
         let note = record.judge(rules, now);
@@ -114,7 +113,9 @@ impl Record {
 
     /// Takes in what a later look found.
     pub fn update(&mut self, seen: Seen, rules: &Rules, now: Timestamp) -> Option<Note> {
-        self.has_left = false;
+        if self.renewal == Renewal::OfOneGone {
+            self.renewal = Renewal::UnderWay;
+        }
         let top_changed = self.seen.stamp != seen.stamp || self.seen.top != seen.top;
         self.served &= self.seen.stamp == seen.stamp;
         let use_changed = self.seen.used != seen.used;
@@ -143,49 +144,46 @@ impl Record {
 
     /// Finds out whether the rules let it be served, and when it is due.
     pub fn judge(&mut self, rules: &Rules, now: Timestamp) -> Option<Note> {
-        let hindrance = if let Err(not_ours) = rules.routing.check(self.seen.id.service()) {
-            Some(Hindrance::NotOurs(not_ours.to_string()))
-        } else {
-            match &self.seen.top {
-                Err(fault) => Some(Hindrance::Fault(fault.to_string())),
-                Ok(lane) if !rules.trusts(&lane.host) => Some(Hindrance::Fault(format!(
-                    "its vault_url's host {} is not in TRUSTED_VAULT_HOSTS",
-                    lane.host
-                ))),
-                Ok(_) => None,
-            }
-        };
-        let note = match &hindrance {
-            Some(Hindrance::NotOurs(why)) => {
-                let reason = Reason {
-                    cause: why.clone(),
-                    why: why.clone(),
-                    advice: "",
-                };
-                self.become_(State::Ignored, reason, now)
-            }
-            Some(Hindrance::Fault(why)) => {
-                let reason = Reason {
-                    cause: why.clone(),
-                    why: format!("its .top cannot be used: {why}"),
-                    advice: STORE_AGAIN,
-                };
-                self.become_(State::Dead, reason, now)
-            }
-            None if self.hindrance.is_some() => {
-                self.condition = Condition::plain(State::Renewing, now);
-                None
-            }
-            None => None,
-        };
-        self.hindrance = hindrance.map(Box::new);
+        let hindrance = self.hindrance(rules);
+        let was_hindered = std::mem::replace(&mut self.is_hindered, hindrance.is_some());
+        if was_hindered && hindrance.is_none() {
+            self.condition = Condition::plain(State::Renewing, now);
+        }
+        let note = hindrance.and_then(|(state, reason)| self.become_(state, reason, now));
         self.plan(rules);
         note
     }
 
+    /// What keeps it from being served at all.
+    fn hindrance(&self, rules: &Rules) -> Option<(State, Reason)> {
+        if let Err(not_ours) = rules.routing.check(self.seen.id.service()) {
+            let why = not_ours.to_string();
+            let reason = Reason {
+                cause: why.clone(),
+                why,
+                advice: "",
+            };
+            return Some((State::Ignored, reason));
+        }
+        let cause = match &self.seen.top {
+            Err(fault) => fault.to_string(),
+            Ok(lane) if !rules.trusts(&lane.host) => format!(
+                "its vault_url's host {} is not in TRUSTED_VAULT_HOSTS",
+                lane.host
+            ),
+            Ok(_) => return None,
+        };
+        let reason = Reason {
+            why: format!("its .top cannot be used: {cause}"),
+            cause,
+            advice: STORE_AGAIN,
+        };
+        Some((State::Dead, reason))
+    }
+
     /// Computes when it is due.
     fn plan(&mut self, rules: &Rules) {
-        self.due = if self.hindrance.is_some() {
+        self.due = if self.is_hindered {
             None
         } else if let Some(at) = self.retry_at {
             Some(at)
@@ -206,7 +204,7 @@ impl Record {
     /// When it is due; not while a renewal is under way or nothing can be done.
     #[must_use]
     pub fn due(&self) -> Option<Second> {
-        self.due.filter(|_| !self.under_way)
+        self.due.filter(|_| !self.is_under_way())
     }
 
     /// Whom it asks, and how urgent that is; `None` when its `.top` tells not whom to ask.
@@ -247,18 +245,18 @@ impl Record {
     /// Whether a renewal is under way.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
-        self.under_way
+        self.renewal != Renewal::None
     }
 
     /// It is gone, but for its renewal.
     pub fn leave(&mut self) {
-        self.has_left = true;
+        self.renewal = Renewal::OfOneGone;
     }
 
     /// Whether it is gone, but for its renewal.
     #[must_use]
     pub fn has_left(&self) -> bool {
-        self.has_left
+        self.renewal == Renewal::OfOneGone
     }
 
     fn id(&self) -> &CredentialId {
@@ -304,7 +302,7 @@ impl Record {
 
     /// A renewal starts.
     pub fn start(&mut self) {
-        self.under_way = true;
+        self.renewal = Renewal::UnderWay;
     }
 
     /// Tries again now what waits after a failure.
@@ -344,5 +342,16 @@ impl Record {
             State::Degraded => Note::Warning(line),
             State::Fresh | State::Renewing | State::Ignored => Note::Info(line),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_takes_few_bytes() {
+        // Ten thousand are kept in a few megabytes.
+        assert!(size_of::<Record>() <= 248);
     }
 }

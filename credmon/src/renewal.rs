@@ -272,7 +272,8 @@ fn put(
     let change = before.zip(stat());
     let change = change.map(|(before, after)| OwnChange { before, after });
     let life = used::life(answer.claims.as_ref(), answer.expire_time, now);
-    Ok((Used::new(file, life, answer.claims.as_ref()), change))
+    let used = Used::new(file, now.into(), life, answer.claims.as_ref());
+    Ok((used, change))
 }
 
 #[cfg(test)]

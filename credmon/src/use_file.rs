@@ -10,13 +10,13 @@
 use std::io::Write as _;
 
 use htvault::{AccessToken, Claims};
-use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::unistd::Gid;
 
 use crate::folder::{FileId, Folder, ReadFault};
 use crate::placing::{self, Like, Owner, PlaceFault};
+use crate::second::Second;
 use crate::service_name::CredentialId;
 use crate::used::{self, Used};
 
@@ -29,7 +29,7 @@ const SIZE_LIMIT: usize = 64 * 1024;
 /// Looks at the access token in place; `None` when there is none that a job could use.
 #[must_use]
 pub fn look(folder: &Folder, id: &CredentialId) -> Option<Used> {
-    let (file, content) = match folder.read(&id.use_name(), SIZE_LIMIT) {
+    let (stat, content) = match folder.read_all(&id.use_name(), SIZE_LIMIT) {
         Ok(found) => found,
         Err(ReadFault::Missing) => return None,
         Err(fault) => {
@@ -42,9 +42,10 @@ pub fn look(folder: &Folder, id: &CredentialId) -> Option<Used> {
         return None;
     }
     let claims = Claims::read(token);
-    let written = Timestamp::from_second(file.modified.as_second()).unwrap_or_default();
-    let life = used::life(claims.as_ref(), None, written);
-    Some(Used::new(file, life, claims.as_ref()))
+    let written = Second::new(stat.st_mtime);
+    let life = used::life(claims.as_ref(), None, written.timestamp());
+    let file = FileId::from(&stat);
+    Some(Used::new(file, written, life, claims.as_ref()))
 }
 
 /// Why a token could not be put in place.

@@ -21,6 +21,8 @@ const CLAIM_LIMIT: usize = 2048;
 pub struct Used {
     /// Which file.
     pub file: FileId,
+    /// When its content was written.
+    pub written: Second,
     /// How long it lives; `None` when it does not say.
     pub life: Option<Life>,
     /// Its identifier (`jti`).
@@ -41,12 +43,13 @@ pub struct Grant {
 impl Used {
     /// What is kept of a token.
     #[must_use]
-    pub fn new(file: FileId, life: Option<Life>, claims: Option<&Claims>) -> Self {
+    pub fn new(file: FileId, written: Second, life: Option<Life>, claims: Option<&Claims>) -> Self {
         let short = |text: &str| text.chars().take(CLAIM_LIMIT).collect::<String>();
         let scopes = claims.map(|c| c.scopes.join(" ")).filter(|s| !s.is_empty());
         let id = claims.and_then(|c| c.id.as_deref());
         Self {
             file,
+            written,
             life,
             token_id: id.map_or(TokenId::None, |id| TokenId::of(&short(id))),
             grant: Arc::new(Grant {
@@ -54,12 +57,6 @@ impl Used {
                 issuer: claims.and_then(|c| Some(short(c.issuer.as_ref()?).into())),
             }),
         }
-    }
-
-    /// When the file was written.
-    #[must_use]
-    pub fn written(&self) -> Second {
-        Second::new(self.file.modified.as_second())
     }
 }
 

@@ -5,7 +5,7 @@
 use htvault::{Action, ErrorKind};
 use jiff::Timestamp;
 
-use super::Record;
+use super::{Record, Renewal};
 use crate::hosts::Verdict;
 use crate::renewal::{Less, Outcome, Task};
 use crate::rules::Rules;
@@ -23,7 +23,7 @@ impl Record {
         rules: &Rules,
         now: Timestamp,
     ) -> Vec<Note> {
-        self.under_way = false;
+        self.renewal = Renewal::None;
         let mut notes = Vec::new();
         if self.seen.stamp == task.stamp {
             self.take_in(outcome, rules, now, &mut notes);
