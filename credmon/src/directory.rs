@@ -25,9 +25,9 @@ use crate::folder::{FileId, Folder};
 use crate::folders::Folders;
 use crate::listing::{self, Listing, Trust};
 use crate::service_name::CredentialId;
-use crate::sharing::Words;
 use crate::top_file::{Lane, TopFault};
-use crate::use_file::{self, Used};
+use crate::use_file;
+use crate::used::Used;
 
 /// A credential as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,25 +37,9 @@ pub struct Seen {
     /// Which `.top`.
     pub stamp: TopStamp,
     /// Whom to ask, or what is wrong with the `.top`.
-    pub top: Result<Lane, TopFault>,
+    pub top: Result<Arc<Lane>, Box<TopFault>>,
     /// The access token in place.
     pub used: Option<Used>,
-}
-
-impl Seen {
-    /// Keeps what it has in common with others once.
-    pub fn share(&mut self, words: &mut Words) {
-        if let Ok(lane) = &mut self.top {
-            words.share(&mut lane.host);
-            words.share(&mut lane.issuer);
-        }
-        if let Some(used) = &mut self.used {
-            let claims = [&mut used.scopes, &mut used.issuer];
-            for word in claims.into_iter().filter_map(Option::as_mut) {
-                words.share(word);
-            }
-        }
-    }
 }
 
 /// What a look at one account's folder found.
@@ -198,22 +182,23 @@ impl Directory {
     /// Whether the credential of a stamp is kept in the machine's memory alone: nothing is ever
     /// waited for there, and nothing outlives a power failure.
     #[must_use]
-    pub fn is_in_memory(&self, stamp: TopStamp) -> bool {
+    pub fn is_in_memory(&self, stamp: &TopStamp) -> bool {
         self.is_memory && stamp.own.device() == self.device
     }
 
     /// Whether the `.top` of a credential is still the one of a stamp, without reading it; `None`
     /// when it is gone. It is looked for by its path, for its folder may have been replaced.
     #[must_use]
-    pub fn is_still(&self, id: &CredentialId, stamp: TopStamp) -> Option<bool> {
+    pub fn is_still(&self, id: &CredentialId, stamp: &TopStamp) -> Option<bool> {
         let file = |name: &str| {
             let path = format!("{}/{name}", id.user());
             let stat = self.root.look(&path).ok().flatten();
             stat.as_ref().map(FileId::from)
         };
         let own = file(&id.top_name())?;
-        let parent = (stamp.parent).and_then(|_| file(&id.parent()?.top_name()));
-        Some(stamp == TopStamp { own, parent })
+        let parent = (stamp.parent.as_ref()).and_then(|_| file(&id.parent()?.top_name()));
+        let parent = parent.map(Box::new);
+        Some(*stamp == TopStamp { own, parent })
     }
 
     /// Goes through the names in it. Files of ours that were left behind are removed by the way.
@@ -297,9 +282,9 @@ impl Directory {
     ///
     /// # Errors
     /// What the system says.
-    pub fn delete(&self, id: &CredentialId, stamp: TopStamp) -> Result<(), Errno> {
+    pub fn delete(&self, id: &CredentialId, stamp: &TopStamp) -> Result<(), Errno> {
         let folder = self.root.folder(id.user())?;
-        if read_top(&folder, id).is_none_or(|(is, _)| is != stamp) {
+        if read_top(&folder, id).is_none_or(|(is, _)| is != *stamp) {
             return Ok(());
         }
         folder.remove(&id.use_name())?;
@@ -364,10 +349,11 @@ fn see(folder: &Folder, id: CredentialId, before: Option<Seen>) -> Option<Seen> 
     };
     let own = file(&id.top_name())?;
     let is_unchanged = |seen: &Seen| {
-        let parent = (seen.stamp.parent).and_then(|_| file(&id.parent()?.top_name()));
+        let lender = seen.stamp.parent.as_deref();
+        let fault = seen.top.as_ref().map_err(|fault| &**fault);
         seen.stamp.own == own
-            && seen.stamp.parent == parent
-            && !matches!(&seen.top, Err(TopFault::NoParent(_)))
+            && lender.copied() == lender.and_then(|_| file(&id.parent()?.top_name()))
+            && !matches!(fault, Err(TopFault::NoParent(_)))
     };
     let (unchanged, used) = match before {
         Some(seen) if is_unchanged(&seen) => (Some((seen.id, seen.stamp, seen.top)), seen.used),
@@ -378,7 +364,8 @@ fn see(folder: &Folder, id: CredentialId, before: Option<Seen>) -> Option<Seen> 
         unchanged
     } else {
         let (stamp, top) = read_top(folder, &id)?;
-        (id, stamp, top.map(|top| Lane::of(&top.url)))
+        let lane = top.map(|top| Arc::new(Lane::of(&top.url)));
+        (id, stamp, lane.map_err(Box::new))
     };
     let used_file = file(&id.use_name());
     let used = used.filter(|used| Some(used.file) == used_file);

@@ -9,16 +9,15 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// What tells a file from every other and from an earlier content: where it is and when it changed.
-/// Short, for several are kept of each credential. The default is no file.
+/// What tells a file from every other and from an earlier content: where it is and when anything of
+/// it changed last. (The time of its content's last change would tell no more: it moves with that one,
+/// or is set at will.) Short, for several are kept of each credential. The default is no file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FileId {
     device: u32,
     /// Length in bytes, as far as it fits: its change times tell longer ones apart.
     size: u32,
     inode: u64,
-    /// Time of the last change of the content.
-    pub modified: FileTime,
     /// Time of the last change of anything, a rename included.
     pub changed: FileTime,
 }
@@ -67,7 +66,6 @@ impl From<&FileStat> for FileId {
             device: u32::try_from(stat.st_dev).unwrap_or(u32::MAX),
             size: u32::try_from(stat.st_size).unwrap_or(u32::MAX),
             inode: stat.st_ino,
-            modified: FileTime::new(stat.st_mtime, stat.st_mtime_nsec),
             changed: FileTime::new(stat.st_ctime, stat.st_ctime_nsec),
         }
     }
@@ -162,6 +160,15 @@ impl Folder {
     /// # Errors
     /// See [`ReadFault`].
     pub fn read(&self, name: &str, limit: usize) -> Result<(FileId, Content), ReadFault> {
+        let (stat, content) = self.read_all(name, limit)?;
+        Ok((FileId::from(&stat), content))
+    }
+
+    /// Reads a plain file of at most `limit` bytes, and tells all that the system knows of it.
+    ///
+    /// # Errors
+    /// See [`ReadFault`].
+    pub fn read_all(&self, name: &str, limit: usize) -> Result<(FileStat, Content), ReadFault> {
         // Non-blocking, so that a pipe in the place of a file does not hold us up.
         let flags = OFlag::O_RDONLY
             | OFlag::O_NOFOLLOW
@@ -198,7 +205,7 @@ impl Folder {
             return Err(ReadFault::TooLarge);
         }
         content.truncate(have);
-        Ok((FileId::from(&stat), content))
+        Ok((stat, content))
     }
 
     /// Removes a file; one that is gone is no error.

@@ -27,6 +27,12 @@ impl Slot {
         Self(u32::try_from(key).unwrap_or(u32::MAX))
     }
 
+    /// The slot of a number.
+    #[cfg(test)]
+    pub(crate) fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+
     /// Its number: from 0, and given again when a row has gone.
     #[must_use]
     pub fn number(self) -> usize {

@@ -267,5 +267,5 @@ fn a_name_is_kept_once() {
 
 #[test]
 fn a_folder_takes_little_memory() {
-    assert!(size_of::<Row>() <= 64);
+    assert!(size_of::<Row>() <= 56);
 }
