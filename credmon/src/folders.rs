@@ -116,6 +116,7 @@ impl Folders {
         }
         // In their order each goes to the end of a table that is empty.
         new.sort_unstable();
+        self.table.reserve(new.len());
         for name in new {
             self.table.insert(Row::new(name));
         }

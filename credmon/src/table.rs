@@ -98,6 +98,12 @@ impl<T: Named> Table<T> {
         slot
     }
 
+    /// Makes room for so many more rows, and no more than that.
+    pub fn reserve(&mut self, rows: usize) {
+        self.rows.reserve_exact(rows);
+        self.order.reserve_exact(rows);
+    }
+
     /// Takes a row out.
     pub fn remove(&mut self, slot: Slot) -> Option<T> {
         let at = self.search(self.get(slot)?.name());
