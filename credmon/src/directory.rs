@@ -2,9 +2,10 @@
 //! look.
 //!
 //! [`Directory::look_at`] takes no hint of what happened in a folder; it looks at all of it, and
-//! reads only the files that changed. [`Directory::glance_at`] is for telling that this is not needed. No secret is kept: of a `.top` only where its token is read, of a
-//! `.use` only its life. Whatever a folder holds, the others are served; a folder or file that
-//! vanishes in the middle is as if it had never been there.
+//! reads only the files that changed. [`Directory::glance_at`] is for telling that this is not needed.
+//! No secret is kept: of a `.top` only where its token is read, of a `.use` only its life. Whatever a
+//! folder holds, the others are served; a folder or file that vanishes in the middle is as if it had
+//! never been there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,8 +22,8 @@ use nix::unistd::{Gid, getegid};
 
 use crate::complete_top::{TopStamp, read_top};
 use crate::folder::{FileId, Folder};
-use crate::listing::Listings;
-use crate::placing;
+use crate::folders::Folders;
+use crate::listing::{self, Listing, Trust};
 use crate::service_name::CredentialId;
 use crate::top_file::{Lane, TopFault};
 use crate::use_file;
@@ -48,8 +49,6 @@ pub struct Found {
     pub credentials: Vec<Seen>,
     /// What is odd there and therefore left alone: a path below the directory, and why.
     pub oddities: BTreeMap<String, String>,
-    /// Whether there is such a folder.
-    pub is_folder: bool,
 }
 
 /// Why the directory cannot be used.
@@ -202,18 +201,21 @@ impl Directory {
         Some(*stamp == TopStamp { own, parent })
     }
 
-    /// What is in it. Files of ours that were left behind are removed by the way.
+    /// Goes through the names in it. Files of ours that were left behind are removed by the way.
+    /// Whether there is no other file of ours that is being written.
     ///
     /// # Errors
     /// The directory itself cannot be read.
-    pub fn names(&self, now: Timestamp) -> Result<Vec<String>, DirectoryFault> {
-        let names = self.root.names().map_err(|errno| DirectoryFault::Refused {
+    pub fn go_through(
+        &self,
+        now: Timestamp,
+        each: impl FnMut(&str),
+    ) -> Result<bool, DirectoryFault> {
+        listing::go_through(&self.root, now, each).map_err(|errno| DirectoryFault::Refused {
             path: self.path.clone(),
             step: "listing it",
             errno,
-        })?;
-        placing::remove_leftovers(&self.root, &names, now);
-        Ok(names)
+        })
     }
 
     /// Which file an account's folder is, where that tells whether names were added or removed in it
@@ -231,23 +233,33 @@ impl Directory {
         is_here.then_some(folder)
     }
 
-    /// Looks at an account's folder. `known` and `listings` tell what an earlier look found;
-    /// `watch` is called with the folder before it is read.
-    pub fn look_at<'k>(
+    /// Looks at an account's folder. `known` is what an earlier look found there, and `folders` tell
+    /// whether that is all; `watch` is called with the folder before it is read.
+    pub fn look_at(
         &self,
-        user: &str,
+        user: &Arc<str>,
         now: Timestamp,
-        known: impl Fn(&CredentialId) -> Option<&'k Seen>,
-        listings: &mut Listings,
-        watch: impl FnOnce(&Folder),
+        known: Vec<Seen>,
+        folders: &mut Folders,
+        watch: impl FnOnce(FileId, &mut Folders),
     ) -> Found {
         let mut found = Found::default();
+        let listed = folders.take(user);
         let odd = match self.root.folder(user) {
             Ok(folder) => {
-                found.is_folder = true;
-                watch(&folder);
-                observe_folder(user, &folder, now, &known, listings, &mut found);
-                None
+                folders.add(user);
+                let looked = folder.stat().and_then(|stat| {
+                    let file = FileId::from(&stat);
+                    watch(file, folders);
+                    let all = listed == Some(file);
+                    let trust = observe_folder(user, &folder, file, now, known, all, &mut found)?;
+                    if let Some(trust) = trust {
+                        folders.remember(user, file, trust);
+                    }
+                    Ok(())
+                });
+                let fault = looked.err().filter(|errno| *errno != Errno::ENOENT);
+                fault.map(Errno::desc)
             }
             Err(Errno::ENOENT) => None,
             // Plain files stand here by right: marks, pid, CREDMON_COMPLETE, keys.
@@ -261,7 +273,7 @@ impl Directory {
             Err(error) => Some(error.desc()),
         };
         if let Some(why) = odd {
-            found.oddities.insert(user.to_owned(), why.to_owned());
+            found.oddities.insert(user.to_string(), why.to_owned());
         }
         found
     }
@@ -295,22 +307,22 @@ fn make(path: &Path) -> Result<(), Errno> {
     nix::sys::stat::fchmod(&made, Mode::S_ISGID | Mode::S_IRWXU | Mode::S_IRWXG)
 }
 
-fn observe_folder<'k>(
-    user: &str,
+/// Looks at the credentials in a folder, which is this file: at those that are `known`, where that is
+/// `all` of them, else at those that are listed.
+fn observe_folder(
+    user: &Arc<str>,
     folder: &Folder,
+    file: FileId,
     now: Timestamp,
-    known: &impl Fn(&CredentialId) -> Option<&'k Seen>,
-    listings: &mut Listings,
+    mut known: Vec<Seen>,
+    all: bool,
     found: &mut Found,
-) {
-    let listing = match listings.of(user, folder, now, |id| Some(&known(id)?.id)) {
-        Ok(listing) => listing,
-        Err(Errno::ENOENT) => return,
-        Err(error) => {
-            let why = error.desc().to_owned();
-            found.oddities.insert(user.to_owned(), why);
-            return;
-        }
+) -> Result<Option<Trust>, Errno> {
+    known.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    let listing = if all {
+        Listing::as_before(known.iter().map(|seen| seen.id.clone()).collect())
+    } else {
+        Listing::of(user, folder, file, now)?
     };
     for name in listing.odd {
         found.oddities.insert(
@@ -319,48 +331,45 @@ fn observe_folder<'k>(
         );
     }
     let listed = listing.credentials.len();
-    let credentials = listing.credentials.into_iter();
-    found
-        .credentials
-        .extend(credentials.filter_map(|id| see(folder, id, known)));
-    if found.credentials.len() < listed {
-        // One is gone since, or the system refused to tell: a glance would not look for it.
-        listings.forget(user);
+    let mut known = known.into_iter().peekable();
+    for id in listing.credentials {
+        while known.next_if(|seen| seen.id < id).is_some() {}
+        let before = known.next_if(|seen| seen.id == id);
+        found.credentials.extend(see(folder, id, before));
     }
+    // When one is gone since, or the system refused to tell, a glance would not look for it.
+    let has_all = found.credentials.len() == listed;
+    Ok(listing.trust.filter(|_| has_all))
 }
 
-fn see<'k>(
-    folder: &Folder,
-    id: CredentialId,
-    known: &impl Fn(&CredentialId) -> Option<&'k Seen>,
-) -> Option<Seen> {
+fn see(folder: &Folder, id: CredentialId, before: Option<Seen>) -> Option<Seen> {
     let file = |name: &str| {
         let stat = folder.look(name).ok().flatten();
         stat.as_ref().map(FileId::from)
     };
-    let before = known(&id);
     let own = file(&id.top_name())?;
-    let unchanged = before.filter(|seen| {
+    let is_unchanged = |seen: &Seen| {
         let lender = seen.stamp.parent.as_deref();
+        let top = seen.top.as_ref().map_err(|fault| &**fault);
         seen.stamp.own == own
             && lender.copied() == lender.and_then(|_| file(&id.parent()?.top_name()))
-            && !matches!(
-                seen.top.as_ref().map_err(|fault| &**fault),
-                Err(TopFault::NoParent(_))
-            )
-    });
-    let (stamp, top) = if let Some(seen) = unchanged {
-        (seen.stamp.clone(), seen.top.clone())
+            && !matches!(top, Err(TopFault::NoParent(_)))
+    };
+    let (unchanged, used) = match before {
+        Some(seen) if is_unchanged(&seen) => (Some((seen.id, seen.stamp, seen.top)), seen.used),
+        Some(seen) => (None, seen.used),
+        None => (None, None),
+    };
+    let (id, stamp, top) = if let Some(unchanged) = unchanged {
+        unchanged
     } else {
         let (stamp, top) = read_top(folder, &id)?;
         let lane = top.map(|top| Arc::new(Lane::of(&top.url)));
-        (stamp, lane.map_err(Box::new))
+        (id, stamp, lane.map_err(Box::new))
     };
     let used_file = file(&id.use_name());
-    let used = match before.and_then(|seen| seen.used.as_ref()) {
-        Some(used) if Some(used.file) == used_file => Some(used.clone()),
-        _ => used_file.and_then(|_| use_file::look(folder, &id)),
-    };
+    let used = used.filter(|used| Some(used.file) == used_file);
+    let used = used.or_else(|| used_file.and_then(|_| use_file::look(folder, &id)));
     Some(Seen {
         id,
         stamp,

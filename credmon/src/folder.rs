@@ -11,8 +11,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// What tells a file from every other and from an earlier content: where it is and when anything of
 /// it changed last. (The time of its content's last change would tell no more: it moves with that one,
-/// or is set at will.) Short, for several are kept of each credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// or is set at will.) Short, for several are kept of each credential. The default is no file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FileId {
     device: u32,
     /// Length in bytes, as far as it fits: its change times tell longer ones apart.
@@ -40,7 +40,7 @@ impl FileId {
 pub type Place = (u32, u64);
 
 /// A time of a file: nanoseconds since 1970, as many as the file system keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileTime(i64);
 
 impl FileTime {
@@ -130,21 +130,28 @@ impl Folder {
         }
     }
 
-    /// The names in the folder that are text, without `.` and `..`, in no order.
+    /// Goes through the names in the folder that are text, without `.` and `..`, in no order.
     ///
     /// # Errors
     /// What the system says.
-    pub fn names(&self) -> Result<Vec<String>, Errno> {
+    pub fn go_through(&self, mut each: impl FnMut(&str)) -> Result<(), Errno> {
         // A descriptor of its own, for reading moves its position.
         let again = openat(&self.0, ".", FOLDER, Mode::empty())?;
-        let mut names = Vec::new();
-        for entry in Dir::from_fd(again)?.iter() {
+        for entry in Dir::from_fd(again)? {
             if let Ok(name) = entry?.file_name().to_str()
                 && !matches!(name, "." | "..")
             {
-                names.push(name.to_owned());
+                each(name);
             }
         }
+        Ok(())
+    }
+
+    /// The names in the folder.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> Result<Vec<String>, Errno> {
+        let mut names = Vec::new();
+        self.go_through(|name| names.push(name.to_owned()))?;
         Ok(names)
     }
 

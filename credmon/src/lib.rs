@@ -6,8 +6,8 @@
 //! ```text
 //! observe                decide                        execute             report
 //! watch ─ looks ─ daemon  monitor ─ record ─ schedule   renewal ─ source    monitor ─ state → log
-//! directory ─ listing      │  └ providers, rules          │
-//!   └ folder, use_file,    └ agenda, hosts                └ use_file
+//! directory ─ folders      │  └ providers, rules          │
+//!   └ listing, use_file,   └ agenda, hosts                └ use_file
 //!     complete_top ─ top_file
 //! ```
 //!
@@ -26,6 +26,7 @@ pub mod directory;
 #[cfg(test)]
 mod fake;
 pub mod folder;
+pub mod folders;
 pub mod hosts;
 pub mod lifecycle;
 pub mod listing;

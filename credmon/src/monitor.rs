@@ -13,13 +13,12 @@ use jiff::Timestamp;
 
 use crate::agenda::{Agenda, Urgency};
 use crate::directory::{Found, Seen};
+use crate::folders::Folders;
 use crate::hosts::{Hosts, Said, Verdict};
-use crate::listing::Accounts;
 use crate::record::{InCommon, Record};
 use crate::renewal::{Ended, Outcome, Task};
 use crate::rules::Rules;
 use crate::second::Second;
-use crate::service_name::CredentialId;
 use crate::state::{Note, State};
 use crate::status::CredentialStatus;
 use crate::table::{Slot, Table};
@@ -44,11 +43,12 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// What the last look found of a credential.
+    /// What the last look found in an account's folder, in the order of the names.
     #[must_use]
-    pub fn known(&self, id: &CredentialId) -> Option<&Seen> {
-        let (_, record) = self.records.row((id.user(), id.service()))?;
-        Some(record.seen())
+    pub fn known(&self, user: &str) -> Vec<Seen> {
+        let records = self.records.of(user).map(|(_, record)| record);
+        let there = records.filter(|record| !record.has_left());
+        there.map(|record| record.seen().clone()).collect()
     }
 
     /// Takes in what a look at an account's folder found.
@@ -102,7 +102,7 @@ impl Monitor {
     }
 
     /// Forgets accounts that are gone. `accounts` are all that there are.
-    pub fn keep(&mut self, accounts: &Accounts) -> Vec<Note> {
+    pub fn keep(&mut self, accounts: &Folders) -> Vec<Note> {
         let is_gone = |record: &Record| !accounts.contains(record.seen().id.user());
         let gone: Vec<Slot> = (self.records.iter())
             .filter(|(_, record)| is_gone(record))

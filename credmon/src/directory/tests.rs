@@ -10,7 +10,7 @@ const URL: &str = "https://vault.test:8200/v1/secret/oauth/creds/cms/cmsprod:cra
 struct Fixture {
     dir: tempfile::TempDir,
     known: BTreeMap<CredentialId, Seen>,
-    listings: Listings,
+    folders: Folders,
 }
 
 impl Fixture {
@@ -20,7 +20,7 @@ impl Fixture {
         Self {
             dir,
             known: BTreeMap::new(),
-            listings: Listings::default(),
+            folders: Folders::default(),
         }
     }
 
@@ -38,11 +38,13 @@ impl Fixture {
         let mut oddities = BTreeMap::new();
         let known = std::mem::take(&mut self.known);
         let now = Timestamp::default();
-        let accounts = self.listings.accounts(&directory, now).unwrap();
-        for user in &*accounts.listed() {
-            let found =
-                directory.look_at(user, now, |id| known.get(id), &mut self.listings, |_| ());
-            folders.extend(found.is_folder.then(|| user.to_string()));
+        self.folders.list(&directory, now).unwrap();
+        let users: Vec<_> = self.folders.after("").cloned().collect();
+        for user in &users {
+            let known = known.values().filter(|seen| seen.id.user() == &**user);
+            let known = known.cloned().collect();
+            let watch = |_, _: &mut Folders| folders.push(user.to_string());
+            let found = directory.look_at(user, now, known, &mut self.folders, watch);
             oddities.extend(found.oddities);
             let seen = found.credentials.into_iter();
             self.known.extend(seen.map(|seen| (seen.id.clone(), seen)));
