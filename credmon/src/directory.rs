@@ -350,10 +350,10 @@ fn see(folder: &Folder, id: CredentialId, before: Option<Seen>) -> Option<Seen> 
     let own = file(&id.top_name())?;
     let is_unchanged = |seen: &Seen| {
         let lender = seen.stamp.parent.as_deref();
-        let fault = seen.top.as_ref().map_err(|fault| &**fault);
+        let top = seen.top.as_ref().map_err(|fault| &**fault);
         seen.stamp.own == own
             && lender.copied() == lender.and_then(|_| file(&id.parent()?.top_name()))
-            && !matches!(fault, Err(TopFault::NoParent(_)))
+            && !matches!(top, Err(TopFault::NoParent(_)))
     };
     let (unchanged, used) = match before {
         Some(seen) if is_unchanged(&seen) => (Some((seen.id, seen.stamp, seen.top)), seen.used),
