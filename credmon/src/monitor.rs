@@ -60,11 +60,10 @@ impl Monitor {
         now: Timestamp,
     ) -> Vec<Note> {
         let mut notes = Vec::new();
-        let mut gone: Vec<Slot> = self.records.of(user).map(|(slot, _)| slot).collect();
+        let mut there = Vec::new();
         for seen in found.credentials {
             let slot = self.records.find((seen.id.user(), seen.id.service()));
             let slot = if let Some(slot) = slot {
-                gone.retain(|other| *other != slot);
                 if let Some(record) = self.records.get_mut(slot) {
                     notes.extend(record.update(seen, rules, now));
                 }
@@ -78,7 +77,13 @@ impl Monitor {
                 record.share(user, &mut self.in_common);
                 self.agenda.set(slot, record.due());
             }
+            there.push(slot);
         }
+        there.sort_unstable();
+        let slots = self.records.of(user).map(|(slot, _)| slot);
+        let gone: Vec<Slot> = slots
+            .filter(|slot| there.binary_search(slot).is_err())
+            .collect();
         for slot in gone {
             notes.extend(self.forget(slot));
         }
