@@ -29,7 +29,7 @@ use crate::plan::{self, Policy, Step, Why};
 use crate::problem::{Cause, Kind, Problem};
 use crate::stages::{Stage, Stages};
 use crate::top_file;
-use crate::transport::{Observed, StoreFailure, Transport};
+use crate::transport::{Observed, Transport};
 use crate::vault::{Held, Reading, Vault};
 use crate::verify;
 
@@ -216,13 +216,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             }
             return Err(problem);
         }
-        if let Err(failure) = self.store(&held).await {
-            if failure.misplaced {
-                self.revoke(&held).await;
-                self.tokens.candidate = None;
-            }
-            return Err(failure.problem);
-        }
+        self.store(&held).await?;
         self.tokens.candidate = None;
         let DeliveryLog {
             account,
@@ -241,17 +235,9 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         Ok(seen.served)
     }
 
-    async fn store(&self, held: &Held) -> Result<(), StoreFailure> {
-        let not_misplaced = |problem| StoreFailure {
-            problem,
-            misplaced: false,
-        };
+    async fn store(&self, held: &Held) -> Result<(), Problem> {
         let top = top_file::write(&self.delivery.credential, &held.token);
-        let opener = self
-            .parts
-            .opener(self.delivery)
-            .await
-            .map_err(not_misplaced)?;
+        let opener = self.parts.opener(self.delivery).await?;
         let transport = &self.parts.transport;
         let stored = transport.store(self.delivery, &top, opener.as_ref());
         self.parts.stages.time(Stage::Store, stored).await

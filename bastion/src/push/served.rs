@@ -80,7 +80,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let stored = self.store(&held).await;
         // It is there either way.
         self.tokens.current = Some((held, at.filter(|_| stored.is_err())));
-        stored.map_err(|failure| failure.problem)
+        stored
     }
 
     /// Revokes what was replaced. What cannot be revoked now is tried again at the next look.
