@@ -71,17 +71,9 @@ fn text(output: &Output) -> String {
     )
 }
 
-/// Small enough for a test to see several renewals of both tokens.
-const QUICK: Lives = Lives {
-    access_token: 16,
-    access_minimum: 12,
-    vault_token: 30,
-    renew_below: 22,
-};
-
 #[tokio::test]
 async fn both_tokens_are_renewed_without_a_gap_and_the_replaced_ones_are_revoked() {
-    let mut parts = parts(QUICK).await;
+    let mut parts = parts(Lives::QUICK).await;
     let config = parts
         .here
         .chain

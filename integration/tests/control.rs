@@ -27,14 +27,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 const FAR: Duration = Duration::from_mins(2);
 const LISTEN: &str = "127.0.0.1:9118";
 
-/// Long enough for nothing to be renewed while the test looks.
-const CALM: Lives = Lives {
-    access_token: 600,
-    access_minimum: 60,
-    vault_token: 1200,
-    renew_below: 300,
-};
-
 struct Host {
     here: Here,
     config: PathBuf,
@@ -44,7 +36,7 @@ struct Host {
 
 impl Host {
     async fn new() -> Self {
-        let here = Here::start(CALM).await.unwrap();
+        let here = Here::start(Lives::CALM).await.unwrap();
         let yaml = here.yaml().replacen(
             "vault:\n",
             "vault:\n  requests: {limit: 10000, per: 10m}\n",

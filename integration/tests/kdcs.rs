@@ -26,14 +26,6 @@ const THREADS: usize = 67;
 /// Threads that wait for the KDCs of one realm.
 const THREADS_OF_REALM: usize = 4;
 
-/// Long enough for nothing to be renewed while the test looks.
-const CALM: Lives = Lives {
-    access_token: 600,
-    access_minimum: 60,
-    vault_token: 1200,
-    renew_below: 300,
-};
-
 /// One chain at a time: its servers have fixed addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -50,7 +42,7 @@ impl Host {
         let one = ONE.lock().await;
         let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let chain = Chain::start(folder.path(), CALM).await.unwrap();
+        let chain = Chain::start(folder.path(), Lives::CALM).await.unwrap();
         let directory = folder.path().join("oauth_credentials");
         fs::create_dir(&directory).unwrap();
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o2770)).unwrap();

@@ -15,14 +15,6 @@ use integration::wait;
 
 const FAR: Duration = Duration::from_mins(2);
 
-/// Vault tokens are renewed every few seconds.
-const QUICK: Lives = Lives {
-    access_token: 16,
-    access_minimum: 12,
-    vault_token: 30,
-    renew_below: 22,
-};
-
 /// As an editor does it: a new file takes the old one's name.
 fn replace(file: &Path, text: &str) {
     let new = file.with_extension("new");
@@ -44,7 +36,7 @@ async fn new_file(file: &Path, old: Option<u64>) -> u64 {
 
 #[tokio::test]
 async fn a_replaced_file_is_followed_and_a_broken_one_is_not() {
-    let here = Here::start(QUICK).await.unwrap();
+    let here = Here::start(Lives::QUICK).await.unwrap();
     let (chain, directory) = (&here.chain, &here.directory);
 
     let whole = here.yaml();

@@ -39,13 +39,6 @@ const FAR: Duration = Duration::from_mins(2);
 /// One chain at a time: they share the sandbox's addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-const LIVES: Lives = Lives {
-    access_token: 3600,
-    access_minimum: 2400,
-    vault_token: 604_800,
-    renew_below: 259_200,
-};
-
 /// A bastion on this host that delivers into two credential directories, each with its credmon.
 struct Parts {
     chain: Chain,
@@ -78,7 +71,7 @@ async fn parts_of(accounts: &str) -> Parts {
     let one = ONE.lock().await;
     let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let chain = Chain::start(folder.path(), LIVES).await.unwrap();
+    let chain = Chain::start(folder.path(), Lives::HOUR).await.unwrap();
     chain.kdc.use_here().unwrap();
     let mut credmons = Vec::new();
     for name in ["here", "there"] {

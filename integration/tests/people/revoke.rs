@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use htvault::{ErrorKind, VaultToken};
-use integration::chain::{Chain, installed};
+use integration::chain::{Chain, Lives, installed};
 use integration::pool::Pool;
 use integration::process::Daemon;
 use integration::{sandbox, wait};
 use serde_json::Value;
 
-use crate::{FAR, LIVES, ONE, Parts, became, client, deliveries, has_top, parts, state, text};
+use crate::{FAR, ONE, Parts, became, client, deliveries, has_top, parts, state, text};
 
 #[tokio::test]
 async fn one_of_two_deliveries_is_cut_off_and_stays_so_over_a_restart() {
@@ -166,7 +166,7 @@ async fn a_stolen_schedd_of_a_pool_loses_every_token_whether_it_answers_or_not()
     let _one = ONE.lock().await;
     let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let chain = Chain::start(folder.path(), LIVES).await.unwrap();
+    let chain = Chain::start(folder.path(), Lives::HOUR).await.unwrap();
     let options = installed::pool_options(&chain).unwrap();
     let pool = Pool::start(&folder.path().join("pool"), &chain.ca, &options)
         .await
