@@ -267,6 +267,13 @@ impl Chain {
         Ok(command)
     }
 
+    /// `token-bastion run` on this host; its log is in this chain's folder.
+    pub fn service(&self, config: &Path) -> anyhow::Result<Daemon> {
+        let mut command = self.bastion(config)?;
+        command.arg("run");
+        Daemon::spawn("token-bastion", command, &self.folder.join("bastion.log"))
+    }
+
     /// `condor_credmon_htvault` on this host for `directory`, configured by its environment.
     pub fn credmon(&self, directory: &Path) -> anyhow::Result<Command> {
         let mut command = Command::new(program("condor_credmon_htvault")?);

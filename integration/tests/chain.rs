@@ -54,6 +54,12 @@ impl Parts {
             .unwrap()
     }
 
+    fn service(&self) -> Daemon {
+        let chain = &self.here.chain;
+        let config = chain.write_bastion_config(&self.here.yaml()).unwrap();
+        chain.service(&config).unwrap()
+    }
+
     fn use_file(&self, account: &str, service: &str) -> PathBuf {
         self.here
             .directory
@@ -74,15 +80,7 @@ fn text(output: &Output) -> String {
 #[tokio::test]
 async fn both_tokens_are_renewed_without_a_gap_and_the_replaced_ones_are_revoked() {
     let mut parts = parts(Lives::QUICK).await;
-    let config = parts
-        .here
-        .chain
-        .write_bastion_config(&parts.here.yaml())
-        .unwrap();
-    let mut command = parts.here.chain.bastion(&config).unwrap();
-    command.arg("run");
-    let log = parts.here.chain.folder().join("bastion.log");
-    let mut bastion = Daemon::spawn("token-bastion", command, &log).unwrap();
+    let mut bastion = parts.service();
 
     let mut settings = Settings::new(VAULT.parse().unwrap());
     settings.tls.ca_file = Some(parts.here.chain.ca.file());
@@ -348,15 +346,7 @@ async fn a_vault_that_comes_back_is_used_again_and_no_token_is_lost_meanwhile() 
     // Its store is in memory: after the restart every vault token is dead.
     parts.here.chain.vault.stop().await.unwrap();
     parts.here.chain.restart_vault().await.unwrap();
-    let config = parts
-        .here
-        .chain
-        .write_bastion_config(&parts.here.yaml())
-        .unwrap();
-    let mut command = parts.here.chain.bastion(&config).unwrap();
-    command.arg("run");
-    let log = parts.here.chain.folder().join("bastion.log");
-    let bastion = Daemon::spawn("token-bastion", command, &log).unwrap();
+    let bastion = parts.service();
     wait::until("new tokens after the restart", FAR, async || {
         let now = use_files(&parts.here.directory);
         assert_eq!(

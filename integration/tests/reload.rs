@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use integration::chain::Lives;
 use integration::here::Here;
-use integration::process::Daemon;
 use integration::wait;
 
 const FAR: Duration = Duration::from_mins(2);
@@ -43,10 +42,7 @@ async fn a_replaced_file_is_followed_and_a_broken_one_is_not() {
     let without = whole.replace("      cms_production: {}\n", "");
     assert_ne!(whole, without);
     let config = chain.write_bastion_config(&without).unwrap();
-    let mut command = chain.bastion(&config).unwrap();
-    command.arg("run");
-    let mut bastion =
-        Daemon::spawn("token-bastion", command, &here.folder().join("bastion.log")).unwrap();
+    let mut bastion = chain.service(&config).unwrap();
     let (cms, production) = (
         directory.join("cmsprod/cms.top"),
         directory.join("cmsprod/cms_production.top"),

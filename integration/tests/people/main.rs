@@ -69,8 +69,7 @@ async fn parts() -> Parts {
 /// The same with further lines of configuration for accounts.
 async fn parts_of(accounts: &str) -> Parts {
     let one = ONE.lock().await;
-    let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = sandbox::new_folder().unwrap();
     let chain = Chain::start(folder.path(), Lives::HOUR).await.unwrap();
     chain.kdc.use_here().unwrap();
     let mut credmons = Vec::new();
@@ -118,9 +117,7 @@ impl Parts {
     }
 
     async fn start(&mut self) {
-        let log = self.chain.folder().join("bastion.log");
-        let service = Daemon::spawn("token-bastion", self.bastion(&["run"]), &log).unwrap();
-        self.service = Some(service);
+        self.service = Some(self.chain.service(&self.config).unwrap());
         self.status(|_| Some(())).await;
     }
 
@@ -283,23 +280,6 @@ fn text(output: &Output) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
-}
-
-/// What became of each step of an order, by delivery.
-fn became(output: &Output) -> Vec<Vec<String>> {
-    let cuts: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(output)));
-    steps(&cuts)
-}
-
-fn steps(cuts: &Value) -> Vec<Vec<String>> {
-    let words = |cut: &Value| {
-        let steps = cut["steps"].as_array().unwrap().iter();
-        steps
-            .map(|step| step["became"].as_str().unwrap().to_owned())
-            .collect()
-    };
-    cuts.as_array().unwrap().iter().map(words).collect()
 }
 
 fn has_top(folder: &Path) -> bool {
