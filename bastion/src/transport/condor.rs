@@ -255,19 +255,11 @@ fn same_account(delivery: &Delivery, said: &Said) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Opening;
-    use crate::fixtures::delivery_to;
+    use crate::fixtures::{credd_by, delivery_to};
 
     /// What is told of an answer, of an account `cmsprod`.
     fn told(method: Method, domain: Option<&str>, stdout: &str, stderr: &str) -> Option<String> {
-        let delivery = delivery_to(Target::Credd {
-            host: "ap.test".to_owned(),
-            collector: None,
-            opening: Opening {
-                method,
-                domain: domain.map(str::to_owned),
-            },
-        });
+        let delivery = delivery_to(credd_by("ap.test", method, domain));
         assert_eq!(delivery.id.account, "cmsprod");
         let said = Said {
             success: stderr.is_empty(),
