@@ -15,6 +15,7 @@ use htvault::{Client, Settings};
 use integration::ca::Ca;
 use integration::chain::{Lives, VAULT};
 use integration::demo::{observe::Observer, story::Story};
+use integration::ended::{self, text};
 use integration::here::Here;
 use integration::process::Daemon;
 use integration::wait;
@@ -46,12 +47,8 @@ impl Parts {
             .arg(command)
             .env("https_proxy", "http://127.0.0.1:9")
             .env("HTTPS_PROXY", "http://127.0.0.1:9")
-            .env("ALL_PROXY", "http://127.0.0.1:9")
-            .kill_on_drop(true);
-        tokio::time::timeout(FAR, bastion.output())
-            .await
-            .unwrap()
-            .unwrap()
+            .env("ALL_PROXY", "http://127.0.0.1:9");
+        ended::output(bastion, FAR).await.unwrap()
     }
 
     fn service(&self) -> Daemon {
@@ -66,15 +63,6 @@ impl Parts {
             .join(account)
             .join(format!("{service}.use"))
     }
-}
-
-fn text(output: &Output) -> String {
-    format!(
-        "exit {:?}\n--- stdout\n{}--- stderr\n{}",
-        output.status.code(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
 }
 
 #[tokio::test]
@@ -257,12 +245,8 @@ async fn a_keytab_that_the_service_may_not_read_is_named() {
         .arg(bastion.as_std().get_program())
         .args(bastion.as_std().get_args())
         .arg("once")
-        .env("KRB5_CONFIG", parts.here.chain.kdc.krb5_conf())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(FAR, command.output())
-        .await
-        .unwrap()
-        .unwrap();
+        .env("KRB5_CONFIG", parts.here.chain.kdc.krb5_conf());
+    let output = ended::output(command, FAR).await.unwrap();
     let said = text(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     let message = messages(&output);

@@ -21,7 +21,7 @@ use bastion::report::Report;
 use integration::chain::Lives;
 use integration::here::Here;
 use integration::process::Daemon;
-use integration::wait;
+use integration::{ended, wait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const FAR: Duration = Duration::from_mins(2);
@@ -65,9 +65,8 @@ impl Host {
 
     async fn command(&self, arguments: &[&str]) -> Output {
         let mut command = self.here.chain.bastion(&self.config).unwrap();
-        command.args(arguments).kill_on_drop(true);
-        let output = tokio::time::timeout(FAR, command.output());
-        output.await.unwrap().unwrap()
+        command.args(arguments);
+        ended::output(command, FAR).await.unwrap()
     }
 
     /// The exit code, and the report that is printed.

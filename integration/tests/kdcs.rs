@@ -15,7 +15,7 @@ use bastion::report::{Group, Report};
 use integration::chain::Lives;
 use integration::here::Here;
 use integration::process::Daemon;
-use integration::wait;
+use integration::{ended, wait};
 
 const FAR: Duration = Duration::from_mins(2);
 
@@ -53,8 +53,9 @@ impl Host {
     ) -> Report {
         wait::until(what, FAR, async || {
             let mut command = self.here.chain.bastion(config).unwrap();
-            command.args(arguments).arg("--json").kill_on_drop(true);
-            let output = command.output().await.map_err(|e| e.to_string())?;
+            command.args(arguments).arg("--json");
+            let output = ended::output(command, FAR).await;
+            let output = output.map_err(|error| format!("{error:#}"))?;
             let report: Report = serde_json::from_slice(&output.stdout)
                 .map_err(|e| format!("{e}: {}", String::from_utf8_lossy(&output.stderr)))?;
             if is_so(&report) {

@@ -25,6 +25,7 @@ use htvault::{
 use integration::chain::{ADMIN, Chain, Lives, VAULT};
 use integration::conformance::admin::Admin;
 use integration::dev::tls;
+use integration::ended::{self, text};
 use integration::process::Daemon;
 use integration::{sandbox, wait};
 use reqwest::Method;
@@ -112,8 +113,7 @@ impl Parts {
     }
 
     async fn run(&self, arguments: &[&str]) -> Output {
-        let output = self.bastion(arguments).stdin(Stdio::null()).output();
-        tokio::time::timeout(FAR, output).await.unwrap().unwrap()
+        ended::output(self.bastion(arguments), FAR).await.unwrap()
     }
 
     async fn start(&mut self) {
@@ -271,15 +271,6 @@ fn state<'a>(status: &'a Value, account: &str, schedd: &str) -> &'a str {
     let is = |line: &&Value| line["account"] == account && line["schedd"] == schedd;
     let line = deliveries(status).iter().find(is).unwrap();
     line["state"].as_str().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    format!(
-        "exit {:?}\n--- stdout\n{}--- stderr\n{}",
-        output.status.code(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
 }
 
 fn has_top(folder: &Path) -> bool {

@@ -5,12 +5,13 @@ use std::process::Output;
 
 use htvault::{ErrorKind, VaultToken};
 use integration::chain::{Chain, Lives, installed};
+use integration::ended::{self, text};
 use integration::pool::Pool;
 use integration::process::Daemon;
 use integration::{sandbox, wait};
 use serde_json::Value;
 
-use crate::{FAR, ONE, Parts, client, deliveries, has_top, parts, state, text};
+use crate::{FAR, ONE, Parts, client, deliveries, has_top, parts, state};
 
 /// What became of the steps of each delivery that was meant; the exit code says whether all is done.
 #[track_caller]
@@ -129,8 +130,8 @@ async fn without_a_service_a_token_is_named_for_vaults_admins() {
         ["not_done", "done", "done"],
         ["not_done", "nothing", "done"],
     ];
-    let both = parts.revoke_with_vault_away("crabtw", "there", expected);
-    for said in both.await {
+    let said = parts.revoke_with_vault_away("crabtw", "there", expected);
+    for said in said.await {
         assert!(said.contains(&command), "{said}");
     }
     // The ledger names it to a service too.
@@ -146,8 +147,9 @@ async fn without_a_service_a_token_is_named_for_vaults_admins() {
     let token = parts.stored("there", "cmsprod", "cms").unwrap();
     fs::remove_file(parts.chain.folder().join("state/deliveries.json")).unwrap();
     let expected = [["not_done", "not_done", "done"], ["done", "done", "done"]];
-    let both = parts.revoke_with_vault_away("cmsprod", "there", expected);
-    both.await;
+    let _ = parts
+        .revoke_with_vault_away("cmsprod", "there", expected)
+        .await;
     assert!(!parts.lives(&token).await);
 }
 
@@ -172,8 +174,8 @@ async fn a_stolen_schedd_of_a_pool_loses_every_token_whether_it_answers_or_not()
     let order = async |arguments: &[&str]| {
         let mut command = pool.command("root", "/usr/sbin/token-bastion");
         command.args(["--config", "/etc/token-bastion/token-bastion.yaml"]);
-        let output = command.args(arguments).kill_on_drop(true).output();
-        tokio::time::timeout(FAR, output).await.unwrap().unwrap()
+        command.args(arguments);
+        ended::output(command, FAR).await.unwrap()
     };
     let all_good = async || {
         wait::until("all good", FAR, async || {
