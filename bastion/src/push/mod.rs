@@ -218,13 +218,9 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         }
         self.store(&held).await?;
         self.tokens.candidate = None;
-        let DeliveryLog {
-            account,
-            service,
-            schedd,
-        } = log(self.delivery);
+        let id = &self.delivery.id;
         info!(
-            account, service, schedd, why = ?why,
+            account = id.account, service = id.service, schedd = id.schedd, why = ?why,
             accessor = held.accessor,
             expires = %format_args!("{:.0}", held.life.expires),
             jti = self.access.as_ref().and_then(|a| a.jti.as_deref()).unwrap_or_default(),
@@ -258,19 +254,5 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let login = stages.time(Stage::Login, vault.login(credential)).await?;
         let issued = vault.issue(credential, login, delivery.lifetime);
         stages.time(Stage::Issue, issued).await
-    }
-}
-
-struct DeliveryLog<'a> {
-    account: &'a str,
-    service: &'a str,
-    schedd: &'a str,
-}
-
-fn log(delivery: &Delivery) -> DeliveryLog<'_> {
-    DeliveryLog {
-        account: &delivery.id.account,
-        service: &delivery.id.service,
-        schedd: &delivery.id.schedd,
     }
 }
