@@ -86,6 +86,24 @@ mod tests {
 
     proptest! {
         #[test]
+        fn rows_keep_their_words_and_are_no_wider_than_they_must_be(
+            abouts in proptest::collection::vec("[a-z]{1,20}", 1..5),
+            words in proptest::collection::vec("[a-z]{1,12}", 1..30),
+            below in 0_usize..8,
+            width in 30_usize..90,
+        ) {
+            let line = words.join(" ");
+            let text = rows(abouts.iter().map(|about| (about.clone(), line.as_str())), below, Some(width));
+            let found: Vec<&str> = text.split_whitespace().collect();
+            let all = abouts.iter().flat_map(|about| std::iter::once(about).chain(&words));
+            prop_assert_eq!(found, all.collect::<Vec<_>>());
+            for line in text.lines() {
+                prop_assert!(line.chars().count() <= width, "{}", text);
+                prop_assert_eq!(line, line.trim_end());
+            }
+        }
+
+        #[test]
         fn no_word_is_lost_and_no_line_is_wider_than_it_must_be(
             words in proptest::collection::vec("[a-z]{1,12}", 0..30),
             at in 0_usize..30,
