@@ -105,7 +105,7 @@ pub struct Directory {
     /// The group of access tokens.
     group: Gid,
     /// The device that the directory is on.
-    device: u64,
+    device: u32,
     /// Whether that is the machine's memory.
     is_memory: bool,
     /// Whether the kernel sees all that changes there.
@@ -168,7 +168,7 @@ impl Directory {
             path: path.to_owned(),
             root,
             group,
-            device: stat.st_dev,
+            device: FileId::from(&stat).device(),
             is_memory: kind == Some(TMPFS_MAGIC),
             is_local: kind.is_some_and(|kind| LOCAL.contains(&kind)),
         })
@@ -240,8 +240,9 @@ impl Directory {
         }
         let stat = self.root.look(user).ok().flatten()?;
         let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-        let is_here = kind == SFlag::S_IFDIR && stat.st_dev == self.device;
-        is_here.then(|| FileId::from(&stat))
+        let folder = FileId::from(&stat);
+        let is_here = kind == SFlag::S_IFDIR && folder.device() == self.device;
+        is_here.then_some(folder)
     }
 
     /// Looks at an account's folder. `known` and `listings` tell what an earlier look found;

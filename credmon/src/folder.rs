@@ -10,11 +10,13 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// What tells a file from every other and from an earlier content: where it is and when it changed.
+/// Short, for several are kept of each credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
-    device: u64,
+    device: u32,
+    /// Length in bytes, as far as it fits: its change times tell longer ones apart.
+    size: u32,
     inode: u64,
-    size: i64,
     /// Time of the last change of the content.
     pub modified: FileTime,
     /// Time of the last change of anything, a rename included.
@@ -24,7 +26,7 @@ pub struct FileId {
 impl FileId {
     /// The device that it is on.
     #[must_use]
-    pub fn device(&self) -> u64 {
+    pub fn device(&self) -> u32 {
         self.device
     }
 
@@ -36,7 +38,7 @@ impl FileId {
 }
 
 /// Device and inode.
-pub type Place = (u64, u64);
+pub type Place = (u32, u64);
 
 /// A time of a file: nanoseconds since 1970, as many as the file system keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,9 +63,10 @@ impl FileTime {
 impl From<&FileStat> for FileId {
     fn from(stat: &FileStat) -> Self {
         Self {
-            device: stat.st_dev,
+            // Linux numbers its devices with 32 bits.
+            device: u32::try_from(stat.st_dev).unwrap_or(u32::MAX),
+            size: u32::try_from(stat.st_size).unwrap_or(u32::MAX),
             inode: stat.st_ino,
-            size: stat.st_size,
             modified: FileTime::new(stat.st_mtime, stat.st_mtime_nsec),
             changed: FileTime::new(stat.st_ctime, stat.st_ctime_nsec),
         }

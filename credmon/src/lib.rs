@@ -50,6 +50,7 @@ pub mod state;
 pub mod status;
 pub mod status_command;
 pub mod status_file;
+pub mod table;
 pub mod top_file;
 pub mod use_file;
 pub mod views;
