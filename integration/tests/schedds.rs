@@ -246,6 +246,9 @@ async fn a_credd_is_opened_in_each_way_and_says_what_is_wrong() -> anyhow::Resul
         let yaml = credd(&format!(", authenticate: {method}, superuser_for: ap.test"));
         site.all_good(&yaml).await.context(method)?;
     }
+    // A super-user that the configuration does not name is told of, though it could store.
+    let unnamed = "by SSL, not for cmsprod; set `superuser_for` here";
+    site.told(&credd(", authenticate: ssl"), unnamed).await?;
     // By a ticket of each account, from its keytab.
     let keytab = pool.path("/etc/krb5.keytab");
     site.chain
