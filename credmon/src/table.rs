@@ -27,6 +27,12 @@ impl Slot {
         Self(u32::try_from(key).unwrap_or(u32::MAX))
     }
 
+    /// The slot of a number.
+    #[cfg(test)]
+    pub(crate) fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+
     /// Its number: from 0, and given again when a row has gone.
     #[must_use]
     pub fn number(self) -> usize {
@@ -116,6 +122,25 @@ impl<T: Named> Table<T> {
             .take_while(move |(_, row)| row.name().0 == first)
     }
 
+    /// The rows whose name comes after this one, in the order of their names.
+    pub fn after(&self, name: Name<'_>) -> impl Iterator<Item = (Slot, &T)> {
+        let from = self.search(name).map_or_else(|at| at, |at| at + 1);
+        let rest = self.order.get(from..).unwrap_or_default().iter();
+        rest.filter_map(|&slot| Some((slot, self.get(slot)?)))
+    }
+
+    /// All rows, in no order. Their names must stay.
+    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.rows.iter_mut().map(|(_, row)| row)
+    }
+
+    /// Takes out the rows that are not to stay.
+    pub fn retain(&mut self, mut stays: impl FnMut(&T) -> bool) {
+        self.rows.retain(|_, row| stays(row));
+        let rows = &self.rows;
+        self.order.retain(|slot| rows.contains(slot.number()));
+    }
+
     /// How many rows there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -183,10 +208,25 @@ mod tests {
                 let expected = model.keys().filter(|name| name.0 == first).map(|name| name.1.clone());
                 prop_assert_eq!(of.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
             }
+            for first in ["", "a", "ab", "b", "."] {
+                for second in ["", "a", ".b"] {
+                    let after = table.after((first, second)).map(|(_, row)| row.0.clone());
+                    let name = (first.to_owned(), second.to_owned());
+                    let expected = model.keys().filter(|other| **other > name).cloned();
+                    prop_assert_eq!(after.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+                }
+            }
             for (name, slot) in &slots {
                 let found = table.row((&name.0, &name.1));
                 prop_assert_eq!(found.map(|(at, row)| (at, row.1)), Some((*slot, model[name])));
             }
+            table.rows_mut().for_each(|row| row.1 += 1);
+            table.retain(|row| row.1 > 5);
+            model.retain(|_, value| *value + 1 > 5);
+            let rows = table.iter().map(|(slot, row)| (slot, row.clone()));
+            let expected = model.iter().map(|(name, value)| (slots[name], Row(name.clone(), *value + 1)));
+            prop_assert_eq!(rows.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+            prop_assert_eq!(table.len(), model.len());
         }
     }
 

@@ -14,7 +14,7 @@ const MEGABYTE: f64 = 1_000_000.0;
 pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
     let stage = Stage::set(Lives::HOUR, sizes.many).await?;
     let mut figures = Vec::new();
-    for (count, is_bound) in [(sizes.some, true), (sizes.many, false)] {
+    for count in [sizes.some, sizes.many] {
         let theirs = at_rest(&stage, Side::Theirs, count, progress).await?;
         let ours = at_rest(&stage, Side::Ours, count, progress).await?;
         let figure = |name: &str, word: &str, pick: fn(&Memory) -> u64| {
@@ -28,11 +28,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
             .beside(megabytes(pick(&theirs)))
         };
         let resident = figure("rss", "RSS", |memory| memory.resident);
-        figures.push(if is_bound {
-            resident.bound(Bound::Ratio(0.1))
-        } else {
-            resident
-        });
+        figures.push(resident.bound(Bound::Ratio(0.1)));
         figures.push(figure("pss", "PSS", |memory| memory.proportional));
     }
     Ok(figures)
