@@ -6,7 +6,7 @@ use std::time::Duration;
 use htvault::CredentialUrl;
 
 use crate::config::{Config, Cron, VaultSettings};
-use crate::delivery::{Credential, Delivery, DeliveryId, Grant, Identity, Target};
+use crate::delivery::{Credential, Delivery, DeliveryId, Grant, Identity, Method, Opening, Target};
 
 /// Server of every credential here.
 pub(crate) const SERVER: &str = "https://vault.test:8200";
@@ -39,6 +39,23 @@ pub(crate) fn id(account: &str) -> DeliveryId {
         account: account.to_owned(),
         service: "cms".to_owned(),
         schedd: "ap1".to_owned(),
+    }
+}
+
+/// A listed credd, opened as it is without a word.
+pub(crate) fn credd(host: &str) -> Target {
+    credd_by(host, Method::default(), None)
+}
+
+/// A listed credd that is opened so; a super-user names the accounts' domain.
+pub(crate) fn credd_by(host: &str, method: Method, domain: Option<&str>) -> Target {
+    Target::Credd {
+        host: host.to_owned(),
+        collector: None,
+        opening: Opening {
+            method,
+            domain: domain.map(str::to_owned),
+        },
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::problem::{Kind, Problem};
-use crate::transport::StoreFailure;
 
 /// The stages of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,29 +73,17 @@ pub struct Count {
 #[derive(Debug, Default)]
 pub struct Stages(Mutex<BTreeMap<Stage, Count>>);
 
-impl AsRef<Problem> for Problem {
-    fn as_ref(&self) -> &Problem {
-        self
-    }
-}
-
-impl AsRef<Problem> for StoreFailure {
-    fn as_ref(&self) -> &Problem {
-        &self.problem
-    }
-}
-
 impl Stages {
     /// Does `work` and counts it. What is broken off is not counted.
-    pub async fn time<T, E: AsRef<Problem>>(
+    pub async fn time<T>(
         &self,
         stage: Stage,
-        work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
+        work: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
         let begin = Instant::now();
         // Else this future had room for `work` twice: as it came, and as it runs.
         let result = Box::pin(work).await;
-        let failure = result.as_ref().err().map(|error| error.as_ref().kind);
+        let failure = result.as_ref().err().map(|problem| problem.kind);
         self.count(stage, begin.elapsed(), failure);
         result
     }

@@ -10,20 +10,20 @@ use crate::service_name::CredentialId;
 use crate::top_file::{self, Top, TopFault};
 
 /// Which `.top` it is: its file, and its parent's when that lends the vault token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopStamp {
     /// Its own file.
     pub own: FileId,
-    /// Its parent's.
-    pub parent: Option<FileId>,
+    /// Its parent's. Few have one.
+    pub parent: Option<Box<FileId>>,
 }
 
 impl TopStamp {
     /// When the later of the files changed.
     #[must_use]
     pub fn changed(&self) -> FileTime {
-        self.parent
-            .map_or(self.own.changed, |p| p.changed.max(self.own.changed))
+        let own = self.own.changed;
+        (self.parent.as_ref()).map_or(own, |parent| parent.changed.max(own))
     }
 }
 
@@ -74,7 +74,7 @@ fn borrow_token(
     let parent = id.parent().ok_or(TopFault::NoToken)?;
     let name = parent.service().to_owned();
     let (file, top) = read_one(folder, &parent).ok_or_else(|| TopFault::NoParent(name.clone()))?;
-    stamp.parent = Some(file);
+    stamp.parent = Some(Box::new(file));
     top.and_then(|top| top.vault_token.ok_or(TopFault::NoToken))
         .map_err(|fault| TopFault::BadParent {
             parent: name,

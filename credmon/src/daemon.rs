@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::copies::{Copies, TokenCopy};
 use crate::directory::{Directory, DirectoryFault};
-use crate::listing::{Accounts, Listings};
+use crate::folders::Folders;
 use crate::log;
 use crate::looks::{Looks, Next, RESCAN};
 use crate::metrics::Counters;
@@ -70,7 +70,7 @@ pub struct Daemon<S> {
     at_look: Box<dyn Fn() + Send>,
     monitor: Monitor,
     watch: Watch,
-    listings: Listings,
+    folders: Folders,
     directory: Result<Arc<Directory>, DirectoryFault>,
     /// Whether it leaves `pid` and views to another.
     is_guest: bool,
@@ -80,10 +80,6 @@ pub struct Daemon<S> {
     /// Where renewals run; unless said, on the loop's own thread.
     renewals: Threads,
     looks: Looks,
-    /// The accounts that the last look at everything found.
-    accounts: Accounts,
-    /// The accounts at the end of the last one, when all others were forgotten.
-    kept: Option<Accounts>,
     /// Whether a look at everything has come to its end.
     has_looked: bool,
     pass: Option<Instant>,
@@ -109,15 +105,13 @@ impl<S: TokenSource> Daemon<S> {
             at_look: Box::new(at_look),
             monitor: Monitor::default(),
             watch: Watch::new(),
-            listings: Listings::default(),
+            folders: Folders::default(),
             directory: Err(DirectoryFault::NotConfigured),
             is_guest: false,
             home: None,
             running: JoinSet::new(),
             renewals: Threads::default(),
             looks: Looks::new(Instant::now()),
-            accounts: Accounts::default(),
-            kept: None,
             has_looked: false,
             pass: None,
             views: Views::new(Instant::now()),
@@ -160,7 +154,7 @@ impl<S: TokenSource> Daemon<S> {
                         self.report(ended);
                     }
                 }
-                change = self.watch.changed() => self.looks.note(change, Instant::now()),
+                change = self.watch.changed(&mut self.folders) => self.looks.note(change, Instant::now()),
                 () = tokio::task::yield_now(), if at_once => {}
                 () = tokio::time::sleep_until(wake), if !at_once => {}
             }
@@ -190,7 +184,7 @@ impl<S: TokenSource> Daemon<S> {
     /// Does what is due now.
     fn step(&mut self) {
         let now = Instant::now();
-        match self.looks.next(now) {
+        match self.looks.next(now, &self.folders) {
             Some(Next::Everything) => self.look_at_directory(now),
             Some(Next::Folders(folders)) => self.look_at_folders(now, &folders),
             None => {}
@@ -266,7 +260,7 @@ impl<S: TokenSource> Daemon<S> {
         }
         if let Outcome::Renewed { folder, .. } = &ended.outcome {
             if let Some(change) = folder {
-                self.listings.follow(task.id.user(), **change);
+                self.folders.follow(task.id.user(), **change);
             }
             self.copy(Some(&task.id));
         }

@@ -2,12 +2,14 @@
 //! look.
 //!
 //! [`Directory::look_at`] takes no hint of what happened in a folder; it looks at all of it, and
-//! reads only the files that changed. [`Directory::glance_at`] is for telling that this is not needed. No secret is kept: of a `.top` only where its token is read, of a
-//! `.use` only its life. Whatever a folder holds, the others are served; a folder or file that
-//! vanishes in the middle is as if it had never been there.
+//! reads only the files that changed. [`Directory::glance_at`] is for telling that this is not needed.
+//! No secret is kept: of a `.top` only where its token is read, of a `.use` only its life. Whatever a
+//! folder holds, the others are served; a folder or file that vanishes in the middle is as if it had
+//! never been there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -20,12 +22,12 @@ use nix::unistd::{Gid, getegid};
 
 use crate::complete_top::{TopStamp, read_top};
 use crate::folder::{FileId, Folder};
-use crate::listing::Listings;
-use crate::placing;
+use crate::folders::Folders;
+use crate::listing::{self, Listing, Trust};
 use crate::service_name::CredentialId;
-use crate::sharing::Words;
 use crate::top_file::{Lane, TopFault};
-use crate::use_file::{self, Used};
+use crate::use_file;
+use crate::used::Used;
 
 /// A credential as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,25 +37,9 @@ pub struct Seen {
     /// Which `.top`.
     pub stamp: TopStamp,
     /// Whom to ask, or what is wrong with the `.top`.
-    pub top: Result<Lane, TopFault>,
+    pub top: Result<Arc<Lane>, Box<TopFault>>,
     /// The access token in place.
     pub used: Option<Used>,
-}
-
-impl Seen {
-    /// Keeps what it has in common with others once.
-    pub fn share(&mut self, words: &mut Words) {
-        if let Ok(lane) = &mut self.top {
-            words.share(&mut lane.host);
-            words.share(&mut lane.issuer);
-        }
-        if let Some(used) = &mut self.used {
-            let claims = [&mut used.scopes, &mut used.issuer];
-            for word in claims.into_iter().filter_map(Option::as_mut) {
-                words.share(word);
-            }
-        }
-    }
 }
 
 /// What a look at one account's folder found.
@@ -63,8 +49,6 @@ pub struct Found {
     pub credentials: Vec<Seen>,
     /// What is odd there and therefore left alone: a path below the directory, and why.
     pub oddities: BTreeMap<String, String>,
-    /// Whether there is such a folder.
-    pub is_folder: bool,
 }
 
 /// Why the directory cannot be used.
@@ -105,7 +89,7 @@ pub struct Directory {
     /// The group of access tokens.
     group: Gid,
     /// The device that the directory is on.
-    device: u64,
+    device: u32,
     /// Whether that is the machine's memory.
     is_memory: bool,
     /// Whether the kernel sees all that changes there.
@@ -168,7 +152,7 @@ impl Directory {
             path: path.to_owned(),
             root,
             group,
-            device: stat.st_dev,
+            device: FileId::from(&stat).device(),
             is_memory: kind == Some(TMPFS_MAGIC),
             is_local: kind.is_some_and(|kind| LOCAL.contains(&kind)),
         })
@@ -198,36 +182,40 @@ impl Directory {
     /// Whether the credential of a stamp is kept in the machine's memory alone: nothing is ever
     /// waited for there, and nothing outlives a power failure.
     #[must_use]
-    pub fn is_in_memory(&self, stamp: TopStamp) -> bool {
+    pub fn is_in_memory(&self, stamp: &TopStamp) -> bool {
         self.is_memory && stamp.own.device() == self.device
     }
 
     /// Whether the `.top` of a credential is still the one of a stamp, without reading it; `None`
     /// when it is gone. It is looked for by its path, for its folder may have been replaced.
     #[must_use]
-    pub fn is_still(&self, id: &CredentialId, stamp: TopStamp) -> Option<bool> {
+    pub fn is_still(&self, id: &CredentialId, stamp: &TopStamp) -> Option<bool> {
         let file = |name: &str| {
             let path = format!("{}/{name}", id.user());
             let stat = self.root.look(&path).ok().flatten();
             stat.as_ref().map(FileId::from)
         };
         let own = file(&id.top_name())?;
-        let parent = (stamp.parent).and_then(|_| file(&id.parent()?.top_name()));
-        Some(stamp == TopStamp { own, parent })
+        let parent = (stamp.parent.as_ref()).and_then(|_| file(&id.parent()?.top_name()));
+        let parent = parent.map(Box::new);
+        Some(*stamp == TopStamp { own, parent })
     }
 
-    /// What is in it. Files of ours that were left behind are removed by the way.
+    /// Goes through the names in it. Files of ours that were left behind are removed by the way.
+    /// Whether there is no other file of ours that is being written.
     ///
     /// # Errors
     /// The directory itself cannot be read.
-    pub fn names(&self, now: Timestamp) -> Result<Vec<String>, DirectoryFault> {
-        let names = self.root.names().map_err(|errno| DirectoryFault::Refused {
+    pub fn go_through(
+        &self,
+        now: Timestamp,
+        each: impl FnMut(&str),
+    ) -> Result<bool, DirectoryFault> {
+        listing::go_through(&self.root, now, each).map_err(|errno| DirectoryFault::Refused {
             path: self.path.clone(),
             step: "listing it",
             errno,
-        })?;
-        placing::remove_leftovers(&self.root, &names, now);
-        Ok(names)
+        })
     }
 
     /// Which file an account's folder is, where that tells whether names were added or removed in it
@@ -240,27 +228,38 @@ impl Directory {
         }
         let stat = self.root.look(user).ok().flatten()?;
         let kind = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
-        let is_here = kind == SFlag::S_IFDIR && stat.st_dev == self.device;
-        is_here.then(|| FileId::from(&stat))
+        let folder = FileId::from(&stat);
+        let is_here = kind == SFlag::S_IFDIR && folder.device() == self.device;
+        is_here.then_some(folder)
     }
 
-    /// Looks at an account's folder. `known` and `listings` tell what an earlier look found;
-    /// `watch` is called with the folder before it is read.
-    pub fn look_at<'k>(
+    /// Looks at an account's folder. `known` is what an earlier look found there, and `folders` tell
+    /// whether that is all; `watch` is called with the folder before it is read.
+    pub fn look_at(
         &self,
-        user: &str,
+        user: &Arc<str>,
         now: Timestamp,
-        known: impl Fn(&CredentialId) -> Option<&'k Seen>,
-        listings: &mut Listings,
-        watch: impl FnOnce(&Folder),
+        known: Vec<Seen>,
+        folders: &mut Folders,
+        watch: impl FnOnce(FileId, &mut Folders),
     ) -> Found {
         let mut found = Found::default();
+        let listed = folders.take(user);
         let odd = match self.root.folder(user) {
             Ok(folder) => {
-                found.is_folder = true;
-                watch(&folder);
-                observe_folder(user, &folder, now, &known, listings, &mut found);
-                None
+                folders.add(user);
+                let looked = folder.stat().and_then(|stat| {
+                    let file = FileId::from(&stat);
+                    watch(file, folders);
+                    let all = listed == Some(file);
+                    let trust = observe_folder(user, &folder, file, now, known, all, &mut found)?;
+                    if let Some(trust) = trust {
+                        folders.remember(user, file, trust);
+                    }
+                    Ok(())
+                });
+                let fault = looked.err().filter(|errno| *errno != Errno::ENOENT);
+                fault.map(Errno::desc)
             }
             Err(Errno::ENOENT) => None,
             // Plain files stand here by right: marks, pid, CREDMON_COMPLETE, keys.
@@ -274,7 +273,7 @@ impl Directory {
             Err(error) => Some(error.desc()),
         };
         if let Some(why) = odd {
-            found.oddities.insert(user.to_owned(), why.to_owned());
+            found.oddities.insert(user.to_string(), why.to_owned());
         }
         found
     }
@@ -283,9 +282,9 @@ impl Directory {
     ///
     /// # Errors
     /// What the system says.
-    pub fn delete(&self, id: &CredentialId, stamp: TopStamp) -> Result<(), Errno> {
+    pub fn delete(&self, id: &CredentialId, stamp: &TopStamp) -> Result<(), Errno> {
         let folder = self.root.folder(id.user())?;
-        if read_top(&folder, id).is_none_or(|(is, _)| is != stamp) {
+        if read_top(&folder, id).is_none_or(|(is, _)| is != *stamp) {
             return Ok(());
         }
         folder.remove(&id.use_name())?;
@@ -308,22 +307,22 @@ fn make(path: &Path) -> Result<(), Errno> {
     nix::sys::stat::fchmod(&made, Mode::S_ISGID | Mode::S_IRWXU | Mode::S_IRWXG)
 }
 
-fn observe_folder<'k>(
-    user: &str,
+/// Looks at the credentials in a folder, which is this file: at those that are `known`, where that is
+/// `all` of them, else at those that are listed.
+fn observe_folder(
+    user: &Arc<str>,
     folder: &Folder,
+    file: FileId,
     now: Timestamp,
-    known: &impl Fn(&CredentialId) -> Option<&'k Seen>,
-    listings: &mut Listings,
+    mut known: Vec<Seen>,
+    all: bool,
     found: &mut Found,
-) {
-    let listing = match listings.of(user, folder, now, |id| Some(&known(id)?.id)) {
-        Ok(listing) => listing,
-        Err(Errno::ENOENT) => return,
-        Err(error) => {
-            let why = error.desc().to_owned();
-            found.oddities.insert(user.to_owned(), why);
-            return;
-        }
+) -> Result<Option<Trust>, Errno> {
+    known.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    let listing = if all {
+        Listing::as_before(known.iter().map(|seen| seen.id.clone()).collect())
+    } else {
+        Listing::of(user, folder, file, now)?
     };
     for name in listing.odd {
         found.oddities.insert(
@@ -332,47 +331,45 @@ fn observe_folder<'k>(
         );
     }
     let listed = listing.credentials.len();
-    let credentials = listing.credentials.into_iter();
-    found
-        .credentials
-        .extend(credentials.filter_map(|id| see(folder, id, known)));
-    if found.credentials.len() < listed {
-        // One is gone since, or the system refused to tell: a glance would not look for it.
-        listings.forget(user);
+    let mut known = known.into_iter().peekable();
+    for id in listing.credentials {
+        while known.next_if(|seen| seen.id < id).is_some() {}
+        let before = known.next_if(|seen| seen.id == id);
+        found.credentials.extend(see(folder, id, before));
     }
+    // When one is gone since, or the system refused to tell, a glance would not look for it.
+    let has_all = found.credentials.len() == listed;
+    Ok(listing.trust.filter(|_| has_all))
 }
 
-fn see<'k>(
-    folder: &Folder,
-    id: CredentialId,
-    known: &impl Fn(&CredentialId) -> Option<&'k Seen>,
-) -> Option<Seen> {
+fn see(folder: &Folder, id: CredentialId, before: Option<Seen>) -> Option<Seen> {
     let file = |name: &str| {
         let stat = folder.look(name).ok().flatten();
         stat.as_ref().map(FileId::from)
     };
-    let before = known(&id);
     let own = file(&id.top_name())?;
-    let unchanged = before.filter(|seen| {
-        let parent = seen
-            .stamp
-            .parent
-            .and_then(|_| file(&id.parent()?.top_name()));
+    let is_unchanged = |seen: &Seen| {
+        let lender = seen.stamp.parent.as_deref();
+        let top = seen.top.as_ref().map_err(|fault| &**fault);
         seen.stamp.own == own
-            && seen.stamp.parent == parent
-            && !matches!(&seen.top, Err(TopFault::NoParent(_)))
-    });
-    let (stamp, top) = if let Some(seen) = unchanged {
-        (seen.stamp, seen.top.clone())
+            && lender.copied() == lender.and_then(|_| file(&id.parent()?.top_name()))
+            && !matches!(top, Err(TopFault::NoParent(_)))
+    };
+    let (unchanged, used) = match before {
+        Some(seen) if is_unchanged(&seen) => (Some((seen.id, seen.stamp, seen.top)), seen.used),
+        Some(seen) => (None, seen.used),
+        None => (None, None),
+    };
+    let (id, stamp, top) = if let Some(unchanged) = unchanged {
+        unchanged
     } else {
         let (stamp, top) = read_top(folder, &id)?;
-        (stamp, top.map(|top| Lane::of(&top.url)))
+        let lane = top.map(|top| Arc::new(Lane::of(&top.url)));
+        (id, stamp, lane.map_err(Box::new))
     };
     let used_file = file(&id.use_name());
-    let used = match before.and_then(|seen| seen.used.as_ref()) {
-        Some(used) if Some(used.file) == used_file => Some(used.clone()),
-        _ => used_file.and_then(|_| use_file::look(folder, &id)),
-    };
+    let used = used.filter(|used| Some(used.file) == used_file);
+    let used = used.or_else(|| used_file.and_then(|_| use_file::look(folder, &id)));
     Some(Seen {
         id,
         stamp,

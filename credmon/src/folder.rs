@@ -9,14 +9,15 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// What tells a file from every other and from an earlier content: where it is and when it changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What tells a file from every other and from an earlier content: where it is and when anything of
+/// it changed last. (The time of its content's last change would tell no more: it moves with that one,
+/// or is set at will.) Short, for several are kept of each credential. The default is no file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FileId {
-    device: u64,
+    device: u32,
+    /// Length in bytes, as far as it fits: its change times tell longer ones apart.
+    size: u32,
     inode: u64,
-    size: i64,
-    /// Time of the last change of the content.
-    pub modified: FileTime,
     /// Time of the last change of anything, a rename included.
     pub changed: FileTime,
 }
@@ -24,7 +25,7 @@ pub struct FileId {
 impl FileId {
     /// The device that it is on.
     #[must_use]
-    pub fn device(&self) -> u64 {
+    pub fn device(&self) -> u32 {
         self.device
     }
 
@@ -36,10 +37,10 @@ impl FileId {
 }
 
 /// Device and inode.
-pub type Place = (u64, u64);
+pub type Place = (u32, u64);
 
 /// A time of a file: nanoseconds since 1970, as many as the file system keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileTime(i64);
 
 impl FileTime {
@@ -61,10 +62,10 @@ impl FileTime {
 impl From<&FileStat> for FileId {
     fn from(stat: &FileStat) -> Self {
         Self {
-            device: stat.st_dev,
+            // Linux numbers its devices with 32 bits.
+            device: u32::try_from(stat.st_dev).unwrap_or(u32::MAX),
+            size: u32::try_from(stat.st_size).unwrap_or(u32::MAX),
             inode: stat.st_ino,
-            size: stat.st_size,
-            modified: FileTime::new(stat.st_mtime, stat.st_mtime_nsec),
             changed: FileTime::new(stat.st_ctime, stat.st_ctime_nsec),
         }
     }
@@ -129,21 +130,28 @@ impl Folder {
         }
     }
 
-    /// The names in the folder that are text, without `.` and `..`, in no order.
+    /// Goes through the names in the folder that are text, without `.` and `..`, in no order.
     ///
     /// # Errors
     /// What the system says.
-    pub fn names(&self) -> Result<Vec<String>, Errno> {
+    pub fn go_through(&self, mut each: impl FnMut(&str)) -> Result<(), Errno> {
         // A descriptor of its own, for reading moves its position.
         let again = openat(&self.0, ".", FOLDER, Mode::empty())?;
-        let mut names = Vec::new();
-        for entry in Dir::from_fd(again)?.iter() {
+        for entry in Dir::from_fd(again)? {
             if let Ok(name) = entry?.file_name().to_str()
                 && !matches!(name, "." | "..")
             {
-                names.push(name.to_owned());
+                each(name);
             }
         }
+        Ok(())
+    }
+
+    /// The names in the folder.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> Result<Vec<String>, Errno> {
+        let mut names = Vec::new();
+        self.go_through(|name| names.push(name.to_owned()))?;
         Ok(names)
     }
 
@@ -152,6 +160,15 @@ impl Folder {
     /// # Errors
     /// See [`ReadFault`].
     pub fn read(&self, name: &str, limit: usize) -> Result<(FileId, Content), ReadFault> {
+        let (stat, content) = self.read_all(name, limit)?;
+        Ok((FileId::from(&stat), content))
+    }
+
+    /// Reads a plain file of at most `limit` bytes, and tells all that the system knows of it.
+    ///
+    /// # Errors
+    /// See [`ReadFault`].
+    pub fn read_all(&self, name: &str, limit: usize) -> Result<(FileStat, Content), ReadFault> {
         // Non-blocking, so that a pipe in the place of a file does not hold us up.
         let flags = OFlag::O_RDONLY
             | OFlag::O_NOFOLLOW
@@ -188,7 +205,7 @@ impl Folder {
             return Err(ReadFault::TooLarge);
         }
         content.truncate(have);
-        Ok((FileId::from(&stat), content))
+        Ok((stat, content))
     }
 
     /// Removes a file; one that is gone is no error.

@@ -184,7 +184,7 @@ impl Hosts {
             let seconds = asked.as_secs().saturating_add(1).min(LONGEST_ASKED);
             i64::try_from(seconds).unwrap_or(i64::MAX)
         });
-        host.rests_until = Some(schedule::after(now, wait));
+        host.rests_until = Some(schedule::after(now, wait).timestamp());
         let words = format!("Vault {name} is left in peace for {wait} s: {}", said.text);
         Some(if host.failures == 1 {
             Note::Warning(words)

@@ -6,8 +6,8 @@
 //! ```text
 //! observe                decide                        execute             report
 //! watch ─ looks ─ daemon  monitor ─ record ─ schedule   renewal ─ source    monitor ─ state → log
-//! directory ─ listing      │  └ providers, rules          │
-//!   └ folder, use_file,    └ agenda, hosts                └ use_file
+//! directory ─ folders      │  └ providers, rules          │
+//!   └ listing, use_file,   └ agenda, hosts                └ use_file
 //!     complete_top ─ top_file
 //! ```
 //!
@@ -26,6 +26,7 @@ pub mod directory;
 #[cfg(test)]
 mod fake;
 pub mod folder;
+pub mod folders;
 pub mod hosts;
 pub mod lifecycle;
 pub mod listing;
@@ -42,6 +43,7 @@ pub mod record;
 pub mod renewal;
 pub mod rules;
 pub mod schedule;
+pub mod second;
 pub mod service_name;
 pub mod settings;
 pub mod sharing;
@@ -50,8 +52,10 @@ pub mod state;
 pub mod status;
 pub mod status_command;
 pub mod status_file;
+pub mod table;
 pub mod top_file;
 pub mod use_file;
+pub mod used;
 pub mod views;
 pub mod watch;
 pub mod workers;

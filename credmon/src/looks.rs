@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::folders::Folders;
 use crate::watch::Change;
 
 /// Time between full looks when nothing asks for one.
@@ -69,9 +70,9 @@ pub struct Looks {
     /// that leaves nothing out.
     turn: Option<u64>,
     turns: u64,
-    /// Folders of the present look at everything, and how many of them are still to come.
-    all: Arc<[Arc<str>]>,
-    rest: usize,
+    /// The folder that the present look at everything has come to, while there are more: it goes
+    /// through them in the order of their names.
+    at: Option<Arc<str>>,
     /// Folders and full looks rest by themselves: nobody waits long because of a full look.
     folders_not_before: Instant,
     full_not_before: Instant,
@@ -89,8 +90,7 @@ impl Looks {
             in_full: true,
             turn: None,
             turns: 0,
-            all: Arc::default(),
-            rest: 0,
+            at: None,
             folders_not_before: now,
             full_not_before: now,
             began: None,
@@ -103,12 +103,12 @@ impl Looks {
             self.everything_soon(now);
         }
         for folder in change.folders {
-            self.folder_soon(&folder, now);
+            self.folder_soon(folder, now);
         }
     }
 
     /// A folder is to be looked at as soon as it is sensible.
-    pub fn folder_soon(&mut self, folder: &str, now: Instant) {
+    pub fn folder_soon(&mut self, folder: impl Into<Arc<str>>, now: Instant) {
         if self.changed.is_empty() {
             self.changed_at = (now + SETTLE).max(self.folders_not_before);
         }
@@ -128,15 +128,15 @@ impl Looks {
         self.full_at = now;
     }
 
-    /// What to look at now, if anything.
-    pub fn next(&mut self, now: Instant) -> Option<Next> {
+    /// What to look at now, if anything. `all` are the folders that there are.
+    pub fn next(&mut self, now: Instant, all: &Folders) -> Option<Next> {
         if !self.changed.is_empty() && self.changed_at <= now {
             let folders = std::mem::take(&mut self.changed).into_iter();
             let folders = folders.map(|folder| (folder, Depth::Full));
             return Some(Next::Folders(folders.collect()));
         }
-        if self.rest > 0 {
-            return Some(Next::Folders(self.portion()));
+        if let Some(at) = self.at.take() {
+            return Some(Next::Folders(self.portion(&at, all)));
         }
         if self.full_at <= now {
             self.full_at = now + RESCAN;
@@ -153,23 +153,25 @@ impl Looks {
     }
 
     /// The next folders of the look at everything.
-    fn portion(&mut self) -> Vec<(Arc<str>, Depth)> {
-        let from = self.rest.saturating_sub(PORTION);
-        let some = self.all.get(from..self.rest).unwrap_or_default();
-        self.rest = from;
+    fn portion(&mut self, at: &str, all: &Folders) -> Vec<(Arc<str>, Depth)> {
         let depth = |folder: &str| match self.turn {
             Some(turn) if !is_turn_of(folder, turn) => Depth::Glance,
             _ => Depth::Full,
         };
-        let some = some.iter();
-        some.map(|folder| (Arc::clone(folder), depth(folder)))
-            .collect()
+        let mut rest = all.after(at);
+        let some = rest.by_ref().take(PORTION);
+        let some: Vec<_> = some
+            .map(|folder| (Arc::clone(folder), depth(folder)))
+            .collect();
+        if rest.next().is_some() {
+            self.at = some.last().map(|(folder, _)| Arc::clone(folder));
+        }
+        some
     }
 
     /// The folders of the look at everything that has begun.
-    pub fn go_through(&mut self, folders: Arc<[Arc<str>]>) {
-        self.rest = folders.len();
-        self.all = folders;
+    pub fn go_through(&mut self, all: &Folders) {
+        self.at = all.after("").next().map(|_| Arc::default());
     }
 
     /// A look at some folders that began at `from` has ended.
@@ -179,7 +181,7 @@ impl Looks {
 
     /// When a look at everything began that has just come to its end: told once.
     pub fn full_look_over(&mut self, now: Instant) -> Option<Instant> {
-        if self.rest > 0 {
+        if self.at.is_some() {
             return None;
         }
         let began = self.began.take()?;
@@ -196,7 +198,7 @@ impl Looks {
     /// When there will be something to look at.
     #[must_use]
     pub fn at(&self, now: Instant) -> Instant {
-        if self.rest > 0 {
+        if self.at.is_some() {
             return now;
         }
         if self.changed.is_empty() {
@@ -219,174 +221,4 @@ fn rest_after(from: Instant, now: Instant) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn folders(names: &[&str]) -> Next {
-        Next::Folders(names.iter().map(|&n| (n.into(), Depth::Full)).collect())
-    }
-
-    fn numbered(count: usize) -> Arc<[Arc<str>]> {
-        (0..count).map(|n| format!("user{n:05}").into()).collect()
-    }
-
-    /// Lets a minute pass; which folders are looked at in full, of those in the directory.
-    fn minute(looks: &mut Looks, now: &mut Instant, all: &Arc<[Arc<str>]>) -> BTreeSet<Arc<str>> {
-        *now += RESCAN;
-        assert_eq!(looks.next(*now), Some(Next::Everything));
-        looks.go_through(Arc::clone(all));
-        let (mut full, mut seen) = (BTreeSet::new(), BTreeSet::new());
-        while let Some(Next::Folders(some)) = looks.next(*now) {
-            assert!(some.len() <= PORTION);
-            for (folder, depth) in some {
-                assert!(seen.insert(Arc::clone(&folder)));
-                if depth == Depth::Full {
-                    full.insert(folder);
-                }
-            }
-        }
-        assert_eq!(seen.len(), all.len());
-        assert!(looks.full_look_over(*now).is_some());
-        full
-    }
-
-    fn settled(now: Instant) -> Looks {
-        let mut looks = Looks::new(now);
-        assert_eq!(looks.next(now), Some(Next::Everything));
-        looks.go_through(Arc::default());
-        assert_eq!(looks.full_look_over(now), Some(now));
-        assert_eq!(looks.full_look_over(now), None);
-        looks
-    }
-
-    #[test]
-    fn only_what_changed_is_looked_at_once_it_settled() {
-        let now = Instant::now();
-        let mut looks = settled(now);
-        looks.folder_soon("b", now);
-        looks.folder_soon("a", now + MS);
-        assert_eq!(looks.at(now), now + SETTLE);
-        assert_eq!(looks.next(now + MS), None);
-        assert_eq!(looks.next(now + SETTLE), Some(folders(&["a", "b"])));
-        assert_eq!(looks.next(now + SETTLE), None);
-        assert_eq!(looks.at(now), now + RESCAN);
-        assert_eq!(looks.next(now + RESCAN), Some(Next::Everything));
-    }
-
-    #[test]
-    fn a_change_goes_before_the_rest_of_a_full_look() {
-        let now = Instant::now();
-        let mut looks = Looks::new(now);
-        assert_eq!(looks.next(now), Some(Next::Everything));
-        looks.go_through(numbered(PORTION + 1));
-        assert!(matches!(looks.next(now), Some(Next::Folders(f)) if f.len() == PORTION));
-        assert!(looks.is_under_way() && looks.full_look_over(now).is_none());
-        looks.folder_soon("a", now);
-        let now = now + SETTLE;
-        assert_eq!(looks.at(now), now);
-        assert_eq!(looks.next(now), Some(folders(&["a"])));
-        assert_eq!(looks.next(now), Some(folders(&["user00000"])));
-        assert!(looks.full_look_over(now).is_some() && !looks.is_under_way());
-    }
-
-    #[test]
-    fn looks_rest_four_times_as_long_as_they_took() {
-        let now = Instant::now();
-        let mut looks = settled(now);
-        looks.ended(now, now + 10 * MS);
-        looks.folder_soon("a", now + 10 * MS);
-        assert_eq!(looks.at(now), now + 50 * MS);
-        assert_eq!(looks.next(now + 49 * MS), None);
-        assert_eq!(looks.next(now + 50 * MS), Some(folders(&["a"])));
-
-        looks.everything_now(now);
-        assert_eq!(looks.next(now), Some(Next::Everything));
-        looks.full_look_over(now + 10 * MS);
-        looks.everything_soon(now + 10 * MS);
-        assert_eq!(looks.at(now), now + 50 * MS);
-        looks.everything_now(now + 20 * MS);
-        assert_eq!(looks.next(now + 20 * MS), Some(Next::Everything));
-    }
-
-    #[test]
-    fn whatever_is_unclear_means_everything() {
-        let now = Instant::now();
-        let mut looks = settled(now);
-        looks.note(
-            Change {
-                everything: true,
-                ..Change::default()
-            },
-            now,
-        );
-        assert_eq!(looks.at(now), now + SETTLE);
-    }
-
-    #[test]
-    fn each_minute_has_its_share_of_full_looks_and_what_is_unclear_has_all() {
-        let mut now = Instant::now();
-        let (mut looks, all) = (settled(now), numbered(10_000));
-        for _ in 0..TURNS {
-            let full = minute(&mut looks, &mut now, &all).len();
-            assert!((400..600).contains(&full), "{full}");
-        }
-        let everything: [fn(&mut Looks, Instant); 3] = [
-            Looks::everything_now,
-            Looks::everything_soon,
-            |looks, now| {
-                let everything = true;
-                looks.note(
-                    Change {
-                        everything,
-                        ..Change::default()
-                    },
-                    now,
-                );
-            },
-        ];
-        for ask in everything {
-            ask(&mut looks, now);
-            assert_eq!(minute(&mut looks, &mut now, &all).len(), all.len());
-            assert!(minute(&mut looks, &mut now, &all).len() < all.len());
-        }
-    }
-
-    #[test]
-    fn what_is_unclear_during_a_look_has_all_in_the_next_one() {
-        let mut now = Instant::now();
-        let (mut looks, all) = (settled(now), numbered(100));
-        now += RESCAN;
-        assert_eq!(looks.next(now), Some(Next::Everything));
-        looks.go_through(Arc::clone(&all));
-        looks.everything_soon(now);
-        while let Some(Next::Folders(_)) = looks.next(now) {}
-        looks.full_look_over(now);
-        assert_eq!(minute(&mut looks, &mut now, &all).len(), all.len());
-    }
-
-    proptest! {
-        #[test]
-        fn each_folder_is_looked_at_in_full_once_in_so_many_minutes(
-            names in proptest::collection::btree_set("[a-z0-9._-]{1,12}", 1..150),
-            before in 0u64..30,
-        ) {
-            let mut now = Instant::now();
-            let mut looks = settled(now);
-            let all: Arc<[Arc<str>]> = names.iter().map(|name| name.as_str().into()).collect();
-            for _ in 0..before {
-                minute(&mut looks, &mut now, &all);
-            }
-            let mut times = 0;
-            let mut looked_at = BTreeSet::new();
-            for _ in 0..TURNS {
-                let full = minute(&mut looks, &mut now, &all);
-                times += full.len();
-                looked_at.extend(full);
-            }
-            prop_assert_eq!((times, looked_at.len()), (all.len(), all.len()));
-        }
-    }
-}
+mod tests;

@@ -7,21 +7,21 @@
 //! first, then what ends first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::agenda::{Agenda, Urgency};
 use crate::directory::{Found, Seen};
+use crate::folders::Folders;
 use crate::hosts::{Hosts, Said, Verdict};
-use crate::listing::Accounts;
-use crate::record::Record;
+use crate::record::{InCommon, Record};
 use crate::renewal::{Ended, Outcome, Task};
 use crate::rules::Rules;
-use crate::service_name::CredentialId;
-use crate::sharing::Words;
+use crate::second::Second;
 use crate::state::{Note, State};
 use crate::status::CredentialStatus;
+use crate::table::{Slot, Table};
 use crate::top_file::Lane;
 
 /// So many credentials that are due and wait for room are a rush: after a start, or an outage.
@@ -33,44 +33,59 @@ pub type Counts = BTreeMap<State, usize>;
 /// All credentials.
 #[derive(Debug, Default)]
 pub struct Monitor {
-    records: BTreeMap<CredentialId, Record>,
+    records: Table<Record>,
     hosts: Hosts,
     agenda: Agenda,
     /// Issuers of which it was said that their tokens live less than the configured minimum.
-    short_lived: BTreeSet<Lane>,
+    short_lived: BTreeSet<Arc<Lane>>,
     oddities: BTreeMap<String, String>,
-    words: Words,
+    in_common: InCommon,
 }
 
 impl Monitor {
-    /// What the last look found of a credential.
+    /// What the last look found in an account's folder, in the order of the names.
     #[must_use]
-    pub fn known(&self, id: &CredentialId) -> Option<&Seen> {
-        self.records.get(id).map(Record::seen)
+    pub fn known(&self, user: &str) -> Vec<Seen> {
+        let records = self.records.of(user).map(|(_, record)| record);
+        let there = records.filter(|record| !record.has_left());
+        there.map(|record| record.seen().clone()).collect()
     }
 
     /// Takes in what a look at an account's folder found.
-    pub fn absorb(&mut self, user: &str, found: Found, rules: &Rules, now: Timestamp) -> Vec<Note> {
+    pub fn absorb(
+        &mut self,
+        user: &Arc<str>,
+        found: Found,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Vec<Note> {
         let mut notes = Vec::new();
-        let mut gone: BTreeSet<CredentialId> = self.of_account(user).cloned().collect();
-        for mut seen in found.credentials {
-            seen.share(&mut self.words);
-            let id = seen.id.clone();
-            let entry = if let Some(record) = self.records.get_mut(&id) {
-                gone.remove(&id);
-                notes.extend(record.update(seen, rules, now));
-                record.entry()
+        let mut there = Vec::new();
+        for seen in found.credentials {
+            let slot = self.records.find((seen.id.user(), seen.id.service()));
+            let slot = if let Some(slot) = slot {
+                if let Some(record) = self.records.get_mut(slot) {
+                    notes.extend(record.update(seen, rules, now));
+                }
+                slot
             } else {
                 let (record, note) = Record::new(seen, rules, now);
                 notes.extend(note);
-                let entry = record.entry();
-                self.records.insert(id.clone(), record);
-                entry
+                self.records.insert(record)
             };
-            self.agenda.set(&id, entry);
+            if let Some(record) = self.records.get_mut(slot) {
+                record.share(user, &mut self.in_common);
+                self.agenda.set(slot, record.due());
+            }
+            there.push(slot);
         }
-        for id in gone {
-            notes.extend(self.forget(&id));
+        there.sort_unstable();
+        let slots = self.records.of(user).map(|(slot, _)| slot);
+        let gone: Vec<Slot> = slots
+            .filter(|slot| there.binary_search(slot).is_err())
+            .collect();
+        for slot in gone {
+            notes.extend(self.forget(slot));
         }
         for (name, why) in &found.oddities {
             if self.oddities.get(name) != Some(why) {
@@ -83,7 +98,7 @@ impl Monitor {
             .take_while(|name| name.starts_with(&below))
             .cloned()
             .collect();
-        before.push(user.to_owned());
+        before.push(user.to_string());
         for name in before {
             self.oddities.remove(&name);
         }
@@ -92,51 +107,50 @@ impl Monitor {
     }
 
     /// Forgets accounts that are gone. `accounts` are all that there are.
-    pub fn keep(&mut self, accounts: &Accounts) -> Vec<Note> {
-        let stays = |id: &CredentialId| accounts.contains(id.user());
-        let ids = self.records.keys();
-        let gone: Vec<CredentialId> = ids.filter(|id| !stays(id)).cloned().collect();
+    pub fn keep(&mut self, accounts: &Folders) -> Vec<Note> {
+        let is_gone = |record: &Record| !accounts.contains(record.seen().id.user());
+        let gone: Vec<Slot> = (self.records.iter())
+            .filter(|(_, record)| is_gone(record))
+            .map(|(slot, _)| slot)
+            .collect();
         self.oddities.retain(|name, _| {
             let user = name.split('/').next().unwrap_or(name);
             accounts.contains(user)
         });
-        gone.iter().filter_map(|id| self.forget(id)).collect()
+        gone.into_iter()
+            .filter_map(|slot| self.forget(slot))
+            .collect()
     }
 
     /// Forgets what no credential needs any more.
     pub fn tidy(&mut self) {
         self.hosts.forget_idle();
-        self.words.forget_unused();
+        self.in_common.forget_unused();
     }
 
     /// Forgets a credential; one whose renewal is under way, at its end.
-    fn forget(&mut self, id: &CredentialId) -> Option<Note> {
-        let record = self.records.get_mut(id)?;
+    fn forget(&mut self, slot: Slot) -> Option<Note> {
+        let record = self.records.get_mut(slot)?;
         if record.is_under_way() {
             record.leave();
             return None;
         }
-        self.agenda.set(id, None);
-        self.records.remove(id);
-        Some(Note::Debug(format!("{id}: it is gone")))
-    }
-
-    /// The credentials of an account.
-    fn of_account(&self, user: &str) -> impl Iterator<Item = &CredentialId> {
-        let first = format!("{user}/");
-        let from = (Bound::Included(first.as_str()), Bound::Unbounded);
-        let ids = self.records.range::<str, _>(from).map(|(id, _)| id);
-        ids.take_while(move |id| id.user() == user)
+        self.agenda.set(slot, None);
+        let record = self.records.remove(slot)?;
+        Some(Note::Debug(format!("{}: it is gone", record.seen().id)))
     }
 
     /// Judges all anew, after the rules changed, and tries again what waits after a failure.
     pub fn judge_all(&mut self, rules: &Rules, now: Timestamp) -> Vec<Note> {
         self.hosts.wake_all();
         let mut notes = Vec::new();
-        for (id, record) in &mut self.records {
-            record.retry_now(rules);
-            notes.extend(record.judge(rules, now));
-            self.agenda.set(id, record.entry());
+        let slots: Vec<Slot> = self.records.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            if let Some(record) = self.records.get_mut(slot) {
+                record.retry_now(rules);
+                notes.extend(record.judge(rules, now));
+                self.agenda.set(slot, record.due());
+            }
         }
         notes
     }
@@ -147,11 +161,13 @@ impl Monitor {
     /// to be found can be more urgent, but a token that is found later may end earlier.
     #[must_use]
     pub fn plan(&mut self, rules: &Rules, now: Timestamp, all_known: bool) -> Vec<Task> {
-        self.agenda.ripen(now);
+        let order = |slot| self.records.get(slot)?.order();
+        self.agenda.ripen(now, order);
         let mut tasks = Vec::new();
         let is_enough = |urgency: &Urgency| all_known || matches!(urgency, Urgency::WaitedFor(_));
-        while let Some(id) = (self.agenda).take(|lane| self.hosts.has_room(lane, now), is_enough) {
-            let Some(record) = self.records.get_mut(&id) else {
+        while let Some(slot) = (self.agenda).take(|lane| self.hosts.has_room(lane, now), is_enough)
+        {
+            let Some(record) = self.records.get_mut(slot) else {
                 continue;
             };
             if let Some(mut task) = record.task(rules, now) {
@@ -170,7 +186,8 @@ impl Monitor {
     /// the end of a request is one.
     #[must_use]
     pub fn next_decision(&self, now: Timestamp) -> Option<Timestamp> {
-        earlier(self.agenda.next(), self.hosts.next_end_of_rest(now))
+        let due = self.agenda.next().map(Second::timestamp);
+        earlier(due, self.hosts.next_end_of_rest(now))
     }
 
     /// A renewal has ended.
@@ -207,15 +224,19 @@ impl Monitor {
             .into_iter()
             .collect();
         notes.extend(self.short_lived(task, &outcome, rules));
-        if let Some(record) = self.records.get_mut(&task.id) {
+        let slot = self.records.find((task.id.user(), task.id.service()));
+        if let Some(slot) = slot
+            && let Some(record) = self.records.get_mut(slot)
+        {
+            let has_left = record.has_left();
             notes.extend(record.report(task, outcome, rules, now));
             if let Some(life) = vault_life {
                 record.learn(task, life);
             }
-            record.share(&mut self.words);
-            self.agenda.set(&task.id, record.entry());
-            if record.has_left() {
-                notes.extend(self.forget(&task.id));
+            record.share_grant(&mut self.in_common);
+            self.agenda.set(slot, record.due());
+            if has_left {
+                notes.extend(self.forget(slot));
             }
         }
         notes
@@ -249,7 +270,7 @@ impl Monitor {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::new();
-        for record in self.records.values() {
+        for (_, record) in self.records.iter() {
             *counts.entry(record.condition().state).or_default() += 1;
         }
         counts
@@ -258,9 +279,8 @@ impl Monitor {
     /// All credentials, for reports, in the order of their names.
     pub fn credentials(&self, now: Timestamp) -> impl Iterator<Item = CredentialStatus> {
         let trouble = |host: &str| self.hosts.trouble(host);
-        self.records
-            .values()
-            .map(move |record| record.status(trouble, now))
+        let records = self.records.iter();
+        records.map(move |(_, record)| record.status(trouble, now))
     }
 
     /// How many credentials there are.
@@ -278,9 +298,9 @@ impl Monitor {
     /// Whether every credential of ours is fresh.
     #[must_use]
     pub fn all_good(&self) -> bool {
-        self.records
-            .values()
-            .all(|r| matches!(r.condition().state, State::Fresh | State::Ignored))
+        let is_good =
+            |record: &Record| matches!(record.condition().state, State::Fresh | State::Ignored);
+        self.records.iter().all(|(_, record)| is_good(record))
     }
 }
 

@@ -2,23 +2,29 @@
 //!
 //! What an outcome of a renewal makes of it is in the module below.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use crate::agenda::{Entry, Urgency};
+use crate::agenda::Urgency;
 use crate::directory::Seen;
 use crate::renewal::Task;
 use crate::rules::Rules;
 use crate::schedule::{self, Held, Life, Spread};
+use crate::second::Second;
 use crate::service_name::CredentialId;
-use crate::sharing::Words;
+use crate::sharing::Shared;
 use crate::source::VaultLife;
 use crate::state::{Condition, Note, Reason, STORE_AGAIN, State};
-use crate::use_file::Used;
+use crate::table::{Name, Named};
+use crate::top_file::Lane;
+use crate::used::{Grant, Used};
 
 mod outcome;
 mod view;
 
-/// One credential.
+/// One credential. There are thousands: what few have is in a box of its own, and times are kept
+/// in eight bytes.
 #[derive(Clone, Debug)]
 pub struct Record {
     seen: Seen,
@@ -26,26 +32,49 @@ pub struct Record {
     /// Whether the token in place came from the present `.top`.
     served: bool,
     /// When the token in place was got, or found to be the newest.
-    confirmed: Timestamp,
+    confirmed: Second,
     failures: u32,
-    retry_at: Option<Timestamp>,
-    under_way: bool,
-    /// Whether it was gone at the last look, though its renewal is under way.
-    has_left: bool,
+    retry_at: Option<Second>,
+    renewal: Renewal,
     condition: Condition,
-    last_error: Option<Box<(Timestamp, String)>>,
+    last_error: Option<Box<(Second, String)>>,
     /// What is known of the vault token's end.
     vault_life: Option<VaultLife>,
-    /// Whether the rules let it be served: then `None`.
-    hindrance: Option<Hindrance>,
-    due: Option<Timestamp>,
+    /// Whether the rules or its `.top` keep it from being served at all.
+    is_hindered: bool,
+    due: Option<Second>,
 }
 
-/// What keeps a credential from being served at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Hindrance {
-    NotOurs(String),
-    Fault(String),
+/// Whether a renewal is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Renewal {
+    None,
+    UnderWay,
+    /// It is, but the credential was gone at the last look.
+    OfOneGone,
+}
+
+/// What credentials have in common, kept once.
+#[derive(Debug, Default)]
+pub struct InCommon {
+    services: Shared<str>,
+    lanes: Shared<Lane>,
+    grants: Shared<Grant>,
+}
+
+impl InCommon {
+    /// Forgets what no credential has any more.
+    pub fn forget_unused(&mut self) {
+        self.services.forget_unused();
+        self.lanes.forget_unused();
+        self.grants.forget_unused();
+    }
+}
+
+impl Named for Record {
+    fn name(&self) -> Name<'_> {
+        (self.id().user(), self.id().service())
+    }
 }
 
 impl Record {
@@ -57,7 +86,7 @@ impl Record {
             .used
             .as_ref()
             .is_some_and(|used| seen.stamp.changed() <= used.file.changed);
-        let confirmed = seen.used.as_ref().map_or(now, Used::written).min(now);
+        let confirmed = seen.used.as_ref().map_or(now.into(), |used| used.written);
         let lives = |used: &Used| used.life.is_none_or(|life| life.left(now) > 0);
         let state = if served && seen.used.as_ref().is_some_and(lives) {
             State::Fresh
@@ -68,15 +97,14 @@ impl Record {
             spread: Spread::of(&rules.here, &seen.id),
             seen,
             served,
-            confirmed,
+            confirmed: confirmed.min(now.into()),
             failures: 0,
             retry_at: None,
-            under_way: false,
-            has_left: false,
+            renewal: Renewal::None,
             condition: Condition::plain(state, now),
             last_error: None,
             vault_life: None,
-            hindrance: None,
+            is_hindered: false,
             due: None,
         };
         let note = record.judge(rules, now);
@@ -85,15 +113,17 @@ impl Record {
 
     /// Takes in what a later look found.
     pub fn update(&mut self, seen: Seen, rules: &Rules, now: Timestamp) -> Option<Note> {
-        self.has_left = false;
+        if self.renewal == Renewal::OfOneGone {
+            self.renewal = Renewal::UnderWay;
+        }
         let top_changed = self.seen.stamp != seen.stamp || self.seen.top != seen.top;
         self.served &= self.seen.stamp == seen.stamp;
         let use_changed = self.seen.used != seen.used;
         let missing = seen.used.is_none();
         self.seen = seen;
         // The clock may have been set back: nothing lies in the future but plans.
-        let clock_set_back = self.confirmed > now;
-        self.confirmed = self.confirmed.min(now);
+        let clock_set_back = self.confirmed > now.into();
+        self.confirmed = self.confirmed.min(now.into());
         if !(top_changed || use_changed || clock_set_back) {
             return None;
         }
@@ -114,49 +144,46 @@ impl Record {
 
     /// Finds out whether the rules let it be served, and when it is due.
     pub fn judge(&mut self, rules: &Rules, now: Timestamp) -> Option<Note> {
-        let hindrance = if let Err(not_ours) = rules.routing.check(self.seen.id.service()) {
-            Some(Hindrance::NotOurs(not_ours.to_string()))
-        } else {
-            match &self.seen.top {
-                Err(fault) => Some(Hindrance::Fault(fault.to_string())),
-                Ok(lane) if !rules.trusts(&lane.host) => Some(Hindrance::Fault(format!(
-                    "its vault_url's host {} is not in TRUSTED_VAULT_HOSTS",
-                    lane.host
-                ))),
-                Ok(_) => None,
-            }
-        };
-        let note = match &hindrance {
-            Some(Hindrance::NotOurs(why)) => {
-                let reason = Reason {
-                    cause: why.clone(),
-                    why: why.clone(),
-                    advice: "",
-                };
-                self.become_(State::Ignored, reason, now)
-            }
-            Some(Hindrance::Fault(why)) => {
-                let reason = Reason {
-                    cause: why.clone(),
-                    why: format!("its .top cannot be used: {why}"),
-                    advice: STORE_AGAIN,
-                };
-                self.become_(State::Dead, reason, now)
-            }
-            None if self.hindrance.is_some() => {
-                self.condition = Condition::plain(State::Renewing, now);
-                None
-            }
-            None => None,
-        };
-        self.hindrance = hindrance;
+        let hindrance = self.hindrance(rules);
+        let was_hindered = std::mem::replace(&mut self.is_hindered, hindrance.is_some());
+        if was_hindered && hindrance.is_none() {
+            self.condition = Condition::plain(State::Renewing, now);
+        }
+        let note = hindrance.and_then(|(state, reason)| self.become_(state, reason, now));
         self.plan(rules);
         note
     }
 
+    /// What keeps it from being served at all.
+    fn hindrance(&self, rules: &Rules) -> Option<(State, Reason)> {
+        if let Err(not_ours) = rules.routing.check(self.seen.id.service()) {
+            let why = not_ours.to_string();
+            let reason = Reason {
+                cause: why.clone(),
+                why,
+                advice: "",
+            };
+            return Some((State::Ignored, reason));
+        }
+        let cause = match &self.seen.top {
+            Err(fault) => fault.to_string(),
+            Ok(lane) if !rules.trusts(&lane.host) => format!(
+                "its vault_url's host {} is not in TRUSTED_VAULT_HOSTS",
+                lane.host
+            ),
+            Ok(_) => return None,
+        };
+        let reason = Reason {
+            why: format!("its .top cannot be used: {cause}"),
+            cause,
+            advice: STORE_AGAIN,
+        };
+        Some((State::Dead, reason))
+    }
+
     /// Computes when it is due.
     fn plan(&mut self, rules: &Rules) {
-        self.due = if self.hindrance.is_some() {
+        self.due = if self.is_hindered {
             None
         } else if let Some(at) = self.retry_at {
             Some(at)
@@ -169,26 +196,38 @@ impl Record {
                     };
                     schedule::next_renewal(rules.limits, self.spread, held)
                 }
-                _ => Timestamp::MIN,
+                _ => Second::earliest(),
             })
         };
     }
 
-    /// Its place on the agenda; none while a renewal is under way or nothing can be done.
+    /// When it is due; not while a renewal is under way or nothing can be done.
     #[must_use]
-    pub fn entry(&self) -> Option<Entry> {
-        let due = self.due.filter(|_| !self.under_way)?;
-        let lane = self.seen.top.as_ref().ok()?.clone();
-        Some(Entry {
-            due,
-            lane,
-            urgency: self.urgency(),
-        })
+    pub fn due(&self) -> Option<Second> {
+        self.due.filter(|_| !self.is_under_way())
     }
 
-    /// Keeps what it has in common with others once.
-    pub fn share(&mut self, words: &mut Words) {
-        self.seen.share(words);
+    /// Whom it asks, and how urgent that is; `None` when its `.top` tells not whom to ask.
+    #[must_use]
+    pub fn order(&self) -> Option<(Arc<Lane>, Urgency)> {
+        let lane = self.seen.top.as_ref().ok()?;
+        Some((Arc::clone(lane), self.urgency()))
+    }
+
+    /// Keeps what it has in common with others once. `user` is its account's name.
+    pub fn share(&mut self, user: &Arc<str>, with: &mut InCommon) {
+        self.seen.id.share(user, &mut with.services);
+        if let Ok(lane) = &mut self.seen.top {
+            with.lanes.share(lane);
+        }
+        self.share_grant(with);
+    }
+
+    /// Keeps what its token has in common with others once.
+    pub fn share_grant(&mut self, with: &mut InCommon) {
+        if let Some(used) = &mut self.seen.used {
+            with.grants.share(&mut used.grant);
+        }
     }
 
     /// What was found of it.
@@ -206,18 +245,18 @@ impl Record {
     /// Whether a renewal is under way.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
-        self.under_way
+        self.renewal != Renewal::None
     }
 
     /// It is gone, but for its renewal.
     pub fn leave(&mut self) {
-        self.has_left = true;
+        self.renewal = Renewal::OfOneGone;
     }
 
     /// Whether it is gone, but for its renewal.
     #[must_use]
     pub fn has_left(&self) -> bool {
-        self.has_left
+        self.renewal == Renewal::OfOneGone
     }
 
     fn id(&self) -> &CredentialId {
@@ -232,9 +271,9 @@ impl Record {
     /// then those whose token ends first.
     fn urgency(&self) -> Urgency {
         if self.seen.used.is_none() || !self.served {
-            Urgency::WaitedFor(self.seen.stamp.changed().as_second())
+            Urgency::WaitedFor(Second::new(self.seen.stamp.changed().as_second()))
         } else {
-            Urgency::Ends(self.life().map_or(i64::MAX, |l| l.expires.as_second()))
+            Urgency::Ends(self.life().map_or(Second::latest(), |l| l.expires))
         }
     }
 
@@ -246,7 +285,7 @@ impl Record {
         Some(Task {
             id: self.seen.id.clone(),
             lane,
-            stamp: self.seen.stamp,
+            stamp: self.seen.stamp.clone(),
             ask: schedule::seconds_to_ask(rules.limits, outlive, now),
             outlive,
             // Also when it should be over by what was known: then somebody renewed it.
@@ -263,7 +302,7 @@ impl Record {
 
     /// A renewal starts.
     pub fn start(&mut self) {
-        self.under_way = true;
+        self.renewal = Renewal::UnderWay;
     }
 
     /// Tries again now what waits after a failure.
@@ -275,7 +314,7 @@ impl Record {
 
     fn become_(&mut self, state: State, reason: Reason, now: Timestamp) -> Option<Note> {
         if matches!(state, State::Degraded | State::Dead) {
-            self.last_error = Some(Box::new((now, reason.why.clone())));
+            self.last_error = Some(Box::new((now.into(), reason.why.clone())));
         }
         if !self.condition.become_(state, reason, now) {
             return None;
@@ -303,5 +342,16 @@ impl Record {
             State::Degraded => Note::Warning(line),
             State::Fresh | State::Renewing | State::Ignored => Note::Info(line),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_takes_few_bytes() {
+        // Ten thousand are kept in a few megabytes.
+        assert!(size_of::<Record>() <= 248);
     }
 }

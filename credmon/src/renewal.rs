@@ -14,10 +14,12 @@ use crate::complete_top::{self, CompleteTop, TopStamp};
 use crate::directory::Directory;
 use crate::folder::{FileId, Folder};
 use crate::schedule::Life;
+use crate::second::Second;
 use crate::service_name::CredentialId;
 use crate::source::{SourceError, TokenSource, VaultLife};
 use crate::top_file::{Lane, TopFault};
-use crate::use_file::{self, Used, WriteFault};
+use crate::use_file::{self, WriteFault};
+use crate::used::{self, Used};
 
 /// A renewal to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub struct Task {
     /// Of which credential.
     pub id: CredentialId,
     /// Whom it asks.
-    pub lane: Lane,
+    pub lane: Arc<Lane>,
     /// The `.top` that the decision was made from.
     pub stamp: TopStamp,
     /// Seconds of life to ask for first.
@@ -151,7 +153,7 @@ async fn access_token<S: TokenSource>(
     }
     // A disk may take its time, so another thread waits for it. In memory nothing is waited for, and
     // the other thread would cost more than the work.
-    let is_disk = !directory.is_in_memory(task.stamp);
+    let is_disk = !directory.is_in_memory(&task.stamp);
     let put = move || put(&directory, &folder, &task, &answer, now);
     let written = if is_disk {
         tokio::task::spawn_blocking(put).await
@@ -196,7 +198,7 @@ async fn ask<S: TokenSource>(
         scopes: top.scopes.clone(),
         audience: top.audience.clone(),
     };
-    let holds = task.outlive.map(|life| life.expires);
+    let holds = task.outlive.map(|life| life.expires.timestamp());
     let best = htvault::best_access_token(
         &top.url,
         &request,
@@ -239,7 +241,7 @@ async fn ask<S: TokenSource>(
 /// the clock may be wrong, and jobs run on other hosts.
 fn is_no_gain(answer: &AccessTokenAnswer, task: &Task) -> bool {
     match (answer.expires(), task.outlive) {
-        (Some(expires), Some(present)) => expires <= present.expires,
+        (Some(expires), Some(present)) => Second::from(expires) <= present.expires,
         _ => false,
     }
 }
@@ -254,12 +256,12 @@ fn put(
 ) -> Result<(Used, Option<OwnChange>), Outcome> {
     let stat = || folder.stat().ok().map(|stat| FileId::from(&stat));
     let before = stat();
-    match directory.is_still(&task.id, task.stamp) {
+    match directory.is_still(&task.id, &task.stamp) {
         None => return Err(Outcome::Vanished),
         Some(false) => return Err(Outcome::TopChanged),
         Some(true) => {}
     }
-    let (group, sync) = (directory.group(), !directory.is_in_memory(task.stamp));
+    let (group, sync) = (directory.group(), !directory.is_in_memory(&task.stamp));
     let file =
         use_file::write(folder, group, &task.id, &answer.token, sync).map_err(
             |fault| match fault {
@@ -269,8 +271,9 @@ fn put(
         )?;
     let change = before.zip(stat());
     let change = change.map(|(before, after)| OwnChange { before, after });
-    let life = use_file::life(answer.claims.as_ref(), answer.expire_time, now);
-    Ok((Used::new(file, life, answer.claims.as_ref()), change))
+    let life = used::life(answer.claims.as_ref(), answer.expire_time, now);
+    let used = Used::new(file, now.into(), life, answer.claims.as_ref());
+    Ok((used, change))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@
 
 use jiff::Timestamp;
 
+use crate::second::Second;
 use crate::service_name::CredentialId;
 
 /// Least time between two requests for one credential that both succeed, in seconds.
@@ -50,9 +51,9 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
     /// When it was issued.
-    pub issued: Timestamp,
+    pub issued: Second,
     /// When it ends.
-    pub expires: Timestamp,
+    pub expires: Second,
 }
 
 impl Life {
@@ -81,7 +82,7 @@ pub struct Held {
     /// Its life; `None` for an opaque token.
     pub life: Option<Life>,
     /// When it was got, or last confirmed to be the newest that Vault has.
-    pub confirmed: Timestamp,
+    pub confirmed: Second,
 }
 
 /// A credential's own place among all: 64 bits drawn from its identity.
@@ -150,7 +151,7 @@ fn usual(limits: Limits, life: Option<Life>) -> i64 {
 
 /// Laws 2 to 4: when the next renewal is due. It may lie in the past: then it is due now.
 #[must_use]
-pub fn next_renewal(limits: Limits, spread: Spread, held: Held) -> Timestamp {
+pub fn next_renewal(limits: Limits, spread: Spread, held: Held) -> Second {
     let usual = usual(limits, held.life);
     let confirmed = held.confirmed.as_second();
     let mut latest = confirmed.saturating_add(limits.refresh);
@@ -164,7 +165,7 @@ pub fn next_renewal(limits: Limits, spread: Spread, held: Held) -> Timestamp {
     } else {
         latest
     };
-    timestamp(due.max(confirmed.saturating_add(GAP)))
+    Second::new(due.max(confirmed.saturating_add(GAP)))
 }
 
 /// The time between slots: about nine tenths of the usual time, rounded down to one of eight steps
@@ -232,18 +233,10 @@ pub fn retry_delay(patience: Patience, failures: u32, spread: Spread, left: i64)
     }
 }
 
-/// `now` and some seconds, within what a timestamp can hold.
+/// `now` and some seconds.
 #[must_use]
-pub fn after(now: Timestamp, seconds: i64) -> Timestamp {
-    timestamp(now.as_second().saturating_add(seconds))
-}
-
-fn timestamp(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap_or(if second < 0 {
-        Timestamp::MIN
-    } else {
-        Timestamp::MAX
-    })
+pub fn after(now: Timestamp, seconds: i64) -> Second {
+    Second::new(now.as_second().saturating_add(seconds))
 }
 
 #[cfg(test)]

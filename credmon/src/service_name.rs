@@ -3,45 +3,49 @@
 //! HTCondor's names have letters, digits and `-+=_.` only; nothing else gets past
 //! [`CredentialId::new`], so a name never changes a path or a log line.
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::sharing::Shared;
+
 /// One credential of one account: the folder and the file name without ending.
 ///
-/// Cheap to clone: there is one in each index over thousands of credentials. Kept as
-/// `user/service`, in which order all credentials of an account stand together.
+/// Cheap to clone, and to keep: all that have the same account or service can [share](Self::share)
+/// its name. In their order all credentials of an account stand together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CredentialId(Arc<str>);
-
-impl Borrow<str> for CredentialId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
+pub struct CredentialId {
+    user: Arc<str>,
+    service: Arc<str>,
 }
 
 impl CredentialId {
     /// `None` when either is no name that HTCondor gives.
     #[must_use]
     pub fn new(user: &str, service: &str) -> Option<Self> {
-        (is_account(user) && is_service(service)).then(|| Self(format!("{user}/{service}").into()))
-    }
-
-    fn parts(&self) -> (&str, &str) {
-        // Neither name holds a slash, and there is always one between them.
-        self.0.split_once('/').unwrap_or((&self.0, ""))
+        (is_account(user) && is_service(service)).then(|| Self {
+            user: user.into(),
+            service: service.into(),
+        })
     }
 
     /// The account: the name of the folder.
     #[must_use]
     pub fn user(&self) -> &str {
-        self.parts().0
+        &self.user
     }
 
     /// The service: the name of the files without ending.
     #[must_use]
     pub fn service(&self) -> &str {
-        self.parts().1
+        &self.service
+    }
+
+    /// Keeps the names that others have as well once. `user` is that of its own account.
+    pub fn share(&mut self, user: &Arc<str>, services: &mut Shared<str>) {
+        if **user == *self.user {
+            self.user = Arc::clone(user);
+        }
+        services.share(&mut self.service);
     }
 
     /// Name of the file that holds the vault token.
@@ -61,13 +65,16 @@ impl CredentialId {
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
         let (parent, _handle) = self.service().rsplit_once('_')?;
-        Self::new(self.user(), parent)
+        is_service(parent).then(|| Self {
+            user: Arc::clone(&self.user),
+            service: parent.into(),
+        })
     }
 }
 
 impl fmt::Display for CredentialId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{}/{}", self.user, self.service)
     }
 }
 

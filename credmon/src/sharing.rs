@@ -1,26 +1,34 @@
-//! Words that thousands of credentials have in common (hosts, issuers, scopes), kept once.
+//! What thousands of credentials have in common (names of services, whom they ask, what their
+//! tokens allow), kept once.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
-/// The words in use.
-#[derive(Debug, Default)]
-pub struct Words(HashSet<Arc<str>>);
+/// The values in use.
+#[derive(Debug)]
+pub struct Shared<T: ?Sized>(HashSet<Arc<T>>);
 
-impl Words {
-    /// Makes a word the one that all others of the same letters share.
-    pub fn share(&mut self, word: &mut Arc<str>) {
-        match self.0.get(word) {
-            Some(known) => *word = Arc::clone(known),
+impl<T: ?Sized> Default for Shared<T> {
+    fn default() -> Self {
+        Self(HashSet::new())
+    }
+}
+
+impl<T: ?Sized + Eq + Hash> Shared<T> {
+    /// Makes a value the one that all who have the same share.
+    pub fn share(&mut self, value: &mut Arc<T>) {
+        match self.0.get(value) {
+            Some(known) => *value = Arc::clone(known),
             None => {
-                self.0.insert(Arc::clone(word));
+                self.0.insert(Arc::clone(value));
             }
         }
     }
 
-    /// Forgets words that nobody else has any more.
+    /// Forgets values that nobody else has any more.
     pub fn forget_unused(&mut self) {
-        self.0.retain(|word| Arc::strong_count(word) > 1);
+        self.0.retain(|value| Arc::strong_count(value) > 1);
     }
 }
 
@@ -29,17 +37,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_words_become_one_and_are_forgotten_with_their_last_user() {
-        let mut words = Words::default();
+    fn equal_values_become_one_and_are_forgotten_with_their_last_user() {
+        let mut shared = Shared::default();
         let (mut one, mut two): (Arc<str>, Arc<str>) = ("cms".into(), "cms".into());
-        words.share(&mut one);
-        words.share(&mut two);
+        shared.share(&mut one);
+        shared.share(&mut two);
         assert!(Arc::ptr_eq(&one, &two));
         drop(one);
-        words.forget_unused();
-        assert_eq!(words.0.len(), 1);
+        shared.forget_unused();
+        assert_eq!(shared.0.len(), 1);
         drop(two);
-        words.forget_unused();
-        assert!(words.0.is_empty());
+        shared.forget_unused();
+        assert!(shared.0.is_empty());
     }
 }

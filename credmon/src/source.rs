@@ -11,6 +11,8 @@ use htvault::{
 };
 use jiff::Timestamp;
 
+use crate::second::Second;
+
 /// A request that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceError {
@@ -54,14 +56,14 @@ pub trait TokenSource: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VaultLife {
     /// When it ends; `None` for one without end.
-    pub expires: Option<Timestamp>,
+    pub expires: Option<Second>,
 }
 
 impl VaultLife {
     /// Whether it should be over.
     #[must_use]
     pub fn is_over(self, now: Timestamp) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
+        self.expires.is_some_and(|expires| expires <= now.into())
     }
 }
 
@@ -146,7 +148,7 @@ impl TokenSource for VaultSource {
         let server = url.server();
         match self.client(&server)?.lookup_self(vault_token).await {
             Ok(info) => Ok(Some(VaultLife {
-                expires: info.expires,
+                expires: info.expires.map(Second::from),
             })),
             Err(error) if error.kind() == ErrorKind::TokenRejected => Ok(None),
             Err(error) => Err(error.into()),

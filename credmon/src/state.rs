@@ -5,6 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::second::Second;
+
 /// The states of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -39,7 +41,7 @@ pub struct Condition {
     /// The state.
     pub state: State,
     /// Since when.
-    pub since: Timestamp,
+    pub since: Second,
     reason: Option<Box<Reason>>,
 }
 
@@ -64,7 +66,7 @@ impl Condition {
     pub fn plain(state: State, since: Timestamp) -> Self {
         Self {
             state,
-            since,
+            since: since.into(),
             reason: None,
         }
     }
@@ -88,7 +90,7 @@ impl Condition {
     /// Takes on a state; whether that is a change of state or of cause.
     pub fn become_(&mut self, state: State, reason: Reason, now: Timestamp) -> bool {
         if self.state != state {
-            self.since = now;
+            self.since = now.into();
         }
         let changed = self.state != state || self.cause() != reason.cause;
         self.state = state;

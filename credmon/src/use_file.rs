@@ -8,18 +8,17 @@
 //! token may be back, which is then older but whole.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
 use htvault::{AccessToken, Claims};
-use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::unistd::Gid;
 
 use crate::folder::{FileId, Folder, ReadFault};
 use crate::placing::{self, Like, Owner, PlaceFault};
-use crate::schedule::Life;
+use crate::second::Second;
 use crate::service_name::CredentialId;
+use crate::used::{self, Used};
 
 /// Mode of a `.use` file.
 const MODE: Mode = Mode::S_IRUSR;
@@ -27,62 +26,10 @@ const MODE: Mode = Mode::S_IRUSR;
 /// Largest `.use` that is read, in bytes.
 const SIZE_LIMIT: usize = 64 * 1024;
 
-/// Longest claim that is kept, in characters.
-const CLAIM_LIMIT: usize = 2048;
-
-/// An access token in place, without the token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Used {
-    /// Which file.
-    pub file: FileId,
-    /// How long it lives; `None` when it does not say.
-    pub life: Option<Life>,
-    /// Its identifier (`jti`).
-    pub token_id: Option<Box<str>>,
-    /// What it allows (`scope`), separated by blanks; shared by all that have the same.
-    pub scopes: Option<Arc<str>>,
-    /// Who issued it (`iss`); shared.
-    pub issuer: Option<Arc<str>>,
-}
-
-impl Used {
-    /// What is kept of a token.
-    #[must_use]
-    pub fn new(file: FileId, life: Option<Life>, claims: Option<&Claims>) -> Self {
-        // A forged token in place may say anything: a bound keeps the memory small.
-        let short = |text: &str| text.chars().take(CLAIM_LIMIT).collect::<String>();
-        let scopes = claims.map(|c| c.scopes.join(" ")).filter(|s| !s.is_empty());
-        Self {
-            file,
-            life,
-            token_id: claims.and_then(|c| Some(short(c.id.as_ref()?).into())),
-            scopes: scopes.map(|scopes| short(&scopes).into()),
-            issuer: claims.and_then(|c| Some(short(c.issuer.as_ref()?).into())),
-        }
-    }
-
-    /// When the file was written.
-    #[must_use]
-    pub fn written(&self) -> Timestamp {
-        Timestamp::from_second(self.file.modified.as_second()).unwrap_or_default()
-    }
-}
-
-/// The life that a token states. Without a time of issue, it began `now`.
-#[must_use]
-pub fn life(claims: Option<&Claims>, expires: Option<Timestamp>, now: Timestamp) -> Option<Life> {
-    let expires = claims.and_then(|c| c.expires).or(expires)?;
-    let issued = claims.and_then(|c| c.issued.or(c.not_before));
-    Some(Life {
-        issued: issued.unwrap_or(now),
-        expires,
-    })
-}
-
 /// Looks at the access token in place; `None` when there is none that a job could use.
 #[must_use]
 pub fn look(folder: &Folder, id: &CredentialId) -> Option<Used> {
-    let (file, content) = match folder.read(&id.use_name(), SIZE_LIMIT) {
+    let (stat, content) = match folder.read_all(&id.use_name(), SIZE_LIMIT) {
         Ok(found) => found,
         Err(ReadFault::Missing) => return None,
         Err(fault) => {
@@ -95,9 +42,10 @@ pub fn look(folder: &Folder, id: &CredentialId) -> Option<Used> {
         return None;
     }
     let claims = Claims::read(token);
-    let written = Timestamp::from_second(file.modified.as_second()).unwrap_or_default();
-    let life = life(claims.as_ref(), None, written);
-    Some(Used::new(file, life, claims.as_ref()))
+    let written = Second::new(stat.st_mtime);
+    let life = used::life(claims.as_ref(), None, written.timestamp());
+    let file = FileId::from(&stat);
+    Some(Used::new(file, written, life, claims.as_ref()))
 }
 
 /// Why a token could not be put in place.

@@ -4,15 +4,16 @@
 //! everything when it is not clear where (the kernel's queue ran over, the directory itself moved).
 //! Changes that this daemon makes itself (temporary files, `.use`, `pid`) wake nobody. Where the
 //! kernel gives no watches (a limit, a network file system), the regular look each minute finds
-//! what there is; a limit that is reached is said once. [`Watch::covers`] says of which folders one
-//! can trust in being told; after a queue that ran over, of none until it is looked at again.
+//! what there is; a limit that is reached is said once. Which folder has which watch is kept in
+//! [`Folders`]: [`Folders::covers`] says of which folders one can trust in being told; after a queue
+//! that ran over, of none until it is looked at again.
 //!
 //! The kernel's interface is used directly, with one watch for the directory and one for each
 //! folder, each set before the folder is read, so nothing falls between; a library's recursive
 //! watch sets it after the event of the folder's creation, and reports files opened for reading
 //! too, our own included.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use crate::folder::{FileId, Folder, Place};
-use crate::listing::Accounts;
+use crate::folders::Folders;
 
 const ROOT: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_MOVE)
@@ -67,18 +68,16 @@ const READ_GAP: Duration = Duration::from_millis(2);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     /// In these folders.
-    pub folders: BTreeSet<String>,
+    pub folders: BTreeSet<Arc<str>>,
     /// It is not clear where.
     pub everything: bool,
 }
 
-/// The watches on the directory and its folders.
+/// The kernel's watches on the directory and its folders.
 pub struct Watch {
     events: Option<AsyncFd<Events>>,
     path: PathBuf,
     root: Option<Place>,
-    folders: HashMap<Arc<str>, (Place, WatchDescriptor)>,
-    names: HashMap<WatchDescriptor, Arc<str>>,
     limit_told: bool,
     /// When the kernel's queue is read again at the earliest.
     read_again: Option<Instant>,
@@ -110,8 +109,6 @@ impl Watch {
             events,
             path: PathBuf::new(),
             root: None,
-            folders: HashMap::new(),
-            names: HashMap::new(),
             limit_told: false,
             read_again: None,
             #[cfg(test)]
@@ -122,51 +119,24 @@ impl Watch {
     }
 
     /// Watches the directory for new and vanished folders.
-    pub fn root(&mut self, path: &Path, root: &Folder) {
-        let place = place(root);
+    pub fn root(&mut self, path: &Path, root: &Folder, folders: &mut Folders) {
+        let place = root.stat().ok().map(|stat| FileId::from(&stat).place());
         if self.root == place && self.path == path {
             return;
         }
         path.clone_into(&mut self.path);
-        self.folders.clear();
-        self.names.clear();
-        self.root = place.filter(|_| self.add(path, ROOT).is_some());
+        folders.forget_watches();
+        self.root = place.filter(|_| self.add(path, ROOT, folders).is_some());
     }
 
-    /// Watches an account's folder.
-    pub fn folder(&mut self, name: &str, folder: &Folder) {
-        let Some(place) = place(folder) else {
-            return;
-        };
-        if self.folders.get(name).is_some_and(|(at, _)| *at == place) {
+    /// Watches an account's folder, which is this file.
+    pub fn folder(&mut self, name: &str, file: FileId, folders: &mut Folders) {
+        if folders.covers(name, file) {
             return;
         }
-        if let Some(watch) = self.add(&self.path.join(name), FOLDER) {
-            let name: Arc<str> = name.into();
-            self.names.insert(watch, Arc::clone(&name));
-            self.folders.insert(name, (place, watch));
+        if let Some(watch) = self.add(&self.path.join(name), FOLDER, folders) {
+            folders.watch(name, file, watch);
         }
-    }
-
-    /// Whether the folder of this name, which is this file, is watched.
-    #[must_use]
-    pub fn covers(&self, name: &str, folder: FileId) -> bool {
-        let watched = self.folders.get(name);
-        watched.is_some_and(|(place, _)| *place == folder.place())
-    }
-
-    /// Forgets folders that are gone; the kernel has dropped their watches.
-    pub fn keep(&mut self, present: &Accounts) {
-        self.folders.retain(|name, _| present.contains(name));
-        let folders = &self.folders;
-        self.names
-            .retain(|watch, name| folders.get(name).is_some_and(|(_, is)| is == watch));
-    }
-
-    /// How many folders are watched.
-    #[must_use]
-    pub fn watched(&self) -> usize {
-        self.folders.len()
     }
 
     /// At most this many folders are watched.
@@ -179,19 +149,24 @@ impl Watch {
     }
 
     #[cfg(test)]
-    fn is_full(&self) -> bool {
-        self.limit.is_some_and(|limit| self.folders.len() >= limit)
+    fn is_full(&self, folders: &Folders) -> bool {
+        self.limit.is_some_and(|limit| folders.watched() >= limit)
     }
 
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "only tests have a limit of their own")]
-    fn is_full(&self) -> bool {
+    fn is_full(&self, _: &Folders) -> bool {
         false
     }
 
-    fn add(&mut self, path: &Path, what: AddWatchFlags) -> Option<WatchDescriptor> {
+    fn add(
+        &mut self,
+        path: &Path,
+        what: AddWatchFlags,
+        folders: &Folders,
+    ) -> Option<WatchDescriptor> {
         let events = self.events.as_ref()?;
-        let added = if self.is_full() {
+        let added = if self.is_full(folders) {
             Err(Errno::ENOSPC)
         } else {
             events.get_ref().0.add_watch(path, what)
@@ -203,7 +178,7 @@ impl Watch {
                     tracing::warn!(
                         "the kernel's limit of watches is reached at {} folders; changes in further \
                          ones are noticed each minute only; raise sysctl fs.inotify.max_user_watches",
-                        self.folders.len()
+                        folders.watched()
                     );
                 }
                 None
@@ -215,8 +190,9 @@ impl Watch {
         }
     }
 
-    /// Waits until something changed. Nothing is lost when it is cancelled.
-    pub async fn changed(&mut self) -> Change {
+    /// Waits until something changed in the directory or in one of these folders. Nothing is lost
+    /// when it is cancelled.
+    pub async fn changed(&mut self, folders: &mut Folders) -> Change {
         loop {
             let Some(events) = &self.events else {
                 return std::future::pending().await;
@@ -229,11 +205,19 @@ impl Watch {
                 return std::future::pending().await;
             };
             self.read_again = Some(Instant::now() + READ_GAP);
-            let mut read = Vec::new();
+            let mut change = Change::default();
             loop {
                 match events.get_ref().0.read_events() {
                     Ok(some) if some.is_empty() => break,
-                    Ok(some) => read.extend(some),
+                    Ok(some) => {
+                        for event in some {
+                            #[cfg(test)]
+                            if self.is_deaf {
+                                continue;
+                            }
+                            change.take_in(&event, folders);
+                        }
+                    }
                     Err(Errno::EINTR) => {}
                     Err(Errno::EAGAIN) => {
                         ready.clear_ready();
@@ -247,51 +231,9 @@ impl Watch {
                 }
             }
             drop(ready);
-            #[cfg(test)]
-            if self.is_deaf {
-                continue;
-            }
-            let mut change = Change::default();
-            for event in read {
-                self.take_in(&event, &mut change);
-            }
             if change != Change::default() {
                 return change;
             }
-        }
-    }
-
-    fn take_in(&mut self, event: &InotifyEvent, change: &mut Change) {
-        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-            // The end of a watch may be among what was lost: each is set again, which changes
-            // nothing for one that is still there.
-            self.folders.clear();
-        }
-        if event.mask.contains(AddWatchFlags::IN_IGNORED) {
-            // The folder is gone; another one in its place may get its number.
-            if let Some(name) = self.names.remove(&event.wd)
-                && self
-                    .folders
-                    .get(&name)
-                    .is_some_and(|(_, watch)| *watch == event.wd)
-            {
-                self.folders.remove(&name);
-                change.folders.insert(name.to_string());
-            }
-            return;
-        }
-        if !is_relevant(event) {
-            return;
-        }
-        let named = event.name.as_deref().and_then(std::ffi::OsStr::to_str);
-        let folder = match self.names.get(&event.wd) {
-            Some(folder) => Some(&**folder),
-            None if event.mask.contains(AddWatchFlags::IN_ISDIR) => named,
-            None => None,
-        };
-        match folder {
-            Some(folder) => _ = change.folders.insert(folder.to_owned()),
-            None => change.everything = true,
         }
     }
 }
@@ -302,16 +244,42 @@ impl Default for Watch {
     }
 }
 
-fn place(folder: &Folder) -> Option<Place> {
-    Some(FileId::from(&folder.stat().ok()?).place())
+impl Change {
+    fn take_in(&mut self, event: &InotifyEvent, folders: &mut Folders) {
+        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            // The end of a watch may be among what was lost: each is set again, which changes
+            // nothing for one that is still there.
+            folders.doubt_watches();
+            self.everything = true;
+            return;
+        }
+        if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+            // The folder is gone; another one in its place may get its number.
+            self.folders.extend(folders.watch_ended(event.wd));
+            return;
+        }
+        if !is_relevant(event) {
+            return;
+        }
+        let named = event.name.as_deref().and_then(std::ffi::OsStr::to_str);
+        let folder = match folders.watched_by(event.wd) {
+            Some(folder) => Some(Arc::clone(folder)),
+            None if event.mask.contains(AddWatchFlags::IN_ISDIR) => {
+                named.map(|name| folders.kept(name))
+            }
+            None => None,
+        };
+        match folder {
+            Some(folder) => _ = self.folders.insert(folder),
+            None => self.everything = true,
+        }
+    }
 }
 
 /// Whether an event is one that somebody else made and that may need a renewal.
 fn is_relevant(event: &InotifyEvent) -> bool {
-    let always = AddWatchFlags::IN_Q_OVERFLOW
-        | AddWatchFlags::IN_ISDIR
-        | AddWatchFlags::IN_DELETE_SELF
-        | AddWatchFlags::IN_MOVE_SELF;
+    let always =
+        AddWatchFlags::IN_ISDIR | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
     if event.mask.intersects(always) {
         return true;
     }

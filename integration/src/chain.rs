@@ -62,6 +62,20 @@ pub struct Lives {
 }
 
 impl Lives {
+    /// Access tokens of an hour and vault tokens of a week, as sites have them.
+    pub const HOUR: Self = Self {
+        access_token: 3600,
+        access_minimum: 2400,
+        vault_token: 604_800,
+        renew_below: 259_200,
+    };
+    /// Long enough for nothing to be renewed while a test looks.
+    pub const CALM: Self = Self {
+        access_token: 600,
+        access_minimum: 60,
+        vault_token: 1200,
+        renew_below: 300,
+    };
     /// Tokens of one minute, both replaced after some twenty seconds: weeks of production in a
     /// minute.
     pub const SHORT: Self = Self {
@@ -69,6 +83,13 @@ impl Lives {
         access_minimum: 40,
         vault_token: 60,
         renew_below: 40,
+    };
+    /// Small enough for a test to see several renewals of both tokens.
+    pub const QUICK: Self = Self {
+        access_token: 16,
+        access_minimum: 12,
+        vault_token: 30,
+        renew_below: 22,
     };
 }
 
@@ -244,6 +265,13 @@ impl Chain {
             .arg(config)
             .env("KRB5_CONFIG", self.kdc.krb5_conf());
         Ok(command)
+    }
+
+    /// `token-bastion run` on this host; its log is in this chain's folder.
+    pub fn service(&self, config: &Path) -> anyhow::Result<Daemon> {
+        let mut command = self.bastion(config)?;
+        command.arg("run");
+        Daemon::spawn("token-bastion", command, &self.folder.join("bastion.log"))
     }
 
     /// `condor_credmon_htvault` on this host for `directory`, configured by its environment.

@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod demo;
 pub mod dev;
 pub mod differential;
+pub mod ended;
 pub mod here;
 pub mod kdc;
 pub mod pool;

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use integration::chain::program;
-use integration::sandbox;
+use integration::{ended, sandbox};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -27,12 +27,8 @@ async fn measured(subject: &str, parts: &[&str]) -> Value {
     command
         .args([subject, "--quick", "--json"])
         .args(parts)
-        .env("TOKEN_BASTION_RUN", folder.path())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(FAR, command.output())
-        .await
-        .unwrap()
-        .unwrap();
+        .env("TOKEN_BASTION_RUN", folder.path());
+    let output = ended::output(command, FAR).await.unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(errors, "", "nothing else is said in a pipe");
     assert_eq!(output.status.code(), Some(0));

@@ -15,6 +15,7 @@ use htvault::{Client, Settings};
 use integration::ca::Ca;
 use integration::chain::{Lives, VAULT};
 use integration::demo::{observe::Observer, story::Story};
+use integration::ended::{self, text};
 use integration::here::Here;
 use integration::process::Daemon;
 use integration::wait;
@@ -46,12 +47,14 @@ impl Parts {
             .arg(command)
             .env("https_proxy", "http://127.0.0.1:9")
             .env("HTTPS_PROXY", "http://127.0.0.1:9")
-            .env("ALL_PROXY", "http://127.0.0.1:9")
-            .kill_on_drop(true);
-        tokio::time::timeout(FAR, bastion.output())
-            .await
-            .unwrap()
-            .unwrap()
+            .env("ALL_PROXY", "http://127.0.0.1:9");
+        ended::output(bastion, FAR).await.unwrap()
+    }
+
+    fn service(&self) -> Daemon {
+        let chain = &self.here.chain;
+        let config = chain.write_bastion_config(&self.here.yaml()).unwrap();
+        chain.service(&config).unwrap()
     }
 
     fn use_file(&self, account: &str, service: &str) -> PathBuf {
@@ -62,35 +65,10 @@ impl Parts {
     }
 }
 
-fn text(output: &Output) -> String {
-    format!(
-        "exit {:?}\n--- stdout\n{}--- stderr\n{}",
-        output.status.code(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-/// Small enough for a test to see several renewals of both tokens.
-const QUICK: Lives = Lives {
-    access_token: 16,
-    access_minimum: 12,
-    vault_token: 30,
-    renew_below: 22,
-};
-
 #[tokio::test]
 async fn both_tokens_are_renewed_without_a_gap_and_the_replaced_ones_are_revoked() {
-    let mut parts = parts(QUICK).await;
-    let config = parts
-        .here
-        .chain
-        .write_bastion_config(&parts.here.yaml())
-        .unwrap();
-    let mut command = parts.here.chain.bastion(&config).unwrap();
-    command.arg("run");
-    let log = parts.here.chain.folder().join("bastion.log");
-    let mut bastion = Daemon::spawn("token-bastion", command, &log).unwrap();
+    let mut parts = parts(Lives::QUICK).await;
+    let mut bastion = parts.service();
 
     let mut settings = Settings::new(VAULT.parse().unwrap());
     settings.tls.ca_file = Some(parts.here.chain.ca.file());
@@ -267,12 +245,8 @@ async fn a_keytab_that_the_service_may_not_read_is_named() {
         .arg(bastion.as_std().get_program())
         .args(bastion.as_std().get_args())
         .arg("once")
-        .env("KRB5_CONFIG", parts.here.chain.kdc.krb5_conf())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(FAR, command.output())
-        .await
-        .unwrap()
-        .unwrap();
+        .env("KRB5_CONFIG", parts.here.chain.kdc.krb5_conf());
+    let output = ended::output(command, FAR).await.unwrap();
     let said = text(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     let message = messages(&output);
@@ -356,15 +330,7 @@ async fn a_vault_that_comes_back_is_used_again_and_no_token_is_lost_meanwhile() 
     // Its store is in memory: after the restart every vault token is dead.
     parts.here.chain.vault.stop().await.unwrap();
     parts.here.chain.restart_vault().await.unwrap();
-    let config = parts
-        .here
-        .chain
-        .write_bastion_config(&parts.here.yaml())
-        .unwrap();
-    let mut command = parts.here.chain.bastion(&config).unwrap();
-    command.arg("run");
-    let log = parts.here.chain.folder().join("bastion.log");
-    let bastion = Daemon::spawn("token-bastion", command, &log).unwrap();
+    let bastion = parts.service();
     wait::until("new tokens after the restart", FAR, async || {
         let now = use_files(&parts.here.directory);
         assert_eq!(

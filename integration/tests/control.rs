@@ -21,19 +21,11 @@ use bastion::report::Report;
 use integration::chain::Lives;
 use integration::here::Here;
 use integration::process::Daemon;
-use integration::wait;
+use integration::{ended, wait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const FAR: Duration = Duration::from_mins(2);
 const LISTEN: &str = "127.0.0.1:9118";
-
-/// Long enough for nothing to be renewed while the test looks.
-const CALM: Lives = Lives {
-    access_token: 600,
-    access_minimum: 60,
-    vault_token: 1200,
-    renew_below: 300,
-};
 
 struct Host {
     here: Here,
@@ -44,7 +36,7 @@ struct Host {
 
 impl Host {
     async fn new() -> Self {
-        let here = Here::start(CALM).await.unwrap();
+        let here = Here::start(Lives::CALM).await.unwrap();
         let yaml = here.yaml().replacen(
             "vault:\n",
             "vault:\n  requests: {limit: 10000, per: 10m}\n",
@@ -73,9 +65,8 @@ impl Host {
 
     async fn command(&self, arguments: &[&str]) -> Output {
         let mut command = self.here.chain.bastion(&self.config).unwrap();
-        command.args(arguments).kill_on_drop(true);
-        let output = tokio::time::timeout(FAR, command.output());
-        output.await.unwrap().unwrap()
+        command.args(arguments);
+        ended::output(command, FAR).await.unwrap()
     }
 
     /// The exit code, and the report that is printed.

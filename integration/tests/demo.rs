@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use integration::chain::program;
-use integration::sandbox;
+use integration::{ended, sandbox};
 use tokio::process::Command;
 
 const FAR: Duration = Duration::from_mins(6);
@@ -22,12 +22,8 @@ async fn demonstration(options: &[&str]) -> Vec<String> {
     let mut command = Command::new(program("demo").unwrap());
     command
         .args(options)
-        .env("TOKEN_BASTION_RUN", folder.path())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(FAR, command.output())
-        .await
-        .unwrap()
-        .unwrap();
+        .env("TOKEN_BASTION_RUN", folder.path());
+    let output = ended::output(command, FAR).await.unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}{errors}");

@@ -16,7 +16,7 @@ use std::time::Duration;
 use integration::chain::{ADMIN, Lives};
 use integration::conformance::admin::Admin;
 use integration::here::Here;
-use integration::wait;
+use integration::{ended, wait};
 use reqwest::Method;
 use serde_json::json;
 
@@ -44,11 +44,8 @@ impl Stage {
 
     async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = self.here.chain.bastion(&self.config).unwrap();
-        command.args(arguments).kill_on_drop(true);
-        tokio::time::timeout(FAR, command.output())
-            .await
-            .unwrap()
-            .unwrap()
+        command.args(arguments);
+        ended::output(command, FAR).await.unwrap()
     }
 
     /// What is said, and the exit code.

@@ -13,13 +13,6 @@ use integration::sandbox;
 /// One chain at a time: they share the sandbox's addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-const LIVES: Lives = Lives {
-    access_token: 3600,
-    access_minimum: 2400,
-    vault_token: 604_800,
-    renew_below: 259_200,
-};
-
 struct Parts {
     chain: Chain,
     client: Client,
@@ -30,7 +23,7 @@ struct Parts {
 async fn parts() -> Parts {
     let one = ONE.lock().await;
     let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-    let chain = Chain::start(folder.path(), LIVES).await.unwrap();
+    let chain = Chain::start(folder.path(), Lives::HOUR).await.unwrap();
     let client = client(&chain.ca.file());
     Parts {
         chain,

@@ -6,16 +6,16 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use bastion::plan::State;
 use bastion::problem::{Cause, Kind};
 use bastion::report::{Group, Report};
-use integration::chain::{Chain, Lives};
+use integration::chain::Lives;
+use integration::here::Here;
 use integration::process::Daemon;
-use integration::{sandbox, wait};
+use integration::{ended, wait};
 
 const FAR: Duration = Duration::from_mins(2);
 
@@ -26,50 +26,21 @@ const THREADS: usize = 67;
 /// Threads that wait for the KDCs of one realm.
 const THREADS_OF_REALM: usize = 4;
 
-/// Long enough for nothing to be renewed while the test looks.
-const CALM: Lives = Lives {
-    access_token: 600,
-    access_minimum: 60,
-    vault_token: 1200,
-    renew_below: 300,
-};
-
 /// One chain at a time: its servers have fixed addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 struct Host {
-    chain: Chain,
-    directory: PathBuf,
-    _credmon: Daemon,
-    folder: tempfile::TempDir,
+    here: Here,
     _one: tokio::sync::MutexGuard<'static, ()>,
 }
 
 impl Host {
     async fn new() -> Self {
         let one = ONE.lock().await;
-        let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let chain = Chain::start(folder.path(), CALM).await.unwrap();
-        let directory = folder.path().join("oauth_credentials");
-        fs::create_dir(&directory).unwrap();
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o2770)).unwrap();
-        let log = folder.path().join("credmon.log");
-        let credmon = Daemon::spawn("credmon", chain.credmon(&directory).unwrap(), &log).unwrap();
         Self {
-            chain,
-            directory,
-            _credmon: credmon,
-            folder,
+            here: Here::start(Lives::CALM).await.unwrap(),
             _one: one,
         }
-    }
-
-    fn start(&self, config: &Path) -> Daemon {
-        let mut command = self.chain.bastion(config).unwrap();
-        command.arg("run");
-        let log = self.folder.path().join("bastion.log");
-        Daemon::spawn("token-bastion", command, &log).unwrap()
     }
 
     /// What the service says, as soon as that is so.
@@ -81,9 +52,10 @@ impl Host {
         mut is_so: impl FnMut(&Report) -> bool,
     ) -> Report {
         wait::until(what, FAR, async || {
-            let mut command = self.chain.bastion(config).unwrap();
-            command.args(arguments).arg("--json").kill_on_drop(true);
-            let output = command.output().await.map_err(|e| e.to_string())?;
+            let mut command = self.here.chain.bastion(config).unwrap();
+            command.args(arguments).arg("--json");
+            let output = ended::output(command, FAR).await;
+            let output = output.map_err(|error| format!("{error:#}"))?;
             let report: Report = serde_json::from_slice(&output.stdout)
                 .map_err(|e| format!("{e}: {}", String::from_utf8_lossy(&output.stderr)))?;
             if is_so(&report) {
@@ -120,25 +92,23 @@ fn questions(to: SocketAddrV4) -> usize {
 #[tokio::test]
 async fn a_silent_kdc_harms_its_own_realm_alone() {
     let host = Host::new().await;
+    let chain = &host.here.chain;
     // It takes packets and connections, and never says a word.
     let tcp = TcpListener::bind("127.83.0.21:0").unwrap();
     let SocketAddr::V4(address) = tcp.local_addr().unwrap() else {
         panic!("an address of IPv4 was bound");
     };
     let _udp = UdpSocket::bind(address).unwrap();
-    let krb5 = host.chain.kdc.krb5_conf();
+    let krb5 = chain.kdc.krb5_conf();
     let text = fs::read_to_string(&krb5).unwrap();
     let two = format!("[realms]\n    SILENT = {{\n        kdc = {address}\n    }}\n");
     fs::write(&krb5, text.replacen("[realms]\n", &two, 1)).unwrap();
 
-    let mut yaml = host.chain.bastion_yaml(&host.chain.here(&host.directory));
+    let mut yaml = host.here.yaml();
     for n in 0..SILENT {
-        let keytab = host.chain.keytabs().join(format!("s{n}.keytab"));
+        let keytab = chain.keytabs().join(format!("s{n}.keytab"));
         let principal = format!("s{n}@SILENT");
-        let added = host
-            .chain
-            .kdc
-            .add_principal_with_keytab(&principal, &keytab);
+        let added = chain.kdc.add_principal_with_keytab(&principal, &keytab);
         added.await.unwrap();
         // Writing to a string cannot fail.
         let _ = write!(
@@ -146,8 +116,8 @@ async fn a_silent_kdc_harms_its_own_realm_alone() {
             "  s{n}:\n    principal: {principal}\n    schedds: [here]\n    credentials: {{cms: {{}}}}\n"
         );
     }
-    let config = host.chain.write_bastion_config(&yaml).unwrap();
-    let mut bastion = host.start(&config);
+    let config = chain.write_bastion_config(&yaml).unwrap();
+    let mut bastion = chain.service(&config).unwrap();
 
     let silent = |report: &Report| {
         let of_realm = |group: &&Group| {
@@ -200,13 +170,14 @@ async fn a_silent_kdc_harms_its_own_realm_alone() {
 #[tokio::test]
 async fn a_keytab_that_is_replaced_is_used_without_a_restart() {
     let host = Host::new().await;
-    let kdc = &host.chain.kdc;
-    let yaml = host.chain.bastion_yaml(&host.chain.here(&host.directory));
-    let config = host.chain.write_bastion_config(&yaml).unwrap();
+    let chain = &host.here.chain;
+    let kdc = &chain.kdc;
+    let yaml = host.here.yaml();
+    let config = chain.write_bastion_config(&yaml).unwrap();
     kdc.admin("cpw -randkey cmsprod").await.unwrap();
-    let mut bastion = host.start(&config);
+    let mut bastion = chain.service(&config).unwrap();
 
-    let keytab = host.chain.keytabs().join("cmsprod.keytab");
+    let keytab = chain.keytabs().join("cmsprod.keytab");
     let cause = Cause::Account("cmsprod".to_owned());
     let report = host
         .status(&config, &["status"], "the old key refused", |report| {

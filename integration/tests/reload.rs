@@ -10,18 +10,9 @@ use std::time::Duration;
 
 use integration::chain::Lives;
 use integration::here::Here;
-use integration::process::Daemon;
 use integration::wait;
 
 const FAR: Duration = Duration::from_mins(2);
-
-/// Vault tokens are renewed every few seconds.
-const QUICK: Lives = Lives {
-    access_token: 16,
-    access_minimum: 12,
-    vault_token: 30,
-    renew_below: 22,
-};
 
 /// As an editor does it: a new file takes the old one's name.
 fn replace(file: &Path, text: &str) {
@@ -44,17 +35,14 @@ async fn new_file(file: &Path, old: Option<u64>) -> u64 {
 
 #[tokio::test]
 async fn a_replaced_file_is_followed_and_a_broken_one_is_not() {
-    let here = Here::start(QUICK).await.unwrap();
+    let here = Here::start(Lives::QUICK).await.unwrap();
     let (chain, directory) = (&here.chain, &here.directory);
 
     let whole = here.yaml();
     let without = whole.replace("      cms_production: {}\n", "");
     assert_ne!(whole, without);
     let config = chain.write_bastion_config(&without).unwrap();
-    let mut command = chain.bastion(&config).unwrap();
-    command.arg("run");
-    let mut bastion =
-        Daemon::spawn("token-bastion", command, &here.folder().join("bastion.log")).unwrap();
+    let mut bastion = chain.service(&config).unwrap();
     let (cms, production) = (
         directory.join("cmsprod/cms.top"),
         directory.join("cmsprod/cms_production.top"),

@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use integration::chain::{ACCOUNTS, Chain, ISSUER, Lives, installed};
 use integration::pool::{JobState, Pool, Release};
 use integration::process::Daemon;
-use integration::{sandbox, wait};
+use integration::{ended, sandbox, wait};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
@@ -76,7 +76,7 @@ impl Site {
         let mut command = installed::bastion(&self.chain, &self.pool)?;
         installed::configure(&self.pool, yaml)?;
         command.args(["once", "--json"]);
-        let output = tokio::time::timeout(FAR, command.output()).await??;
+        let output = ended::output(command, FAR).await?;
         serde_json::from_slice(&output.stdout)
             .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
     }
@@ -246,6 +246,9 @@ async fn a_credd_is_opened_in_each_way_and_says_what_is_wrong() -> anyhow::Resul
         let yaml = credd(&format!(", authenticate: {method}, superuser_for: ap.test"));
         site.all_good(&yaml).await.context(method)?;
     }
+    // A super-user that the configuration does not name is told of, though it could store.
+    let unnamed = "by SSL, not for cmsprod; set `superuser_for` here";
+    site.told(&credd(", authenticate: ssl"), unnamed).await?;
     // By a ticket of each account, from its keytab.
     let keytab = pool.path("/etc/krb5.keytab");
     site.chain

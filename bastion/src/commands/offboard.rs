@@ -8,6 +8,7 @@ use clap::{Args, ValueHint};
 use serde_json::json;
 
 use super::revoke::cut_off;
+use super::table::Look;
 use super::{Done, Failure, complain, print, print_json};
 use crate::cli::{Global, Output};
 use crate::config::Config;
@@ -73,7 +74,7 @@ pub(crate) fn offboard(global: &Global, arguments: &Arguments) -> Result<Done, F
     if arguments.output.json {
         print_json(&whole);
     } else {
-        print(&whole.table());
+        print(&whole.table(Look::of_stdout().width));
     }
     complain([if whole.done {
         format!(

@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueHint};
 
+use super::table::Look;
 use super::{Done, Failure, complain, print, print_json};
 use crate::cli::{Global, Output};
 use crate::control::client::{Client, unexpected};
@@ -9,7 +10,7 @@ use crate::control::protocol::{Answer, Request};
 use crate::delivery::Selection;
 use crate::ledger;
 use crate::lifecycle;
-use crate::revoke::{self, Cut, alone};
+use crate::revoke::{Cut, alone};
 
 /// What `revoke` takes.
 #[derive(Debug, Args)]
@@ -44,7 +45,8 @@ pub(crate) fn revoke(global: &Global, arguments: &Arguments) -> Result<Done, Fai
     if arguments.output.json {
         print_json(&cuts);
     } else {
-        print(&revoke::table(&cuts));
+        let width = Look::of_stdout().width;
+        print(&cuts.iter().map(|cut| cut.table(width)).collect::<String>());
     }
     Ok(Done::when(cuts.iter().all(Cut::is_done)))
 }

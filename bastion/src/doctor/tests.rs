@@ -5,19 +5,14 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::*;
-use crate::delivery::{Opening, Target};
+use crate::delivery::Target;
 use crate::fakes::{Outside, Stored};
-use crate::fixtures::delivery;
+use crate::fixtures::{credd, delivery};
 
 fn deliveries() -> Vec<Arc<Delivery>> {
-    let credd = Target::Credd {
-        host: "ap1".to_owned(),
-        collector: None,
-        opening: Opening::default(),
-    };
     vec![
-        Arc::new(delivery("cmsprod", "cms", "ap1", credd.clone())),
-        Arc::new(delivery("cmsprod", "cms_production", "ap1", credd)),
+        Arc::new(delivery("cmsprod", "cms", "ap1", credd("ap1"))),
+        Arc::new(delivery("cmsprod", "cms_production", "ap1", credd("ap1"))),
         Arc::new(delivery(
             "crabtw",
             "cms_crab",

@@ -1,14 +1,10 @@
 //! An examination as people read it: a title for each section, a line for each step.
 
-use std::fmt::Write as _;
-
-use super::{Examination, Section, Step, Verdict};
-use crate::wrap::wrapped;
+use super::{Examination, Section, Verdict};
+use crate::wrap::{rows, wrapped};
 
 /// Columns before a step's name: the margin, its verdict, a gap.
 const BEFORE: usize = 2 + 9 + 2;
-/// Words in a column narrower than this are hard to read; they go below the step's name then.
-const NARROW: usize = 36;
 
 impl Verdict {
     fn mark(self) -> &'static str {
@@ -26,39 +22,15 @@ impl Section {
     /// is broken.
     #[must_use]
     pub fn text(&self, terminal: Option<usize>) -> String {
-        let width = self
-            .steps
-            .iter()
-            .map(|step| step.what.chars().count())
-            .max();
-        let width = width.unwrap_or(0);
-        let column = BEFORE + width + 2;
-        let is_narrow = terminal.is_some_and(|terminal| terminal < column + NARROW);
+        let steps = self.steps.iter().map(|step| {
+            let about = format!("  {:<9}  {}", step.verdict.mark(), step.what);
+            (about, step.words.as_str())
+        });
         let mut text = wrapped(&self.title, 0, 2, terminal);
-        for step in &self.steps {
-            let (mark, what) = (step.verdict.mark(), &step.what);
-            let (at, indent) = if !is_narrow {
-                // Writing to a string cannot fail, here and below.
-                let _ = write!(text, "  {mark:<9}  {what:<width$}  ");
-                (column, column)
-            } else if fits(step, terminal) {
-                let _ = write!(text, "  {mark:<9}  {what}  ");
-                (BEFORE + what.chars().count() + 2, BEFORE)
-            } else {
-                let _ = write!(text, "  {mark:<9}  {what}\n{:BEFORE$}", "");
-                (BEFORE, BEFORE)
-            };
-            text.push_str(&wrapped(&step.words, at, indent, terminal));
-        }
+        text.push_str(&rows(steps, BEFORE, terminal));
         text.push('\n');
         text
     }
-}
-
-/// Whether a step is one line.
-fn fits(step: &Step, terminal: Option<usize>) -> bool {
-    let long = BEFORE + step.what.chars().count() + 2 + step.words.chars().count();
-    terminal.is_none_or(|terminal| long <= terminal)
 }
 
 impl Examination {

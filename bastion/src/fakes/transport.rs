@@ -16,7 +16,7 @@ use crate::delivery::{Delivery, DeliveryId};
 use crate::discovery::{Ad, Known};
 use crate::moment::{after, until};
 use crate::problem::{Cause, Kind, Problem};
-use crate::transport::{Held as HeldCount, Observed, StoreFailure, Transport};
+use crate::transport::{Held as HeldCount, Observed, Transport};
 
 /// Credmons make a new access token this often.
 const SERVES_EVERY: Duration = Duration::from_mins(5);
@@ -109,14 +109,11 @@ impl Transport for Outside {
         delivery: &Delivery,
         top: &SecretString,
         _: Option<&AccessToken>,
-    ) -> Result<(), StoreFailure> {
+    ) -> Result<(), Problem> {
         let _busy = Busy::begin(self, &delivery.id);
         tokio::time::sleep(Duration::from_millis(5)).await;
         let mut world = self.lock();
-        up(&world, delivery).map_err(|problem| StoreFailure {
-            problem,
-            misplaced: false,
-        })?;
+        up(&world, delivery)?;
         world.stores += 1;
         let there = world.token_at(&delivery.id);
         if there.is_some_and(|there| !world.is_alive(&there)) {

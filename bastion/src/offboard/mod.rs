@@ -4,7 +4,6 @@
 //! something is to be deleted; while one of them does not answer it stays, unless that is not
 //! waited for. Every step may be done again; what is done already is found so.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -42,18 +41,13 @@ impl Offboarded {
         }
     }
 
-    /// For people.
+    /// For people, as [`revoke::table`] has it.
     #[must_use]
-    pub fn table(&self) -> String {
-        let mut text = revoke::table(&self.deliveries);
-        // Writing to a string cannot fail.
-        let _ = write!(
-            text,
-            "{} at Vault\n{}",
-            self.account,
-            revoke::lines(&self.vault)
-        );
-        text
+    pub fn table(&self, terminal: Option<usize>) -> String {
+        let cuts = self.deliveries.iter().map(|cut| cut.table(terminal));
+        let at_vault = format!("{} at Vault", self.account);
+        let vault = revoke::table(&at_vault, &self.vault, terminal);
+        cuts.chain([vault]).collect()
     }
 }
 
@@ -209,8 +203,13 @@ mod tests {
         assert!(!whole.done);
         assert!(
             whole
-                .table()
+                .table(None)
                 .ends_with("--forget-anyway, and have its admin delete what is there\n")
         );
+        let on_a_terminal = whole.table(Some(80));
+        assert!(on_a_terminal.contains("cmsprod at Vault\n"));
+        for line in on_a_terminal.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
     }
 }

@@ -121,21 +121,14 @@ impl Openers {
 
     /// Revokes the login of one credential, and forgets its access token.
     pub(crate) async fn close(&self, vault: &impl Vault, credential: &Credential) {
-        let slot = self.slot(credential).await;
-        if let Some(opener) = slot.lock().await.opener.take() {
-            // A login that cannot be revoked ends by itself.
-            let _ = vault.revoke(&opener.credential, &opener.login).await;
-        }
+        close(vault, &self.slot(credential).await).await;
     }
 
     /// Revokes the logins, which serve nobody but this process.
     pub(crate) async fn revoke_all(&self, vault: &impl Vault) {
         let slots: Vec<Slot> = self.0.lock().await.drain().map(|(_, slot)| slot).collect();
         for slot in slots {
-            if let Some(opener) = slot.lock().await.opener.take() {
-                // A login that cannot be revoked ends by itself.
-                let _ = vault.revoke(&opener.credential, &opener.login).await;
-            }
+            close(vault, &slot).await;
         }
     }
 
@@ -145,6 +138,13 @@ impl Openers {
             credential.service.clone(),
         );
         Arc::clone(self.0.lock().await.entry(key).or_default())
+    }
+}
+
+async fn close(vault: &impl Vault, slot: &Slot) {
+    if let Some(opener) = slot.lock().await.opener.take() {
+        // A login that cannot be revoked ends by itself.
+        let _ = vault.revoke(&opener.credential, &opener.login).await;
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tracing::info;
 
 use super::served::stopped;
-use super::{DeliveryLog, Inherited, Try, log};
+use super::{Inherited, Try};
 use crate::jobs::{self, Credmon};
 use crate::ledger;
 use crate::moment::{after, before};
@@ -136,12 +136,12 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
                 life,
                 renew_by,
             } => {
-                let DeliveryLog {
-                    account,
-                    service,
-                    schedd,
-                } = log(self.delivery);
-                info!(account, service, schedd, accessor = accessor.as_deref().unwrap_or("unknown"), expires = %format_args!("{:.0}", life.expires), "kept what the credd has");
+                let id = &self.delivery.id;
+                info!(
+                    account = id.account, service = id.service, schedd = id.schedd,
+                    accessor = accessor.as_deref().unwrap_or("unknown"), expires = %format_args!("{:.0}", life.expires),
+                    "kept what the credd has"
+                );
                 self.tokens.noted = None;
                 self.tokens.inherited = Some(Inherited {
                     accessor,
@@ -194,12 +194,12 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             return Ok(Verdict::Push(Why::Renewal));
         }
         let checked = self.check(&held).await;
-        let DeliveryLog {
-            account,
-            service,
-            schedd,
-        } = log(self.delivery);
-        info!(account, service, schedd, accessor = held.accessor, expires = %format_args!("{:.0}", held.life.expires), "kept the token found there");
+        let id = &self.delivery.id;
+        info!(
+            account = id.account, service = id.service, schedd = id.schedd,
+            accessor = held.accessor, expires = %format_args!("{:.0}", held.life.expires),
+            "kept the token found there"
+        );
         self.tokens.current = Some((held, Some(stored)));
         checked?;
         Ok(Self::served(observed))

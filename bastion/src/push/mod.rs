@@ -29,7 +29,7 @@ use crate::plan::{self, Policy, Step, Why};
 use crate::problem::{Cause, Kind, Problem};
 use crate::stages::{Stage, Stages};
 use crate::top_file;
-use crate::transport::{Observed, StoreFailure, Transport};
+use crate::transport::{Observed, Transport};
 use crate::vault::{Held, Reading, Vault};
 use crate::verify;
 
@@ -216,21 +216,11 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             }
             return Err(problem);
         }
-        if let Err(failure) = self.store(&held).await {
-            if failure.misplaced {
-                self.revoke(&held).await;
-                self.tokens.candidate = None;
-            }
-            return Err(failure.problem);
-        }
+        self.store(&held).await?;
         self.tokens.candidate = None;
-        let DeliveryLog {
-            account,
-            service,
-            schedd,
-        } = log(self.delivery);
+        let id = &self.delivery.id;
         info!(
-            account, service, schedd, why = ?why,
+            account = id.account, service = id.service, schedd = id.schedd, why = ?why,
             accessor = held.accessor,
             expires = %format_args!("{:.0}", held.life.expires),
             jti = self.access.as_ref().and_then(|a| a.jti.as_deref()).unwrap_or_default(),
@@ -241,17 +231,9 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         Ok(seen.served)
     }
 
-    async fn store(&self, held: &Held) -> Result<(), StoreFailure> {
-        let not_misplaced = |problem| StoreFailure {
-            problem,
-            misplaced: false,
-        };
+    async fn store(&self, held: &Held) -> Result<(), Problem> {
         let top = top_file::write(&self.delivery.credential, &held.token);
-        let opener = self
-            .parts
-            .opener(self.delivery)
-            .await
-            .map_err(not_misplaced)?;
+        let opener = self.parts.opener(self.delivery).await?;
         let transport = &self.parts.transport;
         let stored = transport.store(self.delivery, &top, opener.as_ref());
         self.parts.stages.time(Stage::Store, stored).await
@@ -272,19 +254,5 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let login = stages.time(Stage::Login, vault.login(credential)).await?;
         let issued = vault.issue(credential, login, delivery.lifetime);
         stages.time(Stage::Issue, issued).await
-    }
-}
-
-struct DeliveryLog<'a> {
-    account: &'a str,
-    service: &'a str,
-    schedd: &'a str,
-}
-
-fn log(delivery: &Delivery) -> DeliveryLog<'_> {
-    DeliveryLog {
-        account: &delivery.id.account,
-        service: &delivery.id.service,
-        schedd: &delivery.id.schedd,
     }
 }

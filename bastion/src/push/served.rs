@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{DeliveryLog, Try, log};
+use super::Try;
 use crate::delivery::{Delivery, Target};
 use crate::problem::{Cause, Kind, Problem};
 use crate::transport::Transport;
@@ -52,15 +52,14 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
                 *at = observed.stored;
             }
             if verify::is_served(&observed, served_before) {
-                let DeliveryLog {
-                    account,
-                    service,
-                    schedd,
-                } = log(self.delivery);
+                let id = &self.delivery.id;
                 let accessor = self.tokens.accessor().unwrap_or_default();
                 info!(
-                    account,
-                    service, schedd, accessor, "good: jobs there have an access token made with it"
+                    account = id.account,
+                    service = id.service,
+                    schedd = id.schedd,
+                    accessor,
+                    "good: jobs there have an access token made with it"
                 );
                 return self.revoke_former().await;
             }
@@ -80,7 +79,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let stored = self.store(&held).await;
         // It is there either way.
         self.tokens.current = Some((held, at.filter(|_| stored.is_err())));
-        stored.map_err(|failure| failure.problem)
+        stored
     }
 
     /// Revokes what was replaced. What cannot be revoked now is tried again at the next look.
@@ -95,12 +94,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         Ok(())
     }
 
-    pub(super) async fn revoke(&self, held: &Held) -> bool {
-        let DeliveryLog {
-            account,
-            service,
-            schedd,
-        } = log(self.delivery);
+    async fn revoke(&self, held: &Held) -> bool {
+        let id = &self.delivery.id;
         let accessor = held.accessor.as_str();
         match self
             .parts
@@ -110,13 +105,20 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         {
             Ok(()) => {
                 info!(
-                    account,
-                    service, schedd, accessor, "revoked the former token"
+                    account = id.account,
+                    service = id.service,
+                    schedd = id.schedd,
+                    accessor,
+                    "revoked the former token"
                 );
                 true
             }
             Err(problem) => {
-                warn!(account, service, schedd, accessor, %problem, "the former token could not be revoked yet");
+                warn!(
+                    account = id.account, service = id.service, schedd = id.schedd,
+                    accessor, %problem,
+                    "the former token could not be revoked yet"
+                );
                 false
             }
         }

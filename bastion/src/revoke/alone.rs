@@ -85,9 +85,8 @@ pub async fn cut_off<V: Vault, T: Transport>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Target;
     use crate::fakes::Outside;
-    use crate::fixtures::{config, delivery};
+    use crate::fixtures::{config, credd, delivery};
     use crate::ledger::{Named, Note, Placed};
     use crate::revoke::Became;
     use jiff::Timestamp;
@@ -113,12 +112,7 @@ mod tests {
     async fn without_a_service_tokens_are_named_and_what_is_stored_is_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let outside = Outside::new();
-        let credd = Target::Credd {
-            host: "ap1".to_owned(),
-            collector: None,
-            opening: crate::delivery::Opening::default(),
-        };
-        let mut config = config(vec![delivery("a", "cms", "ap1", credd)]);
+        let mut config = config(vec![delivery("a", "cms", "ap1", credd("ap1"))]);
         config.state = folder.path().to_owned();
         let now = outside.lock().now();
         let later = crate::moment::after(now, std::time::Duration::from_hours(1));

@@ -117,8 +117,8 @@ pub fn by_name(id: &DeliveryId, note: &Note, now: Timestamp, leave_schedd: bool)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::{Method, Opening};
-    use crate::fixtures::delivery;
+    use crate::delivery::Method;
+    use crate::fixtures::{credd_by, delivery};
 
     fn id(account: &str, service: &str, schedd: &str) -> DeliveryId {
         DeliveryId {
@@ -129,15 +129,7 @@ mod tests {
     }
 
     fn at(account: &str, schedd: &str, method: Method, domain: Option<&str>) -> Arc<Delivery> {
-        let opening = Opening {
-            method,
-            domain: domain.map(str::to_owned),
-        };
-        let target = Target::Credd {
-            host: schedd.to_owned(),
-            collector: None,
-            opening,
-        };
+        let target = credd_by(schedd, method, domain);
         Arc::new(delivery(account, "cms", schedd, target))
     }
 

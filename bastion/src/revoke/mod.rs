@@ -13,11 +13,10 @@ mod cut;
 pub mod kept_off;
 mod leftover;
 
-use std::fmt::Write as _;
-
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::DeliveryId;
+use crate::wrap::{rows, wrapped};
 
 pub use cut::{Silent, cut};
 pub use leftover::{by_name, is_wanted, leftover};
@@ -89,6 +88,12 @@ impl Step {
 }
 
 impl Cut {
+    /// The steps for people, as [`table`] has them.
+    #[must_use]
+    pub fn table(&self, terminal: Option<usize>) -> String {
+        table(&self.id.to_string(), &self.steps, terminal)
+    }
+
     /// Nothing is left to do.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -123,32 +128,20 @@ impl Became {
     }
 }
 
-/// The steps as lines for people, each under its delivery.
+/// Steps for people, under the name of what they were done for. No line is wider than `terminal`;
+/// without one none is broken.
 #[must_use]
-pub fn table(cuts: &[Cut]) -> String {
-    let mut text = String::new();
-    for cut in cuts {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{}", cut.id);
-        text.push_str(&lines(&cut.steps));
-    }
-    text
-}
-
-/// Steps as lines for people.
-#[must_use]
-pub fn lines(steps: &[Step]) -> String {
+pub fn table(name: &str, steps: &[Step], terminal: Option<usize>) -> String {
     let width = steps
         .iter()
-        .map(|step| step.what.words().len())
+        .map(|step| step.what.words().chars().count())
         .max()
         .unwrap_or_default();
-    let mut text = String::new();
-    for step in steps {
+    let lines = steps.iter().map(|step| {
         let (what, became) = (step.what.words(), step.became.words());
-        let _ = writeln!(text, "  {what:width$}  {became:13}  {}", step.why);
-    }
-    text
+        (format!("  {what:width$}  {became:13}"), step.why.as_str())
+    });
+    wrapped(name, 0, 2, terminal) + &rows(lines, 4, terminal)
 }
 
 /// The step that keeps a delivery off. `wanted`: the configuration has it still; `fault` is why a
@@ -225,8 +218,34 @@ mod tests {
     fn people_see_each_step_under_its_delivery() {
         let stored = Step::new(What::Stored, Became::NotDone, "refused");
         assert_eq!(
-            table(&[cut(vec![step(Became::Done), stored])]),
+            cut(vec![step(Became::Done), stored]).table(None),
             "a/cms at ap1\n  vault token abc           done           why\n  credential at the schedd  NOT DONE       refused\n"
+        );
+    }
+
+    #[test]
+    fn on_a_terminal_what_to_do_stays_in_its_column_or_goes_below_when_that_is_narrow() {
+        let why = "no answer from the schedd; run this again when it runs";
+        let steps = |accessor: &str| {
+            let accessor = accessor.to_owned();
+            cut(vec![
+                Step::new(What::VaultToken { accessor }, Became::Done, "it is dead"),
+                Step::new(What::Stored, Became::NotDone, why),
+            ])
+        };
+        assert_eq!(
+            steps("").table(Some(80)),
+            "a/cms at ap1\n\
+            \x20 vault token               done           it is dead\n\
+            \x20 credential at the schedd  NOT DONE       no answer from the schedd; run this\n\
+            \x20                                          again when it runs\n"
+        );
+        assert_eq!(
+            steps("NwgmoZDXOO1PDl6AbTuiCQHX").table(Some(80)),
+            "a/cms at ap1\n\
+            \x20 vault token NwgmoZDXOO1PDl6AbTuiCQHX  done           it is dead\n\
+            \x20 credential at the schedd              NOT DONE\n\
+            \x20   no answer from the schedd; run this again when it runs\n"
         );
     }
 

@@ -52,18 +52,10 @@ pub(super) fn words(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Opening;
-    use crate::fixtures::delivery_to;
+    use crate::fixtures::{credd_by, delivery_to};
 
     fn delivery(method: Method) -> Delivery {
-        delivery_to(Target::Credd {
-            host: "ap.test".to_owned(),
-            collector: None,
-            opening: Opening {
-                method,
-                domain: None,
-            },
-        })
+        delivery_to(credd_by("ap.test", method, None))
     }
 
     const FAILED: &str =

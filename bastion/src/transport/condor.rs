@@ -11,11 +11,11 @@ use std::time::Duration;
 use htvault::{AccessToken, Claims};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::Observed;
 use super::advice;
 use super::refusals::BEARER;
 use super::tool::{self, Call, Said, Tools};
 use super::whereabouts::{Place, Whereabouts};
-use super::{Observed, StoreFailure};
 use crate::delivery::{Delivery, Method, Target};
 use crate::problem::{Cause, Kind, Problem};
 
@@ -99,26 +99,17 @@ impl Condor {
         credd: &Credd<'_>,
         top: &SecretString,
         opener: Option<&AccessToken>,
-    ) -> Result<(), StoreFailure> {
+    ) -> Result<(), Problem> {
         let arguments = ["add-oauth", "-s", &delivery.id.service, "-i", "-"];
-        let failed = |misplaced| move |problem| StoreFailure { problem, misplaced };
         let said = self
             .run(delivery, credd, &arguments, top.expose_secret(), opener)
-            .await
-            .map_err(failed(false))?;
-        if let Err(problem) = same_account(delivery, &said) {
-            if said.success {
-                // A super-user stored it for the account, which nobody said that we are to be.
-                let delete = ["delete-oauth", "-s", &delivery.id.service];
-                let _ = self.run(delivery, credd, &delete, "", opener).await;
-            }
-            return Err(failed(said.success)(problem));
-        }
+            .await?;
         if said.success {
-            Ok(())
-        } else {
-            Err(failed(false)(failure(delivery, &said, opener)))
+            // Stored for the account that was named, whomever the credd took us for.
+            return Ok(());
         }
+        same_account(delivery, &said)?;
+        Err(failure(delivery, &said, opener))
     }
 
     pub(super) async fn delete(
@@ -128,13 +119,7 @@ impl Condor {
         opener: Option<&AccessToken>,
     ) -> Result<(), Problem> {
         // Whose credential that would be is asked first: what was deleted cannot be put back.
-        let seen = self
-            .run(delivery, credd, &["query-oauth"], "", opener)
-            .await?;
-        same_account(delivery, &seen)?;
-        let there = seen
-            .observed(&delivery.id.service)
-            .ok_or_else(|| failure(delivery, &seen, opener))?;
+        let there = self.observe(delivery, credd, opener).await?;
         if there.stored.is_none() && there.served.is_none() {
             return Ok(());
         }
@@ -270,19 +255,11 @@ fn same_account(delivery: &Delivery, said: &Said) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Opening;
-    use crate::fixtures::delivery_to;
+    use crate::fixtures::{credd_by, delivery_to};
 
     /// What is told of an answer, of an account `cmsprod`.
     fn told(method: Method, domain: Option<&str>, stdout: &str, stderr: &str) -> Option<String> {
-        let delivery = delivery_to(Target::Credd {
-            host: "ap.test".to_owned(),
-            collector: None,
-            opening: Opening {
-                method,
-                domain: domain.map(str::to_owned),
-            },
-        });
+        let delivery = delivery_to(credd_by("ap.test", method, domain));
         assert_eq!(delivery.id.account, "cmsprod");
         let said = Said {
             success: stderr.is_empty(),

@@ -44,15 +44,6 @@ pub struct Observed {
     pub content: Option<SecretString>,
 }
 
-/// A store that failed.
-#[derive(Clone, Debug)]
-pub struct StoreFailure {
-    /// Why.
-    pub problem: Problem,
-    /// It was stored where it must not be: the token has to die at once.
-    pub misplaced: bool,
-}
-
 /// A way to schedds. A failure names its cause and what to do.
 pub trait Transport: Send + Sync + 'static {
     /// Sees what the schedd has. `opener` opens the credd, where one is asked.
@@ -68,7 +59,7 @@ pub trait Transport: Send + Sync + 'static {
         delivery: &Delivery,
         top: &SecretString,
         opener: Option<&AccessToken>,
-    ) -> impl Future<Output = Result<(), StoreFailure>> + Send;
+    ) -> impl Future<Output = Result<(), Problem>> + Send;
 
     /// Deletes what is stored, and the access token that jobs have of it. What is not there counts
     /// as deleted.
@@ -192,15 +183,21 @@ impl Transports {
         }
     }
 
-    /// A credd that is not where it was: it is asked for by name next time.
-    async fn note(&self, delivery: &Delivery, problem: &Problem) {
-        if let Target::Credd {
-            host, collector, ..
-        } = &delivery.target
+    /// What came of asking a credd. One that is not where it was is asked for by name next time.
+    async fn noted<A>(
+        &self,
+        delivery: &Delivery,
+        answer: Result<A, Problem>,
+    ) -> Result<A, Problem> {
+        if let Err(problem) = &answer
             && problem.kind == Kind::CreddDown
+            && let Target::Credd {
+                host, collector, ..
+            } = &delivery.target
         {
             self.whereabouts.doubt(collector.as_deref(), host).await;
         }
+        answer
     }
 }
 
@@ -215,10 +212,7 @@ impl Transport for Transports {
             Way::Credd(place) => {
                 let credd = Credd::new(delivery, place.as_ref());
                 let seen = self.condor.observe(delivery, &credd, opener).await;
-                if let Err(problem) = &seen {
-                    self.note(delivery, problem).await;
-                }
-                seen
+                self.noted(delivery, seen).await
             }
         }
     }
@@ -228,23 +222,13 @@ impl Transport for Transports {
         delivery: &Delivery,
         top: &SecretString,
         opener: Option<&AccessToken>,
-    ) -> Result<(), StoreFailure> {
-        let not_misplaced = |problem| StoreFailure {
-            problem,
-            misplaced: false,
-        };
-        match self.way(delivery).await.map_err(not_misplaced)? {
-            Way::Directory(path) => {
-                let stored = self.directories.store(delivery, path, top).await;
-                stored.map_err(not_misplaced)
-            }
+    ) -> Result<(), Problem> {
+        match self.way(delivery).await? {
+            Way::Directory(path) => self.directories.store(delivery, path, top).await,
             Way::Credd(place) => {
                 let credd = Credd::new(delivery, place.as_ref());
                 let stored = self.condor.store(delivery, &credd, top, opener).await;
-                if let Err(failure) = &stored {
-                    self.note(delivery, &failure.problem).await;
-                }
-                stored
+                self.noted(delivery, stored).await
             }
         }
     }
@@ -259,10 +243,7 @@ impl Transport for Transports {
             Way::Credd(place) => {
                 let credd = Credd::new(delivery, place.as_ref());
                 let deleted = self.condor.delete(delivery, &credd, opener).await;
-                if let Err(problem) = &deleted {
-                    self.note(delivery, problem).await;
-                }
-                deleted
+                self.noted(delivery, deleted).await
             }
         }
     }

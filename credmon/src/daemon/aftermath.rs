@@ -25,7 +25,7 @@ impl<S: TokenSource> Daemon<S> {
         if !self.configuration.rules.delete_dead {
             return;
         }
-        match directory.delete(&task.id, task.stamp) {
+        match directory.delete(&task.id, &task.stamp) {
             Ok(()) => tracing::warn!("{}: deleted, since its vault token is dead", task.id),
             Err(error) => tracing::error!("{}: cannot be deleted: {error}", task.id),
         }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::Daemon;
 use crate::directory::{Directory, DirectoryFault};
+use crate::folders::Folders;
 use crate::log;
 use crate::looks::Depth;
 use crate::own_files;
@@ -31,13 +32,14 @@ impl<S: TokenSource> Daemon<S> {
             .ok_or(DirectoryFault::NotConfigured)
             .and_then(Directory::open);
         let looked = opened.and_then(|directory| {
-            self.watch.root(directory.path(), directory.root());
+            let (path, root) = (directory.path(), directory.root());
+            self.watch.root(path, root, &mut self.folders);
             if self.directory.is_err() {
                 tracing::info!("serves {}", directory.path().display());
             }
             self.settle_in(&directory);
-            self.accounts = self.listings.accounts(&directory, self.clock.now())?;
-            self.looks.go_through(self.accounts.listed());
+            self.folders.list(&directory, self.clock.now())?;
+            self.looks.go_through(&self.folders);
             Ok(Arc::new(directory))
         });
         if let Err(fault) = &looked
@@ -62,21 +64,14 @@ impl<S: TokenSource> Daemon<S> {
             // told.
             if *depth == Depth::Glance
                 && let Some(folder) = directory.glance_at(user)
-                && self.watch.covers(user, folder)
-                && self.listings.knows(user, folder)
+                && self.folders.is_unchanged(user, folder)
             {
                 continue;
             }
-            let found = directory.look_at(
-                user,
-                now,
-                |id| self.monitor.known(id),
-                &mut self.listings,
-                |folder| self.watch.folder(user, folder),
-            );
-            if found.is_folder {
-                self.accounts.add(user);
-            }
+            let user = &self.folders.kept(user);
+            let known = self.monitor.known(user);
+            let watch = |file, folders: &mut Folders| self.watch.folder(user, file, folders);
+            let found = directory.look_at(user, now, known, &mut self.folders, watch);
             for note in self.monitor.absorb(user, found, rules, now) {
                 news |= note.is_news();
                 log::note(&note);
@@ -104,18 +99,15 @@ impl<S: TokenSource> Daemon<S> {
 
     /// Forgets accounts that are gone, unless they are the same as at the last look.
     fn keep_what_is_there(&mut self) {
-        let accounts = &self.accounts;
-        if (self.kept.as_ref()).is_some_and(|kept| kept.are_those(accounts)) {
+        if !self.folders.are_news() {
             return;
         }
-        self.watch.keep(accounts);
-        self.listings.keep(accounts);
-        for note in self.monitor.keep(accounts) {
+        self.folders.keep();
+        for note in self.monitor.keep(&self.folders) {
             // A credential is gone.
             self.views.outdate(true);
             log::note(&note);
         }
-        self.kept = Some(accounts.clone());
     }
 
     /// Puts `pid` into a directory that is new to us.

@@ -93,7 +93,7 @@ impl<S: TokenSource> Daemon<S> {
             looked: self.looked,
             states,
             troubled_vaults: self.monitor.hosts().failing(),
-            watched_folders: self.watch.watched(),
+            watched_folders: self.folders.watched(),
             counters: &self.counters,
         };
         let per_credential = self.configuration.views.metrics_per_credential;

@@ -5,7 +5,7 @@ use htvault::ErrorKind;
 use super::*;
 use crate::directory::Directory;
 use crate::fake::Credentials;
-use crate::listing::Listings;
+use crate::folders::Folders;
 use crate::schedule;
 use crate::source::SourceError;
 
@@ -21,13 +21,15 @@ fn look(
 ) -> Vec<Note> {
     let directory = Directory::open(credentials.path()).unwrap();
     let mut notes = Vec::new();
-    let mut listings = Listings::default();
-    let accounts = listings.accounts(&directory, now).unwrap();
-    for user in &*accounts.listed() {
-        let found = directory.look_at(user, now, |id| monitor.known(id), &mut listings, |_| ());
+    let mut folders = Folders::default();
+    folders.list(&directory, now).unwrap();
+    let users: Vec<_> = folders.after("").cloned().collect();
+    for user in &users {
+        let known = monitor.known(user);
+        let found = directory.look_at(user, now, known, &mut folders, |_, _| ());
         notes.extend(monitor.absorb(user, found, rules, now));
     }
-    notes.extend(monitor.keep(&accounts));
+    notes.extend(monitor.keep(&folders));
     notes
 }
 

@@ -5,14 +5,14 @@
 use htvault::{Action, ErrorKind};
 use jiff::Timestamp;
 
-use super::Record;
+use super::{Record, Renewal};
 use crate::hosts::Verdict;
 use crate::renewal::{Less, Outcome, Task};
 use crate::rules::Rules;
 use crate::schedule::{self, Life, Patience};
 use crate::source::SourceError;
 use crate::state::{Note, Reason, STORE_AGAIN, State};
-use crate::use_file::Used;
+use crate::used::Used;
 
 impl Record {
     /// A renewal has ended.
@@ -23,7 +23,7 @@ impl Record {
         rules: &Rules,
         now: Timestamp,
     ) -> Vec<Note> {
-        self.under_way = false;
+        self.renewal = Renewal::None;
         let mut notes = Vec::new();
         if self.seen.stamp == task.stamp {
             self.take_in(outcome, rules, now, &mut notes);
@@ -42,7 +42,7 @@ impl Record {
             }
             Outcome::Kept => {
                 let short = |life: Life| life.left(now) <= schedule::margin(rules.limits, life);
-                self.confirmed = now;
+                self.confirmed = now.into();
                 if let Some(life) = self.ended(now) {
                     notes.extend(self.clock_is_wrong(life, now));
                 } else if self.life().is_some_and(short) {
@@ -61,7 +61,7 @@ impl Record {
                 self.retry_at = Some(schedule::after(now, schedule::GAP));
             }
             Outcome::BadTop(fault) => {
-                self.seen.top = Err(fault);
+                self.seen.top = Err(Box::new(fault));
                 notes.extend(self.judge(rules, now));
             }
             Outcome::Dead(text) => {
@@ -90,14 +90,14 @@ impl Record {
             || "for a time that it does not tell".to_owned(),
             |life| format!("until {} ({} s)", life.expires, life.left(now)),
         );
-        let token_id = used.token_id.as_deref().unwrap_or("none");
         notes.push(Note::Renewal(format!(
-            "{}: access token renewed, lives {until}, jti {token_id}",
-            self.id()
+            "{}: access token renewed, lives {until}, jti {}",
+            self.id(),
+            used.token_id
         )));
         self.seen.used = Some(used);
         self.served = true;
-        self.confirmed = now;
+        self.confirmed = now.into();
         if let Some(life) = self.ended(now) {
             notes.extend(self.clock_is_wrong(life, now));
             return;

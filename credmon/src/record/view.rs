@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::Record;
+use crate::second::Second;
 use crate::state::State;
 use crate::status::{AccessTokenStatus, CredentialStatus, LastError, VaultTokenStatus};
 
@@ -24,16 +25,16 @@ impl Record {
             user: self.id().user().to_owned(),
             service: self.id().service().to_owned(),
             state: self.condition.state,
-            since: self.condition.since,
+            since: self.condition.since.timestamp(),
             why: self.condition.why().to_owned(),
             advice: self.condition.advice().to_owned(),
             vault: lane.map(|lane| lane.host.to_string()),
             access_token: used.map(|used| AccessTokenStatus {
-                issued: used.life.map(|life| life.issued),
-                expires: used.life.map(|life| life.expires),
-                id: used.token_id.as_deref().map(str::to_owned),
-                issuer: used.issuer.as_deref().map(str::to_owned),
-                scopes: used
+                issued: used.life.map(|life| life.issued.timestamp()),
+                expires: used.life.map(|life| life.expires.timestamp()),
+                id: used.token_id.text(),
+                issuer: used.grant.issuer.as_deref().map(str::to_owned),
+                scopes: (used.grant)
                     .scopes
                     .iter()
                     .flat_map(|scopes| scopes.split(' '))
@@ -41,12 +42,15 @@ impl Record {
                     .collect(),
             }),
             vault_token: self.vault_life.map(|life| VaultTokenStatus {
-                expires: life.expires,
+                expires: life.expires.map(Second::timestamp),
             }),
-            last_success: used.map(|_| self.confirmed),
-            next_renewal: self.due.filter(|due| *due > Timestamp::MIN),
+            last_success: used.map(|_| self.confirmed.timestamp()),
+            next_renewal: self
+                .due
+                .filter(|due| *due > Second::earliest())
+                .map(Second::timestamp),
             last_error: self.last_error.as_ref().map(|error| LastError {
-                at: error.0,
+                at: error.0.timestamp(),
                 text: error.1.clone(),
             }),
         };
@@ -57,13 +61,13 @@ impl Record {
     /// A renewal that is late degrades a credential that is otherwise well.
     fn tell_if_late(&self, status: &mut CredentialStatus, trouble: Option<&str>, now: Timestamp) {
         let late_since = self.due.filter(|due| {
-            now.as_second().saturating_sub(due.as_second()) > LATE && *due > Timestamp::MIN
+            now.as_second().saturating_sub(due.as_second()) > LATE && *due > Second::earliest()
         });
         let (State::Fresh, Some(since)) = (status.state, late_since) else {
             return;
         };
         status.state = State::Degraded;
-        status.since = since;
+        status.since = since.timestamp();
         let (why, advice) = match trouble {
             Some(words) => (
                 format!("its Vault does not answer: {words}"),

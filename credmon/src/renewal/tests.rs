@@ -35,7 +35,7 @@ impl Fixture {
         let (stamp, top) = read_top(&self.directory(), &self.id);
         Task {
             id: self.id.clone(),
-            lane: Lane::of(&top.unwrap().url),
+            lane: Arc::new(Lane::of(&top.unwrap().url)),
             stamp,
             ask,
             outlive,
@@ -79,7 +79,7 @@ async fn a_token_that_ends_no_later_never_replaces_the_one_in_place() {
         panic!("{first:?}");
     };
     let before = f.in_place();
-    assert_eq!(used.life.map(|l| l.expires), before);
+    assert_eq!(used.life.map(|l| l.expires.timestamp()), before);
     // The same token again, and one that ends earlier than what is said to be in place.
     assert_eq!(f.renew(f.task(2400, used.life)).await, Outcome::Kept);
     assert_eq!(
@@ -271,7 +271,7 @@ fn a_full_or_read_only_disk_costs_no_token_and_leaves_nothing() {
         let (stamp, top) = read_top(&directory, &id);
         let task = Task {
             id,
-            lane: Lane::of(&top.unwrap().url),
+            lane: Arc::new(Lane::of(&top.unwrap().url)),
             stamp,
             ask: 1,
             outlive: None,

@@ -10,6 +10,10 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
+fn second(second: i64) -> Second {
+    Second::new(second)
+}
+
 fn spread(n: u64) -> Spread {
     let id = CredentialId::new(&format!("user{n}"), "cms_crab").unwrap();
     Spread::of("ap.test", &id)
@@ -17,15 +21,15 @@ fn spread(n: u64) -> Spread {
 
 fn life(issued: i64, length: i64) -> Life {
     Life {
-        issued: at(issued),
-        expires: at(issued + length),
+        issued: second(issued),
+        expires: second(issued + length),
     }
 }
 
 fn fresh(issued: i64, length: i64) -> Held {
     Held {
         life: Some(life(issued, length)),
-        confirmed: at(issued),
+        confirmed: second(issued),
     }
 }
 
@@ -45,7 +49,7 @@ fn simulate(limits: Limits, spread: Spread, length: i64, until: i64) -> Vec<i64>
             assert!(asked <= length, "asked for {asked} of {length}");
             held.life = Some(life(now, length));
         }
-        held.confirmed = at(now);
+        held.confirmed = second(now);
     }
 }
 
@@ -66,7 +70,7 @@ fn a_long_lived_token_is_confirmed_each_refresh_and_replaced_before_its_minimum(
     let length = 388_800;
     let mut held = fresh(T0, length);
     let mut now = T0;
-    while held.life.unwrap().issued == at(T0) {
+    while held.life.unwrap().issued == second(T0) {
         now = next_renewal(limits, spread(1), held).as_second();
         let asked = seconds_to_ask(limits, held.life, at(now));
         let left = held.life.unwrap().left(at(now));
@@ -76,7 +80,7 @@ fn a_long_lived_token_is_confirmed_each_refresh_and_replaced_before_its_minimum(
         } else {
             assert_eq!(asked, limits.minimum);
         }
-        held.confirmed = at(now);
+        held.confirmed = second(now);
     }
     assert!(now > T0 + length - limits.minimum - limits.refresh);
 }
@@ -146,7 +150,7 @@ proptest! {
     fn never_later_than_the_margin_before_the_end_nor_than_refresh(
         limits in limits(), n in any::<u64>(), length in 6i64..3_000_000, age in 0i64..3_000_000,
     ) {
-        let held = Held { life: Some(life(T0 - age, length)), confirmed: at(T0) };
+        let held = Held { life: Some(life(T0 - age, length)), confirmed: second(T0) };
         let due = next_renewal(limits, spread(n), held).as_second();
         let end = T0 - age + length;
         let latest = (end - margin(limits, held.life.unwrap())).min(T0 + limits.refresh);
@@ -173,7 +177,7 @@ proptest! {
         shift in 0i64..1_000_000, more in 0i64..10_000,
     ) {
         let due = |shift| {
-            let held = Held { life: Some(life(T0 - 500_000 + shift, length)), confirmed: at(T0) };
+            let held = Held { life: Some(life(T0 - 500_000 + shift, length)), confirmed: second(T0) };
             next_renewal(limits, spread(n), held)
         };
         prop_assert!(due(shift) <= due(shift + more));
@@ -195,10 +199,10 @@ proptest! {
         let limits = Limits { minimum, refresh: (minimum / 2).max(1) };
         let held = fresh(T0, length);
         let due = next_renewal(limits, spread(n), held);
-        let asked = seconds_to_ask(limits, held.life, due);
+        let asked = seconds_to_ask(limits, held.life, due.timestamp());
         // Vault's clock may differ a little.
         let tolerated = (usual(limits, held.life) / 20).max(1) - 1;
-        let vault_left = held.life.unwrap().left(due) + ahead * tolerated;
+        let vault_left = held.life.unwrap().left(due.timestamp()) + ahead * tolerated;
         if asked != limits.minimum {
             prop_assert!(asked <= length);
             prop_assert!(asked > vault_left);
@@ -235,8 +239,8 @@ proptest! {
         now in Timestamp::MIN.as_second()..=Timestamp::MAX.as_second(),
     ) {
         let limits = Limits { minimum, refresh };
-        let life = Life { issued: at(issued), expires: at(expires) };
-        let held = Held { life: Some(life), confirmed: at(confirmed) };
+        let life = Life { issued: second(issued), expires: second(expires) };
+        let held = Held { life: Some(life), confirmed: second(confirmed) };
         let _ = next_renewal(limits, spread(1), held);
         let asked = seconds_to_ask(limits, held.life, at(now));
         prop_assert!(asked > 0);

@@ -8,17 +8,23 @@ use std::task::{Context, Poll, Waker};
 struct Fixture {
     dir: tempfile::TempDir,
     watch: Watch,
+    folders: Folders,
 }
 
 impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("u")).unwrap();
-        let mut watch = Watch::new();
+        let (mut watch, mut folders) = (Watch::new(), Folders::default());
         let root = Folder::open(dir.path()).unwrap();
-        watch.root(dir.path(), &root);
-        watch.folder("u", &root.folder("u").unwrap());
-        Self { dir, watch }
+        watch.root(dir.path(), &root, &mut folders);
+        let mut fixture = Self {
+            dir,
+            watch,
+            folders,
+        };
+        fixture.rewatch("u");
+        fixture
     }
 
     fn put(&self, name: &str) {
@@ -31,7 +37,7 @@ impl Fixture {
     async fn change(&mut self) -> Option<Change> {
         for _ in 0..3 {
             self.watch.read_again = None;
-            let mut wait = std::pin::pin!(self.watch.changed());
+            let mut wait = std::pin::pin!(self.watch.changed(&mut self.folders));
             let polled = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             if let Poll::Ready(change) = polled {
                 return Some(change);
@@ -41,15 +47,25 @@ impl Fixture {
         None
     }
 
+    /// The number of a folder's watch: the kernel gives the same for the same folder.
+    fn number(&self, name: &str) -> WatchDescriptor {
+        let inotify = &self.watch.events.as_ref().unwrap().get_ref().0;
+        inotify
+            .add_watch(&self.dir.path().join(name), FOLDER)
+            .unwrap()
+    }
+
     fn rewatch(&mut self, name: &str) {
         let root = Folder::open(self.dir.path()).unwrap();
-        self.watch.folder(name, &root.folder(name).unwrap());
+        let file = FileId::from(&root.folder(name).unwrap().stat().unwrap());
+        self.folders.add(&name.into());
+        self.watch.folder(name, file, &mut self.folders);
     }
 }
 
 fn only(folder: &str) -> Change {
     Change {
-        folders: [folder.to_owned()].into(),
+        folders: [folder.into()].into(),
         everything: false,
     }
 }
@@ -99,20 +115,20 @@ async fn what_is_done_to_a_file_in_its_place_tells_its_folder() {
 async fn after_a_queue_that_ran_over_no_watch_is_relied_on_until_it_is_set_again() {
     let mut f = Fixture::new();
     let folder = FileId::from(&fs_stat(&f));
-    assert!(f.watch.covers("u", folder) && !f.watch.covers("v", folder));
+    assert!(f.folders.covers("u", folder) && !f.folders.covers("v", folder));
     let overflow = InotifyEvent {
-        wd: f.watch.folders["u"].1,
+        wd: f.number("u"),
         mask: AddWatchFlags::IN_Q_OVERFLOW,
         cookie: 0,
         name: None,
     };
-    f.watch.take_in(&overflow, &mut Change::default());
-    assert!(!f.watch.covers("u", folder));
+    Change::default().take_in(&overflow, &mut f.folders);
+    assert!(!f.folders.covers("u", folder));
     f.rewatch("u");
-    assert!(f.watch.covers("u", folder));
+    assert!(f.folders.covers("u", folder));
     f.put("cms.top");
     assert_eq!(f.change().await, Some(only("u")));
-    assert_eq!((f.watch.folders.len(), f.watch.names.len()), (1, 1));
+    assert_eq!(f.folders.watched(), 1);
 }
 
 fn fs_stat(f: &Fixture) -> nix::sys::stat::FileStat {
@@ -124,10 +140,10 @@ fn fs_stat(f: &Fixture) -> nix::sys::stat::FileStat {
 async fn what_comes_in_a_rush_is_read_at_once() {
     let mut f = Fixture::new();
     f.put("cms.top");
-    assert_eq!(f.watch.changed().await, only("u"));
+    assert_eq!(f.watch.changed(&mut f.folders).await, only("u"));
     let read = Instant::now();
     f.put("cms.top");
-    assert_eq!(f.watch.changed().await, only("u"));
+    assert_eq!(f.watch.changed(&mut f.folders).await, only("u"));
     assert!(Instant::now() >= read + READ_GAP);
 }
 
@@ -149,7 +165,7 @@ async fn a_renamed_folder_is_known_by_its_new_name() {
     let mut f = Fixture::new();
     fs::rename(f.dir.path().join("u"), f.dir.path().join("v")).unwrap();
     let change = f.change().await.unwrap();
-    assert_eq!(change.folders, ["u".to_owned(), "v".to_owned()].into());
+    assert_eq!(change.folders, ["u".into(), "v".into()].into());
     f.rewatch("v");
     fs::write(f.dir.path().join("v/cms.top"), "x").unwrap();
     assert_eq!(f.change().await, Some(only("v")));
@@ -160,14 +176,13 @@ async fn a_queue_that_ran_over_means_everything() {
     let mut f = Fixture::new();
     let mut change = Change::default();
     let event = |mask| InotifyEvent {
-        wd: f.watch.folders["u"].1,
+        wd: f.number("u"),
         mask,
         cookie: 0,
         name: None,
     };
     let overflow = event(AddWatchFlags::IN_Q_OVERFLOW);
-    f.watch.names.clear();
-    f.watch.take_in(&overflow, &mut change);
+    change.take_in(&overflow, &mut f.folders);
     assert!(change.everything);
 }
 
@@ -177,7 +192,7 @@ async fn at_the_limit_the_rest_goes_unwatched() {
     f.watch.limit = Some(1);
     fs::create_dir(f.dir.path().join("v")).unwrap();
     f.rewatch("v");
-    assert_eq!(f.watch.watched(), 1);
+    assert_eq!(f.folders.watched(), 1);
     assert!(f.watch.limit_told);
     f.put("cms.top");
     let change = f.change().await.unwrap();

@@ -8,6 +8,7 @@
 //! table says which lines only one side has, and why. A difference that the table does not state
 //! is a failure, and so is one that is stated and no longer there.
 
+mod both_pools;
 pub mod case;
 pub mod compare;
 pub mod folder_run;

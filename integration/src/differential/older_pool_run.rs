@@ -7,30 +7,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::both_pools::BothPools;
 use super::case::Outcome;
 use super::folder_run::Pair;
 use super::observe::Observation;
 use super::pool_run::{Kind, USER, Whole};
-use super::rig::{Rig, Side};
+use super::rig::Rig;
 
 const FAR: Duration = Duration::from_mins(2);
 
 /// Starts both pools and lets each row happen to them.
 pub async fn run(rig: &Rig, folder: &Path) -> anyhow::Result<BTreeMap<&'static str, Pair>> {
-    let (theirs, ours) = tokio::try_join!(
-        Whole::start(rig, folder, Side::Theirs),
-        Whole::start(rig, folder, Side::Ours)
-    )?;
-    let mut rows = BTreeMap::new();
-    let (a, b) = tokio::try_join!(theirs.stores(), ours.stores())?;
-    rows.insert("older-stored", Pair { theirs: a, ours: b });
-    let (a, b) = tokio::try_join!(underscore(&theirs), underscore(&ours))?;
-    rows.insert("older-job", Pair { theirs: a, ours: b });
-    let (a, b) = tokio::try_join!(handle(&theirs), handle(&ours))?;
-    rows.insert("older-job-handle", Pair { theirs: a, ours: b });
-    theirs.pool.stop().await?;
-    ours.pool.stop().await?;
-    Ok(rows)
+    let mut pools = BothPools::start(rig, folder).await?;
+    pools.row("older-stored", Whole::stores).await?;
+    pools.row("older-job", underscore).await?;
+    pools.row("older-job-handle", handle).await?;
+    pools.stop().await
 }
 
 /// A service with an underscore in its name, stored as a whole, and a job that asks for it.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::{Signal, kill};
 
+use super::both_pools::BothPools;
 use super::case::Outcome;
 use super::folder_run::Pair;
 use super::observe::{Observation, Requests};
@@ -41,22 +42,17 @@ pub(super) struct Whole<'a> {
 
 /// Starts both pools and lets each row happen to them.
 pub async fn run(rig: &Rig, folder: &Path) -> anyhow::Result<BTreeMap<&'static str, Pair>> {
-    let (theirs, ours) = tokio::try_join!(
-        Whole::start(rig, folder, Side::Theirs),
-        Whole::start(rig, folder, Side::Ours)
-    )?;
-    let mut rows = BTreeMap::new();
-    let (a, b) = tokio::try_join!(theirs.stores(), ours.stores())?;
-    rows.insert("stored", Pair { theirs: a, ours: b });
+    let mut pools = BothPools::start(rig, folder).await?;
+    pools.row("stored", Whole::stores).await?;
     for (row, service, kind) in [
         ("job-without-token", "dune", Kind::NotOnboarded),
         ("job-with-dead-token", "icecube", Kind::Dead),
     ] {
-        let (a, b) = tokio::try_join!(theirs.holds(service, kind), ours.holds(service, kind))?;
-        rows.insert(row, Pair { theirs: a, ours: b });
+        let holds = async |side: &Whole<'_>| side.holds(service, kind).await;
+        pools.row(row, holds).await?;
     }
     // One after the other: both are the same person at the same Vault.
-    let persons = [theirs.person()?, ours.person()?];
+    let persons = [pools.theirs.person()?, pools.ours.person()?];
     let service = "cms_production";
     let mut by_storer = [const { Vec::new() }; 2];
     for (person, seen) in persons.iter().zip(&mut by_storer) {
@@ -67,25 +63,18 @@ pub async fn run(rig: &Rig, folder: &Path) -> anyhow::Result<BTreeMap<&'static s
     let [by_theirs, by_ours] = by_storer;
     let names = ["storer-oidc", "storer-handle", "storer-kerberos"];
     for ((name, theirs), ours) in names.into_iter().zip(by_theirs).zip(by_ours) {
-        rows.insert(name, Pair { theirs, ours });
+        pools.add(name, Pair { theirs, ours });
     }
-    let (a, b) = tokio::try_join!(theirs.reconfigured(), ours.reconfigured())?;
-    rows.insert("reconfigured", Pair { theirs: a, ours: b });
-    let (a, b) = refused_while_a_job_runs(&theirs, &ours).await?;
-    rows.insert("refused-while-running", Pair { theirs: a, ours: b });
-    let (a, b) = tokio::try_join!(theirs.restarted(), ours.restarted())?;
-    rows.insert("restarted", Pair { theirs: a, ours: b });
-    theirs.pool.stop().await?;
-    ours.pool.stop().await?;
-    Ok(rows)
+    pools.row("reconfigured", Whole::reconfigured).await?;
+    let pair = refused_while_a_job_runs(&pools.theirs, &pools.ours).await?;
+    pools.add("refused-while-running", pair);
+    pools.row("restarted", Whole::restarted).await?;
+    pools.stop().await
 }
 
 /// A job runs when the vault token is revoked. That HTCondor's side holds it shows that the starters
 /// have asked for the token again.
-async fn refused_while_a_job_runs(
-    theirs: &Whole<'_>,
-    ours: &Whole<'_>,
-) -> anyhow::Result<(Observation, Observation)> {
+async fn refused_while_a_job_runs(theirs: &Whole<'_>, ours: &Whole<'_>) -> anyhow::Result<Pair> {
     let (theirs_job, ours_job) = tokio::try_join!(theirs.runs_a_job(), ours.runs_a_job())?;
     let one = async |side: &Whole<'_>, tokens: &Tokens| -> anyhow::Result<_> {
         side.rig.revoke(tokens).await?;
@@ -102,14 +91,11 @@ async fn refused_while_a_job_runs(
         lines.insert(words);
         Observation { outcome, lines }
     };
-    Ok((
-        observed(theirs_lines, Outcome::Deleted, in_words(&held)),
-        observed(
-            ours_lines,
-            Outcome::Kept,
-            in_words(&JobState::Completed(Some(code))),
-        ),
-    ))
+    let ended = JobState::Completed(Some(code));
+    Ok(Pair {
+        theirs: observed(theirs_lines, Outcome::Deleted, in_words(&held)),
+        ours: observed(ours_lines, Outcome::Kept, in_words(&ended)),
+    })
 }
 
 fn in_words(state: &JobState) -> String {

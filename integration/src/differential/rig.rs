@@ -78,14 +78,6 @@ pub struct Rig {
 /// Requests for vault tokens that are under way at once.
 const TOKENS_AT_ONCE: usize = 16;
 
-/// Tokens of an hour, as sites have them.
-pub const HOUR: Lives = Lives {
-    access_token: 3600,
-    access_minimum: 2400,
-    vault_token: 604_800,
-    renew_below: 259_200,
-};
-
 impl Rig {
     /// Makes it below `folder`.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
@@ -94,7 +86,7 @@ impl Rig {
 
     /// The same on an HTCondor of this release.
     pub async fn start_on(folder: &Path, release: Release) -> anyhow::Result<Self> {
-        Self::make(folder, HOUR, Vec::new(), release).await
+        Self::make(folder, Lives::HOUR, Vec::new(), release).await
     }
 
     /// The same with tokens of other lives, and stored credentials besides those of the accounts:

@@ -9,7 +9,7 @@ use integration::chain::{ADMIN, Chain, Lives, installed};
 use integration::conformance::admin::Admin;
 use integration::pool::{Answer, CREDMON, Pool};
 use integration::process::Daemon;
-use integration::{sandbox, wait};
+use integration::{ended, sandbox, wait};
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::json;
@@ -110,7 +110,7 @@ impl Stage {
 
     /// Runs one that ends at once.
     pub async fn run(&self, user: &str, words: &str) -> anyhow::Result<Answer> {
-        let output = tokio::time::timeout(FAR, self.agent(user, words).output()).await??;
+        let output = ended::output(self.agent(user, words), FAR).await?;
         Ok(Answer {
             command: words.to_owned(),
             code: output.status.code(),

@@ -31,17 +31,10 @@ struct Cluster {
     _one: tokio::sync::MutexGuard<'static, ()>,
 }
 
-const LIVES: Lives = Lives {
-    access_token: 3600,
-    access_minimum: 2400,
-    vault_token: 604_800,
-    renew_below: 259_200,
-};
-
 async fn cluster(nodes: &[&'static str]) -> Cluster {
     let one = ONE.lock().await;
     let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-    let chain = Chain::start_cluster(folder.path(), LIVES, nodes)
+    let chain = Chain::start_cluster(folder.path(), Lives::HOUR, nodes)
         .await
         .unwrap();
     chain.kdc.use_here().unwrap();

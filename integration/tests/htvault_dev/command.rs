@@ -51,9 +51,13 @@ fn files() -> TempDir {
 }
 
 fn command(folder: &Path) -> Command {
+    command_at("127.0.0.1:0", folder)
+}
+
+fn command_at(address: &str, folder: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
     command
-        .args(["--listen", "127.0.0.1:0", "--issuer-listen", "127.0.0.1:0"])
+        .args(["--listen", address, "--issuer-listen", "127.0.0.1:0"])
         .args(["--cert", "vault.test.crt", "--key", "vault.test.key"])
         .args([
             "--issuer-cert",
@@ -203,18 +207,7 @@ async fn an_address_in_use_is_named() {
     let world = World::new().await;
     let folder = files();
     let address = world.address().to_string();
-    let mut command = Command::new(PROGRAM);
-    command
-        .args(["--listen", &address, "--issuer-listen", "127.0.0.1:0"])
-        .args(["--cert", "vault.test.crt", "--key", "vault.test.key"])
-        .args([
-            "--issuer-cert",
-            "issuer.test.crt",
-            "--issuer-key",
-            "issuer.test.key",
-        ])
-        .args(["--ca-file", "ca.pem", "--keytab", "host.keytab"])
-        .current_dir(folder.path());
+    let mut command = command_at(&address, folder.path());
     let output = command.output().await.unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{words}");

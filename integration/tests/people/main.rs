@@ -25,6 +25,7 @@ use htvault::{
 use integration::chain::{ADMIN, Chain, Lives, VAULT};
 use integration::conformance::admin::Admin;
 use integration::dev::tls;
+use integration::ended::{self, text};
 use integration::process::Daemon;
 use integration::{sandbox, wait};
 use reqwest::Method;
@@ -38,13 +39,6 @@ const FAR: Duration = Duration::from_mins(2);
 
 /// One chain at a time: they share the sandbox's addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
-const LIVES: Lives = Lives {
-    access_token: 3600,
-    access_minimum: 2400,
-    vault_token: 604_800,
-    renew_below: 259_200,
-};
 
 /// A bastion on this host that delivers into two credential directories, each with its credmon.
 struct Parts {
@@ -76,9 +70,8 @@ async fn parts() -> Parts {
 /// The same with further lines of configuration for accounts.
 async fn parts_of(accounts: &str) -> Parts {
     let one = ONE.lock().await;
-    let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let chain = Chain::start(folder.path(), LIVES).await.unwrap();
+    let folder = sandbox::new_folder().unwrap();
+    let chain = Chain::start(folder.path(), Lives::HOUR).await.unwrap();
     chain.kdc.use_here().unwrap();
     let mut credmons = Vec::new();
     for name in ["here", "there"] {
@@ -120,14 +113,11 @@ impl Parts {
     }
 
     async fn run(&self, arguments: &[&str]) -> Output {
-        let output = self.bastion(arguments).stdin(Stdio::null()).output();
-        tokio::time::timeout(FAR, output).await.unwrap().unwrap()
+        ended::output(self.bastion(arguments), FAR).await.unwrap()
     }
 
     async fn start(&mut self) {
-        let log = self.chain.folder().join("bastion.log");
-        let service = Daemon::spawn("token-bastion", self.bastion(&["run"]), &log).unwrap();
-        self.service = Some(service);
+        self.service = Some(self.chain.service(&self.config).unwrap());
         self.status(|_| Some(())).await;
     }
 
@@ -281,32 +271,6 @@ fn state<'a>(status: &'a Value, account: &str, schedd: &str) -> &'a str {
     let is = |line: &&Value| line["account"] == account && line["schedd"] == schedd;
     let line = deliveries(status).iter().find(is).unwrap();
     line["state"].as_str().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    format!(
-        "exit {:?}\n--- stdout\n{}--- stderr\n{}",
-        output.status.code(),
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-/// What became of each step of an order, by delivery.
-fn became(output: &Output) -> Vec<Vec<String>> {
-    let cuts: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(output)));
-    steps(&cuts)
-}
-
-fn steps(cuts: &Value) -> Vec<Vec<String>> {
-    let words = |cut: &Value| {
-        let steps = cut["steps"].as_array().unwrap().iter();
-        steps
-            .map(|step| step["became"].as_str().unwrap().to_owned())
-            .collect()
-    };
-    cuts.as_array().unwrap().iter().map(words).collect()
 }
 
 fn has_top(folder: &Path) -> bool {

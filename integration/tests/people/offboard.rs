@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use integration::ended::text;
 use serde_json::Value;
 
-use crate::{Parts, has_top, parts, state, text};
+use crate::{Parts, has_top, parts, state};
 
 #[tokio::test]
 async fn an_account_is_offboarded_with_proof_and_a_second_run_finds_nothing_left() {

@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use integration::ended::text;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::{FAR, parts, parts_of, text};
+use crate::{FAR, parts, parts_of};
 
 #[tokio::test]
 async fn an_account_that_waits_for_somebody_is_good_after_onboarding() {

@@ -1,16 +1,64 @@
 //! A delivery is cut off, or a whole schedd.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::process::Output;
 
 use htvault::{ErrorKind, VaultToken};
-use integration::chain::{Chain, installed};
+use integration::chain::{Chain, Lives, installed};
+use integration::ended::{self, text};
 use integration::pool::Pool;
 use integration::process::Daemon;
 use integration::{sandbox, wait};
 use serde_json::Value;
 
-use crate::{FAR, LIVES, ONE, Parts, became, client, deliveries, has_top, parts, state, text};
+use crate::{FAR, ONE, Parts, client, deliveries, has_top, parts, state};
+
+/// What became of the steps of each delivery that was meant; the exit code says whether all is done.
+#[track_caller]
+fn assert_became(output: &Output, expected: &[[&str; 3]]) {
+    let cuts: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(output)));
+    let words = |cut: &Value| {
+        let steps = cut["steps"].as_array().unwrap().iter();
+        let became = steps.map(|step| step["became"].as_str().unwrap().to_owned());
+        became.collect::<Vec<String>>()
+    };
+    let became: Vec<Vec<String>> = cuts.as_array().unwrap().iter().map(words).collect();
+    assert_eq!(became, expected, "{}", text(output));
+    let is_done = !expected.as_flattened().contains(&"not_done");
+    let code = i32::from(!is_done);
+    assert_eq!(output.status.code(), Some(code), "{}", text(output));
+}
+
+impl Parts {
+    /// Orders what an account has at a schedd to be cut off.
+    async fn revoke(&self, account: &str, schedd: &str) -> Output {
+        let meant = ["--account", account, "--schedd", schedd];
+        self.run(&[&["revoke", "--json"], &meant[..]].concat())
+            .await
+    }
+
+    /// The same order with Vault away, and again when it answers. `expected` is what becomes of the
+    /// steps; given is what each said.
+    async fn revoke_with_vault_away(
+        &self,
+        account: &str,
+        schedd: &str,
+        [away, back]: [[&str; 3]; 2],
+    ) -> [String; 2] {
+        let mut said = [const { String::new() }; 2];
+        for ((vault, expected), said) in [(false, away), (true, back)].into_iter().zip(&mut said) {
+            self.set_vault(vault).await;
+            let output = self.revoke(account, schedd).await;
+            assert_became(&output, &[expected]);
+            let [_, stored, _] = expected;
+            let is_there = has_top(&self.folder(schedd, account));
+            assert_eq!(is_there, stored == "not_done", "{}", text(&output));
+            *said = text(&output);
+        }
+        said
+    }
+}
 
 #[tokio::test]
 async fn one_of_two_deliveries_is_cut_off_and_stays_so_over_a_restart() {
@@ -19,15 +67,8 @@ async fn one_of_two_deliveries_is_cut_off_and_stays_so_over_a_restart() {
     parts.all_good().await;
     let cut = parts.stored("here", "crabtw", "cms_crab").unwrap();
     let kept = parts.stored("there", "crabtw", "cms_crab").unwrap();
-    let revoke = ["revoke", "--account", "crabtw", "--schedd", "here"];
-    let output = parts.run(&[&revoke[..], &["--json"]].concat()).await;
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert_eq!(
-        became(&output),
-        [["done", "done", "done"]],
-        "{}",
-        text(&output)
-    );
+    let output = parts.revoke("crabtw", "here").await;
+    assert_became(&output, &[["done", "done", "done"]]);
     assert!(!parts.lives(&cut).await);
     assert!(parts.lives(&kept).await);
     let is_off = |parts: &Parts| {
@@ -70,13 +111,9 @@ async fn without_a_service_a_token_is_named_for_vaults_admins() {
     // As at a credd, nothing can be read back.
     fs::remove_dir_all(parts.folder("here", "crabtw")).unwrap();
     let output = parts.run(&["revoke", "--all-at", "here", "--json"]).await;
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     // cmsprod's could be read back and was revoked.
-    let expected = [
-        vec!["done", "done", "done"],
-        vec!["not_done", "nothing", "done"],
-    ];
-    assert_eq!(became(&output), expected, "{}", text(&output));
+    let expected = [["done", "done", "done"], ["not_done", "nothing", "done"]];
+    assert_became(&output, &expected);
     let command = format!("bao token revoke -accessor {accessor}");
     assert!(text(&output).contains(&command), "{}", text(&output));
 
@@ -89,36 +126,17 @@ async fn without_a_service_a_token_is_named_for_vaults_admins() {
     let token = parts.stored("there", "crabtw", "cms_crab").unwrap();
     let accessor = parts.client.lookup_self(&token).await.unwrap().accessor;
     let command = format!("bao token revoke -accessor {accessor}");
-    let revoke = [
-        "revoke",
-        "--account",
-        "crabtw",
-        "--schedd",
-        "there",
-        "--json",
+    let expected = [
+        ["not_done", "done", "done"],
+        ["not_done", "nothing", "done"],
     ];
-    parts.set_vault(false).await;
-    let output = parts.run(&revoke).await;
-    assert_eq!(
-        became(&output),
-        [["not_done", "done", "done"]],
-        "{}",
-        text(&output)
-    );
-    assert!(text(&output).contains(&command), "{}", text(&output));
-    assert!(!has_top(&parts.folder("there", "crabtw")));
-    parts.set_vault(true).await;
-    let output = parts.run(&revoke).await;
-    assert_eq!(
-        became(&output),
-        [["not_done", "nothing", "done"]],
-        "{}",
-        text(&output)
-    );
-    assert!(text(&output).contains(&command), "{}", text(&output));
+    let said = parts.revoke_with_vault_away("crabtw", "there", expected);
+    for said in said.await {
+        assert!(said.contains(&command), "{said}");
+    }
     // The ledger names it to a service too.
     parts.start().await;
-    let output = parts.run(&revoke).await;
+    let output = parts.revoke("crabtw", "there").await;
     assert!(text(&output).contains(&command), "{}", text(&output));
     assert!(parts.lives(&token).await);
     parts.kill(&accessor).await;
@@ -128,33 +146,11 @@ async fn without_a_service_a_token_is_named_for_vaults_admins() {
     // What nothing is noted of stays to be read until Vault answers, and is revoked then.
     let token = parts.stored("there", "cmsprod", "cms").unwrap();
     fs::remove_file(parts.chain.folder().join("state/deliveries.json")).unwrap();
-    let revoke = [
-        "revoke",
-        "--account",
-        "cmsprod",
-        "--schedd",
-        "there",
-        "--json",
-    ];
-    parts.set_vault(false).await;
-    let output = parts.run(&revoke).await;
-    assert_eq!(
-        became(&output),
-        [["not_done", "not_done", "done"]],
-        "{}",
-        text(&output)
-    );
-    assert!(has_top(&parts.folder("there", "cmsprod")));
-    parts.set_vault(true).await;
-    let output = parts.run(&revoke).await;
-    assert_eq!(
-        became(&output),
-        [["done", "done", "done"]],
-        "{}",
-        text(&output)
-    );
+    let expected = [["not_done", "not_done", "done"], ["done", "done", "done"]];
+    let _ = parts
+        .revoke_with_vault_away("cmsprod", "there", expected)
+        .await;
     assert!(!parts.lives(&token).await);
-    assert!(!has_top(&parts.folder("there", "cmsprod")));
 }
 
 #[tokio::test]
@@ -164,9 +160,8 @@ async fn without_a_service_a_token_is_named_for_vaults_admins() {
 )]
 async fn a_stolen_schedd_of_a_pool_loses_every_token_whether_it_answers_or_not() {
     let _one = ONE.lock().await;
-    let folder = tempfile::tempdir_in(sandbox::run_folder().unwrap()).unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let chain = Chain::start(folder.path(), LIVES).await.unwrap();
+    let folder = sandbox::new_folder().unwrap();
+    let chain = Chain::start(folder.path(), Lives::HOUR).await.unwrap();
     let options = installed::pool_options(&chain).unwrap();
     let pool = Pool::start(&folder.path().join("pool"), &chain.ca, &options)
         .await
@@ -179,8 +174,8 @@ async fn a_stolen_schedd_of_a_pool_loses_every_token_whether_it_answers_or_not()
     let order = async |arguments: &[&str]| {
         let mut command = pool.command("root", "/usr/sbin/token-bastion");
         command.args(["--config", "/etc/token-bastion/token-bastion.yaml"]);
-        let output = command.args(arguments).kill_on_drop(true).output();
-        tokio::time::timeout(FAR, output).await.unwrap().unwrap()
+        command.args(arguments);
+        ended::output(command, FAR).await.unwrap()
     };
     let all_good = async || {
         wait::until("all good", FAR, async || {
@@ -223,19 +218,7 @@ async fn a_stolen_schedd_of_a_pool_loses_every_token_whether_it_answers_or_not()
     let before = tokens();
     assert_eq!(before.len(), 3);
     let output = order(&["revoke", "--all-at", pool.host(), "--json"]).await;
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}\n{}",
-        text(&output),
-        service.tail(20)
-    );
-    assert_eq!(
-        became(&output),
-        vec![["done", "done", "done"]; 3],
-        "{}",
-        text(&output)
-    );
+    assert_became(&output, &[["done", "done", "done"]; 3]);
     none_lives(&before).await;
     assert!(tokens().is_empty());
 
@@ -263,13 +246,7 @@ async fn a_stolen_schedd_of_a_pool_loses_every_token_whether_it_answers_or_not()
     .await
     .unwrap();
     let output = order(&["revoke", "--all-at", pool.host(), "--json"]).await;
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert_eq!(
-        became(&output),
-        vec![["done", "not_done", "done"]; 3],
-        "{}",
-        text(&output)
-    );
+    assert_became(&output, &[["done", "not_done", "done"]; 3]);
     none_lives(&before).await;
     assert_eq!(tokens().len(), 3, "nobody could delete them");
     service.stop().await.unwrap();
@@ -302,13 +279,7 @@ async fn what_is_configured_away_is_cut_off_by_the_command_that_the_reload_names
 
     let arguments: Vec<&str> = command.split_whitespace().chain(["--json"]).collect();
     let output = parts.run(&arguments).await;
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
-    assert_eq!(
-        became(&output),
-        [["done", "done", "done"]],
-        "{}",
-        text(&output)
-    );
+    assert_became(&output, &[["done", "done", "done"]]);
     assert!(!parts.lives(&cut).await && parts.lives(&kept).await);
     assert!(!has_top(&parts.folder("here", "crabtw")));
 
@@ -322,15 +293,7 @@ async fn what_is_configured_away_is_cut_off_by_the_command_that_the_reload_names
     );
     fs::write(&parts.config, without).unwrap();
     parts.start().await;
-    let revoke = [
-        "revoke",
-        "--account",
-        "cmsprod",
-        "--schedd",
-        "there",
-        "--json",
-    ];
-    let output = parts.run(&revoke).await;
+    let output = parts.revoke("cmsprod", "there").await;
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let admins = format!("bao token revoke -accessor {accessor}");
     assert!(text(&output).contains(&admins), "{}", text(&output));

@@ -2,9 +2,8 @@
 
 use super::super::*;
 use super::service::{HOUR, Service, at, became, deliveries, of};
-use crate::delivery::{Opening, Target};
 use crate::fakes::Outside;
-use crate::fixtures::delivery;
+use crate::fixtures::{credd_by, delivery};
 use crate::plan::State;
 use crate::revoke::Became;
 
@@ -170,16 +169,7 @@ async fn an_order_that_cannot_be_kept_is_done_and_said() {
 async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_off() {
     use crate::delivery::Method;
     let to = |account: &str, schedd: &str, method, domain: Option<&str>| {
-        let opening = Opening {
-            method,
-            domain: domain.map(str::to_owned),
-        };
-        let target = Target::Credd {
-            host: schedd.to_owned(),
-            collector: None,
-            opening,
-        };
-        delivery(account, "cms", schedd, target)
+        delivery(account, "cms", schedd, credd_by(schedd, method, domain))
     };
     let outside = Outside::new();
     let wanted = vec![

@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::{Command, Reconciler};
 use crate::config::{Config, Names, Pattern, Search};
-use crate::delivery::{Opening, Selection, Target};
+use crate::delivery::{Opening, Selection};
 use crate::discovery::Ad;
 use crate::fakes::Outside;
-use crate::fixtures::{config, credential, delivery};
+use crate::fixtures::{config, credd, credential, delivery};
 use crate::ledger::Keeper;
 use crate::plan::State;
 use crate::revoke::Cut;
@@ -201,14 +201,7 @@ async fn held_jobs_are_told_and_released_where_that_is_wanted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_schedd_is_asked_once_for_the_held_jobs_of_many_and_then_for_those_who_have_some() {
-    let many = (0..50).map(|n| {
-        let target = Target::Credd {
-            host: "ap1".to_owned(),
-            collector: None,
-            opening: Opening::default(),
-        };
-        delivery(&format!("a{n:02}"), "cms", "ap1", target)
-    });
+    let many = (0..50).map(|n| delivery(&format!("a{n:02}"), "cms", "ap1", credd("ap1")));
     let outside = Outside::new();
     let whose = ("a07".to_owned(), "ap1".to_owned());
     outside.lock().held.insert(whose, 3);

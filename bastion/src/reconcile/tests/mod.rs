@@ -13,9 +13,9 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::config::Config;
-use crate::delivery::{Delivery, Opening, Target};
+use crate::delivery::{Delivery, Target};
 use crate::fakes::{Outside, Stored};
-use crate::fixtures::{config, delivery};
+use crate::fixtures::{config, credd, delivery};
 use crate::plan::State;
 use crate::plan::State::{Failed, Good};
 use crate::problem::Kind;
@@ -23,14 +23,6 @@ use crate::report::Report;
 
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
 pub(super) const DAY: Duration = Duration::from_hours(24);
-
-pub(super) fn credd(name: &str) -> Target {
-    Target::Credd {
-        host: name.to_owned(),
-        collector: None,
-        opening: Opening::default(),
-    }
-}
 
 /// Two accounts at two credds and in a directory.
 pub(super) fn deliveries() -> Vec<Delivery> {

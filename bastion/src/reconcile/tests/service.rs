@@ -1,21 +1,16 @@
 //! A service that runs on paused time, and the hand that tells it things.
 
 use super::super::*;
-use crate::delivery::{Delivery, Opening, Target};
+use crate::delivery::Delivery;
 use crate::fakes::Outside;
-use crate::fixtures::{config, delivery};
+use crate::fixtures::{config, credd, delivery};
 use crate::plan::State;
 use crate::revoke::Became;
 
 pub(super) const HOUR: Duration = Duration::from_hours(1);
 
 pub(super) fn at(account: &str, schedd: &str) -> Delivery {
-    let target = Target::Credd {
-        host: schedd.to_owned(),
-        collector: None,
-        opening: Opening::default(),
-    };
-    delivery(account, "cms", schedd, target)
+    delivery(account, "cms", schedd, credd(schedd))
 }
 
 /// Two accounts at two credds.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::delivery::Target;
 use crate::fakes::Outside;
-use crate::fixtures::delivery_to;
+use crate::fixtures::{credd, delivery_to};
 use crate::plan::Policy;
 use crate::plan::{Step as Todo, Why};
 use crate::push::AccessFacts;
@@ -110,11 +110,7 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
 #[tokio::test(start_paused = true)]
 async fn a_token_known_by_its_accessor_is_named_with_the_admins_command_until_it_ends() {
     let outside = Outside::new();
-    let delivery = delivery_to(Target::Credd {
-        host: "ap1".to_owned(),
-        collector: None,
-        opening: crate::delivery::Opening::default(),
-    });
+    let delivery = delivery_to(credd("ap1"));
     let parts = outside.parts();
     let now = outside.lock().now();
     let named = |accessor: &str, expires| Named {

@@ -13,6 +13,24 @@ fn place() -> (tempfile::TempDir, Delivery) {
     (dir, delivery)
 }
 
+async fn observe(delivery: &Delivery, dir: &Path) -> Result<Observed, Problem> {
+    Directories::default().observe(delivery, dir).await
+}
+
+async fn store(delivery: &Delivery, dir: &Path) -> Result<(), Problem> {
+    Directories::default().store(delivery, dir, &top()).await
+}
+
+async fn delete(delivery: &Delivery, dir: &Path) -> Result<(), Problem> {
+    Directories::default().delete(delivery, dir).await
+}
+
+/// The names of all that is in a folder.
+fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name()).collect()
+}
+
 fn top() -> SecretString {
     SecretString::from("{\"vault_token\":\"s.x\"}")
 }
@@ -21,21 +39,14 @@ fn top() -> SecretString {
 async fn what_is_stored_is_seen_again_and_has_the_credds_modes() {
     let (dir, delivery) = place();
     assert!(
-        Directories::default()
-            .observe(&delivery, dir.path())
+        observe(&delivery, dir.path())
             .await
             .unwrap()
             .stored
             .is_none()
     );
-    Directories::default()
-        .store(&delivery, dir.path(), &top())
-        .await
-        .unwrap();
-    Directories::default()
-        .store(&delivery, dir.path(), &top())
-        .await
-        .unwrap();
+    store(&delivery, dir.path()).await.unwrap();
+    store(&delivery, dir.path()).await.unwrap();
 
     let folder = dir.path().join("cmsprod");
     let file = folder.join("cms_crab.top");
@@ -43,24 +54,18 @@ async fn what_is_stored_is_seen_again_and_has_the_credds_modes() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(&file), 0o600);
     assert_eq!(mode(&folder), 0o2700);
-    let names: Vec<_> = fs::read_dir(&folder)
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
-    assert_eq!(names, ["cms_crab.top"], "no temporary file is left");
+    assert_eq!(
+        names(&folder),
+        ["cms_crab.top"],
+        "no temporary file is left"
+    );
 
-    let seen = Directories::default()
-        .observe(&delivery, dir.path())
-        .await
-        .unwrap();
+    let seen = observe(&delivery, dir.path()).await.unwrap();
     assert!(seen.stored.is_some());
     assert!(seen.served.is_none());
     assert_eq!(seen.content.unwrap().expose_secret(), top().expose_secret());
     fs::write(folder.join("cms_crab.use"), "token").unwrap();
-    let seen = Directories::default()
-        .observe(&delivery, dir.path())
-        .await
-        .unwrap();
+    let seen = observe(&delivery, dir.path()).await.unwrap();
     assert!(seen.served >= seen.stored);
 }
 
@@ -69,10 +74,7 @@ async fn no_symbolic_link_is_followed() {
     let (dir, delivery) = place();
     let elsewhere = tempfile::tempdir().unwrap();
     symlink(elsewhere.path(), dir.path().join("cmsprod")).unwrap();
-    let problem = Directories::default()
-        .store(&delivery, dir.path(), &top())
-        .await
-        .unwrap_err();
+    let problem = store(&delivery, dir.path()).await.unwrap_err();
     assert!(
         problem.message.contains("a symbolic link or a file"),
         "{problem}"
@@ -86,16 +88,8 @@ async fn no_symbolic_link_is_followed() {
     fs::create_dir(dir.path().join("cmsprod")).unwrap();
     let link = dir.path().join("cmsprod/cms_crab.top");
     symlink(&victim, &link).unwrap();
-    assert!(
-        Directories::default()
-            .observe(&delivery, dir.path())
-            .await
-            .is_err()
-    );
-    Directories::default()
-        .store(&delivery, dir.path(), &top())
-        .await
-        .unwrap();
+    assert!(observe(&delivery, dir.path()).await.is_err());
+    store(&delivery, dir.path()).await.unwrap();
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
     assert!(fs::symlink_metadata(&link).unwrap().is_file());
 }
@@ -104,10 +98,7 @@ async fn no_symbolic_link_is_followed() {
 async fn a_missing_directory_is_named_and_not_made() {
     let (dir, delivery) = place();
     let missing = dir.path().join("none");
-    let problem = Directories::default()
-        .store(&delivery, &missing, &top())
-        .await
-        .unwrap_err();
+    let problem = store(&delivery, &missing).await.unwrap_err();
     assert_eq!(
         problem.to_string(),
         format!(
@@ -118,20 +109,8 @@ async fn a_missing_directory_is_named_and_not_made() {
     );
     // One that is not mounted is not an emptied one: nothing is said to be gone, or not there.
     for (what, problem) in [
-        (
-            "read",
-            Directories::default()
-                .observe(&delivery, &missing)
-                .await
-                .unwrap_err(),
-        ),
-        (
-            "written",
-            Directories::default()
-                .delete(&delivery, &missing)
-                .await
-                .unwrap_err(),
-        ),
+        ("read", observe(&delivery, &missing).await.unwrap_err()),
+        ("written", delete(&delivery, &missing).await.unwrap_err()),
     ] {
         let words = format!("{} cannot be {what}: No such file", missing.display());
         assert!(problem.message.contains(&words), "{problem}");
@@ -144,40 +123,21 @@ async fn a_file_that_is_no_text_is_another_content() {
     let (dir, delivery) = place();
     fs::create_dir(dir.path().join("cmsprod")).unwrap();
     fs::write(dir.path().join("cmsprod/cms_crab.top"), [0xff, 0xfe]).unwrap();
-    let seen = Directories::default()
-        .observe(&delivery, dir.path())
-        .await
-        .unwrap();
+    let seen = observe(&delivery, dir.path()).await.unwrap();
     assert_eq!(seen.content.unwrap().expose_secret(), "");
 }
 
 #[tokio::test]
 async fn what_is_deleted_is_gone_and_what_is_not_there_counts_as_deleted() {
     let (dir, delivery) = place();
-    Directories::default()
-        .delete(&delivery, dir.path())
-        .await
-        .unwrap();
-    Directories::default()
-        .store(&delivery, dir.path(), &top())
-        .await
-        .unwrap();
+    delete(&delivery, dir.path()).await.unwrap();
+    store(&delivery, dir.path()).await.unwrap();
     let folder = dir.path().join("cmsprod");
     fs::write(folder.join("cms_crab.use"), "token").unwrap();
     fs::write(folder.join("cms.use"), "another").unwrap();
-    Directories::default()
-        .delete(&delivery, dir.path())
-        .await
-        .unwrap();
-    Directories::default()
-        .delete(&delivery, dir.path())
-        .await
-        .unwrap();
-    let names: Vec<_> = fs::read_dir(&folder)
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
-    assert_eq!(names, ["cms.use"]);
+    delete(&delivery, dir.path()).await.unwrap();
+    delete(&delivery, dir.path()).await.unwrap();
+    assert_eq!(names(&folder), ["cms.use"]);
 }
 
 #[tokio::test]

@@ -175,5 +175,5 @@ async fn after_a_renewal_a_folder_is_known_without_another_look() {
     assert!(credentials.file("u", "cms.use").exists());
     let directory = Directory::open(credentials.path()).unwrap();
     let folder = directory.glance_at("u").unwrap();
-    assert!(daemon.listings.knows("u", folder) && daemon.watch.covers("u", folder));
+    assert!(daemon.folders.is_unchanged("u", folder));
 }

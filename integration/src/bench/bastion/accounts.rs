@@ -7,8 +7,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::chain::{Chain, Places, VAULT};
-use crate::differential::rig::HOUR;
+use crate::chain::{Chain, Lives, Places, VAULT};
 use crate::kdc::REALM;
 use crate::sandbox;
 
@@ -32,7 +31,7 @@ impl Site {
         let grants = accounts.iter().map(|a| format!("cms:{a}:default"));
         let grants = grants.collect();
         let nodes = ["127.83.0.1:8200"];
-        let chain = Chain::start_granted(folder.path(), HOUR, &nodes, grants).await?;
+        let chain = Chain::start_granted(folder.path(), Lives::HOUR, &nodes, grants).await?;
         chain.kdc.use_here()?;
         for account in &accounts {
             let keytab = chain.keytabs().join(format!("{account}.keytab"));

@@ -5,15 +5,16 @@ use super::monitored::Monitored;
 use super::stage::Stage;
 use crate::bench::figures::{Bound, Figure};
 use crate::bench::progress::Progress;
-use crate::differential::rig::{HOUR, Side};
+use crate::chain::Lives;
+use crate::differential::rig::Side;
 use crate::process::Memory;
 
 const MEGABYTE: f64 = 1_000_000.0;
 
 pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
-    let stage = Stage::set(HOUR, sizes.many).await?;
+    let stage = Stage::set(Lives::HOUR, sizes.many).await?;
     let mut figures = Vec::new();
-    for (count, is_bound) in [(sizes.some, true), (sizes.many, false)] {
+    for count in [sizes.some, sizes.many] {
         let theirs = at_rest(&stage, Side::Theirs, count, progress).await?;
         let ours = at_rest(&stage, Side::Ours, count, progress).await?;
         let figure = |name: &str, word: &str, pick: fn(&Memory) -> u64| {
@@ -27,11 +28,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
             .beside(megabytes(pick(&theirs)))
         };
         let resident = figure("rss", "RSS", |memory| memory.resident);
-        figures.push(if is_bound {
-            resident.bound(Bound::Ratio(0.1))
-        } else {
-            resident
-        });
+        figures.push(resident.bound(Bound::Ratio(0.1)));
         figures.push(figure("pss", "PSS", |memory| memory.proportional));
     }
     Ok(figures)
@@ -49,7 +46,7 @@ async fn at_rest(
     ));
     let name = format!("memory-{count}");
     let mut monitored = Monitored::prepare(stage, &name, side, 0..count)?;
-    monitored.start(HOUR)?;
+    monitored.start(Lives::HOUR)?;
     monitored.complete().await?;
     monitored.idle().await?;
     let memory = monitored.memory()?;

@@ -24,7 +24,6 @@ use super::parts;
 use super::progress::Progress;
 use super::report::Report;
 use crate::chain::Lives;
-use crate::differential::rig::HOUR;
 
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -78,7 +77,7 @@ struct Sizes {
 const TEN_MINUTES: Lives = Lives {
     access_token: 600,
     access_minimum: 400,
-    ..HOUR
+    ..Lives::HOUR
 };
 
 const FULL: Sizes = Sizes {
@@ -90,7 +89,7 @@ const FULL: Sizes = Sizes {
     replaced: 500,
     replaced_theirs: 24,
     steady: 180,
-    steady_lives: HOUR,
+    steady_lives: Lives::HOUR,
     load: 600,
     load_lives: TEN_MINUTES,
     load_credentials: 10_000,

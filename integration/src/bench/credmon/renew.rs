@@ -13,7 +13,8 @@ use super::monitored::Monitored;
 use super::stage::Stage;
 use crate::bench::figures::{Bound, Figure};
 use crate::bench::progress::Progress;
-use crate::differential::rig::{HOUR, Side};
+use crate::chain::Lives;
+use crate::differential::rig::Side;
 use crate::wait;
 
 /// Renewals of one credential in an hour: REFRESH is 1200 s by default. Ours does one more every
@@ -40,7 +41,7 @@ impl Used {
 }
 
 pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
-    let stage = Stage::set(HOUR, sizes.some).await?;
+    let stage = Stage::set(Lives::HOUR, sizes.some).await?;
     let (theirs, renewal_theirs) = renewals(&stage, Side::Theirs, sizes, progress).await?;
     let (ours, renewal_ours) = renewals(&stage, Side::Ours, sizes, progress).await?;
 
@@ -108,7 +109,7 @@ async fn renewals<'s>(
     progress: &Progress,
 ) -> anyhow::Result<(Monitored<'s>, f64)> {
     let mut monitored = Monitored::prepare(stage, "renew", side, 0..sizes.some)?;
-    monitored.start(HOUR)?;
+    monitored.start(Lives::HOUR)?;
     monitored.complete().await?;
     let mut used = Duration::ZERO;
     for round in 1..=sizes.rounds {

@@ -10,7 +10,8 @@ use super::monitored::{Identity, Monitored};
 use super::stage::Stage;
 use crate::bench::figures::{Bound, Figure, percentile};
 use crate::bench::progress::Progress;
-use crate::differential::rig::{HOUR, Side};
+use crate::chain::Lives;
+use crate::differential::rig::Side;
 use crate::wait;
 
 /// How often it is looked whether an access token is new: the figure is that much too long at most.
@@ -26,7 +27,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const FAR: Duration = Duration::from_mins(5);
 
 pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
-    let stage = Stage::set(HOUR, sizes.some).await?;
+    let stage = Stage::set(Lives::HOUR, sizes.some).await?;
     progress.say(format!("{} replaced .top of ours", sizes.replaced));
     let ours = one(&stage, Side::Ours, sizes.some, sizes.replaced, GAP).await?;
     let count = sizes.replaced_theirs;
@@ -69,7 +70,7 @@ async fn one(
     gap: Duration,
 ) -> anyhow::Result<Vec<f64>> {
     let mut monitored = Monitored::prepare(stage, "replace", side, 0..credentials)?;
-    monitored.start(HOUR)?;
+    monitored.start(Lives::HOUR)?;
     monitored.complete().await?;
     monitored.idle().await?;
     let began = Instant::now();

@@ -14,7 +14,8 @@ use super::stage::Stage;
 use crate::bench::figures::{Bound, Figure, percentile};
 use crate::bench::progress::Progress;
 use crate::bench::{VAULT_IS_LATER, vault_far_away};
-use crate::differential::rig::{HOUR, Side};
+use crate::chain::Lives;
+use crate::differential::rig::Side;
 
 /// Seconds of a start.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +27,7 @@ struct Took {
 }
 
 pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
-    let stage = Stage::set(HOUR, 2 * sizes.some).await?;
+    let stage = Stage::set(Lives::HOUR, 2 * sizes.some).await?;
     let some = sizes.some;
     // Credentials of their own, so that for both Vault has no token at first.
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
@@ -86,7 +87,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
 async fn one(stage: &Stage, side: Side, credentials: Range<usize>) -> anyhow::Result<Took> {
     let mut monitored = Monitored::prepare(stage, "start", side, credentials)?;
     let began = SystemClock.now().as_nanosecond();
-    monitored.start(HOUR)?;
+    monitored.start(Lives::HOUR)?;
     monitored.complete().await?;
     let (first, last) = monitored.last_token()?;
     monitored.finish().await?;

@@ -6,15 +6,15 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{FromRequest, Path, RawQuery, Request, State};
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
 };
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{RequestExt as _, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -92,66 +92,49 @@ async fn keys(State(issuer): State<Arc<Issuer>>, Path(name): Path<String>) -> Re
     answer(StatusCode::OK, &issuer.key.jwks())
 }
 
-/// The form of a request that only the Vault half may send: to an issuer that is known, by a client
-/// that is ours.
-fn client_form(
-    issuer: &Issuer,
-    name: &str,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Form, Box<Response>> {
-    if !issuer.knows(name) {
-        return Err(Box::new(StatusCode::NOT_FOUND.into_response()));
-    }
-    let form = Form::read(headers, body);
-    if !form.is_our_client(issuer) {
-        let refusal = Refusal::new("invalid_client", "Bad client credentials");
-        return Err(Box::new(refuse(&refusal)));
-    }
-    Ok(form)
+/// A request that only the Vault half may send: to an issuer that is known, by a client that is ours.
+struct ClientRequest {
+    /// The issuer's name.
+    name: String,
+    form: Form,
 }
 
-async fn token(
-    State(issuer): State<Arc<Issuer>>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let form = match client_form(&issuer, &name, &headers, &body) {
-        Ok(form) => form,
-        Err(refused) => return *refused,
-    };
+impl FromRequest<Arc<Issuer>> for ClientRequest {
+    type Rejection = Response;
+
+    async fn from_request(mut request: Request, issuer: &Arc<Issuer>) -> Result<Self, Response> {
+        let path = request.extract_parts::<Path<String>>().await;
+        let Path(name) = path.map_err(IntoResponse::into_response)?;
+        if !issuer.knows(&name) {
+            return Err(StatusCode::NOT_FOUND.into_response());
+        }
+        let headers = request.headers().clone();
+        let body = request.extract::<Bytes, _>().await;
+        let form = Form::read(&headers, &body.map_err(IntoResponse::into_response)?);
+        if !form.is_our_client(issuer) {
+            let refusal = Refusal::new("invalid_client", "Bad client credentials");
+            return Err(refuse(&refusal));
+        }
+        Ok(Self { name, form })
+    }
+}
+
+async fn token(State(issuer): State<Arc<Issuer>>, request: ClientRequest) -> Response {
+    let ClientRequest { name, form } = request;
     match issuer.token(&name, &form.request) {
         Ok(token) => answer(StatusCode::OK, &token),
         Err(refusal) => refuse(&refusal),
     }
 }
 
-async fn revoke(
-    State(issuer): State<Arc<Issuer>>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let form = match client_form(&issuer, &name, &headers, &body) {
-        Ok(form) => form,
-        Err(refused) => return *refused,
-    };
-    issuer.revoke(&form.token);
+async fn revoke(State(issuer): State<Arc<Issuer>>, request: ClientRequest) -> Response {
+    issuer.revoke(&request.form.token);
     StatusCode::OK.into_response()
 }
 
 /// Opens a device flow. Grants of this issuer are of roles, so the role is named beside its scopes.
-async fn device_code(
-    State(issuer): State<Arc<Issuer>>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let form = match client_form(&issuer, &name, &headers, &body) {
-        Ok(form) => form,
-        Err(refused) => return *refused,
-    };
+async fn device_code(State(issuer): State<Arc<Issuer>>, request: ClientRequest) -> Response {
+    let ClientRequest { name, form } = request;
     let role = RoleName {
         issuer: name,
         role: form.role,
