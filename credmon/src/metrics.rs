@@ -175,13 +175,13 @@ pub struct Overview<'o> {
 }
 
 /// A time of a credential, if it has that.
-type TimeOf = fn(&CredentialStatus) -> Option<Timestamp>;
+type TimeOf<T> = fn(&CredentialStatus<T>) -> Option<Timestamp>;
 
 /// Writes all metrics. `credentials` lists all credentials; none for a site that wants none.
 ///
 /// # Errors
 /// The writer's.
-pub fn write<I: Iterator<Item = CredentialStatus>>(
+pub fn write<T: AsRef<str>, I: Iterator<Item = CredentialStatus<T>>>(
     to: &mut dyn Write,
     overview: &Overview<'_>,
     earliest: Option<Timestamp>,
@@ -218,7 +218,7 @@ pub fn write<I: Iterator<Item = CredentialStatus>>(
     for (result, count) in &overview.counters.0 {
         writeln!(to, "{}{{result=\"{result}\"}} {count}", RENEWALS.name)?;
     }
-    let times: [(Metric, TimeOf); 3] = [
+    let times: [(Metric, TimeOf<T>); 3] = [
         (ACCESS, |c| c.access_token.as_ref()?.expires),
         (VAULT, |c| c.vault_token.as_ref()?.expires),
         (SUCCESS, |c| c.last_success),
@@ -236,8 +236,8 @@ pub fn write<I: Iterator<Item = CredentialStatus>>(
                 to,
                 "{}{{user=\"{}\",service=\"{}\"}} {}",
                 metric.name,
-                escaped(&credential.user),
-                escaped(&credential.service),
+                escaped(credential.user.as_ref()),
+                escaped(credential.service.as_ref()),
                 time.as_second()
             )?;
         }

@@ -6,6 +6,7 @@
 //! never asks more of a host than [`Hosts`] allows; what is waited for by jobs and users goes
 //! first, then what ends first.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -277,7 +278,10 @@ impl Monitor {
     }
 
     /// All credentials, for reports, in the order of their names.
-    pub fn credentials(&self, now: Timestamp) -> impl Iterator<Item = CredentialStatus> {
+    pub fn credentials(
+        &self,
+        now: Timestamp,
+    ) -> impl Iterator<Item = CredentialStatus<Cow<'_, str>>> {
         let trouble = |host: &str| self.hosts.trouble(host);
         let records = self.records.iter();
         records.map(move |(_, record)| record.status(trouble, now))

@@ -6,7 +6,7 @@
 //! passed in.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::state::State;
 
@@ -50,25 +50,29 @@ pub struct VaultStatus {
     pub why: String,
 }
 
-/// A credential.
+/// A credential. The daemon tells of thousands at a time, so its texts may be borrowed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CredentialStatus {
+#[serde(bound(
+    serialize = "T: AsRef<str> + Serialize",
+    deserialize = "T: From<String> + Deserialize<'de>"
+))]
+pub struct CredentialStatus<T = String> {
     /// The account.
-    pub user: String,
+    pub user: T,
     /// The service.
-    pub service: String,
+    pub service: T,
     /// How it is doing.
     pub state: State,
     /// Since when.
     pub since: Timestamp,
     /// Why; empty when there is nothing to say.
-    pub why: String,
+    pub why: T,
     /// What a person should do; empty when there is nothing to do.
-    pub advice: String,
+    pub advice: T,
     /// Host of its Vault.
-    pub vault: Option<String>,
+    pub vault: Option<T>,
     /// The access token in place.
-    pub access_token: Option<AccessTokenStatus>,
+    pub access_token: Option<AccessTokenStatus<T>>,
     /// The vault token, as far as it is known.
     pub vault_token: Option<VaultTokenStatus>,
     /// When the access token was got, or found to be the newest.
@@ -76,22 +80,43 @@ pub struct CredentialStatus {
     /// When it is renewed next.
     pub next_renewal: Option<Timestamp>,
     /// What failed last, even if it has been well since.
-    pub last_error: Option<LastError>,
+    pub last_error: Option<LastError<T>>,
 }
 
 /// An access token, without the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AccessTokenStatus {
+#[serde(bound(
+    serialize = "T: AsRef<str> + Serialize",
+    deserialize = "T: From<String> + Deserialize<'de>"
+))]
+pub struct AccessTokenStatus<T = String> {
     /// When it was issued.
     pub issued: Option<Timestamp>,
     /// When it ends; `None` for one that does not say.
     pub expires: Option<Timestamp>,
     /// `jti`.
-    pub id: Option<String>,
+    pub id: Option<T>,
     /// `iss`.
-    pub issuer: Option<String>,
-    /// `scope`.
-    pub scopes: Vec<String>,
+    pub issuer: Option<T>,
+    /// `scope`, told as a list.
+    pub scopes: Scopes<T>,
+}
+
+/// What an access token allows, separated by blanks; in JSON a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scopes<T>(pub T);
+
+impl<T: AsRef<str>> Serialize for Scopes<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.as_ref().split(' ').filter(|scope| !scope.is_empty()))
+    }
+}
+
+impl<'de, T: From<String>> Deserialize<'de> for Scopes<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let scopes = Vec::<String>::deserialize(from)?;
+        Ok(Self(scopes.join(" ").into()))
+    }
 }
 
 /// A vault token, without the token.
@@ -103,11 +128,11 @@ pub struct VaultTokenStatus {
 
 /// What failed last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastError {
+pub struct LastError<T = String> {
     /// When.
     pub at: Timestamp,
     /// What.
-    pub text: String,
+    pub text: T,
 }
 
 /// Everything that a status tells.
@@ -252,7 +277,7 @@ pub(crate) mod tests {
                 expires: Some(at(expires)),
                 id: Some("id-1".to_owned()),
                 issuer: None,
-                scopes: vec!["storage.read:/".to_owned()],
+                scopes: Scopes("storage.read:/ openid".to_owned()),
             }),
             vault_token: Some(VaultTokenStatus {
                 expires: Some(at(90_000)),
@@ -346,7 +371,7 @@ pub(crate) mod tests {
                     "vault": "vault.test",
                     "access_token": {
                         "issued": "1970-01-01T00:00:00Z", "expires": "1970-01-01T01:00:00Z",
-                        "id": "id-1", "issuer": null, "scopes": ["storage.read:/"],
+                        "id": "id-1", "issuer": null, "scopes": ["storage.read:/", "openid"],
                     },
                     "vault_token": {"expires": "1970-01-02T01:00:00Z"},
                     "last_success": "1970-01-01T00:00:00Z",

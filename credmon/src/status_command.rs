@@ -249,7 +249,7 @@ fn row(judged: &Judged, now: Timestamp) -> [String; 8] {
         token
             .and_then(|token| token.id.clone())
             .unwrap_or_else(|| "-".to_owned()),
-        token.map_or_else(|| "-".to_owned(), |token| token.scopes.join(" ")),
+        token.map_or_else(|| "-".to_owned(), |token| token.scopes.0.clone()),
     ]
     .map(|cell| cell.chars().filter(|c| !c.is_control()).collect())
 }
@@ -306,8 +306,8 @@ mod tests {
             table(&report, at(1000), None),
             "\
 USER    SERVICE  STATE  ACCESS  VAULT  NEXT   JTI   SCOPES
-a       cms      fresh  43m20s  1d00h  3m20s  id-1  storage.read:/
-crabtw  cms      dead   ended   -      -      id-1  storage.read:/
+a       cms      fresh  43m20s  1d00h  3m20s  id-1  storage.read:/ openid
+crabtw  cms      dead   ended   -      -      id-1  storage.read:/ openid
 
 crabtw/cms: dead for 16m40s: lookup-self says that it is dead
   to do: store it again

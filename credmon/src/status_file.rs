@@ -11,6 +11,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::unistd::Gid;
+use serde::Serialize;
 
 use crate::folder::Folder;
 use crate::placing::{self, Like, Owner, PlaceFault, Step};
@@ -56,10 +57,10 @@ pub fn put(
 ///
 /// # Errors
 /// The writer's.
-pub fn write(
+pub fn write<T: AsRef<str> + Serialize>(
     to: &mut dyn Write,
     daemon: &DaemonStatus,
-    credentials: impl Iterator<Item = CredentialStatus>,
+    credentials: impl Iterator<Item = CredentialStatus<T>>,
 ) -> io::Result<()> {
     // A line is put together first: each of its many pieces would cost a call of the writer's.
     let mut line = Vec::new();

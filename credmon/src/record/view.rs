@@ -1,11 +1,13 @@
 //! What is told of a credential to whoever asks.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use super::Record;
 use crate::second::Second;
 use crate::state::State;
-use crate::status::{AccessTokenStatus, CredentialStatus, LastError, VaultTokenStatus};
+use crate::status::{AccessTokenStatus, CredentialStatus, LastError, Scopes, VaultTokenStatus};
 
 /// How long a renewal may be late before that is worth telling, in seconds.
 const LATE: i64 = 60;
@@ -18,28 +20,23 @@ impl Record {
         &self,
         trouble: impl Fn(&str) -> Option<&'t str>,
         now: Timestamp,
-    ) -> CredentialStatus {
+    ) -> CredentialStatus<Cow<'_, str>> {
         let lane = self.seen.top.as_ref().ok();
         let used = self.seen.used.as_ref();
         let mut status = CredentialStatus {
-            user: self.id().user().to_owned(),
-            service: self.id().service().to_owned(),
+            user: self.id().user().into(),
+            service: self.id().service().into(),
             state: self.condition.state,
             since: self.condition.since.timestamp(),
-            why: self.condition.why().to_owned(),
-            advice: self.condition.advice().to_owned(),
-            vault: lane.map(|lane| lane.host.to_string()),
+            why: self.condition.why().into(),
+            advice: self.condition.advice().into(),
+            vault: lane.map(|lane| (&*lane.host).into()),
             access_token: used.map(|used| AccessTokenStatus {
                 issued: used.life.map(|life| life.issued.timestamp()),
                 expires: used.life.map(|life| life.expires.timestamp()),
                 id: used.token_id.text(),
-                issuer: used.grant.issuer.as_deref().map(str::to_owned),
-                scopes: (used.grant)
-                    .scopes
-                    .iter()
-                    .flat_map(|scopes| scopes.split(' '))
-                    .map(str::to_owned)
-                    .collect(),
+                issuer: used.grant.issuer.as_deref().map(Cow::from),
+                scopes: Scopes(used.grant.scopes.as_deref().unwrap_or_default().into()),
             }),
             vault_token: self.vault_life.map(|life| VaultTokenStatus {
                 expires: life.expires.map(Second::timestamp),
@@ -51,7 +48,7 @@ impl Record {
                 .map(Second::timestamp),
             last_error: self.last_error.as_ref().map(|error| LastError {
                 at: error.0.timestamp(),
-                text: error.1.clone(),
+                text: (&*error.1).into(),
             }),
         };
         self.tell_if_late(&mut status, lane.and_then(|lane| trouble(&lane.host)), now);
@@ -59,7 +56,12 @@ impl Record {
     }
 
     /// A renewal that is late degrades a credential that is otherwise well.
-    fn tell_if_late(&self, status: &mut CredentialStatus, trouble: Option<&str>, now: Timestamp) {
+    fn tell_if_late(
+        &self,
+        status: &mut CredentialStatus<Cow<'_, str>>,
+        trouble: Option<&str>,
+        now: Timestamp,
+    ) {
         let late_since = self.due.filter(|due| {
             now.as_second().saturating_sub(due.as_second()) > LATE && *due > Second::earliest()
         });
@@ -78,7 +80,7 @@ impl Record {
                 "wait; if it stays so, the bound on requests is too tight",
             ),
         };
-        status.why = why;
-        advice.clone_into(&mut status.advice);
+        status.why = why.into();
+        status.advice = advice.into();
     }
 }
