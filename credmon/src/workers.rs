@@ -24,10 +24,6 @@ const STACK: usize = 512 * 1024;
 /// Threads for disks and names that each may have, at most.
 const HELPERS: usize = 32;
 
-/// A timer that each always has, and that ends before the time limit of a request begun now (40 s):
-/// for a timer that is the first to end, a runtime wakes itself up by a system call.
-const TICK: Duration = Duration::from_secs(30);
-
 const NAME: &str = "renewals";
 
 /// The threads, once they are started. The owner lives outside of all runtimes.
@@ -113,7 +109,8 @@ impl Starting {
             match runtime {
                 Ok(runtime) => {
                     let _ = start.send(Ok(runtime.handle().clone()));
-                    let after = runtime.block_on(until(told));
+                    // Whoever could tell is gone only when the process ends.
+                    let after = runtime.block_on(told).unwrap_or_default();
                     runtime.shutdown_timeout(after);
                 }
                 Err(error) => {
@@ -137,15 +134,6 @@ impl Starting {
             end: self.end,
             ended: self.ended,
         })
-    }
-}
-
-/// Waits until told to end.
-async fn until(mut told: oneshot::Receiver<Duration>) -> Duration {
-    loop {
-        if let Ok(after) = tokio::time::timeout(TICK, &mut told).await {
-            return after.unwrap_or_default();
-        }
     }
 }
 
