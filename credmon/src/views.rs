@@ -2,7 +2,7 @@
 //!
 //! Always true: writing takes at most half a percent of the time, however much there is to write;
 //! with thousands of credentials, whose tokens are renewed all the time, far less: what is no news
-//! waits up to 30 s. A failure is said once and stops nothing.
+//! waits up to 15 s. A failure is said once and stops nothing.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PART: u32 = 200;
 
 /// Writing takes this part of the time, when there is none, ...
-const UNHURRIED_PART: u32 = 5000;
+const UNHURRIED_PART: u32 = 1000;
 
 /// ... but is not put off for longer.
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(15);
 
 /// Where views go.
 #[derive(Clone, Debug, PartialEq, Eq)]
