@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PART: u32 = 200;
 
 /// Writing takes this part of the time, when there is none, ...
-const UNHURRIED_PART: u32 = 1000;
+const UNHURRIED_PART: u32 = 5000;
 
 /// ... but is not put off for longer.
 const LONGEST: Duration = Duration::from_secs(15);
