@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use credmon::cli::Cli;
-use credmon::lifecycle;
-use credmon::workers::Workers;
+use credmon::old::cli::Cli;
+use credmon::old::lifecycle;
+use credmon::old::workers::Workers;
 
 /// Stack of a helping thread, in bytes.
 const HELPER_STACK: usize = 256 * 1024;
