@@ -6,7 +6,7 @@
 use std::fmt;
 
 use htvault::kerberos::{KerberosError, KerberosErrorKind};
-use htvault::{ErrorKind, ServerUrl};
+use htvault::{ErrorKind, FailureScope, ServerUrl};
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Credential, Delivery, Identity};
@@ -241,6 +241,8 @@ impl Problem {
                 Cause::Account(credential.identity.account.clone()),
                 Kind::LoginRefused,
             ),
+            // Something between answered for this path: it says nothing of the Vault.
+            ErrorKind::NotVault if error.scope() != FailureScope::Host => (own(), Kind::Forbidden),
             // A hang while reading an access token is the issuer's: Vault waits for it.
             ErrorKind::TimedOut if !login => (own(), Kind::IssuerDown),
             _ => (vault(), Kind::VaultDown),
@@ -249,7 +251,7 @@ impl Problem {
             // The same words for everybody: no path of an issuer in it.
             Cause::Vault(_) => {
                 let status = error.status().map_or(String::new(), |s| format!("{s} "));
-                format!("{status}{}; {}", error.words(), error.kind().advice())
+                format!("{status}{}; {}", error.words(), error.advice())
             }
             Cause::Account(_) => format!(
                 "login as {} with keytab {}: {error}",

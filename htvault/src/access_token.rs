@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
 
-use crate::claims::Claims;
+use crate::claims::{Claims, is_b64token};
 use crate::client::{Auth, Call, Client};
 use crate::credential_url::CredentialUrl;
 use crate::error::Error;
 use crate::secret::{AccessToken, VaultToken};
+use crate::vault_token::warnings;
 
 /// What an access token must be like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,8 +57,8 @@ struct Data {
 }
 
 impl Client {
-    /// Reads an access token of the credential at `url`, whose host must be this client's server
-    /// (only its path is used).
+    /// Reads an access token of the credential at `url`, which must be at one of this client's
+    /// servers.
     ///
     /// ```no_run
     /// # async fn example(client: &htvault::Client, token: &htvault::VaultToken) -> Result<(), htvault::Error> {
@@ -86,6 +87,7 @@ impl Client {
         vault_token: &VaultToken,
         request: &AccessTokenRequest,
     ) -> Result<AccessTokenAnswer, Error> {
+        self.settings().check_server(url)?;
         let minimum = request.minimum_seconds.map(|s| s.to_string());
         // HTCondor's credmon sends `audience` on a cached credential, which Vault ignores with a
         // warning, and `audiences` on an exchange.
@@ -111,13 +113,13 @@ impl Client {
                 body: None,
             })
             .await?;
-        let warnings = answer.envelope.warnings.clone().unwrap_or_default();
+        let warnings = warnings(answer.envelope.warnings.clone());
         let request_name = answer.request.clone();
         let data = answer.data()?;
-        if data.access_token.is_empty() || data.access_token.contains(char::is_whitespace) {
+        if !is_b64token(&data.access_token) {
             return Err(Error::bad_answer(
                 &request_name,
-                "the answer's access token is empty or not one word".to_owned(),
+                "the answer's access token is empty or holds characters that no token has",
             ));
         }
         Ok(AccessTokenAnswer {

@@ -17,10 +17,8 @@ use tokio::time::Instant;
 
 /// The first block after a 429 without `Retry-After`; doubled with each further 429 in a row.
 const FIRST_BLOCK: Duration = Duration::from_secs(15);
-/// The longest block that is assumed: htvault-config's.
+/// The longest block, whatever `Retry-After` says: that of htvault-config.
 const LONGEST_BLOCK: Duration = Duration::from_mins(5);
-/// The longest block that a server's `Retry-After` is believed for.
-const LONGEST_ASKED: Duration = Duration::from_hours(1);
 
 /// A bound on requests: at most `limit` in any span of `per`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +38,7 @@ pub struct RequestsUsed {
     pub used: u32,
 }
 
-/// Why a request cannot be sent now.
+/// Reason why a request cannot be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denied {
     /// Our own bound is reached; there is room again at this time.
@@ -115,7 +113,7 @@ impl Ledger {
             return;
         }
         let grown = FIRST_BLOCK.saturating_mul(2_u32.saturating_pow(self.blocks.min(8)));
-        let block = retry_after.map_or(grown.min(LONGEST_BLOCK), |asked| asked.min(LONGEST_ASKED));
+        let block = retry_after.map_or(grown.min(LONGEST_BLOCK), |asked| asked.min(LONGEST_BLOCK));
         self.blocked_until = Some(now + block);
         self.blocks = self.blocks.saturating_add(1);
     }
@@ -155,10 +153,10 @@ impl Budget {
         self.ledger().used(Instant::now())
     }
 
-    /// Waits, `patience` at most, until a request may be sent. A server's block is never waited
+    /// Waits, `wait` at most, until a request may be sent. A server's block is never waited
     /// for: the caller has better things to do, and should know.
-    pub(crate) async fn permit(&self, patience: Duration) -> Result<Permit, Denied> {
-        let deadline = Instant::now() + patience;
+    pub(crate) async fn permit(&self, wait: Duration) -> Result<Permit, Denied> {
+        let deadline = Instant::now() + wait;
         loop {
             let taken = self.ledger().take(Instant::now());
             match taken {
@@ -270,7 +268,7 @@ mod tests {
         let now = Instant::now();
         for (asked, block) in [
             (Duration::from_secs(7), Duration::from_secs(7)),
-            (MINUTE * 600, LONGEST_ASKED),
+            (MINUTE * 600, LONGEST_BLOCK),
         ] {
             let mut ledger = Ledger::new(None);
             ledger.refused(now, Some(asked));

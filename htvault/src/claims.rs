@@ -1,42 +1,87 @@
-//! What a JWT says of itself, read without trusting it: no signature is checked.
+//! Claims of a JWT, read without trusting it (no signature is checked), and the form of a token.
 //!
 //! The claims are those of the WLCG Common JWT Profile 1.x. Access tokens of other issuers may be
-//! opaque, or lack any of these; every field is optional.
+//! opaque, or lack any of these; every field is optional. A claim of an odd type is read as far as
+//! possible, named in [`Claims::odd`], and harms no other.
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
 /// Claims of an access token, unverified.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// `iss`: URL of the issuer.
-    #[serde(default, rename = "iss")]
     pub issuer: Option<String>,
-    /// `sub`: whom the token speaks for.
-    #[serde(default, rename = "sub")]
+    /// `sub`: the user or service that the token speaks for.
     pub subject: Option<String>,
-    /// `aud`: for whom it is; a string or a list in the token.
-    #[serde(default, rename = "aud", deserialize_with = "one_or_many")]
+    /// `aud`: the recipients; a string or a list in the token.
     pub audience: Vec<String>,
-    /// `exp`: when it ends.
-    #[serde(default, rename = "exp", deserialize_with = "seconds")]
+    /// `exp`: expiry.
     pub expires: Option<Timestamp>,
-    /// `iat`: when it was made.
-    #[serde(default, rename = "iat", deserialize_with = "seconds")]
+    /// `iat`: time of issue.
     pub issued: Option<Timestamp>,
-    /// `nbf`: from when on it is good.
-    #[serde(default, rename = "nbf", deserialize_with = "seconds")]
+    /// `nbf`: time before which the token is not valid.
     pub not_before: Option<Timestamp>,
-    /// `jti`: the token's identifier; no secret.
-    #[serde(default, rename = "jti")]
+    /// `jti`: identifier of the token; no secret.
     pub id: Option<String>,
-    /// `scope`: what it allows; separated by spaces in the token.
-    #[serde(default, rename = "scope", deserialize_with = "space_separated")]
+    /// `scope`: permissions; separated by spaces in the token.
     pub scopes: Vec<String>,
     /// `wlcg.ver`: version of the WLCG profile.
-    #[serde(default, rename = "wlcg.ver")]
     pub wlcg_version: Option<String>,
+    /// Claims of another type than the profile's, each with its type and without its value, such as
+    /// `exp: a string`.
+    pub odd: Vec<String>,
+}
+
+/// Form of a text that should be a token.
+///
+/// ```
+/// use htvault::TokenForm;
+///
+/// assert!(matches!(TokenForm::of("e30.eyJzdWIiOiJhIn0.c2ln"), TokenForm::Jwt(_)));
+/// assert_eq!(TokenForm::of("2YotnFZFEjr1zCsicMWpAA"), TokenForm::Opaque);
+/// assert_eq!(TokenForm::of("<html>"), TokenForm::NotAToken);
+/// assert_eq!(TokenForm::of("eyJhbGciOiJ"), TokenForm::NotAToken);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives for a moment; a box would be in everybody's way"
+)]
+pub enum TokenForm {
+    /// A JWT, with its claims.
+    Jwt(Claims),
+    /// A token whose content only its issuer knows: an opaque one, or an encrypted JWT (JWE).
+    Opaque,
+    /// No bearer token (RFC 6750), or something that begins like a JWT and is none.
+    NotAToken,
+}
+
+impl TokenForm {
+    /// Finds the form of a text. White space at its end does not count.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let text = text.trim_end();
+        if !is_b64token(text) {
+            return Self::NotAToken;
+        }
+        let parts = text.split('.').count();
+        match Claims::read(text) {
+            Some(claims) => Self::Jwt(claims),
+            None if parts == 5 => Self::Opaque,
+            None if parts == 3 || text.starts_with("eyJ") => Self::NotAToken,
+            None => Self::Opaque,
+        }
+    }
+}
+
+/// True for a `b64token` of RFC 6750: what may stand behind `Bearer`.
+pub(crate) fn is_b64token(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
+    !body.is_empty() && body.bytes().all(allowed)
 }
 
 impl Claims {
@@ -58,98 +103,127 @@ impl Claims {
             return None;
         }
         let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
-        serde_json::from_slice(&payload).ok()
+        let mut payload: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
+        let mut reader = Reader {
+            claims: &mut payload,
+            odd: Vec::new(),
+        };
+        let mut claims = Self {
+            issuer: reader.text("iss"),
+            subject: reader.text("sub"),
+            audience: reader.list("aud", |one| vec![one.to_owned()]),
+            expires: reader.time("exp"),
+            issued: reader.time("iat"),
+            not_before: reader.time("nbf"),
+            id: reader.text("jti"),
+            scopes: reader.list("scope", |all| {
+                all.split_whitespace().map(str::to_owned).collect()
+            }),
+            wlcg_version: reader.text("wlcg.ver"),
+            odd: Vec::new(),
+        };
+        claims.odd = reader.odd;
+        Some(claims)
     }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
+/// Reads claims one by one, and notes the odd ones.
+struct Reader<'a> {
+    claims: &'a mut Map<String, Value>,
+    odd: Vec<String>,
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
-    Ok(match Option::<OneOrMany>::deserialize(input)? {
-        None => Vec::new(),
-        Some(OneOrMany::One(one)) => vec![one],
-        Some(OneOrMany::Many(many)) => many,
-    })
-}
-
-fn space_separated<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
-    Ok(match Option::<OneOrMany>::deserialize(input)? {
-        None => Vec::new(),
-        Some(OneOrMany::One(text)) => text.split_whitespace().map(str::to_owned).collect(),
-        Some(OneOrMany::Many(many)) => many,
-    })
-}
-
-/// A NumericDate (RFC 7519): seconds since 1970, perhaps with a fraction, which is cut.
-fn seconds<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Timestamp>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Number {
-        Whole(i64),
-        Fraction(f64),
+impl Reader<'_> {
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.claims.remove(name).filter(|value| !value.is_null())
     }
-    let seconds = match Option::<Number>::deserialize(input)? {
-        None => return Ok(None),
-        Some(Number::Whole(seconds)) => Timestamp::from_second(seconds),
-        Some(Number::Fraction(seconds)) => jiff::SignedDuration::try_from_secs_f64(seconds.floor())
-            .and_then(Timestamp::from_duration),
-    };
-    seconds.map(Some).map_err(serde::de::Error::custom)
+
+    fn note(&mut self, name: &str, form: &str) {
+        self.odd.push(format!("{name}: {form}"));
+    }
+
+    /// A text; a number is taken as its digits.
+    fn text(&mut self, name: &str) -> Option<String> {
+        match self.take(name)? {
+            Value::String(text) => Some(text),
+            other => {
+                self.note(name, type_of(&other));
+                other.is_number().then(|| other.to_string())
+            }
+        }
+    }
+
+    /// A text or a list of texts.
+    fn list(&mut self, name: &str, split: impl Fn(&str) -> Vec<String>) -> Vec<String> {
+        match self.take(name) {
+            None => Vec::new(),
+            Some(Value::String(text)) => split(&text),
+            Some(Value::Array(values)) => {
+                let all = values.len();
+                let texts: Vec<String> = (values.into_iter())
+                    .filter_map(|value| match value {
+                        Value::String(text) => Some(text),
+                        _ => None,
+                    })
+                    .collect();
+                if texts.len() < all {
+                    self.note(name, "a list with other values than strings");
+                }
+                texts
+            }
+            Some(other) => {
+                self.note(name, type_of(&other));
+                Vec::new()
+            }
+        }
+    }
+
+    /// A `NumericDate` (RFC 7519): seconds since 1970, perhaps with a fraction, which is cut. A
+    /// string of digits and milliseconds are taken, too.
+    fn time(&mut self, name: &str) -> Option<Timestamp> {
+        let value = self.take(name)?;
+        let seconds = match &value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => {
+                self.note(name, "a string");
+                text.trim().parse().ok()
+            }
+            other => {
+                self.note(name, type_of(other));
+                None
+            }
+        }?;
+        let time = |seconds: f64| {
+            jiff::SignedDuration::try_from_secs_f64(seconds.floor())
+                .and_then(Timestamp::from_duration)
+                .ok()
+        };
+        if let Some(time) = time(seconds) {
+            return Some(time);
+        }
+        // No time that exists, in seconds.
+        let milliseconds = time(seconds / 1000.0);
+        self.note(
+            name,
+            match milliseconds {
+                Some(_) => "milliseconds",
+                None => "a number that is no time",
+            },
+        );
+        milliseconds
+    }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn jwt(payload: &str) -> String {
-        format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(payload))
-    }
-
-    #[test]
-    fn a_wlcg_token_is_read() {
-        let claims = Claims::read(&jwt(
-            r#"{"iss":"https://issuer.test/","sub":"cmsprod","aud":"https://wlcg.cern.ch/jwt/v1/any",
-                "exp":1795334948,"nbf":1795331348,"iat":1795331348,"jti":"a-b","wlcg.ver":"1.0",
-                "scope":"storage.read:/ storage.create:/store/temp/user"}"#,
-        ))
-        .unwrap();
-        assert_eq!(claims.audience, ["https://wlcg.cern.ch/jwt/v1/any"]);
-        assert_eq!(
-            claims.scopes,
-            ["storage.read:/", "storage.create:/store/temp/user"]
-        );
-        assert_eq!(claims.expires.unwrap().as_second(), 1_795_334_948);
-        assert_eq!(claims.id.as_deref(), Some("a-b"));
-        assert_eq!(claims.wlcg_version.as_deref(), Some("1.0"));
-    }
-
-    #[test]
-    fn lists_and_fractions_are_read_and_missing_claims_are_none() {
-        let claims = Claims::read(&jwt(r#"{"aud":["a","b"],"exp":1795334948.7}"#)).unwrap();
-        assert_eq!(claims.audience, ["a", "b"]);
-        assert_eq!(claims.expires.unwrap().as_second(), 1_795_334_948);
-        assert_eq!(claims.subject, None);
-    }
-
-    #[test]
-    fn opaque_and_broken_tokens_have_no_claims() {
-        for token in ["", "opaque", "a.b", "a.b.c.d", "e30.!!.x", "e30.e30=.x"] {
-            assert_eq!(Claims::read(token), None, "{token}");
-        }
-        assert_eq!(Claims::read(&jwt(r#"{"exp":1e300}"#)), None);
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_panics(text in ".{0,80}", payload in "\\PC{0,80}") {
-            let _ = Claims::read(&text);
-            let _ = Claims::read(&jwt(&payload));
-        }
-    }
-}
+mod tests;

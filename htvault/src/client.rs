@@ -1,26 +1,27 @@
-//! The connection to one HTVault: requests, limits of time and size, and answers made into types.
+//! The client of one HTVault: requests, timeouts, limits on size, and fail-over.
 //!
 //! Connections are kept and re-used. No proxy of the environment is used, no redirect followed,
 //! and an answer is read up to a bound, so a broken server cannot fill the memory.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use serde::Deserialize;
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode};
+use secrecy::zeroize::Zeroizing;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::budget::{Budget, RequestsUsed};
+use crate::answer::{Answered, decode, refusal};
+use crate::budget::{Budget, Denied, Permit, RequestsUsed};
 use crate::credential_url::ServerUrl;
-use crate::endpoints::{Endpoint, Resolver};
-use crate::error::{Error, ErrorKind};
+use crate::endpoints::{Directory, Endpoint, finish};
+use crate::error::{Error, ErrorKind, FailureScope};
 use crate::secret::VaultToken;
-use crate::settings::Settings;
+use crate::settings::{After429, Settings};
 use crate::tls::Authorities;
+use crate::transport;
 
 /// Largest answer that is read, in bytes. Real answers have a few kilobytes.
 const ANSWER_LIMIT: usize = 256 * 1024;
@@ -30,8 +31,8 @@ const ANSWER_LIMIT: usize = 256 * 1024;
 pub struct Client(Arc<Shared>);
 
 struct Shared {
-    settings: Settings,
-    resolver: Resolver,
+    settings: Arc<Settings>,
+    directory: Directory,
     budget: Budget,
 }
 
@@ -44,7 +45,8 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Option<serde_json::Value>,
 }
 
-/// How a request is authorised.
+/// Authorization of a request.
+#[derive(Clone, Copy)]
 pub(crate) enum Auth<'a> {
     Token(&'a VaultToken),
     #[cfg_attr(
@@ -56,43 +58,66 @@ pub(crate) enum Auth<'a> {
     Nothing,
 }
 
-/// The envelope of every answer.
-#[derive(Deserialize)]
-pub(crate) struct Envelope<T> {
-    pub(crate) data: Option<T>,
-    pub(crate) auth: Option<crate::vault_token::AuthBlock>,
-    #[serde(default)]
-    pub(crate) warnings: Option<Vec<String>>,
-}
-
-/// The body of an answer that is no success: errors, or (at a refused login) warnings only.
-#[derive(Default, Deserialize)]
-struct Failure {
-    #[serde(default)]
-    errors: Option<Vec<String>>,
-    #[serde(default)]
-    warnings: Option<Vec<String>>,
+/// Status and body of a success. The body may hold a token.
+struct Received {
+    status: StatusCode,
+    body: Zeroizing<Vec<u8>>,
 }
 
 impl Client {
-    /// Makes a client; nothing is sent yet, no name looked up.
+    /// Makes a client that trusts the authorities of [`Settings::tls`](Settings) and follows changes
+    /// of their files. Nothing is sent yet, no name looked up.
     ///
     /// # Errors
-    /// The certificate authorities cannot be read.
+    /// The certificate authorities cannot be read; the error names the file and the reason.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
-        Ok(Self::with_authorities(
-            settings,
-            Authorities::read(&settings.tls)?,
-        ))
+        let authorities = Authorities::read(&settings.tls)?;
+        let settings = Arc::new(settings.clone());
+        let directory = Directory::new(Arc::clone(&settings), authorities, true);
+        Ok(Self::of(settings, directory))
     }
 
-    /// The same with authorities that were read before, where the settings say.
+    /// Makes a client that trusts exactly these authorities for ever. A caller that wants to follow
+    /// changes of the files checks [`Authorities::are_those_of`] and makes a new client.
     #[must_use]
     pub fn with_authorities(settings: &Settings, authorities: Authorities) -> Self {
+        let settings = Arc::new(settings.clone());
+        let directory = Directory::new(Arc::clone(&settings), authorities, false);
+        Self::of(settings, directory)
+    }
+
+    /// Makes a client over an HTTP client of the caller's, for proxies, other TLS or DNS.
+    ///
+    /// Its redirects and its `Referer` are switched off: a redirect would carry the vault token to
+    /// another host. Its timeouts, TLS and DNS are the caller's: [`Settings::tls`](Settings),
+    /// `resolver` and the timeouts are not used. Servers of the list are tried in turn, but not
+    /// the addresses of one name.
+    ///
+    /// ```
+    /// use htvault::{Client, Settings};
+    ///
+    /// let settings = Settings::new("https://htvault.example.org:8200".parse()?);
+    /// # rustls::crypto::ring::default_provider().install_default().ok();
+    /// let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(40));
+    /// let client = Client::with_http(&settings, http)?;
+    /// # Ok::<(), htvault::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// HTTP cannot be set up.
+    pub fn with_http(settings: &Settings, http: reqwest::ClientBuilder) -> Result<Self, Error> {
+        let http = finish(http)?;
+        let settings = Arc::new(settings.clone());
+        let directory = Directory::over(Arc::clone(&settings), &http);
+        Ok(Self::of(settings, directory))
+    }
+
+    fn of(settings: Arc<Settings>, directory: Directory) -> Self {
+        let budget = Budget::new(settings.limit);
         Self(Arc::new(Shared {
-            settings: settings.clone(),
-            resolver: Resolver::new(authorities),
-            budget: Budget::new(settings.limit),
+            settings,
+            directory,
+            budget,
         }))
     }
 
@@ -102,13 +127,13 @@ impl Client {
         self.0.settings.server()
     }
 
-    /// The settings that this client was made with.
+    /// Settings of this client.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// What is used of the bound on requests now; `None` without one.
+    /// Use of the limit on requests now; `None` without one.
     #[must_use]
     pub fn requests_used(&self) -> Option<RequestsUsed> {
         self.0.budget.used()
@@ -120,11 +145,8 @@ impl Client {
         call: Call<'_>,
     ) -> Result<Answered<T>, Error> {
         let request = self.name(&call);
-        let understand = |body: &[u8]| {
-            serde_json::from_slice(body).map_err(|e| {
-                Error::bad_answer(&request, format!("the answer is not understood: {e}"))
-            })
-        };
+        let understand =
+            |received: &Received| decode(&request, received.status.as_u16(), &received.body);
         let envelope = self.send(&call, &request, understand).await?;
         Ok(Answered { request, envelope })
     }
@@ -135,8 +157,8 @@ impl Client {
         self.send(&call, &request, |_| Ok(())).await
     }
 
-    /// Method and URL, without query, for messages; whose request it is, where the URL does not
-    /// say it.
+    /// Method and URL, without query, for messages; and the owner of the token, where the URL does
+    /// not name it.
     fn name(&self, call: &Call<'_>) -> String {
         let request = format!("{} {}{}", call.method, self.server(), call.path);
         match call.auth {
@@ -154,105 +176,121 @@ impl Client {
         &self,
         call: &Call<'_>,
         request: &str,
-        understand: impl Fn(&[u8]) -> Result<T, Error>,
+        understand: impl Fn(&Received) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let Shared {
-            settings,
-            resolver,
-            budget,
-        } = &*self.0;
-        let endpoints = resolver.endpoints(settings).await?;
+        let header = authorization(call.auth, request)?;
+        let endpoints = self.0.directory.endpoints().await?;
         let order = endpoints.preference().order(Instant::now());
         let mut failures = Vec::new();
         for index in order {
             let Some(endpoint) = endpoints.list.get(index) else {
                 continue;
             };
-            let permit = budget
-                .permit(settings.patience)
-                .await
-                .map_err(|denied| Error::denied(request, denied))?;
+            let permit = self.permit(request).await?;
             let answer = self
-                .send_to(endpoint, call, request)
+                .send_to(endpoint, call, header.clone(), request)
                 .await
-                .and_then(|body| understand(&body));
+                .and_then(|received| understand(&received));
             match answer {
                 Err(error) if error.kind().fails_over() => {
-                    debug!(address = %endpoint.address, %error, "the next address is tried");
-                    endpoints.preference().failed(index, Instant::now());
-                    failures.push((endpoint.address, error));
+                    debug!(address = endpoint.name(), %error, "the next address is tried");
+                    if error.scope() != FailureScope::Local {
+                        endpoints.preference().failed(index, Instant::now());
+                    }
+                    failures.push((endpoint.name(), error));
                 }
                 answer => {
                     endpoints.preference().succeeded(index, Instant::now());
-                    match &answer {
-                        Err(error) if error.kind() == ErrorKind::RateLimited => {
-                            permit.refused(error.retry_after());
-                        }
-                        _ => permit.answered(),
-                    }
+                    self.settle(&permit, answer.as_ref().err());
                     return answer;
                 }
             }
         }
-        if failures.iter().all(|(_, error)| error.status().is_none()) {
-            // No address was reached: perhaps the name has others now.
-            resolver.look_up_again().await;
+        let unreached =
+            |error: &Error| error.status().is_none() && error.scope() == FailureScope::Host;
+        if failures.iter().all(|(_, error)| unreached(error)) {
+            // Perhaps the name has other addresses now.
+            self.0.directory.look_up_again();
         }
         Err(Error::of_all_addresses(request, failures))
+    }
+
+    /// Leave to send one request.
+    async fn permit(&self, request: &str) -> Result<Permit, Error> {
+        let permit = self.0.budget.permit(self.0.settings.limit_wait).await;
+        permit.map_err(|denied| {
+            let (words, until) = match denied {
+                Denied::Full(until) => ("not sent: our own limit on requests is reached", until),
+                Denied::Blocked(until) => ("not sent: the server refuses requests for now", until),
+            };
+            let wait = until.saturating_duration_since(Instant::now());
+            let words = format!("{words}, for {} s more", wait.as_secs_f64().ceil());
+            let error = Error::new(ErrorKind::RateLimited, request, &words).after(Some(wait));
+            match denied {
+                Denied::Full(_) => error
+                    .in_scope(FailureScope::Local)
+                    .advise("raise the limit on requests that is configured here, or ask less"),
+                Denied::Blocked(_) => error,
+            }
+        })
+    }
+
+    /// Tells the budget of an answer.
+    fn settle(&self, permit: &Permit, error: Option<&Error>) {
+        match error {
+            Some(error) if error.kind() == ErrorKind::RateLimited => {
+                if self.0.settings.after_429 == After429::BlockClient {
+                    permit.refused(error.retry_after());
+                }
+            }
+            _ => permit.answered(),
+        }
     }
 
     async fn send_to(
         &self,
         endpoint: &Endpoint,
         call: &Call<'_>,
+        header: Option<(HeaderName, HeaderValue)>,
         request: &str,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Received, Error> {
+        let settings = &*self.0.settings;
         let login = matches!(call.auth, Auth::Negotiate(_));
         let mut builder = endpoint
-            .http(&self.0.settings)?
+            .http(settings)?
             .request(call.method.clone(), endpoint.server.join(call.path));
         if !call.query.is_empty() {
             builder = builder.query(call.query);
         }
-        match call.auth {
-            Auth::Token(token) => {
-                let name = HeaderName::from_static("x-vault-token");
-                builder = builder.header(name, sensitive(token.expose().to_owned())?);
-            }
-            Auth::Negotiate(token) => {
-                builder = builder.header(AUTHORIZATION, sensitive(format!("Negotiate {token}"))?);
-            }
-            Auth::Nothing => {}
+        if let Some((name, value)) = header {
+            builder = builder.header(name, value);
+        }
+        if let Some(namespace) = &settings.namespace {
+            let value = HeaderValue::try_from(namespace.as_str()).map_err(|_| {
+                Error::configuration("the namespace holds characters that no namespace has")
+            })?;
+            builder = builder.header(HeaderName::from_static("x-vault-namespace"), value);
         }
         if let Some(body) = &call.body {
             builder = builder.json(body);
         }
-        let transport =
-            |e: &reqwest::Error| Error::from_transport(request, e, &self.0.settings.tls);
-        let mut response = builder.send().await.map_err(|e| transport(&e))?;
+        let failed = |error: reqwest::Error| transport::failure(request, error, &settings.tls);
+        let mut response = builder.send().await.map_err(failed)?;
         let status = response.status();
-        let retry_after = retry_after(response.headers());
         let length = response.content_length().unwrap_or_default();
         let length = usize::try_from(length).unwrap_or(ANSWER_LIMIT);
-        let mut body = Vec::with_capacity(length.min(ANSWER_LIMIT));
-        while let Some(chunk) = response.chunk().await.map_err(|e| transport(&e))? {
+        let mut body = Zeroizing::new(Vec::with_capacity(length.min(ANSWER_LIMIT)));
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > ANSWER_LIMIT {
-                return Err(Error::bad_answer(
-                    request,
-                    format!("the answer is larger than {ANSWER_LIMIT} bytes"),
-                ));
+                let words = format!("the answer is larger than {ANSWER_LIMIT} bytes");
+                return Err(Error::bad_answer(request, &words));
             }
             body.extend_from_slice(&chunk);
         }
         if status.is_success() {
-            return Ok(body);
+            return Ok(Received { status, body });
         }
-        let failure: Failure = serde_json::from_slice(&body).unwrap_or_default();
-        let mut words = failure.errors.unwrap_or_default();
-        if words.is_empty() {
-            words = failure.warnings.unwrap_or_default();
-        }
-        Err(Error::from_answer(request, status.as_u16(), &words, login).after(retry_after))
+        Err(refusal(request, status, response.headers(), &body, login))
     }
 }
 
@@ -262,29 +300,31 @@ impl fmt::Debug for Client {
     }
 }
 
-/// `Retry-After` in seconds; a date in it is not used by any Vault.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-/// An answer with a body, and the request's name for messages about it.
-pub(crate) struct Answered<T> {
-    pub(crate) request: String,
-    pub(crate) envelope: Envelope<T>,
-}
-
-/// A header's value that no debug output shows.
-fn sensitive(value: String) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::try_from(value).map_err(|_| {
-        Error::configuration("the vault token holds characters that no token has".to_owned())
+/// Header that authorizes a request; no debug output shows its value.
+fn authorization(
+    auth: Auth<'_>,
+    request: &str,
+) -> Result<Option<(HeaderName, HeaderValue)>, Error> {
+    let (name, value) = match auth {
+        Auth::Token(token) => {
+            let name = HeaderName::from_static("x-vault-token");
+            (name, HeaderValue::try_from(token.expose()))
+        }
+        Auth::Negotiate(token) => {
+            let value = Zeroizing::new(format!("Negotiate {token}"));
+            (AUTHORIZATION, HeaderValue::try_from(value.as_str()))
+        }
+        Auth::Nothing => return Ok(None),
+    };
+    let mut value = value.map_err(|_| {
+        Error::new(
+            ErrorKind::Configuration,
+            request,
+            "not sent: the vault token holds characters that no token has",
+        )
+        .in_scope(FailureScope::Credential)
+        .advise("get a new vault token")
     })?;
     value.set_sensitive(true);
-    Ok(value)
+    Ok(Some((name, value)))
 }

@@ -7,7 +7,9 @@ use std::str::FromStr;
 
 use url::Url;
 
-use crate::error::Error;
+use crate::error::{Error, FailureScope};
+use crate::paths::Paths;
+use crate::text::printable;
 
 /// The address of an HTVault: `https://HOST[:PORT]`, nothing behind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,8 +21,11 @@ pub struct ServerUrl(Url);
 pub struct CredentialUrl(Url);
 
 fn parse_https(text: &str) -> Result<Url, Error> {
-    let refuse =
-        |why: &str| Error::configuration(format!("{text:?} is no address of a Vault: {why}"));
+    let refuse = |why: &str| {
+        let shown = printable(text, 200);
+        Error::bad_value(&format!("\"{shown}\" is no address of a Vault: {why}"))
+            .advise("correct the address")
+    };
     let url = Url::parse(text).map_err(|e| refuse(&e.to_string()))?;
     if url.scheme() != "https" {
         return Err(refuse("it must begin with https://"));
@@ -70,11 +75,14 @@ impl FromStr for ServerUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let url = parse_https(text)?;
+        // A server is a setting, the URL of a credential a value among others.
+        let url = parse_https(text).map_err(|error| error.in_scope(FailureScope::Local))?;
         if !matches!(url.path(), "" | "/") {
-            return Err(Error::configuration(format!(
-                "{text:?} is no address of a Vault: nothing may follow host and port"
-            )));
+            let shown = printable(text, 200);
+            return Err(Error::configuration(&format!(
+                "\"{shown}\" is no address of a Vault: nothing may follow host and port"
+            ))
+            .advise("correct the address"));
         }
         Ok(Self(url))
     }
@@ -109,7 +117,8 @@ impl CredentialUrl {
         credkey: &str,
         role: &str,
     ) -> Result<Self, Error> {
-        Self::stored(server, "creds", issuer, credkey, role)
+        let path = Paths::default().creds(issuer, credkey, role)?;
+        Ok(Self::at(server, &path))
     }
 
     /// The same credential for reduced access tokens, by token exchange; not cached by Vault.
@@ -117,26 +126,13 @@ impl CredentialUrl {
     /// # Errors
     /// A name that would change the path.
     pub fn sts(server: &ServerUrl, issuer: &str, credkey: &str, role: &str) -> Result<Self, Error> {
-        Self::stored(server, "sts", issuer, credkey, role)
+        let path = Paths::default().sts(issuer, credkey, role)?;
+        Ok(Self::at(server, &path))
     }
 
-    fn stored(
-        server: &ServerUrl,
-        what: &str,
-        issuer: &str,
-        credkey: &str,
-        role: &str,
-    ) -> Result<Self, Error> {
-        for (kind, name) in [("issuer", issuer), ("role", role)] {
-            check_segment(kind, name)?;
-        }
-        // A robot's credkey has slashes: user/purpose/machine.
-        for part in credkey.split('/') {
-            check_segment("credkey", part)?;
-        }
-        Ok(Self(server.join(&format!(
-            "/v1/secret/oauth/{what}/{issuer}/{credkey}:{role}"
-        ))))
+    /// A path that was checked, at a server.
+    pub(crate) fn at(server: &ServerUrl, path: &str) -> Self {
+        Self(server.join(path))
     }
 
     /// The server that the credential is at.
@@ -160,25 +156,17 @@ impl CredentialUrl {
     }
 }
 
-fn check_segment(kind: &str, name: &str) -> Result<(), Error> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.@=+".contains(c);
-    if name.is_empty() || name == "." || name == ".." || !name.chars().all(allowed) {
-        return Err(Error::configuration(format!(
-            "{name:?} is no {kind}: letters, digits and -_.@=+ are allowed"
-        )));
-    }
-    Ok(())
-}
-
 impl FromStr for CredentialUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let url = parse_https(text)?;
         if !url.path().starts_with("/v1/") {
-            return Err(Error::configuration(format!(
-                "{text:?} is no URL of a credential: its path must begin with /v1/"
-            )));
+            let shown = printable(text, 200);
+            return Err(Error::bad_value(&format!(
+                "\"{shown}\" is no URL of a credential: its path must begin with /v1/"
+            ))
+            .advise("correct the URL"));
         }
         Ok(Self(url))
     }

@@ -24,34 +24,41 @@
 //! ```
 
 mod access_token;
+mod answer;
 mod best_access_token;
 mod budget;
 mod claims;
 mod client;
 pub mod clock;
 mod credential_url;
+mod dns;
 mod endpoints;
 mod error;
 #[cfg(feature = "kerberos")]
 pub mod kerberos;
 mod oidc;
+mod paths;
 mod preference;
 mod secret;
 mod settings;
 mod survey;
+pub mod text;
 mod tls;
+mod transport;
 mod vault_token;
 
 pub use access_token::{AccessTokenAnswer, AccessTokenRequest};
 pub use best_access_token::{BestAccessToken, best_access_token};
 pub use budget::{RequestLimit, RequestsUsed};
-pub use claims::Claims;
+pub use claims::{Claims, TokenForm};
 pub use client::Client;
 pub use credential_url::{CredentialUrl, ServerUrl};
-pub use error::{Action, Error, ErrorKind, without_promise};
+pub use dns::{Resolve, Resolving, SystemResolver};
+pub use error::{Action, Error, ErrorKind, FailureScope};
 pub use oidc::{DeviceFlow, OidcLogin, Poll};
+pub use paths::Paths;
 pub use secret::{AccessToken, RefreshToken, VaultToken};
-pub use settings::Settings;
+pub use settings::{After429, Settings};
 pub use survey::{Node, NodeAnswer, NodeState, survey};
 pub use tls::{Authorities, TlsSettings};
 pub use vault_token::{IssuedToken, TokenInfo};

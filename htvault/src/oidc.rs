@@ -5,24 +5,32 @@
 //! [`Client::store_refresh_token`] stores what came of it. Kerberos logins can read what is stored,
 //! but never store it.
 
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::Method;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
+use url::Url;
 
 use crate::client::{Auth, Call, Client};
 use crate::credential_url::CredentialUrl;
 use crate::error::Error;
+use crate::paths::check_name;
 use crate::secret::{RefreshToken, VaultToken};
+use crate::text::{LIMIT, printable};
 use crate::vault_token::IssuedToken;
 
-/// How often to ask, where the server does not say.
+/// Pause between two polls, where the server does not say.
 const USUAL_INTERVAL: Duration = Duration::from_secs(5);
+/// Bounds of the pause, whatever the server says.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST_INTERVAL: Duration = Duration::from_mins(5);
 
 /// A login that waits for a person.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DeviceFlow {
     /// The link that the person opens.
     pub url: String,
@@ -31,8 +39,20 @@ pub struct DeviceFlow {
     /// The least time between two polls; [`Poll::SlowDown`] doubles it.
     pub interval: Duration,
     issuer: String,
-    state: String,
-    nonce: String,
+    state: SecretString,
+    nonce: SecretString,
+}
+
+impl fmt::Debug for DeviceFlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // State and nonce, which the link may hold too, would let others finish the login.
+        let url = self.url.split(['?', '#']).next().unwrap_or_default();
+        f.debug_struct("DeviceFlow")
+            .field("url", &url)
+            .field("interval", &self.interval)
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a poll gave.
@@ -113,8 +133,10 @@ impl Client {
         role: &str,
         nonce: &str,
     ) -> Result<DeviceFlow, Error> {
-        let path = format!("/v1/auth/oidc-{issuer}/oidc/auth_url");
-        let redirect_uri = format!("{}/v1/auth/oidc-{issuer}/oidc/callback", self.server());
+        check_name("role", role)?;
+        let paths = &self.settings().paths;
+        let path = paths.oidc(issuer, "auth_url")?;
+        let redirect_uri = format!("{}{}", self.server(), paths.oidc(issuer, "callback")?);
         let answer = self
             .call::<FlowData>(Call {
                 method: Method::POST,
@@ -131,17 +153,26 @@ impl Client {
         if data.url.is_empty() {
             // Vault's answer to a role that it does not know.
             let words = format!("no link was given: the role {role} is not known for {issuer}");
-            return Err(Error::bad_answer(&request, words));
+            return Err(Error::bad_answer(&request, &words));
         }
+        let url = Url::parse(&data.url).ok();
+        let url = url.filter(|url| matches!(url.scheme(), "https" | "http"));
+        let Some(url) = url else {
+            return Err(Error::bad_answer(
+                &request,
+                "the link of the answer is no URL",
+            ));
+        };
         Ok(DeviceFlow {
-            url: data.url,
-            user_code: data.user_code,
-            interval: data
-                .poll_interval
-                .map_or(USUAL_INTERVAL, Duration::from_secs),
+            // The parser has escaped what is no part of a URL.
+            url: url.into(),
+            user_code: data.user_code.map(|code| printable(&code, LIMIT)),
+            interval: (data.poll_interval)
+                .map_or(USUAL_INTERVAL, Duration::from_secs)
+                .clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
             issuer: issuer.to_owned(),
-            state: data.state,
-            nonce: nonce.to_owned(),
+            state: SecretString::from(data.state),
+            nonce: SecretString::from(nonce.to_owned()),
         })
     }
 
@@ -152,14 +183,17 @@ impl Client {
     /// The flow has expired, was refused by the person or belongs to another caller: it is over,
     /// begin anew; and what any request may give.
     pub async fn poll(&self, flow: &mut DeviceFlow) -> Result<Poll, Error> {
-        let path = format!("/v1/auth/oidc-{}/oidc/poll", flow.issuer);
+        let path = self.settings().paths.oidc(&flow.issuer, "poll")?;
         let answer = self
             .call::<IgnoredAny>(Call {
                 method: Method::POST,
                 path: &path,
                 query: &[],
                 auth: Auth::Nothing,
-                body: Some(json!({"state": flow.state, "client_nonce": flow.nonce})),
+                body: Some(json!({
+                    "state": flow.state.expose_secret(),
+                    "client_nonce": flow.nonce.expose_secret(),
+                })),
             })
             .await;
         let mut answer = match answer {
@@ -167,7 +201,7 @@ impl Client {
                 return Ok(Poll::Pending);
             }
             Err(error) if error.words().contains("slow_down") => {
-                flow.interval *= 2;
+                flow.interval = flow.interval.saturating_mul(2).min(LONGEST_INTERVAL);
                 return Ok(Poll::SlowDown);
             }
             answer => answer?,
@@ -181,10 +215,7 @@ impl Client {
         let (credkey, refresh_token) = metadata
             .and_then(|metadata| Some((metadata.credkey?, metadata.oauth2_refresh_token?)))
             .ok_or_else(|| {
-                Error::bad_answer(
-                    &request,
-                    "the login has no credkey or no refresh token".to_owned(),
-                )
+                Error::bad_answer(&request, "the login has no credkey or no refresh token")
             })?;
         Ok(Poll::Done(Box::new(OidcLogin {
             login: crate::vault_token::issued(answer, Some(&credkey))?,
@@ -205,6 +236,7 @@ impl Client {
         issuer: &str,
         login: &OidcLogin,
     ) -> Result<(), Error> {
+        self.settings().check_server(url)?;
         self.call_for_nothing(Call {
             method: Method::POST,
             path: url.path(),
@@ -227,6 +259,7 @@ impl Client {
         url: &CredentialUrl,
         vault_token: &VaultToken,
     ) -> Result<(), Error> {
+        self.settings().check_server(url)?;
         self.call_for_nothing(Call {
             method: Method::DELETE,
             path: url.path(),

@@ -14,6 +14,8 @@ use crate::credential_url::ServerUrl;
 use crate::endpoints::{connect, look_up};
 use crate::error::Error;
 use crate::settings::Settings;
+use crate::text::{LIMIT, printable};
+use crate::transport;
 
 /// Longest answer that is read, in bytes.
 const ANSWER_LIMIT: usize = 16 * 1024;
@@ -73,7 +75,7 @@ pub async fn survey(settings: &Settings) -> Result<Vec<Node>, Error> {
     let tls = settings.tls.client_config()?;
     let mut nodes = Vec::new();
     for (server, address) in look_up(settings).await? {
-        let http = connect(settings, &server, address, tls.clone())?;
+        let http = connect(settings, &server, Some(address), tls.clone())?;
         let answer = ask(settings, &server, &http).await;
         nodes.push(Node {
             server,
@@ -91,8 +93,8 @@ async fn ask(
 ) -> Result<NodeAnswer, Error> {
     let url = server.join("/v1/sys/health");
     let request = format!("GET {url}");
-    let transport = |e: &reqwest::Error| Error::from_transport(&request, e, &settings.tls);
-    let mut response = http.get(url).send().await.map_err(|e| transport(&e))?;
+    let failed = |error| transport::failure(&request, error, &settings.tls);
+    let mut response = http.get(url).send().await.map_err(failed)?;
     let certificate_ends = response
         .extensions()
         .get::<TlsInfo>()
@@ -100,24 +102,19 @@ async fn ask(
         .and_then(end_of);
     let status = response.status();
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| transport(&e))? {
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if body.len() + chunk.len() > ANSWER_LIMIT {
             break;
         }
         body.extend_from_slice(&chunk);
     }
     let health: Health = serde_json::from_slice(&body).map_err(|_| {
-        Error::bad_answer(
-            &request,
-            format!(
-                "status {} and no word of its health: is this a Vault?",
-                status.as_u16()
-            ),
-        )
+        let words = "the answer does not describe a Vault's health";
+        Error::not_vault(&request, status.as_u16(), words)
     })?;
     Ok(NodeAnswer {
         state: health.state(),
-        version: health.version,
+        version: health.version.map(|version| printable(&version, LIMIT)),
         clock: health
             .server_time_utc
             .and_then(|seconds| Timestamp::from_second(seconds).ok()),

@@ -99,7 +99,7 @@ impl TlsSettings {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|e| Error::configuration(format!("TLS cannot be set up: {e}")))?
+            .map_err(|e| Error::configuration(&format!("TLS cannot be set up: {e}")).caused_by(e))?
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(config)
@@ -120,10 +120,11 @@ impl TlsSettings {
             add_directory(&mut roots, dir, SystemClock.now());
         }
         if roots.is_empty() {
-            return Err(Error::configuration(format!(
-                "no certificate authority found ({}); name a CA file or directory that has one",
+            return Err(Error::configuration(&format!(
+                "no certificate authority found ({})",
                 self.places()
-            )));
+            ))
+            .advise("name a CA file or directory that has one"));
         }
         Ok(roots)
     }
@@ -141,17 +142,20 @@ impl TlsSettings {
     }
 }
 
+/// Plain words for a failure of TLS.
+pub(crate) fn explain(error: &rustls::Error) -> String {
+    error.to_string()
+}
+
 fn add_bundle(roots: &mut RootCertStore, file: &Path) -> Result<(), Error> {
     let refuse = |why: &str| {
-        Error::configuration(format!(
-            "CA file {} cannot be used: {why}; name a PEM file that this user may read",
-            file.display()
-        ))
+        Error::configuration(&format!("CA file {} cannot be used: {why}", file.display()))
+            .advise("name a PEM file that this user may read")
     };
-    let pem = std::fs::read(file).map_err(|e| refuse(&e.to_string()))?;
+    let pem = std::fs::read(file).map_err(|e| refuse(&e.to_string()).caused_by(e))?;
     let mut found = false;
     for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|e| refuse(&e.to_string()))?;
+        let certificate = certificate.map_err(|e| refuse(&format!("it is no PEM file ({e})")))?;
         match roots.add(certificate) {
             Ok(()) => found = true,
             Err(error) => debug!(file = %file.display(), %error, "a certificate was skipped"),

@@ -8,9 +8,11 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::client::{Answered, Auth, Call, Client};
+use crate::answer::Answered;
+use crate::client::{Auth, Call, Client};
 use crate::error::{Action, Error, ErrorKind};
 use crate::secret::VaultToken;
+use crate::text::{LIMIT, printable};
 
 /// A token that Vault has just made.
 #[derive(Clone, Debug)]
@@ -40,27 +42,6 @@ pub struct TokenInfo {
     pub expires: Option<Timestamp>,
     /// Its policies.
     pub policies: Vec<String>,
-}
-
-/// `auth` of an answer.
-#[derive(Deserialize)]
-pub(crate) struct AuthBlock {
-    pub(crate) client_token: String,
-    #[serde(default)]
-    accessor: String,
-    #[serde(default)]
-    policies: Option<Vec<String>>,
-    #[serde(default)]
-    pub(crate) metadata: Option<Metadata>,
-    lease_duration: u64,
-}
-
-/// `metadata` of an answer: of a Kerberos login, or of an OIDC one.
-#[derive(Deserialize)]
-pub(crate) struct Metadata {
-    user: Option<String>,
-    pub(crate) credkey: Option<String>,
-    pub(crate) oauth2_refresh_token: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -101,7 +82,7 @@ impl Client {
         role: &str,
         negotiate: &crate::kerberos::NegotiateToken,
     ) -> Result<IssuedToken, Error> {
-        let path = format!("/v1/auth/kerberos-{issuer}_{role}/login");
+        let path = self.settings().paths.kerberos_login(issuer, role)?;
         let answer = self
             .call::<serde::de::IgnoredAny>(Call {
                 method: Method::POST,
@@ -229,22 +210,16 @@ impl Client {
     }
 }
 
-impl<T> Answered<T> {
-    /// The `data` of the answer.
-    pub(crate) fn data(self) -> Result<T, Error> {
-        let Self { request, envelope } = self;
-        envelope
-            .data
-            .ok_or_else(|| Error::bad_answer(&request, "the answer has no data".to_owned()))
-    }
-}
-
 /// The token of an answer; `owner` is who asked for it, where the answer does not say.
 pub(crate) fn issued<T>(answer: Answered<T>, owner: Option<&str>) -> Result<IssuedToken, Error> {
     let Answered { request, envelope } = answer;
     let auth = envelope
         .auth
-        .ok_or_else(|| Error::bad_answer(&request, "the answer has no token".to_owned()))?;
+        .ok_or_else(|| Error::bad_answer(&request, "the answer has no token"))?;
+    if auth.client_token.is_empty() || !auth.client_token.bytes().all(|b| b.is_ascii_graphic()) {
+        let words = "the answer's vault token is empty or holds characters that no token has";
+        return Err(Error::bad_answer(&request, words));
+    }
     let user = auth.metadata.and_then(|m| m.user);
     let mut token = VaultToken::from(auth.client_token);
     if let Some(owner) = user.as_deref().or(owner) {
@@ -256,6 +231,15 @@ pub(crate) fn issued<T>(answer: Answered<T>, owner: Option<&str>) -> Result<Issu
         lease_seconds: auth.lease_duration,
         policies: auth.policies.unwrap_or_default(),
         user,
-        warnings: envelope.warnings.unwrap_or_default(),
+        warnings: warnings(envelope.warnings),
     })
+}
+
+/// Warnings of a server, escaped and bounded.
+pub(crate) fn warnings(words: Option<Vec<String>>) -> Vec<String> {
+    let words = words.unwrap_or_default();
+    words
+        .iter()
+        .map(|text| printable(text.trim(), LIMIT))
+        .collect()
 }

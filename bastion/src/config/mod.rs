@@ -107,7 +107,7 @@ impl VaultSettings {
         settings.tls = self.tls.clone();
         settings.limit = self.requests;
         // A bound that we set ourselves is no failure: whatever is to be sent waits for its turn.
-        settings.patience = Duration::from_hours(24);
+        settings.limit_wait = Duration::from_hours(24);
         Ok(settings)
     }
 }

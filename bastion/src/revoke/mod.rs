@@ -170,10 +170,14 @@ pub fn kept_off_step(id: &DeliveryId, wanted: bool, fault: Option<String>) -> St
     }
 }
 
-/// What is wrong, for somebody who gave an order that is not tried again unasked.
+/// Message for somebody who gave an order that is not retried unasked.
 #[must_use]
 pub fn run_again(problem: &str) -> String {
-    format!("{}; run this again then", htvault::without_promise(problem))
+    // Other problems than Vault's may promise a retry, as the service does.
+    let problem = problem
+        .strip_suffix("; it is tried again")
+        .unwrap_or(problem);
+    format!("{problem}; run this again then")
 }
 
 /// The command by which Vault's admins revoke a token that is known by its accessor.

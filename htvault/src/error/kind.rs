@@ -1,8 +1,10 @@
-//! The sorts of failure, what to do about each, and how an answer is sorted.
+//! Kinds of failure, the action and the advice for each, and the kind of an answer.
 
 use std::fmt;
 
-/// The sorts of failure.
+use super::scope::FailureScope;
+
+/// Kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -18,33 +20,41 @@ pub enum ErrorKind {
     RefreshRefused,
     /// 404: no refresh token is stored.
     NoneStored,
-    /// 401: the Negotiate token was refused.
+    /// 401 at a login: the Negotiate token was refused.
     LoginRefused,
-    /// 429: a rate limit; it hits every call until it ends.
+    /// 429: a quota of the server; or our own limit on requests ([`FailureScope::Local`]).
     RateLimited,
     /// 503 `Vault is sealed`.
     Sealed,
+    /// 307 without a body (or 472, 473): a standby that does not serve, because it knows no living
+    /// leader. The redirect is never followed.
+    Standby,
     /// 500: a new leader of the cluster is being elected. Other addresses answer the same.
     NoLeader,
     /// 500 `transient: …`: the issuer does not answer an exchange.
     IssuerDown,
-    /// Another answer of 5xx, or of 412, 472, 473.
+    /// Another answer of 5xx, or 412.
     ServerError,
     /// Another answer of 4xx.
     Refused,
-    /// An answer that is not what HTVault answers: no JSON, fields missing, too large.
+    /// An answer that is not Vault's: something between (load balancer, firewall, proxy) answered.
+    NotVault,
+    /// An answer of Vault's form that is not what HTVault answers: fields missing, of another type,
+    /// too large.
     BadAnswer,
     /// The server's certificate is not trusted, expired, or for another name.
     Untrusted,
-    /// No connection: name not found, refused, unreachable, reset.
+    /// No connection, or one that was cut: name not found, refused, unreachable, reset.
     Unreachable,
-    /// No answer in time.
+    /// No connection or no answer in time.
     TimedOut,
-    /// The request could not be made with these settings.
+    /// This process or host lacks descriptors, memory, threads or ports.
+    LocalResource,
+    /// The request could not be made with these settings or values.
     Configuration,
 }
 
-/// What a loop or a person should do about an error.
+/// Next step of a loop or a person after an error.
 ///
 /// ```
 /// use htvault::{Action, ErrorKind};
@@ -55,8 +65,9 @@ pub enum ErrorKind {
 /// assert_eq!(ErrorKind::TokenRejected.action(), Action::CheckToken);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Action {
-    /// Wait and try again; nobody needs to act yet.
+    /// Wait and retry; nobody needs to act yet.
     Retry,
     /// Wait longer: the server asks for fewer requests.
     SlowDown,
@@ -73,7 +84,7 @@ pub enum Action {
 }
 
 impl ErrorKind {
-    /// What should happen next.
+    /// Next step of a loop or a person.
     #[must_use]
     pub fn action(self) -> Action {
         match self {
@@ -84,32 +95,62 @@ impl ErrorKind {
             Self::RateLimited => Action::SlowDown,
             Self::NotLongEnough
             | Self::Sealed
+            | Self::Standby
             | Self::NoLeader
             | Self::IssuerDown
             | Self::ServerError
+            | Self::NotVault
             | Self::BadAnswer
             | Self::Unreachable
-            | Self::TimedOut => Action::Retry,
+            | Self::TimedOut
+            | Self::LocalResource => Action::Retry,
         }
     }
 
-    /// Whether another address of the same cluster may do better. A [`Client`](crate::Client) has
-    /// tried all of them by then.
+    /// Scope of a failure of this kind, where nothing else is known. [`Error::scope`](crate::Error::scope)
+    /// knows more: a timeout while connecting, for example, speaks of the host.
+    #[must_use]
+    pub fn scope(self) -> FailureScope {
+        match self {
+            Self::NotLongEnough | Self::IssuerDown => FailureScope::Issuer,
+            Self::RateLimited => FailureScope::Quota,
+            Self::Sealed | Self::Standby | Self::NoLeader | Self::Untrusted | Self::Unreachable => {
+                FailureScope::Host
+            }
+            Self::LocalResource | Self::Configuration => FailureScope::Local,
+            Self::TokenRejected
+            | Self::Forbidden
+            | Self::RefreshRefused
+            | Self::NoneStored
+            | Self::LoginRefused
+            | Self::ServerError
+            | Self::Refused
+            | Self::NotVault
+            | Self::BadAnswer
+            | Self::TimedOut => FailureScope::Credential,
+        }
+    }
+
+    /// True when another address of the same cluster may do better. A
+    /// [`Client`](crate::Client) has tried all of them by then.
     #[must_use]
     pub fn fails_over(self) -> bool {
         matches!(
             self,
             Self::Sealed
+                | Self::Standby
                 | Self::NoLeader
                 | Self::ServerError
+                | Self::NotVault
                 | Self::BadAnswer
                 | Self::Untrusted
                 | Self::Unreachable
                 | Self::TimedOut
+                | Self::LocalResource
         )
     }
 
-    /// What to do, as a sentence for a person.
+    /// Advice for a person: what to do, or what the cause may be.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
@@ -119,29 +160,33 @@ impl ErrorKind {
             Self::Forbidden => {
                 "check issuer, role and credkey, or have the Vault's policy extended"
             }
-            Self::NotLongEnough => {
-                "the issuer is down or its tokens live less than asked for; it is tried again"
-            }
+            Self::NotLongEnough => "the issuer is down or its tokens live less than asked for",
             Self::RefreshRefused | Self::NoneStored => {
                 "the account must be onboarded (log in by OIDC once, for example with htgettoken)"
             }
             Self::LoginRefused => {
                 "check the keytab, the service principal's host name and the clocks"
             }
-            Self::RateLimited => "the Vault's rate limit is reached; it is tried again later",
-            Self::Sealed => "the Vault's admins must unseal it; it is tried again",
-            Self::NoLeader => "the Vault's cluster elects a leader; it is tried again",
-            Self::IssuerDown => "the token issuer does not answer Vault; it is tried again",
-            Self::ServerError => "the Vault has a problem; it is tried again",
+            Self::RateLimited => "the Vault's rate limit is reached",
+            Self::Sealed => "the Vault's admins must unseal it",
+            Self::Standby => "this server is a standby and its cluster has no leader for now",
+            Self::NoLeader => "the Vault's cluster elects a leader",
+            Self::IssuerDown => "the token issuer does not answer Vault",
+            Self::ServerError => "the Vault has a problem; its log says more",
             Self::Refused => "check the configuration against the Vault's",
-            Self::BadAnswer => "check that the address is that of an HTVault; it is tried again",
+            Self::NotVault => {
+                "something between here and the Vault answered (load balancer, firewall, proxy), \
+                 not the Vault: ask its admin"
+            }
+            Self::BadAnswer => "check that the address is that of an HTVault",
             Self::Untrusted => {
                 "check the CA file or directory, and that the address is the name in the server's certificate"
             }
-            Self::Unreachable => {
-                "check the address, the network and whether the Vault runs; it is tried again"
+            Self::Unreachable => "check the address, the network and whether the Vault runs",
+            Self::TimedOut => "the Vault is slow or unreachable",
+            Self::LocalResource => {
+                "raise the limits of this process or host (descriptors, memory, threads, ports)"
             }
-            Self::TimedOut => "the Vault is slow or unreachable; it is tried again",
             Self::Configuration => "correct the configuration",
         }
     }
@@ -161,11 +206,12 @@ impl fmt::Display for Action {
     }
 }
 
-/// Sorts an answer that is no success, by its status and the server's words.
+/// Kind of a Vault's answer that is no success, by its status and the server's words.
 pub(super) fn classify(status: u16, words: &[String], login: bool) -> ErrorKind {
     let said = |part: &str| words.iter().any(|w| w.contains(part));
     match status {
-        401 => ErrorKind::LoginRefused,
+        307 | 472 | 473 => ErrorKind::Standby,
+        401 if login => ErrorKind::LoginRefused,
         403 if words.iter().any(|w| w.trim() == "permission denied") => ErrorKind::TokenRejected,
         403 => ErrorKind::Forbidden,
         404 if !login => ErrorKind::NoneStored,
@@ -173,9 +219,10 @@ pub(super) fn classify(status: u16, words: &[String], login: bool) -> ErrorKind 
         400 if said("refresh failed") => ErrorKind::RefreshRefused,
         400 if said("token expired") => ErrorKind::NotLongEnough,
         503 if said("sealed") => ErrorKind::Sealed,
-        500 if said("active cluster node not found") => ErrorKind::NoLeader,
+        500 | 503 if said("standby mode") => ErrorKind::Standby,
+        500 | 503 if said("active cluster node not found") => ErrorKind::NoLeader,
         500 if said("transient:") => ErrorKind::IssuerDown,
-        412 | 472 | 473 | 500.. => ErrorKind::ServerError,
+        412 | 500.. => ErrorKind::ServerError,
         _ => ErrorKind::Refused,
     }
 }

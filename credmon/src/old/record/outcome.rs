@@ -193,7 +193,7 @@ impl Record {
 fn patience(kind: ErrorKind) -> Patience {
     match kind.action() {
         Action::Onboard | Action::FixPolicy | Action::FixConfiguration => Patience::Person,
-        Action::Retry | Action::SlowDown | Action::CheckToken => Patience::Transient,
         Action::NewToken => Patience::Dead,
+        _ => Patience::Transient,
     }
 }

@@ -1,0 +1,252 @@
+//! The present [`Endpoints`] of a client, kept up to date in the background.
+//!
+//! What holds: no lock is held while a name is looked up or a file is read. The first look-up is
+//! shared by all who wait for it; later ones delay nobody. Files are read on a thread of its own,
+//! for a file system may hang; a call that finds them due waits a second at most. A look-up or a file
+//! that fails leaves in force what worked before.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout};
+use tracing::warn;
+
+use super::{Endpoints, look_up};
+use crate::credential_url::ServerUrl;
+use crate::error::{Error, ErrorKind};
+use crate::settings::Settings;
+use crate::tls::Authorities;
+
+/// Pause between two look-ups of a name: as long as a preference stays put.
+const LOOK_UP_AGAIN: Duration = crate::preference::STAY;
+/// The same after a look-up that failed, or after no address was reached.
+const LOOK_UP_SOON: Duration = Duration::from_secs(15);
+/// Pause between two checks of the files with certificate authorities.
+const CHECK_FILES: Duration = Duration::from_secs(10);
+/// Longest wait of a request for such a check.
+const CHECK_WAIT: Duration = Duration::from_secs(1);
+
+/// Keeps the present [`Endpoints`] of a client.
+pub(crate) struct Directory(Arc<Shared>);
+
+struct Shared {
+    settings: Arc<Settings>,
+    state: Mutex<State>,
+    /// Changes of the files are followed.
+    follows_files: bool,
+}
+
+struct State {
+    /// `None` when the caller's own HTTP client is used.
+    authorities: Option<Authorities>,
+    files_due: Instant,
+    checking_files: bool,
+    /// The last complaint about the files, which is logged once.
+    complaint: Option<String>,
+    present: Option<Arc<Endpoints>>,
+    looked_up: Option<Instant>,
+    look_up_due: Instant,
+    flight: Option<Flight>,
+}
+
+/// A look-up under way, and its outcome to come.
+type Flight = watch::Receiver<Option<Result<Arc<Endpoints>, Error>>>;
+
+impl Directory {
+    /// For authorities that were read; `follows_files`: changes of the files are followed.
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        authorities: Authorities,
+        follows_files: bool,
+    ) -> Self {
+        Self::with(settings, Some(authorities), follows_files, None)
+    }
+
+    /// For the caller's own HTTP client, which finds addresses itself.
+    pub(crate) fn over(settings: Arc<Settings>, http: &reqwest::Client) -> Self {
+        let endpoints = Arc::new(Endpoints::over(http, &settings));
+        Self::with(settings, None, false, Some(endpoints))
+    }
+
+    fn with(
+        settings: Arc<Settings>,
+        authorities: Option<Authorities>,
+        follows_files: bool,
+        present: Option<Arc<Endpoints>>,
+    ) -> Self {
+        let now = Instant::now();
+        let state = State {
+            authorities,
+            files_due: now + CHECK_FILES,
+            checking_files: false,
+            complaint: None,
+            present,
+            looked_up: None,
+            look_up_due: now,
+            flight: None,
+        };
+        Self(Arc::new(Shared {
+            settings,
+            state: Mutex::new(state),
+            follows_files,
+        }))
+    }
+
+    /// The endpoints as of now.
+    ///
+    /// # Errors
+    /// None are known yet, and no name can be looked up.
+    pub(crate) async fn endpoints(&self) -> Result<Arc<Endpoints>, Error> {
+        self.check_files().await;
+        // A look-up may end with the runtime of whoever began it: then one of our own is begun.
+        for _ in 0..2 {
+            let mut flight = {
+                let mut state = self.0.state();
+                let due = state.authorities.is_some() && Instant::now() >= state.look_up_due;
+                match (&state.present, due) {
+                    (Some(present), false) => return Ok(Arc::clone(present)),
+                    (Some(present), true) => {
+                        let present = Arc::clone(present);
+                        self.0.look_up(&mut state);
+                        return Ok(present);
+                    }
+                    (None, _) => self.0.look_up(&mut state),
+                }
+            };
+            if let Ok(outcome) = flight.wait_for(Option::is_some).await
+                && let Some(outcome) = &*outcome
+            {
+                return outcome.clone();
+            }
+        }
+        let server = self.0.settings.server().to_string();
+        Err(Error::new(
+            ErrorKind::LocalResource,
+            &server,
+            "the look-up of the name was broken off",
+        ))
+    }
+
+    /// Begins another look-up in the background: after no address was reached. The next call has
+    /// what it finds.
+    pub(crate) fn look_up_again(&self) {
+        let mut state = self.0.state();
+        let long_ago = |at| Instant::now() >= at + LOOK_UP_SOON;
+        if state.authorities.is_some() && state.looked_up.is_none_or(long_ago) {
+            self.0.look_up(&mut state);
+        }
+    }
+
+    async fn check_files(&self) {
+        let (authorities, report) = {
+            let mut state = self.0.state();
+            let now = Instant::now();
+            let due = self.0.follows_files && now >= state.files_due && !state.checking_files;
+            let (true, Some(authorities)) = (due, state.authorities.clone()) else {
+                return;
+            };
+            state.checking_files = true;
+            state.files_due = now + CHECK_FILES;
+            (authorities, Arc::clone(&self.0))
+        };
+        let (send, done) = oneshot::channel::<()>();
+        let check = move || {
+            let tls = &report.settings.tls;
+            let changed = !authorities.are_those_of(tls);
+            report.files_checked(changed.then(|| Authorities::read(tls)));
+            // The call that asked may have gone on without the answer.
+            let _ = send.send(());
+        };
+        let thread = std::thread::Builder::new().name("htvault-ca".to_owned());
+        if thread.spawn(check).is_err() {
+            // No thread to be had now: the next call tries.
+            self.0.state().checking_files = false;
+            return;
+        }
+        let _ = timeout(CHECK_WAIT, done).await;
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change of the state is complete before anything could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the look-up under way, or begins one.
+    fn look_up(self: &Arc<Self>, state: &mut State) -> Flight {
+        if let Some(flight) = &state.flight
+            && flight.has_changed().is_ok()
+        {
+            return flight.clone();
+        }
+        let (send, flight) = watch::channel(None);
+        state.flight = Some(flight.clone());
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            let found = look_up(&shared.settings).await;
+            let outcome = shared.looked_up(found);
+            // Perhaps nobody waits for it.
+            let _ = send.send(Some(outcome));
+        });
+        flight
+    }
+
+    fn looked_up(
+        &self,
+        found: Result<Vec<(ServerUrl, std::net::SocketAddr)>, Error>,
+    ) -> Result<Arc<Endpoints>, Error> {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.flight = None;
+        state.looked_up = Some(now);
+        let tls = state.authorities.as_ref().map(Authorities::config);
+        match (found, tls, &state.present) {
+            (Ok(found), Some(tls), before) => {
+                let before = before.as_deref();
+                let endpoints = Arc::new(Endpoints::build(found, before, &tls, true));
+                state.look_up_due = now + LOOK_UP_AGAIN;
+                state.present = Some(Arc::clone(&endpoints));
+                Ok(endpoints)
+            }
+            (Err(error), _, Some(before)) => {
+                let server = self.settings.server();
+                warn!(%server, %error, "name not found: the known addresses stay in use");
+                let before = Arc::clone(before);
+                state.look_up_due = now + LOOK_UP_SOON;
+                Ok(before)
+            }
+            (Err(error), _, None) => Err(error),
+            (Ok(_), None, _) => Err(Error::configuration("no certificate authorities")),
+        }
+    }
+
+    /// Takes the outcome of a check of the files: `None` when nothing has changed.
+    fn files_checked(&self, read: Option<Result<Authorities, Error>>) {
+        let mut state = self.state();
+        state.checking_files = false;
+        match read {
+            None => {}
+            Some(Ok(authorities)) => {
+                let tls = authorities.config();
+                let endpoints = state.present.as_deref().map(|before| {
+                    let known = before.list.iter();
+                    let known = known.filter_map(|e| Some((e.server.clone(), e.address?)));
+                    Arc::new(Endpoints::build(known.collect(), Some(before), &tls, false))
+                });
+                state.present = endpoints;
+                state.authorities = Some(authorities);
+                state.complaint = None;
+            }
+            Some(Err(error)) => {
+                let complaint = error.to_string();
+                if state.complaint.as_deref() != Some(&*complaint) {
+                    let server = self.settings.server();
+                    warn!(%server, %error, "certificate authorities stay as they were");
+                    state.complaint = Some(complaint);
+                }
+            }
+        }
+    }
+}

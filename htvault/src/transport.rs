@@ -1,0 +1,86 @@
+//! Failures to get an answer: which part failed, in plain words, and what it speaks of.
+
+use std::error::Error as StdError;
+use std::io;
+
+use crate::error::{Error, ErrorKind, FailureScope};
+use crate::tls::{TlsSettings, explain};
+
+/// True for a failure that this process or host causes: descriptors, memory, threads, ports.
+pub(crate) fn is_local(error: &io::Error) -> bool {
+    // EAGAIN, ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS of Linux; EPERM and EACCES are a
+    // firewall's or a sandbox's of this host.
+    matches!(
+        error.raw_os_error(),
+        Some(1 | 11 | 12 | 13 | 23 | 24 | 99 | 105)
+    ) || matches!(
+        error.kind(),
+        io::ErrorKind::OutOfMemory | io::ErrorKind::ResourceBusy
+    )
+}
+
+/// The error of a request that got no answer.
+pub(crate) fn failure(request: &str, error: reqwest::Error, tls: &TlsSettings) -> Error {
+    // The URL's query is no part of any message.
+    let error = error.without_url();
+    let io = find::<io::Error>(&error);
+    let found = if let Some(fault) = find::<rustls::Error>(&error) {
+        let words = format!("{} (trusted: {})", explain(fault), tls.places());
+        Error::new(ErrorKind::Untrusted, request, &words)
+    } else if io.is_some_and(is_local) {
+        Error::new(ErrorKind::LocalResource, request, &deepest_words(&error))
+    } else if error.is_timeout() && error.is_connect() {
+        Error::new(ErrorKind::TimedOut, request, "no connection in time")
+            .in_scope(FailureScope::Host)
+    } else if error.is_timeout() {
+        Error::new(ErrorKind::TimedOut, request, "no answer in time")
+    } else if error.is_builder() {
+        Error::new(ErrorKind::Configuration, request, &deepest_words(&error))
+    } else if error.is_connect() {
+        Error::new(ErrorKind::Unreachable, request, &connecting(&error, io))
+    } else {
+        // The connection was made, and cut before the answer was complete.
+        Error::new(ErrorKind::Unreachable, request, &deepest_words(&error))
+            .in_scope(FailureScope::Credential)
+    };
+    found.caused_by(error)
+}
+
+/// Plain words for a connection that was not made.
+fn connecting(error: &reqwest::Error, io: Option<&io::Error>) -> String {
+    let words = deepest_words(error);
+    let cut = io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof);
+    if cut || words.contains("handshake eof") {
+        return "the server closed the connection while TLS was being set up: it may speak no TLS \
+                at this port, or share no TLS version or cipher with this program"
+            .to_owned();
+    }
+    words
+}
+
+/// The words at the end of the chain of causes: the ones that name the true reason.
+fn deepest_words(error: &reqwest::Error) -> String {
+    let mut deepest: &dyn StdError = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+/// The first error of a type in the chain of causes, with what I/O errors wrap.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    if let Some(found) = error.downcast_ref::<E>() {
+        // An I/O error that wraps another one only passes it on.
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        let deeper = wrapped.and_then(|inner| find::<E>(inner));
+        return deeper.or(Some(found));
+    }
+    // An I/O error hides what it wraps from `source`.
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+        .and_then(|inner| find::<E>(inner));
+    wrapped.or_else(|| find::<E>(error.source()?))
+}
