@@ -1,0 +1,72 @@
+use super::*;
+use crate::model::fixtures::{at, credential, daemon};
+
+#[test]
+fn times_are_shown_in_two_units() {
+    let shown: Vec<_> = [0, 59, 61, 3660, 90_000].map(span).into();
+    assert_eq!(shown, ["0s", "59s", "1m01s", "1h01m", "1d01h"]);
+}
+
+#[test]
+fn the_table_says_all_in_columns_and_what_to_do_below() {
+    let mut bad = credential("crabtw", State::Dead, 900);
+    bad.why = "lookup-self says that it is dead".to_owned();
+    bad.advice = "store it again".to_owned();
+    bad.next_renewal = None;
+    bad.vault_token = None;
+    let all = [credential("a", State::Fresh, 3600), bad];
+    let report = Query::default().answer(daemon(), all, at(1000));
+    assert_eq!(
+        render(&report, at(1000), None),
+        "\
+USER    SERVICE  STATE  ACCESS  VAULT  NEXT   JTI   SCOPES
+a       cms      fresh  43m20s  1d00h  3m20s  id-1  storage.read:/ openid
+crabtw  cms      dead   ended   -      -      id-1  storage.read:/ openid
+
+crabtw/cms: dead for 16m40s: lookup-self says that it is dead
+  to do: store it again
+"
+    );
+}
+#[test]
+fn on_a_terminal_a_credential_has_one_line_and_words_are_wrapped() {
+    let mut bad = credential("crabtw", State::Dead, 900);
+    bad.why = "vault.test refuses the vault token, and lookup-self says that it is dead".to_owned();
+    bad.advice = "store it again (the bastion does)".to_owned();
+    let report = Query::default().answer(daemon(), [bad], at(1000));
+    assert_eq!(
+        render(&report, at(1000), Some(40)),
+        "\
+USER    SERVICE  STATE  ACCESS  VAULT  …
+crabtw  cms      dead   ended   1d00h  …
+
+crabtw/cms: dead for 16m40s: vault.test
+refuses the vault token, and
+lookup-self says that it is dead
+  to do: store it again (the bastion
+does)
+"
+    );
+    let narrow = render(&report, at(1000), Some(0));
+    assert!(narrow.contains("lookup-self"), "{narrow}");
+}
+#[test]
+fn the_trouble_of_a_vault_is_told_once() {
+    let why = "vault.test: no connection";
+    let waiting = |user: &str| {
+        let mut credential = credential(user, State::Degraded, 3600);
+        credential.why = why.to_owned();
+        credential
+    };
+    let mut daemon = daemon();
+    daemon.troubled_vaults.push(VaultStatus {
+        host: "vault.test".to_owned(),
+        rests_until: None,
+        why: why.to_owned(),
+    });
+    let report = Query::default().answer(daemon, [waiting("a"), waiting("b")], at(1000));
+    let text = render(&report, at(1000), None);
+    assert_eq!(table.matches(why).count(), 1, "{table}");
+    let line = "\nVault vault.test (2 credentials above wait for it): vault.test: no";
+    assert!(table.contains(line), "{table}");
+}

@@ -1,0 +1,30 @@
+//! Plain data that all layers share: names, files, tokens, outcomes, states. No I/O, no threads of
+//! its own, nothing of other layers.
+
+mod heartbeat;
+mod id;
+mod outcome;
+mod routing;
+mod rules;
+mod state;
+mod status;
+mod time;
+mod token;
+mod top;
+
+pub(crate) use heartbeat::Heartbeat;
+pub(crate) use id::{CredentialId, is_account};
+pub(crate) use outcome::{Ended, Failure, Outcome, RenewalTask, TaskKind, VaultLife};
+pub(crate) use routing::{NameStyle, Routing};
+pub(crate) use rules::{Limits, Rules, TokenCopy};
+pub(crate) use state::{Cause, Event, Level, Reason, STORE_AGAIN, State, WAITS};
+pub(crate) use status::{
+    AccessTokenStatus, Counters, CredentialStatus, DaemonStatus, JudgedCredential, LastError,
+    Query, Report, STATUS_VERSION, Snapshot, VaultStatus, VaultTokenStatus,
+};
+pub(crate) use time::Now;
+pub(crate) use token::{Lifetime, TokenInfo};
+pub(crate) use top::{FileId, Observed, Route, TopProblem, TopStamp};
+
+/// Longest text that is kept of what a server, user or file said, in characters.
+pub(crate) const TEXT_LIMIT: usize = 500;

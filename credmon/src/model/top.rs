@@ -1,0 +1,71 @@
+//! A `.top` file as it was observed, without its secret.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{CredentialId, TokenInfo};
+
+/// Identity of one version of a file: place, size, and time of the last change of anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FileId {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// `st_ctime`, in nanoseconds since 1970.
+    pub(crate) changed: i128,
+}
+
+/// Which version of a `.top` it is: its own file, and its parent's when that lends the vault token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TopStamp {
+    pub(crate) own: FileId,
+    pub(crate) parent: Option<FileId>,
+}
+
+impl TopStamp {
+    /// Time of the later change, in nanoseconds since 1970.
+    pub(crate) fn changed(&self) -> i128 {
+        self.parent.map_or(self.own.changed, |parent| {
+            parent.changed.max(self.own.changed)
+        })
+    }
+}
+
+/// Whose request it is and whom it asks: the grain at which requests are admitted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Route {
+    pub(crate) account: Arc<str>,
+    /// Host of the Vault.
+    pub(crate) host: Arc<str>,
+    /// Path up to the issuer.
+    pub(crate) issuer: Arc<str>,
+}
+
+/// Why a `.top` is of no use now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TopProblem {
+    /// Its content: only a new file helps.
+    Unusable(Arc<str>),
+    /// The system did not let us read it: a passing error, no verdict.
+    Unreadable(Arc<str>),
+}
+
+impl fmt::Display for TopProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unusable(text) => write!(f, "its .top cannot be used: {text}"),
+            Self::Unreadable(text) => write!(f, "its .top cannot be read: {text}"),
+        }
+    }
+}
+
+/// A credential as it was found in the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Observed {
+    pub(crate) id: CredentialId,
+    pub(crate) stamp: TopStamp,
+    pub(crate) top: Result<Route, TopProblem>,
+    /// The access token in its `.use`; `None` when there is none, or what is there is no token.
+    pub(crate) token: Option<Arc<TokenInfo>>,
+}

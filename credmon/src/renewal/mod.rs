@@ -1,0 +1,185 @@
+//! One task from beginning to end: read `.top`, ask Vault (for less, if it cannot give that much),
+//! install `.use`.
+//!
+//! The token in place is replaced only by one that expires later, unless it came from another `.top`
+//! or is of another identity than Vault gives. If `.top` changes while Vault is asked, what came is
+//! thrown away. Nothing is ever deleted.
+
+mod dns;
+mod vault;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use htvault::clock::Clock;
+use htvault::{AccessTokenAnswer, AccessTokenRequest, ErrorKind, FailureScope};
+
+use crate::model::{
+    Ended, Failure, Lifetime, Outcome, RenewalTask, TaskKind, TokenInfo, VaultLife,
+};
+use crate::store::{self, CompleteTop, Directory};
+
+pub(crate) use vault::HtVault;
+
+/// Gives access tokens: HTVault, or a fake in tests.
+pub(crate) trait Vault: Send + Sync + 'static {
+    /// Reads an access token.
+    fn access_token(
+        &self,
+        account: &Arc<str>,
+        top: &CompleteTop,
+        request: &AccessTokenRequest,
+    ) -> impl Future<Output = Result<AccessTokenAnswer, Failure>> + Send;
+
+    /// Expiry of the vault token; `None` for a dead one.
+    fn look_up(
+        &self,
+        account: &Arc<str>,
+        top: &CompleteTop,
+    ) -> impl Future<Output = Result<Option<VaultLife>, Failure>> + Send;
+}
+
+/// Does a task.
+pub(crate) async fn run<V: Vault>(
+    task: RenewalTask,
+    directory: Arc<Directory>,
+    vault: Arc<V>,
+    clock: Arc<dyn Clock>,
+) -> Ended {
+    let attempt = Attempt {
+        task: &task,
+        vault: &*vault,
+        clock: &*clock,
+        requests: 0.into(),
+    };
+    let outcome = attempt
+        .run(&directory)
+        .await
+        .unwrap_or_else(|outcome| outcome);
+    Ended {
+        outcome,
+        requests: attempt.requests.into_inner(),
+    }
+}
+
+struct Attempt<'a, V> {
+    task: &'a RenewalTask,
+    vault: &'a V,
+    clock: &'a dyn Clock,
+    requests: AtomicU32,
+}
+
+impl<V: Vault> Attempt<'_, V> {
+    /// The outcome; as an error where it cuts the way short.
+    async fn run(&self, directory: &Arc<Directory>) -> Result<Outcome, Outcome> {
+        let (id, stamp) = (self.task.id.clone(), self.task.stamp);
+        let files = directory.clone();
+        let top = store::with_deadline(move || files.fetch(&id, &stamp)).await?;
+        let TaskKind::Renew {
+            minimum_seconds,
+            current,
+        } = &self.task.kind
+        else {
+            let found = self.look_up(&top).await.map_err(Outcome::Failed)?;
+            return Ok(found.map_or_else(|| dead(&top), Outcome::LookedUp));
+        };
+        let (answer, shorter) = self.ask(&top, *minimum_seconds, current.as_deref()).await?;
+        if is_no_gain(&answer, current.as_deref()) {
+            return Ok(shorter.map_or(Outcome::Unchanged, Outcome::Failed));
+        }
+        let (id, files, now) = (self.task.id.clone(), directory.clone(), self.clock.now());
+        let current = current.as_ref().map(|token| token.file);
+        let install = move || files.install(&id, &stamp, current, &answer, now);
+        let token = store::with_deadline(install).await?;
+        let by_nature = |failure: &Failure| {
+            let length = token.lifetime.map(Lifetime::length);
+            failure.kind == Some(ErrorKind::NotLongEnough)
+                && length.is_some_and(|length| length <= *minimum_seconds)
+        };
+        let shorter = shorter.filter(|failure| !by_nature(failure));
+        Ok(Outcome::Renewed {
+            token: Arc::new(token),
+            shorter,
+        })
+    }
+
+    /// Asks Vault, first for the lifetime that is wanted, then for what is just worth having. Says
+    /// why it is less.
+    async fn ask(
+        &self,
+        top: &CompleteTop,
+        minimum_seconds: i64,
+        current: Option<&TokenInfo>,
+    ) -> Result<(AccessTokenAnswer, Option<Failure>), Outcome> {
+        let request = AccessTokenRequest {
+            minimum_seconds: u64::try_from(minimum_seconds).ok(),
+            scopes: top.scopes.clone(),
+            audience: top.audience.clone(),
+        };
+        let current = current.and_then(|token| Some(token.lifetime?.expires));
+        let best = htvault::best_access_token(
+            &top.url,
+            &request,
+            current,
+            || self.clock.now(),
+            |failure: &Failure| failure.kind.unwrap_or(ErrorKind::Configuration),
+            async |request| {
+                self.requests.fetch_add(1, Ordering::Relaxed);
+                self.vault
+                    .access_token(&self.task.route.account, top, &request)
+                    .await
+            },
+        );
+        let failure = match best.await {
+            Ok(best) => return Ok((best.answer, best.less_because)),
+            Err(failure) => failure,
+        };
+        if failure.kind != Some(ErrorKind::TokenRejected) {
+            return Err(Outcome::Failed(failure));
+        }
+        Err(match self.look_up(top).await {
+            Ok(None) => dead(top),
+            Ok(Some(_)) => Outcome::Failed(Failure {
+                scope: FailureScope::Credential,
+                kind: Some(ErrorKind::Forbidden),
+                text: format!("{} (the vault token is valid)", failure.text),
+                words: failure.words,
+                advice: ErrorKind::Forbidden.advice(),
+                retry_after: None,
+            }),
+            Err(failure) => Outcome::Failed(failure),
+        })
+    }
+
+    async fn look_up(&self, top: &CompleteTop) -> Result<Option<VaultLife>, Failure> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.vault.look_up(&self.task.route.account, top).await
+    }
+}
+
+fn dead(top: &CompleteTop) -> Outcome {
+    Outcome::TokenDead(format!(
+        "{} refuses the vault token, and lookup-self says that it is dead",
+        top.url
+    ))
+}
+
+/// `true` when the token in place is as good. A token of another identity never is. One that has
+/// expired by this host's clock is a gain, too: the clock may be wrong, and jobs run on other hosts.
+fn is_no_gain(answer: &AccessTokenAnswer, current: Option<&TokenInfo>) -> bool {
+    let Some(current) = current else {
+        return false;
+    };
+    let claims = answer.claims.as_ref();
+    let issuer = claims.and_then(|c| c.issuer.as_deref());
+    let subject = claims.and_then(|c| c.subject.as_deref());
+    match (answer.expires(), current.lifetime) {
+        (Some(expires), Some(present)) => {
+            current.is_of_same_identity(issuer, subject) && expires <= present.expires
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

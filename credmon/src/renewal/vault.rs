@@ -1,0 +1,136 @@
+//! Access tokens from HTVault: one client for each server, so that connections are kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use htvault::{
+    AccessTokenAnswer, AccessTokenRequest, After429, Authorities, Client, ErrorKind, FailureScope,
+    ServerUrl, Settings,
+};
+
+use super::Vault;
+use super::dns::Names;
+use crate::model::{Failure, VaultLife};
+use crate::store::CompleteTop;
+
+/// Servers whose connections are kept. Sites have one or two; an account may name thousands.
+const SERVERS: usize = 64;
+
+/// HTVault as a source of access tokens.
+#[derive(Debug)]
+pub(crate) struct HtVault {
+    names: Names,
+    clients: Mutex<Clients>,
+}
+
+#[derive(Debug)]
+struct Clients {
+    /// `None` when not even the system's can be read.
+    authorities: Option<Authorities>,
+    /// With the number of the request that used it last.
+    by_server: HashMap<ServerUrl, (Client, u64)>,
+    requests: u64,
+}
+
+impl HtVault {
+    pub(crate) fn new(authorities: Option<Authorities>) -> Self {
+        let clients = Clients {
+            authorities,
+            by_server: HashMap::new(),
+            requests: 0,
+        };
+        Self {
+            names: Names::default(),
+            clients: Mutex::new(clients),
+        }
+    }
+
+    /// Trusts other certificate authorities from now on.
+    pub(crate) fn set_authorities(&self, authorities: Option<Authorities>) {
+        let mut clients = self.clients();
+        clients.authorities = authorities;
+        clients.by_server.clear();
+    }
+
+    fn clients(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client of a server; the one that was not used for longest makes room.
+    fn client(&self, server: ServerUrl) -> Result<Client, Failure> {
+        let mut clients = self.clients();
+        clients.requests += 1;
+        let request = clients.requests;
+        if let Some((client, used)) = clients.by_server.get_mut(&server) {
+            *used = request;
+            return Ok(client.clone());
+        }
+        if clients.by_server.len() >= SERVERS
+            && let Some((oldest, _)) = clients.by_server.iter().min_by_key(|(_, (_, used))| *used)
+        {
+            let oldest = oldest.clone();
+            clients.by_server.remove(&oldest);
+        }
+        let mut settings = Settings::new(server.clone());
+        settings.resolver = Arc::new(self.names.clone());
+        // The scheduler decides who waits after a 429.
+        settings.after_429 = After429::LeaveToCaller;
+        let authorities = clients.authorities.clone().ok_or_else(|| {
+            Failure::local(
+                "no certificate authority can be read".to_owned(),
+                "set AUTH_SSL_CLIENT_CAFILE, or install ca-certificates",
+            )
+        })?;
+        let client = Client::with_authorities(&settings, authorities);
+        clients.by_server.insert(server, (client.clone(), request));
+        Ok(client)
+    }
+
+    /// Makes a request, with the addresses of its host known.
+    async fn request<T>(
+        &self,
+        account: &Arc<str>,
+        top: &CompleteTop,
+        send: impl AsyncFnOnce(Client) -> Result<T, htvault::Error>,
+    ) -> Result<T, Failure> {
+        let server = top.url.server();
+        let host = server.host().to_owned();
+        self.names.look_up(account, &host).await?;
+        send(self.client(server)?).await.map_err(|error| {
+            let failure = Failure::from(error);
+            if failure.scope == FailureScope::Host {
+                self.names.distrust(&host);
+            }
+            failure
+        })
+    }
+}
+
+impl Vault for HtVault {
+    async fn access_token(
+        &self,
+        account: &Arc<str>,
+        top: &CompleteTop,
+        request: &AccessTokenRequest,
+    ) -> Result<AccessTokenAnswer, Failure> {
+        let send = async |client: Client| {
+            client
+                .access_token(&top.url, &top.vault_token, request)
+                .await
+        };
+        self.request(account, top, send).await
+    }
+
+    async fn look_up(
+        &self,
+        account: &Arc<str>,
+        top: &CompleteTop,
+    ) -> Result<Option<VaultLife>, Failure> {
+        let send = async |client: Client| client.lookup_self(&top.vault_token).await;
+        match self.request(account, top, send).await {
+            Ok(info) => Ok(Some(VaultLife(info.expires))),
+            Err(failure) if failure.kind == Some(ErrorKind::TokenRejected) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The log: lines as HTCondor writes them, `MM/DD/YY HH:MM:SS message` in local time, in a file or on
+//! the terminal.
+//!
+//! A thread of its own writes them: a file system that hangs or is full, or a terminal that nobody
+//! reads, delays nothing. Lines that find no room are counted. The file is opened anew when another
+//! is in its place (it was rotated).
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use htvault::clock::Clock;
+use jiff::tz::TimeZone;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+use crate::model::{Event, Heartbeat, Level};
+
+/// Target of the lines that `-v` adds.
+const RENEWALS: &str = "renewals";
+
+/// Lines that wait for the disk at most.
+const QUEUE: usize = 4096;
+
+/// Time between two looks whether the file was rotated.
+const FOLLOW: Duration = Duration::from_secs(1);
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Detail {
+    /// A line for each renewal.
+    pub(crate) renewals: bool,
+    pub(crate) debug: bool,
+}
+
+/// The log. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Log {
+    lines: SyncSender<Line>,
+    state: Arc<Mutex<LogState>>,
+    heartbeat: Heartbeat,
+    clock: Arc<dyn Clock>,
+    zone: TimeZone,
+}
+
+/// Work for the log's thread.
+enum Line {
+    Text(String),
+    /// Everything before is written: answer.
+    Flush(SyncSender<()>),
+}
+
+#[derive(Debug, Default)]
+struct LogState {
+    error: Option<String>,
+    dropped: u64,
+}
+
+/// Where lines go.
+struct Output {
+    path: Option<PathBuf>,
+    file: Option<File>,
+    terminal: bool,
+    followed: Instant,
+}
+
+impl Log {
+    /// Opens the log file, or the terminal alone for `None`, and starts the thread that writes.
+    ///
+    /// # Errors
+    /// The file cannot be opened for writing, or is none.
+    pub(crate) fn open(
+        file: Option<&Path>,
+        terminal: bool,
+        clock: Arc<dyn Clock>,
+    ) -> io::Result<Self> {
+        let opened = file.map(open).transpose()?;
+        let output = Output {
+            path: file.map(Path::to_owned),
+            file: opened,
+            terminal: terminal || file.is_none(),
+            followed: Instant::now(),
+        };
+        let (lines, received) = sync_channel(QUEUE);
+        let log = Self {
+            lines,
+            state: Arc::default(),
+            heartbeat: Heartbeat::default(),
+            clock,
+            zone: TimeZone::system(),
+        };
+        let (state, heartbeat) = (log.state.clone(), log.heartbeat.clone());
+        let write = move || output.run(&received, &state, &heartbeat);
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(write)?;
+        Ok(log)
+    }
+
+    /// Makes it the log of the whole program.
+    pub(crate) fn install(&self, detail: Detail) {
+        let subscriber =
+            tracing_subscriber::registry().with(self.clone().with_filter(filter(detail)));
+        // A second call, which only a test could make, changes nothing.
+        let _ = tracing::subscriber::set_global_default(subscriber);
+    }
+
+    pub(crate) fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
+    }
+
+    /// What is wrong with the log.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .error
+            .clone()
+    }
+
+    /// Lines that were not written.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .dropped
+    }
+
+    /// Waits until everything is written, for so long at most.
+    pub(crate) fn flush(&self, deadline: Duration) {
+        let (answer, done) = sync_channel(1);
+        if self.lines.try_send(Line::Flush(answer)).is_ok() {
+            // A disk that hangs keeps the last lines.
+            let _ = done.recv_timeout(deadline);
+        }
+    }
+
+    fn write(&self, line: String) {
+        if let Err(TrySendError::Full(_)) = self.lines.try_send(Line::Text(line)) {
+            self.state
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .dropped += 1;
+        }
+    }
+}
+
+/// Opens a plain file for appending, or `/dev/null`.
+fn open(path: &Path) -> io::Result<File> {
+    // Non-blocking, so that a pipe does not block.
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .custom_flags(flags)
+        .open(path)?;
+    let kind = file.metadata()?.file_type();
+    let is_null = kind.is_char_device() && file.metadata()?.rdev() == NULL;
+    if kind.is_file() || is_null {
+        return Ok(file);
+    }
+    Err(io::Error::other(
+        "it is no plain file; name a file, or - for the terminal",
+    ))
+}
+
+/// Device number of `/dev/null`.
+const NULL: u64 = nix::sys::stat::makedev(1, 3);
+
+impl Output {
+    fn run(mut self, lines: &Receiver<Line>, state: &Mutex<LogState>, heartbeat: &Heartbeat) {
+        loop {
+            let line = match lines.recv_timeout(FOLLOW) {
+                Ok(line) => Some(line),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let _working = heartbeat.start(Instant::now());
+            if self.followed.elapsed() >= FOLLOW {
+                self.follow();
+            }
+            match line {
+                Some(Line::Text(line)) => {
+                    let error = self.write(&line).err().map(|error| error.to_string());
+                    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                    state.dropped += u64::from(error.is_some());
+                    let path = self.path.as_deref().unwrap_or("".as_ref()).display();
+                    state.error = error.map(|e| format!("log {path} cannot be written: {e}"));
+                }
+                // Who asked may have given up.
+                Some(Line::Flush(answer)) => _ = answer.try_send(()),
+                None => {}
+            }
+        }
+    }
+
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        if self.terminal {
+            // Nobody may be reading there.
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+        match &mut self.file {
+            Some(file) => file.write_all(line.as_bytes()),
+            None if self.path.is_some() => Err(io::Error::other("it is not open")),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens the path anew if another file, or none, is there.
+    fn follow(&mut self) {
+        self.followed = Instant::now();
+        let Some(path) = &self.path else {
+            return;
+        };
+        let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        let present = std::fs::metadata(path).ok().map(id);
+        let open_now = self
+            .file
+            .as_ref()
+            .and_then(|file| file.metadata().ok())
+            .map(id);
+        if present != open_now
+            && let Ok(file) = open(path)
+        {
+            self.file = Some(file);
+        }
+    }
+}
+
+/// Our own lines; of libraries, errors.
+fn filter(detail: Detail) -> Targets {
+    let level = if detail.debug {
+        LevelFilter::DEBUG
+    } else {
+        LevelFilter::INFO
+    };
+    let renewals = if detail.renewals || detail.debug {
+        LevelFilter::INFO
+    } else {
+        LevelFilter::OFF
+    };
+    Targets::new()
+        .with_default(LevelFilter::ERROR)
+        .with_targets([("credmon", level), ("htvault", level)])
+        .with_target("condor_credmon_htvault", level)
+        .with_target(RENEWALS, renewals)
+}
+
+impl<S: tracing::Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        let now = self.clock.now().to_zoned(self.zone.clone());
+        self.write(line(&now, *event.metadata().level(), &text));
+    }
+}
+
+/// One line, whatever the text holds: a control character would forge another.
+fn line(now: &jiff::Zoned, level: tracing::Level, text: &Text) -> String {
+    let level = match level {
+        tracing::Level::ERROR => "ERROR: ",
+        tracing::Level::WARN => "WARNING: ",
+        _ => "",
+    };
+    let text = htvault::text::printable(&format!("{}{}", text.message, text.fields), LINE_LIMIT);
+    format!("{} {level}{text}\n", now.strftime("%m/%d/%y %H:%M:%S"))
+}
+
+/// Longest line, in characters.
+const LINE_LIMIT: usize = 4 * crate::model::TEXT_LIMIT;
+
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        use fmt::Write as _;
+        // Writing to a string does not fail.
+        let _ = if field.name() == "message" {
+            write!(self.message, "{value:?}")
+        } else {
+            write!(self.fields, " {}={value:?}", field.name())
+        };
+    }
+}
+
+/// Logs an event of the scheduler.
+pub(crate) fn event(event: &Event) {
+    let text = &event.text;
+    match event.level {
+        Level::Debug => tracing::debug!("{text}"),
+        Level::Renewal => tracing::info!(target: RENEWALS, "{text}"),
+        Level::Info => tracing::info!("{text}"),
+        Level::Warning => tracing::warn!("{text}"),
+        Level::Error => tracing::error!("{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

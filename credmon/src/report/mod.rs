@@ -1,0 +1,183 @@
+//! What others see: log, status file, metrics file.
+//!
+//! Two threads of their own write them, the log's and the [`Publisher`]'s: a file that cannot be
+//! written, or whose file system hangs, stops nothing and is reported by the others.
+
+pub(crate) mod log;
+mod metrics;
+pub(crate) mod status_file;
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::stat::Mode;
+use nix::unistd::Gid;
+
+use crate::model::{Heartbeat, Snapshot};
+use crate::store::{self, FileAttributes, Folder, Owner};
+
+/// Files that are published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outputs {
+    pub(crate) status_file: Option<PathBuf>,
+    /// Permission bits of the status file.
+    pub(crate) status_mode: u32,
+    /// File for `node_exporter`'s textfile collector.
+    pub(crate) metrics_file: Option<PathBuf>,
+    pub(crate) metrics_per_credential: bool,
+}
+
+/// Writes the latest snapshot to files. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Publisher {
+    shared: Arc<(Mutex<Pending>, Condvar)>,
+    heartbeat: Heartbeat,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    snapshot: Option<(Outputs, Snapshot)>,
+    writing: bool,
+    problems: Vec<String>,
+}
+
+impl Publisher {
+    /// Starts the thread that writes.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start() -> io::Result<Self> {
+        let publisher = Self::default();
+        let writer = publisher.clone();
+        std::thread::Builder::new()
+            .name("report".to_owned())
+            .spawn(move || writer.run())?;
+        Ok(publisher)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands over what is to be written. A snapshot that was not written yet is replaced.
+    pub(crate) fn publish(&self, outputs: &Outputs, snapshot: Snapshot) {
+        self.pending().snapshot = Some((outputs.clone(), snapshot));
+        self.shared.1.notify_all();
+    }
+
+    /// Files that could not be written the last time.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.pending().problems.clone()
+    }
+
+    pub(crate) fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
+    }
+
+    /// Waits until everything is written, for so long at most.
+    pub(crate) fn flush(&self, deadline: Duration) {
+        let is_busy = |pending: &mut Pending| pending.snapshot.is_some() || pending.writing;
+        // A file system that hangs keeps the last status.
+        drop(
+            self.shared
+                .1
+                .wait_timeout_while(self.pending(), deadline, is_busy),
+        );
+    }
+
+    fn run(&self) {
+        loop {
+            let is_empty = |pending: &mut Pending| pending.snapshot.is_none();
+            let waited = self.shared.1.wait_while(self.pending(), is_empty);
+            let mut pending = waited.unwrap_or_else(PoisonError::into_inner);
+            let Some((outputs, snapshot)) = pending.snapshot.take() else {
+                continue;
+            };
+            pending.writing = true;
+            drop(pending);
+            let working = self.heartbeat.start(Instant::now());
+            let problems = write(&outputs, &snapshot);
+            drop(working);
+            let mut pending = self.pending();
+            for problem in problems
+                .iter()
+                .filter(|problem| !pending.problems.contains(problem))
+            {
+                tracing::warn!("{problem}");
+            }
+            (pending.problems, pending.writing) = (problems, false);
+            drop(pending);
+            self.shared.1.notify_all();
+        }
+    }
+}
+
+/// Writes all files; what could not be written.
+pub(crate) fn write(outputs: &Outputs, snapshot: &Snapshot) -> Vec<String> {
+    let status = outputs.status_file.as_deref().and_then(|path| {
+        let content = |to: &mut dyn Write| status_file::write(to, snapshot);
+        let error = replace(path, outputs.status_mode, content).err()?;
+        Some(problem(
+            "status file",
+            "CREDMON_HTVAULT_STATUS_FILE",
+            path,
+            &error,
+        ))
+    });
+    let metrics = outputs.metrics_file.as_deref().and_then(|path| {
+        let content =
+            |to: &mut dyn Write| metrics::write(to, snapshot, outputs.metrics_per_credential);
+        let error = replace(path, 0o644, content).err()?;
+        Some(problem(
+            "metrics file",
+            "CREDMON_HTVAULT_METRICS_FILE",
+            path,
+            &error,
+        ))
+    });
+    status.into_iter().chain(metrics).collect()
+}
+
+fn problem(what: &str, setting: &str, path: &Path, error: &str) -> String {
+    format!(
+        "the {what} {} ({setting}) cannot be written: {error}",
+        path.display()
+    )
+}
+
+/// Replaces a file for others to read; its group is the folder's. `/dev/null` is left alone.
+fn replace(
+    path: &Path,
+    mode: u32,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), String> {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or("it names no file")?;
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let folder = Folder::open(parent.unwrap_or(Path::new("."))).map_err(Errno::desc)?;
+    if folder.is_null_device(name) {
+        return Ok(());
+    }
+    let group = folder.stat().map(|stat| Gid::from_raw(stat.st_gid));
+    let attributes = FileAttributes {
+        mode: Mode::from_bits_truncate(mode),
+        owner: group.map_or(Owner::Own, Owner::Group),
+        sync: false,
+    };
+    let installed = store::install(&folder, name, attributes, |file| {
+        let mut buffer = BufWriter::with_capacity(64 * 1024, file);
+        content(&mut buffer)?;
+        buffer.flush()
+    });
+    installed.map(drop).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Circuit breakers for what credentials share: a Vault host, and an issuer at it.
+//!
+//! A failure that speaks of the host or issuer is believed only from a credential that worked before,
+//! and opens the breaker only when those of two accounts have it (or of the only one there): one
+//! account's failures never make another wait. While it is open, one probe at a time, by a credential
+//! that worked before, finds out for all; those of different accounts take turns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+/// Circuit breaker of one dependency.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    /// Accounts with credentials that have worked there, and how many.
+    proven: BTreeMap<Arc<str>, usize>,
+    /// Accounts whose working credentials have failed since the last success.
+    suspects: BTreeSet<Arc<str>>,
+    open: Option<Open>,
+}
+
+/// State of an open breaker.
+#[derive(Debug)]
+pub(super) struct Open {
+    /// What was said, without anything of a single credential.
+    pub(super) why: Arc<str>,
+    pub(super) since: Timestamp,
+    /// Time of the next probe.
+    pub(super) retry_at: Instant,
+    /// Failed probes in a row, the failure that opened it included.
+    pub(super) failures: u32,
+    /// Alive while a probe is under way.
+    probe: Weak<()>,
+    /// Account of the last probe.
+    pub(super) prober: Option<Arc<str>>,
+}
+
+/// What a failure made of a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Charge {
+    /// Nothing: the credential waits alone.
+    Credential,
+    /// It is open; the credential waits for the probe.
+    Open { just_opened: bool },
+}
+
+impl Breaker {
+    /// A credential of an account has worked.
+    pub(super) fn add_proven(&mut self, account: &Arc<str>) {
+        *self.proven.entry(account.clone()).or_default() += 1;
+    }
+
+    /// A credential that had worked is gone or has changed.
+    pub(super) fn remove_proven(&mut self, account: &Arc<str>) {
+        if let Some(count) = self.proven.get_mut(account) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.proven.remove(account);
+                self.suspects.remove(account);
+            }
+        }
+        if self.proven.is_empty() {
+            // Nobody is left who could tell.
+            self.open = None;
+        }
+    }
+
+    /// A credential that has worked failed. `delay`: seconds to the next probe after so many failures
+    /// in a row.
+    pub(super) fn failed(
+        &mut self,
+        account: &Arc<str>,
+        why: &str,
+        now: (Instant, Timestamp),
+        delay: impl FnOnce(u32) -> std::time::Duration,
+    ) -> Charge {
+        self.suspects.insert(account.clone());
+        match &mut self.open {
+            // Requests that were under way together teach the same thing once.
+            Some(open) if now.0 < open.retry_at => return Charge::Open { just_opened: false },
+            Some(open) => {
+                open.failures = open.failures.saturating_add(1);
+                open.retry_at = now.0 + delay(open.failures);
+                open.why = why.into();
+                return Charge::Open { just_opened: false };
+            }
+            None if self.suspects.len() < 2.min(self.proven.len()) => return Charge::Credential,
+            None => {}
+        }
+        self.open = Some(Open {
+            why: why.into(),
+            since: now.1,
+            retry_at: now.0 + delay(1),
+            failures: 1,
+            probe: Weak::new(),
+            prober: Some(account.clone()),
+        });
+        Charge::Open { just_opened: true }
+    }
+
+    /// A request succeeded, as far as this dependency is concerned; `true` if that closed it.
+    pub(super) fn succeeded(&mut self) -> bool {
+        self.suspects.clear();
+        self.open.take().is_some()
+    }
+
+    /// A probe told nothing: another one follows soon.
+    pub(super) fn inconclusive(&mut self, retry_at: Instant) {
+        if let Some(open) = &mut self.open {
+            open.retry_at = open.retry_at.max(retry_at);
+        }
+    }
+
+    /// Starts a probe by an account.
+    pub(super) fn probe(&mut self, account: &Arc<str>) -> Option<Arc<()>> {
+        let open = self.open.as_mut()?;
+        let probe = Arc::new(());
+        open.probe = Arc::downgrade(&probe);
+        open.prober = Some(account.clone());
+        Some(probe)
+    }
+
+    /// `true` when a probe is due.
+    pub(super) fn wants_probe(&self, now: Instant) -> bool {
+        let is_due = |open: &Open| open.retry_at <= now && open.probe.strong_count() == 0;
+        self.open.as_ref().is_some_and(is_due)
+    }
+
+    pub(super) fn open(&self) -> Option<&Open> {
+        self.open.as_ref()
+    }
+
+    /// A person asks to try now.
+    pub(super) fn retry_now(&mut self, now: Instant) {
+        if let Some(open) = &mut self.open {
+            open.retry_at = now;
+        }
+    }
+
+    /// `true` when nothing is known: it can be forgotten.
+    pub(super) fn is_idle(&self) -> bool {
+        self.proven.is_empty() && self.open.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests;

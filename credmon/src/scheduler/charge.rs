@@ -1,0 +1,169 @@
+//! What a failure is charged to (design rule 7): path and credential, issuer, or host.
+//!
+//! A failure that speaks of a host or issuer goes to its circuit breaker, and only if its credential
+//! has worked before; everything else concerns the credential alone.
+
+use std::time::Duration;
+
+use htvault::{ErrorKind, FailureScope};
+
+use super::breaker::Charge;
+use super::record::Record;
+use super::timing::{self, Jitter};
+use super::{Dependency, Scheduler, dependencies, name};
+use crate::model::{CredentialId, Event, Failure, Level, Now, Outcome, RenewalTask, Route};
+
+impl Scheduler {
+    /// Charges an outcome to what it speaks of. Returns whether the credential waits for a circuit
+    /// breaker.
+    pub(super) fn charge(
+        &mut self,
+        task: &RenewalTask,
+        outcome: &Outcome,
+        now: Now,
+    ) -> (bool, Vec<Event>) {
+        let proven = self
+            .records
+            .get(&task.id)
+            .is_some_and(|record| record.proven);
+        let mut waits = false;
+        let mut events = Vec::new();
+        for (dependency, verdict) in dependencies(&task.route).iter().zip(verdicts(outcome)) {
+            match verdict {
+                Verdict::Up => events.extend(self.recovered(dependency, now)),
+                Verdict::Down(failure) if proven => {
+                    let (is_open, event) = self.failed(dependency, task, failure, now);
+                    waits |= is_open;
+                    events.extend(event);
+                }
+                // What has never worked says nothing of what it shares with others.
+                Verdict::Down(_) | Verdict::Nothing => {
+                    if let Some(breaker) = self.breakers.get_mut(dependency) {
+                        breaker.inconclusive(now.after(timing::GAP));
+                    }
+                }
+            }
+        }
+        (waits, events)
+    }
+
+    /// A dependency failed for a credential that has worked. Returns whether its breaker is open.
+    fn failed(
+        &mut self,
+        dependency: &Dependency,
+        task: &RenewalTask,
+        failure: &Failure,
+        now: Now,
+    ) -> (bool, Option<Event>) {
+        let jitter = Jitter::of_vault(&self.rules.hostname, &dependency.0);
+        let least = match failure.scope {
+            FailureScope::Quota => self.quota_wait(&dependency.0, failure, now),
+            _ => 0,
+        };
+        let delay = |failures| {
+            let seconds = timing::probe_delay(failures, jitter).max(least);
+            Duration::from_secs(seconds.unsigned_abs())
+        };
+        let why = format!(
+            "{} {}: {}",
+            name(dependency),
+            trouble(failure),
+            failure.words
+        );
+        let breaker = self.breakers.entry(dependency.clone()).or_default();
+        match breaker.failed(&task.route.account, &why, (now.mono, now.wall), delay) {
+            Charge::Credential => (false, None),
+            Charge::Open { just_opened } => {
+                let text = format!("{why}; one request at a time finds out when that is over");
+                (true, just_opened.then(|| Event::new(Level::Warning, text)))
+            }
+        }
+    }
+
+    /// Seconds to wait for the end of a rate limit: what the server asks, within a third of the
+    /// shortest lifetime that depends on it.
+    fn quota_wait(&self, host: &str, failure: &Failure, now: Now) -> i64 {
+        const LEAST: u64 = 15;
+        let asked = failure
+            .retry_after
+            .map_or(LEAST, |asked| asked.as_secs().saturating_add(1));
+        let depends = |record: &&Record| {
+            record.proven && record.route().is_some_and(|route| *route.host == *host)
+        };
+        let depending = self.records.values().filter(depends);
+        let shortest = depending
+            .filter_map(|record| record.in_place.left(now))
+            .min();
+        let most = shortest.map_or(300, |left| (left / 3).clamp(15, 300));
+        i64::try_from(asked).unwrap_or(i64::MAX).min(most)
+    }
+
+    /// A dependency works, for the first time or again: whatever waited for it goes on.
+    fn recovered(&mut self, dependency: &Dependency, now: Now) -> Option<Event> {
+        let breaker = self.breakers.entry(dependency.clone()).or_default();
+        let (is_first, was_open) = (breaker.is_idle(), breaker.succeeded());
+        if !(is_first || was_open) {
+            return None;
+        }
+        let waits = |record: &Record| {
+            let scope = record.waits_for;
+            let waits = match dependency.1 {
+                Some(_) => scope == Some(FailureScope::Issuer),
+                None => matches!(scope, Some(FailureScope::Host | FailureScope::Quota)),
+            };
+            let depends = |route: &Route| dependencies(route).contains(dependency);
+            waits && record.route().is_some_and(depends)
+        };
+        let waiting = self.records.iter().filter(|(_, record)| waits(record));
+        let waiting: Vec<CredentialId> = waiting.map(|(id, _)| id.clone()).collect();
+        for id in waiting {
+            self.change(&id, now, |record, rules| {
+                record.retry_now(rules.limits, now);
+            });
+        }
+        was_open.then(|| Event::new(Level::Info, format!("{} works again", name(dependency))))
+    }
+}
+
+/// What an outcome says of a host or issuer.
+enum Verdict<'o> {
+    Up,
+    Down(&'o Failure),
+    Nothing,
+}
+
+/// What an outcome says of the host, and of the issuer.
+fn verdicts(outcome: &Outcome) -> [Verdict<'_>; 2] {
+    use Verdict::{Down, Nothing, Up};
+    match outcome {
+        Outcome::Renewed { shorter: None, .. } => [Up, Up],
+        Outcome::Renewed {
+            shorter: Some(failure),
+            ..
+        } => match failure.scope {
+            FailureScope::Issuer => [Up, Down(failure)],
+            _ => [Up, Nothing],
+        },
+        Outcome::Unchanged | Outcome::TokenDead(_) | Outcome::LookedUp(_) => [Up, Nothing],
+        Outcome::Changed | Outcome::TopRefused(_) => [Nothing, Nothing],
+        Outcome::Failed(failure) => match failure.scope {
+            FailureScope::Host | FailureScope::Quota => [Down(failure), Nothing],
+            FailureScope::Issuer => [Up, Down(failure)],
+            // A policy's refusal is Vault's own word; a strange page is not.
+            _ if failure.kind == Some(ErrorKind::Forbidden) => [Up, Nothing],
+            _ => [Nothing, Nothing],
+        },
+    }
+}
+
+/// What is wrong with a dependency, in words.
+fn trouble(failure: &Failure) -> &'static str {
+    match failure.kind {
+        Some(ErrorKind::Sealed) => "is sealed",
+        Some(ErrorKind::Standby | ErrorKind::NoLeader) => "has no leader",
+        Some(ErrorKind::Untrusted) => "has a certificate that is not trusted",
+        Some(ErrorKind::RateLimited) => "limits requests",
+        Some(ErrorKind::NotLongEnough | ErrorKind::IssuerDown) => "gives no new tokens",
+        _ => "does not answer",
+    }
+}

@@ -1,0 +1,220 @@
+//! The one admission gate before every request.
+//!
+//! Bounds what is under way in total, at each host and for each issuer there, and (where the site
+//! wants it) the requests to each host in any span of time. At each of these levels an account may
+//! have as many under way as are free: it leaves room for the others, however much it asks for, and
+//! k greedy accounts leave one part in k + 1. A [`Permit`] is a value: however the work ends, dropping
+//! it makes room.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::model::{RenewalTask, Route};
+
+/// Requests under way at one host, at most.
+const PER_HOST: usize = 16;
+
+/// Requests under way for one issuer at one host, at most: an issuer that hangs leaves room.
+const PER_ISSUER: usize = 12;
+
+/// Admits requests. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate(Arc<Mutex<Use>>);
+
+#[derive(Debug)]
+struct Use {
+    /// Requests under way in total, at most.
+    total: usize,
+    /// Requests to one host in any span of so long.
+    limit: Option<(usize, Duration)>,
+    under_way: BTreeMap<u64, Admitted>,
+    /// Requests of the latest span, by host, the oldest first.
+    sent: BTreeMap<Arc<str>, VecDeque<Sent>>,
+    next: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Admitted {
+    route: Route,
+    proven: bool,
+}
+
+/// A request that was sent.
+#[derive(Clone, Debug)]
+struct Sent {
+    at: Instant,
+    /// The account, if its credential had never worked.
+    unproven: Option<Arc<str>>,
+}
+
+/// Right to do one task. Dropping it makes room.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    gate: Gate,
+    number: u64,
+    /// Held by the probe of a circuit breaker: while it lives, there is no other.
+    _probe: Option<Arc<()>>,
+}
+
+impl Gate {
+    /// `descriptors`: what this process may have open.
+    pub(crate) fn new(descriptors: u64) -> Self {
+        // Half of them is ours to use here; a request needs a socket and a file.
+        let total = usize::try_from(descriptors / 4)
+            .unwrap_or(usize::MAX)
+            .clamp(4, 64);
+        Self(Arc::new(Mutex::new(Use {
+            total,
+            limit: None,
+            under_way: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            next: 0,
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, Use> {
+        // A panic elsewhere leaves the counts as they are.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the bound on requests to one host: a number, and a span in seconds.
+    pub(crate) fn set_limit(&self, limit: Option<(u32, u64)>) {
+        let limit = limit.map(|(requests, seconds)| {
+            (
+                usize::try_from(requests).unwrap_or(usize::MAX),
+                Duration::from_secs(seconds),
+            )
+        });
+        self.state().limit = limit;
+    }
+
+    /// `true` when an account has room for one more request, whomever it asks.
+    pub(crate) fn admits_account(&self, account: &str) -> bool {
+        self.state().has_room(account, |_| true, |used| used.total)
+    }
+
+    /// `true` when a request may be sent. `proven`: its credential has worked.
+    pub(crate) fn admits(&self, route: &Route, proven: bool, now: Instant) -> bool {
+        let mut state = self.state();
+        let at_host = |other: &Route| other.host == route.host;
+        let at_issuer = |other: &Route| at_host(other) && other.issuer == route.issuer;
+        state.has_room(&route.account, |_| true, |used| used.total)
+            && state.has_room(&route.account, at_host, |_| PER_HOST)
+            && state.has_room(&route.account, at_issuer, |_| PER_ISSUER)
+            && state.is_within_limit(route, proven, now)
+    }
+
+    /// Admits a request.
+    pub(crate) fn enter(&self, route: Route, proven: bool, probe: Option<Arc<()>>) -> Permit {
+        let mut state = self.state();
+        let number = state.next;
+        state.next += 1;
+        state.under_way.insert(number, Admitted { route, proven });
+        Permit {
+            gate: self.clone(),
+            number,
+            _probe: probe,
+        }
+    }
+
+    /// Time at which the bound on requests has room again, where it holds somebody up.
+    pub(crate) fn next_room(&self) -> Option<Instant> {
+        let state = self.state();
+        let (_, span) = state.limit?;
+        let oldest = state.sent.values().filter_map(|sent| sent.front());
+        oldest.map(|sent| sent.at + span).min()
+    }
+
+    /// Forgets hosts without requests.
+    pub(crate) fn forget_idle(&self, now: Instant) {
+        let mut state = self.state();
+        let Some((_, span)) = state.limit else {
+            return state.sent.clear();
+        };
+        state
+            .sent
+            .retain(|_, sent| sent.back().is_some_and(|sent| sent.at + span > now));
+    }
+}
+
+impl Use {
+    /// The rule at one level: an account may have as many under way as are free.
+    fn has_room(
+        &self,
+        account: &str,
+        is_here: impl Fn(&Route) -> bool,
+        bound: impl Fn(&Self) -> usize,
+    ) -> bool {
+        let here = || {
+            self.under_way
+                .values()
+                .filter(|admitted| is_here(&admitted.route))
+        };
+        let own = here()
+            .filter(|admitted| *admitted.route.account == *account)
+            .count();
+        own < bound(self).saturating_sub(here().count())
+    }
+
+    /// The bound on requests. Those under way count for as many as they may send, and credentials of
+    /// one account that have never worked get half of it at most.
+    fn is_within_limit(&mut self, route: &Route, proven: bool, now: Instant) -> bool {
+        let Some((limit, span)) = self.limit else {
+            return true;
+        };
+        let sent = self.sent.entry(route.host.clone()).or_default();
+        while sent.front().is_some_and(|sent| sent.at + span <= now) {
+            sent.pop_front();
+        }
+        let under_way: Vec<_> = self
+            .under_way
+            .values()
+            .filter(|admitted| admitted.route.host == route.host)
+            .collect();
+        let used = sent.len() + RenewalTask::MOST_REQUESTS * under_way.len();
+        let needed = RenewalTask::MOST_REQUESTS.min(limit);
+        let is_own = |account: &Arc<str>| *account == route.account;
+        let sent_unproven = sent
+            .iter()
+            .filter(|s| s.unproven.as_ref().is_some_and(is_own))
+            .count();
+        let unproven = under_way
+            .iter()
+            .filter(|a| !a.proven && is_own(&a.route.account))
+            .count();
+        let own = sent_unproven + RenewalTask::MOST_REQUESTS * unproven;
+        used + needed <= limit && (proven || own + needed <= (limit / 2).max(needed))
+    }
+}
+
+impl Permit {
+    /// The task is done, and sent so many requests.
+    pub(crate) fn finish(self, requests: u32, now: Instant) {
+        let requests = usize::try_from(requests).unwrap_or(usize::MAX);
+        self.count(requests.min(RenewalTask::MOST_REQUESTS), now);
+    }
+
+    fn count(&self, requests: usize, at: Instant) {
+        let mut state = self.gate.state();
+        let Some(admitted) = state.under_way.remove(&self.number) else {
+            return;
+        };
+        if state.limit.is_some() {
+            let unproven = (!admitted.proven).then(|| admitted.route.account.clone());
+            let sent = state.sent.entry(admitted.route.host).or_default();
+            sent.extend(std::iter::repeat_n(Sent { at, unproven }, requests));
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        // Cut short: nobody knows what was sent. After `finish` there is nothing left to count.
+        let mut state = self.gate.state();
+        state.under_way.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests;

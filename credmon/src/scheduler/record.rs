@@ -1,0 +1,291 @@
+//! One credential: what was observed of it, its state, and when it is due.
+//!
+//! A failure never takes a token away; it only decides how long the next attempt waits, and what is
+//! reported (`outcome`).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use htvault::FailureScope;
+use jiff::Timestamp;
+
+use super::condition::Condition;
+use super::in_place::InPlace;
+use super::timing::{self, Jitter};
+use crate::model::{
+    Cause, Event, Limits, Now, Observed, Reason, RenewalTask, Route, Rules, STORE_AGAIN, State,
+    TaskKind, TokenInfo, TopProblem, VaultLife,
+};
+
+/// A token found at the start that lives longer than so many seconds is confirmed soon: if it is a
+/// foreign one, it would stay for long.
+const LONG_LIVED: i64 = 86_400;
+
+/// Span in which such tokens are confirmed, in seconds.
+const LONG_LIVED_SPREAD: i64 = 40;
+
+/// Advice for files that cannot be read just now.
+pub(super) const SEE_TO_FILES: &str =
+    "see to the credential directory and to the limits of this host";
+
+/// One credential.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) observed: Arc<Observed>,
+    pub(super) jitter: Jitter,
+    pub(super) in_place: InPlace,
+    pub(super) condition: Condition,
+    pub(super) activity: Activity,
+    /// A request with the present `.top` has succeeded.
+    pub(super) proven: bool,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    pub(super) retry_at: Option<Instant>,
+    /// What the last failure was charged to.
+    pub(super) waits_for: Option<FailureScope>,
+    pub(super) vault_life: Option<VaultLife>,
+    /// Its vault token seemed dead once.
+    pub(super) seemed_dead: bool,
+    /// The rules or its `.top` keep it from being served at all.
+    hindered: bool,
+    /// Next renewal.
+    pub(super) due: Option<Instant>,
+    /// The confirmation after which the vault token's expiry was looked up: once is enough.
+    pub(super) looked_up: Option<Instant>,
+    /// Next look-up of the vault token's expiry.
+    pub(super) look_up_at: Option<Instant>,
+}
+
+/// What is going on for a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Activity {
+    Idle,
+    /// A task is under way.
+    Running,
+    /// A task is under way, and the credential is gone.
+    RunningGone,
+}
+
+/// Order among what is due; smaller goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// Jobs or users wait for it since that change of its `.top` (nanoseconds since 1970).
+    WaitedFor(i128),
+    /// Its token expires then.
+    Expires(Timestamp),
+}
+
+impl Record {
+    /// A credential that is seen for the first time; `at_start`: in the first scan.
+    pub(super) fn new(observed: Arc<Observed>, rules: &Rules, now: Now, at_start: bool) -> Self {
+        let jitter = Jitter::of(&rules.hostname, &observed.id);
+        let mut in_place = InPlace::new(observed.token.clone(), now);
+        // After a restart, the times of the files tell whether the token is from this `.top`.
+        let is_from = |token: &Arc<TokenInfo>| observed.stamp.changed() <= token.file.changed;
+        in_place.served = in_place.token.as_ref().is_some_and(is_from);
+        let is_fresh = in_place.served && !in_place.has_expired(now);
+        let state = if is_fresh {
+            State::Fresh
+        } else {
+            State::Renewing
+        };
+        let is_long_lived = is_fresh && in_place.left(now) > Some(LONG_LIVED);
+        let soon = || now.after(jitter.part(LONG_LIVED_SPREAD));
+        Self {
+            condition: Condition::new(state, now),
+            activity: Activity::Idle,
+            // A token that lives came from Vault by this `.top`.
+            proven: is_fresh && in_place.left(now).is_some(),
+            failures: 0,
+            retry_at: (at_start && is_long_lived).then(soon),
+            waits_for: None,
+            vault_life: None,
+            seemed_dead: false,
+            hindered: false,
+            due: None,
+            looked_up: None,
+            look_up_at: None,
+            jitter,
+            in_place,
+            observed,
+        }
+    }
+
+    /// Takes in what a later scan found.
+    pub(super) fn update(
+        &mut self,
+        observed: Arc<Observed>,
+        rules: &Rules,
+        now: Now,
+    ) -> Vec<Event> {
+        if self.activity == Activity::RunningGone {
+            self.activity = Activity::Running;
+        }
+        let is_unreadable =
+            |observed: &Observed| matches!(observed.top, Err(TopProblem::Unreadable(_)));
+        if is_unreadable(&observed) && self.observed.top.is_ok() {
+            // A passing error: the renewal reads `.top` itself.
+            return Vec::new();
+        }
+        let before = std::mem::replace(&mut self.observed, observed);
+        let top_changed = !is_unreadable(&before)
+            && (before.stamp != self.observed.stamp || before.top != self.observed.top);
+        let file = |token: &Option<Arc<TokenInfo>>| token.as_ref().map(|token| token.file);
+        if file(&self.in_place.token) != file(&self.observed.token) {
+            self.in_place.receive(self.observed.token.clone(), now);
+            // Somebody else's work: whether it is what Vault gives is asked at once. A missing one
+            // evicts jobs.
+            self.in_place.served = false;
+            self.retry_at = None;
+        }
+        if top_changed {
+            self.in_place.served = false;
+            self.proven = false;
+            self.vault_life = None;
+            self.failures = 0;
+            self.retry_at = None;
+            self.seemed_dead = false;
+            if self.condition.state != State::Ignored {
+                self.condition.set_plain(State::Renewing, now);
+            }
+        }
+        self.judge(rules, now)
+    }
+
+    /// Decides whether the rules let it be served, and when it is due.
+    pub(super) fn judge(&mut self, rules: &Rules, now: Now) -> Vec<Event> {
+        let hindrance = self.hindrance(rules);
+        let was_hindered = std::mem::replace(&mut self.hindered, hindrance.is_some());
+        if was_hindered && hindrance.is_none() {
+            self.condition.set_plain(State::Renewing, now);
+        }
+        let event = hindrance.and_then(|(state, reason)| self.set_state(state, reason, now));
+        self.plan(rules.limits, now);
+        event.into_iter().collect()
+    }
+
+    /// What keeps it from being served at all.
+    fn hindrance(&self, rules: &Rules) -> Option<(State, Reason)> {
+        let reason = |cause, text: String, advice| Reason {
+            cause: Cause::Here(cause),
+            text: text.into(),
+            advice,
+        };
+        if let Err(not_ours) = rules.routing.check(self.observed.id.service()) {
+            return Some((State::Ignored, reason("not ours", not_ours.to_string(), "")));
+        }
+        match &self.observed.top {
+            Err(problem @ TopProblem::Unusable(_)) => {
+                Some((State::Dead, reason("top", problem.to_string(), STORE_AGAIN)))
+            }
+            Err(problem @ TopProblem::Unreadable(_)) => Some((
+                State::Degraded,
+                reason("unreadable", problem.to_string(), SEE_TO_FILES),
+            )),
+            Ok(route) if !rules.trusts(&route.host) => {
+                let host = &route.host;
+                let text = format!(
+                    "its .top cannot be used: its vault_url's host {host} is not in \
+                     TRUSTED_VAULT_HOSTS"
+                );
+                Some((State::Dead, reason("untrusted", text, STORE_AGAIN)))
+            }
+            Ok(_) => None,
+        }
+    }
+
+    /// Computes when it is due.
+    pub(super) fn plan(&mut self, limits: Limits, now: Now) {
+        self.due = if self.hindered {
+            None
+        } else if let Some(at) = self.retry_at {
+            Some(at)
+        } else if self.in_place.served {
+            let wall = now.wall.as_second();
+            let confirmed = wall.saturating_sub(now.since(self.in_place.confirmed));
+            let times = self.in_place.times(now);
+            let due = timing::next_renewal(limits, self.jitter, wall, confirmed, times);
+            Some(now.after(due.saturating_sub(wall).max(0)))
+        } else {
+            Some(now.mono)
+        };
+    }
+
+    /// Whom it asks; `None` while it is not to be served.
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.observed.top.as_ref().ok().filter(|_| !self.hindered)
+    }
+
+    /// What comes first: credentials that jobs or users wait for, in the order in which they came;
+    /// then those whose token expires first.
+    pub(super) fn urgency(&self) -> Urgency {
+        if self.in_place.token.is_none() || !self.in_place.served {
+            Urgency::WaitedFor(self.observed.stamp.changed())
+        } else {
+            Urgency::Expires(self.in_place.expires())
+        }
+    }
+
+    /// The renewal to do now.
+    pub(super) fn task(&self, limits: Limits, now: Now) -> Option<RenewalTask> {
+        let served = self.in_place.served;
+        let times = self.in_place.times(now).filter(|_| served);
+        // A token that somebody else put in place is replaced by a better one, or by any of the
+        // right identity if it is foreign; one of an older `.top` by any.
+        let current = self
+            .in_place
+            .token
+            .clone()
+            .filter(|_| served || self.proven);
+        Some(RenewalTask {
+            id: self.observed.id.clone(),
+            route: self.route()?.clone(),
+            stamp: self.observed.stamp,
+            kind: TaskKind::Renew {
+                minimum_seconds: timing::seconds_to_ask(limits, times),
+                current,
+            },
+        })
+    }
+
+    /// Time at which the vault token's expiry is looked up, if it is not known: spread over the
+    /// usual time between renewals.
+    pub(super) fn plan_look_up(&self, limits: Limits, now: Now) -> Option<Instant> {
+        let is_known = match self.vault_life {
+            None => false,
+            Some(VaultLife(None)) => true,
+            // When it should be over but works, somebody renewed it.
+            Some(VaultLife(Some(expires))) => expires > now.wall,
+        };
+        let was_tried = self.looked_up == Some(self.in_place.confirmed);
+        if is_known || was_tried || !self.proven || self.condition.state != State::Fresh {
+            return None;
+        }
+        let usual = timing::usual(limits, self.in_place.times(now).map(|times| times.length));
+        let spread = Duration::from_secs(self.jitter.redrawn(1).part(usual).unsigned_abs());
+        self.in_place.confirmed.checked_add(spread)
+    }
+
+    /// Ends all waiting: what held it up is over, or a person asks.
+    pub(super) fn retry_now(&mut self, limits: Limits, now: Now) {
+        self.waits_for = None;
+        self.retry_at = None;
+        self.plan(limits, now);
+    }
+
+    /// The clock was stepped: what it seemed to be wrong with is asked again.
+    pub(super) fn clock_stepped(&mut self, limits: Limits, now: Now) {
+        let cause = self.condition.reason.as_ref().map(|reason| reason.cause);
+        if cause == Some(Cause::Here("clock")) {
+            self.retry_at = None;
+        }
+        self.plan(limits, now);
+    }
+
+    /// Takes on a state; a line for the log when state or cause is new.
+    pub(super) fn set_state(&mut self, state: State, reason: Reason, now: Now) -> Option<Event> {
+        let remaining = self.in_place.remaining_text(now);
+        self.condition
+            .set(&self.observed.id, state, reason, &remaining, now)
+    }
+}

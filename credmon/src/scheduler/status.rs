@@ -1,0 +1,125 @@
+//! The status of credentials, Vaults and issuers, as of one moment.
+//!
+//! `fresh` is never said of a token that has expired, or of one whose renewal is overdue for a cause
+//! that is known. What a credential is told of others names no other credential.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::record::{Activity, Record};
+use super::{Scheduler, name};
+use crate::model::{
+    AccessTokenStatus, CredentialStatus, LastError, Now, State, VaultStatus, VaultTokenStatus,
+    WAITS,
+};
+
+/// Seconds by which a renewal may be late before that is reported.
+const LATE: i64 = 60;
+
+impl Scheduler {
+    /// Hosts and issuers that are down or limit requests.
+    pub(crate) fn troubles(&self, now: Now) -> Vec<VaultStatus> {
+        let open = self
+            .breakers
+            .iter()
+            .filter_map(|(dependency, b)| Some((dependency, b.open()?)));
+        open.map(|(dependency, open)| VaultStatus {
+            host: dependency.0.to_string(),
+            rests_until: Some(now.wall_of(open.retry_at)),
+            why: open.why.to_string(),
+        })
+        .collect()
+    }
+
+    /// All credentials, in the order of their names.
+    pub(crate) fn statuses(&self, now: Now) -> impl Iterator<Item = CredentialStatus> {
+        self.records
+            .values()
+            .filter(|record| !is_gone(record))
+            .map(move |r| self.status(r, now))
+    }
+
+    fn status(&self, record: &Record, now: Now) -> CredentialStatus {
+        let condition = &record.condition;
+        let (mut state, mut since, reason) =
+            (condition.state, condition.since, condition.reason.as_ref());
+        let mut why = reason.map(|reason| reason.text.clone()).unwrap_or_default();
+        let mut advice: Arc<str> = reason.map_or("", |reason| reason.advice).into();
+        if state == State::Fresh
+            && let Some(trouble) = self.trouble_of(record, now)
+        {
+            (state, since) = (State::Degraded, trouble.0);
+            (why, advice) = (trouble.1.into(), trouble.2.into());
+        }
+        let token = record.in_place.token.as_ref();
+        CredentialStatus {
+            user: record.observed.id.user().clone(),
+            service: record.observed.id.service().clone(),
+            state,
+            since,
+            why,
+            advice,
+            vault: record
+                .observed
+                .top
+                .as_ref()
+                .ok()
+                .map(|route| route.host.clone()),
+            access_token: token.map(|token| AccessTokenStatus {
+                issued: token.lifetime.map(|lifetime| lifetime.issued),
+                expires: token.lifetime.map(|lifetime| lifetime.expires),
+                id: token.id.clone(),
+                issuer: token.issuer.clone(),
+                scopes: token.scopes.clone().unwrap_or_default(),
+            }),
+            vault_token: record
+                .vault_life
+                .map(|life| VaultTokenStatus { expires: life.0 }),
+            last_success: token.map(|_| now.wall_of(record.in_place.confirmed)),
+            next_renewal: record
+                .due
+                .filter(|_| record.in_place.token.is_some())
+                .map(|at| now.wall_of(at)),
+            last_error: condition.last_error.as_ref().map(|(at, text)| LastError {
+                at: *at,
+                text: text.clone(),
+            }),
+        }
+    }
+
+    /// Why a credential that is well by itself is not fresh: its token has expired, or its renewal is
+    /// overdue, and cannot be done before. Since when, why, and what to do.
+    fn trouble_of(&self, record: &Record, now: Now) -> Option<(Timestamp, String, &'static str)> {
+        let due = record.due?;
+        let late = now.since(due);
+        let open = record.route().and_then(|route| self.open_breaker(route));
+        if let Some((dependency, open)) = open
+            && (due <= now.mono || record.in_place.has_expired(now))
+        {
+            let since = now.wall_of(open.retry_at);
+            let why = format!(
+                "{WAITS}{}, which has not worked since {:.0}; the next probe is at {since:.0}",
+                name(&dependency),
+                open.since
+            );
+            return Some((open.since, why, "see to the Vault and the issuer"));
+        }
+        if record.in_place.has_expired(now) {
+            let why = "its access token has expired; it is being renewed".to_owned();
+            return Some((now.wall, why, ""));
+        }
+        (due <= now.mono && late > LATE).then(|| {
+            let why = "its renewal is late, for others were more urgent".to_owned();
+            (
+                now.wall_of(due),
+                why,
+                "if it stays so, the bound on requests is too tight",
+            )
+        })
+    }
+}
+
+fn is_gone(record: &Record) -> bool {
+    record.activity == Activity::RunningGone
+}

@@ -1,0 +1,197 @@
+//! When an access token is renewed, how much lifetime is asked for, and when a failure is retried.
+//!
+//! Pure arithmetic in whole seconds. The laws, for a token of `length` seconds with `left` seconds to
+//! go, and the configuration's MINIMUM and REFRESH:
+//!
+//! 1. The *margin* is MINIMUM, but never more than two thirds of the token's length: when a site
+//!    asks for more than its issuer gives, tokens are still renewed at a third of their lifetime.
+//! 2. A renewal is due at the latest when `left` reaches the margin, and at the latest REFRESH after
+//!    the token was last fetched or confirmed (so that a dead vault token is noticed while the access
+//!    token still lives). With one-hour tokens, 2400 and 1200, both say: 1200 s after issue.
+//! 3. Renewals keep to *slots*: a credential has its own phase in a period of 80 to 90 % of the
+//!    usual time between its renewals, and a renewal is due in the last slot before the time of
+//!    law 2. So credentials that were all stored in one moment are spread over the whole period
+//!    from their first renewal on and stay so. The phase is drawn from who the credential is
+//!    (host, user, service), not from a random source: a restart changes nothing.
+//! 4. It is never due within a tenth of the usual time after the last success, unless the time of
+//!    law 2 itself comes earlier, and never within [`GAP`].
+//! 5. A renewal asks for a little more lifetime than the present token has (a twentieth of the usual
+//!    time, which absorbs differences of clocks), since Vault would answer its cached token
+//!    otherwise; while a long-lived token is only confirmed (law 2, REFRESH), it asks for MINIMUM.
+//! 6. After a failure the wait doubles up to a bound that depends on the sort of failure, varied by
+//!    a quarter either way. It is never longer than a third of the lifetime that is left, and short
+//!    once a token has expired.
+
+use crate::model::{CredentialId, Limits};
+
+/// Least time between two requests for one credential, in seconds.
+pub(super) const GAP: i64 = 2;
+
+/// Times of a token, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TokenTimes {
+    /// From issue to expiry.
+    pub(super) length: i64,
+    /// From now to expiry; 0 when it has expired.
+    pub(super) left: i64,
+}
+
+/// Place of a credential among all: 64 bits drawn from its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Jitter(u64);
+
+impl Jitter {
+    /// Draws it for a credential on a host.
+    pub(super) fn of(hostname: &str, id: &CredentialId) -> Self {
+        Self::drawn([hostname, id.user(), id.service()])
+    }
+
+    /// Draws it for a Vault, as seen from a host.
+    pub(super) fn of_vault(hostname: &str, vault: &str) -> Self {
+        Self::drawn([hostname, vault, ""])
+    }
+
+    /// FNV-1a over the names with separators, then mixed: stable for ever.
+    fn drawn(names: [&str; 3]) -> Self {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for part in names {
+            for byte in part.bytes().chain([0]) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        Self(mix(hash))
+    }
+
+    /// A part of `whole`: from 0 to `whole - 1`, evenly drawn.
+    pub(super) fn part(self, whole: i64) -> i64 {
+        let scaled = (i128::from(self.0) * i128::from(whole.max(1))) >> 64;
+        i64::try_from(scaled).unwrap_or_default()
+    }
+
+    /// Another draw for the same credential.
+    pub(super) fn redrawn(self, salt: u64) -> Self {
+        Self(mix(
+            self.0 ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1)
+        ))
+    }
+}
+
+/// The finaliser of splitmix64.
+fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+/// Law 1: what a token must have left, in seconds.
+pub(super) fn margin(limits: Limits, length: i64) -> i64 {
+    let two_thirds = i64::try_from(i128::from(length) * 2 / 3).unwrap_or(i64::MAX);
+    limits.minimum.min(two_thirds)
+}
+
+/// The usual time between two renewals, in seconds.
+pub(super) fn usual(limits: Limits, length: Option<i64>) -> i64 {
+    let interval = |length| limits.refresh.min(length - margin(limits, length));
+    length.map_or(limits.refresh, interval).max(1)
+}
+
+/// Laws 2 to 4: Unix time at which the next renewal is due. It may lie in the past: then it is due
+/// now. `now` and `confirmed` are Unix times; `token` is `None` for one that does not say.
+pub(super) fn next_renewal(
+    limits: Limits,
+    jitter: Jitter,
+    now: i64,
+    confirmed: i64,
+    token: Option<TokenTimes>,
+) -> i64 {
+    let usual = usual(limits, token.map(|token| token.length));
+    let mut latest = confirmed.saturating_add(limits.refresh);
+    if let Some(token) = token {
+        latest = latest.min(now.saturating_add(token.left) - margin(limits, token.length));
+    }
+    let period = slot_period(usual);
+    let slot = last_slot(latest, period, jitter.part(period));
+    let is_early = slot < confirmed.saturating_add((usual / 10).max(1));
+    let due = if is_early { latest } else { slot };
+    due.max(confirmed.saturating_add(GAP))
+}
+
+/// The time between slots: about nine tenths of the usual time, rounded down to one of eight steps
+/// in each power of two, so that a token that lives a second less does not move all slots.
+fn slot_period(usual: i64) -> i64 {
+    let tenths = (usual - usual / 10).max(1);
+    let step = tenths.ilog2().saturating_sub(3);
+    ((tenths >> step) << step).max(1)
+}
+
+/// The last slot that is not after `latest`.
+fn last_slot(latest: i64, period: i64, phase: i64) -> i64 {
+    latest - (latest - phase).rem_euclid(period)
+}
+
+/// Law 5: seconds of lifetime to ask Vault for. `token`: the one that shall be replaced by a newer.
+pub(super) fn seconds_to_ask(limits: Limits, token: Option<TokenTimes>) -> i64 {
+    let Some(token) = token.filter(|token| token.left > 0) else {
+        return limits.minimum;
+    };
+    let usual = usual(limits, Some(token.length));
+    if token.left - margin(limits, token.length) > usual {
+        return limits.minimum;
+    }
+    token.left.saturating_add((usual / 20).max(1))
+}
+
+/// How a failure of one credential is retried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RetryPolicy {
+    /// It may pass by itself at any moment: 5 s to 5 min.
+    Transient,
+    /// Somebody has to act, at Vault or here: 1 to 10 min.
+    NeedsPerson,
+    /// The vault token is dead; only a new `.top` helps, which is noticed at once: 30 min to 1 h.
+    Dead,
+    /// A rate limit is reached; every request makes it worse: 30 s to 5 min.
+    Quota,
+}
+
+/// Longest wait while a token of jobs has expired, in seconds; [`RetryPolicy::NeedsPerson`] waits
+/// twice as long.
+const LONGEST_AFTER_EXPIRY: i64 = 60;
+
+/// Law 6: seconds to wait after the `failures`-th failure in a row (1 for the first). `left`: seconds
+/// of the token in place; `None` when there is none.
+pub(super) fn retry_delay(
+    policy: RetryPolicy,
+    failures: u32,
+    jitter: Jitter,
+    left: Option<i64>,
+) -> i64 {
+    let (first, most): (i64, i64) = match policy {
+        RetryPolicy::Transient => (5, 300),
+        RetryPolicy::NeedsPerson => (60, 600),
+        RetryPolicy::Dead => (1800, 3600),
+        RetryPolicy::Quota => (30, 300),
+    };
+    let varied = varied(first, most, failures, jitter);
+    match (policy, left) {
+        (RetryPolicy::Dead, _) | (_, None) => varied,
+        (RetryPolicy::NeedsPerson, Some(0)) => varied.min(2 * LONGEST_AFTER_EXPIRY),
+        (_, Some(0)) => varied.min(LONGEST_AFTER_EXPIRY),
+        (_, Some(left)) => varied.min((left / 3).max(5)),
+    }
+}
+
+/// Seconds until the next probe of a dependency that has failed so often in a row: 2 to 30 s, so that
+/// all are served again within a minute of its return.
+pub(super) fn probe_delay(failures: u32, jitter: Jitter) -> i64 {
+    varied(2, 24, failures, jitter)
+}
+
+fn varied(first: i64, most: i64, failures: u32, jitter: Jitter) -> i64 {
+    let doublings = failures.saturating_sub(1).min(16);
+    let doubled = first.saturating_mul(1 << doublings).min(most);
+    doubled - doubled / 4 + jitter.redrawn(u64::from(failures)).part(doubled / 2 + 1)
+}
+
+#[cfg(test)]
+mod tests;

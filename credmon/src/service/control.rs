@@ -1,0 +1,305 @@
+//! Signals, and the configuration: read until it is usable, read again at SIGHUP and after a failure.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use htvault::{Authorities, TlsSettings};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
+
+use std::sync::Arc;
+
+use super::Places;
+use super::daemon::Command;
+use crate::cli::Cli;
+use crate::config::Settings;
+use crate::config::condor::{self, Source, Values};
+use crate::renewal::HtVault;
+
+/// Least time between two readings of the configuration: the credd sends SIGHUP for each credential
+/// that is stored, and means the directory.
+const REREAD: Duration = Duration::from_secs(5);
+
+/// Time between two attempts to read a configuration that could not be read.
+const RETRY: Duration = Duration::from_mins(1);
+
+/// Time between two looks at the files with certificate authorities.
+const FOLLOW: Duration = Duration::from_secs(10);
+
+/// Deadline for reading users, groups and certificate authorities.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Signals that HTCondor sends.
+pub(super) struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    quit: Signal,
+    interrupt: Signal,
+    /// Kept so that a limit on file sizes is an error of a write instead of the end.
+    _file_size: Signal,
+}
+
+/// What a signal asks for.
+enum Request {
+    /// SIGHUP.
+    Reread,
+    /// Name of the signal.
+    Stop(&'static str),
+}
+
+impl Signals {
+    /// Installs the handlers.
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("signals cannot be received");
+        Ok(Self {
+            hangup: on(SignalKind::hangup())?,
+            terminate: on(SignalKind::terminate())?,
+            quit: on(SignalKind::quit())?,
+            interrupt: on(SignalKind::interrupt())?,
+            _file_size: on(SignalKind::from_raw(nix::libc::SIGXFSZ))?,
+        })
+    }
+
+    async fn next(&mut self) -> Request {
+        tokio::select! {
+            _ = self.hangup.recv() => Request::Reread,
+            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
+            _ = self.quit.recv() => Request::Stop("SIGQUIT"),
+            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
+        }
+    }
+}
+
+/// A configuration as it was read.
+pub(super) type Configuration = (Values, Source);
+
+/// End of the start.
+pub(super) enum Configured {
+    Usable(Configuration, Box<Settings>),
+    /// It cannot be read, and one pass was asked for.
+    Failed,
+    /// A signal came first.
+    Stopped,
+}
+
+/// Reads the configuration until it is usable: what a site configured is never guessed.
+pub(super) async fn configure(cli: &Cli, signals: &mut Signals) -> Configured {
+    loop {
+        let read = async {
+            let configuration = condor::read(&cli.name).await;
+            let settings = parse(cli, &configuration.0).await;
+            (configuration, settings)
+        };
+        let mut reread = false;
+        tokio::pin!(read);
+        let (configuration, settings) = loop {
+            tokio::select! {
+                done = &mut read => break done,
+                request = signals.next() => match request {
+                    Request::Reread => reread = true,
+                    Request::Stop(_) => return Configured::Stopped,
+                },
+            }
+        };
+        match (&configuration.1, settings) {
+            (Source::Condor | Source::Environment, Some(settings)) => {
+                return Configured::Usable(configuration, Box::new(settings));
+            }
+            (source, settings) => {
+                let why = problem(source).unwrap_or_else(|| "users cannot be looked up".to_owned());
+                eprintln!("condor_credmon_htvault: {why}; it is tried again each minute");
+                if cli.once {
+                    return Configured::Failed;
+                }
+                if let Some(settings) = settings {
+                    super::daemon::publish_failed_start(&settings, &why);
+                }
+            }
+        }
+        if !reread {
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                request = signals.next() => if let Request::Stop(_) = request {
+                    return Configured::Stopped;
+                },
+            }
+        }
+    }
+}
+
+/// Parses values off the loop: users and groups are looked up. `None` when that hangs.
+async fn parse(cli: &Cli, values: &Values) -> Option<Settings> {
+    let (values, name) = (values.clone(), cli.name.clone());
+    let directory = cli.cred_dir.clone();
+    let parse = tokio::task::spawn_blocking(move || {
+        let hostname = nix::unistd::gethostname().unwrap_or_default();
+        let mut settings = Settings::new(&values, &name, &hostname.to_string_lossy());
+        settings.directory = directory.or(settings.directory);
+        settings
+    });
+    tokio::time::timeout(DEADLINE, parse).await.ok()?.ok()
+}
+
+fn problem(source: &Source) -> Option<String> {
+    match source {
+        Source::Condor | Source::Environment => None,
+        Source::Failed(why) => Some(format!(
+            "the configuration cannot be read: condor_config_val failed: {why}"
+        )),
+    }
+}
+
+/// Certificate authorities, if any can be read, and what is wrong with the configured ones.
+type ReadAuthorities = (Option<Authorities>, Option<String>);
+
+/// Reads certificate authorities; the system's alone when the configured ones cannot be read, and
+/// what is wrong then.
+pub(super) fn read_authorities(tls: &TlsSettings) -> ReadAuthorities {
+    match Authorities::read(tls) {
+        Ok(authorities) => (Some(authorities), None),
+        Err(error) => {
+            let usual = Authorities::read(&TlsSettings::default()).ok();
+            let text = format!(
+                "{}; the system's certificate authorities are used",
+                error.message()
+            );
+            (usual, Some(text))
+        }
+    }
+}
+
+/// Follows signals and configuration while the daemon runs.
+pub(super) struct Control<'c> {
+    cli: &'c Cli,
+    known: Configuration,
+    tls: TlsSettings,
+    vault: Arc<HtVault>,
+    places: Places,
+    trust: Trust,
+}
+
+/// State of the certificate authorities.
+struct Trust {
+    problem: Option<String>,
+    /// Those in use, with the settings that they were read for.
+    authorities: Option<Authorities>,
+    reading: Option<tokio::task::JoinHandle<Option<ReadAuthorities>>>,
+}
+
+impl<'c> Control<'c> {
+    pub(super) fn new(
+        cli: &'c Cli,
+        known: Configuration,
+        settings: &Settings,
+        vault: Arc<HtVault>,
+        places: Places,
+        problem: Option<String>,
+    ) -> Self {
+        let trust = Trust {
+            problem,
+            authorities: None,
+            reading: None,
+        };
+        Self {
+            cli,
+            known,
+            tls: settings.tls.clone(),
+            vault,
+            places,
+            trust,
+        }
+    }
+
+    /// Passes on what signals and files ask for, until one asks for the end.
+    pub(super) async fn run(mut self, mut signals: Signals, commands: &Sender<Command>) {
+        if matches!(self.known.1, Source::Environment) {
+            tracing::warn!(
+                "condor_config_val is not installed: the configuration is taken from _CONDOR_… in \
+                 the environment alone"
+            );
+        }
+        // A full queue or an ended daemon: it is on its way to the same anyway.
+        let _ = commands
+            .send(Command::Trust(self.trust.problem.clone()))
+            .await;
+        let mut last_read = Instant::now();
+        let mut next_read: Option<Instant> = None;
+        let mut follow = tokio::time::interval(FOLLOW);
+        loop {
+            let read_at = next_read.unwrap_or(last_read + RETRY);
+            tokio::select! {
+                request = signals.next() => match request {
+                    Request::Reread => {
+                        tracing::debug!("SIGHUP: directory and configuration are read again");
+                        let _ = commands.try_send(Command::Rescan);
+                        let soon = Instant::now().max(last_read + REREAD);
+                        next_read = Some(next_read.map_or(soon, |at| at.min(soon)));
+                    }
+                    Request::Stop(name) => {
+                        tracing::info!("{name}: stops");
+                        let _ = commands.send(Command::Stop).await;
+                        return;
+                    }
+                },
+                () = tokio::time::sleep_until(read_at), if next_read.is_some() => {
+                    let failed = self.reread(commands).await;
+                    last_read = Instant::now();
+                    next_read = failed.then(|| last_read + RETRY);
+                }
+                _ = follow.tick() => self.follow_authorities(commands).await,
+            }
+        }
+    }
+
+    /// Reads the configuration again; the one that is known stays in force when it cannot be read.
+    /// Returns whether that is so.
+    async fn reread(&mut self, commands: &Sender<Command>) -> bool {
+        let (values, source) = condor::read(&self.cli.name).await;
+        let settings = parse(self.cli, &values).await;
+        let (None, Some(mut settings)) = (problem(&source), settings) else {
+            let why = problem(&source).unwrap_or_else(|| "users cannot be looked up".to_owned());
+            let why = format!("{why}; the configuration stays as it was");
+            let _ = commands
+                .send(Command::ConfigurationProblem(Some(why)))
+                .await;
+            return true;
+        };
+        let _ = commands.send(Command::ConfigurationProblem(None)).await;
+        if (&values, &source) != (&self.known.0, &self.known.1) {
+            self.known = (values, source);
+            settings
+                .problems
+                .extend(self.places.check(&self.cli.name, &settings));
+            self.tls = settings.tls.clone();
+            let _ = commands.send(Command::Configure(Box::new(settings))).await;
+        }
+        false
+    }
+
+    /// Reads certificate authorities again when their files changed, or could not be read. One
+    /// reading at a time: a file system that hangs costs one thread.
+    async fn follow_authorities(&mut self, commands: &Sender<Command>) {
+        if let Some(reading) = &mut self.trust.reading {
+            if !reading.is_finished() {
+                return;
+            }
+            let read = reading.await.ok().flatten();
+            self.trust.reading = None;
+            if let Some((authorities, problem)) = read {
+                self.vault.set_authorities(authorities.clone());
+                self.trust.authorities = authorities;
+                if problem != self.trust.problem {
+                    self.trust.problem.clone_from(&problem);
+                    let _ = commands.send(Command::Trust(problem)).await;
+                }
+            }
+        }
+        let (tls, known) = (self.tls.clone(), self.trust.authorities.clone());
+        let failed = self.trust.problem.is_some();
+        self.trust.reading = Some(tokio::task::spawn_blocking(move || {
+            let is_known = known.is_some_and(|known| known.are_those_of(&tls));
+            (failed || !is_known).then(|| read_authorities(&tls))
+        }));
+    }
+}

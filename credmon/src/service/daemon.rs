@@ -1,0 +1,515 @@
+//! The loop: observations, plans, tasks, reports.
+//!
+//! Whatever wakes it (an observation of the scanner, a task that ended, a command, the clock) only
+//! makes the scheduler decide anew. It touches no disk and no socket itself.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc as thread_channel;
+use std::time::Duration;
+
+use htvault::clock::Clock;
+use jiff::Timestamp;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::task::{self, JoinSet};
+use tokio::time::Instant;
+
+use crate::config::Settings;
+use crate::model::{
+    CredentialId, DaemonStatus, Ended, Event, Failure, Heartbeat, Now, Outcome, RenewalTask,
+    STATUS_VERSION, Snapshot, TEXT_LIMIT, TokenCopy,
+};
+use crate::renewal::{self, Vault};
+use crate::report::log::{self, Log};
+use crate::report::{Outputs, Publisher};
+use crate::scheduler::{Gate, Scheduler};
+use crate::store::copies::{self, CopyRequest};
+use crate::store::{Directory, Observation, ScanReport, Wake};
+
+/// Least time between two writings of the status.
+const PUBLISH: Duration = Duration::from_secs(5);
+
+/// A pass counts as complete after this time, though something hangs: schedd and credd wait for it at
+/// boot.
+const PASS_LIMIT: Duration = Duration::from_secs(20);
+
+/// Time after which work on files counts as hanging.
+const HANGING: Duration = Duration::from_secs(30);
+
+/// Longest sleep of the loop.
+const TICK: Duration = Duration::from_secs(10);
+
+/// Requests from outside.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Scan everything now.
+    Rescan,
+    Configure(Box<Settings>),
+    /// The configuration cannot be read, or can again.
+    ConfigurationProblem(Option<String>),
+    /// The certificate authorities cannot be read, or can again.
+    Trust(Option<String>),
+    Stop,
+}
+
+/// What the loop works with.
+pub(crate) struct Parts<V> {
+    pub(crate) vault: Arc<V>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) gate: Gate,
+    /// Requests to the scanner.
+    pub(crate) wake: thread_channel::Sender<Wake>,
+    pub(crate) scanning: Heartbeat,
+    pub(crate) observed: UnboundedReceiver<Observation>,
+    pub(crate) publisher: Publisher,
+    pub(crate) log: Option<Log>,
+}
+
+/// The daemon.
+pub(crate) struct Daemon<V> {
+    parts: Parts<V>,
+    scheduler: Scheduler,
+    directory: Option<Arc<Directory>>,
+    running: JoinSet<Ended>,
+    /// Tasks under way.
+    tasks: HashMap<task::Id, RenewalTask>,
+    copies: Arc<Vec<TokenCopy>>,
+    copier: Option<(thread_channel::Sender<CopyRequest>, Heartbeat)>,
+    /// Start of the pass that is not complete yet.
+    pass: Option<Instant>,
+    report: Reporting,
+}
+
+/// State of what others see.
+struct Reporting {
+    outputs: Outputs,
+    path: Option<PathBuf>,
+    started: Timestamp,
+    scanned: Option<Timestamp>,
+    scan: ScanReport,
+    configuration: Vec<String>,
+    configuration_source: Option<String>,
+    trust: Option<String>,
+    /// Problems as they were logged last.
+    logged: Vec<String>,
+    dirty: bool,
+    published: Option<Instant>,
+}
+
+fn outputs(settings: &Settings) -> Outputs {
+    Outputs {
+        status_file: settings.status_file.clone(),
+        status_mode: settings.status_mode,
+        metrics_file: settings.metrics_file.clone(),
+        metrics_per_credential: settings.metrics_per_credential,
+    }
+}
+
+impl<V: Vault> Daemon<V> {
+    pub(crate) fn new(parts: Parts<V>, settings: Settings) -> Self {
+        let now = Now {
+            mono: Instant::now().into_std(),
+            wall: parts.clock.now(),
+        };
+        let report = Reporting {
+            outputs: outputs(&settings),
+            path: settings.directory,
+            started: now.wall,
+            scanned: None,
+            scan: ScanReport::default(),
+            configuration: settings.problems,
+            configuration_source: None,
+            trust: None,
+            logged: Vec::new(),
+            dirty: true,
+            published: None,
+        };
+        Self {
+            scheduler: Scheduler::new(settings.rules, parts.gate.clone(), now),
+            parts,
+            directory: None,
+            running: JoinSet::new(),
+            tasks: HashMap::new(),
+            copies: Arc::new(settings.copies),
+            copier: None,
+            pass: None,
+            report,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            mono: Instant::now().into_std(),
+            wall: self.parts.clock.now(),
+        }
+    }
+
+    /// Runs until told to stop.
+    pub(crate) async fn run(mut self, mut commands: Receiver<Command>) -> bool {
+        loop {
+            self.step();
+            let wake = self.wake_at();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Stop) | None => break,
+                    Some(command) => self.obey(command),
+                },
+                Some(observation) = self.parts.observed.recv() => {
+                    self.observe(observation);
+                    while let Ok(observation) = self.parts.observed.try_recv() {
+                        self.observe(observation);
+                    }
+                }
+                Some(ended) = self.running.join_next_with_id() => {
+                    self.ended(ended);
+                    while let Some(ended) = self.running.try_join_next_with_id() {
+                        self.ended(ended);
+                    }
+                }
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+        self.stop()
+    }
+
+    /// Does one complete pass; `true` when all is good then.
+    pub(crate) async fn run_once(mut self) -> bool {
+        // The daemon that runs beside it, perhaps, is the one that questions are for.
+        self.report.outputs = Outputs::default();
+        loop {
+            self.start_tasks();
+            if self.report.scanned.is_some() && self.running.is_empty() {
+                break;
+            }
+            tokio::select! {
+                Some(observation) = self.parts.observed.recv() => self.observe(observation),
+                Some(ended) = self.running.join_next_with_id() => self.ended(ended),
+            }
+        }
+        self.stop()
+    }
+
+    /// Does what is due now.
+    fn step(&mut self) {
+        self.start_tasks();
+        if let Some(since) = self.pass
+            && (self.running.is_empty() || since.elapsed() >= PASS_LIMIT)
+        {
+            self.pass = None;
+            self.wake_scanner(Wake::Complete);
+        }
+        let problems = self.problems();
+        if problems != self.report.logged {
+            for problem in problems.iter().filter(|p| !self.report.logged.contains(p)) {
+                tracing::error!("{problem}");
+            }
+            for problem in self.report.logged.iter().filter(|p| !problems.contains(p)) {
+                tracing::info!("recovered: {problem}");
+            }
+            self.report.logged = problems;
+            self.report.dirty = true;
+        }
+        let is_due = self
+            .report
+            .published
+            .is_none_or(|at| at.elapsed() >= PUBLISH);
+        if self.report.dirty && is_due && self.report.scanned.is_some() {
+            self.publish(true);
+        }
+    }
+
+    /// Time at which there is something to do, if nothing happens before.
+    fn wake_at(&self) -> Instant {
+        let now = self.now();
+        let mut wake = Instant::now() + TICK;
+        if let Some(at) = self.scheduler.next_wake(now) {
+            wake = wake.min(Instant::from_std(at));
+        }
+        if let (true, Some(published)) = (self.report.dirty, self.report.published) {
+            wake = wake.min(published + PUBLISH);
+        }
+        self.pass.map_or(wake, |since| wake.min(since + PASS_LIMIT))
+    }
+
+    fn start_tasks(&mut self) {
+        let Some(directory) = self.directory.clone() else {
+            return;
+        };
+        let (tasks, events) = self.scheduler.plan(self.now());
+        self.log(&events);
+        for (task, permit) in tasks {
+            let (vault, clock) = (self.parts.vault.clone(), self.parts.clock.clone());
+            let run = renewal::run(task.clone(), directory.clone(), vault, clock);
+            let handle = self.running.spawn(async move {
+                let ended = run.await;
+                permit.finish(ended.requests, Instant::now().into_std());
+                ended
+            });
+            self.tasks.insert(handle.id(), task);
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(task::Id, Ended), task::JoinError>) {
+        let (id, ended) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                let text = format!("a renewal broke off: {error}");
+                tracing::error!("{text}");
+                let failure = Failure::local(text, "report this as an error of this program");
+                (
+                    error.id(),
+                    Ended {
+                        outcome: Outcome::Failed(failure),
+                        requests: 0,
+                    },
+                )
+            }
+        };
+        let Some(task) = self.tasks.remove(&id) else {
+            return;
+        };
+        let is_renewed = matches!(ended.outcome, Outcome::Renewed { .. });
+        let may_be_dead = matches!(ended.outcome, Outcome::TokenDead(_));
+        if matches!(ended.outcome, Outcome::Changed) {
+            self.wake_scanner(Wake::Scan(task.id.user().clone()));
+        }
+        let events = self.scheduler.report(&task, ended, self.now());
+        self.log(&events);
+        if may_be_dead && self.scheduler.rules().delete_dead && self.scheduler.is_dead(&task.id) {
+            self.delete(&task);
+        }
+        if is_renewed {
+            self.copy(Some(task.id));
+        }
+        self.report.dirty = true;
+    }
+
+    /// Deletes a dead credential, as the site asks for.
+    fn delete(&self, task: &RenewalTask) {
+        let Some(directory) = self.directory.clone() else {
+            return;
+        };
+        let (id, stamp) = (task.id.clone(), task.stamp);
+        task::spawn_blocking(move || match directory.delete(&id, &stamp) {
+            Ok(()) => tracing::warn!("{id}: deleted, since its vault token is dead"),
+            Err(errno) => tracing::error!("{id}: cannot be deleted: {}", errno.desc()),
+        });
+    }
+
+    fn observe(&mut self, observation: Observation) {
+        let now = self.now();
+        let events = match observation {
+            Observation::Directory(directory) => {
+                self.directory = directory.ok();
+                Vec::new()
+            }
+            Observation::Changed(observed) => self.scheduler.observe(observed, now),
+            Observation::Gone(id) => {
+                self.scheduler.gone(&id, now);
+                Vec::new()
+            }
+            Observation::Scanned(report) => {
+                self.scheduler.scanned(now);
+                self.report.scanned = Some(now.wall);
+                self.report.scan = report;
+                self.pass = self
+                    .pass
+                    .or(self.directory.as_ref().map(|_| Instant::now()));
+                self.copy(None);
+                Vec::new()
+            }
+        };
+        self.log(&events);
+        self.report.dirty = true;
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Rescan => self.wake_scanner(Wake::ScanAll),
+            Command::Configure(settings) => {
+                tracing::info!("the configuration changed");
+                self.report.outputs = outputs(&settings);
+                self.report.path.clone_from(&settings.directory);
+                self.report.configuration = settings.problems;
+                self.copies = Arc::new(settings.copies);
+                let events = self.scheduler.reconsider(settings.rules, self.now());
+                self.log(&events);
+                self.wake_scanner(Wake::Use(settings.directory));
+                self.wake_scanner(Wake::ScanAll);
+            }
+            Command::ConfigurationProblem(problem) => self.report.configuration_source = problem,
+            Command::Trust(problem) => self.report.trust = problem,
+            Command::Stop => {}
+        }
+        self.report.dirty = true;
+    }
+
+    /// Brings copies up to date: those of one credential, or all.
+    fn copy(&mut self, only: Option<CredentialId>) {
+        let is_copied = |id: &CredentialId| self.copies.iter().any(|copy| copy.id == *id);
+        let wanted = only.as_ref().map_or(!self.copies.is_empty(), is_copied);
+        let (true, Some(directory)) = (wanted, self.directory.clone()) else {
+            return;
+        };
+        if self.copier.is_none() {
+            let (requests, received) = thread_channel::channel();
+            let heartbeat = Heartbeat::default();
+            let of_thread = heartbeat.clone();
+            let thread = std::thread::Builder::new().name("copies".to_owned());
+            match thread.spawn(move || copies::run(&received, &of_thread)) {
+                Ok(_) => self.copier = Some((requests, heartbeat)),
+                Err(error) => return tracing::error!("copies are not written: {error}"),
+            }
+        }
+        if let Some((copier, heartbeat)) = &self.copier
+            && !is_hanging(heartbeat)
+        {
+            let copies = self.copies.clone();
+            // The thread ends only with this loop.
+            let _ = copier.send(CopyRequest {
+                directory,
+                copies,
+                only,
+            });
+        }
+    }
+
+    fn wake_scanner(&self, wake: Wake) {
+        // It ends only when told to.
+        let _ = self.parts.wake.send(wake);
+    }
+
+    fn log(&mut self, events: &[Event]) {
+        self.report.dirty |= !events.is_empty();
+        events.iter().for_each(log::event);
+    }
+
+    /// What keeps this daemon from its work, or from reporting it.
+    fn problems(&self) -> Vec<String> {
+        let report = &self.report;
+        let mut problems = report.configuration.clone();
+        problems.extend(report.configuration_source.clone());
+        problems.extend(report.trust.clone());
+        problems.extend(report.scan.problems.clone());
+        problems.extend(self.scheduler.clock_problem().map(str::to_owned));
+        problems.extend(self.parts.publisher.problems());
+        let log = self.parts.log.as_ref();
+        problems.extend(log.and_then(Log::problem));
+        let threads = [
+            (Some(&self.parts.scanning), "the credential directory"),
+            (
+                Some(self.parts.publisher.heartbeat()),
+                "the status or metrics file",
+            ),
+            (log.map(Log::heartbeat), "the log"),
+            (
+                self.copier.as_ref().map(|(_, heartbeat)| heartbeat),
+                "a copy",
+            ),
+        ];
+        for (heartbeat, what) in threads {
+            if heartbeat.is_some_and(is_hanging) {
+                problems.push(format!("the file system of {what} does not answer"));
+            }
+        }
+        problems
+    }
+
+    fn publish(&mut self, running: bool) {
+        let snapshot = self.snapshot(running);
+        self.report.dirty = false;
+        self.report.published = Some(Instant::now());
+        self.parts.publisher.publish(&self.report.outputs, snapshot);
+    }
+
+    fn snapshot(&self, running: bool) -> Snapshot {
+        let now = self.now();
+        let credentials: Vec<_> = self.scheduler.statuses(now).collect();
+        let mut daemon = daemon_status(self.report.path.as_ref(), &self.problems(), now.wall);
+        daemon.running = running;
+        daemon.troubled_vaults = self.scheduler.troubles(now);
+        daemon.count = credentials.len();
+        let mut counters = self.scheduler.counters().clone();
+        counters.insert(
+            ("log", "dropped"),
+            self.parts.log.as_ref().map_or(0, Log::dropped),
+        );
+        Snapshot {
+            daemon,
+            credentials,
+            started: self.report.started,
+            scanned: self.report.scanned,
+            watched_folders: self.report.scan.watched_folders,
+            counters,
+        }
+    }
+
+    /// Ends: what is under way is dropped, which loses nothing. `true` when all is good.
+    fn stop(mut self) -> bool {
+        self.running.abort_all();
+        self.wake_scanner(Wake::Stop);
+        if self.report.scanned.is_some() {
+            self.publish(false);
+        }
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        for status in self.scheduler.statuses(self.now()) {
+            *counts.entry(status.state.to_string()).or_default() += 1;
+        }
+        let mut counts: Vec<_> = counts
+            .iter()
+            .map(|(state, n)| format!("{n} {state}"))
+            .collect();
+        counts.sort();
+        let counts = if counts.is_empty() {
+            "no credentials".to_owned()
+        } else {
+            counts.join(", ")
+        };
+        tracing::info!("stopped; {counts}");
+        self.problems().is_empty() && self.scheduler.all_good(self.now())
+    }
+}
+
+fn is_hanging(heartbeat: &Heartbeat) -> bool {
+    heartbeat
+        .working_since()
+        .is_some_and(|since| since.elapsed() >= HANGING)
+}
+
+fn daemon_status(path: Option<&PathBuf>, problems: &[String], now: Timestamp) -> DaemonStatus {
+    let bounded = |problem: &String| htvault::text::printable(problem, TEXT_LIMIT);
+    let problems: Vec<String> = problems.iter().map(bounded).collect();
+    DaemonStatus {
+        version: STATUS_VERSION,
+        program: concat!("condor_credmon_htvault ", env!("CARGO_PKG_VERSION")).to_owned(),
+        process: std::process::id(),
+        running: true,
+        written: now,
+        directory: path.map(|path| path.display().to_string()),
+        problem: (!problems.is_empty()).then(|| problems.join("; ")),
+        troubled_vaults: Vec::new(),
+        count: 0,
+    }
+}
+
+/// Publishes why the start does not get on, where a status file is known.
+pub(crate) fn publish_failed_start(settings: &Settings, why: &str) {
+    use htvault::clock::SystemClock;
+    let now = SystemClock.now();
+    let daemon = daemon_status(settings.directory.as_ref(), &[why.to_owned()], now);
+    let snapshot = Snapshot {
+        daemon,
+        credentials: Vec::new(),
+        started: now,
+        scanned: None,
+        watched_folders: 0,
+        counters: crate::model::Counters::new(),
+    };
+    for problem in crate::report::write(&outputs(settings), &snapshot) {
+        eprintln!("condor_credmon_htvault: {problem}");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! Wiring: the process's own safety, its configuration, its threads, its signals.
+//!
+//! Order of a start: signal handlers; configuration, until it is usable; log; rights given up; then
+//! the runtime and all threads, which therefore have no more rights than they need.
+
+mod control;
+mod daemon;
+mod privileges;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use htvault::clock::{Clock as _, SystemClock};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::{Mode, umask};
+use tokio::runtime;
+use tokio::sync::mpsc::{self, unbounded_channel};
+
+use crate::cli::{self, Cli, Command};
+use crate::config::Settings;
+use crate::model::Heartbeat;
+use crate::renewal::HtVault;
+use crate::report::Publisher;
+use crate::report::log::{Detail, Log};
+use crate::scheduler::Gate;
+use crate::store::Scanner;
+use control::{Control, Signals};
+use daemon::{Daemon, Parts};
+
+/// Exit code that HTCondor's master takes for "cannot write my log".
+const LOG_NOT_WRITABLE: u8 = 44;
+
+/// Time that the end waits for threads that hang.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Threads for requests.
+const WORKERS: usize = 2;
+
+/// Threads for operations on files, which may hang.
+const FILE_THREADS: usize = 16;
+
+/// Runs the program.
+#[must_use]
+pub fn run(cli: &Cli) -> ExitCode {
+    protect();
+    let outcome = match &cli.command {
+        Some(Command::Status(args)) => first_runtime()
+            .map(|runtime| runtime.block_on(cli::run_status(&cli.name, args, SystemClock.now()))),
+        None => serve(cli),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("condor_credmon_htvault: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Keeps secrets out of core dumps and of other processes' sight. Nothing here is worth failing for.
+fn protect() {
+    umask(Mode::from_bits_truncate(0o022));
+    let outcomes = [
+        setrlimit(Resource::RLIMIT_CORE, 0, 0),
+        nix::sys::prctl::set_dumpable(false),
+        nix::sys::prctl::set_no_new_privs(),
+    ];
+    for error in outcomes.into_iter().filter_map(Result::err) {
+        eprintln!("condor_credmon_htvault: a protection of the process is missing: {error}");
+    }
+}
+
+/// Raises the limit of open descriptors to what the system permits; returns it.
+fn raise_descriptors() -> u64 {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(_) => soft,
+    }
+}
+
+/// The runtime of a start and of `status`: without threads of its own.
+fn first_runtime() -> anyhow::Result<runtime::Runtime> {
+    Ok(runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
+}
+
+fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let descriptors = raise_descriptors();
+    let starting = first_runtime()?;
+    let configured = starting.block_on(async {
+        let mut signals = Signals::new()?;
+        anyhow::Ok(control::configure(cli, &mut signals).await)
+    })?;
+    let (configuration, settings) = match configured {
+        control::Configured::Usable(configuration, settings) => (configuration, settings),
+        control::Configured::Failed => return Ok(ExitCode::FAILURE),
+        control::Configured::Stopped => return Ok(ExitCode::SUCCESS),
+    };
+    drop(starting);
+
+    let log_file = log_file(cli, &settings);
+    let places = give_up(&settings, &written(&settings, log_file.as_deref()));
+    let clock = Arc::new(SystemClock);
+    let log = match Log::open(log_file.as_deref(), cli.verbose, clock.clone()) {
+        Ok(log) => log,
+        Err(error) => {
+            let file = log_file.as_deref().unwrap_or("".as_ref()).display();
+            eprintln!("condor_credmon_htvault: log {file} cannot be written: {error}");
+            if !cli.verbose {
+                return Ok(ExitCode::from(LOG_NOT_WRITABLE));
+            }
+            Log::open(None, true, clock.clone()).context("log on the terminal")?
+        }
+    };
+    log.install(Detail {
+        renewals: cli.verbose,
+        debug: cli.debug || settings.full_debug,
+    });
+    tracing::info!(
+        "condor_credmon_htvault {} starts as {}, process {}",
+        env!("CARGO_PKG_VERSION"),
+        cli.name,
+        std::process::id()
+    );
+    places.report();
+
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(FILE_THREADS)
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(async {
+        let signals = Signals::new()?;
+        let (authorities, problem) = control::read_authorities(&settings.tls);
+        let vault = Arc::new(HtVault::new(authorities));
+        let (wake, wakes) = channel();
+        let (observations, observed) = unbounded_channel();
+        let directory = settings.directory.clone();
+        let scanner = Scanner::new(
+            directory,
+            cli.once,
+            wake.clone(),
+            observations,
+            clock.clone(),
+        );
+        let scanning = Heartbeat::default();
+        let heartbeat = scanning.clone();
+        let scan = std::thread::Builder::new().name("scan".to_owned());
+        let scan = scan.spawn(move || scanner.run(&wakes, &heartbeat))?;
+        let publisher = if cli.once {
+            Publisher::default()
+        } else {
+            Publisher::start()?
+        };
+        let (commands, received) = mpsc::channel(16);
+        let parts = Parts {
+            vault: vault.clone(),
+            clock,
+            gate: Gate::new(descriptors),
+            wake,
+            scanning,
+            observed,
+            publisher: publisher.clone(),
+            log: Some(log.clone()),
+        };
+        let control = Control::new(cli, configuration, &settings, vault, places, problem);
+        let daemon = Daemon::new(parts, *settings);
+        let good = if cli.once {
+            tokio::select! {
+                good = daemon.run_once() => good,
+                () = control.run(signals, &commands) => false,
+            }
+        } else {
+            let (good, ()) = tokio::join!(daemon.run(received), control.run(signals, &commands));
+            good
+        };
+        publisher.flush(GRACE);
+        let deadline = std::time::Instant::now() + GRACE;
+        while !scan.is_finished() && std::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        anyhow::Ok(good)
+    });
+    runtime.shutdown_timeout(GRACE);
+    log.flush(GRACE);
+    Ok(ExitCode::from(u8::from(cli.once && !outcome?)))
+}
+
+/// Log file; `None` for the terminal alone.
+fn log_file(cli: &Cli, settings: &Settings) -> Option<PathBuf> {
+    match &cli.log_file {
+        Some(file) if file == Path::new("-") => None,
+        Some(file) => Some(file.clone()),
+        None => settings.log.clone(),
+    }
+}
+
+/// Files and directories that this process makes.
+fn written(settings: &Settings, log: Option<&Path>) -> Vec<PathBuf> {
+    let directory = settings.directory.as_ref();
+    let outputs = [
+        directory,
+        settings.status_file.as_ref(),
+        settings.metrics_file.as_ref(),
+    ];
+    let outputs = outputs.into_iter().flatten().map(PathBuf::as_path);
+    let copies = settings.copies.iter().map(|copy| copy.path.as_path());
+    outputs
+        .chain(copies)
+        .chain(log)
+        .map(Path::to_owned)
+        .collect()
+}
+
+/// Where this process may write after it gave up its other rights.
+struct Places {
+    /// `None`: everywhere.
+    folders: Option<Vec<PathBuf>>,
+    /// What could not be given up, for the log, which does not exist yet.
+    problems: Vec<(tracing::Level, String)>,
+}
+
+impl Places {
+    fn report(&self) {
+        for (level, text) in &self.problems {
+            if *level == tracing::Level::WARN {
+                tracing::warn!("{text}");
+            } else {
+                tracing::info!("{text}");
+            }
+        }
+    }
+
+    /// Reports files of a new configuration that lie where this process may not write.
+    fn check(&self, name: &str, settings: &Settings) -> Vec<String> {
+        let Some(folders) = &self.folders else {
+            return Vec::new();
+        };
+        let written = written(settings, None);
+        let outside = privileges::outside(folders, written.iter().map(PathBuf::as_path));
+        let text = |path: &Path| {
+            format!(
+                "{} lies where this process gave up to write when it started: restart it \
+                 (condor_restart -daemon {name})",
+                path.display()
+            )
+        };
+        outside.map(text).collect()
+    }
+}
+
+/// Gives up what the work does not need.
+fn give_up(settings: &Settings, paths: &[PathBuf]) -> Places {
+    let mut problems = Vec::new();
+    if !settings.confine {
+        let text = "CREDMON_HTVAULT_CONFINE is false: the process keeps all its rights";
+        problems.push((tracing::Level::WARN, text.to_owned()));
+        return Places {
+            folders: None,
+            problems,
+        };
+    }
+    if let Err(error) = privileges::drop_capabilities() {
+        let text = format!("the process keeps more rights than it needs: {error}");
+        problems.push((tracing::Level::WARN, text));
+    }
+    let folders = privileges::places(paths.iter().map(PathBuf::as_path));
+    if let Some(text) = privileges::shortcoming(&privileges::confine(&folders)) {
+        problems.push((tracing::Level::INFO, text));
+    }
+    Places {
+        folders: Some(folders),
+        problems,
+    }
+}

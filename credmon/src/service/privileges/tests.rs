@@ -1,0 +1,108 @@
+use super::*;
+
+/// What is given up is given up by one thread, which ends.
+fn apart<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    std::thread::spawn(act).join().unwrap()
+}
+
+#[test]
+fn root_keeps_what_files_of_others_need_and_nothing_else() {
+    let left = apart(|| {
+        drop_capabilities().unwrap();
+        // A second time, without what was given up.
+        drop_capabilities().unwrap();
+        let read = |set| caps::read(None, set).unwrap();
+        [
+            read(CapSet::Permitted),
+            read(CapSet::Effective),
+            read(CapSet::Inheritable),
+        ]
+    });
+    let kept: CapsHashSet = KEPT.into_iter().collect();
+    assert!(left[0].is_subset(&kept) && left[0] == left[1]);
+    assert!(left[2].is_empty());
+    if nix::unistd::geteuid().is_root() {
+        assert_eq!(left[0], kept);
+    }
+}
+
+#[test]
+fn root_still_puts_files_into_folders_of_others_in_their_group() {
+    use crate::store::Folder;
+    use crate::store::{FileAttributes, Owner, install};
+    use nix::unistd::{Gid, Uid, chown};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let condor = (Uid::from_raw(12_345), Gid::from_raw(54_321));
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o2700)).unwrap();
+    chown(dir.path(), Some(condor.0), Some(condor.1)).unwrap();
+    let path = dir.path().to_owned();
+    let folder = apart(move || {
+        drop_capabilities().unwrap();
+        let folder = Folder::open(&path).unwrap();
+        let like = |owner| FileAttributes {
+            mode: nix::sys::stat::Mode::S_IRUSR,
+            owner,
+            sync: true,
+        };
+        install(&folder, "group", like(Owner::Group(condor.1)), |_| Ok(())).unwrap();
+        install(&folder, "group", like(Owner::Group(condor.1)), |_| Ok(())).unwrap();
+        let other = Owner::Exactly(condor.0, condor.1);
+        install(&folder, "owner", like(other), |_| Ok(())).unwrap();
+        install(&folder, "owner", like(other), |_| Ok(())).unwrap();
+        path
+    });
+    let meta = |name: &str| std::fs::metadata(folder.join(name)).unwrap();
+    assert_eq!((meta("group").uid(), meta("group").gid()), (0, 54_321));
+    assert_eq!((meta("owner").uid(), meta("owner").gid()), (12_345, 54_321));
+    assert_eq!(meta("owner").permissions().mode() & 0o7777, 0o400);
+}
+
+#[test]
+fn writing_elsewhere_is_refused_where_the_kernel_can() {
+    let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(outside.path().join("a"), "x").unwrap();
+    let (place, other) = (inside.path().to_owned(), outside.path().to_owned());
+    let (confinement, within, beyond, read) = apart(move || {
+        let confinement = confine(std::slice::from_ref(&place)).unwrap();
+        std::fs::create_dir(place.join("u")).unwrap();
+        std::fs::write(place.join("u/new"), "x").unwrap();
+        (
+            confinement,
+            std::fs::rename(place.join("u/new"), place.join("u/a")).is_ok(),
+            std::fs::write(other.join("a"), "y").is_ok(),
+            std::fs::read_to_string(other.join("a")).unwrap(),
+        )
+    });
+    assert!(within);
+    assert_eq!(beyond, confinement == Confinement::None);
+    assert_eq!(read == "x", confinement != Confinement::None);
+}
+
+#[test]
+fn what_a_kernel_lacks_is_said() {
+    assert_eq!(shortcoming(&Ok(Confinement::Full)), None);
+    for (confined, part) in [
+        (Ok(Confinement::Partial), "a part of landlock"),
+        (Ok(Confinement::None), "no landlock"),
+        (Err("landlock: refused".to_owned()), "landlock: refused"),
+    ] {
+        let words = shortcoming(&confined).unwrap();
+        assert!(words.contains(part), "{words}");
+        assert!(words.contains("served as usual"), "{words}");
+    }
+}
+
+#[test]
+fn a_place_is_the_nearest_folder_that_exists() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("a/b/creds"), dir.path().join("log"));
+    let found = places([one.as_path(), two.as_path()]);
+    assert_eq!(found, [dir.path()]);
+    let elsewhere = Path::new("/elsewhere/x");
+    let out: Vec<_> = outside(&found, [one.as_path(), elsewhere]).collect();
+    assert_eq!(out, [elsewhere]);
+}

@@ -1,0 +1,231 @@
+//! Atomic installation of a file: a reader sees the old content or the new one, and nothing between.
+//!
+//! The new content is a file of its own (random name, made with `O_EXCL`, never through a link),
+//! which has its mode, owner and content before it is renamed over the old one. Only plain files and
+//! links are replaced, never a device, pipe or folder. Whatever step fails, the old file is untouched
+//! and the new one is removed, if not at once then as a leftover by a later scan. Steps are named, so
+//! that an error says where, and tests stop at each.
+
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
+use std::io::Write;
+
+use jiff::Timestamp;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
+use nix::unistd::{Gid, Uid, fchown, fsync};
+
+use super::folder::{Folder, kind, kind_name};
+
+/// Prefix of the names of files that are being written; the writer's process id follows.
+const TEMPORARY: &str = ".credmon-";
+
+/// Age in seconds from which on a temporary file of a living process is a leftover, too: its number
+/// may have gone to another. Writing takes milliseconds.
+const LEFTOVER_AGE: i64 = 120;
+
+/// Steps of an installation, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Create,
+    SetMode,
+    SetOwner,
+    Write,
+    Sync,
+    Rename,
+    Check,
+}
+
+impl Step {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Create => "creating the file",
+            Self::SetMode => "setting its mode",
+            Self::SetOwner => "setting its owner",
+            Self::Write => "writing",
+            Self::Sync => "writing to disk",
+            Self::Rename => "replacing the old file",
+            Self::Check => "checking the new file",
+        }
+    }
+}
+
+/// Why a file was not installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum InstallError {
+    #[error("{}: {}", step.name(), errno.desc())]
+    System { step: Step, errno: Errno },
+    #[error("it is {0}, and only plain files are replaced")]
+    NotAFile(&'static str),
+}
+
+/// Owner of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// This process's user, and the group that the system gives.
+    Own,
+    /// This process's user, and this group if the system permits.
+    Group(Gid),
+    /// These, or it fails.
+    Exactly(Uid, Gid),
+}
+
+/// Mode, owner and durability of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileAttributes {
+    /// Whatever the umask.
+    pub(crate) mode: Mode,
+    pub(crate) owner: Owner,
+    /// The content must be on disk before the file is in place.
+    pub(crate) sync: bool,
+}
+
+/// Installs a file with this content in place of what is there.
+pub(crate) fn install(
+    folder: &Folder,
+    name: &str,
+    attributes: FileAttributes,
+    content: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> Result<FileStat, InstallError> {
+    check_replaceable(folder, name)?;
+    let mut temporary = Temporary {
+        folder,
+        installed: false,
+        name: format!("{TEMPORARY}{}-{:016x}.tmp", std::process::id(), random()),
+    };
+    let own = temporary.name.clone();
+    let flags =
+        OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    // Its owner's rights at most, until it has its owner.
+    let first = attributes.mode & Mode::S_IRWXU;
+    let created = at(Step::Create, || openat(folder, own.as_str(), flags, first))?;
+    let mut file = File::from(created);
+    // Before the owner, for only the owner may set it.
+    let stat = at(Step::SetMode, || {
+        let stat = fstat(&file)?;
+        if stat.st_mode & 0o7777 != attributes.mode.bits() {
+            fchmod(&file, attributes.mode)?;
+        }
+        Ok(stat)
+    })?;
+    at(Step::SetOwner, || set_owner(&file, &stat, attributes.owner))?;
+    at(Step::Write, || {
+        content(&mut file).map_err(|error| errno_of(&error))
+    })?;
+    if attributes.sync {
+        at(Step::Sync, || fsync(&file))?;
+    }
+    at(Step::Rename, || {
+        renameat(folder, own.as_str(), folder, name)
+    })?;
+    temporary.installed = true;
+    // The rename changed the file's times.
+    at(Step::Check, || fstat(&file))
+}
+
+/// Installs bytes.
+pub(crate) fn install_bytes(
+    folder: &Folder,
+    name: &str,
+    attributes: FileAttributes,
+    content: &[u8],
+) -> Result<FileStat, InstallError> {
+    install(folder, name, attributes, |file| file.write_all(content))
+}
+
+/// Refuses to replace a device, pipe, socket or folder: for the whole machine they are more than a
+/// file at this name.
+fn check_replaceable(folder: &Folder, name: &str) -> Result<(), InstallError> {
+    let stat = folder.stat_of(name);
+    let stat = stat.map_err(|errno| InstallError::System {
+        step: Step::Create,
+        errno,
+    })?;
+    match stat.as_ref().map(kind) {
+        None | Some(SFlag::S_IFREG | SFlag::S_IFLNK) => Ok(()),
+        Some(kind) => Err(InstallError::NotAFile(kind_name(kind))),
+    }
+}
+
+fn set_owner(file: &File, stat: &FileStat, owner: Owner) -> Result<(), Errno> {
+    let (user, group) = match owner {
+        Owner::Own => return Ok(()),
+        Owner::Group(group) => (None, group),
+        Owner::Exactly(user, group) => (Some(user), group),
+    };
+    if stat.st_gid == group.as_raw() && user.is_none_or(|user| stat.st_uid == user.as_raw()) {
+        return Ok(());
+    }
+    match (fchown(file, user, Some(group)), owner) {
+        // Only root may give files away; the file of HTCondor's own monitor has its group then, too.
+        (Err(_), Owner::Group(_)) => Ok(()),
+        (other, _) => other,
+    }
+}
+
+fn at<T>(step: Step, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, InstallError> {
+    #[cfg(test)]
+    tests::may_stop(step)?;
+    act().map_err(|errno| InstallError::System { step, errno })
+}
+
+/// Removes temporary files that a killed run left: at once when their writer is gone.
+pub(crate) fn remove_leftovers(folder: &Folder, names: &[String], now: Timestamp) {
+    for name in names.iter().filter(|name| is_temporary(name)) {
+        let writer = name
+            .strip_prefix(TEMPORARY)
+            .and_then(|rest| rest.split('-').next());
+        let writer: Option<u32> = writer.and_then(|writer| writer.parse().ok());
+        let is_gone = writer.is_some_and(|id| {
+            id != std::process::id() && !std::path::Path::new(&format!("/proc/{id}")).exists()
+        });
+        let Ok(Some(stat)) = folder.stat_of(name) else {
+            continue;
+        };
+        if is_gone || stat.st_mtime.saturating_add(LEFTOVER_AGE) < now.as_second() {
+            match folder.remove(name) {
+                Ok(()) => tracing::info!("removed {name}, left by a run that was killed"),
+                Err(errno) => tracing::debug!("{name} cannot be removed: {errno}"),
+            }
+        }
+    }
+}
+
+/// `true` for the name of a file that is being written.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY)
+}
+
+/// A file that is removed when dropped, unless it was installed.
+struct Temporary<'a> {
+    folder: &'a Folder,
+    name: String,
+    installed: bool,
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        #[cfg(test)]
+        if tests::is_cut_off() {
+            return;
+        }
+        if !self.installed
+            && let Err(errno) = self.folder.remove(&self.name)
+        {
+            tracing::debug!("{} cannot be removed: {errno}", self.name);
+        }
+    }
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+/// Bits that nobody guesses: the standard library's hashes are keyed by the system's randomness.
+fn random() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,454 @@
+//! The scanner: finds out which credentials there are and tells what changed.
+//!
+//! Owns the watches and the knowledge of each file's version. It takes no hint of what happened in a
+//! folder: it looks at all of it, and reads only files that changed. Every minute it looks at
+//! everything. No secret is kept: of a `.top` only its route, of a `.use` only its claims. An error of
+//! the system never makes a credential disappear: what was known stays, and the next scan tries again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::stat::SFlag;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::directory::{Directory, DirectoryError};
+use super::folder::{Folder, file_id, kind};
+use super::install::{is_temporary, remove_leftovers};
+use super::top;
+use super::watch::Watcher;
+use super::{own_files, use_file};
+use crate::model::{CredentialId, Heartbeat, Observed, TopProblem, is_account};
+
+/// Time between full scans.
+pub(crate) const RESCAN: Duration = Duration::from_mins(1);
+
+/// Time from an event to the scan, so that changes that belong together are seen together.
+const SETTLE: Duration = Duration::from_millis(3);
+
+/// Folders that a full scan looks at before it sees to folders that just changed.
+const PORTION: usize = 16;
+
+/// Credentials of one account that are looked at.
+const ACCOUNT_LIMIT: usize = 10_000;
+
+/// Odd names that are reported.
+const ODD_LIMIT: usize = 100;
+
+/// What the scanner is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    ScanAll,
+    /// One account's folder.
+    Scan(Arc<str>),
+    /// Another credential directory.
+    Use(Option<PathBuf>),
+    /// A pass is complete: touch `CREDMON_COMPLETE`.
+    Complete,
+    Stop,
+}
+
+/// What the scanner found.
+#[derive(Debug)]
+pub(crate) enum Observation {
+    /// The directory can be used from now on, or cannot.
+    Directory(Result<Arc<Directory>, DirectoryError>),
+    /// A credential is new, or one of its files changed.
+    Changed(Arc<Observed>),
+    Gone(CredentialId),
+    /// A full scan is over.
+    Scanned(ScanReport),
+}
+
+/// Result of a full scan.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScanReport {
+    /// Folders whose changes are noticed at once.
+    pub(crate) watched_folders: usize,
+    /// Problems that the scan itself met, in words.
+    pub(crate) problems: Vec<String>,
+}
+
+/// Scanner of one credential directory.
+pub(crate) struct Scanner {
+    path: Option<PathBuf>,
+    wake: Sender<Wake>,
+    observations: UnboundedSender<Observation>,
+    /// A guest (`--once`) leaves pid, lock and `CREDMON_COMPLETE` to the daemon that may run beside.
+    is_guest: bool,
+    directory: Option<Arc<Directory>>,
+    /// Device and inode of the directory that was served.
+    served: Option<(u64, u64)>,
+    lock: Option<nix::fcntl::Flock<std::fs::File>>,
+    watcher: Option<Watcher>,
+    accounts: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Observed>>>,
+    /// What is left alone or cannot be read: path below the directory, and why.
+    odd: BTreeMap<String, String>,
+    clock: Arc<dyn htvault::clock::Clock>,
+}
+
+impl Scanner {
+    pub(crate) fn new(
+        path: Option<PathBuf>,
+        is_guest: bool,
+        wake: Sender<Wake>,
+        observations: UnboundedSender<Observation>,
+        clock: Arc<dyn htvault::clock::Clock>,
+    ) -> Self {
+        Self {
+            path,
+            wake,
+            observations,
+            is_guest,
+            directory: None,
+            served: None,
+            lock: None,
+            watcher: None,
+            accounts: BTreeMap::new(),
+            odd: BTreeMap::new(),
+            clock,
+        }
+    }
+
+    /// Scans until told to stop: body of the scanner's thread.
+    pub(crate) fn run(mut self, wakes: &Receiver<Wake>, heartbeat: &Heartbeat) {
+        let mut pending = Pending {
+            all: true,
+            ..Pending::default()
+        };
+        let mut next_full = Instant::now();
+        while !pending.stop {
+            if pending.is_empty() {
+                match wakes.recv_timeout(next_full.saturating_duration_since(Instant::now())) {
+                    Ok(wake) => {
+                        pending.add(wake);
+                        std::thread::sleep(SETTLE);
+                    }
+                    Err(RecvTimeoutError::Timeout) => pending.all = true,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            pending.drain(wakes);
+            let _working = heartbeat.start(Instant::now());
+            if std::mem::take(&mut pending.all) {
+                next_full = Instant::now() + RESCAN;
+                self.scan_all(|| {
+                    pending.drain(wakes);
+                    std::mem::take(&mut pending.accounts)
+                });
+            }
+            self.handle(&mut pending);
+        }
+        self.stop();
+    }
+
+    /// Does what was asked for, but full scans.
+    fn handle(&mut self, pending: &mut Pending) {
+        if let Some(Wake::Use(path)) = pending.directory.take()
+            && path != self.path
+        {
+            self.path = path;
+            self.forget();
+            self.scan_all(BTreeSet::new);
+        }
+        for user in std::mem::take(&mut pending.accounts) {
+            self.scan_account(&user);
+        }
+        if std::mem::take(&mut pending.complete)
+            && let Some(directory) = self.directory.as_ref().filter(|_| !self.is_guest)
+            && let Err(errno) = own_files::touch_complete(directory.root())
+        {
+            tracing::warn!("CREDMON_COMPLETE cannot be written: {}", errno.desc());
+        }
+    }
+
+    /// Takes its files out of the directory.
+    pub(crate) fn stop(&mut self) {
+        if let Some(directory) = self.directory.as_ref().filter(|_| !self.is_guest) {
+            own_files::remove_pid(directory.root());
+        }
+    }
+
+    /// Forgets everything about the present directory.
+    fn forget(&mut self) {
+        self.stop();
+        for id in self
+            .accounts
+            .values()
+            .flat_map(|known| known.values().map(|o| o.id.clone()))
+        {
+            self.tell(Observation::Gone(id));
+        }
+        self.accounts.clear();
+        self.odd.clear();
+        (self.directory, self.served, self.lock, self.watcher) = (None, None, None, None);
+    }
+
+    /// Scans the whole directory. `urgent` is asked now and then for folders that changed meanwhile.
+    pub(crate) fn scan_all(&mut self, mut urgent: impl FnMut() -> BTreeSet<Arc<str>>) {
+        let mut report = ScanReport::default();
+        match self.open() {
+            Ok((directory, names)) => {
+                report
+                    .problems
+                    .extend(directory.warning().map(str::to_owned));
+                self.tell(Observation::Directory(Ok(directory)));
+                for portion in names.chunks(PORTION) {
+                    for user in urgent().iter().chain(portion) {
+                        self.scan_account(user);
+                    }
+                }
+                let is_there = |user: &Arc<str>| names.binary_search(user).is_ok();
+                let gone: Vec<_> = self
+                    .accounts
+                    .keys()
+                    .filter(|user| !is_there(user))
+                    .cloned()
+                    .collect();
+                // One that came during the scan is not gone.
+                for user in &gone {
+                    self.scan_account(user);
+                }
+                if !self.is_guest && self.lock.is_none() {
+                    report.problems.push(format!(
+                        "another condor_credmon_htvault serves {} too: stop one of them",
+                        self.path.as_deref().unwrap_or("".as_ref()).display()
+                    ));
+                }
+            }
+            Err(error) => {
+                report.problems.push(error.to_string());
+                self.tell(Observation::Directory(Err(error)));
+            }
+        }
+        report.watched_folders = self.watcher.as_ref().map_or(0, Watcher::len);
+        self.tell(Observation::Scanned(report));
+    }
+
+    /// Opens the directory anew, and lists the accounts' folders in order.
+    fn open(&mut self) -> Result<(Arc<Directory>, Vec<Arc<str>>), DirectoryError> {
+        let path = self.path.clone().ok_or(DirectoryError::NotConfigured)?;
+        let directory = Arc::new(Directory::open(&path, self.served)?);
+        let root = directory.root();
+        if self.served != Some(directory.place()) {
+            self.watcher = Some(Watcher::new(&path, self.wake.clone()));
+            self.lock = None;
+            if !self.is_guest {
+                let pid = own_files::remove_complete(root)
+                    .map_err(|errno| errno.desc().to_owned())
+                    .and_then(|()| own_files::write_pid(root).map_err(|error| error.to_string()));
+                if let Err(error) = pid {
+                    tracing::error!(
+                        "pid cannot be written to {}: {error}; the credd cannot send signals",
+                        path.display()
+                    );
+                }
+            }
+            tracing::info!("serves {}", path.display());
+            self.served = Some(directory.place());
+        }
+        if !self.is_guest && self.lock.is_none() {
+            self.lock = own_files::lock(root);
+        }
+        let names = directory.names()?;
+        remove_leftovers(root, &names, self.clock.now());
+        let mut users: Vec<Arc<str>> = names
+            .iter()
+            .filter(|name| is_account(name))
+            .map(|name| name.as_str().into())
+            .collect();
+        users.sort_unstable();
+        self.directory = Some(directory.clone());
+        Ok((directory, users))
+    }
+
+    /// Scans one account's folder.
+    pub(crate) fn scan_account(&mut self, user: &Arc<str>) {
+        let Some(directory) = self.directory.clone() else {
+            return;
+        };
+        let folder = match directory.root().folder(user) {
+            Ok(folder) => folder,
+            // Plain files stand here by right: marks, pid, CREDMON_COMPLETE, keys.
+            Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                let stat = directory.root().stat_of(user).ok().flatten();
+                if stat.as_ref().map(kind) == Some(SFlag::S_IFLNK) {
+                    self.report_odd(user, "a symbolic link is not followed");
+                }
+                return self.account_gone(user);
+            }
+            Err(Errno::ENOENT) => return self.account_gone(user),
+            Err(errno) => return self.report_odd(user, errno.desc()),
+        };
+        match self.scan_folder(user, &folder) {
+            Ok(()) => _ = self.odd.remove(&**user),
+            Err(Errno::ENOENT) => self.account_gone(user),
+            Err(errno) => self.report_odd(user, errno.desc()),
+        }
+    }
+
+    fn scan_folder(&mut self, user: &Arc<str>, folder: &Folder) -> Result<(), Errno> {
+        let place = file_id(&folder.stat()?);
+        if let Some(watcher) = &mut self.watcher {
+            // Before the folder is read, so that no change falls between.
+            watcher.watch(user, place);
+        }
+        let names = folder.names()?;
+        if names.iter().any(|name| is_temporary(name)) {
+            remove_leftovers(folder, &names, self.clock.now());
+        }
+        let mut before = self.accounts.remove(user).unwrap_or_default();
+        let mut present = BTreeMap::new();
+        let prefix = format!("{user}/");
+        self.odd.retain(|path, _| !path.starts_with(&prefix));
+        for name in &names {
+            let Some(service) = name.strip_suffix(".top").filter(|s| !s.is_empty()) else {
+                continue;
+            };
+            if service.starts_with('.') {
+                continue;
+            }
+            let Some(id) = CredentialId::new(user, service) else {
+                self.report_odd(
+                    &format!("{user}/{}", name.escape_default()),
+                    "HTCondor's service names have letters, digits and -+=_. only",
+                );
+                continue;
+            };
+            if present.len() == ACCOUNT_LIMIT {
+                let why =
+                    format!("more than {ACCOUNT_LIMIT} credentials: the others are left alone");
+                self.report_odd(user, &why);
+                break;
+            }
+            let known = before.remove(id.service());
+            if let Some(observed) = observe(folder, id, known.as_ref()) {
+                if known.as_ref() != Some(&observed) {
+                    self.tell(Observation::Changed(observed.clone()));
+                }
+                present.insert(observed.id.service().clone(), observed);
+            } else if let Some(gone) = known {
+                self.tell(Observation::Gone(gone.id.clone()));
+            }
+        }
+        for gone in before.into_values() {
+            self.tell(Observation::Gone(gone.id.clone()));
+        }
+        self.accounts.insert(user.clone(), present);
+        Ok(())
+    }
+
+    fn account_gone(&mut self, user: &Arc<str>) {
+        if let Some(watcher) = &mut self.watcher {
+            watcher.unwatch(user);
+        }
+        for gone in self.accounts.remove(user).unwrap_or_default().into_values() {
+            self.tell(Observation::Gone(gone.id.clone()));
+        }
+        let prefix = format!("{user}/");
+        self.odd.retain(|path, _| !path.starts_with(&prefix));
+    }
+
+    /// Logs once what is left alone, or could not be read just now.
+    fn report_odd(&mut self, path: &str, why: &str) {
+        if self.odd.get(path).is_some_and(|known| known == why) || self.odd.len() >= ODD_LIMIT {
+            return;
+        }
+        tracing::warn!("{path} is left alone: {why}");
+        self.odd.insert(path.to_owned(), why.to_owned());
+    }
+
+    fn tell(&self, observation: Observation) {
+        // The daemon has ended: nobody wants to know.
+        let _ = self.observations.send(observation);
+    }
+}
+
+/// Looks at one credential; `None` when it is gone. Files of a version that is known are not read.
+fn observe(
+    folder: &Folder,
+    id: CredentialId,
+    known: Option<&Arc<Observed>>,
+) -> Option<Arc<Observed>> {
+    let present = |name: &str| folder.stat_of(name).map(|stat| stat.as_ref().map(file_id));
+    let is_known = |known: &&Arc<Observed>| {
+        let parent = match (known.stamp.parent, id.parent()) {
+            (Some(_), Some(parent)) => present(&parent.top_name()),
+            _ => Ok(None),
+        };
+        // A parent that was missing or not readable may be there now.
+        let may_heal = match &known.top {
+            Ok(_) => false,
+            Err(TopProblem::Unreadable(_)) => true,
+            Err(TopProblem::Unusable(_)) => known.stamp.parent.is_none() && id.parent().is_some(),
+        };
+        !may_heal
+            && present(&id.top_name()) == Ok(Some(known.stamp.own))
+            && parent == Ok(known.stamp.parent)
+    };
+    let (stamp, top) = if let Some(known) = known.filter(is_known) {
+        (known.stamp, known.top.clone())
+    } else {
+        let (stamp, top) = top::read(folder, &id)?;
+        (stamp, top.map(|top| top.route(&id)))
+    };
+    let before = known.and_then(|known| known.token.clone());
+    let token = match present(&id.use_name()) {
+        Ok(None) => None,
+        Ok(file) if before.as_ref().map(|token| token.file) == file => before,
+        Ok(Some(_)) => use_file::read(folder, &id).map_or(before, |token| token.map(Arc::new)),
+        Err(_) => before,
+    };
+    if let Some(known) = known
+        && (known.stamp, &known.top, &known.token) == (stamp, &top, &token)
+    {
+        return Some(known.clone());
+    }
+    Some(Arc::new(Observed {
+        id,
+        stamp,
+        top,
+        token,
+    }))
+}
+
+/// Requests to the scanner that wait.
+#[derive(Default)]
+struct Pending {
+    all: bool,
+    accounts: BTreeSet<Arc<str>>,
+    /// The latest [`Wake::Use`].
+    directory: Option<Wake>,
+    complete: bool,
+    stop: bool,
+}
+
+impl Pending {
+    fn add(&mut self, wake: Wake) {
+        match wake {
+            Wake::ScanAll => self.all = true,
+            Wake::Scan(user) => _ = self.accounts.insert(user),
+            Wake::Use(_) => self.directory = Some(wake),
+            Wake::Complete => self.complete = true,
+            Wake::Stop => self.stop = true,
+        }
+    }
+
+    fn drain(&mut self, wakes: &Receiver<Wake>) {
+        for wake in wakes.try_iter() {
+            self.add(wake);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        !(self.all || self.complete || self.stop)
+            && self.accounts.is_empty()
+            && self.directory.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests;

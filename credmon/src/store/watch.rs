@@ -1,0 +1,159 @@
+//! Watches: tells the scanner at once which account's folder changed.
+//!
+//! One watch for the directory and one for each folder, not recursive, each set before the folder is
+//! read, so nothing falls between. Events only wake the scanner, which looks at the whole folder
+//! anyway. Our own changes (temporary files, and tokens that are renamed over `.use`) wake nobody.
+//! Where the kernel gives no watches (a limit, a network file system), the full scan each minute
+//! finds what there is.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use notify::event::{EventKindMask, ModifyKind, RenameMode};
+use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+
+use super::scan::Wake;
+use crate::model::{FileId, is_account};
+
+/// The kernel's watches on the directory and its folders.
+pub(super) struct Watcher {
+    notify: Option<RecommendedWatcher>,
+    root: PathBuf,
+    /// Folders with a watch: which file the folder was.
+    watched: BTreeMap<Arc<str>, (u64, u64)>,
+    limit_reported: bool,
+}
+
+impl Watcher {
+    /// Watches a directory for new and removed folders.
+    pub(super) fn new(root: &Path, wake: Sender<Wake>) -> Self {
+        let path = root.to_owned();
+        let on_event = move |event: notify::Result<Event>| {
+            let wakes = match event {
+                Ok(event) => wakes(&event, &path),
+                Err(error) => {
+                    tracing::debug!("inotify: {error}");
+                    vec![Wake::ScanAll]
+                }
+            };
+            for changed in wakes {
+                // The scanner has ended.
+                let _ = wake.send(changed);
+            }
+        };
+        let config = Config::default()
+            .with_event_kinds(EventKindMask::CORE)
+            .with_follow_symlinks(false);
+        let notify = RecommendedWatcher::new(on_event, config).and_then(|mut notify| {
+            notify.watch(root, RecursiveMode::NonRecursive)?;
+            Ok(notify)
+        });
+        let notify = notify.inspect_err(|error| {
+            tracing::warn!(
+                "inotify unavailable ({error}): changes are noticed by the scan each minute; raise \
+                 fs.inotify.max_user_instances"
+            );
+        });
+        Self {
+            notify: notify.ok(),
+            root: root.to_owned(),
+            watched: BTreeMap::new(),
+            limit_reported: false,
+        }
+    }
+
+    /// Watches an account's folder, which is this file.
+    pub(super) fn watch(&mut self, user: &Arc<str>, folder: FileId) {
+        let place = (folder.device, folder.inode);
+        if self.watched.get(user) == Some(&place) {
+            return;
+        }
+        self.unwatch(user);
+        let path = self.root.join(&**user);
+        let Some(notify) = &mut self.notify else {
+            return;
+        };
+        match notify.watch(&path, RecursiveMode::NonRecursive) {
+            Ok(()) => _ = self.watched.insert(user.clone(), place),
+            Err(error) if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) => {
+                if !std::mem::replace(&mut self.limit_reported, true) {
+                    tracing::warn!(
+                        "the kernel's limit of watches is reached at {} folders: changes in others \
+                         are noticed by the scan each minute; raise fs.inotify.max_user_watches",
+                        self.watched.len()
+                    );
+                }
+            }
+            Err(error) => tracing::debug!("{} cannot be watched: {error}", path.display()),
+        }
+    }
+
+    /// Forgets a folder that is gone.
+    pub(super) fn unwatch(&mut self, user: &Arc<str>) {
+        if self.watched.remove(user).is_some()
+            && let Some(notify) = &mut self.notify
+        {
+            // The kernel ended the watch with the folder.
+            let _ = notify.unwatch(&self.root.join(&**user));
+        }
+    }
+
+    /// Number of watched folders.
+    pub(super) fn len(&self) -> usize {
+        self.watched.len()
+    }
+}
+
+/// The scans that an event asks for.
+fn wakes(event: &Event, root: &Path) -> Vec<Wake> {
+    if event.need_rescan() {
+        return vec![Wake::ScanAll];
+    }
+    let relevant = event
+        .paths
+        .iter()
+        .filter(|path| is_relevant(event.kind, path, root));
+    let mut wakes: Vec<Wake> = relevant.map(|path| wake(path, root)).collect();
+    wakes.dedup();
+    wakes
+}
+
+fn wake(path: &Path, root: &Path) -> Wake {
+    let below = path.strip_prefix(root).ok();
+    let first = below
+        .and_then(|below| below.iter().next())
+        .and_then(OsStr::to_str);
+    match first {
+        Some(user) if is_account(user) => Wake::Scan(user.into()),
+        _ => Wake::ScanAll,
+    }
+}
+
+/// `true` for a change that somebody else made and that may need a renewal.
+fn is_relevant(kind: EventKind, path: &Path, root: &Path) -> bool {
+    if path == root {
+        // Files of ours are made there; that it is gone is found by the next scan.
+        return matches!(kind, EventKind::Remove(_));
+    }
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    if path.parent() == Some(root) {
+        let of_a_folder = !matches!(kind, EventKind::Modify(ModifyKind::Data(_)));
+        return of_a_folder && is_account(name) && !matches!(name, "pid" | "CREDMON_COMPLETE");
+    }
+    let renamed_to = matches!(
+        kind,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
+    );
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    match ending {
+        Some("top") => true,
+        Some("use") => !renamed_to,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
