@@ -227,3 +227,6 @@ fn make(path: &Path) -> Result<(), Errno> {
     let made = Folder::open(path)?;
     fchmod(&made, Mode::S_ISGID | Mode::S_IRWXU | Mode::S_IRWXG)
 }
+
+#[cfg(test)]
+mod tests;
