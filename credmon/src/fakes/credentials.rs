@@ -2,8 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use htvault::Claims;
+use htvault::clock::SystemClock;
+
+use crate::model::Observed;
+use crate::store::{Directory, Observation, Scanner};
 
 /// A credential directory.
 #[derive(Debug)]
@@ -56,6 +61,34 @@ impl Credentials {
 
     pub(crate) fn remove(&self, user: &str, name: &str) {
         std::fs::remove_file(self.file(user, name)).unwrap();
+    }
+
+    pub(crate) fn directory(&self) -> Directory {
+        Directory::open(self.path(), None).unwrap()
+    }
+
+    /// What a scan finds.
+    pub(crate) fn scan(&self) -> Vec<Arc<Observed>> {
+        let (wake, _wakes) = std::sync::mpsc::channel();
+        let (observations, mut observed) = tokio::sync::mpsc::unbounded_channel();
+        let clock = Arc::new(SystemClock);
+        let path = Some(self.path().to_owned());
+        Scanner::new(path, true, wake, observations, clock).scan_all(Default::default);
+        let mut found = Vec::new();
+        while let Ok(observation) = observed.try_recv() {
+            if let Observation::Changed(observed) = observation {
+                found.push(observed);
+            }
+        }
+        found
+    }
+
+    /// What a scan finds of one credential.
+    pub(crate) fn observed(&self, user: &str, service: &str) -> Option<Arc<Observed>> {
+        let is_it = |observed: &Arc<Observed>| {
+            (&**observed.id.user(), &**observed.id.service()) == (user, service)
+        };
+        self.scan().into_iter().find(is_it)
     }
 
     /// Claims of the access token in place.

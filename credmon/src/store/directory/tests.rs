@@ -8,6 +8,8 @@ use nix::unistd::{chown, geteuid};
 use super::*;
 use crate::fakes::{Credentials, set_mode};
 
+mod installation;
+
 fn id(service: &str) -> CredentialId {
     CredentialId::new(&"u".into(), service).unwrap()
 }
