@@ -111,8 +111,7 @@ fn a_daemon_that_ended_or_hangs_is_said() {
 
 #[test]
 fn the_json_is_the_one_that_is_documented() {
-    let report =
-        Query::default().answer(daemon(), [credential("a", State::Fresh, 3600)], at(1000));
+    let report = Query::default().answer(daemon(), [credential("a", State::Fresh, 3600)], at(1000));
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(
         json,
