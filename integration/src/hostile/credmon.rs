@@ -311,6 +311,16 @@ impl Credmon {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count())
     }
 
+    /// The lowest limit on descriptors with which it has those that it has.
+    pub fn least_descriptors(&self) -> anyhow::Result<u64> {
+        let mut least = 0;
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.pid()))? {
+            let number: u64 = entry?.file_name().to_string_lossy().parse()?;
+            least = least.max(number + 1);
+        }
+        Ok(least)
+    }
+
     /// Limits a resource of the running process: `--nofile=5:20000`, for example.
     pub async fn prlimit(&self, limit: &str) -> anyhow::Result<()> {
         let mut command = Command::new("prlimit");

@@ -263,7 +263,7 @@ fn temporary(disk: &Path, users: usize) -> Vec<PathBuf> {
     found
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_one_left_is_removed_at_the_next_start() -> Test {
     const USERS: usize = 40;
     let mut site = Site::new()?;
@@ -278,11 +278,11 @@ async fn what_a_killed_one_left_is_removed_at_the_next_start() -> Test {
             .store(&user, "cms", "s.t", &vault.creds(&user))?;
     }
     let mut left = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..20 {
         let mut credmon = site.credmon().start()?;
         let began = Instant::now();
         // Without a pause: the moment is short.
-        while temporary(&disk, USERS).is_empty() && began.elapsed() < FAR {}
+        while temporary(&disk, USERS).is_empty() && began.elapsed() < FAR / 4 {}
         kill(credmon.pid(), Signal::SIGKILL)?;
         credmon.daemon.wait(FAR).await?;
         left = temporary(&disk, USERS);
