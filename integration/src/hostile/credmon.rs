@@ -311,14 +311,14 @@ impl Credmon {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count())
     }
 
-    /// The lowest limit on descriptors with which it has those that it has.
-    pub fn least_descriptors(&self) -> anyhow::Result<u64> {
-        let mut least = 0;
+    /// The limit on descriptors with which it can open so many more.
+    pub fn limit_for(&self, more: usize) -> anyhow::Result<u64> {
+        let mut used = std::collections::BTreeSet::new();
         for entry in fs::read_dir(format!("/proc/{}/fd", self.pid()))? {
-            let number: u64 = entry?.file_name().to_string_lossy().parse()?;
-            least = least.max(number + 1);
+            used.insert(entry?.file_name().to_string_lossy().parse::<u64>()?);
         }
-        Ok(least)
+        let mut free = (0..).filter(|number| !used.contains(number));
+        free.nth(more).context("numbers do not end")
     }
 
     /// Limits a resource of the running process: `--nofile=5:20000`, for example.

@@ -35,6 +35,11 @@ async fn others_are_served(site: &Site, credmon: &Credmon) -> Test {
     for user in OTHERS {
         let one = credmon.credential(user, "cms").await?;
         ensure!(one["state"] == "fresh", "{one}");
+        let log = credmon.log();
+        let is_told =
+            |line: &&str| line.contains(&format!("{user}/cms")) && line.contains("degraded");
+        let told = log.lines().find(is_told);
+        ensure!(told.is_none(), "{told:?}");
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::{FAR, MINUTES, Test};
 const MINUTE: i64 = 60;
 const DAY: i64 = 24 * 60 * MINUTE;
 /// The life of the tokens, in seconds; three renewals in each.
-const LIFE: u64 = 45;
+const LIFE: u64 = 36;
 
 /// It is said somewhere that the clock is wrong.
 async fn clock_is_named(credmon: &Credmon) -> Test {

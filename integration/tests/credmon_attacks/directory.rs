@@ -9,7 +9,7 @@ use integration::wait;
 use super::{FAR, MINUTES, Test};
 
 /// The life of tokens, in seconds; three renewals in each.
-const LIFE: u64 = 45;
+const LIFE: u64 = 36;
 
 /// The daemon's problem has one of these words, and `status` answers 1.
 async fn problem(credmon: &Credmon, words: &[&str]) -> Test {

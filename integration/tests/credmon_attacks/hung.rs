@@ -12,7 +12,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use super::{FAR, MINUTES, Test};
 
 /// The life of tokens, in seconds; three renewals in each.
-const LIFE: u64 = 45;
+const LIFE: u64 = 36;
 
 async fn vault(site: &Site) -> anyhow::Result<Server> {
     let vault = site.server("vault", |r| Answer::good(r, LIFE)).await?;

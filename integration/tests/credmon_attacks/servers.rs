@@ -1,9 +1,8 @@
 //! Servers that fail in ways that public reports tell of.
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use integration::hostile::{AccessToken, Answer, Request, Server, Site, server};
@@ -65,11 +64,14 @@ async fn a_redirect_is_not_followed_with_the_token() -> Test {
 #[tokio::test]
 async fn a_young_token_that_is_refused_once_is_tried_again_in_seconds() -> Test {
     let site = Site::new()?;
-    let asked = Arc::new(AtomicUsize::new(0));
+    let since = Arc::new(OnceLock::new());
     // A lagging standby: it knows neither the token nor its look-up for a moment.
-    let rule = move |request: &Request| match asked.fetch_add(1, Ordering::Relaxed) {
-        0 | 1 => Answer::denied(),
-        _ => Answer::good(request, HOUR),
+    let rule = move |request: &Request| {
+        if since.get_or_init(Instant::now).elapsed() < Duration::from_secs(1) {
+            Answer::denied()
+        } else {
+            Answer::good(request, HOUR)
+        }
     };
     let vault = site.server("vault", rule).await?;
     site.directory

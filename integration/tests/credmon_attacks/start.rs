@@ -58,16 +58,17 @@ async fn sighup_never_kills_it() -> Test {
         .store("cmsprod", "cms", "s.t", &vault.creds("cmsprod"))?;
     let mut setup = site.credmon();
     let tool = Tool::of(&mut setup, &site)?;
-    tool.works("sleep 0.5")?;
+    // As soon as the configuration is read, signals are expected.
+    let started = site.path("bin/started");
+    tool.works(&format!("touch {}\nsleep 1", started.display()))?;
     let mut credmon = setup.start()?;
+    wait::until("the configuration to be read", FAR, async || {
+        started.exists().then_some(())
+    })
+    .await?;
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(3) {
-        // The first ones may come before it is more than a copy of its parent; none of them is
-        // sent before the new program runs.
-        let name = fs::read_to_string(format!("/proc/{}/comm", credmon.pid()))?;
-        if name.starts_with("condor_credmon") && began.elapsed() > Duration::from_millis(50) {
-            credmon.daemon.signal(Signal::SIGHUP)?;
-        }
+        credmon.daemon.signal(Signal::SIGHUP)?;
         let ended = credmon.daemon.try_ended()?;
         ensure!(
             ended.is_none(),
@@ -92,8 +93,13 @@ async fn mended(script: &str, mode: u32, by_signal: bool) -> Test {
     tool.write(script, mode)?;
     // Without a configuration its log is on the terminal.
     let mut credmon = setup.arg("-v").start()?;
-    let failed = credmon.daemon.wait_for_line("condor_config_val", FAR).await;
-    failed.with_context(|| credmon.tail())?;
+    let failed = wait::until("a word on it", FAR, async || -> Test {
+        let said = credmon.daemon.tail(100);
+        let names = ["condor_config_val", "SEC_CREDENTIAL_DIRECTORY"];
+        ensure!(names.iter().any(|name| said.contains(name)), "{said}");
+        Ok(())
+    });
+    failed.await?;
     assert_ne!(credmon.status(&[]).await?.code, Some(0));
     ensure!(
         credmon.daemon.try_ended()?.is_none(),

@@ -26,11 +26,7 @@ async fn no_descriptors_left_for_a_moment() -> Test {
 
     // None at all, then so few that it fails a little later on its way to a `.top`.
     for more in 0..5 {
-        let limit = if more == 0 {
-            3
-        } else {
-            credmon.least_descriptors()? + more - 1
-        };
+        let limit = credmon.limit_for(more)?;
         credmon.prlimit(&format!("--nofile={limit}:20000")).await?;
         site.directory.store("cmsprod", "cms", "s.second", &url)?;
         let late = format!("late{more}");
