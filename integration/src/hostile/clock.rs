@@ -28,6 +28,8 @@ impl FalseClock {
             )
             .env("FAKETIME_TIMESTAMP_FILE", clock.file.display())
             .env("FAKETIME_NO_CACHE", 1)
+            // Times of files do not step along.
+            .env("NO_FAKE_STAT", 1)
             .env("FAKETIME_DONT_FAKE_MONOTONIC", 1)
             .env("DONT_FAKE_MONOTONIC", 1);
         Ok(clock)

@@ -3,7 +3,7 @@
 //! What always holds: a `.top` is put in place by a rename, mode 0600; folders have mode 2700.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -148,12 +148,5 @@ impl CredentialDirectory {
             Ok(token)
         })
         .await
-    }
-
-    /// Which file a `.use` is: another one after each replacement.
-    #[must_use]
-    pub fn identity(&self, user: &str, service: &str) -> Option<(u64, i64, i64)> {
-        let meta = fs::symlink_metadata(self.used(user, service)).ok()?;
-        Some((meta.ino(), meta.ctime(), meta.ctime_nsec()))
     }
 }

@@ -85,7 +85,7 @@ impl FileSystem {
             .args([&self.of, &self.at]);
         let log = self.at.with_extension("bindfs.log");
         self.daemon = Some(Daemon::spawn("bindfs", command, &log)?);
-        wait::until(
+        let mounted = wait::until(
             "bindfs to be mounted",
             FAR,
             async || -> anyhow::Result<()> {
@@ -93,8 +93,14 @@ impl FileSystem {
                 anyhow::ensure!(kind == FUSE, "it is a file system of kind {kind:#x}");
                 Ok(())
             },
-        )
-        .await
+        );
+        // It needs /dev/fuse.
+        let said = || {
+            self.daemon
+                .as_ref()
+                .map_or_else(String::new, |daemon| daemon.tail(5))
+        };
+        mounted.await.with_context(said)
     }
 }
 

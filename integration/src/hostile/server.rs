@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use rustls::ServerConfig;
@@ -133,8 +133,6 @@ impl Answer {
 /// A request that a server saw.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// When.
-    pub time: Instant,
     /// The path, without the query.
     pub path: String,
     /// The query.
@@ -182,8 +180,8 @@ impl Server {
         Self::named(ca, &[&unique(name)], rule).await
     }
 
-    /// Starts one that has these names, the first being its own. A name ending in `.ADDRESS`-like
-    /// wildcards (`*.hang.test`) stands in the certificate alone.
+    /// Starts one that has these names, the first being its own. A wildcard (`*.hang.test`) stands in
+    /// the certificate alone: its names are given by [`names::add`].
     pub async fn named(
         ca: &Ca,
         hosts: &[&str],
@@ -414,7 +412,6 @@ async fn head(
         .find(|(name, _)| name.eq_ignore_ascii_case("x-vault-token"))
         .map(|(_, value)| TokenKey::of(value.as_bytes()));
     Some(Request {
-        time: Instant::now(),
         path: path.to_owned(),
         query: query.to_owned(),
         token,
