@@ -13,6 +13,7 @@ pub mod dev;
 pub mod differential;
 pub mod ended;
 pub mod here;
+pub mod hostile;
 pub mod kdc;
 pub mod pool;
 pub mod process;
