@@ -12,6 +12,8 @@ mod requests;
 mod server;
 mod texts;
 
+use std::fmt::Write as _;
+
 use htvault::{AccessTokenAnswer, AccessTokenRequest, Client, Error, ErrorKind, FailureScope};
 use server::{Reply, SECRET, Server, Stage, url, vault_token};
 
@@ -35,7 +37,7 @@ fn check(error: &Error) {
     let mut all = format!("{error} {error:?} {}", error.message());
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        all.push_str(&format!(" {cause} {cause:?}"));
+        write!(all, " {cause} {cause:?}").unwrap();
         source = cause.source();
     }
     assert!(!all.contains(SECRET), "{all}");
