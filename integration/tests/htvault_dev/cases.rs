@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use integration::address::listen_async;
 use integration::dev::Settings;
 use integration::dev::node::Condition;
 use tokio::net::TcpListener;
@@ -123,7 +124,7 @@ pub async fn arrange(name: &str) -> Option<Arranged> {
             world.wait(Duration::from_mins(1));
             if name == "creds-read-issuer-hangs" {
                 let address = world.server.issuer_address();
-                hung_issuer = Some(TcpListener::bind(address).await.unwrap());
+                hung_issuer = Some(listen_async(address).await.unwrap());
             }
         }
         "creds-read-refresh-refused" | "creds-read-still-cached" => {
