@@ -1,7 +1,7 @@
 //! Child processes that run for as long as a test or the demonstration needs them.
 //!
 //! Owns: the process, its group, its output. What always holds: dropping a [`Daemon`] ends the
-//! process and its whole group (SIGTERM, then SIGKILL), and a [`Guard`] kills them should this
+//! process and its whole group (SIGTERM, then SIGKILL), and a guard kills them should this
 //! process end without dropping it; every line that it printed is in its log file, the latest ones
 //! are in memory too; it has no terminal to read from.
 

@@ -127,8 +127,8 @@ async fn a_test_leaves_no_process_behind_however_it_ends() {
     let _one = ONE.lock().await;
     for end in ["panic", "abort", "SIGKILL"] {
         let (mut owner, _) = start_owner(end).await;
-        assert!(owned().len() > 4, "{end}: the servers run: {:?}", owned());
         if end == "SIGKILL" {
+            assert!(owned().len() > 4, "the servers run: {:?}", owned());
             owner.start_kill().unwrap();
         }
         let status = tokio::time::timeout(FAR, owner.wait()).await;

@@ -1,7 +1,7 @@
 //! The root file system of a pool, as an overlay, and running commands in it.
 //!
 //! What always holds: dropping a [`Root`] kills every process that lives in it and unmounts it, and
-//! a [`Guard`] does so should this process end without dropping it; a command in it sees none of our
+//! a guard does so should this process end without dropping it; a command in it sees none of our
 //! environment.
 
 use std::ffi::OsStr;
