@@ -282,8 +282,10 @@ impl Problem {
     pub fn from_kerberos(identity: &Identity, vault: &ServerUrl, error: &KerberosError) -> Self {
         use KerberosErrorKind as K;
         let (cause, kind) = match error.kind() {
-            K::KdcUnreachable | K::TimedOut => (Cause::realm(identity), Kind::KdcDown),
-            K::RealmUnknown | K::ClockSkew => (Cause::realm(identity), Kind::Kerberos),
+            K::KdcUnreachable | K::TimedOut | K::Busy => (Cause::realm(identity), Kind::KdcDown),
+            K::RealmUnknown | K::ClockSkew | K::LibraryMissing => {
+                (Cause::realm(identity), Kind::Kerberos)
+            }
             K::ServiceUnknown => (Cause::vault(vault), Kind::Kerberos),
             _ => (Cause::Account(identity.account.clone()), Kind::Keytab),
         };

@@ -15,6 +15,8 @@ use crate::text::printable;
 
 /// Longest title of a front's page that is quoted, in characters.
 const TITLE_LIMIT: usize = 100;
+/// Shortest secret that is looked for in a server's words: a shorter one hides nothing.
+const SHORTEST_SECRET: usize = 4;
 /// Longest `Retry-After` that is passed on.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
 
@@ -97,12 +99,14 @@ pub(crate) fn decode<T: DeserializeOwned>(
     })
 }
 
-/// The error of an answer that is no success.
+/// The error of an answer that is no success. `secret` is what the request was authorized with: a
+/// server may repeat it.
 pub(crate) fn refusal(
     request: &str,
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
+    secret: Option<&str>,
     login: bool,
 ) -> Error {
     let code = status.as_u16();
@@ -116,11 +120,19 @@ pub(crate) fn refusal(
         };
     }
     let Failure { errors, warnings } = serde_json::from_slice(body).unwrap_or_default();
+    let hide = |words: &str| match secret {
+        Some(secret) if secret.len() >= SHORTEST_SECRET => words.replace(secret, "(secret)"),
+        _ => words.to_owned(),
+    };
+    let other = || hide(&description(body));
     let error = match errors.or(warnings) {
-        Some(words) => Error::from_answer(request, code, &words, login),
+        Some(words) => {
+            let words: Vec<String> = words.iter().map(|words| hide(words)).collect();
+            Error::from_answer(request, code, &words, login)
+        }
         // A quota is a quota, whoever keeps it.
-        None if code == 429 => Error::from_answer(request, code, &[description(body)], login),
-        None => Error::not_vault(request, code, &description(body)),
+        None if code == 429 => Error::from_answer(request, code, &[other()], login),
+        None => Error::not_vault(request, code, &other()),
     };
     error.after(retry_after(headers))
 }
@@ -182,6 +194,7 @@ mod tests {
             status,
             &HeaderMap::new(),
             body.as_bytes(),
+            None,
             false,
         )
     }
@@ -219,7 +232,14 @@ mod tests {
         );
         let warned = r#"{"data":null,"warnings":["Unauthorised.\n\n"]}"#;
         let status = StatusCode::UNAUTHORIZED;
-        let login = refusal("POST x", status, &HeaderMap::new(), warned.as_bytes(), true);
+        let login = refusal(
+            "POST x",
+            status,
+            &HeaderMap::new(),
+            warned.as_bytes(),
+            None,
+            true,
+        );
         assert_eq!(login.kind(), ErrorKind::LoginRefused);
         assert_eq!(refused(429, "slow down").kind(), ErrorKind::RateLimited);
         let health = r#"{"initialized":true,"sealed":false,"standby":true}"#;

@@ -290,7 +290,13 @@ impl Client {
         if status.is_success() {
             return Ok(Received { status, body });
         }
-        Err(refusal(request, status, response.headers(), &body, login))
+        let secret = match call.auth {
+            Auth::Token(token) => Some(token.expose()),
+            Auth::Negotiate(token) => Some(token),
+            Auth::Nothing => None,
+        };
+        let headers = response.headers();
+        Err(refusal(request, status, headers, &body, secret, login))
     }
 }
 

@@ -40,8 +40,13 @@ pub(crate) fn failure(request: &str, error: reqwest::Error, tls: &TlsSettings) -
         Error::new(ErrorKind::Unreachable, request, &connecting(&error, io))
     } else {
         // The connection was made, and cut before the answer was complete.
-        Error::new(ErrorKind::Unreachable, request, &deepest_words(&error))
-            .in_scope(FailureScope::Credential)
+        let words = match io {
+            Some(io) if io.kind() == io::ErrorKind::UnexpectedEof => {
+                "the server closed the connection before its answer was complete".to_owned()
+            }
+            _ => deepest_words(&error),
+        };
+        Error::new(ErrorKind::Unreachable, request, &words).in_scope(FailureScope::Credential)
     };
     found.caused_by(error)
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use tokio::process::Command;
 
+use crate::address::{self, Protocol};
 use crate::process::Daemon;
 
 /// The realm.
@@ -27,6 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Kdc {
     folder: PathBuf,
+    listen: SocketAddr,
     programs: Programs,
     daemon: Option<Daemon>,
 }
@@ -36,13 +38,13 @@ impl Kdc {
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let programs = Programs::find()?;
-        let port = free_port()?;
         let kdc = Self {
             folder: folder.to_owned(),
+            listen: SocketAddr::from((ADDRESS, free_port()?)),
             programs,
             daemon: None,
         };
-        kdc.write_configuration(port)?;
+        kdc.write_configuration()?;
         run(kdc
             .program("kdb5_util")
             .args(["create", "-s", "-r", REALM, "-P", "only for tests"]))
@@ -141,6 +143,9 @@ impl Kdc {
         if self.daemon.is_some() {
             return Ok(());
         }
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            address::require_free("krb5kdc", protocol, self.listen)?;
+        }
         let mut command = self.program("krb5kdc");
         command
             .args(["-n", "-r", REALM, "-P"])
@@ -153,15 +158,21 @@ impl Kdc {
         Ok(())
     }
 
+    /// Where it listens, for UDP and TCP.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
     /// The running KDC, with its log: each request is a line of it.
     #[must_use]
     pub fn daemon(&self) -> Option<&Daemon> {
         self.daemon.as_ref()
     }
 
-    fn write_configuration(&self, port: u16) -> anyhow::Result<()> {
+    fn write_configuration(&self) -> anyhow::Result<()> {
         let folder = self.folder.display();
-        let listen = SocketAddr::from((ADDRESS, port));
+        let listen = self.listen;
         let client = format!(
             "[libdefaults]
     default_realm = {REALM}

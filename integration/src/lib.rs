@@ -4,6 +4,7 @@
 //! What always holds: everything runs inside `integration/setup/sandbox`, so that nothing is
 //! left on the machine, however a run ends.
 
+pub mod address;
 pub mod bench;
 pub mod ca;
 pub mod chain;
@@ -12,7 +13,9 @@ pub mod demo;
 pub mod dev;
 pub mod differential;
 pub mod ended;
+mod guard;
 pub mod here;
+pub mod hostile;
 pub mod kdc;
 pub mod pool;
 pub mod process;

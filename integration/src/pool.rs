@@ -14,6 +14,7 @@ mod root;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use crate::address::{self, Protocol};
 use crate::ca::Ca;
 use crate::process::Daemon;
 use crate::{sandbox, wait};
@@ -34,6 +36,8 @@ pub const CREDENTIALS: &str = "/var/lib/condor/oauth_credentials";
 /// Where a credmon that is tried is put, as seen inside the pool.
 pub const CREDMON: &str = "/usr/libexec/condor/condor_credmon_htvault";
 
+/// Where all daemons of a host listen together, and the collector is found.
+const PORT: u16 = 9618;
 const START: Duration = Duration::from_mins(2);
 
 /// Which HTCondor: `integration/setup/pool` keeps a root with each.
@@ -156,6 +160,8 @@ impl Pool {
         .await
         .context("the wait for another pool's end was cut short")??;
 
+        let shared_port = SocketAddr::new(configuration::address(&options.host)?, PORT);
+        address::require_free("condor_master", Protocol::Tcp, shared_port)?;
         let root = Root::mount(folder, options.release)?;
         configuration::write(&root, ca, options).await?;
         let mut command = root.command("root", "/usr/sbin/condor_master");
@@ -191,7 +197,7 @@ impl Pool {
     /// `HOST:PORT` of its collector.
     #[must_use]
     pub fn collector(&self) -> String {
-        format!("{}:9618", self.host)
+        format!("{}:{PORT}", self.host)
     }
 
     /// The master's process with what it prints.

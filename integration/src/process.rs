@@ -1,14 +1,16 @@
 //! Child processes that run for as long as a test or the demonstration needs them.
 //!
 //! Owns: the process, its group, its output. What always holds: dropping a [`Daemon`] ends the
-//! process and its whole group (SIGTERM, then SIGKILL); every line that it printed is in its log
-//! file, the latest ones are in memory too; it has no terminal to read from.
+//! process and its whole group (SIGTERM, then SIGKILL), and a guard kills them should this
+//! process end without dropping it; every line that it printed is in its log file, the latest ones
+//! are in memory too; it has no terminal to read from.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use crate::guard::Guard;
 
 /// How many lines are kept in memory.
 const KEPT_LINES: usize = 20_000;
@@ -34,6 +38,7 @@ pub struct Daemon {
     log: PathBuf,
     pid: Pid,
     child: Child,
+    _guard: Guard,
     output: Arc<Output>,
     /// What reads its output.
     readers: JoinSet<()>,
@@ -49,6 +54,8 @@ struct Output {
     kept: Mutex<Kept>,
     /// The number of lines ever printed: tells those who wait that there is something new.
     count: watch::Sender<usize>,
+    /// How many of its two streams may still give lines.
+    open: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -84,6 +91,7 @@ impl Daemon {
             .and_then(|id| i32::try_from(id).ok())
             .map(Pid::from_raw)
             .with_context(|| format!("{name} ended at once"))?;
+        let guard = Guard::of_group(pid)?;
         let output = Arc::new(Output {
             kept: Mutex::new(Kept {
                 file,
@@ -91,6 +99,7 @@ impl Daemon {
                 dropped: 0,
             }),
             count: watch::Sender::new(0),
+            open: AtomicUsize::new(2),
         });
         let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
@@ -104,6 +113,7 @@ impl Daemon {
             log: log.to_owned(),
             pid,
             child,
+            _guard: guard,
             output,
             readers,
             end: Signal::SIGTERM,
@@ -165,7 +175,8 @@ impl Daemon {
         self.wait_for_line_after(Mark(0), text, deadline).await
     }
 
-    /// Waits until it prints a line that holds `text`, after `mark`.
+    /// Waits until it prints a line that holds `text`, after `mark`. Fails at once when it has ended
+    /// without.
     pub async fn wait_for_line_after(
         &self,
         mark: Mark,
@@ -177,23 +188,34 @@ impl Daemon {
             let mut from = mark;
             loop {
                 news.mark_unchanged();
+                // Asked before the lines are, since the last ones come before the end.
+                let ended = self.output.open.load(Ordering::Acquire) == 0;
                 let (lines, next) = self.lines_after(from);
                 if let Some(line) = lines.into_iter().find(|line| line.contains(text)) {
-                    return line;
+                    return Ok(line);
+                }
+                if ended {
+                    bail!(
+                        "{} ended without printing \"{text}\"; it printed last:\n{}",
+                        self.name,
+                        self.tail(15)
+                    );
                 }
                 from = next;
                 // The sender lives in `self.output`: this cannot fail.
                 let _ = news.changed().await;
             }
         };
-        tokio::time::timeout(deadline, wait).await.with_context(|| {
-            format!(
-                "waited {} s for {} to print \"{text}\"; it printed last:\n{}",
-                deadline.as_secs(),
-                self.name,
-                self.tail(15)
-            )
-        })
+        tokio::time::timeout(deadline, wait)
+            .await
+            .with_context(|| {
+                format!(
+                    "waited {} s for {} to print \"{text}\"; it printed last:\n{}",
+                    deadline.as_secs(),
+                    self.name,
+                    self.tail(15)
+                )
+            })?
     }
 
     /// Sends it a signal; nothing happens when it has ended already.
@@ -295,6 +317,12 @@ impl Output {
         drop(kept);
         self.count.send_replace(count);
     }
+
+    /// One of its streams has ended.
+    fn close(&self) {
+        self.open.fetch_sub(1, Ordering::Release);
+        self.count.send_modify(|_| ());
+    }
 }
 
 async fn read_lines(stream: impl AsyncRead + Unpin, output: Arc<Output>) {
@@ -304,6 +332,7 @@ async fn read_lines(stream: impl AsyncRead + Unpin, output: Arc<Output>) {
         output.add(String::from_utf8_lossy(&line).trim_end().to_owned());
         line.clear();
     }
+    output.close();
 }
 
 /// Memory in bytes, as the kernel counts it.

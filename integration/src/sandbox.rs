@@ -57,6 +57,17 @@ pub(crate) fn htgettoken() -> anyhow::Result<PathBuf> {
     Ok(place)
 }
 
+/// `bindfs` and `libfaketime`, unpacked by `integration/setup/packages`.
+pub(crate) fn fault_tools() -> anyhow::Result<PathBuf> {
+    let place = path("TOKEN_BASTION_FAULTS")?;
+    ensure!(
+        place.is_dir(),
+        "there is no bindfs in {}: run integration/setup/packages",
+        place.display()
+    );
+    Ok(place)
+}
+
 fn path(variable: &str) -> anyhow::Result<PathBuf> {
     require()?;
     std::env::var_os(variable)

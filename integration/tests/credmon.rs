@@ -13,6 +13,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::Duration;
 
 use anyhow::ensure;
+use integration::address::listen_async;
 use integration::differential::rig::{Rig, Side, Tokens};
 use integration::differential::table;
 use integration::pool::CREDMON;
@@ -22,7 +23,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 const FAR: Duration = Duration::from_mins(1);
 const STATUS: &str = "/run/views.status";
@@ -150,7 +151,9 @@ async fn the_views_of_a_site() {
     site.store("cms_dead", &dead, "root:condor");
     site.store("scitokens", table::TOP, "root:condor");
     // Takes connections, and says nothing.
-    let silent = TcpListener::bind("127.83.0.2:8200").await.unwrap();
+    let silent = listen_async("127.83.0.2:8200".parse().unwrap())
+        .await
+        .unwrap();
     fs::create_dir_all(site.rig.path("/srv/agent")).unwrap();
     let mut daemon = site.start("root", &["-v"], &site.settings());
 

@@ -129,8 +129,8 @@ pub(crate) async fn read(daemon: &str) -> (Values, Source) {
         return (environment(), Source::Failed(why));
     }
     let values = Values::from_dump(&String::from_utf8_lossy(&output.stdout));
-    // Every HTCondor has a value for LOG, at least its built-in one.
-    if values.get("LOG").is_none() {
+    // Every HTCondor has values for these, at least built-in ones.
+    if values.get("LOG").or(values.get("CONDOR_VERSION")).is_none() {
         let why = format!(
             "it printed no configuration: {:.100}",
             printable(&output.stdout)

@@ -37,8 +37,10 @@ pub(crate) struct Settings {
     pub(crate) confine: bool,
     /// `D_FULLDEBUG`.
     pub(crate) full_debug: bool,
-    /// Values that make no sense, with what is used instead.
+    /// Values that make no sense and keep credentials from being served.
     pub(crate) problems: Vec<String>,
+    /// Other values that make no sense, with what is used instead.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Settings {
@@ -47,6 +49,7 @@ impl Settings {
         let mut reader = Reader {
             values,
             problems: Vec::new(),
+            warnings: Vec::new(),
         };
         let debug = values.get(&format!("{daemon}_DEBUG")).unwrap_or_default();
         let in_log = |log: &str| Path::new(log).join(log_name(daemon));
@@ -81,15 +84,17 @@ impl Settings {
             confine: reader.flag("CREDMON_HTVAULT_CONFINE", true),
             full_debug: debug.to_ascii_uppercase().contains("D_FULLDEBUG"),
             problems: Vec::new(),
+            warnings: Vec::new(),
         };
         if values.get("CREDMON_HTVAULT_METRICS_ADDRESS").is_some() {
-            reader.problems.push(
+            reader.warnings.push(
                 "CREDMON_HTVAULT_METRICS_ADDRESS is no setting any more: this daemon listens \
                  nowhere; name a CREDMON_HTVAULT_METRICS_FILE for node_exporter instead"
                     .to_owned(),
             );
         }
         settings.problems = reader.problems;
+        settings.warnings = reader.warnings;
         settings
     }
 }
@@ -113,11 +118,12 @@ fn log_name(daemon: &str) -> String {
 struct Reader<'v> {
     values: &'v Values,
     problems: Vec<String>,
+    warnings: Vec<String>,
 }
 
 impl Reader<'_> {
     fn bad(&mut self, name: &str, text: &str, what: &str, instead: &str) {
-        self.problems
+        self.warnings
             .push(format!("{name} = {text:?} {what}; {instead}"));
     }
 
@@ -183,13 +189,10 @@ impl Reader<'_> {
                 || (host.starts_with('[') && host.ends_with(']'))
         };
         if let Some(odd) = hosts.iter().find(|host| !is_host(host)) {
-            self.bad(
-                NAME,
-                text,
-                &format!("holds {odd:?}, which is no host name"),
-                "write host names alone, without scheme or port, separated by commas or blanks; \
-                 that entry trusts nobody",
-            );
+            self.problems.push(format!(
+                "{NAME} = {text:?} holds {odd:?}, which is no host name and trusts nobody; write host \
+                 names alone, without scheme or port, separated by commas or blanks"
+            ));
         }
         Some(hosts)
     }
@@ -220,7 +223,7 @@ impl Reader<'_> {
         let named = faults
             .into_iter()
             .map(|fault| format!("{NAME}: {fault}; it is left out"));
-        self.problems.extend(named);
+        self.warnings.extend(named);
         copies
     }
 

@@ -58,12 +58,7 @@ impl Breaker {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.proven.remove(account);
-                self.suspects.remove(account);
             }
-        }
-        if self.proven.is_empty() {
-            // Nobody is left who could tell.
-            self.open = None;
         }
     }
 
@@ -76,6 +71,8 @@ impl Breaker {
         now: (Instant, Timestamp),
         delay: impl FnOnce(u32) -> std::time::Duration,
     ) -> Charge {
+        self.suspects
+            .retain(|suspect| self.proven.contains_key(suspect));
         self.suspects.insert(account.clone());
         match &mut self.open {
             // Requests that were under way together teach the same thing once.
@@ -139,9 +136,9 @@ impl Breaker {
         }
     }
 
-    /// `true` when nothing is known: it can be forgotten.
+    /// `true` when no credential has worked there: nobody could tell anything of it.
     pub(super) fn is_idle(&self) -> bool {
-        self.proven.is_empty() && self.open.is_none()
+        self.proven.is_empty()
     }
 }
 

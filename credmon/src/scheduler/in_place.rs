@@ -100,8 +100,8 @@ impl InPlace {
     /// Its expiry, for a line in the log.
     pub(super) fn expiry_text(&self, now: Now) -> String {
         self.left(now).map_or_else(
-            || "it does not say when it expires".to_owned(),
-            |left| format!("it expires at {} (in {left} s)", self.expires()),
+            || "lives for a time that it does not say".to_owned(),
+            |left| format!("lives until {} ({left} s)", self.expires()),
         )
     }
 

@@ -260,13 +260,8 @@ impl Scheduler {
             self.change(&id, now, |_, _| ());
         }
         let mut tasks = self.probes(now);
-        while let Some(id) = self.most_urgent(now) {
-            let limits = self.rules.limits;
-            let task = self
-                .records
-                .get(&id)
-                .and_then(|record| record.task(limits, now));
-            tasks.extend(task.map(|task| self.start(task, None, now)));
+        while let Some(task) = self.most_urgent(now) {
+            tasks.push(self.start(task, None, now));
         }
         if self.ready.is_empty() && tasks.is_empty() && self.all_known {
             tasks.extend(self.look_up(now));
@@ -274,8 +269,8 @@ impl Scheduler {
         (tasks, events)
     }
 
-    /// The most urgent credential that may ask now.
-    fn most_urgent(&self, now: Now) -> Option<CredentialId> {
+    /// The most urgent renewal that may be done now.
+    fn most_urgent(&self, now: Now) -> Option<RenewalTask> {
         let mut best: Option<&(Urgency, CredentialId)> = None;
         for (account, routes) in &self.ready {
             if !self.gate.admits_account(account) {
@@ -297,7 +292,7 @@ impl Scheduler {
                 }
             }
         }
-        best.map(|(_, id)| id.clone())
+        self.records.get(&best?.1)?.task(self.rules.limits, now)
     }
 
     fn is_blocked(&self, route: &Route) -> bool {

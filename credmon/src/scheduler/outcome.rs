@@ -191,6 +191,7 @@ impl Record {
             let reason = here("seems dead", &format!("{text}; it is asked once more"), "");
             return self.set_state(State::Degraded, reason, context.now);
         }
+        self.proven = false;
         self.wait(RetryPolicy::Dead, context);
         self.set_state(State::Dead, here("dead", text, STORE_AGAIN), context.now)
     }

@@ -107,15 +107,13 @@ impl Scheduler {
         }
         if record.in_place.has_expired(now) {
             let why = "its access token has expired; it is being renewed".to_owned();
-            return Some((now.wall, why, ""));
+            return Some((record.in_place.expires(), why, ""));
         }
         (due <= now.mono && late > LATE).then(|| {
-            let why = "its renewal is late, for others were more urgent".to_owned();
-            (
-                now.wall_of(due),
-                why,
-                "if it stays so, the bound on requests is too tight",
-            )
+            let why = format!("its renewal is late by {late} s");
+            let advice = "see the problem that the monitor reports; if it reports none, others are \
+                          more urgent, and the bound on requests is too tight";
+            (now.wall_of(due), why, advice)
         })
     }
 }

@@ -173,38 +173,69 @@ pub(super) fn read_authorities(tls: &TlsSettings) -> ReadAuthorities {
 pub(super) struct Control<'c> {
     cli: &'c Cli,
     known: Configuration,
-    tls: TlsSettings,
     vault: Arc<HtVault>,
     places: Places,
     trust: Trust,
 }
 
-/// State of the certificate authorities.
-struct Trust {
-    problem: Option<String>,
-    /// Those in use, with the settings that they were read for.
+/// Certificate authorities in use.
+pub(super) struct Trust {
+    tls: TlsSettings,
     authorities: Option<Authorities>,
+    /// What is wrong with the configured ones.
+    problem: Option<String>,
+    /// One reading at a time: a file system that hangs costs one thread.
     reading: Option<tokio::task::JoinHandle<Option<ReadAuthorities>>>,
+}
+
+impl Trust {
+    pub(super) fn new(
+        tls: TlsSettings,
+        authorities: Option<Authorities>,
+        problem: Option<String>,
+    ) -> Self {
+        Self {
+            tls,
+            authorities,
+            problem,
+            reading: None,
+        }
+    }
+
+    /// Reads the files again when they changed, or could not be read before. Returns whether others
+    /// are in use from now on, or the problem is another.
+    async fn follow(&mut self) -> bool {
+        let mut changed = false;
+        if let Some(reading) = &mut self.reading {
+            if !reading.is_finished() {
+                return false;
+            }
+            if let Ok(Some((authorities, problem))) = reading.await {
+                changed = problem.is_none() || problem != self.problem;
+                (self.authorities, self.problem) = (authorities, problem);
+            }
+        }
+        let (tls, known) = (self.tls.clone(), self.authorities.clone());
+        let failed = self.problem.is_some();
+        self.reading = Some(tokio::task::spawn_blocking(move || {
+            let is_known = known.is_some_and(|known| known.are_those_of(&tls));
+            (failed || !is_known).then(|| read_authorities(&tls))
+        }));
+        changed
+    }
 }
 
 impl<'c> Control<'c> {
     pub(super) fn new(
         cli: &'c Cli,
         known: Configuration,
-        settings: &Settings,
         vault: Arc<HtVault>,
         places: Places,
-        problem: Option<String>,
+        trust: Trust,
     ) -> Self {
-        let trust = Trust {
-            problem,
-            authorities: None,
-            reading: None,
-        };
         Self {
             cli,
             known,
-            tls: settings.tls.clone(),
             vault,
             places,
             trust,
@@ -247,7 +278,10 @@ impl<'c> Control<'c> {
                     last_read = Instant::now();
                     next_read = failed.then(|| last_read + RETRY);
                 }
-                _ = follow.tick() => self.follow_authorities(commands).await,
+                _ = follow.tick() => if self.trust.follow().await {
+                    self.vault.set_authorities(self.trust.authorities.clone());
+                    let _ = commands.send(Command::Trust(self.trust.problem.clone())).await;
+                },
             }
         }
     }
@@ -271,35 +305,9 @@ impl<'c> Control<'c> {
             settings
                 .problems
                 .extend(self.places.check(&self.cli.name, &settings));
-            self.tls = settings.tls.clone();
+            self.trust.tls = settings.tls.clone();
             let _ = commands.send(Command::Configure(Box::new(settings))).await;
         }
         false
-    }
-
-    /// Reads certificate authorities again when their files changed, or could not be read. One
-    /// reading at a time: a file system that hangs costs one thread.
-    async fn follow_authorities(&mut self, commands: &Sender<Command>) {
-        if let Some(reading) = &mut self.trust.reading {
-            if !reading.is_finished() {
-                return;
-            }
-            let read = reading.await.ok().flatten();
-            self.trust.reading = None;
-            if let Some((authorities, problem)) = read {
-                self.vault.set_authorities(authorities.clone());
-                self.trust.authorities = authorities;
-                if problem != self.trust.problem {
-                    self.trust.problem.clone_from(&problem);
-                    let _ = commands.send(Command::Trust(problem)).await;
-                }
-            }
-        }
-        let (tls, known) = (self.tls.clone(), self.trust.authorities.clone());
-        let failed = self.trust.problem.is_some();
-        self.trust.reading = Some(tokio::task::spawn_blocking(move || {
-            let is_known = known.is_some_and(|known| known.are_those_of(&tls));
-            (failed || !is_known).then(|| read_authorities(&tls))
-        }));
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::config::Settings;
 use crate::model::{
     CredentialId, DaemonStatus, Ended, Event, Failure, Heartbeat, Now, Outcome, RenewalTask,
-    STATUS_VERSION, Snapshot, TEXT_LIMIT, TokenCopy,
+    STATUS_VERSION, Snapshot, TEXT_LIMIT, TaskKind, TokenCopy,
 };
 use crate::renewal::{self, Vault};
 use crate::report::log::{self, Log};
@@ -112,6 +112,9 @@ impl<V: Vault> Daemon<V> {
             mono: Instant::now().into_std(),
             wall: parts.clock.now(),
         };
+        for warning in &settings.warnings {
+            tracing::error!("{warning}");
+        }
         let report = Reporting {
             outputs: outputs(&settings),
             path: settings.directory,
@@ -239,6 +242,12 @@ impl<V: Vault> Daemon<V> {
         let (tasks, events) = self.scheduler.plan(self.now());
         self.log(&events);
         for (task, permit) in tasks {
+            if let TaskKind::Renew {
+                minimum_seconds, ..
+            } = &task.kind
+            {
+                tracing::debug!("{}: asks for {minimum_seconds} s", task.id);
+            }
             let (vault, clock) = (self.parts.vault.clone(), self.parts.clock.clone());
             let run = renewal::run(task.clone(), directory.clone(), vault, clock);
             let handle = self.running.spawn(async move {
@@ -329,6 +338,9 @@ impl<V: Vault> Daemon<V> {
             Command::Rescan => self.wake_scanner(Wake::ScanAll),
             Command::Configure(settings) => {
                 tracing::info!("the configuration changed");
+                for warning in &settings.warnings {
+                    tracing::error!("{warning}");
+                }
                 self.report.outputs = outputs(&settings);
                 self.report.path.clone_from(&settings.directory);
                 self.report.configuration = settings.problems;

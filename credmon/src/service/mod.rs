@@ -28,7 +28,7 @@ use crate::report::Publisher;
 use crate::report::log::{Detail, Log};
 use crate::scheduler::Gate;
 use crate::store::Scanner;
-use control::{Control, Signals};
+use control::{Control, Signals, Trust};
 use daemon::{Daemon, Parts};
 
 /// Exit code that HTCondor's master takes for "cannot write my log".
@@ -135,7 +135,7 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     let outcome = runtime.block_on(async {
         let signals = Signals::new()?;
         let (authorities, problem) = control::read_authorities(&settings.tls);
-        let vault = Arc::new(HtVault::new(authorities));
+        let vault = Arc::new(HtVault::new(authorities.clone()));
         let (wake, wakes) = channel();
         let (observations, observed) = unbounded_channel();
         let directory = settings.directory.clone();
@@ -166,7 +166,8 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
             publisher: publisher.clone(),
             log: Some(log.clone()),
         };
-        let control = Control::new(cli, configuration, &settings, vault, places, problem);
+        let trust = Trust::new(settings.tls.clone(), authorities, problem);
+        let control = Control::new(cli, configuration, vault, places, trust);
         let daemon = Daemon::new(parts, *settings);
         let good = if cli.once {
             tokio::select! {
@@ -186,7 +187,8 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     });
     runtime.shutdown_timeout(GRACE);
     log.flush(GRACE);
-    Ok(ExitCode::from(u8::from(cli.once && !outcome?)))
+    let good = outcome?;
+    Ok(ExitCode::from(u8::from(cli.once && !good)))
 }
 
 /// Log file; `None` for the terminal alone.

@@ -32,6 +32,9 @@ const SETTLE: Duration = Duration::from_millis(3);
 /// Folders that a full scan looks at before it sees to folders that just changed.
 const PORTION: usize = 16;
 
+/// An account's folder is scanned for so small a part of the time, however often it changes.
+const PART: u32 = 5;
+
 /// Credentials of one account that are looked at.
 const ACCOUNT_LIMIT: usize = 10_000;
 
@@ -121,23 +124,24 @@ impl Scanner {
         };
         let mut next_full = Instant::now();
         while !pending.stop {
-            if pending.is_empty() {
-                match wakes.recv_timeout(next_full.saturating_duration_since(Instant::now())) {
+            let next = pending.next(next_full);
+            if next > Instant::now() {
+                match wakes.recv_timeout(next.saturating_duration_since(Instant::now())) {
                     Ok(wake) => {
                         pending.add(wake);
                         std::thread::sleep(SETTLE);
                     }
-                    Err(RecvTimeoutError::Timeout) => pending.all = true,
+                    Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
             pending.drain(wakes);
             let _working = heartbeat.start(Instant::now());
-            if std::mem::take(&mut pending.all) {
+            if std::mem::take(&mut pending.all) || next_full <= Instant::now() {
                 next_full = Instant::now() + RESCAN;
                 self.scan_all(|| {
                     pending.drain(wakes);
-                    std::mem::take(&mut pending.accounts)
+                    pending.take_accounts(Instant::now())
                 });
             }
             self.handle(&mut pending);
@@ -154,8 +158,13 @@ impl Scanner {
             self.forget();
             self.scan_all(BTreeSet::new);
         }
-        for user in std::mem::take(&mut pending.accounts) {
+        for user in pending.take_accounts(Instant::now()) {
+            let began = Instant::now();
             self.scan_account(&user);
+            let rest = began.elapsed() * (PART - 1);
+            if rest > SETTLE {
+                pending.resting.insert(user, Instant::now() + rest);
+            }
         }
         if std::mem::take(&mut pending.complete)
             && let Some(directory) = self.directory.as_ref().filter(|_| !self.is_guest)
@@ -420,6 +429,8 @@ fn observe(
 struct Pending {
     all: bool,
     accounts: BTreeSet<Arc<str>>,
+    /// Accounts that are not scanned again before that time, since their scans take long.
+    resting: BTreeMap<Arc<str>, Instant>,
     /// The latest [`Wake::Use`].
     directory: Option<Wake>,
     complete: bool,
@@ -443,10 +454,30 @@ impl Pending {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        !(self.all || self.complete || self.stop)
-            && self.accounts.is_empty()
-            && self.directory.is_none()
+    /// Accounts that may be scanned now.
+    fn take_accounts(&mut self, now: Instant) -> BTreeSet<Arc<str>> {
+        self.resting.retain(|_, until| *until > now);
+        let accounts = std::mem::take(&mut self.accounts);
+        let (resting, ready) = accounts
+            .into_iter()
+            .partition(|user| self.resting.contains_key(user));
+        self.accounts = resting;
+        ready
+    }
+
+    /// Time at which there is something to do.
+    fn next(&self, next_full: Instant) -> Instant {
+        let now = Instant::now();
+        if self.all || self.complete || self.stop || self.directory.is_some() {
+            return now;
+        }
+        let ready = |user: &Arc<str>| self.resting.get(user).copied().unwrap_or(now);
+        self.accounts
+            .iter()
+            .map(ready)
+            .min()
+            .unwrap_or(next_full)
+            .min(next_full)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong with Kerberos, in words that an admin acts on.
+//! Failures of Kerberos, in words that an admin acts on.
 //!
 //! libkrb5's codes are sorted into kinds; its own words are kept and shown, ours say what to do.
 
@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The sorts of failure, by what a person must do.
+/// Kind of failure, by what a person must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KerberosErrorKind {
@@ -38,6 +38,10 @@ pub enum KerberosErrorKind {
     RealmUnknown,
     /// The KDC took longer than allowed.
     TimedOut,
+    /// MIT's Kerberos libraries are not installed on this host.
+    LibraryMissing,
+    /// This host or process has no thread to spare, because many logins wait for KDCs.
+    Busy,
     /// Anything else.
     Other,
 }
@@ -62,6 +66,9 @@ const NO_ENTRY: &str = "No key table entry found";
 
 fn kind_of(code: i32) -> KerberosErrorKind {
     use KerberosErrorKind as Kind;
+    if code == super::NO_LIBRARY {
+        return Kind::LibraryMissing;
+    }
     match code.checked_sub(BASE) {
         // KDC_ERR_NAME_EXP, KDC_ERR_CLIENT_REVOKED, KDC_ERR_KEY_EXPIRED
         Some(1 | 18 | 23) => Kind::PrincipalExpired,
@@ -136,7 +143,25 @@ impl KerberosError {
         }
     }
 
-    /// The error of a call that took longer than `seconds`, for whoever set that limit.
+    pub(crate) fn busy(principal: &str, words: &str) -> Self {
+        Self {
+            kind: KerberosErrorKind::Busy,
+            subject: principal.to_owned(),
+            keytab: None,
+            words: words.to_owned(),
+        }
+    }
+
+    pub(crate) fn library(code: i32, words: &str) -> Self {
+        Self {
+            kind: kind_of(code),
+            subject: "any principal".to_owned(),
+            keytab: None,
+            words: words.to_owned(),
+        }
+    }
+
+    /// The error of a call that took longer than `seconds`, for a caller that set that limit.
     #[must_use]
     pub fn timed_out(principal: &str, seconds: u64) -> Self {
         Self {
@@ -147,18 +172,20 @@ impl KerberosError {
         }
     }
 
-    /// The sort of failure.
+    /// Kind of failure.
     #[must_use]
     pub fn kind(&self) -> KerberosErrorKind {
         self.kind
     }
 
-    /// Whether time alone may mend it (an outage), so that trying again makes sense.
+    /// True when time alone may mend it (an outage), so that a retry makes sense.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         matches!(
             self.kind,
-            KerberosErrorKind::KdcUnreachable | KerberosErrorKind::TimedOut
+            KerberosErrorKind::KdcUnreachable
+                | KerberosErrorKind::TimedOut
+                | KerberosErrorKind::Busy
         )
     }
 
@@ -178,7 +205,7 @@ impl KerberosError {
 }
 
 impl KerberosErrorKind {
-    /// What to do about it.
+    /// Advice for a person.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
@@ -201,9 +228,12 @@ impl KerberosErrorKind {
             Self::ServiceUnknown => {
                 "check that the vault address is the name in Vault's keytab, and that krb5.conf has `rdns = false`"
             }
-            Self::KdcUnreachable => "check the KDC and the network; it is tried again",
             Self::RealmUnknown => "correct the realm, or add its KDC to krb5.conf",
-            Self::TimedOut => "check the KDC; it is tried again",
+            Self::KdcUnreachable | Self::TimedOut => "check the KDC and the network",
+            Self::LibraryMissing => {
+                "install the Kerberos libraries (Debian: libgssapi-krb5-2, EL: krb5-libs)"
+            }
+            Self::Busy => "check the KDCs that do not answer, and the limits of this process",
             Self::Other => "see the Kerberos library's words",
         }
     }
@@ -226,6 +256,8 @@ impl fmt::Display for KerberosErrorKind {
             Self::KdcUnreachable => "KDC unreachable",
             Self::RealmUnknown => "realm unknown",
             Self::TimedOut => "KDC timed out",
+            Self::LibraryMissing => "library missing",
+            Self::Busy => "no thread to spare",
             Self::Other => "Kerberos error",
         };
         f.write_str(name)

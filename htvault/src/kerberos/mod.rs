@@ -1,12 +1,16 @@
 //! Kerberos: a ticket from a keytab, and the Negotiate token of a login. All in memory.
 //!
 //! A [`Ticket`] owns a credential cache of its own (`MEMORY:` with a name used once), which is
-//! destroyed with it; tickets of different accounts never meet. Calls block on the KDC (MIT's
-//! library gives up only after some 30 seconds), so callers use them off the event loop and under
-//! a time limit.
+//! destroyed with it; tickets of different accounts never meet.
+//!
+//! [`login_token`] does it all with a deadline, for asynchronous callers. The other calls block on
+//! the KDC: MIT's library gives up only after some 30 seconds, and cannot be interrupted.
+//!
+//! MIT's libraries (`libkrb5.so.3`, `libgssapi_krb5.so.2`) are loaded when they are first needed.
 
 mod error;
 mod ffi;
+mod login;
 
 #[cfg(feature = "kerberos-acceptor")]
 mod acceptor;
@@ -22,6 +26,24 @@ use secrecy::{ExposeSecret as _, SecretString};
 #[cfg(feature = "kerberos-acceptor")]
 pub use acceptor::{AcceptedPrincipal, Acceptor};
 pub use error::{KerberosError, KerberosErrorKind};
+pub use login::login_token;
+
+use ffi::krb5::Failure;
+
+/// Code of a library that is not installed.
+const NO_LIBRARY: i32 = Failure::NO_LIBRARY;
+
+/// Loads MIT's libraries now: before a sandbox that hides them, or to see at the start that they are
+/// installed.
+///
+/// # Errors
+/// They are not installed.
+pub fn load() -> Result<(), KerberosError> {
+    let loaded = ffi::Krb5::get()
+        .map(drop)
+        .and_then(|()| ffi::Gss::get().map(drop));
+    loaded.map_err(|fault| KerberosError::library(fault.code, &fault.message))
+}
 
 /// A ticket-granting ticket of one principal, in memory, destroyed on drop.
 #[derive(Debug)]
@@ -78,7 +100,7 @@ impl Ticket {
         &self.principal
     }
 
-    /// When the ticket ends.
+    /// Expiry of the ticket.
     #[must_use]
     pub fn ends(&self) -> Timestamp {
         self.ends
@@ -121,7 +143,7 @@ impl NegotiateToken {
     }
 }
 
-/// Whether a file can be read and is a keytab: the library says the first only in its own words
+/// Checks that a file can be read and is a keytab: the library says the first only in its own words
 /// and late, the second as a failure of pre-authentication.
 fn check_keytab(keytab: &Path) -> std::io::Result<()> {
     use std::io::{Error, ErrorKind, Read as _};

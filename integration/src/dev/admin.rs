@@ -20,7 +20,6 @@ use jiff::SignedDuration;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::duration;
@@ -30,8 +29,9 @@ use super::node::Condition;
 use super::parts::{IssuerState, Parts};
 use super::quota::Quota;
 use super::settings::RoleName;
+use crate::address::listen_async;
 
-/// An endpoint that listens.
+/// An endpoint that listens. Dropping it stops it.
 pub struct Admin {
     address: SocketAddr,
     task: JoinHandle<()>,
@@ -40,7 +40,7 @@ pub struct Admin {
 impl Admin {
     /// Starts to listen; the caller has checked that the address is a loopback one.
     pub async fn start(address: SocketAddr, parts: Arc<Parts>) -> std::io::Result<Self> {
-        let socket = TcpListener::bind(address).await?;
+        let socket = listen_async(address).await?;
         let address = socket.local_addr()?;
         let routes = routes(parts);
         let task = tokio::spawn(async move {
@@ -56,9 +56,10 @@ impl Admin {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
 
-    /// Stops it.
-    pub fn stop(self) {
+impl Drop for Admin {
+    fn drop(&mut self) {
         self.task.abort();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What always holds: one client cannot hold up another (handshakes run apart, with a time limit);
 //! after [`Listener::stop`] the port is closed and no connection is left, so that clients see
-//! what they see of a dead server.
+//! what they see of a dead server; dropping it does the same at once.
 
 use std::future::Future;
 use std::io;
@@ -24,6 +24,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+
+use crate::address::listen_async;
 
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a connection is kept without a request, as the real server does.
@@ -53,7 +55,7 @@ impl Listener {
         tls: Arc<ServerConfig>,
         router: Router,
     ) -> io::Result<Self> {
-        let socket = TcpListener::bind(address).await?;
+        let socket = listen_async(address).await?;
         let address = socket.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(accept(socket, TlsAcceptor::from(tls), router, stopped));
@@ -71,10 +73,16 @@ impl Listener {
     }
 
     /// Closes the port, lets running requests end (for a second), closes all connections.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         // Fails only when the task has ended already.
         let _ = self.stop.send(true);
-        let _ = self.task.await;
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

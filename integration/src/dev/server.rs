@@ -262,9 +262,7 @@ impl Server {
 
     /// Stops both halves.
     pub async fn stop(self) {
-        if let Some(admin) = self.admin {
-            admin.stop();
-        }
+        drop(self.admin);
         // Whoever hangs is let go.
         self.parts.controls.reset();
         self.parts.issuer_port.down().await;

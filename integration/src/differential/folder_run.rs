@@ -44,6 +44,7 @@ struct Running<'a> {
     tokens: BTreeMap<&'static str, Tokens>,
     before: BTreeMap<&'static str, Snapshot>,
     daemon: Option<Daemon>,
+    requests: Option<Requests>,
     inside: String,
     // Dropped after the daemon that uses it.
     disk: Option<SmallDisk>,
@@ -69,7 +70,10 @@ pub async fn run(rig: &Rig, group: &Group) -> anyhow::Result<BTreeMap<&'static s
     let from = Requests::read(&rig.chain.requests())?.count();
     theirs.start()?;
     ours.start()?;
-    let first = async |side: &mut Running<'_>| side.first_passes().await;
+    let first = async |side: &mut Running<'_>| {
+        side.first_passes().await?;
+        side.count_requests()
+    };
     tokio::try_join!(first(&mut theirs), first(&mut ours))?;
     let mut from = from;
     if let Some(change) = group.change {
@@ -78,19 +82,25 @@ pub async fn run(rig: &Rig, group: &Group) -> anyhow::Result<BTreeMap<&'static s
         ours.change()?;
         match change {
             Change::Hangup => {
-                let again = async |side: &mut Running<'_>| side.pass().await;
+                let again = async |side: &mut Running<'_>| {
+                    side.pass().await?;
+                    side.count_requests()
+                };
                 tokio::try_join!(again(&mut theirs), again(&mut ours))?;
             }
             // Ours needs no telling. HTCondor's looks once a minute, and has just looked.
-            Change::Untold => ours.noticed().await?,
+            Change::Untold => {
+                ours.noticed().await?;
+                ours.count_requests()?;
+                theirs.count_requests()?;
+            }
         }
     }
-    let requests = Requests::read(&rig.chain.requests())?;
     let mut pairs = BTreeMap::new();
     for case in group.cases {
         let pair = Pair {
-            theirs: theirs.observe(case, &requests, from)?,
-            ours: ours.observe(case, &requests, from)?,
+            theirs: theirs.observe(case, from)?,
+            ours: ours.observe(case, from)?,
         };
         pairs.insert(case.name, pair);
     }
@@ -117,6 +127,7 @@ impl<'a> Running<'a> {
             tokens: BTreeMap::new(),
             before: BTreeMap::new(),
             daemon: None,
+            requests: None,
             inside,
             disk: None,
         };
@@ -338,12 +349,15 @@ impl<'a> Running<'a> {
         Ok(now.since(before, self.rig, &self.directory, case.name))
     }
 
-    fn observe(
-        &self,
-        case: &Case,
-        requests: &Requests,
-        from: usize,
-    ) -> anyhow::Result<Observation> {
+    /// Remembers the requests so far, as soon as this side has made its passes: it may try again what
+    /// has failed while the other side is still at work.
+    fn count_requests(&mut self) -> anyhow::Result<()> {
+        self.requests = Some(Requests::read(&self.rig.chain.requests())?);
+        Ok(())
+    }
+
+    fn observe(&self, case: &Case, from: usize) -> anyhow::Result<Observation> {
+        let requests = self.requests.as_ref().context("read after the passes")?;
         let (outcome, mut lines) = self.files(case)?;
         let accessor = &self.tokens.get(case.name).context("made before")?.accessor;
         let counted = self.group.passes > 1;

@@ -160,7 +160,7 @@ fn group_id(root: &Root, name: &str) -> anyhow::Result<u32> {
         .with_context(|| format!("{} has no group {name}", file.display()))
 }
 
-fn address(host: &str) -> anyhow::Result<IpAddr> {
+pub(super) fn address(host: &str) -> anyhow::Result<IpAddr> {
     (host, 9618)
         .to_socket_addrs()
         .with_context(|| format!("the sandbox gives {host} no address"))?

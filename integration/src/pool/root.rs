@@ -1,7 +1,8 @@
 //! The root file system of a pool, as an overlay, and running commands in it.
 //!
-//! What always holds: dropping a [`Root`] kills every process that lives in it and unmounts it;
-//! a command in it sees none of our environment.
+//! What always holds: dropping a [`Root`] kills every process that lives in it and unmounts it, and
+//! a guard does so should this process end without dropping it; a command in it sees none of our
+//! environment.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,6 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::Release;
+use crate::guard::Guard;
 use crate::sandbox;
 
 /// No command in a pool takes longer, unless something hangs.
@@ -25,6 +27,7 @@ const COMMAND: Duration = Duration::from_mins(2);
 #[derive(Debug)]
 pub(crate) struct Root {
     path: PathBuf,
+    _guard: Guard,
 }
 
 /// What a command printed, and how it ended.
@@ -70,9 +73,13 @@ impl Root {
             upper.display(),
             work.display()
         );
+        let guard = Guard::of_root(&path)?;
         mount(&["-t", "overlay", "overlay", "-o", &layers], &path)?;
         // From here on, dropping it unmounts what there is.
-        let root = Self { path };
+        let root = Self {
+            path,
+            _guard: guard,
+        };
         mount(&["-t", "proc", "proc"], &root.path("/proc"))?;
         mount(&["--rbind", "/dev"], &root.path("/dev"))?;
         mount(&["-t", "tmpfs", "tmpfs"], &root.path("/dev/shm"))?;

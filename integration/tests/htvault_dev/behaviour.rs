@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use integration::address::{self, Protocol};
 use integration::dev::Settings;
+use integration::wait;
 use serde_json::{Value, json};
 
 use crate::wire::{Connection, Request};
@@ -323,4 +325,23 @@ async fn a_connection_serves_many_calls_and_strange_ones() {
     }
     let large = "x".repeat((1 << 20) + 1);
     assert_eq!(world.call("POST", CREATE, &token, &large).await.status, 413);
+}
+
+#[tokio::test]
+async fn a_server_that_is_dropped_leaves_no_port_open() {
+    let world = World::new().await;
+    let mut addresses = world.server.addresses();
+    addresses.push(world.server.issuer_address());
+    addresses.push(world.server.admin_address().unwrap());
+    for address in &addresses {
+        address::listen(*address).unwrap_err();
+    }
+    drop(world);
+    for address in addresses {
+        wait::until("a closed port", Duration::from_mins(1), async || {
+            address::require_free("the next server", Protocol::Tcp, address)
+        })
+        .await
+        .unwrap();
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use integration::address::listen_async;
 use integration::dev::Settings;
 use integration::dev::node::Condition;
 use tokio::net::TcpListener;
@@ -31,11 +32,12 @@ const READ: &str = "/v1/secret/oauth/creds/cms/cmsprod:crab";
 /// Arranges the circumstances; none for a recording that is in [`NOT_YET`] or not known.
 #[allow(clippy::too_many_lines, reason = "a table")]
 pub async fn arrange(name: &str) -> Option<Arranged> {
-    let world = World::with(Settings {
-        issuer_timeout: Duration::from_millis(300),
-        ..Settings::default()
-    })
-    .await;
+    let mut settings = Settings::default();
+    if name == "creds-read-issuer-hangs" {
+        // Enough for the answer before, on a busy machine too.
+        settings.issuer_timeout = Duration::from_secs(3);
+    }
+    let world = World::with(settings).await;
     let mut token = world.login("cmsprod");
     let mut principal = "cmsprod@TEST";
     let mut refresh_token = String::new();
@@ -123,7 +125,7 @@ pub async fn arrange(name: &str) -> Option<Arranged> {
             world.wait(Duration::from_mins(1));
             if name == "creds-read-issuer-hangs" {
                 let address = world.server.issuer_address();
-                hung_issuer = Some(TcpListener::bind(address).await.unwrap());
+                hung_issuer = Some(listen_async(address).await.unwrap());
             }
         }
         "creds-read-refresh-refused" | "creds-read-still-cached" => {

@@ -218,6 +218,7 @@ impl Parts {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .kill_on_drop(true)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -238,7 +239,8 @@ impl Parts {
     /// Begins `onboard --json`, by `command`; gives the link when it is there.
     async fn begin(&self, mut command: tokio::process::Command) -> (Child, Lines, Value) {
         let piped = command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = piped.stderr(Stdio::piped()).spawn().unwrap();
+        let piped = piped.stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = piped.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = tokio::time::timeout(FAR, lines.next_line()).await.unwrap();
         let told: Value = serde_json::from_str(&line.unwrap().unwrap()).unwrap();

@@ -10,9 +10,8 @@ use std::ffi::{CStr, c_int};
 use std::ptr;
 
 use super::{
-    GssBuffer, GssContext, GssCred, GssKeyValue, GssKeyValueSet, GssName, GssOid, GssOidSet,
-    gss_acquire_cred_from, gss_delete_sec_context, gss_display_status, gss_import_name,
-    gss_init_sec_context, gss_release_buffer, gss_release_cred, gss_release_name, krb5::Failure,
+    Gss, GssBuffer, GssContext, GssCred, GssKeyValue, GssKeyValueSet, GssName, GssOid, GssOidSet,
+    krb5::Failure,
 };
 
 /// 1.2.840.113554.1.2.2: the Kerberos mechanism.
@@ -59,15 +58,23 @@ impl GssBuffer {
 }
 
 /// A buffer that the library filled and must free.
-struct Filled(GssBuffer);
+struct Filled {
+    lib: &'static Gss,
+    raw: GssBuffer,
+}
 
 impl Filled {
+    fn new(lib: &'static Gss) -> Self {
+        let raw = GssBuffer::empty();
+        Self { lib, raw }
+    }
+
     fn bytes(&self) -> &[u8] {
-        if self.0.value.is_null() {
+        if self.raw.value.is_null() {
             return &[];
         }
         // SAFETY: the library filled `length` bytes at `value`; they live until the drop below.
-        unsafe { std::slice::from_raw_parts(self.0.value.cast(), self.0.length) }
+        unsafe { std::slice::from_raw_parts(self.raw.value.cast(), self.raw.length) }
     }
 }
 
@@ -75,22 +82,24 @@ impl Drop for Filled {
     fn drop(&mut self) {
         let mut minor = 0;
         // SAFETY: filled by the library (or empty, which is allowed), released here only.
-        unsafe { gss_release_buffer(&raw mut minor, &raw mut self.0) };
+        unsafe { (self.lib.gss_release_buffer)(&raw mut minor, &raw mut self.raw) };
     }
 }
 
 /// Declares an owner of a GSS object.
 macro_rules! owned {
-    ($(#[$doc:meta])* $name:ident, $pointer:ty, |$minor:ident, $raw:ident| $free:expr) => {
+    ($(#[$doc:meta])* $name:ident, $pointer:ty, $free:ident $(, $more:expr)?) => {
         $(#[$doc])*
-        struct $name($pointer);
+        struct $name {
+            lib: &'static Gss,
+            raw: $pointer,
+        }
 
         impl Drop for $name {
             fn drop(&mut self) {
                 let mut minor = 0;
-                let ($minor, $raw) = (&raw mut minor, &raw mut self.0);
                 // SAFETY: made by the library (or null, which is allowed), released here only.
-                unsafe { $free };
+                unsafe { (self.lib.$free)(&raw mut minor, &raw mut self.raw $(, $more)?) };
             }
         }
     };
@@ -98,25 +107,25 @@ macro_rules! owned {
 
 owned!(
     /// An imported name.
-    Name, GssName, |minor, raw| gss_release_name(minor, raw)
+    Name, GssName, gss_release_name
 );
 owned!(
     /// An acquired credential.
-    Cred, GssCred, |minor, raw| gss_release_cred(minor, raw)
+    Cred, GssCred, gss_release_cred
 );
 owned!(
     /// A security context.
-    SecContext, GssContext, |minor, raw| gss_delete_sec_context(minor, raw, ptr::null_mut())
+    SecContext, GssContext, gss_delete_sec_context, ptr::null_mut()
 );
 
 /// Turns a status into a result. The minor code is libkrb5's own, so that one table explains both.
-fn check(major: u32, minor: u32) -> Result<(), Failure> {
+fn check(lib: &'static Gss, major: u32, minor: u32) -> Result<(), Failure> {
     if major & ERROR_BITS == 0 {
         return Ok(());
     }
-    let mut words = display(minor, DISPLAY_MINOR);
+    let mut words = display(lib, minor, DISPLAY_MINOR);
     if words.is_empty() {
-        words = display(major, DISPLAY_MAJOR);
+        words = display(lib, major, DISPLAY_MAJOR);
     }
     Err(Failure {
         code: minor.cast_signed(),
@@ -124,22 +133,22 @@ fn check(major: u32, minor: u32) -> Result<(), Failure> {
     })
 }
 
-fn display(status: u32, kind: c_int) -> String {
+fn display(lib: &'static Gss, status: u32, kind: c_int) -> String {
     let mechanism = GssOid::of(KRB5_MECHANISM);
     let mut words = Vec::new();
     let mut message_context = 0;
     loop {
         let mut minor = 0;
-        let mut buffer = Filled(GssBuffer::empty());
+        let mut buffer = Filled::new(lib);
         // SAFETY: all pointers are valid for the call; the buffer is owned.
         let major = unsafe {
-            gss_display_status(
+            (lib.gss_display_status)(
                 &raw mut minor,
                 status,
                 kind,
                 &raw const mechanism,
                 &raw mut message_context,
-                &raw mut buffer.0,
+                &raw mut buffer.raw,
             )
         };
         if major & ERROR_BITS != 0 {
@@ -153,24 +162,25 @@ fn display(status: u32, kind: c_int) -> String {
     words.join(": ")
 }
 
-fn import(name: &str, kind: &'static [u8]) -> Result<Name, Failure> {
+fn import(lib: &'static Gss, name: &str, kind: &'static [u8]) -> Result<Name, Failure> {
     let (mut minor, mut raw) = (0, ptr::null_mut());
     let (buffer, kind) = (GssBuffer::borrow(name.as_bytes()), GssOid::of(kind));
     // SAFETY: buffer and OID are borrowed for the call, which copies them.
     let major = unsafe {
-        gss_import_name(
+        (lib.gss_import_name)(
             &raw mut minor,
             &raw const buffer,
             &raw const kind,
             &raw mut raw,
         )
     };
-    let name = Name(raw);
-    check(major, minor)?;
+    let name = Name { lib, raw };
+    check(lib, major, minor)?;
     Ok(name)
 }
 
 fn acquire(
+    lib: &'static Gss,
     name: GssName,
     mechanisms: *const GssOidSet,
     usage: c_int,
@@ -187,7 +197,7 @@ fn acquire(
     let (mut minor, mut raw) = (0, ptr::null_mut());
     // SAFETY: name, set and store are borrowed for the call; the credential is owned at once.
     let major = unsafe {
-        gss_acquire_cred_from(
+        (lib.gss_acquire_cred_from)(
             &raw mut minor,
             name,
             INDEFINITE,
@@ -199,8 +209,8 @@ fn acquire(
             ptr::null_mut(),
         )
     };
-    let cred = Cred(raw);
-    check(major, minor)?;
+    let cred = Cred { lib, raw };
+    check(lib, major, minor)?;
     Ok(cred)
 }
 
@@ -214,42 +224,47 @@ pub(in crate::kerberos) fn initial_token(
     service: &str,
     host: &str,
 ) -> Result<Vec<u8>, Failure> {
-    let principal = import(principal, PRINCIPAL_NAME)?;
-    let target = import(&format!("{service}@{host}"), HOST_BASED_SERVICE)?;
+    let lib = Gss::get()?;
+    let principal = import(lib, principal, PRINCIPAL_NAME)?;
+    let target = import(lib, &format!("{service}@{host}"), HOST_BASED_SERVICE)?;
     let mechanism = GssOid::of(KRB5_MECHANISM);
     let mechanisms = GssOidSet {
         count: 1,
         elements: &raw const mechanism,
     };
     let cred = acquire(
-        principal.0,
+        lib,
+        principal.raw,
         &raw const mechanisms,
         INITIATE,
         (c"ccache", cache),
     )?;
 
     let mut minor = 0;
-    let mut context = SecContext(ptr::null_mut());
-    let mut token = Filled(GssBuffer::empty());
+    let mut context = SecContext {
+        lib,
+        raw: ptr::null_mut(),
+    };
+    let mut token = Filled::new(lib);
     // SAFETY: every object is alive through the call; context and token are owned.
     let major = unsafe {
-        gss_init_sec_context(
+        (lib.gss_init_sec_context)(
             &raw mut minor,
-            cred.0,
-            &raw mut context.0,
-            target.0,
+            cred.raw,
+            &raw mut context.raw,
+            target.raw,
             &raw const mechanism,
             0,
             0,
             ptr::null(),
             ptr::null(),
             ptr::null_mut(),
-            &raw mut token.0,
+            &raw mut token.raw,
             ptr::null_mut(),
             ptr::null_mut(),
         )
     };
-    check(major, minor)?;
+    check(lib, major, minor)?;
     if major & CONTINUE_NEEDED != 0 {
         return Err(Failure {
             code: 0,
@@ -262,43 +277,61 @@ pub(in crate::kerberos) fn initial_token(
 /// Accepts a client's first token with the keys of `keytab`; returns the client's principal.
 #[cfg(feature = "kerberos-acceptor")]
 pub(in crate::kerberos) fn accept(keytab: &CStr, token: &[u8]) -> Result<String, Failure> {
-    use super::{gss_accept_sec_context, gss_display_name};
     const ACCEPT: c_int = 2;
 
+    let lib = Gss::get()?;
     // No mechanism named: the library's own set, which takes SPNEGO and bare Kerberos tokens.
-    let cred = acquire(ptr::null_mut(), ptr::null(), ACCEPT, (c"keytab", keytab))?;
+    let cred = acquire(
+        lib,
+        ptr::null_mut(),
+        ptr::null(),
+        ACCEPT,
+        (c"keytab", keytab),
+    )?;
     let mut minor = 0;
-    let mut context = SecContext(ptr::null_mut());
-    let mut source = Name(ptr::null_mut());
-    let mut answer = Filled(GssBuffer::empty());
+    let mut context = SecContext {
+        lib,
+        raw: ptr::null_mut(),
+    };
+    let mut source = Name {
+        lib,
+        raw: ptr::null_mut(),
+    };
+    let mut answer = Filled::new(lib);
     let input = GssBuffer::borrow(token);
     // SAFETY: every object is alive through the call; what it makes is owned.
     let major = unsafe {
-        gss_accept_sec_context(
+        (lib.gss_accept_sec_context)(
             &raw mut minor,
-            &raw mut context.0,
-            cred.0,
+            &raw mut context.raw,
+            cred.raw,
             &raw const input,
             ptr::null(),
-            &raw mut source.0,
+            &raw mut source.raw,
             ptr::null_mut(),
-            &raw mut answer.0,
+            &raw mut answer.raw,
             ptr::null_mut(),
             ptr::null_mut(),
             ptr::null_mut(),
         )
     };
-    check(major, minor)?;
+    check(lib, major, minor)?;
     if major & CONTINUE_NEEDED != 0 {
         return Err(Failure {
             code: 0,
             message: "the client's token is not complete in one step".to_owned(),
         });
     }
-    let mut name = Filled(GssBuffer::empty());
+    let mut name = Filled::new(lib);
     // SAFETY: the name is alive; the buffer is owned.
-    let major =
-        unsafe { gss_display_name(&raw mut minor, source.0, &raw mut name.0, ptr::null_mut()) };
-    check(major, minor)?;
+    let major = unsafe {
+        (lib.gss_display_name)(
+            &raw mut minor,
+            source.raw,
+            &raw mut name.raw,
+            ptr::null_mut(),
+        )
+    };
+    check(lib, major, minor)?;
     Ok(String::from_utf8_lossy(name.bytes()).into_owned())
 }

@@ -7,35 +7,39 @@ use std::ffi::{CStr, CString};
 use std::ptr;
 
 use super::{
-    Krb5Ccache, Krb5Context, Krb5InitCreds, Krb5Keytab, Krb5OptData, Krb5Principal,
-    Krb5TicketTimes, krb5_cc_close, krb5_cc_destroy, krb5_cc_resolve, krb5_free_context,
-    krb5_free_error_message, krb5_free_principal, krb5_get_error_message,
-    krb5_get_init_creds_opt_alloc, krb5_get_init_creds_opt_free,
-    krb5_get_init_creds_opt_set_out_ccache, krb5_init_context, krb5_init_creds_free,
-    krb5_init_creds_get, krb5_init_creds_get_times, krb5_init_creds_init,
-    krb5_init_creds_set_keytab, krb5_kt_close, krb5_kt_resolve, krb5_parse_name,
+    Krb5, Krb5Ccache, Krb5Context, Krb5InitCreds, Krb5Keytab, Krb5OptData, Krb5Principal,
+    Krb5TicketTimes,
 };
 
-/// What libkrb5 says of a failure: its code and its words.
+/// Failure of a library: its code and its words.
 #[derive(Debug)]
 pub(in crate::kerberos) struct Failure {
     pub(in crate::kerberos) code: i32,
     pub(in crate::kerberos) message: String,
 }
 
+impl Failure {
+    /// Code of a library that is not there. No library uses it.
+    pub(in crate::kerberos) const NO_LIBRARY: i32 = i32::MIN;
+}
+
 /// A library context: for one thread, for one task.
-struct Context(Krb5Context);
+struct Context {
+    lib: &'static Krb5,
+    raw: Krb5Context,
+}
 
 impl Context {
     fn new() -> Result<Self, Failure> {
-        let mut context = ptr::null_mut();
+        let lib = Krb5::get()?;
+        let mut raw = ptr::null_mut();
         // SAFETY: the out-pointer is valid for the call; on success the context is ours to free.
-        let code = unsafe { krb5_init_context(&raw mut context) };
+        let code = unsafe { (lib.krb5_init_context)(&raw mut raw) };
         if code == 0 {
-            return Ok(Self(context));
+            return Ok(Self { lib, raw });
         }
         // SAFETY: without a context the library formats the code alone (a null context is allowed).
-        Err(unsafe { failure(ptr::null_mut(), code) })
+        Err(unsafe { failure(lib, ptr::null_mut(), code) })
     }
 
     /// Turns a return code into a result, with the words that this very context has for it.
@@ -44,14 +48,14 @@ impl Context {
             return Ok(());
         }
         // SAFETY: the context is alive for as long as `self` is.
-        Err(unsafe { failure(self.0, code) })
+        Err(unsafe { failure(self.lib, self.raw, code) })
     }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
         // SAFETY: made by krb5_init_context, freed here only.
-        unsafe { krb5_free_context(self.0) }
+        unsafe { (self.lib.krb5_free_context)(self.raw) }
     }
 }
 
@@ -59,16 +63,16 @@ impl Drop for Context {
 ///
 /// # Safety
 /// `context` is null or a living context.
-unsafe fn failure(context: Krb5Context, code: i32) -> Failure {
+unsafe fn failure(lib: &Krb5, context: Krb5Context, code: i32) -> Failure {
     // SAFETY: as the caller promises; the message is a C string that is copied before it is freed.
     unsafe {
-        let text = krb5_get_error_message(context, code);
+        let text = (lib.krb5_get_error_message)(context, code);
         let message = if text.is_null() {
             format!("Kerberos error {code}")
         } else {
             CStr::from_ptr(text).to_string_lossy().into_owned()
         };
-        krb5_free_error_message(context, text);
+        (lib.krb5_free_error_message)(context, text);
         Failure { code, message }
     }
 }
@@ -85,7 +89,7 @@ macro_rules! owned {
         impl Drop for $name<'_> {
             fn drop(&mut self) {
                 // SAFETY: made by this context, freed here only, and the context outlives it.
-                let _ = unsafe { $free(self.context.0, self.raw) };
+                let _ = unsafe { (self.context.lib.$free)(self.context.raw, self.raw) };
             }
         }
     };
@@ -125,7 +129,9 @@ pub(in crate::kerberos) fn ticket_from_keytab(
     let mut raw = ptr::null_mut();
     // SAFETY: (here and below) context and C strings live through the call; an object that the
     // call made is owned at once.
-    context.check(unsafe { krb5_parse_name(context.0, principal.as_ptr(), &raw mut raw) })?;
+    context.check(unsafe {
+        (context.lib.krb5_parse_name)(context.raw, principal.as_ptr(), &raw mut raw)
+    })?;
     let client = Principal {
         context: &context,
         raw,
@@ -133,7 +139,9 @@ pub(in crate::kerberos) fn ticket_from_keytab(
 
     let mut raw = ptr::null_mut();
     // SAFETY: see above.
-    context.check(unsafe { krb5_kt_resolve(context.0, keytab.as_ptr(), &raw mut raw) })?;
+    context.check(unsafe {
+        (context.lib.krb5_kt_resolve)(context.raw, keytab.as_ptr(), &raw mut raw)
+    })?;
     let keytab = Keytab {
         context: &context,
         raw,
@@ -143,21 +151,22 @@ pub(in crate::kerberos) fn ticket_from_keytab(
 
     let mut raw = ptr::null_mut();
     // SAFETY: see above.
-    context.check(unsafe { krb5_get_init_creds_opt_alloc(context.0, &raw mut raw) })?;
+    context
+        .check(unsafe { (context.lib.krb5_get_init_creds_opt_alloc)(context.raw, &raw mut raw) })?;
     let options = Options {
         context: &context,
         raw,
     };
     // SAFETY: options and cache are alive, and the request below is freed before both.
     context.check(unsafe {
-        krb5_get_init_creds_opt_set_out_ccache(context.0, options.raw, cache.raw)
+        (context.lib.krb5_get_init_creds_opt_set_out_ccache)(context.raw, options.raw, cache.raw)
     })?;
 
     let mut raw = ptr::null_mut();
     // SAFETY: see above; no prompter: nobody is there to be asked.
     context.check(unsafe {
-        krb5_init_creds_init(
-            context.0,
+        (context.lib.krb5_init_creds_init)(
+            context.raw,
             client.raw,
             ptr::null(),
             ptr::null_mut(),
@@ -171,12 +180,16 @@ pub(in crate::kerberos) fn ticket_from_keytab(
         raw,
     };
     // SAFETY: see above; the keytab outlives the request.
-    context.check(unsafe { krb5_init_creds_set_keytab(context.0, request.raw, keytab.raw) })?;
+    context.check(unsafe {
+        (context.lib.krb5_init_creds_set_keytab)(context.raw, request.raw, keytab.raw)
+    })?;
     // SAFETY: see above.
-    context.check(unsafe { krb5_init_creds_get(context.0, request.raw) })?;
+    context.check(unsafe { (context.lib.krb5_init_creds_get)(context.raw, request.raw) })?;
     let mut times = Krb5TicketTimes::default();
     // SAFETY: see above; `times` has the layout of krb5_ticket_times.
-    context.check(unsafe { krb5_init_creds_get_times(context.0, request.raw, &raw mut times) })?;
+    context.check(unsafe {
+        (context.lib.krb5_init_creds_get_times)(context.raw, request.raw, &raw mut times)
+    })?;
     // The library's 32 bit times count as unsigned, up to the year 2106.
     Ok(i64::from(times.endtime.cast_unsigned()))
 }
@@ -191,13 +204,15 @@ pub(in crate::kerberos) fn destroy_cache(cache: &CStr) {
     // krb5_cc_destroy frees the handle too, so the owner must not close it again.
     std::mem::forget(cache);
     // SAFETY: the handle is alive and given up here.
-    let _ = unsafe { krb5_cc_destroy(context.0, raw) };
+    let _ = unsafe { (context.lib.krb5_cc_destroy)(context.raw, raw) };
 }
 
 fn open_cache<'c>(context: &'c Context, name: &CStr) -> Result<Ccache<'c>, Failure> {
     let mut raw = ptr::null_mut();
     // SAFETY: context and name live through the call; the handle is owned at once.
-    context.check(unsafe { krb5_cc_resolve(context.0, name.as_ptr(), &raw mut raw) })?;
+    context.check(unsafe {
+        (context.lib.krb5_cc_resolve)(context.raw, name.as_ptr(), &raw mut raw)
+    })?;
     Ok(Ccache { context, raw })
 }
 

@@ -3,9 +3,17 @@
 //! This file declares the C functions and structures (of `krb5.h`, `gssapi/gssapi.h` and
 //! `gssapi/gssapi_ext.h`, MIT 1.18 and later); [`krb5`] and [`gss`] wrap them so that every object
 //! is freed once, by the context that made it, and no pointer leaves this module.
+//!
+//! The libraries are loaded at run time, once, when they are first needed: a program that never logs
+//! in by Kerberos needs neither. They are never unloaded.
 #![allow(unsafe_code, reason = "the one FFI module")]
 
 use std::ffi::{c_char, c_int, c_void};
+use std::sync::OnceLock;
+
+use libloading::Library;
+
+use krb5::Failure;
 
 pub(super) mod gss;
 pub(super) mod krb5;
@@ -88,8 +96,68 @@ struct GssKeyValueSet {
     elements: *const GssKeyValue,
 }
 
-#[link(name = "krb5")]
-unsafe extern "C" {
+/// The loader's own words, which it has as the source of its error.
+fn words(fault: &libloading::Error) -> String {
+    let source = std::error::Error::source(fault);
+    source.map_or_else(|| fault.to_string(), ToString::to_string)
+}
+
+/// Declares the functions of a library, and the loading of them all.
+macro_rules! library {
+    (
+        $(#[$doc:meta])* $name:ident, $soname:literal:
+        $( $(#[$attribute:meta])* fn $function:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?; )*
+    ) => {
+        $(#[$doc])*
+        #[allow(clippy::struct_field_names, reason = "the functions' own names")]
+        pub(super) struct $name {
+            $( $(#[$attribute])* $function: unsafe extern "C" fn($($argument: $type),*) $(-> $result)?, )*
+        }
+
+        impl $name {
+            /// The library, loaded at the first call.
+            ///
+            /// # Errors
+            /// It is not installed, or lacks a function. The next call tries again.
+            pub(in crate::kerberos) fn get() -> Result<&'static Self, Failure> {
+                static LOADED: OnceLock<$name> = OnceLock::new();
+                match LOADED.get() {
+                    Some(loaded) => Ok(loaded),
+                    None => {
+                        let loaded = Self::load().map_err(|fault| Failure {
+                            code: Failure::NO_LIBRARY,
+                            message: format!("{} cannot be loaded ({})", $soname, words(&fault)),
+                        })?;
+                        Ok(LOADED.get_or_init(|| loaded))
+                    }
+                }
+            }
+
+            fn load() -> Result<Self, libloading::Error> {
+                // SAFETY: the initializers of MIT's libraries may run on any thread at any time; the
+                // linker would run the same ones at the start of the process.
+                let library = unsafe { Library::new($soname) }?;
+                let functions = Self {
+                    $(
+                        $(#[$attribute])*
+                        // SAFETY: the symbol is a function of the declared signature, by the headers
+                        // named above, which the soname's ABI keeps.
+                        $function: *unsafe {
+                            library.get(concat!(stringify!($function), "\0").as_bytes())
+                        }?,
+                    )*
+                };
+                // The pointers must stay valid for as long as the process lives.
+                std::mem::forget(library);
+                Ok(functions)
+            }
+        }
+    };
+}
+
+library! {
+    /// Functions of libkrb5.
+    Krb5, "libkrb5.so.3":
     fn krb5_init_context(context: *mut Krb5Context) -> i32;
     fn krb5_free_context(context: Krb5Context);
     fn krb5_get_error_message(context: Krb5Context, code: i32) -> *const c_char;
@@ -131,8 +199,9 @@ unsafe extern "C" {
     fn krb5_init_creds_free(context: Krb5Context, creds: Krb5InitCreds);
 }
 
-#[link(name = "gssapi_krb5")]
-unsafe extern "C" {
+library! {
+    /// Functions of MIT's GSS-API.
+    Gss, "libgssapi_krb5.so.2":
     fn gss_import_name(
         minor: *mut u32,
         name: *const GssBuffer,
@@ -202,4 +271,39 @@ unsafe extern "C" {
         out: *mut GssBuffer,
         kind: *mut *const GssOid,
     ) -> u32;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    library! {
+        /// A library that no host has.
+        Nothing, "libhtvault-nothing.so.9":
+        fn nothing();
+    }
+
+    library! {
+        /// A library that lacks a function.
+        Lacking, "libc.so.6":
+        fn htvault_nothing();
+    }
+
+    #[test]
+    fn a_library_or_function_that_is_missing_is_named() {
+        for (fault, word) in [
+            (
+                Nothing::get().map(|lib| lib.nothing).err(),
+                "libhtvault-nothing.so.9",
+            ),
+            (
+                Lacking::get().map(|lib| lib.htvault_nothing).err(),
+                "htvault_nothing",
+            ),
+        ] {
+            let fault = fault.unwrap();
+            assert_eq!(fault.code, Failure::NO_LIBRARY);
+            assert!(fault.message.contains(word), "{}", fault.message);
+        }
+    }
 }

@@ -188,7 +188,8 @@ async fn to_its_end(
     command
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
-        .stderr(file);
+        .stderr(file)
+        .kill_on_drop(true);
     let began = Instant::now();
     let mut child = command.spawn().context("cannot be started")?;
     let used = processor::at_its_end(&child).await?;

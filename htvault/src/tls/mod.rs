@@ -1,8 +1,11 @@
-//! Which certificate authorities a client trusts: a bundle file or the system's, and a directory.
+//! Certificate authorities that a client trusts: a bundle file or the system's, and a directory.
 //!
 //! Grid host certificates often come from authorities that only `/etc/grid-security/certificates`
 //! holds; a bundle file or the system's roots are used besides. No authority at all is an error,
 //! one bad file in the directory is not.
+
+mod verifier;
+mod words;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use rustls::client::WebPkiServerVerifier;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tracing::debug;
@@ -18,13 +22,16 @@ use x509_cert::der::Decode as _;
 use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
 
-/// Where distributions keep the system's bundle.
+use verifier::{Digest, Verifier};
+pub(crate) use words::explain;
+
+/// Usual places of the system's bundle.
 const SYSTEM_BUNDLES: [&str; 2] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
 ];
 
-/// Where trusted certificate authorities are.
+/// Places of trusted certificate authorities.
 ///
 /// The files are looked at again every few seconds while requests are made, and read again when
 /// they have changed.
@@ -43,7 +50,7 @@ pub struct TlsSettings {
     pub ca_dir: Option<PathBuf>,
 }
 
-/// What the files with authorities look like from outside: changes when one of them does.
+/// Outer marks of the files with authorities: they change when one of the files does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fingerprint(Vec<(PathBuf, Option<SystemTime>, u64, u64)>);
 
@@ -67,7 +74,7 @@ impl Authorities {
         Ok(Self { found, config })
     }
 
-    /// Whether the files look as they did when these were read.
+    /// True when the files look as they did when these were read.
     #[must_use]
     pub fn are_those_of(&self, settings: &TlsSettings) -> bool {
         self.found == settings.fingerprint()
@@ -75,6 +82,21 @@ impl Authorities {
 
     pub(crate) fn config(&self) -> ClientConfig {
         self.config.clone()
+    }
+}
+
+/// Certificates that are trusted: as authorities, and (by their digests) each as a server's own.
+struct Trusted {
+    roots: RootCertStore,
+    digests: Vec<Digest>,
+}
+
+impl Trusted {
+    fn add(&mut self, certificate: CertificateDer<'_>) -> Result<(), rustls::Error> {
+        let digest = verifier::digest(&certificate);
+        self.roots.add(certificate)?;
+        self.digests.push(digest);
+        Ok(())
     }
 }
 
@@ -95,38 +117,52 @@ impl TlsSettings {
     }
 
     pub(crate) fn client_config(&self) -> Result<ClientConfig, Error> {
-        let roots = self.roots()?;
+        let refuse = |fault: &dyn std::fmt::Display| {
+            Error::configuration(&format!("TLS cannot be set up: {fault}"))
+        };
+        let Trusted { roots, digests } = self.trusted()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chains =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .map_err(|e| refuse(&e).caused_by(e))?;
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|e| Error::configuration(&format!("TLS cannot be set up: {e}")).caused_by(e))?
-            .with_root_certificates(roots)
+            .map_err(|e| refuse(&e).caused_by(e))?
+            .dangerous()
+            .with_custom_certificate_verifier(Verifier::new(chains, digests))
             .with_no_client_auth();
         Ok(config)
     }
 
-    fn roots(&self) -> Result<RootCertStore, Error> {
-        let mut roots = RootCertStore::empty();
+    fn trusted(&self) -> Result<Trusted, Error> {
+        let mut trusted = Trusted {
+            roots: RootCertStore::empty(),
+            digests: Vec::new(),
+        };
         if let Some(file) = &self.ca_file {
-            add_bundle(&mut roots, file)?;
+            add_bundle(&mut trusted, file)?;
         } else {
             let system = rustls_native_certs::load_native_certs();
             for error in &system.errors {
                 debug!(%error, "a certificate of the system's was skipped");
             }
-            roots.add_parsable_certificates(system.certs);
+            for certificate in system.certs {
+                // One that cannot be parsed is of no use, and no fault of ours.
+                let _ = trusted.add(certificate);
+            }
         }
         if let Some(dir) = &self.ca_dir {
-            add_directory(&mut roots, dir, SystemClock.now());
+            add_directory(&mut trusted, dir, SystemClock.now());
         }
-        if roots.is_empty() {
+        if trusted.roots.is_empty() {
             return Err(Error::configuration(&format!(
                 "no certificate authority found ({})",
                 self.places()
             ))
             .advise("name a CA file or directory that has one"));
         }
-        Ok(roots)
+        Ok(trusted)
     }
 
     /// The places looked at, for messages.
@@ -142,12 +178,7 @@ impl TlsSettings {
     }
 }
 
-/// Plain words for a failure of TLS.
-pub(crate) fn explain(error: &rustls::Error) -> String {
-    error.to_string()
-}
-
-fn add_bundle(roots: &mut RootCertStore, file: &Path) -> Result<(), Error> {
+fn add_bundle(trusted: &mut Trusted, file: &Path) -> Result<(), Error> {
     let refuse = |why: &str| {
         Error::configuration(&format!("CA file {} cannot be used: {why}", file.display()))
             .advise("name a PEM file that this user may read")
@@ -156,7 +187,7 @@ fn add_bundle(roots: &mut RootCertStore, file: &Path) -> Result<(), Error> {
     let mut found = false;
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|e| refuse(&format!("it is no PEM file ({e})")))?;
-        match roots.add(certificate) {
+        match trusted.add(certificate) {
             Ok(()) => found = true,
             Err(error) => debug!(file = %file.display(), %error, "a certificate was skipped"),
         }
@@ -168,25 +199,22 @@ fn add_bundle(roots: &mut RootCertStore, file: &Path) -> Result<(), Error> {
     }
 }
 
-fn add_directory(roots: &mut RootCertStore, dir: &Path, now: Timestamp) {
+fn add_directory(trusted: &mut Trusted, dir: &Path, now: Timestamp) {
     for path in certificate_files(dir) {
-        match std::fs::read(&path) {
-            Ok(pem) => {
-                let parsed = CertificateDer::pem_slice_iter(&pem)
-                    .filter_map(Result::ok)
-                    .filter(|certificate| {
-                        let expired = is_expired(certificate, now);
-                        if expired {
-                            debug!(file = %path.display(), "expired certificate skipped");
-                        }
-                        !expired
-                    });
-                let (added, skipped) = roots.add_parsable_certificates(parsed);
-                if added == 0 || skipped > 0 {
-                    debug!(file = %path.display(), added, skipped, "certificates skipped");
-                }
+        let file = path.display();
+        let pem = match std::fs::read(&path) {
+            Ok(pem) => pem,
+            Err(error) => {
+                debug!(%file, %error, "certificate skipped");
+                continue;
             }
-            Err(error) => debug!(file = %path.display(), %error, "certificate skipped"),
+        };
+        for certificate in CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok) {
+            if is_expired(&certificate, now) {
+                debug!(%file, "expired certificate skipped");
+            } else if let Err(error) = trusted.add(certificate) {
+                debug!(%file, %error, "certificate skipped");
+            }
         }
     }
 }
@@ -208,7 +236,7 @@ fn certificate_files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Whether an authority's own validity is over. rustls takes authorities as they are, and never asks.
+/// True when an authority's own validity is over. rustls takes authorities as they are, and never asks.
 /// One that cannot be parsed is left to rustls to refuse.
 fn is_expired(certificate: &CertificateDer<'_>, now: Timestamp) -> bool {
     x509_cert::Certificate::from_der(certificate).is_ok_and(|parsed| {
@@ -232,102 +260,4 @@ fn holds_certificate(path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-
-    fn with_file(file: PathBuf) -> TlsSettings {
-        TlsSettings {
-            ca_file: Some(file),
-            ca_dir: None,
-        }
-    }
-
-    /// A self-signed authority that is valid until the end of a year.
-    fn authority(last_year: i32) -> String {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.not_before = date_time_ymd(2000, 1, 1);
-        params.not_after = date_time_ymd(last_year, 12, 31);
-        params
-            .self_signed(&KeyPair::generate().unwrap())
-            .unwrap()
-            .pem()
-    }
-
-    #[test]
-    fn a_missing_or_empty_ca_file_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let missing = dir.path().join("none.pem");
-        let text = with_file(missing.clone())
-            .client_config()
-            .unwrap_err()
-            .to_string();
-        assert!(text.contains(&missing.display().to_string()), "{text}");
-
-        let empty = dir.path().join("empty.pem");
-        std::fs::write(&empty, "nothing here").unwrap();
-        let text = with_file(empty).client_config().unwrap_err().to_string();
-        assert!(text.contains("holds no usable certificate"), "{text}");
-    }
-
-    #[test]
-    fn a_directory_is_read_but_for_what_is_unreadable_expired_or_no_certificate() {
-        let dir = tempfile::tempdir().unwrap();
-        let bundle = dir.path().join("bundle.pem");
-        std::fs::write(&bundle, authority(2090)).unwrap();
-        let ca_dir = dir.path().join("certificates");
-        std::fs::create_dir(&ca_dir).unwrap();
-        for (name, content) in [
-            ("1a2b3c4d.0", authority(2091)),
-            ("named.pem", authority(2092)),
-            ("old.pem", authority(2001)),
-            (
-                "broken.0",
-                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
-            ),
-            ("1a2b3c4d.r0", "a revocation list".to_owned()),
-            ("notes.txt", authority(2093)),
-        ] {
-            std::fs::write(ca_dir.join(name), content).unwrap();
-        }
-        std::os::unix::fs::symlink("nowhere", ca_dir.join("dangling.0")).unwrap();
-        let settings = TlsSettings {
-            ca_file: Some(bundle),
-            ca_dir: Some(ca_dir),
-        };
-        assert_eq!(settings.roots().unwrap().len(), 3);
-    }
-
-    #[test]
-    fn a_change_of_any_file_changes_the_fingerprint() {
-        let dir = tempfile::tempdir().unwrap();
-        let bundle = dir.path().join("bundle.pem");
-        std::fs::write(&bundle, authority(2090)).unwrap();
-        let settings = TlsSettings {
-            ca_file: Some(bundle.clone()),
-            ca_dir: Some(dir.path().to_owned()),
-        };
-        let before = settings.fingerprint();
-        assert_eq!(settings.fingerprint(), before);
-        std::fs::write(dir.path().join("new.0"), authority(2091)).unwrap();
-        let added = settings.fingerprint();
-        assert_ne!(added, before);
-        std::fs::write(&bundle, "another length").unwrap();
-        assert_ne!(settings.fingerprint(), added);
-    }
-
-    #[test]
-    fn only_certificate_names_are_read_in_a_directory() {
-        for (name, is) in [
-            ("1a2b3c4d.0", true),
-            ("x.pem", true),
-            ("x.crt", true),
-            ("1a2b3c4d.r0", false),
-            ("x.signing_policy", false),
-            ("README", false),
-        ] {
-            assert_eq!(holds_certificate(Path::new(name)), is, "{name}");
-        }
-    }
-}
+mod tests;

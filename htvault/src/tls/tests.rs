@@ -1,0 +1,99 @@
+//! Files with authorities: read, skipped, named in errors.
+
+use super::*;
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+fn with_file(file: PathBuf) -> TlsSettings {
+    TlsSettings {
+        ca_file: Some(file),
+        ca_dir: None,
+    }
+}
+
+/// A self-signed authority that is valid until the end of a year.
+fn authority(last_year: i32) -> String {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.not_before = date_time_ymd(2000, 1, 1);
+    params.not_after = date_time_ymd(last_year, 12, 31);
+    params
+        .self_signed(&KeyPair::generate().unwrap())
+        .unwrap()
+        .pem()
+}
+
+#[test]
+fn a_missing_or_empty_ca_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("none.pem");
+    let text = with_file(missing.clone())
+        .client_config()
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains(&missing.display().to_string()), "{text}");
+
+    let empty = dir.path().join("empty.pem");
+    std::fs::write(&empty, "nothing here").unwrap();
+    let text = with_file(empty).client_config().unwrap_err().to_string();
+    assert!(text.contains("holds no usable certificate"), "{text}");
+}
+
+#[test]
+fn a_directory_is_read_but_for_what_is_unreadable_expired_or_no_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("bundle.pem");
+    std::fs::write(&bundle, authority(2090)).unwrap();
+    let ca_dir = dir.path().join("certificates");
+    std::fs::create_dir(&ca_dir).unwrap();
+    for (name, content) in [
+        ("1a2b3c4d.0", authority(2091)),
+        ("named.pem", authority(2092)),
+        ("old.pem", authority(2001)),
+        (
+            "broken.0",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+        ),
+        ("1a2b3c4d.r0", "a revocation list".to_owned()),
+        ("notes.txt", authority(2093)),
+    ] {
+        std::fs::write(ca_dir.join(name), content).unwrap();
+    }
+    std::os::unix::fs::symlink("nowhere", ca_dir.join("dangling.0")).unwrap();
+    let settings = TlsSettings {
+        ca_file: Some(bundle),
+        ca_dir: Some(ca_dir),
+    };
+    assert_eq!(settings.trusted().unwrap().roots.len(), 3);
+}
+
+#[test]
+fn a_change_of_any_file_changes_the_fingerprint() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("bundle.pem");
+    std::fs::write(&bundle, authority(2090)).unwrap();
+    let settings = TlsSettings {
+        ca_file: Some(bundle.clone()),
+        ca_dir: Some(dir.path().to_owned()),
+    };
+    let before = settings.fingerprint();
+    assert_eq!(settings.fingerprint(), before);
+    std::fs::write(dir.path().join("new.0"), authority(2091)).unwrap();
+    let added = settings.fingerprint();
+    assert_ne!(added, before);
+    std::fs::write(&bundle, "another length").unwrap();
+    assert_ne!(settings.fingerprint(), added);
+}
+
+#[test]
+fn only_certificate_names_are_read_in_a_directory() {
+    for (name, is) in [
+        ("1a2b3c4d.0", true),
+        ("x.pem", true),
+        ("x.crt", true),
+        ("1a2b3c4d.r0", false),
+        ("x.signing_policy", false),
+        ("README", false),
+    ] {
+        assert_eq!(holds_certificate(Path::new(name)), is, "{name}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Texts and tokens of servers that are hostile, broken, or no Vault.
+
+use htvault::{ErrorKind, FailureScope, TokenForm};
+
+use crate::server::{Reply, SECRET, Stage, vault_token};
+use crate::{read, refused};
+
+async fn error_of(reply: Reply) -> htvault::Error {
+    let stage = Stage::new();
+    let server = stage.server(vec![reply]).await;
+    refused(&stage.client(&[&server])).await
+}
+
+#[tokio::test]
+async fn a_fronts_page_is_quoted_by_its_title() {
+    for (status, scope) in [
+        (400, FailureScope::Credential),
+        (401, FailureScope::Credential),
+        (403, FailureScope::Credential),
+        (404, FailureScope::Credential),
+        (431, FailureScope::Credential),
+        (502, FailureScope::Host),
+        (503, FailureScope::Host),
+        (504, FailureScope::Host),
+    ] {
+        let page = format!(
+            "<!doctype html><html><head><title>\nBlocked by\x1b[31m  policy {SECRET} {}</title>",
+            "x".repeat(9000)
+        );
+        let error = error_of(Reply::new(status, "Content-Type: text/html\r\n", &page)).await;
+        assert_eq!(error.kind(), ErrorKind::NotVault, "{error}");
+        assert_eq!(error.scope(), scope, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&status.to_string()), "{text}");
+        assert!(text.contains(r"Blocked by\u{1b}[31m policy"), "{text}");
+        assert!(text.contains("something between"), "{text}");
+        assert!(
+            !text.contains("keytab") && !text.contains("onboarded"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn hostile_errors_are_escaped_bounded_and_show_no_token() {
+    let long = "y".repeat(200_000);
+    let body = format!(r#"{{"errors":["\u001b[2J\u0000 {SECRET} \u202e","{long}"]}}"#);
+    let error = error_of(Reply::json(403, &body)).await;
+    assert_eq!(error.kind(), ErrorKind::Forbidden);
+    let text = error.message();
+    assert!(text.contains(r"\u{1b}[2J\u{0} (secret) \u{202e}"), "{text}");
+    assert!(text.ends_with('…'), "{text}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_understood_is_never_quoted() {
+    for body in [
+        format!(r#"{{"data":"{SECRET}"}}"#),
+        format!(r#"{{"data":{{"access_token":["{SECRET}"]}}}}"#),
+        format!(r#"{{"data":{{"access_token":"{SECRET}"#),
+        format!(r#"{{"{SECRET}"}}"#),
+        format!(r#"{{"data":{{"access_token":"{SECRET} x"}}}}"#),
+        format!(r#"{{"data":{{"access_token":"{SECRET}\u0000"}}}}"#),
+        format!(r#"{{"data":{{"access_token":"\u001b{SECRET}"}}}}"#),
+        r#"{"data":{"access_token":""}}"#.to_owned(),
+        r#"{"data":{}}"#.to_owned(),
+        r#"{"data":null}"#.to_owned(),
+        r#"{"initialized":true,"sealed":false}"#.to_owned(),
+    ] {
+        let error = error_of(Reply::json(200, &body)).await;
+        assert_eq!(error.kind(), ErrorKind::BadAnswer, "{body}: {error}");
+        assert_eq!(error.scope(), FailureScope::Credential);
+    }
+}
+
+#[tokio::test]
+async fn a_401_that_is_no_login_says_nothing_of_a_keytab() {
+    let body = r#"{"errors":["authentication required"]}"#;
+    let error = error_of(Reply::json(401, body)).await;
+    assert!(!error.to_string().contains("keytab"), "{error}");
+    #[cfg(feature = "kerberos")]
+    {
+        let stage = Stage::new();
+        let server = stage.server(vec![Reply::json(401, body)]).await;
+        let negotiate = htvault::kerberos::NegotiateToken::from_base64("a@TEST", SECRET.to_owned());
+        let client = stage.client(&[&server]);
+        let login = client.login("cms", "crab", &negotiate).await;
+        let error = login.unwrap_err();
+        crate::check(&error);
+        assert_eq!(error.kind(), ErrorKind::LoginRefused);
+        assert!(error.advice().contains("keytab"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn warnings_are_escaped_and_an_opaque_token_is_a_token() {
+    let stage = Stage::new();
+    let body = r#"{"data":{"access_token":"a.b"},"warnings":["\u001b[31mred\n"]}"#;
+    let server = stage.server(vec![Reply::json(200, body)]).await;
+    let answer = read(&stage.client(&[&server])).await.unwrap();
+    assert_eq!(answer.warnings, [r"\u{1b}[31mred"]);
+    assert_eq!(answer.claims, None);
+    assert_eq!(TokenForm::of(answer.token.expose()), TokenForm::Opaque);
+}
+
+#[tokio::test]
+async fn a_vault_token_that_no_header_can_hold_speaks_of_the_credential() {
+    let stage = Stage::new();
+    let server = stage.server(vec![Reply::Cut]).await;
+    let client = stage.client(&[&server]);
+    let odd = htvault::VaultToken::from(format!("{SECRET}\r\nx: y"));
+    let error = client.lookup_self(&odd).await.unwrap_err();
+    crate::check(&error);
+    assert_eq!(error.scope(), FailureScope::Credential);
+    assert!(server.requests().is_empty());
+    assert_ne!(vault_token().expose(), odd.expose());
+}

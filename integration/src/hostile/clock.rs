@@ -1,0 +1,46 @@
+//! A wall clock that a test can set, for one program: `libfaketime`. Its monotonic clock stays true.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::credmon::Setup;
+use crate::sandbox;
+
+/// The clock of a program.
+pub struct FalseClock {
+    file: PathBuf,
+}
+
+impl FalseClock {
+    /// Gives a program, and its `status`, a clock in a file below `folder`; it is right at first.
+    pub fn of(setup: &mut Setup, folder: &Path) -> anyhow::Result<Self> {
+        let library = "usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+        let clock = Self {
+            file: folder.join("clock"),
+        };
+        clock.set(0)?;
+        setup
+            .env(
+                "LD_PRELOAD",
+                sandbox::fault_tools()?.join(library).display(),
+            )
+            .env("FAKETIME_TIMESTAMP_FILE", clock.file.display())
+            .env("FAKETIME_NO_CACHE", 1)
+            // Times of files do not step along.
+            .env("NO_FAKE_STAT", 1)
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", 1)
+            .env("DONT_FAKE_MONOTONIC", 1);
+        Ok(clock)
+    }
+
+    /// Sets it so many seconds ahead of the true time (or behind it, below zero).
+    pub fn set(&self, seconds: i64) -> anyhow::Result<()> {
+        let new = self.file.with_extension("new");
+        // By a rename, so that nobody reads half of it.
+        fs::write(&new, format!("{seconds:+}\n"))
+            .and_then(|()| fs::rename(&new, &self.file))
+            .context("cannot set the clock")
+    }
+}

@@ -1,0 +1,25 @@
+//! Fixtures for attacks on the real `condor_credmon_htvault`: servers that misbehave, a credential
+//! directory that is written as the credd does it, file systems that hang, and clocks that step.
+//!
+//! What always holds: each server has an address and a name of its own in the sandbox, so tests
+//! run in parallel; everything lives in one [`Site`]'s folder and ends with it; no fixture prints a
+//! vault token or an access token.
+
+pub mod clock;
+pub mod credmon;
+pub mod directory;
+pub mod file_system;
+pub mod names;
+pub mod server;
+pub mod site;
+pub mod token;
+pub mod vault;
+
+pub use clock::FalseClock;
+pub use credmon::{Credmon, Setup, Status};
+pub use directory::CredentialDirectory;
+pub use file_system::FileSystem;
+pub use server::{Answer, Request, Server};
+pub use site::Site;
+pub use token::AccessToken;
+pub use vault::Vault;

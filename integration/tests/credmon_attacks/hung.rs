@@ -1,0 +1,209 @@
+//! File systems that hang or are full: they stop only what needs them, and it is said elsewhere.
+
+use std::fs;
+
+use anyhow::{Context as _, ensure};
+use integration::hostile::{
+    AccessToken, Answer, CredentialDirectory, Credmon, FileSystem, Server, Site,
+};
+use integration::wait;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use super::{FAR, MINUTES, Test};
+
+/// The life of tokens, in seconds; three renewals in each.
+const LIFE: u64 = 36;
+
+async fn vault(site: &Site) -> anyhow::Result<Server> {
+    let vault = site.server("vault", |r| Answer::good(r, LIFE)).await?;
+    site.directory
+        .store("cmsprod", "cms", "s.t", &vault.creds("cmsprod"))?;
+    Ok(vault)
+}
+
+/// Renewals go on, and a new credential is served.
+async fn work_goes_on(site: &Site, credmon: &Credmon, vault: &Server) -> Test {
+    let mut last: AccessToken = site.directory.served("cmsprod", "cms", FAR).await?;
+    for _ in 0..2 {
+        let next = site.directory.renewed("cmsprod", "cms", &last, FAR).await;
+        last = next.with_context(|| credmon.tail())?;
+    }
+    site.directory
+        .store("newcomer", "cms", "s.t", &vault.creds("newcomer"))?;
+    let served = site.directory.served("newcomer", "cms", FAR).await;
+    served.with_context(|| credmon.tail())?;
+    Ok(())
+}
+
+/// The log, or what the daemon printed, has all of these words in one line.
+async fn log_says(credmon: &Credmon, words: &[&str]) -> Test {
+    let what = format!("a line of the log with {words:?}");
+    wait::until(&what, MINUTES, async || -> Test {
+        let log = credmon.log() + &credmon.daemon.tail(50);
+        let is_said = log
+            .lines()
+            .any(|line| words.iter().all(|word| line.contains(word)));
+        ensure!(is_said, "{}", credmon.tail());
+        Ok(())
+    })
+    .await
+}
+
+/// The status names this problem, and its exit code is 1.
+async fn status_says(credmon: &Credmon, word: &str) -> Test {
+    wait::until("the problem to be said", MINUTES, async || -> Test {
+        let status = credmon.status(&[]).await?;
+        let problems = status.problems();
+        ensure!(
+            status.code == Some(1) && problems.contains(word),
+            "{:?}: {problems}",
+            status.code
+        );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_file_systems_of_status_and_metrics_hang() -> Test {
+    for setting in [
+        "CREDMON_HTVAULT_STATUS_FILE",
+        "CREDMON_HTVAULT_METRICS_FILE",
+    ] {
+        let site = Site::new()?;
+        let vault = vault(&site).await?;
+        let at = site.path("views");
+        let file_system = FileSystem::mount(&site.path("disk"), &at).await?;
+        let mut setup = site.credmon();
+        setup.set(setting, at.join("file").display()).for_life(LIFE);
+        let mut credmon = setup.start()?;
+        site.directory.served("cmsprod", "cms", FAR).await?;
+        file_system.hang()?;
+        work_goes_on(&site, &credmon, &vault).await?;
+        log_says(&credmon, &[at.to_str().context("a text")?]).await?;
+        credmon.terminate().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_file_system_of_the_log_hangs() -> Test {
+    let site = Site::new()?;
+    let vault = vault(&site).await?;
+    let at = site.path("logs");
+    let file_system = FileSystem::mount(&site.path("disk"), &at).await?;
+    let mut setup = site.credmon();
+    setup.set("CREDMON_OAUTH_LOG", at.join("log").display());
+    // It writes much.
+    let mut credmon = setup.for_life(LIFE).arg("-d").start()?;
+    site.directory.served("cmsprod", "cms", FAR).await?;
+    file_system.hang()?;
+    work_goes_on(&site, &credmon, &vault).await?;
+    status_says(&credmon, "log").await?;
+    credmon.terminate().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_file_system_of_a_copy_hangs() -> Test {
+    let site = Site::new()?;
+    let vault = vault(&site).await?;
+    let at = site.path("copies");
+    let file_system = FileSystem::mount(&site.path("disk"), &at).await?;
+    let mut setup = site.credmon();
+    let copy = at.join("token");
+    setup.set(
+        "CREDMON_HTVAULT_COPIES",
+        format!("cmsprod/cms {} root", copy.display()),
+    );
+    let mut credmon = setup.for_life(LIFE).start()?;
+    site.directory.served("cmsprod", "cms", FAR).await?;
+    wait::until("the copy", FAR, async || copy.exists().then_some(())).await?;
+    file_system.hang()?;
+    work_goes_on(&site, &credmon, &vault).await?;
+    log_says(&credmon, &[copy.to_str().context("a text")?]).await?;
+    credmon.terminate().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_credential_directory_hangs_and_comes_back() -> Test {
+    let mut site = Site::new()?;
+    let (disk, at) = (site.path("disk"), site.path("creds/mounted"));
+    let file_system = FileSystem::mount(&disk, &at).await?;
+    site.directory = CredentialDirectory::create(&at)?;
+    let vault = vault(&site).await?;
+    let mut credmon = site.credmon().for_life(LIFE).start()?;
+    let first = site.directory.served("cmsprod", "cms", FAR).await?;
+    file_system.hang()?;
+    wait::until("the status to say it", MINUTES, async || -> Test {
+        let status = credmon.status(&[]).await?;
+        ensure!(status.code == Some(1), "{status:?}");
+        Ok(())
+    })
+    .await?;
+    file_system.go_on()?;
+    site.directory
+        .renewed("cmsprod", "cms", &first, MINUTES)
+        .await?;
+    work_goes_on(&site, &credmon, &vault).await?;
+    // It ends even while the file system hangs.
+    file_system.hang()?;
+    credmon.terminate().await?;
+    Ok(())
+}
+
+/// A file system without room.
+struct Full(std::path::PathBuf);
+
+impl Full {
+    fn mount(at: &std::path::Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(at)?;
+        let none = MsFlags::empty();
+        mount(
+            Some("tmpfs"),
+            at,
+            Some("tmpfs"),
+            none,
+            Some("size=64k,mode=755"),
+        )?;
+        Ok(Self(at.to_owned()))
+    }
+
+    fn fill(&self) {
+        // The last of these writes fails.
+        let _ = fs::write(self.0.join("filler"), vec![b'x'; 1 << 20]);
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+#[tokio::test]
+async fn full_file_systems_of_log_and_status() -> Test {
+    for (setting, is_log) in [
+        ("CREDMON_OAUTH_LOG", true),
+        ("CREDMON_HTVAULT_STATUS_FILE", false),
+    ] {
+        let site = Site::new()?;
+        let vault = vault(&site).await?;
+        let at = site.path("full");
+        let full = Full::mount(&at)?;
+        let mut setup = site.credmon();
+        setup.set(setting, at.join("file").display());
+        let mut credmon = setup.for_life(LIFE).arg("-d").start()?;
+        site.directory.served("cmsprod", "cms", FAR).await?;
+        full.fill();
+        work_goes_on(&site, &credmon, &vault).await?;
+        if is_log {
+            status_says(&credmon, "log").await?;
+        } else {
+            log_says(&credmon, &[at.to_str().context("a text")?]).await?;
+        }
+        credmon.terminate().await?;
+    }
+    Ok(())
+}

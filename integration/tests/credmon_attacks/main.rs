@@ -1,0 +1,34 @@
+//! Attacks on the real `condor_credmon_htvault`: each account, server, file system and clock does
+//! its worst, and all others are served. One module for each kind. Needs the sandbox.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod accounts;
+mod borrowing;
+mod clocks;
+mod directory;
+mod flood;
+mod hung;
+mod outages;
+mod outputs;
+mod servers;
+mod start;
+mod system_errors;
+mod texts;
+mod tokens;
+
+use std::time::Duration;
+
+/// Nothing takes longer, unless it never comes.
+const FAR: Duration = Duration::from_mins(1);
+/// The credmon looks at everything each minute: what it finds by that comes before.
+const MINUTES: Duration = Duration::from_secs(150);
+/// The life of tokens that are not renewed while a test looks, in seconds.
+const HOUR: u64 = 3600;
+
+type Test = anyhow::Result<()>;
