@@ -262,7 +262,9 @@ impl Record {
             return None;
         }
         let usual = timing::usual(limits, self.in_place.times(now).map(|times| times.length));
-        let spread = Duration::from_secs(self.jitter.redrawn(1).part(usual).unsigned_abs());
+        // Less than any time between two renewals but the first: each renewal begins it anew.
+        let spread = self.jitter.redrawn(1).part(usual * 3 / 4);
+        let spread = Duration::from_secs(spread.unsigned_abs());
         self.in_place.confirmed.checked_add(spread)
     }
 
