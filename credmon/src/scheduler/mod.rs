@@ -446,8 +446,11 @@ impl Scheduler {
             waits,
             failing,
         };
-        if record.observed.stamp != task.stamp {
-            // `.top` was replaced meanwhile: what came of the old one says nothing.
+        // "Unchanged" speaks of the token that the decision was made from.
+        let is_other_use =
+            matches!(ended.outcome, Outcome::Unchanged) && !record.has_token_of(task);
+        if record.observed.stamp != task.stamp || is_other_use {
+            // A file was replaced meanwhile: what came of the old one says nothing.
             record.retry_now(self.rules.limits, now);
         } else if matches!(task.kind, TaskKind::LookUp) {
             record.report_look_up(&ended.outcome, context);

@@ -137,6 +137,9 @@ impl Record {
             // evicts jobs.
             self.in_place.served = false;
             self.retry_at = None;
+            if self.in_place.token.is_none() && self.condition.state == State::Fresh {
+                self.condition.set_plain(State::Renewing, now);
+            }
         }
         if top_changed {
             self.in_place.served = false;
@@ -246,6 +249,13 @@ impl Record {
                 current,
             },
         })
+    }
+
+    /// `true` while the token in place is the one that a task was decided from.
+    pub(super) fn has_token_of(&self, task: &RenewalTask) -> bool {
+        let file = |token: &Option<Arc<TokenInfo>>| token.as_ref().map(|token| token.file);
+        matches!(&task.kind, TaskKind::Renew { current, .. }
+            if file(current) == file(&self.in_place.token))
     }
 
     /// Time at which the vault token's expiry is looked up, if it is not known: spread over the
