@@ -37,7 +37,8 @@ impl Site {
     /// The answer at a time.
     fn answer(&mut self, task: &RenewalTask, second: i64, version: u64) -> (Outcome, u32) {
         let route = &task.route;
-        if let Some(outcome) = self.accounts.get(&*route.account) {
+        let answer = self.accounts.get(&*route.account);
+        if let Some(outcome) = answer.filter(|outcome| can_be(outcome, task)) {
             return (outcome.clone(), 1);
         }
         if let Some(kind) = self.hosts_down.get(&*route.host) {
@@ -74,6 +75,16 @@ impl Site {
         }
         let token = token_of(issued, expires, version);
         (Outcome::Renewed { token, shorter }, 1)
+    }
+}
+
+/// `false` for an outcome that such a task cannot have: only of a token that is known to be in place
+/// can be said that there is no better one.
+fn can_be(outcome: &Outcome, task: &RenewalTask) -> bool {
+    match (outcome, &task.kind) {
+        (Outcome::Unchanged, TaskKind::Renew { current, .. }) => current.is_some(),
+        (Outcome::Unchanged, TaskKind::LookUp) => false,
+        _ => true,
     }
 }
 
@@ -244,6 +255,11 @@ impl World {
         self.set_mono(self.now.after(seconds));
     }
 
+    /// Corrects this host's clock.
+    pub(super) fn set_clock_right(&mut self) {
+        self.step_clock(-self.wrong_by);
+    }
+
     /// Suspends this host: its monotonic time stands still.
     pub(super) fn sleep(&mut self, seconds: i64) {
         self.slept += seconds;
@@ -353,6 +369,7 @@ impl World {
         let ended = self.under_way.remove(place);
         let (answer, requests) = ended.answer;
         ended.permit.finish(requests, self.now.mono);
+        let outcome = outcome.filter(|outcome| can_be(outcome, &ended.task));
         self.report(&ended.task, outcome.unwrap_or(answer), requests);
     }
 
