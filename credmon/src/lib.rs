@@ -21,6 +21,8 @@
 
 mod cli;
 mod config;
+#[cfg(test)]
+mod fakes;
 mod model;
 pub mod old;
 mod renewal;

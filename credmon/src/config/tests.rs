@@ -1,6 +1,6 @@
 use super::*;
 
-fn read(pairs: &[(&str, &str)]) -> (Settings, Vec<String>) {
+fn read(pairs: &[(&str, &str)]) -> Settings {
     let mut values = Values::default();
     for (name, value) in pairs {
         values.set(name, value);
@@ -10,17 +10,17 @@ fn read(pairs: &[(&str, &str)]) -> (Settings, Vec<String>) {
 
 #[test]
 fn nothing_configured_gives_htcondors_defaults() {
-    let (settings, complaints) = read(&[]);
+    let settings = read(&[]);
     assert_eq!(settings.rules.limits, Limits::default());
     assert_eq!(settings.directory, None);
     assert_eq!(settings.log, None);
     assert_eq!(settings.rules.trusted_hosts, None);
-    assert!(complaints.is_empty());
+    assert_eq!(settings.problems, Vec::<String>::new());
 }
 
 #[test]
 fn what_is_configured_is_used() {
-    let (settings, complaints) = read(&[
+    let settings = read(&[
         ("SEC_CREDENTIAL_DIRECTORY", "/old"),
         ("SEC_CREDENTIAL_DIRECTORY_OAUTH", "/creds"),
         ("CREDMON_OAUTH_TOKEN_MINIMUM", " 40 * 60 * 2"),
@@ -32,9 +32,8 @@ fn what_is_configured_is_used() {
         ("CREDMON_OAUTH_DEBUG", "D_FULLDEBUG D_SECURITY"),
         ("CREDMON_HTVAULT_REQUEST_LIMIT", "300/5m"),
     ]);
-    assert_eq!(complaints, Vec::<String>::new());
-    let per = Duration::from_mins(5);
-    assert_eq!(settings.limit, Some(RequestLimit { limit: 300, per }));
+    assert_eq!(settings.problems, Vec::<String>::new());
+    assert_eq!(settings.rules.request_limit, Some((300, 300)));
     assert_eq!(settings.directory, Some("/creds".into()));
     assert_eq!(settings.rules.limits.minimum, 4800);
     assert_eq!(settings.rules.limits.refresh, 2400);
@@ -54,12 +53,11 @@ fn a_bad_value_is_named_and_the_default_used() {
         ("CREDMON_OAUTH_TOKEN_MINIMUM", "-5"),
         ("CREDMON_OAUTH_TOKEN_MINIMUM", "99999999999"),
         ("CREDMON_OAUTH_TOKEN_REFRESH", "1 *"),
-        ("AUTH_SSL_CLIENT_CAFILE", "/nowhere/ca.pem"),
-        ("AUTH_SSL_CLIENT_CADIR", "/nowhere"),
         ("CREDMON_ALLOW_SPECIAL_CHAR_NAMES", "maybe"),
         ("CREDMON_HTVAULT_REQUEST_LIMIT", "many"),
         ("CREDMON_HTVAULT_REQUEST_LIMIT", "0/5m"),
         ("CREDMON_HTVAULT_REQUEST_LIMIT", "300/0s"),
+        ("CREDMON_HTVAULT_REQUEST_LIMIT", "300/5w"),
         ("CREDMON_HTVAULT_DELETE_DEAD", "perhaps"),
         ("CREDMON_HTVAULT_CONFINE", "perhaps"),
         ("CREDMON_HTVAULT_COPIES", "u/cms nowhere"),
@@ -68,29 +66,30 @@ fn a_bad_value_is_named_and_the_default_used() {
         ("CREDMON_HTVAULT_STATUS_MODE", "rw-r--r--"),
         ("CREDMON_HTVAULT_STATUS_MODE", "0755"),
     ] {
-        let (settings, complaints) = read(&[(name, value)]);
+        let settings = read(&[(name, value)]);
         assert_eq!(settings.rules.limits, Limits::default(), "{name} = {value}");
-        assert_eq!(complaints.len(), 1, "{name} = {value}");
-        assert!(complaints[0].contains(name), "{complaints:?}");
+        let problems = settings.problems;
+        assert_eq!(problems.len(), 1, "{name} = {value}");
+        assert!(problems[0].contains(name), "{problems:?}");
     }
 }
 
 #[test]
 fn the_setting_for_names_counts_where_htcondor_knows_it() {
     for (version, special, names) in [
-        ("25.14.1", "false", Names::Parted),
-        ("25.14.1", "true", Names::Exact),
-        ("", "true", Names::Exact),
-        ("25.0.13", "true", Names::Whole),
-        ("25.0.13", "false", Names::Whole),
-        ("23.9.6", "false", Names::Unrouted),
+        ("25.14.1", "false", NameStyle::Parted),
+        ("25.14.1", "true", NameStyle::Exact),
+        ("", "true", NameStyle::Exact),
+        ("25.0.13", "true", NameStyle::Whole),
+        ("25.0.13", "false", NameStyle::Whole),
+        ("23.9.6", "false", NameStyle::Unrouted),
     ] {
-        let (settings, complaints) = read(&[
+        let settings = read(&[
             ("CONDOR_VERSION", version),
             ("CREDMON_ALLOW_SPECIAL_CHAR_NAMES", special),
         ]);
         assert_eq!(settings.rules.routing.names, names, "{version} {special}");
-        assert_eq!(complaints, Vec::<String>::new());
+        assert_eq!(settings.problems, Vec::<String>::new());
     }
 }
 
@@ -98,6 +97,42 @@ fn the_setting_for_names_counts_where_htcondor_knows_it() {
 fn another_daemon_name_has_its_own_log() {
     let mut values = Values::default();
     values.set("LOG", "/l");
-    let (settings, _) = Settings::new(&values, "CREDMON_VAULT", "");
+    let settings = Settings::new(&values, "CREDMON_VAULT", "");
     assert_eq!(settings.log, Some("/l/CredmonVaultLog".into()));
+}
+
+#[test]
+fn a_trusted_host_that_can_never_match_is_reported_and_trusts_nobody() {
+    for (value, odd) in [
+        ("vault.test:8200", "vault.test:8200"),
+        ("a.test https://vault.test", "https://vault.test"),
+        ("a.test;vault.test", "a.test;vault.test"),
+    ] {
+        let settings = read(&[("TRUSTED_VAULT_HOSTS", value)]);
+        assert!(
+            settings.problems[0].contains(odd),
+            "{:?}",
+            settings.problems
+        );
+        assert!(!settings.rules.trusts("vault.test"), "{value}");
+    }
+    let settings = read(&[("TRUSTED_VAULT_HOSTS", "[::1], a-b_c.test")]);
+    assert_eq!(settings.problems, Vec::<String>::new());
+    assert!(settings.rules.trusts("[::1]"));
+}
+
+#[test]
+fn spans_of_time_have_a_number_and_a_unit() {
+    for (text, expected) in [
+        ("90s", 90),
+        ("20m", 1200),
+        ("1h", 3600),
+        ("7d", 604_800),
+        ("5", 5),
+    ] {
+        assert_eq!(seconds(text), Ok(expected), "{text}");
+    }
+    for text in ["", "s", "1w", "-1s", "1.5h", "99999999999d", "1 h", "é"] {
+        assert!(seconds(text).is_err(), "{text}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Plain data that all layers share: names, files, tokens, outcomes, states. No I/O, no threads of
 //! its own, nothing of other layers.
 
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod heartbeat;
 mod id;
 mod outcome;

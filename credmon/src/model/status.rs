@@ -218,4 +218,4 @@ impl Query {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -30,9 +30,16 @@ const FRESH: Duration = Duration::from_mins(5);
 /// Hosts that are kept at most.
 const HOSTS: usize = 1000;
 
+/// The system's look-up of a name, which blocks.
+type Resolve = fn(&str) -> io::Result<Vec<IpAddr>>;
+
 /// The looking up and remembering of names. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Names(Arc<Mutex<State>>);
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    state: Arc<Mutex<State>>,
+    /// Another one in tests only.
+    resolve: Resolve,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -50,9 +57,18 @@ struct Known {
 /// A slot of an account, released when dropped.
 struct Slot(Names, Arc<str>);
 
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            resolve: |host| Ok((host, 0).to_socket_addrs()?.map(|a| a.ip()).collect()),
+        }
+    }
+}
+
 impl Names {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sees to it that addresses of a host are known.
@@ -110,8 +126,8 @@ impl Names {
         let thread = std::thread::Builder::new()
             .name("dns".to_owned())
             .spawn(move || {
-                let found = (bare(&host), 0).to_socket_addrs();
-                let found = found.map(|addresses| names.remember(&host, addresses.map(|a| a.ip())));
+                let found = (names.resolve)(bare(&host));
+                let found = found.map(|addresses| names.remember(&host, &addresses));
                 drop(slot);
                 // Who asked may have given up.
                 let _ = answer.send(found);
@@ -130,11 +146,11 @@ impl Names {
         Some(Slot(self.clone(), account.clone()))
     }
 
-    fn remember(&self, host: &Arc<str>, addresses: impl Iterator<Item = IpAddr>) {
+    fn remember(&self, host: &Arc<str>, addresses: &[IpAddr]) {
         let mut unique: Vec<IpAddr> = Vec::new();
         for address in addresses {
-            if !unique.contains(&address) {
-                unique.push(address);
+            if !unique.contains(address) {
+                unique.push(*address);
             }
         }
         let mut state = self.state();

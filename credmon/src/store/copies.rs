@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
@@ -32,9 +31,9 @@ pub(crate) struct CopyRequest {
 pub(crate) fn run(requests: &Receiver<CopyRequest>, heartbeat: &Heartbeat) {
     let mut errors = BTreeMap::new();
     for request in requests {
-        let _working = heartbeat.start(Instant::now());
         let wanted = |copy: &&TokenCopy| request.only.as_ref().is_none_or(|id| copy.id == *id);
         for copy in request.copies.iter().filter(wanted) {
+            let _working = heartbeat.start(&copy.path);
             follow(request.directory.root(), copy, &mut errors);
         }
     }
@@ -47,7 +46,10 @@ fn follow(root: &Folder, copy: &TokenCopy, errors: &mut BTreeMap<PathBuf, String
         Err(why) => {
             if errors.get(&copy.path) != Some(&why) {
                 let path = copy.path.display();
-                tracing::warn!("the copy of {} at {path} cannot be written: {why}", copy.id);
+                tracing::warn!(
+                    "the copy of {} at {path} (CREDMON_HTVAULT_COPIES) cannot be written: {why}",
+                    copy.id
+                );
             }
             errors.insert(copy.path.clone(), why);
         }

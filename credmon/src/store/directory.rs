@@ -109,6 +109,10 @@ impl Directory {
         })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn place(&self) -> (u64, u64) {
         self.place
     }
@@ -227,3 +231,6 @@ fn make(path: &Path) -> Result<(), Errno> {
     let made = Folder::open(path)?;
     fchmod(&made, Mode::S_ISGID | Mode::S_IRWXU | Mode::S_IRWXG)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,6 @@ use std::time::Duration;
 pub(crate) use directory::Directory;
 pub(crate) use folder::Folder;
 pub(crate) use install::{FileAttributes, Owner, install};
-#[cfg(test)]
-pub(crate) use scan::RESCAN;
 pub(crate) use scan::{Observation, ScanReport, Scanner, Wake};
 pub(crate) use top::CompleteTop;
 

@@ -72,3 +72,6 @@ pub(crate) fn write(
         answer.claims.as_ref(),
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::Query;
 use crate::model::fixtures::{at, credential, daemon};
 
 #[test]
@@ -10,11 +11,11 @@ fn times_are_shown_in_two_units() {
 #[test]
 fn the_table_says_all_in_columns_and_what_to_do_below() {
     let mut bad = credential("crabtw", State::Dead, 900);
-    bad.why = "lookup-self says that it is dead".to_owned();
-    bad.advice = "store it again".to_owned();
+    bad.why = "lookup-self says that it is dead".into();
+    bad.advice = "store it again".into();
     bad.next_renewal = None;
     bad.vault_token = None;
-    let all = [credential("a", State::Fresh, 3600), bad];
+    let all = vec![credential("a", State::Fresh, 3600), bad];
     let report = Query::default().answer(daemon(), all, at(1000));
     assert_eq!(
         render(&report, at(1000), None),
@@ -28,12 +29,13 @@ crabtw/cms: dead for 16m40s: lookup-self says that it is dead
 "
     );
 }
+
 #[test]
 fn on_a_terminal_a_credential_has_one_line_and_words_are_wrapped() {
     let mut bad = credential("crabtw", State::Dead, 900);
-    bad.why = "vault.test refuses the vault token, and lookup-self says that it is dead".to_owned();
-    bad.advice = "store it again (the bastion does)".to_owned();
-    let report = Query::default().answer(daemon(), [bad], at(1000));
+    bad.why = "vault.test refuses the vault token, and lookup-self says that it is dead".into();
+    bad.advice = "store it again (the bastion does)".into();
+    let report = Query::default().answer(daemon(), vec![bad], at(1000));
     assert_eq!(
         render(&report, at(1000), Some(40)),
         "\
@@ -41,21 +43,23 @@ USER    SERVICE  STATE  ACCESS  VAULT  …
 crabtw  cms      dead   ended   1d00h  …
 
 crabtw/cms: dead for 16m40s: vault.test
-refuses the vault token, and
-lookup-self says that it is dead
+    refuses the vault token, and
+    lookup-self says that it is dead
   to do: store it again (the bastion
-does)
+    does)
 "
     );
     let narrow = render(&report, at(1000), Some(0));
     assert!(narrow.contains("lookup-self"), "{narrow}");
 }
+
 #[test]
 fn the_trouble_of_a_vault_is_told_once() {
-    let why = "vault.test: no connection";
+    let why = "Vault vault.test does not answer: no connection";
     let waiting = |user: &str| {
         let mut credential = credential(user, State::Degraded, 3600);
-        credential.why = why.to_owned();
+        credential.why =
+            format!("{WAITS}Vault vault.test, which has not worked since 08:00").into();
         credential
     };
     let mut daemon = daemon();
@@ -64,9 +68,15 @@ fn the_trouble_of_a_vault_is_told_once() {
         rests_until: None,
         why: why.to_owned(),
     });
-    let report = Query::default().answer(daemon, [waiting("a"), waiting("b")], at(1000));
+    let mut other = credential("c", State::Degraded, 3600);
+    other.why = "nothing is stored".into();
+    let report = Query::default().answer(daemon, vec![waiting("a"), waiting("b"), other], at(1000));
     let text = render(&report, at(1000), None);
-    assert_eq!(table.matches(why).count(), 1, "{table}");
-    let line = "\nVault vault.test (2 credentials above wait for it): vault.test: no";
-    assert!(table.contains(line), "{table}");
+    assert_eq!(text.matches(why).count(), 1, "{text}");
+    let line = "\nVault vault.test (2 credentials above wait for it): Vault vault.test does not";
+    assert!(text.contains(line), "{text}");
+    assert!(
+        !text.contains("a/cms: degraded") && text.contains("c/cms: degraded"),
+        "{text}"
+    );
 }

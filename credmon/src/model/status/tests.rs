@@ -1,47 +1,5 @@
 use super::*;
-
-pub(crate) fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
-}
-
-pub(crate) fn daemon() -> DaemonStatus {
-    DaemonStatus {
-        version: STATUS_VERSION,
-        program: "x".to_owned(),
-        process: 1,
-        running: true,
-        written: at(1000),
-        directory: Some("/c".to_owned()),
-        problem: None,
-        troubled_vaults: Vec::new(),
-        count: 1,
-    }
-}
-
-pub(crate) fn credential(user: &str, state: State, expires: i64) -> CredentialStatus {
-    CredentialStatus {
-        user: user.to_owned(),
-        service: "cms".to_owned(),
-        state,
-        since: at(0),
-        why: String::new(),
-        advice: String::new(),
-        vault: Some("vault.test".to_owned()),
-        access_token: Some(AccessTokenStatus {
-            issued: Some(at(0)),
-            expires: Some(at(expires)),
-            id: Some("id-1".to_owned()),
-            issuer: None,
-            scopes: Scopes("storage.read:/ openid".to_owned()),
-        }),
-        vault_token: Some(VaultTokenStatus {
-            expires: Some(at(90_000)),
-        }),
-        last_success: Some(at(0)),
-        next_renewal: Some(at(1200)),
-        last_error: None,
-    }
-}
+use crate::model::fixtures::{at, credential, daemon};
 
 fn good(query: &Query, credentials: Vec<CredentialStatus>) -> bool {
     query.answer(daemon(), credentials, at(1000)).good
@@ -90,7 +48,7 @@ fn only_what_is_asked_for_counts() {
     assert!(!good(&about("d"), all()), "there is none");
     assert!(!good(&Query::default(), all()));
     assert!(good(&Query::default(), Vec::new()));
-    let without_b = all().into_iter().filter(|c| c.user != "b").collect();
+    let without_b = all().into_iter().filter(|c| &*c.user != "b").collect();
     assert!(good(&Query::default(), without_b));
 }
 
@@ -111,7 +69,11 @@ fn a_daemon_that_ended_or_hangs_is_said() {
 
 #[test]
 fn the_json_is_the_one_that_is_documented() {
-    let report = Query::default().answer(daemon(), [credential("a", State::Fresh, 3600)], at(1000));
+    let report = Query::default().answer(
+        daemon(),
+        vec![credential("a", State::Fresh, 3600)],
+        at(1000),
+    );
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(
         json,

@@ -1,1 +1,173 @@
-//! To come.
+//! Look-ups that hang, fail or come late, with a resolver of our own.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use htvault::Resolve as _;
+use tokio::time::{advance, pause};
+
+use super::*;
+
+/// Answers, or hangs, as the name says.
+fn names() -> Names {
+    Names {
+        resolve: |host| match host.split('.').next() {
+            Some("hangs") => loop {
+                std::thread::park();
+            },
+            Some("unknown") => Err(io::Error::other("no such name")),
+            Some("empty") => Ok(Vec::new()),
+            _ => Ok(vec![[10, 0, 0, 1].into(), [10, 0, 0, 1].into()]),
+        },
+        ..Names::default()
+    }
+}
+
+fn account(name: &str) -> Arc<str> {
+    name.into()
+}
+
+async fn addresses(names: &Names, host: &str) -> Vec<SocketAddr> {
+    names.resolve(host, 8200).await.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_name_that_was_looked_up_is_remembered_with_each_address_once() {
+    let names = names();
+    assert!(addresses(&names, "good.test").await.is_empty());
+    names.look_up(&account("u"), "good.test").await.unwrap();
+    let found = addresses(&names, "good.test").await;
+    assert_eq!(found, ["10.0.0.1:8200".parse().unwrap()]);
+    assert!(names.state().under_way.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_needs_no_look_up() {
+    let names = Names {
+        resolve: |host| panic!("{host} was looked up"),
+        ..Names::default()
+    };
+    for host in ["10.1.2.3", "[::1]", "::1"] {
+        names.look_up(&account("u"), host).await.unwrap();
+        assert_eq!(addresses(&names, host).await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_found_says_nothing_but_of_its_host() {
+    let names = names();
+    let failure = names.look_up(&account("u"), "unknown.test").await;
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.scope, FailureScope::Host);
+    assert!(failure.text.contains("unknown.test") && failure.text.contains("no such name"));
+    names.look_up(&account("u"), "empty.test").await.unwrap();
+    let refused = names.resolve("empty.test", 8200).await;
+    assert!(refused.is_err(), "no address to connect to");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_that_hangs_has_a_deadline() {
+    let names = names();
+    let start = Instant::now();
+    let failure = names.look_up(&account("u"), "hangs.test").await;
+    assert!(failure.unwrap_err().text.contains("no answer for 10 s"));
+    assert_eq!(start.elapsed(), DEADLINE);
+    assert_eq!(names.state().under_way.len(), 1, "the thread has its slot");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_whose_names_hang_leaves_slots_for_others() {
+    let names = names();
+    let fill = async |account: &Arc<str>| {
+        for n in 0..THREADS {
+            let failure = names.look_up(account, &format!("hangs.{n}.test")).await;
+            let text = failure.unwrap_err().text;
+            if text.contains("too many look-ups") {
+                return n;
+            }
+        }
+        THREADS
+    };
+    assert_eq!(fill(&account("first")).await, THREADS / 2);
+    assert_eq!(fill(&account("second")).await, THREADS / 4);
+    assert!(names.slot(&account("third")).is_some());
+    let under_way = names.state().under_way.clone();
+    assert!(
+        !under_way.contains_key("third"),
+        "a slot is released: {under_way:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_without_a_slot_is_told_so_and_its_host_is_not_blamed() {
+    let names = names();
+    let account = account("u");
+    let slots: Vec<_> = std::iter::from_fn(|| names.slot(&account)).collect();
+    assert_eq!(slots.len(), THREADS / 2);
+    let failure = names.look_up(&account, "good.test").await.unwrap_err();
+    assert_eq!(failure.scope, FailureScope::Local);
+    assert_eq!(names.state().under_way.len(), 1);
+    drop(slots);
+    assert!(names.state().under_way.is_empty());
+}
+
+#[tokio::test]
+async fn known_addresses_are_used_while_they_are_looked_up_again() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let names = Names {
+        resolve: |_| {
+            // The first answer comes; then the name server is down.
+            while ASKED.fetch_add(1, Ordering::SeqCst) > 0 {
+                std::thread::park();
+            }
+            Ok(vec![[10, 0, 0, 1].into()])
+        },
+        ..Names::default()
+    };
+    let account = account("u");
+    names.look_up(&account, "good.test").await.unwrap();
+    pause();
+    names.look_up(&account, "good.test").await.unwrap();
+    assert!(names.state().under_way.is_empty(), "it is fresh");
+    advance(FRESH).await;
+    names.look_up(&account, "good.test").await.unwrap();
+    assert_eq!(names.state().under_way.len(), 1, "it is looked up again");
+    assert_eq!(addresses(&names, "good.test").await.len(), 1);
+    advance(10 * FRESH).await;
+    names.look_up(&account, "good.test").await.unwrap();
+    assert_eq!(addresses(&names, "good.test").await.len(), 1);
+}
+
+#[tokio::test]
+async fn addresses_that_do_not_answer_are_looked_up_again_at_once() {
+    let names = names();
+    let account = account("u");
+    names.look_up(&account, "good.test").await.unwrap();
+    pause();
+    advance(Duration::from_secs(1)).await;
+    names
+        .state()
+        .known
+        .get_mut("good.test")
+        .unwrap()
+        .addresses
+        .clear();
+    names.distrust("good.test");
+    names.distrust("never.seen.test");
+    let is_fresh = names.state().known["good.test"].looked_up.elapsed() < FRESH;
+    assert!(!is_fresh);
+}
+
+#[test]
+fn names_that_are_remembered_are_bounded() {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_time().build().unwrap();
+    let _guard = runtime.enter();
+    let names = names();
+    for n in 0..HOSTS + 10 {
+        names.remember(&format!("h{n}.test").into(), &[[10, 0, 0, 1].into()]);
+    }
+    let known = &names.state().known;
+    assert_eq!(known.len(), HOSTS);
+    assert!(known.contains_key(&*format!("h{}.test", HOSTS + 9)));
+    assert!(!known.contains_key("h0.test"));
+}

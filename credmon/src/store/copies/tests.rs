@@ -1,1 +1,144 @@
-//! To come.
+//! Copies of real tokens.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+use super::*;
+use crate::fakes::Credentials;
+
+fn id() -> CredentialId {
+    CredentialId::new(&"u".into(), "cms").unwrap()
+}
+
+fn copy_to(path: PathBuf) -> TokenCopy {
+    TokenCopy {
+        id: id(),
+        path,
+        owner: None,
+        mode: 0o400,
+    }
+}
+
+#[test]
+fn a_copy_follows_its_token_and_touches_nothing_else() {
+    let credentials = Credentials::new();
+    let target = tempfile::tempdir().unwrap();
+    let at = |name: &str| target.path().join(name);
+    std::fs::write(at("precious"), "precious").unwrap();
+    symlink(at("precious"), at("token")).unwrap();
+    let root = Folder::open(credentials.path()).unwrap();
+    let is_root = nix::unistd::geteuid().is_root();
+    let copy = TokenCopy {
+        owner: is_root.then_some((12_345, 54_321)),
+        mode: 0o440,
+        ..copy_to(at("token"))
+    };
+    assert_eq!(update(&root, &copy), Ok(()), "there is no token yet");
+    assert!(at("token").is_symlink());
+    let inode = |content: &str| {
+        credentials.put("u", "cms.use", content);
+        assert_eq!(update(&root, &copy), Ok(()));
+        let meta = std::fs::symlink_metadata(at("token")).unwrap();
+        assert!(meta.is_file());
+        assert_eq!(std::fs::read_to_string(at("token")).unwrap(), content);
+        assert_eq!(meta.permissions().mode() & 0o7777, 0o440);
+        if is_root {
+            assert_eq!((meta.uid(), meta.gid()), (12_345, 54_321));
+        }
+        meta.ino()
+    };
+    let first = inode("one\n");
+    assert_eq!(inode("one\n"), first, "nothing changed");
+    inode("two\n");
+    crate::fakes::set_mode(&at("token"), 0o400);
+    inode("two\n");
+    credentials.remove("u", "cms.use");
+    assert_eq!(update(&root, &copy), Ok(()));
+    assert_eq!(std::fs::read_to_string(at("token")).unwrap(), "two\n");
+    assert_eq!(std::fs::read_to_string(at("precious")).unwrap(), "precious");
+    assert_eq!(target.path().read_dir().unwrap().count(), 2);
+}
+
+#[test]
+fn no_link_is_followed_on_the_way_to_a_copy() {
+    let credentials = Credentials::new();
+    credentials.put("u", "cms.use", "one\n");
+    let root = Folder::open(credentials.path()).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let real = target.path().canonicalize().unwrap().join("real");
+    std::fs::create_dir_all(real.join("below")).unwrap();
+    symlink(&real, real.with_file_name("link")).unwrap();
+    for way in ["link/token", "link/below/token", "real/../real/token"] {
+        let refused = update(&root, &copy_to(real.with_file_name(way))).unwrap_err();
+        assert!(refused.contains("symbolic link"), "{way}: {refused}");
+    }
+    assert_eq!(real.read_dir().unwrap().count(), 1);
+    assert_eq!(update(&root, &copy_to(real.join("below/token"))), Ok(()));
+    assert!(real.join("below/token").is_file());
+}
+
+#[test]
+fn a_device_in_the_place_of_a_copy_stays_and_only_the_null_device_means_off() {
+    let credentials = Credentials::new();
+    credentials.put("u", "cms.use", "one\n");
+    let root = Folder::open(credentials.path()).unwrap();
+    assert_eq!(update(&root, &copy_to("/dev/null".into())), Ok(()));
+    let refused = update(&root, &copy_to("/dev/full".into())).unwrap_err();
+    assert!(
+        refused.contains("only plain files are replaced"),
+        "{refused}"
+    );
+    assert!(!std::fs::symlink_metadata("/dev/null").unwrap().is_file());
+}
+
+#[test]
+fn a_copy_that_fails_is_remembered_until_it_succeeds_and_harms_no_other() {
+    let credentials = Credentials::new();
+    credentials.put("u", "cms.use", "one\n");
+    let root = Folder::open(credentials.path()).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let bad = copy_to(target.path().canonicalize().unwrap().join("missing/token"));
+    let mut errors = BTreeMap::new();
+    for _ in 0..2 {
+        follow(&root, &bad, &mut errors);
+        assert_eq!(errors.len(), 1);
+    }
+    let why = errors.get(&bad.path).unwrap();
+    assert!(!why.contains("one"), "{why}");
+    std::fs::create_dir(bad.path.parent().unwrap()).unwrap();
+    follow(&root, &bad, &mut errors);
+    assert!(errors.is_empty() && bad.path.is_file());
+}
+
+#[test]
+fn the_thread_does_what_is_asked_for_until_nobody_asks_any_more() {
+    let credentials = Credentials::new();
+    credentials.put("u", "cms.use", "one\n");
+    credentials.put("v", "cms.use", "two\n");
+    let target = tempfile::tempdir().unwrap();
+    let folder = target.path().canonicalize().unwrap();
+    let other = TokenCopy {
+        id: CredentialId::new(&"v".into(), "cms").unwrap(),
+        ..copy_to(folder.join("other"))
+    };
+    let copies = Arc::new(vec![copy_to(folder.join("one")), other]);
+    let directory = Arc::new(credentials.directory());
+    let (requests, received) = std::sync::mpsc::channel();
+    for only in [Some(id()), None] {
+        let before = folder.read_dir().unwrap().count();
+        let request = CopyRequest {
+            directory: directory.clone(),
+            copies: copies.clone(),
+            only,
+        };
+        requests.send(request).unwrap();
+        let heartbeat = Heartbeat::default();
+        let (last, rest) = std::sync::mpsc::channel();
+        received
+            .try_iter()
+            .for_each(|request| last.send(request).unwrap());
+        drop(last);
+        run(&rest, &heartbeat);
+        assert_eq!(heartbeat.hanging(std::time::Duration::ZERO), None);
+        assert_eq!(folder.read_dir().unwrap().count(), before + 1);
+    }
+}

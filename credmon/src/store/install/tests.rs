@@ -1,6 +1,5 @@
 use super::*;
 use std::cell::{Cell, RefCell};
-use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 thread_local! {
@@ -17,7 +16,7 @@ pub(crate) fn before(step: Step, act: impl FnOnce() + 'static) {
 
 /// All steps.
 pub(crate) const STEPS: [Step; 7] = [
-    Step::Make,
+    Step::Create,
     Step::SetMode,
     Step::SetOwner,
     Step::Write,
@@ -37,7 +36,7 @@ pub(super) fn may_stop(step: Step) -> Result<(), InstallError> {
         act();
     }
     match STOP.get() {
-        Some((at, _)) if at == step => Err(InstallError {
+        Some((at, _)) if at == step => Err(InstallError::System {
             step,
             errno: Errno::EIO,
         }),
@@ -51,12 +50,19 @@ pub(super) fn is_cut_off() -> bool {
 
 const PLAIN: FileAttributes = FileAttributes {
     mode: Mode::S_IRUSR,
-    owner: Owner::Ours,
+    owner: Owner::Own,
     sync: true,
 };
 
-fn put(folder: &Folder, text: &str) -> Result<FileId, InstallError> {
-    place(folder, "a", PLAIN, |file| file.write_all(text.as_bytes()))
+fn step_of(error: InstallError) -> Option<Step> {
+    match error {
+        InstallError::System { step, .. } => Some(step),
+        InstallError::NotAFile(_) => None,
+    }
+}
+
+fn put(folder: &Folder, text: &str) -> Result<FileStat, InstallError> {
+    install_bytes(folder, "a", PLAIN, text.as_bytes())
 }
 
 #[test]
@@ -67,9 +73,9 @@ fn a_stop_at_any_step_leaves_the_old_content_or_the_new() {
             let folder = Folder::open(dir.path()).unwrap();
             put(&folder, "old").unwrap();
             stop_at(Some(step), cut_off);
-            let fault = put(&folder, "new").unwrap_err();
+            let error = put(&folder, "new").unwrap_err();
             stop_at(None, false);
-            assert_eq!(fault.step, step);
+            assert_eq!(step_of(error), Some(step));
             let is = std::fs::read_to_string(dir.path().join("a")).unwrap();
             let expected = if step == Step::Check { "new" } else { "old" };
             assert_eq!(is, expected, "{step:?}");
@@ -109,31 +115,70 @@ fn mode_and_owner_are_as_asked_for() {
     };
     let is_root = nix::unistd::geteuid().is_root();
     let other = Owner::Exactly(Uid::from_raw(12_345), Gid::from_raw(54_321));
-    let placed = place(&folder, "a", like(other), |_| Ok(()));
+    let installed = install(&folder, "a", like(other), |_| Ok(()));
     if is_root {
-        placed.unwrap();
+        installed.unwrap();
         let meta = std::fs::metadata(dir.path().join("a")).unwrap();
         assert_eq!((meta.uid(), meta.gid()), (12_345, 54_321));
         assert_eq!(meta.permissions().mode() & 0o7777, 0o640);
     } else {
-        assert_eq!(placed.unwrap_err().step, Step::SetOwner);
+        assert_eq!(step_of(installed.unwrap_err()), Some(Step::SetOwner));
     }
 }
 
 #[test]
-fn leftovers_are_removed_when_old() {
+fn only_plain_files_and_links_are_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join(".credmon-0123.tmp"), "half").unwrap();
-    std::fs::write(dir.path().join("other.tmp"), "").unwrap();
+    let at = |name: &str| dir.path().join(name);
     let folder = Folder::open(dir.path()).unwrap();
-    let made = folder.look(".credmon-0123.tmp").unwrap().unwrap().st_mtime;
-    let clean = |age| {
-        let now = Timestamp::from_second(made + age).unwrap();
-        remove_leftovers(&folder, &folder.names().unwrap(), now);
-        let mut names = folder.names().unwrap();
-        names.sort();
-        names
-    };
-    assert_eq!(clean(10), [".credmon-0123.tmp", "other.tmp"]);
-    assert_eq!(clean(121), ["other.tmp"]);
+    std::fs::create_dir(at("folder")).unwrap();
+    nix::unistd::mkfifo(&at("pipe"), Mode::S_IRWXU).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    for (name, kind) in [
+        ("folder", "a directory"),
+        ("pipe", "a pipe"),
+        ("socket", "a socket"),
+    ] {
+        let refused = install_bytes(&folder, name, PLAIN, b"x").map(drop);
+        assert_eq!(refused, Err(InstallError::NotAFile(kind)));
+        assert!(!at(name).is_file());
+    }
+    let devices = Folder::open("/dev".as_ref()).unwrap();
+    for device in ["null", "full"] {
+        let refused = install_bytes(&devices, device, PLAIN, b"x").map(drop);
+        assert_eq!(refused, Err(InstallError::NotAFile("a device")));
+    }
+    std::fs::write(at("precious"), "precious").unwrap();
+    std::os::unix::fs::symlink("precious", at("a")).unwrap();
+    put(&folder, "new").unwrap();
+    assert_eq!(std::fs::read_to_string(at("precious")).unwrap(), "precious");
+    assert!(std::fs::symlink_metadata(at("a")).unwrap().is_file());
+}
+
+/// Names after leftovers were removed, so many seconds after they were written.
+fn names_after(folder: &Folder, name: &str, age: i64) -> Vec<String> {
+    let made = folder.stat_of(name).unwrap().unwrap().st_mtime;
+    let now = Timestamp::from_second(made + age).unwrap();
+    remove_leftovers(folder, &folder.names().unwrap(), now);
+    let mut names = folder.names().unwrap();
+    names.sort();
+    names
+}
+
+#[test]
+fn leftovers_of_a_writer_that_is_gone_are_removed_at_once_and_others_when_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::open(dir.path()).unwrap();
+    let make = |name: &str| std::fs::write(dir.path().join(name), "half").unwrap();
+    let own = format!(".credmon-{}-0123.tmp", std::process::id());
+    // No process has such a number.
+    let gone = ".credmon-4294967294-0123.tmp";
+    let unknown = ".credmon-x.tmp";
+    let mut all = [own.as_str(), gone, unknown, "other.tmp"];
+    all.iter().for_each(|name| make(name));
+    all.sort_unstable();
+    let mut young: Vec<&str> = all.iter().filter(|name| **name != gone).copied().collect();
+    young.sort_unstable();
+    assert_eq!(names_after(&folder, "other.tmp", 10), young);
+    assert_eq!(names_after(&folder, "other.tmp", 121), ["other.tmp"]);
 }

@@ -1,0 +1,11 @@
+//! For tests: a Vault that behaves, a clock that follows tokio's, and a credential directory.
+
+mod credentials;
+mod disk;
+mod time;
+mod vault;
+
+pub(crate) use credentials::{Credentials, set_mode};
+pub(crate) use disk::{on_small_disk, set_read_only};
+pub(crate) use time::TestClock;
+pub(crate) use vault::{Asked, FakeVault, Server, error, jwt};

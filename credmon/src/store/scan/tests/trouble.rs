@@ -1,0 +1,81 @@
+//! Errors of the system: never a verdict on a credential, and nothing that was known disappears.
+
+use nix::unistd::{Gid, Uid, chown, geteuid, setfsgid, setfsuid};
+
+use super::*;
+use crate::fakes::set_mode;
+
+/// Does something as a user to whom permissions apply.
+fn as_nobody<T: Send>(f: &mut Fixture, act: impl FnOnce(&mut Fixture) -> T + Send) -> T {
+    const NOBODY: u32 = 65_534;
+    if !geteuid().is_root() {
+        return act(f);
+    }
+    let own = |path: &std::path::Path| chown(path, Some(Uid::from_raw(NOBODY)), None).unwrap();
+    own(f.credentials.path());
+    for folder in fs::read_dir(f.credentials.path()).unwrap() {
+        own(&folder.unwrap().path());
+    }
+    // For this thread alone; it ends.
+    std::thread::scope(|threads| {
+        let as_other = move || {
+            setfsgid(Gid::from_raw(NOBODY));
+            setfsuid(Uid::from_raw(NOBODY));
+            act(f)
+        };
+        threads.spawn(as_other).join().unwrap()
+    })
+}
+
+#[test]
+fn a_top_that_cannot_be_read_is_unreadable_and_heals_by_itself() {
+    let mut f = Fixture::new();
+    f.credentials.store("u", "cms", "a", "s.1");
+    f.credentials.store("u", "good", "a", "s.1");
+    let top = f.credentials.file("u", "good.top");
+    set_mode(&top, 0o444);
+    let top = f.credentials.file("u", "cms.top");
+    set_mode(&top, 0);
+    as_nobody(&mut f, |f| f.scan());
+    let found = &f.get("u/cms").top;
+    let Err(TopProblem::Unreadable(why)) = found else {
+        panic!("{found:?}");
+    };
+    assert!(why.contains("ermission denied"), "{why}");
+    assert!(f.get("u/good").top.is_ok());
+    set_mode(&top, 0o444);
+    assert_eq!(as_nobody(&mut f, |f| f.scan()), ["u/cms"]);
+    assert!(f.get("u/cms").top.is_ok());
+}
+
+#[test]
+fn a_folder_that_cannot_be_opened_or_listed_keeps_what_was_known_of_it() {
+    let mut f = Fixture::new();
+    f.credentials.store("u", "cms", "a", "s.1");
+    let folder = f.credentials.path().join("u");
+    f.scan();
+    for mode in [0, 0o311] {
+        set_mode(&folder, mode);
+        assert_eq!(as_nobody(&mut f, |f| f.scan()), Vec::<String>::new());
+        assert!(f.scanner.odd.contains_key("u"), "{mode:o}");
+        set_mode(&folder, 0o755);
+        assert_eq!(f.scan(), Vec::<String>::new());
+        assert!(f.scanner.odd.is_empty(), "{:?}", f.scanner.odd);
+    }
+}
+
+#[test]
+fn a_use_that_cannot_be_read_is_what_it_was() {
+    let mut f = Fixture::new();
+    f.credentials.store("u", "cms", "a", "s.1");
+    set_mode(&f.credentials.file("u", "cms.top"), 0o444);
+    f.credentials.put("u", "cms.use", "opaque");
+    let path = f.credentials.file("u", "cms.use");
+    set_mode(&path, 0o444);
+    f.scan();
+    let before = f.get("u/cms").token.clone();
+    assert!(before.is_some());
+    set_mode(&path, 0);
+    as_nobody(&mut f, |f| f.scan());
+    assert_eq!(f.get("u/cms").token, before);
+}
