@@ -1,4 +1,4 @@
-//! How many requests may be sent to one HTVault: a bound of our own, and what its 429s teach.
+//! Number of requests that may be sent to one HTVault: a limit of our own, and blocks after its 429s.
 //!
 //! htvault-config sets quotas such as 360 requests in 5 minutes for each client; who exceeds one
 //! is refused for 5 minutes, with everything. So:
@@ -20,7 +20,7 @@ const FIRST_BLOCK: Duration = Duration::from_secs(15);
 /// The longest block, whatever `Retry-After` says: that of htvault-config.
 const LONGEST_BLOCK: Duration = Duration::from_mins(5);
 
-/// A bound on requests: at most `limit` in any span of `per`.
+/// A limit on requests: at most `limit` in any span of `per`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestLimit {
     /// Number of requests; 0 counts as 1.
@@ -29,12 +29,12 @@ pub struct RequestLimit {
     pub per: Duration,
 }
 
-/// What is used of a bound on requests at a moment.
+/// Use of a limit on requests at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestsUsed {
-    /// The bound.
+    /// The limit.
     pub limit: RequestLimit,
-    /// Requests sent in the span that ends now; never more than the bound.
+    /// Requests sent in the span that ends now; never more than the limit.
     pub used: u32,
 }
 
@@ -51,11 +51,11 @@ pub(crate) enum Denied {
 #[derive(Debug)]
 struct Ledger {
     limit: Option<RequestLimit>,
-    /// When the requests of the latest span were sent, the oldest first.
+    /// Send times of the requests of the latest span, the oldest first.
     sent: VecDeque<Instant>,
     blocked_until: Option<Instant>,
     blocks: u32,
-    /// Whether the one request that finds out whether a block is over is under way.
+    /// True while the one request that probes the end of a block is under way.
     probing: bool,
 }
 
@@ -148,7 +148,7 @@ impl Budget {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is used of the bound; `None` without one.
+    /// Use of the limit; `None` without one.
     pub(crate) fn used(&self) -> Option<RequestsUsed> {
         self.ledger().used(Instant::now())
     }

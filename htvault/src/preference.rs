@@ -1,4 +1,4 @@
-//! Which of several addresses is tried first, and which is left alone for a while.
+//! Order of several addresses: the preferred one first, those in back-off last.
 //!
 //! Pure: the time is passed in. The laws:
 //! - Every address is in every order, so a call fails only after all were tried.
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a preference for another than the first address lasts.
+/// Life of a preference for another than the first address.
 pub(crate) const STAY: Duration = Duration::from_mins(5);
-/// How long an address is left alone after its first failure; doubled after each further one.
+/// Back-off of an address after its first failure; doubled after each further one.
 const REST: Duration = Duration::from_secs(15);
 
 /// The health of addresses, by their index.
@@ -50,7 +50,7 @@ impl Preference {
         }
     }
 
-    /// What is known of an address, to be carried over to another list that holds it.
+    /// Health of an address, to be carried over to another list that holds it.
     pub(crate) fn health(&self, index: usize) -> Health {
         self.health.get(index).copied().unwrap_or_default()
     }

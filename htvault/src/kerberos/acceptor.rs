@@ -14,7 +14,7 @@ pub struct Acceptor {
     keytab_name: CString,
 }
 
-/// Who a token was made by.
+/// Maker of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptedPrincipal {
     /// The principal without its realm: `cmsprod` or `cmsprod/bastion/ap.example.org`.
