@@ -8,6 +8,10 @@ fn read(pairs: &[(&str, &str)]) -> Settings {
     Settings::new(&values, "CREDMON_OAUTH", "ap.test")
 }
 
+fn complaints(settings: &Settings) -> Vec<&String> {
+    settings.problems.iter().chain(&settings.warnings).collect()
+}
+
 #[test]
 fn nothing_configured_gives_htcondors_defaults() {
     let settings = read(&[]);
@@ -15,7 +19,7 @@ fn nothing_configured_gives_htcondors_defaults() {
     assert_eq!(settings.directory, None);
     assert_eq!(settings.log, None);
     assert_eq!(settings.rules.trusted_hosts, None);
-    assert_eq!(settings.problems, Vec::<String>::new());
+    assert_eq!(complaints(&settings), Vec::<&String>::new());
 }
 
 #[test]
@@ -32,7 +36,7 @@ fn what_is_configured_is_used() {
         ("CREDMON_OAUTH_DEBUG", "D_FULLDEBUG D_SECURITY"),
         ("CREDMON_HTVAULT_REQUEST_LIMIT", "300/5m"),
     ]);
-    assert_eq!(settings.problems, Vec::<String>::new());
+    assert_eq!(complaints(&settings), Vec::<&String>::new());
     assert_eq!(settings.rules.request_limit, Some((300, 300)));
     assert_eq!(settings.directory, Some("/creds".into()));
     assert_eq!(settings.rules.limits.minimum, 4800);
@@ -68,9 +72,11 @@ fn a_bad_value_is_named_and_the_default_used() {
     ] {
         let settings = read(&[(name, value)]);
         assert_eq!(settings.rules.limits, Limits::default(), "{name} = {value}");
-        let problems = settings.problems;
-        assert_eq!(problems.len(), 1, "{name} = {value}");
-        assert!(problems[0].contains(name), "{problems:?}");
+        let warnings = &settings.warnings;
+        assert_eq!(warnings.len(), 1, "{name} = {value}");
+        assert!(warnings[0].contains(name), "{warnings:?}");
+        // It keeps no credential from being served.
+        assert_eq!(settings.problems, Vec::<String>::new());
     }
 }
 
@@ -89,7 +95,7 @@ fn the_setting_for_names_counts_where_htcondor_knows_it() {
             ("CREDMON_ALLOW_SPECIAL_CHAR_NAMES", special),
         ]);
         assert_eq!(settings.rules.routing.names, names, "{version} {special}");
-        assert_eq!(settings.problems, Vec::<String>::new());
+        assert_eq!(complaints(&settings), Vec::<&String>::new());
     }
 }
 
@@ -117,7 +123,7 @@ fn a_trusted_host_that_can_never_match_is_reported_and_trusts_nobody() {
         assert!(!settings.rules.trusts("vault.test"), "{value}");
     }
     let settings = read(&[("TRUSTED_VAULT_HOSTS", "[::1], a-b_c.test")]);
-    assert_eq!(settings.problems, Vec::<String>::new());
+    assert_eq!(complaints(&settings), Vec::<&String>::new());
     assert!(settings.rules.trusts("[::1]"));
 }
 

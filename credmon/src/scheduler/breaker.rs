@@ -125,8 +125,14 @@ impl Breaker {
         self.open.as_ref().is_some_and(is_due)
     }
 
+    #[cfg(test)]
+    pub(super) fn proven(&self) -> &BTreeMap<Arc<str>, usize> {
+        &self.proven
+    }
+
+    /// Its state when it is open. One that nobody could probe holds nobody up.
     pub(super) fn open(&self) -> Option<&Open> {
-        self.open.as_ref()
+        self.open.as_ref().filter(|_| !self.is_idle())
     }
 
     /// A person asks to try now.

@@ -191,7 +191,15 @@ impl Scheduler {
         if let Some(at) = record.look_up_at {
             self.look_ups.remove(&(at, id.clone()));
         }
-        let Ok(route) = &record.observed.top else {
+        if record.failures > 0
+            && let Some(count) = self.failing.get_mut(id.user())
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.failing.remove(id.user());
+            }
+        }
+        let Some(route) = record.route() else {
             return;
         };
         if let Some(routes) = self.ready.get_mut(id.user()) {
@@ -212,14 +220,6 @@ impl Scheduler {
                 }
             }
         }
-        if record.failures > 0
-            && let Some(count) = self.failing.get_mut(id.user())
-        {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.failing.remove(id.user());
-            }
-        }
     }
 
     fn link(&mut self, record: &Record, now: Now) {
@@ -237,7 +237,7 @@ impl Scheduler {
         if let (Some(at), false) = (record.look_up_at, record.activity != Activity::Idle) {
             self.look_ups.insert((at, id.clone()));
         }
-        if let (Ok(route), true) = (&record.observed.top, record.proven) {
+        if let (Some(route), true) = (record.route(), record.proven) {
             for dependency in dependencies(route) {
                 self.breakers
                     .entry(dependency)

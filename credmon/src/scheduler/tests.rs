@@ -1,1 +1,11 @@
-//! To come.
+//! The scheduler alone, with observations and outcomes made by hand and time that is passed in.
+
+mod clocks;
+mod consistency;
+mod dependencies;
+mod limits;
+mod random;
+mod states;
+mod world;
+
+use world::{Site, World};

@@ -1,0 +1,432 @@
+//! A scheduler with what surrounds it: credentials, a clock, and Vaults that answer by rules.
+
+use std::time::Duration;
+
+use htvault::{ErrorKind, FailureScope};
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::*;
+use super::consistency::assert_consistent;
+use crate::model::fixtures::at;
+use crate::model::{
+    CredentialStatus, Failure, FileId, Limits, TokenInfo, TopProblem, TopStamp, VaultLife,
+};
+
+/// Wall-clock time at the beginning, in seconds since 1970.
+pub(super) const START: i64 = 1_795_331_348;
+
+/// Longest sleep of the daemon's loop, in seconds.
+const TICK: i64 = 10;
+
+/// Vaults and issuers, as of the right time.
+#[derive(Default)]
+pub(super) struct Site {
+    /// Seconds that a new access token lives, where no issuer has another.
+    pub(super) life: i64,
+    pub(super) hosts_down: BTreeMap<&'static str, ErrorKind>,
+    pub(super) issuers_down: BTreeSet<&'static str>,
+    /// Answers for the credentials of single accounts.
+    pub(super) accounts: BTreeMap<&'static str, Outcome>,
+    /// Seconds that an answer of a host takes.
+    pub(super) latency: BTreeMap<&'static str, i64>,
+    /// Vault's cached token of each credential: time of issue and expiry.
+    cache: BTreeMap<CredentialId, (i64, i64)>,
+}
+
+impl Site {
+    /// The answer at a time.
+    fn answer(&mut self, task: &RenewalTask, second: i64, version: u64) -> (Outcome, u32) {
+        let route = &task.route;
+        if let Some(outcome) = self.accounts.get(&*route.account) {
+            return (outcome.clone(), 1);
+        }
+        if let Some(kind) = self.hosts_down.get(&*route.host) {
+            return (Outcome::Failed(failure(*kind, &task.id)), 1);
+        }
+        let TaskKind::Renew {
+            minimum_seconds,
+            current,
+        } = &task.kind
+        else {
+            let expires = at(second + 7 * 86_400);
+            return (Outcome::LookedUp(VaultLife(Some(expires))), 1);
+        };
+        let is_down = self.issuers_down.contains(&*route.issuer);
+        let cached = self.cache.get(&task.id).copied();
+        let lives = |seconds: i64| cached.is_some_and(|(_, expires)| expires - second >= seconds);
+        if !lives(*minimum_seconds) && !is_down {
+            let token = (second, second + self.life);
+            self.cache.insert(task.id.clone(), token);
+        }
+        let shorter = (!lives(*minimum_seconds) && is_down)
+            .then(|| failure(ErrorKind::NotLongEnough, &task.id));
+        let token = self
+            .cache
+            .get(&task.id)
+            .filter(|(_, expires)| *expires > second);
+        let Some(&(issued, expires)) = token else {
+            let failure = shorter.unwrap_or_else(|| failure(ErrorKind::NotLongEnough, &task.id));
+            return (Outcome::Failed(failure), 2);
+        };
+        let present = current.as_ref().and_then(|token| token.lifetime);
+        if present.is_some_and(|present| at(expires) <= present.expires) {
+            return (shorter.map_or(Outcome::Unchanged, Outcome::Failed), 2);
+        }
+        let token = token_of(issued, expires, version);
+        (Outcome::Renewed { token, shorter }, 1)
+    }
+}
+
+/// A failure of a credential; its text names the credential, its words do not.
+pub(super) fn failure(kind: ErrorKind, id: &CredentialId) -> Failure {
+    Failure {
+        scope: kind.scope(),
+        kind: Some(kind),
+        text: format!("secret/oauth/creds/{id}: {kind:?}"),
+        words: format!("{kind:?}"),
+        advice: kind.advice(),
+        retry_after: None,
+    }
+}
+
+pub(super) fn token_of(issued: i64, expires: i64, version: u64) -> Arc<TokenInfo> {
+    Arc::new(TokenInfo {
+        file: file(version, issued),
+        written: at(issued),
+        lifetime: Some(Lifetime {
+            issued: at(issued),
+            expires: at(expires),
+        }),
+        id: Some(version.to_string().into()),
+        issuer: Some("https://issuer.test".into()),
+        subject: None,
+        scopes: None,
+    })
+}
+
+fn file(version: u64, second: i64) -> FileId {
+    FileId {
+        device: 1,
+        inode: version,
+        size: 100,
+        changed: i128::from(second) * 1_000_000_000 + i128::from(version),
+    }
+}
+
+pub(super) fn id(user: &str, service: &str) -> CredentialId {
+    CredentialId::new(&user.into(), service).unwrap()
+}
+
+/// A task under way.
+pub(super) struct UnderWay {
+    pub(super) task: RenewalTask,
+    permit: Permit,
+    ends: Instant,
+    answer: (Outcome, u32),
+}
+
+/// A request that was sent.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    /// Seconds since the beginning.
+    pub(super) at: i64,
+    pub(super) id: CredentialId,
+    pub(super) host: Arc<str>,
+    pub(super) is_look_up: bool,
+    pub(super) requests: u32,
+}
+
+/// All of it.
+pub(super) struct World {
+    pub(super) scheduler: Scheduler,
+    pub(super) gate: Gate,
+    pub(super) site: Site,
+    pub(super) now: Now,
+    begin: Instant,
+    /// Seconds by which this host's clock is ahead.
+    wrong_by: i64,
+    pub(super) under_way: Vec<UnderWay>,
+    pub(super) sent: Vec<Sent>,
+    pub(super) events: Vec<Event>,
+    versions: u64,
+}
+
+impl World {
+    /// Without credentials, after the first scan.
+    pub(super) fn new() -> Self {
+        Self::with(Rules::default())
+    }
+
+    /// With tokens of so many seconds, and limits as a site with such tokens has.
+    pub(super) fn of_life(life: i64, minimum: i64) -> Self {
+        let limits = Limits {
+            minimum,
+            refresh: (minimum / 2).max(1),
+        };
+        let mut world = Self::with(Rules {
+            limits,
+            ..Rules::default()
+        });
+        world.site.life = life;
+        world
+    }
+
+    pub(super) fn with(rules: Rules) -> Self {
+        let now = Now {
+            // Far from the beginning of the machine's time.
+            mono: Instant::now() + Duration::from_secs(10_000_000),
+            wall: at(START),
+        };
+        let gate = Gate::new(1024);
+        let mut scheduler = Scheduler::new(
+            Rules {
+                hostname: "ap.test".to_owned(),
+                ..rules
+            },
+            gate.clone(),
+            now,
+        );
+        scheduler.scanned(now);
+        Self {
+            scheduler,
+            gate,
+            site: Site {
+                life: 3600,
+                ..Site::default()
+            },
+            now,
+            begin: now.mono,
+            wrong_by: 0,
+            under_way: Vec::new(),
+            sent: Vec::new(),
+            events: Vec::new(),
+            versions: 0,
+        }
+    }
+
+    /// Seconds since the beginning.
+    pub(super) fn elapsed(&self) -> i64 {
+        self.now.since(self.begin)
+    }
+
+    /// The right time, in seconds since 1970.
+    pub(super) fn right_second(&self) -> i64 {
+        START + self.elapsed()
+    }
+
+    fn version(&mut self) -> u64 {
+        self.versions += 1;
+        self.versions
+    }
+
+    fn set_mono(&mut self, mono: Instant) {
+        self.now.mono = mono;
+        let elapsed = mono.saturating_duration_since(self.begin);
+        let elapsed = SignedDuration::try_from(elapsed).unwrap();
+        self.now.wall = at(START + self.wrong_by) + elapsed;
+    }
+
+    /// Lets time pass without doing anything.
+    pub(super) fn step_time(&mut self, seconds: i64) {
+        self.set_mono(self.now.after(seconds));
+    }
+
+    /// Steps this host's clock.
+    pub(super) fn step_clock(&mut self, seconds: i64) {
+        self.wrong_by += seconds;
+        self.set_mono(self.now.mono);
+    }
+
+    /// A `.top` is stored, by an account for an issuer at a host; no `.use`.
+    pub(super) fn store_at(&mut self, user: &str, service: &str, host: &str, issuer: &str) {
+        let own = file(self.version(), self.right_second());
+        let id = id(user, service);
+        let route = Route {
+            account: id.user().clone(),
+            host: host.into(),
+            issuer: issuer.into(),
+        };
+        let known = self.scheduler.records.get(&id);
+        let token = known.and_then(|record| record.in_place.token.clone());
+        self.observe(Observed {
+            id,
+            stamp: TopStamp { own, parent: None },
+            top: Ok(route),
+            token,
+        });
+    }
+
+    /// A `.top` is stored for the issuer `cms` at the Vault `a`.
+    pub(super) fn store(&mut self, user: &str, service: &str) {
+        self.store_at(user, service, "a", "cms");
+    }
+
+    /// Something else is observed of a credential that is known.
+    pub(super) fn observe_other(&mut self, id: &CredentialId, change: impl FnOnce(&mut Observed)) {
+        let mut observed = (*self.scheduler.records[id].observed).clone();
+        observed
+            .token
+            .clone_from(&self.scheduler.records[id].in_place.token);
+        change(&mut observed);
+        self.observe(observed);
+    }
+
+    /// Another `.top` with this problem, or the old problem in another file, is observed.
+    pub(super) fn spoil(&mut self, id: &CredentialId, problem: TopProblem) {
+        let own = file(self.version(), self.right_second());
+        self.observe_other(id, |observed| {
+            observed.stamp.own = own;
+            observed.top = Err(problem);
+        });
+    }
+
+    /// Somebody puts another token in place, or takes it away.
+    pub(super) fn put_token(&mut self, id: &CredentialId, token: Option<(i64, i64)>) {
+        let version = self.version();
+        let token = token.map(|(issued, expires)| token_of(issued, expires, version));
+        self.observe_other(id, |observed| observed.token = token);
+    }
+
+    pub(super) fn observe(&mut self, observed: Observed) {
+        let events = self.scheduler.observe(Arc::new(observed), self.now);
+        self.events.extend(events);
+        assert_consistent(&self.scheduler);
+    }
+
+    /// A credential is gone.
+    pub(super) fn remove(&mut self, id: &CredentialId) {
+        self.scheduler.gone(id, self.now);
+        assert_consistent(&self.scheduler);
+    }
+
+    /// Starts what is planned.
+    pub(super) fn plan(&mut self) -> usize {
+        let (tasks, events) = self.scheduler.plan(self.now);
+        self.events.extend(events);
+        assert_consistent(&self.scheduler);
+        let count = tasks.len();
+        for (task, permit) in tasks {
+            let is_known = self.under_way.iter().any(|other| other.task.id == task.id);
+            assert!(!is_known, "{} has one task at most", task.id);
+            let (second, version) = (self.right_second(), self.version());
+            let answer = self.site.answer(&task, second, version);
+            let latency = self.site.latency.get(&*task.route.host).copied();
+            let millis = latency.map_or(20, |seconds| seconds.unsigned_abs() * 1000);
+            self.sent.push(Sent {
+                at: self.elapsed(),
+                id: task.id.clone(),
+                host: task.route.host.clone(),
+                is_look_up: matches!(task.kind, TaskKind::LookUp),
+                requests: answer.1,
+            });
+            self.under_way.push(UnderWay {
+                task,
+                permit,
+                ends: self.now.mono + Duration::from_millis(millis),
+                answer,
+            });
+        }
+        count
+    }
+
+    /// Ends a task with the site's answer, or with another outcome.
+    pub(super) fn end(&mut self, place: usize, outcome: Option<Outcome>) {
+        let ended = self.under_way.remove(place);
+        let (answer, requests) = ended.answer;
+        ended.permit.finish(requests, self.now.mono);
+        self.report(&ended.task, outcome.unwrap_or(answer), requests);
+    }
+
+    /// A task panics: its permit is dropped, and the daemon reports an error of this host.
+    pub(super) fn panic(&mut self, place: usize) {
+        let ended = self.under_way.remove(place);
+        drop(ended.permit);
+        let failure = Failure::local("a renewal broke off".to_owned(), "");
+        self.report(&ended.task, Outcome::Failed(failure), 0);
+    }
+
+    fn report(&mut self, task: &RenewalTask, outcome: Outcome, requests: u32) {
+        let ended = Ended { outcome, requests };
+        let events = self.scheduler.report(task, ended, self.now);
+        self.events.extend(events);
+        assert_consistent(&self.scheduler);
+    }
+
+    /// Lets time pass, with all that is planned meanwhile.
+    pub(super) fn pass(&mut self, seconds: i64) {
+        let until = self.now.after(seconds);
+        self.pass_until(until, |_| ());
+    }
+
+    /// The same; something is checked each time when the loop wakes.
+    pub(super) fn pass_with(&mut self, seconds: i64, check: impl FnMut(&mut Self)) {
+        let until = self.now.after(seconds);
+        self.pass_until(until, check);
+    }
+
+    fn pass_until(&mut self, until: Instant, mut check: impl FnMut(&mut Self)) {
+        let mut rounds_in_a_moment = 0;
+        loop {
+            self.plan();
+            check(self);
+            let next_end = self.under_way.iter().map(|task| task.ends).min();
+            let wake = [self.scheduler.next_wake(self.now), next_end];
+            let wake = wake.into_iter().flatten().min();
+            let tick = self.now.after(TICK);
+            let wake = wake.map_or(tick, |wake| wake.min(tick));
+            if wake > until {
+                self.set_mono(until);
+                return;
+            }
+            rounds_in_a_moment += 1;
+            if wake > self.now.mono {
+                rounds_in_a_moment = 0;
+            }
+            let queues = || (&self.scheduler.waiting, &self.scheduler.look_ups);
+            assert!(rounds_in_a_moment < 1000, "it never sleeps: {:?}", queues());
+            self.set_mono(wake.max(self.now.mono));
+            while let Some(place) = self.under_way.iter().position(|t| t.ends <= wake) {
+                self.end(place, None);
+            }
+        }
+    }
+
+    pub(super) fn record(&self, user: &str, service: &str) -> &Record {
+        &self.scheduler.records[&id(user, service)]
+    }
+
+    pub(super) fn status(&self, user: &str, service: &str) -> CredentialStatus {
+        let is_it =
+            |status: &CredentialStatus| (&*status.user, &*status.service) == (user, service);
+        self.scheduler.statuses(self.now).find(is_it).unwrap()
+    }
+
+    /// Seconds that a credential's token lives, by the right clock.
+    pub(super) fn left(&self, user: &str, service: &str) -> i64 {
+        let token = self.record(user, service).in_place.token.as_ref();
+        let lifetime = token.and_then(|token| token.lifetime);
+        let expires = lifetime.map_or(Timestamp::MIN, |lifetime| lifetime.expires);
+        expires.as_second().saturating_sub(self.right_second())
+    }
+
+    /// Requests of an account since some second.
+    pub(super) fn sent_by(&self, user: &str, since: i64) -> usize {
+        let is_its = |sent: &&Sent| &**sent.id.user() == user && sent.at >= since;
+        self.sent.iter().filter(is_its).count()
+    }
+
+    /// The breaker of a host, or of an issuer at one.
+    pub(super) fn is_open(&self, host: &str, issuer: Option<&str>) -> bool {
+        let dependency = (host.into(), issuer.map(Into::into));
+        let breaker = self.scheduler.breakers.get(&dependency);
+        breaker.is_some_and(|breaker| breaker.open().is_some())
+    }
+}
+
+/// Outcome of a server that answers 200 without what Vault answers.
+pub(super) fn strange(id: &CredentialId) -> Outcome {
+    Outcome::Failed(Failure {
+        scope: FailureScope::Credential,
+        ..failure(ErrorKind::BadAnswer, id)
+    })
+}
