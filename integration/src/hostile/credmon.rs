@@ -265,6 +265,17 @@ impl Credmon {
         self.setup.log()
     }
 
+    /// Warnings and errors of its log so far, and of what it printed, that hold all of these words.
+    #[must_use]
+    pub fn complaints(&self, words: &[&str]) -> Vec<String> {
+        let log = self.log() + "\n" + &self.daemon.tail(100);
+        let is_one = |line: &&str| {
+            (line.contains("WARNING") || line.contains("ERROR"))
+                && words.iter().all(|word| line.contains(word))
+        };
+        log.lines().filter(is_one).map(str::to_owned).collect()
+    }
+
     /// Asks for the status in JSON.
     pub async fn status(&self, options: &[&str]) -> anyhow::Result<Status> {
         self.setup.status(&[&["--json"], options].concat()).await

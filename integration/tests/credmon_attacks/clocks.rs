@@ -89,7 +89,7 @@ async fn a_day_back() -> Test {
 }
 
 #[tokio::test]
-async fn a_day_back_for_two_minutes() -> Test {
+async fn a_day_back_for_a_minute() -> Test {
     step(-DAY, Some(Duration::from_mins(1)), true).await
 }
 

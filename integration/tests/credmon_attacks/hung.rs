@@ -1,6 +1,7 @@
 //! File systems that hang or are full: they stop only what needs them, and it is said elsewhere.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use integration::hostile::{
@@ -35,15 +36,16 @@ async fn work_goes_on(site: &Site, credmon: &Credmon, vault: &Server) -> Test {
     Ok(())
 }
 
-/// The log, or what the daemon printed, has all of these words in one line.
-async fn log_says(credmon: &Credmon, words: &[&str]) -> Test {
-    let what = format!("a line of the log with {words:?}");
+/// A warning or an error of the log names this path.
+async fn log_says(credmon: &Credmon, path: &Path) -> Test {
+    let path = path.to_str().context("a text")?;
+    let what = format!("a warning that names {path}");
     wait::until(&what, MINUTES, async || -> Test {
-        let log = credmon.log() + &credmon.daemon.tail(50);
-        let is_said = log
-            .lines()
-            .any(|line| words.iter().all(|word| line.contains(word)));
-        ensure!(is_said, "{}", credmon.tail());
+        ensure!(
+            !credmon.complaints(&[path]).is_empty(),
+            "{}",
+            credmon.tail()
+        );
         Ok(())
     })
     .await
@@ -80,7 +82,7 @@ async fn the_file_systems_of_status_and_metrics_hang() -> Test {
         site.directory.served("cmsprod", "cms", FAR).await?;
         file_system.hang()?;
         work_goes_on(&site, &credmon, &vault).await?;
-        log_says(&credmon, &[at.to_str().context("a text")?]).await?;
+        log_says(&credmon, &at).await?;
         credmon.terminate().await?;
     }
     Ok(())
@@ -121,7 +123,7 @@ async fn the_file_system_of_a_copy_hangs() -> Test {
     wait::until("the copy", FAR, async || copy.exists().then_some(())).await?;
     file_system.hang()?;
     work_goes_on(&site, &credmon, &vault).await?;
-    log_says(&credmon, &[copy.to_str().context("a text")?]).await?;
+    log_says(&credmon, &copy).await?;
     credmon.terminate().await?;
     Ok(())
 }
@@ -154,10 +156,10 @@ async fn the_credential_directory_hangs_and_comes_back() -> Test {
 }
 
 /// A file system without room.
-struct Full(std::path::PathBuf);
+struct Full(PathBuf);
 
 impl Full {
-    fn mount(at: &std::path::Path) -> anyhow::Result<Self> {
+    fn mount(at: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(at)?;
         let none = MsFlags::empty();
         mount(
@@ -201,7 +203,7 @@ async fn full_file_systems_of_log_and_status() -> Test {
         if is_log {
             status_says(&credmon, "log").await?;
         } else {
-            log_says(&credmon, &[at.to_str().context("a text")?]).await?;
+            log_says(&credmon, &at).await?;
         }
         credmon.terminate().await?;
     }

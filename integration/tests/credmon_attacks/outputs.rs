@@ -70,7 +70,7 @@ const OUTPUTS: [&str; 3] = [
 
 #[tokio::test]
 async fn dev_null_means_off_and_stays_a_device() -> Test {
-    for name in OUTPUTS {
+    for name in OUTPUTS.into_iter().chain(["CREDMON_OAUTH_LOG"]) {
         let site = Site::new()?;
         let vault = site.server("vault", |r| Answer::good(r, 30)).await?;
         site.directory
@@ -111,9 +111,8 @@ async fn what_is_no_plain_file_is_an_error_and_not_replaced() -> Test {
             let before = kinds(&devices)?;
             let mut credmon = setup.set(name, setting(name, file)).start()?;
             let said = wait::until("the setting to be named", FAR, async || -> Test {
-                let said = credmon.log() + &credmon.daemon.tail(20);
-                let is_error = |line: &str| line.contains(name) && line.contains(file);
-                ensure!(said.lines().any(is_error), "{}", credmon.tail());
+                let said = credmon.complaints(&[name, file]);
+                ensure!(!said.is_empty(), "{}", credmon.tail());
                 Ok(())
             });
             said.await.with_context(|| format!("{name} = {file}"))?;
@@ -170,8 +169,11 @@ async fn copy_is_refused(site: &Site, credmon: &Credmon, copy: &Path, real: &Pat
     site.directory.served("cmsprod", "cms", FAR).await?;
     let text = copy.to_str().context("a text")?;
     wait::until("the copy to be refused", MINUTES, async || -> Test {
-        let is_said = credmon.log().lines().any(|line| line.contains(text));
-        ensure!(is_said, "{}", credmon.tail());
+        ensure!(
+            !credmon.complaints(&[text]).is_empty(),
+            "{}",
+            credmon.tail()
+        );
         Ok(())
     })
     .await?;
