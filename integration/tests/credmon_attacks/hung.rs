@@ -66,25 +66,28 @@ async fn status_says(credmon: &Credmon, word: &str) -> Test {
     .await
 }
 
+async fn view_hangs(setting: &str) -> Test {
+    let site = Site::new()?;
+    let vault = vault(&site).await?;
+    let at = site.path("views");
+    let file_system = FileSystem::mount(&site.path("disk"), &at).await?;
+    let mut setup = site.credmon();
+    setup.set(setting, at.join("file").display()).for_life(LIFE);
+    let mut credmon = setup.start()?;
+    site.directory.served("cmsprod", "cms", FAR).await?;
+    file_system.hang()?;
+    work_goes_on(&site, &credmon, &vault).await?;
+    log_says(&credmon, &at).await?;
+    credmon.terminate().await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_file_systems_of_status_and_metrics_hang() -> Test {
-    for setting in [
-        "CREDMON_HTVAULT_STATUS_FILE",
-        "CREDMON_HTVAULT_METRICS_FILE",
-    ] {
-        let site = Site::new()?;
-        let vault = vault(&site).await?;
-        let at = site.path("views");
-        let file_system = FileSystem::mount(&site.path("disk"), &at).await?;
-        let mut setup = site.credmon();
-        setup.set(setting, at.join("file").display()).for_life(LIFE);
-        let mut credmon = setup.start()?;
-        site.directory.served("cmsprod", "cms", FAR).await?;
-        file_system.hang()?;
-        work_goes_on(&site, &credmon, &vault).await?;
-        log_says(&credmon, &at).await?;
-        credmon.terminate().await?;
-    }
+    tokio::try_join!(
+        view_hangs("CREDMON_HTVAULT_STATUS_FILE"),
+        view_hangs("CREDMON_HTVAULT_METRICS_FILE"),
+    )?;
     Ok(())
 }
 
@@ -184,28 +187,31 @@ impl Drop for Full {
     }
 }
 
+async fn is_full(setting: &str) -> Test {
+    let site = Site::new()?;
+    let vault = vault(&site).await?;
+    let at = site.path("full");
+    let full = Full::mount(&at)?;
+    let mut setup = site.credmon();
+    setup.set(setting, at.join("file").display());
+    let mut credmon = setup.for_life(LIFE).arg("-d").start()?;
+    site.directory.served("cmsprod", "cms", FAR).await?;
+    full.fill();
+    work_goes_on(&site, &credmon, &vault).await?;
+    if setting == "CREDMON_OAUTH_LOG" {
+        status_says(&credmon, "log").await?;
+    } else {
+        log_says(&credmon, &at).await?;
+    }
+    credmon.terminate().await?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn full_file_systems_of_log_and_status() -> Test {
-    for (setting, is_log) in [
-        ("CREDMON_OAUTH_LOG", true),
-        ("CREDMON_HTVAULT_STATUS_FILE", false),
-    ] {
-        let site = Site::new()?;
-        let vault = vault(&site).await?;
-        let at = site.path("full");
-        let full = Full::mount(&at)?;
-        let mut setup = site.credmon();
-        setup.set(setting, at.join("file").display());
-        let mut credmon = setup.for_life(LIFE).arg("-d").start()?;
-        site.directory.served("cmsprod", "cms", FAR).await?;
-        full.fill();
-        work_goes_on(&site, &credmon, &vault).await?;
-        if is_log {
-            status_says(&credmon, "log").await?;
-        } else {
-            log_says(&credmon, &at).await?;
-        }
-        credmon.terminate().await?;
-    }
+    tokio::try_join!(
+        is_full("CREDMON_OAUTH_LOG"),
+        is_full("CREDMON_HTVAULT_STATUS_FILE"),
+    )?;
     Ok(())
 }
