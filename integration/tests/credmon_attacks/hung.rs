@@ -104,7 +104,7 @@ async fn the_file_system_of_the_log_hangs() -> Test {
     file_system.hang()?;
     work_goes_on(&site, &credmon, &vault).await?;
     status_says(&credmon, "log").await?;
-    credmon.terminate().await?;
+    credmon.leaves().await?;
     Ok(())
 }
 
