@@ -11,6 +11,9 @@ use serde_json::json;
 
 use super::{FAR, HOUR, MINUTES, Test};
 
+/// Far more than an event of the folder takes, and less than the scan of each minute.
+const AT_ONCE: Duration = Duration::from_secs(30);
+
 /// What is no token at all.
 fn garbage() -> Vec<(&'static str, Vec<u8>)> {
     let half = AccessToken::living(Duration::from_secs(HOUR)).text();
@@ -33,7 +36,7 @@ async fn garbage_in_place_is_replaced_at_the_start_and_later() -> Test {
             .store("cmsprod", service, "s.t", &vault.creds("cmsprod"))?;
         site.directory.put_used("cmsprod", service, content)?;
     }
-    let credmon = site.credmon().start()?;
+    let credmon = site.credmon().arg("-d").start()?;
     for (service, _) in garbage() {
         let served = site.directory.served("cmsprod", service, FAR).await;
         served.with_context(|| credmon.tail())?;
@@ -42,7 +45,7 @@ async fn garbage_in_place_is_replaced_at_the_start_and_later() -> Test {
         site.directory.put_used("cmsprod", service, content)?;
     }
     for (service, _) in garbage() {
-        let served = site.directory.served("cmsprod", service, MINUTES).await;
+        let served = site.directory.served("cmsprod", service, AT_ONCE).await;
         served.with_context(|| credmon.tail())?;
     }
     Ok(())
@@ -246,13 +249,13 @@ async fn a_limit_on_file_sizes_does_not_kill_it() -> Test {
         .store("cmsprod", "cms", "s.t", &vault.creds("cmsprod"))?;
     let mut credmon = site.credmon().for_life(30).start()?;
     let first = site.directory.served("cmsprod", "cms", FAR).await?;
-    credmon.prlimit("--fsize=0:0").await?;
+    credmon.prlimit("--fsize=0:").await?;
     site.directory
         .store("cmsprod", "late", "s.t", &vault.creds("cmsprod"))?;
     wait::pass(Duration::from_secs(15)).await;
     ensure!(credmon.daemon.try_ended()?.is_none(), "it was killed");
     assert_eq!(site.directory.token("cmsprod", "cms"), Some(first.clone()));
-    credmon.prlimit("--fsize=unlimited:unlimited").await?;
+    credmon.prlimit("--fsize=unlimited:").await?;
     site.directory
         .renewed("cmsprod", "cms", &first, MINUTES)
         .await?;
