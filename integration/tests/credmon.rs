@@ -22,8 +22,6 @@ use integration::{sandbox, wait};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 const FAR: Duration = Duration::from_mins(1);
 const STATUS: &str = "/run/views.status";

@@ -83,7 +83,7 @@ impl Scheduler {
     /// Seconds to wait for the end of a rate limit: what the server asks, within a third of the
     /// shortest lifetime that depends on it.
     fn quota_wait(&self, host: &str, failure: &Failure, now: Now) -> i64 {
-        const LEAST: u64 = 15;
+        const LEAST: u64 = 30;
         let asked = failure
             .retry_after
             .map_or(LEAST, |asked| asked.as_secs().saturating_add(1));

@@ -1,10 +1,9 @@
 //! Atomic installation of a file: a reader sees the old content or the new one, and nothing between.
 //!
 //! The new content is a file of its own (random name, made with `O_EXCL`, never through a link),
-//! which has its mode, owner and content before it is renamed over the old one. Only plain files and
-//! links are replaced, never a device, pipe or folder. Whatever step fails, the old file is untouched
-//! and the new one is removed, if not at once then as a leftover by a later scan. Steps are named, so
-//! that an error says where, and tests stop at each.
+//! which has its mode, owner and content before it is renamed over the old one. Whatever step fails,
+//! the old file is untouched and the new one is removed, if not at once then as a leftover by a later
+//! scan. Steps are named, so that an error says where, and tests stop at each.
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
@@ -88,7 +87,6 @@ pub(crate) fn install(
     attributes: FileAttributes,
     content: impl FnOnce(&mut File) -> std::io::Result<()>,
 ) -> Result<FileStat, InstallError> {
-    check_replaceable(folder, name)?;
     let mut temporary = Temporary {
         folder,
         installed: false,
@@ -134,9 +132,9 @@ pub(crate) fn install_bytes(
     install(folder, name, attributes, |file| file.write_all(content))
 }
 
-/// Refuses to replace a device, pipe, socket or folder: for the whole machine they are more than a
-/// file at this name.
-fn check_replaceable(folder: &Folder, name: &str) -> Result<(), InstallError> {
+/// Refuses a name at which a device, pipe, socket or folder stands: outside the credential directory
+/// they are more than a file in the way.
+pub(crate) fn check_replaceable(folder: &Folder, name: &str) -> Result<(), InstallError> {
     let stat = folder.stat_of(name);
     let stat = stat.map_err(|errno| InstallError::System {
         step: Step::Create,
