@@ -36,15 +36,13 @@ async fn work_goes_on(site: &Site, credmon: &Credmon, vault: &Server) -> Test {
     Ok(())
 }
 
-/// A warning or an error of the log names this kind of file.
-async fn log_says(credmon: &Credmon, kind: &str) -> Test {
+/// A warning or an error of the log names this file, or this kind of file.
+async fn log_says(credmon: &Credmon, file: &Path, kind: &str) -> Test {
+    let path = file.to_str().context("a text")?;
     let what = format!("a warning about the {kind}");
     wait::until(&what, MINUTES, async || -> Test {
-        ensure!(
-            !credmon.complaints(&[kind]).is_empty(),
-            "{}",
-            credmon.tail()
-        );
+        let said = [path, kind].map(|word| credmon.complaints(&[word]).len());
+        ensure!(said != [0, 0], "{}", credmon.tail());
         Ok(())
     })
     .await
@@ -76,7 +74,7 @@ async fn view_hangs(setting: &str, kind: &str) -> Test {
     site.directory.served("cmsprod", "cms", FAR).await?;
     file_system.hang()?;
     work_goes_on(&site, &credmon, &vault).await?;
-    log_says(&credmon, kind).await?;
+    log_says(&credmon, &at, kind).await?;
     credmon.terminate().await?;
     Ok(())
 }
@@ -125,7 +123,7 @@ async fn the_file_system_of_a_copy_hangs() -> Test {
     wait::until("the copy", FAR, async || copy.exists().then_some(())).await?;
     file_system.hang()?;
     work_goes_on(&site, &credmon, &vault).await?;
-    log_says(&credmon, "copy").await?;
+    log_says(&credmon, &copy, "copy").await?;
     credmon.terminate().await?;
     Ok(())
 }
@@ -200,7 +198,7 @@ async fn is_full(setting: &str) -> Test {
     if setting == "CREDMON_OAUTH_LOG" {
         status_says(&credmon, "log").await?;
     } else {
-        log_says(&credmon, "status").await?;
+        log_says(&credmon, &at, "status").await?;
     }
     credmon.terminate().await?;
     Ok(())
