@@ -201,7 +201,12 @@ impl Record {
         let text = "the newest access token that Vault gives has expired by this host's clock; it is \
                     in place, for other hosts may see it differently";
         let reason = here("clock", text, "check this host's clock");
-        self.failed(RetryPolicy::NeedsPerson, reason, context)
+        let event = self.failed(RetryPolicy::NeedsPerson, reason, context);
+        // The token is as good as ever: it is renewed as often as ever.
+        let length = self.in_place.times(context.now).map(|times| times.length);
+        let usual = timing::usual(context.rules.limits, length);
+        self.retry_at = Some(context.now.after(usual));
+        event
     }
 
     fn failed(

@@ -276,8 +276,10 @@ impl Record {
     /// The clock was stepped: what it seemed to be wrong with is asked again.
     pub(super) fn clock_stepped(&mut self, limits: Limits, now: Now) {
         let cause = self.condition.reason.as_ref().map(|reason| reason.cause);
-        if cause == Some(Cause::Here("clock")) {
-            self.retry_at = None;
+        if let Some(Cause::Here("clock" | "unchanged")) = cause {
+            // How long its token lives was reckoned by the wrong time, too.
+            self.in_place.receive(self.in_place.token.clone(), now);
+            self.retry_at = Some(now.mono);
         }
         self.plan(limits, now);
     }

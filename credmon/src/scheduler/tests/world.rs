@@ -145,6 +145,8 @@ pub(super) struct World {
     begin: Instant,
     /// Seconds by which this host's clock is ahead.
     wrong_by: i64,
+    /// Seconds for which this host was suspended.
+    slept: i64,
     pub(super) under_way: Vec<UnderWay>,
     pub(super) sent: Vec<Sent>,
     pub(super) events: Vec<Event>,
@@ -197,6 +199,7 @@ impl World {
             now,
             begin: now.mono,
             wrong_by: 0,
+            slept: 0,
             under_way: Vec::new(),
             sent: Vec::new(),
             events: Vec::new(),
@@ -211,7 +214,7 @@ impl World {
 
     /// The right time, in seconds since 1970.
     pub(super) fn right_second(&self) -> i64 {
-        START + self.elapsed()
+        START + self.elapsed() + self.slept
     }
 
     fn version(&mut self) -> u64 {
@@ -223,12 +226,18 @@ impl World {
         self.now.mono = mono;
         let elapsed = mono.saturating_duration_since(self.begin);
         let elapsed = SignedDuration::try_from(elapsed).unwrap();
-        self.now.wall = at(START + self.wrong_by) + elapsed;
+        self.now.wall = at(START + self.wrong_by + self.slept) + elapsed;
     }
 
     /// Lets time pass without doing anything.
     pub(super) fn step_time(&mut self, seconds: i64) {
         self.set_mono(self.now.after(seconds));
+    }
+
+    /// Suspends this host: its monotonic time stands still.
+    pub(super) fn sleep(&mut self, seconds: i64) {
+        self.slept += seconds;
+        self.set_mono(self.now.mono);
     }
 
     /// Steps this host's clock.
