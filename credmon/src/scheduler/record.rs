@@ -278,7 +278,8 @@ impl Record {
         let cause = self.condition.reason.as_ref().map(|reason| reason.cause);
         if let Some(Cause::Here("clock" | "unchanged")) = cause {
             // How long its token lives was reckoned by the wrong time, too.
-            self.in_place.receive(self.in_place.token.clone(), now);
+            let (file, token) = (self.in_place.file, self.in_place.token.clone());
+            self.in_place.receive(file, token, now);
             self.retry_at = Some(now.mono);
         }
         self.plan(limits, now);

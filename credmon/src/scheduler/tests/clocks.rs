@@ -49,7 +49,10 @@ fn a_clock_that_is_ahead_costs_no_token_and_all_is_well_soon_after_its_correctio
             // Vault gives its cached token while it lives longer than this clock says.
             world.pass_with(4 * life, |world| {
                 let left = world.left("u", "cms");
-                assert!(left >= (life / 5).min(step * 9 / 10), "{life}, {step}: {left}");
+                assert!(
+                    left >= (life / 5).min(step * 9 / 10),
+                    "{life}, {step}: {left}"
+                );
             });
             world.step_clock(-step);
             world.pass(30);
