@@ -165,7 +165,7 @@ fn replace(
     if folder.is_null_device(name) {
         return Ok(());
     }
-    store::check_replaceable(&folder, name).map_err(|error| error.to_string())?;
+    store::check_output(&folder, name).map_err(|error| error.to_string())?;
     let group = folder.stat().map(|stat| Gid::from_raw(stat.st_gid));
     let attributes = FileAttributes {
         mode: Mode::from_bits_truncate(mode),

@@ -16,7 +16,7 @@ use nix::unistd::{Gid, Uid};
 
 use super::directory::Directory;
 use super::folder::Folder;
-use super::install::{FileAttributes, Owner, check_replaceable, install_bytes};
+use super::install::{FileAttributes, Owner, check_output, install_bytes};
 use super::use_file::SIZE_LIMIT;
 use crate::model::{CredentialId, Heartbeat, TokenCopy};
 
@@ -75,7 +75,7 @@ fn update(root: &Folder, copy: &TokenCopy) -> Result<(), String> {
     if target.is_null_device(name) {
         return Ok(());
     }
-    check_replaceable(&target, name).map_err(|error| error.to_string())?;
+    check_output(&target, name).map_err(|error| error.to_string())?;
     let is_right = target.stat_of(name).ok().flatten().is_some_and(|stat| {
         let owner = (stat.st_uid, stat.st_gid);
         stat.st_mode & 0o7777 == copy.mode && copy.owner.is_none_or(|wanted| wanted == owner)

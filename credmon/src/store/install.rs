@@ -87,6 +87,13 @@ pub(crate) fn install(
     attributes: FileAttributes,
     content: impl FnOnce(&mut File) -> std::io::Result<()>,
 ) -> Result<FileStat, InstallError> {
+    let replaceable = [
+        SFlag::S_IFREG,
+        SFlag::S_IFLNK,
+        SFlag::S_IFIFO,
+        SFlag::S_IFSOCK,
+    ];
+    check_kind(folder, name, &replaceable)?;
     let mut temporary = Temporary {
         folder,
         installed: false,
@@ -132,17 +139,17 @@ pub(crate) fn install_bytes(
     install(folder, name, attributes, |file| file.write_all(content))
 }
 
-/// Refuses a name at which a device, pipe, socket or folder stands: outside the credential directory
-/// they are more than a file in the way.
-pub(crate) fn check_replaceable(folder: &Folder, name: &str) -> Result<(), InstallError> {
-    let stat = folder.stat_of(name);
-    let stat = stat.map_err(|errno| InstallError::System {
-        step: Step::Create,
-        errno,
-    })?;
+/// Refuses a name at which something else than a plain file or a link stands: what an admin named
+/// as an output may be a device or pipe of the whole machine.
+pub(crate) fn check_output(folder: &Folder, name: &str) -> Result<(), InstallError> {
+    check_kind(folder, name, &[SFlag::S_IFREG, SFlag::S_IFLNK])
+}
+
+fn check_kind(folder: &Folder, name: &str, allowed: &[SFlag]) -> Result<(), InstallError> {
+    let stat = at(Step::Create, || folder.stat_of(name))?;
     match stat.as_ref().map(kind) {
-        None | Some(SFlag::S_IFREG | SFlag::S_IFLNK) => Ok(()),
-        Some(kind) => Err(InstallError::NotAFile(kind_name(kind))),
+        Some(kind) if !allowed.contains(&kind) => Err(InstallError::NotAFile(kind_name(kind))),
+        _ => Ok(()),
     }
 }
 
