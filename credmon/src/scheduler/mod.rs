@@ -313,7 +313,7 @@ impl Scheduler {
     }
 
     /// One probe for each open breaker whose time has come: by a credential that worked before, of
-    /// another account than the last time if there is one.
+    /// another account than the last time if there is one that the gate admits.
     fn probes(&mut self, now: Now) -> Vec<(RenewalTask, Permit)> {
         let due = self
             .breakers
@@ -326,21 +326,28 @@ impl Scheduler {
                 .breakers
                 .get(&dependency)
                 .and_then(|b| b.open()?.prober.clone());
-            let can_probe = |record: &&Record| {
-                record.proven
-                    && record.activity == Activity::Idle
-                    && record.route().is_some_and(|route| {
-                        // An issuer is not probed through a host that is down.
-                        let first = self.open_breaker(route).map(|(first, _)| first);
-                        first.as_ref() == Some(&dependency)
-                    })
-            };
-            let order = |record: &&Record| {
+            // The first of each route: whether that is admitted is the same for all of it.
+            let mut first: BTreeMap<&Route, (bool, Option<Instant>, &CredentialId)> =
+                BTreeMap::new();
+            let is_idle = |r: &&Record| r.proven && r.activity == Activity::Idle;
+            for record in self.records.values().filter(is_idle) {
+                let Some(route) = record.route() else {
+                    continue;
+                };
                 let id = &record.observed.id;
-                (Some(id.user()) == prober.as_ref(), record.due, id.clone())
+                let order = (Some(id.user()) == prober.as_ref(), record.due, id);
+                let known = first.entry(route).or_insert(order);
+                *known = order.min(*known);
+            }
+            let can_ask = |route: &Route| {
+                // An issuer is not probed through a host that is down.
+                let first = self.open_breaker(route).map(|(first, _)| first);
+                first.as_ref() == Some(&dependency) && self.gate.admits(route, true, now.mono)
             };
+            let chosen = first.into_iter().filter(|(route, _)| can_ask(route));
+            let chosen = chosen.map(|(_, order)| order).min();
+            let chosen = chosen.and_then(|(.., id)| self.records.get(id));
             let limits = self.rules.limits;
-            let chosen = self.records.values().filter(can_probe).min_by_key(order);
             let Some(task) = chosen.and_then(|record| record.task(limits, now)) else {
                 continue;
             };
@@ -439,8 +446,11 @@ impl Scheduler {
             waits,
             failing,
         };
-        if record.observed.stamp != task.stamp {
-            // `.top` was replaced meanwhile: what came of the old one says nothing.
+        // "Unchanged" speaks of the token that the decision was made from.
+        let is_other_use =
+            matches!(ended.outcome, Outcome::Unchanged) && !record.has_token_of(task);
+        if record.observed.stamp != task.stamp || is_other_use {
+            // A file was replaced meanwhile: what came of the old one says nothing.
             record.retry_now(self.rules.limits, now);
         } else if matches!(task.kind, TaskKind::LookUp) {
             record.report_look_up(&ended.outcome, context);

@@ -137,6 +137,9 @@ impl Record {
             // evicts jobs.
             self.in_place.served = false;
             self.retry_at = None;
+            if self.in_place.token.is_none() && self.condition.state == State::Fresh {
+                self.condition.set_plain(State::Renewing, now);
+            }
         }
         if top_changed {
             self.in_place.served = false;
@@ -248,6 +251,13 @@ impl Record {
         })
     }
 
+    /// `true` while the token in place is the one that a task was decided from.
+    pub(super) fn has_token_of(&self, task: &RenewalTask) -> bool {
+        let file = |token: &Option<Arc<TokenInfo>>| token.as_ref().map(|token| token.file);
+        matches!(&task.kind, TaskKind::Renew { current, .. }
+            if file(current) == file(&self.in_place.token))
+    }
+
     /// Time at which the vault token's expiry is looked up, if it is not known: spread over the
     /// usual time between renewals.
     pub(super) fn plan_look_up(&self, limits: Limits, now: Now) -> Option<Instant> {
@@ -262,7 +272,9 @@ impl Record {
             return None;
         }
         let usual = timing::usual(limits, self.in_place.times(now).map(|times| times.length));
-        let spread = Duration::from_secs(self.jitter.redrawn(1).part(usual).unsigned_abs());
+        // Less than any time between two renewals but the first: each renewal begins it anew.
+        let spread = self.jitter.redrawn(1).part(usual * 3 / 4);
+        let spread = Duration::from_secs(spread.unsigned_abs());
         self.in_place.confirmed.checked_add(spread)
     }
 

@@ -1,1 +1,294 @@
-//! To come.
+//! Bounds and fairness of the admission gate.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn route(account: &str, host: &str, issuer: &str) -> Route {
+    Route {
+        account: account.into(),
+        host: host.into(),
+        issuer: issuer.into(),
+    }
+}
+
+/// Enters as often as it is admitted.
+fn fill(gate: &Gate, route: &Route, now: Instant) -> Vec<Permit> {
+    let enter = || {
+        gate.admits(route, true, now)
+            .then(|| gate.enter(route.clone(), true, None))
+    };
+    std::iter::from_fn(enter).take(10_000).collect()
+}
+
+#[test]
+fn requests_are_bounded_for_each_issuer_and_host_and_in_total() {
+    let (gate, now) = (Gate::new(1_000_000), Instant::now());
+    let mut permits = Vec::new();
+    for account in 0..100 {
+        for host in ["a", "b", "c", "d", "e", "f"] {
+            for issuer in ["cms", "dune"] {
+                let route = route(&account.to_string(), host, issuer);
+                permits.extend(fill(&gate, &route, now));
+            }
+        }
+    }
+    let state = gate.state();
+    let count = |is_here: &dyn Fn(&Route) -> bool| {
+        let routes = state.under_way.values().map(|admitted| &admitted.route);
+        routes.filter(|route| is_here(route)).count()
+    };
+    assert_eq!(state.under_way.len(), 64);
+    for host in ["a", "b", "c", "d", "e", "f"] {
+        assert!(count(&|route| &*route.host == host) <= PER_HOST);
+        for issuer in ["cms", "dune"] {
+            let at_issuer = count(&|route| (&*route.host, &*route.issuer) == (host, issuer));
+            assert!(at_issuer <= PER_ISSUER);
+        }
+    }
+}
+
+#[test]
+fn few_descriptors_mean_few_requests() {
+    for (descriptors, total) in [(0, 4), (20, 5), (100, 25), (1024, 64), (u64::MAX, 64)] {
+        assert_eq!(Gate::new(descriptors).state().total, total);
+    }
+}
+
+#[test]
+fn an_account_never_takes_more_than_is_free_and_greedy_ones_leave_room() {
+    let (gate, now) = (Gate::new(1024), Instant::now());
+    let mut permits = Vec::new();
+    // Each names a host of its own, or thousands.
+    for greedy in 1..=6_usize {
+        for n in 0..100 {
+            let host = format!("host{greedy}-{n}");
+            permits.extend(fill(
+                &gate,
+                &route(&format!("greedy{greedy}"), &host, "x"),
+                now,
+            ));
+        }
+        let free = 64 - gate.state().under_way.len();
+        assert_eq!(free, 64 >> greedy, "{greedy} that come one after the other");
+        assert!(gate.admits(&route("other", "a", "cms"), true, now));
+        assert!(gate.admits_account("other"));
+    }
+}
+
+#[test]
+fn k_greedy_accounts_that_ask_in_turns_leave_one_part_in_k_and_one() {
+    for greedy in 1..=10_usize {
+        let (gate, now) = (Gate::new(1024), Instant::now());
+        let mut permits = Vec::new();
+        let mut before = usize::MAX;
+        while before != permits.len() {
+            before = permits.len();
+            for account in 0..greedy {
+                let route = route(&account.to_string(), &format!("h{before}"), "x");
+                if gate.admits(&route, true, now) {
+                    permits.push(gate.enter(route, true, None));
+                }
+            }
+        }
+        let free = 64 - permits.len();
+        assert!(free >= 64 / (greedy + 1), "{greedy} leave {free}");
+    }
+}
+
+#[test]
+fn at_a_host_that_hangs_an_account_leaves_room_for_another() {
+    let (gate, now) = (Gate::new(1024), Instant::now());
+    let own = fill(&gate, &route("greedy", "a", "cms"), now);
+    assert_eq!(own.len(), PER_ISSUER / 2);
+    let more = fill(&gate, &route("greedy", "a", "dune"), now);
+    assert!(own.len() + more.len() <= PER_HOST / 2);
+    assert!(gate.admits(&route("other", "a", "cms"), true, now));
+    drop(own);
+    let again = fill(&gate, &route("greedy", "a", "cms"), now);
+    assert!(!again.is_empty(), "a permit that is dropped makes room");
+}
+
+#[test]
+fn a_permit_makes_room_however_its_work_ends() {
+    let (gate, now) = (Gate::new(1024), Instant::now());
+    let enter = || gate.enter(route("u", "a", "cms"), true, None);
+    let finished = enter();
+    finished.finish(1, now);
+    drop(enter());
+    let of_thread = enter();
+    let ended = std::thread::spawn(move || {
+        let _permit = of_thread;
+        panic!("as the test wants");
+    });
+    assert!(ended.join().is_err());
+    assert!(gate.state().under_way.is_empty());
+}
+
+#[test]
+fn a_permit_keeps_its_probe_as_long_as_it_lives() {
+    let gate = Gate::new(1024);
+    let probe = Arc::new(());
+    let permit = gate.enter(route("u", "a", "cms"), true, Some(probe.clone()));
+    assert_eq!(Arc::strong_count(&probe), 2);
+    drop(permit);
+    assert_eq!(Arc::strong_count(&probe), 1);
+}
+
+#[test]
+fn who_never_worked_gets_half_of_the_request_limit_at_most() {
+    let (gate, now) = (Gate::new(1024), Instant::now());
+    gate.set_limit(Some((20, 60)));
+    let bad = route("evil", "a", "cms");
+    let mut sent = 0;
+    while gate.admits(&bad, false, now) {
+        gate.enter(bad.clone(), false, None).finish(1, now);
+        sent += 1;
+    }
+    assert!((6..=10).contains(&sent), "{sent}");
+    assert!(gate.admits(&route("good", "a", "cms"), true, now));
+    assert!(
+        gate.admits(&route("new", "a", "cms"), false, now),
+        "another account"
+    );
+    assert!(
+        gate.admits(&route("evil", "b", "cms"), false, now),
+        "another host"
+    );
+    let later = now + Duration::from_secs(60);
+    assert!(gate.admits(&bad, false, later));
+}
+
+#[test]
+fn room_comes_again_when_the_oldest_request_leaves_the_span() {
+    let (gate, now) = (Gate::new(1024), Instant::now());
+    let own = route("u", "a", "cms");
+    assert_eq!(gate.next_room(), None);
+    gate.set_limit(Some((3, 60)));
+    assert_eq!(gate.next_room(), None);
+    gate.enter(own.clone(), true, None).finish(3, now);
+    assert!(!gate.admits(&own, true, now + Duration::from_secs(59)));
+    assert_eq!(gate.next_room(), Some(now + Duration::from_secs(60)));
+    assert!(gate.admits(&own, true, now + Duration::from_secs(60)));
+    gate.forget_idle(now + Duration::from_secs(60));
+    assert!(
+        gate.state().sent.is_empty(),
+        "hosts without requests are forgotten"
+    );
+}
+
+#[test]
+fn hosts_that_somebody_only_named_are_forgotten() {
+    let (gate, now) = (Gate::new(1024), Instant::now());
+    gate.set_limit(Some((300, 300)));
+    for n in 0..1000 {
+        gate.admits(&route("u", &format!("h{n}"), "x"), false, now);
+    }
+    gate.forget_idle(now);
+    assert!(gate.state().sent.is_empty());
+    gate.set_limit(None);
+    gate.enter(route("u", "a", "x"), true, None).finish(1, now);
+    assert!(
+        gate.state().sent.is_empty(),
+        "nothing is counted without a limit"
+    );
+}
+
+/// What may happen to the gate.
+#[derive(Clone, Debug)]
+enum Act {
+    Ask {
+        account: u8,
+        host: u8,
+        proven: bool,
+    },
+    /// A request of a task is sent.
+    Send(usize),
+    Finish(usize),
+    Wait(u64),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        4 => (0u8..4, 0u8..2, any::<bool>())
+            .prop_map(|(account, host, proven)| Act::Ask { account, host, proven }),
+        4 => any::<usize>().prop_map(Act::Send),
+        3 => any::<usize>().prop_map(Act::Finish),
+        1 => (0u64..30).prop_map(Act::Wait),
+    ];
+    proptest::collection::vec(act, 0..300)
+}
+
+proptest! {
+    #[test]
+    fn the_request_limit_is_never_exceeded_in_any_span(
+        acts in acts(), limit in 3u32..20, span in 1u64..60,
+    ) {
+        let (gate, begin) = (Gate::new(1024), Instant::now());
+        gate.set_limit(Some((limit, span)));
+        let mut second = 0;
+        let mut tasks: Vec<(Permit, u8, u32)> = Vec::new();
+        let mut sent: Vec<(u64, u8)> = Vec::new();
+        for act in acts {
+            let now = begin + Duration::from_secs(second);
+            match act {
+                Act::Ask { account, host, proven } => {
+                    let route = route(&account.to_string(), &host.to_string(), "x");
+                    if gate.admits(&route, proven, now) {
+                        tasks.push((gate.enter(route, proven, None), host, 0));
+                    }
+                }
+                Act::Send(place) if !tasks.is_empty() => {
+                    let place = place % tasks.len();
+                    let (_, host, requests) = &mut tasks[place];
+                    if *requests < u32::try_from(RenewalTask::MOST_REQUESTS).unwrap() {
+                        *requests += 1;
+                        sent.push((second, *host));
+                    }
+                }
+                Act::Finish(place) if !tasks.is_empty() => {
+                    let (permit, _, requests) = tasks.swap_remove(place % tasks.len());
+                    permit.finish(requests, now);
+                }
+                Act::Wait(seconds) => second += seconds,
+                Act::Send(_) | Act::Finish(_) => {}
+            }
+        }
+        for (from, host) in &sent {
+            let in_span = |other: &&(u64, u8)| {
+                other.1 == *host && (*from..from + span).contains(&other.0)
+            };
+            let count = sent.iter().filter(in_span).count();
+            prop_assert!(count <= usize::try_from(limit).unwrap(), "{count} of {limit}");
+        }
+    }
+
+    #[test]
+    fn an_account_has_never_more_under_way_than_were_free(acts in acts()) {
+        let (gate, now) = (Gate::new(64), Instant::now());
+        let total = gate.state().total;
+        let mut tasks = Vec::new();
+        for act in acts {
+            match act {
+                Act::Ask { account, host, proven } => {
+                    let account = account.to_string();
+                    let own = |tasks: &[(Permit, String)]| {
+                        tasks.iter().filter(|(_, other)| *other == account).count()
+                    };
+                    let route = route(&account, &host.to_string(), "x");
+                    let (before, free) = (own(&tasks), total - tasks.len());
+                    if gate.admits(&route, proven, now) {
+                        prop_assert!(before < free);
+                        tasks.push((gate.enter(route, proven, None), account));
+                    }
+                    prop_assert!(tasks.len() < total, "there is always room for a newcomer");
+                }
+                Act::Finish(place) if !tasks.is_empty() => {
+                    tasks.swap_remove(place % tasks.len());
+                }
+                _ => {}
+            }
+            prop_assert_eq!(gate.state().under_way.len(), tasks.len());
+        }
+    }
+}

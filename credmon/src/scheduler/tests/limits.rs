@@ -1,1 +1,177 @@
-//! To come.
+//! Bounds on requests: the gate's, and those that a server asks for.
+
+use std::time::Duration;
+
+use htvault::ErrorKind;
+
+use super::world::{Sent, failure, id};
+use super::*;
+use crate::model::{Failure, Outcome, Rules, State};
+
+fn limited(user: &str, seconds: u64) -> Outcome {
+    Outcome::Failed(Failure {
+        retry_after: Some(Duration::from_secs(seconds)),
+        ..failure(ErrorKind::RateLimited, &id(user, "cms"))
+    })
+}
+
+#[test]
+fn a_rate_limit_for_one_path_rests_only_it() {
+    let mut world = World::of_life(90, 60);
+    for user in ["evil", "u", "v"] {
+        world.store(user, "cms");
+    }
+    world.pass(30);
+    world.site.accounts.insert("evil", limited("evil", 99_999));
+    world.pass_with(600, |world| {
+        assert!(!world.is_open("a", None));
+        assert!(world.left("u", "cms") > 20 && world.left("v", "cms") > 20);
+    });
+    world.site.accounts.clear();
+    world.pass(62);
+    assert_eq!(world.status("evil", "cms").state, State::Fresh);
+}
+
+#[test]
+fn a_retry_after_is_bounded_by_a_third_of_the_lifetime_that_depends_on_it() {
+    let mut world = World::new();
+    world.store("u", "cms");
+    world.store("v", "cms");
+    world.pass(60);
+    for seconds in [1, 60, 99_999] {
+        world.site.accounts.insert("u", limited("u", seconds));
+        world.site.accounts.insert("v", limited("v", seconds));
+        world.pass(1300);
+        assert!(world.is_open("a", None), "two accounts got it");
+        let trouble = &world.scheduler.troubles(world.now)[0];
+        assert!(trouble.why.contains("limits requests"), "{}", trouble.why);
+        let wait = trouble.rests_until.unwrap().as_second() - world.now.wall.as_second();
+        assert!(wait <= 300, "{wait}");
+        world.site.accounts.clear();
+        world.pass(302);
+        assert!(!world.is_open("a", None));
+        assert!(world.left("u", "cms") > 0 && world.scheduler.all_good(world.now));
+    }
+    let mut world = World::of_life(90, 60);
+    world.store("u", "cms");
+    world.pass(10);
+    world.site.accounts.insert("u", limited("u", 99_999));
+    world.pass(60);
+    world.site.accounts.clear();
+    world.pass(32);
+    assert!(world.left("u", "cms") > 0, "{}", world.left("u", "cms"));
+}
+
+#[test]
+fn a_rate_limit_of_the_host_is_obeyed_for_all_and_asks_seldom() {
+    let mut world = World::of_life(90, 60);
+    for n in 0..50 {
+        world.store(&format!("u{n:02}"), "cms");
+    }
+    world.pass(30);
+    world.site.hosts_down.insert("a", ErrorKind::RateLimited);
+    world.pass(60);
+    let before = world.elapsed();
+    world.pass(600);
+    let requests = world.sent.iter().filter(|sent| sent.at >= before).count();
+    assert!(requests <= 45, "{requests}");
+    world.site.hosts_down.clear();
+    world.pass(60);
+    assert!(world.scheduler.all_good(world.now));
+}
+
+#[test]
+fn the_sites_limit_on_requests_is_never_exceeded_not_even_by_probes() {
+    let mut world = World::with(Rules {
+        request_limit: Some((4, 60)),
+        ..Rules::default()
+    });
+    for n in 0..10 {
+        world.store(&format!("u{n:02}"), "cms");
+    }
+    world.pass(300);
+    world.site.hosts_down.insert("a", ErrorKind::Sealed);
+    world.pass(3600);
+    world.site.hosts_down.clear();
+    world.pass(3600);
+    for from in &world.sent {
+        let in_span = |sent: &&Sent| (from.at..from.at + 60).contains(&sent.at);
+        let requests = world.sent.iter().filter(in_span).map(|sent| sent.requests);
+        let requests: u32 = requests.sum();
+        assert!(requests <= 4, "{requests} from {} s on", from.at);
+    }
+    assert!(world.scheduler.all_good(world.now));
+}
+
+#[test]
+fn a_probe_is_admitted_like_any_request_and_by_an_account_that_has_room() {
+    let mut world = World::of_life(90, 60);
+    for user in ["busy", "u", "v"] {
+        world.store(user, "cms");
+    }
+    world.pass(30);
+    // One account has as many requests under way as it may have, and they hang.
+    world.site.latency.insert("hangs", 100_000);
+    for n in 0..100 {
+        world.store_at("busy", &format!("s{n}"), "hangs", &format!("i{n}"));
+        world.store_at("busy", &format!("t{n}"), "hangs2", &format!("i{n}"));
+    }
+    world.site.latency.insert("hangs2", 100_000);
+    world.pass(1);
+    assert!(world.under_way.len() >= 16, "{}", world.under_way.len());
+    world.site.hosts_down.insert("a", ErrorKind::Sealed);
+    world.pass(120);
+    assert!(world.is_open("a", None));
+    world.site.hosts_down.clear();
+    world.pass(35);
+    assert!(!world.is_open("a", None));
+    assert!(world.left("u", "cms") > 20 && world.left("v", "cms") > 20);
+}
+
+#[test]
+fn one_account_with_thousands_of_credentials_that_hang_delays_nobody() {
+    let mut world = World::of_life(90, 60);
+    world.store("u", "cms");
+    world.pass(10);
+    for n in 0..30 {
+        let host: &'static str = format!("hangs{n}").leak();
+        world.site.latency.insert(host, 30);
+        for service in 0..20 {
+            world.store_at(
+                "evil",
+                &format!("s{n}-{service}"),
+                host,
+                &format!("i{service}"),
+            );
+        }
+    }
+    world.pass_with(300, |world| {
+        assert!(world.left("u", "cms") > 20, "{}", world.left("u", "cms"));
+        let own = world
+            .under_way
+            .iter()
+            .filter(|t| &*t.task.route.account == "evil");
+        assert!(own.count() <= 32);
+        assert!(world.under_way.len() <= 64);
+    });
+    world.store("new", "cms");
+    world.pass(1);
+    assert!(world.left("new", "cms") > 60, "served in under a second");
+}
+
+#[test]
+fn the_failing_credentials_of_one_account_share_their_attempts() {
+    let mut world = World::of_life(90, 60);
+    let outcome = Outcome::Failed(failure(ErrorKind::Refused, &id("evil", "x")));
+    world.site.accounts.insert("evil", outcome);
+    for n in 0..500 {
+        world.store("evil", &format!("s{n}"));
+    }
+    world.store("u", "cms");
+    world.pass(600);
+    let before = world.elapsed();
+    world.pass(3600);
+    let requests = world.sent_by("evil", before);
+    assert!(requests <= 3000, "{requests} an hour");
+    assert!(world.left("u", "cms") > 20);
+}
