@@ -244,7 +244,9 @@ impl Problem {
             // Something between answered for this path: it says nothing of the Vault.
             ErrorKind::NotVault if error.scope() != FailureScope::Host => (own(), Kind::Forbidden),
             // A hang while reading an access token is the issuer's: Vault waits for it.
-            ErrorKind::TimedOut if !login => (own(), Kind::IssuerDown),
+            ErrorKind::TimedOut if !login && error.scope() != FailureScope::Host => {
+                (own(), Kind::IssuerDown)
+            }
             _ => (vault(), Kind::VaultDown),
         };
         let message = match &cause {

@@ -24,7 +24,6 @@ mod config;
 #[cfg(test)]
 mod fakes;
 mod model;
-pub mod old;
 mod renewal;
 mod report;
 mod scheduler;

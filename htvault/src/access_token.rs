@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::secret::{AccessToken, VaultToken};
 use crate::vault_token::warnings;
 
-/// What an access token must be like.
+/// Requirements on an access token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessTokenRequest {
     /// Seconds that it must have left.
@@ -30,16 +30,16 @@ pub struct AccessTokenRequest {
 pub struct AccessTokenAnswer {
     /// The token.
     pub token: AccessToken,
-    /// What the token says of itself; `None` for an opaque one.
+    /// Claims of the token; `None` for an opaque one.
     pub claims: Option<Claims>,
-    /// When it ends, as Vault says.
+    /// Expiry by Vault's account.
     pub expire_time: Option<Timestamp>,
-    /// What the server warns of, such as a refresh that failed while the cached token is good.
+    /// Warnings of the server, such as a refresh that failed while the cached token is good.
     pub warnings: Vec<String>,
 }
 
 impl AccessTokenAnswer {
-    /// When the token ends: by its own claim, else by what Vault says.
+    /// Expiry of the token: by its own claim, else by Vault's account.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
         self.claims

@@ -130,7 +130,7 @@ pub(crate) fn refusal(
             let words: Vec<String> = words.iter().map(|words| hide(words)).collect();
             Error::from_answer(request, code, &words, login)
         }
-        // A quota is a quota, whoever keeps it.
+        // A front may keep a quota as well.
         None if code == 429 => Error::from_answer(request, code, &[other()], login),
         None => Error::not_vault(request, code, &other()),
     };

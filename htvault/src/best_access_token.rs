@@ -1,5 +1,5 @@
-//! The best access token that can be had: one with the life that is asked for, or else what Vault
-//! still has in its cache.
+//! The best access token available: one with the lifetime asked for, or else what Vault still has in
+//! its cache.
 //!
 //! The one fall back for everybody: [`Client::best_access_token`] for who has a client, the function
 //! [`best_access_token`] for who asks in another way. What always holds: at most two requests are
@@ -19,12 +19,12 @@ use crate::secret::VaultToken;
 /// Seconds of life that make an access token better than none.
 const LEAST_USEFUL: u64 = 10;
 
-/// The best access token that could be had.
+/// The best access token available.
 #[derive(Clone, Debug)]
 pub struct BestAccessToken<E = Error> {
     /// The token.
     pub answer: AccessTokenAnswer,
-    /// When it may have less life left than was asked for: what the server answered to that.
+    /// Error of the request with the seconds asked for, when the token may have less left.
     pub less_because: Option<E>,
 }
 
@@ -130,7 +130,7 @@ fn seconds_to_fall_back_to(
     asked.is_some_and(|asked| least < asked).then_some(least)
 }
 
-/// Whether a token ends later than the one held. One that does not say when is believed.
+/// True for a token that ends later than the one held, or that does not say when it ends.
 fn outlives(answer: &AccessTokenAnswer, holds: Option<Timestamp>) -> bool {
     match (answer.expires(), holds) {
         (Some(ends), Some(held)) => ends > held,

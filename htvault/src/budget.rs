@@ -1,13 +1,13 @@
-//! How many requests may be sent to one HTVault: a bound of our own, and what its 429s teach.
+//! Number of requests that may be sent to one HTVault: a limit of our own, and blocks after its 429s.
 //!
 //! htvault-config sets quotas such as 360 requests in 5 minutes for each client; who exceeds one
 //! is refused for 5 minutes, with everything. So:
 //! - With a [`RequestLimit`], at most `limit` requests are sent in *any* span of `per`, whatever
-//!   the callers do. Who comes too early waits, or is told when to come again.
+//!   the callers do. A caller that comes too early waits, or gets the time of the next free place.
 //! - After a 429 nothing is sent until a block is over: as long as `Retry-After` says, else a time
 //!   that grows with each 429 in a row. Then one request goes ahead of all others to find out.
 //!
-//! The laws are kept by [`Ledger`], which is pure; [`Budget`] shares one between callers.
+//! The laws hold in [`RequestLog`], which is pure; [`Budget`] shares one between callers.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ const FIRST_BLOCK: Duration = Duration::from_secs(15);
 /// The longest block, whatever `Retry-After` says: that of htvault-config.
 const LONGEST_BLOCK: Duration = Duration::from_mins(5);
 
-/// A bound on requests: at most `limit` in any span of `per`.
+/// A limit on requests: at most `limit` in any span of `per`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestLimit {
     /// Number of requests; 0 counts as 1.
@@ -29,12 +29,12 @@ pub struct RequestLimit {
     pub per: Duration,
 }
 
-/// What is used of a bound on requests at a moment.
+/// Use of a limit on requests at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestsUsed {
-    /// The bound.
+    /// The limit.
     pub limit: RequestLimit,
-    /// Requests sent in the span that ends now; never more than the bound.
+    /// Requests sent in the span that ends now; never more than the limit.
     pub used: u32,
 }
 
@@ -49,17 +49,17 @@ pub(crate) enum Denied {
 
 /// Counts requests and blocks. Pure: the time is passed in and must not go backwards.
 #[derive(Debug)]
-struct Ledger {
+struct RequestLog {
     limit: Option<RequestLimit>,
-    /// When the requests of the latest span were sent, the oldest first.
+    /// Send times of the requests of the latest span, the oldest first.
     sent: VecDeque<Instant>,
     blocked_until: Option<Instant>,
     blocks: u32,
-    /// Whether the one request that finds out whether a block is over is under way.
+    /// True while the one request that probes the end of a block is under way.
     probing: bool,
 }
 
-impl Ledger {
+impl RequestLog {
     fn new(limit: Option<RequestLimit>) -> Self {
         Self {
             limit,
@@ -130,7 +130,7 @@ impl Ledger {
 
 /// The budget of one HTVault, shared by all who ask it.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget(Arc<Mutex<Ledger>>);
+pub(crate) struct Budget(Arc<Mutex<RequestLog>>);
 
 /// Leave to send one request.
 pub(crate) struct Permit {
@@ -140,25 +140,25 @@ pub(crate) struct Permit {
 
 impl Budget {
     pub(crate) fn new(limit: Option<RequestLimit>) -> Self {
-        Self(Arc::new(Mutex::new(Ledger::new(limit))))
+        Self(Arc::new(Mutex::new(RequestLog::new(limit))))
     }
 
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    fn log(&self) -> MutexGuard<'_, RequestLog> {
         // A panic elsewhere leaves the counts as they are, which is good enough.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is used of the bound; `None` without one.
+    /// Use of the limit; `None` without one.
     pub(crate) fn used(&self) -> Option<RequestsUsed> {
-        self.ledger().used(Instant::now())
+        self.log().used(Instant::now())
     }
 
     /// Waits, `wait` at most, until a request may be sent. A server's block is never waited
-    /// for: the caller has better things to do, and should know.
+    /// for: it may last minutes.
     pub(crate) async fn permit(&self, wait: Duration) -> Result<Permit, Denied> {
         let deadline = Instant::now() + wait;
         loop {
-            let taken = self.ledger().take(Instant::now());
+            let taken = self.log().take(Instant::now());
             match taken {
                 Ok(probe) => {
                     return Ok(Permit {
@@ -178,12 +178,12 @@ impl Budget {
 impl Permit {
     /// Reports a 429.
     pub(crate) fn refused(&self, retry_after: Option<Duration>) {
-        self.budget.ledger().refused(Instant::now(), retry_after);
+        self.budget.log().refused(Instant::now(), retry_after);
     }
 
     /// Reports any other answer.
     pub(crate) fn answered(&self) {
-        self.budget.ledger().answered(Instant::now());
+        self.budget.log().answered(Instant::now());
     }
 }
 
@@ -191,7 +191,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         // Also when the caller was cancelled: the next one finds out then.
         if self.probe {
-            self.budget.ledger().probing = false;
+            self.budget.log().probing = false;
         }
     }
 }
@@ -203,21 +203,18 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_mins(1);
 
-    fn limited(limit: u32) -> Ledger {
-        Ledger::new(Some(RequestLimit { limit, per: MINUTE }))
+    fn limited(limit: u32) -> RequestLog {
+        RequestLog::new(Some(RequestLimit { limit, per: MINUTE }))
     }
 
     #[test]
     fn a_full_budget_says_when_there_is_room() {
         let now = Instant::now();
-        let mut ledger = limited(2);
-        assert_eq!(ledger.take(now), Ok(false));
-        assert_eq!(ledger.take(now + MINUTE / 2), Ok(false));
-        assert_eq!(
-            ledger.take(now + MINUTE / 2),
-            Err(Denied::Full(now + MINUTE))
-        );
-        assert_eq!(ledger.take(now + MINUTE), Ok(false));
+        let mut log = limited(2);
+        assert_eq!(log.take(now), Ok(false));
+        assert_eq!(log.take(now + MINUTE / 2), Ok(false));
+        assert_eq!(log.take(now + MINUTE / 2), Err(Denied::Full(now + MINUTE)));
+        assert_eq!(log.take(now + MINUTE), Ok(false));
     }
 
     #[tokio::test(start_paused = true)]
@@ -241,23 +238,23 @@ mod tests {
     #[test]
     fn blocks_grow_and_one_request_finds_out() {
         let mut now = Instant::now();
-        let mut ledger = Ledger::new(None);
+        let mut log = RequestLog::new(None);
         for expected in [15, 30, 60, 120, 240, 300, 300] {
-            assert!(ledger.take(now).is_ok());
-            ledger.probing = false;
-            ledger.refused(now, None);
+            assert!(log.take(now).is_ok());
+            log.probing = false;
+            log.refused(now, None);
             let until = now + Duration::from_secs(expected);
-            assert_eq!(ledger.take(now), Err(Denied::Blocked(until)));
+            assert_eq!(log.take(now), Err(Denied::Blocked(until)));
             now = until;
         }
-        assert_eq!(ledger.take(now), Ok(true));
-        assert!(matches!(ledger.take(now), Err(Denied::Blocked(_))));
-        ledger.answered(now);
-        ledger.probing = false;
-        assert_eq!(ledger.take(now), Ok(false));
-        ledger.refused(now, None);
+        assert_eq!(log.take(now), Ok(true));
+        assert!(matches!(log.take(now), Err(Denied::Blocked(_))));
+        log.answered(now);
+        log.probing = false;
+        assert_eq!(log.take(now), Ok(false));
+        log.refused(now, None);
         assert_eq!(
-            ledger.take(now),
+            log.take(now),
             Err(Denied::Blocked(now + FIRST_BLOCK)),
             "a good answer makes the next block short again"
         );
@@ -270,20 +267,20 @@ mod tests {
             (Duration::from_secs(7), Duration::from_secs(7)),
             (MINUTE * 600, LONGEST_BLOCK),
         ] {
-            let mut ledger = Ledger::new(None);
-            ledger.refused(now, Some(asked));
-            assert_eq!(ledger.take(now), Err(Denied::Blocked(now + block)));
+            let mut log = RequestLog::new(None);
+            log.refused(now, Some(asked));
+            assert_eq!(log.take(now), Err(Denied::Blocked(now + block)));
         }
     }
 
     #[test]
     fn refusals_under_way_together_count_once() {
         let now = Instant::now();
-        let mut ledger = Ledger::new(None);
+        let mut log = RequestLog::new(None);
         for _ in 0..20 {
-            ledger.refused(now, None);
+            log.refused(now, None);
         }
-        assert_eq!(ledger.take(now), Err(Denied::Blocked(now + FIRST_BLOCK)));
+        assert_eq!(log.take(now), Err(Denied::Blocked(now + FIRST_BLOCK)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -325,12 +322,12 @@ mod tests {
             limit in 1_u32..20,
             pauses in prop::collection::vec(0_u64..10_000, 1..200),
         ) {
-            let mut ledger = limited(limit);
+            let mut log = limited(limit);
             let mut now = Instant::now();
             let mut sent = Vec::new();
             for pause in pauses {
                 now += Duration::from_millis(pause);
-                if ledger.take(now).is_ok() {
+                if log.take(now).is_ok() {
                     sent.push(now);
                 }
             }

@@ -182,6 +182,8 @@ impl Client {
         let endpoints = self.0.directory.endpoints().await?;
         let order = endpoints.preference().order(Instant::now());
         let mut failures = Vec::new();
+        // Addresses that failed for this path. Whether it is their fault, another address tells.
+        let mut suspects = Vec::new();
         for index in order {
             let Some(endpoint) = endpoints.list.get(index) else {
                 continue;
@@ -194,13 +196,20 @@ impl Client {
             match answer {
                 Err(error) if error.kind().fails_over() => {
                     debug!(address = endpoint.name(), %error, "the next address is tried");
-                    if error.scope() != FailureScope::Local {
+                    if error.scope() == FailureScope::Host {
                         endpoints.preference().failed(index, Instant::now());
+                    } else if error.scope() != FailureScope::Local {
+                        suspects.push(index);
                     }
                     failures.push((endpoint.name(), error));
                 }
                 answer => {
-                    endpoints.preference().succeeded(index, Instant::now());
+                    let mut preference = endpoints.preference();
+                    for suspect in suspects {
+                        preference.failed(suspect, Instant::now());
+                    }
+                    preference.succeeded(index, Instant::now());
+                    drop(preference);
                     self.settle(&permit, answer.as_ref().err());
                     return answer;
                 }

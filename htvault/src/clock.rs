@@ -1,6 +1,6 @@
 //! The one place where wall time comes from.
 //!
-//! Decisions take the time as an argument; whoever calls them asks a [`Clock`]. So a test, or a
+//! Decisions take the time as an argument; callers ask a [`Clock`]. So a test, or a
 //! simulation, sets the time, and nothing else in the workspace reads the system's clock (clippy
 //! refuses it).
 

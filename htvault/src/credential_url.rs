@@ -1,4 +1,4 @@
-//! Where things are at an HTVault: its address, and the URL of a stored credential.
+//! Addresses: of an HTVault, and of a credential stored there.
 //!
 //! A URL here is always `https` with a host, no user, no query, no fragment.
 
@@ -149,7 +149,7 @@ impl CredentialUrl {
         self.0.path()
     }
 
-    /// Whether the path names a cached credential (`/creds/`), rather than a token exchange.
+    /// True when the path names a cached credential (`/creds/`), rather than a token exchange.
     #[must_use]
     pub fn is_cached(&self) -> bool {
         self.0.path().contains("/creds/")

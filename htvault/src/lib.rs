@@ -1,13 +1,20 @@
 //! Client of HTVault: OpenBao or Vault set up by `htvault-config`, which keeps refresh tokens
 //! of grid accounts and gives out access tokens.
 //!
-//! - [`Client`] speaks to one HTVault: Kerberos login, vault tokens, access tokens.
-//! - [`CredentialUrl`] says where a credential is stored; it is what HTCondor keeps as `vault_url`.
-//! - [`Error`] says what went wrong and what a person or a loop should do next ([`Action`]).
-//! - [`Claims`] reads what a JWT says of itself, without trusting it.
-//! - `kerberos` (feature `kerberos`) makes the ticket for a login from a keytab, in memory.
+//! - [`Client`] speaks to one HTVault: Kerberos login, vault tokens, access tokens. It fails over
+//!   between addresses, keeps to a limit on requests, and bounds times and sizes.
+//! - [`CredentialUrl`] is the address of a stored credential: HTCondor's `vault_url`.
+//! - [`Error`] has a message, advice, the next step ([`Action`]) and a [`FailureScope`]: what the
+//!   failure speaks of, and so what to charge it to.
+//! - [`Claims`] are read from a JWT without trusting it; [`TokenForm`] tells a token from something
+//!   else.
+//! - `kerberos` (feature `kerberos`) makes the ticket for a login from a keytab, in memory. MIT's
+//!   libraries are loaded at run time.
 //!
-//! Secrets ([`VaultToken`], [`AccessToken`]) cannot be printed and are zeroed when dropped.
+//! Secrets ([`VaultToken`], [`AccessToken`]) cannot be printed; their memory is zeroed when they are
+//! dropped (not the buffers of the HTTP and TLS libraries). No error text holds one.
+//!
+//! A [`Client`] needs a Tokio runtime with time and I/O enabled.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), htvault::Error> {
@@ -23,6 +30,8 @@
 //! # }
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod access_token;
 mod answer;
 mod best_access_token;
@@ -35,6 +44,7 @@ mod dns;
 mod endpoints;
 mod error;
 #[cfg(feature = "kerberos")]
+#[cfg_attr(docsrs, doc(cfg(feature = "kerberos")))]
 pub mod kerberos;
 mod oidc;
 mod paths;
@@ -62,3 +72,8 @@ pub use settings::{After429, Settings};
 pub use survey::{Node, NodeAnswer, NodeState, survey};
 pub use tls::{Authorities, TlsSettings};
 pub use vault_token::{IssuedToken, TokenInfo};
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

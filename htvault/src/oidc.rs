@@ -29,7 +29,7 @@ const USUAL_INTERVAL: Duration = Duration::from_secs(5);
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 const LONGEST_INTERVAL: Duration = Duration::from_mins(5);
 
-/// A login that waits for a person.
+/// A login by OIDC that a person has to approve.
 #[derive(Clone)]
 pub struct DeviceFlow {
     /// The link that the person opens.
@@ -55,7 +55,7 @@ impl fmt::Debug for DeviceFlow {
     }
 }
 
-/// What a poll gave.
+/// Outcome of a poll.
 #[derive(Debug)]
 pub enum Poll {
     /// The person has not approved yet: ask again after the flow's interval.
@@ -71,9 +71,9 @@ pub enum Poll {
 pub struct OidcLogin {
     /// The login token, which may store the refresh token.
     pub login: IssuedToken,
-    /// Whose credential it is.
+    /// Owner of the credential.
     pub credkey: String,
-    /// What is to be stored.
+    /// Refresh token to store.
     pub refresh_token: RefreshToken,
 }
 

@@ -1,4 +1,4 @@
-//! Which of several addresses is tried first, and which is left alone for a while.
+//! Order of several addresses: the preferred one first, those in back-off last.
 //!
 //! Pure: the time is passed in. The laws:
 //! - Every address is in every order, so a call fails only after all were tried.
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a preference for another than the first address lasts.
+/// Life of a preference for another than the first address.
 pub(crate) const STAY: Duration = Duration::from_mins(5);
-/// How long an address is left alone after its first failure; doubled after each further one.
-const REST: Duration = Duration::from_secs(15);
+/// Back-off of an address after its first failure; doubled after each further one.
+const BACK_OFF: Duration = Duration::from_secs(15);
 
 /// The health of addresses, by their index.
 #[derive(Clone, Debug)]
@@ -30,13 +30,13 @@ pub(crate) struct Preference {
 pub(crate) struct Health {
     /// Failures in a row.
     failures: u32,
-    /// Until when it goes to the end of the order.
-    rests_until: Option<Instant>,
+    /// End of its back-off: until then it goes to the end of the order.
+    backs_off_until: Option<Instant>,
 }
 
 impl Health {
-    fn rests(&self, now: Instant) -> bool {
-        self.rests_until.is_some_and(|until| now < until)
+    fn backs_off(&self, now: Instant) -> bool {
+        self.backs_off_until.is_some_and(|until| now < until)
     }
 }
 
@@ -50,7 +50,7 @@ impl Preference {
         }
     }
 
-    /// What is known of an address, to be carried over to another list that holds it.
+    /// Health of an address, to be carried over to another list that holds it.
     pub(crate) fn health(&self, index: usize) -> Health {
         self.health.get(index).copied().unwrap_or_default()
     }
@@ -61,10 +61,10 @@ impl Preference {
         let first = if returned { 0 } else { self.chosen };
         let count = self.health.len();
         let mut order: Vec<usize> = (0..count).map(|step| (first + step) % count).collect();
-        // Stable: healthy addresses keep their order, resting ones follow, the soonest first.
+        // Stable: healthy addresses keep their order, those in back-off follow, the soonest first.
         order.sort_by_key(|&index| {
             let health = self.health(index);
-            health.rests(now).then_some(health.rests_until)
+            health.backs_off(now).then_some(health.backs_off_until)
         });
         order
     }
@@ -73,11 +73,11 @@ impl Preference {
     pub(crate) fn failed(&mut self, index: usize, now: Instant) {
         if let Some(health) = self.health.get_mut(index) {
             // Calls that were under way together count as one failure.
-            if health.rests(now) {
+            if health.backs_off(now) {
                 return;
             }
             let growth = 2_u32.saturating_pow(health.failures.min(8));
-            health.rests_until = Some(now + REST.saturating_mul(growth).min(STAY));
+            health.backs_off_until = Some(now + BACK_OFF.saturating_mul(growth).min(STAY));
             health.failures = health.failures.saturating_add(1);
         }
     }
@@ -121,7 +121,7 @@ mod tests {
         let mut preference = three();
         preference.failed(0, now);
         preference.succeeded(1, now);
-        // The first is rested again, and yet nothing changes.
+        // The back-off of the first is over, and yet nothing changes.
         assert_eq!(preference.order(now + Duration::from_mins(1)), [1, 2, 0]);
         preference.succeeded(1, now + Duration::from_mins(4));
         assert_eq!(preference.order(now + STAY), [0, 1, 2]);
@@ -154,11 +154,11 @@ mod tests {
                 now += Duration::from_secs(seconds);
                 if good {
                     preference.succeeded(index, now);
-                    prop_assert!(!preference.health(index).rests(now));
+                    prop_assert!(!preference.health(index).backs_off(now));
                 } else {
                     preference.failed(index, now);
-                    // Never left alone for longer than the preference stays.
-                    prop_assert!(!preference.health(index).rests(now + STAY));
+                    // Never backs off for longer than the preference stays.
+                    prop_assert!(!preference.health(index).backs_off(now + STAY));
                 }
                 let mut order = preference.order(now);
                 order.sort_unstable();

@@ -1,4 +1,8 @@
-//! Secrets that cannot be printed: no `Display`, a `Debug` without content, zeroed when dropped.
+//! Secrets that cannot be printed: no `Display`, a `Debug` without content.
+//!
+//! The memory of a secret is zeroed when it is dropped, and so is the body of the answer that it came
+//! in. Copies in requests, in the buffers of the HTTP and TLS libraries, and those that a caller makes
+//! are not.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What each address of an HTVault says of itself, for a person who looks for a fault.
+//! Health of each address of an HTVault, for a person who looks for a fault.
 //!
 //! What holds: every address is asked, one that is down hides no other; no vault token is needed,
 //! and no quota of one is used up (`sys/health` is not counted by HTVault's quotas).
@@ -27,25 +27,26 @@ pub struct Node {
     pub server: ServerUrl,
     /// The address.
     pub address: SocketAddr,
-    /// What it says, or why it says nothing.
+    /// Its answer, or the reason why there is none.
     pub answer: Result<NodeAnswer, Error>,
 }
 
-/// What an address says of itself.
+/// Health of a node, by its own account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeAnswer {
-    /// Whether it serves.
+    /// State of the node.
     pub state: NodeState,
     /// Version of OpenBao or Vault.
     pub version: Option<String>,
     /// Its clock, to the second.
     pub clock: Option<Timestamp>,
-    /// When its certificate ends.
+    /// Expiry of its certificate.
     pub certificate_ends: Option<Timestamp>,
 }
 
-/// Whether a node serves.
+/// State of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NodeState {
     /// It leads.
     Active,

@@ -25,8 +25,13 @@ pub(crate) fn failure(request: &str, error: reqwest::Error, tls: &TlsSettings) -
     let error = error.without_url();
     let io = find::<io::Error>(&error);
     let found = if let Some(fault) = find::<rustls::Error>(&error) {
-        let words = format!("{} (trusted: {})", explain(fault), tls.places());
-        Error::new(ErrorKind::Untrusted, request, &words)
+        let (words, advice) = explain(fault);
+        let words = format!("{words} (trusted: {})", tls.places());
+        let error = Error::new(ErrorKind::Untrusted, request, &words);
+        match advice {
+            Some(advice) => error.advise(advice),
+            None => error,
+        }
     } else if io.is_some_and(is_local) {
         Error::new(ErrorKind::LocalResource, request, &deepest_words(&error))
     } else if error.is_timeout() && error.is_connect() {

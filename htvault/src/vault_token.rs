@@ -25,20 +25,20 @@ pub struct IssuedToken {
     pub lease_seconds: u64,
     /// Its policies.
     pub policies: Vec<String>,
-    /// Who logged in (`metadata.user`), at a login.
+    /// Account that logged in (`metadata.user`), at a login.
     pub user: Option<String>,
-    /// What the server warns of, such as a life that was cut.
+    /// Warnings of the server, such as a lifetime that was cut.
     pub warnings: Vec<String>,
 }
 
-/// What Vault knows of a living token.
+/// Properties of a living token, from a look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenInfo {
     /// Its accessor.
     pub accessor: String,
     /// Life left, in seconds. A standby of an OpenBao cluster may answer an old value.
     pub ttl_seconds: u64,
-    /// When it ends; `None` for a token without end.
+    /// Expiry; `None` for a token without end.
     pub expires: Option<Timestamp>,
     /// Its policies.
     pub policies: Vec<String>,
@@ -160,7 +160,7 @@ impl Client {
         })
     }
 
-    /// What to do about an error of a request with `token`. Where only Vault can tell a dead token
+    /// Returns the next step after an error of a request with `token`. Where only Vault can tell a dead token
     /// from another refusal ([`Action::CheckToken`]), it is asked.
     ///
     /// ```no_run

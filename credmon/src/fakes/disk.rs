@@ -40,10 +40,10 @@ fn run_again(test: &str) {
         .args(["--exact", name, "--nocapture"])
         .output()
         .expect("the program unshare of util-linux, or root");
-    let text = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stdout);
     let error = String::from_utf8_lossy(&output.stderr);
-    let done = output.status.success() && text.contains(DONE);
-    assert!(done, "{test} needs root or user namespaces: {text}{error}");
+    let done = output.status.success() && said.contains(DONE);
+    assert!(done, "{test} needs root or user namespaces: {said}{error}");
 }
 
 /// Makes a disk read-only, or writable again.

@@ -1,29 +1,32 @@
 //! Supervision of threads that call the file system: how long the present call has been going on.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Shared between a thread that may hang and the loop that reports it. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Heartbeat(Arc<Mutex<Option<Instant>>>);
+pub(crate) struct Heartbeat(Arc<Mutex<Option<(Instant, String)>>>);
 
 /// Ends the work that [`Heartbeat::start`] began, when dropped.
 pub(crate) struct Working(Heartbeat);
 
 impl Heartbeat {
-    /// Notes that work begins.
-    pub(crate) fn start(&self, now: Instant) -> Working {
-        self.set(Some(now));
+    /// Notes that work on a file or folder begins.
+    pub(crate) fn start(&self, path: &Path) -> Working {
+        self.set(Some((Instant::now(), path.display().to_string())));
         Working(self.clone())
     }
 
-    /// The start of the present work, if any is going on.
-    pub(crate) fn working_since(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The file or folder that has been worked on for so long, if any.
+    pub(crate) fn hanging(&self, limit: Duration) -> Option<String> {
+        let work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, path) = work.as_ref()?;
+        (since.elapsed() >= limit).then(|| path.clone())
     }
 
-    fn set(&self, since: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    fn set(&self, work: Option<(Instant, String)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = work;
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{FileId, TEXT_LIMIT};
 
 /// Longest list of scopes that is kept, in characters; a forged token may hold anything.
-const SCOPES_LIMIT: usize = 4 * TEXT_LIMIT;
+const SCOPES_LIMIT: usize = 2 * TEXT_LIMIT;
 
 /// Lifetime of a token, by its own claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -66,6 +66,8 @@ pub(crate) struct Observed {
     pub(crate) id: CredentialId,
     pub(crate) stamp: TopStamp,
     pub(crate) top: Result<Route, TopProblem>,
+    /// Its `.use`, whatever that holds.
+    pub(crate) use_file: Option<FileId>,
     /// The access token in its `.use`; `None` when there is none, or what is there is no token.
     pub(crate) token: Option<Arc<TokenInfo>>,
 }

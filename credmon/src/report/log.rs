@@ -181,7 +181,7 @@ impl Output {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let _working = heartbeat.start(Instant::now());
+            let _working = heartbeat.start(self.path.as_deref().unwrap_or("the terminal".as_ref()));
             if self.followed.elapsed() >= FOLLOW {
                 self.follow();
             }

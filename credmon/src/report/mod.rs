@@ -10,7 +10,7 @@ pub(crate) mod status_file;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
@@ -108,9 +108,7 @@ impl Publisher {
             };
             pending.writing = true;
             drop(pending);
-            let working = self.heartbeat.start(Instant::now());
-            let problems = write(&outputs, &snapshot);
-            drop(working);
+            let problems = write(&outputs, &snapshot, &self.heartbeat);
             let mut pending = self.pending();
             for problem in problems
                 .iter()
@@ -126,8 +124,9 @@ impl Publisher {
 }
 
 /// Writes all files; what could not be written.
-pub(crate) fn write(outputs: &Outputs, snapshot: &Snapshot) -> Vec<String> {
+pub(crate) fn write(outputs: &Outputs, snapshot: &Snapshot, heartbeat: &Heartbeat) -> Vec<String> {
     let status = outputs.status_file.as_deref().and_then(|path| {
+        let _working = heartbeat.start(path);
         let content = |to: &mut dyn Write| status_file::write(to, snapshot);
         let error = replace(path, outputs.status_mode, content).err()?;
         Some(problem(
@@ -138,6 +137,7 @@ pub(crate) fn write(outputs: &Outputs, snapshot: &Snapshot) -> Vec<String> {
         ))
     });
     let metrics = outputs.metrics_file.as_deref().and_then(|path| {
+        let _working = heartbeat.start(path);
         let content =
             |to: &mut dyn Write| metrics::write(to, snapshot, outputs.metrics_per_credential);
         let error = replace(path, 0o644, content).err()?;
@@ -175,6 +175,7 @@ fn replace(
     if folder.is_null_device(name) {
         return Ok(());
     }
+    store::check_output(&folder, name).map_err(|error| error.to_string())?;
     let group = folder.stat().map(|stat| Gid::from_raw(stat.st_gid));
     let attributes = FileAttributes {
         mode: Mode::from_bits_truncate(mode),

@@ -122,7 +122,7 @@ impl Breaker {
     /// `true` when a probe is due.
     pub(super) fn wants_probe(&self, now: Instant) -> bool {
         let is_due = |open: &Open| open.retry_at <= now && open.probe.strong_count() == 0;
-        self.open.as_ref().is_some_and(is_due)
+        self.open().is_some_and(is_due)
     }
 
     #[cfg(test)]
@@ -131,8 +131,9 @@ impl Breaker {
     }
 
     /// Its state when it is open. One that nobody could probe holds nobody up.
+    /// Its state while it is open. Where no credential has worked, nobody can tell, and nobody waits.
     pub(super) fn open(&self) -> Option<&Open> {
-        self.open.as_ref().filter(|_| !self.is_idle())
+        self.open.as_ref().filter(|_| !self.proven.is_empty())
     }
 
     /// A person asks to try now.

@@ -83,7 +83,7 @@ impl Scheduler {
     /// Seconds to wait for the end of a rate limit: what the server asks, within a third of the
     /// shortest lifetime that depends on it.
     fn quota_wait(&self, host: &str, failure: &Failure, now: Now) -> i64 {
-        const LEAST: u64 = 15;
+        const LEAST: u64 = 30;
         let asked = failure
             .retry_after
             .map_or(LEAST, |asked| asked.as_secs().saturating_add(1));
@@ -106,13 +106,13 @@ impl Scheduler {
             return None;
         }
         let waits = |record: &Record| {
-            let scope = record.waits_for;
-            let waits = match dependency.1 {
-                Some(_) => scope == Some(FailureScope::Issuer),
-                None => matches!(scope, Some(FailureScope::Host | FailureScope::Quota)),
+            // A limit that met one credential is not over because others are served.
+            let scope = match dependency.1 {
+                Some(_) => FailureScope::Issuer,
+                None => FailureScope::Host,
             };
             let depends = |route: &Route| dependencies(route).contains(dependency);
-            waits && record.route().is_some_and(depends)
+            record.waits_for == Some(scope) && record.route().is_some_and(depends)
         };
         let waiting = self.records.iter().filter(|(_, record)| waits(record));
         let waiting: Vec<CredentialId> = waiting.map(|(id, _)| id.clone()).collect();

@@ -88,7 +88,7 @@ impl Record {
     ) -> Vec<Event> {
         let now = context.now;
         let id = token.id.clone();
-        self.in_place.receive(Some(token), now);
+        self.in_place.receive(Some(token.file), Some(token), now);
         self.succeeded(now);
         let until = self.in_place.expiry_text(now);
         let jti = id.as_deref().unwrap_or("none");

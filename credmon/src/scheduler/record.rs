@@ -79,7 +79,7 @@ impl Record {
     /// A credential that is seen for the first time; `at_start`: in the first scan.
     pub(super) fn new(observed: Arc<Observed>, rules: &Rules, now: Now, at_start: bool) -> Self {
         let jitter = Jitter::of(&rules.hostname, &observed.id);
-        let mut in_place = InPlace::new(observed.token.clone(), now);
+        let mut in_place = InPlace::new(&observed, now);
         // After a restart, the times of the files tell whether the token is from this `.top`.
         let is_from = |token: &Arc<TokenInfo>| observed.stamp.changed() <= token.file.changed;
         in_place.served = in_place.token.as_ref().is_some_and(is_from);
@@ -130,9 +130,9 @@ impl Record {
         let before = std::mem::replace(&mut self.observed, observed);
         let top_changed = !is_unreadable(&before)
             && (before.stamp != self.observed.stamp || before.top != self.observed.top);
-        let file = |token: &Option<Arc<TokenInfo>>| token.as_ref().map(|token| token.file);
-        if file(&self.in_place.token) != file(&self.observed.token) {
-            self.in_place.receive(self.observed.token.clone(), now);
+        if self.in_place.file != self.observed.use_file {
+            let token = self.observed.token.clone();
+            self.in_place.receive(self.observed.use_file, token, now);
             // Somebody else's work: whether it is what Vault gives is asked at once. A missing one
             // evicts jobs.
             self.in_place.served = false;
@@ -290,7 +290,8 @@ impl Record {
         let cause = self.condition.reason.as_ref().map(|reason| reason.cause);
         if let Some(Cause::Here("clock" | "unchanged")) = cause {
             // How long its token lives was reckoned by the wrong time, too.
-            self.in_place.receive(self.in_place.token.clone(), now);
+            let (file, token) = (self.in_place.file, self.in_place.token.clone());
+            self.in_place.receive(file, token, now);
             self.retry_at = Some(now.mono);
         }
         self.plan(limits, now);

@@ -278,7 +278,10 @@ impl<V: Vault> Daemon<V> {
         let Some(task) = self.tasks.remove(&id) else {
             return;
         };
-        let is_renewed = matches!(ended.outcome, Outcome::Renewed { .. });
+        let installed = match &ended.outcome {
+            Outcome::Renewed { token, .. } => Some(token.clone()),
+            _ => None,
+        };
         let may_be_dead = matches!(ended.outcome, Outcome::TokenDead(_));
         if matches!(ended.outcome, Outcome::Changed) {
             self.wake_scanner(Wake::Scan(task.id.user().clone()));
@@ -288,7 +291,8 @@ impl<V: Vault> Daemon<V> {
         if may_be_dead && self.scheduler.rules().delete_dead && self.scheduler.is_dead(&task.id) {
             self.delete(&task);
         }
-        if is_renewed {
+        if let Some(token) = installed {
+            self.wake_scanner(Wake::Installed(task.id.clone(), token));
             self.copy(Some(task.id));
         }
         self.report.dirty = true;
@@ -375,7 +379,7 @@ impl<V: Vault> Daemon<V> {
             }
         }
         if let Some((copier, heartbeat)) = &self.copier
-            && !is_hanging(heartbeat)
+            && heartbeat.hanging(HANGING).is_none()
         {
             let copies = self.copies.clone();
             // The thread ends only with this loop.
@@ -408,23 +412,17 @@ impl<V: Vault> Daemon<V> {
         problems.extend(self.parts.publisher.problems());
         let log = self.parts.log.as_ref();
         problems.extend(log.and_then(Log::problem));
-        let threads = [
-            (Some(&self.parts.scanning), "the credential directory"),
-            (
-                Some(self.parts.publisher.heartbeat()),
-                "the status or metrics file",
-            ),
-            (log.map(Log::heartbeat), "the log"),
-            (
-                self.copier.as_ref().map(|(_, heartbeat)| heartbeat),
-                "a copy",
-            ),
+        let heartbeats = [
+            Some(&self.parts.scanning),
+            Some(self.parts.publisher.heartbeat()),
+            log.map(Log::heartbeat),
+            self.copier.as_ref().map(|(_, heartbeat)| heartbeat),
         ];
-        for (heartbeat, what) in threads {
-            if heartbeat.is_some_and(is_hanging) {
-                problems.push(format!("the file system of {what} does not answer"));
-            }
-        }
+        let hanging = heartbeats
+            .into_iter()
+            .flatten()
+            .filter_map(|h| h.hanging(HANGING));
+        problems.extend(hanging.map(|path| format!("the file system of {path} does not answer")));
         problems
     }
 
@@ -483,12 +481,6 @@ impl<V: Vault> Daemon<V> {
     }
 }
 
-fn is_hanging(heartbeat: &Heartbeat) -> bool {
-    heartbeat
-        .working_since()
-        .is_some_and(|since| since.elapsed() >= HANGING)
-}
-
 fn daemon_status(path: Option<&PathBuf>, problems: &[String], now: Timestamp) -> DaemonStatus {
     let bounded = |problem: &String| htvault::text::printable(problem, TEXT_LIMIT);
     let problems: Vec<String> = problems.iter().map(bounded).collect();
@@ -518,7 +510,7 @@ pub(crate) fn publish_failed_start(settings: &Settings, why: &str) {
         watched_folders: 0,
         counters: crate::model::Counters::new(),
     };
-    for problem in crate::report::write(&outputs(settings), &snapshot) {
+    for problem in crate::report::write(&outputs(settings), &snapshot, &Heartbeat::default()) {
         eprintln!("condor_credmon_htvault: {problem}");
     }
 }

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
@@ -17,7 +16,7 @@ use nix::unistd::{Gid, Uid};
 
 use super::directory::Directory;
 use super::folder::Folder;
-use super::install::{FileAttributes, Owner, install_bytes};
+use super::install::{FileAttributes, Owner, check_output, install_bytes};
 use super::use_file::SIZE_LIMIT;
 use crate::model::{CredentialId, Heartbeat, TokenCopy};
 
@@ -32,9 +31,9 @@ pub(crate) struct CopyRequest {
 pub(crate) fn run(requests: &Receiver<CopyRequest>, heartbeat: &Heartbeat) {
     let mut errors = BTreeMap::new();
     for request in requests {
-        let _working = heartbeat.start(Instant::now());
         let wanted = |copy: &&TokenCopy| request.only.as_ref().is_none_or(|id| copy.id == *id);
         for copy in request.copies.iter().filter(wanted) {
+            let _working = heartbeat.start(&copy.path);
             follow(request.directory.root(), copy, &mut errors);
         }
     }
@@ -47,7 +46,10 @@ fn follow(root: &Folder, copy: &TokenCopy, errors: &mut BTreeMap<PathBuf, String
         Err(why) => {
             if errors.get(&copy.path) != Some(&why) {
                 let path = copy.path.display();
-                tracing::warn!("the copy of {} at {path} cannot be written: {why}", copy.id);
+                tracing::warn!(
+                    "the copy of {} at {path} (CREDMON_HTVAULT_COPIES) cannot be written: {why}",
+                    copy.id
+                );
             }
             errors.insert(copy.path.clone(), why);
         }
@@ -73,6 +75,7 @@ fn update(root: &Folder, copy: &TokenCopy) -> Result<(), String> {
     if target.is_null_device(name) {
         return Ok(());
     }
+    check_output(&target, name).map_err(|error| error.to_string())?;
     let is_right = target.stat_of(name).ok().flatten().is_some_and(|stat| {
         let owner = (stat.st_uid, stat.st_gid);
         stat.st_mode & 0o7777 == copy.mode && copy.owner.is_none_or(|wanted| wanted == owner)

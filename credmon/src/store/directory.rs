@@ -109,6 +109,10 @@ impl Directory {
         })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn place(&self) -> (u64, u64) {
         self.place
     }

@@ -1,10 +1,9 @@
 //! Atomic installation of a file: a reader sees the old content or the new one, and nothing between.
 //!
 //! The new content is a file of its own (random name, made with `O_EXCL`, never through a link),
-//! which has its mode, owner and content before it is renamed over the old one. Only plain files and
-//! links are replaced, never a device, pipe or folder. Whatever step fails, the old file is untouched
-//! and the new one is removed, if not at once then as a leftover by a later scan. Steps are named, so
-//! that an error says where, and tests stop at each.
+//! which has its mode, owner and content before it is renamed over the old one. Whatever step fails,
+//! the old file is untouched and the new one is removed, if not at once then as a leftover by a later
+//! scan. Steps are named, so that an error says where, and tests stop at each.
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
@@ -88,7 +87,13 @@ pub(crate) fn install(
     attributes: FileAttributes,
     content: impl FnOnce(&mut File) -> std::io::Result<()>,
 ) -> Result<FileStat, InstallError> {
-    check_replaceable(folder, name)?;
+    let replaceable = [
+        SFlag::S_IFREG,
+        SFlag::S_IFLNK,
+        SFlag::S_IFIFO,
+        SFlag::S_IFSOCK,
+    ];
+    check_kind(folder, name, &replaceable)?;
     let mut temporary = Temporary {
         folder,
         installed: false,
@@ -134,17 +139,17 @@ pub(crate) fn install_bytes(
     install(folder, name, attributes, |file| file.write_all(content))
 }
 
-/// Refuses to replace a device, pipe, socket or folder: for the whole machine they are more than a
-/// file at this name.
-fn check_replaceable(folder: &Folder, name: &str) -> Result<(), InstallError> {
-    let stat = folder.stat_of(name);
-    let stat = stat.map_err(|errno| InstallError::System {
-        step: Step::Create,
-        errno,
-    })?;
+/// Refuses a name at which something else than a plain file or a link stands: what an admin named
+/// as an output may be a device or pipe of the whole machine.
+pub(crate) fn check_output(folder: &Folder, name: &str) -> Result<(), InstallError> {
+    check_kind(folder, name, &[SFlag::S_IFREG, SFlag::S_IFLNK])
+}
+
+fn check_kind(folder: &Folder, name: &str, allowed: &[SFlag]) -> Result<(), InstallError> {
+    let stat = at(Step::Create, || folder.stat_of(name))?;
     match stat.as_ref().map(kind) {
-        None | Some(SFlag::S_IFREG | SFlag::S_IFLNK) => Ok(()),
-        Some(kind) => Err(InstallError::NotAFile(kind_name(kind))),
+        Some(kind) if !allowed.contains(&kind) => Err(InstallError::NotAFile(kind_name(kind))),
+        _ => Ok(()),
     }
 }
 

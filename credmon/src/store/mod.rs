@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub(crate) use directory::Directory;
 pub(crate) use folder::Folder;
-pub(crate) use install::{FileAttributes, Owner, install};
+pub(crate) use install::{FileAttributes, Owner, check_output, install};
 pub(crate) use scan::{Observation, ScanReport, Scanner, Wake};
 pub(crate) use top::CompleteTop;
 

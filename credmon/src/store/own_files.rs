@@ -8,14 +8,32 @@ use nix::sys::stat::{Mode, futimens};
 use nix::sys::time::TimeSpec;
 
 use super::folder::Folder;
-use super::install::{FileAttributes, InstallError, Owner, install_bytes};
+use super::install::{FileAttributes, InstallError, Owner, Step, install_bytes};
 
 const PID: &str = "pid";
 const COMPLETE: &str = "CREDMON_COMPLETE";
 const MODE: Mode = Mode::from_bits_truncate(0o644);
 
+/// Declares that this process serves a directory, and that no pass is complete yet.
+pub(crate) fn settle_in(root: &Folder) -> Result<(), InstallError> {
+    remove_complete(root).map_err(|errno| InstallError::System {
+        step: Step::Create,
+        errno,
+    })?;
+    write_pid(root)
+}
+
+/// The process id in the directory.
+pub(crate) fn read_pid(root: &Folder) -> Option<String> {
+    let (_, content) = root.read(PID, 32).ok()?;
+    let text = std::str::from_utf8(&content).ok()?.trim();
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.to_owned())
+}
+
 /// Writes this process's id, so that no reader sees half a number.
-pub(crate) fn write_pid(root: &Folder) -> Result<(), InstallError> {
+fn write_pid(root: &Folder) -> Result<(), InstallError> {
     let attributes = FileAttributes {
         mode: MODE,
         owner: Owner::Own,
@@ -32,17 +50,14 @@ pub(crate) fn write_pid(root: &Folder) -> Result<(), InstallError> {
 
 /// Removes the process id, if it is ours: a SIGHUP to whoever has that number next would kill it.
 pub(crate) fn remove_pid(root: &Folder) {
-    let own = std::process::id().to_string();
-    if let Ok((_, content)) = root.read(PID, 32)
-        && content.as_slice() == own.as_bytes()
+    if read_pid(root) == Some(std::process::id().to_string())
         && let Err(errno) = root.remove(PID)
     {
         tracing::debug!("pid cannot be removed: {errno}");
     }
 }
 
-/// Declares that no pass is complete yet.
-pub(crate) fn remove_complete(root: &Folder) -> Result<(), Errno> {
+fn remove_complete(root: &Folder) -> Result<(), Errno> {
     root.remove(COMPLETE)
 }
 

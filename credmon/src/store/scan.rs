@@ -21,7 +21,7 @@ use super::install::{is_temporary, remove_leftovers};
 use super::top;
 use super::watch::Watcher;
 use super::{own_files, use_file};
-use crate::model::{CredentialId, Heartbeat, Observed, TopProblem, is_account};
+use crate::model::{CredentialId, Heartbeat, Observed, TokenInfo, TopProblem, is_account};
 
 /// Time between full scans.
 pub(crate) const RESCAN: Duration = Duration::from_mins(1);
@@ -49,6 +49,8 @@ pub(crate) enum Wake {
     Scan(Arc<str>),
     /// Another credential directory.
     Use(Option<PathBuf>),
+    /// This daemon has installed a token.
+    Installed(CredentialId, Arc<TokenInfo>),
     /// A pass is complete: touch `CREDMON_COMPLETE`.
     Complete,
     Stop,
@@ -136,7 +138,7 @@ impl Scanner {
                 }
             }
             pending.drain(wakes);
-            let _working = heartbeat.start(Instant::now());
+            let _working = heartbeat.start(self.path.as_deref().unwrap_or("".as_ref()));
             if std::mem::take(&mut pending.all) || next_full <= Instant::now() {
                 next_full = Instant::now() + RESCAN;
                 self.scan_all(|| {
@@ -158,6 +160,9 @@ impl Scanner {
             self.forget();
             self.scan_all(BTreeSet::new);
         }
+        for (id, token) in std::mem::take(&mut pending.installed) {
+            self.installed(&id, token);
+        }
         for user in pending.take_accounts(Instant::now()) {
             let began = Instant::now();
             self.scan_account(&user);
@@ -174,9 +179,22 @@ impl Scanner {
         }
     }
 
+    /// Notes a token of this daemon, so that whatever somebody else does to it is noticed.
+    pub(crate) fn installed(&mut self, id: &CredentialId, token: Arc<TokenInfo>) {
+        let account = self.accounts.get_mut(id.user());
+        if let Some(known) = account.and_then(|account| account.get_mut(id.service())) {
+            let observed = Observed {
+                use_file: Some(token.file),
+                token: Some(token),
+                ..(**known).clone()
+            };
+            *known = Arc::new(observed);
+        }
+    }
+
     /// Takes its files out of the directory.
     pub(crate) fn stop(&mut self) {
-        if let Some(directory) = self.directory.as_ref().filter(|_| !self.is_guest) {
+        if let Some(directory) = self.directory.as_ref().filter(|_| self.lock.is_some()) {
             own_files::remove_pid(directory.root());
         }
     }
@@ -222,10 +240,7 @@ impl Scanner {
                     self.scan_account(user);
                 }
                 if !self.is_guest && self.lock.is_none() {
-                    report.problems.push(format!(
-                        "another condor_credmon_htvault serves {} too: stop one of them",
-                        self.path.as_deref().unwrap_or("".as_ref()).display()
-                    ));
+                    report.problems.extend(self.other_daemon());
                 }
             }
             Err(error) => {
@@ -237,6 +252,16 @@ impl Scanner {
         self.tell(Observation::Scanned(report));
     }
 
+    /// What is wrong when another daemon of this program holds the directory's lock.
+    fn other_daemon(&self) -> Option<String> {
+        let directory = self.directory.as_ref()?;
+        let process = own_files::read_pid(directory.root()).unwrap_or_else(|| "unknown".to_owned());
+        Some(format!(
+            "another condor_credmon_htvault (process {process}) serves {} too: stop one of them",
+            directory.path().display()
+        ))
+    }
+
     /// Opens the directory anew, and lists the accounts' folders in order.
     fn open(&mut self) -> Result<(Arc<Directory>, Vec<Arc<str>>), DirectoryError> {
         let path = self.path.clone().ok_or(DirectoryError::NotConfigured)?;
@@ -245,22 +270,19 @@ impl Scanner {
         if self.served != Some(directory.place()) {
             self.watcher = Some(Watcher::new(&path, self.wake.clone()));
             self.lock = None;
-            if !self.is_guest {
-                let pid = own_files::remove_complete(root)
-                    .map_err(|errno| errno.desc().to_owned())
-                    .and_then(|()| own_files::write_pid(root).map_err(|error| error.to_string()));
-                if let Err(error) = pid {
-                    tracing::error!(
-                        "pid cannot be written to {}: {error}; the credd cannot send signals",
-                        path.display()
-                    );
-                }
-            }
             tracing::info!("serves {}", path.display());
             self.served = Some(directory.place());
         }
         if !self.is_guest && self.lock.is_none() {
             self.lock = own_files::lock(root);
+            if self.lock.is_some()
+                && let Err(error) = own_files::settle_in(root)
+            {
+                tracing::error!(
+                    "pid cannot be written to {}: {error}; the credd cannot send signals",
+                    path.display()
+                );
+            }
         }
         let names = directory.names()?;
         remove_leftovers(root, &names, self.clock.now());
@@ -404,24 +426,29 @@ fn observe(
         let (stamp, top) = top::read(folder, &id)?;
         (stamp, top.map(|top| top.route(&id)))
     };
-    let before = known.and_then(|known| known.token.clone());
-    let token = match present(&id.use_name()) {
-        Ok(None) => None,
-        Ok(file) if before.as_ref().map(|token| token.file) == file => before,
-        Ok(Some(_)) => use_file::read(folder, &id).map_or(before, |token| token.map(Arc::new)),
+    let before = known
+        .map(|known| (known.use_file, known.token.clone()))
+        .unwrap_or_default();
+    let (use_file, token) = match present(&id.use_name()) {
+        Ok(file) if file == before.0 => before,
+        Ok(None) => (None, None),
+        // One that cannot be read now is looked at again by the next scan.
+        Ok(file) => use_file::read(folder, &id).map_or(before, |token| (file, token.map(Arc::new))),
         Err(_) => before,
     };
-    if let Some(known) = known
-        && (known.stamp, &known.top, &known.token) == (stamp, &top, &token)
-    {
-        return Some(known.clone());
-    }
-    Some(Arc::new(Observed {
+    let observed = Observed {
         id,
         stamp,
         top,
+        use_file,
         token,
-    }))
+    };
+    if let Some(known) = known
+        && **known == observed
+    {
+        return Some(known.clone());
+    }
+    Some(Arc::new(observed))
 }
 
 /// Requests to the scanner that wait.
@@ -429,6 +456,7 @@ fn observe(
 struct Pending {
     all: bool,
     accounts: BTreeSet<Arc<str>>,
+    installed: Vec<(CredentialId, Arc<TokenInfo>)>,
     /// Accounts that are not scanned again before that time, since their scans take long.
     resting: BTreeMap<Arc<str>, Instant>,
     /// The latest [`Wake::Use`].
@@ -443,6 +471,7 @@ impl Pending {
             Wake::ScanAll => self.all = true,
             Wake::Scan(user) => _ = self.accounts.insert(user),
             Wake::Use(_) => self.directory = Some(wake),
+            Wake::Installed(id, token) => self.installed.push((id, token)),
             Wake::Complete => self.complete = true,
             Wake::Stop => self.stop = true,
         }
@@ -468,7 +497,8 @@ impl Pending {
     /// Time at which there is something to do.
     fn next(&self, next_full: Instant) -> Instant {
         let now = Instant::now();
-        if self.all || self.complete || self.stop || self.directory.is_some() {
+        let is_due = self.all || self.complete || self.stop || self.directory.is_some();
+        if is_due || !self.installed.is_empty() {
             return now;
         }
         let ready = |user: &Arc<str>| self.resting.get(user).copied().unwrap_or(now);

@@ -13,6 +13,9 @@ use crate::model::{CredentialId, FileId, Route, TopProblem, TopStamp};
 /// Largest `.top` that is read, in bytes. Real ones have a few hundred.
 const SIZE_LIMIT: usize = 64 * 1024;
 
+/// Longest URL, in bytes. Real ones have a hundred, and a host name has 253 at most.
+const URL_LIMIT: usize = 300;
+
 /// The only port that a vault URL may name (HTCondor's own monitor refuses others, too).
 const VAULT_PORT: u16 = 8200;
 
@@ -179,6 +182,11 @@ fn parse(content: &[u8]) -> Result<Top, TopProblem> {
 }
 
 fn parse_url(text: &str) -> Result<CredentialUrl, TopProblem> {
+    if text.len() > URL_LIMIT {
+        return Err(unusable(format!(
+            "its vault_url is longer than {URL_LIMIT} bytes"
+        )));
+    }
     if !text.starts_with("https://") {
         return Err(unusable("its vault_url must begin with https://"));
     }

@@ -15,6 +15,7 @@ use std::sync::mpsc::Sender;
 use notify::event::{EventKindMask, ModifyKind, RenameMode};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
+use super::install::is_temporary;
 use super::scan::Wake;
 use crate::model::{FileId, is_account};
 
@@ -31,8 +32,10 @@ impl Watcher {
     /// Watches a directory for new and removed folders.
     pub(super) fn new(root: &Path, wake: Sender<Wake>) -> Self {
         let path = root.to_owned();
+        let mut own_rename = None;
         let on_event = move |event: notify::Result<Event>| {
             let wakes = match event {
+                Ok(event) if is_own_rename(&event, &mut own_rename) => Vec::new(),
                 Ok(event) => wakes(&event, &path),
                 Err(error) => {
                     tracing::debug!("inotify: {error}");
@@ -107,6 +110,25 @@ impl Watcher {
     }
 }
 
+/// `true` for the events of a rename from a temporary file of ours. The kernel gives both halves of a
+/// rename one number (`own`: that of our latest).
+fn is_own_rename(event: &Event, own: &mut Option<usize>) -> bool {
+    let name = |path: &PathBuf| {
+        path.file_name()
+            .and_then(OsStr::to_str)
+            .is_some_and(is_temporary)
+    };
+    match event.kind {
+        EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
+            let is_own = event.paths.iter().any(name);
+            *own = event.tracker().filter(|_| is_own);
+            is_own
+        }
+        EventKind::Modify(ModifyKind::Name(_)) => own.is_some() && event.tracker() == *own,
+        _ => false,
+    }
+}
+
 /// The scans that an event asks for.
 fn wakes(event: &Event, root: &Path) -> Vec<Wake> {
     if event.need_rescan() {
@@ -143,16 +165,7 @@ fn is_relevant(kind: EventKind, path: &Path, root: &Path) -> bool {
         let of_a_folder = !matches!(kind, EventKind::Modify(ModifyKind::Data(_)));
         return of_a_folder && is_account(name) && !matches!(name, "pid" | "CREDMON_COMPLETE");
     }
-    let renamed_to = matches!(
-        kind,
-        EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
-    );
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
-    match ending {
-        Some("top") => true,
-        Some("use") => !renamed_to,
-        _ => false,
-    }
+    !is_temporary(name) && matches!(name.rsplit_once('.'), Some((_, "top" | "use")))
 }
 
 #[cfg(test)]

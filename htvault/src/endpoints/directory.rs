@@ -99,7 +99,7 @@ impl Directory {
     /// None are known yet, and no name can be looked up.
     pub(crate) async fn endpoints(&self) -> Result<Arc<Endpoints>, Error> {
         self.check_files().await;
-        // A look-up may end with the runtime of whoever began it: then one of our own is begun.
+        // A look-up ends with the runtime of the caller that began it: then another one is begun.
         for _ in 0..2 {
             let mut flight = {
                 let mut state = self.0.state();
@@ -248,5 +248,76 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::TlsSettings;
+
+    fn authority() -> String {
+        let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().pem()
+    }
+
+    fn directory(file: &Path, follows_files: bool) -> Directory {
+        std::fs::write(file, authority()).unwrap();
+        let mut settings = Settings::new("https://127.0.0.1:1".parse().unwrap());
+        settings.tls = TlsSettings {
+            ca_file: Some(file.to_owned()),
+            ca_dir: None,
+        };
+        let authorities = Authorities::read(&settings.tls).unwrap();
+        Directory::new(Arc::new(settings), authorities, follows_files)
+    }
+
+    /// Has the files checked now; true when the authorities are those of the files.
+    async fn check(directory: &Directory) -> bool {
+        directory.0.state().files_due = Instant::now();
+        directory.endpoints().await.unwrap();
+        while directory.0.state().checking_files {
+            tokio::task::yield_now().await;
+        }
+        let state = directory.0.state();
+        let authorities = state.authorities.as_ref().unwrap();
+        authorities.are_those_of(&directory.0.settings.tls)
+    }
+
+    #[tokio::test]
+    async fn changed_files_are_followed_and_broken_ones_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let directory = directory(&file, true);
+        let first = directory.endpoints().await.unwrap();
+        assert!(check(&directory).await);
+        let same = directory.endpoints().await.unwrap();
+        assert!(Arc::ptr_eq(&first, &same), "nothing has changed");
+
+        std::fs::write(&file, authority() + &authority()).unwrap();
+        assert!(check(&directory).await);
+        let second = directory.endpoints().await.unwrap();
+        assert!(!Arc::ptr_eq(&first, &second), "connections are made anew");
+
+        std::fs::write(&file, "broken").unwrap();
+        assert!(!check(&directory).await);
+        assert!(directory.0.state().complaint.is_some());
+        let third = directory.endpoints().await.unwrap();
+        assert!(Arc::ptr_eq(&second, &third));
+        std::fs::write(&file, authority()).unwrap();
+        assert!(check(&directory).await);
+        assert_eq!(directory.0.state().complaint, None);
+    }
+
+    #[tokio::test]
+    async fn authorities_of_the_caller_are_used_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let directory = directory(&file, false);
+        std::fs::write(&file, authority() + &authority()).unwrap();
+        assert!(!check(&directory).await);
     }
 }

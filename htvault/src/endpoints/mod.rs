@@ -28,6 +28,8 @@ pub(crate) use directory::Directory;
 
 /// Runtimes whose connections are kept: more than any program of ours has.
 const RUNTIMES: usize = 8;
+/// Addresses of one name that are used: each may be tried for each request.
+const ADDRESSES: usize = 16;
 
 /// One address of an HTVault.
 pub(crate) struct Endpoint {
@@ -198,7 +200,10 @@ async fn look_up_one(settings: &Settings, server: &ServerUrl) -> Result<Vec<Sock
             &name,
             "the name has no address",
         )),
-        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Ok(mut addresses)) => {
+            addresses.truncate(ADDRESSES);
+            Ok(addresses)
+        }
         Ok(Err(error)) => {
             let kind = if is_local(&error) || error.kind() == io::ErrorKind::WouldBlock {
                 ErrorKind::LocalResource

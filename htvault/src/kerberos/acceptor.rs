@@ -14,7 +14,7 @@ pub struct Acceptor {
     keytab_name: CString,
 }
 
-/// Who a token was made by.
+/// Maker of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcceptedPrincipal {
     /// The principal without its realm: `cmsprod` or `cmsprod/bastion/ap.example.org`.
@@ -40,7 +40,7 @@ impl Acceptor {
         })
     }
 
-    /// Checks a token (SPNEGO or bare Kerberos) and says whose it is. Blocks (file access only).
+    /// Checks a token (SPNEGO or bare Kerberos) and returns its maker. Blocks (file access only).
     ///
     /// # Errors
     /// The token is not genuine, not for a service of this keytab, too old, or was used before.

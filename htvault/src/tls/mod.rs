@@ -33,8 +33,8 @@ const SYSTEM_BUNDLES: [&str; 2] = [
 
 /// Places of trusted certificate authorities.
 ///
-/// The files are looked at again every few seconds while requests are made, and read again when
-/// they have changed.
+/// A client made with [`Client::new`](crate::Client::new) checks the files every few seconds while
+/// requests are made, and reads them again when they have changed.
 ///
 /// ```
 /// let tls = htvault::TlsSettings {

@@ -76,6 +76,20 @@ async fn the_next_address_is_tried_after_a_standbys_redirect_and_after_a_fronts_
 }
 
 #[tokio::test]
+async fn a_path_that_fails_everywhere_changes_no_preference() {
+    let stage = Stage::new();
+    let odd = || Reply::json(500, r#"{"errors":["broken"]}"#);
+    let first = stage.server(vec![odd(), Reply::token("first")]).await;
+    let replies = vec![odd(), Reply::token("second")];
+    let second = stage.beside(&first, 2, replies).await;
+    let client = stage.client(&[&first, &second]);
+    let error = refused(&client).await;
+    assert_eq!(error.scope(), FailureScope::Credential);
+    assert_eq!(read(&client).await.unwrap().token.expose(), "first");
+    assert_eq!((count(&first), count(&second)), (2, 1));
+}
+
+#[tokio::test]
 async fn a_redirect_is_never_followed() {
     for status in [301, 302, 303, 307, 308] {
         let stage = Stage::new();

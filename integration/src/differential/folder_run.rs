@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::case::{Case, Change, Group, Outcome, Put};
 use super::observe::{Observation, Requests, Snapshot};
-use super::obstacles::{SmallDisk, fill, waits_for_writer};
+use super::obstacles::{SmallDisk, fill, is_open, waits_for_writer};
 use super::rig::{Rig, Side, Tokens};
 use crate::conformance::cases::State;
 use crate::process::Daemon;
@@ -286,6 +286,8 @@ impl<'a> Running<'a> {
         let what = format!("a pass of {group} ({word})");
         wait::until(&what, FAR, async || -> anyhow::Result<()> {
             ensure!(complete.exists(), "no CREDMON_COMPLETE");
+            // HTCondor's makes it, then sets its time, and ends when it has been removed in between.
+            ensure!(!is_open(&complete)?, "CREDMON_COMPLETE is still open");
             Ok(())
         })
         .await

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -19,6 +20,21 @@ pub(super) fn waits_for_writer(group: Pid) -> anyhow::Result<bool> {
         let is_its = getpgid(Some(pid)) == Ok(group);
         let place = fs::read_to_string(entry.path().join("wchan")).unwrap_or_default();
         if is_its && place == "wait_for_partner" {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether any process has a file open.
+pub(super) fn is_open(file: &Path) -> anyhow::Result<bool> {
+    let identity = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    let file = identity(file.metadata().context("it is there")?);
+    for process in fs::read_dir("/proc")?.flatten() {
+        // Processes end at any time, and what is no process has no descriptors.
+        let descriptors = fs::read_dir(process.path().join("fd"));
+        let mut open = descriptors.into_iter().flatten().flatten();
+        if open.any(|entry| fs::metadata(entry.path()).is_ok_and(|meta| identity(meta) == file)) {
             return Ok(true);
         }
     }

@@ -18,8 +18,9 @@ with modes and owners, requests that the server saw, exit codes, the log's form.
 differential` does it again, and fails when anything differs that is not listed here, or no longer
 does. \"Same\" means: the same to the last of these.
 
-One difference is everywhere, and left out of the rows: for each new `.top` ours asks `lookup-self`
-once, so that `status` and the metrics can show when the vault token ends.
+One difference is everywhere, and left out of the rows: some time after the first access token of a
+`.top`, when nothing else is to be done, ours asks `lookup-self` once, so that `status` and the metrics can
+show when the vault token expires.
 ";
 
 /// What stands before the older HTCondor's rows.

@@ -25,6 +25,8 @@ const PROGRAM: &str = "condor_credmon_htvault";
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// No command takes longer, unless something hangs.
 const FAR: Duration = Duration::from_mins(1);
+/// It ends within seconds, whatever hangs.
+const END: Duration = Duration::from_secs(30);
 
 /// What it is started with.
 #[derive(Clone, Debug)]
@@ -265,6 +267,17 @@ impl Credmon {
         self.setup.log()
     }
 
+    /// Warnings and errors of its log so far, and of what it printed, that hold all of these words.
+    #[must_use]
+    pub fn complaints(&self, words: &[&str]) -> Vec<String> {
+        let log = self.log() + "\n" + &self.daemon.tail(100);
+        let is_one = |line: &&str| {
+            (line.contains("WARNING") || line.contains("ERROR"))
+                && words.iter().all(|word| line.contains(word))
+        };
+        log.lines().filter(is_one).map(str::to_owned).collect()
+    }
+
     /// Asks for the status in JSON.
     pub async fn status(&self, options: &[&str]) -> anyhow::Result<Status> {
         self.setup.status(&[&["--json"], options].concat()).await
@@ -330,9 +343,22 @@ impl Credmon {
         Ok(())
     }
 
+    /// Asks it to end by SIGTERM, and waits until it leaves: the kernel ends it when all its files are
+    /// closed, which takes as long as a file system hangs.
+    pub async fn leaves(&mut self) -> anyhow::Result<()> {
+        self.daemon.signal(nix::sys::signal::Signal::SIGTERM)?;
+        let left = wait::until("it to leave", END, async || -> anyhow::Result<()> {
+            // Who leaves gives its memory back first.
+            let line = fs::read(format!("/proc/{}/cmdline", self.pid())).unwrap_or_default();
+            ensure!(line.is_empty(), "it is still there");
+            Ok(())
+        });
+        left.await
+    }
+
     /// Ends it by SIGTERM; an error when it does not end by itself.
     pub async fn terminate(&mut self) -> anyhow::Result<std::process::ExitStatus> {
         self.daemon.signal(nix::sys::signal::Signal::SIGTERM)?;
-        self.daemon.wait(Duration::from_secs(30)).await
+        self.daemon.wait(END).await
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -159,6 +160,7 @@ type Rule = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
 struct Shared {
     rule: RwLock<Rule>,
     log: Mutex<Vec<Request>>,
+    connections: AtomicUsize,
 }
 
 /// A server that runs.
@@ -225,6 +227,7 @@ impl Server {
             shared: Arc::new(Shared {
                 rule: RwLock::new(rule),
                 log: Mutex::default(),
+                connections: AtomicUsize::new(0),
             }),
             task: None,
         };
@@ -274,6 +277,12 @@ impl Server {
         let log = self.shared.log.lock();
         let log = log.unwrap_or_else(PoisonError::into_inner);
         log.iter().filter(|request| !request.is_lookup()).count()
+    }
+
+    /// The number of connections that were accepted so far.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// Whether a request carried this vault token.
@@ -326,6 +335,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
+                    shared.connections.fetch_add(1, Ordering::Relaxed);
                     connections.spawn(connection(stream, tls.clone(), Arc::clone(&shared)));
                 }
                 Err(error) => {

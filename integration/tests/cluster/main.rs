@@ -9,7 +9,7 @@ mod outages;
 use std::time::Duration;
 
 use htvault::kerberos::Ticket;
-use htvault::{AccessTokenRequest, Client, CredentialUrl, IssuedToken, Settings, VaultToken};
+use htvault::{AccessTokenRequest, Client, IssuedToken, Settings, VaultToken};
 use integration::chain::{ADMIN, Chain, Lives};
 use integration::conformance::admin::Admin;
 use integration::sandbox;
@@ -113,10 +113,6 @@ async fn preferred(cluster: &Cluster, client: &Client, token: &VaultToken) -> us
     let counted = cluster.counted().await;
     assert_eq!(counted.iter().sum::<u64>(), 1, "{counted:?}");
     counted.iter().position(|&count| count == 1).unwrap()
-}
-
-fn creds() -> CredentialUrl {
-    CredentialUrl::creds(&CLUSTER.parse().unwrap(), "cms", "crabtw", "crab").unwrap()
 }
 
 fn minimum(seconds: u64) -> AccessTokenRequest {

@@ -8,7 +8,7 @@ use integration::wait;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::{Cluster, FAR, cluster, creds, minimum};
+use crate::{Cluster, FAR, cluster, minimum};
 
 #[tokio::test]
 async fn a_rate_limit_is_learned_and_a_bound_of_our_own_keeps_us_below_it() {
@@ -78,10 +78,11 @@ async fn an_issuers_outage_is_bridged_by_the_cached_token() {
     let cluster = cluster(&["127.83.0.1:8200"]).await;
     let client = Client::new(&cluster.settings("https://vault.test:8200")).unwrap();
     let token = cluster.login(&client).await.token;
+    let url = CredentialUrl::creds(client.server(), "cms", "crabtw", "crab").unwrap();
     let now = SystemClock.now();
     let request = minimum(3598);
     let first = client
-        .best_access_token(&creds(), &token, &minimum(2400), None, now)
+        .best_access_token(&url, &token, &minimum(2400), None, now)
         .await
         .unwrap();
     assert!(first.less_because.is_none());
@@ -93,7 +94,7 @@ async fn an_issuers_outage_is_bridged_by_the_cached_token() {
         FAR,
         async || {
             let best = client
-                .best_access_token(&creds(), &token, &request, None, SystemClock.now())
+                .best_access_token(&url, &token, &request, None, SystemClock.now())
                 .await;
             best.ok().filter(|best| best.less_because.is_some())
         },
@@ -111,7 +112,7 @@ async fn an_issuers_outage_is_bridged_by_the_cached_token() {
     // Who holds that very token gets the reason, not the same token again.
     let holds = bridged.answer.expires();
     let error = client
-        .best_access_token(&creds(), &token, &request, holds, SystemClock.now())
+        .best_access_token(&url, &token, &request, holds, SystemClock.now())
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotLongEnough);
@@ -125,13 +126,13 @@ async fn an_issuers_outage_is_bridged_by_the_cached_token() {
         .await
         .unwrap();
     let bridged = client
-        .best_access_token(&creds(), &token, &request, None, SystemClock.now())
+        .best_access_token(&url, &token, &request, None, SystemClock.now())
         .await
         .unwrap();
     let error = bridged.less_because.unwrap();
     assert!(error.words().contains("invalid_grant"), "{error}");
     let error = client
-        .access_token(&creds(), &token, &request)
+        .access_token(&url, &token, &request)
         .await
         .unwrap_err();
     assert_eq!(

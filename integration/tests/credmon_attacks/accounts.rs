@@ -104,20 +104,14 @@ async fn bad_answers(bad: impl Fn() -> Answer + Clone + Send + Sync + 'static) -
     Ok(())
 }
 
-#[tokio::test]
-async fn a_quota_of_one_path_and_server_errors_of_others() -> Test {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paths_that_refuse_lie_hang_close_or_drip() -> Test {
     let quota = || Answer::error(429, "quota").header("Retry-After", "99999");
+    let page = || Answer::of(200, "text/html", "<html><title>Login</title></html>");
     tokio::try_join!(
         bad_answers(quota),
         bad_answers(|| Answer::error(500, "internal error")),
-        bad_answers(|| Answer::of(200, "text/html", "<html><title>Login</title></html>")),
-    )?;
-    Ok(())
-}
-
-#[tokio::test]
-async fn paths_that_hang_close_or_drip() -> Test {
-    tokio::try_join!(
+        bad_answers(page),
         bad_answers(|| Answer::Silence),
         bad_answers(|| Answer::Close),
         bad_answers(|| Answer::Drip(Duration::from_secs(1))),

@@ -79,18 +79,14 @@ async fn step(seconds: i64, back_after: Option<Duration>, is_named: bool) -> Tes
 }
 
 #[tokio::test]
-async fn ten_minutes_back() -> Test {
-    step(-10 * MINUTE, None, true).await
-}
-
-#[tokio::test]
-async fn a_day_back() -> Test {
-    step(-DAY, None, true).await
-}
-
-#[tokio::test]
-async fn a_day_back_for_two_minutes() -> Test {
-    step(-DAY, Some(Duration::from_mins(1)), true).await
+async fn minutes_and_a_day_back_for_ever_and_for_a_minute() -> Test {
+    let minute = Duration::from_mins(1);
+    tokio::try_join!(
+        step(-10 * MINUTE, None, true),
+        step(-DAY, None, true),
+        step(-DAY, Some(minute), true),
+    )?;
+    Ok(())
 }
 
 #[tokio::test]

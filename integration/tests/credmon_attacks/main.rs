@@ -24,6 +24,8 @@ mod tokens;
 
 use std::time::Duration;
 
+use tokio::task::{JoinSet, LocalSet};
+
 /// Nothing takes longer, unless it never comes.
 const FAR: Duration = Duration::from_mins(1);
 /// The credmon looks at everything each minute: what it finds by that comes before.
@@ -32,3 +34,18 @@ const MINUTES: Duration = Duration::from_secs(150);
 const HOUR: u64 = 3600;
 
 type Test = anyhow::Result<()>;
+
+/// Runs all of these at the same time; the first that fails is the failure.
+async fn all(tests: impl Iterator<Item = impl Future<Output = Test> + 'static>) -> Test {
+    let run = async {
+        let mut running = JoinSet::new();
+        for test in tests {
+            running.spawn_local(test);
+        }
+        while let Some(ended) = running.join_next().await {
+            ended??;
+        }
+        Ok(())
+    };
+    LocalSet::new().run_until(run).await
+}

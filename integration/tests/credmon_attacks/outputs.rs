@@ -10,7 +10,7 @@ use integration::wait;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
 
-use super::{FAR, HOUR, MINUTES, Test};
+use super::{FAR, HOUR, MINUTES, Test, all};
 
 /// Files that a setting may name by mistake, in a private `/dev`.
 const DEVICES: [(&str, u64); 4] = [("null", 3), ("zero", 5), ("full", 7), ("urandom", 9)];
@@ -68,62 +68,72 @@ const OUTPUTS: [&str; 3] = [
     "CREDMON_HTVAULT_COPIES",
 ];
 
+async fn dev_null(name: &'static str) -> Test {
+    let site = Site::new()?;
+    let vault = site.server("vault", |r| Answer::good(r, 30)).await?;
+    site.directory
+        .store("cmsprod", "cms", "s.t", &vault.creds("cmsprod"))?;
+    let mut setup = site.credmon();
+    let devices = private_devices(&site, &mut setup)?;
+    let before = kinds(&devices)?;
+    setup.set(name, setting(name, "/dev/null")).for_life(30);
+    let mut credmon = setup.start()?;
+    let first = site.directory.served("cmsprod", "cms", FAR).await?;
+    site.directory
+        .renewed("cmsprod", "cms", &first, FAR)
+        .await?;
+    credmon.terminate().await?;
+    assert_eq!(kinds(&devices)?, before, "{name}");
+    assert!(
+        devices
+            .join("null")
+            .metadata()?
+            .file_type()
+            .is_char_device()
+    );
+    assert!(!credmon.log().contains("ERROR"), "{}", credmon.tail());
+    Ok(())
+}
+
 #[tokio::test]
 async fn dev_null_means_off_and_stays_a_device() -> Test {
-    for name in OUTPUTS {
-        let site = Site::new()?;
-        let vault = site.server("vault", |r| Answer::good(r, 30)).await?;
-        site.directory
-            .store("cmsprod", "cms", "s.t", &vault.creds("cmsprod"))?;
-        let mut setup = site.credmon();
-        let devices = private_devices(&site, &mut setup)?;
-        let before = kinds(&devices)?;
-        setup.set(name, setting(name, "/dev/null")).for_life(30);
-        let mut credmon = setup.start()?;
-        let first = site.directory.served("cmsprod", "cms", FAR).await?;
-        site.directory
-            .renewed("cmsprod", "cms", &first, FAR)
-            .await?;
+    let names = OUTPUTS.into_iter().chain(["CREDMON_OAUTH_LOG"]);
+    all(names.map(dev_null)).await
+}
+
+async fn no_plain_file(name: &'static str, file: &'static str) -> Test {
+    let site = Site::new()?;
+    let vault = site.server("vault", |r| Answer::good(r, HOUR)).await?;
+    site.directory
+        .store("cmsprod", "cms", "s.t", &vault.creds("cmsprod"))?;
+    let mut setup = site.credmon();
+    let devices = private_devices(&site, &mut setup)?;
+    let before = kinds(&devices)?;
+    let mut credmon = setup.set(name, setting(name, file)).start()?;
+    let said = wait::until("the setting to be named", FAR, async || -> Test {
+        // By its name, or in words: "the copy of cmsprod/cms".
+        let said = credmon.complaints(&[file]);
+        let is_named = |line: &String| {
+            line.contains(name) || (name.ends_with("COPIES") && line.contains("copy"))
+        };
+        ensure!(said.iter().any(is_named), "{}", credmon.tail());
+        Ok(())
+    });
+    said.await.with_context(|| format!("{name} = {file}"))?;
+    if credmon.daemon.try_ended()?.is_none() {
         credmon.terminate().await?;
-        assert_eq!(kinds(&devices)?, before, "{name}");
-        assert!(
-            devices
-                .join("null")
-                .metadata()?
-                .file_type()
-                .is_char_device()
-        );
-        assert!(!credmon.log().contains("ERROR"), "{}", credmon.tail());
     }
+    assert_eq!(kinds(&devices)?, before, "{name} = {file}");
     Ok(())
 }
 
 #[tokio::test]
 async fn what_is_no_plain_file_is_an_error_and_not_replaced() -> Test {
-    for name in OUTPUTS {
-        for file in ["/dev/full", "/dev/fifo", "/dev/folder"] {
-            let site = Site::new()?;
-            let vault = site.server("vault", |r| Answer::good(r, HOUR)).await?;
-            site.directory
-                .store("cmsprod", "cms", "s.t", &vault.creds("cmsprod"))?;
-            let mut setup = site.credmon();
-            let devices = private_devices(&site, &mut setup)?;
-            let before = kinds(&devices)?;
-            let mut credmon = setup.set(name, setting(name, file)).start()?;
-            let said = wait::until("the setting to be named", FAR, async || -> Test {
-                let said = credmon.log() + &credmon.daemon.tail(20);
-                let is_error = |line: &str| line.contains(name) && line.contains(file);
-                ensure!(said.lines().any(is_error), "{}", credmon.tail());
-                Ok(())
-            });
-            said.await.with_context(|| format!("{name} = {file}"))?;
-            if credmon.daemon.try_ended()?.is_none() {
-                credmon.terminate().await?;
-            }
-            assert_eq!(kinds(&devices)?, before, "{name} = {file}");
-        }
-    }
-    Ok(())
+    let files = ["/dev/full", "/dev/fifo", "/dev/folder"];
+    let pairs = files
+        .into_iter()
+        .flat_map(|file| OUTPUTS.map(|name| (name, file)));
+    all(pairs.map(|(name, file)| no_plain_file(name, file))).await
 }
 
 #[tokio::test]
@@ -170,8 +180,11 @@ async fn copy_is_refused(site: &Site, credmon: &Credmon, copy: &Path, real: &Pat
     site.directory.served("cmsprod", "cms", FAR).await?;
     let text = copy.to_str().context("a text")?;
     wait::until("the copy to be refused", MINUTES, async || -> Test {
-        let is_said = credmon.log().lines().any(|line| line.contains(text));
-        ensure!(is_said, "{}", credmon.tail());
+        ensure!(
+            !credmon.complaints(&[text]).is_empty(),
+            "{}",
+            credmon.tail()
+        );
         Ok(())
     })
     .await?;
@@ -179,26 +192,29 @@ async fn copy_is_refused(site: &Site, credmon: &Credmon, copy: &Path, real: &Pat
     Ok(())
 }
 
+async fn link_on_the_way(way: &'static str) -> Test {
+    let site = Site::new()?;
+    let vault = site.server("vault", |r| Answer::good(r, HOUR)).await?;
+    site.directory
+        .store("cmsprod", "cms", "s.t", &vault.creds("cmsprod"))?;
+    let real = site.path("real");
+    fs::create_dir_all(real.join("inner"))?;
+    symlink(&real, site.path("link"))?;
+    symlink("..", site.path("real/inner/up"))?;
+    let copy = site.path(way);
+    let mut setup = site.credmon();
+    setup.set(
+        "CREDMON_HTVAULT_COPIES",
+        format!("cmsprod/cms {} root", copy.display()),
+    );
+    let credmon = setup.start()?;
+    copy_is_refused(&site, &credmon, &copy, &real).await?;
+    assert!(!real.join("inner/token").exists(), "it followed the link");
+    Ok(())
+}
+
 #[tokio::test]
 async fn copies_follow_no_link() -> Test {
-    for way in ["link/token", "link/inner/token", "real/inner/up/token"] {
-        let site = Site::new()?;
-        let vault = site.server("vault", |r| Answer::good(r, HOUR)).await?;
-        site.directory
-            .store("cmsprod", "cms", "s.t", &vault.creds("cmsprod"))?;
-        let real = site.path("real");
-        fs::create_dir_all(real.join("inner"))?;
-        symlink(&real, site.path("link"))?;
-        symlink("..", site.path("real/inner/up"))?;
-        let copy = site.path(way);
-        let mut setup = site.credmon();
-        setup.set(
-            "CREDMON_HTVAULT_COPIES",
-            format!("cmsprod/cms {} root", copy.display()),
-        );
-        let credmon = setup.start()?;
-        copy_is_refused(&site, &credmon, &copy, &real).await?;
-        assert!(!real.join("inner/token").exists(), "it followed the link");
-    }
-    Ok(())
+    let ways = ["link/token", "link/inner/token", "real/inner/up/token"];
+    all(ways.into_iter().map(link_on_the_way)).await
 }

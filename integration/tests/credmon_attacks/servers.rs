@@ -229,3 +229,32 @@ async fn certificates_that_rustls_refuses_are_explained_in_words() -> Test {
     assert!(!unknown.has_seen("s.secret") && !named.has_seen("s.secret"));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_start_asks_once_for_each() -> Test {
+    const MANY: usize = 200;
+    let site = Site::new()?;
+    let vault = site.server("vault", |r| Answer::good(r, HOUR)).await?;
+    for number in 0..MANY {
+        let user = format!("u{number}");
+        site.directory
+            .store(&user, "cms", "s.t", &vault.creds(&user))?;
+    }
+    let credmon = site.credmon().start()?;
+    for number in 0..MANY {
+        let served = site
+            .directory
+            .served(&format!("u{number}"), "cms", FAR)
+            .await;
+        served.with_context(|| credmon.tail())?;
+    }
+    let all = vault.requests().len();
+    println!("{all} requests for {MANY} credentials");
+    // A few look-ups may come between the last answer and the last `.use`.
+    ensure!(vault.asked() == MANY, "asked {} times", vault.asked());
+    ensure!(
+        all < MANY + MANY / 10,
+        "{all} requests for {MANY} credentials"
+    );
+    Ok(())
+}

@@ -283,10 +283,12 @@ impl World {
         };
         let known = self.scheduler.records.get(&id);
         let token = known.and_then(|record| record.in_place.token.clone());
+        let use_file = known.and_then(|record| record.in_place.file);
         self.observe(Observed {
             id,
             stamp: TopStamp { own, parent: None },
             top: Ok(route),
+            use_file,
             token,
         });
     }
@@ -319,7 +321,10 @@ impl World {
     pub(super) fn put_token(&mut self, id: &CredentialId, token: Option<(i64, i64)>) {
         let version = self.version();
         let token = token.map(|(issued, expires)| token_of(issued, expires, version));
-        self.observe_other(id, |observed| observed.token = token);
+        self.observe_other(id, |observed| {
+            observed.use_file = token.as_ref().map(|token| token.file);
+            observed.token = token;
+        });
     }
 
     pub(super) fn observe(&mut self, observed: Observed) {

@@ -138,7 +138,7 @@ fn the_thread_does_what_is_asked_for_until_nobody_asks_any_more() {
             .for_each(|request| last.send(request).unwrap());
         drop(last);
         run(&rest, &heartbeat);
-        assert_eq!(heartbeat.working_since(), None);
+        assert_eq!(heartbeat.hanging(std::time::Duration::ZERO), None);
         assert_eq!(folder.read_dir().unwrap().count(), before + 1);
     }
 }

@@ -127,7 +127,7 @@ fn mode_and_owner_are_as_asked_for() {
 }
 
 #[test]
-fn only_plain_files_and_links_are_replaced() {
+fn an_output_replaces_plain_files_and_links_only() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let folder = Folder::open(dir.path()).unwrap();
@@ -139,17 +139,23 @@ fn only_plain_files_and_links_are_replaced() {
         ("pipe", "a pipe"),
         ("socket", "a socket"),
     ] {
-        let refused = install_bytes(&folder, name, PLAIN, b"x").map(drop);
-        assert_eq!(refused, Err(InstallError::NotAFile(kind)));
-        assert!(!at(name).is_file());
+        assert_eq!(
+            check_output(&folder, name),
+            Err(InstallError::NotAFile(kind))
+        );
     }
     let devices = Folder::open("/dev".as_ref()).unwrap();
     for device in ["null", "full"] {
-        let refused = install_bytes(&devices, device, PLAIN, b"x").map(drop);
+        let refused = check_output(&devices, device);
         assert_eq!(refused, Err(InstallError::NotAFile("a device")));
+        // Never tried on a real one before it is refused here.
+        assert!(check_kind(&devices, device, &[SFlag::S_IFREG]).is_err());
     }
     std::fs::write(at("precious"), "precious").unwrap();
     std::os::unix::fs::symlink("precious", at("a")).unwrap();
+    for name in ["a", "precious", "nothing"] {
+        assert_eq!(check_output(&folder, name), Ok(()));
+    }
     put(&folder, "new").unwrap();
     assert_eq!(std::fs::read_to_string(at("precious")).unwrap(), "precious");
     assert!(std::fs::symlink_metadata(at("a")).unwrap().is_file());

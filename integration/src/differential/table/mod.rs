@@ -143,7 +143,9 @@ pub fn access_token(life: i64) -> (String, Timestamp) {
     let issued = now.as_second().min(end.saturating_sub(3600));
     let part = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let header = part(json!({"alg": "none"}));
-    let claims = part(json!({"sub": "old", "jti": "old", "iat": issued, "exp": end}));
+    let claims = part(json!({
+        "iss": crate::chain::ISSUER, "sub": "cmsprod", "jti": "old", "iat": issued, "exp": end,
+    }));
     let issued = Timestamp::from_second(issued).unwrap_or(now);
     (format!("{header}.{claims}.x\n"), issued)
 }

@@ -68,7 +68,7 @@ pub(super) const GROUPS: &[Group] = &[
                     ),
                 ],
             )
-            .same(Served),
+            .differs(Differs { theirs: Served, ours: NotServed, only_theirs: &["asks creds/cms/cmsprod:default?minimum_seconds=2400 → 200","cms_read.use holds one line: a token of cmsprod, for https://wlcg.cern.ch/jwt/v1/any, with 9 scopes","cms_read.use new, 0400 root:condor",], only_ours: &[], why: "A vault token is sent only to the server that its own `.top` names; a parent that names none lends none." }),
             Case::new(
                 "parent-without-token",
                 "neither has a token",
