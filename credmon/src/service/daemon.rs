@@ -226,7 +226,8 @@ impl<V: Vault> Daemon<V> {
     fn wake_at(&self) -> Instant {
         let now = self.now();
         let mut wake = Instant::now() + TICK;
-        if let Some(at) = self.scheduler.next_wake(now) {
+        // Without a directory nothing is planned, however much is due.
+        if let (Some(at), true) = (self.scheduler.next_wake(now), self.directory.is_some()) {
             wake = wake.min(Instant::from_std(at));
         }
         if let (true, Some(published)) = (self.report.dirty, self.report.published) {
