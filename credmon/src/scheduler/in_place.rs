@@ -70,6 +70,19 @@ impl InPlace {
         self.token = token;
     }
 
+    /// The wall clock was stepped: what the token had left when it was received is reckoned anew by
+    /// the present clock. However wrong that is, no token lives longer than its length from there.
+    pub(super) fn clock_stepped(&mut self, now: Now) {
+        if let Some(lifetime) = self.token.as_ref().and_then(|token| token.lifetime) {
+            let by_wall = lifetime
+                .expires
+                .as_second()
+                .saturating_sub(now.wall.as_second())
+                .saturating_add(now.since(self.received.0));
+            self.received.1 = by_wall.min(lifetime.length()).max(0);
+        }
+    }
+
     /// Seconds until it expires, by the more careful of both clocks; `None` when there is none, or it
     /// does not say.
     pub(super) fn left(&self, now: Now) -> Option<i64> {

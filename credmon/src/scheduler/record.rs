@@ -287,11 +287,9 @@ impl Record {
 
     /// The clock was stepped: what it seemed to be wrong with is asked again.
     pub(super) fn clock_stepped(&mut self, limits: Limits, now: Now) {
+        self.in_place.clock_stepped(now);
         let cause = self.condition.reason.as_ref().map(|reason| reason.cause);
         if let Some(Cause::Here("clock" | "unchanged")) = cause {
-            // How long its token lives was reckoned by the wrong time, too.
-            let (file, token) = (self.in_place.file, self.in_place.token.clone());
-            self.in_place.receive(file, token, now);
             self.retry_at = Some(now.mono);
         }
         self.plan(limits, now);
