@@ -122,6 +122,7 @@ impl Record {
 
     fn unchanged(&mut self, context: Context<'_>) -> Option<Event> {
         let now = context.now;
+        let failures = self.failures;
         self.succeeded(now);
         let times = self.in_place.times(now);
         let is_short = times
@@ -129,6 +130,8 @@ impl Record {
         if self.in_place.has_expired(now) {
             self.clock_is_wrong(context)
         } else if is_short {
+            // Not for the first time, perhaps: by a clock that is ahead it may be so for long.
+            self.failures = failures;
             let reason = here("unchanged", "Vault has no newer access token", "");
             self.failed(RetryPolicy::Transient, reason, context)
         } else {
