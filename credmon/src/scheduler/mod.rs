@@ -329,7 +329,10 @@ impl Scheduler {
             // The first of each route: whether that is admitted is the same for all of it.
             let mut first: BTreeMap<&Route, (bool, Option<Instant>, &CredentialId)> =
                 BTreeMap::new();
-            let is_idle = |r: &&Record| r.proven && r.activity == Activity::Idle;
+            // An issuer is asked only for who needs a newer token: others get Vault's cached one, which
+            // says nothing of it.
+            let is_needed = |r: &Record| dependency.1.is_none() || r.due <= Some(now.mono);
+            let is_idle = |r: &&Record| r.proven && r.activity == Activity::Idle && is_needed(r);
             for record in self.records.values().filter(is_idle) {
                 let Some(route) = record.route() else {
                     continue;
@@ -456,6 +459,10 @@ impl Scheduler {
             record.report_look_up(&ended.outcome, context);
         } else {
             events.extend(record.report(ended.outcome, context));
+            if record.route().is_none() {
+                // The rules changed meanwhile: whatever came of it, it is not to be served.
+                events.extend(record.judge(&self.rules, now));
+            }
             if is_renewed {
                 self.check_clock(&record, now);
             }
