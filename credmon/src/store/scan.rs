@@ -192,6 +192,20 @@ impl Scanner {
         }
     }
 
+    /// Does what one wake asks for, without a thread.
+    #[cfg(test)]
+    pub(crate) fn obey(&mut self, wake: Wake) {
+        let mut pending = Pending::default();
+        pending.add(wake);
+        if pending.all {
+            self.scan_all(BTreeSet::new);
+        }
+        if pending.stop {
+            self.stop();
+        }
+        self.handle(&mut pending);
+    }
+
     /// Takes its files out of the directory.
     pub(crate) fn stop(&mut self) {
         if let Some(directory) = self.directory.as_ref().filter(|_| self.lock.is_some()) {

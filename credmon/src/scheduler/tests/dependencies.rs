@@ -398,3 +398,36 @@ fn who_moves_to_another_host_does_not_wait_for_the_old_one() {
         "what nobody uses is forgotten"
     );
 }
+
+#[test]
+fn an_issuer_is_probed_only_for_who_needs_a_newer_token() {
+    let mut world = World::new();
+    world.store("u", "cms");
+    world.pass(60);
+    world.site.issuers_down.insert("cms");
+    world.pass(1300);
+    assert!(world.is_open("a", Some("cms")));
+    // Who made it open is gone; another one has a token that lives long.
+    world.site.issuers_down.clear();
+    world.store("v", "cms");
+    let second = world.right_second();
+    world.put_token(&id("v", "cms"), Some((second, second + 3600)));
+    world
+        .scheduler
+        .change(&id("v", "cms"), world.now, |record, _| {
+            record.proven = true;
+            record.in_place.served = true;
+            record.in_place.confirmed = world.now.mono;
+            record.condition.set_plain(State::Fresh, world.now);
+            record.plan(crate::model::Limits::default(), world.now);
+        });
+    world.remove(&id("u", "cms"));
+    while !world.under_way.is_empty() {
+        world.end(0, None);
+    }
+    let before = world.elapsed();
+    world.pass(1300);
+    let requests = world.sent_by("v", before);
+    assert!(requests <= 4, "{requests}");
+    assert!(!world.is_open("a", Some("cms")));
+}

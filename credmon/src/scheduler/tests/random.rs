@@ -231,6 +231,10 @@ fn assert_all_become_fresh(world: &mut World) {
     world.site.hosts_down.clear();
     world.site.issuers_down.clear();
     world.site.accounts.clear();
+    // What is under way has its answer already.
+    while !world.under_way.is_empty() {
+        world.end(0, None);
+    }
     world.set_clock_right();
     let rules = Rules {
         trusted_hosts: None,
@@ -261,7 +265,7 @@ fn assert_all_become_fresh(world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(50))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
     fn bounds_hold_and_all_becomes_fresh_when_all_is_well_again(

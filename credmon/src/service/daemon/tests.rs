@@ -131,27 +131,19 @@ async fn drive(
     let mut seconds = 0_u64;
     loop {
         let asked: Vec<Wake> = wakes.try_iter().collect();
-        let is_due = seconds.is_multiple_of(60);
-        scan(&mut scanner.lock().unwrap(), &asked, is_due);
+        let mut asked = asked;
+        if seconds.is_multiple_of(60) {
+            asked.push(Wake::ScanAll);
+        }
+        for wake in &asked {
+            scanner.lock().unwrap().obey(wake.clone());
+        }
         seen.lock().unwrap().extend(asked.iter().cloned());
         if asked.contains(&Wake::Stop) {
             return;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
         seconds += 1;
-    }
-}
-
-fn scan(scanner: &mut Scanner, asked: &[Wake], is_due: bool) {
-    if is_due || asked.contains(&Wake::ScanAll) {
-        scanner.scan_all(BTreeSet::new);
-    }
-    for wake in asked {
-        match wake {
-            Wake::Scan(user) => scanner.scan_account(user),
-            Wake::Stop => scanner.stop(),
-            Wake::ScanAll | Wake::Use(_) | Wake::Complete => {}
-        }
     }
 }
 
@@ -197,7 +189,7 @@ impl Run {
     }
 
     fn was_completed(&self) -> bool {
-        self.wakes.lock().unwrap().contains(&Wake::Complete)
+        self.credentials.path().join("CREDMON_COMPLETE").exists()
     }
 
     async fn send(&self, command: Command) {

@@ -17,7 +17,7 @@ async fn a_replaced_top_is_served_at_once_though_a_token_is_in_place() {
     assert_eq!(run.requests(), 2);
     assert_eq!(run.vault.with(|v| v.asked[1].token.clone()), "s.2");
     run.store("new", "cms", "a", "s.3");
-    run.pass(1).await;
+    run.pass(2).await;
     assert!(run.left("new", "cms").is_some());
     run.credentials.remove("new", "cms.use");
     run.scan("new");
@@ -159,6 +159,7 @@ async fn a_new_configuration_is_followed() {
         ..Settings::default()
     };
     run.send(Command::Configure(Box::new(new))).await;
+    run.pass(1).await;
     run.store("u", "other", "b", "s.1");
     run.pass(3600).await;
     let at_b = |v: &mut Server| v.asked.iter().filter(|a| a.host == "b").count();

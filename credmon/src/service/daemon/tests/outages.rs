@@ -118,8 +118,8 @@ async fn after_an_outage_those_nearest_to_their_end_go_first_within_the_bound() 
         }
     }
     assert_eq!(order.len(), 60, "all are served");
-    // Requests that are under way together may change places, and a probe goes out of turn.
-    for (place, end) in order.iter().enumerate() {
+    // Requests that are under way together may change places; the probe before goes out of turn.
+    for (place, end) in order.iter().enumerate().skip(1) {
         let before = order.iter().filter(|other| *other < end).count();
         assert!(before.abs_diff(place) <= 16, "{order:?}");
     }
