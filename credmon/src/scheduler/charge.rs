@@ -145,7 +145,7 @@ fn verdicts(outcome: &Outcome) -> [Verdict<'_>; 2] {
             _ => [Up, Nothing],
         },
         Outcome::Unchanged | Outcome::TokenDead(_) | Outcome::LookedUp(_) => [Up, Nothing],
-        Outcome::Changed | Outcome::TopRefused(_) => [Nothing, Nothing],
+        Outcome::Changed => [Nothing, Nothing],
         Outcome::Failed(failure) => match failure.scope {
             FailureScope::Host | FailureScope::Quota => [Down(failure), Nothing],
             FailureScope::Issuer => [Up, Down(failure)],

@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use htvault::FailureScope;
+
 use crate::model::{
     Counters, CredentialId, Ended, Event, Level, Lifetime, Now, Observed, Outcome, RenewalTask,
     Route, Rules, State, TaskKind,
@@ -71,13 +73,7 @@ impl Scheduler {
     pub(crate) fn new(rules: Rules, gate: Gate, now: Now) -> Self {
         gate.set_limit(rules.request_limit);
         let results = [
-            "renewed",
-            "unchanged",
-            "shorter",
-            "failed",
-            "dead",
-            "refused_top",
-            "gone",
+            "renewed", "kept", "less", "refused", "dead", "failed", "gone",
         ];
         Self {
             rules,
@@ -142,7 +138,7 @@ impl Scheduler {
         });
     }
 
-    /// Other rules are in force, or a person asks to try everything now.
+    /// Other rules are in force: everything that waits is tried anew.
     pub(crate) fn reconsider(&mut self, rules: Rules, now: Now) -> Vec<Event> {
         self.gate.set_limit(rules.request_limit);
         self.rules = rules;
@@ -268,7 +264,9 @@ impl Scheduler {
         while let Some(task) = self.most_urgent(now) {
             tasks.push(self.start(task, None, now));
         }
-        if self.ready.is_empty() && tasks.is_empty() && self.all_known {
+        let mut routes = self.ready.values().flat_map(BTreeMap::keys);
+        let rests = routes.all(|route| self.is_blocked(route));
+        if rests && tasks.is_empty() && self.all_known {
             tasks.extend(self.look_up(now));
         }
         (tasks, events)
@@ -471,10 +469,10 @@ impl Scheduler {
             Outcome::Renewed { shorter: None, .. } => "renewed",
             Outcome::Renewed {
                 shorter: Some(_), ..
-            } => "shorter",
-            Outcome::Unchanged => "unchanged",
+            } => "less",
+            Outcome::Unchanged => "kept",
             Outcome::TokenDead(_) => "dead",
-            Outcome::TopRefused(_) => "refused_top",
+            Outcome::Failed(failure) if failure.scope != FailureScope::Local => "refused",
             Outcome::Failed(_) => "failed",
             Outcome::Changed => "gone",
             Outcome::LookedUp(_) => return,

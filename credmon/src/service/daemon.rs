@@ -30,6 +30,9 @@ use crate::store::{Directory, Observation, ScanReport, Wake};
 /// Least time between two writings of the status.
 const PUBLISH: Duration = Duration::from_secs(5);
 
+/// Time between two writings when nothing changes, so that a reader sees that the writer is alive.
+const PUBLISH_AT_REST: Duration = Duration::from_mins(1);
+
 /// A pass counts as complete after this time, though something hangs: schedd and credd wait for it at
 /// boot.
 const PASS_LIMIT: Duration = Duration::from_secs(20);
@@ -213,11 +216,15 @@ impl<V: Vault> Daemon<V> {
             self.report.logged = problems;
             self.report.dirty = true;
         }
-        let is_due = self
-            .report
-            .published
-            .is_none_or(|at| at.elapsed() >= PUBLISH);
-        if self.report.dirty && is_due && self.report.scanned.is_some() {
+        // Before the first scan is over there is nothing to say, unless something keeps it from that.
+        let is_known = self.report.scanned.is_some() || !self.report.logged.is_empty();
+        let age = self.report.published.map(|at| at.elapsed());
+        let pause = if self.report.dirty {
+            PUBLISH
+        } else {
+            PUBLISH_AT_REST
+        };
+        if is_known && age.is_none_or(|age| age >= pause) {
             self.publish(true);
         }
     }

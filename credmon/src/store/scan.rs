@@ -172,7 +172,7 @@ impl Scanner {
             }
         }
         if std::mem::take(&mut pending.complete)
-            && let Some(directory) = self.directory.as_ref().filter(|_| !self.is_guest)
+            && let Some(directory) = self.directory.as_ref().filter(|_| self.lock.is_some())
             && let Err(errno) = own_files::touch_complete(directory.root())
         {
             tracing::warn!("CREDMON_COMPLETE cannot be written: {}", errno.desc());

@@ -267,9 +267,7 @@ fn a_probe_that_panics_or_is_not_needed_any_more_frees_the_breaker() {
     assert!(third != second);
     world.end(
         0,
-        Some(Outcome::TopRefused(crate::model::TopProblem::Unreadable(
-            "EIO".into(),
-        ))),
+        Some(Outcome::Failed(Failure::local("EIO".to_owned(), ""))),
     );
     start_probe(&mut world);
     world.site.hosts_down.clear();
