@@ -2,7 +2,7 @@
 //! behind it. A cached token is given while it lives long enough, else the issuer is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use htvault::clock::Clock as _;
@@ -103,7 +103,13 @@ impl FakeVault {
 
     /// Changes or reads the server's state.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Server) -> T) -> T {
-        act(&mut self.server.lock().unwrap())
+        // A request may have panicked, as a test wanted.
+        act(&mut self.server.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Present time by the server's clock, which is right.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The answer takes its time.

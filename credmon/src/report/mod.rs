@@ -73,6 +73,16 @@ impl Publisher {
         self.pending().problems.clone()
     }
 
+    /// The snapshot that waits to be written.
+    #[cfg(test)]
+    pub(crate) fn latest(&self) -> Option<Snapshot> {
+        let pending = self.pending();
+        pending
+            .snapshot
+            .as_ref()
+            .map(|(_, snapshot)| snapshot.clone())
+    }
+
     pub(crate) fn heartbeat(&self) -> &Heartbeat {
         &self.heartbeat
     }

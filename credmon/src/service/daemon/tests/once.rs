@@ -1,0 +1,104 @@
+//! One pass, and a restart.
+
+use super::*;
+
+/// Does one pass; whether all is good then.
+async fn once(setup: Setup) -> (bool, Setup) {
+    let (wake, _wakes) = thread_channel::channel();
+    let (observations, observed) = unbounded_channel();
+    let path = setup.settings.directory.clone();
+    let clock = Arc::new(setup.clock.clone());
+    let (nobody, _) = thread_channel::channel();
+    let mut scanner = Scanner::new(path, true, nobody, observations, clock);
+    scanner.scan_all(BTreeSet::new);
+    let publisher = Publisher::default();
+    let parts = setup.parts(wake, observed, publisher.clone());
+    let good = Daemon::new(parts, setup.settings.clone()).run_once().await;
+    assert!(!setup.credentials.path().join("pid").exists());
+    (good, setup)
+}
+
+async fn outcome_of(prepare: fn(&Credentials, &mut Server)) -> (bool, usize) {
+    let (good, setup) = once(Setup::new(prepare)).await;
+    (good, setup.vault.with(|v| v.asked.len()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_pass_says_whether_all_is_good() {
+    assert_eq!(outcome_of(|_, _| ()).await, (true, 0));
+    let many = outcome_of(|c, _| (0..100).for_each(|n| c.store(&n.to_string(), "cms", "a", "s")));
+    assert_eq!(many.await, (true, 100));
+    let sealed = outcome_of(|c, v| {
+        c.store("u", "cms", "a", "s.1");
+        v.down.insert("a".to_owned(), ErrorKind::Sealed);
+    });
+    assert!(!sealed.await.0);
+    let broken = outcome_of(|c, _| c.put("u", "cms.top", "x"));
+    assert_eq!(broken.await, (false, 0));
+    let others = outcome_of(|c, _| c.store("u", "scitokens", "a", "s"));
+    assert_eq!(others.await, (true, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_pass_with_a_limit_on_requests_ends_though_not_all_are_served() {
+    let mut setup = Setup::new(|c, _| (0..20).for_each(|n| c.store(&n.to_string(), "x", "a", "s")));
+    setup.settings.rules.request_limit = Some((5, 3600));
+    let (good, setup) = once(setup).await;
+    assert!(!good);
+    assert!(setup.vault.with(|v| v.asked.len()) <= 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_with_a_problem_of_the_configuration_or_directory_is_not_good() {
+    let mut setup = Setup::new(|c, _| c.store("u", "cms", "a", "s.1"));
+    setup.settings.problems.push("X = 1 is wrong".to_owned());
+    let (good, setup) = once(setup).await;
+    assert!(!good, "though the credential is served");
+    assert!(setup.credentials.claims("u", "cms").is_some());
+    let mut setup = Setup::new(|_, _| ());
+    setup.settings.directory = None;
+    assert!(!once(setup).await.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_keeps_what_is_in_place_and_serves_what_came_meanwhile() {
+    let (good, setup) = once(Setup::new(|c, _| {
+        c.store("u", "kept", "a", "s.1");
+        c.store("u", "replaced", "a", "s.1");
+        c.store("u", "garbage", "a", "s.1");
+    }))
+    .await;
+    assert!(good);
+    let credentials = &setup.credentials;
+    credentials.put("u", "garbage.use", "<html>\0</html>");
+    // The kernel's clock for files ticks every few milliseconds; a second file shows that it did.
+    let changed = |name: &str| {
+        use std::os::unix::fs::MetadataExt as _;
+        let meta = std::fs::metadata(credentials.file("u", name)).unwrap();
+        (meta.ctime(), meta.ctime_nsec())
+    };
+    while changed("replaced.top") <= changed("replaced.use") {
+        credentials.store("u", "replaced", "a", "s.2");
+    }
+    setup.vault.with(|v| v.asked.clear());
+    let (good, setup) = once(setup).await;
+    assert!(good);
+    let mut asked: Vec<_> = setup
+        .vault
+        .with(|v| std::mem::take(&mut v.asked))
+        .into_iter()
+        .map(|asked| {
+            (
+                asked.path.rsplit('/').next().unwrap().to_owned(),
+                asked.token,
+            )
+        })
+        .collect();
+    asked.sort();
+    let expected = [("u:garbage", "s.1"), ("u:replaced", "s.2")];
+    assert_eq!(
+        asked,
+        expected.map(|(path, token)| (path.to_owned(), token.to_owned()))
+    );
+    assert!(setup.credentials.claims("u", "garbage").is_some());
+}

@@ -1,0 +1,142 @@
+//! What the loop reports, and copies for others.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn the_status_has_each_credential_without_a_secret() {
+    let run = Run::start(|c, v| {
+        c.store("good", "cms", "a", "s.good");
+        c.store("dead", "cms", "a", "s.dead");
+        c.store("other", "scitokens", "a", "s.other");
+        c.store("slow", "cms", "slow", "s.slow");
+        c.put("odd", "cms.top", "{");
+        v.dead.insert("s.dead".to_owned());
+        v.slow.insert("slow".to_owned(), 100_000);
+    });
+    run.pass(2400).await;
+    let (daemon, credentials) = run.status();
+    assert!(daemon.running && daemon.problem.is_none());
+    let states: Vec<_> = credentials.iter().map(|c| (&*c.user, c.state)).collect();
+    assert_eq!(
+        states,
+        [
+            ("dead", State::Dead),
+            ("good", State::Fresh),
+            ("odd", State::Dead),
+            ("other", State::Ignored),
+            ("slow", State::Renewing),
+        ]
+    );
+    let good = &credentials[1];
+    let token = good.access_token.as_ref().unwrap();
+    let claims = run.credentials.claims("good", "cms").unwrap();
+    assert_eq!(token.id.as_deref(), claims.id.as_deref());
+    let vault_expiry = good.vault_token.as_ref().unwrap().expires.unwrap();
+    assert!(vault_expiry > token.expires.unwrap());
+    assert!(good.next_renewal.unwrap() < token.expires.unwrap());
+    assert!(credentials[0].why.contains("lookup-self"));
+    assert!(credentials[0].advice.contains("store the credential again"));
+    let text = format!("{:?}", run.publisher.latest().unwrap());
+    let token = std::fs::read_to_string(run.credentials.file("good", "cms.use")).unwrap();
+    assert!(!text.contains(token.trim()) && !text.contains("s.good"));
+    assert!(!run.stop().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_rest_the_status_is_published_once_a_minute_and_at_most_every_five_seconds() {
+    let run = Run::start(|c, v| {
+        v.life = 1_000_000;
+        (0..50).for_each(|n| c.store(&format!("u{n}"), "cms", "a", "s.1"));
+    });
+    run.pass(30).await;
+    let mut written = std::collections::BTreeSet::new();
+    for second in 0..600 {
+        if second < 60 {
+            // Something happens all the time.
+            run.store("u1", "cms", "a", &format!("s.{second}"));
+        }
+        run.pass(1).await;
+        written.insert(run.status().0.written.as_second());
+    }
+    let times: Vec<_> = written.into_iter().collect();
+    assert!(
+        times.windows(2).all(|pair| pair[1] - pair[0] >= 5),
+        "{times:?}"
+    );
+    assert!(
+        times.windows(2).all(|pair| pair[1] - pair[0] <= 61),
+        "{times:?}"
+    );
+    assert!(times.len() <= 60, "{times:?}");
+    run.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn problems_of_configuration_and_authorities_are_reported_until_they_are_over() {
+    let run = Run::start(|c, _| c.store("u", "cms", "a", "s.1"));
+    run.pass(6).await;
+    assert_eq!(run.status().0.problem, None);
+    let reread = |problem: Option<&str>| Command::ConfigurationProblem(problem.map(str::to_owned));
+    run.send(reread(Some("it cannot be read"))).await;
+    run.send(Command::Trust(Some("no authority".to_owned())))
+        .await;
+    run.pass(6).await;
+    let problem = run.status().0.problem.unwrap();
+    assert_eq!(problem, "it cannot be read; no authority");
+    run.send(reread(None)).await;
+    run.send(Command::Trust(None)).await;
+    run.pass(6).await;
+    assert_eq!(run.status().0.problem, None);
+    assert!(run.stop().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_are_counted_from_zero() {
+    let run = Run::start(|c, v| {
+        c.store("u", "cms", "a", "s.1");
+        c.store("v", "cms", "down", "s.1");
+        v.down.insert("down".to_owned(), ErrorKind::Sealed);
+    });
+    run.pass(6).await;
+    let snapshot = run.publisher.latest().unwrap();
+    let count = |result| snapshot.counters[&("renewals", result)];
+    assert_eq!(count("renewed"), 1);
+    assert!(count("failed") >= 1);
+    assert_eq!(
+        (count("dead"), count("gone"), count("unchanged")),
+        (0, 0, 0)
+    );
+    assert_eq!(snapshot.watched_folders, 2);
+    run.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_follows_each_renewal() {
+    let mut setup = Setup::new(|c, _| c.store("u", "cms", "a", "s.1"));
+    let target = tempfile::tempdir().unwrap();
+    let path = target.path().canonicalize().unwrap().join("copy");
+    setup.settings.copies.push(TokenCopy {
+        id: CredentialId::new(&"u".into(), "cms").unwrap(),
+        path: path.clone(),
+        owner: None,
+        mode: 0o400,
+    });
+    let run = setup.start();
+    // The copies' thread has no paused time: it is waited for.
+    let wait_for_copy = |run: &Run| {
+        let token = std::fs::read(run.credentials.file("u", "cms.use")).unwrap();
+        while std::fs::read(&path).unwrap_or_default() != token {
+            std::thread::yield_now();
+        }
+    };
+    run.pass(1).await;
+    wait_for_copy(&run);
+    run.vault.with(|v| v.life = 7200);
+    run.store("u", "cms", "b", "s.2");
+    run.pass(1).await;
+    wait_for_copy(&run);
+    std::fs::remove_file(&path).unwrap();
+    run.pass(60).await;
+    wait_for_copy(&run);
+    run.stop().await;
+}
