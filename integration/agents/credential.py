@@ -78,7 +78,8 @@ def ask_monitor(account: str, service: str, min_life: str) -> Verdict:
 
 def describe(credential: dict, min_life: str) -> str:
     """A credential of the monitor's report in a line."""
-    left, why = credential["access_token_left"], credential["why"]
+    left = credential["access_token_left"]
+    why = "; ".join(filter(None, [credential["why"], credential["advice"]]))
     if left is None:
         life = "no access token"
     elif left == 0:

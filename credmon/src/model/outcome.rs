@@ -6,7 +6,7 @@ use std::time::Duration;
 use htvault::{ErrorKind, FailureScope};
 use jiff::Timestamp;
 
-use super::{CredentialId, Route, TokenInfo, TopProblem, TopStamp};
+use super::{CredentialId, Route, TokenInfo, TopStamp};
 
 /// A request for one credential, decided by the scheduler.
 #[derive(Clone, Debug)]
@@ -58,8 +58,6 @@ pub(crate) enum Outcome {
     LookedUp(VaultLife),
     /// `.top` or `.use` is another than the decision was made from, or gone: the next scan tells.
     Changed,
-    /// `.top` cannot be used or read.
-    TopRefused(TopProblem),
     /// `lookup-self` says that the vault token is dead.
     TokenDead(String),
     /// Anything else; [`Failure::scope`] says what it speaks of.

@@ -56,6 +56,10 @@ pub(crate) struct Reason {
 pub(crate) const STORE_AGAIN: &str =
     "store the credential again (the bastion does; a user does by condor_vault_storer)";
 
+/// Advice for files that cannot be read just now.
+pub(crate) const SEE_TO_FILES: &str =
+    "see to the credential directory and to the limits of this host";
+
 /// Beginning of the reason of a credential that waits for something it shares with others.
 pub(crate) const WAITS: &str = "it waits for ";
 

@@ -31,6 +31,8 @@ pub(super) struct Open {
     pub(super) retry_at: Instant,
     /// Failed probes in a row, the failure that opened it included.
     pub(super) failures: u32,
+    /// Probes in a row that found out nothing.
+    inconclusive: u32,
     /// Alive while a probe is under way.
     probe: Weak<()>,
     /// Account of the last probe.
@@ -79,6 +81,7 @@ impl Breaker {
             Some(open) if now.0 < open.retry_at => return Charge::Open { just_opened: false },
             Some(open) => {
                 open.failures = open.failures.saturating_add(1);
+                open.inconclusive = 0;
                 open.retry_at = now.0 + delay(open.failures);
                 open.why = why.into();
                 return Charge::Open { just_opened: false };
@@ -91,6 +94,7 @@ impl Breaker {
             since: now.1,
             retry_at: now.0 + delay(1),
             failures: 1,
+            inconclusive: 0,
             probe: Weak::new(),
             prober: Some(account.clone()),
         });
@@ -103,10 +107,16 @@ impl Breaker {
         self.open.take().is_some()
     }
 
-    /// A probe told nothing: another one follows soon.
+    /// A probe found out nothing, such as one that got a cached token: another one follows soon. After
+    /// some of these all may try.
     pub(super) fn inconclusive(&mut self, retry_at: Instant) {
+        const MOST: u32 = 5;
         if let Some(open) = &mut self.open {
             open.retry_at = open.retry_at.max(retry_at);
+            open.inconclusive += 1;
+            if open.inconclusive >= MOST {
+                self.succeeded();
+            }
         }
     }
 

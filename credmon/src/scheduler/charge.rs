@@ -38,34 +38,13 @@ impl Scheduler {
                 }
                 // What has never worked says nothing of what it shares with others.
                 Verdict::Down(_) | Verdict::Nothing => {
-                    // Who was only confirmed makes place for the next one at once, and the last one
-                    // closes it: nobody misses anything.
-                    let is_confirmed = matches!(outcome, Outcome::Unchanged);
-                    if is_confirmed && !self.is_missed(dependency, &task.id) {
-                        events.extend(self.recovered(dependency, now));
-                        continue;
-                    }
-                    let pause = if is_confirmed { 0 } else { timing::GAP };
                     if let Some(breaker) = self.breakers.get_mut(dependency) {
-                        breaker.inconclusive(now.after(pause));
+                        breaker.inconclusive(now.after(timing::GAP));
                     }
                 }
             }
         }
         (waits, events)
-    }
-
-    /// `true` while a credential but this one waits for an issuer whose breaker is open.
-    fn is_missed(&self, dependency: &Dependency, but: &CredentialId) -> bool {
-        let waits = |record: &Record| {
-            record.waits_for == Some(FailureScope::Issuer)
-                && record.observed.id != *but
-                && record
-                    .route()
-                    .is_some_and(|route| dependencies(route).contains(dependency))
-        };
-        let breaker = self.breakers.get(dependency);
-        breaker.is_none_or(|breaker| breaker.open().is_none()) || self.records.values().any(waits)
     }
 
     /// A dependency failed for a credential that has worked. Returns whether its breaker is open.
@@ -166,7 +145,7 @@ fn verdicts(outcome: &Outcome) -> [Verdict<'_>; 2] {
             _ => [Up, Nothing],
         },
         Outcome::Unchanged | Outcome::TokenDead(_) | Outcome::LookedUp(_) => [Up, Nothing],
-        Outcome::Changed | Outcome::TopRefused(_) => [Nothing, Nothing],
+        Outcome::Changed => [Nothing, Nothing],
         Outcome::Failed(failure) => match failure.scope {
             FailureScope::Host | FailureScope::Quota => [Down(failure), Nothing],
             FailureScope::Issuer => [Up, Down(failure)],

@@ -11,6 +11,7 @@ mod condition;
 mod gate;
 mod in_place;
 mod outcome;
+mod plan;
 mod record;
 mod status;
 mod timing;
@@ -19,20 +20,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use htvault::FailureScope;
+
 use crate::model::{
     Counters, CredentialId, Ended, Event, Level, Lifetime, Now, Observed, Outcome, RenewalTask,
     Route, Rules, State, TaskKind,
 };
-use breaker::{Breaker, Open};
-pub(crate) use gate::{Gate, Permit};
+use breaker::Breaker;
+pub(crate) use gate::Gate;
 use outcome::Context;
 use record::{Activity, Record, Urgency};
-
-/// A step of the wall clock of so many seconds is noticed.
-const CLOCK_STEP: i64 = 5;
-
-/// Wait of a look-up while others are to be asked first, in seconds.
-const LOOK_UP_LATER: i64 = 60;
 
 /// Credentials that are due for one route, the most urgent first.
 type Queue = BTreeSet<(Urgency, CredentialId)>;
@@ -71,13 +68,7 @@ impl Scheduler {
     pub(crate) fn new(rules: Rules, gate: Gate, now: Now) -> Self {
         gate.set_limit(rules.request_limit);
         let results = [
-            "renewed",
-            "unchanged",
-            "shorter",
-            "failed",
-            "dead",
-            "refused_top",
-            "gone",
+            "renewed", "kept", "less", "refused", "dead", "failed", "gone",
         ];
         Self {
             rules,
@@ -142,7 +133,7 @@ impl Scheduler {
         });
     }
 
-    /// Other rules are in force, or a person asks to try everything now.
+    /// Other rules are in force: everything that waits is tried anew.
     pub(crate) fn reconsider(&mut self, rules: Rules, now: Now) -> Vec<Event> {
         self.gate.set_limit(rules.request_limit);
         self.rules = rules;
@@ -255,180 +246,6 @@ impl Scheduler {
         }
     }
 
-    /// Decides what is asked for now. Each task comes with the right to do it.
-    pub(crate) fn plan(&mut self, now: Now) -> (Vec<(RenewalTask, Permit)>, Vec<Event>) {
-        let events = self.notice_clock(now);
-        while let Some((due, id)) = self.waiting.first().cloned()
-            && due <= now.mono
-        {
-            self.waiting.pop_first();
-            self.change(&id, now, |_, _| ());
-        }
-        let mut tasks = self.probes(now);
-        while let Some(task) = self.most_urgent(now) {
-            tasks.push(self.start(task, None, now));
-        }
-        if self.ready.is_empty() && tasks.is_empty() && self.all_known {
-            tasks.extend(self.look_up(now));
-        }
-        (tasks, events)
-    }
-
-    /// The most urgent renewal that may be done now.
-    fn most_urgent(&self, now: Now) -> Option<RenewalTask> {
-        let mut best: Option<&(Urgency, CredentialId)> = None;
-        for (account, routes) in &self.ready {
-            if !self.gate.admits_account(account) {
-                continue;
-            }
-            for (route, queue) in routes {
-                let Some(first) = queue.first() else {
-                    continue;
-                };
-                let is_better = best.is_none_or(|best| first < best);
-                // While not all credentials are known, one that is still to be found may expire
-                // earlier than those that are.
-                let is_known = self.all_known || matches!(first.0, Urgency::WaitedFor(_));
-                if is_better && is_known && !self.is_blocked(route) {
-                    let proven = self.records.get(&first.1).is_some_and(|r| r.proven);
-                    if self.gate.admits(route, proven, now.mono) {
-                        best = Some(first);
-                    }
-                }
-            }
-        }
-        self.records.get(&best?.1)?.task(self.rules.limits, now)
-    }
-
-    fn is_blocked(&self, route: &Route) -> bool {
-        self.open_breaker(route).is_some()
-    }
-
-    /// The open breaker that a request would meet first.
-    fn open_breaker(&self, route: &Route) -> Option<(Dependency, &Open)> {
-        dependencies(route).into_iter().find_map(|dependency| {
-            let open = self.breakers.get(&dependency)?.open()?;
-            Some((dependency, open))
-        })
-    }
-
-    /// One probe for each open breaker whose time has come: by a credential that worked before, of
-    /// another account than the last time if there is one that the gate admits.
-    fn probes(&mut self, now: Now) -> Vec<(RenewalTask, Permit)> {
-        let due = self
-            .breakers
-            .iter()
-            .filter(|(_, breaker)| breaker.wants_probe(now.mono));
-        let due: Vec<Dependency> = due.map(|(dependency, _)| dependency.clone()).collect();
-        let mut tasks = Vec::new();
-        for dependency in due {
-            let prober = self
-                .breakers
-                .get(&dependency)
-                .and_then(|b| b.open()?.prober.clone());
-            // The first of each route: whether that is admitted is the same for all of it.
-            let mut first: BTreeMap<&Route, (bool, Option<Instant>, &CredentialId)> =
-                BTreeMap::new();
-            // An issuer is asked only for who needs a newer token: others get Vault's cached one, which
-            // says nothing of it.
-            let is_needed = |r: &Record| dependency.1.is_none() || r.due <= Some(now.mono);
-            let is_idle = |r: &&Record| r.proven && r.activity == Activity::Idle && is_needed(r);
-            for record in self.records.values().filter(is_idle) {
-                let Some(route) = record.route() else {
-                    continue;
-                };
-                let id = &record.observed.id;
-                let order = (Some(id.user()) == prober.as_ref(), record.due, id);
-                let known = first.entry(route).or_insert(order);
-                *known = order.min(*known);
-            }
-            let can_ask = |route: &Route| {
-                // An issuer is not probed through a host that is down.
-                let first = self.open_breaker(route).map(|(first, _)| first);
-                first.as_ref() == Some(&dependency) && self.gate.admits(route, true, now.mono)
-            };
-            let chosen = first.into_iter().filter(|(route, _)| can_ask(route));
-            let chosen = chosen.map(|(_, order)| order).min();
-            let chosen = chosen.and_then(|(.., id)| self.records.get(id));
-            let limits = self.rules.limits;
-            let Some(task) = chosen.and_then(|record| record.task(limits, now)) else {
-                continue;
-            };
-            let account = task.route.account.clone();
-            let probe = self
-                .breakers
-                .get_mut(&dependency)
-                .and_then(|b| b.probe(&account));
-            tasks.push(self.start(task, probe, now));
-        }
-        tasks
-    }
-
-    /// The next look-up of a vault token's expiry: only when nothing else is to be done.
-    fn look_up(&mut self, now: Now) -> Option<(RenewalTask, Permit)> {
-        let (at, id) = self.look_ups.first().filter(|(at, _)| *at <= now.mono)?;
-        let record = self.records.get(id)?;
-        let route = record.route()?;
-        if self.is_blocked(route) || !self.gate.admits(route, true, now.mono) {
-            // Others are to be asked first: it comes to the end of the line.
-            let (at, id) = (*at, id.clone());
-            self.look_ups.remove(&(at, id.clone()));
-            if let Some(record) = self.records.get_mut(&id) {
-                record.look_up_at = Some(now.after(LOOK_UP_LATER));
-            }
-            self.look_ups.insert((now.after(LOOK_UP_LATER), id));
-            return None;
-        }
-        let task = record.task(self.rules.limits, now)?;
-        Some(self.start(
-            RenewalTask {
-                kind: TaskKind::LookUp,
-                ..task
-            },
-            None,
-            now,
-        ))
-    }
-
-    fn start(
-        &mut self,
-        task: RenewalTask,
-        probe: Option<Arc<()>>,
-        now: Now,
-    ) -> (RenewalTask, Permit) {
-        let start = |record: &mut Record, _: &Rules| {
-            record.activity = Activity::Running;
-            record.proven
-        };
-        let proven = self.change(&task.id, now, start).unwrap_or(false);
-        let permit = self.gate.enter(task.route.clone(), proven, probe);
-        (task, permit)
-    }
-
-    /// Time at which there is something to do, if nothing happens before.
-    pub(crate) fn next_wake(&self, now: Now) -> Option<Instant> {
-        let due = self.waiting.first().map(|(due, _)| *due);
-        let open = self
-            .breakers
-            .values()
-            .filter_map(|breaker| Some(breaker.open()?.retry_at));
-        let probe = open.filter(|&at| at > now.mono).min();
-        let room = if self.ready.is_empty() {
-            None
-        } else {
-            self.gate.next_room()
-        };
-        let look_up = self
-            .look_ups
-            .first()
-            .map(|(at, _)| *at)
-            .filter(|&at| at > now.mono);
-        [due, probe, room.filter(|&at| at > now.mono), look_up]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
     /// A task ended: its outcome counts for the credential, and for what it shares with others.
     pub(crate) fn report(&mut self, task: &RenewalTask, ended: Ended, now: Now) -> Vec<Event> {
         self.count(&ended.outcome);
@@ -478,10 +295,10 @@ impl Scheduler {
             Outcome::Renewed { shorter: None, .. } => "renewed",
             Outcome::Renewed {
                 shorter: Some(_), ..
-            } => "shorter",
-            Outcome::Unchanged => "unchanged",
+            } => "less",
+            Outcome::Unchanged => "kept",
             Outcome::TokenDead(_) => "dead",
-            Outcome::TopRefused(_) => "refused_top",
+            Outcome::Failed(failure) if failure.scope != FailureScope::Local => "refused",
             Outcome::Failed(_) => "failed",
             Outcome::Changed => "gone",
             Outcome::LookedUp(_) => return,
@@ -513,47 +330,6 @@ impl Scheduler {
                     ),
                 )
             })
-    }
-
-    /// Plans everything anew after the wall clock was stepped.
-    fn notice_clock(&mut self, now: Now) -> Vec<Event> {
-        let wall = now
-            .wall
-            .as_second()
-            .saturating_sub(self.last.wall.as_second());
-        let step = wall.saturating_sub(now.since(self.last.mono));
-        self.last = now;
-        if step.abs() < CLOCK_STEP {
-            return Vec::new();
-        }
-        self.ahead.clear();
-        self.clock_problem = None;
-        let ids: Vec<_> = self.records.keys().cloned().collect();
-        for id in ids {
-            self.change(&id, now, |record, rules| {
-                record.clock_stepped(rules.limits, now);
-            });
-        }
-        let text = format!("this host's clock was set by {step} s; renewals are planned anew");
-        vec![Event::new(Level::Warning, text)]
-    }
-
-    /// Compares this host's clock with what fresh tokens say: those of most accounts, for a server
-    /// that one account names may say anything.
-    fn check_clock(&mut self, record: &Record, now: Now) {
-        let ahead = record.in_place.ahead(now).unwrap_or(0);
-        self.ahead.insert(record.observed.id.user().clone(), ahead);
-        let mut all: Vec<i64> = self.ahead.values().copied().collect();
-        all.sort_unstable();
-        let median = all
-            .get((all.len() - 1) / 2)
-            .copied()
-            .filter(|&ahead| ahead > 0);
-        self.clock_problem = median.map(|ahead| {
-            format!(
-                "this host's clock is behind: fresh access tokens were issued {ahead} s from now"
-            )
-        });
     }
 
     pub(crate) fn clock_problem(&self) -> Option<&str> {

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use htvault::{Action, FailureScope};
 
-use super::record::{Record, SEE_TO_FILES};
+use super::record::Record;
 use super::timing::{self, RetryPolicy};
 use crate::model::{
-    Cause, Event, Failure, Level, Now, Observed, Outcome, Reason, Rules, STORE_AGAIN, State,
-    TokenInfo, TopProblem,
+    Cause, Event, Failure, Level, Now, Outcome, Reason, Rules, STORE_AGAIN, State, TokenInfo,
 };
 
 /// Wait before the second look at a vault token that seems dead, in seconds: a server that lags may
@@ -46,20 +45,6 @@ impl Record {
             Outcome::Changed | Outcome::LookedUp(_) => {
                 self.retry_at = Some(now.after(timing::GAP));
                 Vec::new()
-            }
-            Outcome::TopRefused(problem @ TopProblem::Unreadable(_)) => {
-                let reason = here("unreadable", &problem.to_string(), SEE_TO_FILES);
-                self.failed(RetryPolicy::Transient, reason, context)
-                    .into_iter()
-                    .collect()
-            }
-            Outcome::TopRefused(problem) => {
-                let observed = Observed {
-                    top: Err(problem),
-                    ..(*self.observed).clone()
-                };
-                self.observed = Arc::new(observed);
-                self.judge(context.rules, now)
             }
             Outcome::TokenDead(text) => self.dead(&text, context).into_iter().collect(),
             Outcome::Failed(failure) => self.refused(&failure, context).into_iter().collect(),

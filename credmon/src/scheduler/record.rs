@@ -13,8 +13,8 @@ use super::condition::Condition;
 use super::in_place::InPlace;
 use super::timing::{self, Jitter};
 use crate::model::{
-    Cause, Event, Limits, Now, Observed, Reason, RenewalTask, Route, Rules, STORE_AGAIN, State,
-    TaskKind, TokenInfo, TopProblem, VaultLife,
+    Cause, Event, Limits, Now, Observed, Reason, RenewalTask, Route, Rules, SEE_TO_FILES,
+    STORE_AGAIN, State, TaskKind, TokenInfo, TopProblem, VaultLife,
 };
 
 /// A token found at the start that lives longer than so many seconds is confirmed soon: if it is a
@@ -23,10 +23,6 @@ const LONG_LIVED: i64 = 86_400;
 
 /// Span in which such tokens are confirmed, in seconds.
 const LONG_LIVED_SPREAD: i64 = 40;
-
-/// Advice for files that cannot be read just now.
-pub(super) const SEE_TO_FILES: &str =
-    "see to the credential directory and to the limits of this host";
 
 /// One credential.
 #[derive(Debug)]

@@ -113,7 +113,7 @@ pub(super) async fn configure(cli: &Cli, signals: &mut Signals) -> Configured {
                     return Configured::Failed;
                 }
                 if let Some(settings) = settings {
-                    super::daemon::publish_failed_start(&settings, &why);
+                    super::reporting::publish_failed_start(&settings, &why);
                 }
             }
         }

@@ -4,21 +4,19 @@
 //! makes the scheduler decide anew. It touches no disk and no socket itself.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc as thread_channel;
 use std::time::Duration;
 
 use htvault::clock::Clock;
-use jiff::Timestamp;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
+use super::reporting::{HANGING, Reporting, outputs};
 use crate::config::Settings;
 use crate::model::{
-    CredentialId, DaemonStatus, Ended, Event, Failure, Heartbeat, Now, Outcome, RenewalTask,
-    STATUS_VERSION, Snapshot, TEXT_LIMIT, TaskKind, TokenCopy,
+    CredentialId, Ended, Event, Failure, Heartbeat, Now, Outcome, RenewalTask, TaskKind, TokenCopy,
 };
 use crate::renewal::{self, Vault};
 use crate::report::log::{self, Log};
@@ -30,12 +28,12 @@ use crate::store::{Directory, Observation, ScanReport, Wake};
 /// Least time between two writings of the status.
 const PUBLISH: Duration = Duration::from_secs(5);
 
+/// Time between two writings when nothing changes, so that a reader sees that the writer is alive.
+const PUBLISH_AT_REST: Duration = Duration::from_mins(1);
+
 /// A pass counts as complete after this time, though something hangs: schedd and credd wait for it at
 /// boot.
 const PASS_LIMIT: Duration = Duration::from_secs(20);
-
-/// Time after which work on files counts as hanging.
-const HANGING: Duration = Duration::from_secs(30);
 
 /// Longest sleep of the loop.
 const TICK: Duration = Duration::from_secs(10);
@@ -68,42 +66,17 @@ pub(crate) struct Parts<V> {
 
 /// The daemon.
 pub(crate) struct Daemon<V> {
-    parts: Parts<V>,
-    scheduler: Scheduler,
+    pub(super) parts: Parts<V>,
+    pub(super) scheduler: Scheduler,
     directory: Option<Arc<Directory>>,
     running: JoinSet<Ended>,
     /// Tasks under way.
     tasks: HashMap<task::Id, RenewalTask>,
     copies: Arc<Vec<TokenCopy>>,
-    copier: Option<(thread_channel::Sender<CopyRequest>, Heartbeat)>,
+    pub(super) copier: Option<(thread_channel::Sender<CopyRequest>, Heartbeat)>,
     /// Start of the pass that is not complete yet.
     pass: Option<Instant>,
-    report: Reporting,
-}
-
-/// State of what others see.
-struct Reporting {
-    outputs: Outputs,
-    path: Option<PathBuf>,
-    started: Timestamp,
-    scanned: Option<Timestamp>,
-    scan: ScanReport,
-    configuration: Vec<String>,
-    configuration_source: Option<String>,
-    trust: Option<String>,
-    /// Problems as they were logged last.
-    logged: Vec<String>,
-    dirty: bool,
-    published: Option<Instant>,
-}
-
-fn outputs(settings: &Settings) -> Outputs {
-    Outputs {
-        status_file: settings.status_file.clone(),
-        status_mode: settings.status_mode,
-        metrics_file: settings.metrics_file.clone(),
-        metrics_per_credential: settings.metrics_per_credential,
-    }
+    pub(super) report: Reporting,
 }
 
 impl<V: Vault> Daemon<V> {
@@ -141,7 +114,7 @@ impl<V: Vault> Daemon<V> {
         }
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now {
             mono: Instant::now().into_std(),
             wall: self.parts.clock.now(),
@@ -213,11 +186,15 @@ impl<V: Vault> Daemon<V> {
             self.report.logged = problems;
             self.report.dirty = true;
         }
-        let is_due = self
-            .report
-            .published
-            .is_none_or(|at| at.elapsed() >= PUBLISH);
-        if self.report.dirty && is_due && self.report.scanned.is_some() {
+        // Before the first scan is over there is nothing to say, unless something keeps it from that.
+        let is_known = self.report.scanned.is_some() || !self.report.logged.is_empty();
+        let age = self.report.published.map(|at| at.elapsed());
+        let pause = if self.report.dirty {
+            PUBLISH
+        } else {
+            PUBLISH_AT_REST
+        };
+        if is_known && age.is_none_or(|age| age >= pause) {
             self.publish(true);
         }
     }
@@ -402,60 +379,6 @@ impl<V: Vault> Daemon<V> {
         events.iter().for_each(log::event);
     }
 
-    /// What keeps this daemon from its work, or from reporting it.
-    fn problems(&self) -> Vec<String> {
-        let report = &self.report;
-        let mut problems = report.configuration.clone();
-        problems.extend(report.configuration_source.clone());
-        problems.extend(report.trust.clone());
-        problems.extend(report.scan.problems.clone());
-        problems.extend(self.scheduler.clock_problem().map(str::to_owned));
-        problems.extend(self.parts.publisher.problems());
-        let log = self.parts.log.as_ref();
-        problems.extend(log.and_then(Log::problem));
-        let heartbeats = [
-            Some(&self.parts.scanning),
-            Some(self.parts.publisher.heartbeat()),
-            log.map(Log::heartbeat),
-            self.copier.as_ref().map(|(_, heartbeat)| heartbeat),
-        ];
-        let hanging = heartbeats
-            .into_iter()
-            .flatten()
-            .filter_map(|h| h.hanging(HANGING));
-        problems.extend(hanging.map(|path| format!("the file system of {path} does not answer")));
-        problems
-    }
-
-    fn publish(&mut self, running: bool) {
-        let snapshot = self.snapshot(running);
-        self.report.dirty = false;
-        self.report.published = Some(Instant::now());
-        self.parts.publisher.publish(&self.report.outputs, snapshot);
-    }
-
-    fn snapshot(&self, running: bool) -> Snapshot {
-        let now = self.now();
-        let credentials: Vec<_> = self.scheduler.statuses(now).collect();
-        let mut daemon = daemon_status(self.report.path.as_ref(), &self.problems(), now.wall);
-        daemon.running = running;
-        daemon.troubled_vaults = self.scheduler.troubles(now);
-        daemon.count = credentials.len();
-        let mut counters = self.scheduler.counters().clone();
-        counters.insert(
-            ("log", "dropped"),
-            self.parts.log.as_ref().map_or(0, Log::dropped),
-        );
-        Snapshot {
-            daemon,
-            credentials,
-            started: self.report.started,
-            scanned: self.report.scanned,
-            watched_folders: self.report.scan.watched_folders,
-            counters,
-        }
-    }
-
     /// Ends: what is under way is dropped, which loses nothing. `true` when all is good.
     fn stop(mut self) -> bool {
         self.running.abort_all();
@@ -479,40 +402,6 @@ impl<V: Vault> Daemon<V> {
         };
         tracing::info!("stopped; {counts}");
         self.problems().is_empty() && self.scheduler.all_good(self.now())
-    }
-}
-
-fn daemon_status(path: Option<&PathBuf>, problems: &[String], now: Timestamp) -> DaemonStatus {
-    let bounded = |problem: &String| htvault::text::printable(problem, TEXT_LIMIT);
-    let problems: Vec<String> = problems.iter().map(bounded).collect();
-    DaemonStatus {
-        version: STATUS_VERSION,
-        program: concat!("condor_credmon_htvault ", env!("CARGO_PKG_VERSION")).to_owned(),
-        process: std::process::id(),
-        running: true,
-        written: now,
-        directory: path.map(|path| path.display().to_string()),
-        problem: (!problems.is_empty()).then(|| problems.join("; ")),
-        troubled_vaults: Vec::new(),
-        count: 0,
-    }
-}
-
-/// Publishes why the start does not get on, where a status file is known.
-pub(crate) fn publish_failed_start(settings: &Settings, why: &str) {
-    use htvault::clock::SystemClock;
-    let now = SystemClock.now();
-    let daemon = daemon_status(settings.directory.as_ref(), &[why.to_owned()], now);
-    let snapshot = Snapshot {
-        daemon,
-        credentials: Vec::new(),
-        started: now,
-        scanned: None,
-        watched_folders: 0,
-        counters: crate::model::Counters::new(),
-    };
-    for problem in crate::report::write(&outputs(settings), &snapshot, &Heartbeat::default()) {
-        eprintln!("condor_credmon_htvault: {problem}");
     }
 }
 

@@ -6,6 +6,7 @@
 mod control;
 mod daemon;
 mod privileges;
+mod reporting;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

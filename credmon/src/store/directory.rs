@@ -16,7 +16,9 @@ use super::folder::{Folder, file_id};
 use super::install::{InstallError, Step};
 use super::top::{self, CompleteTop};
 use super::use_file;
-use crate::model::{CredentialId, Failure, FileId, Outcome, TokenInfo, TopStamp};
+use crate::model::{
+    CredentialId, Failure, FileId, Outcome, SEE_TO_FILES, TokenInfo, TopProblem, TopStamp,
+};
 
 /// The credential directory, open.
 #[derive(Debug)]
@@ -142,10 +144,12 @@ impl Directory {
     ) -> Result<CompleteTop, Outcome> {
         let folder = self.folder(id)?;
         match top::read(&folder, id) {
-            None => Err(Outcome::Changed),
-            Some((_, Err(problem))) => Err(Outcome::TopRefused(problem)),
-            Some((found, Ok(_))) if found != *stamp => Err(Outcome::Changed),
-            Some((_, Ok(top))) => Ok(top),
+            Some((found, Ok(top))) if found == *stamp => Ok(top),
+            // A passing error of the system says nothing of the credential.
+            Some((_, Err(problem @ TopProblem::Unreadable(_)))) => Err(Outcome::Failed(
+                Failure::local(problem.to_string(), SEE_TO_FILES),
+            )),
+            _ => Err(Outcome::Changed),
         }
     }
 
@@ -213,7 +217,7 @@ fn failed(id: &CredentialId, errno: Errno) -> Outcome {
             id.user(),
             errno.desc()
         ),
-        "see to the credential directory and to the limits of this host",
+        SEE_TO_FILES,
     ))
 }
 

@@ -8,10 +8,12 @@ pub(crate) mod copies;
 mod directory;
 mod folder;
 mod install;
+mod observe;
 mod own_files;
 mod scan;
 mod top;
 mod use_file;
+mod wakes;
 mod watch;
 
 use std::time::Duration;
@@ -19,8 +21,9 @@ use std::time::Duration;
 pub(crate) use directory::Directory;
 pub(crate) use folder::Folder;
 pub(crate) use install::{FileAttributes, Owner, check_output, install};
-pub(crate) use scan::{Observation, ScanReport, Scanner, Wake};
+pub(crate) use scan::{Observation, ScanReport, Scanner};
 pub(crate) use top::CompleteTop;
+pub(crate) use wakes::Wake;
 
 use crate::model::{Failure, Outcome};
 

@@ -18,10 +18,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::directory::{Directory, DirectoryError};
 use super::folder::{Folder, file_id, kind};
 use super::install::{is_temporary, remove_leftovers};
-use super::top;
+use super::wakes::{Pending, Wake};
 use super::watch::Watcher;
-use super::{own_files, use_file};
-use crate::model::{CredentialId, Heartbeat, Observed, TokenInfo, TopProblem, is_account};
+use super::{observe, own_files};
+use crate::model::{CredentialId, Heartbeat, Observed, TokenInfo, is_account};
 
 /// Time between full scans.
 pub(crate) const RESCAN: Duration = Duration::from_mins(1);
@@ -40,21 +40,6 @@ const ACCOUNT_LIMIT: usize = 10_000;
 
 /// Odd names that are reported.
 const ODD_LIMIT: usize = 100;
-
-/// What the scanner is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wake {
-    ScanAll,
-    /// One account's folder.
-    Scan(Arc<str>),
-    /// Another credential directory.
-    Use(Option<PathBuf>),
-    /// This daemon has installed a token.
-    Installed(CredentialId, Arc<TokenInfo>),
-    /// A pass is complete: touch `CREDMON_COMPLETE`.
-    Complete,
-    Stop,
-}
 
 /// What the scanner found.
 #[derive(Debug)]
@@ -172,7 +157,7 @@ impl Scanner {
             }
         }
         if std::mem::take(&mut pending.complete)
-            && let Some(directory) = self.directory.as_ref().filter(|_| !self.is_guest)
+            && let Some(directory) = self.directory.as_ref().filter(|_| self.lock.is_some())
             && let Err(errno) = own_files::touch_complete(directory.root())
         {
             tracing::warn!("CREDMON_COMPLETE cannot be written: {}", errno.desc());
@@ -370,7 +355,7 @@ impl Scanner {
                 break;
             }
             let known = before.remove(id.service());
-            if let Some(observed) = observe(folder, id, known.as_ref()) {
+            if let Some(observed) = observe::observe(folder, id, known.as_ref()) {
                 if known.as_ref() != Some(&observed) {
                     self.tell(Observation::Changed(observed.clone()));
                 }
@@ -409,119 +394,6 @@ impl Scanner {
     fn tell(&self, observation: Observation) {
         // The daemon has ended: nobody wants to know.
         let _ = self.observations.send(observation);
-    }
-}
-
-/// Looks at one credential; `None` when it is gone. Files of a version that is known are not read.
-fn observe(
-    folder: &Folder,
-    id: CredentialId,
-    known: Option<&Arc<Observed>>,
-) -> Option<Arc<Observed>> {
-    let present = |name: &str| folder.stat_of(name).map(|stat| stat.as_ref().map(file_id));
-    let is_known = |known: &&Arc<Observed>| {
-        let parent = match (known.stamp.parent, id.parent()) {
-            (Some(_), Some(parent)) => present(&parent.top_name()),
-            _ => Ok(None),
-        };
-        // A parent that was missing or not readable may be there now.
-        let may_heal = match &known.top {
-            Ok(_) => false,
-            Err(TopProblem::Unreadable(_)) => true,
-            Err(TopProblem::Unusable(_)) => known.stamp.parent.is_none() && id.parent().is_some(),
-        };
-        !may_heal
-            && present(&id.top_name()) == Ok(Some(known.stamp.own))
-            && parent == Ok(known.stamp.parent)
-    };
-    let (stamp, top) = if let Some(known) = known.filter(is_known) {
-        (known.stamp, known.top.clone())
-    } else {
-        let (stamp, top) = top::read(folder, &id)?;
-        (stamp, top.map(|top| top.route(&id)))
-    };
-    let before = known
-        .map(|known| (known.use_file, known.token.clone()))
-        .unwrap_or_default();
-    let (use_file, token) = match present(&id.use_name()) {
-        Ok(file) if file == before.0 => before,
-        Ok(None) => (None, None),
-        // One that cannot be read now is looked at again by the next scan.
-        Ok(file) => use_file::read(folder, &id).map_or(before, |token| (file, token.map(Arc::new))),
-        Err(_) => before,
-    };
-    let observed = Observed {
-        id,
-        stamp,
-        top,
-        use_file,
-        token,
-    };
-    if let Some(known) = known
-        && **known == observed
-    {
-        return Some(known.clone());
-    }
-    Some(Arc::new(observed))
-}
-
-/// Requests to the scanner that wait.
-#[derive(Default)]
-struct Pending {
-    all: bool,
-    accounts: BTreeSet<Arc<str>>,
-    installed: Vec<(CredentialId, Arc<TokenInfo>)>,
-    /// Accounts that are not scanned again before that time, since their scans take long.
-    resting: BTreeMap<Arc<str>, Instant>,
-    /// The latest [`Wake::Use`].
-    directory: Option<Wake>,
-    complete: bool,
-    stop: bool,
-}
-
-impl Pending {
-    fn add(&mut self, wake: Wake) {
-        match wake {
-            Wake::ScanAll => self.all = true,
-            Wake::Scan(user) => _ = self.accounts.insert(user),
-            Wake::Use(_) => self.directory = Some(wake),
-            Wake::Installed(id, token) => self.installed.push((id, token)),
-            Wake::Complete => self.complete = true,
-            Wake::Stop => self.stop = true,
-        }
-    }
-
-    fn drain(&mut self, wakes: &Receiver<Wake>) {
-        for wake in wakes.try_iter() {
-            self.add(wake);
-        }
-    }
-
-    /// Accounts that may be scanned now.
-    fn take_accounts(&mut self, now: Instant) -> BTreeSet<Arc<str>> {
-        self.resting.retain(|_, until| *until > now);
-        let accounts = std::mem::take(&mut self.accounts);
-        let (resting, ready) = accounts
-            .into_iter()
-            .partition(|user| self.resting.contains_key(user));
-        self.accounts = resting;
-        ready
-    }
-
-    /// Time at which there is something to do.
-    fn next(&self, next_full: Instant) -> Instant {
-        let now = Instant::now();
-        let is_due = self.all || self.complete || self.stop || self.directory.is_some();
-        if is_due || !self.installed.is_empty() {
-            return now;
-        }
-        let ready = |user: &Arc<str>| self.resting.get(user).copied().unwrap_or(now);
-        self.accounts
-            .iter()
-            .map(ready)
-            .min()
-            .unwrap_or(next_full)
-            .min(next_full)
     }
 }
 

@@ -16,7 +16,7 @@ use notify::event::{EventKindMask, ModifyKind, RenameMode};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::install::is_temporary;
-use super::scan::Wake;
+use super::wakes::Wake;
 use crate::model::{FileId, is_account};
 
 /// The kernel's watches on the directory and its folders.

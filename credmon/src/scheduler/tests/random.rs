@@ -53,8 +53,6 @@ enum Answer {
     Unchanged,
     Changed,
     Dead,
-    Unusable,
-    Unreadable,
     Strange,
     Local,
     Failed(ErrorKind, Option<u64>),
@@ -67,8 +65,6 @@ impl Answer {
             Self::Unchanged => Outcome::Unchanged,
             Self::Changed => Outcome::Changed,
             Self::Dead => Outcome::TokenDead("dead".to_owned()),
-            Self::Unusable => Outcome::TopRefused(TopProblem::Unusable("no JSON".into())),
-            Self::Unreadable => Outcome::TopRefused(TopProblem::Unreadable("EIO".into())),
             Self::Strange => strange(id),
             Self::Local => Outcome::Failed(Failure::local("ENOSPC".to_owned(), "")),
             Self::Failed(kind, seconds) => Outcome::Failed(Failure {
@@ -106,8 +102,6 @@ fn answers() -> impl Strategy<Value = Answer> {
         1 => Just(Answer::Unchanged),
         1 => Just(Answer::Changed),
         1 => Just(Answer::Dead),
-        1 => Just(Answer::Unusable),
-        1 => Just(Answer::Unreadable),
         1 => Just(Answer::Strange),
         1 => Just(Answer::Local),
         5 => (kinds(), seconds).prop_map(|(kind, seconds)| Answer::Failed(kind, seconds)),
@@ -265,7 +259,11 @@ fn assert_all_become_fresh(world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig {
+        cases: 40,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn bounds_hold_and_all_becomes_fresh_when_all_is_well_again(

@@ -26,7 +26,6 @@ fn forbidden() -> Outcome {
 fn a_passing_error_of_the_system_is_degraded_retried_and_heals_by_itself() {
     let unreadable = TopProblem::Unreadable("too many open files".into());
     let causes = [
-        Outcome::TopRefused(unreadable.clone()),
         Outcome::Failed(Failure::local("EIO".to_owned(), "")),
         Outcome::Failed(failure(ErrorKind::LocalResource, &u_cms())),
     ];
@@ -84,20 +83,6 @@ fn a_top_that_is_of_no_use_is_dead_until_another_is_stored() {
     world.store("u", "cms");
     world.pass(1);
     assert_eq!(world.status("u", "cms").state, State::Fresh);
-}
-
-#[test]
-fn a_top_that_turns_out_to_be_of_no_use_during_a_renewal_leaves_no_trace_in_the_counts() {
-    let mut world = with_account();
-    world.site.accounts.insert("u", forbidden());
-    world.pass(120);
-    let refused = Outcome::TopRefused(TopProblem::Unusable("it is no JSON".into()));
-    world.site.accounts.insert("u", refused);
-    world.pass(300);
-    assert_eq!(world.status("u", "cms").state, State::Dead);
-    world.remove(&u_cms());
-    assert!(world.scheduler.failing.is_empty());
-    assert!(world.scheduler.records.is_empty());
 }
 
 #[test]

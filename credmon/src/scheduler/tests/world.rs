@@ -5,6 +5,7 @@ use std::time::Duration;
 use htvault::{ErrorKind, FailureScope};
 use jiff::{SignedDuration, Timestamp};
 
+use super::super::gate::Permit;
 use super::super::*;
 use super::consistency::assert_consistent;
 use crate::model::fixtures::at;

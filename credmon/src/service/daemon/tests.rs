@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::fakes::{Credentials, FakeVault, Server, TestClock};
-use crate::model::{CredentialStatus, Rules, State};
+use crate::model::{CredentialStatus, DaemonStatus, Rules, State};
 use crate::store::Scanner;
 
 mod changes;

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::fakes::Credentials;
+use crate::model::TopProblem;
 use crate::model::TopStamp;
 
 mod directory;

@@ -28,7 +28,9 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
             .beside(megabytes(pick(&theirs)))
         };
         let resident = figure("rss", "RSS", |memory| memory.resident);
-        figures.push(resident.bound(Bound::Ratio(0.1)));
+        // What a site has, and ten times as much.
+        let bound = if count > sizes.some { 1.0 / 6.0 } else { 0.1 };
+        figures.push(resident.bound(Bound::Ratio(bound)));
         figures.push(figure("pss", "PSS", |memory| memory.proportional));
     }
     Ok(figures)

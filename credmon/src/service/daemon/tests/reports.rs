@@ -102,7 +102,7 @@ async fn results_are_counted_from_zero() {
     let snapshot = run.publisher.latest().unwrap();
     let count = |result| snapshot.counters[&("renewals", result)];
     assert_eq!(count("renewed"), 1);
-    assert!(count("failed") >= 1);
+    assert!(count("refused") >= 1);
     assert_eq!(
         (count("dead"), count("gone"), count("unchanged")),
         (0, 0, 0)

@@ -1,0 +1,133 @@
+//! What the daemon reports of itself: its problems, and the snapshot that is published.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use htvault::clock::{Clock as _, SystemClock};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::daemon::Daemon;
+use crate::config::Settings;
+use crate::model::{Counters, DaemonStatus, Heartbeat, STATUS_VERSION, Snapshot, TEXT_LIMIT};
+use crate::renewal::Vault;
+use crate::report::Outputs;
+use crate::report::log::Log;
+use crate::store::ScanReport;
+
+/// Time after which work on files counts as hanging.
+pub(super) const HANGING: Duration = Duration::from_secs(30);
+
+/// State of what others see.
+pub(super) struct Reporting {
+    pub(super) outputs: Outputs,
+    pub(super) path: Option<PathBuf>,
+    pub(super) started: Timestamp,
+    pub(super) scanned: Option<Timestamp>,
+    pub(super) scan: ScanReport,
+    pub(super) configuration: Vec<String>,
+    pub(super) configuration_source: Option<String>,
+    pub(super) trust: Option<String>,
+    /// Problems as they were logged last.
+    pub(super) logged: Vec<String>,
+    pub(super) dirty: bool,
+    pub(super) published: Option<Instant>,
+}
+
+pub(super) fn outputs(settings: &Settings) -> Outputs {
+    Outputs {
+        status_file: settings.status_file.clone(),
+        status_mode: settings.status_mode,
+        metrics_file: settings.metrics_file.clone(),
+        metrics_per_credential: settings.metrics_per_credential,
+    }
+}
+
+impl<V: Vault> Daemon<V> {
+    /// What keeps this daemon from its work, or from reporting it.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let report = &self.report;
+        let mut problems = report.configuration.clone();
+        problems.extend(report.configuration_source.clone());
+        problems.extend(report.trust.clone());
+        problems.extend(report.scan.problems.clone());
+        problems.extend(self.scheduler.clock_problem().map(str::to_owned));
+        problems.extend(self.parts.publisher.problems());
+        let log = self.parts.log.as_ref();
+        problems.extend(log.and_then(Log::problem));
+        let heartbeats = [
+            Some(&self.parts.scanning),
+            Some(self.parts.publisher.heartbeat()),
+            log.map(Log::heartbeat),
+            self.copier.as_ref().map(|(_, heartbeat)| heartbeat),
+        ];
+        let hanging = heartbeats
+            .into_iter()
+            .flatten()
+            .filter_map(|h| h.hanging(HANGING));
+        problems.extend(hanging.map(|path| format!("the file system of {path} does not answer")));
+        problems
+    }
+
+    pub(super) fn publish(&mut self, running: bool) {
+        let snapshot = self.snapshot(running);
+        self.report.dirty = false;
+        self.report.published = Some(Instant::now());
+        self.parts.publisher.publish(&self.report.outputs, snapshot);
+    }
+
+    fn snapshot(&self, running: bool) -> Snapshot {
+        let now = self.now();
+        let credentials: Vec<_> = self.scheduler.statuses(now).collect();
+        let mut daemon = daemon_status(self.report.path.as_ref(), &self.problems(), now.wall);
+        daemon.running = running;
+        daemon.troubled_vaults = self.scheduler.troubles(now);
+        daemon.count = credentials.len();
+        let mut counters = self.scheduler.counters().clone();
+        counters.insert(
+            ("log", "dropped"),
+            self.parts.log.as_ref().map_or(0, Log::dropped),
+        );
+        Snapshot {
+            daemon,
+            credentials,
+            started: self.report.started,
+            scanned: self.report.scanned,
+            watched_folders: self.report.scan.watched_folders,
+            counters,
+        }
+    }
+}
+
+fn daemon_status(path: Option<&PathBuf>, problems: &[String], now: Timestamp) -> DaemonStatus {
+    let bounded = |problem: &String| htvault::text::printable(problem, TEXT_LIMIT);
+    let problems: Vec<String> = problems.iter().map(bounded).collect();
+    DaemonStatus {
+        version: STATUS_VERSION,
+        program: concat!("condor_credmon_htvault ", env!("CARGO_PKG_VERSION")).to_owned(),
+        process: std::process::id(),
+        running: true,
+        written: now,
+        directory: path.map(|path| path.display().to_string()),
+        problem: (!problems.is_empty()).then(|| problems.join("; ")),
+        troubled_vaults: Vec::new(),
+        count: 0,
+    }
+}
+
+/// Publishes why the start does not get on, where a status file is known.
+pub(crate) fn publish_failed_start(settings: &Settings, why: &str) {
+    let now = SystemClock.now();
+    let daemon = daemon_status(settings.directory.as_ref(), &[why.to_owned()], now);
+    let snapshot = Snapshot {
+        daemon,
+        credentials: Vec::new(),
+        started: now,
+        scanned: None,
+        watched_folders: 0,
+        counters: Counters::new(),
+    };
+    for problem in crate::report::write(&outputs(settings), &snapshot, &Heartbeat::default()) {
+        eprintln!("condor_credmon_htvault: {problem}");
+    }
+}

@@ -1,0 +1,60 @@
+//! One credential as it is in the directory. Files of a version that is known are not read.
+
+use std::sync::Arc;
+
+use super::folder::{Folder, file_id};
+use super::{top, use_file};
+use crate::model::{CredentialId, Observed, TopProblem};
+
+/// Looks at one credential; `None` when it is gone. Files of a version that is known are not read.
+pub(super) fn observe(
+    folder: &Folder,
+    id: CredentialId,
+    known: Option<&Arc<Observed>>,
+) -> Option<Arc<Observed>> {
+    let present = |name: &str| folder.stat_of(name).map(|stat| stat.as_ref().map(file_id));
+    let is_known = |known: &&Arc<Observed>| {
+        let parent = match (known.stamp.parent, id.parent()) {
+            (Some(_), Some(parent)) => present(&parent.top_name()),
+            _ => Ok(None),
+        };
+        // A parent that was missing or not readable may be there now.
+        let may_heal = match &known.top {
+            Ok(_) => false,
+            Err(TopProblem::Unreadable(_)) => true,
+            Err(TopProblem::Unusable(_)) => known.stamp.parent.is_none() && id.parent().is_some(),
+        };
+        !may_heal
+            && present(&id.top_name()) == Ok(Some(known.stamp.own))
+            && parent == Ok(known.stamp.parent)
+    };
+    let (stamp, top) = if let Some(known) = known.filter(is_known) {
+        (known.stamp, known.top.clone())
+    } else {
+        let (stamp, top) = top::read(folder, &id)?;
+        (stamp, top.map(|top| top.route(&id)))
+    };
+    let before = known
+        .map(|known| (known.use_file, known.token.clone()))
+        .unwrap_or_default();
+    let (use_file, token) = match present(&id.use_name()) {
+        Ok(file) if file == before.0 => before,
+        Ok(None) => (None, None),
+        // One that cannot be read now is looked at again by the next scan.
+        Ok(file) => use_file::read(folder, &id).map_or(before, |token| (file, token.map(Arc::new))),
+        Err(_) => before,
+    };
+    let observed = Observed {
+        id,
+        stamp,
+        top,
+        use_file,
+        token,
+    };
+    if let Some(known) = known
+        && **known == observed
+    {
+        return Some(known.clone());
+    }
+    Some(Arc::new(observed))
+}

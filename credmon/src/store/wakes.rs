@@ -1,0 +1,84 @@
+//! Requests to the scanner, and those that wait: the same one many times is one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use crate::model::{CredentialId, TokenInfo};
+
+/// What the scanner is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    ScanAll,
+    /// One account's folder.
+    Scan(Arc<str>),
+    /// Another credential directory.
+    Use(Option<PathBuf>),
+    /// This daemon has installed a token.
+    Installed(CredentialId, Arc<TokenInfo>),
+    /// A pass is complete: touch `CREDMON_COMPLETE`.
+    Complete,
+    Stop,
+}
+
+/// Requests to the scanner that wait.
+#[derive(Default)]
+pub(super) struct Pending {
+    pub(super) all: bool,
+    pub(super) accounts: BTreeSet<Arc<str>>,
+    pub(super) installed: Vec<(CredentialId, Arc<TokenInfo>)>,
+    /// Accounts that are not scanned again before that time, since their scans take long.
+    pub(super) resting: BTreeMap<Arc<str>, Instant>,
+    /// The latest [`Wake::Use`].
+    pub(super) directory: Option<Wake>,
+    pub(super) complete: bool,
+    pub(super) stop: bool,
+}
+
+impl Pending {
+    pub(super) fn add(&mut self, wake: Wake) {
+        match wake {
+            Wake::ScanAll => self.all = true,
+            Wake::Scan(user) => _ = self.accounts.insert(user),
+            Wake::Use(_) => self.directory = Some(wake),
+            Wake::Installed(id, token) => self.installed.push((id, token)),
+            Wake::Complete => self.complete = true,
+            Wake::Stop => self.stop = true,
+        }
+    }
+
+    pub(super) fn drain(&mut self, wakes: &Receiver<Wake>) {
+        for wake in wakes.try_iter() {
+            self.add(wake);
+        }
+    }
+
+    /// Accounts that may be scanned now.
+    pub(super) fn take_accounts(&mut self, now: Instant) -> BTreeSet<Arc<str>> {
+        self.resting.retain(|_, until| *until > now);
+        let accounts = std::mem::take(&mut self.accounts);
+        let (resting, ready) = accounts
+            .into_iter()
+            .partition(|user| self.resting.contains_key(user));
+        self.accounts = resting;
+        ready
+    }
+
+    /// Time at which there is something to do.
+    pub(super) fn next(&self, next_full: Instant) -> Instant {
+        let now = Instant::now();
+        let is_due = self.all || self.complete || self.stop || self.directory.is_some();
+        if is_due || !self.installed.is_empty() {
+            return now;
+        }
+        let ready = |user: &Arc<str>| self.resting.get(user).copied().unwrap_or(now);
+        self.accounts
+            .iter()
+            .map(ready)
+            .min()
+            .unwrap_or(next_full)
+            .min(next_full)
+    }
+}
