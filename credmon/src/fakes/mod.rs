@@ -8,4 +8,4 @@ mod vault;
 pub(crate) use credentials::{Credentials, set_mode};
 pub(crate) use disk::{on_small_disk, set_read_only};
 pub(crate) use time::TestClock;
-pub(crate) use vault::{Asked, FakeVault, Server, error, jwt};
+pub(crate) use vault::{Asked, FakeVault, Server, jwt};

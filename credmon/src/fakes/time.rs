@@ -7,8 +7,6 @@ use htvault::clock::{Clock, SystemClock};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use crate::model::Now;
-
 /// Wall time that goes with tokio's (paused) time, and jumps when told to.
 #[derive(Clone, Debug)]
 pub(crate) struct TestClock {
@@ -38,14 +36,6 @@ impl TestClock {
     /// Jumps by some seconds.
     pub(crate) fn jump(&self, seconds: i64) {
         self.shift.fetch_add(seconds, Ordering::Relaxed);
-    }
-
-    /// The present moment on both clocks.
-    pub(crate) fn both(&self) -> Now {
-        Now {
-            mono: Instant::now().into_std(),
-            wall: self.now(),
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::fakes::{Credentials, FakeVault, TestClock};
-use crate::model::{FileId, TopProblem};
+use crate::model::FileId;
 
 mod files;
 

@@ -8,4 +8,4 @@ mod random;
 mod states;
 mod world;
 
-use world::{Site, World};
+use world::World;

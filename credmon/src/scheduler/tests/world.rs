@@ -234,7 +234,7 @@ impl World {
     /// Checks the scheduler; now and then where it has very many credentials.
     fn check(&mut self) {
         self.checks += 1;
-        if self.scheduler.records.len() < 60 || self.checks % 100 == 0 {
+        if self.scheduler.records.len() < 60 || self.checks.is_multiple_of(100) {
             assert_consistent(&self.scheduler);
         }
     }

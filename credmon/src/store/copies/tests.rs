@@ -133,9 +133,9 @@ fn the_thread_does_what_is_asked_for_until_nobody_asks_any_more() {
         requests.send(request).unwrap();
         let heartbeat = Heartbeat::default();
         let (last, rest) = std::sync::mpsc::channel();
-        received
-            .try_iter()
-            .for_each(|request| last.send(request).unwrap());
+        for request in received.try_iter() {
+            last.send(request).unwrap();
+        }
         drop(last);
         run(&rest, &heartbeat);
         assert_eq!(heartbeat.hanging(std::time::Duration::ZERO), None);

@@ -181,7 +181,9 @@ fn leftovers_of_a_writer_that_is_gone_are_removed_at_once_and_others_when_old() 
     let gone = ".credmon-4294967294-0123.tmp";
     let unknown = ".credmon-x.tmp";
     let mut all = [own.as_str(), gone, unknown, "other.tmp"];
-    all.iter().for_each(|name| make(name));
+    for name in all {
+        make(name);
+    }
     all.sort_unstable();
     let mut young: Vec<&str> = all.iter().filter(|name| **name != gone).copied().collect();
     young.sort_unstable();

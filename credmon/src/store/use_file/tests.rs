@@ -121,7 +121,7 @@ fn what_is_no_token_counts_as_none_and_an_opaque_one_has_no_lifetime() {
     let whole = jwt(&serde_json::json!({"exp": 4_000_000_000_i64}));
     let half = &whole.as_bytes()[..whole.len() / 2];
     let with_escape = [whole.as_bytes(), b"\x1b[2J"].concat();
-    let large = [b'x'; SIZE_LIMIT + 1];
+    let large = vec![b'x'; SIZE_LIMIT + 1];
     for garbage in [
         &b""[..],
         b"\n",

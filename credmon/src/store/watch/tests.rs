@@ -64,7 +64,7 @@ impl Fixture {
         fs::create_dir(self.dir.path().join(&mark)).unwrap();
         let mut woken: Vec<Wake> = Vec::new();
         loop {
-            match self.wakes.recv_timeout(Duration::from_secs(60)).unwrap() {
+            match self.wakes.recv_timeout(Duration::from_mins(1)).unwrap() {
                 wake if wake == scan(&mark) => return woken,
                 wake if woken.last() == Some(&wake) => {}
                 wake => woken.push(wake),

@@ -50,7 +50,7 @@ async fn at_rest_the_status_is_published_once_a_minute_and_at_most_every_five_se
     });
     // Until all look-ups are done.
     run.pass(1200).await;
-    let mut written = std::collections::BTreeSet::new();
+    let mut written = BTreeSet::new();
     for second in 0..600 {
         if second < 60 {
             // Something happens all the time.
@@ -103,10 +103,7 @@ async fn results_are_counted_from_zero() {
     let count = |result| snapshot.counters[&("renewals", result)];
     assert_eq!(count("renewed"), 1);
     assert!(count("refused") >= 1);
-    assert_eq!(
-        (count("dead"), count("gone"), count("unchanged")),
-        (0, 0, 0)
-    );
+    assert_eq!((count("dead"), count("gone"), count("kept")), (0, 0, 0));
     assert_eq!(snapshot.watched_folders, 2);
     run.stop().await;
 }

@@ -36,7 +36,7 @@ fn a_top_that_cannot_be_read_is_unreadable_and_heals_by_itself() {
     set_mode(&top, 0o444);
     let top = f.credentials.file("u", "cms.top");
     set_mode(&top, 0);
-    as_nobody(&mut f, |f| f.scan());
+    as_nobody(&mut f, Fixture::scan);
     let found = &f.get("u/cms").top;
     let Err(TopProblem::Unreadable(why)) = found else {
         panic!("{found:?}");
@@ -44,7 +44,7 @@ fn a_top_that_cannot_be_read_is_unreadable_and_heals_by_itself() {
     assert!(why.contains("ermission denied"), "{why}");
     assert!(f.get("u/good").top.is_ok());
     set_mode(&top, 0o444);
-    assert_eq!(as_nobody(&mut f, |f| f.scan()), ["u/cms"]);
+    assert_eq!(as_nobody(&mut f, Fixture::scan), ["u/cms"]);
     assert!(f.get("u/cms").top.is_ok());
 }
 
@@ -56,7 +56,7 @@ fn a_folder_that_cannot_be_opened_or_listed_keeps_what_was_known_of_it() {
     f.scan();
     for mode in [0, 0o311] {
         set_mode(&folder, mode);
-        assert_eq!(as_nobody(&mut f, |f| f.scan()), Vec::<String>::new());
+        assert_eq!(as_nobody(&mut f, Fixture::scan), Vec::<String>::new());
         assert!(f.scanner.odd.contains_key("u"), "{mode:o}");
         set_mode(&folder, 0o755);
         assert_eq!(f.scan(), Vec::<String>::new());
@@ -76,6 +76,6 @@ fn a_use_that_cannot_be_read_is_what_it_was() {
     let before = f.get("u/cms").token.clone();
     assert!(before.is_some());
     set_mode(&path, 0);
-    as_nobody(&mut f, |f| f.scan());
+    as_nobody(&mut f, Fixture::scan);
     assert_eq!(f.get("u/cms").token, before);
 }
