@@ -7,7 +7,6 @@ use htvault::clock::{Clock, SystemClock};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-
 /// Wall time that goes with tokio's (paused) time, and jumps when told to.
 #[derive(Clone, Debug)]
 pub(crate) struct TestClock {

@@ -125,7 +125,7 @@ impl FakeVault {
 }
 
 /// A failure of that kind. Its text names the path, as htvault's errors do; its words do not.
-pub(crate) fn error(kind: ErrorKind, path: &str) -> Failure {
+fn error(kind: ErrorKind, path: &str) -> Failure {
     Failure {
         scope: kind.scope(),
         kind: Some(kind),

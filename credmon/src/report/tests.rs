@@ -1,1 +1,124 @@
-//! To come.
+//! The files that are published, by the thread that writes them.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use super::*;
+use crate::model::Counters;
+use crate::model::State;
+use crate::model::fixtures::{at, credential, daemon};
+
+/// Far above what writing takes.
+const FAR: Duration = Duration::from_mins(1);
+
+fn snapshot(user: &str) -> Snapshot {
+    Snapshot {
+        daemon: daemon(),
+        credentials: vec![credential(user, State::Fresh, 3600)],
+        started: at(1),
+        scanned: None,
+        watched_folders: 0,
+        counters: Counters::new(),
+    }
+}
+
+fn outputs(folder: &Path) -> Outputs {
+    Outputs {
+        status_file: Some(folder.join("status")),
+        status_mode: 0o640,
+        metrics_file: Some(folder.join("metrics.prom")),
+        metrics_per_credential: true,
+    }
+}
+
+#[test]
+fn files_are_written_whole_with_their_mode_and_the_latest_snapshot_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let publisher = Publisher::start().unwrap();
+    for user in ["a", "b", "c"] {
+        publisher.publish(&outputs(dir.path()), snapshot(user));
+    }
+    publisher.flush(FAR);
+    assert_eq!(publisher.problems(), Vec::<String>::new());
+    let path = dir.path().join("status");
+    let (_, credentials) = status_file::read(&path, |_| true).unwrap();
+    assert_eq!(&*credentials[0].user, "c");
+    let metrics = std::fs::read_to_string(dir.path().join("metrics.prom")).unwrap();
+    assert!(metrics.contains("user=\"c\""));
+    let meta = std::fs::metadata(&path).unwrap();
+    assert_eq!(meta.permissions().mode() & 0o7777, 0o640);
+    assert_eq!(meta.gid(), std::fs::metadata(dir.path()).unwrap().gid());
+    assert_eq!(
+        dir.path().read_dir().unwrap().count(),
+        2,
+        "nothing is left over"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_a_problem_and_harms_no_other_until_it_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let publisher = Publisher::start().unwrap();
+    let missing = dir.path().join("missing");
+    let both = Outputs {
+        metrics_file: Some(missing.join("metrics.prom")),
+        ..outputs(dir.path())
+    };
+    publisher.publish(&both, snapshot("a"));
+    publisher.flush(FAR);
+    let problems = publisher.problems();
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0].contains("CREDMON_HTVAULT_METRICS_FILE"),
+        "{problems:?}"
+    );
+    assert!(dir.path().join("status").exists());
+    std::fs::create_dir(missing).unwrap();
+    publisher.publish(&both, snapshot("a"));
+    publisher.flush(FAR);
+    assert_eq!(publisher.problems(), Vec::<String>::new());
+}
+
+#[test]
+fn devices_pipes_and_folders_in_the_place_of_a_file_stay_what_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let folder = dir.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    let write_to = |path: &Path| {
+        let only = Outputs {
+            status_file: Some(path.to_owned()),
+            metrics_file: Some(path.to_owned()),
+            ..outputs(dir.path())
+        };
+        write(&only, &snapshot("a"), &Heartbeat::default())
+    };
+    let kind = |path: &Path| std::fs::symlink_metadata(path).unwrap().file_type();
+    for path in [
+        &pipe,
+        &folder,
+        Path::new("/dev/full"),
+        Path::new("/dev/zero"),
+    ] {
+        let before = kind(path);
+        assert_eq!(write_to(path).len(), 2, "{}", path.display());
+        assert_eq!(kind(path), before);
+    }
+    let null = Path::new("/dev/null");
+    let before = kind(null);
+    assert_eq!(write_to(null), Vec::<String>::new(), "it means off");
+    assert_eq!(kind(null), before);
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink("/dev/full", &link).unwrap();
+    write_to(&link);
+    assert!(!std::fs::symlink_metadata("/dev/full").unwrap().is_file());
+}
+
+#[test]
+fn a_flush_gives_up_on_a_file_system_that_hangs() {
+    // Nobody writes: as if the thread hung.
+    let publisher = Publisher::default();
+    publisher.publish(&Outputs::default(), snapshot("a"));
+    publisher.flush(Duration::ZERO);
+    assert!(publisher.latest().is_some());
+}

@@ -1,1 +1,161 @@
-//! To come.
+//! Lines, levels, rotation, and files that cannot be written.
+
+use jiff::Timestamp;
+
+use super::*;
+
+/// Far above what a thread needs to write a line.
+const FAR: Duration = Duration::from_mins(1);
+
+#[derive(Debug)]
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        "2026-11-22T04:18:29Z".parse().unwrap()
+    }
+}
+
+fn logged(detail: Detail, act: impl FnOnce()) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = Log::open(Some(&path), false, Arc::new(Still)).unwrap();
+    log.zone = TimeZone::UTC;
+    let subscriber = tracing_subscriber::registry().with(log.clone().with_filter(filter(detail)));
+    tracing::subscriber::with_default(subscriber, act);
+    log.flush(FAR);
+    assert_eq!((log.problem(), log.dropped()), (None, 0));
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn all_levels() {
+    for level in [
+        Level::Info,
+        Level::Warning,
+        Level::Error,
+        Level::Renewal,
+        Level::Debug,
+    ] {
+        event(&Event::new(level, "words"));
+    }
+}
+
+#[test]
+fn lines_are_as_htcondor_writes_them() {
+    let text = logged(Detail::default(), || {
+        all_levels();
+        tracing::info!(n = 1, "text");
+    });
+    assert_eq!(
+        text,
+        "11/22/26 04:18:29 words\n\
+         11/22/26 04:18:29 WARNING: words\n\
+         11/22/26 04:18:29 ERROR: words\n\
+         11/22/26 04:18:29 text n=1\n"
+    );
+}
+
+#[test]
+fn whatever_a_text_holds_it_is_one_line_of_bounded_length() {
+    let text = logged(Detail::default(), || {
+        tracing::info!("a\nb\x1b[2J\u{202e}{}", "x".repeat(1_000_000));
+    });
+    assert_eq!(text.lines().count(), 1);
+    assert!(text.chars().count() < LINE_LIMIT + 50, "{}", text.len());
+    assert!(!text.trim_end().chars().any(char::is_control));
+}
+
+#[test]
+fn verbose_adds_renewals_and_debug_adds_all() {
+    let count = |renewals, debug| {
+        let text = logged(Detail { renewals, debug }, all_levels);
+        text.lines().count()
+    };
+    assert_eq!(count(false, false), 3);
+    assert_eq!(count(true, false), 4);
+    assert_eq!(count(false, true), 5);
+}
+
+fn output(path: &Path, file: File) -> Output {
+    Output {
+        path: Some(path.to_owned()),
+        file: Some(file),
+        terminal: false,
+        followed: Instant::now(),
+    }
+}
+
+#[test]
+fn a_rotated_or_removed_file_is_opened_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut output = output(&path, open(&path).unwrap());
+    output.write("old\n").unwrap();
+    std::fs::rename(&path, dir.path().join("old")).unwrap();
+    output.follow();
+    output.write("new\n").unwrap();
+    output.follow();
+    output.write("too\n").unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "new\ntoo\n");
+    // Where it cannot be opened, the old one goes on.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    output.follow();
+    output.write("lost\n").unwrap();
+    std::fs::remove_dir(&path).unwrap();
+    output.follow();
+    output.write("last\n").unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "last\n");
+}
+
+#[test]
+fn what_is_no_plain_file_is_refused_without_a_hang_and_the_null_device_means_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for path in [&pipe, Path::new("/dev/full"), dir.path()] {
+        assert!(open(path).is_err(), "{}", path.display());
+    }
+    let log = Log::open(Some("/dev/null".as_ref()), false, Arc::new(Still)).unwrap();
+    log.write("a line\n".to_owned());
+    log.flush(FAR);
+    assert_eq!((log.problem(), log.dropped()), (None, 0));
+}
+
+#[test]
+fn a_full_disk_is_a_problem_until_lines_are_written_again() {
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let state = Mutex::new(LogState::default());
+    let run = |file: File| {
+        let (lines, received) = sync_channel(2);
+        lines.send(Line::Text("a line\n".to_owned())).unwrap();
+        drop(lines);
+        output("/log".as_ref(), file).run(&received, &state, &Heartbeat::default());
+    };
+    run(full);
+    let error = state.lock().unwrap().error.clone().unwrap();
+    assert!(
+        error.contains("/log") && error.contains("No space left"),
+        "{error}"
+    );
+    run(tempfile::tempfile().unwrap());
+    let state = state.lock().unwrap();
+    assert_eq!((&state.error, state.dropped), (&None, 1));
+}
+
+#[test]
+fn lines_that_find_no_room_are_counted_and_delay_nobody() {
+    let (lines, _never_read) = sync_channel(1);
+    let log = Log {
+        lines,
+        state: Arc::default(),
+        heartbeat: Heartbeat::default(),
+        clock: Arc::new(Still),
+        zone: TimeZone::UTC,
+    };
+    for _ in 0..5 {
+        log.write("a line\n".to_owned());
+    }
+    assert_eq!(log.dropped(), 4);
+    log.flush(FAR);
+}

@@ -1,6 +1,6 @@
 //! Clocks that are wrong or stepped: renewals go on by monotonic time.
 
-use super::world::id;
+use super::world::{id, token_of};
 use super::*;
 use crate::model::State;
 
@@ -114,7 +114,7 @@ fn a_server_of_one_account_that_lies_about_the_time_says_nothing_of_this_hosts_c
     world.pass(30);
     for _ in 0..20 {
         let second = world.right_second();
-        let token = world::token_of(second + HOUR, second + 2 * HOUR, 1_000_000);
+        let token = token_of(second + HOUR, second + 2 * HOUR, 1_000_000);
         let outcome = crate::model::Outcome::Renewed {
             token,
             shorter: None,

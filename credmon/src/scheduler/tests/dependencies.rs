@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use htvault::ErrorKind;
 
-use super::world::{failure, id, strange};
+use super::world::{Sent, failure, id, strange};
 use super::*;
 use crate::model::{CredentialId, Failure, Outcome, State};
 
@@ -291,7 +291,7 @@ fn after_an_issuers_outage_that_outlasted_all_tokens_all_are_back_within_a_minut
     assert!(world.is_open("a", Some("cms")) && !world.is_open("a", None));
     let before = world.elapsed();
     world.pass(3600);
-    let at_cms = |sent: &&world::Sent| &**sent.id.service() == "cms" && sent.at >= before;
+    let at_cms = |sent: &&Sent| &**sent.id.service() == "cms" && sent.at >= before;
     let probes = world.sent.iter().filter(at_cms).count();
     assert!((100..=400).contains(&probes), "one probe for all: {probes}");
     let status = world.status("good07", "cms");

@@ -14,7 +14,7 @@ const SERVICES: [&str; 3] = ["cms", "cms_crab", "dune"];
 const HOSTS: [&str; 2] = ["a", "b"];
 const ISSUERS: [&str; 2] = ["i", "j"];
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Act {
     Store {
         host: usize,

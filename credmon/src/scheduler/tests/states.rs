@@ -3,7 +3,7 @@
 use htvault::{ErrorKind, FailureScope};
 
 use super::super::record::Record;
-use super::world::{START, failure, id, token_of};
+use super::world::{START, Sent, failure, id, token_of};
 use super::*;
 use crate::model::{CredentialId, Failure, Level, Outcome, Rules, State, TopProblem};
 
@@ -104,7 +104,7 @@ fn a_vault_token_is_dead_only_after_a_second_look() {
         "a server that lags may not know it yet"
     );
     world.pass(10);
-    let is_renewal = |sent: &&world::Sent| !sent.is_look_up && sent.at >= before;
+    let is_renewal = |sent: &&Sent| !sent.is_look_up && sent.at >= before;
     assert_eq!(world.sent.iter().filter(is_renewal).count(), 2);
     let status = world.status("u", "cms");
     assert_eq!(status.state, State::Dead);

@@ -181,7 +181,7 @@ fn leftovers_of_a_writer_that_is_gone_are_removed_at_once_and_others_when_old() 
     let gone = ".credmon-4294967294-0123.tmp";
     let unknown = ".credmon-x.tmp";
     let mut all = [own.as_str(), gone, unknown, "other.tmp"];
-    for name in &all {
+    for name in all {
         make(name);
     }
     all.sort_unstable();
