@@ -18,7 +18,7 @@ pub(crate) struct TestClock {
 impl TestClock {
     pub(crate) fn new() -> Self {
         Self {
-            base: SystemClock.now(),
+            base: Timestamp::from_second(SystemClock.now().as_second()).unwrap(),
             start: Instant::now(),
             shift: Arc::default(),
         }
