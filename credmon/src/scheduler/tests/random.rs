@@ -134,13 +134,13 @@ fn acts() -> impl Strategy<Value = Vec<(u16, Act)>> {
     proptest::collection::vec((any::<u16>(), act), 0..120)
 }
 
-fn do_it(world: &mut World, pick: u16, act: Act) {
+fn do_it(world: &mut World, pick: u16, act: &Act) {
     let pick = usize::from(pick);
     let (user, service) = (USERS[pick % 4], SERVICES[pick / 4 % 3]);
     let id = id(user, service);
     let is_known = world.scheduler.records.contains_key(&id);
     let count = world.under_way.len();
-    match act {
+    match *act {
         Act::Store { host, issuer } => {
             world.store_at(user, service, HOSTS[host], ISSUERS[issuer]);
         }
@@ -276,7 +276,7 @@ proptest! {
             world.scheduler.reconsider(rules, world.now);
         }
         for (pick, act) in acts {
-            do_it(&mut world, pick, act);
+            do_it(&mut world, pick, &act);
         }
         assert_all_become_fresh(&mut world);
         let ids: Vec<_> = world.scheduler.records.keys().cloned().collect();
