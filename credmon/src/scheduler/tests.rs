@@ -3,8 +3,10 @@
 mod clocks;
 mod consistency;
 mod dependencies;
+mod issuers;
 mod limits;
 mod random;
+mod site;
 mod states;
 mod world;
 

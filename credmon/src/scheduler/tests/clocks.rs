@@ -1,6 +1,7 @@
 //! Clocks that are wrong or stepped: renewals go on by monotonic time.
 
-use super::world::{id, token_of};
+use super::site::token_of;
+use super::world::id;
 use super::*;
 use crate::model::State;
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use htvault::ErrorKind;
 
-use super::world::{Sent, failure, id};
+use super::site::failure;
+use super::world::{Sent, id};
 use super::*;
 use crate::model::{Failure, Outcome, Rules, State};
 

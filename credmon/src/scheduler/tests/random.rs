@@ -5,7 +5,8 @@ use std::time::Duration;
 use htvault::ErrorKind;
 use proptest::prelude::*;
 
-use super::world::{failure, id, strange};
+use super::site::{failure, strange};
+use super::world::id;
 use super::*;
 use crate::model::{CredentialId, Failure, Outcome, Rules, State, TopProblem};
 

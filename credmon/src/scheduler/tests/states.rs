@@ -3,7 +3,8 @@
 use htvault::{ErrorKind, FailureScope};
 
 use super::super::record::Record;
-use super::world::{START, Sent, failure, id, token_of};
+use super::site::{failure, token_of};
+use super::world::{START, Sent, id};
 use super::*;
 use crate::model::{CredentialId, Failure, Level, Outcome, Rules, State, TopProblem};
 
