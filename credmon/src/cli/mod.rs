@@ -17,7 +17,7 @@ pub(crate) use status::run as run_status;
 #[command(name = "condor_credmon_htvault", version)]
 pub struct Cli {
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+    pub(crate) command: Option<CliCommand>,
     /// Name of the daemon in HTCondor's configuration
     #[arg(short, long, value_name = "NAME", default_value = "CREDMON_OAUTH", value_parser = daemon_name, global = true)]
     pub(crate) name: String,
@@ -39,7 +39,7 @@ pub struct Cli {
 }
 
 #[derive(Clone, Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum CliCommand {
     /// Show the state of the credentials
     Status(StatusArgs),
 }

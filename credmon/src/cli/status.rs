@@ -31,7 +31,7 @@ pub(crate) struct StatusArgs {
     /// Only this service
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
-    /// What an access token must have left at least, such as 90s, 20m or 1h
+    /// Lifetime that an access token must have left, such as 90s, 20m or 1h
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = config::seconds)]
     min_life: i64,
     /// Status file, instead of the configured one

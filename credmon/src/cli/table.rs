@@ -68,7 +68,7 @@ pub(super) fn render(report: &Report, now: Timestamp, columns: Option<usize>) ->
     text
 }
 
-/// What there is to say of a credential, in lines.
+/// Remarks on a credential, in lines.
 fn story(judged: &JudgedCredential, now: Timestamp) -> Option<String> {
     let credential = &judged.credential;
     let id = format!("{}/{}", credential.user, credential.service);

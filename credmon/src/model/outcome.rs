@@ -23,7 +23,7 @@ impl RenewalTask {
     pub(crate) const MOST_REQUESTS: usize = 3;
 }
 
-/// What is asked for.
+/// Sort of a task.
 #[derive(Clone, Debug)]
 pub(crate) enum TaskKind {
     /// An access token that lives `minimum_seconds` more.
@@ -36,7 +36,7 @@ pub(crate) enum TaskKind {
     LookUp,
 }
 
-/// How a task ended.
+/// End of a task.
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
@@ -44,7 +44,7 @@ pub(crate) struct Ended {
     pub(crate) requests: u32,
 }
 
-/// What came of a task.
+/// Result of a task.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     /// A new token is in place. `shorter`: why it lives less than was asked for.
@@ -71,7 +71,7 @@ pub(crate) struct VaultLife(pub(crate) Option<Timestamp>);
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// What it is charged to (design rule 7).
+    /// Part of the system that it is charged to: credential, issuer, quota, host, or this host.
     pub(crate) scope: FailureScope,
     /// Sort of the server's error; `None` for an error of this host.
     pub(crate) kind: Option<ErrorKind>,
@@ -79,7 +79,7 @@ pub(crate) struct Failure {
     pub(crate) text: String,
     /// The server's own words, which name no credential.
     pub(crate) words: String,
-    /// What to do about it.
+    /// Advice for a person.
     pub(crate) advice: &'static str,
     /// The server's `Retry-After`.
     pub(crate) retry_after: Option<Duration>,

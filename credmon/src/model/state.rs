@@ -37,7 +37,7 @@ impl fmt::Display for State {
 /// Sort of a reason, to tell whether it is still the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// What a server answered, or that none did.
+    /// Answer of a server, or that none came.
     Server(ErrorKind),
     /// Something on this host, in one word.
     Here(&'static str),
@@ -48,7 +48,7 @@ pub(crate) enum Cause {
 pub(crate) struct Reason {
     pub(crate) cause: Cause,
     pub(crate) text: Arc<str>,
-    /// What a person should do; empty when there is nothing to do.
+    /// Advice for a person; empty when there is nothing to do.
     pub(crate) advice: &'static str,
 }
 

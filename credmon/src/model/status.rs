@@ -45,7 +45,7 @@ pub(crate) struct DaemonStatus {
     pub(crate) written: Timestamp,
     /// The credential directory.
     pub(crate) directory: Option<String>,
-    /// What keeps this daemon from its work, or from reporting it.
+    /// Problems that keep this daemon from its work, or from reporting it.
     pub(crate) problem: Option<String>,
     pub(crate) troubled_vaults: Vec<VaultStatus>,
     /// Number of credentials that follow.
@@ -144,7 +144,7 @@ pub(crate) struct JudgedCredential {
     pub(crate) usable: bool,
 }
 
-/// What is asked for.
+/// Query of the `status` command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     pub(crate) user: Option<String>,

@@ -35,7 +35,7 @@ type Resolve = fn(&str) -> io::Result<Vec<IpAddr>>;
 
 /// The looking up and remembering of names. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Names {
+pub(super) struct NameCache {
     state: Arc<Mutex<State>>,
     /// Another one in tests only.
     resolve: Resolve,
@@ -55,9 +55,9 @@ struct Known {
 }
 
 /// A slot of an account, released when dropped.
-struct Slot(Names, Arc<str>);
+struct Slot(NameCache, Arc<str>);
 
-impl Default for Names {
+impl Default for NameCache {
     fn default() -> Self {
         Self {
             state: Arc::default(),
@@ -66,7 +66,7 @@ impl Default for Names {
     }
 }
 
-impl Names {
+impl NameCache {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -189,8 +189,8 @@ impl Drop for Slot {
     }
 }
 
-/// What the client asks: it never waits, for [`Names::look_up`] comes first.
-impl htvault::Resolve for Names {
+/// Resolver of the client: it never waits, for [`NameCache::look_up`] comes first.
+impl htvault::Resolve for NameCache {
     fn resolve<'a>(
         &'a self,
         host: &'a str,

@@ -9,7 +9,7 @@ use htvault::{
 };
 
 use super::Vault;
-use super::dns::Names;
+use super::dns::NameCache;
 use crate::model::{Failure, VaultLife};
 use crate::store::CompleteTop;
 
@@ -19,7 +19,7 @@ const SERVERS: usize = 64;
 /// HTVault as a source of access tokens.
 #[derive(Debug)]
 pub(crate) struct HtVault {
-    names: Names,
+    names: NameCache,
     clients: Mutex<Clients>,
 }
 
@@ -40,7 +40,7 @@ impl HtVault {
             requests: 0,
         };
         Self {
-            names: Names::default(),
+            names: NameCache::default(),
             clients: Mutex::new(clients),
         }
     }

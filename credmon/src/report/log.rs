@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,10 +28,10 @@ const RENEWALS: &str = "renewals";
 /// Lines that wait for the disk at most.
 const QUEUE: usize = 4096;
 
-/// Time between two looks whether the file was rotated.
+/// Time between two checks whether the file was rotated; made when a line is written.
 const FOLLOW: Duration = Duration::from_secs(1);
 
-/// How much is logged.
+/// Detail of the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Detail {
     /// A line for each renewal.
@@ -62,7 +62,7 @@ struct LogState {
     dropped: u64,
 }
 
-/// Where lines go.
+/// Destinations of the lines.
 struct Output {
     path: Option<PathBuf>,
     file: Option<File>,
@@ -115,7 +115,7 @@ impl Log {
         &self.heartbeat
     }
 
-    /// What is wrong with the log.
+    /// Problem of the log, if it has one.
     pub(crate) fn problem(&self) -> Option<String> {
         self.state
             .lock()
@@ -175,18 +175,13 @@ const NULL: u64 = nix::sys::stat::makedev(1, 3);
 
 impl Output {
     fn run(mut self, lines: &Receiver<Line>, state: &Mutex<LogState>, heartbeat: &Heartbeat) {
-        loop {
-            let line = match lines.recv_timeout(FOLLOW) {
-                Ok(line) => Some(line),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
+        for line in lines {
             let _working = heartbeat.start(self.path.as_deref().unwrap_or("the terminal".as_ref()));
             if self.followed.elapsed() >= FOLLOW {
                 self.follow();
             }
             match line {
-                Some(Line::Text(line)) => {
+                Line::Text(line) => {
                     let error = self.write(&line).err().map(|error| error.to_string());
                     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                     state.dropped += u64::from(error.is_some());
@@ -194,8 +189,7 @@ impl Output {
                     state.error = error.map(|e| format!("log {path} cannot be written: {e}"));
                 }
                 // Who asked may have given up.
-                Some(Line::Flush(answer)) => _ = answer.try_send(()),
-                None => {}
+                Line::Flush(answer) => _ = answer.try_send(()),
             }
         }
     }

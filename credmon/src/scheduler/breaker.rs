@@ -24,7 +24,7 @@ pub(super) struct Breaker {
 /// State of an open breaker.
 #[derive(Debug)]
 pub(super) struct Open {
-    /// What was said, without anything of a single credential.
+    /// Reason in words, without anything of a single credential.
     pub(super) why: Arc<str>,
     pub(super) since: Timestamp,
     /// Time of the next probe.
@@ -39,7 +39,7 @@ pub(super) struct Open {
     pub(super) prober: Option<Arc<str>>,
 }
 
-/// What a failure made of a breaker.
+/// Effect of a failure on a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Charge {
     /// Nothing: the credential waits alone.

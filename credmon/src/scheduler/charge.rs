@@ -125,14 +125,14 @@ impl Scheduler {
     }
 }
 
-/// What an outcome says of a host or issuer.
+/// Verdict of an outcome on a host or issuer.
 enum Verdict<'o> {
     Up,
     Down(&'o Failure),
     Nothing,
 }
 
-/// What an outcome says of the host, and of the issuer.
+/// Verdicts of an outcome on the host, and on the issuer.
 fn verdicts(outcome: &Outcome) -> [Verdict<'_>; 2] {
     use Verdict::{Down, Nothing, Up};
     match outcome {
@@ -156,7 +156,7 @@ fn verdicts(outcome: &Outcome) -> [Verdict<'_>; 2] {
     }
 }
 
-/// What is wrong with a dependency, in words.
+/// Failure of a dependency, in words.
 fn trouble(failure: &Failure) -> &'static str {
     match failure.kind {
         Some(ErrorKind::Sealed) => "is sealed",

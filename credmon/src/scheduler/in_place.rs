@@ -127,7 +127,7 @@ impl InPlace {
         )
     }
 
-    /// What jobs have while the credential fails, for a line in the log.
+    /// Remaining lifetime while the credential fails, for a line in the log.
     pub(super) fn remaining_text(&self, now: Now) -> String {
         match (self.left(now), &self.token) {
             (Some(0), _) => "the access token in place is kept, though it has expired".to_owned(),

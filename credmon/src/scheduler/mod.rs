@@ -60,7 +60,7 @@ pub(crate) struct Scheduler {
     all_known: bool,
     /// Seconds by which the last fresh token of each account seemed to come from the future.
     ahead: BTreeMap<Arc<str>, i64>,
-    /// What is wrong with this host's clock.
+    /// Problem of this host's clock.
     clock_problem: Option<String>,
 }
 
@@ -360,7 +360,7 @@ impl Scheduler {
     }
 }
 
-/// What a request depends on: the host, then the issuer at it.
+/// Dependencies of a request: the host, then the issuer at it.
 fn dependencies(route: &Route) -> [Dependency; 2] {
     let host = &route.host;
     [

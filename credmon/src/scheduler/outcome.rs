@@ -20,7 +20,7 @@ const SHARE: usize = 16;
 /// Longest wait that failing credentials of one account impose on each other, in seconds.
 const LONGEST_SHARED: i64 = 3600;
 
-/// What an outcome means beside the credential itself.
+/// Circumstances of an outcome beside the credential itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'r> {
     pub(super) rules: &'r Rules,

@@ -37,7 +37,7 @@ pub(super) struct Record {
     /// Failures in a row.
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
-    /// What the last failure was charged to.
+    /// Charge of the last failure.
     pub(super) waits_for: Option<FailureScope>,
     pub(super) vault_life: Option<VaultLife>,
     /// Its vault token seemed dead once.
@@ -52,7 +52,7 @@ pub(super) struct Record {
     pub(super) look_up_at: Option<Instant>,
 }
 
-/// What is going on for a credential.
+/// Activity for a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Activity {
     Idle,
@@ -163,7 +163,7 @@ impl Record {
         event.into_iter().collect()
     }
 
-    /// What keeps it from being served at all.
+    /// Reason why it is not served at all.
     fn hindrance(&self, rules: &Rules) -> Option<(State, Reason)> {
         let reason = |cause, text: String, advice| Reason {
             cause: Cause::Here(cause),
@@ -215,7 +215,7 @@ impl Record {
         self.observed.top.as_ref().ok().filter(|_| !self.hindered)
     }
 
-    /// What comes first: credentials that jobs or users wait for, in the order in which they came;
+    /// Order of renewals: first credentials that jobs or users wait for, in the order in which they came;
     /// then those whose token expires first.
     pub(super) fn urgency(&self) -> Urgency {
         if self.in_place.token.is_none() || !self.in_place.served {

@@ -141,7 +141,7 @@ pub(super) fn seconds_to_ask(limits: Limits, token: Option<TokenTimes>) -> i64 {
     token.left.saturating_add((usual / 20).max(1))
 }
 
-/// How a failure of one credential is retried.
+/// Retry policy for a failure of one credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryPolicy {
     /// It may pass by itself at any moment: 5 s to 5 min.

@@ -40,7 +40,7 @@ pub(super) struct Signals {
     _file_size: Signal,
 }
 
-/// What a signal asks for.
+/// Request of a signal.
 enum Request {
     /// SIGHUP.
     Reread,
@@ -182,7 +182,7 @@ pub(super) struct Control<'c> {
 pub(super) struct Trust {
     tls: TlsSettings,
     authorities: Option<Authorities>,
-    /// What is wrong with the configured ones.
+    /// Problem of the configured ones.
     problem: Option<String>,
     /// One reading at a time: a file system that hangs costs one thread.
     reading: Option<tokio::task::JoinHandle<Option<ReadAuthorities>>>,

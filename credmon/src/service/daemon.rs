@@ -51,7 +51,7 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// What the loop works with.
+/// Parts that the loop works with.
 pub(crate) struct Parts<V> {
     pub(crate) vault: Arc<V>,
     pub(crate) clock: Arc<dyn Clock>,

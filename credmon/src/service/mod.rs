@@ -21,7 +21,7 @@ use nix::sys::stat::{Mode, umask};
 use tokio::runtime;
 use tokio::sync::mpsc::{self, unbounded_channel};
 
-use crate::cli::{self, Cli, Command};
+use crate::cli::{self, Cli, CliCommand};
 use crate::config::Settings;
 use crate::model::Heartbeat;
 use crate::renewal::HtVault;
@@ -49,7 +49,7 @@ const FILE_THREADS: usize = 16;
 pub fn run(cli: &Cli) -> ExitCode {
     protect();
     let outcome = match &cli.command {
-        Some(Command::Status(args)) => first_runtime()
+        Some(CliCommand::Status(args)) => first_runtime()
             .map(|runtime| runtime.block_on(cli::run_status(&cli.name, args, SystemClock.now()))),
         None => serve(cli),
     };
@@ -218,11 +218,11 @@ fn written(settings: &Settings, log: Option<&Path>) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Where this process may write after it gave up its other rights.
+/// Folders where this process may write after it gave up its other rights.
 struct Places {
     /// `None`: everywhere.
     folders: Option<Vec<PathBuf>>,
-    /// What could not be given up, for the log, which does not exist yet.
+    /// Rights that could not be given up, for the log, which does not exist yet.
     problems: Vec<(tracing::Level, String)>,
 }
 

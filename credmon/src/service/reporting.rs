@@ -44,7 +44,7 @@ pub(super) fn outputs(settings: &Settings) -> Outputs {
 }
 
 impl<V: Vault> Daemon<V> {
-    /// What keeps this daemon from its work, or from reporting it.
+    /// Problems that keep this daemon from its work, or from reporting it.
     pub(super) fn problems(&self) -> Vec<String> {
         let report = &self.report;
         let mut problems = report.configuration.clone();

@@ -41,7 +41,7 @@ const ACCOUNT_LIMIT: usize = 10_000;
 /// Odd names that are reported.
 const ODD_LIMIT: usize = 100;
 
-/// What the scanner found.
+/// Observation of the scanner.
 #[derive(Debug)]
 pub(crate) enum Observation {
     /// The directory can be used from now on, or cannot.
@@ -75,7 +75,7 @@ pub(crate) struct Scanner {
     lock: Option<nix::fcntl::Flock<std::fs::File>>,
     watcher: Option<Watcher>,
     accounts: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Observed>>>,
-    /// What is left alone or cannot be read: path below the directory, and why.
+    /// Names that are left alone or cannot be read: path below the directory, and why.
     odd: BTreeMap<String, String>,
     clock: Arc<dyn htvault::clock::Clock>,
 }
@@ -251,7 +251,7 @@ impl Scanner {
         self.tell(Observation::Scanned(report));
     }
 
-    /// What is wrong when another daemon of this program holds the directory's lock.
+    /// Problem when another daemon of this program holds the directory's lock.
     fn other_daemon(&self) -> Option<String> {
         let directory = self.directory.as_ref()?;
         let process = own_files::read_pid(directory.root()).unwrap_or_else(|| "unknown".to_owned());

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::model::{CredentialId, TokenInfo};
 
-/// What the scanner is asked for.
+/// Request to the scanner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     ScanAll,

@@ -8,8 +8,8 @@ use tokio::time::{advance, pause};
 use super::*;
 
 /// Answers, or hangs, as the name says.
-fn names() -> Names {
-    Names {
+fn names() -> NameCache {
+    NameCache {
         resolve: |host| match host.split('.').next() {
             Some("hangs") => loop {
                 std::thread::park();
@@ -18,7 +18,7 @@ fn names() -> Names {
             Some("empty") => Ok(Vec::new()),
             _ => Ok(vec![[10, 0, 0, 1].into(), [10, 0, 0, 1].into()]),
         },
-        ..Names::default()
+        ..NameCache::default()
     }
 }
 
@@ -26,7 +26,7 @@ fn account(name: &str) -> Arc<str> {
     name.into()
 }
 
-async fn addresses(names: &Names, host: &str) -> Vec<SocketAddr> {
+async fn addresses(names: &NameCache, host: &str) -> Vec<SocketAddr> {
     names.resolve(host, 8200).await.unwrap_or_default()
 }
 
@@ -42,9 +42,9 @@ async fn a_name_that_was_looked_up_is_remembered_with_each_address_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_address_needs_no_look_up() {
-    let names = Names {
+    let names = NameCache {
         resolve: |host| panic!("{host} was looked up"),
-        ..Names::default()
+        ..NameCache::default()
     };
     for host in ["10.1.2.3", "[::1]", "::1"] {
         names.look_up(&account("u"), host).await.unwrap();
@@ -113,7 +113,7 @@ async fn an_account_without_a_slot_is_told_so_and_its_host_is_not_blamed() {
 #[tokio::test]
 async fn known_addresses_are_used_while_they_are_looked_up_again() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
-    let names = Names {
+    let names = NameCache {
         resolve: |_| {
             // The first answer comes; then the name server is down.
             while ASKED.fetch_add(1, Ordering::SeqCst) > 0 {
@@ -121,7 +121,7 @@ async fn known_addresses_are_used_while_they_are_looked_up_again() {
             }
             Ok(vec![[10, 0, 0, 1].into()])
         },
-        ..Names::default()
+        ..NameCache::default()
     };
     let account = account("u");
     names.look_up(&account, "good.test").await.unwrap();

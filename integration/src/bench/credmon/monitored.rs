@@ -23,6 +23,9 @@ const FAR: Duration = Duration::from_mins(10);
 /// How long a monitor must use no processor before it counts as idle.
 const IDLE: Duration = Duration::from_millis(1500);
 
+/// Processor time in that span of one that has nothing urgent to do.
+const SPREAD: Duration = Duration::from_millis(15);
+
 /// What tells an access token's file from its successor: inode and time of change in nanoseconds.
 pub(super) type Identity = (u64, i128);
 
@@ -143,7 +146,7 @@ impl<'a> Monitored<'a> {
         result.with_context(|| self.daemon().map(|d| d.tail(20)).unwrap_or_default())
     }
 
-    /// Waits until it has nothing to do.
+    /// Waits until it has nothing to do but what is spread over time, such as a look-up each second.
     pub(super) async fn idle(&self) -> anyhow::Result<()> {
         let mut before = None;
         wait::until(
@@ -151,7 +154,8 @@ impl<'a> Monitored<'a> {
             FAR,
             async || -> anyhow::Result<()> {
                 let used = self.processor()?;
-                let is_idle = before.replace(used) == Some(used);
+                let last = before.replace(used);
+                let is_idle = last.is_some_and(|last| used.saturating_sub(last) < SPREAD);
                 if !is_idle {
                     wait::pass(IDLE).await;
                 }
