@@ -186,8 +186,9 @@ impl<V: Vault> Daemon<V> {
             self.report.logged = problems;
             self.report.dirty = true;
         }
-        // Before the first scan is over there is nothing to say, unless something keeps it from that.
-        let is_known = self.report.scanned.is_some() || !self.report.logged.is_empty();
+        // Before the first scan is over there is nothing to say, unless it hangs.
+        let hangs = || self.parts.scanning.hanging(PUBLISH).is_some();
+        let is_known = self.report.scanned.is_some() || hangs();
         let age = self.report.published.map(|at| at.elapsed());
         let pause = if self.report.dirty {
             PUBLISH
