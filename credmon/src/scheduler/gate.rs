@@ -22,6 +22,19 @@ const PER_ISSUER: usize = 12;
 #[derive(Clone, Debug)]
 pub(crate) struct Gate(Arc<Mutex<Use>>);
 
+/// Requests under way by account, and how many more there may be.
+pub(crate) struct Room {
+    free: usize,
+    used: BTreeMap<Arc<str>, usize>,
+}
+
+impl Room {
+    /// `true` when an account may send one more.
+    pub(crate) fn has(&self, account: &Arc<str>) -> bool {
+        self.used.get(account).copied().unwrap_or(0) < self.free
+    }
+}
+
 #[derive(Debug)]
 struct Use {
     /// Requests under way in total, at most.
@@ -89,9 +102,30 @@ impl Gate {
         self.state().limit = limit;
     }
 
-    /// `true` when an account has room for one more request, whomever it asks.
-    pub(crate) fn admits_account(&self, account: &str) -> bool {
-        self.state().has_room(account, |_| true, |used| used.total)
+    /// Room for each account, whomever it asks.
+    pub(crate) fn room(&self) -> Room {
+        let state = self.state();
+        let mut used: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for admitted in state.under_way.values() {
+            *used.entry(admitted.route.account.clone()).or_default() += 1;
+        }
+        Room {
+            free: state.total.saturating_sub(state.under_way.len()),
+            used,
+        }
+    }
+
+    /// `true` when nobody may ask a host or issuer now.
+    pub(crate) fn is_full(&self, route: &Route) -> bool {
+        let state = self.state();
+        let routes = || state.under_way.values().map(|admitted| &admitted.route);
+        let at_host = |other: &&Route| other.host == route.host;
+        routes().filter(at_host).count() >= PER_HOST
+            || routes()
+                .filter(at_host)
+                .filter(|r| r.issuer == route.issuer)
+                .count()
+                >= PER_ISSUER
     }
 
     /// `true` when a request may be sent. `proven`: its credential has worked.

@@ -41,24 +41,32 @@ impl Scheduler {
 
     /// The most urgent renewal that may be done now.
     fn most_urgent(&self, now: Now) -> Option<RenewalTask> {
+        let room = self.gate.room();
+        // Whether anybody may ask there, found out once for all that wait for it.
+        let mut shut: BTreeMap<(&str, &str), bool> = BTreeMap::new();
         let mut best: Option<&(Urgency, CredentialId)> = None;
         for (account, routes) in &self.ready {
-            if !self.gate.admits_account(account) {
+            if !room.has(account) {
                 continue;
             }
             for (route, queue) in routes {
-                let Some(first) = queue.first() else {
+                let Some(first) = queue
+                    .first()
+                    .filter(|first| best.is_none_or(|b| *first < b))
+                else {
                     continue;
                 };
-                let is_better = best.is_none_or(|best| first < best);
                 // While not all credentials are known, one that is still to be found may expire
                 // earlier than those that are.
                 let is_known = self.all_known || matches!(first.0, Urgency::WaitedFor(_));
-                if is_better && is_known && !self.is_blocked(route) {
-                    let proven = self.records.get(&first.1).is_some_and(|r| r.proven);
-                    if self.gate.admits(route, proven, now.mono) {
-                        best = Some(first);
-                    }
+                let is_shut = || self.is_blocked(route) || self.gate.is_full(route);
+                let key = (&*route.host, &*route.issuer);
+                if !is_known || *shut.entry(key).or_insert_with(is_shut) {
+                    continue;
+                }
+                let proven = self.records.get(&first.1).is_some_and(|r| r.proven);
+                if self.gate.admits(route, proven, now.mono) {
+                    best = Some(first);
                 }
             }
         }

@@ -131,7 +131,11 @@ impl<V: Vault> Daemon<V> {
                     Some(Command::Stop) | None => break,
                     Some(command) => self.obey(command),
                 },
-                Some(observation) = self.parts.observed.recv() => {
+                observation = self.parts.observed.recv() => {
+                    let Some(observation) = observation else {
+                        tracing::error!("the scanner broke off: stops, so that it is started anew");
+                        break;
+                    };
                     self.observe(observation);
                     while let Ok(observation) = self.parts.observed.try_recv() {
                         self.observe(observation);
@@ -159,7 +163,10 @@ impl<V: Vault> Daemon<V> {
                 break;
             }
             tokio::select! {
-                Some(observation) = self.parts.observed.recv() => self.observe(observation),
+                observation = self.parts.observed.recv() => match observation {
+                    Some(observation) => self.observe(observation),
+                    None => break,
+                },
                 Some(ended) = self.running.join_next_with_id() => self.ended(ended),
             }
         }
@@ -272,9 +279,10 @@ impl<V: Vault> Daemon<V> {
         }
         if let Some(token) = installed {
             self.wake_scanner(Wake::Installed(task.id.clone(), token));
-            self.copy(Some(task.id));
+            self.copy(Some(task.id.clone()));
         }
-        self.report.dirty = true;
+        // When a vault token expires can wait for the next writing.
+        self.report.dirty |= !matches!(task.kind, TaskKind::LookUp);
     }
 
     /// Deletes a dead credential, as the site asks for.

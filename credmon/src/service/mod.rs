@@ -42,7 +42,7 @@ const GRACE: Duration = Duration::from_secs(2);
 const WORKERS: usize = 2;
 
 /// Threads for operations on files, which may hang.
-const FILE_THREADS: usize = 16;
+const FILE_THREADS: usize = 4;
 
 /// Runs the program.
 #[must_use]
