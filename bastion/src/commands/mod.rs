@@ -83,7 +83,7 @@ impl From<anyhow::Error> for Failure {
         match error.downcast_ref::<LockError>() {
             // It may end.
             Some(taken) => Self::not_good(taken),
-            None => Self::wrong([format!("{error:#}")]),
+            None => Self::wrong([chain(&error)]),
         }
     }
 }
@@ -118,4 +118,16 @@ pub(crate) fn complain<T: Display>(lines: impl IntoIterator<Item = T>) {
     for line in lines {
         let _ = writeln!(stderr, "token-bastion: {line}");
     }
+}
+
+/// The causes of an error in one line; one that says what the line before says already is left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let between = if text.is_empty() { "" } else { ": " };
+            text = [&text, between, &cause].concat();
+        }
+    }
+    text
 }

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _}
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use htvault::clock::Clock;
 use jiff::tz::TimeZone;
@@ -27,9 +27,6 @@ const RENEWALS: &str = "renewals";
 
 /// Lines that wait for the disk at most.
 const QUEUE: usize = 4096;
-
-/// Time between two checks whether the file was rotated; made when a line is written.
-const FOLLOW: Duration = Duration::from_secs(1);
 
 /// Detail of the log.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,7 +64,6 @@ struct Output {
     path: Option<PathBuf>,
     file: Option<File>,
     terminal: bool,
-    followed: Instant,
 }
 
 impl Log {
@@ -85,7 +81,6 @@ impl Log {
             path: file.map(Path::to_owned),
             file: opened,
             terminal: terminal || file.is_none(),
-            followed: Instant::now(),
         };
         let (lines, received) = sync_channel(QUEUE);
         let log = Self {
@@ -177,11 +172,9 @@ impl Output {
     fn run(mut self, lines: &Receiver<Line>, state: &Mutex<LogState>, heartbeat: &Heartbeat) {
         for line in lines {
             let _working = heartbeat.start(self.path.as_deref().unwrap_or("the terminal".as_ref()));
-            if self.followed.elapsed() >= FOLLOW {
-                self.follow();
-            }
             match line {
                 Line::Text(line) => {
+                    self.follow();
                     let error = self.write(&line).err().map(|error| error.to_string());
                     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                     state.dropped += u64::from(error.is_some());
@@ -208,7 +201,6 @@ impl Output {
 
     /// Opens the path anew if another file, or none, is there.
     fn follow(&mut self) {
-        self.followed = Instant::now();
         let Some(path) = &self.path else {
             return;
         };

@@ -81,7 +81,6 @@ fn output(path: &Path, file: File) -> Output {
         path: Some(path.to_owned()),
         file: Some(file),
         terminal: false,
-        followed: Instant::now(),
     }
 }
 
@@ -130,12 +129,12 @@ fn a_full_disk_is_a_problem_until_lines_are_written_again() {
         let (lines, received) = sync_channel(2);
         lines.send(Line::Text("a line\n".to_owned())).unwrap();
         drop(lines);
-        output("/log".as_ref(), file).run(&received, &state, &Heartbeat::default());
+        output("/nowhere/log".as_ref(), file).run(&received, &state, &Heartbeat::default());
     };
     run(full);
     let error = state.lock().unwrap().error.clone().unwrap();
     assert!(
-        error.contains("/log") && error.contains("No space left"),
+        error.contains("/nowhere/log") && error.contains("No space left"),
         "{error}"
     );
     run(tempfile::tempfile().unwrap());
