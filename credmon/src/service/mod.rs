@@ -177,9 +177,9 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
             }
         } else {
             let (good, ()) = tokio::join!(daemon.run(received), control.run(signals, &commands));
+            publisher.flush(GRACE);
             good
         };
-        publisher.flush(GRACE);
         let deadline = std::time::Instant::now() + GRACE;
         while !scan.is_finished() && std::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
