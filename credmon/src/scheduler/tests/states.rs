@@ -86,8 +86,9 @@ fn a_top_that_is_of_no_use_is_dead_until_another_is_stored() {
     assert_eq!(world.status("u", "cms").state, State::Fresh);
 }
 
-#[test]
-fn a_vault_token_is_dead_only_after_a_second_look() {
+/// The account of [`with_account`], after the first answer that its vault token is dead, and the
+/// time before that.
+fn with_suspect() -> (World, i64) {
     let mut world = with_account();
     world
         .site
@@ -97,6 +98,12 @@ fn a_vault_token_is_dead_only_after_a_second_look() {
     while world.sent_by("u", before) == 0 {
         world.pass(1);
     }
+    (world, before)
+}
+
+#[test]
+fn a_vault_token_is_dead_only_after_a_second_look() {
+    let (mut world, before) = with_suspect();
     world.pass(1);
     let status = world.status("u", "cms");
     assert_eq!(
@@ -124,15 +131,7 @@ fn a_vault_token_is_dead_only_after_a_second_look() {
 
 #[test]
 fn a_server_that_lags_once_makes_nothing_dead() {
-    let mut world = with_account();
-    world
-        .site
-        .accounts
-        .insert("u", Outcome::TokenDead("lookup-self says so".to_owned()));
-    let before = world.elapsed();
-    while world.sent_by("u", before) == 0 {
-        world.pass(1);
-    }
+    let (mut world, _) = with_suspect();
     world.site.accounts.clear();
     world.pass(10);
     assert_eq!(world.status("u", "cms").state, State::Fresh);
