@@ -151,11 +151,7 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
         let heartbeat = scanning.clone();
         let scan = std::thread::Builder::new().name("scan".to_owned());
         let scan = scan.spawn(move || scanner.run(&wakes, &heartbeat))?;
-        let publisher = if cli.once {
-            Publisher::default()
-        } else {
-            Publisher::start()?
-        };
+        let publisher = Publisher::start()?;
         let (commands, received) = mpsc::channel(16);
         let parts = Parts {
             vault: vault.clone(),
@@ -177,9 +173,9 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
             }
         } else {
             let (good, ()) = tokio::join!(daemon.run(received), control.run(signals, &commands));
-            publisher.flush(GRACE);
             good
         };
+        publisher.flush(GRACE);
         let deadline = std::time::Instant::now() + GRACE;
         while !scan.is_finished() && std::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
