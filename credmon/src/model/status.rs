@@ -4,6 +4,7 @@
 //! Names of fields stay as they are; new ones may come ([`STATUS_VERSION`] counts other changes). No
 //! field holds a secret: of tokens there are times, `jti`, issuer and scopes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -70,7 +71,7 @@ pub(crate) struct CredentialStatus {
     pub(crate) since: Timestamp,
     /// Reason of the state; empty when there is nothing to say.
     pub(crate) why: Arc<str>,
-    pub(crate) advice: Arc<str>,
+    pub(crate) advice: Cow<'static, str>,
     /// Host of its Vault.
     pub(crate) vault: Option<Arc<str>>,
     pub(crate) access_token: Option<AccessTokenStatus>,

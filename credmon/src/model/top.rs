@@ -13,7 +13,7 @@ pub(crate) struct FileId {
     /// Bytes.
     pub(crate) size: u64,
     /// `st_ctime`, in nanoseconds since 1970.
-    pub(crate) changed: i128,
+    pub(crate) changed: i64,
 }
 
 /// Which version of a `.top` it is: its own file, and its parent's when that lends the vault token.
@@ -25,7 +25,7 @@ pub(crate) struct TopStamp {
 
 impl TopStamp {
     /// Time of the later change, in nanoseconds since 1970.
-    pub(crate) fn changed(&self) -> i128 {
+    pub(crate) fn changed(&self) -> i64 {
         self.parent.map_or(self.own.changed, |parent| {
             parent.changed.max(self.own.changed)
         })
@@ -40,6 +40,13 @@ pub(crate) struct Route {
     pub(crate) host: Arc<str>,
     /// Path up to the issuer.
     pub(crate) issuer: Arc<str>,
+}
+
+impl Route {
+    /// Host and issuer.
+    pub(crate) fn target(&self) -> (Arc<str>, Arc<str>) {
+        (self.host.clone(), self.issuer.clone())
+    }
 }
 
 /// Why a `.top` is of no use now.

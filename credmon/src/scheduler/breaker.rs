@@ -5,7 +5,7 @@
 //! account's failures never make another wait. While it is open, one probe at a time, by a credential
 //! that worked before, finds out for all; those of different accounts take turns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -14,8 +14,6 @@ use jiff::Timestamp;
 /// Circuit breaker of one dependency.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
-    /// Accounts with credentials that have worked there, and how many.
-    proven: BTreeMap<Arc<str>, usize>,
     /// Accounts whose working credentials have failed since the last success.
     suspects: BTreeSet<Arc<str>>,
     open: Option<Open>,
@@ -49,32 +47,17 @@ pub(super) enum Charge {
 }
 
 impl Breaker {
-    /// A credential of an account has worked.
-    pub(super) fn add_proven(&mut self, account: &Arc<str>) {
-        *self.proven.entry(account.clone()).or_default() += 1;
-    }
-
-    /// A credential that had worked is gone or has changed.
-    pub(super) fn remove_proven(&mut self, account: &Arc<str>) {
-        if let Some(count) = self.proven.get_mut(account) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.proven.remove(account);
-            }
-        }
-    }
-
-    /// A credential that has worked failed. `delay`: seconds to the next probe after so many failures
-    /// in a row.
+    /// A credential that has worked failed. `proven`: accounts with such credentials. `delay`: time to
+    /// the next probe after so many failures in a row.
     pub(super) fn failed(
         &mut self,
         account: &Arc<str>,
+        proven: &BTreeSet<Arc<str>>,
         why: &str,
         now: (Instant, Timestamp),
         delay: impl FnOnce(u32) -> std::time::Duration,
     ) -> Charge {
-        self.suspects
-            .retain(|suspect| self.proven.contains_key(suspect));
+        self.suspects.retain(|suspect| proven.contains(suspect));
         self.suspects.insert(account.clone());
         match &mut self.open {
             // Requests that were under way together teach the same thing once.
@@ -86,7 +69,7 @@ impl Breaker {
                 open.why = why.into();
                 return Charge::Open { just_opened: false };
             }
-            None if self.suspects.len() < 2.min(self.proven.len()) => return Charge::Credential,
+            None if self.suspects.len() < 2.min(proven.len()) => return Charge::Credential,
             None => {}
         }
         self.open = Some(Open {
@@ -132,18 +115,12 @@ impl Breaker {
     /// `true` when a probe is due.
     pub(super) fn wants_probe(&self, now: Instant) -> bool {
         let is_due = |open: &Open| open.retry_at <= now && open.probe.strong_count() == 0;
-        self.open().is_some_and(is_due)
+        self.open.as_ref().is_some_and(is_due)
     }
 
-    #[cfg(test)]
-    pub(super) fn proven(&self) -> &BTreeMap<Arc<str>, usize> {
-        &self.proven
-    }
-
-    /// Its state when it is open. One that nobody could probe holds nobody up.
-    /// Its state while it is open. Where no credential has worked, nobody can tell, and nobody waits.
+    /// Its state while it is open.
     pub(super) fn open(&self) -> Option<&Open> {
-        self.open.as_ref().filter(|_| !self.proven.is_empty())
+        self.open.as_ref()
     }
 
     /// A person asks to try now.
@@ -151,11 +128,6 @@ impl Breaker {
         if let Some(open) = &mut self.open {
             open.retry_at = now;
         }
-    }
-
-    /// `true` when no credential has worked there: nobody could tell anything of it.
-    pub(super) fn is_idle(&self) -> bool {
-        self.proven.is_empty()
     }
 }
 

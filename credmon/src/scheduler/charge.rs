@@ -3,6 +3,7 @@
 //! A failure that speaks of a host or issuer goes to its circuit breaker, and only if its credential
 //! has worked before; everything else concerns the credential alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::{ErrorKind, FailureScope};
@@ -22,10 +23,7 @@ impl Scheduler {
         outcome: &Outcome,
         now: Now,
     ) -> (bool, Vec<Event>) {
-        let proven = self
-            .records
-            .get(&task.id)
-            .is_some_and(|record| record.proven);
+        let proven = self.records.get(&task.id).is_some_and(|r| r.proven);
         let mut waits = false;
         let mut events = Vec::new();
         for (dependency, verdict) in dependencies(&task.route).iter().zip(verdicts(outcome)) {
@@ -70,8 +68,14 @@ impl Scheduler {
             trouble(failure),
             failure.words
         );
+        let proven = self.proven_at(dependency);
+        let proven = proven
+            .iter()
+            .map(|r| r.observed.id.user().clone())
+            .collect();
         let breaker = self.breakers.entry(dependency.clone()).or_default();
-        match breaker.failed(&task.route.account, &why, (now.mono, now.wall), delay) {
+        let account = &task.route.account;
+        match breaker.failed(account, &proven, &why, (now.mono, now.wall), delay) {
             Charge::Credential => (false, None),
             Charge::Open { just_opened } => {
                 let text = format!("{why}; one request at a time finds out when that is over");
@@ -82,26 +86,22 @@ impl Scheduler {
 
     /// Seconds to wait for the end of a rate limit: what the server asks, within a third of the
     /// shortest lifetime that depends on it.
-    fn quota_wait(&self, host: &str, failure: &Failure, now: Now) -> i64 {
+    fn quota_wait(&self, host: &Arc<str>, failure: &Failure, now: Now) -> i64 {
         const LEAST: u64 = 30;
         let asked = failure
             .retry_after
             .map_or(LEAST, |asked| asked.as_secs().saturating_add(1));
-        let depends = |record: &&Record| {
-            record.proven && record.route().is_some_and(|route| *route.host == *host)
-        };
-        let depending = self.records.values().filter(depends);
-        let shortest = depending
-            .filter_map(|record| record.in_place.left(now))
-            .min();
-        let most = shortest.map_or(300, |left| (left / 3).clamp(15, 300));
+        let depending = self.proven_at(&(host.clone(), None));
+        let lefts = depending.iter().filter_map(|r| r.in_place.left(now));
+        let most = lefts.min().map_or(300, |left| (left / 3).clamp(15, 300));
         i64::try_from(asked).unwrap_or(i64::MAX).min(most)
     }
 
     /// A dependency works, for the first time or again: whatever waited for it goes on.
     fn recovered(&mut self, dependency: &Dependency, now: Now) -> Option<Event> {
+        let is_first = !self.breakers.contains_key(dependency);
         let breaker = self.breakers.entry(dependency.clone()).or_default();
-        let (is_first, was_open) = (breaker.is_idle(), breaker.succeeded());
+        let was_open = breaker.succeeded();
         if !(is_first || was_open) {
             return None;
         }

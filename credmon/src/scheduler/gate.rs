@@ -116,16 +116,12 @@ impl Gate {
     }
 
     /// `true` when nobody may ask a host or issuer now.
-    pub(crate) fn is_full(&self, route: &Route) -> bool {
+    pub(crate) fn is_full(&self, (host, issuer): &(Arc<str>, Arc<str>)) -> bool {
         let state = self.state();
-        let routes = || state.under_way.values().map(|admitted| &admitted.route);
-        let at_host = |other: &&Route| other.host == route.host;
-        routes().filter(at_host).count() >= PER_HOST
-            || routes()
-                .filter(at_host)
-                .filter(|r| r.issuer == route.issuer)
-                .count()
-                >= PER_ISSUER
+        let routes = state.under_way.values().map(|admitted| &admitted.route);
+        let at_host: Vec<&Route> = routes.filter(|route| route.host == *host).collect();
+        let at_issuer = at_host.iter().filter(|route| route.issuer == *issuer);
+        at_host.len() >= PER_HOST || at_issuer.count() >= PER_ISSUER
     }
 
     /// `true` when a request may be sent. `proven`: its credential has worked.

@@ -16,22 +16,23 @@ mod record;
 mod status;
 mod timing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::time::Instant;
 
 use htvault::FailureScope;
 
 use crate::model::{
-    Counters, CredentialId, Ended, Event, Level, Lifetime, Now, Observed, Outcome, RenewalTask,
-    Route, Rules, State, TaskKind,
+    Counters, CredentialId, CredentialStatus, Ended, Event, Level, Lifetime, Now, Observed,
+    Outcome, RenewalTask, Route, Rules, State, TaskKind,
 };
 use breaker::Breaker;
 pub(crate) use gate::Gate;
 use outcome::Context;
 use record::{Activity, Record, Urgency};
 
-/// Credentials that are due for one route, the most urgent first.
+/// Credentials that are due for one issuer, the most urgent first.
 type Queue = BTreeSet<(Urgency, CredentialId)>;
 
 /// A Vault host, or an issuer at one.
@@ -41,20 +42,19 @@ type Dependency = (Arc<str>, Option<Arc<str>>);
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     rules: Rules,
-    records: BTreeMap<CredentialId, Record>,
+    records: BTreeMap<CredentialId, Box<Record>>,
     /// Credentials that wait for their time.
     waiting: BTreeSet<(Instant, CredentialId)>,
-    /// Credentials that are due, by account, and whom they ask.
-    ready: BTreeMap<Arc<str>, BTreeMap<Route, Queue>>,
+    /// Credentials that are due, by host and issuer.
+    ready: BTreeMap<(Arc<str>, Arc<str>), Queue>,
     /// Vault tokens whose expiry is to be looked up.
     look_ups: BTreeSet<(Instant, CredentialId)>,
+    /// Of what has worked since the last scan, or does not now.
     breakers: BTreeMap<Dependency, Breaker>,
-    /// Failing credentials of each account.
-    failing: BTreeMap<Arc<str>, usize>,
     gate: Gate,
     counters: Counters,
     /// Issuers whose tokens were reported to live less than MINIMUM.
-    short_lived: BTreeSet<(Arc<str>, Arc<str>)>,
+    short_lived: BTreeSet<Dependency>,
     last: Now,
     /// The first scan is over.
     all_known: bool,
@@ -77,7 +77,6 @@ impl Scheduler {
             ready: BTreeMap::new(),
             look_ups: BTreeSet::new(),
             breakers: BTreeMap::new(),
-            failing: BTreeMap::new(),
             gate,
             // From the start, so that the first failure is a rise.
             counters: results
@@ -99,7 +98,8 @@ impl Scheduler {
             let events = record.update(observed, &self.rules, now);
             (record, events)
         } else {
-            let mut record = Record::new(observed, &self.rules, now, !self.all_known);
+            let at_start = !self.all_known;
+            let mut record = Box::new(Record::new(observed, &self.rules, now, at_start));
             let events = record.judge(&self.rules, now);
             (record, events)
         };
@@ -120,17 +120,14 @@ impl Scheduler {
     /// A full scan is over.
     pub(crate) fn scanned(&mut self, now: Now) {
         self.all_known = true;
-        self.breakers.retain(|_, breaker| !breaker.is_idle());
         self.gate.forget_idle(now.mono);
         let records = &self.records;
         let users: BTreeSet<_> = records.keys().map(CredentialId::user).collect();
         self.ahead.retain(|user, _| users.contains(user));
-        self.short_lived.retain(|(host, issuer)| {
-            let routes = records.values().filter_map(Record::route);
-            routes
-                .into_iter()
-                .any(|route| route.host == *host && route.issuer == *issuer)
-        });
+        let routes = records.values().filter_map(|record| record.route());
+        let used: BTreeSet<Dependency> = routes.flat_map(dependencies).collect();
+        self.breakers.retain(|d, _| used.contains(d));
+        self.short_lived.retain(|d| used.contains(d));
     }
 
     /// Other rules are in force: everything that waits is tried anew.
@@ -165,15 +162,15 @@ impl Scheduler {
         Some(result)
     }
 
-    /// Takes a record out, and out of everything that is derived from it.
-    fn take(&mut self, id: &CredentialId) -> Option<Record> {
+    /// Takes a record out, and out of the queues that follow from it.
+    fn take(&mut self, id: &CredentialId) -> Option<Box<Record>> {
         let record = self.records.remove(id)?;
         self.unlink(&record);
         Some(record)
     }
 
-    /// Puts a record in, and into everything that is derived from it: queues, breakers, counts.
-    fn put(&mut self, mut record: Record, now: Now) {
+    /// Puts a record in, and into the queues that follow from it.
+    fn put(&mut self, mut record: Box<Record>, now: Now) {
         record.look_up_at = record.plan_look_up(self.rules.limits, now);
         self.link(&record, now);
         self.records.insert(record.observed.id.clone(), record);
@@ -187,62 +184,31 @@ impl Scheduler {
         if let Some(at) = record.look_up_at {
             self.look_ups.remove(&(at, id.clone()));
         }
-        if record.failures > 0
-            && let Some(count) = self.failing.get_mut(id.user())
+        if let Some(route) = record.route()
+            && let Entry::Occupied(mut queue) = self.ready.entry(route.target())
         {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.failing.remove(id.user());
-            }
-        }
-        let Some(route) = record.route() else {
-            return;
-        };
-        if let Some(routes) = self.ready.get_mut(id.user()) {
-            if let Some(queue) = routes.get_mut(route) {
-                queue.remove(&(record.urgency(), id.clone()));
-                if queue.is_empty() {
-                    routes.remove(route);
-                }
-            }
-            if routes.is_empty() {
-                self.ready.remove(id.user());
-            }
-        }
-        if record.proven {
-            for dependency in dependencies(route) {
-                if let Some(breaker) = self.breakers.get_mut(&dependency) {
-                    breaker.remove_proven(id.user());
-                }
+            queue.get_mut().remove(&(record.urgency(), id.clone()));
+            if queue.get().is_empty() {
+                queue.remove();
             }
         }
     }
 
     fn link(&mut self, record: &Record, now: Now) {
+        if record.activity != Activity::Idle {
+            return;
+        }
         let id = &record.observed.id;
-        if let (Some(due), false) = (record.due, record.activity != Activity::Idle) {
-            match record.route() {
-                Some(route) if due <= now.mono => {
-                    let routes = self.ready.entry(id.user().clone()).or_default();
-                    let queue = routes.entry(route.clone()).or_default();
-                    queue.insert((record.urgency(), id.clone()));
-                }
-                _ => _ = self.waiting.insert((due, id.clone())),
+        match (record.due, record.route()) {
+            (Some(due), Some(route)) if due <= now.mono => {
+                let queue = self.ready.entry(route.target()).or_default();
+                queue.insert((record.urgency(), id.clone()));
             }
+            (Some(due), _) => _ = self.waiting.insert((due, id.clone())),
+            (None, _) => {}
         }
-        if let (Some(at), false) = (record.look_up_at, record.activity != Activity::Idle) {
+        if let Some(at) = record.look_up_at {
             self.look_ups.insert((at, id.clone()));
-        }
-        if let (Some(route), true) = (record.route(), record.proven) {
-            for dependency in dependencies(route) {
-                self.breakers
-                    .entry(dependency)
-                    .or_default()
-                    .add_proven(id.user());
-            }
-        }
-        if record.failures > 0 {
-            *self.failing.entry(id.user().clone()).or_default() += 1;
         }
     }
 
@@ -253,7 +219,10 @@ impl Scheduler {
         if let Outcome::Renewed { token, .. } = &ended.outcome {
             events.extend(self.report_short_lived(task, token.lifetime));
         }
-        let failing = self.failing.get(task.id.user()).copied().unwrap_or(0);
+        let failing = match &ended.outcome {
+            Outcome::Failed(_) | Outcome::TokenDead(_) => self.failing(task.id.user()),
+            _ => 0,
+        };
         let Some(mut record) = self.take(&task.id) else {
             return events;
         };
@@ -290,6 +259,21 @@ impl Scheduler {
         events
     }
 
+    /// Credentials of an account that fail.
+    fn failing(&self, user: &str) -> usize {
+        let is_it = |r: &&Box<Record>| r.failures > 0 && **r.observed.id.user() == *user;
+        self.records.values().filter(is_it).count()
+    }
+
+    /// Credentials that have worked with a host or issuer.
+    fn proven_at(&self, dependency: &Dependency) -> Vec<&Record> {
+        let is_at = |route: &Route| dependencies(route).contains(dependency);
+        let records = self.records.values().map(|record| &**record);
+        records
+            .filter(|r| r.proven && r.route().is_some_and(is_at))
+            .collect()
+    }
+
     fn count(&mut self, outcome: &Outcome) {
         let result = match outcome {
             Outcome::Renewed { shorter: None, .. } => "renewed",
@@ -318,7 +302,7 @@ impl Scheduler {
         }
         let Route { host, issuer, .. } = &task.route;
         self.short_lived
-            .insert((host.clone(), issuer.clone()))
+            .insert((host.clone(), Some(issuer.clone())))
             .then(|| {
                 Event::new(
                     Level::Warning,
@@ -353,10 +337,9 @@ impl Scheduler {
 
     /// `true` when every credential of ours is fresh.
     pub(crate) fn all_good(&self, now: Now) -> bool {
-        let states = self.statuses(now).map(|status| status.state);
-        states
-            .into_iter()
-            .all(|state| matches!(state, State::Fresh | State::Ignored))
+        let statuses = self.statuses(now);
+        let is_good = |s: &CredentialStatus| matches!(s.state, State::Fresh | State::Ignored);
+        statuses.iter().all(is_good)
     }
 }
 

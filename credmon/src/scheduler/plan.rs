@@ -1,15 +1,15 @@
 //! What is asked for now: renewals by urgency, probes of circuit breakers, look-ups when nothing else
 //! is to be done. And the clock, whose steps make all of it be planned anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::breaker::Open;
 use super::gate::Permit;
 use super::record::{Activity, Record, Urgency};
-use super::{Dependency, Scheduler, dependencies};
-use crate::model::{CredentialId, Event, Level, Now, RenewalTask, Route, Rules, TaskKind};
+use super::{Dependency, Scheduler};
+use crate::model::{Event, Level, Now, RenewalTask, Route, Rules, TaskKind};
 
 /// A step of the wall clock of so many seconds is noticed.
 const CLOCK_STEP: i64 = 5;
@@ -31,8 +31,7 @@ impl Scheduler {
         while let Some(task) = self.most_urgent(now) {
             tasks.push(self.start(task, None, now));
         }
-        let mut routes = self.ready.values().flat_map(BTreeMap::keys);
-        let rests = routes.all(|route| self.is_blocked(route));
+        let rests = self.ready.keys().all(|target| self.is_blocked(target));
         if rests && tasks.is_empty() && self.all_known {
             tasks.extend(self.look_up(now));
         }
@@ -42,93 +41,95 @@ impl Scheduler {
     /// The most urgent renewal that may be done now.
     fn most_urgent(&self, now: Now) -> Option<RenewalTask> {
         let room = self.gate.room();
-        // Whether anybody may ask there, found out once for all that wait for it.
-        let mut shut: BTreeMap<(&str, &str), bool> = BTreeMap::new();
-        let mut best: Option<&(Urgency, CredentialId)> = None;
-        for (account, routes) in &self.ready {
-            if !room.has(account) {
-                continue;
-            }
-            for (route, queue) in routes {
-                let Some(first) = queue
-                    .first()
-                    .filter(|first| best.is_none_or(|b| *first < b))
-                else {
-                    continue;
-                };
+        let mut best: Option<(&Urgency, &Record)> = None;
+        for (target, queue) in &self.ready {
+            let mut refused: BTreeSet<(&Arc<str>, bool)> = BTreeSet::new();
+            let mut is_open = None;
+            for (urgency, id) in queue {
                 // While not all credentials are known, one that is still to be found may expire
                 // earlier than those that are.
-                let is_known = self.all_known || matches!(first.0, Urgency::WaitedFor(_));
-                let is_shut = || self.is_blocked(route) || self.gate.is_full(route);
-                let key = (&*route.host, &*route.issuer);
-                if !is_known || *shut.entry(key).or_insert_with(is_shut) {
+                let is_known = self.all_known || matches!(urgency, Urgency::WaitedFor(_));
+                if !is_known || best.is_some_and(|(best, _)| best <= urgency) {
+                    break;
+                }
+                if !room.has(id.user()) {
                     continue;
                 }
-                let proven = self.records.get(&first.1).is_some_and(|r| r.proven);
-                if self.gate.admits(route, proven, now.mono) {
-                    best = Some(first);
+                // The same for all that wait there.
+                let may_ask = || !self.is_blocked(target) && !self.gate.is_full(target);
+                if !*is_open.get_or_insert_with(may_ask) {
+                    break;
                 }
+                let Some(record) = self.records.get(id) else {
+                    continue;
+                };
+                let key = (id.user(), record.proven);
+                let admits = |r: &Route| self.gate.admits(r, record.proven, now.mono);
+                if !refused.contains(&key) && record.route().is_some_and(admits) {
+                    best = Some((urgency, record));
+                    break;
+                }
+                refused.insert(key);
             }
         }
-        self.records.get(&best?.1)?.task(self.rules.limits, now)
+        best?.1.task(self.rules.limits, now)
     }
 
-    pub(super) fn is_blocked(&self, route: &Route) -> bool {
-        self.open_breaker(route).is_some()
+    fn is_blocked(&self, target: &(Arc<str>, Arc<str>)) -> bool {
+        self.open_breaker(target).is_some()
     }
 
-    /// The open breaker that a request would meet first.
-    pub(super) fn open_breaker(&self, route: &Route) -> Option<(Dependency, &Open)> {
-        dependencies(route).into_iter().find_map(|dependency| {
+    /// The open breaker that a request to a host and issuer would meet first.
+    pub(super) fn open_breaker(
+        &self,
+        (host, issuer): &(Arc<str>, Arc<str>),
+    ) -> Option<(Dependency, &Open)> {
+        [None, Some(issuer.clone())].into_iter().find_map(|issuer| {
+            let dependency = (host.clone(), issuer);
             let open = self.breakers.get(&dependency)?.open()?;
             Some((dependency, open))
         })
     }
 
     /// One probe for each open breaker whose time has come: by a credential that worked before, of
-    /// another account than the last time if there is one that the gate admits.
+    /// another account than the last time if there is one that the gate admits. A breaker that nobody
+    /// can probe any more is closed.
     fn probes(&mut self, now: Now) -> Vec<(RenewalTask, Permit)> {
         let due = self
             .breakers
             .iter()
-            .filter(|(_, breaker)| breaker.wants_probe(now.mono));
+            .filter(|(_, b)| b.wants_probe(now.mono));
         let due: Vec<Dependency> = due.map(|(dependency, _)| dependency.clone()).collect();
         let mut tasks = Vec::new();
         for dependency in due {
-            let prober = self
-                .breakers
-                .get(&dependency)
-                .and_then(|b| b.open()?.prober.clone());
-            // The first of each route: whether that is admitted is the same for all of it.
-            let mut first: BTreeMap<&Route, (bool, Option<Instant>, &CredentialId)> =
-                BTreeMap::new();
-            let is_idle = |r: &&Record| r.proven && r.activity == Activity::Idle;
-            for record in self.records.values().filter(is_idle) {
-                let Some(route) = record.route() else {
-                    continue;
-                };
-                let id = &record.observed.id;
-                let order = (Some(id.user()) == prober.as_ref(), record.due, id);
-                let known = first.entry(route).or_insert(order);
-                *known = order.min(*known);
+            let proven = self.proven_at(&dependency);
+            if proven.is_empty() {
+                self.breakers.remove(&dependency);
+                continue;
             }
+            let breaker = self.breakers.get(&dependency);
+            let prober = breaker.and_then(|b| b.open()?.prober.clone());
+            // Whether one is admitted is the same for all of a route.
+            let mut admitted: BTreeMap<&Route, bool> = BTreeMap::new();
             let can_ask = |route: &Route| {
                 // An issuer is not probed through a host that is down.
-                let first = self.open_breaker(route).map(|(first, _)| first);
+                let first = self.open_breaker(&route.target()).map(|(first, _)| first);
                 first.as_ref() == Some(&dependency) && self.gate.admits(route, true, now.mono)
             };
-            let chosen = first.into_iter().filter(|(route, _)| can_ask(route));
-            let chosen = chosen.map(|(_, order)| order).min();
-            let chosen = chosen.and_then(|(.., id)| self.records.get(id));
-            let limits = self.rules.limits;
-            let Some(task) = chosen.and_then(|record| record.task(limits, now)) else {
+            let idle = proven.into_iter().filter(|r| r.activity == Activity::Idle);
+            let can_probe = idle.filter(|r| {
+                let Some(route) = r.route() else { return false };
+                *admitted.entry(route).or_insert_with(|| can_ask(route))
+            });
+            let chosen = can_probe.min_by_key(|record| {
+                let id = &record.observed.id;
+                (Some(id.user()) == prober.as_ref(), record.due, id)
+            });
+            let Some(task) = chosen.and_then(|r| r.task(self.rules.limits, now)) else {
                 continue;
             };
-            let account = task.route.account.clone();
-            let probe = self
-                .breakers
-                .get_mut(&dependency)
-                .and_then(|b| b.probe(&account));
+            let breaker = self.breakers.get_mut(&dependency);
+            let probe = breaker.and_then(|b| b.probe(&task.route.account));
             tasks.push(self.start(task, probe, now));
         }
         tasks
@@ -139,7 +140,7 @@ impl Scheduler {
         let (at, id) = self.look_ups.first().filter(|(at, _)| *at <= now.mono)?;
         let record = self.records.get(id)?;
         let route = record.route()?;
-        if self.is_blocked(route) || !self.gate.admits(route, true, now.mono) {
+        if self.is_blocked(&route.target()) || !self.gate.admits(route, true, now.mono) {
             // Others are to be asked first: it comes to the end of the line.
             let (at, id) = (*at, id.clone());
             self.look_ups.remove(&(at, id.clone()));
@@ -226,7 +227,10 @@ impl Scheduler {
     /// that one account names may say anything.
     pub(super) fn check_clock(&mut self, record: &Record, now: Now) {
         let ahead = record.in_place.ahead(now).unwrap_or(0);
-        self.ahead.insert(record.observed.id.user().clone(), ahead);
+        let before = self.ahead.insert(record.observed.id.user().clone(), ahead);
+        if self.clock_problem.is_none() && ahead == 0 && before.unwrap_or(0) == 0 {
+            return;
+        }
         let mut all: Vec<i64> = self.ahead.values().copied().collect();
         all.sort_unstable();
         let median = all

@@ -66,7 +66,7 @@ pub(super) enum Activity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Urgency {
     /// Jobs or users wait for it since that change of its `.top` (nanoseconds since 1970).
-    WaitedFor(i128),
+    WaitedFor(i64),
     /// Its token expires then.
     Expires(Timestamp),
 }

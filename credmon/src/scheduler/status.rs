@@ -3,8 +3,6 @@
 //! `fresh` is never said of a token that has expired, or of one whose renewal is overdue for a cause
 //! that is known. What a credential is told of others names no other credential.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use super::record::{Activity, Record};
@@ -33,11 +31,12 @@ impl Scheduler {
     }
 
     /// All credentials, in the order of their names.
-    pub(crate) fn statuses(&self, now: Now) -> impl Iterator<Item = CredentialStatus> {
-        self.records
-            .values()
-            .filter(|record| !is_gone(record))
-            .map(move |r| self.status(r, now))
+    pub(crate) fn statuses(&self, now: Now) -> Vec<CredentialStatus> {
+        let mut statuses = Vec::with_capacity(self.records.len());
+        let records = self.records.values();
+        let present = records.filter(|r| r.activity != Activity::RunningGone);
+        statuses.extend(present.map(|record| self.status(record, now)));
+        statuses
     }
 
     fn status(&self, record: &Record, now: Now) -> CredentialStatus {
@@ -45,12 +44,12 @@ impl Scheduler {
         let (mut state, mut since, reason) =
             (condition.state, condition.since, condition.reason.as_ref());
         let mut why = reason.map(|reason| reason.text.clone()).unwrap_or_default();
-        let mut advice: Arc<str> = reason.map_or("", |reason| reason.advice).into();
+        let mut advice = reason.map_or("", |reason| reason.advice);
         if state == State::Fresh
             && let Some(trouble) = self.trouble_of(record, now)
         {
             (state, since) = (State::Degraded, trouble.0);
-            (why, advice) = (trouble.1.into(), trouble.2.into());
+            (why, advice) = (trouble.1.into(), trouble.2);
         }
         let token = record.in_place.token.as_ref();
         CredentialStatus {
@@ -59,7 +58,7 @@ impl Scheduler {
             state,
             since,
             why,
-            advice,
+            advice: advice.into(),
             vault: record
                 .observed
                 .top
@@ -93,7 +92,9 @@ impl Scheduler {
     fn trouble_of(&self, record: &Record, now: Now) -> Option<(Timestamp, String, &'static str)> {
         let due = record.due?;
         let late = now.since(due);
-        let open = record.route().and_then(|route| self.open_breaker(route));
+        let open = record
+            .route()
+            .and_then(|route| self.open_breaker(&route.target()));
         if let Some((dependency, open)) = open
             && (due <= now.mono || record.in_place.has_expired(now))
         {
@@ -116,8 +117,4 @@ impl Scheduler {
             (now.wall_of(due), why, advice)
         })
     }
-}
-
-fn is_gone(record: &Record) -> bool {
-    record.activity == Activity::RunningGone
 }

@@ -78,7 +78,7 @@ impl<V: Vault> Daemon<V> {
 
     fn snapshot(&self, running: bool) -> Snapshot {
         let now = self.now();
-        let credentials: Vec<_> = self.scheduler.statuses(now).collect();
+        let credentials = self.scheduler.statuses(now);
         let mut daemon = daemon_status(self.report.path.as_ref(), &self.problems(), now.wall);
         daemon.running = running;
         daemon.troubled_vaults = self.scheduler.troubles(now);

@@ -40,7 +40,7 @@ pub(crate) fn file_id(stat: &FileStat) -> FileId {
         device: stat.st_dev,
         inode: stat.st_ino,
         size: u64::try_from(stat.st_size).unwrap_or(0),
-        changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
+        changed: stat.st_ctime.saturating_mul(1_000_000_000) + stat.st_ctime_nsec,
     }
 }
 

@@ -74,7 +74,8 @@ pub(crate) struct Scanner {
     served: Option<(u64, u64)>,
     lock: Option<nix::fcntl::Flock<std::fs::File>>,
     watcher: Option<Watcher>,
-    accounts: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Observed>>>,
+    /// Credentials of each account, in the order of their services.
+    accounts: BTreeMap<Arc<str>, Vec<Arc<Observed>>>,
     /// Names that are left alone or cannot be read: path below the directory, and why.
     odd: BTreeMap<String, String>,
     clock: Arc<dyn htvault::clock::Clock>,
@@ -167,7 +168,10 @@ impl Scanner {
     /// Notes a token of this daemon, so that whatever somebody else does to it is noticed.
     pub(crate) fn installed(&mut self, id: &CredentialId, token: Arc<TokenInfo>) {
         let account = self.accounts.get_mut(id.user());
-        if let Some(known) = account.and_then(|account| account.get_mut(id.service())) {
+        if let Some(known) = account.and_then(|account| {
+            let place = place_of(account, id.service()).ok()?;
+            account.get_mut(place)
+        }) {
             let observed = Observed {
                 use_file: Some(token.file),
                 token: Some(token),
@@ -201,14 +205,9 @@ impl Scanner {
     /// Forgets everything about the present directory.
     fn forget(&mut self) {
         self.stop();
-        for id in self
-            .accounts
-            .values()
-            .flat_map(|known| known.values().map(|o| o.id.clone()))
-        {
-            self.tell(Observation::Gone(id));
+        for gone in std::mem::take(&mut self.accounts).into_values().flatten() {
+            self.tell(Observation::Gone(gone.id.clone()));
         }
-        self.accounts.clear();
         self.odd.clear();
         (self.directory, self.served, self.lock, self.watcher) = (None, None, None, None);
     }
@@ -330,20 +329,18 @@ impl Scanner {
         if names.iter().any(|name| is_temporary(name)) {
             remove_leftovers(folder, &names, self.clock.now());
         }
-        let mut before = self.accounts.remove(user).unwrap_or_default();
-        let mut present = BTreeMap::new();
+        let is_visible = |service: &&str| !service.is_empty() && !service.starts_with('.');
+        let services = names.iter().filter_map(|name| name.strip_suffix(".top"));
+        let mut services: Vec<&str> = services.filter(is_visible).collect();
+        services.sort_unstable();
+        let before = self.accounts.remove(user).unwrap_or_default();
+        let mut present: Vec<Arc<Observed>> = Vec::with_capacity(services.len());
         let prefix = format!("{user}/");
         self.odd.retain(|path, _| !path.starts_with(&prefix));
-        for name in &names {
-            let Some(service) = name.strip_suffix(".top").filter(|s| !s.is_empty()) else {
-                continue;
-            };
-            if service.starts_with('.') {
-                continue;
-            }
+        for service in services {
             let Some(id) = CredentialId::new(user, service) else {
                 self.report_odd(
-                    &format!("{user}/{}", name.escape_default()),
+                    &format!("{user}/{}.top", service.escape_default()),
                     "HTCondor's service names have letters, digits and -+=_. only",
                 );
                 continue;
@@ -354,18 +351,20 @@ impl Scanner {
                 self.report_odd(user, &why);
                 break;
             }
-            let known = before.remove(id.service());
-            if let Some(observed) = observe::observe(folder, id, known.as_ref()) {
-                if known.as_ref() != Some(&observed) {
+            let known = place_of(&before, service)
+                .ok()
+                .and_then(|place| before.get(place));
+            if let Some(observed) = observe::observe(folder, id, known) {
+                if known != Some(&observed) {
                     self.tell(Observation::Changed(observed.clone()));
                 }
-                present.insert(observed.id.service().clone(), observed);
-            } else if let Some(gone) = known {
-                self.tell(Observation::Gone(gone.id.clone()));
+                present.push(observed);
             }
         }
-        for gone in before.into_values() {
-            self.tell(Observation::Gone(gone.id.clone()));
+        for gone in before {
+            if place_of(&present, gone.id.service()).is_err() {
+                self.tell(Observation::Gone(gone.id.clone()));
+            }
         }
         self.accounts.insert(user.clone(), present);
         Ok(())
@@ -375,7 +374,7 @@ impl Scanner {
         if let Some(watcher) = &mut self.watcher {
             watcher.unwatch(user);
         }
-        for gone in self.accounts.remove(user).unwrap_or_default().into_values() {
+        for gone in self.accounts.remove(user).unwrap_or_default() {
             self.tell(Observation::Gone(gone.id.clone()));
         }
         let prefix = format!("{user}/");
@@ -395,6 +394,11 @@ impl Scanner {
         // The daemon has ended: nobody wants to know.
         let _ = self.observations.send(observation);
     }
+}
+
+/// Place of a service among an account's credentials, or where it would be.
+fn place_of(account: &[Arc<Observed>], service: &str) -> Result<usize, usize> {
+    account.binary_search_by(|known| (**known.id.service()).cmp(service))
 }
 
 #[cfg(test)]

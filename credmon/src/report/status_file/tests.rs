@@ -45,7 +45,7 @@ fn the_longest_texts_that_are_kept_can_be_read_back() {
     let path = dir.path().join("status");
     let long: std::sync::Arc<str> = "\u{1}\u{10ffff}".repeat(crate::model::TEXT_LIMIT).into();
     let mut odd = credential("a", State::Degraded, 1);
-    (odd.why, odd.advice) = (long.clone(), long.clone());
+    (odd.why, odd.advice) = (long.clone(), long.to_string().into());
     odd.access_token.as_mut().unwrap().scopes = long.repeat(4).into();
     odd.last_error = Some(crate::model::LastError {
         at: at(1),

@@ -113,7 +113,7 @@ pub(super) fn file(version: u64, second: i64) -> FileId {
         device: 1,
         inode: version,
         size: 100,
-        changed: i128::from(second) * 1_000_000_000 + i128::from(version),
+        changed: second * 1_000_000_000 + i64::try_from(version).unwrap(),
     }
 }
 

@@ -224,11 +224,8 @@ fn what_is_ignored_faulty_or_untrusted_is_never_asked_for() {
     world.pass(3600);
     assert!(world.sent.is_empty());
     assert_eq!(world.scheduler.next_wake(world.now), None);
-    let states: Vec<_> = world
-        .scheduler
-        .statuses(world.now)
-        .map(|s| s.state)
-        .collect();
+    let statuses = world.scheduler.statuses(world.now);
+    let states: Vec<_> = statuses.iter().map(|s| s.state).collect();
     assert_eq!(states, [State::Dead, State::Dead, State::Ignored]);
     assert!(!world.scheduler.all_good(world.now));
     let trusting = Rules::default();

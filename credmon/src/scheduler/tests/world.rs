@@ -332,7 +332,8 @@ impl World {
     pub(super) fn status(&self, user: &str, service: &str) -> CredentialStatus {
         let is_it =
             |status: &CredentialStatus| (&*status.user, &*status.service) == (user, service);
-        self.scheduler.statuses(self.now).find(is_it).unwrap()
+        let statuses = self.scheduler.statuses(self.now);
+        statuses.into_iter().find(is_it).unwrap()
     }
 
     /// Seconds that a credential's token lives, by the right clock.
