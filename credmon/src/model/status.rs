@@ -16,7 +16,8 @@ use super::State;
 /// Version of the fields.
 pub(crate) const STATUS_VERSION: u32 = 1;
 
-/// Age in seconds from which on a status says that its writer is gone: it is written each minute.
+/// Age in seconds from which on a status says that its writer is gone: it is written every two minutes
+/// at least.
 const STALE: i64 = 180;
 
 /// Everything that is reported, as of one moment.

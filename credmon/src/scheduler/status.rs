@@ -91,13 +91,14 @@ impl Scheduler {
     /// overdue, and cannot be done before. Since when, why, and what to do.
     fn trouble_of(&self, record: &Record, now: Now) -> Option<(Timestamp, String, &'static str)> {
         let due = record.due?;
-        let late = now.since(due);
+        let has_expired = record.in_place.has_expired(now);
+        if due > now.mono && !has_expired {
+            return None;
+        }
         let open = record
             .route()
             .and_then(|route| self.open_breaker(&route.target()));
-        if let Some((dependency, open)) = open
-            && (due <= now.mono || record.in_place.has_expired(now))
-        {
+        if let Some((dependency, open)) = open {
             let since = now.wall_of(open.retry_at);
             let why = format!(
                 "{WAITS}{}, which has not worked since {:.0}; the next probe is at {since:.0}",
@@ -106,11 +107,12 @@ impl Scheduler {
             );
             return Some((open.since, why, "see to the Vault and the issuer"));
         }
-        if record.in_place.has_expired(now) {
+        if has_expired {
             let why = "its access token has expired; it is being renewed".to_owned();
             return Some((record.in_place.expires(), why, ""));
         }
-        (due <= now.mono && late > LATE).then(|| {
+        let late = now.since(due);
+        (late > LATE).then(|| {
             let why = format!("its renewal is late by {late} s");
             let advice = "see the problem that the monitor reports; if it reports none, others are \
                           more urgent, and the bound on requests is too tight";

@@ -25,7 +25,7 @@ const REREAD: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_mins(1);
 
 /// Time between two looks at the files with certificate authorities.
-const FOLLOW: Duration = Duration::from_secs(10);
+const FOLLOW: Duration = Duration::from_secs(30);
 
 /// Deadline for reading users, groups and certificate authorities.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -29,7 +29,7 @@ use crate::store::{Directory, Observation, ScanReport, Wake};
 const PUBLISH: Duration = Duration::from_secs(5);
 
 /// Time between two writings when nothing changes, so that a reader sees that the writer is alive.
-const PUBLISH_AT_REST: Duration = Duration::from_mins(1);
+const PUBLISH_AT_REST: Duration = Duration::from_mins(2);
 
 /// A pass counts as complete after this time, though something hangs: schedd and credd wait for it at
 /// boot.

@@ -1,7 +1,7 @@
 //! Wiring: the process's own safety, its configuration, its threads, its signals.
 //!
 //! Order of a start: signal handlers; configuration, until it is usable; log; rights given up; then
-//! the runtime and all threads, which therefore have no more rights than they need.
+//! all threads, which therefore have no more rights than they need.
 
 mod control;
 mod daemon;
@@ -38,9 +38,6 @@ const LOG_NOT_WRITABLE: u8 = 44;
 /// Time that the end waits for threads that hang.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Threads for requests.
-const WORKERS: usize = 2;
-
 /// Threads for operations on files, which may hang.
 const FILE_THREADS: usize = 4;
 
@@ -49,7 +46,7 @@ const FILE_THREADS: usize = 4;
 pub fn run(cli: &Cli) -> ExitCode {
     protect();
     let outcome = match &cli.command {
-        Some(CliCommand::Status(args)) => first_runtime()
+        Some(CliCommand::Status(args)) => runtime()
             .map(|runtime| runtime.block_on(cli::run_status(&cli.name, args, SystemClock.now()))),
         None => serve(cli),
     };
@@ -81,16 +78,18 @@ fn raise_descriptors() -> u64 {
     }
 }
 
-/// The runtime of a start and of `status`: without threads of its own.
-fn first_runtime() -> anyhow::Result<runtime::Runtime> {
+/// A runtime on this thread: more threads for requests were measured slower, for each of them is woken
+/// for little. Operations on files, which may hang, have threads of their own.
+fn runtime() -> anyhow::Result<runtime::Runtime> {
     Ok(runtime::Builder::new_current_thread()
+        .max_blocking_threads(FILE_THREADS)
         .enable_all()
         .build()?)
 }
 
 fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     let descriptors = raise_descriptors();
-    let starting = first_runtime()?;
+    let starting = runtime()?;
     let configured = starting.block_on(async {
         let mut signals = Signals::new()?;
         anyhow::Ok(control::configure(cli, &mut signals).await)
@@ -128,11 +127,7 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     );
     places.report();
 
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .max_blocking_threads(FILE_THREADS)
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let signals = Signals::new()?;
         let (authorities, problem) = control::read_authorities(&settings.tls);

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use nix::errno::Errno;
+
 use super::folder::{Folder, file_id};
 use super::{top, use_file};
-use crate::model::{CredentialId, Observed, TopProblem};
+use crate::model::{CredentialId, FileId, Observed, TopProblem};
 
 /// Looks at one credential; `None` when it is gone. Files of a version that is known are not read.
 pub(super) fn observe(
@@ -13,21 +15,7 @@ pub(super) fn observe(
     known: Option<&Arc<Observed>>,
 ) -> Option<Arc<Observed>> {
     let present = |name: &str| folder.stat_of(name).map(|stat| stat.as_ref().map(file_id));
-    let is_known = |known: &&Arc<Observed>| {
-        let parent = match (known.stamp.parent, id.parent()) {
-            (Some(_), Some(parent)) => present(&parent.top_name()),
-            _ => Ok(None),
-        };
-        // A parent that was missing or not readable may be there now.
-        let may_heal = match &known.top {
-            Ok(_) => false,
-            Err(TopProblem::Unreadable(_)) => true,
-            Err(TopProblem::Unusable(_)) => known.stamp.parent.is_none() && id.parent().is_some(),
-        };
-        !may_heal
-            && present(&id.top_name()) == Ok(Some(known.stamp.own))
-            && parent == Ok(known.stamp.parent)
-    };
+    let is_known = |known: &&Arc<Observed>| has_known_top(known, present);
     let (stamp, top) = if let Some(known) = known.filter(is_known) {
         (known.stamp, known.top.clone())
     } else {
@@ -57,4 +45,33 @@ pub(super) fn observe(
         return Some(known.clone());
     }
     Some(Arc::new(observed))
+}
+
+/// `true` when the files of a credential, by their paths below the directory, are those that are known.
+pub(super) fn is_current(root: &Folder, known: &Arc<Observed>) -> bool {
+    let user = known.id.user();
+    let present = |name: &str| {
+        let stat = root.stat_of(&format!("{user}/{name}"));
+        stat.map(|stat| stat.as_ref().map(file_id))
+    };
+    has_known_top(known, present) && present(&known.id.use_name()) == Ok(known.use_file)
+}
+
+fn has_known_top(
+    known: &Observed,
+    present: impl Fn(&str) -> Result<Option<FileId>, Errno>,
+) -> bool {
+    let parent = match (known.stamp.parent, known.id.parent()) {
+        (Some(_), Some(parent)) => present(&parent.top_name()),
+        _ => Ok(None),
+    };
+    // A parent that was missing or not readable may be there now.
+    let may_heal = match &known.top {
+        Ok(_) => false,
+        Err(TopProblem::Unreadable(_)) => true,
+        Err(TopProblem::Unusable(_)) => known.stamp.parent.is_none() && known.id.parent().is_some(),
+    };
+    !may_heal
+        && present(&known.id.top_name()) == Ok(Some(known.stamp.own))
+        && parent == Ok(known.stamp.parent)
 }

@@ -1,8 +1,7 @@
 //! The scanner: finds out which credentials there are and tells what changed.
 //!
 //! Owns the watches and the knowledge of each file's version. It takes no hint of what happened in a
-//! folder: it looks at all of it, and reads only files that changed. Every minute it looks at
-//! everything. No secret is kept: of a `.top` only its route, of a `.use` only its claims. An error of
+//! folder: it checks all of it, and reads only what changed. Every minute it checks everything. No secret is kept: of a `.top` only its route, of a `.use` only its claims. An error of
 //! the system never makes a credential disappear: what was known stays, and the next scan tries again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,17 +10,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::directory::{Directory, DirectoryError};
 use super::folder::{Folder, file_id, kind};
-use super::install::{is_temporary, remove_leftovers};
+use super::install::remove_leftovers;
 use super::wakes::{Pending, Wake};
 use super::watch::Watcher;
 use super::{observe, own_files};
-use crate::model::{CredentialId, Heartbeat, Observed, TokenInfo, is_account};
+use crate::model::{CredentialId, FileId, Heartbeat, Observed, TokenInfo, is_account};
 
 /// Time between full scans.
 pub(crate) const RESCAN: Duration = Duration::from_mins(1);
@@ -37,6 +37,10 @@ const PART: u32 = 5;
 
 /// Credentials of one account that are looked at.
 const ACCOUNT_LIMIT: usize = 10_000;
+
+/// Age of the last change of a folder from which on its names are taken for known: far above the
+/// ticks of any clock, and above the age at which a leftover is removed.
+const SETTLED: Duration = Duration::from_mins(3);
 
 /// Odd names that are reported.
 const ODD_LIMIT: usize = 100;
@@ -74,8 +78,7 @@ pub(crate) struct Scanner {
     served: Option<(u64, u64)>,
     lock: Option<nix::fcntl::Flock<std::fs::File>>,
     watcher: Option<Watcher>,
-    /// Credentials of each account, in the order of their services.
-    accounts: BTreeMap<Arc<str>, Vec<Arc<Observed>>>,
+    accounts: BTreeMap<Arc<str>, Account>,
     /// Names that are left alone or cannot be read: path below the directory, and why.
     odd: BTreeMap<String, String>,
     clock: Arc<dyn htvault::clock::Clock>,
@@ -168,10 +171,7 @@ impl Scanner {
     /// Notes a token of this daemon, so that whatever somebody else does to it is noticed.
     pub(crate) fn installed(&mut self, id: &CredentialId, token: Arc<TokenInfo>) {
         let account = self.accounts.get_mut(id.user());
-        if let Some(known) = account.and_then(|account| {
-            let place = place_of(account, id.service()).ok()?;
-            account.get_mut(place)
-        }) {
+        if let Some(known) = account.and_then(|account| account.get_mut(id.service())) {
             let observed = Observed {
                 use_file: Some(token.file),
                 token: Some(token),
@@ -205,8 +205,8 @@ impl Scanner {
     /// Forgets everything about the present directory.
     fn forget(&mut self) {
         self.stop();
-        for gone in std::mem::take(&mut self.accounts).into_values().flatten() {
-            self.tell(Observation::Gone(gone.id.clone()));
+        for user in self.accounts.keys().cloned().collect::<Vec<_>>() {
+            self.account_gone(&user);
         }
         self.odd.clear();
         (self.directory, self.served, self.lock, self.watcher) = (None, None, None, None);
@@ -299,82 +299,113 @@ impl Scanner {
         let Some(directory) = self.directory.clone() else {
             return;
         };
-        let folder = match directory.root().folder(user) {
-            Ok(folder) => folder,
+        let root = directory.root();
+        let stat = match root.stat_of(user) {
+            Ok(Some(stat)) if kind(&stat) == SFlag::S_IFDIR => stat,
             // Plain files stand here by right: marks, pid, CREDMON_COMPLETE, keys.
-            Err(Errno::ENOTDIR | Errno::ELOOP) => {
-                let stat = directory.root().stat_of(user).ok().flatten();
+            Ok(stat) => {
                 if stat.as_ref().map(kind) == Some(SFlag::S_IFLNK) {
                     self.report_odd(user, "a symbolic link is not followed");
                 }
                 return self.account_gone(user);
             }
-            Err(Errno::ENOENT) => return self.account_gone(user),
             Err(errno) => return self.report_odd(user, errno.desc()),
         };
-        match self.scan_folder(user, &folder) {
-            Ok(()) => _ = self.odd.remove(&**user),
-            Err(Errno::ENOENT) => self.account_gone(user),
-            Err(errno) => self.report_odd(user, errno.desc()),
-        }
-    }
-
-    fn scan_folder(&mut self, user: &Arc<str>, folder: &Folder) -> Result<(), Errno> {
-        let place = file_id(&folder.stat()?);
+        let place = file_id(&stat);
         if let Some(watcher) = &mut self.watcher {
             // Before the folder is read, so that no change falls between.
             watcher.watch(user, place);
         }
-        let names = folder.names()?;
-        if names.iter().any(|name| is_temporary(name)) {
-            remove_leftovers(folder, &names, self.clock.now());
+        let known = self.accounts.get(user);
+        if known.is_some_and(|account| account.is_current(root, place)) {
+            return;
         }
-        let is_visible = |service: &&str| !service.is_empty() && !service.starts_with('.');
-        let services = names.iter().filter_map(|name| name.strip_suffix(".top"));
-        let mut services: Vec<&str> = services.filter(is_visible).collect();
-        services.sort_unstable();
+        let scanned = root.folder(user);
+        match scanned.and_then(|folder| self.scan_folder(user, &folder, place)) {
+            Ok(()) => _ = self.odd.remove(&**user),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => self.account_gone(user),
+            Err(errno) => self.report_odd(user, errno.desc()),
+        }
+    }
+
+    fn scan_folder(
+        &mut self,
+        user: &Arc<str>,
+        folder: &Folder,
+        place: FileId,
+    ) -> Result<(), Errno> {
+        let before = self
+            .accounts
+            .get(user)
+            .filter(|account| account.lists(place));
+        let (ids, listed) = if let Some(account) = before {
+            let ids = account.credentials.iter().map(|known| known.id.clone());
+            (ids.collect(), account.listed)
+        } else {
+            let now = self.clock.now();
+            (self.list(user, folder, now)?, (place, now))
+        };
         let before = self.accounts.remove(user).unwrap_or_default();
-        let mut present: Vec<Arc<Observed>> = Vec::with_capacity(services.len());
-        let prefix = format!("{user}/");
-        self.odd.retain(|path, _| !path.starts_with(&prefix));
-        for service in services {
-            let Some(id) = CredentialId::new(user, service) else {
-                self.report_odd(
-                    &format!("{user}/{}.top", service.escape_default()),
-                    "HTCondor's service names have letters, digits and -+=_. only",
-                );
-                continue;
-            };
-            if present.len() == ACCOUNT_LIMIT {
-                let why =
-                    format!("more than {ACCOUNT_LIMIT} credentials: the others are left alone");
-                self.report_odd(user, &why);
-                break;
-            }
-            let known = place_of(&before, service)
-                .ok()
-                .and_then(|place| before.get(place));
+        let mut credentials: Vec<Arc<Observed>> = Vec::with_capacity(ids.len());
+        for id in ids {
+            let known = before.get(id.service());
             if let Some(observed) = observe::observe(folder, id, known) {
                 if known != Some(&observed) {
                     self.tell(Observation::Changed(observed.clone()));
                 }
-                present.push(observed);
+                credentials.push(observed);
             }
         }
-        for gone in before {
-            if place_of(&present, gone.id.service()).is_err() {
+        let account = Account {
+            listed,
+            credentials,
+        };
+        for gone in before.credentials {
+            if account.get(gone.id.service()).is_none() {
                 self.tell(Observation::Gone(gone.id.clone()));
             }
         }
-        self.accounts.insert(user.clone(), present);
+        self.accounts.insert(user.clone(), account);
         Ok(())
+    }
+
+    /// Lists the credentials in an account's folder, in the order of their services.
+    fn list(
+        &mut self,
+        user: &Arc<str>,
+        folder: &Folder,
+        now: Timestamp,
+    ) -> Result<Vec<CredentialId>, Errno> {
+        let names = folder.names()?;
+        remove_leftovers(folder, &names, now);
+        let prefix = format!("{user}/");
+        self.odd.retain(|path, _| !path.starts_with(&prefix));
+        let mut ids = Vec::new();
+        let services = names.iter().filter_map(|name| name.strip_suffix(".top"));
+        for service in services.filter(|s| !s.is_empty() && !s.starts_with('.')) {
+            match CredentialId::new(user, service) {
+                Some(id) => ids.push(id),
+                None => self.report_odd(
+                    &format!("{user}/{}.top", service.escape_default()),
+                    "HTCondor's service names have letters, digits and -+=_. only",
+                ),
+            }
+        }
+        ids.sort_unstable();
+        if ids.len() > ACCOUNT_LIMIT {
+            ids.truncate(ACCOUNT_LIMIT);
+            let why = format!("more than {ACCOUNT_LIMIT} credentials: the others are left alone");
+            self.report_odd(user, &why);
+        }
+        Ok(ids)
     }
 
     fn account_gone(&mut self, user: &Arc<str>) {
         if let Some(watcher) = &mut self.watcher {
             watcher.unwatch(user);
         }
-        for gone in self.accounts.remove(user).unwrap_or_default() {
+        let account = self.accounts.remove(user).unwrap_or_default();
+        for gone in account.credentials {
             self.tell(Observation::Gone(gone.id.clone()));
         }
         let prefix = format!("{user}/");
@@ -396,9 +427,44 @@ impl Scanner {
     }
 }
 
-/// Place of a service among an account's credentials, or where it would be.
-fn place_of(account: &[Arc<Observed>], service: &str) -> Result<usize, usize> {
-    account.binary_search_by(|known| (**known.id.service()).cmp(service))
+/// Credentials of an account.
+#[derive(Default)]
+struct Account {
+    /// Version of the folder that was listed, and when.
+    listed: (FileId, Timestamp),
+    /// In the order of their services.
+    credentials: Vec<Arc<Observed>>,
+}
+
+impl Account {
+    /// `true` when this version of its folder has the names that are known. One that had changed just
+    /// before it was listed may have changed once more within the same tick of its clock.
+    fn lists(&self, folder: FileId) -> bool {
+        let (known, at) = self.listed;
+        let at = i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX);
+        let settled = i64::try_from(SETTLED.as_nanos()).unwrap_or(i64::MAX);
+        known == folder && folder.changed.saturating_add(settled) < at
+    }
+
+    /// `true` when folder and files are those that are known: there is nothing to read.
+    fn is_current(&self, root: &Folder, folder: FileId) -> bool {
+        let is_known = |known| observe::is_current(root, known);
+        self.lists(folder) && self.credentials.iter().all(is_known)
+    }
+
+    fn get(&self, service: &str) -> Option<&Arc<Observed>> {
+        self.credentials.get(self.place_of(service)?)
+    }
+
+    fn get_mut(&mut self, service: &str) -> Option<&mut Arc<Observed>> {
+        let place = self.place_of(service)?;
+        self.credentials.get_mut(place)
+    }
+
+    fn place_of(&self, service: &str) -> Option<usize> {
+        let order = |known: &Arc<Observed>| (**known.id.service()).cmp(service);
+        self.credentials.binary_search_by(order).ok()
+    }
 }
 
 #[cfg(test)]

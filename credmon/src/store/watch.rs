@@ -19,6 +19,12 @@ use super::install::is_temporary;
 use super::wakes::Wake;
 use crate::model::{FileId, is_account};
 
+/// Events that may need a scan: not a change of mode or owner, which changes no content.
+const EVENTS: EventKindMask = EventKindMask::CREATE
+    .union(EventKindMask::REMOVE)
+    .union(EventKindMask::MODIFY_DATA)
+    .union(EventKindMask::MODIFY_NAME);
+
 /// The kernel's watches on the directory and its folders.
 pub(super) struct Watcher {
     notify: Option<RecommendedWatcher>,
@@ -48,7 +54,7 @@ impl Watcher {
             }
         };
         let config = Config::default()
-            .with_event_kinds(EventKindMask::CORE)
+            .with_event_kinds(EVENTS)
             .with_follow_symlinks(false);
         let notify = RecommendedWatcher::new(on_event, config).and_then(|mut notify| {
             notify.watch(root, RecursiveMode::NonRecursive)?;

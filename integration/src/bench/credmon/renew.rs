@@ -21,8 +21,18 @@ use crate::wait;
 /// second hour, since it renews a little before the time; both are counted alike.
 const RENEWALS_AN_HOUR: f64 = 3.0;
 
-/// Seconds in which each monitor has looked at what it renewed: both look each minute.
-const NEXT_LOOK: u64 = 62;
+/// Tokens of a hundred hours: in the minutes in which both are left alone no token is renewed, and few
+/// vault tokens are looked up (ours asks once for the expiry of each, spread over the time between two
+/// renewals; in a week that is one request beside 500 renewals).
+const LIVES: Lives = Lives {
+    access_token: 360_000,
+    access_minimum: 240_000,
+    ..Lives::HOUR
+};
+
+/// Seconds after which neither has anything to do any more that follows from its renewals: both scan
+/// each minute, and ours lists a folder again until the last change is three minutes old.
+const FOLLOWS: u64 = 245;
 
 /// Processor time that a monitor uses.
 #[derive(Clone, Copy, Debug)]
@@ -41,16 +51,16 @@ impl Used {
 }
 
 pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
-    let stage = Stage::set(Lives::HOUR, sizes.some).await?;
+    let stage = Stage::set(LIVES, sizes.some).await?;
     let (theirs, renewal_theirs) = renewals(&stage, Side::Theirs, sizes, progress).await?;
     let (ours, renewal_ours) = renewals(&stage, Side::Ours, sizes, progress).await?;
 
     let both = || anyhow::Ok([theirs.processor()?, ours.processor()?]);
     // Ours renewed just now; what theirs had to do later is past, if there is such a thing.
-    let next_look = Duration::from_secs(sizes.idle.min(NEXT_LOOK));
-    progress.say(format!("both: {} s after renewals", next_look.as_secs()));
+    let follows = Duration::from_secs(sizes.idle.saturating_mul(5).min(FOLLOWS));
+    progress.say(format!("both: {} s after renewals", follows.as_secs()));
     let before = both()?;
-    wait::pass(next_look).await;
+    wait::pass(follows).await;
     let after = both()?;
     progress.say(format!("both: {} s without renewals", sizes.idle));
     let began = Instant::now();
@@ -64,7 +74,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
             at(to) - at(from)
         };
         let idle = spent(&after, &end) / rested;
-        let later = spent(&before, &after) - idle * next_look.as_secs_f64();
+        let later = spent(&before, &after) - idle * follows.as_secs_f64();
         Used {
             renewal: renewal + later.max(0.0) * 1000.0 / credentials,
             idle_hour: idle * 3600.0,
@@ -109,7 +119,7 @@ async fn renewals<'s>(
     progress: &Progress,
 ) -> anyhow::Result<(Monitored<'s>, f64)> {
     let mut monitored = Monitored::prepare(stage, "renew", side, 0..sizes.some)?;
-    monitored.start(Lives::HOUR)?;
+    monitored.start(LIVES)?;
     monitored.complete().await?;
     let mut used = Duration::ZERO;
     for round in 1..=sizes.rounds {
