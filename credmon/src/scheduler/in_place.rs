@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::timing::TokenTimes;
-use crate::model::{FileId, Now, Observed, TokenInfo};
+use crate::model::{Now, Observed, TokenInfo};
 
 /// Seconds by which a token may seem to come from the future: clocks of a site differ a little.
 const CLOCK_TOLERANCE: i64 = 60;
@@ -18,8 +18,6 @@ const CLOCK_TOLERANCE: i64 = 60;
 #[derive(Debug)]
 pub(super) struct InPlace {
     pub(super) token: Option<Arc<TokenInfo>>,
-    /// The `.use` file, whatever it holds.
-    pub(super) file: Option<FileId>,
     /// Time when it was first seen, and the seconds that it had left then.
     received: (Instant, i64),
     /// It came from the present `.top`.
@@ -32,7 +30,6 @@ impl InPlace {
     pub(super) fn new(observed: &Observed, now: Now) -> Self {
         let mut in_place = Self {
             token: None,
-            file: None,
             received: (now.mono, 0),
             served: false,
             confirmed: now.mono,
@@ -46,17 +43,12 @@ impl InPlace {
             let age = Duration::from_secs(age.unsigned_abs());
             in_place.confirmed = now.mono.checked_sub(age).unwrap_or(now.mono);
         }
-        in_place.receive(observed.use_file, observed.token.clone(), now);
+        in_place.receive(observed.token.clone(), now);
         in_place
     }
 
     /// Another token is in place from now on.
-    pub(super) fn receive(
-        &mut self,
-        file: Option<FileId>,
-        token: Option<Arc<TokenInfo>>,
-        now: Now,
-    ) {
+    pub(super) fn receive(&mut self, token: Option<Arc<TokenInfo>>, now: Now) {
         let lifetime = token.as_ref().and_then(|token| token.lifetime);
         let left = lifetime.map_or(0, |lifetime| {
             let left = lifetime
@@ -66,7 +58,6 @@ impl InPlace {
             left.min(lifetime.length()).max(0)
         });
         self.received = (now.mono, left);
-        self.file = file;
         self.token = token;
     }
 

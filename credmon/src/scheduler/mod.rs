@@ -58,7 +58,7 @@ pub(crate) struct Scheduler {
     last: Now,
     /// The first scan is over.
     all_known: bool,
-    /// Seconds by which the last fresh token of each account seemed to come from the future.
+    /// Accounts whose last fresh token seemed to come from the future, and by how many seconds.
     ahead: BTreeMap<Arc<str>, i64>,
     /// Problem of this host's clock.
     clock_problem: Option<String>,
@@ -326,6 +326,11 @@ impl Scheduler {
 
     pub(crate) fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// A credential as it was observed or made last.
+    pub(crate) fn observed(&self, id: &CredentialId) -> Option<Arc<Observed>> {
+        self.records.get(id).map(|record| record.observed.clone())
     }
 
     /// `true` when only a new `.top` helps a credential.

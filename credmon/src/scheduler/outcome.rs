@@ -7,7 +7,8 @@ use htvault::{Action, FailureScope};
 use super::record::Record;
 use super::timing::{self, RetryPolicy};
 use crate::model::{
-    Cause, Event, Failure, Level, Now, Outcome, Reason, Rules, STORE_AGAIN, State, TokenInfo,
+    Cause, Event, Failure, Level, Now, Observed, Outcome, Reason, Rules, STORE_AGAIN, State,
+    TokenInfo,
 };
 
 /// Wait before the second look at a vault token that seems dead, in seconds: a server that lags may
@@ -73,7 +74,12 @@ impl Record {
     ) -> Vec<Event> {
         let now = context.now;
         let id = token.id.clone();
-        self.in_place.receive(Some(token.file), Some(token), now);
+        self.observed = Arc::new(Observed {
+            use_file: Some(token.file),
+            token: Some(token.clone()),
+            ..(*self.observed).clone()
+        });
+        self.in_place.receive(Some(token), now);
         self.succeeded(now);
         let until = self.in_place.expiry_text(now);
         let jti = id.as_deref().unwrap_or("none");

@@ -9,7 +9,7 @@ use super::breaker::Open;
 use super::gate::Permit;
 use super::record::{Activity, Record, Urgency};
 use super::{Dependency, Scheduler};
-use crate::model::{Event, Level, Now, RenewalTask, Route, Rules, TaskKind};
+use crate::model::{CredentialId, Event, Level, Now, RenewalTask, Route, Rules, TaskKind};
 
 /// A step of the wall clock of so many seconds is noticed.
 const CLOCK_STEP: i64 = 5;
@@ -226,17 +226,18 @@ impl Scheduler {
     /// Compares this host's clock with what fresh tokens say: those of most accounts, for a server
     /// that one account names may say anything.
     pub(super) fn check_clock(&mut self, record: &Record, now: Now) {
-        let ahead = record.in_place.ahead(now).unwrap_or(0);
-        let before = self.ahead.insert(record.observed.id.user().clone(), ahead);
-        if self.clock_problem.is_none() && ahead == 0 && before.unwrap_or(0) == 0 {
-            return;
+        let user = record.observed.id.user();
+        match record.in_place.ahead(now) {
+            Some(ahead) => _ = self.ahead.insert(user.clone(), ahead),
+            None => _ = self.ahead.remove(user),
         }
         let mut all: Vec<i64> = self.ahead.values().copied().collect();
         all.sort_unstable();
-        let median = all
-            .get((all.len() - 1) / 2)
-            .copied()
-            .filter(|&ahead| ahead > 0);
+        let median = all.get(all.len() / 2).filter(|_| {
+            let others = self.records.keys().map(CredentialId::user);
+            let users: BTreeSet<_> = others.chain([user]).collect();
+            2 * all.len() > users.len()
+        });
         self.clock_problem = median.map(|ahead| {
             format!(
                 "this host's clock is behind: fresh access tokens were issued {ahead} s from now"

@@ -126,9 +126,8 @@ impl Record {
         let before = std::mem::replace(&mut self.observed, observed);
         let top_changed = !is_unreadable(&before)
             && (before.stamp != self.observed.stamp || before.top != self.observed.top);
-        if self.in_place.file != self.observed.use_file {
-            let token = self.observed.token.clone();
-            self.in_place.receive(self.observed.use_file, token, now);
+        if before.use_file != self.observed.use_file {
+            self.in_place.receive(self.observed.token.clone(), now);
             // Somebody else's work: whether it is what Vault gives is asked at once. A missing one
             // evicts jobs.
             self.in_place.served = false;

@@ -264,10 +264,7 @@ impl<V: Vault> Daemon<V> {
         let Some(task) = self.tasks.remove(&id) else {
             return;
         };
-        let installed = match &ended.outcome {
-            Outcome::Renewed { token, .. } => Some(token.clone()),
-            _ => None,
-        };
+        let is_renewed = matches!(ended.outcome, Outcome::Renewed { .. });
         let may_be_dead = matches!(ended.outcome, Outcome::TokenDead(_));
         if matches!(ended.outcome, Outcome::Changed) {
             self.wake_scanner(Wake::Scan(task.id.user().clone()));
@@ -277,8 +274,8 @@ impl<V: Vault> Daemon<V> {
         if may_be_dead && self.scheduler.rules().delete_dead && self.scheduler.is_dead(&task.id) {
             self.delete(&task);
         }
-        if let Some(token) = installed {
-            self.wake_scanner(Wake::Installed(task.id.clone(), token));
+        if is_renewed && let Some(observed) = self.scheduler.observed(&task.id) {
+            self.wake_scanner(Wake::Installed(observed));
             self.copy(Some(task.id.clone()));
         }
         // When a vault token expires can wait for the next writing.

@@ -21,7 +21,7 @@ use super::install::remove_leftovers;
 use super::wakes::{Pending, Wake};
 use super::watch::Watcher;
 use super::{observe, own_files};
-use crate::model::{CredentialId, FileId, Heartbeat, Observed, TokenInfo, is_account};
+use crate::model::{CredentialId, FileId, Heartbeat, Observed, is_account};
 
 /// Time between full scans.
 pub(crate) const RESCAN: Duration = Duration::from_mins(1);
@@ -149,8 +149,8 @@ impl Scanner {
             self.forget();
             self.scan_all(BTreeSet::new);
         }
-        for (id, token) in std::mem::take(&mut pending.installed) {
-            self.installed(&id, token);
+        for observed in std::mem::take(&mut pending.installed) {
+            self.installed(observed);
         }
         for user in pending.take_accounts(Instant::now()) {
             let began = Instant::now();
@@ -169,15 +169,11 @@ impl Scanner {
     }
 
     /// Notes a token of this daemon, so that whatever somebody else does to it is noticed.
-    pub(crate) fn installed(&mut self, id: &CredentialId, token: Arc<TokenInfo>) {
-        let account = self.accounts.get_mut(id.user());
-        if let Some(known) = account.and_then(|account| account.get_mut(id.service())) {
-            let observed = Observed {
-                use_file: Some(token.file),
-                token: Some(token),
-                ..(**known).clone()
-            };
-            *known = Arc::new(observed);
+    fn installed(&mut self, observed: Arc<Observed>) {
+        let account = self.accounts.get_mut(observed.id.user());
+        let known = account.and_then(|account| account.get_mut(observed.id.service()));
+        if let Some(known) = known.filter(|known| known.stamp == observed.stamp) {
+            *known = observed;
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use crate::model::{CredentialId, TokenInfo};
+use crate::model::Observed;
 
 /// Request to the scanner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) enum Wake {
     /// Another credential directory.
     Use(Option<PathBuf>),
     /// This daemon has installed a token.
-    Installed(CredentialId, Arc<TokenInfo>),
+    Installed(Arc<Observed>),
     /// A pass is complete: touch `CREDMON_COMPLETE`.
     Complete,
     Stop,
@@ -28,7 +28,7 @@ pub(crate) enum Wake {
 pub(super) struct Pending {
     pub(super) all: bool,
     pub(super) accounts: BTreeSet<Arc<str>>,
-    pub(super) installed: Vec<(CredentialId, Arc<TokenInfo>)>,
+    pub(super) installed: Vec<Arc<Observed>>,
     /// Accounts that are not scanned again before that time, since their scans take long.
     pub(super) resting: BTreeMap<Arc<str>, Instant>,
     /// The latest [`Wake::Use`].
@@ -43,7 +43,7 @@ impl Pending {
             Wake::ScanAll => self.all = true,
             Wake::Scan(user) => _ = self.accounts.insert(user),
             Wake::Use(_) => self.directory = Some(wake),
-            Wake::Installed(id, token) => self.installed.push((id, token)),
+            Wake::Installed(observed) => self.installed.push(observed),
             Wake::Complete => self.complete = true,
             Wake::Stop => self.stop = true,
         }

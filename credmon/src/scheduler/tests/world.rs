@@ -176,7 +176,7 @@ impl World {
         };
         let known = self.scheduler.records.get(&id);
         let token = known.and_then(|record| record.in_place.token.clone());
-        let use_file = known.and_then(|record| record.in_place.file);
+        let use_file = known.and_then(|record| record.observed.use_file);
         self.observe(Observed {
             id,
             stamp: TopStamp { own, parent: None },
@@ -194,9 +194,6 @@ impl World {
     /// Something else is observed of a credential that is known.
     pub(super) fn observe_other(&mut self, id: &CredentialId, change: impl FnOnce(&mut Observed)) {
         let mut observed = (*self.scheduler.records[id].observed).clone();
-        observed
-            .token
-            .clone_from(&self.scheduler.records[id].in_place.token);
         change(&mut observed);
         self.observe(observed);
     }
