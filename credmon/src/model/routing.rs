@@ -6,7 +6,6 @@
 //! names of the same form, our own list may hold either.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 /// Reading of service names by the HTCondor here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,21 +49,23 @@ pub(crate) struct Routing {
 }
 
 /// Reason why a credential is left to others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotOurs {
-    /// `VAULT_CREDMON_PROVIDER_NAMES` names others only.
+    #[error("VAULT_CREDMON_PROVIDER_NAMES does not hold provider {0}")]
     NotListed(String),
-    /// It is the schedd's own token issuer's.
+    #[error("provider {0} is the schedd's own token issuer; {EXPLICIT}")]
     LocalIssuer(String),
-    /// It has a `<provider>_CLIENT_ID`.
+    #[error("{0}_CLIENT_ID is configured; {EXPLICIT}")]
     HasClientId(String),
-    /// Another monitor's list names it.
+    #[error("provider {0} is in another credential monitor's list; {EXPLICIT}")]
     ListedElsewhere(String),
-    /// The name ends in an underscore, so its handle is missing.
+    #[error("its name ends in an underscore: the handle is missing")]
     NoHandle,
-    /// The name begins with an underscore, so its provider is missing.
+    #[error("its name begins with an underscore: the provider is missing")]
     NoProvider,
 }
+
+const EXPLICIT: &str = "to serve it here, name it in VAULT_CREDMON_PROVIDER_NAMES";
 
 impl Routing {
     /// Decides whether a service is ours; the reason when it is not.
@@ -121,39 +122,6 @@ impl Routing {
         }
         let listed = self.others.contains(provider) || self.others.contains(service);
         listed.then(|| NotOurs::ListedElsewhere(provider.to_owned()))
-    }
-}
-
-impl fmt::Display for NotOurs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let explicit = "to serve it here, name it in VAULT_CREDMON_PROVIDER_NAMES";
-        match self {
-            Self::NotListed(provider) => {
-                write!(
-                    f,
-                    "VAULT_CREDMON_PROVIDER_NAMES does not hold provider {provider}"
-                )
-            }
-            Self::LocalIssuer(provider) => {
-                write!(
-                    f,
-                    "provider {provider} is the schedd's own token issuer; {explicit}"
-                )
-            }
-            Self::HasClientId(provider) => {
-                write!(f, "{provider}_CLIENT_ID is configured; {explicit}")
-            }
-            Self::ListedElsewhere(provider) => {
-                write!(
-                    f,
-                    "provider {provider} is in another credential monitor's list; {explicit}"
-                )
-            }
-            Self::NoHandle => f.write_str("its name ends in an underscore: the handle is missing"),
-            Self::NoProvider => {
-                f.write_str("its name begins with an underscore: the provider is missing")
-            }
-        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! A `.top` file as it was observed, without its secret.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::{CredentialId, TokenInfo};
@@ -50,21 +49,14 @@ impl Route {
 }
 
 /// Why a `.top` is of no use now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TopProblem {
     /// Its content: only a new file helps.
+    #[error("its .top cannot be used: {0}")]
     Unusable(Arc<str>),
     /// The system did not let us read it: a passing error, no verdict.
+    #[error("its .top cannot be read: {0}")]
     Unreadable(Arc<str>),
-}
-
-impl fmt::Display for TopProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unusable(text) => write!(f, "its .top cannot be used: {text}"),
-            Self::Unreadable(text) => write!(f, "its .top cannot be read: {text}"),
-        }
-    }
 }
 
 /// A credential as it was found in the directory.

@@ -22,7 +22,7 @@ use crate::renewal::{self, Vault};
 use crate::report::log::{self, Log};
 use crate::report::{Outputs, Publisher};
 use crate::scheduler::{Gate, Scheduler};
-use crate::store::copies::{self, CopyRequest};
+use crate::store::copies::Copier;
 use crate::store::{Directory, Observation, ScanReport, Wake};
 
 /// Least time between two writings of the status.
@@ -36,7 +36,7 @@ const PUBLISH_AT_REST: Duration = Duration::from_mins(2);
 const PASS_LIMIT: Duration = Duration::from_secs(20);
 
 /// Longest sleep of the loop.
-const TICK: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_secs(30);
 
 /// Requests from outside.
 #[derive(Debug)]
@@ -72,8 +72,8 @@ pub(crate) struct Daemon<V> {
     running: JoinSet<Ended>,
     /// Tasks under way.
     tasks: HashMap<task::Id, RenewalTask>,
-    copies: Arc<Vec<TokenCopy>>,
-    pub(super) copier: Option<(thread_channel::Sender<CopyRequest>, Heartbeat)>,
+    copies: Vec<TokenCopy>,
+    pub(super) copier: Option<Copier>,
     /// Start of the pass that is not complete yet.
     pass: Option<Instant>,
     pub(super) report: Reporting,
@@ -81,10 +81,7 @@ pub(crate) struct Daemon<V> {
 
 impl<V: Vault> Daemon<V> {
     pub(crate) fn new(parts: Parts<V>, settings: Settings) -> Self {
-        let now = Now {
-            mono: Instant::now().into_std(),
-            wall: parts.clock.now(),
-        };
+        let now = now(&*parts.clock);
         for warning in &settings.warnings {
             tracing::error!("{warning}");
         }
@@ -107,7 +104,7 @@ impl<V: Vault> Daemon<V> {
             directory: None,
             running: JoinSet::new(),
             tasks: HashMap::new(),
-            copies: Arc::new(settings.copies),
+            copies: settings.copies,
             copier: None,
             pass: None,
             report,
@@ -115,10 +112,7 @@ impl<V: Vault> Daemon<V> {
     }
 
     pub(super) fn now(&self) -> Now {
-        Now {
-            mono: Instant::now().into_std(),
-            wall: self.parts.clock.now(),
-        }
+        now(&*self.parts.clock)
     }
 
     /// Runs until told to stop.
@@ -276,7 +270,7 @@ impl<V: Vault> Daemon<V> {
         }
         if is_renewed && let Some(observed) = self.scheduler.observed(&task.id) {
             self.wake_scanner(Wake::Installed(observed));
-            self.copy(Some(task.id.clone()));
+            self.copy(Some(&task.id));
         }
         // When a vault token expires can wait for the next writing.
         self.report.dirty |= !matches!(task.kind, TaskKind::LookUp);
@@ -296,29 +290,27 @@ impl<V: Vault> Daemon<V> {
 
     fn observe(&mut self, observation: Observation) {
         let now = self.now();
-        let events = match observation {
-            Observation::Directory(directory) => {
-                self.directory = directory.ok();
-                Vec::new()
+        match observation {
+            Observation::Directory(directory) => self.directory = directory.ok(),
+            Observation::Changed(observed) => {
+                let events = self.scheduler.observe(observed, now);
+                self.log(&events);
+                self.report.dirty = true;
             }
-            Observation::Changed(observed) => self.scheduler.observe(observed, now),
             Observation::Gone(id) => {
                 self.scheduler.gone(&id, now);
-                Vec::new()
+                self.report.dirty = true;
             }
             Observation::Scanned(report) => {
                 self.scheduler.scanned(now);
                 self.report.scanned = Some(now.wall);
                 self.report.scan = report;
-                self.pass = self
-                    .pass
-                    .or(self.directory.as_ref().map(|_| Instant::now()));
+                if self.pass.is_none() && self.directory.is_some() {
+                    self.pass = Some(Instant::now());
+                }
                 self.copy(None);
-                Vec::new()
             }
-        };
-        self.log(&events);
-        self.report.dirty = true;
+        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -332,7 +324,7 @@ impl<V: Vault> Daemon<V> {
                 self.report.outputs = outputs(&settings);
                 self.report.path.clone_from(&settings.directory);
                 self.report.configuration = settings.problems;
-                self.copies = Arc::new(settings.copies);
+                self.copies = settings.copies;
                 let events = self.scheduler.reconsider(settings.rules, self.now());
                 self.log(&events);
                 self.wake_scanner(Wake::Use(settings.directory));
@@ -345,33 +337,20 @@ impl<V: Vault> Daemon<V> {
         self.report.dirty = true;
     }
 
-    /// Brings copies up to date: those of one credential, or all.
-    fn copy(&mut self, only: Option<CredentialId>) {
-        let is_copied = |id: &CredentialId| self.copies.iter().any(|copy| copy.id == *id);
-        let wanted = only.as_ref().map_or(!self.copies.is_empty(), is_copied);
-        let (true, Some(directory)) = (wanted, self.directory.clone()) else {
+    /// Brings copies up to date: those of one credential, or all. While their file system hangs, none
+    /// is asked for: the next full scan does.
+    fn copy(&mut self, only: Option<&CredentialId>) {
+        let wanted = |copy: &&TokenCopy| only.is_none_or(|id| copy.id == *id);
+        let copies: Vec<_> = self.copies.iter().filter(wanted).cloned().collect();
+        let (false, Some(directory)) = (copies.is_empty(), self.directory.clone()) else {
             return;
         };
-        if self.copier.is_none() {
-            let (requests, received) = thread_channel::channel();
-            let heartbeat = Heartbeat::default();
-            let of_thread = heartbeat.clone();
-            let thread = std::thread::Builder::new().name("copies".to_owned());
-            match thread.spawn(move || copies::run(&received, &of_thread)) {
-                Ok(_) => self.copier = Some((requests, heartbeat)),
-                Err(error) => return tracing::error!("copies are not written: {error}"),
-            }
-        }
-        if let Some((copier, heartbeat)) = &self.copier
-            && heartbeat.hanging(HANGING).is_none()
-        {
-            let copies = self.copies.clone();
-            // The thread ends only with this loop.
-            let _ = copier.send(CopyRequest {
-                directory,
-                copies,
-                only,
-            });
+        let copier = match self.copier.take().map_or_else(Copier::start, Ok) {
+            Ok(copier) => self.copier.insert(copier),
+            Err(error) => return tracing::error!("copies are not written: {error}"),
+        };
+        if copier.heartbeat.hanging(HANGING).is_none() {
+            copier.update(directory, copies);
         }
     }
 
@@ -408,6 +387,13 @@ impl<V: Vault> Daemon<V> {
         };
         tracing::info!("stopped; {counts}");
         self.problems().is_empty() && self.scheduler.all_good(self.now())
+    }
+}
+
+fn now(clock: &dyn Clock) -> Now {
+    Now {
+        mono: Instant::now().into_std(),
+        wall: clock.now(),
     }
 }
 

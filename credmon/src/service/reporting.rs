@@ -59,7 +59,7 @@ impl<V: Vault> Daemon<V> {
             Some(&self.parts.scanning),
             Some(self.parts.publisher.heartbeat()),
             log.map(Log::heartbeat),
-            self.copier.as_ref().map(|(_, heartbeat)| heartbeat),
+            self.copier.as_ref().map(|copier| &copier.heartbeat),
         ];
         let hanging = heartbeats
             .into_iter()

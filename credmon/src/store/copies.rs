@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
@@ -18,23 +18,44 @@ use super::directory::Directory;
 use super::folder::Folder;
 use super::install::{FileAttributes, Owner, check_output, install_bytes};
 use super::use_file::SIZE_LIMIT;
-use crate::model::{CredentialId, Heartbeat, TokenCopy};
+use crate::model::{Heartbeat, TokenCopy};
 
-/// Request to bring copies up to date: all, or those of one credential.
-pub(crate) struct CopyRequest {
-    pub(crate) directory: Arc<Directory>,
-    pub(crate) copies: Arc<Vec<TokenCopy>>,
-    pub(crate) only: Option<CredentialId>,
+/// The thread that brings copies up to date. It ends when this is dropped.
+pub(crate) struct Copier {
+    requests: Sender<Request>,
+    pub(crate) heartbeat: Heartbeat,
 }
 
-/// Brings copies up to date until the requests end: body of the thread.
-pub(crate) fn run(requests: &Receiver<CopyRequest>, heartbeat: &Heartbeat) {
+/// Copies to bring up to date from a directory.
+type Request = (Arc<Directory>, Vec<TokenCopy>);
+
+impl Copier {
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start() -> std::io::Result<Self> {
+        let (requests, received) = channel();
+        let heartbeat = Heartbeat::default();
+        let of_thread = heartbeat.clone();
+        let thread = std::thread::Builder::new().name("copies".to_owned());
+        thread.spawn(move || run(&received, &of_thread))?;
+        Ok(Self {
+            requests,
+            heartbeat,
+        })
+    }
+
+    pub(crate) fn update(&self, directory: Arc<Directory>, copies: Vec<TokenCopy>) {
+        // The thread ends only with this.
+        let _ = self.requests.send((directory, copies));
+    }
+}
+
+fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat) {
     let mut errors = BTreeMap::new();
-    for request in requests {
-        let wanted = |copy: &&TokenCopy| request.only.as_ref().is_none_or(|id| copy.id == *id);
-        for copy in request.copies.iter().filter(wanted) {
+    for (directory, copies) in requests {
+        for copy in &copies {
             let _working = heartbeat.start(&copy.path);
-            follow(request.directory.root(), copy, &mut errors);
+            follow(directory.root(), copy, &mut errors);
         }
     }
 }

@@ -4,11 +4,13 @@
 //! Everything here may block on a file system that hangs. So it runs on threads of its own
 //! ([`Scanner`], [`copies`]) or through [`with_deadline`], never on the loop that drives the rest.
 
+mod account;
 pub(crate) mod copies;
 mod directory;
 mod folder;
 mod install;
 mod observe;
+mod odd_names;
 mod own_files;
 mod scan;
 mod top;

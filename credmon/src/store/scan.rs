@@ -15,9 +15,11 @@ use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::account::Account;
 use super::directory::{Directory, DirectoryError};
 use super::folder::{Folder, file_id, kind};
 use super::install::remove_leftovers;
+use super::odd_names::OddNames;
 use super::wakes::{Pending, Wake};
 use super::watch::Watcher;
 use super::{observe, own_files};
@@ -37,13 +39,6 @@ const PART: u32 = 5;
 
 /// Credentials of one account that are looked at.
 const ACCOUNT_LIMIT: usize = 10_000;
-
-/// Age of the last change of a folder from which on its names are taken for known: far above the
-/// ticks of any clock, and above the age at which a leftover is removed.
-const SETTLED: Duration = Duration::from_mins(3);
-
-/// Odd names that are reported.
-const ODD_LIMIT: usize = 100;
 
 /// Observation of the scanner.
 #[derive(Debug)]
@@ -79,8 +74,7 @@ pub(crate) struct Scanner {
     lock: Option<nix::fcntl::Flock<std::fs::File>>,
     watcher: Option<Watcher>,
     accounts: BTreeMap<Arc<str>, Account>,
-    /// Names that are left alone or cannot be read: path below the directory, and why.
-    odd: BTreeMap<String, String>,
+    odd: OddNames,
     clock: Arc<dyn htvault::clock::Clock>,
 }
 
@@ -102,7 +96,7 @@ impl Scanner {
             lock: None,
             watcher: None,
             accounts: BTreeMap::new(),
-            odd: BTreeMap::new(),
+            odd: OddNames::default(),
             clock,
         }
     }
@@ -204,7 +198,7 @@ impl Scanner {
         for user in self.accounts.keys().cloned().collect::<Vec<_>>() {
             self.account_gone(&user);
         }
-        self.odd.clear();
+        self.odd = OddNames::default();
         (self.directory, self.served, self.lock, self.watcher) = (None, None, None, None);
     }
 
@@ -222,16 +216,11 @@ impl Scanner {
                         self.scan_account(user);
                     }
                 }
-                let is_there = |user: &Arc<str>| names.binary_search(user).is_ok();
-                let gone: Vec<_> = self
-                    .accounts
-                    .keys()
-                    .filter(|user| !is_there(user))
-                    .cloned()
-                    .collect();
                 // One that came during the scan is not gone.
-                for user in &gone {
-                    self.scan_account(user);
+                for user in self.accounts.keys().cloned().collect::<Vec<_>>() {
+                    if names.binary_search(&user).is_err() {
+                        self.scan_account(&user);
+                    }
                 }
                 if !self.is_guest && self.lock.is_none() {
                     report.problems.extend(self.other_daemon());
@@ -280,11 +269,8 @@ impl Scanner {
         }
         let names = directory.names()?;
         remove_leftovers(root, &names, self.clock.now());
-        let mut users: Vec<Arc<str>> = names
-            .iter()
-            .filter(|name| is_account(name))
-            .map(|name| name.as_str().into())
-            .collect();
+        let accounts = names.iter().filter(|name| is_account(name));
+        let mut users: Vec<Arc<str>> = accounts.map(|name| name.as_str().into()).collect();
         users.sort_unstable();
         self.directory = Some(directory.clone());
         Ok((directory, users))
@@ -301,11 +287,11 @@ impl Scanner {
             // Plain files stand here by right: marks, pid, CREDMON_COMPLETE, keys.
             Ok(stat) => {
                 if stat.as_ref().map(kind) == Some(SFlag::S_IFLNK) {
-                    self.report_odd(user, "a symbolic link is not followed");
+                    self.odd.report(user, "a symbolic link is not followed");
                 }
                 return self.account_gone(user);
             }
-            Err(errno) => return self.report_odd(user, errno.desc()),
+            Err(errno) => return self.odd.report(user, errno.desc()),
         };
         let place = file_id(&stat);
         if let Some(watcher) = &mut self.watcher {
@@ -318,9 +304,9 @@ impl Scanner {
         }
         let scanned = root.folder(user);
         match scanned.and_then(|folder| self.scan_folder(user, &folder, place)) {
-            Ok(()) => _ = self.odd.remove(&**user),
+            Ok(()) => self.odd.forget(user),
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => self.account_gone(user),
-            Err(errno) => self.report_odd(user, errno.desc()),
+            Err(errno) => self.odd.report(user, errno.desc()),
         }
     }
 
@@ -374,14 +360,13 @@ impl Scanner {
     ) -> Result<Vec<CredentialId>, Errno> {
         let names = folder.names()?;
         remove_leftovers(folder, &names, now);
-        let prefix = format!("{user}/");
-        self.odd.retain(|path, _| !path.starts_with(&prefix));
+        self.odd.forget_below(user);
         let mut ids = Vec::new();
         let services = names.iter().filter_map(|name| name.strip_suffix(".top"));
         for service in services.filter(|s| !s.is_empty() && !s.starts_with('.')) {
             match CredentialId::new(user, service) {
                 Some(id) => ids.push(id),
-                None => self.report_odd(
+                None => self.odd.report(
                     &format!("{user}/{}.top", service.escape_default()),
                     "HTCondor's service names have letters, digits and -+=_. only",
                 ),
@@ -391,7 +376,7 @@ impl Scanner {
         if ids.len() > ACCOUNT_LIMIT {
             ids.truncate(ACCOUNT_LIMIT);
             let why = format!("more than {ACCOUNT_LIMIT} credentials: the others are left alone");
-            self.report_odd(user, &why);
+            self.odd.report(user, &why);
         }
         Ok(ids)
     }
@@ -404,62 +389,12 @@ impl Scanner {
         for gone in account.credentials {
             self.tell(Observation::Gone(gone.id.clone()));
         }
-        let prefix = format!("{user}/");
-        self.odd.retain(|path, _| !path.starts_with(&prefix));
-    }
-
-    /// Logs once what is left alone, or could not be read just now.
-    fn report_odd(&mut self, path: &str, why: &str) {
-        if self.odd.get(path).is_some_and(|known| known == why) || self.odd.len() >= ODD_LIMIT {
-            return;
-        }
-        tracing::warn!("{path} is left alone: {why}");
-        self.odd.insert(path.to_owned(), why.to_owned());
+        self.odd.forget_below(user);
     }
 
     fn tell(&self, observation: Observation) {
         // The daemon has ended: nobody wants to know.
         let _ = self.observations.send(observation);
-    }
-}
-
-/// Credentials of an account.
-#[derive(Default)]
-struct Account {
-    /// Version of the folder that was listed, and when.
-    listed: (FileId, Timestamp),
-    /// In the order of their services.
-    credentials: Vec<Arc<Observed>>,
-}
-
-impl Account {
-    /// `true` when this version of its folder has the names that are known. One that had changed just
-    /// before it was listed may have changed once more within the same tick of its clock.
-    fn lists(&self, folder: FileId) -> bool {
-        let (known, at) = self.listed;
-        let at = i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX);
-        let settled = i64::try_from(SETTLED.as_nanos()).unwrap_or(i64::MAX);
-        known == folder && folder.changed.saturating_add(settled) < at
-    }
-
-    /// `true` when folder and files are those that are known: there is nothing to read.
-    fn is_current(&self, root: &Folder, folder: FileId) -> bool {
-        let is_known = |known| observe::is_current(root, known);
-        self.lists(folder) && self.credentials.iter().all(is_known)
-    }
-
-    fn get(&self, service: &str) -> Option<&Arc<Observed>> {
-        self.credentials.get(self.place_of(service)?)
-    }
-
-    fn get_mut(&mut self, service: &str) -> Option<&mut Arc<Observed>> {
-        let place = self.place_of(service)?;
-        self.credentials.get_mut(place)
-    }
-
-    fn place_of(&self, service: &str) -> Option<usize> {
-        let order = |known: &Arc<Observed>| (**known.id.service()).cmp(service);
-        self.credentials.binary_search_by(order).ok()
     }
 }
 

@@ -113,7 +113,7 @@ fn credentials_are_found_with_whom_they_ask_and_faulty_ones_beside_them() {
     assert_eq!(parts, ["alice", "vault.test", "cms"]);
     assert!(crab.token.is_some());
     assert!(f.problem("alice/broken").contains("JSON"));
-    let odd: Vec<&String> = f.scanner.odd.keys().collect();
+    let odd: Vec<&String> = f.scanner.odd.0.keys().collect();
     assert_eq!(odd, ["bob/odd name.top"]);
     assert_eq!(f.report.watched_folders, 2);
     assert_eq!(f.report.problems, Vec::<String>::new());
@@ -145,7 +145,7 @@ fn whatever_stands_in_the_place_of_a_top_stops_nothing() {
         assert!(said.contains(kind), "{service}: {said}");
     }
     assert!(f.get("u/good").top.is_ok());
-    assert!(f.scanner.odd.contains_key("linked"));
+    assert!(f.scanner.odd.0.contains_key("linked"));
 }
 
 #[test]
@@ -250,12 +250,12 @@ fn odd_names_that_are_reported_are_bounded() {
     let mut f = Fixture::new();
     let folder = f.credentials.path().join("u");
     fs::create_dir(&folder).unwrap();
-    for n in 0..2 * ODD_LIMIT {
+    for n in 0..2 * crate::store::odd_names::LIMIT {
         fs::write(folder.join(format!("odd name {n}.top")), "").unwrap();
     }
     f.scan();
-    assert_eq!(f.scanner.odd.len(), ODD_LIMIT);
+    assert_eq!(f.scanner.odd.0.len(), crate::store::odd_names::LIMIT);
     fs::remove_dir_all(folder).unwrap();
     f.scan();
-    assert!(f.scanner.odd.is_empty(), "what is gone is forgotten");
+    assert!(f.scanner.odd.0.is_empty(), "what is gone is forgotten");
 }

@@ -43,7 +43,7 @@ async fn the_status_has_each_credential_without_a_secret() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_rest_the_status_is_published_once_a_minute_and_at_most_every_five_seconds() {
+async fn at_rest_the_status_is_published_every_two_minutes_and_at_most_every_five_seconds() {
     let run = Run::start(|c, v| {
         v.life = 1_000_000;
         (0..50).for_each(|n| c.store(&format!("u{n}"), "cms", "a", "s.1"));
@@ -65,10 +65,10 @@ async fn at_rest_the_status_is_published_once_a_minute_and_at_most_every_five_se
         "{times:?}"
     );
     assert!(
-        times.windows(2).all(|pair| pair[1] - pair[0] <= 61),
+        times.windows(2).all(|pair| pair[1] - pair[0] <= 121),
         "{times:?}"
     );
-    assert!(times.len() <= 60, "{times:?}");
+    assert!(times.len() <= 40, "{times:?}");
     run.stop().await;
 }
 
