@@ -261,8 +261,10 @@ impl Scheduler {
 
     /// Credentials of an account that fail.
     fn failing(&self, user: &str) -> usize {
-        let is_it = |r: &&Box<Record>| r.failures > 0 && **r.observed.id.user() == *user;
-        self.records.values().filter(is_it).count()
+        let failing = self.records.values().filter(|record| record.failures > 0);
+        failing
+            .filter(|record| **record.observed.id.user() == *user)
+            .count()
     }
 
     /// Credentials that have worked with a host or issuer.

@@ -341,8 +341,8 @@ impl<V: Vault> Daemon<V> {
     /// is asked for: the next full scan does.
     fn copy(&mut self, only: Option<&CredentialId>) {
         let wanted = |copy: &&TokenCopy| only.is_none_or(|id| copy.id == *id);
-        let copies: Vec<_> = self.copies.iter().filter(wanted).cloned().collect();
-        let (false, Some(directory)) = (copies.is_empty(), self.directory.clone()) else {
+        let wanted: Vec<_> = self.copies.iter().filter(wanted).cloned().collect();
+        let (false, Some(directory)) = (wanted.is_empty(), self.directory.clone()) else {
             return;
         };
         let copier = match self.copier.take().map_or_else(Copier::start, Ok) {
@@ -350,7 +350,7 @@ impl<V: Vault> Daemon<V> {
             Err(error) => return tracing::error!("copies are not written: {error}"),
         };
         if copier.heartbeat.hanging(HANGING).is_none() {
-            copier.update(directory, copies);
+            copier.update(directory, wanted);
         }
     }
 

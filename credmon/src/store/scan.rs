@@ -207,9 +207,8 @@ impl Scanner {
         let mut report = ScanReport::default();
         match self.open() {
             Ok((directory, names)) => {
-                report
-                    .problems
-                    .extend(directory.warning().map(str::to_owned));
+                let warning = directory.warning().map(str::to_owned);
+                report.problems.extend(warning);
                 self.tell(Observation::Directory(Ok(directory)));
                 for portion in names.chunks(PORTION) {
                     for user in urgent().iter().chain(portion) {
