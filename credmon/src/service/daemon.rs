@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
-use super::reporting::{HANGING, Reporting, outputs};
+use super::reporting::{HANGING, PUBLISH, Reporting, outputs};
 use crate::config::Settings;
 use crate::model::{
     CredentialId, Ended, Event, Failure, Heartbeat, Now, Outcome, RenewalTask, TaskKind, TokenCopy,
@@ -24,12 +24,6 @@ use crate::report::{Outputs, Publisher};
 use crate::scheduler::{Gate, Scheduler};
 use crate::store::copies::Copier;
 use crate::store::{Directory, Observation, ScanReport, Wake};
-
-/// Least time between two writings of the status.
-const PUBLISH: Duration = Duration::from_secs(5);
-
-/// Time between two writings when nothing changes, so that a reader sees that the writer is alive.
-const PUBLISH_AT_REST: Duration = Duration::from_mins(2);
 
 /// A pass counts as complete after this time, though something hangs: schedd and credd wait for it at
 /// boot.
@@ -190,13 +184,8 @@ impl<V: Vault> Daemon<V> {
         // Before the first scan is over there is nothing to say, unless it hangs.
         let hangs = || self.parts.scanning.hanging(PUBLISH).is_some();
         let is_known = self.report.scanned.is_some() || hangs();
-        let age = self.report.published.map(|at| at.elapsed());
-        let pause = if self.report.dirty {
-            PUBLISH
-        } else {
-            PUBLISH_AT_REST
-        };
-        if is_known && age.is_none_or(|age| age >= pause) {
+        let publish_at = self.report.publish_at();
+        if is_known && publish_at.is_none_or(|at| at <= Instant::now()) {
             self.publish(true);
         }
     }
@@ -209,9 +198,7 @@ impl<V: Vault> Daemon<V> {
         if let (Some(at), true) = (self.scheduler.next_wake(now), self.directory.is_some()) {
             wake = wake.min(Instant::from_std(at));
         }
-        if let (true, Some(published)) = (self.report.dirty, self.report.published) {
-            wake = wake.min(published + PUBLISH);
-        }
+        wake = self.report.publish_at().map_or(wake, |at| wake.min(at));
         self.pass.map_or(wake, |since| wake.min(since + PASS_LIMIT))
     }
 

@@ -18,6 +18,12 @@ use crate::store::ScanReport;
 /// Time after which work on files counts as hanging.
 pub(super) const HANGING: Duration = Duration::from_secs(30);
 
+/// Least time between two writings of the status.
+pub(super) const PUBLISH: Duration = Duration::from_secs(5);
+
+/// Time between two writings when nothing changes, so that a reader sees that the writer is alive.
+const PUBLISH_AT_REST: Duration = Duration::from_mins(2);
+
 /// State of what others see.
 pub(super) struct Reporting {
     pub(super) outputs: Outputs,
@@ -32,6 +38,14 @@ pub(super) struct Reporting {
     pub(super) logged: Vec<String>,
     pub(super) dirty: bool,
     pub(super) published: Option<Instant>,
+}
+
+impl Reporting {
+    /// Time of the next writing; `None` before the first.
+    pub(super) fn publish_at(&self) -> Option<Instant> {
+        let pause = if self.dirty { PUBLISH } else { PUBLISH_AT_REST };
+        Some(self.published? + pause)
+    }
 }
 
 pub(super) fn outputs(settings: &Settings) -> Outputs {

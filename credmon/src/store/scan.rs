@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 use tokio::sync::mpsc::UnboundedSender;
@@ -18,7 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::account::Account;
 use super::directory::{Directory, DirectoryError};
 use super::folder::{Folder, file_id, kind};
-use super::install::remove_leftovers;
+use super::install::{is_temporary, remove_leftovers};
 use super::odd_names::OddNames;
 use super::wakes::{Pending, Wake};
 use super::watch::Watcher;
@@ -39,6 +38,10 @@ const PART: u32 = 5;
 
 /// Credentials of one account that are looked at.
 const ACCOUNT_LIMIT: usize = 10_000;
+
+/// Age of a folder's last change from which on its names are taken for known, in seconds: far above the
+/// ticks of clocks and their differences within a site.
+const SETTLED: i64 = 30;
 
 /// Observation of the scanner.
 #[derive(Debug)]
@@ -171,20 +174,6 @@ impl Scanner {
         }
     }
 
-    /// Does what one wake asks for, without a thread.
-    #[cfg(test)]
-    pub(crate) fn obey(&mut self, wake: Wake) {
-        let mut pending = Pending::default();
-        pending.add(wake);
-        if pending.all {
-            self.scan_all(BTreeSet::new);
-        }
-        if pending.stop {
-            self.stop();
-        }
-        self.handle(&mut pending);
-    }
-
     /// Takes its files out of the directory.
     pub(crate) fn stop(&mut self) {
         if let Some(directory) = self.directory.as_ref().filter(|_| self.lock.is_some()) {
@@ -315,16 +304,12 @@ impl Scanner {
         folder: &Folder,
         place: FileId,
     ) -> Result<(), Errno> {
-        let before = self
-            .accounts
-            .get(user)
-            .filter(|account| account.lists(place));
-        let (ids, listed) = if let Some(account) = before {
-            let ids = account.credentials.iter().map(|known| known.id.clone());
-            (ids.collect(), account.listed)
-        } else {
-            let now = self.clock.now();
-            (self.list(user, folder, now)?, (place, now))
+        let (ids, listed) = match self.accounts.get(user) {
+            Some(account) if account.listed == Some(place) => {
+                let ids = account.credentials.iter().map(|known| known.id.clone());
+                (ids.collect(), account.listed)
+            }
+            _ => self.list(user, folder, place)?,
         };
         let before = self.accounts.remove(user).unwrap_or_default();
         let mut credentials: Vec<Arc<Observed>> = Vec::with_capacity(ids.len());
@@ -350,15 +335,21 @@ impl Scanner {
         Ok(())
     }
 
-    /// Lists the credentials in an account's folder, in the order of their services.
+    /// Lists the credentials in an account's folder, in the order of their services, and says which
+    /// version of the folder need not be listed again. One that changed just now may change once more
+    /// within the same tick of its clock.
     fn list(
         &mut self,
         user: &Arc<str>,
         folder: &Folder,
-        now: Timestamp,
-    ) -> Result<Vec<CredentialId>, Errno> {
-        let names = folder.names()?;
+        place: FileId,
+    ) -> Result<(Vec<CredentialId>, Option<FileId>), Errno> {
+        let (names, now) = (folder.names()?, self.clock.now());
         remove_leftovers(folder, &names, now);
+        let age = now
+            .as_second()
+            .saturating_sub(place.changed / 1_000_000_000);
+        let is_settled = age > SETTLED && !names.iter().any(|name| is_temporary(name));
         self.odd.forget_below(user);
         let mut ids = Vec::new();
         let services = names.iter().filter_map(|name| name.strip_suffix(".top"));
@@ -377,7 +368,7 @@ impl Scanner {
             let why = format!("more than {ACCOUNT_LIMIT} credentials: the others are left alone");
             self.odd.report(user, &why);
         }
-        Ok(ids)
+        Ok((ids, is_settled.then_some(place)))
     }
 
     fn account_gone(&mut self, user: &Arc<str>) {

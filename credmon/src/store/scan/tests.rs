@@ -12,6 +12,21 @@ use crate::fakes::Credentials;
 use crate::model::TopProblem;
 use crate::model::TopStamp;
 
+impl Scanner {
+    /// Does what one wake asks for, without a thread.
+    pub(crate) fn obey(&mut self, wake: Wake) {
+        let mut pending = Pending::default();
+        pending.add(wake);
+        if pending.all {
+            self.scan_all(BTreeSet::new);
+        }
+        if pending.stop {
+            self.stop();
+        }
+        self.handle(&mut pending);
+    }
+}
+
 mod directory;
 mod trouble;
 

@@ -31,8 +31,8 @@ const LIVES: Lives = Lives {
 };
 
 /// Seconds after which neither has anything to do any more that follows from its renewals: both scan
-/// each minute, and ours lists a folder again until the last change is three minutes old.
-const FOLLOWS: u64 = 245;
+/// each minute, and ours lists a folder again when its last change was less than half a minute old.
+const FOLLOWS: u64 = 125;
 
 /// Processor time that a monitor uses.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
 
     let both = || anyhow::Ok([theirs.processor()?, ours.processor()?]);
     // Ours renewed just now; what theirs had to do later is past, if there is such a thing.
-    let follows = Duration::from_secs(sizes.idle.saturating_mul(5).min(FOLLOWS));
+    let follows = Duration::from_secs(sizes.idle.saturating_mul(2).min(FOLLOWS));
     progress.say(format!("both: {} s after renewals", follows.as_secs()));
     let before = both()?;
     wait::pass(follows).await;
