@@ -183,8 +183,8 @@ impl<V: Vault> Daemon<V> {
         }
         // Before the first scan is over there is nothing to say, unless it hangs.
         let hangs = || self.parts.scanning.hanging(PUBLISH).is_some();
-        let is_known = self.report.scanned.is_some() || hangs();
         let publish_at = self.report.publish_at();
+        let is_known = self.report.scanned.is_some() || publish_at.is_some() || hangs();
         if is_known && publish_at.is_none_or(|at| at <= Instant::now()) {
             self.publish(true);
         }
