@@ -1,17 +1,17 @@
 //! Signals, and the configuration: read until it is usable, read again at SIGHUP and after a failure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use htvault::{Authorities, TlsSettings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Sender;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use std::sync::Arc;
-
-use super::Places;
 use super::daemon::Command;
+use super::privileges::Places;
 use crate::cli::Cli;
 use crate::config::Settings;
 use crate::config::condor::{self, Source, Values};
@@ -85,10 +85,11 @@ pub(super) enum Configured {
 
 /// Reads the configuration until it is usable: what a site configured is never guessed.
 pub(super) async fn configure(cli: &Cli, signals: &mut Signals) -> Configured {
+    let mut parser = Parser::new(cli);
     loop {
         let read = async {
             let configuration = condor::read(&cli.name).await;
-            let settings = parse(cli, &configuration.0).await;
+            let settings = parser.parse(&configuration.0).await;
             (configuration, settings)
         };
         let mut reread = false;
@@ -128,17 +129,41 @@ pub(super) async fn configure(cli: &Cli, signals: &mut Signals) -> Configured {
     }
 }
 
-/// Parses values off the loop: users and groups are looked up. `None` when that hangs.
-async fn parse(cli: &Cli, values: &Values) -> Option<Settings> {
-    let (values, name) = (values.clone(), cli.name.clone());
-    let directory = cli.cred_dir.clone();
-    let parse = tokio::task::spawn_blocking(move || {
-        let hostname = nix::unistd::gethostname().unwrap_or_default();
-        let mut settings = Settings::new(&values, &name, &hostname.to_string_lossy());
-        settings.directory = directory.or(settings.directory);
-        settings
-    });
-    tokio::time::timeout(DEADLINE, parse).await.ok()?.ok()
+/// Parses values off the loop, for users and groups are looked up. One at a time: a look-up that hangs
+/// costs one thread.
+struct Parser<'c> {
+    cli: &'c Cli,
+    hanging: Option<JoinHandle<Settings>>,
+}
+
+impl<'c> Parser<'c> {
+    fn new(cli: &'c Cli) -> Self {
+        Self { cli, hanging: None }
+    }
+
+    /// `None` when it hangs.
+    async fn parse(&mut self, values: &Values) -> Option<Settings> {
+        if self
+            .hanging
+            .as_ref()
+            .is_some_and(|parse| !parse.is_finished())
+        {
+            return None;
+        }
+        let (values, name) = (values.clone(), self.cli.name.clone());
+        let directory = self.cli.cred_dir.clone();
+        let mut parse = tokio::task::spawn_blocking(move || {
+            let hostname = nix::unistd::gethostname().unwrap_or_default();
+            let mut settings = Settings::new(&values, &name, &hostname.to_string_lossy());
+            settings.directory = directory.or(settings.directory);
+            settings
+        });
+        if let Ok(settings) = tokio::time::timeout(DEADLINE, &mut parse).await {
+            return settings.ok();
+        }
+        self.hanging = Some(parse);
+        None
+    }
 }
 
 fn problem(source: &Source) -> Option<String> {
@@ -172,6 +197,7 @@ pub(super) fn read_authorities(tls: &TlsSettings) -> ReadAuthorities {
 /// Follows signals and configuration while the daemon runs.
 pub(super) struct Control<'c> {
     cli: &'c Cli,
+    parser: Parser<'c>,
     known: Configuration,
     vault: Arc<HtVault>,
     places: Places,
@@ -185,7 +211,7 @@ pub(super) struct Trust {
     /// Problem of the configured ones.
     problem: Option<String>,
     /// One reading at a time: a file system that hangs costs one thread.
-    reading: Option<tokio::task::JoinHandle<Option<ReadAuthorities>>>,
+    reading: Option<JoinHandle<Option<ReadAuthorities>>>,
 }
 
 impl Trust {
@@ -235,6 +261,7 @@ impl<'c> Control<'c> {
     ) -> Self {
         Self {
             cli,
+            parser: Parser::new(cli),
             known,
             vault,
             places,
@@ -290,7 +317,7 @@ impl<'c> Control<'c> {
     /// Returns whether that is so.
     async fn reread(&mut self, commands: &Sender<Command>) -> bool {
         let (values, source) = condor::read(&self.cli.name).await;
-        let settings = parse(self.cli, &values).await;
+        let settings = self.parser.parse(&values).await;
         let (None, Some(mut settings)) = (problem(&source), settings) else {
             let why = problem(&source).unwrap_or_else(|| "users cannot be looked up".to_owned());
             let why = format!("{why}; the configuration stays as it was");
@@ -302,9 +329,9 @@ impl<'c> Control<'c> {
         let _ = commands.send(Command::ConfigurationProblem(None)).await;
         if (&values, &source) != (&self.known.0, &self.known.1) {
             self.known = (values, source);
-            settings
-                .problems
-                .extend(self.places.check(&self.cli.name, &settings));
+            let files = super::written(&settings, None);
+            let complaints = self.places.complaints(&self.cli.name, &files);
+            settings.problems.extend(complaints);
             self.trust.tls = settings.tls.clone();
             let _ = commands.send(Command::Configure(Box::new(settings))).await;
         }

@@ -30,7 +30,7 @@ use crate::store::{Directory, Observation, ScanReport, Wake};
 const PASS_LIMIT: Duration = Duration::from_secs(20);
 
 /// Longest sleep of the loop.
-const TICK: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_secs(10);
 
 /// Requests from outside.
 #[derive(Debug)]

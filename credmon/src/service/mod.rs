@@ -26,11 +26,12 @@ use crate::config::Settings;
 use crate::model::Heartbeat;
 use crate::renewal::HtVault;
 use crate::report::Publisher;
-use crate::report::log::{Detail, Log};
+use crate::report::log::{self, Detail, Log};
 use crate::scheduler::Gate;
 use crate::store::Scanner;
-use control::{Control, Signals, Trust};
+use control::{Configured, Control, Signals, Trust};
 use daemon::{Daemon, Parts};
+use privileges::Places;
 
 /// Exit code that HTCondor's master takes for "cannot write my log".
 const LOG_NOT_WRITABLE: u8 = 44;
@@ -94,26 +95,22 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
         anyhow::Ok(control::configure(cli, &mut signals).await)
     })?;
+    // A look-up of a user that hangs is not waited for.
+    starting.shutdown_background();
     let (configuration, settings) = match configured {
-        control::Configured::Usable(configuration, settings) => (configuration, settings),
-        control::Configured::Failed => return Ok(ExitCode::FAILURE),
-        control::Configured::Stopped => return Ok(ExitCode::SUCCESS),
+        Configured::Usable(configuration, settings) => (configuration, settings),
+        Configured::Failed => return Ok(ExitCode::FAILURE),
+        Configured::Stopped => return Ok(ExitCode::SUCCESS),
     };
-    drop(starting);
 
     let log_file = log_file(cli, &settings);
-    let places = give_up(&settings, &written(&settings, log_file.as_deref()));
-    let clock = Arc::new(SystemClock);
-    let log = match Log::open(log_file.as_deref(), cli.verbose, clock.clone()) {
-        Ok(log) => log,
-        Err(error) => {
-            let file = log_file.as_deref().unwrap_or("".as_ref()).display();
-            eprintln!("condor_credmon_htvault: log {file} cannot be written: {error}");
-            if !cli.verbose {
-                return Ok(ExitCode::from(LOG_NOT_WRITABLE));
-            }
-            Log::open(None, true, clock.clone()).context("log on the terminal")?
-        }
+    let (places, events) = if settings.confine {
+        Places::give_up(&written(&settings, log_file.as_deref()))
+    } else {
+        Places::everywhere()
+    };
+    let Some(log) = open_log(cli, log_file.as_deref())? else {
+        return Ok(ExitCode::from(LOG_NOT_WRITABLE));
     };
     log.install(Detail {
         renewals: cli.verbose,
@@ -125,62 +122,85 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
         cli.name,
         std::process::id()
     );
-    places.report();
+    events.iter().for_each(log::event);
 
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
-        let signals = Signals::new()?;
         let (authorities, problem) = control::read_authorities(&settings.tls);
         let vault = Arc::new(HtVault::new(authorities.clone()));
-        let (wake, wakes) = channel();
-        let (observations, observed) = unbounded_channel();
-        let directory = settings.directory.clone();
-        let scanner = Scanner::new(
-            directory,
-            cli.once,
-            wake.clone(),
-            observations,
-            clock.clone(),
-        );
-        let scanning = Heartbeat::default();
-        let heartbeat = scanning.clone();
-        let scan = std::thread::Builder::new().name("scan".to_owned());
-        let scan = scan.spawn(move || scanner.run(&wakes, &heartbeat))?;
-        let publisher = Publisher::start()?;
-        let (commands, received) = mpsc::channel(16);
-        let parts = Parts {
-            vault: vault.clone(),
-            clock,
-            gate: Gate::new(descriptors),
-            wake,
-            scanning,
-            observed,
-            publisher: publisher.clone(),
-            log: Some(log.clone()),
-        };
         let trust = Trust::new(settings.tls.clone(), authorities, problem);
-        let control = Control::new(cli, configuration, vault, places, trust);
-        let daemon = Daemon::new(parts, *settings);
-        let good = if cli.once {
-            tokio::select! {
-                good = daemon.run_once() => good,
-                () = control.run(signals, &commands) => false,
-            }
-        } else {
-            let (good, ()) = tokio::join!(daemon.run(received), control.run(signals, &commands));
-            good
-        };
-        publisher.flush(GRACE);
-        let deadline = std::time::Instant::now() + GRACE;
-        while !scan.is_finished() && std::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        anyhow::Ok(good)
+        let control = Control::new(cli, configuration, vault.clone(), places, trust);
+        work(cli, *settings, control, vault, &log, Gate::new(descriptors)).await
     });
     runtime.shutdown_timeout(GRACE);
     log.flush(GRACE);
     let good = outcome?;
     Ok(ExitCode::from(u8::from(cli.once && !good)))
+}
+
+/// Starts the threads, and runs the loop and what controls it until the end; `true` when all is good
+/// then.
+async fn work(
+    cli: &Cli,
+    settings: Settings,
+    control: Control<'_>,
+    vault: Arc<HtVault>,
+    log: &Log,
+    gate: Gate,
+) -> anyhow::Result<bool> {
+    let signals = Signals::new()?;
+    let clock = Arc::new(SystemClock);
+    let (wake, wakes) = channel();
+    let (observations, observed) = unbounded_channel();
+    let directory = settings.directory.clone();
+    let to_scanner = wake.clone();
+    let scanner = Scanner::new(directory, cli.once, to_scanner, observations, clock.clone());
+    let scanning = Heartbeat::default();
+    let heartbeat = scanning.clone();
+    let scan = std::thread::Builder::new().name("scan".to_owned());
+    let scan = scan.spawn(move || scanner.run(&wakes, &heartbeat))?;
+    let publisher = Publisher::start()?;
+    let (commands, received) = mpsc::channel(16);
+    let parts = Parts {
+        vault,
+        clock,
+        gate,
+        wake,
+        scanning,
+        observed,
+        publisher: publisher.clone(),
+        log: Some(log.clone()),
+    };
+    let daemon = Daemon::new(parts, settings);
+    let good = if cli.once {
+        tokio::select! {
+            good = daemon.run_once() => good,
+            () = control.run(signals, &commands) => false,
+        }
+    } else {
+        let (good, ()) = tokio::join!(daemon.run(received), control.run(signals, &commands));
+        good
+    };
+    publisher.flush(GRACE);
+    let deadline = std::time::Instant::now() + GRACE;
+    while !scan.is_finished() && std::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(good)
+}
+
+/// Opens the log; `None` when its file cannot be written and nobody watches the terminal.
+fn open_log(cli: &Cli, file: Option<&Path>) -> anyhow::Result<Option<Log>> {
+    let clock = Arc::new(SystemClock);
+    match Log::open(file, cli.verbose, clock.clone()) {
+        Ok(log) => Ok(Some(log)),
+        Err(error) => {
+            let name = file.unwrap_or("".as_ref()).display();
+            eprintln!("condor_credmon_htvault: log {name} cannot be written: {error}");
+            let terminal = cli.verbose.then(|| Log::open(None, true, clock));
+            terminal.transpose().context("log on the terminal")
+        }
+    }
 }
 
 /// Log file; `None` for the terminal alone.
@@ -207,66 +227,4 @@ fn written(settings: &Settings, log: Option<&Path>) -> Vec<PathBuf> {
         .chain(log)
         .map(Path::to_owned)
         .collect()
-}
-
-/// Folders where this process may write after it gave up its other rights.
-struct Places {
-    /// `None`: everywhere.
-    folders: Option<Vec<PathBuf>>,
-    /// Rights that could not be given up, for the log, which does not exist yet.
-    problems: Vec<(tracing::Level, String)>,
-}
-
-impl Places {
-    fn report(&self) {
-        for (level, text) in &self.problems {
-            if *level == tracing::Level::WARN {
-                tracing::warn!("{text}");
-            } else {
-                tracing::info!("{text}");
-            }
-        }
-    }
-
-    /// Reports files of a new configuration that lie where this process may not write.
-    fn check(&self, name: &str, settings: &Settings) -> Vec<String> {
-        let Some(folders) = &self.folders else {
-            return Vec::new();
-        };
-        let written = written(settings, None);
-        let outside = privileges::outside(folders, written.iter().map(PathBuf::as_path));
-        let text = |path: &Path| {
-            format!(
-                "{} lies where this process gave up to write when it started: restart it \
-                 (condor_restart -daemon {name})",
-                path.display()
-            )
-        };
-        outside.map(text).collect()
-    }
-}
-
-/// Gives up what the work does not need.
-fn give_up(settings: &Settings, paths: &[PathBuf]) -> Places {
-    let mut problems = Vec::new();
-    if !settings.confine {
-        let text = "CREDMON_HTVAULT_CONFINE is false: the process keeps all its rights";
-        problems.push((tracing::Level::WARN, text.to_owned()));
-        return Places {
-            folders: None,
-            problems,
-        };
-    }
-    if let Err(error) = privileges::drop_capabilities() {
-        let text = format!("the process keeps more rights than it needs: {error}");
-        problems.push((tracing::Level::WARN, text));
-    }
-    let folders = privileges::places(paths.iter().map(PathBuf::as_path));
-    if let Some(text) = privileges::shortcoming(&privileges::confine(&folders)) {
-        problems.push((tracing::Level::INFO, text));
-    }
-    Places {
-        folders: Some(folders),
-        problems,
-    }
 }

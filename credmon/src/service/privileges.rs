@@ -16,6 +16,8 @@ use landlock::{
     path_beneath_rules,
 };
 
+use crate::model::{Event, Level};
+
 /// Capabilities that root keeps: reading and writing in folders of condor's, giving files their owner and
 /// group, and keeping a group's bit on a directory that is made.
 const KEPT: [Capability; 3] = [
@@ -27,8 +29,50 @@ const KEPT: [Capability; 3] = [
 /// The version of landlock whose rights are asked for; of an older kernel, those that it has.
 const LANDLOCK: ABI = ABI::V3;
 
+/// Folders where this process may write after it gave up its other rights; `None`: everywhere.
+pub(super) struct Places(Option<Vec<PathBuf>>);
+
+impl Places {
+    /// Gives up what the work does not need but to make these files; says what could not be given up.
+    pub(super) fn give_up(files: &[PathBuf]) -> (Self, Vec<Event>) {
+        let mut events = Vec::new();
+        if let Err(error) = drop_capabilities() {
+            let text = format!("the process keeps more rights than it needs: {error}");
+            events.push(Event::new(Level::Warning, text));
+        }
+        let folders = places(files);
+        let shortcoming = shortcoming(&confine(&folders));
+        events.extend(shortcoming.map(|text| Event::new(Level::Info, text)));
+        (Self(Some(folders)), events)
+    }
+
+    /// Gives up nothing, as the site asks for.
+    pub(super) fn everywhere() -> (Self, Vec<Event>) {
+        let text = "CREDMON_HTVAULT_CONFINE is false: the process keeps all its rights";
+        (Self(None), vec![Event::new(Level::Warning, text)])
+    }
+
+    /// Files that this process may not make, in words.
+    pub(super) fn complaints(&self, daemon: &str, files: &[PathBuf]) -> Vec<String> {
+        let folders = self.0.as_deref();
+        let is_inside = |file: &&PathBuf| {
+            let file = absolute(file);
+            folders.is_none_or(|all| all.iter().any(|folder| file.starts_with(folder)))
+        };
+        let outside = files.iter().filter(|file| !is_inside(file));
+        let text = |file: &PathBuf| {
+            format!(
+                "{} lies where this process gave up to write when it started: restart it \
+                 (condor_restart -daemon {daemon})",
+                file.display()
+            )
+        };
+        outside.map(text).collect()
+    }
+}
+
 /// Keeps only the capabilities that are needed.
-pub(crate) fn drop_capabilities() -> Result<(), String> {
+fn drop_capabilities() -> Result<(), String> {
     let refused = |step: &'static str| move |error| format!("capabilities: {step}: {error}");
     let has = caps::read(None, CapSet::Permitted).map_err(refused("reading"))?;
     if has.contains(&Capability::CAP_SETPCAP) {
@@ -45,28 +89,17 @@ pub(crate) fn drop_capabilities() -> Result<(), String> {
     caps::set(None, CapSet::Permitted, &kept).map_err(refused("permitted set"))
 }
 
-/// Extent to which writing is confined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Confinement {
-    /// Wholly.
-    Full,
-    /// As far as this kernel can.
-    Partial,
-    /// Not at all: this kernel cannot.
-    None,
-}
-
 /// Missing part of a confinement, for the log.
-pub(crate) fn shortcoming(confined: &Result<Confinement, String>) -> Option<String> {
+fn shortcoming(confined: &Result<RulesetStatus, RulesetError>) -> Option<String> {
     let why = match confined {
-        Ok(Confinement::Full) => return None,
-        Ok(Confinement::Partial) => {
+        Ok(RulesetStatus::FullyEnforced) => return None,
+        Ok(RulesetStatus::PartiallyEnforced) => {
             "this kernel knows only a part of landlock; Linux 6.2 and later know all that is used"
         }
-        Ok(Confinement::None) => {
+        Ok(RulesetStatus::NotEnforced) => {
             "this kernel has no landlock, or it is not in its list (lsm=); Linux 5.13 and later have it"
         }
-        Err(words) => words,
+        Err(error) => &error.to_string(),
     };
     Some(format!(
         "writing is not fully confined to the configured directories: {why}. All other protections \
@@ -75,51 +108,31 @@ pub(crate) fn shortcoming(confined: &Result<Confinement, String>) -> Option<Stri
 }
 
 /// Lets this thread, and what it starts, write below these places only.
-pub(crate) fn confine(places: &[PathBuf]) -> Result<Confinement, String> {
-    let restrict = || -> Result<RulesetStatus, RulesetError> {
-        // Reading is not asked about: a rule that allows it everywhere is looked for at each opening,
-        // all the way up to the root.
-        let write = AccessFs::from_write(LANDLOCK);
-        let status = Ruleset::default()
-            .handle_access(write)?
-            .create()?
-            .add_rules(path_beneath_rules(places, write))?
-            .add_rules(path_beneath_rules(["/dev/null"], write))?
-            .restrict_self()?;
-        Ok(status.ruleset)
-    };
-    match restrict() {
-        Ok(RulesetStatus::FullyEnforced) => Ok(Confinement::Full),
-        Ok(RulesetStatus::PartiallyEnforced) => Ok(Confinement::Partial),
-        Ok(RulesetStatus::NotEnforced) => Ok(Confinement::None),
-        Err(error) => Err(format!("landlock: {error}")),
-    }
+fn confine(places: &[PathBuf]) -> Result<RulesetStatus, RulesetError> {
+    // Reading is not asked about: a rule that allows it everywhere is looked for at each opening, all
+    // the way up to the root.
+    let write = AccessFs::from_write(LANDLOCK);
+    let status = Ruleset::default()
+        .handle_access(write)?
+        .create()?
+        .add_rules(path_beneath_rules(places, write))?
+        .add_rules(path_beneath_rules(["/dev/null"], write))?
+        .restrict_self()?;
+    Ok(status.ruleset)
 }
 
 /// The folders that must be written to, so that these files and directories can be made anew: the
 /// nearest one above each that exists.
-pub(crate) fn places<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Vec<PathBuf> {
-    let mut places: Vec<PathBuf> = paths
-        .into_iter()
-        .filter_map(|path| {
-            let path = absolute(path);
-            let folder = path.ancestors().skip(1).find(|folder| folder.is_dir());
-            folder.map(Path::to_owned)
-        })
-        .collect();
+fn places(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let folder = |path: &PathBuf| {
+        let path = absolute(path);
+        let folder = path.ancestors().skip(1).find(|folder| folder.is_dir());
+        folder.map(Path::to_owned)
+    };
+    let mut places: Vec<PathBuf> = paths.iter().filter_map(folder).collect();
     places.sort();
     places.dedup();
     places
-}
-
-/// Paths that may not be written to by a process that was confined to `places`.
-pub(crate) fn outside<'p>(
-    places: &[PathBuf],
-    paths: impl IntoIterator<Item = &'p Path>,
-) -> impl Iterator<Item = &'p Path> {
-    paths
-        .into_iter()
-        .filter(|path| !places.iter().any(|place| absolute(path).starts_with(place)))
 }
 
 fn absolute(path: &Path) -> PathBuf {

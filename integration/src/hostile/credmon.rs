@@ -100,9 +100,19 @@ impl Setup {
         self
     }
 
-    /// Starts it by way of this command, which must replace itself by it (`exec`).
-    pub fn wrapped(&mut self, wrapper: &[&str]) -> &mut Self {
-        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+    /// Starts it with this file or folder in the place of `target`, which all others see as ever.
+    pub fn mounted(&mut self, source: &Path, target: &str) -> &mut Self {
+        let script = format!("mount --bind \"$0\" {target} && exec \"$@\"");
+        let unshare = ["unshare", "--mount", "--propagation", "private", "sh", "-c"];
+        self.wrapper.extend(unshare.map(str::to_owned));
+        self.wrapper.extend([script, source.display().to_string()]);
+        self
+    }
+
+    /// Starts it with these limits of open descriptors, the soft and the hard one.
+    pub fn descriptors(&mut self, soft: u64, hard: u64) -> &mut Self {
+        let limit = format!("--nofile={soft}:{hard}");
+        self.wrapper.extend(["prlimit".to_owned(), limit]);
         self
     }
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -73,7 +74,8 @@ struct Mallory {
     servers: Vec<Server>,
     /// Keeps the address of a name server that never answers.
     _name_server: UdpSocket,
-    wrapper: Vec<String>,
+    /// What stands in the place of `/etc/resolv.conf`.
+    resolver: PathBuf,
 }
 
 impl Mallory {
@@ -94,23 +96,10 @@ impl Mallory {
             &resolver,
             format!("nameserver {address}\noptions timeout:5 attempts:2\n"),
         )?;
-        let script = r#"mount --bind "$0" /etc/resolv.conf && exec "$@""#;
-        let wrapper = [
-            "unshare",
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-c",
-            script,
-            &resolver.display().to_string(),
-            "prlimit",
-            "--nofile=1024:4096",
-        ];
         Ok(Self {
             servers,
             _name_server: UdpSocket::bind((address, 53))?,
-            wrapper: wrapper.map(str::to_owned).to_vec(),
+            resolver,
         })
     }
 
@@ -232,8 +221,8 @@ async fn one_account_with_5000_bad_credentials_hurts_nobody() -> Test {
             .store("cmsprod", service, &token, &vault.creds(number))?;
     }
     let mut setup = site.credmon();
-    let wrapper: Vec<&str> = mallory.wrapper.iter().map(String::as_str).collect();
-    let mut credmon = setup.for_life(LIFE).wrapped(&wrapper).start()?;
+    setup.mounted(&mallory.resolver, "/etc/resolv.conf");
+    let mut credmon = setup.for_life(LIFE).descriptors(1024, 4096).start()?;
     for service in &services {
         site.directory.served("cmsprod", service, FAR).await?;
     }

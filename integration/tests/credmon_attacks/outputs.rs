@@ -25,19 +25,7 @@ fn private_devices(site: &Site, setup: &mut Setup) -> anyhow::Result<std::path::
     }
     mkfifo(&folder.join("fifo"), Mode::from_bits_truncate(0o666))?;
     fs::create_dir(folder.join("folder"))?;
-    let script = r#"mount --bind "$0" /dev && exec "$@""#;
-    let folder_text = folder.display().to_string();
-    let wrapper = [
-        "unshare",
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        script,
-        &folder_text,
-    ];
-    setup.wrapped(&wrapper);
+    setup.mounted(&folder, "/dev");
     Ok(folder)
 }
 

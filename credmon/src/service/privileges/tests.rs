@@ -78,19 +78,19 @@ fn writing_elsewhere_is_refused_where_the_kernel_can() {
         )
     });
     assert!(within);
-    assert_eq!(beyond, confinement == Confinement::None);
-    assert_eq!(read == "x", confinement != Confinement::None);
+    let is_enforced = confinement != RulesetStatus::NotEnforced;
+    assert_eq!(beyond, !is_enforced);
+    assert_eq!(read == "x", is_enforced);
 }
 
 #[test]
 fn what_a_kernel_lacks_is_said() {
-    assert_eq!(shortcoming(&Ok(Confinement::Full)), None);
+    assert_eq!(shortcoming(&Ok(RulesetStatus::FullyEnforced)), None);
     for (confined, part) in [
-        (Ok(Confinement::Partial), "a part of landlock"),
-        (Ok(Confinement::None), "no landlock"),
-        (Err("landlock: refused".to_owned()), "landlock: refused"),
+        (RulesetStatus::PartiallyEnforced, "a part of landlock"),
+        (RulesetStatus::NotEnforced, "no landlock"),
     ] {
-        let words = shortcoming(&confined).unwrap();
+        let words = shortcoming(&Ok(confined)).unwrap();
         assert!(words.contains(part), "{words}");
         assert!(words.contains("served as usual"), "{words}");
     }
@@ -100,9 +100,11 @@ fn what_a_kernel_lacks_is_said() {
 fn a_place_is_the_nearest_folder_that_exists() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (dir.path().join("a/b/creds"), dir.path().join("log"));
-    let found = places([one.as_path(), two.as_path()]);
+    let found = places(&[one.clone(), two]);
     assert_eq!(found, [dir.path()]);
-    let elsewhere = Path::new("/elsewhere/x");
-    let out: Vec<_> = outside(&found, [one.as_path(), elsewhere]).collect();
-    assert_eq!(out, [elsewhere]);
+    let files = [one, PathBuf::from("/elsewhere/x")];
+    let complaints = Places(Some(found)).complaints("CREDMON_OAUTH", &files);
+    assert_eq!(complaints.len(), 1);
+    assert!(complaints[0].starts_with("/elsewhere/x lies where"));
+    assert!(Places(None).complaints("CREDMON_OAUTH", &files).is_empty());
 }
