@@ -122,9 +122,22 @@ struct Reader<'v> {
 }
 
 impl Reader<'_> {
-    fn bad(&mut self, name: &str, text: &str, what: &str, instead: &str) {
-        self.warnings
-            .push(format!("{name} = {text:?} {what}; {instead}"));
+    /// Reads one setting. `what`: what is wrong with a value that cannot be parsed.
+    fn read<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+        default: T,
+        (what, instead): (&str, &str),
+    ) -> T {
+        let Some(text) = self.values.get(name) else {
+            return default;
+        };
+        parse(text).unwrap_or_else(|| {
+            self.warnings
+                .push(format!("{name} = {text:?} {what}; {instead}"));
+            default
+        })
     }
 
     fn limits(&mut self) -> Limits {
@@ -136,45 +149,27 @@ impl Reader<'_> {
 
     /// A number of seconds, or a product of numbers such as `40 * 60`, up to some 68 years.
     fn product(&mut self, name: &str, default: i64) -> i64 {
-        let Some(text) = self.values.get(name) else {
-            return default;
-        };
         let factor = |factor: &str| factor.trim().parse::<u32>().ok();
         let multiply = |product: i64, text: &str| product.checked_mul(factor(text)?.into());
-        let product = text.split('*').try_fold(1_i64, multiply);
-        product
-            .filter(|p| (1..=i64::from(i32::MAX)).contains(p))
-            .unwrap_or_else(|| {
-                self.bad(
-                    name,
-                    text,
-                    "is no number of seconds above 0",
-                    &format!("{default} is used"),
-                );
-                default
-            })
+        let parse = |text: &str| {
+            let product = text.split('*').try_fold(1_i64, multiply);
+            product.filter(|p| (1..=i64::from(i32::MAX)).contains(p))
+        };
+        let instead = format!("{default} is used");
+        let complaint = ("is no number of seconds above 0", &*instead);
+        self.read(name, parse, default, complaint)
     }
 
     /// `300/5m`: so many requests in any span of that length.
     fn request_limit(&mut self) -> Option<(u32, u64)> {
-        const NAME: &str = "CREDMON_HTVAULT_REQUEST_LIMIT";
-        let text = self.values.get(NAME)?;
-        let read = || {
+        let parse = |text: &str| {
             let (limit, per) = text.split_once('/')?;
             let limit = limit.trim().parse().ok().filter(|&limit| limit > 0)?;
             let per = u64::try_from(seconds(per.trim()).ok()?).ok()?;
-            (per > 0).then_some((limit, per))
+            (per > 0).then_some(Some((limit, per)))
         };
-        let limit = read();
-        if limit.is_none() {
-            self.bad(
-                NAME,
-                text,
-                "is no bound such as 300/5m",
-                "requests are not bounded",
-            );
-        }
-        limit
+        let complaint = ("is no bound such as 300/5m", "requests are not bounded");
+        self.read("CREDMON_HTVAULT_REQUEST_LIMIT", parse, None, complaint)
     }
 
     /// Hosts as in URLs. An entry that can never match is reported: it would look as if a Vault were
@@ -198,22 +193,12 @@ impl Reader<'_> {
     }
 
     fn status_mode(&mut self) -> u32 {
-        const NAME: &str = "CREDMON_HTVAULT_STATUS_MODE";
-        let Some(text) = self.values.get(NAME) else {
-            return 0o644;
+        let parse = |text: &str| {
+            let bits = u32::from_str_radix(text, 8).ok();
+            bits.filter(|bits| bits & !0o666 == 0)
         };
-        let mode = u32::from_str_radix(text, 8)
-            .ok()
-            .filter(|bits| bits & !0o666 == 0);
-        mode.unwrap_or_else(|| {
-            self.bad(
-                NAME,
-                text,
-                "is no mode such as 0644 or 0640",
-                "0644 is used",
-            );
-            0o644
-        })
+        let complaint = ("is no mode such as 0644 or 0640", "0644 is used");
+        self.read("CREDMON_HTVAULT_STATUS_MODE", parse, 0o644, complaint)
     }
 
     fn copies(&mut self) -> Vec<TokenCopy> {
@@ -259,22 +244,18 @@ impl Reader<'_> {
     }
 
     fn flag(&mut self, name: &str, default: bool) -> bool {
-        let Some(text) = self.values.get(name) else {
-            return default;
+        let parse = |text: &str| match text.to_ascii_lowercase().as_str() {
+            "true" | "t" | "yes" | "y" | "1" => Some(true),
+            "false" | "f" | "no" | "n" | "0" => Some(false),
+            _ => None,
         };
-        match text.to_ascii_lowercase().as_str() {
-            "true" | "t" | "yes" | "y" | "1" => true,
-            "false" | "f" | "no" | "n" | "0" => false,
-            _ => {
-                self.bad(
-                    name,
-                    text,
-                    "is neither true nor false",
-                    &format!("{default} is used"),
-                );
-                default
-            }
-        }
+        let instead = format!("{default} is used");
+        self.read(
+            name,
+            parse,
+            default,
+            ("is neither true nor false", &instead),
+        )
     }
 }
 

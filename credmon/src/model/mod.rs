@@ -26,7 +26,7 @@ pub(crate) use status::{
 };
 pub(crate) use time::Now;
 pub(crate) use token::{Lifetime, TokenInfo};
-pub(crate) use top::{FileId, Observed, Route, TopProblem, TopStamp};
+pub(crate) use top::{FileId, Observed, Route, Target, TopProblem, TopStamp};
 
 /// Longest text that is kept of what a server, user or file said, in characters.
 pub(crate) const TEXT_LIMIT: usize = 500;

@@ -34,6 +34,11 @@ impl Now {
         Timestamp::from_second(second).unwrap_or(self.wall)
     }
 
+    /// Seconds until a wall-clock time; below 0 for one that is past.
+    pub(crate) fn until(self, at: Timestamp) -> i64 {
+        at.as_second().saturating_sub(self.wall.as_second())
+    }
+
     /// Seconds since an instant; 0 for one that lies ahead.
     pub(crate) fn since(self, at: Instant) -> i64 {
         i64::try_from(self.mono.saturating_duration_since(at).as_secs()).unwrap_or(i64::MAX)

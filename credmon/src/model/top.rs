@@ -41,9 +41,11 @@ pub(crate) struct Route {
     pub(crate) issuer: Arc<str>,
 }
 
+/// Host and issuer of a route.
+pub(crate) type Target = (Arc<str>, Arc<str>);
+
 impl Route {
-    /// Host and issuer.
-    pub(crate) fn target(&self) -> (Arc<str>, Arc<str>) {
+    pub(crate) fn target(&self) -> Target {
         (self.host.clone(), self.issuer.clone())
     }
 }

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use htvault::clock::Clock;
@@ -110,21 +110,18 @@ impl Log {
         &self.heartbeat
     }
 
+    fn state(&self) -> MutexGuard<'_, LogState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Problem of the log, if it has one.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .error
-            .clone()
+        self.state().error.clone()
     }
 
     /// Lines that were not written.
     pub(crate) fn dropped(&self) -> u64 {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .dropped
+        self.state().dropped
     }
 
     /// Waits until everything is written, for so long at most.
@@ -138,10 +135,7 @@ impl Log {
 
     fn write(&self, line: String) {
         if let Err(TrySendError::Full(_)) = self.lines.try_send(Line::Text(line)) {
-            self.state
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .dropped += 1;
+            self.state().dropped += 1;
         }
     }
 }

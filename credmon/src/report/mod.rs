@@ -125,45 +125,35 @@ impl Publisher {
 
 /// Writes all files; what could not be written.
 pub(crate) fn write(outputs: &Outputs, snapshot: &Snapshot, heartbeat: &Heartbeat) -> Vec<String> {
-    let status = outputs.status_file.as_deref().and_then(|path| {
+    let mut problems = Vec::new();
+    let mut replace = |what: &str, path: &Option<PathBuf>, mode, content: &Content<'_>| {
+        let Some(path) = path else { return };
         let _working = heartbeat.start(path);
-        let content = |to: &mut dyn Write| status_file::write(to, snapshot);
-        let error = replace(path, outputs.status_mode, content).err()?;
-        Some(problem(
-            "status file",
-            "CREDMON_HTVAULT_STATUS_FILE",
-            path,
-            &error,
-        ))
-    });
-    let metrics = outputs.metrics_file.as_deref().and_then(|path| {
-        let _working = heartbeat.start(path);
-        let content =
-            |to: &mut dyn Write| metrics::write(to, snapshot, outputs.metrics_per_credential);
-        let error = replace(path, 0o644, content).err()?;
-        Some(problem(
-            "metrics file",
-            "CREDMON_HTVAULT_METRICS_FILE",
-            path,
-            &error,
-        ))
-    });
-    status.into_iter().chain(metrics).collect()
+        if let Err(error) = replace(path, mode, content) {
+            let path = path.display();
+            problems.push(format!("the {what} {path} cannot be written: {error}"));
+        }
+    };
+    replace(
+        "status file (CREDMON_HTVAULT_STATUS_FILE)",
+        &outputs.status_file,
+        outputs.status_mode,
+        &|to| status_file::write(to, snapshot),
+    );
+    replace(
+        "metrics file (CREDMON_HTVAULT_METRICS_FILE)",
+        &outputs.metrics_file,
+        0o644,
+        &|to| metrics::write(to, snapshot, outputs.metrics_per_credential),
+    );
+    problems
 }
 
-fn problem(what: &str, setting: &str, path: &Path, error: &str) -> String {
-    format!(
-        "the {what} {} ({setting}) cannot be written: {error}",
-        path.display()
-    )
-}
+/// Writes the content of a file.
+type Content<'c> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'c;
 
 /// Replaces a file for others to read; its group is the folder's. `/dev/null` is left alone.
-fn replace(
-    path: &Path,
-    mode: u32,
-    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), String> {
+fn replace(path: &Path, mode: u32, content: &Content<'_>) -> Result<(), String> {
     let name = path
         .file_name()
         .and_then(|name| name.to_str())

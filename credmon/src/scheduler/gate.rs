@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::model::{RenewalTask, Route};
+use crate::model::{RenewalTask, Route, Target};
 
 /// Requests under way at one host, at most.
 const PER_HOST: usize = 16;
@@ -116,7 +116,7 @@ impl Gate {
     }
 
     /// `true` when nobody may ask a host or issuer now.
-    pub(crate) fn is_full(&self, (host, issuer): &(Arc<str>, Arc<str>)) -> bool {
+    pub(crate) fn is_full(&self, (host, issuer): &Target) -> bool {
         let state = self.state();
         let routes = state.under_way.values().map(|admitted| &admitted.route);
         let at_host: Vec<&Route> = routes.filter(|route| route.host == *host).collect();

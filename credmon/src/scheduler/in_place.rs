@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::timing::TokenTimes;
-use crate::model::{Now, Observed, TokenInfo};
+use crate::model::{Lifetime, Now, Observed, TokenInfo};
 
 /// Seconds by which a token may seem to come from the future: clocks of a site differ a little.
 const CLOCK_TOLERANCE: i64 = 60;
@@ -35,53 +35,38 @@ impl InPlace {
             confirmed: now.mono,
         };
         if let Some(token) = &observed.token {
-            let age = now
-                .wall
-                .as_second()
-                .saturating_sub(token.written.as_second())
-                .max(0);
-            let age = Duration::from_secs(age.unsigned_abs());
+            let age = Duration::from_secs(now.until(token.written).min(0).unsigned_abs());
             in_place.confirmed = now.mono.checked_sub(age).unwrap_or(now.mono);
         }
         in_place.receive(observed.token.clone(), now);
         in_place
     }
 
+    fn lifetime(&self) -> Option<Lifetime> {
+        self.token.as_ref()?.lifetime
+    }
+
     /// Another token is in place from now on.
     pub(super) fn receive(&mut self, token: Option<Arc<TokenInfo>>, now: Now) {
-        let lifetime = token.as_ref().and_then(|token| token.lifetime);
-        let left = lifetime.map_or(0, |lifetime| {
-            let left = lifetime
-                .expires
-                .as_second()
-                .saturating_sub(now.wall.as_second());
-            left.min(lifetime.length()).max(0)
-        });
-        self.received = (now.mono, left);
         self.token = token;
+        self.received = (now.mono, 0);
+        self.clock_stepped(now);
     }
 
     /// The wall clock was stepped: what the token had left when it was received is reckoned anew by
     /// the present clock. However wrong that is, no token lives longer than its length from there.
     pub(super) fn clock_stepped(&mut self, now: Now) {
-        if let Some(lifetime) = self.token.as_ref().and_then(|token| token.lifetime) {
-            let by_wall = lifetime
-                .expires
-                .as_second()
-                .saturating_sub(now.wall.as_second())
-                .saturating_add(now.since(self.received.0));
-            self.received.1 = by_wall.min(lifetime.length()).max(0);
+        if let Some(lifetime) = self.lifetime() {
+            let since = now.since(self.received.0);
+            let left = now.until(lifetime.expires).saturating_add(since);
+            self.received.1 = left.clamp(0, lifetime.length());
         }
     }
 
     /// Seconds until it expires, by the more careful of both clocks; `None` when there is none, or it
     /// does not say.
     pub(super) fn left(&self, now: Now) -> Option<i64> {
-        let lifetime = self.token.as_ref()?.lifetime?;
-        let by_wall = lifetime
-            .expires
-            .as_second()
-            .saturating_sub(now.wall.as_second());
+        let by_wall = now.until(self.lifetime()?.expires);
         let by_mono = self.received.1.saturating_sub(now.since(self.received.0));
         Some(by_wall.min(by_mono).max(0))
     }
@@ -91,7 +76,7 @@ impl InPlace {
     }
 
     pub(super) fn times(&self, now: Now) -> Option<TokenTimes> {
-        let length = self.token.as_ref()?.lifetime?.length();
+        let length = self.lifetime()?.length();
         Some(TokenTimes {
             length,
             left: self.left(now)?,
@@ -100,14 +85,14 @@ impl InPlace {
 
     /// Expiry by its claims; the far future for a token that does not say.
     pub(super) fn expires(&self) -> Timestamp {
-        let lifetime = self.token.as_ref().and_then(|token| token.lifetime);
-        lifetime.map_or(Timestamp::MAX, |lifetime| lifetime.expires)
+        self.lifetime()
+            .map_or(Timestamp::MAX, |lifetime| lifetime.expires)
     }
 
     /// Seconds by which it seems to come from the future, when they are too many.
     pub(super) fn ahead(&self, now: Now) -> Option<i64> {
-        let issued = self.token.as_ref()?.lifetime?.issued.as_second();
-        Some(issued.saturating_sub(now.wall.as_second())).filter(|&ahead| ahead > CLOCK_TOLERANCE)
+        let ahead = now.until(self.lifetime()?.issued);
+        (ahead > CLOCK_TOLERANCE).then_some(ahead)
     }
 
     /// Its expiry, for a line in the log.

@@ -25,7 +25,7 @@ use htvault::FailureScope;
 
 use crate::model::{
     Counters, CredentialId, CredentialStatus, Ended, Event, Level, Lifetime, Now, Observed,
-    Outcome, RenewalTask, Route, Rules, State, TaskKind,
+    Outcome, RenewalTask, Route, Rules, State, Target, TaskKind,
 };
 use breaker::Breaker;
 pub(crate) use gate::Gate;
@@ -45,11 +45,11 @@ pub(crate) struct Scheduler {
     records: BTreeMap<CredentialId, Box<Record>>,
     /// Credentials that wait for their time.
     waiting: BTreeSet<(Instant, CredentialId)>,
-    /// Credentials that are due, by host and issuer.
-    ready: BTreeMap<(Arc<str>, Arc<str>), Queue>,
+    /// Credentials that are due.
+    ready: BTreeMap<Target, Queue>,
     /// Vault tokens whose expiry is to be looked up.
     look_ups: BTreeSet<(Instant, CredentialId)>,
-    /// Of what has worked since the last scan, or does not now.
+    /// Those of hosts and issuers that have worked and that a credential names.
     breakers: BTreeMap<Dependency, Breaker>,
     gate: Gate,
     counters: Counters,

@@ -9,7 +9,7 @@ use super::breaker::Open;
 use super::gate::Permit;
 use super::record::{Activity, Record, Urgency};
 use super::{Dependency, Scheduler};
-use crate::model::{CredentialId, Event, Level, Now, RenewalTask, Route, Rules, TaskKind};
+use crate::model::{CredentialId, Event, Level, Now, RenewalTask, Route, Rules, Target, TaskKind};
 
 /// A step of the wall clock of so many seconds is noticed.
 const CLOCK_STEP: i64 = 5;
@@ -75,15 +75,12 @@ impl Scheduler {
         best?.1.task(self.rules.limits, now)
     }
 
-    fn is_blocked(&self, target: &(Arc<str>, Arc<str>)) -> bool {
+    fn is_blocked(&self, target: &Target) -> bool {
         self.open_breaker(target).is_some()
     }
 
     /// The open breaker that a request to a host and issuer would meet first.
-    pub(super) fn open_breaker(
-        &self,
-        (host, issuer): &(Arc<str>, Arc<str>),
-    ) -> Option<(Dependency, &Open)> {
+    pub(super) fn open_breaker(&self, (host, issuer): &Target) -> Option<(Dependency, &Open)> {
         [None, Some(issuer.clone())].into_iter().find_map(|issuer| {
             let dependency = (host.clone(), issuer);
             let open = self.breakers.get(&dependency)?.open()?;
@@ -202,10 +199,7 @@ impl Scheduler {
 
     /// Plans everything anew after the wall clock was stepped.
     fn notice_clock(&mut self, now: Now) -> Vec<Event> {
-        let wall = now
-            .wall
-            .as_second()
-            .saturating_sub(self.last.wall.as_second());
+        let wall = self.last.until(now.wall);
         let step = wall.saturating_sub(now.since(self.last.mono));
         self.last = now;
         if step.abs() < CLOCK_STEP {

@@ -16,11 +16,17 @@ const MODE: Mode = Mode::from_bits_truncate(0o644);
 
 /// Declares that this process serves a directory, and that no pass is complete yet.
 pub(crate) fn settle_in(root: &Folder) -> Result<(), InstallError> {
-    remove_complete(root).map_err(|errno| InstallError::System {
-        step: Step::Create,
-        errno,
-    })?;
-    write_pid(root)
+    let step = Step::Create;
+    let error = |errno| InstallError::System { step, errno };
+    root.remove(COMPLETE).map_err(error)?;
+    let attributes = FileAttributes {
+        mode: MODE,
+        owner: Owner::Own,
+        sync: false,
+    };
+    // Whole at once, so that no reader sees half a number.
+    let id = std::process::id().to_string();
+    install_bytes(root, PID, attributes, id.as_bytes()).map(drop)
 }
 
 /// The process id in the directory.
@@ -32,22 +38,6 @@ pub(crate) fn read_pid(root: &Folder) -> Option<String> {
         .then(|| text.to_owned())
 }
 
-/// Writes this process's id, so that no reader sees half a number.
-fn write_pid(root: &Folder) -> Result<(), InstallError> {
-    let attributes = FileAttributes {
-        mode: MODE,
-        owner: Owner::Own,
-        sync: false,
-    };
-    install_bytes(
-        root,
-        PID,
-        attributes,
-        std::process::id().to_string().as_bytes(),
-    )
-    .map(drop)
-}
-
 /// Removes the process id, if it is ours: a SIGHUP to whoever has that number next would kill it.
 pub(crate) fn remove_pid(root: &Folder) {
     if read_pid(root) == Some(std::process::id().to_string())
@@ -55,10 +45,6 @@ pub(crate) fn remove_pid(root: &Folder) {
     {
         tracing::debug!("pid cannot be removed: {errno}");
     }
-}
-
-fn remove_complete(root: &Folder) -> Result<(), Errno> {
-    root.remove(COMPLETE)
 }
 
 /// Declares that a pass is complete.
@@ -86,15 +72,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = Folder::open(dir.path()).unwrap();
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).ok();
-        write_pid(&root).unwrap();
-        write_pid(&root).unwrap();
+        settle_in(&root).unwrap();
+        settle_in(&root).unwrap();
         assert_eq!(read(PID), Some(std::process::id().to_string()));
         touch_complete(&root).unwrap();
         touch_complete(&root).unwrap();
         assert_eq!(read(COMPLETE), Some(String::new()));
         assert_eq!(root.names().unwrap().len(), 2);
-        remove_complete(&root).unwrap();
-        remove_complete(&root).unwrap();
+        settle_in(&root).unwrap();
+        assert_eq!(root.names().unwrap(), [PID]);
         remove_pid(&root);
         assert!(root.names().unwrap().is_empty());
         std::fs::write(dir.path().join(PID), "1").unwrap();

@@ -119,7 +119,13 @@ impl Setup {
     /// Runs it as this user and group, from a copy that everybody may run.
     pub fn as_user(&mut self, id: u32) -> anyhow::Result<&mut Self> {
         let copy = self.folder.join(PROGRAM);
-        fs::copy(program(PROGRAM)?, &copy).context("cannot copy the credmon")?;
+        // By another process: one that a parallel test starts would hold our copy open for writing.
+        let program = program(PROGRAM)?;
+        let copied = std::process::Command::new("cp")
+            .arg(program)
+            .arg(&copy)
+            .status();
+        ensure!(copied.context("cp")?.success(), "cannot copy the credmon");
         self.program = Some(copy);
         self.user = Some(id);
         Ok(self)

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{minor, stat};
 use nix::sys::statfs::statfs;
 use tokio::process::Command;
 
@@ -24,6 +25,8 @@ const FAR: Duration = Duration::from_secs(30);
 pub struct FileSystem {
     at: PathBuf,
     of: PathBuf,
+    /// The kernel's view of FUSE's connections.
+    control: PathBuf,
     daemon: Option<Daemon>,
 }
 
@@ -37,15 +40,36 @@ impl FileSystem {
         let mut made = Self {
             at: at.to_owned(),
             of: of.to_owned(),
+            control: at.with_extension("fusectl"),
             daemon: None,
         };
         made.mend().await?;
+        std::fs::create_dir_all(&made.control).context("cannot make a folder for fusectl")?;
+        let kind = Some("fusectl");
+        mount(kind, &made.control, kind, MsFlags::empty(), None::<&str>)
+            .context("cannot mount fusectl")?;
         Ok(made)
     }
 
-    /// From now on whoever touches it waits.
-    pub fn hang(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGSTOP)
+    /// From now on whoever touches it waits. No request is under way then: the kernel lets nobody be
+    /// killed who waits for an answer that was begun.
+    pub async fn hang(&self) -> anyhow::Result<()> {
+        let device = stat(&self.at)?.st_dev;
+        let waiting = self.control.join(minor(device).to_string()).join("waiting");
+        let stopped = wait::until(
+            "no request to be under way",
+            FAR,
+            async || -> anyhow::Result<()> {
+                self.signal(Signal::SIGSTOP)?;
+                let count = std::fs::read_to_string(&waiting)?;
+                if count.trim() == "0" {
+                    return Ok(());
+                }
+                self.signal(Signal::SIGCONT)?;
+                anyhow::bail!("{count} requests are under way")
+            },
+        );
+        stopped.await
     }
 
     /// It goes on.
@@ -113,5 +137,6 @@ impl Drop for FileSystem {
         }
         drop(self.daemon.take());
         let _ = umount2(&self.at, MntFlags::MNT_DETACH);
+        let _ = umount2(&self.control, MntFlags::MNT_DETACH);
     }
 }

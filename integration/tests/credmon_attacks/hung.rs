@@ -72,7 +72,7 @@ async fn view_hangs(setting: &str, kind: &str) -> Test {
     setup.set(setting, at.join("file").display()).for_life(LIFE);
     let mut credmon = setup.start()?;
     site.directory.served("cmsprod", "cms", FAR).await?;
-    file_system.hang()?;
+    file_system.hang().await?;
     work_goes_on(&site, &credmon, &vault).await?;
     log_says(&credmon, &at, kind).await?;
     credmon.terminate().await?;
@@ -99,7 +99,7 @@ async fn the_file_system_of_the_log_hangs() -> Test {
     // It writes much.
     let mut credmon = setup.for_life(LIFE).arg("-d").start()?;
     site.directory.served("cmsprod", "cms", FAR).await?;
-    file_system.hang()?;
+    file_system.hang().await?;
     work_goes_on(&site, &credmon, &vault).await?;
     status_says(&credmon, "log").await?;
     credmon.leaves().await?;
@@ -121,7 +121,7 @@ async fn the_file_system_of_a_copy_hangs() -> Test {
     let mut credmon = setup.for_life(LIFE).start()?;
     site.directory.served("cmsprod", "cms", FAR).await?;
     wait::until("the copy", FAR, async || copy.exists().then_some(())).await?;
-    file_system.hang()?;
+    file_system.hang().await?;
     work_goes_on(&site, &credmon, &vault).await?;
     log_says(&credmon, &copy, "copy").await?;
     credmon.terminate().await?;
@@ -137,7 +137,7 @@ async fn the_credential_directory_hangs_and_comes_back() -> Test {
     let vault = vault(&site).await?;
     let mut credmon = site.credmon().for_life(LIFE).start()?;
     let first = site.directory.served("cmsprod", "cms", FAR).await?;
-    file_system.hang()?;
+    file_system.hang().await?;
     wait::until("the status to say it", MINUTES, async || -> Test {
         let status = credmon.status(&[]).await?;
         ensure!(status.code == Some(1), "{status:?}");
@@ -150,7 +150,7 @@ async fn the_credential_directory_hangs_and_comes_back() -> Test {
         .await?;
     work_goes_on(&site, &credmon, &vault).await?;
     // It ends even while the file system hangs.
-    file_system.hang()?;
+    file_system.hang().await?;
     credmon.terminate().await?;
     Ok(())
 }
