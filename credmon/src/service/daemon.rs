@@ -23,7 +23,7 @@ use crate::report::log::{self, Log};
 use crate::report::{Outputs, Publisher};
 use crate::scheduler::{Gate, Scheduler};
 use crate::store::copies::Copier;
-use crate::store::{Directory, Observation, ScanReport, Wake};
+use crate::store::{Directory, Installed, Observation, ScanReport, Wake};
 
 /// A pass counts as complete after this time, though something hangs: schedd and credd wait for it at
 /// boot.
@@ -52,6 +52,7 @@ pub(crate) struct Parts<V> {
     pub(crate) gate: Gate,
     /// Requests to the scanner.
     pub(crate) wake: thread_channel::Sender<Wake>,
+    pub(crate) installed: Installed,
     pub(crate) scanning: Heartbeat,
     pub(crate) observed: UnboundedReceiver<Observation>,
     pub(crate) publisher: Publisher,
@@ -256,7 +257,7 @@ impl<V: Vault> Daemon<V> {
             self.delete(&task);
         }
         if is_renewed && let Some(observed) = self.scheduler.observed(&task.id) {
-            self.wake_scanner(Wake::Installed(observed));
+            self.parts.installed.add(observed);
             self.copy(Some(&task.id));
         }
         // When a vault token expires can wait for the next writing.

@@ -155,6 +155,7 @@ async fn work(
     let directory = settings.directory.clone();
     let to_scanner = wake.clone();
     let scanner = Scanner::new(directory, cli.once, to_scanner, observations, clock.clone());
+    let installed = scanner.installed.clone();
     let scanning = Heartbeat::default();
     let heartbeat = scanning.clone();
     let scan = std::thread::Builder::new().name("scan".to_owned());
@@ -166,6 +167,7 @@ async fn work(
         clock,
         gate,
         wake,
+        installed,
         scanning,
         observed,
         publisher: publisher.clone(),

@@ -25,7 +25,7 @@ pub(crate) use folder::Folder;
 pub(crate) use install::{FileAttributes, Owner, check_output, install};
 pub(crate) use scan::{Observation, ScanReport, Scanner};
 pub(crate) use top::CompleteTop;
-pub(crate) use wakes::Wake;
+pub(crate) use wakes::{Installed, Wake};
 
 use crate::model::{Failure, Outcome};
 

@@ -19,7 +19,7 @@ use super::directory::{Directory, DirectoryError};
 use super::folder::{Folder, file_id, kind};
 use super::install::{is_temporary, remove_leftovers};
 use super::odd_names::OddNames;
-use super::wakes::{Pending, Wake};
+use super::wakes::{Installed, Pending, Wake};
 use super::watch::Watcher;
 use super::{observe, own_files};
 use crate::model::{CredentialId, FileId, Heartbeat, Observed, is_account};
@@ -76,6 +76,8 @@ pub(crate) struct Scanner {
     served: Option<(u64, u64)>,
     lock: Option<nix::fcntl::Flock<std::fs::File>>,
     watcher: Option<Watcher>,
+    /// To be filled by who installs tokens.
+    pub(crate) installed: Installed,
     accounts: BTreeMap<Arc<str>, Account>,
     odd: OddNames,
     clock: Arc<dyn htvault::clock::Clock>,
@@ -98,6 +100,7 @@ impl Scanner {
             served: None,
             lock: None,
             watcher: None,
+            installed: Installed::default(),
             accounts: BTreeMap::new(),
             odd: OddNames::default(),
             clock,
@@ -146,9 +149,6 @@ impl Scanner {
             self.forget();
             self.scan_all(BTreeSet::new);
         }
-        for observed in std::mem::take(&mut pending.installed) {
-            self.installed(observed);
-        }
         for user in pending.take_accounts(Instant::now()) {
             let began = Instant::now();
             self.scan_account(&user);
@@ -165,12 +165,14 @@ impl Scanner {
         }
     }
 
-    /// Notes a token of this daemon, so that whatever somebody else does to it is noticed.
-    fn installed(&mut self, observed: Arc<Observed>) {
-        let account = self.accounts.get_mut(observed.id.user());
-        let known = account.and_then(|account| account.get_mut(observed.id.service()));
-        if let Some(known) = known.filter(|known| known.stamp == observed.stamp) {
-            *known = observed;
+    /// Takes in the tokens of this daemon, so that whatever somebody else does to them is noticed.
+    fn take_in_installed(&mut self) {
+        for observed in self.installed.take() {
+            let account = self.accounts.get_mut(observed.id.user());
+            let known = account.and_then(|account| account.get_mut(observed.id.service()));
+            if let Some(known) = known.filter(|known| known.stamp == observed.stamp) {
+                *known = observed;
+            }
         }
     }
 
@@ -266,6 +268,7 @@ impl Scanner {
 
     /// Scans one account's folder.
     pub(crate) fn scan_account(&mut self, user: &Arc<str>) {
+        self.take_in_installed();
         let Some(directory) = self.directory.clone() else {
             return;
         };

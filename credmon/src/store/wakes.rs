@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::model::Observed;
@@ -16,11 +16,28 @@ pub(crate) enum Wake {
     Scan(Arc<str>),
     /// Another credential directory.
     Use(Option<PathBuf>),
-    /// This daemon has installed a token.
-    Installed(Arc<Observed>),
     /// A pass is complete: touch `CREDMON_COMPLETE`.
     Complete,
     Stop,
+}
+
+/// Credentials for which this daemon has installed a token. The scanner is not woken for them: it takes
+/// them in before it scans. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Installed(Arc<Mutex<Vec<Arc<Observed>>>>);
+
+impl Installed {
+    fn list(&self) -> MutexGuard<'_, Vec<Arc<Observed>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add(&self, observed: Arc<Observed>) {
+        self.list().push(observed);
+    }
+
+    pub(super) fn take(&self) -> Vec<Arc<Observed>> {
+        std::mem::take(&mut self.list())
+    }
 }
 
 /// Requests to the scanner that wait.
@@ -28,7 +45,6 @@ pub(crate) enum Wake {
 pub(super) struct Pending {
     pub(super) all: bool,
     pub(super) accounts: BTreeSet<Arc<str>>,
-    pub(super) installed: Vec<Arc<Observed>>,
     /// Accounts that are not scanned again before that time, since their scans take long.
     pub(super) resting: BTreeMap<Arc<str>, Instant>,
     /// The latest [`Wake::Use`].
@@ -43,7 +59,6 @@ impl Pending {
             Wake::ScanAll => self.all = true,
             Wake::Scan(user) => _ = self.accounts.insert(user),
             Wake::Use(_) => self.directory = Some(wake),
-            Wake::Installed(observed) => self.installed.push(observed),
             Wake::Complete => self.complete = true,
             Wake::Stop => self.stop = true,
         }
@@ -70,7 +85,7 @@ impl Pending {
     pub(super) fn next(&self, next_full: Instant) -> Instant {
         let now = Instant::now();
         let is_due = self.all || self.complete || self.stop || self.directory.is_some();
-        if is_due || !self.installed.is_empty() {
+        if is_due {
             return now;
         }
         let ready = |user: &Arc<str>| self.resting.get(user).copied().unwrap_or(now);

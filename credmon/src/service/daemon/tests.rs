@@ -83,9 +83,12 @@ impl Setup {
             observations,
             Arc::new(self.clock.clone()),
         );
-        let scanner = Arc::new(Mutex::new(scanner));
         let publisher = Publisher::default();
-        let parts = self.parts(wake, observed, publisher.clone());
+        let parts = Parts {
+            installed: scanner.installed.clone(),
+            ..self.parts(wake, observed, publisher.clone())
+        };
+        let scanner = Arc::new(Mutex::new(scanner));
         let (commands, received) = mpsc::channel(4);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let daemon = tokio::spawn(Daemon::new(parts, self.settings).run(received));
@@ -114,6 +117,7 @@ impl Setup {
             clock: Arc::new(self.clock.clone()),
             gate: Gate::new(1024),
             wake,
+            installed: Installed::default(),
             scanning: Heartbeat::default(),
             observed,
             publisher,
