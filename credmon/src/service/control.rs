@@ -338,3 +338,6 @@ impl<'c> Control<'c> {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;
