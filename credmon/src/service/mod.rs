@@ -126,11 +126,13 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
 
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
+        let signals = Signals::new()?;
         let (authorities, problem) = control::read_authorities(&settings.tls);
         let vault = Arc::new(HtVault::new(authorities.clone()));
         let trust = Trust::new(settings.tls.clone(), authorities, problem);
         let control = Control::new(cli, configuration, vault.clone(), places, trust);
-        work(cli, *settings, control, vault, &log, Gate::new(descriptors)).await
+        let gate = Gate::new(descriptors);
+        work(cli, *settings, control, signals, vault, &log, gate).await
     });
     runtime.shutdown_timeout(GRACE);
     log.flush(GRACE);
@@ -144,11 +146,11 @@ async fn work(
     cli: &Cli,
     settings: Settings,
     control: Control<'_>,
+    signals: Signals,
     vault: Arc<HtVault>,
     log: &Log,
     gate: Gate,
 ) -> anyhow::Result<bool> {
-    let signals = Signals::new()?;
     let clock = Arc::new(SystemClock);
     let (wake, wakes) = channel();
     let (observations, observed) = unbounded_channel();
