@@ -10,6 +10,7 @@ use htvault::{AccessToken, AccessTokenAnswer, AccessTokenRequest, Claims, ErrorK
 use jiff::{SignedDuration, Timestamp};
 
 use super::TestClock;
+use crate::model::fixtures::failure;
 use crate::model::{Failure, VaultLife};
 use crate::renewal::Vault;
 use crate::store::CompleteTop;
@@ -124,18 +125,6 @@ impl FakeVault {
     }
 }
 
-/// A failure of that kind. Its text names the path, as htvault's errors do; its words do not.
-fn error(kind: ErrorKind, path: &str) -> Failure {
-    Failure {
-        scope: kind.scope(),
-        kind: Some(kind),
-        text: format!("{path}: {kind:?}"),
-        words: format!("{kind:?}"),
-        advice: kind.advice(),
-        retry_after: None,
-    }
-}
-
 impl Server {
     /// `Retry-After` of a quota that is used up.
     fn quota(&self, now: Timestamp) -> Option<Duration> {
@@ -152,7 +141,7 @@ impl Server {
         let path = asked.path.clone();
         let user = path.rsplit(['/', ':']).nth(1).unwrap().to_owned();
         let issuer = path.rsplit('/').nth(1).unwrap().to_owned();
-        let fail = |kind| Err(error(kind, &path));
+        let fail = |kind| Err(failure(kind, &path));
         let (host, token) = (asked.host.clone(), asked.token.clone());
         let quota = self.quota(now);
         self.asked.push(asked);
@@ -164,13 +153,13 @@ impl Server {
             self.asked.pop();
             return Err(Failure {
                 retry_after: quota,
-                ..error(ErrorKind::RateLimited, &path)
+                ..failure(ErrorKind::RateLimited, &path)
             });
         }
         if let Some((kind, retry_after)) = self.refused.get(&user) {
             return Err(Failure {
                 retry_after: *retry_after,
-                ..error(*kind, &path)
+                ..failure(*kind, &path)
             });
         }
         if self.dead.contains(&token) {
@@ -256,7 +245,7 @@ impl Vault for FakeVault {
             server.looked_up.push(now);
             match server.down.get(&host) {
                 Some(kind) if kind.scope() == htvault::FailureScope::Host => {
-                    Err(error(*kind, "lookup-self"))
+                    Err(failure(*kind, "lookup-self"))
                 }
                 _ if server.dead.contains(top.vault_token.expose()) => Ok(None),
                 _ => Ok(Some(VaultLife(Some(expires)))),

@@ -1,14 +1,28 @@
 //! For tests: credentials, tokens and statuses that are made by hand.
 
+use htvault::ErrorKind;
 use jiff::Timestamp;
 
 use super::{
-    AccessTokenStatus, CredentialStatus, DaemonStatus, STATUS_VERSION, State, VaultTokenStatus,
+    AccessTokenStatus, CredentialStatus, DaemonStatus, Failure, STATUS_VERSION, State,
+    VaultTokenStatus,
 };
 
 /// The time that lies so many seconds after 1970.
 pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
+}
+
+/// A failure of that kind. Its text names the path, as htvault's errors do; its words do not.
+pub(crate) fn failure(kind: ErrorKind, path: &str) -> Failure {
+    Failure {
+        scope: kind.scope(),
+        kind: Some(kind),
+        text: format!("{path}: {kind:?}"),
+        words: format!("{kind:?}"),
+        advice: kind.advice(),
+        retry_after: None,
+    }
 }
 
 /// Status of a daemon that runs, written at second 1000.

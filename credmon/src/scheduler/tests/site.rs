@@ -3,7 +3,7 @@
 use htvault::{ErrorKind, FailureScope};
 
 use super::super::*;
-use crate::model::fixtures::at;
+use crate::model::fixtures::{self, at};
 use crate::model::{Failure, FileId, TokenInfo, VaultLife};
 
 /// Vaults and issuers, as of the right time.
@@ -83,14 +83,7 @@ pub(super) fn can_be(outcome: &Outcome, task: &RenewalTask) -> bool {
 
 /// A failure of a credential; its text names the credential, its words do not.
 pub(super) fn failure(kind: ErrorKind, id: &CredentialId) -> Failure {
-    Failure {
-        scope: kind.scope(),
-        kind: Some(kind),
-        text: format!("secret/oauth/creds/{id}: {kind:?}"),
-        words: format!("{kind:?}"),
-        advice: kind.advice(),
-        retry_after: None,
-    }
+    fixtures::failure(kind, &format!("secret/oauth/creds/{id}"))
 }
 
 pub(super) fn token_of(issued: i64, expires: i64, version: u64) -> Arc<TokenInfo> {
