@@ -26,7 +26,8 @@ impl Scheduler {
         let proven = self.records.get(&task.id).is_some_and(|r| r.proven);
         let mut waits = false;
         let mut events = Vec::new();
-        for (dependency, verdict) in dependencies(&task.route).iter().zip(verdicts(outcome)) {
+        let dependencies = dependencies(&task.route.host, &task.route.issuer);
+        for (dependency, verdict) in dependencies.iter().zip(verdicts(outcome)) {
             match verdict {
                 Verdict::Up => events.extend(self.recovered(dependency, now)),
                 Verdict::Down(failure) if proven => {
@@ -111,7 +112,7 @@ impl Scheduler {
                 Some(_) => FailureScope::Issuer,
                 None => FailureScope::Host,
             };
-            let depends = |route: &Route| dependencies(route).contains(dependency);
+            let depends = |r: &Route| dependencies(&r.host, &r.issuer).contains(dependency);
             record.waits_for == Some(scope) && record.route().is_some_and(depends)
         };
         let waiting = self.records.iter().filter(|(_, record)| waits(record));

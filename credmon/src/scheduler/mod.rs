@@ -125,7 +125,9 @@ impl Scheduler {
         let users: BTreeSet<_> = records.keys().map(CredentialId::user).collect();
         self.ahead.retain(|user, _| users.contains(user));
         let routes = records.values().filter_map(|record| record.route());
-        let used: BTreeSet<Dependency> = routes.flat_map(dependencies).collect();
+        let used: BTreeSet<Dependency> = routes
+            .flat_map(|r| dependencies(&r.host, &r.issuer))
+            .collect();
         self.breakers.retain(|d, _| used.contains(d));
         self.short_lived.retain(|d| used.contains(d));
     }
@@ -269,7 +271,7 @@ impl Scheduler {
 
     /// Credentials that have worked with a host or issuer.
     fn proven_at(&self, dependency: &Dependency) -> Vec<&Record> {
-        let is_at = |route: &Route| dependencies(route).contains(dependency);
+        let is_at = |r: &Route| dependencies(&r.host, &r.issuer).contains(dependency);
         let records = self.records.values().map(|record| &**record);
         records
             .filter(|r| r.proven && r.route().is_some_and(is_at))
@@ -351,12 +353,8 @@ impl Scheduler {
 }
 
 /// Dependencies of a request: the host, then the issuer at it.
-fn dependencies(route: &Route) -> [Dependency; 2] {
-    let host = &route.host;
-    [
-        (host.clone(), None),
-        (host.clone(), Some(route.issuer.clone())),
-    ]
+fn dependencies(host: &Arc<str>, issuer: &Arc<str>) -> [Dependency; 2] {
+    [(host.clone(), None), (host.clone(), Some(issuer.clone()))]
 }
 
 fn name((host, issuer): &Dependency) -> String {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::breaker::Open;
 use super::gate::Permit;
 use super::record::{Activity, Record, Urgency};
-use super::{Dependency, Scheduler};
+use super::{Dependency, Scheduler, dependencies};
 use crate::model::{CredentialId, Event, Level, Now, RenewalTask, Route, Rules, Target, TaskKind};
 
 /// A step of the wall clock of so many seconds is noticed.
@@ -81,11 +81,12 @@ impl Scheduler {
 
     /// The open breaker that a request to a host and issuer would meet first.
     pub(super) fn open_breaker(&self, (host, issuer): &Target) -> Option<(Dependency, &Open)> {
-        [None, Some(issuer.clone())].into_iter().find_map(|issuer| {
-            let dependency = (host.clone(), issuer);
-            let open = self.breakers.get(&dependency)?.open()?;
-            Some((dependency, open))
-        })
+        dependencies(host, issuer)
+            .into_iter()
+            .find_map(|dependency| {
+                let open = self.breakers.get(&dependency)?.open()?;
+                Some((dependency, open))
+            })
     }
 
     /// One probe for each open breaker whose time has come: by a credential that worked before, of
