@@ -18,8 +18,11 @@ use crate::store::ScanReport;
 /// Time after which work on files counts as hanging.
 pub(super) const HANGING: Duration = Duration::from_secs(30);
 
-/// Least time between two writings of the status.
+/// Least time between two writings of the status, but for [`PUBLISH_EACH`].
 pub(super) const PUBLISH: Duration = Duration::from_secs(5);
+
+/// So much longer for each credential: writing the status of many takes time, too.
+const PUBLISH_EACH: Duration = Duration::from_millis(1);
 
 /// Time between two writings when nothing changes, so that a reader sees that the writer is alive.
 const PUBLISH_AT_REST: Duration = Duration::from_mins(2);
@@ -37,14 +40,15 @@ pub(super) struct Reporting {
     /// Problems as they were logged last.
     pub(super) logged: Vec<String>,
     pub(super) dirty: bool,
-    pub(super) published: Option<Instant>,
+    /// Time of the last writing, and the least time to the next.
+    pub(super) published: Option<(Instant, Duration)>,
 }
 
 impl Reporting {
     /// Time of the next writing; `None` before the first.
     pub(super) fn publish_at(&self) -> Option<Instant> {
-        let pause = if self.dirty { PUBLISH } else { PUBLISH_AT_REST };
-        Some(self.published? + pause)
+        let (published, pause) = self.published?;
+        Some(published + if self.dirty { pause } else { PUBLISH_AT_REST })
     }
 }
 
@@ -85,8 +89,10 @@ impl<V: Vault> Daemon<V> {
 
     pub(super) fn publish(&mut self, running: bool) {
         let snapshot = self.snapshot(running);
+        let count = u32::try_from(snapshot.credentials.len()).unwrap_or(u32::MAX);
+        let pause = (PUBLISH + PUBLISH_EACH.saturating_mul(count)).min(PUBLISH_AT_REST);
         self.report.dirty = false;
-        self.report.published = Some(Instant::now());
+        self.report.published = Some((Instant::now(), pause));
         self.parts.publisher.publish(&self.report.outputs, snapshot);
     }
 
