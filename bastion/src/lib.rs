@@ -5,7 +5,6 @@
 //! | [`config`] | files → deliveries that cannot be wrong, or all faults with their places |
 //! | [`delivery`] | the unit: one service credential of one account at one schedd |
 //! | [`plan`] | what to do next with a delivery, and when; pure |
-//! | [`gate`] | while a shared cause is down, one try finds out for all; pure |
 //! | [`verify`] | whether an access token and a schedd are as wanted; pure |
 //! | [`problem`] | what can go wrong, about what, and who must act |
 //! | [`reconcile`] | the loop: observe, plan, execute, report |
@@ -33,11 +32,11 @@ pub mod control;
 pub mod delivery;
 pub mod discovery;
 pub mod doctor;
+mod engine;
 #[cfg(test)]
 mod fakes;
 #[cfg(test)]
 mod fixtures;
-pub mod gate;
 pub mod grants;
 pub mod hardening;
 pub mod held;

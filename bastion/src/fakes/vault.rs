@@ -12,13 +12,16 @@ use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem};
 use crate::vault::{Held, Reading, Vault};
 
+/// Time until a request that hangs is given up.
+const HANGS: Duration = Duration::from_secs(40);
 /// Life of a login.
 const LOGIN: Duration = Duration::from_hours(28 * 24);
 
 impl Outside {
     /// Vault answers, after a moment, if it is up.
     async fn vault(&self) -> Result<(), Problem> {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        let takes = self.lock().vault_takes;
+        tokio::time::sleep(takes).await;
         let mut world = self.lock();
         world.calls += 1;
         world.in_vain += u32::from(world.vault_down || world.no_leader);
@@ -93,6 +96,11 @@ impl Vault for Outside {
         reading: Reading,
     ) -> Result<AccessTokenAnswer, Problem> {
         self.vault().await?;
+        if self.lock().reads_hang.contains(&credential.credkey) {
+            tokio::time::sleep(HANGS).await;
+            let cause = Cause::credential(credential);
+            return Err(Problem::new(cause, Kind::IssuerDown, "timed out"));
+        }
         let mut world = self.lock();
         world.reads.push(reading);
         if !world.is_alive(token.expose()) {

@@ -41,6 +41,10 @@ pub(crate) struct World {
     pub(crate) calls: u32,
     /// Calls of them that were made in vain, to a Vault that is down.
     pub(crate) in_vain: u32,
+    /// Vault takes so long for each answer.
+    pub(crate) vault_takes: Duration,
+    /// Accounts whose access tokens take 40 s, and do not come then.
+    pub(crate) reads_hang: BTreeSet<String>,
     /// Vault answers nothing.
     pub(crate) vault_down: bool,
     /// Vault's cluster has no leader.
@@ -92,6 +96,8 @@ impl World {
             logins: 0,
             calls: 0,
             in_vain: 0,
+            vault_takes: Duration::from_millis(5),
+            reads_hang: BTreeSet::new(),
             vault_down: false,
             no_leader: false,
             clock_wrong_by: 0,

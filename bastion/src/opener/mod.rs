@@ -69,42 +69,53 @@ pub(crate) struct Openers(Mutex<HashMap<(String, String), Slot>>);
 impl<V: Vault, T> Parts<V, T> {
     /// An access token that opens a delivery's credd; nothing where none is asked for.
     pub(crate) async fn opener(&self, delivery: &Delivery) -> Result<Option<AccessToken>, Problem> {
+        let (opener, _) = self.opener_and_age(delivery).await?;
+        Ok(opener)
+    }
+
+    /// The same, and `true` when it was read just now.
+    pub(crate) async fn opener_and_age(
+        &self,
+        delivery: &Delivery,
+    ) -> Result<(Option<AccessToken>, bool), Problem> {
         if !delivery.target.needs_opener() {
-            return Ok(None);
+            return Ok((None, false));
         }
         let (vault, stages) = (&self.vault, &*self.stages);
         let get = self
             .openers
             .get(vault, stages, &delivery.authorize, self.clock.now());
-        get.await.map(Some)
+        let (opener, is_new) = get.await?;
+        Ok((Some(opener), is_new))
     }
 }
 
 impl Openers {
-    /// An access token of `credential` that lives a while.
+    /// An access token of `credential` that lives a while; `true` when it was read just now.
     async fn get(
         &self,
         vault: &impl Vault,
         stages: &Stages,
         credential: &Arc<Credential>,
         now: Timestamp,
-    ) -> Result<AccessToken, Problem> {
+    ) -> Result<(AccessToken, bool), Problem> {
         let slot = self.slot(credential).await;
         let mut slot = slot.lock().await;
         if let Some(opener) = &slot.opener
             && let Some((access, good_until)) = &opener.access
             && now < *good_until
         {
-            return Ok(access.clone());
+            return Ok((access.clone(), false));
         }
-        match read(vault, stages, credential, &mut slot, now).await {
+        let access = match read(vault, stages, credential, &mut slot, now).await {
             // The login died before its time; a new one is made once.
             Err(problem) if problem.kind == Kind::TokenDead => {
                 slot.opener = None;
                 read(vault, stages, credential, &mut slot, now).await
             }
             answer => answer,
-        }
+        };
+        Ok((access?, true))
     }
 
     /// Forgets an access token that a credd refused.

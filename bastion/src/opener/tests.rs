@@ -18,7 +18,7 @@ async fn get(openers: &Openers, outside: &Outside) -> String {
     let now = outside.lock().now();
     let stages = Stages::default();
     let get = openers.get(outside, &stages, &credential, now);
-    let token = get.await.unwrap();
+    let (token, _) = get.await.unwrap();
     let (scopes, _) = token.expose().rsplit_once('.').unwrap();
     scopes.to_owned()
 }

@@ -15,6 +15,7 @@ mod tokens;
 use std::sync::Arc;
 use std::time::Duration;
 
+use htvault::AccessToken;
 use htvault::clock::Clock;
 use jiff::Timestamp;
 use tracing::info;
@@ -23,6 +24,7 @@ use look::Verdict;
 pub use tokens::{Inherited, Tokens};
 
 use crate::delivery::Delivery;
+use crate::engine::limits::{self, Permit};
 use crate::moment::until;
 use crate::opener::Openers;
 use crate::plan::{self, Policy, Step, Why};
@@ -85,17 +87,22 @@ pub struct Outcome {
     pub result: Result<(), Problem>,
 }
 
-/// Makes one try. `access` is what was known of access tokens before it. `until` ends it early, with
-/// every token that is known by then.
-pub async fn bring<V: Vault, T: Transport>(
+/// Makes one try under a permit. `access` is what was known of access tokens before it. `until` ends it
+/// early, with every token that is known by then.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "all that a try works with, given at one place"
+)]
+pub(crate) async fn bring<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     policy: &Policy<'_>,
     delivery: &Delivery,
     step: Step,
     tokens: Tokens,
     access: &AccessFacts,
+    permit: Permit,
     until: impl Future<Output = ()>,
-) -> Outcome {
+) -> (Outcome, Permit) {
     let mut work = Try {
         parts,
         policy,
@@ -104,6 +111,7 @@ pub async fn bring<V: Vault, T: Transport>(
         known: access,
         seen: None,
         access: None,
+        permit,
     };
     let result = tokio::select! {
         biased;
@@ -117,12 +125,13 @@ pub async fn bring<V: Vault, T: Transport>(
     {
         parts.openers.forget(&delivery.authorize).await;
     }
-    Outcome {
+    let outcome = Outcome {
         tokens: work.tokens,
         seen: work.seen,
         access: work.access,
         result,
-    }
+    };
+    (outcome, work.permit)
 }
 
 /// A credd that does not answer answers nobody: one message, and one try that finds out for all.
@@ -146,6 +155,7 @@ struct Try<'a, V, T> {
     known: &'a AccessFacts,
     seen: Option<Observed>,
     access: Option<AccessFacts>,
+    permit: Permit,
 }
 
 impl<V: Vault, T: Transport> Try<'_, V, T> {
@@ -169,9 +179,10 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     }
 
     async fn observe(&mut self) -> Result<Observed, Problem> {
-        let opener = self.parts.opener(self.delivery).await?;
+        let opener = self.opener().await?;
         let observed = self.parts.transport.observe(self.delivery, opener.as_ref());
         let observed = self.parts.stages.time(Stage::Observe, observed).await?;
+        self.permit.worked(&[limits::schedd(self.delivery)]);
         self.seen = Some(Observed {
             content: None,
             ..observed.clone()
@@ -185,6 +196,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let vault = &self.parts.vault;
         let answer = vault.read(credential, &held.token, Reading::ForJobs);
         let answer = self.parts.stages.time(Stage::Read, answer).await?;
+        self.permit.worked(&limits::read_by(credential));
         verify::access_token(credential, &answer, self.now())?;
         let (now, expires) = (self.now(), answer.expires());
         let issued = answer.claims.as_ref().and_then(|claims| claims.issued);
@@ -231,9 +243,19 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         Ok(seen.served)
     }
 
-    async fn store(&self, held: &Held) -> Result<(), Problem> {
+    /// An access token that opens the delivery's credd; nothing where none is asked for.
+    async fn opener(&mut self) -> Result<Option<AccessToken>, Problem> {
+        let (opener, is_new) = self.parts.opener_and_age(self.delivery).await?;
+        if is_new {
+            self.permit
+                .worked(&limits::opened_by(&self.delivery.authorize));
+        }
+        Ok(opener)
+    }
+
+    async fn store(&mut self, held: &Held) -> Result<(), Problem> {
         let top = top_file::write(&self.delivery.credential, &held.token);
-        let opener = self.parts.opener(self.delivery).await?;
+        let opener = self.opener().await?;
         let transport = &self.parts.transport;
         let stored = transport.store(self.delivery, &top, opener.as_ref());
         self.parts.stages.time(Stage::Store, stored).await
@@ -252,6 +274,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let Parts { vault, stages, .. } = self.parts;
         let credential = &delivery.credential;
         let login = stages.time(Stage::Login, vault.login(credential)).await?;
+        self.permit.worked(&limits::login_by(credential));
         let issued = vault.issue(credential, login, delivery.lifetime);
         stages.time(Stage::Issue, issued).await
     }

@@ -1,33 +1,25 @@
 //! What is due is begun, as far as there is room for it.
 //!
-//! What holds: at most one try runs for a delivery, few at one credd and a bounded number in all;
-//! what has no token, and what ends soonest, comes first; nothing is begun at a closed gate.
+//! What holds: at most one try runs for a delivery, and none without a permit; what failed gives way to
+//! what did not; then what has no token, and what ends soonest, goes first.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::entry::needs;
 use super::{Ended, Reconciler};
 use crate::delivery::{Delivery, DeliveryId};
-use crate::gate::Pass;
-use crate::moment::before;
+use crate::engine::limits::Refusal;
+use crate::moment::{after, before};
 use crate::plan::{self, Failure, Next, Policy, Step};
 use crate::problem::Kind;
 use crate::push::bring;
 use crate::transport::Transport;
 use crate::vault::Vault;
-
-/// Tries at a time. Requests to Vault, to KDCs and runs of HTCondor's tools have bounds of their own.
-const AT_A_TIME: usize = 48;
-/// Tries at a time at one credd: one that is slow leaves room for all others.
-const AT_A_CREDD: usize = 4;
-/// Tries at a time in one directory: most of the time each waits for its credmon.
-const AT_A_DIRECTORY: usize = 32;
 
 /// What the policies of all deliveries share.
 #[derive(Clone, Copy)]
@@ -68,10 +60,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             self.warn_of_grants(now);
         }
         let pace = self.pace();
-        let mut busy: HashMap<String, usize> = HashMap::new();
-        for id in self.owners.values() {
-            *busy.entry(id.schedd.clone()).or_default() += 1;
-        }
         let mut due = Vec::new();
         let all = self.entries.values().map(|entry| &entry.delivery);
         for delivery in self.agenda.take(now, all) {
@@ -100,23 +88,18 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 }
                 Next::Do(step) => {
                     let expires = entry.record.life.map(|life| life.expires);
-                    due.push((expires, delivery, step));
+                    due.push((entry.record.failure.is_some(), expires, delivery, step));
                 }
             }
         }
         let mut wake = self.agenda.next();
-        // What has no token, and what ends soonest, first.
-        due.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
-        for (_, delivery, step) in due {
-            let there = busy.entry(delivery.id.schedd.clone()).or_default();
-            if self.tries.len() < AT_A_TIME && *there < most_at(&delivery) {
-                let Some(later) = self.begin_one(&delivery.id, step, now) else {
-                    *there += 1;
-                    continue;
-                };
+        // What failed gives way; then what has no token, and what ends soonest, goes first.
+        due.sort_by(|a, b| (a.0, a.1, &a.2.id).cmp(&(b.0, b.1, &b.2.id)));
+        for (_, _, delivery, step) in due {
+            if let Some(later) = self.begin_one(&delivery.id, step, now) {
                 wake = wake.min(later);
+                self.agenda.changed(delivery);
             }
-            self.agenda.changed(delivery);
         }
         wake
     }
@@ -146,32 +129,33 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
         }
         self.think_again();
-        self.gates.clear();
         self.tick = before(self.tick, by).min(now);
         self.next_tick = self.check.next(now, &self.zone);
     }
 
-    /// Begins a try; when a gate is closed, says when to ask again.
+    /// Begins a try. Where that is not possible, the time to ask again: the latest, if something else
+    /// has to end first.
     fn begin_one(&mut self, id: &DeliveryId, step: Step, now: Timestamp) -> Option<Timestamp> {
         let pace = self.pace();
         let entry = self.entries.get_mut(id)?;
-        if let Pass::Closed(problem, again) = self.gates.ask(&needs(entry, step), now) {
-            entry.tries += 1;
-            entry.record.failure = Some(match entry.record.failure.take() {
-                Some(failure) => Failure {
-                    problem,
-                    next_try: again,
-                    ..failure
-                },
-                None => Failure {
-                    problem,
-                    since: now,
-                    attempts: 0,
-                    next_try: again,
-                },
-            });
-            return Some(again);
-        }
+        let permit = match self.limits.admit(&entry.claims, entry.is_local(step)) {
+            Ok(permit) => permit,
+            Err(Refusal::Busy) => return Some(Timestamp::MAX),
+            Err(Refusal::Open(problem, retry_at)) => {
+                let next_try = after(now, retry_at.saturating_duration_since(Instant::now()));
+                entry.tries += 1;
+                let before = entry.record.failure.take();
+                let (since, attempts) =
+                    before.map_or((now, 0), |failure| (failure.since, failure.attempts));
+                entry.record.failure = Some(Failure {
+                    problem: *problem,
+                    since,
+                    attempts,
+                    next_try,
+                });
+                return Some(next_try);
+            }
+        };
         debug!(delivery = %id, ?step, "try");
         entry.running = true;
         entry.pushing = matches!(step, Step::Push(_));
@@ -189,20 +173,14 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                     std::future::pending::<()>().await;
                 }
             };
-            let ended = bring(&parts, &policy, &delivery, step, tokens, &access, stopped);
-            Ended::Try(ended.await)
+            let ended = bring(
+                &parts, &policy, &delivery, step, tokens, &access, permit, stopped,
+            );
+            let (outcome, permit) = ended.await;
+            Ended::Try(outcome, permit)
         };
         let handle = self.tries.spawn(work);
         self.owners.insert(handle.id(), id.clone());
         None
-    }
-}
-
-/// How many tries may run at a delivery's schedd.
-fn most_at(delivery: &Delivery) -> usize {
-    if delivery.target.needs_opener() {
-        AT_A_CREDD
-    } else {
-        AT_A_DIRECTORY
     }
 }

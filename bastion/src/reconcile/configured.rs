@@ -12,6 +12,7 @@ use super::Reconciler;
 use super::entry::Entry;
 use crate::config::Config;
 use crate::delivery::Delivery;
+use crate::engine::limits::Claims;
 use crate::push::Parts;
 use crate::transport::Transport;
 use crate::vault::Vault;
@@ -25,7 +26,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.spread = config.spread;
         self.requests = config.vault.requests;
         self.next_tick = self.check.next(self.now(), &self.zone);
-        self.gates.clear();
+        self.limits.retry_now();
         // Whatever failed is tried at once.
         self.keytabs.clear();
         self.take(config);
@@ -45,6 +46,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                         entry.record.changed |= !same;
                         // Whoever changed what is delivered wants it delivered.
                         entry.record.cut_off = entry.record.cut_off.filter(|_| same);
+                        entry.claims = Arc::new(Claims::of(&delivery));
                         entry.delivery = delivery;
                     }
                     // Whoever changed the configuration wants to see what comes of it.
@@ -61,6 +63,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             self.entries.insert(id, entry);
         }
         self.keep_off();
+        self.forget_unused();
         info!(
             deliveries = self.entries.len(),
             new,
@@ -77,6 +80,14 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             );
             self.away.keep(id, entry);
         }
+    }
+}
+
+impl<V: Vault, T: Transport> Reconciler<V, T> {
+    /// Forgets the breakers of what no delivery needs any more.
+    pub(super) fn forget_unused(&self) {
+        self.limits
+            .keep(self.entries.values().map(|entry| &*entry.claims));
     }
 }
 

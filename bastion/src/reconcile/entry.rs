@@ -10,17 +10,20 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::cut::CutPlan;
-use crate::delivery::{Delivery, Target};
+use crate::delivery::Delivery;
+use crate::engine::limits::Claims;
 use crate::jobs;
 use crate::ledger::Note;
 use crate::moment::before;
 use crate::plan::{Record, State, Step};
-use crate::problem::{Cause, Problem};
+use crate::problem::Problem;
 use crate::push::{AccessFacts, Outcome, Tokens};
 
 /// A delivery and what is known of it.
 pub(crate) struct Entry {
     pub(crate) delivery: Arc<Delivery>,
+    /// Those of the delivery.
+    pub(super) claims: Arc<Claims>,
     pub(crate) record: Record,
     pub(crate) access: AccessFacts,
     /// When the credmon last made an access token, and when that ends where it can be read.
@@ -58,10 +61,16 @@ impl Entry {
         }
     }
 
+    /// `true` when a step asks nothing but the schedd.
+    pub(super) fn is_local(&self, step: Step) -> bool {
+        step == Step::Look && self.delivery.target.is_readable() && self.record.life.is_some()
+    }
+
     /// A delivery of which this process knows nothing but what was noted before a restart.
     pub(crate) fn new(delivery: Arc<Delivery>, note: Option<&Note>) -> Self {
         let seconds = note.and_then(|note| note.current.as_ref()?.access_seconds);
         Self {
+            claims: Arc::new(Claims::of(&delivery)),
             delivery,
             record: Record::default(),
             access: AccessFacts {
@@ -169,22 +178,4 @@ impl Entry {
             self.tokens.set_back(by);
         }
     }
-}
-
-/// The shared causes that a step depends on.
-pub(super) fn needs(entry: &Entry, step: Step) -> Vec<Cause> {
-    let local =
-        step == Step::Look && entry.delivery.target.is_readable() && entry.record.life.is_some();
-    if local {
-        return Vec::new();
-    }
-    let credential = &entry.delivery.credential;
-    let mut causes = vec![
-        Cause::vault(&credential.url.server()),
-        Cause::realm(&credential.identity),
-    ];
-    if matches!(entry.delivery.target, Target::Credd { .. }) {
-        causes.push(Cause::credd(&entry.delivery));
-    }
-    causes
 }

@@ -1,4 +1,5 @@
-//! What came of a try is noted: for its delivery, for the gates, for the ledger, for people.
+//! What came of a try is noted: for its delivery, for what it shares with others, for the ledger, for
+//! people.
 //!
 //! What holds: a try that breaks off by a fault of this program counts as failed; one whose delivery
 //! was configured away meanwhile is noted, and nothing more.
@@ -9,10 +10,9 @@ use jiff::Timestamp;
 use tokio::task::{Id, JoinError};
 use tracing::error;
 
-use super::entry::needs;
 use super::{Ended, Reconciler, cut};
-use crate::plan::{self, Step};
-use crate::problem::{Cause, Problem};
+use crate::engine::limits::{Resource, blamed};
+use crate::problem::Problem;
 use crate::transport::Transport;
 use crate::vault::Vault;
 
@@ -51,7 +51,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         }
         let outcome = match outcome {
             Some(Ended::Cut(tokens, cut)) => return self.note_cut(&id, tokens, &cut),
-            Some(Ended::Try(outcome)) => Some(outcome),
+            Some(Ended::Try(outcome, permit)) => Some((outcome, permit)),
             Some(Ended::Forgotten(..)) => return,
             None if self.is_being_cut(&id) => {
                 return self.not_cut(&id, cut::BROKE_OFF);
@@ -60,12 +60,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         };
         let now = self.now();
         let Some(entry) = self.entries.get_mut(&id) else {
-            return self.finish_away(&id, outcome);
+            return self.finish_away(&id, outcome.map(|(outcome, _)| outcome));
         };
         entry.running = false;
         entry.tries += 1;
         entry.waits_until = None;
-        let needed = needs(entry, Step::Push(plan::Why::First));
         let failure = entry.record.failure.as_ref();
         let refused = failure.map(|failure| (failure.problem.kind, failure.since));
         let before = entry
@@ -73,8 +72,17 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             .failure
             .as_ref()
             .map(|failure| failure.problem.clone());
+        let mut closed = Vec::new();
         let result = match outcome {
-            Some(outcome) => entry.note(outcome, now),
+            Some((outcome, mut permit)) => {
+                let result = entry.note(outcome, now);
+                match &result {
+                    Ok(()) => permit.succeeded(),
+                    Err(problem) => permit.failed(&entry.delivery, problem),
+                }
+                closed.extend_from_slice(permit.closed());
+                result
+            }
             None => Err(Problem::internal(&entry.delivery, "the try broke off")),
         };
         let note = entry.to_note();
@@ -93,17 +101,16 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 entry.succeeded = Some(now);
                 entry.record.failure = None;
                 self.grant_worked(&id, refused, now);
-                for cause in self.gates.succeeded(&needed) {
-                    self.wake(&cause, now);
-                }
             }
             Err(problem) => {
                 entry.record.fail(&id, problem.clone(), now);
-                self.gates.failed(problem, &needed, now);
                 self.announcer.failed(&id, problem);
             }
         }
         self.ledger.note(&id, note, now);
+        for resource in closed {
+            self.wake(&resource, now);
+        }
         self.await_keytab(&id);
         if result.is_ok() {
             self.look_for_held(&id, turned_good);
@@ -114,11 +121,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         }
     }
 
-    /// Deliveries that waited for a cause that is over are tried at once.
-    fn wake(&mut self, cause: &Cause, now: Timestamp) {
+    /// Deliveries that waited for what works again are tried at once.
+    fn wake(&mut self, resource: &Resource, now: Timestamp) {
         for entry in self.entries.values_mut() {
             if let Some(failure) = &mut entry.record.failure
-                && failure.problem.cause == *cause
+                && blamed(&entry.delivery, &failure.problem).as_ref() == Some(resource)
             {
                 failure.next_try = failure.next_try.min(now);
                 self.agenda.again(entry);

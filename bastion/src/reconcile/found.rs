@@ -262,6 +262,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         }
         self.agenda.everything();
         self.keep_off();
+        self.forget_unused();
     }
 }
 

@@ -48,7 +48,7 @@ pub use reports::{Reports, Unanswered, pause_of_watchers};
 use crate::announce::Announcer;
 use crate::config::{Config, Cron};
 use crate::delivery::{DeliveryId, Selection};
-use crate::gate::Gates;
+use crate::engine::limits::{Limits, Permit};
 use crate::ledger::{Keeper, Ledger};
 use crate::moment::{ClockWatch, until};
 use crate::problem::Kind;
@@ -90,7 +90,7 @@ pub enum Command<V, T> {
 
 /// What ended.
 enum Ended {
-    Try(Outcome),
+    Try(Outcome, Permit),
     Cut(Tokens, Cut),
     Forgotten(Vec<Done>, oneshot::Sender<Vec<Done>>),
 }
@@ -106,7 +106,7 @@ pub struct Reconciler<V, T> {
     tries: JoinSet<Ended>,
     /// Which try is whose.
     owners: HashMap<Id, DeliveryId>,
-    gates: Gates,
+    limits: Limits,
     announcer: Announcer,
     check: Cron,
     spread: Duration,
@@ -160,7 +160,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             agenda: Agenda::default(),
             tries: JoinSet::new(),
             owners: HashMap::new(),
-            gates: Gates::default(),
+            limits: Limits::default(),
             announcer: Announcer::default(),
             check: config.check.clone(),
             spread: config.spread,

@@ -39,7 +39,7 @@ fn sizes(reconciler: &Reconciler<Outside, Outside>) -> BTreeMap<&'static str, us
         ("entries", reconciler.entries.len()),
         ("tries", reconciler.tries.len()),
         ("owners", reconciler.owners.len()),
-        ("gates", reconciler.gates.len()),
+        ("open breakers", reconciler.limits.open()),
         ("said", reconciler.announcer.len()),
         ("ledger", reconciler.ledger().len()),
         ("ledger bytes", reconciler.ledger().to_bytes().len()),

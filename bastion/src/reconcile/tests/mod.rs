@@ -4,6 +4,7 @@ mod asked;
 mod away;
 mod cut;
 mod found;
+mod isolation;
 mod keeping;
 mod long;
 mod restart;

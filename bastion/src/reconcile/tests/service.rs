@@ -83,6 +83,12 @@ impl Service {
         tokio::time::timeout(HOUR, answered).await.unwrap().unwrap()
     }
 
+    /// Gives the order, and does not wait for its end.
+    pub(super) async fn revoke_in_background(&self, selection: Selection) {
+        let command = Command::CutOff(selection, false, oneshot::channel().0);
+        self.commands.send(command).await.ok().unwrap();
+    }
+
     pub(super) async fn reload(&self, wanted: Vec<Delivery>) {
         let (answer, answered) = oneshot::channel();
         let reload = Command::Reload(Arc::new(config(wanted)), self.outside.parts(), answer);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::delivery::Target;
+use crate::engine::limits::{Claims, Limits};
 use crate::fakes::Outside;
 use crate::fixtures::{credd, delivery_to};
 use crate::plan::Policy;
@@ -9,6 +10,7 @@ use crate::plan::{Step as Todo, Why};
 use crate::push::AccessFacts;
 use crate::push::bring;
 use jiff::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
 
 async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
@@ -23,7 +25,12 @@ async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
     };
     let (tokens, access) = (Tokens::default(), AccessFacts::default());
     let never = std::future::pending();
-    let outcome = bring(&parts, &policy, delivery, step, tokens, &access, never).await;
+    let claims = Arc::new(Claims::of(delivery));
+    let permit = Limits::default().admit(&claims, false).unwrap();
+    let ended = bring(
+        &parts, &policy, delivery, step, tokens, &access, permit, never,
+    );
+    let (outcome, _) = ended.await;
     outcome.result.unwrap();
     outcome.tokens
 }

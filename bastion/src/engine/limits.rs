@@ -1,0 +1,357 @@
+//! Limits of what runs at a time, and circuit breakers of what deliveries share.
+//!
+//! Always true: a try runs only with a [`Permit`]; however it ends (success, failure, panic, abort,
+//! its delivery is not wanted any more), dropping the permit frees its slots and ends its probe. So no
+//! slot is lost, and no breaker waits for a probe that nobody makes. Pauses are monotonic time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::delivery::{Credential, Delivery, Target};
+use crate::ledger::asks;
+use crate::problem::{Cause, Kind, Problem};
+
+/// Tries at a time. Requests to Vault, to KDCs and runs of HTCondor's tools have limits of their own.
+const TOTAL: usize = 64;
+/// Tries at a time whose tokens one issuer makes.
+const PER_ISSUER: usize = 48;
+/// Tries at a time for one credential at Vault, whatever the schedds: if it hangs, room is left.
+const PER_CREDENTIAL: usize = 16;
+/// Tries at a time at one credd: one that is slow leaves room for all others.
+const PER_CREDD: usize = 4;
+/// Tries at a time in one directory: most of the time each waits for its credmon.
+const PER_DIRECTORY: usize = 32;
+
+/// Pause after the failure that opens a breaker; doubled at each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest pause while a server is down.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// First pause after Vault asked for fewer requests; its block lasts minutes.
+const RATE_LIMIT_PAUSE: Duration = Duration::from_mins(1);
+/// Longest pause where a person has to act.
+const PERSON_PAUSE: Duration = Duration::from_mins(10);
+
+/// A thing that deliveries share: one failure speaks for all of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Resource {
+    Vault(String),
+    Realm(String),
+    /// Kerberos principal, with its keytab.
+    Principal(String),
+    /// Credential at Vault, with what is asked of it.
+    Credential(String),
+    Schedd(String),
+}
+
+/// Limits and breakers of the whole program. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Limits(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    running: BTreeMap<Slot, usize>,
+    /// Those that are open.
+    breakers: BTreeMap<Resource, Breaker>,
+}
+
+/// A bounded number of tries.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Slot {
+    Program,
+    Issuer(String, String),
+    Credential(String),
+    Schedd(String),
+}
+
+/// An open circuit breaker.
+#[derive(Debug)]
+struct Breaker {
+    problem: Problem,
+    failures: u32,
+    retry_at: Instant,
+    /// Lives as long as the permit of its probe.
+    probe: Weak<()>,
+}
+
+/// Why a try may not begin.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Something else has to end first: there is no room, or a probe is under way.
+    Busy,
+    /// A breaker is open: with that problem, and until then.
+    Open(Box<Problem>, Instant),
+}
+
+/// Everything that tries of a delivery take part in.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    slots: Vec<(Slot, usize)>,
+    /// Needed where nothing but the schedd is asked.
+    at_schedd: Vec<Resource>,
+    elsewhere: Vec<Resource>,
+}
+
+/// The right to make one try.
+#[derive(Debug)]
+#[must_use = "dropping it ends the try's right to run"]
+pub(crate) struct Permit {
+    limits: Limits,
+    claims: Arc<Claims>,
+    /// Held by the permit of a probe alone.
+    probe: Arc<()>,
+    /// Breakers that this try has closed.
+    closed: Vec<Resource>,
+}
+
+impl Claims {
+    pub(crate) fn of(delivery: &Delivery) -> Self {
+        let credential = &delivery.credential;
+        let vault = credential.url.server().to_string();
+        let (per_schedd, at_schedd) = match delivery.target {
+            Target::Credd { .. } => (PER_CREDD, vec![schedd(delivery)]),
+            Target::Directory(_) => (PER_DIRECTORY, Vec::new()),
+        };
+        let mut elsewhere: Vec<_> = login_by(credential).into();
+        elsewhere.extend(read_by(credential));
+        if delivery.target.needs_opener() {
+            elsewhere.extend(login_by(&delivery.authorize));
+            elsewhere.extend(opened_by(&delivery.authorize));
+        }
+        elsewhere.sort();
+        elsewhere.dedup();
+        Self {
+            // The one that is full most often is asked first.
+            slots: vec![
+                (Slot::Schedd(delivery.id.schedd.clone()), per_schedd),
+                (Slot::Program, TOTAL),
+                (Slot::Credential(asks(credential)), PER_CREDENTIAL),
+                (Slot::Issuer(vault, credential.issuer.clone()), PER_ISSUER),
+            ],
+            at_schedd,
+            elsewhere,
+        }
+    }
+}
+
+impl Claims {
+    fn needs(&self) -> impl Iterator<Item = &Resource> {
+        self.at_schedd.iter().chain(&self.elsewhere)
+    }
+}
+
+impl Limits {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a try; `local`: nothing but the schedd is asked in it.
+    pub(crate) fn admit(&self, claims: &Arc<Claims>, local: bool) -> Result<Permit, Refusal> {
+        let mut state = self.state();
+        let State { running, breakers } = &mut *state;
+        let elsewhere = claims.elsewhere.iter().filter(|_| !local);
+        let needs = claims.at_schedd.iter().chain(elsewhere);
+        let open = || needs.clone().filter_map(|need| breakers.get(need));
+        let now = Instant::now();
+        let waiting = open().filter(|breaker| now < breaker.retry_at);
+        if let Some(breaker) = waiting.max_by_key(|breaker| breaker.retry_at) {
+            let problem = Box::new(breaker.problem.clone());
+            return Err(Refusal::Open(problem, breaker.retry_at));
+        }
+        let is_full = |(slot, limit): &(Slot, usize)| running.get(slot).is_some_and(|n| n >= limit);
+        if claims.slots.iter().any(is_full) || open().any(Breaker::is_probed) {
+            return Err(Refusal::Busy);
+        }
+        for (slot, _) in &claims.slots {
+            *running.entry(slot.clone()).or_default() += 1;
+        }
+        let probe = Arc::new(());
+        for need in needs {
+            if let Some(breaker) = breakers.get_mut(need) {
+                breaker.probe = Arc::downgrade(&probe);
+            }
+        }
+        drop(state);
+        Ok(Permit {
+            limits: self.clone(),
+            claims: Arc::clone(claims),
+            probe,
+            closed: Vec::new(),
+        })
+    }
+
+    /// A person or a new configuration wants a try now: each open breaker lets its next probe through.
+    pub(crate) fn retry_now(&self) {
+        let now = Instant::now();
+        for breaker in self.state().breakers.values_mut() {
+            breaker.retry_at = breaker.retry_at.min(now);
+        }
+    }
+
+    /// The next try that needs it may probe at once.
+    pub(crate) fn retry(&self, resource: &Resource) {
+        if let Some(breaker) = self.state().breakers.get_mut(resource) {
+            breaker.retry_at = breaker.retry_at.min(Instant::now());
+        }
+    }
+
+    /// Forgets what no delivery needs any more.
+    pub(crate) fn keep<'a>(&self, all: impl Iterator<Item = &'a Claims>) {
+        let needed: BTreeSet<&Resource> = all.flat_map(Claims::needs).collect();
+        let breakers = &mut self.state().breakers;
+        breakers.retain(|resource, _| needed.contains(resource));
+    }
+
+    /// Number of open breakers.
+    #[cfg(test)]
+    pub(crate) fn open(&self) -> usize {
+        self.state().breakers.len()
+    }
+}
+
+impl Breaker {
+    fn is_probed(&self) -> bool {
+        self.probe.strong_count() > 0
+    }
+}
+
+impl Permit {
+    /// What was used worked: its breakers are closed.
+    pub(crate) fn worked(&mut self, used: &[Resource]) {
+        let mut state = self.limits.state();
+        for used in used {
+            if state.breakers.remove(used).is_some() {
+                self.closed.push(used.clone());
+            }
+        }
+    }
+
+    /// The try ended well, so what stood in its way at a credential does not any more. Of servers it says
+    /// nothing, unless one was asked ([`Self::worked`]).
+    pub(crate) fn succeeded(&mut self) {
+        let credentials = self.claims.elsewhere.clone();
+        let is_credential = |resource: &&Resource| matches!(resource, Resource::Credential(_));
+        let credentials: Vec<_> = credentials.iter().filter(is_credential).cloned().collect();
+        self.worked(&credentials);
+    }
+
+    /// Breakers that this try has closed.
+    pub(crate) fn closed(&self) -> &[Resource] {
+        &self.closed
+    }
+
+    /// The try failed: opens the breaker of what its problem speaks of. What came before that on the
+    /// way of a probe worked, or was not reached; others may try.
+    pub(crate) fn failed(&self, delivery: &Delivery, problem: &Problem) {
+        let Some(resource) = blamed(delivery, problem) else {
+            return;
+        };
+        let mut state = self.limits.state();
+        let now = Instant::now();
+        let failures = match state.breakers.get(&resource) {
+            Some(breaker) if breaker.probe.as_ptr() == Arc::as_ptr(&self.probe) => {
+                breaker.failures.saturating_add(1)
+            }
+            // Tries that began before it opened fail, too, and say nothing new.
+            Some(_) => return,
+            None => 1,
+        };
+        let breaker = Breaker {
+            problem: problem.clone(),
+            failures,
+            retry_at: now + pause(problem.kind, failures),
+            probe: Weak::new(),
+        };
+        state.breakers.insert(resource, breaker);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.limits.state();
+        for (slot, _) in &self.claims.slots {
+            if let Some(running) = state.running.get_mut(slot) {
+                *running -= 1;
+                if *running == 0 {
+                    state.running.remove(slot);
+                }
+            }
+        }
+    }
+}
+
+/// Resources of a read of an access token for jobs.
+pub(crate) fn read_by(credential: &Credential) -> [Resource; 2] {
+    [vault(credential), Resource::Credential(asks(credential))]
+}
+
+/// Resources of a read of an access token that opens a credd.
+pub(crate) fn opened_by(credential: &Credential) -> [Resource; 2] {
+    let url = credential.full_url.to_string();
+    [vault(credential), Resource::Credential(url)]
+}
+
+/// Resources of a login.
+pub(crate) fn login_by(credential: &Credential) -> [Resource; 3] {
+    let identity = &credential.identity;
+    let realm = identity
+        .principal
+        .rsplit_once('@')
+        .map_or("", |(_, realm)| realm);
+    [
+        vault(credential),
+        Resource::Realm(realm.to_owned()),
+        Resource::Principal(identity.principal.clone()),
+    ]
+}
+
+fn vault(credential: &Credential) -> Resource {
+    Resource::Vault(credential.url.server().to_string())
+}
+
+pub(crate) fn schedd(delivery: &Delivery) -> Resource {
+    Resource::Schedd(delivery.id.schedd.clone())
+}
+
+/// The resource that a delivery's problem speaks of; `None` for one that says nothing of others.
+pub(crate) fn blamed(delivery: &Delivery, problem: &Problem) -> Option<Resource> {
+    let mut used = [&delivery.credential, &delivery.authorize].into_iter();
+    match &problem.cause {
+        Cause::Vault(server) => Some(Resource::Vault(server.clone())),
+        Cause::Realm(realm) => Some(Resource::Realm(realm.clone())),
+        Cause::Credd(schedd) => Some(Resource::Schedd(schedd.clone())),
+        Cause::Account(account) => {
+            let credential = used.find(|c| c.identity.account == *account)?;
+            let principal = credential.identity.principal.clone();
+            Some(Resource::Principal(principal))
+        }
+        cause @ Cause::Credential(_) => {
+            let credential = used.find(|c| Cause::credential(c) == *cause)?;
+            let is_lasting = matches!(
+                problem.kind,
+                Kind::IssuerDown | Kind::NotOnboarded | Kind::Forbidden
+            );
+            is_lasting.then(|| Resource::Credential(asks(credential)))
+        }
+        Cause::Schedd(_) | Cause::Group(_) => None,
+    }
+}
+
+fn pause(kind: Kind, failures: u32) -> Duration {
+    let (first, longest) = match kind {
+        Kind::RateLimited => (RATE_LIMIT_PAUSE, RATE_LIMIT_PAUSE),
+        // A KDC counts wrong keys, and locks the principal. A new keytab ends the pause.
+        Kind::Keytab => (PERSON_PAUSE, PERSON_PAUSE),
+        Kind::LoginRefused | Kind::NotOnboarded | Kind::Forbidden => (FIRST_PAUSE, PERSON_PAUSE),
+        _ => (FIRST_PAUSE, LONGEST_PAUSE),
+    };
+    let doubled = 1_u32.checked_shl(failures.saturating_sub(1));
+    first
+        .saturating_mul(doubled.unwrap_or(u32::MAX))
+        .min(longest)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! The engine: what runs for deliveries, and under which limits.
+
+pub(crate) mod limits;
