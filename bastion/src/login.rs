@@ -13,19 +13,24 @@ use htvault::{
     AccessTokenAnswer, AccessTokenRequest, Client, CredentialUrl, ErrorKind, IssuedToken,
     RequestsUsed, VaultToken,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::config::{Config, VaultSettings};
 use crate::delivery::{Credential, Identity};
 use crate::moment::after;
 use crate::plan::Life;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Cause, Kind, Problem, Request};
 use crate::ticket::Tickets;
 use crate::vault::{Held, Reading, Vault};
 
 /// Requests to Vault at a time.
 const AT_A_TIME: usize = 8;
+/// Time after which a request that was not answered gives its place to others.
+const LATE: Duration = Duration::from_secs(2);
+/// Shortest lifetime of a created token that is taken, in seconds.
+const SHORTEST_LEASE: u64 = 10;
 /// What an access token must have left to be of use for a push.
 const ENOUGH: u64 = 30;
 
@@ -73,9 +78,9 @@ impl HtVault {
         Ok(new)
     }
 
-    /// Waits until a request may be sent. The semaphore is never closed.
-    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.places.acquire().await.ok()
+    /// Sends a request when it may be sent.
+    async fn in_turn<A>(&self, request: impl Future<Output = A>) -> A {
+        in_turn(&self.places, Box::pin(request)).await
     }
 
     async fn read_with(
@@ -108,8 +113,8 @@ impl HtVault {
             scopes,
             audience,
         };
-        let _turn = self.turn().await;
-        Box::pin(self.client.access_token(url, token, &request)).await
+        self.in_turn(self.client.access_token(url, token, &request))
+            .await
     }
 }
 
@@ -122,18 +127,14 @@ impl Vault for HtVault {
             .negotiate(identity, &self.service, host)
             .await
             .map_err(|error| Problem::from_kerberos(identity, self.client.server(), &error))?;
-        let answer = {
-            let _turn = self.turn().await;
-            let login = (self.client).login(&credential.issuer, &credential.role, &negotiate);
-            Box::pin(login).await
-        };
-        match answer {
+        let login = (self.client).login(&credential.issuer, &credential.role, &negotiate);
+        match self.in_turn(login).await {
             Ok(issued) => Ok(issued),
             Err(error) => {
                 if error.kind() == ErrorKind::LoginRefused {
                     self.tickets.forget(identity).await;
                 }
-                Err(Problem::from_vault(credential, &error, true))
+                Err(Problem::from_vault(credential, &error, Request::Login))
             }
         }
     }
@@ -145,16 +146,20 @@ impl Vault for HtVault {
         lifetime: Duration,
     ) -> Result<Held, Problem> {
         let now = self.clock.now();
-        let child = {
-            let _turn = self.turn().await;
-            Box::pin(self.client.create_token(&login.token, lifetime.as_secs())).await
+        let create = self.client.create_token(&login.token, lifetime.as_secs());
+        let child = match self.in_turn(create).await {
+            Ok(child) => accept(child, &login).map_err(|why| {
+                let words = format!("Vault's answer to token/create is refused: {why}");
+                Problem::new(Cause::credential(credential), Kind::VaultDown, words)
+            }),
+            Err(error) => Err(Problem::from_vault(credential, &error, Request::VaultToken)),
         };
         let child = match child {
             Ok(child) => child,
-            Err(error) => {
+            Err(problem) => {
                 // Nobody has seen the login; it must not live on for weeks.
                 let _ = self.revoke(credential, &login.token).await;
-                return Err(Problem::from_vault(credential, &error, false));
+                return Err(problem);
             }
         };
         if !child.warnings.is_empty() {
@@ -165,8 +170,9 @@ impl Vault for HtVault {
                 "Vault warns of the new token"
             );
         }
-        // Never longer than asked for, whatever the server says.
-        let life = Duration::from_secs(child.lease_seconds).min(lifetime);
+        // Never longer than asked for, whatever the server says; and a child dies with its login.
+        let lease = child.lease_seconds.min(login.lease_seconds);
+        let life = Duration::from_secs(lease).min(lifetime);
         Ok(Held {
             token: child.token,
             parent: Some(login.token),
@@ -195,7 +201,7 @@ impl Vault for HtVault {
             }
             answer => answer,
         };
-        answer.map_err(|error| Problem::from_vault(credential, &error, false))
+        answer.map_err(|error| Problem::from_vault(credential, &error, Request::AccessToken))
     }
 
     async fn look_up(
@@ -203,9 +209,8 @@ impl Vault for HtVault {
         credential: &Credential,
         token: &VaultToken,
     ) -> Result<Option<(Life, String)>, Problem> {
-        let _turn = self.turn().await;
         let now = self.clock.now();
-        match Box::pin(self.client.lookup_self(token)).await {
+        match self.in_turn(self.client.lookup_self(token)).await {
             Ok(info) => {
                 let life = Life {
                     issued: now,
@@ -214,7 +219,7 @@ impl Vault for HtVault {
                 Ok(Some((life, info.accessor)))
             }
             Err(error) if error.kind() == ErrorKind::TokenRejected => Ok(None),
-            Err(error) => Err(Problem::from_vault(credential, &error, false)),
+            Err(error) => Err(Problem::from_vault(credential, &error, Request::VaultToken)),
         }
     }
 
@@ -229,7 +234,11 @@ impl Vault for HtVault {
                 ErrorKind::NoneStored => Ok(false),
                 // It is there, and of no use now.
                 ErrorKind::RefreshRefused | ErrorKind::NotLongEnough => Ok(true),
-                _ => Err(Problem::from_vault(credential, &error, false)),
+                _ => Err(Problem::from_vault(
+                    credential,
+                    &error,
+                    Request::AccessToken,
+                )),
             },
         }
     }
@@ -239,15 +248,19 @@ impl Vault for HtVault {
         credential: &Credential,
         token: &VaultToken,
     ) -> Result<(), Problem> {
-        let _turn = self.turn().await;
-        self.client
-            .forget_refresh_token(&credential.full_url, token)
-            .await
-            .map_err(|error| Problem::from_vault(credential, &error, false))
+        let forget = self
+            .client
+            .forget_refresh_token(&credential.full_url, token);
+        let forgotten = self.in_turn(forget).await;
+        forgotten.map_err(|error| Problem::from_vault(credential, &error, Request::VaultToken))
     }
 
     async fn new_keytab(&self, identity: &Identity) {
         self.tickets.new_keytab(identity).await;
+    }
+
+    fn retry_now(&self) {
+        self.client.retry_now();
     }
 
     fn requests_used(&self) -> Option<RequestsUsed> {
@@ -255,15 +268,38 @@ impl Vault for HtVault {
     }
 
     async fn revoke(&self, credential: &Credential, token: &VaultToken) -> Result<(), Problem> {
-        let _turn = self.turn().await;
-        match self.client.revoke_self(token).await {
+        match self.in_turn(self.client.revoke_self(token)).await {
             Ok(()) => Ok(()),
-            Err(error) => match Problem::from_vault(credential, &error, false) {
+            Err(error) => match Problem::from_vault(credential, &error, Request::VaultToken) {
                 problem if problem.kind == Kind::TokenDead => Ok(()),
                 problem => Err(problem),
             },
         }
     }
+}
+
+/// Waits for a place and sends a request. One that is answered late gives its place to others: a path
+/// that hangs holds up nobody but those who wait for it.
+async fn in_turn<A>(places: &Semaphore, mut request: impl Future<Output = A> + Unpin) -> A {
+    // The semaphore is never closed.
+    let place = places.acquire().await.ok();
+    if let Ok(answer) = timeout(LATE, &mut request).await {
+        return answer;
+    }
+    drop(place);
+    request.await
+}
+
+/// Refuses a created token that cannot be one that was made for this login just now.
+fn accept(child: IssuedToken, login: &IssuedToken) -> Result<IssuedToken, &'static str> {
+    let is_same_accessor = !child.accessor.is_empty() && child.accessor == login.accessor;
+    if is_same_accessor || child.token.expose() == login.token.expose() {
+        return Err("it is the login itself");
+    }
+    if child.lease_seconds < SHORTEST_LEASE {
+        return Err("the token has no lifetime, or one of seconds");
+    }
+    Ok(child)
 }
 
 #[cfg(test)]
@@ -283,6 +319,47 @@ mod tests {
             per: Duration::from_hours(24),
         });
         config
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_hang_give_their_places_to_others() {
+        let places = Arc::new(Semaphore::new(AT_A_TIME));
+        for _ in 0..10 * AT_A_TIME {
+            let places = Arc::clone(&places);
+            tokio::spawn(async move {
+                let hangs = Box::pin(tokio::time::sleep(Duration::from_secs(40)));
+                in_turn(&places, hangs).await;
+            });
+        }
+        tokio::task::yield_now().await;
+        let begun = tokio::time::Instant::now();
+        in_turn(&places, Box::pin(async {})).await;
+        assert!(begun.elapsed() <= 10 * LATE, "{:?}", begun.elapsed());
+        tokio::time::sleep(Duration::from_mins(2)).await;
+        assert_eq!(places.available_permits(), AT_A_TIME);
+    }
+
+    #[test]
+    fn what_cannot_be_a_new_token_is_refused_at_receipt() {
+        let token = |token: &str, accessor: &str, lease_seconds| IssuedToken {
+            token: VaultToken::from(token.to_owned()),
+            accessor: accessor.to_owned(),
+            lease_seconds,
+            policies: Vec::new(),
+            user: None,
+            warnings: Vec::new(),
+        };
+        let login = token("hvs.login", "a", 86_400);
+        for (child, is_taken) in [
+            (token("hvs.child", "b", 86_400), true),
+            (token("hvs.child", "", 60), true),
+            (token("hvs.login", "b", 86_400), false),
+            (token("hvs.child", "a", 86_400), false),
+            (token("hvs.child", "b", 0), false),
+            (token("hvs.child", "b", 9), false),
+        ] {
+            assert_eq!(accept(child, &login).is_ok(), is_taken);
+        }
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! however many deliveries suffer from it.
 
 use std::fmt;
+use std::time::Duration;
 
 use htvault::kerberos::{KerberosError, KerberosErrorKind};
 use htvault::{ErrorKind, FailureScope, ServerUrl};
@@ -104,6 +105,19 @@ pub struct Problem {
     pub kind: Kind,
     /// One line: what happened and what to do.
     pub message: String,
+    /// Time that a server asks to wait, where it does.
+    pub retry_after: Option<Duration>,
+}
+
+/// Kind of request to Vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Login by Kerberos.
+    Login,
+    /// About a vault token: create, look up, revoke.
+    VaultToken,
+    /// Read of an access token.
+    AccessToken,
 }
 
 impl Kind {
@@ -220,19 +234,21 @@ impl Problem {
             cause,
             kind,
             message: message.into(),
+            retry_after: None,
         }
     }
 
-    /// A failure of Vault, at login or later.
+    /// A failure of Vault, charged to what it speaks of: a server's answer about one path says nothing
+    /// of others.
     #[must_use]
-    pub fn from_vault(credential: &Credential, error: &htvault::Error, login: bool) -> Self {
+    pub fn from_vault(credential: &Credential, error: &htvault::Error, request: Request) -> Self {
         let vault = || Cause::vault(&credential.url.server());
         let own = || Cause::credential(credential);
         let (cause, kind) = match error.kind() {
             ErrorKind::RateLimited => (vault(), Kind::RateLimited),
-            ErrorKind::NoLeader => (vault(), Kind::NoLeader),
+            ErrorKind::NoLeader | ErrorKind::Standby => (vault(), Kind::NoLeader),
             ErrorKind::Untrusted | ErrorKind::Configuration => (vault(), Kind::VaultUntrusted),
-            ErrorKind::TokenRejected if login => (own(), Kind::Forbidden),
+            ErrorKind::TokenRejected if request == Request::Login => (own(), Kind::Forbidden),
             ErrorKind::TokenRejected => (own(), Kind::TokenDead),
             ErrorKind::Forbidden | ErrorKind::Refused => (own(), Kind::Forbidden),
             ErrorKind::RefreshRefused | ErrorKind::NoneStored => (own(), Kind::NotOnboarded),
@@ -244,10 +260,13 @@ impl Problem {
             // Something between answered for this path: it says nothing of the Vault.
             ErrorKind::NotVault if error.scope() != FailureScope::Host => (own(), Kind::Forbidden),
             // A hang while reading an access token is the issuer's: Vault waits for it.
-            ErrorKind::TimedOut if !login && error.scope() != FailureScope::Host => {
+            ErrorKind::TimedOut
+                if request == Request::AccessToken && error.scope() != FailureScope::Host =>
+            {
                 (own(), Kind::IssuerDown)
             }
-            _ => (vault(), Kind::VaultDown),
+            _ if error.scope() == FailureScope::Host => (vault(), Kind::VaultDown),
+            _ => (own(), Kind::VaultDown),
         };
         let message = match &cause {
             // The same words for everybody: no path of an issuer in it.
@@ -276,6 +295,7 @@ impl Problem {
             cause,
             kind,
             message,
+            retry_after: error.retry_after(),
         }
     }
 

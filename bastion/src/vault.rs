@@ -91,6 +91,9 @@ pub trait Vault: Send + Sync + 'static {
     /// Ends when the keytab of an identity is another one than at its last login, which failed.
     fn new_keytab(&self, identity: &Identity) -> impl Future<Output = ()> + Send;
 
+    /// A person wants to know now: one request goes through, though Vault asked to wait.
+    fn retry_now(&self) {}
+
     /// What is used of the bound on requests now; `None` without one.
     fn requests_used(&self) -> Option<RequestsUsed> {
         None

@@ -92,6 +92,11 @@ impl RequestLog {
         Ok(probe)
     }
 
+    /// Ends a block, so that one request finds out.
+    fn retry_now(&mut self, now: Instant) {
+        self.blocked_until = self.blocked_until.map(|until| until.min(now));
+    }
+
     /// Drops those that are no longer within the span that ends now.
     fn forget_before(&mut self, now: Instant, per: Duration) {
         while self.sent.front().is_some_and(|&sent| now >= sent + per) {
@@ -151,6 +156,11 @@ impl Budget {
     /// Use of the limit; `None` without one.
     pub(crate) fn used(&self) -> Option<RequestsUsed> {
         self.log().used(Instant::now())
+    }
+
+    /// Lets one request through, though the server asked to wait.
+    pub(crate) fn retry_now(&self) {
+        self.log().retry_now(Instant::now());
     }
 
     /// Waits, `wait` at most, until a request may be sent. A server's block is never waited
@@ -258,6 +268,19 @@ mod tests {
             Err(Denied::Blocked(now + FIRST_BLOCK)),
             "a good answer makes the next block short again"
         );
+    }
+
+    #[test]
+    fn a_person_may_find_out_before_a_block_is_over() {
+        let (mut log, now) = (limited(100), Instant::now());
+        log.refused(now, Some(Duration::from_secs(1_000_000_000)));
+        assert!(log.take(now).is_err());
+        log.retry_now(now);
+        assert_eq!(log.take(now), Ok(true));
+        assert!(log.take(now).is_err(), "one alone");
+        log.refused(now, Some(MINUTE));
+        log.probing = false;
+        assert_eq!(log.take(now), Err(Denied::Blocked(now + MINUTE)));
     }
 
     #[test]

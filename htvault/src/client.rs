@@ -139,6 +139,12 @@ impl Client {
         self.0.budget.used()
     }
 
+    /// Lets the next request through, though the server asked to wait by a 429: a person wants to know
+    /// now. Others wait until it is answered.
+    pub fn retry_now(&self) {
+        self.0.budget.retry_now();
+    }
+
     /// Sends a request whose answer has a body.
     pub(crate) async fn call<T: DeserializeOwned>(
         &self,

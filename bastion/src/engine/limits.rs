@@ -31,6 +31,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// First pause after Vault asked for fewer requests; its block lasts minutes.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_mins(1);
+/// Longest wait that a server may ask for.
+const LONGEST_RATE_LIMIT: Duration = Duration::from_mins(5);
 /// Longest pause where a person has to act.
 const PERSON_PAUSE: Duration = Duration::from_mins(10);
 
@@ -261,7 +263,7 @@ impl Permit {
         let breaker = Breaker {
             problem: problem.clone(),
             failures,
-            retry_at: now + pause(problem.kind, failures),
+            retry_at: now + pause(problem, failures),
             probe: Weak::new(),
         };
         state.breakers.insert(resource, breaker);
@@ -331,7 +333,7 @@ pub(crate) fn blamed(delivery: &Delivery, problem: &Problem) -> Option<Resource>
             let credential = used.find(|c| Cause::credential(c) == *cause)?;
             let is_lasting = matches!(
                 problem.kind,
-                Kind::IssuerDown | Kind::NotOnboarded | Kind::Forbidden
+                Kind::IssuerDown | Kind::NotOnboarded | Kind::Forbidden | Kind::VaultDown
             );
             is_lasting.then(|| Resource::Credential(asks(credential)))
         }
@@ -339,9 +341,12 @@ pub(crate) fn blamed(delivery: &Delivery, problem: &Problem) -> Option<Resource>
     }
 }
 
-fn pause(kind: Kind, failures: u32) -> Duration {
-    let (first, longest) = match kind {
-        Kind::RateLimited => (RATE_LIMIT_PAUSE, RATE_LIMIT_PAUSE),
+fn pause(problem: &Problem, failures: u32) -> Duration {
+    let (first, longest) = match problem.kind {
+        Kind::RateLimited => {
+            let asked = problem.retry_after.unwrap_or(RATE_LIMIT_PAUSE);
+            (asked, LONGEST_RATE_LIMIT)
+        }
         // A KDC counts wrong keys, and locks the principal. A new keytab ends the pause.
         Kind::Keytab => (PERSON_PAUSE, PERSON_PAUSE),
         Kind::LoginRefused | Kind::NotOnboarded | Kind::Forbidden => (FIRST_PAUSE, PERSON_PAUSE),

@@ -37,6 +37,7 @@ pub(crate) struct World {
     begin: Instant,
     pub(super) tokens: BTreeMap<String, Token>,
     next: u64,
+    last_child: u64,
     pub(crate) logins: u32,
     pub(crate) calls: u32,
     /// Calls of them that were made in vain, to a Vault that is down.
@@ -45,6 +46,10 @@ pub(crate) struct World {
     pub(crate) vault_takes: Duration,
     /// Accounts whose access tokens take 40 s, and do not come then.
     pub(crate) reads_hang: BTreeSet<String>,
+    /// Vault refuses to revoke, in the words that it has for a dead token.
+    pub(crate) revoke_refused: bool,
+    /// Vault answers each creation of a token with the last one that it made.
+    pub(crate) create_repeats: bool,
     /// Vault answers nothing.
     pub(crate) vault_down: bool,
     /// Vault's cluster has no leader.
@@ -93,11 +98,14 @@ impl World {
             begin: Instant::now(),
             tokens: BTreeMap::new(),
             next: 0,
+            last_child: 0,
             logins: 0,
             calls: 0,
             in_vain: 0,
             vault_takes: Duration::from_millis(5),
             reads_hang: BTreeSet::new(),
+            revoke_refused: false,
+            create_repeats: false,
             vault_down: false,
             no_leader: false,
             clock_wrong_by: 0,
@@ -159,6 +167,20 @@ impl World {
         children.filter(|(name, _)| self.is_alive(name)).count()
     }
 
+    /// Accessors of those, in order.
+    pub(crate) fn living_accessors(&self) -> Vec<String> {
+        let children = self
+            .tokens
+            .iter()
+            .filter(|(_, token)| token.parent.is_some());
+        let living = children.filter(|(name, _)| self.is_alive(name));
+        let mut names: Vec<String> = living
+            .map(|(name, _)| name.replace("s.secret", "accessor"))
+            .collect();
+        names.sort();
+        names
+    }
+
     /// Living tokens of every sort.
     pub(crate) fn living(&self) -> usize {
         let names = self.tokens.keys();
@@ -181,7 +203,13 @@ impl World {
         // A server forgets what ended.
         let now = self.now();
         self.tokens.retain(|_, token| token.expires > now);
+        if self.create_repeats && parent.is_some() {
+            return format!("s.secret{}", self.last_child);
+        }
         self.next += 1;
+        if parent.is_some() {
+            self.last_child = self.next;
+        }
         let name = format!("s.secret{}", self.next);
         let expires = after(self.now(), life);
         self.tokens.insert(name.clone(), Token { parent, expires });

@@ -18,17 +18,19 @@ use std::time::Duration;
 use htvault::AccessToken;
 use htvault::clock::Clock;
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tracing::info;
 
 use look::Verdict;
 pub use tokens::{Inherited, Tokens};
 
-use crate::delivery::Delivery;
+use crate::delivery::{Credential, Delivery};
 use crate::engine::limits::{self, Permit};
 use crate::moment::until;
 use crate::opener::Openers;
 use crate::plan::{self, Policy, Step, Why};
 use crate::problem::{Cause, Kind, Problem};
+use crate::revoke::admin_command;
 use crate::stages::{Stage, Stages};
 use crate::top_file;
 use crate::transport::{Observed, Transport};
@@ -57,6 +59,25 @@ impl<V, T> Parts<V, T> {
             clock,
             stages: Arc::default(),
             openers: Openers::default(),
+        }
+    }
+}
+
+impl<V: Vault, T> Parts<V, T> {
+    /// Revokes a token, and sees that it is dead: a server may refuse a revocation in words that it has
+    /// for a dead token.
+    pub(crate) async fn end_of(&self, credential: &Credential, held: &Held) -> Result<(), Problem> {
+        self.vault.revoke(credential, held.root()).await?;
+        match self.vault.look_up(credential, &held.token).await? {
+            None => Ok(()),
+            Some(_) => Err(Problem::new(
+                Cause::credential(credential),
+                Kind::Forbidden,
+                format!(
+                    "Vault took the request and says that the token still lives; its admins revoke it: {}",
+                    admin_command(&held.accessor)
+                ),
+            )),
         }
     }
 }
@@ -112,6 +133,13 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
         seen: None,
         access: None,
         permit,
+        is_issuing: watch::Sender::new(false),
+    };
+    let mut is_issuing = work.is_issuing.subscribe();
+    let until = async {
+        until.await;
+        // A token that is being made is waited for: what is made is known.
+        let _ = is_issuing.wait_for(|is_issuing| !is_issuing).await;
     };
     let result = tokio::select! {
         biased;
@@ -156,6 +184,8 @@ struct Try<'a, V, T> {
     seen: Option<Observed>,
     access: Option<AccessFacts>,
     permit: Permit,
+    /// A vault token is being made.
+    is_issuing: watch::Sender<bool>,
 }
 
 impl<V: Vault, T: Transport> Try<'_, V, T> {
@@ -217,9 +247,12 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             Some(seen) => seen,
             None => self.observe().await?,
         };
-        let held = self.candidate().await?;
+        self.is_issuing.send_replace(true);
+        let made = self.candidate().await;
         // However the try ends, the token is known to the next one.
-        self.tokens.candidate = Some(held.clone());
+        self.tokens.candidate = made.as_ref().ok().cloned();
+        self.is_issuing.send_replace(false);
+        let held = made?;
         let checked = self.check(&held).await;
         if let Err(problem) = checked {
             // A dead token is of no use; any other may be good at the next try.
@@ -276,6 +309,13 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let login = stages.time(Stage::Login, vault.login(credential)).await?;
         self.permit.worked(&limits::login_by(credential));
         let issued = vault.issue(credential, login, delivery.lifetime);
-        stages.time(Stage::Issue, issued).await
+        let held = stages.time(Stage::Issue, issued).await?;
+        if self.tokens.has(&held) {
+            let words = "Vault's answer to token/create has a token that is there already, as if something \
+                         between repeated an old answer; it is not taken";
+            let cause = Cause::credential(credential);
+            return Err(Problem::new(cause, Kind::VaultDown, words));
+        }
+        Ok(held)
     }
 }

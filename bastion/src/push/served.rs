@@ -97,12 +97,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     async fn revoke(&self, held: &Held) -> bool {
         let id = &self.delivery.id;
         let accessor = held.accessor.as_str();
-        match self
-            .parts
-            .vault
-            .revoke(&self.delivery.credential, held.root())
-            .await
-        {
+        match self.parts.end_of(&self.delivery.credential, held).await {
             Ok(()) => {
                 info!(
                     account = id.account,

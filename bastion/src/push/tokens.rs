@@ -115,6 +115,21 @@ impl Tokens {
         known
     }
 
+    /// `true` when one of these is that token, or has its accessor.
+    pub(crate) fn has(&self, new: &Held) -> bool {
+        let current = self.current.iter().map(|(held, _)| held);
+        let held = current.chain(&self.candidate).chain(&self.former);
+        let is_same = |held: &Held| {
+            let is_named = !new.accessor.is_empty() && held.accessor == new.accessor;
+            is_named || held.token.expose() == new.token.expose()
+        };
+        let named = self.lost.iter().map(|named| &named.accessor);
+        let named = named.chain(self.noted.iter().map(|noted| &noted.token.accessor));
+        let inherited = self.inherited.as_ref();
+        let mut named = named.chain(inherited.and_then(|there| there.accessor.as_ref()));
+        held.into_iter().any(is_same) || named.any(|name| *name == new.accessor)
+    }
+
     /// When the last of them is over; `None` when there is none.
     pub(crate) fn end(&self) -> Option<Timestamp> {
         let held = self.current.iter().map(|(held, _)| held);

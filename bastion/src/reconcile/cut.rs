@@ -46,6 +46,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         answer: oneshot::Sender<Vec<Cut>>,
     ) {
         let now = self.now();
+        self.parts.vault.retry_now();
         let mut cuts = self.recall(selection, leave_schedd);
         let known = self.entries.keys().chain(self.away.0.keys());
         let meant = known.filter(|id| selection.holds(id));

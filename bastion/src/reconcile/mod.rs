@@ -63,8 +63,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 const ELECTION: Duration = Duration::from_mins(1);
 /// And looks again no sooner than this.
 const SHORTEST_WAIT: Duration = Duration::from_millis(500);
-/// What running tries have to end when the service stops.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Time that running tries have to end when the service stops, and again so much after they were told to.
+const DRAIN: Duration = Duration::from_millis(2500);
 
 /// What the service is told.
 pub enum Command<V, T> {
@@ -301,17 +301,36 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.parts.clock.now()
     }
 
+    async fn finish_all(&mut self) {
+        while !self.tries.is_empty() {
+            self.finish_one().await;
+        }
+    }
+
     /// Lets tries end, for a while, and ends what serves nobody but this process. Jobs live on what
     /// is at the schedds; nothing of that is revoked.
     pub async fn close(&mut self) {
         self.keytabs.clear();
-        let tries = async {
-            while !self.tries.is_empty() {
-                self.finish_one().await;
+        if tokio::time::timeout(DRAIN, self.finish_all())
+            .await
+            .is_err()
+        {
+            // Each ends with the tokens that it knows, and they are noted.
+            for (_, entry) in self.all_mut() {
+                if let Some(stop) = entry.stop.take() {
+                    // One that has ended already needs no telling.
+                    let _ = stop.send(());
+                }
             }
-        };
-        if tokio::time::timeout(DRAIN, tries).await.is_err() {
-            info!(tries = self.tries.len(), "stopped before all tries ended");
+        }
+        if tokio::time::timeout(DRAIN, self.finish_all())
+            .await
+            .is_err()
+        {
+            warn!(
+                tries = self.tries.len(),
+                "stopped before all tries ended; tokens that they were making are not known"
+            );
             self.tries.abort_all();
         }
         let openers = self.parts.openers.revoke_all(&self.parts.vault);

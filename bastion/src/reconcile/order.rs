@@ -23,6 +23,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub(super) fn obey(&mut self, order: &Order) -> Vec<DeliveryId> {
         let (Order::Push(selection) | Order::Retry(selection)) = order;
         self.limits.retry_now();
+        self.parts.vault.retry_now();
         let mut meant = Vec::new();
         let mut wanted = Vec::new();
         for (id, entry) in &mut self.entries {

@@ -161,12 +161,20 @@ async fn a_slow_schedd_credential_or_issuer_leaves_room_for_others() {
 
 #[tokio::test(start_paused = true)]
 async fn pauses_grow_and_end_when_a_person_asks_or_nobody_needs_it() {
-    let seconds = |kind, failures| pause(kind, failures).as_secs();
+    let problem = |kind| Problem::new(Cause::Vault("v".to_owned()), kind, "no");
+    let seconds = |kind, failures| pause(&problem(kind), failures).as_secs();
     let growing = [1, 2, 3, 4, 5, 100].map(|failures| seconds(Kind::VaultDown, failures));
     assert_eq!(growing, [2, 4, 8, 16, 30, 30]);
     assert_eq!(seconds(Kind::NotOnboarded, 100), 600);
     assert_eq!(seconds(Kind::Keytab, 1), 600, "a KDC counts wrong keys");
-    assert_eq!(seconds(Kind::RateLimited, 3), 60);
+    assert_eq!(seconds(Kind::RateLimited, 1), 60);
+    for (asked, waits) in [(7, 7), (1_000_000_000, 300)] {
+        let limited = Problem {
+            retry_after: Some(Duration::from_secs(asked)),
+            ..problem(Kind::RateLimited)
+        };
+        assert_eq!(pause(&limited, 1).as_secs(), waits);
+    }
 
     let (limits, a, b) = (Limits::default(), at("a", "ap1"), at("b", "ap1"));
     break_vault(&limits, &a);

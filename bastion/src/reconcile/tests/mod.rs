@@ -9,6 +9,7 @@ mod keeping;
 mod long;
 mod restart;
 mod service;
+mod tokens;
 
 use secrecy::SecretString;
 

@@ -169,20 +169,11 @@ async fn revoke<V: Vault, T>(
     delivery: &Delivery,
     held: &Held,
 ) -> Result<(), String> {
-    let credential = &delivery.credential;
-    let revoked = parts.vault.revoke(credential, held.root()).await;
-    let seen = match revoked {
-        Ok(()) => parts.vault.look_up(credential, &held.token).await,
-        Err(problem) => Err(problem),
-    };
-    match seen {
-        Ok(None) => Ok(()),
-        Ok(Some(_)) => Err(format!(
-            "Vault took the request and says that the token still lives; its admins revoke it: {}",
-            admin_command(&held.accessor)
-        )),
-        Err(problem) => Err(run_again(&problem.to_string())),
-    }
+    let ended = parts.end_of(&delivery.credential, held).await;
+    ended.map_err(|problem| match problem.kind {
+        Kind::Forbidden => problem.message,
+        _ => run_again(&problem.to_string()),
+    })
 }
 
 async fn delete<V: Vault, T: Transport>(

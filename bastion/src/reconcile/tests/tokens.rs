@@ -1,0 +1,105 @@
+//! No token is forgotten, and none that jobs live on is revoked.
+
+use super::service::{Service, at, became, of};
+use super::*;
+use crate::revoke::Became;
+
+fn one() -> Vec<Delivery> {
+    vec![at("a", "ap1")]
+}
+
+/// Accessors of the living tokens that are no logins.
+fn living(outside: &Outside) -> Vec<String> {
+    outside.lock().living_accessors()
+}
+
+/// Accessors that the state directory names.
+fn noted(state: &std::path::Path) -> Vec<String> {
+    let ledger = crate::ledger::file::load(state);
+    let names = ledger.notes().flat_map(|(_, note)| note.names());
+    let mut names: Vec<String> = names.map(|named| named.accessor.clone()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_at_any_moment_of_a_push_forgets_no_token() {
+    let mut unknown_moments = 0;
+    for milliseconds in 0..60 {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = Outside::new();
+        let service = Service::start_in(Some(folder.path()), &outside, one());
+        outside.lock().credmons = false;
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        service.stop().await;
+        let (living, noted) = (living(&outside), noted(folder.path()));
+        assert_eq!(living, noted, "stopped after {milliseconds} ms");
+        unknown_moments += u32::from(living.is_empty());
+    }
+    assert!(
+        unknown_moments < 50,
+        "most stops come when there is a token"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stopped_push_had_stored_is_found_by_a_later_revocation() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    outside.lock().credmons = false;
+    let service = Service::start_in(Some(folder.path()), &outside, one());
+    tokio::time::sleep(MINUTE).await;
+    service.stop().await;
+    let [delivered] = &living(&outside)[..] else {
+        panic!("one token is at the schedd");
+    };
+    let service = Service::start_in(Some(folder.path()), &outside, one());
+    let cuts = service.cut_off(of(None, None)).await;
+    let text = cuts[0].table(None);
+    assert!(text.contains(delivered), "{text}");
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_token_is_known_until_its_end_is_seen() {
+    let outside = Outside::new();
+    let mut service = Service::good(&outside, one()).await;
+    outside.lock().revoke_refused = true;
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(MINUTE).await;
+    let report = service.reports.now().await.unwrap();
+    assert_eq!(living(&outside).len(), 2);
+    let line = &report.deliveries[0];
+    assert_eq!(line.state, State::Good);
+    assert_eq!(line.other_accessors.len(), 1, "{line:?}");
+    let cuts = service.cut_off(of(None, None)).await;
+    assert_eq!(
+        became(&cuts[0])[..2],
+        [Became::NotDone, Became::NotDone],
+        "{cuts:?}"
+    );
+    outside.lock().revoke_refused = false;
+    let cuts = service.cut_off(of(None, None)).await;
+    assert_eq!(became(&cuts[0])[..2], [Became::Done, Became::Done]);
+    assert!(living(&outside).is_empty());
+    service.reports.turned().await.unwrap();
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_that_repeats_an_old_answer_costs_no_working_token() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, one()).await;
+    outside.lock().create_repeats = true;
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(10 * MINUTE).await;
+    assert!(service.has("a", "ap1"), "jobs have the token that they had");
+    let report = service.reports.now().await.unwrap();
+    let problem = report.problem_lines().concat();
+    assert!(problem.contains("is there already"), "{problem}");
+    outside.lock().create_repeats = false;
+    tokio::time::sleep(5 * MINUTE).await;
+    assert_eq!(service.state("a", "ap1").await, State::Good);
+    assert_eq!(living(&outside).len(), 1);
+    service.stop().await;
+}
