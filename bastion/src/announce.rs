@@ -1,68 +1,24 @@
-//! Says each problem once, however many deliveries suffer from it and however often it is tried.
+//! Each problem is logged once, however many deliveries suffer from it and however often it is tried.
+//!
+//! Always true: what was logged follows from the failures themselves. Nothing is remembered beside them,
+//! so a problem that is gone, in whatever way, is new when it comes again.
 
-use std::collections::BTreeMap;
+use crate::problem::Problem;
 
-use tracing::{debug, info, warn};
-
-use crate::delivery::DeliveryId;
-use crate::problem::{Cause, Kind, Problem};
-use crate::reconcile::Entry;
-
-/// What was said and is not over.
-#[derive(Debug, Default)]
-pub(crate) struct Announcer {
-    said: BTreeMap<(Cause, Kind), String>,
-    /// A report comes at once and says all: nothing is said here.
-    pub(crate) silent: bool,
+/// `true` when nobody fails with it yet; `known` are the problems of all deliveries before.
+pub(crate) fn is_new<'a>(problem: &Problem, known: impl Iterator<Item = &'a Problem>) -> bool {
+    // Words of a shared cause may differ from try to try, and mean the same.
+    let is_known = |known: &Problem| {
+        is_same(known, problem) && (problem.cause.is_shared() || known.message == problem.message)
+    };
+    !known.into_iter().any(is_known)
 }
 
-impl Announcer {
-    /// How much was said and is not over.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.said.len()
-    }
+/// `true` when nobody fails with it any more; `left` are the problems of all deliveries now.
+pub(crate) fn is_over<'a>(problem: &Problem, left: impl Iterator<Item = &'a Problem>) -> bool {
+    !left.into_iter().any(|left| is_same(left, problem))
+}
 
-    /// A delivery failed: said when it is new.
-    pub(crate) fn failed(&mut self, id: &DeliveryId, problem: &Problem) {
-        let key = (problem.cause.clone(), problem.kind);
-        let said = self.said.get(&key);
-        // Words of a shared cause may differ from try to try, and mean the same.
-        if said.is_some_and(|words| problem.cause.is_shared() || *words == problem.message) {
-            debug!(account = id.account, service = id.service, schedd = id.schedd, %problem, "still failing");
-            return;
-        }
-        self.said.insert(key, problem.message.clone());
-        if self.silent {
-            return;
-        }
-        warn!(
-            account = id.account,
-            service = id.service,
-            schedd = id.schedd,
-            remedy = problem.kind.remedy().words(),
-            "{problem}"
-        );
-    }
-
-    /// A delivery no longer fails: said when it was the last one.
-    pub(crate) fn over<'a>(
-        &mut self,
-        problem: &Problem,
-        mut entries: impl Iterator<Item = &'a Entry>,
-    ) {
-        let same = |other: &Problem| other.cause == problem.cause && other.kind == problem.kind;
-        let others = entries.any(|entry| {
-            let failure = entry.record.failure.as_ref();
-            failure.is_some_and(|failure| same(&failure.problem))
-        });
-        if !others
-            && self
-                .said
-                .remove(&(problem.cause.clone(), problem.kind))
-                .is_some()
-        {
-            info!("over: {problem}");
-        }
-    }
+fn is_same(one: &Problem, other: &Problem) -> bool {
+    one.cause == other.cause && one.kind == other.kind
 }

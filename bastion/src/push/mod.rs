@@ -104,8 +104,8 @@ pub struct Outcome {
     pub seen: Option<Observed>,
     /// The access token that was read, if one was.
     pub access: Option<AccessFacts>,
-    /// Good, or what is wrong.
-    pub result: Result<(), Problem>,
+    /// Good, or what is wrong; `None` for a try that was told to end.
+    pub result: Option<Result<(), Problem>>,
 }
 
 /// Makes one try under a permit. `access` is what was known of access tokens before it. `until` ends it
@@ -143,12 +143,12 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
     };
     let result = tokio::select! {
         biased;
-        () = until => Err(Problem::internal(delivery, "the try was ended")),
+        () = until => None,
         // Boxed: what a try needs at most is not moved about with it.
-        result = Box::pin(work.bring(step)) => result,
+        result = Box::pin(work.bring(step)) => Some(result),
     };
-    let result = result.map_err(|problem| about_the_schedd(delivery, problem));
-    if let Err(problem) = &result
+    let result = result.map(|result| result.map_err(|problem| about_the_schedd(delivery, problem)));
+    if let Some(Err(problem)) = &result
         && problem.kind == Kind::CreddRefused
     {
         parts.openers.forget(&delivery.authorize).await;

@@ -177,7 +177,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 &parts, &policy, &delivery, step, tokens, &access, permit, stopped,
             );
             let (outcome, permit) = ended.await;
-            Ended::Try(outcome, permit)
+            Ended::Try(Box::new(outcome), permit)
         };
         let handle = self.tries.spawn(work);
         self.owners.insert(handle.id(), id.clone());

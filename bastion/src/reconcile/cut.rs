@@ -115,7 +115,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 } = plan;
                 let (tokens, mut cut) = cut(&parts, &delivery, tokens, leave_schedd, &silent).await;
                 cut.steps.push(kept_off_step(&delivery.id, wanted, kept));
-                Ended::Cut(tokens, cut)
+                Ended::Cut(Box::new(tokens), cut)
             };
             let handle = self.tries.spawn(work);
             self.owners.insert(handle.id(), id.clone());

@@ -93,7 +93,11 @@ impl Entry {
     }
 
     /// Notes what was seen and what is at the schedd now.
-    pub(super) fn note(&mut self, mut outcome: Outcome, now: Timestamp) -> Result<(), Problem> {
+    pub(super) fn note(
+        &mut self,
+        mut outcome: Outcome,
+        now: Timestamp,
+    ) -> Option<Result<(), Problem>> {
         let behind = std::mem::take(&mut self.behind);
         if !behind.is_zero() {
             outcome.tokens.set_back(behind);

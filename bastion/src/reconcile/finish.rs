@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::task::{Id, JoinError};
-use tracing::error;
+use tracing::{debug, error, info, warn};
 
 use super::{Ended, Reconciler, cut};
+use crate::announce;
+use crate::delivery::DeliveryId;
 use crate::engine::limits::{Resource, blamed};
 use crate::problem::Problem;
 use crate::transport::Transport;
@@ -50,7 +52,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             self.agenda.changed(Arc::clone(&entry.delivery));
         }
         let outcome = match outcome {
-            Some(Ended::Cut(tokens, cut)) => return self.note_cut(&id, tokens, &cut),
+            Some(Ended::Cut(tokens, cut)) => return self.note_cut(&id, *tokens, &cut),
             Some(Ended::Try(outcome, permit)) => Some((outcome, permit)),
             Some(Ended::Forgotten(..)) => return,
             None if self.is_being_cut(&id) => {
@@ -60,7 +62,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         };
         let now = self.now();
         let Some(entry) = self.entries.get_mut(&id) else {
-            return self.finish_away(&id, outcome.map(|(outcome, _)| outcome));
+            return self.finish_away(&id, outcome.map(|(outcome, _)| *outcome));
         };
         entry.running = false;
         entry.tries += 1;
@@ -73,17 +75,18 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             .as_ref()
             .map(|failure| failure.problem.clone());
         let mut closed = Vec::new();
-        let result = match outcome {
-            Some((outcome, mut permit)) => {
-                let result = entry.note(outcome, now);
-                match &result {
-                    Ok(()) => permit.succeeded(),
-                    Err(problem) => permit.failed(&entry.delivery, problem),
-                }
-                closed.extend_from_slice(permit.closed());
-                result
+        let result = if let Some((outcome, mut permit)) = outcome {
+            let result = entry.note(*outcome, now);
+            match &result {
+                Some(Ok(())) => permit.succeeded(),
+                Some(Err(problem)) => permit.failed(&entry.delivery, problem),
+                None => {}
             }
-            None => Err(Problem::internal(&entry.delivery, "the try broke off")),
+            closed.extend_from_slice(permit.closed());
+            result
+        } else {
+            let problem = Problem::internal(&entry.delivery, "the try broke off");
+            Some(Err(problem))
         };
         let note = entry.to_note();
         entry.stop = None;
@@ -91,7 +94,16 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             self.ledger.note(&id, note, now);
             return self.begin_cuts();
         }
+        let Some(result) = result else {
+            return self.ledger.note(&id, note, now);
+        };
         let turned_good = entry.record.good_since.is_none();
+        if let Err(problem) = &result {
+            self.log(&id, problem);
+        }
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
         match &result {
             Ok(()) => {
                 entry.record.good_since = entry.record.good_since.or(Some(now));
@@ -104,7 +116,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
             Err(problem) => {
                 entry.record.fail(&id, problem.clone(), now);
-                self.announcer.failed(&id, problem);
             }
         }
         self.ledger.note(&id, note, now);
@@ -115,10 +126,36 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         if result.is_ok() {
             self.look_for_held(&id, turned_good);
         }
-        if let Some(before) = before {
-            let entries = self.entries.values().map(Box::as_ref);
-            self.announcer.over(&before, entries);
+        if let Some(before) = before
+            && self.logs_problems
+            && announce::is_over(&before, self.problems())
+        {
+            info!("over: {before}");
         }
+    }
+
+    /// Logs a failure, if it is new.
+    fn log(&self, id: &DeliveryId, problem: &Problem) {
+        if !self.logs_problems || !announce::is_new(problem, self.problems()) {
+            debug!(delivery = %id, %problem, "failed");
+            return;
+        }
+        warn!(
+            account = id.account,
+            service = id.service,
+            schedd = id.schedd,
+            remedy = problem.kind.remedy().words(),
+            "{problem}"
+        );
+    }
+
+    /// Problems of all deliveries.
+    fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let failures = self
+            .entries
+            .values()
+            .filter_map(|e| e.record.failure.as_ref());
+        failures.map(|failure| &failure.problem)
     }
 
     /// Deliveries that waited for what works again are tried at once.

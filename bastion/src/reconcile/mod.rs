@@ -45,7 +45,6 @@ pub use order::Order;
 use reports::Told;
 pub use reports::{Reports, Unanswered, pause_of_watchers};
 
-use crate::announce::Announcer;
 use crate::config::{Config, Cron};
 use crate::delivery::{DeliveryId, Selection};
 use crate::engine::limits::{Limits, Permit};
@@ -90,8 +89,8 @@ pub enum Command<V, T> {
 
 /// What ended.
 enum Ended {
-    Try(Outcome, Permit),
-    Cut(Tokens, Cut),
+    Try(Box<Outcome>, Permit),
+    Cut(Box<Tokens>, Cut),
     Forgotten(Vec<Done>, oneshot::Sender<Vec<Done>>),
 }
 
@@ -107,7 +106,8 @@ pub struct Reconciler<V, T> {
     /// Which try is whose.
     owners: HashMap<Id, DeliveryId>,
     limits: Limits,
-    announcer: Announcer,
+    /// Problems are logged when they come; a single run reports them all at its end.
+    logs_problems: bool,
     check: Cron,
     spread: Duration,
     zone: TimeZone,
@@ -161,7 +161,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             tries: JoinSet::new(),
             owners: HashMap::new(),
             limits: Limits::default(),
-            announcer: Announcer::default(),
+            logs_problems: true,
             check: config.check.clone(),
             spread: config.spread,
             next_tick: config.check.next(now, &zone),
@@ -190,7 +190,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub async fn settle_before(&mut self, mut watcher: impl FnMut(&Self)) {
         let mut shown: Option<Instant> = None;
         self.persistent = false;
-        self.announcer.silent = true;
+        self.logs_problems = false;
         self.think_again();
         let mut inbox = self.listen();
         self.seek();
@@ -231,7 +231,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// Keeps every delivery good until told to stop, or nobody is left to tell.
     pub async fn run(&mut self, mut commands: mpsc::Receiver<Command<V, T>>) {
         self.persistent = true;
-        self.announcer.silent = false;
+        self.logs_problems = true;
         let (mut inbox, mut questions) = (self.listen(), self.questions());
         self.think_again();
         loop {

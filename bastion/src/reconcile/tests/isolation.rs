@@ -137,3 +137,61 @@ async fn a_check_that_asks_only_the_schedd_says_nothing_of_vault() {
     assert!(in_vain <= 100, "{in_vain} requests to a Vault that is down");
     service.stop().await;
 }
+
+/// Lines of the log, from warnings on.
+#[derive(Clone, Default)]
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn with(&self, words: &str) -> usize {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(words)).count()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_problem_is_logged_once_and_again_when_it_comes_again() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(move || writer.clone());
+    let _log = tracing::subscriber::set_default(log.finish());
+    let outside = Outside::new();
+    let wanted = vec![at("a", "ap1"), at("a", "ap2")];
+    let mut service = Service::good(&outside, wanted.clone()).await;
+    let fails = || outside.lock().no_keytab.insert("a".to_owned());
+    fails();
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(lines.with("no such keytab"), 1);
+    // It goes by a revocation, by a removal, and by itself.
+    service.cut_off(of(None, None)).await;
+    outside.lock().no_keytab.clear();
+    service.order(Order::Push(of(None, None))).await;
+    good(&mut service, &["a"]).await;
+    for times in 2..5 {
+        fails();
+        service.order(Order::Push(of(None, None))).await;
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(lines.with("no such keytab"), times);
+        if times == 2 {
+            service.reload(Vec::new()).await;
+        }
+        outside.lock().no_keytab.clear();
+        service.reload(wanted.clone()).await;
+        good(&mut service, &["a"]).await;
+    }
+    service.stop().await;
+}

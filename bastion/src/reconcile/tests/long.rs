@@ -40,7 +40,6 @@ fn sizes(reconciler: &Reconciler<Outside, Outside>) -> BTreeMap<&'static str, us
         ("tries", reconciler.tries.len()),
         ("owners", reconciler.owners.len()),
         ("open breakers", reconciler.limits.open()),
-        ("said", reconciler.announcer.len()),
         ("ledger", reconciler.ledger().len()),
         ("ledger bytes", reconciler.ledger().to_bytes().len()),
         ("former", tokens(|entry| entry.tokens.former.len())),

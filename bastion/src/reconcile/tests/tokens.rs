@@ -70,7 +70,7 @@ async fn a_replaced_token_is_known_until_its_end_is_seen() {
     let report = service.reports.now().await.unwrap();
     assert_eq!(living(&outside).len(), 2);
     let line = &report.deliveries[0];
-    assert_eq!(line.state, State::Good);
+    assert_eq!(line.state, Good);
     assert_eq!(line.other_accessors.len(), 1, "{line:?}");
     let cuts = service.cut_off(of(None, None)).await;
     assert_eq!(
@@ -99,7 +99,7 @@ async fn a_vault_that_repeats_an_old_answer_costs_no_working_token() {
     assert!(problem.contains("is there already"), "{problem}");
     outside.lock().create_repeats = false;
     tokio::time::sleep(5 * MINUTE).await;
-    assert_eq!(service.state("a", "ap1").await, State::Good);
+    assert_eq!(service.state("a", "ap1").await, Good);
     assert_eq!(living(&outside).len(), 1);
     service.stop().await;
 }

@@ -31,7 +31,7 @@ async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
         &parts, &policy, delivery, step, tokens, &access, permit, never,
     );
     let (outcome, _) = ended.await;
-    outcome.result.unwrap();
+    outcome.result.unwrap().unwrap();
     outcome.tokens
 }
 
