@@ -10,7 +10,7 @@
 //! | [`reconcile`] | the loop: observe, plan, execute, report |
 //! | [`push`] | one try: look, token, check, store, job's end |
 //! | [`jobs`] | what jobs at a schedd have, and until when; pure |
-//! | [`ledger`] | what outlives a restart: names and lives of vault tokens |
+//! | [`store`] | state that survives a restart |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
 //! | [`discovery`] | schedds found through a collector, over time; pure |
 //! | [`held`] | jobs that wait for credentials; pure |
@@ -42,8 +42,6 @@ pub mod hardening;
 pub mod held;
 mod herald;
 pub mod jobs;
-mod kept;
-pub mod ledger;
 pub mod lifecycle;
 pub mod listen;
 pub mod lock;
@@ -62,6 +60,7 @@ pub mod report;
 pub mod revoke;
 pub mod selection;
 pub mod stages;
+pub mod store;
 mod ticket;
 pub mod top_file;
 pub mod transport;

@@ -23,7 +23,6 @@ use crate::control::server;
 use crate::control::service::{ReloadOrder, Service};
 use crate::control::socket::Socket;
 use crate::herald::{self, tell};
-use crate::ledger::Keeper;
 use crate::listen::{self, Seen};
 use crate::lock::{Lock, LockError};
 use crate::login::HtVault;
@@ -31,6 +30,7 @@ use crate::push::Parts;
 use crate::reconcile::{Command, Reconciler};
 use crate::reload::{Asked, Reload};
 use crate::report::Report;
+use crate::store::{Content, Store};
 use crate::transport::Transports;
 
 pub(crate) type RealParts = Parts<HtVault, Transports>;
@@ -47,7 +47,8 @@ pub fn once(config: &Config, mut progress: impl FnMut(&Report)) -> anyhow::Resul
     let runtime = runtime()?;
     let report = runtime.block_on(async {
         warn_of_host(config);
-        let mut reconciler = reconciler(config, &parts(config)?);
+        let parts = parts(config, Store::open(&config.state))?;
+        let mut reconciler = reconciler(config, &parts);
         reconciler
             .settle_before(|reconciler| progress(&reconciler.report()))
             .await;
@@ -69,7 +70,7 @@ pub fn run(config: &Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         warn_of_host(config);
-        let parts = parts(config)?;
+        let parts = parts(config, Store::open(&config.state))?;
         let mut reconciler = reconciler(config, &parts);
         let signals = Signals::new().context("signals cannot be listened to")?;
         let (send, receive) = mpsc::channel(1);
@@ -147,7 +148,8 @@ async fn serve_http(config: &Config, seen: Seen) -> Option<Attendant> {
 /// The certificate authorities cannot be used, or the system refuses a runtime.
 pub fn at_start(config: &Config) -> anyhow::Result<Report> {
     let _in_runtime = runtime()?.enter();
-    Ok(reconciler(config, &parts(config)?).report())
+    let parts = parts(config, Store::read_only(&config.state))?;
+    Ok(reconciler(config, &parts).report())
 }
 
 /// One thread for the tries does beside the loop's own: the work is waiting. What blocks is a
@@ -162,10 +164,11 @@ fn runtime() -> anyhow::Result<Runtime> {
         .context("the runtime cannot be started")
 }
 
-fn parts(config: &Config) -> Result<Arc<RealParts>, htvault::Error> {
+fn parts(config: &Config, store: Store) -> Result<Arc<RealParts>, htvault::Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let vault = HtVault::new(config, Arc::clone(&clock))?;
-    Ok(Arc::new(Parts::new(vault, Transports::default(), clock)))
+    let transports = Transports::default();
+    Ok(Arc::new(Parts::new(vault, transports, clock, store)))
 }
 
 /// Those of another configuration: what is known of Vault and what was counted is kept.
@@ -174,31 +177,66 @@ fn parts_anew(before: &RealParts, config: &Config) -> Result<Arc<RealParts>, htv
     let clock = Arc::clone(&before.clock);
     Ok(Arc::new(Parts {
         stages: Arc::clone(&before.stages),
-        ..Parts::new(vault, Transports::default(), clock)
+        ..Parts::new(vault, Transports::default(), clock, before.store.clone())
     }))
 }
 
 fn reconciler(config: &Config, parts: &Arc<RealParts>) -> Reconciler<HtVault, Transports> {
-    let ledger = Keeper::open(config.state.clone());
-    let zone = TimeZone::system();
-    let mut reconciler = Reconciler::with_ledger(config, Arc::clone(parts), zone, ledger);
-    reconciler.keep_in(&config.state);
-    reconciler
+    Reconciler::new(config, Arc::clone(parts), TimeZone::system())
 }
 
-/// Does something with the real parts, where no service runs.
+/// Does something with the real parts, where no service runs; what it changes of the state is kept.
 ///
 /// # Errors
-/// The certificate authorities cannot be used, or the system refuses a runtime.
+/// A service runs, the certificate authorities cannot be used, or the system refuses a runtime.
 pub(crate) fn alone<A>(
     config: &Config,
     work: impl AsyncFnOnce(Arc<RealParts>) -> A,
 ) -> anyhow::Result<A> {
-    let parts = parts(config)?;
+    let _lock = lock(config)?;
+    with_parts(config, Store::open, work)
+}
+
+/// Does something with the real parts, perhaps beside a service: the state stays as it is.
+///
+/// # Errors
+/// The certificate authorities cannot be used, or the system refuses a runtime.
+pub(crate) fn beside<A>(
+    config: &Config,
+    work: impl AsyncFnOnce(Arc<RealParts>) -> A,
+) -> anyhow::Result<A> {
+    with_parts(config, Store::read_only, work)
+}
+
+fn with_parts<A>(
+    config: &Config,
+    open: fn(&Path) -> Store,
+    work: impl AsyncFnOnce(Arc<RealParts>) -> A,
+) -> anyhow::Result<A> {
     let runtime = runtime()?;
-    let result = runtime.block_on(work(parts));
+    let result = runtime.block_on(async {
+        let parts = parts(config, open(&config.state))?;
+        let result = work(Arc::clone(&parts)).await;
+        if let Err(problem) = parts.store.written(LAST_WAIT).await {
+            warn!("{problem}");
+        }
+        anyhow::Ok(result)
+    })?;
     runtime.shutdown_timeout(LAST_WAIT);
     Ok(result)
+}
+
+/// Changes the state, where no service runs.
+///
+/// # Errors
+/// A service runs, or the state directory cannot be written.
+pub(crate) fn note(config: &Config, change: impl FnOnce(&mut Content)) -> anyhow::Result<()> {
+    let _lock = lock(config)?;
+    runtime()?.block_on(async {
+        let store = Store::open(&config.state);
+        store.change(change);
+        store.written(LAST_WAIT).await.map_err(anyhow::Error::msg)
+    })
 }
 
 /// What is allowed and probably not meant. A wrong mode is no reason to let jobs die; what is

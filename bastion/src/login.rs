@@ -23,7 +23,7 @@ use crate::moment::after;
 use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem, Request};
 use crate::ticket::Tickets;
-use crate::vault::{Held, Reading, Vault};
+use crate::vault::{Held, Parent, Reading, Vault};
 
 /// Requests to Vault at a time.
 const AT_A_TIME: usize = 8;
@@ -154,14 +154,7 @@ impl Vault for HtVault {
             }),
             Err(error) => Err(Problem::from_vault(credential, &error, Request::VaultToken)),
         };
-        let child = match child {
-            Ok(child) => child,
-            Err(problem) => {
-                // Nobody has seen the login; it must not live on for weeks.
-                let _ = self.revoke(credential, &login.token).await;
-                return Err(problem);
-            }
-        };
+        let child = child?;
         if !child.warnings.is_empty() {
             warn!(
                 account = credential.identity.account,
@@ -175,7 +168,10 @@ impl Vault for HtVault {
         let life = Duration::from_secs(lease).min(lifetime);
         Ok(Held {
             token: child.token,
-            parent: Some(login.token),
+            parent: Some(Parent {
+                token: login.token,
+                accessor: login.accessor,
+            }),
             accessor: child.accessor,
             life: Life {
                 issued: now,

@@ -18,11 +18,20 @@ pub struct Held {
     pub token: VaultToken,
     /// The login that it is a child of; revoking that ends both. `None` for a token found at a
     /// schedd after a restart: it is revoked itself.
-    pub parent: Option<VaultToken>,
+    pub parent: Option<Parent>,
     /// Names the token to Vault's admins.
     pub accessor: String,
     /// Its life, from the lease at its issue.
     pub life: Life,
+}
+
+/// A login that a vault token is the child of.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    /// The token.
+    pub token: VaultToken,
+    /// Names it to Vault's admins.
+    pub accessor: String,
 }
 
 /// Which access tokens of a credential are read.
@@ -44,7 +53,7 @@ pub trait Vault: Send + Sync + 'static {
         credential: &Credential,
     ) -> impl Future<Output = Result<IssuedToken, Problem>> + Send;
 
-    /// Makes a child token of a login, that lives `lifetime`. When that fails the login is revoked.
+    /// Makes a child token of a login, that lives `lifetime`.
     fn issue(
         &self,
         credential: &Credential,
@@ -110,6 +119,9 @@ impl Held {
     /// The token to revoke, so that this one is dead.
     #[must_use]
     pub fn root(&self) -> &VaultToken {
-        self.parent.as_ref().unwrap_or(&self.token)
+        match &self.parent {
+            Some(parent) => &parent.token,
+            None => &self.token,
+        }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn doctor(global: &Global, arguments: &Arguments) -> Result<Done, Fai
         }
     };
     let look = async |parts| doctor::examine(&config, &parts, &selection, say).await;
-    let examination = lifecycle::alone(&config, look)?.map_err(|why| Failure::wrong([why]))?;
+    let examination = lifecycle::beside(&config, look)?.map_err(|why| Failure::wrong([why]))?;
     if json {
         print_json(&examination);
     } else {

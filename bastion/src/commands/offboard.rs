@@ -16,11 +16,11 @@ use crate::control::client::{Client, unexpected};
 use crate::control::protocol::{Answer, Request};
 use crate::delivery::{Credential, Selection};
 use crate::grants;
-use crate::ledger;
-use crate::lifecycle;
+use crate::lifecycle::{self, RealParts};
 use crate::offboard::{self, Offboarded};
 use crate::onboard;
 use crate::revoke::{Became, Step, What, alone};
+use crate::store::Store;
 
 /// What `offboard` takes.
 #[derive(Debug, Args)]
@@ -126,8 +126,8 @@ fn plan(
             );
         }
     } else {
-        let ledger = ledger::file::load(&config.state);
-        for id in alone::meant(config, &ledger, selection).keys() {
+        let store = Store::read_only(&config.state);
+        for id in alone::meant(config, &store, selection).keys() {
             let _ = writeln!(text, "cut off {id}, delete what is stored there");
         }
     }
@@ -176,20 +176,15 @@ fn forget(
             _ => Err(unexpected()),
         };
     }
-    let steps = lifecycle::alone(config, async |parts| {
-        offboard::forget(&parts.vault, credentials).await
-    })?;
-    for step in &steps {
-        if let What::RefreshToken { grant } = &step.what
-            && step.became < Became::NotDone
-            && let Err(error) = grants::store::forget(&config.state, grant)
-        {
-            let file = grants::store::file(&config.state);
-            complain([format!(
-                "{} still has the age of {grant}: {error}",
-                file.display()
-            )]);
+    Ok(lifecycle::alone(config, async |parts: Arc<RealParts>| {
+        let steps = offboard::forget(&parts.vault, credentials).await;
+        for step in &steps {
+            if let What::RefreshToken { grant } = &step.what
+                && step.became < Became::NotDone
+            {
+                parts.store.change(|content| content.grants.remove(grant));
+            }
         }
-    }
-    Ok(steps)
+        steps
+    })?)
 }

@@ -74,7 +74,7 @@ pub(crate) fn onboard(global: &Global, arguments: &Arguments) -> Result<Done, Fa
             }
         }
     };
-    Ok(Done::when(lifecycle::alone(&config, work)?))
+    Ok(Done::when(lifecycle::beside(&config, work)?))
 }
 
 struct Onboarding<'a> {
@@ -187,19 +187,18 @@ impl Onboarding<'_> {
     }
 
     fn note_here(&self, result: &Onboarded) {
-        let now = SystemClock.now();
-        let noted = grants::store::change(&self.config.state, &result.grant, |known| {
-            *known = grants::Known {
-                onboarded: Some(now),
-                first_worked: None,
-                said_to_end: result.refresh_token_expires,
-            };
+        let known = grants::Known {
+            onboarded: Some(SystemClock.now()),
+            first_worked: None,
+            said_to_end: result.refresh_token_expires,
+        };
+        let name = result.grant.clone();
+        let noted = lifecycle::note(self.config, |content| {
+            content.grants.insert(name, known);
         });
         if let Err(error) = noted {
-            let file = grants::store::file(&self.config.state);
             complain([format!(
-                "its age cannot be kept in {} ({error}); the service will count from when it first sees it work",
-                file.display()
+                "its age cannot be kept ({error:#}); the service will count from when it first sees it work"
             )]);
         }
     }

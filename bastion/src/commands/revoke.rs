@@ -1,5 +1,7 @@
 //! `revoke`: deliveries cut off, by the running service, or without it as far as that goes.
 
+use std::sync::Arc;
+
 use clap::{Args, ValueHint};
 
 use super::table::Look;
@@ -8,8 +10,7 @@ use crate::cli::{Global, Output};
 use crate::control::client::{Client, unexpected};
 use crate::control::protocol::{Answer, Request};
 use crate::delivery::Selection;
-use crate::ledger;
-use crate::lifecycle;
+use crate::lifecycle::{self, RealParts};
 use crate::revoke::{Cut, alone};
 
 /// What `revoke` takes.
@@ -69,12 +70,14 @@ pub(super) fn cut_off(
     }
     let config = global.load()?;
     complain(["no service runs here: tokens that it made are known by their accessors only"]);
-    let ledger = ledger::file::load(&config.state);
-    let meant = alone::meant(&config, &ledger, selection);
-    if meant.is_empty() {
+    let work = async |parts: Arc<RealParts>| {
+        let meant = alone::meant(&config, &parts.store, selection);
+        alone::cut_off(&parts, &config, meant, leave_schedds).await
+    };
+    let cuts = lifecycle::alone(&config, work)?;
+    if cuts.is_empty() {
         let what = "no delivery is meant; see `token-bastion check` for those that there are";
         return Err(Failure::wrong([what]));
     }
-    let work = async |parts| alone::cut_off(&parts, &config, &ledger, meant, leave_schedds).await;
-    Ok(lifecycle::alone(&config, work)?)
+    Ok(cuts)
 }

@@ -167,7 +167,7 @@ async fn accounts<V: Vault, T: Transport>(
             None => break,
         };
     }
-    parts.openers.revoke_all(&parts.vault).await;
+    parts.close_openers().await;
     known.into_values().collect()
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::delivery::{Credential, Delivery, Target};
-use crate::ledger::asks;
 use crate::problem::{Cause, Kind, Problem};
+use crate::store::asks;
 
 /// Tries at a time. Requests to Vault, to KDCs and runs of HTCondor's tools have limits of their own.
 const TOTAL: usize = 64;

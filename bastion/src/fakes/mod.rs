@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 pub(crate) use self::world::{Stored, World};
 use crate::push::Parts;
+use crate::store::Store;
 
 /// A shared world.
 #[derive(Clone)]
@@ -30,11 +31,12 @@ impl Outside {
     }
 
     pub(crate) fn parts(&self) -> Arc<FakeParts> {
-        Arc::new(Parts::new(
-            self.clone(),
-            self.clone(),
-            Arc::new(self.clone()),
-        ))
+        self.parts_with(Store::default())
+    }
+
+    pub(crate) fn parts_with(&self, store: Store) -> Arc<FakeParts> {
+        let clock = Arc::new(self.clone());
+        Arc::new(Parts::new(self.clone(), self.clone(), clock, store))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::delivery::{Credential, Identity};
 use crate::moment::{after, until};
 use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem};
-use crate::vault::{Held, Reading, Vault};
+use crate::vault::{Held, Parent, Reading, Vault};
 
 /// Time until a request that hangs is given up.
 const HANGS: Duration = Duration::from_secs(40);
@@ -53,8 +53,8 @@ impl Vault for Outside {
         world.logins += 1;
         let token = world.make(None, LOGIN);
         Ok(IssuedToken {
+            accessor: token.replace("s.secret", "accessor"),
             token: VaultToken::from(token),
-            accessor: String::new(),
             lease_seconds: LOGIN.as_secs(),
             policies: Vec::new(),
             user: None,
@@ -81,7 +81,10 @@ impl Vault for Outside {
         Ok(Held {
             accessor: token.replace("s.secret", "accessor"),
             token: VaultToken::from(token),
-            parent: Some(login.token),
+            parent: Some(Parent {
+                token: login.token,
+                accessor: login.accessor,
+            }),
             life: Life {
                 issued,
                 expires: after(issued, lifetime),

@@ -1,10 +1,8 @@
 //! Grants: refresh tokens that people gave by logging in, how old they are, and when they may end.
 //!
 //! What holds: a grant is one credential at Vault, whatever services and schedds use it; what is
-//! kept of it ([`store`]) is no secret. Nothing here makes a delivery bad: a grant that may run out
+//! kept of it is no secret. Nothing here makes a delivery bad: a grant that may run out
 //! soon is told to people while there is time, for its end cannot be seen before it comes.
-
-pub mod store;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -16,7 +16,6 @@ use crate::delivery::{Credential, Delivery};
 use crate::moment::{after, until};
 use crate::problem::{Kind, Problem, Remedy};
 use crate::push::Parts;
-use crate::stages::{Stage, Stages};
 use crate::vault::{Reading, Vault};
 
 /// The end of a token's life that is not used: a push is to end before it does.
@@ -36,6 +35,7 @@ const SUFFICIENT: [&str; 2] = [
 struct Opener {
     credential: Arc<Credential>,
     login: VaultToken,
+    accessor: String,
     /// When a new login is made.
     login_until: Timestamp,
     access: Option<(AccessToken, Timestamp)>,
@@ -81,37 +81,47 @@ impl<V: Vault, T> Parts<V, T> {
         if !delivery.target.needs_opener() {
             return Ok((None, false));
         }
-        let (vault, stages) = (&self.vault, &*self.stages);
-        let get = self
-            .openers
-            .get(vault, stages, &delivery.authorize, self.clock.now());
-        let (opener, is_new) = get.await?;
+        let (opener, is_new) = self.openers.get(self, &delivery.authorize).await?;
         Ok((Some(opener), is_new))
+    }
+
+    /// Revokes the login that opens credds with one credential, and forgets its access token.
+    pub(crate) async fn close_opener(&self, credential: &Credential) {
+        close(self, &self.openers.slot(credential).await).await;
+    }
+
+    /// Revokes the logins that open credds: they serve nobody but this process.
+    pub(crate) async fn close_openers(&self) {
+        let mut openers = self.openers.0.lock().await;
+        let slots: Vec<Slot> = openers.drain().map(|(_, slot)| slot).collect();
+        drop(openers);
+        for slot in slots {
+            close(self, &slot).await;
+        }
     }
 }
 
 impl Openers {
     /// An access token of `credential` that lives a while; `true` when it was read just now.
-    async fn get(
+    async fn get<V: Vault, T>(
         &self,
-        vault: &impl Vault,
-        stages: &Stages,
+        parts: &Parts<V, T>,
         credential: &Arc<Credential>,
-        now: Timestamp,
     ) -> Result<(AccessToken, bool), Problem> {
         let slot = self.slot(credential).await;
         let mut slot = slot.lock().await;
+        let now = parts.clock.now();
         if let Some(opener) = &slot.opener
             && let Some((access, good_until)) = &opener.access
             && now < *good_until
         {
             return Ok((access.clone(), false));
         }
-        let access = match read(vault, stages, credential, &mut slot, now).await {
+        let access = match read(parts, credential, &mut slot, now).await {
             // The login died before its time; a new one is made once.
             Err(problem) if problem.kind == Kind::TokenDead => {
                 slot.opener = None;
-                read(vault, stages, credential, &mut slot, now).await
+                read(parts, credential, &mut slot, now).await
             }
             answer => answer,
         };
@@ -130,19 +140,6 @@ impl Openers {
         }
     }
 
-    /// Revokes the login of one credential, and forgets its access token.
-    pub(crate) async fn close(&self, vault: &impl Vault, credential: &Credential) {
-        close(vault, &self.slot(credential).await).await;
-    }
-
-    /// Revokes the logins, which serve nobody but this process.
-    pub(crate) async fn revoke_all(&self, vault: &impl Vault) {
-        let slots: Vec<Slot> = self.0.lock().await.drain().map(|(_, slot)| slot).collect();
-        for slot in slots {
-            close(vault, &slot).await;
-        }
-    }
-
     async fn slot(&self, credential: &Credential) -> Slot {
         let key = (
             credential.identity.account.clone(),
@@ -152,16 +149,20 @@ impl Openers {
     }
 }
 
-async fn close(vault: &impl Vault, slot: &Slot) {
+async fn close<V: Vault, T>(parts: &Parts<V, T>, slot: &Slot) {
     if let Some(opener) = slot.lock().await.opener.take() {
-        // A login that cannot be revoked ends by itself.
-        let _ = vault.revoke(&opener.credential, &opener.login).await;
+        let Opener {
+            credential,
+            login,
+            accessor,
+            ..
+        } = opener;
+        parts.end_login(&credential, &login, &accessor).await;
     }
 }
 
-async fn read(
-    vault: &impl Vault,
-    stages: &Stages,
+async fn read<V: Vault, T>(
+    parts: &Parts<V, T>,
     credential: &Arc<Credential>,
     slot: &mut State,
     now: Timestamp,
@@ -170,17 +171,18 @@ async fn read(
         // A changed configuration may name another place under the same service.
         Some(opener) if now < opener.login_until && opener.credential == *credential => opener,
         _ => {
-            let login = stages.time(Stage::Login, vault.login(credential)).await?;
+            let login = parts.login(credential).await?;
             let life = Duration::from_secs(login.lease_seconds);
             Opener {
                 credential: Arc::clone(credential),
                 login: login.token,
+                accessor: login.accessor,
                 login_until: after(now, life / 4 * 3),
                 access: None,
             }
         }
     };
-    let answer = least(vault, &opener, &mut slot.reduction, now).await;
+    let answer = least(&parts.vault, &opener, &mut slot.reduction, now).await;
     let answer = match answer {
         Ok(answer) => answer,
         Err(problem) => {

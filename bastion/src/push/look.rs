@@ -9,11 +9,11 @@ use tracing::info;
 use super::served::stopped;
 use super::{Inherited, Try};
 use crate::jobs::{self, Credmon};
-use crate::ledger;
 use crate::moment::{after, before};
 use crate::plan::inherit::{self, Found, Inherit};
 use crate::plan::{Life, Why};
 use crate::problem::{Kind, Problem};
+use crate::store::asks;
 use crate::top_file;
 use crate::transport::{Observed, Transport};
 use crate::vault::{Held, Vault};
@@ -123,7 +123,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             self.tokens.let_go();
             return Verdict::Push(why);
         }
-        let asks = ledger::asks(&self.delivery.credential);
+        let asks = asks(&self.delivery.credential);
         let found = Found {
             placed: self.tokens.noted.as_ref(),
             asks: &asks,

@@ -9,78 +9,31 @@
 //!   schedd makes no new logins.
 
 mod look;
+mod parts;
 mod served;
 mod tokens;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::AccessToken;
-use htvault::clock::Clock;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::info;
 
 use look::Verdict;
+pub use parts::Parts;
 pub use tokens::{Inherited, Tokens};
 
-use crate::delivery::{Credential, Delivery};
+use crate::delivery::Delivery;
 use crate::engine::limits::{self, Permit};
 use crate::moment::until;
-use crate::opener::Openers;
 use crate::plan::{self, Policy, Step, Why};
 use crate::problem::{Cause, Kind, Problem};
-use crate::revoke::admin_command;
-use crate::stages::{Stage, Stages};
+use crate::stages::Stage;
 use crate::top_file;
 use crate::transport::{Observed, Transport};
 use crate::vault::{Held, Reading, Vault};
 use crate::verify;
-
-/// What tries need, shared by all of them.
-pub struct Parts<V, T> {
-    /// Vault.
-    pub vault: V,
-    /// The way to schedds.
-    pub transport: T,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
-    /// How long stages take.
-    pub stages: Arc<Stages>,
-    pub(crate) openers: Openers,
-}
-
-impl<V, T> Parts<V, T> {
-    /// Puts the parts together.
-    pub fn new(vault: V, transport: T, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            vault,
-            transport,
-            clock,
-            stages: Arc::default(),
-            openers: Openers::default(),
-        }
-    }
-}
-
-impl<V: Vault, T> Parts<V, T> {
-    /// Revokes a token, and sees that it is dead: a server may refuse a revocation in words that it has
-    /// for a dead token.
-    pub(crate) async fn end_of(&self, credential: &Credential, held: &Held) -> Result<(), Problem> {
-        self.vault.revoke(credential, held.root()).await?;
-        match self.vault.look_up(credential, &held.token).await? {
-            None => Ok(()),
-            Some(_) => Err(Problem::new(
-                Cause::credential(credential),
-                Kind::Forbidden,
-                format!(
-                    "Vault took the request and says that the token still lives; its admins revoke it: {}",
-                    admin_command(&held.accessor)
-                ),
-            )),
-        }
-    }
-}
 
 /// What is known of the access token that was read with the current vault token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,6 +47,9 @@ pub struct AccessFacts {
     /// Its whole life: what it says of itself, or at least what was left.
     pub life: Option<Duration>,
 }
+
+/// Time that a push waits for the disk of the state.
+const WRITE_AHEAD: Duration = Duration::from_secs(2);
 
 /// What came of a try.
 #[derive(Debug)]
@@ -261,6 +217,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             }
             return Err(problem);
         }
+        self.write_ahead().await;
         self.store(&held).await?;
         self.tokens.candidate = None;
         let id = &self.delivery.id;
@@ -286,6 +243,19 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         Ok(opener)
     }
 
+    /// Has the tokens noted on disk before one of them leaves the process. A disk that does not answer
+    /// holds up nothing: that is reported, and the token is pushed.
+    async fn write_ahead(&self) {
+        let seen = self.seen.as_ref();
+        let served = seen.and_then(|seen| Some((seen.served?, seen.serves_until)));
+        let access = self.access.as_ref().unwrap_or(self.known);
+        let note = (self.tokens).to_note(&self.delivery.credential, access, served);
+        let store = &self.parts.store;
+        store.note(&self.delivery.id, note, self.now());
+        // The store reports it.
+        let _ = store.written(WRITE_AHEAD).await;
+    }
+
     async fn store(&mut self, held: &Held) -> Result<(), Problem> {
         let top = top_file::write(&self.delivery.credential, &held.token);
         let opener = self.opener().await?;
@@ -304,12 +274,11 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             // It may have been stored by a try that seemed to fail.
             self.tokens.former.push(held);
         }
-        let Parts { vault, stages, .. } = self.parts;
         let credential = &delivery.credential;
-        let login = stages.time(Stage::Login, vault.login(credential)).await?;
+        let login = self.parts.login(credential).await?;
         self.permit.worked(&limits::login_by(credential));
-        let issued = vault.issue(credential, login, delivery.lifetime);
-        let held = stages.time(Stage::Issue, issued).await?;
+        let made = self.parts.make(credential, login, delivery.lifetime);
+        let held = made.await?;
         if self.tokens.has(&held) {
             let words = "Vault's answer to token/create has a token that is there already, as if something \
                          between repeated an old answer; it is not taken";

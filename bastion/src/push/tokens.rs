@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::ledger::{Named, Note, Placed};
+use super::AccessFacts;
+use crate::delivery::Credential;
 use crate::moment::before;
 use crate::plan::{Basis, Life};
+use crate::store::{Named, Note, Placed, asks};
 use crate::vault::Held;
 
 /// The vault tokens of one delivery, in memory.
@@ -26,7 +28,7 @@ pub struct Tokens {
     /// Ones that may live and that this process cannot revoke, since it knows only their names:
     /// Vault's admins can.
     pub lost: Vec<Named>,
-    /// What the ledger says is at the schedd, until the schedd was looked at.
+    /// Noted before a restart to be at the schedd, until the schedd was looked at.
     pub noted: Option<Placed>,
 }
 
@@ -54,10 +56,47 @@ impl Tokens {
         }
     }
 
+    /// Note for the store: what is known of them, of access tokens, and of the credmon's work.
+    #[must_use]
+    pub(crate) fn to_note(
+        &self,
+        credential: &Credential,
+        access: &AccessFacts,
+        served: Option<(Timestamp, Option<Timestamp>)>,
+    ) -> Note {
+        let placed = |token: Named, stored| Placed {
+            token,
+            stored,
+            asks: asks(credential),
+            access_seconds: access.life.map(|life| life.as_secs()),
+            access_read: access.read.zip(access.expires),
+            served: served.map(|(at, _)| at),
+            serves_until: served.and_then(|(_, until)| until),
+        };
+        let current = match (&self.current, &self.inherited) {
+            (Some((held, stored)), _) => Some(placed(Named::from(held), *stored)),
+            // An estimate names nothing: nobody could do anything with it.
+            (None, Some(inherited)) => inherited.accessor.clone().map(|accessor| {
+                let token = Named {
+                    accessor,
+                    issued: inherited.life.issued,
+                    expires: inherited.life.expires,
+                };
+                placed(token, Some(inherited.stored))
+            }),
+            // The schedd was not seen since the start.
+            (None, None) => self.noted.clone(),
+        };
+        let held = self.candidate.iter().chain(&self.former);
+        let others = held.map(Named::from).chain(self.lost.clone());
+        Note::new(current, others.collect())
+    }
+
     /// How the life of the token at the schedd is known.
     #[must_use]
     pub fn basis(&self) -> Basis {
         match &self.inherited {
+            None if self.current.is_none() && self.noted.is_some() => Basis::Noted,
             None => Basis::Held,
             Some(inherited) if inherited.accessor.is_some() => Basis::Noted,
             Some(_) => Basis::Estimated,
@@ -141,10 +180,25 @@ impl Tokens {
         lives.map(|life| life.expires).chain(named).max()
     }
 
-    /// The life of the token at the schedd.
+    /// The life of the token at the schedd, as far as known.
     #[must_use]
     pub fn life(&self) -> Option<Life> {
         let current = self.current.as_ref().map(|(held, _)| held.life);
-        current.or(self.inherited.as_ref().map(|inherited| inherited.life))
+        let inherited = self.inherited.as_ref().map(|inherited| inherited.life);
+        let noted = self.noted.as_ref().map(|noted| Life {
+            issued: noted.token.issued,
+            expires: noted.token.expires,
+        });
+        current.or(inherited).or(noted)
+    }
+}
+
+impl From<&Held> for Named {
+    fn from(held: &Held) -> Self {
+        Self {
+            accessor: held.accessor.clone(),
+            issued: held.life.issued,
+            expires: held.life.expires,
+        }
     }
 }

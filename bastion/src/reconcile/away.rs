@@ -45,11 +45,13 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
 
     /// What is wanted no longer while a token of it lives, of before a restart too.
     pub(super) fn unwanted(&self, now: Timestamp) -> Vec<Unwanted> {
-        let notes = self.ledger.ledger().notes();
-        notes
-            .filter(|(id, _)| !self.entries.contains_key(id))
-            .filter_map(|(id, note)| Unwanted::new(id, note, now))
-            .collect()
+        self.parts.store.read(|content| {
+            let notes = content.deliveries.iter();
+            notes
+                .filter(|(id, _)| !self.entries.contains_key(id))
+                .filter_map(|(id, note)| Unwanted::new(id, note, now))
+                .collect()
+        })
     }
 
     /// A try has ended whose delivery was configured away meanwhile: what was made is noted.
@@ -65,7 +67,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             let _ = entry.note(outcome, now);
         }
         let note = entry.to_note();
-        self.ledger.note(id, note, now);
+        self.parts.store.note(id, note, now);
         self.begin_cuts();
     }
 
@@ -74,13 +76,14 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.entries.iter_mut().chain(&mut self.away.0)
     }
 
-    /// Brings to mind what only the ledger knows of, as far as its schedd can be reached. What
+    /// Brings to mind what only the store knows of, as far as its schedd can be reached. What
     /// cannot is answered: its tokens by name.
     pub(super) fn recall(&mut self, selection: &Selection, leave_schedds: bool) -> Vec<Cut> {
         let now = self.now();
-        self.ledger.drop_ended(now);
+        self.parts.store.drop_ended(now);
+        let notes = self.parts.store.read(|content| content.deliveries.clone());
         let mut named = Vec::new();
-        for (id, note) in self.ledger.ledger().notes() {
+        for (id, note) in &notes {
             let is_known = self.entries.contains_key(id) || self.away.0.contains_key(id);
             if is_known || !selection.holds(id) {
                 continue;

@@ -55,7 +55,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         if now >= self.next_tick {
             self.tick = self.next_tick;
             self.next_tick = self.check.next(now, &self.zone);
-            self.ledger.drop_ended(now);
+            self.parts.store.drop_ended(now);
             self.away.drop_ended(now);
             self.warn_of_grants(now);
         }
@@ -125,7 +125,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         for (id, entry) in self.entries.iter_mut().chain(&mut self.away.0) {
             entry.set_back(by);
             if !entry.running {
-                self.ledger.note(id, entry.to_note(), now);
+                self.parts.store.note(id, entry.to_note(), now);
             }
         }
         self.think_again();

@@ -21,7 +21,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub(super) fn reload(&mut self, config: &Config, parts: Arc<Parts<V, T>>) {
         let old = std::mem::replace(&mut self.parts, parts);
         // Tries that still run with the old parts log in anew if they have to.
-        tokio::spawn(async move { old.openers.revoke_all(&old.vault).await });
+        tokio::spawn(async move { old.close_openers().await });
         self.check = config.check.clone();
         self.spread = config.spread;
         self.requests = config.vault.requests;
@@ -56,8 +56,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                     entry
                 } else {
                     new += 1;
-                    let note = self.ledger.get(&id);
-                    Box::new(Entry::new(delivery, note))
+                    let note = self.parts.store.note_of(&id);
+                    Box::new(Entry::new(delivery, note.as_ref()))
                 };
             entry.gone = gone;
             self.entries.insert(id, entry);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -21,13 +22,14 @@ use crate::{grants, offboard};
 pub(super) const BROKE_OFF: &str =
     "it broke off by a fault of token-bastion, please report it; run this again";
 
+/// Time that an order waits for the disk of the state.
+const ON_DISK: Duration = Duration::from_secs(5);
+
 /// How a delivery is to be cut off.
 #[derive(Clone, Debug)]
 pub(super) struct CutPlan {
     leave_schedd: bool,
     silent: Arc<Silent>,
-    /// Why a restart would undo it.
-    kept: Option<String>,
 }
 
 /// An order that is not finished.
@@ -54,19 +56,16 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             .chain(cuts.iter().map(|cut| &cut.id))
             .cloned()
             .collect();
-        // On disk before anything is done: a restart must not push what is being cut off.
-        let kept = self.keeping.set_kept_off(&meant, Some(now));
+        // A restart must not push what is being cut off.
+        let store = &self.parts.store;
+        store.change(|content| content.revoke(&meant, Some(now)));
         let plan = CutPlan {
             leave_schedd,
             silent: Arc::default(),
-            kept: kept.err(),
         };
         for cut in &mut cuts {
-            cut.steps.push(kept_off_step(
-                &cut.id,
-                self.searches.is_wanted(&cut.id),
-                plan.kept.clone(),
-            ));
+            let wanted = self.searches.is_wanted(&cut.id);
+            cut.steps.push(kept_off_step(&cut.id, wanted, None));
             log(cut);
         }
         let mut waiting = BTreeSet::new();
@@ -111,8 +110,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 let CutPlan {
                     leave_schedd,
                     silent,
-                    kept,
                 } = plan;
+                let kept = parts.store.written(ON_DISK).await.err();
                 let (tokens, mut cut) = cut(&parts, &delivery, tokens, leave_schedd, &silent).await;
                 cut.steps.push(kept_off_step(&delivery.id, wanted, kept));
                 Ended::Cut(Box::new(tokens), cut)
@@ -129,7 +128,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         if let Some(entry) = self.known_mut(id) {
             entry.note_cut(tokens);
             let note = entry.to_note();
-            self.ledger.note(id, note, now);
+            self.parts.store.note(id, note, now);
         }
         for order in &mut self.cut_orders {
             if order.waiting.remove(id) {
@@ -182,17 +181,21 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub(super) fn keep_off(&mut self) {
         let mut wanted = Vec::new();
         for (id, entry) in &mut self.entries {
-            if self.keeping.kept_off(id).is_none() {
+            let store = &self.parts.store;
+            let revoked = store.read(|content| content.revoked.get(id).copied());
+            if revoked.is_none() {
                 continue;
             }
             if entry.record.changed {
                 wanted.push(id.clone());
             } else {
-                entry.record.cut_off = self.keeping.kept_off(id);
+                entry.record.cut_off = revoked;
             }
         }
-        // What cannot be written is said there.
-        let _ = self.keeping.set_kept_off(&wanted, None);
+        if !wanted.is_empty() {
+            let store = &self.parts.store;
+            store.change(|content| content.revoke(&wanted, None));
+        }
     }
 
     /// Begins to make Vault forget the refresh tokens of an account.
@@ -206,7 +209,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let parts = Arc::clone(&self.parts);
         self.tries.spawn(async move {
             for credential in &credentials {
-                parts.openers.close(&parts.vault, credential).await;
+                parts.close_opener(credential).await;
             }
             Ended::Forgotten(offboard::forget(&parts.vault, &credentials).await, answer)
         });

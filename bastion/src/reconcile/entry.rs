@@ -13,11 +13,11 @@ use super::cut::CutPlan;
 use crate::delivery::Delivery;
 use crate::engine::limits::Claims;
 use crate::jobs;
-use crate::ledger::Note;
 use crate::moment::before;
 use crate::plan::{Record, State, Step};
 use crate::problem::Problem;
 use crate::push::{AccessFacts, Outcome, Tokens};
+use crate::store::Note;
 
 /// A delivery and what is known of it.
 pub(crate) struct Entry {
@@ -63,22 +63,30 @@ impl Entry {
 
     /// `true` when a step asks nothing but the schedd.
     pub(super) fn is_local(&self, step: Step) -> bool {
-        step == Step::Look && self.delivery.target.is_readable() && self.record.life.is_some()
+        step == Step::Look && self.delivery.target.is_readable() && self.tokens.current.is_some()
     }
 
     /// A delivery of which this process knows nothing but what was noted before a restart.
     pub(crate) fn new(delivery: Arc<Delivery>, note: Option<&Note>) -> Self {
-        let seconds = note.and_then(|note| note.current.as_ref()?.access_seconds);
+        let placed = note.and_then(|note| note.current.as_ref());
+        let access = placed.map(|placed| AccessFacts {
+            jti: None,
+            read: placed.access_read.map(|(read, _)| read),
+            expires: placed.access_read.map(|(_, expires)| expires),
+            life: placed.access_seconds.map(Duration::from_secs),
+        });
+        let tokens = note.map(Tokens::noted).unwrap_or_default();
         Self {
             claims: Arc::new(Claims::of(&delivery)),
             delivery,
-            record: Record::default(),
-            access: AccessFacts {
-                life: seconds.map(Duration::from_secs),
-                ..AccessFacts::default()
+            record: Record {
+                life: tokens.life(),
+                basis: tokens.basis(),
+                ..Record::default()
             },
-            served: (None, None),
-            tokens: note.map(Tokens::noted).unwrap_or_default(),
+            access: access.unwrap_or_default(),
+            served: placed.map_or((None, None), |placed| (placed.served, placed.serves_until)),
+            tokens,
             running: false,
             stop: None,
             to_cut: None,
@@ -142,8 +150,9 @@ impl Entry {
 
     /// What outlives a restart.
     pub(super) fn to_note(&self) -> Note {
-        let life = self.access.life.map(|life| life.as_secs());
-        Note::of(&self.delivery.credential, &self.tokens, life)
+        let (served, serves_until) = self.served;
+        let served = served.map(|served| (served, serves_until));
+        (self.tokens).to_note(&self.delivery.credential, &self.access, served)
     }
 
     /// What is known of the access tokens that jobs have.

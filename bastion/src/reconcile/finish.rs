@@ -1,4 +1,4 @@
-//! What came of a try is noted: for its delivery, for what it shares with others, for the ledger, for
+//! What came of a try is noted: for its delivery, for what it shares with others, for the store, for
 //! people.
 //!
 //! What holds: a try that breaks off by a fault of this program counts as failed; one whose delivery
@@ -91,11 +91,11 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let note = entry.to_note();
         entry.stop = None;
         if entry.to_cut.is_some() {
-            self.ledger.note(&id, note, now);
+            self.parts.store.note(&id, note, now);
             return self.begin_cuts();
         }
         let Some(result) = result else {
-            return self.ledger.note(&id, note, now);
+            return self.parts.store.note(&id, note, now);
         };
         let turned_good = entry.record.good_since.is_none();
         if let Err(problem) = &result {
@@ -118,7 +118,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 entry.record.fail(&id, problem.clone(), now);
             }
         }
-        self.ledger.note(&id, note, now);
+        self.parts.store.note(&id, note, now);
         for resource in closed {
             self.wake(&resource, now);
         }

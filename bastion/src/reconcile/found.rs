@@ -244,11 +244,12 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 .any(|id| id.account == account && id.schedd == schedd)
         });
         for (id, (delivery, gone)) in wanted {
-            let note = self.ledger.get(&id);
+            let note = self.parts.store.note_of(&id);
             let away = self.away.0.remove(&id);
             let entry = self.entries.entry(id);
-            let entry = entry
-                .or_insert_with(|| away.unwrap_or_else(|| Box::new(Entry::new(delivery, note))));
+            let entry = entry.or_insert_with(|| {
+                away.unwrap_or_else(|| Box::new(Entry::new(delivery, note.as_ref())))
+            });
             let back = entry.gone.is_some() && gone.is_none();
             entry.gone = gone;
             entry.waits_until = None;

@@ -1,147 +1,64 @@
-//! What the service keeps between runs for people: which deliveries they cut off, how old grants are.
-//!
-//! What holds: an order to cut off is on disk before it is answered; a file that cannot be read or
-//! written is said and stops nothing.
+//! Age of grants: noted when they are given and when they first work; people are warned in time.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::Reconciler;
 use crate::delivery::{Credential, DeliveryId, Selection};
-use crate::grants::{self, GrantLine, Grants};
+use crate::grants::{self, GrantLine};
 use crate::moment::after;
 use crate::problem::Kind;
-use crate::revoke::kept_off::{self, KeptOff};
+use crate::store::Store;
 use crate::transport::Transport;
 use crate::vault::Vault;
 
 /// A warning is said again after this.
 const AGAIN: Duration = Duration::from_hours(24);
 
-/// What is kept.
+/// Warnings of grants.
 #[derive(Debug, Default)]
 pub(super) struct Keeping {
-    /// Where; nowhere in tests of other things.
-    state: Option<PathBuf>,
-    kept_off: KeptOff,
-    grants: Grants,
-    /// Until when a warning of a grant is not said again.
+    /// Until when a warning of a grant is not logged again.
     warned: BTreeMap<String, Timestamp>,
 }
 
-impl Keeping {
-    fn try_to<T>(
-        &self,
-        what: &str,
-        work: impl FnOnce(&Path) -> std::io::Result<T>,
-    ) -> Result<Option<T>, String> {
-        let Some(state) = &self.state else {
-            return Ok(None);
-        };
-        work(state).map(Some).map_err(|fault| {
-            let told = format!(
-                "{what} in {}: {fault}; correct the directory's owner and permissions, or `state` in the configuration",
-                state.display()
-            );
-            error!("{told}");
-            told
-        })
+/// Notes that a credential works; `refused_since` is the time from which on it did not, until now.
+fn worked(
+    store: &Store,
+    credential: &Credential,
+    refused_since: Option<Timestamp>,
+    now: Timestamp,
+) {
+    let name = grants::name(credential);
+    let known = store.read(|content| content.grants.get(&name).cloned());
+    let known = known.unwrap_or_default();
+    // What had been good and was refused is another one now.
+    let last = known.onboarded.max(known.first_worked);
+    let is_other = last.is_some() && refused_since.is_some_and(|since| Some(since) > last);
+    if known.first_worked.is_some() && !is_other {
+        return;
     }
-
-    fn read_grants(&mut self) {
-        let read = self.try_to("the age of grants cannot be read", grants::store::read);
-        if let Ok(Some(grants)) = read {
-            self.grants = grants;
-        }
-    }
-
-    /// Notes on disk that deliveries are kept off, or no longer.
-    pub(super) fn set_kept_off(
-        &mut self,
-        ids: &[DeliveryId],
-        since: Option<Timestamp>,
-    ) -> Result<(), String> {
-        let ids: Vec<&DeliveryId> = ids
-            .iter()
-            .filter(|id| since.is_some() || self.kept_off.contains_key(id))
-            .collect();
-        if ids.is_empty() {
-            return Ok(());
-        }
-        for id in &ids {
-            match since {
-                Some(since) => drop(self.kept_off.entry((*id).clone()).or_insert(since)),
-                None => drop(self.kept_off.remove(id)),
-            }
-        }
-        let set = |state: &Path| kept_off::set(state, ids.iter().copied(), since);
-        self.try_to("what is cut off cannot be kept", set).map(drop)
-    }
-
-    /// Since when a delivery is kept off.
-    pub(super) fn kept_off(&self, id: &DeliveryId) -> Option<Timestamp> {
-        self.kept_off.get(id).copied()
-    }
-
-    /// A credential works; `refused_since` is since when it did not, until now.
-    fn worked(
-        &mut self,
-        credential: &Credential,
-        refused_since: Option<Timestamp>,
-        now: Timestamp,
-    ) {
-        let name = grants::name(credential);
-        let known = self.grants.get(&name).cloned().unwrap_or_default();
-        // What had been good and was refused is another one now.
-        let last = known.onboarded.max(known.first_worked);
-        let is_other = last.is_some() && refused_since.is_some_and(|since| Some(since) > last);
-        if known.first_worked.is_some() && !is_other {
-            return;
-        }
-        let change = |state: &Path| {
-            grants::store::change(state, &name, |kept| {
-                // Another grant than before: given by `onboard`, which noted it, or elsewhere.
-                if !is_other || kept.onboarded != known.onboarded {
-                    kept.first_worked.get_or_insert(now);
-                } else {
-                    *kept = grants::Known {
-                        first_worked: Some(now),
-                        ..grants::Known::default()
-                    };
-                }
-            })
-        };
-        match self.try_to("the age of a grant cannot be kept", change) {
-            Ok(Some(grants)) => self.grants = grants,
-            // In memory at least, so that this is not tried at each look.
-            _ => self.grants.entry(name).or_default().first_worked = Some(now),
-        }
-    }
+    let kept = if is_other {
+        grants::Known::default()
+    } else {
+        known
+    };
+    let kept = grants::Known {
+        first_worked: Some(now),
+        ..kept
+    };
+    store.change(|content| content.grants.insert(name, kept));
 }
 
 impl<V: Vault, T: Transport> Reconciler<V, T> {
-    /// Keeps things for people in this folder, and goes by what is kept there.
-    pub fn keep_in(&mut self, state: &Path) {
-        let keeping = &mut self.keeping;
-        keeping.state = Some(state.to_owned());
-        let read = keeping.try_to("what is cut off cannot be read", kept_off::read);
-        if let Ok(Some(kept_off)) = read {
-            keeping.kept_off = kept_off;
-        }
-        keeping.read_grants();
-        for (id, entry) in &mut self.entries {
-            entry.record.cut_off = keeping.kept_off(id);
-        }
-    }
-
     /// What is known of each grant.
     pub(super) fn grant_lines(&self, now: Timestamp) -> Vec<GrantLine> {
         let nothing = grants::Known::default();
+        let known = self.parts.store.read(|content| content.grants.clone());
         let all = self
             .entries
             .values()
@@ -149,7 +66,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         grants::credentials(all)
             .iter()
             .map(|credential| {
-                let known = self.keeping.grants.get(&grants::name(credential));
+                let known = known.get(&grants::name(credential));
                 grants::line(credential, known.unwrap_or(&nothing), now)
             })
             .collect()
@@ -181,50 +98,40 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             let credential = Arc::clone(&entry.delivery.credential);
             let refused = before.filter(|(kind, _)| *kind == Kind::NotOnboarded);
             let since = refused.map(|(_, since)| since);
-            self.keeping.worked(&credential, since, now);
+            worked(&self.parts.store, &credential, since, now);
         }
     }
 
-    /// Somebody logged in for these credentials; when the refresh tokens end, if that was said.
-    /// They are tried at once.
-    pub(super) fn onboarded(
-        &mut self,
-        selection: &Selection,
-        ends: Option<Timestamp>,
-    ) -> Result<(), String> {
+    /// Somebody logged in for these credentials; `ends` is the expiry of the refresh tokens, if the issuer
+    /// said it. They are tried at once.
+    pub(super) fn onboarded(&mut self, selection: &Selection, ends: Option<Timestamp>) {
         let now = self.now();
         let meant = self.entries.iter().filter(|(id, _)| selection.holds(id));
         let credentials = grants::credentials(meant.map(|(_, entry)| &entry.delivery.credential));
         self.obey(&super::Order::Retry(selection.clone()));
-        let mut result = Ok(());
+        let known = grants::Known {
+            onboarded: Some(now),
+            first_worked: None,
+            said_to_end: ends,
+        };
         for credential in &credentials {
-            let name = grants::name(credential);
-            let known = grants::Known {
-                onboarded: Some(now),
-                first_worked: None,
-                said_to_end: ends,
-            };
-            self.keeping.grants.insert(name.clone(), known.clone());
             let key = format!("{}/{}", credential.identity.account, credential.service);
             self.keeping.warned.remove(&key);
-            let change = |state: &Path| grants::store::change(state, &name, |kept| *kept = known);
-            let kept = self
-                .keeping
-                .try_to("the age of a grant cannot be kept", change);
-            result = result.and(kept.map(drop));
         }
-        result
+        self.parts.store.change(|content| {
+            let names = credentials
+                .iter()
+                .map(|credential| grants::name(credential));
+            content
+                .grants
+                .extend(names.map(|name| (name, known.clone())));
+        });
     }
 
     /// Refresh tokens that are forgotten have no age any more.
     pub(super) fn grants_forgotten(&mut self, names: &[String]) {
-        for name in names {
-            self.keeping.grants.remove(name);
-            let forget = |state: &Path| grants::store::forget(state, name);
-            // Said already.
-            let _ = self
-                .keeping
-                .try_to("the age of a grant cannot be forgotten", forget);
-        }
+        self.parts.store.change(|content| {
+            content.grants.retain(|name, _| !names.contains(name));
+        });
     }
 }

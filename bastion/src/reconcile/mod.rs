@@ -48,7 +48,6 @@ pub use reports::{Reports, Unanswered, pause_of_watchers};
 use crate::config::{Config, Cron};
 use crate::delivery::{DeliveryId, Selection};
 use crate::engine::limits::{Limits, Permit};
-use crate::ledger::{Keeper, Ledger};
 use crate::moment::{ClockWatch, until};
 use crate::problem::Kind;
 use crate::push::{Outcome, Parts, Tokens};
@@ -118,8 +117,6 @@ pub struct Reconciler<V, T> {
     keeping: Keeping,
     /// How many requests to Vault the configuration allows.
     requests: Option<RequestLimit>,
-    /// What outlives a restart.
-    ledger: Keeper,
     watch: ClockWatch,
     /// The loop looks at the clock at least this often.
     glance: Duration,
@@ -136,22 +133,11 @@ pub struct Reconciler<V, T> {
 }
 
 impl<V: Vault, T: Transport> Reconciler<V, T> {
-    /// Nothing is tried yet, and nothing is known of before or kept for a restart.
+    /// Nothing is tried yet; what was before a restart is known from the parts' store.
     pub fn new(config: &Config, parts: Arc<Parts<V, T>>, zone: TimeZone) -> Self {
-        Self::with_ledger(config, parts, zone, Keeper::forgetful())
-    }
-
-    /// Nothing is tried yet; `ledger` is what is known of before a restart.
-    pub fn with_ledger(
-        config: &Config,
-        parts: Arc<Parts<V, T>>,
-        zone: TimeZone,
-        ledger: Keeper,
-    ) -> Self {
         let now = parts.clock.now();
         let mut new = Self {
             requests: config.vault.requests,
-            ledger,
             watch: ClockWatch::new(now),
             glance: LONGEST_SLEEP,
             parts,
@@ -215,7 +201,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         }
         self.ask_gathered(true);
         self.hear_all(&mut inbox).await;
-        self.ledger.save_all().await;
+        // The store reports it.
+        let _ = self.parts.store.written(DRAIN).await;
     }
 
     /// How long to wait for a leader, if that is all that is missing to try again.
@@ -236,10 +223,9 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.think_again();
         loop {
             let wake = self.begin().min(self.seek());
-            let unsaved = self.ledger.save_if_due();
             let unasked = self.ask_gathered(false);
             let pause = until(self.now(), wake).min(self.glance);
-            let pause = pause.min(unsaved).min(unasked);
+            let pause = pause.min(unasked);
             let pause = Instant::now() + pause;
             self.has_turned();
             let command = loop {
@@ -282,19 +268,17 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 self.cut_off(&selection, leave_schedds, answer);
             }
             Command::Onboarded(selection, ends, answer) => {
-                let _ = answer.send(self.onboarded(&selection, ends));
+                self.onboarded(&selection, ends);
+                let store = self.parts.store.clone();
+                tokio::spawn(async move {
+                    let _ = answer.send(store.written(DRAIN).await);
+                });
             }
             Command::Forget(account, answer) => self.forget(account, answer),
             Command::Stop => return false,
         }
         self.think_again();
         true
-    }
-
-    /// What is kept over a restart.
-    #[must_use]
-    pub fn ledger(&self) -> &Ledger {
-        self.ledger.ledger()
     }
 
     fn now(&self) -> Timestamp {
@@ -333,17 +317,12 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             );
             self.tries.abort_all();
         }
-        let openers = self.parts.openers.revoke_all(&self.parts.vault);
+        let openers = self.parts.close_openers();
         if tokio::time::timeout(DRAIN, openers).await.is_err() {
             info!("logins that open credds are left to end by themselves");
         }
-        if tokio::time::timeout(DRAIN, self.ledger.save_all())
-            .await
-            .is_err()
-        {
-            warn!(
-                "the disk of the state directory does not answer; what was pushed last is not noted"
-            );
+        if let Err(problem) = self.parts.store.written(DRAIN).await {
+            warn!("what was pushed last is not noted: {problem}");
         }
     }
 }

@@ -41,8 +41,10 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
             meant.push(id.clone());
         }
-        // What cannot be written is said there.
-        let _ = self.keeping.set_kept_off(&wanted, None);
+        if !wanted.is_empty() {
+            let store = &self.parts.store;
+            store.change(|content| content.revoke(&wanted, None));
+        }
         meant
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::DeliveryId;
-use crate::ledger::Note;
+use crate::store::Note;
 
 /// Nothing is done for it; an order to cut it off still reaches it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! Cutting off where no service runs: by the configuration, and by what the ledger names.
+//! Cutting off where no service runs: by the configuration, and by what the store names.
 //!
 //! What holds: no token is in anybody's memory then, so only what can be read back at a schedd is
 //! revoked here; every other one is named to Vault's admins. The deliveries are kept off when the
@@ -6,34 +6,34 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{Cut, Silent, by_name, cut, is_wanted, kept_off, kept_off_step, leftover};
+use super::{Cut, Silent, by_name, cut, is_wanted, kept_off_step, leftover};
 use crate::config::Config;
 use crate::delivery::{Delivery, DeliveryId, Selection};
-use crate::ledger::Ledger;
 use crate::push::{Parts, Tokens};
+use crate::store::Store;
 use crate::transport::Transport;
 use crate::vault::Vault;
 
-/// The deliveries that are meant, those too that only the ledger knows: `None` for one whose schedd
+/// Time that an order waits for the disk of the state.
+const ON_DISK: Duration = Duration::from_secs(5);
+
+/// The deliveries that are meant, those too that only the store knows: `None` for one whose schedd
 /// the configuration says no longer how to reach.
 #[must_use]
-pub fn meant(
+pub(crate) fn meant(
     config: &Config,
-    ledger: &Ledger,
+    store: &Store,
     selection: &Selection,
 ) -> BTreeMap<DeliveryId, Option<Arc<Delivery>>> {
-    let noted = ledger
-        .notes()
-        .map(|(id, _)| {
-            (
-                id.clone(),
-                leftover(&config.deliveries, &config.searches, id),
-            )
-        })
-        .map(|(id, found)| (id, found.map(Arc::new)));
+    let noted = store.read(|content| content.deliveries.keys().cloned().collect::<Vec<_>>());
+    let noted = noted.into_iter().map(|id| {
+        let found = leftover(&config.deliveries, &config.searches, &id);
+        (id, found.map(Arc::new))
+    });
     let configured = config.deliveries.iter();
     let configured = configured.map(|delivery| (delivery.id.clone(), Some(Arc::clone(delivery))));
     noted
@@ -47,24 +47,27 @@ pub fn meant(
 pub async fn cut_off<V: Vault, T: Transport>(
     parts: &Arc<Parts<V, T>>,
     config: &Config,
-    ledger: &Ledger,
     meant: BTreeMap<DeliveryId, Option<Arc<Delivery>>>,
     leave_schedds: bool,
 ) -> Vec<Cut> {
+    if meant.is_empty() {
+        return Vec::new();
+    }
     let now = parts.clock.now();
-    let kept = kept_off::set(&config.state, meant.keys(), Some(now)).err();
-    let fault = kept.map(|error| format!("{}: {error}", config.state.display()));
+    let store = &parts.store;
+    store.change(|content| content.revoke(meant.keys(), Some(now)));
+    let fault = store.written(ON_DISK).await.err();
     let silent = Arc::new(Silent::default());
     let mut cuts = Vec::new();
     let mut work = JoinSet::new();
     for (id, delivery) in meant {
-        let note = ledger.get(&id);
+        let note = store.note_of(&id);
         let Some(delivery) = delivery else {
-            let note = note.cloned().unwrap_or_default();
+            let note = note.unwrap_or_default();
             cuts.push(by_name(&id, &note, now, leave_schedds));
             continue;
         };
-        let tokens = note.map(Tokens::noted).unwrap_or_default();
+        let tokens = note.as_ref().map(Tokens::noted).unwrap_or_default();
         let (parts, silent) = (Arc::clone(parts), Arc::clone(&silent));
         work.spawn(async move { cut(&parts, &delivery, tokens, leave_schedds, &silent).await });
     }
@@ -78,7 +81,7 @@ pub async fn cut_off<V: Vault, T: Transport>(
             .push(kept_off_step(&cut.id, wanted, fault.clone()));
     }
     cuts.sort_by(|a, b| a.id.cmp(&b.id));
-    parts.openers.revoke_all(&parts.vault).await;
+    parts.close_openers().await;
     cuts
 }
 
@@ -87,8 +90,8 @@ mod tests {
     use super::*;
     use crate::fakes::Outside;
     use crate::fixtures::{config, credd, delivery};
-    use crate::ledger::{Named, Note, Placed};
     use crate::revoke::Became;
+    use crate::store::{Named, Note, Placed};
     use jiff::Timestamp;
 
     fn note(accessor: &str, expires: Timestamp) -> Note {
@@ -103,6 +106,9 @@ mod tests {
                 stored: None,
                 asks: String::new(),
                 access_seconds: None,
+                access_read: None,
+                served: None,
+                serves_until: None,
             }),
             others: Vec::new(),
         }
@@ -115,24 +121,24 @@ mod tests {
         let mut config = config(vec![delivery("a", "cms", "ap1", credd("ap1"))]);
         config.state = folder.path().to_owned();
         let now = outside.lock().now();
-        let later = crate::moment::after(now, std::time::Duration::from_hours(1));
+        let later = crate::moment::after(now, Duration::from_hours(1));
         let mut gone = config.deliveries[0].id.clone();
         gone.service = "no_longer".to_owned();
-        let mut ledger = Ledger::default();
-        ledger.set(&config.deliveries[0].id, note("abc", later), now);
-        ledger.set(&gone, note("def", later), now);
+        let store = Store::open(folder.path());
+        store.note(&config.deliveries[0].id, note("abc", later), now);
+        store.note(&gone, note("def", later), now);
         // A token of another account does not open the credd for this one.
         let mut stranger = gone.clone();
         stranger.account = "b".to_owned();
-        ledger.set(&stranger, note("ghi", later), now);
+        store.note(&stranger, note("ghi", later), now);
         let selection = Selection {
             schedd: Some("ap1".to_owned()),
             ..Selection::default()
         };
-        let meant = meant(&config, &ledger, &selection);
+        let meant = meant(&config, &store, &selection);
         assert_eq!(meant.len(), 3);
-        let parts = outside.parts();
-        let cuts = cut_off(&parts, &config, &ledger, meant, false).await;
+        let parts = outside.parts_with(store);
+        let cuts = cut_off(&parts, &config, meant, false).await;
         let became: Vec<Vec<Became>> = cuts
             .iter()
             .map(|cut| cut.steps.iter().map(|step| step.became).collect())
@@ -151,7 +157,8 @@ mod tests {
             cuts[2].steps[1].why.contains("put that in again"),
             "{cuts:?}"
         );
-        assert_eq!(kept_off::read(folder.path()).unwrap().len(), 3);
+        let on_disk = Store::read_only(folder.path());
+        assert_eq!(on_disk.read(|content| content.revoked.len()), 3);
         assert_eq!(
             outside.lock().living(),
             0,

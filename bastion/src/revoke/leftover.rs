@@ -11,7 +11,7 @@ use super::cut::by_admins;
 use super::{Became, Cut, Step, What};
 use crate::config::Search;
 use crate::delivery::{Credential, Delivery, DeliveryId, Target};
-use crate::ledger::Note;
+use crate::store::Note;
 
 /// A delivery as what is configured tells of its schedd: `listed` by name, or found by `searches`.
 /// `None` when it does not.

@@ -10,7 +10,6 @@
 
 pub mod alone;
 mod cut;
-pub mod kept_off;
 mod leftover;
 
 use serde::{Deserialize, Serialize};

@@ -134,7 +134,7 @@ async fn without_a_service_a_token_is_named_for_vaults_admins() {
     for said in said.await {
         assert!(said.contains(&command), "{said}");
     }
-    // The ledger names it to a service too.
+    // The state names it to a service too.
     parts.start().await;
     let output = parts.revoke("crabtw", "there").await;
     assert!(text(&output).contains(&command), "{}", text(&output));
@@ -145,7 +145,7 @@ async fn without_a_service_a_token_is_named_for_vaults_admins() {
 
     // What nothing is noted of stays to be read until Vault answers, and is revoked then.
     let token = parts.stored("there", "cmsprod", "cms").unwrap();
-    fs::remove_file(parts.chain.folder().join("state/deliveries.json")).unwrap();
+    fs::remove_file(parts.chain.folder().join("state/state.json")).unwrap();
     let expected = [["not_done", "not_done", "done"], ["done", "done", "done"]];
     let _ = parts
         .revoke_with_vault_away("cmsprod", "there", expected)

@@ -2,11 +2,11 @@
 //!
 //! A credd tells when a token was stored and when the credmon last made an access token, never the
 //! token. The laws:
-//! - A token that the ledger knows, stored at the very second that the ledger knows, for what is
+//! - A token that the state names, stored at the very second that it names, for what is
 //!   asked for now, is kept with its exact life.
-//! - Where the ledger knows nothing, the life is an estimate from above: stored now minus age, for as
+//! - Where the state has nothing, the life is an estimate from above: stored now minus age, for as
 //!   long as is configured now. Such a token is kept for a while only: it is replaced within
-//!   [`SETTLING`], those closest to their end first, so that a start without a ledger is no burst.
+//!   [`SETTLING`], those closest to their end first, so that a start without a state is no burst.
 //! - Whatever is known: an access token that the credmon should have renewed and did not shows that
 //!   the vault token may be dead. It is replaced at once.
 //! - Nothing that is replaced for these reasons is replaced for them twice: the new token is held.
@@ -17,8 +17,8 @@ use jiff::Timestamp;
 
 use super::{Life, Policy, Why, margin, renew_at};
 use crate::jobs;
-use crate::ledger::Placed;
 use crate::moment::{after, until};
+use crate::store::Placed;
 
 /// Clocks of two hosts may differ by this much.
 const SKEW: Duration = Duration::from_mins(1);
@@ -32,9 +32,9 @@ const SETTLE: u64 = 3;
 /// What a credd has of a delivery that this process has not pushed.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
-    /// What the ledger says is there.
+    /// The state on disk of what is there.
     pub placed: Option<&'a Placed>,
-    /// What is asked for now: see [`crate::ledger::asks`].
+    /// What is asked for now: see [`crate::store::asks`].
     pub asks: &'a str,
     /// When what is there was stored, by the schedd's clock.
     pub stored: Timestamp,

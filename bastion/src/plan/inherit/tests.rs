@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::delivery::DeliveryId;
 use crate::fixtures::id;
-use crate::ledger::Named;
 use crate::plan::{Next, Record, Step, next};
+use crate::store::Named;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -36,6 +36,9 @@ fn placed() -> Placed {
         stored: Some(at(3)),
         asks: ASKS.to_owned(),
         access_seconds: Some(3600),
+        access_read: None,
+        served: None,
+        serves_until: None,
     }
 }
 
@@ -171,7 +174,7 @@ fn a_start_without_notes_is_no_burst_and_begins_with_what_ends_first() {
 
 proptest! {
     /// Whatever a restart finds, no delivery runs out, and each is pushed at most once before its
-    /// next proper renewal: with a ledger or without, whenever the token dies in truth.
+    /// next proper renewal: with a state or without, whenever the token dies in truth.
     #[test]
     fn no_delivery_runs_out_and_none_is_pushed_twice(
         account in "[a-z]{1,8}",

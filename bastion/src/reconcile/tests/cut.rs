@@ -6,6 +6,7 @@ use crate::fakes::Outside;
 use crate::fixtures::{credd_by, delivery};
 use crate::plan::State;
 use crate::revoke::Became;
+use crate::store::Store;
 
 #[tokio::test(start_paused = true)]
 async fn one_delivery_is_cut_off_alone_and_is_not_pushed_again_until_asked_for() {
@@ -139,11 +140,7 @@ async fn a_restart_does_not_undo_an_order() {
     service.order(Order::Push(of(Some("a"), None))).await;
     tokio::time::sleep(HOUR).await;
     assert_eq!(service.state("a", "ap1").await, State::Good);
-    assert!(
-        crate::revoke::kept_off::read(folder.path())
-            .unwrap()
-            .is_empty()
-    );
+    assert!(Store::read_only(folder.path()).read(|content| content.revoked.is_empty()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,9 +11,9 @@ use crate::delivery::{Opening, Selection};
 use crate::discovery::Ad;
 use crate::fakes::Outside;
 use crate::fixtures::{config, credd, credential, delivery};
-use crate::ledger::Keeper;
 use crate::plan::State;
 use crate::revoke::Cut;
+use crate::store::Store;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -223,11 +223,9 @@ async fn a_schedd_that_was_found_and_cut_off_stays_so_over_a_restart_and_is_name
  {
     let folder = tempfile::tempdir().unwrap();
     let start = |outside: &Outside| {
-        let keeper = Keeper::open(folder.path().to_owned());
         let config = searching(false);
-        let mut service = Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, keeper);
-        service.keep_in(folder.path());
-        service
+        let parts = outside.parts_with(Store::open(folder.path()));
+        Reconciler::new(&config, parts, TimeZone::UTC)
     };
     let outside = Outside::new();
     pool(&outside, &["ap1", "ap2"]);

@@ -6,7 +6,8 @@ use super::super::*;
 use crate::delivery::{Delivery, Target};
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
-use crate::grants::{self, GrantLine};
+use crate::grants::GrantLine;
+use crate::store::Store;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -21,8 +22,8 @@ fn wanted(lifetime: Option<Duration>) -> Delivery {
 
 /// Runs a service for a while; the one grant as it tells it at the end.
 async fn run(state: &Path, outside: &Outside, wanted: Delivery, time: Duration) -> GrantLine {
-    let mut reconciler = Reconciler::new(&config(vec![wanted]), outside.parts(), TimeZone::UTC);
-    reconciler.keep_in(state);
+    let parts = outside.parts_with(Store::open(state));
+    let mut reconciler = Reconciler::new(&config(vec![wanted]), parts, TimeZone::UTC);
     let (send, receive) = mpsc::channel(1);
     let stop = async move {
         tokio::time::sleep(time).await;
@@ -59,8 +60,8 @@ async fn a_new_login_begins_a_new_age() {
     run(folder.path(), &outside, wanted(Some(30 * DAY)), 29 * DAY).await;
 
     let list = vec![wanted(Some(30 * DAY))];
-    let mut reconciler = Reconciler::new(&config(list), outside.parts(), TimeZone::UTC);
-    reconciler.keep_in(folder.path());
+    let parts = outside.parts_with(Store::open(folder.path()));
+    let mut reconciler = Reconciler::new(&config(list), parts, TimeZone::UTC);
     let before = reconciler.report().grants.remove(0);
     assert!(before.warn);
     let said = crate::moment::after(outside.lock().now(), 20 * DAY);
@@ -69,12 +70,13 @@ async fn a_new_login_begins_a_new_age() {
         account,
         ..Selection::default()
     };
-    reconciler.onboarded(&selection, Some(said)).unwrap();
+    reconciler.onboarded(&selection, Some(said));
     let line = reconciler.report().grants.remove(0);
     assert_eq!((line.age_seconds, line.warn), (Some(0), false));
     // What the issuer said is earlier than what the configuration says.
     assert_eq!(line.may_end, Some(said));
-    let kept = grants::store::read(folder.path()).unwrap();
+    reconciler.parts.store.written(DAY).await.unwrap();
+    let kept = Store::read_only(folder.path()).read(|content| content.grants.clone());
     assert_eq!(kept["cms/a:default"].said_to_end, Some(said));
 }
 
@@ -84,9 +86,8 @@ async fn a_grant_given_elsewhere_after_a_refusal_is_another_one() {
     let outside = Outside::new();
     run(folder.path(), &outside, wanted(None), 29 * DAY).await;
     outside.lock().no_grant = true;
-    let mut reconciler =
-        Reconciler::new(&config(vec![wanted(None)]), outside.parts(), TimeZone::UTC);
-    reconciler.keep_in(folder.path());
+    let parts = outside.parts_with(Store::open(folder.path()));
+    let mut reconciler = Reconciler::new(&config(vec![wanted(None)]), parts, TimeZone::UTC);
     let (send, receive) = mpsc::channel(1);
     let story = async {
         tokio::time::sleep(10 * DAY).await;
@@ -112,12 +113,8 @@ async fn a_login_after_a_refusal_is_remembered_once_it_works() {
     let target = Target::Directory("/other".into());
     let other = delivery("a", "cms", "other", target);
     outside.lock().no_grant = true;
-    let mut reconciler = Reconciler::new(
-        &config(vec![wanted(None), other]),
-        outside.parts(),
-        TimeZone::UTC,
-    );
-    reconciler.keep_in(folder.path());
+    let parts = outside.parts_with(Store::open(folder.path()));
+    let mut reconciler = Reconciler::new(&config(vec![wanted(None), other]), parts, TimeZone::UTC);
     let (send, receive) = mpsc::channel(1);
     let story = async {
         tokio::time::sleep(Duration::from_hours(1)).await;
@@ -132,6 +129,7 @@ async fn a_login_after_a_refusal_is_remembered_once_it_works() {
     tokio::join!(reconciler.run(receive), story);
     assert!(reconciler.report().is_good());
     assert!(reconciler.report().grants[0].onboarded.is_some());
-    let kept = grants::store::read(folder.path()).unwrap();
+    reconciler.parts.store.written(DAY).await.unwrap();
+    let kept = Store::read_only(folder.path()).read(|content| content.grants.clone());
     assert!(kept["cms/a:default"].first_worked.is_some());
 }

@@ -11,6 +11,7 @@ use super::{DAY, credd, run_for};
 use crate::delivery::Delivery;
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
+use crate::store::Store;
 
 /// Fewer glances at the clock make a year short.
 const GLANCE: Duration = Duration::from_mins(20);
@@ -34,14 +35,19 @@ impl Dice {
 /// Sizes of all that a reconciler keeps.
 fn sizes(reconciler: &Reconciler<Outside, Outside>) -> BTreeMap<&'static str, usize> {
     let entries = reconciler.entries.values();
+    let noted = reconciler.parts.store.read(|content| {
+        let names = content.deliveries.values().map(|note| note.names().count());
+        (content.deliveries.len(), names.sum(), content.logins.len())
+    });
     let tokens = |of: fn(&Entry) -> usize| entries.clone().map(|entry| of(entry)).sum();
     BTreeMap::from([
         ("entries", reconciler.entries.len()),
         ("tries", reconciler.tries.len()),
         ("owners", reconciler.owners.len()),
         ("open breakers", reconciler.limits.open()),
-        ("ledger", reconciler.ledger().len()),
-        ("ledger bytes", reconciler.ledger().to_bytes().len()),
+        ("noted", noted.0),
+        ("names", noted.1),
+        ("logins", noted.2),
         ("former", tokens(|entry| entry.tokens.former.len())),
         (
             "candidates",
@@ -104,13 +110,13 @@ async fn live(life: Life) {
     });
     // Access tokens of a day, so that a credmon that nobody sees for hours is no alarm.
     outside.lock().access_life = DAY;
-    let start = |ledger| {
-        let mut new = Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, ledger);
+    let start = |store| {
+        let mut new = Reconciler::new(&config, outside.parts_with(store), TimeZone::UTC);
         new.glance = GLANCE;
         new
     };
     let mut dice = Dice(life.seed);
-    let mut reconciler = start(Keeper::forgetful());
+    let mut reconciler = start(Store::default());
     run_for(&mut reconciler, HOUR).await;
     assert!(
         reconciler.report().is_good(),
@@ -123,7 +129,7 @@ async fn live(life: Life) {
         // Every four days something is down, for less than the margin of three.
         let hours = u32::try_from(1 + dice.roll(life.longest)).unwrap();
         match dice.roll(6) {
-            5 => reconciler = start(std::mem::take(&mut reconciler.ledger)),
+            5 => reconciler = start(reconciler.parts.store.clone()),
             what => {
                 vault_down += if what < 2 { hours } else { 0 };
                 break_something(&outside, &all, &mut dice, what);
@@ -176,7 +182,7 @@ async fn live(life: Life) {
         let room = match what {
             // Tokens of before the last restarts may still be named.
             "lost" => all.len() * 2,
-            "ledger bytes" => begin[what] + all.len() * 2 * 150,
+            "names" => begin[what] + all.len() * 2,
             _ => begin[what],
         };
         assert!(size <= room, "{what} grew from {} to {size}", begin[what]);

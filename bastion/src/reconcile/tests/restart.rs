@@ -9,15 +9,16 @@ use crate::fixtures::{config, delivery};
 use crate::plan::{Basis, State};
 use crate::problem::Kind;
 use crate::report::Report;
+use crate::store::{Note, Store};
 
-/// The service stops and starts again, with its ledger.
+/// The service stops and starts again, with its state.
 fn restart(
     config: &Config,
     outside: &Outside,
-    before: &mut Reconciler<Outside, Outside>,
+    before: &Reconciler<Outside, Outside>,
 ) -> Reconciler<Outside, Outside> {
-    let ledger = std::mem::take(&mut before.ledger);
-    Reconciler::with_ledger(config, outside.parts(), TimeZone::UTC, ledger)
+    let parts = outside.parts_with(before.parts.store.clone());
+    Reconciler::new(config, parts, TimeZone::UTC)
 }
 
 fn stored(outside: &Outside) -> BTreeMap<DeliveryId, String> {
@@ -33,13 +34,16 @@ async fn a_restart_keeps_what_is_good_with_its_exact_life_and_name() {
     let outside = Outside::new();
     let config = config(deliveries());
     let state = tempfile::tempdir().unwrap();
-    let open = || Keeper::open(state.path().to_owned());
-    let mut first = Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, open());
+    let start = || {
+        let parts = outside.parts_with(Store::open(state.path()));
+        Reconciler::new(&config, parts, TimeZone::UTC)
+    };
+    let mut first = start();
     run_for(&mut first, DAY).await;
     let (was, tokens) = (first.report(), stored(&outside));
     drop(first);
 
-    let mut second = Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, open());
+    let mut second = start();
     let names = |report: &Report| -> Vec<_> {
         let lines = report.deliveries.iter();
         lines.map(|l| l.accessor.clone()).collect()
@@ -86,16 +90,16 @@ async fn what_is_configured_away_is_named_until_it_ends() {
     let mut first = reconciler(&config(all.clone()), &outside);
     first.settle().await;
     let gone = all.remove(0);
-    let mut second = restart(&config(all), &outside, &mut first);
+    let mut second = restart(&config(all), &outside, &first);
     run_for(&mut second, 6 * DAY).await;
-    let note = second.ledger().get(&gone.id).unwrap();
+    let note = second.parts.store.note_of(&gone.id).unwrap();
     assert!(note.current.is_some(), "people may still want it revoked");
     run_for(&mut second, 2 * DAY).await;
-    assert_eq!(second.ledger().get(&gone.id), None);
+    assert_eq!(second.parts.store.note_of(&gone.id), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_ledger_lives_are_estimated_and_each_token_replaced_once() {
+async fn without_a_state_lives_are_estimated_and_each_token_replaced_once() {
     let outside = Outside::new();
     let config = config(deliveries());
     let mut first = reconciler(&config, &outside);
@@ -148,7 +152,7 @@ async fn a_token_that_dies_before_its_time_is_replaced_before_jobs_feel_it() {
     assert!(first.report().is_good(), "{}", first.report().table());
 
     // The same for tokens of before a restart, which cannot be asked.
-    let mut second = restart(&config, &outside, &mut first);
+    let mut second = restart(&config, &outside, &first);
     run_for(&mut second, MINUTE).await;
     kill(&outside);
     run_for(&mut second, 25 * MINUTE).await;
@@ -300,12 +304,15 @@ async fn a_schedd_that_is_down_over_restarts_does_not_have_its_tokens_names_forg
     let outside = Outside::new();
     let config = config(vec![delivery("cmsprod", "cms", "ap1", credd("ap1"))]);
     let state = tempfile::tempdir().unwrap();
-    let open = || Keeper::open(state.path().to_owned());
-    let start = || Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, open());
+    let start = || {
+        let parts = outside.parts_with(Store::open(state.path()));
+        Reconciler::new(&config, parts, TimeZone::UTC)
+    };
     let names = |service: &Reconciler<Outside, Outside>| -> Vec<String> {
-        let notes = service.ledger().notes();
-        let names = notes.flat_map(|(_, note)| note.names());
-        names.map(|token| token.accessor.clone()).collect()
+        service.parts.store.read(|content| {
+            let names = content.deliveries.values().flat_map(Note::names);
+            names.map(|token| token.accessor.clone()).collect()
+        })
     };
     let mut service = start();
     run_for(&mut service, MINUTE).await;
@@ -317,4 +324,43 @@ async fn a_schedd_that_is_down_over_restarts_does_not_have_its_tokens_names_forg
         run_for(&mut service, MINUTE).await;
         assert_eq!(names(&service), known);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_during_an_outage_knows_what_was_known_before() {
+    let outside = Outside::new();
+    let config = config(deliveries());
+    let state = tempfile::tempdir().unwrap();
+    let start = || {
+        let parts = outside.parts_with(Store::open(state.path()));
+        Reconciler::new(&config, parts, TimeZone::UTC)
+    };
+    let mut first = start();
+    run_for(&mut first, MINUTE).await;
+    let before = first.report().deliveries;
+    {
+        let mut world = outside.lock();
+        world.vault_down = true;
+        world.schedds_down = ["ap1", "ap2", "here"].map(str::to_owned).into();
+    }
+    // The process is killed.
+    drop(first);
+    let mut second = start();
+    run_for(&mut second, MINUTE).await;
+    let after = second.report().deliveries;
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(after.state, State::Failed);
+        assert_eq!(after.accessor, before.accessor);
+        assert_eq!(after.vault_token_expires, before.vault_token_expires);
+        assert!(after.jobs_safe_until.is_some());
+        assert_eq!(after.jobs_safe_until, before.jobs_safe_until);
+        assert!(after.jobs_have_token);
+    }
+    {
+        let mut world = outside.lock();
+        world.vault_down = false;
+        world.schedds_down.clear();
+    }
+    run_for(&mut second, 5 * MINUTE).await;
+    assert!(second.report().is_good(), "{:?}", second.report().problems);
 }

@@ -6,6 +6,7 @@ use crate::fakes::Outside;
 use crate::fixtures::{config, credd, delivery};
 use crate::plan::State;
 use crate::revoke::Became;
+use crate::store::Store;
 
 pub(super) const HOUR: Duration = Duration::from_hours(1);
 
@@ -36,6 +37,7 @@ pub(super) struct Service {
     pub(super) reports: Reports,
     pub(super) commands: mpsc::Sender<Command<Outside, Outside>>,
     pub(super) outside: Outside,
+    store: Store,
 }
 
 impl Service {
@@ -48,13 +50,10 @@ impl Service {
         outside: &Outside,
         wanted: Vec<Delivery>,
     ) -> Self {
-        let keeper = state.map_or_else(Keeper::forgetful, |state| Keeper::open(state.to_owned()));
+        let store = state.map_or_else(Store::default, Store::open);
         let config = config(wanted);
         let mut reconciler =
-            Reconciler::with_ledger(&config, outside.parts(), TimeZone::UTC, keeper);
-        if let Some(state) = state {
-            reconciler.keep_in(state);
-        }
+            Reconciler::new(&config, outside.parts_with(store.clone()), TimeZone::UTC);
         let (commands, receive) = mpsc::channel(1);
         let reports = reconciler.reports();
         tokio::spawn(async move { reconciler.run(receive).await });
@@ -62,6 +61,7 @@ impl Service {
             reports,
             commands,
             outside: outside.clone(),
+            store,
         }
     }
 
@@ -91,7 +91,8 @@ impl Service {
 
     pub(super) async fn reload(&self, wanted: Vec<Delivery>) {
         let (answer, answered) = oneshot::channel();
-        let reload = Command::Reload(Arc::new(config(wanted)), self.outside.parts(), answer);
+        let parts = self.outside.parts_with(self.store.clone());
+        let reload = Command::Reload(Arc::new(config(wanted)), parts, answer);
         self.commands.send(reload).await.ok().unwrap();
         answered.await.unwrap();
     }

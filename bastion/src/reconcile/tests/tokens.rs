@@ -3,6 +3,7 @@
 use super::service::{Service, at, became, of};
 use super::*;
 use crate::revoke::Became;
+use crate::store::{Note, Store};
 
 fn one() -> Vec<Delivery> {
     vec![at("a", "ap1")]
@@ -15,9 +16,11 @@ fn living(outside: &Outside) -> Vec<String> {
 
 /// Accessors that the state directory names.
 fn noted(state: &std::path::Path) -> Vec<String> {
-    let ledger = crate::ledger::file::load(state);
-    let names = ledger.notes().flat_map(|(_, note)| note.names());
-    let mut names: Vec<String> = names.map(|named| named.accessor.clone()).collect();
+    let store = Store::read_only(state);
+    let mut names: Vec<String> = store.read(|content| {
+        let names = content.deliveries.values().flat_map(Note::names);
+        names.map(|named| named.accessor.clone()).collect()
+    });
     names.sort();
     names
 }

@@ -9,9 +9,9 @@ use find::{Found, find};
 
 use super::{Became, Cut, Step, What, admin_command, run_again};
 use crate::delivery::Delivery;
-use crate::ledger::Named;
 use crate::problem::{Kind, Problem};
 use crate::push::{Parts, Tokens};
+use crate::store::Named;
 use crate::transport::Transport;
 use crate::vault::{Held, Vault};
 

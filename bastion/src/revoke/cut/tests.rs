@@ -78,13 +78,13 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     let outside = Outside::new();
     let delivery = here();
     let tokens = pushed(&outside, &delivery).await;
-    let note = crate::ledger::Note::of(&delivery.credential, &tokens, None);
+    let note = tokens.to_note(&delivery.credential, &AccessFacts::default(), None);
     drop(tokens);
     outside.lock().vault_down = true;
     let silent = Silent::default();
     let parts = outside.parts();
 
-    // The ledger is lost, and whoever deleted the token would lose the last way to end it.
+    // The state is lost, and whoever deleted the token would lose the last way to end it.
     let unknown = Tokens::default();
     let (left, done) = cut(&parts, &delivery, unknown, false, &silent).await;
     assert_eq!(became(&done), [Became::NotDone, Became::NotDone]);

@@ -1,0 +1,169 @@
+//! Content of the state: tokens by their accessors, orders of people, and the age of grants.
+//!
+//! Always true: no secret is in it, for an accessor names a token and opens nothing; a token or login is
+//! named until its end is over or was seen, whatever the configuration says by then, so the state is
+//! bounded.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::{Credential, DeliveryId};
+use crate::grants::Grants;
+
+/// More tokens of one delivery than this, besides the current one, are not remembered; those that expire
+/// first go.
+const MOST_OTHERS: usize = 32;
+
+/// A vault token, by its accessor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Its accessor.
+    pub accessor: String,
+    /// Time of its issue, by this host's clock.
+    pub issued: Timestamp,
+    /// Its expiry.
+    pub expires: Timestamp,
+}
+
+/// The vault token that is at a schedd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// The token.
+    #[serde(flatten)]
+    pub token: Named,
+    /// Time when it was stored, by the schedd's clock, once that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Timestamp>,
+    /// Content that it was stored for: see [`asks`].
+    pub asks: String,
+    /// Lifetime of an access token that was read with it last, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_seconds: Option<u64>,
+    /// Time when that was read, and its expiry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_read: Option<(Timestamp, Timestamp)>,
+    /// Time when the credmon last made an access token, by the schedd's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<Timestamp>,
+    /// Expiry of that, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serves_until: Option<Timestamp>,
+}
+
+/// State of one delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The token at the schedd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<Placed>,
+    /// Others that may still live: replaced ones that could not be revoked, and ones that were made and
+    /// perhaps never stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Named>,
+}
+
+/// A login that may still live. Only the process that made it can revoke it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// The token.
+    #[serde(flatten)]
+    pub token: Named,
+    /// Account that logged in.
+    pub account: String,
+    /// HTCondor's service name of the credential.
+    pub service: String,
+}
+
+/// The state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// Deliveries, of those too that are no longer configured.
+    pub(crate) deliveries: BTreeMap<DeliveryId, Note>,
+    /// Deliveries that a person revoked, and when.
+    pub(crate) revoked: BTreeMap<DeliveryId, Timestamp>,
+    /// Age of grants, by the path of their credential at Vault.
+    pub(crate) grants: Grants,
+    /// Logins by their accessors.
+    pub(crate) logins: BTreeMap<String, Login>,
+}
+
+/// Content that a credential's stored token asks for, in one line without secret: another line means
+/// another content.
+#[must_use]
+pub fn asks(credential: &Credential) -> String {
+    let mut text = credential.url.to_string();
+    for (key, value) in [
+        (" scopes=", credential.scope_list()),
+        (" audience=", credential.audience.clone()),
+    ] {
+        if let Some(value) = value {
+            text.push_str(key);
+            text.push_str(&value);
+        }
+    }
+    text
+}
+
+impl Content {
+    /// Notes the state of a delivery, without tokens that have expired; `true` when it is another one.
+    pub(super) fn note(&mut self, id: &DeliveryId, mut note: Note, now: Timestamp) -> bool {
+        note.drop_ended(now);
+        if note == Note::default() {
+            return self.deliveries.remove(id).is_some();
+        }
+        self.deliveries.insert(id.clone(), note.clone()) != Some(note)
+    }
+
+    /// Notes that a person revoked deliveries, or (`None`) wants them again. The first order counts.
+    pub(crate) fn revoke<'a>(
+        &mut self,
+        ids: impl IntoIterator<Item = &'a DeliveryId>,
+        since: Option<Timestamp>,
+    ) {
+        for id in ids {
+            match since {
+                Some(since) => _ = self.revoked.entry(id.clone()).or_insert(since),
+                None => _ = self.revoked.remove(id),
+            }
+        }
+    }
+
+    /// Forgets tokens and logins that have expired; `true` when there were any.
+    pub(super) fn drop_ended(&mut self, now: Timestamp) -> bool {
+        let names = |content: &Self| {
+            let notes = content.deliveries.values();
+            notes.map(|note| note.names().count()).sum::<usize>() + content.logins.len()
+        };
+        let before = names(self);
+        self.deliveries.retain(|_, note| {
+            note.drop_ended(now);
+            *note != Note::default()
+        });
+        self.logins.retain(|_, login| login.token.expires > now);
+        names(self) != before
+    }
+}
+
+impl Note {
+    /// A note of these tokens; of too many, those that live longest.
+    pub(crate) fn new(current: Option<Placed>, mut others: Vec<Named>) -> Self {
+        others.sort_by(|a, b| (b.expires, &a.accessor).cmp(&(a.expires, &b.accessor)));
+        others.dedup();
+        others.truncate(MOST_OTHERS);
+        Self { current, others }
+    }
+
+    /// Every token that it names.
+    pub fn names(&self) -> impl Iterator<Item = &Named> + Clone {
+        let current = self.current.as_ref().map(|placed| &placed.token);
+        current.into_iter().chain(&self.others)
+    }
+
+    fn drop_ended(&mut self, now: Timestamp) {
+        self.others.retain(|token| token.expires > now);
+        let current = self.current.take();
+        self.current = current.filter(|placed| placed.token.expires > now);
+    }
+}

@@ -1,0 +1,212 @@
+//! The file of the state: JSON that a person can read, mode 0600, replaced as a whole.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use nix::libc;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::content::{Content, Login, Note};
+use crate::delivery::DeliveryId;
+use crate::grants::Grants;
+
+const NAME: &str = "state.json";
+/// Version of the fields: raised when their meaning changes.
+const VERSION: u32 = 2;
+/// Longest file that is read, in bytes: some 100,000 deliveries.
+const LIMIT: u64 = 64 * 1024 * 1024;
+
+/// Files of version 1, which had one for each concern.
+const DELIVERIES: &str = "deliveries.json";
+const REVOKED: &str = "cut-off.json";
+const GRANTS: &str = "grants.json";
+
+#[derive(Serialize, Deserialize)]
+struct Whole {
+    version: u32,
+    deliveries: Vec<Delivery>,
+    #[serde(default)]
+    revoked: Vec<Revoked>,
+    #[serde(default)]
+    grants: Grants,
+    #[serde(default)]
+    logins: Vec<Login>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Delivery {
+    #[serde(flatten)]
+    id: DeliveryId,
+    #[serde(flatten)]
+    note: Note,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Revoked {
+    #[serde(flatten)]
+    id: DeliveryId,
+    since: Timestamp,
+}
+
+/// Deliveries in version 1.
+#[derive(Deserialize)]
+struct Deliveries {
+    version: u32,
+    deliveries: Vec<Delivery>,
+}
+
+/// Reads the state; `true` when it came from files of version 1. What cannot be read is set aside, so that
+/// its accessors are not lost to people, and is warned of.
+pub(super) fn load(state: &Path) -> (Content, bool) {
+    if let Some(whole) = read::<Whole>(&state.join(NAME), |whole| whole.version == VERSION) {
+        return (whole.into(), false);
+    }
+    let deliveries = read(&state.join(DELIVERIES), |old: &Deliveries| old.version == 1);
+    let revoked = read(&state.join(REVOKED), |_: &Vec<Revoked>| true);
+    let grants = read(&state.join(GRANTS), |_: &Grants| true);
+    let is_carried = deliveries.is_some() || revoked.is_some() || grants.is_some();
+    if is_carried {
+        info!("the state of an earlier version is carried over to {NAME}");
+    }
+    let whole = Whole {
+        version: VERSION,
+        deliveries: deliveries.map(|old| old.deliveries).unwrap_or_default(),
+        revoked: revoked.unwrap_or_default(),
+        grants: grants.unwrap_or_default(),
+        logins: Vec::new(),
+    };
+    (whole.into(), is_carried)
+}
+
+/// Reads a file; `None` where there is none, or none of use.
+fn read<T: DeserializeOwned>(path: &Path, is_known: impl FnOnce(&T) -> bool) -> Option<T> {
+    let words = match parse(path) {
+        Ok(content) if is_known(&content) => return Some(content),
+        Ok(_) => "it was written by another version".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => error.to_string(),
+    };
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".broken");
+    let aside = PathBuf::from(aside);
+    let kept = fs::rename(path, &aside).map_or_else(
+        |error| format!("it could not be set aside: {error}"),
+        |()| format!("it is kept as {}", aside.display()),
+    );
+    warn!(
+        "{} cannot be used: {words}; {kept}; the lives of tokens at credds are estimated until each is replaced",
+        path.display()
+    );
+    None
+}
+
+fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    let mut options = OpenOptions::new();
+    // Non-blocking, so that a pipe in the place of the file does not block.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
+    let file = options.read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() > LIMIT {
+        return Err(io::Error::other("it is no plain file of usual size"));
+    }
+    let text = io::read_to_string(file)?;
+    // Never the library's words: they quote what stands there.
+    serde_json::from_str(&text).map_err(|fault| {
+        let (line, column) = (fault.line(), fault.column());
+        io::Error::other(format!(
+            "its content is not understood at line {line}, column {column}"
+        ))
+    })
+}
+
+/// Replaces the file; makes the directory where it is missing. Files of version 1 are removed then. Blocks.
+///
+/// # Errors
+/// The directory cannot be made or written.
+pub(super) fn save(state: &Path, content: &Content) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state)?;
+    // There is one writer; a fixed name leaves nothing behind after many crashes.
+    let new = state.join(format!(".{NAME}.new"));
+    let written =
+        write(&new, &Whole::from(content)).and_then(|()| fs::rename(&new, state.join(NAME)));
+    if written.is_err() {
+        // Best effort; the error that matters is the first.
+        let _ = fs::remove_file(&new);
+    }
+    written?;
+    File::open(state)?.sync_all()?;
+    for old in [DELIVERIES, REVOKED, GRANTS] {
+        match fs::remove_file(state.join(old)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                warn!("{old} of an earlier version cannot be removed: {error}");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn write(path: &Path, whole: &Whole) -> io::Result<()> {
+    // A leftover of a crash; a link is not followed.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let mut buffer = io::BufWriter::new(file);
+    serde_json::to_writer_pretty(&mut buffer, whole)?;
+    buffer.write_all(b"\n")?;
+    buffer
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?
+        .sync_all()
+}
+
+impl From<Whole> for Content {
+    fn from(whole: Whole) -> Self {
+        let deliveries = whole.deliveries.into_iter();
+        let revoked = whole.revoked.into_iter();
+        let logins = whole.logins.into_iter();
+        Self {
+            deliveries: deliveries.map(|line| (line.id, line.note)).collect(),
+            revoked: revoked.map(|line| (line.id, line.since)).collect(),
+            grants: whole.grants,
+            logins: logins
+                .map(|login| (login.token.accessor.clone(), login))
+                .collect(),
+        }
+    }
+}
+
+impl From<&Content> for Whole {
+    fn from(content: &Content) -> Self {
+        let deliveries = content.deliveries.iter().map(|(id, note)| Delivery {
+            id: id.clone(),
+            note: note.clone(),
+        });
+        let revoked = content.revoked.iter().map(|(id, since)| Revoked {
+            id: id.clone(),
+            since: *since,
+        });
+        Self {
+            version: VERSION,
+            deliveries: deliveries.collect(),
+            revoked: revoked.collect(),
+            grants: content.grants.clone(),
+            logins: content.logins.values().cloned().collect(),
+        }
+    }
+}

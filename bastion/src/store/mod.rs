@@ -1,0 +1,219 @@
+//! State that survives a restart: one file, `state.json` in the state directory, and one writer.
+//!
+//! Always true: no secret is in it; a change is in memory at once, and on disk within seconds, or
+//! before [`Store::written`] returns; a reader of the file sees an old state or the new one, never a
+//! part. A disk that hangs or is full holds up nothing but the writing: it is reported
+//! ([`Store::problem`]), counted, and written as soon as it answers. Nothing depends on the file: without it,
+//! lives of tokens at credds are estimates, until each is replaced.
+
+mod content;
+mod file;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+
+use crate::attendant::Attendant;
+use crate::delivery::DeliveryId;
+pub(crate) use content::{Content, Login, Named, Note, Placed, asks};
+
+/// Changes within this time are written together.
+const GATHER: Duration = Duration::from_secs(5);
+/// Pause after a failed writing.
+const RETRY: Duration = Duration::from_secs(10);
+/// A disk that has not answered for so long is reported.
+const HANGS: Duration = Duration::from_secs(10);
+
+/// The state. Cheap to clone; the last clone that is dropped ends the writer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Store {
+    shared: Arc<Shared>,
+    writer: Option<Arc<Attendant>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    inner: Mutex<Inner>,
+    changed: Notify,
+    /// Somebody waits for the disk.
+    urgent: Notify,
+    /// The number of changes that are on disk.
+    written: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    content: Content,
+    /// The number of changes.
+    changes: u64,
+    problem: Option<String>,
+    failures: u64,
+}
+
+impl Store {
+    /// Reads the state of a directory, and writes its changes there from now on. Files of earlier versions
+    /// are carried over. Blocks while it reads; must be called within a runtime.
+    pub(crate) fn open(state: &Path) -> Self {
+        let (content, is_carried) = file::load(state);
+        let mut store = Self::of(content);
+        let writer = write_changes(Arc::clone(&store.shared), state.to_owned());
+        store.writer = Some(Arc::new(Attendant::begin(writer)));
+        if is_carried {
+            store.change(|_| ());
+        }
+        store
+    }
+
+    /// Reads the state of a directory; changes stay in memory.
+    pub(crate) fn read_only(state: &Path) -> Self {
+        Self::of(file::load(state).0)
+    }
+
+    fn of(content: Content) -> Self {
+        let store = Self::default();
+        store.inner().content = content;
+        store
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.shared.inner()
+    }
+
+    /// Looks at the state.
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&Content) -> R) -> R {
+        read(&self.inner().content)
+    }
+
+    /// Changes the state.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Content) -> R) -> R {
+        let mut inner = self.inner();
+        let result = change(&mut inner.content);
+        inner.changes += 1;
+        drop(inner);
+        self.shared.changed.notify_one();
+        result
+    }
+
+    /// Notes the state of a delivery; one that is the same is not written again.
+    pub(crate) fn note(&self, id: &DeliveryId, note: Note, now: Timestamp) {
+        self.change_if(|content| content.note(id, note, now));
+    }
+
+    /// State of a delivery.
+    pub(crate) fn note_of(&self, id: &DeliveryId) -> Option<Note> {
+        self.read(|content| content.deliveries.get(id).cloned())
+    }
+
+    /// Forgets tokens and logins that have expired.
+    pub(crate) fn drop_ended(&self, now: Timestamp) {
+        self.change_if(|content| content.drop_ended(now));
+    }
+
+    /// Changes the state, perhaps: `true` says that something changed.
+    fn change_if(&self, change: impl FnOnce(&mut Content) -> bool) {
+        let mut inner = self.inner();
+        if change(&mut inner.content) {
+            inner.changes += 1;
+            drop(inner);
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// Waits until everything that was changed before is on disk.
+    ///
+    /// # Errors
+    /// It is not within the deadline; the words say why and what to do.
+    pub(crate) async fn written(&self, deadline: Duration) -> Result<(), String> {
+        if self.writer.is_none() {
+            return Ok(());
+        }
+        let changes = self.inner().changes;
+        let mut written = self.shared.written.subscribe();
+        self.shared.urgent.notify_one();
+        let is_written = written.wait_for(|written| *written >= changes);
+        match tokio::time::timeout(deadline, is_written).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(self
+                .problem()
+                .unwrap_or_else(|| "the state directory is written too slowly".to_owned())),
+        }
+    }
+
+    /// The reason why the state is not on disk; `None` while it is.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.inner().problem.clone()
+    }
+
+    /// Number of writings that failed.
+    #[cfg(test)]
+    pub(crate) fn failures(&self) -> u64 {
+        self.inner().failures
+    }
+}
+
+impl Shared {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how a writing ended.
+    fn report(&self, problem: Option<String>) {
+        let mut inner = self.inner();
+        inner.failures += u64::from(problem.is_some());
+        match (&inner.problem, &problem) {
+            (before, Some(problem)) if before.as_ref() != Some(problem) => warn!("{problem}"),
+            (Some(_), None) => info!("the state is written again"),
+            _ => {}
+        }
+        inner.problem = problem;
+    }
+}
+
+/// The writer: one writing at a time, on a thread for operations that block.
+async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
+    loop {
+        while shared.inner().changes <= *shared.written.borrow() {
+            shared.changed.notified().await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(GATHER) => {}
+            () = shared.urgent.notified() => {}
+        }
+        let (changes, content) = {
+            let inner = shared.inner();
+            (inner.changes, inner.content.clone())
+        };
+        let path = state.clone();
+        let mut writing = tokio::task::spawn_blocking(move || file::save(&path, &content));
+        let ended = loop {
+            tokio::select! {
+                ended = &mut writing => break ended,
+                () = tokio::time::sleep(HANGS) => {
+                    let words = format!("the disk of the state directory {} does not answer", state.display());
+                    shared.report(Some(words));
+                }
+            }
+        };
+        match ended.unwrap_or_else(|error| Err(error.into())) {
+            Ok(()) => {
+                shared.report(None);
+                shared.written.send_replace(changes);
+            }
+            Err(error) => {
+                shared.report(Some(format!(
+                    "the state directory {} cannot be written: {error}; correct `state` or the directory's owner and \
+                     permissions, or make room",
+                    state.display()
+                )));
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! The state on disk, and what becomes of it when the disk does not work.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::fixtures::{credential, id};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn named(name: &str, expires: i64) -> Named {
+    Named {
+        accessor: name.to_owned(),
+        issued: at(0),
+        expires: at(expires),
+    }
+}
+
+fn note(current: i64, other: i64) -> Note {
+    let current = Placed {
+        token: named("current", current),
+        stored: Some(at(3)),
+        asks: asks(&credential("cmsprod", "cms")),
+        access_seconds: Some(2400),
+        access_read: Some((at(4), at(2404))),
+        served: Some(at(5)),
+        serves_until: None,
+    };
+    Note::new(Some(current), vec![named("former", other)])
+}
+
+const SOON: Duration = Duration::from_mins(1);
+
+fn full() -> Content {
+    let mut content = Content::default();
+    content.note(&id("cmsprod"), note(100, 50), at(10));
+    content.revoke([&id("b")], Some(at(1)));
+    content.revoke([&id("b")], Some(at(2)));
+    let known = crate::grants::Known {
+        first_worked: Some(at(7)),
+        ..Default::default()
+    };
+    content
+        .grants
+        .insert("cms/cmsprod:default".to_owned(), known);
+    let login = Login {
+        token: named("login", 1000),
+        account: "cmsprod".to_owned(),
+        service: "cms".to_owned(),
+    };
+    content.logins.insert("login".to_owned(), login);
+    content
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("made/when/missing");
+    let store = Store::open(&state);
+    assert_eq!(
+        store.read(Clone::clone),
+        Content::default(),
+        "a first start"
+    );
+    store.change(|content| *content = full());
+    store.written(SOON).await.unwrap();
+    let file = state.join("state.json");
+    let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let again = Store::read_only(&state).read(Clone::clone);
+    assert_eq!(again, full());
+    assert_eq!(again.revoked[&id("b")], at(1), "the first order counts");
+    // By itself, too, and no oftener than something changes.
+    store.note(&id("c"), note(100, 50), at(10));
+    tokio::time::sleep(SOON).await;
+    assert_eq!(
+        Store::read_only(&state).note_of(&id("c")),
+        Some(note(100, 50))
+    );
+    fs::remove_file(&file).unwrap();
+    store.note(&id("c"), note(100, 50), at(11));
+    store.drop_ended(at(11));
+    tokio::time::sleep(SOON).await;
+    assert!(!file.exists(), "nothing new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_of_version_1_are_carried_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "deliveries.json",
+        r#"{"version":1,"deliveries":[{"account":"a","service":"cms","schedd":"ap1","current":{"accessor":"x",
+            "issued":"1970-01-01T00:00:00Z","expires":"2970-01-08T00:00:00Z","stored":"1970-01-01T00:00:03Z",
+            "asks":"https://vault.test:8200/v1/secret/oauth/creds/cms/a:default","access_seconds":2400}}]}"#,
+    );
+    write(
+        "cut-off.json",
+        r#"[{"account":"b","service":"cms","schedd":"ap1","since":"1970-01-01T00:00:09Z"}]"#,
+    );
+    write(
+        "grants.json",
+        r#"{"cms/a:default":{"onboarded":"1970-01-01T00:00:07Z"}}"#,
+    );
+    let store = Store::open(folder.path());
+    let content = store.read(Clone::clone);
+    assert_eq!(content.deliveries[&id("a")].names().count(), 1);
+    assert_eq!(content.revoked[&id("b")], at(9));
+    assert_eq!(content.grants["cms/a:default"].onboarded, Some(at(7)));
+    store.written(SOON).await.unwrap();
+    let names = fs::read_dir(folder.path()).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["state.json"]);
+    assert_eq!(Store::read_only(folder.path()).read(Clone::clone), content);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_set_aside_and_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let aside = folder.path().join("state.json.broken");
+    for text in ["", "{", "\0\0\0", r#"{"version":99,"deliveries":[]}"#, "[]"] {
+        fs::write(&path, text).unwrap();
+        assert_eq!(
+            Store::read_only(folder.path()).read(Clone::clone),
+            Content::default()
+        );
+        assert!(!path.exists());
+        assert_eq!(fs::read_to_string(&aside).unwrap(), text);
+    }
+    // A pipe blocks nobody.
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(
+        Store::read_only(folder.path()).read(Clone::clone),
+        Content::default()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_is_full_or_gone_is_reported_and_written_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    fs::write(&state, "no directory").unwrap();
+    let store = Store::open(&state);
+    store.change(|content| *content = full());
+    let problem = store.written(SOON).await.unwrap_err();
+    assert!(problem.contains("cannot be written"), "{problem}");
+    assert_eq!(store.problem(), Some(problem));
+    assert!(store.failures() > 0);
+    fs::remove_file(&state).unwrap();
+    tokio::time::sleep(SOON).await;
+    assert_eq!(store.problem(), None);
+    assert_eq!(Store::read_only(&state).read(Clone::clone), full());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writing_that_fails_leaves_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path());
+    store.change(|content| *content = full());
+    store.written(SOON).await.unwrap();
+    // Something that cannot be removed like a file stands where the new one is written.
+    fs::create_dir(folder.path().join(".state.json.new")).unwrap();
+    store.change(|content| content.deliveries.clear());
+    store.written(SOON).await.unwrap_err();
+    assert_eq!(Store::read_only(folder.path()).read(Clone::clone), full());
+}
+
+#[test]
+fn a_token_is_named_until_it_expires() {
+    let mut content = full();
+    assert!(!content.drop_ended(at(49)));
+    assert!(content.drop_ended(at(50)));
+    let left = &content.deliveries[&id("cmsprod")];
+    assert!(left.others.is_empty() && left.current.is_some());
+    assert!(content.drop_ended(at(100)));
+    assert!(content.deliveries.is_empty() && !content.logins.is_empty());
+    assert!(content.drop_ended(at(1000)));
+    assert!(content.logins.is_empty());
+}
+
+#[test]
+fn a_note_does_not_grow_and_keeps_those_that_live_longest() {
+    let many = (0..200)
+        .map(|n| named(&format!("t{n}"), 1000 + n))
+        .collect();
+    let note = Note::new(None, many);
+    assert!(note.others.len() < 50);
+    assert_eq!(note.others[0].expires, at(1199));
+}
+
+#[test]
+fn another_content_asks_for_something_else() {
+    let plain = credential("cmsprod", "cms");
+    let mut reduced = plain.clone();
+    reduced.scopes = vec!["storage.read:/".to_owned()];
+    let mut aimed = plain.clone();
+    aimed.audience = Some("https://any".to_owned());
+    let all = [asks(&plain), asks(&reduced), asks(&aimed)];
+    assert_eq!(
+        all[1],
+        "https://vault.test:8200/v1/secret/oauth/creds/cms/cmsprod:default scopes=storage.read:/"
+    );
+    assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
+}
