@@ -177,6 +177,7 @@ fn parts_anew(before: &RealParts, config: &Config) -> Result<Arc<RealParts>, htv
     let clock = Arc::clone(&before.clock);
     Ok(Arc::new(Parts {
         stages: Arc::clone(&before.stages),
+        limits: before.limits.clone(),
         ..Parts::new(vault, Transports::default(), clock, before.store.clone())
     }))
 }

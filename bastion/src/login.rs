@@ -19,7 +19,7 @@ use tracing::warn;
 
 use crate::config::{Config, VaultSettings};
 use crate::delivery::{Credential, Identity};
-use crate::moment::after;
+use crate::moment::{after, until};
 use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem, Request};
 use crate::ticket::Tickets;
@@ -198,6 +198,41 @@ impl Vault for HtVault {
             answer => answer,
         };
         answer.map_err(|error| Problem::from_vault(credential, &error, Request::AccessToken))
+    }
+
+    async fn read_for_jobs(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+        at_least: Option<Duration>,
+    ) -> Result<(AccessTokenAnswer, Option<Problem>), Problem> {
+        let reading = Reading::ForJobs;
+        let Some(at_least) = at_least else {
+            let answer = self.read(credential, token, reading).await?;
+            return Ok((answer, None));
+        };
+        let asked = self.read_with(credential, token, reading, Some(at_least.as_secs()));
+        let error = match asked.await {
+            Ok(answer) => return Ok((answer, None)),
+            Err(error) => error,
+        };
+        let problem = Problem::from_vault(credential, &error, Request::AccessToken);
+        if !matches!(problem.kind, Kind::IssuerDown | Kind::NotOnboarded) {
+            return Err(problem);
+        }
+        // Vault may still have one that lives less, and jobs are better off with it.
+        let Ok(answer) = self.read_with(credential, token, reading, None).await else {
+            return Err(problem);
+        };
+        let claims = answer.claims.as_ref();
+        let issued = claims.and_then(|claims| claims.issued);
+        let whole = issued
+            .zip(answer.expires())
+            .map(|(from, to)| until(from, to));
+        // An issuer whose tokens have come to live less is not down.
+        let is_by_nature = error.kind() == ErrorKind::NotLongEnough
+            && whole.is_some_and(|whole| whole <= at_least);
+        Ok((answer, Some(problem).filter(|_| !is_by_nature)))
     }
 
     async fn look_up(

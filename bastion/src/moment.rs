@@ -31,7 +31,7 @@ pub fn until(now: Timestamp, then: Timestamp) -> Duration {
         .unwrap_or(Duration::ZERO)
 }
 
-/// Notices a wall clock that was set back, by a clock that never is.
+/// Notices a wall clock that was set, by a clock that never is.
 #[derive(Debug)]
 pub struct ClockWatch {
     wall: Timestamp,
@@ -51,11 +51,11 @@ impl ClockWatch {
         }
     }
 
-    /// By how much the clock was set back since the last call, if it was.
-    pub fn set_back(&mut self, wall: Timestamp) -> Option<Duration> {
+    /// Step of the clock since the last call, if it was set: forward, or (negative) back.
+    pub fn step(&mut self, wall: Timestamp) -> Option<SignedDuration> {
         let expected = after(self.wall, self.steady.elapsed());
         *self = Self::new(wall);
-        Some(until(wall, expected)).filter(|by| *by > STEP)
+        Some(wall.duration_since(expected)).filter(|by| by.unsigned_abs() > STEP)
     }
 }
 

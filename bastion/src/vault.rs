@@ -69,6 +69,15 @@ pub trait Vault: Send + Sync + 'static {
         reading: Reading,
     ) -> impl Future<Output = Result<AccessTokenAnswer, Problem>> + Send;
 
+    /// Reads an access token for jobs that lives `at_least` so long: so Vault has to ask the issuer where it
+    /// has none at hand. Where none is to be had, one that lives less, and why.
+    fn read_for_jobs(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+        at_least: Option<Duration>,
+    ) -> impl Future<Output = Result<(AccessTokenAnswer, Option<Problem>), Problem>> + Send;
+
     /// The life and accessor of a token found somewhere; `None` when it is dead.
     fn look_up(
         &self,

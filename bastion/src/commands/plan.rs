@@ -97,7 +97,7 @@ fn text(report: &Report) -> String {
 fn what(step: What) -> &'static str {
     match step {
         What::Look => "look",
-        What::Prove => "look and read",
+        What::Prove => "read",
         What::Push => "push",
     }
 }

@@ -38,6 +38,7 @@ fn store(outside: &Outside, served: bool) {
     let now = world.now();
     for delivery in deliveries() {
         let stored = Stored {
+            ends: None,
             top: SecretString::from("{}"),
             at: now,
             served: served.then_some(now),

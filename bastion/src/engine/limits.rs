@@ -5,12 +5,14 @@
 //! slot is lost, and no breaker waits for a probe that nobody makes. Pauses are monotonic time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::delivery::{Credential, Delivery, Target};
+use crate::delivery::{Credential, Delivery, Identity, Target};
 use crate::problem::{Cause, Kind, Problem};
 use crate::store::asks;
 
@@ -50,7 +52,14 @@ pub(crate) enum Resource {
 
 /// Limits and breakers of the whole program. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Limits(Arc<Mutex<State>>);
+pub(crate) struct Limits(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// A permit ended.
+    ended: Notify,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -88,12 +97,22 @@ pub(crate) enum Refusal {
 }
 
 /// Everything that tries of a delivery take part in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Claims {
     slots: Vec<(Slot, usize)>,
-    /// Needed where nothing but the schedd is asked.
-    at_schedd: Vec<Resource>,
-    elsewhere: Vec<Resource>,
+    /// What a try needs, in the order of [`Extent`].
+    needs: Vec<(Extent, Resource)>,
+}
+
+/// Extent of a try; each includes those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Extent {
+    /// Nothing but the schedd is asked.
+    Schedd,
+    /// Vault is asked, with tokens that are there.
+    Vault,
+    /// Somebody logs in.
+    Login,
 }
 
 /// The right to make one try.
@@ -112,18 +131,25 @@ impl Claims {
     pub(crate) fn of(delivery: &Delivery) -> Self {
         let credential = &delivery.credential;
         let vault = credential.url.server().to_string();
-        let (per_schedd, at_schedd) = match delivery.target {
-            Target::Credd { .. } => (PER_CREDD, vec![schedd(delivery)]),
-            Target::Directory(_) => (PER_DIRECTORY, Vec::new()),
+        let mut needs = Vec::new();
+        let mut add = |extent, resources: &[Resource]| {
+            needs.extend(resources.iter().map(|resource| (extent, resource.clone())));
         };
-        let mut elsewhere: Vec<_> = login_by(credential).into();
-        elsewhere.extend(read_by(credential));
+        let per_schedd = match delivery.target {
+            Target::Credd { .. } => {
+                add(Extent::Schedd, &[schedd(delivery)]);
+                PER_CREDD
+            }
+            Target::Directory(_) => PER_DIRECTORY,
+        };
+        add(Extent::Vault, &read_by(credential));
+        add(Extent::Login, &login_by(credential));
         if delivery.target.needs_opener() {
-            elsewhere.extend(login_by(&delivery.authorize));
-            elsewhere.extend(opened_by(&delivery.authorize));
+            add(Extent::Vault, &opened_by(&delivery.authorize));
+            add(Extent::Login, &login_by(&delivery.authorize));
         }
-        elsewhere.sort();
-        elsewhere.dedup();
+        needs.sort();
+        needs.dedup();
         Self {
             // The one that is full most often is asked first.
             slots: vec![
@@ -132,45 +158,49 @@ impl Claims {
                 (Slot::Credential(asks(credential)), PER_CREDENTIAL),
                 (Slot::Issuer(vault, credential.issuer.clone()), PER_ISSUER),
             ],
-            at_schedd,
-            elsewhere,
+            needs,
         }
     }
 }
 
 impl Claims {
-    fn needs(&self) -> impl Iterator<Item = &Resource> {
-        self.at_schedd.iter().chain(&self.elsewhere)
+    fn needs(&self, extent: Extent) -> impl Iterator<Item = &Resource> + Clone {
+        let needs = self.needs.iter().filter(move |(of, _)| *of <= extent);
+        needs.map(|(_, resource)| resource)
     }
 }
 
 impl Limits {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let state = &self.0.state;
+        state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for a try; `local`: nothing but the schedd is asked in it.
-    pub(crate) fn admit(&self, claims: &Arc<Claims>, local: bool) -> Result<Permit, Refusal> {
+    /// Asks for a try.
+    pub(crate) fn admit(&self, claims: &Arc<Claims>, extent: Extent) -> Result<Permit, Refusal> {
         let mut state = self.state();
         let State { running, breakers } = &mut *state;
-        let elsewhere = claims.elsewhere.iter().filter(|_| !local);
-        let needs = claims.at_schedd.iter().chain(elsewhere);
-        let open = || needs.clone().filter_map(|need| breakers.get(need));
+        let needs = claims.needs(extent);
+        // Logins have probes of their own.
+        let probed = claims.needs(extent.min(Extent::Vault));
         let now = Instant::now();
-        let waiting = open().filter(|breaker| now < breaker.retry_at);
+        let waiting = needs
+            .filter_map(|need| breakers.get(need))
+            .filter(|breaker| now < breaker.retry_at);
         if let Some(breaker) = waiting.max_by_key(|breaker| breaker.retry_at) {
             let problem = Box::new(breaker.problem.clone());
             return Err(Refusal::Open(problem, breaker.retry_at));
         }
         let is_full = |(slot, limit): &(Slot, usize)| running.get(slot).is_some_and(|n| n >= limit);
-        if claims.slots.iter().any(is_full) || open().any(Breaker::is_probed) {
+        let is_probed = |need| breakers.get(need).is_some_and(Breaker::is_probed);
+        if claims.slots.iter().any(is_full) || probed.clone().any(is_probed) {
             return Err(Refusal::Busy);
         }
         for (slot, _) in &claims.slots {
             *running.entry(slot.clone()).or_default() += 1;
         }
         let probe = Arc::new(());
-        for need in needs {
+        for need in probed {
             if let Some(breaker) = breakers.get_mut(need) {
                 breaker.probe = Arc::downgrade(&probe);
             }
@@ -182,6 +212,26 @@ impl Limits {
             probe,
             closed: Vec::new(),
         })
+    }
+
+    /// Asks for a login: while a KDC or a keytab is known not to work, one at a time finds out, and others
+    /// wait for it.
+    pub(crate) async fn admit_login(&self, credential: &Credential) -> Result<Permit, Problem> {
+        let [_, of_login @ ..] = login_by(credential);
+        let claims = Arc::new(Claims {
+            slots: Vec::new(),
+            needs: of_login.map(|need| (Extent::Schedd, need)).into(),
+        });
+        loop {
+            let mut ended = pin!(self.0.ended.notified());
+            // From here on none is missed.
+            ended.as_mut().enable();
+            match self.admit(&claims, Extent::Login) {
+                Ok(permit) => return Ok(permit),
+                Err(Refusal::Open(problem, _)) => return Err(*problem),
+                Err(Refusal::Busy) => ended.await,
+            }
+        }
     }
 
     /// A person or a new configuration wants a try now: each open breaker lets its next probe through.
@@ -201,7 +251,8 @@ impl Limits {
 
     /// Forgets what no delivery needs any more.
     pub(crate) fn keep<'a>(&self, all: impl Iterator<Item = &'a Claims>) {
-        let needed: BTreeSet<&Resource> = all.flat_map(Claims::needs).collect();
+        let needed = all.flat_map(|claims| claims.needs(Extent::Login));
+        let needed: BTreeSet<&Resource> = needed.collect();
         let breakers = &mut self.state().breakers;
         breakers.retain(|resource, _| needed.contains(resource));
     }
@@ -233,9 +284,9 @@ impl Permit {
     /// The try ended well, so what stood in its way at a credential does not any more. Of servers it says
     /// nothing, unless one was asked ([`Self::worked`]).
     pub(crate) fn succeeded(&mut self) {
-        let credentials = self.claims.elsewhere.clone();
+        let needs = self.claims.needs(Extent::Vault);
         let is_credential = |resource: &&Resource| matches!(resource, Resource::Credential(_));
-        let credentials: Vec<_> = credentials.iter().filter(is_credential).cloned().collect();
+        let credentials: Vec<_> = needs.filter(is_credential).cloned().collect();
         self.worked(&credentials);
     }
 
@@ -247,9 +298,21 @@ impl Permit {
     /// The try failed: opens the breaker of what its problem speaks of. What came before that on the
     /// way of a probe worked, or was not reached; others may try.
     pub(crate) fn failed(&self, delivery: &Delivery, problem: &Problem) {
-        let Some(resource) = blamed(delivery, problem) else {
-            return;
-        };
+        if let Some(resource) = blamed(delivery, problem) {
+            self.open(resource, problem);
+        }
+    }
+
+    /// A login failed.
+    pub(crate) fn login_failed(&self, credential: &Credential, problem: &Problem) {
+        match &problem.cause {
+            Cause::Realm(realm) => self.open(Resource::Realm(realm.clone()), problem),
+            Cause::Account(_) => self.open(principal(&credential.identity), problem),
+            _ => {}
+        }
+    }
+
+    fn open(&self, resource: Resource, problem: &Problem) {
         let mut state = self.limits.state();
         let now = Instant::now();
         let failures = match state.breakers.get(&resource) {
@@ -272,6 +335,8 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        // The probe ends before others are told.
+        self.probe = Arc::new(());
         let mut state = self.limits.state();
         for (slot, _) in &self.claims.slots {
             if let Some(running) = state.running.get_mut(slot) {
@@ -281,6 +346,8 @@ impl Drop for Permit {
                 }
             }
         }
+        drop(state);
+        self.limits.0.ended.notify_waiters();
     }
 }
 
@@ -305,8 +372,15 @@ pub(crate) fn login_by(credential: &Credential) -> [Resource; 3] {
     [
         vault(credential),
         Resource::Realm(realm.to_owned()),
-        Resource::Principal(identity.principal.clone()),
+        principal(identity),
     ]
+}
+
+pub(crate) fn principal(identity: &Identity) -> Resource {
+    let Identity {
+        principal, keytab, ..
+    } = identity;
+    Resource::Principal(format!("{principal} by {}", keytab.display()))
 }
 
 fn vault(credential: &Credential) -> Resource {
@@ -326,8 +400,7 @@ pub(crate) fn blamed(delivery: &Delivery, problem: &Problem) -> Option<Resource>
         Cause::Credd(schedd) => Some(Resource::Schedd(schedd.clone())),
         Cause::Account(account) => {
             let credential = used.find(|c| c.identity.account == *account)?;
-            let principal = credential.identity.principal.clone();
-            Some(Resource::Principal(principal))
+            Some(principal(&credential.identity))
         }
         cause @ Cause::Credential(_) => {
             let credential = used.find(|c| Cause::credential(c) == *cause)?;

@@ -71,20 +71,25 @@ impl Transport for Outside {
             .token_at(&delivery.id)
             .is_some_and(|token| world.is_alive(&token));
         let (now, credmons, takes) = (world.now(), world.credmons, world.credmon_takes);
+        let every = SERVES_EVERY.min(world.access_life / 3).as_secs();
+        let wants = world.access_life / 3 * 2;
+        let credkey = &delivery.credential.credkey;
+        let ends = world
+            .gives(credkey, wants)
+            .or_else(|| world.gives(credkey, Duration::ZERO));
         let Some(stored) = world.stored.get_mut(&delivery.id) else {
             return Ok(Observed::default());
         };
         // The credmon serves what is stored, and again every five minutes while the token lives.
         let first = after(stored.at, takes);
-        if credmons && alive && now >= first {
-            let again =
-                until(first, now).as_secs() / SERVES_EVERY.as_secs() * SERVES_EVERY.as_secs();
+        if credmons && alive && now >= first && ends.is_some() {
+            let again = until(first, now).as_secs() / every * every;
             let last = after(first, Duration::from_secs(again));
             if stored.is_new {
-                stored.served = Some(now);
+                (stored.served, stored.ends) = (Some(now), ends);
                 stored.is_new = false;
             } else if stored.served.is_none_or(|served| served < last) {
-                stored.served = Some(last);
+                (stored.served, stored.ends) = (Some(last), ends);
             }
         }
         let readable = delivery.target.is_readable();
@@ -99,7 +104,7 @@ impl Transport for Outside {
         Ok(Observed {
             stored: Some(told(stored.at)),
             served: stored.served.map(told),
-            serves_until: None,
+            serves_until: stored.ends.filter(|_| readable),
             content: readable.then(|| stored.top.clone()),
         })
     }
@@ -127,6 +132,7 @@ impl Transport for Outside {
             top: top.clone(),
             at: world.now(),
             served,
+            ends: None,
             is_new: true,
         };
         world.stored.insert(delivery.id.clone(), stored);

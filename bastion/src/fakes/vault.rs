@@ -5,19 +5,50 @@ use std::time::Duration;
 use htvault::{AccessToken, AccessTokenAnswer, Claims, IssuedToken, VaultToken};
 
 use super::Outside;
+use super::World;
 use super::world::Token;
 use crate::delivery::{Credential, Identity};
-use crate::moment::{after, until};
+use crate::moment::{after, before, until};
 use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem};
 use crate::vault::{Held, Parent, Reading, Vault};
 
 /// Time until a request that hangs is given up.
 const HANGS: Duration = Duration::from_secs(40);
+/// Least life of an access token that is of use.
+const ENOUGH: Duration = Duration::from_secs(30);
 /// Life of a login.
 const LOGIN: Duration = Duration::from_hours(28 * 24);
 
 impl Outside {
+    /// A new access token.
+    #[allow(clippy::unused_self, reason = "as the others")]
+    fn answer(
+        &self,
+        credential: &Credential,
+        world: &World,
+        scopes: Vec<String>,
+    ) -> AccessTokenAnswer {
+        let ends = after(world.now(), world.access_life);
+        AccessTokenAnswer {
+            token: AccessToken::from(format!(
+                "ey.secret {}.{}",
+                scopes.join(" "),
+                ends.as_second()
+            )),
+            claims: Some(Claims {
+                issuer: Some("https://issuer.test".to_owned()),
+                subject: Some(credential.credkey.clone()),
+                scopes,
+                id: Some("jti".to_owned()),
+                expires: Some(after(world.clock(), world.access_life)),
+                ..Claims::default()
+            }),
+            expire_time: None,
+            warnings: Vec::new(),
+        }
+    }
+
     /// Vault answers, after a moment, if it is up.
     async fn vault(&self) -> Result<(), Problem> {
         let takes = self.lock().vault_takes;
@@ -122,28 +153,47 @@ impl Vault for Outside {
             Reading::Reduced(scopes) => scopes.split(',').map(str::to_owned).collect(),
             Reading::Full | Reading::ForJobs => world.scopes.clone(),
         };
-        let ends = after(world.now(), world.access_life);
         if world.no_grant {
             let cause = Cause::credential(credential);
             return Err(Problem::new(cause, Kind::NotOnboarded, "invalid_grant"));
         }
-        Ok(AccessTokenAnswer {
-            token: AccessToken::from(format!(
-                "ey.secret {}.{}",
-                scopes.join(" "),
-                ends.as_second()
-            )),
-            claims: Some(Claims {
-                issuer: Some("https://issuer.test".to_owned()),
-                subject: Some(credential.credkey.clone()),
-                scopes,
-                id: Some("jti".to_owned()),
-                expires: Some(after(world.clock(), world.access_life)),
-                ..Claims::default()
-            }),
-            expire_time: None,
-            warnings: Vec::new(),
-        })
+        Ok(self.answer(credential, &world, scopes))
+    }
+
+    async fn read_for_jobs(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+        at_least: Option<Duration>,
+    ) -> Result<(AccessTokenAnswer, Option<Problem>), Problem> {
+        let mut answer = self.read(credential, token, Reading::ForJobs).await;
+        let mut world = self.lock();
+        let enough = world.gives(&credential.credkey, at_least.unwrap_or(ENOUGH));
+        let ends = enough.or_else(|| world.gives(&credential.credkey, Duration::ZERO));
+        let cause = Cause::credential(credential);
+        let kind = if world.no_grant {
+            Kind::NotOnboarded
+        } else {
+            Kind::IssuerDown
+        };
+        let problem = Problem::new(cause, kind, "the issuer gives no new one");
+        if let Err(other) = &answer
+            && other.kind == Kind::NotOnboarded
+            && ends.is_some()
+        {
+            answer = Ok(self.answer(credential, &world, world.scopes.clone()));
+        }
+        let mut answer = answer?;
+        let Some(ends) = ends else {
+            return Err(problem);
+        };
+        let wrong = world.clock().duration_since(world.now());
+        let life = world.access_life;
+        if let Some(claims) = &mut answer.claims {
+            claims.expires = ends.checked_add(wrong).ok();
+            claims.issued = claims.expires.map(|end| before(end, life));
+        }
+        Ok((answer, Some(problem).filter(|_| enough.is_none())))
     }
 
     async fn look_up(

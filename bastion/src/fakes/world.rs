@@ -19,6 +19,8 @@ pub(crate) struct Stored {
     pub(crate) top: SecretString,
     pub(crate) at: Timestamp,
     pub(crate) served: Option<Timestamp>,
+    /// Expiry of the access token that jobs have.
+    pub(crate) ends: Option<Timestamp>,
     /// The credmon has not served it yet.
     pub(crate) is_new: bool,
 }
@@ -74,6 +76,10 @@ pub(crate) struct World {
     pub(crate) access_life: Duration,
     pub(crate) stored: BTreeMap<DeliveryId, Stored>,
     pub(crate) stores: u32,
+    /// The issuer does not answer: Vault has what it has.
+    pub(crate) issuer_down: bool,
+    /// Access tokens for jobs that Vault has, by whose they are: their expiry.
+    pub(crate) cached: BTreeMap<String, Timestamp>,
     /// The issuer refuses every refresh token.
     pub(crate) no_grant: bool,
     /// URLs of credentials whose refresh token is forgotten.
@@ -119,6 +125,8 @@ impl World {
             access_life: Duration::from_mins(20),
             stored: BTreeMap::new(),
             stores: 0,
+            issuer_down: false,
+            cached: BTreeMap::new(),
             no_grant: false,
             forgotten: BTreeSet::new(),
             pools: BTreeMap::new(),
@@ -156,6 +164,22 @@ impl World {
             }
         }
         true
+    }
+
+    /// Expiry of the access token that Vault gives for jobs; `None` when there is none that lives so long.
+    pub(super) fn gives(&mut self, credkey: &str, at_least: Duration) -> Option<Timestamp> {
+        let now = self.now();
+        let has = self.cached.get(credkey).copied();
+        let is_enough = |end: &Timestamp| *end > now && *end >= after(now, at_least);
+        if let Some(end) = has.filter(is_enough) {
+            return Some(end);
+        }
+        if self.issuer_down || self.no_grant || self.access_life < at_least {
+            return None;
+        }
+        let end = after(now, self.access_life);
+        self.cached.insert(credkey.to_owned(), end);
+        Some(end)
     }
 
     /// Living tokens that are not logins.

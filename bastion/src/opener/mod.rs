@@ -85,6 +85,17 @@ impl<V: Vault, T> Parts<V, T> {
         Ok((Some(opener), is_new))
     }
 
+    /// A login for a credential that serves no delivery: to read access tokens with.
+    pub(crate) async fn reader(&self, credential: &Arc<Credential>) -> Result<VaultToken, Problem> {
+        let slot = self.openers.slot(credential).await;
+        let mut slot = slot.lock().await;
+        let opener = slot.opener.take();
+        let opener = login(self, credential, opener, self.clock.now()).await?;
+        let token = opener.login.clone();
+        slot.opener = Some(opener);
+        Ok(token)
+    }
+
     /// Revokes the login that opens credds with one credential, and forgets its access token.
     pub(crate) async fn close_opener(&self, credential: &Credential) {
         close(self, &self.openers.slot(credential).await).await;
@@ -167,21 +178,8 @@ async fn read<V: Vault, T>(
     slot: &mut State,
     now: Timestamp,
 ) -> Result<AccessToken, Problem> {
-    let mut opener = match slot.opener.take() {
-        // A changed configuration may name another place under the same service.
-        Some(opener) if now < opener.login_until && opener.credential == *credential => opener,
-        _ => {
-            let login = parts.login(credential).await?;
-            let life = Duration::from_secs(login.lease_seconds);
-            Opener {
-                credential: Arc::clone(credential),
-                login: login.token,
-                accessor: login.accessor,
-                login_until: after(now, life / 4 * 3),
-                access: None,
-            }
-        }
-    };
+    let opener = slot.opener.take();
+    let mut opener = login(parts, credential, opener, now).await?;
     let answer = least(&parts.vault, &opener, &mut slot.reduction, now).await;
     let answer = match answer {
         Ok(answer) => answer,
@@ -197,6 +195,29 @@ async fn read<V: Vault, T>(
     opener.access = Some((answer.token.clone(), after(now, good)));
     slot.opener = Some(opener);
     Ok(answer.token)
+}
+
+/// The login that is there, if it is of use, or a new one.
+async fn login<V: Vault, T>(
+    parts: &Parts<V, T>,
+    credential: &Arc<Credential>,
+    opener: Option<Opener>,
+    now: Timestamp,
+) -> Result<Opener, Problem> {
+    // A changed configuration may name another place under the same service.
+    let is_of_use = |o: &Opener| now < o.login_until && o.credential == *credential;
+    if let Some(opener) = opener.filter(is_of_use) {
+        return Ok(opener);
+    }
+    let login = parts.login(credential).await?;
+    let life = Duration::from_secs(login.lease_seconds);
+    Ok(Opener {
+        credential: Arc::clone(credential),
+        login: login.token,
+        accessor: login.accessor,
+        login_until: after(now, life / 4 * 3),
+        access: None,
+    })
 }
 
 /// Reads the token with the least scope.

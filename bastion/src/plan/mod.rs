@@ -8,8 +8,8 @@
 //!   time left runs out between two tries.
 //! - The life of a token is known from its issue, not from a look-up: a standby may answer old values.
 //! - A start looks before it pushes; what it makes of what it finds is law of its own ([`inherit`]).
-//! - A token that is held is proved from time to time by reading an access token with it, so that one
-//!   that died before its time is replaced long before jobs feel it.
+//! - A token is proved ten times in the life of an access token, by reading one with it, so that one that
+//!   died before its time is replaced long before jobs feel it.
 //!
 //! What comes next for a person to see is [`outlook`].
 
@@ -25,8 +25,13 @@ use crate::delivery::{Delivery, DeliveryId};
 use crate::moment::{after, before, until};
 use crate::problem::{Kind, Problem, Remedy};
 
-/// A token is proved this often.
-const PROVE_EVERY: Duration = Duration::from_hours(1);
+/// A token is proved so many times in the life of an access token: one that died is replaced long before
+/// jobs feel it.
+const PROOFS_IN_A_LIFE: u32 = 10;
+/// Life of access tokens where none was seen: issuers give an hour or more.
+const USUAL_LIFE: Duration = Duration::from_hours(1);
+/// Least time between the proofs of all deliveries.
+const BETWEEN_PROOFS: Duration = Duration::from_millis(125);
 /// First pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// First pause after Vault asked for fewer requests; its block lasts minutes.
@@ -84,8 +89,12 @@ pub struct Record {
     pub basis: Basis,
     /// When it is replaced at the latest, however long it may live.
     pub renew_by: Option<Timestamp>,
-    /// When an access token was last read with it; `None` when it is not held.
+    /// When an access token was last read with it.
     pub proved: Option<Timestamp>,
+    /// Lifetime of that access token.
+    pub access_life: Option<Duration>,
+    /// Jobs surely have a living access token until then.
+    pub safe_until: Option<Timestamp>,
     /// Since when the job's end is known to be good with that token.
     pub good_since: Option<Timestamp>,
     /// When the schedd was last looked at.
@@ -151,7 +160,7 @@ pub struct Policy<'a> {
     pub renew_below: Duration,
     /// Renewals and looks are spread over this.
     pub spread: Duration,
-    /// A token that is held is proved this often.
+    /// A token is proved no oftener than this.
     pub prove_every: Duration,
 }
 
@@ -182,8 +191,10 @@ pub enum Why {
 pub enum Step {
     /// See what the schedd has; push only if that is not right.
     Look,
-    /// The same, and read an access token with the vault token that is there.
+    /// Read an access token with the vault token that is there.
     Prove,
+    /// Both.
+    Examine,
     /// Push a new token.
     Push(Why),
 }
@@ -213,16 +224,16 @@ impl State {
 }
 
 impl Record {
-    /// Where the delivery stands.
+    /// State of the delivery: good only while jobs surely have a living access token.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self, now: Timestamp) -> State {
         if self.cut_off.is_some() {
             State::CutOff
         } else if self.failure.is_some() {
             State::Failed
         } else if self.life.is_none() {
             State::New
-        } else if self.good_since.is_some() {
+        } else if self.good_since.is_some() && self.safe_until.is_some_and(|end| now < end) {
             State::Good
         } else {
             State::Pending
@@ -337,12 +348,16 @@ pub fn next(
     if now >= renewal {
         return Next::Do(Step::Push(Why::Renewal));
     }
+    if record.failure.is_some() {
+        // Whatever failed, only what works from end to end is good.
+        return Next::Do(Step::Examine);
+    }
+    if record.good_since.is_none() {
+        return Next::Do(Step::Look);
+    }
     let proof = prove_at(policy, record);
     if now >= proof {
         return Next::Do(Step::Prove);
-    }
-    if record.good_since.is_none() || record.failure.is_some() {
-        return Next::Do(Step::Look);
     }
     let room = policy.spread.min(until(tick, next_tick));
     let look_after = |tick| after(tick, policy.id.share_of(room, LOOK));
@@ -355,29 +370,48 @@ pub fn next(
     } else {
         look_after(next_tick)
     };
-    Next::Wait(renewal.min(look).min(proof))
+    let early = look_early(record);
+    if now >= early {
+        return Next::Do(Step::Look);
+    }
+    Next::Wait(renewal.min(look).min(early).min(proof))
 }
 
-/// When the token that is held is proved again; never, when it is not held.
-fn prove_at(policy: &Policy<'_>, record: &Record) -> Timestamp {
-    let Some(proved) = record.proved else {
+/// Time at which the schedd is looked at before its turn: jobs' access tokens, as far as is known, come to
+/// their end.
+fn look_early(record: &Record) -> Timestamp {
+    let life = record.access_life.unwrap_or(USUAL_LIFE);
+    let (Some(looked), Some(safe)) = (record.looked, record.safe_until) else {
         return Timestamp::MAX;
     };
-    let share = policy.id.share_of(policy.prove_every / 4, PROOF);
-    after(proved, policy.prove_every.saturating_sub(share))
+    before(safe, life / 3).max(after(looked, life / PROOFS_IN_A_LIFE))
 }
 
-/// How often tokens are proved: each hour, or less often where that would take more than a quarter
-/// of the requests that may be sent to Vault.
+/// Time of the next proof; the first one comes at once.
+fn prove_at(policy: &Policy<'_>, record: &Record) -> Timestamp {
+    let Some(proved) = record.proved else {
+        return Timestamp::MIN;
+    };
+    let life = record.access_life.unwrap_or(USUAL_LIFE);
+    let every = (life / PROOFS_IN_A_LIFE).max(policy.prove_every);
+    after(
+        proved,
+        every.saturating_sub(policy.id.share_of(every / 4, PROOF)),
+    )
+}
+
+/// Least time between two proofs of one delivery: all of them together are bounded, and take no more than
+/// a quarter of the requests that may be sent to Vault.
 #[must_use]
 pub fn prove_every(deliveries: usize, limit: Option<RequestLimit>) -> Duration {
-    let Some(limit) = limit else {
-        return PROVE_EVERY;
-    };
     let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
+    let least = BETWEEN_PROOFS.saturating_mul(deliveries);
+    let Some(limit) = limit else {
+        return least;
+    };
     // A share of up to a quarter is taken off each pause.
     let whole = limit.per.saturating_mul(deliveries).saturating_mul(6) / limit.limit.max(1);
-    whole.max(PROVE_EVERY)
+    whole.max(least)
 }
 
 #[cfg(test)]

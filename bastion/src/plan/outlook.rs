@@ -13,7 +13,7 @@ use crate::delivery::DeliveryId;
 pub enum What {
     /// See what the schedd has.
     Look,
-    /// See it, and read an access token with the vault token that is there.
+    /// Read an access token with the vault token that is there.
     Prove,
     /// Push a new vault token.
     Push,
@@ -79,7 +79,7 @@ pub fn outlook(
 fn planned(id: &DeliveryId, record: &Record, step: Step, at: Timestamp) -> Planned {
     let (step, why) = match step {
         Step::Push(why) => (What::Push, Reason::Push(why)),
-        Step::Prove => (What::Prove, seeing(record)),
+        Step::Prove | Step::Examine => (What::Prove, seeing(record)),
         Step::Look => (What::Look, seeing(record)),
     };
     Planned {
@@ -147,6 +147,7 @@ mod tests {
         record.life = Some(life);
         record.looked = Some(at(299));
         record.good_since = Some(at(299));
+        record.proved = Some(at(299));
         let good = told(&record);
         assert_eq!((good.step, good.why), (What::Look, Reason::Schedule));
         assert!((at(600)..at(900)).contains(&good.at), "{}", good.at);
@@ -154,7 +155,7 @@ mod tests {
         let problem = Problem::new(Cause::Account("a".to_owned()), Kind::CreddDown, "down");
         record.fail(&id, problem, at(300));
         let failed = told(&record);
-        assert_eq!((failed.step, failed.why), (What::Look, Reason::Retry));
+        assert_eq!((failed.step, failed.why), (What::Prove, Reason::Retry));
         assert!(failed.at > at(300));
 
         record.failure = None;

@@ -37,6 +37,8 @@ fn good(life: Duration) -> Record {
         }),
         good_since: Some(at(0)),
         looked: Some(at(0)),
+        proved: Some(at(0)),
+        safe_until: Some(Timestamp::MAX),
         ..Record::default()
     }
 }
@@ -70,10 +72,10 @@ fn what_is_next_follows_from_what_is_known() {
     );
     assert!(matches!(
         told(&record, &policy, before(renewal, MINUTE)),
-        Next::Wait(_) | Next::Do(Step::Look)
+        Next::Wait(_) | Next::Do(Step::Look | Step::Prove)
     ));
     record.good_since = None;
-    assert_eq!(record.state(), State::Pending);
+    assert_eq!(record.state(at(1)), State::Pending);
     assert_eq!(told(&record, &policy, at(1)), Next::Do(Step::Look));
     record.changed = true;
     assert_eq!(
@@ -81,7 +83,7 @@ fn what_is_next_follows_from_what_is_known() {
         Next::Do(Step::Push(Why::Changed))
     );
     record.fail(&id, problem(Kind::CreddDown), at(1));
-    assert_eq!(record.state(), State::Failed);
+    assert_eq!(record.state(at(1)), State::Failed);
     let again = record.failure.as_ref().unwrap().next_try;
     assert_eq!(told(&record, &policy, at(1)), Next::Wait(again));
     assert_eq!(
@@ -91,31 +93,49 @@ fn what_is_next_follows_from_what_is_known() {
 }
 
 #[test]
-fn a_token_that_is_held_is_proved_each_hour_and_what_failed_is_looked_at_again() {
+fn a_token_is_proved_ten_times_in_an_access_tokens_life_and_what_failed_is_examined() {
     let id = id("a");
-    let policy = policy(&id, 3 * DAY);
     let never = Timestamp::MAX;
-    let told = |record: &Record, now| next(now, &policy, record, false, at(0), never);
+    for (life, least, earliest, latest) in [
+        (Some(HOUR), Duration::ZERO, 270, 360),
+        (None, Duration::ZERO, 270, 360),
+        (Some(Duration::from_secs(90)), Duration::ZERO, 6, 9),
+        (Some(HOUR), HOUR, 2700, 3600),
+    ] {
+        let policy = Policy {
+            prove_every: least,
+            ..policy(&id, 3 * DAY)
+        };
+        let told = |record: &Record, now| next(now, &policy, record, false, at(0), never);
+        let mut record = good(7 * DAY);
+        record.access_life = life;
+        record.looked = Some(at(600));
+        record.proved = Some(at(600));
+        let Next::Wait(proof) = told(&record, at(600)) else {
+            panic!("it was proved just now");
+        };
+        assert!(
+            (at(600 + earliest)..=at(600 + latest)).contains(&proof),
+            "{proof}"
+        );
+        assert_eq!(told(&record, proof), Next::Do(Step::Prove));
+        record.proved = None;
+        assert_eq!(told(&record, at(600)), Next::Do(Step::Prove), "the first");
+        record.fail(&id, problem(Kind::IssuerDown), proof);
+        let again = record.failure.as_ref().unwrap().next_try;
+        record.proved = Some(again);
+        assert_eq!(told(&record, again), Next::Do(Step::Examine));
+    }
+}
+
+#[test]
+fn good_is_only_what_jobs_surely_have() {
     let mut record = good(7 * DAY);
-    record.looked = Some(at(600));
-    record.proved = Some(at(600));
-    let Next::Wait(proof) = told(&record, at(600)) else {
-        panic!("it was proved just now");
-    };
-    assert!(
-        (at(600 + 2700)..=at(600 + 3600)).contains(&proof),
-        "{proof}"
-    );
-    assert_eq!(told(&record, proof), Next::Do(Step::Prove));
-    record.fail(&id, problem(Kind::IssuerDown), proof);
-    let again = record.failure.as_ref().unwrap().next_try;
-    assert_eq!(told(&record, again), Next::Do(Step::Prove), "not forgotten");
-    record.proved = Some(again);
-    assert_eq!(
-        told(&record, again),
-        Next::Do(Step::Look),
-        "not only at the next tick"
-    );
+    record.safe_until = Some(at(100));
+    assert_eq!(record.state(at(99)), State::Good);
+    assert_eq!(record.state(at(100)), State::Pending);
+    record.safe_until = None;
+    assert_eq!(record.state(at(99)), State::Pending);
 }
 
 #[test]
@@ -124,8 +144,7 @@ fn proofs_take_a_part_of_the_requests_that_are_allowed() {
         limit: 300,
         per: 5 * MINUTE,
     };
-    assert_eq!(prove_every(2000, None), HOUR);
-    assert_eq!(prove_every(100, Some(limit)), HOUR);
+    assert!(prove_every(2000, None) <= 6 * MINUTE);
     let every = prove_every(2000, Some(limit));
     // With a quarter taken off each pause at most.
     let in_five_minutes = 2000.0 * 300.0 / (every.as_secs_f64() * 0.75);
@@ -271,6 +290,7 @@ impl World<'_> {
                         self.record.good_since = Some(self.now);
                     }
                     self.record.looked = Some(self.now);
+                    self.record.proved = Some(self.now);
                     self.record.failure = None;
                 }
             }

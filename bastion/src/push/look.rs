@@ -61,7 +61,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let held = held.clone();
         let credmon = jobs::credmon(stored, observed.served, self.known.life, self.now());
         if prove || credmon == Credmon::Stopped {
-            if self.is_dead(&held).await? {
+            if self.is_dead(&held.token).await? {
                 return Ok(Verdict::Push(Why::Dead));
             }
             // Long after the access token of jobs ended, Vault would give another.
@@ -79,6 +79,27 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         Ok(Self::served(&observed))
     }
 
+    /// Reads an access token with the vault token that is at the schedd; where this process does not have
+    /// that, with a login of the same credential: that proves the grant, and what Vault gives jobs.
+    pub(super) async fn prove(&mut self) -> Result<Verdict, Problem> {
+        if let Some((held, _)) = &self.tokens.current {
+            let token = held.token.clone();
+            let is_dead = self.is_dead(&token).await?;
+            return Ok(if is_dead {
+                Verdict::Push(Why::Dead)
+            } else {
+                Verdict::Good
+            });
+        }
+        let login = self.parts.reader(&self.delivery.credential).await?;
+        let checked = self.check(&login, false).await;
+        if checked.as_ref().is_err_and(|p| p.kind == Kind::TokenDead) {
+            // It died before its time; the next proof makes another one.
+            self.parts.close_opener(&self.delivery.credential).await;
+        }
+        checked.map(|()| Verdict::Good)
+    }
+
     fn served(observed: &Observed) -> Verdict {
         if verify::is_served(observed, None) {
             Verdict::Good
@@ -89,8 +110,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
 
     /// Whether the token that is held is dead: it gives no access token, and Vault says that it is
     /// the token's fault. Another failure is an error.
-    async fn is_dead(&mut self, held: &Held) -> Result<bool, Problem> {
-        let Err(problem) = self.check(held).await else {
+    async fn is_dead(&mut self, token: &VaultToken) -> Result<bool, Problem> {
+        let Err(problem) = self.check(token, false).await else {
             return Ok(false);
         };
         if problem.kind != Kind::TokenDead {
@@ -98,7 +119,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         }
         // A policy's refusal looks alike, and a new token would change nothing.
         let credential = &self.delivery.credential;
-        match self.parts.vault.look_up(credential, &held.token).await? {
+        match self.parts.vault.look_up(credential, token).await? {
             None => Ok(true),
             Some(_) => Err(Problem {
                 kind: Kind::Forbidden,
@@ -193,7 +214,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             self.tokens.former.push(held);
             return Ok(Verdict::Push(Why::Renewal));
         }
-        let checked = self.check(&held).await;
+        let checked = self.check(&held.token, false).await;
         let id = &self.delivery.id;
         info!(
             account = id.account, service = id.service, schedd = id.schedd,

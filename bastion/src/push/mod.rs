@@ -15,24 +15,26 @@ mod tokens;
 
 use std::time::Duration;
 
-use htvault::AccessToken;
+use htvault::{AccessToken, VaultToken};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::info;
 
 use look::Verdict;
 pub use parts::Parts;
+pub(crate) use tokens::Known;
 pub use tokens::{Inherited, Tokens};
 
 use crate::delivery::Delivery;
 use crate::engine::limits::{self, Permit};
+use crate::jobs;
 use crate::moment::until;
 use crate::plan::{self, Policy, Step, Why};
 use crate::problem::{Cause, Kind, Problem};
 use crate::stages::Stage;
 use crate::top_file;
 use crate::transport::{Observed, Transport};
-use crate::vault::{Held, Reading, Vault};
+use crate::vault::{Held, Vault};
 use crate::verify;
 
 /// What is known of the access token that was read with the current vault token.
@@ -46,6 +48,8 @@ pub struct AccessFacts {
     pub expires: Option<Timestamp>,
     /// Its whole life: what it says of itself, or at least what was left.
     pub life: Option<Duration>,
+    /// It and some before it, for [`jobs::safe_until`].
+    pub reads: Vec<jobs::Read>,
 }
 
 /// Time that a push waits for the disk of the state.
@@ -77,6 +81,7 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
     step: Step,
     tokens: Tokens,
     access: &AccessFacts,
+    safe_until: Option<Timestamp>,
     permit: Permit,
     until: impl Future<Output = ()>,
 ) -> (Outcome, Permit) {
@@ -86,10 +91,12 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
         delivery,
         tokens,
         known: access,
+        safe_until,
         seen: None,
         access: None,
         permit,
         is_issuing: watch::Sender::new(false),
+        less: None,
     };
     let mut is_issuing = work.is_issuing.subscribe();
     let until = async {
@@ -137,22 +144,35 @@ struct Try<'a, V, T> {
     tokens: Tokens,
     /// What was known of access tokens before.
     known: &'a AccessFacts,
+    /// Jobs surely have one until then, as it was known before.
+    safe_until: Option<Timestamp>,
     seen: Option<Observed>,
     access: Option<AccessFacts>,
     permit: Permit,
     /// A vault token is being made.
     is_issuing: watch::Sender<bool>,
+    /// Why the last access token lives less than it should.
+    less: Option<Problem>,
 }
 
 impl<V: Vault, T: Transport> Try<'_, V, T> {
+    /// Good is only what has an access token as long-lived as it should be.
     async fn bring(&mut self, step: Step) -> Result<(), Problem> {
-        let why = match step {
-            Step::Push(why) => why,
-            Step::Look | Step::Prove => match Box::pin(self.look(step == Step::Prove)).await? {
-                Verdict::Good => return self.revoke_former().await,
-                Verdict::Unserved => return self.await_served(None).await,
-                Verdict::Push(why) => why,
-            },
+        self.bring_served(step).await?;
+        self.less.take().map_or(Ok(()), Err)
+    }
+
+    async fn bring_served(&mut self, step: Step) -> Result<(), Problem> {
+        let verdict = match step {
+            Step::Push(why) => Verdict::Push(why),
+            Step::Prove => Box::pin(self.prove()).await?,
+            Step::Look => Box::pin(self.look(false)).await?,
+            Step::Examine => Box::pin(self.look(true)).await?,
+        };
+        let why = match verdict {
+            Verdict::Good => return self.revoke_former().await,
+            Verdict::Unserved => return self.await_served(None).await,
+            Verdict::Push(why) => why,
         };
         let served_before = Box::pin(self.push(why)).await?;
         let parts = self.parts;
@@ -176,21 +196,41 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         Ok(observed)
     }
 
-    /// Reads an access token with a vault token, and checks what it says.
-    async fn check(&mut self, held: &Held) -> Result<(), Problem> {
+    /// Reads an access token with a vault token, and checks what it says; `before_store`: the vault token is
+    /// not at the schedd yet. It is asked for as much life as a credmon wants, so that an issuer that does
+    /// not answer, or a grant that is refused, is seen while jobs still have a token.
+    async fn check(&mut self, token: &VaultToken, before_store: bool) -> Result<(), Problem> {
         let credential = &self.delivery.credential;
-        let vault = &self.parts.vault;
-        let answer = vault.read(credential, &held.token, Reading::ForJobs);
-        let answer = self.parts.stages.time(Stage::Read, answer).await?;
-        self.permit.worked(&limits::read_by(credential));
+        let at_least = self.known.life.map(|life| life / 3 * 2);
+        let answer = (self.parts.vault).read_for_jobs(credential, token, at_least);
+        let (answer, less) = self.parts.stages.time(Stage::Read, answer).await?;
         verify::access_token(credential, &answer, self.now())?;
+        self.less = less;
+        if self.less.is_none() {
+            self.permit.worked(&limits::read_by(credential));
+        }
         let (now, expires) = (self.now(), answer.expires());
         let issued = answer.claims.as_ref().and_then(|claims| claims.issued);
+        let mut reads = self.known.reads.clone();
+        if let Some(expires) = expires {
+            let read = jobs::Read {
+                at: now,
+                expires,
+                before_store,
+            };
+            jobs::note(&mut reads, read);
+        }
+        if before_store {
+            for read in &mut reads {
+                read.before_store = true;
+            }
+        }
         self.access = Some(AccessFacts {
             read: Some(now),
             expires,
             life: expires.map(|end| until(issued.unwrap_or(now).min(now), end)),
             jti: answer.claims.and_then(|claims| claims.id),
+            reads,
         });
         Ok(())
     }
@@ -209,7 +249,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         self.tokens.candidate = made.as_ref().ok().cloned();
         self.is_issuing.send_replace(false);
         let held = made?;
-        let checked = self.check(&held).await;
+        let checked = self.check(&held.token, true).await;
         if let Err(problem) = checked {
             // A dead token is of no use; any other may be good at the next try.
             if problem.kind == Kind::TokenDead {
@@ -218,6 +258,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             return Err(problem);
         }
         self.write_ahead().await;
+        self.tokens.sent = Some(self.now());
         self.store(&held).await?;
         self.tokens.candidate = None;
         let id = &self.delivery.id;
@@ -247,9 +288,13 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     /// holds up nothing: that is reported, and the token is pushed.
     async fn write_ahead(&self) {
         let seen = self.seen.as_ref();
-        let served = seen.and_then(|seen| Some((seen.served?, seen.serves_until)));
-        let access = self.access.as_ref().unwrap_or(self.known);
-        let note = (self.tokens).to_note(&self.delivery.credential, access, served);
+        let known = Known {
+            access: self.access.as_ref().unwrap_or(self.known),
+            served: seen.and_then(|seen| seen.served),
+            serves_until: seen.and_then(|seen| seen.serves_until),
+            jobs_safe_until: self.safe_until,
+        };
+        let note = self.tokens.to_note(&self.delivery.credential, known);
         let store = &self.parts.store;
         store.note(&self.delivery.id, note, self.now());
         // The store reports it.

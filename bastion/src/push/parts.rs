@@ -10,6 +10,7 @@ use htvault::clock::Clock;
 use htvault::{IssuedToken, VaultToken};
 
 use crate::delivery::Credential;
+use crate::engine::limits::{self, Limits};
 use crate::moment::after;
 use crate::opener::Openers;
 use crate::problem::{Cause, Kind, Problem};
@@ -30,6 +31,7 @@ pub struct Parts<V, T> {
     pub stages: Arc<Stages>,
     pub(crate) openers: Openers,
     pub(crate) store: Store,
+    pub(crate) limits: Limits,
 }
 
 impl<V, T> Parts<V, T> {
@@ -42,6 +44,7 @@ impl<V, T> Parts<V, T> {
             stages: Arc::default(),
             openers: Openers::default(),
             store,
+            limits: Limits::default(),
         }
     }
 }
@@ -49,8 +52,12 @@ impl<V, T> Parts<V, T> {
 impl<V: Vault, T> Parts<V, T> {
     /// Logs in for a credential.
     pub(crate) async fn login(&self, credential: &Credential) -> Result<IssuedToken, Problem> {
+        let mut permit = self.limits.admit_login(credential).await?;
         let login = self.vault.login(credential);
-        let login = self.stages.time(Stage::Login, login).await?;
+        let login = self.stages.time(Stage::Login, login).await;
+        let login = login.inspect_err(|problem| permit.login_failed(credential, problem))?;
+        permit.worked(&limits::login_by(credential));
+        drop(permit);
         if !login.accessor.is_empty() {
             let now = self.clock.now();
             let noted = Login {

@@ -28,8 +28,23 @@ pub struct Tokens {
     /// Ones that may live and that this process cannot revoke, since it knows only their names:
     /// Vault's admins can.
     pub lost: Vec<Named>,
+    /// Time when the current one was sent, by this host's clock, if this process did.
+    pub sent: Option<Timestamp>,
     /// Noted before a restart to be at the schedd, until the schedd was looked at.
     pub noted: Option<Placed>,
+}
+
+/// Knowledge of access tokens, beside that of vault tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    /// The access token that was read last.
+    pub(crate) access: &'a AccessFacts,
+    /// Time when the credmon last made one, by the schedd's clock.
+    pub(crate) served: Option<Timestamp>,
+    /// Expiry of that, where it can be read.
+    pub(crate) serves_until: Option<Timestamp>,
+    /// Jobs surely have one until then.
+    pub(crate) jobs_safe_until: Option<Timestamp>,
 }
 
 /// A vault token at a schedd that this process did not make and does not have.
@@ -58,20 +73,17 @@ impl Tokens {
 
     /// Note for the store: what is known of them, of access tokens, and of the credmon's work.
     #[must_use]
-    pub(crate) fn to_note(
-        &self,
-        credential: &Credential,
-        access: &AccessFacts,
-        served: Option<(Timestamp, Option<Timestamp>)>,
-    ) -> Note {
+    pub(crate) fn to_note(&self, credential: &Credential, known: Known<'_>) -> Note {
+        let Known { access, .. } = known;
         let placed = |token: Named, stored| Placed {
             token,
             stored,
             asks: asks(credential),
             access_seconds: access.life.map(|life| life.as_secs()),
-            access_read: access.read.zip(access.expires),
-            served: served.map(|(at, _)| at),
-            serves_until: served.and_then(|(_, until)| until),
+            access_reads: access.reads.clone(),
+            served: known.served,
+            serves_until: known.serves_until,
+            jobs_safe_until: known.jobs_safe_until,
         };
         let current = match (&self.current, &self.inherited) {
             (Some((held, stored)), _) => Some(placed(Named::from(held), *stored)),
@@ -122,6 +134,7 @@ impl Tokens {
         for life in held.map(|held| &mut held.life).chain(inherited) {
             *life = life.set_back(by);
         }
+        self.sent = self.sent.map(|sent| before(sent, by));
         let noted = self.noted.iter_mut().map(|noted| &mut noted.token);
         for named in self.lost.iter_mut().chain(noted) {
             named.issued = before(named.issued, by);

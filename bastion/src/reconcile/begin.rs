@@ -113,11 +113,19 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     }
 
     /// A clock that was set back takes everything along that is known by it. One that was set
-    /// forward is believed: time may have passed while the host slept.
+    /// forward is believed: time may have passed while the host slept; how far schedds' clocks are ahead
+    /// is not known any more.
     fn watch_clock(&mut self, now: Timestamp) {
-        let Some(by) = self.watch.set_back(now) else {
+        let Some(step) = self.watch.step(now) else {
             return;
         };
+        for (_, entry) in self.entries.iter_mut().chain(&mut self.away.0) {
+            entry.tokens.sent = None;
+        }
+        if step.is_positive() {
+            return;
+        }
+        let by = step.unsigned_abs();
         warn!(
             seconds = by.as_secs(),
             "the clock was set back; what is known by it moves along"
@@ -138,7 +146,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     fn begin_one(&mut self, id: &DeliveryId, step: Step, now: Timestamp) -> Option<Timestamp> {
         let pace = self.pace();
         let entry = self.entries.get_mut(id)?;
-        let permit = match self.limits.admit(&entry.claims, entry.is_local(step)) {
+        let limits = &self.parts.limits;
+        let permit = match limits.admit(&entry.claims, entry.extent(step)) {
             Ok(permit) => permit,
             Err(Refusal::Busy) => return Some(Timestamp::MAX),
             Err(Refusal::Open(problem, retry_at)) => {
@@ -161,7 +170,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         entry.pushing = matches!(step, Step::Push(_));
         let delivery = Arc::clone(&entry.delivery);
         let tokens = std::mem::take(&mut entry.tokens);
-        let access = entry.access.clone();
+        let (access, safe_until) = (entry.access.clone(), entry.record.safe_until);
         let parts = Arc::clone(&self.parts);
         let (sender, stopped) = oneshot::channel();
         entry.stop = Some(sender);
@@ -174,7 +183,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 }
             };
             let ended = bring(
-                &parts, &policy, &delivery, step, tokens, &access, permit, stopped,
+                &parts, &policy, &delivery, step, tokens, &access, safe_until, permit, stopped,
             );
             let (outcome, permit) = ended.await;
             Ended::Try(Box::new(outcome), permit)

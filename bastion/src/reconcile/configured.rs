@@ -26,7 +26,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.spread = config.spread;
         self.requests = config.vault.requests;
         self.next_tick = self.check.next(self.now(), &self.zone);
-        self.limits.retry_now();
+        self.parts.limits.retry_now();
         // Whatever failed is tried at once.
         self.keytabs.clear();
         self.take(config);
@@ -86,7 +86,8 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
 impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// Forgets the breakers of what no delivery needs any more.
     pub(super) fn forget_unused(&self) {
-        self.limits
+        self.parts
+            .limits
             .keep(self.entries.values().map(|entry| &*entry.claims));
     }
 }

@@ -6,17 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
 
 use super::cut::CutPlan;
 use crate::delivery::Delivery;
-use crate::engine::limits::Claims;
+use crate::engine::limits::{Claims, Extent};
 use crate::jobs;
 use crate::moment::before;
 use crate::plan::{Record, State, Step};
 use crate::problem::Problem;
-use crate::push::{AccessFacts, Outcome, Tokens};
+use crate::push::{AccessFacts, Known, Outcome, Tokens};
 use crate::store::Note;
 
 /// A delivery and what is known of it.
@@ -53,17 +53,23 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// Where it stands.
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self, now: Timestamp) -> State {
         if self.gone.is_some() {
             State::Gone
         } else {
-            self.record.state()
+            self.record.state(now)
         }
     }
 
-    /// `true` when a step asks nothing but the schedd.
-    pub(super) fn is_local(&self, step: Step) -> bool {
-        step == Step::Look && self.delivery.target.is_readable() && self.tokens.current.is_some()
+    /// Extent of a step.
+    pub(super) fn extent(&self, step: Step) -> Extent {
+        match step {
+            Step::Push(_) => Extent::Login,
+            Step::Look if self.delivery.target.is_readable() && self.tokens.current.is_some() => {
+                Extent::Schedd
+            }
+            Step::Look | Step::Prove | Step::Examine => Extent::Vault,
+        }
     }
 
     /// A delivery of which this process knows nothing but what was noted before a restart.
@@ -71,9 +77,10 @@ impl Entry {
         let placed = note.and_then(|note| note.current.as_ref());
         let access = placed.map(|placed| AccessFacts {
             jti: None,
-            read: placed.access_read.map(|(read, _)| read),
-            expires: placed.access_read.map(|(_, expires)| expires),
+            read: placed.access_reads.last().map(|read| read.at),
+            expires: placed.access_reads.last().map(|read| read.expires),
             life: placed.access_seconds.map(Duration::from_secs),
+            reads: placed.access_reads.clone(),
         });
         let tokens = note.map(Tokens::noted).unwrap_or_default();
         Self {
@@ -82,6 +89,10 @@ impl Entry {
             record: Record {
                 life: tokens.life(),
                 basis: tokens.basis(),
+                access_life: placed
+                    .and_then(|placed| placed.access_seconds)
+                    .map(Duration::from_secs),
+                safe_until: placed.and_then(|placed| placed.jobs_safe_until),
                 ..Record::default()
             },
             access: access.unwrap_or_default(),
@@ -119,13 +130,22 @@ impl Entry {
         let inherited = outcome.tokens.inherited.as_ref();
         self.record.renew_by = inherited.and_then(|inherited| inherited.renew_by);
         self.record.basis = outcome.tokens.basis();
+        if let Some(access) = outcome.access {
+            self.record.proved = Some(now);
+            self.record.access_life = access.life;
+            self.access = access;
+        }
         if let Some(seen) = outcome.seen {
             self.record.looked = Some(now);
             self.served = (seen.served, seen.serves_until);
-        }
-        if let Some(access) = outcome.access {
-            self.access = access;
-            self.record.proved = outcome.tokens.current.as_ref().map(|_| now);
+            let seen = jobs::Seen {
+                stored: seen.stored,
+                served: seen.served,
+                serves_until: seen.serves_until,
+                reads: &self.access.reads,
+                ahead: ahead(outcome.tokens.sent, seen.stored),
+            };
+            self.record.safe_until = jobs::safe_until(self.record.safe_until, &seen);
         }
         self.tokens = outcome.tokens;
         self.tokens.lost.retain(|token| token.expires > now);
@@ -151,19 +171,13 @@ impl Entry {
     /// What outlives a restart.
     pub(super) fn to_note(&self) -> Note {
         let (served, serves_until) = self.served;
-        let served = served.map(|served| (served, serves_until));
-        (self.tokens).to_note(&self.delivery.credential, &self.access, served)
-    }
-
-    /// What is known of the access tokens that jobs have.
-    pub(crate) fn seen(&self) -> jobs::Seen {
-        let (served, serves_until) = self.served;
-        jobs::Seen {
+        let known = Known {
+            access: &self.access,
             served,
             serves_until,
-            read: self.access.read.zip(self.access.expires),
-            life: self.access.life,
-        }
+            jobs_safe_until: self.record.safe_until,
+        };
+        self.tokens.to_note(&self.delivery.credential, known)
     }
 
     /// The clock was set back by `by`: what is known by it moves along. What schedds say stays, they
@@ -176,9 +190,14 @@ impl Entry {
             &mut record.proved,
             &mut record.good_since,
             &mut record.looked,
+            &mut record.safe_until,
             &mut self.access.read,
         ];
         moments.into_iter().flatten().for_each(moved);
+        for read in &mut self.access.reads {
+            moved(&mut read.at);
+            moved(&mut read.expires);
+        }
         if let Some(failure) = &mut record.failure {
             moved(&mut failure.since);
             moved(&mut failure.next_try);
@@ -191,4 +210,11 @@ impl Entry {
             self.tokens.set_back(by);
         }
     }
+}
+
+/// Bound on how far a schedd's clock is ahead, from a store that was sent and the time that the schedd gave
+/// it, in whole seconds.
+fn ahead(sent: Option<Timestamp>, stored: Option<Timestamp>) -> Option<SignedDuration> {
+    let ahead = stored?.duration_since(sent?);
+    ahead.checked_add(SignedDuration::from_secs(1))
 }

@@ -119,7 +119,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let all = self.entries.iter().filter(|(other, _)| of_account(other));
         let mut services = BTreeSet::new();
         for (other, entry) in all {
-            if !entry.delivery.release_held || entry.record.state() != State::Good {
+            if !entry.delivery.release_held || entry.record.state(self.now()) != State::Good {
                 return None;
             }
             services.insert(other.service.clone());

@@ -103,12 +103,13 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     }
 
     /// Somebody logged in for these credentials; `ends` is the expiry of the refresh tokens, if the issuer
-    /// said it. They are tried at once.
+    /// said it. They are pushed at once.
     pub(super) fn onboarded(&mut self, selection: &Selection, ends: Option<Timestamp>) {
         let now = self.now();
         let meant = self.entries.iter().filter(|(id, _)| selection.holds(id));
         let credentials = grants::credentials(meant.map(|(_, entry)| &entry.delivery.credential));
-        self.obey(&super::Order::Retry(selection.clone()));
+        // A new token wakes the credmon, which may wait after a refusal.
+        self.obey(&super::Order::Push(selection.clone()));
         let known = grants::Known {
             onboarded: Some(now),
             first_worked: None,

@@ -47,7 +47,7 @@ pub use reports::{Reports, Unanswered, pause_of_watchers};
 
 use crate::config::{Config, Cron};
 use crate::delivery::{DeliveryId, Selection};
-use crate::engine::limits::{Limits, Permit};
+use crate::engine::limits::Permit;
 use crate::moment::{ClockWatch, until};
 use crate::problem::Kind;
 use crate::push::{Outcome, Parts, Tokens};
@@ -104,7 +104,6 @@ pub struct Reconciler<V, T> {
     tries: JoinSet<Ended>,
     /// Which try is whose.
     owners: HashMap<Id, DeliveryId>,
-    limits: Limits,
     /// Problems are logged when they come; a single run reports them all at its end.
     logs_problems: bool,
     check: Cron,
@@ -146,7 +145,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             agenda: Agenda::default(),
             tries: JoinSet::new(),
             owners: HashMap::new(),
-            limits: Limits::default(),
             logs_problems: true,
             check: config.check.clone(),
             spread: config.spread,

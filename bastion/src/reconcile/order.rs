@@ -22,7 +22,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// Notes an order. Which deliveries it is about.
     pub(super) fn obey(&mut self, order: &Order) -> Vec<DeliveryId> {
         let (Order::Push(selection) | Order::Retry(selection)) = order;
-        self.limits.retry_now();
+        self.parts.limits.retry_now();
         self.parts.vault.retry_now();
         let mut meant = Vec::new();
         let mut wanted = Vec::new();

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Delivery, DeliveryId};
-use crate::jobs;
 use crate::moment::until;
 use crate::plan::outlook::{Planned, Reason, What};
 use crate::plan::{Basis, Failure, State};
@@ -147,11 +146,11 @@ impl Line {
         let others = tokens.former.iter().chain(&tokens.candidate);
         let others = others.map(|held| &held.accessor);
         let others = others.chain(tokens.lost.iter().map(|named| &named.accessor));
-        let seen = entry.seen();
+        let safe_until = entry.record.safe_until;
         let expires = entry.record.life.map(|life| life.expires);
         Self {
             wanted: Wanted::new(&entry.delivery),
-            state: entry.state(),
+            state: entry.state(now),
             gone_since: entry.gone,
             held_jobs: entry.held_jobs,
             vault_token_expires: expires,
@@ -159,13 +158,8 @@ impl Line {
             life: entry.record.basis,
             accessor: tokens.accessor().map(str::to_owned),
             other_accessors: others.cloned().collect(),
-            jobs_have_token: jobs::have_token(
-                &seen,
-                entry.record.looked,
-                entry.record.state() == State::Good,
-                now,
-            ),
-            jobs_safe_until: jobs::safe_until(&seen),
+            jobs_have_token: safe_until.is_some_and(|end| now < end),
+            jobs_safe_until: safe_until,
             access_token_expires: entry.access.expires,
             jti: entry.access.jti.clone(),
             problem: failure.map(Trouble::new),

@@ -33,7 +33,7 @@ impl Tally {
         }
         for entry in entries {
             tally.deliveries += 1;
-            tally.good += usize::from(entry.state().is_in_order());
+            tally.good += usize::from(entry.state(now).is_in_order());
             let Some(failure) = &entry.record.failure else {
                 continue;
             };

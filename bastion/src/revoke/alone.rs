@@ -106,9 +106,10 @@ mod tests {
                 stored: None,
                 asks: String::new(),
                 access_seconds: None,
-                access_read: None,
+                access_reads: Vec::new(),
                 served: None,
                 serves_until: None,
+                jobs_safe_until: None,
             }),
             others: Vec::new(),
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Credential, DeliveryId};
 use crate::grants::Grants;
+use crate::jobs::Read;
 
 /// More tokens of one delivery than this, besides the current one, are not remembered; those that expire
 /// first go.
@@ -41,15 +42,18 @@ pub struct Placed {
     /// Lifetime of an access token that was read with it last, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_seconds: Option<u64>,
-    /// Time when that was read, and its expiry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access_read: Option<(Timestamp, Timestamp)>,
+    /// Access tokens that were read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access_reads: Vec<Read>,
     /// Time when the credmon last made an access token, by the schedd's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served: Option<Timestamp>,
     /// Expiry of that, where it can be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serves_until: Option<Timestamp>,
+    /// Jobs surely have a living access token until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs_safe_until: Option<Timestamp>,
 }
 
 /// State of one delivery.

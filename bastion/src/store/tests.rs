@@ -24,9 +24,14 @@ fn note(current: i64, other: i64) -> Note {
         stored: Some(at(3)),
         asks: asks(&credential("cmsprod", "cms")),
         access_seconds: Some(2400),
-        access_read: Some((at(4), at(2404))),
+        access_reads: vec![crate::jobs::Read {
+            at: at(4),
+            expires: at(2404),
+            before_store: false,
+        }],
         served: Some(at(5)),
         serves_until: None,
+        jobs_safe_until: None,
     };
     Note::new(Some(current), vec![named("former", other)])
 }

@@ -22,7 +22,7 @@ async fn pass(seconds: u64) {
 
 /// Opens Vault's breaker.
 fn break_vault(limits: &Limits, a: &Delivery) {
-    let permit = limits.admit(&claims(a), false).unwrap();
+    let permit = limits.admit(&claims(a), Extent::Login).unwrap();
     permit.failed(a, &down(a));
 }
 
@@ -30,20 +30,20 @@ fn break_vault(limits: &Limits, a: &Delivery) {
 async fn one_probe_at_a_time_passes_an_open_breaker_and_what_worked_closes_it() {
     let (limits, a, b) = (Limits::default(), at("a", "ap1"), at("b", "ap2"));
     break_vault(&limits, &a);
-    let refused = |delivery: &Delivery| limits.admit(&claims(delivery), false).unwrap_err();
+    let refused = |delivery: &Delivery| limits.admit(&claims(delivery), Extent::Login).unwrap_err();
     let until = |seconds| Instant::now() + Duration::from_secs(seconds);
     assert_eq!(refused(&b), Refusal::Open(Box::new(down(&a)), until(2)));
     pass(2).await;
-    let probe = limits.admit(&claims(&a), false).unwrap();
+    let probe = limits.admit(&claims(&a), Extent::Login).unwrap();
     assert_eq!(refused(&b), Refusal::Busy);
     probe.failed(&a, &down(&a));
     drop(probe);
     assert_eq!(refused(&b), Refusal::Open(Box::new(down(&a)), until(4)));
     pass(4).await;
-    let mut probe = limits.admit(&claims(&b), false).unwrap();
+    let mut probe = limits.admit(&claims(&b), Extent::Login).unwrap();
     probe.worked(&read_by(&b.credential));
     assert_eq!(probe.closed(), [vault(&b.credential)]);
-    drop(limits.admit(&claims(&a), false).unwrap());
+    drop(limits.admit(&claims(&a), Extent::Login).unwrap());
     assert_eq!(limits.open(), 0);
 }
 
@@ -52,7 +52,7 @@ async fn however_a_probe_ends_the_next_one_may_begin() {
     let (limits, a) = (Limits::default(), at("a", "ap1"));
     break_vault(&limits, &a);
     pass(2).await;
-    let probe = || limits.admit(&claims(&a), false).unwrap();
+    let probe = || limits.admit(&claims(&a), Extent::Login).unwrap();
     // Not needed any more.
     drop(probe());
     // A panic.
@@ -87,15 +87,15 @@ async fn however_a_probe_ends_the_next_one_may_begin() {
 #[tokio::test(start_paused = true)]
 async fn a_try_that_began_before_the_breaker_opened_says_nothing_new() {
     let (limits, a, b) = (Limits::default(), at("a", "ap1"), at("b", "ap2"));
-    let early = limits.admit(&claims(&b), false).unwrap();
+    let early = limits.admit(&claims(&b), Extent::Login).unwrap();
     break_vault(&limits, &a);
     early.failed(&b, &down(&b));
     pass(2).await;
-    let probe = limits.admit(&claims(&a), false).unwrap();
+    let probe = limits.admit(&claims(&a), Extent::Login).unwrap();
     early.failed(&b, &down(&b));
     // Neither does its end end another's probe.
     drop(early);
-    let refused = limits.admit(&claims(&b), false).unwrap_err();
+    let refused = limits.admit(&claims(&b), Extent::Login).unwrap_err();
     assert_eq!(refused, Refusal::Busy);
     drop(probe);
 }
@@ -124,20 +124,23 @@ async fn a_failure_stops_those_alone_that_it_speaks_of() {
         (problem(Cause::credd(&a), Kind::CreddDown), none),
     ] {
         let limits = Limits::default();
-        let permit = limits.admit(&claims(&a), false).unwrap();
+        let permit = limits.admit(&claims(&a), Extent::Login).unwrap();
         permit.failed(&a, &problem);
         drop(permit);
-        let is_stopped = |delivery| limits.admit(&claims(delivery), false).is_err();
+        let is_stopped = |delivery| limits.admit(&claims(delivery), Extent::Login).is_err();
         assert_eq!([&elsewhere, &other].map(is_stopped), stopped, "{problem:?}");
         let at_schedd = problem.kind == Kind::CreddDown;
-        assert_eq!(limits.admit(&claims(&a), true).is_err(), at_schedd);
+        assert_eq!(
+            limits.admit(&claims(&a), Extent::Schedd).is_err(),
+            at_schedd
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_schedd_credential_or_issuer_leaves_room_for_others() {
     let limits = Limits::default();
-    let admit = |delivery: &Delivery| limits.admit(&claims(delivery), false);
+    let admit = |delivery: &Delivery| limits.admit(&claims(delivery), Extent::Login);
     let mut running = Vec::new();
     let mut fill = |all: &mut dyn Iterator<Item = Delivery>| {
         let before = running.len();
@@ -179,9 +182,12 @@ async fn pauses_grow_and_end_when_a_person_asks_or_nobody_needs_it() {
     let (limits, a, b) = (Limits::default(), at("a", "ap1"), at("b", "ap1"));
     break_vault(&limits, &a);
     limits.retry_now();
-    drop(limits.admit(&claims(&a), false).unwrap());
+    drop(limits.admit(&claims(&a), Extent::Login).unwrap());
     let wrong = Problem::new(Cause::Account("a".to_owned()), Kind::Keytab, "wrong key");
-    limits.admit(&claims(&a), false).unwrap().failed(&a, &wrong);
+    limits
+        .admit(&claims(&a), Extent::Login)
+        .unwrap()
+        .failed(&a, &wrong);
     assert_eq!(limits.open(), 2);
     let of_b = claims(&b);
     limits.keep([&*of_b].into_iter());

@@ -36,9 +36,10 @@ fn placed() -> Placed {
         stored: Some(at(3)),
         asks: ASKS.to_owned(),
         access_seconds: Some(3600),
-        access_read: None,
+        access_reads: Vec::new(),
         served: None,
         serves_until: None,
+        jobs_safe_until: None,
     }
 }
 
@@ -221,7 +222,7 @@ proptest! {
             match next(at(now), &policy, &record, false, at(tick), at(tick + 600)) {
                 Next::Do(Step::Push(_)) => pushed = Some(now),
                 Next::Do(_) => {
-                    record.looked = Some(at(now));
+                    (record.looked, record.proved) = (Some(at(now)), Some(at(now)));
                     let life = noted.then_some(HOUR);
                     if jobs::credmon(at(stored), served_at(now), life, at(now)) == jobs::Credmon::Stopped {
                         pushed = Some(now);

@@ -89,7 +89,11 @@ async fn one_try_finds_out_for_all_deliveries_of_a_credential() {
     let many = (0..60).map(|n| at("a", &format!("ap{n}")));
     let wanted: Vec<Delivery> = many.chain([at("b", "ap1")]).collect();
     let mut service = Service::good(&outside, wanted).await;
-    outside.lock().no_grant = true;
+    {
+        let mut world = outside.lock();
+        world.no_grant = true;
+        world.cached.clear();
+    }
     let calls = || outside.lock().calls;
     let before = calls();
     service.order(Order::Push(of(Some("a"), None))).await;

@@ -44,7 +44,7 @@ fn sizes(reconciler: &Reconciler<Outside, Outside>) -> BTreeMap<&'static str, us
         ("entries", reconciler.entries.len()),
         ("tries", reconciler.tries.len()),
         ("owners", reconciler.owners.len()),
-        ("open breakers", reconciler.limits.open()),
+        ("open breakers", reconciler.parts.limits.open()),
         ("noted", noted.0),
         ("names", noted.1),
         ("logins", noted.2),
@@ -182,7 +182,7 @@ async fn live(life: Life) {
         let room = match what {
             // Tokens of before the last restarts may still be named.
             "lost" => all.len() * 2,
-            "names" => begin[what] + all.len() * 2,
+            "names" | "logins" => begin[what] + all.len() * 2,
             _ => begin[what],
         };
         assert!(size <= room, "{what} grew from {} to {size}", begin[what]);

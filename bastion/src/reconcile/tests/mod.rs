@@ -4,6 +4,7 @@ mod asked;
 mod away;
 mod cut;
 mod found;
+mod health;
 mod isolation;
 mod keeping;
 mod long;
@@ -113,7 +114,7 @@ async fn a_keytab_that_is_replaced_is_tried_at_once() {
     };
     tokio::join!(run_for(&mut reconciler, 61 * MINUTE + MINUTE / 6), story);
     let report = reconciler.report();
-    assert!(report.is_good(), "{:?}", report.problems);
+    assert!(report.is_good(), "{}", report.table());
     assert!(reconciler.keytabs.is_empty(), "nobody waits any more");
     let line = &report.deliveries[3];
     assert!(
@@ -273,6 +274,7 @@ async fn what_vanishes_or_is_replaced_at_a_schedd_is_pushed_again() {
                 top: top.clone(),
                 at,
                 served: None,
+                ends: None,
                 is_new: true,
             };
             world.stored.insert(id.clone(), stored);

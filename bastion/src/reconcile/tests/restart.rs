@@ -107,7 +107,8 @@ async fn without_a_state_lives_are_estimated_and_each_token_replaced_once() {
     assert_eq!(outside.lock().stores, 6);
 
     let mut second = reconciler(&config, &outside);
-    run_for(&mut second, 2 * MINUTE).await;
+    // Good is said when the credmon has served after an access token was read.
+    run_for(&mut second, 16 * MINUTE).await;
     let report = second.report();
     assert!(report.is_good(), "{}", report.table());
     assert_eq!(outside.lock().stores, 6, "nothing at the start");

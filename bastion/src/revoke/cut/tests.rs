@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::delivery::Target;
-use crate::engine::limits::{Claims, Limits};
+use crate::engine::limits::{Claims, Extent, Limits};
 use crate::fakes::Outside;
 use crate::fixtures::{credd, delivery_to};
 use crate::plan::Policy;
@@ -26,9 +26,9 @@ async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
     let (tokens, access) = (Tokens::default(), AccessFacts::default());
     let never = std::future::pending();
     let claims = Arc::new(Claims::of(delivery));
-    let permit = Limits::default().admit(&claims, false).unwrap();
+    let permit = Limits::default().admit(&claims, Extent::Login).unwrap();
     let ended = bring(
-        &parts, &policy, delivery, step, tokens, &access, permit, never,
+        &parts, &policy, delivery, step, tokens, &access, None, permit, never,
     );
     let (outcome, _) = ended.await;
     outcome.result.unwrap().unwrap();
@@ -78,7 +78,15 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     let outside = Outside::new();
     let delivery = here();
     let tokens = pushed(&outside, &delivery).await;
-    let note = tokens.to_note(&delivery.credential, &AccessFacts::default(), None);
+    let note = {
+        let known = crate::push::Known {
+            access: &AccessFacts::default(),
+            served: None,
+            serves_until: None,
+            jobs_safe_until: None,
+        };
+        tokens.to_note(&delivery.credential, known)
+    };
     drop(tokens);
     outside.lock().vault_down = true;
     let silent = Silent::default();

@@ -1,0 +1,138 @@
+//! "Good" is true: what is said of jobs' access tokens is never better than what they have.
+
+use super::service::{HOUR, Service, at, of};
+use super::*;
+use crate::problem::Remedy;
+use crate::report::Line;
+
+fn two() -> Vec<Delivery> {
+    vec![at("a", "ap1"), at("b", "ap2")]
+}
+
+async fn lines(service: &Service) -> Vec<Line> {
+    service.reports.now().await.unwrap().deliveries.clone()
+}
+
+/// Fails when a line says more than what is true of it.
+fn is_true(outside: &Outside, line: &Line) {
+    let world = outside.lock();
+    let ends = world.stored.get(&line.wanted.id()).and_then(|s| s.ends);
+    assert!(line.jobs_safe_until <= ends, "{line:?} but {ends:?}");
+    let have = ends.is_some_and(|end| world.now() < end);
+    assert!(have || !line.jobs_have_token, "{line:?}");
+    assert!(have || line.state != Good, "{line:?}");
+}
+
+/// Passes so much time, and looks at every line each half minute.
+async fn watch(service: &Service, time: Duration) {
+    for _ in 0..time.as_secs() / 30 {
+        tokio::time::sleep(MINUTE / 2).await;
+        for line in lines(service).await {
+            is_true(&service.outside, &line);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_outage_and_a_refused_grant_are_told_long_before_jobs_suffer() {
+    for (is_down, kind, remedy) in [
+        (true, Kind::IssuerDown, Remedy::Wait),
+        (false, Kind::NotOnboarded, Remedy::Onboard),
+    ] {
+        let outside = Outside::new();
+        outside.lock().access_life = HOUR;
+        let service = Service::good(&outside, two()).await;
+        watch(&service, 3 * HOUR).await;
+        assert!(lines(&service).await.iter().all(|line| line.state == Good));
+        {
+            let mut world = outside.lock();
+            (world.issuer_down, world.no_grant) = (is_down, !is_down);
+        }
+        watch(&service, 25 * MINUTE).await;
+        for line in lines(&service).await {
+            let problem = line.problem.as_ref().unwrap();
+            assert_eq!((problem.kind, problem.remedy), (kind, remedy));
+            assert!(line.jobs_have_token);
+            let left = until(outside.lock().now(), line.jobs_safe_until.unwrap());
+            assert!(left > 10 * MINUTE, "{left:?}");
+        }
+        watch(&service, 2 * HOUR).await;
+        assert!(
+            lines(&service)
+                .await
+                .iter()
+                .all(|line| !line.jobs_have_token)
+        );
+        {
+            let mut world = outside.lock();
+            (world.issuer_down, world.no_grant) = (false, false);
+        }
+        service.order(Order::Retry(of(None, None))).await;
+        watch(&service, 10 * MINUTE).await;
+        assert!(lines(&service).await.iter().all(|line| line.state == Good));
+        service.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_token_that_dies_is_replaced_within_a_tenth_of_an_access_tokens_life() {
+    for (life, number) in [(HOUR, 200), (3 * MINUTE / 2, 4)] {
+        let outside = Outside::new();
+        outside.lock().access_life = life;
+        let many = (0..number).map(|n| at(&format!("a{n}"), &format!("ap{}", n % 50)));
+        let wanted: Vec<Delivery> = many.collect();
+        let service = Service::good(&outside, wanted.clone()).await;
+        tokio::time::sleep(HOUR).await;
+        {
+            let mut world = outside.lock();
+            for delivery in &wanted {
+                let token = world.token_at(&delivery.id).unwrap();
+                world.kill(&token);
+            }
+        }
+        // And a moment for the push.
+        tokio::time::sleep(life / 10 + Duration::from_secs(20)).await;
+        let table = service.reports.now().await.unwrap().table();
+        for delivery in &wanted {
+            let id = &delivery.id;
+            assert!(
+                service.has(&id.account, &id.schedd),
+                "{id} {life:?}\n{table}"
+            );
+        }
+        service.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn proofs_at_a_large_site_keep_their_time_and_their_bound() {
+    let outside = Outside::new();
+    outside.lock().access_life = HOUR;
+    let here = Target::Directory("/creds".into());
+    let many = (0..2000).map(|n| delivery(&format!("a{n}"), "cms", "here", here.clone()));
+    let service = Service::good(&outside, many.collect()).await;
+    tokio::time::sleep(HOUR).await;
+    let before = outside.lock().calls;
+    tokio::time::sleep(HOUR).await;
+    let calls = outside.lock().calls - before;
+    // Each is proved every six minutes, or a little oftener.
+    assert!((20_000..30_000).contains(&calls), "{calls}");
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_login_of_a_person_the_credential_is_pushed() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, two()).await;
+    let before = outside.lock().stores;
+    let (answer, answered) = oneshot::channel();
+    let command = Command::Onboarded(of(Some("a"), None), None, answer);
+    service.commands.send(command).await.ok().unwrap();
+    answered.await.unwrap().unwrap();
+    tokio::time::sleep(MINUTE).await;
+    assert!(
+        outside.lock().stores > before,
+        "so the credmon acts at once"
+    );
+    service.stop().await;
+}
