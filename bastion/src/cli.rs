@@ -187,7 +187,7 @@ fn written_socket(file: &Path) -> Option<PathBuf> {
     struct Control {
         socket: PathBuf,
     }
-    let text = std::fs::read_to_string(file).ok()?;
+    let text = config::read_text(file).ok()?;
     let written: Written = serde_saphyr::from_str(&text).ok()?;
     Some(written.control.socket)
 }

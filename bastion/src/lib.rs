@@ -20,6 +20,7 @@
 //! | [`report`] | what is known, as table and JSON |
 //! | [`control`], [`listen`] | people and programs of this host ask and tell the service: socket, HTTP |
 //! | [`doctor`] | each step that deliveries hang on, tried once |
+//! | `files` | files of this host: plain ones, bounded, on threads of their own |
 //! | [`selection`], [`stages`], [`top_file`] | deliveries by name; how long stages take; a stored credential's text |
 //! | [`lifecycle`], [`cli`], [`logs`], [`lock`], [`hardening`] | the process |
 
@@ -35,6 +36,7 @@ pub mod doctor;
 mod engine;
 #[cfg(test)]
 mod fakes;
+mod files;
 #[cfg(test)]
 mod fixtures;
 pub mod grants;

@@ -22,6 +22,7 @@ use crate::control::protocol::Reloaded;
 use crate::control::server;
 use crate::control::service::{ReloadOrder, Service};
 use crate::control::socket::Socket;
+use crate::files;
 use crate::herald::{self, tell};
 use crate::listen::{self, Seen};
 use crate::lock::{Lock, LockError};
@@ -46,7 +47,7 @@ pub fn once(config: &Config, mut progress: impl FnMut(&Report)) -> anyhow::Resul
     let _lock = lock(config)?;
     let runtime = runtime()?;
     let report = runtime.block_on(async {
-        warn_of_host(config);
+        warn_of_host(Arc::new(config.clone())).await;
         let parts = parts(config, Store::open(&config.state))?;
         let mut reconciler = reconciler(config, &parts);
         reconciler
@@ -69,7 +70,7 @@ pub fn run(config: &Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
     let _lock = lock(config)?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
-        warn_of_host(config);
+        tokio::spawn(warn_of_host(Arc::new(config.clone())));
         let parts = parts(config, Store::open(&config.state))?;
         let mut reconciler = reconciler(config, &parts);
         let signals = Signals::new().context("signals cannot be listened to")?;
@@ -152,13 +153,13 @@ pub fn at_start(config: &Config) -> anyhow::Result<Report> {
     Ok(reconciler(config, &parts).report())
 }
 
-/// One thread for the tries does beside the loop's own: the work is waiting. What blocks is a
-/// directory, the disk of the state, or a name server, each on few threads; Kerberos has threads of
-/// its own. More threads only take memory.
+/// One thread for the tries does beside the loop's own: the work is waiting. What blocks is the disk of
+/// the state, or a name server, each on few threads; files and directories have a bounded number
+/// besides, Kerberos threads of its own. More threads only take memory.
 fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
-        .max_blocking_threads(8)
+        .max_blocking_threads(8 + files::THREADS)
         .enable_all()
         .build()
         .context("the runtime cannot be started")
@@ -184,6 +185,17 @@ fn parts_anew(before: &RealParts, config: &Config) -> Result<Arc<RealParts>, htv
 
 fn reconciler(config: &Config, parts: &Arc<RealParts>) -> Reconciler<HtVault, Transports> {
     Reconciler::new(config, Arc::clone(parts), TimeZone::system())
+}
+
+/// Waits for what needs a runtime and no parts.
+///
+/// # Errors
+/// The system refuses a runtime.
+pub(crate) fn wait<A>(work: impl Future<Output = A>) -> anyhow::Result<A> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_WAIT);
+    Ok(result)
 }
 
 /// Does something with the real parts, where no service runs; what it changes of the state is kept.
@@ -242,14 +254,12 @@ pub(crate) fn note(config: &Config, change: impl FnOnce(&mut Content)) -> anyhow
 
 /// What is allowed and probably not meant. A wrong mode is no reason to let jobs die; what is
 /// missing is said by the deliveries.
-fn warn_of_host(config: &Config) {
+async fn warn_of_host(config: Arc<Config>) {
     for warning in &config.warnings {
         warn!("{warning}");
     }
-    for fault in host::keytab_faults(config)
-        .iter()
-        .filter(|fault| !fault.stops())
-    {
+    let faults = host::keytab_faults(&config).await;
+    for fault in faults.iter().filter(|fault| !fault.stops()) {
         warn!("{fault}");
     }
 }
@@ -319,10 +329,11 @@ impl Outside {
                 Err(_) => tell(&[NotifyState::Reloading]),
             }
         }
-        let before = &self.parts;
-        let read = self.files.read(asked, |config| parts_anew(before, config));
+        let before = Arc::clone(&self.parts);
+        let prepare = move |config: &Config| parts_anew(&before, config);
+        let read = self.files.read(asked, prepare).await;
         if let Some((config, parts)) = read.new {
-            warn_of_host(&config);
+            tokio::spawn(warn_of_host(Arc::clone(&config)));
             self.parts = Arc::clone(&parts);
             let (answer, in_force) = oneshot::channel();
             let command = Command::Reload(config, parts, answer);

@@ -126,7 +126,7 @@ impl Vault for HtVault {
             .tickets
             .negotiate(identity, &self.service, host)
             .await
-            .map_err(|error| Problem::from_kerberos(identity, self.client.server(), &error))?;
+            .map_err(|error| error.into_problem(identity, self.client.server()))?;
         let login = (self.client).login(&credential.issuer, &credential.role, &negotiate);
         match self.in_turn(login).await {
             Ok(issued) => Ok(issued),

@@ -10,6 +10,7 @@ use tracing::{debug, error, info};
 
 use crate::config::{self, Changes, Config};
 use crate::control::protocol::Reloaded;
+use crate::files::CONFIGURATION;
 
 /// The configuration that is in force, and where it is read from.
 pub(crate) struct Reload {
@@ -47,18 +48,21 @@ impl Reload {
         }
     }
 
-    /// Reads the files again, and makes the new configuration ready by `prepare`.
-    pub(crate) fn read<T, E: std::fmt::Display>(
+    /// Reads the files again, and makes the new configuration ready by `prepare`, on a thread of its
+    /// own: both read files.
+    pub(crate) async fn read<T: Send + 'static, E: std::fmt::Display>(
         &mut self,
         asked: Asked,
-        prepare: impl FnOnce(&Config) -> Result<T, E>,
+        prepare: impl FnOnce(&Config) -> Result<T, E> + Send + 'static,
     ) -> Read<(Arc<Config>, T)> {
-        let read = config::load(&self.file).map_err(|faults| faults.to_string());
-        let ready = read.and_then(|config| {
+        let file = self.file.clone();
+        let work = move || {
+            let config = config::load(&file).map_err(|faults| faults.to_string())?;
             let parts = prepare(&config).map_err(|fault| fault.to_string())?;
             Ok((Arc::new(config), parts))
-        });
-        let (config, parts) = match ready {
+        };
+        let ready = CONFIGURATION.run(&self.file, work).await;
+        let (config, parts) = match ready.unwrap_or_else(|failure| Err(failure.to_string())) {
             Ok(ready) => ready,
             Err(faults) => {
                 let said = Reloaded {
@@ -144,69 +148,103 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         }
 
         /// Writes the file and has it read; how many deliveries are wanted then, if it is used.
-        fn read(&mut self, text: &str, asked: Asked) -> Option<usize> {
+        async fn read(&mut self, text: &str, asked: Asked) -> Option<usize> {
             fs::write(self.0.path().join("c.yaml"), text).unwrap();
-            let read = self.1.read(asked, |_| Ok::<_, String>(()));
+            let read = self.1.read(asked, |_| Ok::<_, String>(())).await;
             let (config, ()) = read.new?;
             Some(config.deliveries.len())
         }
     }
 
-    #[test]
-    fn files_are_used_when_they_say_something_else_and_a_person_always_gets_his_way() {
+    #[tokio::test]
+    async fn files_are_used_when_they_say_something_else_and_a_person_always_gets_his_way() {
         let mut files = Files::new();
         let more = TEXT.replace("cms: {}", "cms: {}, cms_x: {}");
-        assert_eq!(files.read(TEXT, Asked::ByFiles), None);
-        assert_eq!(files.read(TEXT, Asked::ByPerson), Some(1));
-        assert_eq!(files.read(&more, Asked::ByFiles), Some(2));
+        assert_eq!(files.read(TEXT, Asked::ByFiles).await, None);
+        assert_eq!(files.read(TEXT, Asked::ByPerson).await, Some(1));
+        assert_eq!(files.read(&more, Asked::ByFiles).await, Some(2));
         assert_eq!(
-            files.read(&more, Asked::ByFiles),
+            files.read(&more, Asked::ByFiles).await,
             None,
             "it is in force already"
         );
-        assert_eq!(files.read(TEXT, Asked::ByFiles), Some(1));
+        assert_eq!(files.read(TEXT, Asked::ByFiles).await, Some(1));
     }
 
-    #[test]
-    fn one_with_faults_is_not_used_and_what_was_in_force_is_remembered() {
+    #[tokio::test]
+    async fn one_with_faults_is_not_used_and_what_was_in_force_is_remembered() {
         let mut files = Files::new();
         let broken = TEXT.replace("keytab", "keytap");
-        assert_eq!(files.read(&broken, Asked::ByFiles), None);
+        assert_eq!(files.read(&broken, Asked::ByFiles).await, None);
         let told = files.1.told.clone().unwrap();
         assert!(told.contains("keytap: unknown key"), "{told}");
-        assert_eq!(files.read(&broken, Asked::ByPerson), None);
+        assert_eq!(files.read(&broken, Asked::ByPerson).await, None);
         assert_eq!(
-            files.read(TEXT, Asked::ByFiles),
+            files.read(TEXT, Asked::ByFiles).await,
             None,
             "nothing has changed after all"
         );
         assert_eq!(files.1.told, None);
     }
 
-    #[test]
-    fn one_that_cannot_be_made_ready_is_not_used_either() {
+    #[tokio::test]
+    async fn one_that_cannot_be_made_ready_is_not_used_either() {
         let mut files = Files::new();
         let more = TEXT.replace("cms: {}", "cms: {}, cms_x: {}");
         fs::write(files.0.path().join("c.yaml"), more).unwrap();
         let refuse = |_: &Config| Err::<(), _>("CA file x cannot be used");
-        assert!(files.1.read(Asked::ByPerson, refuse).new.is_none());
+        assert!(files.1.read(Asked::ByPerson, refuse).await.new.is_none());
         assert_eq!(files.1.told.as_deref(), Some("CA file x cannot be used"));
         assert_eq!(files.1.current.deliveries.len(), 1);
     }
 
-    #[test]
-    fn what_would_change_is_said_and_does_not() {
+    #[tokio::test]
+    async fn what_would_change_is_said_and_does_not() {
         let mut files = Files::new();
         let more = TEXT.replace("cms: {}", "cms: {}, cms_x: {}");
         fs::write(files.0.path().join("c.yaml"), more).unwrap();
-        let mut ask = |asked| files.1.read(asked, |_| Ok::<_, String>(()));
-        let dry = ask(Asked::ToSay);
+        let mut ask = async |asked| files.1.read(asked, |_| Ok::<_, String>(())).await;
+        let dry = ask(Asked::ToSay).await;
         assert!(dry.new.is_none());
         assert!(!dry.said.used);
         assert_eq!(dry.said.changes, ["+ a/cms_x at here"]);
-        let real = ask(Asked::ByPerson);
+        let real = ask(Asked::ByPerson).await;
         assert_eq!(real.said.changes, dry.said.changes);
         assert!(real.said.used && real.new.is_some());
-        assert_eq!(ask(Asked::ToSay).said.changes, Vec::<String>::new());
+        assert_eq!(ask(Asked::ToSay).await.said.changes, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_pipe_among_the_files_is_refused_in_words_and_waited_for_by_nobody() {
+        let mut files = Files::new();
+        let folder = files.0.path().join("config.d");
+        fs::create_dir(&folder).unwrap();
+        nix::unistd::mkfifo(&folder.join("f.yaml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(files.read(TEXT, Asked::ByPerson).await, None);
+        let told = files.1.told.clone().unwrap();
+        assert!(
+            told.contains("f.yaml: the file cannot be read: it is a FIFO"),
+            "{told}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_do_not_answer_are_a_fault_of_the_new_configuration() {
+        let mut files = Files::new();
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let prepare = move |_: &Config| blocked.recv().map_err(|_| "released");
+        let pass = async {
+            tokio::task::yield_now().await;
+            tokio::time::advance(crate::files::DEADLINE).await;
+        };
+        let (read, ()) = tokio::join!(files.1.read(Asked::ByPerson, prepare), pass);
+        assert!(read.new.is_none());
+        let words = "c.yaml does not answer within 10 s; check its mount and its server";
+        assert!(
+            read.said.faults[0].ends_with(words),
+            "{:?}",
+            read.said.faults
+        );
+        drop(release);
     }
 }

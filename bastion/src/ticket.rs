@@ -2,7 +2,9 @@
 //!
 //! What holds: libkrb5 blocks for half a minute when KDCs are silent and cannot be interrupted, so
 //! it runs on threads of its own, a few for each realm; whoever waits gives up in time, the thread
-//! keeps its place until it really ends. A keytab that was replaced is used at the next login.
+//! keeps its place until it really ends. A keytab that was replaced is used at the next login. The
+//! library gets a keytab only after it was read here as a plain file, so that no thread of a realm
+//! waits for a file system.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use htvault::ServerUrl;
 use htvault::clock::Clock;
 use htvault::kerberos::{KerberosError, NegotiateToken, Ticket};
 use jiff::Timestamp;
@@ -17,8 +20,10 @@ use tokio::sync::{Mutex, Semaphore, oneshot};
 use tracing::warn;
 
 use crate::delivery::Identity;
+use crate::files::keytab::LIMIT as KEYTAB_LIMIT;
+use crate::files::{self, KEYTABS, Pool, ReadError};
 use crate::moment::{after, until};
-use crate::problem::Cause;
+use crate::problem::{Cause, Kind, Problem};
 
 /// How long a caller waits for a KDC.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -53,7 +58,7 @@ struct FileMark {
 }
 
 impl FileMark {
-    /// `None` when there is no file to be seen; the library says why in better words.
+    /// Mark of the file at a path; `None` when there is none to be seen. Blocks.
     fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Self {
@@ -67,17 +72,51 @@ impl FileMark {
 
 type Slot = Arc<Mutex<Known>>;
 
+/// Reason why there is no token for a login.
+#[derive(Debug)]
+pub(crate) enum LoginError {
+    Kerberos(KerberosError),
+    /// The keytab is no plain file, or its file system does not answer; with advice.
+    Keytab(String),
+}
+
+impl LoginError {
+    /// The same as a problem of an account, or of whatever it shares with others.
+    pub(crate) fn into_problem(self, identity: &Identity, vault: &ServerUrl) -> Problem {
+        match self {
+            Self::Kerberos(error) => Problem::from_kerberos(identity, vault, &error),
+            Self::Keytab(why) => Problem::new(
+                Cause::Account(identity.account.clone()),
+                Kind::Keytab,
+                format!(
+                    "no Kerberos login of {}: keytab {}: {why}",
+                    identity.principal,
+                    identity.keytab.display()
+                ),
+            ),
+        }
+    }
+}
+
+impl From<KerberosError> for LoginError {
+    fn from(error: KerberosError) -> Self {
+        Self::Kerberos(error)
+    }
+}
+
 /// The tickets.
 pub(crate) struct Tickets {
     clock: Arc<dyn Clock>,
     slots: Mutex<HashMap<(String, PathBuf), Slot>>,
     realms: Arc<Mutex<HashMap<Cause, Arc<Semaphore>>>>,
+    files: &'static Pool,
 }
 
 impl Tickets {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
+            files: &KEYTABS,
             slots: Mutex::default(),
             realms: Arc::default(),
         }
@@ -89,6 +128,7 @@ impl Tickets {
             clock: Arc::clone(&self.clock),
             slots: Mutex::default(),
             realms: Arc::clone(&self.realms),
+            files: self.files,
         }
     }
 
@@ -98,14 +138,11 @@ impl Tickets {
         identity: &Identity,
         service: &str,
         host: &str,
-    ) -> Result<NegotiateToken, KerberosError> {
+    ) -> Result<NegotiateToken, LoginError> {
         let work = self.negotiate_unbounded(identity, service, host);
-        tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| {
-            Err(KerberosError::timed_out(
-                &identity.principal,
-                LIMIT.as_secs(),
-            ))
-        })
+        let late = || KerberosError::timed_out(&identity.principal, LIMIT.as_secs());
+        let result = tokio::time::timeout(LIMIT, work).await;
+        result.unwrap_or_else(|_| Err(late().into()))
     }
 
     async fn negotiate_unbounded(
@@ -113,11 +150,11 @@ impl Tickets {
         identity: &Identity,
         service: &str,
         host: &str,
-    ) -> Result<NegotiateToken, KerberosError> {
+    ) -> Result<NegotiateToken, LoginError> {
         let ticket = self.ticket(identity).await?;
         let (service, host) = (service.to_owned(), host.to_owned());
-        self.off_the_loop(identity, move || ticket.negotiate(&service, &host))
-            .await
+        let negotiate = move || ticket.negotiate(&service, &host);
+        Ok(self.off_the_loop(identity, negotiate).await?)
     }
 
     /// Forgets a ticket that was refused.
@@ -125,12 +162,13 @@ impl Tickets {
         self.slot(identity).await.lock().await.kept = None;
     }
 
-    async fn ticket(&self, identity: &Identity) -> Result<Arc<Ticket>, KerberosError> {
+    async fn ticket(&self, identity: &Identity) -> Result<Arc<Ticket>, LoginError> {
         let slot = self.slot(identity).await;
         // Held while a ticket is fetched: others of the same principal wait for the same one.
         let mut slot = slot.lock().await;
         let now = self.clock.now();
-        let keytab = FileMark::of(&identity.keytab);
+        let keytab = self.mark(&identity.keytab).await;
+        let keytab = keytab.inspect_err(|_| slot.tried = None)?;
         // Whoever replaced a keytab means the new key: with the old ticket its faults would show only
         // hours later. A clock that was set back makes no ticket live longer.
         if let Some(kept) = &slot.kept
@@ -141,6 +179,7 @@ impl Tickets {
         }
         slot.kept = None;
         slot.tried = keytab;
+        self.check_keytab(&identity.keytab).await?;
         let (principal, path) = (identity.principal.clone(), identity.keytab.clone());
         let fetch = move || Ticket::from_keytab(&principal, &path);
         let ticket = Arc::new(self.off_the_loop(identity, fetch).await?);
@@ -155,15 +194,31 @@ impl Tickets {
         Ok(ticket)
     }
 
+    /// Mark of a keytab; `None` when there is none to be seen.
+    async fn mark(&self, keytab: &Path) -> Result<Option<FileMark>, LoginError> {
+        let path = keytab.to_owned();
+        let mark = self.files.run(keytab, move || FileMark::of(&path)).await;
+        mark.map_err(|failure| LoginError::Keytab(failure.to_string()))
+    }
+
+    /// Reads a keytab, so that the library can: it must be a plain file, on a file system that
+    /// answers. Whatever else is wrong the library finds, and has better words for.
+    async fn check_keytab(&self, keytab: &Path) -> Result<(), LoginError> {
+        let path = keytab.to_owned();
+        let read = move || files::read(&path, KEYTAB_LIMIT).map(drop);
+        match self.files.run(keytab, read).await {
+            Ok(Ok(()) | Err(ReadError::System(_))) => Ok(()),
+            Ok(Err(error)) => Err(LoginError::Keytab(format!("{error}; {}", error.advice()))),
+            Err(failure) => Err(LoginError::Keytab(failure.to_string())),
+        }
+    }
+
     /// Waits until a keytab is another one than at the last try to get a ticket with it.
     pub(crate) async fn new_keytab(&self, identity: &Identity) {
         let tried = self.slot(identity).await.lock().await.tried;
         loop {
             tokio::time::sleep(LOOK).await;
-            let path = identity.keytab.clone();
-            // A network file system may hang; that holds up nothing but this.
-            let look = tokio::task::spawn_blocking(move || FileMark::of(&path));
-            if let Ok(now) = look.await
+            if let Ok(now) = self.mark(&identity.keytab).await
                 && now.is_some()
                 && now != tried
             {
@@ -210,7 +265,74 @@ impl Tickets {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use htvault::clock::SystemClock;
+
     use super::*;
+    use crate::files::DEADLINE;
+    use crate::fixtures;
+
+    fn identity(account: &str, keytab: &Path) -> Identity {
+        Identity {
+            account: account.to_owned(),
+            principal: format!("{account}@TEST"),
+            keytab: keytab.to_owned(),
+        }
+    }
+
+    async fn login(tickets: &Tickets, identity: &Identity) -> Problem {
+        let error = tickets.negotiate(identity, "host", "vault.test").await;
+        let server = fixtures::SERVER.parse().unwrap();
+        error.unwrap_err().into_problem(identity, &server)
+    }
+
+    #[tokio::test]
+    async fn a_keytab_that_is_no_file_fails_its_own_account_before_the_library_blocks_on_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let tickets = Tickets::new(Arc::new(SystemClock));
+        let problem = login(&tickets, &identity("a", &fifo)).await;
+        assert_eq!(problem.kind, Kind::Keytab);
+        assert_eq!(
+            problem.to_string(),
+            format!(
+                "account a: no Kerberos login of a@TEST: keytab {}: it is a FIFO, and only plain files \
+                 are read; put a plain file there or correct the path",
+                fifo.display()
+            )
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_keytab_on_a_file_system_that_hangs_fails_its_own_account_alone() {
+        let pool: &'static Pool = Box::leak(Box::new(Pool::new(4, 1)));
+        let mut tickets = Tickets::new(Arc::new(SystemClock));
+        tickets.files = pool;
+        let silent = identity("a", Path::new("/nowhere/silent"));
+        let (release, blocked) = mpsc::channel::<()>();
+        // The system call of somebody else hangs.
+        let path = silent.keytab.clone();
+        tokio::spawn(async move { pool.run(&path, move || blocked.recv().is_err()).await });
+        tokio::task::yield_now().await;
+        let hangs = async {
+            let problem = login(&tickets, &silent).await;
+            assert_eq!(problem.cause, Cause::Account("a".to_owned()));
+            assert_eq!(problem.kind, Kind::Keytab);
+            let words = "the file system of /nowhere/silent does not answer within 10 s";
+            assert!(problem.message.contains(words), "{problem}");
+        };
+        let others = async {
+            // The realm is the same, and the slot of another principal.
+            let missing = identity("b", Path::new("/nowhere/missing"));
+            let problem = login(&tickets, &missing).await;
+            assert!(problem.message.contains("No such file"), "{problem}");
+            tokio::time::advance(DEADLINE).await;
+        };
+        tokio::join!(hangs, others);
+        drop(release);
+    }
 
     #[test]
     fn a_keytab_that_is_replaced_or_written_anew_is_another() {

@@ -24,7 +24,7 @@ impl Host {
             dir: tempfile::tempdir().unwrap(),
         };
         fs::create_dir(host.path("creds")).unwrap();
-        fs::write(host.path("kt"), "no keytab").unwrap();
+        fs::write(host.path("kt"), keytab("cmsprod", "TEST")).unwrap();
         host.mode("kt", 0o400);
         let dir = host.dir.path().display();
         let yaml = format!(
@@ -57,6 +57,25 @@ impl Host {
             text(&output.stderr),
         )
     }
+}
+
+/// Content of a keytab with one key: version 2 of MIT's format.
+fn keytab(name: &str, realm: &str) -> Vec<u8> {
+    let counted = |bytes: &[u8]| {
+        let length = u16::try_from(bytes.len()).unwrap();
+        [&length.to_be_bytes(), bytes].concat()
+    };
+    // One component; name type, time, version and key type; the key.
+    let entry = [
+        vec![0, 1],
+        counted(realm.as_bytes()),
+        counted(name.as_bytes()),
+        vec![0, 0, 0, 1, 0, 0, 0, 0, 2, 0, 18],
+        counted(&[0; 32]),
+    ]
+    .concat();
+    let length = u32::try_from(entry.len()).unwrap();
+    [&[5, 2], length.to_be_bytes().as_slice(), &entry].concat()
 }
 
 fn bastion(config: &Path, arguments: &[&str]) -> Output {

@@ -5,11 +5,12 @@
 use super::{Done, Failure, complain, print, print_json};
 use crate::cli::Output;
 use crate::config::{Config, Overview, host};
+use crate::lifecycle;
 
 /// Lists what would be delivered, and what is wrong.
 pub(crate) fn check(config: &Config, output: Output) -> Result<Done, Failure> {
     let overview = Overview::new(config);
-    let mut faults: Vec<String> = host::keytab_faults(config)
+    let mut faults: Vec<String> = lifecycle::wait(host::keytab_faults(config))?
         .iter()
         .map(ToString::to_string)
         .collect();

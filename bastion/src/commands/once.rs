@@ -20,7 +20,7 @@ pub(crate) fn once(config: &Config, output: Output) -> Result<Done, Failure> {
     progress.end();
     let report = report?;
     // An account whose tokens still live is good now, and yet cannot be renewed.
-    let unsaid: Vec<HostFault> = host::keytab_faults(config)
+    let unsaid: Vec<HostFault> = lifecycle::wait(host::keytab_faults(config))?
         .into_iter()
         .filter(|fault| fault.stops() && fault.accounts().iter().all(|a| report.is_good_for(a)))
         .collect();

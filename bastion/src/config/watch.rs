@@ -14,8 +14,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tracing::{info, warn};
+
 use super::faults::Faults;
-use super::files;
+use super::paths;
+use crate::files::CONFIGURATION;
 
 /// From one look to the next.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -27,6 +30,8 @@ pub struct Watch {
     /// As it was when it was last told of, or when the watch began.
     told: Look,
     last: Look,
+    /// The files could not be looked at the last time.
+    hangs: bool,
 }
 
 /// What the files are like.
@@ -52,6 +57,7 @@ impl Watch {
             file: file.to_owned(),
             told: now.clone(),
             last: now,
+            hangs: false,
         }
     }
 
@@ -60,12 +66,20 @@ impl Watch {
         loop {
             tokio::time::sleep(PAUSE).await;
             let file = self.file.clone();
-            // A network file system may hang; that holds up nothing but this.
-            let Ok(now) = tokio::task::spawn_blocking(move || look(&file)).await else {
-                continue;
-            };
-            if self.sees(now) {
-                return;
+            match CONFIGURATION.run(&self.file, move || look(&file)).await {
+                Ok(now) => {
+                    if std::mem::take(&mut self.hangs) {
+                        info!("changes of the configuration are noticed again");
+                    }
+                    if self.sees(now) {
+                        return;
+                    }
+                }
+                Err(failure) if !self.hangs => {
+                    warn!("changes of the configuration are not noticed: {failure}");
+                    self.hangs = true;
+                }
+                Err(_) => {}
             }
         }
     }
@@ -84,7 +98,7 @@ impl Watch {
 
 fn look(file: &Path) -> Look {
     // A directory that cannot be read is told of when the configuration is read.
-    let paths = files(file, &mut Faults::default());
+    let paths = paths(file, &mut Faults::default());
     let stamps = paths.into_iter().map(|path| {
         // Behind links: what counts is the file that would be read.
         let stamp = std::fs::metadata(&path).ok().map(|metadata| Stamp {

@@ -33,10 +33,16 @@ pub(super) async fn section<V: Vault, T: Transport>(
         identity.account, identity.principal
     ));
     let keytab = identity.keytab.display();
-    match host::keytab_fault(&identity.keytab) {
+    match host::keytab_fault(&identity.keytab, &identity.principal).await {
         None => section.add("keytab", Verdict::Ok, keytab.to_string()),
-        Some((what, true)) => section.add("keytab", Verdict::Wrong, format!("{keytab}: {what}")),
-        Some((what, false)) => section.add("keytab", Verdict::Warning, format!("{keytab}: {what}")),
+        Some(fault) => {
+            let verdict = if fault.stops {
+                Verdict::Wrong
+            } else {
+                Verdict::Warning
+            };
+            section.add("keytab", verdict, format!("{keytab}: {}", fault.what));
+        }
     }
     let mut ticket_told = false;
     let mut seen: Vec<(Arc<Credential>, Option<AccessTokenAnswer>)> = Vec::new();

@@ -1,12 +1,12 @@
 //! What was stored, tried out as deliveries do it: login by the keytab, an access token, its claims.
 
-use std::fs::File;
 use std::io;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::delivery::Credential;
+use crate::files::{self, KEYTABS, ReadError};
 use crate::problem::Problem;
 use crate::vault::{Reading, Vault};
 use crate::verify;
@@ -30,11 +30,17 @@ pub enum Trial {
     Left(String),
 }
 
-/// Why the account's keytab cannot be used by who runs this.
-fn keytab_out_of_reach(credential: &Credential) -> Option<io::Error> {
-    File::open(&credential.identity.keytab)
-        .err()
-        .filter(|error| error.kind() == io::ErrorKind::PermissionDenied)
+/// Reason why the account's keytab cannot be used by who runs this.
+async fn keytab_out_of_reach(credential: &Credential) -> Option<io::Error> {
+    let keytab = credential.identity.keytab.clone();
+    let open = move || files::open(&keytab);
+    match KEYTABS.run(&credential.identity.keytab, open).await {
+        Ok(Err(ReadError::System(error))) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Some(error)
+        }
+        // Any other fault is found by the login.
+        _ => None,
+    }
 }
 
 /// Tries a credential. A problem is given beside its words, for who decides by it.
@@ -43,7 +49,7 @@ pub async fn try_out(
     credential: &Credential,
     now: Timestamp,
 ) -> (Trial, Option<Problem>) {
-    if let Some(error) = keytab_out_of_reach(credential) {
+    if let Some(error) = keytab_out_of_reach(credential).await {
         let keytab = credential.identity.keytab.display();
         let why = format!(
             "keytab {keytab} cannot be read by this user ({error}): the service tries what was stored"

@@ -1,0 +1,13 @@
+//! Files of this host: which ones are read, how much of them, and on which threads.
+//!
+//! [`read`] opens plain files only and never blocks on a FIFO or device. [`Pool`] runs system calls that
+//! a file system may never answer: on few threads, with a deadline.
+
+pub(crate) mod keytab;
+mod plain;
+mod pool;
+
+pub(crate) use self::plain::{ReadError, open, other_kind, read, read_from};
+#[cfg(test)]
+pub(crate) use self::pool::DEADLINE;
+pub(crate) use self::pool::{CONFIGURATION, DIRECTORIES, Failure, KEYTABS, Pool, THREADS};

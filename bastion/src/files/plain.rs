@@ -1,0 +1,160 @@
+//! Reading of plain files that an admin or another program names.
+//!
+//! A FIFO, device, socket or directory is refused in words, and none of them blocks the caller: the
+//! kind is seen before the file is opened, and again when it is open. The size is bounded.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::SFlag;
+use secrecy::zeroize::Zeroizing;
+
+/// Content of a file, zeroed when dropped: some files hold keys.
+pub(crate) type Content = Zeroizing<Vec<u8>>;
+
+/// Reason why a file is not read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    System(io::Error),
+    /// The kind of what is there, such as "a FIFO".
+    NotPlain(&'static str),
+    /// The limit in bytes.
+    TooLarge(u64),
+}
+
+impl ReadError {
+    /// Advice for a person.
+    pub(crate) fn advice(&self) -> &'static str {
+        match self {
+            Self::System(_) => "correct the path or its permissions",
+            Self::NotPlain(_) => "put a plain file there or correct the path",
+            Self::TooLarge(_) => "make it smaller or correct the path",
+        }
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(error) => write!(f, "{error}"),
+            Self::NotPlain(kind) => write!(f, "it is {kind}, and only plain files are read"),
+            Self::TooLarge(limit) => write!(f, "it is larger than {} KiB", limit / 1024),
+        }
+    }
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// Kind of what is no plain file, by its mode; `None` for a plain file.
+pub(crate) fn other_kind(mode: u32) -> Option<&'static str> {
+    match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFREG => None,
+        SFlag::S_IFDIR => Some("a directory"),
+        SFlag::S_IFIFO => Some("a FIFO"),
+        SFlag::S_IFLNK => Some("a symbolic link"),
+        SFlag::S_IFSOCK => Some("a socket"),
+        _ => Some("a device"),
+    }
+}
+
+/// Opens a plain file for reading. Links are followed: an admin chose the path.
+pub(crate) fn open(path: &Path) -> Result<File, ReadError> {
+    // Before it is opened: opening alone does something to some devices.
+    check_kind(std::fs::metadata(path)?.mode())?;
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(flags.bits()).open(path)?;
+    // Another file may have taken its place meanwhile.
+    check_kind(file.metadata()?.mode())?;
+    Ok(file)
+}
+
+/// Reads a plain file of at most `limit` bytes.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Content, ReadError> {
+    read_from(&open(path)?, limit)
+}
+
+/// Reads an open file of at most `limit` bytes.
+pub(crate) fn read_from(file: &File, limit: u64) -> Result<Content, ReadError> {
+    let metadata = file.metadata()?;
+    check_kind(metadata.mode())?;
+    let size = metadata.len().min(limit);
+    // Room for one byte more than there is, so that no copy is left behind by a buffer that grows.
+    let room = usize::try_from(size).unwrap_or(0).saturating_add(1);
+    let mut content = Content::new(Vec::with_capacity(room));
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut content)?;
+    if u64::try_from(content.len()).is_ok_and(|length| length <= limit) {
+        Ok(content)
+    } else {
+        Err(ReadError::TooLarge(limit))
+    }
+}
+
+fn check_kind(mode: u32) -> Result<(), ReadError> {
+    other_kind(mode).map_or(Ok(()), |kind| Err(ReadError::NotPlain(kind)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::*;
+
+    fn refusal(path: &Path) -> String {
+        read(path, 4).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_plain_file_is_read_up_to_the_limit_through_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "1234").unwrap();
+        symlink(&file, folder.path().join("link")).unwrap();
+        assert_eq!(*read(&folder.path().join("link"), 4).unwrap(), b"1234");
+        std::fs::write(&file, "12345").unwrap();
+        assert_eq!(refusal(&file), "it is larger than 0 KiB");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(*read(&file, 4).unwrap(), b"");
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_refused_in_words_and_blocks_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        mkfifo(&path("fifo"), Mode::S_IRWXU).unwrap();
+        symlink(path("fifo"), path("link")).unwrap();
+        let _socket = UnixListener::bind(path("socket")).unwrap();
+        for (path, kind) in [
+            (path("fifo"), "a FIFO"),
+            (path("link"), "a FIFO"),
+            (path("socket"), "a socket"),
+            (folder.path().to_owned(), "a directory"),
+            ("/dev/zero".into(), "a device"),
+        ] {
+            let words = format!("it is {kind}, and only plain files are read");
+            assert_eq!(refusal(&path), words);
+        }
+        assert!(refusal(&path("none")).contains("No such file"));
+    }
+
+    #[test]
+    fn a_file_whose_size_is_not_known_before_is_bounded_too() {
+        // Zero by its metadata, and longer than that.
+        let error = read(Path::new("/proc/self/status"), 100).unwrap_err();
+        assert!(matches!(error, ReadError::TooLarge(100)), "{error}");
+        assert!(read(Path::new("/proc/self/status"), 1 << 20).is_ok());
+    }
+}

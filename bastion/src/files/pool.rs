@@ -1,0 +1,278 @@
+//! Threads for system calls that a file system may never answer.
+//!
+//! An operation has a deadline. One that passes it keeps its thread until the system returns, and its
+//! path counts as hanging until then: further operations on that path fail at once, in the same words.
+//! So a path takes a few threads at most. Each kind of file has a pool of its own, so that what hangs
+//! holds up only its own kind, and no pool takes the threads that the rest of the program needs.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
+use tokio::time::timeout;
+
+/// Deadline of one operation. A local disk answers in milliseconds, a busy network file system in a
+/// second.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+const KEYTAB_THREADS: usize = 8;
+const DIRECTORY_THREADS: usize = 16;
+const CONFIGURATION_THREADS: usize = 4;
+
+/// Threads of all pools: room that the runtime must have for them.
+pub(crate) const THREADS: usize = KEYTAB_THREADS + DIRECTORY_THREADS + CONFIGURATION_THREADS;
+
+/// For keytabs.
+pub(crate) static KEYTABS: LazyLock<Pool> = LazyLock::new(|| Pool::new(KEYTAB_THREADS, 1));
+/// For credential directories.
+pub(crate) static DIRECTORIES: LazyLock<Pool> = LazyLock::new(|| Pool::new(DIRECTORY_THREADS, 2));
+/// For configuration files.
+pub(crate) static CONFIGURATION: LazyLock<Pool> =
+    LazyLock::new(|| Pool::new(CONFIGURATION_THREADS, 2));
+
+/// A bounded number of threads.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    threads: Arc<Semaphore>,
+    per_path: usize,
+    /// Paths that are in use; each operation and each waiter owns a reference.
+    paths: Mutex<HashMap<PathBuf, Weak<Semaphore>>>,
+}
+
+/// Reason why an operation gave no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The file system of this path does not answer.
+    NoAnswer(PathBuf),
+    /// Operations on other paths hang, on all threads there are.
+    NoThread(PathBuf),
+    /// A fault of this program.
+    Broken(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = DEADLINE.as_secs();
+        match self {
+            Self::NoAnswer(path) => write!(
+                f,
+                "the file system of {} does not answer within {seconds} s; check its mount and its server",
+                path.display()
+            ),
+            Self::NoThread(path) => write!(
+                f,
+                "{} could not be looked at within {seconds} s, since too many other files do not answer; \
+                 check their file systems",
+                path.display()
+            ),
+            Self::Broken(what) => {
+                write!(
+                    f,
+                    "{what}; this is a fault of token-bastion, please report it"
+                )
+            }
+        }
+    }
+}
+
+impl Pool {
+    /// A pool of at most `threads` threads, `per_path` of them for one path.
+    pub(crate) fn new(threads: usize, per_path: usize) -> Self {
+        Self {
+            threads: Arc::new(Semaphore::new(threads)),
+            per_path,
+            paths: Mutex::default(),
+        }
+    }
+
+    /// Runs an operation on `path`. It goes on when the caller no longer waits.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        path: &Path,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let no_answer = Failure::NoAnswer(path.to_owned());
+        let places = self.places(path);
+        // Closed while an operation on the path hangs. Until then each of them ends in time, and so
+        // does the wait.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return Err(no_answer);
+        };
+        let Ok(Ok(thread)) = timeout(DEADLINE, Arc::clone(&self.threads).acquire_owned()).await
+        else {
+            return Err(Failure::NoThread(path.to_owned()));
+        };
+        let broken = |error: JoinError| Failure::Broken(error.to_string());
+        // A task of its own sees the deadline pass, whether the caller still waits or not.
+        let supervised = tokio::spawn(async move {
+            let on_thread = tokio::task::spawn_blocking(move || {
+                let result = work();
+                drop((place, thread));
+                result
+            });
+            let Ok(result) = timeout(DEADLINE, on_thread).await else {
+                places.close();
+                return Err(no_answer);
+            };
+            result.map_err(broken)
+        });
+        supervised.await.map_err(broken)?
+    }
+
+    /// Permits of a path. They are forgotten, closed or not, when no operation on the path is left.
+    fn places(&self, path: &Path) -> Arc<Semaphore> {
+        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        paths.retain(|_, places| places.strong_count() > 0);
+        if let Some(places) = paths.get(path).and_then(Weak::upgrade) {
+            return places;
+        }
+        let places = Arc::new(Semaphore::new(self.per_path));
+        paths.insert(path.to_owned(), Arc::downgrade(&places));
+        places
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Operations that hang until they are released.
+    struct Hanging {
+        begun: (mpsc::Sender<()>, mpsc::Receiver<()>),
+        release: Option<mpsc::Sender<()>>,
+        blocked: Arc<Mutex<mpsc::Receiver<()>>>,
+    }
+
+    impl Hanging {
+        fn new() -> Self {
+            let (release, blocked) = mpsc::channel();
+            Self {
+                begun: mpsc::channel(),
+                release: Some(release),
+                blocked: Arc::new(Mutex::new(blocked)),
+            }
+        }
+
+        fn work(&self) -> impl FnOnce() + Send + 'static {
+            let (begun, blocked) = (self.begun.0.clone(), Arc::clone(&self.blocked));
+            move || {
+                begun.send(()).unwrap();
+                // Until nobody can release it any more.
+                let _ = blocked.lock().unwrap().recv();
+            }
+        }
+
+        async fn begins(&self) {
+            while self.begun.1.try_recv().is_err() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn pool(threads: usize, per_path: usize) -> Arc<Pool> {
+        Arc::new(Pool::new(threads, per_path))
+    }
+
+    fn start(
+        pool: &Arc<Pool>,
+        path: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> tokio::task::JoinHandle<Result<(), Failure>> {
+        let pool = Arc::clone(pool);
+        tokio::spawn(async move { pool.run(Path::new(path), work).await })
+    }
+
+    fn no_answer() -> Failure {
+        Failure::NoAnswer("/hangs".into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_path_that_hangs_is_an_error_at_once_until_it_answers_and_no_other_path_waits() {
+        let pool = pool(4, 1);
+        let mut hanging = Hanging::new();
+        let first = start(&pool, "/hangs", hanging.work());
+        hanging.begins().await;
+        let waiting = start(&pool, "/hangs", || panic!("its place is taken"));
+        tokio::time::advance(DEADLINE).await;
+        let error = first.await.unwrap().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the file system of /hangs does not answer within 10 s; check its mount and its server"
+        );
+        assert_eq!(waiting.await.unwrap(), Err(no_answer()));
+        let before = tokio::time::Instant::now();
+        let again = pool.run(Path::new("/hangs"), || ()).await;
+        assert_eq!(again, Err(no_answer()));
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        assert_eq!(pool.run(Path::new("/other"), || 7).await, Ok(7));
+
+        hanging.release = None;
+        while pool.run(Path::new("/hangs"), || ()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_path_takes_few_threads_however_often_it_is_asked() {
+        let pool = pool(8, 2);
+        let mut hanging = Hanging::new();
+        let all: Vec<_> = (0..20)
+            .map(|_| start(&pool, "/hangs", hanging.work()))
+            .collect();
+        hanging.begins().await;
+        hanging.begins().await;
+        tokio::time::advance(DEADLINE).await;
+        for asked in all {
+            assert_eq!(asked.await.unwrap(), Err(no_answer()));
+        }
+        assert!(hanging.begun.1.try_recv().is_err(), "two have begun");
+        hanging.release = None;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hang_is_seen_when_nobody_waits_for_it_any_more() {
+        let pool = pool(4, 1);
+        let mut hanging = Hanging::new();
+        let given_up = start(&pool, "/hangs", hanging.work());
+        hanging.begins().await;
+        given_up.abort();
+        let waiting = start(&pool, "/hangs", || ());
+        tokio::task::yield_now().await;
+        tokio::time::advance(DEADLINE).await;
+        assert_eq!(waiting.await.unwrap(), Err(no_answer()));
+        hanging.release = None;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hanging_paths_take_no_more_threads_than_there_are() {
+        let pool = pool(2, 1);
+        let mut hanging = Hanging::new();
+        let hung = ["/a", "/b"].map(|path| start(&pool, path, hanging.work()));
+        hanging.begins().await;
+        hanging.begins().await;
+        let third = start(&pool, "/c", || panic!("there is no thread for it"));
+        tokio::task::yield_now().await;
+        tokio::time::advance(DEADLINE).await;
+        for hung in hung {
+            assert!(matches!(hung.await.unwrap(), Err(Failure::NoAnswer(_))));
+        }
+        let error = third.await.unwrap().unwrap_err();
+        assert_eq!(error, Failure::NoThread("/c".into()));
+        assert!(error.to_string().starts_with("/c could not be looked at"));
+        hanging.release = None;
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_and_costs_no_thread() {
+        let pool = pool(1, 1);
+        let broken = pool.run(Path::new("/x"), || panic!("on purpose")).await;
+        assert!(matches!(broken, Err::<(), _>(Failure::Broken(_))));
+        assert_eq!(pool.run(Path::new("/x"), || 7).await, Ok(7));
+    }
+}
