@@ -32,7 +32,7 @@ use crate::reconcile::{Command, Reconciler};
 use crate::reload::{Asked, Reload};
 use crate::report::Report;
 use crate::store::{Content, Store};
-use crate::transport::Transports;
+use crate::transport::{Transports, directory};
 
 pub(crate) type RealParts = Parts<HtVault, Transports>;
 
@@ -260,6 +260,9 @@ async fn warn_of_host(config: Arc<Config>) {
     }
     let faults = host::keytab_faults(&config).await;
     for fault in faults.iter().filter(|fault| !fault.stops()) {
+        warn!("{fault}");
+    }
+    for fault in directory::faults(&config).await {
         warn!("{fault}");
     }
 }

@@ -6,6 +6,7 @@ use super::{Done, Failure, complain, print, print_json};
 use crate::cli::Output;
 use crate::config::{Config, Overview, host};
 use crate::lifecycle;
+use crate::transport::directory;
 
 /// Lists what would be delivered, and what is wrong.
 pub(crate) fn check(config: &Config, output: Output) -> Result<Done, Failure> {
@@ -14,6 +15,7 @@ pub(crate) fn check(config: &Config, output: Output) -> Result<Done, Failure> {
         .iter()
         .map(ToString::to_string)
         .collect();
+    faults.extend(lifecycle::wait(directory::faults(config))?);
     faults.extend(host::authority_fault(config).map(|fault| fault.to_string()));
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     if output.json {

@@ -3,11 +3,11 @@
 //! What holds: everything is relative to descriptors of directories, and below the credential
 //! directory no symbolic link is followed; a file is replaced at once or not at all, and is on
 //! disk when [`Folder::replace`] returns. The credential directory itself is the admin's and may
-//! be a link.
+//! be a link. Nothing is stored where others could read or replace it ([`super::exposure`]).
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -15,9 +15,12 @@ use std::path::Path;
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, mkdirat};
-use nix::unistd::{Group, UnlinkatFlags, User, fchown, geteuid, unlinkat};
+use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, fchown, geteuid, unlinkat};
 use secrecy::SecretString;
+
+use super::exposure::{Attributes, Exposure, check_directory, check_folder, owner_of_folders};
+use crate::files::{self, ReadError};
 
 /// A `.top` is a few hundred bytes; more than this is none of ours.
 const TOP_LIMIT: u64 = 64 * 1024;
@@ -25,9 +28,48 @@ const TOP_LIMIT: u64 = 64 * 1024;
 /// An account's folder.
 pub(super) struct Folder(File);
 
+/// Reason why a folder, or a file in it, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FolderError {
+    #[error("{0}")]
+    System(#[from] io::Error),
+    #[error("{name} is {kind}, and a plain file is expected there")]
+    NotPlain { name: String, kind: &'static str },
+    #[error("{0}")]
+    Exposed(#[from] Exposure),
+}
+
+impl From<Errno> for FolderError {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno.into())
+    }
+}
+
+type Result<T, E = FolderError> = std::result::Result<T, E>;
+
+/// Checks a credential directory and the folders there are of these accounts, as before a token is
+/// stored. Returns the directory's device and inode.
+pub(super) fn check(
+    directory: &Path,
+    accounts: &[String],
+) -> io::Result<((u64, u64), Vec<Exposure>)> {
+    let directory = open_directory(directory)?;
+    let metadata = directory.metadata()?;
+    let above = Attributes::of(&metadata);
+    let mut exposures: Vec<Exposure> = check_directory(above).err().into_iter().collect();
+    for account in accounts {
+        // What cannot be opened is said when something is stored there.
+        if let Ok(folder) = open_below(&directory, account) {
+            let folder = Attributes::of(&folder.metadata()?);
+            exposures.extend(check_folder(account, folder, above).err());
+        }
+    }
+    Ok(((metadata.dev(), metadata.ino()), exposures))
+}
+
 impl Folder {
     /// Opens the account's folder; `None` when there is none.
-    pub(super) fn open(directory: &Path, account: &str) -> io::Result<Option<Self>> {
+    pub(super) fn open(directory: &Path, account: &str) -> Result<Option<Self>> {
         let directory = open_directory(directory)?;
         match open_below(&directory, account) {
             Ok(folder) => Ok(Some(Self(folder))),
@@ -36,12 +78,17 @@ impl Folder {
         }
     }
 
-    /// Opens the account's folder, made when it is missing.
-    pub(super) fn open_or_make(directory: &Path, account: &str) -> io::Result<Self> {
+    /// Opens the account's folder for storing, made when it is missing.
+    pub(super) fn open_or_make(directory: &Path, account: &str) -> Result<Self> {
         let directory = open_directory(directory)?;
+        let above = Attributes::of(&directory.metadata()?);
+        check_directory(above)?;
         loop {
             match open_below(&directory, account) {
-                Ok(folder) => return Ok(Self(folder)),
+                Ok(folder) => {
+                    check_folder(account, Attributes::of(&folder.metadata()?), above)?;
+                    return Ok(Self(folder));
+                }
                 Err(Errno::ENOENT) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -49,7 +96,7 @@ impl Folder {
                 Ok(()) => {
                     let folder = open_below(&directory, account)?;
                     if geteuid().is_root() {
-                        let (user, group) = owner_of_folders(&directory)?;
+                        let (user, group) = owner_of_folders(above)?;
                         fchown(&folder, Some(user.into()), Some(group.into()))?;
                     }
                     // After the owner: a change of owner takes the bit away.
@@ -64,53 +111,52 @@ impl Folder {
         }
     }
 
-    /// When a file was last written; `None` when there is none.
-    pub(super) fn written(&self, name: &str) -> io::Result<Option<Timestamp>> {
-        // Only looked at, never opened: it may be readable by its owner alone.
-        match fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) if SFlag::from_bits_truncate(stat.st_mode).contains(SFlag::S_IFREG) => {
-                Ok(Some(moment(stat.st_mtime, stat.st_mtime_nsec)))
-            }
-            Ok(_) => Err(Errno::ELOOP.into()),
-            Err(Errno::ENOENT) => Ok(None),
-            Err(error) => Err(error.into()),
+    /// Time when a file was last written; `None` when there is none.
+    pub(super) fn written(&self, name: &str) -> Result<Option<Timestamp>> {
+        // Not opened: it may be readable by its owner alone.
+        let stat = match fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        match files::other_kind(stat.st_mode) {
+            None => Ok(Some(moment(stat.st_mtime, stat.st_mtime_nsec))),
+            Some(kind) => Err(not_plain(name, kind)),
         }
     }
 
     /// A file's text and when it was written; `None` when there is none.
-    pub(super) fn read(&self, name: &str) -> io::Result<Option<(SecretString, Timestamp)>> {
-        let Some(file) = self.open_file(name)? else {
-            return Ok(None);
+    pub(super) fn read(&self, name: &str) -> Result<Option<(SecretString, Timestamp)>> {
+        let flags = OFlag::O_RDONLY
+            | OFlag::O_NOFOLLOW
+            | OFlag::O_NONBLOCK
+            | OFlag::O_NOCTTY
+            | OFlag::O_CLOEXEC;
+        let file = match openat(&self.0, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ELOOP) => return Err(not_plain(name, "a symbolic link")),
+            Err(Errno::ENXIO) => return Err(not_plain(name, "a socket")),
+            Err(error) => return Err(error.into()),
         };
-        let metadata = file.metadata()?;
-        let mut text = String::new();
-        // What is no text is no content of ours; the caller sees another content.
-        match file.take(TOP_LIMIT).read_to_string(&mut text) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => text.clear(),
-            Err(error) => return Err(error),
-        }
-        Ok(Some((SecretString::from(text), written(&metadata))))
-    }
-
-    fn open_file(&self, name: &str) -> io::Result<Option<File>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        match openat(&self.0, name, flags, Mode::empty()) {
-            Ok(file) => Ok(Some(File::from(file))),
-            Err(Errno::ENOENT) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        // A file that is no text, or too long, is no content of ours; the caller sees another one.
+        let text = match files::read_from(&file, TOP_LIMIT) {
+            Ok(content) => String::from_utf8(content.to_vec()).unwrap_or_default(),
+            Err(ReadError::TooLarge(_)) => String::new(),
+            Err(ReadError::NotPlain(kind)) => return Err(not_plain(name, kind)),
+            Err(ReadError::System(error)) => return Err(error.into()),
+        };
+        Ok(Some((SecretString::from(text), written(&file.metadata()?))))
     }
 
     /// Puts a file with mode 0600 and the folder's owner in place of what is there.
-    pub(super) fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let temporary = format!(
-            ".{name}.{:016x}.tmp",
-            RandomState::new().build_hasher().finish()
-        );
+    pub(super) fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
+        // Without the file's own name, which may be as long as a name can be.
+        let random = RandomState::new().build_hasher().finish();
+        let temporary = format!(".bastion-{random:016x}.tmp");
         let written = self.write_new(&temporary, content).and_then(|()| {
             renameat(&self.0, temporary.as_str(), &self.0, name)?;
-            self.0.sync_all()
+            Ok(self.0.sync_all()?)
         });
         if written.is_err() {
             // Best effort; the error that matters is the first.
@@ -120,15 +166,15 @@ impl Folder {
     }
 
     /// Removes a file, if there is one.
-    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+    pub(super) fn remove(&self, name: &str) -> Result<()> {
         match unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) => self.0.sync_all(),
+            Ok(()) => Ok(self.0.sync_all()?),
             Err(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn write_new(&self, name: &str, content: &[u8]) -> io::Result<()> {
+    fn write_new(&self, name: &str, content: &[u8]) -> Result<()> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -140,7 +186,14 @@ impl Folder {
         // The mode as asked for, whatever the umask.
         fchmod(&file, mode)?;
         file.write_all(content)?;
-        file.sync_all()
+        Ok(file.sync_all()?)
+    }
+}
+
+fn not_plain(name: &str, kind: &'static str) -> FolderError {
+    FolderError::NotPlain {
+        name: name.to_owned(),
+        kind,
     }
 }
 
@@ -162,16 +215,4 @@ fn open_below(directory: &File, name: &str) -> Result<File, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let folder: OwnedFd = openat(directory.as_fd(), name, flags, Mode::empty())?;
     Ok(File::from(folder))
-}
-
-/// Who owns folders: the credd makes them for HTCondor's user, after whom the directory's group is
-/// named; without such a user, the directory's owner.
-fn owner_of_folders(directory: &File) -> io::Result<(u32, u32)> {
-    let metadata = directory.metadata()?;
-    let group = Group::from_gid(metadata.gid().into())?;
-    let user = match group {
-        Some(group) => User::from_name(&group.name)?.map(|user| user.uid.as_raw()),
-        None => None,
-    };
-    Ok((user.unwrap_or(metadata.uid()), metadata.gid()))
 }

@@ -7,6 +7,7 @@ mod collector;
 pub mod condor;
 mod condor_answer;
 pub mod directory;
+mod exposure;
 mod folder;
 mod listed;
 mod queue;
@@ -26,7 +27,6 @@ use crate::delivery::{Delivery, Method, Target};
 use crate::discovery::{Ad, Known};
 use crate::problem::{Cause, Kind, Problem};
 use condor::{Condor, Credd};
-use directory::Directories;
 use queue::Queue;
 use tool::Tools;
 use whereabouts::{Place, Whereabouts};
@@ -136,7 +136,6 @@ pub struct Transports {
     condor: Condor,
     queue: Queue,
     whereabouts: Arc<Whereabouts>,
-    directories: Directories,
 }
 
 impl Default for Transports {
@@ -148,7 +147,6 @@ impl Default for Transports {
             queue: Queue::new(Arc::clone(&tools)),
             tools,
             whereabouts,
-            directories: Directories::default(),
         }
     }
 }
@@ -208,7 +206,7 @@ impl Transport for Transports {
         opener: Option<&AccessToken>,
     ) -> Result<Observed, Problem> {
         match self.way(delivery).await? {
-            Way::Directory(path) => self.directories.observe(delivery, path).await,
+            Way::Directory(path) => directory::observe(delivery, path).await,
             Way::Credd(place) => {
                 let credd = Credd::new(delivery, place.as_ref());
                 let seen = self.condor.observe(delivery, &credd, opener).await;
@@ -224,7 +222,7 @@ impl Transport for Transports {
         opener: Option<&AccessToken>,
     ) -> Result<(), Problem> {
         match self.way(delivery).await? {
-            Way::Directory(path) => self.directories.store(delivery, path, top).await,
+            Way::Directory(path) => directory::store(delivery, path, top).await,
             Way::Credd(place) => {
                 let credd = Credd::new(delivery, place.as_ref());
                 let stored = self.condor.store(delivery, &credd, top, opener).await;
@@ -239,7 +237,7 @@ impl Transport for Transports {
         opener: Option<&AccessToken>,
     ) -> Result<(), Problem> {
         match self.way(delivery).await? {
-            Way::Directory(path) => self.directories.delete(delivery, path).await,
+            Way::Directory(path) => directory::delete(delivery, path).await,
             Way::Credd(place) => {
                 let credd = Credd::new(delivery, place.as_ref());
                 let deleted = self.condor.delete(delivery, &credd, opener).await;

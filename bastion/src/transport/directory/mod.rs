@@ -3,139 +3,123 @@
 //!
 //! Writes `<directory>/<account>/<service>.top` as the credd does; a credmon that watches the
 //! directory does the rest. Nothing is deleted unless that is asked for. A file system that hangs
-//! holds up its own directory and nothing else: few threads wait for one directory.
+//! holds up its own directory and nothing else, on few threads and with a deadline.
 
-use std::collections::HashMap;
+mod check;
+
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use htvault::Claims;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::{Mutex, Semaphore};
 
 use super::Observed;
-use super::folder::Folder;
+use super::folder::{Folder, FolderError};
 use crate::delivery::Delivery;
+use crate::files::{DIRECTORIES, Failure};
 use crate::problem::{Cause, Kind, Problem};
 
-/// Threads that may be at work in one directory.
-const THREADS: usize = 2;
+pub(crate) use check::faults;
 
-/// The directories.
-#[derive(Debug, Default)]
-pub struct Directories(Mutex<HashMap<PathBuf, Arc<Semaphore>>>);
-
-impl Directories {
-    /// Sees what is stored for a delivery.
-    ///
-    /// # Errors
-    /// The directory, or what is in it, cannot be read.
-    pub async fn observe(
-        &self,
-        delivery: &Delivery,
-        directory: &Path,
-    ) -> Result<Observed, Problem> {
-        let account = delivery.id.account.clone();
-        let service = delivery.id.service.clone();
-        self.off_the_loop(delivery, directory, "read", move |directory| {
-            let Some(folder) = Folder::open(&directory, &account)? else {
-                return Ok(Observed::default());
-            };
-            let (content, stored) = folder.read(&format!("{service}.top"))?.unzip();
-            Ok(Observed {
-                stored,
-                served: folder.written(&format!("{service}.use"))?,
-                serves_until: end_of(&folder, &format!("{service}.use")),
-                content,
-            })
-        })
-        .await
-    }
-
-    /// Stores `top` for a delivery.
-    ///
-    /// # Errors
-    /// The directory is missing or may not be written.
-    pub async fn store(
-        &self,
-        delivery: &Delivery,
-        directory: &Path,
-        top: &SecretString,
-    ) -> Result<(), Problem> {
-        let account = delivery.id.account.clone();
-        let name = format!("{}.top", delivery.id.service);
-        let top = top.clone();
-        self.off_the_loop(delivery, directory, "written", move |directory| {
-            let folder = Folder::open_or_make(&directory, &account)?;
-            folder.replace(&name, top.expose_secret().as_bytes())
-        })
-        .await
-    }
-
-    /// Deletes what is stored for a delivery, and the access token made of it.
-    ///
-    /// # Errors
-    /// The directory is missing or may not be written.
-    pub async fn delete(&self, delivery: &Delivery, directory: &Path) -> Result<(), Problem> {
-        let account = delivery.id.account.clone();
-        let service = delivery.id.service.clone();
-        self.off_the_loop(delivery, directory, "written", move |directory| {
-            let Some(folder) = Folder::open(&directory, &account)? else {
-                return Ok(());
-            };
-            // First what it is made of, or the credmon might make another.
-            folder.remove(&format!("{service}.top"))?;
-            folder.remove(&format!("{service}.use"))
-        })
-        .await
-    }
-
-    async fn off_the_loop<T: Send + 'static>(
-        &self,
-        delivery: &Delivery,
-        directory: &Path,
-        what: &str,
-        work: impl FnOnce(PathBuf) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let path = directory.to_owned();
-        let places = {
-            let mut all = self.0.lock().await;
-            let new = || Arc::new(Semaphore::new(THREADS));
-            Arc::clone(all.entry(path.clone()).or_insert_with(new))
+/// Sees what is stored for a delivery.
+///
+/// # Errors
+/// The directory, or what is in it, cannot be read.
+pub async fn observe(delivery: &Delivery, directory: &Path) -> Result<Observed, Problem> {
+    let account = delivery.id.account.clone();
+    let service = delivery.id.service.clone();
+    run(delivery, directory, "read", move |directory| {
+        let Some(folder) = Folder::open(&directory, &account)? else {
+            return Ok(Observed::default());
         };
-        // The semaphore is never closed. A thread keeps its place until it really ends.
-        let place = places.acquire_owned().await.ok();
-        let work = move || {
-            let result = work(path);
-            drop(place);
-            result
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Problem::new(
-                Cause::schedd(delivery),
-                Kind::Transport,
-                format!(
-                    "credential directory {} cannot be {what}: {error}; {}",
-                    directory.display(),
-                    advice(&error)
-                ),
-            )),
-            Err(error) => Err(Problem::internal(delivery, &error.to_string())),
-        }
-    }
+        let (content, stored) = folder.read(&format!("{service}.top"))?.unzip();
+        Ok(Observed {
+            stored,
+            served: folder.written(&format!("{service}.use"))?,
+            serves_until: end_of(&folder, &format!("{service}.use")),
+            content,
+        })
+    })
+    .await
 }
 
-/// When the access token for jobs ends, as it says itself; `None` where it may not be read or is
-/// no JWT.
+/// Stores `top` for a delivery.
+///
+/// # Errors
+/// The directory is missing, may not be written, or lets others in.
+pub async fn store(
+    delivery: &Delivery,
+    directory: &Path,
+    top: &SecretString,
+) -> Result<(), Problem> {
+    let account = delivery.id.account.clone();
+    let name = format!("{}.top", delivery.id.service);
+    let top = top.clone();
+    run(delivery, directory, "written", move |directory| {
+        let folder = Folder::open_or_make(&directory, &account)?;
+        folder.replace(&name, top.expose_secret().as_bytes())
+    })
+    .await
+}
+
+/// Deletes what is stored for a delivery, and the access token made of it.
+///
+/// # Errors
+/// The directory is missing or may not be written.
+pub async fn delete(delivery: &Delivery, directory: &Path) -> Result<(), Problem> {
+    let account = delivery.id.account.clone();
+    let service = delivery.id.service.clone();
+    run(delivery, directory, "written", move |directory| {
+        let Some(folder) = Folder::open(&directory, &account)? else {
+            return Ok(());
+        };
+        // First what it is made of, or the credmon might make another.
+        folder.remove(&format!("{service}.top"))?;
+        folder.remove(&format!("{service}.use"))
+    })
+    .await
+}
+
+async fn run<T: Send + 'static>(
+    delivery: &Delivery,
+    directory: &Path,
+    what: &str,
+    work: impl FnOnce(PathBuf) -> Result<T, FolderError> + Send + 'static,
+) -> Result<T, Problem> {
+    let path = directory.to_owned();
+    let why = match DIRECTORIES.run(directory, move || work(path)).await {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => format!("{error}; {}", advice(&error)),
+        Err(Failure::Broken(why)) => return Err(Problem::internal(delivery, &why)),
+        Err(failure) => failure.to_string(),
+    };
+    Err(Problem::new(
+        Cause::schedd(delivery),
+        Kind::Transport,
+        format!(
+            "credential directory {} cannot be {what}: {why}",
+            directory.display()
+        ),
+    ))
+}
+
+/// Expiry of the access token for jobs, as it says itself; `None` where it may not be read or is no
+/// JWT.
 fn end_of(folder: &Folder, name: &str) -> Option<Timestamp> {
     let (text, _) = folder.read(name).ok().flatten()?;
     Claims::read(text.expose_secret())?.expires
 }
 
-fn advice(error: &io::Error) -> &'static str {
+fn advice(error: &FolderError) -> &str {
+    match error {
+        FolderError::System(error) => system_advice(error),
+        FolderError::NotPlain { .. } => "remove it",
+        FolderError::Exposed(exposure) => &exposure.advice,
+    }
+}
+
+fn system_advice(error: &io::Error) -> &'static str {
     use nix::libc::{ELOOP, ENOTDIR};
     match error.raw_os_error() {
         Some(ELOOP | ENOTDIR) => {

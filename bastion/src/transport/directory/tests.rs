@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
 use crate::delivery::Target;
+use crate::files::DEADLINE;
 use crate::fixtures::delivery_to;
 
 fn place() -> (tempfile::TempDir, Delivery) {
@@ -14,21 +15,28 @@ fn place() -> (tempfile::TempDir, Delivery) {
 }
 
 async fn observe(delivery: &Delivery, dir: &Path) -> Result<Observed, Problem> {
-    Directories::default().observe(delivery, dir).await
+    super::observe(delivery, dir).await
 }
 
 async fn store(delivery: &Delivery, dir: &Path) -> Result<(), Problem> {
-    Directories::default().store(delivery, dir, &top()).await
+    super::store(delivery, dir, &top()).await
 }
 
 async fn delete(delivery: &Delivery, dir: &Path) -> Result<(), Problem> {
-    Directories::default().delete(delivery, dir).await
+    super::delete(delivery, dir).await
 }
 
 /// The names of all that is in a folder.
 fn names(folder: &Path) -> Vec<std::ffi::OsString> {
     let entries = fs::read_dir(folder).unwrap();
     entries.map(|entry| entry.unwrap().file_name()).collect()
+}
+
+/// Makes the account's folder as the credd does.
+fn make_folder(dir: &Path) {
+    let folder = dir.join("cmsprod");
+    fs::create_dir(&folder).unwrap();
+    mode(&folder, 0o2700);
 }
 
 fn top() -> SecretString {
@@ -51,9 +59,9 @@ async fn what_is_stored_is_seen_again_and_has_the_credds_modes() {
     let folder = dir.path().join("cmsprod");
     let file = folder.join("cms_crab.top");
     assert_eq!(fs::read_to_string(&file).unwrap(), top().expose_secret());
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-    assert_eq!(mode(&file), 0o600);
-    assert_eq!(mode(&folder), 0o2700);
+    let mode_of = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode_of(&file), 0o600);
+    assert_eq!(mode_of(&folder), 0o2700);
     assert_eq!(
         names(&folder),
         ["cms_crab.top"],
@@ -85,7 +93,7 @@ async fn no_symbolic_link_is_followed() {
     let (dir, delivery) = place();
     let victim = elsewhere.path().join("victim");
     fs::write(&victim, "precious").unwrap();
-    fs::create_dir(dir.path().join("cmsprod")).unwrap();
+    make_folder(dir.path());
     let link = dir.path().join("cmsprod/cms_crab.top");
     symlink(&victim, &link).unwrap();
     assert!(observe(&delivery, dir.path()).await.is_err());
@@ -121,7 +129,7 @@ async fn a_missing_directory_is_named_and_not_made() {
 #[tokio::test]
 async fn a_file_that_is_no_text_is_another_content() {
     let (dir, delivery) = place();
-    fs::create_dir(dir.path().join("cmsprod")).unwrap();
+    make_folder(dir.path());
     fs::write(dir.path().join("cmsprod/cms_crab.top"), [0xff, 0xfe]).unwrap();
     let seen = observe(&delivery, dir.path()).await.unwrap();
     assert_eq!(seen.content.unwrap().expose_secret(), "");
@@ -140,38 +148,122 @@ async fn what_is_deleted_is_gone_and_what_is_not_there_counts_as_deleted() {
     assert_eq!(names(&folder), ["cms.use"]);
 }
 
-#[tokio::test]
-async fn a_directory_that_hangs_takes_few_threads_however_often_it_is_asked() {
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_hangs_is_said_and_another_one_is_read_meanwhile() {
     let (silent, delivery) = place();
     let other = tempfile::tempdir().unwrap();
-    let directories = Directories::default();
     let (begun, running) = std::sync::mpsc::channel();
-    let (go, gone) = std::sync::mpsc::channel::<()>();
-    let gone = Arc::new(std::sync::Mutex::new(gone));
-    let hang = || {
-        let (begun, gone) = (begun.clone(), Arc::clone(&gone));
-        directories.off_the_loop(&delivery, silent.path(), "read", move |_| {
-            begun.send(()).unwrap();
-            // Until nobody can say go any more.
-            let _ = gone.lock().unwrap().recv();
-            Ok(())
-        })
-    };
-    let all = async { tokio::join!(hang(), hang(), hang(), hang(), hang()) };
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let hangs = run(&delivery, silent.path(), "read", move |_| {
+        begun.send(()).unwrap();
+        // Until nobody can release it any more.
+        let _ = blocked.recv();
+        Ok(())
+    });
     let others = async {
         while running.try_recv().is_err() {
             tokio::task::yield_now().await;
         }
-        let seen = directories.observe(&delivery, other.path()).await;
-        let at_work = 1 + running.try_iter().count();
-        drop(go);
-        (seen, at_work)
+        let seen = observe(&delivery, other.path()).await;
+        assert!(seen.unwrap().stored.is_none());
+        tokio::time::advance(DEADLINE).await;
     };
-    let (_, (seen, at_work)) = tokio::join!(all, others);
-    assert!(
-        seen.unwrap().stored.is_none(),
-        "another one is read meanwhile"
+    let (hung, ()) = tokio::join!(hangs, others);
+    let path = silent.path().display();
+    let words = format!(
+        "account cmsprod at here: credential directory {path} cannot be read: the file system of {path} \
+         does not answer within 10 s; check its mount and its server"
     );
-    assert!(at_work <= THREADS, "{at_work}");
-    assert_eq!(at_work + running.try_iter().count(), 5, "all in the end");
+    assert_eq!(hung.unwrap_err().to_string(), words);
+    // At once, as long as the first one hangs.
+    let again = store(&delivery, silent.path()).await.unwrap_err();
+    assert_eq!(again.to_string(), words.replace("be read", "be written"));
+    drop(release);
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_stored_where_others_could_read_or_replace_it() {
+    let (dir, delivery) = place();
+    let folder = dir.path().join("cmsprod");
+    fs::create_dir(&folder).unwrap();
+    mode(&folder, 0o2707);
+    let problem = store(&delivery, dir.path()).await.unwrap_err();
+    assert!(
+        problem
+            .message
+            .contains("mode 2707), so nothing is stored there; expected is "),
+        "{problem}"
+    );
+    assert!(names(&folder).is_empty());
+    mode(&folder, 0o2700);
+    store(&delivery, dir.path()).await.unwrap();
+    // What was stored before is still seen, so that it can be revoked, and it can be deleted.
+    mode(&folder, 0o2707);
+    assert!(
+        observe(&delivery, dir.path())
+            .await
+            .unwrap()
+            .stored
+            .is_some()
+    );
+    delete(&delivery, dir.path()).await.unwrap();
+    assert!(names(&folder).is_empty());
+
+    let (dir, delivery) = place();
+    mode(dir.path(), 0o1777);
+    let problem = store(&delivery, dir.path()).await.unwrap_err();
+    assert!(
+        problem.message.contains("everybody may write into it"),
+        "{problem}"
+    );
+    assert!(!dir.path().join("cmsprod").exists());
+}
+
+#[tokio::test]
+async fn what_is_no_plain_file_is_named_with_its_kind() {
+    let (dir, delivery) = place();
+    store(&delivery, dir.path()).await.unwrap();
+    let file = dir.path().join("cmsprod/cms_crab.use");
+    let said = async |kind: &str| {
+        let problem = observe(&delivery, dir.path()).await.unwrap_err();
+        let words =
+            format!("cms_crab.use is {kind}, and a plain file is expected there; remove it");
+        assert!(problem.message.ends_with(&words), "{problem}");
+    };
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    said("a FIFO").await;
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    said("a directory").await;
+    fs::remove_dir(&file).unwrap();
+    symlink("cms_crab.top", &file).unwrap();
+    said("a symbolic link").await;
+    fs::remove_file(&file).unwrap();
+    // A pipe in place of the vault token is neither waited for nor taken for an empty one.
+    let top = dir.path().join("cmsprod/cms_crab.top");
+    fs::remove_file(&top).unwrap();
+    nix::unistd::mkfifo(&top, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let problem = observe(&delivery, dir.path()).await.unwrap_err();
+    assert!(
+        problem.message.contains("cms_crab.top is a FIFO"),
+        "{problem}"
+    );
+}
+
+#[tokio::test]
+async fn a_service_name_may_be_as_long_as_a_file_name_can_be() {
+    let (dir, mut delivery) = place();
+    delivery.id.service = "s".repeat(251);
+    store(&delivery, dir.path()).await.unwrap();
+    assert!(
+        observe(&delivery, dir.path())
+            .await
+            .unwrap()
+            .stored
+            .is_some()
+    );
 }
