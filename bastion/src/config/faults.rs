@@ -5,6 +5,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use htvault::text::printable;
+
+/// Characters of a file's name or a path of keys in a message.
+const NAME_LIMIT: usize = 300;
+/// Characters of a description in a message.
+const WHAT_LIMIT: usize = 1000;
+
 /// A place in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct At {
@@ -30,10 +37,11 @@ impl At {
 
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&self.file, NAME_LIMIT))?;
         if self.line == 0 {
-            f.write_str(&self.file)
+            Ok(())
         } else {
-            write!(f, "{}:{}:{}", self.file, self.line, self.column)
+            write!(f, ":{}:{}", self.line, self.column)
         }
     }
 }
@@ -51,9 +59,9 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.at)?;
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            write!(f, "{}: ", printable(&self.path, NAME_LIMIT))?;
         }
-        f.write_str(&self.what)
+        f.write_str(&printable(&self.what, WHAT_LIMIT))
     }
 }
 

@@ -1,8 +1,10 @@
-//! What a configuration allows and probably does not mean: warnings.
+//! Judgement of values that are good one by one: what does not fit together.
 //!
-//! A warning stops nothing: each of these can be meant, for a while or on a test system.
+//! A warning stops nothing: each of these can be meant, for a while or on a test system. A fault is only
+//! what can never work.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::faults::{At, Faults};
 use super::raw::Raw;
@@ -55,6 +57,38 @@ pub(crate) fn looks(raw: &Raw, whole: &At, config: &Config, faults: &mut Faults)
         (Some(check), _) => check.warn(faults, what),
         (None, Some(spread)) => spread.warn(faults, what),
         (None, None) => faults.warn(whole, "schedule", what),
+    }
+}
+
+/// A bound on requests that keeps even one delivery from its tokens is a fault: in the lifetime of a
+/// vault token each delivery needs a login, a new token and an access token.
+pub(crate) fn requests(raw: &Raw, config: &Config, faults: &mut Faults) {
+    const NEEDED: u128 = 3;
+    let (Some(bound), Some(limit)) = (config.vault.requests, &raw.vault.limit) else {
+        return;
+    };
+    let found = config.searches.iter().flat_map(|search| &search.wanted);
+    let lifetimes = config.deliveries.iter().map(|d| d.lifetime);
+    // Of the schedds that a search finds one is enough to see that it cannot work.
+    let lifetimes = lifetimes.chain(found.map(|pattern| pattern.lifetime).take(1));
+    let lifetimes: Vec<Duration> = lifetimes.collect();
+    let Some(longest) = lifetimes.iter().max() else {
+        return;
+    };
+    let deliveries = u128::try_from(lifetimes.len()).unwrap_or(u128::MAX);
+    let needed = NEEDED.saturating_mul(deliveries);
+    // Each of them lives no longer than the longest, so this is the least that is needed.
+    if u128::from(bound.limit) * longest.as_millis() < needed * bound.per.as_millis() {
+        limit.fault(
+            faults,
+            format!(
+                "at least {needed} requests are needed in {}, the lifetime of vault tokens, and {} in {} \
+                 are fewer; allow more",
+                duration::format(*longest),
+                bound.limit,
+                duration::format(bound.per)
+            ),
+        );
     }
 }
 

@@ -22,6 +22,7 @@ mod search;
 mod template;
 mod tree;
 mod watch;
+mod yaml_error;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

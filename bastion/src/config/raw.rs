@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::faults::{At, Faults};
 use super::keys;
-use super::tree::{Entry, Located, Node, Section};
+use super::tree::{Entry, INVISIBLE, Located, Node, Section, is_printable};
 
 type Text = Option<Located<String>>;
 type Texts = Option<Vec<Located<String>>>;
@@ -225,7 +225,7 @@ fn group(node: &Node, faults: &mut Faults) -> Group {
         directory: section.text("directory", faults),
         credds: section.texts("credds", faults),
         collector: section.text("collector", faults),
-        constraint: section.text("constraint", faults),
+        constraint: section.lines("constraint", faults),
         authenticate: section.text("authenticate", faults),
         superuser_for: section.text("superuser_for", faults),
         release_held: section.flag("release_held", faults),
@@ -310,6 +310,9 @@ fn named<T>(
             at: entry.at.clone(),
             path: entry.node.path.clone(),
         };
+        if !is_printable(&name.value) {
+            name.fault(faults, INVISIBLE);
+        }
         if let Some(first) = list.iter().find(|known| known.name.value == name.value) {
             let first = first.name.at.clone();
             name.fault(

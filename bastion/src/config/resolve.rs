@@ -88,6 +88,7 @@ pub(crate) fn config(raw: &Raw, faults: &mut Faults) -> Option<Config> {
         warnings: Vec::new(),
     };
     judge::looks(raw, &whole, &config, faults);
+    judge::requests(raw, &config, faults);
     Some(config)
 }
 
@@ -100,6 +101,13 @@ fn listen(text: &Located<String>, faults: &mut Faults) -> Option<SocketAddr> {
         );
         return None;
     };
+    if address.port() == 0 {
+        text.fault(
+            faults,
+            "port 0 is not a port to connect to, write for example 127.0.0.1:9118",
+        );
+        return None;
+    }
     if !address.ip().is_loopback() {
         text.fault(
             faults,
@@ -157,10 +165,26 @@ fn servers(raw: &Raw, whole: &At, faults: &mut Faults) -> Option<Vec<ServerUrl>>
         return None;
     }
     let read = |address: &Located<String>| {
-        let parsed = address.value.parse();
-        parsed
-            .map_err(|error: htvault::Error| address.fault(faults, error.words()))
-            .ok()
+        // Before anything prints it: a password may stand there.
+        if address.value.contains('@') {
+            address.fault(
+                faults,
+                "no user and no password may stand in it, write for example \
+                 https://htvault.example.org:8200",
+            );
+            return None;
+        }
+        let parsed = address.value.parse::<ServerUrl>();
+        let parsed = parsed.map_err(|error| address.fault(faults, error.words()));
+        let server = parsed.ok()?;
+        if server.port() == 0 {
+            address.fault(
+                faults,
+                "port 0 is not a port to connect to, correct the address",
+            );
+            return None;
+        }
+        Some(server)
     };
     let servers: Vec<Option<ServerUrl>> = addresses.iter().map(read).collect();
     servers.into_iter().collect()

@@ -25,6 +25,10 @@ use crate::delivery::{Credential, Delivery, Identity};
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
 const RENEW_BELOW: Duration = Duration::from_hours(3 * 24);
 
+/// Limit for the length of an account's name: a file name has 255 bytes, and HTCondor writes
+/// `ACCOUNT.mark`.
+const ACCOUNT_LIMIT: usize = 250;
+
 /// What an account falls back on, level by level.
 pub(crate) struct Defaults<'a> {
     pub(super) account: &'a raw::Account,
@@ -83,6 +87,7 @@ pub(crate) fn wanted(
         );
         name.fault(faults, what);
     }
+    judge_length(name, ACCOUNT_LIMIT, faults);
     let missing = |what: &str, example: &str, faults: &mut Faults| {
         let what = format!("{what} is missing here and in `defaults`, write for example {example}");
         name.fault(faults, what);
@@ -350,6 +355,15 @@ fn tokens(
         }
     }
     (long, margin)
+}
+
+/// A name that is longer than HTCondor or a file system takes is a fault.
+pub(super) fn judge_length(name: &Located<String>, limit: usize, faults: &mut Faults) {
+    let length = name.value.len();
+    if length > limit {
+        let what = format!("it has {length} characters, and {limit} are allowed; shorten it");
+        name.fault(faults, what);
+    }
 }
 
 /// A name that is one plain part of a path and one word everywhere.

@@ -6,10 +6,14 @@ use htvault::{CredentialUrl, ServerUrl};
 
 use super::faults::{Faults, hint};
 use super::raw::{self, Named};
-use super::resolve_account::Defaults;
+use super::resolve_account::{Defaults, judge_length};
 use super::template::fill;
 use super::tree::Located;
 use crate::delivery::{Credential, Grant, Identity};
+
+/// Limit for the length of a service's name: a file name has 255 bytes, and HTCondor writes
+/// `SERVICE.top.tmp`.
+const SERVICE_LIMIT: usize = 247;
 
 /// A credential with what was typed for it.
 pub(crate) type Typed<'a> = (&'a Named<raw::Credential>, Arc<Credential>);
@@ -39,6 +43,7 @@ pub(crate) fn credential(
         );
         return None;
     }
+    judge_length(service, SERVICE_LIMIT, faults);
     let name = account.identity.account.as_str();
     let (issuer, role) = issuer_and_role(typed, name, faults)?;
     let values = [("account", name), ("service", service.value.as_str())];

@@ -7,9 +7,15 @@ use super::keys::METHODS;
 use super::names::{Glob, Names};
 use super::raw::{self, Named};
 use super::resolve::absolute;
+use super::resolve_account::judge_length;
 use super::search::Search;
 use super::tree::Located;
 use crate::delivery::{Method, Opening, Target};
+
+/// Limit for the length of a host's name, that of DNS.
+const HOST_LIMIT: usize = 253;
+/// Limit for the length of a group's name, which stands for that of a schedd.
+const GROUP_LIMIT: usize = 255;
 
 /// A target and the name that people know it by.
 #[derive(Clone, Debug)]
@@ -67,6 +73,7 @@ impl Groups {
                     "a group's name has none of `*?[` and begins with no `!`",
                 );
             }
+            judge_length(name, GROUP_LIMIT, faults);
             let members = if is_search(&group.value) {
                 Members::Found(search(group, faults))
             } else {
@@ -354,6 +361,10 @@ fn listed<'a>(
             for credd in credds {
                 if credd.value.contains(char::is_whitespace) {
                     credd.fault(faults, "a host name must stand here");
+                }
+                // An address may be longer.
+                if !credd.value.starts_with('<') {
+                    judge_length(credd, HOST_LIMIT, faults);
                 }
                 let target = Target::Credd {
                     host: credd.value.clone(),

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use htvault::text::printable;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
@@ -14,6 +15,14 @@ use serde_saphyr::Spanned;
 use super::duration;
 use super::faults::{At, Faults, hint};
 use super::keys::Key;
+use super::yaml_error;
+
+/// Limit for levels of nesting: twice what there is to nest. The parser's own needs more stack than a
+/// thread has.
+const DEPTH: usize = 16;
+
+/// Fault of a name or value.
+pub(crate) const INVISIBLE: &str = "it has control characters or invisible ones, remove them";
 
 /// A value with its place and the path of keys that leads to it.
 #[derive(Clone, Debug)]
@@ -62,7 +71,10 @@ impl<T> Located<T> {
 /// Reads the text of a file.
 pub(crate) fn parse(file: &str, text: &str, faults: &mut Faults) -> Option<Node> {
     // Only `true` and `false` are flags: a role may be called `no`.
-    let options = serde_saphyr::options! { strict_booleans: true };
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        budget: serde_saphyr::budget! { max_depth: DEPTH },
+    };
     match serde_saphyr::from_str_with_options::<Spanned<Plain>>(text, options) {
         Ok(plain) => Some(node(plain, &Arc::from(file), String::new())),
         Err(error) => {
@@ -75,24 +87,16 @@ pub(crate) fn parse(file: &str, text: &str, faults: &mut Faults) -> Option<Node>
                     column: location.column(),
                 },
             );
-            faults.add(
-                &at,
-                "",
-                format!("this is no correct YAML: {}", words(error)),
-            );
+            let words = yaml_error::words(error);
+            faults.add(&at, "", format!("this is no correct YAML: {words}"));
             None
         }
     }
 }
 
-/// The parser's own words on one line, without the place, which stands in front.
-fn words(error: &serde_saphyr::Error) -> String {
-    let text = error.render_with_options(serde_saphyr::render_options! {
-        snippets: serde_saphyr::SnippetMode::Off,
-    });
-    let line = text.lines().next().unwrap_or_default();
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    line.split(" at line ").next().unwrap_or(line).to_owned()
+/// True for a text that is shown as it is: no control characters, and no invisible ones.
+pub(crate) fn is_printable(text: &str) -> bool {
+    printable(text, usize::MAX) == text
 }
 
 /// The tree as the deserialiser makes it, before paths are known.
@@ -252,8 +256,32 @@ impl Node {
         }
     }
 
-    /// A text that is not empty.
+    /// A text that is not empty, on one line.
     pub(crate) fn text(&self, faults: &mut Faults) -> Option<Located<String>> {
+        let text = self.any_text(faults)?;
+        if !is_printable(&text.value) {
+            text.fault(faults, INVISIBLE);
+        }
+        Some(text)
+    }
+
+    /// A text that is not empty; line ends and tabs count as blanks.
+    pub(crate) fn lines(&self, faults: &mut Faults) -> Option<Located<String>> {
+        let typed = self.any_text(faults)?;
+        let text = self.located(
+            typed
+                .value
+                .replace(['\n', '\r', '\t'], " ")
+                .trim()
+                .to_owned(),
+        );
+        if !is_printable(&text.value) {
+            text.fault(faults, INVISIBLE);
+        }
+        Some(text)
+    }
+
+    fn any_text(&self, faults: &mut Faults) -> Option<Located<String>> {
         match &self.value {
             Value::Text(text) if !text.trim().is_empty() => Some(self.located(text.clone())),
             _ => {
@@ -315,6 +343,10 @@ impl<'a> Section<'a> {
 
     pub(crate) fn text(&self, key: &str, faults: &mut Faults) -> Option<Located<String>> {
         self.get(key)?.text(faults)
+    }
+
+    pub(crate) fn lines(&self, key: &str, faults: &mut Faults) -> Option<Located<String>> {
+        self.get(key)?.lines(faults)
     }
 
     pub(crate) fn texts(&self, key: &str, faults: &mut Faults) -> Option<Vec<Located<String>>> {

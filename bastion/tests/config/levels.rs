@@ -150,7 +150,7 @@ fn the_same_tokens_under_two_names_are_a_fault() {
         ]
     );
     let told = faults(&GOOD.replace("{cms: {}}", "{cms: {}, cms: {}}"));
-    assert!(told[0].contains("duplicate"), "{told:?}");
+    assert!(told[0].contains("\"cms\" stands twice"), "{told:?}");
 }
 
 #[test]
