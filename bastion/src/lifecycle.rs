@@ -269,6 +269,11 @@ async fn warn_of_host(config: Arc<Config>) {
 
 struct Signals {
     hangup: Signal,
+    end: EndSignals,
+}
+
+/// Signals that end the service.
+struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -277,9 +282,21 @@ impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            end: EndSignals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
         })
+    }
+}
+
+impl EndSignals {
+    /// Waits for one of them.
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
@@ -301,20 +318,24 @@ impl Outside {
         loop {
             tokio::select! {
                 _ = self.signals.hangup.recv() => {
-                    self.reload(Asked::ByPerson, &send).await;
+                    if self.reload(Asked::ByPerson, &send).await.is_none() {
+                        break;
+                    }
                 }
                 () = self.watch.changed() => {
-                    self.reload(Asked::ByFiles, &send).await;
+                    if self.reload(Asked::ByFiles, &send).await.is_none() {
+                        break;
+                    }
                 }
                 Some(order) = self.reloads.recv() => {
                     let asked = if order.dry_run { Asked::ToSay } else { Asked::ByPerson };
-                    if let Some(said) = self.reload(asked, &send).await {
-                        // Whoever asked may have gone away.
-                        let _ = order.answer.send(said);
-                    }
+                    let Some(said) = self.reload(asked, &send).await else {
+                        break;
+                    };
+                    // Whoever asked may have gone away.
+                    let _ = order.answer.send(said);
                 }
-                _ = self.signals.terminate.recv() => break,
-                _ = self.signals.interrupt.recv() => break,
+                () = self.signals.end.recv() => break,
             }
         }
         tell(&[NotifyState::Stopping]);
@@ -322,8 +343,8 @@ impl Outside {
         let _ = send.send(Command::Stop).await;
     }
 
-    /// Reads the configuration again; with faults the old one stays in force. What is to be said of
-    /// it, once it is in force; nothing when the loop has ended.
+    /// Reads the configuration again; with faults the old one stays in force. Returns the answer for
+    /// who asked, once it is in force; nothing when the service is to end or has ended.
     async fn reload(&mut self, asked: Asked, send: &Commands) -> Option<Reloaded> {
         // systemd waits for the end of what it asked for; of the rest it need not hear.
         if asked == Asked::ByPerson {
@@ -334,7 +355,11 @@ impl Outside {
         }
         let before = Arc::clone(&self.parts);
         let prepare = move |config: &Config| parts_anew(&before, config);
-        let read = self.files.read(asked, prepare).await;
+        // A file system may take its time.
+        let read = tokio::select! {
+            read = self.files.read(asked, prepare) => read,
+            () = self.signals.end.recv() => return None,
+        };
         if let Some((config, parts)) = read.new {
             tokio::spawn(warn_of_host(Arc::clone(&config)));
             self.parts = Arc::clone(&parts);
