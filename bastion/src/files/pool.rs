@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::task::JoinError;
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
 /// Deadline of one operation. A local disk answers in milliseconds, a busy network file system in a
@@ -38,6 +37,10 @@ pub(crate) static CONFIGURATION: LazyLock<Pool> =
 #[derive(Debug)]
 pub(crate) struct Pool {
     threads: Arc<Semaphore>,
+    /// Number of threads.
+    size: usize,
+    /// Number of threads that hang.
+    hanging: watch::Sender<usize>,
     per_path: usize,
     /// Paths that are in use; each operation and each waiter owns a reference.
     paths: Mutex<HashMap<PathBuf, Weak<Semaphore>>>,
@@ -65,8 +68,7 @@ impl fmt::Display for Failure {
             ),
             Self::NoThread(path) => write!(
                 f,
-                "{} could not be looked at within {seconds} s, since too many other files do not answer; \
-                 check their file systems",
+                "{} was not read, since too many other files do not answer; check their file systems",
                 path.display()
             ),
             Self::Broken(what) => {
@@ -84,6 +86,8 @@ impl Pool {
     pub(crate) fn new(threads: usize, per_path: usize) -> Self {
         Self {
             threads: Arc::new(Semaphore::new(threads)),
+            size: threads,
+            hanging: watch::Sender::new(0),
             per_path,
             paths: Mutex::default(),
         }
@@ -102,25 +106,42 @@ impl Pool {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return Err(no_answer);
         };
-        let Ok(Ok(thread)) = timeout(DEADLINE, Arc::clone(&self.threads).acquire_owned()).await
-        else {
-            return Err(Failure::NoThread(path.to_owned()));
+        let mut hanging = self.hanging.subscribe();
+        let thread = tokio::select! {
+            biased;
+            Ok(thread) = Arc::clone(&self.threads).acquire_owned() => thread,
+            // Until then one of the threads becomes free.
+            _ = hanging.wait_for(|count| *count >= self.size) => {
+                return Err(Failure::NoThread(path.to_owned()));
+            }
         };
-        let broken = |error: JoinError| Failure::Broken(error.to_string());
+        let mut watchdog = Watchdog {
+            places: Some(places),
+            hanging: self.hanging.clone(),
+        };
+        let (send, receive) = oneshot::channel();
         // A task of its own sees the deadline pass, whether the caller still waits or not.
-        let supervised = tokio::spawn(async move {
-            let on_thread = tokio::task::spawn_blocking(move || {
+        tokio::spawn(async move {
+            let mut on_thread = tokio::task::spawn_blocking(move || {
                 let result = work();
                 drop((place, thread));
                 result
             });
-            let Ok(result) = timeout(DEADLINE, on_thread).await else {
-                places.close();
-                return Err(no_answer);
-            };
-            result.map_err(broken)
+            let result = timeout(DEADLINE, &mut on_thread).await;
+            if let Ok(result) = result {
+                watchdog.disarm();
+                // The caller may have gone.
+                let _ = send.send(result.map_err(|error| Failure::Broken(error.to_string())));
+                return;
+            }
+            watchdog.fire();
+            let _ = send.send(Err(no_answer));
+            // Nobody waits for its result any more.
+            let _ = on_thread.await;
+            watchdog.hanging.send_modify(|count| *count -= 1);
         });
-        supervised.await.map_err(broken)?
+        let broken = |_| Failure::Broken("an operation on a file was broken off".to_owned());
+        receive.await.map_err(broken)?
     }
 
     /// Permits of a path. They are forgotten, closed or not, when no operation on the path is left.
@@ -133,6 +154,32 @@ impl Pool {
         let places = Arc::new(Semaphore::new(self.per_path));
         paths.insert(path.to_owned(), Arc::downgrade(&places));
         places
+    }
+}
+
+/// Marks a path as hanging when its operation passes the deadline, or when nobody supervises it any more.
+struct Watchdog {
+    /// `None` when it has fired, or need not.
+    places: Option<Arc<Semaphore>>,
+    hanging: watch::Sender<usize>,
+}
+
+impl Watchdog {
+    fn disarm(&mut self) {
+        self.places = None;
+    }
+
+    fn fire(&mut self) {
+        if let Some(places) = self.places.take() {
+            places.close();
+            self.hanging.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.fire();
     }
 }
 
@@ -264,7 +311,53 @@ mod tests {
         }
         let error = third.await.unwrap().unwrap_err();
         assert_eq!(error, Failure::NoThread("/c".into()));
-        assert!(error.to_string().starts_with("/c could not be looked at"));
+        assert!(error.to_string().starts_with("/c was not read, since"));
+        let before = tokio::time::Instant::now();
+        let fourth = pool.run(Path::new("/d"), || ()).await;
+        assert_eq!(fourth, Err(Failure::NoThread("/d".into())));
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        hanging.release = None;
+        while pool.run(Path::new("/d"), || ()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_operations_are_waited_for_as_long_as_they_end() {
+        let pool = pool(1, 1);
+        let all: Vec<_> = (0..3)
+            .map(|n| {
+                let pool = Arc::clone(&pool);
+                let (release, blocked) = mpsc::channel::<()>();
+                let path = PathBuf::from(format!("/{n}"));
+                let work = move || blocked.recv().is_err();
+                let asked = tokio::spawn(async move { pool.run(&path, work).await });
+                (release, asked)
+            })
+            .collect();
+        for (release, asked) in all {
+            tokio::time::advance(DEADLINE * 9 / 10).await;
+            drop(release);
+            assert_eq!(asked.await.unwrap(), Ok(true));
+        }
+    }
+
+    #[test]
+    fn what_hangs_in_a_runtime_that_has_ended_is_no_wait_for_the_next_one() {
+        let pool = pool(2, 1);
+        let mut hanging = Hanging::new();
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_time().build().unwrap()
+        };
+        let first = runtime();
+        first.block_on(async {
+            start(&pool, "/hangs", hanging.work());
+            hanging.begins().await;
+        });
+        first.shutdown_background();
+        let again = runtime().block_on(pool.run(Path::new("/hangs"), || ()));
+        assert_eq!(again, Err(no_answer()));
         hanging.release = None;
     }
 
