@@ -15,6 +15,8 @@ use super::Config;
 use crate::files::keytab::{self, Damage, Keytab};
 use crate::files::{KEYTABS, ReadError};
 
+/// Keytabs that are checked at a time.
+const AT_A_TIME: usize = 64;
 /// Principals that a message names.
 const NAMED: usize = 3;
 /// Characters of a principal in a message.
@@ -72,16 +74,21 @@ pub async fn keytab_faults(config: &Config) -> Vec<HostFault> {
             users.push(&identity.account);
         }
     }
-    // All at a time: one whose file system hangs is waited for once.
+    // More than there are threads: those that hang are waited for together.
     let mut reading = JoinSet::new();
+    let mut read = BTreeMap::new();
     for path in keytabs.keys() {
+        if reading.len() >= AT_A_TIME
+            && let Some(ended) = reading.join_next().await
+        {
+            read.extend(ended.ok());
+        }
         let path = path.to_path_buf();
         reading.spawn(async move {
-            let read = read(&path).await;
-            (path, read)
+            let keytab = read_keytab(&path).await;
+            (path, keytab)
         });
     }
-    let mut read = BTreeMap::new();
     while let Some(ended) = reading.join_next().await {
         read.extend(ended.ok());
     }
@@ -124,11 +131,11 @@ pub fn authority_fault(config: &Config) -> Option<HostFault> {
 
 /// Checks the keytab of one principal.
 pub(crate) async fn keytab_fault(keytab: &Path, principal: &str) -> Option<KeytabFault> {
-    judge(&read(keytab).await, principal)
+    judge(&read_keytab(keytab).await, principal)
 }
 
 /// Reads a keytab; the error says what to do.
-async fn read(path: &Path) -> Result<Keytab, String> {
+async fn read_keytab(path: &Path) -> Result<Keytab, String> {
     let owned = path.to_owned();
     let read = KEYTABS.run(path, move || keytab::read(&owned)).await;
     let read = read.map_err(|failure| failure.to_string())?;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::{Section, Verdict};
 use crate::config::{Config, host};
 use crate::delivery::{Delivery, Target};
-use crate::transport::{condor, tool};
+use crate::transport::{condor, directory, tool};
 
-pub(super) fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Section {
+pub(super) async fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Section {
     let mut section = Section::new("This host");
     section.add(
         "configuration",
@@ -18,6 +18,9 @@ pub(super) fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Section 
     match host::authority_fault(config) {
         Some(fault) => section.add("authorities", Verdict::Wrong, fault.to_string()),
         None => section.add("authorities", Verdict::Ok, "they can be read"),
+    }
+    for fault in directory::faults(config).await {
+        section.add("directories", Verdict::Wrong, fault);
     }
     let needs_tools = deliveries
         .iter()

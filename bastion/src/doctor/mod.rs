@@ -127,7 +127,7 @@ pub async fn examine<V: Vault, T: Transport>(
         .filter(|delivery| selection.holds(&delivery.id))
         .cloned()
         .collect();
-    done(host::section(config, &meant));
+    done(host::section(config, &meant).await);
     done(vault::section(config, parts.clock.now()).await);
     if !config.searches.is_empty() {
         done(schedds);
