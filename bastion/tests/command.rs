@@ -235,6 +235,22 @@ fn authorities_that_cannot_be_read_end_every_command_with_2() {
 }
 
 #[test]
+fn authorities_in_a_pipe_or_device_are_refused_and_waited_for_by_nobody() {
+    let host = Host::new();
+    let fifo = host.path("ca.pem");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
+    for file in [fifo.as_path(), Path::new("/dev/zero")] {
+        let named = format!(":1\", ca_file: {}}}", file.display());
+        fs::write(host.path("c.yaml"), yaml.replace(":1\"}", &named)).unwrap();
+        let (code, _, err) = host.run(&["check"]);
+        assert_eq!(code, 2);
+        let words = "cannot be used: it is no plain file; name a PEM file that this user may read";
+        assert!(err.contains(words), "{err}");
+    }
+}
+
+#[test]
 fn wrong_usage_ends_with_2() {
     let host = Host::new();
     assert_eq!(host.run(&["chekc"]).0, 2);

@@ -183,7 +183,7 @@ fn add_bundle(trusted: &mut Trusted, file: &Path) -> Result<(), Error> {
         Error::configuration(&format!("CA file {} cannot be used: {why}", file.display()))
             .advise("name a PEM file that this user may read")
     };
-    let pem = std::fs::read(file).map_err(|e| refuse(&e.to_string()).caused_by(e))?;
+    let pem = read_plain(file).map_err(|e| refuse(&e.to_string()).caused_by(e))?;
     let mut found = false;
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|e| refuse(&format!("it is no PEM file ({e})")))?;
@@ -199,10 +199,19 @@ fn add_bundle(trusted: &mut Trusted, file: &Path) -> Result<(), Error> {
     }
 }
 
+/// Reads a plain file: a FIFO would block, and a device may never end.
+fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
+    if std::fs::metadata(path)?.is_file() {
+        std::fs::read(path)
+    } else {
+        Err(std::io::Error::other("it is no plain file"))
+    }
+}
+
 fn add_directory(trusted: &mut Trusted, dir: &Path, now: Timestamp) {
     for path in certificate_files(dir) {
         let file = path.display();
-        let pem = match std::fs::read(&path) {
+        let pem = match read_plain(&path) {
             Ok(pem) => pem,
             Err(error) => {
                 debug!(%file, %error, "certificate skipped");
