@@ -22,13 +22,14 @@
 //! | [`doctor`] | each step that deliveries hang on, tried once |
 //! | `files` | files of this host: plain ones, bounded, on threads of their own |
 //! | [`selection`], [`stages`], [`top_file`] | deliveries by name; how long stages take; a stored credential's text |
-//! | [`lifecycle`], [`cli`], [`logs`], [`lock`], [`hardening`] | the process |
+//! | [`lifecycle`], [`cli`], [`logs`], [`lock`], [`hardening`], [`connections`] | the process |
 
 mod announce;
 mod attendant;
 pub mod cli;
 mod commands;
 pub mod config;
+pub mod connections;
 pub mod control;
 pub mod delivery;
 pub mod discovery;

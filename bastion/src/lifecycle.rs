@@ -18,11 +18,13 @@ use tracing::{error, info, warn};
 
 use crate::attendant::Attendant;
 use crate::config::{Config, Watch, host};
+use crate::connections;
 use crate::control::protocol::Reloaded;
 use crate::control::server;
 use crate::control::service::{ReloadOrder, Service};
 use crate::control::socket::Socket;
 use crate::files;
+use crate::hardening;
 use crate::herald::{self, tell};
 use crate::listen::{self, Seen};
 use crate::lock::{Lock, LockError};
@@ -68,6 +70,7 @@ pub fn once(config: &Config, mut progress: impl FnMut(&Report)) -> anyhow::Resul
 /// The certificate authorities cannot be used, or the system refuses a runtime or signals.
 pub fn run(config: &Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
     let _lock = lock(config)?;
+    let descriptors = hardening::raise_descriptors();
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         tokio::spawn(warn_of_host(Arc::new(config.clone())));
@@ -87,9 +90,9 @@ pub fn run(config: &Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
             stages: Arc::clone(&parts.stages),
             started: SystemClock.now(),
         };
-        let _listen = serve_http(config, seen).await;
+        let _listen = serve_http(config, seen, descriptors).await;
         let _herald = Attendant::begin(herald::attend(reports));
-        let _control = serve_control(config, service);
+        let _control = serve_control(config, service, descriptors);
         info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
         tell(&[NotifyState::Ready]);
         let outside = Outside {
@@ -122,9 +125,18 @@ fn lock(config: &Config) -> anyhow::Result<Option<Lock>> {
 
 /// Serves the control socket, until the result is dropped. Without it tokens are kept good all the
 /// same: that is worth more than being asked.
-fn serve_control(config: &Config, service: Service<HtVault, Transports>) -> Option<Attendant> {
+fn serve_control(
+    config: &Config,
+    service: Service<HtVault, Transports>,
+    descriptors: u64,
+) -> Option<Attendant> {
+    let limit = connections::limit(server::CLIENTS, descriptors);
     match Socket::bind(&config.control) {
-        Ok(socket) => Some(Attendant::begin(server::serve(socket, Arc::new(service)))),
+        Ok(socket) => Some(Attendant::begin(server::serve(
+            socket,
+            Arc::new(service),
+            limit,
+        ))),
         Err(error) => {
             error!("commands such as `status` will not find this service: {error:#}");
             None
@@ -133,9 +145,10 @@ fn serve_control(config: &Config, service: Service<HtVault, Transports>) -> Opti
 }
 
 /// Serves metrics and health where the configuration says so. As above, the work goes on without.
-async fn serve_http(config: &Config, seen: Seen) -> Option<Attendant> {
+async fn serve_http(config: &Config, seen: Seen, descriptors: u64) -> Option<Attendant> {
+    let limit = connections::limit(listen::CONNECTIONS, descriptors);
     match listen::bind(config.listen?).await {
-        Ok(listener) => Some(Attendant::begin(listen::serve(listener, seen))),
+        Ok(listener) => Some(Attendant::begin(listen::serve(listener, seen, limit))),
         Err(error) => {
             error!("metrics and health are not served: {error:#}");
             None

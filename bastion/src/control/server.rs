@@ -4,6 +4,7 @@
 //! goes on to its end, whether or not its client still listens.
 
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use nix::unistd::{Gid, Uid};
@@ -13,7 +14,7 @@ use tokio::io::{
 };
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
@@ -22,9 +23,10 @@ use super::protocol::{
     Answer, Event, Hello, LONGEST_REQUEST, PROTOCOL, Progress, Refusal, Request,
 };
 use super::socket::Socket;
+use crate::connections::Connections;
 
 /// Clients at a time; further ones wait.
-const CLIENTS: usize = 16;
+pub const CLIENTS: usize = 32;
 /// What a client has to send its request, and to take each line of the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Lines of an answer that may wait for a slow client.
@@ -56,29 +58,18 @@ impl Events {
     }
 }
 
-/// Serves whoever asks, until it is dropped.
-pub async fn serve(socket: Socket, orders: Arc<impl Orders>) {
-    let room = Arc::new(Semaphore::new(CLIENTS));
+/// Serves whoever asks, so many at a time, until it is dropped.
+pub async fn serve(socket: Socket, orders: Arc<impl Orders>, limit: usize) {
+    let mut connections = Connections::new("the control socket", limit);
     loop {
-        // Never closed.
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
-        let stream = match socket.listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // No descriptors left, perhaps: a moment later there may be.
-                warn!(%error, "a client of the control socket could not be heard");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                continue;
-            }
-        };
+        let accept = |cx: &mut Context<'_>| socket.listener.poll_accept(cx);
+        let (stream, slot) = connections.next(accept).await;
         let (admission, orders) = (socket.admission, Arc::clone(&orders));
         tokio::spawn(async move {
+            let _slot = slot;
             if let Err(error) = converse(stream, admission, orders).await {
                 debug!(%error, "a client of the control socket went away");
             }
-            drop(place);
         });
     }
 }
@@ -218,7 +209,7 @@ mod tests {
         let path = folder.path().join("control");
         let socket = Socket::bind(&path).unwrap();
         let (send, said) = mpsc::unbounded_channel();
-        let server = tokio::spawn(serve(socket, Arc::new(Chatty(send))));
+        let server = tokio::spawn(serve(socket, Arc::new(Chatty(send)), CLIENTS));
         Running {
             _folder: folder,
             path,
@@ -249,6 +240,29 @@ mod tests {
         assert_eq!(lines[1]["event"], "progress");
         assert_eq!(lines[2]["event"], "done");
         assert_eq!(lines.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_say_nothing_keep_nobody_out() {
+        let running = start();
+        let mut silent = Vec::new();
+        for _ in 0..3 * CLIENTS {
+            silent.push(
+                tokio::net::UnixStream::connect(&running.path)
+                    .await
+                    .unwrap(),
+            );
+        }
+        let mut last = tokio::net::UnixStream::connect(&running.path)
+            .await
+            .unwrap();
+        last.write_all(b"{\"order\":\"status\"}\n").await.unwrap();
+        let mut answer = String::new();
+        last.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("\"done\""), "{answer}");
+        let mut refusal = String::new();
+        silent[0].read_to_string(&mut refusal).await.unwrap();
+        assert!(refusal.contains("no request came"), "{refusal}");
     }
 
     #[tokio::test]

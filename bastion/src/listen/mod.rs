@@ -4,6 +4,7 @@
 //! the reconciler knows at that moment; a loop that is held up is said to be, within seconds.
 
 pub mod metrics;
+mod server;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,12 +18,13 @@ use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tracing::error;
 
 use crate::reconcile::{Reports, Unanswered};
 use crate::report::Report;
 use crate::stages::Stages;
 
+/// Connections at a time; further ones wait.
+pub const CONNECTIONS: usize = 64;
 /// The loop turns every 30 s at least; after this it is taken to hang.
 const HANGS: Duration = Duration::from_mins(2);
 
@@ -51,17 +53,15 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("listen.address {address} cannot be used"))
 }
 
-/// Serves whoever asks, until it is dropped.
-pub async fn serve(listener: TcpListener, seen: Seen) {
+/// Serves whoever asks, so many at a time, until it is dropped.
+pub async fn serve(listener: TcpListener, seen: Seen, limit: usize) {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/status.json", get(status))
         .with_state(seen);
-    if let Err(error) = axum::serve(listener, router).await {
-        error!(%error, "metrics and health are no longer served");
-    }
+    server::serve(listener, router, limit).await;
 }
 
 async fn metrics(Shared(seen): Shared<Seen>) -> Result<Response, Unanswered> {

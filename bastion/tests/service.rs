@@ -1,0 +1,180 @@
+//! The service as a process: its log, its lock, its sockets, and commands that ask it. No network is
+//! needed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Deadline of everything that a test waits for.
+const FAR: Duration = Duration::from_mins(2);
+
+/// A host with one account, whose keytab is none, and a Vault that nobody is.
+struct Host {
+    dir: tempfile::TempDir,
+    port: u16,
+}
+
+impl Host {
+    fn new() -> Self {
+        // Free a moment ago.
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = Self {
+            dir: tempfile::tempdir().unwrap(),
+            port: free.local_addr().unwrap().port(),
+        };
+        fs::create_dir(host.path("creds")).unwrap();
+        fs::write(host.path("kt"), "no keytab").unwrap();
+        fs::set_permissions(host.path("kt"), fs::Permissions::from_mode(0o400)).unwrap();
+        let listen = format!("listen: {{address: \"127.0.0.1:{}\"}}\n", host.port);
+        host.configure("c.yaml", "control", &listen);
+        host
+    }
+
+    /// Writes a configuration with a control socket of its own.
+    fn configure(&self, name: &str, socket: &str, more: &str) {
+        let dir = self.dir.path().display();
+        let yaml = format!(
+            "{more}state: {dir}/state\n\
+             control: {{socket: {dir}/{socket}}}\n\
+             vault: {{address: \"https://127.0.0.1:1\"}}\n\
+             schedds: {{here: {{directory: {dir}/creds}}}}\n\
+             accounts: {{cmsprod: {{principal: cmsprod@TEST, keytab: {dir}/kt, schedds: [here], credentials: {{cms_crab: {{}}}}}}}}\n"
+        );
+        fs::write(self.path(name), yaml).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, config: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_token-bastion"));
+        command.arg("--config").arg(self.path(config));
+        command
+    }
+
+    fn run(&self, config: &str, arguments: &[&str]) -> Output {
+        self.command(config).args(arguments).output().unwrap()
+    }
+
+    /// Starts the service, and waits until it answers.
+    fn start(&self, stderr: impl Into<Stdio>) -> Service {
+        let mut command = self.command("c.yaml");
+        let mut service = Service(command.arg("run").stderr(stderr).spawn().unwrap());
+        until("the service answers", || {
+            assert_eq!(service.0.try_wait().unwrap(), None, "the service ended");
+            let status = self.run("c.yaml", &["status"]);
+            let healthy = || Some(self.get("/healthz").ok()?.ends_with("ok\n"));
+            !status.stdout.is_empty() && healthy() == Some(true)
+        });
+        service
+    }
+
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.port)).unwrap()
+    }
+
+    fn get(&self, path: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(FAR))?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+/// A running service, killed if a test ends without stopping it.
+struct Service(Child);
+
+impl Service {
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.0.id()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+    }
+
+    /// Ends it as systemd does; returns its exit code.
+    fn stop(mut self) -> Option<i32> {
+        self.signal(Signal::SIGTERM);
+        let mut status = None;
+        until("the service ends", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + FAR;
+    while !is_so() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn clients_that_send_half_a_request_lose_their_connection() {
+    let host = Host::new();
+    let service = host.start(Stdio::null());
+    let half = || {
+        let mut stream = host.connect();
+        stream.write_all(b"GET /status.json HTTP/1.1\r\n").unwrap();
+        stream.set_read_timeout(Some(FAR)).unwrap();
+        stream
+    };
+    let slow: Vec<TcpStream> = (0..80).map(|_| half()).collect();
+    assert!(host.get("/healthz").unwrap().ends_with("ok\n"));
+    for mut stream in slow {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert_eq!(text(&answer), "");
+    }
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
+fn a_page_of_another_site_reads_nothing() {
+    let host = Host::new();
+    let service = host.start(Stdio::null());
+    let mut stream = host.connect();
+    stream
+        .write_all(b"GET /status.json HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+    assert!(!answer.contains("cmsprod"), "{answer}");
+    assert_eq!(service.stop(), Some(0));
+}
