@@ -119,6 +119,12 @@ impl Cli {
         matches!(self.command, Command::Run | Command::Once(_))
     }
 
+    /// Whether it is the service, which runs unattended.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        matches!(self.command, Command::Run)
+    }
+
     /// Does what was asked for.
     #[must_use]
     pub fn execute(&self) -> ExitCode {

@@ -1,29 +1,214 @@
-//! Where log lines go: to standard error, one line an event; coloured on a terminal, without the
-//! time in systemd's journal, which has its own.
+//! The log: lines on standard error, one for each event; coloured on a terminal, without the time in
+//! systemd's journal, which has its own.
+//!
+//! What holds: a line that cannot be written is counted and stops nothing. The service's lines are
+//! written by a thread of their own, so that a disk that hangs or a pipe that nobody reads delays
+//! nothing else; lines that find no room in its queue are counted, too.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
-/// Begins logging. `verbose` adds details, twice adds those of the libraries; without `tells_work`
-/// and without it only what is wrong is said.
-pub fn init(verbose: u8, tells_work: bool) {
-    let filter = match verbose {
-        0 if !tells_work => "warn",
-        0 => "warn,bastion=info,htvault=info",
-        1 => "warn,bastion=debug,htvault=debug",
-        _ => "debug",
-    };
-    let terminal = io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(io::stderr)
-        .with_ansi(terminal)
-        .with_target(verbose > 0);
-    // A second start, in a test, is of no effect.
-    let _ = if std::env::var_os("JOURNAL_STREAM").is_some() && !terminal {
-        builder.without_time().try_init()
-    } else {
-        builder.try_init()
-    };
+/// Lines that wait for the thread that writes.
+const QUEUE: usize = 1024;
+/// Deadline for the last lines at the end of the process.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+static STATE: Mutex<LogState> = Mutex::new(LogState {
+    dropped_lines: 0,
+    error: None,
+});
+
+/// State of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogState {
+    /// Lines that were not written since the start.
+    pub dropped_lines: u64,
+    /// Reason why the last one was not; none when it was written.
+    pub error: Option<String>,
+}
+
+impl LogState {
+    /// One line for people, when lines were lost.
+    #[must_use]
+    pub fn message(&self) -> Option<String> {
+        let error = match &self.error {
+            Some(error) => format!("still failing: {error}"),
+            None => "it works again".to_owned(),
+        };
+        (self.dropped_lines > 0).then(|| {
+            let lost = self.dropped_lines;
+            format!("{lost} lines of the service's log could not be written ({error})")
+        })
+    }
+}
+
+/// Returns the present state of this process's log.
+#[must_use]
+pub fn state() -> LogState {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn note(result: io::Result<()>) {
+    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    state.dropped_lines += u64::from(result.is_err());
+    state.error = result.err().map(|error| error.to_string());
+}
+
+/// Log of a process: commands write by themselves, in step with what they print; the service has a
+/// thread that writes.
+#[derive(Clone, Debug)]
+pub enum Log {
+    /// Lines are written at once.
+    Direct,
+    /// Lines are written by a thread.
+    Queued(SyncSender<Line>),
+}
+
+/// Work for the thread that writes.
+#[derive(Debug)]
+pub enum Line {
+    /// A line to be written.
+    Text(Vec<u8>),
+    /// A request to answer when everything before is written.
+    Flush(SyncSender<()>),
+}
+
+impl Log {
+    /// Begins logging. `verbose` adds details, twice adds those of the libraries; without
+    /// `tells_work` and without it only what is wrong is said. A `service` gets a thread that
+    /// writes.
+    pub fn init(verbose: u8, tells_work: bool, service: bool) -> Self {
+        let log = service.then(Self::with_thread);
+        let log = log.and_then(Result::ok).unwrap_or(Self::Direct);
+        let filter = match verbose {
+            0 if !tells_work => "warn",
+            0 => "warn,bastion=info,htvault=info",
+            1 => "warn,bastion=debug,htvault=debug",
+            _ => "debug",
+        };
+        let terminal = io::stderr().is_terminal();
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(filter))
+            .with_writer(log.clone())
+            .with_ansi(terminal)
+            .with_target(verbose > 0);
+        // A second start, in a test, is of no effect.
+        let _ = if std::env::var_os("JOURNAL_STREAM").is_some() && !terminal {
+            builder.without_time().try_init()
+        } else {
+            builder.try_init()
+        };
+        log
+    }
+
+    fn with_thread() -> io::Result<Self> {
+        let (lines, received) = sync_channel(QUEUE);
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write_all(&received, io::stderr()))?;
+        Ok(Self::Queued(lines))
+    }
+
+    /// Waits until everything is written, but not long.
+    pub fn flush(&self) {
+        let Self::Queued(lines) = self else {
+            return;
+        };
+        let (answer, done) = sync_channel(1);
+        if lines.try_send(Line::Flush(answer)).is_ok() {
+            // A disk that hangs keeps the last lines.
+            let _ = done.recv_timeout(LAST_LINES);
+        }
+    }
+}
+
+/// Work of the thread that writes.
+fn write_all(lines: &Receiver<Line>, mut output: impl Write) {
+    for line in lines {
+        match line {
+            Line::Text(text) => note(output.write_all(&text)),
+            // Who asked may have given up.
+            Line::Flush(answer) => _ = answer.try_send(()),
+        }
+    }
+}
+
+impl<'w> MakeWriter<'w> for Log {
+    type Writer = &'w Self;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        self
+    }
+}
+
+/// Takes one line for each call, as the subscriber makes it. Never fails.
+impl Write for &Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self {
+            Log::Direct => note(io::stderr().write_all(line)),
+            Log::Queued(lines) => {
+                if lines.try_send(Line::Text(line.to_owned())).is_err() {
+                    note(Err(io::Error::other("nobody takes its lines")));
+                }
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes nothing until told to, then fails.
+    struct Stuck(Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            self.0.recv().unwrap();
+            Err(io::Error::from_raw_os_error(28))
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_find_no_room_or_cannot_be_written_are_counted_and_delay_nothing() {
+        let (lines, received) = sync_channel(QUEUE);
+        let (go_on, stuck) = sync_channel(2 * QUEUE);
+        let writer = thread::spawn(move || write_all(&received, Stuck(stuck)));
+        let log = Log::Queued(lines);
+        for _ in 0..QUEUE + 10 {
+            (&log).write_all(b"a line\n").unwrap();
+        }
+        let full = state();
+        // One may be with the writer.
+        assert!((9..=10).contains(&full.dropped_lines), "{full:?}");
+        let message = full.message().unwrap();
+        assert!(message.contains("nobody takes its lines"), "{message}");
+
+        (0..2 * QUEUE).for_each(|_| go_on.send(()).unwrap());
+        drop(log);
+        writer.join().unwrap();
+        assert_eq!(state().dropped_lines, u64::try_from(QUEUE + 10).unwrap());
+        let message = state().message().unwrap();
+        assert!(message.contains("No space left on device"), "{message}");
+
+        note(Ok(()));
+        let message = state().message().unwrap();
+        assert!(message.ends_with("(it works again)"), "{message}");
+    }
 }

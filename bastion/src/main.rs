@@ -3,15 +3,18 @@
 use std::process::ExitCode;
 
 use bastion::cli::Cli;
-use bastion::{hardening, logs};
+use bastion::hardening;
+use bastion::logs::Log;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logs::init(cli.verbosity(), cli.tells_its_work());
+    let log = Log::init(cli.verbosity(), cli.tells_its_work(), cli.is_service());
     if let Err(error) = hardening::no_core_dumps() {
         // The service is of more use than this.
         tracing::warn!(%error, "core dumps cannot be switched off");
     }
-    cli.execute()
+    let code = cli.execute();
+    log.flush();
+    code
 }

@@ -145,6 +145,61 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn a_log_on_a_full_disk_is_counted_and_ends_nothing() {
+    let host = Host::new();
+    let service = host.start(full());
+    let dropped = |line: &str| {
+        let count = line.strip_prefix("token_bastion_log_lines_dropped_total ");
+        count.is_some_and(|count| count.parse::<u64>().unwrap() > 0)
+    };
+    until("lost lines are counted", || {
+        host.get("/metrics").unwrap().lines().any(dropped)
+    });
+    let status = text(&host.run("c.yaml", &["status"]).stdout);
+    assert!(status.contains("No space left on device"), "{status}");
+    let json = host.run("c.yaml", &["status", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert!(json["log"]["dropped_lines"].as_u64().unwrap() > 0, "{json}");
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
+fn a_log_whose_reader_ended_is_counted_and_ends_nothing() {
+    let host = Host::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let service = host.start(writer);
+    let status = text(&host.run("c.yaml", &["status"]).stdout);
+    assert!(status.contains("Broken pipe"), "{status}");
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    let host = Host::new();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let size = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    writer
+        .write_all(&vec![b'\n'; usize::try_from(size).unwrap()])
+        .unwrap();
+    let service = host.start(writer);
+    assert_eq!(service.stop(), Some(0));
+    drop(reader);
+}
+
+#[test]
+fn the_last_lines_of_the_log_are_written() {
+    let host = Host::new();
+    let mut command = host.command("c.yaml");
+    let mut service = Service(command.arg("run").stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(service.0.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("started")));
+    service.signal(Signal::SIGTERM);
+    let last = lines.last().unwrap().unwrap();
+    assert!(last.contains("stopped"), "{last}");
+}
+
+#[test]
 fn clients_that_send_half_a_request_lose_their_connection() {
     let host = Host::new();
     let service = host.start(Stdio::null());

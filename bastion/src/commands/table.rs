@@ -59,7 +59,9 @@ pub(crate) fn status(report: &Report, look: Look) -> String {
         let line = format!("{}: {line}", group.remedy.words());
         text.push_str(&wrapped(&line, 0, 2, look.width));
     }
-    let warnings = report.grant_warnings();
+    let log = report.log.message();
+    let mut warnings = report.grant_warnings();
+    warnings.extend(log.as_deref());
     if !warnings.is_empty() {
         text.push('\n');
     }

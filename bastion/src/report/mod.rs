@@ -20,6 +20,7 @@ pub use self::unwanted::Unwanted;
 use crate::config::duration;
 use crate::delivery::{DeliveryId, Selection};
 use crate::grants::GrantLine;
+use crate::logs::{self, LogState};
 use crate::plan::outlook::Planned;
 use crate::reconcile::Entry;
 
@@ -40,6 +41,9 @@ pub struct Report {
     /// What is used of the bound on requests to Vault (`vault.requests`), if there is one.
     #[serde(default)]
     pub requests: Option<Requests>,
+    /// State of the service's log.
+    #[serde(default)]
+    pub log: LogState,
 }
 
 /// What is used of the bound on requests.
@@ -72,6 +76,7 @@ impl Report {
         let lines = entries.map(|(entry, planned)| Line::new(entry, &planned, now));
         let mut report = Self::of(lines.collect(), now);
         report.problems.splice(0..0, searches);
+        report.log = logs::state();
         report
     }
 
@@ -85,6 +90,7 @@ impl Report {
             grants: Vec::new(),
             unwanted: Vec::new(),
             requests: None,
+            log: LogState::default(),
         }
     }
 
@@ -116,6 +122,7 @@ impl Report {
         let unwanted = unwanted.filter(|unwanted| selection.holds(&unwanted.id));
         report.unwanted = unwanted.cloned().collect();
         report.requests = self.requests;
+        report.log = self.log.clone();
         Ok(report)
     }
 

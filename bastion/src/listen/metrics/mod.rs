@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use names::{
-    ACCESS, DELIVERIES, FAILING, FAILURES, HELD, INFO, MEMORY, NEXT, PROCESSOR, REQUEST_LIMIT,
-    REQUESTS, SAFE, STAGES, STARTED, STATE, SUCCESS, TURNED, VAULT,
+    ACCESS, DELIVERIES, FAILING, FAILURES, HELD, INFO, LOG_LINES, MEMORY, NEXT, PROCESSOR,
+    REQUEST_LIMIT, REQUESTS, SAFE, STAGES, STARTED, STATE, SUCCESS, TURNED, VAULT,
 };
 pub use names::{METRICS, Metric};
 use text::Text;
@@ -48,6 +48,7 @@ pub fn write(report: &Report, stages: &BTreeMap<Stage, Count>, started: Timestam
     deliveries(&mut text, report);
     counts(&mut text, report);
     durations(&mut text, stages);
+    text.one(LOG_LINES, report.log.dropped_lines);
     process(&mut text);
     text.0
 }
@@ -204,6 +205,7 @@ mod tests {
             per_seconds: 300,
             used: 12,
         });
+        report.log.dropped_lines = 5;
         let mut count = Count {
             number: 3,
             sum: std::time::Duration::from_millis(2500),
@@ -255,6 +257,7 @@ mod tests {
             "token_bastion_stage_seconds_sum{stage=\"issue\"} 2.5",
             "token_bastion_stage_seconds_count{stage=\"store\"} 0",
             "token_bastion_stage_failures_total{stage=\"issue\",kind=\"vault_down\"} 2",
+            "token_bastion_log_lines_dropped_total 5",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }

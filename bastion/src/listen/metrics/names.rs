@@ -97,6 +97,11 @@ pub(super) const FAILURES: Metric = metric(
     "counter",
     "How often a stage failed, by sort of problem.",
 );
+pub(super) const LOG_LINES: Metric = metric(
+    "token_bastion_log_lines_dropped_total",
+    "counter",
+    "Log lines that could not be written.",
+);
 pub(super) const MEMORY: Metric = metric(
     "process_resident_memory_bytes",
     "gauge",
@@ -109,7 +114,7 @@ pub(super) const PROCESSOR: Metric = metric(
 );
 
 /// All metrics, in the order in which they are written.
-pub const METRICS: [Metric; 18] = [
+pub const METRICS: [Metric; 19] = [
     INFO,
     STARTED,
     TURNED,
@@ -126,6 +131,7 @@ pub const METRICS: [Metric; 18] = [
     REQUESTS,
     STAGES,
     FAILURES,
+    LOG_LINES,
     MEMORY,
     PROCESSOR,
 ];
