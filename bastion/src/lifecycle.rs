@@ -92,7 +92,7 @@ pub fn run(config: &Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
         };
         let _listen = serve_http(config, seen, descriptors).await;
         let _herald = Attendant::begin(herald::attend(reports));
-        let _control = serve_control(config, service, descriptors);
+        let _control = serve_control(config, service, descriptors).await;
         info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
         tell(&[NotifyState::Ready]);
         let outside = Outside {
@@ -125,13 +125,13 @@ fn lock(config: &Config) -> anyhow::Result<Option<Lock>> {
 
 /// Serves the control socket, until the result is dropped. Without it tokens are kept good all the
 /// same: that is worth more than being asked.
-fn serve_control(
+async fn serve_control(
     config: &Config,
     service: Service<HtVault, Transports>,
     descriptors: u64,
 ) -> Option<Attendant> {
     let limit = connections::limit(server::CLIENTS, descriptors);
-    match Socket::bind(&config.control) {
+    match Socket::bind(&config.control).await {
         Ok(socket) => Some(Attendant::begin(server::serve(
             socket,
             Arc::new(service),

@@ -233,3 +233,34 @@ fn a_page_of_another_site_reads_nothing() {
     assert!(!answer.contains("cmsprod"), "{answer}");
     assert_eq!(service.stop(), Some(0));
 }
+
+#[test]
+fn the_socket_of_another_program_is_left_alone() {
+    let host = Host::new();
+    let socket = host.path("control");
+    let other = UnixListener::bind(&socket).unwrap();
+    let mut command = host.command("c.yaml");
+    let mut service = Service(command.arg("run").stderr(Stdio::piped()).spawn().unwrap());
+    let lines = BufReader::new(service.0.stderr.take().unwrap()).lines();
+    let mut lines = lines.map(Result::unwrap);
+    let error = lines.find(|line| line.contains("ERROR")).unwrap();
+    assert!(error.contains("another program listens"), "{error}");
+    // What it has is still there.
+    let client = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    other.accept().unwrap();
+    drop(client);
+    assert_eq!(service.stop(), Some(0));
+    assert!(socket.exists());
+}
+
+#[test]
+fn the_socket_of_a_killed_service_is_replaced_and_commands_say_at_once_that_it_is_dead() {
+    let host = Host::new();
+    drop(host.start(Stdio::null()));
+    assert!(host.path("control").exists());
+    let status = host.run("c.yaml", &["status"]);
+    let error = text(&status.stderr);
+    assert!(error.contains("nobody listens at"), "{error}");
+    assert_eq!(status.status.code(), Some(1));
+    assert_eq!(host.start(Stdio::null()).stop(), Some(0));
+}

@@ -204,10 +204,10 @@ mod tests {
         server: tokio::task::JoinHandle<()>,
     }
 
-    fn start() -> Running {
+    async fn start() -> Running {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
-        let socket = Socket::bind(&path).unwrap();
+        let socket = Socket::bind(&path).await.unwrap();
         let (send, said) = mpsc::unbounded_channel();
         let server = tokio::spawn(serve(socket, Arc::new(Chatty(send)), CLIENTS));
         Running {
@@ -234,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn hello_then_progress_then_the_answer() {
-        let running = start();
+        let running = start().await;
         let lines = say(&running.path, b"{\"order\":\"status\"}\n".to_vec()).await;
         assert_eq!(lines[0]["protocol"], PROTOCOL);
         assert_eq!(lines[1]["event"], "progress");
@@ -244,7 +244,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn clients_that_say_nothing_keep_nobody_out() {
-        let running = start();
+        let running = start().await;
         let mut silent = Vec::new();
         for _ in 0..3 * CLIENTS {
             silent.push(
@@ -267,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_understood_is_refused_with_the_reason() {
-        let running = start();
+        let running = start().await;
         let long = vec![b'x'; usize::try_from(LONGEST_REQUEST).unwrap() + 1];
         for (bytes, reason) in [
             (
@@ -291,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_order_goes_on_when_its_client_goes_away() {
-        let mut running = start();
+        let mut running = start().await;
         let path = running.path.clone();
         let connect = move || {
             let stream = UnixStream::connect(path).unwrap();

@@ -1,7 +1,7 @@
 //! The socket in the file system.
 //!
-//! What holds: its mode is 0660 from the moment that anybody can ask; one that a dead service left
-//! is replaced, anything else of that name is not; a clean end removes it.
+//! What holds: its mode is 0660 from the moment that anybody can ask; one that a dead service left,
+//! which refuses connections, is replaced, anything else of that name is not; a clean end removes it.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use nix::unistd::{Gid, geteuid};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 use super::peer::Admission;
 
@@ -26,16 +26,14 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket, and its directory when that is missing. Only for who holds the lock
-    /// against a second service: whatever socket is there is taken for a dead one's.
+    /// Makes the socket, and its directory when that is missing.
     ///
     /// # Errors
     /// It cannot be made, or something else has its name.
-    pub fn bind(path: &Path) -> anyhow::Result<Self> {
+    pub async fn bind(path: &Path) -> anyhow::Result<Self> {
         make_directory_of(path)?;
         match fs::symlink_metadata(path) {
-            Ok(found) if found.file_type().is_socket() => fs::remove_file(path)
-                .with_context(|| format!("an old socket {} cannot be removed", path.display()))?,
+            Ok(found) if found.file_type().is_socket() => remove_dead(path).await?,
             Ok(_) => bail!(
                 "{} is no socket; remove it, or name another path for the key control",
                 path.display()
@@ -56,6 +54,22 @@ impl Socket {
             path: path.to_owned(),
             inode: metadata.ino(),
         })
+    }
+}
+
+/// Removes a socket at which nobody listens.
+async fn remove_dead(path: &Path) -> anyhow::Result<()> {
+    let told = path.display();
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .with_context(|| format!("an old socket {told} cannot be removed")),
+        Err(error) => Err(error).with_context(|| {
+            format!("{told} is a socket that may be in use; end its program, or name another path for the key control.socket")
+        }),
+        Ok(_) => bail!(
+            "another program listens at {told}; end it, or name another path for the key control.socket"
+        ),
     }
 }
 
@@ -84,6 +98,8 @@ pub(crate) fn make_directory_of(path: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -94,7 +110,7 @@ mod tests {
     async fn directory_and_socket_are_for_owner_and_group() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/control");
-        let socket = Socket::bind(&path).unwrap();
+        let socket = Socket::bind(&path).await.unwrap();
         assert_eq!(mode(&path), 0o660);
         assert_eq!(mode(path.parent().unwrap()), 0o750);
         drop(socket);
@@ -102,11 +118,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_services_socket_is_replaced_and_a_living_ones_left() {
+    async fn the_socket_of_a_dead_program_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
-        let old = Socket::bind(&path).unwrap();
-        let new = Socket::bind(&path).unwrap();
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        drop(Socket::bind(&path).await.unwrap());
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn the_socket_of_a_living_program_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        let other = UnixListener::bind(&path).unwrap();
+        let error = Socket::bind(&path).await.unwrap_err().to_string();
+        assert!(error.contains("another program listens at"), "{error}");
+        drop(UnixStream::connect(&path).await.unwrap());
+        drop(other);
+        fs::remove_file(&path).unwrap();
+
+        let _datagrams = UnixDatagram::bind(&path).unwrap();
+        let error = Socket::bind(&path).await.unwrap_err().to_string();
+        assert!(error.contains("a socket that may be in use"), "{error}");
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_service_leaves_the_socket_of_its_successor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        let old = Socket::bind(&path).await.unwrap();
+        fs::rename(&path, folder.path().join("old")).unwrap();
+        let new = Socket::bind(&path).await.unwrap();
         drop(old);
         assert!(path.exists());
         drop(new);
@@ -118,7 +162,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
         fs::write(&path, "mine").unwrap();
-        let error = Socket::bind(&path).unwrap_err().to_string();
+        let error = Socket::bind(&path).await.unwrap_err().to_string();
         assert!(error.contains("is no socket; remove it"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"mine");
     }
