@@ -113,7 +113,7 @@ pub fn run(config: &Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
 /// Keeps a second instance out. Where no lock can be had (a person who tries things without root)
 /// the work goes on: jobs need tokens more than the lock.
 fn lock(config: &Config) -> anyhow::Result<Option<Lock>> {
-    match Lock::take(&config.control) {
+    match Lock::take(&config.state) {
         Ok(lock) => Ok(Some(lock)),
         Err(taken @ LockError::Taken { .. }) => Err(taken.into()),
         Err(error) => {

@@ -1,17 +1,20 @@
-//! At most one process works with the same control socket: a lock on a file beside it.
+//! At most one process works with the same state directory: a lock on a file in it.
 //!
 //! What holds: the kernel lets go of the lock when the process ends, in whatever way. The file
 //! stays; what it says is the process that last had the lock.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
 
-use crate::control::socket::make_directory_of;
+/// Name of the file.
+const FILE: &str = "instance.lock";
 
 /// The lock, for as long as this lives.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ impl std::fmt::Display for LockError {
                 let who = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
                 write!(
                     f,
-                    "another one works on this host already{who} (it holds {}); ask it with `token-bastion status` or `push`, or stop it first",
+                    "another one works with this state already{who} (it holds {}); ask it with `token-bastion status` or `push`, or stop it first",
                     file.display()
                 )
             }
@@ -52,44 +55,78 @@ impl std::fmt::Display for LockError {
 impl std::error::Error for LockError {}
 
 impl Lock {
-    /// Takes the lock that belongs to a control socket.
+    /// Takes the lock that belongs to a state directory, which is made when it is missing.
     ///
     /// # Errors
     /// Another process has it, or the file cannot be made.
-    pub fn take(control: &Path) -> Result<Self, LockError> {
-        let file = control.with_extension("lock");
-        let unusable = |error: std::io::Error| {
-            let error = anyhow::Error::new(error);
-            LockError::Unusable(error.context(format!("lock file {}", file.display())))
-        };
-        make_directory_of(control).map_err(LockError::Unusable)?;
-        let open = File::options()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .mode(0o640)
-            .open(&file)
-            .map_err(unusable)?;
-        let mut locked = match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
-            Ok(locked) => locked,
-            Err((mut open, Errno::EWOULDBLOCK)) => {
-                let mut pid = String::new();
-                // Without its number it is refused all the same.
-                let _ = open.read_to_string(&mut pid);
-                let pid = pid.trim().parse().ok();
-                return Err(LockError::Taken { file, pid });
+    pub fn take(state: &Path) -> Result<Self, LockError> {
+        let file = state.join(FILE);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(state);
+        made.with_context(|| format!("directory {} cannot be made", state.display()))
+            .map_err(LockError::Unusable)?;
+        let open = open(&file)
+            .with_context(|| format!("lock file {}", file.display()))
+            .map_err(LockError::Unusable)?;
+        match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
+            Ok(mut locked) => {
+                // It is locked all the same on a disk that is full.
+                let _ = write_pid(&mut locked);
+                Ok(Self { _file: locked })
             }
-            Err((_, errno)) => return Err(unusable(errno.into())),
-        };
-        let write = |locked: &mut Flock<File>| {
-            locked.set_len(0)?;
-            locked.seek(SeekFrom::Start(0))?;
-            writeln!(locked, "{}", std::process::id())
-        };
-        write(&mut locked).map_err(unusable)?;
-        Ok(Self { _file: locked })
+            Err((mut open, Errno::EWOULDBLOCK)) => {
+                let pid = read_pid(&mut open);
+                Err(LockError::Taken { file, pid })
+            }
+            Err((_, errno)) => {
+                let error = anyhow::Error::new(errno);
+                let context = format!("lock file {}", file.display());
+                Err(LockError::Unusable(error.context(context)))
+            }
+        }
     }
+}
+
+/// Opens the file; a new one belongs to the owner of the directory, even if root makes it for a
+/// command: the service has to open it later. Nobody else may open it, and so keep the service out.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).mode(0o600);
+    // Not what a link leads to, and without waiting for the other end of a pipe.
+    options.custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
+    let file = match options.create_new(true).open(path) {
+        Ok(file) => {
+            if let Some(directory) = path.parent()
+                && geteuid().is_root()
+            {
+                let owner = fs::metadata(directory)?;
+                // This process can lock it in any case.
+                let _ = fchown(&file, Some(owner.uid()), Some(owner.gid()));
+            }
+            file
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            options.create_new(false).open(path)?
+        }
+        Err(error) => return Err(error),
+    };
+    let found = file.metadata()?;
+    if !found.is_file() || found.nlink() > 1 {
+        return Err(io::Error::other("it is no plain file; remove it"));
+    }
+    Ok(file)
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    writeln!(file, "{}", std::process::id())
+}
+
+/// Reads which process has the lock; without its number a second one is refused all the same.
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut pid = String::new();
+    file.take(32).read_to_string(&mut pid).ok()?;
+    pid.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -99,20 +136,62 @@ mod tests {
     #[test]
     fn the_second_is_told_who_has_the_lock_and_the_third_gets_it_after_the_first() {
         let folder = tempfile::tempdir().unwrap();
-        let control = folder.path().join("run/control");
-        let first = Lock::take(&control).unwrap();
-        let Err(error @ LockError::Taken { .. }) = Lock::take(&control) else {
+        let state = folder.path().join("made/when/missing");
+        let first = Lock::take(&state).unwrap();
+        let Err(error @ LockError::Taken { .. }) = Lock::take(&state) else {
             panic!("there are two");
         };
         let who = format!("process {} ", std::process::id());
         assert!(error.to_string().contains(&who), "{error}");
         drop(first);
-        Lock::take(&control).unwrap();
+        Lock::take(&state).unwrap();
+    }
+
+    #[test]
+    fn the_same_directory_by_another_path_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        let _first = Lock::take(folder.path()).unwrap();
+        let second = Lock::take(&link);
+        assert!(matches!(second, Err(LockError::Taken { .. })), "{second:?}");
+    }
+
+    #[test]
+    fn the_file_is_for_the_owner_of_the_directory_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        // Only root can give it away.
+        let _ = std::os::unix::fs::chown(folder.path(), Some(4711), Some(4711));
+        let _lock = Lock::take(folder.path()).unwrap();
+        let [directory, file] =
+            [folder.path(), &folder.path().join(FILE)].map(|path| fs::metadata(path).unwrap());
+        assert_eq!((file.uid(), file.gid()), (directory.uid(), directory.gid()));
+        assert_eq!(file.mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_neither_written_nor_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (lock, other) = (folder.path().join(FILE), folder.path().join("other"));
+        fs::write(&other, "precious").unwrap();
+        let refused = || {
+            let error = Lock::take(folder.path()).unwrap_err();
+            assert!(matches!(error, LockError::Unusable(_)), "{error}");
+            fs::remove_file(&lock).unwrap();
+            assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+        };
+        fs::hard_link(&other, &lock).unwrap();
+        refused();
+        std::os::unix::fs::symlink(&other, &lock).unwrap();
+        refused();
+        nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        refused();
+        Lock::take(folder.path()).unwrap();
     }
 
     #[test]
     fn where_no_file_can_be_made_that_is_said() {
-        let error = Lock::take(Path::new("/proc/nowhere/control")).unwrap_err();
+        let error = Lock::take(Path::new("/proc/nowhere")).unwrap_err();
         assert!(
             error
                 .to_string()

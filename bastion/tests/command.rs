@@ -28,7 +28,8 @@ impl Host {
         host.mode("kt", 0o400);
         let dir = host.dir.path().display();
         let yaml = format!(
-            "control: {{socket: {dir}/control}}\n\
+            "state: {dir}/state\n\
+             control: {{socket: {dir}/control}}\n\
              vault: {{address: \"https://127.0.0.1:1\"}}\n\
              schedds: {{here: {{directory: {dir}/creds}}}}\n\
              accounts: {{cmsprod: {{principal: cmsprod@TEST, keytab: {dir}/kt, schedds: [here], credentials: {{cms_crab: {{}}}}}}}}\n"

@@ -235,6 +235,24 @@ fn a_page_of_another_site_reads_nothing() {
 }
 
 #[test]
+fn a_second_service_with_the_same_state_is_refused() {
+    let host = Host::new();
+    host.configure("second.yaml", "other", "");
+    let service = host.start(Stdio::null());
+    for command in ["run", "once"] {
+        let second = host.run("second.yaml", &[command]);
+        assert_eq!(second.status.code(), Some(1), "{second:?}");
+        let error = text(&second.stderr);
+        let who = format!("process {} ", service.0.id());
+        assert!(error.contains(&who), "{error}");
+        assert!(!host.path("other").exists());
+    }
+    assert_eq!(service.stop(), Some(0));
+    let after = host.run("second.yaml", &["once", "--json"]);
+    assert!(!after.stdout.is_empty(), "{after:?}");
+}
+
+#[test]
 fn the_socket_of_another_program_is_left_alone() {
     let host = Host::new();
     let socket = host.path("control");
