@@ -282,3 +282,17 @@ fn the_socket_of_a_killed_service_is_replaced_and_commands_say_at_once_that_it_i
     assert_eq!(status.status.code(), Some(1));
     assert_eq!(host.start(Stdio::null()).stop(), Some(0));
 }
+
+#[test]
+fn a_service_that_is_suspended_is_said_to_be() {
+    let host = Host::new();
+    let service = host.start(Stdio::null());
+    service.signal(Signal::SIGSTOP);
+    let status = host.run("c.yaml", &["status"]);
+    let error = text(&status.stderr);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(error.contains("is suspended"), "{error}");
+    assert!(!error.contains("os error"), "{error}");
+    service.signal(Signal::SIGCONT);
+    assert_eq!(service.stop(), Some(0));
+}
