@@ -146,8 +146,8 @@ impl Cli {
             Command::Push(arguments) => commands::push::push(global, arguments),
             Command::Retry(arguments) => commands::push::retry(global, arguments),
             Command::Reload(arguments) => commands::reload::reload(global, arguments),
-            Command::Schema => Ok(commands::schema::schema()),
-            Command::Completions { shell } => Ok(commands::completions::completions(*shell)),
+            Command::Schema => commands::schema::schema(),
+            Command::Completions { shell } => commands::completions::completions(*shell),
         }
     }
 }

@@ -296,3 +296,52 @@ fn a_service_that_is_suspended_is_said_to_be() {
     service.signal(Signal::SIGCONT);
     assert_eq!(service.stop(), Some(0));
 }
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let host = Host::new();
+    let service = host.start(Stdio::null());
+    for arguments in [
+        ["check"].as_slice(),
+        &["check", "--json"],
+        &["schema"],
+        &["completions", "bash"],
+        &["plan"],
+        &["status"],
+        &["status", "--json"],
+        &["status", "--watch"],
+        &["reload", "--dry-run"],
+        &["doctor"],
+        &["offboard", "--account", "cmsprod", "--dry-run"],
+    ] {
+        let mut command = host.command("c.yaml");
+        let output = command.args(arguments).stdout(full()).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?} {error}");
+        let said = "standard output cannot be written: No space left on device";
+        assert!(error.contains(said), "{arguments:?} {error}");
+    }
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_failure_and_ends_watching() {
+    let host = Host::new();
+    let service = host.start(Stdio::null());
+    for (arguments, code) in [
+        (["check"].as_slice(), 0),
+        (&["schema"], 0),
+        // Not all is good, which is what it says.
+        (&["status"], 1),
+        (&["status", "--watch"], 0),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = host.command("c.yaml");
+        let output = command.args(arguments).stdout(writer).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?} {error}");
+        assert_eq!(error, "", "{arguments:?}");
+    }
+    assert_eq!(service.stop(), Some(0));
+}

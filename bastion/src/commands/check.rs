@@ -18,18 +18,20 @@ pub(crate) fn check(config: &Config, output: Output) -> Result<Done, Failure> {
     faults.extend(lifecycle::wait(directory::faults(config))?);
     faults.extend(host::authority_fault(config).map(|fault| fault.to_string()));
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
-    if output.json {
+    let printed = if output.json {
         print_json(&serde_json::json!({
             "deliveries": overview.deliveries,
             "searches": overview.searches,
             "faults": faults,
             "warnings": warnings,
-        }));
+        }))
     } else {
-        print(&overview.table());
+        let printed = print(&overview.table());
         complain(warnings.iter().map(|warning| format!("warning: {warning}")));
         complain(&faults);
-    }
+        printed
+    };
+    printed?;
     if faults.is_empty() {
         Ok(Done::Good)
     } else {

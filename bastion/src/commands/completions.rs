@@ -5,7 +5,7 @@ use std::io;
 use clap::{Command, CommandFactory as _, ValueEnum};
 use clap_complete::Shell as Generator;
 
-use super::{Done, print};
+use super::{Done, Failure, print};
 use crate::cli::Cli;
 
 const NAME: &str = "token-bastion";
@@ -22,9 +22,9 @@ pub(crate) enum Shell {
 }
 
 /// Prints the script.
-pub(crate) fn completions(shell: Shell) -> Done {
-    print(&script(shell));
-    Done::Good
+pub(crate) fn completions(shell: Shell) -> Result<Done, Failure> {
+    print(&script(shell))?;
+    Ok(Done::Good)
 }
 
 fn script(shell: Shell) -> String {

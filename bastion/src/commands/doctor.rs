@@ -23,17 +23,19 @@ pub(crate) fn doctor(global: &Global, arguments: &Arguments) -> Result<Done, Fai
     let selection = arguments.which.selection();
     let json = arguments.output.json;
     let width = Look::of_stdout().width;
+    let mut printed = Ok(());
     let say = |section: &Section| {
-        if !json {
-            print(&section.text(width));
+        if !json && printed.is_ok() {
+            printed = print(&section.text(width));
         }
     };
     let look = async |parts| doctor::examine(&config, &parts, &selection, say).await;
     let examination = lifecycle::beside(&config, look)?.map_err(|why| Failure::wrong([why]))?;
+    printed?;
     if json {
-        print_json(&examination);
+        print_json(&examination)?;
     } else {
-        print(&examination.sum());
+        print(&examination.sum())?;
     }
     Ok(Done::when(examination.is_good()))
 }

@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod offboard;
 pub(crate) mod onboard;
 pub(crate) mod once;
+mod output;
 pub(crate) mod plan;
 mod progress;
 pub(crate) mod push;
@@ -20,11 +21,9 @@ pub(crate) mod status;
 mod table;
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use serde::Serialize;
-
+use self::output::{complain, print, print_json, print_while_read};
 use crate::lock::LockError;
 
 /// Something is not good.
@@ -97,26 +96,6 @@ pub(crate) fn exit_code(result: Result<Done, Failure>) -> ExitCode {
             complain(failure.lines);
             failure.code.into()
         }
-    }
-}
-
-/// Prints data. A reader that went away is no fault.
-pub(crate) fn print(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
-}
-
-/// Prints data as JSON.
-pub(crate) fn print_json(value: &impl Serialize) {
-    // Only strings, numbers and lists of them: this always makes JSON.
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    print(&format!("{text}\n"));
-}
-
-/// Prints what is not data.
-pub(crate) fn complain<T: Display>(lines: impl IntoIterator<Item = T>) {
-    let mut stderr = io::stderr().lock();
-    for line in lines {
-        let _ = writeln!(stderr, "token-bastion: {line}");
     }
 }
 

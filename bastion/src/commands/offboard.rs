@@ -54,9 +54,9 @@ pub(crate) fn offboard(global: &Global, arguments: &Arguments) -> Result<Done, F
     if arguments.dry_run {
         if arguments.output.json {
             let would: Vec<&str> = plan.lines().collect();
-            print_json(&json!({"account": arguments.account, "would": would}));
+            print_json(&json!({"account": arguments.account, "would": would}))?;
         } else {
-            print(&plan);
+            print(&plan)?;
         }
         return Ok(Done::Good);
     }
@@ -71,11 +71,11 @@ pub(crate) fn offboard(global: &Global, arguments: &Arguments) -> Result<Done, F
         offboard::kept(&credentials, &needed)
     };
     let whole = Offboarded::new(arguments.account.clone(), cuts, vault);
-    if arguments.output.json {
-        print_json(&whole);
+    let printed = if arguments.output.json {
+        print_json(&whole)
     } else {
-        print(&whole.table(Look::of_stdout().width));
-    }
+        print(&whole.table(Look::of_stdout().width))
+    };
     complain([if whole.done {
         format!(
             "account {} is offboarded; remove it from the configuration, and its keytab from this host",
@@ -88,6 +88,7 @@ pub(crate) fn offboard(global: &Global, arguments: &Arguments) -> Result<Done, F
             whole.account
         )
     }]);
+    printed?;
     Ok(Done::when(whole.done))
 }
 

@@ -70,11 +70,11 @@ pub(crate) fn onboard(global: &Global, arguments: &Arguments) -> Result<Done, Fa
             // Nothing is half done: a login that nobody waits for is of no use to anybody.
             _ = tokio::signal::ctrl_c() => {
                 complain(["stopped; what is not said to be stored is not"]);
-                false
+                Ok(false)
             }
         }
     };
-    Ok(Done::when(lifecycle::beside(&config, work)?))
+    Ok(Done::when(lifecycle::beside(&config, work)??))
 }
 
 struct Onboarding<'a> {
@@ -87,7 +87,7 @@ struct Onboarding<'a> {
 
 impl Onboarding<'_> {
     /// One after the other; whether all is good.
-    async fn each(&self, credentials: &[Arc<Credential>]) -> bool {
+    async fn each(&self, credentials: &[Arc<Credential>]) -> Result<bool, Failure> {
         let mut good = true;
         for credential in credentials {
             let asked_for = self.arguments.service.is_some() || self.arguments.all;
@@ -102,10 +102,10 @@ impl Onboarding<'_> {
             if result.trial.is_none() {
                 self.one(credential, &mut result).await;
             }
-            self.tell(&result);
+            self.tell(&result)?;
             good &= result.is_good();
         }
-        good
+        Ok(good)
     }
 
     async fn one(&self, credential: &Credential, result: &mut Onboarded) {
@@ -143,7 +143,7 @@ impl Onboarding<'_> {
                 "event": "log_in", "account": credential.identity.account,
                 "service": credential.service, "url": flow.url, "user_code": show::code(&flow),
             });
-            print(&format!("{link}\n"));
+            print(&format!("{link}\n")).map_err(|failure| failure.lines().concat())?;
         } else {
             let terminal = Term::stderr();
             let screen = terminal.is_term().then(|| terminal.size());
@@ -203,16 +203,16 @@ impl Onboarding<'_> {
         }
     }
 
-    fn tell(&self, result: &Onboarded) {
+    fn tell(&self, result: &Onboarded) -> Result<(), Failure> {
         if self.arguments.output.json {
             // Only strings, times and lists of them: this always makes JSON.
             let mut value = serde_json::to_value(result).unwrap_or_default();
             if let Some(object) = value.as_object_mut() {
                 object.insert("event".to_owned(), "done".into());
             }
-            print(&format!("{value}\n"));
+            print(&format!("{value}\n"))
         } else {
-            print(&onboard::told(result));
+            print(&onboard::told(result))
         }
     }
 }

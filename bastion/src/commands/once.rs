@@ -24,13 +24,15 @@ pub(crate) fn once(config: &Config, output: Output) -> Result<Done, Failure> {
         .into_iter()
         .filter(|fault| fault.stops() && fault.accounts().iter().all(|a| report.is_good_for(a)))
         .collect();
-    if output.json {
-        print_json(&report);
+    let printed = if output.json {
+        print_json(&report)
     } else {
-        print(&table::deliveries(&report, Look::of_stdout()));
+        let printed = print(&table::deliveries(&report, Look::of_stdout()));
         complain(report.problem_lines());
         complain(report.grant_warnings());
-    }
+        printed
+    };
     complain(&unsaid);
+    printed?;
     Ok(Done::when(report.is_good() && unsaid.is_empty()))
 }

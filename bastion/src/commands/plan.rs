@@ -57,12 +57,12 @@ pub(crate) fn plan(global: &Global, arguments: &Arguments) -> Result<Done, Failu
         }
     };
     if arguments.output.json {
-        print_json(&plan);
+        print_json(&plan)?;
     } else {
         if !plan.running {
             complain(["the service does not run; this is what it would do at its start"]);
         }
-        print(&text(&plan.report));
+        print(&text(&plan.report))?;
     }
     Ok(Done::Good)
 }

@@ -46,11 +46,11 @@ fn order(
         return Err(unexpected());
     };
     if arguments.output.json {
-        print_json(&report);
+        print_json(&report)?;
     } else if report.deliveries.is_empty() {
-        print("nothing waits after a failure\n");
+        print("nothing waits after a failure\n")?;
     } else {
-        print(&table::status(&report, Look::of_stdout()));
+        print(&table::status(&report, Look::of_stdout()))?;
     }
     Ok(Done::when(report.is_good()))
 }

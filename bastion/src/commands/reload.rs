@@ -26,23 +26,26 @@ pub(crate) fn reload(global: &Global, arguments: &Arguments) -> Result<Done, Fai
     let Answer::Reloaded(said) = client.ask(&request, |_| {})? else {
         return Err(unexpected());
     };
-    if arguments.output.json {
-        print_json(&said);
-    }
+    let printed = if arguments.output.json {
+        print_json(&said)
+    } else {
+        Ok(())
+    };
     if !said.faults.is_empty() {
         let mut lines = said.faults;
         lines.push("the configuration of before stays in force".to_owned());
         return Err(Failure::wrong(lines));
     }
+    printed?;
     if !arguments.output.json {
         for change in &said.changes {
-            print(&format!("{change}\n"));
+            print(&format!("{change}\n"))?;
         }
         print(match (said.changes.is_empty(), said.used) {
             (true, _) => "nothing changes\n",
             (false, true) => "the new configuration is in force\n",
             (false, false) => "nothing was done: this was a dry run\n",
-        });
+        })?;
     }
     Ok(Done::Good)
 }

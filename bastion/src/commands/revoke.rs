@@ -44,10 +44,10 @@ pub(crate) fn revoke(global: &Global, arguments: &Arguments) -> Result<Done, Fai
     };
     let cuts = cut_off(global, &selection, arguments.leave_schedd)?;
     if arguments.output.json {
-        print_json(&cuts);
+        print_json(&cuts)?;
     } else {
         let width = Look::of_stdout().width;
-        print(&cuts.iter().map(|cut| cut.table(width)).collect::<String>());
+        print(&cuts.iter().map(|cut| cut.table(width)).collect::<String>())?;
     }
     Ok(Done::when(cuts.iter().all(Cut::is_done)))
 }

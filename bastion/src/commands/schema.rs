@@ -1,10 +1,10 @@
 //! `schema`: what may stand in the configuration, for editors.
 
-use super::{Done, print_json};
+use super::{Done, Failure, print_json};
 use crate::config;
 
 /// Prints the JSON schema.
-pub(crate) fn schema() -> Done {
-    print_json(&config::schema());
-    Done::Good
+pub(crate) fn schema() -> Result<Done, Failure> {
+    print_json(&config::schema())?;
+    Ok(Done::Good)
 }

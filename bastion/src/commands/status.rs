@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 
 use super::table::{self, Look};
-use super::{Done, Failure, print, print_json};
+use super::{Done, Failure, print, print_json, print_while_read};
 use crate::cli::{Global, Output, Which};
 use crate::config::duration;
 use crate::control::client::{Client, unexpected};
@@ -41,14 +41,14 @@ pub(crate) fn status(global: &Global, arguments: &Arguments) -> Result<Done, Fai
     }
     let report = ask(global, arguments)?;
     if arguments.output.json {
-        print_json(&report);
+        print_json(&report)?;
     } else {
-        print(&table::status(&report, look));
+        print(&table::status(&report, look))?;
     }
     Ok(Done::when(is_good(&report, arguments.min_life)))
 }
 
-/// Shows it again and again; ends when the service does.
+/// Shows it again and again; ends when the service or the reader does.
 fn watch(global: &Global, arguments: &Arguments, look: Look) -> Result<Done, Failure> {
     loop {
         let report = ask(global, arguments)?;
@@ -56,7 +56,9 @@ fn watch(global: &Global, arguments: &Arguments, look: Look) -> Result<Done, Fai
             // A terminal that cannot be cleared shows one table below the other.
             let _ = console::Term::stdout().clear_screen();
         }
-        print(&table::status(&report, look));
+        if !print_while_read(&table::status(&report, look))? {
+            return Ok(Done::Good);
+        }
         thread::sleep(EVERY);
     }
 }
