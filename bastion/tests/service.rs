@@ -75,7 +75,10 @@ impl Host {
 
     /// Starts the service, and waits until it answers.
     fn start(&self, stderr: impl Into<Stdio>) -> Service {
-        let mut command = self.command("c.yaml");
+        self.start_as(self.command("c.yaml"), stderr)
+    }
+
+    fn start_as(&self, mut command: Command, stderr: impl Into<Stdio>) -> Service {
         let mut service = Service(command.arg("run").stderr(stderr).spawn().unwrap());
         until("the service answers", || {
             assert_eq!(service.0.try_wait().unwrap(), None, "the service ended");
@@ -216,6 +219,29 @@ fn clients_that_send_half_a_request_lose_their_connection() {
         stream.read_to_end(&mut answer).unwrap();
         assert_eq!(text(&answer), "");
     }
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
+fn with_few_descriptors_commands_are_answered_while_strangers_connect() {
+    let host = Host::new();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -Sn 40 && ulimit -Hn 80 && exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_token-bastion"))
+        .arg("--config")
+        .arg(host.path("c.yaml"));
+    let service = host.start_as(command, Stdio::null());
+    let limits = fs::read_to_string(format!("/proc/{}/limits", service.0.id())).unwrap();
+    let open_files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let soft = open_files.unwrap().split_whitespace().nth(3);
+    assert_eq!(soft, Some("80"), "{limits}");
+    let strangers: Vec<TcpStream> = (0..100).map(|_| host.connect()).collect();
+    let status = host.run("c.yaml", &["status"]);
+    assert!(text(&status.stdout).contains("cmsprod"), "{status:?}");
+    drop(strangers);
     assert_eq!(service.stop(), Some(0));
 }
 

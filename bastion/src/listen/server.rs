@@ -1,22 +1,25 @@
 //! The HTTP server: one request for each connection, within limits of number, time and size, and
 //! only under the names of this host.
 //!
-//! What holds: a client that is slow, silent or hostile has a slot for [`CONNECTION`] at most; no
-//! connection is left when the server is dropped.
+//! What holds: a client that is slow, silent or hostile has a slot for [`CONNECTION`] at most; no more
+//! than [`ANSWERS`] answers, which may be large, are in memory; no connection is left when the server
+//! is dropped.
 
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::debug;
@@ -29,6 +32,8 @@ const HEADER: Duration = Duration::from_secs(5);
 const HEADER_SIZE: usize = 16 * 1024;
 /// Deadline for a connection as a whole: request and answer.
 const CONNECTION: Duration = Duration::from_secs(30);
+/// Answers that are made or sent at a time; further requests wait.
+const ANSWERS: usize = 8;
 /// Names that stand for a loopback address.
 const LOOPBACK_NAMES: [&str; 3] = ["localhost", "localhost.localdomain", "ip6-localhost"];
 const WRONG_HOST: &str = "this service answers requests for loopback names and addresses only, \
@@ -36,13 +41,18 @@ const WRONG_HOST: &str = "this service answers requests for loopback names and a
 
 /// Serves a router, with so many connections at a time, until it is dropped.
 pub(super) async fn serve(listener: TcpListener, router: Router, limit: usize) {
-    let router = router.layer(from_fn(check_host));
+    let answers = Arc::new(Semaphore::new(ANSWERS));
     let mut connections = Connections::new("the server of metrics and health", limit);
     let mut tasks = JoinSet::new();
     loop {
         let (stream, slot) = connections.next(|cx| listener.poll_accept(cx)).await;
         while tasks.try_join_next().is_some() {}
+        let admission = Admission {
+            answers: Arc::clone(&answers),
+            permit: Arc::default(),
+        };
         let router = router.clone();
+        let router = router.layer(from_fn_with_state(admission, admit));
         tasks.spawn(async move {
             let _slot = slot;
             match timeout(CONNECTION, answer(stream, router)).await {
@@ -65,14 +75,25 @@ async fn answer(stream: TcpStream, router: Router) -> hyper::Result<()> {
         .await
 }
 
+/// Admission of the request of one connection.
+#[derive(Clone)]
+struct Admission {
+    answers: Arc<Semaphore>,
+    /// Permit for its answer, until the connection ends.
+    permit: Arc<OnceLock<OwnedSemaphorePermit>>,
+}
+
 /// Refuses requests that a page of another site makes a browser on this host send: its name leads to
-/// the loopback address, and its scripts would read the answer.
-async fn check_host(request: Request, next: Next) -> Response {
-    if is_for_this_host(&request) {
-        next.run(request).await
-    } else {
-        (StatusCode::MISDIRECTED_REQUEST, WRONG_HOST).into_response()
+/// the loopback address, and its scripts would read the answer. Others wait for their permit.
+async fn admit(State(admission): State<Admission>, request: Request, next: Next) -> Response {
+    if !is_for_this_host(&request) {
+        return (StatusCode::MISDIRECTED_REQUEST, WRONG_HOST).into_response();
     }
+    // The semaphore is never closed, and this is the only request.
+    if let Ok(permit) = admission.answers.acquire_owned().await {
+        let _ = admission.permit.set(permit);
+    }
+    next.run(request).await
 }
 
 /// Compares each host that a request names. Browsers always name one; a request without any is of a

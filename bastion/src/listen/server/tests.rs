@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
+use axum::body::Bytes;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::watch;
 
 use super::*;
 
@@ -130,23 +132,61 @@ async fn clients_that_send_half_a_header_lose_their_connection_and_others_get_th
     }
 }
 
+/// An answer that is larger than what the system takes for a reader who is not there. It counts how
+/// many of its kind are in memory.
+struct Large(Vec<u8>, watch::Sender<usize>);
+
+impl Large {
+    fn new(alive: watch::Sender<usize>) -> Self {
+        alive.send_modify(|alive| *alive += 1);
+        Self(vec![b'x'; 64 * 1024 * 1024], alive)
+    }
+}
+
+impl AsRef<[u8]> for Large {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        self.1.send_modify(|alive| *alive -= 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_take_its_answer_loses_its_connection() {
+async fn clients_that_do_not_take_their_answers_lose_their_connections_and_few_answers_are_in_memory()
+ {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let large = "x".repeat(64 * 1024 * 1024);
+    let alive = watch::Sender::new(0);
+    let mut changes = alive.subscribe();
     let router = Router::new()
-        .route("/large", get(move || async move { large.clone() }))
-        .route("/", get(async || "it is well\n"));
+        .route("/", get(async || "it is well\n"))
+        .route(
+            "/large",
+            get(async move || Bytes::from_owner(Large::new(alive.clone()))),
+        );
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, router, 1));
+    tasks.spawn(serve(listener, router, 4 * ANSWERS));
     let running = Running {
         address,
         _tasks: tasks,
     };
-    let mut idle = running.connect().await;
-    let request = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    idle.write_all(request).await.unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..2 * ANSWERS {
+        let mut stream = running.connect().await;
+        let request = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        idle.push(stream);
+    }
+    changes.wait_for(|alive| *alive == ANSWERS).await.unwrap();
+    // Long before they are given up.
+    tokio::time::sleep(CONNECTION / 2).await;
+    assert_eq!(*changes.borrow(), ANSWERS);
+    // It gets its turn when they are.
     let answer = running.say(&get_for("localhost")).await;
     assert!(answer.ends_with("it is well\n"), "{answer}");
+    changes.wait_for(|alive| *alive == 0).await.unwrap();
 }
