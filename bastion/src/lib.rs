@@ -10,7 +10,7 @@
 //! | [`reconcile`] | the loop: observe, plan, execute, report |
 //! | [`push`] | one try: look, token, check, store, job's end |
 //! | [`jobs`] | what jobs at a schedd have, and until when; pure |
-//! | [`store`] | state that survives a restart |
+//! | `store` | state that survives a restart |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
 //! | [`discovery`] | schedds found through a collector, over time; pure |
 //! | [`held`] | jobs that wait for credentials; pure |
@@ -63,7 +63,7 @@ pub mod report;
 pub mod revoke;
 pub mod selection;
 pub mod stages;
-pub mod store;
+mod store;
 mod ticket;
 pub mod top_file;
 pub mod transport;

@@ -373,6 +373,9 @@ impl Outside {
             read = self.files.read(asked, prepare) => read,
             () = self.signals.end.recv() => return None,
         };
+        let faults = &read.said.faults;
+        let faults = (!faults.is_empty()).then(|| faults.join("\n"));
+        send.send(Command::Faults(faults)).await.ok()?;
         if let Some((config, parts)) = read.new {
             tokio::spawn(warn_of_host(Arc::clone(&config)));
             self.parts = Arc::clone(&parts);

@@ -2,8 +2,9 @@
 
 use htvault::AccessTokenAnswer;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::delivery::Credential;
+use crate::delivery::{Credential, Delivery, DeliveryId};
 use crate::problem::{Cause, Kind, Problem};
 use crate::transport::Observed;
 
@@ -69,6 +70,68 @@ pub fn access_token(
         ),
     ))
 }
+
+/// Issuer and subject of an access token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bearer {
+    /// `iss`
+    pub issuer: String,
+    /// `sub`
+    pub subject: String,
+}
+
+impl Bearer {
+    /// Issuer and subject of an answer; `None` for a token that does not say.
+    #[must_use]
+    pub fn of(answer: &AccessTokenAnswer) -> Option<Self> {
+        let claims = answer.claims.as_ref()?;
+        Some(Self {
+            issuer: claims.issuer.clone()?,
+            subject: claims.subject.clone()?,
+        })
+    }
+}
+
+/// Checks that an access token is of the issuer and subject that were there before: a change is for a
+/// person to accept.
+///
+/// # Errors
+/// It is of others.
+pub fn bearer(
+    delivery: &Delivery,
+    before: Option<&Bearer>,
+    now: Option<&Bearer>,
+) -> Result<(), Problem> {
+    let Some(before) = before.filter(|before| now != Some(before)) else {
+        return Ok(());
+    };
+    let words = |bearer: &Bearer| {
+        let shown = |text: &str| htvault::text::printable(text, TEXT_LIMIT);
+        format!(
+            "subject {} of {}",
+            shown(&bearer.subject),
+            shown(&bearer.issuer)
+        )
+    };
+    let DeliveryId {
+        account,
+        service,
+        schedd,
+    } = &delivery.id;
+    let now = now.map_or_else(|| "nobody that it names".to_owned(), words);
+    Err(Problem::new(
+        Cause::credential(&delivery.credential),
+        Kind::WrongToken,
+        format!(
+            "access tokens are of {now} now, and were of {}; nothing is replaced. If that is right: token-bastion push \
+             --account {account} --service {service} --schedd {schedd}; else tell the admins of Vault and of the issuer",
+            words(before)
+        ),
+    ))
+}
+
+/// Longest text of others in a message, in characters.
+const TEXT_LIMIT: usize = 200;
 
 /// All that is wrong with an access token.
 fn faults(

@@ -38,7 +38,7 @@ impl Outside {
             )),
             claims: Some(Claims {
                 issuer: Some("https://issuer.test".to_owned()),
-                subject: Some(credential.credkey.clone()),
+                subject: Some(world.subject.clone().unwrap_or(credential.credkey.clone())),
                 scopes,
                 id: Some("jti".to_owned()),
                 expires: Some(after(world.clock(), world.access_life)),

@@ -76,6 +76,8 @@ pub(crate) struct World {
     pub(crate) access_life: Duration,
     pub(crate) stored: BTreeMap<DeliveryId, Stored>,
     pub(crate) stores: u32,
+    /// Subject of access tokens, where it is not their owner's.
+    pub(crate) subject: Option<String>,
     /// The issuer does not answer: Vault has what it has.
     pub(crate) issuer_down: bool,
     /// Access tokens for jobs that Vault has, by whose they are: their expiry.
@@ -125,6 +127,7 @@ impl World {
             access_life: Duration::from_mins(20),
             stored: BTreeMap::new(),
             stores: 0,
+            subject: None,
             issuer_down: false,
             cached: BTreeMap::new(),
             no_grant: false,

@@ -106,7 +106,10 @@ fn readiness(report: &Report) -> (StatusCode, String) {
     }
     let lines = report.deliveries.iter();
     let bad = lines.filter(|line| !line.state.is_in_order()).count();
-    let mut text = format!("{bad} of {all} deliveries are not good\n");
+    let mut text = match bad {
+        0 => format!("{all} deliveries good, and not all else\n"),
+        _ => format!("{bad} of {all} deliveries are not good\n"),
+    };
     for line in report.problem_lines() {
         text.push_str(&line);
         text.push('\n');

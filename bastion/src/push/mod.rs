@@ -35,7 +35,7 @@ use crate::stages::Stage;
 use crate::top_file;
 use crate::transport::{Observed, Transport};
 use crate::vault::{Held, Vault};
-use crate::verify;
+use crate::verify::{self, Bearer};
 
 /// What is known of the access token that was read with the current vault token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct AccessFacts {
     pub expires: Option<Timestamp>,
     /// Its whole life: what it says of itself, or at least what was left.
     pub life: Option<Duration>,
+    /// Its issuer and subject.
+    pub bearer: Option<Bearer>,
     /// It and some before it, for [`jobs::safe_until`].
     pub reads: Vec<jobs::Read>,
 }
@@ -97,6 +99,7 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
         permit,
         is_issuing: watch::Sender::new(false),
         less: None,
+        accepts_bearer: matches!(step, Step::Push(Why::Asked | Why::Changed)),
     };
     let mut is_issuing = work.is_issuing.subscribe();
     let until = async {
@@ -153,6 +156,8 @@ struct Try<'a, V, T> {
     is_issuing: watch::Sender<bool>,
     /// Why the last access token lives less than it should.
     less: Option<Problem>,
+    /// A person, or the configuration, asks for a token: it may be of another issuer or subject.
+    accepts_bearer: bool,
 }
 
 impl<V: Vault, T: Transport> Try<'_, V, T> {
@@ -205,6 +210,10 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let answer = (self.parts.vault).read_for_jobs(credential, token, at_least);
         let (answer, less) = self.parts.stages.time(Stage::Read, answer).await?;
         verify::access_token(credential, &answer, self.now())?;
+        let bearer = Bearer::of(&answer);
+        if !self.accepts_bearer {
+            verify::bearer(self.delivery, self.known.bearer.as_ref(), bearer.as_ref())?;
+        }
         self.less = less;
         if self.less.is_none() {
             self.permit.worked(&limits::read_by(credential));
@@ -230,6 +239,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             expires,
             life: expires.map(|end| until(issued.unwrap_or(now).min(now), end)),
             jti: answer.claims.and_then(|claims| claims.id),
+            bearer,
             reads,
         });
         Ok(())

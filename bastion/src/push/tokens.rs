@@ -81,6 +81,7 @@ impl Tokens {
             asks: asks(credential),
             access_seconds: access.life.map(|life| life.as_secs()),
             access_reads: access.reads.clone(),
+            bearer: access.bearer.clone(),
             served: known.served,
             serves_until: known.serves_until,
             jobs_safe_until: known.jobs_safe_until,

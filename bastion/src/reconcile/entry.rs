@@ -80,6 +80,7 @@ impl Entry {
             read: placed.access_reads.last().map(|read| read.at),
             expires: placed.access_reads.last().map(|read| read.expires),
             life: placed.access_seconds.map(Duration::from_secs),
+            bearer: placed.bearer.clone(),
             reads: placed.access_reads.clone(),
         });
         let tokens = note.map(Tokens::noted).unwrap_or_default();

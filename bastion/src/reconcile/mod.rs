@@ -68,6 +68,8 @@ const DRAIN: Duration = Duration::from_millis(2500);
 pub enum Command<V, T> {
     /// Go on with another configuration; answered when it is in force.
     Reload(Arc<Config>, Arc<Parts<V, T>>, oneshot::Sender<()>),
+    /// The configuration on disk has these faults, one in each line, or (`None`) none any more.
+    Faults(Option<String>),
     /// Do what a person asks for; the answer is which deliveries that are.
     Order(Order, oneshot::Sender<Vec<DeliveryId>>),
     /// Cut these deliveries off; the answer is what was done, when all of it is. With `true`
@@ -114,6 +116,8 @@ pub struct Reconciler<V, T> {
     /// Orders to cut off that are not finished.
     cut_orders: Vec<CutOrder>,
     keeping: Keeping,
+    /// Faults of the configuration on disk.
+    faults: Option<String>,
     /// How many requests to Vault the configuration allows.
     requests: Option<RequestLimit>,
     watch: ClockWatch,
@@ -153,6 +157,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             zone,
             cut_orders: Vec::new(),
             keeping: Keeping::default(),
+            faults: None,
             persistent: false,
             searches: Searches::default(),
             held: Queues::default(),
@@ -259,6 +264,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 self.reload(&config, parts);
                 let _ = answer.send(());
             }
+            Command::Faults(faults) => self.faults = faults,
             Command::Order(order, answer) => {
                 let _ = answer.send(self.obey(&order));
             }

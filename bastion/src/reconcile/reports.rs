@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Entry, Reconciler};
 use crate::plan::outlook::{Planned, outlook};
-use crate::report::{Report, Tally};
+use crate::report::{Health, Report, Tally};
 use crate::transport::Transport;
 use crate::vault::Vault;
 
@@ -157,6 +157,10 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         report.grants = self.grant_lines(now);
         report.unwanted = self.unwanted(now);
         report.requests = self.parts.vault.requests_used().map(Into::into);
+        report.health = Health {
+            configuration: self.faults.clone(),
+            state: self.parts.store.problem(),
+        };
         report
     }
 

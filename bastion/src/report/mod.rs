@@ -44,6 +44,35 @@ pub struct Report {
     /// State of the service's log.
     #[serde(default)]
     pub log: LogState,
+    /// Health of the service's own files.
+    #[serde(default)]
+    pub health: Health,
+}
+
+/// Health of the service's own files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Faults of the configuration on disk, which is not used while it has any; one in each line.
+    pub configuration: Option<String>,
+    /// The reason why the state is not on disk.
+    pub state: Option<String>,
+}
+
+impl Health {
+    fn is_good(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// One line for each problem.
+    fn lines(&self) -> impl Iterator<Item = String> {
+        let faults = self.configuration.iter().flat_map(|faults| faults.lines());
+        let faults = faults.map(|fault| {
+            format!(
+                "the configuration on disk is not used, and the next start would fail by it: {fault}"
+            )
+        });
+        faults.chain(self.state.clone())
+    }
 }
 
 /// What is used of the bound on requests.
@@ -91,6 +120,7 @@ impl Report {
             unwanted: Vec::new(),
             requests: None,
             log: LogState::default(),
+            health: Health::default(),
         }
     }
 
@@ -123,14 +153,17 @@ impl Report {
         report.unwanted = unwanted.cloned().collect();
         report.requests = self.requests;
         report.log = self.log.clone();
+        report.health = self.health.clone();
         Ok(report)
     }
 
-    /// Whether every delivery is in order, and every search found its schedds.
+    /// Whether every delivery is in order, every search found its schedds, and the service's own files are
+    /// well.
     #[must_use]
     pub fn is_good(&self) -> bool {
         let in_order = |line: &Line| line.state.is_in_order();
-        self.deliveries.iter().all(in_order) && !self.problems.iter().any(Group::is_search)
+        let deliveries = self.deliveries.iter().all(in_order);
+        deliveries && !self.problems.iter().any(Group::is_search) && self.health.is_good()
     }
 
     /// Whether every delivery of an account is in order.
@@ -191,7 +224,7 @@ impl Report {
             };
             format!("{}{many}: {}", group.cause, group.message)
         });
-        lines.collect()
+        self.health.lines().chain(lines).collect()
     }
 }
 

@@ -107,6 +107,7 @@ mod tests {
                 asks: String::new(),
                 access_seconds: None,
                 access_reads: Vec::new(),
+                bearer: None,
                 served: None,
                 serves_until: None,
                 jobs_safe_until: None,

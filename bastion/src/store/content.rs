@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::{Credential, DeliveryId};
 use crate::grants::Grants;
 use crate::jobs::Read;
+use crate::verify::Bearer;
 
 /// More tokens of one delivery than this, besides the current one, are not remembered; those that expire
 /// first go.
@@ -42,6 +43,9 @@ pub struct Placed {
     /// Lifetime of an access token that was read with it last, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_seconds: Option<u64>,
+    /// Issuer and subject of access tokens that were read with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bearer: Option<Bearer>,
     /// Access tokens that were read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub access_reads: Vec<Read>,

@@ -1,9 +1,9 @@
 //! State that survives a restart: one file, `state.json` in the state directory, and one writer.
 //!
 //! Always true: no secret is in it; a change is in memory at once, and on disk within seconds, or
-//! before [`Store::written`] returns; a reader of the file sees an old state or the new one, never a
+//! before `Store::written` returns; a reader of the file sees an old state or the new one, never a
 //! part. A disk that hangs or is full holds up nothing but the writing: it is reported
-//! ([`Store::problem`]), counted, and written as soon as it answers. Nothing depends on the file: without it,
+//! (`Store::problem`), counted, and written as soon as it answers. Nothing depends on the file: without it,
 //! lives of tokens at credds are estimates, until each is replaced.
 
 mod content;

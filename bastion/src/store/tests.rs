@@ -24,6 +24,7 @@ fn note(current: i64, other: i64) -> Note {
         stored: Some(at(3)),
         asks: asks(&credential("cmsprod", "cms")),
         access_seconds: Some(2400),
+        bearer: None,
         access_reads: vec![crate::jobs::Read {
             at: at(4),
             expires: at(2404),

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use names::{
-    ACCESS, DELIVERIES, FAILING, FAILURES, HELD, INFO, LOG_LINES, MEMORY, NEXT, PROCESSOR,
-    REQUEST_LIMIT, REQUESTS, SAFE, STAGES, STARTED, STATE, SUCCESS, TURNED, VAULT,
+    ACCESS, CONFIGURATION, DELIVERIES, FAILING, FAILURES, HELD, INFO, LOG_LINES, MEMORY, NEXT,
+    PROCESSOR, REQUEST_LIMIT, REQUESTS, SAFE, STAGES, STARTED, STATE, STATE_WRITTEN, SUCCESS,
+    TURNED, VAULT,
 };
 pub use names::{METRICS, Metric};
 use text::Text;
@@ -49,6 +50,9 @@ pub fn write(report: &Report, stages: &BTreeMap<Stage, Count>, started: Timestam
     counts(&mut text, report);
     durations(&mut text, stages);
     text.one(LOG_LINES, report.log.dropped_lines);
+    let health = &report.health;
+    text.one(CONFIGURATION, u8::from(health.configuration.is_none()));
+    text.one(STATE_WRITTEN, u8::from(health.state.is_none()));
     process(&mut text);
     text.0
 }

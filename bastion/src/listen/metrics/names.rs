@@ -102,6 +102,16 @@ pub(super) const LOG_LINES: Metric = metric(
     "counter",
     "Log lines that could not be written.",
 );
+pub(super) const CONFIGURATION: Metric = metric(
+    "token_bastion_configuration_ok",
+    "gauge",
+    "1 while the configuration on disk is the one in force, 0 while it has faults and is not used.",
+);
+pub(super) const STATE_WRITTEN: Metric = metric(
+    "token_bastion_state_ok",
+    "gauge",
+    "1 while the state directory can be written, 0 while what is known would be lost by a restart.",
+);
 pub(super) const MEMORY: Metric = metric(
     "process_resident_memory_bytes",
     "gauge",
@@ -114,7 +124,7 @@ pub(super) const PROCESSOR: Metric = metric(
 );
 
 /// All metrics, in the order in which they are written.
-pub const METRICS: [Metric; 19] = [
+pub const METRICS: [Metric; 21] = [
     INFO,
     STARTED,
     TURNED,
@@ -132,6 +142,8 @@ pub const METRICS: [Metric; 19] = [
     STAGES,
     FAILURES,
     LOG_LINES,
+    CONFIGURATION,
+    STATE_WRITTEN,
     MEMORY,
     PROCESSOR,
 ];

@@ -34,7 +34,7 @@ const SETTLE: u64 = 3;
 pub struct Found<'a> {
     /// The state on disk of what is there.
     pub placed: Option<&'a Placed>,
-    /// What is asked for now: see [`crate::store::asks`].
+    /// What is asked for now: see `store::asks`.
     pub asks: &'a str,
     /// When what is there was stored, by the schedd's clock.
     pub stored: Timestamp,

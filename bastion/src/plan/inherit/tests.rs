@@ -37,6 +37,7 @@ fn placed() -> Placed {
         asks: ASKS.to_owned(),
         access_seconds: Some(3600),
         access_reads: Vec::new(),
+        bearer: None,
         served: None,
         serves_until: None,
         jobs_safe_until: None,

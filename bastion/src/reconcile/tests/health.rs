@@ -136,3 +136,76 @@ async fn after_a_login_of_a_person_the_credential_is_pushed() {
     );
     service.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_configuration_or_state_is_told_until_it_is_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let outside = Outside::new();
+    let service = Service::start_in(Some(&state), &outside, two());
+    let is_good = async || {
+        let report = service.reports.now().await.unwrap();
+        (report.is_good(), report.problem_lines().concat())
+    };
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(is_good().await, (true, String::new()));
+    let faults = |faults: Option<&str>| Command::Faults(faults.map(str::to_owned));
+    let tell = async |command| service.commands.send(command).await.ok().unwrap();
+    tell(faults(Some("a.yaml:3:1: unknown key"))).await;
+    tokio::time::sleep(MINUTE).await;
+    let (good, told) = is_good().await;
+    assert!(!good && told.contains("a.yaml:3:1: unknown key"), "{told}");
+    tell(faults(None)).await;
+    // Something that is no directory stands where the state was.
+    std::fs::remove_dir_all(&state).unwrap();
+    std::fs::write(&state, "").unwrap();
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(MINUTE).await;
+    let (good, told) = is_good().await;
+    assert!(!good && told.contains("cannot be written"), "{told}");
+    std::fs::remove_file(&state).unwrap();
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(is_good().await, (true, String::new()));
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_another_subject_are_told_and_not_taken_without_a_person() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    outside.lock().access_life = DAY;
+    let state = Some(folder.path());
+    let mut wanted = two();
+    for delivery in &mut wanted {
+        (delivery.lifetime, delivery.renew_below) = (6 * HOUR, 4 * HOUR);
+    }
+    let service = Service::start_in(state, &outside, wanted.clone());
+    tokio::time::sleep(MINUTE).await;
+    // Over a restart, too.
+    service.stop().await;
+    let service = Service::start_in(state, &outside, wanted);
+    outside.lock().subject = Some("evil\u{1b}[31m".to_owned());
+    let before = outside.lock().stores;
+    // Until the renewal of every token is long due.
+    tokio::time::sleep(4 * HOUR).await;
+    assert_eq!(outside.lock().stores, before);
+    let report = service.reports.now().await.unwrap();
+    for line in &report.deliveries {
+        let problem = line.problem.as_ref().unwrap();
+        assert_eq!(problem.kind, Kind::WrongToken);
+        let told = &problem.message;
+        assert!(
+            told.contains("evil\\u{1b}[31m") && told.contains("were of subject"),
+            "{told}"
+        );
+    }
+    service.order(Order::Push(of(Some("a"), None))).await;
+    tokio::time::sleep(10 * MINUTE).await;
+    let states: Vec<State> = lines(&service)
+        .await
+        .iter()
+        .map(|line| line.state)
+        .collect();
+    assert_eq!(states, [Good, Failed]);
+    service.stop().await;
+}

@@ -37,6 +37,7 @@ async fn run(state: &Path, outside: &Outside, wanted: Delivery, time: Duration) 
 async fn a_grant_ages_over_restarts_and_people_are_warned_in_time() {
     let folder = tempfile::tempdir().unwrap();
     let outside = Outside::new();
+    outside.lock().access_life = DAY;
     let begin = outside.lock().now();
     let line = run(folder.path(), &outside, wanted(Some(30 * DAY)), 10 * DAY).await;
     assert!(!line.warn, "{line:?}");
@@ -57,6 +58,7 @@ async fn a_grant_ages_over_restarts_and_people_are_warned_in_time() {
 async fn a_new_login_begins_a_new_age() {
     let folder = tempfile::tempdir().unwrap();
     let outside = Outside::new();
+    outside.lock().access_life = DAY;
     run(folder.path(), &outside, wanted(Some(30 * DAY)), 29 * DAY).await;
 
     let list = vec![wanted(Some(30 * DAY))];
@@ -84,6 +86,7 @@ async fn a_new_login_begins_a_new_age() {
 async fn a_grant_given_elsewhere_after_a_refusal_is_another_one() {
     let folder = tempfile::tempdir().unwrap();
     let outside = Outside::new();
+    outside.lock().access_life = DAY;
     run(folder.path(), &outside, wanted(None), 29 * DAY).await;
     outside.lock().no_grant = true;
     let parts = outside.parts_with(Store::open(folder.path()));
@@ -110,6 +113,7 @@ async fn a_grant_given_elsewhere_after_a_refusal_is_another_one() {
 async fn a_login_after_a_refusal_is_remembered_once_it_works() {
     let folder = tempfile::tempdir().unwrap();
     let outside = Outside::new();
+    outside.lock().access_life = DAY;
     let target = Target::Directory("/other".into());
     let other = delivery("a", "cms", "other", target);
     outside.lock().no_grant = true;

@@ -152,6 +152,7 @@ async fn a_vault_that_is_down_is_one_message_and_is_not_hammered() {
 #[tokio::test(start_paused = true)]
 async fn weeks_leave_no_moment_without_a_living_token_and_no_former_one() {
     let outside = Outside::new();
+    outside.lock().access_life = DAY / 8;
     let mut reconciler = reconciler(&config(deliveries()), &outside);
     for _ in 0..16 {
         run_for(&mut reconciler, DAY).await;

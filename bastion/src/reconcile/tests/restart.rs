@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::*;
+use super::service::HOUR;
 use super::{DAY, MINUTE, credd, deliveries, reconciler, run_for};
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
@@ -32,6 +33,7 @@ fn stored(outside: &Outside) -> BTreeMap<DeliveryId, String> {
 #[tokio::test(start_paused = true)]
 async fn a_restart_keeps_what_is_good_with_its_exact_life_and_name() {
     let outside = Outside::new();
+    outside.lock().access_life = DAY / 4;
     let config = config(deliveries());
     let state = tempfile::tempdir().unwrap();
     let start = || {
@@ -86,6 +88,7 @@ async fn a_restart_keeps_what_is_good_with_its_exact_life_and_name() {
 #[tokio::test(start_paused = true)]
 async fn what_is_configured_away_is_named_until_it_ends() {
     let outside = Outside::new();
+    outside.lock().access_life = DAY / 4;
     let mut all = deliveries();
     let mut first = reconciler(&config(all.clone()), &outside);
     first.settle().await;
@@ -259,6 +262,7 @@ async fn a_schedd_that_hangs_holds_up_no_other_and_is_one_message() {
 /// The clock jumps; tokens live on by everybody else's clock.
 async fn jump(seconds: i64, most_stores: u32) {
     let outside = Outside::new();
+    outside.lock().access_life = 2 * HOUR;
     let config = config(deliveries());
     let mut reconciler = reconciler(&config, &outside);
     run_for(&mut reconciler, DAY).await;
