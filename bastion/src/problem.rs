@@ -76,6 +76,8 @@ pub enum Kind {
     CreddRefused,
     /// The credmon at the schedd makes no access token of it.
     NotServed,
+    /// Somebody else stores tokens for it, too.
+    Contested,
     /// A fault of this program.
     Internal,
 }
@@ -139,6 +141,7 @@ impl Kind {
             | Self::Kerberos
             | Self::Clock
             | Self::Transport
+            | Self::Contested
             | Self::Internal => Remedy::FixThisHost,
             Self::Forbidden | Self::WrongToken => Remedy::FixVault,
             Self::NotOnboarded => Remedy::Onboard,

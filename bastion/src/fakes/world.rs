@@ -96,6 +96,8 @@ pub(crate) struct World {
     pub(crate) held: BTreeMap<(String, String), u64>,
     /// How often queues were asked.
     pub(crate) queues_asked: u32,
+    /// Another service works with the same deliveries.
+    pub(crate) two_services: bool,
     /// Deliveries that something is done for now.
     pub(super) busy: BTreeSet<DeliveryId>,
 }
@@ -137,6 +139,7 @@ impl World {
             reads: Vec::new(),
             held: BTreeMap::new(),
             queues_asked: 0,
+            two_services: false,
             busy: BTreeSet::new(),
         }
     }

@@ -128,6 +128,22 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
     (outcome, work.permit)
 }
 
+/// Two services that replace each other's tokens for ever; jobs are served all the same.
+fn contested(delivery: &Delivery, times: &[Timestamp]) -> Problem {
+    let since = times
+        .first()
+        .map_or(String::new(), |at| format!(" since {at:.0}"));
+    Problem::new(
+        Cause::schedd(delivery),
+        Kind::Contested,
+        format!(
+            "somebody else stores tokens for it, too: ours was replaced {} times{since}. Look for another token-bastion \
+             with this delivery (an old host, a test) or for condor_vault_storer and condor_store_cred, and stop one",
+            times.len()
+        ),
+    )
+}
+
 /// A credd that does not answer answers nobody: one message, and one try that finds out for all.
 fn about_the_schedd(delivery: &Delivery, problem: Problem) -> Problem {
     if problem.kind == Kind::CreddDown {
@@ -161,10 +177,18 @@ struct Try<'a, V, T> {
 }
 
 impl<V: Vault, T: Transport> Try<'_, V, T> {
-    /// Good is only what has an access token as long-lived as it should be.
+    /// Good is only what has an access token as long-lived as it should be, and is served by this service
+    /// alone.
     async fn bring(&mut self, step: Step) -> Result<(), Problem> {
         self.bring_served(step).await?;
-        self.less.take().map_or(Ok(()), Err)
+        if let Some(less) = self.less.take() {
+            return Err(less);
+        }
+        let now = self.now();
+        match self.tokens.contested(now) {
+            Some(times) => Err(contested(self.delivery, times)),
+            None => Ok(()),
+        }
     }
 
     async fn bring_served(&mut self, step: Step) -> Result<(), Problem> {
@@ -179,6 +203,10 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             Verdict::Unserved => return self.await_served(None).await,
             Verdict::Push(why) => why,
         };
+        if why == Why::Replaced {
+            let now = self.now();
+            self.tokens.replaced_by_others(now);
+        }
         let served_before = Box::pin(self.push(why)).await?;
         let parts = self.parts;
         let served = self.await_served(served_before);

@@ -13,6 +13,11 @@ use crate::plan::{Basis, Life};
 use crate::store::{Named, Note, Placed, asks};
 use crate::vault::Held;
 
+/// A replacement by somebody else is remembered so long.
+const REMEMBERED: Duration = Duration::from_hours(12);
+/// And so many of them.
+const MOST_REPLACEMENTS: usize = 100;
+
 /// The vault tokens of one delivery, in memory.
 #[derive(Debug, Default)]
 pub struct Tokens {
@@ -30,6 +35,8 @@ pub struct Tokens {
     pub lost: Vec<Named>,
     /// Time when the current one was sent, by this host's clock, if this process did.
     pub sent: Option<Timestamp>,
+    /// Times when ours was found replaced by somebody else's, the latest last.
+    pub replaced: Vec<Timestamp>,
     /// Noted before a restart to be at the schedd, until the schedd was looked at.
     pub noted: Option<Placed>,
 }
@@ -148,6 +155,26 @@ impl Tokens {
         {
             *renew_by = before(*renew_by, by);
         }
+    }
+
+    /// Notes that ours was replaced by somebody else's.
+    pub(crate) fn replaced_by_others(&mut self, now: Timestamp) {
+        self.forget_replacements(now);
+        self.replaced.push(now);
+        let surplus = self.replaced.len().saturating_sub(MOST_REPLACEMENTS);
+        self.replaced.drain(..surplus);
+    }
+
+    /// Times of replacements, when there are so many that somebody else serves the delivery, too: once may
+    /// be a person who tried something.
+    pub(crate) fn contested(&mut self, now: Timestamp) -> Option<&[Timestamp]> {
+        self.forget_replacements(now);
+        (self.replaced.len() > 1).then_some(&self.replaced)
+    }
+
+    fn forget_replacements(&mut self, now: Timestamp) {
+        let oldest = before(now, REMEMBERED);
+        self.replaced.retain(|at| *at > oldest);
     }
 
     /// Gives up what is at the schedd: it is replaced, or it is gone. Whether anything was known.

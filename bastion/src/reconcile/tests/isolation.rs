@@ -142,6 +142,37 @@ async fn a_check_that_asks_only_the_schedd_says_nothing_of_vault() {
     service.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn two_services_with_one_delivery_are_told_of_each_other_and_jobs_are_served() {
+    let outside = Outside::new();
+    let wanted = vec![at("a", "ap1"), at("b", "ap2")];
+    let mut one = Service::good(&outside, wanted.clone()).await;
+    outside.lock().two_services = true;
+    let only = vec![at("a", "ap1")];
+    let other = Service::start(&outside, only);
+    tokio::time::sleep(MINUTE).await;
+    other.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(2 * HOUR).await;
+    let mut told = 0;
+    for service in [&one, &other] {
+        let report = service.reports.now().await.unwrap();
+        let contested = |line: &crate::report::Line| {
+            let problem = line.problem.as_ref();
+            problem.is_some_and(|problem| problem.kind == Kind::Contested)
+        };
+        let who = report.deliveries.iter().filter(|line| contested(line));
+        let who: Vec<_> = who.map(|line| line.wanted.account.as_str()).collect();
+        assert!(["a"].starts_with(&who), "{who:?}");
+        told += who.len();
+    }
+    assert!(told > 0, "neither says so");
+    assert!(one.has("a", "ap1") && one.has("b", "ap2"));
+    other.stop().await;
+    tokio::time::sleep(13 * HOUR).await;
+    good(&mut one, &["a", "b"]).await;
+    one.stop().await;
+}
+
 /// Lines of the log, from warnings on.
 #[derive(Clone, Default)]
 struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
