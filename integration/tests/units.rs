@@ -5,7 +5,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
 
 use integration::chain::program;
 
@@ -99,4 +100,95 @@ fn the_unit_is_as_closed_as_the_manual_says() {
     assert!(closed, "{told}");
     let (closed, told) = judge("[Service]\nProtectSystem=no\nSystemCallFilter=\n");
     assert!(!closed, "a door that is opened is seen: {told}");
+}
+
+/// Names of the directories that the unit asks systemd for under a setting.
+fn directories(setting: &str) -> impl Iterator<Item = &'static str> {
+    UNIT.lines()
+        .filter_map(move |line| line.strip_prefix(setting)?.strip_prefix('='))
+        .flat_map(str::split_whitespace)
+}
+
+/// The service with the mounts that systemd makes of the unit: everything can be read only, but for the
+/// directories of `StateDirectory=` and `RuntimeDirectory=`, which are `state` and `run` here.
+fn start_with_mounts(folder: &Path, config: &Path) -> Child {
+    assert!(UNIT.contains("\nProtectSystem=strict\n"));
+    let mut lines = vec!["set -e".to_owned(), "mount --make-rprivate /".to_owned()];
+    for (setting, base, at) in [
+        ("StateDirectory", "/var/lib", folder.join("state")),
+        ("RuntimeDirectory", "/run", folder.join("run")),
+    ] {
+        lines.push(format!("mount -t tmpfs tmpfs {base}"));
+        for name in directories(setting) {
+            lines.push(format!("mkdir {base}/{name}"));
+            lines.push(format!("mount --bind {} {base}/{name}", at.display()));
+        }
+    }
+    lines.push(
+        "for at in $(awk '{print $2}' /proc/self/mounts | sort -u); do\n\
+         case $at in /proc* | /sys* | /dev* | /var/lib/* | /run/*) continue ;; esac\n\
+         mount -o remount,bind,ro $at\n\
+         done"
+            .to_owned(),
+    );
+    let (program, config) = (program("token-bastion").unwrap(), config.display());
+    lines.push(format!("exec {} --config {config} run", program.display()));
+    let script = lines.join("\n");
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", &script])
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn the_unit_keeps_what_a_person_ordered_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for name in ["state", "run", "creds"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    fs::write(path("kt"), "").unwrap();
+    let dir = folder.path().display();
+    // Nobody is at that Vault. State and socket are where they are by default.
+    let yaml = format!(
+        "vault: {{address: \"https://127.0.0.1:1\"}}\n\
+         schedds: {{here: {{directory: {dir}/creds}}}}\n\
+         accounts: {{a: {{principal: a@TEST, keytab: {dir}/kt, schedds: [here], credentials: {{cms: {{}}}}}}}}\n"
+    );
+    fs::write(path("config.yaml"), &yaml).unwrap();
+    // From outside of the mounts the socket has another name.
+    let outside = format!("{yaml}control: {{socket: {dir}/run/control}}\n");
+    fs::write(path("outside.yaml"), outside).unwrap();
+    let ask = |arguments: &[&str]| {
+        let mut command = Command::new(program("token-bastion").unwrap());
+        command.arg("--config").arg(path("outside.yaml"));
+        command.args(arguments).output().unwrap()
+    };
+    let state = || {
+        let output = ask(&["status", "--json"]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        Some(json["deliveries"][0]["state"].as_str()?.to_owned())
+    };
+    for start in 0..2 {
+        let mut service = start_with_mounts(folder.path(), &path("config.yaml"));
+        let deadline = Instant::now() + Duration::from_mins(2);
+        while state().is_none() {
+            assert!(Instant::now() < deadline, "the service does not answer");
+            assert_eq!(service.try_wait().unwrap(), None, "the service ended");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if start == 0 {
+            assert_ne!(state().as_deref(), Some("cut_off"));
+            ask(&["revoke", "--account", "a", "--schedd", "here"]);
+        }
+        assert_eq!(state().as_deref(), Some("cut_off"));
+        let report = String::from_utf8(ask(&["status"]).stderr).unwrap();
+        assert!(!report.contains("cannot be written"), "{report}");
+        Command::new("kill")
+            .arg(service.id().to_string())
+            .status()
+            .unwrap();
+        assert!(service.wait().unwrap().success());
+    }
 }
