@@ -3,13 +3,14 @@
 //! Always true: what was logged follows from the failures themselves. Nothing is remembered beside them,
 //! so a problem that is gone, in whatever way, is new when it comes again.
 
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 
 /// `true` when nobody fails with it yet; `known` are the problems of all deliveries before.
 pub(crate) fn is_new<'a>(problem: &Problem, known: impl Iterator<Item = &'a Problem>) -> bool {
-    // Words of a shared cause may differ from try to try, and mean the same.
+    // Words of a shared cause, and of a clock, differ from try to try and mean the same.
+    let means_the_same = problem.cause.is_shared() || problem.kind == Kind::Clock;
     let is_known = |known: &Problem| {
-        is_same(known, problem) && (problem.cause.is_shared() || known.message == problem.message)
+        is_same(known, problem) && (means_the_same || known.message == problem.message)
     };
     !known.into_iter().any(is_known)
 }

@@ -283,13 +283,16 @@ impl Problem {
                 credential.identity.keytab.display()
             ),
             _ if kind == Kind::NotOnboarded => format!(
-                "{} refresh token {} ({}); have somebody log in: {}",
+                "{} refresh token {}{}; have somebody log in: {}",
                 match error.kind() {
                     ErrorKind::NoneStored => "Vault has no",
                     _ => "the issuer refuses the",
                 },
                 grants::name(credential),
-                error.words(),
+                match error.words() {
+                    "" => String::new(),
+                    words => format!(" ({words})"),
+                },
                 grants::command(credential)
             ),
             _ => error.to_string(),

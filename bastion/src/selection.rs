@@ -2,6 +2,8 @@
 //!
 //! What holds: a name that nothing has is an error with the nearest name, never an empty answer.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::nearest;
@@ -16,6 +18,22 @@ pub struct Selection {
     pub service: Option<String>,
     /// Host of the credd, or name of the directory's group.
     pub schedd: Option<String>,
+}
+
+impl fmt::Display for Selection {
+    /// As it is typed, each name after its option; names of others are escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (option, name) in [
+            ("account", &self.account),
+            ("service", &self.service),
+            ("schedd", &self.schedd),
+        ] {
+            if let Some(name) = name {
+                write!(f, " --{option} {}", htvault::text::printable(name, 255))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Selection {

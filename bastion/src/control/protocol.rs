@@ -5,7 +5,7 @@
 //! [`Event::Refused`], and closes. Unknown fields are ignored, so fields may be added; anything
 //! else that changes raises [`PROTOCOL`].
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,43 @@ pub struct Hello {
     pub protocol: u32,
     /// The version of the program.
     pub version: String,
+}
+
+impl Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status { selection } => write!(f, "status{selection}"),
+            Self::Revoke {
+                selection,
+                leave_schedds,
+            } => {
+                let leave = if *leave_schedds {
+                    " --leave-schedd"
+                } else {
+                    ""
+                };
+                write!(f, "revoke{selection}{leave}")
+            }
+            Self::Forget { account } => {
+                let account = htvault::text::printable(account, 255);
+                write!(f, "forget refresh tokens --account {account}")
+            }
+            Self::Onboarded {
+                account, service, ..
+            } => {
+                let shown = |name: &str| htvault::text::printable(name, 255);
+                let (account, service) = (shown(account), shown(service));
+                write!(f, "onboarded --account {account} --service {service}")
+            }
+            Self::Push { selection } => write!(f, "push{selection}"),
+            Self::Retry { selection } => write!(f, "retry{selection}"),
+            Self::Reload { dry_run } => f.write_str(if *dry_run {
+                "reload --dry-run"
+            } else {
+                "reload"
+            }),
+        }
+    }
 }
 
 /// What a client asks for.
@@ -157,5 +194,31 @@ impl Refusal {
             usage: false,
             message: message.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_shown_as_they_are_typed_and_nobodys_text_forges_a_line() {
+        let selection = Selection {
+            account: Some("a\nb\u{1b}[31m".to_owned()),
+            service: None,
+            schedd: Some("ap1".to_owned()),
+        };
+        let revoke = Request::Revoke {
+            selection,
+            leave_schedds: true,
+        };
+        assert_eq!(
+            revoke.to_string(),
+            r"revoke --account a\nb\u{1b}[31m --schedd ap1 --leave-schedd"
+        );
+        let all = Request::Push {
+            selection: Selection::default(),
+        };
+        assert_eq!(all.to_string(), "push");
     }
 }

@@ -113,9 +113,9 @@ async fn converse(
         }
     };
     if matches!(request, Request::Status { .. }) {
-        debug!(uid, ?request, "asked");
+        debug!(uid, "asked: {request}");
     } else {
-        info!(uid, ?request, "ordered");
+        info!(uid, "ordered: {request}");
     }
     let (sender, mut events) = mpsc::channel(WAITING);
     tokio::spawn(async move {

@@ -12,7 +12,7 @@ mod tests;
 mod text;
 mod vault;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -149,26 +149,40 @@ async fn accounts<V: Vault, T: Transport>(
         of_account.push(Arc::clone(delivery));
     }
     let mut running = JoinSet::new();
+    let mut owners = HashMap::new();
     let mut known = BTreeMap::new();
     loop {
         while running.len() < AT_A_TIME
             && let Some((account, deliveries)) = waiting.pop_first()
         {
             let parts = Arc::clone(parts);
-            running.spawn(async move {
-                let section = account::section(&parts, &deliveries).await;
-                (account, section)
-            });
+            let work = async move { account::section(&parts, &deliveries).await };
+            owners.insert(running.spawn(work).id(), account);
         }
-        match running.join_next().await {
-            Some(Ok((account, section))) => known.insert(account, section),
-            // A section that broke off is a fault of this program; the others are worth having.
-            Some(Err(_)) => continue,
+        let (task, section) = match running.join_next_with_id().await {
+            Some(Ok((task, section))) => (task, Some(section)),
+            Some(Err(error)) => (error.id(), None),
             None => break,
         };
+        if let Some(account) = owners.remove(&task) {
+            let section = section.unwrap_or_else(|| broke_off(&account));
+            known.insert(account, section);
+        }
     }
     parts.close_openers().await;
     known.into_values().collect()
+}
+
+/// The section of an account whose examination broke off.
+fn broke_off(account: &str) -> Section {
+    Section {
+        title: format!("account {account}"),
+        steps: vec![Step {
+            what: "examination".to_owned(),
+            verdict: Verdict::Wrong,
+            words: "it broke off by a fault of token-bastion, please report it".to_owned(),
+        }],
+    }
 }
 
 /// How long ago or from now.

@@ -54,6 +54,9 @@ pub struct AccessFacts {
     pub reads: Vec<jobs::Read>,
 }
 
+/// Time in which a new token is known to all of a Vault's nodes.
+const REPLICATION: Duration = Duration::from_secs(3);
+
 /// Time that a push waits for the disk of the state.
 const WRITE_AHEAD: Duration = Duration::from_secs(2);
 
@@ -287,14 +290,20 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         self.tokens.candidate = made.as_ref().ok().cloned();
         self.is_issuing.send_replace(false);
         let held = made?;
-        let checked = self.check(&held.token, true).await;
-        if let Err(problem) = checked {
-            // A dead token is of no use; any other may be good at the next try.
-            if problem.kind == Kind::TokenDead {
-                self.tokens.candidate = None;
-            }
-            return Err(problem);
+        let is_dead = |checked: &Result<(), Problem>| {
+            checked.as_ref().is_err_and(|p| p.kind == Kind::TokenDead)
+        };
+        let mut checked = self.check(&held.token, true).await;
+        if is_dead(&checked) {
+            // A standby may not know a token yet that is a second old.
+            tokio::time::sleep(REPLICATION).await;
+            checked = self.check(&held.token, true).await;
         }
+        if is_dead(&checked) {
+            // It is of no use; any other may be good at the next try. Should it live, it is revoked.
+            self.tokens.former.extend(self.tokens.candidate.take());
+        }
+        checked?;
         self.write_ahead().await;
         self.tokens.sent = Some(self.now());
         self.store(&held).await?;

@@ -19,9 +19,6 @@ use crate::transport::Transport;
 use crate::vault::Vault;
 use crate::{grants, offboard};
 
-pub(super) const BROKE_OFF: &str =
-    "it broke off by a fault of token-bastion, please report it; run this again";
-
 /// Time that an order waits for the disk of the state.
 const ON_DISK: Duration = Duration::from_secs(5);
 
@@ -149,15 +146,12 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     }
 
     /// It was not cut off: whoever asked is told why.
-    pub(super) fn not_cut(&mut self, id: &DeliveryId, why: &str) {
+    pub(super) fn not_cut(&mut self, id: &DeliveryId) {
         let is_asked = |order: &CutOrder| order.waiting.contains(id);
         if !self.cut_orders.iter().any(is_asked) {
             return;
         }
-        let cut = Cut {
-            id: id.clone(),
-            steps: vec![Step::new(What::Stored, Became::NotDone, why)],
-        };
+        let cut = Cut::broke_off(id.clone());
         self.note_cut(id, Tokens::default(), &cut);
     }
 

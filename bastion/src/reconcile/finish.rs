@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::task::{Id, JoinError};
 use tracing::{debug, error, info, warn};
 
-use super::{Ended, Reconciler, cut};
+use super::{Ended, Reconciler};
 use crate::announce;
 use crate::delivery::DeliveryId;
 use crate::engine::limits::{Resource, blamed};
@@ -56,7 +56,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             Some(Ended::Try(outcome, permit)) => Some((outcome, permit)),
             Some(Ended::Forgotten(..)) => return,
             None if self.is_being_cut(&id) => {
-                return self.not_cut(&id, cut::BROKE_OFF);
+                return self.not_cut(&id);
             }
             None => None,
         };

@@ -4,7 +4,7 @@
 //! revoked here; every other one is named to Vault's admins. The deliveries are kept off when the
 //! service starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +60,7 @@ pub async fn cut_off<V: Vault, T: Transport>(
     let silent = Arc::new(Silent::default());
     let mut cuts = Vec::new();
     let mut work = JoinSet::new();
+    let mut owners = HashMap::new();
     for (id, delivery) in meant {
         let note = store.note_of(&id);
         let Some(delivery) = delivery else {
@@ -69,11 +70,15 @@ pub async fn cut_off<V: Vault, T: Transport>(
         };
         let tokens = note.as_ref().map(Tokens::noted).unwrap_or_default();
         let (parts, silent) = (Arc::clone(parts), Arc::clone(&silent));
-        work.spawn(async move { cut(&parts, &delivery, tokens, leave_schedds, &silent).await });
+        let task =
+            work.spawn(async move { cut(&parts, &delivery, tokens, leave_schedds, &silent).await });
+        owners.insert(task.id(), id);
     }
-    // A task that panics is one that is not told; it cannot take the others with it.
-    while let Some(ended) = work.join_next().await {
-        cuts.extend(ended.ok().map(|(_, cut)| cut));
+    while let Some(ended) = work.join_next_with_id().await {
+        cuts.extend(match ended {
+            Ok((_, (_, cut))) => Some(cut),
+            Err(error) => owners.remove(&error.id()).map(Cut::broke_off),
+        });
     }
     for cut in &mut cuts {
         let wanted = is_wanted(&config.deliveries, &config.searches, &cut.id);

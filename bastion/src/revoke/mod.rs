@@ -93,6 +93,13 @@ impl Cut {
         table(&self.id.to_string(), &self.steps, terminal)
     }
 
+    /// It broke off by a fault of this program.
+    pub(crate) fn broke_off(id: DeliveryId) -> Self {
+        let why = "it broke off by a fault of token-bastion, please report it; run this again";
+        let steps = vec![Step::new(What::Stored, Became::NotDone, why)];
+        Self { id, steps }
+    }
+
     /// Nothing is left to do.
     #[must_use]
     pub fn is_done(&self) -> bool {

@@ -4,7 +4,7 @@
 //! killed when that is over or the service ends, and its output is read up to a bound. An access
 //! token is in its environment alone (`BEARER_TOKEN`), never in an argument or a file.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -30,6 +30,12 @@ const WAITS: Duration = Duration::from_secs(2);
 const OUTPUT_LIMIT: u64 = 8 * 1024 * 1024;
 /// What the site's own configuration and the system need; `HOME` holds a user's IDTOKENS.
 const KEPT: [&str; 5] = ["CONDOR_CONFIG", "PATH", "LANG", "HOME", "KRB5_CONFIG"];
+
+/// `true` for what tools are to see of our environment: HTCondor's settings by it among that
+/// (`_CONDOR_NAME`, and nothing else with `CONDOR_CONFIG=ONLY_ENV`).
+fn is_kept(name: &OsStr) -> bool {
+    KEPT.iter().any(|kept| name == *kept) || name.as_encoded_bytes().starts_with(b"_CONDOR_")
+}
 
 /// What is run.
 #[derive(Debug, Default)]
@@ -86,10 +92,7 @@ impl Tools {
         command
             .args(&call.arguments)
             .env_clear()
-            .envs(
-                KEPT.iter()
-                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
-            )
+            .envs(std::env::vars_os().filter(|(name, _)| is_kept(name)))
             .envs(call.environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
