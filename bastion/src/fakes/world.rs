@@ -211,6 +211,16 @@ impl World {
         names
     }
 
+    /// Accessors of living tokens of every sort, in order.
+    pub(crate) fn all_living(&self) -> Vec<String> {
+        let living = self.tokens.keys().filter(|name| self.is_alive(name));
+        let mut names: Vec<String> = living
+            .map(|name| name.replace("s.secret", "accessor"))
+            .collect();
+        names.sort();
+        names
+    }
+
     /// Living tokens of every sort.
     pub(crate) fn living(&self) -> usize {
         let names = self.tokens.keys();

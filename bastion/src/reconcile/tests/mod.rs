@@ -8,6 +8,7 @@ mod health;
 mod isolation;
 mod keeping;
 mod long;
+mod random;
 mod restart;
 mod service;
 mod tokens;

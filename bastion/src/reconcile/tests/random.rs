@@ -1,0 +1,206 @@
+//! Laws that hold whatever happens: outages, lies, orders, reloads, stops and restarts, drawn at random.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::service::{HOUR, Service, at, of};
+use super::*;
+use crate::store::{Note, Store};
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+enum Event {
+    Vault(bool),
+    NoLeader(bool),
+    Slow(bool),
+    Issuer(bool),
+    Grant(bool),
+    Schedd(&'static str, bool),
+    ScheddHangs(&'static str, bool),
+    Credmons(bool),
+    Keytab(&'static str, bool),
+    Revocation(bool),
+    Creation(bool),
+    /// The token that is at a schedd dies.
+    Dies(&'static str, &'static str),
+    /// What is stored at a schedd is gone.
+    Vanishes(&'static str, &'static str),
+    Push(Option<&'static str>),
+    Retry,
+    Revoke(&'static str, &'static str),
+    /// The configuration has so many of the deliveries.
+    Reload(usize),
+    Restart,
+}
+
+const ACCOUNTS: [&str; 3] = ["a", "b", "c"];
+const SCHEDDS: [&str; 2] = ["ap1", "ap2"];
+
+fn wanted() -> Vec<Delivery> {
+    let all = ACCOUNTS
+        .iter()
+        .flat_map(|account| SCHEDDS.map(|schedd| at(account, schedd)));
+    all.collect()
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    let account = || prop::sample::select(&ACCOUNTS[..]);
+    let schedd = || prop::sample::select(&SCHEDDS[..]);
+    let on = any::<bool>;
+    prop_oneof![
+        3 => on().prop_map(Event::Vault),
+        1 => on().prop_map(Event::NoLeader),
+        1 => on().prop_map(Event::Slow),
+        1 => on().prop_map(Event::Issuer),
+        1 => on().prop_map(Event::Grant),
+        2 => (schedd(), on()).prop_map(|(schedd, on)| Event::Schedd(schedd, on)),
+        1 => (schedd(), on()).prop_map(|(schedd, on)| Event::ScheddHangs(schedd, on)),
+        1 => on().prop_map(Event::Credmons),
+        1 => (account(), on()).prop_map(|(account, on)| Event::Keytab(account, on)),
+        1 => on().prop_map(Event::Revocation),
+        1 => on().prop_map(Event::Creation),
+        1 => (account(), schedd()).prop_map(|(account, schedd)| Event::Dies(account, schedd)),
+        1 => (account(), schedd()).prop_map(|(account, schedd)| Event::Vanishes(account, schedd)),
+        2 => prop::option::of(account()).prop_map(Event::Push),
+        1 => Just(Event::Retry),
+        2 => (account(), schedd()).prop_map(|(account, schedd)| Event::Revoke(account, schedd)),
+        2 => (0..=ACCOUNTS.len() * SCHEDDS.len()).prop_map(Event::Reload),
+        2 => Just(Event::Restart),
+    ]
+}
+
+/// Switches a fault on or off.
+fn set(names: &mut BTreeSet<String>, name: &str, is_wrong: bool) {
+    if is_wrong {
+        names.insert(name.to_owned());
+    } else {
+        names.remove(name);
+    }
+}
+
+/// What becomes of the world outside.
+fn change(event: &Event, outside: &Outside) {
+    let mut world = outside.lock();
+    let id = |account: &str, schedd: &str| at(account, schedd).id;
+    match *event {
+        Event::Vault(down) => world.vault_down = down,
+        Event::NoLeader(down) => world.no_leader = down,
+        Event::Slow(slow) => {
+            world.vault_takes = Duration::from_millis(if slow { 15_000 } else { 5 });
+        }
+        Event::Issuer(down) => world.issuer_down = down,
+        Event::Grant(refused) => world.no_grant = refused,
+        Event::Schedd(schedd, down) => set(&mut world.schedds_down, schedd, down),
+        Event::ScheddHangs(schedd, hangs) => set(&mut world.schedds_hang, schedd, hangs),
+        Event::Credmons(run) => world.credmons = run,
+        Event::Keytab(account, missing) => set(&mut world.no_keytab, account, missing),
+        Event::Revocation(refused) => world.revoke_refused = refused,
+        Event::Creation(repeats) => world.create_repeats = repeats,
+        Event::Dies(account, schedd) => {
+            if let Some(token) = world.token_at(&id(account, schedd)) {
+                world.kill(&token);
+            }
+        }
+        Event::Vanishes(account, schedd) => {
+            world.stored.remove(&id(account, schedd));
+        }
+        _ => {}
+    }
+}
+
+async fn happen(event: &Event, service: &mut Service, state: &Path) {
+    let outside = service.outside.clone();
+    change(event, &outside);
+    match *event {
+        Event::Push(account) => service.order(Order::Push(of(account, None))).await,
+        Event::Retry => service.order(Order::Retry(of(None, None))).await,
+        Event::Revoke(account, schedd) => {
+            service
+                .revoke_in_background(of(Some(account), Some(schedd)))
+                .await;
+        }
+        Event::Reload(number) => {
+            let mut wanted = wanted();
+            wanted.truncate(number);
+            service.reload(wanted).await;
+        }
+        Event::Restart => {
+            service.stop().await;
+            *service = Service::start_in(Some(state), &outside, wanted());
+        }
+        _ => {}
+    }
+}
+
+fn mend(outside: &Outside) {
+    let mut world = outside.lock();
+    world.vault_down = false;
+    world.no_leader = false;
+    world.vault_takes = Duration::from_millis(5);
+    world.issuer_down = false;
+    world.no_grant = false;
+    world.schedds_down.clear();
+    world.schedds_hang.clear();
+    world.credmons = true;
+    world.no_keytab.clear();
+    world.revoke_refused = false;
+    world.create_repeats = false;
+}
+
+/// Accessors of the living tokens that the state on disk does not name.
+fn unknown(outside: &Outside, state: &Path) -> Vec<String> {
+    let store = Store::read_only(state);
+    let known: BTreeSet<String> = store.read(|content| {
+        let tokens = content.deliveries.values().flat_map(Note::names);
+        let tokens = tokens.map(|token| token.accessor.clone());
+        tokens.chain(content.logins.keys().cloned()).collect()
+    });
+    let mut living = outside.lock().all_living();
+    living.retain(|accessor| !known.contains(accessor));
+    living
+}
+
+async fn story(events: Vec<(Event, u64)>) -> Result<(), TestCaseError> {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path();
+    let outside = Outside::new();
+    let mut service = Service::start_in(Some(state), &outside, wanted());
+    tokio::time::sleep(MINUTE).await;
+    for (event, seconds) in events {
+        happen(&event, &mut service, state).await;
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+    mend(&outside);
+    service.reload(wanted()).await;
+    // What a person revoked is delivered again when a person asks.
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(HOUR).await;
+    let report = service.reports.now().await.unwrap();
+    prop_assert!(
+        report.is_good(),
+        "{}\n{:?}",
+        report.table(),
+        report.problem_lines()
+    );
+    for delivery in wanted() {
+        prop_assert!(service.has(&delivery.id.account, &delivery.id.schedd));
+    }
+    service.stop().await;
+    let unknown = unknown(&outside, state);
+    prop_assert!(unknown.is_empty(), "nobody knows of {unknown:?}");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn all_becomes_good_again_and_no_token_is_forgotten(
+        events in prop::collection::vec((events(), 0_u64..900), 1..16),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(story(events))?;
+    }
+}
