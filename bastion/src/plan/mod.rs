@@ -15,23 +15,19 @@
 
 pub mod inherit;
 pub mod outlook;
+mod proof;
 
 use std::time::Duration;
 
-use htvault::RequestLimit;
 use jiff::Timestamp;
+
+pub use proof::prove_every;
+use proof::{look_early, prove_at};
 
 use crate::delivery::{Delivery, DeliveryId};
 use crate::moment::{after, before, until};
 use crate::problem::{Kind, Problem, Remedy};
 
-/// A token is proved so many times in the life of an access token: one that died is replaced long before
-/// jobs feel it.
-const PROOFS_IN_A_LIFE: u32 = 10;
-/// Life of access tokens where none was seen: issuers give an hour or more.
-const USUAL_LIFE: Duration = Duration::from_hours(1);
-/// Least time between the proofs of all deliveries.
-const BETWEEN_PROOFS: Duration = Duration::from_millis(125);
 /// First pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// First pause after Vault asked for fewer requests; its block lasts minutes.
@@ -44,8 +40,6 @@ const PERSON_CAP: Duration = Duration::from_mins(10);
 const RENEWAL: u64 = 1;
 /// Salt of the look's share.
 const LOOK: u64 = 2;
-/// Salt of the proof's share.
-const PROOF: u64 = 4;
 
 /// Begin and end of a vault token's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -375,43 +369,6 @@ pub fn next(
         return Next::Do(Step::Look);
     }
     Next::Wait(renewal.min(look).min(early).min(proof))
-}
-
-/// Time at which the schedd is looked at before its turn: jobs' access tokens, as far as is known, come to
-/// their end.
-fn look_early(record: &Record) -> Timestamp {
-    let life = record.access_life.unwrap_or(USUAL_LIFE);
-    let (Some(looked), Some(safe)) = (record.looked, record.safe_until) else {
-        return Timestamp::MAX;
-    };
-    before(safe, life / 3).max(after(looked, life / PROOFS_IN_A_LIFE))
-}
-
-/// Time of the next proof; the first one comes at once.
-fn prove_at(policy: &Policy<'_>, record: &Record) -> Timestamp {
-    let Some(proved) = record.proved else {
-        return Timestamp::MIN;
-    };
-    let life = record.access_life.unwrap_or(USUAL_LIFE);
-    let every = (life / PROOFS_IN_A_LIFE).max(policy.prove_every);
-    after(
-        proved,
-        every.saturating_sub(policy.id.share_of(every / 4, PROOF)),
-    )
-}
-
-/// Least time between two proofs of one delivery: all of them together are bounded, and take no more than
-/// a quarter of the requests that may be sent to Vault.
-#[must_use]
-pub fn prove_every(deliveries: usize, limit: Option<RequestLimit>) -> Duration {
-    let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
-    let least = BETWEEN_PROOFS.saturating_mul(deliveries);
-    let Some(limit) = limit else {
-        return least;
-    };
-    // A share of up to a quarter is taken off each pause.
-    let whole = limit.per.saturating_mul(deliveries).saturating_mul(6) / limit.limit.max(1);
-    whole.max(least)
 }
 
 #[cfg(test)]

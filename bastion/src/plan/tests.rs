@@ -1,5 +1,6 @@
 //! Laws of the plan, and a year simulated.
 
+use htvault::RequestLimit;
 use proptest::prelude::*;
 
 use super::*;

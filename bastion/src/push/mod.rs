@@ -26,7 +26,8 @@ pub(crate) use tokens::Known;
 pub use tokens::{Inherited, Tokens};
 
 use crate::delivery::Delivery;
-use crate::engine::limits::{self, Permit};
+use crate::engine::limits::Permit;
+use crate::engine::resources;
 use crate::jobs;
 use crate::moment::until;
 use crate::plan::{self, Policy, Step, Why};
@@ -224,7 +225,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let opener = self.opener().await?;
         let observed = self.parts.transport.observe(self.delivery, opener.as_ref());
         let observed = self.parts.stages.time(Stage::Observe, observed).await?;
-        self.permit.worked(&[limits::schedd(self.delivery)]);
+        self.permit.worked(&[resources::schedd(self.delivery)]);
         self.seen = Some(Observed {
             content: None,
             ..observed.clone()
@@ -247,7 +248,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         }
         self.less = less;
         if self.less.is_none() {
-            self.permit.worked(&limits::read_by(credential));
+            self.permit.worked(&resources::read_by(credential));
         }
         let (now, expires) = (self.now(), answer.expires());
         let issued = answer.claims.as_ref().and_then(|claims| claims.issued);
@@ -326,7 +327,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let (opener, is_new) = self.parts.opener_and_age(self.delivery).await?;
         if is_new {
             self.permit
-                .worked(&limits::opened_by(&self.delivery.authorize));
+                .worked(&resources::opened_by(&self.delivery.authorize));
         }
         Ok(opener)
     }
@@ -368,7 +369,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         }
         let credential = &delivery.credential;
         let login = self.parts.login(credential).await?;
-        self.permit.worked(&limits::login_by(credential));
+        self.permit.worked(&resources::login_by(credential));
         let made = self.parts.make(credential, login, delivery.lifetime);
         let held = made.await?;
         if self.tokens.has(&held) {

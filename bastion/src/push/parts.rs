@@ -10,7 +10,8 @@ use htvault::clock::Clock;
 use htvault::{IssuedToken, VaultToken};
 
 use crate::delivery::Credential;
-use crate::engine::limits::{self, Limits};
+use crate::engine::limits::Limits;
+use crate::engine::resources;
 use crate::moment::after;
 use crate::opener::Openers;
 use crate::problem::{Cause, Kind, Problem};
@@ -56,7 +57,7 @@ impl<V: Vault, T> Parts<V, T> {
         let login = self.vault.login(credential);
         let login = self.stages.time(Stage::Login, login).await;
         let login = login.inspect_err(|problem| permit.login_failed(credential, problem))?;
-        permit.worked(&limits::login_by(credential));
+        permit.worked(&resources::login_by(credential));
         drop(permit);
         if !login.accessor.is_empty() {
             let now = self.clock.now();

@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::{Ended, Reconciler};
 use crate::announce;
 use crate::delivery::DeliveryId;
-use crate::engine::limits::{Resource, blamed};
+use crate::engine::resources::{Resource, blamed};
 use crate::problem::Problem;
 use crate::transport::Transport;
 use crate::vault::Vault;

@@ -13,7 +13,7 @@ use super::aside::News;
 use super::{Entry, Reconciler};
 use crate::attendant::Attendant;
 use crate::delivery::{DeliveryId, Identity};
-use crate::engine::limits;
+use crate::engine::resources;
 use crate::problem::Kind;
 use crate::transport::Transport;
 use crate::vault::Vault;
@@ -54,7 +54,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// A keytab was replaced: whatever failed for it is tried now.
     pub(super) fn has_new_keytab(&mut self, identity: &Identity) {
         self.keytabs.remove(identity);
-        self.parts.limits.retry(&limits::principal(identity));
+        self.parts.limits.retry(&resources::principal(identity));
         let mut deliveries = 0;
         for entry in self.entries.values_mut() {
             if !uses(entry, identity) || !fails_for_keytab(entry) {

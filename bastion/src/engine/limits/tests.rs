@@ -1,7 +1,9 @@
 //! Limits and breakers on paused time.
 
 use super::*;
+use crate::engine::resources::vault;
 use crate::fixtures::{credd, delivery};
+use crate::problem::{Cause, Kind};
 
 fn claims(delivery: &Delivery) -> Arc<Claims> {
     Arc::new(Claims::of(delivery))

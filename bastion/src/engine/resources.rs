@@ -1,0 +1,82 @@
+//! Things that deliveries share, and the one that a failure speaks of.
+//!
+//! A server's answer about one path, credential or account says nothing of others.
+
+use crate::delivery::{Credential, Delivery, Identity};
+use crate::problem::{Cause, Kind, Problem};
+use crate::store::asks;
+
+/// A thing that deliveries share: one failure speaks for all of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Resource {
+    Vault(String),
+    Realm(String),
+    /// Kerberos principal, with its keytab.
+    Principal(String),
+    /// Credential at Vault, with what is asked of it.
+    Credential(String),
+    Schedd(String),
+}
+
+/// Resources of a read of an access token for jobs.
+pub(crate) fn read_by(credential: &Credential) -> [Resource; 2] {
+    [vault(credential), Resource::Credential(asks(credential))]
+}
+
+/// Resources of a read of an access token that opens a credd.
+pub(crate) fn opened_by(credential: &Credential) -> [Resource; 2] {
+    let url = credential.full_url.to_string();
+    [vault(credential), Resource::Credential(url)]
+}
+
+/// Resources of a login.
+pub(crate) fn login_by(credential: &Credential) -> [Resource; 3] {
+    let identity = &credential.identity;
+    let realm = identity
+        .principal
+        .rsplit_once('@')
+        .map_or("", |(_, realm)| realm);
+    [
+        vault(credential),
+        Resource::Realm(realm.to_owned()),
+        principal(identity),
+    ]
+}
+
+pub(crate) fn principal(identity: &Identity) -> Resource {
+    let Identity {
+        principal, keytab, ..
+    } = identity;
+    Resource::Principal(format!("{principal} by {}", keytab.display()))
+}
+
+pub(super) fn vault(credential: &Credential) -> Resource {
+    Resource::Vault(credential.url.server().to_string())
+}
+
+pub(crate) fn schedd(delivery: &Delivery) -> Resource {
+    Resource::Schedd(delivery.id.schedd.clone())
+}
+
+/// The resource that a delivery's problem speaks of; `None` for one that says nothing of others.
+pub(crate) fn blamed(delivery: &Delivery, problem: &Problem) -> Option<Resource> {
+    let mut used = [&delivery.credential, &delivery.authorize].into_iter();
+    match &problem.cause {
+        Cause::Vault(server) => Some(Resource::Vault(server.clone())),
+        Cause::Realm(realm) => Some(Resource::Realm(realm.clone())),
+        Cause::Credd(schedd) => Some(Resource::Schedd(schedd.clone())),
+        Cause::Account(account) => {
+            let credential = used.find(|c| c.identity.account == *account)?;
+            Some(principal(&credential.identity))
+        }
+        cause @ Cause::Credential(_) => {
+            let credential = used.find(|c| Cause::credential(c) == *cause)?;
+            let is_lasting = matches!(
+                problem.kind,
+                Kind::IssuerDown | Kind::NotOnboarded | Kind::Forbidden | Kind::VaultDown
+            );
+            is_lasting.then(|| Resource::Credential(asks(credential)))
+        }
+        Cause::Schedd(_) | Cause::Group(_) => None,
+    }
+}
