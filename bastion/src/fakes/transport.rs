@@ -16,6 +16,7 @@ use crate::delivery::{Delivery, DeliveryId};
 use crate::discovery::{Ad, Known};
 use crate::moment::{after, until};
 use crate::problem::{Cause, Kind, Problem};
+use crate::top_file;
 use crate::transport::{Held as HeldCount, Observed, Transport};
 
 /// Credmons make a new access token this often.
@@ -120,6 +121,15 @@ impl Transport for Outside {
         let mut world = self.lock();
         up(&world, delivery)?;
         world.stores += 1;
+        if let Some(state) = world.state.as_ref().filter(|state| state.is_dir()) {
+            let text = std::fs::read_to_string(state.join("state.json")).unwrap();
+            let token = top_file::token_of(&delivery.credential, top).unwrap();
+            let accessor = token.expose().replace("s.secret", "accessor");
+            assert!(
+                text.contains(&format!("\"{accessor}\"")),
+                "a token leaves the process before the disk names it"
+            );
+        }
         let there = world.token_at(&delivery.id);
         if there.is_some_and(|there| !world.is_alive(&there)) {
             world.dark.insert(delivery.id.clone());

@@ -1,6 +1,7 @@
 //! The state of everything outside, and the faults that a test can switch on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -96,6 +97,8 @@ pub(crate) struct World {
     pub(crate) held: BTreeMap<(String, String), u64>,
     /// How often queues were asked.
     pub(crate) queues_asked: u32,
+    /// State directory of the service: a token that is stored is to be named there before.
+    pub(crate) state: Option<PathBuf>,
     /// Another service works with the same deliveries.
     pub(crate) two_services: bool,
     /// Deliveries that something is done for now.
@@ -139,6 +142,7 @@ impl World {
             reads: Vec::new(),
             held: BTreeMap::new(),
             queues_asked: 0,
+            state: None,
             two_services: false,
             busy: BTreeSet::new(),
         }

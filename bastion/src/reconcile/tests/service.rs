@@ -51,6 +51,7 @@ impl Service {
         wanted: Vec<Delivery>,
     ) -> Self {
         let store = state.map_or_else(Store::default, Store::open);
+        outside.lock().state = state.map(std::path::Path::to_owned);
         let config = config(wanted);
         let mut reconciler =
             Reconciler::new(&config, outside.parts_with(store.clone()), TimeZone::UTC);
