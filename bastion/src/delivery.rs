@@ -180,8 +180,6 @@ pub struct Delivery {
     pub lifetime: Duration,
     /// It is renewed when less than this is left; shorter than `lifetime`.
     pub renew_below: Duration,
-    /// Jobs that are held for want of this account's credentials are released once it is good.
-    pub release_held: bool,
 }
 
 impl fmt::Display for DeliveryId {

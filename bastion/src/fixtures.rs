@@ -72,7 +72,6 @@ pub(crate) fn delivery(account: &str, service: &str, schedd: &str, target: Targe
         target,
         lifetime: Duration::from_hours(7 * 24),
         renew_below: Duration::from_hours(3 * 24),
-        release_held: false,
     }
 }
 

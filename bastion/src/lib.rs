@@ -13,7 +13,6 @@
 //! | `store` | state that survives a restart |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
 //! | [`discovery`] | schedds found through a collector, over time; pure |
-//! | [`held`] | jobs that wait for credentials; pure |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
 //! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
 //! | [`revoke`], [`offboard`] | deliveries cut off; everything of an account undone |
@@ -42,7 +41,6 @@ mod files;
 mod fixtures;
 pub mod grants;
 pub mod hardening;
-pub mod held;
 mod herald;
 pub mod jobs;
 pub mod lifecycle;

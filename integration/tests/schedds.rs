@@ -1,5 +1,5 @@
 //! Schedds as a site has them, on the real parts: found through a collector, opened in each way,
-//! away and back, with something wrong, with jobs that are held.
+//! away and back, with something wrong.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use integration::chain::{ACCOUNTS, Chain, ISSUER, Lives, installed};
-use integration::pool::{JobState, Pool, Release};
+use integration::pool::{Pool, Release};
 use integration::process::Daemon;
 use integration::{ended, sandbox, wait};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const FAR: Duration = Duration::from_mins(2);
@@ -331,33 +331,4 @@ async fn an_older_credd_stores_for_nobody_but_the_account_that_is_meant() -> any
     pool.reconfigure(&[]).await?;
     site.all_good(&yaml).await?;
     site.pool.stop().await
-}
-
-#[tokio::test]
-async fn held_jobs_run_again_once_their_credentials_are_good() -> anyhow::Result<()> {
-    let site = site(&[]).await?;
-    let pool = &site.pool;
-    let service = site.service("credds: [ap.test], release_held: true")?;
-    served(pool, &BTreeMap::new(), &service).await?;
-    let text = "executable = /bin/sh\narguments = \"-c 'while ! test -e /tmp/enough; do sleep 1; done'\"\n\
-                use_oauth_services = cms";
-    let job = pool.submit("cmsprod", text).await?;
-    let running = |state: &JobState| *state == JobState::Running;
-    pool.wait_job_state(&job, "to run", FAR, running).await?;
-
-    // No credmon, no token.
-    let credmon = pool.credmon_pid()?;
-    kill(credmon, Signal::SIGSTOP)?;
-    fs::remove_file(pool.credentials().join("cmsprod/cms.use"))?;
-    let held = |state: &JobState| matches!(state, JobState::Held { code: 4, .. });
-    pool.wait_job_state(&job, "to be held", FAR, held).await?;
-    kill(credmon, Signal::SIGCONT)?;
-
-    let released = "released held jobs";
-    service.wait_for_line(released, FAR).await?;
-    pool.wait_job_state(&job, "to run again", FAR, running)
-        .await?;
-    fs::write(pool.path("/tmp/enough"), "")?;
-    assert_eq!(pool.wait_job(&job, FAR).await?, 0);
-    Ok(())
 }

@@ -225,7 +225,6 @@ fn wanted(pattern: &Pattern) -> Values {
         ("tokens.renew_below", Some(format(pattern.renew_below))),
         ("grant.lifetime", credential.grant.lifetime.map(format)),
         ("grant.warn", Some(format(credential.grant.warn))),
-        ("release_held", Some(pattern.release_held.to_string())),
     ]
 }
 

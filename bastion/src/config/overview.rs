@@ -63,8 +63,6 @@ pub struct Terms {
     pub audience: Option<String>,
     /// How the credd is opened: the method, whose token, in whose name; `None` for a directory.
     pub opened: Option<String>,
-    /// Held jobs are released.
-    pub release_held: bool,
 }
 
 impl Overview {
@@ -162,7 +160,6 @@ fn terms(delivery: &Delivery) -> Terms {
             Target::Directory(_) => None,
             Target::Credd { opening, .. } => Some(opened(opening, delivery)),
         },
-        release_held: delivery.release_held,
     }
 }
 

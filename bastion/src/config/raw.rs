@@ -11,7 +11,6 @@ use super::tree::{Entry, INVISIBLE, Located, Node, Section, is_printable};
 
 type Text = Option<Located<String>>;
 type Texts = Option<Vec<Located<String>>>;
-type Flag = Option<Located<bool>>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Raw {
@@ -66,7 +65,6 @@ pub(crate) struct Group {
     pub(crate) constraint: Text,
     pub(crate) authenticate: Text,
     pub(crate) superuser_for: Text,
-    pub(crate) release_held: Flag,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +74,6 @@ pub(crate) struct Account {
     pub(crate) credkey: Text,
     pub(crate) tokens: Tokens,
     pub(crate) grant: Grant,
-    pub(crate) release_held: Flag,
     pub(crate) schedds: Texts,
     pub(crate) credentials: Option<Vec<Named<Credential>>>,
 }
@@ -90,7 +87,6 @@ pub(crate) struct Credential {
     pub(crate) authorize_with: Text,
     pub(crate) tokens: Tokens,
     pub(crate) grant: Grant,
-    pub(crate) release_held: Flag,
     pub(crate) schedds: Texts,
     /// What is different at some schedds, in the order in which it was typed.
     pub(crate) at: Vec<Named<Override>>,
@@ -101,7 +97,6 @@ pub(crate) struct Override {
     pub(crate) scopes: Texts,
     pub(crate) audience: Texts,
     pub(crate) tokens: Tokens,
-    pub(crate) release_held: Flag,
 }
 
 /// Reads the roots of all files.
@@ -228,7 +223,6 @@ fn group(node: &Node, faults: &mut Faults) -> Group {
         constraint: section.lines("constraint", faults),
         authenticate: section.text("authenticate", faults),
         superuser_for: section.text("superuser_for", faults),
-        release_held: section.flag("release_held", faults),
     }
 }
 
@@ -240,7 +234,6 @@ fn account(node: &Node, faults: &mut Faults) -> Account {
         credkey: section.text("credkey", faults),
         tokens: below(&section, "tokens", tokens, faults),
         grant: below(&section, "grant", grant, faults),
-        release_held: section.flag("release_held", faults),
         schedds: section.texts("schedds", faults),
         credentials: credentials(&section, faults),
     }
@@ -263,7 +256,6 @@ fn credential(node: &Node, faults: &mut Faults) -> Credential {
         authorize_with: section.text("authorize_with", faults),
         tokens: below(&section, "tokens", tokens, faults),
         grant: below(&section, "grant", grant, faults),
-        release_held: section.flag("release_held", faults),
         schedds: section.texts("schedds", faults),
         at: section.get("at").map_or_else(Vec::new, |node| {
             let mut list = Vec::new();
@@ -279,7 +271,6 @@ fn different(node: &Node, faults: &mut Faults) -> Override {
         scopes: section.texts("scopes", faults),
         audience: section.texts("audience", faults),
         tokens: below(&section, "tokens", tokens, faults),
-        release_held: section.flag("release_held", faults),
     }
 }
 

@@ -15,7 +15,7 @@ use super::judge;
 use super::raw::{self, Named, Raw};
 use super::resolve::absolute;
 use super::resolve_credential::{Account, Typed, authorize_with, credential, judge_twins};
-use super::resolve_schedds::{Chosen, Group, Groups, glob};
+use super::resolve_schedds::{Chosen, Groups, glob};
 use super::search::{Pattern, Search};
 use super::template::fill;
 use super::tree::Located;
@@ -67,7 +67,6 @@ struct Terms {
     credential: Arc<Credential>,
     lifetime: Duration,
     renew_below: Duration,
-    release_held: Option<bool>,
 }
 
 /// What is wanted for one account. What has faults is left out.
@@ -149,7 +148,6 @@ pub(crate) fn wanted(
         let different = different(typed, base, &owner, groups, faults);
         if let (Some(authorize), Some(terms), true) = (authorize, terms, complete) {
             let placing = Placing {
-                owner: &owner,
                 groups,
                 authorize,
                 terms,
@@ -163,7 +161,6 @@ pub(crate) fn wanted(
 
 /// A credential that is to be brought to places.
 struct Placing<'a> {
-    owner: &'a Account<'a>,
     groups: &'a Groups,
     authorize: Arc<Credential>,
     terms: Terms,
@@ -178,7 +175,7 @@ impl Placing<'_> {
                 let mut different = self.different.iter();
                 let found = different.find(|(at, _)| self.groups.fits(at, place));
                 let terms = found.map_or(&self.terms, |(_, terms)| terms);
-                let pattern = self.pattern(terms, group);
+                let pattern = self.pattern(terms);
                 let delivery = pattern.at(&place.name, place.target.clone());
                 vec![Wanted::Known(group.name.value.clone(), delivery)]
             }
@@ -188,7 +185,7 @@ impl Placing<'_> {
                     let pattern = Pattern {
                         at,
                         schedds: names.clone(),
-                        ..self.pattern(terms, group)
+                        ..self.pattern(terms)
                     };
                     list.push(Wanted::Found((*search).clone(), pattern));
                 };
@@ -206,14 +203,8 @@ impl Placing<'_> {
         }
     }
 
-    /// What is wanted in a group, anywhere.
-    fn pattern(&self, terms: &Terms, group: &Group) -> Pattern {
-        let flag = |account: &raw::Account| account.release_held.as_ref().map(|flag| flag.value);
-        let released = terms
-            .release_held
-            .or(flag(self.owner.own))
-            .or(group.release_held)
-            .or(flag(self.owner.defaults.account));
+    /// What is wanted, anywhere.
+    fn pattern(&self, terms: &Terms) -> Pattern {
         Pattern {
             schedds: Names::all(),
             at: None,
@@ -221,7 +212,6 @@ impl Placing<'_> {
             authorize: Arc::clone(&self.authorize),
             lifetime: terms.lifetime,
             renew_below: terms.renew_below,
-            release_held: released.unwrap_or(false),
         }
     }
 }
@@ -273,13 +263,10 @@ fn terms(
         Some(other) => Arc::new(credential(typed, Some(other), owner, faults)?),
         None => Arc::clone(base),
     };
-    let flag = other.and_then(|other| other.release_held.as_ref());
-    let flag = flag.or(typed.value.release_held.as_ref());
     Some(Terms {
         credential,
         lifetime,
         renew_below,
-        release_held: flag.map(|flag| flag.value),
     })
 }
 

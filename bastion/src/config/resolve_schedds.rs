@@ -28,7 +28,6 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) name: Located<String>,
-    pub(crate) release_held: Option<bool>,
     members: Members,
 }
 
@@ -91,7 +90,6 @@ impl Groups {
             };
             list.push(Group {
                 name: name.clone(),
-                release_held: group.value.release_held.as_ref().map(|flag| flag.value),
                 members,
             });
         }

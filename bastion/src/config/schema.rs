@@ -41,7 +41,6 @@ fn one(key: &Key) -> Map<String, Value> {
             "anyOf": [text(*form), {"type": "array", "items": text(*form)}],
         })),
         Kind::Choice(words) => object(json!({"enum": words})),
-        Kind::Flag => object(json!({"type": "boolean"})),
         Kind::Count => object(json!({"type": "integer", "minimum": 1})),
         Kind::Section(keys) => section(keys),
         Kind::Named(form, keys) => {

@@ -39,8 +39,6 @@ pub struct Pattern {
     pub lifetime: Duration,
     /// It is renewed when less than this is left.
     pub renew_below: Duration,
-    /// Held jobs are released once it is good.
-    pub release_held: bool,
 }
 
 impl Search {
@@ -83,7 +81,6 @@ impl Pattern {
             authorize: Arc::clone(&delivery.authorize),
             lifetime: delivery.lifetime,
             renew_below: delivery.renew_below,
-            release_held: delivery.release_held,
         }
     }
 
@@ -101,7 +98,6 @@ impl Pattern {
             target,
             lifetime: self.lifetime,
             renew_below: self.renew_below,
-            release_held: self.release_held,
         }
     }
 }

@@ -14,7 +14,7 @@ use serde_saphyr::Spanned;
 
 use super::duration;
 use super::faults::{At, Faults, hint};
-use super::keys::Key;
+use super::keys::{FORMER, Key};
 use super::yaml_error;
 
 /// Limit for levels of nesting: twice what there is to nest. The parser's own needs more stack than a
@@ -70,7 +70,7 @@ impl<T> Located<T> {
 
 /// Reads the text of a file.
 pub(crate) fn parse(file: &str, text: &str, faults: &mut Faults) -> Option<Node> {
-    // Only `true` and `false` are flags: a role may be called `no`.
+    // Only `true` and `false` are truth values: a role may be called `no`.
     let options = serde_saphyr::options! {
         strict_booleans: true,
         budget: serde_saphyr::budget! { max_depth: DEPTH },
@@ -236,13 +236,21 @@ impl Node {
         }
     }
 
-    /// A section: what is not in `known` is a fault, with the nearest known name.
+    /// A section: what is not in `known` is a fault, with the nearest known name, or with what to do
+    /// instead.
     pub(crate) fn section(&self, known: &'static [Key], faults: &mut Faults) -> Section<'_> {
         let entries = self.entries(faults);
         for entry in entries {
             if !known.iter().any(|key| key.name == entry.key) {
-                let hint = hint(&entry.key, known.iter().map(|key| key.name));
-                faults.add(&entry.at, &entry.node.path, format!("unknown key, {hint}"));
+                let former = FORMER.iter().find(|(name, _)| *name == entry.key);
+                let what = former.map_or_else(
+                    || {
+                        let hint = hint(&entry.key, known.iter().map(|key| key.name));
+                        format!("unknown key, {hint}")
+                    },
+                    |(_, advice)| (*advice).to_owned(),
+                );
+                faults.add(&entry.at, &entry.node.path, what);
             }
         }
         Section { entries, known }
@@ -316,18 +324,6 @@ impl Node {
     }
 }
 
-impl Node {
-    /// `true` or `false`.
-    pub(crate) fn flag(&self, faults: &mut Faults) -> Option<Located<bool>> {
-        let text = self.text(faults)?;
-        let flag = text.value.parse().ok();
-        if flag.is_none() {
-            text.fault(faults, "write true or false");
-        }
-        Some(self.located(flag?))
-    }
-}
-
 impl<'a> Section<'a> {
     /// The value of a key that is there.
     pub(crate) fn get(&self, key: &str) -> Option<&'a Node> {
@@ -355,9 +351,5 @@ impl<'a> Section<'a> {
 
     pub(crate) fn duration(&self, key: &str, faults: &mut Faults) -> Option<Located<Duration>> {
         self.get(key)?.duration(faults)
-    }
-
-    pub(crate) fn flag(&self, key: &str, faults: &mut Faults) -> Option<Located<bool>> {
-        self.get(key)?.flag(faults)
     }
 }

@@ -3,7 +3,6 @@
 //! What holds: two things at once for one delivery fail the test, and so does a dead token that is
 //! pushed.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use htvault::AccessToken;
@@ -17,7 +16,7 @@ use crate::discovery::{Ad, Known};
 use crate::moment::{after, until};
 use crate::problem::{Cause, Kind, Problem};
 use crate::top_file;
-use crate::transport::{Held as HeldCount, Observed, Transport};
+use crate::transport::{Observed, Transport};
 
 /// Credmons make a new access token this often.
 const SERVES_EVERY: Duration = Duration::from_mins(5);
@@ -171,50 +170,6 @@ impl Transport for Outside {
     }
 
     fn learn(&self, _: &Search, _: &Known) {}
-
-    async fn holders(
-        &self,
-        delivery: &Delivery,
-        opener: Option<&AccessToken>,
-        accounts: &BTreeSet<String>,
-    ) -> Result<Option<BTreeSet<String>>, Problem> {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        assert_eq!(opener.is_some(), delivery.target.needs_opener());
-        let mut world = self.lock();
-        up(&world, delivery)?;
-        world.queues_asked += 1;
-        let held = |account: &&String| {
-            let key = ((*account).clone(), delivery.id.schedd.clone());
-            world.held.get(&key).is_some_and(|held| *held > 0)
-        };
-        Ok(Some(accounts.iter().filter(held).cloned().collect()))
-    }
-
-    async fn held_jobs(
-        &self,
-        delivery: &Delivery,
-        opener: Option<&AccessToken>,
-        release: Option<&BTreeSet<String>>,
-    ) -> Result<Option<HeldCount>, Problem> {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        assert_eq!(opener.is_some(), delivery.target.needs_opener());
-        if delivery.target.is_readable() {
-            return Ok(None);
-        }
-        let mut world = self.lock();
-        world.queues_asked += 1;
-        let key = (delivery.id.account.clone(), delivery.id.schedd.clone());
-        let held = world.held.entry(key).or_default();
-        let released = if release.is_some() {
-            std::mem::take(held)
-        } else {
-            0
-        };
-        Ok(Some(HeldCount {
-            left: *held,
-            released,
-        }))
-    }
 }
 
 fn up(world: &World, delivery: &Delivery) -> Result<(), Problem> {

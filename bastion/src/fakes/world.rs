@@ -93,10 +93,6 @@ pub(crate) struct World {
     pub(crate) exchange_fails: Option<Kind>,
     /// What was read.
     pub(crate) reads: Vec<Reading>,
-    /// Held jobs, by account and schedd.
-    pub(crate) held: BTreeMap<(String, String), u64>,
-    /// How often queues were asked.
-    pub(crate) queues_asked: u32,
     /// State directory of the service: a token that is stored is to be named there before.
     pub(crate) state: Option<PathBuf>,
     /// Another service works with the same deliveries.
@@ -140,8 +136,6 @@ impl World {
             pools: BTreeMap::new(),
             exchange_fails: None,
             reads: Vec::new(),
-            held: BTreeMap::new(),
-            queues_asked: 0,
             state: None,
             two_services: false,
             busy: BTreeSet::new(),

@@ -1,4 +1,4 @@
-//! What is done beside the tries: collectors and queues are asked in tasks of their own, and what
+//! What is done beside the tries: collectors are asked in tasks of their own, and what
 //! they answer comes back as news.
 
 use std::sync::Arc;
@@ -10,15 +10,13 @@ use crate::config::Search;
 use crate::delivery::Identity;
 use crate::discovery::Ad;
 use crate::problem::Problem;
-use crate::transport::{Held, Transport};
+use crate::transport::Transport;
 use crate::vault::Vault;
 
 /// What a task found out.
 pub(super) enum News {
     /// What a collector answered to a search.
     Found(Arc<Search>, Result<Vec<Ad>, Problem>),
-    /// What a schedd (the second) holds of an account (the first).
-    Held((String, String), Result<Option<Held>, Problem>),
     /// A keytab that failed was replaced.
     Keytab(Arc<Identity>),
 }
@@ -34,14 +32,13 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     pub(super) fn hear(&mut self, news: News) {
         match news {
             News::Found(search, answer) => self.found(&search, answer),
-            News::Held(whose, answer) => self.note_held(&whose, answer),
             News::Keytab(identity) => self.has_new_keytab(&identity),
         }
     }
 
     /// Hears everything that is under way.
     pub(super) async fn hear_all(&mut self, inbox: &mut mpsc::UnboundedReceiver<News>) {
-        while self.searches.is_busy() || self.held.is_busy() {
+        while self.searches.is_busy() {
             match inbox.recv().await {
                 Some(news) => self.hear(news),
                 None => return,

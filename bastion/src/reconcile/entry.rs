@@ -43,8 +43,6 @@ pub(crate) struct Entry {
     pub(crate) succeeded: Option<Timestamp>,
     /// Since when the collector does not know its schedd any more.
     pub(crate) gone: Option<Timestamp>,
-    /// Jobs of the account that the schedd holds for want of credentials, where that is known.
-    pub(crate) held_jobs: Option<u64>,
     /// Nothing is to do before, as long as nothing changes.
     pub(super) waits_until: Option<Timestamp>,
     /// By how much the clock was set back while a try runs.
@@ -106,7 +104,6 @@ impl Entry {
             tries: 0,
             succeeded: None,
             gone: None,
-            held_jobs: None,
             waits_until: None,
             behind: Duration::ZERO,
         }

@@ -97,7 +97,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let Some(result) = result else {
             return self.parts.store.note(&id, note, now);
         };
-        let turned_good = entry.record.good_since.is_none();
         if let Err(problem) = &result {
             self.log(&id, problem);
         }
@@ -123,9 +122,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             self.wake(&resource, now);
         }
         self.await_keytab(&id);
-        if result.is_ok() {
-            self.look_for_held(&id, turned_good);
-        }
         if let Some(before) = before
             && self.logs_problems
             && announce::is_over(&before, self.problems())

@@ -238,11 +238,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         for (id, entry) in unwanted {
             self.away.keep(id, entry);
         }
-        self.held.keep(|account, schedd| {
-            wanted
-                .keys()
-                .any(|id| id.account == account && id.schedd == schedd)
-        });
         for (id, (delivery, gone)) in wanted {
             let note = self.parts.store.note_of(&id);
             let away = self.away.0.remove(&id);

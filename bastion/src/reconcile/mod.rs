@@ -14,7 +14,6 @@ mod cut;
 mod entry;
 mod finish;
 mod found;
-mod held;
 mod keeping;
 mod keytabs;
 mod order;
@@ -38,7 +37,6 @@ use away::Away;
 use cut::CutOrder;
 pub(crate) use entry::Entry;
 use found::Searches;
-use held::Queues;
 use keeping::Keeping;
 use keytabs::Keytabs;
 pub use order::Order;
@@ -126,7 +124,6 @@ pub struct Reconciler<V, T> {
     /// Failures are tried again.
     persistent: bool,
     searches: Searches,
-    held: Queues,
     /// Keytabs that are waited for.
     keytabs: Keytabs,
     /// Where tasks beside the tries tell what they found out.
@@ -160,7 +157,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             faults: None,
             persistent: false,
             searches: Searches::default(),
-            held: Queues::default(),
             keytabs: Keytabs::default(),
             tell: mpsc::unbounded_channel().0,
             told: Told::default(),
@@ -187,7 +183,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         let patience = Instant::now() + ELECTION;
         loop {
             let wake = self.begin();
-            self.ask_gathered(false);
             if shown.is_none_or(|at| at.elapsed() >= pause_of_watchers(self.entries.len())) {
                 watcher(self);
                 shown = Some(Instant::now());
@@ -202,8 +197,6 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 break;
             }
         }
-        self.ask_gathered(true);
-        self.hear_all(&mut inbox).await;
         // The store reports it.
         let _ = self.parts.store.written(DRAIN).await;
     }
@@ -226,9 +219,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
         self.think_again();
         loop {
             let wake = self.begin().min(self.seek());
-            let unasked = self.ask_gathered(false);
             let pause = until(self.now(), wake).min(self.glance);
-            let pause = pause.min(unasked);
             let pause = Instant::now() + pause;
             self.has_turned();
             let command = loop {

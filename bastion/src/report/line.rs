@@ -39,8 +39,6 @@ pub struct Line {
     pub jti: Option<String>,
     /// Since when the collector does not know the schedd any more; nothing is pushed there.
     pub gone_since: Option<Timestamp>,
-    /// Jobs of the account that the schedd holds for want of credentials; `None` when not known.
-    pub held_jobs: Option<u64>,
     /// What is wrong, and what to do.
     pub problem: Option<Trouble>,
     /// When it is tried again.
@@ -152,7 +150,6 @@ impl Line {
             wanted: Wanted::new(&entry.delivery),
             state: entry.state(now),
             gone_since: entry.gone,
-            held_jobs: entry.held_jobs,
             vault_token_expires: expires,
             vault_token_seconds_left: expires.map(|end| until(now, end).as_secs()),
             life: entry.record.basis,

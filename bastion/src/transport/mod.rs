@@ -10,12 +10,10 @@ pub mod directory;
 mod exposure;
 mod folder;
 mod listed;
-mod queue;
 mod refusals;
 pub(crate) mod tool;
 mod whereabouts;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use htvault::AccessToken;
@@ -27,7 +25,6 @@ use crate::delivery::{Delivery, Method, Target};
 use crate::discovery::{Ad, Known};
 use crate::problem::{Cause, Kind, Problem};
 use condor::{Condor, Credd};
-use queue::Queue;
 use tool::Tools;
 use whereabouts::{Place, Whereabouts};
 
@@ -79,34 +76,6 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Learns where the schedds are that were found for a search.
     fn learn(&self, search: &Search, known: &Known);
-
-    /// Which of these accounts have jobs that the delivery's schedd holds for want of credentials;
-    /// `None` where it cannot be asked. Any account may ask for others.
-    fn holders(
-        &self,
-        delivery: &Delivery,
-        opener: Option<&AccessToken>,
-        accounts: &BTreeSet<String>,
-    ) -> impl Future<Output = Result<Option<BTreeSet<String>>, Problem>> + Send;
-
-    /// How many jobs of the delivery's account the schedd holds for want of credentials; `None`
-    /// where it cannot be asked. Of those, jobs that need nothing but `release` are released
-    /// first: `None` releases none.
-    fn held_jobs(
-        &self,
-        delivery: &Delivery,
-        opener: Option<&AccessToken>,
-        release: Option<&BTreeSet<String>>,
-    ) -> impl Future<Output = Result<Option<Held>, Problem>> + Send;
-}
-
-/// Jobs that are held for want of credentials.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// How many are held now.
-    pub left: u64,
-    /// How many were let go just now.
-    pub released: u64,
 }
 
 impl Target {
@@ -134,7 +103,6 @@ impl Target {
 pub struct Transports {
     tools: Arc<Tools>,
     condor: Condor,
-    queue: Queue,
     whereabouts: Arc<Whereabouts>,
 }
 
@@ -144,7 +112,6 @@ impl Default for Transports {
         let whereabouts = Arc::default();
         Self {
             condor: Condor::new(Arc::clone(&tools), Arc::clone(&whereabouts)),
-            queue: Queue::new(Arc::clone(&tools)),
             tools,
             whereabouts,
         }
@@ -252,35 +219,5 @@ impl Transport for Transports {
 
     fn learn(&self, search: &Search, known: &Known) {
         self.whereabouts.note(search.collector.as_deref(), known);
-    }
-
-    async fn holders(
-        &self,
-        delivery: &Delivery,
-        opener: Option<&AccessToken>,
-        accounts: &BTreeSet<String>,
-    ) -> Result<Option<BTreeSet<String>>, Problem> {
-        match self.way(delivery).await? {
-            Way::Directory(_) => Ok(None),
-            Way::Credd(place) => {
-                let place = place.as_ref();
-                self.queue.holders(delivery, place, opener, accounts).await
-            }
-        }
-    }
-
-    async fn held_jobs(
-        &self,
-        delivery: &Delivery,
-        opener: Option<&AccessToken>,
-        release: Option<&BTreeSet<String>>,
-    ) -> Result<Option<Held>, Problem> {
-        match self.way(delivery).await? {
-            Way::Directory(_) => Ok(None),
-            Way::Credd(place) => {
-                let place = place.as_ref();
-                self.queue.held(delivery, place, opener, release).await
-            }
-        }
     }
 }

@@ -25,8 +25,8 @@ const FOR_A_PROCESSOR: usize = 2;
 /// A tool that has run for so long waits for somebody who does not answer, and takes up no room for
 /// others. Tries are bounded in number, for each credd and in all.
 const WAITS: Duration = Duration::from_secs(2);
-/// More than this is not read of what a tool prints, in bytes: the answer of a collector with
-/// thousands of schedds, or a line for each of 100,000 jobs.
+/// More than this is not read of what a tool prints, in bytes: many times the answer of a collector
+/// with thousands of schedds.
 const OUTPUT_LIMIT: u64 = 8 * 1024 * 1024;
 /// What the site's own configuration and the system need; `HOME` holds a user's IDTOKENS.
 const KEPT: [&str; 5] = ["CONDOR_CONFIG", "PATH", "LANG", "HOME", "KRB5_CONFIG"];

@@ -1,6 +1,6 @@
 //! Which schedds an account's names and globs mean, listed ones and ones to be found.
 
-use bastion::delivery::Method;
+use bastion::delivery::{Delivery, Method};
 
 use super::*;
 
@@ -98,7 +98,7 @@ fn what_means_nothing_is_a_fault() {
 fn a_schedd_that_is_found_gets_what_fits_its_name() {
     let text = chosen_text("[crab, \"!*.drained.test\"]").replace(
         "{cms: {}}",
-        "{cms: {at: {\"big*\": {tokens: {lifetime: 2d, renew_below: 1d}}, \"*1.test\": {scopes: [\"a:/\"], release_held: true}}}, cms_crab: {schedds: \"x*\"}}",
+        "{cms: {at: {\"big*\": {tokens: {lifetime: 2d, renew_below: 1d}}, \"*1.test\": {scopes: [\"a:/\"]}}}, cms_crab: {schedds: \"x*\"}}",
     );
     let config = load(&text).unwrap();
     let [search] = config.searches.as_slice() else {
@@ -128,21 +128,18 @@ fn a_schedd_that_is_found_gets_what_fits_its_name() {
                 d.authorize.scopes.is_empty(),
                 "opened by the credential itself"
             );
-            format!("{} {days}d [{scopes}] {}", d.id.service, d.release_held)
+            format!("{} {days}d [{scopes}]", d.id.service)
         });
         told.collect()
     };
-    assert_eq!(found("crab2.test"), ["cms 7d [] false"]);
+    assert_eq!(found("crab2.test"), ["cms 7d []"]);
     assert_eq!(
         found("big1.test"),
-        ["cms 2d [] false"],
+        ["cms 2d []"],
         "the first that fits counts"
     );
-    assert_eq!(found("crab1.test"), ["cms 7d [a:/] true"]);
-    assert_eq!(
-        found("x2.test"),
-        ["cms 7d [] false", "cms_crab 7d [] false"]
-    );
+    assert_eq!(found("crab1.test"), ["cms 7d [a:/]"]);
+    assert_eq!(found("x2.test"), ["cms 7d []", "cms_crab 7d []"]);
     assert!(found("crab1.drained.test").is_empty());
 }
 
@@ -150,12 +147,13 @@ fn a_schedd_that_is_found_gets_what_fits_its_name() {
 fn what_differs_for_a_whole_group_leaves_nothing_to_what_stands_behind() {
     let text = chosen_text("[crab, tier0]").replace(
         "{cms: {}}",
-        "{cms: {at: {crab: {release_held: true}, \"*\": {release_held: false}, tier0: {release_held: true}}}}",
+        "{cms: {at: {crab: {tokens: {lifetime: 5d}}, \"*\": {tokens: {lifetime: 6d}}, tier0: {tokens: {lifetime: 5d}}}}}",
     );
     let config = load(&text).unwrap();
     assert_eq!(config.searches[0].wanted.len(), 1);
-    assert!(config.searches[0].deliveries("any.test")[0].release_held);
-    assert!(config.deliveries.iter().all(|d| !d.release_held));
+    let days = |delivery: &Delivery| delivery.lifetime.as_secs() / 86_400;
+    assert_eq!(days(&config.searches[0].deliveries("any.test")[0]), 5);
+    assert!(config.deliveries.iter().all(|delivery| days(delivery) == 6));
 }
 
 #[test]

@@ -18,7 +18,7 @@ defaults:
   credkey: \"{account}/{service}\"
   grant: {warn: 20d}
 schedds:
-  aps: {credds: [ap1.test, ap2.test], release_held: true}
+  aps: {credds: [ap1.test, ap2.test]}
   dir: {directory: /creds}
 accounts:
   a:
@@ -31,11 +31,9 @@ accounts:
         grant: {lifetime: 30d}
         scopes: [\"storage.create:/store/user/{account}\"]
         audience: https://a.test
-        release_held: false
         at:
-          ap2.test: {tokens: {lifetime: 4d, renew_below: 1d}, audience: https://b.test, release_held: true}
+          ap2.test: {tokens: {lifetime: 4d, renew_below: 1d}, audience: https://b.test}
   b:
-    release_held: true
     grant: {lifetime: 12d, warn: 2d}
     credentials: {cms: {}}
 ";
@@ -52,21 +50,17 @@ fn the_nearest_level_counts_key_by_key() {
     let wanted = "a/cms at ap1.test, a/cms at ap2.test, a/cms at dir, a/cms_x at ap1.test, \
                   a/cms_x at ap2.test, b/cms at ap1.test, b/cms at ap2.test, b/cms at dir";
     assert_eq!(names.join(", "), wanted);
-    for (name, lifetime, renew_below, released) in [
-        ("a/cms at ap1.test", 15, 3, true),
-        ("a/cms at dir", 15, 3, false),
-        ("a/cms_x at ap1.test", 5, 3, false),
-        ("a/cms_x at ap2.test", 4, 1, true),
-        ("b/cms at dir", 15, 2, true),
+    for (name, lifetime, renew_below) in [
+        ("a/cms at ap1.test", 15, 3),
+        ("a/cms at dir", 15, 3),
+        ("a/cms_x at ap1.test", 5, 3),
+        ("a/cms_x at ap2.test", 4, 1),
+        ("b/cms at dir", 15, 2),
     ] {
         let delivery = find(&config, name);
         assert_eq!(
-            (
-                delivery.lifetime,
-                delivery.renew_below,
-                delivery.release_held
-            ),
-            (lifetime * DAY, renew_below * DAY, released),
+            (delivery.lifetime, delivery.renew_below),
+            (lifetime * DAY, renew_below * DAY),
             "{name}"
         );
     }
@@ -133,9 +127,9 @@ fn faults_stand_where_they_were_made() {
     );
     let expected = [
         "c.yaml:23:18: accounts.a.credentials.cms_x.scopes[0]: only {account} and {service} can be filled in, remove other braces",
-        "c.yaml:27:11: accounts.a.credentials.cms_x.at.ap9.test: there is no group of schedds and no schedd \"ap9.test\", did you mean \"ap1.test\"?",
-        "c.yaml:27:41: accounts.a.credentials.cms_x.at.ap9.test.tokens.lifetime: renew_below (3d) must be shorter than lifetime (3d)",
-        "c.yaml:30:34: accounts.b.grant.warn: warn (12d) must be shorter than lifetime (12d)",
+        "c.yaml:26:11: accounts.a.credentials.cms_x.at.ap9.test: there is no group of schedds and no schedd \"ap9.test\", did you mean \"ap1.test\"?",
+        "c.yaml:26:41: accounts.a.credentials.cms_x.at.ap9.test.tokens.lifetime: renew_below (3d) must be shorter than lifetime (3d)",
+        "c.yaml:28:34: accounts.b.grant.warn: warn (12d) must be shorter than lifetime (12d)",
     ];
     assert_eq!(told, expected);
 }
@@ -193,10 +187,6 @@ fn what_is_served_and_kept_where() {
             "c.yaml:9:19: control.socket: the path must begin with /",
         ),
         ("state: x", "c.yaml:9:8: state: the path must begin with /"),
-        (
-            "defaults: {release_held: yes}",
-            "c.yaml:9:26: defaults.release_held: write true or false",
-        ),
     ] {
         assert_eq!(faults(&format!("{GOOD}{text}\n")), [fault]);
     }

@@ -143,7 +143,6 @@ fn the_examples_are_good_configurations() {
     let production = find("cmsprod/cms_production at tier0-ap.example.org");
     assert_eq!(production.authorize.service, "cms");
     assert_eq!(production.lifetime, Duration::from_hours(36));
-    assert!(!production.release_held);
     assert_eq!(
         production.credential.url.path(),
         "/v1/secret/oauth/creds/cms/cmsprod/bastion/host.example.org:production"
@@ -197,6 +196,42 @@ accounts:
             "c.yaml:17:3: accounts.a/b: `schedds` is missing here and in `defaults`, write for example schedds: [GROUP]",
         ]
     );
+}
+
+#[test]
+fn a_key_that_there_was_is_refused_everywhere_with_what_to_do_instead() {
+    let text = "\
+vault: {address: \"https://vault.test:8200\"}
+defaults: {release_held: false}
+schedds:
+  here: {directory: /creds, release_held: true}
+accounts:
+  a:
+    release_held: yes
+    principal: a@TEST
+    keytab: /kt
+    schedds: [hear]
+    credentials:
+      cms:
+        release_held:
+        at: {here: {release_held: true}}
+";
+    let advice = "remove it: held jobs are released by HTCondor itself, with a line at the schedd \
+                  that the manual gives (docs/schedds.md, Held jobs)";
+    let former = |place: &str| format!("c.yaml:{place}.release_held: {advice}");
+    assert_eq!(
+        faults(text),
+        [
+            former("2:12: defaults"),
+            former("4:29: schedds.here"),
+            former("7:5: accounts.a"),
+            "c.yaml:10:15: accounts.a.schedds[0]: there is no group of schedds and no schedd \"hear\", known are here".to_owned(),
+            former("13:9: accounts.a.credentials.cms"),
+            former("14:21: accounts.a.credentials.cms.at.here"),
+        ]
+    );
+    let manual = include_str!("../../../docs/schedds.md");
+    assert!(manual.contains("\n## Held jobs\n"));
 }
 
 #[test]

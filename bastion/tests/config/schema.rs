@@ -83,7 +83,7 @@ fn what_the_reader_refuses_the_schema_refuses() {
         ),
         ("/schedds/h*", json!({"directory": "/x"})),
         ("/accounts/cmsprod/principal", json!("cmsprod")),
-        ("/accounts/cmsprod/release_held", json!("perhaps")),
+        ("/accounts/cmsprod/release_held", json!(true)),
         ("/accounts/cmsprod/credentials/cms", json!({"scope": "x"})),
         (
             "/accounts/cmsprod/credentials/cms_",

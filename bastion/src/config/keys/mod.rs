@@ -33,7 +33,6 @@ pub(crate) enum Kind {
     Texts(Form),
     /// One of these words.
     Choice(&'static [&'static str]),
-    Flag,
     Count,
     /// Keys with fixed names.
     Section(&'static [Key]),
@@ -88,6 +87,13 @@ impl Key {
         self
     }
 }
+
+/// Keys that there were, wherever they stood, and what to do instead.
+pub(crate) static FORMER: &[(&str, &str)] = &[(
+    "release_held",
+    "remove it: held jobs are released by HTCondor itself, with a line at the schedd that the manual \
+     gives (docs/schedds.md, Held jobs)",
+)];
 
 /// The whole file.
 pub(crate) static TOP: &[Key] = &[

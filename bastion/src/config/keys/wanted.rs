@@ -42,18 +42,10 @@ pub(crate) static GROUP: &[Key] = &[
         Kind::Text(Form::Word),
     )
     .like(&[r#""example.org""#]),
-    RELEASE_HELD,
 ];
 
 /// Words for [`crate::delivery::Method`], in its order.
 pub(crate) const METHODS: &[&str] = &["scitokens", "idtokens", "ssl", "kerberos", "fs"];
-
-const RELEASE_HELD: Key = key(
-    "release_held",
-    "Jobs that are held for want of the account's credentials are released once they are good.",
-    Kind::Flag,
-)
-.without("false");
 
 const CHOICE_OF_SCHEDDS: Key = key(
     "schedds",
@@ -99,7 +91,6 @@ pub(crate) static ACCOUNT: &[Key] = &[
         "What is known of its refresh tokens.",
         Kind::Section(GRANT),
     ),
-    RELEASE_HELD,
     CHOICE_OF_SCHEDDS,
     key(
         "credentials",
@@ -153,7 +144,6 @@ pub(crate) static CREDENTIAL: &[Key] = &[
         "What is known of its refresh token.",
         Kind::Section(GRANT),
     ),
-    RELEASE_HELD,
     CHOICE_OF_SCHEDDS,
     key(
         "at",
@@ -173,5 +163,4 @@ pub(crate) static OVERRIDE: &[Key] = &[
         "How long vault tokens live there.",
         Kind::Section(TOKENS),
     ),
-    RELEASE_HELD,
 ];

@@ -11,9 +11,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use names::{
-    ACCESS, CONFIGURATION, DELIVERIES, FAILING, FAILURES, HELD, INFO, LOG_LINES, MEMORY, NEXT,
-    PROCESSOR, REQUEST_LIMIT, REQUESTS, SAFE, STAGES, STARTED, STATE, STATE_WRITTEN, SUCCESS,
-    TURNED, VAULT,
+    ACCESS, CONFIGURATION, DELIVERIES, FAILING, FAILURES, INFO, LOG_LINES, MEMORY, NEXT, PROCESSOR,
+    REQUEST_LIMIT, REQUESTS, SAFE, STAGES, STARTED, STATE, STATE_WRITTEN, SUCCESS, TURNED, VAULT,
 };
 pub use names::{METRICS, Metric};
 use text::Text;
@@ -104,14 +103,8 @@ fn deliveries(text: &mut Text, report: &Report) {
     }
 }
 
-/// Nothing is said of held jobs where the schedd cannot be asked, nor of a bound that there is not.
+/// Nothing is said of a bound that there is not.
 fn counts(text: &mut Text, report: &Report) {
-    text.begin(HELD);
-    for line in &report.deliveries {
-        if let Some(held) = line.held_jobs {
-            text.value(HELD.name, &names(line), held);
-        }
-    }
     text.begin(REQUEST_LIMIT);
     if let Some(requests) = report.requests {
         text.value(REQUEST_LIMIT.name, &[], requests.limit);
@@ -202,7 +195,6 @@ mod tests {
     fn told() -> String {
         let mut bad = failed("b", Cause::Vault("v".to_owned()), Kind::VaultDown);
         bad.wanted.account.push('"');
-        bad.held_jobs = Some(4);
         let mut report = Report::of(vec![good("a"), bad], at(7));
         report.requests = Some(Requests {
             limit: 300,
@@ -251,7 +243,6 @@ mod tests {
             "token_bastion_delivery_state{account=\"a\",service=\"cms\",schedd=\"ap1\",state=\"good\"} 1",
             "token_bastion_delivery_state{account=\"b\\\"\",service=\"cms\",schedd=\"ap1\",state=\"good\"} 0",
             "token_bastion_vault_token_expiry_timestamp_seconds{account=\"a\",service=\"cms\",schedd=\"ap1\"} 604800",
-            "token_bastion_held_jobs{account=\"b\\\"\",service=\"cms\",schedd=\"ap1\"} 4",
             "token_bastion_vault_requests_limit 300",
             "token_bastion_vault_requests_used 12",
             "token_bastion_stage_seconds_count{stage=\"login\"} 0",
@@ -265,7 +256,5 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
-        let held = "token_bastion_held_jobs{";
-        assert_eq!(text.matches(held).count(), 1, "not known is not none");
     }
 }

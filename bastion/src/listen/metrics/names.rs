@@ -72,11 +72,6 @@ pub(super) const NEXT: Metric = metric(
     "gauge",
     "When something is done next for a delivery.",
 );
-pub(super) const HELD: Metric = metric(
-    "token_bastion_held_jobs",
-    "gauge",
-    "Jobs that the schedd holds for want of the delivery's credentials.",
-);
 pub(super) const REQUEST_LIMIT: Metric = metric(
     "token_bastion_vault_requests_limit",
     "gauge",
@@ -124,7 +119,7 @@ pub(super) const PROCESSOR: Metric = metric(
 );
 
 /// All metrics, in the order in which they are written.
-pub const METRICS: [Metric; 21] = [
+pub const METRICS: [Metric; 20] = [
     INFO,
     STARTED,
     TURNED,
@@ -136,7 +131,6 @@ pub const METRICS: [Metric; 21] = [
     SAFE,
     SUCCESS,
     NEXT,
-    HELD,
     REQUEST_LIMIT,
     REQUESTS,
     STAGES,

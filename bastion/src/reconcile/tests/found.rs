@@ -1,4 +1,4 @@
-//! Schedds that come and go at a collector, and held jobs, on paused time.
+//! Schedds that come and go at a collector, on paused time.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::config::{Config, Names, Pattern, Search};
 use crate::delivery::{Opening, Selection};
 use crate::discovery::Ad;
 use crate::fakes::Outside;
-use crate::fixtures::{config, credd, credential, delivery};
+use crate::fixtures::{config, credential};
 use crate::plan::State;
 use crate::revoke::Cut;
 use crate::store::Store;
@@ -28,7 +28,7 @@ fn ad(name: &str) -> Ad {
     }
 }
 
-fn searching(release_held: bool) -> Config {
+fn searching() -> Config {
     let credential = std::sync::Arc::new(credential("crabtw", "cms_crab"));
     let pattern = Pattern {
         schedds: Names::all(),
@@ -37,7 +37,6 @@ fn searching(release_held: bool) -> Config {
         credential,
         lifetime: 7 * DAY,
         renew_below: 3 * DAY,
-        release_held,
     };
     let search = Search {
         group: "crab".to_owned(),
@@ -82,7 +81,7 @@ async fn run_for(reconciler: &mut Reconciler<Outside, Outside>, time: Duration) 
 async fn schedds_come_go_and_come_back() {
     let outside = Outside::new();
     pool(&outside, &["ap1", "ap2"]);
-    let mut service = Reconciler::new(&searching(false), outside.parts(), TimeZone::UTC);
+    let mut service = Reconciler::new(&searching(), outside.parts(), TimeZone::UTC);
     run_for(&mut service, MINUTE).await;
     let both = told(&[("ap1", State::Good), ("ap2", State::Good)]);
     assert_eq!(states(&service), both);
@@ -132,7 +131,7 @@ async fn schedds_come_go_and_come_back() {
 #[tokio::test(start_paused = true)]
 async fn a_collector_that_fails_or_names_nobody_changes_nothing() {
     let outside = Outside::new();
-    let mut service = Reconciler::new(&searching(false), outside.parts(), TimeZone::UTC);
+    let mut service = Reconciler::new(&searching(), outside.parts(), TimeZone::UTC);
     run_for(&mut service, MINUTE).await;
     assert_eq!(states(&service), []);
     assert!(!service.report().is_good());
@@ -162,7 +161,7 @@ async fn a_collector_that_fails_or_names_nobody_changes_nothing() {
 async fn once_finds_schedds_before_it_tries() {
     let outside = Outside::new();
     pool(&outside, &["ap1"]);
-    let mut once = Reconciler::new(&searching(false), outside.parts(), TimeZone::UTC);
+    let mut once = Reconciler::new(&searching(), outside.parts(), TimeZone::UTC);
     once.settle().await;
     assert_eq!(states(&once), told(&[("ap1", State::Good)]));
 }
@@ -171,51 +170,15 @@ async fn once_finds_schedds_before_it_tries() {
 async fn a_reload_keeps_what_was_found() {
     let outside = Outside::new();
     pool(&outside, &["ap1"]);
-    let mut service = Reconciler::new(&searching(false), outside.parts(), TimeZone::UTC);
+    let mut service = Reconciler::new(&searching(), outside.parts(), TimeZone::UTC);
     run_for(&mut service, MINUTE).await;
     let pushed = outside.lock().stores;
-    service.reload(&searching(true), outside.parts());
+    let mut config = searching();
+    config.searches[0].wanted[0].renew_below = 2 * DAY;
+    service.reload(&config, outside.parts());
     assert_eq!(states(&service), told(&[("ap1", State::Good)]));
     run_for(&mut service, MINUTE).await;
     assert_eq!(outside.lock().stores, pushed);
-}
-
-#[tokio::test(start_paused = true)]
-async fn held_jobs_are_told_and_released_where_that_is_wanted() {
-    for release in [false, true] {
-        let outside = Outside::new();
-        pool(&outside, &["ap1"]);
-        let whose = ("crabtw".to_owned(), "ap1".to_owned());
-        outside.lock().held.insert(whose.clone(), 7);
-        let mut service = Reconciler::new(&searching(release), outside.parts(), TimeZone::UTC);
-        run_for(&mut service, MINUTE).await;
-        let left = if release { 0 } else { 7 };
-        assert_eq!(outside.lock().held[&whose], left);
-        assert_eq!(service.report().deliveries[0].held_jobs, Some(left));
-        // An hour of looks asks the queue twelve times at most.
-        run_for(&mut service, 60 * MINUTE).await;
-        let asked = outside.lock().queues_asked;
-        assert!((6..=14).contains(&asked), "{asked}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_schedd_is_asked_once_for_the_held_jobs_of_many_and_then_for_those_who_have_some() {
-    let many = (0..50).map(|n| delivery(&format!("a{n:02}"), "cms", "ap1", credd("ap1")));
-    let outside = Outside::new();
-    let whose = ("a07".to_owned(), "ap1".to_owned());
-    outside.lock().held.insert(whose, 3);
-    let config = config(many.collect());
-    let mut once = Reconciler::new(&config, outside.parts(), TimeZone::UTC);
-    once.settle().await;
-    let report = once.report();
-    assert!(report.is_good(), "{}", report.table());
-    for line in &report.deliveries {
-        let held = if line.wanted.account == "a07" { 3 } else { 0 };
-        assert_eq!(line.held_jobs, Some(held), "{}", line.wanted.account);
-    }
-    let asked = outside.lock().queues_asked;
-    assert!(asked < 10, "{asked}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,7 +186,7 @@ async fn a_schedd_that_was_found_and_cut_off_stays_so_over_a_restart_and_is_name
  {
     let folder = tempfile::tempdir().unwrap();
     let start = |outside: &Outside| {
-        let config = searching(false);
+        let config = searching();
         let parts = outside.parts_with(Store::open(folder.path()));
         Reconciler::new(&config, parts, TimeZone::UTC)
     };

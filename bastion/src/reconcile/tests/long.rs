@@ -55,7 +55,6 @@ fn sizes(reconciler: &Reconciler<Outside, Outside>) -> BTreeMap<&'static str, us
         ),
         ("lost", tokens(|entry| entry.tokens.lost.len())),
         ("away", reconciler.away.0.len()),
-        ("held", reconciler.held.len()),
         ("keytabs", reconciler.keytabs.len()),
         ("cut orders", reconciler.cut_orders.len()),
     ])
