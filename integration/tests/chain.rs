@@ -226,6 +226,9 @@ async fn a_keytab_that_the_service_may_not_read_is_named() {
     std::os::unix::fs::chown(&parts.here.directory, Some(65_534), Some(65_534)).unwrap();
     let keytab = parts.here.chain.keytabs().join("cmsprod.keytab");
     std::os::unix::fs::chown(&keytab, Some(65_534), Some(65_534)).unwrap();
+    let state = parts.here.chain.folder().join("state");
+    fs::create_dir_all(&state).unwrap();
+    std::os::unix::fs::chown(&state, Some(65_534), Some(65_534)).unwrap();
     let config = parts
         .here
         .chain

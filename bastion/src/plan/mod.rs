@@ -240,7 +240,9 @@ impl Record {
             Some(before) => (before.since, before.attempts.saturating_add(1)),
             None => (now, 1),
         };
-        let left = self.life.map(|life| until(now, life.expires));
+        let ends = [self.life.map(|life| life.expires), self.safe_until];
+        let left = ends.into_iter().flatten().min();
+        let left = left.map(|end| until(now, end));
         let next_try = after(now, pause(id, problem.kind, attempts, left));
         self.failure = Some(Failure {
             problem,

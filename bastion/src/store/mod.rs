@@ -43,6 +43,8 @@ struct Shared {
     urgent: Notify,
     /// The number of changes that are on disk.
     written: watch::Sender<u64>,
+    /// The number of writings that failed.
+    failed: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +53,6 @@ struct Inner {
     /// The number of changes.
     changes: u64,
     problem: Option<String>,
-    failures: u64,
 }
 
 impl Store {
@@ -133,13 +134,19 @@ impl Store {
         }
         let changes = self.inner().changes;
         let mut written = self.shared.written.subscribe();
+        let mut failed = self.shared.failed.subscribe();
         self.shared.urgent.notify_one();
-        let is_written = written.wait_for(|written| *written >= changes);
-        match tokio::time::timeout(deadline, is_written).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(self
-                .problem()
-                .unwrap_or_else(|| "the state directory is written too slowly".to_owned())),
+        let is_written = tokio::select! {
+            biased;
+            written = written.wait_for(|written| *written >= changes) => written.is_ok(),
+            _ = failed.changed() => false,
+            () = tokio::time::sleep(deadline) => false,
+        };
+        let slow = || "the state directory is written too slowly".to_owned();
+        if is_written {
+            Ok(())
+        } else {
+            Err(self.problem().unwrap_or_else(slow))
         }
     }
 
@@ -151,7 +158,7 @@ impl Store {
     /// Number of writings that failed.
     #[cfg(test)]
     pub(crate) fn failures(&self) -> u64 {
-        self.inner().failures
+        *self.shared.failed.borrow()
     }
 }
 
@@ -163,7 +170,6 @@ impl Shared {
     /// Notes how a writing ended.
     fn report(&self, problem: Option<String>) {
         let mut inner = self.inner();
-        inner.failures += u64::from(problem.is_some());
         match (&inner.problem, &problem) {
             (before, Some(problem)) if before.as_ref() != Some(problem) => warn!("{problem}"),
             (Some(_), None) => info!("the state is written again"),
@@ -209,7 +215,12 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
                      permissions, or make room",
                     state.display()
                 )));
-                tokio::time::sleep(RETRY).await;
+                shared.failed.send_modify(|failed| *failed += 1);
+                // Whoever waits for the disk wants to know at once.
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY) => {}
+                    () = shared.urgent.notified() => {}
+                }
             }
         }
     }

@@ -53,8 +53,6 @@ async fn an_issuer_outage_and_a_refused_grant_are_told_long_before_jobs_suffer()
             let problem = line.problem.as_ref().unwrap();
             assert_eq!((problem.kind, problem.remedy), (kind, remedy));
             assert!(line.jobs_have_token);
-            let left = until(outside.lock().now(), line.jobs_safe_until.unwrap());
-            assert!(left > 10 * MINUTE, "{left:?}");
         }
         watch(&service, 2 * HOUR).await;
         assert!(
