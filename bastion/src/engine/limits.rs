@@ -55,6 +55,8 @@ struct State {
     running: BTreeMap<Slot, usize>,
     /// Those that are open.
     breakers: BTreeMap<Resource, Breaker>,
+    /// Those that were closed since somebody asked.
+    closed: Vec<Resource>,
 }
 
 /// A bounded number of tries.
@@ -112,8 +114,6 @@ pub(crate) struct Permit {
     claims: Arc<Claims>,
     /// Held by the permit of a probe alone.
     probe: Arc<()>,
-    /// Breakers that this try has closed.
-    closed: Vec<Resource>,
 }
 
 impl Claims {
@@ -150,9 +150,7 @@ impl Claims {
             needs,
         }
     }
-}
 
-impl Claims {
     fn needs(&self, extent: Extent) -> impl Iterator<Item = &Resource> + Clone {
         let needs = self.needs.iter().filter(move |(of, _)| *of <= extent);
         needs.map(|(_, resource)| resource)
@@ -168,7 +166,9 @@ impl Limits {
     /// Asks for a try.
     pub(crate) fn admit(&self, claims: &Arc<Claims>, extent: Extent) -> Result<Permit, Refusal> {
         let mut state = self.state();
-        let State { running, breakers } = &mut *state;
+        let State {
+            running, breakers, ..
+        } = &mut *state;
         let needs = claims.needs(extent);
         // Logins have probes of their own.
         let probed = claims.needs(extent.min(Extent::Vault));
@@ -199,7 +199,6 @@ impl Limits {
             limits: self.clone(),
             claims: Arc::clone(claims),
             probe,
-            closed: Vec::new(),
         })
     }
 
@@ -221,6 +220,11 @@ impl Limits {
                 Err(Refusal::Busy) => ended.await,
             }
         }
+    }
+
+    /// Resources that work again, since the last call.
+    pub(crate) fn take_closed(&self) -> Vec<Resource> {
+        std::mem::take(&mut self.state().closed)
     }
 
     /// A person or a new configuration wants a try now: each open breaker lets its next probe through.
@@ -261,27 +265,22 @@ impl Breaker {
 
 impl Permit {
     /// What was used worked: its breakers are closed.
-    pub(crate) fn worked(&mut self, used: &[Resource]) {
+    pub(crate) fn worked(&self, used: &[Resource]) {
         let mut state = self.limits.state();
         for used in used {
             if state.breakers.remove(used).is_some() {
-                self.closed.push(used.clone());
+                state.closed.push(used.clone());
             }
         }
     }
 
     /// The try ended well, so what stood in its way at a credential does not any more. Of servers it says
     /// nothing, unless one was asked ([`Self::worked`]).
-    pub(crate) fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&self) {
         let needs = self.claims.needs(Extent::Vault);
         let is_credential = |resource: &&Resource| matches!(resource, Resource::Credential(_));
         let credentials: Vec<_> = needs.filter(is_credential).cloned().collect();
         self.worked(&credentials);
-    }
-
-    /// Breakers that this try has closed.
-    pub(crate) fn closed(&self) -> &[Resource] {
-        &self.closed
     }
 
     /// The try failed: opens the breaker of what its problem speaks of. What came before that on the

@@ -43,8 +43,6 @@ use crate::verify::{self, Bearer};
 pub struct AccessFacts {
     /// Its identifier.
     pub jti: Option<String>,
-    /// When it was read.
-    pub read: Option<Timestamp>,
     /// When it ends.
     pub expires: Option<Timestamp>,
     /// Its whole life: what it says of itself, or at least what was left.
@@ -267,7 +265,6 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             }
         }
         self.access = Some(AccessFacts {
-            read: Some(now),
             expires,
             life: expires.map(|end| until(issued.unwrap_or(now).min(now), end)),
             jti: answer.claims.and_then(|claims| claims.id),
@@ -369,7 +366,6 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         }
         let credential = &delivery.credential;
         let login = self.parts.login(credential).await?;
-        self.permit.worked(&resources::login_by(credential));
         let made = self.parts.make(credential, login, delivery.lifetime);
         let held = made.await?;
         if self.tokens.has(&held) {

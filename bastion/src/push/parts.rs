@@ -53,7 +53,7 @@ impl<V, T> Parts<V, T> {
 impl<V: Vault, T> Parts<V, T> {
     /// Logs in for a credential.
     pub(crate) async fn login(&self, credential: &Credential) -> Result<IssuedToken, Problem> {
-        let mut permit = self.limits.admit_login(credential).await?;
+        let permit = self.limits.admit_login(credential).await?;
         let login = self.vault.login(credential);
         let login = self.stages.time(Stage::Login, login).await;
         let login = login.inspect_err(|problem| permit.login_failed(credential, problem))?;
@@ -109,8 +109,8 @@ impl<V: Vault, T> Parts<V, T> {
         }
     }
 
-    /// Revokes a token with its login, and sees that it is dead: a server may refuse a revocation in words
-    /// that it has for a dead token.
+    /// Revokes a token with its login, and sees that the login is dead, with which the token dies: a server
+    /// may refuse a revocation in words that it has for a dead token.
     pub(crate) async fn end_of(&self, credential: &Credential, held: &Held) -> Result<(), Problem> {
         self.vault.revoke(credential, held.root()).await?;
         if self.vault.look_up(credential, &held.token).await?.is_some() {

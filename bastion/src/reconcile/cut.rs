@@ -173,21 +173,19 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
 impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// Goes by what is kept off; what has another configuration by now is not.
     pub(super) fn keep_off(&mut self) {
+        let store = &self.parts.store;
         let mut wanted = Vec::new();
-        for (id, entry) in &mut self.entries {
-            let store = &self.parts.store;
-            let revoked = store.read(|content| content.revoked.get(id).copied());
-            if revoked.is_none() {
+        for (id, since) in store.read(|content| content.revoked.clone()) {
+            let Some(entry) = self.entries.get_mut(&id) else {
                 continue;
-            }
+            };
             if entry.record.changed {
-                wanted.push(id.clone());
+                wanted.push(id);
             } else {
-                entry.record.cut_off = revoked;
+                entry.record.cut_off = Some(since);
             }
         }
         if !wanted.is_empty() {
-            let store = &self.parts.store;
             store.change(|content| content.revoke(&wanted, None));
         }
     }

@@ -75,7 +75,6 @@ impl Entry {
         let placed = note.and_then(|note| note.current.as_ref());
         let access = placed.map(|placed| AccessFacts {
             jti: None,
-            read: placed.access_reads.last().map(|read| read.at),
             expires: placed.access_reads.last().map(|read| read.expires),
             life: placed.access_seconds.map(Duration::from_secs),
             bearer: placed.bearer.clone(),
@@ -189,7 +188,6 @@ impl Entry {
             &mut record.good_since,
             &mut record.looked,
             &mut record.safe_until,
-            &mut self.access.read,
         ];
         moments.into_iter().flatten().for_each(moved);
         for read in &mut self.access.reads {

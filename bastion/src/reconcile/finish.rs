@@ -74,15 +74,13 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             .failure
             .as_ref()
             .map(|failure| failure.problem.clone());
-        let mut closed = Vec::new();
-        let result = if let Some((outcome, mut permit)) = outcome {
+        let result = if let Some((outcome, permit)) = outcome {
             let result = entry.note(*outcome, now);
             match &result {
                 Some(Ok(())) => permit.succeeded(),
                 Some(Err(problem)) => permit.failed(&entry.delivery, problem),
                 None => {}
             }
-            closed.extend_from_slice(permit.closed());
             result
         } else {
             let problem = Problem::internal(&entry.delivery, "the try broke off");
@@ -118,7 +116,7 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
             }
         }
         self.parts.store.note(&id, note, now);
-        for resource in closed {
+        for resource in self.parts.limits.take_closed() {
             self.wake(&resource, now);
         }
         self.await_keytab(&id);

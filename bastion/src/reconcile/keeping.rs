@@ -58,18 +58,15 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
     /// What is known of each grant.
     pub(super) fn grant_lines(&self, now: Timestamp) -> Vec<GrantLine> {
         let nothing = grants::Known::default();
-        let known = self.parts.store.read(|content| content.grants.clone());
-        let all = self
-            .entries
-            .values()
-            .map(|entry| &entry.delivery.credential);
-        grants::credentials(all)
-            .iter()
-            .map(|credential| {
-                let known = known.get(&grants::name(credential));
+        let entries = self.entries.values();
+        let credentials = grants::credentials(entries.map(|entry| &entry.delivery.credential));
+        self.parts.store.read(|content| {
+            let line = |credential: &Arc<Credential>| {
+                let known = content.grants.get(&grants::name(credential));
                 grants::line(credential, known.unwrap_or(&nothing), now)
-            })
-            .collect()
+            };
+            credentials.iter().map(line).collect()
+        })
     }
 
     /// Warns of grants that may run out; of each once a day.

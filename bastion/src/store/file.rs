@@ -128,7 +128,7 @@ fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
 ///
 /// # Errors
 /// The directory cannot be made or written.
-pub(super) fn save(state: &Path, content: &Content) -> io::Result<()> {
+pub(super) fn save(state: &Path, content: Content) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -191,22 +191,16 @@ impl From<Whole> for Content {
     }
 }
 
-impl From<&Content> for Whole {
-    fn from(content: &Content) -> Self {
-        let deliveries = content.deliveries.iter().map(|(id, note)| Delivery {
-            id: id.clone(),
-            note: note.clone(),
-        });
-        let revoked = content.revoked.iter().map(|(id, since)| Revoked {
-            id: id.clone(),
-            since: *since,
-        });
+impl From<Content> for Whole {
+    fn from(content: Content) -> Self {
+        let deliveries = content.deliveries.into_iter();
+        let revoked = content.revoked.into_iter();
         Self {
             version: VERSION,
-            deliveries: deliveries.collect(),
-            revoked: revoked.collect(),
-            grants: content.grants.clone(),
-            logins: content.logins.values().cloned().collect(),
+            deliveries: deliveries.map(|(id, note)| Delivery { id, note }).collect(),
+            revoked: revoked.map(|(id, since)| Revoked { id, since }).collect(),
+            grants: content.grants,
+            logins: content.logins.into_values().collect(),
         }
     }
 }

@@ -194,7 +194,7 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
             (inner.changes, inner.content.clone())
         };
         let path = state.clone();
-        let mut writing = tokio::task::spawn_blocking(move || file::save(&path, &content));
+        let mut writing = tokio::task::spawn_blocking(move || file::save(&path, content));
         let ended = loop {
             tokio::select! {
                 ended = &mut writing => break ended,

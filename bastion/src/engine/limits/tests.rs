@@ -42,9 +42,9 @@ async fn one_probe_at_a_time_passes_an_open_breaker_and_what_worked_closes_it() 
     drop(probe);
     assert_eq!(refused(&b), Refusal::Open(Box::new(down(&a)), until(4)));
     pass(4).await;
-    let mut probe = limits.admit(&claims(&b), Extent::Login).unwrap();
+    let probe = limits.admit(&claims(&b), Extent::Login).unwrap();
     probe.worked(&read_by(&b.credential));
-    assert_eq!(probe.closed(), [vault(&b.credential)]);
+    assert_eq!(limits.take_closed(), [vault(&b.credential)]);
     drop(limits.admit(&claims(&a), Extent::Login).unwrap());
     assert_eq!(limits.open(), 0);
 }
@@ -196,4 +196,23 @@ async fn pauses_grow_and_end_when_a_person_asks_or_nobody_needs_it() {
     assert_eq!(limits.open(), 1, "Vault's alone");
     limits.keep(std::iter::empty());
     assert_eq!(limits.open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_login_finds_out_wakes_those_that_waited_for_it() {
+    let (limits, a) = (Limits::default(), at("a", "ap1"));
+    let no_kdc = Problem::new(
+        Cause::realm(&a.credential.identity),
+        Kind::KdcDown,
+        "no answer",
+    );
+    let login = limits.admit_login(&a.credential).await.unwrap();
+    login.login_failed(&a.credential, &no_kdc);
+    drop(login);
+    assert!(limits.admit_login(&a.credential).await.is_err());
+    pass(2).await;
+    let login = limits.admit_login(&a.credential).await.unwrap();
+    login.worked(&login_by(&a.credential));
+    assert_eq!(limits.take_closed(), [Resource::Realm("TEST".to_owned())]);
+    assert!(limits.take_closed().is_empty(), "told once");
 }

@@ -13,7 +13,6 @@ use crate::fakes::Outside;
 use crate::fixtures::{config, credential};
 use crate::plan::State;
 use crate::revoke::Cut;
-use crate::store::Store;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -185,11 +184,7 @@ async fn a_reload_keeps_what_was_found() {
 async fn a_schedd_that_was_found_and_cut_off_stays_so_over_a_restart_and_is_named_before_it_is_found()
  {
     let folder = tempfile::tempdir().unwrap();
-    let start = |outside: &Outside| {
-        let config = searching();
-        let parts = outside.parts_with(Store::open(folder.path()));
-        Reconciler::new(&config, parts, TimeZone::UTC)
-    };
+    let start = |outside: &Outside| super::reconciler_in(folder.path(), &searching(), outside);
     let outside = Outside::new();
     pool(&outside, &["ap1", "ap2"]);
     let mut service = start(&outside);

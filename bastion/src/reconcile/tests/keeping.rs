@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::super::*;
+use super::reconciler_in;
 use crate::delivery::{Delivery, Target};
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
@@ -22,8 +23,7 @@ fn wanted(lifetime: Option<Duration>) -> Delivery {
 
 /// Runs a service for a while; the one grant as it tells it at the end.
 async fn run(state: &Path, outside: &Outside, wanted: Delivery, time: Duration) -> GrantLine {
-    let parts = outside.parts_with(Store::open(state));
-    let mut reconciler = Reconciler::new(&config(vec![wanted]), parts, TimeZone::UTC);
+    let mut reconciler = reconciler_in(state, &config(vec![wanted]), outside);
     let (send, receive) = mpsc::channel(1);
     let stop = async move {
         tokio::time::sleep(time).await;
@@ -62,8 +62,7 @@ async fn a_new_login_begins_a_new_age() {
     run(folder.path(), &outside, wanted(Some(30 * DAY)), 29 * DAY).await;
 
     let list = vec![wanted(Some(30 * DAY))];
-    let parts = outside.parts_with(Store::open(folder.path()));
-    let mut reconciler = Reconciler::new(&config(list), parts, TimeZone::UTC);
+    let mut reconciler = reconciler_in(folder.path(), &config(list), &outside);
     let before = reconciler.report().grants.remove(0);
     assert!(before.warn);
     let said = crate::moment::after(outside.lock().now(), 20 * DAY);
@@ -89,8 +88,7 @@ async fn a_grant_given_elsewhere_after_a_refusal_is_another_one() {
     outside.lock().access_life = DAY;
     run(folder.path(), &outside, wanted(None), 29 * DAY).await;
     outside.lock().no_grant = true;
-    let parts = outside.parts_with(Store::open(folder.path()));
-    let mut reconciler = Reconciler::new(&config(vec![wanted(None)]), parts, TimeZone::UTC);
+    let mut reconciler = reconciler_in(folder.path(), &config(vec![wanted(None)]), &outside);
     let (send, receive) = mpsc::channel(1);
     let story = async {
         tokio::time::sleep(10 * DAY).await;
@@ -117,8 +115,7 @@ async fn a_login_after_a_refusal_is_remembered_once_it_works() {
     let target = Target::Directory("/other".into());
     let other = delivery("a", "cms", "other", target);
     outside.lock().no_grant = true;
-    let parts = outside.parts_with(Store::open(folder.path()));
-    let mut reconciler = Reconciler::new(&config(vec![wanted(None), other]), parts, TimeZone::UTC);
+    let mut reconciler = reconciler_in(folder.path(), &config(vec![wanted(None), other]), &outside);
     let (send, receive) = mpsc::channel(1);
     let story = async {
         tokio::time::sleep(Duration::from_hours(1)).await;

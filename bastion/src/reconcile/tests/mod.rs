@@ -49,6 +49,16 @@ pub(super) fn reconciler(config: &Config, outside: &Outside) -> Reconciler<Outsi
     Reconciler::new(config, outside.parts(), TimeZone::UTC)
 }
 
+/// The same with a state directory.
+pub(super) fn reconciler_in(
+    state: &std::path::Path,
+    config: &Config,
+    outside: &Outside,
+) -> Reconciler<Outside, Outside> {
+    let parts = outside.parts_with(crate::store::Store::open(state));
+    Reconciler::new(config, parts, TimeZone::UTC)
+}
+
 /// Runs the service for a while, then tells it to stop.
 pub(super) async fn run_for(reconciler: &mut Reconciler<Outside, Outside>, time: Duration) {
     let (send, receive) = mpsc::channel(1);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::super::*;
 use super::service::HOUR;
-use super::{DAY, MINUTE, credd, deliveries, reconciler, run_for};
+use super::{DAY, MINUTE, credd, deliveries, reconciler, reconciler_in, run_for};
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
 use crate::plan::{Basis, State};
 use crate::problem::Kind;
 use crate::report::Report;
-use crate::store::{Note, Store};
+use crate::store::Note;
 
 /// The service stops and starts again, with its state.
 fn restart(
@@ -36,10 +36,7 @@ async fn a_restart_keeps_what_is_good_with_its_exact_life_and_name() {
     outside.lock().access_life = DAY / 4;
     let config = config(deliveries());
     let state = tempfile::tempdir().unwrap();
-    let start = || {
-        let parts = outside.parts_with(Store::open(state.path()));
-        Reconciler::new(&config, parts, TimeZone::UTC)
-    };
+    let start = || reconciler_in(state.path(), &config, &outside);
     let mut first = start();
     run_for(&mut first, DAY).await;
     let (was, tokens) = (first.report(), stored(&outside));
@@ -309,10 +306,7 @@ async fn a_schedd_that_is_down_over_restarts_does_not_have_its_tokens_names_forg
     let outside = Outside::new();
     let config = config(vec![delivery("cmsprod", "cms", "ap1", credd("ap1"))]);
     let state = tempfile::tempdir().unwrap();
-    let start = || {
-        let parts = outside.parts_with(Store::open(state.path()));
-        Reconciler::new(&config, parts, TimeZone::UTC)
-    };
+    let start = || reconciler_in(state.path(), &config, &outside);
     let names = |service: &Reconciler<Outside, Outside>| -> Vec<String> {
         service.parts.store.read(|content| {
             let names = content.deliveries.values().flat_map(Note::names);
@@ -336,10 +330,7 @@ async fn a_restart_during_an_outage_knows_what_was_known_before() {
     let outside = Outside::new();
     let config = config(deliveries());
     let state = tempfile::tempdir().unwrap();
-    let start = || {
-        let parts = outside.parts_with(Store::open(state.path()));
-        Reconciler::new(&config, parts, TimeZone::UTC)
-    };
+    let start = || reconciler_in(state.path(), &config, &outside);
     let mut first = start();
     run_for(&mut first, MINUTE).await;
     let before = first.report().deliveries;
