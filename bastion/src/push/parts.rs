@@ -113,7 +113,7 @@ impl<V: Vault, T> Parts<V, T> {
     /// may refuse a revocation in words that it has for a dead token.
     pub(crate) async fn end_of(&self, credential: &Credential, held: &Held) -> Result<(), Problem> {
         self.vault.revoke(credential, held.root()).await?;
-        if self.vault.look_up(credential, &held.token).await?.is_some() {
+        if self.vault.look_up(credential, held.root()).await?.is_some() {
             return Err(Problem::new(
                 Cause::credential(credential),
                 Kind::Forbidden,
