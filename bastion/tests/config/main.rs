@@ -9,6 +9,7 @@
 
 mod changes;
 mod choosing;
+mod faulty;
 mod files;
 mod levels;
 mod schema;
