@@ -9,7 +9,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tracing::warn;
 
-use crate::reconcile::{Reports, Unanswered};
+use crate::engine::{Reports, Stopping};
 use crate::report::Tally;
 
 /// Not more often than this, while much happens.
@@ -27,14 +27,14 @@ pub(crate) async fn attend(mut reports: Reports) {
     let mut said = String::new();
     while reports.turned().await.is_ok() {
         tell(&[NotifyState::Watchdog]);
-        match reports.tally().await.map(|tally| status_line(&tally)) {
+        match reports.tally().map(|tally| status_line(&tally)) {
             Ok(line) if line != said => {
                 tell(&[NotifyState::Status(&line)]);
                 said = line;
             }
-            // The next turn is told of.
-            Ok(_) | Err(Unanswered::HeldUp) => {}
-            Err(Unanswered::Stopping) => return,
+            // The same as before.
+            Ok(_) => {}
+            Err(Stopping) => return,
         }
         tokio::time::sleep(PAUSE).await;
     }

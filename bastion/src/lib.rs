@@ -7,7 +7,7 @@
 //! | [`plan`] | what to do next with a delivery, and when; pure |
 //! | [`verify`] | whether an access token and a schedd are as wanted; pure |
 //! | [`problem`] | what can go wrong, about what, and who must act |
-//! | [`reconcile`] | the loop: observe, plan, execute, report |
+//! | [`engine`] | one task per delivery: observe, plan, act, wait |
 //! | [`push`] | one try: look, token, check, store, job's end |
 //! | [`jobs`] | what jobs at a schedd have, and until when; pure |
 //! | `store` | state that survives a restart |
@@ -23,7 +23,6 @@
 //! | [`selection`], [`stages`], [`top_file`] | deliveries by name; how long stages take; a stored credential's text |
 //! | [`lifecycle`], [`cli`], [`logs`], [`lock`], [`hardening`], [`connections`] | the process |
 
-mod announce;
 mod attendant;
 pub mod cli;
 mod commands;
@@ -33,7 +32,7 @@ pub mod control;
 pub mod delivery;
 pub mod discovery;
 pub mod doctor;
-mod engine;
+pub mod engine;
 #[cfg(test)]
 mod fakes;
 mod files;
@@ -55,7 +54,6 @@ mod opener;
 pub mod plan;
 pub mod problem;
 pub mod push;
-pub mod reconcile;
 mod reload;
 pub mod report;
 pub mod revoke;

@@ -23,6 +23,7 @@ use crate::control::protocol::Reloaded;
 use crate::control::server;
 use crate::control::service::{ReloadOrder, Service};
 use crate::control::socket::Socket;
+use crate::engine::{Command, Engine};
 use crate::files;
 use crate::hardening;
 use crate::herald::{self, tell};
@@ -30,7 +31,6 @@ use crate::listen::{self, Seen};
 use crate::lock::{Lock, LockError};
 use crate::login::HtVault;
 use crate::push::Parts;
-use crate::reconcile::{Command, Reconciler};
 use crate::reload::{Asked, Reload};
 use crate::report::Report;
 use crate::store::{Content, Store};
@@ -196,8 +196,8 @@ fn parts_anew(before: &RealParts, config: &Config) -> Result<Arc<RealParts>, htv
     }))
 }
 
-fn reconciler(config: &Config, parts: &Arc<RealParts>) -> Reconciler<HtVault, Transports> {
-    Reconciler::new(config, Arc::clone(parts), TimeZone::system())
+fn reconciler(config: &Config, parts: &Arc<RealParts>) -> Engine<HtVault, Transports> {
+    Engine::new(config, Arc::clone(parts), TimeZone::system())
 }
 
 /// Waits for what needs a runtime and no parts.

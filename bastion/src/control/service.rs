@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::protocol::{Answer, Progress, Refusal, Reloaded, Request};
 use super::server::{Events, Orders};
 use crate::delivery::{DeliveryId, Selection};
+use crate::engine::{Command, Order, Reports, Stopping, pause_of_watchers};
 use crate::plan::State;
-use crate::reconcile::{Command, Order, Reports, Unanswered, pause_of_watchers};
 use crate::report::{Line, Report};
 use crate::transport::Transport;
 use crate::vault::Vault;
@@ -38,14 +38,14 @@ pub struct ReloadOrder {
 impl<V: Vault, T: Transport> Orders for Service<V, T> {
     async fn carry_out(&self, request: Request, events: Events) -> Result<Answer, Refusal> {
         match request {
-            Request::Status { selection } => self.selected(&selection).await.map(Answer::Report),
+            Request::Status { selection } => self.selected(&selection).map(Answer::Report),
             Request::Push { selection } => {
-                let before = self.selected(&selection).await?;
+                let before = self.selected(&selection)?;
                 self.order(Order::Push(selection), &before.deliveries, &events)
                     .await
             }
             Request::Retry { selection } => {
-                let mut before = self.selected(&selection).await?;
+                let mut before = self.selected(&selection)?;
                 let failed = |line: &Line| line.state == State::Failed;
                 before.deliveries.retain(failed);
                 self.order(Order::Retry(selection), &before.deliveries, &events)
@@ -66,7 +66,7 @@ impl<V: Vault, T: Transport> Orders for Service<V, T> {
                 let cuts = self.tell(command).await?;
                 if cuts.is_empty() {
                     // Nothing is known under these names, not even of what was wanted before.
-                    self.selected(&selection).await?;
+                    self.selected(&selection)?;
                 }
                 Ok(Answer::Cut(cuts))
             }
@@ -105,8 +105,8 @@ impl<V: Vault, T: Transport> Service<V, T> {
     }
 
     /// What is known of the deliveries that are meant. A name that fits nothing is refused.
-    async fn selected(&self, selection: &Selection) -> Result<Report, Refusal> {
-        let report = self.reports.now().await.map_err(Refusal::now)?;
+    fn selected(&self, selection: &Selection) -> Result<Report, Refusal> {
+        let report = self.reports.now().map_err(Refusal::now)?;
         report.only(selection).map_err(Refusal::usage)
     }
 
@@ -128,11 +128,9 @@ impl<V: Vault, T: Transport> Service<V, T> {
             .collect();
         let mut reports = self.reports.clone();
         loop {
-            let report = match reports.now().await {
+            let report = match reports.now() {
                 Ok(report) => report,
-                // The order goes on, and so does waiting for it.
-                Err(Unanswered::HeldUp) => continue,
-                Err(Unanswered::Stopping) => return Err(stopping()),
+                Err(Stopping) => return Err(stopping()),
             };
             let lines: Vec<Line> = report
                 .deliveries
@@ -159,7 +157,7 @@ impl<V: Vault, T: Transport> Service<V, T> {
             }
             let something_happens = async {
                 tokio::time::sleep(pause_of_watchers(report.deliveries.len())).await;
-                reports.turned().await
+                reports.changed().await
             };
             tokio::select! {
                 turned = something_happens => turned.map_err(Refusal::now)?,
@@ -190,5 +188,5 @@ fn unheard() -> Refusal {
 }
 
 fn stopping() -> Refusal {
-    Refusal::now(Unanswered::Stopping)
+    Refusal::now(Stopping)
 }

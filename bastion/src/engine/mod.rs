@@ -1,4 +1,370 @@
-//! The engine: what runs for deliveries, and under which limits.
+//! The engine: one task per delivery that brings it to its desired state and keeps it there.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `task` | the life of one delivery |
+//! | `env`, `command` | what all deliveries share; commands to the engine |
+//! | `desired` | its desired state, and the messages that change it |
+//! | `status` | its published state |
+//! | `limits`, `breaker`, `resources` | admission of attempts, circuit breakers, what they stand for |
+//! | `configure`, `searches` | which deliveries there are to be |
+//! | `orders` | what people ask for |
+//! | `view` | reports for those who ask |
+//! | `problem_log`, `grants`, `keytabs` | problems logged once; ages of grants; new keytabs |
+//!
+//! Always true: a delivery that fails, hangs or panics holds up no other. Time comes from the clock that the
+//! parts bring, pauses from tokio, so tests run on paused time.
 
+mod breaker;
+mod claims;
+mod command;
+mod configure;
+mod desired;
+mod env;
+mod grants;
+mod keytabs;
 pub(crate) mod limits;
+mod orders;
+mod problem_log;
 pub(crate) mod resources;
+mod searches;
+mod status;
+mod task;
+mod view;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, timeout};
+use tracing::{error, info, warn};
+
+pub use self::command::Command;
+use self::desired::{Applied, Letter, Message};
+use self::env::{Env, Stop};
+use self::grants::Warnings;
+pub use self::orders::Order;
+use self::problem_log::ProblemLog;
+use self::searches::Searches;
+pub(crate) use self::status::Status;
+use self::task::{DeliveryTask, Drive};
+use self::view::View;
+pub use self::view::{Reports, Stopping, pause_of_watchers};
+use crate::config::{Config, Cron};
+use crate::delivery::DeliveryId;
+use crate::moment::{ClockWatch, until};
+use crate::push::Parts;
+use crate::report::Report;
+use crate::transport::Transport;
+use crate::vault::Vault;
+
+/// The engine checks the clock at least this often, so that a clock that was set is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// A single run waits this long for Vault to elect a leader: 12 and 28 s were seen.
+const ELECTION: Duration = Duration::from_mins(1);
+/// Time that running attempts have to end when the service stops, and again so much after they were told to.
+const DRAIN: Duration = Duration::from_millis(2500);
+/// Clocks may differ by this much: one that was set back by less changes nothing.
+const SKEW: Duration = Duration::from_mins(1);
+
+/// The engine's side of a delivery.
+struct Owner {
+    mail: mpsc::UnboundedSender<Letter>,
+    status: watch::Receiver<Status>,
+    is_wanted: bool,
+}
+
+/// All deliveries.
+pub struct Engine<V, T> {
+    env: watch::Sender<Arc<Env<V, T>>>,
+    /// Those that are wanted, and those that have living tokens.
+    owners: BTreeMap<DeliveryId, Owner>,
+    tasks: JoinSet<DeliveryTask<V, T>>,
+    /// Deliveries of the tasks that run.
+    running: HashMap<Id, DeliveryId>,
+    /// Tasks that do not run now.
+    parked: Vec<DeliveryTask<V, T>>,
+    /// How tasks run; `None` while none does.
+    drive: Option<Drive>,
+    searches: Searches,
+    check: Cron,
+    zone: TimeZone,
+    clock: ClockWatch,
+    /// The clock is checked at least this often.
+    check_clock: Duration,
+    warnings: Warnings,
+    view: Arc<View>,
+}
+
+impl<V: Vault, T: Transport> Engine<V, T> {
+    /// Nothing is tried yet; what was before a restart is known from the parts' store.
+    pub fn new(config: &Config, parts: Arc<Parts<V, T>>, zone: TimeZone) -> Self {
+        let now = parts.clock.now();
+        let view = Arc::new(View::new(&parts));
+        let env = Env {
+            parts,
+            spread: config.spread,
+            prove_every: Duration::ZERO,
+            tick: now,
+            next_tick: config.check.next(now, &zone),
+            problems: ProblemLog::default(),
+            stop: Stop::default(),
+            changed: view.changes(),
+        };
+        let mut new = Self {
+            env: watch::Sender::new(Arc::new(env)),
+            owners: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            parked: Vec::new(),
+            drive: None,
+            searches: Searches::default(),
+            check: config.check.clone(),
+            zone,
+            clock: ClockWatch::new(now),
+            check_clock: LONGEST_SLEEP,
+            warnings: Warnings::default(),
+            view,
+        };
+        new.take(config);
+        new
+    }
+
+    fn env(&self) -> Arc<Env<V, T>> {
+        Arc::clone(&self.env.borrow())
+    }
+
+    fn change_env(&self, change: impl FnOnce(&mut Env<V, T>)) {
+        self.env.send_modify(|env| change(Arc::make_mut(env)));
+    }
+
+    fn now(&self) -> Timestamp {
+        self.env.borrow().now()
+    }
+
+    fn parts(&self) -> Arc<Parts<V, T>> {
+        Arc::clone(&self.env.borrow().parts)
+    }
+
+    /// Known state of every delivery.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.view.report()
+    }
+
+    /// Reports for others, while the engine runs.
+    #[must_use]
+    pub fn reports(&self) -> Reports {
+        self.view.reports()
+    }
+
+    /// Tries every delivery once, until each is good or failed. While Vault elects a leader it is waited for,
+    /// a while.
+    pub async fn settle(&mut self) {
+        self.settle_before(|_| {}).await;
+    }
+
+    /// The same, while `watcher` follows, not too often.
+    pub async fn settle_before(&mut self, mut watcher: impl FnMut(&Self)) {
+        self.seek();
+        while let Some(answer) = self.searches.next_answer().await {
+            self.found(answer);
+        }
+        self.start(Drive::Once(Instant::now() + ELECTION));
+        let pause = pause_of_watchers(self.owners.len());
+        let mut next = Instant::now();
+        while !self.tasks.is_empty() {
+            if Instant::now() >= next {
+                watcher(self);
+                next = Instant::now() + pause;
+            }
+            tokio::select! {
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+        self.drive = None;
+        // The store reports it.
+        let _ = self.parts().store.written(DRAIN).await;
+    }
+
+    /// Keeps every delivery good until told to stop, or nobody is left to tell.
+    pub async fn run(&mut self, mut commands: mpsc::Receiver<Command<V, T>>) {
+        self.start(Drive::Keep);
+        loop {
+            let wake = self.turn();
+            let pause = until(self.now(), wake).min(self.check_clock);
+            tokio::select! {
+                command = commands.recv() => {
+                    if !self.follow(command.unwrap_or(Command::Stop)) {
+                        break;
+                    }
+                }
+                Some(answer) = self.searches.next_answer() => self.found(answer),
+                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        self.close().await;
+    }
+
+    /// Does what time asks for. Returns the time of the next turn.
+    fn turn(&mut self) -> Timestamp {
+        self.view.turned();
+        let now = self.now();
+        self.watch_clock(now);
+        if now >= self.env.borrow().next_tick {
+            let next = self.check.next(now, &self.zone);
+            self.change_env(|env| (env.tick, env.next_tick) = (env.next_tick, next));
+            self.show();
+            self.parts().store.drop_ended(now);
+            self.warnings.log(&self.view.grants(now), now);
+        }
+        let next_tick = self.env.borrow().next_tick;
+        next_tick.min(self.seek())
+    }
+
+    /// Tells the owners of a clock that was set. A clock that was set forward is believed: time may have
+    /// passed while the host slept.
+    fn watch_clock(&mut self, now: Timestamp) {
+        let Some(step) = self.clock.step(now) else {
+            return;
+        };
+        let is_back = step.is_negative() && step.unsigned_abs() > SKEW;
+        if is_back {
+            warn!(
+                seconds = step.unsigned_abs().as_secs(),
+                "the clock was set back: every delivery gets a new token, since no time of before can be compared"
+            );
+            let next = self.check.next(now, &self.zone);
+            self.change_env(|env| (env.tick, env.next_tick) = (now, next));
+            self.show();
+        }
+        let (applied, _) = barrier();
+        for owner in self.owners.values() {
+            owner.send(Message::ClockSet(is_back), &applied);
+        }
+    }
+
+    /// Has all owners work.
+    fn start(&mut self, drive: Drive) {
+        self.change_env(|env| env.stop = Stop::default());
+        self.drive = Some(drive);
+        for task in std::mem::take(&mut self.parked) {
+            self.spawn(task);
+        }
+    }
+
+    fn spawn(&mut self, task: DeliveryTask<V, T>) {
+        let Some(drive) = self.drive else {
+            return self.parked.push(task);
+        };
+        let id = task.id();
+        let handle = self.tasks.spawn(task.run(drive));
+        self.running.insert(handle.id(), id);
+    }
+
+    /// An owner's task has ended.
+    fn ended(&mut self, ended: Result<(Id, DeliveryTask<V, T>), JoinError>) {
+        match ended {
+            Ok((task_id, task)) => {
+                self.running.remove(&task_id);
+                let is_stopped = self.env.borrow().stop.begin_nothing.is_cancelled();
+                let is_kept = matches!(self.drive, Some(Drive::Keep)) && !is_stopped;
+                if task.is_done() {
+                    self.owners.remove(&task.id());
+                } else if is_kept {
+                    // A message came as it ended.
+                    self.spawn(task);
+                } else {
+                    self.parked.push(task);
+                }
+            }
+            Err(error) => {
+                let id = self.running.remove(&error.id());
+                if let Some(id) = id.filter(|_| error.is_panic()) {
+                    self.restart(&id, &error);
+                }
+            }
+        }
+    }
+
+    /// An owner broke off by a fault of this program: another one takes over with what is in the store.
+    fn restart(&mut self, id: &DeliveryId, error: &JoinError) {
+        error!(delivery = %id, %error, "a task ended by a fault of this program, and is started anew; please report it");
+        self.view.count_fault();
+        let Some(owner) = self.owners.get(id) else {
+            return;
+        };
+        let (before, is_wanted) = (owner.status.borrow().clone(), owner.is_wanted);
+        let mut task = self.own(Arc::clone(&before.delivery), is_wanted, before.gone);
+        task.resume(&self.env(), &before);
+        self.show();
+        self.spawn(task);
+    }
+
+    /// Lets attempts end, for a while, and ends what serves nobody but this process. Jobs live on what is at
+    /// the schedds; nothing of that is revoked.
+    pub async fn close(&mut self) {
+        let stop = self.env.borrow().stop.clone();
+        stop.begin_nothing.cancel();
+        if timeout(DRAIN, self.join_all()).await.is_err() {
+            // Each ends with the tokens that it knows, and they are noted.
+            stop.end_attempts.cancel();
+        }
+        if timeout(DRAIN, self.join_all()).await.is_err() {
+            warn!(
+                attempts = self.tasks.len(),
+                "stopped before all attempts ended; tokens that they were making are not known"
+            );
+            self.tasks.abort_all();
+        }
+        self.drive = None;
+        let parts = self.parts();
+        if timeout(DRAIN, parts.close_openers()).await.is_err() {
+            info!(
+                "login tokens for credd access are not revoked at the stop; they expire by themselves"
+            );
+        }
+        if let Err(problem) = parts.store.written(DRAIN).await {
+            warn!("what was pushed last is not noted: {problem}");
+        }
+        self.view.stopped();
+    }
+
+    async fn join_all(&mut self) {
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            self.ended(ended);
+        }
+    }
+}
+
+impl Owner {
+    fn send(&self, message: Message, applied: &Applied) {
+        let applied = applied.clone();
+        // An owner that has ended has nothing to change.
+        let _ = self.mail.send(Letter { message, applied });
+    }
+}
+
+/// Wait for messages to be applied.
+struct Barrier(mpsc::Receiver<std::convert::Infallible>);
+
+fn barrier() -> (Applied, Barrier) {
+    let (applied, all) = mpsc::channel(1);
+    (applied, Barrier(all))
+}
+
+impl Barrier {
+    /// Waits until every message is applied, or its owner has ended.
+    async fn passed(mut self) {
+        let _ = self.0.recv().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

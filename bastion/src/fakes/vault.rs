@@ -130,6 +130,8 @@ impl Vault for Outside {
         reading: Reading,
     ) -> Result<AccessTokenAnswer, Problem> {
         self.vault().await?;
+        let panics = self.lock().panics.contains(&credential.credkey);
+        assert!(!panics, "a fault of this program");
         if self.lock().reads_hang.contains(&credential.credkey) {
             tokio::time::sleep(HANGS).await;
             let cause = Cause::credential(credential);

@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) vault_takes: Duration,
     /// Accounts whose access tokens take 40 s, and do not come then.
     pub(crate) reads_hang: BTreeSet<String>,
+    /// Accounts with which this program's own code panics when it reads an access token.
+    pub(crate) panics: BTreeSet<String>,
     /// Vault refuses to revoke, in the words that it has for a dead token.
     pub(crate) revoke_refused: bool,
     /// Vault answers each creation of a token with the last one that it made.
@@ -113,6 +115,7 @@ impl World {
             in_vain: 0,
             vault_takes: Duration::from_millis(5),
             reads_hang: BTreeSet::new(),
+            panics: BTreeSet::new(),
             revoke_refused: false,
             create_repeats: false,
             vault_down: false,

@@ -19,7 +19,7 @@ use axum::{Json, Router};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 
-use crate::reconcile::{Reports, Unanswered};
+use crate::engine::{Reports, Stopping};
 use crate::report::Report;
 use crate::stages::Stages;
 
@@ -64,8 +64,8 @@ pub async fn serve(listener: TcpListener, seen: Seen, limit: usize) {
     server::serve(listener, router, limit).await;
 }
 
-async fn metrics(Shared(seen): Shared<Seen>) -> Result<Response, Unanswered> {
-    let report = seen.reports.now().await?;
+async fn metrics(Shared(seen): Shared<Seen>) -> Result<Response, Stopping> {
+    let report = seen.reports.now()?;
     let text = metrics::write(&report, &seen.stages.so_far(), seen.started);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
@@ -74,15 +74,15 @@ async fn healthz(Shared(seen): Shared<Seen>) -> Response {
     health(seen.reports.still_for()).into_response()
 }
 
-async fn readyz(Shared(seen): Shared<Seen>) -> Result<Response, Unanswered> {
-    Ok(readiness(&*seen.reports.now().await?).into_response())
+async fn readyz(Shared(seen): Shared<Seen>) -> Result<Response, Stopping> {
+    Ok(readiness(&*seen.reports.now()?).into_response())
 }
 
-async fn status(Shared(seen): Shared<Seen>) -> Result<Response, Unanswered> {
-    Ok(Json(&*seen.reports.now().await?).into_response())
+async fn status(Shared(seen): Shared<Seen>) -> Result<Response, Stopping> {
+    Ok(Json(&*seen.reports.now()?).into_response())
 }
 
-impl IntoResponse for Unanswered {
+impl IntoResponse for Stopping {
     fn into_response(self) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, format!("{self}\n")).into_response()
     }

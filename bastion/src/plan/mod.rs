@@ -50,17 +50,6 @@ pub struct Life {
     pub expires: Timestamp,
 }
 
-impl Life {
-    /// The same life by a clock that was set back by `by`.
-    #[must_use]
-    pub fn set_back(self, by: Duration) -> Self {
-        Self {
-            issued: before(self.issued, by),
-            expires: before(self.expires, by),
-        }
-    }
-}
-
 /// How the life of a token is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,6 +84,8 @@ pub struct Record {
     pub looked: Option<Timestamp>,
     /// The configuration asks for another content than the schedd has.
     pub changed: bool,
+    /// This host's clock was set back: no time that was noted before can be compared.
+    pub clock_set: bool,
     /// A person asked for a new token.
     pub asked: bool,
     /// Since when nothing is delivered, because a person revoked it.
@@ -174,6 +165,8 @@ pub enum Why {
     Dead,
     /// The configuration changed.
     Changed,
+    /// This host's clock was set back.
+    ClockSet,
     /// The margin begins.
     Renewal,
     /// A person asked for it.
@@ -315,11 +308,10 @@ pub fn next(
     now: Timestamp,
     policy: &Policy<'_>,
     record: &Record,
-    running: bool,
     tick: Timestamp,
     next_tick: Timestamp,
 ) -> Next {
-    if running || record.cut_off.is_some() {
+    if record.cut_off.is_some() {
         return Next::Wait(Timestamp::MAX);
     }
     if let Some(failure) = &record.failure
@@ -339,6 +331,9 @@ pub fn next(
     }
     if record.changed {
         return Next::Do(Step::Push(Why::Changed));
+    }
+    if record.clock_set {
+        return Next::Do(Step::Push(Why::ClockSet));
     }
     let renewal = renew_at(policy, life).min(record.renew_by.unwrap_or(Timestamp::MAX));
     if now >= renewal {

@@ -67,7 +67,7 @@ pub fn outlook(
         } else {
             (next_tick, later_tick)
         };
-        match next(at, policy, record, false, tick, next_tick) {
+        match next(at, policy, record, tick, next_tick) {
             Next::Do(step) => return planned(policy.id, record, step, at),
             // The plan never waits for the past; should it ever, this ends all the same.
             Next::Wait(later) if later <= at => return planned(policy.id, record, Step::Look, at),

@@ -49,8 +49,7 @@ fn what_is_next_follows_from_what_is_known() {
     let id = id("a");
     let policy = policy(&id, 3 * DAY);
     let never = Timestamp::MAX;
-    let told =
-        |record: &Record, policy: &Policy<'_>, now| next(now, policy, record, false, at(0), never);
+    let told = |record: &Record, policy: &Policy<'_>, now| next(now, policy, record, at(0), never);
 
     assert_eq!(
         told(&Record::default(), &policy, at(0)),
@@ -107,7 +106,7 @@ fn a_token_is_proved_ten_times_in_an_access_tokens_life_and_what_failed_is_exami
             prove_every: least,
             ..policy(&id, 3 * DAY)
         };
-        let told = |record: &Record, now| next(now, &policy, record, false, at(0), never);
+        let told = |record: &Record, now| next(now, &policy, record, at(0), never);
         let mut record = good(7 * DAY);
         record.access_life = life;
         record.looked = Some(at(600));
@@ -158,7 +157,7 @@ fn every_tick_brings_one_look_after_the_share() {
     let policy = policy(&id, 3 * DAY);
     let mut record = good(7 * DAY);
     let (tick, next_tick) = (at(600), at(1200));
-    let told = |record: &Record, now| next(now, &policy, record, false, tick, next_tick);
+    let told = |record: &Record, now| next(now, &policy, record, tick, next_tick);
     let Next::Wait(look) = told(&record, at(600)) else {
         panic!("not at once");
     };
@@ -169,15 +168,6 @@ fn every_tick_brings_one_look_after_the_share() {
         panic!("one look is enough");
     };
     assert!((at(1200)..at(1500)).contains(&later));
-}
-
-#[test]
-fn a_running_try_is_waited_for() {
-    let id = id("a");
-    let policy = policy(&id, DAY);
-    let record = Record::default();
-    let found = next(at(0), &policy, &record, true, at(0), at(1));
-    assert_eq!(found, Next::Wait(Timestamp::MAX));
 }
 
 fn kinds() -> impl Strategy<Value = Kind> {
@@ -268,7 +258,7 @@ impl World<'_> {
             let ticks = until(at(0), self.now).as_secs() / period.as_secs();
             let tick = after(at(0), Duration::from_secs(ticks * period.as_secs()));
             let next_tick = after(tick, period);
-            match next(self.now, &self.policy, &self.record, false, tick, next_tick) {
+            match next(self.now, &self.policy, &self.record, tick, next_tick) {
                 Next::Wait(until) => {
                     assert!(until > self.now, "the plan waits for the past");
                     self.pass(until.min(next_tick));

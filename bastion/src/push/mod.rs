@@ -59,36 +59,44 @@ const REPLICATION: Duration = Duration::from_secs(3);
 /// Time that a push waits for the disk of the state.
 const WRITE_AHEAD: Duration = Duration::from_secs(2);
 
-/// What came of a try.
+/// Result of an attempt, apart from the tokens, which stay with their owner.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The tokens after it.
-    pub tokens: Tokens,
-    /// What the schedd has, if it was seen: the last time that it was.
+    /// Last observation of the schedd.
     pub seen: Option<Observed>,
-    /// The access token that was read, if one was.
+    /// The access token that was read last.
     pub access: Option<AccessFacts>,
-    /// Good, or what is wrong; `None` for a try that was told to end.
+    /// Good, or what is wrong; `None` for an attempt that was told to end.
     pub result: Option<Result<(), Problem>>,
 }
 
-/// Makes one try under a permit. `access` is what was known of access tokens before it. `until` ends it
-/// early, with every token that is known by then.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "all that a try works with, given at one place"
-)]
+/// Facts that an attempt begins with.
+pub(crate) struct Context<'a, V, T> {
+    pub(crate) parts: &'a Parts<V, T>,
+    pub(crate) policy: &'a Policy<'a>,
+    pub(crate) delivery: &'a Delivery,
+    /// Access tokens that were read before.
+    pub(crate) access: &'a AccessFacts,
+    /// Time until which jobs surely have an access token.
+    pub(crate) safe_until: Option<Timestamp>,
+}
+
+/// Makes one attempt under a permit. `until` ends it early, but never while a vault token is being made: so
+/// the owner of `tokens` knows every token that there is.
 pub(crate) async fn bring<V: Vault, T: Transport>(
-    parts: &Parts<V, T>,
-    policy: &Policy<'_>,
-    delivery: &Delivery,
+    context: Context<'_, V, T>,
     step: Step,
-    tokens: Tokens,
-    access: &AccessFacts,
-    safe_until: Option<Timestamp>,
-    permit: Permit,
+    tokens: &mut Tokens,
+    permit: &Permit,
     until: impl Future<Output = ()>,
-) -> (Outcome, Permit) {
+) -> Outcome {
+    let Context {
+        parts,
+        policy,
+        delivery,
+        access,
+        safe_until,
+    } = context;
     let mut work = Try {
         parts,
         policy,
@@ -106,14 +114,12 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
     let mut is_issuing = work.is_issuing.subscribe();
     let until = async {
         until.await;
-        // A token that is being made is waited for: what is made is known.
         let _ = is_issuing.wait_for(|is_issuing| !is_issuing).await;
     };
     let result = tokio::select! {
         biased;
         () = until => None,
-        // Boxed: what a try needs at most is not moved about with it.
-        result = Box::pin(work.bring(step)) => Some(result),
+        result = work.bring(step) => Some(result),
     };
     let result = result.map(|result| result.map_err(|problem| about_the_schedd(delivery, problem)));
     if let Some(Err(problem)) = &result
@@ -121,13 +127,11 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
     {
         parts.openers.forget(&delivery.authorize).await;
     }
-    let outcome = Outcome {
-        tokens: work.tokens,
+    Outcome {
         seen: work.seen,
         access: work.access,
         result,
-    };
-    (outcome, work.permit)
+    }
 }
 
 /// Two services that replace each other's tokens for ever; jobs are served all the same.
@@ -162,14 +166,14 @@ struct Try<'a, V, T> {
     parts: &'a Parts<V, T>,
     policy: &'a Policy<'a>,
     delivery: &'a Delivery,
-    tokens: Tokens,
+    tokens: &'a mut Tokens,
     /// What was known of access tokens before.
     known: &'a AccessFacts,
     /// Jobs surely have one until then, as it was known before.
     safe_until: Option<Timestamp>,
     seen: Option<Observed>,
     access: Option<AccessFacts>,
-    permit: Permit,
+    permit: &'a Permit,
     /// A vault token is being made.
     is_issuing: watch::Sender<bool>,
     /// Why the last access token lives less than it should.
@@ -286,6 +290,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let made = self.candidate().await;
         // However the try ends, the token is known to the next one.
         self.tokens.candidate = made.as_ref().ok().cloned();
+        self.note_tokens();
         self.is_issuing.send_replace(false);
         let held = made?;
         let is_dead = |checked: &Result<(), Problem>| {
@@ -329,9 +334,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         Ok(opener)
     }
 
-    /// Has the tokens noted on disk before one of them leaves the process. A disk that does not answer
-    /// holds up nothing: that is reported, and the token is pushed.
-    async fn write_ahead(&self) {
+    /// Stores the names of the tokens.
+    fn note_tokens(&self) {
         let seen = self.seen.as_ref();
         let known = Known {
             access: self.access.as_ref().unwrap_or(self.known),
@@ -342,8 +346,14 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         let note = self.tokens.to_note(&self.delivery.credential, known);
         let store = &self.parts.store;
         store.note(&self.delivery.id, note, self.now());
+    }
+
+    /// Has the tokens' names on disk before one of them leaves the process. A disk that does not answer holds
+    /// up nothing: that is reported, and the token is pushed.
+    async fn write_ahead(&self) {
+        self.note_tokens();
         // The store reports it.
-        let _ = store.written(WRITE_AHEAD).await;
+        let _ = self.parts.store.written(WRITE_AHEAD).await;
     }
 
     async fn store(&mut self, held: &Held) -> Result<(), Problem> {

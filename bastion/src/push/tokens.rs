@@ -134,27 +134,13 @@ impl Tokens {
             .map(String::as_str)
     }
 
-    /// This host's clock was set back by `by`: what was noted by it moves along.
-    pub(crate) fn set_back(&mut self, by: Duration) {
-        let held = self.current.iter_mut().map(|(held, _)| held);
-        let held = held.chain(&mut self.candidate).chain(&mut self.former);
-        let inherited = self.inherited.iter_mut().map(|there| &mut there.life);
-        for life in held.map(|held| &mut held.life).chain(inherited) {
-            *life = life.set_back(by);
-        }
-        self.sent = self.sent.map(|sent| before(sent, by));
-        let noted = self.noted.iter_mut().map(|noted| &mut noted.token);
-        for named in self.lost.iter_mut().chain(noted) {
-            named.issued = before(named.issued, by);
-            named.expires = before(named.expires, by);
-        }
-        if let Some(renew_by) = self
-            .inherited
-            .as_mut()
-            .and_then(|there| there.renew_by.as_mut())
-        {
-            *renew_by = before(*renew_by, by);
-        }
+    /// Accessors of tokens other than the one at the schedd that may live: they will be revoked, or can be by
+    /// Vault's admins alone.
+    pub(crate) fn other_accessors(&self) -> impl Iterator<Item = &str> {
+        let held = self.former.iter().chain(&self.candidate);
+        let held = held.map(|held| &held.accessor);
+        let named = self.lost.iter().map(|named| &named.accessor);
+        held.chain(named).map(String::as_str)
     }
 
     /// Notes that ours was replaced by somebody else's.

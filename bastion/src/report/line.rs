@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Delivery, DeliveryId};
+use crate::engine::Status;
 use crate::moment::until;
 use crate::plan::outlook::{Planned, Reason, What};
 use crate::plan::{Basis, Failure, State};
 use crate::problem::{Cause, Kind, Remedy};
-use crate::reconcile::Entry;
 
 /// One delivery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,36 +138,33 @@ impl Trouble {
 }
 
 impl Line {
-    pub(super) fn new(entry: &Entry, planned: &Planned, now: Timestamp) -> Self {
-        let failure = entry.record.failure.as_ref();
-        let tokens = &entry.tokens;
-        let others = tokens.former.iter().chain(&tokens.candidate);
-        let others = others.map(|held| &held.accessor);
-        let others = others.chain(tokens.lost.iter().map(|named| &named.accessor));
-        let safe_until = entry.record.safe_until;
-        let expires = entry.record.life.map(|life| life.expires);
+    pub(crate) fn new(status: &Status, planned: &Planned, now: Timestamp) -> Self {
+        let record = &status.record;
+        let failure = record.failure.as_ref();
+        let safe_until = record.safe_until;
+        let expires = record.life.map(|life| life.expires);
         Self {
-            wanted: Wanted::new(&entry.delivery),
-            state: entry.state(now),
-            gone_since: entry.gone,
+            wanted: Wanted::new(&status.delivery),
+            state: status.state(now),
+            gone_since: status.gone,
             vault_token_expires: expires,
             vault_token_seconds_left: expires.map(|end| until(now, end).as_secs()),
-            life: entry.record.basis,
-            accessor: tokens.accessor().map(str::to_owned),
-            other_accessors: others.cloned().collect(),
+            life: record.basis,
+            accessor: status.accessor.clone(),
+            other_accessors: status.other_accessors.clone(),
             jobs_have_token: safe_until.is_some_and(|end| now < end),
             jobs_safe_until: safe_until,
-            access_token_expires: entry.access.expires,
-            jti: entry.access.jti.clone(),
+            access_token_expires: status.access.expires,
+            jti: status.access.jti.clone(),
             problem: failure.map(Trouble::new),
             next_try: failure.map(|failure| failure.next_try),
             next_step: planned.step,
             next_why: planned.why,
             next_at: (planned.at < Timestamp::MAX).then_some(planned.at),
-            last_success: entry.succeeded,
-            working: entry.running,
-            asked: entry.record.asked,
-            tries: entry.tries,
+            last_success: status.succeeded,
+            working: status.running,
+            asked: record.asked,
+            tries: status.attempts,
         }
     }
 

@@ -21,8 +21,6 @@ use crate::config::duration;
 use crate::delivery::{DeliveryId, Selection};
 use crate::grants::GrantLine;
 use crate::logs::{self, LogState};
-use crate::plan::outlook::Planned;
-use crate::reconcile::Entry;
 
 /// The whole report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,11 +54,14 @@ pub struct Health {
     pub configuration: Option<String>,
     /// The reason why the state is not on disk.
     pub state: Option<String>,
+    /// Number of tasks that ended by a fault of this program since the start, and were started anew.
+    #[serde(default)]
+    pub internal_faults: u64,
 }
 
 impl Health {
     fn is_good(&self) -> bool {
-        *self == Self::default()
+        self.configuration.is_none() && self.state.is_none()
     }
 
     /// One line for each problem.
@@ -97,13 +98,9 @@ impl From<RequestsUsed> for Requests {
 }
 
 impl Report {
-    pub(crate) fn new<'a>(
-        entries: impl Iterator<Item = (&'a Entry, Planned)>,
-        searches: Vec<Group>,
-        now: Timestamp,
-    ) -> Self {
-        let lines = entries.map(|(entry, planned)| Line::new(entry, &planned, now));
-        let mut report = Self::of(lines.collect(), now);
+    /// Report of these deliveries and searches.
+    pub(crate) fn new(deliveries: Vec<Line>, searches: Vec<Group>, now: Timestamp) -> Self {
+        let mut report = Self::of(deliveries, now);
         report.problems.splice(0..0, searches);
         report.log = logs::state();
         report
@@ -234,9 +231,11 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::delivery::Delivery;
+    use crate::engine::Status;
     use crate::plan::State;
-    use crate::plan::outlook::{Reason, What};
+    use crate::plan::outlook::{Planned, Reason, What};
     use crate::problem::{Cause, Kind};
+    use crate::push::Tokens;
 
     pub(crate) fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -268,7 +267,8 @@ pub(crate) mod tests {
             why: Reason::Start,
             at: at(600),
         };
-        Line::new(&Entry::new(Arc::new(delivery), None), &planned, at(0))
+        let status = Status::new(Arc::new(delivery), None, &Tokens::default());
+        Line::new(&status, &planned, at(0))
     }
 
     /// One that failed, and is tried again after a minute.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::Group;
-use crate::reconcile::Entry;
+use crate::engine::Status;
 
 /// How all deliveries stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,26 +22,25 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new<'a>(
-        entries: impl Iterator<Item = &'a Entry>,
-        searches: &[Group],
-        now: Timestamp,
-    ) -> Self {
+    /// Of the searches alone.
+    pub(crate) fn new(searches: &[Group]) -> Self {
         let mut tally = Self::default();
         for search in searches {
             *tally.to_do.entry(search.remedy.words()).or_default() += search.deliveries;
         }
-        for entry in entries {
-            tally.deliveries += 1;
-            tally.good += usize::from(entry.state(now).is_in_order());
-            let Some(failure) = &entry.record.failure else {
-                continue;
-            };
-            let remedy = failure.problem.kind.remedy();
-            *tally.to_do.entry(remedy.words()).or_default() += 1;
-            let next = Some(failure.next_try).filter(|next| *next > now);
-            tally.next_try = tally.next_try.into_iter().chain(next).min();
-        }
         tally
+    }
+
+    /// Counts a delivery.
+    pub(crate) fn add(&mut self, status: &Status, now: Timestamp) {
+        self.deliveries += 1;
+        self.good += usize::from(status.state(now).is_in_order());
+        let Some(failure) = &status.record.failure else {
+            return;
+        };
+        let remedy = failure.problem.kind.remedy();
+        *self.to_do.entry(remedy.words()).or_default() += 1;
+        let next = Some(failure.next_try).filter(|next| *next > now);
+        self.next_try = self.next_try.into_iter().chain(next).min();
     }
 }

@@ -70,8 +70,8 @@ pub async fn cut_off<V: Vault, T: Transport>(
         };
         let tokens = note.as_ref().map(Tokens::noted).unwrap_or_default();
         let (parts, silent) = (Arc::clone(parts), Arc::clone(&silent));
-        let task =
-            work.spawn(async move { cut(&parts, &delivery, tokens, leave_schedds, &silent).await });
+        let task = work
+            .spawn(async move { cut(&parts, &delivery, &tokens, leave_schedds, &silent).await });
         owners.insert(task.id(), id);
     }
     while let Some(ended) = work.join_next_with_id().await {

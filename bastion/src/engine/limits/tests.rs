@@ -1,12 +1,47 @@
 //! Limits and breakers on paused time.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::super::breaker::pause;
+use super::super::claims::{PER_CREDD, PER_CREDENTIAL, PER_ISSUER, TOTAL};
+use super::super::resources::read_by;
 use super::*;
-use crate::engine::resources::vault;
 use crate::fixtures::{credd, delivery};
 use crate::problem::{Cause, Kind};
 
-fn claims(delivery: &Delivery) -> Arc<Claims> {
-    Arc::new(Claims::of(delivery))
+/// Answer to an attempt of a delivery; `None` when it has to wait.
+async fn ask(
+    limits: &Limits,
+    delivery: &Delivery,
+    extent: Extent,
+) -> Option<Result<Permit, Refusal>> {
+    let claims = Arc::new(limits.claims(delivery));
+    let mut answer = pin!(limits.admit(&claims, extent, Rank::default()));
+    poll_fn(|context| match answer.as_mut().poll(context) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+async fn admitted(limits: &Limits, delivery: &Delivery) -> Permit {
+    ask(limits, delivery, Extent::Login).await.unwrap().unwrap()
+}
+
+async fn refused(limits: &Limits, delivery: &Delivery) -> Refusal {
+    let answer = ask(limits, delivery, Extent::Login).await.unwrap();
+    answer.unwrap_err()
+}
+
+async fn is_refused(limits: &Limits, delivery: &Delivery, extent: Extent) -> bool {
+    ask(limits, delivery, extent).await.unwrap().is_err()
+}
+
+async fn waits(limits: &Limits, delivery: &Delivery) -> bool {
+    ask(limits, delivery, Extent::Login).await.is_none()
 }
 
 fn at(account: &str, schedd: &str) -> Delivery {
@@ -23,42 +58,103 @@ async fn pass(seconds: u64) {
 }
 
 /// Opens Vault's breaker.
-fn break_vault(limits: &Limits, a: &Delivery) {
-    let permit = limits.admit(&claims(a), Extent::Login).unwrap();
+async fn break_vault(limits: &Limits, a: &Delivery) {
+    let permit = admitted(limits, a).await;
     permit.failed(a, &down(a));
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_probe_at_a_time_passes_an_open_breaker_and_what_worked_closes_it() {
     let (limits, a, b) = (Limits::default(), at("a", "ap1"), at("b", "ap2"));
-    break_vault(&limits, &a);
-    let refused = |delivery: &Delivery| limits.admit(&claims(delivery), Extent::Login).unwrap_err();
+    break_vault(&limits, &a).await;
     let until = |seconds| Instant::now() + Duration::from_secs(seconds);
-    assert_eq!(refused(&b), Refusal::Open(Box::new(down(&a)), until(2)));
+    let refusal = refused(&limits, &b).await;
+    assert_eq!((*refusal.problem, refusal.retry_at), (down(&a), until(2)));
     pass(2).await;
-    let probe = limits.admit(&claims(&a), Extent::Login).unwrap();
-    assert_eq!(refused(&b), Refusal::Busy);
+    let probe = admitted(&limits, &a).await;
+    assert!(waits(&limits, &b).await);
     probe.failed(&a, &down(&a));
     drop(probe);
-    assert_eq!(refused(&b), Refusal::Open(Box::new(down(&a)), until(4)));
+    let refusal = refused(&limits, &b).await;
+    assert_eq!(refusal.retry_at, until(4));
     pass(4).await;
-    let probe = limits.admit(&claims(&b), Extent::Login).unwrap();
+    let probe = admitted(&limits, &b).await;
+    assert!(!refusal.retry.is_cancelled());
     probe.worked(&read_by(&b.credential));
-    assert_eq!(limits.take_closed(), [vault(&b.credential)]);
-    drop(limits.admit(&claims(&a), Extent::Login).unwrap());
+    assert!(refusal.retry.is_cancelled(), "so those that wait are woken");
+    drop(admitted(&limits, &a).await);
     assert_eq!(limits.open(), 0);
+}
+
+/// An attempt that waits for its permit in a task of its own.
+fn waiting(limits: &Limits, delivery: &Delivery, rank: Rank) -> tokio::task::JoinHandle<Permit> {
+    let (limits, claims) = (limits.clone(), Arc::new(limits.claims(delivery)));
+    tokio::spawn(async move { limits.admit(&claims, Extent::Login, rank).await.unwrap() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_wait_are_admitted_in_the_order_of_their_ranks() {
+    let limits = Limits::default();
+    let mut running = Vec::new();
+    for n in 0..PER_CREDD {
+        running.push(admitted(&limits, &at(&format!("a{n}"), "ap1")).await);
+    }
+    let rank = |has_failed, expires: Option<i64>| Rank {
+        has_failed,
+        expires: expires.map(|second| Timestamp::from_second(second).unwrap()),
+    };
+    let ranks = [
+        rank(true, Some(0)),
+        rank(false, Some(20)),
+        rank(false, Some(10)),
+        rank(false, None),
+    ];
+    let mut all = Vec::new();
+    for (n, rank) in ranks.into_iter().enumerate() {
+        all.push(waiting(&limits, &at(&format!("w{n}"), "ap1"), rank));
+        tokio::task::yield_now().await;
+    }
+    // One goes away before its turn.
+    let gone = waiting(&limits, &at("gone", "ap1"), rank(false, None));
+    tokio::task::yield_now().await;
+    gone.abort();
+    assert!(gone.await.is_err());
+    for next in [3, 2, 1, 0] {
+        running.pop();
+        let permit = all.remove(next).await.unwrap();
+        assert!(all.iter().all(|task| !task.is_finished()));
+        running.push(permit);
+    }
+    running.clear();
+    assert!(limits.state().waiting.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_wait_for_a_probe_are_refused_when_it_fails() {
+    let (limits, a, b) = (Limits::default(), at("a", "ap1"), at("b", "ap2"));
+    break_vault(&limits, &a).await;
+    pass(2).await;
+    let probe = admitted(&limits, &a).await;
+    let claims = Arc::new(limits.claims(&b));
+    let answer = limits.admit(&claims, Extent::Login, Rank::default());
+    let fail = async {
+        probe.failed(&a, &down(&a));
+        drop(probe);
+    };
+    let (answer, ()) = tokio::join!(answer, fail);
+    assert_eq!(*answer.unwrap_err().problem, down(&a));
 }
 
 #[tokio::test(start_paused = true)]
 async fn however_a_probe_ends_the_next_one_may_begin() {
     let (limits, a) = (Limits::default(), at("a", "ap1"));
-    break_vault(&limits, &a);
+    break_vault(&limits, &a).await;
     pass(2).await;
-    let probe = || limits.admit(&claims(&a), Extent::Login).unwrap();
+    let probe = async || admitted(&limits, &a).await;
     // Not needed any more.
-    drop(probe());
+    drop(probe().await);
     // A panic.
-    let permit = probe();
+    let permit = probe().await;
     let task = tokio::spawn(async move {
         let _permit = permit;
         panic!("a fault of this program");
@@ -66,7 +162,7 @@ async fn however_a_probe_ends_the_next_one_may_begin() {
     assert!(task.await.unwrap_err().is_panic());
     // An abort, before the task ever ran and while it runs.
     for runs in [false, true] {
-        let permit = probe();
+        let permit = probe().await;
         let task = tokio::spawn(async move {
             let _permit = permit;
             std::future::pending::<()>().await;
@@ -78,27 +174,26 @@ async fn however_a_probe_ends_the_next_one_may_begin() {
         assert!(task.await.unwrap_err().is_cancelled());
     }
     // Another cause.
-    let permit = probe();
+    let permit = probe().await;
     let own = Problem::new(Cause::schedd(&a), Kind::NotServed, "no credmon");
     permit.failed(&a, &own);
     drop(permit);
-    drop(probe());
+    drop(probe().await);
     assert_eq!(limits.open(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_try_that_began_before_the_breaker_opened_says_nothing_new() {
     let (limits, a, b) = (Limits::default(), at("a", "ap1"), at("b", "ap2"));
-    let early = limits.admit(&claims(&b), Extent::Login).unwrap();
-    break_vault(&limits, &a);
+    let early = admitted(&limits, &b).await;
+    break_vault(&limits, &a).await;
     early.failed(&b, &down(&b));
     pass(2).await;
-    let probe = limits.admit(&claims(&a), Extent::Login).unwrap();
+    let probe = admitted(&limits, &a).await;
     early.failed(&b, &down(&b));
     // Neither does its end end another's probe.
     drop(early);
-    let refused = limits.admit(&claims(&b), Extent::Login).unwrap_err();
-    assert_eq!(refused, Refusal::Busy);
+    assert!(waits(&limits, &b).await);
     drop(probe);
 }
 
@@ -126,42 +221,48 @@ async fn a_failure_stops_those_alone_that_it_speaks_of() {
         (problem(Cause::credd(&a), Kind::CreddDown), none),
     ] {
         let limits = Limits::default();
-        let permit = limits.admit(&claims(&a), Extent::Login).unwrap();
+        let permit = admitted(&limits, &a).await;
         permit.failed(&a, &problem);
         drop(permit);
-        let is_stopped = |delivery| limits.admit(&claims(delivery), Extent::Login).is_err();
-        assert_eq!([&elsewhere, &other].map(is_stopped), stopped, "{problem:?}");
+        let is_stopped = [
+            is_refused(&limits, &elsewhere, Extent::Login).await,
+            is_refused(&limits, &other, Extent::Login).await,
+        ];
+        assert_eq!(is_stopped, stopped, "{problem:?}");
         let at_schedd = problem.kind == Kind::CreddDown;
-        assert_eq!(
-            limits.admit(&claims(&a), Extent::Schedd).is_err(),
-            at_schedd
-        );
+        assert_eq!(is_refused(&limits, &a, Extent::Schedd).await, at_schedd);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_schedd_credential_or_issuer_leaves_room_for_others() {
     let limits = Limits::default();
-    let admit = |delivery: &Delivery| limits.admit(&claims(delivery), Extent::Login);
     let mut running = Vec::new();
-    let mut fill = |all: &mut dyn Iterator<Item = Delivery>| {
+    let mut fill = async |all: &mut dyn Iterator<Item = Delivery>| {
         let before = running.len();
-        running.extend(all.map_while(|delivery| admit(&delivery).ok()));
+        for delivery in all {
+            match ask(&limits, &delivery, Extent::Login).await {
+                Some(permit) => running.push(permit.unwrap()),
+                None => break,
+            }
+        }
         running.len() - before
     };
     let accounts = (0..).map(|n| format!("a{n}"));
     let one_credd = &mut accounts.clone().map(|account| at(&account, "slow"));
-    assert_eq!(fill(one_credd), PER_CREDD);
+    assert_eq!(fill(one_credd).await, PER_CREDD);
     let one_credential = &mut (0..).map(|n| at("x", &format!("ap{n}")));
-    assert_eq!(fill(one_credential), PER_CREDENTIAL);
+    assert_eq!(fill(one_credential).await, PER_CREDENTIAL);
     let one_issuer = &mut accounts.map(|account| at(&account, &format!("of-{account}")));
-    assert_eq!(fill(one_issuer), PER_ISSUER - PER_CREDD - PER_CREDENTIAL);
+    let left = PER_ISSUER - PER_CREDD - PER_CREDENTIAL;
+    assert_eq!(fill(one_issuer).await, left);
     let other_issuer = |n| delivery(&format!("b{n}"), "atlas", &format!("c{n}"), credd("c"));
-    assert_eq!(fill(&mut (0..).map(other_issuer)), TOTAL - PER_ISSUER);
+    let others = &mut (0..).map(other_issuer);
+    assert_eq!(fill(others).await, TOTAL - PER_ISSUER);
     running.clear();
-    assert!(admit(&at("a", "slow")).is_ok());
-    let state = limits.state();
-    assert!(state.running.is_empty(), "{:?}", state.running);
+    drop(admitted(&limits, &at("a", "slow")).await);
+    limits.keep(std::iter::empty());
+    assert!(limits.state().slots.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,17 +283,14 @@ async fn pauses_grow_and_end_when_a_person_asks_or_nobody_needs_it() {
     }
 
     let (limits, a, b) = (Limits::default(), at("a", "ap1"), at("b", "ap1"));
-    break_vault(&limits, &a);
+    break_vault(&limits, &a).await;
     limits.retry_now();
-    drop(limits.admit(&claims(&a), Extent::Login).unwrap());
+    drop(admitted(&limits, &a).await);
     let wrong = Problem::new(Cause::Account("a".to_owned()), Kind::Keytab, "wrong key");
-    limits
-        .admit(&claims(&a), Extent::Login)
-        .unwrap()
-        .failed(&a, &wrong);
+    admitted(&limits, &a).await.failed(&a, &wrong);
     assert_eq!(limits.open(), 2);
-    let of_b = claims(&b);
-    limits.keep([&*of_b].into_iter());
+    let of_b = limits.claims(&b);
+    limits.keep([&of_b].into_iter());
     assert_eq!(limits.open(), 1, "Vault's alone");
     limits.keep(std::iter::empty());
     assert_eq!(limits.open(), 0);
@@ -210,9 +308,10 @@ async fn what_a_login_finds_out_wakes_those_that_waited_for_it() {
     login.login_failed(&a.credential, &no_kdc);
     drop(login);
     assert!(limits.admit_login(&a.credential).await.is_err());
+    let recovery = refused(&limits, &a).await.retry;
     pass(2).await;
     let login = limits.admit_login(&a.credential).await.unwrap();
     login.worked(&login_by(&a.credential));
-    assert_eq!(limits.take_closed(), [Resource::Realm("TEST".to_owned())]);
-    assert!(limits.take_closed().is_empty(), "told once");
+    assert!(recovery.is_cancelled());
+    assert_eq!(limits.open(), 0);
 }

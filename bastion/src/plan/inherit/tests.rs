@@ -220,7 +220,7 @@ proptest! {
         let mut now = begin;
         while pushed.is_none() {
             let tick = now / 600 * 600;
-            match next(at(now), &policy, &record, false, at(tick), at(tick + 600)) {
+            match next(at(now), &policy, &record, at(tick), at(tick + 600)) {
                 Next::Do(Step::Push(_)) => pushed = Some(now),
                 Next::Do(_) => {
                     (record.looked, record.proved) = (Some(at(now)), Some(at(now)));

@@ -38,11 +38,11 @@ impl Silent {
 pub async fn cut<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
-    tokens: Tokens,
+    tokens: &Tokens,
     leave_schedd: bool,
     silent: &Silent,
 ) -> (Tokens, Cut) {
-    let when_named = find::named_at(&tokens);
+    let when_named = find::named_at(tokens);
     let (mut held, names) = sorted(tokens);
     let found = if leave_schedd {
         Found::Nothing
@@ -108,20 +108,20 @@ pub async fn cut<V: Vault, T: Transport>(
 
 /// The tokens that can be revoked, and those of which only the name is known. One whose life is an
 /// estimate has no name.
-fn sorted(tokens: Tokens) -> (Vec<Held>, Vec<Named>) {
-    let mut held: Vec<Held> = tokens.current.into_iter().map(|(held, _)| held).collect();
-    held.extend(tokens.candidate);
-    held.extend(tokens.former);
-    let mut names = tokens.lost;
-    names.extend(tokens.noted.map(|placed| placed.token));
-    names.extend(tokens.inherited.map(|inherited| Named {
-        accessor: inherited.accessor.unwrap_or_default(),
+fn sorted(tokens: &Tokens) -> (Vec<Held>, Vec<Named>) {
+    let current = tokens.current.iter().map(|(held, _)| held);
+    let held = current.chain(&tokens.candidate).chain(&tokens.former);
+    let noted = tokens.noted.iter().map(|placed| &placed.token);
+    let known = tokens.lost.iter().chain(noted).cloned();
+    let inherited = tokens.inherited.iter().map(|inherited| Named {
+        accessor: inherited.accessor.clone().unwrap_or_default(),
         issued: inherited.life.issued,
         expires: inherited.life.expires,
-    }));
+    });
+    let mut names: Vec<Named> = known.chain(inherited).collect();
     names.sort_by(|a, b| (b.expires, &a.accessor).cmp(&(a.expires, &b.accessor)));
     names.dedup_by(|a, b| a.accessor == b.accessor);
-    (held, names)
+    (held.cloned().collect(), names)
 }
 
 /// The step of a token that only Vault's admins can revoke.

@@ -17,6 +17,7 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::config::Config;
+use crate::delivery::Selection;
 use crate::delivery::{Delivery, Target};
 use crate::fakes::{Outside, Stored};
 use crate::fixtures::{config, credd, delivery};
@@ -24,6 +25,7 @@ use crate::plan::State;
 use crate::plan::State::{Failed, Good};
 use crate::problem::Kind;
 use crate::report::Report;
+use tokio::sync::oneshot;
 
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
 pub(super) const DAY: Duration = Duration::from_hours(24);
@@ -45,8 +47,8 @@ pub(super) fn deliveries() -> Vec<Delivery> {
     all
 }
 
-pub(super) fn reconciler(config: &Config, outside: &Outside) -> Reconciler<Outside, Outside> {
-    Reconciler::new(config, outside.parts(), TimeZone::UTC)
+pub(super) fn reconciler(config: &Config, outside: &Outside) -> Engine<Outside, Outside> {
+    Engine::new(config, outside.parts(), TimeZone::UTC)
 }
 
 /// The same with a state directory.
@@ -54,13 +56,13 @@ pub(super) fn reconciler_in(
     state: &std::path::Path,
     config: &Config,
     outside: &Outside,
-) -> Reconciler<Outside, Outside> {
+) -> Engine<Outside, Outside> {
     let parts = outside.parts_with(crate::store::Store::open(state));
-    Reconciler::new(config, parts, TimeZone::UTC)
+    Engine::new(config, parts, TimeZone::UTC)
 }
 
 /// Runs the service for a while, then tells it to stop.
-pub(super) async fn run_for(reconciler: &mut Reconciler<Outside, Outside>, time: Duration) {
+pub(super) async fn run_for(reconciler: &mut Engine<Outside, Outside>, time: Duration) {
     let (send, receive) = mpsc::channel(1);
     let stop = async move {
         tokio::time::sleep(time).await;
@@ -88,7 +90,7 @@ async fn every_delivery_has_a_token_and_a_login_of_its_own() {
     assert_eq!(tokens.len(), 6);
     // One for each delivery, and one for each account that opens credds; all are counted.
     assert_eq!(world.logins, 6 + 2);
-    let counted = reconciler.parts.stages.so_far();
+    let counted = reconciler.parts().stages.so_far();
     assert_eq!(counted[&crate::stages::Stage::Login].number, 6 + 2);
 }
 
@@ -126,7 +128,7 @@ async fn a_keytab_that_is_replaced_is_tried_at_once() {
     tokio::join!(run_for(&mut reconciler, 61 * MINUTE + MINUTE / 6), story);
     let report = reconciler.report();
     assert!(report.is_good(), "{}", report.table());
-    assert!(reconciler.keytabs.is_empty(), "nobody waits any more");
+    assert_eq!(reconciler.parts().limits.open(), 0, "nobody waits any more");
     let line = &report.deliveries[3];
     assert!(
         line.tries < 20,
@@ -391,9 +393,11 @@ async fn no_secret_is_in_a_report_or_in_debug_output() {
     reconciler.settle().await;
     let report = reconciler.report();
     let tokens: Vec<String> = reconciler
-        .entries
+        .owners
         .values()
-        .map(|e| format!("{:?}", e.tokens))
+        .map(|owner| format!("{:?}", owner.status.borrow()))
+        // Part of a path at Vault.
+        .map(|status| status.replace("/secret/oauth/", ""))
         .collect();
     let all = format!(
         "{}{report:?}{tokens:?}{}",

@@ -2,6 +2,7 @@
 
 use super::service::{HOUR, Service, at, of};
 use super::*;
+use crate::delivery::Delivery;
 use crate::delivery::Method;
 use crate::fixtures::credd_by;
 
@@ -9,7 +10,7 @@ use crate::fixtures::credd_by;
 async fn good(service: &mut Service, accounts: &[&str]) {
     let good = async {
         loop {
-            let report = service.reports.now().await.unwrap();
+            let report = service.reports.now().unwrap();
             let mut meant = report.deliveries.iter();
             let is_good = |line: &crate::report::Line| {
                 line.state == Good || !accounts.contains(&line.wanted.account.as_str())
@@ -17,10 +18,10 @@ async fn good(service: &mut Service, accounts: &[&str]) {
             if meant.all(is_good) {
                 break;
             }
-            service.reports.turned().await.unwrap();
+            service.reports.changed().await.unwrap();
         }
     };
-    let in_time = tokio::time::timeout(HOUR, good).await;
+    let in_time = timeout(HOUR, good).await;
     in_time.expect("not good within an hour");
 }
 
@@ -80,6 +81,34 @@ async fn accounts_whose_reads_hang_hold_up_nobody_else() {
     good(&mut service, &["same"]).await;
     let took = until(begun, outside.lock().now());
     assert!(took < 2 * MINUTE, "the same issuer: {took:?}");
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_counted_and_reported_and_its_task_starts_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    let wanted = vec![at("a", "ap1"), at("b", "ap1")];
+    let mut service = Service::start_in(Some(folder.path()), &outside, wanted);
+    good(&mut service, &["a", "b"]).await;
+    let faults = |service: &Service| service.reports.now().unwrap().health.internal_faults;
+    assert_eq!(faults(&service), 0);
+    outside.lock().panics.insert("a".to_owned());
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(10 * MINUTE).await;
+    let report = service.reports.now().unwrap();
+    let line = &report.deliveries[0];
+    let problem = line.problem.as_ref().unwrap();
+    assert_eq!(problem.kind, Kind::Internal);
+    assert!(problem.message.contains("please report it"), "{problem:?}");
+    assert!((2..20).contains(&faults(&service)), "{}", faults(&service));
+    assert_eq!(service.state("b", "ap1"), Good);
+    // Its tokens are known by their names.
+    let cuts = service.cut_off(of(Some("a"), None)).await;
+    assert!(cuts[0].steps.len() > 2, "{cuts:?}");
+    outside.lock().panics.clear();
+    service.order(Order::Push(of(None, None))).await;
+    good(&mut service, &["a", "b"]).await;
     service.stop().await;
 }
 
@@ -155,7 +184,7 @@ async fn two_services_with_one_delivery_are_told_of_each_other_and_jobs_are_serv
     tokio::time::sleep(2 * HOUR).await;
     let mut told = 0;
     for service in [&one, &other] {
-        let report = service.reports.now().await.unwrap();
+        let report = service.reports.now().unwrap();
         let contested = |line: &crate::report::Line| {
             let problem = line.problem.as_ref();
             problem.is_some_and(|problem| problem.kind == Kind::Contested)

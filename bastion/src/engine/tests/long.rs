@@ -13,8 +13,6 @@ use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
 use crate::store::Store;
 
-/// Fewer glances at the clock make a year short.
-const GLANCE: Duration = Duration::from_mins(20);
 const HOUR: Duration = Duration::from_hours(1);
 
 /// Numbers that look random and are the same in each run.
@@ -32,31 +30,23 @@ impl Dice {
     }
 }
 
-/// Sizes of all that a reconciler keeps.
-fn sizes(reconciler: &Reconciler<Outside, Outside>) -> BTreeMap<&'static str, usize> {
-    let entries = reconciler.entries.values();
-    let noted = reconciler.parts.store.read(|content| {
+/// Sizes of all that an engine keeps.
+fn sizes(engine: &Engine<Outside, Outside>) -> BTreeMap<&'static str, usize> {
+    let noted = engine.parts().store.read(|content| {
         let names = content.deliveries.values().map(|note| note.names().count());
         (content.deliveries.len(), names.sum(), content.logins.len())
     });
-    let tokens = |of: fn(&Entry) -> usize| entries.clone().map(|entry| of(entry)).sum();
+    let others = |owner: &Owner| owner.status.borrow().other_accessors.len();
     BTreeMap::from([
-        ("entries", reconciler.entries.len()),
-        ("tries", reconciler.tries.len()),
-        ("owners", reconciler.owners.len()),
-        ("open breakers", reconciler.parts.limits.open()),
+        ("owners", engine.owners.len()),
+        ("tasks", engine.tasks.len()),
+        ("running", engine.running.len()),
+        ("parked", engine.parked.len()),
+        ("open breakers", engine.parts().limits.open()),
         ("noted", noted.0),
         ("names", noted.1),
         ("logins", noted.2),
-        ("former", tokens(|entry| entry.tokens.former.len())),
-        (
-            "candidates",
-            tokens(|entry| usize::from(entry.tokens.candidate.is_some())),
-        ),
-        ("lost", tokens(|entry| entry.tokens.lost.len())),
-        ("away", reconciler.away.0.len()),
-        ("keytabs", reconciler.keytabs.len()),
-        ("cut orders", reconciler.cut_orders.len()),
+        ("other tokens", engine.owners.values().map(others).sum()),
     ])
 }
 
@@ -103,15 +93,15 @@ async fn live(life: Life) {
     // What is looked at every ten minutes in a test of days is looked at every six hours here, and
     // proved as seldom.
     config.check = Cron::parse("0 */6 * * *").unwrap();
-    config.vault.requests = Some(RequestLimit {
+    config.vault.requests = Some(htvault::RequestLimit {
         limit: 6 * deliveries,
         per: 6 * HOUR,
     });
     // Access tokens of a day, so that a credmon that nobody sees for hours is no alarm.
     outside.lock().access_life = DAY;
     let start = |store| {
-        let mut new = Reconciler::new(&config, outside.parts_with(store), TimeZone::UTC);
-        new.glance = GLANCE;
+        let mut new = Engine::new(&config, outside.parts_with(store), TimeZone::UTC);
+        new.check_clock = HOUR / 3;
         new
     };
     let mut dice = Dice(life.seed);
@@ -128,7 +118,7 @@ async fn live(life: Life) {
         // Every four days something is down, for less than the margin of three.
         let hours = u32::try_from(1 + dice.roll(life.longest)).unwrap();
         match dice.roll(6) {
-            5 => reconciler = start(reconciler.parts.store.clone()),
+            5 => reconciler = start(reconciler.parts().store.clone()),
             what => {
                 vault_down += if what < 2 { hours } else { 0 };
                 break_something(&outside, &all, &mut dice, what);

@@ -2,6 +2,7 @@
 
 use super::service::{Service, at, became, of};
 use super::*;
+use crate::delivery::Delivery;
 use crate::revoke::Became;
 use crate::store::{Note, Store};
 
@@ -70,7 +71,7 @@ async fn a_replaced_token_is_known_until_its_end_is_seen() {
     outside.lock().revoke_refused = true;
     service.order(Order::Push(of(None, None))).await;
     tokio::time::sleep(MINUTE).await;
-    let report = service.reports.now().await.unwrap();
+    let report = service.reports.now().unwrap();
     assert_eq!(living(&outside).len(), 2);
     let line = &report.deliveries[0];
     assert_eq!(line.state, Good);
@@ -85,7 +86,7 @@ async fn a_replaced_token_is_known_until_its_end_is_seen() {
     let cuts = service.cut_off(of(None, None)).await;
     assert_eq!(became(&cuts[0])[..2], [Became::Done, Became::Done]);
     assert!(living(&outside).is_empty());
-    service.reports.turned().await.unwrap();
+    service.reports.changed().await.unwrap();
     service.stop().await;
 }
 
@@ -97,12 +98,12 @@ async fn a_vault_that_repeats_an_old_answer_costs_no_working_token() {
     service.order(Order::Push(of(None, None))).await;
     tokio::time::sleep(10 * MINUTE).await;
     assert!(service.has("a", "ap1"), "jobs have the token that they had");
-    let report = service.reports.now().await.unwrap();
+    let report = service.reports.now().unwrap();
     let problem = report.problem_lines().concat();
     assert!(problem.contains("is there already"), "{problem}");
     outside.lock().create_repeats = false;
     tokio::time::sleep(5 * MINUTE).await;
-    assert_eq!(service.state("a", "ap1").await, Good);
+    assert_eq!(service.state("a", "ap1"), Good);
     assert_eq!(living(&outside).len(), 1);
     service.stop().await;
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::service::{HOUR, Service, at, of};
 use super::*;
+use crate::delivery::Delivery;
 use crate::store::{Note, Store};
 
 /// Something that happens.
@@ -22,6 +23,8 @@ enum Event {
     Credmons(bool),
     Keytab(&'static str, bool),
     Revocation(bool),
+    /// This program's own code panics for an account.
+    Panics(&'static str, bool),
     Creation(bool),
     /// The token that is at a schedd dies.
     Dies(&'static str, &'static str),
@@ -60,6 +63,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => on().prop_map(Event::Credmons),
         1 => (account(), on()).prop_map(|(account, on)| Event::Keytab(account, on)),
         1 => on().prop_map(Event::Revocation),
+        1 => (account(), on()).prop_map(|(account, on)| Event::Panics(account, on)),
         1 => on().prop_map(Event::Creation),
         1 => (account(), schedd()).prop_map(|(account, schedd)| Event::Dies(account, schedd)),
         1 => (account(), schedd()).prop_map(|(account, schedd)| Event::Vanishes(account, schedd)),
@@ -96,6 +100,7 @@ fn change(event: &Event, outside: &Outside) {
         Event::ScheddHangs(schedd, hangs) => set(&mut world.schedds_hang, schedd, hangs),
         Event::Credmons(run) => world.credmons = run,
         Event::Keytab(account, missing) => set(&mut world.no_keytab, account, missing),
+        Event::Panics(account, on) => set(&mut world.panics, account, on),
         Event::Revocation(refused) => world.revoke_refused = refused,
         Event::Creation(repeats) => world.create_repeats = repeats,
         Event::Dies(account, schedd) => {
@@ -146,6 +151,7 @@ fn mend(outside: &Outside) {
     world.credmons = true;
     world.no_keytab.clear();
     world.revoke_refused = false;
+    world.panics.clear();
     world.create_repeats = false;
 }
 
@@ -177,7 +183,7 @@ async fn story(events: Vec<(Event, u64)>) -> Result<(), TestCaseError> {
     // What a person revoked is delivered again when a person asks.
     service.order(Order::Push(of(None, None))).await;
     tokio::time::sleep(HOUR).await;
-    let report = service.reports.now().await.unwrap();
+    let report = service.reports.now().unwrap();
     prop_assert!(
         report.is_good(),
         "{}\n{:?}",

@@ -2,15 +2,17 @@
 
 use super::service::{HOUR, Service, at, of};
 use super::*;
+use crate::delivery::Delivery;
 use crate::problem::Remedy;
 use crate::report::Line;
+use tokio::sync::oneshot;
 
 fn two() -> Vec<Delivery> {
     vec![at("a", "ap1"), at("b", "ap2")]
 }
 
-async fn lines(service: &Service) -> Vec<Line> {
-    service.reports.now().await.unwrap().deliveries.clone()
+fn lines(service: &Service) -> Vec<Line> {
+    service.reports.now().unwrap().deliveries.clone()
 }
 
 /// Fails when a line says more than what is true of it.
@@ -27,7 +29,7 @@ fn is_true(outside: &Outside, line: &Line) {
 async fn watch(service: &Service, time: Duration) {
     for _ in 0..time.as_secs() / 30 {
         tokio::time::sleep(MINUTE / 2).await;
-        for line in lines(service).await {
+        for line in lines(service) {
             is_true(&service.outside, &line);
         }
     }
@@ -43,31 +45,26 @@ async fn an_issuer_outage_and_a_refused_grant_are_told_long_before_jobs_suffer()
         outside.lock().access_life = HOUR;
         let service = Service::good(&outside, two()).await;
         watch(&service, 3 * HOUR).await;
-        assert!(lines(&service).await.iter().all(|line| line.state == Good));
+        assert!(lines(&service).iter().all(|line| line.state == Good));
         {
             let mut world = outside.lock();
             (world.issuer_down, world.no_grant) = (is_down, !is_down);
         }
         watch(&service, 25 * MINUTE).await;
-        for line in lines(&service).await {
+        for line in lines(&service) {
             let problem = line.problem.as_ref().unwrap();
             assert_eq!((problem.kind, problem.remedy), (kind, remedy));
             assert!(line.jobs_have_token);
         }
         watch(&service, 2 * HOUR).await;
-        assert!(
-            lines(&service)
-                .await
-                .iter()
-                .all(|line| !line.jobs_have_token)
-        );
+        assert!(lines(&service).iter().all(|line| !line.jobs_have_token));
         {
             let mut world = outside.lock();
             (world.issuer_down, world.no_grant) = (false, false);
         }
         service.order(Order::Retry(of(None, None))).await;
         watch(&service, 10 * MINUTE).await;
-        assert!(lines(&service).await.iter().all(|line| line.state == Good));
+        assert!(lines(&service).iter().all(|line| line.state == Good));
         service.stop().await;
     }
 }
@@ -90,7 +87,7 @@ async fn a_vault_token_that_dies_is_replaced_within_a_tenth_of_an_access_tokens_
         }
         // And a moment for the push.
         tokio::time::sleep(life / 10 + Duration::from_secs(20)).await;
-        let table = service.reports.now().await.unwrap().table();
+        let table = service.reports.now().unwrap().table();
         for delivery in &wanted {
             let id = &delivery.id;
             assert!(
@@ -142,7 +139,7 @@ async fn a_broken_configuration_or_state_is_told_until_it_is_mended() {
     let outside = Outside::new();
     let service = Service::start_in(Some(&state), &outside, two());
     let is_good = async || {
-        let report = service.reports.now().await.unwrap();
+        let report = service.reports.now().unwrap();
         (report.is_good(), report.problem_lines().concat())
     };
     tokio::time::sleep(MINUTE).await;
@@ -187,7 +184,7 @@ async fn tokens_of_another_subject_are_told_and_not_taken_without_a_person() {
     // Until the renewal of every token is long due.
     tokio::time::sleep(4 * HOUR).await;
     assert_eq!(outside.lock().stores, before);
-    let report = service.reports.now().await.unwrap();
+    let report = service.reports.now().unwrap();
     for line in &report.deliveries {
         let problem = line.problem.as_ref().unwrap();
         assert_eq!(problem.kind, Kind::WrongToken);
@@ -199,11 +196,7 @@ async fn tokens_of_another_subject_are_told_and_not_taken_without_a_person() {
     }
     service.order(Order::Push(of(Some("a"), None))).await;
     tokio::time::sleep(10 * MINUTE).await;
-    let states: Vec<State> = lines(&service)
-        .await
-        .iter()
-        .map(|line| line.state)
-        .collect();
+    let states: Vec<State> = lines(&service).iter().map(|line| line.state).collect();
     assert_eq!(states, [Good, Failed]);
     service.stop().await;
 }

@@ -1,19 +1,18 @@
 //! Schedds that are found through collectors, and what is wanted at them.
 //!
-//! What holds: a schedd that is found gets its deliveries at once; one that is gone keeps them, and
-//! nothing is tried there until it is back. A collector that does not answer, or names no schedd,
-//! changes nothing.
+//! Always true: a schedd that is found gets its deliveries at once; one that is gone keeps them, and nothing
+//! is tried there until it is back. A collector that does not answer, or names no schedd, changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use htvault::RequestLimit;
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::Reconciler;
-use super::aside::News;
-use super::entry::Entry;
+use super::Engine;
 use crate::config::{Config, Search};
 use crate::delivery::{Delivery, DeliveryId};
 use crate::discovery::{Ad, Change, Known};
@@ -24,9 +23,9 @@ use crate::revoke::is_wanted;
 use crate::transport::Transport;
 use crate::vault::Vault;
 
-/// A collector is asked this often.
+/// Interval between two searches.
 const EVERY: Duration = Duration::from_mins(5);
-/// Taken off that, a share that belongs to the group, so that many are not asked together.
+/// Share of the group that is taken off that, so that many are not asked together.
 const JITTER: Duration = Duration::from_secs(30);
 /// First pause after a collector did not answer.
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
@@ -38,13 +37,19 @@ const SEARCH: u64 = 3;
 pub(super) struct Searches {
     listed: Vec<Arc<Delivery>>,
     all: BTreeMap<String, Ongoing>,
+    requests: JoinSet<Answer>,
+    /// Number of requests to Vault that the configuration allows.
+    pub(super) request_limit: Option<RequestLimit>,
 }
+
+/// Answer of a collector to a search.
+pub(super) type Answer = (Arc<Search>, Result<Vec<Ad>, Problem>);
 
 /// One search.
 struct Ongoing {
     search: Arc<Search>,
     known: Known,
-    /// What is known was found by another expression, or elsewhere.
+    /// The known schedds were found by another expression, or elsewhere.
     outdated: bool,
     problem: Option<Problem>,
     failures: u32,
@@ -52,12 +57,13 @@ struct Ongoing {
     running: bool,
 }
 
-/// What is wanted, and since when its schedd is gone.
+/// Wanted deliveries, and the time since which their schedd is gone.
 type Wanted = BTreeMap<DeliveryId, (Arc<Delivery>, Option<Timestamp>)>;
 
 impl Searches {
-    /// Takes over what is configured; every collector is asked again.
+    /// Takes over a configuration; every collector is asked again.
     pub(super) fn configure(&mut self, config: &Config) {
+        self.request_limit = config.vault.requests;
         self.listed.clone_from(&config.deliveries);
         let mut old = std::mem::take(&mut self.all);
         for search in &config.searches {
@@ -80,7 +86,7 @@ impl Searches {
         }
     }
 
-    /// What is wanted: what is listed, and what was found.
+    /// Deliveries that are listed, and those at schedds that were found.
     pub(super) fn wanted(&self) -> Wanted {
         let mut all = Wanted::new();
         for ongoing in self.all.values() {
@@ -101,21 +107,23 @@ impl Searches {
         &self.listed
     }
 
-    /// Whether a delivery is configured.
+    /// `true` when a delivery is configured.
     pub(super) fn is_wanted(&self, id: &DeliveryId) -> bool {
         is_wanted(&self.listed, self.searches(), id)
     }
 
-    /// What schedds are searched for.
+    /// Searches of the configuration.
     pub(super) fn searches(&self) -> impl Iterator<Item = &Search> {
         self.all.values().map(|ongoing| &*ongoing.search)
     }
 
-    pub(super) fn is_busy(&self) -> bool {
-        self.all.values().any(|ongoing| ongoing.running)
+    /// Waits for the next answer of a collector; `None` while none is asked.
+    pub(super) async fn next_answer(&mut self) -> Option<Answer> {
+        // A request that broke off has no answer; its search is asked again with the next configuration.
+        self.requests.join_next().await?.ok()
     }
 
-    /// What is wrong with searches, with the number of deliveries that come of each.
+    /// Problems of searches, with the number of deliveries that come of each.
     pub(super) fn problems(&self) -> Vec<Group> {
         let all = self.all.values();
         all.filter_map(|ongoing| {
@@ -167,7 +175,7 @@ impl Ongoing {
             warn!(
                 group,
                 known = self.known.0.len(),
-                "the collector names no schedd that satisfies `constraint`; what is known stays as it is"
+                "the collector names no schedd that satisfies `constraint`; known schedds stay"
             );
             return None;
         }
@@ -177,18 +185,20 @@ impl Ongoing {
                 .0
                 .retain(|_, schedd| schedd.ads.iter().any(|ad| asked_for(&ad.name)));
         }
-        let patience = self.search.wanted.iter().map(|pattern| pattern.lifetime);
-        let patience = patience.max().unwrap_or_default();
-        Some(self.known.take(ads, now, patience))
+        let lifetimes = self.search.wanted.iter().map(|pattern| pattern.lifetime);
+        let lifetime = lifetimes.max().unwrap_or_default();
+        Some(self.known.take(ads, now, lifetime))
     }
 }
 
-impl<V: Vault, T: Transport> Reconciler<V, T> {
-    /// Begins the searches that are due. When to look again.
+impl<V: Vault, T: Transport> Engine<V, T> {
+    /// Begins the searches that are due. Returns the time of the next one.
     pub(super) fn seek(&mut self) -> Timestamp {
         let now = self.now();
+        let parts = self.parts();
         let mut wake = Timestamp::MAX;
-        for ongoing in self.searches.all.values_mut() {
+        let Searches { all, requests, .. } = &mut self.searches;
+        for ongoing in all.values_mut() {
             if ongoing.running {
                 continue;
             }
@@ -197,72 +207,42 @@ impl<V: Vault, T: Transport> Reconciler<V, T> {
                 continue;
             }
             ongoing.running = true;
-            let (parts, search) = (Arc::clone(&self.parts), Arc::clone(&ongoing.search));
-            let (known, tell) = (ongoing.known.clone(), self.tell.clone());
-            tokio::spawn(async move {
+            let (parts, search) = (Arc::clone(&parts), Arc::clone(&ongoing.search));
+            let known = ongoing.known.clone();
+            requests.spawn(async move {
                 let answer = parts.transport.find(&search, &known).await;
-                // Nobody listens when the service ends.
-                let _ = tell.send(News::Found(search, answer));
+                (search, answer)
             });
         }
         wake
     }
 
-    /// Takes over what a collector answered.
-    pub(super) fn found(&mut self, search: &Arc<Search>, answer: Result<Vec<Ad>, Problem>) {
+    /// Takes over the answer of a collector.
+    pub(super) fn found(&mut self, (search, answer): Answer) {
         let now = self.now();
         let Some(ongoing) = self.searches.all.get_mut(&search.group) else {
             return;
         };
         // The configuration changed meanwhile.
-        if !Arc::ptr_eq(&ongoing.search, search) {
+        if !Arc::ptr_eq(&ongoing.search, &search) {
             return;
         }
         ongoing.running = false;
-        let Some(changes) = ongoing.take(answer, now) else {
-            return;
-        };
-        for change in &changes {
-            say(&search.group, change);
+        let changes = ongoing.take(answer, now);
+        for change in changes.iter().flatten() {
+            log(&search.group, change);
         }
-        self.parts.transport.learn(search, &ongoing.known);
-        self.adapt();
-    }
-
-    /// Deliveries of schedds that are new, gone, or back.
-    fn adapt(&mut self) {
-        let wanted = self.searches.wanted();
-        let unwanted = self
-            .entries
-            .extract_if(.., |id, _| !wanted.contains_key(id));
-        for (id, entry) in unwanted {
-            self.away.keep(id, entry);
+        if changes.is_some() {
+            let known = ongoing.known.clone();
+            self.parts().transport.learn(&search, &known);
+            self.configure(false);
+        } else {
+            self.show();
         }
-        for (id, (delivery, gone)) in wanted {
-            let note = self.parts.store.note_of(&id);
-            let away = self.away.0.remove(&id);
-            let entry = self.entries.entry(id);
-            let entry = entry.or_insert_with(|| {
-                away.unwrap_or_else(|| Box::new(Entry::new(delivery, note.as_ref())))
-            });
-            let back = entry.gone.is_some() && gone.is_none();
-            entry.gone = gone;
-            entry.waits_until = None;
-            if back {
-                // Whoever was away may have lost what it had.
-                entry.record.good_since = None;
-                if let Some(failure) = &mut entry.record.failure {
-                    failure.next_try = Timestamp::MIN;
-                }
-            }
-        }
-        self.agenda.everything();
-        self.keep_off();
-        self.forget_unused();
     }
 }
 
-fn say(group: &str, change: &Change) {
+fn log(group: &str, change: &Change) {
     match change {
         Change::New(schedd) => info!(group, schedd, "schedd found"),
         Change::Back(schedd) => info!(group, schedd, "the schedd is back"),

@@ -2,11 +2,14 @@
 
 use super::super::*;
 use crate::delivery::Delivery;
+use crate::delivery::Selection;
 use crate::fakes::Outside;
 use crate::fixtures::{config, credd, delivery};
 use crate::plan::State;
 use crate::revoke::Became;
+use crate::revoke::Cut;
 use crate::store::Store;
+use tokio::sync::oneshot;
 
 pub(super) const HOUR: Duration = Duration::from_hours(1);
 
@@ -53,8 +56,7 @@ impl Service {
         let store = state.map_or_else(Store::default, Store::open);
         outside.lock().state = state.map(std::path::Path::to_owned);
         let config = config(wanted);
-        let mut reconciler =
-            Reconciler::new(&config, outside.parts_with(store.clone()), TimeZone::UTC);
+        let mut reconciler = Engine::new(&config, outside.parts_with(store.clone()), TimeZone::UTC);
         let (commands, receive) = mpsc::channel(1);
         let reports = reconciler.reports();
         tokio::spawn(async move { reconciler.run(receive).await });
@@ -69,11 +71,11 @@ impl Service {
     pub(super) async fn good(outside: &Outside, wanted: Vec<Delivery>) -> Self {
         let mut service = Self::start(outside, wanted);
         let good = async {
-            while !service.reports.now().await.unwrap().is_good() {
-                service.reports.turned().await.unwrap();
+            while !service.reports.now().unwrap().is_good() {
+                service.reports.changed().await.unwrap();
             }
         };
-        tokio::time::timeout(HOUR, good).await.unwrap();
+        timeout(HOUR, good).await.unwrap();
         service
     }
 
@@ -81,7 +83,7 @@ impl Service {
         let (answer, answered) = oneshot::channel();
         let command = Command::CutOff(selection, false, answer);
         self.commands.send(command).await.ok().unwrap();
-        tokio::time::timeout(HOUR, answered).await.unwrap().unwrap()
+        timeout(HOUR, answered).await.unwrap().unwrap()
     }
 
     /// Gives the order, and does not wait for its end.
@@ -110,8 +112,8 @@ impl Service {
         answered.await.unwrap();
     }
 
-    pub(super) async fn state(&self, account: &str, schedd: &str) -> State {
-        let report = self.reports.now().await.unwrap();
+    pub(super) fn state(&self, account: &str, schedd: &str) -> State {
+        let report = self.reports.now().unwrap();
         let is = |line: &&crate::report::Line| {
             line.wanted.account == account && line.wanted.schedd == schedd
         };
@@ -119,8 +121,8 @@ impl Service {
     }
 
     /// What is wanted no longer and lives still.
-    pub(super) async fn unwanted(&self) -> Vec<DeliveryId> {
-        let report = self.reports.now().await.unwrap();
+    pub(super) fn unwanted(&self) -> Vec<DeliveryId> {
+        let report = self.reports.now().unwrap();
         let unwanted = report.unwanted.iter();
         unwanted.map(|unwanted| unwanted.id.clone()).collect()
     }

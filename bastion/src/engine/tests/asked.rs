@@ -3,6 +3,7 @@
 use super::super::*;
 use super::service::Service;
 use super::{MINUTE, deliveries, run_for};
+use crate::delivery::Selection;
 use crate::fakes::Outside;
 use crate::fixtures::config;
 use crate::plan::State;
@@ -18,17 +19,17 @@ async fn an_order_that_was_answered_is_in_the_next_report() {
     };
     // Each right after another one, when a report of just before is at hand.
     service.order(Order::Push(of("cms"))).await;
-    let report = reports.now().await.unwrap();
+    let report = reports.now().unwrap();
     let asked = report.deliveries.iter().filter(|line| line.asked);
     assert_eq!(asked.count(), 3);
 
     assert_eq!(service.cut_off(of("cms_crab")).await.len(), 3);
-    let report = reports.now().await.unwrap();
+    let report = reports.now().unwrap();
     let cut_off = |line: &&crate::report::Line| line.state == State::CutOff;
     assert_eq!(report.deliveries.iter().filter(cut_off).count(), 3);
 
     service.reload(deliveries().split_off(5)).await;
-    assert_eq!(reports.now().await.unwrap().deliveries.len(), 1);
+    assert_eq!(reports.now().unwrap().deliveries.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -40,10 +41,10 @@ async fn what_a_try_found_is_told_at_the_moment_at_which_it_ends() {
     service.order(Order::Push(Selection::default())).await;
     let mut reports = reports.clone();
     let begin = outside.lock().now();
-    while reports.now().await.unwrap().is_good() {
-        reports.turned().await.unwrap();
+    while reports.now().unwrap().is_good() {
+        reports.changed().await.unwrap();
     }
-    let seen = reports.now().await.unwrap();
+    let seen = reports.now().unwrap();
     let since = seen.deliveries.iter();
     let since = since.filter_map(|line| Some(line.problem.as_ref()?.since));
     assert_eq!(since.min(), Some(outside.lock().now()), "from {begin}");
@@ -54,27 +55,29 @@ async fn all_who_ask_at_once_get_one_report_and_it_ages_no_more_than_a_moment() 
     let outside = Outside::new();
     let service = Service::good(&outside, deliveries()).await;
     let reports = &service.reports;
-    let (one, two) = tokio::join!(reports.now(), reports.now());
+    let (one, two) = (reports.now(), reports.now());
     let (one, two) = (one.unwrap(), two.unwrap());
     assert!(Arc::ptr_eq(&one, &two));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let later = reports.now().await.unwrap();
+    let later = reports.now().unwrap();
     assert_eq!(later.at, outside.lock().now());
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_for_a_loop_that_is_held_up_or_has_ended() {
+async fn reports_need_no_engine_that_runs_and_end_with_it() {
     let outside = Outside::new();
-    let mut reconciler = super::reconciler(&config(deliveries()), &outside);
-    let reports = reconciler.reports();
-    let begin = Instant::now();
-    assert_eq!(reports.now().await, Err(Unanswered::HeldUp));
-    assert!(begin.elapsed() < MINUTE);
-    run_for(&mut reconciler, MINUTE).await;
-    let begin = Instant::now();
-    assert_eq!(reports.now().await, Err(Unanswered::Stopping));
-    assert_eq!(reports.tally().await, Err(Unanswered::Stopping));
-    assert_eq!(begin.elapsed(), Duration::ZERO);
+    let mut engine = super::reconciler(&config(deliveries()), &outside);
+    let reports = engine.reports();
+    let report = reports.now().unwrap();
+    assert!(
+        report
+            .deliveries
+            .iter()
+            .all(|line| line.state == State::New)
+    );
+    run_for(&mut engine, MINUTE).await;
+    assert_eq!(reports.now(), Err(Stopping));
+    assert_eq!(reports.tally(), Err(Stopping));
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,7 +87,7 @@ async fn the_tally_says_in_numbers_what_the_report_says_in_names() {
     let service = Service::start(&outside, deliveries());
     let reports = &service.reports;
     tokio::time::sleep(MINUTE).await;
-    let (report, tally) = (reports.now().await.unwrap(), reports.tally().await.unwrap());
+    let (report, tally) = (reports.now().unwrap(), reports.tally().unwrap());
     let next = report.deliveries.iter().filter_map(|line| line.next_try);
     assert_eq!((tally.deliveries, tally.good), (6, 3));
     assert_eq!(

@@ -2,9 +2,11 @@
 
 use super::super::*;
 use super::service::{HOUR, Service, at, became, deliveries, of};
+use crate::delivery::Selection;
 use crate::fakes::Outside;
 use crate::plan::State;
 use crate::revoke::Became;
+use crate::revoke::Cut;
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_configured_away_is_cut_off_whole_while_the_service_holds_its_token() {
@@ -13,10 +15,7 @@ async fn one_that_is_configured_away_is_cut_off_whole_while_the_service_holds_it
     service.reload(vec![at("b", "ap1"), at("b", "ap2")]).await;
     tokio::time::sleep(24 * HOUR).await;
     assert!(service.has("a", "ap1"), "what is there stays");
-    assert_eq!(
-        service.unwanted().await,
-        [at("a", "ap1").id, at("a", "ap2").id]
-    );
+    assert_eq!(service.unwanted(), [at("a", "ap1").id, at("a", "ap2").id]);
     let cuts = service.cut_off(of(Some("a"), Some("ap1"))).await;
     assert_eq!(cuts.len(), 1);
     assert_eq!(became(&cuts[0]), [Became::Done; 3], "{cuts:?}");
@@ -28,7 +27,7 @@ async fn one_that_is_configured_away_is_cut_off_whole_while_the_service_holds_it
     );
     assert!(!service.has("a", "ap1") && service.has("a", "ap2"));
     assert!(!outside.lock().stored.contains_key(&at("a", "ap1").id));
-    assert_eq!(service.unwanted().await, [at("a", "ap2").id]);
+    assert_eq!(service.unwanted(), [at("a", "ap2").id]);
 
     // A stolen schedd: what was there before is meant too.
     let cuts = service.cut_off(of(None, Some("ap2"))).await;
@@ -51,10 +50,7 @@ async fn one_that_is_configured_away_before_a_restart_is_named_and_deleted_where
 
     let service = Service::start_in(state, &outside, vec![at("a", "ap1")]);
     tokio::time::sleep(HOUR).await;
-    assert_eq!(
-        service.unwanted().await,
-        [second.id.clone(), at("b", "ap2").id]
-    );
+    assert_eq!(service.unwanted(), [second.id.clone(), at("b", "ap2").id]);
     let token = outside.lock().token_at(&second.id).unwrap();
     let only = Selection {
         service: Some("cms_second".to_owned()),
@@ -86,7 +82,7 @@ async fn one_that_is_wanted_again_goes_on_with_the_token_it_had() {
     tokio::time::sleep(HOUR).await;
     service.reload(vec![at("a", "ap1"), at("a", "ap2")]).await;
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1").await, State::Good);
+    assert_eq!(service.state("a", "ap1"), State::Good);
     assert_eq!(outside.lock().stores, 2);
     service.cut_off(of(None, None)).await;
     assert_eq!(outside.lock().living_children(), 0);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::{Command, Reconciler};
+use super::super::{Command, Engine};
 use crate::config::{Config, Names, Pattern, Search};
 use crate::delivery::{Opening, Selection};
 use crate::discovery::Ad;
@@ -55,7 +55,7 @@ fn pool(outside: &Outside, names: &[&str]) {
     outside.lock().pools.insert("crab".to_owned(), ads);
 }
 
-fn states(reconciler: &Reconciler<Outside, Outside>) -> Vec<(String, State)> {
+fn states(reconciler: &Engine<Outside, Outside>) -> Vec<(String, State)> {
     let report = reconciler.report();
     let lines = report.deliveries.into_iter();
     lines.map(|line| (line.wanted.schedd, line.state)).collect()
@@ -67,7 +67,7 @@ fn told(all: &[(&str, State)]) -> Vec<(String, State)> {
         .collect()
 }
 
-async fn run_for(reconciler: &mut Reconciler<Outside, Outside>, time: Duration) {
+async fn run_for(reconciler: &mut Engine<Outside, Outside>, time: Duration) {
     let (send, receive) = mpsc::channel(1);
     let stop = async move {
         tokio::time::sleep(time).await;
@@ -80,7 +80,7 @@ async fn run_for(reconciler: &mut Reconciler<Outside, Outside>, time: Duration) 
 async fn schedds_come_go_and_come_back() {
     let outside = Outside::new();
     pool(&outside, &["ap1", "ap2"]);
-    let mut service = Reconciler::new(&searching(), outside.parts(), TimeZone::UTC);
+    let mut service = Engine::new(&searching(), outside.parts(), TimeZone::UTC);
     run_for(&mut service, MINUTE).await;
     let both = told(&[("ap1", State::Good), ("ap2", State::Good)]);
     assert_eq!(states(&service), both);
@@ -130,7 +130,7 @@ async fn schedds_come_go_and_come_back() {
 #[tokio::test(start_paused = true)]
 async fn a_collector_that_fails_or_names_nobody_changes_nothing() {
     let outside = Outside::new();
-    let mut service = Reconciler::new(&searching(), outside.parts(), TimeZone::UTC);
+    let mut service = Engine::new(&searching(), outside.parts(), TimeZone::UTC);
     run_for(&mut service, MINUTE).await;
     assert_eq!(states(&service), []);
     assert!(!service.report().is_good());
@@ -160,7 +160,7 @@ async fn a_collector_that_fails_or_names_nobody_changes_nothing() {
 async fn once_finds_schedds_before_it_tries() {
     let outside = Outside::new();
     pool(&outside, &["ap1"]);
-    let mut once = Reconciler::new(&searching(), outside.parts(), TimeZone::UTC);
+    let mut once = Engine::new(&searching(), outside.parts(), TimeZone::UTC);
     once.settle().await;
     assert_eq!(states(&once), told(&[("ap1", State::Good)]));
 }
@@ -169,7 +169,7 @@ async fn once_finds_schedds_before_it_tries() {
 async fn a_reload_keeps_what_was_found() {
     let outside = Outside::new();
     pool(&outside, &["ap1"]);
-    let mut service = Reconciler::new(&searching(), outside.parts(), TimeZone::UTC);
+    let mut service = Engine::new(&searching(), outside.parts(), TimeZone::UTC);
     run_for(&mut service, MINUTE).await;
     let pushed = outside.lock().stores;
     let mut config = searching();
@@ -213,7 +213,7 @@ async fn a_schedd_that_was_found_and_cut_off_stays_so_over_a_restart_and_is_name
     assert_eq!(states(&service), cut);
 }
 
-async fn cut_off(service: &mut Reconciler<Outside, Outside>, schedd: &str) -> Vec<Cut> {
+async fn cut_off(service: &mut Engine<Outside, Outside>, schedd: &str) -> Vec<Cut> {
     let (send, receive) = mpsc::channel(1);
     let order = async move {
         let (answer, answered) = oneshot::channel();

@@ -6,7 +6,9 @@ use crate::fakes::Outside;
 use crate::fixtures::{credd_by, delivery};
 use crate::plan::State;
 use crate::revoke::Became;
+use crate::revoke::Cut;
 use crate::store::Store;
+use tokio::sync::oneshot;
 
 #[tokio::test(start_paused = true)]
 async fn one_delivery_is_cut_off_alone_and_is_not_pushed_again_until_asked_for() {
@@ -24,10 +26,10 @@ async fn one_delivery_is_cut_off_alone_and_is_not_pushed_again_until_asked_for()
             .keys()
             .all(|id| *id != at("a", "ap1").id)
     );
-    assert_eq!(service.state("a", "ap1").await, State::CutOff);
+    assert_eq!(service.state("a", "ap1"), State::CutOff);
     for (account, schedd) in [("a", "ap2"), ("b", "ap1"), ("b", "ap2")] {
         assert!(service.has(account, schedd), "{account} at {schedd}");
-        assert_eq!(service.state(account, schedd).await, State::Good);
+        assert_eq!(service.state(account, schedd), State::Good);
     }
 
     service.order(Order::Retry(of(Some("a"), None))).await;
@@ -39,7 +41,7 @@ async fn one_delivery_is_cut_off_alone_and_is_not_pushed_again_until_asked_for()
 
     service.order(Order::Push(of(Some("a"), Some("ap1")))).await;
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1").await, State::Good);
+    assert_eq!(service.state("a", "ap1"), State::Good);
     assert!(service.has("a", "ap1"));
 }
 
@@ -114,13 +116,13 @@ async fn another_configuration_of_the_delivery_is_delivered_and_the_same_is_not(
     service.cut_off(of(Some("a"), None)).await;
     service.reload(vec![at("a", "ap1")]).await;
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1").await, State::CutOff);
+    assert_eq!(service.state("a", "ap1"), State::CutOff);
 
     let mut other = at("a", "ap1");
     other.lifetime = 48 * HOUR;
     service.reload(vec![other]).await;
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1").await, State::Good);
+    assert_eq!(service.state("a", "ap1"), State::Good);
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,11 +137,11 @@ async fn a_restart_does_not_undo_an_order() {
 
     let service = Service::start_in(state, &outside, vec![at("a", "ap1"), at("b", "ap1")]);
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1").await, State::CutOff);
-    assert_eq!(service.state("b", "ap1").await, State::Good);
+    assert_eq!(service.state("a", "ap1"), State::CutOff);
+    assert_eq!(service.state("b", "ap1"), State::Good);
     service.order(Order::Push(of(Some("a"), None))).await;
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1").await, State::Good);
+    assert_eq!(service.state("a", "ap1"), State::Good);
     assert!(Store::read_only(folder.path()).read(|content| content.revoked.is_empty()));
 }
 

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use super::super::*;
 use super::reconciler_in;
+use crate::delivery::Selection;
 use crate::delivery::{Delivery, Target};
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
 use crate::grants::GrantLine;
 use crate::store::Store;
+use tokio::sync::oneshot;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -76,7 +78,7 @@ async fn a_new_login_begins_a_new_age() {
     assert_eq!((line.age_seconds, line.warn), (Some(0), false));
     // What the issuer said is earlier than what the configuration says.
     assert_eq!(line.may_end, Some(said));
-    reconciler.parts.store.written(DAY).await.unwrap();
+    reconciler.parts().store.written(DAY).await.unwrap();
     let kept = Store::read_only(folder.path()).read(|content| content.grants.clone());
     assert_eq!(kept["cms/a:default"].said_to_end, Some(said));
 }
@@ -130,7 +132,7 @@ async fn a_login_after_a_refusal_is_remembered_once_it_works() {
     tokio::join!(reconciler.run(receive), story);
     assert!(reconciler.report().is_good());
     assert!(reconciler.report().grants[0].onboarded.is_some());
-    reconciler.parts.store.written(DAY).await.unwrap();
+    reconciler.parts().store.written(DAY).await.unwrap();
     let kept = Store::read_only(folder.path()).read(|content| content.grants.clone());
     assert!(kept["cms/a:default"].first_worked.is_some());
 }

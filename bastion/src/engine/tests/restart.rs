@@ -16,10 +16,10 @@ use crate::store::Note;
 fn restart(
     config: &Config,
     outside: &Outside,
-    before: &Reconciler<Outside, Outside>,
-) -> Reconciler<Outside, Outside> {
-    let parts = outside.parts_with(before.parts.store.clone());
-    Reconciler::new(config, parts, TimeZone::UTC)
+    before: &Engine<Outside, Outside>,
+) -> Engine<Outside, Outside> {
+    let parts = outside.parts_with(before.parts().store.clone());
+    Engine::new(config, parts, TimeZone::UTC)
 }
 
 fn stored(outside: &Outside) -> BTreeMap<DeliveryId, String> {
@@ -92,10 +92,10 @@ async fn what_is_configured_away_is_named_until_it_ends() {
     let gone = all.remove(0);
     let mut second = restart(&config(all), &outside, &first);
     run_for(&mut second, 6 * DAY).await;
-    let note = second.parts.store.note_of(&gone.id).unwrap();
+    let note = second.parts().store.note_of(&gone.id).unwrap();
     assert!(note.current.is_some(), "people may still want it revoked");
     run_for(&mut second, 2 * DAY).await;
-    assert_eq!(second.parts.store.note_of(&gone.id), None);
+    assert_eq!(second.parts().store.note_of(&gone.id), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,7 +166,7 @@ async fn what_jobs_have_is_told_apart_from_what_the_bastion_has() {
     let outside = Outside::new();
     let config = config(deliveries());
     let mut reconciler = reconciler(&config, &outside);
-    let told = |reconciler: &Reconciler<Outside, Outside>| -> Vec<bool> {
+    let told = |reconciler: &Engine<Outside, Outside>| -> Vec<bool> {
         let lines = reconciler.report().deliveries.into_iter();
         lines.map(|line| line.jobs_have_token).collect()
     };
@@ -307,8 +307,8 @@ async fn a_schedd_that_is_down_over_restarts_does_not_have_its_tokens_names_forg
     let config = config(vec![delivery("cmsprod", "cms", "ap1", credd("ap1"))]);
     let state = tempfile::tempdir().unwrap();
     let start = || reconciler_in(state.path(), &config, &outside);
-    let names = |service: &Reconciler<Outside, Outside>| -> Vec<String> {
-        service.parts.store.read(|content| {
+    let names = |service: &Engine<Outside, Outside>| -> Vec<String> {
+        service.parts().store.read(|content| {
             let names = content.deliveries.values().flat_map(Note::names);
             names.map(|token| token.accessor.clone()).collect()
         })

@@ -1,0 +1,170 @@
+//! Deliveries that there are to be, by the configuration and by what collectors know.
+//!
+//! Always true: what is known of a delivery that stays is kept; one that is configured away is left as it is
+//! at its schedd, and keeps its owner while a token of it lives.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::desired::{Message, Wish};
+use super::{Barrier, DeliveryTask, Engine, Owner, barrier};
+use crate::config::Config;
+use crate::delivery::{Delivery, DeliveryId, Selection};
+use crate::plan;
+use crate::push::Parts;
+use crate::revoke::{Cut, by_name, leftover};
+use crate::transport::Transport;
+use crate::vault::Vault;
+
+impl<V: Vault, T: Transport> Engine<V, T> {
+    /// Goes on with another configuration and other parts.
+    pub(super) fn reload(&mut self, config: &Config, parts: Arc<Parts<V, T>>) -> Barrier {
+        let old = self.parts();
+        // Attempts that still run with the old parts log in anew if they have to.
+        tokio::spawn(async move { old.close_openers().await });
+        self.check = config.check.clone();
+        parts.limits.retry_now();
+        self.view.set_parts(&parts);
+        self.change_env(|env| env.parts = parts);
+        self.take(config)
+    }
+
+    /// Takes over a configuration.
+    pub(super) fn take(&mut self, config: &Config) -> Barrier {
+        let next_tick = self.check.next(self.now(), &self.zone);
+        self.change_env(|env| {
+            env.spread = config.spread;
+            env.next_tick = next_tick;
+        });
+        self.searches.configure(config);
+        // Who changed the configuration wants to see what comes of it.
+        self.configure(true)
+    }
+
+    /// Gives every delivery that is wanted an owner, and tells owners what is wanted of them.
+    pub(super) fn configure(&mut self, retry: bool) -> Barrier {
+        let (applied, barrier) = barrier();
+        let wanted = self.searches.wanted();
+        let (mut new, mut changed, mut removed) = (0, 0, 0);
+        for (id, owner) in &mut self.owners {
+            if owner.is_wanted && !wanted.contains_key(id) {
+                removed += 1;
+                owner.is_wanted = false;
+                let wish = Wish {
+                    delivery: None,
+                    gone: None,
+                    retry,
+                };
+                owner.send(Message::Configure(wish), &applied);
+                info!(
+                    account = id.account,
+                    service = id.service,
+                    schedd = id.schedd,
+                    "no longer delivered; what is there stays and ends by itself"
+                );
+            }
+        }
+        for (id, (delivery, gone)) in wanted {
+            let Some(owner) = self.owners.get_mut(&id) else {
+                new += 1;
+                let task = self.own(delivery, true, gone);
+                self.spawn(task);
+                continue;
+            };
+            let is_same = {
+                let status = owner.status.borrow();
+                let is_same = *status.delivery == *delivery;
+                changed += usize::from(!is_same);
+                is_same && status.gone == gone
+            };
+            if retry || !is_same || !owner.is_wanted {
+                owner.is_wanted = true;
+                let wish = Wish {
+                    delivery: Some(delivery),
+                    gone,
+                    retry,
+                };
+                owner.send(Message::Configure(wish), &applied);
+            }
+        }
+        let deliveries = self.owners.values().filter(|o| o.is_wanted).count();
+        let prove_every = plan::prove_every(deliveries, self.searches.request_limit);
+        self.change_env(|env| env.prove_every = prove_every);
+        self.show();
+        self.forget_unused();
+        info!(deliveries, new, changed, removed, "configured");
+        barrier
+    }
+
+    /// Makes the owner of a delivery, with what the store has of it.
+    pub(super) fn own(
+        &mut self,
+        delivery: Arc<Delivery>,
+        is_wanted: bool,
+        gone: Option<Timestamp>,
+    ) -> DeliveryTask<V, T> {
+        let id = delivery.id.clone();
+        let store = self.parts().store.clone();
+        let (mail, received) = mpsc::unbounded_channel();
+        let note = store.note_of(&id);
+        let mut task = DeliveryTask::new(delivery, note.as_ref(), self.env.subscribe(), received);
+        let revoked = store.read(|content| content.revoked.get(&id).copied());
+        task.begin_with(is_wanted, revoked, gone);
+        let owner = Owner {
+            mail,
+            status: task.subscribe(),
+            is_wanted,
+        };
+        self.owners.insert(id, owner);
+        task
+    }
+
+    /// Has reports show what is wanted now.
+    pub(super) fn show(&self) {
+        let owners = self.owners.iter().filter(|(_, owner)| owner.is_wanted);
+        let statuses = owners.map(|(id, owner)| (id.clone(), owner.status.clone()));
+        let env = self.env();
+        let later = self.check.next(env.next_tick, &self.zone);
+        self.view.show(
+            statuses.collect(),
+            self.searches.problems(),
+            (env.spread, env.prove_every),
+            [env.tick, env.next_tick, later],
+        );
+    }
+
+    /// Forgets the breakers of what no delivery needs any more.
+    fn forget_unused(&self) {
+        let limits = &self.env.borrow().parts.limits;
+        let wanted = self.owners.values().filter(|owner| owner.is_wanted);
+        let claims: Vec<_> = wanted
+            .map(|owner| limits.claims(&owner.status.borrow().delivery))
+            .collect();
+        limits.keep(claims.iter());
+    }
+
+    /// Gives owners to deliveries that only the store knows of, as far as their schedds can be reached. What
+    /// cannot is answered: its tokens by name.
+    pub(super) fn recall(&mut self, selection: &Selection, leave_schedds: bool) -> Vec<Cut> {
+        let now = self.now();
+        let store = self.parts().store.clone();
+        store.drop_ended(now);
+        let notes = store.read(|content| content.deliveries.clone());
+        let is_unknown = |id: &DeliveryId| !self.owners.contains_key(id) && selection.holds(id);
+        let unknown: Vec<_> = notes.into_iter().filter(|(id, _)| is_unknown(id)).collect();
+        let mut named = Vec::new();
+        for (id, note) in unknown {
+            match leftover(self.searches.listed(), self.searches.searches(), &id) {
+                Some(delivery) => {
+                    let task = self.own(Arc::new(delivery), false, None);
+                    self.spawn(task);
+                }
+                None => named.push(by_name(&id, &note, now, leave_schedds)),
+            }
+        }
+        named
+    }
+}

@@ -1,0 +1,251 @@
+//! Desired state of one delivery, and the messages that change it.
+//!
+//! Always true: a message that was answered is in the published status.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+
+use super::env::Env;
+use super::limits::Claims;
+use super::status::Status;
+use crate::delivery::Delivery;
+use crate::revoke::{Cut, Silent};
+use crate::transport::Transport;
+use crate::vault::Vault;
+
+/// Message to the owner of a delivery.
+pub(super) struct Letter {
+    pub(super) message: Message,
+    /// Dropped when the message is in the status.
+    pub(super) applied: Applied,
+}
+
+/// Part of a barrier: its receiver ends when all senders are dropped.
+pub(super) type Applied = mpsc::Sender<Infallible>;
+
+/// Request to the owner of a delivery.
+pub(super) enum Message {
+    /// Another configuration.
+    Configure(Wish),
+    /// A person wants a new token.
+    Push,
+    /// A person wants an attempt now.
+    Retry,
+    /// A person wants the tokens dead and the stored credential deleted.
+    Revoke(Revocation),
+    /// This host's clock was set; `true`: back, by more than clocks may differ.
+    ClockSet(bool),
+}
+
+/// Configuration of a delivery.
+pub(super) struct Wish {
+    /// `None` when it is not wanted any more.
+    pub(super) delivery: Option<Arc<Delivery>>,
+    /// Time since which the collector does not know the schedd.
+    pub(super) gone: Option<Timestamp>,
+    /// What failed is tried at once.
+    pub(super) retry: bool,
+}
+
+/// Order of a person to revoke a delivery.
+pub(super) struct Revocation {
+    pub(super) since: Timestamp,
+    /// Nothing is asked of the schedd.
+    pub(super) leave_schedd: bool,
+    /// Schedds that did not answer to others of the same order.
+    pub(super) unreachable: Arc<Silent>,
+    /// The configuration has the delivery still.
+    pub(super) is_wanted: bool,
+    pub(super) answer: mpsc::UnboundedSender<Cut>,
+}
+
+impl Revocation {
+    /// Answers who ordered it; who waits no longer needs no answer.
+    pub(super) fn answer(self, report: &Cut) {
+        let _ = self.answer.send(report.clone());
+    }
+}
+
+/// Desired state of one delivery.
+pub(super) struct Desired<V, T> {
+    mail: mpsc::UnboundedReceiver<Letter>,
+    env: watch::Receiver<Arc<Env<V, T>>>,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) claims: Arc<Claims>,
+    /// The configuration has it.
+    pub(super) is_wanted: bool,
+    /// Revocations that are not carried out yet.
+    pub(super) revocations: Vec<Revocation>,
+    /// This host's clock was set since an attempt ended.
+    pub(super) clock_was_set: bool,
+}
+
+impl<V: Vault, T: Transport> Desired<V, T> {
+    pub(super) fn new(
+        status: Status,
+        env: watch::Receiver<Arc<Env<V, T>>>,
+        mail: mpsc::UnboundedReceiver<Letter>,
+    ) -> Self {
+        let claims = env.borrow().parts.limits.claims(&status.delivery);
+        Self {
+            mail,
+            status: watch::Sender::new(status),
+            claims: Arc::new(claims),
+            is_wanted: true,
+            revocations: Vec::new(),
+            clock_was_set: false,
+            env,
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.env.borrow().now()
+    }
+
+    /// `true` when no message waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.mail.is_empty() && self.revocations.is_empty()
+    }
+
+    /// Changes the published status.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_modify(change);
+        self.env
+            .borrow()
+            .changed
+            .send_modify(|changes| *changes += 1);
+    }
+
+    /// Applies the messages that wait, and returns the environment as it is now.
+    pub(super) fn read_mail(&mut self) -> Arc<Env<V, T>> {
+        while let Ok(letter) = self.mail.try_recv() {
+            self.apply(letter);
+        }
+        Arc::clone(&self.env.borrow_and_update())
+    }
+
+    /// Waits for a message, and applies it.
+    pub(super) async fn receive(&mut self) {
+        match self.mail.recv().await {
+            Some(letter) => self.apply(letter),
+            // The engine is gone, and this task is ended with it.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for a message, which is applied, another environment, or the stop.
+    pub(super) async fn changed(&mut self) {
+        let stop = self.env.borrow().stop.clone();
+        tokio::select! {
+            letter = self.mail.recv() => match letter {
+                Some(letter) => self.apply(letter),
+                None => std::future::pending().await,
+            },
+            _ = self.env.changed() => {}
+            () = stop.begin_nothing.cancelled() => {}
+        }
+    }
+
+    /// An attempt is worthwhile at this time, whatever the back-off says.
+    pub(super) fn retry_at(&self, now: Timestamp) {
+        self.change(|status| {
+            if let Some(failure) = &mut status.record.failure {
+                failure.next_try = failure.next_try.min(now);
+            }
+        });
+    }
+
+    fn apply(&mut self, letter: Letter) {
+        match letter.message {
+            Message::Configure(wish) => self.configure(wish),
+            Message::Push if self.is_wanted => {
+                self.unrevoke();
+                self.change(|status| status.record.asked = true);
+                self.retry_at(Timestamp::MIN);
+            }
+            Message::Push => {}
+            Message::Retry => self.retry_at(Timestamp::MIN),
+            Message::Revoke(order) => {
+                self.change(|status| {
+                    let record = &mut status.record;
+                    record.cut_off.get_or_insert(order.since);
+                    record.failure = None;
+                    record.asked = false;
+                });
+                self.revocations.push(order);
+            }
+            Message::ClockSet(back) => {
+                self.clock_was_set = true;
+                if back {
+                    self.change(|status| {
+                        status.access.reads.clear();
+                        let record = &mut status.record;
+                        record.clock_set = true;
+                        (record.proved, record.looked) = (None, None);
+                    });
+                    self.retry_at(Timestamp::MIN);
+                }
+            }
+        }
+        drop(letter.applied);
+    }
+
+    /// Takes over a configuration.
+    pub(super) fn configure(&mut self, wish: Wish) {
+        let Some(delivery) = wish.delivery else {
+            self.is_wanted = false;
+            return self.change(|status| {
+                // Nobody waits for it any more.
+                status.record.asked = false;
+                status.record.failure = None;
+            });
+        };
+        self.is_wanted = true;
+        let limits = self.env.borrow().parts.limits.clone();
+        self.claims = Arc::new(limits.claims(&delivery));
+        let is_same = same_content(&self.status.borrow().delivery, &delivery);
+        if !is_same {
+            // Who changed what is delivered wants it delivered.
+            self.unrevoke();
+        }
+        self.change(|status| {
+            let record = &mut status.record;
+            record.changed |= !is_same;
+            let is_back = status.gone.is_some() && wish.gone.is_none();
+            if is_back {
+                // A schedd that was away may have lost what it had.
+                record.good_since = None;
+            }
+            status.gone = wish.gone;
+            if let Some(failure) = &mut record.failure
+                && (wish.retry || is_back)
+            {
+                failure.next_try = Timestamp::MIN;
+            }
+            status.delivery = delivery;
+        });
+    }
+
+    /// The delivery is wanted again after a revocation.
+    fn unrevoke(&self) {
+        let (id, is_revoked) = {
+            let status = self.status.borrow();
+            (status.delivery.id.clone(), status.record.cut_off.is_some())
+        };
+        if is_revoked {
+            self.change(|status| status.record.cut_off = None);
+            let store = self.env.borrow().parts.store.clone();
+            store.change(|content| content.revoke([&id], None));
+        }
+    }
+}
+
+/// `true` when a schedd that has one delivery's token has what the other wants.
+fn same_content(old: &Delivery, new: &Delivery) -> bool {
+    old.credential.is_same_token(&new.credential)
+        && old.target == new.target
+        && old.lifetime == new.lifetime
+}

@@ -1,0 +1,67 @@
+//! Surroundings that all deliveries share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::problem_log::ProblemLog;
+use crate::delivery::Delivery;
+use crate::plan::Policy;
+use crate::push::Parts;
+
+/// Surroundings that all deliveries share; replaced as a whole.
+pub(super) struct Env<V, T> {
+    pub(super) parts: Arc<Parts<V, T>>,
+    /// Renewals and checks are spread over this time.
+    pub(super) spread: Duration,
+    /// Least time between two proofs of one delivery.
+    pub(super) prove_every: Duration,
+    /// The last time at which every delivery was to be checked.
+    pub(super) tick: Timestamp,
+    /// The next such time.
+    pub(super) next_tick: Timestamp,
+    pub(super) problems: ProblemLog,
+    pub(super) stop: Stop,
+    /// Number of changes of published states, for whoever waits for one.
+    pub(super) changed: Arc<watch::Sender<u64>>,
+}
+
+/// The two steps of a stop.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stop {
+    /// No attempt begins any more.
+    pub(super) begin_nothing: CancellationToken,
+    /// Attempts that run end with the tokens that they have.
+    pub(super) end_attempts: CancellationToken,
+}
+
+impl<V, T> Clone for Env<V, T> {
+    fn clone(&self) -> Self {
+        Self {
+            parts: Arc::clone(&self.parts),
+            problems: self.problems.clone(),
+            stop: self.stop.clone(),
+            changed: Arc::clone(&self.changed),
+            ..*self
+        }
+    }
+}
+
+impl<V, T> Env<V, T> {
+    pub(super) fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    pub(super) fn policy<'a>(&self, delivery: &'a Delivery) -> Policy<'a> {
+        Policy {
+            id: &delivery.id,
+            lifetime: delivery.lifetime,
+            renew_below: delivery.renew_below,
+            spread: self.spread,
+            prove_every: self.prove_every,
+        }
+    }
+}

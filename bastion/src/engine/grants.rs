@@ -1,0 +1,75 @@
+//! Age of grants: stored when they are given and when they first work; people are warned in time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tracing::warn;
+
+use crate::delivery::Credential;
+use crate::grants::{self, GrantLine};
+use crate::moment::after;
+use crate::store::Store;
+
+/// A warning is logged again after this.
+const AGAIN: Duration = Duration::from_hours(24);
+
+/// Warnings of grants that may run out.
+#[derive(Debug, Default)]
+pub(super) struct Warnings {
+    /// Time until which a warning is not logged again, by account and service.
+    logged: BTreeMap<(String, String), Timestamp>,
+}
+
+impl Warnings {
+    /// Logs the warnings that there are, each once a day.
+    pub(super) fn log(&mut self, grants: &[GrantLine], now: Timestamp) {
+        for line in grants {
+            let Some(message) = &line.message else {
+                continue;
+            };
+            let key = (line.account.clone(), line.service.clone());
+            if self.logged.get(&key).is_none_or(|until| now >= *until) {
+                warn!(account = line.account, service = line.service, "{message}");
+                self.logged.insert(key, after(now, AGAIN));
+            }
+        }
+    }
+
+    /// The next warnings of these credentials are new.
+    pub(super) fn forget(&mut self, credentials: &[Arc<Credential>]) {
+        for credential in credentials {
+            let account = credential.identity.account.clone();
+            self.logged.remove(&(account, credential.service.clone()));
+        }
+    }
+}
+
+/// Stores that a credential works; `refused_since` is the time from which on it did not, until now.
+pub(super) fn worked(
+    store: &Store,
+    credential: &Credential,
+    refused_since: Option<Timestamp>,
+    now: Timestamp,
+) {
+    let name = grants::name(credential);
+    let known = store.read(|content| content.grants.get(&name).cloned());
+    let known = known.unwrap_or_default();
+    // What had been good and was refused is another one now.
+    let last = known.onboarded.max(known.first_worked);
+    let is_other = last.is_some() && refused_since.is_some_and(|since| Some(since) > last);
+    if known.first_worked.is_some() && !is_other {
+        return;
+    }
+    let kept = if is_other {
+        grants::Known::default()
+    } else {
+        known
+    };
+    let kept = grants::Known {
+        first_worked: Some(now),
+        ..kept
+    };
+    store.change(|content| content.grants.insert(name, kept));
+}

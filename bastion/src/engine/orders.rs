@@ -1,0 +1,185 @@
+//! Orders of people.
+//!
+//! Always true: a person's order gets one request through any wait; a revocation is in the store before
+//! anything is done for it, and nothing is delivered from then on until a person asks for it again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::desired::{Message, Revocation};
+use super::{Barrier, Engine, barrier};
+use crate::delivery::{Credential, DeliveryId, Selection};
+use crate::revoke::{Became, Cut, Silent, Step, What, kept_off_step};
+use crate::transport::Transport;
+use crate::vault::Vault;
+use crate::{grants, offboard};
+
+/// Order of a person that changes when something is tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// New vault tokens, pushed now.
+    Push(Selection),
+    /// Whatever waits after a failure is tried now.
+    Retry(Selection),
+}
+
+impl<V: Vault, T: Transport> Engine<V, T> {
+    /// Passes an order on. Returns the deliveries that are meant.
+    pub(super) fn obey(&mut self, order: &Order) -> (Vec<DeliveryId>, Barrier) {
+        let (Order::Push(selection) | Order::Retry(selection)) = order;
+        self.retry_now();
+        let (applied, barrier) = barrier();
+        let mut meant = Vec::new();
+        for (id, owner) in &self.owners {
+            if owner.is_wanted && selection.holds(id) {
+                let message = match order {
+                    Order::Push(_) => Message::Push,
+                    Order::Retry(_) => Message::Retry,
+                };
+                owner.send(message, &applied);
+                meant.push(id.clone());
+            }
+        }
+        (meant, barrier)
+    }
+
+    fn retry_now(&self) {
+        let parts = self.parts();
+        parts.limits.retry_now();
+        parts.vault.retry_now();
+    }
+
+    /// Has deliveries revoked, those too that are not configured any more. The future ends when all are.
+    pub(crate) fn revoke(
+        &mut self,
+        selection: &Selection,
+        leave_schedd: bool,
+    ) -> impl Future<Output = Vec<Cut>> + use<V, T> {
+        let (since, parts) = (self.now(), self.parts());
+        parts.vault.retry_now();
+        let mut reports = self.recall(selection, leave_schedd);
+        let known = self.owners.keys().filter(|id| selection.holds(id));
+        let mut left: BTreeSet<DeliveryId> = known.cloned().collect();
+        // A restart must not push what is being revoked.
+        let named = reports.iter().map(|report| &report.id);
+        let all: Vec<DeliveryId> = left.iter().chain(named).cloned().collect();
+        parts
+            .store
+            .change(|content| content.revoke(&all, Some(since)));
+        for report in &mut reports {
+            let is_wanted = self.searches.is_wanted(&report.id);
+            report
+                .steps
+                .push(kept_off_step(&report.id, is_wanted, None));
+            log(report);
+        }
+        let unreachable = Arc::new(Silent::default());
+        let (answer, mut answers) = mpsc::unbounded_channel();
+        let (applied, _) = barrier();
+        for id in &left {
+            if let Some(owner) = self.owners.get(id) {
+                let order = Revocation {
+                    since,
+                    leave_schedd,
+                    unreachable: Arc::clone(&unreachable),
+                    is_wanted: self.searches.is_wanted(id),
+                    answer: answer.clone(),
+                };
+                owner.send(Message::Revoke(order), &applied);
+            }
+        }
+        async move {
+            drop(answer);
+            while let Some(report) = answers.recv().await {
+                log(&report);
+                left.remove(&report.id);
+                reports.push(report);
+            }
+            // Their owners broke off.
+            reports.extend(left.into_iter().map(Cut::broke_off));
+            reports.sort_by(|a, b| a.id.cmp(&b.id));
+            reports
+        }
+    }
+
+    /// Credentials of the configured deliveries that are meant.
+    fn credentials_of(&self, selection: &Selection) -> Vec<Arc<Credential>> {
+        let meant = self.owners.iter();
+        let meant = meant.filter(|(id, owner)| owner.is_wanted && selection.holds(id));
+        let credentials: Vec<Arc<Credential>> = meant
+            .map(|(_, owner)| Arc::clone(&owner.status.borrow().delivery.credential))
+            .collect();
+        grants::credentials(&credentials)
+    }
+
+    /// Notes that somebody logged in for these credentials; `ends` is the expiry of the refresh tokens, if
+    /// the issuer said it. They are pushed at once.
+    pub(super) fn onboarded(&mut self, selection: &Selection, ends: Option<Timestamp>) {
+        let known = grants::Known {
+            onboarded: Some(self.now()),
+            first_worked: None,
+            said_to_end: ends,
+        };
+        let credentials = self.credentials_of(selection);
+        // A new token wakes the credmon, which may wait after a refusal.
+        self.obey(&Order::Push(selection.clone()));
+        self.warnings.forget(&credentials);
+        let names = credentials
+            .iter()
+            .map(|credential| grants::name(credential));
+        let known = names.map(|name| (name, known.clone()));
+        self.parts()
+            .store
+            .change(|content| content.grants.extend(known));
+    }
+
+    /// Makes Vault forget the refresh tokens of an account.
+    pub(super) fn forget(
+        &mut self,
+        account: String,
+    ) -> impl Future<Output = Vec<Step>> + use<V, T> {
+        let of_account = Selection {
+            account: Some(account),
+            ..Selection::default()
+        };
+        let credentials = self.credentials_of(&of_account);
+        let parts = self.parts();
+        async move {
+            for credential in &credentials {
+                parts.close_opener(credential).await;
+            }
+            let steps = offboard::forget(&parts.vault, &credentials).await;
+            let gone = steps.iter().filter_map(|step| match &step.what {
+                What::RefreshToken { grant } if step.became < Became::NotDone => Some(grant),
+                _ => None,
+            });
+            let gone: Vec<&String> = gone.collect();
+            // What is forgotten has no age any more.
+            parts.store.change(|content| {
+                content.grants.retain(|name, _| !gone.contains(&name));
+            });
+            steps
+        }
+    }
+}
+
+fn log(report: &Cut) {
+    let DeliveryId {
+        account,
+        service,
+        schedd,
+    } = &report.id;
+    info!(account, service, schedd, "delivery revoked by operator");
+    for step in &report.steps {
+        let (what, why) = (step.what.words(), &step.why);
+        if step.became == Became::NotDone {
+            warn!(account, service, schedd, what, "not done: {why}");
+        } else {
+            info!(account, service, schedd, what, "{}", step.became.words());
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Published state of one delivery.
+//!
+//! Always true: the vault token's lifetime and the jobs' safety belong to the token that is at the schedd
+//! now; another token begins anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::delivery::Delivery;
+use crate::jobs;
+use crate::plan::{Record, State};
+use crate::push::{AccessFacts, Known, Outcome, Tokens};
+use crate::store::Note;
+
+/// State of one delivery, as its owner publishes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    pub(crate) delivery: Arc<Delivery>,
+    pub(crate) record: Record,
+    /// The access token that was read last with the current vault token.
+    pub(crate) access: AccessFacts,
+    /// Time when the credmon last made an access token, and its expiry where that can be read.
+    pub(crate) served: (Option<Timestamp>, Option<Timestamp>),
+    /// Accessor of the vault token at the schedd.
+    pub(crate) accessor: Option<String>,
+    /// Accessors of other vault tokens of the delivery that may live.
+    pub(crate) other_accessors: Vec<String>,
+    /// Time since which the collector does not know the schedd.
+    pub(crate) gone: Option<Timestamp>,
+    /// An attempt or a revocation runs.
+    pub(crate) running: bool,
+    /// Number of attempts that have ended, with those that an open breaker did not let begin.
+    pub(crate) attempts: u64,
+    /// Time when an attempt last succeeded.
+    pub(crate) succeeded: Option<Timestamp>,
+}
+
+impl Status {
+    /// Status of a delivery of which nothing is known but what the store has.
+    pub(crate) fn new(delivery: Arc<Delivery>, note: Option<&Note>, tokens: &Tokens) -> Self {
+        let placed = note.and_then(|note| note.current.as_ref());
+        let access_life = placed
+            .and_then(|placed| placed.access_seconds)
+            .map(Duration::from_secs);
+        let access = placed.map(|placed| AccessFacts {
+            jti: None,
+            expires: placed.access_reads.last().map(|read| read.expires),
+            life: access_life,
+            bearer: placed.bearer.clone(),
+            reads: placed.access_reads.clone(),
+        });
+        let mut status = Self {
+            delivery,
+            record: Record {
+                life: tokens.life(),
+                basis: tokens.basis(),
+                access_life,
+                safe_until: placed.and_then(|placed| placed.jobs_safe_until),
+                ..Record::default()
+            },
+            access: access.unwrap_or_default(),
+            served: placed.map_or((None, None), |placed| (placed.served, placed.serves_until)),
+            accessor: None,
+            other_accessors: Vec::new(),
+            gone: None,
+            running: false,
+            attempts: 0,
+            succeeded: None,
+        };
+        status.name_tokens(tokens);
+        status
+    }
+
+    /// State at a time.
+    pub(crate) fn state(&self, now: Timestamp) -> State {
+        if self.gone.is_some() {
+            State::Gone
+        } else {
+            self.record.state(now)
+        }
+    }
+
+    /// Takes over what an attempt observed; `tokens` are those after it.
+    pub(super) fn observe(&mut self, tokens: &Tokens, outcome: Outcome, now: Timestamp) {
+        let record = &mut self.record;
+        let life = tokens.life();
+        if life != record.life {
+            record.good_since = None;
+            record.life = life;
+            record.proved = None;
+        }
+        let inherited = tokens.inherited.as_ref();
+        record.renew_by = inherited.and_then(|inherited| inherited.renew_by);
+        record.basis = tokens.basis();
+        if let Some(access) = outcome.access {
+            record.proved = Some(now);
+            record.access_life = access.life;
+            self.access = access;
+        }
+        if let Some(seen) = outcome.seen {
+            record.looked = Some(now);
+            self.served = (seen.served, seen.serves_until);
+            let seen = jobs::Seen {
+                stored: seen.stored,
+                served: seen.served,
+                serves_until: seen.serves_until,
+                reads: &self.access.reads,
+                ahead: ahead(tokens.sent, seen.stored),
+            };
+            record.safe_until = jobs::safe_until(record.safe_until, &seen);
+        }
+        self.name_tokens(tokens);
+    }
+
+    /// Takes over a revocation; `tokens` are those that may still live.
+    pub(super) fn revoked(&mut self, tokens: &Tokens) {
+        self.served = (None, None);
+        self.access = AccessFacts::default();
+        self.record = Record {
+            cut_off: self.record.cut_off,
+            asked: self.record.asked,
+            ..Record::default()
+        };
+        self.name_tokens(tokens);
+    }
+
+    fn name_tokens(&mut self, tokens: &Tokens) {
+        self.accessor = tokens.accessor().map(str::to_owned);
+        self.other_accessors = tokens.other_accessors().map(str::to_owned).collect();
+    }
+
+    /// Note for the store: what outlives a restart.
+    pub(super) fn to_note(&self, tokens: &Tokens) -> Note {
+        let (served, serves_until) = self.served;
+        let known = Known {
+            access: &self.access,
+            served,
+            serves_until,
+            jobs_safe_until: self.record.safe_until,
+        };
+        tokens.to_note(&self.delivery.credential, known)
+    }
+}
+
+/// Bound on how far a schedd's clock is ahead, from the time of a push and the time that the schedd gave it,
+/// in whole seconds.
+fn ahead(sent: Option<Timestamp>, stored: Option<Timestamp>) -> Option<SignedDuration> {
+    let ahead = stored?.duration_since(sent?);
+    ahead.checked_add(SignedDuration::from_secs(1))
+}

@@ -1,0 +1,411 @@
+//! The life of one delivery: a task that owns its vault tokens, from the first login to their end.
+//!
+//! Always true: nobody else has the tokens; at most one attempt or revocation runs for the delivery, and no
+//! attempt without a permit; messages are applied at any time, also while an attempt runs, and change what is
+//! desired, never the tokens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::desired::{Desired, Letter, Revocation};
+use super::env::Env;
+use super::limits::{Extent, Permit, Rank, Refusal};
+use super::problem_log::Raised;
+use super::status::Status;
+use super::{grants, keytabs};
+use crate::delivery::{Delivery, DeliveryId};
+use crate::moment::{after, until};
+use crate::plan::{self, Failure, Next, Step};
+use crate::problem::{Kind, Problem};
+use crate::push::{Context, Outcome, Tokens, bring};
+use crate::revoke::{cut, kept_off_step};
+use crate::store::Note;
+use crate::transport::Transport;
+use crate::vault::Vault;
+
+/// Time that a revocation waits for the disk of the state.
+const ON_DISK: Duration = Duration::from_secs(5);
+
+/// Owner of one delivery.
+pub(super) struct DeliveryTask<V, T> {
+    tokens: Tokens,
+    desired: Desired<V, T>,
+    /// The problem of the last attempt.
+    raised: Option<Raised>,
+    /// Cancelled when an attempt is worthwhile earlier than the back-off says.
+    recovery: Option<CancellationToken>,
+}
+
+/// How long a task works.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Drive {
+    /// Until the delivery is good or failed; while Vault elects a leader it is tried again until then.
+    Once(Instant),
+    /// Until it is stopped.
+    Keep,
+}
+
+/// What the delivery needs next.
+enum Action {
+    Attempt(Step),
+    Revoke(Vec<Revocation>),
+    Wait(Timestamp),
+    End,
+}
+
+impl<V: Vault, T: Transport> DeliveryTask<V, T> {
+    /// Owner of a delivery that may have a note of before a restart.
+    pub(super) fn new(
+        delivery: Arc<Delivery>,
+        note: Option<&Note>,
+        env: watch::Receiver<Arc<Env<V, T>>>,
+        mail: mpsc::UnboundedReceiver<Letter>,
+    ) -> Self {
+        let tokens = note.map(Tokens::noted).unwrap_or_default();
+        let status = Status::new(delivery, note, &tokens);
+        Self {
+            tokens,
+            desired: Desired::new(status, env, mail),
+            raised: None,
+            recovery: None,
+        }
+    }
+
+    /// Published status.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Status> {
+        self.desired.status.subscribe()
+    }
+
+    /// Name of the delivery.
+    pub(super) fn id(&self) -> DeliveryId {
+        self.desired.status.borrow().delivery.id.clone()
+    }
+
+    /// Begins as one that a person revoked, or that is at a schedd that the collector does not know.
+    pub(super) fn begin_with(
+        &mut self,
+        is_wanted: bool,
+        revoked: Option<Timestamp>,
+        gone: Option<Timestamp>,
+    ) {
+        self.desired.is_wanted = is_wanted;
+        self.desired.change(|status| {
+            status.record.cut_off = revoked;
+            status.gone = gone;
+        });
+    }
+
+    /// Brings the delivery to its desired state and keeps it there. Returns itself when it is stopped, or
+    /// nothing is to be done any more.
+    pub(super) async fn run(mut self, drive: Drive) -> Self {
+        loop {
+            let env = self.desired.read_mail();
+            if env.stop.begin_nothing.is_cancelled() {
+                return self;
+            }
+            self.forget_what_is_over();
+            match self.next(&env, drive) {
+                Action::Attempt(step) => self.attempt(&env, step, drive).await,
+                Action::Revoke(orders) => self.revoke(&env, orders).await,
+                Action::Wait(until) => self.wait(&env, until).await,
+                Action::End => return self,
+            }
+        }
+    }
+
+    /// `true` when nothing is left of a delivery that is not wanted any more.
+    pub(super) fn is_done(&self) -> bool {
+        let now = self.desired.now();
+        let lives = self.tokens.end().is_some_and(|end| end > now);
+        !self.desired.is_wanted && !lives && self.desired.is_idle()
+    }
+
+    fn next(&mut self, env: &Env<V, T>, drive: Drive) -> Action {
+        let orders = std::mem::take(&mut self.desired.revocations);
+        if !orders.is_empty() {
+            return Action::Revoke(orders);
+        }
+        let now = env.now();
+        let status = self.desired.status.borrow();
+        let failure = status.record.failure.as_ref();
+        let waits_for_leader = failure.is_some_and(|f| f.problem.kind == Kind::NoLeader);
+        let is_settled = match drive {
+            Drive::Once(deadline) => !waits_for_leader || Instant::now() >= deadline,
+            Drive::Keep => false,
+        };
+        let until = if !self.desired.is_wanted {
+            match self.tokens.end().filter(|end| *end > now) {
+                Some(end) => end,
+                None => return Action::End,
+            }
+        } else if status.gone.is_some() {
+            Timestamp::MAX
+        } else if is_settled && failure.is_some() {
+            return Action::End;
+        } else {
+            let policy = env.policy(&status.delivery);
+            match plan::next(now, &policy, &status.record, env.tick, env.next_tick) {
+                Next::Do(step) => return Action::Attempt(step),
+                Next::Wait(until) => until,
+            }
+        };
+        if is_settled {
+            Action::End
+        } else {
+            Action::Wait(until)
+        }
+    }
+
+    async fn wait(&mut self, env: &Env<V, T>, then: Timestamp) {
+        let recovery = self.recovery.clone();
+        let recovered = async {
+            match recovery {
+                Some(recovery) => recovery.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep(until(env.now(), then)) => {}
+            () = recovered => {
+                self.recovery = None;
+                self.desired.retry_at(env.now());
+            }
+            () = self.desired.changed() => {}
+        }
+    }
+
+    /// Drops what belongs to a failure that is over, and what a clock that was set makes void.
+    fn forget_what_is_over(&mut self) {
+        if self.desired.status.borrow().record.failure.is_none() {
+            self.raised = None;
+            self.recovery = None;
+        }
+        if std::mem::take(&mut self.desired.clock_was_set) {
+            self.tokens.sent = None;
+        }
+    }
+
+    /// Makes one attempt as soon as it is admitted.
+    async fn attempt(&mut self, env: &Env<V, T>, step: Step, drive: Drive) {
+        let (extent, rank) = {
+            let status = self.desired.status.borrow();
+            let record = &status.record;
+            let rank = Rank {
+                has_failed: record.failure.is_some() && !record.asked,
+                expires: record.life.map(|life| life.expires),
+            };
+            (self.extent(&status.delivery, step), rank)
+        };
+        let claims = Arc::clone(&self.desired.claims);
+        let admitted = tokio::select! {
+            admitted = env.parts.limits.admit(&claims, extent, rank) => admitted,
+            () = self.desired.changed() => return,
+        };
+        let permit = match admitted {
+            Ok(permit) => permit,
+            Err(refusal) => return self.refused(env, refusal, drive),
+        };
+        let status = self.desired.status.borrow().clone();
+        debug!(delivery = %status.delivery.id, ?step, "attempt");
+        self.desired.change(|status| status.running = true);
+        let policy = env.policy(&status.delivery);
+        let context = Context {
+            parts: &env.parts,
+            policy: &policy,
+            delivery: &status.delivery,
+            access: &status.access,
+            safe_until: status.record.safe_until,
+        };
+        let end = CancellationToken::new();
+        let ended = end.clone();
+        // Boxed: what an attempt needs at most is not kept while the delivery waits.
+        let mut work = Box::pin(bring(
+            context,
+            step,
+            &mut self.tokens,
+            &permit,
+            ended.cancelled(),
+        ));
+        let outcome = loop {
+            tokio::select! {
+                outcome = &mut work => break outcome,
+                () = self.desired.receive() => {
+                    if !self.desired.revocations.is_empty() {
+                        end.cancel();
+                    }
+                }
+                () = env.stop.end_attempts.cancelled(), if !end.is_cancelled() => end.cancel(),
+            }
+        };
+        drop(work);
+        self.finish(env, step, outcome, permit, drive);
+    }
+
+    fn extent(&self, delivery: &Delivery, step: Step) -> Extent {
+        match step {
+            Step::Push(_) => Extent::Login,
+            Step::Look if delivery.target.is_readable() && self.tokens.current.is_some() => {
+                Extent::Schedd
+            }
+            Step::Look | Step::Prove | Step::Examine => Extent::Vault,
+        }
+    }
+
+    /// An open breaker did not let an attempt begin.
+    fn refused(&mut self, env: &Env<V, T>, refusal: Refusal, drive: Drive) {
+        let now = env.now();
+        let pause = refusal.retry_at.saturating_duration_since(Instant::now());
+        let problem = *refusal.problem;
+        self.desired.change(|status| {
+            let before = status.record.failure.take();
+            let (since, attempts) =
+                before.map_or((now, 0), |failure| (failure.since, failure.attempts));
+            status.record.failure = Some(Failure {
+                problem: problem.clone(),
+                since,
+                attempts,
+                next_try: after(now, pause),
+            });
+            status.attempts += 1;
+        });
+        self.recovery = Some(refusal.retry);
+        self.raise(env, problem, drive);
+    }
+
+    fn raise(&mut self, env: &Env<V, T>, problem: Problem, drive: Drive) {
+        // A single run reports all problems at its end.
+        let is_logged = matches!(drive, Drive::Keep);
+        let id = &self.desired.status.borrow().delivery.id;
+        let raised = env.problems.raise(id, problem, is_logged);
+        if let Some(before) = self.raised.replace(raised) {
+            before.recovered(is_logged);
+        }
+    }
+
+    /// Takes over the outcome of an attempt.
+    fn finish(
+        &mut self,
+        env: &Env<V, T>,
+        step: Step,
+        outcome: Outcome,
+        permit: Permit,
+        drive: Drive,
+    ) {
+        let now = env.now();
+        self.tokens.lost.retain(|token| token.expires > now);
+        let result = outcome.result.clone();
+        let refused_since = {
+            let status = self.desired.status.borrow();
+            let failure = status.record.failure.as_ref();
+            let refused = failure.filter(|failure| failure.problem.kind == Kind::NotOnboarded);
+            refused.map(|failure| failure.since)
+        };
+        self.desired.change(|status| {
+            status.observe(&self.tokens, outcome, now);
+            status.running = false;
+            status.attempts += 1;
+        });
+        let status = self.desired.status.borrow().clone();
+        let delivery = &status.delivery;
+        self.recovery = match &result {
+            Some(Err(problem)) => permit.failed(delivery, problem),
+            Some(Ok(())) => {
+                permit.succeeded();
+                None
+            }
+            None => None,
+        };
+        drop(permit);
+        let store = &env.parts.store;
+        store.note(&delivery.id, status.to_note(&self.tokens), now);
+        // Nobody wants to know how it went any more.
+        if !self.desired.revocations.is_empty() || !self.desired.is_wanted {
+            return;
+        }
+        match result {
+            Some(Ok(())) => {
+                self.desired.change(|status| {
+                    let record = &mut status.record;
+                    record.good_since = record.good_since.or(Some(now));
+                    record.changed = false;
+                    record.clock_set = false;
+                    // What was asked for while something else ran is still to be done.
+                    record.asked &= !matches!(step, Step::Push(_));
+                    record.failure = None;
+                    status.succeeded = Some(now);
+                });
+                if let Some(raised) = self.raised.take() {
+                    raised.recovered(matches!(drive, Drive::Keep));
+                }
+                grants::worked(store, &delivery.credential, refused_since, now);
+            }
+            Some(Err(problem)) => {
+                let fail = |status: &mut Status| {
+                    status.record.fail(&delivery.id, problem.clone(), now);
+                };
+                self.desired.change(fail);
+                if problem.kind == Kind::Keytab && matches!(drive, Drive::Keep) {
+                    keytabs::watch(&env.parts, delivery);
+                }
+                self.raise(env, problem, drive);
+            }
+            None => {}
+        }
+    }
+
+    /// Revokes the delivery's tokens and deletes what is at the schedd, for all who ordered it.
+    async fn revoke(&mut self, env: &Env<V, T>, orders: Vec<Revocation>) {
+        self.desired.change(|status| status.running = true);
+        let delivery = Arc::clone(&self.desired.status.borrow().delivery);
+        let store = &env.parts.store;
+        // On disk first: a restart must not push what was revoked.
+        let not_stored = store.written(ON_DISK).await.err();
+        let leave_schedd = orders.iter().all(|order| order.leave_schedd);
+        let is_wanted = orders.iter().any(|order| order.is_wanted);
+        let unreachable = orders.last().map(|order| Arc::clone(&order.unreachable));
+        let unreachable = unreachable.unwrap_or_default();
+        let (tokens, mut report) = cut(
+            &env.parts,
+            &delivery,
+            &self.tokens,
+            leave_schedd,
+            &unreachable,
+        )
+        .await;
+        report
+            .steps
+            .push(kept_off_step(&delivery.id, is_wanted, not_stored));
+        self.tokens = tokens;
+        self.raised = None;
+        self.desired.change(|status| {
+            status.revoked(&self.tokens);
+            status.running = false;
+            status.attempts += 1;
+        });
+        let note = self.desired.status.borrow().to_note(&self.tokens);
+        store.note(&delivery.id, note, env.now());
+        for order in orders {
+            order.answer(&report);
+        }
+    }
+
+    /// Takes over the status of an owner that broke off by a fault of this program.
+    pub(super) fn resume(&mut self, env: &Env<V, T>, before: &Status) {
+        let (id, now) = (before.delivery.id.clone(), env.now());
+        let problem = Problem::internal(&before.delivery, "the attempt broke off");
+        self.desired.change(|status| {
+            status.attempts = before.attempts + 1;
+            status.succeeded = before.succeeded;
+            status.record.asked = before.record.asked;
+            status.record.failure.clone_from(&before.record.failure);
+            status.record.fail(&id, problem.clone(), now);
+        });
+        self.raise(env, problem, Drive::Keep);
+    }
+}
