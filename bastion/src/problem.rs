@@ -78,6 +78,8 @@ pub enum Kind {
     NotServed,
     /// Somebody else stores tokens for it, too.
     Contested,
+    /// A revocation is not finished.
+    NotRevoked,
     /// A fault of this program.
     Internal,
 }
@@ -134,7 +136,8 @@ impl Kind {
             | Self::IssuerDown
             | Self::KdcDown
             | Self::CollectorDown
-            | Self::CreddDown => Remedy::Wait,
+            | Self::CreddDown
+            | Self::NotRevoked => Remedy::Wait,
             Self::VaultUntrusted
             | Self::LoginRefused
             | Self::Keytab

@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `task` | the life of one delivery |
+//! | `task`, `revocation` | the life of one delivery |
 //! | `env`, `command` | what all deliveries share; commands to the engine |
 //! | `desired` | its desired state, and the messages that change it |
 //! | `status` | its published state |
@@ -27,6 +27,7 @@ pub(crate) mod limits;
 mod orders;
 mod problem_log;
 pub(crate) mod resources;
+mod revocation;
 mod searches;
 mod status;
 mod task;
@@ -193,8 +194,17 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     }
 
     /// Keeps every delivery good until told to stop, or nobody is left to tell.
-    pub async fn run(&mut self, mut commands: mpsc::Receiver<Command<V, T>>) {
-        self.start(Drive::Keep);
+    pub async fn run(&mut self, commands: mpsc::Receiver<Command<V, T>>) {
+        self.work(Drive::Keep, commands).await;
+    }
+
+    /// Carries out what is ordered and nothing else, until told to stop.
+    pub async fn run_orders(&mut self, commands: mpsc::Receiver<Command<V, T>>) {
+        self.work(Drive::Orders, commands).await;
+    }
+
+    async fn work(&mut self, drive: Drive, mut commands: mpsc::Receiver<Command<V, T>>) {
+        self.start(drive);
         loop {
             let wake = self.turn();
             let pause = until(self.now(), wake).min(self.check_clock);
@@ -225,7 +235,10 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             self.warnings.log(&self.view.grants(now), now);
         }
         let next_tick = self.env.borrow().next_tick;
-        next_tick.min(self.seek())
+        match self.drive {
+            Some(Drive::Keep) => next_tick.min(self.seek()),
+            _ => next_tick,
+        }
     }
 
     /// Tells the owners of a clock that was set. A clock that was set forward is believed: time may have
@@ -274,7 +287,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             Ok((task_id, task)) => {
                 self.running.remove(&task_id);
                 let is_stopped = self.env.borrow().stop.begin_nothing.is_cancelled();
-                let is_kept = matches!(self.drive, Some(Drive::Keep)) && !is_stopped;
+                let is_kept = !is_stopped && !matches!(self.drive, Some(Drive::Once(_)));
                 if task.is_done() {
                     self.owners.remove(&task.id());
                 } else if is_kept {

@@ -121,6 +121,7 @@ impl Status {
         self.record = Record {
             cut_off: self.record.cut_off,
             asked: self.record.asked,
+            failure: self.record.failure.take(),
             ..Record::default()
         };
         self.name_tokens(tokens);

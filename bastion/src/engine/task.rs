@@ -5,7 +5,6 @@
 //! desired, never the tokens.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -24,22 +23,21 @@ use crate::moment::{after, until};
 use crate::plan::{self, Failure, Next, Step};
 use crate::problem::{Kind, Problem};
 use crate::push::{Context, Outcome, Tokens, bring};
-use crate::revoke::{cut, kept_off_step};
 use crate::store::Note;
 use crate::transport::Transport;
 use crate::vault::Vault;
 
-/// Time that a revocation waits for the disk of the state.
-const ON_DISK: Duration = Duration::from_secs(5);
-
 /// Owner of one delivery.
 pub(super) struct DeliveryTask<V, T> {
-    tokens: Tokens,
-    desired: Desired<V, T>,
+    pub(super) tokens: Tokens,
+    pub(super) desired: Desired<V, T>,
     /// The problem of the last attempt.
-    raised: Option<Raised>,
+    pub(super) raised: Option<Raised>,
     /// Cancelled when an attempt is worthwhile earlier than the back-off says.
-    recovery: Option<CancellationToken>,
+    pub(super) recovery: Option<CancellationToken>,
+    /// A revocation that is not finished; `true` when nothing is asked of the schedd.
+    pub(super) unfinished: Option<bool>,
+    pub(super) drive: Drive,
 }
 
 /// How long a task works.
@@ -49,12 +47,25 @@ pub(super) enum Drive {
     Once(Instant),
     /// Until it is stopped.
     Keep,
+    /// Until it is stopped; nothing is done but what is ordered: revocations.
+    Orders,
+}
+
+impl Drive {
+    /// Problems are logged when they come; a single run reports them all at its end.
+    pub(super) fn logs(self) -> bool {
+        matches!(self, Self::Keep)
+    }
 }
 
 /// What the delivery needs next.
 enum Action {
     Attempt(Step),
     Revoke(Vec<Revocation>),
+    /// A revocation is not finished.
+    RevokeAgain {
+        leave_schedd: bool,
+    },
     Wait(Timestamp),
     End,
 }
@@ -74,6 +85,8 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             desired: Desired::new(status, env, mail),
             raised: None,
             recovery: None,
+            unfinished: None,
+            drive: Drive::Orders,
         }
     }
 
@@ -104,15 +117,17 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     /// Brings the delivery to its desired state and keeps it there. Returns itself when it is stopped, or
     /// nothing is to be done any more.
     pub(super) async fn run(mut self, drive: Drive) -> Self {
+        self.drive = drive;
         loop {
             let env = self.desired.read_mail();
             if env.stop.begin_nothing.is_cancelled() {
                 return self;
             }
             self.forget_what_is_over();
-            match self.next(&env, drive) {
-                Action::Attempt(step) => self.attempt(&env, step, drive).await,
+            match self.next(&env) {
+                Action::Attempt(step) => self.attempt(&env, step).await,
                 Action::Revoke(orders) => self.revoke(&env, orders).await,
+                Action::RevokeAgain { leave_schedd } => self.revoke_again(&env, leave_schedd).await,
                 Action::Wait(until) => self.wait(&env, until).await,
                 Action::End => return self,
             }
@@ -126,7 +141,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         !self.desired.is_wanted && !lives && self.desired.is_idle()
     }
 
-    fn next(&mut self, env: &Env<V, T>, drive: Drive) -> Action {
+    fn next(&mut self, env: &Env<V, T>) -> Action {
         let orders = std::mem::take(&mut self.desired.revocations);
         if !orders.is_empty() {
             return Action::Revoke(orders);
@@ -135,11 +150,18 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let status = self.desired.status.borrow();
         let failure = status.record.failure.as_ref();
         let waits_for_leader = failure.is_some_and(|f| f.problem.kind == Kind::NoLeader);
-        let is_settled = match drive {
+        let is_settled = match self.drive {
             Drive::Once(deadline) => !waits_for_leader || Instant::now() >= deadline,
-            Drive::Keep => false,
+            Drive::Keep | Drive::Orders => false,
         };
-        let until = if !self.desired.is_wanted {
+        let until = if let Some(leave_schedd) = self.unfinished {
+            match failure.map(|failure| failure.next_try) {
+                Some(next_try) if now < next_try => next_try,
+                _ => return Action::RevokeAgain { leave_schedd },
+            }
+        } else if matches!(self.drive, Drive::Orders) {
+            Timestamp::MAX
+        } else if !self.desired.is_wanted {
             match self.tokens.end().filter(|end| *end > now) {
                 Some(end) => end,
                 None => return Action::End,
@@ -186,13 +208,16 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             self.raised = None;
             self.recovery = None;
         }
+        if self.desired.status.borrow().record.cut_off.is_none() {
+            self.unfinished = None;
+        }
         if std::mem::take(&mut self.desired.clock_was_set) {
             self.tokens.sent = None;
         }
     }
 
     /// Makes one attempt as soon as it is admitted.
-    async fn attempt(&mut self, env: &Env<V, T>, step: Step, drive: Drive) {
+    async fn attempt(&mut self, env: &Env<V, T>, step: Step) {
         let (extent, rank) = {
             let status = self.desired.status.borrow();
             let record = &status.record;
@@ -209,7 +234,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         };
         let permit = match admitted {
             Ok(permit) => permit,
-            Err(refusal) => return self.refused(env, refusal, drive),
+            Err(refusal) => return self.refused(env, refusal),
         };
         let status = self.desired.status.borrow().clone();
         debug!(delivery = %status.delivery.id, ?step, "attempt");
@@ -244,7 +269,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             }
         };
         drop(work);
-        self.finish(env, step, outcome, permit, drive);
+        self.finish(env, step, outcome, permit);
     }
 
     fn extent(&self, delivery: &Delivery, step: Step) -> Extent {
@@ -258,7 +283,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     }
 
     /// An open breaker did not let an attempt begin.
-    fn refused(&mut self, env: &Env<V, T>, refusal: Refusal, drive: Drive) {
+    pub(super) fn refused(&mut self, env: &Env<V, T>, refusal: Refusal) {
         let now = env.now();
         let pause = refusal.retry_at.saturating_duration_since(Instant::now());
         let problem = *refusal.problem;
@@ -275,12 +300,11 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             status.attempts += 1;
         });
         self.recovery = Some(refusal.retry);
-        self.raise(env, problem, drive);
+        self.raise(env, problem);
     }
 
-    fn raise(&mut self, env: &Env<V, T>, problem: Problem, drive: Drive) {
-        // A single run reports all problems at its end.
-        let is_logged = matches!(drive, Drive::Keep);
+    pub(super) fn raise(&mut self, env: &Env<V, T>, problem: Problem) {
+        let is_logged = self.drive.logs();
         let id = &self.desired.status.borrow().delivery.id;
         let raised = env.problems.raise(id, problem, is_logged);
         if let Some(before) = self.raised.replace(raised) {
@@ -289,14 +313,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     }
 
     /// Takes over the outcome of an attempt.
-    fn finish(
-        &mut self,
-        env: &Env<V, T>,
-        step: Step,
-        outcome: Outcome,
-        permit: Permit,
-        drive: Drive,
-    ) {
+    fn finish(&mut self, env: &Env<V, T>, step: Step, outcome: Outcome, permit: Permit) {
         let now = env.now();
         self.tokens.lost.retain(|token| token.expires > now);
         let result = outcome.result.clone();
@@ -341,7 +358,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                     status.succeeded = Some(now);
                 });
                 if let Some(raised) = self.raised.take() {
-                    raised.recovered(matches!(drive, Drive::Keep));
+                    raised.recovered(self.drive.logs());
                 }
                 grants::worked(store, &delivery.credential, refused_since, now);
             }
@@ -350,48 +367,12 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                     status.record.fail(&delivery.id, problem.clone(), now);
                 };
                 self.desired.change(fail);
-                if problem.kind == Kind::Keytab && matches!(drive, Drive::Keep) {
+                if problem.kind == Kind::Keytab && self.drive.logs() {
                     keytabs::watch(&env.parts, delivery);
                 }
-                self.raise(env, problem, drive);
+                self.raise(env, problem);
             }
             None => {}
-        }
-    }
-
-    /// Revokes the delivery's tokens and deletes what is at the schedd, for all who ordered it.
-    async fn revoke(&mut self, env: &Env<V, T>, orders: Vec<Revocation>) {
-        self.desired.change(|status| status.running = true);
-        let delivery = Arc::clone(&self.desired.status.borrow().delivery);
-        let store = &env.parts.store;
-        // On disk first: a restart must not push what was revoked.
-        let not_stored = store.written(ON_DISK).await.err();
-        let leave_schedd = orders.iter().all(|order| order.leave_schedd);
-        let is_wanted = orders.iter().any(|order| order.is_wanted);
-        let unreachable = orders.last().map(|order| Arc::clone(&order.unreachable));
-        let unreachable = unreachable.unwrap_or_default();
-        let (tokens, mut report) = cut(
-            &env.parts,
-            &delivery,
-            &self.tokens,
-            leave_schedd,
-            &unreachable,
-        )
-        .await;
-        report
-            .steps
-            .push(kept_off_step(&delivery.id, is_wanted, not_stored));
-        self.tokens = tokens;
-        self.raised = None;
-        self.desired.change(|status| {
-            status.revoked(&self.tokens);
-            status.running = false;
-            status.attempts += 1;
-        });
-        let note = self.desired.status.borrow().to_note(&self.tokens);
-        store.note(&delivery.id, note, env.now());
-        for order in orders {
-            order.answer(&report);
         }
     }
 
@@ -406,6 +387,6 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             status.record.failure.clone_from(&before.record.failure);
             status.record.fail(&id, problem.clone(), now);
         });
-        self.raise(env, problem, Drive::Keep);
+        self.raise(env, problem);
     }
 }

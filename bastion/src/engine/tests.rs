@@ -47,8 +47,14 @@ pub(super) fn deliveries() -> Vec<Delivery> {
     all
 }
 
+/// Tests of weeks check the clock more rarely.
+pub(super) fn unhurried(mut engine: Engine<Outside, Outside>) -> Engine<Outside, Outside> {
+    engine.check_clock = 20 * MINUTE;
+    engine
+}
+
 pub(super) fn reconciler(config: &Config, outside: &Outside) -> Engine<Outside, Outside> {
-    Engine::new(config, outside.parts(), TimeZone::UTC)
+    unhurried(Engine::new(config, outside.parts(), TimeZone::UTC))
 }
 
 /// The same with a state directory.
@@ -58,7 +64,7 @@ pub(super) fn reconciler_in(
     outside: &Outside,
 ) -> Engine<Outside, Outside> {
     let parts = outside.parts_with(crate::store::Store::open(state));
-    Engine::new(config, parts, TimeZone::UTC)
+    unhurried(Engine::new(config, parts, TimeZone::UTC))
 }
 
 /// Runs the service for a while, then tells it to stop.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{Cut, Silent, by_name, cut, is_wanted, kept_off_step, leftover};
+use super::{Cut, Manner, Silent, by_name, cut, is_wanted, kept_off_step, leftover};
 use crate::config::Config;
 use crate::delivery::{Delivery, DeliveryId, Selection};
 use crate::push::{Parts, Tokens};
@@ -70,8 +70,14 @@ pub async fn cut_off<V: Vault, T: Transport>(
         };
         let tokens = note.as_ref().map(Tokens::noted).unwrap_or_default();
         let (parts, silent) = (Arc::clone(parts), Arc::clone(&silent));
-        let task = work
-            .spawn(async move { cut(&parts, &delivery, &tokens, leave_schedds, &silent).await });
+        let task = work.spawn(async move {
+            let manner = Manner {
+                leave_schedd: leave_schedds,
+                silent: &silent,
+                then: "run this again then",
+            };
+            cut(&parts, &delivery, &tokens, manner).await
+        });
         owners.insert(task.id(), id);
     }
     while let Some(ended) = work.join_next_with_id().await {

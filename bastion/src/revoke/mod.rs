@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::DeliveryId;
 use crate::wrap::{rows, wrapped};
 
-pub use cut::{Silent, cut};
+pub use cut::{Manner, Silent, cut};
 pub use leftover::{by_name, is_wanted, leftover};
 
 /// What was to be done.
@@ -176,14 +176,20 @@ pub fn kept_off_step(id: &DeliveryId, wanted: bool, fault: Option<String>) -> St
     }
 }
 
-/// Message for somebody who gave an order that is not retried unasked.
+/// Problem and what comes next. Problems of Vault may promise a retry, as for deliveries; `then` stands
+/// instead.
 #[must_use]
-pub fn run_again(problem: &str) -> String {
-    // Other problems than Vault's may promise a retry, as the service does.
+pub fn and_then(problem: &str, then: &str) -> String {
     let problem = problem
         .strip_suffix("; it is tried again")
         .unwrap_or(problem);
-    format!("{problem}; run this again then")
+    format!("{problem}; {then}")
+}
+
+/// Message for somebody who gave an order that is not retried unasked.
+#[must_use]
+pub fn run_again(problem: &str) -> String {
+    and_then(problem, "run this again then")
 }
 
 /// The command by which Vault's admins revoke a token that is known by its accessor.

@@ -206,3 +206,36 @@ async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_
     assert_eq!(became(&cuts[0]), [Became::Done; 3], "{cuts:?}");
     assert!(outside.lock().stored.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_in_an_outage_is_finished_when_that_is_over() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, deliveries()).await;
+    {
+        let mut world = outside.lock();
+        world.vault_down = true;
+        world.schedds_down.insert("ap1".to_owned());
+    }
+    let cuts = service.cut_off(of(Some("a"), None)).await;
+    assert_eq!(became(&cuts[0])[..2], [Became::NotDone, Became::NotDone]);
+    let why = &cuts[0].steps[0].why;
+    assert!(why.ends_with("it is tried again until it is done"), "{why}");
+    let problem = |service: &Service| {
+        let report = service.reports.now().unwrap();
+        report.deliveries[0].problem.clone()
+    };
+    tokio::time::sleep(HOUR).await;
+    let told = problem(&service).unwrap().message;
+    assert!(told.contains("vault token"), "{told}");
+    outside.lock().vault_down = false;
+    tokio::time::sleep(HOUR / 6).await;
+    let told = problem(&service).unwrap().message;
+    assert!(told.contains("credential at the schedd"), "{told}");
+    outside.lock().schedds_down.clear();
+    tokio::time::sleep(HOUR / 6).await;
+    assert_eq!(problem(&service), None);
+    assert_eq!(service.state("a", "ap1"), State::CutOff);
+    assert_eq!(outside.lock().stored.len(), 2, "those of b");
+    assert!(!service.has("a", "ap1") && !service.has("a", "ap2"));
+    assert!(service.has("b", "ap1") && service.has("b", "ap2"));
+}

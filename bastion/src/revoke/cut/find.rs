@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Became, Step, What, run_again};
+use super::{Became, Step, What, and_then};
 use crate::delivery::Delivery;
 use crate::problem::Problem;
 use crate::push::{Parts, Tokens};
@@ -70,10 +70,10 @@ pub(super) async fn find<V: Vault, T: Transport>(
 
 /// The step of what is not deleted, for it is all that is known of its token. While Vault does not
 /// answer nobody gets an access token with it.
-pub(super) fn left_to_be_revoked(problem: &Problem) -> Step {
+pub(super) fn left_to_be_revoked(problem: &Problem, then: &str) -> Step {
     let why = format!(
         "left there: nothing is noted of its token, which can be revoked only as long as it can be read there; {}",
-        run_again(&problem.to_string())
+        and_then(&problem.to_string(), then)
     );
     Step::new(What::Stored, Became::NotDone, why)
 }

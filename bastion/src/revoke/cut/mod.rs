@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use find::{Found, find};
 
-use super::{Became, Cut, Step, What, admin_command, run_again};
+use super::{Became, Cut, Step, What, admin_command, and_then};
 use crate::delivery::Delivery;
 use crate::problem::{Kind, Problem};
 use crate::push::{Parts, Tokens};
@@ -33,15 +33,26 @@ impl Silent {
     }
 }
 
-/// Cuts a delivery off. `leave_schedd` asks nothing of the schedd. Gives the tokens that could not
-/// be revoked, to be tried again.
+/// Manner of a revocation.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner<'a> {
+    /// Nothing is asked of the schedd.
+    pub leave_schedd: bool,
+    /// Schedds that are known not to answer.
+    pub silent: &'a Silent,
+    /// Words for what becomes of a step that is not done.
+    pub then: &'static str,
+}
+
+/// Revokes the tokens of a delivery and deletes what is at the schedd. Returns the tokens that could not be
+/// revoked.
 pub async fn cut<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     tokens: &Tokens,
-    leave_schedd: bool,
-    silent: &Silent,
+    manner: Manner<'_>,
 ) -> (Tokens, Cut) {
+    let Manner { leave_schedd, .. } = manner;
     let when_named = find::named_at(tokens);
     let (mut held, names) = sorted(tokens);
     let found = if leave_schedd {
@@ -57,15 +68,16 @@ pub async fn cut<V: Vault, T: Transport>(
     }
     let at_schedd = async {
         match &unnamed {
-            None => delete(parts, delivery, leave_schedd, silent).await,
-            Some(problem) => find::left_to_be_revoked(problem),
+            None => delete(parts, delivery, manner).await,
+            Some(problem) => find::left_to_be_revoked(problem, manner.then),
         }
     };
-    let (at_vault, at_schedd) = tokio::join!(revoke_all(parts, delivery, held), at_schedd);
+    let (at_vault, at_schedd) =
+        tokio::join!(revoke_all(parts, delivery, held, manner.then), at_schedd);
     let (mut steps, former) = at_vault;
     if let Some(problem) = &unnamed {
         let accessor = String::new();
-        let why = run_again(&problem.to_string());
+        let why = and_then(&problem.to_string(), manner.then);
         steps.push(Step::new(
             What::VaultToken { accessor },
             Became::NotDone,
@@ -148,12 +160,13 @@ async fn revoke_all<V: Vault, T>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     held: Vec<Held>,
+    then: &str,
 ) -> (Vec<Step>, Vec<Held>) {
     let (mut steps, mut left) = (Vec::new(), Vec::new());
     for held in held {
         let accessor = held.accessor.clone();
         let what = What::VaultToken { accessor };
-        steps.push(match revoke(parts, delivery, &held).await {
+        steps.push(match revoke(parts, delivery, &held, then).await {
             Ok(()) => Step::new(what, Became::Done, "revoked; Vault says that it is dead"),
             Err(why) => {
                 left.push(held);
@@ -168,21 +181,22 @@ async fn revoke<V: Vault, T>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     held: &Held,
+    then: &str,
 ) -> Result<(), String> {
     let ended = parts.end_of(&delivery.credential, held).await;
     ended.map_err(|problem| match problem.kind {
         Kind::Forbidden => problem.message,
-        _ => run_again(&problem.to_string()),
+        _ => and_then(&problem.to_string(), then),
     })
 }
 
 async fn delete<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
-    leave: bool,
-    silent: &Silent,
+    manner: Manner<'_>,
 ) -> Step {
-    if leave {
+    let silent = manner.silent;
+    if manner.leave_schedd {
         return Step::new(
             What::Stored,
             Became::Left,
@@ -206,7 +220,7 @@ async fn delete<V: Vault, T: Transport>(
         ),
         Err(problem) => {
             silent.note(&delivery.id.schedd, &problem);
-            let why = run_again(&problem.message);
+            let why = and_then(&problem.message, manner.then);
             Step::new(What::Stored, Became::NotDone, why)
         }
     }

@@ -40,6 +40,14 @@ async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
     tokens
 }
 
+fn manner(leave_schedd: bool, silent: &Silent) -> Manner<'_> {
+    Manner {
+        leave_schedd,
+        silent,
+        then: "it is tried again",
+    }
+}
+
 fn here() -> Delivery {
     delivery_to(Target::Directory("/d".into()))
 }
@@ -55,13 +63,13 @@ async fn the_token_dies_with_its_login_and_nothing_is_left_at_the_schedd() {
     let tokens = pushed(&outside, &delivery).await;
     let silent = Silent::default();
     let parts = outside.parts();
-    let (left, done) = cut(&parts, &delivery, &tokens, false, &silent).await;
+    let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
     assert_eq!(became(&done), [Became::Done, Became::Done], "{done:?}");
     assert!(left.former.is_empty());
     assert_eq!(outside.lock().living(), 0);
     assert!(outside.lock().stored.is_empty());
 
-    let again = cut(&parts, &delivery, &left, false, &silent).await;
+    let again = cut(&parts, &delivery, &left, manner(false, &silent)).await;
     assert_eq!(became(&again.1), [Became::Nothing, Became::Nothing]);
 }
 
@@ -73,7 +81,7 @@ async fn a_token_of_before_a_restart_is_read_back_where_that_can_be() {
     let silent = Silent::default();
     let parts = outside.parts();
     let nothing = Tokens::default();
-    let (_, done) = cut(&parts, &delivery, &nothing, false, &silent).await;
+    let (_, done) = cut(&parts, &delivery, &nothing, manner(false, &silent)).await;
     assert_eq!(became(&done), [Became::Done, Became::Done]);
     assert_eq!(outside.lock().living_children(), 0);
 }
@@ -99,13 +107,19 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
 
     // The state is lost, and whoever deleted the token would lose the last way to end it.
     let unknown = Tokens::default();
-    let (left, done) = cut(&parts, &delivery, &unknown, false, &silent).await;
+    let (left, done) = cut(&parts, &delivery, &unknown, manner(false, &silent)).await;
     assert_eq!(became(&done), [Became::NotDone, Became::NotDone]);
     assert!(done.steps[1].why.starts_with("left there: "), "{done:?}");
     assert_eq!(outside.lock().stored.len(), 1);
 
     // The same with its name: it is cut off, and the admins can end it.
-    let (named, done) = cut(&parts, &delivery, &Tokens::noted(&note), false, &silent).await;
+    let (named, done) = cut(
+        &parts,
+        &delivery,
+        &Tokens::noted(&note),
+        manner(false, &silent),
+    )
+    .await;
     assert_eq!(became(&done), [Became::NotDone, Became::Done], "{done:?}");
     let accessor = &note.current.as_ref().unwrap().token.accessor;
     let command = format!("bao token revoke -accessor {accessor}");
@@ -117,12 +131,18 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     tokio::time::sleep(Duration::from_mins(1)).await;
     drop(pushed(&outside, &delivery).await);
     outside.lock().vault_down = true;
-    let (_, done) = cut(&parts, &delivery, &Tokens::noted(&note), false, &silent).await;
+    let (_, done) = cut(
+        &parts,
+        &delivery,
+        &Tokens::noted(&note),
+        manner(false, &silent),
+    )
+    .await;
     let all = [Became::NotDone, Became::NotDone, Became::NotDone];
     assert_eq!(became(&done), all, "{done:?}");
 
     outside.lock().vault_down = false;
-    let (_, done) = cut(&parts, &delivery, &left, false, &silent).await;
+    let (_, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
     assert_eq!(became(&done), [Became::Done, Became::Done], "{done:?}");
     assert!(outside.lock().stored.is_empty());
 }
@@ -144,7 +164,7 @@ async fn a_token_known_by_its_accessor_is_named_with_the_admins_command_until_it
         ..Tokens::default()
     };
     let silent = Silent::default();
-    let (left, done) = cut(&parts, &delivery, &tokens, false, &silent).await;
+    let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
     assert_eq!(left.lost.len(), 1, "named to the next run too");
     assert_eq!(became(&done), [Became::NotDone, Became::Nothing]);
     let why = &done.steps[0].why;
@@ -159,7 +179,7 @@ async fn a_schedd_that_does_not_answer_keeps_no_token_alive_and_is_waited_for_on
     outside.lock().schedds_down.insert("here".to_owned());
     let silent = Silent::default();
     let parts = outside.parts();
-    let (left, done) = cut(&parts, &delivery, &tokens, false, &silent).await;
+    let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
     assert_eq!(became(&done), [Became::Done, Became::NotDone]);
     assert_eq!(outside.lock().living(), 0);
     assert!(silent.get("here").is_some());
@@ -167,7 +187,7 @@ async fn a_schedd_that_does_not_answer_keeps_no_token_alive_and_is_waited_for_on
 
     outside.lock().schedds_down.clear();
     let silent = Silent::default();
-    let (_, done) = cut(&parts, &delivery, &left, false, &silent).await;
+    let (_, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
     assert_eq!(became(&done), [Became::Nothing, Became::Done]);
 }
 
@@ -179,7 +199,7 @@ async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next
     outside.lock().vault_down = true;
     let silent = Silent::default();
     let parts = outside.parts();
-    let (left, done) = cut(&parts, &delivery, &tokens, true, &silent).await;
+    let (left, done) = cut(&parts, &delivery, &tokens, manner(true, &silent)).await;
     assert_eq!(became(&done), [Became::NotDone, Became::Left]);
     assert!(
         !outside.lock().stored.is_empty(),
@@ -187,7 +207,7 @@ async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next
     );
 
     outside.lock().vault_down = false;
-    let (left, done) = cut(&parts, &delivery, &left, false, &silent).await;
+    let (left, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
     assert_eq!(became(&done), [Became::Done, Became::Done]);
     assert!(left.former.is_empty());
     assert_eq!(outside.lock().living(), 0);

@@ -1,0 +1,112 @@
+//! Revocation of one delivery: the desired state *absent*, reached by its task.
+//!
+//! Always true: the order is on disk before anything is revoked, so a restart pushes nothing; every order is
+//! answered after the first attempt; what could not be done then is tried again, with back-off and under a
+//! permit, until it is done or a person wants the delivery again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::desired::Revocation;
+use super::env::Env;
+use super::limits::{Extent, Rank};
+use super::task::DeliveryTask;
+use crate::problem::{Cause, Kind, Problem};
+use crate::revoke::{Became, Cut, Manner, Silent, Step, What, cut, kept_off_step};
+use crate::transport::Transport;
+use crate::vault::Vault;
+
+/// Time that a revocation waits for the disk of the state.
+const ON_DISK: Duration = Duration::from_secs(5);
+
+impl<V: Vault, T: Transport> DeliveryTask<V, T> {
+    /// Revokes the delivery's tokens and deletes what is at the schedd, for all who ordered it.
+    pub(super) async fn revoke(&mut self, env: &Env<V, T>, orders: Vec<Revocation>) {
+        // On disk first: a restart must not push what was revoked.
+        let not_stored = env.parts.store.written(ON_DISK).await.err();
+        let leave_schedd = orders.iter().all(|order| order.leave_schedd);
+        let unreachable = orders.last().map(|order| Arc::clone(&order.unreachable));
+        let unreachable = unreachable.unwrap_or_default();
+        let mut report = self.revoke_once(env, leave_schedd, &unreachable).await;
+        let is_wanted = orders.iter().any(|order| order.is_wanted);
+        let step = kept_off_step(&report.id, is_wanted, not_stored);
+        report.steps.push(step);
+        for order in orders {
+            order.answer(&report);
+        }
+    }
+
+    /// Goes on with a revocation that is not finished, when it is admitted.
+    pub(super) async fn revoke_again(&mut self, env: &Env<V, T>, leave_schedd: bool) {
+        let claims = Arc::clone(&self.desired.claims);
+        let rank = Rank {
+            has_failed: true,
+            expires: None,
+        };
+        let admitted = tokio::select! {
+            admitted = env.parts.limits.admit(&claims, Extent::Vault, rank) => admitted,
+            () = self.desired.changed() => return,
+        };
+        match admitted {
+            Ok(permit) => {
+                self.revoke_once(env, leave_schedd, &Silent::default())
+                    .await;
+                drop(permit);
+            }
+            Err(refusal) => self.refused(env, refusal),
+        }
+    }
+
+    async fn revoke_once(
+        &mut self,
+        env: &Env<V, T>,
+        leave_schedd: bool,
+        unreachable: &Silent,
+    ) -> Cut {
+        self.desired.change(|status| status.running = true);
+        let delivery = Arc::clone(&self.desired.status.borrow().delivery);
+        let then = if self.drive.logs() {
+            "it is tried again until it is done"
+        } else {
+            "run this again then"
+        };
+        let manner = Manner {
+            leave_schedd,
+            silent: unreachable,
+            then,
+        };
+        let (tokens, report) = cut(&env.parts, &delivery, &self.tokens, manner).await;
+        self.tokens = tokens;
+        let now = env.now();
+        // Tokens that are known by their names alone are left to Vault's admins.
+        let is_left = |step: &&Step| match &step.what {
+            What::VaultToken { accessor } => self
+                .tokens
+                .former
+                .iter()
+                .any(|held| held.accessor == *accessor),
+            What::Stored => step.became == Became::NotDone,
+            What::KeptOff | What::RefreshToken { .. } => false,
+        };
+        let problem = report.steps.iter().find(is_left).map(|step| {
+            let message = format!("not revoked yet: {}: {}", step.what.words(), step.why);
+            Problem::new(Cause::schedd(&delivery), Kind::NotRevoked, message)
+        });
+        self.unfinished = problem.is_some().then_some(leave_schedd);
+        self.desired.change(|status| {
+            status.revoked(&self.tokens);
+            status.running = false;
+            status.attempts += 1;
+            match &problem {
+                Some(problem) => status.record.fail(&delivery.id, problem.clone(), now),
+                None => status.record.failure = None,
+            }
+        });
+        if let Some(problem) = problem {
+            self.raise(env, problem);
+        }
+        let note = self.desired.status.borrow().to_note(&self.tokens);
+        env.parts.store.note(&delivery.id, note, now);
+        report
+    }
+}
