@@ -12,6 +12,7 @@
 //! | [`jobs`] | what jobs at a schedd have, and until when; pure |
 //! | `store` | state that survives a restart |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
+//! | `sessions`, `opener` | logins of this process, and access tokens that open credds |
 //! | [`discovery`] | schedds found through a collector, over time; pure |
 //! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
 //! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
@@ -58,6 +59,7 @@ mod reload;
 pub mod report;
 pub mod revoke;
 pub mod selection;
+mod sessions;
 pub mod stages;
 mod store;
 mod ticket;

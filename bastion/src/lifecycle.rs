@@ -33,10 +33,11 @@ use crate::login::HtVault;
 use crate::push::Parts;
 use crate::reload::{Asked, Reload};
 use crate::report::Report;
+use crate::sessions::Sessions;
 use crate::store::{Content, Store};
 use crate::transport::{Transports, directory};
 
-pub(crate) type RealParts = Parts<HtVault, Transports>;
+pub(crate) type RealParts = Parts<HtVault, Transports<HtVault>>;
 
 /// How long threads that cannot be interrupted may hold up the end.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -127,7 +128,7 @@ fn lock(config: &Config) -> anyhow::Result<Option<Lock>> {
 /// same: that is worth more than being asked.
 async fn serve_control(
     config: &Config,
-    service: Service<HtVault, Transports>,
+    service: Service<HtVault, Transports<HtVault>>,
     descriptors: u64,
 ) -> Option<Attendant> {
     let limit = connections::limit(server::CLIENTS, descriptors);
@@ -181,22 +182,22 @@ fn runtime() -> anyhow::Result<Runtime> {
 fn parts(config: &Config, store: Store) -> Result<Arc<RealParts>, htvault::Error> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let vault = HtVault::new(config, Arc::clone(&clock))?;
-    let transports = Transports::default();
-    Ok(Arc::new(Parts::new(vault, transports, clock, store)))
+    Ok(with_transports(Sessions::new(vault, clock, store)))
 }
 
 /// Those of another configuration: what is known of Vault and what was counted is kept.
 fn parts_anew(before: &RealParts, config: &Config) -> Result<Arc<RealParts>, htvault::Error> {
     let vault = before.vault.anew(config)?;
-    let clock = Arc::clone(&before.clock);
-    Ok(Arc::new(Parts {
-        stages: Arc::clone(&before.stages),
-        limits: before.limits.clone(),
-        ..Parts::new(vault, Transports::default(), clock, before.store.clone())
-    }))
+    Ok(with_transports(before.sessions.reconfigured(vault)))
 }
 
-fn reconciler(config: &Config, parts: &Arc<RealParts>) -> Engine<HtVault, Transports> {
+fn with_transports(sessions: Sessions<HtVault>) -> Arc<RealParts> {
+    let sessions = Arc::new(sessions);
+    let transports = Transports::new(Arc::clone(&sessions));
+    Arc::new(Parts::new(sessions, transports))
+}
+
+fn reconciler(config: &Config, parts: &Arc<RealParts>) -> Engine<HtVault, Transports<HtVault>> {
     Engine::new(config, Arc::clone(parts), TimeZone::system())
 }
 
@@ -323,7 +324,7 @@ struct Outside {
     files: Reload,
 }
 
-type Commands = mpsc::Sender<Command<HtVault, Transports>>;
+type Commands = mpsc::Sender<Command<HtVault, Transports<HtVault>>>;
 
 impl Outside {
     /// Makes commands of it until the end is asked for.

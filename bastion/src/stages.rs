@@ -13,7 +13,7 @@ use crate::problem::{Kind, Problem};
 /// The stages of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
-    /// Seeing what the schedd has.
+    /// Reading what the schedd has, with the access token for that where one is needed.
     Observe,
     /// A Kerberos ticket, where none is kept, and the login at Vault with it.
     Login,
@@ -21,7 +21,7 @@ pub enum Stage {
     Issue,
     /// Reading an access token with it.
     Read,
-    /// Storing it at the schedd.
+    /// Storing it at the schedd, likewise.
     Store,
     /// Waiting for the schedd's credmon to make an access token of it.
     Verify,

@@ -178,7 +178,7 @@ fn forget(
         };
     }
     Ok(lifecycle::alone(config, async |parts: Arc<RealParts>| {
-        let steps = offboard::forget(&parts.vault, credentials).await;
+        let steps = offboard::forget(&*parts.vault, credentials).await;
         for step in &steps {
             if let What::RefreshToken { grant } = &step.what
                 && step.became < Became::NotDone

@@ -10,7 +10,7 @@ use super::{Section, Verdict, span};
 use crate::config::host;
 use crate::delivery::{Credential, Delivery};
 use crate::moment::{after, until};
-use crate::problem::Kind;
+use crate::problem::{Cause, Kind};
 use crate::push::Parts;
 use crate::transport::{Observed, Transport};
 use crate::vault::{Reading, Vault};
@@ -155,15 +155,7 @@ async fn schedd_steps<V: Vault, T: Transport>(
     section: &mut Section,
 ) {
     let place = format!("{} at {}", delivery.id.service, delivery.id.schedd);
-    let opener = match parts.opener(delivery).await {
-        Ok(opener) => opener,
-        Err(problem) => {
-            let words = format!("no access token opens the credd: {}", problem.message);
-            section.add(format!("credd {place}"), Verdict::NotTried, words);
-            return;
-        }
-    };
-    match parts.transport.observe(delivery, opener.as_ref()).await {
+    match parts.transport.observe(delivery).await {
         Ok(observed) => {
             let what = if delivery.target.needs_opener() {
                 "credd"
@@ -174,8 +166,12 @@ async fn schedd_steps<V: Vault, T: Transport>(
             let (verdict, words) = judge(&observed, answer, parts.clock.now());
             section.add(format!("credmon {place}"), verdict, words);
         }
-        Err(problem) => {
+        Err(problem) if matches!(problem.cause, Cause::Schedd(_) | Cause::Credd(_)) => {
             section.add(format!("credd {place}"), Verdict::Wrong, problem.message);
+        }
+        Err(problem) => {
+            let words = format!("no access token opens the credd: {}", problem.message);
+            section.add(format!("credd {place}"), Verdict::NotTried, words);
         }
     }
 }

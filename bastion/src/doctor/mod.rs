@@ -169,7 +169,7 @@ async fn accounts<V: Vault, T: Transport>(
             known.insert(account, section);
         }
     }
-    parts.close_openers().await;
+    parts.sessions.close_all().await;
     known.into_values().collect()
 }
 

@@ -24,7 +24,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     pub(super) fn reload(&mut self, config: &Config, parts: Arc<Parts<V, T>>) -> Barrier {
         let old = self.parts();
         // Attempts that still run with the old parts log in anew if they have to.
-        tokio::spawn(async move { old.close_openers().await });
+        tokio::spawn(async move { old.sessions.close_all().await });
         self.check = config.check.clone();
         parts.limits.retry_now();
         self.view.set_parts(&parts);

@@ -133,6 +133,11 @@ impl Limits {
         drop(unclaimed);
     }
 
+    /// What was used worked: its breakers are closed.
+    pub(crate) fn worked(&self, used: &[Resource]) {
+        self.change(|state| state.breakers.close(used));
+    }
+
     /// A person or a new configuration wants an attempt now: each open breaker lets its next probe through.
     pub(crate) fn retry_now(&self) {
         self.change(|state| {
@@ -251,7 +256,7 @@ impl State {
 impl Permit {
     /// What was used worked: its breakers are closed.
     pub(crate) fn worked(&self, used: &[Resource]) {
-        self.limits.change(|state| state.breakers.close(used));
+        self.limits.worked(used);
     }
 
     /// The attempt ended well, so what stood in its way at a credential does not any more. Of servers it

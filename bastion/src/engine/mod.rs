@@ -338,7 +338,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         }
         self.drive = None;
         let parts = self.parts();
-        if timeout(DRAIN, parts.close_openers()).await.is_err() {
+        if timeout(DRAIN, parts.sessions.close_all()).await.is_err() {
             info!(
                 "login tokens for credd access are not revoked at the stop; they expire by themselves"
             );

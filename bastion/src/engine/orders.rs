@@ -150,9 +150,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let parts = self.parts();
         async move {
             for credential in &credentials {
-                parts.close_opener(credential).await;
+                parts.sessions.close(credential).await;
             }
-            let steps = offboard::forget(&parts.vault, &credentials).await;
+            let steps = offboard::forget(&*parts.vault, &credentials).await;
             let gone = steps.iter().filter_map(|step| match &step.what {
                 What::RefreshToken { grant } if step.became < Became::NotDone => Some(grant),
                 _ => None,

@@ -19,7 +19,7 @@ use super::*;
 use crate::config::Config;
 use crate::delivery::Selection;
 use crate::delivery::{Delivery, Target};
-use crate::fakes::{Outside, Stored};
+use crate::fakes::{FakeSchedds, Outside, Stored};
 use crate::fixtures::{config, credd, delivery};
 use crate::plan::State;
 use crate::plan::State::{Failed, Good};
@@ -48,12 +48,12 @@ pub(super) fn deliveries() -> Vec<Delivery> {
 }
 
 /// Tests of weeks check the clock more rarely.
-pub(super) fn unhurried(mut engine: Engine<Outside, Outside>) -> Engine<Outside, Outside> {
+pub(super) fn unhurried(mut engine: Engine<Outside, FakeSchedds>) -> Engine<Outside, FakeSchedds> {
     engine.check_clock = 20 * MINUTE;
     engine
 }
 
-pub(super) fn reconciler(config: &Config, outside: &Outside) -> Engine<Outside, Outside> {
+pub(super) fn reconciler(config: &Config, outside: &Outside) -> Engine<Outside, FakeSchedds> {
     unhurried(Engine::new(config, outside.parts(), TimeZone::UTC))
 }
 
@@ -62,13 +62,13 @@ pub(super) fn reconciler_in(
     state: &std::path::Path,
     config: &Config,
     outside: &Outside,
-) -> Engine<Outside, Outside> {
+) -> Engine<Outside, FakeSchedds> {
     let parts = outside.parts_with(crate::store::Store::open(state));
     unhurried(Engine::new(config, parts, TimeZone::UTC))
 }
 
 /// Runs the service for a while, then tells it to stop.
-pub(super) async fn run_for(reconciler: &mut Engine<Outside, Outside>, time: Duration) {
+pub(super) async fn run_for(reconciler: &mut Engine<Outside, FakeSchedds>, time: Duration) {
     let (send, receive) = mpsc::channel(1);
     let stop = async move {
         tokio::time::sleep(time).await;

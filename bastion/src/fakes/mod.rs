@@ -13,13 +13,16 @@ use jiff::Timestamp;
 
 pub(crate) use self::world::{Stored, World};
 use crate::push::Parts;
+use crate::sessions::Sessions;
 use crate::store::Store;
 
 /// A shared world.
 #[derive(Clone)]
 pub(crate) struct Outside(Arc<Mutex<World>>);
 
-pub(crate) type FakeParts = Parts<Outside, Outside>;
+pub(crate) use self::transport::FakeSchedds;
+
+pub(crate) type FakeParts = Parts<Outside, FakeSchedds>;
 
 impl Outside {
     pub(crate) fn new() -> Self {
@@ -35,8 +38,14 @@ impl Outside {
     }
 
     pub(crate) fn parts_with(&self, store: Store) -> Arc<FakeParts> {
+        let sessions = self.sessions(store);
+        let schedds = FakeSchedds::new(self.clone(), Arc::clone(&sessions));
+        Arc::new(Parts::new(sessions, schedds))
+    }
+
+    pub(crate) fn sessions(&self, store: Store) -> Arc<Sessions<Self>> {
         let clock = Arc::new(self.clone());
-        Arc::new(Parts::new(self.clone(), self.clone(), clock, store))
+        Arc::new(Sessions::new(self.clone(), clock, store))
     }
 }
 

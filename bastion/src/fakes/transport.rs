@@ -3,6 +3,7 @@
 //! What holds: two things at once for one delivery fail the test, and so does a dead token that is
 //! pushed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::AccessToken;
@@ -14,7 +15,9 @@ use crate::config::Search;
 use crate::delivery::{Delivery, DeliveryId};
 use crate::discovery::{Ad, Known};
 use crate::moment::{after, until};
+use crate::opener::Openers;
 use crate::problem::{Cause, Kind, Problem};
+use crate::sessions::Sessions;
 use crate::top_file;
 use crate::transport::{Observed, Transport};
 
@@ -39,16 +42,37 @@ impl Drop for Busy {
     }
 }
 
-impl Transport for Outside {
-    async fn observe(
-        &self,
-        delivery: &Delivery,
-        opener: Option<&AccessToken>,
-    ) -> Result<Observed, Problem> {
-        let _busy = Busy::begin(self, &delivery.id);
+/// The credds and credmons. Those that need an access token are opened by one.
+pub(crate) struct FakeSchedds {
+    outside: Outside,
+    openers: Openers<Outside>,
+}
+
+impl FakeSchedds {
+    pub(super) fn new(outside: Outside, sessions: Arc<Sessions<Outside>>) -> Self {
+        let openers = Openers::new(sessions);
+        Self { outside, openers }
+    }
+
+    /// Begins work for a delivery, with an access token where one is needed, whose expiry is returned.
+    async fn begin(&self, delivery: &Delivery) -> Result<(Busy, Option<i64>), Problem> {
+        let opener = self.openers.of(delivery).await?;
+        let busy = Busy::begin(&self.outside, &delivery.id);
         tokio::time::sleep(Duration::from_millis(5)).await;
-        assert_eq!(opener.is_some(), delivery.target.needs_opener());
-        if self.lock().schedds_hang.contains(&delivery.id.schedd) {
+        let expires = |token: &AccessToken| token.expose().rsplit('.').next()?.parse().ok();
+        Ok((busy, opener.as_ref().and_then(expires)))
+    }
+}
+
+impl Transport for FakeSchedds {
+    async fn observe(&self, delivery: &Delivery) -> Result<Observed, Problem> {
+        let (_busy, opener_expires) = self.begin(delivery).await?;
+        let hangs = self
+            .outside
+            .lock()
+            .schedds_hang
+            .contains(&delivery.id.schedd);
+        if hangs {
             tokio::time::sleep(Duration::from_mins(1)).await;
             return Err(Problem::new(
                 Cause::schedd(delivery),
@@ -56,17 +80,17 @@ impl Transport for Outside {
                 "no answer",
             ));
         }
-        let mut world = self.lock();
-        up(&world, delivery)?;
-        let ends =
-            |token: &AccessToken| token.expose().rsplit('.').next().unwrap().parse().unwrap();
-        if opener.is_some_and(|opener| world.now().as_second() >= ends(opener)) {
+        up(&self.outside.lock(), delivery)?;
+        let now = self.outside.lock().now().as_second();
+        if opener_expires.is_some_and(|expires| now >= expires) {
+            self.openers.forget(&delivery.authorize).await;
             return Err(Problem::new(
                 Cause::schedd(delivery),
                 Kind::CreddRefused,
                 "too old",
             ));
         }
+        let mut world = self.outside.lock();
         let alive = world
             .token_at(&delivery.id)
             .is_some_and(|token| world.is_alive(&token));
@@ -109,15 +133,9 @@ impl Transport for Outside {
         })
     }
 
-    async fn store(
-        &self,
-        delivery: &Delivery,
-        top: &SecretString,
-        _: Option<&AccessToken>,
-    ) -> Result<(), Problem> {
-        let _busy = Busy::begin(self, &delivery.id);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        let mut world = self.lock();
+    async fn store(&self, delivery: &Delivery, top: &SecretString) -> Result<(), Problem> {
+        let _begun = self.begin(delivery).await?;
+        let mut world = self.outside.lock();
         up(&world, delivery)?;
         world.stores += 1;
         if let Some(state) = world.state.as_ref().filter(|state| state.is_dir()) {
@@ -150,10 +168,9 @@ impl Transport for Outside {
         Ok(())
     }
 
-    async fn delete(&self, delivery: &Delivery, _: Option<&AccessToken>) -> Result<(), Problem> {
-        let _busy = Busy::begin(self, &delivery.id);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        let mut world = self.lock();
+    async fn delete(&self, delivery: &Delivery) -> Result<(), Problem> {
+        let _begun = self.begin(delivery).await?;
+        let mut world = self.outside.lock();
         up(&world, delivery)?;
         world.stored.remove(&delivery.id);
         Ok(())
@@ -161,7 +178,7 @@ impl Transport for Outside {
 
     async fn find(&self, search: &Search, _: &Known) -> Result<Vec<Ad>, Problem> {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        let world = self.lock();
+        let world = self.outside.lock();
         let found = world.pools.get(&search.group).cloned();
         found.ok_or_else(|| {
             let cause = Cause::Group(search.group.clone());

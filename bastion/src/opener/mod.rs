@@ -1,21 +1,21 @@
-//! Access tokens that open credds: one for each account and authorising credential, shared by its
-//! deliveries, from a login of its own that never leaves this process.
+//! Access tokens that open credds: one for each account and authorizing credential, shared by its
+//! deliveries, cached until shortly before it expires, and read with a session of its own.
 //!
-//! What holds: the token has the least scope that opens a credd, where the issuer exchanges; where
-//! it refuses, or a credd wants more, the unreduced one is used, and that is remembered for a while.
+//! Always true: the token has the least scope that opens a credd, where the issuer exchanges tokens; where
+//! it refuses, or a credd needs more, the unreduced one is used, and that is remembered for a while.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use htvault::{AccessToken, AccessTokenAnswer, VaultToken};
+use htvault::{AccessToken, AccessTokenAnswer};
 use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::delivery::{Credential, Delivery};
 use crate::moment::{after, until};
 use crate::problem::{Kind, Problem, Remedy};
-use crate::push::Parts;
+use crate::sessions::{Session, Sessions};
 use crate::vault::{Reading, Vault};
 
 /// The end of a token's life that is not used: a push is to end before it does.
@@ -32,16 +32,27 @@ const SUFFICIENT: [&str; 2] = [
     "compute.create,compute.modify,compute.cancel,compute.read",
 ];
 
+/// Access token of one credential that opens credds, and knowledge of reduced ones.
+#[derive(Default)]
 struct Opener {
-    credential: Arc<Credential>,
-    login: VaultToken,
-    accessor: String,
-    /// When a new login is made.
-    login_until: Timestamp,
-    access: Option<(AccessToken, Timestamp)>,
+    cached: Option<Cached>,
+    reduction: Reduction,
 }
 
-/// Whether tokens are reduced.
+struct Cached {
+    token: AccessToken,
+    good_until: Timestamp,
+    /// Session that it was read with: once that is closed, the token is not used any more.
+    session: Weak<Session>,
+}
+
+impl Cached {
+    fn is_good(&self, now: Timestamp) -> bool {
+        now < self.good_until && self.session.strong_count() > 0
+    }
+}
+
+/// Use of reduced tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Reduction {
     #[default]
@@ -50,104 +61,80 @@ enum Reduction {
     To(&'static str),
     /// A credd refused the reduced one, perhaps for another reason.
     Doubted,
-    /// Not before this moment.
+    /// Not before this time.
     Not(Timestamp),
 }
 
-#[derive(Default)]
-struct State {
-    opener: Option<Opener>,
-    reduction: Reduction,
+type Slot = Arc<Mutex<Opener>>;
+
+/// Access tokens that open credds, by account and service.
+pub(crate) struct Openers<V> {
+    sessions: Arc<Sessions<V>>,
+    slots: Mutex<HashMap<(String, String), Slot>>,
 }
 
-type Slot = Arc<Mutex<State>>;
-
-/// The openers.
-#[derive(Default)]
-pub(crate) struct Openers(Mutex<HashMap<(String, String), Slot>>);
-
-impl<V: Vault, T> Parts<V, T> {
-    /// An access token that opens a delivery's credd; nothing where none is asked for.
-    pub(crate) async fn opener(&self, delivery: &Delivery) -> Result<Option<AccessToken>, Problem> {
-        let (opener, _) = self.opener_and_age(delivery).await?;
-        Ok(opener)
+impl<V: Vault> Openers<V> {
+    pub(crate) fn new(sessions: Arc<Sessions<V>>) -> Self {
+        Self {
+            sessions,
+            slots: Mutex::default(),
+        }
     }
 
-    /// The same, and `true` when it was read just now.
-    pub(crate) async fn opener_and_age(
-        &self,
-        delivery: &Delivery,
-    ) -> Result<(Option<AccessToken>, bool), Problem> {
+    /// An access token that opens a delivery's credd; nothing where none is needed.
+    pub(crate) async fn of(&self, delivery: &Delivery) -> Result<Option<AccessToken>, Problem> {
         if !delivery.target.needs_opener() {
-            return Ok((None, false));
+            return Ok(None);
         }
-        let (opener, is_new) = self.openers.get(self, &delivery.authorize).await?;
-        Ok((Some(opener), is_new))
+        self.get(&delivery.authorize).await.map(Some)
     }
 
-    /// A login for a credential that serves no delivery: to read access tokens with.
-    pub(crate) async fn reader(&self, credential: &Arc<Credential>) -> Result<VaultToken, Problem> {
-        let slot = self.openers.slot(credential).await;
-        let mut slot = slot.lock().await;
-        let opener = slot.opener.take();
-        let opener = login(self, credential, opener, self.clock.now()).await?;
-        let token = opener.login.clone();
-        slot.opener = Some(opener);
-        Ok(token)
-    }
-
-    /// Revokes the login that opens credds with one credential, and forgets its access token.
-    pub(crate) async fn close_opener(&self, credential: &Credential) {
-        close(self, &self.openers.slot(credential).await).await;
-    }
-
-    /// Revokes the logins that open credds: they serve nobody but this process.
-    pub(crate) async fn close_openers(&self) {
-        let mut openers = self.openers.0.lock().await;
-        let slots: Vec<Slot> = openers.drain().map(|(_, slot)| slot).collect();
-        drop(openers);
-        for slot in slots {
-            close(self, &slot).await;
-        }
-    }
-}
-
-impl Openers {
-    /// An access token of `credential` that lives a while; `true` when it was read just now.
-    async fn get<V: Vault, T>(
-        &self,
-        parts: &Parts<V, T>,
-        credential: &Arc<Credential>,
-    ) -> Result<(AccessToken, bool), Problem> {
+    /// An access token of `credential` that is not about to expire: the cached one, or a new one.
+    async fn get(&self, credential: &Arc<Credential>) -> Result<AccessToken, Problem> {
         let slot = self.slot(credential).await;
-        let mut slot = slot.lock().await;
-        let now = parts.clock.now();
-        if let Some(opener) = &slot.opener
-            && let Some((access, good_until)) = &opener.access
-            && now < *good_until
-        {
-            return Ok((access.clone(), false));
+        let mut opener = slot.lock().await;
+        let now = self.sessions.clock.now();
+        if let Some(cached) = opener.cached.as_ref().filter(|cached| cached.is_good(now)) {
+            return Ok(cached.token.clone());
         }
-        let access = match read(parts, credential, &mut slot, now).await {
-            // The login died before its time; a new one is made once.
+        match self.read(credential, &mut opener, now).await {
             Err(problem) if problem.kind == Kind::TokenDead => {
-                slot.opener = None;
-                read(parts, credential, &mut slot, now).await
+                // The session died before its time; a new one is made once.
+                self.sessions.close(credential).await;
+                self.read(credential, &mut opener, now).await
             }
             answer => answer,
-        };
-        Ok((access?, true))
+        }
+    }
+
+    async fn read(
+        &self,
+        credential: &Arc<Credential>,
+        opener: &mut Opener,
+        now: Timestamp,
+    ) -> Result<AccessToken, Problem> {
+        let session = self.sessions.get(credential).await?;
+        let reduction = &mut opener.reduction;
+        let answer = least(&self.sessions, &session, reduction, now).await?;
+        let left = answer
+            .expires()
+            .map_or(Duration::ZERO, |end| until(now, end));
+        let good = left.saturating_sub(RESERVE.min(left / 4));
+        opener.cached = Some(Cached {
+            token: answer.token.clone(),
+            good_until: after(now, good),
+            session: Arc::downgrade(&session),
+        });
+        Ok(answer.token)
     }
 
     /// Forgets an access token that a credd refused.
     pub(crate) async fn forget(&self, credential: &Credential) {
         let slot = self.slot(credential).await;
-        let mut slot = slot.lock().await;
-        if let Some(opener) = &mut slot.opener {
-            opener.access = None;
-        }
-        if let Reduction::To(_) = slot.reduction {
-            slot.reduction = Reduction::Doubted;
+        let mut opener = slot.lock().await;
+        opener.cached = None;
+        if let Reduction::To(_) = opener.reduction {
+            opener.reduction = Reduction::Doubted;
         }
     }
 
@@ -156,79 +143,18 @@ impl Openers {
             credential.identity.account.clone(),
             credential.service.clone(),
         );
-        Arc::clone(self.0.lock().await.entry(key).or_default())
+        Arc::clone(self.slots.lock().await.entry(key).or_default())
     }
-}
-
-async fn close<V: Vault, T>(parts: &Parts<V, T>, slot: &Slot) {
-    if let Some(opener) = slot.lock().await.opener.take() {
-        let Opener {
-            credential,
-            login,
-            accessor,
-            ..
-        } = opener;
-        parts.end_login(&credential, &login, &accessor).await;
-    }
-}
-
-async fn read<V: Vault, T>(
-    parts: &Parts<V, T>,
-    credential: &Arc<Credential>,
-    slot: &mut State,
-    now: Timestamp,
-) -> Result<AccessToken, Problem> {
-    let opener = slot.opener.take();
-    let mut opener = login(parts, credential, opener, now).await?;
-    let answer = least(&parts.vault, &opener, &mut slot.reduction, now).await;
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(problem) => {
-            slot.opener = Some(opener);
-            return Err(problem);
-        }
-    };
-    let left = answer
-        .expires()
-        .map_or(Duration::ZERO, |end| until(now, end));
-    let good = left.saturating_sub(RESERVE.min(left / 4));
-    opener.access = Some((answer.token.clone(), after(now, good)));
-    slot.opener = Some(opener);
-    Ok(answer.token)
-}
-
-/// The login that is there, if it is of use, or a new one.
-async fn login<V: Vault, T>(
-    parts: &Parts<V, T>,
-    credential: &Arc<Credential>,
-    opener: Option<Opener>,
-    now: Timestamp,
-) -> Result<Opener, Problem> {
-    // A changed configuration may name another place under the same service.
-    let is_of_use = |o: &Opener| now < o.login_until && o.credential == *credential;
-    if let Some(opener) = opener.filter(is_of_use) {
-        return Ok(opener);
-    }
-    let login = parts.login(credential).await?;
-    let life = Duration::from_secs(login.lease_seconds);
-    Ok(Opener {
-        credential: Arc::clone(credential),
-        login: login.token,
-        accessor: login.accessor,
-        login_until: after(now, life / 4 * 3),
-        access: None,
-    })
 }
 
 /// Reads the token with the least scope.
-async fn least(
-    vault: &impl Vault,
-    opener: &Opener,
+async fn least<V: Vault>(
+    sessions: &Sessions<V>,
+    session: &Session,
     reduction: &mut Reduction,
     now: Timestamp,
 ) -> Result<AccessTokenAnswer, Problem> {
-    let credential = &opener.credential;
-    let full = || vault.read(credential, &opener.login, Reading::Full);
+    let full = || sessions.read(session, Reading::Full);
     if *reduction == Reduction::Doubted {
         *reduction = Reduction::Not(after(now, AFTER_REFUSAL));
     }
@@ -244,9 +170,7 @@ async fn least(
             }
         }
     };
-    let reduced = vault
-        .read(credential, &opener.login, Reading::Reduced(scopes))
-        .await;
+    let reduced = sessions.read(session, Reading::Reduced(scopes)).await;
     let pause = match reduced {
         Ok(answer) if holds(&answer, scopes) => {
             *reduction = Reduction::To(scopes);

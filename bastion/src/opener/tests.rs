@@ -3,6 +3,7 @@
 use super::*;
 use crate::fakes::Outside;
 use crate::fixtures::credential;
+use crate::store::Store;
 use crate::vault::Reading::{Full, Reduced};
 
 const WRITE: &str = "condor:/WRITE";
@@ -13,9 +14,13 @@ fn outside(scopes: &[&str]) -> Outside {
     outside
 }
 
-async fn get(openers: &Openers, outside: &Outside) -> String {
+fn openers(outside: &Outside) -> Openers<Outside> {
+    Openers::new(outside.sessions(Store::default()))
+}
+
+async fn get(openers: &Openers<Outside>) -> String {
     let credential = Arc::new(credential("cmsprod", "cms"));
-    let (token, _) = openers.get(&*outside.parts(), &credential).await.unwrap();
+    let token = openers.get(&credential).await.unwrap();
     let (scopes, _) = token.expose().rsplit_once('.').unwrap();
     scopes.to_owned()
 }
@@ -23,10 +28,10 @@ async fn get(openers: &Openers, outside: &Outside) -> String {
 #[tokio::test(start_paused = true)]
 async fn the_least_scope_is_asked_for_and_only_that_from_then_on() {
     let outside = outside(&["storage.read:/", WRITE, "compute.read"]);
-    let openers = Openers::default();
-    assert_eq!(get(&openers, &outside).await, "ey.secret condor:/WRITE");
+    let openers = openers(&outside);
+    assert_eq!(get(&openers).await, "ey.secret condor:/WRITE");
     tokio::time::sleep(Duration::from_hours(1)).await;
-    get(&openers, &outside).await;
+    get(&openers).await;
     assert_eq!(outside.lock().reads, [Full, Reduced(WRITE), Reduced(WRITE)]);
     assert_eq!(outside.lock().logins, 1);
 }
@@ -35,14 +40,12 @@ async fn the_least_scope_is_asked_for_and_only_that_from_then_on() {
 async fn wlcgs_scopes_do_as_well_and_a_token_without_more_is_taken_as_it_is() {
     let all = SUFFICIENT[1].split(',');
     let mut scopes: Vec<&str> = all.collect();
-    let openers = Openers::default();
     let small = outside(&scopes);
-    get(&openers, &small).await;
+    get(&openers(&small)).await;
     assert_eq!(small.lock().reads, [Full]);
     scopes.push("storage.read:/");
-    let openers = Openers::default();
     let large = outside(&scopes);
-    get(&openers, &large).await;
+    get(&openers(&large)).await;
     assert_eq!(large.lock().reads, [Full, Reduced(SUFFICIENT[1])]);
 }
 
@@ -50,24 +53,42 @@ async fn wlcgs_scopes_do_as_well_and_a_token_without_more_is_taken_as_it_is() {
 async fn a_refused_exchange_is_remembered_for_an_hour() {
     let outside = outside(&[WRITE, "storage.read:/"]);
     outside.lock().exchange_fails = Some(Kind::Forbidden);
-    let openers = Openers::default();
+    let openers = openers(&outside);
     for _ in 0..3 {
-        assert!(get(&openers, &outside).await.contains("storage.read:/"));
+        assert!(get(&openers).await.contains("storage.read:/"));
         tokio::time::sleep(Duration::from_mins(20)).await;
     }
     let reads = outside.lock().reads.clone();
     assert_eq!(reads, [Full, Reduced(WRITE), Full, Full]);
     outside.lock().exchange_fails = None;
     tokio::time::sleep(Duration::from_mins(20)).await;
-    assert_eq!(get(&openers, &outside).await, "ey.secret condor:/WRITE");
+    assert_eq!(get(&openers).await, "ey.secret condor:/WRITE");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_credd_refuses_is_followed_by_the_unreduced_one() {
     let outside = outside(&[WRITE, "storage.read:/"]);
-    let openers = Openers::default();
-    get(&openers, &outside).await;
+    let openers = openers(&outside);
+    get(&openers).await;
     openers.forget(&credential("cmsprod", "cms")).await;
-    assert!(get(&openers, &outside).await.contains("storage.read:/"));
+    assert!(get(&openers).await.contains("storage.read:/"));
     assert_eq!(outside.lock().reads, [Full, Reduced(WRITE), Full]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_closed_or_dead_gives_way_to_another_one() {
+    let outside = outside(&["storage.read:/"]);
+    let openers = openers(&outside);
+    get(&openers).await;
+    openers.sessions.close(&credential("cmsprod", "cms")).await;
+    assert_eq!(outside.lock().living(), 0, "its login is revoked");
+    get(&openers).await;
+    assert_eq!(outside.lock().logins, 2, "no token of before is used");
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    let login = outside.lock().all_living()[0].replace("accessor", "s.secret");
+    outside.lock().kill(&login);
+    get(&openers).await;
+    assert_eq!(outside.lock().logins, 3);
+    let noted = openers.sessions.store.read(|content| content.logins.len());
+    assert_eq!(noted, 1, "logins that ended are forgotten");
 }

@@ -91,11 +91,12 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
                 Verdict::Good
             });
         }
-        let login = self.parts.reader(&self.delivery.credential).await?;
-        let checked = self.check(&login, false).await;
+        let sessions = &self.parts.sessions;
+        let session = sessions.get(&self.delivery.credential).await?;
+        let checked = self.check(&session.token, false).await;
         if checked.as_ref().is_err_and(|p| p.kind == Kind::TokenDead) {
             // It died before its time; the next proof makes another one.
-            self.parts.close_opener(&self.delivery.credential).await;
+            sessions.close(&self.delivery.credential).await;
         }
         checked.map(|()| Verdict::Good)
     }

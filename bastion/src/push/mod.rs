@@ -15,7 +15,7 @@ mod tokens;
 
 use std::time::Duration;
 
-use htvault::{AccessToken, VaultToken};
+use htvault::VaultToken;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::info;
@@ -122,11 +122,6 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
         result = work.bring(step) => Some(result),
     };
     let result = result.map(|result| result.map_err(|problem| about_the_schedd(delivery, problem)));
-    if let Some(Err(problem)) = &result
-        && problem.kind == Kind::CreddRefused
-    {
-        parts.openers.forget(&delivery.authorize).await;
-    }
     Outcome {
         seen: work.seen,
         access: work.access,
@@ -224,8 +219,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     }
 
     async fn observe(&mut self) -> Result<Observed, Problem> {
-        let opener = self.opener().await?;
-        let observed = self.parts.transport.observe(self.delivery, opener.as_ref());
+        let observed = self.parts.transport.observe(self.delivery);
         let observed = self.parts.stages.time(Stage::Observe, observed).await?;
         self.permit.worked(&[resources::schedd(self.delivery)]);
         self.seen = Some(Observed {
@@ -324,16 +318,6 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         Ok(seen.served)
     }
 
-    /// An access token that opens the delivery's credd; nothing where none is asked for.
-    async fn opener(&mut self) -> Result<Option<AccessToken>, Problem> {
-        let (opener, is_new) = self.parts.opener_and_age(self.delivery).await?;
-        if is_new {
-            self.permit
-                .worked(&resources::opened_by(&self.delivery.authorize));
-        }
-        Ok(opener)
-    }
-
     /// Stores the names of the tokens.
     fn note_tokens(&self) {
         let seen = self.seen.as_ref();
@@ -358,9 +342,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
 
     async fn store(&mut self, held: &Held) -> Result<(), Problem> {
         let top = top_file::write(&self.delivery.credential, &held.token);
-        let opener = self.opener().await?;
-        let transport = &self.parts.transport;
-        let stored = transport.store(self.delivery, &top, opener.as_ref());
+        let stored = self.parts.transport.store(self.delivery, &top);
         self.parts.stages.time(Stage::Store, stored).await
     }
 
@@ -375,7 +357,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             self.tokens.former.push(held);
         }
         let credential = &delivery.credential;
-        let login = self.parts.login(credential).await?;
+        let login = self.parts.sessions.login(credential).await?;
         let made = self.parts.make(credential, login, delivery.lifetime);
         let held = made.await?;
         if self.tokens.has(&held) {

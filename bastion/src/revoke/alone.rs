@@ -92,7 +92,7 @@ pub async fn cut_off<V: Vault, T: Transport>(
             .push(kept_off_step(&cut.id, wanted, fault.clone()));
     }
     cuts.sort_by(|a, b| a.id.cmp(&b.id));
-    parts.close_openers().await;
+    parts.sessions.close_all().await;
     cuts
 }
 

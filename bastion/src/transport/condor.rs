@@ -5,19 +5,22 @@
 //! our environment, has a time limit, and is killed when that is over or the service ends. Each call
 //! names the account that is meant: a credd of any version refuses that to another one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::{AccessToken, Claims};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::Observed;
 use super::advice;
 use super::refusals::BEARER;
 use super::tool::{self, Call, Said, Tools};
 use super::whereabouts::{Place, Whereabouts};
+use super::{Observed, collector};
+use crate::config::Search;
 use crate::delivery::{Delivery, Method, Target};
+use crate::discovery::{Ad, Known};
+use crate::opener::Openers;
 use crate::problem::{Cause, Kind, Problem};
+use crate::vault::Vault;
 
 pub(crate) const TOOL: &str = "condor_store_cred";
 /// The credd itself waits 20 s for its credmon.
@@ -64,107 +67,161 @@ impl<'a> Credd<'a> {
     }
 }
 
-/// The tool.
-#[derive(Debug)]
-pub(super) struct Condor {
-    tools: Arc<Tools>,
-    whereabouts: Arc<Whereabouts>,
+/// Work of the tool for one delivery.
+enum Operation<'a> {
+    Query,
+    Add(&'a SecretString),
+    Delete,
 }
 
-impl Condor {
-    pub(super) fn new(tools: Arc<Tools>, whereabouts: Arc<Whereabouts>) -> Self {
-        Self { tools, whereabouts }
+impl Operation<'_> {
+    fn arguments<'a>(&self, service: &'a str) -> Vec<&'a str> {
+        match self {
+            // Without -s: the answer for one service compares scopes and audience first.
+            Self::Query => vec!["query-oauth"],
+            Self::Add(_) => vec!["add-oauth", "-s", service, "-i", "-"],
+            Self::Delete => vec!["delete-oauth", "-s", service],
+        }
+    }
+
+    fn input(&self) -> &str {
+        match self {
+            Self::Add(top) => top.expose_secret(),
+            Self::Query | Self::Delete => "",
+        }
+    }
+
+    fn is_done(&self, said: &Said) -> bool {
+        said.success || (said.is_nothing_there() && !matches!(self, Self::Add(_)))
     }
 }
 
-impl Condor {
-    pub(super) async fn observe(
-        &self,
-        delivery: &Delivery,
-        credd: &Credd<'_>,
-        opener: Option<&AccessToken>,
-    ) -> Result<Observed, Problem> {
-        // Without -s: the answer for one service compares scopes and audience first.
-        let said = self
-            .run(delivery, credd, &["query-oauth"], "", opener)
-            .await?;
+/// HTCondor's tools, addresses of credds, and access tokens that open them.
+pub(super) struct Condor<V> {
+    tools: Tools,
+    whereabouts: Whereabouts,
+    openers: Openers<V>,
+}
+
+impl<V: Vault> Condor<V> {
+    pub(super) fn new(openers: Openers<V>) -> Self {
+        Self {
+            tools: Tools::default(),
+            whereabouts: Whereabouts::default(),
+            openers,
+        }
+    }
+
+    pub(super) async fn find(&self, search: &Search, known: &Known) -> Result<Vec<Ad>, Problem> {
+        collector::find(&self.tools, search, known).await
+    }
+
+    /// Takes over the addresses that a search found.
+    pub(super) fn learn(&self, search: &Search, known: &Known) {
+        self.whereabouts.note(search.collector.as_deref(), known);
+    }
+
+    pub(super) async fn observe(&self, delivery: &Delivery) -> Result<Observed, Problem> {
+        let said = self.run(delivery, Operation::Query).await?;
         same_account(delivery, &said)?;
-        said.observed(&delivery.id.service)
-            .ok_or_else(|| failure(delivery, &said, opener))
+        Ok(said.observed(&delivery.id.service))
     }
 
+    /// Stored for the account that is named, whomever the credd took us for.
     pub(super) async fn store(
         &self,
         delivery: &Delivery,
-        credd: &Credd<'_>,
         top: &SecretString,
-        opener: Option<&AccessToken>,
     ) -> Result<(), Problem> {
-        let arguments = ["add-oauth", "-s", &delivery.id.service, "-i", "-"];
-        let said = self
-            .run(delivery, credd, &arguments, top.expose_secret(), opener)
-            .await?;
-        if said.success {
-            // Stored for the account that was named, whomever the credd took us for.
-            return Ok(());
-        }
-        same_account(delivery, &said)?;
-        Err(failure(delivery, &said, opener))
+        self.run(delivery, Operation::Add(top)).await.map(drop)
     }
 
-    pub(super) async fn delete(
-        &self,
-        delivery: &Delivery,
-        credd: &Credd<'_>,
-        opener: Option<&AccessToken>,
-    ) -> Result<(), Problem> {
+    pub(super) async fn delete(&self, delivery: &Delivery) -> Result<(), Problem> {
         // Whose credential that would be is asked first: what was deleted cannot be put back.
-        let there = self.observe(delivery, credd, opener).await?;
+        let there = self.observe(delivery).await?;
         if there.stored.is_none() && there.served.is_none() {
             return Ok(());
         }
-        let arguments = ["delete-oauth", "-s", &delivery.id.service];
-        let said = self.run(delivery, credd, &arguments, "", opener).await?;
-        if said.success || said.is_nothing_there() {
-            Ok(())
-        } else {
-            Err(failure(delivery, &said, opener))
-        }
+        self.run(delivery, Operation::Delete).await.map(drop)
     }
 
-    async fn run(
+    /// Runs the tool. A credd that does not answer is asked for by its name next time; an access token that
+    /// is refused is not used again.
+    async fn run(&self, delivery: &Delivery, operation: Operation<'_>) -> Result<Said, Problem> {
+        let Target::Credd {
+            host,
+            collector,
+            opening,
+        } = &delivery.target
+        else {
+            return Err(Problem::internal(
+                delivery,
+                "a directory is taken for a credd",
+            ));
+        };
+        if opening.method == Method::Kerberos && !nix::unistd::geteuid().is_root() {
+            return Err(Problem::new(
+                Cause::schedd(delivery),
+                Kind::Transport,
+                "`authenticate: kerberos` works for root alone, whose tools log in by keytab in memory; run the service \
+                 as root, or take another method",
+            ));
+        }
+        let collector = collector.as_deref();
+        let ask = collector::credds(&self.tools, collector);
+        let place = self.whereabouts.of(collector, host, ask).await;
+        let credd = Credd::new(delivery, place.as_ref());
+        let opener = self.openers.of(delivery).await?;
+        let result = self
+            .run_until_clear(delivery, &credd, &operation, opener.as_ref())
+            .await;
+        match &result {
+            Err(problem) if problem.kind == Kind::CreddDown => {
+                self.whereabouts.doubt(collector, host).await;
+            }
+            Err(problem) if problem.kind == Kind::CreddRefused && opener.is_some() => {
+                self.openers.forget(&delivery.authorize).await;
+            }
+            // The address was wrong, the name is right.
+            Ok((_, true)) => self.whereabouts.doubt(collector, host).await,
+            _ => {}
+        }
+        result.map(|(said, _)| said)
+    }
+
+    /// Runs the tool, and after a failure once more for its reasons. `true` comes with what only succeeded by
+    /// the credd's name, not at its address.
+    async fn run_until_clear(
         &self,
         delivery: &Delivery,
         credd: &Credd<'_>,
-        arguments: &[&str],
-        input: &str,
+        operation: &Operation<'_>,
         opener: Option<&AccessToken>,
-    ) -> Result<Said, Problem> {
+    ) -> Result<(Said, bool), Problem> {
+        let arguments = operation.arguments(&delivery.id.service);
+        let input = operation.input();
         let said = self
-            .run_once(delivery, credd, arguments, input, opener, None)
+            .run_once(delivery, credd, &arguments, input, opener, None)
             .await?;
-        if said.success || said.is_nothing_there() {
-            return Ok(said);
+        if operation.is_done(&said) {
+            return Ok((said, false));
         }
         // Reasons are printed only with -d, which costs half as much again. What failed once may be
         // asked a second time: each call brings about a state, however often it is made. By name it
         // finds a credd that was started anew, which has another address.
-        let arguments = [&["-d"], arguments].concat();
-        // Whom it took us for is told only so, and is what a refusal leaves open.
+        let arguments = [&["-d"], arguments.as_slice()].concat();
+        // For whom the credd takes us is printed only so, and is what a refusal leaves open.
         let debug = said.is_not_allowed().then_some("D_SECURITY:2");
         let by_name = credd.by_name();
         let credd = by_name.as_ref().unwrap_or(credd);
-        let again = self.run_once(delivery, credd, &arguments, input, opener, debug);
-        let said = again.await?;
-        if by_name.is_some()
-            && (said.success || said.is_nothing_there())
-            && let Target::Credd {
-                host, collector, ..
-            } = &delivery.target
-        {
-            self.whereabouts.doubt(collector.as_deref(), host).await;
+        let said = self
+            .run_once(delivery, credd, &arguments, input, opener, debug)
+            .await?;
+        if operation.is_done(&said) {
+            return Ok((said, by_name.is_some()));
         }
-        Ok(said)
+        same_account(delivery, &said)?;
+        Err(failure(delivery, &said, opener))
     }
 
     async fn run_once(

@@ -9,17 +9,14 @@ use super::refusals::NOT_ALLOWED;
 use super::tool::Said;
 
 impl Said {
-    /// The credd's answer about one service; `None` when it is none.
-    pub(super) fn observed(&self, service: &str) -> Option<Observed> {
-        if self.is_nothing_there() {
-            return Some(Observed::default());
-        }
-        self.success.then(|| Observed {
+    /// State of one service at the credd, from a query that succeeded or found nothing.
+    pub(super) fn observed(&self, service: &str) -> Observed {
+        Observed {
             stored: self.time(&format!("{service}.top")),
             served: self.time(&format!("{service}.use")),
             serves_until: None,
             content: None,
-        })
+        }
     }
 
     /// The credd has nothing stored.
@@ -76,12 +73,12 @@ mod tests {
     #[test]
     fn times_of_the_service_are_read() {
         let said = said(true, ALL, "");
-        let seen = said.observed("cms").unwrap();
+        let seen = said.observed("cms");
         assert_eq!(seen.stored.unwrap().as_second(), 1_795_336_935);
         assert_eq!(seen.served.unwrap().as_second(), 1_795_336_936);
-        let seen = said.observed("cms_crab").unwrap();
+        let seen = said.observed("cms_crab");
         assert!(seen.stored.is_some() && seen.served.is_none());
-        assert!(said.observed("cm").unwrap().stored.is_none());
+        assert!(said.observed("cm").stored.is_none());
         assert_eq!(said.user(), Some("cmsprod@ap.test"));
     }
 
@@ -96,7 +93,7 @@ mod tests {
             User = \"scitokens@unmapped\"\n\
             Operation failed because it is not allowed\n";
         let said = said(false, "Account: cmsprod@any\nCredType: oauth\n\n", stderr);
-        assert!(said.is_not_allowed() && said.observed("cms").is_none());
+        assert!(said.is_not_allowed() && !said.is_nothing_there());
         assert_eq!(said.user(), Some("crabtw@ap.test"));
     }
 
@@ -107,12 +104,8 @@ mod tests {
             "Account: x\nCredType: oauth\n\nNo credential is stored.\n",
             "",
         );
-        assert!(none.observed("cms").unwrap().stored.is_none());
-        assert!(
-            said(false, "Operation failed.\n", "")
-                .observed("cms")
-                .is_none()
-        );
+        assert!(none.is_nothing_there() && none.observed("cms").stored.is_none());
         assert!(!none.is_not_allowed() && none.user().is_none());
+        assert!(!said(false, "Operation failed.\n", "").is_nothing_there());
     }
 }

@@ -9,7 +9,7 @@ use super::super::{Command, Engine};
 use crate::config::{Config, Names, Pattern, Search};
 use crate::delivery::{Opening, Selection};
 use crate::discovery::Ad;
-use crate::fakes::Outside;
+use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, credential};
 use crate::plan::State;
 use crate::revoke::Cut;
@@ -55,7 +55,7 @@ fn pool(outside: &Outside, names: &[&str]) {
     outside.lock().pools.insert("crab".to_owned(), ads);
 }
 
-fn states(reconciler: &Engine<Outside, Outside>) -> Vec<(String, State)> {
+fn states(reconciler: &Engine<Outside, FakeSchedds>) -> Vec<(String, State)> {
     let report = reconciler.report();
     let lines = report.deliveries.into_iter();
     lines.map(|line| (line.wanted.schedd, line.state)).collect()
@@ -67,7 +67,7 @@ fn told(all: &[(&str, State)]) -> Vec<(String, State)> {
         .collect()
 }
 
-async fn run_for(reconciler: &mut Engine<Outside, Outside>, time: Duration) {
+async fn run_for(reconciler: &mut Engine<Outside, FakeSchedds>, time: Duration) {
     let (send, receive) = mpsc::channel(1);
     let stop = async move {
         tokio::time::sleep(time).await;
@@ -213,7 +213,7 @@ async fn a_schedd_that_was_found_and_cut_off_stays_so_over_a_restart_and_is_name
     assert_eq!(states(&service), cut);
 }
 
-async fn cut_off(service: &mut Engine<Outside, Outside>, schedd: &str) -> Vec<Cut> {
+async fn cut_off(service: &mut Engine<Outside, FakeSchedds>, schedd: &str) -> Vec<Cut> {
     let (send, receive) = mpsc::channel(1);
     let order = async move {
         let (answer, answered) = oneshot::channel();

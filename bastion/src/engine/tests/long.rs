@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::super::*;
 use super::{DAY, credd, run_for};
 use crate::delivery::Delivery;
-use crate::fakes::Outside;
+use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, delivery};
 use crate::store::Store;
 
@@ -31,7 +31,7 @@ impl Dice {
 }
 
 /// Sizes of all that an engine keeps.
-fn sizes(engine: &Engine<Outside, Outside>) -> BTreeMap<&'static str, usize> {
+fn sizes(engine: &Engine<Outside, FakeSchedds>) -> BTreeMap<&'static str, usize> {
     let noted = engine.parts().store.read(|content| {
         let names = content.deliveries.values().map(|note| note.names().count());
         (content.deliveries.len(), names.sum(), content.logins.len())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::*;
 use super::service::HOUR;
 use super::{DAY, MINUTE, credd, deliveries, reconciler, reconciler_in, run_for};
-use crate::fakes::Outside;
+use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, delivery};
 use crate::plan::{Basis, State};
 use crate::problem::Kind;
@@ -16,8 +16,8 @@ use crate::store::Note;
 fn restart(
     config: &Config,
     outside: &Outside,
-    before: &Engine<Outside, Outside>,
-) -> Engine<Outside, Outside> {
+    before: &Engine<Outside, FakeSchedds>,
+) -> Engine<Outside, FakeSchedds> {
     let parts = outside.parts_with(before.parts().store.clone());
     Engine::new(config, parts, TimeZone::UTC)
 }
@@ -166,7 +166,7 @@ async fn what_jobs_have_is_told_apart_from_what_the_bastion_has() {
     let outside = Outside::new();
     let config = config(deliveries());
     let mut reconciler = reconciler(&config, &outside);
-    let told = |reconciler: &Engine<Outside, Outside>| -> Vec<bool> {
+    let told = |reconciler: &Engine<Outside, FakeSchedds>| -> Vec<bool> {
         let lines = reconciler.report().deliveries.into_iter();
         lines.map(|line| line.jobs_have_token).collect()
     };
@@ -307,7 +307,7 @@ async fn a_schedd_that_is_down_over_restarts_does_not_have_its_tokens_names_forg
     let config = config(vec![delivery("cmsprod", "cms", "ap1", credd("ap1"))]);
     let state = tempfile::tempdir().unwrap();
     let start = || reconciler_in(state.path(), &config, &outside);
-    let names = |service: &Engine<Outside, Outside>| -> Vec<String> {
+    let names = |service: &Engine<Outside, FakeSchedds>| -> Vec<String> {
         service.parts().store.read(|content| {
             let names = content.deliveries.values().flat_map(Note::names);
             names.map(|token| token.accessor.clone()).collect()

@@ -3,7 +3,7 @@
 use super::super::*;
 use crate::delivery::Delivery;
 use crate::delivery::Selection;
-use crate::fakes::Outside;
+use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, credd, delivery};
 use crate::plan::State;
 use crate::revoke::Became;
@@ -38,7 +38,7 @@ pub(super) fn of(account: Option<&str>, schedd: Option<&str>) -> Selection {
 /// A service that runs, and the hand that tells it things.
 pub(super) struct Service {
     pub(super) reports: Reports,
-    pub(super) commands: mpsc::Sender<Command<Outside, Outside>>,
+    pub(super) commands: mpsc::Sender<Command<Outside, FakeSchedds>>,
     pub(super) outside: Outside,
     store: Store,
 }

@@ -40,7 +40,7 @@ pub(super) async fn find<V: Vault, T: Transport>(
     }
     let credential = &delivery.credential;
     // What is wrong with the schedd is found again, and said, when something is deleted there.
-    let Ok(observed) = parts.transport.observe(delivery, None).await else {
+    let Ok(observed) = parts.transport.observe(delivery).await else {
         return Found::Nothing;
     };
     let token = observed.content.as_ref();

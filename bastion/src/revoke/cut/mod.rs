@@ -231,14 +231,13 @@ async fn try_delete<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
 ) -> Result<bool, Problem> {
-    let opener = parts.opener(delivery).await?;
     let transport = &parts.transport;
-    let before = transport.observe(delivery, opener.as_ref()).await?;
+    let before = transport.observe(delivery).await?;
     if before.stored.is_none() && before.served.is_none() {
         return Ok(false);
     }
-    transport.delete(delivery, opener.as_ref()).await?;
-    let after = transport.observe(delivery, opener.as_ref()).await?;
+    transport.delete(delivery).await?;
+    let after = transport.observe(delivery).await?;
     if after.stored.is_some() {
         return Err(Problem::new(
             crate::problem::Cause::schedd(delivery),

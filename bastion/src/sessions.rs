@@ -1,0 +1,182 @@
+//! Logins at Vault, and those that this process keeps open to read access tokens with (sessions): one for
+//! each account and service.
+//!
+//! Always true: a login is in the store from the moment it is made until it expires or Vault says that it is
+//! dead. The token of a session never leaves this process. What works is reported to the circuit breakers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use htvault::clock::Clock;
+use htvault::{AccessTokenAnswer, IssuedToken, VaultToken};
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+use crate::delivery::Credential;
+use crate::engine::limits::Limits;
+use crate::engine::resources::{login_by, opened_by};
+use crate::moment::after;
+use crate::problem::Problem;
+use crate::stages::{Stage, Stages};
+use crate::store::{Login, Named, Store};
+use crate::vault::{Reading, Vault};
+
+/// Maker of logins, and owner of the open sessions.
+pub struct Sessions<V> {
+    pub(crate) vault: Arc<V>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) stages: Arc<Stages>,
+    pub(crate) store: Store,
+    pub(crate) limits: Limits,
+    open: Mutex<HashMap<(String, String), Slot>>,
+}
+
+type Slot = Arc<Mutex<Option<Arc<Session>>>>;
+
+/// Login of this process for one credential.
+#[derive(Debug)]
+pub(crate) struct Session {
+    credential: Arc<Credential>,
+    /// Its vault token.
+    pub(crate) token: VaultToken,
+    accessor: String,
+    /// Time when a new session replaces it: after three quarters of its life.
+    renew_at: Timestamp,
+}
+
+impl<V> Sessions<V> {
+    /// No session is open yet, and no limit is used.
+    pub(crate) fn new(vault: V, clock: Arc<dyn Clock>, store: Store) -> Self {
+        Self {
+            vault: Arc::new(vault),
+            clock,
+            stages: Arc::default(),
+            store,
+            limits: Limits::default(),
+            open: Mutex::default(),
+        }
+    }
+
+    /// Sessions at a Vault of another configuration. Durations, breakers and the store go on.
+    pub(crate) fn reconfigured(&self, vault: V) -> Self {
+        Self {
+            vault: Arc::new(vault),
+            clock: Arc::clone(&self.clock),
+            stages: Arc::clone(&self.stages),
+            store: self.store.clone(),
+            limits: self.limits.clone(),
+            open: Mutex::default(),
+        }
+    }
+}
+
+impl<V: Vault> Sessions<V> {
+    /// Logs in for a credential.
+    pub(crate) async fn login(&self, credential: &Credential) -> Result<IssuedToken, Problem> {
+        let permit = self.limits.admit_login(credential).await?;
+        let login = self.vault.login(credential);
+        let login = self.stages.time(Stage::Login, login).await;
+        let login = login.inspect_err(|problem| permit.login_failed(credential, problem))?;
+        permit.worked(&login_by(credential));
+        drop(permit);
+        if !login.accessor.is_empty() {
+            let now = self.clock.now();
+            let noted = Login {
+                token: Named {
+                    accessor: login.accessor.clone(),
+                    issued: now,
+                    expires: after(now, Duration::from_secs(login.lease_seconds)),
+                },
+                account: credential.identity.account.clone(),
+                service: credential.service.clone(),
+            };
+            let accessor = login.accessor.clone();
+            self.store
+                .change(|content| content.logins.insert(accessor, noted));
+        }
+        Ok(login)
+    }
+
+    /// Revokes a login that serves nobody any more. One that cannot be revoked stays known to the store
+    /// until it expires.
+    pub(crate) async fn end_login(
+        &self,
+        credential: &Credential,
+        token: &VaultToken,
+        accessor: &str,
+    ) {
+        if let Ok(()) = self.vault.revoke(credential, token).await
+            && let Ok(None) = self.vault.look_up(credential, token).await
+        {
+            self.store.change(|content| content.logins.remove(accessor));
+        }
+    }
+
+    /// The open session of a credential, or a new one. Callers of the same credential wait for one login.
+    pub(crate) async fn get(&self, credential: &Arc<Credential>) -> Result<Arc<Session>, Problem> {
+        let slot = self.slot(credential).await;
+        let mut slot = slot.lock().await;
+        let now = self.clock.now();
+        // A changed configuration may name another path for the same service.
+        let is_usable =
+            |open: &&Arc<Session>| now < open.renew_at && open.credential == *credential;
+        if let Some(open) = slot.as_ref().filter(is_usable) {
+            return Ok(Arc::clone(open));
+        }
+        let login = self.login(credential).await?;
+        let life = Duration::from_secs(login.lease_seconds);
+        let session = Arc::new(Session {
+            credential: Arc::clone(credential),
+            token: login.token,
+            accessor: login.accessor,
+            renew_at: after(now, life / 4 * 3),
+        });
+        *slot = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Reads an access token to open credds with.
+    pub(crate) async fn read(
+        &self,
+        session: &Session,
+        reading: Reading,
+    ) -> Result<AccessTokenAnswer, Problem> {
+        let credential = &session.credential;
+        let answer = self.vault.read(credential, &session.token, reading).await?;
+        self.limits.worked(&opened_by(credential));
+        Ok(answer)
+    }
+
+    /// Revokes the session of a credential.
+    pub(crate) async fn close(&self, credential: &Credential) {
+        let slot = self.slot(credential).await;
+        self.end(&slot).await;
+    }
+
+    /// Revokes all sessions: they serve nobody but this process.
+    pub(crate) async fn close_all(&self) {
+        let mut open = self.open.lock().await;
+        let slots: Vec<Slot> = open.drain().map(|(_, slot)| slot).collect();
+        drop(open);
+        for slot in slots {
+            self.end(&slot).await;
+        }
+    }
+
+    async fn end(&self, slot: &Slot) {
+        let mut slot = slot.lock().await;
+        if let Some(session) = slot.take() {
+            self.end_login(&session.credential, &session.token, &session.accessor)
+                .await;
+        }
+    }
+
+    async fn slot(&self, credential: &Credential) -> Slot {
+        let key = (
+            credential.identity.account.clone(),
+            credential.service.clone(),
+        );
+        Arc::clone(self.open.lock().await.entry(key).or_default())
+    }
+}
