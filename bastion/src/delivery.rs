@@ -115,6 +115,26 @@ pub enum Target {
     },
 }
 
+impl Target {
+    /// Whether an access token is needed to see or store anything.
+    #[must_use]
+    pub fn needs_opener(&self) -> bool {
+        match self {
+            Self::Directory(_) => false,
+            Self::Credd { opening, .. } => opening.method == Method::Scitokens,
+        }
+    }
+
+    /// Whether what is stored can be read back.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        match self {
+            Self::Directory(_) => true,
+            Self::Credd { .. } => false,
+        }
+    }
+}
+
 /// How a credd is opened: by which authentication, and in whose name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Opening {

@@ -12,16 +12,15 @@
 //! | [`jobs`] | what jobs at a schedd have, and until when; pure |
 //! | `store` | state that survives a restart |
 //! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
-//! | `sessions`, `opener` | logins of this process, and access tokens that open credds |
-//! | [`discovery`] | schedds found through a collector, over time; pure |
-//! | [`transport`] | ways to schedds: the seam, the directory, HTCondor's own tool |
+//! | `sessions` | logins of this process, for reading access tokens |
+//! | [`schedd`] | ways to schedds: credds by HTCondor's own tool, directories; schedds found through collectors |
 //! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
 //! | [`revoke`], [`offboard`] | deliveries cut off; everything of an account undone |
 //! | [`report`] | what is known, as table and JSON |
 //! | [`control`], [`listen`] | people and programs of this host ask and tell the service: socket, HTTP |
 //! | [`doctor`] | each step that deliveries hang on, tried once |
 //! | `files` | files of this host: plain ones, bounded, on threads of their own |
-//! | [`selection`], [`stages`], [`top_file`] | deliveries by name; how long stages take; a stored credential's text |
+//! | [`selection`], [`stages`] | deliveries by name; how long stages take |
 //! | [`lifecycle`], [`cli`], [`logs`], [`lock`], [`hardening`], [`connections`] | the process |
 
 mod attendant;
@@ -31,7 +30,6 @@ pub mod config;
 pub mod connections;
 pub mod control;
 pub mod delivery;
-pub mod discovery;
 pub mod doctor;
 pub mod engine;
 #[cfg(test)]
@@ -51,20 +49,18 @@ pub mod logs;
 mod moment;
 pub mod offboard;
 pub mod onboard;
-mod opener;
 pub mod plan;
 pub mod problem;
 pub mod push;
 mod reload;
 pub mod report;
 pub mod revoke;
+pub mod schedd;
 pub mod selection;
 mod sessions;
 pub mod stages;
 mod store;
 mod ticket;
-pub mod top_file;
-pub mod transport;
 pub mod vault;
 pub mod verify;
 mod wrap;

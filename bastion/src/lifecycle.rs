@@ -33,9 +33,9 @@ use crate::login::HtVault;
 use crate::push::Parts;
 use crate::reload::{Asked, Reload};
 use crate::report::Report;
+use crate::schedd::{Transports, directory};
 use crate::sessions::Sessions;
 use crate::store::{Content, Store};
-use crate::transport::{Transports, directory};
 
 pub(crate) type RealParts = Parts<HtVault, Transports<HtVault>>;
 

@@ -1,4 +1,4 @@
-//! Whether an access token is what jobs are to get, and whether the credmon made one. Pure.
+//! Checks of access tokens: that one is what jobs are to get. Pure.
 
 use htvault::AccessTokenAnswer;
 use jiff::Timestamp;
@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Credential, Delivery, DeliveryId};
 use crate::problem::{Cause, Kind, Problem};
-use crate::transport::Observed;
 
 /// What a fault of an access token asks of people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -193,18 +192,6 @@ fn faults(
 /// Clocks may differ by this much.
 const SKEW: std::time::Duration = std::time::Duration::from_mins(1);
 
-/// Whether the credmon has made an access token since what is stored was stored.
-///
-/// Times of a credd are whole seconds, and a quick credmon serves within the second of the push.
-/// `served_before` is what was seen just before that push: the same time again is no proof.
-#[must_use]
-pub fn is_served(observed: &Observed, served_before: Option<Timestamp>) -> bool {
-    match (observed.stored, observed.served) {
-        (Some(stored), Some(served)) => served >= stored && Some(served) != served_before,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,23 +298,5 @@ mod tests {
         assert!(access_token(&credential, &opaque, at(0)).is_ok());
         credential.scopes = vec!["storage.read:/".to_owned()];
         assert!(access_token(&credential, &opaque, at(0)).is_err());
-    }
-
-    #[test]
-    fn served_means_after_the_push() {
-        let seen = |stored, served| Observed {
-            stored: Some(at(stored)),
-            served: Some(at(served)),
-            ..Observed::default()
-        };
-        assert!(is_served(&seen(5, 6), Some(at(4))));
-        assert!(is_served(&seen(5, 5), Some(at(4))), "within the second");
-        assert!(
-            !is_served(&seen(5, 5), Some(at(5))),
-            "that was there before"
-        );
-        assert!(is_served(&seen(5, 5), None));
-        assert!(!is_served(&seen(5, 4), None));
-        assert!(!is_served(&Observed::default(), None));
     }
 }

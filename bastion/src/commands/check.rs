@@ -6,7 +6,7 @@ use super::{Done, Failure, complain, print, print_json};
 use crate::cli::Output;
 use crate::config::{Config, Overview, host};
 use crate::lifecycle;
-use crate::transport::directory;
+use crate::schedd::directory;
 
 /// Lists what would be delivered, and what is wrong.
 pub(crate) fn check(config: &Config, output: Output) -> Result<Done, Failure> {

@@ -13,7 +13,7 @@ use crate::delivery::{DeliveryId, Selection};
 use crate::engine::{Command, Order, Reports, Stopping, pause_of_watchers};
 use crate::plan::State;
 use crate::report::{Line, Report};
-use crate::transport::Transport;
+use crate::schedd::Transport;
 use crate::vault::Vault;
 
 /// What requests are carried out with.

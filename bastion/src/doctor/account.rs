@@ -12,7 +12,7 @@ use crate::delivery::{Credential, Delivery};
 use crate::moment::{after, until};
 use crate::problem::{Cause, Kind};
 use crate::push::Parts;
-use crate::transport::{Observed, Transport};
+use crate::schedd::{Observed, Transport};
 use crate::vault::{Reading, Vault};
 use crate::verify;
 
@@ -188,7 +188,7 @@ fn judge(
     };
     let ago = |then| format!("{} ago", span(then, now));
     let fault = "check that the credmon runs at the schedd, and its log";
-    if !verify::is_served(observed, None) {
+    if !observed.is_served(None) {
         let words = format!("stored {}, and no access token made since", ago(stored));
         return if until(stored, now) > TAKES {
             (Verdict::Wrong, format!("{words}; {fault}"))

@@ -1,12 +1,11 @@
 //! This host: what the configuration needs of its files and tools.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Section, Verdict};
 use crate::config::{Config, host};
 use crate::delivery::{Delivery, Target};
-use crate::transport::{condor, directory, tool};
+use crate::schedd::{condor, directory};
 
 pub(super) async fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Section {
     let mut section = Section::new("This host");
@@ -26,17 +25,10 @@ pub(super) async fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Se
         .iter()
         .any(|delivery| matches!(delivery.target, Target::Credd { .. }));
     if needs_tools || !config.searches.is_empty() {
-        match in_path(condor::TOOL) {
-            Some(path) => section.add("HTCondor", Verdict::Ok, path.display().to_string()),
-            None => section.add("HTCondor", Verdict::Wrong, tool::not_found(condor::TOOL)),
+        match condor::tool_path() {
+            Ok(path) => section.add("HTCondor", Verdict::Ok, path.display().to_string()),
+            Err(fault) => section.add("HTCondor", Verdict::Wrong, fault),
         }
     }
     section
-}
-
-fn in_path(tool: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(tool))
-        .find(|file: &PathBuf| Path::is_file(file))
 }

@@ -23,7 +23,7 @@ use crate::config::{Config, duration};
 use crate::delivery::{Delivery, Selection};
 use crate::moment::until;
 use crate::push::Parts;
-use crate::transport::Transport;
+use crate::schedd::Transport;
 use crate::vault::Vault;
 
 /// Accounts that are examined at a time.

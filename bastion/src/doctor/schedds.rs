@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{Section, Verdict};
 use crate::config::{Config, Search};
 use crate::delivery::Delivery;
-use crate::discovery::Known;
 use crate::problem::Problem;
 use crate::push::Parts;
-use crate::transport::Transport;
+use crate::schedd::Transport;
+use crate::schedd::discovery::Known;
 use crate::vault::Vault;
 
 /// Steps of all searches, and everything that is wanted: what is listed, and what was found.

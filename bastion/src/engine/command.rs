@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::delivery::{DeliveryId, Selection};
 use crate::push::Parts;
 use crate::revoke::{Cut, Step};
-use crate::transport::Transport;
+use crate::schedd::Transport;
 use crate::vault::Vault;
 
 /// Request to the engine.

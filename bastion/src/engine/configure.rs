@@ -16,7 +16,7 @@ use crate::delivery::{Delivery, DeliveryId, Selection};
 use crate::plan;
 use crate::push::Parts;
 use crate::revoke::{Cut, by_name, leftover};
-use crate::transport::Transport;
+use crate::schedd::Transport;
 use crate::vault::Vault;
 
 impl<V: Vault, T: Transport> Engine<V, T> {

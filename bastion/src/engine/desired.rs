@@ -13,7 +13,7 @@ use super::limits::Claims;
 use super::status::Status;
 use crate::delivery::Delivery;
 use crate::revoke::{Cut, Silent};
-use crate::transport::Transport;
+use crate::schedd::Transport;
 use crate::vault::Vault;
 
 /// Message to the owner of a delivery.

@@ -10,7 +10,7 @@ use tracing::info;
 use super::resources::principal;
 use crate::delivery::Delivery;
 use crate::push::Parts;
-use crate::transport::Transport;
+use crate::schedd::Transport;
 use crate::vault::Vault;
 
 /// Watches the keytabs that a delivery's logins fail with, until their breakers close.

@@ -60,7 +60,7 @@ use crate::delivery::DeliveryId;
 use crate::moment::{ClockWatch, until};
 use crate::push::Parts;
 use crate::report::Report;
-use crate::transport::Transport;
+use crate::schedd::Transport;
 use crate::vault::Vault;
 
 /// The engine checks the clock at least this often, so that a clock that was set is noticed.

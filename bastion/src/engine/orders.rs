@@ -14,7 +14,7 @@ use super::desired::{Message, Revocation};
 use super::{Barrier, Engine, barrier};
 use crate::delivery::{Credential, DeliveryId, Selection};
 use crate::revoke::{Became, Cut, Silent, Step, What, kept_off_step};
-use crate::transport::Transport;
+use crate::schedd::Transport;
 use crate::vault::Vault;
 use crate::{grants, offboard};
 

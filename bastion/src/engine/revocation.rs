@@ -13,7 +13,7 @@ use super::limits::{Extent, Rank};
 use super::task::DeliveryTask;
 use crate::problem::{Cause, Kind, Problem};
 use crate::revoke::{Became, Cut, Manner, Silent, Step, What, cut, kept_off_step};
-use crate::transport::Transport;
+use crate::schedd::Transport;
 use crate::vault::Vault;
 
 /// Time that a revocation waits for the disk of the state.

@@ -15,12 +15,12 @@ use tracing::{info, warn};
 use super::Engine;
 use crate::config::{Config, Search};
 use crate::delivery::{Delivery, DeliveryId};
-use crate::discovery::{Ad, Change, Known};
 use crate::moment::after;
 use crate::problem::Problem;
 use crate::report::Group;
 use crate::revoke::is_wanted;
-use crate::transport::Transport;
+use crate::schedd::Transport;
+use crate::schedd::discovery::{Ad, Change, Known};
 use crate::vault::Vault;
 
 /// Interval between two searches.

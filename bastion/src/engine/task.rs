@@ -23,8 +23,8 @@ use crate::moment::{after, until};
 use crate::plan::{self, Failure, Next, Step};
 use crate::problem::{Kind, Problem};
 use crate::push::{Context, Outcome, Tokens, bring};
+use crate::schedd::Transport;
 use crate::store::Note;
-use crate::transport::Transport;
 use crate::vault::Vault;
 
 /// Owner of one delivery.

@@ -13,13 +13,13 @@ use secrecy::SecretString;
 use super::{Outside, Stored, World};
 use crate::config::Search;
 use crate::delivery::{Delivery, DeliveryId};
-use crate::discovery::{Ad, Known};
 use crate::moment::{after, until};
-use crate::opener::Openers;
 use crate::problem::{Cause, Kind, Problem};
+use crate::schedd::discovery::{Ad, Known};
+use crate::schedd::opener::Openers;
+use crate::schedd::top_file;
+use crate::schedd::{Observed, Transport};
 use crate::sessions::Sessions;
-use crate::top_file;
-use crate::transport::{Observed, Transport};
 
 /// Credmons make a new access token this often.
 const SERVES_EVERY: Duration = Duration::from_mins(5);

@@ -9,9 +9,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use crate::delivery::DeliveryId;
-use crate::discovery::Ad;
 use crate::moment::{after, before};
 use crate::problem::Kind;
+use crate::schedd::discovery::Ad;
 use crate::vault::Reading;
 
 /// What a credd has stored of one delivery.

@@ -13,11 +13,10 @@ use crate::moment::{after, before};
 use crate::plan::inherit::{self, Found, Inherit};
 use crate::plan::{Life, Why};
 use crate::problem::{Kind, Problem};
+use crate::schedd::top_file;
+use crate::schedd::{Observed, Transport};
 use crate::store::asks;
-use crate::top_file;
-use crate::transport::{Observed, Transport};
 use crate::vault::{Held, Vault};
-use crate::verify;
 
 /// What a look says.
 pub(super) enum Verdict {
@@ -67,7 +66,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             // Long after the access token of jobs ended, Vault would give another.
             if let Some(served) = observed.served
                 && credmon == Credmon::Stopped
-                && verify::is_served(&observed, None)
+                && observed.is_served(None)
                 && self
                     .known
                     .life
@@ -102,7 +101,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     }
 
     fn served(observed: &Observed) -> Verdict {
-        if verify::is_served(observed, None) {
+        if observed.is_served(None) {
             Verdict::Good
         } else {
             Verdict::Unserved

@@ -32,9 +32,9 @@ use crate::jobs;
 use crate::moment::until;
 use crate::plan::{self, Policy, Step, Why};
 use crate::problem::{Cause, Kind, Problem};
+use crate::schedd::top_file;
+use crate::schedd::{Observed, Transport};
 use crate::stages::Stage;
-use crate::top_file;
-use crate::transport::{Observed, Transport};
 use crate::vault::{Held, Vault};
 use crate::verify::{self, Bearer};
 

@@ -9,9 +9,8 @@ use tracing::{info, warn};
 use super::Try;
 use crate::delivery::{Delivery, Target};
 use crate::problem::{Cause, Kind, Problem};
-use crate::transport::Transport;
+use crate::schedd::Transport;
 use crate::vault::{Held, Vault};
-use crate::verify;
 
 /// A credmon takes this long to ask Vault and to write, and a look at a credd costs a run of a tool.
 const SOON: Duration = Duration::from_millis(150);
@@ -51,7 +50,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             {
                 *at = observed.stored;
             }
-            if verify::is_served(&observed, served_before) {
+            if observed.is_served(served_before) {
                 let id = &self.delivery.id;
                 let accessor = self.tokens.accessor().unwrap_or_default();
                 info!(

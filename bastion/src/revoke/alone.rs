@@ -14,8 +14,8 @@ use super::{Cut, Manner, Silent, by_name, cut, is_wanted, kept_off_step, leftove
 use crate::config::Config;
 use crate::delivery::{Delivery, DeliveryId, Selection};
 use crate::push::{Parts, Tokens};
+use crate::schedd::Transport;
 use crate::store::Store;
-use crate::transport::Transport;
 use crate::vault::Vault;
 
 /// Time that an order waits for the disk of the state.

@@ -8,11 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::super::{Command, Engine};
 use crate::config::{Config, Names, Pattern, Search};
 use crate::delivery::{Opening, Selection};
-use crate::discovery::Ad;
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, credential};
 use crate::plan::State;
 use crate::revoke::Cut;
+use crate::schedd::discovery::Ad;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);

@@ -6,8 +6,8 @@ use super::{Became, Step, What, and_then};
 use crate::delivery::Delivery;
 use crate::problem::Problem;
 use crate::push::{Parts, Tokens};
-use crate::top_file;
-use crate::transport::Transport;
+use crate::schedd::Transport;
+use crate::schedd::top_file;
 use crate::vault::{Held, Vault};
 
 /// When the token was stored that is at the schedd and has a name, by the schedd's clock.

@@ -11,8 +11,8 @@ use super::{Became, Cut, Step, What, admin_command, and_then};
 use crate::delivery::Delivery;
 use crate::problem::{Kind, Problem};
 use crate::push::{Parts, Tokens};
+use crate::schedd::Transport;
 use crate::store::Named;
-use crate::transport::Transport;
 use crate::vault::{Held, Vault};
 
 /// Schedds that were found not to answer while many deliveries are cut off: each is waited for once.

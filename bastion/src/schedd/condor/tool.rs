@@ -122,14 +122,14 @@ impl Tools {
 }
 
 /// Where a tool is, by `PATH`.
-fn path_of(tool: &str) -> Option<PathBuf> {
+pub(super) fn path_of(tool: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     let mut places = std::env::split_paths(&folders).map(|folder| folder.join(tool));
     places.find(|place| place.is_file())
 }
 
 /// What is said where a tool of HTCondor's is missing.
-pub(crate) fn not_found(tool: &str) -> String {
+pub(super) fn not_found(tool: &str) -> String {
     format!("{tool} is not found; install HTCondor's tools on this host, or set PATH")
 }
 

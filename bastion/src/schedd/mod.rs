@@ -2,17 +2,11 @@
 //!
 //! [`Transport`] is the seam between decisions and the real thing: tests put a behaving fake there.
 
-mod advice;
-mod collector;
-pub mod condor;
-mod condor_answer;
-pub mod directory;
-mod exposure;
-mod folder;
-mod listed;
-mod refusals;
-pub(crate) mod tool;
-mod whereabouts;
+pub(crate) mod condor;
+pub(crate) mod directory;
+pub mod discovery;
+pub(crate) mod opener;
+pub mod top_file;
 
 use std::sync::Arc;
 
@@ -20,13 +14,13 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::config::Search;
-use crate::delivery::{Delivery, Method, Target};
-use crate::discovery::{Ad, Known};
-use crate::opener::Openers;
+use crate::delivery::{Delivery, Target};
 use crate::problem::Problem;
 use crate::sessions::Sessions;
 use crate::vault::Vault;
 use condor::Condor;
+use discovery::{Ad, Known};
+use opener::Openers;
 
 /// What a schedd has of a delivery. Times are the schedd's own.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +33,20 @@ pub struct Observed {
     pub serves_until: Option<Timestamp>,
     /// What is stored, where it can be read.
     pub content: Option<SecretString>,
+}
+
+impl Observed {
+    /// Returns `true` when the credmon has made an access token since what is stored was stored.
+    ///
+    /// Times of a credd are whole seconds, and a quick credmon serves within the second of the push.
+    /// `served_before` is what was seen just before that push: the same time again is no proof.
+    #[must_use]
+    pub fn is_served(&self, served_before: Option<Timestamp>) -> bool {
+        match (self.stored, self.served) {
+            (Some(stored), Some(served)) => served >= stored && Some(served) != served_before,
+            _ => false,
+        }
+    }
 }
 
 /// A way to schedds. A failure names its cause and what to do.
@@ -70,26 +78,6 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Learns where the schedds are that were found for a search.
     fn learn(&self, search: &Search, known: &Known);
-}
-
-impl Target {
-    /// Whether an access token is needed to see or store anything.
-    #[must_use]
-    pub fn needs_opener(&self) -> bool {
-        match self {
-            Self::Directory(_) => false,
-            Self::Credd { opening, .. } => opening.method == Method::Scitokens,
-        }
-    }
-
-    /// Whether what is stored can be read back.
-    #[must_use]
-    pub fn is_readable(&self) -> bool {
-        match self {
-            Self::Directory(_) => true,
-            Self::Credd { .. } => false,
-        }
-    }
 }
 
 /// The transports there are.
@@ -133,5 +121,26 @@ impl<V: Vault> Transport for Transports<V> {
 
     fn learn(&self, search: &Search, known: &Known) {
         self.condor.learn(search, known);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn served_means_after_the_push() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let seen = |stored, served| Observed {
+            stored: Some(at(stored)),
+            served: Some(at(served)),
+            ..Observed::default()
+        };
+        assert!(seen(5, 6).is_served(Some(at(4))));
+        assert!(seen(5, 5).is_served(Some(at(4))), "within the second");
+        assert!(!seen(5, 5).is_served(Some(at(5))), "that was there before");
+        assert!(seen(5, 5).is_served(None));
+        assert!(!seen(5, 4).is_served(None));
+        assert!(!Observed::default().is_served(None));
     }
 }

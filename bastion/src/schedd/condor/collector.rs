@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::tool::{Call, Said, Silence, Tools};
 use crate::config::Search;
-use crate::discovery::{self, Ad, CreddAd, Known};
 use crate::problem::{Cause, Kind, Problem};
+use crate::schedd::discovery::{self, Ad, CreddAd, Known};
 
 const TOOL: &str = "condor_status";
 const LIMIT: Duration = Duration::from_secs(30);

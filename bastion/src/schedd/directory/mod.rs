@@ -6,6 +6,8 @@
 //! holds up its own directory and nothing else, on few threads and with a deadline.
 
 mod check;
+mod exposure;
+mod folder;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,12 +17,12 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Observed;
-use super::folder::{Folder, FolderError};
 use crate::delivery::Delivery;
 use crate::files::{DIRECTORIES, Failure};
 use crate::problem::{Cause, Kind, Problem};
 
 pub(crate) use check::faults;
+use folder::{Folder, FolderError};
 
 /// Sees what is stored for a delivery.
 ///

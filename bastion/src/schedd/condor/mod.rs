@@ -5,33 +5,49 @@
 //! our environment, has a time limit, and is killed when that is over or the service ends. Each call
 //! names the account that is meant: a credd of any version refuses that to another one.
 
+mod advice;
+mod answer;
+mod collector;
+mod listed;
+mod refusals;
+mod tool;
+mod whereabouts;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use htvault::{AccessToken, Claims};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::advice;
-use super::refusals::BEARER;
-use super::tool::{self, Call, Said, Tools};
-use super::whereabouts::{Place, Whereabouts};
-use super::{Observed, collector};
+use super::Observed;
+use super::discovery::{Ad, Known};
+use super::opener::Openers;
 use crate::config::Search;
 use crate::delivery::{Delivery, Method, Target};
-use crate::discovery::{Ad, Known};
-use crate::opener::Openers;
 use crate::problem::{Cause, Kind, Problem};
 use crate::vault::Vault;
+use refusals::BEARER;
+use tool::{Call, Said, Tools};
+use whereabouts::{Place, Whereabouts};
 
-pub(crate) const TOOL: &str = "condor_store_cred";
+const TOOL: &str = "condor_store_cred";
 /// The credd itself waits 20 s for its credmon.
 const LIMIT: Duration = Duration::from_mins(1);
+
+/// Path of the tool on this host.
+///
+/// # Errors
+/// It is missing; the words say what to do.
+pub(crate) fn tool_path() -> Result<PathBuf, String> {
+    tool::path_of(TOOL).ok_or_else(|| tool::not_found(TOOL))
+}
 
 /// The domain of an account, where none is configured: a credd compares what comes before it alone.
 const ANY_DOMAIN: &str = "any";
 
 /// Where a credd is, and in whose name it is spoken to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Credd<'a> {
+struct Credd<'a> {
     host: &'a str,
     address: Option<&'a str>,
     /// It can be found by its host's name as well.
@@ -41,7 +57,7 @@ pub(super) struct Credd<'a> {
 
 impl<'a> Credd<'a> {
     /// The credd of a delivery, at its address where that is known.
-    pub(super) fn new(delivery: &'a Delivery, place: Option<&'a Place>) -> Self {
+    fn new(delivery: &'a Delivery, place: Option<&'a Place>) -> Self {
         let (host, domain) = match &delivery.target {
             Target::Credd { host, opening, .. } => (host.as_str(), opening.domain.as_deref()),
             Target::Directory(_) => ("", None),

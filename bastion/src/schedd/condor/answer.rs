@@ -4,9 +4,9 @@
 
 use jiff::Timestamp;
 
-use super::Observed;
 use super::refusals::NOT_ALLOWED;
 use super::tool::Said;
+use crate::schedd::Observed;
 
 impl Said {
     /// State of one service at the credd, from a query that succeeded or found nothing.

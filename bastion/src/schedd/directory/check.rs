@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tokio::task::JoinSet;
 
-use super::super::folder;
+use super::folder;
 use crate::config::Config;
 use crate::delivery::Target;
 use crate::files::DIRECTORIES;

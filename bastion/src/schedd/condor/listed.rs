@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::whereabouts::Place;
-use crate::discovery::{CreddAd, address_of};
+use crate::schedd::discovery::{CreddAd, address_of};
 
 /// An answer counts for so long: as often a collector is asked for schedds.
 const FRESH: Duration = Duration::from_mins(5);
@@ -88,7 +88,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::discovery;
+    use crate::schedd::discovery;
 
     /// A collector that knows these credds, and counts how often it was asked.
     struct Collector {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::listed::Listed;
-use crate::discovery::{CreddAd, Known};
+use crate::schedd::discovery::{CreddAd, Known};
 
 /// What is known.
 #[derive(Debug, Default)]
