@@ -12,7 +12,7 @@ use crate::delivery::{Credential, Delivery};
 use crate::moment::{after, until};
 use crate::problem::{Cause, Kind};
 use crate::push::Parts;
-use crate::schedd::{Observed, Transport};
+use crate::schedd::{Observation, Transport};
 use crate::vault::{Reading, Vault};
 use crate::verify;
 
@@ -178,7 +178,7 @@ async fn schedd_steps<V: Vault, T: Transport>(
 
 /// What a schedd has, and what that says of its credmon.
 fn judge(
-    observed: &Observed,
+    observed: &Observation,
     answer: Option<&AccessTokenAnswer>,
     now: Timestamp,
 ) -> (Verdict, String) {

@@ -8,7 +8,7 @@ use crate::delivery::Delivery;
 use crate::problem::Problem;
 use crate::push::Parts;
 use crate::schedd::Transport;
-use crate::schedd::discovery::Known;
+use crate::schedd::discovery::FoundSchedds;
 use crate::vault::Vault;
 
 /// Steps of all searches, and everything that is wanted: what is listed, and what was found.
@@ -44,9 +44,12 @@ pub(super) async fn section<V: Vault, T: Transport>(
 async fn find<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     search: &Search,
-) -> Result<Known, Problem> {
-    let ads = parts.transport.find(search, &Known::default()).await?;
-    let mut known = Known::default();
+) -> Result<FoundSchedds, Problem> {
+    let ads = parts
+        .transport
+        .find(search, &FoundSchedds::default())
+        .await?;
+    let mut known = FoundSchedds::default();
     let wanted = search.wanted.iter().map(|pattern| pattern.lifetime);
     let asked_for = ads.into_iter().filter(|ad| ad.matches).collect();
     known.take(

@@ -20,7 +20,7 @@ use crate::problem::Problem;
 use crate::report::Group;
 use crate::revoke::is_wanted;
 use crate::schedd::Transport;
-use crate::schedd::discovery::{Ad, Change, Known};
+use crate::schedd::discovery::{Change, FoundSchedds, ScheddAd};
 use crate::vault::Vault;
 
 /// Interval between two searches.
@@ -43,12 +43,12 @@ pub(super) struct Searches {
 }
 
 /// Answer of a collector to a search.
-pub(super) type Answer = (Arc<Search>, Result<Vec<Ad>, Problem>);
+pub(super) type Answer = (Arc<Search>, Result<Vec<ScheddAd>, Problem>);
 
 /// One search.
 struct Ongoing {
     search: Arc<Search>,
-    known: Known,
+    known: FoundSchedds,
     /// The known schedds were found by another expression, or elsewhere.
     outdated: bool,
     problem: Option<Problem>,
@@ -144,7 +144,11 @@ impl Searches {
 
 impl Ongoing {
     /// Takes over an answer; `None` when it changes nothing.
-    fn take(&mut self, answer: Result<Vec<Ad>, Problem>, now: Timestamp) -> Option<Vec<Change>> {
+    fn take(
+        &mut self,
+        answer: Result<Vec<ScheddAd>, Problem>,
+        now: Timestamp,
+    ) -> Option<Vec<Change>> {
         let group = self.search.group.as_str();
         let share = DeliveryId {
             account: String::new(),

@@ -15,10 +15,10 @@ use crate::config::Search;
 use crate::delivery::{Delivery, DeliveryId};
 use crate::moment::{after, until};
 use crate::problem::{Cause, Kind, Problem};
-use crate::schedd::discovery::{Ad, Known};
+use crate::schedd::discovery::{FoundSchedds, ScheddAd};
 use crate::schedd::opener::Openers;
 use crate::schedd::top_file;
-use crate::schedd::{Observed, Transport};
+use crate::schedd::{Observation, Transport};
 use crate::sessions::Sessions;
 
 /// Credmons make a new access token this often.
@@ -65,7 +65,7 @@ impl FakeSchedds {
 }
 
 impl Transport for FakeSchedds {
-    async fn observe(&self, delivery: &Delivery) -> Result<Observed, Problem> {
+    async fn observe(&self, delivery: &Delivery) -> Result<Observation, Problem> {
         let (_busy, opener_expires) = self.begin(delivery).await?;
         let hangs = self
             .outside
@@ -102,7 +102,7 @@ impl Transport for FakeSchedds {
             .gives(credkey, wants)
             .or_else(|| world.gives(credkey, Duration::ZERO));
         let Some(stored) = world.stored.get_mut(&delivery.id) else {
-            return Ok(Observed::default());
+            return Ok(Observation::default());
         };
         // The credmon serves what is stored, and again every five minutes while the token lives.
         let first = after(stored.at, takes);
@@ -125,7 +125,7 @@ impl Transport for FakeSchedds {
                 Timestamp::from_second(time.as_second()).unwrap()
             }
         };
-        Ok(Observed {
+        Ok(Observation {
             stored: Some(told(stored.at)),
             served: stored.served.map(told),
             serves_until: stored.ends.filter(|_| readable),
@@ -176,7 +176,7 @@ impl Transport for FakeSchedds {
         Ok(())
     }
 
-    async fn find(&self, search: &Search, _: &Known) -> Result<Vec<Ad>, Problem> {
+    async fn find(&self, search: &Search, _: &FoundSchedds) -> Result<Vec<ScheddAd>, Problem> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let world = self.outside.lock();
         let found = world.pools.get(&search.group).cloned();
@@ -186,7 +186,7 @@ impl Transport for FakeSchedds {
         })
     }
 
-    fn learn(&self, _: &Search, _: &Known) {}
+    fn learn(&self, _: &Search, _: &FoundSchedds) {}
 }
 
 fn up(world: &World, delivery: &Delivery) -> Result<(), Problem> {

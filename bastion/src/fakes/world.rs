@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::delivery::DeliveryId;
 use crate::moment::{after, before};
 use crate::problem::Kind;
-use crate::schedd::discovery::Ad;
+use crate::schedd::discovery::ScheddAd;
 use crate::vault::Reading;
 
 /// What a credd has stored of one delivery.
@@ -90,7 +90,7 @@ pub(crate) struct World {
     /// URLs of credentials whose refresh token is forgotten.
     pub(crate) forgotten: BTreeSet<String>,
     /// What collectors answer, by group; nothing when there is none.
-    pub(crate) pools: BTreeMap<String, Vec<Ad>>,
+    pub(crate) pools: BTreeMap<String, Vec<ScheddAd>>,
     /// How exchanges of tokens fail; they do not when `None`.
     pub(crate) exchange_fails: Option<Kind>,
     /// What was read.

@@ -14,7 +14,7 @@ use crate::plan::inherit::{self, Found, Inherit};
 use crate::plan::{Life, Why};
 use crate::problem::{Kind, Problem};
 use crate::schedd::top_file;
-use crate::schedd::{Observed, Transport};
+use crate::schedd::{Observation, Transport};
 use crate::store::asks;
 use crate::vault::{Held, Vault};
 
@@ -100,7 +100,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         checked.map(|()| Verdict::Good)
     }
 
-    fn served(observed: &Observed) -> Verdict {
+    fn served(observed: &Observation) -> Verdict {
         if observed.is_served(None) {
             Verdict::Good
         } else {
@@ -129,7 +129,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     }
 
     /// What a credd has of before a restart.
-    fn inherit(&mut self, stored: Timestamp, observed: &Observed) -> Verdict {
+    fn inherit(&mut self, stored: Timestamp, observed: &Observation) -> Verdict {
         let now = self.now();
         if let Some(inherited) = &self.tokens.inherited {
             let why = if inherited.stored != stored {
@@ -184,7 +184,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         &mut self,
         token: VaultToken,
         stored: Timestamp,
-        observed: &Observed,
+        observed: &Observation,
     ) -> Result<Verdict, Problem> {
         let credential = &self.delivery.credential;
         let Some((life, accessor)) = self.parts.vault.look_up(credential, &token).await? else {

@@ -33,7 +33,7 @@ use crate::moment::until;
 use crate::plan::{self, Policy, Step, Why};
 use crate::problem::{Cause, Kind, Problem};
 use crate::schedd::top_file;
-use crate::schedd::{Observed, Transport};
+use crate::schedd::{Observation, Transport};
 use crate::stages::Stage;
 use crate::vault::{Held, Vault};
 use crate::verify::{self, Bearer};
@@ -63,7 +63,7 @@ const WRITE_AHEAD: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Outcome {
     /// Last observation of the schedd.
-    pub seen: Option<Observed>,
+    pub seen: Option<Observation>,
     /// The access token that was read last.
     pub access: Option<AccessFacts>,
     /// Good, or what is wrong; `None` for an attempt that was told to end.
@@ -166,7 +166,7 @@ struct Try<'a, V, T> {
     known: &'a AccessFacts,
     /// Jobs surely have one until then, as it was known before.
     safe_until: Option<Timestamp>,
-    seen: Option<Observed>,
+    seen: Option<Observation>,
     access: Option<AccessFacts>,
     permit: &'a Permit,
     /// A vault token is being made.
@@ -218,11 +218,11 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         self.parts.clock.now()
     }
 
-    async fn observe(&mut self) -> Result<Observed, Problem> {
+    async fn observe(&mut self) -> Result<Observation, Problem> {
         let observed = self.parts.transport.observe(self.delivery);
         let observed = self.parts.stages.time(Stage::Observe, observed).await?;
         self.permit.worked(&[resources::schedd(self.delivery)]);
-        self.seen = Some(Observed {
+        self.seen = Some(Observation {
             content: None,
             ..observed.clone()
         });
@@ -275,7 +275,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     /// Makes a token, checks it and stores it. When the credmon last served before that.
     async fn push(&mut self, why: Why) -> Result<Option<Timestamp>, Problem> {
         // Where the look of this try has just found nothing, nothing can be mistaken for new.
-        let empty = |seen: &Observed| seen.stored.is_none() && seen.served.is_none();
+        let empty = |seen: &Observation| seen.stored.is_none() && seen.served.is_none();
         let seen = match self.seen.clone().filter(empty) {
             Some(seen) => seen,
             None => self.observe().await?,

@@ -1,6 +1,7 @@
-//! How a credential gets to a schedd, and what can be seen there.
+//! Schedds: credentials stored there, observed and deleted, and schedds found through collectors.
 //!
-//! [`Transport`] is the seam between decisions and the real thing: tests put a behaving fake there.
+//! Always true: only a transport knows what opens its schedds; nobody else has a token for that. Decisions are
+//! made elsewhere, on what [`Transport`] returns: tests put a fake there that obeys the same laws.
 
 pub(crate) mod condor;
 pub(crate) mod directory;
@@ -19,24 +20,24 @@ use crate::problem::Problem;
 use crate::sessions::Sessions;
 use crate::vault::Vault;
 use condor::Condor;
-use discovery::{Ad, Known};
+use discovery::{FoundSchedds, ScheddAd};
 use opener::Openers;
 
-/// What a schedd has of a delivery. Times are the schedd's own.
+/// State of a delivery at its schedd. Times are the schedd's own.
 #[derive(Clone, Debug, Default)]
-pub struct Observed {
-    /// When what the credmon works from was stored; `None` when nothing is.
+pub struct Observation {
+    /// Time when the content that the credmon works from was stored; `None` when there is none.
     pub stored: Option<Timestamp>,
-    /// When the credmon last made an access token for jobs.
+    /// Time when the credmon last made an access token for jobs.
     pub served: Option<Timestamp>,
-    /// When that access token ends, where it can be read.
+    /// Expiry of that access token, where it can be read.
     pub serves_until: Option<Timestamp>,
-    /// What is stored, where it can be read.
+    /// The stored content, where it can be read.
     pub content: Option<SecretString>,
 }
 
-impl Observed {
-    /// Returns `true` when the credmon has made an access token since what is stored was stored.
+impl Observation {
+    /// Returns `true` when the credmon has made an access token since the content was stored.
     ///
     /// Times of a credd are whole seconds, and a quick credmon serves within the second of the push.
     /// `served_before` is what was seen just before that push: the same time again is no proof.
@@ -51,36 +52,35 @@ impl Observed {
 
 /// A way to schedds. A failure names its cause and what to do.
 pub trait Transport: Send + Sync + 'static {
-    /// Reads what the schedd has.
+    /// Reads the state of a delivery.
     fn observe(
         &self,
         delivery: &Delivery,
-    ) -> impl Future<Output = Result<Observed, Problem>> + Send;
+    ) -> impl Future<Output = Result<Observation, Problem>> + Send;
 
-    /// Stores `top` in place of what is there.
+    /// Stores `top` in place of the present content.
     fn store(
         &self,
         delivery: &Delivery,
         top: &SecretString,
     ) -> impl Future<Output = Result<(), Problem>> + Send;
 
-    /// Deletes what is stored, and the access token that jobs have of it. What is not there counts
-    /// as deleted.
+    /// Deletes the content, and the access token that jobs have of it. What is not there counts as deleted.
     fn delete(&self, delivery: &Delivery) -> impl Future<Output = Result<(), Problem>> + Send;
 
-    /// Asks a collector for the schedds of a search, for those of `known` that are still there,
-    /// and for where their credds are.
+    /// Asks a collector for the schedds of a search, for those of `known` that are still there, and for the
+    /// addresses of their credds.
     fn find(
         &self,
         search: &Search,
-        known: &Known,
-    ) -> impl Future<Output = Result<Vec<Ad>, Problem>> + Send;
+        known: &FoundSchedds,
+    ) -> impl Future<Output = Result<Vec<ScheddAd>, Problem>> + Send;
 
-    /// Learns where the schedds are that were found for a search.
-    fn learn(&self, search: &Search, known: &Known);
+    /// Takes over the addresses of the schedds that were found for a search.
+    fn learn(&self, search: &Search, found: &FoundSchedds);
 }
 
-/// The transports there are.
+/// The real transports, chosen by a delivery's target.
 pub struct Transports<V> {
     condor: Condor<V>,
 }
@@ -94,7 +94,7 @@ impl<V: Vault> Transports<V> {
 }
 
 impl<V: Vault> Transport for Transports<V> {
-    async fn observe(&self, delivery: &Delivery) -> Result<Observed, Problem> {
+    async fn observe(&self, delivery: &Delivery) -> Result<Observation, Problem> {
         match &delivery.target {
             Target::Directory(path) => directory::observe(delivery, path).await,
             Target::Credd { .. } => self.condor.observe(delivery).await,
@@ -115,12 +115,12 @@ impl<V: Vault> Transport for Transports<V> {
         }
     }
 
-    async fn find(&self, search: &Search, known: &Known) -> Result<Vec<Ad>, Problem> {
+    async fn find(&self, search: &Search, known: &FoundSchedds) -> Result<Vec<ScheddAd>, Problem> {
         self.condor.find(search, known).await
     }
 
-    fn learn(&self, search: &Search, known: &Known) {
-        self.condor.learn(search, known);
+    fn learn(&self, search: &Search, found: &FoundSchedds) {
+        self.condor.learn(search, found);
     }
 }
 
@@ -131,16 +131,16 @@ mod tests {
     #[test]
     fn served_means_after_the_push() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let seen = |stored, served| Observed {
+        let seen = |stored, served| Observation {
             stored: Some(at(stored)),
             served: Some(at(served)),
-            ..Observed::default()
+            ..Observation::default()
         };
         assert!(seen(5, 6).is_served(Some(at(4))));
         assert!(seen(5, 5).is_served(Some(at(4))), "within the second");
         assert!(!seen(5, 5).is_served(Some(at(5))), "that was there before");
         assert!(seen(5, 5).is_served(None));
         assert!(!seen(5, 4).is_served(None));
-        assert!(!Observed::default().is_served(None));
+        assert!(!Observation::default().is_served(None));
     }
 }

@@ -12,13 +12,13 @@ use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, credential};
 use crate::plan::State;
 use crate::revoke::Cut;
-use crate::schedd::discovery::Ad;
+use crate::schedd::discovery::ScheddAd;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 
-fn ad(name: &str) -> Ad {
-    Ad {
+fn ad(name: &str) -> ScheddAd {
+    ScheddAd {
         name: name.to_owned(),
         machine: name.to_owned(),
         credd: Some(format!("<{name}>")),

@@ -1,17 +1,17 @@
-//! What HTCondor's `condor_store_cred` prints, read: times, and for whom the credd takes us. Pure.
+//! Reads the output of HTCondor's `condor_store_cred`: times, and the user for whom the credd takes us. Pure.
 //!
-//! The texts are those seen from HTCondor 25.14.1 and 23.9.6.
+//! The texts are those of HTCondor 25.14.1 and 23.9.6.
 
 use jiff::Timestamp;
 
 use super::refusals::NOT_ALLOWED;
-use super::tool::Said;
-use crate::schedd::Observed;
+use super::tool::ToolOutput;
+use crate::schedd::Observation;
 
-impl Said {
+impl ToolOutput {
     /// State of one service at the credd, from a query that succeeded or found nothing.
-    pub(super) fn observed(&self, service: &str) -> Observed {
-        Observed {
+    pub(super) fn observed(&self, service: &str) -> Observation {
+        Observation {
             stored: self.time(&format!("{service}.top")),
             served: self.time(&format!("{service}.use")),
             serves_until: None,
@@ -25,27 +25,23 @@ impl Said {
     }
 
     fn time(&self, key: &str) -> Option<Timestamp> {
-        Timestamp::from_second(self.value(key)?.parse().ok()?).ok()
-    }
-
-    fn value(&self, key: &str) -> Option<&str> {
-        value(&self.stdout, key)
+        Timestamp::from_second(value(&self.stdout, key)?.parse().ok()?).ok()
     }
 
     /// The credd takes us for somebody who may not do this for the account.
     pub(super) fn is_not_allowed(&self) -> bool {
-        self.stderr.contains(NOT_ALLOWED) || self.stdout.contains(NOT_ALLOWED)
+        self.lines().any(|line| line.contains(NOT_ALLOWED))
     }
 
-    /// For whom the credd took us: `account@domain`. It answers that when it succeeds, from 23.10 on;
-    /// each version tells it before that, when we log in, which is printed with `D_SECURITY:2`.
+    /// User for whom the credd took us: `account@domain`. It answers that when it succeeds, from 23.10 on;
+    /// each version says it before that, when we log in, which is printed with `D_SECURITY:2`.
     pub(super) fn user(&self) -> Option<&str> {
-        let answered = self.value("fully_qualified_user");
+        let answered = value(&self.stdout, "fully_qualified_user");
         answered.or_else(|| value(&self.stderr, "MyRemoteUserName"))
     }
 }
 
-/// What comes last counts: a collector that was asked where the credd is comes before the credd.
+/// Value of the last line `KEY = VALUE`: a collector that was asked for the credd comes before the credd.
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines()
         .filter_map(|line| line.split_once(" = "))
@@ -57,8 +53,8 @@ fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    fn said(success: bool, stdout: &str, stderr: &str) -> Said {
-        Said {
+    fn output(success: bool, stdout: &str, stderr: &str) -> ToolOutput {
+        ToolOutput {
             success,
             stdout: stdout.to_owned(),
             stderr: stderr.to_owned(),
@@ -72,14 +68,14 @@ mod tests {
 
     #[test]
     fn times_of_the_service_are_read() {
-        let said = said(true, ALL, "");
-        let seen = said.observed("cms");
+        let output = output(true, ALL, "");
+        let seen = output.observed("cms");
         assert_eq!(seen.stored.unwrap().as_second(), 1_795_336_935);
         assert_eq!(seen.served.unwrap().as_second(), 1_795_336_936);
-        let seen = said.observed("cms_crab");
+        let seen = output.observed("cms_crab");
         assert!(seen.stored.is_some() && seen.served.is_none());
-        assert!(said.observed("cm").stored.is_none());
-        assert_eq!(said.user(), Some("cmsprod@ap.test"));
+        assert!(output.observed("cm").stored.is_none());
+        assert_eq!(output.user(), Some("cmsprod@ap.test"));
     }
 
     /// As HTCondor 23.9.6 printed it.
@@ -92,20 +88,20 @@ mod tests {
             MyRemoteUserName = \"crabtw@ap.test\"\n\
             User = \"scitokens@unmapped\"\n\
             Operation failed because it is not allowed\n";
-        let said = said(false, "Account: cmsprod@any\nCredType: oauth\n\n", stderr);
-        assert!(said.is_not_allowed() && !said.is_nothing_there());
-        assert_eq!(said.user(), Some("crabtw@ap.test"));
+        let output = output(false, "Account: cmsprod@any\nCredType: oauth\n\n", stderr);
+        assert!(output.is_not_allowed() && !output.is_nothing_there());
+        assert_eq!(output.user(), Some("crabtw@ap.test"));
     }
 
     #[test]
     fn nothing_stored_is_an_answer_and_a_failure_is_none() {
-        let none = said(
+        let none = output(
             false,
             "Account: x\nCredType: oauth\n\nNo credential is stored.\n",
             "",
         );
         assert!(none.is_nothing_there() && none.observed("cms").stored.is_none());
         assert!(!none.is_not_allowed() && none.user().is_none());
-        assert!(!said(false, "Operation failed.\n", "").is_nothing_there());
+        assert!(!output(false, "Operation failed.\n", "").is_nothing_there());
     }
 }

@@ -1,35 +1,80 @@
-//! Schedds found with the site's own `condor_status`: no token is shown to a collector.
+//! Schedds and credds that a collector knows, asked for with the site's own `condor_status`. No token is shown
+//! to a collector.
 
-use std::ffi::OsString;
 use std::time::Duration;
 
-use super::tool::{Call, Said, Silence, Tools};
+use super::COLLECTOR_HOST;
+use super::refusals::{self, Rule};
+use super::tool::{ToolCall, ToolError, ToolOutput, Tools};
 use crate::config::Search;
+use crate::delivery::Method;
 use crate::problem::{Cause, Kind, Problem};
-use crate::schedd::discovery::{self, Ad, CreddAd, Known};
+use crate::schedd::discovery::{self, CreddAd, FoundSchedds, ScheddAd};
 
 const TOOL: &str = "condor_status";
-const LIMIT: Duration = Duration::from_secs(30);
-/// Where there is another way if the collector is silent.
-const SHORT_LIMIT: Duration = Duration::from_secs(5);
-const OF_A_SCHEDD: &str = "Name,Machine,CredDIpAddr,TotalJobAds";
-const OF_A_CREDD: &str = "Name,Machine,MyAddress";
-const CREDDS: &str = r#"MyType == "CredD""#;
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Deadline where there is another way if the collector does not answer.
+const SHORT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Asks the collector for the schedds of a search, for those of `known` that it knows besides,
-/// and for where their credds are.
+/// Failures of the tool. The first that fits counts.
+const RULES: &[Rule] = &[
+    Rule::new(
+        &["invalid constraint"],
+        Kind::Transport,
+        "`constraint: {constraint}` is no expression that HTCondor takes; try it with `condor_status -schedd -constraint`",
+    ),
+    Rule::new(
+        &["unknown host", "hostname for a pool"],
+        Kind::CollectorDown,
+        "the name of the collector {collector} is unknown; correct `collector`, or the name service",
+    ),
+    Rule::new(
+        &[
+            "communication error",
+            "Failed to connect",
+            "Couldn't contact",
+        ],
+        Kind::CollectorDown,
+        "the collector {collector} does not answer; check that it runs, the port, and that it lets this host read \
+         (ALLOW_READ); schedds that are known are served as before, and it is tried again",
+    ),
+    Rule::new(
+        &["CONDOR_CONFIG"],
+        Kind::Transport,
+        "HTCondor's configuration on this host is missing; install it, or set CONDOR_CONFIG=ONLY_ENV for this service \
+         and name the `collector`",
+    ),
+];
+
+/// Ads that are asked for.
+#[derive(Clone, Copy)]
+enum Ads {
+    Schedds,
+    Credds,
+}
+
+impl Ads {
+    fn arguments(self) -> [&'static str; 4] {
+        let (which, attributes) = match self {
+            Self::Schedds => ("-schedd", "Name,Machine,CredDIpAddr,TotalJobAds"),
+            Self::Credds => ("-any", "Name,Machine,MyAddress"),
+        };
+        [which, "-json", "-attributes", attributes]
+    }
+}
+
+const IS_CREDD: &str = r#"MyType == "CredD""#;
+
+/// Asks the collector for the schedds of a search, for those of `known` that it knows besides, and for the
+/// addresses of their credds.
 pub(super) async fn find(
     tools: &Tools,
     search: &Search,
-    known: &Known,
-) -> Result<Vec<Ad>, Problem> {
+    known: &FoundSchedds,
+) -> Result<Vec<ScheddAd>, Problem> {
     let constraint = search.constraint.as_deref().unwrap_or("true");
-    let arguments = ["-schedd", "-json", "-attributes", OF_A_SCHEDD];
-    let mut schedds = ads(
-        search,
-        &ask(tools, search, &arguments, constraint).await?,
-        discovery::schedds,
-    )?;
+    let output = ask(tools, search, Ads::Schedds, constraint).await?;
+    let mut schedds = read(search, discovery::schedds(&output.stdout))?;
     let missing: Vec<String> = known
         .names()
         .filter(|name| !schedds.iter().any(|ad| ad.name == *name))
@@ -38,86 +83,75 @@ pub(super) async fn find(
         .collect();
     // Where nothing was found the answer counts for nothing anyway.
     if !missing.is_empty() && !schedds.is_empty() {
-        let constraint = missing.join(" || ");
-        let said = ask(tools, search, &arguments, &constraint).await?;
-        let others = ads(search, &said, discovery::schedds)?;
-        schedds.extend(others.into_iter().map(|ad| Ad {
+        let output = ask(tools, search, Ads::Schedds, &missing.join(" || ")).await?;
+        let others = read(search, discovery::schedds(&output.stdout))?;
+        let others = others.into_iter().map(|ad| ScheddAd {
             matches: false,
             ..ad
-        }));
+        });
+        schedds.extend(others);
     }
     if schedds.iter().any(|ad| ad.credd.is_none()) {
-        let arguments = ["-any", "-json", "-attributes", OF_A_CREDD];
-        let said = ask(tools, search, &arguments, CREDDS).await?;
-        let credds = ads(search, &said, discovery::credds)?;
+        let output = ask(tools, search, Ads::Credds, IS_CREDD).await?;
+        let credds = read(search, discovery::credds(&output.stdout))?;
         schedds = discovery::with_credds(schedds, &credds);
     }
     Ok(schedds)
 }
 
-/// Asks a collector for all credds that it knows; `None` when it gives no answer. Whoever then asks
-/// for one by name is told why.
+/// Asks a collector for all credds that it knows; `None` when it gives no answer. Who then asks for one by
+/// name is told why.
 pub(super) async fn credds(tools: &Tools, collector: Option<&str>) -> Option<Vec<CreddAd>> {
-    let arguments = ["-any", "-json", "-attributes", OF_A_CREDD];
-    let said = run(tools, collector, &arguments, CREDDS, SHORT_LIMIT).await;
-    let said = said.ok().filter(|said| said.success)?;
-    discovery::credds(&said.stdout).ok()
+    let output = run(tools, collector, Ads::Credds, IS_CREDD, SHORT_DEADLINE).await;
+    let output = output.ok().filter(|output| output.success)?;
+    discovery::credds(&output.stdout).ok()
 }
 
-/// A name that stands in an expression as it is.
+/// `true` for a name that stands in an expression as it is.
 fn is_plain(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
-    name.chars().all(plain)
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    name.chars().all(is_plain)
 }
 
 async fn ask(
     tools: &Tools,
     search: &Search,
-    arguments: &[&str],
+    ads: Ads,
     constraint: &str,
-) -> Result<Said, Problem> {
+) -> Result<ToolOutput, Problem> {
     let collector = search.collector.as_deref();
-    let said = run(tools, collector, arguments, constraint, LIMIT).await;
-    let said = said.map_err(|silence| {
-        let (kind, message) = silence.explain("the collector");
-        problem(search, kind, message)
-    })?;
-    if said.success {
-        return Ok(said);
+    match run(tools, collector, ads, constraint, DEADLINE).await {
+        Ok(output) if output.success => Ok(output),
+        Ok(output) => Err(failure(search, &output)),
+        Err(error) => {
+            let (kind, message) = error.explain("the collector");
+            Err(problem(search, kind, message))
+        }
     }
-    let (kind, message) = failure(search, &said);
-    Err(problem(search, kind, message))
 }
 
 async fn run(
     tools: &Tools,
     collector: Option<&str>,
-    arguments: &[&str],
+    ads: Ads,
     constraint: &str,
-    limit: Duration,
-) -> Result<Said, Silence> {
-    let mut arguments = arguments.to_vec();
+    deadline: Duration,
+) -> Result<ToolOutput, ToolError> {
+    let mut arguments = ads.arguments().to_vec();
     arguments.extend(["-constraint", constraint]);
-    let environment: Vec<(&str, OsString)> = collector
-        .map(|collector| ("_CONDOR_COLLECTOR_HOST", collector.into()))
-        .into_iter()
-        .collect();
-    let call = Call {
+    let collector = collector.map(|collector| (COLLECTOR_HOST, collector.into()));
+    let call = ToolCall {
         tool: TOOL,
         arguments,
-        environment,
-        limit,
-        ..Call::default()
+        environment: collector.into_iter().collect(),
+        deadline,
+        ..ToolCall::default()
     };
     tools.run(call).await
 }
 
-fn ads<T>(
-    search: &Search,
-    said: &Said,
-    read: impl Fn(&str) -> Result<Vec<T>, serde_json::Error>,
-) -> Result<Vec<T>, Problem> {
-    read(&said.stdout).map_err(|error| {
+fn read<T>(search: &Search, ads: Result<Vec<T>, serde_json::Error>) -> Result<Vec<T>, Problem> {
+    ads.map_err(|error| {
         let message = format!(
             "{TOOL} printed what is no list of ads ({error}); check the version of HTCondor's tools on this host"
         );
@@ -129,51 +163,26 @@ fn problem(search: &Search, kind: Kind, message: String) -> Problem {
     Problem::new(Cause::Group(search.group.clone()), kind, message)
 }
 
-/// Why the collector gave no answer, and what to do.
-fn failure(search: &Search, said: &Said) -> (Kind, String) {
+/// Reason why the collector gave no answer, and advice.
+fn failure(search: &Search, output: &ToolOutput) -> Problem {
+    let Some((rule, _)) = refusals::find(RULES, output, Method::default()) else {
+        let line = output.stderr.lines().find(|line| !line.trim().is_empty());
+        let line = refusals::undated(line.unwrap_or("without a word"));
+        let message = format!("{TOOL} failed: {line}; try it by hand on this host");
+        return problem(search, Kind::CollectorDown, message);
+    };
     let collector = search.collector.as_deref();
-    let whose = collector.unwrap_or("of this host's HTCondor configuration");
-    let find = |part: &str| said.stderr.contains(part);
-    if find("invalid constraint") {
-        let constraint = search.constraint.as_deref().unwrap_or_default();
-        return (
-            Kind::Transport,
-            format!(
-                "`constraint: {constraint}` is no expression that HTCondor takes; try it with `{TOOL} -schedd -constraint`"
-            ),
-        );
-    }
-    if find("unknown host") || find("hostname for a pool") {
-        return (
-            Kind::CollectorDown,
-            format!(
-                "the name of the collector {whose} is unknown; correct `collector`, or the name service"
-            ),
-        );
-    }
-    if find("communication error") || find("Failed to connect") || find("Couldn't contact") {
-        return (
-            Kind::CollectorDown,
-            format!(
-                "the collector {whose} does not answer; check that it runs, the port, and that it lets this host read \
-                 (ALLOW_READ); schedds that are known are served as before, and it is tried again"
-            ),
-        );
-    }
-    if find("CONDOR_CONFIG") {
-        return (
-            Kind::Transport,
-            "HTCondor's configuration on this host is missing; install it, or set CONDOR_CONFIG=ONLY_ENV for this service \
-             and name the `collector`"
-                .to_owned(),
-        );
-    }
-    let line = said.stderr.lines().find(|line| !line.trim().is_empty());
-    let what = line.unwrap_or("without a word");
-    (
-        Kind::CollectorDown,
-        format!("{TOOL} failed: {what}; try it by hand on this host"),
-    )
+    let message = rule.fill(&[
+        (
+            "{collector}",
+            collector.unwrap_or("of this host's HTCondor configuration"),
+        ),
+        (
+            "{constraint}",
+            search.constraint.as_deref().unwrap_or_default(),
+        ),
+    ]);
+    problem(search, rule.kind, message)
 }
 
 #[cfg(test)]
@@ -217,13 +226,13 @@ mod tests {
             ),
             ("\nOh\n", Kind::CollectorDown, "failed: Oh; try it by hand"),
         ] {
-            let said = Said {
+            let output = ToolOutput {
                 stderr: stderr.to_owned(),
-                ..Said::default()
+                ..ToolOutput::default()
             };
-            let (found, message) = failure(&search(), &said);
-            assert_eq!(found, kind, "{stderr}");
-            assert!(message.contains(what), "{message}");
+            let problem = failure(&search(), &output);
+            assert_eq!(problem.kind, kind, "{stderr}");
+            assert!(problem.message.contains(what), "{problem}");
         }
     }
 

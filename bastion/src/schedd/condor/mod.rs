@@ -1,38 +1,41 @@
-//! A credd, reached with the site's own `condor_store_cred`, which an access token authorises.
+//! Credds, reached with the site's own `condor_store_cred`, and schedds found with its `condor_status`.
 //!
-//! What holds: no token is in an argument or a file; the access token is in the tool's environment
-//! (`BEARER_TOKEN`), what is stored goes through its standard input. The tool sees nothing else of
-//! our environment, has a time limit, and is killed when that is over or the service ends. Each call
-//! names the account that is meant: a credd of any version refuses that to another one.
+//! Always true: no token is in an argument or a file. The access token that opens the credd is in the tool's
+//! environment (`BEARER_TOKEN`), what is stored goes through its standard input. Each call names the account
+//! that is meant: a credd of any version refuses that to another one.
 
-mod advice;
+mod addresses;
 mod answer;
 mod collector;
-mod listed;
 mod refusals;
 mod tool;
-mod whereabouts;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use htvault::{AccessToken, Claims};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::Observed;
-use super::discovery::{Ad, Known};
+use super::Observation;
+use super::discovery::{FoundSchedds, ScheddAd};
 use super::opener::Openers;
 use crate::config::Search;
-use crate::delivery::{Delivery, Method, Target};
+use crate::delivery::{Delivery, Method, Opening, Target};
 use crate::problem::{Cause, Kind, Problem};
 use crate::vault::Vault;
-use refusals::BEARER;
-use tool::{Call, Said, Tools};
-use whereabouts::{Place, Whereabouts};
+use addresses::{Addresses, Location};
+use tool::{ToolCall, ToolOutput, Tools};
 
 const TOOL: &str = "condor_store_cred";
-/// The credd itself waits 20 s for its credmon.
-const LIMIT: Duration = Duration::from_mins(1);
+/// Deadline of one run: the credd itself waits 20 s for its credmon.
+const DEADLINE: Duration = Duration::from_mins(1);
+/// Domain of an account where none is configured: a credd compares the part before it alone.
+const ANY_DOMAIN: &str = "any";
+/// Variable that names the collector to HTCondor's tools.
+const COLLECTOR_HOST: &str = "_CONDOR_COLLECTOR_HOST";
+/// Longest name of others in a message, in characters.
+const NAME_LIMIT: usize = 200;
 
 /// Path of the tool on this host.
 ///
@@ -42,48 +45,162 @@ pub(crate) fn tool_path() -> Result<PathBuf, String> {
     tool::path_of(TOOL).ok_or_else(|| tool::not_found(TOOL))
 }
 
-/// The domain of an account, where none is configured: a credd compares what comes before it alone.
-const ANY_DOMAIN: &str = "any";
-
-/// Where a credd is, and in whose name it is spoken to.
-#[derive(Clone, Copy, Debug)]
-struct Credd<'a> {
-    host: &'a str,
-    address: Option<&'a str>,
-    /// It can be found by its host's name as well.
-    has_name: bool,
-    domain: Option<&'a str>,
+/// HTCondor's name of a method.
+fn method_name(method: Method) -> &'static str {
+    match method {
+        Method::Scitokens => "SCITOKENS",
+        Method::Idtokens => "IDTOKENS",
+        Method::Ssl => "SSL",
+        Method::Kerberos => "KERBEROS",
+        Method::Fs => "FS",
+    }
 }
 
-impl<'a> Credd<'a> {
-    /// The credd of a delivery, at its address where that is known.
-    fn new(delivery: &'a Delivery, place: Option<&'a Place>) -> Self {
-        let (host, domain) = match &delivery.target {
-            Target::Credd { host, opening, .. } => (host.as_str(), opening.domain.as_deref()),
-            Target::Directory(_) => ("", None),
-        };
+/// HTCondor's tools, addresses of credds, and access tokens that open them.
+pub(super) struct Condor<V> {
+    tools: Tools,
+    addresses: Addresses,
+    openers: Openers<V>,
+}
+
+impl<V: Vault> Condor<V> {
+    pub(super) fn new(openers: Openers<V>) -> Self {
         Self {
-            host,
-            address: place
-                .and_then(|place| place.credd.as_deref())
-                // A name in angle brackets is an address.
-                .or(Some(host).filter(|host| host.starts_with('<'))),
-            // Others at that host may have credds of their own.
-            has_name: place.is_some_and(|place| place.schedd == host),
-            domain,
+            tools: Tools::default(),
+            addresses: Addresses::default(),
+            openers,
         }
     }
 
-    /// The same, to be found by its name, where that is another way.
-    fn by_name(self) -> Option<Self> {
-        (self.has_name && self.address.is_some()).then_some(Self {
-            address: None,
-            ..self
+    pub(super) async fn find(
+        &self,
+        search: &Search,
+        known: &FoundSchedds,
+    ) -> Result<Vec<ScheddAd>, Problem> {
+        collector::find(&self.tools, search, known).await
+    }
+
+    pub(super) fn learn(&self, search: &Search, found: &FoundSchedds) {
+        self.addresses.learn(search, found);
+    }
+
+    pub(super) async fn observe(&self, delivery: &Delivery) -> Result<Observation, Problem> {
+        let request = Request::new(delivery, Operation::Query)?;
+        let output = self.run(&request).await?;
+        request.check_user(&output)?;
+        Ok(output.observed(&delivery.id.service))
+    }
+
+    /// Stores for the account that is named, whomever the credd takes us for.
+    pub(super) async fn store(
+        &self,
+        delivery: &Delivery,
+        top: &SecretString,
+    ) -> Result<(), Problem> {
+        let request = Request::new(delivery, Operation::Add(top))?;
+        self.run(&request).await.map(drop)
+    }
+
+    pub(super) async fn delete(&self, delivery: &Delivery) -> Result<(), Problem> {
+        // Whose credential that would be is asked first: what was deleted cannot be put back.
+        let there = self.observe(delivery).await?;
+        if there.stored.is_none() && there.served.is_none() {
+            return Ok(());
+        }
+        let request = Request::new(delivery, Operation::Delete)?;
+        self.run(&request).await.map(drop)
+    }
+
+    /// Runs the tool. A credd that does not answer is asked for by its name next time; an access token that
+    /// is refused is not used again.
+    async fn run(&self, request: &Request<'_>) -> Result<ToolOutput, Problem> {
+        let (collector, host) = (request.collector, request.host);
+        let ask = collector::credds(&self.tools, collector);
+        let location = self.addresses.get(collector, host, ask).await;
+        let opener = self.openers.of(request.delivery).await?;
+        let opener = opener.as_ref();
+        let result = self.run_until_explained(request, &location, opener).await;
+        match result.as_ref().map_err(|problem| problem.kind) {
+            Err(Kind::CreddDown) => self.addresses.doubt(collector, host).await,
+            Err(Kind::CreddRefused) if opener.is_some() => {
+                self.openers.forget(&request.delivery.authorize).await;
+            }
+            _ => {}
+        }
+        result
+    }
+
+    /// Runs the tool, and after a failure once more: reasons are printed only with `-d`, which costs half as
+    /// much again. A second run does no harm, for each brings about a state, however often it is made. By name
+    /// it finds a credd that was started anew, which has another address.
+    async fn run_until_explained(
+        &self,
+        request: &Request<'_>,
+        location: &Location,
+        opener: Option<&AccessToken>,
+    ) -> Result<ToolOutput, Problem> {
+        let address = location.address.as_deref();
+        let output = self.run_once(request, address, opener, None).await?;
+        if request.is_done(&output) {
+            return Ok(output);
+        }
+        // The user for whom the credd takes us is printed only so, and is what a refusal leaves open.
+        let debug = if output.is_not_allowed() {
+            "D_SECURITY:2"
+        } else {
+            "D_SECURITY"
+        };
+        let has_moved = location.has_name && address.is_some();
+        let address = address.filter(|_| !has_moved);
+        let output = self.run_once(request, address, opener, Some(debug)).await?;
+        if !request.is_done(&output) {
+            request.check_user(&output)?;
+            return Err(request.failure(&output, opener));
+        }
+        if has_moved {
+            self.addresses.doubt(request.collector, request.host).await;
+        }
+        Ok(output)
+    }
+
+    async fn run_once(
+        &self,
+        request: &Request<'_>,
+        address: Option<&str>,
+        opener: Option<&AccessToken>,
+        debug: Option<&str>,
+    ) -> Result<ToolOutput, Problem> {
+        let Request { delivery, host, .. } = *request;
+        let mut environment = request.environment(opener);
+        let domain = request.opening.domain.as_deref().unwrap_or(ANY_DOMAIN);
+        let account = format!("{}@{domain}", delivery.id.account);
+        let mut arguments = Vec::new();
+        if let Some(debug) = debug {
+            arguments.push("-d");
+            environment.push(("_CONDOR_TOOL_DEBUG", debug.into()));
+        }
+        arguments.extend(request.operation.arguments(&delivery.id.service));
+        arguments.extend(["-u", &account]);
+        match address {
+            // An address of a credd is taken as the name of a schedd, and of nothing else.
+            Some(address) => arguments.extend(["-n", address]),
+            None => environment.push(("_CONDOR_CREDD_HOST", host.into())),
+        }
+        let call = ToolCall {
+            tool: TOOL,
+            arguments,
+            input: request.operation.input(),
+            environment,
+            deadline: DEADLINE,
+        };
+        self.tools.run(call).await.map_err(|error| {
+            let (kind, message) = error.explain("the credd");
+            request.problem(kind, message)
         })
     }
 }
 
-/// Work of the tool for one delivery.
+/// Operation of the tool.
 enum Operation<'a> {
     Query,
     Add(&'a SecretString),
@@ -106,64 +223,19 @@ impl Operation<'_> {
             Self::Query | Self::Delete => "",
         }
     }
-
-    fn is_done(&self, said: &Said) -> bool {
-        said.success || (said.is_nothing_there() && !matches!(self, Self::Add(_)))
-    }
 }
 
-/// HTCondor's tools, addresses of credds, and access tokens that open them.
-pub(super) struct Condor<V> {
-    tools: Tools,
-    whereabouts: Whereabouts,
-    openers: Openers<V>,
+/// Request to the credd of one delivery.
+struct Request<'a> {
+    delivery: &'a Delivery,
+    host: &'a str,
+    collector: Option<&'a str>,
+    opening: &'a Opening,
+    operation: Operation<'a>,
 }
 
-impl<V: Vault> Condor<V> {
-    pub(super) fn new(openers: Openers<V>) -> Self {
-        Self {
-            tools: Tools::default(),
-            whereabouts: Whereabouts::default(),
-            openers,
-        }
-    }
-
-    pub(super) async fn find(&self, search: &Search, known: &Known) -> Result<Vec<Ad>, Problem> {
-        collector::find(&self.tools, search, known).await
-    }
-
-    /// Takes over the addresses that a search found.
-    pub(super) fn learn(&self, search: &Search, known: &Known) {
-        self.whereabouts.note(search.collector.as_deref(), known);
-    }
-
-    pub(super) async fn observe(&self, delivery: &Delivery) -> Result<Observed, Problem> {
-        let said = self.run(delivery, Operation::Query).await?;
-        same_account(delivery, &said)?;
-        Ok(said.observed(&delivery.id.service))
-    }
-
-    /// Stored for the account that is named, whomever the credd took us for.
-    pub(super) async fn store(
-        &self,
-        delivery: &Delivery,
-        top: &SecretString,
-    ) -> Result<(), Problem> {
-        self.run(delivery, Operation::Add(top)).await.map(drop)
-    }
-
-    pub(super) async fn delete(&self, delivery: &Delivery) -> Result<(), Problem> {
-        // Whose credential that would be is asked first: what was deleted cannot be put back.
-        let there = self.observe(delivery).await?;
-        if there.stored.is_none() && there.served.is_none() {
-            return Ok(());
-        }
-        self.run(delivery, Operation::Delete).await.map(drop)
-    }
-
-    /// Runs the tool. A credd that does not answer is asked for by its name next time; an access token that
-    /// is refused is not used again.
-    async fn run(&self, delivery: &Delivery, operation: Operation<'_>) -> Result<Said, Problem> {
+impl<'a> Request<'a> {
+    fn new(delivery: &'a Delivery, operation: Operation<'a>) -> Result<Self, Problem> {
         let Target::Credd {
             host,
             collector,
@@ -175,154 +247,89 @@ impl<V: Vault> Condor<V> {
                 "a directory is taken for a credd",
             ));
         };
+        let request = Self {
+            delivery,
+            host,
+            collector: collector.as_deref(),
+            opening,
+            operation,
+        };
         if opening.method == Method::Kerberos && !nix::unistd::geteuid().is_root() {
-            return Err(Problem::new(
-                Cause::schedd(delivery),
+            return Err(request.problem(
                 Kind::Transport,
                 "`authenticate: kerberos` works for root alone, whose tools log in by keytab in memory; run the service \
                  as root, or take another method",
             ));
         }
-        let collector = collector.as_deref();
-        let ask = collector::credds(&self.tools, collector);
-        let place = self.whereabouts.of(collector, host, ask).await;
-        let credd = Credd::new(delivery, place.as_ref());
-        let opener = self.openers.of(delivery).await?;
-        let result = self
-            .run_until_clear(delivery, &credd, &operation, opener.as_ref())
-            .await;
-        match &result {
-            Err(problem) if problem.kind == Kind::CreddDown => {
-                self.whereabouts.doubt(collector, host).await;
-            }
-            Err(problem) if problem.kind == Kind::CreddRefused && opener.is_some() => {
-                self.openers.forget(&delivery.authorize).await;
-            }
-            // The address was wrong, the name is right.
-            Ok((_, true)) => self.whereabouts.doubt(collector, host).await,
-            _ => {}
-        }
-        result.map(|(said, _)| said)
+        Ok(request)
     }
 
-    /// Runs the tool, and after a failure once more for its reasons. `true` comes with what only succeeded by
-    /// the credd's name, not at its address.
-    async fn run_until_clear(
-        &self,
-        delivery: &Delivery,
-        credd: &Credd<'_>,
-        operation: &Operation<'_>,
-        opener: Option<&AccessToken>,
-    ) -> Result<(Said, bool), Problem> {
-        let arguments = operation.arguments(&delivery.id.service);
-        let input = operation.input();
-        let said = self
-            .run_once(delivery, credd, &arguments, input, opener, None)
-            .await?;
-        if operation.is_done(&said) {
-            return Ok((said, false));
-        }
-        // Reasons are printed only with -d, which costs half as much again. What failed once may be
-        // asked a second time: each call brings about a state, however often it is made. By name it
-        // finds a credd that was started anew, which has another address.
-        let arguments = [&["-d"], arguments.as_slice()].concat();
-        // For whom the credd takes us is printed only so, and is what a refusal leaves open.
-        let debug = said.is_not_allowed().then_some("D_SECURITY:2");
-        let by_name = credd.by_name();
-        let credd = by_name.as_ref().unwrap_or(credd);
-        let said = self
-            .run_once(delivery, credd, &arguments, input, opener, debug)
-            .await?;
-        if operation.is_done(&said) {
-            return Ok((said, by_name.is_some()));
-        }
-        same_account(delivery, &said)?;
-        Err(failure(delivery, &said, opener))
+    fn is_done(&self, output: &ToolOutput) -> bool {
+        let is_adding = matches!(self.operation, Operation::Add(_));
+        output.success || (output.is_nothing_there() && !is_adding)
     }
 
-    async fn run_once(
-        &self,
-        delivery: &Delivery,
-        credd: &Credd<'_>,
-        arguments: &[&str],
-        input: &str,
-        opener: Option<&AccessToken>,
-        debug: Option<&str>,
-    ) -> Result<Said, Problem> {
-        let mut environment = tool::environment(delivery, opener);
-        environment.extend(debug.map(|debug| ("_CONDOR_TOOL_DEBUG", debug.into())));
-        let domain = credd.domain.unwrap_or(ANY_DOMAIN);
-        let account = format!("{}@{domain}", delivery.id.account);
-        let mut arguments = arguments.to_vec();
-        arguments.extend(["-u", &account]);
-        match credd.address {
-            // An address of a credd is taken as the name of a schedd, and of nothing else.
-            Some(address) => arguments.extend(["-n", address]),
-            None => environment.push(("_CONDOR_CREDD_HOST", credd.host.into())),
+    /// Environment that says how this host shows who it is, and which collector is asked.
+    fn environment(&self, opener: Option<&AccessToken>) -> Vec<(&'static str, OsString)> {
+        let method = method_name(self.opening.method);
+        let mut all = vec![("_CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS", method.into())];
+        all.extend(self.collector.map(|name| (COLLECTOR_HOST, name.into())));
+        all.extend(opener.map(|opener| ("BEARER_TOKEN", opener.expose().into())));
+        if self.opening.method == Method::Kerberos {
+            // Root's tools log in by keytab themselves, and keep the ticket in their own memory.
+            let identity = &self.delivery.credential.identity;
+            let (keytab, principal) = (&identity.keytab, &identity.principal);
+            all.push(("_CONDOR_KERBEROS_SERVER_KEYTAB", keytab.into()));
+            all.push(("_CONDOR_KERBEROS_SERVER_PRINCIPAL", principal.into()));
         }
-        let call = Call {
-            tool: TOOL,
-            arguments,
-            input,
-            environment,
-            limit: LIMIT,
+        all
+    }
+
+    /// A credd that does not answer does so for everybody.
+    fn problem(&self, kind: Kind, message: impl Into<String>) -> Problem {
+        let cause = match kind {
+            Kind::CreddDown => Cause::credd(self.delivery),
+            _ => Cause::schedd(self.delivery),
         };
-        self.tools.run(call).await.map_err(|silence| {
-            let (kind, message) = silence.explain("the credd");
-            Problem::new(cause(delivery, kind), kind, message)
-        })
+        Problem::new(cause, kind, message)
     }
-}
 
-/// A credd that does not answer does so for everybody.
-fn cause(delivery: &Delivery, kind: Kind) -> Cause {
-    match kind {
-        Kind::CreddDown => Cause::credd(delivery),
-        _ => Cause::schedd(delivery),
+    fn failure(&self, output: &ToolOutput, opener: Option<&AccessToken>) -> Problem {
+        let claims = opener.and_then(|opener| Claims::read(opener.expose()));
+        let bearer = claims.and_then(|claims| {
+            let bearer = format!("{},{}", claims.issuer?, claims.subject?);
+            Some(htvault::text::printable(&bearer, NAME_LIMIT))
+        });
+        let method = self.opening.method;
+        let (kind, message) = refusals::explain(output, self.delivery, method, bearer.as_deref());
+        self.problem(kind, format!("{TOOL}: {message}"))
     }
-}
 
-fn failure(delivery: &Delivery, said: &Said, opener: Option<&AccessToken>) -> Problem {
-    let (kind, mut message) = advice::failure(said, delivery);
-    let claims = opener.and_then(|opener| Claims::read(opener.expose()));
-    if let Some((issuer, subject)) = claims.and_then(|claims| claims.issuer.zip(claims.subject)) {
-        message = message.replace(BEARER, &format!("{issuer},{subject}"));
+    /// Checks that the credd takes us for the account. A super-user has a name of its own, and says itself for
+    /// whom it stores.
+    fn check_user(&self, output: &ToolOutput) -> Result<(), Problem> {
+        let account = &self.delivery.id.account;
+        let user = match output.user() {
+            _ if self.opening.domain.is_some() => return Ok(()),
+            Some(user) if user.split('@').next() == Some(account) => return Ok(()),
+            Some(user) => format!("user {}", htvault::text::printable(user, NAME_LIMIT)),
+            None if output.is_not_allowed() => "another user".to_owned(),
+            None => return Ok(()),
+        };
+        let words = match self.opening.method {
+            Method::Scitokens => format!(
+                "the credd takes the access token of {} for {user}, not for {account}; correct the SCITOKENS line of the \
+                 schedd's map file, or the account's name here",
+                self.delivery.authorize.service
+            ),
+            method => format!(
+                "the credd takes this host for {user} by {}, not for {account}; set `superuser_for` here and \
+                 CRED_SUPER_USERS at the schedd, or correct its map file",
+                method_name(method)
+            ),
+        };
+        Err(self.problem(Kind::CreddRefused, words))
     }
-    Problem::new(cause(delivery, kind), kind, format!("{TOOL}: {message}"))
-}
-
-/// Whether the credd took us for the account. A super-user is told its own name, and says itself
-/// whom it stores for.
-fn same_account(delivery: &Delivery, said: &Said) -> Result<(), Problem> {
-    let Target::Credd { opening, .. } = &delivery.target else {
-        return Ok(());
-    };
-    let meant = |user: &str| user.split('@').next().unwrap_or(user) == delivery.id.account;
-    let user = match said.user() {
-        _ if opening.domain.is_some() => return Ok(()),
-        Some(user) if meant(user) => return Ok(()),
-        Some(user) => format!("user {user}"),
-        None if said.is_not_allowed() => "another user".to_owned(),
-        None => return Ok(()),
-    };
-    let what = match opening.method {
-        Method::Scitokens => format!(
-            "the credd takes the access token of {} for {user}, not for {}; correct the SCITOKENS line of the \
-             schedd's map file, or the account's name here",
-            delivery.authorize.service, delivery.id.account
-        ),
-        method => format!(
-            "the credd takes this host for {user} by {}, not for {}; set `superuser_for` here and CRED_SUPER_USERS at \
-             the schedd, or correct its map file",
-            tool::words(method),
-            delivery.id.account
-        ),
-    };
-    Err(Problem::new(
-        Cause::schedd(delivery),
-        Kind::CreddRefused,
-        what,
-    ))
 }
 
 #[cfg(test)]
@@ -330,16 +337,17 @@ mod tests {
     use super::*;
     use crate::fixtures::{credd_by, delivery_to};
 
-    /// What is told of an answer, of an account `cmsprod`.
+    /// Message about an output, for an account `cmsprod`.
     fn told(method: Method, domain: Option<&str>, stdout: &str, stderr: &str) -> Option<String> {
         let delivery = delivery_to(credd_by("ap.test", method, domain));
         assert_eq!(delivery.id.account, "cmsprod");
-        let said = Said {
+        let output = ToolOutput {
             success: stderr.is_empty(),
             stdout: stdout.to_owned(),
             stderr: stderr.to_owned(),
         };
-        Some(same_account(&delivery, &said).err()?.message)
+        let request = Request::new(&delivery, Operation::Query).unwrap();
+        Some(request.check_user(&output).err()?.message)
     }
 
     const REFUSED: &str = "Operation failed because it is not allowed\n";

@@ -16,7 +16,7 @@ use htvault::Claims;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::Observed;
+use super::Observation;
 use crate::delivery::Delivery;
 use crate::files::{DIRECTORIES, Failure};
 use crate::problem::{Cause, Kind, Problem};
@@ -28,15 +28,15 @@ use folder::{Folder, FolderError};
 ///
 /// # Errors
 /// The directory, or what is in it, cannot be read.
-pub async fn observe(delivery: &Delivery, directory: &Path) -> Result<Observed, Problem> {
+pub async fn observe(delivery: &Delivery, directory: &Path) -> Result<Observation, Problem> {
     let account = delivery.id.account.clone();
     let service = delivery.id.service.clone();
     run(delivery, directory, "read", move |directory| {
         let Some(folder) = Folder::open(&directory, &account)? else {
-            return Ok(Observed::default());
+            return Ok(Observation::default());
         };
         let (content, stored) = folder.read(&format!("{service}.top"))?.unzip();
-        Ok(Observed {
+        Ok(Observation {
             stored,
             served: folder.written(&format!("{service}.use"))?,
             serves_until: end_of(&folder, &format!("{service}.use")),

@@ -14,7 +14,7 @@ fn place() -> (tempfile::TempDir, Delivery) {
     (dir, delivery)
 }
 
-async fn observe(delivery: &Delivery, dir: &Path) -> Result<Observed, Problem> {
+async fn observe(delivery: &Delivery, dir: &Path) -> Result<Observation, Problem> {
     super::observe(delivery, dir).await
 }
 

@@ -1,83 +1,88 @@
-//! What a collector says of schedds and credds: `condor_status -json`.
+//! Ads of schedds and credds, as `condor_status -json` prints them.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-/// What a collector says of a schedd.
+/// Ad of a schedd.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct Ad {
+pub struct ScheddAd {
     /// Its name: the host's, or `NAME@HOST` where a host has several.
     #[serde(rename = "Name")]
     pub name: String,
     /// Its host.
     #[serde(rename = "Machine", default)]
     pub machine: String,
-    /// Where its credd is: an address in angle brackets. Few versions tell it here.
+    /// Address of its credd, in angle brackets. Few versions give it here.
     #[serde(rename = "CredDIpAddr", default)]
     pub credd: Option<String>,
-    /// How many jobs it has, of anybody.
+    /// Number of its jobs, of anybody.
     #[serde(rename = "TotalJobAds", default)]
     pub jobs: u64,
-    /// It is one of those that are asked for; else it only is still there.
+    /// It satisfies the constraint; else it only is still there.
     #[serde(skip, default = "yes")]
     pub matches: bool,
 }
 
-/// What a collector says of a credd.
+/// Ad of a credd.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct CreddAd {
     #[serde(rename = "Name", default)]
     name: String,
     #[serde(rename = "Machine")]
     machine: String,
-    #[serde(rename = "MyAddress")]
-    address: String,
+    /// Its address, in angle brackets.
+    #[serde(rename = "MyAddress", default)]
+    pub(crate) address: Option<String>,
 }
 
 fn yes() -> bool {
     true
 }
 
-/// Ads of schedds. The tool prints nothing when there is none.
-pub(crate) fn schedds(json: &str) -> Result<Vec<Ad>, serde_json::Error> {
+/// Reads ads of schedds.
+pub(crate) fn schedds(json: &str) -> Result<Vec<ScheddAd>, serde_json::Error> {
     read(json)
 }
 
-/// Ads of credds.
+/// Reads ads of credds.
 pub(crate) fn credds(json: &str) -> Result<Vec<CreddAd>, serde_json::Error> {
     read(json)
 }
 
-fn read<T: serde::de::DeserializeOwned>(json: &str) -> Result<Vec<T>, serde_json::Error> {
-    if json.trim().is_empty() {
-        return Ok(Vec::new());
+/// The tool prints nothing where there is no ad.
+fn read<T: DeserializeOwned>(json: &str) -> Result<Vec<T>, serde_json::Error> {
+    match json.trim() {
+        "" => Ok(Vec::new()),
+        json => serde_json::from_str(json),
     }
-    serde_json::from_str(json)
 }
 
-/// The address of the credd that HTCondor's tools would find by `name`: it has that name, or it is
-/// the only one on that host.
-pub(crate) fn address_of<'a>(credds: &'a [CreddAd], name: &str) -> Option<&'a str> {
-    let only = |is_it: &dyn Fn(&CreddAd) -> bool| {
-        let mut all = credds.iter().filter(|credd| is_it(credd));
-        all.next().filter(|_| all.next().is_none())
-    };
-    let named = only(&|credd| credd.name.eq_ignore_ascii_case(name));
-    let there = named.or_else(|| only(&|credd| credd.machine.eq_ignore_ascii_case(name)));
-    there.map(|credd| credd.address.as_str())
+/// The credd that HTCondor's tools would find by `name`: it has that name, or it is the only one on that host.
+pub(crate) fn find_credd<'a>(credds: &'a mut [CreddAd], name: &str) -> Option<&'a mut CreddAd> {
+    let named = only(credds, |credd| credd.name.eq_ignore_ascii_case(name));
+    let on_host = || only(credds, |credd| credd.machine.eq_ignore_ascii_case(name));
+    let index = named.or_else(on_host)?;
+    credds.get_mut(index)
 }
 
-/// Schedds that do not say where their credd is have the one of their host, where that has one.
+/// Gives schedds that do not say it the address of their host's credd, where that has one.
 #[must_use]
-pub fn with_credds(mut schedds: Vec<Ad>, credds: &[CreddAd]) -> Vec<Ad> {
+pub fn with_credds(mut schedds: Vec<ScheddAd>, credds: &[CreddAd]) -> Vec<ScheddAd> {
     for ad in schedds.iter_mut().filter(|ad| ad.credd.is_none()) {
-        let mut here = credds
-            .iter()
-            .filter(|credd| credd.machine.eq_ignore_ascii_case(&ad.machine));
-        if let (Some(credd), None) = (here.next(), here.next()) {
-            ad.credd = Some(credd.address.clone());
-        }
+        let index = only(credds, |credd| {
+            credd.machine.eq_ignore_ascii_case(&ad.machine)
+        });
+        let credd = index.and_then(|index| credds.get(index));
+        ad.credd = credd.and_then(|credd| credd.address.clone());
     }
     schedds
+}
+
+/// Index of the only credd that fits.
+fn only(credds: &[CreddAd], fits: impl Fn(&CreddAd) -> bool) -> Option<usize> {
+    let mut fitting = (0..).zip(credds).filter(|(_, credd)| fits(credd));
+    let (index, _) = fitting.next()?;
+    fitting.next().is_none().then_some(index)
 }
 
 #[cfg(test)]
@@ -108,12 +113,12 @@ mod tests {
     #[test]
     fn a_schedds_own_credd_comes_before_its_hosts() {
         let all = with_credds(schedds(SCHEDDS).unwrap(), &credds(CREDDS).unwrap());
-        let told: Vec<_> = all
+        let found: Vec<_> = all
             .iter()
             .map(|ad| (ad.name.as_str(), ad.credd.as_deref().unwrap(), ad.jobs))
             .collect();
         assert_eq!(
-            told,
+            found,
             [
                 ("ap.test", "<127.83.0.30:9618?sock=credd>", 3),
                 ("two@ap2.test", "<127.83.0.31:9618?sock=own>", 0)

@@ -1,11 +1,11 @@
-//! Schedds that a collector is asked for: what it answered, and what that means. Pure.
+//! Schedds that a collector is asked for: their ads, and what becomes of them over time. Pure.
 //!
-//! What holds: a schedd that was found once is not forgotten because a collector does not know it
-//! now. It is waited for, until its tokens have ended.
+//! Always true: a schedd that was found once is not forgotten because a collector does not know it now. It is
+//! waited for, until its tokens have expired.
 
 mod ads;
-mod known;
+mod found;
 
-pub use ads::{Ad, with_credds};
-pub(crate) use ads::{CreddAd, address_of, credds, schedds};
-pub use known::{Change, Known, Schedd, Standing};
+pub(crate) use ads::{CreddAd, credds, find_credd, schedds};
+pub use ads::{ScheddAd, with_credds};
+pub use found::{Change, FoundSchedd, FoundSchedds, ScheddState};

@@ -1,6 +1,6 @@
-//! The schedds of one search, over time.
+//! Schedds of one search, over time.
 //!
-//! What holds:
+//! Always true:
 //! - Schedds that share a credd are one: a credential is stored there once. Its name in deliveries
 //!   is the host's; a second credd of that host has its schedd's whole name.
 //! - A name stays, whatever addresses and other schedds do.
@@ -12,17 +12,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Ad;
+use super::ScheddAd;
 use crate::moment::until;
 
-/// Whether a schedd is there.
+/// Presence of a schedd in the collector's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// It is one of those that are asked for.
+pub enum ScheddState {
+    /// It satisfies the constraint.
     Here,
-    /// The collector knows it, and it is no longer one of those that are asked for; its jobs
-    /// still need credentials.
+    /// The collector knows it, and it does not satisfy the constraint any more; its jobs still need
+    /// credentials.
     Drained(Timestamp),
     /// The collector does not know it any more.
     Gone(Timestamp),
@@ -30,21 +30,21 @@ pub enum Standing {
 
 /// A schedd, or several that share a credd.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Schedd {
-    /// What was last said of them, in the order of names.
-    pub ads: Vec<Ad>,
-    /// Whether it is there.
-    pub standing: Standing,
+pub struct FoundSchedd {
+    /// Their last ads, in the order of names.
+    pub ads: Vec<ScheddAd>,
+    /// Presence in the last answer.
+    pub state: ScheddState,
 }
 
-/// What is new.
+/// Change of a schedd's state, with its name in deliveries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Found for the first time.
     New(String),
-    /// One of those that are asked for again.
+    /// It satisfies the constraint again.
     Back(String),
-    /// Still there, but no longer one of those that are asked for.
+    /// Still there, but it does not satisfy the constraint any more.
     Drained(String),
     /// The collector does not know it any more.
     Gone(String),
@@ -54,15 +54,15 @@ pub enum Change {
 
 /// The schedds of one search, by their name in deliveries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known(pub BTreeMap<String, Schedd>);
+pub struct FoundSchedds(pub BTreeMap<String, FoundSchedd>);
 
-impl Schedd {
-    /// Since when nothing can be pushed there.
+impl FoundSchedd {
+    /// Time since when nothing can be pushed there.
     #[must_use]
     pub fn gone_since(&self) -> Option<Timestamp> {
-        match self.standing {
-            Standing::Gone(since) => Some(since),
-            Standing::Here | Standing::Drained(_) => None,
+        match self.state {
+            ScheddState::Gone(since) => Some(since),
+            ScheddState::Here | ScheddState::Drained(_) => None,
         }
     }
 
@@ -71,16 +71,16 @@ impl Schedd {
     }
 }
 
-impl Known {
+impl FoundSchedds {
     /// Whole names of schedds that were found.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let ads = self.0.values().flat_map(|schedd| &schedd.ads);
         ads.map(|ad| ad.name.as_str())
     }
 
-    /// Takes over what a collector answered. What is not there any more is waited for during
-    /// `patience`: when that is over no token is valid there.
-    pub fn take(&mut self, ads: Vec<Ad>, now: Timestamp, patience: Duration) -> Vec<Change> {
+    /// Takes over a collector's answer. A schedd that is not there any more is waited for during `lifetime`:
+    /// after that no token is valid there.
+    pub fn take(&mut self, ads: Vec<ScheddAd>, now: Timestamp, lifetime: Duration) -> Vec<Change> {
         let mut changes = Vec::new();
         if !ads.iter().any(|ad| ad.matches) {
             return changes;
@@ -90,37 +90,40 @@ impl Known {
             let name = self.name(&ads, &seen);
             let Some(name) = name else { continue };
             let matches = ads.iter().any(|ad| ad.matches);
-            let before = self.0.get(&name).map(|schedd| schedd.standing);
-            let standing = match before {
-                _ if matches => Standing::Here,
-                Some(Standing::Drained(since)) => Standing::Drained(since),
-                Some(_) => Standing::Drained(now),
+            let before = self.0.get(&name).map(|schedd| schedd.state);
+            let state = match before {
+                _ if matches => ScheddState::Here,
+                Some(ScheddState::Drained(since)) => ScheddState::Drained(since),
+                Some(_) => ScheddState::Drained(now),
                 // Nobody asked for it.
                 None => continue,
             };
-            changes.extend(match (before, standing) {
+            changes.extend(match (before, state) {
                 (None, _) => Some(Change::New(name.clone())),
-                (Some(Standing::Here), Standing::Drained(_)) => Some(Change::Drained(name.clone())),
-                (Some(Standing::Gone(_)), _) | (Some(Standing::Drained(_)), Standing::Here) => {
+                (Some(ScheddState::Here), ScheddState::Drained(_)) => {
+                    Some(Change::Drained(name.clone()))
+                }
+                (Some(ScheddState::Gone(_)), _)
+                | (Some(ScheddState::Drained(_)), ScheddState::Here) => {
                     Some(Change::Back(name.clone()))
                 }
                 _ => None,
             });
             seen.insert(name.clone());
-            self.0.insert(name, Schedd { ads, standing });
+            self.0.insert(name, FoundSchedd { ads, state });
         }
         for (name, schedd) in &mut self.0 {
             if !seen.contains(name) && schedd.gone_since().is_none() {
-                schedd.standing = Standing::Gone(now);
+                schedd.state = ScheddState::Gone(now);
                 changes.push(Change::Gone(name.clone()));
             }
         }
         self.0.retain(|name, schedd| {
-            let over = |since| until(since, now) > patience;
-            let drop = match schedd.standing {
-                Standing::Here => false,
-                Standing::Drained(since) => over(since) && !schedd.has_jobs(),
-                Standing::Gone(since) => over(since),
+            let over = |since| until(since, now) > lifetime;
+            let drop = match schedd.state {
+                ScheddState::Here => false,
+                ScheddState::Drained(since) => over(since) && !schedd.has_jobs(),
+                ScheddState::Gone(since) => over(since),
             };
             if drop {
                 changes.push(Change::Dropped(name.clone()));
@@ -131,9 +134,9 @@ impl Known {
     }
 
     /// The name for schedds that share a credd: the one they had, or a new one.
-    fn name(&self, ads: &[Ad], taken: &BTreeSet<String>) -> Option<String> {
+    fn name(&self, ads: &[ScheddAd], taken: &BTreeSet<String>) -> Option<String> {
         let had = self.0.iter().find(|(name, schedd)| {
-            let shared = |ad: &Ad| ads.iter().any(|new| new.name == ad.name);
+            let shared = |ad: &ScheddAd| ads.iter().any(|new| new.name == ad.name);
             !taken.contains(*name) && schedd.ads.iter().any(shared)
         });
         if let Some((name, _)) = had {
@@ -159,9 +162,9 @@ fn host(name: &str) -> &str {
 }
 
 /// Schedds that share a credd, together; those that do not tell, by host.
-fn by_credd(mut ads: Vec<Ad>) -> Vec<Vec<Ad>> {
+fn by_credd(mut ads: Vec<ScheddAd>) -> Vec<Vec<ScheddAd>> {
     ads.sort_by(|a, b| (a.name.contains('@'), &a.name).cmp(&(b.name.contains('@'), &b.name)));
-    let mut groups: Vec<Vec<Ad>> = Vec::new();
+    let mut groups: Vec<Vec<ScheddAd>> = Vec::new();
     for ad in ads {
         let together = groups.iter_mut().find(|group| {
             group.iter().any(|other| match (&other.credd, &ad.credd) {
@@ -185,8 +188,8 @@ mod tests {
 
     const WEEK: Duration = Duration::from_hours(7 * 24);
 
-    fn ad(name: &str, credd: &str) -> Ad {
-        Ad {
+    fn ad(name: &str, credd: &str) -> ScheddAd {
+        ScheddAd {
             name: name.to_owned(),
             machine: host(name).to_owned(),
             credd: Some(format!("<{credd}>")).filter(|_| !credd.is_empty()),
@@ -195,8 +198,8 @@ mod tests {
         }
     }
 
-    fn drained(name: &str, jobs: u64) -> Ad {
-        Ad {
+    fn drained(name: &str, jobs: u64) -> ScheddAd {
+        ScheddAd {
             matches: false,
             jobs,
             ..ad(name, name)
@@ -207,13 +210,13 @@ mod tests {
         Timestamp::from_second(1_795_000_000 + n * 86_400).unwrap()
     }
 
-    fn names(known: &Known) -> Vec<&str> {
+    fn names(known: &FoundSchedds) -> Vec<&str> {
         known.0.keys().map(String::as_str).collect()
     }
 
     #[test]
     fn a_schedd_that_is_gone_is_waited_for_until_its_tokens_have_ended() {
-        let mut known = Known::default();
+        let mut known = FoundSchedds::default();
         let both = || vec![ad("a.test", "1"), ad("b.test", "2")];
         let new = |name: &str| Change::New(name.to_owned());
         assert_eq!(
@@ -242,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_drained_schedd_is_served_while_it_has_jobs() {
-        let mut known = Known::default();
+        let mut known = FoundSchedds::default();
         known.take(
             vec![ad("a.test", "1"), ad("b.test", "b.test")],
             day(0),
@@ -254,7 +257,7 @@ mod tests {
             [Change::Drained("b.test".to_owned())]
         );
         assert_eq!(known.take(now(3), day(20), WEEK), []);
-        assert_eq!(known.0["b.test"].standing, Standing::Drained(day(1)));
+        assert_eq!(known.0["b.test"].state, ScheddState::Drained(day(1)));
         assert_eq!(
             known.take(now(0), day(21), WEEK),
             [Change::Dropped("b.test".to_owned())]
@@ -265,7 +268,7 @@ mod tests {
 
     #[test]
     fn an_empty_answer_changes_nothing() {
-        let mut known = Known::default();
+        let mut known = FoundSchedds::default();
         known.take(vec![ad("a.test", "1")], day(0), WEEK);
         let before = known.clone();
         assert_eq!(known.take(Vec::new(), day(30), WEEK), []);
@@ -275,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_credd_is_one_whatever_its_schedds_are_called() {
-        let mut known = Known::default();
+        let mut known = FoundSchedds::default();
         let shared = vec![ad("two@a.test", "1"), ad("a.test", "1")];
         known.take(shared, day(0), WEEK);
         assert_eq!(names(&known), ["a.test"]);
@@ -287,7 +290,7 @@ mod tests {
 
     #[test]
     fn several_credds_of_one_host_have_names_that_stay() {
-        let mut known = Known::default();
+        let mut known = FoundSchedds::default();
         known.take(vec![ad("two@a.test", "2")], day(0), WEEK);
         assert_eq!(names(&known), ["a.test"]);
         known.take(vec![ad("two@a.test", "2"), ad("a.test", "1")], day(1), WEEK);
@@ -300,9 +303,9 @@ mod tests {
         #[test]
         fn names_stay(answers in prop::collection::vec(prop::collection::vec((0..4_usize, 0..3_u8), 0..6), 1..8)) {
             const NAMES: [&str; 4] = ["a.test", "x@a.test", "b.test", "y@b.test"];
-            let mut known = Known::default();
+            let mut known = FoundSchedds::default();
             for (n, answer) in answers.into_iter().enumerate() {
-                let mut ads: Vec<Ad> = answer.iter().map(|(name, credd)| ad(NAMES[*name], &credd.to_string())).collect();
+                let mut ads: Vec<ScheddAd> = answer.iter().map(|(name, credd)| ad(NAMES[*name], &credd.to_string())).collect();
                 ads.sort_by(|a, b| a.name.cmp(&b.name));
                 ads.dedup_by(|a, b| a.name == b.name);
                 let before: BTreeSet<String> = known.0.keys().cloned().collect();
