@@ -19,6 +19,7 @@
 //! | [`report`] | what is known, as table and JSON |
 //! | [`control`], [`listen`] | people and programs of this host ask and tell the service: socket, HTTP |
 //! | [`doctor`] | each step that deliveries hang on, tried once |
+//! | `keyed` | values by key, each behind a lock of its own |
 //! | `files` | files of this host: plain ones, bounded, on threads of their own |
 //! | [`selection`], [`stages`] | deliveries by name; how long stages take |
 //! | [`lifecycle`], [`cli`], [`logs`], [`lock`], [`hardening`], [`connections`] | the process |
@@ -41,6 +42,7 @@ pub mod grants;
 pub mod hardening;
 mod herald;
 pub mod jobs;
+mod keyed;
 pub mod lifecycle;
 pub mod listen;
 pub mod lock;

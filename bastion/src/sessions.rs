@@ -4,18 +4,17 @@
 //! Always true: a login is in the store from the moment it is made until it expires or Vault says that it is
 //! dead. The token of a session never leaves this process. What works is reported to the circuit breakers.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::clock::Clock;
 use htvault::{AccessTokenAnswer, IssuedToken, VaultToken};
 use jiff::Timestamp;
-use tokio::sync::Mutex;
 
 use crate::delivery::Credential;
 use crate::engine::limits::Limits;
 use crate::engine::resources::{login_by, opened_by};
+use crate::keyed::Keyed;
 use crate::moment::after;
 use crate::problem::Problem;
 use crate::stages::{Stage, Stages};
@@ -29,10 +28,16 @@ pub struct Sessions<V> {
     pub(crate) stages: Arc<Stages>,
     pub(crate) store: Store,
     pub(crate) limits: Limits,
-    open: Mutex<HashMap<(String, String), Slot>>,
+    open: Keyed<CredentialKey, Option<Arc<Session>>>,
 }
 
-type Slot = Arc<Mutex<Option<Arc<Session>>>>;
+/// Account and service: the configuration may change what they stand for.
+pub(crate) type CredentialKey = (String, String);
+
+pub(crate) fn key(credential: &Credential) -> CredentialKey {
+    let account = credential.identity.account.clone();
+    (account, credential.service.clone())
+}
 
 /// Login of this process for one credential.
 #[derive(Debug)]
@@ -54,7 +59,7 @@ impl<V> Sessions<V> {
             stages: Arc::default(),
             store,
             limits: Limits::default(),
-            open: Mutex::default(),
+            open: Keyed::default(),
         }
     }
 
@@ -66,7 +71,7 @@ impl<V> Sessions<V> {
             stages: Arc::clone(&self.stages),
             store: self.store.clone(),
             limits: self.limits.clone(),
-            open: Mutex::default(),
+            open: Keyed::default(),
         }
     }
 }
@@ -115,8 +120,7 @@ impl<V: Vault> Sessions<V> {
 
     /// The open session of a credential, or a new one. Callers of the same credential wait for one login.
     pub(crate) async fn get(&self, credential: &Arc<Credential>) -> Result<Arc<Session>, Problem> {
-        let slot = self.slot(credential).await;
-        let mut slot = slot.lock().await;
+        let mut slot = self.open.lock(key(credential)).await;
         let now = self.clock.now();
         // A changed configuration may name another path for the same service.
         let is_usable =
@@ -150,33 +154,28 @@ impl<V: Vault> Sessions<V> {
 
     /// Revokes the session of a credential.
     pub(crate) async fn close(&self, credential: &Credential) {
-        let slot = self.slot(credential).await;
-        self.end(&slot).await;
+        let mut open = self.open.lock(key(credential)).await;
+        if let Some(session) = open.take() {
+            self.end(&session).await;
+        }
     }
 
     /// Revokes all sessions: they serve nobody but this process.
     pub(crate) async fn close_all(&self) {
-        let mut open = self.open.lock().await;
-        let slots: Vec<Slot> = open.drain().map(|(_, slot)| slot).collect();
-        drop(open);
-        for slot in slots {
-            self.end(&slot).await;
+        for open in self.open.drain() {
+            if let Some(session) = open.lock().await.take() {
+                self.end(&session).await;
+            }
         }
     }
 
-    async fn end(&self, slot: &Slot) {
-        let mut slot = slot.lock().await;
-        if let Some(session) = slot.take() {
-            self.end_login(&session.credential, &session.token, &session.accessor)
-                .await;
-        }
-    }
-
-    async fn slot(&self, credential: &Credential) -> Slot {
-        let key = (
-            credential.identity.account.clone(),
-            credential.service.clone(),
-        );
-        Arc::clone(self.open.lock().await.entry(key).or_default())
+    async fn end(&self, session: &Session) {
+        let Session {
+            credential,
+            token,
+            accessor,
+            ..
+        } = session;
+        self.end_login(credential, token, accessor).await;
     }
 }

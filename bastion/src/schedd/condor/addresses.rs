@@ -6,12 +6,13 @@
 //! no address is known, or the collector does not answer, the credd is asked for by name.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::config::Search;
+use crate::keyed::Keyed;
 use crate::schedd::discovery::{CreddAd, FoundSchedds, find_credd};
 
 /// Time for which the answer of a collector counts: as often it is asked for schedds.
@@ -23,14 +24,11 @@ const AFTER_DOUBT: Duration = Duration::from_secs(15);
 
 /// Known addresses of credds.
 #[derive(Debug, Default)]
-pub(super) struct Addresses(Mutex<Known>);
-
-#[derive(Debug, Default)]
-struct Known {
+pub(super) struct Addresses {
     /// Of schedds that searches found, by collector and by name in deliveries.
-    found: HashMap<(Option<String>, String), Found>,
+    found: Mutex<HashMap<(Option<String>, String), Found>>,
     /// Of all credds of a collector. Locked while it is asked: others wait for the same answer.
-    listed: HashMap<Option<String>, Arc<tokio::sync::Mutex<Listed>>>,
+    listed: Keyed<Option<String>, Listed>,
 }
 
 #[derive(Debug)]
@@ -56,18 +54,13 @@ pub(super) struct Location {
 }
 
 impl Addresses {
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn listed(&self, collector: Option<&str>) -> Arc<tokio::sync::Mutex<Listed>> {
-        let key = collector.map(str::to_owned);
-        Arc::clone(self.lock().listed.entry(key).or_default())
+    fn found(&self) -> MutexGuard<'_, HashMap<(Option<String>, String), Found>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes over the answer of a search, in place of its last one.
     pub(super) fn learn(&self, search: &Search, schedds: &FoundSchedds) {
-        let found = &mut self.lock().found;
+        let mut found = self.found();
         found.retain(|_, found| found.group != search.group);
         for (name, schedd) in &schedds.0 {
             let Some(first) = schedd.ads.first() else {
@@ -101,11 +94,11 @@ impl Addresses {
             };
         }
         let key = (collector.map(str::to_owned), schedd.to_owned());
-        if let Some(found) = self.lock().found.get(&key) {
+        if let Some(found) = self.found().get(&key) {
             return found.location.clone();
         }
-        let listed = self.listed(collector);
-        let mut listed = listed.lock().await;
+        let (collector, _) = key;
+        let mut listed = self.listed.lock(collector).await;
         if listed.ask_again.is_none_or(|at| Instant::now() >= at) {
             let credds = ask.await;
             let pause = credds.as_ref().map_or(AFTER_SILENCE, |_| FRESH);
@@ -125,12 +118,12 @@ impl Addresses {
     /// is asked again.
     pub(super) async fn doubt(&self, collector: Option<&str>, schedd: &str) {
         let key = (collector.map(str::to_owned), schedd.to_owned());
-        if let Some(found) = self.lock().found.get_mut(&key) {
+        if let Some(found) = self.found().get_mut(&key) {
             found.location.address = None;
             return;
         }
-        let listed = self.listed(collector);
-        let mut listed = listed.lock().await;
+        let (collector, _) = key;
+        let mut listed = self.listed.lock(collector).await;
         let credd = find_credd(&mut listed.credds, schedd);
         if credd.is_some_and(|credd| credd.address.take().is_some()) {
             let soon = Instant::now() + AFTER_DOUBT;
@@ -144,7 +137,6 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::schedd::discovery;
 
     /// A collector that knows these credds, and counts how often it was asked.
     struct Collector {
@@ -171,7 +163,7 @@ mod tests {
         async fn answer(&self) -> Option<Vec<CreddAd>> {
             self.asked.set(self.asked.get() + 1);
             tokio::time::sleep(Duration::from_millis(30)).await;
-            Some(discovery::credds(self.ads.get()?).unwrap())
+            Some(serde_json::from_str(self.ads.get()?).unwrap())
         }
 
         async fn address(&self, addresses: &Addresses, host: &str) -> Option<String> {

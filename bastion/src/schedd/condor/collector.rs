@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+
 use super::COLLECTOR_HOST;
 use super::refusals::{self, Rule};
-use super::tool::{ToolCall, ToolError, ToolOutput, Tools};
+use super::tool::{ToolCall, ToolOutput, Tools};
 use crate::config::Search;
 use crate::delivery::Method;
 use crate::problem::{Cause, Kind, Problem};
@@ -17,53 +19,41 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const SHORT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Failures of the tool. The first that fits counts.
+#[rustfmt::skip]
 const RULES: &[Rule] = &[
-    Rule::new(
-        &["invalid constraint"],
-        Kind::Transport,
-        "`constraint: {constraint}` is no expression that HTCondor takes; try it with `condor_status -schedd -constraint`",
-    ),
-    Rule::new(
-        &["unknown host", "hostname for a pool"],
-        Kind::CollectorDown,
-        "the name of the collector {collector} is unknown; correct `collector`, or the name service",
-    ),
-    Rule::new(
-        &[
-            "communication error",
-            "Failed to connect",
-            "Couldn't contact",
-        ],
-        Kind::CollectorDown,
+    Rule(Kind::Transport, None, &["invalid constraint"],
+        "`constraint: {constraint}` is no expression that HTCondor takes; try it with \
+         `condor_status -schedd -constraint`"),
+    Rule(Kind::CollectorDown, None, &["unknown host", "hostname for a pool"],
+        "the name of the collector {collector} is unknown; correct `collector`, or the name service"),
+    Rule(Kind::CollectorDown, None, &["communication error", "Failed to connect", "Couldn't contact"],
         "the collector {collector} does not answer; check that it runs, the port, and that it lets this host read \
-         (ALLOW_READ); schedds that are known are served as before, and it is tried again",
-    ),
-    Rule::new(
-        &["CONDOR_CONFIG"],
-        Kind::Transport,
-        "HTCondor's configuration on this host is missing; install it, or set CONDOR_CONFIG=ONLY_ENV for this service \
-         and name the `collector`",
-    ),
+         (ALLOW_READ); schedds that are known are served as before, and it is tried again"),
+    Rule(Kind::Transport, None, &["CONDOR_CONFIG"],
+        "HTCondor's configuration on this host is missing; install it, or set CONDOR_CONFIG=ONLY_ENV for this \
+         service and name the `collector`"),
 ];
 
-/// Ads that are asked for.
-#[derive(Clone, Copy)]
-enum Ads {
-    Schedds,
-    Credds,
-}
-
-impl Ads {
-    fn arguments(self) -> [&'static str; 4] {
-        let (which, attributes) = match self {
-            Self::Schedds => ("-schedd", "Name,Machine,CredDIpAddr,TotalJobAds"),
-            Self::Credds => ("-any", "Name,Machine,MyAddress"),
-        };
-        [which, "-json", "-attributes", attributes]
-    }
-}
-
 const IS_CREDD: &str = r#"MyType == "CredD""#;
+
+/// Kind of a failure, and message.
+type Failure = (Kind, String);
+
+/// Kind of ad.
+trait Ad: DeserializeOwned {
+    const OPTION: &str;
+    const ATTRIBUTES: &str;
+}
+
+impl Ad for ScheddAd {
+    const OPTION: &str = "-schedd";
+    const ATTRIBUTES: &str = "Name,Machine,CredDIpAddr,TotalJobAds";
+}
+
+impl Ad for CreddAd {
+    const OPTION: &str = "-any";
+    const ATTRIBUTES: &str = "Name,Machine,MyAddress";
+}
 
 /// Asks the collector for the schedds of a search, for those of `known` that it knows besides, and for the
 /// addresses of their credds.
@@ -72,39 +62,43 @@ pub(super) async fn find(
     search: &Search,
     known: &FoundSchedds,
 ) -> Result<Vec<ScheddAd>, Problem> {
+    let all = find_all(tools, search, known).await;
+    all.map_err(|(kind, message)| Problem::new(Cause::Group(search.group.clone()), kind, message))
+}
+
+async fn find_all(
+    tools: &Tools,
+    search: &Search,
+    known: &FoundSchedds,
+) -> Result<Vec<ScheddAd>, Failure> {
+    let collector = search.collector.as_deref();
     let constraint = search.constraint.as_deref().unwrap_or("true");
-    let output = ask(tools, search, Ads::Schedds, constraint).await?;
-    let mut schedds = read(search, discovery::schedds(&output.stdout))?;
+    let mut schedds: Vec<ScheddAd> = ask(tools, collector, constraint, DEADLINE).await?;
     let missing: Vec<String> = known
         .names()
-        .filter(|name| !schedds.iter().any(|ad| ad.name == *name))
-        .filter(|name| is_plain(name))
+        .filter(|name| is_plain(name) && !schedds.iter().any(|ad| ad.name == *name))
         .map(|name| format!("Name == \"{name}\""))
         .collect();
     // Where nothing was found the answer counts for nothing anyway.
     if !missing.is_empty() && !schedds.is_empty() {
-        let output = ask(tools, search, Ads::Schedds, &missing.join(" || ")).await?;
-        let others = read(search, discovery::schedds(&output.stdout))?;
-        let others = others.into_iter().map(|ad| ScheddAd {
+        let others = ask(tools, collector, &missing.join(" || "), DEADLINE).await?;
+        schedds.extend(others.into_iter().map(|ad| ScheddAd {
             matches: false,
             ..ad
-        });
-        schedds.extend(others);
+        }));
     }
     if schedds.iter().any(|ad| ad.credd.is_none()) {
-        let output = ask(tools, search, Ads::Credds, IS_CREDD).await?;
-        let credds = read(search, discovery::credds(&output.stdout))?;
+        let credds: Vec<CreddAd> = ask(tools, collector, IS_CREDD, DEADLINE).await?;
         schedds = discovery::with_credds(schedds, &credds);
     }
     Ok(schedds)
 }
 
-/// Asks a collector for all credds that it knows; `None` when it gives no answer. Who then asks for one by
-/// name is told why.
+/// Asks a collector for all credds that it knows; `None` when it gives no answer. A tool that then asks for
+/// one by name says why.
 pub(super) async fn credds(tools: &Tools, collector: Option<&str>) -> Option<Vec<CreddAd>> {
-    let output = run(tools, collector, Ads::Credds, IS_CREDD, SHORT_DEADLINE).await;
-    let output = output.ok().filter(|output| output.success)?;
-    discovery::credds(&output.stdout).ok()
+    let credds = ask(tools, collector, IS_CREDD, SHORT_DEADLINE).await;
+    credds.ok()
 }
 
 /// `true` for a name that stands in an expression as it is.
@@ -113,92 +107,60 @@ fn is_plain(name: &str) -> bool {
     name.chars().all(is_plain)
 }
 
-async fn ask(
-    tools: &Tools,
-    search: &Search,
-    ads: Ads,
-    constraint: &str,
-) -> Result<ToolOutput, Problem> {
-    let collector = search.collector.as_deref();
-    match run(tools, collector, ads, constraint, DEADLINE).await {
-        Ok(output) if output.success => Ok(output),
-        Ok(output) => Err(failure(search, &output)),
-        Err(error) => {
-            let (kind, message) = error.explain("the collector");
-            Err(problem(search, kind, message))
-        }
-    }
-}
-
-async fn run(
+async fn ask<A: Ad>(
     tools: &Tools,
     collector: Option<&str>,
-    ads: Ads,
     constraint: &str,
     deadline: Duration,
-) -> Result<ToolOutput, ToolError> {
-    let mut arguments = ads.arguments().to_vec();
+) -> Result<Vec<A>, Failure> {
+    let mut arguments = vec![A::OPTION, "-json", "-attributes", A::ATTRIBUTES];
     arguments.extend(["-constraint", constraint]);
-    let collector = collector.map(|collector| (COLLECTOR_HOST, collector.into()));
+    let environment = collector.map(|collector| (COLLECTOR_HOST, collector.into()));
     let call = ToolCall {
         tool: TOOL,
         arguments,
-        environment: collector.into_iter().collect(),
+        environment: environment.into_iter().collect(),
         deadline,
         ..ToolCall::default()
     };
-    tools.run(call).await
+    let output = tools.run(call).await;
+    let output = output.map_err(|error| error.explain("the collector"))?;
+    if !output.success {
+        return Err(explain(&output, collector, constraint));
+    }
+    read(&output.stdout)
 }
 
-fn read<T>(search: &Search, ads: Result<Vec<T>, serde_json::Error>) -> Result<Vec<T>, Problem> {
-    ads.map_err(|error| {
+fn read<A: Ad>(json: &str) -> Result<Vec<A>, Failure> {
+    // Nothing is printed where there is no ad.
+    if json.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    serde_json::from_str(json).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
         let message = format!(
-            "{TOOL} printed what is no list of ads ({error}); check the version of HTCondor's tools on this host"
+            "{TOOL} printed what is no list of ads ({place}); check the version of HTCondor's tools on this host"
         );
-        problem(search, Kind::Transport, message)
+        (Kind::Transport, message)
     })
 }
 
-fn problem(search: &Search, kind: Kind, message: String) -> Problem {
-    Problem::new(Cause::Group(search.group.clone()), kind, message)
-}
-
-/// Reason why the collector gave no answer, and advice.
-fn failure(search: &Search, output: &ToolOutput) -> Problem {
+/// Kind of a failure of the tool, and advice.
+fn explain(output: &ToolOutput, collector: Option<&str>, constraint: &str) -> Failure {
     let Some((rule, _)) = refusals::find(RULES, output, Method::default()) else {
         let line = output.stderr.lines().find(|line| !line.trim().is_empty());
         let line = refusals::undated(line.unwrap_or("without a word"));
         let message = format!("{TOOL} failed: {line}; try it by hand on this host");
-        return problem(search, Kind::CollectorDown, message);
+        return (Kind::CollectorDown, message);
     };
-    let collector = search.collector.as_deref();
-    let message = rule.fill(&[
-        (
-            "{collector}",
-            collector.unwrap_or("of this host's HTCondor configuration"),
-        ),
-        (
-            "{constraint}",
-            search.constraint.as_deref().unwrap_or_default(),
-        ),
-    ]);
-    problem(search, rule.kind, message)
+    let collector = collector.unwrap_or("of this host's HTCondor configuration");
+    let values = [("{collector}", collector), ("{constraint}", constraint)];
+    (rule.0, rule.fill(&values))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Opening;
-
-    fn search() -> Search {
-        Search {
-            group: "crab".to_owned(),
-            collector: Some("cm.test:9618".to_owned()),
-            constraint: Some("Name == = 3".to_owned()),
-            opening: Opening::default(),
-            wanted: Vec::new(),
-        }
-    }
 
     #[test]
     fn what_a_collector_does_not_answer_becomes_advice() {
@@ -230,10 +192,22 @@ mod tests {
                 stderr: stderr.to_owned(),
                 ..ToolOutput::default()
             };
-            let problem = failure(&search(), &output);
-            assert_eq!(problem.kind, kind, "{stderr}");
-            assert!(problem.message.contains(what), "{problem}");
+            let (found, message) = explain(&output, Some("cm.test:9618"), "Name == = 3");
+            assert_eq!(found, kind, "{stderr}");
+            assert!(message.contains(what), "{message}");
         }
+    }
+
+    #[test]
+    fn no_schedd_is_printed_as_nothing_and_an_odd_answer_is_not_repeated() {
+        assert_eq!(read::<ScheddAd>("\n"), Ok(Vec::new()));
+        let (kind, message) = read::<ScheddAd>(r#"[{"Name": 7777}]"#).unwrap_err();
+        assert_eq!(kind, Kind::Transport);
+        assert!(
+            message.contains("no list of ads (line 1, column 14)"),
+            "{message}"
+        );
+        assert!(!message.contains("7777"), "{message}");
     }
 
     #[test]

@@ -46,14 +46,8 @@ pub(crate) fn tool_path() -> Result<PathBuf, String> {
 }
 
 /// HTCondor's name of a method.
-fn method_name(method: Method) -> &'static str {
-    match method {
-        Method::Scitokens => "SCITOKENS",
-        Method::Idtokens => "IDTOKENS",
-        Method::Ssl => "SSL",
-        Method::Kerberos => "KERBEROS",
-        Method::Fs => "FS",
-    }
+fn method_name(method: Method) -> String {
+    method.to_string().to_uppercase()
 }
 
 /// HTCondor's tools, addresses of credds, and access tokens that open them.
@@ -114,11 +108,11 @@ impl<V: Vault> Condor<V> {
     /// Runs the tool. A credd that does not answer is asked for by its name next time; an access token that
     /// is refused is not used again.
     async fn run(&self, request: &Request<'_>) -> Result<ToolOutput, Problem> {
+        let opener = self.openers.of(request.delivery).await?;
+        let opener = opener.as_ref();
         let (collector, host) = (request.collector, request.host);
         let ask = collector::credds(&self.tools, collector);
         let location = self.addresses.get(collector, host, ask).await;
-        let opener = self.openers.of(request.delivery).await?;
-        let opener = opener.as_ref();
         let result = self.run_until_explained(request, &location, opener).await;
         match result.as_ref().map_err(|problem| problem.kind) {
             Err(Kind::CreddDown) => self.addresses.doubt(collector, host).await,
@@ -179,7 +173,17 @@ impl<V: Vault> Condor<V> {
             arguments.push("-d");
             environment.push(("_CONDOR_TOOL_DEBUG", debug.into()));
         }
-        arguments.extend(request.operation.arguments(&delivery.id.service));
+        let service = delivery.id.service.as_str();
+        let mut input = "";
+        match request.operation {
+            // Without -s: the answer for one service compares scopes and audience first.
+            Operation::Query => arguments.push("query-oauth"),
+            Operation::Add(top) => {
+                arguments.extend(["add-oauth", "-s", service, "-i", "-"]);
+                input = top.expose_secret();
+            }
+            Operation::Delete => arguments.extend(["delete-oauth", "-s", service]),
+        }
         arguments.extend(["-u", &account]);
         match address {
             // An address of a credd is taken as the name of a schedd, and of nothing else.
@@ -189,7 +193,7 @@ impl<V: Vault> Condor<V> {
         let call = ToolCall {
             tool: TOOL,
             arguments,
-            input: request.operation.input(),
+            input,
             environment,
             deadline: DEADLINE,
         };
@@ -205,24 +209,6 @@ enum Operation<'a> {
     Query,
     Add(&'a SecretString),
     Delete,
-}
-
-impl Operation<'_> {
-    fn arguments<'a>(&self, service: &'a str) -> Vec<&'a str> {
-        match self {
-            // Without -s: the answer for one service compares scopes and audience first.
-            Self::Query => vec!["query-oauth"],
-            Self::Add(_) => vec!["add-oauth", "-s", service, "-i", "-"],
-            Self::Delete => vec!["delete-oauth", "-s", service],
-        }
-    }
-
-    fn input(&self) -> &str {
-        match self {
-            Self::Add(top) => top.expose_secret(),
-            Self::Query | Self::Delete => "",
-        }
-    }
 }
 
 /// Request to the credd of one delivery.

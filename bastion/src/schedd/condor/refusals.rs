@@ -5,8 +5,9 @@
 
 use super::method_name;
 use super::tool::ToolOutput;
-use crate::delivery::{Delivery, Method};
-use crate::problem::Kind;
+use crate::delivery::Delivery;
+use crate::delivery::Method::{self, Fs, Idtokens, Kerberos, Scitokens};
+use crate::problem::Kind::{self, CreddDown, CreddRefused, Transport};
 
 /// Longest line of a tool in a message, in characters.
 const TEXT_LIMIT: usize = 500;
@@ -14,156 +15,81 @@ const TEXT_LIMIT: usize = 500;
 /// A credd's words for who asks in the name of another account, and is no super-user.
 pub(super) const NOT_ALLOWED: &str = "because it is not allowed";
 
-/// One kind of failure.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rule {
-    /// Any of these in a line of the tool.
-    parts: &'static [&'static str],
-    /// Only with this method; with any when `None`.
-    method: Option<Method>,
-    pub(super) kind: Kind,
-    /// With names in braces, to be filled in.
-    pub(super) advice: &'static str,
-}
+/// Any method.
+const ANY: Option<Method> = None;
+
+/// Kind of a failure, the only method with which it occurs, texts of which one is in a line of the tool, and
+/// advice, with names in braces to be filled in.
+#[derive(Debug)]
+pub(super) struct Rule(
+    pub(super) Kind,
+    pub(super) Option<Method>,
+    pub(super) &'static [&'static str],
+    pub(super) &'static str,
+);
 
 impl Rule {
-    pub(super) const fn new(
-        parts: &'static [&'static str],
-        kind: Kind,
-        advice: &'static str,
-    ) -> Self {
-        Self {
-            parts,
-            method: None,
-            kind,
-            advice,
-        }
-    }
-
-    const fn with(mut self, method: Method) -> Self {
-        self.method = Some(method);
-        self
-    }
-
     /// The advice with values in place of the names in braces.
     pub(super) fn fill(&self, values: &[(&str, &str)]) -> String {
         let fill = |text: String, (name, value): &(&str, &str)| text.replace(name, value);
-        values.iter().fold(self.advice.to_owned(), fill)
+        values.iter().fold(self.3.to_owned(), fill)
     }
 }
 
-/// An admin of the schedd has to act.
-const fn refused(parts: &'static [&'static str], advice: &'static str) -> Rule {
-    Rule::new(parts, Kind::CreddRefused, advice)
-}
-
-/// It passes, or the schedd is down.
-const fn down(parts: &'static [&'static str], advice: &'static str) -> Rule {
-    Rule::new(parts, Kind::CreddDown, advice)
-}
-
-/// An admin of this host has to act.
-const fn local(parts: &'static [&'static str], advice: &'static str) -> Rule {
-    Rule::new(parts, Kind::Transport, advice)
-}
-
 /// Failures of `condor_store_cred`. The first that fits counts: what is more special comes first.
+#[rustfmt::skip]
 const RULES: &[Rule] = &[
-    refused(
-        &["untrusted host"],
-        "add {vault} to TRUSTED_VAULT_HOSTS in the schedd's configuration",
-    ),
-    refused(
-        &["because of a configuration error"],
-        "the schedd's credential directory is missing or not set: check SEC_CREDENTIAL_DIRECTORY_OAUTH there \
-         (mode 2770, root:condor)",
-    ),
-    refused(
-        &[NOT_ALLOWED],
+    Rule(CreddRefused, ANY, &["untrusted host"],
+        "add {vault} to TRUSTED_VAULT_HOSTS in the schedd's configuration"),
+    Rule(CreddRefused, ANY, &["because of a configuration error"],
+        "the schedd's credential directory is missing or not set: check SEC_CREDENTIAL_DIRECTORY_OAUTH there (mode \
+         2770, root:condor)"),
+    Rule(CreddRefused, ANY, &[NOT_ALLOWED],
         "who is told in CredLog at the schedd may not store for {account}: add that name, without a domain, to \
-         CRED_SUPER_USERS there, or remove `superuser_for` here",
-    ),
-    refused(
-        &["Received \"DENIED\""],
+         CRED_SUPER_USERS there, or remove `superuser_for` here"),
+    Rule(CreddRefused, Some(Scitokens), &["Received \"DENIED\""],
         "the access token needs a scope that may write: condor:/WRITE, or compute.create with compute.modify, \
          compute.cancel and compute.read; name a credential that has it in `authorize_with`; else the credd's \
-         ALLOW_WRITE leaves this host or account out",
-    )
-    .with(Method::Scitokens),
-    refused(
-        &["Received \"DENIED\""],
-        "check the credd's ALLOW_WRITE: it leaves this host or user out",
-    ),
-    down(
-        &["Can't find address", "communication error"],
-        "check the host's name, that its credd runs, and the collector; it is tried again",
-    ),
-    down(
-        &["attempt to connect to", "Failed to connect to"],
-        "check that the credd runs and the network; it is tried again",
-    ),
-    refused(
-        &["certificate verify failed", "self-signed certificate", "Error loading CA file"],
+         ALLOW_WRITE leaves this host or account out"),
+    Rule(CreddRefused, ANY, &["Received \"DENIED\""],
+        "check the credd's ALLOW_WRITE: it leaves this host or user out"),
+    Rule(CreddDown, ANY, &["Can't find address", "communication error"],
+        "check the host's name, that its credd runs, and the collector; it is tried again"),
+    Rule(CreddDown, ANY, &["attempt to connect to", "Failed to connect to"],
+        "check that the credd runs and the network; it is tried again"),
+    Rule(CreddRefused, ANY, &["certificate verify failed", "self-signed certificate", "Error loading CA file"],
         "the credd's host certificate is not trusted here: set AUTH_SSL_CLIENT_CAFILE or AUTH_SSL_CLIENT_CADIR in \
-         this host's HTCondor configuration",
-    ),
-    refused(
-        &["Server has rejected our token"],
+         this host's HTCondor configuration"),
+    Rule(CreddRefused, ANY, &["Server has rejected our token"],
         "see the CredLog at the schedd: where it says nothing behind `using SCITOKENS` the map file lacks a line \
-         `SCITOKENS {bearer} {account}`; where it says `SCITOKENS:2` and that it cannot connect, that a \
-         certificate is not OK, or `negative cache`, the credd cannot get the issuer's keys: mend network or \
-         trust there, then wait 10 minutes or remove /run/condor/cache/scitokens and restart the credd; else \
-         SCITOKENS_SERVER_AUDIENCE must allow the token's audience",
-    ),
-    refused(
-        &["No auth methods"],
-        "the credd does not offer {method}: add it to SEC_DEFAULT_AUTHENTICATION_METHODS at the schedd",
-    ),
-    local(
-        &["No token found"],
-        "put an IDTOKEN of the schedd's pool into SEC_TOKEN_DIRECTORY on this host (`condor_token_create` there)",
-    )
-    .with(Method::Idtokens),
-    local(
-        &["AUTH_ERROR", "No credentials cache"],
-        "check the account's keytab, and that the realm knows the schedd's principal host/NAME",
-    )
-    .with(Method::Kerberos),
-    refused(
-        &["post-auth ClassAd"],
-        "the credd knows nobody by this host's {method}: its map file needs a line for it",
-    ),
-    refused(
-        &["doesn't match expected prefix"],
-        "the HTCondor there is older than the one here, which wants the server's address in the folder's name: \
-         use the same version, or set SEC_FS_ENFORCE_CHANNEL_BINDING = False in this host's HTCondor \
-         configuration",
-    )
-    .with(Method::Fs),
-    refused(
-        &["Failed to authenticate"],
-        "`authenticate: fs` works on the credd's own machine alone, with the same /tmp: a unit with PrivateTmp \
-         has another one",
-    )
-    .with(Method::Fs),
-    refused(
-        &["required authentication with collector"],
+         `SCITOKENS {bearer} {account}`; where it says `SCITOKENS:2` and that it cannot connect, that a certificate \
+         is not OK, or `negative cache`, the credd cannot get the issuer's keys: mend network or trust there, then \
+         wait 10 minutes or remove /run/condor/cache/scitokens and restart the credd; else \
+         SCITOKENS_SERVER_AUDIENCE must allow the token's audience"),
+    Rule(CreddRefused, ANY, &["No auth methods"],
+        "the credd does not offer {method}: add it to SEC_DEFAULT_AUTHENTICATION_METHODS at the schedd"),
+    Rule(Transport, Some(Idtokens), &["No token found"],
+        "put an IDTOKEN of the schedd's pool into SEC_TOKEN_DIRECTORY on this host (`condor_token_create` there)"),
+    Rule(Transport, Some(Kerberos), &["AUTH_ERROR", "No credentials cache"],
+        "check the account's keytab, and that the realm knows the schedd's principal host/NAME"),
+    Rule(CreddRefused, ANY, &["post-auth ClassAd"],
+        "the credd knows nobody by this host's {method}: its map file needs a line for it"),
+    Rule(CreddRefused, Some(Fs), &["doesn't match expected prefix"],
+        "the HTCondor there is older than the one here, which wants the server's address in the folder's name: use \
+         the same version, or set SEC_FS_ENFORCE_CHANNEL_BINDING = False in this host's HTCondor configuration"),
+    Rule(CreddRefused, Some(Fs), &["Failed to authenticate"],
+        "`authenticate: fs` works on the credd's own machine alone, with the same /tmp: a unit with PrivateTmp has \
+         another one"),
+    Rule(CreddRefused, ANY, &["required authentication with collector"],
         "the collector, which is asked where the credd is, does not take {method} from this host: add it to \
-         SEC_DEFAULT_AUTHENTICATION_METHODS there, or name the credd by its address <IP:PORT?sock=…>",
-    ),
-    refused(
-        &["Failed to authenticate"],
-        "check at the schedd that {method} is among SEC_DEFAULT_AUTHENTICATION_METHODS and that its map file \
-         knows {account}",
-    ),
-    down(
-        &["SECMAN:2011", "SECMAN:2007"],
-        "the address is not that of a credd, or it restarts; it is tried again",
-    ),
-    down(
-        &["Unable to contact"],
-        "check the host's name, that its credd runs, and `collector`; it is tried again",
-    ),
+         SEC_DEFAULT_AUTHENTICATION_METHODS there, or name the credd by its address <IP:PORT?sock=…>"),
+    Rule(CreddRefused, ANY, &["Failed to authenticate"],
+        "check at the schedd that {method} is among SEC_DEFAULT_AUTHENTICATION_METHODS and that its map file knows \
+         {account}"),
+    Rule(CreddDown, ANY, &["SECMAN:2011", "SECMAN:2007"],
+        "the address is not that of a credd, or it restarts; it is tried again"),
+    Rule(CreddDown, ANY, &["Unable to contact"],
+        "check the host's name, that its credd runs, and `collector`; it is tried again"),
 ];
 
 /// The first rule that fits a line of a tool, and that line.
@@ -172,12 +98,12 @@ pub(super) fn find<'a>(
     output: &'a ToolOutput,
     method: Method,
 ) -> Option<(&'static Rule, &'a str)> {
-    let mut fitting = rules
-        .iter()
-        .filter(|rule| rule.method.is_none_or(|only| only == method));
-    fitting.find_map(|rule| {
-        let fits = |line: &&str| rule.parts.iter().any(|part| line.contains(part));
-        Some((rule, output.lines().find(fits)?))
+    rules.iter().find_map(|rule| {
+        let Rule(_, only, texts, _) = rule;
+        let fits = |line: &&str| texts.iter().any(|text| line.contains(text));
+        let line = output.lines().find(fits)?;
+        only.is_none_or(|only| only == method)
+            .then_some((rule, line))
     })
 }
 
@@ -193,16 +119,16 @@ pub(super) fn explain(
         let last = output.lines().rfind(|line| !line.trim().is_empty());
         let line = undated(last.unwrap_or("condor_store_cred failed without a word"));
         let advice = "see the CredLog at the schedd, and the version of HTCondor here and there";
-        return (Kind::CreddRefused, format!("{line}; {advice}"));
+        return (CreddRefused, format!("{line}; {advice}"));
     };
     let vault = delivery.credential.url.server();
     let advice = rule.fill(&[
         ("{account}", &delivery.id.account),
-        ("{method}", method_name(method)),
+        ("{method}", &method_name(method)),
         ("{vault}", vault.host()),
         ("{bearer}", bearer.unwrap_or("ISSUER,SUBJECT")),
     ]);
-    (rule.kind, format!("{}; {advice}", undated(line)))
+    (rule.0, format!("{}; {advice}", undated(line)))
 }
 
 /// A line without the time that HTCondor's log puts in front, printable and of bounded length.

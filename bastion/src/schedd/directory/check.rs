@@ -22,7 +22,7 @@ struct Named {
 }
 
 /// Faults of the credential directories: others may read or replace what is stored there, or two
-/// groups name one directory. What this user may not look at is left out.
+/// groups name one directory. A directory that this user may not read is left out.
 pub(crate) async fn faults(config: &Config) -> Vec<String> {
     let mut directories: BTreeMap<&Path, Named> = BTreeMap::new();
     for delivery in &config.deliveries {
@@ -58,12 +58,8 @@ pub(crate) async fn faults(config: &Config) -> Vec<String> {
         match checked {
             Ok(Ok((id, exposures))) => {
                 same.entry(id).or_default().insert(path);
-                faults.extend(exposures.iter().map(|exposure| {
-                    format!(
-                        "credential directory {shown}: {exposure}; {}",
-                        exposure.advice
-                    )
-                }));
+                let fault = |exposure| format!("credential directory {shown}: {exposure}");
+                faults.extend(exposures.iter().map(fault));
             }
             // It is missing, or not for this user; deliveries say so.
             Ok(Err(_)) => {}

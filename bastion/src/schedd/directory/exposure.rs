@@ -40,28 +40,21 @@ impl Attributes {
     }
 }
 
-/// Reason why nothing is stored: others could read or replace it.
+/// Reason why nothing is stored, with advice: others could read or replace it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}")]
-pub(super) struct Exposure {
-    what: String,
-    /// Advice for a person.
-    pub(super) advice: String,
-}
+#[error("{0}")]
+pub(super) struct Exposure(String);
 
 /// Checks a credential directory.
 pub(super) fn check_directory(directory: Attributes) -> Result<(), Exposure> {
     if directory.mode & 0o002 == 0 {
         return Ok(());
     }
-    Err(Exposure {
-        what: format!(
-            "everybody may write into it ({}), and so make an account's folder that is not HTCondor's",
-            directory.words()
-        ),
-        advice: "expected is mode 2770: `chmod 2770` it, and see who owns the folders in it"
-            .to_owned(),
-    })
+    Err(Exposure(format!(
+        "everybody may write into it ({}), and so make an account's folder that is not HTCondor's; expected is mode \
+         2770: `chmod 2770` it, and see who owns the folders in it",
+        directory.words()
+    )))
 }
 
 /// Checks an account's folder in a credential directory.
@@ -75,20 +68,15 @@ pub(super) fn check_folder(
     }
     let (user, group) = owner_of_folders(directory).unwrap_or((directory.uid, directory.gid));
     let owner = format!("{}:{}", user_name(user), group_name(group));
-    Err(Exposure {
-        what: format!(
-            "others than HTCondor could read or replace what is stored in folder {account} ({}), so nothing \
-             is stored there",
-            folder.words()
-        ),
-        advice: format!(
-            "expected is {owner}, mode 2700: `chown {owner}` and `chmod 2700` it, or remove it when it is not \
-             HTCondor's"
-        ),
-    })
+    Err(Exposure(format!(
+        "others than HTCondor could read or replace what is stored in folder {account} ({}), so nothing is stored \
+         there; expected is {owner}, mode 2700: `chown {owner}` and `chmod 2700` it, or remove it when it is not \
+         HTCondor's",
+        folder.words()
+    )))
 }
 
-/// Owners who may write everywhere here anyway.
+/// Owners who may write everywhere in the directory anyway.
 fn is_trusted(user: u32, directory: Attributes) -> bool {
     let known = [0, geteuid().as_raw(), directory.uid];
     known.contains(&user) || owner_of_folders(directory).is_ok_and(|(owner, _)| owner == user)
@@ -169,12 +157,8 @@ mod tests {
         assert_eq!(
             exposure.to_string(),
             "others than HTCondor could read or replace what is stored in folder cmsprod \
-             (3999999001:3999999001, mode 0755), so nothing is stored there"
-        );
-        assert_eq!(
-            exposure.advice,
-            "expected is root:3999999002, mode 2700: `chown root:3999999002` and `chmod 2700` it, or remove \
-             it when it is not HTCondor's"
+             (3999999001:3999999001, mode 0755), so nothing is stored there; expected is root:3999999002, mode 2700: \
+             `chown root:3999999002` and `chmod 2700` it, or remove it when it is not HTCondor's"
         );
     }
 

@@ -1,9 +1,9 @@
 //! An account's folder in a credential directory: opened, made, read and written as the credd does.
 //!
-//! What holds: everything is relative to descriptors of directories, and below the credential
-//! directory no symbolic link is followed; a file is replaced at once or not at all, and is on
-//! disk when [`Folder::replace`] returns. The credential directory itself is the admin's and may
-//! be a link. Nothing is stored where others could read or replace it ([`super::exposure`]).
+//! Always true: everything is relative to descriptors of directories, and below the credential directory no
+//! symbolic link is followed; a file is replaced at once or not at all, and is on disk when
+//! [`Folder::replace`] returns. The credential directory itself is the admin's and may be a link. Nothing is
+//! stored where others could read or replace it ([`super::exposure`]).
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -28,12 +28,12 @@ const TOP_LIMIT: u64 = 64 * 1024;
 /// An account's folder.
 pub(super) struct Folder(File);
 
-/// Reason why a folder, or a file in it, cannot be used.
+/// Reason why a folder, or a file in it, cannot be used, with advice.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FolderError {
-    #[error("{0}")]
+    #[error("{0}; {advice}", advice = advice(.0))]
     System(#[from] io::Error),
-    #[error("{name} is {kind}, and a plain file is expected there")]
+    #[error("{name} is {kind}, and a plain file is expected there; remove it")]
     NotPlain { name: String, kind: &'static str },
     #[error("{0}")]
     Exposed(#[from] Exposure),
@@ -42,6 +42,27 @@ pub(super) enum FolderError {
 impl From<Errno> for FolderError {
     fn from(errno: Errno) -> Self {
         Self::System(errno.into())
+    }
+}
+
+/// Advice for a failed system call.
+fn advice(error: &io::Error) -> &'static str {
+    use nix::libc::{ELOOP, ENOTDIR};
+    match error.raw_os_error() {
+        Some(ELOOP | ENOTDIR) => {
+            "a symbolic link or a file is where a folder is expected, remove it"
+        }
+        _ => match error.kind() {
+            io::ErrorKind::NotFound => "make it (mode 2770, root:condor), or correct the path",
+            io::ErrorKind::PermissionDenied => {
+                "run the service as root, or as a user who may write there"
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "its file system is read-only for this service; in the systemd unit name it in ReadWritePaths"
+            }
+            _ => "see the system's words",
+        },
     }
 }
 
@@ -58,7 +79,7 @@ pub(super) fn check(
     let above = Attributes::of(&metadata);
     let mut exposures: Vec<Exposure> = check_directory(above).err().into_iter().collect();
     for account in accounts {
-        // What cannot be opened is said when something is stored there.
+        // A folder that cannot be opened is reported when something is stored there.
         if let Ok(folder) = open_below(&directory, account) {
             let folder = Attributes::of(&folder.metadata()?);
             exposures.extend(check_folder(account, folder, above).err());
@@ -149,7 +170,7 @@ impl Folder {
         Ok(Some((SecretString::from(text), written(&file.metadata()?))))
     }
 
-    /// Puts a file with mode 0600 and the folder's owner in place of what is there.
+    /// Replaces a file, with mode 0600 and the folder's owner.
     pub(super) fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
         // Without the file's own name, which may be as long as a name can be.
         let random = RandomState::new().build_hasher().finish();

@@ -6,6 +6,6 @@
 mod ads;
 mod found;
 
-pub(crate) use ads::{CreddAd, credds, find_credd, schedds};
+pub(crate) use ads::{CreddAd, find_credd};
 pub use ads::{ScheddAd, with_credds};
 pub use found::{Change, FoundSchedd, FoundSchedds, ScheddState};

@@ -17,76 +17,75 @@ const AFTER: &str = "\n11/22/26 08:44:09 ERROR: AUTHENTICATE:1003:Failed to auth
 /// Each as HTCondor 25.14.1 printed it on a real pool.
 #[test]
 fn each_refusal_becomes_advice() {
-    use Kind::{CreddDown, CreddRefused, Transport};
     for (method, stderr, kind, what) in [
         (
-            Method::Scitokens,
+            Scitokens,
             "11/22/26 08:44:09 SECMAN: FAILED: Received \"DENIED\" from server for user crabtw@ap.test using method SCITOKENS.",
             CreddRefused,
             "SECMAN: FAILED: Received \"DENIED\" from server for user crabtw@ap.test using method SCITOKENS.; the access token needs a scope",
         ),
         (
-            Method::Fs,
+            Fs,
             "11/22/26 08:44:09 SECMAN: FAILED: Received \"DENIED\" from server for user root@ap.test using method FS.",
             CreddRefused,
             "FS.; check the credd's ALLOW_WRITE",
         ),
         (
-            Method::Scitokens,
+            Scitokens,
             "11/22/26 08:44:09 SSL Auth: Server has rejected our token!",
             CreddRefused,
             "`SCITOKENS ISSUER,SUBJECT cmsprod`",
         ),
         (
-            Method::Scitokens,
+            Scitokens,
             "11/22/26 08:44:09   err 19:self-signed certificate in certificate chain",
             CreddRefused,
             "AUTH_SSL_CLIENT_CAFILE",
         ),
         (
-            Method::Scitokens,
+            Scitokens,
             "11/22/26 11:47:25 Can't find address for credd ap2.test",
             CreddDown,
             "that its credd runs",
         ),
         (
-            Method::Scitokens,
+            Scitokens,
             "11/22/26 11:57:11 attempt to connect to <127.83.0.31:9618> failed: Connection refused (connect errno = 111).",
             CreddDown,
             "Connection refused (connect errno = 111).; check",
         ),
         (
-            Method::Scitokens,
+            Scitokens,
             "11/22/26 11:47:47 ERROR: SECMAN:2005:Protocol Error: No auth methods.",
             CreddRefused,
             "the credd does not offer SCITOKENS",
         ),
         (
-            Method::Scitokens,
+            Scitokens,
             "Credential requires interacting with an untrusted host",
             CreddRefused,
             "add vault.test to TRUSTED_VAULT_HOSTS",
         ),
         (
-            Method::Scitokens,
+            Scitokens,
             "Operation failed because of a configuration error",
             CreddRefused,
             "SEC_CREDENTIAL_DIRECTORY_OAUTH",
         ),
         (
-            Method::Idtokens,
+            Idtokens,
             "Operation failed because it is not allowed",
             CreddRefused,
             "CRED_SUPER_USERS",
         ),
         (
-            Method::Idtokens,
+            Idtokens,
             "11/22/26 11:59:25 TOKEN: No token found.",
             Transport,
             "SEC_TOKEN_DIRECTORY",
         ),
         (
-            Method::Kerberos,
+            Kerberos,
             "11/22/26 11:56:15 AUTH_ERROR: Server not found in Kerberos database",
             Transport,
             "host/NAME",
@@ -113,10 +112,9 @@ fn each_refusal_becomes_advice() {
 /// Each as HTCondor 23.9.6 printed it, or HTCondor 25.14.1 against a credd of 23.9.6.
 #[test]
 fn an_older_htcondor_is_understood() {
-    use Kind::{CreddRefused, Transport};
     for (method, stderr, kind, what) in [
         (
-            Method::Scitokens,
+            Scitokens,
             "11/22/26 15:21:07 SECMAN: required authentication with credd ap2.test failed, so aborting command STORE_CRED.\n\
              11/22/26 15:21:07 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method",
             CreddRefused,
@@ -130,28 +128,28 @@ fn an_older_htcondor_is_understood() {
             "the collector, which is asked where the credd is, does not take SSL",
         ),
         (
-            Method::Fs,
+            Fs,
             "11/22/26 15:21:03 AUTHENTICATE_FS: Server-requested directory 'FS_XXXSLXU4T' doesn't match expected prefix 'FS_127.83.0.31_9618_'\n\
              11/22/26 15:21:03 SECMAN: required authentication with collector ap2.test:9618 failed, so aborting command QUERY_GENERIC_ADS.",
             CreddRefused,
             "SEC_FS_ENFORCE_CHANNEL_BINDING",
         ),
         (
-            Method::Fs,
+            Fs,
             "11/22/26 15:21:02 SECMAN: required authentication with collector at <127.83.0.31:9618> failed, so aborting command QUERY_GENERIC_ADS.\n\
              11/22/26 15:21:02 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method|AUTHENTICATE:1004:Failed to authenticate using FS",
             CreddRefused,
             "works on the credd's own machine alone",
         ),
         (
-            Method::Kerberos,
+            Kerberos,
             "11/22/26 15:21:02 KERBEROS: No credentials cache found\n\
              11/22/26 15:21:02 SECMAN: required authentication with collector at <127.83.0.31:9618> failed, so aborting command QUERY_GENERIC_ADS.",
             Transport,
             "check the account's keytab",
         ),
         (
-            Method::Scitokens,
+            Scitokens,
             "11/22/26 15:22:56   err 19:self-signed certificate in certificate chain\n\
              11/22/26 15:22:56 SECMAN: required authentication with collector at <127.83.0.31:9618> failed, so aborting command QUERY_GENERIC_ADS.\n\
              11/22/26 15:22:56 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method|AUTHENTICATE:1004:Failed to authenticate using SCITOKENS",
@@ -179,13 +177,8 @@ fn a_connection_that_ends_is_a_credd_that_restarts() {
             .to_owned(),
         ..ToolOutput::default()
     };
-    let (kind, message) = explain(
-        &output,
-        &delivery(Method::Scitokens),
-        Method::Scitokens,
-        None,
-    );
-    assert_eq!(kind, Kind::CreddDown);
+    let (kind, message) = explain(&output, &delivery(Scitokens), Scitokens, None);
+    assert_eq!(kind, CreddDown);
     assert!(message.contains("or it restarts"), "{message}");
 }
 
@@ -195,13 +188,8 @@ fn an_unknown_failure_is_told_in_the_tools_own_words() {
         stdout: FAILED.to_owned(),
         ..ToolOutput::default()
     };
-    let (kind, message) = explain(
-        &output,
-        &delivery(Method::Scitokens),
-        Method::Scitokens,
-        None,
-    );
-    assert_eq!(kind, Kind::CreddRefused);
+    let (kind, message) = explain(&output, &delivery(Scitokens), Scitokens, None);
+    assert_eq!(kind, CreddRefused);
     assert!(
         message
             .starts_with("Make sure your ALLOW_WRITE setting includes this host.; see the CredLog"),

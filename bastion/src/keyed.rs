@@ -1,0 +1,39 @@
+//! Values made at their first use, one for each key, each behind a lock of its own.
+//!
+//! Always true: callers with one key wait for each other, callers with different keys never do.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OwnedMutexGuard;
+
+/// Value behind its lock.
+pub(crate) type Locked<T> = Arc<tokio::sync::Mutex<T>>;
+
+/// Values by key. Their locks may be held while something is waited for.
+#[derive(Debug)]
+pub(crate) struct Keyed<K, T>(Mutex<HashMap<K, Locked<T>>>);
+
+impl<K, T> Default for Keyed<K, T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, T: Default> Keyed<K, T> {
+    fn all(&self) -> MutexGuard<'_, HashMap<K, Locked<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks the value of a key.
+    pub(crate) async fn lock(&self, key: K) -> OwnedMutexGuard<T> {
+        let value = Arc::clone(self.all().entry(key).or_default());
+        value.lock_owned().await
+    }
+
+    /// Takes all values out; some may be locked.
+    pub(crate) fn drain(&self) -> Vec<Locked<T>> {
+        self.all().drain().map(|(_, value)| value).collect()
+    }
+}
