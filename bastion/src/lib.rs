@@ -11,8 +11,7 @@
 //! | [`push`] | one try: look, token, check, store, job's end |
 //! | [`jobs`] | what jobs at a schedd have, and until when; pure |
 //! | `store` | state that survives a restart |
-//! | [`vault`], [`login`] | vault tokens: the seam, and the real thing by Kerberos |
-//! | `sessions` | logins of this process, for reading access tokens |
+//! | [`vault`] | logins by Kerberos and tokens at Vault: the seam, the real thing, logins of this process |
 //! | [`schedd`] | ways to schedds: credds by HTCondor's own tool, directories; schedds found through collectors |
 //! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
 //! | [`revoke`], [`offboard`] | deliveries cut off; everything of an account undone |
@@ -46,7 +45,6 @@ mod keyed;
 pub mod lifecycle;
 pub mod listen;
 pub mod lock;
-pub mod login;
 pub mod logs;
 mod moment;
 pub mod offboard;
@@ -59,10 +57,8 @@ pub mod report;
 pub mod revoke;
 pub mod schedd;
 pub mod selection;
-mod sessions;
 pub mod stages;
 mod store;
-mod ticket;
 pub mod vault;
 pub mod verify;
 mod wrap;

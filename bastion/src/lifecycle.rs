@@ -29,13 +29,13 @@ use crate::hardening;
 use crate::herald::{self, tell};
 use crate::listen::{self, Seen};
 use crate::lock::{Lock, LockError};
-use crate::login::HtVault;
 use crate::push::Parts;
 use crate::reload::{Asked, Reload};
 use crate::report::Report;
 use crate::schedd::{Transports, directory};
-use crate::sessions::Sessions;
 use crate::store::{Content, Store};
+use crate::vault::HtVault;
+use crate::vault::sessions::Sessions;
 
 pub(crate) type RealParts = Parts<HtVault, Transports<HtVault>>;
 

@@ -22,9 +22,9 @@ use crate::control::protocol::{Answer, Request};
 use crate::delivery::{Credential, Selection};
 use crate::grants;
 use crate::lifecycle;
-use crate::login::HtVault;
 use crate::onboard::{self, Onboarded, Trial, show};
 use crate::revoke::run_again;
+use crate::vault::HtVault;
 
 /// What `onboard` takes.
 #[derive(Debug, Args)]

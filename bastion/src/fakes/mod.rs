@@ -13,8 +13,8 @@ use jiff::Timestamp;
 
 pub(crate) use self::world::{Stored, World};
 use crate::push::Parts;
-use crate::sessions::Sessions;
 use crate::store::Store;
+use crate::vault::sessions::Sessions;
 
 /// A shared world.
 #[derive(Clone)]

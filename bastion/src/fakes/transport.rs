@@ -19,7 +19,7 @@ use crate::schedd::discovery::{FoundSchedds, ScheddAd};
 use crate::schedd::opener::Openers;
 use crate::schedd::top_file;
 use crate::schedd::{Observation, Transport};
-use crate::sessions::Sessions;
+use crate::vault::sessions::Sessions;
 
 /// Credmons make a new access token this often.
 const SERVES_EVERY: Duration = Duration::from_mins(5);

@@ -12,9 +12,9 @@ use crate::delivery::Credential;
 use crate::engine::limits::Limits;
 use crate::problem::{Cause, Kind, Problem};
 use crate::revoke::admin_command;
-use crate::sessions::Sessions;
 use crate::stages::{Stage, Stages};
 use crate::store::Store;
+use crate::vault::sessions::Sessions;
 use crate::vault::{Held, Vault};
 
 /// Parts that tries need, shared by all of them.

@@ -19,7 +19,7 @@ struct Content {
     audience: Option<String>,
 }
 
-/// What is written for a credential with this token.
+/// Content for a credential with this token.
 #[must_use]
 pub fn write(credential: &Credential, token: &VaultToken) -> SecretString {
     let content = Content {

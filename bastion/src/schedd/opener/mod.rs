@@ -14,7 +14,7 @@ use crate::delivery::{Credential, Delivery};
 use crate::keyed::Keyed;
 use crate::moment::{after, until};
 use crate::problem::{Kind, Problem, Remedy};
-use crate::sessions::{CredentialKey, Session, Sessions, key};
+use crate::vault::sessions::{CredentialKey, Session, Sessions, key};
 use crate::vault::{Reading, Vault};
 
 /// End of a token's life that is not used: a push must be over before it expires.

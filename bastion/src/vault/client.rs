@@ -17,13 +17,13 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::ticket::Tickets;
+use super::{Held, Parent, Reading, Vault};
 use crate::config::{Config, VaultSettings};
 use crate::delivery::{Credential, Identity};
 use crate::moment::{after, until};
 use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem, Request};
-use crate::ticket::Tickets;
-use crate::vault::{Held, Parent, Reading, Vault};
 
 /// Requests to Vault at a time.
 const AT_A_TIME: usize = 8;

@@ -11,6 +11,7 @@ use htvault::clock::Clock;
 use htvault::{AccessTokenAnswer, IssuedToken, VaultToken};
 use jiff::Timestamp;
 
+use super::{Reading, Vault};
 use crate::delivery::Credential;
 use crate::engine::limits::Limits;
 use crate::engine::resources::{login_by, opened_by};
@@ -19,7 +20,6 @@ use crate::moment::after;
 use crate::problem::Problem;
 use crate::stages::{Stage, Stages};
 use crate::store::{Login, Named, Store};
-use crate::vault::{Reading, Vault};
 
 /// Maker of logins, and owner of the open sessions.
 pub struct Sessions<V> {

@@ -2,6 +2,10 @@
 //!
 //! [`Vault`] is the seam between decisions and the real server: tests put a behaving fake there.
 
+mod client;
+pub(crate) mod sessions;
+mod ticket;
+
 use std::time::Duration;
 
 use htvault::{AccessTokenAnswer, IssuedToken, RequestsUsed, VaultToken};
@@ -10,6 +14,7 @@ use jiff::Timestamp;
 use crate::delivery::{Credential, Identity};
 use crate::plan::Life;
 use crate::problem::Problem;
+pub use client::HtVault;
 
 /// A vault token made for one delivery.
 #[derive(Clone, Debug)]
