@@ -18,7 +18,7 @@
 //! | [`report`] | what is known, as table and JSON |
 //! | [`control`], [`listen`] | people and programs of this host ask and tell the service: socket, HTTP |
 //! | [`doctor`] | each step that deliveries hang on, tried once |
-//! | `keyed` | values by key, each behind a lock of its own |
+//! | `keyed`, `turns` | values by key, each behind a lock of its own; bounded numbers of operations |
 //! | `files` | files of this host: plain ones, bounded, on threads of their own |
 //! | [`selection`], [`stages`] | deliveries by name; how long stages take |
 //! | [`lifecycle`], [`cli`], [`logs`], [`lock`], [`hardening`], [`connections`] | the process |
@@ -59,6 +59,7 @@ pub mod schedd;
 pub mod selection;
 pub mod stages;
 mod store;
+mod turns;
 pub mod vault;
 pub mod verify;
 mod wrap;

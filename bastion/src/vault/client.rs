@@ -1,9 +1,8 @@
 //! The real Vault: Kerberos logins from keytabs, child tokens, access tokens, over [`htvault`].
 //!
-//! What holds: a vault token belongs to one delivery, with a login of its own; logins and tokens
-//! are in memory only. Requests are bounded in number at a time and, if configured, in number over
-//! time. Each call has a time limit. A request's future is boxed: it is large, and would be a part of
-//! every future that waits for it, many of which are there at a time.
+//! Always true: a vault token belongs to one delivery, with a login of its own; logins and tokens are in memory
+//! only. Requests are bounded in number at a time and, if configured, in number over time. Each call has a
+//! deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +12,6 @@ use htvault::{
     AccessTokenAnswer, AccessTokenRequest, Client, CredentialUrl, ErrorKind, IssuedToken,
     RequestsUsed, VaultToken,
 };
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use tracing::warn;
 
 use super::ticket::Tickets;
@@ -24,24 +21,23 @@ use crate::delivery::{Credential, Identity};
 use crate::moment::{after, until};
 use crate::plan::Life;
 use crate::problem::{Cause, Kind, Problem, Request};
+use crate::turns::Turns;
 
 /// Requests to Vault at a time.
 const AT_A_TIME: usize = 8;
-/// Time after which a request that was not answered gives its place to others.
-const LATE: Duration = Duration::from_secs(2);
 /// Shortest lifetime of a created token that is taken, in seconds.
 const SHORTEST_LEASE: u64 = 10;
-/// What an access token must have left to be of use for a push.
+/// Shortest remaining life of an access token that is of use for a push, in seconds.
 const ENOUGH: u64 = 30;
 
-/// A Vault that is logged in to by Kerberos.
+/// Client of a Vault with logins by Kerberos.
 pub struct HtVault {
     client: Client,
-    /// What the client was made of.
+    /// Settings of the client.
     settings: VaultSettings,
     service: String,
     tickets: Tickets,
-    places: Arc<Semaphore>,
+    turns: Arc<Turns>,
     clock: Arc<dyn Clock>,
 }
 
@@ -56,14 +52,13 @@ impl HtVault {
             settings: config.vault.clone(),
             service: config.kerberos_service.clone(),
             tickets: Tickets::new(Arc::clone(&clock)),
-            places: Arc::new(Semaphore::new(AT_A_TIME)),
+            turns: Arc::new(Turns::new(AT_A_TIME)),
             clock,
         })
     }
 
-    /// The same by another configuration. What is known of a Vault whose settings stay is kept: its
-    /// connections, which of its addresses answers, what was sent of the requests that it allows,
-    /// and for how long it wants to be left alone. Tickets are asked for anew.
+    /// A client for another configuration. For a Vault whose settings stay it shares connections, the address
+    /// that answers, the count of requests, and the pause that Vault asked for. Tickets are fetched anew.
     ///
     /// # Errors
     /// The certificate authorities cannot be read.
@@ -73,14 +68,15 @@ impl HtVault {
         new.tickets = self.tickets.anew();
         if new.settings == self.settings {
             new.client = self.client.clone();
-            new.places = Arc::clone(&self.places);
+            new.turns = Arc::clone(&self.turns);
         }
         Ok(new)
     }
 
-    /// Sends a request when it may be sent.
+    /// Sends a request once there is room for it. Its future is boxed: it is large, and would be a part of every
+    /// future that waits for it, of which there are many at a time.
     async fn in_turn<A>(&self, request: impl Future<Output = A>) -> A {
-        in_turn(&self.places, Box::pin(request)).await
+        self.turns.run(Box::pin(request)).await
     }
 
     async fn read_with(
@@ -309,18 +305,6 @@ impl Vault for HtVault {
     }
 }
 
-/// Waits for a place and sends a request. One that is answered late gives its place to others: a path
-/// that hangs holds up nobody but those who wait for it.
-async fn in_turn<A>(places: &Semaphore, mut request: impl Future<Output = A> + Unpin) -> A {
-    // The semaphore is never closed.
-    let place = places.acquire().await.ok();
-    if let Ok(answer) = timeout(LATE, &mut request).await {
-        return answer;
-    }
-    drop(place);
-    request.await
-}
-
 /// Refuses a created token that cannot be one that was made for this login just now.
 fn accept(child: IssuedToken, login: &IssuedToken) -> Result<IssuedToken, &'static str> {
     let is_same_accessor = !child.accessor.is_empty() && child.accessor == login.accessor;
@@ -350,24 +334,6 @@ mod tests {
             per: Duration::from_hours(24),
         });
         config
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_that_hang_give_their_places_to_others() {
-        let places = Arc::new(Semaphore::new(AT_A_TIME));
-        for _ in 0..10 * AT_A_TIME {
-            let places = Arc::clone(&places);
-            tokio::spawn(async move {
-                let hangs = Box::pin(tokio::time::sleep(Duration::from_secs(40)));
-                in_turn(&places, hangs).await;
-            });
-        }
-        tokio::task::yield_now().await;
-        let begun = tokio::time::Instant::now();
-        in_turn(&places, Box::pin(async {})).await;
-        assert!(begun.elapsed() <= 10 * LATE, "{:?}", begun.elapsed());
-        tokio::time::sleep(Duration::from_mins(2)).await;
-        assert_eq!(places.available_permits(), AT_A_TIME);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! What a delivery needs of Vault, and the vault tokens that come of it.
+//! Logins and tokens at Vault, by Kerberos.
 //!
-//! [`Vault`] is the seam between decisions and the real server: tests put a behaving fake there.
+//! Always true: no decision is made here: [`Vault`] returns answers, and problems that name their cause. Tests
+//! put a fake there that obeys the same laws.
 
 mod client;
 pub(crate) mod sessions;
@@ -24,9 +25,9 @@ pub struct Held {
     /// The login that it is a child of; revoking that ends both. `None` for a token found at a
     /// schedd after a restart: it is revoked itself.
     pub parent: Option<Parent>,
-    /// Names the token to Vault's admins.
+    /// Accessor: names the token to Vault's admins.
     pub accessor: String,
-    /// Its life, from the lease at its issue.
+    /// Its life, by the lease at its issue.
     pub life: Life,
 }
 
@@ -35,18 +36,18 @@ pub struct Held {
 pub struct Parent {
     /// The token.
     pub token: VaultToken,
-    /// Names it to Vault's admins.
+    /// Accessor: names it to Vault's admins.
     pub accessor: String,
 }
 
-/// Which access tokens of a credential are read.
+/// Kind of access token that is read for a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// The ones that jobs get: with the scopes and the audience of the configuration.
+    /// As jobs get it: with the scopes and the audience of the configuration.
     ForJobs,
-    /// Unreduced ones, to open a credd.
+    /// Unreduced, to open a credd.
     Full,
-    /// Ones with these scopes (separated by commas) alone, to open a credd: exchanged by the issuer.
+    /// With these scopes (separated by commas) alone, to open a credd: exchanged by the issuer.
     Reduced(&'static str),
 }
 
@@ -74,8 +75,8 @@ pub trait Vault: Send + Sync + 'static {
         reading: Reading,
     ) -> impl Future<Output = Result<AccessTokenAnswer, Problem>> + Send;
 
-    /// Reads an access token for jobs that lives `at_least` so long: so Vault has to ask the issuer where it
-    /// has none at hand. Where none is to be had, one that lives less, and why.
+    /// Reads an access token for jobs that lives `at_least` so long: Vault has to ask the issuer where it has none
+    /// in its cache. If that fails: one that lives less, and the reason.
     fn read_for_jobs(
         &self,
         credential: &Credential,
@@ -90,7 +91,7 @@ pub trait Vault: Send + Sync + 'static {
         token: &VaultToken,
     ) -> impl Future<Output = Result<Option<(Life, String)>, Problem>> + Send;
 
-    /// Whether a refresh token is stored for the credential, good or not.
+    /// Returns `true` when a refresh token is stored for the credential, good or not.
     fn has_grant(
         &self,
         credential: &Credential,
@@ -111,20 +112,20 @@ pub trait Vault: Send + Sync + 'static {
         token: &VaultToken,
     ) -> impl Future<Output = Result<(), Problem>> + Send;
 
-    /// Ends when the keytab of an identity is another one than at its last login, which failed.
+    /// Waits until the keytab of an identity is another one than at its last login, which failed.
     fn new_keytab(&self, identity: &Identity) -> impl Future<Output = ()> + Send;
 
-    /// A person wants to know now: one request goes through, though Vault asked to wait.
+    /// Lets one request through, though Vault asked to wait: for a person's order.
     fn retry_now(&self) {}
 
-    /// What is used of the bound on requests now; `None` without one.
+    /// Used part of the limit of requests; `None` without one.
     fn requests_used(&self) -> Option<RequestsUsed> {
         None
     }
 }
 
 impl Held {
-    /// Life that is left.
+    /// Remaining life.
     #[must_use]
     pub fn left(&self, now: Timestamp) -> Duration {
         crate::moment::until(now, self.life.expires)

@@ -1,10 +1,11 @@
 //! Kerberos tickets, one for each principal and keytab, shared by all of its deliveries. In memory.
 //!
-//! What holds: libkrb5 blocks for half a minute when KDCs are silent and cannot be interrupted, so
-//! it runs on threads of its own, a few for each realm; whoever waits gives up in time, the thread
-//! keeps its place until it really ends. A keytab that was replaced is used at the next login. The
-//! library gets a keytab only after it was read here as a plain file, so that no thread of a realm
-//! waits for a file system.
+//! libkrb5 blocks for half a minute when KDCs do not answer, and cannot be interrupted. So it runs on threads of
+//! its own, a few for each realm.
+//!
+//! Always true: a caller waits until its deadline at most; the thread counts until it really ends. A keytab that
+//! was replaced is used at the next login. The library gets a keytab only after it was read here as a plain
+//! file, so that no thread of a realm waits for a file system.
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,39 +17,40 @@ use htvault::ServerUrl;
 use htvault::clock::Clock;
 use htvault::kerberos::{KerberosError, NegotiateToken, Ticket};
 use jiff::Timestamp;
-use tokio::sync::{Mutex, Semaphore, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, oneshot};
 use tracing::warn;
 
 use crate::delivery::Identity;
 use crate::files::keytab::LIMIT as KEYTAB_LIMIT;
 use crate::files::{self, KEYTABS, Pool, ReadError};
+use crate::keyed::Keyed;
 use crate::moment::{after, until};
 use crate::problem::{Cause, Kind, Problem};
 
-/// How long a caller waits for a KDC.
-const LIMIT: Duration = Duration::from_secs(20);
-/// From one look at a keytab that failed to the next.
-const LOOK: Duration = Duration::from_secs(2);
+/// Deadline for one Kerberos login, longer than the retries of libkrb5.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Pause between two checks of a keytab that failed.
+const RECHECK: Duration = Duration::from_secs(2);
 /// Threads that may wait for the KDCs of one realm.
 const THREADS: usize = 4;
 
-/// A ticket, from which file it came, and between which moments it is begun with.
-struct Kept {
+/// Cached ticket, the keytab that it came from, and the time in which it is used for new logins.
+struct Cached {
     ticket: Arc<Ticket>,
     keytab: Option<FileMark>,
     from: Timestamp,
     until: Timestamp,
 }
 
-/// What is known of a principal and its keytab.
+/// State of a principal with its keytab.
 #[derive(Default)]
-struct Known {
-    kept: Option<Kept>,
-    /// The file of the last try to get a ticket, `None` when there was none to be seen.
+struct State {
+    cached: Option<Cached>,
+    /// Keytab of the last attempt to get a ticket; `None` when there was none.
     tried: Option<FileMark>,
 }
 
-/// Which file, and which state of it: another one after a keytab was replaced or written anew.
+/// Identity and version of a file: another one after a keytab was replaced or written anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileMark {
     device: u64,
@@ -58,7 +60,7 @@ struct FileMark {
 }
 
 impl FileMark {
-    /// Mark of the file at a path; `None` when there is none to be seen. Blocks.
+    /// Mark of the file at a path; `None` when there is none. Blocks.
     fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Self {
@@ -70,9 +72,7 @@ impl FileMark {
     }
 }
 
-type Slot = Arc<Mutex<Known>>;
-
-/// Reason why there is no token for a login.
+/// Reason why there is no Kerberos token for a login.
 #[derive(Debug)]
 pub(crate) enum LoginError {
     Kerberos(KerberosError),
@@ -104,10 +104,11 @@ impl From<KerberosError> for LoginError {
     }
 }
 
-/// The tickets.
+/// Cached tickets, and threads that wait for KDCs.
 pub(crate) struct Tickets {
     clock: Arc<dyn Clock>,
-    slots: Mutex<HashMap<(String, PathBuf), Slot>>,
+    /// By principal and keytab. Locked while a ticket is fetched: callers of one principal wait for one.
+    states: Keyed<(String, PathBuf), State>,
     realms: Arc<Mutex<HashMap<Cause, Arc<Semaphore>>>>,
     files: &'static Pool,
 }
@@ -117,22 +118,22 @@ impl Tickets {
         Self {
             clock,
             files: &KEYTABS,
-            slots: Mutex::default(),
+            states: Keyed::default(),
             realms: Arc::default(),
         }
     }
 
-    /// No tickets yet, and the same bounds on threads: some may still wait for KDCs.
+    /// No tickets yet, and the same limits of threads: some may still wait for KDCs.
     pub(crate) fn anew(&self) -> Self {
         Self {
             clock: Arc::clone(&self.clock),
-            slots: Mutex::default(),
+            states: Keyed::default(),
             realms: Arc::clone(&self.realms),
             files: self.files,
         }
     }
 
-    /// A fresh token for one login at `service@host`.
+    /// Makes a Kerberos token for one login at `service@host`.
     pub(crate) async fn negotiate(
         &self,
         identity: &Identity,
@@ -140,8 +141,8 @@ impl Tickets {
         host: &str,
     ) -> Result<NegotiateToken, LoginError> {
         let work = self.negotiate_unbounded(identity, service, host);
-        let late = || KerberosError::timed_out(&identity.principal, LIMIT.as_secs());
-        let result = tokio::time::timeout(LIMIT, work).await;
+        let late = || KerberosError::timed_out(&identity.principal, DEADLINE.as_secs());
+        let result = tokio::time::timeout(DEADLINE, work).await;
         result.unwrap_or_else(|_| Err(late().into()))
     }
 
@@ -154,38 +155,36 @@ impl Tickets {
         let ticket = self.ticket(identity).await?;
         let (service, host) = (service.to_owned(), host.to_owned());
         let negotiate = move || ticket.negotiate(&service, &host);
-        Ok(self.off_the_loop(identity, negotiate).await?)
+        Ok(self.on_thread(identity, negotiate).await?)
     }
 
     /// Forgets a ticket that was refused.
     pub(crate) async fn forget(&self, identity: &Identity) {
-        self.slot(identity).await.lock().await.kept = None;
+        self.state(identity).await.cached = None;
     }
 
     async fn ticket(&self, identity: &Identity) -> Result<Arc<Ticket>, LoginError> {
-        let slot = self.slot(identity).await;
-        // Held while a ticket is fetched: others of the same principal wait for the same one.
-        let mut slot = slot.lock().await;
+        let mut state = self.state(identity).await;
         let now = self.clock.now();
         let keytab = self.mark(&identity.keytab).await;
-        let keytab = keytab.inspect_err(|_| slot.tried = None)?;
-        // Whoever replaced a keytab means the new key: with the old ticket its faults would show only
-        // hours later. A clock that was set back makes no ticket live longer.
-        if let Some(kept) = &slot.kept
-            && (kept.from..kept.until).contains(&now)
-            && kept.keytab == keytab
+        let keytab = keytab.inspect_err(|_| state.tried = None)?;
+        // A new keytab is tried at once: with the old ticket its faults would show only hours later. A clock that
+        // was set back makes no ticket live longer.
+        if let Some(cached) = &state.cached
+            && (cached.from..cached.until).contains(&now)
+            && cached.keytab == keytab
         {
-            return Ok(Arc::clone(&kept.ticket));
+            return Ok(Arc::clone(&cached.ticket));
         }
-        slot.kept = None;
-        slot.tried = keytab;
+        state.cached = None;
+        state.tried = keytab;
         self.check_keytab(&identity.keytab).await?;
         let (principal, path) = (identity.principal.clone(), identity.keytab.clone());
         let fetch = move || Ticket::from_keytab(&principal, &path);
-        let ticket = Arc::new(self.off_the_loop(identity, fetch).await?);
-        // The last part of a ticket's life is not used: a login is to end before it does.
+        let ticket = Arc::new(self.on_thread(identity, fetch).await?);
+        // The last part of a ticket's life is not used: a login must be over before it expires.
         let life = until(now, ticket.ends());
-        slot.kept = Some(Kept {
+        state.cached = Some(Cached {
             ticket: Arc::clone(&ticket),
             keytab,
             from: now,
@@ -194,15 +193,15 @@ impl Tickets {
         Ok(ticket)
     }
 
-    /// Mark of a keytab; `None` when there is none to be seen.
+    /// Mark of a keytab; `None` when there is none.
     async fn mark(&self, keytab: &Path) -> Result<Option<FileMark>, LoginError> {
         let path = keytab.to_owned();
         let mark = self.files.run(keytab, move || FileMark::of(&path)).await;
         mark.map_err(|failure| LoginError::Keytab(failure.to_string()))
     }
 
-    /// Reads a keytab, so that the library can: it must be a plain file, on a file system that
-    /// answers. Whatever else is wrong the library finds, and has better words for.
+    /// Reads a keytab, so that the library can: it must be a plain file, on a file system that answers. Other
+    /// faults are found by the library, which has better words for them.
     async fn check_keytab(&self, keytab: &Path) -> Result<(), LoginError> {
         let path = keytab.to_owned();
         let read = move || files::read(&path, KEYTAB_LIMIT).map(drop);
@@ -213,11 +212,11 @@ impl Tickets {
         }
     }
 
-    /// Waits until a keytab is another one than at the last try to get a ticket with it.
+    /// Waits until a keytab is another one than at the last attempt to get a ticket with it.
     pub(crate) async fn new_keytab(&self, identity: &Identity) {
-        let tried = self.slot(identity).await.lock().await.tried;
+        let tried = self.state(identity).await.tried;
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(RECHECK).await;
             if let Ok(now) = self.mark(&identity.keytab).await
                 && now.is_some()
                 && now != tried
@@ -227,12 +226,13 @@ impl Tickets {
         }
     }
 
-    async fn slot(&self, identity: &Identity) -> Slot {
+    async fn state(&self, identity: &Identity) -> OwnedMutexGuard<State> {
         let key = (identity.principal.clone(), identity.keytab.clone());
-        Arc::clone(self.slots.lock().await.entry(key).or_default())
+        self.states.lock(key).await
     }
 
-    async fn off_the_loop<T: Send + 'static>(
+    /// Runs `work` on a thread of the realm.
+    async fn on_thread<T: Send + 'static>(
         &self,
         identity: &Identity,
         work: impl FnOnce() -> Result<T, KerberosError> + Send + 'static,
@@ -242,24 +242,24 @@ impl Tickets {
             let realm = realms.entry(Cause::realm(identity));
             Arc::clone(realm.or_insert_with(|| Arc::new(Semaphore::new(THREADS))))
         };
-        let failed = || KerberosError::timed_out(&identity.principal, LIMIT.as_secs());
+        let failed = || KerberosError::timed_out(&identity.principal, DEADLINE.as_secs());
         // The semaphore is never closed.
-        let place = realm.acquire_owned().await.map_err(|_| failed())?;
-        let (tell, told) = oneshot::channel();
-        // None of the runtime's: those are few, and whoever reads a directory needs one as well.
+        let permit = realm.acquire_owned().await.map_err(|_| failed())?;
+        let (sender, result) = oneshot::channel();
+        // None of the runtime's: those are few, and others need them.
         let thread = std::thread::Builder::new().name("kerberos".to_owned());
         let thread = thread.spawn(move || {
             let result = work();
-            drop(place);
-            // Whoever waited may have given up.
-            let _ = tell.send(result);
+            drop(permit);
+            // The caller may have given up.
+            let _ = sender.send(result);
         });
         if let Err(error) = thread {
             warn!("the system refuses a thread for Kerberos: {error}");
             return Err(failed());
         }
-        // Nothing comes only of a thread that broke off.
-        told.await.unwrap_or_else(|_| Err(failed()))
+        // There is no result only of a thread that panicked.
+        result.await.unwrap_or_else(|_| Err(failed()))
     }
 }
 
@@ -270,7 +270,6 @@ mod tests {
     use htvault::clock::SystemClock;
 
     use super::*;
-    use crate::files::DEADLINE;
     use crate::fixtures;
 
     fn identity(account: &str, keytab: &Path) -> Identity {
@@ -328,7 +327,7 @@ mod tests {
             let missing = identity("b", Path::new("/nowhere/missing"));
             let problem = login(&tickets, &missing).await;
             assert!(problem.message.contains("No such file"), "{problem}");
-            tokio::time::advance(DEADLINE).await;
+            tokio::time::advance(files::DEADLINE).await;
         };
         tokio::join!(hangs, others);
         drop(release);

@@ -7,22 +7,18 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
-use tokio::sync::Semaphore;
 
 use crate::problem::Kind;
+use crate::turns::Turns;
 
 /// Tools that run at a time for each processor of this machine: one works while another waits for
 /// its credd, and each takes about as much of a processor as its credd does.
 const PER_PROCESSOR: usize = 2;
-/// Time after which a tool only waits for a server that does not answer, and counts no longer: attempts are
-/// bounded in number, for each credd and in all.
-const BUSY: Duration = Duration::from_secs(2);
 /// Longest output that is read, in bytes: many times the answer of a collector with thousands of schedds.
 const OUTPUT_LIMIT: u64 = 8 * 1024 * 1024;
 /// Environment of the site's configuration and of the system; `HOME` holds a user's IDTOKENS.
@@ -75,14 +71,14 @@ pub(super) enum ToolError {
 /// are not counted.
 #[derive(Debug)]
 pub(super) struct Tools {
-    running: Semaphore,
+    turns: Turns,
 }
 
 impl Default for Tools {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
-            running: Semaphore::new(processors.saturating_mul(PER_PROCESSOR)),
+            turns: Turns::new(processors.saturating_mul(PER_PROCESSOR)),
         }
     }
 }
@@ -105,22 +101,9 @@ impl Tools {
             .kill_on_drop(true);
         // The deadline begins with the run. Boxed: it is large, and would be a part of all that wait for it.
         let output = async { tokio::time::timeout(call.deadline, talk(command, call.input)).await };
-        match self.in_turn(Box::pin(output)).await {
+        match self.turns.run(Box::pin(output)).await {
             Ok(output) => output.map_err(|error| ToolError::CannotRun(call.tool, error)),
             Err(_) => Err(ToolError::TimedOut(call.deadline)),
-        }
-    }
-
-    /// Does `work` when there is room for it; work that only waits gives its room to others.
-    async fn in_turn<T>(&self, work: impl Future<Output = T>) -> T {
-        // The semaphore is never closed.
-        let permit = self.running.acquire().await.ok();
-        let mut work = pin!(work);
-        let done = tokio::time::timeout(BUSY, &mut work).await;
-        drop(permit);
-        match done {
-            Ok(done) => done,
-            Err(_) => work.await,
         }
     }
 }
@@ -184,42 +167,4 @@ async fn read(from: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
         from.take(OUTPUT_LIMIT).read_to_end(&mut bytes).await?;
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    const LONG: Duration = Duration::from_mins(1);
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_waits_for_a_silent_credd_leaves_room_for_others() {
-        let tools = Tools {
-            running: Semaphore::new(2),
-        };
-        let (running, most) = (Cell::new(0), Cell::new(0));
-        let work = |lasts: Duration| {
-            let (running, most) = (&running, &most);
-            tools.in_turn(async move {
-                running.set(running.get() + 1);
-                most.set(most.get().max(running.get()));
-                tokio::time::sleep(lasts).await;
-                running.set(running.get() - 1);
-            })
-        };
-        let quick = Duration::from_millis(30);
-        tokio::join!(work(quick), work(quick), work(quick), work(quick));
-        assert_eq!(most.get(), 2, "so many at a time");
-
-        let begin = tokio::time::Instant::now();
-        let silent = async { tokio::join!(work(LONG), work(LONG)) };
-        let others = async {
-            tokio::join!(work(quick), work(quick), work(quick));
-            begin.elapsed()
-        };
-        let (_, took) = tokio::join!(silent, others);
-        assert!(took >= BUSY && took < BUSY + 3 * quick, "{took:?}");
-    }
 }
