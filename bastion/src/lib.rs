@@ -18,6 +18,7 @@
 //! | [`report`] | what is known, as table and JSON |
 //! | [`control`], [`listen`] | people and programs of this host ask and tell the service: socket, HTTP |
 //! | [`doctor`] | each step that deliveries hang on, tried once |
+//! | `limits` | permits: bounded numbers of attempts, circuit breakers of what they share |
 //! | `keyed`, `turns` | values by key, each behind a lock of its own; bounded numbers of operations |
 //! | `files` | files of this host: plain ones, bounded, on threads of their own |
 //! | [`selection`], [`stages`] | deliveries by name; how long stages take |
@@ -43,6 +44,7 @@ mod herald;
 pub mod jobs;
 mod keyed;
 pub mod lifecycle;
+mod limits;
 pub mod listen;
 pub mod lock;
 pub mod logs;

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use super::env::Env;
-use super::limits::Claims;
 use super::status::Status;
 use crate::delivery::Delivery;
+use crate::limits::Claims;
 use crate::revoke::{Cut, Silent};
 use crate::schedd::Transport;
 use crate::vault::Vault;

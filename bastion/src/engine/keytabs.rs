@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::resources::principal;
 use crate::delivery::Delivery;
+use crate::limits::resources::principal;
 use crate::push::Parts;
 use crate::schedd::Transport;
 use crate::vault::Vault;

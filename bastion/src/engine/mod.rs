@@ -15,18 +15,14 @@
 //! Always true: a delivery that fails, hangs or panics holds up no other. Time comes from the clock that the
 //! parts bring, pauses from tokio, so tests run on paused time.
 
-mod breaker;
-mod claims;
 mod command;
 mod configure;
 mod desired;
 mod env;
 mod grants;
 mod keytabs;
-pub(crate) mod limits;
 mod orders;
 mod problem_log;
-pub(crate) mod resources;
 mod revocation;
 mod searches;
 mod status;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::desired::Revocation;
 use super::env::Env;
-use super::limits::{Extent, Rank};
 use super::task::DeliveryTask;
+use crate::limits::{Extent, Rank};
 use crate::problem::{Cause, Kind, Problem};
 use crate::revoke::{Became, Cut, Manner, Silent, Step, What, cut, kept_off_step};
 use crate::schedd::Transport;

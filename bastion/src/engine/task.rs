@@ -14,11 +14,11 @@ use tracing::debug;
 
 use super::desired::{Desired, Letter, Revocation};
 use super::env::Env;
-use super::limits::{Extent, Permit, Rank, Refusal};
 use super::problem_log::Raised;
 use super::status::Status;
 use super::{grants, keytabs};
 use crate::delivery::{Delivery, DeliveryId};
+use crate::limits::{Extent, Permit, Rank, Refusal};
 use crate::moment::{after, until};
 use crate::plan::{self, Failure, Next, Step};
 use crate::problem::{Kind, Problem};

@@ -26,9 +26,9 @@ pub(crate) use tokens::Known;
 pub use tokens::{Inherited, Tokens};
 
 use crate::delivery::Delivery;
-use crate::engine::limits::Permit;
-use crate::engine::resources;
 use crate::jobs;
+use crate::limits::Permit;
+use crate::limits::resources;
 use crate::moment::until;
 use crate::plan::{self, Policy, Step, Why};
 use crate::problem::{Cause, Kind, Problem};

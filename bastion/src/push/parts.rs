@@ -9,7 +9,7 @@ use htvault::IssuedToken;
 use htvault::clock::Clock;
 
 use crate::delivery::Credential;
-use crate::engine::limits::Limits;
+use crate::limits::Limits;
 use crate::problem::{Cause, Kind, Problem};
 use crate::revoke::admin_command;
 use crate::stages::{Stage, Stages};

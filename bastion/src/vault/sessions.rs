@@ -13,9 +13,9 @@ use jiff::Timestamp;
 
 use super::{Reading, Vault};
 use crate::delivery::Credential;
-use crate::engine::limits::Limits;
-use crate::engine::resources::{login_by, opened_by};
 use crate::keyed::Keyed;
+use crate::limits::Limits;
+use crate::limits::resources::{login_by, opened_by};
 use crate::moment::after;
 use crate::problem::Problem;
 use crate::stages::{Stage, Stages};

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::delivery::Target;
-use crate::engine::limits::{Extent, Limits, Rank};
 use crate::fakes::Outside;
 use crate::fixtures::{credd, delivery_to};
+use crate::limits::{Extent, Limits, Rank};
 use crate::plan::Policy;
 use crate::plan::{Step as Todo, Why};
 use crate::push::{AccessFacts, Context, bring};

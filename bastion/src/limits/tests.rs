@@ -5,9 +5,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::super::breaker::pause;
-use super::super::claims::{PER_CREDD, PER_CREDENTIAL, PER_ISSUER, TOTAL};
-use super::super::resources::read_by;
+use super::breaker::pause;
+use super::claims::{PER_CREDD, PER_CREDENTIAL, PER_ISSUER, TOTAL};
+use super::resources::read_by;
 use super::*;
 use crate::fixtures::{credd, delivery};
 use crate::problem::{Cause, Kind};

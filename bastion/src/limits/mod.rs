@@ -5,6 +5,10 @@
 //! all of its slots or none: one that held a slot while it waited for another would make strangers wait.
 //! Who waits is admitted in the order of [`Rank`]. Pauses are monotonic time.
 
+mod breaker;
+mod claims;
+pub(crate) mod resources;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,12 +17,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::{Breaker, Breakers};
-use super::claims::Slots;
-pub(crate) use super::claims::{Claims, Extent};
-use super::resources::{Resource, blamed, login_by, principal};
 use crate::delivery::{Credential, Delivery};
 use crate::problem::{Cause, Problem};
+use breaker::{Breaker, Breakers};
+use claims::Slots;
+pub(crate) use claims::{Claims, Extent};
+use resources::{Resource, blamed, login_by, principal};
 
 /// Limits and breakers of the whole program. Cheap to clone.
 #[derive(Clone, Debug, Default)]
