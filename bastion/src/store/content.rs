@@ -84,6 +84,16 @@ pub struct Login {
     pub service: String,
 }
 
+/// Extent of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Nothing,
+    /// Facts about tokens that were named before.
+    Facts,
+    /// The tokens that are named.
+    Tokens,
+}
+
 /// The state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Content {
@@ -115,13 +125,22 @@ pub fn asks(credential: &Credential) -> String {
 }
 
 impl Content {
-    /// Notes the state of a delivery, without tokens that have expired; `true` when it is another one.
-    pub(super) fn note(&mut self, id: &DeliveryId, mut note: Note, now: Timestamp) -> bool {
+    /// Notes the state of a delivery, without tokens that have expired.
+    pub(super) fn note(&mut self, id: &DeliveryId, mut note: Note, now: Timestamp) -> Change {
         note.drop_ended(now);
-        if note == Note::default() {
-            return self.deliveries.remove(id).is_some();
+        let before = if note == Note::default() {
+            self.deliveries.remove(id)
+        } else {
+            self.deliveries.insert(id.clone(), note.clone())
+        };
+        let before = before.unwrap_or_default();
+        if before == note {
+            Change::Nothing
+        } else if before.names().eq(note.names()) {
+            Change::Facts
+        } else {
+            Change::Tokens
         }
-        self.deliveries.insert(id.clone(), note.clone()) != Some(note)
     }
 
     /// Notes that a person revoked deliveries, or (`None`) wants them again. The first order counts.
@@ -138,8 +157,8 @@ impl Content {
         }
     }
 
-    /// Forgets tokens and logins that have expired; `true` when there were any.
-    pub(super) fn drop_ended(&mut self, now: Timestamp) -> bool {
+    /// Forgets tokens and logins that have expired.
+    pub(super) fn drop_ended(&mut self, now: Timestamp) -> Change {
         let names = |content: &Self| {
             let notes = content.deliveries.values();
             notes.map(|note| note.names().count()).sum::<usize>() + content.logins.len()
@@ -150,7 +169,12 @@ impl Content {
             *note != Note::default()
         });
         self.logins.retain(|_, login| login.token.expires > now);
-        names(self) != before
+        // What has expired is of no use, written or not.
+        if names(self) == before {
+            Change::Nothing
+        } else {
+            Change::Facts
+        }
     }
 }
 

@@ -19,10 +19,14 @@ use tracing::{info, warn};
 
 use crate::attendant::Attendant;
 use crate::delivery::DeliveryId;
+use content::Change;
 pub(crate) use content::{Content, Login, Named, Note, Placed, asks};
 
 /// Changes within this time are written together.
 const GATHER: Duration = Duration::from_secs(5);
+/// And those within this time that name no other token: expiries that were read, mostly. A large site has
+/// several a second, and the file is written as a whole.
+const GATHER_FACTS: Duration = Duration::from_mins(1);
 /// Pause after a failed writing.
 const RETRY: Duration = Duration::from_secs(10);
 /// A disk that has not answered for so long is reported.
@@ -39,6 +43,8 @@ pub(crate) struct Store {
 struct Shared {
     inner: Mutex<Inner>,
     changed: Notify,
+    /// A change is more than facts about the same tokens.
+    soon: Notify,
     /// Somebody waits for the disk.
     urgent: Notify,
     /// The number of changes that are on disk.
@@ -95,6 +101,7 @@ impl Store {
         let result = change(&mut inner.content);
         inner.changes += 1;
         drop(inner);
+        self.shared.soon.notify_one();
         self.shared.changed.notify_one();
         result
     }
@@ -114,14 +121,19 @@ impl Store {
         self.change_if(|content| content.drop_ended(now));
     }
 
-    /// Changes the state, perhaps: `true` says that something changed.
-    fn change_if(&self, change: impl FnOnce(&mut Content) -> bool) {
+    /// Changes the state, perhaps.
+    fn change_if(&self, change: impl FnOnce(&mut Content) -> Change) {
         let mut inner = self.inner();
-        if change(&mut inner.content) {
-            inner.changes += 1;
-            drop(inner);
-            self.shared.changed.notify_one();
+        let change = change(&mut inner.content);
+        if change == Change::Nothing {
+            return;
         }
+        inner.changes += 1;
+        drop(inner);
+        if change == Change::Tokens {
+            self.shared.soon.notify_one();
+        }
+        self.shared.changed.notify_one();
     }
 
     /// Waits until everything that was changed before is on disk.
@@ -185,8 +197,13 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
         while shared.inner().changes <= *shared.written.borrow() {
             shared.changed.notified().await;
         }
+        let soon = async {
+            shared.soon.notified().await;
+            tokio::time::sleep(GATHER).await;
+        };
         tokio::select! {
-            () = tokio::time::sleep(GATHER) => {}
+            () = soon => {}
+            () = tokio::time::sleep(GATHER_FACTS) => {}
             () = shared.urgent.notified() => {}
         }
         let (changes, content) = {

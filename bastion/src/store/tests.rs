@@ -177,14 +177,34 @@ async fn a_writing_that_fails_leaves_the_old_file() {
 #[test]
 fn a_token_is_named_until_it_expires() {
     let mut content = full();
-    assert!(!content.drop_ended(at(49)));
-    assert!(content.drop_ended(at(50)));
+    assert_eq!(content.drop_ended(at(49)), Change::Nothing);
+    assert_eq!(content.drop_ended(at(50)), Change::Facts);
     let left = &content.deliveries[&id("cmsprod")];
     assert!(left.others.is_empty() && left.current.is_some());
-    assert!(content.drop_ended(at(100)));
+    assert_eq!(content.drop_ended(at(100)), Change::Facts);
     assert!(content.deliveries.is_empty() && !content.logins.is_empty());
-    assert!(content.drop_ended(at(1000)));
+    assert_eq!(content.drop_ended(at(1000)), Change::Facts);
     assert!(content.logins.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn facts_about_the_same_tokens_are_written_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path());
+    let on_disk = || Store::read_only(folder.path()).note_of(&id("c"));
+    let noted = |served: i64| {
+        let mut note = note(100, 50);
+        note.current.as_mut().unwrap().served = Some(at(served));
+        note
+    };
+    store.note(&id("c"), noted(1), at(10));
+    tokio::time::sleep(2 * GATHER).await;
+    assert_eq!(on_disk(), Some(noted(1)), "a new token is written soon");
+    store.note(&id("c"), noted(2), at(10));
+    tokio::time::sleep(2 * GATHER).await;
+    assert_eq!(on_disk(), Some(noted(1)));
+    tokio::time::sleep(GATHER_FACTS).await;
+    assert_eq!(on_disk(), Some(noted(2)));
 }
 
 #[test]
