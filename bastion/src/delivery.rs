@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::CredentialUrl;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::selection::Selection;
@@ -146,7 +147,20 @@ pub struct Opening {
 }
 
 /// Authentication methods of HTCondor's security layer that a bastion can use unattended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
     /// An access token of the account itself.

@@ -13,9 +13,13 @@ use chrono::{DateTime, Utc};
 use cron::Schedule;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, civil};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-/// Which minutes match.
-#[derive(Clone, Debug)]
+/// Times at which something is done, to the minute.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String", extend("pattern" = r"^\s*\S+(\s+\S+){4}\s*$"))]
 pub struct Cron {
     text: String,
     /// A minute matches when one of these has it.
@@ -33,6 +37,14 @@ const BOUNDS: [(&str, u32, u32); 5] = [
     ("month", 1, 12),
     ("day of week", 0, 7),
 ];
+
+impl TryFrom<String> for Cron {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
 
 impl Cron {
     /// Reads an expression.

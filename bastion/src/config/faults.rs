@@ -1,6 +1,7 @@
-//! What is wrong with a configuration: each fault one line, all that can be found in one go.
+//! Faults of a configuration: all that can be found in one go, a line each.
 //!
 //! A line reads `file:line:column: path: what is wrong, what to do`, so that editors jump to it.
+//! Always true: each fault has a place, and no text of a file is printed unescaped.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,120 +13,148 @@ const NAME_LIMIT: usize = 300;
 /// Characters of a description in a message.
 const WHAT_LIMIT: usize = 1000;
 
-/// A place in a configuration file.
+/// Position in a configuration file, with the path of keys that leads to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct At {
-    /// The file as it was named.
-    pub file: Arc<str>,
-    /// Line, from 1; 0 for the whole file.
-    pub line: u64,
-    /// Column, from 1; 0 for the whole file.
-    pub column: u64,
+pub(crate) struct Position {
+    /// File as it was named.
+    pub(crate) file: Arc<str>,
+    /// Line and column, from 1; `(0, 0)` for the whole file.
+    pub(crate) line: u64,
+    pub(crate) column: u64,
+    /// Path of keys, `accounts.crabtw.keytab`; empty for the whole file.
+    pub(crate) path: String,
 }
 
-impl At {
-    /// A whole file.
-    #[must_use]
-    pub fn file(file: &str) -> Self {
+impl Position {
+    /// A key that the whole file lacks, or the file itself when `path` is empty.
+    pub(crate) fn file(file: &str, path: &str) -> Self {
         Self {
             file: Arc::from(file),
             line: 0,
             column: 0,
+            path: path.to_owned(),
         }
     }
 }
 
-impl fmt::Display for At {
+/// `file:line:column`.
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&printable(&self.file, NAME_LIMIT))?;
         if self.line == 0 {
-            Ok(())
-        } else {
-            write!(f, ":{}:{}", self.line, self.column)
+            return Ok(());
         }
+        write!(f, ":{}:{}", self.line, self.column)
     }
 }
 
-/// One fault.
+/// Handle of a [`Position`] in [`Faults`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(pub(crate) u32);
+
+/// A value with its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Located<T> {
+    pub(crate) value: T,
+    pub(crate) place: Place,
+}
+
+/// One fault or warning.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
-    at: At,
-    /// Path of keys, `accounts.crabtw.keytab`; empty for the whole file.
-    path: String,
+    position: Position,
+    /// What is wrong, and what to do.
     what: String,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.at)?;
-        if !self.path.is_empty() {
-            write!(f, "{}: ", printable(&self.path, NAME_LIMIT))?;
+        write!(f, "{}: ", self.position)?;
+        if !self.position.path.is_empty() {
+            write!(f, "{}: ", printable(&self.position.path, NAME_LIMIT))?;
         }
         f.write_str(&printable(&self.what, WHAT_LIMIT))
     }
 }
 
-/// The faults of a configuration; as an error never empty.
+/// The faults of a configuration, in the order of the files; as an error never empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    faults: Vec<Fault>,
-    /// What is allowed and probably not meant.
+    positions: Vec<Position>,
+    all: Vec<Fault>,
     warnings: Vec<Fault>,
 }
 
 impl Faults {
-    /// Adds a fault: where, which key, and what is wrong with what to do.
-    pub fn add(&mut self, at: &At, path: &str, what: impl Into<String>) {
-        self.faults.push(Fault {
-            at: at.clone(),
-            path: path.to_owned(),
-            what: what.into(),
-        });
+    /// Adds a place that faults may have.
+    pub(crate) fn place(&mut self, position: Position) -> Place {
+        self.positions.push(position);
+        Place(u32::try_from(self.positions.len() - 1).unwrap_or(u32::MAX))
     }
 
-    /// Adds what is allowed and probably not meant.
-    pub fn warn(&mut self, at: &At, path: &str, what: impl Into<String>) {
-        self.warnings.push(Fault {
-            at: at.clone(),
-            path: path.to_owned(),
-            what: what.into(),
-        });
+    /// Position of a place.
+    pub(crate) fn position(&self, place: Place) -> Position {
+        let position = usize::try_from(place.0).ok();
+        let position = position.and_then(|index| self.positions.get(index));
+        position
+            .cloned()
+            .unwrap_or_else(|| Position::file("configuration", ""))
     }
 
-    /// Takes the warnings out, in the order of the files.
-    pub fn take_warnings(&mut self) -> Vec<Fault> {
+    /// Adds a fault: what is wrong, and what to do.
+    pub(crate) fn add(&mut self, place: Place, what: impl Into<String>) {
+        self.add_at(self.position(place), what);
+    }
+
+    /// Adds a fault at a position that only this fault has.
+    pub(crate) fn add_at(&mut self, position: Position, what: impl Into<String>) {
+        let what = what.into();
+        self.all.push(Fault { position, what });
+    }
+
+    /// Adds a warning: allowed, and probably not meant.
+    pub(crate) fn warn(&mut self, place: Place, what: impl Into<String>) {
+        self.warn_at(self.position(place), what);
+    }
+
+    /// Adds a warning at a position that only this warning has.
+    pub(crate) fn warn_at(&mut self, position: Position, what: impl Into<String>) {
+        let what = what.into();
+        self.warnings.push(Fault { position, what });
+    }
+
+    /// Takes the warnings out.
+    pub(crate) fn take_warnings(&mut self) -> Vec<Fault> {
         let mut warnings = std::mem::take(&mut self.warnings);
         warnings.sort();
         warnings.dedup();
         warnings
     }
 
-    /// Whether there is none.
+    /// True when there is no fault.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.faults.is_empty()
+        self.all.is_empty()
     }
 
-    /// One after the other.
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
-        self.faults.iter()
-    }
-
-    /// How many there are.
+    /// Number of faults.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.faults.len()
+        self.all.len()
     }
 
-    /// The value when there is no fault, else the faults in the order of the files.
-    ///
-    /// # Errors
-    /// The faults, if there are any.
-    pub fn or<T>(mut self, value: Option<T>) -> Result<T, Self> {
-        self.faults.sort();
-        self.faults.dedup();
+    /// One fault after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.all.iter()
+    }
+
+    /// The value when there is no fault, else the faults.
+    pub(crate) fn or<T>(mut self, value: Option<T>) -> Result<T, Self> {
+        self.positions = Vec::new();
+        self.all.sort();
+        self.all.dedup();
         match value {
-            Some(value) if self.faults.is_empty() => Ok(value),
+            Some(value) if self.all.is_empty() => Ok(value),
             _ => Err(self),
         }
     }
@@ -133,13 +162,8 @@ impl Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.faults.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{fault}")?;
-        }
-        Ok(())
+        let lines: Vec<String> = self.all.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -151,46 +175,19 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     let folded = typed.to_lowercase().replace('-', "_");
     known
         .into_iter()
-        .map(|name| (distance(&folded, name), name))
+        .map(|name| (strsim::osa_distance(&folded, name), name))
         .filter(|(distance, name)| *distance * 3 <= name.len().max(3))
         .min()
         .map(|(_, name)| name)
 }
 
-/// `" (did you mean NAME?)"`, or the names there are when none is near.
+/// `did you mean "NAME"?`, or the names there are when none is near.
 pub(crate) fn hint<'a>(typed: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(name) = nearest(typed, known.clone()) {
         return format!("did you mean {name:?}?");
     }
     let known: Vec<&str> = known.into_iter().collect();
     format!("known are {}", known.join(", "))
-}
-
-/// Edits (insert, delete, replace, swap of neighbours) from one word to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let from: Vec<char> = from.chars().collect();
-    let to: Vec<char> = to.chars().collect();
-    let mut before_last: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=to.len()).collect();
-    let mut previous_char = None;
-    for (row, a) in from.iter().enumerate() {
-        let mut next = vec![row + 1];
-        let mut previous_other = None;
-        for (column, b) in to.iter().enumerate() {
-            let get = |line: &[usize], index: usize| line.get(index).copied().unwrap_or(usize::MAX);
-            let mut best = (get(&last, column) + usize::from(a != b))
-                .min(get(&last, column + 1) + 1)
-                .min(get(&next, column) + 1);
-            if previous_char == Some(b) && previous_other == Some(a) && column > 0 {
-                best = best.min(get(&before_last, column - 1).saturating_add(1));
-            }
-            next.push(best);
-            previous_other = Some(b);
-        }
-        before_last = std::mem::replace(&mut last, next);
-        previous_char = Some(a);
-    }
-    last.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -208,20 +205,6 @@ mod tests {
             ("listen", None),
         ] {
             assert_eq!(nearest(typed, known), meant, "{typed}");
-        }
-    }
-
-    #[test]
-    fn distance_counts_edits() {
-        for (a, b, edits) in [
-            ("", "", 0),
-            ("", "ab", 2),
-            ("ab", "ba", 1),
-            ("abc", "abc", 0),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(distance(a, b), edits, "{a} {b}");
-            assert_eq!(distance(b, a), edits, "{b} {a}");
         }
     }
 }

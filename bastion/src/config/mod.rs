@@ -7,25 +7,22 @@ mod changes;
 mod cron;
 pub mod duration;
 mod faults;
+mod given;
 pub mod host;
-mod judge;
-mod keys;
+mod load;
 mod names;
 mod overview;
-mod raw;
+mod reader;
 mod resolve;
-mod resolve_account;
-mod resolve_credential;
-mod resolve_schedds;
 mod schema;
 mod search;
-mod template;
-mod tree;
+mod sections;
+mod values;
 mod watch;
-mod yaml_error;
+mod yaml;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +30,9 @@ use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
 pub use changes::{Changed, Changes, Difference, Part};
 pub use cron::Cron;
-pub use faults::{At, Fault, Faults, nearest};
+pub use faults::{Fault, Faults, nearest};
+pub use load::load;
+pub(crate) use load::read_text;
 pub use names::{Glob, Names};
 pub use overview::Overview;
 pub use schema::schema;
@@ -41,7 +40,6 @@ pub use search::{Pattern, Search};
 pub use watch::Watch;
 
 use crate::delivery::{Delivery, Identity};
-use crate::files;
 
 /// Where the configuration is when no other place is named.
 pub const DEFAULT_FILE: &str = "/etc/token-bastion/token-bastion.yaml";
@@ -50,11 +48,6 @@ pub const DEFAULT_FILE: &str = "/etc/token-bastion/token-bastion.yaml";
 pub const DEFAULT_CONTROL: &str = "/run/token-bastion/control";
 /// Where state is kept when no other place is named.
 pub const DEFAULT_STATE: &str = "/var/lib/token-bastion";
-
-/// Limit for the size of a configuration file: some 50,000 accounts.
-const FILE_LIMIT: u64 = 16 << 20;
-/// Folder beside the configuration whose files are read too.
-const FOLDER: &str = "config.d";
 
 /// A configuration that was found good.
 #[derive(Clone, Debug)]
@@ -117,85 +110,4 @@ impl VaultSettings {
         settings.limit_wait = Duration::from_hours(24);
         Ok(settings)
     }
-}
-
-/// Reads a configuration: the file, and `config.d/*.yaml` beside it in the order of names. Blocks.
-///
-/// # Errors
-/// All faults that can be found.
-pub fn load(file: &Path) -> Result<Config, Faults> {
-    let mut faults = Faults::default();
-    let mut roots = Vec::new();
-    for path in paths(file, &mut faults) {
-        let name = path.display().to_string();
-        match read_text(&path) {
-            Ok(text) => roots.extend(tree::parse(&name, &text, &mut faults)),
-            Err(why) => faults.add(&At::file(&name), "", why),
-        }
-    }
-    // What a file that cannot be read would have said is not missed twice.
-    if !faults.is_empty() {
-        return faults.or(None);
-    }
-    let raw = raw::read(&roots, &mut faults);
-    drop(roots);
-    let config = resolve::config(&raw, &mut faults);
-    let warnings = faults.take_warnings();
-    faults.or(config.map(|config| Config { warnings, ..config }))
-}
-
-/// Reads the text of a configuration file; the error says what to do.
-pub(crate) fn read_text(path: &Path) -> Result<String, String> {
-    let refuse = |why: &dyn std::fmt::Display, advice: &str| {
-        format!("the file cannot be read: {why}; {advice}")
-    };
-    let content = files::read(path, FILE_LIMIT);
-    let content = content.map_err(|error| refuse(&error, error.advice()))?;
-    let text = std::str::from_utf8(&content);
-    let text =
-        text.map_err(|_| refuse(&"it is no text in UTF-8", "correct the path or the file"))?;
-    Ok(text.to_owned())
-}
-
-/// The file itself and the files of `config.d` beside it. Hidden ones belong to editors and tools.
-fn paths(file: &Path, faults: &mut Faults) -> Vec<PathBuf> {
-    let mut paths = vec![file.to_owned()];
-    if files::open(file).is_err() {
-        return paths;
-    }
-    let directory = file.parent().unwrap_or(Path::new("")).join(FOLDER);
-    let entries = match std::fs::read_dir(&directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return paths,
-        Err(error) => {
-            faults.add(
-                &At::file(&directory.display().to_string()),
-                "",
-                format!("the directory cannot be read: {error}; correct its permissions"),
-            );
-            return paths;
-        }
-    };
-    let hidden = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default();
-        name.as_encoded_bytes().starts_with(b".")
-    };
-    let mut more: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| !hidden(path))
-        .collect();
-    more.sort();
-    for path in more {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("yaml") => paths.push(path),
-            Some("yml" | "YAML" | "YML") => faults.warn(
-                &At::file(&path.display().to_string()),
-                "",
-                "the file is not read, since its name does not end in .yaml; rename it",
-            ),
-            _ => {}
-        }
-    }
-    paths
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::faults::Faults;
-use super::paths;
+use super::load::paths;
 use crate::files::CONFIGURATION;
 
 /// From one look to the next.

@@ -161,7 +161,7 @@ fn how_credds_are_opened_is_checked() {
     for (group, fault) in [
         (
             "{credds: [x], authenticate: idtoken}",
-            "authenticate: there is no such way to authenticate, did you mean \"idtokens\"?",
+            "authenticate: unknown value \"idtoken\", did you mean \"idtokens\"?",
         ),
         (
             "{directory: /x, superuser_for: test}",

@@ -179,7 +179,7 @@ accounts:
             "c.yaml:1:62: vault.requests.limit: a number of requests must stand here, at least 1",
             "c.yaml:2:37: tokens.renew_below: renew_below (3d) must be shorter than lifetime (2d)",
             "c.yaml:3:19: schedule.check: \"every day\" is no cron expression: five fields are needed (minute, hour, day of month, month, day of week), as in \"*/10 * * * *\"",
-            "c.yaml:3:40: schedule.spread: \"5 mon\" is no duration: the units are s, m, h, d, w",
+            "c.yaml:3:40: schedule.spread: \"5 mon\" is no duration: write whole numbers with units (w, d, h, m, s), larger ones first, as in 7d or 1h30m",
             "c.yaml:4:1: notify: unknown key, known are vault, tokens, grant, kerberos, schedule, defaults, schedds, accounts, listen, control, state",
             "c.yaml:6:21: schedds.here.directory: the path must begin with /",
             "c.yaml:8:34: schedds.both.credds[0]: a group has either `directory` or `credds`, make two groups of it",

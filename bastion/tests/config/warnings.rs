@@ -43,12 +43,12 @@ fn a_group_that_nothing_is_delivered_to() {
 }
 
 #[test]
-fn looks_between_which_a_token_could_end() {
+fn checks_between_which_a_token_could_end() {
     let text = format!("{GOOD}schedule: {{check: \"0 6 * * mon-fri\"}}\n");
     assert_eq!(
         warnings(&text),
         [
-            "c.yaml:9:19: schedule.check: up to 3d5m pass between two looks (spread included), and a vault token may have 3d left at the first: it could end before the second one; look more often, or raise renew_below"
+            "c.yaml:9:19: schedule.check: up to 3d5m pass between two checks (spread included), and a vault token may have 3d left at the first: it could end before the second one; check more often, or raise renew_below"
         ]
     );
     let text = format!("{GOOD}schedule: {{check: \"0 6 * * *\"}}\n");

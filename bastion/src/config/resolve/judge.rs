@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::faults::{At, Faults};
-use super::raw::Raw;
-use super::resolve_credential::Typed;
-use super::{Config, duration};
+use super::credential::Typed;
+use crate::config::faults::{Faults, Position};
+use crate::config::sections::{FileSections, ScheduleSection, VaultSection};
+use crate::config::{Config, duration};
 
 /// Scopes that let a token store a credential at a credd: one of these sets (HTCondor's own, and
 /// those of the WLCG profile that give WRITE).
@@ -24,20 +24,20 @@ const WRITING: [&[&str]; 2] = [
 ];
 
 /// Groups that nobody uses.
-pub(crate) fn unused_groups(raw: &Raw, used: &BTreeSet<String>, faults: &mut Faults) {
-    for group in &raw.schedds {
-        if !used.contains(&group.name.value) {
-            group.name.warn(
-                faults,
+pub(super) fn unused_groups(sections: &FileSections, used: &BTreeSet<String>, faults: &mut Faults) {
+    for (name, _) in sections.schedds.entries() {
+        if !used.contains(&name.value) {
+            faults.warn(
+                name.place,
                 "nothing is delivered to this group, name it in an account's `schedds` or remove it",
             );
         }
     }
 }
 
-/// Looks make good what a planned renewal missed (a clock that was set, a host that slept): they
+/// Checks make good what a planned renewal missed (a clock that was set, a host that slept): they
 /// must come while a token that is due still lives.
-pub(crate) fn looks(raw: &Raw, whole: &At, config: &Config, faults: &mut Faults) {
+pub(super) fn checks(file: &str, schedule: &ScheduleSection, config: &Config, faults: &mut Faults) {
     let known = config.deliveries.iter().map(|d| d.renew_below);
     let found = config.searches.iter().flat_map(|search| &search.wanted);
     let Some(margin) = known.chain(found.map(|pattern| pattern.renew_below)).min() else {
@@ -48,23 +48,24 @@ pub(crate) fn looks(raw: &Raw, whole: &At, config: &Config, faults: &mut Faults)
         return;
     }
     let what = format!(
-        "up to {} pass between two looks (spread included), and a vault token may have {} left at \
-         the first: it could end before the second one; look more often, or raise renew_below",
+        "up to {} pass between two checks (spread included), and a vault token may have {} left at \
+         the first: it could end before the second one; check more often, or raise renew_below",
         duration::format(pause),
         duration::format(margin)
     );
-    match (&raw.check, &raw.spread) {
-        (Some(check), _) => check.warn(faults, what),
-        (None, Some(spread)) => spread.warn(faults, what),
-        (None, None) => faults.warn(whole, "schedule", what),
+    match schedule.check.place().or(schedule.spread.place()) {
+        Some(place) => faults.warn(place, what),
+        None => faults.warn_at(Position::file(file, "schedule"), what),
     }
 }
 
 /// A bound on requests that keeps even one delivery from its tokens is a fault: in the lifetime of a
 /// vault token each delivery needs a login, a new token and an access token.
-pub(crate) fn requests(raw: &Raw, config: &Config, faults: &mut Faults) {
+pub(super) fn requests(vault: &VaultSection, config: &Config, faults: &mut Faults) {
     const NEEDED: u128 = 3;
-    let (Some(bound), Some(limit)) = (config.vault.requests, &raw.vault.limit) else {
+    let requests = vault.requests.get();
+    let limit = requests.and_then(|requests| requests.limit.place());
+    let (Some(bound), Some(limit)) = (config.vault.requests, limit) else {
         return;
     };
     let found = config.searches.iter().flat_map(|search| &search.wanted);
@@ -79,39 +80,33 @@ pub(crate) fn requests(raw: &Raw, config: &Config, faults: &mut Faults) {
     let needed = NEEDED.saturating_mul(deliveries);
     // Each of them lives no longer than the longest, so this is the least that is needed.
     if u128::from(bound.limit) * longest.as_millis() < needed * bound.per.as_millis() {
-        limit.fault(
-            faults,
-            format!(
-                "at least {needed} requests are needed in {}, the lifetime of vault tokens, and {} in {} \
-                 are fewer; allow more",
-                duration::format(*longest),
-                bound.limit,
-                duration::format(bound.per)
-            ),
+        let what = format!(
+            "at least {needed} requests are needed in {}, the lifetime of vault tokens, and {} in {} \
+             are fewer; allow more",
+            duration::format(*longest),
+            bound.limit,
+            duration::format(bound.per)
         );
+        faults.add(limit, what);
     }
 }
 
 /// Credds are opened with the role's whole token, which nobody here knows; what was configured for
 /// jobs tells what was thought of.
-pub(crate) fn opening_scopes(credentials: &[Typed<'_>], faults: &mut Faults) {
-    for (typed, _) in credentials {
-        let Some(name) = &typed.value.authorize_with else {
+pub(super) fn opening_scopes(credentials: &[Typed<'_>], faults: &mut Faults) {
+    for (_, section, _) in credentials {
+        let Some(name) = section.authorize_with.located() else {
             continue;
         };
-        let opener = credentials.iter().find(|(_, c)| c.service == name.value);
-        let Some((_, opener)) = opener else {
-            continue;
-        };
-        if !opener.scopes.is_empty() && !can_write(&opener.scopes) {
-            name.warn(
-                faults,
-                format!(
-                    "the scopes of {:?} do not let it write at a credd; it works only if its role has \
-                     condor:/WRITE, or compute.create with compute.modify, compute.cancel and compute.read",
-                    name.value
-                ),
+        let mut openers = credentials.iter().map(|(_, _, credential)| credential);
+        let opener = openers.find(|credential| credential.service == name.value);
+        if opener.is_some_and(|opener| !opener.scopes.is_empty() && !can_write(&opener.scopes)) {
+            let what = format!(
+                "the scopes of {:?} do not let it write at a credd; it works only if its role has \
+                 condor:/WRITE, or compute.create with compute.modify, compute.cancel and compute.read",
+                name.value
             );
+            faults.warn(name.place, what);
         }
     }
 }

@@ -1,0 +1,207 @@
+//! Values of keys that may be left out, with their places; lists of values, and sections by name.
+//!
+//! Always true: a value that was a fault is not missed besides ([`Given::is_missing`]).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::faults::{Faults, Located, Place};
+
+/// Name by which [`Given`] asks the reader for a place and a value.
+pub(crate) const LOCATED: &str = "token-bastion: a value with its place";
+
+/// Value of a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Given<T> {
+    /// Nothing when the key is not there, or its value was a fault.
+    value: Option<Located<T>>,
+    is_faulty: bool,
+}
+
+/// One value, or a list of values; those that were faults are left out.
+#[derive(Clone, Debug)]
+pub(crate) struct Several<T> {
+    pub(crate) items: Vec<Located<T>>,
+    is_faulty: bool,
+}
+
+/// Sections by name, in the order of the files.
+#[derive(Clone, Debug)]
+pub(crate) struct Named<T>(pub(crate) Vec<(Located<String>, T)>);
+
+impl<T> Given<T> {
+    /// The value.
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.value.as_ref().map(|located| &located.value)
+    }
+
+    /// The value with its place.
+    pub(crate) fn located(&self) -> Option<&Located<T>> {
+        self.value.as_ref()
+    }
+
+    /// The value without its place.
+    pub(crate) fn into_value(self) -> Option<T> {
+        self.value.map(|located| located.value)
+    }
+
+    /// Place of the value.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.value.as_ref().map(|located| located.place)
+    }
+
+    /// True when the key is not there. One whose value was a fault is not missed besides.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.value.is_none() && !self.is_faulty
+    }
+
+    /// This key, or else the one of an outer level.
+    pub(crate) fn or<'a>(&'a self, outer: &'a Self) -> &'a Self {
+        if self.is_missing() { outer } else { self }
+    }
+
+    /// Takes what another file has.
+    pub(crate) fn join(&mut self, other: Self) {
+        if !other.is_missing() {
+            *self = other;
+        }
+    }
+}
+
+impl<T> Given<Several<T>> {
+    /// The good values, of a list or alone.
+    pub(crate) fn items(&self) -> &[Located<T>] {
+        self.get().map_or(&[], |several| &several.items)
+    }
+
+    /// True when there is no value, and none was a fault.
+    pub(crate) fn is_empty(&self) -> bool {
+        let is_empty = |several: &Several<T>| several.items.is_empty() && !several.is_faulty;
+        self.is_missing() || self.get().is_some_and(is_empty)
+    }
+}
+
+impl<T> Given<Named<T>> {
+    /// Names and their sections.
+    pub(crate) fn entries(&self) -> &[(Located<String>, T)] {
+        self.get().map_or(&[], |named| &named.0)
+    }
+
+    /// True when there is no name, and what stands there is no fault.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.is_missing() || self.get().is_some_and(|named| named.0.is_empty())
+    }
+
+    /// Adds what another file has. A name that stands in both is a fault.
+    pub(crate) fn join_names(&mut self, other: Self, faults: &mut Faults) {
+        let Some(all) = &mut self.value else {
+            return self.join(other);
+        };
+        let all = &mut all.value.0;
+        let known: HashMap<String, Place> = (all.iter())
+            .map(|(name, _)| (name.value.clone(), name.place))
+            .collect();
+        for (name, section) in other.value.into_iter().flat_map(|named| named.value.0) {
+            if let Some(first) = known.get(&name.value) {
+                let first = faults.position(*first);
+                let what = format!("it stands at {first} already, keep one of them");
+                faults.add(name.place, what);
+            } else {
+                all.push((name, section));
+            }
+        }
+    }
+}
+
+impl<T> Default for Given<T> {
+    fn default() -> Self {
+        Self {
+            value: None,
+            is_faulty: false,
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct GivenVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for GivenVisitor<T> {
+            type Value = Given<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a place and a value")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut pair: A) -> Result<Given<T>, A::Error> {
+                let place = Place(pair.next_key()?.unwrap_or_default());
+                // An error is among the faults already.
+                let value = pair.next_value().ok();
+                Ok(Given {
+                    is_faulty: value.is_none(),
+                    value: value.map(|value| Located { value, place }),
+                })
+            }
+        }
+
+        input.deserialize_newtype_struct(LOCATED, GivenVisitor(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct SeveralVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for SeveralVisitor<T> {
+            type Value = Several<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Several<T>, A::Error> {
+                let mut several = Several {
+                    items: Vec::new(),
+                    is_faulty: false,
+                };
+                while let Some(Given { value, is_faulty }) = items.next_element()? {
+                    several.items.extend(value);
+                    several.is_faulty |= is_faulty;
+                }
+                Ok(several)
+            }
+        }
+
+        input.deserialize_seq(SeveralVisitor(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct NamedVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for NamedVisitor<T> {
+            type Value = Named<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("names and sections")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Named<T>, A::Error> {
+                let mut list = Vec::new();
+                while let Some((name, section)) = entries.next_entry::<Given<String>, Given<T>>()? {
+                    let section = section.into_value();
+                    // A section that was a fault keeps its name, which others may speak of.
+                    list.extend(name.value.map(|name| (name, section.unwrap_or_default())));
+                }
+                Ok(Named(list))
+            }
+        }
+
+        input.deserialize_map(NamedVisitor(PhantomData))
+    }
+}

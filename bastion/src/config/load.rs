@@ -1,0 +1,132 @@
+//! Files of a configuration: found, read, and joined.
+//!
+//! Always true: only plain files of bounded size are read; faults of all files are told in one go.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::faults::{Faults, Position};
+use super::sections::FileSections;
+use super::yaml::{Node, Value};
+use super::{Config, reader, resolve, yaml};
+use crate::files;
+
+/// Limit for the size of a configuration file: some 50,000 accounts.
+const FILE_LIMIT: u64 = 16 << 20;
+/// Folder beside the configuration whose files are read too.
+const FOLDER: &str = "config.d";
+/// Sections that may stand in several files.
+const JOINED: [&str; 2] = ["schedds", "accounts"];
+
+/// Reads a configuration: the file, and `config.d/*.yaml` beside it in the order of names. Blocks.
+///
+/// # Errors
+/// All faults that can be found.
+pub fn load(file: &Path) -> Result<Config, Faults> {
+    let mut faults = Faults::default();
+    let mut roots = Vec::new();
+    for path in paths(file, &mut faults) {
+        let name: Arc<str> = path.display().to_string().into();
+        match read_text(&path) {
+            Ok(text) => {
+                let root = yaml::parse(&name, &text, &mut faults);
+                roots.extend(root.map(|root| (name, root)));
+            }
+            Err(why) => faults.add_at(Position::file(&name, ""), why),
+        }
+    }
+    // What a file that cannot be read would have said is not missed twice.
+    if !faults.is_empty() {
+        return faults.or(None);
+    }
+    let sections = join(roots, &mut faults);
+    let config = resolve::config(&file.display().to_string(), &sections, &mut faults);
+    let warnings = faults.take_warnings();
+    faults.or(config.map(|config| Config { warnings, ..config }))
+}
+
+/// Reads the text of a configuration file; the error says what to do.
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+    let refuse = |why: &dyn std::fmt::Display, advice: &str| {
+        format!("the file cannot be read: {why}; {advice}")
+    };
+    let content = files::read(path, FILE_LIMIT);
+    let content = content.map_err(|error| refuse(&error, error.advice()))?;
+    let text = std::str::from_utf8(&content);
+    let text =
+        text.map_err(|_| refuse(&"it is no text in UTF-8", "correct the path or the file"))?;
+    Ok(text.to_owned())
+}
+
+/// The file itself and the files of `config.d` beside it. Hidden ones belong to editors and tools.
+pub(super) fn paths(file: &Path, faults: &mut Faults) -> Vec<PathBuf> {
+    let mut paths = vec![file.to_owned()];
+    if files::open(file).is_err() {
+        return paths;
+    }
+    let directory = folder(file);
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return paths,
+        Err(error) => {
+            faults.add_at(
+                Position::file(&directory.display().to_string(), ""),
+                format!("the directory cannot be read: {error}; correct its permissions"),
+            );
+            return paths;
+        }
+    };
+    let is_hidden = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.as_encoded_bytes().starts_with(b".")
+    };
+    let entries = entries.filter_map(Result::ok).map(|entry| entry.path());
+    let mut more: Vec<PathBuf> = entries.filter(|path| !is_hidden(path)).collect();
+    more.sort();
+    for path in more {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("yaml") => paths.push(path),
+            Some("yml" | "YAML" | "YML") => faults.warn_at(
+                Position::file(&path.display().to_string(), ""),
+                "the file is not read, since its name does not end in .yaml; rename it",
+            ),
+            _ => {}
+        }
+    }
+    paths
+}
+
+/// `config.d` beside a configuration.
+pub(super) fn folder(file: &Path) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(FOLDER)
+}
+
+/// Reads the sections of all files, as one.
+fn join(roots: Vec<(Arc<str>, Node)>, faults: &mut Faults) -> FileSections {
+    let mut joined = FileSections::default();
+    let mut known: HashMap<String, Position> = HashMap::new();
+    for (file, mut root) in roots {
+        if let Value::Map(entries) = &mut root.value {
+            entries.retain(|(key, _)| {
+                let name = key.text().unwrap_or_default();
+                let position = Position {
+                    line: key.line,
+                    column: key.column,
+                    ..Position::file(&file, name)
+                };
+                let Some(first) = known.get(name).filter(|_| !JOINED.contains(&name)) else {
+                    known.insert(name.to_owned(), position);
+                    return true;
+                };
+                faults.add_at(
+                    position,
+                    format!("it stands at {first} already, keep one of them"),
+                );
+                false
+            });
+        }
+        joined.join(reader::read(&root, &file, faults), faults);
+    }
+    joined
+}

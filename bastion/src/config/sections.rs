@@ -1,0 +1,300 @@
+//! Sections of the configuration: every key, its meaning, and the type of its value.
+//!
+//! Always true: this is the only list of keys. The reader refuses any other key, and the schema for
+//! editors is derived from these types and comments.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Cron;
+use super::faults::Faults;
+use super::given::{Given, Named, Several};
+use super::schema;
+use super::values::{AbsolutePath, Count, Expression, Loopback, Server, TypedDuration};
+use crate::delivery::Method;
+
+/// Configuration of token-bastion, and files of config.d beside it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "token-bastion")]
+pub(crate) struct FileSections {
+    /// The Vault that everything is read from.
+    pub(crate) vault: Given<VaultSection>,
+    /// Lifetimes of vault tokens, for accounts and credentials that have no others.
+    pub(crate) tokens: Given<TokensSection>,
+    /// Lifetime of refresh tokens at Vault, for accounts and credentials that have no other.
+    pub(crate) grant: Given<GrantSection>,
+    /// Kerberos at the Vault.
+    pub(crate) kerberos: Given<KerberosSection>,
+    /// Times at which deliveries are checked, besides what is due.
+    pub(crate) schedule: Given<ScheduleSection>,
+    /// Any key of an account; holds for accounts that do not have it.
+    pub(crate) defaults: Given<AccountSection>,
+    /// Groups of schedds by name. A group is a list of hosts (`credds`), a credential directory on
+    /// this host (`directory`), or is found through a collector.
+    #[schemars(extend("propertyNames" = schema::names(schema::GROUP)))]
+    pub(crate) schedds: Given<Named<GroupSection>>,
+    /// Accounts at the schedds by name, and what each gets where.
+    #[schemars(extend("propertyNames" = schema::names(schema::ACCOUNT)))]
+    pub(crate) accounts: Given<Named<AccountSection>>,
+    /// Metrics, health and status by HTTP; not served without this.
+    pub(crate) listen: Given<ListenSection>,
+    /// Access of commands to the service.
+    pub(crate) control: Given<ControlSection>,
+    /// Directory for what outlives a restart and is no secret, such as the age of grants.
+    #[schemars(extend("default" = super::DEFAULT_STATE))]
+    pub(crate) state: Given<AbsolutePath>,
+}
+
+impl FileSections {
+    /// Adds the sections of another file. Only those of `schedds` and `accounts` may stand in both.
+    pub(crate) fn join(&mut self, other: Self, faults: &mut Faults) {
+        self.vault.join(other.vault);
+        self.tokens.join(other.tokens);
+        self.grant.join(other.grant);
+        self.kerberos.join(other.kerberos);
+        self.schedule.join(other.schedule);
+        self.defaults.join(other.defaults);
+        self.schedds.join_names(other.schedds, faults);
+        self.accounts.join_names(other.accounts, faults);
+        self.listen.join(other.listen);
+        self.control.join(other.control);
+        self.state.join(other.state);
+    }
+}
+
+/// The Vault.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct VaultSection {
+    /// Address of the Vault, all of whose network addresses are tried; or a list of nodes of one
+    /// cluster, the preferred one first. The first one's name is in stored credentials and in the
+    /// Kerberos service.
+    #[schemars(
+        example = "https://htvault.example.org:8200",
+        example = ["https://htvault1.example.org:8200", "https://htvault2.example.org:8200"]
+    )]
+    pub(crate) address: Given<Several<Server>>,
+    /// PEM file of certificate authorities to trust, instead of the system's.
+    #[schemars(example = "/etc/pki/tls/certs/ca-bundle.crt")]
+    pub(crate) ca_file: Given<AbsolutePath>,
+    /// Hashed directory of certificate authorities, trusted besides.
+    #[schemars(example = "/etc/grid-security/certificates")]
+    pub(crate) ca_dir: Given<AbsolutePath>,
+    /// At most this many requests are sent, to stay below the server's quota.
+    pub(crate) requests: Given<RequestsSection>,
+}
+
+/// Limit of requests.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RequestsSection {
+    /// Number of requests.
+    #[schemars(example = 300)]
+    pub(crate) limit: Given<Count>,
+    /// In this time.
+    #[schemars(example = "5m")]
+    pub(crate) per: Given<TypedDuration>,
+}
+
+/// Lifetimes of vault tokens.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TokensSection {
+    /// Lifetime of a vault token.
+    #[schemars(example = "7d", example = "36h", extend("default" = "7d"))]
+    pub(crate) lifetime: Given<TypedDuration>,
+    /// A vault token is replaced when less than this is left: so long may an outage last before a job
+    /// notices. Shorter than lifetime.
+    #[schemars(example = "3d", extend("default" = "3d"))]
+    pub(crate) renew_below: Given<TypedDuration>,
+}
+
+/// Lifetime of refresh tokens at Vault.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct GrantSection {
+    /// Lifetime of the issuer's refresh token after somebody logged in, where that is known.
+    #[schemars(example = "30d")]
+    pub(crate) lifetime: Given<TypedDuration>,
+    /// People are warned when less than this is left of it.
+    #[schemars(example = "2 weeks", extend("default" = "14d"))]
+    pub(crate) warn: Given<TypedDuration>,
+}
+
+/// Kerberos at the Vault.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct KerberosSection {
+    /// The Vault's service principal is SERVICE/VAULT-HOST.
+    #[schemars(schema_with = "schema::word", extend("default" = "host"))]
+    pub(crate) service: Given<String>,
+}
+
+/// Times of checks.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ScheduleSection {
+    /// Times at which every delivery is checked: five fields as in crontab(5), in local time.
+    #[schemars(example = "*/10 * * * *", extend("default" = "*/10 * * * *"))]
+    pub(crate) check: Given<Cron>,
+    /// Checks and renewals are spread over this time.
+    #[schemars(extend("default" = "5m"))]
+    pub(crate) spread: Given<TypedDuration>,
+}
+
+/// Service by HTTP.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ListenSection {
+    /// Address of this host's loopback, and port.
+    #[schemars(example = "127.0.0.1:9118")]
+    pub(crate) address: Given<Loopback>,
+}
+
+/// Access of commands to the service.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ControlSection {
+    /// The Unix socket for commands.
+    #[schemars(extend("default" = super::DEFAULT_CONTROL))]
+    pub(crate) socket: Given<AbsolutePath>,
+}
+
+/// A group of schedds.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct GroupSection {
+    /// A credential directory on this host; needs no HTCondor tools.
+    #[schemars(example = "/var/lib/condor/oauth_credentials")]
+    pub(crate) directory: Given<AbsolutePath>,
+    /// Hosts of the credds, by name or by address (`MyAddress` of the credd's ad).
+    #[schemars(
+        example = ["ap1.example.org", "ap2.example.org"],
+        schema_with = "schema::words"
+    )]
+    pub(crate) credds: Given<Several<String>>,
+    /// The collector that knows these schedds; without it the one of this host's HTCondor
+    /// configuration.
+    #[schemars(example = "cm.example.org:9618", schema_with = "schema::word")]
+    pub(crate) collector: Given<String>,
+    /// Schedds whose ads satisfy this expression are found through the collector.
+    #[schemars(
+        example = r#"CMSGWMS_Type == "crabschedd""#,
+        schema_with = "schema::text"
+    )]
+    pub(crate) constraint: Given<Expression>,
+    /// Authentication of this host at the credds: an access token of the account, an IDTOKEN on this
+    /// host, this host's certificate, a ticket of the account, or being on the same machine.
+    #[schemars(extend("default" = Method::default()))]
+    pub(crate) authenticate: Given<Method>,
+    /// Store in the account's name as a super-user of the credd (`CRED_SUPER_USERS`): the domain of
+    /// the accounts, as in ACCOUNT@DOMAIN.
+    #[schemars(example = "example.org", schema_with = "schema::word")]
+    pub(crate) superuser_for: Given<String>,
+}
+
+/// An account, or the defaults of all accounts.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AccountSection {
+    /// Kerberos principal that logs in; {account} stands for the account's name.
+    #[schemars(
+        example = "{account}@EXAMPLE.ORG",
+        example = "cmsprod/bastion/host.example.org@EXAMPLE.ORG",
+        schema_with = "schema::principal"
+    )]
+    pub(crate) principal: Given<String>,
+    /// File with its key; {account} stands for the account's name.
+    #[schemars(
+        example = "/etc/token-bastion/keytabs/{account}.keytab",
+        schema_with = "schema::path_template"
+    )]
+    pub(crate) keytab: Given<String>,
+    /// Name of its credentials at Vault; without it the principal without its realm. {account} stands
+    /// for the account's name.
+    #[schemars(
+        example = "cmsprod/bastion/host.example.org",
+        schema_with = "schema::word"
+    )]
+    pub(crate) credkey: Given<String>,
+    /// Lifetimes of its vault tokens.
+    pub(crate) tokens: Given<TokensSection>,
+    /// Lifetime of its refresh tokens.
+    pub(crate) grant: Given<GrantSection>,
+    /// Schedds that get its credentials: names of groups, names of schedds, and globs (`*`, `?`,
+    /// `[a-c]`) over both; `!NAME` takes away.
+    #[schemars(
+        example = &"tier0",
+        example = ["crab*", "ap?.example.org", "!ap3.example.org"],
+        schema_with = "schema::choices"
+    )]
+    pub(crate) schedds: Given<Several<String>>,
+    /// Its credentials by HTCondor's service name: ISSUER or `ISSUER_ROLE`, or any other one with
+    /// `issuer` and `role`.
+    #[schemars(
+        example = json!({"cms": {}, "cms_production": {"authorize_with": "cms"}}),
+        extend("propertyNames" = schema::names(schema::SERVICE))
+    )]
+    pub(crate) credentials: Given<Named<CredentialSection>>,
+}
+
+/// A credential of an account.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CredentialSection {
+    /// Issuer as Vault names it; without it the service name's first part.
+    #[schemars(schema_with = "schema::word")]
+    pub(crate) issuer: Given<String>,
+    /// Role at that issuer; without it the service name's second part, or `default`.
+    #[schemars(schema_with = "schema::word")]
+    pub(crate) role: Given<String>,
+    /// Scopes to reduce the jobs' access tokens to, which are then demanded of them; without it the
+    /// role's own scopes.
+    #[schemars(
+        example = ["storage.read:/", "storage.create:/store/temp/user"],
+        schema_with = "schema::texts"
+    )]
+    pub(crate) scopes: Given<Several<String>>,
+    /// Audience to make the jobs' access tokens for, which is then demanded of them.
+    #[schemars(
+        example = "https://wlcg.cern.ch/jwt/v1/any",
+        schema_with = "schema::texts"
+    )]
+    pub(crate) audience: Given<Several<String>>,
+    /// The credential of the same account whose access token opens the credd; without it this one.
+    #[schemars(schema_with = "schema::service")]
+    pub(crate) authorize_with: Given<String>,
+    /// Lifetimes of its vault tokens.
+    pub(crate) tokens: Given<TokensSection>,
+    /// Lifetime of its refresh token.
+    pub(crate) grant: Given<GrantSection>,
+    /// Schedds that get it, instead of the account's.
+    #[schemars(example = &"tier0", schema_with = "schema::choices")]
+    pub(crate) schedds: Given<Several<String>>,
+    /// What is different at some schedds, by a glob over their names or the name of a group; the first
+    /// that fits counts, alone.
+    #[schemars(
+        example = json!({"ap?.example.org": {"tokens": {"lifetime": "2d", "renew_below": "1d"}}}),
+        extend("propertyNames" = schema::names(schema::GLOB))
+    )]
+    pub(crate) at: Given<Named<OverrideSection>>,
+}
+
+/// What is different for a credential at some schedds.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct OverrideSection {
+    /// Scopes to reduce the jobs' access tokens to, there.
+    #[schemars(example = ["storage.read:/"], schema_with = "schema::texts")]
+    pub(crate) scopes: Given<Several<String>>,
+    /// Audience to make the jobs' access tokens for, there.
+    #[schemars(
+        example = "https://wlcg.cern.ch/jwt/v1/any",
+        schema_with = "schema::texts"
+    )]
+    pub(crate) audience: Given<Several<String>>,
+    /// Lifetimes of vault tokens there.
+    pub(crate) tokens: Given<TokensSection>,
+}
