@@ -336,7 +336,7 @@ impl Outside {
                         break;
                     }
                 }
-                () = self.watch.changed() => {
+                () = self.watch.changed(self.files.check()) => {
                     if self.reload(Asked::ByFiles, &send).await.is_none() {
                         break;
                     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tracing::{debug, error, info};
 
-use crate::config::{self, Changes, Config};
+use crate::config::{self, Changes, Config, Cron};
 use crate::control::protocol::Reloaded;
 use crate::files::CONFIGURATION;
 
@@ -46,6 +46,11 @@ impl Reload {
             current,
             told: None,
         }
+    }
+
+    /// Times of checks that are in force.
+    pub(crate) fn check(&self) -> &Cron {
+        &self.current.check
     }
 
     /// Reads the files again, and makes the new configuration ready by `prepare`, on a thread of its

@@ -1,43 +1,51 @@
-//! Notices that files of the configuration have changed.
+//! Changes of the configuration's files.
 //!
-//! The files are looked at every two seconds: which there are, and what the system says of each
-//! (device, inode, size, times). That is a handful of system calls, and sees everything alike:
-//! editors that write in place or replace by rename, files that come and go in `config.d`, links
-//! that are swapped several directories away (Kubernetes), network file systems. The kernel's own
-//! notices (inotify) need a watch on each directory along each link, miss other hosts' changes,
-//! and would need this look as a safety net anyway.
-//!
-//! What holds: a change is told once, when two looks in a row see the same; a file that is being
-//! written is let come to rest.
+//! The kernel tells of changes in the directories of the files and of what their links lead to. What has
+//! changed is seen by the files' stamps (device, inode, size, times): editors that write in place or
+//! replace by rename, files that come and go in `config.d`, links that are swapped (Kubernetes). What the
+//! kernel does not tell of (other hosts' changes on a network file system) is seen at the next check.
+//! Always true: a change is reported once, when two looks at the stamps see the same; a file that is
+//! being written is waited for.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use htvault::clock::{Clock as _, SystemClock};
+use jiff::tz::TimeZone;
+use tokio::sync::watch::Receiver;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::Cron;
 use super::faults::Faults;
-use super::load::paths;
-use crate::files::CONFIGURATION;
+use super::load::{folder, paths};
+use crate::files::{CONFIGURATION, Notices};
+use crate::moment::until;
 
-/// From one look to the next.
-const PAUSE: Duration = Duration::from_secs(2);
+/// From a notice to the stamps, and from one reading of the stamps to the next.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// Watches a configuration.
+/// Watch of a configuration.
 #[derive(Debug)]
 pub struct Watch {
     file: PathBuf,
-    /// As it was when it was last told of, or when the watch began.
-    told: Look,
-    last: Look,
-    /// The files could not be looked at the last time.
+    notices: Notices,
+    wakes: Receiver<()>,
+    /// Stamps when a change was last reported, or when the watch began.
+    reported: Stamps,
+    last: Stamps,
+    /// The stamps have to be read, again or for the first time since a notice.
+    is_due: bool,
+    /// The stamps could not be read the last time.
     hangs: bool,
 }
 
-/// What the files are like.
-type Look = Vec<(PathBuf, Option<Stamp>)>;
+/// The files and their stamps.
+type Stamps = Vec<(PathBuf, Option<Stamp>)>;
 
-/// What tells a file from another one, and its content from an older one.
+/// Difference of a file from another one, and of its content from an older one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -49,29 +57,44 @@ struct Stamp {
 
 impl Watch {
     /// Of this file and `config.d` beside it. Begun before they are read, it misses nothing that
-    /// changes while the service starts. Looks at them, and so may block.
+    /// changes while the service starts. Blocks.
     #[must_use]
     pub fn begin(file: &Path) -> Self {
-        let now = look(file);
+        let notices = Notices::new("the configuration");
+        let wakes = notices.subscribe();
+        let now = stamps(file, &notices);
         Self {
             file: file.to_owned(),
-            told: now.clone(),
+            notices,
+            wakes,
+            reported: now.clone(),
             last: now,
+            is_due: false,
             hangs: false,
         }
     }
 
-    /// Waits until something has changed. Nothing is lost when it is cancelled.
-    pub async fn changed(&mut self) {
+    /// Waits until something has changed; looks for it at each time of `check`, too. Nothing is lost when
+    /// it is cancelled.
+    pub async fn changed(&mut self, check: &Cron) {
         loop {
-            tokio::time::sleep(PAUSE).await;
-            let file = self.file.clone();
-            match CONFIGURATION.run(&self.file, move || look(&file)).await {
+            if !self.is_due {
+                let now = SystemClock.now();
+                let pause = until(now, check.next(now, &TimeZone::system()));
+                // Nobody notices anything where inotify is not to be had.
+                let _ = timeout(pause, self.wakes.changed()).await;
+                self.is_due = true;
+            }
+            sleep(PAUSE).await;
+            let (file, notices) = (self.file.clone(), self.notices.clone());
+            self.wakes.mark_unchanged();
+            let read = CONFIGURATION.run(&self.file, move || stamps(&file, &notices));
+            match read.await {
                 Ok(now) => {
                     if std::mem::take(&mut self.hangs) {
                         info!("changes of the configuration are noticed again");
                     }
-                    if self.sees(now) {
+                    if self.is_new(now) {
                         return;
                     }
                 }
@@ -84,21 +107,35 @@ impl Watch {
         }
     }
 
-    /// Whether something changed and has come to rest.
-    fn sees(&mut self, now: Look) -> bool {
-        let at_rest = self.last == now;
-        let tell = at_rest && self.told != now;
-        if tell {
-            self.told.clone_from(&now);
+    /// True when something has changed and is not being changed any more.
+    fn is_new(&mut self, now: Stamps) -> bool {
+        let is_settled = self.last == now;
+        let is_new = is_settled && self.reported != now;
+        if is_new {
+            self.reported.clone_from(&now);
         }
         self.last = now;
-        tell
+        self.is_due = !is_settled;
+        is_new
     }
 }
 
-fn look(file: &Path) -> Look {
-    // A directory that cannot be read is told of when the configuration is read.
+/// Reads the stamps, and has the directories of the files watched, so that nothing falls between.
+fn stamps(file: &Path, notices: &Notices) -> Stamps {
+    // A directory that cannot be read is a fault when the configuration is read.
     let paths = paths(file, &mut Faults::default());
+    let mut directories = BTreeSet::from([folder(file)]);
+    for path in &paths {
+        // Where its links lead, too.
+        let real = std::fs::canonicalize(path);
+        let both = [Some(path.as_path()), real.as_deref().ok()];
+        let parents = both.into_iter().flatten().filter_map(Path::parent);
+        directories.extend(parents.map(Path::to_owned));
+    }
+    for directory in directories {
+        let here = directory.as_os_str().is_empty();
+        notices.watch(if here { Path::new(".") } else { &directory });
+    }
     let stamps = paths.into_iter().map(|path| {
         // Behind links: what counts is the file that would be read.
         let stamp = std::fs::metadata(&path).ok().map(|metadata| Stamp {
@@ -122,23 +159,27 @@ mod tests {
     struct Folder(tempfile::TempDir, Watch);
 
     impl Folder {
-        /// A folder in which the file `c.yaml` was looked at, and is at rest.
+        /// A watched folder with the file `c.yaml`.
         fn new(prepare: impl Fn(&Path)) -> Self {
             let folder = tempfile::tempdir().unwrap();
             prepare(folder.path());
-            let mut watch = Watch::begin(&folder.path().join("c.yaml"));
-            assert!(!watch.sees(look(&watch.file)), "nothing changed");
-            assert!(!watch.sees(look(&watch.file)));
-            Self(folder, watch)
+            let watch = Watch::begin(&folder.path().join("c.yaml"));
+            let mut folder = Self(folder, watch);
+            assert!(!folder.is_new(), "nothing changed");
+            folder
         }
 
-        /// Does something, and says whether that is told, once and when it came to rest.
-        fn tells(&mut self, change: impl Fn(&Path)) -> bool {
+        fn is_new(&mut self) -> bool {
+            let now = stamps(&self.1.file, &self.1.notices);
+            self.1.is_new(now)
+        }
+
+        /// Does something, and says if that is reported, once and when it has settled.
+        fn reports(&mut self, change: impl Fn(&Path)) -> bool {
             change(self.0.path());
-            let Self(_, watch) = self;
-            let told: Vec<bool> = (0..4).map(|_| watch.sees(look(&watch.file))).collect();
-            assert!(!told[0] && !told[2] && !told[3], "{told:?}");
-            told[1]
+            let reported: Vec<bool> = (0..4).map(|_| self.is_new()).collect();
+            assert!(!reported[0] && !reported[2] && !reported[3], "{reported:?}");
+            reported[1]
         }
     }
 
@@ -152,61 +193,81 @@ mod tests {
         write(folder.join("config.d/a.yaml"), "one");
     }
 
+    fn linked(folder: &Path) {
+        write(folder.join("..one/c.yaml"), "same");
+        write(folder.join("..two/c.yaml"), "same");
+        symlink("..one", folder.join("..data")).unwrap();
+        symlink("..data/c.yaml", folder.join("c.yaml")).unwrap();
+    }
+
+    fn swap_link(folder: &Path) {
+        symlink("..two", folder.join("..new")).unwrap();
+        fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
+    }
+
     #[test]
-    fn whatever_changes_a_file_is_told_once() {
+    fn whatever_changes_a_file_is_reported_once() {
         let mut folder = Folder::new(plain);
-        assert!(folder.tells(|f| write(f.join("c.yaml"), "longer")));
-        assert!(folder.tells(|f| {
+        assert!(folder.reports(|f| write(f.join("c.yaml"), "longer")));
+        assert!(folder.reports(|f| {
             write(f.join("c.yaml.new"), "longer");
             fs::rename(f.join("c.yaml.new"), f.join("c.yaml")).unwrap();
         }));
-        assert!(folder.tells(|f| write(f.join("config.d/b.yaml"), "new")));
-        assert!(folder.tells(|f| {
+        assert!(folder.reports(|f| write(f.join("config.d/b.yaml"), "new")));
+        assert!(folder.reports(|f| {
             fs::rename(f.join("config.d/b.yaml"), f.join("config.d/c.yaml")).unwrap();
         }));
-        assert!(folder.tells(|f| fs::remove_file(f.join("config.d/c.yaml")).unwrap()));
-        assert!(folder.tells(|f| fs::remove_file(f.join("c.yaml")).unwrap()));
-        assert!(folder.tells(|f| write(f.join("c.yaml"), "back")));
+        assert!(folder.reports(|f| fs::remove_file(f.join("config.d/c.yaml")).unwrap()));
+        assert!(folder.reports(|f| fs::remove_file(f.join("c.yaml")).unwrap()));
+        assert!(folder.reports(|f| write(f.join("c.yaml"), "back")));
+        assert!(Folder::new(linked).reports(swap_link));
     }
 
     #[test]
-    fn what_is_no_configuration_is_not_told() {
+    fn what_is_no_configuration_is_not_reported() {
         let mut folder = Folder::new(plain);
-        assert!(!folder.tells(|f| write(f.join("c.yaml~"), "backup")));
-        assert!(!folder.tells(|f| write(f.join("config.d/.a.yaml.swp"), "editor")));
-        assert!(!folder.tells(|_| ()));
-    }
-
-    #[test]
-    fn a_link_that_is_swapped_elsewhere_is_told() {
-        let mut folder = Folder::new(|f| {
-            write(f.join("..one/c.yaml"), "same");
-            write(f.join("..two/c.yaml"), "same");
-            symlink("..one", f.join("..data")).unwrap();
-            symlink("..data/c.yaml", f.join("c.yaml")).unwrap();
-        });
-        assert!(folder.tells(|f| {
-            symlink("..two", f.join("..new")).unwrap();
-            fs::rename(f.join("..new"), f.join("..data")).unwrap();
-        }));
+        assert!(!folder.reports(|f| write(f.join("c.yaml~"), "backup")));
+        assert!(!folder.reports(|f| write(f.join("config.d/.a.yaml.swp"), "editor")));
+        assert!(!folder.reports(|_| ()));
     }
 
     #[test]
     fn a_file_that_is_still_being_written_is_waited_for() {
-        let Folder(folder, mut watch) = Folder::new(plain);
+        let mut folder = Folder::new(plain);
         for length in 1..5 {
-            write(folder.path().join("c.yaml"), &"x".repeat(10 * length));
-            assert!(!watch.sees(look(&watch.file)), "it changes still");
+            write(folder.0.path().join("c.yaml"), &"x".repeat(10 * length));
+            assert!(!folder.is_new(), "it changes still");
         }
-        assert!(watch.sees(look(&watch.file)));
+        assert!(folder.is_new());
+    }
+
+    #[tokio::test]
+    async fn the_kernel_tells_of_changes_long_before_the_next_check() {
+        let yearly = Cron::parse("0 0 1 1 *").unwrap();
+        let Folder(folder, mut watch) = Folder::new(plain);
+        write(folder.path().join("c.yaml"), "longer");
+        watch.changed(&yearly).await;
+        fs::remove_dir_all(folder.path().join("config.d")).unwrap();
+        watch.changed(&yearly).await;
+        write(folder.path().join("config.d/b.yaml"), "another folder");
+        watch.changed(&yearly).await;
+        write(folder.path().join("config.d/b.yaml"), "and again");
+        watch.changed(&yearly).await;
+        let Folder(folder, mut watch) = Folder::new(linked);
+        swap_link(folder.path());
+        watch.changed(&yearly).await;
+        write(folder.path().join("..two/c.yaml"), "behind two links");
+        watch.changed(&yearly).await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_tells_of_a_change_within_two_looks() {
+    async fn what_the_kernel_does_not_tell_of_is_seen_at_the_next_check() {
         let Folder(folder, mut watch) = Folder::new(plain);
+        let (_silent, wakes) = tokio::sync::watch::channel(());
+        watch.wakes = wakes;
         let start = tokio::time::Instant::now();
         write(folder.path().join("c.yaml"), "longer");
-        watch.changed().await;
-        assert_eq!(start.elapsed().as_secs(), 2 * PAUSE.as_secs());
+        watch.changed(&Cron::parse("*/10 * * * *").unwrap()).await;
+        assert!(start.elapsed() <= Duration::from_mins(10) + 2 * PAUSE);
     }
 }

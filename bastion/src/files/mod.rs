@@ -1,12 +1,14 @@
 //! Files of this host: which ones are read, how much of them, and on which threads.
 //!
 //! [`read`] opens plain files only and never blocks on a FIFO or device. [`Pool`] runs system calls that
-//! a file system may never answer: on few threads, with a deadline.
+//! a file system may never answer: on few threads, with a deadline. [`Notices`] tell of changes.
 
 pub(crate) mod keytab;
+mod notices;
 mod plain;
 mod pool;
 
+pub(crate) use self::notices::Notices;
 pub(crate) use self::plain::{ReadError, open, other_kind, read, read_from};
 #[cfg(test)]
 pub(crate) use self::pool::DEADLINE;

@@ -18,19 +18,22 @@ use htvault::clock::Clock;
 use htvault::kerberos::{KerberosError, NegotiateToken, Ticket};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, oneshot};
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::delivery::Identity;
 use crate::files::keytab::LIMIT as KEYTAB_LIMIT;
-use crate::files::{self, KEYTABS, Pool, ReadError};
+use crate::files::{self, KEYTABS, Notices, Pool, ReadError};
 use crate::keyed::Keyed;
 use crate::moment::{after, until};
 use crate::problem::{Cause, Kind, Problem};
 
 /// Deadline for one Kerberos login, longer than the retries of libkrb5.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Pause between two checks of a keytab that failed.
-const RECHECK: Duration = Duration::from_secs(2);
+/// Pause between a notice that a keytab may have changed and its check.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two checks of a keytab that failed, where the kernel gives no notice.
+const RECHECK: Duration = Duration::from_mins(1);
 /// Threads that may wait for the KDCs of one realm.
 const THREADS: usize = 4;
 
@@ -111,6 +114,7 @@ pub(crate) struct Tickets {
     states: Keyed<(String, PathBuf), State>,
     realms: Arc<Mutex<HashMap<Cause, Arc<Semaphore>>>>,
     files: &'static Pool,
+    notices: Notices,
 }
 
 impl Tickets {
@@ -120,6 +124,7 @@ impl Tickets {
             files: &KEYTABS,
             states: Keyed::default(),
             realms: Arc::default(),
+            notices: Notices::new("keytabs"),
         }
     }
 
@@ -130,6 +135,8 @@ impl Tickets {
             states: Keyed::default(),
             realms: Arc::clone(&self.realms),
             files: self.files,
+            // Of the former configuration's directories nobody needs notices any more.
+            notices: Notices::new("keytabs"),
         }
     }
 
@@ -142,7 +149,7 @@ impl Tickets {
     ) -> Result<NegotiateToken, LoginError> {
         let work = self.negotiate_unbounded(identity, service, host);
         let late = || KerberosError::timed_out(&identity.principal, DEADLINE.as_secs());
-        let result = tokio::time::timeout(DEADLINE, work).await;
+        let result = timeout(DEADLINE, work).await;
         result.unwrap_or_else(|_| Err(late().into()))
     }
 
@@ -215,14 +222,23 @@ impl Tickets {
     /// Waits until a keytab is another one than at the last attempt to get a ticket with it.
     pub(crate) async fn new_keytab(&self, identity: &Identity) {
         let tried = self.state(identity).await.tried;
+        let mut wakes = self.notices.subscribe();
+        if let Some(directory) = identity.keytab.parent() {
+            let (directory, notices) = (directory.to_owned(), self.notices.clone());
+            let watch = move || notices.watch(&directory);
+            // Where the file system does not answer, the keytab is checked again all the same.
+            let _ = self.files.run(&identity.keytab, watch).await;
+        }
         loop {
-            tokio::time::sleep(RECHECK).await;
+            tokio::time::sleep(PAUSE).await;
+            wakes.mark_unchanged();
             if let Ok(now) = self.mark(&identity.keytab).await
                 && now.is_some()
                 && now != tried
             {
                 return;
             }
+            let _ = timeout(RECHECK, wakes.changed()).await;
         }
     }
 
@@ -331,6 +347,20 @@ mod tests {
         };
         tokio::join!(hangs, others);
         drop(release);
+    }
+
+    #[tokio::test]
+    async fn a_new_keytab_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keytab");
+        let tickets = Tickets::new(Arc::new(SystemClock));
+        let identity = identity("a", &path);
+        let replace = async {
+            tokio::task::yield_now().await;
+            std::fs::write(&path, "new").unwrap();
+        };
+        let both = async { tokio::join!(tickets.new_keytab(&identity), replace) };
+        timeout(RECHECK / 2, both).await.unwrap();
     }
 
     #[test]

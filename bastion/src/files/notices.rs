@@ -1,0 +1,104 @@
+//! Notices of changed directories, by the kernel (inotify).
+//!
+//! A notice only wakes those who wait; they look at their files themselves. Where the kernel gives none
+//! (its limits, network file systems), they look again after a time of their own choice.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use notify::event::EventKindMask;
+use notify::{Config, ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+/// Events after which a path may lead to another file, or a file may have another content.
+const EVENTS: EventKindMask = EventKindMask::CORE;
+
+/// A watcher of the kernel, for files of one kind: a file system that hangs holds up only its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Notices {
+    watcher: Arc<Mutex<Option<RecommendedWatcher>>>,
+    changed: watch::Sender<()>,
+    kind: &'static str,
+}
+
+impl Notices {
+    /// A watcher of nothing yet; `kind` names the files in messages.
+    pub(crate) fn new(kind: &'static str) -> Self {
+        let changed = watch::Sender::new(());
+        let wake = changed.clone();
+        let on_event = move |event: notify::Result<Event>| {
+            if let Err(error) = event {
+                debug!("inotify: {error}");
+            }
+            wake.send_replace(());
+        };
+        let config = Config::default().with_event_kinds(EVENTS);
+        let watcher = RecommendedWatcher::new(on_event, config).inspect_err(|error| {
+            warn!(
+                "inotify unavailable ({error}): changes of {kind} are noticed later; raise \
+                 fs.inotify.max_user_instances"
+            );
+        });
+        Self {
+            watcher: Arc::new(Mutex::new(watcher.ok())),
+            changed,
+            kind,
+        }
+    }
+
+    /// Notices of all directories, from now on.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Watches a directory, besides others. One that took the place of another has to be watched again;
+    /// changes before that are not noticed. Blocks.
+    pub(crate) fn watch(&self, directory: &Path) {
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(watcher) = watcher.as_mut() else {
+            return;
+        };
+        // The path may lead to another directory by now. It may be watched for the first time, too.
+        let _ = watcher.unwatch(directory);
+        match watcher.watch(directory, RecursiveMode::NonRecursive) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => warn!(
+                "the kernel's limit of watches is reached: changes of {} in {} are noticed later; raise \
+                 fs.inotify.max_user_watches",
+                self.kind,
+                directory.display()
+            ),
+            Err(error) => debug!("{} cannot be watched: {error}", directory.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn changes_in_watched_directories_wake_all_who_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().join("here");
+        fs::create_dir(&here).unwrap();
+        let notices = Notices::new("tests");
+        let (mut first, mut second) = (notices.subscribe(), notices.subscribe());
+        notices.watch(&here);
+        notices.watch(&folder.path().join("none"));
+        fs::write(here.join("file"), "new").unwrap();
+        first.changed().await.unwrap();
+        second.changed().await.unwrap();
+
+        // A directory that took the place of another one.
+        fs::rename(&here, folder.path().join("gone")).unwrap();
+        fs::create_dir(&here).unwrap();
+        notices.watch(&here);
+        let mut third = notices.subscribe();
+        fs::write(here.join("file"), "newer").unwrap();
+        third.changed().await.unwrap();
+    }
+}
