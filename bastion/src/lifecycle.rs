@@ -187,7 +187,7 @@ fn parts(config: &Config, store: Store) -> Result<Arc<RealParts>, htvault::Error
 
 /// Those of another configuration: what is known of Vault and what was counted is kept.
 fn parts_anew(before: &RealParts, config: &Config) -> Result<Arc<RealParts>, htvault::Error> {
-    let vault = before.vault.anew(config)?;
+    let vault = before.vault.reconfigured(config)?;
     Ok(with_transports(before.sessions.reconfigured(vault)))
 }
 

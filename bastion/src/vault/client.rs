@@ -62,10 +62,10 @@ impl HtVault {
     ///
     /// # Errors
     /// The certificate authorities cannot be read.
-    pub fn anew(&self, config: &Config) -> Result<Self, htvault::Error> {
+    pub fn reconfigured(&self, config: &Config) -> Result<Self, htvault::Error> {
         // Made in any case: authorities that cannot be read are a fault of the new configuration.
         let mut new = Self::new(config, Arc::clone(&self.clock))?;
-        new.tickets = self.tickets.anew();
+        new.tickets = self.tickets.reconfigured();
         if new.settings == self.settings {
             new.client = self.client.clone();
             new.turns = Arc::clone(&self.turns);
@@ -370,15 +370,15 @@ mod tests {
 
         let mut other = config();
         other.spread = Duration::from_secs(1);
-        let again = vault.anew(&other).unwrap();
+        let again = vault.reconfigured(&other).unwrap();
         assert_eq!(used(&again), 1);
         // Both are bounded by the same count while tries of before the reload still run.
         vault.look_up(&credential, &token).await.unwrap_err();
         assert_eq!(used(&again), 2);
 
         other.vault.servers = vec!["https://127.0.0.1:2".parse().unwrap()];
-        assert_eq!(used(&again.anew(&other).unwrap()), 0);
+        assert_eq!(used(&again.reconfigured(&other).unwrap()), 0);
         other.vault.tls.ca_file = Some("/nowhere".into());
-        assert!(again.anew(&other).is_err());
+        assert!(again.reconfigured(&other).is_err());
     }
 }

@@ -129,7 +129,7 @@ impl Tickets {
     }
 
     /// No tickets yet, and the same limits of threads: some may still wait for KDCs.
-    pub(crate) fn anew(&self) -> Self {
+    pub(crate) fn reconfigured(&self) -> Self {
         Self {
             clock: Arc::clone(&self.clock),
             states: Keyed::default(),

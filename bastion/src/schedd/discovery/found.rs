@@ -4,7 +4,7 @@
 //! - Schedds that share a credd are one: a credential is stored there once. Its name in deliveries
 //!   is the host's; a second credd of that host has its schedd's whole name.
 //! - A name stays, whatever addresses and other schedds do.
-//! - An answer that names no schedd changes nothing.
+//! - An answer that names no schedd changes nothing; names that cannot be printed are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,6 +14,9 @@ use serde::Serialize;
 
 use super::ScheddAd;
 use crate::moment::until;
+
+/// Longest name of a schedd that is taken, in bytes.
+const LONGEST_NAME: usize = 255;
 
 /// Presence of a schedd in the collector's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,33 +83,36 @@ impl FoundSchedds {
 
     /// Takes over a collector's answer. A schedd that is not there any more is waited for during `lifetime`:
     /// after that no token is valid there.
-    pub fn take(&mut self, ads: Vec<ScheddAd>, now: Timestamp, lifetime: Duration) -> Vec<Change> {
+    pub fn take(
+        &mut self,
+        mut ads: Vec<ScheddAd>,
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> Vec<Change> {
+        use ScheddState::{Drained, Gone, Here};
         let mut changes = Vec::new();
+        ads.retain(|ad| is_name(&ad.name));
         if !ads.iter().any(|ad| ad.matches) {
             return changes;
         }
         let mut seen = BTreeSet::new();
         for ads in by_credd(ads) {
-            let name = self.name(&ads, &seen);
-            let Some(name) = name else { continue };
+            let Some(name) = self.name(&ads, &seen) else {
+                continue;
+            };
             let matches = ads.iter().any(|ad| ad.matches);
             let before = self.0.get(&name).map(|schedd| schedd.state);
             let state = match before {
-                _ if matches => ScheddState::Here,
-                Some(ScheddState::Drained(since)) => ScheddState::Drained(since),
-                Some(_) => ScheddState::Drained(now),
-                // Nobody asked for it.
+                _ if matches => Here,
+                Some(Drained(since)) => Drained(since),
+                Some(_) => Drained(now),
+                // It does not satisfy the constraint, and never did.
                 None => continue,
             };
             changes.extend(match (before, state) {
                 (None, _) => Some(Change::New(name.clone())),
-                (Some(ScheddState::Here), ScheddState::Drained(_)) => {
-                    Some(Change::Drained(name.clone()))
-                }
-                (Some(ScheddState::Gone(_)), _)
-                | (Some(ScheddState::Drained(_)), ScheddState::Here) => {
-                    Some(Change::Back(name.clone()))
-                }
+                (Some(Here), Drained(_)) => Some(Change::Drained(name.clone())),
+                (Some(Gone(_)), _) | (Some(Drained(_)), Here) => Some(Change::Back(name.clone())),
                 _ => None,
             });
             seen.insert(name.clone());
@@ -114,26 +120,21 @@ impl FoundSchedds {
         }
         for (name, schedd) in &mut self.0 {
             if !seen.contains(name) && schedd.gone_since().is_none() {
-                schedd.state = ScheddState::Gone(now);
+                schedd.state = Gone(now);
                 changes.push(Change::Gone(name.clone()));
             }
         }
-        self.0.retain(|name, schedd| {
-            let over = |since| until(since, now) > lifetime;
-            let drop = match schedd.state {
-                ScheddState::Here => false,
-                ScheddState::Drained(since) => over(since) && !schedd.has_jobs(),
-                ScheddState::Gone(since) => over(since),
-            };
-            if drop {
-                changes.push(Change::Dropped(name.clone()));
-            }
-            !drop
+        let is_over = |since| until(since, now) > lifetime;
+        let dropped = self.0.extract_if(.., |_, schedd| match schedd.state {
+            Here => false,
+            Drained(since) => is_over(since) && !schedd.has_jobs(),
+            Gone(since) => is_over(since),
         });
+        changes.extend(dropped.map(|(name, _)| Change::Dropped(name)));
         changes
     }
 
-    /// The name for schedds that share a credd: the one they had, or a new one.
+    /// Name for schedds that share a credd: the one that they had, or a new one.
     fn name(&self, ads: &[ScheddAd], taken: &BTreeSet<String>) -> Option<String> {
         let had = self.0.iter().find(|(name, schedd)| {
             let shared = |ad: &ScheddAd| ads.iter().any(|new| new.name == ad.name);
@@ -156,12 +157,17 @@ impl FoundSchedds {
     }
 }
 
+/// `true` for a name that can be repeated in messages: printable, and no longer than a name of HTCondor's.
+fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// `HOST` of `NAME@HOST`.
 fn host(name: &str) -> &str {
     name.rsplit_once('@').map_or(name, |(_, host)| host)
 }
 
-/// Schedds that share a credd, together; those that do not tell, by host.
+/// Groups of schedds that share a credd; those whose ads do not say, by host.
 fn by_credd(mut ads: Vec<ScheddAd>) -> Vec<Vec<ScheddAd>> {
     ads.sort_by(|a, b| (a.name.contains('@'), &a.name).cmp(&(b.name.contains('@'), &b.name)));
     let mut groups: Vec<Vec<ScheddAd>> = Vec::new();
@@ -274,6 +280,24 @@ mod tests {
         assert_eq!(known.take(Vec::new(), day(30), WEEK), []);
         assert_eq!(known.take(vec![drained("a.test", 1)], day(30), WEEK), []);
         assert_eq!(known, before);
+    }
+
+    #[test]
+    fn names_that_cannot_be_printed_are_left_out() {
+        let mut known = FoundSchedds::default();
+        let long = "a".repeat(LONGEST_NAME + 1);
+        let odd = [
+            "",
+            "a\n.test",
+            "a\u{202e}.test",
+            "\u{1b}[31m",
+            long.as_str(),
+        ];
+        let ads = odd.map(|name| ad(name, name));
+        assert_eq!(known.take(ads.to_vec(), day(0), WEEK), []);
+        let ads = [ad("crab3@ap_1.test", "1"), ad("a b", "2")];
+        known.take(ads.to_vec(), day(0), WEEK);
+        assert_eq!(names(&known), ["ap_1.test"]);
     }
 
     #[test]
