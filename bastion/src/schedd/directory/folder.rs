@@ -92,11 +92,7 @@ impl Folder {
     /// Opens the account's folder; `None` when there is none.
     pub(super) fn open(directory: &Path, account: &str) -> Result<Option<Self>> {
         let directory = open_directory(directory)?;
-        match open_below(&directory, account) {
-            Ok(folder) => Ok(Some(Self(folder))),
-            Err(Errno::ENOENT) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(if_there(open_below(&directory, account))?.map(Self))
     }
 
     /// Opens the account's folder for storing, made when it is missing.
@@ -105,13 +101,9 @@ impl Folder {
         let above = Attributes::of(&directory.metadata()?);
         check_directory(above)?;
         loop {
-            match open_below(&directory, account) {
-                Ok(folder) => {
-                    check_folder(account, Attributes::of(&folder.metadata()?), above)?;
-                    return Ok(Self(folder));
-                }
-                Err(Errno::ENOENT) => {}
-                Err(error) => return Err(error.into()),
+            if let Some(folder) = if_there(open_below(&directory, account))? {
+                check_folder(account, Attributes::of(&folder.metadata()?), above)?;
+                return Ok(Self(folder));
             }
             match mkdirat(&directory, account, Mode::S_IRWXU) {
                 Ok(()) => {
@@ -135,10 +127,9 @@ impl Folder {
     /// Time when a file was last written; `None` when there is none.
     pub(super) fn written(&self, name: &str) -> Result<Option<Timestamp>> {
         // Not opened: it may be readable by its owner alone.
-        let stat = match fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let stat = fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+        let Some(stat) = if_there(stat)? else {
+            return Ok(None);
         };
         match files::other_kind(stat.st_mode) {
             None => Ok(Some(moment(stat.st_mtime, stat.st_mtime_nsec))),
@@ -167,7 +158,9 @@ impl Folder {
             Err(ReadError::NotPlain(kind)) => return Err(not_plain(name, kind)),
             Err(ReadError::System(error)) => return Err(error.into()),
         };
-        Ok(Some((SecretString::from(text), written(&file.metadata()?))))
+        let metadata = file.metadata()?;
+        let written = moment(metadata.mtime(), metadata.mtime_nsec());
+        Ok(Some((SecretString::from(text), written)))
     }
 
     /// Replaces a file, with mode 0600 and the folder's owner.
@@ -188,11 +181,10 @@ impl Folder {
 
     /// Removes a file, if there is one.
     pub(super) fn remove(&self, name: &str) -> Result<()> {
-        match unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) => Ok(self.0.sync_all()?),
-            Err(Errno::ENOENT) => Ok(()),
-            Err(error) => Err(error.into()),
+        if if_there(unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir))?.is_some() {
+            self.0.sync_all()?;
         }
+        Ok(())
     }
 
     fn write_new(&self, name: &str, content: &[u8]) -> Result<()> {
@@ -218,8 +210,13 @@ fn not_plain(name: &str, kind: &'static str) -> FolderError {
     }
 }
 
-fn written(metadata: &std::fs::Metadata) -> Timestamp {
-    moment(metadata.mtime(), metadata.mtime_nsec())
+/// `None` for what is not there.
+fn if_there<T>(result: Result<T, Errno>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn moment(seconds: i64, nanoseconds: i64) -> Timestamp {
