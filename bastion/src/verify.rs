@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::delivery::{Credential, Delivery, DeliveryId};
 use crate::problem::{Cause, Kind, Problem};
 
-/// What a fault of an access token asks of people.
+/// Advice for a fault of an access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Advice {
     /// It has other rights than the configuration asks for.

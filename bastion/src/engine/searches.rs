@@ -20,7 +20,7 @@ use crate::problem::Problem;
 use crate::report::Group;
 use crate::revoke::is_wanted;
 use crate::schedd::Transport;
-use crate::schedd::discovery::{Change, FoundSchedds, ScheddAd};
+use crate::schedd::discovery::{FoundSchedds, ScheddAd, ScheddChange};
 use crate::vault::Vault;
 
 /// Interval between two searches.
@@ -148,7 +148,7 @@ impl Ongoing {
         &mut self,
         answer: Result<Vec<ScheddAd>, Problem>,
         now: Timestamp,
-    ) -> Option<Vec<Change>> {
+    ) -> Option<Vec<ScheddChange>> {
         let group = self.search.group.as_str();
         let share = DeliveryId {
             account: String::new(),
@@ -246,21 +246,21 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     }
 }
 
-fn log(group: &str, change: &Change) {
+fn log(group: &str, change: &ScheddChange) {
     match change {
-        Change::New(schedd) => info!(group, schedd, "schedd found"),
-        Change::Back(schedd) => info!(group, schedd, "the schedd is back"),
-        Change::Drained(schedd) => info!(
+        ScheddChange::New(schedd) => info!(group, schedd, "schedd found"),
+        ScheddChange::Back(schedd) => info!(group, schedd, "the schedd is back"),
+        ScheddChange::Drained(schedd) => info!(
             group,
             schedd,
             "the schedd no longer satisfies `constraint`; its jobs are served until none is left and its tokens have ended"
         ),
-        Change::Gone(schedd) => warn!(
+        ScheddChange::Gone(schedd) => warn!(
             group,
             schedd,
             "the collector does not know the schedd any more; it is waited for, and nothing is pushed there meanwhile"
         ),
-        Change::Dropped(schedd) => info!(
+        ScheddChange::Dropped(schedd) => info!(
             group,
             schedd,
             "the schedd was away for longer than its tokens live, and is not waited for any more"

@@ -137,7 +137,7 @@ impl Limits {
         drop(unclaimed);
     }
 
-    /// What was used worked: its breakers are closed.
+    /// Closes the breakers of resources that were used and worked.
     pub(crate) fn worked(&self, used: &[Resource]) {
         self.change(|state| state.breakers.close(used));
     }
@@ -258,7 +258,7 @@ impl State {
 }
 
 impl Permit {
-    /// What was used worked: its breakers are closed.
+    /// Closes the breakers of resources that were used and worked.
     pub(crate) fn worked(&self, used: &[Resource]) {
         self.limits.worked(used);
     }

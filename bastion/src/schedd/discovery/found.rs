@@ -40,9 +40,9 @@ pub struct FoundSchedd {
     pub state: ScheddState,
 }
 
-/// Change of a schedd's state, with its name in deliveries.
+/// ScheddChange of a schedd's state, with its name in deliveries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum ScheddChange {
     /// Found for the first time.
     New(String),
     /// It satisfies the constraint again.
@@ -88,7 +88,7 @@ impl FoundSchedds {
         mut ads: Vec<ScheddAd>,
         now: Timestamp,
         lifetime: Duration,
-    ) -> Vec<Change> {
+    ) -> Vec<ScheddChange> {
         use ScheddState::{Drained, Gone, Here};
         let mut changes = Vec::new();
         ads.retain(|ad| is_name(&ad.name));
@@ -110,9 +110,11 @@ impl FoundSchedds {
                 None => continue,
             };
             changes.extend(match (before, state) {
-                (None, _) => Some(Change::New(name.clone())),
-                (Some(Here), Drained(_)) => Some(Change::Drained(name.clone())),
-                (Some(Gone(_)), _) | (Some(Drained(_)), Here) => Some(Change::Back(name.clone())),
+                (None, _) => Some(ScheddChange::New(name.clone())),
+                (Some(Here), Drained(_)) => Some(ScheddChange::Drained(name.clone())),
+                (Some(Gone(_)), _) | (Some(Drained(_)), Here) => {
+                    Some(ScheddChange::Back(name.clone()))
+                }
                 _ => None,
             });
             seen.insert(name.clone());
@@ -121,7 +123,7 @@ impl FoundSchedds {
         for (name, schedd) in &mut self.0 {
             if !seen.contains(name) && schedd.gone_since().is_none() {
                 schedd.state = Gone(now);
-                changes.push(Change::Gone(name.clone()));
+                changes.push(ScheddChange::Gone(name.clone()));
             }
         }
         let is_over = |since| until(since, now) > lifetime;
@@ -130,7 +132,7 @@ impl FoundSchedds {
             Drained(since) => is_over(since) && !schedd.has_jobs(),
             Gone(since) => is_over(since),
         });
-        changes.extend(dropped.map(|(name, _)| Change::Dropped(name)));
+        changes.extend(dropped.map(|(name, _)| ScheddChange::Dropped(name)));
         changes
     }
 
@@ -224,7 +226,7 @@ mod tests {
     fn a_schedd_that_is_gone_is_waited_for_until_its_tokens_have_ended() {
         let mut known = FoundSchedds::default();
         let both = || vec![ad("a.test", "1"), ad("b.test", "2")];
-        let new = |name: &str| Change::New(name.to_owned());
+        let new = |name: &str| ScheddChange::New(name.to_owned());
         assert_eq!(
             known.take(both(), day(0), WEEK),
             [new("a.test"), new("b.test")]
@@ -232,19 +234,19 @@ mod tests {
         let a = || vec![ad("a.test", "1")];
         assert_eq!(
             known.take(a(), day(1), WEEK),
-            [Change::Gone("b.test".to_owned())]
+            [ScheddChange::Gone("b.test".to_owned())]
         );
         assert_eq!(known.0["b.test"].gone_since(), Some(day(1)));
         assert_eq!(known.take(a(), day(5), WEEK), []);
         assert_eq!(known.0["b.test"].gone_since(), Some(day(1)));
         assert_eq!(
             known.take(both(), day(6), WEEK),
-            [Change::Back("b.test".to_owned())]
+            [ScheddChange::Back("b.test".to_owned())]
         );
         known.take(a(), day(7), WEEK);
         assert_eq!(
             known.take(a(), day(15), WEEK),
-            [Change::Dropped("b.test".to_owned())]
+            [ScheddChange::Dropped("b.test".to_owned())]
         );
         assert_eq!(names(&known), ["a.test"]);
     }
@@ -260,13 +262,13 @@ mod tests {
         let now = |jobs| vec![ad("a.test", "1"), drained("b.test", jobs)];
         assert_eq!(
             known.take(now(3), day(1), WEEK),
-            [Change::Drained("b.test".to_owned())]
+            [ScheddChange::Drained("b.test".to_owned())]
         );
         assert_eq!(known.take(now(3), day(20), WEEK), []);
         assert_eq!(known.0["b.test"].state, ScheddState::Drained(day(1)));
         assert_eq!(
             known.take(now(0), day(21), WEEK),
-            [Change::Dropped("b.test".to_owned())]
+            [ScheddChange::Dropped("b.test".to_owned())]
         );
         // What nobody asked for is not taken up.
         assert_eq!(known.take(now(3), day(22), WEEK), []);

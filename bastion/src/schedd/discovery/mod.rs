@@ -8,4 +8,4 @@ mod found;
 
 pub(crate) use ads::{CreddAd, find_credd};
 pub use ads::{ScheddAd, with_credds};
-pub use found::{Change, FoundSchedd, FoundSchedds, ScheddState};
+pub use found::{FoundSchedd, FoundSchedds, ScheddChange, ScheddState};
