@@ -40,7 +40,7 @@ pub struct FoundSchedd {
     pub state: ScheddState,
 }
 
-/// ScheddChange of a schedd's state, with its name in deliveries.
+/// Change of a schedd's state, with its name in deliveries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScheddChange {
     /// Found for the first time.
