@@ -65,7 +65,7 @@ enum Command {
     /// Have the running service read its configuration again, and say what changes.
     Reload(commands::reload::Arguments),
     /// Print the JSON schema of the configuration, for editors.
-    Schema,
+    Schema(commands::schema::Arguments),
     /// Print a script by which a shell completes the arguments of this program.
     Completions {
         /// Which shell.
@@ -146,7 +146,7 @@ impl Cli {
             Command::Push(arguments) => commands::push::push(global, arguments),
             Command::Retry(arguments) => commands::push::retry(global, arguments),
             Command::Reload(arguments) => commands::reload::reload(global, arguments),
-            Command::Schema => commands::schema::schema(),
+            Command::Schema(arguments) => commands::schema::schema(arguments),
             Command::Completions { shell } => commands::completions::completions(*shell),
         }
     }

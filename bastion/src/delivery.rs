@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 pub use crate::selection::Selection;
 
 /// Names a delivery among all others.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub struct DeliveryId {
     /// Account at the schedd.
     pub account: String,

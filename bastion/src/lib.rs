@@ -16,20 +16,19 @@
 //! | [`grants`], [`onboard`] | refresh tokens that people gave: their age; how one is given |
 //! | [`revoke`], [`offboard`] | deliveries cut off; everything of an account undone |
 //! | [`report`] | what is known, as table and JSON |
-//! | [`control`], [`listen`] | people and programs of this host ask and tell the service: socket, HTTP |
+//! | [`api`] | status, metrics and orders by HTTP: control socket, loopback |
 //! | [`doctor`] | each step that deliveries hang on, tried once |
 //! | `limits` | permits: bounded numbers of attempts, circuit breakers of what they share |
 //! | `keyed`, `turns` | values by key, each behind a lock of its own; bounded numbers of operations |
 //! | `files` | files of this host: plain ones, bounded, on threads of their own |
 //! | [`selection`], [`stages`] | deliveries by name; how long stages take |
-//! | [`lifecycle`], [`cli`], [`logs`], [`lock`], [`hardening`], [`connections`] | the process |
+//! | [`lifecycle`], [`cli`], [`logs`], [`lock`], [`hardening`] | the process |
 
+pub mod api;
 mod attendant;
 pub mod cli;
 mod commands;
 pub mod config;
-pub mod connections;
-pub mod control;
 pub mod delivery;
 pub mod doctor;
 pub mod engine;
@@ -40,12 +39,10 @@ mod files;
 mod fixtures;
 pub mod grants;
 pub mod hardening;
-mod herald;
 pub mod jobs;
 mod keyed;
 pub mod lifecycle;
 mod limits;
-pub mod listen;
 pub mod lock;
 pub mod logs;
 mod moment;

@@ -16,18 +16,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use crate::api::bodies::{ReloadOrder, Reloaded};
+use crate::api::orders::Orders;
+use crate::api::routes::{self, StatusView};
+use crate::api::server::{self, serve};
+use crate::api::socket::Socket;
+use crate::api::systemd::{self, notify};
 use crate::attendant::Attendant;
 use crate::config::{Config, Watch, host};
-use crate::connections;
-use crate::control::protocol::Reloaded;
-use crate::control::server;
-use crate::control::service::{ReloadOrder, Service};
-use crate::control::socket::Socket;
 use crate::engine::{Command, Engine};
 use crate::files;
 use crate::hardening;
-use crate::herald::{self, tell};
-use crate::listen::{self, Seen};
 use crate::lock::{Lock, LockError};
 use crate::push::Parts;
 use crate::reload::{Asked, Reload};
@@ -81,21 +80,21 @@ pub fn run(config: &Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
         let (send, receive) = mpsc::channel(1);
         let (reloads, reload_orders) = mpsc::channel(1);
         let reports = reconciler.reports();
-        let service = Service {
+        let orders = Orders {
             commands: send.clone(),
             reports: reports.clone(),
             reloads,
         };
-        let seen = Seen {
+        let view = StatusView {
             reports: reports.clone(),
             stages: Arc::clone(&parts.stages),
             started: SystemClock.now(),
         };
-        let _listen = serve_http(config, seen, descriptors).await;
-        let _herald = Attendant::begin(herald::attend(reports));
-        let _control = serve_control(config, service, descriptors).await;
+        let _listen = serve_http(config, view.clone(), descriptors).await;
+        let _systemd = Attendant::begin(systemd::notify_of(reports));
+        let _control = serve_control(config, view, orders, descriptors).await;
         info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
-        tell(&[NotifyState::Ready]);
+        notify(&[NotifyState::Ready]);
         let outside = Outside {
             signals,
             reloads: reload_orders,
@@ -128,16 +127,17 @@ fn lock(config: &Config) -> anyhow::Result<Option<Lock>> {
 /// same: that is worth more than being asked.
 async fn serve_control(
     config: &Config,
-    service: Service<HtVault, Transports<HtVault>>,
+    view: StatusView,
+    orders: Orders<HtVault, Transports<HtVault>>,
     descriptors: u64,
 ) -> Option<Attendant> {
-    let limit = connections::limit(server::CLIENTS, descriptors);
     match Socket::bind(&config.control).await {
-        Ok(socket) => Some(Attendant::begin(server::serve(
-            socket,
-            Arc::new(service),
-            limit,
-        ))),
+        Ok(socket) => {
+            let slots = server::slots(routes::CLIENTS, descriptors);
+            let routes = routes::control(view, orders, socket.access(), slots);
+            let name = "the control socket";
+            Some(Attendant::begin(serve(name, socket, routes, slots)))
+        }
         Err(error) => {
             error!("commands such as `status` will not find this service: {error:#}");
             None
@@ -146,10 +146,14 @@ async fn serve_control(
 }
 
 /// Serves metrics and health where the configuration says so. As above, the work goes on without.
-async fn serve_http(config: &Config, seen: Seen, descriptors: u64) -> Option<Attendant> {
-    let limit = connections::limit(listen::CONNECTIONS, descriptors);
-    match listen::bind(config.listen?).await {
-        Ok(listener) => Some(Attendant::begin(listen::serve(listener, seen, limit))),
+async fn serve_http(config: &Config, view: StatusView, descriptors: u64) -> Option<Attendant> {
+    match routes::bind(config.listen?).await {
+        Ok(listener) => {
+            let slots = server::slots(routes::CONNECTIONS, descriptors);
+            let routes = routes::loopback(view);
+            let name = "the server of metrics and health";
+            Some(Attendant::begin(serve(name, listener, routes, slots)))
+        }
         Err(error) => {
             error!("metrics and health are not served: {error:#}");
             None
@@ -317,7 +321,7 @@ impl EndSignals {
 /// What comes from outside the loop: signals, changed files, and orders to read them again.
 struct Outside {
     signals: Signals,
-    reloads: mpsc::Receiver<ReloadOrder>,
+    reloads: mpsc::Receiver<(ReloadOrder, oneshot::Sender<Reloaded>)>,
     /// Those in force.
     parts: Arc<RealParts>,
     watch: Watch,
@@ -341,18 +345,18 @@ impl Outside {
                         break;
                     }
                 }
-                Some(order) = self.reloads.recv() => {
+                Some((order, answer)) = self.reloads.recv() => {
                     let asked = if order.dry_run { Asked::ToSay } else { Asked::ByPerson };
                     let Some(said) = self.reload(asked, &send).await else {
                         break;
                     };
                     // Whoever asked may have gone away.
-                    let _ = order.answer.send(said);
+                    let _ = answer.send(said);
                 }
                 () = self.signals.end.recv() => break,
             }
         }
-        tell(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping]);
         // A loop that has ended need not be told to.
         let _ = send.send(Command::Stop).await;
     }
@@ -363,8 +367,8 @@ impl Outside {
         // systemd waits for the end of what it asked for; of the rest it need not hear.
         if asked == Asked::ByPerson {
             match NotifyState::monotonic_usec_now() {
-                Ok(now) => tell(&[NotifyState::Reloading, now]),
-                Err(_) => tell(&[NotifyState::Reloading]),
+                Ok(now) => notify(&[NotifyState::Reloading, now]),
+                Err(_) => notify(&[NotifyState::Reloading]),
             }
         }
         let before = Arc::clone(&self.parts);
@@ -386,7 +390,7 @@ impl Outside {
             in_force.await.ok()?;
         }
         if asked == Asked::ByPerson {
-            tell(&[NotifyState::Ready]);
+            notify(&[NotifyState::Ready]);
         }
         Some(read.said)
     }

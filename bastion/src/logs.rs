@@ -26,7 +26,7 @@ static STATE: Mutex<LogState> = Mutex::new(LogState {
 });
 
 /// State of the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LogState {
     /// Lines that were not written since the start.
     pub dropped_lines: u64,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use tracing::{debug, error, info};
 
+use crate::api::bodies::Reloaded;
 use crate::config::{self, Changes, Config, Cron};
-use crate::control::protocol::Reloaded;
 use crate::files::CONFIGURATION;
 
 /// The configuration that is in force, and where it is read from.

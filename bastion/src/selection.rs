@@ -2,38 +2,24 @@
 //!
 //! What holds: a name that nothing has is an error with the nearest name, never an empty answer.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::config::nearest;
 use crate::delivery::DeliveryId;
 
 /// Some of all deliveries, as a person names them: what is `None` may be anything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Selection {
     /// Account at the schedd.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// HTCondor's service name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// Host of the credd, or name of the directory's group.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub schedd: Option<String>,
-}
-
-impl fmt::Display for Selection {
-    /// As it is typed, each name after its option; names of others are escaped.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (option, name) in [
-            ("account", &self.account),
-            ("service", &self.service),
-            ("schedd", &self.schedd),
-        ] {
-            if let Some(name) = name {
-                write!(f, " --{option} {}", htvault::text::printable(name, 255))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Selection {

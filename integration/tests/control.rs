@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
-use bastion::control::protocol::Reloaded;
+use bastion::api::bodies::Reloaded;
 use bastion::plan::State;
 use bastion::report::Report;
 use integration::chain::Lives;

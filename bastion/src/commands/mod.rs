@@ -24,6 +24,8 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use self::output::{complain, print, print_json, print_while_read};
+use crate::api::client::{Client, ClientError};
+use crate::cli::Global;
 use crate::lock::LockError;
 
 /// Something is not good.
@@ -85,6 +87,44 @@ impl From<anyhow::Error> for Failure {
             None => Self::wrong([chain(&error)]),
         }
     }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Wrong(message) => Self::wrong([message]),
+            ClientError::Absent(message) | ClientError::Other(message) => Self::not_good(message),
+        }
+    }
+}
+
+/// Speaks with the running service.
+fn ask<A>(
+    global: &Global,
+    work: impl AsyncFnOnce(Client) -> Result<A, ClientError>,
+) -> Result<A, Failure> {
+    let socket = global.socket()?;
+    wait_for(async { work(Client::connect(&socket).await?).await })
+}
+
+/// The same; `None` where no service runs.
+fn ask_if_running<A>(
+    global: &Global,
+    work: impl AsyncFnOnce(Client) -> Result<A, ClientError>,
+) -> Result<Option<A>, Failure> {
+    let socket = global.socket()?;
+    wait_for(async {
+        match Client::connect_if_running(&socket).await? {
+            Some(client) => work(client).await.map(Some),
+            None => Ok(None),
+        }
+    })
+}
+
+fn wait_for<A>(work: impl Future<Output = Result<A, ClientError>>) -> Result<A, Failure> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().map_err(anyhow::Error::from)?;
+    Ok(runtime.block_on(work)?)
 }
 
 /// Tells a failure; the exit code.

@@ -9,11 +9,10 @@ use serde_json::json;
 
 use super::revoke::cut_off;
 use super::table::Look;
-use super::{Done, Failure, complain, print, print_json};
+use super::{Done, Failure, ask_if_running, complain, print, print_json};
+use crate::api::bodies::ForgetOrder;
 use crate::cli::{Global, Output};
 use crate::config::Config;
-use crate::control::client::{Client, unexpected};
-use crate::control::protocol::{Answer, Request};
 use crate::delivery::{Credential, Selection};
 use crate::grants;
 use crate::lifecycle::{self, RealParts};
@@ -101,14 +100,9 @@ fn plan(
 ) -> Result<String, Failure> {
     // Writing to a string cannot fail, in all of this.
     let mut text = String::new();
-    if let Some(client) = Client::connect_if_running(&global.socket()?)? {
-        // Of all, for what is wanted no longer may be all that there is.
-        let request = Request::Status {
-            selection: Selection::default(),
-        };
-        let Answer::Report(report) = client.ask(&request, |_| {})? else {
-            return Err(unexpected());
-        };
+    // Of all, for what is wanted no longer may be all that there is.
+    let all = Selection::default();
+    if let Some(report) = ask_if_running(global, async |client| client.status(&all).await)? {
         let lines = report.deliveries.iter();
         for line in lines.filter(|line| selection.holds(&line.wanted.id())) {
             let _ = write!(text, "cut off {}", line.wanted.id());
@@ -168,14 +162,12 @@ fn forget(
     account: &str,
     credentials: &[Arc<Credential>],
 ) -> Result<Vec<Step>, Failure> {
-    if let Some(client) = Client::connect_if_running(&global.socket()?)? {
-        let request = Request::Forget {
-            account: account.to_owned(),
-        };
-        return match client.ask(&request, |_| {})? {
-            Answer::Steps(steps) => Ok(steps),
-            _ => Err(unexpected()),
-        };
+    let order = ForgetOrder {
+        account: account.to_owned(),
+    };
+    let steps = ask_if_running(global, async |client| client.order("forget", &order).await)?;
+    if let Some(steps) = steps {
+        return Ok(steps);
     }
     Ok(lifecycle::alone(config, async |parts: Arc<RealParts>| {
         let steps = offboard::forget(&*parts.vault, credentials).await;

@@ -15,10 +15,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{Done, Failure, complain, print};
+use crate::api::bodies::{Noted, OnboardedNotice};
+use crate::api::client::Client;
 use crate::cli::{Global, Output};
 use crate::config::{Config, duration};
-use crate::control::client::Client;
-use crate::control::protocol::{Answer, Request};
 use crate::delivery::{Credential, Selection};
 use crate::grants;
 use crate::lifecycle;
@@ -128,7 +128,7 @@ impl Onboarding<'_> {
         let now = SystemClock.now();
         let (trial, _) = onboard::try_out(self.vault, credential, now).await;
         result.trial = Some(trial);
-        self.note(result);
+        self.note(result).await;
     }
 
     async fn log_in(&self, credential: &Credential) -> Result<Box<OidcLogin>, String> {
@@ -164,26 +164,29 @@ impl Onboarding<'_> {
     }
 
     /// The service notes it and tries at once; without one it is noted here.
-    fn note(&self, result: &Onboarded) {
-        let request = Request::Onboarded {
+    async fn note(&self, result: &Onboarded) {
+        match self.note_there(result).await {
+            Ok(Some(Noted { fault: None })) => complain(["the service tries it at once"]),
+            Ok(Some(Noted { fault: Some(fault) })) => complain([fault]),
+            Ok(None) => self.note_here(result),
+            Err(failure) => {
+                complain(failure.lines());
+                complain(["so the service does not know of it; it tries again within ten minutes"]);
+            }
+        }
+    }
+
+    /// Notifies the service; `None` where none runs.
+    async fn note_there(&self, result: &Onboarded) -> Result<Option<Noted>, Failure> {
+        let Some(client) = Client::connect_if_running(&self.global.socket()?).await? else {
+            return Ok(None);
+        };
+        let notice = OnboardedNotice {
             account: result.account.clone(),
             service: result.service.clone(),
             expires: result.refresh_token_expires,
         };
-        let socket = self.global.socket();
-        match socket.and_then(|socket| Client::connect_if_running(&socket)) {
-            Ok(Some(client)) => match client.ask(&request, |_| {}) {
-                Ok(Answer::Noted(None)) => complain(["the service tries it at once"]),
-                Ok(Answer::Noted(Some(fault))) => complain([fault]),
-                Ok(_) => {}
-                Err(failure) => complain(failure.lines()),
-            },
-            Ok(None) => self.note_here(result),
-            Err(failure) => {
-                complain(failure.lines());
-                complain(["so the service could not be told; it tries again within ten minutes"]);
-            }
-        }
+        Ok(Some(client.order("onboarded", &notice).await?))
     }
 
     fn note_here(&self, result: &Onboarded) {

@@ -11,7 +11,7 @@ use crate::report::Line;
 
 /// Tries every delivery, and says where each stands and what is wrong.
 pub(crate) fn once(config: &Config, output: Output) -> Result<Done, Failure> {
-    let mut progress = Progress::begin("deliveries");
+    let progress = Progress::begin("deliveries");
     let report = lifecycle::once(config, |report| {
         let settled = |line: &&Line| line.is_settled_since(0);
         let settled = report.deliveries.iter().filter(settled).count();

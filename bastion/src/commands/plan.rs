@@ -6,11 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Done, Failure, complain, print, print_json};
+use super::{Done, Failure, ask_if_running, complain, print, print_json};
 use crate::cli::{Global, Output, Which};
 use crate::config::duration;
-use crate::control::client::{Client, unexpected};
-use crate::control::protocol::{Answer, Request};
 use crate::lifecycle;
 use crate::moment::until;
 use crate::plan::Why;
@@ -37,23 +35,19 @@ struct Plan {
 /// Says what comes next.
 pub(crate) fn plan(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
     let selection = arguments.which.selection();
-    let socket = global.socket()?;
-    let plan = if Client::nobody_listens(&socket) {
+    let running = ask_if_running(global, async |client| client.status(&selection).await)?;
+    let plan = if let Some(report) = running {
+        Plan {
+            running: true,
+            report,
+        }
+    } else {
         let report = lifecycle::at_start(&global.load()?)?;
         Plan {
             running: false,
             report: report
                 .only(&selection)
                 .map_err(|wrong| Failure::wrong([wrong]))?,
-        }
-    } else {
-        let request = Request::Status { selection };
-        let Answer::Report(report) = Client::connect(&socket)?.ask(&request, |_| {})? else {
-            return Err(unexpected());
-        };
-        Plan {
-            running: true,
-            report,
         }
     };
     if arguments.output.json {

@@ -1,11 +1,10 @@
-//! How far an order is, as a bar on a terminal. In a pipe nothing is said before the end.
+//! Progress of an order, as a bar on a terminal. In a pipe nothing is printed before the end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::delivery::DeliveryId;
 use crate::plan::State;
 use crate::report::Line;
 
@@ -13,7 +12,6 @@ use crate::report::Line;
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
-    lines: BTreeMap<DeliveryId, Line>,
 }
 
 impl Progress {
@@ -28,20 +26,15 @@ impl Progress {
         }
         bar.set_prefix(what);
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self {
-            bar,
-            lines: BTreeMap::new(),
-        }
+        Self { bar }
     }
 
-    /// So many were tried; these look like this now.
-    pub(crate) fn show(&mut self, settled: usize, lines: &[Line]) {
-        let lines = lines.iter().map(|line| (line.wanted.id(), line.clone()));
-        self.lines.extend(lines);
+    /// Shows the state of all deliveries, of which so many were tried.
+    pub(crate) fn show(&self, settled: usize, lines: &[Line]) {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        self.bar.set_length(count(self.lines.len()));
+        self.bar.set_length(count(lines.len()));
         self.bar.set_position(count(settled));
-        self.bar.set_message(counts(self.lines.values()));
+        self.bar.set_message(counts(lines));
     }
 
     /// Takes the bar away.
@@ -50,8 +43,8 @@ impl Progress {
     }
 }
 
-/// How many there are of each sort.
-fn counts<'l>(lines: impl Iterator<Item = &'l Line>) -> String {
+/// Number of deliveries in each state.
+fn counts(lines: &[Line]) -> String {
     let mut counts: BTreeMap<u8, (usize, &str)> = BTreeMap::new();
     for line in lines {
         let (order, word) = match line.state {
@@ -86,6 +79,6 @@ mod tests {
         };
         let bad = failed("d", Cause::Account("d".to_owned()), Kind::Keytab);
         let lines = [good("a"), good("b"), working, bad];
-        assert_eq!(counts(lines.iter()), "1 in work, 2 good, 1 failed");
+        assert_eq!(counts(&lines), "1 in work, 2 good, 1 failed");
     }
 }

@@ -2,10 +2,9 @@
 
 use clap::Args;
 
-use super::{Done, Failure, print, print_json};
+use super::{Done, Failure, ask, print, print_json};
+use crate::api::bodies::{ReloadOrder, Reloaded};
 use crate::cli::{Global, Output};
-use crate::control::client::{Client, unexpected};
-use crate::control::protocol::{Answer, Request};
 
 /// What `reload` takes.
 #[derive(Debug, Args)]
@@ -19,29 +18,26 @@ pub(crate) struct Arguments {
 
 /// Has the configuration read again, and says what changes.
 pub(crate) fn reload(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
-    let client = Client::connect(&global.socket()?)?;
-    let request = Request::Reload {
+    let order = ReloadOrder {
         dry_run: arguments.dry_run,
     };
-    let Answer::Reloaded(said) = client.ask(&request, |_| {})? else {
-        return Err(unexpected());
-    };
+    let result: Reloaded = ask(global, async |client| client.order("reload", &order).await)?;
     let printed = if arguments.output.json {
-        print_json(&said)
+        print_json(&result)
     } else {
         Ok(())
     };
-    if !said.faults.is_empty() {
-        let mut lines = said.faults;
+    if !result.faults.is_empty() {
+        let mut lines = result.faults;
         lines.push("the configuration of before stays in force".to_owned());
         return Err(Failure::wrong(lines));
     }
     printed?;
     if !arguments.output.json {
-        for change in &said.changes {
+        for change in &result.changes {
             print(&format!("{change}\n"))?;
         }
-        print(match (said.changes.is_empty(), said.used) {
+        print(match (result.changes.is_empty(), result.used) {
             (true, _) => "nothing changes\n",
             (false, true) => "the new configuration is in force\n",
             (false, false) => "nothing was done: this was a dry run\n",

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use clap::{Args, ValueHint};
 
 use super::table::Look;
-use super::{Done, Failure, complain, print, print_json};
+use super::{Done, Failure, ask_if_running, complain, print, print_json};
+use crate::api::bodies::RevokeOrder;
 use crate::cli::{Global, Output};
-use crate::control::client::{Client, unexpected};
-use crate::control::protocol::{Answer, Request};
 use crate::delivery::Selection;
 use crate::lifecycle::{self, RealParts};
 use crate::revoke::{Cut, alone};
@@ -58,15 +57,15 @@ pub(super) fn cut_off(
     selection: &Selection,
     leave_schedds: bool,
 ) -> Result<Vec<Cut>, Failure> {
-    if let Some(client) = Client::connect_if_running(&global.socket()?)? {
-        let request = Request::Revoke {
-            selection: selection.clone(),
-            leave_schedds,
-        };
-        return match client.ask(&request, |_| {})? {
-            Answer::Cut(cuts) => Ok(cuts),
-            _ => Err(unexpected()),
-        };
+    let order = RevokeOrder {
+        account: selection.account.clone(),
+        service: selection.service.clone(),
+        schedd: selection.schedd.clone(),
+        leave_schedd: leave_schedds,
+    };
+    let cuts = ask_if_running(global, async |client| client.order("revoke", &order).await)?;
+    if let Some(cuts) = cuts {
+        return Ok(cuts);
     }
     let config = global.load()?;
     complain(["no service runs here: tokens that it made are known by their accessors only"]);

@@ -1,10 +1,24 @@
-//! `schema`: what may stand in the configuration, for editors.
+//! `schema`: the schema of the configuration, for editors, or of the control socket, for programs.
+
+use clap::Args;
 
 use super::{Done, Failure, print_json};
-use crate::config;
+use crate::{api, config};
 
-/// Prints the JSON schema.
-pub(crate) fn schema() -> Result<Done, Failure> {
-    print_json(&config::schema())?;
+/// Arguments of `schema`.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Print the schema of the control socket instead, an `OpenAPI` document.
+    #[arg(long)]
+    control: bool,
+}
+
+/// Prints the schema.
+pub(crate) fn schema(arguments: &Arguments) -> Result<Done, Failure> {
+    print_json(&if arguments.control {
+        api::schema::schema()
+    } else {
+        config::schema()
+    })?;
     Ok(Done::Good)
 }

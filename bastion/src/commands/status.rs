@@ -6,11 +6,10 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 
 use super::table::{self, Look};
-use super::{Done, Failure, print, print_json, print_while_read};
+use super::{Done, Failure, ask, print, print_json, print_while_read};
 use crate::cli::{Global, Output, Which};
 use crate::config::duration;
-use crate::control::client::{Client, unexpected};
-use crate::control::protocol::{Answer, Request};
+use crate::delivery::Selection;
 use crate::moment::until;
 use crate::report::Report;
 
@@ -35,11 +34,11 @@ pub(crate) struct Arguments {
 
 /// Asks the running service where every delivery stands.
 pub(crate) fn status(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
-    let look = Look::of_stdout();
+    let (look, selection) = (Look::of_stdout(), arguments.which.selection());
     if arguments.watch {
-        return watch(global, arguments, look);
+        return watch(global, &selection, look);
     }
-    let report = ask(global, arguments)?;
+    let report = ask(global, async |client| client.status(&selection).await)?;
     if arguments.output.json {
         print_json(&report)?;
     } else {
@@ -49,9 +48,9 @@ pub(crate) fn status(global: &Global, arguments: &Arguments) -> Result<Done, Fai
 }
 
 /// Shows it again and again; ends when the service or the reader does.
-fn watch(global: &Global, arguments: &Arguments, look: Look) -> Result<Done, Failure> {
+fn watch(global: &Global, selection: &Selection, look: Look) -> Result<Done, Failure> {
     loop {
-        let report = ask(global, arguments)?;
+        let report = ask(global, async |client| client.status(selection).await)?;
         if look.width.is_some() {
             // A terminal that cannot be cleared shows one table below the other.
             let _ = console::Term::stdout().clear_screen();
@@ -61,17 +60,6 @@ fn watch(global: &Global, arguments: &Arguments, look: Look) -> Result<Done, Fai
         }
         thread::sleep(EVERY);
     }
-}
-
-fn ask(global: &Global, arguments: &Arguments) -> Result<Report, Failure> {
-    let client = Client::connect(&global.socket()?)?;
-    let request = Request::Status {
-        selection: arguments.which.selection(),
-    };
-    let Answer::Report(report) = client.ask(&request, |_| {})? else {
-        return Err(unexpected());
-    };
-    Ok(report)
 }
 
 /// Whether all is as good as it is asked to be.

@@ -34,7 +34,7 @@ pub struct Known {
 pub type Grants = BTreeMap<String, Known>;
 
 /// One grant as people are told of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct GrantLine {
     /// The account that uses it.
     pub account: String,

@@ -8,7 +8,7 @@ use super::Line;
 use crate::problem::{Cause, Kind, Remedy};
 
 /// One problem.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Group {
     /// What it is about.
     pub cause: Cause,

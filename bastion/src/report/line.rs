@@ -11,7 +11,7 @@ use crate::plan::{Basis, Failure, State};
 use crate::problem::{Cause, Kind, Remedy};
 
 /// One delivery.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Line {
     /// What is wanted.
     #[serde(flatten)]
@@ -60,7 +60,7 @@ pub struct Line {
 }
 
 /// What is wrong with a delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Trouble {
     /// What it is about.
     pub cause: Cause,
@@ -77,7 +77,7 @@ pub struct Trouble {
 }
 
 /// What is wanted of a delivery.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Wanted {
     /// Account at the schedd.
     pub account: String,

@@ -3,6 +3,7 @@
 //! Problems are grouped: one line for one cause, with the number of deliveries that suffer from it.
 
 mod columns;
+mod followed;
 mod group;
 mod line;
 mod tally;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::columns::table;
+pub(crate) use self::followed::Followed;
 pub use self::group::Group;
 pub use self::line::{Line, Trouble, Wanted};
 pub use self::tally::Tally;
@@ -23,7 +25,7 @@ use crate::grants::GrantLine;
 use crate::logs::{self, LogState};
 
 /// The whole report.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Report {
     /// When it was so.
     pub at: Timestamp,
@@ -48,7 +50,7 @@ pub struct Report {
 }
 
 /// Health of the service's own files.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Health {
     /// Faults of the configuration on disk, which is not used while it has any; one in each line.
     pub configuration: Option<String>,
@@ -77,7 +79,7 @@ impl Health {
 }
 
 /// What is used of the bound on requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Requests {
     /// So many may be sent in any span of `per_seconds`.
     pub limit: u32,

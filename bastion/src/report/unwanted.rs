@@ -7,7 +7,7 @@ use crate::delivery::DeliveryId;
 use crate::store::Note;
 
 /// Nothing is done for it; an order to cut it off still reaches it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Unwanted {
     /// Which one it was.
     #[serde(flatten)]

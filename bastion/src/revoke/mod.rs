@@ -21,7 +21,7 @@ pub use cut::{Manner, Silent, cut};
 pub use leftover::{by_name, is_wanted, leftover};
 
 /// What was to be done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum What {
     /// A vault token is revoked.
@@ -41,7 +41,9 @@ pub enum What {
 }
 
 /// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Became {
     /// Nothing had to be done.
@@ -55,7 +57,7 @@ pub enum Became {
 }
 
 /// A step and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Step {
     /// What was to be done.
     #[serde(flatten)]
@@ -67,7 +69,7 @@ pub struct Step {
 }
 
 /// What was done for one delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Cut {
     /// The delivery.
     #[serde(flatten)]

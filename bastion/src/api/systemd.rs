@@ -1,7 +1,7 @@
-//! What systemd hears: a line of status, and that the loop turns.
+//! Status line and keep-alive for systemd.
 //!
-//! What holds: a keep-alive is sent when the reconciler's loop has turned, and at no other time: a
-//! loop that hangs is silent, and systemd ends it. The loop turns every 30 s at least.
+//! Always true: a keep-alive is sent when the reconciler's loop has turned, and at no other time: systemd ends a service
+//! whose loop hangs. The loop turns every 30 s at least.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,27 +12,26 @@ use tracing::warn;
 use crate::engine::{Reports, Stopping};
 use crate::report::Tally;
 
-/// Not more often than this, while much happens.
+/// Pause between two notifications, while much happens.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Tells systemd, if it wants to hear. A socket that is gone is no reason to stop.
-pub(crate) fn tell(state: &[NotifyState<'_>]) {
+/// Notifies systemd, where it started this process. A socket that is gone is no reason to stop.
+pub(crate) fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        warn!(%error, "systemd could not be told");
+        warn!(%error, "systemd not notified");
     }
 }
 
-/// Tells of every turn of the loop, and of how all deliveries stand when that changed.
-pub(crate) async fn attend(mut reports: Reports) {
-    let mut said = String::new();
+/// Notifies systemd of every turn of the loop, and of the state of all deliveries when that changed.
+pub(crate) async fn notify_of(mut reports: Reports) {
+    let mut last = String::new();
     while reports.turned().await.is_ok() {
-        tell(&[NotifyState::Watchdog]);
+        notify(&[NotifyState::Watchdog]);
         match reports.tally().map(|tally| status_line(&tally)) {
-            Ok(line) if line != said => {
-                tell(&[NotifyState::Status(&line)]);
-                said = line;
+            Ok(line) if line != last => {
+                notify(&[NotifyState::Status(&line)]);
+                last = line;
             }
-            // The same as before.
             Ok(_) => {}
             Err(Stopping) => return,
         }

@@ -1,6 +1,6 @@
-//! The socket in the file system.
+//! The control socket in the file system.
 //!
-//! What holds: its mode is 0660 from the moment that anybody can ask; one that a dead service left,
+//! Always true: its mode is 0660 from the moment at which anybody can connect; one that a dead service left,
 //! which refuses connections, is replaced, anything else of that name is not; a clean end removes it.
 
 use std::fs::{self, DirBuilder, Permissions};
@@ -11,16 +11,17 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use nix::unistd::{Gid, geteuid};
+use nix::unistd::{Gid, Uid, geteuid};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::peer::Admission;
+use super::access::{Peer, PeerAccess};
+use super::server::Listen;
 
 /// A listening socket.
 #[derive(Debug)]
-pub struct Socket {
-    pub(super) listener: UnixListener,
-    pub(super) admission: Admission,
+pub(crate) struct Socket {
+    listener: UnixListener,
+    access: PeerAccess,
     path: PathBuf,
     inode: u64,
 }
@@ -30,7 +31,7 @@ impl Socket {
     ///
     /// # Errors
     /// It cannot be made, or something else has its name.
-    pub async fn bind(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn bind(path: &Path) -> anyhow::Result<Self> {
         make_directory_of(path)?;
         match fs::symlink_metadata(path) {
             Ok(found) if found.file_type().is_socket() => remove_dead(path).await?,
@@ -47,7 +48,7 @@ impl Socket {
         let metadata = fs::symlink_metadata(path).with_context(cannot)?;
         Ok(Self {
             listener,
-            admission: Admission {
+            access: PeerAccess {
                 own: geteuid(),
                 group: Gid::from_raw(metadata.gid()),
             },
@@ -55,20 +56,40 @@ impl Socket {
             inode: metadata.ino(),
         })
     }
+
+    /// Returns the users that may use it.
+    pub(crate) fn access(&self) -> PeerAccess {
+        self.access
+    }
+}
+
+impl Listen for Socket {
+    type Stream = UnixStream;
+    type Peer = Peer;
+
+    async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
+        let (stream, _) = self.listener.accept().await?;
+        let credentials = stream.peer_cred()?;
+        let peer = Peer {
+            uid: Uid::from_raw(credentials.uid()),
+            gid: Gid::from_raw(credentials.gid()),
+        };
+        Ok((stream, peer))
+    }
 }
 
 /// Removes a socket at which nobody listens.
 async fn remove_dead(path: &Path) -> anyhow::Result<()> {
-    let told = path.display();
+    let shown = path.display();
     match UnixStream::connect(path).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .with_context(|| format!("an old socket {told} cannot be removed")),
+            .with_context(|| format!("an old socket {shown} cannot be removed")),
         Err(error) => Err(error).with_context(|| {
-            format!("{told} is a socket that may be in use; end its program, or name another path for the key control.socket")
+            format!("{shown} is a socket that may be in use; end its program, or name another path for the key control.socket")
         }),
         Ok(_) => bail!(
-            "another program listens at {told}; end it, or name another path for the key control.socket"
+            "another program listens at {shown}; end it, or name another path for the key control.socket"
         ),
     }
 }

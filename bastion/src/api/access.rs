@@ -1,0 +1,141 @@
+//! Users that may use the control socket: root, the service's own user, members of the socket's group.
+//!
+//! The socket's mode says the same, and the kernel enforces it. This holds still when somebody
+//! changed the mode.
+
+use std::ffi::CString;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use nix::unistd::{Gid, Uid, User, getgrouplist};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::bodies::ApiError;
+
+/// Deadline for a user's groups: a directory service may be asked for them, and hang.
+const LOOKUP: Duration = Duration::from_secs(5);
+/// Threads that look groups up.
+static LOOKUPS: Semaphore = Semaphore::const_new(2);
+
+/// Credentials of the process at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// Its user.
+    pub(crate) uid: Uid,
+    /// Its primary group.
+    pub(crate) gid: Gid,
+}
+
+/// The users that may use the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PeerAccess {
+    /// The service's user.
+    pub(crate) own: Uid,
+    /// The socket's group.
+    pub(crate) group: Gid,
+}
+
+impl PeerAccess {
+    /// Compares a peer with those that may. `groups` returns the groups of its user, and is called only where they matter.
+    async fn admits<G: Future<Output = Vec<Gid>>>(
+        &self,
+        peer: Peer,
+        groups: impl FnOnce(Uid) -> G,
+    ) -> bool {
+        peer.uid.is_root()
+            || peer.uid == self.own
+            || peer.gid == self.group
+            || groups(peer.uid).await.contains(&self.group)
+    }
+}
+
+/// Refuses requests of other users.
+pub(super) async fn require_member(
+    State(access): State<PeerAccess>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if access.admits(peer, groups_in_time).await {
+        return next.run(request).await;
+    }
+    let (uid, group) = (peer.uid, access.group);
+    warn!(%uid, "user refused at the control socket");
+    let message = format!(
+        "user {uid} may not use the control socket; become root or a member of group {group}"
+    );
+    ApiError::new(StatusCode::FORBIDDEN, message).into_response()
+}
+
+/// Groups of a user; none where that takes too long.
+async fn groups_in_time(uid: Uid) -> Vec<Gid> {
+    let look_up = async {
+        // Never closed. A lookup that hangs keeps its permit, and so its thread.
+        let permit = LOOKUPS.acquire().await.ok()?;
+        let work = move || {
+            let _permit = permit;
+            groups_of(uid)
+        };
+        spawn_blocking(work).await.ok()
+    };
+    let groups = timeout(LOOKUP, look_up).await;
+    groups.ok().flatten().unwrap_or_default()
+}
+
+/// All groups of a user as this host knows them; none for a user that it does not know.
+fn groups_of(uid: Uid) -> Vec<Gid> {
+    let Ok(Some(user)) = User::from_uid(uid) else {
+        return Vec::new();
+    };
+    CString::new(user.name)
+        .ok()
+        .and_then(|name| getgrouplist(&name, user.gid).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    async fn may(uid: u32, gid: u32, groups: &[u32]) -> bool {
+        let access = PeerAccess {
+            own: Uid::from_raw(100),
+            group: Gid::from_raw(7),
+        };
+        let peer = Peer {
+            uid: Uid::from_raw(uid),
+            gid: Gid::from_raw(gid),
+        };
+        let groups = groups.iter().copied().map(Gid::from_raw).collect();
+        access.admits(peer, |_| ready(groups)).await
+    }
+
+    #[tokio::test]
+    async fn root_the_own_user_and_members_of_the_group_may() {
+        assert!(may(0, 0, &[]).await);
+        assert!(may(100, 100, &[]).await);
+        assert!(may(1000, 7, &[]).await);
+        assert!(may(1000, 1000, &[4, 7]).await);
+    }
+
+    #[tokio::test]
+    async fn others_may_not() {
+        assert!(!may(1000, 1000, &[4, 8]).await);
+        assert!(!may(7, 100, &[]).await);
+    }
+
+    #[test]
+    fn root_is_in_its_group() {
+        assert!(groups_of(Uid::from_raw(0)).contains(&Gid::from_raw(0)));
+        assert_eq!(groups_of(Uid::from_raw(4_000_000_000)), []);
+    }
+}

@@ -1,0 +1,289 @@
+//! A command's side of the control socket.
+//!
+//! Always true: a command never waits for a service that hangs: before an order, and again while it waits for the end of
+//! one, the service has to answer another request within seconds.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{Method, Request, StatusCode, header};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
+
+use super::bodies::{ErrorBody, VERSION, Version};
+use crate::delivery::Selection;
+use crate::report::Report;
+
+/// The unit that the service runs as.
+const UNIT: &str = "token-bastion";
+/// A service that works answers at once,
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// and within this at the latest.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Deadline for a status, which is large and may have to wait for others: the service's own.
+const STATUS: Duration = Duration::from_secs(30);
+/// Pause between two checks of a service that carries out an order.
+const CHECK: Duration = Duration::from_secs(30);
+
+/// A running service.
+#[derive(Debug)]
+pub(crate) struct Client {
+    path: PathBuf,
+}
+
+/// A request that was not carried out: cause and remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// No service runs.
+    #[error("{0}")]
+    Absent(String),
+    /// The request itself is wrong: a repetition is of no use.
+    #[error("{0}")]
+    Wrong(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Client {
+    /// Finds the service and compares versions.
+    pub(crate) async fn connect(path: &Path) -> Result<Self, ClientError> {
+        let client = Self {
+            path: path.to_owned(),
+        };
+        client.check().await?;
+        Ok(client)
+    }
+
+    /// The same; `None` where no service runs.
+    pub(crate) async fn connect_if_running(path: &Path) -> Result<Option<Self>, ClientError> {
+        match Self::connect(path).await {
+            Err(ClientError::Absent(_)) => Ok(None),
+            connected => connected.map(Some),
+        }
+    }
+
+    /// Asks for the status of deliveries.
+    pub(crate) async fn status(&self, selection: &Selection) -> Result<Report, ClientError> {
+        let path = "/status.json?".to_owned();
+        let start = path.len();
+        let mut query = url::form_urlencoded::Serializer::for_suffix(path, start);
+        for (key, name) in [
+            ("account", &selection.account),
+            ("service", &selection.service),
+            ("schedd", &selection.schedd),
+        ] {
+            query.extend_pairs(name.iter().map(|name| (key, name)));
+        }
+        self.request(Method::GET, &query.finish(), Body::empty(), STATUS)
+            .await
+    }
+
+    /// Gives an order and waits for its end, for as long as the service answers other requests.
+    pub(crate) async fn order<A: DeserializeOwned>(
+        &self,
+        order: &str,
+        body: &impl Serialize,
+    ) -> Result<A, ClientError> {
+        let path = format!("{VERSION}/{order}");
+        let body = serde_json::to_vec(body).map_err(unexpected)?;
+        let answer = self.request(Method::POST, &path, body.into(), Duration::MAX);
+        let mut answer = pin!(answer);
+        loop {
+            tokio::select! {
+                answer = &mut answer => return answer,
+                () = sleep(CHECK) => self.check().await?,
+            }
+        }
+    }
+
+    /// Sees to it that the service answers and knows this version's orders.
+    async fn check(&self) -> Result<(), ClientError> {
+        let path = format!("{VERSION}/version");
+        let answer = self.request::<Version>(Method::GET, &path, Body::empty(), ANSWER);
+        answer.await.map(drop)
+    }
+
+    async fn request<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+        deadline: Duration,
+    ) -> Result<A, ClientError> {
+        let stream = UnixStream::connect(&self.path).await;
+        let stream = stream.map_err(|error| cannot_connect(&self.path, &error))?;
+        let service = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .body(body)
+            .map_err(unexpected)?;
+        let mut answer = pin!(timeout(deadline, exchange(stream, request)));
+        let suspended = async {
+            sleep(AT_ONCE).await;
+            service.filter(|pid| is_suspended(*pid))
+        };
+        let (status, bytes) = tokio::select! {
+            answer = &mut answer => answer,
+            Some(pid) = suspended => return Err(ClientError::Other(format!(
+                "the service (process {pid}) is suspended; `kill -CONT {pid}` lets it go on, `systemctl restart {UNIT}` starts it anew"
+            ))),
+        }
+        .map_err(|_| late(deadline))??;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&bytes).map_err(unexpected),
+            StatusCode::NOT_FOUND => Err(ClientError::Other(other_version())),
+            _ => Err(refusal(status, &bytes)),
+        }
+    }
+}
+
+/// Sends a request, the only one of its connection.
+async fn exchange(
+    stream: UnixStream,
+    request: Request<Body>,
+) -> Result<(StatusCode, Bytes), ClientError> {
+    let failed = |error: hyper::Error| {
+        if error.is_parse() {
+            ClientError::Other(other_version())
+        } else {
+            unexpected(error)
+        }
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(failed)?;
+    // Ends with its request.
+    tokio::spawn(connection);
+    let answer = sender.send_request(request).await.map_err(failed)?;
+    let status = answer.status();
+    let bytes = to_bytes(Body::new(answer.into_body()), usize::MAX).await;
+    Ok((status, bytes.map_err(unexpected)?))
+}
+
+/// An answer of 400 and above.
+fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
+    match serde_json::from_slice(body) {
+        Ok(ErrorBody { error }) if status == StatusCode::BAD_REQUEST => ClientError::Wrong(error),
+        Ok(ErrorBody { error }) => ClientError::Other(error),
+        Err(_) => unexpected(status),
+    }
+}
+
+/// The path is unknown there, or that is no HTTP.
+fn other_version() -> String {
+    format!(
+        "the running service is of another version than this command ({}), and they do not understand each other; restart the service (systemctl restart {UNIT}) or use the command of its version",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// Returns true while a signal or a debugger has stopped a process.
+fn is_suspended(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(") ").next().unwrap_or_default();
+    state.starts_with(['T', 't'])
+}
+
+fn unexpected(why: impl Display) -> ClientError {
+    ClientError::Other(format!(
+        "the running service does not answer as it should: {why}; see `journalctl -u {UNIT}`"
+    ))
+}
+
+fn late(deadline: Duration) -> ClientError {
+    let seconds = deadline.as_secs();
+    unexpected(format!(
+        "nothing came within {seconds} s, it hangs or too many commands wait for it"
+    ))
+}
+
+fn cannot_connect(path: &Path, error: &io::Error) -> ClientError {
+    let path = path.display();
+    match error.kind() {
+        ErrorKind::NotFound => ClientError::Absent(format!(
+            "the service does not run: there is no socket {path}; start it with `systemctl start {UNIT}`, and see `journalctl -u {UNIT}` if it does not stay"
+        )),
+        ErrorKind::ConnectionRefused => ClientError::Absent(format!(
+            "the service does not run any more: nobody listens at {path}; see `journalctl -u {UNIT}`, and start it with `systemctl start {UNIT}`"
+        )),
+        ErrorKind::PermissionDenied => ClientError::Other(format!(
+            "this user may not use {path}; become root or a member of its group"
+        )),
+        // The queue of the socket is full.
+        ErrorKind::WouldBlock => unexpected("it hangs, or too many commands wait for it"),
+        _ => ClientError::Other(format!("the service cannot be reached at {path}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    async fn failure(path: &Path) -> String {
+        Client::connect(path).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_service_that_does_not_answer_in_time_hangs_and_one_that_is_dead_does_not_listen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        let listener = UnixListener::bind(&path).unwrap();
+        let error = failure(&path).await;
+        assert!(error.contains("nothing came within 5 s"), "{error}");
+        drop(listener);
+        let error = failure(&path).await;
+        assert!(error.contains("nobody listens at"), "{error}");
+        assert!(Client::connect_if_running(&path).await.unwrap().is_none());
+    }
+
+    /// Error of a command to whom a service answers this, before or after the request.
+    async fn answered(early: bool, answer: &[u8]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        let listener = UnixListener::bind(&path).unwrap();
+        let service = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut reader, mut writer) = stream.split();
+            if !early {
+                reader.read_u8().await.unwrap();
+            }
+            writer.write_all(answer).await.unwrap();
+            writer.shutdown().await.unwrap();
+            let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
+        };
+        tokio::join!(failure(&path), service).0
+    }
+
+    #[tokio::test]
+    async fn a_service_of_another_version_is_recognized() {
+        let unknown = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+        let hello = b"{\"protocol\":1,\"version\":\"0.1.0\"}\n";
+        for (early, answer) in [(false, &unknown[..]), (false, hello), (true, hello)] {
+            let error = answered(early, answer).await;
+            assert!(error.contains("is of another version"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_passed_on() {
+        let head = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 15\r\n\r\n";
+        let answer = format!("{head}{{\"error\":\"why\"}}");
+        assert_eq!(answered(false, answer.as_bytes()).await, "why");
+        let error = answered(false, &answer.as_bytes()[..70]).await;
+        assert!(error.contains("does not answer as it should"), "{error}");
+    }
+}

@@ -1,0 +1,179 @@
+//! Orders to the running service, by POST on the control socket.
+//!
+//! Always true: an order that was received is given to the engine whole, though its client goes away; waiting for its
+//! end is for the client alone, and ends with it. Orders that are waited for leave half of all connections free.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Extension, Json, Router};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::bodies::{
+    ApiError, Body, ForgetOrder, Noted, OnboardedNotice, ReloadOrder, Reloaded, RevokeOrder,
+};
+use super::server::Connection;
+use crate::delivery::Selection;
+use crate::engine::{Command, Order, Reports, Stopping, pause_of_watchers};
+use crate::plan::State as DeliveryState;
+use crate::report::{Followed, Line, Report};
+use crate::revoke::{Cut, Step};
+use crate::schedd::Transport;
+use crate::vault::Vault;
+
+/// Receivers of orders.
+#[derive(Debug)]
+pub(crate) struct Orders<V, T> {
+    /// Commands to the engine.
+    pub(crate) commands: mpsc::Sender<Command<V, T>>,
+    /// Reports of the engine.
+    pub(crate) reports: Reports,
+    /// Orders to read the configuration again; each with the sender of its answer.
+    pub(crate) reloads: mpsc::Sender<(ReloadOrder, oneshot::Sender<Reloaded>)>,
+}
+
+/// The same, for handlers.
+type Shared<V, T> = State<Arc<Orders<V, T>>>;
+
+/// Paths of all orders, below the version, of which so many may be waited for.
+pub(super) fn routes<V: Vault, T: Transport>(orders: Orders<V, T>, most: usize) -> Router {
+    let under_way = Arc::new(Semaphore::new(most));
+    Router::new()
+        .route("/push", post(push::<V, T>))
+        .route("/retry", post(retry::<V, T>))
+        .route("/reload", post(reload::<V, T>))
+        .route("/revoke", post(revoke::<V, T>))
+        .route("/forget", post(forget::<V, T>))
+        .route("/onboarded", post(onboarded::<V, T>))
+        .route_layer(from_fn_with_state(under_way, limit))
+        .with_state(Arc::new(orders))
+}
+
+/// Admits few orders at a time, each of which may take as long as it needs.
+async fn limit(
+    State(under_way): State<Arc<Semaphore>>,
+    Extension(connection): Extension<Connection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Ok(_permit) = under_way.try_acquire() else {
+        let message = "too many commands wait for the end of their orders; try again later";
+        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response();
+    };
+    connection.untimed(next.run(request)).await
+}
+
+async fn push<V: Vault, T: Transport>(
+    State(orders): Shared<V, T>,
+    Body(selection): Body<Selection>,
+) -> Result<Json<Report>, ApiError> {
+    orders.follow(selection, Order::Push, |_| true).await
+}
+
+async fn retry<V: Vault, T: Transport>(
+    State(orders): Shared<V, T>,
+    Body(selection): Body<Selection>,
+) -> Result<Json<Report>, ApiError> {
+    let has_failed = |line: &Line| line.state == DeliveryState::Failed;
+    orders.follow(selection, Order::Retry, has_failed).await
+}
+
+async fn reload<V: Vault, T: Transport>(
+    State(orders): Shared<V, T>,
+    Body(order): Body<ReloadOrder>,
+) -> Result<Json<Reloaded>, ApiError> {
+    let order = |answer| (order, answer);
+    Ok(Json(give(&orders.reloads, order).await?))
+}
+
+async fn revoke<V: Vault, T: Transport>(
+    State(orders): Shared<V, T>,
+    Body(order): Body<RevokeOrder>,
+) -> Result<Json<Vec<Cut>>, ApiError> {
+    let (selection, leave_schedd) = (order.selection(), order.leave_schedd);
+    if selection.account.is_none() && selection.schedd.is_none() {
+        let message = "name the account, the schedd or both that are to be revoked";
+        return Err(ApiError::wrong(message));
+    }
+    let meant = selection.clone();
+    let command = move |answer| Command::CutOff(meant, leave_schedd, answer);
+    let cuts = give(&orders.commands, command).await?;
+    if cuts.is_empty() {
+        // Nothing is known under these names, not even of what was wanted before.
+        orders.selected(&selection)?;
+    }
+    Ok(Json(cuts))
+}
+
+async fn forget<V: Vault, T: Transport>(
+    State(orders): Shared<V, T>,
+    Body(ForgetOrder { account }): Body<ForgetOrder>,
+) -> Result<Json<Vec<Step>>, ApiError> {
+    let command = |answer| Command::Forget(account, answer);
+    Ok(Json(give(&orders.commands, command).await?))
+}
+
+async fn onboarded<V: Vault, T: Transport>(
+    State(orders): Shared<V, T>,
+    Body(notice): Body<OnboardedNotice>,
+) -> Result<Json<Noted>, ApiError> {
+    let selection = Selection {
+        account: Some(notice.account),
+        service: Some(notice.service),
+        schedd: None,
+    };
+    let command = |answer| Command::Onboarded(selection, notice.expires, answer);
+    let noted = give(&orders.commands, command).await?;
+    Ok(Json(Noted { fault: noted.err() }))
+}
+
+/// Gives an order and waits for its answer.
+async fn give<O: Send + 'static, A>(
+    receiver: &mpsc::Sender<O>,
+    order: impl FnOnce(oneshot::Sender<A>) -> O,
+) -> Result<A, Stopping> {
+    let (answer, answered) = oneshot::channel();
+    let (receiver, order) = (receiver.clone(), order(answer));
+    // On a task of its own: it is given, whether or not somebody waits.
+    tokio::spawn(async move { receiver.send(order).await });
+    answered.await.map_err(|_| Stopping)
+}
+
+impl<V: Vault, T: Transport> Orders<V, T> {
+    /// Returns the status of the deliveries that are meant. A name that fits nothing is refused.
+    fn selected(&self, selection: &Selection) -> Result<Report, ApiError> {
+        let report = self.reports.now()?;
+        report.only(selection).map_err(ApiError::wrong)
+    }
+
+    /// Gives an order and waits until each selected delivery that `is_meant` has been tried since.
+    async fn follow(
+        &self,
+        selection: Selection,
+        order: fn(Selection) -> Order,
+        is_meant: fn(&Line) -> bool,
+    ) -> Result<Json<Report>, ApiError> {
+        let mut before = self.selected(&selection)?.deliveries;
+        before.retain(is_meant);
+        let followed = Followed::new(&before);
+        let command = |answer| Command::Order(order(selection), answer);
+        give(&self.commands, command).await?;
+        let mut reports = self.reports.clone();
+        loop {
+            let report = reports.now()?;
+            let lines = followed.lines(&report);
+            if followed.settled(&lines) == lines.len() {
+                return Ok(Json(Report::of(lines, report.at)));
+            }
+            tokio::time::sleep(pause_of_watchers(report.deliveries.len())).await;
+            reports.changed().await?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

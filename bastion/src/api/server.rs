@@ -1,0 +1,164 @@
+//! The HTTP server, the same for the control socket and for `listen.address`.
+//!
+//! Always true: a connection serves one request. No more connections are open than there are slots; further ones wait in
+//! the kernel, where they take no descriptor of this process. A client that is slow, silent or hostile has its slot for
+//! [`CONNECTION`] at most, not counting the time in which an order is carried out. No more than [`ANSWERS`] large answers
+//! are in memory. No connection is left when the server is dropped.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+/// Deadline for the header of a request.
+const HEADER: Duration = Duration::from_secs(5);
+/// Largest header of a request, in bytes.
+const HEADER_SIZE: usize = 16 * 1024;
+/// Deadline for a connection as a whole: request and answer.
+const CONNECTION: Duration = Duration::from_secs(30);
+/// Large answers that are made or sent at a time; further requests wait.
+const ANSWERS: usize = 8;
+/// Pause after an accept that failed, for want of descriptors most likely.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Share of all descriptors that the connections of one server may take: an eighth. With two servers
+/// three quarters are left for logins, requests to Vault, schedds and files.
+const SHARE: u64 = 8;
+
+/// Number of connections that a server may have open: `most`, or fewer where descriptors are few.
+#[must_use]
+pub(crate) fn slots(most: usize, descriptors: u64) -> usize {
+    let share = usize::try_from(descriptors / SHARE).unwrap_or(usize::MAX);
+    share.clamp(1, most)
+}
+
+/// A source of connections.
+pub(crate) trait Listen: Send {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// Identity of the other end, which handlers get as an [`Extension`].
+    type Peer: Clone + Send + Sync + 'static;
+
+    /// Waits for the next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+    type Peer = SocketAddr;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        Self::accept(self).await
+    }
+}
+
+/// Serves a router, with so many connections at a time, until it is dropped. `name` is for the log.
+pub(crate) async fn serve(name: &str, listener: impl Listen, router: Router, slots: usize) {
+    let slots = Arc::new(Semaphore::new(slots));
+    let rooms = Arc::new(Semaphore::new(ANSWERS));
+    let mut connections = JoinSet::new();
+    let mut failing = false;
+    // The semaphore is never closed.
+    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if !failing {
+                    warn!("{name} cannot accept connections: {error}");
+                }
+                failing = true;
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        if failing {
+            info!("{name} accepts connections again");
+        }
+        failing = false;
+        while connections.try_join_next().is_some() {}
+        let router = router.clone().layer(Extension(peer));
+        let rooms = Arc::clone(&rooms);
+        connections.spawn(async move {
+            serve_connection(stream, router, rooms).await;
+            drop(slot);
+        });
+    }
+}
+
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    router: Router,
+    rooms: Arc<Semaphore>,
+) {
+    let (suspend, suspended) = watch::channel(false);
+    let connection = Connection(Arc::new(Shared {
+        suspend,
+        rooms,
+        room: OnceLock::new(),
+    }));
+    let service = TowerToHyperService::new(router.layer(Extension(connection)));
+    let conversation = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER)
+        .max_buf_size(HEADER_SIZE)
+        // An idle connection would take a slot from others.
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        ended = conversation => if let Err(error) = ended {
+            debug!(%error, "an HTTP connection ended early");
+        },
+        () = overdue(suspended) => debug!("an HTTP connection took too long"),
+    }
+}
+
+/// A connection, as the handler of its request has it.
+#[derive(Clone, Debug)]
+pub(super) struct Connection(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    suspend: watch::Sender<bool>,
+    rooms: Arc<Semaphore>,
+    room: OnceLock<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    /// Waits for room for a large answer, which is free again when the connection ends.
+    pub(super) async fn take_room(&self) {
+        // The semaphore is never closed.
+        if let Ok(room) = Arc::clone(&self.0.rooms).acquire_owned().await {
+            // There is one request, which needs no more than one.
+            let _ = self.0.room.set(room);
+        }
+    }
+
+    /// Does work whose time does not count for the deadline.
+    pub(super) async fn untimed<T>(&self, work: impl Future<Output = T>) -> T {
+        self.0.suspend.send_replace(true);
+        let result = work.await;
+        self.0.suspend.send_replace(false);
+        result
+    }
+}
+
+/// Ends when a connection has used up its time.
+async fn overdue(mut suspended: watch::Receiver<bool>) {
+    let mut until = async |state| suspended.wait_for(|is| *is == state).await.is_ok();
+    while let Ok(true) = timeout(CONNECTION, until(true)).await {
+        until(false).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
