@@ -2,9 +2,10 @@
 //!
 //! What holds: warnings are told and stop nothing; faults end it with exit code 2.
 
+use super::overview::Overview;
 use super::{Done, Failure, complain, print, print_json};
 use crate::cli::Output;
-use crate::config::{Config, Overview, host};
+use crate::config::{Config, host};
 use crate::lifecycle;
 use crate::schedd::directory;
 

@@ -10,6 +10,7 @@ pub(crate) mod offboard;
 pub(crate) mod onboard;
 pub(crate) mod once;
 mod output;
+mod overview;
 pub(crate) mod plan;
 mod progress;
 pub(crate) mod push;

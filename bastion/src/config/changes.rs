@@ -1,7 +1,8 @@
-//! What is different in another configuration: shown before a reload, and when one was done.
+//! Differences between two configurations, shown before and after a reload.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -10,45 +11,45 @@ use super::search::Pattern;
 use super::{Config, Search};
 use crate::delivery::{Delivery, DeliveryId, Opening, Target};
 
-/// What a change of configurations changes.
+/// Everything that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Changes {
     /// Deliveries at schedds that are known.
     pub deliveries: Part<DeliveryId>,
-    /// Searches, and what is wanted at each schedd that they find.
+    /// Searches, and deliveries to each schedd that they find.
     pub searches: Part<String>,
     /// Keys that concern everything.
     pub settings: Vec<Difference>,
 }
 
-/// One sort of things, in the order of names.
+/// Things of one kind, in the order of names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Part<K> {
-    /// There are these now.
+    /// Only the new configuration has these.
     pub added: Vec<K>,
-    /// There are these no longer. Nothing is revoked or deleted by that.
+    /// Only the old one has these. Nothing is revoked or deleted by that.
     pub removed: Vec<K>,
-    /// These are different.
+    /// These differ.
     pub changed: Vec<Changed<K>>,
 }
 
-/// A thing that is different.
+/// A thing that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Changed<K> {
-    /// Which one.
+    /// Its name.
     pub name: K,
-    /// In what.
+    /// Its values that differ.
     pub differences: Vec<Difference>,
 }
 
-/// One value that is different.
+/// One value that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// The key, as in the configuration.
     pub key: &'static str,
-    /// What it was; `None` for nothing.
+    /// Old value; `None` for nothing.
     pub from: Option<String>,
-    /// What it is; `None` for nothing.
+    /// New value; `None` for nothing.
     pub to: Option<String>,
 }
 
@@ -59,10 +60,6 @@ impl Changes {
     /// From `old` to `new`.
     #[must_use]
     pub fn between(old: &Config, new: &Config) -> Self {
-        let deliveries = |config: &Config| {
-            let deliveries = config.deliveries.iter();
-            deliveries.map(|d| (d.id.clone(), delivery(d))).collect()
-        };
         Self {
             deliveries: Part::between(&deliveries(old), &deliveries(new)),
             searches: Part::between(&searches(old), &searches(new)),
@@ -70,19 +67,18 @@ impl Changes {
         }
     }
 
-    /// Whether nothing is different.
+    /// True when nothing differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.deliveries.is_empty() && self.searches.is_empty() && self.settings.is_empty()
+        self.lines().is_empty()
     }
 
-    /// One line for each thing that is different.
+    /// One line for each thing that differs.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        let mut lines = self.deliveries.lines();
-        lines.extend(self.searches.lines());
-        lines.extend(self.settings.iter().map(|one| format!("~ {one}")));
-        lines
+        let settings = self.settings.iter().map(|one| format!("~ {one}"));
+        let things = self.deliveries.lines().chain(self.searches.lines());
+        things.chain(settings).collect()
     }
 }
 
@@ -104,7 +100,7 @@ impl<K: Ord + Clone + Display> Part<K> {
         }
     }
 
-    fn lines(&self) -> Vec<String> {
+    fn lines(&self) -> impl Iterator<Item = String> {
         let added = self.added.iter().map(|name| format!("+ {name}"));
         let removed = self.removed.iter().map(|name| format!("- {name}"));
         let changed = self.changed.iter().map(|one| {
@@ -112,24 +108,17 @@ impl<K: Ord + Clone + Display> Part<K> {
                 one.differences.iter().map(ToString::to_string).collect();
             format!("~ {}: {}", one.name, differences.join(", "))
         });
-        added.chain(removed).chain(changed).collect()
-    }
-}
-
-impl<K> Part<K> {
-    /// Whether nothing is different.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+        added.chain(removed).chain(changed)
     }
 }
 
 impl Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
+        let lines = self.lines();
+        if lines.is_empty() {
             return f.write_str("nothing changes");
         }
-        f.write_str(&self.lines().join("\n"))
+        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -137,43 +126,35 @@ const CONTROL: &str = "control.socket";
 const LISTEN: &str = "listen.address";
 const STATE: &str = "state";
 
-impl Difference {
-    /// What a person must know of a key that a reload does not put into force: sockets and the
-    /// folder of the state are opened once.
-    fn note(&self) -> Option<String> {
-        let note = "from the next start on".to_owned();
-        match (self.key, &self.from) {
-            // Commands read the configuration, and look for the service at the new place.
-            (CONTROL, Some(old)) => {
-                Some(format!("{note}; until then, commands need --socket {old}"))
-            }
-            (CONTROL | LISTEN | STATE, _) => Some(note),
-            _ => None,
-        }
-    }
-}
-
+/// `KEY OLD → NEW`, and a note on keys that a reload does not put into force: sockets and the directory
+/// of the state are opened once.
 impl Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
         write!(f, "{} {} → {}", self.key, word(&self.from), word(&self.to))?;
-        match self.note() {
-            Some(note) => write!(f, " ({note})"),
-            None => Ok(()),
+        match (self.key, &self.from) {
+            // Commands read the configuration, and look for the service at the new place.
+            (CONTROL, Some(old)) => write!(
+                f,
+                " (from the next start on; until then, commands need --socket {old})"
+            ),
+            (CONTROL | LISTEN | STATE, _) => f.write_str(" (from the next start on)"),
+            _ => Ok(()),
         }
     }
 }
 
-/// What both name and has another value, and what only one of them names.
+/// Differing values of the keys of both, those of `new` first.
 fn differences(old: &Values, new: &Values) -> Vec<Difference> {
-    let value = |values: &Values, key| {
+    let value = |values: &Values, key: &str| {
         let found = values.iter().find(|(known, _)| *known == key);
         found.and_then(|(_, value)| value.clone())
     };
-    let gone = old
+    let is_gone = |(key, _): &&(&str, _)| new.iter().all(|(known, _)| known != key);
+    let keys = new
         .iter()
-        .filter(|(key, _)| new.iter().all(|(k, _)| k != key));
-    let keys = new.iter().chain(gone).map(|(key, _)| *key);
+        .chain(old.iter().filter(is_gone))
+        .map(|(key, _)| *key);
     keys.map(|key| Difference {
         key,
         from: value(old, key),
@@ -183,11 +164,15 @@ fn differences(old: &Values, new: &Values) -> Vec<Difference> {
     .collect()
 }
 
+fn deliveries(config: &Config) -> BTreeMap<DeliveryId, Values> {
+    let deliveries = config.deliveries.iter();
+    deliveries.map(|d| (d.id.clone(), delivery(d))).collect()
+}
+
 fn delivery(delivery: &Delivery) -> Values {
-    let pattern = Pattern::of(delivery);
-    let mut values = wanted(&pattern);
+    let mut values = pattern(&Pattern::of(delivery));
     match &delivery.target {
-        Target::Directory(path) => values.push(("directory", Some(path.display().to_string()))),
+        Target::Directory(path) => values.push(("directory", shown(path))),
         Target::Credd {
             host,
             collector,
@@ -201,21 +186,19 @@ fn delivery(delivery: &Delivery) -> Values {
     values
 }
 
-/// What is wanted, wherever it is.
-fn wanted(pattern: &Pattern) -> Values {
+/// Values of a delivery that do not depend on its schedd.
+fn pattern(pattern: &Pattern) -> Values {
     let credential = &pattern.credential;
-    let list = |scopes: &[String]| (!scopes.is_empty()).then(|| scopes.join(" "));
+    let identity = &credential.identity;
+    let scopes = &credential.scopes;
     let opener = &pattern.authorize.service;
     vec![
-        ("principal", Some(credential.identity.principal.clone())),
-        (
-            "keytab",
-            Some(credential.identity.keytab.display().to_string()),
-        ),
+        ("principal", Some(identity.principal.clone())),
+        ("keytab", shown(&identity.keytab)),
         ("credkey", Some(credential.credkey.clone())),
         ("issuer", Some(credential.issuer.clone())),
         ("role", Some(credential.role.clone())),
-        ("scopes", list(&credential.scopes)),
+        ("scopes", (!scopes.is_empty()).then(|| scopes.join(" "))),
         ("audience", credential.audience.clone()),
         (
             "authorize_with",
@@ -244,52 +227,50 @@ fn searches(config: &Config) -> BTreeMap<String, Values> {
         ];
         values.extend(opening(&search.opening));
         all.insert(search.to_string(), values);
-        for pattern in &search.wanted {
-            all.insert(pattern.name(&search.group), wanted(pattern));
+        for wanted in &search.wanted {
+            all.insert(name(wanted, search), pattern(wanted));
         }
     }
     all
 }
 
-impl Pattern {
-    /// Which one it is among those of all searches.
-    pub(super) fn name(&self, group: &str) -> String {
-        let credential = &self.credential;
-        let at = self.at.as_ref().map(|at| format!(", where {at}"));
-        format!(
-            "{}/{} at {group}: {}{}",
-            credential.identity.account,
-            credential.service,
-            self.schedds,
-            at.unwrap_or_default()
-        )
-    }
-}
-
-impl Display for Search {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "search {}", self.group)
-    }
+/// Name of a pattern among those of all searches.
+fn name(pattern: &Pattern, search: &Search) -> String {
+    let credential = &pattern.credential;
+    let at = pattern.at.as_ref().map(|at| format!(", where {at}"));
+    format!(
+        "{}/{} at {}: {}{}",
+        credential.identity.account,
+        credential.service,
+        search.group,
+        pattern.schedds,
+        at.unwrap_or_default()
+    )
 }
 
 fn settings(config: &Config) -> Values {
     let vault = &config.vault;
     let addresses: Vec<String> = vault.servers.iter().map(ToString::to_string).collect();
-    let path = |path: &std::path::Path| Some(path.display().to_string());
-    let requests = vault.requests.map(|requests| {
-        let per = format(requests.per);
-        format!("{} in {per}", requests.limit)
-    });
+    let requests = vault.requests;
+    let requests = requests.map(|bound| format!("{} in {}", bound.limit, format(bound.per)));
     vec![
         ("vault.address", Some(addresses.join(" "))),
-        ("vault.ca_file", vault.tls.ca_file.as_deref().and_then(path)),
-        ("vault.ca_dir", vault.tls.ca_dir.as_deref().and_then(path)),
+        (
+            "vault.ca_file",
+            vault.tls.ca_file.as_deref().and_then(shown),
+        ),
+        ("vault.ca_dir", vault.tls.ca_dir.as_deref().and_then(shown)),
         ("vault.requests", requests),
         ("kerberos.service", Some(config.kerberos_service.clone())),
         ("schedule.check", Some(config.check.to_string())),
         ("schedule.spread", Some(format(config.spread))),
         (LISTEN, config.listen.map(|address| address.to_string())),
-        (CONTROL, path(&config.control)),
-        (STATE, path(&config.state)),
+        (CONTROL, shown(&config.control)),
+        (STATE, shown(&config.state)),
     ]
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as values are")]
+fn shown(path: &Path) -> Option<String> {
+    Some(path.display().to_string())
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::faults::{Faults, Located, Place};
 
@@ -154,29 +154,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct SeveralVisitor<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for SeveralVisitor<T> {
-            type Value = Several<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Several<T>, A::Error> {
-                let mut several = Several {
-                    items: Vec::new(),
-                    is_faulty: false,
-                };
-                while let Some(Given { value, is_faulty }) = items.next_element()? {
-                    several.items.extend(value);
-                    several.is_faulty |= is_faulty;
-                }
-                Ok(several)
-            }
-        }
-
-        input.deserialize_seq(SeveralVisitor(PhantomData))
+        let items = Vec::<Given<T>>::deserialize(input)?;
+        Ok(Self {
+            is_faulty: items.iter().any(|item| item.is_faulty),
+            items: items.into_iter().filter_map(|item| item.value).collect(),
+        })
     }
 }
 

@@ -1,7 +1,8 @@
-//! The configuration: files read, joined, judged, and made into deliveries that cannot be wrong.
+//! The configuration: files are read as typed sections, joined, and resolved into deliveries.
 //!
-//! Nothing here needs the network. [`load`] judges what was written; [`host`] judges what the
-//! files of this host are like (keytabs, certificate authorities).
+//! Always true: a [`Config`] has no faults; nothing here needs the network. [`load`] reports everything that
+//! is wrong with the configuration's files; [`host`] checks the files of this host that they name (keytabs,
+//! certificate authorities).
 
 mod changes;
 mod cron;
@@ -11,7 +12,6 @@ mod given;
 pub mod host;
 mod load;
 mod names;
-mod overview;
 mod reader;
 mod resolve;
 mod schema;
@@ -34,49 +34,48 @@ pub use faults::{Fault, Faults, nearest};
 pub use load::load;
 pub(crate) use load::read_text;
 pub use names::{Glob, Names};
-pub use overview::Overview;
 pub use schema::schema;
 pub use search::{Pattern, Search};
 pub use watch::Watch;
 
 use crate::delivery::{Delivery, Identity};
 
-/// Where the configuration is when no other place is named.
+/// Path of the configuration, unless another one is named.
 pub const DEFAULT_FILE: &str = "/etc/token-bastion/token-bastion.yaml";
 
-/// Where the socket for commands is when no other place is named.
+/// Path of the socket for commands, unless another one is configured.
 pub const DEFAULT_CONTROL: &str = "/run/token-bastion/control";
-/// Where state is kept when no other place is named.
+/// Directory of the state, unless another one is configured.
 pub const DEFAULT_STATE: &str = "/var/lib/token-bastion";
 
-/// A configuration that was found good.
+/// A configuration without faults.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The Vault that everything is read from.
     pub vault: VaultSettings,
     /// First part of Vault's service principal, usually `host`.
     pub kerberos_service: String,
-    /// When every delivery is looked at.
+    /// Times at which every delivery is checked.
     pub check: Cron,
-    /// Looks and renewals are spread over this time.
+    /// Checks and renewals are spread over this time.
     pub spread: Duration,
-    /// What is wanted at schedds that are known, in the order of names, each name once.
+    /// Deliveries at schedds that are known, in the order of names, each name once.
     pub deliveries: Vec<Arc<Delivery>>,
-    /// What is wanted at schedds that a collector is asked for.
+    /// Deliveries at schedds that are found through a collector.
     pub searches: Vec<Search>,
-    /// Where metrics, health and status are served by HTTP; nowhere when `None`.
+    /// Address at which metrics, health and status are served by HTTP; `None` for nowhere.
     pub listen: Option<SocketAddr>,
     /// The socket for commands of people on this host.
     pub control: PathBuf,
-    /// Where things are kept that are no secrets and outlive a restart, such as the age of grants.
+    /// Directory for what outlives a restart and is no secret, such as the age of grants.
     pub state: PathBuf,
-    /// What is allowed and probably not meant.
+    /// Allowed, and probably not meant.
     pub warnings: Vec<Fault>,
 }
 
 impl Config {
-    /// Who logs in, for deliveries at known schedds and at those that are to be found; some more
-    /// than once.
+    /// Identities that log in, for deliveries at known schedds and at those that are to be found; some
+    /// more than once.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         let known = self.deliveries.iter().map(|delivery| &delivery.credential);
         let found = self.searches.iter().flat_map(|search| &search.wanted);
@@ -93,7 +92,7 @@ pub struct VaultSettings {
     pub servers: Vec<ServerUrl>,
     /// Certificate authorities to trust.
     pub tls: TlsSettings,
-    /// How many requests may be sent.
+    /// Limit of requests.
     pub requests: Option<RequestLimit>,
 }
 

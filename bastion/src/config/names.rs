@@ -18,7 +18,7 @@ impl Glob {
     /// Reads a glob.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The text is no glob.
     pub fn parse(text: &str) -> Result<Self, String> {
         let refuse = |error: glob::PatternError| format!("{text:?} is no glob: {}", error.msg);
         Pattern::new(text).map(Self).map_err(refuse)
@@ -37,13 +37,13 @@ impl Glob {
         Self(Pattern::new("*").unwrap_or_default())
     }
 
-    /// Whether the text of a configuration is one, and no plain name.
+    /// True for the text of a glob, false for a plain name.
     #[must_use]
     pub fn is_glob(text: &str) -> bool {
         text.contains(['*', '?', '['])
     }
 
-    /// Whether it fits.
+    /// True when it fits the name.
     #[must_use]
     pub fn fits(&self, name: &str) -> bool {
         self.0.matches_with(name, RULES)
@@ -56,7 +56,7 @@ impl fmt::Display for Glob {
     }
 }
 
-/// Which names are meant: those that one of the globs fits, but for those that are taken away.
+/// A choice of names: those that one of the globs fits, but for those that are taken away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// One of these fits.
@@ -75,7 +75,7 @@ impl Names {
         }
     }
 
-    /// Whether a name is meant.
+    /// True when a name is chosen.
     #[must_use]
     pub fn hold(&self, name: &str) -> bool {
         self.any.iter().any(|glob| glob.fits(name))

@@ -1,8 +1,9 @@
-//! Groups of schedds that a collector is asked for, and what is wanted at each that is found.
+//! Groups of schedds that are found through a collector, and the deliveries to each of them.
 //!
-//! What holds: a schedd that is found gets the same deliveries as one that is listed by name.
+//! Always true: a schedd that is found gets the same deliveries as one that is listed by name.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,33 +17,33 @@ pub struct Search {
     pub group: String,
     /// Collector to ask; the local configuration's when `None`.
     pub collector: Option<String>,
-    /// What the schedds' ads must satisfy, an expression of `ClassAds`; all schedds when `None`.
+    /// Expression of `ClassAds` that the schedds' ads must satisfy; all schedds when `None`.
     pub constraint: Option<String>,
-    /// How their credds are opened.
+    /// Opening of their credds.
     pub opening: Opening,
-    /// What is wanted at each of them: for one account and service the first that fits counts.
+    /// Deliveries to each of them: for one account and service the first that fits counts.
     pub wanted: Vec<Pattern>,
 }
 
 /// A delivery whose schedd is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    /// At which of the schedds that are found.
+    /// Schedds that it is for, among those that are found.
     pub schedds: Names,
-    /// Only at these of them, where what is wanted differs; everywhere when `None`.
+    /// Some of these, where other values hold; all of them when `None`.
     pub at: Option<Glob>,
-    /// What is delivered.
+    /// The credential that is delivered.
     pub credential: Arc<Credential>,
     /// The credential whose access token opens the credd.
     pub authorize: Arc<Credential>,
-    /// How long the vault token lives.
+    /// Lifetime of the vault token.
     pub lifetime: Duration,
     /// It is renewed when less than this is left.
     pub renew_below: Duration,
 }
 
 impl Search {
-    /// What is wanted at a schedd that was found, `schedd` being its name.
+    /// Deliveries to a schedd that was found.
     #[must_use]
     pub fn deliveries(&self, schedd: &str) -> Vec<Arc<Delivery>> {
         let mut known = BTreeSet::new();
@@ -56,7 +57,7 @@ impl Search {
             .collect()
     }
 
-    pub(super) fn target(&self, schedd: &str) -> Target {
+    pub(crate) fn target(&self, schedd: &str) -> Target {
         Target::Credd {
             host: schedd.to_owned(),
             collector: self.collector.clone(),
@@ -66,13 +67,13 @@ impl Search {
 }
 
 impl Pattern {
-    /// Whether it is wanted at this schedd.
+    /// True when it is for this schedd.
     #[must_use]
     pub fn fits(&self, schedd: &str) -> bool {
         self.schedds.hold(schedd) && self.at.as_ref().is_none_or(|at| at.fits(schedd))
     }
 
-    /// What is wanted by a delivery, wherever it is.
+    /// Everything of a delivery but its schedd.
     pub(super) fn of(delivery: &Delivery) -> Self {
         Self {
             schedds: Names::all(),
@@ -99,5 +100,11 @@ impl Pattern {
             lifetime: self.lifetime,
             renew_below: self.renew_below,
         }
+    }
+}
+
+impl fmt::Display for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "search {}", self.group)
     }
 }

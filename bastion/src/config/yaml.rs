@@ -103,14 +103,6 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Nothing)
     }
 
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Nothing)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, input: D) -> Result<Value, D::Error> {
-        Value::deserialize(input)
-    }
-
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
         Ok(Value::Text(value.to_string()))
     }

@@ -1,77 +1,68 @@
-//! What a configuration means, as a table for people and as data: every delivery, every search,
-//! and how each credd is opened.
+//! Overview of a configuration, as a table for people and as data: every delivery, every search, and how
+//! each credd is opened.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::duration::format;
-use super::search::Pattern;
-use super::{Config, Search};
-use crate::delivery::{Delivery, Opening, Target};
+use crate::config::duration::format;
+use crate::config::{Config, Pattern, Search};
+use crate::delivery::{Delivery, Method, Opening, Target};
 use crate::report::{Wanted, table};
 
-/// What is wanted.
+/// Everything that a configuration asks for.
 #[derive(Clone, Debug, Serialize)]
-pub struct Overview {
+pub(crate) struct Overview {
     /// At schedds that are known.
-    pub deliveries: Vec<Known>,
+    pub(crate) deliveries: Vec<ListedDelivery>,
     /// At schedds that are to be found.
-    pub searches: Vec<Found>,
+    pub(crate) searches: Vec<SearchedDelivery>,
 }
 
-/// A delivery.
+/// A delivery at a schedd that is known.
 #[derive(Clone, Debug, Serialize)]
-pub struct Known {
-    /// As everywhere else.
+pub(crate) struct ListedDelivery {
     #[serde(flatten)]
-    pub wanted: Wanted,
-    /// What else was decided.
+    wanted: Wanted,
     #[serde(flatten)]
-    pub terms: Terms,
+    settings: DeliverySettings,
 }
 
-/// A credential that is wanted at each schedd that is found.
+/// A delivery to each schedd that is found.
 #[derive(Clone, Debug, Serialize)]
-pub struct Found {
-    /// The group.
-    pub group: String,
-    /// Who is asked; the local configuration's collector when `None`.
-    pub collector: Option<String>,
-    /// For what.
-    pub constraint: Option<String>,
-    /// At which of those that are found: globs, those behind a `!` taken away.
-    pub schedds: String,
-    /// Only at these of them, where what is wanted differs.
-    pub at: Option<String>,
-    /// As everywhere else.
+pub(crate) struct SearchedDelivery {
+    group: String,
+    /// Collector that is asked; the local configuration's when `None`.
+    collector: Option<String>,
+    constraint: Option<String>,
+    /// Globs over the names of those that are found, those behind a `!` taken away.
+    schedds: String,
+    /// Some of these, where other values hold.
+    at: Option<String>,
     #[serde(flatten)]
-    pub wanted: Wanted,
-    /// What else was decided.
+    wanted: Wanted,
     #[serde(flatten)]
-    pub terms: Terms,
+    settings: DeliverySettings,
 }
 
-/// What was decided of a delivery besides its name and life.
+/// Settings of a delivery besides its name and lifetime.
 #[derive(Clone, Debug, Serialize)]
-pub struct Terms {
+struct DeliverySettings {
     /// A token is replaced when less is left, in seconds.
-    pub renew_below_seconds: u64,
+    renew_below_seconds: u64,
     /// Scopes that access tokens are reduced to.
-    pub scopes: Vec<String>,
-    /// Their audience.
-    pub audience: Option<String>,
-    /// How the credd is opened: the method, whose token, in whose name; `None` for a directory.
-    pub opened: Option<String>,
+    scopes: Vec<String>,
+    audience: Option<String>,
+    /// Opening of the credd: the method, whose token, in whose name; `None` for a directory.
+    opened: Option<String>,
 }
 
 impl Overview {
-    /// What `config` means.
-    #[must_use]
-    pub fn new(config: &Config) -> Self {
-        let deliveries = config.deliveries.iter().map(|delivery| Known {
+    /// The overview of `config`.
+    pub(crate) fn new(config: &Config) -> Self {
+        let deliveries = config.deliveries.iter().map(|delivery| ListedDelivery {
             wanted: Wanted::new(delivery),
-            terms: terms(delivery),
+            settings: settings(delivery),
         });
         let searches = config.searches.iter().flat_map(|search| {
             let patterns = search.wanted.iter();
@@ -84,11 +75,13 @@ impl Overview {
     }
 
     /// One line for each.
-    #[must_use]
-    pub fn table(&self) -> String {
-        let known = self.deliveries.iter().map(|one| (&one.wanted, &one.terms));
-        let found = self.searches.iter().map(|one| (&one.wanted, &one.terms));
-        let lines = known.chain(found).map(|(wanted, terms)| {
+    pub(crate) fn table(&self) -> String {
+        let known = self
+            .deliveries
+            .iter()
+            .map(|one| (&one.wanted, &one.settings));
+        let found = self.searches.iter().map(|one| (&one.wanted, &one.settings));
+        let lines = known.chain(found).map(|(wanted, settings)| {
             let length = |seconds| format(Duration::from_secs(seconds));
             [
                 wanted.account.clone(),
@@ -97,8 +90,8 @@ impl Overview {
                 wanted.credkey.clone(),
                 wanted.transport.clone(),
                 length(wanted.lifetime_seconds),
-                length(terms.renew_below_seconds),
-                terms.opened.clone().unwrap_or_else(|| "-".to_owned()),
+                length(settings.renew_below_seconds),
+                settings.opened.clone().unwrap_or_else(|| "-".to_owned()),
                 wanted.schedd.clone(),
             ]
         });
@@ -117,7 +110,7 @@ impl Overview {
     }
 }
 
-fn found(search: &Search, pattern: &Pattern) -> Found {
+fn found(search: &Search, pattern: &Pattern) -> SearchedDelivery {
     // What stands for the schedds' names until they are known.
     let mut words = vec![
         format!(
@@ -139,20 +132,20 @@ fn found(search: &Search, pattern: &Pattern) -> Found {
     let target = search.target("");
     let mut delivery = pattern.at("", target);
     delivery.id.schedd = format!("{} ({})", search.group, words.join(", "));
-    Found {
+    SearchedDelivery {
         group: search.group.clone(),
         collector: search.collector.clone(),
         constraint: search.constraint.clone(),
         schedds,
         at: pattern.at.as_ref().map(ToString::to_string),
         wanted: Wanted::new(&delivery),
-        terms: terms(&delivery),
+        settings: settings(&delivery),
     }
 }
 
-fn terms(delivery: &Delivery) -> Terms {
+fn settings(delivery: &Delivery) -> DeliverySettings {
     let credential = &delivery.credential;
-    Terms {
+    DeliverySettings {
         renew_below_seconds: delivery.renew_below.as_secs(),
         scopes: credential.scopes.clone(),
         audience: credential.audience.clone(),
@@ -166,7 +159,7 @@ fn terms(delivery: &Delivery) -> Terms {
 /// `scitokens cms for user@example.org`.
 fn opened(opening: &Opening, delivery: &Delivery) -> String {
     let mut text = opening.method.to_string();
-    if opening.method == crate::delivery::Method::Scitokens {
+    if opening.method == Method::Scitokens {
         text.push(' ');
         text.push_str(&delivery.authorize.service);
     }
