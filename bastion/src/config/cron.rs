@@ -50,7 +50,7 @@ impl Cron {
     /// Reads an expression.
     ///
     /// # Errors
-    /// What is wrong, and how to write it.
+    /// The fault, and how to write it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let refuse = |why: String| format!("{text:?} is no cron expression: {why}");
         let fields: Vec<&str> = text.split_whitespace().collect();
@@ -109,13 +109,11 @@ impl Cron {
             .min()
             .unwrap_or(Timestamp::MAX)
     }
-}
 
-impl Cron {
     /// The longest time between two matching minutes, where no clock is changed for summer.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
-        // Matching days all match at the same times: one of them, and the days, tell all.
+        // Matching days all match at the same times: one of them, and the days, are enough.
         let start = Timestamp::from_second(-1).unwrap_or(Timestamp::UNIX_EPOCH);
         let next = |after| self.next(after, &TimeZone::UTC);
         let day_of = |at: Timestamp| at.as_second().div_euclid(DAY);

@@ -13,7 +13,7 @@ static PRINTER: SpanPrinter = SpanPrinter::new().spacing(Spacing::None);
 /// Reads a duration.
 ///
 /// # Errors
-/// What is wrong, and how to write it.
+/// The fault, and how to write it.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let why = match seconds(text.trim()) {
         Some(0) => "it must be longer than zero",
@@ -68,7 +68,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn durations_are_told_in_two_units_at_most() {
+    fn durations_are_shown_in_two_units_at_most() {
         for (seconds, text) in [
             (59, "59s"),
             (3599, "59m59s"),

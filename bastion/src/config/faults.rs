@@ -63,7 +63,7 @@ pub(crate) struct Located<T> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
     position: Position,
-    /// What is wrong, and what to do.
+    /// Description and advice.
     what: String,
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Several<T> {
 
 /// Sections by name, in the order of the files.
 #[derive(Clone, Debug)]
-pub(crate) struct Named<T>(pub(crate) Vec<(Located<String>, T)>);
+pub(crate) struct ByName<T>(pub(crate) Vec<(Located<String>, T)>);
 
 impl<T> Given<T> {
     /// The value.
@@ -85,7 +85,7 @@ impl<T> Given<Several<T>> {
     }
 }
 
-impl<T> Given<Named<T>> {
+impl<T> Given<ByName<T>> {
     /// Names and their sections.
     pub(crate) fn entries(&self) -> &[(Located<String>, T)] {
         self.get().map_or(&[], |named| &named.0)
@@ -162,28 +162,28 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Named<T> {
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for ByName<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct NamedVisitor<T>(PhantomData<T>);
+        struct ByNameVisitor<T>(PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for NamedVisitor<T> {
-            type Value = Named<T>;
+        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for ByNameVisitor<T> {
+            type Value = ByName<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("names and sections")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Named<T>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ByName<T>, A::Error> {
                 let mut list = Vec::new();
                 while let Some((name, section)) = entries.next_entry::<Given<String>, Given<T>>()? {
                     let section = section.into_value();
                     // A section that was a fault keeps its name, which others may speak of.
                     list.extend(name.value.map(|name| (name, section.unwrap_or_default())));
                 }
-                Ok(Named(list))
+                Ok(ByName(list))
             }
         }
 
-        input.deserialize_map(NamedVisitor(PhantomData))
+        input.deserialize_map(ByNameVisitor(PhantomData))
     }
 }

@@ -1,8 +1,8 @@
 //! Checks of files of this host that the configuration names: keytabs, certificate authorities.
 //!
-//! A keytab that is missing or cannot be read, and one that everybody may read, are faults for
-//! `check`. A service that runs goes on: other accounts are not to suffer, the keytab may come
-//! later, and a wrong mode is no reason to let jobs die; it says so each time it starts.
+//! A keytab that is missing or cannot be read, and one that everybody may read, are faults for `check`. A
+//! service that runs goes on, with a warning at each start: other accounts are not to suffer, the keytab may
+//! come later, and a wrong mode is no reason to let jobs fail.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,19 +22,19 @@ const NAMED: usize = 3;
 /// Characters of a principal in a message.
 const PRINCIPAL_LIMIT: usize = 100;
 
-/// Something on this host that has to be put right.
+/// A fault of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostFault {
-    /// The accounts that are concerned; none when all are.
+    /// Accounts that it concerns; none for all of them.
     accounts: Vec<String>,
-    /// The file and the accounts that need it, what is wrong, and what to do.
+    /// The file and the accounts that need it, description and advice.
     message: String,
     /// Deliveries cannot work as long as it is so.
     stops: bool,
 }
 
 impl HostFault {
-    /// The accounts that are concerned; none when all are.
+    /// Accounts that it concerns; none for all of them.
     #[must_use]
     pub fn accounts(&self) -> &[String] {
         &self.accounts
@@ -65,7 +65,7 @@ pub(crate) struct KeytabFault {
 /// Checks every keytab, in the order of paths. Accounts that share a keytab and its fault are named
 /// in one.
 pub async fn keytab_faults(config: &Config) -> Vec<HostFault> {
-    // Who uses which key: by file, then by principal.
+    // Accounts by keytab and principal.
     let mut keytabs: BTreeMap<&Path, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
     for identity in config.identities() {
         let principals = keytabs.entry(&identity.keytab).or_default();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_keytab_that_is_no_file_is_told_and_the_others_are_checked() {
+    async fn a_keytab_that_is_no_file_is_reported_and_the_others_are_checked() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let fifo = path("fifo.keytab");

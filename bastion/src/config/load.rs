@@ -1,6 +1,6 @@
 //! Files of a configuration: found, read, and joined.
 //!
-//! Always true: only plain files of bounded size are read; faults of all files are told in one go.
+//! Always true: only plain files of bounded size are read; faults of all files are reported in one go.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub fn load(file: &Path) -> Result<Config, Faults> {
             Err(why) => faults.add_at(Position::file(&name, ""), why),
         }
     }
-    // What a file that cannot be read would have said is not missed twice.
+    // The content of a file that cannot be read is not missed besides.
     if !faults.is_empty() {
         return faults.or(None);
     }

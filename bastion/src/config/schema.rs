@@ -9,7 +9,7 @@ use schemars::transform::transform_subschemas;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::given::{Given, Named, Several};
+use super::given::{ByName, Given, Several};
 use super::sections::FileSections;
 
 pub(crate) const ACCOUNT: &str = "^[A-Za-z0-9_][A-Za-z0-9._-]*$";
@@ -31,7 +31,7 @@ pub fn schema() -> Value {
         .to_value()
 }
 
-/// Whatever has keys may be left empty; descriptions are one line.
+/// Lets sections be empty, as the reader does, and puts descriptions on one line.
 fn as_read(schema: &mut Schema) {
     transform_subschemas(&mut as_read, schema);
     if schema.get("type") == Some(&json!("object")) {
@@ -109,9 +109,9 @@ impl<T: JsonSchema> JsonSchema for Several<T> {
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Named<T> {
+impl<T: JsonSchema> JsonSchema for ByName<T> {
     fn schema_name() -> Cow<'static, str> {
-        format!("Named_{}", T::schema_name()).into()
+        format!("ByName_{}", T::schema_name()).into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {

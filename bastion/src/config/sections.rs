@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::Cron;
 use super::faults::Faults;
-use super::given::{Given, Named, Several};
+use super::given::{ByName, Given, Several};
 use super::schema;
-use super::values::{AbsolutePath, Count, Expression, Loopback, Server, TypedDuration};
+use super::values::{AbsolutePath, Expression, Loopback, RequestCount, Server, TypedDuration};
 use crate::delivery::Method;
 
 /// Configuration of token-bastion, and files of config.d beside it.
@@ -34,10 +34,10 @@ pub(crate) struct FileSections {
     /// Groups of schedds by name. A group is a list of hosts (`credds`), a credential directory on
     /// this host (`directory`), or is found through a collector.
     #[schemars(extend("propertyNames" = schema::names(schema::GROUP)))]
-    pub(crate) schedds: Given<Named<GroupSection>>,
+    pub(crate) schedds: Given<ByName<GroupSection>>,
     /// Accounts at the schedds by name, and what each gets where.
     #[schemars(extend("propertyNames" = schema::names(schema::ACCOUNT)))]
-    pub(crate) accounts: Given<Named<AccountSection>>,
+    pub(crate) accounts: Given<ByName<AccountSection>>,
     /// Metrics, health and status by HTTP; not served without this.
     pub(crate) listen: Given<ListenSection>,
     /// Access of commands to the service.
@@ -92,7 +92,7 @@ pub(crate) struct VaultSection {
 pub(crate) struct RequestsSection {
     /// Number of requests.
     #[schemars(example = 300)]
-    pub(crate) limit: Given<Count>,
+    pub(crate) limit: Given<RequestCount>,
     /// In this time.
     #[schemars(example = "5m")]
     pub(crate) per: Given<TypedDuration>,
@@ -237,7 +237,7 @@ pub(crate) struct AccountSection {
         example = json!({"cms": {}, "cms_production": {"authorize_with": "cms"}}),
         extend("propertyNames" = schema::names(schema::SERVICE))
     )]
-    pub(crate) credentials: Given<Named<CredentialSection>>,
+    pub(crate) credentials: Given<ByName<CredentialSection>>,
 }
 
 /// A credential of an account.
@@ -273,16 +273,16 @@ pub(crate) struct CredentialSection {
     /// Schedds that get it, instead of the account's.
     #[schemars(example = &"tier0", schema_with = "schema::choices")]
     pub(crate) schedds: Given<Several<String>>,
-    /// What is different at some schedds, by a glob over their names or the name of a group; the first
+    /// Other values at some schedds, by a glob over their names or the name of a group; the first
     /// that fits counts, alone.
     #[schemars(
         example = json!({"ap?.example.org": {"tokens": {"lifetime": "2d", "renew_below": "1d"}}}),
         extend("propertyNames" = schema::names(schema::GLOB))
     )]
-    pub(crate) at: Given<Named<OverrideSection>>,
+    pub(crate) at: Given<ByName<OverrideSection>>,
 }
 
-/// What is different for a credential at some schedds.
+/// Other values of a credential at some schedds.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct OverrideSection {

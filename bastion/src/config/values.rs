@@ -47,9 +47,9 @@ impl TryFrom<String> for AbsolutePath {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "NonZeroU32")]
-pub(crate) struct Count(pub(crate) u32);
+pub(crate) struct RequestCount(pub(crate) u32);
 
-impl TryFrom<String> for Count {
+impl TryFrom<String> for RequestCount {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {

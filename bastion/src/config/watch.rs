@@ -1,11 +1,11 @@
 //! Changes of the configuration's files.
 //!
-//! The kernel tells of changes in the directories of the files and of what their links lead to. What has
-//! changed is seen by the files' stamps (device, inode, size, times): editors that write in place or
-//! replace by rename, files that come and go in `config.d`, links that are swapped (Kubernetes). What the
-//! kernel does not tell of (other hosts' changes on a network file system) is seen at the next check.
-//! Always true: a change is reported once, when two looks at the stamps see the same; a file that is
-//! being written is waited for.
+//! The kernel gives notices of changes in the directories of the files and of the files that their links
+//! lead to. The files' stamps (device, inode, size, times) then show what has changed: written in place,
+//! replaced by rename, added to or taken from `config.d`, swapped behind a link (Kubernetes). Changes without
+//! a notice (other hosts' on a network file system) show at the next check.
+//! Always true: a change is reported once, when the stamps were read twice alike; a file that is being
+//! written is waited for.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -74,8 +74,8 @@ impl Watch {
         }
     }
 
-    /// Waits until something has changed; looks for it at each time of `check`, too. Nothing is lost when
-    /// it is cancelled.
+    /// Waits until something has changed; reads the stamps at each time of `check`, too. Nothing is lost
+    /// when it is cancelled.
     pub async fn changed(&mut self, check: &Cron) {
         loop {
             if !self.is_due {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_kernel_tells_of_changes_long_before_the_next_check() {
+    async fn changes_are_noticed_long_before_the_next_check() {
         let yearly = Cron::parse("0 0 1 1 *").unwrap();
         let Folder(folder, mut watch) = Folder::new(plain);
         write(folder.path().join("c.yaml"), "longer");
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_kernel_does_not_tell_of_is_seen_at_the_next_check() {
+    async fn changes_without_a_notice_are_found_at_the_next_check() {
         let Folder(folder, mut watch) = Folder::new(plain);
         let (_silent, wakes) = tokio::sync::watch::channel(());
         watch.wakes = wakes;

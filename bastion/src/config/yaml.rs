@@ -1,6 +1,6 @@
 //! YAML as a tree in which every key and value knows its line and column.
 //!
-//! Always true: faults of YAML are told in the words of people who write configurations, not of the
+//! Always true: faults of YAML are described in the words of people who write configurations, not of the
 //! parser's callers.
 
 use std::fmt;
@@ -75,7 +75,7 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
-/// Where a value is used, not where it was defined, when it stands behind a reference (`*NAME`).
+/// Takes the place where a value is used; behind a reference (`*NAME`), it is defined elsewhere.
 fn node(spanned: Spanned<Value>) -> Node {
     Node {
         line: spanned.referenced.line(),

@@ -1,4 +1,4 @@
-//! From an account's section, and the defaults, to what is wanted for it.
+//! From an account's section, and the defaults, to its deliveries.
 //!
 //! A key's value is that of the nearest place that has it: an entry of `at`, the credential, the
 //! account, `defaults`, the top of the file.
@@ -26,8 +26,8 @@ const RENEW_BELOW: Duration = Duration::from_hours(3 * 24);
 /// `ACCOUNT.mark`.
 const ACCOUNT_LIMIT: usize = 250;
 
-/// What all accounts share.
-pub(super) struct Context<'a> {
+/// Sections and groups that all accounts share.
+pub(super) struct AccountContext<'a> {
     pub(super) defaults: AccountSection,
     pub(super) tokens: Option<&'a TokensSection>,
     pub(super) grant: Option<&'a GrantSection>,
@@ -35,7 +35,7 @@ pub(super) struct Context<'a> {
     pub(super) server: &'a ServerUrl,
 }
 
-impl<'a> Context<'a> {
+impl<'a> AccountContext<'a> {
     pub(super) fn new(
         sections: &'a FileSections,
         groups: &'a Groups,
@@ -60,7 +60,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Something that is wanted for an account.
+/// Deliveries of an account.
 pub(super) enum Resolved {
     /// At a schedd that is known, of this group.
     Known(String, Delivery),
@@ -72,7 +72,7 @@ pub(super) enum Resolved {
 pub(super) fn resolve(
     name: &Located<String>,
     own: &AccountSection,
-    context: &Context<'_>,
+    context: &AccountContext<'_>,
     faults: &mut Faults,
 ) -> Vec<Resolved> {
     if !is_plain_name(&name.value) {
@@ -130,8 +130,8 @@ pub(super) fn resolve(
     list
 }
 
-/// What is wanted by a credential: at some schedds, where that is different, and at all others. The
-/// first that fits counts.
+/// Deliveries of a credential: those of some schedds with other values, and those of all others. For a
+/// schedd the first that fits counts.
 fn patterns(
     typed: &Typed<'_>,
     all: &[Typed<'_>],
@@ -182,7 +182,7 @@ fn patterns(
     list
 }
 
-/// Adds what is wanted at the chosen schedds.
+/// Adds the deliveries to the chosen schedds.
 fn add_at(chosen: &Chosen<'_>, patterns: &[Pattern], groups: &Groups, list: &mut Vec<Resolved>) {
     match chosen {
         Chosen::Listed(group, schedd) => {
@@ -196,7 +196,7 @@ fn add_at(chosen: &Chosen<'_>, patterns: &[Pattern], groups: &Groups, list: &mut
         }
         Chosen::Search(search, names) => {
             for pattern in patterns {
-                // What holds for the whole group leaves nothing to those behind.
+                // Values for the whole group leave nothing to those behind.
                 let is_whole = |at: &Glob| at.fits(&search.group);
                 let at = pattern.at.clone().filter(|at| !is_whole(at));
                 let is_last = at.is_none();
@@ -224,7 +224,7 @@ fn missing(name: &Located<String>, key: &str, example: &str, faults: &mut Faults
 fn identity(
     name: &Located<String>,
     own: &AccountSection,
-    context: &Context<'_>,
+    context: &AccountContext<'_>,
     faults: &mut Faults,
 ) -> Identity {
     let filled = |key: &str, typed: &Given<String>, example: &str, faults: &mut Faults| {

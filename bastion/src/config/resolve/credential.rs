@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use htvault::CredentialUrl;
 
-use super::account::Context;
+use super::account::AccountContext;
 use super::{fill, judge_length, judge_order, nearest};
 use crate::config::faults::{Faults, Located, hint};
 use crate::config::given::{Given, Several};
@@ -22,7 +22,7 @@ pub(super) type Typed<'a> = (&'a Located<String>, &'a CredentialSection, Arc<Cre
 pub(super) struct Owner<'a> {
     pub(super) identity: Arc<Identity>,
     pub(super) own: &'a AccountSection,
-    pub(super) context: &'a Context<'a>,
+    pub(super) context: &'a AccountContext<'a>,
 }
 
 /// A credential, as it is at the schedds of `other` when that is given. Credentials of the defaults have

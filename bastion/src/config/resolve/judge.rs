@@ -1,7 +1,7 @@
-//! Judgement of values that are good one by one: what does not fit together.
+//! Checks of values that are good one by one and do not fit together.
 //!
-//! A warning stops nothing: each of these can be meant, for a while or on a test system. A fault is only
-//! what can never work.
+//! Always true: a fault is only what can never work. Anything else is a warning and stops nothing: it can be
+//! meant, for a while or on a test system.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -92,7 +92,7 @@ pub(super) fn requests(vault: &VaultSection, config: &Config, faults: &mut Fault
 }
 
 /// Credds are opened with the role's whole token, which nobody here knows; what was configured for
-/// jobs tells what was thought of.
+/// jobs is the best hint.
 pub(super) fn opening_scopes(credentials: &[Typed<'_>], faults: &mut Faults) {
     for (_, section, _) in credentials {
         let Some(name) = section.authorize_with.located() else {

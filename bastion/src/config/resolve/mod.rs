@@ -1,4 +1,4 @@
-//! From sections to what is meant: the Vault, the schedule, the deliveries.
+//! From sections to the configuration: the Vault, the schedule, the deliveries.
 //!
 //! Always true: values that are good one by one are judged together here and nowhere else; everything
 //! is judged, whatever else is wrong.
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
-use self::account::{Context, Resolved};
+use self::account::{AccountContext, Resolved};
 use self::schedds::Groups;
 use super::faults::{Faults, Located, Position};
 use super::given::Given;
@@ -50,7 +50,7 @@ pub(crate) fn config(file: &str, sections: &FileSections, faults: &mut Faults) -
         .as_ref()
         .and_then(|vault| vault.servers.first().cloned());
     let server = server.or_else(|| "https://vault.invalid".parse().ok())?;
-    let context = Context::new(sections, &groups, &server, faults);
+    let context = AccountContext::new(sections, &groups, &server, faults);
     if sections.accounts.is_empty() {
         faults.add_at(
             Position::file(file, "accounts"),

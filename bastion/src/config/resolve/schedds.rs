@@ -1,4 +1,4 @@
-//! Groups of schedds as they are meant, and which of them an account chooses.
+//! Groups of schedds, and those of them that an account chooses.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ struct Members {
 #[derive(Debug)]
 pub(super) struct Groups(Vec<Members>);
 
-/// What was chosen.
+/// Schedds that an account chose.
 #[derive(Debug)]
 pub(super) enum Chosen<'a> {
     /// A schedd of this group.
@@ -46,7 +46,7 @@ pub(super) enum Chosen<'a> {
 /// A name or a glob as typed, perhaps behind a `!`.
 struct Item<'a> {
     glob: Glob,
-    /// What stands behind the `!`, if there is one.
+    /// The text behind the `!`, if there is one.
     name: &'a str,
     takes_away: bool,
 }
@@ -143,7 +143,7 @@ impl Groups {
         chosen
     }
 
-    /// True when what is different for `glob` holds at a schedd that is listed.
+    /// True when the values for `glob` hold at a schedd that is listed.
     pub(super) fn fits(&self, glob: &Glob, schedd: &Schedd) -> bool {
         let in_group = |members: &Members| {
             let mut listed = members.listed.iter();
