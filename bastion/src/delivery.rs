@@ -16,7 +16,7 @@ pub use crate::selection::Selection;
 
 /// Names a delivery among all others.
 #[derive(
-    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 pub struct DeliveryId {
     /// Account at the schedd.

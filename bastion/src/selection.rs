@@ -2,13 +2,14 @@
 //!
 //! What holds: a name that nothing has is an error with the nearest name, never an empty answer.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::nearest;
 use crate::delivery::DeliveryId;
 
 /// Some of all deliveries, as a person names them: what is `None` may be anything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
     /// Account at the schedd.

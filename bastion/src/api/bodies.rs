@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use htvault::text::printable;
 use jiff::Timestamp;
 use nix::unistd::Uid;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -31,14 +32,14 @@ pub(super) const BODY_SIZE: usize = 64 * 1024;
 const BODY: Duration = Duration::from_secs(10);
 
 /// Answer to `/v1/version`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Version {
     /// Version of the running program.
     pub version: String,
 }
 
 /// Order to revoke deliveries.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokeOrder {
     /// Account at the schedd.
@@ -56,7 +57,7 @@ pub struct RevokeOrder {
 }
 
 /// Order to forget the refresh tokens of an account at Vault.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetOrder {
     /// The account.
@@ -64,7 +65,7 @@ pub struct ForgetOrder {
 }
 
 /// Notice that somebody has logged in for a credential, which is tried at once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OnboardedNotice {
     /// The account.
@@ -76,16 +77,14 @@ pub struct OnboardedNotice {
 }
 
 /// Answer to [`OnboardedNotice`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Noted {
     /// Reason why the age of the refresh token is not on disk.
     pub fault: Option<String>,
 }
 
 /// Order to read the configuration again.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadOrder {
     /// Only list the changes.
@@ -94,7 +93,7 @@ pub struct ReloadOrder {
 }
 
 /// Result of reading the configuration again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// It is in force now.
     pub used: bool,
@@ -105,7 +104,7 @@ pub struct Reloaded {
 }
 
 /// Answer to a request that is refused, with a status of 400 and above.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// Cause and remedy.
     pub error: String,

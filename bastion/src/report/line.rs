@@ -1,6 +1,7 @@
 //! What is known of one delivery.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Delivery, DeliveryId};
@@ -11,7 +12,7 @@ use crate::plan::{Basis, Failure, State};
 use crate::problem::{Cause, Kind, Remedy};
 
 /// One delivery.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Line {
     /// What is wanted.
     #[serde(flatten)]
@@ -60,7 +61,7 @@ pub struct Line {
 }
 
 /// What is wrong with a delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trouble {
     /// What it is about.
     pub cause: Cause,
@@ -77,7 +78,7 @@ pub struct Trouble {
 }
 
 /// What is wanted of a delivery.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Wanted {
     /// Account at the schedd.
     pub account: String,

@@ -11,6 +11,7 @@ mod unwanted;
 
 use htvault::RequestsUsed;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::columns::table;
@@ -25,7 +26,7 @@ use crate::grants::GrantLine;
 use crate::logs::{self, LogState};
 
 /// The whole report.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// When it was so.
     pub at: Timestamp,
@@ -50,7 +51,7 @@ pub struct Report {
 }
 
 /// Health of the service's own files.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// Faults of the configuration on disk, which is not used while it has any; one in each line.
     pub configuration: Option<String>,
@@ -79,7 +80,7 @@ impl Health {
 }
 
 /// What is used of the bound on requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Requests {
     /// So many may be sent in any span of `per_seconds`.
     pub limit: u32,

@@ -1,13 +1,14 @@
 //! A delivery that is wanted no longer and whose vault token lives still.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::DeliveryId;
 use crate::store::Note;
 
 /// Nothing is done for it; an order to cut it off still reaches it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unwanted {
     /// Which one it was.
     #[serde(flatten)]

@@ -12,6 +12,7 @@ pub mod alone;
 mod cut;
 mod leftover;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::DeliveryId;
@@ -21,7 +22,7 @@ pub use cut::{Manner, Silent, cut};
 pub use leftover::{by_name, is_wanted, leftover};
 
 /// What was to be done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum What {
     /// A vault token is revoked.
@@ -42,7 +43,7 @@ pub enum What {
 
 /// What became of it.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Became {
@@ -57,7 +58,7 @@ pub enum Became {
 }
 
 /// A step and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// What was to be done.
     #[serde(flatten)]
@@ -69,7 +70,7 @@ pub struct Step {
 }
 
 /// What was done for one delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cut {
     /// The delivery.
     #[serde(flatten)]

@@ -155,7 +155,7 @@ async fn an_ordinary_user_stores_and_the_service_tries_it() {
     let ended = ended.await.unwrap().unwrap();
     assert_eq!(ended.status.code(), Some(0), "{}", text(&ended));
     let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(said.contains("the service could not be told"), "{said}");
+    assert!(said.contains("the service does not know of it"), "{said}");
     assert!(parts.has_grant("crabtw", "crab").await);
     let retried = parts.run(&["retry"]).await;
     assert_eq!(retried.status.code(), Some(0), "{}", text(&retried));
