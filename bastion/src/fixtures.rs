@@ -6,7 +6,9 @@ use std::time::Duration;
 use htvault::CredentialUrl;
 
 use crate::config::{Config, Cron, VaultSettings};
-use crate::delivery::{Credential, Delivery, DeliveryId, Grant, Identity, Method, Opening, Target};
+use crate::model::delivery::{
+    Credential, Delivery, DeliveryId, Grant, Identity, Method, Opening, Target,
+};
 
 /// Server of every credential here.
 pub(crate) const SERVER: &str = "https://vault.test:8200";

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use bastion::cli::Cli;
-use bastion::hardening;
-use bastion::logs::Log;
+use bastion::cli::arguments::Cli;
+use bastion::service;
+use bastion::system::hardening;
+use bastion::system::logs::Log;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
@@ -14,7 +15,7 @@ fn main() -> ExitCode {
         // The service is of more use than this.
         tracing::warn!(%error, "core dumps cannot be switched off");
     }
-    let code = cli.execute();
+    let code = cli.execute(service::run);
     log.flush();
     code
 }

@@ -16,8 +16,8 @@ use std::process::Output;
 use std::time::Duration;
 
 use bastion::api::bodies::Reloaded;
-use bastion::plan::State;
-use bastion::report::Report;
+use bastion::engine::report::Report;
+use bastion::policy::plan::State;
 use integration::chain::Lives;
 use integration::here::Here;
 use integration::process::Daemon;

@@ -9,9 +9,9 @@ use std::net::{SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use bastion::plan::State;
-use bastion::problem::{Cause, Kind};
-use bastion::report::{Group, Report};
+use bastion::engine::report::{Group, Report};
+use bastion::model::problem::{Cause, Kind};
+use bastion::policy::plan::State;
 use integration::chain::Lives;
 use integration::here::Here;
 use integration::process::Daemon;

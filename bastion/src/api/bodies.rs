@@ -21,8 +21,8 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::access::Peer;
-use crate::delivery::Selection;
 use crate::engine::Stopping;
+use crate::model::delivery::Selection;
 
 /// First part of the paths of orders.
 pub const VERSION: &str = "/v1";

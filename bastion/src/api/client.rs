@@ -19,8 +19,8 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use super::bodies::{ErrorBody, VERSION, Version};
-use crate::delivery::Selection;
-use crate::report::Report;
+use crate::engine::report::Report;
+use crate::model::delivery::Selection;
 
 /// The unit that the service runs as.
 const UNIT: &str = "token-bastion";

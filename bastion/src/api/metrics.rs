@@ -14,10 +14,10 @@ use jiff::Timestamp;
 use nix::sys::resource::{UsageWho, getrusage};
 
 use self::text::Text;
-use crate::plan::State;
-use crate::problem::Kind;
-use crate::report::{Line, Report};
-use crate::stages::{BOUNDS, Count, Stage};
+use crate::engine::report::{Line, Report};
+use crate::model::problem::Kind;
+use crate::policy::plan::State;
+use crate::system::stages::{BOUNDS, Count, Stage};
 
 /// The version of the text format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -254,9 +254,9 @@ fn kind_word(kind: Kind) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::Cause;
-    use crate::report::Requests;
-    use crate::report::tests::{at, failed, good};
+    use crate::engine::report::Requests;
+    use crate::engine::report::tests::{at, failed, good};
+    use crate::model::problem::Cause;
 
     fn metrics() -> String {
         let mut bad = failed("b", Cause::Vault("v".to_owned()), Kind::VaultDown);

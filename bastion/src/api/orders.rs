@@ -17,11 +17,11 @@ use super::bodies::{
     ApiError, Body, ForgetOrder, Noted, OnboardedNotice, ReloadOrder, Reloaded, RevokeOrder,
 };
 use super::server::Connection;
-use crate::delivery::Selection;
+use crate::engine::report::{Followed, Line, Report};
+use crate::engine::revoke::{Cut, Step};
 use crate::engine::{Command, Order, Reports, Stopping, pause_of_watchers};
-use crate::plan::State as DeliveryState;
-use crate::report::{Followed, Line, Report};
-use crate::revoke::{Cut, Step};
+use crate::model::delivery::Selection;
+use crate::policy::plan::State as DeliveryState;
 use crate::schedd::Transport;
 use crate::vault::Vault;
 

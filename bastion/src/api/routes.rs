@@ -25,11 +25,11 @@ use super::hosts::require_loopback;
 use super::metrics;
 use super::orders::{self, Orders};
 use super::server::Connection;
-use crate::delivery::Selection;
 use crate::engine::Reports;
-use crate::report::Report;
+use crate::engine::report::Report;
+use crate::model::delivery::Selection;
 use crate::schedd::Transport;
-use crate::stages::Stages;
+use crate::system::stages::Stages;
 use crate::vault::Vault;
 
 /// Connections at a time to the control socket; further ones wait,
@@ -182,8 +182,8 @@ fn readiness(report: &Report) -> (StatusCode, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::{Cause, Kind};
-    use crate::report::tests::{at, failed, good};
+    use crate::engine::report::tests::{at, failed, good};
+    use crate::model::problem::{Cause, Kind};
 
     #[test]
     fn ready_means_that_every_delivery_is_good_and_else_says_why_not() {

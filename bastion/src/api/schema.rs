@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::bodies::{
     ErrorBody, ForgetOrder, Noted, OnboardedNotice, ReloadOrder, Reloaded, RevokeOrder, Version,
 };
-use crate::delivery::Selection;
-use crate::report::Report;
-use crate::revoke::{Cut, Step};
+use crate::engine::report::Report;
+use crate::engine::revoke::{Cut, Step};
+use crate::model::delivery::Selection;
 
 /// Makes the document.
 #[must_use]

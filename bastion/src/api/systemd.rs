@@ -9,8 +9,8 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tracing::warn;
 
+use crate::engine::report::Tally;
 use crate::engine::{Reports, Stopping};
-use crate::report::Tally;
 
 /// Pause between two notifications, while much happens.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::report::tests::at;
+    use crate::engine::report::tests::at;
 
     #[test]
     fn the_line_says_how_many_are_good_and_what_is_to_be_done() {

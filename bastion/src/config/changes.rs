@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::duration::format;
 use super::search::Pattern;
 use super::{Config, Search};
-use crate::delivery::{Delivery, DeliveryId, Opening, Target};
+use crate::model::delivery::{Delivery, DeliveryId, Opening, Target};
+use crate::model::duration::format;
 
 /// Everything that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -3,6 +3,7 @@
 //! A line reads `file:line:column: path: what is wrong, what to do`, so that editors jump to it.
 //! Always true: each fault has a place, and no text of a file is printed unescaped.
 
+use crate::model::names::nearest;
 use std::fmt;
 use std::sync::Arc;
 
@@ -168,18 +169,6 @@ impl fmt::Display for Faults {
 }
 
 impl std::error::Error for Faults {}
-
-/// The name among `known` that was probably meant by `typed`, if one is near enough.
-#[must_use]
-pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let folded = typed.to_lowercase().replace('-', "_");
-    known
-        .into_iter()
-        .map(|name| (strsim::osa_distance(&folded, name), name))
-        .filter(|(distance, name)| *distance * 3 <= name.len().max(3))
-        .min()
-        .map(|(_, name)| name)
-}
 
 /// `did you mean "NAME"?`, or the names there are when none is near.
 pub(crate) fn hint<'a>(typed: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {

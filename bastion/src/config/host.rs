@@ -12,8 +12,8 @@ use htvault::text::printable;
 use tokio::task::JoinSet;
 
 use super::Config;
-use crate::files::keytab::{self, Damage, Keytab};
-use crate::files::{KEYTABS, ReadError};
+use crate::system::files::keytab::{self, Damage, Keytab};
+use crate::system::files::{KEYTABS, ReadError};
 
 /// Keytabs that are checked at a time.
 const AT_A_TIME: usize = 64;
@@ -204,9 +204,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::delivery::{Credential, Identity, Target};
-    use crate::files::keytab::tests::keytab;
     use crate::fixtures;
+    use crate::model::delivery::{Credential, Identity, Target};
+    use crate::system::files::keytab::tests::keytab;
 
     fn write(path: &Path, content: &[u8], mode: u32) {
         fs::write(path, content).unwrap();

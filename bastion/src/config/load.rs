@@ -10,7 +10,7 @@ use super::faults::{Faults, Position};
 use super::sections::FileSections;
 use super::yaml::{Node, Value};
 use super::{Config, reader, resolve, yaml};
-use crate::files;
+use crate::system::files;
 
 /// Limit for the size of a configuration file: some 50,000 accounts.
 const FILE_LIMIT: u64 = 16 << 20;

@@ -6,7 +6,6 @@
 
 mod changes;
 mod cron;
-pub mod duration;
 mod faults;
 mod given;
 pub mod host;
@@ -30,7 +29,7 @@ use htvault::{RequestLimit, ServerUrl, TlsSettings};
 
 pub use changes::{Changed, Changes, Difference, Part};
 pub use cron::Cron;
-pub use faults::{Fault, Faults, nearest};
+pub use faults::{Fault, Faults};
 pub use load::load;
 pub(crate) use load::read_text;
 pub use names::{Glob, Names};
@@ -38,7 +37,7 @@ pub use schema::schema;
 pub use search::{Pattern, Search};
 pub use watch::Watch;
 
-use crate::delivery::{Delivery, Identity};
+use crate::model::delivery::{Delivery, Identity};
 
 /// Path of the configuration, unless another one is named.
 pub const DEFAULT_FILE: &str = "/etc/token-bastion/token-bastion.yaml";

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::names::{Glob, Names};
-use crate::delivery::{Credential, Delivery, DeliveryId, Opening, Target};
+use crate::model::delivery::{Credential, Delivery, DeliveryId, Opening, Target};
 
 /// A group of schedds to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::faults::Faults;
 use super::given::{ByName, Given, Several};
 use super::schema;
 use super::values::{AbsolutePath, Expression, Loopback, RequestCount, Server, TypedDuration};
-use crate::delivery::Method;
+use crate::model::delivery::Method;
 
 /// Configuration of token-bastion, and files of config.d beside it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

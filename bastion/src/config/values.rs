@@ -9,7 +9,7 @@ use htvault::ServerUrl;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::duration;
+use crate::model::duration;
 
 /// A duration as people type it.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

@@ -21,8 +21,8 @@ use tracing::{info, warn};
 use super::Cron;
 use super::faults::Faults;
 use super::load::{folder, paths};
-use crate::files::{CONFIGURATION, Notices};
-use crate::moment::until;
+use crate::model::moment::until;
+use crate::system::files::{CONFIGURATION, Notices};
 
 /// From a notice to the stamps, and from one reading of the stamps to the next.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 
 use super::{DRAIN, Engine, Order};
 use crate::config::Config;
-use crate::delivery::{DeliveryId, Selection};
-use crate::push::Parts;
-use crate::revoke::{Cut, Step};
+use crate::engine::attempt::Parts;
+use crate::engine::revoke::{Cut, Step};
+use crate::model::delivery::{DeliveryId, Selection};
 use crate::schedd::Transport;
 use crate::vault::Vault;
 

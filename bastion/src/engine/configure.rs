@@ -12,10 +12,10 @@ use tracing::info;
 use super::desired::{Message, Wish};
 use super::{Barrier, DeliveryTask, Engine, Owner, barrier};
 use crate::config::Config;
-use crate::delivery::{Delivery, DeliveryId, Selection};
-use crate::plan;
-use crate::push::Parts;
-use crate::revoke::{Cut, by_name, leftover};
+use crate::engine::attempt::Parts;
+use crate::engine::revoke::{Cut, by_name, leftover};
+use crate::model::delivery::{Delivery, DeliveryId, Selection};
+use crate::policy::plan;
 use crate::schedd::Transport;
 use crate::vault::Vault;
 

@@ -10,9 +10,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::env::Env;
 use super::status::Status;
-use crate::delivery::Delivery;
+use crate::engine::revoke::{Cut, Silent};
 use crate::limits::Claims;
-use crate::revoke::{Cut, Silent};
+use crate::model::delivery::Delivery;
 use crate::schedd::Transport;
 use crate::vault::Vault;
 

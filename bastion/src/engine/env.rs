@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::problem_log::ProblemLog;
-use crate::delivery::Delivery;
-use crate::plan::Policy;
-use crate::push::Parts;
+use crate::engine::attempt::Parts;
+use crate::model::delivery::Delivery;
+use crate::policy::plan::Policy;
 
 /// Surroundings that all deliveries share; replaced as a whole.
 pub(super) struct Env<V, T> {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::warn;
 
-use crate::delivery::Credential;
-use crate::grants::{self, GrantLine};
-use crate::moment::after;
+use crate::model::delivery::Credential;
+use crate::model::grants::{self, GrantLine};
+use crate::model::moment::after;
 use crate::store::Store;
 
 /// A warning is logged again after this.

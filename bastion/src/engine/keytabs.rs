@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use crate::delivery::Delivery;
+use crate::engine::attempt::Parts;
 use crate::limits::resources::principal;
-use crate::push::Parts;
+use crate::model::delivery::Delivery;
 use crate::schedd::Transport;
 use crate::vault::Vault;
 

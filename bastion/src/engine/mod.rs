@@ -15,15 +15,21 @@
 //! Always true: a delivery that fails, hangs or panics holds up no other. Time comes from the clock that the
 //! parts bring, pauses from tokio, so tests run on paused time.
 
+pub mod attempt;
+mod clock;
 mod command;
 mod configure;
 mod desired;
 mod env;
 mod grants;
 mod keytabs;
+pub mod offboard;
 mod orders;
 mod problem_log;
+pub(crate) mod real;
+pub mod report;
 mod revocation;
+pub mod revoke;
 mod searches;
 mod status;
 mod task;
@@ -40,6 +46,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
+use self::clock::ClockWatch;
 pub use self::command::Command;
 use self::desired::{Applied, Letter, Message};
 use self::env::{Env, Stop};
@@ -52,10 +59,10 @@ use self::task::{DeliveryTask, Drive};
 use self::view::View;
 pub use self::view::{Reports, Stopping, pause_of_watchers};
 use crate::config::{Config, Cron};
-use crate::delivery::DeliveryId;
-use crate::moment::{ClockWatch, until};
-use crate::push::Parts;
-use crate::report::Report;
+use crate::engine::attempt::Parts;
+use crate::engine::report::Report;
+use crate::model::delivery::DeliveryId;
+use crate::model::moment::until;
 use crate::schedd::Transport;
 use crate::vault::Vault;
 

@@ -11,12 +11,13 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::desired::{Message, Revocation};
+use super::offboard;
 use super::{Barrier, Engine, barrier};
-use crate::delivery::{Credential, DeliveryId, Selection};
-use crate::revoke::{Became, Cut, Silent, Step, What, kept_off_step};
+use crate::engine::revoke::{Became, Cut, Silent, Step, What, kept_off_step};
+use crate::model::delivery::{Credential, DeliveryId, Selection};
+use crate::model::grants;
 use crate::schedd::Transport;
 use crate::vault::Vault;
-use crate::{grants, offboard};
 
 /// Order of a person that changes when something is tried.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::{debug, info, warn};
 
-use crate::delivery::DeliveryId;
-use crate::problem::{Cause, Kind, Problem};
+use crate::model::delivery::DeliveryId;
+use crate::model::problem::{Cause, Kind, Problem};
 
 /// Problems that deliveries have now. Cheap to clone.
 #[derive(Clone, Debug, Default)]

@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::desired::Revocation;
 use super::env::Env;
 use super::task::DeliveryTask;
+use crate::engine::revoke::{Became, Cut, Manner, Silent, Step, What, cut, kept_off_step};
 use crate::limits::{Extent, Rank};
-use crate::problem::{Cause, Kind, Problem};
-use crate::revoke::{Became, Cut, Manner, Silent, Step, What, cut, kept_off_step};
+use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
 use crate::vault::Vault;
 

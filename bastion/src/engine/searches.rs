@@ -14,11 +14,11 @@ use tracing::{info, warn};
 
 use super::Engine;
 use crate::config::{Config, Search};
-use crate::delivery::{Delivery, DeliveryId};
-use crate::moment::after;
-use crate::problem::Problem;
-use crate::report::Group;
-use crate::revoke::is_wanted;
+use crate::engine::report::Group;
+use crate::engine::revoke::is_wanted;
+use crate::model::delivery::{Delivery, DeliveryId};
+use crate::model::moment::after;
+use crate::model::problem::Problem;
 use crate::schedd::Transport;
 use crate::schedd::discovery::{FoundSchedds, ScheddAd, ScheddChange};
 use crate::vault::Vault;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::delivery::Delivery;
-use crate::jobs;
-use crate::plan::{Record, State};
-use crate::push::{AccessFacts, Known, Outcome, Tokens};
-use crate::store::Note;
+use crate::engine::attempt::{AccessFacts, Known, Outcome, Tokens};
+use crate::model::delivery::Delivery;
+use crate::model::note::Note;
+use crate::policy::jobs;
+use crate::policy::plan::{Record, State};
 
 /// State of one delivery, as its owner publishes it.
 #[derive(Clone, Debug)]

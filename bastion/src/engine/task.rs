@@ -17,14 +17,14 @@ use super::env::Env;
 use super::problem_log::Raised;
 use super::status::Status;
 use super::{grants, keytabs};
-use crate::delivery::{Delivery, DeliveryId};
+use crate::engine::attempt::{Context, Outcome, Tokens, bring};
 use crate::limits::{Extent, Permit, Rank, Refusal};
-use crate::moment::{after, until};
-use crate::plan::{self, Failure, Next, Step};
-use crate::problem::{Kind, Problem};
-use crate::push::{Context, Outcome, Tokens, bring};
+use crate::model::delivery::{Delivery, DeliveryId};
+use crate::model::moment::{after, until};
+use crate::model::note::Note;
+use crate::model::problem::{Kind, Problem};
+use crate::policy::plan::{self, Failure, Next, Step};
 use crate::schedd::Transport;
-use crate::store::Note;
 use crate::vault::Vault;
 
 /// Owner of one delivery.

@@ -17,14 +17,14 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::config::Config;
-use crate::delivery::Selection;
-use crate::delivery::{Delivery, Target};
+use crate::engine::report::Report;
 use crate::fakes::{FakeSchedds, Outside, Stored};
 use crate::fixtures::{config, credd, delivery};
-use crate::plan::State;
-use crate::plan::State::{Failed, Good};
-use crate::problem::Kind;
-use crate::report::Report;
+use crate::model::delivery::Selection;
+use crate::model::delivery::{Delivery, Target};
+use crate::model::problem::Kind;
+use crate::policy::plan::State;
+use crate::policy::plan::State::{Failed, Good};
 use tokio::sync::oneshot;
 
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
@@ -97,7 +97,7 @@ async fn every_delivery_has_a_token_and_a_login_of_its_own() {
     // One for each delivery, and one for each account that opens credds; all are counted.
     assert_eq!(world.logins, 6 + 2);
     let counted = reconciler.parts().stages.so_far();
-    assert_eq!(counted[&crate::stages::Stage::Login].number, 6 + 2);
+    assert_eq!(counted[&crate::system::stages::Stage::Login].number, 6 + 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,7 +287,7 @@ async fn what_vanishes_or_is_replaced_at_a_schedd_is_pushed_again() {
     {
         let mut world = outside.lock();
         world.stored.remove(&all[0].id);
-        let at = crate::moment::after(world.now(), MINUTE);
+        let at = crate::model::moment::after(world.now(), MINUTE);
         let top = SecretString::from("{\"vault_token\": \"somebody's\"}");
         for id in [&all[1].id, &all[2].id] {
             let stored = Stored {

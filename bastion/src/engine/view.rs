@@ -15,12 +15,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Status;
-use crate::delivery::{Credential, DeliveryId};
-use crate::grants::{self, GrantLine};
-use crate::plan::Policy;
-use crate::plan::outlook::outlook;
-use crate::push::Parts;
-use crate::report::{Group, Health, Line, Report, Tally, Unwanted};
+use crate::engine::attempt::Parts;
+use crate::engine::report::{Group, Health, Line, Report, Tally, Unwanted};
+use crate::model::delivery::{Credential, DeliveryId};
+use crate::model::grants::{self, GrantLine};
+use crate::policy::plan::Policy;
+use crate::policy::plan::outlook::outlook;
 use crate::store::Store;
 use crate::vault::Vault;
 

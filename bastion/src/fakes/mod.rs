@@ -12,7 +12,7 @@ use htvault::clock::Clock;
 use jiff::Timestamp;
 
 pub(crate) use self::world::{Stored, World};
-use crate::push::Parts;
+use crate::engine::attempt::Parts;
 use crate::store::Store;
 use crate::vault::sessions::Sessions;
 

@@ -12,9 +12,9 @@ use secrecy::SecretString;
 
 use super::{Outside, Stored, World};
 use crate::config::Search;
-use crate::delivery::{Delivery, DeliveryId};
-use crate::moment::{after, until};
-use crate::problem::{Cause, Kind, Problem};
+use crate::model::delivery::{Delivery, DeliveryId};
+use crate::model::moment::{after, until};
+use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::discovery::{FoundSchedds, ScheddAd};
 use crate::schedd::opener::Openers;
 use crate::schedd::top_file;

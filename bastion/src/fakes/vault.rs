@@ -7,10 +7,10 @@ use htvault::{AccessToken, AccessTokenAnswer, Claims, IssuedToken, VaultToken};
 use super::Outside;
 use super::World;
 use super::world::Token;
-use crate::delivery::{Credential, Identity};
-use crate::moment::{after, before, until};
-use crate::plan::Life;
-use crate::problem::{Cause, Kind, Problem};
+use crate::model::delivery::{Credential, Identity};
+use crate::model::moment::{after, before, until};
+use crate::model::problem::{Cause, Kind, Problem};
+use crate::policy::plan::Life;
 use crate::vault::{Held, Parent, Reading, Vault};
 
 /// Time until a request that hangs is given up.

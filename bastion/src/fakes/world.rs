@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
-use crate::delivery::DeliveryId;
-use crate::moment::{after, before};
-use crate::problem::Kind;
+use crate::model::delivery::DeliveryId;
+use crate::model::moment::{after, before};
+use crate::model::problem::Kind;
 use crate::schedd::discovery::ScheddAd;
 use crate::vault::Reading;
 

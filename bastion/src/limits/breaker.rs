@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::resources::Resource;
-use crate::problem::{Kind, Problem};
+use crate::model::problem::{Kind, Problem};
 
 /// Pause after the failure that opens a breaker; doubled at each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::resources::{Resource, login_by, opened_by, read_by, schedd};
-use crate::delivery::{Delivery, Target};
-use crate::store::asks;
+use crate::model::delivery::{Delivery, Target};
+use crate::model::note::asks;
 
 /// Attempts at a time. Requests to Vault, to KDCs and runs of HTCondor's tools have limits of their own.
 pub(super) const TOTAL: usize = 64;

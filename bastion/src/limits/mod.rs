@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::delivery::{Credential, Delivery};
-use crate::problem::{Cause, Problem};
+use crate::model::delivery::{Credential, Delivery};
+use crate::model::problem::{Cause, Problem};
 use breaker::{Breaker, Breakers};
 use claims::Slots;
 pub(crate) use claims::{Claims, Extent};

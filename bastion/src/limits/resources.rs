@@ -2,9 +2,9 @@
 //!
 //! A server's answer about one path, credential or account says nothing of others.
 
-use crate::delivery::{Credential, Delivery, Identity};
-use crate::problem::{Cause, Kind, Problem};
-use crate::store::asks;
+use crate::model::delivery::{Credential, Delivery, Identity};
+use crate::model::note::asks;
+use crate::model::problem::{Cause, Kind, Problem};
 
 /// A thing that deliveries share: one failure speaks for all of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

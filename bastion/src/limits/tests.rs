@@ -10,7 +10,7 @@ use super::claims::{PER_CREDD, PER_CREDENTIAL, PER_ISSUER, TOTAL};
 use super::resources::read_by;
 use super::*;
 use crate::fixtures::{credd, delivery};
-use crate::problem::{Cause, Kind};
+use crate::model::problem::{Cause, Kind};
 
 /// Answer to an attempt of a delivery; `None` when it has to wait.
 async fn ask(

@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::config::Search;
-use crate::delivery::{Delivery, Target};
-use crate::problem::Problem;
+use crate::model::delivery::{Delivery, Target};
+use crate::model::problem::Problem;
 use crate::vault::Vault;
 use crate::vault::sessions::Sessions;
 use condor::Condor;

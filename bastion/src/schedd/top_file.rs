@@ -7,7 +7,7 @@ use htvault::VaultToken;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::delivery::Credential;
+use crate::model::delivery::Credential;
 
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
 struct Content {

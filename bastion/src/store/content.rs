@@ -7,82 +7,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use crate::delivery::{Credential, DeliveryId};
-use crate::grants::Grants;
-use crate::jobs::Read;
-use crate::verify::Bearer;
-
-/// More tokens of one delivery than this, besides the current one, are not remembered; those that expire
-/// first go.
-const MOST_OTHERS: usize = 32;
-
-/// A vault token, by its accessor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Named {
-    /// Its accessor.
-    pub accessor: String,
-    /// Time of its issue, by this host's clock.
-    pub issued: Timestamp,
-    /// Its expiry.
-    pub expires: Timestamp,
-}
-
-/// The vault token that is at a schedd.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Placed {
-    /// The token.
-    #[serde(flatten)]
-    pub token: Named,
-    /// Time when it was stored, by the schedd's clock, once that was seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stored: Option<Timestamp>,
-    /// Content that it was stored for: see [`asks`].
-    pub asks: String,
-    /// Lifetime of an access token that was read with it last, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access_seconds: Option<u64>,
-    /// Issuer and subject of access tokens that were read with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bearer: Option<Bearer>,
-    /// Access tokens that were read.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub access_reads: Vec<Read>,
-    /// Time when the credmon last made an access token, by the schedd's clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub served: Option<Timestamp>,
-    /// Expiry of that, where it can be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serves_until: Option<Timestamp>,
-    /// Jobs surely have a living access token until then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jobs_safe_until: Option<Timestamp>,
-}
-
-/// State of one delivery.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
-    /// The token at the schedd.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub current: Option<Placed>,
-    /// Others that may still live: replaced ones that could not be revoked, and ones that were made and
-    /// perhaps never stored.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub others: Vec<Named>,
-}
-
-/// A login that may still live. Only the process that made it can revoke it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Login {
-    /// The token.
-    #[serde(flatten)]
-    pub token: Named,
-    /// Account that logged in.
-    pub account: String,
-    /// HTCondor's service name of the credential.
-    pub service: String,
-}
+use crate::model::delivery::DeliveryId;
+use crate::model::grants::Grants;
+use crate::model::note::{Login, Note};
 
 /// Extent of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,23 +33,6 @@ pub(crate) struct Content {
     pub(crate) grants: Grants,
     /// Logins by their accessors.
     pub(crate) logins: BTreeMap<String, Login>,
-}
-
-/// Content that a credential's stored token asks for, in one line without secret: another line means
-/// another content.
-#[must_use]
-pub fn asks(credential: &Credential) -> String {
-    let mut text = credential.url.to_string();
-    for (key, value) in [
-        (" scopes=", credential.scope_list()),
-        (" audience=", credential.audience.clone()),
-    ] {
-        if let Some(value) = value {
-            text.push_str(key);
-            text.push_str(&value);
-        }
-    }
-    text
 }
 
 impl Content {
@@ -175,27 +86,5 @@ impl Content {
         } else {
             Change::Facts
         }
-    }
-}
-
-impl Note {
-    /// A note of these tokens; of too many, those that live longest.
-    pub(crate) fn new(current: Option<Placed>, mut others: Vec<Named>) -> Self {
-        others.sort_by(|a, b| (b.expires, &a.accessor).cmp(&(a.expires, &b.accessor)));
-        others.dedup();
-        others.truncate(MOST_OTHERS);
-        Self { current, others }
-    }
-
-    /// Every token that it names.
-    pub fn names(&self) -> impl Iterator<Item = &Named> + Clone {
-        let current = self.current.as_ref().map(|placed| &placed.token);
-        current.into_iter().chain(&self.others)
-    }
-
-    fn drop_ended(&mut self, now: Timestamp) {
-        self.others.retain(|token| token.expires > now);
-        let current = self.current.take();
-        self.current = current.filter(|placed| placed.token.expires > now);
     }
 }

@@ -11,9 +11,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::content::{Content, Login, Note};
-use crate::delivery::DeliveryId;
-use crate::grants::Grants;
+use super::content::Content;
+use crate::model::delivery::DeliveryId;
+use crate::model::grants::Grants;
+use crate::model::note::{Login, Note};
 
 const NAME: &str = "state.json";
 /// Version of the fields: raised when their meaning changes.

@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use crate::attendant::Attendant;
-use crate::delivery::DeliveryId;
+use crate::model::delivery::DeliveryId;
+use crate::model::note::Note;
 use content::Change;
-pub(crate) use content::{Content, Login, Named, Note, Placed, asks};
+pub(crate) use content::Content;
 
 /// Changes within this time are written together.
 const GATHER: Duration = Duration::from_secs(5);
@@ -36,7 +37,7 @@ const HANGS: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Store {
     shared: Arc<Shared>,
-    writer: Option<Arc<Attendant>>,
+    writer: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +69,7 @@ impl Store {
         let (content, is_carried) = file::load(state);
         let mut store = Self::of(content);
         let writer = write_changes(Arc::clone(&store.shared), state.to_owned());
-        store.writer = Some(Arc::new(Attendant::begin(writer)));
+        store.writer = Some(Arc::new(AbortOnDropHandle::new(tokio::spawn(writer))));
         if is_carried {
             store.change(|_| ());
         }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::fixtures::{credential, id};
+use crate::model::note::{Login, Named, Placed, Read, asks};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -25,7 +26,7 @@ fn note(current: i64, other: i64) -> Note {
         asks: asks(&credential("cmsprod", "cms")),
         access_seconds: Some(2400),
         bearer: None,
-        access_reads: vec![crate::jobs::Read {
+        access_reads: vec![Read {
             at: at(4),
             expires: at(2404),
             before_store: false,
@@ -44,7 +45,7 @@ fn full() -> Content {
     content.note(&id("cmsprod"), note(100, 50), at(10));
     content.revoke([&id("b")], Some(at(1)));
     content.revoke([&id("b")], Some(at(2)));
-    let known = crate::grants::Known {
+    let known = crate::model::grants::Known {
         first_worked: Some(at(7)),
         ..Default::default()
     };

@@ -17,11 +17,11 @@ use tracing::warn;
 use super::ticket::Tickets;
 use super::{Held, Parent, Reading, Vault};
 use crate::config::{Config, VaultSettings};
-use crate::delivery::{Credential, Identity};
-use crate::moment::{after, until};
-use crate::plan::Life;
-use crate::problem::{Cause, Kind, Problem, Request};
-use crate::turns::Turns;
+use crate::model::delivery::{Credential, Identity};
+use crate::model::moment::{after, until};
+use crate::model::problem::{Cause, Kind, Problem, Request};
+use crate::policy::plan::Life;
+use crate::system::turns::Turns;
 
 /// Requests to Vault at a time.
 const AT_A_TIME: usize = 8;

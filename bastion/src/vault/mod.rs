@@ -12,9 +12,9 @@ use std::time::Duration;
 use htvault::{AccessTokenAnswer, IssuedToken, RequestsUsed, VaultToken};
 use jiff::Timestamp;
 
-use crate::delivery::{Credential, Identity};
-use crate::plan::Life;
-use crate::problem::Problem;
+use crate::model::delivery::{Credential, Identity};
+use crate::model::problem::Problem;
+use crate::policy::plan::Life;
 pub use client::HtVault;
 
 /// A vault token made for one delivery.
@@ -128,7 +128,7 @@ impl Held {
     /// Remaining life.
     #[must_use]
     pub fn left(&self, now: Timestamp) -> Duration {
-        crate::moment::until(now, self.life.expires)
+        crate::model::moment::until(now, self.life.expires)
     }
 
     /// The token to revoke, so that this one is dead.

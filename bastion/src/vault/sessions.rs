@@ -12,14 +12,15 @@ use htvault::{AccessTokenAnswer, IssuedToken, VaultToken};
 use jiff::Timestamp;
 
 use super::{Reading, Vault};
-use crate::delivery::Credential;
-use crate::keyed::Keyed;
 use crate::limits::Limits;
 use crate::limits::resources::{login_by, opened_by};
-use crate::moment::after;
-use crate::problem::Problem;
-use crate::stages::{Stage, Stages};
-use crate::store::{Login, Named, Store};
+use crate::model::delivery::Credential;
+use crate::model::moment::after;
+use crate::model::note::{Login, Named};
+use crate::model::problem::Problem;
+use crate::store::Store;
+use crate::system::keyed::Keyed;
+use crate::system::stages::{Stage, Stages};
 
 /// Maker of logins, and owner of the open sessions.
 pub struct Sessions<V> {

@@ -21,12 +21,12 @@ use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, oneshot};
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::delivery::Identity;
-use crate::files::keytab::LIMIT as KEYTAB_LIMIT;
-use crate::files::{self, KEYTABS, Notices, Pool, ReadError};
-use crate::keyed::Keyed;
-use crate::moment::{after, until};
-use crate::problem::{Cause, Kind, Problem};
+use crate::model::delivery::Identity;
+use crate::model::moment::{after, until};
+use crate::model::problem::{Cause, Kind, Problem};
+use crate::system::files::keytab::LIMIT as KEYTAB_LIMIT;
+use crate::system::files::{self, KEYTABS, Notices, Pool, ReadError};
+use crate::system::keyed::Keyed;
 
 /// Deadline for one Kerberos login, longer than the retries of libkrb5.
 const DEADLINE: Duration = Duration::from_secs(20);

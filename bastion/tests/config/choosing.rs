@@ -1,6 +1,6 @@
 //! Which schedds an account's names and globs mean, listed ones and ones to be found.
 
-use bastion::delivery::{Delivery, Method};
+use bastion::model::delivery::{Delivery, Method};
 
 use super::*;
 

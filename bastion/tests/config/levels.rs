@@ -1,6 +1,6 @@
 //! What is said at several levels: the nearest one counts.
 
-use bastion::delivery::{Delivery, Grant};
+use bastion::model::delivery::{Delivery, Grant};
 
 use super::*;
 

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bastion::config::{self, Config, Faults};
-use bastion::delivery::Target;
+use bastion::model::delivery::Target;
 
 const GOOD: &str = "\
 vault: {address: \"https://vault.test:8200\"}

@@ -17,7 +17,7 @@ use crate::config::given::Given;
 use crate::config::sections::{AccountSection, FileSections, GrantSection, TokensSection};
 use crate::config::values::AbsolutePath;
 use crate::config::{Glob, Names, Pattern, Search};
-use crate::delivery::{Delivery, Identity};
+use crate::model::delivery::{Delivery, Identity};
 
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
 const RENEW_BELOW: Duration = Duration::from_hours(3 * 24);

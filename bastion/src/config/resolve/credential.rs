@@ -9,7 +9,7 @@ use super::{fill, judge_length, judge_order, nearest};
 use crate::config::faults::{Faults, Located, hint};
 use crate::config::given::{Given, Several};
 use crate::config::sections::{AccountSection, CredentialSection, GrantSection, OverrideSection};
-use crate::delivery::{Credential, Grant, Identity};
+use crate::model::delivery::{Credential, Grant, Identity};
 
 /// Limit for the length of a service's name: a file name has 255 bytes, and HTCondor writes
 /// `SERVICE.top.tmp`.

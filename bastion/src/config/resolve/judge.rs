@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::credential::Typed;
+use crate::config::Config;
 use crate::config::faults::{Faults, Position};
 use crate::config::sections::{FileSections, ScheduleSection, VaultSection};
-use crate::config::{Config, duration};
+use crate::model::duration;
 
 /// Scopes that let a token store a credential at a credd: one of these sets (HTCondor's own, and
 /// those of the WLCG profile that give WRITE).

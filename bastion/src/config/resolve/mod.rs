@@ -21,8 +21,9 @@ use super::faults::{Faults, Located, Position};
 use super::given::Given;
 use super::sections::{FileSections, VaultSection};
 use super::values::{AbsolutePath, TypedDuration};
-use super::{Config, Cron, Search, VaultSettings, duration};
-use crate::delivery::{Delivery, DeliveryId};
+use super::{Config, Cron, Search, VaultSettings};
+use crate::model::delivery::{Delivery, DeliveryId};
+use crate::model::duration;
 
 const DEFAULT_CHECK: &str = "*/10 * * * *";
 const DEFAULT_SPREAD: Duration = Duration::from_mins(5);

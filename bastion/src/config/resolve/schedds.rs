@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::judge_length;
-use crate::config::faults::{Faults, Located, Place, hint, nearest};
+use crate::config::faults::{Faults, Located, Place, hint};
 use crate::config::given::{Given, Several};
 use crate::config::sections::GroupSection;
 use crate::config::{Glob, Names, Search};
-use crate::delivery::{Opening, Target};
+use crate::model::delivery::{Opening, Target};
+use crate::model::names::nearest;
 
 /// Limit for the length of a host's name, that of DNS.
 const HOST_LIMIT: usize = 253;

@@ -3,10 +3,11 @@
 use super::super::*;
 use super::service::Service;
 use super::{MINUTE, deliveries, run_for};
-use crate::delivery::Selection;
+use crate::engine::report::Line;
 use crate::fakes::Outside;
 use crate::fixtures::config;
-use crate::plan::State;
+use crate::model::delivery::Selection;
+use crate::policy::plan::State;
 
 #[tokio::test(start_paused = true)]
 async fn an_order_that_was_answered_is_in_the_next_report() {
@@ -25,7 +26,7 @@ async fn an_order_that_was_answered_is_in_the_next_report() {
 
     assert_eq!(service.cut_off(of("cms_crab")).await.len(), 3);
     let report = reports.now().unwrap();
-    let cut_off = |line: &&crate::report::Line| line.state == State::CutOff;
+    let cut_off = |line: &&Line| line.state == State::CutOff;
     assert_eq!(report.deliveries.iter().filter(cut_off).count(), 3);
 
     service.reload(deliveries().split_off(5)).await;

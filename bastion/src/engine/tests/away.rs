@@ -2,11 +2,11 @@
 
 use super::super::*;
 use super::service::{HOUR, Service, at, became, deliveries, of};
-use crate::delivery::Selection;
+use crate::engine::revoke::Became;
+use crate::engine::revoke::Cut;
 use crate::fakes::Outside;
-use crate::plan::State;
-use crate::revoke::Became;
-use crate::revoke::Cut;
+use crate::model::delivery::Selection;
+use crate::policy::plan::State;
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_configured_away_is_cut_off_whole_while_the_service_holds_its_token() {

@@ -2,11 +2,11 @@
 
 use super::super::*;
 use super::service::{HOUR, Service, at, became, deliveries, of};
+use crate::engine::revoke::Became;
+use crate::engine::revoke::Cut;
 use crate::fakes::Outside;
 use crate::fixtures::{credd_by, delivery};
-use crate::plan::State;
-use crate::revoke::Became;
-use crate::revoke::Cut;
+use crate::policy::plan::State;
 use crate::store::Store;
 use tokio::sync::oneshot;
 
@@ -166,7 +166,7 @@ async fn an_order_that_cannot_be_kept_is_done_and_said() {
 
 #[tokio::test(start_paused = true)]
 async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_off() {
-    use crate::delivery::Method;
+    use crate::model::delivery::Method;
     let to = |account: &str, schedd: &str, method, domain: Option<&str>| {
         delivery(account, "cms", schedd, credd_by(schedd, method, domain))
     };

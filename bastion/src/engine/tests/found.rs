@@ -7,11 +7,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::{Command, Engine};
 use crate::config::{Config, Names, Pattern, Search};
-use crate::delivery::{Opening, Selection};
+use crate::engine::revoke::Cut;
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, credential};
-use crate::plan::State;
-use crate::revoke::Cut;
+use crate::model::delivery::{Opening, Selection};
+use crate::policy::plan::State;
 use crate::schedd::discovery::ScheddAd;
 
 const MINUTE: Duration = Duration::from_mins(1);

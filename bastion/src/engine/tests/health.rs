@@ -2,9 +2,9 @@
 
 use super::service::{HOUR, Service, at, of};
 use super::*;
-use crate::delivery::Delivery;
-use crate::problem::Remedy;
-use crate::report::Line;
+use crate::engine::report::Line;
+use crate::model::delivery::Delivery;
+use crate::model::problem::Remedy;
 use tokio::sync::oneshot;
 
 fn two() -> Vec<Delivery> {

@@ -2,9 +2,10 @@
 
 use super::service::{HOUR, Service, at, of};
 use super::*;
-use crate::delivery::Delivery;
-use crate::delivery::Method;
+use crate::engine::report::Line;
 use crate::fixtures::credd_by;
+use crate::model::delivery::Delivery;
+use crate::model::delivery::Method;
 
 /// Until every delivery of these accounts is good.
 async fn good(service: &mut Service, accounts: &[&str]) {
@@ -12,7 +13,7 @@ async fn good(service: &mut Service, accounts: &[&str]) {
         loop {
             let report = service.reports.now().unwrap();
             let mut meant = report.deliveries.iter();
-            let is_good = |line: &crate::report::Line| {
+            let is_good = |line: &Line| {
                 line.state == Good || !accounts.contains(&line.wanted.account.as_str())
             };
             if meant.all(is_good) {
@@ -185,7 +186,7 @@ async fn two_services_with_one_delivery_are_told_of_each_other_and_jobs_are_serv
     let mut told = 0;
     for service in [&one, &other] {
         let report = service.reports.now().unwrap();
-        let contested = |line: &crate::report::Line| {
+        let contested = |line: &Line| {
             let problem = line.problem.as_ref();
             problem.is_some_and(|problem| problem.kind == Kind::Contested)
         };

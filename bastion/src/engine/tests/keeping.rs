@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::super::*;
 use super::reconciler_in;
-use crate::delivery::Selection;
-use crate::delivery::{Delivery, Target};
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
-use crate::grants::GrantLine;
+use crate::model::delivery::Selection;
+use crate::model::delivery::{Delivery, Target};
+use crate::model::grants::GrantLine;
 use crate::store::Store;
 use tokio::sync::oneshot;
 
@@ -67,7 +67,7 @@ async fn a_new_login_begins_a_new_age() {
     let mut reconciler = reconciler_in(folder.path(), &config(list), &outside);
     let before = reconciler.report().grants.remove(0);
     assert!(before.warn);
-    let said = crate::moment::after(outside.lock().now(), 20 * DAY);
+    let said = crate::model::moment::after(outside.lock().now(), 20 * DAY);
     let account = Some("a".to_owned());
     let selection = Selection {
         account,

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use super::super::*;
 use super::{DAY, credd, run_for};
-use crate::delivery::Delivery;
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, delivery};
+use crate::model::delivery::Delivery;
 use crate::store::Store;
 
 const HOUR: Duration = Duration::from_hours(1);

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 
 use super::service::{HOUR, Service, at, of};
 use super::*;
-use crate::delivery::Delivery;
-use crate::store::{Note, Store};
+use crate::model::delivery::Delivery;
+use crate::model::note::Note;
+use crate::store::Store;
 
 /// Something that happens.
 #[derive(Clone, Debug)]

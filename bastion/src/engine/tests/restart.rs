@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::super::*;
 use super::service::HOUR;
 use super::{DAY, MINUTE, credd, deliveries, reconciler, reconciler_in, run_for};
+use crate::engine::report::Report;
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, delivery};
-use crate::plan::{Basis, State};
-use crate::problem::Kind;
-use crate::report::Report;
-use crate::store::Note;
+use crate::model::note::Note;
+use crate::model::problem::Kind;
+use crate::policy::plan::{Basis, State};
 
 /// The service stops and starts again, with its state.
 fn restart(

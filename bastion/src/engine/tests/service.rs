@@ -1,13 +1,14 @@
 //! A service that runs on paused time, and the hand that tells it things.
 
 use super::super::*;
-use crate::delivery::Delivery;
-use crate::delivery::Selection;
+use crate::engine::report::Line;
+use crate::engine::revoke::Became;
+use crate::engine::revoke::Cut;
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, credd, delivery};
-use crate::plan::State;
-use crate::revoke::Became;
-use crate::revoke::Cut;
+use crate::model::delivery::Delivery;
+use crate::model::delivery::Selection;
+use crate::policy::plan::State;
 use crate::store::Store;
 use tokio::sync::oneshot;
 
@@ -114,9 +115,7 @@ impl Service {
 
     pub(super) fn state(&self, account: &str, schedd: &str) -> State {
         let report = self.reports.now().unwrap();
-        let is = |line: &&crate::report::Line| {
-            line.wanted.account == account && line.wanted.schedd == schedd
-        };
+        let is = |line: &&Line| line.wanted.account == account && line.wanted.schedd == schedd;
         report.deliveries.iter().find(is).unwrap().state
     }
 

@@ -2,9 +2,10 @@
 
 use super::service::{Service, at, became, of};
 use super::*;
-use crate::delivery::Delivery;
-use crate::revoke::Became;
-use crate::store::{Note, Store};
+use crate::engine::revoke::Became;
+use crate::model::delivery::Delivery;
+use crate::model::note::Note;
+use crate::store::Store;
 
 fn one() -> Vec<Delivery> {
     vec![at("a", "ap1")]

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Search;
-use crate::keyed::Keyed;
 use crate::schedd::discovery::{CreddAd, FoundSchedds, find_credd};
+use crate::system::keyed::Keyed;
 
 /// Time for which the answer of a collector counts: as often it is asked for schedds.
 const FRESH: Duration = Duration::from_mins(5);

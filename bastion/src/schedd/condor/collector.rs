@@ -9,8 +9,8 @@ use super::COLLECTOR_HOST;
 use super::refusals::{self, Rule};
 use super::tool::{ToolCall, ToolOutput, Tools};
 use crate::config::Search;
-use crate::delivery::Method;
-use crate::problem::{Cause, Kind, Problem};
+use crate::model::delivery::Method;
+use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::discovery::{self, CreddAd, FoundSchedds, ScheddAd};
 
 const TOOL: &str = "condor_status";

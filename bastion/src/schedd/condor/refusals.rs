@@ -5,9 +5,9 @@
 
 use super::method_name;
 use super::tool::ToolOutput;
-use crate::delivery::Delivery;
-use crate::delivery::Method::{self, Fs, Idtokens, Kerberos, Scitokens};
-use crate::problem::Kind::{self, CreddDown, CreddRefused, Transport};
+use crate::model::delivery::Delivery;
+use crate::model::delivery::Method::{self, Fs, Idtokens, Kerberos, Scitokens};
+use crate::model::problem::Kind::{self, CreddDown, CreddRefused, Transport};
 
 /// Longest line of a tool in a message, in characters.
 const TEXT_LIMIT: usize = 500;

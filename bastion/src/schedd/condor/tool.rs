@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use crate::problem::Kind;
-use crate::turns::Turns;
+use crate::model::problem::Kind;
+use crate::system::turns::Turns;
 
 /// Tools that run at a time for each processor of this machine: one works while another waits for
 /// its credd, and each takes about as much of a processor as its credd does.

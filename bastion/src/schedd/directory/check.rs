@@ -7,8 +7,8 @@ use tokio::task::JoinSet;
 
 use super::folder;
 use crate::config::Config;
-use crate::delivery::Target;
-use crate::files::DIRECTORIES;
+use crate::model::delivery::Target;
+use crate::system::files::DIRECTORIES;
 
 /// Folders that are checked by one operation.
 const FOLDERS: usize = 100;
@@ -88,8 +88,8 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
-    use crate::delivery::Delivery;
     use crate::fixtures;
+    use crate::model::delivery::Delivery;
 
     fn to(account: &str, group: &str, path: &Path) -> Delivery {
         fixtures::delivery(account, "cms", group, Target::Directory(path.to_owned()))

@@ -20,7 +20,7 @@ use nix::unistd::{UnlinkatFlags, fchown, geteuid, unlinkat};
 use secrecy::SecretString;
 
 use super::exposure::{Attributes, Exposure, check_directory, check_folder, owner_of_folders};
-use crate::files::{self, ReadError};
+use crate::system::files::{self, ReadError};
 
 /// A `.top` is a few hundred bytes; more than this is none of ours.
 const TOP_LIMIT: u64 = 64 * 1024;

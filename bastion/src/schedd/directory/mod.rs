@@ -15,9 +15,9 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Observation;
-use crate::delivery::Delivery;
-use crate::files::{DIRECTORIES, Failure};
-use crate::problem::{Cause, Kind, Problem};
+use crate::model::delivery::Delivery;
+use crate::model::problem::{Cause, Kind, Problem};
+use crate::system::files::{DIRECTORIES, Failure};
 
 pub(crate) use check::faults;
 use folder::{Folder, FolderError};

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
-use crate::delivery::Target;
-use crate::files::DEADLINE;
 use crate::fixtures::delivery_to;
+use crate::model::delivery::Target;
+use crate::system::files::DEADLINE;
 
 fn place() -> (tempfile::TempDir, Delivery) {
     let dir = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::ScheddAd;
-use crate::moment::until;
+use crate::model::moment::until;
 
 /// Longest name of a schedd that is taken, in bytes.
 const LONGEST_NAME: usize = 255;

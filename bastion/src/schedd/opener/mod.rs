@@ -10,10 +10,10 @@ use std::time::Duration;
 use htvault::{AccessToken, AccessTokenAnswer};
 use jiff::Timestamp;
 
-use crate::delivery::{Credential, Delivery};
-use crate::keyed::Keyed;
-use crate::moment::{after, until};
-use crate::problem::{Kind, Problem, Remedy};
+use crate::model::delivery::{Credential, Delivery};
+use crate::model::moment::{after, until};
+use crate::model::problem::{Kind, Problem, Remedy};
+use crate::system::keyed::Keyed;
 use crate::vault::sessions::{CredentialKey, Session, Sessions, key};
 use crate::vault::{Reading, Vault};
 

@@ -1,0 +1,202 @@
+//! The command line: what can be typed. What each command does is in `commands`.
+//!
+//! Data goes to standard output, everything else to standard error. Exit codes: 0 all good; 1
+//! something is not good; 2 wrong usage or configuration.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use serde::Deserialize;
+
+use super::{Done, Failure};
+use crate::config::{self, Config, Watch};
+use crate::model::delivery::Selection;
+
+/// The service: runs with a configuration, which was read from a file that is watched, until it is stopped.
+pub type Service = fn(&Config, &Path, Watch) -> anyhow::Result<()>;
+
+/// Keeps the credentials of unattended accounts valid at every HTCondor schedd.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Configuration file; config.d/*.yaml beside it is read too.
+    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_FILE)]
+    pub(crate) config: PathBuf,
+    /// The running service's socket, instead of the one that the configuration names.
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// More details in the log; twice for those of libraries.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service.
+    Run,
+    /// Bring every delivery to good, once, and say where each stands.
+    Once(Output),
+    /// Check the configuration and this host's files; nothing is asked over the network.
+    Check(Output),
+    /// Say what the running service knows of every delivery.
+    Status(super::status::Arguments),
+    /// Look at everything that deliveries hang on, step by step, and say what to do. Nothing is
+    /// changed; the keytabs must be readable.
+    Doctor(super::run_doctor::Arguments),
+    /// Say what is done next for every delivery, why, and when.
+    Plan(super::plan::Arguments),
+    /// Have somebody log in for an account, so that Vault has a refresh token for it.
+    Onboard(super::run_onboard::Arguments),
+    /// Cut deliveries off: revoke their vault tokens, delete what is stored at the schedd.
+    Revoke(super::revoke::Arguments),
+    /// Undo everything of an account: cut all its deliveries off, forget its refresh tokens.
+    Offboard(super::offboard::Arguments),
+    /// Have the running service push new vault tokens now, and wait until they are good.
+    Push(super::push::Arguments),
+    /// Have the running service try now what waits after a failure.
+    Retry(super::push::Arguments),
+    /// Have the running service read its configuration again, and say what changes.
+    Reload(super::reload::Arguments),
+    /// Print the JSON schema of the configuration, for editors.
+    Schema(super::schema::Arguments),
+    /// Print a script by which a shell completes the arguments of this program.
+    Completions {
+        /// Which shell.
+        shell: super::completions::Shell,
+    },
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Output {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which deliveries are meant; all of them when nothing is named.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Which {
+    /// Only this account.
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
+    account: Option<String>,
+    /// Only this service.
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
+    service: Option<String>,
+    /// Only this schedd.
+    #[arg(long, value_name = "HOST", value_hint = ValueHint::Other)]
+    schedd: Option<String>,
+}
+
+impl Which {
+    /// The same, as the service takes it.
+    pub(crate) fn selection(&self) -> Selection {
+        Selection {
+            account: self.account.clone(),
+            service: self.service.clone(),
+            schedd: self.schedd.clone(),
+        }
+    }
+}
+
+impl Cli {
+    /// How much is logged.
+    #[must_use]
+    pub fn verbosity(&self) -> u8 {
+        self.global.verbose
+    }
+
+    /// Whether its log is what people read of it; other commands print what they have to say.
+    #[must_use]
+    pub fn tells_its_work(&self) -> bool {
+        matches!(self.command, Command::Run | Command::Once(_))
+    }
+
+    /// Whether it is the service, which runs unattended.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        matches!(self.command, Command::Run)
+    }
+
+    /// Does what was asked for.
+    #[must_use]
+    pub fn execute(&self, service: Service) -> ExitCode {
+        super::exit_code(self.try_execute(service))
+    }
+
+    fn try_execute(&self, service: Service) -> Result<Done, Failure> {
+        let global = &self.global;
+        match &self.command {
+            Command::Run => super::run::run(global, service),
+            Command::Once(output) => super::once::once(&global.load()?, *output),
+            Command::Check(output) => super::check::check(&global.load()?, *output),
+            Command::Doctor(arguments) => super::run_doctor::doctor(global, arguments),
+            Command::Status(arguments) => super::status::status(global, arguments),
+            Command::Plan(arguments) => super::plan::plan(global, arguments),
+            Command::Onboard(arguments) => super::run_onboard::onboard(global, arguments),
+            Command::Revoke(arguments) => super::revoke::revoke(global, arguments),
+            Command::Offboard(arguments) => super::offboard::offboard(global, arguments),
+            Command::Push(arguments) => super::push::push(global, arguments),
+            Command::Retry(arguments) => super::push::retry(global, arguments),
+            Command::Reload(arguments) => super::reload::reload(global, arguments),
+            Command::Schema(arguments) => super::schema::schema(arguments),
+            Command::Completions { shell } => super::completions::completions(*shell),
+        }
+    }
+}
+
+impl Global {
+    /// The configuration, or all its faults.
+    pub(crate) fn load(&self) -> Result<Config, Failure> {
+        config::load(&self.config).map_err(|faults| Failure::wrong(faults.iter()))
+    }
+
+    /// The running service's socket. Faults of a configuration that the service does not use yet
+    /// are no reason not to speak with it, nor is a configuration that this user may not read; one
+    /// that was named and is not there is.
+    pub(crate) fn socket(&self) -> Result<PathBuf, Failure> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        match config::load(&self.config) {
+            Ok(config) => Ok(config.control),
+            Err(faults)
+                if self.config != Path::new(config::DEFAULT_FILE) && is_missing(&self.config) =>
+            {
+                Err(Failure::wrong(faults.iter()))
+            }
+            Err(_) => {
+                Ok(written_socket(&self.config).unwrap_or_else(|| config::DEFAULT_CONTROL.into()))
+            }
+        }
+    }
+}
+
+fn is_missing(file: &Path) -> bool {
+    std::fs::metadata(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// The socket that a file with faults names all the same.
+fn written_socket(file: &Path) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Written {
+        control: Control,
+    }
+    #[derive(Deserialize)]
+    struct Control {
+        socket: PathBuf,
+    }
+    let text = config::read_text(file).ok()?;
+    let written: Written = serde_saphyr::from_str(&text).ok()?;
+    Some(written.control.socket)
+}

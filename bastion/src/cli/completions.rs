@@ -1,0 +1,94 @@
+//! `completions`: what a shell needs to complete this program's arguments.
+
+use std::io;
+
+use clap::{Command, CommandFactory as _, ValueEnum};
+use clap_complete::Shell as Generator;
+
+use super::{Done, Failure, print};
+use crate::cli::arguments::Cli;
+
+const NAME: &str = "token-bastion";
+
+/// Shells that can be helped.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Shell {
+    /// For example in `/etc/bash_completion.d`.
+    Bash,
+    /// For example in `/usr/share/zsh/site-functions`.
+    Zsh,
+    /// For example in `/etc/fish/completions`.
+    Fish,
+}
+
+/// Prints the script.
+pub(crate) fn completions(shell: Shell) -> Result<Done, Failure> {
+    print(&script(shell))?;
+    Ok(Done::Good)
+}
+
+fn script(shell: Shell) -> String {
+    let generator = match shell {
+        Shell::Bash => Generator::Bash,
+        Shell::Zsh => Generator::Zsh,
+        Shell::Fish => Generator::Fish,
+    };
+    let mut text = io::Cursor::new(Vec::new());
+    clap_complete::generate(generator, &mut Cli::command(), NAME, &mut text);
+    let text = String::from_utf8_lossy(text.get_ref());
+    match shell {
+        // The generator spells the hyphen of our name in two ways, and bash completes no command then.
+        Shell::Bash => text.replace("token__subcmd__bastion", "token__bastion"),
+        Shell::Zsh => text.into_owned(),
+        Shell::Fish => fish(&text),
+    }
+}
+
+/// What the generator for fish leaves out: after `help` it waits until no command stands there,
+/// `help` itself included; of arguments without a name it knows nothing; and where it knows nothing
+/// fish offers files.
+fn fish(text: &str) -> String {
+    let shells = Shell::value_variants().iter();
+    let shells = shells.filter_map(|shell| Some(shell.to_possible_value()?.get_name().to_owned()));
+    let shells: Vec<String> = shells.collect();
+    let command = Cli::command();
+    let commands: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+    format!(
+        "{}complete -c {NAME} -n \"__fish_token_bastion_using_subcommand {}\" -f\n\
+         complete -c {NAME} -n \"__fish_token_bastion_using_subcommand completions\" -f -a \"{}\"\n",
+        text.replace(" completions help\" ", " completions\" "),
+        commands.join(" "),
+        shells.join(" ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shell_is_told_every_command() {
+        for shell in Shell::value_variants() {
+            let script = script(*shell);
+            for command in Cli::command().get_subcommands() {
+                let name = command.get_name();
+                assert!(script.contains(name), "{shell:?} {name}");
+            }
+            assert!(!script.contains("__subcmd__bastion"), "{shell:?}");
+        }
+    }
+
+    #[test]
+    fn fish_completes_what_its_generator_leaves_out() {
+        let script = script(Shell::Fish);
+        assert!(script.contains("-a \"bash zsh fish\""), "{script}");
+        let after_help = "using_subcommand help; and not __fish_seen_subcommand_from run ";
+        let lines = script.lines().filter(|line| line.contains(after_help));
+        let lines: Vec<&str> = lines.collect();
+        assert_eq!(lines.len(), Cli::command().get_subcommands().count() + 1);
+        assert!(
+            lines.iter().all(|line| !line.contains(" help\" -f")),
+            "{lines:?}"
+        );
+    }
+}

@@ -1,0 +1,212 @@
+//! One account: its keytab, its ticket, for each credential login, refresh token and access token,
+//! and for each schedd who the credd takes it for and what the credmon does.
+
+use std::sync::Arc;
+
+use htvault::AccessTokenAnswer;
+use jiff::Timestamp;
+
+use super::{Section, Verdict, span};
+use crate::config::host;
+use crate::engine::attempt::Parts;
+use crate::model::delivery::{Credential, Delivery};
+use crate::model::moment::{after, until};
+use crate::model::problem::{Cause, Kind};
+use crate::policy::verify;
+use crate::schedd::{Observation, Transport};
+use crate::vault::{Reading, Vault};
+
+/// How long a credmon may take to serve what was stored, before that is a fault.
+const TAKES: std::time::Duration = std::time::Duration::from_mins(3);
+
+/// Steps of one account.
+pub(super) async fn section<V: Vault, T: Transport>(
+    parts: &Parts<V, T>,
+    deliveries: &[Arc<Delivery>],
+) -> Section {
+    let Some(first) = deliveries.first() else {
+        return Section::new("no account");
+    };
+    let identity = &first.credential.identity;
+    let mut section = Section::new(format!(
+        "Account {} ({})",
+        identity.account, identity.principal
+    ));
+    let keytab = identity.keytab.display();
+    match host::keytab_fault(&identity.keytab, &identity.principal).await {
+        None => section.add("keytab", Verdict::Ok, keytab.to_string()),
+        Some(fault) => {
+            let verdict = if fault.stops {
+                Verdict::Wrong
+            } else {
+                Verdict::Warning
+            };
+            section.add("keytab", verdict, format!("{keytab}: {}", fault.what));
+        }
+    }
+    let mut ticket_told = false;
+    let mut seen: Vec<(Arc<Credential>, Option<AccessTokenAnswer>)> = Vec::new();
+    for delivery in deliveries {
+        let credential = &delivery.credential;
+        if seen.iter().any(|(known, _)| known == credential) {
+            continue;
+        }
+        let answer = credential_steps(parts, credential, &mut section, &mut ticket_told).await;
+        seen.push((Arc::clone(credential), answer));
+    }
+    for delivery in deliveries {
+        let answer = seen
+            .iter()
+            .find(|(known, _)| *known == delivery.credential)
+            .and_then(|(_, answer)| answer.as_ref());
+        schedd_steps(parts, delivery, answer, &mut section).await;
+    }
+    section
+}
+
+/// From the ticket to an access token that is as wanted.
+async fn credential_steps<V: Vault, T: Transport>(
+    parts: &Parts<V, T>,
+    credential: &Credential,
+    section: &mut Section,
+    ticket_told: &mut bool,
+) -> Option<AccessTokenAnswer> {
+    let service = &credential.service;
+    let mount = format!("kerberos-{}_{}", credential.issuer, credential.role);
+    let step = |what: &str| format!("{what} {service}");
+    let login = match parts.vault.login(credential).await {
+        Ok(login) => login,
+        Err(problem) => {
+            let at_ticket = matches!(problem.kind, Kind::KdcDown | Kind::Kerberos | Kind::Keytab);
+            if at_ticket {
+                if !*ticket_told {
+                    section.add("ticket", Verdict::Wrong, problem.message);
+                }
+                *ticket_told = true;
+                let words = "there is no ticket to log in with";
+                section.add(step("login"), Verdict::NotTried, words);
+            } else {
+                ticket_ok(section, ticket_told);
+                section.add(step("login"), Verdict::Wrong, problem.message);
+            }
+            return None;
+        }
+    };
+    ticket_ok(section, ticket_told);
+    section.add(step("login"), Verdict::Ok, format!("by {mount}"));
+    let answer = parts
+        .vault
+        .read(credential, &login.token, Reading::ForJobs)
+        .await;
+    // The login is nobody's but ours; one that cannot be revoked ends by itself.
+    let _ = parts.vault.revoke(credential, &login.token).await;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(problem) => {
+            let what = match problem.kind {
+                Kind::NotOnboarded => "refresh token",
+                _ => "access token",
+            };
+            section.add(step(what), Verdict::Wrong, problem.message);
+            return None;
+        }
+    };
+    let now = parts.clock.now();
+    match verify::access_token(credential, &answer, now) {
+        Ok(()) => section.add(step("access token"), Verdict::Ok, facts(&answer, now)),
+        Err(problem) => section.add(step("access token"), Verdict::Wrong, problem.message),
+    }
+    Some(answer)
+}
+
+fn ticket_ok(section: &mut Section, ticket_told: &mut bool) {
+    if !*ticket_told {
+        section.add("ticket", Verdict::Ok, "the KDC gives one for this key");
+    }
+    *ticket_told = true;
+}
+
+/// What an access token is like, without the token.
+fn facts(answer: &AccessTokenAnswer, now: Timestamp) -> String {
+    let left = answer.expires().map_or_else(
+        || "unknown life".to_owned(),
+        |end| format!("{} left", span(now, end)),
+    );
+    match &answer.claims {
+        Some(claims) => format!(
+            "{left}, subject {}, {} scopes, audience {}",
+            claims.subject.as_deref().unwrap_or("unknown"),
+            claims.scopes.len(),
+            if claims.audience.is_empty() {
+                "none".to_owned()
+            } else {
+                claims.audience.join(" ")
+            }
+        ),
+        None => format!("{left}, no JWT"),
+    }
+}
+
+/// Who the credd takes us for, what it has, and whether its credmon works on it.
+async fn schedd_steps<V: Vault, T: Transport>(
+    parts: &Parts<V, T>,
+    delivery: &Delivery,
+    answer: Option<&AccessTokenAnswer>,
+    section: &mut Section,
+) {
+    let place = format!("{} at {}", delivery.id.service, delivery.id.schedd);
+    match parts.transport.observe(delivery).await {
+        Ok(observed) => {
+            let what = if delivery.target.needs_opener() {
+                "credd"
+            } else {
+                "directory"
+            };
+            section.add(format!("{what} {place}"), Verdict::Ok, "it answers");
+            let (verdict, words) = judge(&observed, answer, parts.clock.now());
+            section.add(format!("credmon {place}"), verdict, words);
+        }
+        Err(problem) if matches!(problem.cause, Cause::Schedd(_) | Cause::Credd(_)) => {
+            section.add(format!("credd {place}"), Verdict::Wrong, problem.message);
+        }
+        Err(problem) => {
+            let words = format!("no access token opens the credd: {}", problem.message);
+            section.add(format!("credd {place}"), Verdict::NotTried, words);
+        }
+    }
+}
+
+/// What a schedd has, and what that says of its credmon.
+fn judge(
+    observed: &Observation,
+    answer: Option<&AccessTokenAnswer>,
+    now: Timestamp,
+) -> (Verdict, String) {
+    let Some(stored) = observed.stored else {
+        let words = "nothing is stored yet; the running service stores it, or `token-bastion push`";
+        return (Verdict::Warning, words.to_owned());
+    };
+    let ago = |then| format!("{} ago", span(then, now));
+    let fault = "check that the credmon runs at the schedd, and its log";
+    if !observed.is_served(None) {
+        let words = format!("stored {}, and no access token made since", ago(stored));
+        return if until(stored, now) > TAKES {
+            (Verdict::Wrong, format!("{words}; {fault}"))
+        } else {
+            (Verdict::Warning, format!("{words}; look again in a minute"))
+        };
+    }
+    let served = observed.served.unwrap_or(stored);
+    let words = format!("stored {}, last access token {}", ago(stored), ago(served));
+    let life = answer.and_then(|answer| {
+        let issued = answer.claims.as_ref()?.issued?;
+        Some(until(issued, answer.expires()?))
+    });
+    match life {
+        Some(life) if after(served, life) < now => (
+            Verdict::Wrong,
+            format!("{words}, so jobs there have an expired one; {fault}"),
+        ),
+        _ => (Verdict::Ok, words),
+    }
+}

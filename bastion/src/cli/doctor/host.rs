@@ -1,0 +1,34 @@
+//! This host: what the configuration needs of its files and tools.
+
+use std::sync::Arc;
+
+use super::{Section, Verdict};
+use crate::config::{Config, host};
+use crate::model::delivery::{Delivery, Target};
+use crate::schedd::{condor, directory};
+
+pub(super) async fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Section {
+    let mut section = Section::new("This host");
+    section.add(
+        "configuration",
+        Verdict::Ok,
+        format!("{} deliveries are looked at", deliveries.len()),
+    );
+    match host::authority_fault(config) {
+        Some(fault) => section.add("authorities", Verdict::Wrong, fault.to_string()),
+        None => section.add("authorities", Verdict::Ok, "they can be read"),
+    }
+    for fault in directory::faults(config).await {
+        section.add("directories", Verdict::Wrong, fault);
+    }
+    let needs_tools = deliveries
+        .iter()
+        .any(|delivery| matches!(delivery.target, Target::Credd { .. }));
+    if needs_tools || !config.searches.is_empty() {
+        match condor::tool_path() {
+            Ok(path) => section.add("HTCondor", Verdict::Ok, path.display().to_string()),
+            Err(fault) => section.add("HTCondor", Verdict::Wrong, fault),
+        }
+    }
+    section
+}

@@ -1,0 +1,144 @@
+//! Accounts examined against a Vault, credds and credmons that behave, on paused time.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::*;
+use crate::fakes::{Outside, Stored};
+use crate::fixtures::{credd, delivery};
+use crate::model::delivery::Target;
+
+fn deliveries() -> Vec<Arc<Delivery>> {
+    vec![
+        Arc::new(delivery("cmsprod", "cms", "ap1", credd("ap1"))),
+        Arc::new(delivery("cmsprod", "cms_production", "ap1", credd("ap1"))),
+        Arc::new(delivery(
+            "crabtw",
+            "cms_crab",
+            "here",
+            Target::Directory("/creds".into()),
+        )),
+    ]
+}
+
+/// What was said of each step but for those on the host's own files.
+async fn verdicts(outside: &Outside) -> Vec<(String, Verdict)> {
+    let sections = accounts(&outside.parts(), &deliveries()).await;
+    let steps = sections.into_iter().flat_map(|section| section.steps);
+    steps
+        .filter(|step| step.what != "keytab")
+        .map(|step| (step.what, step.verdict))
+        .collect()
+}
+
+/// Everything is stored, `ago` before now, and served a second later where credmons run.
+fn store(outside: &Outside, served: bool) {
+    let mut world = outside.lock();
+    let now = world.now();
+    for delivery in deliveries() {
+        let stored = Stored {
+            ends: None,
+            top: SecretString::from("{}"),
+            at: now,
+            served: served.then_some(now),
+            is_new: false,
+        };
+        world.stored.insert(delivery.id.clone(), stored);
+    }
+    world.credmons = served;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_is_well_and_nothing_of_it_stays() {
+    let outside = Outside::new();
+    store(&outside, true);
+    let verdicts = verdicts(&outside).await;
+    let words: Vec<&str> = verdicts.iter().map(|(what, _)| what.as_str()).collect();
+    assert_eq!(
+        words,
+        [
+            "ticket",
+            "login cms",
+            "access token cms",
+            "login cms_production",
+            "access token cms_production",
+            "credd cms at ap1",
+            "credmon cms at ap1",
+            "credd cms_production at ap1",
+            "credmon cms_production at ap1",
+            "ticket",
+            "login cms_crab",
+            "access token cms_crab",
+            "directory cms_crab at here",
+            "credmon cms_crab at here",
+        ]
+    );
+    assert!(
+        verdicts.iter().all(|(_, verdict)| *verdict == Verdict::Ok),
+        "{verdicts:?}"
+    );
+    let world = outside.lock();
+    assert_eq!(world.stores, 0, "nothing is stored");
+    assert!(world.logins > 0);
+    assert_eq!(world.living(), 0, "every login is revoked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_keytab_stops_what_hangs_on_it_and_no_other_account() {
+    let outside = Outside::new();
+    store(&outside, true);
+    outside.lock().no_keytab.insert("cmsprod".to_owned());
+    let verdicts = verdicts(&outside).await;
+    let of = |what: &str| {
+        let found = verdicts.iter().find(|(step, _)| step == what);
+        found.map(|(_, verdict)| *verdict)
+    };
+    assert_eq!(of("ticket"), Some(Verdict::Wrong));
+    assert_eq!(of("login cms"), Some(Verdict::NotTried));
+    assert_eq!(of("login cms_production"), Some(Verdict::NotTried));
+    assert_eq!(of("access token cms"), None);
+    assert_eq!(of("credd cms at ap1"), Some(Verdict::NotTried));
+    assert_eq!(of("login cms_crab"), Some(Verdict::Ok));
+    let tickets = verdicts.iter().filter(|(what, _)| what == "ticket");
+    assert_eq!(tickets.count(), 2, "once for each account");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credmon_that_does_not_serve_is_found() {
+    let outside = Outside::new();
+    store(&outside, false);
+    tokio::time::advance(Duration::from_mins(10)).await;
+    let verdicts = verdicts(&outside).await;
+    let credmons: Vec<_> = verdicts
+        .iter()
+        .filter(|(what, _)| what.starts_with("credmon"))
+        .collect();
+    assert_eq!(credmons.len(), 3);
+    assert!(
+        credmons
+            .iter()
+            .all(|(_, verdict)| *verdict == Verdict::Wrong),
+        "{credmons:?}"
+    );
+}
+
+#[test]
+fn an_examination_reads_like_a_list() {
+    let mut section = Section::new("Account cmsprod (cmsprod@TEST)");
+    section.add("ticket", Verdict::Ok, "the KDC gives one for this key");
+    section.add("login cms", Verdict::Wrong, "no such mount");
+    section.add("credd cms at ap1", Verdict::NotTried, "no access token");
+    assert_eq!(
+        section.text(None),
+        "Account cmsprod (cmsprod@TEST)\n\
+         \x20 ok         ticket            the KDC gives one for this key\n\
+         \x20 WRONG      login cms         no such mount\n\
+         \x20 not tried  credd cms at ap1  no access token\n\n"
+    );
+    let whole = Examination {
+        sections: vec![section],
+    };
+    assert_eq!(whole.sum(), "3 steps: 1 ok, 1 wrong, 1 not tried\n");
+    assert!(!whole.is_good());
+}

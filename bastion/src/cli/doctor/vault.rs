@@ -1,0 +1,209 @@
+//! Vault as seen from here: every address, its state, its certificate, and the clocks.
+
+use std::time::Duration;
+
+use htvault::{Node, NodeAnswer, NodeState};
+use jiff::Timestamp;
+
+use super::{Section, Verdict, span};
+use crate::config::Config;
+use crate::model::moment::{after, until};
+
+/// Kerberos takes clocks that differ by five minutes; tokens are late before that.
+const CLOCK_WARNING: Duration = Duration::from_secs(30);
+const CLOCK_LIMIT: Duration = Duration::from_mins(5);
+/// So long before its end a certificate should have been renewed.
+const CERTIFICATE_WARNING: Duration = Duration::from_hours(14 * 24);
+
+pub(super) async fn section(config: &Config, now: Timestamp) -> Section {
+    let first = config.vault.servers.first();
+    let mut section = Section::new(format!(
+        "Vault {}",
+        first.map(ToString::to_string).unwrap_or_default()
+    ));
+    let nodes = match config.vault.for_client() {
+        Ok(settings) => htvault::survey(&settings).await,
+        Err(error) => Err(error),
+    };
+    match nodes {
+        Ok(nodes) => judge(&mut section, &nodes, now),
+        Err(error) => section.add("address", Verdict::Wrong, error.to_string()),
+    }
+    section
+}
+
+fn judge(section: &mut Section, nodes: &[Node], now: Timestamp) {
+    let mut serving = false;
+    for node in nodes {
+        let (verdict, words) = match &node.answer {
+            Ok(answer) => {
+                serving |= matches!(answer.state, NodeState::Active | NodeState::Standby);
+                judge_node(answer, now)
+            }
+            Err(error) => (Verdict::Wrong, error.words().to_owned()),
+        };
+        let words = format!("{} of {}: {words}", node.address, node.server);
+        section.add("address", verdict, words);
+    }
+    if serving {
+        // Where one address serves, those that do not are somebody's business, and not urgent.
+        for step in &mut section.steps {
+            if step.verdict == Verdict::Wrong {
+                step.verdict = Verdict::Warning;
+            }
+        }
+    }
+    let clocks = nodes
+        .iter()
+        .filter_map(|node| node.answer.as_ref().ok()?.clock);
+    if let Some(clock) = clocks.min_by_key(|clock| apart(*clock, now)) {
+        let (verdict, words) = judge_clock(clock, now);
+        section.add("clock", verdict, words);
+    }
+}
+
+fn judge_node(answer: &NodeAnswer, now: Timestamp) -> (Verdict, String) {
+    let version = answer.version.as_deref().unwrap_or("of unknown version");
+    match answer.state {
+        NodeState::Sealed => {
+            return (
+                Verdict::Wrong,
+                "sealed; a Vault admin must unseal it".to_owned(),
+            );
+        }
+        NodeState::Uninitialised => {
+            return (
+                Verdict::Wrong,
+                "never set up; correct the address, or ask a Vault admin".to_owned(),
+            );
+        }
+        // Those that serve, and states of later versions.
+        _ => {}
+    }
+    let state = match answer.state {
+        NodeState::Standby => "standby",
+        _ => "active",
+    };
+    match answer.certificate_ends {
+        Some(end) if end < after(now, CERTIFICATE_WARNING) => (
+            Verdict::Warning,
+            format!(
+                "{state}, {version}; its certificate ends in {}, tell its admins",
+                span(now, end)
+            ),
+        ),
+        Some(end) => (
+            Verdict::Ok,
+            format!("{state}, {version}, certificate for {}", span(now, end)),
+        ),
+        None => (Verdict::Ok, format!("{state}, {version}")),
+    }
+}
+
+fn apart(one: Timestamp, other: Timestamp) -> Duration {
+    until(one, other).max(until(other, one))
+}
+
+/// Vault tells its time in whole seconds.
+fn judge_clock(vault: Timestamp, now: Timestamp) -> (Verdict, String) {
+    let apart = apart(vault, now);
+    let which = if vault < now { "ahead of" } else { "behind" };
+    let words = format!("this host's clock is {} s {which} Vault's", apart.as_secs());
+    if apart > CLOCK_LIMIT {
+        let words = format!("{words}: Kerberos refuses that; set the clocks by NTP");
+        (Verdict::Wrong, words)
+    } else if apart > CLOCK_WARNING {
+        (Verdict::Warning, format!("{words}; set the clocks by NTP"))
+    } else {
+        (Verdict::Ok, "this host's is Vault's".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-22T12:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn clocks_that_differ_are_told_before_kerberos_refuses_them() {
+        for (seconds, wanted) in [
+            (0, Verdict::Ok),
+            (29, Verdict::Ok),
+            (40, Verdict::Warning),
+            (-40, Verdict::Warning),
+            (301, Verdict::Wrong),
+            (-400, Verdict::Wrong),
+        ] {
+            let vault = now() + jiff::SignedDuration::from_secs(seconds);
+            assert_eq!(judge_clock(vault, now()).0, wanted, "{seconds}");
+        }
+        let (_, words) = judge_clock(now() - jiff::SignedDuration::from_secs(40), now());
+        assert_eq!(
+            words,
+            "this host's clock is 40 s ahead of Vault's; set the clocks by NTP"
+        );
+    }
+
+    #[test]
+    fn a_sealed_node_and_an_old_certificate_are_told() {
+        let answer = |state, days: i64| NodeAnswer {
+            state,
+            version: Some("2.6.1".to_owned()),
+            clock: None,
+            certificate_ends: Some(now() + jiff::SignedDuration::from_hours(24 * days)),
+        };
+        assert_eq!(
+            judge_node(&answer(NodeState::Active, 100), now()),
+            (
+                Verdict::Ok,
+                "active, 2.6.1, certificate for 100d".to_owned()
+            )
+        );
+        let (verdict, words) = judge_node(&answer(NodeState::Standby, 3), now());
+        assert_eq!(verdict, Verdict::Warning);
+        assert_eq!(
+            words,
+            "standby, 2.6.1; its certificate ends in 3d, tell its admins"
+        );
+        assert_eq!(
+            judge_node(&answer(NodeState::Sealed, 100), now()).0,
+            Verdict::Wrong
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_down_is_a_warning_where_another_one_serves() {
+        let node = |answer| Node {
+            server: "https://vault.test:8200".parse().unwrap(),
+            address: "127.0.0.1:8200".parse().unwrap(),
+            answer,
+        };
+        let active = || {
+            Ok(NodeAnswer {
+                state: NodeState::Active,
+                version: None,
+                clock: None,
+                certificate_ends: None,
+            })
+        };
+        // Any error of the client's will do.
+        let down = || Err("no url".parse::<htvault::ServerUrl>().unwrap_err());
+        let verdicts = |nodes: &[Node]| {
+            let mut section = Section::new("Vault");
+            judge(&mut section, nodes, now());
+            section
+                .steps
+                .iter()
+                .map(|step| step.verdict)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            verdicts(&[node(active()), node(down())]),
+            [Verdict::Ok, Verdict::Warning]
+        );
+        assert_eq!(verdicts(&[node(down())]), [Verdict::Wrong]);
+    }
+}

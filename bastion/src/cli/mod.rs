@@ -1,0 +1,159 @@
+//! What each command does, one file a command.
+//!
+//! What holds: a command gives [`Done`], or a [`Failure`] with the lines to tell; only
+//! [`exit_code`] makes an exit code of them.
+
+pub mod arguments;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub mod doctor;
+mod local;
+pub(crate) mod offboard;
+pub mod onboard;
+pub(crate) mod once;
+mod output;
+mod overview;
+pub(crate) mod plan;
+mod progress;
+pub(crate) mod push;
+pub(crate) mod reload;
+pub(crate) mod revoke;
+pub(crate) mod run;
+pub(crate) mod run_doctor;
+pub(crate) mod run_onboard;
+pub(crate) mod schema;
+pub(crate) mod status;
+mod steps;
+mod table;
+mod wrap;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use self::output::{complain, print, print_json, print_while_read};
+use crate::api::client::{Client, ClientError};
+use crate::cli::arguments::Global;
+use crate::system::lock::LockError;
+
+/// Something is not good.
+const NOT_GOOD: u8 = 1;
+/// Wrong usage or configuration.
+const WRONG: u8 = 2;
+
+/// A command did what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// All is good.
+    Good,
+    /// Something is not, and was told.
+    NotGood,
+}
+
+/// A command could not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    code: u8,
+    lines: Vec<String>,
+}
+
+impl Done {
+    /// Good when `good`.
+    pub(crate) fn when(good: bool) -> Self {
+        if good { Self::Good } else { Self::NotGood }
+    }
+}
+
+impl Failure {
+    /// Usage or configuration are wrong.
+    pub(crate) fn wrong<T: Display>(lines: impl IntoIterator<Item = T>) -> Self {
+        Self {
+            code: WRONG,
+            lines: lines.into_iter().map(|line| line.to_string()).collect(),
+        }
+    }
+
+    /// What there is to tell.
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// Something that is needed is not there.
+    pub(crate) fn not_good(line: impl Display) -> Self {
+        Self {
+            code: NOT_GOOD,
+            lines: vec![line.to_string()],
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast_ref::<LockError>() {
+            // It may end.
+            Some(taken) => Self::not_good(taken),
+            None => Self::wrong([chain(&error)]),
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Wrong(message) => Self::wrong([message]),
+            ClientError::Absent(message) | ClientError::Other(message) => Self::not_good(message),
+        }
+    }
+}
+
+/// Speaks with the running service.
+fn ask<A>(
+    global: &Global,
+    work: impl AsyncFnOnce(Client) -> Result<A, ClientError>,
+) -> Result<A, Failure> {
+    let socket = global.socket()?;
+    wait_for(async { work(Client::connect(&socket).await?).await })
+}
+
+/// The same; `None` where no service runs.
+fn ask_if_running<A>(
+    global: &Global,
+    work: impl AsyncFnOnce(Client) -> Result<A, ClientError>,
+) -> Result<Option<A>, Failure> {
+    let socket = global.socket()?;
+    wait_for(async {
+        match Client::connect_if_running(&socket).await? {
+            Some(client) => work(client).await.map(Some),
+            None => Ok(None),
+        }
+    })
+}
+
+fn wait_for<A>(work: impl Future<Output = Result<A, ClientError>>) -> Result<A, Failure> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().map_err(anyhow::Error::from)?;
+    Ok(runtime.block_on(work)?)
+}
+
+/// Tells a failure; the exit code.
+pub(crate) fn exit_code(result: Result<Done, Failure>) -> ExitCode {
+    match result {
+        Ok(Done::Good) => ExitCode::SUCCESS,
+        Ok(Done::NotGood) => NOT_GOOD.into(),
+        Err(failure) => {
+            complain(failure.lines);
+            failure.code.into()
+        }
+    }
+}
+
+/// The causes of an error in one line; one that says what the line before says already is left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let between = if text.is_empty() { "" } else { ": " };
+            text = [&text, between, &cause].concat();
+        }
+    }
+    text
+}

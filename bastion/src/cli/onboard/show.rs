@@ -1,0 +1,154 @@
+//! What a person sees who is to log in: the link, the code, and on a terminal a QR code of the link.
+
+use std::fmt::Write as _;
+
+use htvault::DeviceFlow;
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
+
+use crate::model::delivery::Credential;
+
+/// Black on white, whatever the terminal's colours, so that every camera reads it.
+const BLACK_ON_WHITE: &str = "\x1b[38;5;16;48;5;231m";
+const USUAL_COLOURS: &str = "\x1b[0m";
+
+/// Lines below the QR code: the link, the code, and what moves while somebody is waited for.
+const BELOW: usize = 3;
+
+/// The invitation, for a terminal of so many rows and columns; without a terminal there is no QR
+/// code. The link and the code come last, so that a small terminal shows all that is needed.
+#[must_use]
+pub fn invitation(
+    credential: &Credential,
+    link: &str,
+    code: Option<&str>,
+    screen: Option<(u16, u16)>,
+) -> String {
+    let person = credential.credkey.split('/').next().unwrap_or_default();
+    let mut text = format!(
+        "To onboard account {}, service {} ({} at issuer {}, role {}),\nlog in as {person}:\n\n",
+        credential.identity.account,
+        credential.service,
+        credential.credkey,
+        credential.issuer,
+        credential.role,
+    );
+    if let Some(qr) = screen.and_then(|screen| qr_code(link, screen)) {
+        text.push_str(&qr);
+    }
+    // Writing to a string cannot fail, here and below.
+    let _ = writeln!(text, "    {}", printable(link));
+    if let Some(code) = code {
+        let _ = writeln!(
+            text,
+            "The page asks for, or shows, the code {}",
+            printable(code)
+        );
+    }
+    text
+}
+
+/// The code that the person types or compares: as the server says, else the one in the link.
+#[must_use]
+pub fn code(flow: &DeviceFlow) -> Option<String> {
+    flow.user_code.clone().or_else(|| {
+        let url = url::Url::parse(&flow.url).ok()?;
+        let (_, code) = url.query_pairs().find(|(key, _)| key == "user_code")?;
+        Some(code.into_owned())
+    })
+}
+
+/// A text from a server, on a terminal: without anything that a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// The text as a QR code of half blocks; `None` when it would not be seen whole.
+#[must_use]
+fn qr_code(text: &str, (rows, columns): (u16, u16)) -> Option<String> {
+    let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
+    let drawn = code.render::<Dense1x2>().build();
+    let fits = drawn.lines().count() + BELOW <= usize::from(rows)
+        && drawn
+            .lines()
+            .all(|line| line.chars().count() <= usize::from(columns));
+    fits.then(|| {
+        let mut text = String::new();
+        for line in drawn.lines() {
+            let _ = writeln!(text, "{BLACK_ON_WHITE}{line}{USUAL_COLOURS}");
+        }
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINK: &str = "https://issuer.test:8443/device?user_code=D499B6CA";
+
+    fn shown(screen: Option<(u16, u16)>) -> String {
+        let credential = crate::fixtures::credential("cmsprod", "cms_crab");
+        invitation(&credential, LINK, Some("D499B6CA"), screen)
+    }
+
+    /// What a camera sees on a terminal: eight points of light a module, two modules a character.
+    fn camera(screen: &str) -> Option<String> {
+        const SIZE: usize = 8;
+        let black_on_white = screen.lines().filter_map(|line| {
+            line.strip_prefix(BLACK_ON_WHITE)?
+                .strip_suffix(USUAL_COLOURS)
+        });
+        let mut modules: Vec<Vec<bool>> = Vec::new();
+        for line in black_on_white {
+            let half = |upper: bool| {
+                line.chars()
+                    .map(|c| match c {
+                        '█' => true,
+                        '▀' => upper,
+                        '▄' => !upper,
+                        ' ' => false,
+                        other => panic!("{other:?}"),
+                    })
+                    .collect()
+            };
+            modules.extend([half(true), half(false)]);
+        }
+        let width = modules.first()?.len() * SIZE;
+        let mut image =
+            rqrr::PreparedImage::prepare_from_greyscale(width, modules.len() * SIZE, |x, y| {
+                if modules[y / SIZE][x / SIZE] { 0 } else { 255 }
+            });
+        let grids = image.detect_grids();
+        Some(grids.first()?.decode().unwrap().1)
+    }
+
+    #[test]
+    fn a_camera_reads_the_link_from_a_usual_terminal() {
+        for screen in [(24, 80), (40, 120)] {
+            let shown = shown(Some(screen));
+            assert_eq!(camera(&shown).as_deref(), Some(LINK), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_small_terminal_shows_code_and_link_together_or_no_code() {
+        let large = shown(Some((24, 80)));
+        let first = large
+            .lines()
+            .position(|line| line.starts_with(BLACK_ON_WHITE));
+        // And the line that moves.
+        let below = large.lines().count() - first.unwrap() + 1;
+        assert!(below <= 24, "{below}");
+        for screen in [Some((24, 20)), Some((12, 80)), None] {
+            let shown = shown(screen);
+            assert!(!shown.contains(BLACK_ON_WHITE), "{shown}");
+            assert!(shown.contains(LINK) && shown.contains("the code D499B6CA"));
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_server_moves_the_cursor() {
+        assert_eq!(printable("https://x\x1b[2J\r\n/y"), "https://x[2J/y");
+    }
+}

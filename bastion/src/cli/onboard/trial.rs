@@ -1,0 +1,118 @@
+//! What was stored, tried out as deliveries do it: login by the keytab, an access token, its claims.
+
+use std::io;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::model::delivery::Credential;
+use crate::model::problem::Problem;
+use crate::policy::verify;
+use crate::system::files::{self, KEYTABS, ReadError};
+use crate::vault::{Reading, Vault};
+
+/// What a trial showed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trial {
+    /// The account gets an access token that is what the configuration asks for.
+    Good {
+        /// Whom it speaks for.
+        subject: Option<String>,
+        /// What it allows.
+        scopes: Vec<String>,
+        /// When it ends.
+        expires: Option<Timestamp>,
+    },
+    /// It does not: what is wrong, and what to do.
+    Failed(String),
+    /// Not tried, and why: the service will.
+    Left(String),
+}
+
+/// Reason why the account's keytab cannot be used by who runs this.
+async fn keytab_out_of_reach(credential: &Credential) -> Option<io::Error> {
+    let keytab = credential.identity.keytab.clone();
+    let open = move || files::open(&keytab);
+    match KEYTABS.run(&credential.identity.keytab, open).await {
+        Ok(Err(ReadError::System(error))) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Some(error)
+        }
+        // Any other fault is found by the login.
+        _ => None,
+    }
+}
+
+/// Tries a credential. A problem is given beside its words, for who decides by it.
+pub async fn try_out(
+    vault: &impl Vault,
+    credential: &Credential,
+    now: Timestamp,
+) -> (Trial, Option<Problem>) {
+    if let Some(error) = keytab_out_of_reach(credential).await {
+        let keytab = credential.identity.keytab.display();
+        let why = format!(
+            "keytab {keytab} cannot be read by this user ({error}): the service tries what was stored"
+        );
+        return (Trial::Left(why), None);
+    }
+    match read(vault, credential, now).await {
+        Ok(good) => (good, None),
+        Err(problem) => (Trial::Failed(problem.to_string()), Some(problem)),
+    }
+}
+
+async fn read(
+    vault: &impl Vault,
+    credential: &Credential,
+    now: Timestamp,
+) -> Result<Trial, Problem> {
+    let login = vault.login(credential).await?;
+    let answer = vault.read(credential, &login.token, Reading::ForJobs).await;
+    // It was for this one look.
+    let _ = vault.revoke(credential, &login.token).await;
+    let answer = answer?;
+    verify::access_token(credential, &answer, now)?;
+    let expires = answer.expires();
+    let claims = answer.claims.unwrap_or_default();
+    Ok(Trial::Good {
+        subject: claims.subject,
+        scopes: claims.scopes,
+        expires,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes::Outside;
+    use crate::fixtures;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_account_gets_is_told_and_no_login_is_left() {
+        let outside = Outside::new();
+        let credential = fixtures::credential("cmsprod", "cms_crab");
+        let now = outside.lock().now();
+        let (trial, problem) = try_out(&outside, &credential, now).await;
+        assert!(problem.is_none());
+        let Trial::Good { subject, .. } = trial else {
+            panic!("{trial:?}");
+        };
+        assert_eq!(subject.as_deref(), Some("cmsprod"));
+        assert_eq!(outside.lock().living(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_not_what_is_asked_for_is_no_success() {
+        let outside = Outside::new();
+        let mut credential = fixtures::credential("cmsprod", "cms_crab");
+        credential.scopes = vec!["storage.modify:/".to_owned()];
+        let now = outside.lock().now();
+        let (trial, _) = try_out(&outside, &credential, now).await;
+        assert!(
+            matches!(&trial, Trial::Failed(why) if why.contains("storage.modify:/ is missing")),
+            "{trial:?}"
+        );
+        assert_eq!(outside.lock().living(), 0);
+    }
+}

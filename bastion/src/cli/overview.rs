@@ -1,0 +1,172 @@
+//! Overview of a configuration, as a table for people and as data: every delivery, every search, and how
+//! each credd is opened.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::{Config, Pattern, Search};
+use crate::engine::report::{Wanted, table};
+use crate::model::delivery::{Delivery, Method, Opening, Target};
+use crate::model::duration::format;
+
+/// Everything that a configuration asks for.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Overview {
+    /// At schedds that are known.
+    pub(crate) deliveries: Vec<ListedDelivery>,
+    /// At schedds that are to be found.
+    pub(crate) searches: Vec<SearchedDelivery>,
+}
+
+/// A delivery at a schedd that is known.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ListedDelivery {
+    #[serde(flatten)]
+    wanted: Wanted,
+    #[serde(flatten)]
+    settings: DeliverySettings,
+}
+
+/// A delivery to each schedd that is found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SearchedDelivery {
+    group: String,
+    /// Collector that is asked; the local configuration's when `None`.
+    collector: Option<String>,
+    constraint: Option<String>,
+    /// Globs over the names of those that are found, those behind a `!` taken away.
+    schedds: String,
+    /// Some of these, where other values hold.
+    at: Option<String>,
+    #[serde(flatten)]
+    wanted: Wanted,
+    #[serde(flatten)]
+    settings: DeliverySettings,
+}
+
+/// Settings of a delivery besides its name and lifetime.
+#[derive(Clone, Debug, Serialize)]
+struct DeliverySettings {
+    /// A token is replaced when less is left, in seconds.
+    renew_below_seconds: u64,
+    /// Scopes that access tokens are reduced to.
+    scopes: Vec<String>,
+    audience: Option<String>,
+    /// Opening of the credd: the method, whose token, in whose name; `None` for a directory.
+    opened: Option<String>,
+}
+
+impl Overview {
+    /// The overview of `config`.
+    pub(crate) fn new(config: &Config) -> Self {
+        let deliveries = config.deliveries.iter().map(|delivery| ListedDelivery {
+            wanted: Wanted::new(delivery),
+            settings: settings(delivery),
+        });
+        let searches = config.searches.iter().flat_map(|search| {
+            let patterns = search.wanted.iter();
+            patterns.map(|pattern| found(search, pattern))
+        });
+        Self {
+            deliveries: deliveries.collect(),
+            searches: searches.collect(),
+        }
+    }
+
+    /// One line for each.
+    pub(crate) fn table(&self) -> String {
+        let known = self
+            .deliveries
+            .iter()
+            .map(|one| (&one.wanted, &one.settings));
+        let found = self.searches.iter().map(|one| (&one.wanted, &one.settings));
+        let lines = known.chain(found).map(|(wanted, settings)| {
+            let length = |seconds| format(Duration::from_secs(seconds));
+            [
+                wanted.account.clone(),
+                wanted.service.clone(),
+                format!("{}/{}", wanted.issuer, wanted.role),
+                wanted.credkey.clone(),
+                wanted.transport.clone(),
+                length(wanted.lifetime_seconds),
+                length(settings.renew_below_seconds),
+                settings.opened.clone().unwrap_or_else(|| "-".to_owned()),
+                wanted.schedd.clone(),
+            ]
+        });
+        let head = [
+            "ACCOUNT",
+            "SERVICE",
+            "ISSUER/ROLE",
+            "CREDKEY",
+            "TRANSPORT",
+            "LIFETIME",
+            "RENEW BELOW",
+            "OPENED BY",
+            "SCHEDD",
+        ];
+        table(head, lines)
+    }
+}
+
+fn found(search: &Search, pattern: &Pattern) -> SearchedDelivery {
+    // What stands for the schedds' names until they are known.
+    let mut words = vec![
+        format!(
+            "collector {}",
+            search.collector.as_deref().unwrap_or("of this host")
+        ),
+        search.constraint.as_ref().map_or_else(
+            || "all schedds".to_owned(),
+            |constraint| format!("constraint {constraint}"),
+        ),
+    ];
+    let schedds = pattern.schedds.to_string();
+    if schedds != "*" {
+        words.push(format!("named {schedds}"));
+    }
+    if let Some(at) = &pattern.at {
+        words.push(format!("at {at}"));
+    }
+    let target = search.target("");
+    let mut delivery = pattern.at("", target);
+    delivery.id.schedd = format!("{} ({})", search.group, words.join(", "));
+    SearchedDelivery {
+        group: search.group.clone(),
+        collector: search.collector.clone(),
+        constraint: search.constraint.clone(),
+        schedds,
+        at: pattern.at.as_ref().map(ToString::to_string),
+        wanted: Wanted::new(&delivery),
+        settings: settings(&delivery),
+    }
+}
+
+fn settings(delivery: &Delivery) -> DeliverySettings {
+    let credential = &delivery.credential;
+    DeliverySettings {
+        renew_below_seconds: delivery.renew_below.as_secs(),
+        scopes: credential.scopes.clone(),
+        audience: credential.audience.clone(),
+        opened: match &delivery.target {
+            Target::Directory(_) => None,
+            Target::Credd { opening, .. } => Some(opened(opening, delivery)),
+        },
+    }
+}
+
+/// `scitokens cms for user@example.org`.
+fn opened(opening: &Opening, delivery: &Delivery) -> String {
+    let mut text = opening.method.to_string();
+    if opening.method == Method::Scitokens {
+        text.push(' ');
+        text.push_str(&delivery.authorize.service);
+    }
+    if let Some(domain) = &opening.domain {
+        for part in [" for ", delivery.id.account.as_str(), "@", domain.as_str()] {
+            text.push_str(part);
+        }
+    }
+    text
+}

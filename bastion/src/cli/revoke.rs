@@ -1,0 +1,83 @@
+//! `revoke`: deliveries cut off, by the running service, or without it as far as that goes.
+
+use std::sync::Arc;
+
+use clap::{Args, ValueHint};
+
+use super::table::Look;
+use super::{Done, Failure, ask_if_running, complain, print, print_json};
+use crate::api::bodies::RevokeOrder;
+use crate::cli::arguments::{Global, Output};
+use crate::cli::local;
+use crate::engine::real::RealParts;
+use crate::engine::revoke::{Cut, alone};
+use crate::model::delivery::Selection;
+
+/// What `revoke` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// The account.
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other, required_unless_present = "all_at")]
+    account: Option<String>,
+    /// Only this service.
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
+    service: Option<String>,
+    /// The schedd.
+    #[arg(long, value_name = "HOST", value_hint = ValueHint::Other, required_unless_present = "all_at")]
+    schedd: Option<String>,
+    /// Every delivery of every account at this schedd, as when it is stolen.
+    #[arg(long, value_name = "HOST", value_hint = ValueHint::Other, conflicts_with_all = ["account", "service", "schedd"])]
+    all_at: Option<String>,
+    /// Revoke at Vault, and ask nothing of the schedd: it is shown no access token.
+    #[arg(long)]
+    leave_schedd: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Cuts deliveries off, and says what was done and what could not be.
+pub(crate) fn revoke(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+    let selection = Selection {
+        account: arguments.account.clone(),
+        service: arguments.service.clone(),
+        schedd: arguments.schedd.clone().or(arguments.all_at.clone()),
+    };
+    let cuts = cut_off(global, &selection, arguments.leave_schedd)?;
+    if arguments.output.json {
+        print_json(&cuts)?;
+    } else {
+        let width = Look::of_stdout().width;
+        print(&cuts.iter().map(|cut| cut.table(width)).collect::<String>())?;
+    }
+    Ok(Done::when(cuts.iter().all(Cut::is_done)))
+}
+
+/// Cuts deliveries off by the running service; without one, as far as that goes.
+pub(super) fn cut_off(
+    global: &Global,
+    selection: &Selection,
+    leave_schedds: bool,
+) -> Result<Vec<Cut>, Failure> {
+    let order = RevokeOrder {
+        account: selection.account.clone(),
+        service: selection.service.clone(),
+        schedd: selection.schedd.clone(),
+        leave_schedd: leave_schedds,
+    };
+    let cuts = ask_if_running(global, async |client| client.order("revoke", &order).await)?;
+    if let Some(cuts) = cuts {
+        return Ok(cuts);
+    }
+    let config = global.load()?;
+    complain(["no service runs here: tokens that it made are known by their accessors only"]);
+    let work = async |parts: Arc<RealParts>| {
+        let meant = alone::meant(&config, &parts.store, selection);
+        alone::cut_off(&parts, &config, meant, leave_schedds).await
+    };
+    let cuts = local::alone(&config, work)?;
+    if cuts.is_empty() {
+        let what = "no delivery is meant; see `token-bastion check` for those that there are";
+        return Err(Failure::wrong([what]));
+    }
+    Ok(cuts)
+}

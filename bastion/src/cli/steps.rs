@@ -1,0 +1,93 @@
+//! Revocations and offboardings, rendered for people.
+
+use super::wrap::{rows, wrapped};
+use crate::engine::offboard::Offboarded;
+use crate::engine::revoke::{Cut, Step};
+
+impl Cut {
+    /// The steps as a table.
+    pub(crate) fn table(&self, terminal: Option<usize>) -> String {
+        table(&self.id.to_string(), &self.steps, terminal)
+    }
+}
+
+impl Offboarded {
+    /// All steps as tables.
+    pub(crate) fn table(&self, terminal: Option<usize>) -> String {
+        let cuts = self.deliveries.iter().map(|cut| cut.table(terminal));
+        let at_vault = format!("{} at Vault", self.account);
+        let vault = table(&at_vault, &self.vault, terminal);
+        cuts.chain([vault]).collect()
+    }
+}
+
+/// Steps for people, under the name of what they were done for. No line is wider than `terminal`;
+/// without one none is broken.
+fn table(name: &str, steps: &[Step], terminal: Option<usize>) -> String {
+    let width = steps
+        .iter()
+        .map(|step| step.what.words().chars().count())
+        .max()
+        .unwrap_or_default();
+    let lines = steps.iter().map(|step| {
+        let (what, became) = (step.what.words(), step.became.words());
+        (format!("  {what:width$}  {became:13}"), step.why.as_str())
+    });
+    wrapped(name, 0, 2, terminal) + &rows(lines, 4, terminal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::revoke::{Became, What};
+    use crate::model::delivery::DeliveryId;
+
+    fn step(became: Became) -> Step {
+        let accessor = "abc".to_owned();
+        Step::new(What::VaultToken { accessor }, became, "why")
+    }
+
+    fn cut(steps: Vec<Step>) -> Cut {
+        let id = DeliveryId {
+            account: "a".to_owned(),
+            service: "cms".to_owned(),
+            schedd: "ap1".to_owned(),
+        };
+        Cut { id, steps }
+    }
+
+    #[test]
+    fn people_see_each_step_under_its_delivery() {
+        let stored = Step::new(What::Stored, Became::NotDone, "refused");
+        assert_eq!(
+            cut(vec![step(Became::Done), stored]).table(None),
+            "a/cms at ap1\n  vault token abc           done           why\n  credential at the schedd  NOT DONE       refused\n"
+        );
+    }
+
+    #[test]
+    fn on_a_terminal_what_to_do_stays_in_its_column_or_goes_below_when_that_is_narrow() {
+        let why = "no answer from the schedd; run this again when it runs";
+        let steps = |accessor: &str| {
+            let accessor = accessor.to_owned();
+            cut(vec![
+                Step::new(What::VaultToken { accessor }, Became::Done, "it is dead"),
+                Step::new(What::Stored, Became::NotDone, why),
+            ])
+        };
+        assert_eq!(
+            steps("").table(Some(80)),
+            "a/cms at ap1\n\
+            \x20 vault token               done           it is dead\n\
+            \x20 credential at the schedd  NOT DONE       no answer from the schedd; run this\n\
+            \x20                                          again when it runs\n"
+        );
+        assert_eq!(
+            steps("NwgmoZDXOO1PDl6AbTuiCQHX").table(Some(80)),
+            "a/cms at ap1\n\
+            \x20 vault token NwgmoZDXOO1PDl6AbTuiCQHX  done           it is dead\n\
+            \x20 credential at the schedd              NOT DONE\n\
+            \x20   no answer from the schedd; run this again when it runs\n"
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! What the schedd has of a delivery, and what that means.
+
+use std::time::Duration;
+
+use htvault::VaultToken;
+use jiff::Timestamp;
+use tracing::info;
+
+use super::served::stopped;
+use super::{Inherited, Try};
+use crate::model::moment::{after, before};
+use crate::model::note::asks;
+use crate::model::problem::{Kind, Problem};
+use crate::policy::jobs::{self, Credmon};
+use crate::policy::plan::inherit::{self, Found, Inherit};
+use crate::policy::plan::{Life, Why};
+use crate::schedd::top_file;
+use crate::schedd::{Observation, Transport};
+use crate::vault::{Held, Vault};
+
+/// What a look says.
+pub(super) enum Verdict {
+    Good,
+    Unserved,
+    Push(Why),
+}
+
+impl<V: Vault, T: Transport> Try<'_, V, T> {
+    /// Sees what the schedd has and what that means; with `prove`, whether the vault token that is
+    /// held still gives access tokens as wanted.
+    pub(super) async fn look(&mut self, prove: bool) -> Result<Verdict, Problem> {
+        let observed = self.observe().await?;
+        let Some(stored) = observed.stored else {
+            let known = self.tokens.let_go();
+            return Ok(Verdict::Push(if known { Why::Missing } else { Why::First }));
+        };
+        let there = observed
+            .content
+            .as_ref()
+            .map(|text| top_file::token_of(&self.delivery.credential, text));
+        let Some((held, at)) = &mut self.tokens.current else {
+            return match there {
+                Some(Some(token)) => self.adopt(token, stored, &observed).await,
+                Some(None) => {
+                    self.tokens.let_go();
+                    Ok(Verdict::Push(Why::Replaced))
+                }
+                None => Ok(self.inherit(stored, &observed)),
+            };
+        };
+        let ours = match there {
+            Some(there) => there.is_some_and(|there| there.expose() == held.token.expose()),
+            None => at.is_none_or(|at| at == stored),
+        };
+        if !ours {
+            self.tokens.let_go();
+            return Ok(Verdict::Push(Why::Replaced));
+        }
+        *at = Some(stored);
+        let held = held.clone();
+        let credmon = jobs::credmon(stored, observed.served, self.known.life, self.now());
+        if prove || credmon == Credmon::Stopped {
+            if self.is_dead(&held.token).await? {
+                return Ok(Verdict::Push(Why::Dead));
+            }
+            // Long after the access token of jobs ended, Vault would give another.
+            if let Some(served) = observed.served
+                && credmon == Credmon::Stopped
+                && observed.is_served(None)
+                && self
+                    .known
+                    .life
+                    .is_some_and(|life| self.now() > after(served, life))
+            {
+                return Err(stopped(self.delivery, served));
+            }
+        }
+        Ok(Self::served(&observed))
+    }
+
+    /// Reads an access token with the vault token that is at the schedd; where this process does not have
+    /// that, with a login of the same credential: that proves the grant, and what Vault gives jobs.
+    pub(super) async fn prove(&mut self) -> Result<Verdict, Problem> {
+        if let Some((held, _)) = &self.tokens.current {
+            let token = held.token.clone();
+            let is_dead = self.is_dead(&token).await?;
+            return Ok(if is_dead {
+                Verdict::Push(Why::Dead)
+            } else {
+                Verdict::Good
+            });
+        }
+        let sessions = &self.parts.sessions;
+        let session = sessions.get(&self.delivery.credential).await?;
+        let checked = self.check(&session.token, false).await;
+        if checked.as_ref().is_err_and(|p| p.kind == Kind::TokenDead) {
+            // It died before its time; the next proof makes another one.
+            sessions.close(&self.delivery.credential).await;
+        }
+        checked.map(|()| Verdict::Good)
+    }
+
+    fn served(observed: &Observation) -> Verdict {
+        if observed.is_served(None) {
+            Verdict::Good
+        } else {
+            Verdict::Unserved
+        }
+    }
+
+    /// Whether the token that is held is dead: it gives no access token, and Vault says that it is
+    /// the token's fault. Another failure is an error.
+    async fn is_dead(&mut self, token: &VaultToken) -> Result<bool, Problem> {
+        let Err(problem) = self.check(token, false).await else {
+            return Ok(false);
+        };
+        if problem.kind != Kind::TokenDead {
+            return Err(problem);
+        }
+        // A policy's refusal looks alike, and a new token would change nothing.
+        let credential = &self.delivery.credential;
+        match self.parts.vault.look_up(credential, token).await? {
+            None => Ok(true),
+            Some(_) => Err(Problem {
+                kind: Kind::Forbidden,
+                ..problem
+            }),
+        }
+    }
+
+    /// What a credd has of before a restart.
+    fn inherit(&mut self, stored: Timestamp, observed: &Observation) -> Verdict {
+        let now = self.now();
+        if let Some(inherited) = &self.tokens.inherited {
+            let why = if inherited.stored != stored {
+                Why::Replaced
+            } else if jobs::credmon(stored, observed.served, self.known.life, now)
+                == Credmon::Stopped
+            {
+                Why::Stale
+            } else {
+                return Self::served(observed);
+            };
+            self.tokens.let_go();
+            return Verdict::Push(why);
+        }
+        let asks = asks(&self.delivery.credential);
+        let found = Found {
+            placed: self.tokens.noted.as_ref(),
+            asks: &asks,
+            stored,
+            served: observed.served,
+        };
+        match inherit::inherit(self.policy, &found, now) {
+            Inherit::Keep {
+                accessor,
+                life,
+                renew_by,
+            } => {
+                let id = &self.delivery.id;
+                info!(
+                    account = id.account, service = id.service, schedd = id.schedd,
+                    accessor = accessor.as_deref().unwrap_or("unknown"), expires = %format_args!("{:.0}", life.expires),
+                    "kept what the credd has"
+                );
+                self.tokens.noted = None;
+                self.tokens.inherited = Some(Inherited {
+                    accessor,
+                    life,
+                    stored,
+                    renew_by,
+                });
+                Self::served(observed)
+            }
+            Inherit::Push(why) => {
+                self.tokens.let_go();
+                Verdict::Push(why)
+            }
+        }
+    }
+
+    /// A token found at the schedd after a restart: kept when it is what we would write.
+    async fn adopt(
+        &mut self,
+        token: VaultToken,
+        stored: Timestamp,
+        observed: &Observation,
+    ) -> Result<Verdict, Problem> {
+        let credential = &self.delivery.credential;
+        let Some((life, accessor)) = self.parts.vault.look_up(credential, &token).await? else {
+            self.tokens.let_go();
+            return Ok(Verdict::Push(Why::Replaced));
+        };
+        // It is named by itself from here on; another that was noted was replaced by somebody.
+        let noted = self.tokens.noted.take().map(|noted| noted.token);
+        self.tokens
+            .lost
+            .extend(noted.filter(|noted| noted.accessor != accessor));
+        let held = Held {
+            token,
+            parent: None,
+            accessor,
+            // When it was issued is not known; this much before its end at the latest.
+            life: Life {
+                issued: before(life.expires, self.delivery.lifetime),
+                expires: life.expires,
+            },
+        };
+        let left = held.left(self.now());
+        // Never longer than configured; a minute is for clocks and the way.
+        if left <= self.delivery.renew_below
+            || left > self.delivery.lifetime + Duration::from_mins(1)
+        {
+            self.tokens.former.push(held);
+            return Ok(Verdict::Push(Why::Renewal));
+        }
+        let checked = self.check(&held.token, false).await;
+        let id = &self.delivery.id;
+        info!(
+            account = id.account, service = id.service, schedd = id.schedd,
+            accessor = held.accessor, expires = %format_args!("{:.0}", held.life.expires),
+            "kept the token found there"
+        );
+        self.tokens.current = Some((held, Some(stored)));
+        checked?;
+        Ok(Self::served(observed))
+    }
+}

@@ -1,0 +1,372 @@
+//! One delivery brought to good: look, token, check, store, job's end. The effects of one try.
+//!
+//! What holds:
+//! - A token is checked by reading an access token with it before it is stored anywhere.
+//! - *Good* is said only when the credmon at the schedd has made an access token since the push.
+//! - The token that jobs live on is revoked only after its replacement is good; a try that fails
+//!   revokes nothing that may be stored somewhere.
+//! - A token that was made and could not be stored is used again at the next try: an outage of a
+//!   schedd makes no new logins.
+
+mod look;
+mod parts;
+mod served;
+mod tokens;
+
+use std::time::Duration;
+
+use htvault::VaultToken;
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tracing::info;
+
+use look::Verdict;
+pub use parts::Parts;
+pub(crate) use tokens::Known;
+pub use tokens::{Inherited, Tokens};
+
+use crate::limits::Permit;
+use crate::limits::resources;
+use crate::model::delivery::Delivery;
+use crate::model::moment::until;
+use crate::model::note::{Bearer, Read};
+use crate::model::problem::{Cause, Kind, Problem};
+use crate::policy::jobs;
+use crate::policy::plan::{self, Policy, Step, Why};
+use crate::policy::verify;
+use crate::schedd::top_file;
+use crate::schedd::{Observation, Transport};
+use crate::system::stages::Stage;
+use crate::vault::{Held, Vault};
+
+/// What is known of the access token that was read with the current vault token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessFacts {
+    /// Its identifier.
+    pub jti: Option<String>,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
+    /// Its whole life: what it says of itself, or at least what was left.
+    pub life: Option<Duration>,
+    /// Its issuer and subject.
+    pub bearer: Option<Bearer>,
+    /// It and some before it, for [`jobs::safe_until`].
+    pub reads: Vec<Read>,
+}
+
+/// Time in which a new token is known to all of a Vault's nodes.
+const REPLICATION: Duration = Duration::from_secs(3);
+
+/// Time that a push waits for the disk of the state.
+const WRITE_AHEAD: Duration = Duration::from_secs(2);
+
+/// Result of an attempt, apart from the tokens, which stay with their owner.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Last observation of the schedd.
+    pub seen: Option<Observation>,
+    /// The access token that was read last.
+    pub access: Option<AccessFacts>,
+    /// Good, or what is wrong; `None` for an attempt that was told to end.
+    pub result: Option<Result<(), Problem>>,
+}
+
+/// Facts that an attempt begins with.
+pub(crate) struct Context<'a, V, T> {
+    pub(crate) parts: &'a Parts<V, T>,
+    pub(crate) policy: &'a Policy<'a>,
+    pub(crate) delivery: &'a Delivery,
+    /// Access tokens that were read before.
+    pub(crate) access: &'a AccessFacts,
+    /// Time until which jobs surely have an access token.
+    pub(crate) safe_until: Option<Timestamp>,
+}
+
+/// Makes one attempt under a permit. `until` ends it early, but never while a vault token is being made: so
+/// the owner of `tokens` knows every token that there is.
+pub(crate) async fn bring<V: Vault, T: Transport>(
+    context: Context<'_, V, T>,
+    step: Step,
+    tokens: &mut Tokens,
+    permit: &Permit,
+    until: impl Future<Output = ()>,
+) -> Outcome {
+    let Context {
+        parts,
+        policy,
+        delivery,
+        access,
+        safe_until,
+    } = context;
+    let mut work = Try {
+        parts,
+        policy,
+        delivery,
+        tokens,
+        known: access,
+        safe_until,
+        seen: None,
+        access: None,
+        permit,
+        is_issuing: watch::Sender::new(false),
+        less: None,
+        accepts_bearer: matches!(step, Step::Push(Why::Asked | Why::Changed)),
+    };
+    let mut is_issuing = work.is_issuing.subscribe();
+    let until = async {
+        until.await;
+        let _ = is_issuing.wait_for(|is_issuing| !is_issuing).await;
+    };
+    let result = tokio::select! {
+        biased;
+        () = until => None,
+        result = work.bring(step) => Some(result),
+    };
+    let result = result.map(|result| result.map_err(|problem| about_the_schedd(delivery, problem)));
+    Outcome {
+        seen: work.seen,
+        access: work.access,
+        result,
+    }
+}
+
+/// Two services that replace each other's tokens for ever; jobs are served all the same.
+fn contested(delivery: &Delivery, times: &[Timestamp]) -> Problem {
+    let since = times
+        .first()
+        .map_or(String::new(), |at| format!(" since {at:.0}"));
+    Problem::new(
+        Cause::schedd(delivery),
+        Kind::Contested,
+        format!(
+            "somebody else stores tokens for it, too: ours was replaced {} times{since}. Look for another token-bastion \
+             with this delivery (an old host, a test) or for condor_vault_storer and condor_store_cred, and stop one",
+            times.len()
+        ),
+    )
+}
+
+/// A credd that does not answer answers nobody: one message, and one try that finds out for all.
+fn about_the_schedd(delivery: &Delivery, problem: Problem) -> Problem {
+    if problem.kind == Kind::CreddDown {
+        Problem {
+            cause: Cause::credd(delivery),
+            ..problem
+        }
+    } else {
+        problem
+    }
+}
+
+struct Try<'a, V, T> {
+    parts: &'a Parts<V, T>,
+    policy: &'a Policy<'a>,
+    delivery: &'a Delivery,
+    tokens: &'a mut Tokens,
+    /// What was known of access tokens before.
+    known: &'a AccessFacts,
+    /// Jobs surely have one until then, as it was known before.
+    safe_until: Option<Timestamp>,
+    seen: Option<Observation>,
+    access: Option<AccessFacts>,
+    permit: &'a Permit,
+    /// A vault token is being made.
+    is_issuing: watch::Sender<bool>,
+    /// Why the last access token lives less than it should.
+    less: Option<Problem>,
+    /// A person, or the configuration, asks for a token: it may be of another issuer or subject.
+    accepts_bearer: bool,
+}
+
+impl<V: Vault, T: Transport> Try<'_, V, T> {
+    /// Good is only what has an access token as long-lived as it should be, and is served by this service
+    /// alone.
+    async fn bring(&mut self, step: Step) -> Result<(), Problem> {
+        self.bring_served(step).await?;
+        if let Some(less) = self.less.take() {
+            return Err(less);
+        }
+        let now = self.now();
+        match self.tokens.contested(now) {
+            Some(times) => Err(contested(self.delivery, times)),
+            None => Ok(()),
+        }
+    }
+
+    async fn bring_served(&mut self, step: Step) -> Result<(), Problem> {
+        let verdict = match step {
+            Step::Push(why) => Verdict::Push(why),
+            Step::Prove => Box::pin(self.prove()).await?,
+            Step::Look => Box::pin(self.look(false)).await?,
+            Step::Examine => Box::pin(self.look(true)).await?,
+        };
+        let why = match verdict {
+            Verdict::Good => return self.revoke_former().await,
+            Verdict::Unserved => return self.await_served(None).await,
+            Verdict::Push(why) => why,
+        };
+        if why == Why::Replaced {
+            let now = self.now();
+            self.tokens.replaced_by_others(now);
+        }
+        let served_before = Box::pin(self.push(why)).await?;
+        let parts = self.parts;
+        let served = self.await_served(served_before);
+        parts.stages.time(Stage::Verify, served).await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    async fn observe(&mut self) -> Result<Observation, Problem> {
+        let observed = self.parts.transport.observe(self.delivery);
+        let observed = self.parts.stages.time(Stage::Observe, observed).await?;
+        self.permit.worked(&[resources::schedd(self.delivery)]);
+        self.seen = Some(Observation {
+            content: None,
+            ..observed.clone()
+        });
+        Ok(observed)
+    }
+
+    /// Reads an access token with a vault token, and checks what it says; `before_store`: the vault token is
+    /// not at the schedd yet. It is asked for as much life as a credmon wants, so that an issuer that does
+    /// not answer, or a grant that is refused, is seen while jobs still have a token.
+    async fn check(&mut self, token: &VaultToken, before_store: bool) -> Result<(), Problem> {
+        let credential = &self.delivery.credential;
+        let at_least = self.known.life.map(|life| life / 3 * 2);
+        let answer = (self.parts.vault).read_for_jobs(credential, token, at_least);
+        let (answer, less) = self.parts.stages.time(Stage::Read, answer).await?;
+        verify::access_token(credential, &answer, self.now())?;
+        let bearer = Bearer::of(&answer);
+        if !self.accepts_bearer {
+            verify::bearer(self.delivery, self.known.bearer.as_ref(), bearer.as_ref())?;
+        }
+        self.less = less;
+        if self.less.is_none() {
+            self.permit.worked(&resources::read_by(credential));
+        }
+        let (now, expires) = (self.now(), answer.expires());
+        let issued = answer.claims.as_ref().and_then(|claims| claims.issued);
+        let mut reads = self.known.reads.clone();
+        if let Some(expires) = expires {
+            let read = Read {
+                at: now,
+                expires,
+                before_store,
+            };
+            jobs::note(&mut reads, read);
+        }
+        if before_store {
+            for read in &mut reads {
+                read.before_store = true;
+            }
+        }
+        self.access = Some(AccessFacts {
+            expires,
+            life: expires.map(|end| until(issued.unwrap_or(now).min(now), end)),
+            jti: answer.claims.and_then(|claims| claims.id),
+            bearer,
+            reads,
+        });
+        Ok(())
+    }
+
+    /// Makes a token, checks it and stores it. When the credmon last served before that.
+    async fn push(&mut self, why: Why) -> Result<Option<Timestamp>, Problem> {
+        // Where the look of this try has just found nothing, nothing can be mistaken for new.
+        let empty = |seen: &Observation| seen.stored.is_none() && seen.served.is_none();
+        let seen = match self.seen.clone().filter(empty) {
+            Some(seen) => seen,
+            None => self.observe().await?,
+        };
+        self.is_issuing.send_replace(true);
+        let made = self.candidate().await;
+        // However the try ends, the token is known to the next one.
+        self.tokens.candidate = made.as_ref().ok().cloned();
+        self.note_tokens();
+        self.is_issuing.send_replace(false);
+        let held = made?;
+        let is_dead = |checked: &Result<(), Problem>| {
+            checked.as_ref().is_err_and(|p| p.kind == Kind::TokenDead)
+        };
+        let mut checked = self.check(&held.token, true).await;
+        if is_dead(&checked) {
+            // A standby may not know a token yet that is a second old.
+            tokio::time::sleep(REPLICATION).await;
+            checked = self.check(&held.token, true).await;
+        }
+        if is_dead(&checked) {
+            // It is of no use; any other may be good at the next try. Should it live, it is revoked.
+            self.tokens.former.extend(self.tokens.candidate.take());
+        }
+        checked?;
+        self.write_ahead().await;
+        self.tokens.sent = Some(self.now());
+        self.store(&held).await?;
+        self.tokens.candidate = None;
+        let id = &self.delivery.id;
+        info!(
+            account = id.account, service = id.service, schedd = id.schedd, why = ?why,
+            accessor = held.accessor,
+            expires = %format_args!("{:.0}", held.life.expires),
+            jti = self.access.as_ref().and_then(|a| a.jti.as_deref()).unwrap_or_default(),
+            "pushed"
+        );
+        self.tokens.let_go();
+        self.tokens.current = Some((held, None));
+        Ok(seen.served)
+    }
+
+    /// Stores the names of the tokens.
+    fn note_tokens(&self) {
+        let seen = self.seen.as_ref();
+        let known = Known {
+            access: self.access.as_ref().unwrap_or(self.known),
+            served: seen.and_then(|seen| seen.served),
+            serves_until: seen.and_then(|seen| seen.serves_until),
+            jobs_safe_until: self.safe_until,
+        };
+        let note = self.tokens.to_note(&self.delivery.credential, known);
+        let store = &self.parts.store;
+        store.note(&self.delivery.id, note, self.now());
+    }
+
+    /// Has the tokens' names on disk before one of them leaves the process. A disk that does not answer holds
+    /// up nothing: that is reported, and the token is pushed.
+    async fn write_ahead(&self) {
+        self.note_tokens();
+        // The store reports it.
+        let _ = self.parts.store.written(WRITE_AHEAD).await;
+    }
+
+    async fn store(&mut self, held: &Held) -> Result<(), Problem> {
+        let top = top_file::write(&self.delivery.credential, &held.token);
+        let stored = self.parts.transport.store(self.delivery, &top);
+        self.parts.stages.time(Stage::Store, stored).await
+    }
+
+    /// The token of a try before, if it still has most of its life; else a new one.
+    async fn candidate(&mut self) -> Result<Held, Problem> {
+        let delivery = self.delivery;
+        if let Some(held) = self.tokens.candidate.take() {
+            if plan::is_fresh(delivery, held.life, self.now()) {
+                return Ok(held);
+            }
+            // It may have been stored by a try that seemed to fail.
+            self.tokens.former.push(held);
+        }
+        let credential = &delivery.credential;
+        let login = self.parts.sessions.login(credential).await?;
+        let made = self.parts.make(credential, login, delivery.lifetime);
+        let held = made.await?;
+        if self.tokens.has(&held) {
+            let words = "Vault's answer to token/create has a token that is there already, as if something \
+                         between repeated an old answer; it is not taken";
+            let cause = Cause::credential(credential);
+            return Err(Problem::new(cause, Kind::VaultDown, words));
+        }
+        Ok(held)
+    }
+}

@@ -1,0 +1,150 @@
+//! The job's end: waiting for the credmon after a push, and revoking what was replaced then.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::Try;
+use crate::model::delivery::{Delivery, Target};
+use crate::model::problem::{Cause, Kind, Problem};
+use crate::schedd::Transport;
+use crate::vault::{Held, Vault};
+
+/// A credmon takes this long to ask Vault and to write, and a look at a credd costs a run of a tool.
+const SOON: Duration = Duration::from_millis(150);
+/// A look into a directory costs little.
+const VERY_SOON: Duration = Duration::from_millis(15);
+/// So much later it is another second, whatever the clock.
+const A_SECOND: Duration = Duration::from_millis(1100);
+
+impl<V: Vault, T: Transport> Try<'_, V, T> {
+    /// Waits until the credmon has made an access token since the push.
+    pub(super) async fn await_served(
+        &mut self,
+        served_before: Option<Timestamp>,
+    ) -> Result<(), Problem> {
+        let limit = served_limit(self.delivery);
+        let mut deadline = Instant::now() + limit;
+        let mut again = false;
+        let (first, mut pause, longest) = match self.delivery.target {
+            Target::Credd { .. } => (SOON, Duration::from_millis(500), Duration::from_secs(5)),
+            Target::Directory(_) => (VERY_SOON, Duration::from_millis(20), Duration::from_secs(1)),
+        };
+        // Before this no credmon has served.
+        tokio::time::sleep(first).await;
+        loop {
+            let observed = self.observe().await?;
+            if !again && observed.stored.is_some() && observed.stored == served_before {
+                // Stored within the second in which the credmon last served: whole seconds cannot
+                // tell what is new. The same token again, in another second, can.
+                again = true;
+                tokio::time::sleep(A_SECOND).await;
+                self.store_again().await?;
+                deadline = Instant::now() + limit;
+                continue;
+            }
+            if let Some((_, at)) = &mut self.tokens.current
+                && at.is_none()
+            {
+                *at = observed.stored;
+            }
+            if observed.is_served(served_before) {
+                let id = &self.delivery.id;
+                let accessor = self.tokens.accessor().unwrap_or_default();
+                info!(
+                    account = id.account,
+                    service = id.service,
+                    schedd = id.schedd,
+                    accessor,
+                    "good: jobs there have an access token made with it"
+                );
+                return self.revoke_former().await;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(not_served(self.delivery, limit));
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    async fn store_again(&mut self) -> Result<(), Problem> {
+        let Some((held, at)) = self.tokens.current.clone() else {
+            return Ok(());
+        };
+        let stored = self.store(&held).await;
+        // It is there either way.
+        self.tokens.current = Some((held, at.filter(|_| stored.is_err())));
+        stored
+    }
+
+    /// Revokes what was replaced. What cannot be revoked now is tried again at the next look.
+    pub(super) async fn revoke_former(&mut self) -> Result<(), Problem> {
+        for held in self.tokens.former.clone() {
+            let ended = held.left(self.now()).is_zero() && held.parent.is_none();
+            if ended || self.revoke(&held).await {
+                let former = &mut self.tokens.former;
+                former.retain(|other| other.token.expose() != held.token.expose());
+            }
+        }
+        Ok(())
+    }
+
+    async fn revoke(&self, held: &Held) -> bool {
+        let id = &self.delivery.id;
+        let accessor = held.accessor.as_str();
+        match self.parts.end_of(&self.delivery.credential, held).await {
+            Ok(()) => {
+                info!(
+                    account = id.account,
+                    service = id.service,
+                    schedd = id.schedd,
+                    accessor,
+                    "revoked the former token"
+                );
+                true
+            }
+            Err(problem) => {
+                warn!(
+                    account = id.account, service = id.service, schedd = id.schedd,
+                    accessor, %problem,
+                    "the former token could not be revoked yet"
+                );
+                false
+            }
+        }
+    }
+}
+
+/// How long the credmon may take: HTCondor's own looks once a minute.
+fn served_limit(delivery: &Delivery) -> Duration {
+    (delivery.renew_below / 2).clamp(Duration::from_secs(30), Duration::from_mins(3))
+}
+
+/// The same words for every delivery of an account at a schedd: it is one credmon that does not serve.
+fn not_served(delivery: &Delivery, limit: Duration) -> Problem {
+    Problem::new(
+        Cause::schedd(delivery),
+        Kind::NotServed,
+        format!(
+            "the credmon made no access token within {} s of the push (SERVICE.use is missing, or older than \
+             SERVICE.top); check that it runs at the schedd, and its log",
+            limit.as_secs()
+        ),
+    )
+}
+
+/// A credmon that served and does not any more, though Vault gives access tokens.
+pub(super) fn stopped(delivery: &Delivery, served: Timestamp) -> Problem {
+    Problem::new(
+        Cause::schedd(delivery),
+        Kind::NotServed,
+        format!(
+            "the credmon made its last access token at {served:.0}, which has ended, and Vault gives new ones; check \
+             that it runs at the schedd, and its log"
+        ),
+    )
+}

@@ -1,0 +1,231 @@
+//! The vault tokens of one delivery: the one at its schedd, those before and after it.
+//!
+//! What holds: no token is forgotten before it is revoked, or noted as one that may live.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::AccessFacts;
+use crate::model::delivery::Credential;
+use crate::model::moment::before;
+use crate::model::note::{Named, Note, Placed, asks};
+use crate::policy::plan::{Basis, Life};
+use crate::vault::Held;
+
+/// A replacement by somebody else is remembered so long.
+const REMEMBERED: Duration = Duration::from_hours(12);
+/// And so many of them.
+const MOST_REPLACEMENTS: usize = 100;
+
+/// The vault tokens of one delivery, in memory.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    /// The one at the schedd, and when it was stored by the schedd's clock.
+    pub current: Option<(Held, Option<Timestamp>)>,
+    /// One that is made and not known to be stored.
+    pub candidate: Option<Held>,
+    /// Replaced ones, to be revoked when the current one is good.
+    pub former: Vec<Held>,
+    /// The one at the schedd when it is of before a restart and cannot be read back: it is known
+    /// by name at most. Never there together with `current`.
+    pub inherited: Option<Inherited>,
+    /// Ones that may live and that this process cannot revoke, since it knows only their names:
+    /// Vault's admins can.
+    pub lost: Vec<Named>,
+    /// Time when the current one was sent, by this host's clock, if this process did.
+    pub sent: Option<Timestamp>,
+    /// Times when ours was found replaced by somebody else's, the latest last.
+    pub replaced: Vec<Timestamp>,
+    /// Noted before a restart to be at the schedd, until the schedd was looked at.
+    pub noted: Option<Placed>,
+}
+
+/// Knowledge of access tokens, beside that of vault tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    /// The access token that was read last.
+    pub(crate) access: &'a AccessFacts,
+    /// Time when the credmon last made one, by the schedd's clock.
+    pub(crate) served: Option<Timestamp>,
+    /// Expiry of that, where it can be read.
+    pub(crate) serves_until: Option<Timestamp>,
+    /// Jobs surely have one until then.
+    pub(crate) jobs_safe_until: Option<Timestamp>,
+}
+
+/// A vault token at a schedd that this process did not make and does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inherited {
+    /// Names it to Vault's admins; `None` when its life is an estimate.
+    pub accessor: Option<String>,
+    /// Its life: as noted at its issue, or at most.
+    pub life: Life,
+    /// When it was stored, by the schedd's clock.
+    pub stored: Timestamp,
+    /// When it is replaced at the latest.
+    pub renew_by: Option<Timestamp>,
+}
+
+impl Tokens {
+    /// What is known after a restart.
+    #[must_use]
+    pub fn noted(note: &Note) -> Self {
+        Self {
+            noted: note.current.clone(),
+            lost: note.others.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Note for the store: what is known of them, of access tokens, and of the credmon's work.
+    #[must_use]
+    pub(crate) fn to_note(&self, credential: &Credential, known: Known<'_>) -> Note {
+        let Known { access, .. } = known;
+        let placed = |token: Named, stored| Placed {
+            token,
+            stored,
+            asks: asks(credential),
+            access_seconds: access.life.map(|life| life.as_secs()),
+            access_reads: access.reads.clone(),
+            bearer: access.bearer.clone(),
+            served: known.served,
+            serves_until: known.serves_until,
+            jobs_safe_until: known.jobs_safe_until,
+        };
+        let current = match (&self.current, &self.inherited) {
+            (Some((held, stored)), _) => Some(placed(Named::from(held), *stored)),
+            // An estimate names nothing: nobody could do anything with it.
+            (None, Some(inherited)) => inherited.accessor.clone().map(|accessor| {
+                let token = Named {
+                    accessor,
+                    issued: inherited.life.issued,
+                    expires: inherited.life.expires,
+                };
+                placed(token, Some(inherited.stored))
+            }),
+            // The schedd was not seen since the start.
+            (None, None) => self.noted.clone(),
+        };
+        let held = self.candidate.iter().chain(&self.former);
+        let others = held.map(Named::from).chain(self.lost.clone());
+        Note::new(current, others.collect())
+    }
+
+    /// How the life of the token at the schedd is known.
+    #[must_use]
+    pub fn basis(&self) -> Basis {
+        match &self.inherited {
+            None if self.current.is_none() && self.noted.is_some() => Basis::Noted,
+            None => Basis::Held,
+            Some(inherited) if inherited.accessor.is_some() => Basis::Noted,
+            Some(_) => Basis::Estimated,
+        }
+    }
+
+    /// The name at Vault of the token at the schedd.
+    #[must_use]
+    pub fn accessor(&self) -> Option<&str> {
+        let held = self.current.as_ref().map(|(held, _)| &held.accessor);
+        let inherited = self.inherited.as_ref();
+        let named = held.or(inherited.and_then(|inherited| inherited.accessor.as_ref()));
+        named
+            .or(self.noted.as_ref().map(|noted| &noted.token.accessor))
+            .map(String::as_str)
+    }
+
+    /// Accessors of tokens other than the one at the schedd that may live: they will be revoked, or can be by
+    /// Vault's admins alone.
+    pub(crate) fn other_accessors(&self) -> impl Iterator<Item = &str> {
+        let held = self.former.iter().chain(&self.candidate);
+        let held = held.map(|held| &held.accessor);
+        let named = self.lost.iter().map(|named| &named.accessor);
+        held.chain(named).map(String::as_str)
+    }
+
+    /// Notes that ours was replaced by somebody else's.
+    pub(crate) fn replaced_by_others(&mut self, now: Timestamp) {
+        self.forget_replacements(now);
+        self.replaced.push(now);
+        let surplus = self.replaced.len().saturating_sub(MOST_REPLACEMENTS);
+        self.replaced.drain(..surplus);
+    }
+
+    /// Times of replacements, when there are so many that somebody else serves the delivery, too: once may
+    /// be a person who tried something.
+    pub(crate) fn contested(&mut self, now: Timestamp) -> Option<&[Timestamp]> {
+        self.forget_replacements(now);
+        (self.replaced.len() > 1).then_some(&self.replaced)
+    }
+
+    fn forget_replacements(&mut self, now: Timestamp) {
+        let oldest = before(now, REMEMBERED);
+        self.replaced.retain(|at| *at > oldest);
+    }
+
+    /// Gives up what is at the schedd: it is replaced, or it is gone. Whether anything was known.
+    pub(crate) fn let_go(&mut self) -> bool {
+        let held = self.current.take().map(|(held, _)| held);
+        let inherited = self.inherited.take();
+        let noted = self.noted.take().map(|noted| noted.token);
+        let known = held.is_some() || inherited.is_some() || noted.is_some();
+        self.former.extend(held);
+        self.lost.extend(noted);
+        self.lost.extend(inherited.and_then(|inherited| {
+            Some(Named {
+                accessor: inherited.accessor?,
+                issued: inherited.life.issued,
+                expires: inherited.life.expires,
+            })
+        }));
+        known
+    }
+
+    /// `true` when one of these is that token, or has its accessor.
+    pub(crate) fn has(&self, new: &Held) -> bool {
+        let current = self.current.iter().map(|(held, _)| held);
+        let held = current.chain(&self.candidate).chain(&self.former);
+        let is_same = |held: &Held| {
+            let is_named = !new.accessor.is_empty() && held.accessor == new.accessor;
+            is_named || held.token.expose() == new.token.expose()
+        };
+        let named = self.lost.iter().map(|named| &named.accessor);
+        let named = named.chain(self.noted.iter().map(|noted| &noted.token.accessor));
+        let inherited = self.inherited.as_ref();
+        let mut named = named.chain(inherited.and_then(|there| there.accessor.as_ref()));
+        held.into_iter().any(is_same) || named.any(|name| *name == new.accessor)
+    }
+
+    /// When the last of them is over; `None` when there is none.
+    pub(crate) fn end(&self) -> Option<Timestamp> {
+        let held = self.current.iter().map(|(held, _)| held);
+        let held = held.chain(&self.candidate).chain(&self.former);
+        let inherited = self.inherited.iter().map(|there| there.life);
+        let lives = held.map(|held| held.life).chain(inherited);
+        let noted = self.noted.iter().map(|noted| &noted.token);
+        let named = self.lost.iter().chain(noted).map(|named| named.expires);
+        lives.map(|life| life.expires).chain(named).max()
+    }
+
+    /// The life of the token at the schedd, as far as known.
+    #[must_use]
+    pub fn life(&self) -> Option<Life> {
+        let current = self.current.as_ref().map(|(held, _)| held.life);
+        let inherited = self.inherited.as_ref().map(|inherited| inherited.life);
+        let noted = self.noted.as_ref().map(|noted| Life {
+            issued: noted.token.issued,
+            expires: noted.token.expires,
+        });
+        current.or(inherited).or(noted)
+    }
+}
+
+impl From<&Held> for Named {
+    fn from(held: &Held) -> Self {
+        Self {
+            accessor: held.accessor.clone(),
+            issued: held.life.issued,
+            expires: held.life.expires,
+        }
+    }
+}

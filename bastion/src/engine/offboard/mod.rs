@@ -1,0 +1,196 @@
+//! Everything of an account undone: its deliveries cut off, its refresh tokens at Vault forgotten.
+//!
+//! What holds: the refresh token goes last, for an access token made of it opens the credds where
+//! something is to be deleted; while one of them does not answer it stays, unless that is not
+//! waited for. Every step may be done again; what is done already is found so.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::revoke::{self, Became, Cut, Step, What};
+use crate::model::delivery::{Credential, DeliveryId};
+use crate::model::grants;
+use crate::model::problem::Problem;
+use crate::vault::Vault;
+
+/// What was done for an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offboarded {
+    /// The account.
+    pub account: String,
+    /// What was done for each of its deliveries.
+    pub deliveries: Vec<Cut>,
+    /// What was done at Vault.
+    pub vault: Vec<Step>,
+    /// Nothing is left to do.
+    pub done: bool,
+}
+
+impl Offboarded {
+    /// Of these steps.
+    #[must_use]
+    pub fn new(account: String, deliveries: Vec<Cut>, vault: Vec<Step>) -> Self {
+        let done = deliveries.iter().all(Cut::is_done)
+            && vault.iter().all(|step| step.became < Became::NotDone);
+        Self {
+            account,
+            deliveries,
+            vault,
+            done,
+        }
+    }
+}
+
+/// The deliveries at whose schedds something is left that the refresh token is needed to delete.
+#[must_use]
+pub fn in_need(cuts: &[Cut]) -> Vec<&DeliveryId> {
+    let is_left = |cut: &&Cut| {
+        cut.steps
+            .iter()
+            .any(|step| step.what == What::Stored && step.became == Became::NotDone)
+    };
+    cuts.iter().filter(is_left).map(|cut| &cut.id).collect()
+}
+
+/// The steps of refresh tokens that are kept because they are needed.
+#[must_use]
+pub fn kept(credentials: &[Arc<Credential>], needed: &[&DeliveryId]) -> Vec<Step> {
+    let mut schedds: Vec<&str> = needed.iter().map(|id| id.schedd.as_str()).collect();
+    schedds.dedup();
+    let why = format!(
+        "kept, for an access token made of it may have to open {} where something is left to delete: run this again when \
+         it answers, or with --forget-anyway, and have its admin delete what is there",
+        schedds.join(", ")
+    );
+    each_grant(credentials)
+        .iter()
+        .map(|credential| Step::new(what(credential), Became::NotDone, why.clone()))
+        .collect()
+}
+
+/// Makes Vault forget the refresh tokens of credentials; each is read back.
+pub async fn forget(vault: &impl Vault, credentials: &[Arc<Credential>]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for credential in each_grant(credentials) {
+        let step = match forget_one(vault, &credential).await {
+            Ok((became, why)) => Step::new(what(&credential), became, why),
+            Err(problem) => {
+                let why = revoke::run_again(&problem.to_string());
+                Step::new(what(&credential), Became::NotDone, why)
+            }
+        };
+        steps.push(step);
+    }
+    steps
+}
+
+/// Each refresh token once, whatever services use it.
+fn each_grant(credentials: &[Arc<Credential>]) -> Vec<Arc<Credential>> {
+    let mut each: Vec<Arc<Credential>> = Vec::new();
+    for credential in credentials {
+        if each
+            .iter()
+            .all(|known| known.full_url != credential.full_url)
+        {
+            each.push(Arc::clone(credential));
+        }
+    }
+    each
+}
+
+fn what(credential: &Credential) -> What {
+    What::RefreshToken {
+        grant: grants::name(credential),
+    }
+}
+
+async fn forget_one(
+    vault: &impl Vault,
+    credential: &Credential,
+) -> Result<(Became, &'static str), Problem> {
+    let login = vault.login(credential).await?.token;
+    let result = async {
+        if !vault.has_grant(credential, &login).await? {
+            return Ok((Became::Nothing, "Vault says that none is stored (404)"));
+        }
+        vault.forget_grant(credential, &login).await?;
+        if vault.has_grant(credential, &login).await? {
+            let why = "Vault took the request and still has it; have its admins delete it";
+            return Ok((Became::NotDone, why));
+        }
+        let why = "forgotten; read back, Vault says that none is stored (404)";
+        Ok((Became::Done, why))
+    }
+    .await;
+    // It was for this alone; it ends by itself at the latest.
+    let _ = vault.revoke(credential, &login).await;
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes::Outside;
+    use crate::fixtures::credential;
+
+    fn credentials() -> Vec<Arc<Credential>> {
+        let one = credential("cmsprod", "cms_crab");
+        // Another service with the same refresh token.
+        let reduced = Credential {
+            service: "reduced".to_owned(),
+            scopes: vec!["storage.read:/".to_owned()],
+            ..one.clone()
+        };
+        vec![
+            Arc::new(one),
+            Arc::new(reduced),
+            Arc::new(credential("cmsprod", "cms")),
+        ]
+    }
+
+    fn became(steps: &[Step]) -> Vec<Became> {
+        steps.iter().map(|step| step.became).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_refresh_token_is_forgotten_once_and_a_second_run_finds_nothing() {
+        let outside = Outside::new();
+        let steps = forget(&outside, &credentials()).await;
+        assert_eq!(became(&steps), [Became::Done, Became::Done]);
+        assert_eq!(outside.lock().forgotten.len(), 2);
+        let steps = forget(&outside, &credentials()).await;
+        assert_eq!(became(&steps), [Became::Nothing, Became::Nothing]);
+        assert_eq!(outside.lock().living(), 0, "the logins are revoked");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_vault_that_is_down_is_said() {
+        let outside = Outside::new();
+        outside.lock().vault_down = true;
+        let steps = forget(&outside, &credentials()).await;
+        assert_eq!(became(&steps), [Became::NotDone, Became::NotDone]);
+        assert!(steps[0].why.contains("connection refused"), "{steps:?}");
+    }
+
+    #[test]
+    fn the_refresh_token_stays_while_it_is_needed_to_delete() {
+        let cut = |schedd: &str, became| Cut {
+            id: DeliveryId {
+                account: "cmsprod".to_owned(),
+                service: "cms".to_owned(),
+                schedd: schedd.to_owned(),
+            },
+            steps: vec![Step::new(What::Stored, became, "why")],
+        };
+        let cuts = vec![cut("ap1", Became::Done), cut("ap2", Became::NotDone)];
+        let needed = in_need(&cuts);
+        let schedds: Vec<_> = needed.iter().map(|id| id.schedd.as_str()).collect();
+        assert_eq!(schedds, ["ap2"]);
+        let steps = kept(&credentials(), &needed);
+        assert_eq!(became(&steps), [Became::NotDone, Became::NotDone]);
+        assert!(steps[0].why.contains("open ap2 where"), "{steps:?}");
+        let whole = Offboarded::new("cmsprod".to_owned(), cuts, steps);
+        assert!(!whole.done);
+    }
+}

@@ -1,0 +1,49 @@
+//! Problems, one for each cause and sort, with the number of deliveries that suffer from it.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Line;
+use crate::model::problem::{Cause, Kind, Remedy};
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Group {
+    /// What it is about.
+    pub cause: Cause,
+    /// What sort it is of.
+    pub kind: Kind,
+    /// Who must act.
+    pub remedy: Remedy,
+    /// What happened and what to do.
+    pub message: String,
+    /// How many deliveries suffer from it.
+    pub deliveries: usize,
+}
+
+impl Group {
+    /// One for each cause and sort, in their order.
+    pub(super) fn of(lines: &[Line]) -> Vec<Self> {
+        let mut groups: BTreeMap<(&Cause, Kind), Group> = BTreeMap::new();
+        for trouble in lines.iter().filter_map(|line| line.problem.as_ref()) {
+            let group = groups
+                .entry((&trouble.cause, trouble.kind))
+                .or_insert_with(|| Group {
+                    cause: trouble.cause.clone(),
+                    kind: trouble.kind,
+                    remedy: trouble.remedy,
+                    message: trouble.message.clone(),
+                    deliveries: 0,
+                });
+            group.deliveries += 1;
+        }
+        groups.into_values().collect()
+    }
+
+    /// Whether it is about finding schedds, not about deliveries.
+    pub(super) fn is_search(&self) -> bool {
+        matches!(self.cause, Cause::Group(_))
+    }
+}

@@ -1,0 +1,33 @@
+//! A delivery that is wanted no longer and whose vault token lives still.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::delivery::DeliveryId;
+use crate::model::note::Note;
+
+/// Nothing is done for it; an order to cut it off still reaches it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unwanted {
+    /// Which one it was.
+    #[serde(flatten)]
+    pub id: DeliveryId,
+    /// Names its living tokens to Vault's admins.
+    pub accessors: Vec<String>,
+    /// When the last of them ends.
+    pub expires: Timestamp,
+}
+
+impl Unwanted {
+    /// What is noted of it; `None` when none of its tokens lives.
+    pub(crate) fn new(id: &DeliveryId, note: &Note, now: Timestamp) -> Option<Self> {
+        let living = note.names().filter(|token| token.expires > now);
+        let expires = living.clone().map(|token| token.expires).max()?;
+        Some(Self {
+            id: id.clone(),
+            accessors: living.map(|token| token.accessor.clone()).collect(),
+            expires,
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! One delivery cut off: the effects.
+
+mod find;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use find::{Found, find};
+
+use super::{Became, Cut, Step, What, admin_command, and_then};
+use crate::engine::attempt::{Parts, Tokens};
+use crate::model::delivery::Delivery;
+use crate::model::note::Named;
+use crate::model::problem::{Kind, Problem};
+use crate::schedd::Transport;
+use crate::vault::{Held, Vault};
+
+/// Schedds that were found not to answer while many deliveries are cut off: each is waited for once.
+#[derive(Debug, Default)]
+pub struct Silent(Mutex<BTreeMap<String, Problem>>);
+
+impl Silent {
+    fn get(&self, schedd: &str) -> Option<Problem> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(schedd).cloned()
+    }
+
+    fn note(&self, schedd: &str, problem: &Problem) {
+        if matches!(problem.kind, Kind::CreddDown | Kind::Transport) {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(schedd.to_owned(), problem.clone());
+        }
+    }
+}
+
+/// Manner of a revocation.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner<'a> {
+    /// Nothing is asked of the schedd.
+    pub leave_schedd: bool,
+    /// Schedds that are known not to answer.
+    pub silent: &'a Silent,
+    /// Words for what becomes of a step that is not done.
+    pub then: &'static str,
+}
+
+/// Revokes the tokens of a delivery and deletes what is at the schedd. Returns the tokens that could not be
+/// revoked.
+pub async fn cut<V: Vault, T: Transport>(
+    parts: &Parts<V, T>,
+    delivery: &Delivery,
+    tokens: &Tokens,
+    manner: Manner<'_>,
+) -> (Tokens, Cut) {
+    let Manner { leave_schedd, .. } = manner;
+    let when_named = find::named_at(tokens);
+    let (mut held, names) = sorted(tokens);
+    let found = if leave_schedd {
+        Found::Nothing
+    } else {
+        find(parts, delivery, &held, when_named).await
+    };
+    let mut unnamed = None;
+    match found {
+        Found::Nothing => {}
+        Found::Living(found) => held.push(found),
+        Found::Unnamed(problem) => unnamed = Some(problem),
+    }
+    let at_schedd = async {
+        match &unnamed {
+            None => delete(parts, delivery, manner).await,
+            Some(problem) => find::left_to_be_revoked(problem, manner.then),
+        }
+    };
+    let (at_vault, at_schedd) =
+        tokio::join!(revoke_all(parts, delivery, held, manner.then), at_schedd);
+    let (mut steps, former) = at_vault;
+    if let Some(problem) = &unnamed {
+        let accessor = String::new();
+        let why = and_then(&problem.to_string(), manner.then);
+        steps.push(Step::new(
+            What::VaultToken { accessor },
+            Became::NotDone,
+            why,
+        ));
+    }
+    let now = parts.clock.now();
+    let is_known = |steps: &[Step], name: &str| {
+        let is =
+            |step: &Step| matches!(&step.what, What::VaultToken { accessor } if accessor == name);
+        steps.iter().any(is)
+    };
+    let mut lost = Vec::new();
+    for token in names {
+        if token.expires > now && !is_known(&steps, &token.accessor) {
+            steps.push(by_admins(&token));
+            if !token.accessor.is_empty() {
+                lost.push(token);
+            }
+        }
+    }
+    if steps.is_empty() {
+        let accessor = String::new();
+        let why = "none is known of that lives";
+        steps.push(Step::new(
+            What::VaultToken { accessor },
+            Became::Nothing,
+            why,
+        ));
+    }
+    steps.push(at_schedd);
+    let tokens = Tokens {
+        former,
+        lost,
+        ..Tokens::default()
+    };
+    let id = delivery.id.clone();
+    (tokens, Cut { id, steps })
+}
+
+/// The tokens that can be revoked, and those of which only the name is known. One whose life is an
+/// estimate has no name.
+fn sorted(tokens: &Tokens) -> (Vec<Held>, Vec<Named>) {
+    let current = tokens.current.iter().map(|(held, _)| held);
+    let held = current.chain(&tokens.candidate).chain(&tokens.former);
+    let noted = tokens.noted.iter().map(|placed| &placed.token);
+    let known = tokens.lost.iter().chain(noted).cloned();
+    let inherited = tokens.inherited.iter().map(|inherited| Named {
+        accessor: inherited.accessor.clone().unwrap_or_default(),
+        issued: inherited.life.issued,
+        expires: inherited.life.expires,
+    });
+    let mut names: Vec<Named> = known.chain(inherited).collect();
+    names.sort_by(|a, b| (b.expires, &a.accessor).cmp(&(a.expires, &b.accessor)));
+    names.dedup_by(|a, b| a.accessor == b.accessor);
+    (held.cloned().collect(), names)
+}
+
+/// The step of a token that only Vault's admins can revoke.
+pub(super) fn by_admins(token: &Named) -> Step {
+    let accessor = token.accessor.clone();
+    let why = if accessor.is_empty() {
+        format!(
+            "one was stored before the service started, and nothing is noted of it; Vault's admins find it among the \
+             account's accessors; else it ends at {:.0} at the latest",
+            token.expires
+        )
+    } else {
+        format!(
+            "it was made by a service that has ended, so only its accessor is known; Vault's admins revoke it: {}; else \
+             it ends at {:.0}",
+            admin_command(&accessor),
+            token.expires
+        )
+    };
+    Step::new(What::VaultToken { accessor }, Became::NotDone, why)
+}
+
+async fn revoke_all<V: Vault, T>(
+    parts: &Parts<V, T>,
+    delivery: &Delivery,
+    held: Vec<Held>,
+    then: &str,
+) -> (Vec<Step>, Vec<Held>) {
+    let (mut steps, mut left) = (Vec::new(), Vec::new());
+    for held in held {
+        let accessor = held.accessor.clone();
+        let what = What::VaultToken { accessor };
+        steps.push(match revoke(parts, delivery, &held, then).await {
+            Ok(()) => Step::new(what, Became::Done, "revoked; Vault says that it is dead"),
+            Err(why) => {
+                left.push(held);
+                Step::new(what, Became::NotDone, why)
+            }
+        });
+    }
+    (steps, left)
+}
+
+async fn revoke<V: Vault, T>(
+    parts: &Parts<V, T>,
+    delivery: &Delivery,
+    held: &Held,
+    then: &str,
+) -> Result<(), String> {
+    let ended = parts.end_of(&delivery.credential, held).await;
+    ended.map_err(|problem| match problem.kind {
+        Kind::Forbidden => problem.message,
+        _ => and_then(&problem.to_string(), then),
+    })
+}
+
+async fn delete<V: Vault, T: Transport>(
+    parts: &Parts<V, T>,
+    delivery: &Delivery,
+    manner: Manner<'_>,
+) -> Step {
+    let silent = manner.silent;
+    if manner.leave_schedd {
+        return Step::new(
+            What::Stored,
+            Became::Left,
+            "nothing was asked of the schedd",
+        );
+    }
+    let deleted = match silent.get(&delivery.id.schedd) {
+        Some(problem) => Err(problem),
+        None => try_delete(parts, delivery).await,
+    };
+    match deleted {
+        Ok(true) => Step::new(
+            What::Stored,
+            Became::Done,
+            "deleted; the schedd says that nothing is there",
+        ),
+        Ok(false) => Step::new(
+            What::Stored,
+            Became::Nothing,
+            "the schedd says that nothing is there",
+        ),
+        Err(problem) => {
+            silent.note(&delivery.id.schedd, &problem);
+            let why = and_then(&problem.message, manner.then);
+            Step::new(What::Stored, Became::NotDone, why)
+        }
+    }
+}
+
+/// Deletes what is there; whether anything was. Seen to be gone afterwards.
+async fn try_delete<V: Vault, T: Transport>(
+    parts: &Parts<V, T>,
+    delivery: &Delivery,
+) -> Result<bool, Problem> {
+    let transport = &parts.transport;
+    let before = transport.observe(delivery).await?;
+    if before.stored.is_none() && before.served.is_none() {
+        return Ok(false);
+    }
+    transport.delete(delivery).await?;
+    let after = transport.observe(delivery).await?;
+    if after.stored.is_some() {
+        return Err(Problem::new(
+            crate::model::problem::Cause::schedd(delivery),
+            Kind::CreddRefused,
+            "the schedd took the request and still has the credential; have its admin delete it",
+        ));
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! Cutting off against a Vault and schedds that behave, on paused time.
+
+use super::*;
+use crate::engine::attempt::{AccessFacts, Context, bring};
+use crate::fakes::Outside;
+use crate::fixtures::{credd, delivery_to};
+use crate::limits::{Extent, Limits, Rank};
+use crate::model::delivery::Target;
+use crate::policy::plan::Policy;
+use crate::policy::plan::{Step as Todo, Why};
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
+    let parts = outside.parts();
+    let step = Todo::Push(Why::First);
+    let policy = Policy {
+        id: &delivery.id,
+        lifetime: delivery.lifetime,
+        renew_below: delivery.renew_below,
+        spread: Duration::ZERO,
+        prove_every: Duration::MAX,
+    };
+    let mut tokens = Tokens::default();
+    let context = Context {
+        parts: &parts,
+        policy: &policy,
+        delivery,
+        access: &AccessFacts::default(),
+        safe_until: None,
+    };
+    let limits = Limits::default();
+    let claims = Arc::new(limits.claims(delivery));
+    let permit = limits.admit(&claims, Extent::Login, Rank::default());
+    let permit = permit.await.unwrap();
+    let never = std::future::pending();
+    let outcome = bring(context, step, &mut tokens, &permit, never).await;
+    outcome.result.unwrap().unwrap();
+    tokens
+}
+
+fn manner(leave_schedd: bool, silent: &Silent) -> Manner<'_> {
+    Manner {
+        leave_schedd,
+        silent,
+        then: "it is tried again",
+    }
+}
+
+fn here() -> Delivery {
+    delivery_to(Target::Directory("/d".into()))
+}
+
+fn became(cut: &Cut) -> Vec<Became> {
+    cut.steps.iter().map(|step| step.became).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_token_dies_with_its_login_and_nothing_is_left_at_the_schedd() {
+    let outside = Outside::new();
+    let delivery = here();
+    let tokens = pushed(&outside, &delivery).await;
+    let silent = Silent::default();
+    let parts = outside.parts();
+    let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
+    assert_eq!(became(&done), [Became::Done, Became::Done], "{done:?}");
+    assert!(left.former.is_empty());
+    assert_eq!(outside.lock().living(), 0);
+    assert!(outside.lock().stored.is_empty());
+
+    let again = cut(&parts, &delivery, &left, manner(false, &silent)).await;
+    assert_eq!(became(&again.1), [Became::Nothing, Became::Nothing]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_before_a_restart_is_read_back_where_that_can_be() {
+    let outside = Outside::new();
+    let delivery = here();
+    pushed(&outside, &delivery).await;
+    let silent = Silent::default();
+    let parts = outside.parts();
+    let nothing = Tokens::default();
+    let (_, done) = cut(&parts, &delivery, &nothing, manner(false, &silent)).await;
+    assert_eq!(became(&done), [Became::Done, Became::Done]);
+    assert_eq!(outside.lock().living_children(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revokes_the_rest() {
+    let outside = Outside::new();
+    let delivery = here();
+    let tokens = pushed(&outside, &delivery).await;
+    let note = {
+        let known = crate::engine::attempt::Known {
+            access: &AccessFacts::default(),
+            served: None,
+            serves_until: None,
+            jobs_safe_until: None,
+        };
+        tokens.to_note(&delivery.credential, known)
+    };
+    drop(tokens);
+    outside.lock().vault_down = true;
+    let silent = Silent::default();
+    let parts = outside.parts();
+
+    // The state is lost, and whoever deleted the token would lose the last way to end it.
+    let unknown = Tokens::default();
+    let (left, done) = cut(&parts, &delivery, &unknown, manner(false, &silent)).await;
+    assert_eq!(became(&done), [Became::NotDone, Became::NotDone]);
+    assert!(done.steps[1].why.starts_with("left there: "), "{done:?}");
+    assert_eq!(outside.lock().stored.len(), 1);
+
+    // The same with its name: it is cut off, and the admins can end it.
+    let (named, done) = cut(
+        &parts,
+        &delivery,
+        &Tokens::noted(&note),
+        manner(false, &silent),
+    )
+    .await;
+    assert_eq!(became(&done), [Became::NotDone, Became::Done], "{done:?}");
+    let accessor = &note.current.as_ref().unwrap().token.accessor;
+    let command = format!("bao token revoke -accessor {accessor}");
+    assert!(done.steps[0].why.contains(&command), "{done:?}");
+    assert_eq!(named.lost.len(), 1, "named to the next run too");
+
+    // Another one was stored there since: what is noted does not name it.
+    outside.lock().vault_down = false;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    drop(pushed(&outside, &delivery).await);
+    outside.lock().vault_down = true;
+    let (_, done) = cut(
+        &parts,
+        &delivery,
+        &Tokens::noted(&note),
+        manner(false, &silent),
+    )
+    .await;
+    let all = [Became::NotDone, Became::NotDone, Became::NotDone];
+    assert_eq!(became(&done), all, "{done:?}");
+
+    outside.lock().vault_down = false;
+    let (_, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
+    assert_eq!(became(&done), [Became::Done, Became::Done], "{done:?}");
+    assert!(outside.lock().stored.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_known_by_its_accessor_is_named_with_the_admins_command_until_it_ends() {
+    let outside = Outside::new();
+    let delivery = delivery_to(credd("ap1"));
+    let parts = outside.parts();
+    let now = outside.lock().now();
+    let named = |accessor: &str, expires| Named {
+        accessor: accessor.to_owned(),
+        issued: Timestamp::UNIX_EPOCH,
+        expires,
+    };
+    let later = crate::model::moment::after(now, Duration::from_hours(1));
+    let tokens = Tokens {
+        lost: vec![named("old", now), named("abc", later)],
+        ..Tokens::default()
+    };
+    let silent = Silent::default();
+    let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
+    assert_eq!(left.lost.len(), 1, "named to the next run too");
+    assert_eq!(became(&done), [Became::NotDone, Became::Nothing]);
+    let why = &done.steps[0].why;
+    assert!(why.contains("bao token revoke -accessor abc"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedd_that_does_not_answer_keeps_no_token_alive_and_is_waited_for_once() {
+    let outside = Outside::new();
+    let delivery = here();
+    let tokens = pushed(&outside, &delivery).await;
+    outside.lock().schedds_down.insert("here".to_owned());
+    let silent = Silent::default();
+    let parts = outside.parts();
+    let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
+    assert_eq!(became(&done), [Became::Done, Became::NotDone]);
+    assert_eq!(outside.lock().living(), 0);
+    assert!(silent.get("here").is_some());
+    assert!(silent.get("there").is_none());
+
+    outside.lock().schedds_down.clear();
+    let silent = Silent::default();
+    let (_, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
+    assert_eq!(became(&done), [Became::Nothing, Became::Done]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next_run() {
+    let outside = Outside::new();
+    let delivery = here();
+    let tokens = pushed(&outside, &delivery).await;
+    outside.lock().vault_down = true;
+    let silent = Silent::default();
+    let parts = outside.parts();
+    let (left, done) = cut(&parts, &delivery, &tokens, manner(true, &silent)).await;
+    assert_eq!(became(&done), [Became::NotDone, Became::Left]);
+    assert!(
+        !outside.lock().stored.is_empty(),
+        "nothing was asked of the schedd"
+    );
+
+    outside.lock().vault_down = false;
+    let (left, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
+    assert_eq!(became(&done), [Became::Done, Became::Done]);
+    assert!(left.former.is_empty());
+    assert_eq!(outside.lock().living(), 0);
+}

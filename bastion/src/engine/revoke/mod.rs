@@ -1,0 +1,236 @@
+//! Cutting deliveries off: their vault tokens revoked, what is stored at the schedd deleted.
+//!
+//! What holds:
+//! - Each delivery is cut off alone, and each step whatever became of the others: a schedd that does
+//!   not answer keeps no token alive, a Vault that does not keeps nothing stored.
+//! - A step is *done* when it was seen to be: Vault says that the token is dead, the schedd says that
+//!   nothing is there. What could not be done is said with the reason, and can be tried again.
+//! - A token of before a restart cannot be revoked without Vault's admins, whom its accessor is
+//!   named to, unless it can be read back at the schedd.
+
+pub mod alone;
+mod cut;
+mod leftover;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::delivery::DeliveryId;
+
+pub use cut::{Manner, Silent, cut};
+pub use leftover::{by_name, is_wanted, leftover};
+
+/// What was to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum What {
+    /// A vault token is revoked.
+    VaultToken {
+        /// Names it to Vault's admins.
+        accessor: String,
+    },
+    /// What is stored at the schedd is deleted.
+    Stored,
+    /// It is not delivered again until a person asks for it.
+    KeptOff,
+    /// The refresh token at Vault is forgotten.
+    RefreshToken {
+        /// Its place, as `ISSUER/CREDKEY:ROLE`.
+        grant: String,
+    },
+}
+
+/// What became of it.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Became {
+    /// Nothing had to be done.
+    Nothing,
+    /// It was not asked for.
+    Left,
+    /// It is done, and was seen to be.
+    Done,
+    /// It is not; the reason says what to do.
+    NotDone,
+}
+
+/// A step and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// What was to be done.
+    #[serde(flatten)]
+    pub what: What,
+    /// What became of it.
+    pub became: Became,
+    /// How that was seen, or why it is not done and what to do.
+    pub why: String,
+}
+
+/// What was done for one delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cut {
+    /// The delivery.
+    #[serde(flatten)]
+    pub id: DeliveryId,
+    /// Each step.
+    pub steps: Vec<Step>,
+}
+
+impl Step {
+    pub(crate) fn new(what: What, became: Became, why: impl Into<String>) -> Self {
+        Self {
+            what,
+            became,
+            why: why.into(),
+        }
+    }
+}
+
+impl Cut {
+    /// It broke off by a fault of this program.
+    pub(crate) fn broke_off(id: DeliveryId) -> Self {
+        let why = "it broke off by a fault of token-bastion, please report it; run this again";
+        let steps = vec![Step::new(What::Stored, Became::NotDone, why)];
+        Self { id, steps }
+    }
+
+    /// Nothing is left to do.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.steps.iter().all(|step| step.became < Became::NotDone)
+    }
+}
+
+impl What {
+    /// What it is to people.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::VaultToken { accessor } if accessor.is_empty() => "vault token".to_owned(),
+            Self::VaultToken { accessor } => format!("vault token {accessor}"),
+            Self::Stored => "credential at the schedd".to_owned(),
+            Self::KeptOff => "kept off".to_owned(),
+            Self::RefreshToken { grant } => format!("refresh token {grant}"),
+        }
+    }
+}
+
+impl Became {
+    /// One or two words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing there",
+            Self::Left => "left",
+            Self::Done => "done",
+            Self::NotDone => "NOT DONE",
+        }
+    }
+}
+
+/// The step that keeps a delivery off. `wanted`: the configuration has it still; `fault` is why a
+/// restart would undo it.
+#[must_use]
+pub fn kept_off_step(id: &DeliveryId, wanted: bool, fault: Option<String>) -> Step {
+    let until = if wanted {
+        "not delivered again before its configuration changes, or"
+    } else {
+        "the configuration has it no longer; in it again, it is not delivered before"
+    };
+    match fault {
+        None => Step::new(
+            What::KeptOff,
+            Became::Done,
+            format!(
+                "{until}: token-bastion push --account {} --service {} --schedd {}",
+                id.account, id.service, id.schedd
+            ),
+        ),
+        Some(fault) => Step::new(
+            What::KeptOff,
+            Became::NotDone,
+            format!("a restart of the service would deliver it again: {fault}"),
+        ),
+    }
+}
+
+/// Problem and what comes next. Problems of Vault may promise a retry, as for deliveries; `then` stands
+/// instead.
+#[must_use]
+pub fn and_then(problem: &str, then: &str) -> String {
+    let problem = problem
+        .strip_suffix("; it is tried again")
+        .unwrap_or(problem);
+    format!("{problem}; {then}")
+}
+
+/// Message for somebody who gave an order that is not retried unasked.
+#[must_use]
+pub fn run_again(problem: &str) -> String {
+    and_then(problem, "run this again then")
+}
+
+/// The command by which Vault's admins revoke a token that is known by its accessor.
+#[must_use]
+pub fn admin_command(accessor: &str) -> String {
+    format!("bao token revoke -accessor {accessor}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(became: Became) -> Step {
+        let accessor = "abc".to_owned();
+        Step::new(What::VaultToken { accessor }, became, "why")
+    }
+
+    fn cut(steps: Vec<Step>) -> Cut {
+        let id = DeliveryId {
+            account: "a".to_owned(),
+            service: "cms".to_owned(),
+            schedd: "ap1".to_owned(),
+        };
+        Cut { id, steps }
+    }
+
+    #[test]
+    fn one_step_that_is_not_done_is_a_cut_that_is_not() {
+        assert!(cut(vec![]).is_done());
+        assert!(
+            cut(vec![
+                step(Became::Done),
+                step(Became::Nothing),
+                step(Became::Left)
+            ])
+            .is_done()
+        );
+        assert!(!cut(vec![step(Became::Done), step(Became::NotDone)]).is_done());
+    }
+
+    #[test]
+    fn an_order_that_failed_is_not_said_to_be_tried_again() {
+        for problem in [
+            "the Vault is sealed; it is tried again",
+            "the Vault is sealed",
+        ] {
+            assert_eq!(
+                run_again(problem),
+                "the Vault is sealed; run this again then"
+            );
+        }
+    }
+
+    #[test]
+    fn scripts_read_the_same() {
+        let whole = cut(vec![step(Became::NotDone)]);
+        let json = serde_json::to_string(&whole).unwrap();
+        assert_eq!(
+            json,
+            r#"{"account":"a","service":"cms","schedd":"ap1","steps":[{"what":"vault_token","accessor":"abc","became":"not_done","why":"why"}]}"#
+        );
+        assert_eq!(serde_json::from_str::<Cut>(&json).unwrap(), whole);
+    }
+}

@@ -1,0 +1,279 @@
+//! A delivery: one service credential of one account at one schedd. The unit of everything.
+//!
+//! Values here come from a checked configuration and cannot be wrong in themselves: names are
+//! ones that files, URLs and HTCondor take, and a lifetime is longer than its renewal margin.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use htvault::CredentialUrl;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use crate::model::selection::Selection;
+
+/// Names a delivery among all others.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub struct DeliveryId {
+    /// Account at the schedd.
+    pub account: String,
+    /// HTCondor's service name.
+    pub service: String,
+    /// Host of the credd, or name of the directory's group.
+    pub schedd: String,
+}
+
+/// Who logs in: a principal with its keytab.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The account that this identity delivers for.
+    pub account: String,
+    /// `name@REALM`.
+    pub principal: String,
+    /// Where its key is.
+    pub keytab: PathBuf,
+}
+
+/// What is delivered: a credential at Vault and what its access tokens must be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Who reads it.
+    pub identity: Arc<Identity>,
+    /// HTCondor's service name.
+    pub service: String,
+    /// Issuer as Vault names it.
+    pub issuer: String,
+    /// Role at that issuer.
+    pub role: String,
+    /// Whose credential it is at Vault.
+    pub credkey: String,
+    /// Scopes to reduce access tokens to; none means all of the role's.
+    pub scopes: Vec<String>,
+    /// Audience to make access tokens for.
+    pub audience: Option<String>,
+    /// Where access tokens for jobs are read: cached, or exchanged when they are reduced.
+    pub url: CredentialUrl,
+    /// Where unreduced access tokens are read, to open a credd.
+    pub full_url: CredentialUrl,
+    /// What is known of the refresh token at Vault.
+    pub grant: Grant,
+}
+
+/// What is known of a refresh token: it came of a login by a person and may run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Grant {
+    /// How long it lives after that login; `None` when nobody knows.
+    pub lifetime: Option<Duration>,
+    /// People are warned when less than this is left of it.
+    pub warn: Duration,
+}
+
+impl Default for Grant {
+    /// Of unknown life; two weeks are enough to find the person.
+    fn default() -> Self {
+        Self {
+            lifetime: None,
+            warn: Duration::from_hours(14 * 24),
+        }
+    }
+}
+
+impl Credential {
+    /// Whether a schedd that has one's tokens has what the other wants. What is known of the grant
+    /// changes no token.
+    #[must_use]
+    pub fn is_same_token(&self, other: &Self) -> bool {
+        let grant = self.grant;
+        *self
+            == Self {
+                grant,
+                ..other.clone()
+            }
+    }
+
+    /// The scopes as Vault and HTCondor take them: separated by commas.
+    #[must_use]
+    pub fn scope_list(&self) -> Option<String> {
+        (!self.scopes.is_empty()).then(|| self.scopes.join(","))
+    }
+}
+
+/// Where a credential is delivered to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// A credential directory on this host.
+    Directory(PathBuf),
+    /// A credd, reached with HTCondor's own tools.
+    Credd {
+        /// Host name or address.
+        host: String,
+        /// Collector that knows the credd's address; the local configuration's when `None`.
+        collector: Option<String>,
+        /// How the credd is opened.
+        opening: Opening,
+    },
+}
+
+impl Target {
+    /// Whether an access token is needed to see or store anything.
+    #[must_use]
+    pub fn needs_opener(&self) -> bool {
+        match self {
+            Self::Directory(_) => false,
+            Self::Credd { opening, .. } => opening.method == Method::Scitokens,
+        }
+    }
+
+    /// Whether what is stored can be read back.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        match self {
+            Self::Directory(_) => true,
+            Self::Credd { .. } => false,
+        }
+    }
+}
+
+/// How a credd is opened: by which authentication, and in whose name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Opening {
+    /// How this host shows who it is.
+    pub method: Method,
+    /// For super-users of the credd (`CRED_SUPER_USERS`): the domain of the accounts that are
+    /// stored for (`ACCOUNT@DOMAIN`). `None`: stored for whoever the credd takes us for.
+    pub domain: Option<String>,
+}
+
+/// Authentication methods of HTCondor's security layer that a bastion can use unattended.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// An access token of the account itself.
+    #[default]
+    Scitokens,
+    /// An IDTOKEN that HTCondor's tools find on this host.
+    Idtokens,
+    /// This host's certificate.
+    Ssl,
+    /// A ticket of the account, from its keytab.
+    Kerberos,
+    /// The same machine.
+    Fs,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scitokens => "scitokens",
+            Self::Idtokens => "idtokens",
+            Self::Ssl => "ssl",
+            Self::Kerberos => "kerberos",
+            Self::Fs => "fs",
+        })
+    }
+}
+
+impl Target {
+    /// The transport's name.
+    #[must_use]
+    pub fn transport(&self) -> &'static str {
+        match self {
+            Self::Directory(_) => "directory",
+            Self::Credd { .. } => "condor",
+        }
+    }
+}
+
+/// One service credential of one account at one schedd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its name.
+    pub id: DeliveryId,
+    /// What is delivered.
+    pub credential: Arc<Credential>,
+    /// The credential whose access token opens the credd.
+    pub authorize: Arc<Credential>,
+    /// Where to.
+    pub target: Target,
+    /// How long the vault token lives.
+    pub lifetime: Duration,
+    /// It is renewed when less than this is left; shorter than `lifetime`.
+    pub renew_below: Duration,
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} at {}", self.account, self.service, self.schedd)
+    }
+}
+
+impl DeliveryId {
+    /// A number from the name and `salt`, the same on every host and in every run (FNV-1a with a
+    /// final mix): deterministic jitter.
+    #[must_use]
+    pub fn number(&self, salt: u64) -> u64 {
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325 ^ salt;
+        for part in [&self.account, &self.service, &self.schedd] {
+            for byte in part.bytes().chain([0]) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        hash ^= hash >> 33;
+        hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash ^ (hash >> 33)
+    }
+
+    /// A part of `whole`, evenly spread over deliveries: at least zero, less than `whole`.
+    #[must_use]
+    pub fn share_of(&self, whole: Duration, salt: u64) -> Duration {
+        let millis = u64::try_from(whole.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(self.number(salt).checked_rem(millis).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(account: &str) -> DeliveryId {
+        DeliveryId {
+            account: account.to_owned(),
+            service: "cms".to_owned(),
+            schedd: "ap1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn shares_are_spread_evenly_and_repeatable() {
+        let mut counts = [0; 10];
+        for n in 0..1000 {
+            let id = id(&format!("a{n}"));
+            let share = id.share_of(Duration::from_secs(10), 1);
+            assert_eq!(share, id.share_of(Duration::from_secs(10), 1));
+            counts[usize::try_from(share.as_secs()).unwrap()] += 1;
+        }
+        assert!(counts.iter().all(|c| (60..140).contains(c)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_share_of_nothing_is_nothing() {
+        assert_eq!(id("a").share_of(Duration::ZERO, 0), Duration::ZERO);
+    }
+}

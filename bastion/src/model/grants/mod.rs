@@ -1,0 +1,225 @@
+//! Grants: refresh tokens that people gave by logging in, how old they are, and when they may end.
+//!
+//! What holds: a grant is one credential at Vault, whatever services and schedds use it; what is
+//! kept of it is no secret. Nothing here makes a delivery bad: a grant that may run out
+//! soon is told to people while there is time, for its end cannot be seen before it comes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::delivery::{Credential, Grant};
+use crate::model::duration;
+use crate::model::moment::{after, before, until};
+
+/// What is known of a grant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Known {
+    /// When somebody logged in for it here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onboarded: Option<Timestamp>,
+    /// When it was first seen to work here, since it was given: it is at least that old.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_worked: Option<Timestamp>,
+    /// When it ends, as the issuer said when it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said_to_end: Option<Timestamp>,
+}
+
+/// Grants by the path of their credential at Vault.
+pub type Grants = BTreeMap<String, Known>;
+
+/// One grant as people are told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GrantLine {
+    /// The account that uses it.
+    pub account: String,
+    /// HTCondor's service name.
+    pub service: String,
+    /// When somebody logged in for it here, where that is known.
+    pub onboarded: Option<Timestamp>,
+    /// Its age in seconds, at least.
+    pub age_seconds: Option<u64>,
+    /// The earliest moment at which it may end, where anything is known of its life.
+    pub may_end: Option<Timestamp>,
+    /// It may end within the time that the configuration gives people to act.
+    pub warn: bool,
+    /// What to do, when `warn` is set.
+    pub message: Option<String>,
+}
+
+/// The name of the grant that a credential is read with.
+#[must_use]
+pub fn name(credential: &Credential) -> String {
+    format!(
+        "{}/{}:{}",
+        credential.issuer, credential.credkey, credential.role
+    )
+}
+
+/// The command that gives a credential a new grant.
+#[must_use]
+pub fn command(credential: &Credential) -> String {
+    format!(
+        "token-bastion onboard --account {} --service {}",
+        credential.identity.account, credential.service
+    )
+}
+
+impl Known {
+    /// Since when it is known.
+    #[must_use]
+    pub fn since(&self) -> Option<Timestamp> {
+        self.onboarded.or(self.first_worked)
+    }
+
+    /// The earliest moment at which it may end: as the issuer said, or `lifetime` after it was
+    /// given, whichever comes first.
+    ///
+    /// An issuer may give a refresh token its whole life again at each use; that cannot be seen,
+    /// so nothing is built on it.
+    #[must_use]
+    pub fn may_end(&self, lifetime: Option<Duration>) -> Option<Timestamp> {
+        let by_age = match (self.since(), lifetime) {
+            (Some(since), Some(lifetime)) => Some(after(since, lifetime)),
+            _ => None,
+        };
+        match (self.said_to_end, by_age) {
+            (Some(said), Some(by_age)) => Some(said.min(by_age)),
+            (said, by_age) => said.or(by_age),
+        }
+    }
+}
+
+/// Tells of the grant of one credential.
+#[must_use]
+pub fn line(credential: &Credential, known: &Known, now: Timestamp) -> GrantLine {
+    let Grant { lifetime, warn } = credential.grant;
+    let may_end = known.may_end(lifetime);
+    let soon = may_end.filter(|end| before(*end, warn) <= now);
+    let message = soon.map(|end| {
+        let left = until(now, end);
+        let when = if left.is_zero() {
+            "may have ended".to_owned()
+        } else {
+            let left = Duration::from_secs(left.as_secs());
+            format!("may end in {}", duration::format(left))
+        };
+        format!(
+            "the refresh token of {} {when} ({end:.0}); have somebody log in: {}",
+            name(credential),
+            command(credential)
+        )
+    });
+    GrantLine {
+        account: credential.identity.account.clone(),
+        service: credential.service.clone(),
+        onboarded: known.onboarded,
+        age_seconds: known.since().map(|since| until(since, now).as_secs()),
+        may_end,
+        warn: soon.is_some(),
+        message,
+    }
+}
+
+/// Each credential once, in the order of account and service.
+#[must_use]
+pub fn credentials<'a>(all: impl IntoIterator<Item = &'a Arc<Credential>>) -> Vec<Arc<Credential>> {
+    let mut each = BTreeMap::new();
+    for credential in all {
+        let key = (&credential.identity.account, &credential.service);
+        each.entry(key).or_insert_with(|| Arc::clone(credential));
+    }
+    each.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::credential;
+    use proptest::prelude::*;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn day(day: i64) -> Timestamp {
+        Timestamp::from_second(day * 86_400).unwrap()
+    }
+
+    fn onboarded(at: i64) -> Known {
+        Known {
+            onboarded: Some(day(at)),
+            first_worked: Some(day(at + 1)),
+            said_to_end: None,
+        }
+    }
+
+    fn told(known: &Known, lifetime: Option<Duration>, now: i64) -> GrantLine {
+        let mut credential = credential("cmsprod", "cms_crab");
+        credential.grant.lifetime = lifetime;
+        line(&credential, known, day(now))
+    }
+
+    #[test]
+    fn people_are_told_two_weeks_before_and_with_the_command() {
+        let early = told(&onboarded(10), Some(90 * DAY), 85);
+        assert_eq!(early.may_end, Some(day(100)));
+        assert_eq!(early.age_seconds, Some(75 * 86_400));
+        assert_eq!((early.warn, early.message), (false, None));
+        let soon = told(&onboarded(10), Some(90 * DAY), 86);
+        assert!(soon.warn);
+        assert_eq!(
+            soon.message.as_deref(),
+            Some(
+                "the refresh token of cms/cmsprod:crab may end in 14d (1970-04-11T00:00:00Z); have somebody log in: \
+                 token-bastion onboard --account cmsprod --service cms_crab"
+            )
+        );
+        let late = told(&onboarded(10), Some(90 * DAY), 101);
+        assert!(late.message.unwrap().contains("may have ended"));
+    }
+
+    #[test]
+    fn nothing_known_is_nothing_told() {
+        let line = told(&onboarded(10), None, 10_000);
+        assert_eq!((line.may_end, line.warn), (None, false));
+        let line = told(&Known::default(), Some(DAY), 10_000);
+        assert_eq!((line.age_seconds, line.may_end), (None, None));
+    }
+
+    #[test]
+    fn what_was_given_elsewhere_counts_from_when_it_first_worked() {
+        let known = Known {
+            first_worked: Some(day(3)),
+            ..Known::default()
+        };
+        assert_eq!(told(&known, Some(90 * DAY), 4).may_end, Some(day(93)));
+        assert_eq!(told(&known, Some(90 * DAY), 4).onboarded, None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_earlier_end_counts_and_a_warning_comes_in_time_and_stays(
+            since in 0_i64..1000, life in 1_u32..1000, said in proptest::option::of(0_i64..2000),
+            warn in 0_u32..100, now in 0_i64..4000,
+        ) {
+            let known = Known {
+                onboarded: Some(day(since)),
+                first_worked: None,
+                said_to_end: said.map(day),
+            };
+            let mut credential = credential("a", "cms");
+            credential.grant = Grant { lifetime: Some(life * DAY), warn: warn * DAY };
+            let at = |now| line(&credential, &known, day(now));
+            let end = at(now).may_end.unwrap();
+            prop_assert!(end <= day(since + i64::from(life)));
+            prop_assert!(said.is_none_or(|said| end <= day(said)));
+            prop_assert_eq!(at(now).warn, day(now + i64::from(warn)) >= end);
+            prop_assert!(!at(now).warn || at(now + 1).warn);
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! What can go wrong with a delivery: what it is about, what a person must do, and in which words.
+//!
+//! The cause decides how far a problem reaches: all problems of one cause and kind are one message,
+//! however many deliveries suffer from it.
+
+use std::fmt;
+use std::time::Duration;
+
+use htvault::kerberos::{KerberosError, KerberosErrorKind};
+use htvault::{ErrorKind, FailureScope, ServerUrl};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::delivery::{Credential, Delivery, Identity};
+use crate::model::grants;
+
+/// What a problem is about.
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The Vault at this address: every delivery suffers.
+    Vault(String),
+    /// The KDCs of this realm: every account of the realm suffers.
+    Realm(String),
+    /// This account's principal or keytab.
+    Account(String),
+    /// One service credential of an account, at every schedd: `ACCOUNT/SERVICE`.
+    Credential(String),
+    /// One schedd, for one account: `ACCOUNT at SCHEDD`.
+    Schedd(String),
+    /// A group of schedds that a collector is asked for.
+    Group(String),
+    /// A schedd that does not answer: every delivery there suffers.
+    Credd(String),
+}
+
+/// The sorts of problem.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Kind {
+    /// Vault does not answer, or not usefully.
+    VaultDown,
+    /// Vault's cluster elects a leader: over in half a minute.
+    NoLeader,
+    /// Vault asks for fewer requests.
+    RateLimited,
+    /// Vault's certificate is not trusted.
+    VaultUntrusted,
+    /// A vault token died before its time; another one is made.
+    TokenDead,
+    /// Vault refuses the ticket.
+    LoginRefused,
+    /// Vault has no such issuer or role, or does not allow it.
+    Forbidden,
+    /// No refresh token, or one that the issuer refuses.
+    NotOnboarded,
+    /// The token issuer does not answer Vault.
+    IssuerDown,
+    /// No KDC answers.
+    KdcDown,
+    /// Keytab or principal are wrong.
+    Keytab,
+    /// Kerberos is set up wrongly on this host.
+    Kerberos,
+    /// The access token is not what the configuration demands.
+    WrongToken,
+    /// By this host's clock the access token has ended, or not begun.
+    Clock,
+    /// The credential directory, or HTCondor's tool, cannot be used.
+    Transport,
+    /// The collector does not answer, or not usefully.
+    CollectorDown,
+    /// The credd does not answer.
+    CreddDown,
+    /// The credd refuses.
+    CreddRefused,
+    /// The credmon at the schedd makes no access token of it.
+    NotServed,
+    /// Somebody else stores tokens for it, too.
+    Contested,
+    /// A revocation is not finished.
+    NotRevoked,
+    /// A fault of this program.
+    Internal,
+}
+
+/// Who must act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Remedy {
+    /// Nobody: it is tried again.
+    Wait,
+    /// An admin of this host.
+    FixThisHost,
+    /// An admin of Vault, or whoever wrote issuer, role and scopes.
+    FixVault,
+    /// Somebody who may log in for the account.
+    Onboard,
+    /// An admin of the schedd.
+    FixSchedd,
+}
+
+/// A problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What it is about.
+    pub cause: Cause,
+    /// What sort it is of.
+    pub kind: Kind,
+    /// One line: what happened and what to do.
+    pub message: String,
+    /// Time that a server asks to wait, where it does.
+    pub retry_after: Option<Duration>,
+}
+
+/// Kind of request to Vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Login by Kerberos.
+    Login,
+    /// About a vault token: create, look up, revoke.
+    VaultToken,
+    /// Read of an access token.
+    AccessToken,
+}
+
+impl Kind {
+    /// Who must act.
+    #[must_use]
+    pub fn remedy(self) -> Remedy {
+        match self {
+            Self::VaultDown
+            | Self::NoLeader
+            | Self::RateLimited
+            | Self::TokenDead
+            | Self::IssuerDown
+            | Self::KdcDown
+            | Self::CollectorDown
+            | Self::CreddDown
+            | Self::NotRevoked => Remedy::Wait,
+            Self::VaultUntrusted
+            | Self::LoginRefused
+            | Self::Keytab
+            | Self::Kerberos
+            | Self::Clock
+            | Self::Transport
+            | Self::Contested
+            | Self::Internal => Remedy::FixThisHost,
+            Self::Forbidden | Self::WrongToken => Remedy::FixVault,
+            Self::NotOnboarded => Remedy::Onboard,
+            Self::CreddRefused | Self::NotServed => Remedy::FixSchedd,
+        }
+    }
+}
+
+impl Remedy {
+    /// One or two words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::FixThisHost => "fix here",
+            Self::FixVault => "fix at Vault",
+            Self::Onboard => "onboard",
+            Self::FixSchedd => "fix at schedd",
+        }
+    }
+}
+
+impl Cause {
+    /// Whether everybody who needs the same thing suffers, so that one attempt speaks for all.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Vault(_) | Self::Realm(_) | Self::Credd(_))
+    }
+
+    /// The Vault at `server`.
+    #[must_use]
+    pub fn vault(server: &ServerUrl) -> Self {
+        Self::Vault(server.to_string())
+    }
+
+    /// The realm of an identity.
+    #[must_use]
+    pub fn realm(identity: &Identity) -> Self {
+        let realm = identity
+            .principal
+            .rsplit_once('@')
+            .map_or("", |(_, realm)| realm);
+        Self::Realm(realm.to_owned())
+    }
+
+    /// A credential, at every schedd.
+    #[must_use]
+    pub fn credential(credential: &Credential) -> Self {
+        Self::Credential(format!(
+            "{}/{}",
+            credential.identity.account, credential.service
+        ))
+    }
+
+    /// A schedd, for one account.
+    #[must_use]
+    pub fn schedd(delivery: &Delivery) -> Self {
+        Self::Schedd(format!("{} at {}", delivery.id.account, delivery.id.schedd))
+    }
+
+    /// A schedd, for everybody.
+    #[must_use]
+    pub fn credd(delivery: &Delivery) -> Self {
+        Self::Credd(delivery.id.schedd.clone())
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vault(vault) => write!(f, "Vault {vault}"),
+            Self::Realm(realm) => write!(f, "realm {realm}"),
+            Self::Account(account) => write!(f, "account {account}"),
+            Self::Credential(credential) => write!(f, "credential {credential}"),
+            Self::Schedd(schedd) => write!(f, "account {schedd}"),
+            Self::Group(group) => write!(f, "schedds of {group}"),
+            Self::Credd(schedd) => write!(f, "schedd {schedd}"),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.cause, self.message)
+    }
+}
+
+impl Problem {
+    /// A problem with words of its own.
+    #[must_use]
+    pub fn new(cause: Cause, kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            cause,
+            kind,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// A failure of Vault, charged to what it speaks of: a server's answer about one path says nothing
+    /// of others.
+    #[must_use]
+    pub fn from_vault(credential: &Credential, error: &htvault::Error, request: Request) -> Self {
+        let vault = || Cause::vault(&credential.url.server());
+        let own = || Cause::credential(credential);
+        let (cause, kind) = match error.kind() {
+            ErrorKind::RateLimited => (vault(), Kind::RateLimited),
+            ErrorKind::NoLeader | ErrorKind::Standby => (vault(), Kind::NoLeader),
+            ErrorKind::Untrusted | ErrorKind::Configuration => (vault(), Kind::VaultUntrusted),
+            ErrorKind::TokenRejected if request == Request::Login => (own(), Kind::Forbidden),
+            ErrorKind::TokenRejected => (own(), Kind::TokenDead),
+            ErrorKind::Forbidden | ErrorKind::Refused => (own(), Kind::Forbidden),
+            ErrorKind::RefreshRefused | ErrorKind::NoneStored => (own(), Kind::NotOnboarded),
+            ErrorKind::NotLongEnough | ErrorKind::IssuerDown => (own(), Kind::IssuerDown),
+            ErrorKind::LoginRefused => (
+                Cause::Account(credential.identity.account.clone()),
+                Kind::LoginRefused,
+            ),
+            // Something between answered for this path: it says nothing of the Vault.
+            ErrorKind::NotVault if error.scope() != FailureScope::Host => (own(), Kind::Forbidden),
+            // A hang while reading an access token is the issuer's: Vault waits for it.
+            ErrorKind::TimedOut
+                if request == Request::AccessToken && error.scope() != FailureScope::Host =>
+            {
+                (own(), Kind::IssuerDown)
+            }
+            _ if error.scope() == FailureScope::Host => (vault(), Kind::VaultDown),
+            _ => (own(), Kind::VaultDown),
+        };
+        let message = match &cause {
+            // The same words for everybody: no path of an issuer in it.
+            Cause::Vault(_) => {
+                let status = error.status().map_or(String::new(), |s| format!("{s} "));
+                format!("{status}{}; {}", error.words(), error.advice())
+            }
+            Cause::Account(_) => format!(
+                "login as {} with keytab {}: {error}",
+                credential.identity.principal,
+                credential.identity.keytab.display()
+            ),
+            _ if kind == Kind::NotOnboarded => format!(
+                "{} refresh token {}{}; have somebody log in: {}",
+                match error.kind() {
+                    ErrorKind::NoneStored => "Vault has no",
+                    _ => "the issuer refuses the",
+                },
+                grants::name(credential),
+                match error.words() {
+                    "" => String::new(),
+                    words => format!(" ({words})"),
+                },
+                grants::command(credential)
+            ),
+            _ => error.to_string(),
+        };
+        Self {
+            cause,
+            kind,
+            message,
+            retry_after: error.retry_after(),
+        }
+    }
+
+    /// A failure of Kerberos.
+    #[must_use]
+    pub fn from_kerberos(identity: &Identity, vault: &ServerUrl, error: &KerberosError) -> Self {
+        use KerberosErrorKind as K;
+        let (cause, kind) = match error.kind() {
+            K::KdcUnreachable | K::TimedOut | K::Busy => (Cause::realm(identity), Kind::KdcDown),
+            K::RealmUnknown | K::ClockSkew | K::LibraryMissing => {
+                (Cause::realm(identity), Kind::Kerberos)
+            }
+            K::ServiceUnknown => (Cause::vault(vault), Kind::Kerberos),
+            _ => (Cause::Account(identity.account.clone()), Kind::Keytab),
+        };
+        Self::new(cause, kind, error.to_string())
+    }
+
+    /// A fault of this program, in a delivery.
+    #[must_use]
+    pub fn internal(delivery: &Delivery, what: &str) -> Self {
+        Self::new(
+            Cause::schedd(delivery),
+            Kind::Internal,
+            format!("{what}; this is a fault of token-bastion, please report it"),
+        )
+    }
+}

@@ -1,0 +1,105 @@
+//! Some of all deliveries, as a person names them on a command line.
+//!
+//! What holds: a name that nothing has is an error with the nearest name, never an empty answer.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::delivery::DeliveryId;
+use crate::model::names::nearest;
+
+/// Some of all deliveries, as a person names them: what is `None` may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Selection {
+    /// Account at the schedd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// HTCondor's service name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Host of the credd, or name of the directory's group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedd: Option<String>,
+}
+
+impl Selection {
+    /// Whether a delivery is meant.
+    #[must_use]
+    pub fn holds(&self, id: &DeliveryId) -> bool {
+        let same = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
+        same(&self.account, &id.account)
+            && same(&self.service, &id.service)
+            && same(&self.schedd, &id.schedd)
+    }
+
+    /// Whether there are such deliveries among `ids`.
+    ///
+    /// # Errors
+    /// A name that none has, with the nearest one; or that none has all of them. What to tell the
+    /// person.
+    pub fn check(&self, ids: &[&DeliveryId]) -> Result<(), String> {
+        type Name = fn(&DeliveryId) -> &str;
+        let names: [(&str, &Option<String>, Name); 3] = [
+            ("account", &self.account, |id| &id.account),
+            ("service", &self.service, |id| &id.service),
+            ("schedd", &self.schedd, |id| &id.schedd),
+        ];
+        for (what, typed, name) in names {
+            let Some(typed) = typed else { continue };
+            if ids.iter().all(|id| name(id) != typed) {
+                let known = ids.iter().map(|id| name(id));
+                let hint = nearest(typed, known).map_or_else(
+                    || "see `token-bastion status` for those that there are".to_owned(),
+                    |near| format!("did you mean {near:?}?"),
+                );
+                return Err(format!("no delivery has {what} {typed:?}; {hint}"));
+            }
+        }
+        if !ids.is_empty() && !ids.iter().any(|id| self.holds(id)) {
+            return Err("there are such names, but no delivery has all of them".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(account: &str, service: &str) -> DeliveryId {
+        DeliveryId {
+            account: account.to_owned(),
+            service: service.to_owned(),
+            schedd: "ap1".to_owned(),
+        }
+    }
+
+    fn selection(account: Option<&str>, service: Option<&str>) -> Selection {
+        Selection {
+            account: account.map(str::to_owned),
+            service: service.map(str::to_owned),
+            schedd: None,
+        }
+    }
+
+    #[test]
+    fn a_name_that_nothing_has_is_told_with_the_nearest() {
+        let (prod, crab) = (id("cmsprod", "cms"), id("crabtw", "cms_crab"));
+        let check = |account, service| selection(account, service).check(&[&prod, &crab]);
+        assert_eq!(check(None, None), Ok(()));
+        assert_eq!(check(Some("cmsprod"), Some("cms")), Ok(()));
+        assert_eq!(
+            check(Some("cmsprd"), None).unwrap_err(),
+            "no delivery has account \"cmsprd\"; did you mean \"cmsprod\"?"
+        );
+        assert_eq!(
+            check(None, Some("atlas")).unwrap_err(),
+            "no delivery has service \"atlas\"; see `token-bastion status` for those that there are"
+        );
+        assert_eq!(
+            check(Some("cmsprod"), Some("cms_crab")).unwrap_err(),
+            "there are such names, but no delivery has all of them"
+        );
+    }
+}

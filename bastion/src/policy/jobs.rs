@@ -1,0 +1,231 @@
+//! Access tokens in the hands of jobs: until when there surely is one, by expiries that were read. Pure.
+//!
+//! The expiry of the access token that a job has is known where `.use` can be read. A credd tells only
+//! when it was made. What Vault gives only gets newer, so an access token that was made after we read one
+//! expires no earlier than ours. Nothing else is built on: how long a credmon's token lives cannot be
+//! told from its configuration, for during an outage of the issuer it takes what Vault still has.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::moment::after;
+use crate::model::note::Read;
+
+/// The life of access tokens where none was seen; the WLCG profile recommends less than six hours,
+/// and issuers give one or more.
+const USUAL_LIFE: Duration = Duration::from_hours(1);
+/// What a credmon may take to serve what was stored.
+const PROMPT: Duration = Duration::from_mins(3);
+
+/// Clocks of two hosts may differ by this much, where nothing tells by how much.
+const SKEW: SignedDuration = SignedDuration::from_mins(1);
+/// Access tokens that are remembered of one delivery: each is the newest for a third of a life or more.
+const MOST_READS: usize = 4;
+
+/// Observation of the access tokens of a delivery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// Time when the vault token was stored, by the schedd's clock.
+    pub stored: Option<Timestamp>,
+    /// Time when the credmon last made an access token, by the schedd's clock.
+    pub served: Option<Timestamp>,
+    /// Expiry of that, where it can be read.
+    pub serves_until: Option<Timestamp>,
+    /// Access tokens that we read.
+    pub reads: &'a [Read],
+    /// By so much the schedd's clock is ahead of ours, at most, where a push told it.
+    pub ahead: Option<SignedDuration>,
+}
+
+/// Notes an access token that was read.
+pub fn note(reads: &mut Vec<Read>, read: Read) {
+    // The same one again.
+    if reads.iter().any(|known| known.expires == read.expires) {
+        return;
+    }
+    reads.push(read);
+    let surplus = reads.len().saturating_sub(MOST_READS);
+    reads.drain(..surplus);
+}
+
+/// What the credmon makes of a stored vault token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credmon {
+    /// It made an access token of it not long ago.
+    Serves,
+    /// It may still be at it.
+    Begins,
+    /// It should have made one by now and has not: it does not run, or the vault token is dead.
+    Stopped,
+}
+
+/// Judges the credmon by the times that the schedd tells. Access tokens are renewed before half of
+/// their `life` is over: HTCondor's default is 20 minutes after they were made.
+#[must_use]
+pub fn credmon(
+    stored: Timestamp,
+    served: Option<Timestamp>,
+    life: Option<Duration>,
+    now: Timestamp,
+) -> Credmon {
+    let late = |since, by| now >= after(since, by);
+    match served.filter(|served| *served >= stored) {
+        Some(served) if late(served, life.unwrap_or(USUAL_LIFE) / 2) => Credmon::Stopped,
+        Some(_) => Credmon::Serves,
+        None if late(stored, PROMPT) => Credmon::Stopped,
+        None => Credmon::Begins,
+    }
+}
+
+/// Expiry up to which jobs surely have a living access token if nothing more succeeds; `None` when none is
+/// known to be there. `before` is what was known before this observation.
+#[must_use]
+pub fn safe_until(before: Option<Timestamp>, seen: &Seen) -> Option<Timestamp> {
+    if seen.serves_until.is_some() {
+        return seen.serves_until;
+    }
+    // Without one, jobs have none.
+    let served = seen.served?;
+    let ahead = seen.ahead.unwrap_or(SKEW);
+    let is_older = |read: &&Read| {
+        let stored = seen.stored.filter(|_| read.before_store);
+        let by_clocks = read.at.checked_add(ahead);
+        by_clocks.is_ok_and(|at| served >= at) || stored.is_some_and(|stored| served >= stored)
+    };
+    let older = seen.reads.iter().filter(is_older);
+    before.max(older.map(|read| read.expires).max())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn read(second: i64, expires: i64, before_store: bool) -> [Read; 1] {
+        [Read {
+            at: at(second),
+            expires: at(expires),
+            before_store,
+        }]
+    }
+
+    #[test]
+    fn what_can_be_read_is_believed() {
+        let seen = Seen {
+            stored: Some(at(95)),
+            served: Some(at(100)),
+            serves_until: Some(at(110)),
+            reads: &read(90, 5000, true),
+            ahead: None,
+        };
+        assert_eq!(safe_until(Some(at(7000)), &seen), Some(at(110)));
+    }
+
+    #[test]
+    fn nothing_served_is_nothing_had() {
+        let seen = Seen {
+            reads: &read(90, 5000, true),
+            ahead: None,
+            ..Seen::default()
+        };
+        assert_eq!(safe_until(Some(at(7000)), &seen), None);
+    }
+
+    #[test]
+    fn an_expiry_counts_when_the_credmon_served_after_it_was_read() {
+        let of = |before: Option<i64>, served, read: [Read; 1]| {
+            let seen = Seen {
+                stored: Some(at(100)),
+                served: Some(at(served)),
+                reads: &read,
+                ..Seen::default()
+            };
+            safe_until(before.map(at), &seen)
+        };
+        assert_eq!(of(None, 100, read(90, 500, true)), Some(at(500)));
+        assert_eq!(of(None, 99, read(90, 500, true)), None, "of before");
+        assert_eq!(of(Some(400), 99, read(90, 500, true)), Some(at(400)));
+        // Two clocks are compared where the push does not tell the order.
+        assert_eq!(of(None, 149, read(90, 500, false)), None);
+        assert_eq!(of(None, 150, read(90, 500, false)), Some(at(500)));
+        assert_eq!(of(Some(600), 150, read(90, 500, false)), Some(at(600)));
+    }
+
+    #[test]
+    fn a_push_tells_how_far_the_clocks_are_apart() {
+        let reads = read(90, 500, false);
+        for ahead in [-1000, 0, 3, 1000] {
+            let seen = |served: i64| Seen {
+                served: Some(at(served + ahead)),
+                reads: &reads,
+                ahead: Some(SignedDuration::from_secs(ahead)),
+                ..Seen::default()
+            };
+            assert_eq!(safe_until(None, &seen(89)), None);
+            assert_eq!(safe_until(None, &seen(90)), Some(at(500)));
+        }
+    }
+
+    #[test]
+    fn the_first_time_of_an_access_token_counts_and_few_are_remembered() {
+        let mut reads = Vec::new();
+        for second in 0..100 {
+            let [read] = read(second, 1000 + second / 10, false);
+            note(&mut reads, read);
+        }
+        let times: Vec<_> = reads.iter().map(|read| read.at.as_second()).collect();
+        assert_eq!(times, [60, 70, 80, 90]);
+    }
+
+    #[test]
+    fn the_credmon_is_judged_by_half_a_life() {
+        let life = Some(HOUR);
+        let judge = |stored, served, now| credmon(at(stored), served, life, at(now));
+        assert_eq!(judge(0, None, 179), Credmon::Begins);
+        assert_eq!(judge(0, None, 180), Credmon::Stopped);
+        assert_eq!(judge(100, Some(at(99)), 120), Credmon::Begins, "of before");
+        assert_eq!(judge(0, Some(at(10)), 1809), Credmon::Serves);
+        assert_eq!(judge(0, Some(at(10)), 1810), Credmon::Stopped);
+        assert_eq!(
+            credmon(at(0), Some(at(0)), None, at(1800)),
+            Credmon::Stopped
+        );
+    }
+
+    proptest! {
+        /// A Vault that keeps access tokens and gives them while `minimum` is left, a credmon that asks for
+        /// any minimum: what is said of safety is never more than what is.
+        #[test]
+        fn safety_is_never_overstated(
+            life in 60_i64..500_000,
+            made in -500_000_i64..0,
+            read in 0_i64..10_000,
+            served in 0_i64..10_000,
+            ours_asks in 0_i64..4_000,
+            theirs_asks in 0_i64..4_000,
+        ) {
+            let gives = |now: i64, minimum: i64, cached: i64| {
+                if cached - now >= minimum { cached } else { now + life }
+            };
+            // In the order of time; both use one cache.
+            let (ours, theirs) = if read <= served {
+                let ours = gives(read, ours_asks, made + life);
+                (ours, gives(served, theirs_asks, ours))
+            } else {
+                let theirs = gives(served, theirs_asks, made + life);
+                (gives(read, ours_asks, theirs), theirs)
+            };
+            let reads = [Read { at: at(read), expires: at(ours), before_store: false }];
+            let seen = Seen { served: Some(at(served)), reads: &reads, ..Seen::default() };
+            prop_assert!(safe_until(None, &seen).is_none_or(|safe| safe <= at(theirs)));
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Checks of access tokens: that one is what jobs are to get. Pure.
+
+use htvault::AccessTokenAnswer;
+use jiff::Timestamp;
+
+use crate::model::delivery::{Credential, Delivery, DeliveryId};
+use crate::model::note::Bearer;
+use crate::model::problem::{Cause, Kind, Problem};
+
+/// Advice for a fault of an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Advice {
+    /// It has other rights than the configuration asks for.
+    Rights,
+    /// Its issuer leaves something out.
+    Issuer,
+    /// By this host's clock it has ended, or not begun.
+    Clocks,
+}
+
+impl Advice {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Rights => {
+                "correct `scopes` or `audience`, or have the issuer's client or the role at Vault extended"
+            }
+            Self::Issuer => "tell the admins of the token issuer",
+            Self::Clocks => {
+                "compare this host's clock with Vault's and the issuer's (chronyc tracking)"
+            }
+        }
+    }
+}
+
+/// Checks what an access token says of itself against what the configuration asks for.
+///
+/// A token that is no JWT can be checked for its end only, and fails when scopes or an audience
+/// are asked for.
+///
+/// # Errors
+/// Names all that is wrong, and what to do about each sort: a [`Kind::Clock`] when nothing but the
+/// time is wrong, else a [`Kind::WrongToken`].
+pub fn access_token(
+    credential: &Credential,
+    answer: &AccessTokenAnswer,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    let wrong = faults(credential, answer, now);
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let mut advice: Vec<Advice> = wrong.iter().map(|(advice, _)| *advice).collect();
+    advice.sort_unstable();
+    advice.dedup();
+    let kind = match advice.as_slice() {
+        [Advice::Clocks] => Kind::Clock,
+        _ => Kind::WrongToken,
+    };
+    let advice: Vec<&str> = advice.into_iter().map(Advice::words).collect();
+    let wrong: Vec<String> = wrong.into_iter().map(|(_, what)| what).collect();
+    Err(Problem::new(
+        Cause::credential(credential),
+        kind,
+        format!(
+            "the access token read at {} is not what is asked for: {}; {}",
+            credential.url,
+            wrong.join("; "),
+            advice.join("; ")
+        ),
+    ))
+}
+
+impl Bearer {
+    /// Issuer and subject of an answer; `None` for a token that does not say.
+    #[must_use]
+    pub fn of(answer: &AccessTokenAnswer) -> Option<Self> {
+        let claims = answer.claims.as_ref()?;
+        Some(Self {
+            issuer: claims.issuer.clone()?,
+            subject: claims.subject.clone()?,
+        })
+    }
+}
+
+/// Checks that an access token is of the issuer and subject that were there before: a change is for a
+/// person to accept.
+///
+/// # Errors
+/// It is of others.
+pub fn bearer(
+    delivery: &Delivery,
+    before: Option<&Bearer>,
+    now: Option<&Bearer>,
+) -> Result<(), Problem> {
+    let Some(before) = before.filter(|before| now != Some(before)) else {
+        return Ok(());
+    };
+    let words = |bearer: &Bearer| {
+        let shown = |text: &str| htvault::text::printable(text, TEXT_LIMIT);
+        format!(
+            "subject {} of {}",
+            shown(&bearer.subject),
+            shown(&bearer.issuer)
+        )
+    };
+    let DeliveryId {
+        account,
+        service,
+        schedd,
+    } = &delivery.id;
+    let now = now.map_or_else(|| "nobody that it names".to_owned(), words);
+    Err(Problem::new(
+        Cause::credential(&delivery.credential),
+        Kind::WrongToken,
+        format!(
+            "access tokens are of {now} now, and were of {}; nothing is replaced. If that is right: token-bastion push \
+             --account {account} --service {service} --schedd {schedd}; else tell the admins of Vault and of the issuer",
+            words(before)
+        ),
+    ))
+}
+
+/// Longest text of others in a message, in characters.
+const TEXT_LIMIT: usize = 200;
+
+/// All that is wrong with an access token.
+fn faults(
+    credential: &Credential,
+    answer: &AccessTokenAnswer,
+    now: Timestamp,
+) -> Vec<(Advice, String)> {
+    let mut wrong = Vec::new();
+    match &answer.claims {
+        Some(claims) => {
+            if claims.issuer.as_deref().is_none_or(str::is_empty) {
+                wrong.push((Advice::Issuer, "it names no issuer".to_owned()));
+            }
+            if claims.subject.as_deref().is_none_or(str::is_empty) {
+                wrong.push((Advice::Issuer, "it names no subject".to_owned()));
+            }
+            let absent = |asked: &&str| !claims.scopes.iter().any(|has| has == asked);
+            let missing: Vec<&str> = credential
+                .scopes
+                .iter()
+                .map(String::as_str)
+                .filter(absent)
+                .collect();
+            if !missing.is_empty() {
+                let what = format!("scope {} is missing", missing.join(", "));
+                wrong.push((Advice::Rights, what));
+            }
+            let audiences = credential.audience.iter().flat_map(|list| list.split(','));
+            for audience in
+                audiences.filter(|asked| !claims.audience.iter().any(|has| has == asked))
+            {
+                let what = format!("audience {audience} is missing");
+                wrong.push((Advice::Rights, what));
+            }
+            if let Some(begin) = claims.not_before
+                && begin > crate::model::moment::after(now, SKEW)
+            {
+                let what = format!("it is not valid before {begin:.0}, and here it is {now:.0}");
+                wrong.push((Advice::Clocks, what));
+            }
+        }
+        None if credential.scopes.is_empty() && credential.audience.is_none() => {}
+        None => {
+            let what = "it is no JWT, so its scopes and audience cannot be checked";
+            wrong.push((Advice::Rights, what.to_owned()));
+        }
+    }
+    match answer.expires() {
+        Some(end) if end <= now => {
+            let what = format!("it ended at {end:.0}, and here it is {now:.0}");
+            wrong.push((Advice::Clocks, what));
+        }
+        Some(_) => {}
+        None => wrong.push((Advice::Issuer, "it has no end".to_owned())),
+    }
+    wrong
+}
+
+/// Clocks may differ by this much.
+const SKEW: std::time::Duration = std::time::Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::credential;
+    use htvault::{AccessToken, Claims};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn answer(change: impl FnOnce(&mut Claims)) -> AccessTokenAnswer {
+        let mut claims = Claims {
+            issuer: Some("https://issuer.test/".to_owned()),
+            subject: Some("cmsprod".to_owned()),
+            audience: vec!["https://wlcg.cern.ch/jwt/v1/any".to_owned()],
+            scopes: vec!["storage.read:/".to_owned(), "compute.read".to_owned()],
+            expires: Some(at(1000)),
+            ..Claims::default()
+        };
+        change(&mut claims);
+        AccessTokenAnswer {
+            token: AccessToken::from("x".to_owned()),
+            claims: Some(claims),
+            expire_time: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_thing_that_is_wrong_is_named() {
+        let mut credential = credential("cmsprod", "cms_crab");
+        credential.scopes = vec!["storage.read:/".to_owned()];
+        credential.audience = Some("https://wlcg.cern.ch/jwt/v1/any".to_owned());
+        assert!(access_token(&credential, &answer(|_| {}), at(0)).is_ok());
+        for (answer, what, advice) in [
+            (
+                answer(|c| c.issuer = None),
+                "it names no issuer",
+                Advice::Issuer,
+            ),
+            (
+                answer(|c| c.subject = Some(String::new())),
+                "it names no subject",
+                Advice::Issuer,
+            ),
+            (
+                answer(|c| c.scopes = vec!["storage.read:/x".to_owned()]),
+                "scope storage.read:/ is missing",
+                Advice::Rights,
+            ),
+            (
+                answer(|c| c.audience = Vec::new()),
+                "audience https://wlcg.cern.ch/jwt/v1/any is missing",
+                Advice::Rights,
+            ),
+            (
+                answer(|c| c.expires = Some(at(0))),
+                "it ended at 1970-01-01T00:00:00Z, and here it is 1970-01-01T00:00:00Z",
+                Advice::Clocks,
+            ),
+            (
+                answer(|c| c.expires = None),
+                "it has no end",
+                Advice::Issuer,
+            ),
+            (
+                answer(|c| c.not_before = Some(at(61))),
+                "it is not valid before 1970-01-01T00:01:01Z, and here it is 1970-01-01T00:00:00Z",
+                Advice::Clocks,
+            ),
+        ] {
+            let problem = access_token(&credential, &answer, at(0)).unwrap_err();
+            // The fault, and the advice that fits it alone.
+            let end = format!("asked for: {what}; {}", advice.words());
+            assert!(problem.message.ends_with(&end), "{end}: {problem}");
+            let kind = match advice {
+                Advice::Clocks => Kind::Clock,
+                _ => Kind::WrongToken,
+            };
+            assert_eq!(problem.kind, kind);
+        }
+    }
+
+    #[test]
+    fn several_faults_come_with_the_advice_for_each() {
+        let mut credential = credential("cmsprod", "cms_crab");
+        credential.scopes = vec!["storage.read:/x".to_owned()];
+        let answer = answer(|c| {
+            c.expires = Some(at(-5));
+            c.not_before = Some(at(100));
+        });
+        let problem = access_token(&credential, &answer, at(0)).unwrap_err();
+        let advice = format!("{}; {}", Advice::Rights.words(), Advice::Clocks.words());
+        assert!(problem.message.ends_with(&advice), "{problem}");
+        assert_eq!(problem.kind, Kind::WrongToken, "more than a clock is wrong");
+    }
+
+    #[test]
+    fn an_opaque_token_passes_only_when_nothing_is_asked_of_it() {
+        let mut credential = credential("cmsprod", "cms_crab");
+        let mut opaque = answer(|_| {});
+        opaque.claims = None;
+        opaque.expire_time = Some(at(10));
+        assert!(access_token(&credential, &opaque, at(0)).is_ok());
+        credential.scopes = vec!["storage.read:/".to_owned()];
+        assert!(access_token(&credential, &opaque, at(0)).is_err());
+    }
+}

@@ -1,0 +1,9 @@
+//! This host: files, the log, the lock, descriptors; and bounded numbers and durations of operations.
+
+pub(crate) mod files;
+pub mod hardening;
+pub(crate) mod keyed;
+pub mod lock;
+pub mod logs;
+pub mod stages;
+pub(crate) mod turns;

@@ -1,0 +1,140 @@
+//! How long each stage of a try takes, and how it fails: counted for metrics.
+//!
+//! What holds: counts only grow while the process lives, over reloads too.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::problem::{Kind, Problem};
+
+/// The stages of a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// Reading what the schedd has, with the access token for that where one is needed.
+    Observe,
+    /// A Kerberos ticket, where none is kept, and the login at Vault with it.
+    Login,
+    /// The vault token of that login.
+    Issue,
+    /// Reading an access token with it.
+    Read,
+    /// Storing it at the schedd, likewise.
+    Store,
+    /// Waiting for the schedd's credmon to make an access token of it.
+    Verify,
+}
+
+impl Stage {
+    /// All of them, in the order in which they are gone through.
+    pub const ALL: [Self; 6] = [
+        Self::Observe,
+        Self::Login,
+        Self::Issue,
+        Self::Read,
+        Self::Store,
+        Self::Verify,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Login => "login",
+            Self::Issue => "issue",
+            Self::Read => "read",
+            Self::Store => "store",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// Upper bounds of the histogram's buckets, in seconds.
+pub const BOUNDS: [f64; 10] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0];
+
+/// What was counted of one stage.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Count {
+    /// How many lasted at most as long as the bound of the same place in [`BOUNDS`], and longer
+    /// than the one before.
+    pub buckets: [u64; BOUNDS.len()],
+    /// How many there were.
+    pub number: u64,
+    /// How long they lasted together.
+    pub sum: Duration,
+    /// How many failed, by the sort of problem.
+    pub failures: BTreeMap<Kind, u64>,
+}
+
+/// All that was counted.
+#[derive(Debug, Default)]
+pub struct Stages(Mutex<BTreeMap<Stage, Count>>);
+
+impl Stages {
+    /// Does `work` and counts it. What is broken off is not counted.
+    pub async fn time<T>(
+        &self,
+        stage: Stage,
+        work: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let begin = Instant::now();
+        // Else this future had room for `work` twice: as it came, and as it runs.
+        let result = Box::pin(work).await;
+        let failure = result.as_ref().err().map(|problem| problem.kind);
+        self.count(stage, begin.elapsed(), failure);
+        result
+    }
+
+    fn count(&self, stage: Stage, lasted: Duration, failure: Option<Kind>) {
+        let mut counts = self.counts();
+        let count = counts.entry(stage).or_default();
+        count.number += 1;
+        count.sum += lasted;
+        let bound = BOUNDS.iter().position(|b| lasted.as_secs_f64() <= *b);
+        if let Some(bucket) = bound.and_then(|index| count.buckets.get_mut(index)) {
+            *bucket += 1;
+        }
+        if let Some(kind) = failure {
+            *count.failures.entry(kind).or_default() += 1;
+        }
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn so_far(&self) -> BTreeMap<Stage, Count> {
+        self.counts().clone()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<Stage, Count>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::problem::Cause;
+
+    #[tokio::test(start_paused = true)]
+    async fn stages_are_counted_with_their_time_and_failures() {
+        let stages = Stages::default();
+        let two_seconds = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            Ok::<_, Problem>(())
+        };
+        stages.time(Stage::Issue, two_seconds).await.unwrap();
+        let cause = Cause::Vault("v".to_owned());
+        let fail = async { Err::<(), _>(Problem::new(cause, Kind::VaultDown, "down")) };
+        stages.time(Stage::Issue, fail).await.unwrap_err();
+        let counts = stages.so_far();
+        let count = &counts[&Stage::Issue];
+        assert_eq!((count.number, count.sum), (2, Duration::from_secs(2)));
+        // At once, and at most 3 s.
+        assert_eq!((count.buckets[0], count.buckets[5]), (1, 1));
+        assert_eq!(count.failures, BTreeMap::from([(Kind::VaultDown, 1)]));
+        assert_eq!(counts.len(), 1);
+    }
+}
