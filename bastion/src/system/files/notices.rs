@@ -4,7 +4,7 @@
 //! (its limits, network file systems), they look again after a time of their own choice.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use notify::event::EventKindMask;
 use notify::{Config, ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -14,35 +14,22 @@ use tracing::{debug, warn};
 /// Events after which a path may lead to another file, or a file may have another content.
 const EVENTS: EventKindMask = EventKindMask::CORE;
 
-/// A watcher of the kernel, for files of one kind: a file system that hangs holds up only its own.
+/// A watcher of the kernel, for files of one kind: a file system that hangs holds up only its own. It
+/// exists from the first directory on.
 #[derive(Clone, Debug)]
 pub(crate) struct Notices {
-    watcher: Arc<Mutex<Option<RecommendedWatcher>>>,
+    /// `None` when the kernel has no more of them.
+    watcher: Arc<OnceLock<Option<Mutex<RecommendedWatcher>>>>,
     changed: watch::Sender<()>,
     kind: &'static str,
 }
 
 impl Notices {
-    /// A watcher of nothing yet; `kind` names the files in messages.
+    /// Notices of no directory yet; `kind` names the files in messages.
     pub(crate) fn new(kind: &'static str) -> Self {
-        let changed = watch::Sender::new(());
-        let wake = changed.clone();
-        let on_event = move |event: notify::Result<Event>| {
-            if let Err(error) = event {
-                debug!("inotify: {error}");
-            }
-            wake.send_replace(());
-        };
-        let config = Config::default().with_event_kinds(EVENTS);
-        let watcher = RecommendedWatcher::new(on_event, config).inspect_err(|error| {
-            warn!(
-                "inotify unavailable ({error}): changes of {kind} are noticed later; raise \
-                 fs.inotify.max_user_instances"
-            );
-        });
         Self {
-            watcher: Arc::new(Mutex::new(watcher.ok())),
-            changed,
+            watcher: Arc::default(),
+            changed: watch::Sender::new(()),
             kind,
         }
     }
@@ -55,10 +42,10 @@ impl Notices {
     /// Watches a directory, besides others. One that took the place of another has to be watched again;
     /// changes before that are not noticed. Blocks.
     pub(crate) fn watch(&self, directory: &Path) {
-        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(watcher) = watcher.as_mut() else {
+        let Some(watcher) = self.watcher.get_or_init(|| self.begin()) else {
             return;
         };
+        let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
         // The path may lead to another directory by now. It may be watched for the first time, too.
         let _ = watcher.unwatch(directory);
         match watcher.watch(directory, RecursiveMode::NonRecursive) {
@@ -71,6 +58,25 @@ impl Notices {
             ),
             Err(error) => debug!("{} cannot be watched: {error}", directory.display()),
         }
+    }
+
+    fn begin(&self) -> Option<Mutex<RecommendedWatcher>> {
+        let wake = self.changed.clone();
+        let on_event = move |event: notify::Result<Event>| {
+            if let Err(error) = event {
+                debug!("inotify: {error}");
+            }
+            wake.send_replace(());
+        };
+        let config = Config::default().with_event_kinds(EVENTS);
+        let watcher = RecommendedWatcher::new(on_event, config).inspect_err(|error| {
+            warn!(
+                "inotify unavailable ({error}): changes of {} are noticed later; raise \
+                 fs.inotify.max_user_instances",
+                self.kind
+            );
+        });
+        watcher.ok().map(Mutex::new)
     }
 }
 
