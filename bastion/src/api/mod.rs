@@ -2,16 +2,16 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`routes`] | the paths of both servers, and the answers of those that only read |
-//! | [`orders`] | the paths that change something, on the socket only |
+//! | `routes` | the paths of both servers, and the answers of those that only read |
+//! | `orders` | the paths that change something, on the socket only |
 //! | [`bodies`] | JSON bodies of requests and answers, errors |
-//! | [`server`] | the server: connections, sizes and times are bounded |
-//! | [`socket`], [`access`] | the socket in the file system; the users that may use it |
-//! | [`hosts`] | names for which `listen.address` answers |
+//! | `server` | the server: connections, sizes and times are bounded |
+//! | `socket`, `access` | the socket in the file system; the users that may use it |
+//! | `hosts` | names for which `listen.address` answers |
 //! | [`metrics`] | the metrics, as text |
-//! | [`schema`] | the schema of the bodies, for programs |
-//! | [`client`] | a command's side of the socket |
-//! | [`systemd`] | status line and keep-alive for systemd |
+//! | `schema` | the schema of the bodies, for programs |
+//! | `client` | a command's side of the socket |
+//! | `systemd` | status line and keep-alive for systemd |
 //!
 //! Always true: `listen.address` changes nothing and is on loopback; the socket answers only users that may give orders;
 //! no answer contains a secret; a client that is slow, goes away or sends nonsense harms neither the service nor an order

@@ -1,14 +1,17 @@
 //! Work that commands do themselves, where no service runs or none is needed.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use tracing::warn;
+use anyhow::Context as _;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
+use crate::engine::Command;
 use crate::engine::real::{LAST_WAIT, RealParts, engine, lock, parts, runtime, warn_of_host};
 use crate::engine::report::Report;
-use crate::store::{Content, Store};
+use crate::schedd::Transports;
+use crate::store::Store;
+use crate::vault::HtVault;
 
 /// Tries every delivery once.
 ///
@@ -53,16 +56,28 @@ pub(crate) fn wait<A>(work: impl Future<Output = A>) -> anyhow::Result<A> {
     Ok(result)
 }
 
-/// Does something with the real parts, where no service runs; what it changes of the state is kept.
+/// Carries out one order with an engine of its own, where no service runs: nothing but that is done.
 ///
 /// # Errors
-/// A service runs, the certificate authorities cannot be used, or the system refuses a runtime.
-pub(crate) fn alone<A>(
+/// A service runs, or the certificate authorities cannot be used.
+pub(crate) async fn order<A>(
     config: &Config,
-    work: impl AsyncFnOnce(Arc<RealParts>) -> A,
+    command: impl FnOnce(oneshot::Sender<A>) -> Command<HtVault, Transports<HtVault>>,
 ) -> anyhow::Result<A> {
     let _lock = lock(config)?;
-    with_parts(config, Store::open, work)
+    let parts = parts(config, Store::open(&config.state))?;
+    let mut engine = engine(config, &parts);
+    let (commands, received) = mpsc::channel(1);
+    let (answer, answered) = oneshot::channel();
+    let ask = async {
+        // The engine ends when there is nobody left to give commands.
+        let _ = commands.send(command(answer)).await;
+        let answer = answered.await;
+        drop(commands);
+        answer
+    };
+    let (answer, ()) = tokio::join!(ask, engine.run_orders(received));
+    answer.context("the engine ended before the order; please report it")
 }
 
 /// Does something with the real parts, perhaps beside a service: the state stays as it is.
@@ -73,36 +88,11 @@ pub(crate) fn beside<A>(
     config: &Config,
     work: impl AsyncFnOnce(Arc<RealParts>) -> A,
 ) -> anyhow::Result<A> {
-    with_parts(config, Store::read_only, work)
-}
-
-fn with_parts<A>(
-    config: &Config,
-    open: fn(&Path) -> Store,
-    work: impl AsyncFnOnce(Arc<RealParts>) -> A,
-) -> anyhow::Result<A> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
-        let parts = parts(config, open(&config.state))?;
-        let result = work(Arc::clone(&parts)).await;
-        if let Err(problem) = parts.store.written(LAST_WAIT).await {
-            warn!("{problem}");
-        }
-        anyhow::Ok(result)
+        let parts = parts(config, Store::read_only(&config.state))?;
+        anyhow::Ok(work(parts).await)
     })?;
     runtime.shutdown_timeout(LAST_WAIT);
     Ok(result)
-}
-
-/// Changes the state, where no service runs.
-///
-/// # Errors
-/// A service runs, or the state directory cannot be written.
-pub(crate) fn note(config: &Config, change: impl FnOnce(&mut Content)) -> anyhow::Result<()> {
-    let _lock = lock(config)?;
-    runtime()?.block_on(async {
-        let store = Store::open(&config.state);
-        store.change(change);
-        store.written(LAST_WAIT).await.map_err(anyhow::Error::msg)
-    })
 }

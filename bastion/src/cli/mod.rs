@@ -1,7 +1,7 @@
 //! What each command does, one file a command.
 //!
-//! What holds: a command gives [`Done`], or a [`Failure`] with the lines to tell; only
-//! [`exit_code`] makes an exit code of them.
+//! What holds: a command gives `Done`, or a `Failure` with the lines to tell; only
+//! `exit_code` makes an exit code of them.
 
 pub mod arguments;
 pub(crate) mod check;

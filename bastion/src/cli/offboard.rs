@@ -15,12 +15,11 @@ use crate::cli::arguments::{Global, Output};
 use crate::cli::local;
 use crate::cli::onboard;
 use crate::config::Config;
+use crate::engine::Command;
 use crate::engine::offboard::{self, Offboarded};
-use crate::engine::real::RealParts;
-use crate::engine::revoke::{Became, Step, What, alone};
+use crate::engine::revoke::Step;
 use crate::model::delivery::{Credential, Selection};
 use crate::model::grants;
-use crate::store::Store;
 
 /// What `offboard` takes.
 #[derive(Debug, Args)]
@@ -66,7 +65,7 @@ pub(crate) fn offboard(global: &Global, arguments: &Arguments) -> Result<Done, F
     let cuts = cut_off(global, &selection, false)?;
     let needed = offboard::in_need(&cuts);
     let vault = if needed.is_empty() || arguments.forget_anyway {
-        forget(global, &config, &arguments.account, &credentials)?
+        forget(global, &config, &arguments.account)?
     } else {
         offboard::kept(&credentials, &needed)
     };
@@ -103,29 +102,26 @@ fn plan(
     let mut text = String::new();
     // Of all, for what is wanted no longer may be all that there is.
     let all = Selection::default();
-    if let Some(report) = ask_if_running(global, async |client| client.status(&all).await)? {
-        let lines = report.deliveries.iter();
-        for line in lines.filter(|line| selection.holds(&line.wanted.id())) {
-            let _ = write!(text, "cut off {}", line.wanted.id());
-            if let Some(accessor) = &line.accessor {
-                let _ = write!(text, ", revoke vault token {accessor}");
-            }
-            text.push_str(", delete what is stored there\n");
+    let report = match ask_if_running(global, async |client| client.status(&all).await)? {
+        Some(report) => report,
+        None => local::at_start(config)?,
+    };
+    let lines = report.deliveries.iter();
+    for line in lines.filter(|line| selection.holds(&line.wanted.id())) {
+        let _ = write!(text, "cut off {}", line.wanted.id());
+        if let Some(accessor) = &line.accessor {
+            let _ = write!(text, ", revoke vault token {accessor}");
         }
-        let unwanted = report.unwanted.iter();
-        for unwanted in unwanted.filter(|unwanted| selection.holds(&unwanted.id)) {
-            let _ = writeln!(
-                text,
-                "cut off {} (the configuration has it no longer), revoke vault token {}, delete what is stored there",
-                unwanted.id,
-                unwanted.accessors.join(", ")
-            );
-        }
-    } else {
-        let store = Store::read_only(&config.state);
-        for id in alone::meant(config, &store, selection).keys() {
-            let _ = writeln!(text, "cut off {id}, delete what is stored there");
-        }
+        text.push_str(", delete what is stored there\n");
+    }
+    let unwanted = report.unwanted.iter();
+    for unwanted in unwanted.filter(|unwanted| selection.holds(&unwanted.id)) {
+        let _ = writeln!(
+            text,
+            "cut off {} (the configuration has it no longer), revoke vault token {}, delete what is stored there",
+            unwanted.id,
+            unwanted.accessors.join(", ")
+        );
     }
     let mut names: Vec<String> = credentials.iter().map(|c| grants::name(c)).collect();
     names.dedup();
@@ -157,12 +153,7 @@ fn confirm(account: &str, plan: &str) -> Result<(), Failure> {
 }
 
 /// Forgets by the running service, which can read the keytab; without one here.
-fn forget(
-    global: &Global,
-    config: &Config,
-    account: &str,
-    credentials: &[Arc<Credential>],
-) -> Result<Vec<Step>, Failure> {
+fn forget(global: &Global, config: &Config, account: &str) -> Result<Vec<Step>, Failure> {
     let order = ForgetOrder {
         account: account.to_owned(),
     };
@@ -170,15 +161,6 @@ fn forget(
     if let Some(steps) = steps {
         return Ok(steps);
     }
-    Ok(local::alone(config, async |parts: Arc<RealParts>| {
-        let steps = offboard::forget(&*parts.vault, credentials).await;
-        for step in &steps {
-            if let What::RefreshToken { grant } = &step.what
-                && step.became < Became::NotDone
-            {
-                parts.store.change(|content| content.grants.remove(grant));
-            }
-        }
-        steps
-    })?)
+    let command = |answer| Command::Forget(account.to_owned(), answer);
+    Ok(local::wait(local::order(config, command))??)
 }

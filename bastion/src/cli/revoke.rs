@@ -1,7 +1,5 @@
 //! `revoke`: deliveries cut off, by the running service, or without it as far as that goes.
 
-use std::sync::Arc;
-
 use clap::{Args, ValueHint};
 
 use super::table::Look;
@@ -9,8 +7,8 @@ use super::{Done, Failure, ask_if_running, complain, print, print_json};
 use crate::api::bodies::RevokeOrder;
 use crate::cli::arguments::{Global, Output};
 use crate::cli::local;
-use crate::engine::real::RealParts;
-use crate::engine::revoke::{Cut, alone};
+use crate::engine::Command;
+use crate::engine::revoke::Cut;
 use crate::model::delivery::Selection;
 
 /// What `revoke` takes.
@@ -70,11 +68,8 @@ pub(super) fn cut_off(
     }
     let config = global.load()?;
     complain(["no service runs here: tokens that it made are known by their accessors only"]);
-    let work = async |parts: Arc<RealParts>| {
-        let meant = alone::meant(&config, &parts.store, selection);
-        alone::cut_off(&parts, &config, meant, leave_schedds).await
-    };
-    let cuts = local::alone(&config, work)?;
+    let command = |answer| Command::CutOff(selection.clone(), leave_schedds, answer);
+    let cuts = local::wait(local::order(&config, command))??;
     if cuts.is_empty() {
         let what = "no delivery is meant; see `token-bastion check` for those that there are";
         return Err(Failure::wrong([what]));

@@ -21,11 +21,11 @@ use crate::cli::arguments::{Global, Output};
 use crate::cli::local;
 use crate::cli::onboard::{self, Onboarded, Trial, show};
 use crate::config::Config;
+use crate::engine::Command;
 use crate::engine::real::RealParts;
 use crate::engine::revoke::run_again;
 use crate::model::delivery::{Credential, Selection};
 use crate::model::duration;
-use crate::model::grants;
 use crate::vault::HtVault;
 
 /// What `onboard` takes.
@@ -170,7 +170,7 @@ impl Onboarding<'_> {
         match self.note_there(result).await {
             Ok(Some(Noted { fault: None })) => complain(["the service tries it at once"]),
             Ok(Some(Noted { fault: Some(fault) })) => complain([fault]),
-            Ok(None) => self.note_here(result),
+            Ok(None) => self.note_here(result).await,
             Err(failure) => {
                 complain(failure.lines());
                 complain(["so the service does not know of it; it tries again within ten minutes"]);
@@ -191,19 +191,22 @@ impl Onboarding<'_> {
         Ok(Some(client.order("onboarded", &notice).await?))
     }
 
-    fn note_here(&self, result: &Onboarded) {
-        let known = grants::Known {
-            onboarded: Some(SystemClock.now()),
-            first_worked: None,
-            said_to_end: result.refresh_token_expires,
+    async fn note_here(&self, result: &Onboarded) {
+        let selection = Selection {
+            account: Some(result.account.clone()),
+            service: Some(result.service.clone()),
+            schedd: None,
         };
-        let name = result.grant.clone();
-        let noted = local::note(self.config, |content| {
-            content.grants.insert(name, known);
-        });
-        if let Err(error) = noted {
+        let ends = result.refresh_token_expires;
+        let command = |answer| Command::Onboarded(selection, ends, answer);
+        let noted = local::order(self.config, command).await;
+        let fault = match noted {
+            Ok(stored) => stored.err(),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        if let Some(fault) = fault {
             complain([format!(
-                "its age cannot be kept ({error:#}); the service will count from when it first sees it work"
+                "its age cannot be kept ({fault}); the service will count from when it first sees it work"
             )]);
         }
     }

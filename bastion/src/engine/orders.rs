@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::desired::{Message, Revocation};
 use super::offboard;
+use super::task::Drive;
 use super::{Barrier, Engine, barrier};
 use crate::engine::revoke::{Became, Cut, Silent, Step, What, kept_off_step};
 use crate::model::delivery::{Credential, DeliveryId, Selection};
@@ -78,6 +79,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 .push(kept_off_step(&report.id, is_wanted, None));
             log(report);
         }
+        let is_logged = self.drive.is_some_and(Drive::logs);
         let unreachable = Arc::new(Silent::default());
         let (answer, mut answers) = mpsc::unbounded_channel();
         let (applied, _) = barrier();
@@ -96,25 +98,24 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         async move {
             drop(answer);
             while let Some(report) = answers.recv().await {
-                log(&report);
                 left.remove(&report.id);
                 reports.push(report);
             }
             // Their owners broke off.
             reports.extend(left.into_iter().map(Cut::broke_off));
             reports.sort_by(|a, b| a.id.cmp(&b.id));
+            if is_logged {
+                reports.iter().for_each(log);
+            }
             reports
         }
     }
 
-    /// Credentials of the configured deliveries that are meant.
+    /// Configured credentials that are meant, at schedds that are not found yet, too.
     fn credentials_of(&self, selection: &Selection) -> Vec<Arc<Credential>> {
-        let meant = self.owners.iter();
-        let meant = meant.filter(|(id, owner)| owner.is_wanted && selection.holds(id));
-        let credentials: Vec<Arc<Credential>> = meant
-            .map(|(_, owner)| Arc::clone(&owner.status.borrow().delivery.credential))
-            .collect();
-        grants::credentials(&credentials)
+        let all = self.searches.credentials();
+        let meant = all.filter(|credential| selection.holds_credential(credential));
+        grants::credentials(meant)
     }
 
     /// Notes that somebody logged in for these credentials; `ends` is the expiry of the refresh tokens, if

@@ -16,7 +16,7 @@ use super::Engine;
 use crate::config::{Config, Search};
 use crate::engine::report::Group;
 use crate::engine::revoke::is_wanted;
-use crate::model::delivery::{Delivery, DeliveryId};
+use crate::model::delivery::{Credential, Delivery, DeliveryId};
 use crate::model::moment::after;
 use crate::model::problem::Problem;
 use crate::schedd::Transport;
@@ -110,6 +110,13 @@ impl Searches {
     /// `true` when a delivery is configured.
     pub(super) fn is_wanted(&self, id: &DeliveryId) -> bool {
         is_wanted(&self.listed, self.searches(), id)
+    }
+
+    /// Credentials of the configuration; some more than once.
+    pub(super) fn credentials(&self) -> impl Iterator<Item = &Arc<Credential>> {
+        let listed = self.listed.iter().map(|delivery| &delivery.credential);
+        let patterns = self.searches().flat_map(|search| &search.wanted);
+        listed.chain(patterns.map(|pattern| &pattern.credential))
     }
 
     /// Searches of the configuration.

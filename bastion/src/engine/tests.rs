@@ -1,5 +1,6 @@
 //! The reconciler against a Vault, credds and credmons that behave, on paused time.
 
+mod alone;
 mod asked;
 mod away;
 mod cut;

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::delivery::DeliveryId;
+use crate::model::delivery::{Credential, DeliveryId};
 use crate::model::names::nearest;
 
 /// Some of all deliveries, as a person names them: what is `None` may be anything.
@@ -31,6 +31,14 @@ impl Selection {
         same(&self.account, &id.account)
             && same(&self.service, &id.service)
             && same(&self.schedd, &id.schedd)
+    }
+
+    /// `true` for a credential of deliveries that may be meant.
+    #[must_use]
+    pub fn holds_credential(&self, credential: &Credential) -> bool {
+        let same = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
+        same(&self.account, &credential.identity.account)
+            && same(&self.service, &credential.service)
     }
 
     /// Whether there are such deliveries among `ids`.

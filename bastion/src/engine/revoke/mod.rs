@@ -8,7 +8,6 @@
 //! - A token of before a restart cannot be revoked without Vault's admins, whom its accessor is
 //!   named to, unless it can be read back at the schedd.
 
-pub mod alone;
 mod cut;
 mod leftover;
 

@@ -1,0 +1,95 @@
+//! Orders that are carried out where no service runs, on paused time.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::*;
+use crate::engine::revoke::Became;
+use crate::fakes::Outside;
+use crate::fixtures::{config, credd, delivery};
+use crate::model::delivery::Selection;
+use crate::model::note::{Named, Note, Placed};
+use crate::store::Store;
+
+fn note(accessor: &str, expires: Timestamp) -> Note {
+    let token = Named {
+        accessor: accessor.to_owned(),
+        issued: Timestamp::UNIX_EPOCH,
+        expires,
+    };
+    Note {
+        current: Some(Placed {
+            token,
+            stored: None,
+            asks: String::new(),
+            access_seconds: None,
+            access_reads: Vec::new(),
+            bearer: None,
+            served: None,
+            serves_until: None,
+            jobs_safe_until: None,
+        }),
+        others: Vec::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_service_tokens_are_named_and_what_is_stored_is_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    let mut config = config(vec![delivery("a", "cms", "ap1", credd("ap1"))]);
+    config.state = folder.path().to_owned();
+    let now = outside.lock().now();
+    let later = crate::model::moment::after(now, Duration::from_hours(1));
+    let mut gone = config.deliveries[0].id.clone();
+    gone.service = "no_longer".to_owned();
+    let store = Store::open(folder.path());
+    store.note(&config.deliveries[0].id, note("abc", later), now);
+    store.note(&gone, note("def", later), now);
+    // A token of another account does not open the credd for this one.
+    let mut stranger = gone.clone();
+    stranger.account = "b".to_owned();
+    store.note(&stranger, note("ghi", later), now);
+    let selection = Selection {
+        schedd: Some("ap1".to_owned()),
+        ..Selection::default()
+    };
+    let parts = outside.parts_with(store);
+    let mut engine = Engine::new(&config, parts, TimeZone::UTC);
+    let (commands, received) = mpsc::channel(1);
+    let (answer, answered) = oneshot::channel();
+    let ask = async {
+        let command = Command::CutOff(selection, false, answer);
+        commands.send(command).await.ok().unwrap();
+        let cuts = answered.await.unwrap();
+        drop(commands);
+        cuts
+    };
+    let (cuts, ()) = tokio::join!(ask, engine.run_orders(received));
+    let became: Vec<Vec<Became>> = cuts
+        .iter()
+        .map(|cut| cut.steps.iter().map(|step| step.became).collect())
+        .collect();
+    assert_eq!(
+        became,
+        [
+            vec![Became::NotDone, Became::Nothing, Became::Done],
+            vec![Became::NotDone, Became::Nothing, Became::Done],
+            vec![Became::NotDone, Became::NotDone, Became::Done],
+        ]
+    );
+    assert!(cuts[1].steps[0].why.contains("-accessor def"), "{cuts:?}");
+    assert!(cuts[2].steps[0].why.contains("-accessor ghi"), "{cuts:?}");
+    assert!(
+        cuts[2].steps[1].why.contains("put that in again"),
+        "{cuts:?}"
+    );
+    let on_disk = Store::read_only(folder.path());
+    assert_eq!(on_disk.read(|content| content.revoked.len()), 3);
+    assert_eq!(
+        outside.lock().living(),
+        0,
+        "the login that opened the credd too"
+    );
+}
