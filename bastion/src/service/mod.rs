@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 
-use self::reload::{Asked, Reload};
+use self::reload::{Reload, Trigger};
 use crate::api::bodies::{ReloadOrder, Reloaded};
 use crate::api::orders::Orders;
 use crate::api::routes::{self, StatusView};
@@ -177,18 +177,18 @@ impl Outside {
         loop {
             tokio::select! {
                 _ = self.signals.hangup.recv() => {
-                    if self.reload(Asked::ByPerson, &send).await.is_none() {
+                    if self.reload(Trigger::Order, &send).await.is_none() {
                         break;
                     }
                 }
                 () = self.watch.changed(self.files.check()) => {
-                    if self.reload(Asked::ByFiles, &send).await.is_none() {
+                    if self.reload(Trigger::Files, &send).await.is_none() {
                         break;
                     }
                 }
                 Some((order, answer)) = self.reloads.recv() => {
-                    let asked = if order.dry_run { Asked::ToSay } else { Asked::ByPerson };
-                    let Some(said) = self.reload(asked, &send).await else {
+                    let trigger = if order.dry_run { Trigger::DryRun } else { Trigger::Order };
+                    let Some(said) = self.reload(trigger, &send).await else {
                         break;
                     };
                     // Whoever asked may have gone away.
@@ -204,9 +204,9 @@ impl Outside {
 
     /// Reads the configuration again; with faults the old one stays in force. Returns the answer for
     /// who asked, once it is in force; nothing when the service is to end or has ended.
-    async fn reload(&mut self, asked: Asked, send: &Commands) -> Option<Reloaded> {
+    async fn reload(&mut self, trigger: Trigger, send: &Commands) -> Option<Reloaded> {
         // systemd waits for the end of what it asked for; of the rest it need not hear.
-        if asked == Asked::ByPerson {
+        if trigger == Trigger::Order {
             match NotifyState::monotonic_usec_now() {
                 Ok(now) => notify(&[NotifyState::Reloading, now]),
                 Err(_) => notify(&[NotifyState::Reloading]),
@@ -216,10 +216,10 @@ impl Outside {
         let prepare = move |config: &Config| parts_anew(&before, config);
         // A file system may take its time.
         let read = tokio::select! {
-            read = self.files.read(asked, prepare) => read,
+            read = self.files.read(trigger, prepare) => read,
             () = self.signals.end.recv() => return None,
         };
-        let faults = &read.said.faults;
+        let faults = &read.report.faults;
         let faults = (!faults.is_empty()).then(|| faults.join("\n"));
         send.send(Command::Faults(faults)).await.ok()?;
         if let Some((config, parts)) = read.new {
@@ -230,9 +230,9 @@ impl Outside {
             send.send(command).await.ok()?;
             in_force.await.ok()?;
         }
-        if asked == Asked::ByPerson {
+        if trigger == Trigger::Order {
             notify(&[NotifyState::Ready]);
         }
-        Some(read.said)
+        Some(read.report)
     }
 }

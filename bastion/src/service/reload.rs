@@ -1,7 +1,7 @@
-//! Another configuration while the service runs: when it is read, what is told of it.
+//! A new configuration while the service runs.
 //!
-//! What holds: one with faults is reported, once as long as it stays the same, and the old one
-//! stays in force; what changes is told before it does.
+//! Always true: one with faults is reported, once as long as it stays the same, and the old one stays in
+//! force; changes are logged before they take effect.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,29 +12,29 @@ use crate::api::bodies::Reloaded;
 use crate::config::{self, Changes, Config, Cron};
 use crate::system::files::CONFIGURATION;
 
-/// The configuration that is in force, and where it is read from.
+/// The configuration that is in force, and its file.
 pub(crate) struct Reload {
     file: PathBuf,
     current: Arc<Config>,
-    /// What was last found wrong.
-    told: Option<String>,
+    /// Faults of the files, as they were last reported.
+    faults: Option<String>,
 }
 
-/// Why a configuration is read again.
+/// Reason for which a configuration is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// A person wants it.
-    ByPerson,
-    /// Its files look different.
-    ByFiles,
-    /// A person wants to know what would change, and nothing is to change.
-    ToSay,
+pub(crate) enum Trigger {
+    /// An operator's order.
+    Order,
+    /// Changed files.
+    Files,
+    /// An operator's question what would change; nothing is to change.
+    DryRun,
 }
 
-/// What came of reading.
-pub(crate) struct Read<T> {
-    /// What a person hears of it.
-    pub(crate) said: Reloaded,
+/// Outcome of reading the files.
+pub(crate) struct ReadOutcome<T> {
+    /// Answer to an operator.
+    pub(crate) report: Reloaded,
     /// The new configuration made ready, if it is to be used.
     pub(crate) new: Option<T>,
 }
@@ -44,7 +44,7 @@ impl Reload {
         Self {
             file: file.to_owned(),
             current,
-            told: None,
+            faults: None,
         }
     }
 
@@ -57,9 +57,9 @@ impl Reload {
     /// own: both read files.
     pub(crate) async fn read<T: Send + 'static, E: std::fmt::Display>(
         &mut self,
-        asked: Asked,
+        trigger: Trigger,
         prepare: impl FnOnce(&Config) -> Result<T, E> + Send + 'static,
-    ) -> Read<(Arc<Config>, T)> {
+    ) -> ReadOutcome<(Arc<Config>, T)> {
         let file = self.file.clone();
         let work = move || {
             let config = config::load(&file).map_err(|faults| faults.to_string())?;
@@ -70,37 +70,37 @@ impl Reload {
         let (config, parts) = match ready.unwrap_or_else(|failure| Err(failure.to_string())) {
             Ok(ready) => ready,
             Err(faults) => {
-                let said = Reloaded {
+                let report = Reloaded {
                     faults: faults.lines().map(str::to_owned).collect(),
                     ..Reloaded::default()
                 };
-                self.refuse(faults, asked);
-                return Read { said, new: None };
+                self.refuse(faults, trigger);
+                return ReadOutcome { report, new: None };
             }
         };
         let changes = Changes::between(&self.current, &config);
-        let said = Reloaded {
-            used: asked != Asked::ToSay,
+        let report = Reloaded {
+            used: trigger != Trigger::DryRun,
             faults: Vec::new(),
             changes: changes.lines(),
         };
-        if asked == Asked::ToSay {
-            return Read { said, new: None };
+        if trigger == Trigger::DryRun {
+            return ReadOutcome { report, new: None };
         }
-        let repaired = self.told.take().is_some();
+        let repaired = self.faults.take().is_some();
         if changes.is_empty() {
             // Whoever asks wants more than the same again: failures are to be tried at once.
-            if asked == Asked::ByFiles {
+            if trigger == Trigger::Files {
                 if repaired {
                     info!("the configuration is good again, nothing changes");
                 } else {
                     debug!("the configuration's files were written, nothing changes");
                 }
-                return Read { said, new: None };
+                return ReadOutcome { report, new: None };
             }
             info!("the configuration was read again, nothing changes");
         }
-        for line in &said.changes {
+        for line in &report.changes {
             info!("the configuration changes: {line}");
         }
         for id in &changes.deliveries.removed {
@@ -111,21 +111,21 @@ impl Reload {
             );
         }
         self.current = Arc::clone(&config);
-        Read {
-            said,
+        ReadOutcome {
+            report,
             new: Some((config, parts)),
         }
     }
 
-    fn refuse(&mut self, faults: String, asked: Asked) {
-        let known = asked == Asked::ByFiles && self.told.as_ref() == Some(&faults);
-        if known || asked == Asked::ToSay {
+    fn refuse(&mut self, faults: String, trigger: Trigger) {
+        let known = trigger == Trigger::Files && self.faults.as_ref() == Some(&faults);
+        if known || trigger == Trigger::DryRun {
             return;
         }
         for fault in faults.lines() {
             error!("the new configuration is not used: {fault}");
         }
-        self.told = Some(faults);
+        self.faults = Some(faults);
     }
 }
 
@@ -153,9 +153,9 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         }
 
         /// Writes the file and has it read; how many deliveries are wanted then, if it is used.
-        async fn read(&mut self, text: &str, asked: Asked) -> Option<usize> {
+        async fn read(&mut self, text: &str, trigger: Trigger) -> Option<usize> {
             fs::write(self.0.path().join("c.yaml"), text).unwrap();
-            let read = self.1.read(asked, |_| Ok::<_, String>(())).await;
+            let read = self.1.read(trigger, |_| Ok::<_, String>(())).await;
             let (config, ()) = read.new?;
             Some(config.deliveries.len())
         }
@@ -165,31 +165,31 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
     async fn files_are_used_when_they_say_something_else_and_a_person_always_gets_his_way() {
         let mut files = Files::new();
         let more = TEXT.replace("cms: {}", "cms: {}, cms_x: {}");
-        assert_eq!(files.read(TEXT, Asked::ByFiles).await, None);
-        assert_eq!(files.read(TEXT, Asked::ByPerson).await, Some(1));
-        assert_eq!(files.read(&more, Asked::ByFiles).await, Some(2));
+        assert_eq!(files.read(TEXT, Trigger::Files).await, None);
+        assert_eq!(files.read(TEXT, Trigger::Order).await, Some(1));
+        assert_eq!(files.read(&more, Trigger::Files).await, Some(2));
         assert_eq!(
-            files.read(&more, Asked::ByFiles).await,
+            files.read(&more, Trigger::Files).await,
             None,
             "it is in force already"
         );
-        assert_eq!(files.read(TEXT, Asked::ByFiles).await, Some(1));
+        assert_eq!(files.read(TEXT, Trigger::Files).await, Some(1));
     }
 
     #[tokio::test]
     async fn one_with_faults_is_not_used_and_what_was_in_force_is_remembered() {
         let mut files = Files::new();
         let broken = TEXT.replace("keytab", "keytap");
-        assert_eq!(files.read(&broken, Asked::ByFiles).await, None);
-        let told = files.1.told.clone().unwrap();
-        assert!(told.contains("keytap: unknown key"), "{told}");
-        assert_eq!(files.read(&broken, Asked::ByPerson).await, None);
+        assert_eq!(files.read(&broken, Trigger::Files).await, None);
+        let faults = files.1.faults.clone().unwrap();
+        assert!(faults.contains("keytap: unknown key"), "{faults}");
+        assert_eq!(files.read(&broken, Trigger::Order).await, None);
         assert_eq!(
-            files.read(TEXT, Asked::ByFiles).await,
+            files.read(TEXT, Trigger::Files).await,
             None,
             "nothing has changed after all"
         );
-        assert_eq!(files.1.told, None);
+        assert_eq!(files.1.faults, None);
     }
 
     #[tokio::test]
@@ -198,8 +198,8 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         let more = TEXT.replace("cms: {}", "cms: {}, cms_x: {}");
         fs::write(files.0.path().join("c.yaml"), more).unwrap();
         let refuse = |_: &Config| Err::<(), _>("CA file x cannot be used");
-        assert!(files.1.read(Asked::ByPerson, refuse).await.new.is_none());
-        assert_eq!(files.1.told.as_deref(), Some("CA file x cannot be used"));
+        assert!(files.1.read(Trigger::Order, refuse).await.new.is_none());
+        assert_eq!(files.1.faults.as_deref(), Some("CA file x cannot be used"));
         assert_eq!(files.1.current.deliveries.len(), 1);
     }
 
@@ -208,15 +208,18 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         let mut files = Files::new();
         let more = TEXT.replace("cms: {}", "cms: {}, cms_x: {}");
         fs::write(files.0.path().join("c.yaml"), more).unwrap();
-        let mut ask = async |asked| files.1.read(asked, |_| Ok::<_, String>(())).await;
-        let dry = ask(Asked::ToSay).await;
+        let mut ask = async |trigger| files.1.read(trigger, |_| Ok::<_, String>(())).await;
+        let dry = ask(Trigger::DryRun).await;
         assert!(dry.new.is_none());
-        assert!(!dry.said.used);
-        assert_eq!(dry.said.changes, ["+ a/cms_x at here"]);
-        let real = ask(Asked::ByPerson).await;
-        assert_eq!(real.said.changes, dry.said.changes);
-        assert!(real.said.used && real.new.is_some());
-        assert_eq!(ask(Asked::ToSay).await.said.changes, Vec::<String>::new());
+        assert!(!dry.report.used);
+        assert_eq!(dry.report.changes, ["+ a/cms_x at here"]);
+        let real = ask(Trigger::Order).await;
+        assert_eq!(real.report.changes, dry.report.changes);
+        assert!(real.report.used && real.new.is_some());
+        assert_eq!(
+            ask(Trigger::DryRun).await.report.changes,
+            Vec::<String>::new()
+        );
     }
 
     #[tokio::test]
@@ -225,11 +228,11 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         let folder = files.0.path().join("config.d");
         fs::create_dir(&folder).unwrap();
         nix::unistd::mkfifo(&folder.join("f.yaml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(files.read(TEXT, Asked::ByPerson).await, None);
-        let told = files.1.told.clone().unwrap();
+        assert_eq!(files.read(TEXT, Trigger::Order).await, None);
+        let faults = files.1.faults.clone().unwrap();
         assert!(
-            told.contains("f.yaml: the file cannot be read: it is a FIFO"),
-            "{told}"
+            faults.contains("f.yaml: the file cannot be read: it is a FIFO"),
+            "{faults}"
         );
     }
 
@@ -242,13 +245,13 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
             tokio::task::yield_now().await;
             tokio::time::advance(crate::system::files::DEADLINE).await;
         };
-        let (read, ()) = tokio::join!(files.1.read(Asked::ByPerson, prepare), pass);
+        let (read, ()) = tokio::join!(files.1.read(Trigger::Order, prepare), pass);
         assert!(read.new.is_none());
         let words = "c.yaml does not answer within 10 s; check its mount and its server";
         assert!(
-            read.said.faults[0].ends_with(words),
+            read.report.faults[0].ends_with(words),
             "{:?}",
-            read.said.faults
+            read.report.faults
         );
         drop(release);
     }

@@ -265,25 +265,7 @@ fn schedds(
 ) -> Vec<(Place, Schedd)> {
     let credds = section.credds.items();
     match (section.directory.is_missing(), section.credds.is_missing()) {
-        (false, true) => {
-            let others = [
-                section.collector.place(),
-                section.constraint.place(),
-                section.authenticate.place(),
-                section.superuser_for.place(),
-            ];
-            for other in others.into_iter().flatten() {
-                faults.add(other, "a directory has none, remove it");
-            }
-            let directory = section.directory.located().map(|directory| {
-                let schedd = Schedd {
-                    name: name.value.clone(),
-                    target: Target::Directory(directory.value.0.clone()),
-                };
-                (directory.place, schedd)
-            });
-            directory.into_iter().collect()
-        }
+        (false, true) => directory(name, section, faults).into_iter().collect(),
         (true, false) => {
             if let Some(place) = section.constraint.place() {
                 let what = "it is for schedds found through a collector, remove it or `credds`";
@@ -292,38 +274,57 @@ fn schedds(
             if section.credds.is_empty() {
                 faults.add(name.place, "`credds` names no host, name at least one");
             }
-            let credd = |host: &Located<String>| {
-                if host.value.contains(char::is_whitespace) {
-                    faults.add(host.place, "a host name must stand here");
-                }
-                // An address may be longer.
-                if !host.value.starts_with('<') {
-                    judge_length(host, HOST_LIMIT, faults);
-                }
-                let target = Target::Credd {
-                    host: host.value.clone(),
-                    collector: section.collector.get().cloned(),
-                    opening: opening(section),
-                };
-                let name = host.value.clone();
-                (host.place, Schedd { name, target })
-            };
-            credds.iter().map(credd).collect()
+            let credds = credds.iter().map(|host| credd(host, section, faults));
+            credds.collect()
         }
         (false, false) => {
-            faults.add(
-                credds.first().map_or(name.place, |credd| credd.place),
-                "a group has either `directory` or `credds`, make two groups of it",
-            );
+            let place = credds.first().map_or(name.place, |credd| credd.place);
+            let what = "a group has either `directory` or `credds`, make two groups of it";
+            faults.add(place, what);
             Vec::new()
         }
         (true, true) => {
-            faults.add(
-                name.place,
-                "a group needs `directory: PATH`, `credds: [HOST, ..]`, or `collector` and \
-                 `constraint` to be found by",
-            );
+            let what = "a group needs `directory: PATH`, `credds: [HOST, ..]`, or `collector` and \
+                        `constraint` to be found by";
+            faults.add(name.place, what);
             Vec::new()
         }
     }
+}
+
+fn directory(
+    name: &Located<String>,
+    section: &GroupSection,
+    faults: &mut Faults,
+) -> Option<(Place, Schedd)> {
+    let others = [
+        section.collector.place(),
+        section.constraint.place(),
+        section.authenticate.place(),
+        section.superuser_for.place(),
+    ];
+    for other in others.into_iter().flatten() {
+        faults.add(other, "a directory has none, remove it");
+    }
+    let directory = section.directory.located()?;
+    let target = Target::Directory(directory.value.0.clone());
+    let name = name.value.clone();
+    Some((directory.place, Schedd { name, target }))
+}
+
+fn credd(host: &Located<String>, section: &GroupSection, faults: &mut Faults) -> (Place, Schedd) {
+    if host.value.contains(char::is_whitespace) {
+        faults.add(host.place, "a host name must stand here");
+    }
+    // An address may be longer.
+    if !host.value.starts_with('<') {
+        judge_length(host, HOST_LIMIT, faults);
+    }
+    let target = Target::Credd {
+        host: host.value.clone(),
+        collector: section.collector.get().cloned(),
+        opening: opening(section),
+    };
+    let name = host.value.clone();
+    (host.place, Schedd { name, target })
 }
