@@ -18,7 +18,7 @@ use super::bodies::{
 };
 use super::server::Connection;
 use crate::engine::report::{Followed, Line, Report};
-use crate::engine::revoke::{Cut, Step};
+use crate::engine::revoke::{RevocationReport, Step};
 use crate::engine::{Command, Order, Reports, Stopping, pause_of_watchers};
 use crate::model::delivery::Selection;
 use crate::policy::plan::State as DeliveryState;
@@ -93,14 +93,14 @@ async fn reload<V: Vault, T: Transport>(
 async fn revoke<V: Vault, T: Transport>(
     State(orders): Shared<V, T>,
     Body(order): Body<RevokeOrder>,
-) -> Result<Json<Vec<Cut>>, ApiError> {
+) -> Result<Json<Vec<RevocationReport>>, ApiError> {
     let (selection, leave_schedd) = (order.selection(), order.leave_schedd);
     if selection.account.is_none() && selection.schedd.is_none() {
         let message = "name the account, the schedd or both that are to be revoked";
         return Err(ApiError::wrong(message));
     }
     let meant = selection.clone();
-    let command = move |answer| Command::CutOff(meant, leave_schedd, answer);
+    let command = move |answer| Command::Revoke(meant, leave_schedd, answer);
     let cuts = give(&orders.commands, command).await?;
     if cuts.is_empty() {
         // Nothing is known under these names, not even of what was wanted before.

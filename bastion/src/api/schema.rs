@@ -8,7 +8,7 @@ use super::bodies::{
     ErrorBody, ForgetOrder, Noted, OnboardedNotice, ReloadOrder, Reloaded, RevokeOrder, Version,
 };
 use crate::engine::report::Report;
-use crate::engine::revoke::{Cut, Step};
+use crate::engine::revoke::{RevocationReport, Step};
 use crate::model::delivery::Selection;
 
 /// Makes the document.
@@ -58,7 +58,7 @@ pub(crate) fn schema() -> Value {
         "/v1/revoke": post(
             "Revokes deliveries; answered when everything was tried",
             json_of::<RevokeOrder>(requests),
-            json_of::<Vec<Cut>>(answers),
+            json_of::<Vec<RevocationReport>>(answers),
         ),
         "/v1/forget": post(
             "Makes Vault forget the refresh tokens of an account",

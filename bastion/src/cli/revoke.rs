@@ -8,7 +8,7 @@ use crate::api::bodies::RevokeOrder;
 use crate::cli::arguments::{Global, Output};
 use crate::cli::local;
 use crate::engine::Command;
-use crate::engine::revoke::Cut;
+use crate::engine::revoke::RevocationReport;
 use crate::model::delivery::Selection;
 
 /// What `revoke` takes.
@@ -47,7 +47,7 @@ pub(crate) fn revoke(global: &Global, arguments: &Arguments) -> Result<Done, Fai
         let width = Look::of_stdout().width;
         print(&cuts.iter().map(|cut| cut.table(width)).collect::<String>())?;
     }
-    Ok(Done::when(cuts.iter().all(Cut::is_done)))
+    Ok(Done::when(cuts.iter().all(RevocationReport::is_done)))
 }
 
 /// Cuts deliveries off by the running service; without one, as far as that goes.
@@ -55,7 +55,7 @@ pub(super) fn cut_off(
     global: &Global,
     selection: &Selection,
     leave_schedds: bool,
-) -> Result<Vec<Cut>, Failure> {
+) -> Result<Vec<RevocationReport>, Failure> {
     let order = RevokeOrder {
         account: selection.account.clone(),
         service: selection.service.clone(),
@@ -68,7 +68,7 @@ pub(super) fn cut_off(
     }
     let config = global.load()?;
     complain(["no service runs here: tokens that it made are known by their accessors only"]);
-    let command = |answer| Command::CutOff(selection.clone(), leave_schedds, answer);
+    let command = |answer| Command::Revoke(selection.clone(), leave_schedds, answer);
     let cuts = local::wait(local::order(&config, command))??;
     if cuts.is_empty() {
         let what = "no delivery is meant; see `token-bastion check` for those that there are";

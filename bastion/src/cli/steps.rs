@@ -2,9 +2,9 @@
 
 use super::wrap::{rows, wrapped};
 use crate::engine::offboard::Offboarded;
-use crate::engine::revoke::{Cut, Step};
+use crate::engine::revoke::{RevocationReport, Step};
 
-impl Cut {
+impl RevocationReport {
     /// The steps as a table.
     pub(crate) fn table(&self, terminal: Option<usize>) -> String {
         table(&self.id.to_string(), &self.steps, terminal)
@@ -39,28 +39,28 @@ fn table(name: &str, steps: &[Step], terminal: Option<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::revoke::{Became, What};
+    use crate::engine::revoke::{StepOutcome, What};
     use crate::model::delivery::DeliveryId;
 
-    fn step(became: Became) -> Step {
+    fn step(became: StepOutcome) -> Step {
         let accessor = "abc".to_owned();
         Step::new(What::VaultToken { accessor }, became, "why")
     }
 
-    fn cut(steps: Vec<Step>) -> Cut {
+    fn cut(steps: Vec<Step>) -> RevocationReport {
         let id = DeliveryId {
             account: "a".to_owned(),
             service: "cms".to_owned(),
             schedd: "ap1".to_owned(),
         };
-        Cut { id, steps }
+        RevocationReport { id, steps }
     }
 
     #[test]
     fn people_see_each_step_under_its_delivery() {
-        let stored = Step::new(What::Stored, Became::NotDone, "refused");
+        let stored = Step::new(What::Stored, StepOutcome::NotDone, "refused");
         assert_eq!(
-            cut(vec![step(Became::Done), stored]).table(None),
+            cut(vec![step(StepOutcome::Done), stored]).table(None),
             "a/cms at ap1\n  vault token abc           done           why\n  credential at the schedd  NOT DONE       refused\n"
         );
     }
@@ -71,8 +71,12 @@ mod tests {
         let steps = |accessor: &str| {
             let accessor = accessor.to_owned();
             cut(vec![
-                Step::new(What::VaultToken { accessor }, Became::Done, "it is dead"),
-                Step::new(What::Stored, Became::NotDone, why),
+                Step::new(
+                    What::VaultToken { accessor },
+                    StepOutcome::Done,
+                    "it is dead",
+                ),
+                Step::new(What::Stored, StepOutcome::NotDone, why),
             ])
         };
         assert_eq!(

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{DRAIN, Engine, Order};
 use crate::config::Config;
 use crate::engine::attempt::Parts;
-use crate::engine::revoke::{Cut, Step};
+use crate::engine::revoke::{RevocationReport, Step};
 use crate::model::delivery::{DeliveryId, Selection};
 use crate::schedd::Transport;
 use crate::vault::Vault;
@@ -25,7 +25,7 @@ pub enum Command<V, T> {
     Order(Order, oneshot::Sender<Vec<DeliveryId>>),
     /// Revoke these deliveries; answered with what was done, when all of it is. With `true` nothing is asked
     /// of the schedds.
-    CutOff(Selection, bool, oneshot::Sender<Vec<Cut>>),
+    Revoke(Selection, bool, oneshot::Sender<Vec<RevocationReport>>),
     /// Somebody logged in for these; with the expiry of the refresh token, if that was said. Answered with
     /// what could not be stored of it.
     Onboarded(
@@ -58,7 +58,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                     let _ = answer.send(meant);
                 });
             }
-            Command::CutOff(selection, leave_schedds, answer) => {
+            Command::Revoke(selection, leave_schedds, answer) => {
                 let revoked = self.revoke(&selection, leave_schedds);
                 tokio::spawn(async move {
                     let _ = answer.send(revoked.await);

@@ -13,7 +13,7 @@ use super::desired::{Message, Wish};
 use super::{Barrier, DeliveryTask, Engine, Owner, barrier};
 use crate::config::Config;
 use crate::engine::attempt::Parts;
-use crate::engine::revoke::{Cut, by_name, leftover};
+use crate::engine::revoke::{RevocationReport, by_name, leftover};
 use crate::model::delivery::{Delivery, DeliveryId, Selection};
 use crate::policy::plan;
 use crate::schedd::Transport;
@@ -148,7 +148,11 @@ impl<V: Vault, T: Transport> Engine<V, T> {
 
     /// Gives owners to deliveries that only the store knows of, as far as their schedds can be reached. What
     /// cannot is answered: its tokens by name.
-    pub(super) fn recall(&mut self, selection: &Selection, leave_schedds: bool) -> Vec<Cut> {
+    pub(super) fn recall(
+        &mut self,
+        selection: &Selection,
+        leave_schedds: bool,
+    ) -> Vec<RevocationReport> {
         let now = self.now();
         let store = self.parts().store.clone();
         store.drop_ended(now);

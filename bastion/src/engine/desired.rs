@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::env::Env;
 use super::status::Status;
-use crate::engine::revoke::{Cut, Silent};
+use crate::engine::revoke::{RevocationReport, UnreachableSchedds};
 use crate::limits::Claims;
 use crate::model::delivery::Delivery;
 use crate::schedd::Transport;
@@ -56,15 +56,15 @@ pub(super) struct Revocation {
     /// Nothing is asked of the schedd.
     pub(super) leave_schedd: bool,
     /// Schedds that did not answer to others of the same order.
-    pub(super) unreachable: Arc<Silent>,
+    pub(super) unreachable: Arc<UnreachableSchedds>,
     /// The configuration has the delivery still.
     pub(super) is_wanted: bool,
-    pub(super) answer: mpsc::UnboundedSender<Cut>,
+    pub(super) answer: mpsc::UnboundedSender<RevocationReport>,
 }
 
 impl Revocation {
     /// Answers who ordered it; who waits no longer needs no answer.
-    pub(super) fn answer(self, report: &Cut) {
+    pub(super) fn answer(self, report: &RevocationReport) {
         let _ = self.answer.send(report.clone());
     }
 }

@@ -14,7 +14,9 @@ use super::desired::{Message, Revocation};
 use super::offboard;
 use super::task::Drive;
 use super::{Barrier, Engine, barrier};
-use crate::engine::revoke::{Became, Cut, Silent, Step, What, kept_off_step};
+use crate::engine::revoke::{
+    RevocationReport, Step, StepOutcome, UnreachableSchedds, What, kept_off_step,
+};
 use crate::model::delivery::{Credential, DeliveryId, Selection};
 use crate::model::grants;
 use crate::schedd::Transport;
@@ -60,7 +62,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         &mut self,
         selection: &Selection,
         leave_schedd: bool,
-    ) -> impl Future<Output = Vec<Cut>> + use<V, T> {
+    ) -> impl Future<Output = Vec<RevocationReport>> + use<V, T> {
         let (since, parts) = (self.now(), self.parts());
         parts.vault.retry_now();
         let mut reports = self.recall(selection, leave_schedd);
@@ -80,7 +82,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             log(report);
         }
         let is_logged = self.drive.is_some_and(Drive::logs);
-        let unreachable = Arc::new(Silent::default());
+        let unreachable = Arc::new(UnreachableSchedds::default());
         let (answer, mut answers) = mpsc::unbounded_channel();
         let (applied, _) = barrier();
         for id in &left {
@@ -102,7 +104,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 reports.push(report);
             }
             // Their owners broke off.
-            reports.extend(left.into_iter().map(Cut::broke_off));
+            reports.extend(left.into_iter().map(RevocationReport::broke_off));
             reports.sort_by(|a, b| a.id.cmp(&b.id));
             if is_logged {
                 reports.iter().for_each(log);
@@ -156,7 +158,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             }
             let steps = offboard::forget(&*parts.vault, &credentials).await;
             let gone = steps.iter().filter_map(|step| match &step.what {
-                What::RefreshToken { grant } if step.became < Became::NotDone => Some(grant),
+                What::RefreshToken { grant } if step.became < StepOutcome::NotDone => Some(grant),
                 _ => None,
             });
             let gone: Vec<&String> = gone.collect();
@@ -169,7 +171,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     }
 }
 
-fn log(report: &Cut) {
+fn log(report: &RevocationReport) {
     let DeliveryId {
         account,
         service,
@@ -178,7 +180,7 @@ fn log(report: &Cut) {
     info!(account, service, schedd, "delivery revoked by operator");
     for step in &report.steps {
         let (what, why) = (step.what.words(), &step.why);
-        if step.became == Became::NotDone {
+        if step.became == StepOutcome::NotDone {
             warn!(account, service, schedd, what, "not done: {why}");
         } else {
             info!(account, service, schedd, what, "{}", step.became.words());

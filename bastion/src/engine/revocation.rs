@@ -10,7 +10,10 @@ use std::time::Duration;
 use super::desired::Revocation;
 use super::env::Env;
 use super::task::DeliveryTask;
-use crate::engine::revoke::{Became, Cut, Manner, Silent, Step, What, cut, kept_off_step};
+use crate::engine::revoke::{
+    RevocationReport, RevocationSettings, Step, StepOutcome, UnreachableSchedds, What, cut,
+    kept_off_step,
+};
 use crate::limits::{Extent, Rank};
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
@@ -49,7 +52,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         };
         match admitted {
             Ok(permit) => {
-                self.revoke_once(env, leave_schedd, &Silent::default())
+                self.revoke_once(env, leave_schedd, &UnreachableSchedds::default())
                     .await;
                 drop(permit);
             }
@@ -61,8 +64,8 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         &mut self,
         env: &Env<V, T>,
         leave_schedd: bool,
-        unreachable: &Silent,
-    ) -> Cut {
+        unreachable: &UnreachableSchedds,
+    ) -> RevocationReport {
         self.desired.change(|status| status.running = true);
         let delivery = Arc::clone(&self.desired.status.borrow().delivery);
         let then = if self.drive.logs() {
@@ -70,7 +73,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         } else {
             "run this again then"
         };
-        let manner = Manner {
+        let manner = RevocationSettings {
             leave_schedd,
             silent: unreachable,
             then,
@@ -85,7 +88,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                 .former
                 .iter()
                 .any(|held| held.accessor == *accessor),
-            What::Stored => step.became == Became::NotDone,
+            What::Stored => step.became == StepOutcome::NotDone,
             What::KeptOff | What::RefreshToken { .. } => false,
         };
         let problem = report.steps.iter().find(is_left).map(|step| {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::revoke::{self, Became, Cut, Step, What};
+use crate::engine::revoke::{self, RevocationReport, Step, StepOutcome, What};
 use crate::model::delivery::{Credential, DeliveryId};
 use crate::model::grants;
 use crate::model::problem::Problem;
@@ -20,7 +20,7 @@ pub struct Offboarded {
     /// The account.
     pub account: String,
     /// What was done for each of its deliveries.
-    pub deliveries: Vec<Cut>,
+    pub deliveries: Vec<RevocationReport>,
     /// What was done at Vault.
     pub vault: Vec<Step>,
     /// Nothing is left to do.
@@ -30,9 +30,9 @@ pub struct Offboarded {
 impl Offboarded {
     /// Of these steps.
     #[must_use]
-    pub fn new(account: String, deliveries: Vec<Cut>, vault: Vec<Step>) -> Self {
-        let done = deliveries.iter().all(Cut::is_done)
-            && vault.iter().all(|step| step.became < Became::NotDone);
+    pub fn new(account: String, deliveries: Vec<RevocationReport>, vault: Vec<Step>) -> Self {
+        let done = deliveries.iter().all(RevocationReport::is_done)
+            && vault.iter().all(|step| step.became < StepOutcome::NotDone);
         Self {
             account,
             deliveries,
@@ -44,11 +44,11 @@ impl Offboarded {
 
 /// The deliveries at whose schedds something is left that the refresh token is needed to delete.
 #[must_use]
-pub fn in_need(cuts: &[Cut]) -> Vec<&DeliveryId> {
-    let is_left = |cut: &&Cut| {
+pub fn in_need(cuts: &[RevocationReport]) -> Vec<&DeliveryId> {
+    let is_left = |cut: &&RevocationReport| {
         cut.steps
             .iter()
-            .any(|step| step.what == What::Stored && step.became == Became::NotDone)
+            .any(|step| step.what == What::Stored && step.became == StepOutcome::NotDone)
     };
     cuts.iter().filter(is_left).map(|cut| &cut.id).collect()
 }
@@ -65,7 +65,7 @@ pub fn kept(credentials: &[Arc<Credential>], needed: &[&DeliveryId]) -> Vec<Step
     );
     each_grant(credentials)
         .iter()
-        .map(|credential| Step::new(what(credential), Became::NotDone, why.clone()))
+        .map(|credential| Step::new(what(credential), StepOutcome::NotDone, why.clone()))
         .collect()
 }
 
@@ -77,7 +77,7 @@ pub async fn forget(vault: &impl Vault, credentials: &[Arc<Credential>]) -> Vec<
             Ok((became, why)) => Step::new(what(&credential), became, why),
             Err(problem) => {
                 let why = revoke::run_again(&problem.to_string());
-                Step::new(what(&credential), Became::NotDone, why)
+                Step::new(what(&credential), StepOutcome::NotDone, why)
             }
         };
         steps.push(step);
@@ -108,19 +108,19 @@ fn what(credential: &Credential) -> What {
 async fn forget_one(
     vault: &impl Vault,
     credential: &Credential,
-) -> Result<(Became, &'static str), Problem> {
+) -> Result<(StepOutcome, &'static str), Problem> {
     let login = vault.login(credential).await?.token;
     let result = async {
         if !vault.has_grant(credential, &login).await? {
-            return Ok((Became::Nothing, "Vault says that none is stored (404)"));
+            return Ok((StepOutcome::Nothing, "Vault says that none is stored (404)"));
         }
         vault.forget_grant(credential, &login).await?;
         if vault.has_grant(credential, &login).await? {
             let why = "Vault took the request and still has it; have its admins delete it";
-            return Ok((Became::NotDone, why));
+            return Ok((StepOutcome::NotDone, why));
         }
         let why = "forgotten; read back, Vault says that none is stored (404)";
-        Ok((Became::Done, why))
+        Ok((StepOutcome::Done, why))
     }
     .await;
     // It was for this alone; it ends by itself at the latest.
@@ -149,7 +149,7 @@ mod tests {
         ]
     }
 
-    fn became(steps: &[Step]) -> Vec<Became> {
+    fn became(steps: &[Step]) -> Vec<StepOutcome> {
         steps.iter().map(|step| step.became).collect()
     }
 
@@ -157,10 +157,10 @@ mod tests {
     async fn each_refresh_token_is_forgotten_once_and_a_second_run_finds_nothing() {
         let outside = Outside::new();
         let steps = forget(&outside, &credentials()).await;
-        assert_eq!(became(&steps), [Became::Done, Became::Done]);
+        assert_eq!(became(&steps), [StepOutcome::Done, StepOutcome::Done]);
         assert_eq!(outside.lock().forgotten.len(), 2);
         let steps = forget(&outside, &credentials()).await;
-        assert_eq!(became(&steps), [Became::Nothing, Became::Nothing]);
+        assert_eq!(became(&steps), [StepOutcome::Nothing, StepOutcome::Nothing]);
         assert_eq!(outside.lock().living(), 0, "the logins are revoked");
     }
 
@@ -169,13 +169,13 @@ mod tests {
         let outside = Outside::new();
         outside.lock().vault_down = true;
         let steps = forget(&outside, &credentials()).await;
-        assert_eq!(became(&steps), [Became::NotDone, Became::NotDone]);
+        assert_eq!(became(&steps), [StepOutcome::NotDone, StepOutcome::NotDone]);
         assert!(steps[0].why.contains("connection refused"), "{steps:?}");
     }
 
     #[test]
     fn the_refresh_token_stays_while_it_is_needed_to_delete() {
-        let cut = |schedd: &str, became| Cut {
+        let cut = |schedd: &str, became| RevocationReport {
             id: DeliveryId {
                 account: "cmsprod".to_owned(),
                 service: "cms".to_owned(),
@@ -183,12 +183,15 @@ mod tests {
             },
             steps: vec![Step::new(What::Stored, became, "why")],
         };
-        let cuts = vec![cut("ap1", Became::Done), cut("ap2", Became::NotDone)];
+        let cuts = vec![
+            cut("ap1", StepOutcome::Done),
+            cut("ap2", StepOutcome::NotDone),
+        ];
         let needed = in_need(&cuts);
         let schedds: Vec<_> = needed.iter().map(|id| id.schedd.as_str()).collect();
         assert_eq!(schedds, ["ap2"]);
         let steps = kept(&credentials(), &needed);
-        assert_eq!(became(&steps), [Became::NotDone, Became::NotDone]);
+        assert_eq!(became(&steps), [StepOutcome::NotDone, StepOutcome::NotDone]);
         assert!(steps[0].why.contains("open ap2 where"), "{steps:?}");
         let whole = Offboarded::new("cmsprod".to_owned(), cuts, steps);
         assert!(!whole.done);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::cut::by_admins;
-use super::{Became, Cut, Step, What};
+use super::{RevocationReport, Step, StepOutcome, What};
 use crate::config::Search;
 use crate::model::delivery::{Credential, Delivery, DeliveryId, Target};
 use crate::model::note::Note;
@@ -91,24 +91,29 @@ fn alike(other: Delivery, id: &DeliveryId) -> Delivery {
 /// What can be done for a delivery whose schedd nothing configured tells how to reach: its tokens
 /// that live are named.
 #[must_use]
-pub fn by_name(id: &DeliveryId, note: &Note, now: Timestamp, leave_schedd: bool) -> Cut {
+pub fn by_name(
+    id: &DeliveryId,
+    note: &Note,
+    now: Timestamp,
+    leave_schedd: bool,
+) -> RevocationReport {
     let names = note.names().filter(|token| token.expires > now);
     let mut steps: Vec<Step> = names.map(by_admins).collect();
     steps.push(if leave_schedd {
         Step::new(
             What::Stored,
-            Became::Left,
+            StepOutcome::Left,
             "nothing was asked of the schedd",
         )
     } else {
         Step::new(
             What::Stored,
-            Became::NotDone,
+            StepOutcome::NotDone,
             "nothing in the configuration says any longer how to reach it for this account; put that in again and run \
              this again, or have the schedd's admin delete it",
         )
     });
-    Cut {
+    RevocationReport {
         id: id.clone(),
         steps,
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::delivery::DeliveryId;
 
-pub use cut::{Manner, Silent, cut};
+pub use cut::{RevocationSettings, UnreachableSchedds, cut};
 pub use leftover::{by_name, is_wanted, leftover};
 
 /// What was to be done.
@@ -44,7 +44,7 @@ pub enum What {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Became {
+pub enum StepOutcome {
     /// Nothing had to be done.
     Nothing,
     /// It was not asked for.
@@ -62,14 +62,14 @@ pub struct Step {
     #[serde(flatten)]
     pub what: What,
     /// What became of it.
-    pub became: Became,
+    pub became: StepOutcome,
     /// How that was seen, or why it is not done and what to do.
     pub why: String,
 }
 
 /// What was done for one delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Cut {
+pub struct RevocationReport {
     /// The delivery.
     #[serde(flatten)]
     pub id: DeliveryId,
@@ -78,7 +78,7 @@ pub struct Cut {
 }
 
 impl Step {
-    pub(crate) fn new(what: What, became: Became, why: impl Into<String>) -> Self {
+    pub(crate) fn new(what: What, became: StepOutcome, why: impl Into<String>) -> Self {
         Self {
             what,
             became,
@@ -87,18 +87,20 @@ impl Step {
     }
 }
 
-impl Cut {
+impl RevocationReport {
     /// It broke off by a fault of this program.
     pub(crate) fn broke_off(id: DeliveryId) -> Self {
         let why = "it broke off by a fault of token-bastion, please report it; run this again";
-        let steps = vec![Step::new(What::Stored, Became::NotDone, why)];
+        let steps = vec![Step::new(What::Stored, StepOutcome::NotDone, why)];
         Self { id, steps }
     }
 
     /// Nothing is left to do.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.steps.iter().all(|step| step.became < Became::NotDone)
+        self.steps
+            .iter()
+            .all(|step| step.became < StepOutcome::NotDone)
     }
 }
 
@@ -116,7 +118,7 @@ impl What {
     }
 }
 
-impl Became {
+impl StepOutcome {
     /// One or two words.
     #[must_use]
     pub fn words(self) -> &'static str {
@@ -141,7 +143,7 @@ pub fn kept_off_step(id: &DeliveryId, wanted: bool, fault: Option<String>) -> St
     match fault {
         None => Step::new(
             What::KeptOff,
-            Became::Done,
+            StepOutcome::Done,
             format!(
                 "{until}: token-bastion push --account {} --service {} --schedd {}",
                 id.account, id.service, id.schedd
@@ -149,7 +151,7 @@ pub fn kept_off_step(id: &DeliveryId, wanted: bool, fault: Option<String>) -> St
         ),
         Some(fault) => Step::new(
             What::KeptOff,
-            Became::NotDone,
+            StepOutcome::NotDone,
             format!("a restart of the service would deliver it again: {fault}"),
         ),
     }
@@ -181,18 +183,18 @@ pub fn admin_command(accessor: &str) -> String {
 mod tests {
     use super::*;
 
-    fn step(became: Became) -> Step {
+    fn step(became: StepOutcome) -> Step {
         let accessor = "abc".to_owned();
         Step::new(What::VaultToken { accessor }, became, "why")
     }
 
-    fn cut(steps: Vec<Step>) -> Cut {
+    fn cut(steps: Vec<Step>) -> RevocationReport {
         let id = DeliveryId {
             account: "a".to_owned(),
             service: "cms".to_owned(),
             schedd: "ap1".to_owned(),
         };
-        Cut { id, steps }
+        RevocationReport { id, steps }
     }
 
     #[test]
@@ -200,13 +202,13 @@ mod tests {
         assert!(cut(vec![]).is_done());
         assert!(
             cut(vec![
-                step(Became::Done),
-                step(Became::Nothing),
-                step(Became::Left)
+                step(StepOutcome::Done),
+                step(StepOutcome::Nothing),
+                step(StepOutcome::Left)
             ])
             .is_done()
         );
-        assert!(!cut(vec![step(Became::Done), step(Became::NotDone)]).is_done());
+        assert!(!cut(vec![step(StepOutcome::Done), step(StepOutcome::NotDone)]).is_done());
     }
 
     #[test]
@@ -224,12 +226,15 @@ mod tests {
 
     #[test]
     fn scripts_read_the_same() {
-        let whole = cut(vec![step(Became::NotDone)]);
+        let whole = cut(vec![step(StepOutcome::NotDone)]);
         let json = serde_json::to_string(&whole).unwrap();
         assert_eq!(
             json,
             r#"{"account":"a","service":"cms","schedd":"ap1","steps":[{"what":"vault_token","accessor":"abc","became":"not_done","why":"why"}]}"#
         );
-        assert_eq!(serde_json::from_str::<Cut>(&json).unwrap(), whole);
+        assert_eq!(
+            serde_json::from_str::<RevocationReport>(&json).unwrap(),
+            whole
+        );
     }
 }

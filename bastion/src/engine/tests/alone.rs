@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::*;
-use crate::engine::revoke::Became;
+use crate::engine::revoke::StepOutcome;
 use crate::fakes::Outside;
 use crate::fixtures::{config, credd, delivery};
 use crate::model::delivery::Selection;
@@ -60,23 +60,35 @@ async fn without_a_service_tokens_are_named_and_what_is_stored_is_deleted() {
     let (commands, received) = mpsc::channel(1);
     let (answer, answered) = oneshot::channel();
     let ask = async {
-        let command = Command::CutOff(selection, false, answer);
+        let command = Command::Revoke(selection, false, answer);
         commands.send(command).await.ok().unwrap();
         let cuts = answered.await.unwrap();
         drop(commands);
         cuts
     };
     let (cuts, ()) = tokio::join!(ask, engine.run_orders(received));
-    let became: Vec<Vec<Became>> = cuts
+    let became: Vec<Vec<StepOutcome>> = cuts
         .iter()
         .map(|cut| cut.steps.iter().map(|step| step.became).collect())
         .collect();
     assert_eq!(
         became,
         [
-            vec![Became::NotDone, Became::Nothing, Became::Done],
-            vec![Became::NotDone, Became::Nothing, Became::Done],
-            vec![Became::NotDone, Became::NotDone, Became::Done],
+            vec![
+                StepOutcome::NotDone,
+                StepOutcome::Nothing,
+                StepOutcome::Done
+            ],
+            vec![
+                StepOutcome::NotDone,
+                StepOutcome::Nothing,
+                StepOutcome::Done
+            ],
+            vec![
+                StepOutcome::NotDone,
+                StepOutcome::NotDone,
+                StepOutcome::Done
+            ],
         ]
     );
     assert!(cuts[1].steps[0].why.contains("-accessor def"), "{cuts:?}");

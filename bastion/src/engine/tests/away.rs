@@ -2,8 +2,8 @@
 
 use super::super::*;
 use super::service::{HOUR, Service, at, became, deliveries, of};
-use crate::engine::revoke::Became;
-use crate::engine::revoke::Cut;
+use crate::engine::revoke::RevocationReport;
+use crate::engine::revoke::StepOutcome;
 use crate::fakes::Outside;
 use crate::model::delivery::Selection;
 use crate::policy::plan::State;
@@ -18,7 +18,7 @@ async fn one_that_is_configured_away_is_cut_off_whole_while_the_service_holds_it
     assert_eq!(service.unwanted(), [at("a", "ap1").id, at("a", "ap2").id]);
     let cuts = service.cut_off(of(Some("a"), Some("ap1"))).await;
     assert_eq!(cuts.len(), 1);
-    assert_eq!(became(&cuts[0]), [Became::Done; 3], "{cuts:?}");
+    assert_eq!(became(&cuts[0]), [StepOutcome::Done; 3], "{cuts:?}");
     assert!(
         cuts[0].steps[2]
             .why
@@ -32,7 +32,7 @@ async fn one_that_is_configured_away_is_cut_off_whole_while_the_service_holds_it
     // A stolen schedd: what was there before is meant too.
     let cuts = service.cut_off(of(None, Some("ap2"))).await;
     assert_eq!(cuts.len(), 2);
-    assert!(cuts.iter().all(Cut::is_done), "{cuts:?}");
+    assert!(cuts.iter().all(RevocationReport::is_done), "{cuts:?}");
     assert!(!service.has("a", "ap2") && !service.has("b", "ap2"));
 }
 
@@ -57,7 +57,7 @@ async fn one_that_is_configured_away_before_a_restart_is_named_and_deleted_where
         ..of(Some("a"), Some("ap1"))
     };
     let cuts = service.cut_off(only.clone()).await;
-    let steps = [Became::NotDone, Became::Done, Became::Done];
+    let steps = [StepOutcome::NotDone, StepOutcome::Done, StepOutcome::Done];
     assert_eq!(became(&cuts[0]), steps, "{cuts:?}");
     let command = format!("-accessor {}", token.replace("s.secret", "accessor"));
     assert!(cuts[0].steps[0].why.contains(&command), "{cuts:?}");
@@ -68,7 +68,11 @@ async fn one_that_is_configured_away_before_a_restart_is_named_and_deleted_where
 
     // No token of another account opens the credd, and the schedd itself is configured away.
     let cuts = service.cut_off(of(Some("b"), None)).await;
-    let steps = [Became::NotDone, Became::NotDone, Became::Done];
+    let steps = [
+        StepOutcome::NotDone,
+        StepOutcome::NotDone,
+        StepOutcome::Done,
+    ];
     assert_eq!(became(&cuts[0]), steps, "{cuts:?}");
     tokio::time::sleep(8 * 24 * HOUR).await;
     assert!(service.cut_off(of(Some("b"), None)).await.is_empty());

@@ -2,8 +2,8 @@
 
 use super::super::*;
 use super::service::{HOUR, Service, at, became, deliveries, of};
-use crate::engine::revoke::Became;
-use crate::engine::revoke::Cut;
+use crate::engine::revoke::RevocationReport;
+use crate::engine::revoke::StepOutcome;
 use crate::fakes::Outside;
 use crate::fixtures::{credd_by, delivery};
 use crate::policy::plan::State;
@@ -52,9 +52,12 @@ async fn a_schedd_that_is_stolen_and_silent_loses_every_token_at_once() {
     outside.lock().schedds_down.insert("ap1".to_owned());
     let cuts = service.cut_off(of(None, Some("ap1"))).await;
     for cut in &cuts {
-        let became: Vec<Became> = cut.steps.iter().map(|step| step.became).collect();
+        let became: Vec<StepOutcome> = cut.steps.iter().map(|step| step.became).collect();
         // Token, stored credential, kept off.
-        assert_eq!(became, [Became::Done, Became::NotDone, Became::Done]);
+        assert_eq!(
+            became,
+            [StepOutcome::Done, StepOutcome::NotDone, StepOutcome::Done]
+        );
     }
     assert!(!service.has("a", "ap1") && !service.has("b", "ap1"));
     assert!(service.has("a", "ap2") && service.has("b", "ap2"));
@@ -62,7 +65,7 @@ async fn a_schedd_that_is_stolen_and_silent_loses_every_token_at_once() {
     // A second run finishes what the first could not.
     outside.lock().schedds_down.clear();
     let cuts = service.cut_off(of(None, Some("ap1"))).await;
-    assert!(cuts.iter().all(Cut::is_done), "{cuts:?}");
+    assert!(cuts.iter().all(RevocationReport::is_done), "{cuts:?}");
     assert_eq!(outside.lock().stored.len(), 2);
 }
 
@@ -155,7 +158,7 @@ async fn an_order_that_cannot_be_kept_is_done_and_said() {
     tokio::time::sleep(HOUR).await;
     let cuts = service.cut_off(of(Some("a"), None)).await;
     let step = cuts[0].steps.last().unwrap();
-    assert_eq!(step.became, Became::NotDone);
+    assert_eq!(step.became, StepOutcome::NotDone);
     assert!(
         step.why
             .contains("a restart of the service would deliver it again"),
@@ -184,7 +187,7 @@ async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_
     let cuts = service.cut_off(of(Some("a"), None)).await;
     assert_eq!(cuts.len(), 3);
     for cut in &cuts {
-        assert_eq!(became(cut), [Became::Done; 3], "{cut:?}");
+        assert_eq!(became(cut), [StepOutcome::Done; 3], "{cut:?}");
     }
     assert_eq!(outside.lock().logins, logins);
     assert!(service.has("b", "super"));
@@ -195,7 +198,7 @@ async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_
     service.commands.send(forget).await.ok().unwrap();
     let steps = answered.await.unwrap();
     assert!(
-        steps.iter().all(|step| step.became < Became::NotDone),
+        steps.iter().all(|step| step.became < StepOutcome::NotDone),
         "{steps:?}"
     );
     assert_eq!(outside.lock().stored.len(), 1);
@@ -203,7 +206,7 @@ async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_
     // Configured away, a super-user still deletes it.
     service.reload(vec![wanted[0].clone()]).await;
     let cuts = service.cut_off(of(Some("b"), None)).await;
-    assert_eq!(became(&cuts[0]), [Became::Done; 3], "{cuts:?}");
+    assert_eq!(became(&cuts[0]), [StepOutcome::Done; 3], "{cuts:?}");
     assert!(outside.lock().stored.is_empty());
 }
 
@@ -217,7 +220,10 @@ async fn a_revocation_in_an_outage_is_finished_when_that_is_over() {
         world.schedds_down.insert("ap1".to_owned());
     }
     let cuts = service.cut_off(of(Some("a"), None)).await;
-    assert_eq!(became(&cuts[0])[..2], [Became::NotDone, Became::NotDone]);
+    assert_eq!(
+        became(&cuts[0])[..2],
+        [StepOutcome::NotDone, StepOutcome::NotDone]
+    );
     let why = &cuts[0].steps[0].why;
     assert!(why.ends_with("it is tried again until it is done"), "{why}");
     let problem = |service: &Service| {

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::{Command, Engine};
 use crate::config::{Config, Names, Pattern, Search};
-use crate::engine::revoke::Cut;
+use crate::engine::revoke::RevocationReport;
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, credential};
 use crate::model::delivery::{Opening, Selection};
@@ -213,7 +213,10 @@ async fn a_schedd_that_was_found_and_cut_off_stays_so_over_a_restart_and_is_name
     assert_eq!(states(&service), cut);
 }
 
-async fn cut_off(service: &mut Engine<Outside, FakeSchedds>, schedd: &str) -> Vec<Cut> {
+async fn cut_off(
+    service: &mut Engine<Outside, FakeSchedds>,
+    schedd: &str,
+) -> Vec<RevocationReport> {
     let (send, receive) = mpsc::channel(1);
     let order = async move {
         let (answer, answered) = oneshot::channel();
@@ -221,7 +224,7 @@ async fn cut_off(service: &mut Engine<Outside, FakeSchedds>, schedd: &str) -> Ve
             schedd: Some(schedd.to_owned()),
             ..Selection::default()
         };
-        let order = Command::CutOff(selection, false, answer);
+        let order = Command::Revoke(selection, false, answer);
         send.send(order).await.ok().unwrap();
         answered.await.unwrap()
     };

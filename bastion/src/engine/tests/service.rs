@@ -2,8 +2,8 @@
 
 use super::super::*;
 use crate::engine::report::Line;
-use crate::engine::revoke::Became;
-use crate::engine::revoke::Cut;
+use crate::engine::revoke::RevocationReport;
+use crate::engine::revoke::StepOutcome;
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, credd, delivery};
 use crate::model::delivery::Delivery;
@@ -80,16 +80,16 @@ impl Service {
         service
     }
 
-    pub(super) async fn cut_off(&self, selection: Selection) -> Vec<Cut> {
+    pub(super) async fn cut_off(&self, selection: Selection) -> Vec<RevocationReport> {
         let (answer, answered) = oneshot::channel();
-        let command = Command::CutOff(selection, false, answer);
+        let command = Command::Revoke(selection, false, answer);
         self.commands.send(command).await.ok().unwrap();
         timeout(HOUR, answered).await.unwrap().unwrap()
     }
 
     /// Gives the order, and does not wait for its end.
     pub(super) async fn revoke_in_background(&self, selection: Selection) {
-        let command = Command::CutOff(selection, false, oneshot::channel().0);
+        let command = Command::Revoke(selection, false, oneshot::channel().0);
         self.commands.send(command).await.ok().unwrap();
     }
 
@@ -133,6 +133,6 @@ impl Service {
     }
 }
 
-pub(super) fn became(cut: &Cut) -> Vec<Became> {
+pub(super) fn became(cut: &RevocationReport) -> Vec<StepOutcome> {
     cut.steps.iter().map(|step| step.became).collect()
 }

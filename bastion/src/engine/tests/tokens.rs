@@ -2,7 +2,7 @@
 
 use super::service::{Service, at, became, of};
 use super::*;
-use crate::engine::revoke::Became;
+use crate::engine::revoke::StepOutcome;
 use crate::model::delivery::Delivery;
 use crate::model::note::Note;
 use crate::store::Store;
@@ -80,12 +80,15 @@ async fn a_replaced_token_is_known_until_its_end_is_seen() {
     let cuts = service.cut_off(of(None, None)).await;
     assert_eq!(
         became(&cuts[0])[..2],
-        [Became::NotDone, Became::NotDone],
+        [StepOutcome::NotDone, StepOutcome::NotDone],
         "{cuts:?}"
     );
     outside.lock().revoke_refused = false;
     let cuts = service.cut_off(of(None, None)).await;
-    assert_eq!(became(&cuts[0])[..2], [Became::Done, Became::Done]);
+    assert_eq!(
+        became(&cuts[0])[..2],
+        [StepOutcome::Done, StepOutcome::Done]
+    );
     assert!(living(&outside).is_empty());
     service.reports.changed().await.unwrap();
     service.stop().await;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Became, Step, What, and_then};
+use super::{Step, StepOutcome, What, and_then};
 use crate::engine::attempt::{Parts, Tokens};
 use crate::model::delivery::Delivery;
 use crate::model::problem::Problem;
@@ -75,5 +75,5 @@ pub(super) fn left_to_be_revoked(problem: &Problem, then: &str) -> Step {
         "left there: nothing is noted of its token, which can be revoked only as long as it can be read there; {}",
         and_then(&problem.to_string(), then)
     );
-    Step::new(What::Stored, Became::NotDone, why)
+    Step::new(What::Stored, StepOutcome::NotDone, why)
 }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use find::{Found, find};
 
-use super::{Became, Cut, Step, What, admin_command, and_then};
+use super::{RevocationReport, Step, StepOutcome, What, admin_command, and_then};
 use crate::engine::attempt::{Parts, Tokens};
 use crate::model::delivery::Delivery;
 use crate::model::note::Named;
@@ -17,9 +17,9 @@ use crate::vault::{Held, Vault};
 
 /// Schedds that were found not to answer while many deliveries are cut off: each is waited for once.
 #[derive(Debug, Default)]
-pub struct Silent(Mutex<BTreeMap<String, Problem>>);
+pub struct UnreachableSchedds(Mutex<BTreeMap<String, Problem>>);
 
-impl Silent {
+impl UnreachableSchedds {
     fn get(&self, schedd: &str) -> Option<Problem> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(schedd).cloned()
@@ -33,13 +33,13 @@ impl Silent {
     }
 }
 
-/// Manner of a revocation.
+/// RevocationSettings of a revocation.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner<'a> {
+pub struct RevocationSettings<'a> {
     /// Nothing is asked of the schedd.
     pub leave_schedd: bool,
     /// Schedds that are known not to answer.
-    pub silent: &'a Silent,
+    pub silent: &'a UnreachableSchedds,
     /// Words for what becomes of a step that is not done.
     pub then: &'static str,
 }
@@ -50,9 +50,9 @@ pub async fn cut<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     tokens: &Tokens,
-    manner: Manner<'_>,
-) -> (Tokens, Cut) {
-    let Manner { leave_schedd, .. } = manner;
+    manner: RevocationSettings<'_>,
+) -> (Tokens, RevocationReport) {
+    let RevocationSettings { leave_schedd, .. } = manner;
     let when_named = find::named_at(tokens);
     let (mut held, names) = sorted(tokens);
     let found = if leave_schedd {
@@ -80,7 +80,7 @@ pub async fn cut<V: Vault, T: Transport>(
         let why = and_then(&problem.to_string(), manner.then);
         steps.push(Step::new(
             What::VaultToken { accessor },
-            Became::NotDone,
+            StepOutcome::NotDone,
             why,
         ));
     }
@@ -104,7 +104,7 @@ pub async fn cut<V: Vault, T: Transport>(
         let why = "none is known of that lives";
         steps.push(Step::new(
             What::VaultToken { accessor },
-            Became::Nothing,
+            StepOutcome::Nothing,
             why,
         ));
     }
@@ -115,7 +115,7 @@ pub async fn cut<V: Vault, T: Transport>(
         ..Tokens::default()
     };
     let id = delivery.id.clone();
-    (tokens, Cut { id, steps })
+    (tokens, RevocationReport { id, steps })
 }
 
 /// The tokens that can be revoked, and those of which only the name is known. One whose life is an
@@ -153,7 +153,7 @@ pub(super) fn by_admins(token: &Named) -> Step {
             token.expires
         )
     };
-    Step::new(What::VaultToken { accessor }, Became::NotDone, why)
+    Step::new(What::VaultToken { accessor }, StepOutcome::NotDone, why)
 }
 
 async fn revoke_all<V: Vault, T>(
@@ -167,10 +167,14 @@ async fn revoke_all<V: Vault, T>(
         let accessor = held.accessor.clone();
         let what = What::VaultToken { accessor };
         steps.push(match revoke(parts, delivery, &held, then).await {
-            Ok(()) => Step::new(what, Became::Done, "revoked; Vault says that it is dead"),
+            Ok(()) => Step::new(
+                what,
+                StepOutcome::Done,
+                "revoked; Vault says that it is dead",
+            ),
             Err(why) => {
                 left.push(held);
-                Step::new(what, Became::NotDone, why)
+                Step::new(what, StepOutcome::NotDone, why)
             }
         });
     }
@@ -193,13 +197,13 @@ async fn revoke<V: Vault, T>(
 async fn delete<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
-    manner: Manner<'_>,
+    manner: RevocationSettings<'_>,
 ) -> Step {
     let silent = manner.silent;
     if manner.leave_schedd {
         return Step::new(
             What::Stored,
-            Became::Left,
+            StepOutcome::Left,
             "nothing was asked of the schedd",
         );
     }
@@ -210,18 +214,18 @@ async fn delete<V: Vault, T: Transport>(
     match deleted {
         Ok(true) => Step::new(
             What::Stored,
-            Became::Done,
+            StepOutcome::Done,
             "deleted; the schedd says that nothing is there",
         ),
         Ok(false) => Step::new(
             What::Stored,
-            Became::Nothing,
+            StepOutcome::Nothing,
             "the schedd says that nothing is there",
         ),
         Err(problem) => {
             silent.note(&delivery.id.schedd, &problem);
             let why = and_then(&problem.message, manner.then);
-            Step::new(What::Stored, Became::NotDone, why)
+            Step::new(What::Stored, StepOutcome::NotDone, why)
         }
     }
 }

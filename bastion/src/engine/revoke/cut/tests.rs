@@ -40,8 +40,8 @@ async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
     tokens
 }
 
-fn manner(leave_schedd: bool, silent: &Silent) -> Manner<'_> {
-    Manner {
+fn manner(leave_schedd: bool, silent: &UnreachableSchedds) -> RevocationSettings<'_> {
+    RevocationSettings {
         leave_schedd,
         silent,
         then: "it is tried again",
@@ -52,7 +52,7 @@ fn here() -> Delivery {
     delivery_to(Target::Directory("/d".into()))
 }
 
-fn became(cut: &Cut) -> Vec<Became> {
+fn became(cut: &RevocationReport) -> Vec<StepOutcome> {
     cut.steps.iter().map(|step| step.became).collect()
 }
 
@@ -61,16 +61,23 @@ async fn the_token_dies_with_its_login_and_nothing_is_left_at_the_schedd() {
     let outside = Outside::new();
     let delivery = here();
     let tokens = pushed(&outside, &delivery).await;
-    let silent = Silent::default();
+    let silent = UnreachableSchedds::default();
     let parts = outside.parts();
     let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
-    assert_eq!(became(&done), [Became::Done, Became::Done], "{done:?}");
+    assert_eq!(
+        became(&done),
+        [StepOutcome::Done, StepOutcome::Done],
+        "{done:?}"
+    );
     assert!(left.former.is_empty());
     assert_eq!(outside.lock().living(), 0);
     assert!(outside.lock().stored.is_empty());
 
     let again = cut(&parts, &delivery, &left, manner(false, &silent)).await;
-    assert_eq!(became(&again.1), [Became::Nothing, Became::Nothing]);
+    assert_eq!(
+        became(&again.1),
+        [StepOutcome::Nothing, StepOutcome::Nothing]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,11 +85,11 @@ async fn a_token_of_before_a_restart_is_read_back_where_that_can_be() {
     let outside = Outside::new();
     let delivery = here();
     pushed(&outside, &delivery).await;
-    let silent = Silent::default();
+    let silent = UnreachableSchedds::default();
     let parts = outside.parts();
     let nothing = Tokens::default();
     let (_, done) = cut(&parts, &delivery, &nothing, manner(false, &silent)).await;
-    assert_eq!(became(&done), [Became::Done, Became::Done]);
+    assert_eq!(became(&done), [StepOutcome::Done, StepOutcome::Done]);
     assert_eq!(outside.lock().living_children(), 0);
 }
 
@@ -102,13 +109,13 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     };
     drop(tokens);
     outside.lock().vault_down = true;
-    let silent = Silent::default();
+    let silent = UnreachableSchedds::default();
     let parts = outside.parts();
 
     // The state is lost, and whoever deleted the token would lose the last way to end it.
     let unknown = Tokens::default();
     let (left, done) = cut(&parts, &delivery, &unknown, manner(false, &silent)).await;
-    assert_eq!(became(&done), [Became::NotDone, Became::NotDone]);
+    assert_eq!(became(&done), [StepOutcome::NotDone, StepOutcome::NotDone]);
     assert!(done.steps[1].why.starts_with("left there: "), "{done:?}");
     assert_eq!(outside.lock().stored.len(), 1);
 
@@ -120,7 +127,11 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
         manner(false, &silent),
     )
     .await;
-    assert_eq!(became(&done), [Became::NotDone, Became::Done], "{done:?}");
+    assert_eq!(
+        became(&done),
+        [StepOutcome::NotDone, StepOutcome::Done],
+        "{done:?}"
+    );
     let accessor = &note.current.as_ref().unwrap().token.accessor;
     let command = format!("bao token revoke -accessor {accessor}");
     assert!(done.steps[0].why.contains(&command), "{done:?}");
@@ -138,12 +149,20 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
         manner(false, &silent),
     )
     .await;
-    let all = [Became::NotDone, Became::NotDone, Became::NotDone];
+    let all = [
+        StepOutcome::NotDone,
+        StepOutcome::NotDone,
+        StepOutcome::NotDone,
+    ];
     assert_eq!(became(&done), all, "{done:?}");
 
     outside.lock().vault_down = false;
     let (_, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
-    assert_eq!(became(&done), [Became::Done, Became::Done], "{done:?}");
+    assert_eq!(
+        became(&done),
+        [StepOutcome::Done, StepOutcome::Done],
+        "{done:?}"
+    );
     assert!(outside.lock().stored.is_empty());
 }
 
@@ -163,10 +182,10 @@ async fn a_token_known_by_its_accessor_is_named_with_the_admins_command_until_it
         lost: vec![named("old", now), named("abc", later)],
         ..Tokens::default()
     };
-    let silent = Silent::default();
+    let silent = UnreachableSchedds::default();
     let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
     assert_eq!(left.lost.len(), 1, "named to the next run too");
-    assert_eq!(became(&done), [Became::NotDone, Became::Nothing]);
+    assert_eq!(became(&done), [StepOutcome::NotDone, StepOutcome::Nothing]);
     let why = &done.steps[0].why;
     assert!(why.contains("bao token revoke -accessor abc"), "{why}");
 }
@@ -177,18 +196,18 @@ async fn a_schedd_that_does_not_answer_keeps_no_token_alive_and_is_waited_for_on
     let delivery = here();
     let tokens = pushed(&outside, &delivery).await;
     outside.lock().schedds_down.insert("here".to_owned());
-    let silent = Silent::default();
+    let silent = UnreachableSchedds::default();
     let parts = outside.parts();
     let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
-    assert_eq!(became(&done), [Became::Done, Became::NotDone]);
+    assert_eq!(became(&done), [StepOutcome::Done, StepOutcome::NotDone]);
     assert_eq!(outside.lock().living(), 0);
     assert!(silent.get("here").is_some());
     assert!(silent.get("there").is_none());
 
     outside.lock().schedds_down.clear();
-    let silent = Silent::default();
+    let silent = UnreachableSchedds::default();
     let (_, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
-    assert_eq!(became(&done), [Became::Nothing, Became::Done]);
+    assert_eq!(became(&done), [StepOutcome::Nothing, StepOutcome::Done]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,10 +216,10 @@ async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next
     let delivery = here();
     let tokens = pushed(&outside, &delivery).await;
     outside.lock().vault_down = true;
-    let silent = Silent::default();
+    let silent = UnreachableSchedds::default();
     let parts = outside.parts();
     let (left, done) = cut(&parts, &delivery, &tokens, manner(true, &silent)).await;
-    assert_eq!(became(&done), [Became::NotDone, Became::Left]);
+    assert_eq!(became(&done), [StepOutcome::NotDone, StepOutcome::Left]);
     assert!(
         !outside.lock().stored.is_empty(),
         "nothing was asked of the schedd"
@@ -208,7 +227,7 @@ async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next
 
     outside.lock().vault_down = false;
     let (left, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
-    assert_eq!(became(&done), [Became::Done, Became::Done]);
+    assert_eq!(became(&done), [StepOutcome::Done, StepOutcome::Done]);
     assert!(left.former.is_empty());
     assert_eq!(outside.lock().living(), 0);
 }
