@@ -46,7 +46,7 @@ pub(super) struct Wish {
     pub(super) delivery: Option<Arc<Delivery>>,
     /// Time since which the collector does not know the schedd.
     pub(super) gone: Option<Timestamp>,
-    /// What failed is tried at once.
+    /// Deliveries that failed are tried at once.
     pub(super) retry: bool,
 }
 

@@ -92,7 +92,7 @@ pub struct Engine<V, T> {
     running: HashMap<Id, DeliveryId>,
     /// Tasks that do not run now.
     parked: Vec<DeliveryTask<V, T>>,
-    /// How tasks run; `None` while none does.
+    /// Manner in which tasks run; `None` while none does.
     drive: Option<Drive>,
     searches: Searches,
     check: Cron,

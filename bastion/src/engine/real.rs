@@ -75,7 +75,7 @@ pub(crate) fn engine(
     Engine::new(config, Arc::clone(parts), TimeZone::system())
 }
 
-/// What is allowed and probably not meant. A wrong mode is no reason to let jobs die; what is
+/// Warns of settings that are allowed and probably not meant. A wrong mode is no reason to let jobs die; what is
 /// missing is said by the deliveries.
 pub(crate) async fn warn_of_host(config: Arc<Config>) {
     for warning in &config.warnings {
@@ -90,5 +90,5 @@ pub(crate) async fn warn_of_host(config: Arc<Config>) {
     }
 }
 
-/// How long threads that cannot be interrupted may hold up the end.
+/// Time that threads that cannot be interrupted may hold up the end.
 pub(crate) const LAST_WAIT: Duration = Duration::from_secs(1);

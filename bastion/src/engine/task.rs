@@ -40,7 +40,7 @@ pub(super) struct DeliveryTask<V, T> {
     pub(super) drive: Drive,
 }
 
-/// How long a task works.
+/// Extent of a task's work.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Drive {
     /// Until the delivery is good or failed; while Vault elects a leader it is tried again until then.
@@ -58,7 +58,7 @@ impl Drive {
     }
 }
 
-/// What the delivery needs next.
+/// Next action for the delivery.
 enum Action {
     Attempt(Step),
     Revoke(Vec<Revocation>),

@@ -1,14 +1,14 @@
-//! One delivery brought to good: look, token, check, store, job's end. The effects of one try.
+//! One delivery brought to good: observe, make a token, check it, store it, wait for the credmon. The effects of one attempt.
 //!
-//! What holds:
+//! Always true:
 //! - A token is checked by reading an access token with it before it is stored anywhere.
 //! - *Good* is said only when the credmon at the schedd has made an access token since the push.
-//! - The token that jobs live on is revoked only after its replacement is good; a try that fails
+//! - The token that jobs live on is revoked only after its replacement is good; an attempt that fails
 //!   revokes nothing that may be stored somewhere.
-//! - A token that was made and could not be stored is used again at the next try: an outage of a
+//! - A token that was made and could not be stored is used again at the next attempt: an outage of a
 //!   schedd makes no new logins.
 
-mod look;
+mod observe;
 mod parts;
 mod served;
 mod tokens;
@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::info;
 
-use look::Verdict;
+use observe::Decision;
 pub use parts::Parts;
 pub(crate) use tokens::Known;
 pub use tokens::{Inherited, Tokens};
@@ -39,12 +39,12 @@ use crate::schedd::{Observation, Transport};
 use crate::system::stages::Stage;
 use crate::vault::{Held, Vault};
 
-/// What is known of the access token that was read with the current vault token.
+/// Facts of the access token that was read with the current vault token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessFacts {
     /// Its identifier.
     pub jti: Option<String>,
-    /// When it ends.
+    /// Expiry.
     pub expires: Option<Timestamp>,
     /// Its whole life: what it says of itself, or at least what was left.
     pub life: Option<Duration>,
@@ -98,7 +98,7 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
         access,
         safe_until,
     } = context;
-    let mut work = Try {
+    let mut work = Attempt {
         parts,
         policy,
         delivery,
@@ -158,12 +158,12 @@ fn about_the_schedd(delivery: &Delivery, problem: Problem) -> Problem {
     }
 }
 
-struct Try<'a, V, T> {
+struct Attempt<'a, V, T> {
     parts: &'a Parts<V, T>,
     policy: &'a Policy<'a>,
     delivery: &'a Delivery,
     tokens: &'a mut Tokens,
-    /// What was known of access tokens before.
+    /// Facts of access tokens before the attempt.
     known: &'a AccessFacts,
     /// Jobs surely have one until then, as it was known before.
     safe_until: Option<Timestamp>,
@@ -172,13 +172,13 @@ struct Try<'a, V, T> {
     permit: &'a Permit,
     /// A vault token is being made.
     is_issuing: watch::Sender<bool>,
-    /// Why the last access token lives less than it should.
+    /// Reason why the last access token lives less than it should.
     less: Option<Problem>,
     /// A person, or the configuration, asks for a token: it may be of another issuer or subject.
     accepts_bearer: bool,
 }
 
-impl<V: Vault, T: Transport> Try<'_, V, T> {
+impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     /// Good is only what has an access token as long-lived as it should be, and is served by this service
     /// alone.
     async fn bring(&mut self, step: Step) -> Result<(), Problem> {
@@ -195,15 +195,15 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
 
     async fn bring_served(&mut self, step: Step) -> Result<(), Problem> {
         let verdict = match step {
-            Step::Push(why) => Verdict::Push(why),
+            Step::Push(why) => Decision::Push(why),
             Step::Prove => Box::pin(self.prove()).await?,
-            Step::Look => Box::pin(self.look(false)).await?,
-            Step::Examine => Box::pin(self.look(true)).await?,
+            Step::Look => Box::pin(self.examine(false)).await?,
+            Step::Examine => Box::pin(self.examine(true)).await?,
         };
         let why = match verdict {
-            Verdict::Good => return self.revoke_former().await,
-            Verdict::Unserved => return self.await_served(None).await,
-            Verdict::Push(why) => why,
+            Decision::Good => return self.revoke_former().await,
+            Decision::Unserved => return self.await_served(None).await,
+            Decision::Push(why) => why,
         };
         if why == Why::Replaced {
             let now = self.now();
@@ -275,7 +275,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
 
     /// Makes a token, checks it and stores it. When the credmon last served before that.
     async fn push(&mut self, why: Why) -> Result<Option<Timestamp>, Problem> {
-        // Where the look of this try has just found nothing, nothing can be mistaken for new.
+        // Where the observation of this attempt has just found nothing, nothing can be mistaken for new.
         let empty = |seen: &Observation| seen.stored.is_none() && seen.served.is_none();
         let seen = match self.seen.clone().filter(empty) {
             Some(seen) => seen,
@@ -283,7 +283,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         };
         self.is_issuing.send_replace(true);
         let made = self.candidate().await;
-        // However the try ends, the token is known to the next one.
+        // However the attempt ends, the token is known to the next one.
         self.tokens.candidate = made.as_ref().ok().cloned();
         self.note_tokens();
         self.is_issuing.send_replace(false);
@@ -298,7 +298,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             checked = self.check(&held.token, true).await;
         }
         if is_dead(&checked) {
-            // It is of no use; any other may be good at the next try. Should it live, it is revoked.
+            // It is of no use; any other may be good at the next attempt. Should it live, it is revoked.
             self.tokens.former.extend(self.tokens.candidate.take());
         }
         checked?;
@@ -347,14 +347,14 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         self.parts.stages.time(Stage::Store, stored).await
     }
 
-    /// The token of a try before, if it still has most of its life; else a new one.
+    /// The token of an attempt before, if it still has most of its life; else a new one.
     async fn candidate(&mut self) -> Result<Held, Problem> {
         let delivery = self.delivery;
         if let Some(held) = self.tokens.candidate.take() {
             if plan::is_fresh(delivery, held.life, self.now()) {
                 return Ok(held);
             }
-            // It may have been stored by a try that seemed to fail.
+            // It may have been stored by an attempt that seemed to fail.
             self.tokens.former.push(held);
         }
         let credential = &delivery.credential;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::Try;
+use super::Attempt;
 use crate::model::delivery::{Delivery, Target};
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
@@ -19,7 +19,7 @@ const VERY_SOON: Duration = Duration::from_millis(15);
 /// So much later it is another second, whatever the clock.
 const A_SECOND: Duration = Duration::from_millis(1100);
 
-impl<V: Vault, T: Transport> Try<'_, V, T> {
+impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     /// Waits until the credmon has made an access token since the push.
     pub(super) async fn await_served(
         &mut self,
@@ -81,7 +81,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         stored
     }
 
-    /// Revokes what was replaced. What cannot be revoked now is tried again at the next look.
+    /// Revokes what was replaced. What cannot be revoked now is tried again at the next check.
     pub(super) async fn revoke_former(&mut self) -> Result<(), Problem> {
         for held in self.tokens.former.clone() {
             let ended = held.left(self.now()).is_zero() && held.parent.is_none();
@@ -119,7 +119,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
     }
 }
 
-/// How long the credmon may take: HTCondor's own looks once a minute.
+/// Time that the credmon may take: HTCondor's own scans once a minute.
 fn served_limit(delivery: &Delivery) -> Duration {
     (delivery.renew_below / 2).clamp(Duration::from_secs(30), Duration::from_mins(3))
 }

@@ -1,6 +1,6 @@
 //! The vault tokens of one delivery: the one at its schedd, those before and after it.
 //!
-//! What holds: no token is forgotten before it is revoked, or noted as one that may live.
+//! Always true: no token is forgotten before it is revoked, or noted as one that may live.
 
 use std::time::Duration;
 
@@ -61,14 +61,14 @@ pub struct Inherited {
     pub accessor: Option<String>,
     /// Its life: as noted at its issue, or at most.
     pub life: Life,
-    /// When it was stored, by the schedd's clock.
+    /// Time when it was stored, by the schedd's clock.
     pub stored: Timestamp,
-    /// When it is replaced at the latest.
+    /// Time of its replacement at the latest.
     pub renew_by: Option<Timestamp>,
 }
 
 impl Tokens {
-    /// What is known after a restart.
+    /// Tokens as known after a restart.
     #[must_use]
     pub fn noted(note: &Note) -> Self {
         Self {
@@ -112,7 +112,7 @@ impl Tokens {
         Note::new(current, others.collect())
     }
 
-    /// How the life of the token at the schedd is known.
+    /// Evidence for the lifetime of the token at the schedd.
     #[must_use]
     pub fn basis(&self) -> Basis {
         match &self.inherited {
@@ -196,7 +196,7 @@ impl Tokens {
         held.into_iter().any(is_same) || named.any(|name| *name == new.accessor)
     }
 
-    /// When the last of them is over; `None` when there is none.
+    /// Expiry of the last of them; `None` when there is none.
     pub(crate) fn end(&self) -> Option<Timestamp> {
         let held = self.current.iter().map(|(held, _)| held);
         let held = held.chain(&self.candidate).chain(&self.former);

@@ -1,6 +1,6 @@
 //! Everything of an account undone: its deliveries cut off, its refresh tokens at Vault forgotten.
 //!
-//! What holds: the refresh token goes last, for an access token made of it opens the credds where
+//! Always true: the refresh token goes last, for an access token made of it opens the credds where
 //! something is to be deleted; while one of them does not answer it stays, unless that is not
 //! waited for. Every step may be done again; what is done already is found so.
 
@@ -14,14 +14,14 @@ use crate::model::grants;
 use crate::model::problem::Problem;
 use crate::vault::Vault;
 
-/// What was done for an account.
+/// Report on an offboarded account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offboarded {
     /// The account.
     pub account: String,
-    /// What was done for each of its deliveries.
+    /// Reports on its deliveries.
     pub deliveries: Vec<RevocationReport>,
-    /// What was done at Vault.
+    /// Steps at Vault.
     pub vault: Vec<Step>,
     /// Nothing is left to do.
     pub done: bool,

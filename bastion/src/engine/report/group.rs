@@ -11,15 +11,15 @@ use crate::model::problem::{Cause, Kind, Remedy};
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Group {
-    /// What it is about.
+    /// Object of the problem.
     pub cause: Cause,
-    /// What sort it is of.
+    /// Kind of problem.
     pub kind: Kind,
-    /// Who must act.
+    /// Person who must act.
     pub remedy: Remedy,
-    /// What happened and what to do.
+    /// Description, with what to do.
     pub message: String,
-    /// How many deliveries suffer from it.
+    /// Number of deliveries that suffer from it.
     pub deliveries: usize,
 }
 
@@ -42,7 +42,7 @@ impl Group {
         groups.into_values().collect()
     }
 
-    /// Whether it is about finding schedds, not about deliveries.
+    /// Returns `true` for a problem with finding schedds.
     pub(super) fn is_search(&self) -> bool {
         matches!(self.cause, Cause::Group(_))
     }

@@ -1,4 +1,4 @@
-//! What is known of one delivery.
+//! Report on one delivery.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -14,16 +14,16 @@ use crate::policy::plan::{Basis, Failure, State};
 /// One delivery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Line {
-    /// What is wanted.
+    /// Desired delivery.
     #[serde(flatten)]
     pub wanted: Wanted,
-    /// Where it stands.
+    /// State.
     pub state: State,
-    /// When the vault token at the schedd ends.
+    /// Expiry of the vault token at the schedd.
     pub vault_token_expires: Option<Timestamp>,
     /// Seconds until then.
     pub vault_token_seconds_left: Option<u64>,
-    /// How that is known.
+    /// Evidence for that.
     pub life: Basis,
     /// Names that token to Vault's admins.
     pub accessor: Option<String>,
@@ -34,50 +34,50 @@ pub struct Line {
     pub jobs_have_token: bool,
     /// Until then they surely have one if nothing more succeeds.
     pub jobs_safe_until: Option<Timestamp>,
-    /// When the access token ends that was last read with it.
+    /// Expiry of the access token that was last read with it.
     pub access_token_expires: Option<Timestamp>,
     /// Its identifier.
     pub jti: Option<String>,
     /// Since when the collector does not know the schedd any more; nothing is pushed there.
     pub gone_since: Option<Timestamp>,
-    /// What is wrong, and what to do.
+    /// Problem, with what to do.
     pub problem: Option<Trouble>,
-    /// When it is tried again.
+    /// Time of the next retry.
     pub next_try: Option<Timestamp>,
-    /// What is done next.
+    /// Next step.
     pub next_step: What,
-    /// Why.
+    /// Reason of the next step.
     pub next_why: Reason,
-    /// When; `None` when nothing is until a person asks for it.
+    /// Time of the next step; `None` when nothing is done until a person asks for it.
     pub next_at: Option<Timestamp>,
-    /// When a try last ended well.
+    /// Time when an attempt last succeeded.
     pub last_success: Option<Timestamp>,
     /// A try runs now.
     pub working: bool,
     /// A person asked for a new token, and there is none yet.
     pub asked: bool,
-    /// How many tries have ended since the service started.
+    /// Number of attempts that have ended since the service started.
     pub tries: u64,
 }
 
-/// What is wrong with a delivery.
+/// Problem of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trouble {
-    /// What it is about.
+    /// Object of the problem.
     pub cause: Cause,
-    /// What sort it is of.
+    /// Kind of problem.
     pub kind: Kind,
-    /// Who must act.
+    /// Person who must act.
     pub remedy: Remedy,
-    /// What happened and what to do.
+    /// Description, with what to do.
     pub message: String,
     /// Since when it fails.
     pub since: Timestamp,
-    /// How many tries failed since then.
+    /// Number of attempts that failed since then.
     pub attempts: u32,
 }
 
-/// What is wanted of a delivery.
+/// Desired state of a delivery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Wanted {
     /// Account at the schedd.
@@ -113,7 +113,7 @@ impl Wanted {
         }
     }
 
-    /// Which delivery it is.
+    /// Name of the delivery.
     #[must_use]
     pub fn id(&self) -> DeliveryId {
         DeliveryId {
@@ -169,7 +169,7 @@ impl Line {
         }
     }
 
-    /// Whether a try has ended since there had been `tries`, and whatever was asked for is done or
+    /// Returns `true` when an attempt has ended since there had been `tries`, and whatever was asked for is done or
     /// failed.
     #[must_use]
     pub fn is_settled_since(&self, tries: u64) -> bool {

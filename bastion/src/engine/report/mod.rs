@@ -1,4 +1,4 @@
-//! What is known of every delivery, as a table for people and as JSON for scripts.
+//! Report on every delivery, as a table for people and as JSON for scripts.
 //!
 //! Problems are grouped: one line for one cause, with the number of deliveries that suffer from it.
 
@@ -28,18 +28,18 @@ use crate::system::logs::{self, LogState};
 /// The whole report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// When it was so.
+    /// Time of the report.
     pub at: Timestamp,
     /// Every delivery, in the order of names.
     pub deliveries: Vec<Line>,
     /// Every problem, with whom it concerns.
     pub problems: Vec<Group>,
-    /// What is known of every refresh token.
+    /// Known age of every refresh token.
     pub grants: Vec<GrantLine>,
-    /// What is wanted no longer, while a vault token of it lives.
+    /// Deliveries that are not wanted any more, while a vault token of them lives.
     #[serde(default)]
     pub unwanted: Vec<Unwanted>,
-    /// What is used of the bound on requests to Vault (`vault.requests`), if there is one.
+    /// Use of the bound on requests to Vault (`vault.requests`), if there is one.
     #[serde(default)]
     pub requests: Option<Requests>,
     /// State of the service's log.
@@ -79,7 +79,7 @@ impl Health {
     }
 }
 
-/// What is used of the bound on requests.
+/// Use of the bound on requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Requests {
     /// So many may be sent in any span of `per_seconds`.
@@ -157,7 +157,7 @@ impl Report {
         Ok(report)
     }
 
-    /// Whether every delivery is in order, every search found its schedds, and the service's own files are
+    /// Returns `true` when every delivery is in order, every search found its schedds, and the service's own files are
     /// well.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -166,7 +166,7 @@ impl Report {
         deliveries && !self.problems.iter().any(Group::is_search) && self.health.is_good()
     }
 
-    /// Whether every delivery of an account is in order.
+    /// Returns `true` when every delivery of an account is in order.
     #[must_use]
     pub fn is_good_for(&self, account: &str) -> bool {
         self.deliveries

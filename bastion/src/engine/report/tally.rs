@@ -1,4 +1,4 @@
-//! How all deliveries stand, in a few numbers: for who looks often and needs no names.
+//! Numbers of deliveries by state: for who asks often and needs no names.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use jiff::Timestamp;
 use super::Group;
 use crate::engine::Status;
 
-/// How all deliveries stand.
+/// Numbers of deliveries by state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// How many there are.
+    /// Number of all deliveries.
     pub deliveries: usize,
-    /// How many of them are in order.
+    /// Number of those that are in order.
     pub good: usize,
-    /// How many suffer from what somebody has to mend, by what is to do
+    /// Numbers of those with a problem, by what is to do
     /// ([`crate::model::problem::Remedy::words`]).
     pub to_do: BTreeMap<&'static str, usize>,
-    /// When one that failed is tried again.
+    /// Time of the next retry of one that failed.
     pub next_try: Option<Timestamp>,
 }
 

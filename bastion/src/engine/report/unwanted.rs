@@ -10,17 +10,17 @@ use crate::model::note::Note;
 /// Nothing is done for it; an order to cut it off still reaches it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unwanted {
-    /// Which one it was.
+    /// Name of the delivery.
     #[serde(flatten)]
     pub id: DeliveryId,
     /// Names its living tokens to Vault's admins.
     pub accessors: Vec<String>,
-    /// When the last of them ends.
+    /// Expiry of the last of them.
     pub expires: Timestamp,
 }
 
 impl Unwanted {
-    /// What is noted of it; `None` when none of its tokens lives.
+    /// Makes it of the stored note; `None` when none of its tokens lives.
     pub(crate) fn new(id: &DeliveryId, note: &Note, now: Timestamp) -> Option<Self> {
         let living = note.names().filter(|token| token.expires > now);
         let expires = living.clone().map(|token| token.expires).max()?;

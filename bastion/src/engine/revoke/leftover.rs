@@ -1,6 +1,6 @@
-//! What is left of deliveries that the configuration has no longer: how to reach their schedds.
+//! Deliveries that the configuration has no longer: ways to reach their schedds.
 //!
-//! What holds: a schedd is reached as the configuration says that it is for another delivery; a
+//! Always true: a schedd is reached as the configuration says that it is for another delivery; a
 //! credd that an access token opens is reached for an account that still has one to open it.
 
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub fn leftover<'a>(
         .map(|other| alike(other, id))
 }
 
-/// Whether a delivery is configured, be its schedd found by now or not.
+/// Returns `true` when a delivery is configured, be its schedd found by now or not.
 #[must_use]
 pub fn is_wanted<'a>(
     listed: &[Arc<Delivery>],
@@ -60,7 +60,7 @@ pub fn is_wanted<'a>(
     listed.iter().any(|delivery| delivery.id == *id) || searches.into_iter().any(would_find)
 }
 
-/// Whether the schedd is opened for `id` in the way that it is for the other.
+/// Returns `true` when the schedd is opened for `id` in the way that it is for the other.
 fn can_reach(other: &Delivery, id: &DeliveryId) -> bool {
     match &other.target {
         Target::Directory(_) => true,
@@ -88,7 +88,7 @@ fn alike(other: Delivery, id: &DeliveryId) -> Delivery {
     }
 }
 
-/// What can be done for a delivery whose schedd nothing configured tells how to reach: its tokens
+/// Report on a delivery whose schedd cannot be reached by anything configured: its tokens
 /// that live are named.
 #[must_use]
 pub fn by_name(

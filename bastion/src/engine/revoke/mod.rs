@@ -1,6 +1,6 @@
 //! Cutting deliveries off: their vault tokens revoked, what is stored at the schedd deleted.
 //!
-//! What holds:
+//! Always true:
 //! - Each delivery is cut off alone, and each step whatever became of the others: a schedd that does
 //!   not answer keeps no token alive, a Vault that does not keeps nothing stored.
 //! - A step is *done* when it was seen to be: Vault says that the token is dead, the schedd says that
@@ -19,7 +19,7 @@ use crate::model::delivery::DeliveryId;
 pub use cut::{RevocationSettings, UnreachableSchedds, cut};
 pub use leftover::{by_name, is_wanted, leftover};
 
-/// What was to be done.
+/// Object of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum What {
@@ -28,7 +28,7 @@ pub enum What {
         /// Names it to Vault's admins.
         accessor: String,
     },
-    /// What is stored at the schedd is deleted.
+    /// The credential that is stored at the schedd is deleted.
     Stored,
     /// It is not delivered again until a person asks for it.
     KeptOff,
@@ -39,7 +39,7 @@ pub enum What {
     },
 }
 
-/// What became of it.
+/// Outcome of a step.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -58,16 +58,16 @@ pub enum StepOutcome {
 /// A step and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
-    /// What was to be done.
+    /// Object of the step.
     #[serde(flatten)]
     pub what: What,
-    /// What became of it.
+    /// Outcome.
     pub became: StepOutcome,
-    /// How that was seen, or why it is not done and what to do.
+    /// Evidence, or the reason why it is not done and what to do.
     pub why: String,
 }
 
-/// What was done for one delivery.
+/// Steps that were done for one delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevocationReport {
     /// The delivery.
@@ -105,7 +105,7 @@ impl RevocationReport {
 }
 
 impl What {
-    /// What it is to people.
+    /// Name of the object for people.
     #[must_use]
     pub fn words(&self) -> String {
         match self {

@@ -10,7 +10,7 @@ use crate::schedd::Transport;
 use crate::schedd::top_file;
 use crate::vault::{Held, Vault};
 
-/// When the token was stored that is at the schedd and has a name, by the schedd's clock.
+/// Time when the token that is at the schedd and has a name was stored, by the schedd's clock.
 pub(super) fn named_at(tokens: &Tokens) -> Option<Timestamp> {
     let noted = tokens.noted.as_ref().and_then(|placed| placed.stored);
     let inherited = tokens.inherited.as_ref();
@@ -18,7 +18,7 @@ pub(super) fn named_at(tokens: &Tokens) -> Option<Timestamp> {
     noted.or(inherited.map(|inherited| inherited.stored))
 }
 
-/// What was found at the schedd besides what is known.
+/// Token at the schedd that is not known yet.
 pub(super) enum Found {
     Nothing,
     /// A token that lives.

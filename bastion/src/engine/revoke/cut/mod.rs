@@ -33,7 +33,7 @@ impl UnreachableSchedds {
     }
 }
 
-/// RevocationSettings of a revocation.
+/// Settings of a revocation.
 #[derive(Clone, Copy, Debug)]
 pub struct RevocationSettings<'a> {
     /// Nothing is asked of the schedd.

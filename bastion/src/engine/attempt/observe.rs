@@ -1,4 +1,4 @@
-//! What the schedd has of a delivery, and what that means.
+//! Observation of the schedd, and the decision on it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tracing::info;
 
 use super::served::stopped;
-use super::{Inherited, Try};
+use super::{Attempt, Inherited};
 use crate::model::moment::{after, before};
 use crate::model::note::asks;
 use crate::model::problem::{Kind, Problem};
@@ -18,21 +18,25 @@ use crate::schedd::top_file;
 use crate::schedd::{Observation, Transport};
 use crate::vault::{Held, Vault};
 
-/// What a look says.
-pub(super) enum Verdict {
+/// Decision on an observation.
+pub(super) enum Decision {
     Good,
     Unserved,
     Push(Why),
 }
 
-impl<V: Vault, T: Transport> Try<'_, V, T> {
+impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     /// Sees what the schedd has and what that means; with `prove`, whether the vault token that is
     /// held still gives access tokens as wanted.
-    pub(super) async fn look(&mut self, prove: bool) -> Result<Verdict, Problem> {
+    pub(super) async fn examine(&mut self, prove: bool) -> Result<Decision, Problem> {
         let observed = self.observe().await?;
         let Some(stored) = observed.stored else {
             let known = self.tokens.let_go();
-            return Ok(Verdict::Push(if known { Why::Missing } else { Why::First }));
+            return Ok(Decision::Push(if known {
+                Why::Missing
+            } else {
+                Why::First
+            }));
         };
         let there = observed
             .content
@@ -43,7 +47,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
                 Some(Some(token)) => self.adopt(token, stored, &observed).await,
                 Some(None) => {
                     self.tokens.let_go();
-                    Ok(Verdict::Push(Why::Replaced))
+                    Ok(Decision::Push(Why::Replaced))
                 }
                 None => Ok(self.inherit(stored, &observed)),
             };
@@ -54,14 +58,14 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         };
         if !ours {
             self.tokens.let_go();
-            return Ok(Verdict::Push(Why::Replaced));
+            return Ok(Decision::Push(Why::Replaced));
         }
         *at = Some(stored);
         let held = held.clone();
         let credmon = jobs::credmon(stored, observed.served, self.known.life, self.now());
         if prove || credmon == Credmon::Stopped {
             if self.is_dead(&held.token).await? {
-                return Ok(Verdict::Push(Why::Dead));
+                return Ok(Decision::Push(Why::Dead));
             }
             // Long after the access token of jobs ended, Vault would give another.
             if let Some(served) = observed.served
@@ -80,14 +84,14 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
 
     /// Reads an access token with the vault token that is at the schedd; where this process does not have
     /// that, with a login of the same credential: that proves the grant, and what Vault gives jobs.
-    pub(super) async fn prove(&mut self) -> Result<Verdict, Problem> {
+    pub(super) async fn prove(&mut self) -> Result<Decision, Problem> {
         if let Some((held, _)) = &self.tokens.current {
             let token = held.token.clone();
             let is_dead = self.is_dead(&token).await?;
             return Ok(if is_dead {
-                Verdict::Push(Why::Dead)
+                Decision::Push(Why::Dead)
             } else {
-                Verdict::Good
+                Decision::Good
             });
         }
         let sessions = &self.parts.sessions;
@@ -97,18 +101,18 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             // It died before its time; the next proof makes another one.
             sessions.close(&self.delivery.credential).await;
         }
-        checked.map(|()| Verdict::Good)
+        checked.map(|()| Decision::Good)
     }
 
-    fn served(observed: &Observation) -> Verdict {
+    fn served(observed: &Observation) -> Decision {
         if observed.is_served(None) {
-            Verdict::Good
+            Decision::Good
         } else {
-            Verdict::Unserved
+            Decision::Unserved
         }
     }
 
-    /// Whether the token that is held is dead: it gives no access token, and Vault says that it is
+    /// Returns `true` when the current token is dead: it gives no access token, and Vault says that it is
     /// the token's fault. Another failure is an error.
     async fn is_dead(&mut self, token: &VaultToken) -> Result<bool, Problem> {
         let Err(problem) = self.check(token, false).await else {
@@ -128,8 +132,8 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         }
     }
 
-    /// What a credd has of before a restart.
-    fn inherit(&mut self, stored: Timestamp, observed: &Observation) -> Verdict {
+    /// Decides on a token at a credd that was stored before a restart.
+    fn inherit(&mut self, stored: Timestamp, observed: &Observation) -> Decision {
         let now = self.now();
         if let Some(inherited) = &self.tokens.inherited {
             let why = if inherited.stored != stored {
@@ -142,7 +146,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
                 return Self::served(observed);
             };
             self.tokens.let_go();
-            return Verdict::Push(why);
+            return Decision::Push(why);
         }
         let asks = asks(&self.delivery.credential);
         let found = Found {
@@ -174,7 +178,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             }
             Inherit::Push(why) => {
                 self.tokens.let_go();
-                Verdict::Push(why)
+                Decision::Push(why)
             }
         }
     }
@@ -185,11 +189,11 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
         token: VaultToken,
         stored: Timestamp,
         observed: &Observation,
-    ) -> Result<Verdict, Problem> {
+    ) -> Result<Decision, Problem> {
         let credential = &self.delivery.credential;
         let Some((life, accessor)) = self.parts.vault.look_up(credential, &token).await? else {
             self.tokens.let_go();
-            return Ok(Verdict::Push(Why::Replaced));
+            return Ok(Decision::Push(Why::Replaced));
         };
         // It is named by itself from here on; another that was noted was replaced by somebody.
         let noted = self.tokens.noted.take().map(|noted| noted.token);
@@ -212,7 +216,7 @@ impl<V: Vault, T: Transport> Try<'_, V, T> {
             || left > self.delivery.lifetime + Duration::from_mins(1)
         {
             self.tokens.former.push(held);
-            return Ok(Verdict::Push(Why::Renewal));
+            return Ok(Decision::Push(Why::Renewal));
         }
         let checked = self.check(&held.token, false).await;
         let id = &self.delivery.id;
