@@ -81,6 +81,12 @@ pub(super) fn write(
         "1 while the state directory can be written, 0 while what is known would be lost by a restart.",
     )
     .value(u8::from(report.health.state.is_none()));
+    text.metric(
+        "counter",
+        "token_bastion_internal_faults_total",
+        "Tasks that ended by a fault of this program, and were started anew.",
+    )
+    .value(report.health.internal_faults);
     write_process(&mut text);
     text.0
 }
