@@ -154,18 +154,18 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             Drive::Once(deadline) => !waits_for_leader || Instant::now() >= deadline,
             Drive::Keep | Drive::Orders => false,
         };
-        let until = if let Some(leave_schedd) = self.unfinished {
+        let end = self.tokens.end().filter(|end| *end > now);
+        let until = if !self.desired.is_wanted && end.is_none() {
+            return Action::End;
+        } else if let Some(leave_schedd) = self.unfinished {
             match failure.map(|failure| failure.next_try) {
                 Some(next_try) if now < next_try => next_try,
                 _ => return Action::RevokeAgain { leave_schedd },
             }
         } else if matches!(self.drive, Drive::Orders) {
             Timestamp::MAX
-        } else if !self.desired.is_wanted {
-            match self.tokens.end().filter(|end| *end > now) {
-                Some(end) => end,
-                None => return Action::End,
-            }
+        } else if let Some(end) = end.filter(|_| !self.desired.is_wanted) {
+            end
         } else if status.gone.is_some() {
             Timestamp::MAX
         } else if is_settled && failure.is_some() {

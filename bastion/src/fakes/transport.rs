@@ -75,7 +75,7 @@ impl Transport for FakeSchedds {
         if hangs {
             tokio::time::sleep(Duration::from_mins(1)).await;
             return Err(Problem::new(
-                Cause::schedd(delivery),
+                Cause::credd(delivery),
                 Kind::CreddDown,
                 "no answer",
             ));
@@ -192,7 +192,7 @@ impl Transport for FakeSchedds {
 fn up(world: &World, delivery: &Delivery) -> Result<(), Problem> {
     if world.schedds_down.contains(&delivery.id.schedd) {
         return Err(Problem::new(
-            Cause::schedd(delivery),
+            Cause::credd(delivery),
             Kind::CreddDown,
             "refused",
         ));

@@ -122,7 +122,6 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
         () = until => None,
         result = work.bring(step) => Some(result),
     };
-    let result = result.map(|result| result.map_err(|problem| about_the_schedd(delivery, problem)));
     Outcome {
         seen: work.seen,
         access: work.access,
@@ -144,18 +143,6 @@ fn contested(delivery: &Delivery, times: &[Timestamp]) -> Problem {
             times.len()
         ),
     )
-}
-
-/// A credd that does not answer answers nobody: one message, and one try that finds out for all.
-fn about_the_schedd(delivery: &Delivery, problem: Problem) -> Problem {
-    if problem.kind == Kind::CreddDown {
-        Problem {
-            cause: Cause::credd(delivery),
-            ..problem
-        }
-    } else {
-        problem
-    }
 }
 
 struct Attempt<'a, V, T> {
