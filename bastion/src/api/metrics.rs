@@ -27,7 +27,7 @@ const STATES: [State; 6] = [
     State::Pending,
     State::Good,
     State::Failed,
-    State::CutOff,
+    State::Revoked,
     State::Gone,
 ];
 

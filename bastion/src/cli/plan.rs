@@ -13,9 +13,9 @@ use crate::engine::report::{Report, table};
 use crate::model::duration;
 use crate::model::moment::until;
 use crate::policy::plan::Why;
-use crate::policy::plan::outlook::{Reason, What};
+use crate::policy::plan::outlook::{PlannedAction, Reason};
 
-/// What `plan` takes.
+/// PlannedAction `plan` takes.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -88,11 +88,11 @@ fn text(report: &Report) -> String {
     )
 }
 
-fn what(step: What) -> &'static str {
+fn what(step: PlannedAction) -> &'static str {
     match step {
-        What::Look => "look",
-        What::Prove => "read",
-        What::Push => "push",
+        PlannedAction::Observe => "look",
+        PlannedAction::Prove => "read",
+        PlannedAction::Push => "push",
     }
 }
 

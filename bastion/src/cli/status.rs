@@ -104,7 +104,7 @@ mod tests {
             (State::Pending, false),
             (State::Good, true),
             (State::Failed, false),
-            (State::CutOff, false),
+            (State::Revoked, false),
             (State::Gone, true),
         ] {
             let line = Line {

@@ -204,7 +204,7 @@ fn draw(rows: &[Vec<String>], lines: &[Line], coloured: bool) -> String {
 fn colour(state: State) -> u8 {
     match state {
         State::Good => 32,
-        State::Failed | State::CutOff => 31,
+        State::Failed | State::Revoked => 31,
         State::New | State::Pending | State::Gone => 33,
     }
 }

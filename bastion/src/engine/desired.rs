@@ -171,7 +171,7 @@ impl<V: Vault, T: Transport> Desired<V, T> {
             Message::Revoke(order) => {
                 self.change(|status| {
                     let record = &mut status.record;
-                    record.cut_off.get_or_insert(order.since);
+                    record.revoked.get_or_insert(order.since);
                     record.failure = None;
                     record.asked = false;
                 });
@@ -184,7 +184,7 @@ impl<V: Vault, T: Transport> Desired<V, T> {
                         status.access.reads.clear();
                         let record = &mut status.record;
                         record.clock_set = true;
-                        (record.proved, record.looked) = (None, None);
+                        (record.proved, record.observed) = (None, None);
                     });
                     self.retry_at(Timestamp::MIN);
                 }
@@ -233,10 +233,10 @@ impl<V: Vault, T: Transport> Desired<V, T> {
     fn unrevoke(&self) {
         let (id, is_revoked) = {
             let status = self.status.borrow();
-            (status.delivery.id.clone(), status.record.cut_off.is_some())
+            (status.delivery.id.clone(), status.record.revoked.is_some())
         };
         if is_revoked {
-            self.change(|status| status.record.cut_off = None);
+            self.change(|status| status.record.revoked = None);
             let store = self.env.borrow().parts.store.clone();
             store.change(|content| content.revoke([&id], None));
         }

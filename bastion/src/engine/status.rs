@@ -100,9 +100,9 @@ impl Status {
             self.access = access;
         }
         if let Some(seen) = outcome.seen {
-            record.looked = Some(now);
+            record.observed = Some(now);
             self.served = (seen.served, seen.serves_until);
-            let seen = jobs::Seen {
+            let seen = jobs::AccessObservation {
                 stored: seen.stored,
                 served: seen.served,
                 serves_until: seen.serves_until,
@@ -119,7 +119,7 @@ impl Status {
         self.served = (None, None);
         self.access = AccessFacts::default();
         self.record = Record {
-            cut_off: self.record.cut_off,
+            revoked: self.record.revoked,
             asked: self.record.asked,
             failure: self.record.failure.take(),
             ..Record::default()

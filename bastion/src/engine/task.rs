@@ -23,7 +23,7 @@ use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::moment::{after, until};
 use crate::model::note::Note;
 use crate::model::problem::{Kind, Problem};
-use crate::policy::plan::{self, Failure, Next, Step};
+use crate::policy::plan::{self, Failure, Next, PlanStep};
 use crate::schedd::Transport;
 use crate::vault::Vault;
 
@@ -60,7 +60,7 @@ impl Drive {
 
 /// Next action for the delivery.
 enum Action {
-    Attempt(Step),
+    Attempt(PlanStep),
     Revoke(Vec<Revocation>),
     /// A revocation is not finished.
     RevokeAgain {
@@ -109,7 +109,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     ) {
         self.desired.is_wanted = is_wanted;
         self.desired.change(|status| {
-            status.record.cut_off = revoked;
+            status.record.revoked = revoked;
             status.gone = gone;
         });
     }
@@ -208,7 +208,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             self.raised = None;
             self.recovery = None;
         }
-        if self.desired.status.borrow().record.cut_off.is_none() {
+        if self.desired.status.borrow().record.revoked.is_none() {
             self.unfinished = None;
         }
         if std::mem::take(&mut self.desired.clock_was_set) {
@@ -217,7 +217,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     }
 
     /// Makes one attempt as soon as it is admitted.
-    async fn attempt(&mut self, env: &Env<V, T>, step: Step) {
+    async fn attempt(&mut self, env: &Env<V, T>, step: PlanStep) {
         let (extent, rank) = {
             let status = self.desired.status.borrow();
             let record = &status.record;
@@ -272,13 +272,13 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         self.finish(env, step, outcome, permit);
     }
 
-    fn extent(&self, delivery: &Delivery, step: Step) -> Extent {
+    fn extent(&self, delivery: &Delivery, step: PlanStep) -> Extent {
         match step {
-            Step::Push(_) => Extent::Login,
-            Step::Look if delivery.target.is_readable() && self.tokens.current.is_some() => {
+            PlanStep::Push(_) => Extent::Login,
+            PlanStep::Observe if delivery.target.is_readable() && self.tokens.current.is_some() => {
                 Extent::Schedd
             }
-            Step::Look | Step::Prove | Step::Examine => Extent::Vault,
+            PlanStep::Observe | PlanStep::Prove | PlanStep::Examine => Extent::Vault,
         }
     }
 
@@ -313,7 +313,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     }
 
     /// Takes over the outcome of an attempt.
-    fn finish(&mut self, env: &Env<V, T>, step: Step, outcome: Outcome, permit: Permit) {
+    fn finish(&mut self, env: &Env<V, T>, step: PlanStep, outcome: Outcome, permit: Permit) {
         let now = env.now();
         self.tokens.lost.retain(|token| token.expires > now);
         let result = outcome.result.clone();
@@ -353,7 +353,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                     record.changed = false;
                     record.clock_set = false;
                     // What was asked for while something else ran is still to be done.
-                    record.asked &= !matches!(step, Step::Push(_));
+                    record.asked &= !matches!(step, PlanStep::Push(_));
                     record.failure = None;
                     status.succeeded = Some(now);
                 });

@@ -1,7 +1,8 @@
-//! A delivery: one service credential of one account at one schedd. The unit of everything.
+//! A delivery: one service credential of one account at one schedd. It is the unit of desired state, status, retry,
+//! revocation and metrics.
 //!
-//! Values here come from a checked configuration and cannot be wrong in themselves: names are
-//! ones that files, URLs and HTCondor take, and a lifetime is longer than its renewal margin.
+//! Always true: values come from a checked configuration. Names are valid in files, URLs and HTCondor; a lifetime is
+//! longer than its renewal margin.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::model::selection::Selection;
 
-/// Names a delivery among all others.
+/// Name of a delivery, unique among all.
 #[derive(
     Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -27,21 +28,21 @@ pub struct DeliveryId {
     pub schedd: String,
 }
 
-/// Who logs in: a principal with its keytab.
+/// Kerberos principal that logs in, with its keytab.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The account that this identity delivers for.
     pub account: String,
     /// `name@REALM`.
     pub principal: String,
-    /// Where its key is.
+    /// Path of its keytab.
     pub keytab: PathBuf,
 }
 
-/// What is delivered: a credential at Vault and what its access tokens must be like.
+/// Credential at Vault, with the demands on its access tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// Who reads it.
+    /// Identity that reads it.
     pub identity: Arc<Identity>,
     /// HTCondor's service name.
     pub service: String,
@@ -49,31 +50,31 @@ pub struct Credential {
     pub issuer: String,
     /// Role at that issuer.
     pub role: String,
-    /// Whose credential it is at Vault.
+    /// Owner of the credential at Vault (`credkey`).
     pub credkey: String,
     /// Scopes to reduce access tokens to; none means all of the role's.
     pub scopes: Vec<String>,
     /// Audience to make access tokens for.
     pub audience: Option<String>,
-    /// Where access tokens for jobs are read: cached, or exchanged when they are reduced.
+    /// URL of access tokens for jobs: cached by Vault, or exchanged when scopes or audience are reduced.
     pub url: CredentialUrl,
-    /// Where unreduced access tokens are read, to open a credd.
+    /// URL of unreduced access tokens, to open a credd.
     pub full_url: CredentialUrl,
-    /// What is known of the refresh token at Vault.
+    /// Lifetime of the refresh token at Vault, and when to warn.
     pub grant: Grant,
 }
 
-/// What is known of a refresh token: it came of a login by a person and may run out.
+/// Configured facts about a refresh token, which comes from a login by a person and may expire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Grant {
-    /// How long it lives after that login; `None` when nobody knows.
+    /// Lifetime after that login; `None` when unknown.
     pub lifetime: Option<Duration>,
     /// People are warned when less than this is left of it.
     pub warn: Duration,
 }
 
 impl Default for Grant {
-    /// Of unknown life; two weeks are enough to find the person.
+    /// Unknown lifetime; a warning two weeks before the end leaves time to find the person.
     fn default() -> Self {
         Self {
             lifetime: None,
@@ -83,8 +84,8 @@ impl Default for Grant {
 }
 
 impl Credential {
-    /// Whether a schedd that has one's tokens has what the other wants. What is known of the grant
-    /// changes no token.
+    /// Returns true when both credentials ask for the same tokens. Facts about the grant do not matter: they
+    /// change no token.
     #[must_use]
     pub fn is_same_token(&self, other: &Self) -> bool {
         let grant = self.grant;
@@ -102,7 +103,7 @@ impl Credential {
     }
 }
 
-/// Where a credential is delivered to.
+/// Destination of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     /// A credential directory on this host.
@@ -113,13 +114,13 @@ pub enum Target {
         host: String,
         /// Collector that knows the credd's address; the local configuration's when `None`.
         collector: Option<String>,
-        /// How the credd is opened.
+        /// Authentication at the credd.
         opening: Opening,
     },
 }
 
 impl Target {
-    /// Whether an access token is needed to see or store anything.
+    /// Returns true when an access token is needed to read or store anything.
     #[must_use]
     pub fn needs_opener(&self) -> bool {
         match self {
@@ -128,7 +129,7 @@ impl Target {
         }
     }
 
-    /// Whether what is stored can be read back.
+    /// Returns true when stored credentials can be read back.
     #[must_use]
     pub fn is_readable(&self) -> bool {
         match self {
@@ -138,13 +139,13 @@ impl Target {
     }
 }
 
-/// How a credd is opened: by which authentication, and in whose name.
+/// Authentication at a credd: method and user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Opening {
-    /// How this host shows who it is.
+    /// Authentication method.
     pub method: Method,
-    /// For super-users of the credd (`CRED_SUPER_USERS`): the domain of the accounts that are
-    /// stored for (`ACCOUNT@DOMAIN`). `None`: stored for whoever the credd takes us for.
+    /// Domain of the accounts that credentials are stored for (`ACCOUNT@DOMAIN`); for super-users of the credd
+    /// (`CRED_SUPER_USERS`). `None`: stored for the user as whom the credd authenticates this host.
     pub domain: Option<String>,
 }
 
@@ -206,15 +207,15 @@ impl Target {
 pub struct Delivery {
     /// Its name.
     pub id: DeliveryId,
-    /// What is delivered.
+    /// Credential that is delivered.
     pub credential: Arc<Credential>,
     /// The credential whose access token opens the credd.
     pub authorize: Arc<Credential>,
-    /// Where to.
+    /// Destination.
     pub target: Target,
-    /// How long the vault token lives.
+    /// Lifetime of the vault token.
     pub lifetime: Duration,
-    /// It is renewed when less than this is left; shorter than `lifetime`.
+    /// Renewal margin: the token is renewed when less than this is left. Shorter than `lifetime`.
     pub renew_below: Duration,
 }
 

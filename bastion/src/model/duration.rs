@@ -1,19 +1,19 @@
-//! Durations as people write them: `7d`, `300s`, `1h30m`, `2 weeks`. Whole seconds, never zero.
+//! Durations in the configuration and in output: `7d`, `300s`, `1h30m`, `2 weeks`. Whole seconds, never zero.
 
 use std::time::Duration;
 
 use jiff::fmt::friendly::{Spacing, SpanPrinter};
 use jiff::{Span, SpanRelativeTo, SpanRound, Unit};
 
-/// Ten years: longer is a slip of the finger.
+/// Ten years, in seconds: a longer duration is taken for a typing error.
 const LONGEST: u64 = 10 * 365 * 86_400;
 
 static PRINTER: SpanPrinter = SpanPrinter::new().spacing(Spacing::None);
 
-/// Reads a duration.
+/// Parses a duration.
 ///
 /// # Errors
-/// The fault, and how to write it.
+/// The fault, and the correct notation.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let why = match seconds(text.trim()) {
         Some(0) => "it must be longer than zero",
@@ -26,7 +26,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Err(format!("{text:?} is no duration: {why}"))
 }
 
-/// Reads whole numbers of units that have a fixed length; jiff knows more.
+/// Parses whole numbers of units with a fixed length, in seconds; jiff accepts more.
 fn seconds(text: &str) -> Option<u64> {
     let is_plain = text.starts_with(|c: char| c.is_ascii_digit())
         && text
@@ -38,7 +38,7 @@ fn seconds(text: &str) -> Option<u64> {
     u64::try_from(whole).ok()
 }
 
-/// Writes a duration as [`parse`] reads it: `1h30m`; `0s` for less than a second.
+/// Formats a duration as [`parse`] reads it: `1h30m`; `0s` for less than a second.
 #[must_use]
 pub fn format(duration: Duration) -> String {
     let days_and_less = SpanRound::new().largest(Unit::Day).days_are_24_hours();
@@ -48,8 +48,7 @@ pub fn format(duration: Duration) -> String {
     PRINTER.span_to_string(&span.unwrap_or_default())
 }
 
-/// Writes a duration in no more detail than people want: in its two largest units, days alone
-/// from two weeks on.
+/// Formats a duration in its two largest units, from two weeks on in days only.
 #[must_use]
 pub fn short(whole: Duration) -> String {
     let seconds = whole.as_secs();

@@ -1,4 +1,6 @@
-//! Plain data: accounts, deliveries, problems, names, times. Knows nothing of the rest.
+//! Plain data: accounts, deliveries, problems, names, times.
+//!
+//! Always true: nothing here imports from other folders of the crate, and nothing has an effect.
 
 pub mod delivery;
 pub mod duration;

@@ -1,4 +1,4 @@
-//! Arithmetic of moments that cannot fail: what lies beyond the calendar is its end.
+//! Arithmetic of times that cannot fail: results beyond the calendar are its first or last moment.
 
 use std::time::Duration;
 

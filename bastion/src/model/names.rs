@@ -1,6 +1,6 @@
-//! Names that people mistype.
+//! Suggestions for misspelt names.
 
-/// The name among `known` that was probably meant by `typed`, if one is near enough.
+/// Returns the name among `known` that is most similar to `typed`, if one is similar enough.
 #[must_use]
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = typed.to_lowercase().replace('-', "_");

@@ -1,14 +1,13 @@
-//! Facts that outlive a restart: tokens by their accessors, access tokens that were read, and whose they were.
+//! Facts that survive a restart: tokens by their accessors, access tokens that were read, with issuer and subject.
 //!
-//! Always true: no secret is in them, for an accessor names a token and opens nothing.
+//! Always true: they contain no secret; an accessor names a token and grants nothing.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::delivery::Credential;
 
-/// More tokens of one delivery than this, besides the current one, are not remembered; those that expire
-/// first go.
+/// Most tokens of one delivery that are stored besides the current one; those that expire first are dropped.
 const MOST_OTHERS: usize = 32;
 
 /// A vault token, by its accessor.
@@ -28,10 +27,10 @@ pub struct Placed {
     /// The token.
     #[serde(flatten)]
     pub token: Named,
-    /// Time when it was stored, by the schedd's clock, once that was seen.
+    /// Time when it was stored, by the schedd's clock, once that was observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Timestamp>,
-    /// Content that it was stored for: see [`asks`].
+    /// Requested content that it was stored for: see [`asks`].
     pub asks: String,
     /// Lifetime of an access token that was read with it last, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,14 +40,14 @@ pub struct Placed {
     pub bearer: Option<Bearer>,
     /// Access tokens that were read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub access_reads: Vec<Read>,
+    pub access_reads: Vec<AccessRead>,
     /// Time when the credmon last made an access token, by the schedd's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served: Option<Timestamp>,
     /// Expiry of that, where it can be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serves_until: Option<Timestamp>,
-    /// Jobs surely have a living access token until then.
+    /// Time until which jobs surely have a valid access token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jobs_safe_until: Option<Timestamp>,
 }
@@ -59,13 +58,13 @@ pub struct Note {
     /// The token at the schedd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<Placed>,
-    /// Others that may still live: replaced ones that could not be revoked, and ones that were made and
+    /// Others that may still be valid: replaced ones that could not be revoked, and ones that were created and
     /// perhaps never stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Named>,
 }
 
-/// A login that may still live. Only the process that made it can revoke it.
+/// A login that may still be valid. Only the process that made it can revoke it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Login {
     /// The token.
@@ -79,7 +78,7 @@ pub struct Login {
 
 /// An access token that we read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Read {
+pub struct AccessRead {
     /// Time when it was read first.
     pub at: Timestamp,
     /// Its expiry.
@@ -98,8 +97,7 @@ pub struct Bearer {
     pub subject: String,
 }
 
-/// Content that a credential's stored token asks for, in one line without secret: another line means
-/// another content.
+/// Requested content of a credential's token, in one line without secret: another line means other content.
 #[must_use]
 pub fn asks(credential: &Credential) -> String {
     let mut text = credential.url.to_string();
@@ -116,7 +114,7 @@ pub fn asks(credential: &Credential) -> String {
 }
 
 impl Note {
-    /// A note of these tokens; of too many, those that live longest.
+    /// A note of these tokens; of too many, those that expire last.
     pub(crate) fn new(current: Option<Placed>, mut others: Vec<Named>) -> Self {
         others.sort_by(|a, b| (b.expires, &a.accessor).cmp(&(a.expires, &b.accessor)));
         others.dedup();
@@ -130,7 +128,7 @@ impl Note {
         current.into_iter().chain(&self.others)
     }
 
-    /// Forgets tokens that have expired.
+    /// Removes tokens that have expired.
     pub(crate) fn drop_ended(&mut self, now: Timestamp) {
         self.others.retain(|token| token.expires > now);
         let current = self.current.take();

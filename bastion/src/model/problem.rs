@@ -1,7 +1,7 @@
-//! What can go wrong with a delivery: what it is about, what a person must do, and in which words.
+//! Problems of deliveries: cause, kind, remedy and message.
 //!
-//! The cause decides how far a problem reaches: all problems of one cause and kind are one message,
-//! however many deliveries suffer from it.
+//! Always true: the cause decides how far a problem reaches. All problems of one cause and kind are reported as one
+//! message, however many deliveries are affected.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use serde::{Deserialize, Serialize};
 use crate::model::delivery::{Credential, Delivery, Identity};
 use crate::model::grants;
 
-/// What a problem is about.
+/// Subject of a problem: the person, host or service that it affects as a whole.
 #[derive(
     Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// The Vault at this address: every delivery suffers.
+    /// The Vault at this address: every delivery is affected.
     Vault(String),
-    /// The KDCs of this realm: every account of the realm suffers.
+    /// The KDCs of this realm: every account of the realm is affected.
     Realm(String),
     /// This account's principal or keytab.
     Account(String),
@@ -32,11 +32,11 @@ pub enum Cause {
     Schedd(String),
     /// A group of schedds that a collector is asked for.
     Group(String),
-    /// A schedd that does not answer: every delivery there suffers.
+    /// A schedd that does not answer: every delivery there is affected.
     Credd(String),
 }
 
-/// The sorts of problem.
+/// Kind of a problem.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -89,7 +89,7 @@ pub enum Kind {
     Internal,
 }
 
-/// Who must act.
+/// Remedy of a problem: the person who must act, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
@@ -108,9 +108,9 @@ pub enum Remedy {
 /// A problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What it is about.
+    /// Subject.
     pub cause: Cause,
-    /// What sort it is of.
+    /// Kind.
     pub kind: Kind,
     /// One line: what happened and what to do.
     pub message: String,
@@ -130,7 +130,7 @@ pub enum Request {
 }
 
 impl Kind {
-    /// Who must act.
+    /// Returns the remedy.
     #[must_use]
     pub fn remedy(self) -> Remedy {
         match self {
@@ -173,7 +173,7 @@ impl Remedy {
 }
 
 impl Cause {
-    /// Whether everybody who needs the same thing suffers, so that one attempt speaks for all.
+    /// Returns true when all users of the same dependency are affected, so that one attempt tests it for all.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Vault(_) | Self::Realm(_) | Self::Credd(_))
@@ -238,7 +238,7 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
-    /// A problem with words of its own.
+    /// A problem with a given message.
     #[must_use]
     pub fn new(cause: Cause, kind: Kind, message: impl Into<String>) -> Self {
         Self {
@@ -249,8 +249,8 @@ impl Problem {
         }
     }
 
-    /// A failure of Vault, charged to what it speaks of: a server's answer about one path says nothing
-    /// of others.
+    /// A failure of Vault, charged to its real subject: a server's answer about one path says nothing about
+    /// others.
     #[must_use]
     pub fn from_vault(credential: &Credential, error: &htvault::Error, request: Request) -> Self {
         let vault = || Cause::vault(&credential.url.server());
@@ -268,7 +268,7 @@ impl Problem {
                 Cause::Account(credential.identity.account.clone()),
                 Kind::LoginRefused,
             ),
-            // Something between answered for this path: it says nothing of the Vault.
+            // A proxy answered for this path: that says nothing about the Vault.
             ErrorKind::NotVault if error.scope() != FailureScope::Host => (own(), Kind::Forbidden),
             // A hang while reading an access token is the issuer's: Vault waits for it.
             ErrorKind::TimedOut
@@ -280,7 +280,7 @@ impl Problem {
             _ => (own(), Kind::VaultDown),
         };
         let message = match &cause {
-            // The same words for everybody: no path of an issuer in it.
+            // The same message for everybody: without the path of an issuer.
             Cause::Vault(_) => {
                 let status = error.status().map_or(String::new(), |s| format!("{s} "));
                 format!("{status}{}; {}", error.words(), error.advice())
@@ -328,7 +328,7 @@ impl Problem {
         Self::new(cause, kind, error.to_string())
     }
 
-    /// A fault of this program, in a delivery.
+    /// A bug of this program, in a delivery.
     #[must_use]
     pub fn internal(delivery: &Delivery, what: &str) -> Self {
         Self::new(

@@ -1,31 +1,31 @@
-//! Access tokens in the hands of jobs: until when there surely is one, by expiries that were read. Pure.
+//! Validity of the access tokens that jobs have: the time until which there surely is one. Pure.
 //!
-//! The expiry of the access token that a job has is known where `.use` can be read. A credd tells only
-//! when it was made. What Vault gives only gets newer, so an access token that was made after we read one
-//! expires no earlier than ours. Nothing else is built on: how long a credmon's token lives cannot be
-//! told from its configuration, for during an outage of the issuer it takes what Vault still has.
+//! The expiry of a job's access token is known where `.use` can be read. A credd reports only when it was made. Vault's
+//! access tokens only get newer, so one that was made after ours was read expires no earlier than ours. Nothing else
+//! is assumed: the lifetime of a credmon's token does not follow from its configuration, since during an outage of
+//! the issuer the credmon takes the token that Vault still has.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::moment::after;
-use crate::model::note::Read;
+use crate::model::note::AccessRead;
 
-/// The life of access tokens where none was seen; the WLCG profile recommends less than six hours,
-/// and issuers give one or more.
+/// Assumed lifetime of access tokens before one was read: the WLCG profile recommends less than six hours, and
+/// issuers grant one or more.
 const USUAL_LIFE: Duration = Duration::from_hours(1);
-/// What a credmon may take to serve what was stored.
+/// Time within which a credmon serves a stored vault token.
 const PROMPT: Duration = Duration::from_mins(3);
 
-/// Clocks of two hosts may differ by this much, where nothing tells by how much.
+/// Assumed difference between the clocks of two hosts, where it was not measured.
 const SKEW: SignedDuration = SignedDuration::from_mins(1);
-/// Access tokens that are remembered of one delivery: each is the newest for a third of a life or more.
+/// Number of access tokens that are recorded for one delivery: each is the newest for a third of its lifetime or more.
 const MOST_READS: usize = 4;
 
 /// Observation of the access tokens of a delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen<'a> {
+pub struct AccessObservation<'a> {
     /// Time when the vault token was stored, by the schedd's clock.
     pub stored: Option<Timestamp>,
     /// Time when the credmon last made an access token, by the schedd's clock.
@@ -33,13 +33,13 @@ pub struct Seen<'a> {
     /// Expiry of that, where it can be read.
     pub serves_until: Option<Timestamp>,
     /// Access tokens that we read.
-    pub reads: &'a [Read],
-    /// By so much the schedd's clock is ahead of ours, at most, where a push told it.
+    pub reads: &'a [AccessRead],
+    /// Most by which the schedd's clock is ahead of ours, where a push measured it.
     pub ahead: Option<SignedDuration>,
 }
 
-/// Notes an access token that was read.
-pub fn note(reads: &mut Vec<Read>, read: Read) {
+/// Records an access token that was read.
+pub fn note(reads: &mut Vec<AccessRead>, read: AccessRead) {
     // The same one again.
     if reads.iter().any(|known| known.expires == read.expires) {
         return;
@@ -49,19 +49,19 @@ pub fn note(reads: &mut Vec<Read>, read: Read) {
     reads.drain(..surplus);
 }
 
-/// What the credmon makes of a stored vault token.
+/// State of a credmon, judged by one stored vault token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credmon {
-    /// It made an access token of it not long ago.
+    /// It made an access token from it recently.
     Serves,
-    /// It may still be at it.
+    /// It may still be making the first one.
     Begins,
-    /// It should have made one by now and has not: it does not run, or the vault token is dead.
+    /// It should have made one by now and has not: it does not run, or the vault token is invalid.
     Stopped,
 }
 
-/// Judges the credmon by the times that the schedd tells. Access tokens are renewed before half of
-/// their `life` is over: HTCondor's default is 20 minutes after they were made.
+/// Judges the credmon by the times that the schedd reports. Access tokens are renewed before half of their lifetime
+/// (`life`) is over: HTCondor's default is 20 minutes after they were made.
 #[must_use]
 pub fn credmon(
     stored: Timestamp,
@@ -78,17 +78,17 @@ pub fn credmon(
     }
 }
 
-/// Expiry up to which jobs surely have a living access token if nothing more succeeds; `None` when none is
-/// known to be there. `before` is what was known before this observation.
+/// Time until which jobs surely have a valid access token if nothing more succeeds; `None` when none is known to be
+/// there. `before` is the result of the previous observation.
 #[must_use]
-pub fn safe_until(before: Option<Timestamp>, seen: &Seen) -> Option<Timestamp> {
+pub fn safe_until(before: Option<Timestamp>, seen: &AccessObservation) -> Option<Timestamp> {
     if seen.serves_until.is_some() {
         return seen.serves_until;
     }
     // Without one, jobs have none.
     let served = seen.served?;
     let ahead = seen.ahead.unwrap_or(SKEW);
-    let is_older = |read: &&Read| {
+    let is_older = |read: &&AccessRead| {
         let stored = seen.stored.filter(|_| read.before_store);
         let by_clocks = read.at.checked_add(ahead);
         by_clocks.is_ok_and(|at| served >= at) || stored.is_some_and(|stored| served >= stored)
@@ -109,8 +109,8 @@ mod tests {
 
     const HOUR: Duration = Duration::from_hours(1);
 
-    fn read(second: i64, expires: i64, before_store: bool) -> [Read; 1] {
-        [Read {
+    fn read(second: i64, expires: i64, before_store: bool) -> [AccessRead; 1] {
+        [AccessRead {
             at: at(second),
             expires: at(expires),
             before_store,
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_can_be_read_is_believed() {
-        let seen = Seen {
+        let seen = AccessObservation {
             stored: Some(at(95)),
             served: Some(at(100)),
             serves_until: Some(at(110)),
@@ -131,27 +131,27 @@ mod tests {
 
     #[test]
     fn nothing_served_is_nothing_had() {
-        let seen = Seen {
+        let seen = AccessObservation {
             reads: &read(90, 5000, true),
             ahead: None,
-            ..Seen::default()
+            ..AccessObservation::default()
         };
         assert_eq!(safe_until(Some(at(7000)), &seen), None);
     }
 
     #[test]
     fn an_expiry_counts_when_the_credmon_served_after_it_was_read() {
-        let of = |before: Option<i64>, served, read: [Read; 1]| {
-            let seen = Seen {
+        let of = |before: Option<i64>, served, read: [AccessRead; 1]| {
+            let seen = AccessObservation {
                 stored: Some(at(100)),
                 served: Some(at(served)),
                 reads: &read,
-                ..Seen::default()
+                ..AccessObservation::default()
             };
             safe_until(before.map(at), &seen)
         };
         assert_eq!(of(None, 100, read(90, 500, true)), Some(at(500)));
-        assert_eq!(of(None, 99, read(90, 500, true)), None, "of before");
+        assert_eq!(of(None, 99, read(90, 500, true)), None, "from before");
         assert_eq!(of(Some(400), 99, read(90, 500, true)), Some(at(400)));
         // Two clocks are compared where the push does not tell the order.
         assert_eq!(of(None, 149, read(90, 500, false)), None);
@@ -163,11 +163,11 @@ mod tests {
     fn a_push_tells_how_far_the_clocks_are_apart() {
         let reads = read(90, 500, false);
         for ahead in [-1000, 0, 3, 1000] {
-            let seen = |served: i64| Seen {
+            let seen = |served: i64| AccessObservation {
                 served: Some(at(served + ahead)),
                 reads: &reads,
                 ahead: Some(SignedDuration::from_secs(ahead)),
-                ..Seen::default()
+                ..AccessObservation::default()
             };
             assert_eq!(safe_until(None, &seen(89)), None);
             assert_eq!(safe_until(None, &seen(90)), Some(at(500)));
@@ -191,7 +191,11 @@ mod tests {
         let judge = |stored, served, now| credmon(at(stored), served, life, at(now));
         assert_eq!(judge(0, None, 179), Credmon::Begins);
         assert_eq!(judge(0, None, 180), Credmon::Stopped);
-        assert_eq!(judge(100, Some(at(99)), 120), Credmon::Begins, "of before");
+        assert_eq!(
+            judge(100, Some(at(99)), 120),
+            Credmon::Begins,
+            "from before"
+        );
         assert_eq!(judge(0, Some(at(10)), 1809), Credmon::Serves);
         assert_eq!(judge(0, Some(at(10)), 1810), Credmon::Stopped);
         assert_eq!(
@@ -201,8 +205,8 @@ mod tests {
     }
 
     proptest! {
-        /// A Vault that keeps access tokens and gives them while `minimum` is left, a credmon that asks for
-        /// any minimum: what is said of safety is never more than what is.
+        /// A Vault that caches access tokens and returns them while `minimum` is left, and a credmon that asks for
+        /// any minimum: the reported safety is never more than the real one.
         #[test]
         fn safety_is_never_overstated(
             life in 60_i64..500_000,
@@ -223,8 +227,8 @@ mod tests {
                 let theirs = gives(served, theirs_asks, made + life);
                 (gives(read, ours_asks, theirs), theirs)
             };
-            let reads = [Read { at: at(read), expires: at(ours), before_store: false }];
-            let seen = Seen { served: Some(at(served)), reads: &reads, ..Seen::default() };
+            let reads = [AccessRead { at: at(read), expires: at(ours), before_store: false }];
+            let seen = AccessObservation { served: Some(at(served)), reads: &reads, ..AccessObservation::default() };
             prop_assert!(safe_until(None, &seen).is_none_or(|safe| safe <= at(theirs)));
         }
     }

@@ -1,4 +1,6 @@
-//! Pure decisions: when to renew, back off, adopt, accept a token. Time is passed in.
+//! Pure decisions: renewal, back-off, adoption of tokens after a start, checks of access tokens.
+//!
+//! Always true: no effects; time is passed in.
 
 pub mod jobs;
 pub mod plan;

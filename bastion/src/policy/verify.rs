@@ -1,20 +1,21 @@
-//! Checks of access tokens: that one is what jobs are to get. Pure.
+//! Checks of access tokens against the configuration. Pure.
 
 use htvault::AccessTokenAnswer;
 use jiff::Timestamp;
 
 use crate::model::delivery::{Credential, Delivery, DeliveryId};
+use crate::model::moment::after;
 use crate::model::note::Bearer;
 use crate::model::problem::{Cause, Kind, Problem};
 
 /// Advice for a fault of an access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Advice {
-    /// It has other rights than the configuration asks for.
+    /// Its rights differ from the configured ones.
     Rights,
-    /// Its issuer leaves something out.
+    /// A claim is missing.
     Issuer,
-    /// By this host's clock it has ended, or not begun.
+    /// By this host's clock it has expired, or is not valid yet.
     Clocks,
 }
 
@@ -32,14 +33,13 @@ impl Advice {
     }
 }
 
-/// Checks what an access token says of itself against what the configuration asks for.
+/// Checks the claims of an access token against the configuration.
 ///
-/// A token that is no JWT can be checked for its end only, and fails when scopes or an audience
-/// are asked for.
+/// Of a token that is no JWT only the expiry can be checked; it fails when scopes or an audience are configured.
 ///
 /// # Errors
-/// Names all that is wrong, and what to do about each sort: a [`Kind::Clock`] when nothing but the
-/// time is wrong, else a [`Kind::WrongToken`].
+/// All faults, with advice for each kind of fault: a [`Kind::Clock`] when only times are wrong, else a
+/// [`Kind::WrongToken`].
 pub fn access_token(
     credential: &Credential,
     answer: &AccessTokenAnswer,
@@ -71,7 +71,7 @@ pub fn access_token(
 }
 
 impl Bearer {
-    /// Issuer and subject of an answer; `None` for a token that does not say.
+    /// Issuer and subject of an answer; `None` for a token without them.
     #[must_use]
     pub fn of(answer: &AccessTokenAnswer) -> Option<Self> {
         let claims = answer.claims.as_ref()?;
@@ -82,11 +82,10 @@ impl Bearer {
     }
 }
 
-/// Checks that an access token is of the issuer and subject that were there before: a change is for a
-/// person to accept.
+/// Checks that an access token has the same issuer and subject as before: only a person may accept a change.
 ///
 /// # Errors
-/// It is of others.
+/// Issuer or subject changed.
 pub fn bearer(
     delivery: &Delivery,
     before: Option<&Bearer>,
@@ -120,10 +119,10 @@ pub fn bearer(
     ))
 }
 
-/// Longest text of others in a message, in characters.
+/// Longest foreign text in a message, in characters.
 const TEXT_LIMIT: usize = 200;
 
-/// All that is wrong with an access token.
+/// Returns all faults of an access token.
 fn faults(
     credential: &Credential,
     answer: &AccessTokenAnswer,
@@ -157,7 +156,7 @@ fn faults(
                 wrong.push((Advice::Rights, what));
             }
             if let Some(begin) = claims.not_before
-                && begin > crate::model::moment::after(now, SKEW)
+                && begin > after(now, SKEW)
             {
                 let what = format!("it is not valid before {begin:.0}, and here it is {now:.0}");
                 wrong.push((Advice::Clocks, what));
@@ -180,7 +179,7 @@ fn faults(
     wrong
 }
 
-/// Clocks may differ by this much.
+/// Tolerated difference between clocks.
 const SKEW: std::time::Duration = std::time::Duration::from_mins(1);
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::fixtures::{credential, id};
-use crate::model::note::{Login, Named, Placed, Read, asks};
+use crate::model::note::{AccessRead, Login, Named, Placed, asks};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -26,7 +26,7 @@ fn note(current: i64, other: i64) -> Note {
         asks: asks(&credential("cmsprod", "cms")),
         access_seconds: Some(2400),
         bearer: None,
-        access_reads: vec![Read {
+        access_reads: vec![AccessRead {
             at: at(4),
             expires: at(2404),
             before_store: false,

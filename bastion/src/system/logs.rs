@@ -69,12 +69,12 @@ pub enum Log {
     /// Lines are written at once.
     Direct,
     /// Lines are written by a thread.
-    Queued(SyncSender<Line>),
+    Queued(SyncSender<LogLine>),
 }
 
 /// Work for the thread that writes.
 #[derive(Debug)]
-pub enum Line {
+pub enum LogLine {
     /// A line to be written.
     Text(Vec<u8>),
     /// A request to answer when everything before is written.
@@ -123,7 +123,7 @@ impl Log {
             return;
         };
         let (answer, done) = sync_channel(1);
-        if lines.try_send(Line::Flush(answer)).is_ok() {
+        if lines.try_send(LogLine::Flush(answer)).is_ok() {
             // A disk that hangs keeps the last lines.
             let _ = done.recv_timeout(LAST_LINES);
         }
@@ -131,12 +131,12 @@ impl Log {
 }
 
 /// Work of the thread that writes.
-fn write_all(lines: &Receiver<Line>, mut output: impl Write) {
+fn write_all(lines: &Receiver<LogLine>, mut output: impl Write) {
     for line in lines {
         match line {
-            Line::Text(text) => note(output.write_all(&text)),
+            LogLine::Text(text) => note(output.write_all(&text)),
             // Who asked may have given up.
-            Line::Flush(answer) => _ = answer.try_send(()),
+            LogLine::Flush(answer) => _ = answer.try_send(()),
         }
     }
 }
@@ -155,7 +155,7 @@ impl Write for &Log {
         match self {
             Log::Direct => note(io::stderr().write_all(line)),
             Log::Queued(lines) => {
-                if lines.try_send(Line::Text(line.to_owned())).is_err() {
+                if lines.try_send(LogLine::Text(line.to_owned())).is_err() {
                     note(Err(io::Error::other("nobody takes its lines")));
                 }
             }

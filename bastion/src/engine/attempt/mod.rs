@@ -29,10 +29,10 @@ use crate::limits::Permit;
 use crate::limits::resources;
 use crate::model::delivery::Delivery;
 use crate::model::moment::until;
-use crate::model::note::{Bearer, Read};
+use crate::model::note::{AccessRead, Bearer};
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::policy::jobs;
-use crate::policy::plan::{self, Policy, Step, Why};
+use crate::policy::plan::{self, PlanStep, Policy, Why};
 use crate::policy::verify;
 use crate::schedd::top_file;
 use crate::schedd::{Observation, Transport};
@@ -51,7 +51,7 @@ pub struct AccessFacts {
     /// Its issuer and subject.
     pub bearer: Option<Bearer>,
     /// It and some before it, for [`jobs::safe_until`].
-    pub reads: Vec<Read>,
+    pub reads: Vec<AccessRead>,
 }
 
 /// Time in which a new token is known to all of a Vault's nodes.
@@ -86,7 +86,7 @@ pub(crate) struct Context<'a, V, T> {
 /// the owner of `tokens` knows every token that there is.
 pub(crate) async fn bring<V: Vault, T: Transport>(
     context: Context<'_, V, T>,
-    step: Step,
+    step: PlanStep,
     tokens: &mut Tokens,
     permit: &Permit,
     until: impl Future<Output = ()>,
@@ -110,7 +110,7 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
         permit,
         is_issuing: watch::Sender::new(false),
         less: None,
-        accepts_bearer: matches!(step, Step::Push(Why::Asked | Why::Changed)),
+        accepts_bearer: matches!(step, PlanStep::Push(Why::Asked | Why::Changed)),
     };
     let mut is_issuing = work.is_issuing.subscribe();
     let until = async {
@@ -168,7 +168,7 @@ struct Attempt<'a, V, T> {
 impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     /// Good is only what has an access token as long-lived as it should be, and is served by this service
     /// alone.
-    async fn bring(&mut self, step: Step) -> Result<(), Problem> {
+    async fn bring(&mut self, step: PlanStep) -> Result<(), Problem> {
         self.bring_served(step).await?;
         if let Some(less) = self.less.take() {
             return Err(less);
@@ -180,12 +180,12 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         }
     }
 
-    async fn bring_served(&mut self, step: Step) -> Result<(), Problem> {
+    async fn bring_served(&mut self, step: PlanStep) -> Result<(), Problem> {
         let verdict = match step {
-            Step::Push(why) => Decision::Push(why),
-            Step::Prove => Box::pin(self.prove()).await?,
-            Step::Look => Box::pin(self.examine(false)).await?,
-            Step::Examine => Box::pin(self.examine(true)).await?,
+            PlanStep::Push(why) => Decision::Push(why),
+            PlanStep::Prove => Box::pin(self.prove()).await?,
+            PlanStep::Observe => Box::pin(self.examine(false)).await?,
+            PlanStep::Examine => Box::pin(self.examine(true)).await?,
         };
         let why = match verdict {
             Decision::Good => return self.revoke_former().await,
@@ -238,7 +238,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         let issued = answer.claims.as_ref().and_then(|claims| claims.issued);
         let mut reads = self.known.reads.clone();
         if let Some(expires) = expires {
-            let read = Read {
+            let read = AccessRead {
                 at: now,
                 expires,
                 before_store,

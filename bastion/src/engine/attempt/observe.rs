@@ -12,7 +12,7 @@ use crate::model::moment::{after, before};
 use crate::model::note::asks;
 use crate::model::problem::{Kind, Problem};
 use crate::policy::jobs::{self, Credmon};
-use crate::policy::plan::inherit::{self, Found, Inherit};
+use crate::policy::plan::inherit::{self, FoundToken, Inherit};
 use crate::policy::plan::{Life, Why};
 use crate::schedd::top_file;
 use crate::schedd::{Observation, Transport};
@@ -149,7 +149,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             return Decision::Push(why);
         }
         let asks = asks(&self.delivery.credential);
-        let found = Found {
+        let found = FoundToken {
             placed: self.tokens.noted.as_ref(),
             asks: &asks,
             stored,

@@ -8,7 +8,7 @@ use crate::engine::Status;
 use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::moment::until;
 use crate::model::problem::{Cause, Kind, Remedy};
-use crate::policy::plan::outlook::{Planned, Reason, What};
+use crate::policy::plan::outlook::{Planned, PlannedAction, Reason};
 use crate::policy::plan::{Basis, Failure, State};
 
 /// One delivery.
@@ -45,7 +45,7 @@ pub struct Line {
     /// Time of the next retry.
     pub next_try: Option<Timestamp>,
     /// Next step.
-    pub next_step: What,
+    pub next_step: PlannedAction,
     /// Reason of the next step.
     pub next_why: Reason,
     /// Time of the next step; `None` when nothing is done until a person asks for it.

@@ -238,7 +238,7 @@ pub(crate) mod tests {
     use crate::model::delivery::Delivery;
     use crate::model::problem::{Cause, Kind};
     use crate::policy::plan::State;
-    use crate::policy::plan::outlook::{Planned, Reason, What};
+    use crate::policy::plan::outlook::{Planned, PlannedAction, Reason};
 
     pub(crate) fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -266,7 +266,7 @@ pub(crate) mod tests {
     fn fresh(delivery: Delivery) -> Line {
         let planned = Planned {
             id: delivery.id.clone(),
-            step: What::Look,
+            step: PlannedAction::Observe,
             why: Reason::Start,
             at: at(600),
         };

@@ -26,7 +26,7 @@ async fn an_order_that_was_answered_is_in_the_next_report() {
 
     assert_eq!(service.cut_off(of("cms_crab")).await.len(), 3);
     let report = reports.now().unwrap();
-    let cut_off = |line: &&Line| line.state == State::CutOff;
+    let cut_off = |line: &&Line| line.state == State::Revoked;
     assert_eq!(report.deliveries.iter().filter(cut_off).count(), 3);
 
     service.reload(deliveries().split_off(5)).await;

@@ -26,7 +26,7 @@ async fn one_delivery_is_cut_off_alone_and_is_not_pushed_again_until_asked_for()
             .keys()
             .all(|id| *id != at("a", "ap1").id)
     );
-    assert_eq!(service.state("a", "ap1"), State::CutOff);
+    assert_eq!(service.state("a", "ap1"), State::Revoked);
     for (account, schedd) in [("a", "ap2"), ("b", "ap1"), ("b", "ap2")] {
         assert!(service.has(account, schedd), "{account} at {schedd}");
         assert_eq!(service.state(account, schedd), State::Good);
@@ -119,7 +119,7 @@ async fn another_configuration_of_the_delivery_is_delivered_and_the_same_is_not(
     service.cut_off(of(Some("a"), None)).await;
     service.reload(vec![at("a", "ap1")]).await;
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1"), State::CutOff);
+    assert_eq!(service.state("a", "ap1"), State::Revoked);
 
     let mut other = at("a", "ap1");
     other.lifetime = 48 * HOUR;
@@ -140,7 +140,7 @@ async fn a_restart_does_not_undo_an_order() {
 
     let service = Service::start_in(state, &outside, vec![at("a", "ap1"), at("b", "ap1")]);
     tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1"), State::CutOff);
+    assert_eq!(service.state("a", "ap1"), State::Revoked);
     assert_eq!(service.state("b", "ap1"), State::Good);
     service.order(Order::Push(of(Some("a"), None))).await;
     tokio::time::sleep(HOUR).await;
@@ -240,7 +240,7 @@ async fn a_revocation_in_an_outage_is_finished_when_that_is_over() {
     outside.lock().schedds_down.clear();
     tokio::time::sleep(HOUR / 6).await;
     assert_eq!(problem(&service), None);
-    assert_eq!(service.state("a", "ap1"), State::CutOff);
+    assert_eq!(service.state("a", "ap1"), State::Revoked);
     assert_eq!(outside.lock().stored.len(), 2, "those of b");
     assert!(!service.has("a", "ap1") && !service.has("a", "ap2"));
     assert!(service.has("b", "ap1") && service.has("b", "ap2"));

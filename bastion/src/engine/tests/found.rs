@@ -190,7 +190,7 @@ async fn a_schedd_that_was_found_and_cut_off_stays_so_over_a_restart_and_is_name
     let mut service = start(&outside);
     run_for(&mut service, MINUTE).await;
     cut_off(&mut service, "ap1").await;
-    let cut = told(&[("ap1", State::CutOff), ("ap2", State::Good)]);
+    let cut = told(&[("ap1", State::Revoked), ("ap2", State::Good)]);
     assert_eq!(states(&service), cut);
     let stores = outside.lock().stores;
 
@@ -209,7 +209,7 @@ async fn a_schedd_that_was_found_and_cut_off_stays_so_over_a_restart_and_is_name
     assert!(outside.lock().stored.is_empty());
     pool(&outside, &["ap1", "ap2"]);
     run_for(&mut service, DAY).await;
-    let cut = told(&[("ap1", State::CutOff), ("ap2", State::CutOff)]);
+    let cut = told(&[("ap1", State::Revoked), ("ap2", State::Revoked)]);
     assert_eq!(states(&service), cut);
 }
 

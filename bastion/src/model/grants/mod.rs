@@ -1,8 +1,8 @@
-//! Grants: refresh tokens that people gave by logging in, how old they are, and when they may end.
+//! Grants: refresh tokens from logins of people, with their age and possible expiry.
 //!
-//! What holds: a grant is one credential at Vault, whatever services and schedds use it; what is
-//! kept of it is no secret. Nothing here makes a delivery bad: a grant that may run out
-//! soon is told to people while there is time, for its end cannot be seen before it comes.
+//! Always true: a grant is one credential at Vault, whatever services and schedds use it; its record holds no secret.
+//! Nothing here makes a delivery bad: the expiry of a refresh token cannot be observed before it comes, so people are
+//! warned while there is time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::model::delivery::{Credential, Grant};
 use crate::model::duration;
 use crate::model::moment::{after, before, until};
 
-/// What is known of a grant.
+/// Age and expiry of a grant, as far as known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Known {
-    /// When somebody logged in for it here.
+    /// Time of the login for it on this host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub onboarded: Option<Timestamp>,
-    /// When it was first seen to work here, since it was given: it is at least that old.
+    /// First successful use since the grant was stored: a lower bound of its age.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_worked: Option<Timestamp>,
-    /// When it ends, as the issuer said when it was given.
+    /// Expiry that the issuer stated at the login.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub said_to_end: Option<Timestamp>,
 }
@@ -34,22 +34,22 @@ pub struct Known {
 /// Grants by the path of their credential at Vault.
 pub type Grants = BTreeMap<String, Known>;
 
-/// One grant as people are told of it.
+/// Report of one grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GrantLine {
     /// The account that uses it.
     pub account: String,
     /// HTCondor's service name.
     pub service: String,
-    /// When somebody logged in for it here, where that is known.
+    /// Time of the login for it on this host, if known.
     pub onboarded: Option<Timestamp>,
-    /// Its age in seconds, at least.
+    /// Lower bound of its age, in seconds.
     pub age_seconds: Option<u64>,
-    /// The earliest moment at which it may end, where anything is known of its life.
+    /// Earliest possible expiry, if anything is known about its lifetime.
     pub may_end: Option<Timestamp>,
-    /// It may end within the time that the configuration gives people to act.
+    /// It may expire within the configured warning time.
     pub warn: bool,
-    /// What to do, when `warn` is set.
+    /// Warning with the command that renews it, when `warn` is set.
     pub message: Option<String>,
 }
 
@@ -62,7 +62,7 @@ pub fn name(credential: &Credential) -> String {
     )
 }
 
-/// The command that gives a credential a new grant.
+/// The command that renews the grant of a credential.
 #[must_use]
 pub fn command(credential: &Credential) -> String {
     format!(
@@ -72,17 +72,15 @@ pub fn command(credential: &Credential) -> String {
 }
 
 impl Known {
-    /// Since when it is known.
+    /// Earliest known time of the grant.
     #[must_use]
     pub fn since(&self) -> Option<Timestamp> {
         self.onboarded.or(self.first_worked)
     }
 
-    /// The earliest moment at which it may end: as the issuer said, or `lifetime` after it was
-    /// given, whichever comes first.
+    /// Earliest possible expiry: as stated by the issuer, or `lifetime` after the login, whichever comes first.
     ///
-    /// An issuer may give a refresh token its whole life again at each use; that cannot be seen,
-    /// so nothing is built on it.
+    /// An issuer may extend a refresh token at each use. That cannot be observed, so it is not assumed.
     #[must_use]
     pub fn may_end(&self, lifetime: Option<Duration>) -> Option<Timestamp> {
         let by_age = match (self.since(), lifetime) {
@@ -90,13 +88,13 @@ impl Known {
             _ => None,
         };
         match (self.said_to_end, by_age) {
-            (Some(said), Some(by_age)) => Some(said.min(by_age)),
-            (said, by_age) => said.or(by_age),
+            (Some(stated), Some(by_age)) => Some(stated.min(by_age)),
+            (stated, by_age) => stated.or(by_age),
         }
     }
 }
 
-/// Tells of the grant of one credential.
+/// Makes the report of one credential's grant.
 #[must_use]
 pub fn line(credential: &Credential, known: &Known, now: Timestamp) -> GrantLine {
     let Grant { lifetime, warn } = credential.grant;
@@ -127,7 +125,7 @@ pub fn line(credential: &Credential, known: &Known, now: Timestamp) -> GrantLine
     }
 }
 
-/// Each credential once, in the order of account and service.
+/// Returns each credential once, in the order of account and service.
 #[must_use]
 pub fn credentials<'a>(all: impl IntoIterator<Item = &'a Arc<Credential>>) -> Vec<Arc<Credential>> {
     let mut each = BTreeMap::new();
@@ -158,7 +156,7 @@ mod tests {
         }
     }
 
-    fn told(known: &Known, lifetime: Option<Duration>, now: i64) -> GrantLine {
+    fn report(known: &Known, lifetime: Option<Duration>, now: i64) -> GrantLine {
         let mut credential = credential("cmsprod", "cms_crab");
         credential.grant.lifetime = lifetime;
         line(&credential, known, day(now))
@@ -166,11 +164,11 @@ mod tests {
 
     #[test]
     fn people_are_told_two_weeks_before_and_with_the_command() {
-        let early = told(&onboarded(10), Some(90 * DAY), 85);
+        let early = report(&onboarded(10), Some(90 * DAY), 85);
         assert_eq!(early.may_end, Some(day(100)));
         assert_eq!(early.age_seconds, Some(75 * 86_400));
         assert_eq!((early.warn, early.message), (false, None));
-        let soon = told(&onboarded(10), Some(90 * DAY), 86);
+        let soon = report(&onboarded(10), Some(90 * DAY), 86);
         assert!(soon.warn);
         assert_eq!(
             soon.message.as_deref(),
@@ -179,15 +177,15 @@ mod tests {
                  token-bastion onboard --account cmsprod --service cms_crab"
             )
         );
-        let late = told(&onboarded(10), Some(90 * DAY), 101);
+        let late = report(&onboarded(10), Some(90 * DAY), 101);
         assert!(late.message.unwrap().contains("may have ended"));
     }
 
     #[test]
     fn nothing_known_is_nothing_told() {
-        let line = told(&onboarded(10), None, 10_000);
+        let line = report(&onboarded(10), None, 10_000);
         assert_eq!((line.may_end, line.warn), (None, false));
-        let line = told(&Known::default(), Some(DAY), 10_000);
+        let line = report(&Known::default(), Some(DAY), 10_000);
         assert_eq!((line.age_seconds, line.may_end), (None, None));
     }
 
@@ -197,8 +195,8 @@ mod tests {
             first_worked: Some(day(3)),
             ..Known::default()
         };
-        assert_eq!(told(&known, Some(90 * DAY), 4).may_end, Some(day(93)));
-        assert_eq!(told(&known, Some(90 * DAY), 4).onboarded, None);
+        assert_eq!(report(&known, Some(90 * DAY), 4).may_end, Some(day(93)));
+        assert_eq!(report(&known, Some(90 * DAY), 4).onboarded, None);
     }
 
     proptest! {

@@ -1,17 +1,16 @@
-//! What to do next with a delivery, and when: pure decisions, so that a year can be simulated.
+//! Next action for a delivery, and its time: pure decisions, so that a year can be simulated.
 //!
-//! What holds:
-//! - One thing at a time: nothing is planned for a delivery while something runs for it.
-//! - A token is renewed before its margin begins, and that well before it ends; the moment is
-//!   drawn once from the delivery's name, so that many do not renew together.
-//! - After a failure the next try waits longer each time, up to a cap, and never so long that the
-//!   time left runs out between two tries.
-//! - The life of a token is known from its issue, not from a look-up: a standby may answer old values.
-//! - A start looks before it pushes; what it makes of what it finds is law of its own ([`inherit`]).
-//! - A token is proved ten times in the life of an access token, by reading one with it, so that one that
-//!   died before its time is replaced long before jobs feel it.
+//! Always true:
+//! - One action at a time: nothing is planned for a delivery while an action runs for it.
+//! - A token is renewed before its margin begins, well before it expires. The time depends on the delivery's name, so
+//!   that deliveries do not renew together.
+//! - After each failure the back-off grows, up to a cap, and never so long that the token expires between two attempts.
+//! - The lifetime of a token is known from its issue, not from a look-up: a standby may answer old values.
+//! - After a start the schedd is observed before anything is pushed; [`inherit`] decides about the tokens there.
+//! - A token is proved ten times in the lifetime of an access token, by reading one with it, so that a revoked one is
+//!   replaced long before jobs are affected.
 //!
-//! What comes next for a person to see is [`outlook`].
+//! [`outlook`] reports the next action to people.
 
 pub mod inherit;
 pub mod outlook;
@@ -24,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use proof::prove_every;
-use proof::{look_early, prove_at};
+use proof::{observe_early, prove_at};
 
 use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::moment::{after, before, until};
@@ -32,173 +31,174 @@ use crate::model::problem::{Kind, Problem, Remedy};
 
 /// First pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// First pause after Vault asked for fewer requests; its block lasts minutes.
+/// First pause after Vault's rate limit, whose block lasts minutes.
 const SLOW_PAUSE: Duration = Duration::from_mins(1);
-/// Longest pause while something is down: an outage is not to last longer than it does.
+/// Longest pause during an outage, so that deliveries recover soon after it.
 const OUTAGE_CAP: Duration = Duration::from_mins(2);
-/// Longest pause while somebody has to act.
+/// Longest pause while a person has to act.
 const PERSON_CAP: Duration = Duration::from_mins(10);
-/// Salt of the renewal's share, so that it differs from other shares of the same delivery.
+/// Salt of the renewal's jitter, so that it differs from other jitters of the same delivery.
 const RENEWAL: u64 = 1;
-/// Salt of the look's share.
-const LOOK: u64 = 2;
+/// Salt of the observation's jitter.
+const OBSERVATION: u64 = 2;
 
-/// Begin and end of a vault token's life.
+/// Lifetime of a vault token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// When it was issued.
+    /// Time of issue.
     pub issued: Timestamp,
-    /// When it ends.
+    /// Expiry.
     pub expires: Timestamp,
 }
 
-/// How the life of a token is known.
+/// Source of a token's known lifetime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// This process has the token and knows it from Vault.
+    /// This process has the token; Vault stated its lifetime.
     #[default]
     Held,
-    /// It was noted at its issue, before a restart.
+    /// Recorded at its issue, before a restart.
     Noted,
-    /// It was there at a start and nothing is noted: at most this long.
+    /// Estimated: the token was at the schedd at a start, without a record. An upper bound.
     Estimated,
 }
 
-/// What is known of a delivery.
+/// Observed state of one delivery: token, access token, last failure, requests by people.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
-    /// The life of the vault token that is at the schedd, as far as known.
+    /// Lifetime of the vault token at the schedd, if known.
     pub life: Option<Life>,
-    /// How that is known.
+    /// Source of that.
     pub basis: Basis,
-    /// When it is replaced at the latest, however long it may live.
+    /// Latest time of its replacement, whatever its lifetime.
     pub renew_by: Option<Timestamp>,
-    /// When an access token was last read with it.
+    /// Time when an access token was last read with it.
     pub proved: Option<Timestamp>,
     /// Lifetime of that access token.
     pub access_life: Option<Duration>,
-    /// Jobs surely have a living access token until then.
+    /// Time until which jobs surely have a valid access token.
     pub safe_until: Option<Timestamp>,
-    /// Since when the job's end is known to be good with that token.
+    /// Time since which jobs are known to have an access token from that vault token.
     pub good_since: Option<Timestamp>,
-    /// When the schedd was last looked at.
-    pub looked: Option<Timestamp>,
-    /// The configuration asks for another content than the schedd has.
+    /// Time of the last observation of the schedd.
+    pub observed: Option<Timestamp>,
+    /// The configuration asks for other content than the schedd has.
     pub changed: bool,
-    /// This host's clock was set back: no time that was noted before can be compared.
+    /// This host's clock was set back: earlier times cannot be compared.
     pub clock_set: bool,
     /// A person asked for a new token.
     pub asked: bool,
-    /// Since when nothing is delivered, because a person revoked it.
-    pub cut_off: Option<Timestamp>,
-    /// What went wrong at the last try.
+    /// Time of the revocation by a person: nothing is delivered since.
+    pub revoked: Option<Timestamp>,
+    /// Failure of the last attempt.
     pub failure: Option<Failure>,
 }
 
-/// A failure that has not been made good yet.
+/// A failure after which nothing has succeeded yet, with its retry state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
-    /// What is wrong.
+    /// Latest problem.
     pub problem: Problem,
-    /// Since when it fails.
+    /// Time of the first failed attempt.
     pub since: Timestamp,
-    /// How many tries failed since then.
+    /// Number of failed attempts since then.
     pub attempts: u32,
-    /// When it is tried again.
+    /// Time of the next attempt.
     pub next_try: Timestamp,
 }
 
-/// Where a delivery stands.
+/// State of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Not tried yet.
+    /// Not attempted yet.
     New,
-    /// Pushed, and the job's end is not known to be good yet.
+    /// Pushed; jobs are not known to have an access token from it yet.
     Pending,
-    /// The job's end is good.
+    /// Jobs have a valid access token.
     Good,
-    /// The last try failed.
+    /// The last attempt failed.
     Failed,
-    /// A person revoked it; nothing is delivered until one asks for it again.
-    CutOff,
-    /// Its schedd is gone from the collector and is waited for.
+    /// Revoked by a person; nothing is delivered until a person asks for it again.
+    #[serde(rename = "cut_off")]
+    Revoked,
+    /// Its schedd is missing from the collector.
     Gone,
 }
 
 impl State {
-    /// Whether nothing is wrong with a delivery: it is good, or its schedd is not there, so that
-    /// nobody can lack a token. The one rule of exit codes, `/readyz` and what systemd is told.
+    /// Returns true when nothing is wrong: the delivery is good, or its schedd is gone, so that no job can lack a
+    /// token. The one rule for exit codes, `/readyz` and the status for systemd.
     #[must_use]
     pub fn is_in_order(self) -> bool {
         matches!(self, Self::Good | Self::Gone)
     }
 }
 
-/// How often and with which margin a delivery is served.
+/// Timing parameters of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy<'a> {
-    /// The delivery's name, from which shares are drawn.
+    /// Name of the delivery, from which jitter is derived.
     pub id: &'a DeliveryId,
-    /// The life that tokens are asked for with.
+    /// Requested lifetime of vault tokens.
     pub lifetime: Duration,
-    /// Less life than this is too little.
+    /// Renewal margin: less remaining lifetime than this is too little.
     pub renew_below: Duration,
-    /// Renewals and looks are spread over this.
+    /// Span over which renewals and observations are spread.
     pub spread: Duration,
-    /// A token is proved no oftener than this.
+    /// Least time between two proofs of a token.
     pub prove_every: Duration,
 }
 
-/// Why a token is pushed.
+/// Reason of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
-    /// Nothing is known to be there.
+    /// No token is known to be at the schedd.
     First,
-    /// The schedd has none any more.
+    /// The token is missing from the schedd.
     Missing,
-    /// The schedd has another one.
+    /// Another token is at the schedd.
     Replaced,
-    /// The credmon makes no access tokens of it any more, and it cannot be asked whether it lives.
+    /// The credmon makes no access tokens from it any more, and its validity cannot be checked.
     Stale,
-    /// It died before its time.
+    /// It became invalid before its expiry.
     Dead,
     /// The configuration changed.
     Changed,
     /// This host's clock was set back.
     ClockSet,
-    /// The margin begins.
+    /// The renewal margin begins.
     Renewal,
     /// A person asked for it.
     Asked,
 }
 
-/// What to do.
+/// Action for a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// See what the schedd has; push only if that is not right.
-    Look,
-    /// Read an access token with the vault token that is there.
+pub enum PlanStep {
+    /// Observe the schedd; push only if its token is not right.
+    Observe,
+    /// Prove the vault token: read an access token with it.
     Prove,
-    /// Both.
+    /// Observe and prove.
     Examine,
     /// Push a new token.
     Push(Why),
 }
 
-/// What to do, or until when nothing.
+/// Decision about a delivery: an action now, or a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// This, now.
-    Do(Step),
-    /// Nothing before this moment.
+    /// Start this action now.
+    Do(PlanStep),
+    /// Nothing before this time.
     Wait(Timestamp),
 }
 
 impl State {
-    /// One word.
+    /// Returns the state in one or two words.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -206,18 +206,18 @@ impl State {
             Self::Pending => "pending",
             Self::Good => "good",
             Self::Failed => "failed",
-            Self::CutOff => "cut off",
+            Self::Revoked => "cut off",
             Self::Gone => "gone",
         }
     }
 }
 
 impl Record {
-    /// State of the delivery: good only while jobs surely have a living access token.
+    /// State of the delivery: good only while jobs surely have a valid access token.
     #[must_use]
     pub fn state(&self, now: Timestamp) -> State {
-        if self.cut_off.is_some() {
-            State::CutOff
+        if self.revoked.is_some() {
+            State::Revoked
         } else if self.failure.is_some() {
             State::Failed
         } else if self.life.is_none() {
@@ -229,7 +229,7 @@ impl Record {
         }
     }
 
-    /// Notes a failed try.
+    /// Records a failed attempt and plans the next one.
     pub fn fail(&mut self, id: &DeliveryId, problem: Problem, now: Timestamp) {
         let (since, attempts) = match &self.failure {
             Some(before) => (before.since, before.attempts.saturating_add(1)),
@@ -248,7 +248,7 @@ impl Record {
     }
 }
 
-/// When a token is renewed: a margin before its end, less a share of what comes before.
+/// Returns the renewal time of a token: a margin before its expiry, and earlier by a jitter.
 #[must_use]
 pub fn renew_at(policy: &Policy<'_>, life: Life) -> Timestamp {
     let whole = until(life.issued, life.expires);
@@ -257,8 +257,8 @@ pub fn renew_at(policy: &Policy<'_>, life: Life) -> Timestamp {
     before(life.expires, margin + policy.id.share_of(room, RENEWAL))
 }
 
-/// The margin of a token that lives `whole`: as configured, and shorter in proportion where the
-/// server gave a shorter life than was asked for, so that not every moment is due.
+/// Renewal margin of a token with lifetime `whole`: as configured, or shorter in proportion where the server granted
+/// a shorter lifetime than requested, so that the token is not due at once.
 fn margin(lifetime: Duration, renew_below: Duration, whole: Duration) -> Duration {
     let part = whole.as_secs_f64() / lifetime.as_secs_f64();
     if part < 1.0 {
@@ -268,8 +268,8 @@ fn margin(lifetime: Duration, renew_below: Duration, whole: Duration) -> Duratio
     }
 }
 
-/// Whether a token that was made at an earlier try is still worth pushing: more than half of the
-/// time until its renewal is left.
+/// Returns true when a token from an earlier attempt is still worth pushing: more than half of the time until its
+/// renewal is left.
 #[must_use]
 pub fn is_fresh(delivery: &Delivery, life: Life, now: Timestamp) -> bool {
     let whole = until(life.issued, life.expires);
@@ -277,8 +277,8 @@ pub fn is_fresh(delivery: &Delivery, life: Life, now: Timestamp) -> bool {
     until(now, life.expires) > margin + whole.saturating_sub(margin) / 2
 }
 
-/// The pause after `attempts` failed tries: doubled each time, with a share taken off that belongs
-/// to delivery and try, capped, and at most a quarter of the life that is left.
+/// Pause after `attempts` failed attempts: exponential back-off with jitter, capped, and at most a quarter of the
+/// remaining lifetime (`left`).
 #[must_use]
 pub fn pause(id: &DeliveryId, kind: Kind, attempts: u32, left: Option<Duration>) -> Duration {
     let first = match kind {
@@ -302,9 +302,9 @@ pub fn pause(id: &DeliveryId, kind: Kind, attempts: u32, left: Option<Duration>)
     whole.saturating_sub(id.share_of(whole / 5, u64::from(attempts)))
 }
 
-/// What to do next.
+/// Decides the next action.
 ///
-/// `tick` is the last moment at which every delivery was to be looked at, `next_tick` the next.
+/// `tick` is the last scheduled time of an observation of all deliveries, `next_tick` the next one.
 #[must_use]
 pub fn next(
     now: Timestamp,
@@ -313,7 +313,7 @@ pub fn next(
     tick: Timestamp,
     next_tick: Timestamp,
 ) -> Next {
-    if record.cut_off.is_some() {
+    if record.revoked.is_some() {
         return Next::Wait(Timestamp::MAX);
     }
     if let Some(failure) = &record.failure
@@ -322,52 +322,52 @@ pub fn next(
         return Next::Wait(failure.next_try);
     }
     let Some(life) = record.life else {
-        return Next::Do(if record.looked.is_none() {
-            Step::Look
+        return Next::Do(if record.observed.is_none() {
+            PlanStep::Observe
         } else {
-            Step::Push(Why::First)
+            PlanStep::Push(Why::First)
         });
     };
     if record.asked {
-        return Next::Do(Step::Push(Why::Asked));
+        return Next::Do(PlanStep::Push(Why::Asked));
     }
     if record.changed {
-        return Next::Do(Step::Push(Why::Changed));
+        return Next::Do(PlanStep::Push(Why::Changed));
     }
     if record.clock_set {
-        return Next::Do(Step::Push(Why::ClockSet));
+        return Next::Do(PlanStep::Push(Why::ClockSet));
     }
     let renewal = renew_at(policy, life).min(record.renew_by.unwrap_or(Timestamp::MAX));
     if now >= renewal {
-        return Next::Do(Step::Push(Why::Renewal));
+        return Next::Do(PlanStep::Push(Why::Renewal));
     }
     if record.failure.is_some() {
-        // Whatever failed, only what works from end to end is good.
-        return Next::Do(Step::Examine);
+        // Whatever failed, only a check from end to end shows that the delivery is good.
+        return Next::Do(PlanStep::Examine);
     }
     if record.good_since.is_none() {
-        return Next::Do(Step::Look);
+        return Next::Do(PlanStep::Observe);
     }
     let proof = prove_at(policy, record);
     if now >= proof {
-        return Next::Do(Step::Prove);
+        return Next::Do(PlanStep::Prove);
     }
     let room = policy.spread.min(until(tick, next_tick));
-    let look_after = |tick| after(tick, policy.id.share_of(room, LOOK));
-    let look = look_after(tick);
-    if record.looked.is_none_or(|looked| looked < look) && now >= look {
-        return Next::Do(Step::Look);
+    let observe_after = |tick| after(tick, policy.id.share_of(room, OBSERVATION));
+    let scan = observe_after(tick);
+    if record.observed.is_none_or(|observed| observed < scan) && now >= scan {
+        return Next::Do(PlanStep::Observe);
     }
-    let look = if now < look {
-        look
+    let scan = if now < scan {
+        scan
     } else {
-        look_after(next_tick)
+        observe_after(next_tick)
     };
-    let early = look_early(record);
+    let early = observe_early(record);
     if now >= early {
-        return Next::Do(Step::Look);
+        return Next::Do(PlanStep::Observe);
     }
-    Next::Wait(renewal.min(look).min(early).min(proof))
+    Next::Wait(renewal.min(scan).min(early).min(proof))
 }
 
 #[cfg(test)]

@@ -1,36 +1,36 @@
-//! What comes next for a delivery, for people: the step, why, and when. Pure, and from the very
-//! decision that the loop follows.
+//! Next step of a delivery, for people: action, reason and time. Pure; the same decision that the engine follows.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Next, Policy, Record, Step, Why, next};
+use super::{Next, PlanStep, Policy, Record, Why, next};
 use crate::model::delivery::DeliveryId;
 
-/// What is done.
+/// Next action, as reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
-    /// See what the schedd has.
-    Look,
+pub enum PlannedAction {
+    /// Observe the schedd.
+    #[serde(rename = "look")]
+    Observe,
     /// Read an access token with the vault token that is there.
     Prove,
     /// Push a new vault token.
     Push,
 }
 
-/// Why it is done.
+/// Reason of the next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// Nothing is known yet.
+    /// The delivery was not observed yet.
     Start,
-    /// It failed, and is tried again.
+    /// Retry after a failure.
     Retry,
     /// The credmon has not served the last push yet.
     Unserved,
-    /// The schedule says so.
+    /// The schedule.
     Schedule,
     /// The reason of a push.
     #[serde(untagged)]
@@ -40,19 +40,19 @@ pub enum Reason {
 /// The next step of one delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Planned {
-    /// Whose.
+    /// Delivery.
     #[serde(flatten)]
     pub id: DeliveryId,
-    /// What is done.
-    pub step: What,
-    /// Why.
+    /// Action.
+    pub step: PlannedAction,
+    /// Reason.
     pub why: Reason,
-    /// When; a moment that is past or present means: now, or as soon as there is room.
+    /// Time; a past or present one means: now, or as soon as a permit is free.
     pub at: Timestamp,
 }
 
-/// What is next, if nothing happens before. `ticks` are the last moment at which every delivery
-/// was to be looked at, the next one, and the one after that.
+/// Returns the next step, if nothing happens before. `ticks` are the last scheduled time of an observation of all
+/// deliveries, the next one, and the one after that.
 #[must_use]
 pub fn outlook(
     now: Timestamp,
@@ -70,18 +70,20 @@ pub fn outlook(
         };
         match next(at, policy, record, tick, next_tick) {
             Next::Do(step) => return planned(policy.id, record, step, at),
-            // The plan never waits for the past; should it ever, this ends all the same.
-            Next::Wait(later) if later <= at => return planned(policy.id, record, Step::Look, at),
+            // The plan never waits for a past time; should it ever, the loop ends here.
+            Next::Wait(later) if later <= at => {
+                return planned(policy.id, record, PlanStep::Observe, at);
+            }
             Next::Wait(later) => at = later,
         }
     }
 }
 
-fn planned(id: &DeliveryId, record: &Record, step: Step, at: Timestamp) -> Planned {
+fn planned(id: &DeliveryId, record: &Record, step: PlanStep, at: Timestamp) -> Planned {
     let (step, why) = match step {
-        Step::Push(why) => (What::Push, Reason::Push(why)),
-        Step::Prove | Step::Examine => (What::Prove, seeing(record)),
-        Step::Look => (What::Look, seeing(record)),
+        PlanStep::Push(why) => (PlannedAction::Push, Reason::Push(why)),
+        PlanStep::Prove | PlanStep::Examine => (PlannedAction::Prove, reason(record)),
+        PlanStep::Observe => (PlannedAction::Observe, reason(record)),
     };
     Planned {
         id: id.clone(),
@@ -91,7 +93,7 @@ fn planned(id: &DeliveryId, record: &Record, step: Step, at: Timestamp) -> Plann
     }
 }
 
-fn seeing(record: &Record) -> Reason {
+fn reason(record: &Record) -> Reason {
     if record.failure.is_some() {
         Reason::Retry
     } else if record.life.is_none() {
@@ -132,13 +134,13 @@ mod tests {
             prove_every: Duration::from_hours(1),
         };
         let ticks = [at(0), at(600), at(1200)];
-        let told = |record: &Record| outlook(at(300), &policy, record, ticks);
+        let next_step = |record: &Record| outlook(at(300), &policy, record, ticks);
 
         let mut record = Record::default();
-        let new = told(&record);
+        let new = next_step(&record);
         assert_eq!(
             (new.step, new.why, new.at),
-            (What::Look, Reason::Start, at(300))
+            (PlannedAction::Observe, Reason::Start, at(300))
         );
 
         let life = Life {
@@ -146,22 +148,28 @@ mod tests {
             expires: after(at(0), 7 * day),
         };
         record.life = Some(life);
-        record.looked = Some(at(299));
+        record.observed = Some(at(299));
         record.good_since = Some(at(299));
         record.proved = Some(at(299));
-        let good = told(&record);
-        assert_eq!((good.step, good.why), (What::Look, Reason::Schedule));
+        let good = next_step(&record);
+        assert_eq!(
+            (good.step, good.why),
+            (PlannedAction::Observe, Reason::Schedule)
+        );
         assert!((at(600)..at(900)).contains(&good.at), "{}", good.at);
 
         let problem = Problem::new(Cause::Account("a".to_owned()), Kind::CreddDown, "down");
         record.fail(&id, problem, at(300));
-        let failed = told(&record);
-        assert_eq!((failed.step, failed.why), (What::Prove, Reason::Retry));
+        let failed = next_step(&record);
+        assert_eq!(
+            (failed.step, failed.why),
+            (PlannedAction::Prove, Reason::Retry)
+        );
         assert!(failed.at > at(300));
 
         record.failure = None;
         record.asked = true;
-        let json = serde_json::to_value(told(&record)).unwrap();
+        let json = serde_json::to_value(next_step(&record)).unwrap();
         let wanted = serde_json::json!({
             "account": "cmsprod", "service": "cms", "schedd": "ap1",
             "step": "push", "why": "asked", "at": "1970-01-01T00:05:00Z",

@@ -1,4 +1,4 @@
-//! Proofs: when a token is tried by reading an access token with it. Pure.
+//! Times of proofs: reads of an access token that test a vault token. Pure.
 
 use std::time::Duration;
 
@@ -8,24 +8,23 @@ use jiff::Timestamp;
 use super::{Policy, Record};
 use crate::model::moment::{after, before};
 
-/// A token is proved so many times in the life of an access token: one that died is replaced long before
-/// jobs feel it.
+/// Number of proofs in the lifetime of an access token, so that an invalid vault token is replaced long before jobs
+/// are affected.
 const PROOFS_IN_A_LIFE: u32 = 10;
-/// Life of access tokens where none was seen: issuers give an hour or more.
+/// Assumed lifetime of access tokens before one was read: issuers grant an hour or more.
 const USUAL_LIFE: Duration = Duration::from_hours(1);
 /// Least time between the proofs of all deliveries.
 const BETWEEN_PROOFS: Duration = Duration::from_millis(125);
-/// Salt of the proof's share.
+/// Salt of the proof's jitter.
 const PROOF: u64 = 4;
 
-/// Time at which the schedd is looked at before its turn: jobs' access tokens, as far as is known, come to
-/// their end.
-pub(super) fn look_early(record: &Record) -> Timestamp {
+/// Time of an observation before its schedule, since the jobs' access tokens, as far as known, expire soon.
+pub(super) fn observe_early(record: &Record) -> Timestamp {
     let life = record.access_life.unwrap_or(USUAL_LIFE);
-    let (Some(looked), Some(safe)) = (record.looked, record.safe_until) else {
+    let (Some(observed), Some(safe)) = (record.observed, record.safe_until) else {
         return Timestamp::MAX;
     };
-    before(safe, life / 3).max(after(looked, life / PROOFS_IN_A_LIFE))
+    before(safe, life / 3).max(after(observed, life / PROOFS_IN_A_LIFE))
 }
 
 /// Time of the next proof; the first one comes at once.
@@ -41,8 +40,8 @@ pub(super) fn prove_at(policy: &Policy<'_>, record: &Record) -> Timestamp {
     )
 }
 
-/// Least time between two proofs of one delivery: all of them together are bounded, and take no more than
-/// a quarter of the requests that may be sent to Vault.
+/// Least time between two proofs of one delivery, so that the proofs of all deliveries are bounded and take at most a
+/// quarter of the requests that may be sent to Vault.
 #[must_use]
 pub fn prove_every(deliveries: usize, limit: Option<RequestLimit>) -> Duration {
     let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
@@ -50,7 +49,7 @@ pub fn prove_every(deliveries: usize, limit: Option<RequestLimit>) -> Duration {
     let Some(limit) = limit else {
         return least;
     };
-    // A share of up to a quarter is taken off each pause.
+    // Jitter shortens each pause by up to a quarter.
     let whole = limit.per.saturating_mul(deliveries).saturating_mul(6) / limit.limit.max(1);
     whole.max(least)
 }

@@ -37,7 +37,7 @@ fn good(life: Duration) -> Record {
             expires: after(at(0), life),
         }),
         good_since: Some(at(0)),
-        looked: Some(at(0)),
+        observed: Some(at(0)),
         proved: Some(at(0)),
         safe_until: Some(Timestamp::MAX),
         ..Record::default()
@@ -49,46 +49,50 @@ fn what_is_next_follows_from_what_is_known() {
     let id = id("a");
     let policy = policy(&id, 3 * DAY);
     let never = Timestamp::MAX;
-    let told = |record: &Record, policy: &Policy<'_>, now| next(now, policy, record, at(0), never);
+    let plan_of =
+        |record: &Record, policy: &Policy<'_>, now| next(now, policy, record, at(0), never);
 
     assert_eq!(
-        told(&Record::default(), &policy, at(0)),
-        Next::Do(Step::Look)
+        plan_of(&Record::default(), &policy, at(0)),
+        Next::Do(PlanStep::Observe)
     );
-    let looked = Record {
-        looked: Some(at(0)),
+    let observed = Record {
+        observed: Some(at(0)),
         ..Record::default()
     };
     assert_eq!(
-        told(&looked, &policy, at(0)),
-        Next::Do(Step::Push(Why::First))
+        plan_of(&observed, &policy, at(0)),
+        Next::Do(PlanStep::Push(Why::First))
     );
 
     let mut record = good(7 * DAY);
     let renewal = renew_at(&policy, record.life.unwrap());
     assert_eq!(
-        told(&record, &policy, renewal),
-        Next::Do(Step::Push(Why::Renewal))
+        plan_of(&record, &policy, renewal),
+        Next::Do(PlanStep::Push(Why::Renewal))
     );
     assert!(matches!(
-        told(&record, &policy, before(renewal, MINUTE)),
-        Next::Wait(_) | Next::Do(Step::Look | Step::Prove)
+        plan_of(&record, &policy, before(renewal, MINUTE)),
+        Next::Wait(_) | Next::Do(PlanStep::Observe | PlanStep::Prove)
     ));
     record.good_since = None;
     assert_eq!(record.state(at(1)), State::Pending);
-    assert_eq!(told(&record, &policy, at(1)), Next::Do(Step::Look));
+    assert_eq!(
+        plan_of(&record, &policy, at(1)),
+        Next::Do(PlanStep::Observe)
+    );
     record.changed = true;
     assert_eq!(
-        told(&record, &policy, at(1)),
-        Next::Do(Step::Push(Why::Changed))
+        plan_of(&record, &policy, at(1)),
+        Next::Do(PlanStep::Push(Why::Changed))
     );
     record.fail(&id, problem(Kind::CreddDown), at(1));
     assert_eq!(record.state(at(1)), State::Failed);
     let again = record.failure.as_ref().unwrap().next_try;
-    assert_eq!(told(&record, &policy, at(1)), Next::Wait(again));
+    assert_eq!(plan_of(&record, &policy, at(1)), Next::Wait(again));
     assert_eq!(
-        told(&record, &policy, again),
-        Next::Do(Step::Push(Why::Changed))
+        plan_of(&record, &policy, again),
+        Next::Do(PlanStep::Push(Why::Changed))
     );
 }
 
@@ -106,25 +110,29 @@ fn a_token_is_proved_ten_times_in_an_access_tokens_life_and_what_failed_is_exami
             prove_every: least,
             ..policy(&id, 3 * DAY)
         };
-        let told = |record: &Record, now| next(now, &policy, record, at(0), never);
+        let plan_of = |record: &Record, now| next(now, &policy, record, at(0), never);
         let mut record = good(7 * DAY);
         record.access_life = life;
-        record.looked = Some(at(600));
+        record.observed = Some(at(600));
         record.proved = Some(at(600));
-        let Next::Wait(proof) = told(&record, at(600)) else {
+        let Next::Wait(proof) = plan_of(&record, at(600)) else {
             panic!("it was proved just now");
         };
         assert!(
             (at(600 + earliest)..=at(600 + latest)).contains(&proof),
             "{proof}"
         );
-        assert_eq!(told(&record, proof), Next::Do(Step::Prove));
+        assert_eq!(plan_of(&record, proof), Next::Do(PlanStep::Prove));
         record.proved = None;
-        assert_eq!(told(&record, at(600)), Next::Do(Step::Prove), "the first");
+        assert_eq!(
+            plan_of(&record, at(600)),
+            Next::Do(PlanStep::Prove),
+            "the first"
+        );
         record.fail(&id, problem(Kind::IssuerDown), proof);
         let again = record.failure.as_ref().unwrap().next_try;
         record.proved = Some(again);
-        assert_eq!(told(&record, again), Next::Do(Step::Examine));
+        assert_eq!(plan_of(&record, again), Next::Do(PlanStep::Examine));
     }
 }
 
@@ -157,14 +165,14 @@ fn every_tick_brings_one_look_after_the_share() {
     let policy = policy(&id, 3 * DAY);
     let mut record = good(7 * DAY);
     let (tick, next_tick) = (at(600), at(1200));
-    let told = |record: &Record, now| next(now, &policy, record, tick, next_tick);
-    let Next::Wait(look) = told(&record, at(600)) else {
+    let plan_of = |record: &Record, now| next(now, &policy, record, tick, next_tick);
+    let Next::Wait(look) = plan_of(&record, at(600)) else {
         panic!("not at once");
     };
     assert!((at(600)..at(900)).contains(&look));
-    assert_eq!(told(&record, look), Next::Do(Step::Look));
-    record.looked = Some(look);
-    let Next::Wait(later) = told(&record, look) else {
+    assert_eq!(plan_of(&record, look), Next::Do(PlanStep::Observe));
+    record.observed = Some(look);
+    let Next::Wait(later) = plan_of(&record, look) else {
         panic!("one look is enough");
     };
     assert!((at(1200)..at(1500)).contains(&later));
@@ -272,7 +280,7 @@ impl World<'_> {
                             .fail(self.policy.id, problem(Kind::VaultDown), self.now);
                         continue;
                     }
-                    if matches!(step, Step::Push(_)) {
+                    if matches!(step, PlanStep::Push(_)) {
                         self.pushes += 1;
                         self.record.life = Some(Life {
                             issued: begun,
@@ -280,7 +288,7 @@ impl World<'_> {
                         });
                         self.record.good_since = Some(self.now);
                     }
-                    self.record.looked = Some(self.now);
+                    self.record.observed = Some(self.now);
                     self.record.proved = Some(self.now);
                     self.record.failure = None;
                 }

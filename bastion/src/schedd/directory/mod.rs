@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::Observation;
 use crate::model::delivery::Delivery;
 use crate::model::problem::{Cause, Kind, Problem};
-use crate::system::files::{DIRECTORIES, Failure};
+use crate::system::files::{DIRECTORIES, PoolError};
 
 pub(crate) use check::faults;
 use folder::{Folder, FolderError};
@@ -91,7 +91,7 @@ async fn run<T: Send + 'static>(
     let why = match DIRECTORIES.run(directory, move || work(path)).await {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => error.to_string(),
-        Err(Failure::Broken(why)) => return Err(Problem::internal(delivery, &why)),
+        Err(PoolError::Broken(why)) => return Err(Problem::internal(delivery, &why)),
         Err(failure) => failure.to_string(),
     };
     Err(Problem::new(

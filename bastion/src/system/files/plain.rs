@@ -14,7 +14,7 @@ use nix::sys::stat::SFlag;
 use secrecy::zeroize::Zeroizing;
 
 /// Content of a file, zeroed when dropped: some files hold keys.
-pub(crate) type Content = Zeroizing<Vec<u8>>;
+pub(crate) type FileContent = Zeroizing<Vec<u8>>;
 
 /// Reason why a file is not read.
 #[derive(Debug)]
@@ -78,18 +78,18 @@ pub(crate) fn open(path: &Path) -> Result<File, ReadError> {
 }
 
 /// Reads a plain file of at most `limit` bytes.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Content, ReadError> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<FileContent, ReadError> {
     read_from(&open(path)?, limit)
 }
 
 /// Reads an open file of at most `limit` bytes.
-pub(crate) fn read_from(file: &File, limit: u64) -> Result<Content, ReadError> {
+pub(crate) fn read_from(file: &File, limit: u64) -> Result<FileContent, ReadError> {
     let metadata = file.metadata()?;
     check_kind(metadata.mode())?;
     let size = metadata.len().min(limit);
     // Room for one byte more than there is, so that no copy is left behind by a buffer that grows.
     let room = usize::try_from(size).unwrap_or(0).saturating_add(1);
-    let mut content = Content::new(Vec::with_capacity(room));
+    let mut content = FileContent::new(Vec::with_capacity(room));
     file.take(limit.saturating_add(1))
         .read_to_end(&mut content)?;
     if u64::try_from(content.len()).is_ok_and(|length| length <= limit) {

@@ -48,7 +48,7 @@ pub(crate) struct Pool {
 
 /// Reason why an operation gave no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub(crate) enum PoolError {
     /// The file system of this path does not answer.
     NoAnswer(PathBuf),
     /// Operations on other paths hang, on all threads there are.
@@ -57,7 +57,7 @@ pub(crate) enum Failure {
     Broken(String),
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = DEADLINE.as_secs();
         match self {
@@ -98,8 +98,8 @@ impl Pool {
         &self,
         path: &Path,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Failure> {
-        let no_answer = Failure::NoAnswer(path.to_owned());
+    ) -> Result<T, PoolError> {
+        let no_answer = PoolError::NoAnswer(path.to_owned());
         let places = self.places(path);
         // Closed while an operation on the path hangs. Until then each of them ends in time, and so
         // does the wait.
@@ -112,7 +112,7 @@ impl Pool {
             Ok(thread) = Arc::clone(&self.threads).acquire_owned() => thread,
             // Until then one of the threads becomes free.
             _ = hanging.wait_for(|count| *count >= self.size) => {
-                return Err(Failure::NoThread(path.to_owned()));
+                return Err(PoolError::NoThread(path.to_owned()));
             }
         };
         let mut watchdog = Watchdog {
@@ -131,7 +131,7 @@ impl Pool {
             if let Ok(result) = result {
                 watchdog.disarm();
                 // The caller may have gone.
-                let _ = send.send(result.map_err(|error| Failure::Broken(error.to_string())));
+                let _ = send.send(result.map_err(|error| PoolError::Broken(error.to_string())));
                 return;
             }
             watchdog.fire();
@@ -140,7 +140,7 @@ impl Pool {
             let _ = on_thread.await;
             watchdog.hanging.send_modify(|count| *count -= 1);
         });
-        let broken = |_| Failure::Broken("an operation on a file was broken off".to_owned());
+        let broken = |_| PoolError::Broken("an operation on a file was broken off".to_owned());
         receive.await.map_err(broken)?
     }
 
@@ -230,13 +230,13 @@ mod tests {
         pool: &Arc<Pool>,
         path: &'static str,
         work: impl FnOnce() + Send + 'static,
-    ) -> tokio::task::JoinHandle<Result<(), Failure>> {
+    ) -> tokio::task::JoinHandle<Result<(), PoolError>> {
         let pool = Arc::clone(pool);
         tokio::spawn(async move { pool.run(Path::new(path), work).await })
     }
 
-    fn no_answer() -> Failure {
-        Failure::NoAnswer("/hangs".into())
+    fn no_answer() -> PoolError {
+        PoolError::NoAnswer("/hangs".into())
     }
 
     #[tokio::test(start_paused = true)]
@@ -307,14 +307,14 @@ mod tests {
         tokio::task::yield_now().await;
         tokio::time::advance(DEADLINE).await;
         for hung in hung {
-            assert!(matches!(hung.await.unwrap(), Err(Failure::NoAnswer(_))));
+            assert!(matches!(hung.await.unwrap(), Err(PoolError::NoAnswer(_))));
         }
         let error = third.await.unwrap().unwrap_err();
-        assert_eq!(error, Failure::NoThread("/c".into()));
+        assert_eq!(error, PoolError::NoThread("/c".into()));
         assert!(error.to_string().starts_with("/c was not read, since"));
         let before = tokio::time::Instant::now();
         let fourth = pool.run(Path::new("/d"), || ()).await;
-        assert_eq!(fourth, Err(Failure::NoThread("/d".into())));
+        assert_eq!(fourth, Err(PoolError::NoThread("/d".into())));
         assert_eq!(before.elapsed(), Duration::ZERO);
         hanging.release = None;
         while pool.run(Path::new("/d"), || ()).await.is_err() {
@@ -365,7 +365,7 @@ mod tests {
     async fn a_panic_is_an_error_and_costs_no_thread() {
         let pool = pool(1, 1);
         let broken = pool.run(Path::new("/x"), || panic!("on purpose")).await;
-        assert!(matches!(broken, Err::<(), _>(Failure::Broken(_))));
+        assert!(matches!(broken, Err::<(), _>(PoolError::Broken(_))));
         assert_eq!(pool.run(Path::new("/x"), || 7).await, Ok(7));
     }
 }

@@ -7,14 +7,14 @@ use crate::fixtures::{credd, delivery_to};
 use crate::limits::{Extent, Limits, Rank};
 use crate::model::delivery::Target;
 use crate::policy::plan::Policy;
-use crate::policy::plan::{Step as Todo, Why};
+use crate::policy::plan::{PlanStep, Why};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
 async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
     let parts = outside.parts();
-    let step = Todo::Push(Why::First);
+    let step = PlanStep::Push(Why::First);
     let policy = Policy {
         id: &delivery.id,
         lifetime: delivery.lifetime,

@@ -1,15 +1,15 @@
-//! What a start makes of what a credd has: kept as it is, or replaced. Pure.
+//! Adoption of tokens after a start: a token that a credd has is kept or replaced. Pure.
 //!
-//! A credd tells when a token was stored and when the credmon last made an access token, never the
-//! token. The laws:
-//! - A token that the state names, stored at the very second that it names, for what is
-//!   asked for now, is kept with its exact life.
-//! - Where the state has nothing, the life is an estimate from above: stored now minus age, for as
-//!   long as is configured now. Such a token is kept for a while only: it is replaced within
-//!   [`SETTLING`], those closest to their end first, so that a start without a state is no burst.
-//! - Whatever is known: an access token that the credmon should have renewed and did not shows that
-//!   the vault token may be dead. It is replaced at once.
-//! - Nothing that is replaced for these reasons is replaced for them twice: the new token is held.
+//! A credd reports when a token was stored and when the credmon last made an access token, never the token itself.
+//! The rules:
+//! - A token that is recorded in the state, with the same second of storing and the same requested content, is kept
+//!   with its exact lifetime.
+//! - Without a record the lifetime is an upper bound: the configured lifetime, from the time of storing. Such a token
+//!   is replaced within [`SETTLING`], those closest to their expiry first, so that a start without state causes no
+//!   burst.
+//! - In any case: an access token that the credmon should have renewed and did not shows that the vault token may be
+//!   invalid. It is replaced at once.
+//! - No token is replaced twice for these reasons: the new one is owned by this process.
 
 use std::time::Duration;
 
@@ -20,59 +20,64 @@ use crate::model::moment::{after, until};
 use crate::model::note::Placed;
 use crate::policy::jobs;
 
-/// Clocks of two hosts may differ by this much.
+/// Tolerated difference between the clocks of two hosts.
 const SKEW: Duration = Duration::from_mins(1);
-/// Tokens whose life is an estimate are replaced within this time, or a quarter of a life.
+/// Time within which tokens with an estimated lifetime are replaced, or a quarter of the lifetime if that is less.
 pub const SETTLING: Duration = Duration::from_hours(6);
-/// The part of the settling time that is drawn by name; the rest follows the life that is left.
+/// Part of the settling time that is jitter; the rest depends on the remaining lifetime.
 const DRAWN: f64 = 0.25;
-/// Salt of that draw.
+/// Salt of that jitter.
 const SETTLE: u64 = 3;
 
-/// What a credd has of a delivery that this process has not pushed.
+/// A token at a credd that this process has not pushed.
 #[derive(Clone, Copy, Debug)]
-pub struct Found<'a> {
-    /// The state on disk of what is there.
+pub struct FoundToken<'a> {
+    /// Record of the token in the state on disk.
     pub placed: Option<&'a Placed>,
-    /// What is asked for now: see `store::asks`.
+    /// Content that is requested now: see [`asks`](crate::model::note::asks).
     pub asks: &'a str,
-    /// When what is there was stored, by the schedd's clock.
+    /// Time when it was stored, by the schedd's clock.
     pub stored: Timestamp,
-    /// When the credmon last made an access token.
+    /// Time when the credmon last made an access token, by the schedd's clock.
     pub served: Option<Timestamp>,
 }
 
-/// What to make of it.
+/// Decision about a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inherit {
-    /// It stays.
+    /// The token is kept.
     Keep {
-        /// Its name at Vault, when it is known.
+        /// Its accessor at Vault, if known.
         accessor: Option<String>,
-        /// Its life; an estimate when there is no name.
+        /// Its lifetime; an estimate without an accessor.
         life: Life,
-        /// When it is replaced at the latest, however long it may live.
+        /// Latest time of its replacement, whatever its lifetime.
         renew_by: Option<Timestamp>,
     },
     /// A new one is pushed.
     Push(Why),
 }
 
-/// Decides.
+/// Decides whether a token is kept.
 #[must_use]
-pub fn inherit(policy: &Policy<'_>, found: &Found<'_>, now: Timestamp) -> Inherit {
+pub fn inherit(policy: &Policy<'_>, found: &FoundToken<'_>, now: Timestamp) -> Inherit {
     let access = found.placed.and_then(|placed| placed.access_seconds);
     let access = access.map(Duration::from_secs);
     if jobs::credmon(found.stored, found.served, access, now) == jobs::Credmon::Stopped {
         return Inherit::Push(Why::Stale);
     }
     match found.placed {
-        Some(placed) => remembered(policy, found, placed, now),
+        Some(placed) => recorded(policy, found, placed, now),
         None => estimated(policy, found, now),
     }
 }
 
-fn remembered(policy: &Policy<'_>, found: &Found<'_>, placed: &Placed, now: Timestamp) -> Inherit {
+fn recorded(
+    policy: &Policy<'_>,
+    found: &FoundToken<'_>,
+    placed: &Placed,
+    now: Timestamp,
+) -> Inherit {
     if placed.asks != found.asks {
         return Inherit::Push(Why::Changed);
     }
@@ -88,7 +93,7 @@ fn remembered(policy: &Policy<'_>, found: &Found<'_>, placed: &Placed, now: Time
     if until(life.issued, life.expires) > policy.lifetime.saturating_add(SKEW) {
         return Inherit::Push(Why::Changed);
     }
-    // Ended, or the clock was set back since: nothing is known of its life then.
+    // Expired, or the clock was set back since: its lifetime is unknown then.
     if now >= life.expires || life.issued > after(now, SKEW) {
         return Inherit::Push(Why::Renewal);
     }
@@ -99,17 +104,17 @@ fn remembered(policy: &Policy<'_>, found: &Found<'_>, placed: &Placed, now: Time
     }
 }
 
-fn estimated(policy: &Policy<'_>, found: &Found<'_>, now: Timestamp) -> Inherit {
+fn estimated(policy: &Policy<'_>, found: &FoundToken<'_>, now: Timestamp) -> Inherit {
     let life = Life {
         issued: found.stored,
         expires: after(found.stored, policy.lifetime),
     };
     let renewal = renew_at(policy, life);
-    // A time to come is a clock's fault and bounds nothing.
+    // A time in the future is a wrong clock and bounds nothing.
     if found.stored > after(now, SKEW) || now >= renewal {
         return Inherit::Push(Why::Renewal);
     }
-    // Nobody saw what it is for and nothing was made of it yet.
+    // Its content is unknown, and no access token was made from it yet.
     if found.served.is_none_or(|served| served < found.stored) {
         return Inherit::Push(Why::First);
     }

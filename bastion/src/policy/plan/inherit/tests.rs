@@ -6,7 +6,7 @@ use super::*;
 use crate::fixtures::id;
 use crate::model::delivery::DeliveryId;
 use crate::model::note::Named;
-use crate::policy::plan::{Next, Record, Step, next};
+use crate::policy::plan::{Next, PlanStep, Record, next};
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -45,11 +45,11 @@ fn placed() -> Placed {
 }
 
 /// What a start makes of it a day after the push, with the credmon at work.
-fn told(change: impl FnOnce(&mut Placed), stored: i64, served: i64) -> Inherit {
+fn decide(change: impl FnOnce(&mut Placed), stored: i64, served: i64) -> Inherit {
     let id = id("a");
     let mut placed = placed();
     change(&mut placed);
-    let found = Found {
+    let found = FoundToken {
         placed: Some(&placed),
         asks: ASKS,
         stored: at(stored),
@@ -68,29 +68,29 @@ fn what_is_noted_and_still_there_is_kept_with_its_exact_life() {
         },
         renew_by: None,
     };
-    assert_eq!(told(|_| {}, 3, 86_000), kept);
-    assert_eq!(told(|_| {}, 4, 86_000), Inherit::Push(Why::Replaced));
+    assert_eq!(decide(|_| {}, 3, 86_000), kept);
+    assert_eq!(decide(|_| {}, 4, 86_000), Inherit::Push(Why::Replaced));
     assert_eq!(
-        told(|p| p.stored = None, 3, 86_000),
+        decide(|p| p.stored = None, 3, 86_000),
         Inherit::Push(Why::Replaced)
     );
     assert_eq!(
-        told(|p| p.asks = "else".to_owned(), 3, 86_000),
+        decide(|p| p.asks = "else".to_owned(), 3, 86_000),
         Inherit::Push(Why::Changed)
     );
     // The credmon should have made another by now.
-    assert_eq!(told(|_| {}, 3, 84_600), Inherit::Push(Why::Stale));
+    assert_eq!(decide(|_| {}, 3, 84_600), Inherit::Push(Why::Stale));
     assert_eq!(
-        told(|_| {}, 3, 2),
+        decide(|_| {}, 3, 2),
         Inherit::Push(Why::Stale),
         "of the token before"
     );
     assert_eq!(
-        told(|p| p.token.expires = at(86_400), 3, 86_000),
+        decide(|p| p.token.expires = at(86_400), 3, 86_000),
         Inherit::Push(Why::Renewal)
     );
     assert_eq!(
-        told(|p| p.token.expires = after(at(0), 8 * DAY), 3, 86_000),
+        decide(|p| p.token.expires = after(at(0), 8 * DAY), 3, 86_000),
         Inherit::Push(Why::Changed),
         "never longer than configured"
     );
@@ -99,7 +99,7 @@ fn what_is_noted_and_still_there_is_kept_with_its_exact_life() {
         p.token.expires = at(100_000 + 86_400);
     };
     assert_eq!(
-        told(clock_was_set_back, 3, 86_000),
+        decide(clock_was_set_back, 3, 86_000),
         Inherit::Push(Why::Renewal)
     );
 }
@@ -107,8 +107,8 @@ fn what_is_noted_and_still_there_is_kept_with_its_exact_life() {
 #[test]
 fn without_a_note_the_life_is_an_estimate_that_is_not_trusted_for_long() {
     let id = id("a");
-    let told = |stored: i64, served: Option<i64>, now: i64| {
-        let found = Found {
+    let decide = |stored: i64, served: Option<i64>, now: i64| {
+        let found = FoundToken {
             placed: None,
             asks: ASKS,
             stored: at(stored),
@@ -120,25 +120,25 @@ fn without_a_note_the_life_is_an_estimate_that_is_not_trusted_for_long() {
         accessor: None,
         life,
         renew_by: Some(renew_by),
-    } = told(0, Some(86_000), 86_400)
+    } = decide(0, Some(86_000), 86_400)
     else {
         panic!("it serves");
     };
     assert_eq!(life.expires, after(at(0), 7 * DAY));
     assert!(at(86_400) < renew_by && renew_by <= after(at(86_400), SETTLING));
-    assert_eq!(told(0, Some(80_000), 86_400), Inherit::Push(Why::Stale));
+    assert_eq!(decide(0, Some(80_000), 86_400), Inherit::Push(Why::Stale));
     assert_eq!(
-        told(86_390, Some(86_000), 86_400),
+        decide(86_390, Some(86_000), 86_400),
         Inherit::Push(Why::First)
     );
-    assert_eq!(told(86_390, None, 86_400), Inherit::Push(Why::First));
+    assert_eq!(decide(86_390, None, 86_400), Inherit::Push(Why::First));
     assert_eq!(
-        told(90_000, Some(90_000), 86_400),
+        decide(90_000, Some(90_000), 86_400),
         Inherit::Push(Why::Renewal),
         "to come"
     );
     let late = 86_400 * 4 + 10;
-    assert_eq!(told(0, Some(late), late), Inherit::Push(Why::Renewal));
+    assert_eq!(decide(0, Some(late), late), Inherit::Push(Why::Renewal));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_start_without_notes_is_no_burst_and_begins_with_what_ends_first() {
         let id = id(&format!("a{n}"));
         // Pushed evenly over the last four days.
         let stored = 86_400 * 4 - n * 170;
-        let found = Found {
+        let found = FoundToken {
             placed: None,
             asks: ASKS,
             stored: at(stored),
@@ -201,13 +201,13 @@ proptest! {
             stored: Some(at(stored)),
             ..placed()
         };
-        let found = Found {
+        let found = FoundToken {
             placed: noted.then_some(&placed),
             asks: ASKS,
             stored: at(stored),
             served: served_at(begin),
         };
-        let mut record = Record { looked: Some(at(begin)), good_since: Some(at(begin)), ..Record::default() };
+        let mut record = Record { observed: Some(at(begin)), good_since: Some(at(begin)), ..Record::default() };
         let mut pushed = None;
         match inherit(&policy, &found, at(begin)) {
             Inherit::Push(_) => pushed = Some(begin),
@@ -221,9 +221,9 @@ proptest! {
         while pushed.is_none() {
             let tick = now / 600 * 600;
             match next(at(now), &policy, &record, at(tick), at(tick + 600)) {
-                Next::Do(Step::Push(_)) => pushed = Some(now),
+                Next::Do(PlanStep::Push(_)) => pushed = Some(now),
                 Next::Do(_) => {
-                    (record.looked, record.proved) = (Some(at(now)), Some(at(now)));
+                    (record.observed, record.proved) = (Some(at(now)), Some(at(now)));
                     let life = noted.then_some(HOUR);
                     if jobs::credmon(at(stored), served_at(now), life, at(now)) == jobs::Credmon::Stopped {
                         pushed = Some(now);
