@@ -10,7 +10,7 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let log = Log::init(cli.verbosity(), cli.tells_its_work(), cli.is_service());
+    let log = Log::init(cli.verbosity(), cli.logs_progress(), cli.is_service());
     if let Err(error) = hardening::no_core_dumps() {
         // The service is of more use than this.
         tracing::warn!(%error, "core dumps cannot be switched off");

@@ -125,7 +125,7 @@ async fn with_room(
 
 async fn metrics(State(view): State<StatusView>) -> Result<impl IntoResponse, ApiError> {
     let report = view.reports.now()?;
-    let text = metrics::write(&report, &view.stages.so_far(), view.started);
+    let text = metrics::write(&report, &view.stages.snapshot(), view.started);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }
 

@@ -116,13 +116,13 @@ impl Cli {
         self.global.verbose
     }
 
-    /// Whether its log is what people read of it; other commands print what they have to say.
+    /// Returns true for commands that log their progress; others only print their result.
     #[must_use]
-    pub fn tells_its_work(&self) -> bool {
+    pub fn logs_progress(&self) -> bool {
         matches!(self.command, Command::Run | Command::Once(_))
     }
 
-    /// Whether it is the service, which runs unattended.
+    /// Returns true for the service, which runs unattended.
     #[must_use]
     pub fn is_service(&self) -> bool {
         matches!(self.command, Command::Run)

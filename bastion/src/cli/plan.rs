@@ -15,7 +15,7 @@ use crate::model::moment::until;
 use crate::policy::plan::Why;
 use crate::policy::plan::outlook::{PlannedAction, Reason};
 
-/// PlannedAction `plan` takes.
+/// Arguments of `plan`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]

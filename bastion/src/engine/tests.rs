@@ -97,7 +97,7 @@ async fn every_delivery_has_a_token_and_a_login_of_its_own() {
     assert_eq!(tokens.len(), 6);
     // One for each delivery, and one for each account that opens credds; all are counted.
     assert_eq!(world.logins, 6 + 2);
-    let counted = reconciler.parts().stages.so_far();
+    let counted = reconciler.parts().stages.snapshot();
     assert_eq!(counted[&crate::system::stages::Stage::Login].number, 6 + 2);
 }
 

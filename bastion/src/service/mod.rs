@@ -1,7 +1,7 @@
-//! A service's life: configured, started, told to reload or to stop, and what systemd hears of it.
+//! The service: start, signals, reload, stop, and notifications to systemd.
 //!
-//! What holds: a new configuration with faults is reported and changes nothing; whatever libkrb5
-//! is waiting for, the process ends soon after it was told to.
+//! Always true: a new configuration with faults is reported and changes nothing; the process ends soon after the
+//! request to stop, whatever libkrb5 waits for.
 
 mod reload;
 
@@ -33,8 +33,7 @@ use crate::store::Store;
 use crate::system::hardening;
 use crate::vault::HtVault;
 
-/// Keeps every delivery good until SIGTERM or SIGINT; SIGHUP and changes that `watch` tells of
-/// have `file` read again.
+/// Runs the service until SIGTERM or SIGINT. SIGHUP and changes that `watch` notices reload `file`.
 ///
 /// # Errors
 /// The certificate authorities cannot be used, or the system refuses a runtime or signals.
@@ -46,7 +45,7 @@ pub fn run(config: &Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
         tokio::spawn(warn_of_host(Arc::new(config.clone())));
         let parts = parts(config, Store::open(&config.state))?;
         let mut engine = engine(config, &parts);
-        let signals = Signals::new().context("signals cannot be listened to")?;
+        let signals = Signals::new().context("signal handlers cannot be installed")?;
         let (send, receive) = mpsc::channel(1);
         let (reloads, reload_orders) = mpsc::channel(1);
         let reports = engine.reports();
@@ -73,15 +72,14 @@ pub fn run(config: &Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
             files: Reload::new(file, Arc::new(config.clone())),
         };
         tokio::join!(engine.run(receive), outside.pass_on(send));
-        info!("stopped; what is at the schedds stays");
+        info!("stopped; tokens at the schedds stay valid");
         Ok(())
     });
     runtime.shutdown_timeout(LAST_WAIT);
     result
 }
 
-/// Serves the control socket, until the result is dropped. Without it tokens are kept good all the
-/// same: that is worth more than being asked.
+/// Serves the control socket until the result is dropped. Deliveries work without it, so a failure is only logged.
 async fn serve_control(
     config: &Config,
     view: StatusView,
@@ -98,13 +96,15 @@ async fn serve_control(
             ))))
         }
         Err(error) => {
-            error!("commands such as `status` will not find this service: {error:#}");
+            error!(
+                "control socket not served, so commands such as `status` do not work: {error:#}"
+            );
             None
         }
     }
 }
 
-/// Serves metrics and health where the configuration says so. As above, the work goes on without.
+/// Serves metrics and health where they are configured. A failure is only logged, as above.
 async fn serve_http(
     config: &Config,
     view: StatusView,
@@ -120,7 +120,7 @@ async fn serve_http(
             ))))
         }
         Err(error) => {
-            error!("metrics and health are not served: {error:#}");
+            error!("metrics and health not served: {error:#}");
             None
         }
     }
@@ -159,11 +159,11 @@ impl EndSignals {
     }
 }
 
-/// What comes from outside the loop: signals, changed files, and orders to read them again.
+/// Events from outside the engine: signals, changed files, and orders to reload.
 struct Outside {
     signals: Signals,
     reloads: mpsc::Receiver<(ReloadOrder, oneshot::Sender<Reloaded>)>,
-    /// Those in force.
+    /// Parts in force.
     parts: Arc<RealParts>,
     watch: Watch,
     files: Reload,
@@ -172,7 +172,7 @@ struct Outside {
 type Commands = mpsc::Sender<Command<HtVault, Transports<HtVault>>>;
 
 impl Outside {
-    /// Makes commands of it until the end is asked for.
+    /// Turns events into commands for the engine until a signal stops the service.
     async fn pass_on(mut self, send: Commands) {
         loop {
             tokio::select! {
@@ -188,24 +188,24 @@ impl Outside {
                 }
                 Some((order, answer)) = self.reloads.recv() => {
                     let trigger = if order.dry_run { Trigger::DryRun } else { Trigger::Order };
-                    let Some(said) = self.reload(trigger, &send).await else {
+                    let Some(reloaded) = self.reload(trigger, &send).await else {
                         break;
                     };
-                    // Whoever asked may have gone away.
-                    let _ = answer.send(said);
+                    // The client may have disconnected.
+                    let _ = answer.send(reloaded);
                 }
                 () = self.signals.end.recv() => break,
             }
         }
         notify(&[NotifyState::Stopping]);
-        // A loop that has ended need not be told to.
+        // The engine may have stopped already.
         let _ = send.send(Command::Stop).await;
     }
 
-    /// Reads the configuration again; with faults the old one stays in force. Returns the answer for
-    /// who asked, once it is in force; nothing when the service is to end or has ended.
+    /// Reloads the configuration; with faults the old one stays in force. Returns the answer for the client once the
+    /// configuration is in force; `None` when the service stops.
     async fn reload(&mut self, trigger: Trigger, send: &Commands) -> Option<Reloaded> {
-        // systemd waits for the end of what it asked for; of the rest it need not hear.
+        // systemd waits for the end of a reload that it requested, and needs no notice of others.
         if trigger == Trigger::Order {
             match NotifyState::monotonic_usec_now() {
                 Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -214,7 +214,7 @@ impl Outside {
         }
         let before = Arc::clone(&self.parts);
         let prepare = move |config: &Config| parts_anew(&before, config);
-        // A file system may take its time.
+        // A file system may be slow.
         let read = tokio::select! {
             read = self.files.read(trigger, prepare) => read,
             () = self.signals.end.recv() => return None,

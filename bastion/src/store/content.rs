@@ -1,8 +1,7 @@
-//! Content of the state: tokens by their accessors, orders of people, and the age of grants.
+//! Content of the state: tokens by their accessors, revocations by people, and the age of grants.
 //!
-//! Always true: no secret is in it, for an accessor names a token and opens nothing; a token or login is
-//! named until its end is over or was seen, whatever the configuration says by then, so the state is
-//! bounded.
+//! Always true: it contains no secret; an accessor names a token and grants nothing. A token or login stays in it until
+//! it has expired or is known to be revoked, whatever the configuration says by then; so the state is bounded.
 
 use std::collections::BTreeMap;
 
@@ -16,18 +15,18 @@ use crate::model::note::{Login, Note};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Nothing,
-    /// Facts about tokens that were named before.
+    /// Facts about tokens that were in the state before.
     Facts,
-    /// The tokens that are named.
+    /// The set of tokens.
     Tokens,
 }
 
 /// The state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Content {
-    /// Deliveries, of those too that are no longer configured.
+    /// Notes of deliveries, including those that are no longer configured.
     pub(crate) deliveries: BTreeMap<DeliveryId, Note>,
-    /// Deliveries that a person revoked, and when.
+    /// Deliveries that a person revoked, with the time.
     pub(crate) revoked: BTreeMap<DeliveryId, Timestamp>,
     /// Age of grants, by the path of their credential at Vault.
     pub(crate) grants: Grants,
@@ -36,7 +35,7 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// Notes the state of a delivery, without tokens that have expired.
+    /// Replaces the note of a delivery, without tokens that have expired.
     pub(super) fn note(&mut self, id: &DeliveryId, mut note: Note, now: Timestamp) -> Change {
         note.drop_ended(now);
         let before = if note == Note::default() {
@@ -54,7 +53,7 @@ impl Content {
         }
     }
 
-    /// Notes that a person revoked deliveries, or (`None`) wants them again. The first order counts.
+    /// Records that a person revoked deliveries, or (`None`) wants them again. The first revocation counts.
     pub(crate) fn revoke<'a>(
         &mut self,
         ids: impl IntoIterator<Item = &'a DeliveryId>,
@@ -68,7 +67,7 @@ impl Content {
         }
     }
 
-    /// Forgets tokens and logins that have expired.
+    /// Removes tokens and logins that have expired.
     pub(super) fn drop_ended(&mut self, now: Timestamp) -> Change {
         let names = |content: &Self| {
             let notes = content.deliveries.values();
@@ -80,7 +79,7 @@ impl Content {
             *note != Note::default()
         });
         self.logins.retain(|_, login| login.token.expires > now);
-        // What has expired is of no use, written or not.
+        // Expired tokens on disk do no harm: no hurry.
         if names(self) == before {
             Change::Nothing
         } else {

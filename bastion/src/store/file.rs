@@ -17,7 +17,7 @@ use crate::model::grants::Grants;
 use crate::model::note::{Login, Note};
 
 const NAME: &str = "state.json";
-/// Version of the fields: raised when their meaning changes.
+/// Format version: increased when the meaning of a field changes.
 const VERSION: u32 = 2;
 /// Longest file that is read, in bytes: some 100,000 deliveries.
 const LIMIT: u64 = 64 * 1024 * 1024;
@@ -61,8 +61,8 @@ struct Deliveries {
     deliveries: Vec<Delivery>,
 }
 
-/// Reads the state; `true` when it came from files of version 1. What cannot be read is set aside, so that
-/// its accessors are not lost to people, and is warned of.
+/// Reads the state; `true` when it came from files of version 1. A file that cannot be read is renamed, so that people
+/// can still find its accessors, and a warning is logged.
 pub(super) fn load(state: &Path) -> (Content, bool) {
     if let Some(whole) = read::<Whole>(&state.join(NAME), |whole| whole.version == VERSION) {
         return (whole.into(), false);
@@ -72,7 +72,7 @@ pub(super) fn load(state: &Path) -> (Content, bool) {
     let grants = read(&state.join(GRANTS), |_: &Grants| true);
     let is_carried = deliveries.is_some() || revoked.is_some() || grants.is_some();
     if is_carried {
-        info!("the state of an earlier version is carried over to {NAME}");
+        info!("state of an earlier version converted to {NAME}");
     }
     let whole = Whole {
         version: VERSION,
@@ -84,7 +84,7 @@ pub(super) fn load(state: &Path) -> (Content, bool) {
     (whole.into(), is_carried)
 }
 
-/// Reads a file; `None` where there is none, or none of use.
+/// Reads a file; `None` when it is missing or cannot be used.
 fn read<T: DeserializeOwned>(path: &Path, is_known: impl FnOnce(&T) -> bool) -> Option<T> {
     let words = match parse(path) {
         Ok(content) if is_known(&content) => return Some(content),
@@ -92,15 +92,15 @@ fn read<T: DeserializeOwned>(path: &Path, is_known: impl FnOnce(&T) -> bool) -> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => error.to_string(),
     };
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".broken");
-    let aside = PathBuf::from(aside);
-    let kept = fs::rename(path, &aside).map_or_else(
-        |error| format!("it could not be set aside: {error}"),
-        |()| format!("it is kept as {}", aside.display()),
+    let mut broken = path.as_os_str().to_owned();
+    broken.push(".broken");
+    let broken = PathBuf::from(broken);
+    let renamed = fs::rename(path, &broken).map_or_else(
+        |error| format!("it could not be renamed: {error}"),
+        |()| format!("it is now {}", broken.display()),
     );
     warn!(
-        "{} cannot be used: {words}; {kept}; the lives of tokens at credds are estimated until each is replaced",
+        "{} cannot be used: {words}; {renamed}; the lifetimes of tokens at credds are estimated until each is replaced",
         path.display()
     );
     None
@@ -108,7 +108,7 @@ fn read<T: DeserializeOwned>(path: &Path, is_known: impl FnOnce(&T) -> bool) -> 
 
 fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     let mut options = OpenOptions::new();
-    // Non-blocking, so that a pipe in the place of the file does not block.
+    // Non-blocking, in case the file is a FIFO.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
     let file = options.read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
@@ -116,7 +116,7 @@ fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
         return Err(io::Error::other("it is no plain file of usual size"));
     }
     let text = io::read_to_string(file)?;
-    // Never the library's words: they quote what stands there.
+    // Not the library's message, which quotes the content.
     serde_json::from_str(&text).map_err(|fault| {
         let (line, column) = (fault.line(), fault.column());
         io::Error::other(format!(
@@ -125,16 +125,16 @@ fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     })
 }
 
-/// Replaces the file; makes the directory where it is missing. Files of version 1 are removed then. Blocks.
+/// Replaces the file, and creates the directory when it is missing. Then removes files of version 1. Blocks.
 ///
 /// # Errors
-/// The directory cannot be made or written.
+/// The directory cannot be created or written.
 pub(super) fn save(state: &Path, content: Content) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(state)?;
-    // There is one writer; a fixed name leaves nothing behind after many crashes.
+    // There is one writer; with a fixed name crashes leave no more than one file.
     let new = state.join(format!(".{NAME}.new"));
     let written =
         write(&new, &Whole::from(content)).and_then(|()| fs::rename(&new, state.join(NAME)));

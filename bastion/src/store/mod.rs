@@ -1,10 +1,10 @@
 //! State that survives a restart: one file, `state.json` in the state directory, and one writer.
 //!
-//! Always true: no secret is in it; a change is in memory at once, and on disk within seconds, or
-//! before `Store::written` returns; a reader of the file sees an old state or the new one, never a
-//! part. A disk that hangs or is full holds up nothing but the writing: it is reported
-//! (`Store::problem`), counted, and written as soon as it answers. Nothing depends on the file: without it,
-//! lives of tokens at credds are estimates, until each is replaced.
+//! Always true: it contains no secret. A change is in memory at once, and on disk within seconds, or before
+//! `Store::written` returns. A reader of the file sees the old state or the new one, never a part. A disk that hangs or
+//! is full delays only the writing: it is reported (`Store::problem`) and counted, and the state is written as soon as
+//! the disk answers. Nothing depends on the file: without it the lifetimes of tokens at credds are estimates, until each
+//! token is replaced.
 
 mod content;
 mod file;
@@ -23,14 +23,14 @@ use crate::model::note::Note;
 use content::Change;
 pub(crate) use content::Content;
 
-/// Changes within this time are written together.
+/// Delay after a change, so that changes within this time are written together.
 const GATHER: Duration = Duration::from_secs(5);
-/// And those within this time that name no other token: expiries that were read, mostly. A large site has
+/// The same for changes that leave the set of tokens as it is: expiries that were read, mostly. A large site has
 /// several a second, and the file is written as a whole.
 const GATHER_FACTS: Duration = Duration::from_mins(1);
-/// Pause after a failed writing.
+/// Pause after a failed write.
 const RETRY: Duration = Duration::from_secs(10);
-/// A disk that has not answered for so long is reported.
+/// Time after which a disk that does not answer is reported.
 const HANGS: Duration = Duration::from_secs(10);
 
 /// The state. Cheap to clone; the last clone that is dropped ends the writer.
@@ -44,27 +44,27 @@ pub(crate) struct Store {
 struct Shared {
     inner: Mutex<Inner>,
     changed: Notify,
-    /// A change is more than facts about the same tokens.
+    /// The set of tokens changed, or something else that is written soon.
     soon: Notify,
-    /// Somebody waits for the disk.
+    /// A caller waits for the disk.
     urgent: Notify,
-    /// The number of changes that are on disk.
+    /// Number of changes that are on disk.
     written: watch::Sender<u64>,
-    /// The number of writings that failed.
+    /// Number of writes that failed.
     failed: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     content: Content,
-    /// The number of changes.
+    /// Number of changes.
     changes: u64,
     problem: Option<String>,
 }
 
 impl Store {
-    /// Reads the state of a directory, and writes its changes there from now on. Files of earlier versions
-    /// are carried over. Blocks while it reads; must be called within a runtime.
+    /// Reads the state of a directory, and writes its changes there from now on. Files of earlier versions are
+    /// converted. Blocks while it reads; must be called within a runtime.
     pub(crate) fn open(state: &Path) -> Self {
         let (content, is_carried) = file::load(state);
         let mut store = Self::of(content);
@@ -91,7 +91,7 @@ impl Store {
         self.shared.inner()
     }
 
-    /// Looks at the state.
+    /// Calls `read` with the state.
     pub(crate) fn read<R>(&self, read: impl FnOnce(&Content) -> R) -> R {
         read(&self.inner().content)
     }
@@ -107,22 +107,22 @@ impl Store {
         result
     }
 
-    /// Notes the state of a delivery; one that is the same is not written again.
+    /// Replaces the note of a delivery; an equal one is not written again.
     pub(crate) fn note(&self, id: &DeliveryId, note: Note, now: Timestamp) {
         self.change_if(|content| content.note(id, note, now));
     }
 
-    /// State of a delivery.
+    /// Returns the note of a delivery.
     pub(crate) fn note_of(&self, id: &DeliveryId) -> Option<Note> {
         self.read(|content| content.deliveries.get(id).cloned())
     }
 
-    /// Forgets tokens and logins that have expired.
+    /// Removes tokens and logins that have expired.
     pub(crate) fn drop_ended(&self, now: Timestamp) {
         self.change_if(|content| content.drop_ended(now));
     }
 
-    /// Changes the state, perhaps.
+    /// Applies `change`, which returns its extent.
     fn change_if(&self, change: impl FnOnce(&mut Content) -> Change) {
         let mut inner = self.inner();
         let change = change(&mut inner.content);
@@ -140,7 +140,7 @@ impl Store {
     /// Waits until everything that was changed before is on disk.
     ///
     /// # Errors
-    /// It is not within the deadline; the words say why and what to do.
+    /// It is not within the deadline: the reason, and what to do.
     pub(crate) async fn written(&self, deadline: Duration) -> Result<(), String> {
         if self.writer.is_none() {
             return Ok(());
@@ -163,12 +163,12 @@ impl Store {
         }
     }
 
-    /// The reason why the state is not on disk; `None` while it is.
+    /// Reason why the state is not on disk; `None` while it is.
     pub(crate) fn problem(&self) -> Option<String> {
         self.inner().problem.clone()
     }
 
-    /// Number of writings that failed.
+    /// Number of writes that failed.
     #[cfg(test)]
     pub(crate) fn failures(&self) -> u64 {
         *self.shared.failed.borrow()
@@ -180,19 +180,19 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes how a writing ended.
+    /// Records the result of a write.
     fn report(&self, problem: Option<String>) {
         let mut inner = self.inner();
         match (&inner.problem, &problem) {
             (before, Some(problem)) if before.as_ref() != Some(problem) => warn!("{problem}"),
-            (Some(_), None) => info!("the state is written again"),
+            (Some(_), None) => info!("state directory writable again"),
             _ => {}
         }
         inner.problem = problem;
     }
 }
 
-/// The writer: one writing at a time, on a thread for operations that block.
+/// The writer: one write at a time, on a thread for operations that block.
 async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
     loop {
         while shared.inner().changes <= *shared.written.borrow() {
@@ -234,7 +234,7 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
                     state.display()
                 )));
                 shared.failed.send_modify(|failed| *failed += 1);
-                // Whoever waits for the disk wants to know at once.
+                // A caller that waits for the disk causes a retry at once.
                 tokio::select! {
                     () = tokio::time::sleep(RETRY) => {}
                     () = shared.urgent.notified() => {}

@@ -1,15 +1,13 @@
-//! Limits of this process: its memory, which holds tokens, never goes into a core dump, and it may
-//! have many descriptors open.
+//! Process limits: no core dump of the memory, which contains tokens, and many open descriptors.
 
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::warn;
 
-/// Descriptors that are enough for everything. Tools of HTCondor inherit the limit, and take memory
-/// in proportion to it.
+/// Most descriptors that are requested. HTCondor's tools inherit the limit, and use memory in proportion to it.
 const ENOUGH: u64 = 65_536;
 
-/// Switches core dumps off, and reading of this process's memory by others of the same user.
+/// Disables core dumps, and access to this process's memory by other processes of the same user.
 ///
 /// # Errors
 /// The system refuses.
@@ -18,7 +16,7 @@ pub fn no_core_dumps() -> nix::Result<()> {
     set_dumpable(false)
 }
 
-/// Raises the limit of open descriptors to what the system permits; returns it.
+/// Raises the limit of open descriptors as far as the system permits; returns it.
 #[must_use]
 pub fn raise_descriptors() -> u64 {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));

@@ -1,7 +1,7 @@
-//! At most one process works with the same state directory: a lock on a file in it.
+//! Lock on the state directory, so that at most one process works with it.
 //!
-//! What holds: the kernel lets go of the lock when the process ends, in whatever way. The file
-//! stays; what it says is the process that last had the lock.
+//! Always true: the kernel releases the lock when the process ends, in whatever way. The file stays; it contains the id
+//! of the process that last had the lock.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -13,26 +13,26 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
-/// Name of the file.
+/// Name of the lock file.
 const FILE: &str = "instance.lock";
 
-/// The lock, for as long as this lives.
+/// The lock, held until this is dropped.
 #[derive(Debug)]
 pub struct Lock {
     _file: Flock<File>,
 }
 
-/// There is no lock to be had.
+/// Reason why the lock cannot be taken.
 #[derive(Debug)]
 pub enum LockError {
     /// Another process has it.
     Taken {
         /// The file.
         file: PathBuf,
-        /// Which process, as far as known.
+        /// Its process id, if known.
         pid: Option<u32>,
     },
-    /// The file cannot be made or locked.
+    /// The file cannot be created or locked.
     Unusable(anyhow::Error),
 }
 
@@ -40,14 +40,17 @@ impl std::fmt::Display for LockError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Taken { file, pid } => {
-                let who = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
+                let owner = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
                 write!(
                     f,
-                    "another one works with this state already{who} (it holds {}); ask it with `token-bastion status` or `push`, or stop it first",
+                    "another token-bastion uses this state directory{owner} (it holds {}); use `token-bastion status` or `push`, or stop it first",
                     file.display()
                 )
             }
-            Self::Unusable(error) => write!(f, "a second instance cannot be kept out: {error:#}"),
+            Self::Unusable(error) => write!(
+                f,
+                "the lock on the state directory cannot be taken: {error:#}"
+            ),
         }
     }
 }
@@ -55,21 +58,21 @@ impl std::fmt::Display for LockError {
 impl std::error::Error for LockError {}
 
 impl Lock {
-    /// Takes the lock that belongs to a state directory, which is made when it is missing.
+    /// Takes the lock of a state directory, which is created when it is missing.
     ///
     /// # Errors
-    /// Another process has it, or the file cannot be made.
+    /// Another process has it, or the file cannot be created.
     pub fn take(state: &Path) -> Result<Self, LockError> {
         let file = state.join(FILE);
         let made = DirBuilder::new().recursive(true).mode(0o700).create(state);
-        made.with_context(|| format!("directory {} cannot be made", state.display()))
+        made.with_context(|| format!("directory {} cannot be created", state.display()))
             .map_err(LockError::Unusable)?;
         let open = open(&file)
             .with_context(|| format!("lock file {}", file.display()))
             .map_err(LockError::Unusable)?;
         match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
             Ok(mut locked) => {
-                // It is locked all the same on a disk that is full.
+                // On a full disk the lock holds without the id.
                 let _ = write_pid(&mut locked);
                 Ok(Self { _file: locked })
             }
@@ -86,12 +89,12 @@ impl Lock {
     }
 }
 
-/// Opens the file; a new one belongs to the owner of the directory, even if root makes it for a
-/// command: the service has to open it later. Nobody else may open it, and so keep the service out.
+/// Opens the file. A new one gets the owner of the directory, even if a command of root creates it: the service has to
+/// open it later. Nobody else may open it, and so lock the service out.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).mode(0o600);
-    // Not what a link leads to, and without waiting for the other end of a pipe.
+    // No symbolic link is followed, and a FIFO does not block.
     options.custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
     let file = match options.create_new(true).open(path) {
         Ok(file) => {
@@ -122,7 +125,7 @@ fn write_pid(file: &mut File) -> io::Result<()> {
     writeln!(file, "{}", std::process::id())
 }
 
-/// Reads which process has the lock; without its number a second one is refused all the same.
+/// Reads the id of the process that has the lock. Without it a second process is refused as well.
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut pid = String::new();
     file.take(32).read_to_string(&mut pid).ok()?;
@@ -195,7 +198,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .contains("directory /proc/nowhere cannot be made"),
+                .contains("directory /proc/nowhere cannot be created"),
             "{error}"
         );
     }

@@ -1,9 +1,9 @@
 //! The log: lines on standard error, one for each event; coloured on a terminal, without the time in
 //! systemd's journal, which has its own.
 //!
-//! What holds: a line that cannot be written is counted and stops nothing. The service's lines are
-//! written by a thread of their own, so that a disk that hangs or a pipe that nobody reads delays
-//! nothing else; lines that find no room in its queue are counted, too.
+//! Always true: a line that cannot be written is counted and stops nothing. A thread of its own writes the service's
+//! lines, so that a disk that hangs or a pipe that nobody reads delays nothing else; lines that do not fit into its
+//! queue are counted, too.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that wait for the thread that writes.
+/// Capacity of the writer thread's queue, in lines.
 const QUEUE: usize = 1024;
 /// Deadline for the last lines at the end of the process.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -29,14 +29,14 @@ static STATE: Mutex<LogState> = Mutex::new(LogState {
 /// State of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogState {
-    /// Lines that were not written since the start.
+    /// Number of lines since the start that were not written.
     pub dropped_lines: u64,
-    /// Reason why the last one was not; none when it was written.
+    /// Error of the last line; none when it was written.
     pub error: Option<String>,
 }
 
 impl LogState {
-    /// One line for people, when lines were lost.
+    /// Message for people, when lines were lost.
     #[must_use]
     pub fn message(&self) -> Option<String> {
         let error = match &self.error {
@@ -62,34 +62,32 @@ fn note(result: io::Result<()>) {
     state.error = result.err().map(|error| error.to_string());
 }
 
-/// Log of a process: commands write by themselves, in step with what they print; the service has a
-/// thread that writes.
+/// Log of a process: commands write directly, in step with their output; the service has a writer thread.
 #[derive(Clone, Debug)]
 pub enum Log {
     /// Lines are written at once.
     Direct,
-    /// Lines are written by a thread.
+    /// Lines are written by the writer thread.
     Queued(SyncSender<LogLine>),
 }
 
-/// Work for the thread that writes.
+/// Work for the writer thread.
 #[derive(Debug)]
 pub enum LogLine {
     /// A line to be written.
     Text(Vec<u8>),
-    /// A request to answer when everything before is written.
+    /// A request for an answer once everything before is written.
     Flush(SyncSender<()>),
 }
 
 impl Log {
-    /// Begins logging. `verbose` adds details, twice adds those of the libraries; without
-    /// `tells_work` and without it only what is wrong is said. A `service` gets a thread that
-    /// writes.
-    pub fn init(verbose: u8, tells_work: bool, service: bool) -> Self {
+    /// Starts logging. `verbose` 1 adds details, 2 adds those of the libraries; with 0 only warnings and errors
+    /// are logged, unless `logs_progress`. A `service` gets a writer thread.
+    pub fn init(verbose: u8, logs_progress: bool, service: bool) -> Self {
         let log = service.then(Self::with_thread);
         let log = log.and_then(Result::ok).unwrap_or(Self::Direct);
         let filter = match verbose {
-            0 if !tells_work => "warn",
+            0 if !logs_progress => "warn",
             0 => "warn,bastion=info,htvault=info",
             1 => "warn,bastion=debug,htvault=debug",
             _ => "debug",
@@ -117,25 +115,25 @@ impl Log {
         Ok(Self::Queued(lines))
     }
 
-    /// Waits until everything is written, but not long.
+    /// Waits until everything is written, one second at most.
     pub fn flush(&self) {
         let Self::Queued(lines) = self else {
             return;
         };
         let (answer, done) = sync_channel(1);
         if lines.try_send(LogLine::Flush(answer)).is_ok() {
-            // A disk that hangs keeps the last lines.
+            // On a disk that hangs the last lines are lost.
             let _ = done.recv_timeout(LAST_LINES);
         }
     }
 }
 
-/// Work of the thread that writes.
+/// Loop of the writer thread.
 fn write_all(lines: &Receiver<LogLine>, mut output: impl Write) {
     for line in lines {
         match line {
             LogLine::Text(text) => note(output.write_all(&text)),
-            // Who asked may have given up.
+            // The caller may have given up.
             LogLine::Flush(answer) => _ = answer.try_send(()),
         }
     }
@@ -149,14 +147,14 @@ impl<'w> MakeWriter<'w> for Log {
     }
 }
 
-/// Takes one line for each call, as the subscriber makes it. Never fails.
+/// Accepts one line per call, as the subscriber makes it. Never fails.
 impl Write for &Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self {
             Log::Direct => note(io::stderr().write_all(line)),
             Log::Queued(lines) => {
                 if lines.try_send(LogLine::Text(line.to_owned())).is_err() {
-                    note(Err(io::Error::other("nobody takes its lines")));
+                    note(Err(io::Error::other("the queue of its writer is full")));
                 }
             }
         }
@@ -172,7 +170,7 @@ impl Write for &Log {
 mod tests {
     use super::*;
 
-    /// Takes nothing until told to, then fails.
+    /// Blocks until released, then fails.
     struct Stuck(Receiver<()>);
 
     impl Write for Stuck {
@@ -199,7 +197,10 @@ mod tests {
         // One may be with the writer.
         assert!((9..=10).contains(&full.dropped_lines), "{full:?}");
         let message = full.message().unwrap();
-        assert!(message.contains("nobody takes its lines"), "{message}");
+        assert!(
+            message.contains("the queue of its writer is full"),
+            "{message}"
+        );
 
         (0..2 * QUEUE).for_each(|_| go_on.send(()).unwrap());
         drop(log);

@@ -1,6 +1,6 @@
-//! How long each stage of a try takes, and how it fails: counted for metrics.
+//! Durations and failures of the stages of an attempt, for metrics.
 //!
-//! What holds: counts only grow while the process lives, over reloads too.
+//! Always true: counts only grow while the process runs, over reloads too.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,25 +10,25 @@ use tokio::time::Instant;
 
 use crate::model::problem::{Kind, Problem};
 
-/// The stages of a try.
+/// Stage of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
-    /// Reading what the schedd has, with the access token for that where one is needed.
+    /// Observation of the schedd, with the access token for that where one is needed.
     Observe,
-    /// A Kerberos ticket, where none is kept, and the login at Vault with it.
+    /// Kerberos ticket, where none is cached, and the login at Vault with it.
     Login,
-    /// The vault token of that login.
+    /// Creation of the vault token with that login.
     Issue,
-    /// Reading an access token with it.
+    /// Read of an access token with it.
     Read,
-    /// Storing it at the schedd, likewise.
+    /// Push of it to the schedd, likewise.
     Store,
-    /// Waiting for the schedd's credmon to make an access token of it.
+    /// Wait until the schedd's credmon has made an access token from it.
     Verify,
 }
 
 impl Stage {
-    /// All of them, in the order in which they are gone through.
+    /// All stages, in the order of an attempt.
     pub const ALL: [Self; 6] = [
         Self::Observe,
         Self::Login,
@@ -38,7 +38,7 @@ impl Stage {
         Self::Verify,
     ];
 
-    /// Its name.
+    /// Name of the stage in metrics.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -55,33 +55,32 @@ impl Stage {
 /// Upper bounds of the histogram's buckets, in seconds.
 pub const BOUNDS: [f64; 10] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0];
 
-/// What was counted of one stage.
+/// Counts of one stage.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Count {
-    /// How many lasted at most as long as the bound of the same place in [`BOUNDS`], and longer
-    /// than the one before.
+    /// Number of runs for each bound in [`BOUNDS`]: at most as long as it, and longer than the one before.
     pub buckets: [u64; BOUNDS.len()],
-    /// How many there were.
+    /// Number of runs.
     pub number: u64,
-    /// How long they lasted together.
+    /// Total duration.
     pub sum: Duration,
-    /// How many failed, by the sort of problem.
+    /// Number of failures by kind of problem.
     pub failures: BTreeMap<Kind, u64>,
 }
 
-/// All that was counted.
+/// Counts of all stages.
 #[derive(Debug, Default)]
 pub struct Stages(Mutex<BTreeMap<Stage, Count>>);
 
 impl Stages {
-    /// Does `work` and counts it. What is broken off is not counted.
+    /// Does `work` and counts it. Cancelled work is not counted.
     pub async fn time<T>(
         &self,
         stage: Stage,
         work: impl Future<Output = Result<T, Problem>>,
     ) -> Result<T, Problem> {
         let begin = Instant::now();
-        // Else this future had room for `work` twice: as it came, and as it runs.
+        // Without the box this future would contain `work` twice: as argument and as it runs.
         let result = Box::pin(work).await;
         let failure = result.as_ref().err().map(|problem| problem.kind);
         self.count(stage, begin.elapsed(), failure);
@@ -102,9 +101,9 @@ impl Stages {
         }
     }
 
-    /// What was counted so far.
+    /// Returns the counts since the start.
     #[must_use]
-    pub fn so_far(&self) -> BTreeMap<Stage, Count> {
+    pub fn snapshot(&self) -> BTreeMap<Stage, Count> {
         self.counts().clone()
     }
 
@@ -129,7 +128,7 @@ mod tests {
         let cause = Cause::Vault("v".to_owned());
         let fail = async { Err::<(), _>(Problem::new(cause, Kind::VaultDown, "down")) };
         stages.time(Stage::Issue, fail).await.unwrap_err();
-        let counts = stages.so_far();
+        let counts = stages.snapshot();
         let count = &counts[&Stage::Issue];
         assert_eq!((count.number, count.sum), (2, Duration::from_secs(2)));
         // At once, and at most 3 s.

@@ -1,7 +1,7 @@
-//! Bounded numbers of operations at a time, for servers and processors that get slow when they have to do more.
+//! Bounded numbers of concurrent operations, for servers and processors that get slow under more load.
 //!
-//! Always true: an operation that takes long, most probably since it waits for somebody who does not answer,
-//! gives its room to others. So one that hangs holds up nobody but those who wait for it.
+//! Always true: an operation that takes long, most probably since it waits for an answer, releases its slot. So one that
+//! hangs delays only those who wait for it.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -9,20 +9,20 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// Time after which an operation gives its room to others.
+/// Time after which an operation releases its slot.
 pub(crate) const LATE: Duration = Duration::from_secs(2);
 
-/// Room for operations.
+/// Slots for operations.
 #[derive(Debug)]
 pub(crate) struct Turns(Semaphore);
 
 impl Turns {
-    /// Room for so many operations.
+    /// Slots for `at_a_time` operations.
     pub(crate) fn new(at_a_time: usize) -> Self {
         Self(Semaphore::new(at_a_time))
     }
 
-    /// Waits for room, and does `work`.
+    /// Waits for a slot, and does `work`.
     pub(crate) async fn run<A>(&self, work: impl Future<Output = A>) -> A {
         // The semaphore is never closed.
         let permit = self.0.acquire().await.ok();

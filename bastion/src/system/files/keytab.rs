@@ -1,7 +1,7 @@
 //! Principals of a keytab, for checks that need no KDC.
 //!
 //! The format is documented by MIT: <https://web.mit.edu/kerberos/krb5-latest/doc/formats/keytab_file_format.html>.
-//! A file begins with the bytes 5 and 2. Entries follow, each a signed 32 bit length and so many bytes; a
+//! A file begins with the bytes 5 and 2. Entries follow, each a signed 32 bit length and that many bytes; a
 //! negative length is a hole that is skipped, and a length of zero ends the file. An entry has a 16 bit
 //! count of components, the realm and the components (each a 16 bit length and so many bytes), then name
 //! type, time, key version and the key. All numbers are big-endian. Keys are skipped, never kept.
@@ -42,7 +42,7 @@ pub(crate) struct Entries {
 /// Damage of a keytab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Damage {
-    /// There is not one byte.
+    /// The file is empty.
     Empty,
     /// It does not begin like a keytab.
     NoKeytab,

@@ -1,7 +1,7 @@
-//! Files of this host: which ones are read, how much of them, and on which threads.
+//! Files of this host.
 //!
-//! [`read`] opens plain files only and never blocks on a FIFO or device. [`Pool`] runs system calls that
-//! a file system may never answer: on few threads, with a deadline. [`Notices`] tell of changes.
+//! Always true: [`read`] opens plain files only and never blocks on a FIFO or device. [`Pool`] runs system calls that a
+//! file system may never answer: on few threads, with a deadline. [`Notices`] wake their subscribers after changes.
 
 pub(crate) mod keytab;
 mod notices;

@@ -1,7 +1,7 @@
-//! Notices of changed directories, by the kernel (inotify).
+//! Change notices for directories, from the kernel (inotify).
 //!
-//! A notice only wakes those who wait; they look at their files themselves. Where the kernel gives none
-//! (its limits, network file systems), they look again after a time of their own choice.
+//! Always true: a notice only wakes its subscribers, which read their files themselves. Where the kernel gives none (its
+//! limits, network file systems), they rescan after a time of their own choice.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

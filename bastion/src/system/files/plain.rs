@@ -1,7 +1,7 @@
-//! Reading of plain files that an admin or another program names.
+//! Reads of plain files that an admin or another program names.
 //!
-//! A FIFO, device, socket or directory is refused in words, and none of them blocks the caller: the
-//! kind is seen before the file is opened, and again when it is open. The size is bounded.
+//! Always true: a FIFO, device, socket or directory is refused with an error, and none of them blocks the caller: the
+//! kind is checked before the file is opened, and again when it is open. The size is bounded.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -20,7 +20,7 @@ pub(crate) type FileContent = Zeroizing<Vec<u8>>;
 #[derive(Debug)]
 pub(crate) enum ReadError {
     System(io::Error),
-    /// The kind of what is there, such as "a FIFO".
+    /// The kind of file, such as "a FIFO".
     NotPlain(&'static str),
     /// The limit in bytes.
     TooLarge(u64),
@@ -53,7 +53,7 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Kind of what is no plain file, by its mode; `None` for a plain file.
+/// Kind of a file by its mode; `None` for a plain file.
 pub(crate) fn other_kind(mode: u32) -> Option<&'static str> {
     match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFREG => None,
@@ -67,7 +67,7 @@ pub(crate) fn other_kind(mode: u32) -> Option<&'static str> {
 
 /// Opens a plain file for reading. Links are followed: an admin chose the path.
 pub(crate) fn open(path: &Path) -> Result<File, ReadError> {
-    // Before it is opened: opening alone does something to some devices.
+    // Before it is opened: opening alone has an effect on some devices.
     check_kind(std::fs::metadata(path)?.mode())?;
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let mut options = OpenOptions::new();

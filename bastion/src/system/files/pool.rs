@@ -1,9 +1,9 @@
 //! Threads for system calls that a file system may never answer.
 //!
-//! An operation has a deadline. One that passes it keeps its thread until the system returns, and its
-//! path counts as hanging until then: further operations on that path fail at once, in the same words.
-//! So a path takes a few threads at most. Each kind of file has a pool of its own, so that what hangs
-//! holds up only its own kind, and no pool takes the threads that the rest of the program needs.
+//! Always true: an operation has a deadline. One that passes it keeps its thread until the system returns, and its path
+//! counts as hanging until then: further operations on that path fail at once, with the same error. So a path takes a
+//! few threads at most. Each kind of file has its own pool, so that a hang delays only its own kind, and no pool takes
+//! the threads that other parts of the program need.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,14 +22,14 @@ const KEYTAB_THREADS: usize = 8;
 const DIRECTORY_THREADS: usize = 16;
 const CONFIGURATION_THREADS: usize = 4;
 
-/// Threads of all pools: room that the runtime must have for them.
+/// Threads of all pools, which the runtime must provide.
 pub(crate) const THREADS: usize = KEYTAB_THREADS + DIRECTORY_THREADS + CONFIGURATION_THREADS;
 
-/// For keytabs.
+/// Threads for keytabs.
 pub(crate) static KEYTABS: LazyLock<Pool> = LazyLock::new(|| Pool::new(KEYTAB_THREADS, 1));
-/// For credential directories.
+/// Threads for credential directories.
 pub(crate) static DIRECTORIES: LazyLock<Pool> = LazyLock::new(|| Pool::new(DIRECTORY_THREADS, 2));
-/// For configuration files.
+/// Threads for configuration files.
 pub(crate) static CONFIGURATION: LazyLock<Pool> =
     LazyLock::new(|| Pool::new(CONFIGURATION_THREADS, 2));
 
@@ -53,7 +53,7 @@ pub(crate) enum PoolError {
     NoAnswer(PathBuf),
     /// Operations on other paths hang, on all threads there are.
     NoThread(PathBuf),
-    /// A fault of this program.
+    /// A bug of this program.
     Broken(String),
 }
 
@@ -100,10 +100,10 @@ impl Pool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
         let no_answer = PoolError::NoAnswer(path.to_owned());
-        let places = self.places(path);
+        let permits = self.permits(path);
         // Closed while an operation on the path hangs. Until then each of them ends in time, and so
         // does the wait.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return Err(no_answer);
         };
         let mut hanging = self.hanging.subscribe();
@@ -116,7 +116,7 @@ impl Pool {
             }
         };
         let mut watchdog = Watchdog {
-            places: Some(places),
+            permits: Some(permits),
             hanging: self.hanging.clone(),
         };
         let (send, receive) = oneshot::channel();
@@ -124,7 +124,7 @@ impl Pool {
         tokio::spawn(async move {
             let mut on_thread = tokio::task::spawn_blocking(move || {
                 let result = work();
-                drop((place, thread));
+                drop((permit, thread));
                 result
             });
             let result = timeout(DEADLINE, &mut on_thread).await;
@@ -140,38 +140,38 @@ impl Pool {
             let _ = on_thread.await;
             watchdog.hanging.send_modify(|count| *count -= 1);
         });
-        let broken = |_| PoolError::Broken("an operation on a file was broken off".to_owned());
+        let broken = |_| PoolError::Broken("a file operation was cancelled".to_owned());
         receive.await.map_err(broken)?
     }
 
-    /// Permits of a path. They are forgotten, closed or not, when no operation on the path is left.
-    fn places(&self, path: &Path) -> Arc<Semaphore> {
+    /// Permits of a path. They are removed, closed or not, when no operation on the path is left.
+    fn permits(&self, path: &Path) -> Arc<Semaphore> {
         let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
-        paths.retain(|_, places| places.strong_count() > 0);
-        if let Some(places) = paths.get(path).and_then(Weak::upgrade) {
-            return places;
+        paths.retain(|_, permits| permits.strong_count() > 0);
+        if let Some(permits) = paths.get(path).and_then(Weak::upgrade) {
+            return permits;
         }
-        let places = Arc::new(Semaphore::new(self.per_path));
-        paths.insert(path.to_owned(), Arc::downgrade(&places));
-        places
+        let permits = Arc::new(Semaphore::new(self.per_path));
+        paths.insert(path.to_owned(), Arc::downgrade(&permits));
+        permits
     }
 }
 
 /// Marks a path as hanging when its operation passes the deadline, or when nobody supervises it any more.
 struct Watchdog {
     /// `None` when it has fired, or need not.
-    places: Option<Arc<Semaphore>>,
+    permits: Option<Arc<Semaphore>>,
     hanging: watch::Sender<usize>,
 }
 
 impl Watchdog {
     fn disarm(&mut self) {
-        self.places = None;
+        self.permits = None;
     }
 
     fn fire(&mut self) {
-        if let Some(places) = self.places.take() {
-            places.close();
+        if let Some(permits) = self.permits.take() {
+            permits.close();
             self.hanging.send_modify(|count| *count += 1);
         }
     }
