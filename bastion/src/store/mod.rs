@@ -194,18 +194,21 @@ impl Shared {
 
 /// The writer: one write at a time, on a thread for operations that block.
 async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
+    let mut is_retry = false;
     loop {
         while shared.inner().changes <= *shared.written.borrow() {
             shared.changed.notified().await;
         }
-        let soon = async {
-            shared.soon.notified().await;
-            tokio::time::sleep(GATHER).await;
-        };
-        tokio::select! {
-            () = soon => {}
-            () = tokio::time::sleep(GATHER_FACTS) => {}
-            () = shared.urgent.notified() => {}
+        if !is_retry {
+            let soon = async {
+                shared.soon.notified().await;
+                tokio::time::sleep(GATHER).await;
+            };
+            tokio::select! {
+                () = soon => {}
+                () = tokio::time::sleep(GATHER_FACTS) => {}
+                () = shared.urgent.notified() => {}
+            }
         }
         let (changes, content) = {
             let inner = shared.inner();
@@ -222,7 +225,9 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
                 }
             }
         };
-        match ended.unwrap_or_else(|error| Err(error.into())) {
+        let result = ended.unwrap_or_else(|error| Err(error.into()));
+        is_retry = result.is_err();
+        match result {
             Ok(()) => {
                 shared.report(None);
                 shared.written.send_replace(changes);
