@@ -1,7 +1,6 @@
 //! Users that may use the control socket: root, the service's own user, members of the socket's group.
 //!
-//! The socket's mode says the same, and the kernel enforces it. This holds still when somebody
-//! changed the mode.
+//! Always true: other users are refused, even when somebody changed the mode of the socket.
 
 use std::ffi::CString;
 use std::time::Duration;
@@ -43,7 +42,7 @@ pub(crate) struct PeerAccess {
 }
 
 impl PeerAccess {
-    /// Compares a peer with those that may. `groups` returns the groups of its user, and is called only where they matter.
+    /// Returns true when a peer may use the socket. `groups` returns the groups of its user; it is called only when needed.
     async fn admits<G: Future<Output = Vec<Gid>>>(
         &self,
         peer: Peer,
@@ -74,7 +73,7 @@ pub(super) async fn require_member(
     ApiError::new(StatusCode::FORBIDDEN, message).into_response()
 }
 
-/// Groups of a user; none where that takes too long.
+/// Groups of a user; none when the look-up takes too long.
 async fn groups_in_time(uid: Uid) -> Vec<Gid> {
     let look_up = async {
         // Never closed. A lookup that hangs keeps its permit, and so its thread.
@@ -89,7 +88,7 @@ async fn groups_in_time(uid: Uid) -> Vec<Gid> {
     groups.ok().flatten().unwrap_or_default()
 }
 
-/// All groups of a user as this host knows them; none for a user that it does not know.
+/// All groups of a user on this host; none for an unknown user.
 fn groups_of(uid: Uid) -> Vec<Gid> {
     let Ok(Some(user)) = User::from_uid(uid) else {
         return Vec::new();

@@ -1,7 +1,7 @@
 //! JSON bodies of requests and answers, and errors. `token-bastion schema --control` prints their schema.
 //!
-//! Always true: a request with an unknown field is refused, so that an older service never carries out a part of an order
-//! of a newer command. Fields may be added; any other change of a body needs a new [`VERSION`].
+//! Always true: a request with an unknown field is refused, so that an older service never executes only a part of a
+//! newer command's order. Fields may be added; any other change of a body needs a new [`VERSION`].
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub struct RevokeOrder {
     /// Host of the credd, or name of the directory's group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedd: Option<String>,
-    /// Ask nothing of the schedds.
+    /// Send no requests to the schedds.
     #[serde(default)]
     pub leave_schedd: bool,
 }
@@ -95,9 +95,9 @@ pub struct ReloadOrder {
 /// Result of reading the configuration again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
-    /// It is in force now.
+    /// The new configuration is in force.
     pub used: bool,
-    /// Why it is not.
+    /// Reasons why it is not in force.
     pub faults: Vec<String>,
     /// Differences to the one before, one line for each.
     pub changes: Vec<String>,
@@ -110,7 +110,7 @@ pub struct ErrorBody {
     pub error: String,
 }
 
-/// A request that is refused: 400 where it is wrong itself and a repetition is of no use.
+/// A refusal of a request; 400 when the request itself is wrong, so that a repetition is of no use.
 #[derive(Clone, Debug)]
 pub(super) struct ApiError(StatusCode, String);
 
@@ -143,7 +143,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The JSON body of an order, of whatever content type; nothing stands for `{}`. It is logged.
+/// The JSON body of an order, of any content type; an empty body means `{}`. It is logged.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
@@ -168,13 +168,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         };
         let value = serde_json::from_slice(json).map_err(wrong)?;
         let shown = printable(&String::from_utf8_lossy(json), 500);
-        info!(uid = uid.map(Uid::as_raw), "ordered: {order} {shown}");
+        info!(
+            uid = uid.map(Uid::as_raw),
+            "order received: {order} {shown}"
+        );
         Ok(Self(value))
     }
 }
 
 impl RevokeOrder {
-    /// Returns the deliveries that are meant.
+    /// Returns the selection of deliveries.
     pub(super) fn selection(&self) -> Selection {
         Selection {
             account: self.account.clone(),

@@ -1,4 +1,4 @@
-//! A command's side of the control socket.
+//! Client of the control socket, for commands.
 //!
 //! Always true: a command never waits for a service that hangs: before an order, and again while it waits for the end of
 //! one, the service has to answer another request within seconds.
@@ -22,15 +22,15 @@ use super::bodies::{ErrorBody, VERSION, Version};
 use crate::engine::report::Report;
 use crate::model::delivery::Selection;
 
-/// The unit that the service runs as.
+/// systemd unit of the service.
 const UNIT: &str = "token-bastion";
-/// A service that works answers at once,
+/// Time after which a service that does not answer is checked for a suspended process.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// and within this at the latest.
+/// Deadline for a short answer.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Deadline for a status, which is large and may have to wait for others: the service's own.
 const STATUS: Duration = Duration::from_secs(30);
-/// Pause between two checks of a service that carries out an order.
+/// Pause between two checks of a service that executes an order.
 const CHECK: Duration = Duration::from_secs(30);
 
 /// A running service.
@@ -39,7 +39,7 @@ pub(crate) struct Client {
     path: PathBuf,
 }
 
-/// A request that was not carried out: cause and remedy.
+/// Failure of a request: cause and remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ClientError {
     /// No service runs.
@@ -54,7 +54,7 @@ pub(crate) enum ClientError {
 }
 
 impl Client {
-    /// Finds the service and compares versions.
+    /// Connects to the service and compares versions.
     pub(crate) async fn connect(path: &Path) -> Result<Self, ClientError> {
         let client = Self {
             path: path.to_owned(),
@@ -63,7 +63,7 @@ impl Client {
         Ok(client)
     }
 
-    /// The same; `None` where no service runs.
+    /// The same; `None` when no service runs.
     pub(crate) async fn connect_if_running(path: &Path) -> Result<Option<Self>, ClientError> {
         match Self::connect(path).await {
             Err(ClientError::Absent(_)) => Ok(None),
@@ -71,7 +71,7 @@ impl Client {
         }
     }
 
-    /// Asks for the status of deliveries.
+    /// Requests the status of deliveries.
     pub(crate) async fn status(&self, selection: &Selection) -> Result<Report, ClientError> {
         let path = "/status.json?".to_owned();
         let start = path.len();
@@ -87,7 +87,7 @@ impl Client {
             .await
     }
 
-    /// Gives an order and waits for its end, for as long as the service answers other requests.
+    /// Sends an order and waits for its end, as long as the service answers other requests.
     pub(crate) async fn order<A: DeserializeOwned>(
         &self,
         order: &str,
@@ -105,7 +105,7 @@ impl Client {
         }
     }
 
-    /// Sees to it that the service answers and knows this version's orders.
+    /// Checks that the service answers and knows this version's orders.
     async fn check(&self) -> Result<(), ClientError> {
         let path = format!("{VERSION}/version");
         let answer = self.request::<Version>(Method::GET, &path, Body::empty(), ANSWER);
@@ -163,7 +163,7 @@ async fn exchange(
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
-    // Ends with its request.
+    // The task ends with its request.
     tokio::spawn(connection);
     let answer = sender.send_request(request).await.map_err(failed)?;
     let status = answer.status();
@@ -171,7 +171,7 @@ async fn exchange(
     Ok((status, bytes.map_err(unexpected)?))
 }
 
-/// An answer of 400 and above.
+/// Error of an answer with status 400 or above.
 fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
     match serde_json::from_slice(body) {
         Ok(ErrorBody { error }) if status == StatusCode::BAD_REQUEST => ClientError::Wrong(error),
@@ -180,7 +180,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
     }
 }
 
-/// The path is unknown there, or that is no HTTP.
+/// Message for an answer that is not HTTP, or for an unknown path.
 fn other_version() -> String {
     format!(
         "the running service is of another version than this command ({}), and they do not understand each other; restart the service (systemctl restart {UNIT}) or use the command of its version",

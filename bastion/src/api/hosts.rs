@@ -1,7 +1,7 @@
 //! The `Host` header of requests to `listen.address`.
 //!
-//! A page of another site can make a browser on this host send requests: the name of that site leads to the loopback
-//! address, and its scripts would read the answers. So requests for other names than those of this host are refused.
+//! Always true: requests for other names than those of this host are refused. Otherwise a web page could read the answers
+//! in a browser on this host: the name of its site would resolve to the loopback address (DNS rebinding).
 
 use std::net::IpAddr;
 
@@ -27,8 +27,7 @@ pub(super) async fn require_loopback(request: Request, next: Next) -> Response {
     }
 }
 
-/// Compares each host that a request names. Browsers always name one; a request without any is of a
-/// simple program.
+/// Returns true when each host that a request names is this one. Browsers always name one; simple programs need not.
 fn is_for_this_host(request: &Request) -> bool {
     let headers = request.headers().get_all(header::HOST).iter();
     let mut named = headers.map(|value| value.to_str().ok()?.parse::<Authority>().ok());

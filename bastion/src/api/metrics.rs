@@ -34,7 +34,7 @@ const STATES: [State; 6] = [
 /// A time of a delivery, if it has that.
 type TimeOf = fn(&Line) -> Option<Timestamp>;
 
-/// Writes all metrics.
+/// Formats all metrics.
 #[must_use]
 pub(super) fn write(
     report: &Report,

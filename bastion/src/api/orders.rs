@@ -1,7 +1,7 @@
 //! Orders to the running service, by POST on the control socket.
 //!
-//! Always true: an order that was received is given to the engine whole, though its client goes away; waiting for its
-//! end is for the client alone, and ends with it. Orders that are waited for leave half of all connections free.
+//! Always true: an order that was received reaches the engine, even if its client disconnects; only the client waits for
+//! its end. Waiting clients take at most half of all connections.
 
 use std::sync::Arc;
 
@@ -39,9 +39,9 @@ pub(crate) struct Orders<V, T> {
 /// The same, for handlers.
 type Shared<V, T> = State<Arc<Orders<V, T>>>;
 
-/// Paths of all orders, below the version, of which so many may be waited for.
+/// Paths of all orders, below the version. At most `most` clients wait at a time.
 pub(super) fn routes<V: Vault, T: Transport>(orders: Orders<V, T>, most: usize) -> Router {
-    let under_way = Arc::new(Semaphore::new(most));
+    let waiting = Arc::new(Semaphore::new(most));
     Router::new()
         .route("/push", post(push::<V, T>))
         .route("/retry", post(retry::<V, T>))
@@ -49,18 +49,18 @@ pub(super) fn routes<V: Vault, T: Transport>(orders: Orders<V, T>, most: usize) 
         .route("/revoke", post(revoke::<V, T>))
         .route("/forget", post(forget::<V, T>))
         .route("/onboarded", post(onboarded::<V, T>))
-        .route_layer(from_fn_with_state(under_way, limit))
+        .route_layer(from_fn_with_state(waiting, limit))
         .with_state(Arc::new(orders))
 }
 
-/// Admits few orders at a time, each of which may take as long as it needs.
+/// Admits few orders at a time; none of them has a deadline.
 async fn limit(
-    State(under_way): State<Arc<Semaphore>>,
+    State(waiting): State<Arc<Semaphore>>,
     Extension(connection): Extension<Connection>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Ok(_permit) = under_way.try_acquire() else {
+    let Ok(_permit) = waiting.try_acquire() else {
         let message = "too many commands wait for the end of their orders; try again later";
         return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response();
     };
@@ -87,7 +87,7 @@ async fn reload<V: Vault, T: Transport>(
     Body(order): Body<ReloadOrder>,
 ) -> Result<Json<Reloaded>, ApiError> {
     let order = |answer| (order, answer);
-    Ok(Json(give(&orders.reloads, order).await?))
+    Ok(Json(send(&orders.reloads, order).await?))
 }
 
 async fn revoke<V: Vault, T: Transport>(
@@ -101,9 +101,9 @@ async fn revoke<V: Vault, T: Transport>(
     }
     let meant = selection.clone();
     let command = move |answer| Command::Revoke(meant, leave_schedd, answer);
-    let cuts = give(&orders.commands, command).await?;
+    let cuts = send(&orders.commands, command).await?;
     if cuts.is_empty() {
-        // Nothing is known under these names, not even of what was wanted before.
+        // No delivery has these names, not even a former one.
         orders.selected(&selection)?;
     }
     Ok(Json(cuts))
@@ -114,7 +114,7 @@ async fn forget<V: Vault, T: Transport>(
     Body(ForgetOrder { account }): Body<ForgetOrder>,
 ) -> Result<Json<Vec<Step>>, ApiError> {
     let command = |answer| Command::Forget(account, answer);
-    Ok(Json(give(&orders.commands, command).await?))
+    Ok(Json(send(&orders.commands, command).await?))
 }
 
 async fn onboarded<V: Vault, T: Transport>(
@@ -127,30 +127,30 @@ async fn onboarded<V: Vault, T: Transport>(
         schedd: None,
     };
     let command = |answer| Command::Onboarded(selection, notice.expires, answer);
-    let noted = give(&orders.commands, command).await?;
+    let noted = send(&orders.commands, command).await?;
     Ok(Json(Noted { fault: noted.err() }))
 }
 
-/// Gives an order and waits for its answer.
-async fn give<O: Send + 'static, A>(
+/// Sends an order and waits for its answer.
+async fn send<O: Send + 'static, A>(
     receiver: &mpsc::Sender<O>,
     order: impl FnOnce(oneshot::Sender<A>) -> O,
 ) -> Result<A, Stopping> {
     let (answer, answered) = oneshot::channel();
     let (receiver, order) = (receiver.clone(), order(answer));
-    // On a task of its own: it is given, whether or not somebody waits.
+    // On a task of its own, so that it is sent even if the client disconnects.
     tokio::spawn(async move { receiver.send(order).await });
     answered.await.map_err(|_| Stopping)
 }
 
 impl<V: Vault, T: Transport> Orders<V, T> {
-    /// Returns the status of the deliveries that are meant. A name that fits nothing is refused.
+    /// Returns the status of the selected deliveries. An unknown name is refused.
     fn selected(&self, selection: &Selection) -> Result<Report, ApiError> {
         let report = self.reports.now()?;
         report.only(selection).map_err(ApiError::wrong)
     }
 
-    /// Gives an order and waits until each selected delivery that `is_meant` has been tried since.
+    /// Sends an order and waits until each selected delivery that `is_meant` was attempted since.
     async fn follow(
         &self,
         selection: Selection,
@@ -161,7 +161,7 @@ impl<V: Vault, T: Transport> Orders<V, T> {
         before.retain(is_meant);
         let followed = Followed::new(&before);
         let command = |answer| Command::Order(order(selection), answer);
-        give(&self.commands, command).await?;
+        send(&self.commands, command).await?;
         let mut reports = self.reports.clone();
         loop {
             let report = reports.now()?;

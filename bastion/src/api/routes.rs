@@ -1,6 +1,6 @@
 //! Paths of the two servers, and the answers of those that only read.
 //!
-//! Always true: an answer is as new as what the engine knows; while its loop is held up, that is the answer, within
+//! Always true: an answer shows the current state of the engine; while its loop hangs, the answer is an error, within
 //! seconds.
 
 use std::net::SocketAddr;
@@ -32,11 +32,11 @@ use crate::schedd::Transport;
 use crate::system::stages::Stages;
 use crate::vault::Vault;
 
-/// Connections at a time to the control socket; further ones wait,
+/// Most concurrent connections to the control socket; further ones wait.
 pub(crate) const CLIENTS: usize = 32;
-/// and to `listen.address`.
+/// Most concurrent connections to `listen.address`.
 pub(crate) const CONNECTIONS: usize = 64;
-/// The loop turns every 30 s at least; after this it is taken to hang.
+/// Time without a turn of the loop after which it counts as hanging; it turns every 30 s at least.
 const HANGS: Duration = Duration::from_mins(2);
 const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -45,13 +45,13 @@ const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) struct StatusView {
     /// Reports of the engine.
     pub(crate) reports: Reports,
-    /// Durations of stages.
+    /// Counts of stages.
     pub(crate) stages: Arc<Stages>,
-    /// Start of the process.
+    /// Start time of the process.
     pub(crate) started: Timestamp,
 }
 
-/// Listens on an address of this host.
+/// Opens the listener of `listen.address`.
 ///
 /// # Errors
 /// It is no loopback address, or cannot be listened on.
@@ -113,7 +113,7 @@ fn complete(routes: Router) -> Router {
         .method_not_allowed_fallback(wrong_method)
 }
 
-/// Answers a request once there is room for its answer.
+/// Handles a request once there is a slot for its large answer.
 async fn with_room(
     Extension(connection): Extension<Connection>,
     request: Request,
@@ -150,7 +150,7 @@ async fn status(
     Ok(Json(report).into_response())
 }
 
-/// Health of the process, whose loop has not turned for so long.
+/// Health of the process whose loop has not turned for `idle`.
 fn health(idle: Duration) -> (StatusCode, String) {
     if idle < HANGS {
         (StatusCode::OK, "ok\n".to_owned())

@@ -1,4 +1,4 @@
-//! Description of the control socket for programs: an `OpenAPI` document, made from the types of the bodies.
+//! `OpenAPI` document of the control socket, generated from the types of the bodies.
 
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::{JsonSchema, SchemaGenerator};
@@ -11,7 +11,7 @@ use crate::engine::report::Report;
 use crate::engine::revoke::{RevocationReport, Step};
 use crate::model::delivery::Selection;
 
-/// Makes the document.
+/// Generates the document.
 #[must_use]
 pub(crate) fn schema() -> Value {
     let requests = &mut generator(Contract::Deserialize);
@@ -56,7 +56,7 @@ pub(crate) fn schema() -> Value {
             json_of::<Reloaded>(answers),
         ),
         "/v1/revoke": post(
-            "Revokes deliveries; answered when everything was tried",
+            "Revokes deliveries; answered when every step was attempted",
             json_of::<RevokeOrder>(requests),
             json_of::<Vec<RevocationReport>>(answers),
         ),

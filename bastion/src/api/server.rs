@@ -2,7 +2,7 @@
 //!
 //! Always true: a connection serves one request. No more connections are open than there are slots; further ones wait in
 //! the kernel, where they take no descriptor of this process. A client that is slow, silent or hostile has its slot for
-//! [`CONNECTION`] at most, not counting the time in which an order is carried out. No more than [`ANSWERS`] large answers
+//! [`CONNECTION`] at most, not counting the time in which an order is executed. No more than [`ANSWERS`] large answers
 //! are in memory. No connection is left when the server is dropped.
 
 use std::io;
@@ -27,12 +27,12 @@ const HEADER: Duration = Duration::from_secs(5);
 const HEADER_SIZE: usize = 16 * 1024;
 /// Deadline for a connection as a whole: request and answer.
 const CONNECTION: Duration = Duration::from_secs(30);
-/// Large answers that are made or sent at a time; further requests wait.
+/// Most large answers in memory at a time; further requests wait.
 const ANSWERS: usize = 8;
-/// Pause after an accept that failed, for want of descriptors most likely.
+/// Pause after an accept that failed, most likely for lack of descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Share of all descriptors that the connections of one server may take: an eighth. With two servers
-/// three quarters are left for logins, requests to Vault, schedds and files.
+/// Divisor for the share of all descriptors that the connections of one server may use: an eighth. With two servers
+/// three quarters remain for logins, requests to Vault, schedds and files.
 const SHARE: u64 = 8;
 
 /// Number of connections that a server may have open: `most`, or fewer where descriptors are few.
@@ -62,7 +62,7 @@ impl Listen for TcpListener {
     }
 }
 
-/// Serves a router, with so many connections at a time, until it is dropped. `name` is for the log.
+/// Serves a router, with at most `slots` connections at a time, until it is dropped. `name` is for the log.
 pub(crate) async fn serve(name: &str, listener: impl Listen, router: Router, slots: usize) {
     let slots = Arc::new(Semaphore::new(slots));
     let rooms = Arc::new(Semaphore::new(ANSWERS));
@@ -122,7 +122,7 @@ async fn serve_connection(
     }
 }
 
-/// A connection, as the handler of its request has it.
+/// A connection, for the handler of its request.
 #[derive(Clone, Debug)]
 pub(super) struct Connection(Arc<Shared>);
 
@@ -134,16 +134,16 @@ struct Shared {
 }
 
 impl Connection {
-    /// Waits for room for a large answer, which is free again when the connection ends.
+    /// Waits for a slot for a large answer, which is released when the connection ends.
     pub(super) async fn take_room(&self) {
         // The semaphore is never closed.
         if let Ok(room) = Arc::clone(&self.0.rooms).acquire_owned().await {
-            // There is one request, which needs no more than one.
+            // A connection serves one request, which needs one slot.
             let _ = self.0.room.set(room);
         }
     }
 
-    /// Does work whose time does not count for the deadline.
+    /// Does work that does not count for the deadline.
     pub(super) async fn untimed<T>(&self, work: impl Future<Output = T>) -> T {
         self.0.suspend.send_replace(true);
         let result = work.await;

@@ -1,7 +1,7 @@
 //! The control socket in the file system.
 //!
-//! Always true: its mode is 0660 from the moment at which anybody can connect; one that a dead service left,
-//! which refuses connections, is replaced, anything else of that name is not; a clean end removes it.
+//! Always true: its mode is 0660 before anybody can connect; the socket of a dead service, which refuses connections, is
+//! replaced, anything else of that name is not; a clean stop removes it.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -27,10 +27,10 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket, and its directory when that is missing.
+    /// Creates the socket, and its directory when that is missing.
     ///
     /// # Errors
-    /// It cannot be made, or something else has its name.
+    /// It cannot be created, or another file has its name.
     pub(crate) async fn bind(path: &Path) -> anyhow::Result<Self> {
         make_directory_of(path)?;
         match fs::symlink_metadata(path) {
@@ -41,9 +41,9 @@ impl Socket {
             ),
             Err(_) => {}
         }
-        let cannot = || format!("the control socket {} cannot be made", path.display());
+        let cannot = || format!("the control socket {} cannot be created", path.display());
         let listener = UnixListener::bind(path).with_context(cannot)?;
-        // Until here nobody else could connect: that takes the right to write.
+        // Until here nobody else can connect, which needs write permission.
         fs::set_permissions(path, Permissions::from_mode(0o660)).with_context(cannot)?;
         let metadata = fs::symlink_metadata(path).with_context(cannot)?;
         Ok(Self {
@@ -84,7 +84,7 @@ async fn remove_dead(path: &Path) -> anyhow::Result<()> {
     match UnixStream::connect(path).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .with_context(|| format!("an old socket {shown} cannot be removed")),
+            .with_context(|| format!("the socket {shown} of a dead service cannot be removed")),
         Err(error) => Err(error).with_context(|| {
             format!("{shown} is a socket that may be in use; end its program, or name another path for the key control.socket")
         }),
@@ -96,7 +96,7 @@ async fn remove_dead(path: &Path) -> anyhow::Result<()> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Not one that somebody else made meanwhile.
+        // Not one that another service created meanwhile.
         let own = fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);
         if own {
             let _ = fs::remove_file(&self.path);
@@ -104,15 +104,14 @@ impl Drop for Socket {
     }
 }
 
-/// Makes the directory of `path` for its owner and group, when it is missing.
+/// Creates the directory of `path` for its owner and group, when it is missing.
 pub(crate) fn make_directory_of(path: &Path) -> anyhow::Result<()> {
     let Some(directory) = path.parent() else {
         return Ok(());
     };
     match DirBuilder::new().mode(0o750).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("directory {} cannot be made", directory.display()))
-        }
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error)
+            .with_context(|| format!("directory {} cannot be created", directory.display())),
         _ => Ok(()),
     }
 }

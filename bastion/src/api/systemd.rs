@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::engine::report::Tally;
 use crate::engine::{Reports, Stopping};
 
-/// Pause between two notifications, while much happens.
+/// Least pause between two notifications.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Notifies systemd, where it started this process. A socket that is gone is no reason to stop.

@@ -1,6 +1,6 @@
-//! The command line: what can be typed. What each command does is in `commands`.
+//! The command line: commands and options.
 //!
-//! Data goes to standard output, everything else to standard error. Exit codes: 0 all good; 1
+//! Always true: data goes to standard output, everything else to standard error. Exit codes: 0 all good; 1
 //! something is not good; 2 wrong usage or configuration.
 
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use serde::Deserialize;
 
-use super::{Done, Failure};
+use super::{CommandError, Done};
 use crate::config::{self, Config, Watch};
 use crate::model::delivery::Selection;
 
@@ -26,7 +26,7 @@ pub struct Cli {
     command: Command,
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Configuration file; config.d/*.yaml beside it is read too.
@@ -44,39 +44,39 @@ pub(crate) struct Global {
 enum Command {
     /// Run the service.
     Run,
-    /// Bring every delivery to good, once, and say where each stands.
+    /// Attempt every delivery once, and print the state of each.
     Once(Output),
     /// Check the configuration and this host's files; nothing is asked over the network.
     Check(Output),
-    /// Say what the running service knows of every delivery.
-    Status(super::status::Arguments),
-    /// Look at everything that deliveries hang on, step by step, and say what to do. Nothing is
+    /// Print the state of every delivery, as the running service reports it.
+    Status(super::status::StatusArguments),
+    /// Check everything that deliveries depend on, step by step, and say what to do. Nothing is
     /// changed; the keytabs must be readable.
-    Doctor(super::run_doctor::Arguments),
-    /// Say what is done next for every delivery, why, and when.
-    Plan(super::plan::Arguments),
+    Doctor(super::run_doctor::DoctorArguments),
+    /// Print the next step for every delivery, with its reason and time.
+    Plan(super::plan::PlanArguments),
     /// Have somebody log in for an account, so that Vault has a refresh token for it.
-    Onboard(super::run_onboard::Arguments),
-    /// Cut deliveries off: revoke their vault tokens, delete what is stored at the schedd.
-    Revoke(super::revoke::Arguments),
-    /// Undo everything of an account: cut all its deliveries off, forget its refresh tokens.
-    Offboard(super::offboard::Arguments),
+    Onboard(super::run_onboard::OnboardArguments),
+    /// Revoke deliveries: revoke their vault tokens, delete the credentials at the schedd.
+    Revoke(super::revoke::RevokeArguments),
+    /// Remove an account: revoke all its deliveries, delete its refresh tokens at Vault.
+    Offboard(super::offboard::OffboardArguments),
     /// Have the running service push new vault tokens now, and wait until they are good.
-    Push(super::push::Arguments),
-    /// Have the running service try now what waits after a failure.
-    Retry(super::push::Arguments),
-    /// Have the running service read its configuration again, and say what changes.
-    Reload(super::reload::Arguments),
+    Push(super::push::PushArguments),
+    /// Have the running service retry failed deliveries now.
+    Retry(super::push::PushArguments),
+    /// Have the running service read its configuration again, and print the changes.
+    Reload(super::reload::ReloadArguments),
     /// Print the JSON schema of the configuration, for editors.
-    Schema(super::schema::Arguments),
-    /// Print a script by which a shell completes the arguments of this program.
+    Schema(super::schema::SchemaArguments),
+    /// Print a script for a shell that completes the arguments of this program.
     Completions {
-        /// Which shell.
+        /// The shell.
         shell: super::completions::Shell,
     },
 }
 
-/// How data is printed.
+/// Output format.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Output {
     /// Print JSON.
@@ -84,9 +84,9 @@ pub(crate) struct Output {
     pub(crate) json: bool,
 }
 
-/// Which deliveries are meant; all of them when nothing is named.
+/// Selected deliveries; all of them when nothing is named.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Which {
+pub(crate) struct SelectionArguments {
     /// Only this account.
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     account: Option<String>,
@@ -98,8 +98,8 @@ pub(crate) struct Which {
     schedd: Option<String>,
 }
 
-impl Which {
-    /// The same, as the service takes it.
+impl SelectionArguments {
+    /// Returns the selection, as the service takes it.
     pub(crate) fn selection(&self) -> Selection {
         Selection {
             account: self.account.clone(),
@@ -110,7 +110,7 @@ impl Which {
 }
 
 impl Cli {
-    /// How much is logged.
+    /// Verbosity of the log: the number of `-v`.
     #[must_use]
     pub fn verbosity(&self) -> u8 {
         self.global.verbose
@@ -128,13 +128,13 @@ impl Cli {
         matches!(self.command, Command::Run)
     }
 
-    /// Does what was asked for.
+    /// Executes the command.
     #[must_use]
     pub fn execute(&self, service: Service) -> ExitCode {
         super::exit_code(self.try_execute(service))
     }
 
-    fn try_execute(&self, service: Service) -> Result<Done, Failure> {
+    fn try_execute(&self, service: Service) -> Result<Done, CommandError> {
         let global = &self.global;
         match &self.command {
             Command::Run => super::run::run(global, service),
@@ -156,15 +156,20 @@ impl Cli {
 }
 
 impl Global {
-    /// The configuration, or all its faults.
-    pub(crate) fn load(&self) -> Result<Config, Failure> {
-        config::load(&self.config).map_err(|faults| Failure::wrong(faults.iter()))
+    /// Loads the configuration.
+    ///
+    /// # Errors
+    /// All its faults.
+    pub(crate) fn load(&self) -> Result<Config, CommandError> {
+        config::load(&self.config).map_err(|faults| CommandError::wrong(faults.iter()))
     }
 
-    /// The running service's socket. Faults of a configuration that the service does not use yet
-    /// are no reason not to speak with it, nor is a configuration that this user may not read; one
-    /// that was named and is not there is.
-    pub(crate) fn socket(&self) -> Result<PathBuf, Failure> {
+    /// Path of the running service's socket. Faults of a configuration that the service does not use yet are no error
+    /// here, nor is a configuration that this user may not read.
+    ///
+    /// # Errors
+    /// A configuration file that was named on the command line is missing.
+    pub(crate) fn socket(&self) -> Result<PathBuf, CommandError> {
         if let Some(socket) = &self.socket {
             return Ok(socket.clone());
         }
@@ -173,7 +178,7 @@ impl Global {
             Err(faults)
                 if self.config != Path::new(config::DEFAULT_FILE) && is_missing(&self.config) =>
             {
-                Err(Failure::wrong(faults.iter()))
+                Err(CommandError::wrong(faults.iter()))
             }
             Err(_) => {
                 Ok(written_socket(&self.config).unwrap_or_else(|| config::DEFAULT_CONTROL.into()))
@@ -186,7 +191,7 @@ fn is_missing(file: &Path) -> bool {
     std::fs::metadata(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// The socket that a file with faults names all the same.
+/// Returns the socket path in a file that has faults elsewhere.
 fn written_socket(file: &Path) -> Option<PathBuf> {
     #[derive(Deserialize)]
     struct Written {

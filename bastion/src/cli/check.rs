@@ -1,16 +1,16 @@
-//! `check`: the configuration and this host's files, judged without any network.
+//! `check`: faults of the configuration and of this host's files, without any network.
 //!
-//! What holds: warnings are told and stop nothing; faults end it with exit code 2.
+//! Always true: warnings are printed and change nothing; faults give exit code 2.
 
 use super::overview::Overview;
-use super::{Done, Failure, complain, print, print_json};
+use super::{CommandError, Done, complain, print, print_json};
 use crate::cli::arguments::Output;
 use crate::cli::local;
 use crate::config::{Config, host};
 use crate::schedd::directory;
 
-/// Lists what would be delivered, and what is wrong.
-pub(crate) fn check(config: &Config, output: Output) -> Result<Done, Failure> {
+/// Prints all configured deliveries and all faults.
+pub(crate) fn check(config: &Config, output: Output) -> Result<Done, CommandError> {
     let overview = Overview::new(config);
     let mut faults: Vec<String> = local::wait(host::keytab_faults(config))?
         .iter()
@@ -36,7 +36,7 @@ pub(crate) fn check(config: &Config, output: Output) -> Result<Done, Failure> {
     if faults.is_empty() {
         Ok(Done::Good)
     } else {
-        // They were told, or are in the JSON.
-        Err(Failure::wrong(std::iter::empty::<String>()))
+        // They are printed already, or in the JSON.
+        Err(CommandError::wrong(std::iter::empty::<String>()))
     }
 }

@@ -1,16 +1,16 @@
-//! `completions`: what a shell needs to complete this program's arguments.
+//! `completions`: scripts for shells that complete this program's arguments.
 
 use std::io;
 
 use clap::{Command, CommandFactory as _, ValueEnum};
 use clap_complete::Shell as Generator;
 
-use super::{Done, Failure, print};
+use super::{CommandError, Done, print};
 use crate::cli::arguments::Cli;
 
 const NAME: &str = "token-bastion";
 
-/// Shells that can be helped.
+/// Supported shells.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Shell {
     /// For example in `/etc/bash_completion.d`.
@@ -22,7 +22,7 @@ pub(crate) enum Shell {
 }
 
 /// Prints the script.
-pub(crate) fn completions(shell: Shell) -> Result<Done, Failure> {
+pub(crate) fn completions(shell: Shell) -> Result<Done, CommandError> {
     print(&script(shell))?;
     Ok(Done::Good)
 }
@@ -44,9 +44,8 @@ fn script(shell: Shell) -> String {
     }
 }
 
-/// What the generator for fish leaves out: after `help` it waits until no command stands there,
-/// `help` itself included; of arguments without a name it knows nothing; and where it knows nothing
-/// fish offers files.
+/// Completes the generator's script for fish: commands after `help` (the generator counts `help` itself as one), and
+/// values of arguments without a name. Without them fish offers files.
 fn fish(text: &str) -> String {
     let shells = Shell::value_variants().iter();
     let shells = shells.filter_map(|shell| Some(shell.to_possible_value()?.get_name().to_owned()));
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_shell_is_told_every_command() {
+    fn every_script_has_every_command() {
         for shell in Shell::value_variants() {
             let script = script(*shell);
             for command in Cli::command().get_subcommands() {

@@ -1,7 +1,7 @@
-//! What each command does, one file a command.
+//! The commands, one file for each.
 //!
-//! What holds: a command gives `Done`, or a `Failure` with the lines to tell; only
-//! `exit_code` makes an exit code of them.
+//! Always true: a command returns `Done`, or a `CommandError` with its message lines; only `exit_code` turns them into an
+//! exit code.
 
 pub mod arguments;
 pub(crate) mod check;
@@ -40,31 +40,31 @@ const NOT_GOOD: u8 = 1;
 /// Wrong usage or configuration.
 const WRONG: u8 = 2;
 
-/// A command did what it was asked.
+/// Result of a command that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Done {
     /// All is good.
     Good,
-    /// Something is not, and was told.
+    /// Something is not good, and was printed.
     NotGood,
 }
 
-/// A command could not do what it was asked.
+/// Error of a command: exit code, and message lines for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+pub(crate) struct CommandError {
     code: u8,
     lines: Vec<String>,
 }
 
 impl Done {
-    /// Good when `good`.
+    /// Returns [`Self::Good`] when `good`.
     pub(crate) fn when(good: bool) -> Self {
         if good { Self::Good } else { Self::NotGood }
     }
 }
 
-impl Failure {
-    /// Usage or configuration are wrong.
+impl CommandError {
+    /// Wrong usage or configuration.
     pub(crate) fn wrong<T: Display>(lines: impl IntoIterator<Item = T>) -> Self {
         Self {
             code: WRONG,
@@ -72,12 +72,12 @@ impl Failure {
         }
     }
 
-    /// What there is to tell.
+    /// Message lines.
     pub(crate) fn lines(&self) -> &[String] {
         &self.lines
     }
 
-    /// Something that is needed is not there.
+    /// Something that is needed is missing.
     pub(crate) fn not_good(line: impl Display) -> Self {
         Self {
             code: NOT_GOOD,
@@ -86,17 +86,17 @@ impl Failure {
     }
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for CommandError {
     fn from(error: anyhow::Error) -> Self {
         match error.downcast_ref::<LockError>() {
-            // It may end.
+            // The other process may end.
             Some(taken) => Self::not_good(taken),
             None => Self::wrong([chain(&error)]),
         }
     }
 }
 
-impl From<ClientError> for Failure {
+impl From<ClientError> for CommandError {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Wrong(message) => Self::wrong([message]),
@@ -105,20 +105,20 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Speaks with the running service.
+/// Does `work` with a connection to the running service.
 fn ask<A>(
     global: &Global,
     work: impl AsyncFnOnce(Client) -> Result<A, ClientError>,
-) -> Result<A, Failure> {
+) -> Result<A, CommandError> {
     let socket = global.socket()?;
     wait_for(async { work(Client::connect(&socket).await?).await })
 }
 
-/// The same; `None` where no service runs.
+/// The same; `None` when no service runs.
 fn ask_if_running<A>(
     global: &Global,
     work: impl AsyncFnOnce(Client) -> Result<A, ClientError>,
-) -> Result<Option<A>, Failure> {
+) -> Result<Option<A>, CommandError> {
     let socket = global.socket()?;
     wait_for(async {
         match Client::connect_if_running(&socket).await? {
@@ -128,14 +128,14 @@ fn ask_if_running<A>(
     })
 }
 
-fn wait_for<A>(work: impl Future<Output = Result<A, ClientError>>) -> Result<A, Failure> {
+fn wait_for<A>(work: impl Future<Output = Result<A, ClientError>>) -> Result<A, CommandError> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().map_err(anyhow::Error::from)?;
     Ok(runtime.block_on(work)?)
 }
 
-/// Tells a failure; the exit code.
-pub(crate) fn exit_code(result: Result<Done, Failure>) -> ExitCode {
+/// Prints an error; returns the exit code.
+pub(crate) fn exit_code(result: Result<Done, CommandError>) -> ExitCode {
     match result {
         Ok(Done::Good) => ExitCode::SUCCESS,
         Ok(Done::NotGood) => NOT_GOOD.into(),
@@ -146,7 +146,7 @@ pub(crate) fn exit_code(result: Result<Done, Failure>) -> ExitCode {
     }
 }
 
-/// The causes of an error in one line; one that says what the line before says already is left out.
+/// Formats the causes of an error in one line, without those whose text is there already.
 fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -8,8 +8,8 @@ use clap::{Args, ValueHint};
 use serde_json::json;
 
 use super::revoke::cut_off;
-use super::table::Look;
-use super::{Done, Failure, ask_if_running, complain, print, print_json};
+use super::table::TableStyle;
+use super::{CommandError, Done, ask_if_running, complain, print, print_json};
 use crate::api::bodies::ForgetOrder;
 use crate::cli::arguments::{Global, Output};
 use crate::cli::local;
@@ -23,7 +23,7 @@ use crate::model::grants;
 
 /// What `offboard` takes.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct OffboardArguments {
     /// The account.
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     account: String,
@@ -41,14 +41,17 @@ pub(crate) struct Arguments {
 }
 
 /// Undoes everything of an account.
-pub(crate) fn offboard(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+pub(crate) fn offboard(
+    global: &Global,
+    arguments: &OffboardArguments,
+) -> Result<Done, CommandError> {
     let config = global.load()?;
     let selection = Selection {
         account: Some(arguments.account.clone()),
         ..Selection::default()
     };
     let credentials =
-        onboard::credentials(&config, &selection).map_err(|what| Failure::wrong([what]))?;
+        onboard::credentials(&config, &selection).map_err(|what| CommandError::wrong([what]))?;
     let plan = plan(global, &config, &selection, &credentials)?;
     if arguments.dry_run {
         if arguments.output.json {
@@ -73,7 +76,7 @@ pub(crate) fn offboard(global: &Global, arguments: &Arguments) -> Result<Done, F
     let printed = if arguments.output.json {
         print_json(&whole)
     } else {
-        print(&whole.table(Look::of_stdout().width))
+        print(&whole.table(TableStyle::of_stdout().width))
     };
     complain([if whole.done {
         format!(
@@ -97,7 +100,7 @@ fn plan(
     config: &Config,
     selection: &Selection,
     credentials: &[Arc<Credential>],
-) -> Result<String, Failure> {
+) -> Result<String, CommandError> {
     // Writing to a string cannot fail, in all of this.
     let mut text = String::new();
     // Of all, for what is wanted no longer may be all that there is.
@@ -132,10 +135,10 @@ fn plan(
 }
 
 /// Asks on the terminal.
-fn confirm(account: &str, plan: &str) -> Result<(), Failure> {
+fn confirm(account: &str, plan: &str) -> Result<(), CommandError> {
     if !io::stdin().is_terminal() {
         let what = "this cannot be undone and there is no terminal to ask on: say --yes, or --dry-run to see what would be done";
-        return Err(Failure::wrong([what]));
+        return Err(CommandError::wrong([what]));
     }
     let mut stderr = io::stderr().lock();
     let _ = write!(
@@ -149,11 +152,13 @@ fn confirm(account: &str, plan: &str) -> Result<(), Failure> {
     if typed.trim() == account {
         return Ok(());
     }
-    Err(Failure::not_good("that is another name; nothing was done"))
+    Err(CommandError::not_good(
+        "that is another name; nothing was done",
+    ))
 }
 
 /// Forgets by the running service, which can read the keytab; without one here.
-fn forget(global: &Global, config: &Config, account: &str) -> Result<Vec<Step>, Failure> {
+fn forget(global: &Global, config: &Config, account: &str) -> Result<Vec<Step>, CommandError> {
     let order = ForgetOrder {
         account: account.to_owned(),
     };

@@ -1,16 +1,16 @@
-//! `once`: every delivery tried, and where each stands.
+//! `once`: one attempt of every delivery, without a service.
 
 use super::progress::Progress;
-use super::table::{self, Look};
-use super::{Done, Failure, complain, print, print_json};
+use super::table::{self, TableStyle};
+use super::{CommandError, Done, complain, print, print_json};
 use crate::cli::arguments::Output;
 use crate::cli::local;
 use crate::config::Config;
 use crate::config::host::{self, HostFault};
 use crate::engine::report::Line;
 
-/// Tries every delivery, and says where each stands and what is wrong.
-pub(crate) fn once(config: &Config, output: Output) -> Result<Done, Failure> {
+/// Attempts every delivery; prints the states and problems.
+pub(crate) fn once(config: &Config, output: Output) -> Result<Done, CommandError> {
     let progress = Progress::begin("deliveries");
     let report = local::once(config, |report| {
         let settled = |line: &&Line| line.is_settled_since(0);
@@ -19,20 +19,20 @@ pub(crate) fn once(config: &Config, output: Output) -> Result<Done, Failure> {
     });
     progress.end();
     let report = report?;
-    // An account whose tokens still live is good now, and yet cannot be renewed.
-    let unsaid: Vec<HostFault> = local::wait(host::keytab_faults(config))?
+    // An account whose tokens are still valid is good now, but cannot be renewed.
+    let other_faults: Vec<HostFault> = local::wait(host::keytab_faults(config))?
         .into_iter()
         .filter(|fault| fault.stops() && fault.accounts().iter().all(|a| report.is_good_for(a)))
         .collect();
     let printed = if output.json {
         print_json(&report)
     } else {
-        let printed = print(&table::deliveries(&report, Look::of_stdout()));
+        let printed = print(&table::deliveries(&report, TableStyle::of_stdout()));
         complain(report.problem_lines());
         complain(report.grant_warnings());
         printed
     };
-    complain(&unsaid);
+    complain(&other_faults);
     printed?;
-    Ok(Done::when(report.is_good() && unsaid.is_empty()))
+    Ok(Done::when(report.is_good() && other_faults.is_empty()))
 }

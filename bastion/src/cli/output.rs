@@ -1,41 +1,40 @@
 //! Standard output, for data, and standard error, for everything else.
 //!
-//! What holds: data that cannot be written are a failure of the command; a reader that went away
-//! wants no more, and is none.
+//! Always true: data that cannot be written is an error of the command; a reader that went away is not.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
 use serde::Serialize;
 
-use super::Failure;
+use super::CommandError;
 
 /// Prints data.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     print_while_read(text).map(drop)
 }
 
-/// Prints data; returns whether there may be a reader for more.
-pub(crate) fn print_while_read(text: &str) -> Result<bool, Failure> {
+/// Prints data; returns false when the reader went away.
+pub(crate) fn print_while_read(text: &str) -> Result<bool, CommandError> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());
     match written.and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::not_good(format!(
+        Err(error) => Err(CommandError::not_good(format!(
             "standard output cannot be written: {error}"
         ))),
     }
 }
 
 /// Prints data as JSON.
-pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    // Only strings, numbers and lists of them: this always makes JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), CommandError> {
+    // The values always have a JSON form.
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     print(&format!("{text}\n"))
 }
 
-/// Prints what is not data.
+/// Prints messages, on standard error.
 pub(crate) fn complain<T: Display>(lines: impl IntoIterator<Item = T>) {
     let mut stderr = io::stderr().lock();
     for line in lines {

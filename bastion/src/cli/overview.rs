@@ -13,13 +13,13 @@ use crate::model::duration::format;
 /// Everything that a configuration asks for.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Overview {
-    /// At schedds that are known.
+    /// Deliveries to listed schedds.
     pub(crate) deliveries: Vec<ListedDelivery>,
-    /// At schedds that are to be found.
+    /// Deliveries to schedds that a collector finds.
     pub(crate) searches: Vec<SearchedDelivery>,
 }
 
-/// A delivery at a schedd that is known.
+/// A delivery to a listed schedd.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ListedDelivery {
     #[serde(flatten)]
@@ -35,9 +35,9 @@ pub(crate) struct SearchedDelivery {
     /// Collector that is asked; the local configuration's when `None`.
     collector: Option<String>,
     constraint: Option<String>,
-    /// Globs over the names of those that are found, those behind a `!` taken away.
+    /// Globs over the names of the schedds that are found; `!` excludes.
     schedds: String,
-    /// Some of these, where other values hold.
+    /// Glob over these, for which other values are configured.
     at: Option<String>,
     #[serde(flatten)]
     wanted: Wanted,
@@ -48,12 +48,12 @@ pub(crate) struct SearchedDelivery {
 /// Settings of a delivery besides its name and lifetime.
 #[derive(Clone, Debug, Serialize)]
 struct DeliverySettings {
-    /// A token is replaced when less is left, in seconds.
+    /// Renewal margin, in seconds.
     renew_below_seconds: u64,
     /// Scopes that access tokens are reduced to.
     scopes: Vec<String>,
     audience: Option<String>,
-    /// Opening of the credd: the method, whose token, in whose name; `None` for a directory.
+    /// Authentication at the credd: method, service of the token, user; `None` for a directory.
     opened: Option<String>,
 }
 
@@ -74,7 +74,7 @@ impl Overview {
         }
     }
 
-    /// One line for each.
+    /// Formats the overview as a table.
     pub(crate) fn table(&self) -> String {
         let known = self
             .deliveries
@@ -111,7 +111,7 @@ impl Overview {
 }
 
 fn found(search: &Search, pattern: &Pattern) -> SearchedDelivery {
-    // What stands for the schedds' names until they are known.
+    // Placeholder for the schedds' names.
     let mut words = vec![
         format!(
             "collector {}",

@@ -1,13 +1,13 @@
-//! `plan`: what the running service does next for every delivery, and when; without one, what it
-//! would do at its start.
+//! `plan`: the next step of the running service for every delivery, with its time; without a service, the steps after
+//! a start.
 
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Done, Failure, ask_if_running, complain, print, print_json};
-use crate::cli::arguments::{Global, Output, Which};
+use super::{CommandError, Done, ask_if_running, complain, print, print_json};
+use crate::cli::arguments::{Global, Output, SelectionArguments};
 use crate::cli::local;
 use crate::engine::report::{Report, table};
 use crate::model::duration;
@@ -17,24 +17,24 @@ use crate::policy::plan::outlook::{PlannedAction, Reason};
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct PlanArguments {
     #[command(flatten)]
-    which: Which,
+    selected: SelectionArguments,
     #[command(flatten)]
     output: Output,
 }
 
 #[derive(Serialize)]
 struct Plan {
-    /// The service runs, and this is what it will do.
+    /// True when the plan is that of a running service.
     running: bool,
     #[serde(flatten)]
     report: Report,
 }
 
-/// Says what comes next.
-pub(crate) fn plan(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
-    let selection = arguments.which.selection();
+/// Prints the plan.
+pub(crate) fn plan(global: &Global, arguments: &PlanArguments) -> Result<Done, CommandError> {
+    let selection = arguments.selected.selection();
     let running = ask_if_running(global, async |client| client.status(&selection).await)?;
     let plan = if let Some(report) = running {
         Plan {
@@ -47,14 +47,14 @@ pub(crate) fn plan(global: &Global, arguments: &Arguments) -> Result<Done, Failu
             running: false,
             report: report
                 .only(&selection)
-                .map_err(|wrong| Failure::wrong([wrong]))?,
+                .map_err(|wrong| CommandError::wrong([wrong]))?,
         }
     };
     if arguments.output.json {
         print_json(&plan)?;
     } else {
         if !plan.running {
-            complain(["the service does not run; this is what it would do at its start"]);
+            complain(["the service does not run; this is what it would do after a start"]);
         }
         print(&text(&plan.report))?;
     }
@@ -69,16 +69,16 @@ fn text(report: &Report) -> String {
             Some(Duration::ZERO) => "now".to_owned(),
             Some(pause) => format!("in {}", duration::format(pause)),
         };
-        let (what, why) = match pause {
-            Some(_) => (what(line.next_step), why(line.next_why)),
-            None => ("nothing", "cut off by order; `push` delivers it again"),
+        let (action, why) = match pause {
+            Some(_) => (action(line.next_step), why(line.next_why)),
+            None => ("nothing", "revoked; `push` delivers it again"),
         };
         [
             line.wanted.account.clone(),
             line.wanted.service.clone(),
             line.wanted.schedd.clone(),
             at,
-            what.to_owned(),
+            action.to_owned(),
             why.to_owned(),
         ]
     });
@@ -88,7 +88,7 @@ fn text(report: &Report) -> String {
     )
 }
 
-fn what(step: PlannedAction) -> &'static str {
+fn action(step: PlannedAction) -> &'static str {
     match step {
         PlannedAction::Observe => "look",
         PlannedAction::Prove => "read",

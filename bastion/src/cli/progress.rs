@@ -1,4 +1,4 @@
-//! Progress of an order, as a bar on a terminal. In a pipe nothing is printed before the end.
+//! Progress bar of an order, on a terminal only.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Nothing is known yet.
+    /// An empty bar, titled `what`.
     pub(crate) fn begin(what: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         // The template is fixed text that indicatif understands.
@@ -29,7 +29,7 @@ impl Progress {
         Self { bar }
     }
 
-    /// Shows the state of all deliveries, of which so many were tried.
+    /// Shows the states of all deliveries, of which `settled` are done.
     pub(crate) fn show(&self, settled: usize, lines: &[Line]) {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         self.bar.set_length(count(lines.len()));
@@ -37,7 +37,7 @@ impl Progress {
         self.bar.set_message(counts(lines));
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn end(self) {
         self.bar.finish_and_clear();
     }

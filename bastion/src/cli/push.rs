@@ -1,48 +1,48 @@
-//! `push` and `retry`: an order to the running service, followed to its end.
+//! `push` and `retry`: an order to the running service, with its progress until the end.
 
 use std::convert::Infallible;
 
 use clap::Args;
 
 use super::progress::Progress;
-use super::table::{self, Look};
-use super::{Done, Failure, ask, print, print_json};
+use super::table::{self, TableStyle};
+use super::{CommandError, Done, ask, print, print_json};
 use crate::api::client::Client;
-use crate::cli::arguments::{Global, Output, Which};
+use crate::cli::arguments::{Global, Output, SelectionArguments};
 use crate::engine::pause_of_watchers;
 use crate::engine::report::{Followed, Line, Report};
 use crate::model::delivery::Selection;
 use crate::policy::plan::State;
 
-/// What `push` and `retry` take.
+/// Arguments of `push` and `retry`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct PushArguments {
     #[command(flatten)]
-    which: Which,
+    selected: SelectionArguments,
     #[command(flatten)]
     output: Output,
 }
 
-/// New vault tokens, now.
-pub(crate) fn push(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+/// Pushes new vault tokens now.
+pub(crate) fn push(global: &Global, arguments: &PushArguments) -> Result<Done, CommandError> {
     order(global, arguments, "push", |_| true)
 }
 
-/// New attempts, now, where the last one failed.
-pub(crate) fn retry(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+/// Retries failed deliveries now.
+pub(crate) fn retry(global: &Global, arguments: &PushArguments) -> Result<Done, CommandError> {
     order(global, arguments, "retry", |line| {
         line.state == State::Failed
     })
 }
 
-/// Gives an order about the deliveries that are selected and `meant`.
+/// Sends an order for the selected deliveries and waits until those that are `meant` are done.
 fn order(
     global: &Global,
-    arguments: &Arguments,
+    arguments: &PushArguments,
     what: &'static str,
     meant: fn(&Line) -> bool,
-) -> Result<Done, Failure> {
-    let selection = arguments.which.selection();
+) -> Result<Done, CommandError> {
+    let selection = arguments.selected.selection();
     let report: Report = ask(global, async |client| {
         let mut before = client.status(&selection).await?.deliveries;
         before.retain(meant);
@@ -60,12 +60,12 @@ fn order(
     } else if report.deliveries.is_empty() {
         print("nothing waits after a failure\n")?;
     } else {
-        print(&table::status(&report, Look::of_stdout()))?;
+        print(&table::status(&report, TableStyle::of_stdout()))?;
     }
     Ok(Done::when(report.is_good()))
 }
 
-/// Shows again and again how many of these deliveries have been tried since.
+/// Shows the number of these deliveries that were attempted since, again and again.
 async fn show(
     progress: &Progress,
     client: &Client,

@@ -2,13 +2,13 @@
 
 use clap::Args;
 
-use super::{Done, Failure, ask, print, print_json};
+use super::{CommandError, Done, ask, print, print_json};
 use crate::api::bodies::{ReloadOrder, Reloaded};
 use crate::cli::arguments::{Global, Output};
 
-/// What `reload` takes.
+/// Arguments of `reload`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct ReloadArguments {
     /// Only say what would change.
     #[arg(long)]
     dry_run: bool,
@@ -16,8 +16,8 @@ pub(crate) struct Arguments {
     output: Output,
 }
 
-/// Has the configuration read again, and says what changes.
-pub(crate) fn reload(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+/// Reloads the configuration and prints the changes.
+pub(crate) fn reload(global: &Global, arguments: &ReloadArguments) -> Result<Done, CommandError> {
     let order = ReloadOrder {
         dry_run: arguments.dry_run,
     };
@@ -29,8 +29,8 @@ pub(crate) fn reload(global: &Global, arguments: &Arguments) -> Result<Done, Fai
     };
     if !result.faults.is_empty() {
         let mut lines = result.faults;
-        lines.push("the configuration of before stays in force".to_owned());
-        return Err(Failure::wrong(lines));
+        lines.push("the old configuration stays in force".to_owned());
+        return Err(CommandError::wrong(lines));
     }
     printed?;
     if !arguments.output.json {

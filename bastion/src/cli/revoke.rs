@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueHint};
 
-use super::table::Look;
-use super::{Done, Failure, ask_if_running, complain, print, print_json};
+use super::table::TableStyle;
+use super::{CommandError, Done, ask_if_running, complain, print, print_json};
 use crate::api::bodies::RevokeOrder;
 use crate::cli::arguments::{Global, Output};
 use crate::cli::local;
@@ -13,7 +13,7 @@ use crate::model::delivery::Selection;
 
 /// What `revoke` takes.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct RevokeArguments {
     /// The account.
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Other, required_unless_present = "all_at")]
     account: Option<String>,
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 }
 
 /// Cuts deliveries off, and says what was done and what could not be.
-pub(crate) fn revoke(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+pub(crate) fn revoke(global: &Global, arguments: &RevokeArguments) -> Result<Done, CommandError> {
     let selection = Selection {
         account: arguments.account.clone(),
         service: arguments.service.clone(),
@@ -44,7 +44,7 @@ pub(crate) fn revoke(global: &Global, arguments: &Arguments) -> Result<Done, Fai
     if arguments.output.json {
         print_json(&cuts)?;
     } else {
-        let width = Look::of_stdout().width;
+        let width = TableStyle::of_stdout().width;
         print(&cuts.iter().map(|cut| cut.table(width)).collect::<String>())?;
     }
     Ok(Done::when(cuts.iter().all(RevocationReport::is_done)))
@@ -55,7 +55,7 @@ pub(super) fn cut_off(
     global: &Global,
     selection: &Selection,
     leave_schedds: bool,
-) -> Result<Vec<RevocationReport>, Failure> {
+) -> Result<Vec<RevocationReport>, CommandError> {
     let order = RevokeOrder {
         account: selection.account.clone(),
         service: selection.service.clone(),
@@ -72,7 +72,7 @@ pub(super) fn cut_off(
     let cuts = local::wait(local::order(&config, command))??;
     if cuts.is_empty() {
         let what = "no delivery is meant; see `token-bastion check` for those that there are";
-        return Err(Failure::wrong([what]));
+        return Err(CommandError::wrong([what]));
     }
     Ok(cuts)
 }

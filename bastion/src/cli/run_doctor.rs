@@ -1,36 +1,36 @@
-//! `doctor`: everything that deliveries hang on, looked at step by step.
+//! `doctor`: a check of everything that deliveries depend on, step by step.
 
 use clap::Args;
 
-use super::table::Look;
-use super::{Done, Failure, print, print_json};
-use crate::cli::arguments::{Global, Output, Which};
+use super::table::TableStyle;
+use super::{CommandError, Done, print, print_json};
+use crate::cli::arguments::{Global, Output, SelectionArguments};
 use crate::cli::doctor::{self, Section};
 use crate::cli::local;
 
-/// What `doctor` takes.
+/// Arguments of `doctor`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct DoctorArguments {
     #[command(flatten)]
-    which: Which,
+    selected: SelectionArguments,
     #[command(flatten)]
     output: Output,
 }
 
-/// Looks, and says of each step how it is.
-pub(crate) fn doctor(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+/// Checks each step and prints the results.
+pub(crate) fn doctor(global: &Global, arguments: &DoctorArguments) -> Result<Done, CommandError> {
     let config = global.load()?;
-    let selection = arguments.which.selection();
+    let selection = arguments.selected.selection();
     let json = arguments.output.json;
-    let width = Look::of_stdout().width;
+    let width = TableStyle::of_stdout().width;
     let mut printed = Ok(());
-    let say = |section: &Section| {
+    let show = |section: &Section| {
         if !json && printed.is_ok() {
             printed = print(&section.text(width));
         }
     };
-    let look = async |parts| doctor::examine(&config, &parts, &selection, say).await;
-    let examination = local::beside(&config, look)?.map_err(|why| Failure::wrong([why]))?;
+    let work = async |parts| doctor::examine(&config, &parts, &selection, show).await;
+    let examination = local::beside(&config, work)?.map_err(|why| CommandError::wrong([why]))?;
     printed?;
     if json {
         print_json(&examination)?;

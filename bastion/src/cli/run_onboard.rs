@@ -14,7 +14,7 @@ use htvault::{Client as VaultClient, OidcLogin};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{Done, Failure, complain, print};
+use super::{CommandError, Done, complain, print};
 use crate::api::bodies::{Noted, OnboardedNotice};
 use crate::api::client::Client;
 use crate::cli::arguments::{Global, Output};
@@ -30,7 +30,7 @@ use crate::vault::HtVault;
 
 /// What `onboard` takes.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct OnboardArguments {
     /// The account.
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     account: String,
@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
 }
 
 /// Has somebody log in for each credential that needs it.
-pub(crate) fn onboard(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
+pub(crate) fn onboard(global: &Global, arguments: &OnboardArguments) -> Result<Done, CommandError> {
     let config = global.load()?;
     let wanted = Selection {
         account: Some(arguments.account.clone()),
@@ -56,7 +56,7 @@ pub(crate) fn onboard(global: &Global, arguments: &Arguments) -> Result<Done, Fa
         schedd: None,
     };
     let credentials =
-        onboard::credentials(&config, &wanted).map_err(|what| Failure::wrong([what]))?;
+        onboard::credentials(&config, &wanted).map_err(|what| CommandError::wrong([what]))?;
     let settings = config.vault.for_client().map_err(anyhow::Error::from)?;
     let client = VaultClient::new(&settings).map_err(anyhow::Error::from)?;
     let work = async |parts: Arc<RealParts>| {
@@ -82,14 +82,14 @@ pub(crate) fn onboard(global: &Global, arguments: &Arguments) -> Result<Done, Fa
 struct Onboarding<'a> {
     global: &'a Global,
     config: &'a Config,
-    arguments: &'a Arguments,
+    arguments: &'a OnboardArguments,
     client: &'a VaultClient,
     vault: &'a HtVault,
 }
 
 impl Onboarding<'_> {
     /// One after the other; whether all is good.
-    async fn each(&self, credentials: &[Arc<Credential>]) -> Result<bool, Failure> {
+    async fn each(&self, credentials: &[Arc<Credential>]) -> Result<bool, CommandError> {
         let mut good = true;
         for credential in credentials {
             let asked_for = self.arguments.service.is_some() || self.arguments.all;
@@ -179,7 +179,7 @@ impl Onboarding<'_> {
     }
 
     /// Notifies the service; `None` where none runs.
-    async fn note_there(&self, result: &Onboarded) -> Result<Option<Noted>, Failure> {
+    async fn note_there(&self, result: &Onboarded) -> Result<Option<Noted>, CommandError> {
         let Some(client) = Client::connect_if_running(&self.global.socket()?).await? else {
             return Ok(None);
         };
@@ -211,7 +211,7 @@ impl Onboarding<'_> {
         }
     }
 
-    fn tell(&self, result: &Onboarded) -> Result<(), Failure> {
+    fn tell(&self, result: &Onboarded) -> Result<(), CommandError> {
         if self.arguments.output.json {
             // Only strings, times and lists of them: this always makes JSON.
             let mut value = serde_json::to_value(result).unwrap_or_default();
@@ -220,7 +220,7 @@ impl Onboarding<'_> {
             }
             print(&format!("{value}\n"))
         } else {
-            print(&onboard::told(result))
+            print(&onboard::text(result))
         }
     }
 }

@@ -1,20 +1,20 @@
-//! `schema`: the schema of the configuration, for editors, or of the control socket, for programs.
+//! `schema`: the JSON schema of the configuration, for editors, or of the control socket, for programs.
 
 use clap::Args;
 
-use super::{Done, Failure, print_json};
+use super::{CommandError, Done, print_json};
 use crate::{api, config};
 
 /// Arguments of `schema`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct SchemaArguments {
     /// Print the schema of the control socket instead, an `OpenAPI` document.
     #[arg(long)]
     control: bool,
 }
 
 /// Prints the schema.
-pub(crate) fn schema(arguments: &Arguments) -> Result<Done, Failure> {
+pub(crate) fn schema(arguments: &SchemaArguments) -> Result<Done, CommandError> {
     print_json(&if arguments.control {
         api::schema::schema()
     } else {

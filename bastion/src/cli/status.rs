@@ -1,68 +1,68 @@
-//! `status`: what the running service knows, and whether jobs may be submitted now.
+//! `status`: the report of the running service; with `--min-life` a check before jobs are submitted.
 
 use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
-use super::table::{self, Look};
-use super::{Done, Failure, ask, print, print_json, print_while_read};
-use crate::cli::arguments::{Global, Output, Which};
+use super::table::{self, TableStyle};
+use super::{CommandError, Done, ask, print, print_json, print_while_read};
+use crate::cli::arguments::{Global, Output, SelectionArguments};
 use crate::engine::report::Report;
 use crate::model::delivery::Selection;
 use crate::model::duration;
 use crate::model::moment::until;
 
-/// How often `--watch` looks.
+/// Interval of `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// What `status` takes.
+/// Arguments of `status`.
 #[derive(Debug, Args)]
-pub(crate) struct Arguments {
+pub(crate) struct StatusArguments {
     #[command(flatten)]
-    which: Which,
+    selected: SelectionArguments,
     /// Exit with 0 when jobs surely have an access token for this long (90s, 20m, 1h) if nothing
     /// more succeeds, whatever else is wrong.
     #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, value_parser = duration::parse)]
     min_life: Option<Duration>,
-    /// Look again every two seconds, until interrupted.
+    /// Repeat every two seconds, until interrupted.
     #[arg(long, conflicts_with = "json")]
     watch: bool,
     #[command(flatten)]
     output: Output,
 }
 
-/// Asks the running service where every delivery stands.
-pub(crate) fn status(global: &Global, arguments: &Arguments) -> Result<Done, Failure> {
-    let (look, selection) = (Look::of_stdout(), arguments.which.selection());
+/// Prints the state of every delivery, as the running service reports it.
+pub(crate) fn status(global: &Global, arguments: &StatusArguments) -> Result<Done, CommandError> {
+    let (style, selection) = (TableStyle::of_stdout(), arguments.selected.selection());
     if arguments.watch {
-        return watch(global, &selection, look);
+        return watch(global, &selection, style);
     }
     let report = ask(global, async |client| client.status(&selection).await)?;
     if arguments.output.json {
         print_json(&report)?;
     } else {
-        print(&table::status(&report, look))?;
+        print(&table::status(&report, style))?;
     }
     Ok(Done::when(is_good(&report, arguments.min_life)))
 }
 
-/// Shows it again and again; ends when the service or the reader does.
-fn watch(global: &Global, selection: &Selection, look: Look) -> Result<Done, Failure> {
+/// Prints the state again and again, until the service stops or the reader goes away.
+fn watch(global: &Global, selection: &Selection, style: TableStyle) -> Result<Done, CommandError> {
     loop {
         let report = ask(global, async |client| client.status(selection).await)?;
-        if look.width.is_some() {
+        if style.width.is_some() {
             // A terminal that cannot be cleared shows one table below the other.
             let _ = console::Term::stdout().clear_screen();
         }
-        if !print_while_read(&table::status(&report, look))? {
+        if !print_while_read(&table::status(&report, style))? {
             return Ok(Done::Good);
         }
         thread::sleep(EVERY);
     }
 }
 
-/// Whether all is as good as it is asked to be.
+/// Returns true when all deliveries are good, or when jobs have access tokens for `min_life`.
 fn is_good(report: &Report, min_life: Option<Duration>) -> bool {
     let Some(enough) = min_life else {
         return report.is_good();

@@ -1,4 +1,4 @@
-//! Revocations and offboardings, rendered for people.
+//! Results of revocations and offboardings, as tables.
 
 use super::wrap::{rows, wrapped};
 use crate::engine::offboard::Offboarded;
@@ -21,8 +21,7 @@ impl Offboarded {
     }
 }
 
-/// Steps for people, under the name of what they were done for. No line is wider than `terminal`;
-/// without one none is broken.
+/// Formats steps below a title. No line is wider than `terminal` (columns); without it none is broken.
 fn table(name: &str, steps: &[Step], terminal: Option<usize>) -> String {
     let width = steps
         .iter()

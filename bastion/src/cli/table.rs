@@ -1,6 +1,6 @@
-//! Where every delivery stands, as a table for people, with the problems below it.
+//! Table of the states of all deliveries, with the problems below it.
 //!
-//! What holds: no line is wider than the terminal; in a pipe nothing is shortened or coloured.
+//! Always true: no line is wider than the terminal; in a pipe nothing is shortened or coloured.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -14,31 +14,31 @@ use crate::model::duration::short;
 use crate::model::moment::until;
 use crate::policy::plan::State;
 
-/// Between two columns.
+/// Blanks between two columns.
 const GAP: usize = 2;
-/// A name is not shortened below this.
+/// Least width of a shortened name.
 const SHORTEST: usize = 6;
-/// The columns with names, which may be shortened.
+/// Indices of the columns with names, which may be shortened.
 const NAMES: [usize; 3] = [0, 1, 2];
-/// The column with the state, which is coloured.
+/// Index of the column with the state, which is coloured.
 const STATE: usize = 3;
 
-/// How wide and in what a table is drawn.
+/// Width and colours of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Look {
-    /// Columns of the terminal; as wide as need be when `None`.
+pub(crate) struct TableStyle {
+    /// Columns of the terminal; unlimited when `None`.
     pub(crate) width: Option<usize>,
-    /// In colours.
+    /// Use colours.
     pub(crate) coloured: bool,
 }
 
-impl Look {
-    /// What standard output is.
+impl TableStyle {
+    /// Returns the style for standard output.
     pub(crate) fn of_stdout() -> Self {
         if !io::stdout().is_terminal() {
             return Self::default();
         }
-        // A terminal that does not tell its size is taken for a usual one.
+        // Default size for a terminal that does not report its own.
         let (_, columns) = console::Term::stdout().size_checked().unwrap_or((24, 80));
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -50,14 +50,14 @@ impl Look {
 }
 
 /// The table, and the problems below it.
-pub(crate) fn status(report: &Report, look: Look) -> String {
-    let mut text = deliveries(report, look);
+pub(crate) fn status(report: &Report, style: TableStyle) -> String {
+    let mut text = deliveries(report, style);
     if !report.problems.is_empty() {
         text.push('\n');
     }
     for (group, line) in report.problems.iter().zip(report.problem_lines()) {
         let line = format!("{}: {line}", group.remedy.words());
-        text.push_str(&wrapped(&line, 0, 2, look.width));
+        text.push_str(&wrapped(&line, 0, 2, style.width));
     }
     let log = report.log.message();
     let mut warnings = report.grant_warnings();
@@ -66,13 +66,13 @@ pub(crate) fn status(report: &Report, look: Look) -> String {
         text.push('\n');
     }
     for line in warnings {
-        text.push_str(&wrapped(line, 0, 2, look.width));
+        text.push_str(&wrapped(line, 0, 2, style.width));
     }
     text
 }
 
 /// The table alone.
-pub(crate) fn deliveries(report: &Report, look: Look) -> String {
+pub(crate) fn deliveries(report: &Report, style: TableStyle) -> String {
     let now = report.at;
     let head = [
         "ACCOUNT", "SERVICE", "SCHEDD", "STATE", "VAULT", "JOBS", "NEXT", "TO DO",
@@ -89,8 +89,8 @@ pub(crate) fn deliveries(report: &Report, look: Look) -> String {
             line.accessor.clone().unwrap_or_else(dash),
         ]);
     }
-    if let Some(width) = look.width {
-        // What there is room for.
+    if let Some(width) = style.width {
+        // Further columns while they fit.
         for column in 0..more.len() {
             let mut wider = rows.clone();
             for (row, extra) in wider.iter_mut().zip(&extra) {
@@ -103,7 +103,7 @@ pub(crate) fn deliveries(report: &Report, look: Look) -> String {
         }
         shorten(&mut rows, width);
     }
-    draw(&rows, &report.deliveries, look.coloured)
+    draw(&rows, &report.deliveries, style.coloured)
 }
 
 fn row(line: &Line, now: Timestamp) -> Vec<String> {
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn in_a_pipe_nothing_is_shortened() {
         assert_eq!(
-            status(&report(), Look::default()),
+            status(&report(), TableStyle::default()),
             "ACCOUNT  SERVICE                   SCHEDD                                   STATE   VAULT  JOBS  NEXT  TO DO\n\
              cmsprod  cms                       ap1                                      good    7d     20m   10m\n\
              crabtw   cms_productionmanagement  crab-prod-tw01.schedds.cern.example.org  failed  7d     20m   10m   wait\n\
@@ -241,19 +241,19 @@ mod tests {
     #[test]
     fn no_line_is_wider_than_the_terminal_and_names_keep_begin_and_end() {
         for width in 60..140 {
-            let look = Look {
+            let style = TableStyle {
                 width: Some(width),
                 coloured: false,
             };
-            for line in status(&report(), look).lines() {
+            for line in status(&report(), style).lines() {
                 assert!(line.chars().count() <= width, "{width}: {line}");
             }
         }
-        let look = Look {
+        let style = TableStyle {
             width: Some(80),
             coloured: false,
         };
-        let table = status(&report(), look);
+        let table = status(&report(), style);
         assert!(table.contains("crabtw"), "{table}");
         assert!(
             table.contains("crab-prod-") && table.contains(".org"),
@@ -263,11 +263,11 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_shows_more_and_colours_states() {
-        let look = Look {
+        let style = TableStyle {
             width: Some(200),
             coloured: true,
         };
-        let table = status(&report(), look);
+        let table = status(&report(), style);
         assert!(table.contains("ACCESSOR"), "{table}");
         assert!(table.contains("\x1b[32mgood  \x1b[0m  7d"), "{table}");
         assert!(table.contains("\x1b[31mfailed\x1b[0m"), "{table}");

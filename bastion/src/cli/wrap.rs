@@ -1,33 +1,33 @@
-//! Long lines for a terminal, broken at blanks.
+//! Line wrapping for terminals, at blanks.
 
-/// Words in a column narrower than this are hard to read; they go below what they are about then.
+/// Least readable width of a text column; texts go below their labels when there is less.
 const NARROW: usize = 36;
-/// Between what words are about and the words.
+/// Blanks between a label and its text.
 const GAP: usize = 2;
 
-/// A line for each of `rows`, of what it is about and words behind that. The words stay in a column of
-/// their own; where that is narrow they follow at once or, where they do not fit, go below, set in by
-/// `below`. Without a width none is broken.
+/// Formats pairs of a label and a text, one row for each. Texts are in a column of their own. When that is too narrow,
+/// they directly follow the label or, if they do not fit, go below it, indented by `below`. Without a width no line is
+/// broken.
 pub(crate) fn rows<'a>(
     rows: impl IntoIterator<Item = (String, &'a str)>,
     below: usize,
     width: Option<usize>,
 ) -> String {
     let rows: Vec<(String, &str)> = rows.into_iter().collect();
-    let lengths = rows.iter().map(|(about, _)| about.chars().count());
+    let lengths = rows.iter().map(|(label, _)| label.chars().count());
     let longest = lengths.max().unwrap_or(0);
     let column = longest + GAP;
     let is_narrow = width.is_some_and(|width| width < column + NARROW);
     let mut text = String::new();
-    for (about, words) in rows {
-        let behind = about.chars().count() + GAP;
-        let fits = width.is_none_or(|width| behind + words.chars().count() <= width);
+    for (label, words) in rows {
+        let used = label.chars().count() + GAP;
+        let fits = width.is_none_or(|width| used + words.chars().count() <= width);
         let (begin, at, indent) = if !is_narrow {
-            (format!("{about:<column$}"), column, column)
+            (format!("{label:<column$}"), column, column)
         } else if fits {
-            (format!("{about:<behind$}"), behind, below)
+            (format!("{label:<used$}"), used, below)
         } else {
-            (format!("{}\n{:below$}", about.trim_end(), ""), below, below)
+            (format!("{}\n{:below$}", label.trim_end(), ""), below, below)
         };
         text.push_str(&begin);
         text.push_str(&wrapped(words, at, indent, width));
@@ -35,12 +35,12 @@ pub(crate) fn rows<'a>(
     text
 }
 
-/// `words` behind what stands in the first `at` columns of a line already; every further line is set
-/// in by `indent`. No line is wider than `width`, but for a word that is wider alone.
+/// Wraps `words` that start at column `at` of a line; further lines are indented by `indent`. No line is wider than
+/// `width`, except for a single word that is wider.
 pub(crate) fn wrapped(words: &str, mut at: usize, indent: usize, width: Option<usize>) -> String {
     let width = width.unwrap_or(usize::MAX);
     let mut text = String::new();
-    // Behind what stands there already a blank is no gap.
+    // No blank before the first word.
     let mut first = true;
     for word in words.split(' ') {
         let length = word.chars().count();
@@ -87,15 +87,15 @@ mod tests {
     proptest! {
         #[test]
         fn rows_keep_their_words_and_are_no_wider_than_they_must_be(
-            abouts in proptest::collection::vec("[a-z]{1,20}", 1..5),
+            labels in proptest::collection::vec("[a-z]{1,20}", 1..5),
             words in proptest::collection::vec("[a-z]{1,12}", 1..30),
             below in 0_usize..8,
             width in 30_usize..90,
         ) {
             let line = words.join(" ");
-            let text = rows(abouts.iter().map(|about| (about.clone(), line.as_str())), below, Some(width));
+            let text = rows(labels.iter().map(|label| (label.clone(), line.as_str())), below, Some(width));
             let found: Vec<&str> = text.split_whitespace().collect();
-            let all = abouts.iter().flat_map(|about| std::iter::once(about).chain(&words));
+            let all = labels.iter().flat_map(|label| std::iter::once(label).chain(&words));
             prop_assert_eq!(found, all.collect::<Vec<_>>());
             for line in text.lines() {
                 prop_assert!(line.chars().count() <= width, "{}", text);

@@ -63,11 +63,11 @@ pub(super) fn worked(
         return;
     }
     let kept = if is_other {
-        grants::Known::default()
+        grants::GrantAge::default()
     } else {
         known
     };
-    let kept = grants::Known {
+    let kept = grants::GrantAge {
         first_worked: Some(now),
         ..kept
     };

@@ -123,7 +123,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     /// Notes that somebody logged in for these credentials; `ends` is the expiry of the refresh tokens, if
     /// the issuer said it. They are pushed at once.
     pub(super) fn onboarded(&mut self, selection: &Selection, ends: Option<Timestamp>) {
-        let known = grants::Known {
+        let known = grants::GrantAge {
             onboarded: Some(self.now()),
             first_worked: None,
             said_to_end: ends,

@@ -216,7 +216,7 @@ impl View {
 
 impl Shown {
     fn grants(&self, store: &Store, now: Timestamp) -> Vec<GrantLine> {
-        let nothing = grants::Known::default();
+        let nothing = grants::GrantAge::default();
         let credentials: Vec<Arc<Credential>> = self
             .statuses
             .values()

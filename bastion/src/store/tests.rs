@@ -45,7 +45,7 @@ fn full() -> Content {
     content.note(&id("cmsprod"), note(100, 50), at(10));
     content.revoke([&id("b")], Some(at(1)));
     content.revoke([&id("b")], Some(at(2)));
-    let known = crate::model::grants::Known {
+    let known = crate::model::grants::GrantAge {
         first_worked: Some(at(7)),
         ..Default::default()
     };

@@ -4,7 +4,7 @@
 
 use std::fmt::{Display, Write as _};
 
-/// The text, as far as it is written.
+/// The text so far.
 #[derive(Default)]
 pub(super) struct Text(pub(super) String);
 

@@ -1,5 +1,5 @@
-//! One account: its keytab, its ticket, for each credential login, refresh token and access token,
-//! and for each schedd who the credd takes it for and what the credmon does.
+//! Checks of one account: keytab and ticket; login, refresh token and access token of each credential; credd and credmon
+//! of each schedd.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::policy::verify;
 use crate::schedd::{Observation, Transport};
 use crate::vault::{Reading, Vault};
 
-/// How long a credmon may take to serve what was stored, before that is a fault.
-const TAKES: std::time::Duration = std::time::Duration::from_mins(3);
+/// Deadline for a credmon to serve a stored token; later is a fault.
+const SERVED_WITHIN: std::time::Duration = std::time::Duration::from_mins(3);
 
 /// Steps of one account.
 pub(super) async fn section<V: Vault, T: Transport>(
@@ -44,18 +44,19 @@ pub(super) async fn section<V: Vault, T: Transport>(
             section.add("keytab", verdict, format!("{keytab}: {}", fault.what));
         }
     }
-    let mut ticket_told = false;
-    let mut seen: Vec<(Arc<Credential>, Option<AccessTokenAnswer>)> = Vec::new();
+    let mut is_ticket_reported = false;
+    let mut done: Vec<(Arc<Credential>, Option<AccessTokenAnswer>)> = Vec::new();
     for delivery in deliveries {
         let credential = &delivery.credential;
-        if seen.iter().any(|(known, _)| known == credential) {
+        if done.iter().any(|(known, _)| known == credential) {
             continue;
         }
-        let answer = credential_steps(parts, credential, &mut section, &mut ticket_told).await;
-        seen.push((Arc::clone(credential), answer));
+        let answer =
+            credential_steps(parts, credential, &mut section, &mut is_ticket_reported).await;
+        done.push((Arc::clone(credential), answer));
     }
     for delivery in deliveries {
-        let answer = seen
+        let answer = done
             .iter()
             .find(|(known, _)| *known == delivery.credential)
             .and_then(|(_, answer)| answer.as_ref());
@@ -64,12 +65,12 @@ pub(super) async fn section<V: Vault, T: Transport>(
     section
 }
 
-/// From the ticket to an access token that is as wanted.
+/// Steps of one credential, from the ticket to a checked access token.
 async fn credential_steps<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     credential: &Credential,
     section: &mut Section,
-    ticket_told: &mut bool,
+    is_ticket_reported: &mut bool,
 ) -> Option<AccessTokenAnswer> {
     let service = &credential.service;
     let mount = format!("kerberos-{}_{}", credential.issuer, credential.role);
@@ -79,26 +80,26 @@ async fn credential_steps<V: Vault, T: Transport>(
         Err(problem) => {
             let at_ticket = matches!(problem.kind, Kind::KdcDown | Kind::Kerberos | Kind::Keytab);
             if at_ticket {
-                if !*ticket_told {
+                if !*is_ticket_reported {
                     section.add("ticket", Verdict::Wrong, problem.message);
                 }
-                *ticket_told = true;
+                *is_ticket_reported = true;
                 let words = "there is no ticket to log in with";
                 section.add(step("login"), Verdict::NotTried, words);
             } else {
-                ticket_ok(section, ticket_told);
+                ticket_ok(section, is_ticket_reported);
                 section.add(step("login"), Verdict::Wrong, problem.message);
             }
             return None;
         }
     };
-    ticket_ok(section, ticket_told);
+    ticket_ok(section, is_ticket_reported);
     section.add(step("login"), Verdict::Ok, format!("by {mount}"));
     let answer = parts
         .vault
         .read(credential, &login.token, Reading::ForJobs)
         .await;
-    // The login is nobody's but ours; one that cannot be revoked ends by itself.
+    // Only this process has the login; if it cannot be revoked, it expires by itself.
     let _ = parts.vault.revoke(credential, &login.token).await;
     let answer = match answer {
         Ok(answer) => answer,
@@ -119,14 +120,14 @@ async fn credential_steps<V: Vault, T: Transport>(
     Some(answer)
 }
 
-fn ticket_ok(section: &mut Section, ticket_told: &mut bool) {
-    if !*ticket_told {
+fn ticket_ok(section: &mut Section, is_ticket_reported: &mut bool) {
+    if !*is_ticket_reported {
         section.add("ticket", Verdict::Ok, "the KDC gives one for this key");
     }
-    *ticket_told = true;
+    *is_ticket_reported = true;
 }
 
-/// What an access token is like, without the token.
+/// Facts about an access token for people, without the token.
 fn facts(answer: &AccessTokenAnswer, now: Timestamp) -> String {
     let left = answer.expires().map_or_else(
         || "unknown life".to_owned(),
@@ -147,7 +148,7 @@ fn facts(answer: &AccessTokenAnswer, now: Timestamp) -> String {
     }
 }
 
-/// Who the credd takes us for, what it has, and whether its credmon works on it.
+/// Steps of one schedd: its credd answers, a token is stored, its credmon serves it.
 async fn schedd_steps<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
@@ -176,7 +177,7 @@ async fn schedd_steps<V: Vault, T: Transport>(
     }
 }
 
-/// What a schedd has, and what that says of its credmon.
+/// Judges a credmon by the observed times at its schedd.
 fn judge(
     observed: &Observation,
     answer: Option<&AccessTokenAnswer>,
@@ -190,10 +191,13 @@ fn judge(
     let fault = "check that the credmon runs at the schedd, and its log";
     if !observed.is_served(None) {
         let words = format!("stored {}, and no access token made since", ago(stored));
-        return if until(stored, now) > TAKES {
+        return if until(stored, now) > SERVED_WITHIN {
             (Verdict::Wrong, format!("{words}; {fault}"))
         } else {
-            (Verdict::Warning, format!("{words}; look again in a minute"))
+            (
+                Verdict::Warning,
+                format!("{words}; check again in a minute"),
+            )
         };
     }
     let served = observed.served.unwrap_or(stored);

@@ -1,4 +1,4 @@
-//! This host: what the configuration needs of its files and tools.
+//! Checks of this host: files and tools that the configuration needs.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub(super) async fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Se
     section.add(
         "configuration",
         Verdict::Ok,
-        format!("{} deliveries are looked at", deliveries.len()),
+        format!("{} deliveries are checked", deliveries.len()),
     );
     match host::authority_fault(config) {
         Some(fault) => section.add("authorities", Verdict::Wrong, fault.to_string()),

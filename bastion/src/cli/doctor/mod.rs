@@ -1,8 +1,8 @@
-//! Goes through everything that deliveries hang on, step by step, and says of each whether it holds
-//! or what to do: this host, Vault, and for each account its key, logins, tokens, credds, credmons.
+//! Checks of everything that deliveries depend on, step by step, with advice: this host, Vault, and for each account its
+//! keytab, logins, tokens, credds and credmons.
 //!
-//! What holds: nothing is pushed, stored or changed; logins made here are revoked here; a step that
-//! cannot be tried because an earlier one failed says so, and hides no other step.
+//! Always true: nothing is pushed, stored or changed; logins made here are revoked here; a step that cannot be tried
+//! because an earlier one failed is reported as such, and hides no other step.
 
 mod account;
 mod host;
@@ -30,40 +30,40 @@ use crate::vault::Vault;
 /// Accounts that are examined at a time.
 const AT_A_TIME: usize = 8;
 
-/// All that was looked at.
+/// Results of all checks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Examination {
     /// This host first, then Vault, then accounts in the order of their names.
     pub sections: Vec<Section>,
 }
 
-/// What was looked at of one thing.
+/// Checks of one subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
-    /// The thing.
+    /// Subject.
     pub title: String,
-    /// In the order in which one thing hangs on the other.
-    pub steps: Vec<Step>,
+    /// Checks, each after those that it depends on.
+    pub steps: Vec<Check>,
 }
 
-/// One thing looked at.
+/// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// What was looked at, in a word or two.
+pub struct Check {
+    /// Name, in a word or two.
     pub what: String,
-    /// How it is.
+    /// Result.
     pub verdict: Verdict,
-    /// What was seen, and what to do.
+    /// Observation, and what to do.
     pub words: String,
 }
 
-/// How something is.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// As it should be.
     Ok,
-    /// It works, and somebody should look at it.
+    /// It works, but needs attention.
     Warning,
     /// It does not work.
     Wrong,
@@ -72,7 +72,7 @@ pub enum Verdict {
 }
 
 impl Examination {
-    /// Whether nothing is wrong. Warnings are not wrong.
+    /// Returns true when nothing is wrong; warnings do not count.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.sections.iter().all(Section::is_good)
@@ -88,12 +88,12 @@ impl Section {
     }
 
     fn is_good(&self) -> bool {
-        let bad = |step: &Step| matches!(step.verdict, Verdict::Wrong | Verdict::NotTried);
+        let bad = |step: &Check| matches!(step.verdict, Verdict::Wrong | Verdict::NotTried);
         !self.steps.iter().any(bad)
     }
 
     fn add(&mut self, what: impl Into<String>, verdict: Verdict, words: impl Into<String>) {
-        self.steps.push(Step {
+        self.steps.push(Check {
             what: what.into(),
             verdict,
             words: words.into(),
@@ -101,25 +101,25 @@ impl Section {
     }
 }
 
-/// Looks at everything that the selected deliveries hang on; `say` hears of each section as soon as
-/// it is known, in their order.
+/// Checks everything that the selected deliveries depend on. Calls `show` with each section as soon as it is known, in
+/// their order.
 ///
 /// # Errors
-/// The selection names what there is not; what to tell the person.
+/// The selection contains an unknown name: the message for the person.
 pub async fn examine<V: Vault, T: Transport>(
     config: &Config,
     parts: &Arc<Parts<V, T>>,
     selection: &Selection,
-    mut say: impl FnMut(&Section),
+    mut show: impl FnMut(&Section),
 ) -> Result<Examination, String> {
     let mut sections = Vec::new();
     let mut done = |section: Section| {
-        say(&section);
+        show(&section);
         sections.push(section);
     };
     let (schedds, deliveries) = schedds::section(config, parts).await;
     let ids: Vec<_> = deliveries.iter().map(|delivery| &delivery.id).collect();
-    // What is not found cannot be told from what there is not.
+    // While schedds cannot be found, a name may belong to one of them.
     if schedds.is_good() {
         selection.check(&ids)?;
     }
@@ -139,7 +139,7 @@ pub async fn examine<V: Vault, T: Transport>(
     Ok(Examination { sections })
 }
 
-/// Accounts hang on nothing of each other: some at a time.
+/// Checks accounts, which are independent of each other: some at a time.
 async fn accounts<V: Vault, T: Transport>(
     parts: &Arc<Parts<V, T>>,
     deliveries: &[Arc<Delivery>],
@@ -166,7 +166,7 @@ async fn accounts<V: Vault, T: Transport>(
             None => break,
         };
         if let Some(account) = owners.remove(&task) {
-            let section = section.unwrap_or_else(|| broke_off(&account));
+            let section = section.unwrap_or_else(|| panicked(&account));
             known.insert(account, section);
         }
     }
@@ -174,19 +174,19 @@ async fn accounts<V: Vault, T: Transport>(
     known.into_values().collect()
 }
 
-/// The section of an account whose examination broke off.
-fn broke_off(account: &str) -> Section {
+/// Section of an account whose check panicked.
+fn panicked(account: &str) -> Section {
     Section {
         title: format!("account {account}"),
-        steps: vec![Step {
+        steps: vec![Check {
             what: "examination".to_owned(),
             verdict: Verdict::Wrong,
-            words: "it broke off by a fault of token-bastion, please report it".to_owned(),
+            words: "it was interrupted by a fault of token-bastion, please report it".to_owned(),
         }],
     }
 }
 
-/// How long ago or from now.
+/// Formats the time between two moments; zero when `to` is before `from`.
 fn span(from: Timestamp, to: Timestamp) -> String {
     duration::short(until(from, to))
 }

@@ -1,4 +1,4 @@
-//! The schedds that collectors are asked for.
+//! Checks of searches: schedds that collectors find.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::schedd::Transport;
 use crate::schedd::discovery::FoundSchedds;
 use crate::vault::Vault;
 
-/// Steps of all searches, and everything that is wanted: what is listed, and what was found.
+/// Checks of all searches, and all deliveries: to listed schedds, and to those that were found.
 pub(super) async fn section<V: Vault, T: Transport>(
     config: &Config,
     parts: &Parts<V, T>,

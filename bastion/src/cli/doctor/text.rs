@@ -1,4 +1,4 @@
-//! An examination as people read it: a title for each section, a line for each step.
+//! Text form of the checks: a title for each section, a line for each check.
 
 use super::{Examination, Section, Verdict};
 use crate::cli::wrap::{rows, wrapped};
@@ -18,8 +18,8 @@ impl Verdict {
 }
 
 impl Section {
-    /// Title and lines, a blank line after them. No line is wider than `terminal`; without one none
-    /// is broken.
+    /// Formats title and lines, with a blank line after them. No line is wider than `terminal` (columns); without it
+    /// none is broken.
     #[must_use]
     pub fn text(&self, terminal: Option<usize>) -> String {
         let steps = self.steps.iter().map(|step| {
@@ -34,7 +34,7 @@ impl Section {
 }
 
 impl Examination {
-    /// The last line: how many steps are how.
+    /// Formats the last line: the number of steps by result.
     #[must_use]
     pub fn sum(&self) -> String {
         let steps = || self.sections.iter().flat_map(|section| &section.steps);

@@ -1,4 +1,4 @@
-//! Vault as seen from here: every address, its state, its certificate, and the clocks.
+//! Checks of Vault: every address with its state and certificate, and the clocks.
 
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use super::{Section, Verdict, span};
 use crate::config::Config;
 use crate::model::moment::{after, until};
 
-/// Kerberos takes clocks that differ by five minutes; tokens are late before that.
+/// Difference of clocks that gives a warning: tokens seem expired or not yet valid.
 const CLOCK_WARNING: Duration = Duration::from_secs(30);
+/// Difference of clocks that Kerberos refuses.
 const CLOCK_LIMIT: Duration = Duration::from_mins(5);
-/// So long before its end a certificate should have been renewed.
+/// Time before its expiry at which a certificate should have been renewed.
 const CERTIFICATE_WARNING: Duration = Duration::from_hours(14 * 24);
 
 pub(super) async fn section(config: &Config, now: Timestamp) -> Section {
@@ -46,7 +47,7 @@ fn judge(section: &mut Section, nodes: &[Node], now: Timestamp) {
         section.add("address", verdict, words);
     }
     if serving {
-        // Where one address serves, those that do not are somebody's business, and not urgent.
+        // Where one address serves, others that do not are not urgent.
         for step in &mut section.steps {
             if step.verdict == Verdict::Wrong {
                 step.verdict = Verdict::Warning;
@@ -104,7 +105,7 @@ fn apart(one: Timestamp, other: Timestamp) -> Duration {
     until(one, other).max(until(other, one))
 }
 
-/// Vault tells its time in whole seconds.
+/// Judges the clocks. Vault reports its time in whole seconds.
 fn judge_clock(vault: Timestamp, now: Timestamp) -> (Verdict, String) {
     let apart = apart(vault, now);
     let which = if vault < now { "ahead of" } else { "behind" };
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_differ_are_told_before_kerberos_refuses_them() {
+    fn clocks_that_differ_are_reported_before_kerberos_refuses_them() {
         for (seconds, wanted) in [
             (0, Verdict::Ok),
             (29, Verdict::Ok),
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_node_and_an_old_certificate_are_told() {
+    fn a_sealed_node_and_an_old_certificate_are_reported() {
         let answer = |state, days: i64| NodeAnswer {
             state,
             version: Some("2.6.1".to_owned()),

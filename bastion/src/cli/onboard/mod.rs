@@ -1,9 +1,8 @@
-//! Onboarding: somebody logs in once for an account, so that Vault has a refresh token for it.
+//! Onboarding: a person logs in once for an account, so that Vault has a refresh token for it.
 //!
-//! What holds: nothing is stored for anybody but the one whose credential it is; the login that
-//! stores is revoked afterwards, whatever came of it; the refresh token goes from one answer of
-//! Vault into one request to Vault and nowhere else. What was stored is tried with the account's
-//! own keytab, as deliveries do it.
+//! Always true: a refresh token is stored only for the owner of the credential; the login that stores it is revoked
+//! afterwards, whatever the result; the refresh token goes from one answer of Vault into one request to Vault and
+//! nowhere else. The stored refresh token is tried with the account's own keytab, as deliveries do it.
 
 pub mod show;
 mod trial;
@@ -22,29 +21,29 @@ use crate::model::grants;
 pub use trial::{Trial, try_out};
 pub use wait::{NotDone, Waiting, wait};
 
-/// What came of the onboarding of one credential.
+/// Result of the onboarding of one credential.
 #[derive(Clone, Debug, Serialize)]
 pub struct Onboarded {
     /// The account.
     pub account: String,
     /// HTCondor's service name.
     pub service: String,
-    /// Where the refresh token is, as `ISSUER/CREDKEY:ROLE`.
+    /// Name of the refresh token at Vault, `ISSUER/CREDKEY:ROLE`.
     pub grant: String,
-    /// Who logged in, as Vault knows them.
+    /// Person who logged in, as Vault names them.
     pub by: Option<String>,
     /// A refresh token was stored now.
     pub stored: bool,
-    /// When the refresh token ends, if the issuer said so.
+    /// Expiry of the refresh token, if the issuer stated one.
     pub refresh_token_expires: Option<Timestamp>,
-    /// What the account's keytab gets with it; absent where nothing was stored.
+    /// Result of the trial with the account's keytab; absent when nothing was stored.
     pub trial: Option<Trial>,
-    /// Why nothing was stored.
+    /// Reason why nothing was stored.
     pub problem: Option<String>,
 }
 
 impl Onboarded {
-    /// Nothing was stored yet.
+    /// A result before anything is stored.
     #[must_use]
     pub fn new(credential: &Credential) -> Self {
         Self {
@@ -59,17 +58,17 @@ impl Onboarded {
         }
     }
 
-    /// Nothing is left to do.
+    /// Returns true when nothing is left to do.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.problem.is_none() && !matches!(self.trial, Some(Trial::Failed(_)))
     }
 }
 
-/// The credentials that a person asks for: those of an account, or one of them.
+/// Returns the selected credentials: those of an account, or one of them.
 ///
 /// # Errors
-/// There is none: what the configuration has instead.
+/// There is none; the message lists those that are configured.
 pub fn credentials(config: &Config, wanted: &Selection) -> Result<Vec<Arc<Credential>>, String> {
     let all = grants::credentials(
         config
@@ -114,8 +113,8 @@ pub fn credentials(config: &Config, wanted: &Selection) -> Result<Vec<Arc<Creden
     })
 }
 
-/// Whether a login of `credkey` is for this credential: its owner, or the person that a robot
-/// (`user/purpose/host`) belongs to.
+/// Returns true when a login of `credkey` may be stored for this credential: by its owner, or by the person that owns a
+/// robot (`user/purpose/host`).
 #[must_use]
 pub fn may_store(credential: &Credential, credkey: &str) -> bool {
     credential.credkey == credkey
@@ -125,10 +124,10 @@ pub fn may_store(credential: &Credential, credkey: &str) -> bool {
             .is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Stores what came of a login, and ends the login.
+/// Stores the refresh token of a login, and revokes the login. Returns the expiry of the refresh token, if known.
 ///
 /// # Errors
-/// Somebody else logged in, or Vault refuses: who, and what to do.
+/// Another person logged in, or Vault refuses: the reason, and what to do.
 pub async fn store(
     client: &Client,
     credential: &Credential,
@@ -142,7 +141,7 @@ pub async fn store(
     } else {
         Err(stranger(credential, &login.credkey))
     };
-    // Nobody needs it any more, and it would live for weeks; it ends by itself at the latest then.
+    // Not needed any more, and it would be valid for weeks; if this fails it expires by itself.
     let _ = client.revoke_self(&login.login.token).await;
     stored.map(|()| Claims::read(login.refresh_token.expose()).and_then(|claims| claims.expires))
 }
@@ -162,9 +161,9 @@ fn stranger(credential: &Credential, credkey: &str) -> String {
     )
 }
 
-/// What came of it, for people.
+/// Formats a result for people.
 #[must_use]
-pub fn told(result: &Onboarded) -> String {
+pub fn text(result: &Onboarded) -> String {
     let Onboarded {
         account,
         service,
@@ -269,14 +268,14 @@ mod tests {
         assert!(may_store(&credential, "cmsprod"));
         assert!(may_store(&credential, "cmsprod/bastion/host.test"));
         assert!(!may_store(&credential, "cms"));
-        let said = stranger(&credential, "crabtw");
+        let message = stranger(&credential, "crabtw");
         for part in [
             "crabtw logged in",
             "account cmsprod",
             "log in as cmsprod,",
             "credkey: crabtw",
         ] {
-            assert!(said.contains(part), "{said}");
+            assert!(message.contains(part), "{message}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a person sees who is to log in: the link, the code, and on a terminal a QR code of the link.
+//! Invitation to log in: the link, the code, and on a terminal a QR code of the link.
 
 use std::fmt::Write as _;
 
@@ -12,11 +12,11 @@ use crate::model::delivery::Credential;
 const BLACK_ON_WHITE: &str = "\x1b[38;5;16;48;5;231m";
 const USUAL_COLOURS: &str = "\x1b[0m";
 
-/// Lines below the QR code: the link, the code, and what moves while somebody is waited for.
+/// Lines below the QR code: the link, the code, and the progress line.
 const BELOW: usize = 3;
 
-/// The invitation, for a terminal of so many rows and columns; without a terminal there is no QR
-/// code. The link and the code come last, so that a small terminal shows all that is needed.
+/// Formats the invitation for a terminal with these rows and columns (`screen`); without a terminal there is no QR code.
+/// The link and the code come last, so that a small terminal shows them.
 #[must_use]
 pub fn invitation(
     credential: &Credential,
@@ -48,7 +48,7 @@ pub fn invitation(
     text
 }
 
-/// The code that the person types or compares: as the server says, else the one in the link.
+/// Returns the code that the person types or compares: from the server's answer, else from the link.
 #[must_use]
 pub fn code(flow: &DeviceFlow) -> Option<String> {
     flow.user_code.clone().or_else(|| {
@@ -58,12 +58,12 @@ pub fn code(flow: &DeviceFlow) -> Option<String> {
     })
 }
 
-/// A text from a server, on a terminal: without anything that a terminal would obey.
+/// Removes control characters from a server's text.
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-/// The text as a QR code of half blocks; `None` when it would not be seen whole.
+/// Draws a text as a QR code of half blocks; `None` when it does not fit.
 #[must_use]
 fn qr_code(text: &str, (rows, columns): (u16, u16)) -> Option<String> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
@@ -92,7 +92,7 @@ mod tests {
         invitation(&credential, LINK, Some("D499B6CA"), screen)
     }
 
-    /// What a camera sees on a terminal: eight points of light a module, two modules a character.
+    /// Content of the QR code, as a camera reads it from the terminal: eight pixels a module, two modules a character.
     fn camera(screen: &str) -> Option<String> {
         const SIZE: usize = 8;
         let black_on_white = screen.lines().filter_map(|line| {
@@ -137,7 +137,7 @@ mod tests {
         let first = large
             .lines()
             .position(|line| line.starts_with(BLACK_ON_WHITE));
-        // And the line that moves.
+        // And the progress line.
         let below = large.lines().count() - first.unwrap() + 1;
         assert!(below <= 24, "{below}");
         for screen in [Some((24, 20)), Some((12, 80)), None] {

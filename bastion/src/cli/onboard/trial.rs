@@ -1,4 +1,4 @@
-//! What was stored, tried out as deliveries do it: login by the keytab, an access token, its claims.
+//! Trial of a stored refresh token, as deliveries use it: login with the keytab, an access token, its claims.
 
 use std::io;
 
@@ -11,26 +11,26 @@ use crate::policy::verify;
 use crate::system::files::{self, KEYTABS, ReadError};
 use crate::vault::{Reading, Vault};
 
-/// What a trial showed.
+/// Result of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trial {
-    /// The account gets an access token that is what the configuration asks for.
+    /// The account gets an access token as configured.
     Good {
-        /// Whom it speaks for.
+        /// Subject (`sub`).
         subject: Option<String>,
-        /// What it allows.
+        /// Scopes.
         scopes: Vec<String>,
-        /// When it ends.
+        /// Expiry.
         expires: Option<Timestamp>,
     },
-    /// It does not: what is wrong, and what to do.
+    /// It does not: the fault, and what to do.
     Failed(String),
-    /// Not tried, and why: the service will.
+    /// Not tried, with the reason: the service will try.
     Left(String),
 }
 
-/// Reason why the account's keytab cannot be used by who runs this.
+/// Returns the error when this user may not read the account's keytab.
 async fn keytab_out_of_reach(credential: &Credential) -> Option<io::Error> {
     let keytab = credential.identity.keytab.clone();
     let open = move || files::open(&keytab);
@@ -43,7 +43,7 @@ async fn keytab_out_of_reach(credential: &Credential) -> Option<io::Error> {
     }
 }
 
-/// Tries a credential. A problem is given beside its words, for who decides by it.
+/// Tries a credential. The problem is returned too, for decisions of the caller.
 pub async fn try_out(
     vault: &impl Vault,
     credential: &Credential,
@@ -69,7 +69,7 @@ async fn read(
 ) -> Result<Trial, Problem> {
     let login = vault.login(credential).await?;
     let answer = vault.read(credential, &login.token, Reading::ForJobs).await;
-    // It was for this one look.
+    // It was for this trial only.
     let _ = vault.revoke(credential, &login.token).await;
     let answer = answer?;
     verify::access_token(credential, &answer, now)?;
@@ -89,7 +89,7 @@ mod tests {
     use crate::fixtures;
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_account_gets_is_told_and_no_login_is_left() {
+    async fn the_access_token_is_described_and_no_login_is_left() {
         let outside = Outside::new();
         let credential = fixtures::credential("cmsprod", "cms_crab");
         let now = outside.lock().now();

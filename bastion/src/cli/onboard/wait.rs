@@ -1,4 +1,4 @@
-//! Waiting until somebody has logged in: asked no more often than the server wants, and not for ever.
+//! Wait for the login of a person, with a deadline and at the polling rate that the server wants.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use tokio::time::Instant;
 /// Pauses between two polls stay below this, however often the server asks to slow down.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// A login that waits for a person, and who is asked about it.
+/// A login that waits for a person.
 pub trait Waiting {
-    /// The least time between two polls, as the server wants it now.
+    /// Least time between two polls, as the server currently wants it.
     fn interval(&self) -> Duration;
 
-    /// Asks once.
+    /// Polls once.
     fn poll(&mut self) -> impl Future<Output = Result<Poll, Error>>;
 }
 
-/// Why nobody has logged in.
+/// Reason why the login did not succeed.
 #[derive(Debug)]
 pub enum NotDone {
-    /// Nobody did in time.
+    /// Nobody logged in within this time.
     TimedOut(Duration),
-    /// The login is over: refused, expired, or Vault cannot go on.
+    /// The login failed: refused, expired, or an error of Vault.
     Failed(Box<Error>),
 }
 
@@ -54,15 +54,15 @@ impl Waiting for (&Client, DeviceFlow) {
     }
 }
 
-/// Waits until somebody has logged in, at most `limit`. Tells `say` each time that it goes on
-/// waiting, with the trouble if there is any: a Vault that does not answer for a while ends nothing.
+/// Waits until a person has logged in, at most `limit`. Calls `show` after each poll without a result, with the error if
+/// there was one: a Vault that does not answer for a while does not end the wait.
 ///
 /// # Errors
-/// Nobody has, or it cannot succeed any more.
+/// Nobody logged in, or the login cannot succeed any more.
 pub async fn wait(
     flow: &mut impl Waiting,
     limit: Duration,
-    mut say: impl FnMut(Option<&Error>),
+    mut show: impl FnMut(Option<&Error>),
 ) -> Result<Box<OidcLogin>, NotDone> {
     let end = Instant::now() + limit;
     loop {
@@ -73,14 +73,14 @@ pub async fn wait(
         tokio::time::sleep(flow.interval().min(LONGEST_PAUSE).min(left)).await;
         match flow.poll().await {
             Ok(Poll::Done(login)) => return Ok(login),
-            Ok(Poll::Pending | Poll::SlowDown) => say(None),
-            Err(error) if passes(&error) => say(Some(&error)),
+            Ok(Poll::Pending | Poll::SlowDown) => show(None),
+            Err(error) if is_temporary(&error) => show(Some(&error)),
             Err(error) => return Err(NotDone::Failed(Box::new(error))),
         }
     }
 }
 
-fn passes(error: &Error) -> bool {
+fn is_temporary(error: &Error) -> bool {
     matches!(error.action(), Action::Retry | Action::SlowDown)
 }
 
@@ -141,12 +141,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn polls_keep_to_the_interval_and_slow_down_when_asked() {
         let mut person = Person::new(&[None, Some("slow_down"), None, Some("done")]);
-        let mut said = 0;
-        let login = wait(&mut person, Duration::from_mins(10), |_| said += 1).await;
+        let mut shown = 0;
+        let login = wait(&mut person, Duration::from_mins(10), |_| shown += 1).await;
         assert_eq!(login.unwrap().credkey, "cmsprod");
         let seconds: Vec<u64> = person.asked.iter().map(Duration::as_secs).collect();
         assert_eq!(seconds, [3, 6, 12, 18]);
-        assert_eq!(said, 3);
+        assert_eq!(shown, 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -154,8 +154,11 @@ mod tests {
         let mut person = Person::new(&[]);
         let begin = Instant::now();
         let error = wait(&mut person, Duration::from_secs(10), |_| {}).await;
-        let said = error.unwrap_err().to_string();
-        assert!(said.starts_with("nobody logged in within 10s"), "{said}");
+        let message = error.unwrap_err().to_string();
+        assert!(
+            message.starts_with("nobody logged in within 10s"),
+            "{message}"
+        );
         assert_eq!(begin.elapsed().as_secs(), 10);
         // Asked a last time when the time is over.
         assert_eq!(person.asked.len(), 4);
@@ -165,8 +168,11 @@ mod tests {
     async fn a_login_that_cannot_succeed_any_more_ends_the_wait() {
         let mut person = Person::new(&[None, Some("refused")]);
         let error = wait(&mut person, Duration::from_mins(10), |_| {}).await;
-        let said = error.unwrap_err().to_string();
-        assert!(said.contains("run this again for a new link"), "{said}");
+        let message = error.unwrap_err().to_string();
+        assert!(
+            message.contains("run this again for a new link"),
+            "{message}"
+        );
         assert_eq!(person.asked.len(), 2);
     }
 }

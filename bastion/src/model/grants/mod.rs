@@ -19,7 +19,7 @@ use crate::model::moment::{after, before, until};
 /// Age and expiry of a grant, as far as known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Known {
+pub struct GrantAge {
     /// Time of the login for it on this host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub onboarded: Option<Timestamp>,
@@ -32,7 +32,7 @@ pub struct Known {
 }
 
 /// Grants by the path of their credential at Vault.
-pub type Grants = BTreeMap<String, Known>;
+pub type Grants = BTreeMap<String, GrantAge>;
 
 /// Report of one grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -71,7 +71,7 @@ pub fn command(credential: &Credential) -> String {
     )
 }
 
-impl Known {
+impl GrantAge {
     /// Earliest known time of the grant.
     #[must_use]
     pub fn since(&self) -> Option<Timestamp> {
@@ -96,7 +96,7 @@ impl Known {
 
 /// Makes the report of one credential's grant.
 #[must_use]
-pub fn line(credential: &Credential, known: &Known, now: Timestamp) -> GrantLine {
+pub fn line(credential: &Credential, known: &GrantAge, now: Timestamp) -> GrantLine {
     let Grant { lifetime, warn } = credential.grant;
     let may_end = known.may_end(lifetime);
     let soon = may_end.filter(|end| before(*end, warn) <= now);
@@ -148,15 +148,15 @@ mod tests {
         Timestamp::from_second(day * 86_400).unwrap()
     }
 
-    fn onboarded(at: i64) -> Known {
-        Known {
+    fn onboarded(at: i64) -> GrantAge {
+        GrantAge {
             onboarded: Some(day(at)),
             first_worked: Some(day(at + 1)),
             said_to_end: None,
         }
     }
 
-    fn report(known: &Known, lifetime: Option<Duration>, now: i64) -> GrantLine {
+    fn report(known: &GrantAge, lifetime: Option<Duration>, now: i64) -> GrantLine {
         let mut credential = credential("cmsprod", "cms_crab");
         credential.grant.lifetime = lifetime;
         line(&credential, known, day(now))
@@ -185,15 +185,15 @@ mod tests {
     fn nothing_known_is_nothing_told() {
         let line = report(&onboarded(10), None, 10_000);
         assert_eq!((line.may_end, line.warn), (None, false));
-        let line = report(&Known::default(), Some(DAY), 10_000);
+        let line = report(&GrantAge::default(), Some(DAY), 10_000);
         assert_eq!((line.age_seconds, line.may_end), (None, None));
     }
 
     #[test]
     fn what_was_given_elsewhere_counts_from_when_it_first_worked() {
-        let known = Known {
+        let known = GrantAge {
             first_worked: Some(day(3)),
-            ..Known::default()
+            ..GrantAge::default()
         };
         assert_eq!(report(&known, Some(90 * DAY), 4).may_end, Some(day(93)));
         assert_eq!(report(&known, Some(90 * DAY), 4).onboarded, None);
@@ -205,7 +205,7 @@ mod tests {
             since in 0_i64..1000, life in 1_u32..1000, said in proptest::option::of(0_i64..2000),
             warn in 0_u32..100, now in 0_i64..4000,
         ) {
-            let known = Known {
+            let known = GrantAge {
                 onboarded: Some(day(since)),
                 first_worked: None,
                 said_to_end: said.map(day),
