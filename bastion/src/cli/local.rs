@@ -35,7 +35,7 @@ pub(crate) fn once(config: &Config, mut progress: impl FnMut(&Report)) -> anyhow
     report
 }
 
-/// What would be known and planned at a start; nothing is tried.
+/// Report and plan as after a start of the service; nothing is attempted.
 ///
 /// # Errors
 /// The certificate authorities cannot be used, or the system refuses a runtime.

@@ -21,7 +21,7 @@ use crate::engine::revoke::Step;
 use crate::model::delivery::{Credential, Selection};
 use crate::model::grants;
 
-/// What `offboard` takes.
+/// Arguments of `offboard`.
 #[derive(Debug, Args)]
 pub(crate) struct OffboardArguments {
     /// The account.
@@ -94,7 +94,7 @@ pub(crate) fn offboard(
     Ok(Done::when(whole.done))
 }
 
-/// What would be done, for people.
+/// Describes the steps, for people.
 fn plan(
     global: &Global,
     config: &Config,

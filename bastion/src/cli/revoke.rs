@@ -11,7 +11,7 @@ use crate::engine::Command;
 use crate::engine::revoke::RevocationReport;
 use crate::model::delivery::Selection;
 
-/// What `revoke` takes.
+/// Arguments of `revoke`.
 #[derive(Debug, Args)]
 pub(crate) struct RevokeArguments {
     /// The account.

@@ -28,7 +28,7 @@ use crate::model::delivery::{Credential, Selection};
 use crate::model::duration;
 use crate::vault::HtVault;
 
-/// What `onboard` takes.
+/// Arguments of `onboard`.
 #[derive(Debug, Args)]
 pub(crate) struct OnboardArguments {
     /// The account.
@@ -40,7 +40,7 @@ pub(crate) struct OnboardArguments {
     /// Those too that have a refresh token that works, as when it may run out.
     #[arg(long, conflicts_with = "service")]
     all: bool,
-    /// How long somebody has to log in, for each service.
+    /// Deadline for the login to each service.
     #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, value_parser = duration::parse, default_value = "10m")]
     wait: Duration,
     #[command(flatten)]

@@ -1,6 +1,6 @@
-//! Some of all deliveries, as a person names them on a command line.
+//! Selection of deliveries by names on a command line.
 //!
-//! What holds: a name that nothing has is an error with the nearest name, never an empty answer.
+//! Always true: an unknown name is an error with the most similar name, never an empty answer.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::delivery::{Credential, DeliveryId};
 use crate::model::names::nearest;
 
-/// Some of all deliveries, as a person names them: what is `None` may be anything.
+/// Selection of deliveries by names; `None` matches any name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
@@ -24,7 +24,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether a delivery is meant.
+    /// Returns true when a delivery is selected.
     #[must_use]
     pub fn holds(&self, id: &DeliveryId) -> bool {
         let same = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
@@ -33,7 +33,7 @@ impl Selection {
             && same(&self.schedd, &id.schedd)
     }
 
-    /// `true` for a credential of deliveries that may be meant.
+    /// Returns true for a credential whose deliveries may be selected.
     #[must_use]
     pub fn holds_credential(&self, credential: &Credential) -> bool {
         let same = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
@@ -41,11 +41,10 @@ impl Selection {
             && same(&self.service, &credential.service)
     }
 
-    /// Whether there are such deliveries among `ids`.
+    /// Checks that the selection matches some of `ids`.
     ///
     /// # Errors
-    /// A name that none has, with the nearest one; or that none has all of them. What to tell the
-    /// person.
+    /// An unknown name, with the most similar one; or no delivery has all names. The message is for the person.
     pub fn check(&self, ids: &[&DeliveryId]) -> Result<(), String> {
         type Name = fn(&DeliveryId) -> &str;
         let names: [(&str, &Option<String>, Name); 3] = [
