@@ -136,7 +136,7 @@ impl Client {
         let (status, bytes) = tokio::select! {
             answer = &mut answer => answer,
             Some(pid) = suspended => return Err(ClientError::Other(format!(
-                "the service (process {pid}) is suspended; `kill -CONT {pid}` lets it go on, `systemctl restart {UNIT}` starts it anew"
+                "the service (process {pid}) is suspended; `kill -CONT {pid}` resumes it, `systemctl restart {UNIT}` starts it anew"
             ))),
         }
         .map_err(|_| late(deadline))??;

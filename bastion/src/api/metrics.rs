@@ -1,7 +1,7 @@
 //! The metrics, in Prometheus's text format.
 //!
-//! Times are timestamps, so that an alert computes ages itself and an exporter that is dead is seen. The text is written
-//! from the report and from counts: there is no second copy of what is known. `docs/monitoring.md` lists the same metrics
+//! Times are timestamps, so that an alert computes ages itself and a dead exporter is noticed. The text is written
+//! from the report and from counts: there is no second copy of the state. `docs/monitoring.md` lists the same metrics
 //! in the same order, as a test checks.
 
 mod text;
@@ -84,7 +84,7 @@ pub(super) fn write(
     text.metric(
         "counter",
         "token_bastion_internal_faults_total",
-        "Tasks that ended by a fault of this program, and were started anew.",
+        "Tasks that panicked, a fault of this program, and were restarted.",
     )
     .value(report.health.internal_faults);
     write_process(&mut text);
@@ -191,7 +191,7 @@ fn write_stages(text: &mut Text, stages: &BTreeMap<Stage, Count>) {
     let mut metric = text.metric(
         "histogram",
         "token_bastion_stage_seconds",
-        "Durations of the stages of tries.",
+        "Durations of the stages of attempts.",
     );
     for stage in Stage::ALL {
         let (count, label) = (count(stage), ("stage", stage.word()));

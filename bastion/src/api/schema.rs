@@ -41,12 +41,12 @@ pub(crate) fn schema() -> Value {
         }},
         "/v1/version": get("Version of the program", json_of::<Version>(answers)),
         "/v1/push": post(
-            "New vault tokens, now; answered when each delivery is good or failed",
+            "Pushes new vault tokens now; answered when each delivery is good or failed",
             json_of::<Selection>(requests),
             json_of::<Report>(answers),
         ),
         "/v1/retry": post(
-            "New attempts, now, where the last one failed; answered when each has ended",
+            "Retries failed deliveries now; answered when each attempt has ended",
             json_of::<Selection>(requests),
             json_of::<Report>(answers),
         ),

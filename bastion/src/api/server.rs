@@ -46,7 +46,7 @@ pub(crate) fn slots(most: usize, descriptors: u64) -> usize {
 pub(crate) trait Listen: Send {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// Identity of the other end, which handlers get as an [`Extension`].
+    /// Identity of the peer, which handlers get as an [`Extension`].
     type Peer: Clone + Send + Sync + 'static;
 
     /// Waits for the next connection.

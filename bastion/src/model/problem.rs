@@ -51,7 +51,7 @@ pub enum Kind {
     RateLimited,
     /// Vault's certificate is not trusted.
     VaultUntrusted,
-    /// A vault token died before its time; another one is made.
+    /// A vault token became invalid before its expiry; another one is created.
     TokenDead,
     /// Vault refuses the ticket.
     LoginRefused,
@@ -69,7 +69,7 @@ pub enum Kind {
     Kerberos,
     /// The access token is not what the configuration demands.
     WrongToken,
-    /// By this host's clock the access token has ended, or not begun.
+    /// By this host's clock the access token has expired, or is not valid yet.
     Clock,
     /// The credential directory, or HTCondor's tool, cannot be used.
     Transport,
@@ -81,7 +81,7 @@ pub enum Kind {
     CreddRefused,
     /// The credmon at the schedd makes no access token of it.
     NotServed,
-    /// Somebody else stores tokens for it, too.
+    /// Another program stores tokens for it, too.
     Contested,
     /// A revocation is not finished.
     NotRevoked,
@@ -93,13 +93,13 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Remedy {
-    /// Nobody: it is tried again.
+    /// Nobody: the service retries.
     Wait,
     /// An admin of this host.
     FixThisHost,
-    /// An admin of Vault, or whoever wrote issuer, role and scopes.
+    /// An admin of Vault, or the author of issuer, role and scopes in the configuration.
     FixVault,
-    /// Somebody who may log in for the account.
+    /// A person who may log in for the account.
     Onboard,
     /// An admin of the schedd.
     FixSchedd,

@@ -107,12 +107,12 @@ pub fn bearer(
         service,
         schedd,
     } = &delivery.id;
-    let now = now.map_or_else(|| "nobody that it names".to_owned(), words);
+    let now = now.map_or_else(|| "no named subject".to_owned(), words);
     Err(Problem::new(
         Cause::credential(&delivery.credential),
         Kind::WrongToken,
         format!(
-            "access tokens are of {now} now, and were of {}; nothing is replaced. If that is right: token-bastion push \
+            "access tokens are of {now} now, and were of {} before, so nothing is replaced. If the change is right: token-bastion push \
              --account {account} --service {service} --schedd {schedd}; else tell the admins of Vault and of the issuer",
             words(before)
         ),
@@ -170,11 +170,11 @@ fn faults(
     }
     match answer.expires() {
         Some(end) if end <= now => {
-            let what = format!("it ended at {end:.0}, and here it is {now:.0}");
+            let what = format!("it expired at {end:.0}, and here it is {now:.0}");
             wrong.push((Advice::Clocks, what));
         }
         Some(_) => {}
-        None => wrong.push((Advice::Issuer, "it has no end".to_owned())),
+        None => wrong.push((Advice::Issuer, "it has no expiry".to_owned())),
     }
     wrong
 }
@@ -239,12 +239,12 @@ mod tests {
             ),
             (
                 answer(|c| c.expires = Some(at(0))),
-                "it ended at 1970-01-01T00:00:00Z, and here it is 1970-01-01T00:00:00Z",
+                "it expired at 1970-01-01T00:00:00Z, and here it is 1970-01-01T00:00:00Z",
                 Advice::Clocks,
             ),
             (
                 answer(|c| c.expires = None),
-                "it has no end",
+                "it has no expiry",
                 Advice::Issuer,
             ),
             (

@@ -89,7 +89,7 @@ impl Reload {
         }
         let repaired = self.faults.take().is_some();
         if changes.is_empty() {
-            // Whoever asks wants more than the same again: failures are to be tried at once.
+            // An operator who asks for a reload expects failed deliveries to be retried at once.
             if trigger == Trigger::Files {
                 if repaired {
                     info!("the configuration is good again, nothing changes");
@@ -105,7 +105,7 @@ impl Reload {
         }
         for id in &changes.deliveries.removed {
             info!(
-                "{id} is no longer delivered; what is there stays and ends by itself; to end it now: \
+                "{id} is no longer delivered; its token at the schedd stays until it expires; to revoke it now: \
                  token-bastion revoke --account {} --service {} --schedd {}",
                 id.account, id.service, id.schedd
             );

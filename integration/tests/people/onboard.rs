@@ -52,7 +52,7 @@ async fn an_account_that_waits_for_somebody_is_good_after_onboarding() {
     assert_eq!(grant["warn"], true, "{grant}");
     let status = parts.run(&["status"]).await;
     assert_eq!(status.status.code(), Some(0), "a warning is no failure");
-    assert!(text(&status).contains("may end in"), "{}", text(&status));
+    assert!(text(&status).contains("may expire in"), "{}", text(&status));
 
     // What works already is left alone.
     let (said, code) = parts.onboard("crabtw", &account).await;

@@ -130,7 +130,7 @@ fn ticket_ok(section: &mut Section, is_ticket_reported: &mut bool) {
 /// Facts about an access token for people, without the token.
 fn facts(answer: &AccessTokenAnswer, now: Timestamp) -> String {
     let left = answer.expires().map_or_else(
-        || "unknown life".to_owned(),
+        || "unknown lifetime".to_owned(),
         |end| format!("{} left", span(now, end)),
     );
     match &answer.claims {

@@ -194,16 +194,13 @@ pub fn text(result: &Onboarded) -> String {
         }) => writeln!(
             text,
             "  tried with the keytab: an access token for {}, {}, until {}",
-            subject.as_deref().unwrap_or("nobody named"),
+            subject.as_deref().unwrap_or("no named subject"),
             if scopes.is_empty() {
                 "no scopes named".to_owned()
             } else {
                 scopes.join(" ")
             },
-            expires.map_or_else(
-                || "an end that is not named".to_owned(),
-                |end| format!("{end:.0}")
-            ),
+            expires.map_or_else(|| "an unknown expiry".to_owned(), |end| format!("{end:.0}")),
         ),
         Some(Trial::Failed(why)) => writeln!(text, "  tried with the keytab, and FAILED: {why}"),
         Some(Trial::Left(why)) => writeln!(text, "  not tried: {why}"),

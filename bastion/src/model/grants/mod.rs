@@ -103,10 +103,10 @@ pub fn line(credential: &Credential, known: &GrantAge, now: Timestamp) -> GrantL
     let message = soon.map(|end| {
         let left = until(now, end);
         let when = if left.is_zero() {
-            "may have ended".to_owned()
+            "may have expired".to_owned()
         } else {
             let left = Duration::from_secs(left.as_secs());
-            format!("may end in {}", duration::format(left))
+            format!("may expire in {}", duration::format(left))
         };
         format!(
             "the refresh token of {} {when} ({end:.0}); have somebody log in: {}",
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn people_are_told_two_weeks_before_and_with_the_command() {
+    fn people_are_warned_two_weeks_before_and_with_the_command() {
         let early = report(&onboarded(10), Some(90 * DAY), 85);
         assert_eq!(early.may_end, Some(day(100)));
         assert_eq!(early.age_seconds, Some(75 * 86_400));
@@ -173,16 +173,16 @@ mod tests {
         assert_eq!(
             soon.message.as_deref(),
             Some(
-                "the refresh token of cms/cmsprod:crab may end in 14d (1970-04-11T00:00:00Z); have somebody log in: \
+                "the refresh token of cms/cmsprod:crab may expire in 14d (1970-04-11T00:00:00Z); have somebody log in: \
                  token-bastion onboard --account cmsprod --service cms_crab"
             )
         );
         let late = report(&onboarded(10), Some(90 * DAY), 101);
-        assert!(late.message.unwrap().contains("may have ended"));
+        assert!(late.message.unwrap().contains("may have expired"));
     }
 
     #[test]
-    fn nothing_known_is_nothing_told() {
+    fn without_facts_there_is_no_warning() {
         let line = report(&onboarded(10), None, 10_000);
         assert_eq!((line.may_end, line.warn), (None, false));
         let line = report(&GrantAge::default(), Some(DAY), 10_000);
@@ -202,20 +202,20 @@ mod tests {
     proptest! {
         #[test]
         fn the_earlier_end_counts_and_a_warning_comes_in_time_and_stays(
-            since in 0_i64..1000, life in 1_u32..1000, said in proptest::option::of(0_i64..2000),
+            since in 0_i64..1000, life in 1_u32..1000, stated in proptest::option::of(0_i64..2000),
             warn in 0_u32..100, now in 0_i64..4000,
         ) {
             let known = GrantAge {
                 onboarded: Some(day(since)),
                 first_worked: None,
-                said_to_end: said.map(day),
+                said_to_end: stated.map(day),
             };
             let mut credential = credential("a", "cms");
             credential.grant = Grant { lifetime: Some(life * DAY), warn: warn * DAY };
             let at = |now| line(&credential, &known, day(now));
             let end = at(now).may_end.unwrap();
             prop_assert!(end <= day(since + i64::from(life)));
-            prop_assert!(said.is_none_or(|said| end <= day(said)));
+            prop_assert!(stated.is_none_or(|stated| end <= day(stated)));
             prop_assert_eq!(at(now).warn, day(now + i64::from(warn)) >= end);
             prop_assert!(!at(now).warn || at(now + 1).warn);
         }

@@ -229,7 +229,7 @@ proptest! {
     }
 }
 
-/// A schedd, a Vault and a loop that does what the plan says, at the moments that it names.
+/// A schedd, a Vault and a loop that follows the plan.
 struct World<'a> {
     policy: Policy<'a>,
     life: Duration,
@@ -342,7 +342,7 @@ proptest! {
             .collect();
         world.live(after(at(0), 200 * DAY));
         prop_assert_eq!(world.dark, Duration::ZERO);
-        // Two minutes between tries in an outage, and a look every ten minutes.
+        // Two minutes between attempts in an outage, and an observation every ten minutes.
         prop_assert!(world.tries < 200 * 144 + 8 * 70 * 32);
     }
 

@@ -4,7 +4,7 @@
 //! A file begins with the bytes 5 and 2. Entries follow, each a signed 32 bit length and that many bytes; a
 //! negative length is a hole that is skipped, and a length of zero ends the file. An entry has a 16 bit
 //! count of components, the realm and the components (each a 16 bit length and so many bytes), then name
-//! type, time, key version and the key. All numbers are big-endian. Keys are skipped, never kept.
+//! type, time, key version and the key. All numbers are big-endian. Keys are skipped, never stored.
 //!
 //! Files of version 1, in the byte order of the host that wrote them, are no longer made; they are
 //! left to the Kerberos library.

@@ -101,8 +101,7 @@ impl Pool {
     ) -> Result<T, PoolError> {
         let no_answer = PoolError::NoAnswer(path.to_owned());
         let permits = self.permits(path);
-        // Closed while an operation on the path hangs. Until then each of them ends in time, and so
-        // does the wait.
+        // Closed while an operation on the path hangs. Until then each of them finishes in time, and the wait is short.
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return Err(no_answer);
         };
@@ -157,7 +156,7 @@ impl Pool {
     }
 }
 
-/// Marks a path as hanging when its operation passes the deadline, or when nobody supervises it any more.
+/// Marks a path as hanging when its operation passes the deadline, or when its supervising task ends early.
 struct Watchdog {
     /// `None` when it has fired, or need not.
     permits: Option<Arc<Semaphore>>,

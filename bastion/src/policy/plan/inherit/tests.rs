@@ -171,12 +171,15 @@ fn a_start_without_notes_is_no_burst_and_begins_with_what_ends_first() {
     };
     begins.sort_unstable();
     let (old, young) = begins.split_at(begins.len() / 2);
-    assert!(mean(old) * 2 < mean(young), "those that end first, first");
+    assert!(
+        mean(old) * 2 < mean(young),
+        "those that expire first, first"
+    );
 }
 
 proptest! {
     /// Whatever a restart finds, no delivery runs out, and each is pushed at most once before its
-    /// next proper renewal: with a state or without, whenever the token dies in truth.
+    /// next proper renewal: with a state or without, whenever the token really expires.
     #[test]
     fn no_delivery_runs_out_and_none_is_pushed_twice(
         account in "[a-z]{1,8}",
@@ -189,15 +192,15 @@ proptest! {
         let policy = policy(&id);
         let begin = 1_000_000;
         let stored = begin - age;
-        let dies = stored + real_life;
-        // Access tokens live an hour, and are renewed by the credmon while the vault token lives.
+        let expires = stored + real_life;
+        // Access tokens are valid for an hour, and the credmon renews them while the vault token is valid.
         let served_at = |now: i64| {
-            let last = now.min(dies - 1);
+            let last = now.min(expires - 1);
             (last >= stored).then(|| at(stored + (last - stored) / serves_each * serves_each))
         };
-        prop_assume!(dies > begin);
+        prop_assume!(expires > begin);
         let placed = Placed {
-            token: Named { accessor: "a".to_owned(), issued: at(stored), expires: at(dies) },
+            token: Named { accessor: "a".to_owned(), issued: at(stored), expires: at(expires) },
             stored: Some(at(stored)),
             ..placed()
         };
@@ -216,7 +219,7 @@ proptest! {
                 record.renew_by = renew_by;
             }
         }
-        // Looks each ten minutes, as the plan says, until something is pushed.
+        // Observations every ten minutes, as planned, until something is pushed.
         let mut now = begin;
         while pushed.is_none() {
             let tick = now / 600 * 600;
@@ -233,7 +236,7 @@ proptest! {
             }
         }
         let pushed = pushed.unwrap();
-        // The last access token that was served lives an hour: jobs had one when the push came.
+        // The last access token is valid for an hour: jobs had one at the time of the push.
         let served = served_at(pushed).unwrap();
         prop_assert!(at(pushed) < after(served, HOUR), "dark from {served} until {pushed}");
         // The new token is held: nothing but its own renewal pushes again.
