@@ -110,7 +110,7 @@ fn plan(
         None => local::at_start(config)?,
     };
     let lines = report.deliveries.iter();
-    for line in lines.filter(|line| selection.holds(&line.wanted.id())) {
+    for line in lines.filter(|line| selection.matches(&line.wanted.id())) {
         let _ = write!(text, "cut off {}", line.wanted.id());
         if let Some(accessor) = &line.accessor {
             let _ = write!(text, ", revoke vault token {accessor}");
@@ -118,7 +118,7 @@ fn plan(
         text.push_str(", delete what is stored there\n");
     }
     let unwanted = report.unwanted.iter();
-    for unwanted in unwanted.filter(|unwanted| selection.holds(&unwanted.id)) {
+    for unwanted in unwanted.filter(|unwanted| selection.matches(&unwanted.id)) {
         let _ = writeln!(
             text,
             "cut off {} (the configuration has it no longer), revoke vault token {}, delete what is stored there",

@@ -155,9 +155,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     ) -> Vec<RevocationReport> {
         let now = self.now();
         let store = self.parts().store.clone();
-        store.drop_ended(now);
+        store.drop_expired(now);
         let notes = store.read(|content| content.deliveries.clone());
-        let is_unknown = |id: &DeliveryId| !self.owners.contains_key(id) && selection.holds(id);
+        let is_unknown = |id: &DeliveryId| !self.owners.contains_key(id) && selection.matches(id);
         let unknown: Vec<_> = notes.into_iter().filter(|(id, _)| is_unknown(id)).collect();
         let mut named = Vec::new();
         for (id, note) in unknown {

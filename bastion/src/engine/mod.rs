@@ -234,7 +234,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             let next = self.check.next(now, &self.zone);
             self.change_env(|env| (env.tick, env.next_tick) = (env.next_tick, next));
             self.show();
-            self.parts().store.drop_ended(now);
+            self.parts().store.drop_expired(now);
             self.warnings.log(&self.view.grants(now), now);
         }
         let next_tick = self.env.borrow().next_tick;

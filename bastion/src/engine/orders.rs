@@ -39,7 +39,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let (applied, barrier) = barrier();
         let mut meant = Vec::new();
         for (id, owner) in &self.owners {
-            if owner.is_wanted && selection.holds(id) {
+            if owner.is_wanted && selection.matches(id) {
                 let message = match order {
                     Order::Push(_) => Message::Push,
                     Order::Retry(_) => Message::Retry,
@@ -66,7 +66,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let (since, parts) = (self.now(), self.parts());
         parts.vault.retry_now();
         let mut reports = self.recall(selection, leave_schedd);
-        let known = self.owners.keys().filter(|id| selection.holds(id));
+        let known = self.owners.keys().filter(|id| selection.matches(id));
         let mut left: BTreeSet<DeliveryId> = known.cloned().collect();
         // A restart must not push what is being revoked.
         let named = reports.iter().map(|report| &report.id);
@@ -116,7 +116,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     /// Configured credentials that are meant, at schedds that are not found yet, too.
     fn credentials_of(&self, selection: &Selection) -> Vec<Arc<Credential>> {
         let all = self.searches.credentials();
-        let meant = all.filter(|credential| selection.holds_credential(credential));
+        let meant = all.filter(|credential| selection.matches_credential(credential));
         grants::credentials(meant)
     }
 
@@ -126,7 +126,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let known = grants::GrantAge {
             onboarded: Some(self.now()),
             first_worked: None,
-            said_to_end: ends,
+            stated_expiry: ends,
         };
         let credentials = self.credentials_of(selection);
         // A new token wakes the credmon, which may wait after a refusal.

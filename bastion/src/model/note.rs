@@ -129,7 +129,7 @@ impl Note {
     }
 
     /// Removes tokens that have expired.
-    pub(crate) fn drop_ended(&mut self, now: Timestamp) {
+    pub(crate) fn drop_expired(&mut self, now: Timestamp) {
         self.others.retain(|token| token.expires > now);
         let current = self.current.take();
         self.current = current.filter(|placed| placed.token.expires > now);

@@ -26,7 +26,7 @@ pub struct Selection {
 impl Selection {
     /// Returns true when a delivery is selected.
     #[must_use]
-    pub fn holds(&self, id: &DeliveryId) -> bool {
+    pub fn matches(&self, id: &DeliveryId) -> bool {
         let same = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
         same(&self.account, &id.account)
             && same(&self.service, &id.service)
@@ -35,7 +35,7 @@ impl Selection {
 
     /// Returns true for a credential whose deliveries may be selected.
     #[must_use]
-    pub fn holds_credential(&self, credential: &Credential) -> bool {
+    pub fn matches_credential(&self, credential: &Credential) -> bool {
         let same = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
         same(&self.account, &credential.identity.account)
             && same(&self.service, &credential.service)
@@ -63,7 +63,7 @@ impl Selection {
                 return Err(format!("no delivery has {what} {typed:?}; {hint}"));
             }
         }
-        if !ids.is_empty() && !ids.iter().any(|id| self.holds(id)) {
+        if !ids.is_empty() && !ids.iter().any(|id| self.matches(id)) {
             return Err("there are such names, but no delivery has all of them".to_owned());
         }
         Ok(())

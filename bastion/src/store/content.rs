@@ -37,7 +37,7 @@ pub(crate) struct Content {
 impl Content {
     /// Replaces the note of a delivery, without tokens that have expired.
     pub(super) fn note(&mut self, id: &DeliveryId, mut note: Note, now: Timestamp) -> Change {
-        note.drop_ended(now);
+        note.drop_expired(now);
         let before = if note == Note::default() {
             self.deliveries.remove(id)
         } else {
@@ -68,14 +68,14 @@ impl Content {
     }
 
     /// Removes tokens and logins that have expired.
-    pub(super) fn drop_ended(&mut self, now: Timestamp) -> Change {
+    pub(super) fn drop_expired(&mut self, now: Timestamp) -> Change {
         let names = |content: &Self| {
             let notes = content.deliveries.values();
             notes.map(|note| note.names().count()).sum::<usize>() + content.logins.len()
         };
         let before = names(self);
         self.deliveries.retain(|_, note| {
-            note.drop_ended(now);
+            note.drop_expired(now);
             *note != Note::default()
         });
         self.logins.retain(|_, login| login.token.expires > now);

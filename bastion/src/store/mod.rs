@@ -118,8 +118,8 @@ impl Store {
     }
 
     /// Removes tokens and logins that have expired.
-    pub(crate) fn drop_ended(&self, now: Timestamp) {
-        self.change_if(|content| content.drop_ended(now));
+    pub(crate) fn drop_expired(&self, now: Timestamp) {
+        self.change_if(|content| content.drop_expired(now));
     }
 
     /// Applies `change`, which returns its extent.

@@ -88,7 +88,7 @@ async fn what_was_written_is_read_again() {
     );
     fs::remove_file(&file).unwrap();
     store.note(&id("c"), note(100, 50), at(11));
-    store.drop_ended(at(11));
+    store.drop_expired(at(11));
     tokio::time::sleep(SOON).await;
     assert!(!file.exists(), "nothing new");
 }
@@ -178,13 +178,13 @@ async fn a_writing_that_fails_leaves_the_old_file() {
 #[test]
 fn a_token_is_named_until_it_expires() {
     let mut content = full();
-    assert_eq!(content.drop_ended(at(49)), Change::Nothing);
-    assert_eq!(content.drop_ended(at(50)), Change::Facts);
+    assert_eq!(content.drop_expired(at(49)), Change::Nothing);
+    assert_eq!(content.drop_expired(at(50)), Change::Facts);
     let left = &content.deliveries[&id("cmsprod")];
     assert!(left.others.is_empty() && left.current.is_some());
-    assert_eq!(content.drop_ended(at(100)), Change::Facts);
+    assert_eq!(content.drop_expired(at(100)), Change::Facts);
     assert!(content.deliveries.is_empty() && !content.logins.is_empty());
-    assert_eq!(content.drop_ended(at(1000)), Change::Facts);
+    assert_eq!(content.drop_expired(at(1000)), Change::Facts);
     assert!(content.logins.is_empty());
 }
 

@@ -125,7 +125,7 @@ pub async fn examine<V: Vault, T: Transport>(
     }
     let meant: Vec<Arc<Delivery>> = deliveries
         .iter()
-        .filter(|delivery| selection.holds(&delivery.id))
+        .filter(|delivery| selection.matches(&delivery.id))
         .cloned()
         .collect();
     done(host::section(config, &meant).await);

@@ -134,7 +134,7 @@ impl Report {
         let lines: Vec<Line> = self
             .deliveries
             .iter()
-            .filter(|line| selection.holds(&line.wanted.id()))
+            .filter(|line| selection.matches(&line.wanted.id()))
             .cloned()
             .collect();
         let mut report = Self::of(lines, self.at);
@@ -149,7 +149,7 @@ impl Report {
         };
         report.grants = self.grants.iter().filter(meant).cloned().collect();
         let unwanted = self.unwanted.iter();
-        let unwanted = unwanted.filter(|unwanted| selection.holds(&unwanted.id));
+        let unwanted = unwanted.filter(|unwanted| selection.matches(&unwanted.id));
         report.unwanted = unwanted.cloned().collect();
         report.requests = self.requests;
         report.log = self.log.clone();

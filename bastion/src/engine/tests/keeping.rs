@@ -80,7 +80,7 @@ async fn a_new_login_begins_a_new_age() {
     assert_eq!(line.may_end, Some(said));
     reconciler.parts().store.written(DAY).await.unwrap();
     let kept = Store::read_only(folder.path()).read(|content| content.grants.clone());
-    assert_eq!(kept["cms/a:default"].said_to_end, Some(said));
+    assert_eq!(kept["cms/a:default"].stated_expiry, Some(said));
 }
 
 #[tokio::test(start_paused = true)]

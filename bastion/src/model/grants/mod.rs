@@ -27,8 +27,8 @@ pub struct GrantAge {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_worked: Option<Timestamp>,
     /// Expiry that the issuer stated at the login.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub said_to_end: Option<Timestamp>,
+    #[serde(rename = "said_to_end", skip_serializing_if = "Option::is_none")]
+    pub stated_expiry: Option<Timestamp>,
 }
 
 /// Grants by the path of their credential at Vault.
@@ -87,7 +87,7 @@ impl GrantAge {
             (Some(since), Some(lifetime)) => Some(after(since, lifetime)),
             _ => None,
         };
-        match (self.said_to_end, by_age) {
+        match (self.stated_expiry, by_age) {
             (Some(stated), Some(by_age)) => Some(stated.min(by_age)),
             (stated, by_age) => stated.or(by_age),
         }
@@ -152,7 +152,7 @@ mod tests {
         GrantAge {
             onboarded: Some(day(at)),
             first_worked: Some(day(at + 1)),
-            said_to_end: None,
+            stated_expiry: None,
         }
     }
 
@@ -208,7 +208,7 @@ mod tests {
             let known = GrantAge {
                 onboarded: Some(day(since)),
                 first_worked: None,
-                said_to_end: stated.map(day),
+                stated_expiry: stated.map(day),
             };
             let mut credential = credential("a", "cms");
             credential.grant = Grant { lifetime: Some(life * DAY), warn: warn * DAY };
