@@ -71,7 +71,7 @@ impl Revocation {
 
 /// Desired state of one delivery.
 pub(super) struct Desired<V, T> {
-    mail: mpsc::UnboundedReceiver<Letter>,
+    mail: mpsc::UnboundedReceiver<Box<Letter>>,
     env: watch::Receiver<Arc<Env<V, T>>>,
     pub(super) status: watch::Sender<Status>,
     pub(super) claims: Arc<Claims>,
@@ -87,7 +87,7 @@ impl<V: Vault, T: Transport> Desired<V, T> {
     pub(super) fn new(
         status: Status,
         env: watch::Receiver<Arc<Env<V, T>>>,
-        mail: mpsc::UnboundedReceiver<Letter>,
+        mail: mpsc::UnboundedReceiver<Box<Letter>>,
     ) -> Self {
         let claims = env.borrow().parts.limits.claims(&status.delivery);
         Self {
@@ -122,7 +122,7 @@ impl<V: Vault, T: Transport> Desired<V, T> {
     /// Applies the messages that wait, and returns the environment as it is now.
     pub(super) fn read_mail(&mut self) -> Arc<Env<V, T>> {
         while let Ok(letter) = self.mail.try_recv() {
-            self.apply(letter);
+            self.apply(*letter);
         }
         Arc::clone(&self.env.borrow_and_update())
     }
@@ -130,7 +130,7 @@ impl<V: Vault, T: Transport> Desired<V, T> {
     /// Waits for a message, and applies it.
     pub(super) async fn receive(&mut self) {
         match self.mail.recv().await {
-            Some(letter) => self.apply(letter),
+            Some(letter) => self.apply(*letter),
             // The engine is gone, and this task is ended with it.
             None => std::future::pending().await,
         }
@@ -141,7 +141,7 @@ impl<V: Vault, T: Transport> Desired<V, T> {
         let stop = self.env.borrow().stop.clone();
         tokio::select! {
             letter = self.mail.recv() => match letter {
-                Some(letter) => self.apply(letter),
+                Some(letter) => self.apply(*letter),
                 None => std::future::pending().await,
             },
             _ = self.env.changed() => {}

@@ -77,7 +77,8 @@ const SKEW: Duration = Duration::from_mins(1);
 
 /// The engine's side of a delivery.
 struct Owner {
-    mail: mpsc::UnboundedSender<Letter>,
+    /// Boxed: a channel has room for many letters from the start.
+    mail: mpsc::UnboundedSender<Box<Letter>>,
     status: watch::Receiver<Status>,
     is_wanted: bool,
 }
@@ -363,7 +364,7 @@ impl Owner {
     fn send(&self, message: Message, applied: &Applied) {
         let applied = applied.clone();
         // An owner that has ended has nothing to change.
-        let _ = self.mail.send(Letter { message, applied });
+        let _ = self.mail.send(Box::new(Letter { message, applied }));
     }
 }
 

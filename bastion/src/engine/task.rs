@@ -76,7 +76,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         delivery: Arc<Delivery>,
         note: Option<&Note>,
         env: watch::Receiver<Arc<Env<V, T>>>,
-        mail: mpsc::UnboundedReceiver<Letter>,
+        mail: mpsc::UnboundedReceiver<Box<Letter>>,
     ) -> Self {
         let tokens = note.map(Tokens::noted).unwrap_or_default();
         let status = Status::new(delivery, note, &tokens);
@@ -124,10 +124,13 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                 return self;
             }
             self.forget_what_is_over();
+            // Boxed: the memory that work needs is not kept while the delivery waits.
             match self.next(&env) {
-                Action::Attempt(step) => self.attempt(&env, step).await,
-                Action::Revoke(orders) => self.revoke(&env, orders).await,
-                Action::RevokeAgain { leave_schedd } => self.revoke_again(&env, leave_schedd).await,
+                Action::Attempt(step) => Box::pin(self.attempt(&env, step)).await,
+                Action::Revoke(orders) => Box::pin(self.revoke(&env, orders)).await,
+                Action::RevokeAgain { leave_schedd } => {
+                    Box::pin(self.revoke_again(&env, leave_schedd)).await;
+                }
                 Action::Wait(until) => self.wait(&env, until).await,
                 Action::End => return self,
             }
@@ -249,26 +252,26 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         };
         let end = CancellationToken::new();
         let ended = end.clone();
-        // Boxed: what an attempt needs at most is not kept while the delivery waits.
-        let mut work = Box::pin(bring(
-            context,
-            step,
-            &mut self.tokens,
-            &permit,
-            ended.cancelled(),
-        ));
-        let outcome = loop {
-            tokio::select! {
-                outcome = &mut work => break outcome,
-                () = self.desired.receive() => {
-                    if !self.desired.revocations.is_empty() {
-                        end.cancel();
+        let outcome = {
+            let mut work = std::pin::pin!(bring(
+                context,
+                step,
+                &mut self.tokens,
+                &permit,
+                ended.cancelled(),
+            ));
+            loop {
+                tokio::select! {
+                    outcome = &mut work => break outcome,
+                    () = self.desired.receive() => {
+                        if !self.desired.revocations.is_empty() {
+                            end.cancel();
+                        }
                     }
+                    () = env.stop.end_attempts.cancelled(), if !end.is_cancelled() => end.cancel(),
                 }
-                () = env.stop.end_attempts.cancelled(), if !end.is_cancelled() => end.cancel(),
             }
         };
-        drop(work);
         self.finish(env, step, outcome, permit);
     }
 
