@@ -1,6 +1,6 @@
 //! Status line and keep-alive for systemd.
 //!
-//! Always true: a keep-alive is sent when the reconciler's loop has turned, and at no other time: systemd ends a service
+//! Always true: a keep-alive is sent when the engine's loop has turned, and at no other time: systemd ends a service
 //! whose loop hangs. The loop turns every 30 s at least.
 
 use std::fmt::Write as _;

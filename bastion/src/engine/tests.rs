@@ -1,4 +1,4 @@
-//! The reconciler against a Vault, credds and credmons that behave, on paused time.
+//! The engine against a Vault, credds and credmons that behave, on paused time.
 
 mod alone;
 mod asked;
@@ -54,12 +54,12 @@ pub(super) fn unhurried(mut engine: Engine<Outside, FakeSchedds>) -> Engine<Outs
     engine
 }
 
-pub(super) fn reconciler(config: &Config, outside: &Outside) -> Engine<Outside, FakeSchedds> {
+pub(super) fn engine(config: &Config, outside: &Outside) -> Engine<Outside, FakeSchedds> {
     unhurried(Engine::new(config, outside.parts(), TimeZone::UTC))
 }
 
 /// The same with a state directory.
-pub(super) fn reconciler_in(
+pub(super) fn engine_in(
     state: &std::path::Path,
     config: &Config,
     outside: &Outside,
@@ -69,13 +69,13 @@ pub(super) fn reconciler_in(
 }
 
 /// Runs the service for a while, then tells it to stop.
-pub(super) async fn run_for(reconciler: &mut Engine<Outside, FakeSchedds>, time: Duration) {
+pub(super) async fn run_for(engine: &mut Engine<Outside, FakeSchedds>, time: Duration) {
     let (send, receive) = mpsc::channel(1);
     let stop = async move {
         tokio::time::sleep(time).await;
         send.send(Command::Stop).await.ok();
     };
-    tokio::join!(reconciler.run(receive), stop);
+    tokio::join!(engine.run(receive), stop);
 }
 
 fn states(report: &Report) -> Vec<State> {
@@ -85,9 +85,9 @@ fn states(report: &Report) -> Vec<State> {
 #[tokio::test(start_paused = true)]
 async fn every_delivery_has_a_token_and_a_login_of_its_own() {
     let outside = Outside::new();
-    let mut reconciler = reconciler(&config(deliveries()), &outside);
-    reconciler.settle().await;
-    let report = reconciler.report();
+    let mut engine = engine(&config(deliveries()), &outside);
+    engine.settle().await;
+    let report = engine.report();
     assert!(report.is_good(), "{}", report.table());
     let world = outside.lock();
     let tokens: std::collections::BTreeSet<_> = deliveries()
@@ -97,7 +97,7 @@ async fn every_delivery_has_a_token_and_a_login_of_its_own() {
     assert_eq!(tokens.len(), 6);
     // One for each delivery, and one for each account that opens credds; all are counted.
     assert_eq!(world.logins, 6 + 2);
-    let counted = reconciler.parts().stages.snapshot();
+    let counted = engine.parts().stages.snapshot();
     assert_eq!(counted[&crate::system::stages::Stage::Login].number, 6 + 2);
 }
 
@@ -105,9 +105,9 @@ async fn every_delivery_has_a_token_and_a_login_of_its_own() {
 async fn an_account_without_keytab_fails_alone_and_in_one_message() {
     let outside = Outside::new();
     outside.lock().no_keytab.insert("crabtw".to_owned());
-    let mut reconciler = reconciler(&config(deliveries()), &outside);
-    reconciler.settle().await;
-    let report = reconciler.report();
+    let mut engine = engine(&config(deliveries()), &outside);
+    engine.settle().await;
+    let report = engine.report();
     assert_eq!(states(&report), [Good, Good, Good, Failed, Failed, Failed]);
     assert_eq!(
         report.problem_lines(),
@@ -118,8 +118,8 @@ async fn an_account_without_keytab_fails_alone_and_in_one_message() {
 #[tokio::test(start_paused = true)]
 async fn a_keytab_that_is_replaced_is_tried_at_once() {
     let outside = Outside::new();
-    let mut reconciler = reconciler(&config(deliveries()), &outside);
-    reconciler.settle().await;
+    let mut engine = engine(&config(deliveries()), &outside);
+    engine.settle().await;
     // New tokens are asked for; what is there needs no login to be looked at.
     outside.lock().no_keytab.insert("crabtw".to_owned());
     let only_one = Selection {
@@ -127,15 +127,15 @@ async fn a_keytab_that_is_replaced_is_tried_at_once() {
         schedd: Some("ap1".to_owned()),
         ..Selection::default()
     };
-    reconciler.obey(&Order::Push(only_one));
+    engine.obey(&Order::Push(only_one));
     let story = async {
         tokio::time::sleep(61 * MINUTE).await;
         outside.lock().no_keytab.clear();
     };
-    tokio::join!(run_for(&mut reconciler, 61 * MINUTE + MINUTE / 6), story);
-    let report = reconciler.report();
+    tokio::join!(run_for(&mut engine, 61 * MINUTE + MINUTE / 6), story);
+    let report = engine.report();
     assert!(report.is_good(), "{}", report.table());
-    assert_eq!(reconciler.parts().limits.open(), 0, "nobody waits any more");
+    assert_eq!(engine.parts().limits.open(), 0, "nobody waits any more");
     let line = &report.deliveries[3];
     assert!(
         line.tries < 20,
@@ -151,9 +151,9 @@ async fn a_vault_that_is_down_is_one_message_and_is_not_hammered() {
     let many: Vec<Delivery> = (0..200)
         .map(|n| delivery(&format!("a{n}"), "cms", "ap1", credd("ap1")))
         .collect();
-    let mut reconciler = reconciler(&config(many), &outside);
-    reconciler.settle().await;
-    let report = reconciler.report();
+    let mut engine = engine(&config(many), &outside);
+    engine.settle().await;
+    let report = engine.report();
     assert!(states(&report).iter().all(|state| *state == Failed));
     assert_eq!(
         report.problem_lines(),
@@ -162,20 +162,20 @@ async fn a_vault_that_is_down_is_one_message_and_is_not_hammered() {
     assert!(outside.lock().calls <= 16, "{}", outside.lock().calls);
 
     // An hour of it costs few calls, and all are good soon after it ends.
-    run_for(&mut reconciler, 60 * MINUTE).await;
+    run_for(&mut engine, 60 * MINUTE).await;
     assert!(outside.lock().calls < 200, "{}", outside.lock().calls);
     outside.lock().vault_down = false;
-    run_for(&mut reconciler, 2 * MINUTE).await;
-    assert!(reconciler.report().is_good());
+    run_for(&mut engine, 2 * MINUTE).await;
+    assert!(engine.report().is_good());
 }
 
 #[tokio::test(start_paused = true)]
 async fn weeks_leave_no_moment_without_a_living_token_and_no_former_one() {
     let outside = Outside::new();
     outside.lock().access_life = DAY / 8;
-    let mut reconciler = reconciler(&config(deliveries()), &outside);
+    let mut engine = engine(&config(deliveries()), &outside);
     for _ in 0..16 {
-        run_for(&mut reconciler, DAY).await;
+        run_for(&mut engine, DAY).await;
         let world = outside.lock();
         for delivery in deliveries() {
             let token = world.token_at(&delivery.id).unwrap();
@@ -195,10 +195,10 @@ async fn tokens_of_minutes_are_renewed_in_seconds() {
         delivery.lifetime = 3 * MINUTE;
         delivery.renew_below = MINUTE;
     }
-    let mut reconciler = reconciler(&config(all), &outside);
+    let mut engine = engine(&config(all), &outside);
     for _ in 0..30 {
-        run_for(&mut reconciler, MINUTE).await;
-        let report = reconciler.report();
+        run_for(&mut engine, MINUTE).await;
+        let report = engine.report();
         assert!(report.is_good(), "{}", report.table());
         for line in report.deliveries {
             assert!(line.vault_token_seconds_left.unwrap() > 50, "{line:?}");
@@ -211,13 +211,13 @@ async fn without_a_credmon_a_delivery_is_not_good_and_the_former_token_lives() {
     let outside = Outside::new();
     let one = vec![delivery("cmsprod", "cms", "ap1", credd("ap1"))];
     let id = one[0].id.clone();
-    let mut reconciler = reconciler(&config(one), &outside);
-    reconciler.settle().await;
+    let mut engine = engine(&config(one), &outside);
+    engine.settle().await;
     let first = outside.lock().token_at(&id).unwrap();
 
     outside.lock().credmons = false;
-    run_for(&mut reconciler, 4 * DAY + 60 * MINUTE).await;
-    let report = reconciler.report();
+    run_for(&mut engine, 4 * DAY + 60 * MINUTE).await;
+    let report = engine.report();
     assert_eq!(
         report.problems[0].kind,
         Kind::NotServed,
@@ -234,8 +234,8 @@ async fn without_a_credmon_a_delivery_is_not_good_and_the_former_token_lives() {
         );
     }
     outside.lock().credmons = true;
-    run_for(&mut reconciler, 15 * MINUTE).await;
-    assert!(reconciler.report().is_good());
+    run_for(&mut engine, 15 * MINUTE).await;
+    assert!(engine.report().is_good());
     assert!(!outside.lock().is_alive(&first));
     assert_eq!(outside.lock().stores, 2);
 }
@@ -246,7 +246,7 @@ async fn a_credmon_that_serves_within_the_second_of_the_push_is_believed() {
     outside.lock().credmon_takes = Duration::from_millis(1);
     let mut one = delivery("cmsprod", "cms", "ap1", credd("ap1"));
     let config_of = |one: &Delivery| config(vec![one.clone()]);
-    let mut first = reconciler(&config_of(&one), &outside);
+    let mut first = engine(&config_of(&one), &outside);
     first.settle().await;
     assert!(first.report().is_good());
     assert_eq!(outside.lock().stores, 1);
@@ -265,26 +265,26 @@ async fn a_credmon_that_serves_within_the_second_of_the_push_is_believed() {
 async fn a_schedd_that_is_down_costs_no_new_logins_and_holds_up_nobody() {
     let outside = Outside::new();
     outside.lock().schedds_down.insert("ap2".to_owned());
-    let mut reconciler = reconciler(&config(deliveries()), &outside);
-    run_for(&mut reconciler, 60 * MINUTE).await;
+    let mut engine = engine(&config(deliveries()), &outside);
+    run_for(&mut engine, 60 * MINUTE).await;
     assert_eq!(
-        states(&reconciler.report()),
+        states(&engine.report()),
         [Good, Failed, Good, Good, Failed, Good]
     );
     // One for each delivery of the first schedd and the directory, and two that open credds.
     let logins = outside.lock().logins;
     assert!(logins <= 8, "{logins}");
     outside.lock().schedds_down.clear();
-    run_for(&mut reconciler, 3 * MINUTE).await;
-    assert!(reconciler.report().is_good());
+    run_for(&mut engine, 3 * MINUTE).await;
+    assert!(engine.report().is_good());
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_vanishes_or_is_replaced_at_a_schedd_is_pushed_again() {
     let outside = Outside::new();
     let all = deliveries();
-    let mut reconciler = reconciler(&config(all.clone()), &outside);
-    reconciler.settle().await;
+    let mut engine = engine(&config(all.clone()), &outside);
+    engine.settle().await;
     {
         let mut world = outside.lock();
         world.stored.remove(&all[0].id);
@@ -301,7 +301,7 @@ async fn what_vanishes_or_is_replaced_at_a_schedd_is_pushed_again() {
             world.stored.insert(id.clone(), stored);
         }
     }
-    run_for(&mut reconciler, 16 * MINUTE).await;
+    run_for(&mut engine, 16 * MINUTE).await;
     let world = outside.lock();
     for delivery in &all {
         assert!(
@@ -324,13 +324,13 @@ async fn after_a_restart_a_directory_keeps_its_token() {
     )];
     let id = one[0].id.clone();
     let config = config(one);
-    let mut first = reconciler(&config, &outside);
+    let mut first = engine(&config, &outside);
     run_for(&mut first, MINUTE).await;
     drop(first);
     let token = outside.lock().token_at(&id).unwrap();
     assert!(outside.lock().is_alive(&token), "a stop revokes nothing");
 
-    let mut second = reconciler(&config, &outside);
+    let mut second = engine(&config, &outside);
     second.settle().await;
     assert!(second.report().is_good());
     assert_eq!(outside.lock().token_at(&id).unwrap(), token);
@@ -348,9 +348,9 @@ async fn a_token_without_the_scopes_asked_for_is_not_pushed() {
     let mut credential = (*one.credential).clone();
     credential.scopes = vec!["storage.modify:/".to_owned()];
     one.credential = Arc::new(credential);
-    let mut reconciler = reconciler(&config(vec![one]), &outside);
-    reconciler.settle().await;
-    let report = reconciler.report();
+    let mut engine = engine(&config(vec![one]), &outside);
+    engine.settle().await;
+    let report = engine.report();
     assert_eq!(report.problems[0].kind, Kind::WrongToken);
     assert!(
         report.problems[0]
@@ -364,8 +364,8 @@ async fn a_token_without_the_scopes_asked_for_is_not_pushed() {
 async fn a_reload_pushes_what_changed_and_leaves_what_is_no_longer_wanted() {
     let outside = Outside::new();
     let all = deliveries();
-    let mut reconciler = reconciler(&config(all.clone()), &outside);
-    reconciler.settle().await;
+    let mut engine = engine(&config(all.clone()), &outside);
+    engine.settle().await;
     let before: Vec<_> = all.iter().map(|d| outside.lock().token_at(&d.id)).collect();
 
     let mut new = all.clone();
@@ -381,10 +381,10 @@ async fn a_reload_pushes_what_changed_and_leaves_what_is_no_longer_wanted() {
         tokio::time::sleep(MINUTE).await;
         send.send(Command::Stop).await.ok();
     };
-    tokio::join!(reconciler.run(receive), commands);
+    tokio::join!(engine.run(receive), commands);
 
-    assert_eq!(reconciler.report().deliveries.len(), 5);
-    assert!(reconciler.report().is_good());
+    assert_eq!(engine.report().deliveries.len(), 5);
+    assert!(engine.report().is_good());
     let world = outside.lock();
     let after: Vec<_> = all.iter().map(|d| world.token_at(&d.id)).collect();
     assert_ne!(after[0], before[0]);
@@ -396,10 +396,10 @@ async fn a_reload_pushes_what_changed_and_leaves_what_is_no_longer_wanted() {
 async fn no_secret_is_in_a_report_or_in_debug_output() {
     let outside = Outside::new();
     outside.lock().schedds_down.insert("ap2".to_owned());
-    let mut reconciler = reconciler(&config(deliveries()), &outside);
-    reconciler.settle().await;
-    let report = reconciler.report();
-    let tokens: Vec<String> = reconciler
+    let mut engine = engine(&config(deliveries()), &outside);
+    engine.settle().await;
+    let report = engine.report();
+    let tokens: Vec<String> = engine
         .owners
         .values()
         .map(|owner| format!("{:?}", owner.status.borrow()))

@@ -1,4 +1,4 @@
-//! Orders by HTTP to a reconciler on fakes, on paused time.
+//! Orders by HTTP to an engine on fakes, on paused time.
 
 use std::io;
 use std::time::Duration;

@@ -67,7 +67,7 @@ async fn all_who_ask_at_once_get_one_report_and_it_ages_no_more_than_a_moment() 
 #[tokio::test(start_paused = true)]
 async fn reports_need_no_engine_that_runs_and_end_with_it() {
     let outside = Outside::new();
-    let mut engine = super::reconciler(&config(deliveries()), &outside);
+    let mut engine = super::engine(&config(deliveries()), &outside);
     let reports = engine.reports();
     let report = reports.now().unwrap();
     assert!(

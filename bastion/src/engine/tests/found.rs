@@ -55,8 +55,8 @@ fn pool(outside: &Outside, names: &[&str]) {
     outside.lock().pools.insert("crab".to_owned(), ads);
 }
 
-fn states(reconciler: &Engine<Outside, FakeSchedds>) -> Vec<(String, State)> {
-    let report = reconciler.report();
+fn states(engine: &Engine<Outside, FakeSchedds>) -> Vec<(String, State)> {
+    let report = engine.report();
     let lines = report.deliveries.into_iter();
     lines.map(|line| (line.wanted.schedd, line.state)).collect()
 }
@@ -67,13 +67,13 @@ fn told(all: &[(&str, State)]) -> Vec<(String, State)> {
         .collect()
 }
 
-async fn run_for(reconciler: &mut Engine<Outside, FakeSchedds>, time: Duration) {
+async fn run_for(engine: &mut Engine<Outside, FakeSchedds>, time: Duration) {
     let (send, receive) = mpsc::channel(1);
     let stop = async move {
         tokio::time::sleep(time).await;
         send.send(Command::Stop).await.ok();
     };
-    tokio::join!(reconciler.run(receive), stop);
+    tokio::join!(engine.run(receive), stop);
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,7 +184,7 @@ async fn a_reload_keeps_what_was_found() {
 async fn a_schedd_that_was_found_and_cut_off_stays_so_over_a_restart_and_is_named_before_it_is_found()
  {
     let folder = tempfile::tempdir().unwrap();
-    let start = |outside: &Outside| super::reconciler_in(folder.path(), &searching(), outside);
+    let start = |outside: &Outside| super::engine_in(folder.path(), &searching(), outside);
     let outside = Outside::new();
     pool(&outside, &["ap1", "ap2"]);
     let mut service = start(&outside);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::*;
-use super::reconciler_in;
+use super::engine_in;
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
 use crate::model::delivery::Selection;
@@ -25,14 +25,14 @@ fn wanted(lifetime: Option<Duration>) -> Delivery {
 
 /// Runs a service for a while; the one grant as it tells it at the end.
 async fn run(state: &Path, outside: &Outside, wanted: Delivery, time: Duration) -> GrantLine {
-    let mut reconciler = reconciler_in(state, &config(vec![wanted]), outside);
+    let mut engine = engine_in(state, &config(vec![wanted]), outside);
     let (send, receive) = mpsc::channel(1);
     let stop = async move {
         tokio::time::sleep(time).await;
         send.send(Command::Stop).await.ok();
     };
-    tokio::join!(reconciler.run(receive), stop);
-    reconciler.report().grants.remove(0)
+    tokio::join!(engine.run(receive), stop);
+    engine.report().grants.remove(0)
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,8 +64,8 @@ async fn a_new_login_begins_a_new_age() {
     run(folder.path(), &outside, wanted(Some(30 * DAY)), 29 * DAY).await;
 
     let list = vec![wanted(Some(30 * DAY))];
-    let mut reconciler = reconciler_in(folder.path(), &config(list), &outside);
-    let before = reconciler.report().grants.remove(0);
+    let mut engine = engine_in(folder.path(), &config(list), &outside);
+    let before = engine.report().grants.remove(0);
     assert!(before.warn);
     let said = crate::model::moment::after(outside.lock().now(), 20 * DAY);
     let account = Some("a".to_owned());
@@ -73,12 +73,12 @@ async fn a_new_login_begins_a_new_age() {
         account,
         ..Selection::default()
     };
-    reconciler.onboarded(&selection, Some(said));
-    let line = reconciler.report().grants.remove(0);
+    engine.onboarded(&selection, Some(said));
+    let line = engine.report().grants.remove(0);
     assert_eq!((line.age_seconds, line.warn), (Some(0), false));
     // What the issuer said is earlier than what the configuration says.
     assert_eq!(line.may_end, Some(said));
-    reconciler.parts().store.written(DAY).await.unwrap();
+    engine.parts().store.written(DAY).await.unwrap();
     let kept = Store::read_only(folder.path()).read(|content| content.grants.clone());
     assert_eq!(kept["cms/a:default"].stated_expiry, Some(said));
 }
@@ -90,7 +90,7 @@ async fn a_grant_given_elsewhere_after_a_refusal_is_another_one() {
     outside.lock().access_life = DAY;
     run(folder.path(), &outside, wanted(None), 29 * DAY).await;
     outside.lock().no_grant = true;
-    let mut reconciler = reconciler_in(folder.path(), &config(vec![wanted(None)]), &outside);
+    let mut engine = engine_in(folder.path(), &config(vec![wanted(None)]), &outside);
     let (send, receive) = mpsc::channel(1);
     let story = async {
         tokio::time::sleep(10 * DAY).await;
@@ -98,9 +98,9 @@ async fn a_grant_given_elsewhere_after_a_refusal_is_another_one() {
         tokio::time::sleep(DAY).await;
         send.send(Command::Stop).await.ok();
     };
-    tokio::join!(reconciler.run(receive), story);
-    assert!(reconciler.report().is_good());
-    let line = reconciler.report().grants.remove(0);
+    tokio::join!(engine.run(receive), story);
+    assert!(engine.report().is_good());
+    let line = engine.report().grants.remove(0);
     assert_eq!(line.onboarded, None);
     assert_eq!(
         line.age_seconds.map(|age| age.div_ceil(86_400)),
@@ -117,7 +117,7 @@ async fn a_login_after_a_refusal_is_remembered_once_it_works() {
     let target = Target::Directory("/other".into());
     let other = delivery("a", "cms", "other", target);
     outside.lock().no_grant = true;
-    let mut reconciler = reconciler_in(folder.path(), &config(vec![wanted(None), other]), &outside);
+    let mut engine = engine_in(folder.path(), &config(vec![wanted(None), other]), &outside);
     let (send, receive) = mpsc::channel(1);
     let story = async {
         tokio::time::sleep(Duration::from_hours(1)).await;
@@ -129,10 +129,10 @@ async fn a_login_after_a_refusal_is_remembered_once_it_works() {
         tokio::time::sleep(Duration::from_hours(1)).await;
         send.send(Command::Stop).await.ok();
     };
-    tokio::join!(reconciler.run(receive), story);
-    assert!(reconciler.report().is_good());
-    assert!(reconciler.report().grants[0].onboarded.is_some());
-    reconciler.parts().store.written(DAY).await.unwrap();
+    tokio::join!(engine.run(receive), story);
+    assert!(engine.report().is_good());
+    assert!(engine.report().grants[0].onboarded.is_some());
+    engine.parts().store.written(DAY).await.unwrap();
     let kept = Store::read_only(folder.path()).read(|content| content.grants.clone());
     assert!(kept["cms/a:default"].first_worked.is_some());
 }

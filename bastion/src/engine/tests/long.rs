@@ -105,33 +105,25 @@ async fn live(life: Life) {
         new
     };
     let mut dice = Dice(life.seed);
-    let mut reconciler = start(Store::default());
-    run_for(&mut reconciler, HOUR).await;
-    assert!(
-        reconciler.report().is_good(),
-        "{:?}",
-        reconciler.report().problems
-    );
-    let (first_calls, begin) = (outside.lock().calls, sizes(&reconciler));
+    let mut engine = start(Store::default());
+    run_for(&mut engine, HOUR).await;
+    assert!(engine.report().is_good(), "{:?}", engine.report().problems);
+    let (first_calls, begin) = (outside.lock().calls, sizes(&engine));
     let mut vault_down = 0;
     for _ in 0..life.days / 4 {
         // Every four days something is down, for less than the margin of three.
         let hours = u32::try_from(1 + dice.roll(life.longest)).unwrap();
         match dice.roll(6) {
-            5 => reconciler = start(reconciler.parts().store.clone()),
+            5 => engine = start(engine.parts().store.clone()),
             what => {
                 vault_down += if what < 2 { hours } else { 0 };
                 break_something(&outside, &all, &mut dice, what);
             }
         }
-        run_for(&mut reconciler, hours * HOUR).await;
+        run_for(&mut engine, hours * HOUR).await;
         mend_all(&outside);
-        run_for(&mut reconciler, (4 * DAY).saturating_sub(hours * HOUR)).await;
-        assert!(
-            reconciler.report().is_good(),
-            "{:?}",
-            reconciler.report().problems
-        );
+        run_for(&mut engine, (4 * DAY).saturating_sub(hours * HOUR)).await;
+        assert!(engine.report().is_good(), "{:?}", engine.report().problems);
         let world = outside.lock();
         assert!(world.dark.is_empty(), "{:?}", world.dark);
         for delivery in &all {
@@ -167,7 +159,7 @@ async fn live(life: Life) {
         in_vain < most,
         "{in_vain} requests in vain, {most} expected at most"
     );
-    for (what, size) in sizes(&reconciler) {
+    for (what, size) in sizes(&engine) {
         let room = match what {
             // Tokens of before the last restarts may still be named.
             "lost" => all.len() * 2,

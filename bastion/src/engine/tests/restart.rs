@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::*;
 use super::service::HOUR;
-use super::{DAY, MINUTE, credd, deliveries, reconciler, reconciler_in, run_for};
+use super::{DAY, MINUTE, credd, deliveries, engine, engine_in, run_for};
 use crate::engine::report::Report;
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, delivery};
@@ -36,7 +36,7 @@ async fn a_restart_keeps_what_is_good_with_its_exact_life_and_name() {
     outside.lock().access_life = DAY / 4;
     let config = config(deliveries());
     let state = tempfile::tempdir().unwrap();
-    let start = || reconciler_in(state.path(), &config, &outside);
+    let start = || engine_in(state.path(), &config, &outside);
     let mut first = start();
     run_for(&mut first, DAY).await;
     let (was, tokens) = (first.report(), stored(&outside));
@@ -87,7 +87,7 @@ async fn what_is_configured_away_is_named_until_it_ends() {
     let outside = Outside::new();
     outside.lock().access_life = DAY / 4;
     let mut all = deliveries();
-    let mut first = reconciler(&config(all.clone()), &outside);
+    let mut first = engine(&config(all.clone()), &outside);
     first.settle().await;
     let gone = all.remove(0);
     let mut second = restart(&config(all), &outside, &first);
@@ -102,11 +102,11 @@ async fn what_is_configured_away_is_named_until_it_ends() {
 async fn without_a_state_lives_are_estimated_and_each_token_replaced_once() {
     let outside = Outside::new();
     let config = config(deliveries());
-    let mut first = reconciler(&config, &outside);
+    let mut first = engine(&config, &outside);
     run_for(&mut first, DAY).await;
     assert_eq!(outside.lock().stores, 6);
 
-    let mut second = reconciler(&config, &outside);
+    let mut second = engine(&config, &outside);
     // Good is said when the credmon has served after an access token was read.
     run_for(&mut second, 16 * MINUTE).await;
     let report = second.report();
@@ -132,7 +132,7 @@ async fn without_a_state_lives_are_estimated_and_each_token_replaced_once() {
 async fn a_token_that_dies_before_its_time_is_replaced_before_jobs_feel_it() {
     let outside = Outside::new();
     let config = config(deliveries());
-    let mut first = reconciler(&config, &outside);
+    let mut first = engine(&config, &outside);
     run_for(&mut first, DAY).await;
     let kill = |outside: &Outside| {
         for token in stored(outside).values() {
@@ -165,67 +165,59 @@ async fn a_token_that_dies_before_its_time_is_replaced_before_jobs_feel_it() {
 async fn what_jobs_have_is_told_apart_from_what_the_bastion_has() {
     let outside = Outside::new();
     let config = config(deliveries());
-    let mut reconciler = reconciler(&config, &outside);
-    let told = |reconciler: &Engine<Outside, FakeSchedds>| -> Vec<bool> {
-        let lines = reconciler.report().deliveries.into_iter();
+    let mut engine = engine(&config, &outside);
+    let told = |engine: &Engine<Outside, FakeSchedds>| -> Vec<bool> {
+        let lines = engine.report().deliveries.into_iter();
         lines.map(|line| line.jobs_have_token).collect()
     };
-    assert_eq!(told(&reconciler), [false; 6]);
-    reconciler.settle().await;
-    assert_eq!(told(&reconciler), [true; 6]);
+    assert_eq!(told(&engine), [false; 6]);
+    engine.settle().await;
+    assert_eq!(told(&engine), [true; 6]);
     // Vault is down: deliveries fail sooner or later, jobs live on what they have, and then do not.
     {
         let mut world = outside.lock();
         (world.vault_down, world.credmons) = (true, false);
     }
-    run_for(&mut reconciler, 5 * MINUTE).await;
-    assert_eq!(told(&reconciler), [true; 6]);
-    run_for(&mut reconciler, 25 * MINUTE).await;
-    assert_eq!(told(&reconciler), [false; 6]);
-    let line = &reconciler.report().deliveries[0];
+    run_for(&mut engine, 5 * MINUTE).await;
+    assert_eq!(told(&engine), [true; 6]);
+    run_for(&mut engine, 25 * MINUTE).await;
+    assert_eq!(told(&engine), [false; 6]);
+    let line = &engine.report().deliveries[0];
     assert!(line.jobs_safe_until.unwrap() < outside.lock().now());
     // Vault gives access tokens again, and the credmon makes none: that is somebody's to mend.
     outside.lock().vault_down = false;
-    run_for(&mut reconciler, 15 * MINUTE).await;
-    let report = reconciler.report();
+    run_for(&mut engine, 15 * MINUTE).await;
+    let report = engine.report();
     assert!(
         report.problems.iter().any(|p| p.kind == Kind::NotServed),
         "{:?}",
         report.problems
     );
     outside.lock().credmons = true;
-    run_for(&mut reconciler, 15 * MINUTE).await;
-    assert!(
-        reconciler.report().is_good(),
-        "{:?}",
-        reconciler.report().problems
-    );
-    assert_eq!(told(&reconciler), [true; 6]);
+    run_for(&mut engine, 15 * MINUTE).await;
+    assert!(engine.report().is_good(), "{:?}", engine.report().problems);
+    assert_eq!(told(&engine), [true; 6]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_single_run_waits_out_an_election_and_not_for_ever() {
     let outside = Outside::new();
     outside.lock().no_leader = true;
-    let mut reconciler = reconciler(&config(deliveries()), &outside);
+    let mut engine = engine(&config(deliveries()), &outside);
     let elected = outside.clone();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(28)).await;
         elected.lock().no_leader = false;
     });
-    reconciler.settle().await;
-    assert!(
-        reconciler.report().is_good(),
-        "{:?}",
-        reconciler.report().problems
-    );
+    engine.settle().await;
+    assert!(engine.report().is_good(), "{:?}", engine.report().problems);
 
     let outside = Outside::new();
     outside.lock().no_leader = true;
-    let mut reconciler = tests::reconciler(&config(deliveries()), &outside);
+    let mut engine = tests::engine(&config(deliveries()), &outside);
     let begun = Instant::now();
-    reconciler.settle().await;
-    assert_eq!(reconciler.report().problems[0].kind, Kind::NoLeader);
+    engine.settle().await;
+    assert_eq!(engine.report().problems[0].kind, Kind::NoLeader);
     assert!(begun.elapsed() < 2 * ELECTION, "{:?}", begun.elapsed());
     assert!(outside.lock().calls < 60, "{}", outside.lock().calls);
 }
@@ -240,18 +232,18 @@ async fn a_schedd_that_hangs_holds_up_no_other_and_is_one_message() {
             all.push(delivery(&format!("a{n}"), "cms", schedd, credd(schedd)));
         }
     }
-    let mut reconciler = reconciler(&config(all), &outside);
-    run_for(&mut reconciler, 50 * Duration::from_secs(1)).await;
-    let report = reconciler.report();
+    let mut engine = engine(&config(all), &outside);
+    run_for(&mut engine, 50 * Duration::from_secs(1)).await;
+    let report = engine.report();
     let not_good = report
         .deliveries
         .iter()
         .filter(|line| line.state != State::Good);
     let not_good: Vec<_> = not_good.map(|line| line.wanted.schedd.as_str()).collect();
     assert_eq!(not_good, ["ap1"; 50]);
-    run_for(&mut reconciler, 5 * MINUTE).await;
+    run_for(&mut engine, 5 * MINUTE).await;
     assert_eq!(
-        reconciler.report().problem_lines(),
+        engine.report().problem_lines(),
         ["schedd ap1 (50 deliveries): no answer"]
     );
 }
@@ -261,13 +253,13 @@ async fn jump(seconds: i64, most_stores: u32) {
     let outside = Outside::new();
     outside.lock().access_life = 2 * HOUR;
     let config = config(deliveries());
-    let mut reconciler = reconciler(&config, &outside);
-    run_for(&mut reconciler, DAY).await;
+    let mut engine = engine(&config, &outside);
+    run_for(&mut engine, DAY).await;
     for wrong_by in [seconds, 0] {
         outside.lock().clock_wrong_by = wrong_by;
         for _ in 0..5 {
-            run_for(&mut reconciler, DAY).await;
-            let report = reconciler.report();
+            run_for(&mut engine, DAY).await;
+            let report = engine.report();
             // While this clock runs ahead, credmons seem to have stopped.
             assert!(
                 wrong_by > 0 || report.is_good(),
@@ -306,7 +298,7 @@ async fn a_schedd_that_is_down_over_restarts_does_not_have_its_tokens_names_forg
     let outside = Outside::new();
     let config = config(vec![delivery("cmsprod", "cms", "ap1", credd("ap1"))]);
     let state = tempfile::tempdir().unwrap();
-    let start = || reconciler_in(state.path(), &config, &outside);
+    let start = || engine_in(state.path(), &config, &outside);
     let names = |service: &Engine<Outside, FakeSchedds>| -> Vec<String> {
         service.parts().store.read(|content| {
             let names = content.deliveries.values().flat_map(Note::names);
@@ -330,7 +322,7 @@ async fn a_restart_during_an_outage_knows_what_was_known_before() {
     let outside = Outside::new();
     let config = config(deliveries());
     let state = tempfile::tempdir().unwrap();
-    let start = || reconciler_in(state.path(), &config, &outside);
+    let start = || engine_in(state.path(), &config, &outside);
     let mut first = start();
     run_for(&mut first, MINUTE).await;
     let before = first.report().deliveries;

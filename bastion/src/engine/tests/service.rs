@@ -57,10 +57,10 @@ impl Service {
         let store = state.map_or_else(Store::default, Store::open);
         outside.lock().state = state.map(std::path::Path::to_owned);
         let config = config(wanted);
-        let mut reconciler = Engine::new(&config, outside.parts_with(store.clone()), TimeZone::UTC);
+        let mut engine = Engine::new(&config, outside.parts_with(store.clone()), TimeZone::UTC);
         let (commands, receive) = mpsc::channel(1);
-        let reports = reconciler.reports();
-        tokio::spawn(async move { reconciler.run(receive).await });
+        let reports = engine.reports();
+        tokio::spawn(async move { engine.run(receive).await });
         Self {
             reports,
             commands,
