@@ -268,10 +268,10 @@ async fn what_is_configured_away_is_cut_off_by_the_command_that_the_reload_names
     fs::write(&parts.config, without).unwrap();
     let service = parts.service.as_ref().unwrap();
     let said = service
-        .wait_for_line("to end it now: token-bastion ", FAR)
+        .wait_for_line("to revoke it now: token-bastion ", FAR)
         .await
         .unwrap();
-    let (_, command) = said.split_once("to end it now: token-bastion ").unwrap();
+    let (_, command) = said.split_once("to revoke it now: token-bastion ").unwrap();
     parts
         .status(|status| (deliveries(status).len() == 3).then_some(()))
         .await;
