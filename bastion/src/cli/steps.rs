@@ -38,22 +38,8 @@ fn table(name: &str, steps: &[Step], terminal: Option<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::revoke::tests::{cut, step};
     use crate::engine::revoke::{StepOutcome, What};
-    use crate::model::delivery::DeliveryId;
-
-    fn step(became: StepOutcome) -> Step {
-        let accessor = "abc".to_owned();
-        Step::new(What::VaultToken { accessor }, became, "why")
-    }
-
-    fn cut(steps: Vec<Step>) -> RevocationReport {
-        let id = DeliveryId {
-            account: "a".to_owned(),
-            service: "cms".to_owned(),
-            schedd: "ap1".to_owned(),
-        };
-        RevocationReport { id, steps }
-    }
 
     #[test]
     fn people_see_each_step_under_its_delivery() {

@@ -36,7 +36,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     pub(super) fn take(&mut self, config: &Config) -> Barrier {
         let next_tick = self.check.next(self.now(), &self.zone);
         self.change_env(|env| {
-            env.spread = config.spread;
+            env.pace.spread = config.spread;
             env.next_tick = next_tick;
         });
         self.searches.configure(config);
@@ -92,7 +92,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         }
         let deliveries = self.owners.values().filter(|o| o.is_wanted).count();
         let prove_every = plan::prove_every(deliveries, self.searches.request_limit);
-        self.change_env(|env| env.prove_every = prove_every);
+        self.change_env(|env| env.pace.prove_every = prove_every);
         self.show();
         self.forget_unused();
         info!(deliveries, new, changed, removed, "configured");
@@ -131,7 +131,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         self.view.show(
             statuses.collect(),
             self.searches.problems(),
-            (env.spread, env.prove_every),
+            env.pace,
             [env.tick, env.next_tick, later],
         );
     }

@@ -129,21 +129,15 @@ impl<V: Vault, T: Transport> Desired<V, T> {
 
     /// Waits for a message, and applies it.
     pub(super) async fn receive(&mut self) {
-        match self.mail.recv().await {
-            Some(letter) => self.apply(*letter),
-            // The engine is gone, and this task is ended with it.
-            None => std::future::pending().await,
-        }
+        let letter = next(&mut self.mail).await;
+        self.apply(letter);
     }
 
     /// Waits for a message, which is applied, another environment, or the stop.
     pub(super) async fn changed(&mut self) {
         let stop = self.env.borrow().stop.clone();
         tokio::select! {
-            letter = self.mail.recv() => match letter {
-                Some(letter) => self.apply(*letter),
-                None => std::future::pending().await,
-            },
+            letter = next(&mut self.mail) => self.apply(letter),
             _ = self.env.changed() => {}
             () = stop.begin_nothing.cancelled() => {}
         }
@@ -240,6 +234,15 @@ impl<V: Vault, T: Transport> Desired<V, T> {
             let store = self.env.borrow().parts.store.clone();
             store.change(|content| content.revoke([&id], None));
         }
+    }
+}
+
+/// Waits for the next message.
+async fn next(mail: &mut mpsc::UnboundedReceiver<Box<Letter>>) -> Letter {
+    match mail.recv().await {
+        Some(letter) => *letter,
+        // The engine is gone, and this task is ended with it.
+        None => std::future::pending().await,
     }
 }
 

@@ -15,10 +15,7 @@ use crate::policy::plan::Policy;
 /// Surroundings that all deliveries share; replaced as a whole.
 pub(super) struct Env<V, T> {
     pub(super) parts: Arc<Parts<V, T>>,
-    /// Renewals and checks are spread over this time.
-    pub(super) spread: Duration,
-    /// Least time between two proofs of one delivery.
-    pub(super) prove_every: Duration,
+    pub(super) pace: Pace,
     /// The last time at which every delivery was to be checked.
     pub(super) tick: Timestamp,
     /// The next such time.
@@ -27,6 +24,15 @@ pub(super) struct Env<V, T> {
     pub(super) stop: Stop,
     /// Number of changes of published states, for whoever waits for one.
     pub(super) changed: Arc<watch::Sender<u64>>,
+}
+
+/// Pace that all deliveries share.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// Renewals and checks are spread over this time.
+    pub(super) spread: Duration,
+    /// Least time between two proofs of one delivery.
+    pub(super) prove_every: Duration,
 }
 
 /// The two steps of a stop.
@@ -54,8 +60,10 @@ impl<V, T> Env<V, T> {
     pub(super) fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
+}
 
-    pub(super) fn policy<'a>(&self, delivery: &'a Delivery) -> Policy<'a> {
+impl Pace {
+    pub(super) fn policy(self, delivery: &Delivery) -> Policy<'_> {
         Policy {
             id: &delivery.id,
             lifetime: delivery.lifetime,

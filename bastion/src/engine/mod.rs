@@ -49,7 +49,7 @@ use tracing::{error, info, warn};
 use self::clock::ClockWatch;
 pub use self::command::Command;
 use self::desired::{Applied, Letter, Message};
-use self::env::{Env, Stop};
+use self::env::{Env, Pace, Stop};
 use self::grants::Warnings;
 pub use self::orders::Order;
 use self::problem_log::ProblemLog;
@@ -112,8 +112,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let view = Arc::new(View::new(&parts));
         let env = Env {
             parts,
-            spread: config.spread,
-            prove_every: Duration::ZERO,
+            pace: Pace::default(),
             tick: now,
             next_tick: config.check.next(now, &zone),
             problems: ProblemLog::default(),

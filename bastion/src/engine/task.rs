@@ -174,7 +174,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         } else if is_settled && failure.is_some() {
             return Action::End;
         } else {
-            let policy = env.policy(&status.delivery);
+            let policy = env.pace.policy(&status.delivery);
             match plan::next(now, &policy, &status.record, env.tick, env.next_tick) {
                 Next::Do(step) => return Action::Attempt(step),
                 Next::Wait(until) => until,
@@ -242,7 +242,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let status = self.desired.status.borrow().clone();
         debug!(delivery = %status.delivery.id, ?step, "attempt");
         self.desired.change(|status| status.running = true);
-        let policy = env.policy(&status.delivery);
+        let policy = env.pace.policy(&status.delivery);
         let context = Context {
             parts: &env.parts,
             policy: &policy,

@@ -15,11 +15,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Status;
+use super::env::Pace;
 use crate::engine::attempt::Parts;
 use crate::engine::report::{Group, Health, Line, Report, Tally, Unwanted};
 use crate::model::delivery::{Credential, DeliveryId};
 use crate::model::grants::{self, GrantLine};
-use crate::policy::plan::Policy;
 use crate::policy::plan::outlook::outlook;
 use crate::store::Store;
 use crate::vault::Vault;
@@ -47,8 +47,7 @@ pub(super) struct View {
 struct Shown {
     statuses: BTreeMap<DeliveryId, watch::Receiver<Status>>,
     searches: Vec<Group>,
-    /// Spread, and least time between two proofs of a delivery.
-    pace: (Duration, Duration),
+    pace: Pace,
     /// The last time at which every delivery was to be checked, and the next two.
     ticks: [Timestamp; 3],
     /// Faults of the configuration on disk.
@@ -155,7 +154,7 @@ impl View {
         &self,
         statuses: BTreeMap<DeliveryId, watch::Receiver<Status>>,
         searches: Vec<Group>,
-        pace: (Duration, Duration),
+        pace: Pace,
         ticks: [Timestamp; 3],
     ) {
         self.change(|shown| {
@@ -181,16 +180,9 @@ impl View {
     pub(super) fn report(&self) -> Report {
         let shown = self.shown();
         let now = self.clock.now();
-        let (spread, prove_every) = shown.pace;
         let lines = shown.statuses.values().map(|status| {
             let status = status.borrow();
-            let policy = Policy {
-                id: &status.delivery.id,
-                lifetime: status.delivery.lifetime,
-                renew_below: status.delivery.renew_below,
-                spread,
-                prove_every,
-            };
+            let policy = shown.pace.policy(&status.delivery);
             let planned = outlook(now, &policy, &status.record, shown.ticks);
             Line::new(&status, &planned, now)
         });

@@ -23,22 +23,25 @@ pub struct Selection {
     pub schedd: Option<String>,
 }
 
+/// Returns true when a name is the selected one, or none is.
+fn may_be(selected: Option<&String>, name: &str) -> bool {
+    selected.is_none_or(|selected| selected == name)
+}
+
 impl Selection {
     /// Returns true when a delivery is selected.
     #[must_use]
     pub fn matches(&self, id: &DeliveryId) -> bool {
-        let same = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
-        same(&self.account, &id.account)
-            && same(&self.service, &id.service)
-            && same(&self.schedd, &id.schedd)
+        may_be(self.account.as_ref(), &id.account)
+            && may_be(self.service.as_ref(), &id.service)
+            && may_be(self.schedd.as_ref(), &id.schedd)
     }
 
     /// Returns true for a credential whose deliveries may be selected.
     #[must_use]
     pub fn matches_credential(&self, credential: &Credential) -> bool {
-        let same = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
-        same(&self.account, &credential.identity.account)
-            && same(&self.service, &credential.service)
+        may_be(self.account.as_ref(), &credential.identity.account)
+            && may_be(self.service.as_ref(), &credential.service)
     }
 
     /// Checks that the selection matches some of `ids`.

@@ -180,15 +180,15 @@ pub fn admin_command(accessor: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn step(became: StepOutcome) -> Step {
+    pub(crate) fn step(became: StepOutcome) -> Step {
         let accessor = "abc".to_owned();
         Step::new(What::VaultToken { accessor }, became, "why")
     }
 
-    fn cut(steps: Vec<Step>) -> RevocationReport {
+    pub(crate) fn cut(steps: Vec<Step>) -> RevocationReport {
         let id = DeliveryId {
             account: "a".to_owned(),
             service: "cms".to_owned(),
