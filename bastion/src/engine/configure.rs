@@ -138,12 +138,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
 
     /// Forgets the breakers of what no delivery needs any more.
     fn forget_unused(&self) {
-        let limits = &self.env.borrow().parts.limits;
         let wanted = self.owners.values().filter(|owner| owner.is_wanted);
-        let claims: Vec<_> = wanted
-            .map(|owner| limits.claims(&owner.status.borrow().delivery))
-            .collect();
-        limits.keep(claims.iter());
+        let wanted = wanted.map(|owner| Arc::clone(&owner.status.borrow().delivery));
+        self.env.borrow().parts.limits.keep(wanted);
     }
 
     /// Gives owners to deliveries that only the store knows of, as far as their schedds can be reached. What

@@ -11,7 +11,6 @@ use tokio::sync::{mpsc, watch};
 use super::env::Env;
 use super::status::Status;
 use crate::engine::revoke::{RevocationReport, UnreachableSchedds};
-use crate::limits::Claims;
 use crate::model::delivery::Delivery;
 use crate::schedd::Transport;
 use crate::vault::Vault;
@@ -74,7 +73,6 @@ pub(super) struct Desired<V, T> {
     mail: mpsc::UnboundedReceiver<Box<Letter>>,
     env: watch::Receiver<Arc<Env<V, T>>>,
     pub(super) status: watch::Sender<Status>,
-    pub(super) claims: Arc<Claims>,
     /// The configuration has it.
     pub(super) is_wanted: bool,
     /// Revocations that are not carried out yet.
@@ -89,11 +87,9 @@ impl<V: Vault, T: Transport> Desired<V, T> {
         env: watch::Receiver<Arc<Env<V, T>>>,
         mail: mpsc::UnboundedReceiver<Box<Letter>>,
     ) -> Self {
-        let claims = env.borrow().parts.limits.claims(&status.delivery);
         Self {
             mail,
             status: watch::Sender::new(status),
-            claims: Arc::new(claims),
             is_wanted: true,
             revocations: Vec::new(),
             clock_was_set: false,
@@ -198,8 +194,6 @@ impl<V: Vault, T: Transport> Desired<V, T> {
             });
         };
         self.is_wanted = true;
-        let limits = self.env.borrow().parts.limits.clone();
-        self.claims = Arc::new(limits.claims(&delivery));
         let is_same = same_content(&self.status.borrow().delivery, &delivery);
         if !is_same {
             // Who changed what is delivered wants it delivered.

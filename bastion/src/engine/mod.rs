@@ -88,7 +88,7 @@ pub struct Engine<V, T> {
     env: watch::Sender<Arc<Env<V, T>>>,
     /// Those that are wanted, and those that have living tokens.
     owners: BTreeMap<DeliveryId, Owner>,
-    tasks: JoinSet<DeliveryTask<V, T>>,
+    tasks: JoinSet<Box<DeliveryTask<V, T>>>,
     /// Deliveries of the tasks that run.
     running: HashMap<Id, DeliveryId>,
     /// Tasks that do not run now.
@@ -280,12 +280,12 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             return self.parked.push(task);
         };
         let id = task.id();
-        let handle = self.tasks.spawn(task.run(drive));
+        let handle = self.tasks.spawn(Box::new(task).run(drive));
         self.running.insert(handle.id(), id);
     }
 
     /// An owner's task has ended.
-    fn ended(&mut self, ended: Result<(Id, DeliveryTask<V, T>), JoinError>) {
+    fn ended(&mut self, ended: Result<(Id, Box<DeliveryTask<V, T>>), JoinError>) {
         match ended {
             Ok((task_id, task)) => {
                 self.running.remove(&task_id);
@@ -295,9 +295,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                     self.owners.remove(&task.id());
                 } else if is_kept {
                     // A message came as it ended.
-                    self.spawn(task);
+                    self.spawn(*task);
                 } else {
-                    self.parked.push(task);
+                    self.parked.push(*task);
                 }
             }
             Err(error) => {

@@ -14,7 +14,7 @@ use crate::engine::revoke::{
     RevocationReport, RevocationSettings, Step, StepOutcome, UnreachableSchedds, What, cut,
     kept_off_step,
 };
-use crate::limits::{Extent, Rank};
+use crate::limits::Permit;
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
 use crate::vault::Vault;
@@ -39,25 +39,16 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         }
     }
 
-    /// Goes on with a revocation that is not finished, when it is admitted.
-    pub(super) async fn revoke_again(&mut self, env: &Env<V, T>, leave_schedd: bool) {
-        let claims = Arc::clone(&self.desired.claims);
-        let rank = Rank {
-            has_failed: true,
-            expires: None,
-        };
-        let admitted = tokio::select! {
-            admitted = env.parts.limits.admit(&claims, Extent::Vault, rank) => admitted,
-            () = self.desired.changed() => return,
-        };
-        match admitted {
-            Ok(permit) => {
-                self.revoke_once(env, leave_schedd, &UnreachableSchedds::default())
-                    .await;
-                drop(permit);
-            }
-            Err(refusal) => self.refused(env, refusal),
-        }
+    /// Goes on with a revocation that is not finished.
+    pub(super) async fn revoke_again(
+        &mut self,
+        env: &Env<V, T>,
+        leave_schedd: bool,
+        permit: Permit,
+    ) {
+        self.revoke_once(env, leave_schedd, &UnreachableSchedds::default())
+            .await;
+        drop(permit);
     }
 
     async fn revoke_once(

@@ -115,8 +115,8 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     }
 
     /// Brings the delivery to its desired state and keeps it there. Returns itself when it is stopped, or
-    /// nothing is to be done any more.
-    pub(super) async fn run(mut self, drive: Drive) -> Self {
+    /// nothing is to be done any more. Boxed, since a future holds its arguments twice.
+    pub(super) async fn run(mut self: Box<Self>, drive: Drive) -> Box<Self> {
         self.drive = drive;
         loop {
             let env = self.desired.read_mail();
@@ -124,12 +124,23 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                 return self;
             }
             self.forget_what_is_over();
-            // Boxed: the memory that work needs is not kept while the delivery waits.
+            // Work is boxed: its memory is not kept while the delivery waits.
             match self.next(&env) {
-                Action::Attempt(step) => Box::pin(self.attempt(&env, step)).await,
+                Action::Attempt(step) => {
+                    let (extent, rank) = self.claim(step);
+                    if let Some(permit) = self.admitted(&env, extent, rank).await {
+                        Box::pin(self.attempt(&env, step, permit)).await;
+                    }
+                }
                 Action::Revoke(orders) => Box::pin(self.revoke(&env, orders)).await,
                 Action::RevokeAgain { leave_schedd } => {
-                    Box::pin(self.revoke_again(&env, leave_schedd)).await;
+                    let rank = Rank {
+                        has_failed: true,
+                        expires: None,
+                    };
+                    if let Some(permit) = self.admitted(&env, Extent::Vault, rank).await {
+                        Box::pin(self.revoke_again(&env, leave_schedd, permit)).await;
+                    }
                 }
                 Action::Wait(until) => self.wait(&env, until).await,
                 Action::End => return self,
@@ -219,26 +230,36 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         }
     }
 
-    /// Makes one attempt as soon as it is admitted.
-    async fn attempt(&mut self, env: &Env<V, T>, step: PlanStep) {
-        let (extent, rank) = {
-            let status = self.desired.status.borrow();
-            let record = &status.record;
-            let rank = Rank {
-                has_failed: record.failure.is_some() && !record.asked,
-                expires: record.life.map(|life| life.expires),
-            };
-            (self.extent(&status.delivery, step), rank)
+    /// Extent and rank of an attempt.
+    fn claim(&self, step: PlanStep) -> (Extent, Rank) {
+        let status = self.desired.status.borrow();
+        let (record, target) = (&status.record, &status.delivery.target);
+        let extent = match step {
+            PlanStep::Push(_) => Extent::Login,
+            PlanStep::Observe if target.is_readable() && self.tokens.current.is_some() => {
+                Extent::Schedd
+            }
+            PlanStep::Observe | PlanStep::Prove | PlanStep::Examine => Extent::Vault,
         };
-        let claims = Arc::clone(&self.desired.claims);
+        let rank = Rank {
+            has_failed: record.failure.is_some() && !record.asked,
+            expires: record.life.map(|life| life.expires),
+        };
+        (extent, rank)
+    }
+
+    /// Waits for the permit of work; `None` when something changed meanwhile, or a circuit breaker is open.
+    async fn admitted(&mut self, env: &Env<V, T>, extent: Extent, rank: Rank) -> Option<Permit> {
+        let delivery = Arc::clone(&self.desired.status.borrow().delivery);
         let admitted = tokio::select! {
-            admitted = env.parts.limits.admit(&claims, extent, rank) => admitted,
-            () = self.desired.changed() => return,
+            admitted = env.parts.limits.admit(&delivery, extent, rank) => admitted,
+            () = self.desired.changed() => return None,
         };
-        let permit = match admitted {
-            Ok(permit) => permit,
-            Err(refusal) => return self.refused(env, refusal),
-        };
+        admitted.map_err(|refusal| self.refused(env, refusal)).ok()
+    }
+
+    /// Makes one attempt.
+    async fn attempt(&mut self, env: &Env<V, T>, step: PlanStep, permit: Permit) {
         let status = self.desired.status.borrow().clone();
         debug!(delivery = %status.delivery.id, ?step, "attempt");
         self.desired.change(|status| status.running = true);
@@ -275,18 +296,8 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         self.finish(env, step, outcome, permit);
     }
 
-    fn extent(&self, delivery: &Delivery, step: PlanStep) -> Extent {
-        match step {
-            PlanStep::Push(_) => Extent::Login,
-            PlanStep::Observe if delivery.target.is_readable() && self.tokens.current.is_some() => {
-                Extent::Schedd
-            }
-            PlanStep::Observe | PlanStep::Prove | PlanStep::Examine => Extent::Vault,
-        }
-    }
-
     /// An open breaker did not let an attempt begin.
-    pub(super) fn refused(&mut self, env: &Env<V, T>, refusal: Refusal) {
+    fn refused(&mut self, env: &Env<V, T>, refusal: Refusal) {
         let now = env.now();
         let pause = refusal.retry_at.saturating_duration_since(Instant::now());
         let problem = *refusal.problem;

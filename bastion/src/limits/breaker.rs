@@ -146,7 +146,7 @@ impl Breakers {
     }
 
     /// Forgets what nobody needs any more.
-    pub(super) fn keep(&mut self, needed: &BTreeSet<&Resource>) {
+    pub(super) fn keep(&mut self, needed: &BTreeSet<Resource>) {
         let forgotten = self
             .0
             .extract_if(.., |resource, _| !needed.contains(resource));

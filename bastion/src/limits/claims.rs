@@ -41,7 +41,7 @@ enum SlotName {
 
 /// Everything that attempts of one delivery take part in.
 #[derive(Debug, Default)]
-pub(crate) struct Claims {
+pub(super) struct Claims {
     slots: Vec<Arc<Slot>>,
     /// Resources that an attempt needs, in the order of [`Extent`].
     needs: Vec<(Extent, Resource)>,
@@ -79,29 +79,35 @@ impl Slots {
     }
 }
 
+/// Resources that an attempt for a delivery needs, in the order of [`Extent`].
+pub(super) fn needs(delivery: &Delivery) -> Vec<(Extent, Resource)> {
+    let credential = &delivery.credential;
+    let mut needs = Vec::new();
+    let mut add = |extent, resources: &[Resource]| {
+        needs.extend(resources.iter().map(|resource| (extent, resource.clone())));
+    };
+    if matches!(delivery.target, Target::Credd { .. }) {
+        add(Extent::Schedd, &[schedd(delivery)]);
+    }
+    add(Extent::Vault, &read_by(credential));
+    add(Extent::Login, &login_by(credential));
+    if delivery.target.needs_opener() {
+        add(Extent::Vault, &opened_by(&delivery.authorize));
+        add(Extent::Login, &login_by(&delivery.authorize));
+    }
+    needs.sort();
+    needs.dedup();
+    needs
+}
+
 impl Claims {
     pub(super) fn new(delivery: &Delivery, slots: &mut Slots) -> Self {
         let credential = &delivery.credential;
         let vault = credential.url.server().to_string();
-        let mut needs = Vec::new();
-        let mut add = |extent, resources: &[Resource]| {
-            needs.extend(resources.iter().map(|resource| (extent, resource.clone())));
-        };
         let per_schedd = match delivery.target {
-            Target::Credd { .. } => {
-                add(Extent::Schedd, &[schedd(delivery)]);
-                PER_CREDD
-            }
+            Target::Credd { .. } => PER_CREDD,
             Target::Directory(_) => PER_DIRECTORY,
         };
-        add(Extent::Vault, &read_by(credential));
-        add(Extent::Login, &login_by(credential));
-        if delivery.target.needs_opener() {
-            add(Extent::Vault, &opened_by(&delivery.authorize));
-            add(Extent::Login, &login_by(&delivery.authorize));
-        }
-        needs.sort();
-        needs.dedup();
         let issuer = SlotName::Issuer(vault, credential.issuer.clone());
         let names = [
             // The one that is full most often is asked first.
@@ -112,7 +118,7 @@ impl Claims {
         ];
         Self {
             slots: names.map(|(name, limit)| slots.get(name, limit)).into(),
-            needs,
+            needs: needs(delivery),
         }
     }
 

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::model::delivery::{Credential, Delivery};
 use crate::model::problem::{Cause, Problem};
 use breaker::{Breaker, Breakers};
-use claims::Slots;
-pub(crate) use claims::{Claims, Extent};
+pub(crate) use claims::Extent;
+use claims::{Claims, Slots, needs};
 use resources::{Resource, blamed, login_by, principal};
 
 /// Limits and breakers of the whole program. Cheap to clone.
@@ -80,23 +80,29 @@ impl Limits {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims of a delivery's attempts.
-    pub(crate) fn claims(&self, delivery: &Delivery) -> Claims {
-        Claims::new(delivery, &mut self.state().slots)
-    }
-
     /// Waits for the permit of an attempt. While a breaker is open it is refused at once.
     pub(crate) async fn admit(
         &self,
-        claims: &Arc<Claims>,
+        delivery: &Delivery,
         extent: Extent,
         rank: Rank,
     ) -> Result<Permit, Refusal> {
+        let claims = Claims::new(delivery, &mut self.state().slots);
+        self.admit_claims(claims, extent, rank).await
+    }
+
+    async fn admit_claims(
+        &self,
+        claims: Claims,
+        extent: Extent,
+        rank: Rank,
+    ) -> Result<Permit, Refusal> {
+        let claims = Arc::new(claims);
         let answered = {
             let mut state = self.state();
-            match state.admit(claims, extent) {
-                None => state.wait(Arc::clone(claims), extent, rank),
-                Some(answer) => return answer.map(|probe| self.permit(Arc::clone(claims), probe)),
+            match state.admit(&claims, extent) {
+                None => state.wait(claims, extent, rank),
+                Some(answer) => return answer.map(|probe| self.permit(claims, probe)),
             }
         };
         match answered.await {
@@ -119,9 +125,9 @@ impl Limits {
     /// tests it, and others wait for that one.
     pub(crate) async fn admit_login(&self, credential: &Credential) -> Result<Permit, Problem> {
         let [_, of_login @ ..] = login_by(credential);
-        let claims = Arc::new(Claims::without_slots(of_login));
-        let admitted = self.admit(&claims, Extent::Login, Rank::default()).await;
-        admitted.map_err(|refusal| *refusal.problem)
+        let claims = Claims::without_slots(of_login);
+        let admitted = self.admit_claims(claims, Extent::Login, Rank::default());
+        admitted.await.map_err(|refusal| *refusal.problem)
     }
 
     /// Changes the state; where that is of use to others (`true`), those that wait are admitted or refused.
@@ -171,11 +177,11 @@ impl Limits {
         self.state().breakers.watch(resource)
     }
 
-    /// Forgets what no delivery needs any more.
-    pub(crate) fn keep<'a>(&self, all: impl Iterator<Item = &'a Claims>) {
-        let needed = all.flat_map(|claims| claims.needs(Extent::Login));
-        let needed: BTreeSet<&Resource> = needed.collect();
+    /// Forgets what none of these deliveries needs.
+    pub(crate) fn keep(&self, wanted: impl Iterator<Item = Arc<Delivery>>) {
         self.change(|state| {
+            let needed = wanted.flat_map(|delivery| needs(&delivery));
+            let needed: BTreeSet<Resource> = needed.map(|(_, resource)| resource).collect();
             state.breakers.keep(&needed);
             state.slots.forget_unused();
             true

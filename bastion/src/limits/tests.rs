@@ -18,8 +18,7 @@ async fn ask(
     delivery: &Delivery,
     extent: Extent,
 ) -> Option<Result<Permit, Refusal>> {
-    let claims = Arc::new(limits.claims(delivery));
-    let mut answer = pin!(limits.admit(&claims, extent, Rank::default()));
+    let mut answer = pin!(limits.admit(delivery, extent, Rank::default()));
     poll_fn(|context| match answer.as_mut().poll(context) {
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
         Poll::Pending => Poll::Ready(None),
@@ -88,8 +87,8 @@ async fn one_probe_at_a_time_passes_an_open_breaker_and_what_worked_closes_it() 
 
 /// An attempt that waits for its permit in a task of its own.
 fn waiting(limits: &Limits, delivery: &Delivery, rank: Rank) -> tokio::task::JoinHandle<Permit> {
-    let (limits, claims) = (limits.clone(), Arc::new(limits.claims(delivery)));
-    tokio::spawn(async move { limits.admit(&claims, Extent::Login, rank).await.unwrap() })
+    let (limits, delivery) = (limits.clone(), delivery.clone());
+    tokio::spawn(async move { limits.admit(&delivery, Extent::Login, rank).await.unwrap() })
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,8 +134,7 @@ async fn those_that_wait_for_a_probe_are_refused_when_it_fails() {
     break_vault(&limits, &a).await;
     pass(2).await;
     let probe = admitted(&limits, &a).await;
-    let claims = Arc::new(limits.claims(&b));
-    let answer = limits.admit(&claims, Extent::Login, Rank::default());
+    let answer = limits.admit(&b, Extent::Login, Rank::default());
     let fail = async {
         probe.failed(&a, &down(&a));
         drop(probe);
@@ -289,8 +287,7 @@ async fn pauses_grow_and_end_when_a_person_asks_or_nobody_needs_it() {
     let wrong = Problem::new(Cause::Account("a".to_owned()), Kind::Keytab, "wrong key");
     admitted(&limits, &a).await.failed(&a, &wrong);
     assert_eq!(limits.open(), 2);
-    let of_b = limits.claims(&b);
-    limits.keep([&of_b].into_iter());
+    limits.keep([Arc::new(b)].into_iter());
     assert_eq!(limits.open(), 1, "Vault's alone");
     limits.keep(std::iter::empty());
     assert_eq!(limits.open(), 0);

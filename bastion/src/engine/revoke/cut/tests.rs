@@ -9,7 +9,6 @@ use crate::model::delivery::Target;
 use crate::policy::plan::Policy;
 use crate::policy::plan::{PlanStep, Why};
 use jiff::Timestamp;
-use std::sync::Arc;
 use std::time::Duration;
 
 async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
@@ -31,8 +30,7 @@ async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
         safe_until: None,
     };
     let limits = Limits::default();
-    let claims = Arc::new(limits.claims(delivery));
-    let permit = limits.admit(&claims, Extent::Login, Rank::default());
+    let permit = limits.admit(delivery, Extent::Login, Rank::default());
     let permit = permit.await.unwrap();
     let never = std::future::pending();
     let outcome = bring(context, step, &mut tokens, &permit, never).await;
