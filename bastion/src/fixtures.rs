@@ -7,7 +7,7 @@ use htvault::CredentialUrl;
 
 use crate::config::{Config, Cron, VaultSettings};
 use crate::model::delivery::{
-    Credential, Delivery, DeliveryId, Grant, Identity, Method, Opening, Target,
+    Authentication, Credential, Delivery, DeliveryId, Grant, Identity, Method, Target,
 };
 
 /// Server of every credential here.
@@ -54,7 +54,7 @@ pub(crate) fn credd_by(host: &str, method: Method, domain: Option<&str>) -> Targ
     Target::Credd {
         host: host.to_owned(),
         collector: None,
-        opening: Opening {
+        authentication: Authentication {
             method,
             domain: domain.map(str::to_owned),
         },

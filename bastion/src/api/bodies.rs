@@ -78,7 +78,7 @@ pub struct OnboardedNotice {
 
 /// Answer to [`OnboardedNotice`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Noted {
+pub struct OnboardedAnswer {
     /// Reason why the age of the refresh token is not on disk.
     pub fault: Option<String>,
 }

@@ -14,10 +14,11 @@ use axum::{Extension, Json, Router};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::bodies::{
-    ApiError, Body, ForgetOrder, Noted, OnboardedNotice, ReloadOrder, Reloaded, RevokeOrder,
+    ApiError, Body, ForgetOrder, OnboardedAnswer, OnboardedNotice, ReloadOrder, Reloaded,
+    RevokeOrder,
 };
 use super::server::Connection;
-use crate::engine::report::{Followed, Line, Report};
+use crate::engine::report::{Line, OrderedDeliveries, Report};
 use crate::engine::revoke::{RevocationReport, Step};
 use crate::engine::{Command, Order, Reports, Stopping, pause_of_watchers};
 use crate::model::delivery::Selection;
@@ -120,7 +121,7 @@ async fn forget<V: Vault, T: Transport>(
 async fn onboarded<V: Vault, T: Transport>(
     State(orders): Shared<V, T>,
     Body(notice): Body<OnboardedNotice>,
-) -> Result<Json<Noted>, ApiError> {
+) -> Result<Json<OnboardedAnswer>, ApiError> {
     let selection = Selection {
         account: Some(notice.account),
         service: Some(notice.service),
@@ -128,7 +129,7 @@ async fn onboarded<V: Vault, T: Transport>(
     };
     let command = |answer| Command::Onboarded(selection, notice.expires, answer);
     let noted = send(&orders.commands, command).await?;
-    Ok(Json(Noted { fault: noted.err() }))
+    Ok(Json(OnboardedAnswer { fault: noted.err() }))
 }
 
 /// Sends an order and waits for its answer.
@@ -159,7 +160,7 @@ impl<V: Vault, T: Transport> Orders<V, T> {
     ) -> Result<Json<Report>, ApiError> {
         let mut before = self.selected(&selection)?.deliveries;
         before.retain(is_meant);
-        let followed = Followed::new(&before);
+        let followed = OrderedDeliveries::new(&before);
         let command = |answer| Command::Order(order(selection), answer);
         send(&self.commands, command).await?;
         let mut reports = self.reports.clone();

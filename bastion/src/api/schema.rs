@@ -5,7 +5,8 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use super::bodies::{
-    ErrorBody, ForgetOrder, Noted, OnboardedNotice, ReloadOrder, Reloaded, RevokeOrder, Version,
+    ErrorBody, ForgetOrder, OnboardedAnswer, OnboardedNotice, ReloadOrder, Reloaded, RevokeOrder,
+    Version,
 };
 use crate::engine::report::Report;
 use crate::engine::revoke::{RevocationReport, Step};
@@ -68,7 +69,7 @@ pub(crate) fn schema() -> Value {
         "/v1/onboarded": post(
             "Notice of a login for a credential, which is tried at once",
             json_of::<OnboardedNotice>(requests),
-            json_of::<Noted>(answers),
+            json_of::<OnboardedAnswer>(answers),
         ),
     });
     let mut schemas = requests.take_definitions(true);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{Config, Pattern, Search};
-use crate::engine::report::{Wanted, table};
-use crate::model::delivery::{Delivery, Method, Opening, Target};
+use crate::config::{Config, DeliveryTemplate, Search};
+use crate::engine::report::{DesiredDelivery, table};
+use crate::model::delivery::{Authentication, Delivery, Method, Target};
 use crate::model::duration::format;
 
 /// Everything that a configuration asks for.
@@ -23,7 +23,7 @@ pub(crate) struct Overview {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ListedDelivery {
     #[serde(flatten)]
-    wanted: Wanted,
+    wanted: DesiredDelivery,
     #[serde(flatten)]
     settings: DeliverySettings,
 }
@@ -40,7 +40,7 @@ pub(crate) struct SearchedDelivery {
     /// Glob over these, for which other values are configured.
     at: Option<String>,
     #[serde(flatten)]
-    wanted: Wanted,
+    wanted: DesiredDelivery,
     #[serde(flatten)]
     settings: DeliverySettings,
 }
@@ -61,12 +61,12 @@ impl Overview {
     /// The overview of `config`.
     pub(crate) fn new(config: &Config) -> Self {
         let deliveries = config.deliveries.iter().map(|delivery| ListedDelivery {
-            wanted: Wanted::new(delivery),
+            wanted: DesiredDelivery::new(delivery),
             settings: settings(delivery),
         });
         let searches = config.searches.iter().flat_map(|search| {
-            let patterns = search.wanted.iter();
-            patterns.map(|pattern| found(search, pattern))
+            let templates = search.templates.iter();
+            templates.map(|template| found(search, template))
         });
         Self {
             deliveries: deliveries.collect(),
@@ -110,7 +110,7 @@ impl Overview {
     }
 }
 
-fn found(search: &Search, pattern: &Pattern) -> SearchedDelivery {
+fn found(search: &Search, template: &DeliveryTemplate) -> SearchedDelivery {
     // Placeholder for the schedds' names.
     let mut words = vec![
         format!(
@@ -122,23 +122,23 @@ fn found(search: &Search, pattern: &Pattern) -> SearchedDelivery {
             |constraint| format!("constraint {constraint}"),
         ),
     ];
-    let schedds = pattern.schedds.to_string();
+    let schedds = template.schedds.to_string();
     if schedds != "*" {
         words.push(format!("named {schedds}"));
     }
-    if let Some(at) = &pattern.at {
+    if let Some(at) = &template.at {
         words.push(format!("at {at}"));
     }
     let target = search.target("");
-    let mut delivery = pattern.at("", target);
+    let mut delivery = template.at("", target);
     delivery.id.schedd = format!("{} ({})", search.group, words.join(", "));
     SearchedDelivery {
         group: search.group.clone(),
         collector: search.collector.clone(),
         constraint: search.constraint.clone(),
         schedds,
-        at: pattern.at.as_ref().map(ToString::to_string),
-        wanted: Wanted::new(&delivery),
+        at: template.at.as_ref().map(ToString::to_string),
+        wanted: DesiredDelivery::new(&delivery),
         settings: settings(&delivery),
     }
 }
@@ -151,19 +151,19 @@ fn settings(delivery: &Delivery) -> DeliverySettings {
         audience: credential.audience.clone(),
         opened: match &delivery.target {
             Target::Directory(_) => None,
-            Target::Credd { opening, .. } => Some(opened(opening, delivery)),
+            Target::Credd { authentication, .. } => Some(opened(authentication, delivery)),
         },
     }
 }
 
 /// `scitokens cms for user@example.org`.
-fn opened(opening: &Opening, delivery: &Delivery) -> String {
-    let mut text = opening.method.to_string();
-    if opening.method == Method::Scitokens {
+fn opened(authentication: &Authentication, delivery: &Delivery) -> String {
+    let mut text = authentication.method.to_string();
+    if authentication.method == Method::Scitokens {
         text.push(' ');
         text.push_str(&delivery.authorize.service);
     }
-    if let Some(domain) = &opening.domain {
+    if let Some(domain) = &authentication.domain {
         for part in [" for ", delivery.id.account.as_str(), "@", domain.as_str()] {
             text.push_str(part);
         }

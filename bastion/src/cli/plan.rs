@@ -12,7 +12,7 @@ use crate::cli::local;
 use crate::engine::report::{Report, table};
 use crate::model::duration;
 use crate::model::moment::until;
-use crate::policy::plan::Why;
+use crate::policy::plan::PushReason;
 use crate::policy::plan::outlook::{PlannedAction, Reason};
 
 /// Arguments of `plan`.
@@ -102,12 +102,12 @@ fn why(reason: Reason) -> &'static str {
         Reason::Retry => "it failed",
         Reason::Unserved => "the credmon has not served it yet",
         Reason::Schedule => "schedule",
-        Reason::Push(Why::First) => "nothing is known to be there",
-        Reason::Push(Why::Missing) => "the schedd has none any more",
-        Reason::Push(Why::Replaced) => "the schedd has another one",
-        Reason::Push(Why::Changed) => "the configuration changed",
-        Reason::Push(Why::Renewal) => "renewal",
-        Reason::Push(Why::Asked) => "asked for",
+        Reason::Push(PushReason::First) => "nothing is known to be there",
+        Reason::Push(PushReason::Missing) => "the schedd has none any more",
+        Reason::Push(PushReason::Replaced) => "the schedd has another one",
+        Reason::Push(PushReason::Changed) => "the configuration changed",
+        Reason::Push(PushReason::Renewal) => "renewal",
+        Reason::Push(PushReason::Asked) => "asked for",
         Reason::Push(_) => "needed",
     }
 }

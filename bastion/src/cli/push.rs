@@ -10,7 +10,7 @@ use super::{CommandError, Done, ask, print, print_json};
 use crate::api::client::Client;
 use crate::cli::arguments::{Global, Output, SelectionArguments};
 use crate::engine::pause_of_watchers;
-use crate::engine::report::{Followed, Line, Report};
+use crate::engine::report::{Line, OrderedDeliveries, Report};
 use crate::model::delivery::Selection;
 use crate::policy::plan::State;
 
@@ -72,7 +72,7 @@ async fn show(
     selection: &Selection,
     before: &[Line],
 ) -> Infallible {
-    let followed = Followed::new(before);
+    let followed = OrderedDeliveries::new(before);
     progress.show(0, before);
     loop {
         tokio::time::sleep(pause_of_watchers(before.len())).await;

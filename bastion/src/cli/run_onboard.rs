@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{CommandError, Done, complain, print};
-use crate::api::bodies::{Noted, OnboardedNotice};
+use crate::api::bodies::{OnboardedAnswer, OnboardedNotice};
 use crate::api::client::Client;
 use crate::cli::arguments::{Global, Output};
 use crate::cli::local;
@@ -168,8 +168,8 @@ impl Onboarding<'_> {
     /// The service notes it and tries at once; without one it is noted here.
     async fn note(&self, result: &Onboarded) {
         match self.note_there(result).await {
-            Ok(Some(Noted { fault: None })) => complain(["the service tries it at once"]),
-            Ok(Some(Noted { fault: Some(fault) })) => complain([fault]),
+            Ok(Some(OnboardedAnswer { fault: None })) => complain(["the service tries it at once"]),
+            Ok(Some(OnboardedAnswer { fault: Some(fault) })) => complain([fault]),
             Ok(None) => self.note_here(result).await,
             Err(failure) => {
                 complain(failure.lines());
@@ -179,7 +179,10 @@ impl Onboarding<'_> {
     }
 
     /// Notifies the service; `None` where none runs.
-    async fn note_there(&self, result: &Onboarded) -> Result<Option<Noted>, CommandError> {
+    async fn note_there(
+        &self,
+        result: &Onboarded,
+    ) -> Result<Option<OnboardedAnswer>, CommandError> {
         let Some(client) = Client::connect_if_running(&self.global.socket()?).await? else {
             return Ok(None);
         };

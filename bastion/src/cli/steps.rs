@@ -29,8 +29,8 @@ fn table(name: &str, steps: &[Step], terminal: Option<usize>) -> String {
         .max()
         .unwrap_or_default();
     let lines = steps.iter().map(|step| {
-        let (what, became) = (step.what.words(), step.became.words());
-        (format!("  {what:width$}  {became:13}"), step.why.as_str())
+        let (what, outcome) = (step.what.words(), step.outcome.words());
+        (format!("  {what:width$}  {outcome:13}"), step.why.as_str())
     });
     wrapped(name, 0, 2, terminal) + &rows(lines, 4, terminal)
 }
@@ -39,11 +39,11 @@ fn table(name: &str, steps: &[Step], terminal: Option<usize>) -> String {
 mod tests {
     use super::*;
     use crate::engine::revoke::tests::{cut, step};
-    use crate::engine::revoke::{StepOutcome, What};
+    use crate::engine::revoke::{StepObject, StepOutcome};
 
     #[test]
     fn people_see_each_step_under_its_delivery() {
-        let stored = Step::new(What::Stored, StepOutcome::NotDone, "refused");
+        let stored = Step::new(StepObject::Stored, StepOutcome::NotDone, "refused");
         assert_eq!(
             cut(vec![step(StepOutcome::Done), stored]).table(None),
             "a/cms at ap1\n  vault token abc           done           why\n  credential at the schedd  NOT DONE       refused\n"
@@ -57,11 +57,11 @@ mod tests {
             let accessor = accessor.to_owned();
             cut(vec![
                 Step::new(
-                    What::VaultToken { accessor },
+                    StepObject::VaultToken { accessor },
                     StepOutcome::Done,
                     "it is dead",
                 ),
-                Step::new(What::Stored, StepOutcome::NotDone, why),
+                Step::new(StepObject::Stored, StepOutcome::NotDone, why),
             ])
         };
         assert_eq!(

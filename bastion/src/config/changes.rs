@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::search::Pattern;
+use super::search::DeliveryTemplate;
 use super::{Config, Search};
-use crate::model::delivery::{Delivery, DeliveryId, Opening, Target};
+use crate::model::delivery::{Authentication, Delivery, DeliveryId, Target};
 use crate::model::duration::format;
 
 /// Everything that differs.
@@ -170,28 +170,28 @@ fn deliveries(config: &Config) -> BTreeMap<DeliveryId, Values> {
 }
 
 fn delivery(delivery: &Delivery) -> Values {
-    let mut values = pattern(&Pattern::of(delivery));
+    let mut values = template(&DeliveryTemplate::of(delivery));
     match &delivery.target {
         Target::Directory(path) => values.push(("directory", shown(path))),
         Target::Credd {
             host,
             collector,
-            opening: how,
+            authentication: how,
         } => {
             values.push(("credds", Some(host.clone())));
             values.push(("collector", collector.clone()));
-            values.extend(opening(how));
+            values.extend(authentication(how));
         }
     }
     values
 }
 
 /// Values of a delivery that do not depend on its schedd.
-fn pattern(pattern: &Pattern) -> Values {
-    let credential = &pattern.credential;
+fn template(template: &DeliveryTemplate) -> Values {
+    let credential = &template.credential;
     let identity = &credential.identity;
     let scopes = &credential.scopes;
-    let opener = &pattern.authorize.service;
+    let opener = &template.authorize.service;
     vec![
         ("principal", Some(identity.principal.clone())),
         ("keytab", shown(&identity.keytab)),
@@ -204,17 +204,17 @@ fn pattern(pattern: &Pattern) -> Values {
             "authorize_with",
             (*opener != credential.service).then(|| opener.clone()),
         ),
-        ("tokens.lifetime", Some(format(pattern.lifetime))),
-        ("tokens.renew_below", Some(format(pattern.renew_below))),
+        ("tokens.lifetime", Some(format(template.lifetime))),
+        ("tokens.renew_below", Some(format(template.renew_below))),
         ("grant.lifetime", credential.grant.lifetime.map(format)),
         ("grant.warn", Some(format(credential.grant.warn))),
     ]
 }
 
-fn opening(opening: &Opening) -> Values {
+fn authentication(authentication: &Authentication) -> Values {
     vec![
-        ("authenticate", Some(opening.method.to_string())),
-        ("superuser_for", opening.domain.clone()),
+        ("authenticate", Some(authentication.method.to_string())),
+        ("superuser_for", authentication.domain.clone()),
     ]
 }
 
@@ -225,25 +225,25 @@ fn searches(config: &Config) -> BTreeMap<String, Values> {
             ("collector", search.collector.clone()),
             ("constraint", search.constraint.clone()),
         ];
-        values.extend(opening(&search.opening));
+        values.extend(authentication(&search.authentication));
         all.insert(search.to_string(), values);
-        for wanted in &search.wanted {
-            all.insert(name(wanted, search), pattern(wanted));
+        for wanted in &search.templates {
+            all.insert(name(wanted, search), template(wanted));
         }
     }
     all
 }
 
-/// Name of a pattern among those of all searches.
-fn name(pattern: &Pattern, search: &Search) -> String {
-    let credential = &pattern.credential;
-    let at = pattern.at.as_ref().map(|at| format!(", where {at}"));
+/// Name of a template among those of all searches.
+fn name(template: &DeliveryTemplate, search: &Search) -> String {
+    let credential = &template.credential;
+    let at = template.at.as_ref().map(|at| format!(", where {at}"));
     format!(
         "{}/{} at {}: {}{}",
         credential.identity.account,
         credential.service,
         search.group,
-        pattern.schedds,
+        template.schedds,
         at.unwrap_or_default()
     )
 }

@@ -32,9 +32,9 @@ pub use cron::Cron;
 pub use faults::{Fault, Faults};
 pub use load::load;
 pub(crate) use load::read_text;
-pub use names::{Glob, Names};
+pub use names::{Glob, NameFilter};
 pub use schema::schema;
-pub use search::{Pattern, Search};
+pub use search::{DeliveryTemplate, Search};
 pub use watch::Watch;
 
 use crate::model::delivery::{Delivery, Identity};
@@ -77,9 +77,9 @@ impl Config {
     /// more than once.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         let known = self.deliveries.iter().map(|delivery| &delivery.credential);
-        let found = self.searches.iter().flat_map(|search| &search.wanted);
+        let found = self.searches.iter().flat_map(|search| &search.templates);
         known
-            .chain(found.map(|pattern| &pattern.credential))
+            .chain(found.map(|template| &template.credential))
             .map(|credential| &*credential.identity)
     }
 }

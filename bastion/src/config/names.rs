@@ -26,7 +26,7 @@ impl Glob {
 
     /// One name and nothing else.
     #[must_use]
-    pub fn exactly(name: &str) -> Self {
+    pub fn literal(name: &str) -> Self {
         // What was escaped is always a glob.
         Self(Pattern::new(&Pattern::escape(name)).unwrap_or_default())
     }
@@ -45,7 +45,7 @@ impl Glob {
 
     /// True when it fits the name.
     #[must_use]
-    pub fn fits(&self, name: &str) -> bool {
+    pub fn matches(&self, name: &str) -> bool {
         self.0.matches_with(name, RULES)
     }
 }
@@ -58,14 +58,14 @@ impl fmt::Display for Glob {
 
 /// A choice of names: those that one of the globs fits, but for those that are taken away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
+pub struct NameFilter {
     /// One of these fits.
     pub any: Vec<Glob>,
     /// None of these does.
     pub except: Vec<Glob>,
 }
 
-impl Names {
+impl NameFilter {
     /// Every name.
     #[must_use]
     pub fn all() -> Self {
@@ -77,13 +77,13 @@ impl Names {
 
     /// True when a name is chosen.
     #[must_use]
-    pub fn hold(&self, name: &str) -> bool {
-        self.any.iter().any(|glob| glob.fits(name))
-            && !self.except.iter().any(|glob| glob.fits(name))
+    pub fn matches(&self, name: &str) -> bool {
+        self.any.iter().any(|glob| glob.matches(name))
+            && !self.except.iter().any(|glob| glob.matches(name))
     }
 }
 
-impl fmt::Display for Names {
+impl fmt::Display for NameFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let any = self.any.iter().map(ToString::to_string);
         let except = self.except.iter().map(|glob| format!("!{glob}"));

@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::names::{Glob, Names};
-use crate::model::delivery::{Credential, Delivery, DeliveryId, Opening, Target};
+use super::names::{Glob, NameFilter};
+use crate::model::delivery::{Authentication, Credential, Delivery, DeliveryId, Target};
 
 /// A group of schedds to be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,17 +19,17 @@ pub struct Search {
     pub collector: Option<String>,
     /// Expression of `ClassAds` that the schedds' ads must satisfy; all schedds when `None`.
     pub constraint: Option<String>,
-    /// Opening of their credds.
-    pub opening: Opening,
+    /// Authentication at their credds.
+    pub authentication: Authentication,
     /// Deliveries to each of them: for one account and service the first that fits counts.
-    pub wanted: Vec<Pattern>,
+    pub templates: Vec<DeliveryTemplate>,
 }
 
 /// A delivery whose schedd is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern {
+pub struct DeliveryTemplate {
     /// Schedds that it is for, among those that are found.
-    pub schedds: Names,
+    pub schedds: NameFilter,
     /// Some of these, where other values hold; all of them when `None`.
     pub at: Option<Glob>,
     /// The credential that is delivered.
@@ -47,13 +47,16 @@ impl Search {
     #[must_use]
     pub fn deliveries(&self, schedd: &str) -> Vec<Arc<Delivery>> {
         let mut known = BTreeSet::new();
-        let fitting = self.wanted.iter().filter(|pattern| pattern.fits(schedd));
-        let first = fitting.filter(|pattern| {
-            let credential = &pattern.credential;
+        let fitting = self
+            .templates
+            .iter()
+            .filter(|template| template.matches(schedd));
+        let first = fitting.filter(|template| {
+            let credential = &template.credential;
             known.insert((&credential.identity.account, &credential.service))
         });
         first
-            .map(|pattern| Arc::new(pattern.at(schedd, self.target(schedd))))
+            .map(|template| Arc::new(template.at(schedd, self.target(schedd))))
             .collect()
     }
 
@@ -61,22 +64,22 @@ impl Search {
         Target::Credd {
             host: schedd.to_owned(),
             collector: self.collector.clone(),
-            opening: self.opening.clone(),
+            authentication: self.authentication.clone(),
         }
     }
 }
 
-impl Pattern {
+impl DeliveryTemplate {
     /// True when it is for this schedd.
     #[must_use]
-    pub fn fits(&self, schedd: &str) -> bool {
-        self.schedds.hold(schedd) && self.at.as_ref().is_none_or(|at| at.fits(schedd))
+    pub fn matches(&self, schedd: &str) -> bool {
+        self.schedds.matches(schedd) && self.at.as_ref().is_none_or(|at| at.matches(schedd))
     }
 
     /// Everything of a delivery but its schedd.
     pub(super) fn of(delivery: &Delivery) -> Self {
         Self {
-            schedds: Names::all(),
+            schedds: NameFilter::all(),
             at: None,
             credential: Arc::clone(&delivery.credential),
             authorize: Arc::clone(&delivery.authorize),

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use super::desired::{Message, Wish};
+use super::desired::{DesiredConfig, Message};
 use super::{Barrier, DeliveryTask, Engine, Owner, barrier};
 use crate::config::Config;
 use crate::engine::attempt::Parts;
@@ -53,12 +53,12 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             if owner.is_wanted && !wanted.contains_key(id) {
                 removed += 1;
                 owner.is_wanted = false;
-                let wish = Wish {
+                let desired = DesiredConfig {
                     delivery: None,
                     gone: None,
                     retry,
                 };
-                owner.send(Message::Configure(wish), &applied);
+                owner.send(Message::Configure(desired), &applied);
                 info!(
                     account = id.account,
                     service = id.service,
@@ -82,12 +82,12 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             };
             if retry || !is_same || !owner.is_wanted {
                 owner.is_wanted = true;
-                let wish = Wish {
+                let desired = DesiredConfig {
                     delivery: Some(delivery),
                     gone,
                     retry,
                 };
-                owner.send(Message::Configure(wish), &applied);
+                owner.send(Message::Configure(desired), &applied);
             }
         }
         let deliveries = self.owners.values().filter(|o| o.is_wanted).count();
@@ -109,8 +109,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let id = delivery.id.clone();
         let store = self.parts().store.clone();
         let (mail, received) = mpsc::unbounded_channel();
-        let note = store.note_of(&id);
-        let mut task = DeliveryTask::new(delivery, note.as_ref(), self.env.subscribe(), received);
+        let records = store.records_of(&id);
+        let mut task =
+            DeliveryTask::new(delivery, records.as_ref(), self.env.subscribe(), received);
         let revoked = store.read(|content| content.revoked.get(&id).copied());
         task.begin_with(is_wanted, revoked, gone);
         let owner = Owner {
@@ -153,17 +154,20 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let now = self.now();
         let store = self.parts().store.clone();
         store.drop_expired(now);
-        let notes = store.read(|content| content.deliveries.clone());
+        let records = store.read(|content| content.deliveries.clone());
         let is_unknown = |id: &DeliveryId| !self.owners.contains_key(id) && selection.matches(id);
-        let unknown: Vec<_> = notes.into_iter().filter(|(id, _)| is_unknown(id)).collect();
+        let unknown: Vec<_> = records
+            .into_iter()
+            .filter(|(id, _)| is_unknown(id))
+            .collect();
         let mut named = Vec::new();
-        for (id, note) in unknown {
+        for (id, records) in unknown {
             match leftover(self.searches.listed(), self.searches.searches(), &id) {
                 Some(delivery) => {
                     let task = self.own(Arc::new(delivery), false, None);
                     self.spawn(task);
                 }
-                None => named.push(by_name(&id, &note, now, leave_schedds)),
+                None => named.push(by_name(&id, &records, now, leave_schedds)),
             }
         }
         named

@@ -16,7 +16,7 @@ use crate::schedd::Transport;
 use crate::vault::Vault;
 
 /// Message to the owner of a delivery.
-pub(super) struct Letter {
+pub(super) struct Envelope {
     pub(super) message: Message,
     /// Dropped when the message is in the status.
     pub(super) applied: Applied,
@@ -28,7 +28,7 @@ pub(super) type Applied = mpsc::Sender<Infallible>;
 /// Request to the owner of a delivery.
 pub(super) enum Message {
     /// Another configuration.
-    Configure(Wish),
+    Configure(DesiredConfig),
     /// A person wants a new token.
     Push,
     /// A person wants an attempt now.
@@ -40,7 +40,7 @@ pub(super) enum Message {
 }
 
 /// Configuration of a delivery.
-pub(super) struct Wish {
+pub(super) struct DesiredConfig {
     /// `None` when it is not wanted any more.
     pub(super) delivery: Option<Arc<Delivery>>,
     /// Time since which the collector does not know the schedd.
@@ -70,7 +70,7 @@ impl Revocation {
 
 /// Desired state of one delivery.
 pub(super) struct Desired<V, T> {
-    mail: mpsc::UnboundedReceiver<Box<Letter>>,
+    mail: mpsc::UnboundedReceiver<Box<Envelope>>,
     env: watch::Receiver<Arc<Env<V, T>>>,
     pub(super) status: watch::Sender<Status>,
     /// The configuration has it.
@@ -85,7 +85,7 @@ impl<V: Vault, T: Transport> Desired<V, T> {
     pub(super) fn new(
         status: Status,
         env: watch::Receiver<Arc<Env<V, T>>>,
-        mail: mpsc::UnboundedReceiver<Box<Letter>>,
+        mail: mpsc::UnboundedReceiver<Box<Envelope>>,
     ) -> Self {
         Self {
             mail,
@@ -117,23 +117,23 @@ impl<V: Vault, T: Transport> Desired<V, T> {
 
     /// Applies the messages that wait, and returns the environment as it is now.
     pub(super) fn read_mail(&mut self) -> Arc<Env<V, T>> {
-        while let Ok(letter) = self.mail.try_recv() {
-            self.apply(*letter);
+        while let Ok(envelope) = self.mail.try_recv() {
+            self.apply(*envelope);
         }
         Arc::clone(&self.env.borrow_and_update())
     }
 
     /// Waits for a message, and applies it.
     pub(super) async fn receive(&mut self) {
-        let letter = next(&mut self.mail).await;
-        self.apply(letter);
+        let envelope = next(&mut self.mail).await;
+        self.apply(envelope);
     }
 
     /// Waits for a message, which is applied, another environment, or the stop.
     pub(super) async fn changed(&mut self) {
         let stop = self.env.borrow().stop.clone();
         tokio::select! {
-            letter = next(&mut self.mail) => self.apply(letter),
+            envelope = next(&mut self.mail) => self.apply(envelope),
             _ = self.env.changed() => {}
             () = stop.begin_nothing.cancelled() => {}
         }
@@ -148,9 +148,9 @@ impl<V: Vault, T: Transport> Desired<V, T> {
         });
     }
 
-    fn apply(&mut self, letter: Letter) {
-        match letter.message {
-            Message::Configure(wish) => self.configure(wish),
+    fn apply(&mut self, envelope: Envelope) {
+        match envelope.message {
+            Message::Configure(config) => self.configure(config),
             Message::Push if self.is_wanted => {
                 self.unrevoke();
                 self.change(|status| status.record.asked = true);
@@ -180,12 +180,12 @@ impl<V: Vault, T: Transport> Desired<V, T> {
                 }
             }
         }
-        drop(letter.applied);
+        drop(envelope.applied);
     }
 
     /// Takes over a configuration.
-    pub(super) fn configure(&mut self, wish: Wish) {
-        let Some(delivery) = wish.delivery else {
+    pub(super) fn configure(&mut self, config: DesiredConfig) {
+        let Some(delivery) = config.delivery else {
             self.is_wanted = false;
             return self.change(|status| {
                 // Nobody waits for it any more.
@@ -202,14 +202,14 @@ impl<V: Vault, T: Transport> Desired<V, T> {
         self.change(|status| {
             let record = &mut status.record;
             record.changed |= !is_same;
-            let is_back = status.gone.is_some() && wish.gone.is_none();
+            let is_back = status.gone.is_some() && config.gone.is_none();
             if is_back {
                 // A schedd that was away may have lost what it had.
                 record.good_since = None;
             }
-            status.gone = wish.gone;
+            status.gone = config.gone;
             if let Some(failure) = &mut record.failure
-                && (wish.retry || is_back)
+                && (config.retry || is_back)
             {
                 failure.next_try = Timestamp::MIN;
             }
@@ -232,9 +232,9 @@ impl<V: Vault, T: Transport> Desired<V, T> {
 }
 
 /// Waits for the next message.
-async fn next(mail: &mut mpsc::UnboundedReceiver<Box<Letter>>) -> Letter {
+async fn next(mail: &mut mpsc::UnboundedReceiver<Box<Envelope>>) -> Envelope {
     match mail.recv().await {
-        Some(letter) => *letter,
+        Some(envelope) => *envelope,
         // The engine is gone, and this task is ended with it.
         None => std::future::pending().await,
     }

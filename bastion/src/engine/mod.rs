@@ -48,7 +48,7 @@ use tracing::{error, info, warn};
 
 use self::clock::ClockWatch;
 pub use self::command::Command;
-use self::desired::{Applied, Letter, Message};
+use self::desired::{Applied, Envelope, Message};
 use self::env::{Env, Pace, Stop};
 use self::grants::Warnings;
 pub use self::orders::Order;
@@ -78,7 +78,7 @@ const SKEW: Duration = Duration::from_mins(1);
 /// The engine's side of a delivery.
 struct Owner {
     /// Boxed: a channel has room for many letters from the start.
-    mail: mpsc::UnboundedSender<Box<Letter>>,
+    mail: mpsc::UnboundedSender<Box<Envelope>>,
     status: watch::Receiver<Status>,
     is_wanted: bool,
 }
@@ -329,7 +329,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let stop = self.env.borrow().stop.clone();
         stop.begin_nothing.cancel();
         if timeout(DRAIN, self.join_all()).await.is_err() {
-            // Each ends with the tokens that it knows, and they are noted.
+            // Each ends with the tokens that it knows, and they are recorded.
             stop.end_attempts.cancel();
         }
         if timeout(DRAIN, self.join_all()).await.is_err() {
@@ -347,7 +347,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             );
         }
         if let Err(problem) = parts.store.written(DRAIN).await {
-            warn!("what was pushed last is not noted: {problem}");
+            warn!("what was pushed last is not recorded: {problem}");
         }
         self.view.stopped();
     }
@@ -363,7 +363,7 @@ impl Owner {
     fn send(&self, message: Message, applied: &Applied) {
         let applied = applied.clone();
         // An owner that has ended has nothing to change.
-        let _ = self.mail.send(Box::new(Letter { message, applied }));
+        let _ = self.mail.send(Box::new(Envelope { message, applied }));
     }
 }
 

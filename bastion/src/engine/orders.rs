@@ -15,7 +15,7 @@ use super::offboard;
 use super::task::Drive;
 use super::{Barrier, Engine, barrier};
 use crate::engine::revoke::{
-    RevocationReport, Step, StepOutcome, UnreachableSchedds, What, kept_off_step,
+    RevocationReport, Step, StepObject, StepOutcome, UnreachableSchedds, kept_off_step,
 };
 use crate::model::delivery::{Credential, DeliveryId, Selection};
 use crate::model::grants;
@@ -158,7 +158,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             }
             let steps = offboard::forget(&*parts.vault, &credentials).await;
             let gone = steps.iter().filter_map(|step| match &step.what {
-                What::RefreshToken { grant } if step.became < StepOutcome::NotDone => Some(grant),
+                StepObject::RefreshToken { grant } if step.outcome < StepOutcome::NotDone => {
+                    Some(grant)
+                }
                 _ => None,
             });
             let gone: Vec<&String> = gone.collect();
@@ -180,10 +182,10 @@ fn log(report: &RevocationReport) {
     info!(account, service, schedd, "delivery revoked by operator");
     for step in &report.steps {
         let (what, why) = (step.what.words(), &step.why);
-        if step.became == StepOutcome::NotDone {
+        if step.outcome == StepOutcome::NotDone {
             warn!(account, service, schedd, what, "not done: {why}");
         } else {
-            info!(account, service, schedd, what, "{}", step.became.words());
+            info!(account, service, schedd, what, "{}", step.outcome.words());
         }
     }
 }

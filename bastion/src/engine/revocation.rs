@@ -11,7 +11,7 @@ use super::desired::Revocation;
 use super::env::Env;
 use super::task::DeliveryTask;
 use crate::engine::revoke::{
-    RevocationReport, RevocationSettings, Step, StepOutcome, UnreachableSchedds, What, cut,
+    RevocationReport, RevocationSettings, Step, StepObject, StepOutcome, UnreachableSchedds, cut,
     kept_off_step,
 };
 use crate::limits::Permit;
@@ -74,13 +74,13 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let now = env.now();
         // Tokens that are known by their names alone are left to Vault's admins.
         let is_left = |step: &&Step| match &step.what {
-            What::VaultToken { accessor } => self
+            StepObject::VaultToken { accessor } => self
                 .tokens
                 .former
                 .iter()
-                .any(|held| held.accessor == *accessor),
-            What::Stored => step.became == StepOutcome::NotDone,
-            What::KeptOff | What::RefreshToken { .. } => false,
+                .any(|owned| owned.accessor == *accessor),
+            StepObject::Stored => step.outcome == StepOutcome::NotDone,
+            StepObject::KeptOff | StepObject::RefreshToken { .. } => false,
         };
         let problem = report.steps.iter().find(is_left).map(|step| {
             let message = format!("not revoked yet: {}: {}", step.what.words(), step.why);
@@ -99,8 +99,8 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         if let Some(problem) = problem {
             self.raise(env, problem);
         }
-        let note = self.desired.status.borrow().to_note(&self.tokens);
-        env.parts.store.note(&delivery.id, note, now);
+        let records = self.desired.status.borrow().to_records(&self.tokens);
+        env.parts.store.record(&delivery.id, records, now);
         report
     }
 }

@@ -58,7 +58,7 @@ struct Ongoing {
 }
 
 /// Wanted deliveries, and the time since which their schedd is gone.
-type Wanted = BTreeMap<DeliveryId, (Arc<Delivery>, Option<Timestamp>)>;
+type DesiredDeliveries = BTreeMap<DeliveryId, (Arc<Delivery>, Option<Timestamp>)>;
 
 impl Searches {
     /// Takes over a configuration; every collector is asked again.
@@ -87,8 +87,8 @@ impl Searches {
     }
 
     /// Deliveries that are listed, and those at schedds that were found.
-    pub(super) fn wanted(&self) -> Wanted {
-        let mut all = Wanted::new();
+    pub(super) fn wanted(&self) -> DesiredDeliveries {
+        let mut all = DesiredDeliveries::new();
         for ongoing in self.all.values() {
             for (name, schedd) in &ongoing.known.0 {
                 for delivery in ongoing.search.deliveries(name) {
@@ -115,8 +115,8 @@ impl Searches {
     /// Credentials of the configuration; some more than once.
     pub(super) fn credentials(&self) -> impl Iterator<Item = &Arc<Credential>> {
         let listed = self.listed.iter().map(|delivery| &delivery.credential);
-        let patterns = self.searches().flat_map(|search| &search.wanted);
-        listed.chain(patterns.map(|pattern| &pattern.credential))
+        let templates = self.searches().flat_map(|search| &search.templates);
+        listed.chain(templates.map(|template| &template.credential))
     }
 
     /// Searches of the configuration.
@@ -196,7 +196,11 @@ impl Ongoing {
                 .0
                 .retain(|_, schedd| schedd.ads.iter().any(|ad| asked_for(&ad.name)));
         }
-        let lifetimes = self.search.wanted.iter().map(|pattern| pattern.lifetime);
+        let lifetimes = self
+            .search
+            .templates
+            .iter()
+            .map(|template| template.lifetime);
         let lifetime = lifetimes.max().unwrap_or_default();
         Some(self.known.take(ads, now, lifetime))
     }

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::engine::attempt::{AccessFacts, Known, Outcome, Tokens};
 use crate::model::delivery::Delivery;
-use crate::model::note::Note;
+use crate::model::records::TokenRecords;
 use crate::policy::jobs;
 use crate::policy::plan::{Record, State};
 
@@ -39,17 +39,21 @@ pub(crate) struct Status {
 
 impl Status {
     /// Status of a delivery of which nothing is known but what the store has.
-    pub(crate) fn new(delivery: Arc<Delivery>, note: Option<&Note>, tokens: &Tokens) -> Self {
-        let placed = note.and_then(|note| note.current.as_ref());
-        let access_life = placed
-            .and_then(|placed| placed.access_seconds)
+    pub(crate) fn new(
+        delivery: Arc<Delivery>,
+        records: Option<&TokenRecords>,
+        tokens: &Tokens,
+    ) -> Self {
+        let installed = records.and_then(|records| records.current.as_ref());
+        let access_life = installed
+            .and_then(|installed| installed.access_seconds)
             .map(Duration::from_secs);
-        let access = placed.map(|placed| AccessFacts {
+        let access = installed.map(|installed| AccessFacts {
             jti: None,
-            expires: placed.access_reads.last().map(|read| read.expires),
+            expires: installed.access_reads.last().map(|read| read.expires),
             life: access_life,
-            bearer: placed.bearer.clone(),
-            reads: placed.access_reads.clone(),
+            subject: installed.subject.clone(),
+            reads: installed.access_reads.clone(),
         });
         let mut status = Self {
             delivery,
@@ -57,11 +61,13 @@ impl Status {
                 life: tokens.life(),
                 basis: tokens.basis(),
                 access_life,
-                safe_until: placed.and_then(|placed| placed.jobs_safe_until),
+                safe_until: installed.and_then(|installed| installed.jobs_safe_until),
                 ..Record::default()
             },
             access: access.unwrap_or_default(),
-            served: placed.map_or((None, None), |placed| (placed.served, placed.serves_until)),
+            served: installed.map_or((None, None), |installed| {
+                (installed.served, installed.serves_until)
+            }),
             accessor: None,
             other_accessors: Vec::new(),
             gone: None,
@@ -133,7 +139,7 @@ impl Status {
     }
 
     /// Note for the store: what outlives a restart.
-    pub(super) fn to_note(&self, tokens: &Tokens) -> Note {
+    pub(super) fn to_records(&self, tokens: &Tokens) -> TokenRecords {
         let (served, serves_until) = self.served;
         let known = Known {
             access: &self.access,
@@ -141,7 +147,7 @@ impl Status {
             serves_until,
             jobs_safe_until: self.record.safe_until,
         };
-        tokens.to_note(&self.delivery.credential, known)
+        tokens.to_records(&self.delivery.credential, known)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::desired::{Desired, Letter, Revocation};
+use super::desired::{Desired, Envelope, Revocation};
 use super::env::Env;
 use super::problem_log::Raised;
 use super::status::Status;
@@ -21,8 +21,8 @@ use crate::engine::attempt::{Context, Outcome, Tokens, bring};
 use crate::limits::{Extent, Permit, Rank, Refusal};
 use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::moment::{after, until};
-use crate::model::note::Note;
 use crate::model::problem::{Kind, Problem};
+use crate::model::records::TokenRecords;
 use crate::policy::plan::{self, Failure, Next, PlanStep};
 use crate::schedd::Transport;
 use crate::vault::Vault;
@@ -71,15 +71,15 @@ enum Action {
 }
 
 impl<V: Vault, T: Transport> DeliveryTask<V, T> {
-    /// Owner of a delivery that may have a note of before a restart.
+    /// Owner of a delivery that may have records of before a restart.
     pub(super) fn new(
         delivery: Arc<Delivery>,
-        note: Option<&Note>,
+        records: Option<&TokenRecords>,
         env: watch::Receiver<Arc<Env<V, T>>>,
-        mail: mpsc::UnboundedReceiver<Box<Letter>>,
+        mail: mpsc::UnboundedReceiver<Box<Envelope>>,
     ) -> Self {
-        let tokens = note.map(Tokens::noted).unwrap_or_default();
-        let status = Status::new(delivery, note, &tokens);
+        let tokens = records.map(Tokens::recorded).unwrap_or_default();
+        let status = Status::new(delivery, records, &tokens);
         Self {
             tokens,
             desired: Desired::new(status, env, mail),
@@ -354,7 +354,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         };
         drop(permit);
         let store = &env.parts.store;
-        store.note(&delivery.id, status.to_note(&self.tokens), now);
+        store.record(&delivery.id, status.to_records(&self.tokens), now);
         // Nobody wants to know how it went any more.
         if !self.desired.revocations.is_empty() || !self.desired.is_wanted {
             return;

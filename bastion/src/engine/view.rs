@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::Status;
 use super::env::Pace;
 use crate::engine::attempt::Parts;
-use crate::engine::report::{Group, Health, Line, Report, Tally, Unwanted};
+use crate::engine::report::{Group, Health, Line, RemovedDelivery, Report, Tally};
 use crate::model::delivery::{Credential, DeliveryId};
 use crate::model::grants::{self, GrantLine};
 use crate::policy::plan::outlook::outlook;
@@ -189,10 +189,10 @@ impl View {
         let mut report = Report::new(lines.collect(), shown.searches.clone(), now);
         report.grants = shown.grants(&self.store, now);
         report.unwanted = self.store.read(|content| {
-            let notes = content.deliveries.iter();
-            notes
+            let records = content.deliveries.iter();
+            records
                 .filter(|(id, _)| !shown.statuses.contains_key(id))
-                .filter_map(|(id, note)| Unwanted::new(id, note, now))
+                .filter_map(|(id, records)| RemovedDelivery::new(id, records, now))
                 .collect()
         });
         let used = shown.requests_used.as_ref().and_then(|used| used());

@@ -11,7 +11,7 @@ use crate::model::delivery::{Credential, Identity};
 use crate::model::moment::{after, before, until};
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::policy::plan::Life;
-use crate::vault::{Held, Parent, Reading, Vault};
+use crate::vault::{AccessKind, OwnedToken, Parent, Vault};
 
 /// Time until a request that hangs is given up.
 const HANGS: Duration = Duration::from_secs(40);
@@ -104,12 +104,12 @@ impl Vault for Outside {
         _credential: &Credential,
         login: IssuedToken,
         lifetime: Duration,
-    ) -> Result<Held, Problem> {
+    ) -> Result<OwnedToken, Problem> {
         self.vault().await?;
         let mut world = self.lock();
         let token = world.make(Some(login.token.expose().to_owned()), lifetime);
         let issued = world.clock();
-        Ok(Held {
+        Ok(OwnedToken {
             accessor: token.replace("s.secret", "accessor"),
             token: VaultToken::from(token),
             parent: Some(Parent {
@@ -127,7 +127,7 @@ impl Vault for Outside {
         &self,
         credential: &Credential,
         token: &VaultToken,
-        reading: Reading,
+        kind: AccessKind,
     ) -> Result<AccessTokenAnswer, Problem> {
         self.vault().await?;
         let panics = self.lock().panics.contains(&credential.credkey);
@@ -138,7 +138,7 @@ impl Vault for Outside {
             return Err(Problem::new(cause, Kind::IssuerDown, "timed out"));
         }
         let mut world = self.lock();
-        world.reads.push(reading);
+        world.reads.push(kind);
         if !world.is_alive(token.expose()) {
             return Err(Problem::new(
                 Cause::credential(credential),
@@ -146,14 +146,14 @@ impl Vault for Outside {
                 "dead",
             ));
         }
-        let scopes = match reading {
-            Reading::Reduced(_) if world.exchange_fails.is_some() => {
+        let scopes = match kind {
+            AccessKind::Reduced(_) if world.exchange_fails.is_some() => {
                 let cause = Cause::credential(credential);
                 let kind = world.exchange_fails.unwrap();
                 return Err(Problem::new(cause, kind, "no exchange"));
             }
-            Reading::Reduced(scopes) => scopes.split(',').map(str::to_owned).collect(),
-            Reading::Full | Reading::ForJobs => world.scopes.clone(),
+            AccessKind::Reduced(scopes) => scopes.split(',').map(str::to_owned).collect(),
+            AccessKind::Full | AccessKind::ForJobs => world.scopes.clone(),
         };
         if world.no_grant {
             let cause = Cause::credential(credential);
@@ -168,7 +168,7 @@ impl Vault for Outside {
         token: &VaultToken,
         at_least: Option<Duration>,
     ) -> Result<(AccessTokenAnswer, Option<Problem>), Problem> {
-        let mut answer = self.read(credential, token, Reading::ForJobs).await;
+        let mut answer = self.read(credential, token, AccessKind::ForJobs).await;
         let mut world = self.lock();
         let enough = world.gives(&credential.credkey, at_least.unwrap_or(ENOUGH));
         let ends = enough.or_else(|| world.gives(&credential.credkey, Duration::ZERO));

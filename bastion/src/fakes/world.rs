@@ -12,7 +12,7 @@ use crate::model::delivery::DeliveryId;
 use crate::model::moment::{after, before};
 use crate::model::problem::Kind;
 use crate::schedd::discovery::ScheddAd;
-use crate::vault::Reading;
+use crate::vault::AccessKind;
 
 /// What a credd has stored of one delivery.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ pub(crate) struct World {
     /// How exchanges of tokens fail; they do not when `None`.
     pub(crate) exchange_fails: Option<Kind>,
     /// What was read.
-    pub(crate) reads: Vec<Reading>,
+    pub(crate) reads: Vec<AccessKind>,
     /// State directory of the service: a token that is stored is to be named there before.
     pub(crate) state: Option<PathBuf>,
     /// Another service works with the same deliveries.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use super::resources::{Resource, login_by, opened_by, read_by, schedd};
 use crate::model::delivery::{Delivery, Target};
-use crate::model::note::asks;
+use crate::model::records::requested_content;
 
 /// Attempts at a time. Requests to Vault, to KDCs and runs of HTCondor's tools have limits of their own.
 pub(super) const TOTAL: usize = 64;
@@ -113,7 +113,10 @@ impl Claims {
             // The one that is full most often is asked first.
             (SlotName::Schedd(delivery.id.schedd.clone()), per_schedd),
             (SlotName::Program, TOTAL),
-            (SlotName::Credential(asks(credential)), PER_CREDENTIAL),
+            (
+                SlotName::Credential(requested_content(credential)),
+                PER_CREDENTIAL,
+            ),
             (issuer, PER_ISSUER),
         ];
         Self {

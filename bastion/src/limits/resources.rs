@@ -3,8 +3,8 @@
 //! A server's answer about one path, credential or account says nothing of others.
 
 use crate::model::delivery::{Credential, Delivery, Identity};
-use crate::model::note::asks;
 use crate::model::problem::{Cause, Kind, Problem};
+use crate::model::records::requested_content;
 
 /// A thing that deliveries share: one failure speaks for all of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +20,10 @@ pub(crate) enum Resource {
 
 /// Resources of a read of an access token for jobs.
 pub(crate) fn read_by(credential: &Credential) -> [Resource; 2] {
-    [vault(credential), Resource::Credential(asks(credential))]
+    [
+        vault(credential),
+        Resource::Credential(requested_content(credential)),
+    ]
 }
 
 /// Resources of a read of an access token that opens a credd.
@@ -75,7 +78,7 @@ pub(crate) fn blamed(delivery: &Delivery, problem: &Problem) -> Option<Resource>
                 problem.kind,
                 Kind::IssuerDown | Kind::NotOnboarded | Kind::Forbidden | Kind::VaultDown
             );
-            is_lasting.then(|| Resource::Credential(asks(credential)))
+            is_lasting.then(|| Resource::Credential(requested_content(credential)))
         }
         Cause::Schedd(_) | Cause::Group(_) => None,
     }

@@ -115,7 +115,7 @@ pub enum Target {
         /// Collector that knows the credd's address; the local configuration's when `None`.
         collector: Option<String>,
         /// Authentication at the credd.
-        opening: Opening,
+        authentication: Authentication,
     },
 }
 
@@ -125,7 +125,7 @@ impl Target {
     pub fn needs_opener(&self) -> bool {
         match self {
             Self::Directory(_) => false,
-            Self::Credd { opening, .. } => opening.method == Method::Scitokens,
+            Self::Credd { authentication, .. } => authentication.method == Method::Scitokens,
         }
     }
 
@@ -141,7 +141,7 @@ impl Target {
 
 /// Authentication at a credd: method and user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Opening {
+pub struct Authentication {
     /// Authentication method.
     pub method: Method,
     /// Domain of the accounts that credentials are stored for (`ACCOUNT@DOMAIN`); for super-users of the credd

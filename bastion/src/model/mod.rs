@@ -7,6 +7,6 @@ pub mod duration;
 pub mod grants;
 pub(crate) mod moment;
 pub mod names;
-pub mod note;
 pub mod problem;
+pub mod records;
 pub mod selection;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::moment::after;
-use crate::model::note::AccessRead;
+use crate::model::records::AccessRead;
 
 /// Assumed lifetime of access tokens before one was read: the WLCG profile recommends less than six hours, and
 /// issuers grant one or more.
@@ -39,7 +39,7 @@ pub struct AccessObservation<'a> {
 }
 
 /// Records an access token that was read.
-pub fn note(reads: &mut Vec<AccessRead>, read: AccessRead) {
+pub fn record(reads: &mut Vec<AccessRead>, read: AccessRead) {
     // The same one again.
     if reads.iter().any(|known| known.expires == read.expires) {
         return;
@@ -179,7 +179,7 @@ mod tests {
         let mut reads = Vec::new();
         for second in 0..100 {
             let [read] = read(second, 1000 + second / 10, false);
-            note(&mut reads, read);
+            record(&mut reads, read);
         }
         let times: Vec<_> = reads.iter().map(|read| read.at.as_second()).collect();
         assert_eq!(times, [60, 70, 80, 90]);

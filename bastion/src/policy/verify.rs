@@ -5,8 +5,8 @@ use jiff::Timestamp;
 
 use crate::model::delivery::{Credential, Delivery, DeliveryId};
 use crate::model::moment::after;
-use crate::model::note::Bearer;
 use crate::model::problem::{Cause, Kind, Problem};
+use crate::model::records::TokenSubject;
 
 /// Advice for a fault of an access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +70,7 @@ pub fn access_token(
     ))
 }
 
-impl Bearer {
+impl TokenSubject {
     /// Issuer and subject of an answer; `None` for a token without them.
     #[must_use]
     pub fn of(answer: &AccessTokenAnswer) -> Option<Self> {
@@ -86,20 +86,20 @@ impl Bearer {
 ///
 /// # Errors
 /// Issuer or subject changed.
-pub fn bearer(
+pub fn subject(
     delivery: &Delivery,
-    before: Option<&Bearer>,
-    now: Option<&Bearer>,
+    before: Option<&TokenSubject>,
+    now: Option<&TokenSubject>,
 ) -> Result<(), Problem> {
     let Some(before) = before.filter(|before| now != Some(before)) else {
         return Ok(());
     };
-    let words = |bearer: &Bearer| {
+    let words = |subject: &TokenSubject| {
         let shown = |text: &str| htvault::text::printable(text, TEXT_LIMIT);
         format!(
             "subject {} of {}",
-            shown(&bearer.subject),
-            shown(&bearer.issuer)
+            shown(&subject.subject),
+            shown(&subject.issuer)
         )
     };
     let DeliveryId {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::model::delivery::DeliveryId;
 use crate::model::grants::Grants;
-use crate::model::note::{Login, Note};
+use crate::model::records::{LoginRecord, TokenRecords};
 
 /// Extent of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,28 +25,33 @@ pub(super) enum Change {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Content {
     /// Notes of deliveries, including those that are no longer configured.
-    pub(crate) deliveries: BTreeMap<DeliveryId, Note>,
+    pub(crate) deliveries: BTreeMap<DeliveryId, TokenRecords>,
     /// Deliveries that a person revoked, with the time.
     pub(crate) revoked: BTreeMap<DeliveryId, Timestamp>,
     /// Age of grants, by the path of their credential at Vault.
     pub(crate) grants: Grants,
     /// Logins by their accessors.
-    pub(crate) logins: BTreeMap<String, Login>,
+    pub(crate) logins: BTreeMap<String, LoginRecord>,
 }
 
 impl Content {
-    /// Replaces the note of a delivery, without tokens that have expired.
-    pub(super) fn note(&mut self, id: &DeliveryId, mut note: Note, now: Timestamp) -> Change {
-        note.drop_expired(now);
-        let before = if note == Note::default() {
+    /// Replaces the records of a delivery, without tokens that have expired.
+    pub(super) fn record(
+        &mut self,
+        id: &DeliveryId,
+        mut records: TokenRecords,
+        now: Timestamp,
+    ) -> Change {
+        records.drop_expired(now);
+        let before = if records == TokenRecords::default() {
             self.deliveries.remove(id)
         } else {
-            self.deliveries.insert(id.clone(), note.clone())
+            self.deliveries.insert(id.clone(), records.clone())
         };
         let before = before.unwrap_or_default();
-        if before == note {
+        if before == records {
             Change::Nothing
-        } else if before.names().eq(note.names()) {
+        } else if before.iter().eq(records.iter()) {
             Change::Facts
         } else {
             Change::Tokens
@@ -70,13 +75,13 @@ impl Content {
     /// Removes tokens and logins that have expired.
     pub(super) fn drop_expired(&mut self, now: Timestamp) -> Change {
         let names = |content: &Self| {
-            let notes = content.deliveries.values();
-            notes.map(|note| note.names().count()).sum::<usize>() + content.logins.len()
+            let records = content.deliveries.values();
+            records.map(|records| records.iter().count()).sum::<usize>() + content.logins.len()
         };
         let before = names(self);
-        self.deliveries.retain(|_, note| {
-            note.drop_expired(now);
-            *note != Note::default()
+        self.deliveries.retain(|_, records| {
+            records.drop_expired(now);
+            *records != TokenRecords::default()
         });
         self.logins.retain(|_, login| login.token.expires > now);
         // Expired tokens on disk do no harm: no hurry.

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::content::Content;
 use crate::model::delivery::DeliveryId;
 use crate::model::grants::Grants;
-use crate::model::note::{Login, Note};
+use crate::model::records::{LoginRecord, TokenRecords};
 
 const NAME: &str = "state.json";
 /// Format version: increased when the meaning of a field changes.
@@ -36,7 +36,7 @@ struct Whole {
     #[serde(default)]
     grants: Grants,
     #[serde(default)]
-    logins: Vec<Login>,
+    logins: Vec<LoginRecord>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,7 +44,7 @@ struct Delivery {
     #[serde(flatten)]
     id: DeliveryId,
     #[serde(flatten)]
-    note: Note,
+    records: TokenRecords,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -182,7 +182,7 @@ impl From<Whole> for Content {
         let revoked = whole.revoked.into_iter();
         let logins = whole.logins.into_iter();
         Self {
-            deliveries: deliveries.map(|line| (line.id, line.note)).collect(),
+            deliveries: deliveries.map(|line| (line.id, line.records)).collect(),
             revoked: revoked.map(|line| (line.id, line.since)).collect(),
             grants: whole.grants,
             logins: logins
@@ -198,7 +198,9 @@ impl From<Content> for Whole {
         let revoked = content.revoked.into_iter();
         Self {
             version: VERSION,
-            deliveries: deliveries.map(|(id, note)| Delivery { id, note }).collect(),
+            deliveries: deliveries
+                .map(|(id, records)| Delivery { id, records })
+                .collect(),
             revoked: revoked.map(|(id, since)| Revoked { id, since }).collect(),
             grants: content.grants,
             logins: content.logins.into_values().collect(),

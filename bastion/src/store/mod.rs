@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::model::delivery::DeliveryId;
-use crate::model::note::Note;
+use crate::model::records::TokenRecords;
 use content::Change;
 pub(crate) use content::Content;
 
@@ -107,13 +107,13 @@ impl Store {
         result
     }
 
-    /// Replaces the note of a delivery; an equal one is not written again.
-    pub(crate) fn note(&self, id: &DeliveryId, note: Note, now: Timestamp) {
-        self.change_if(|content| content.note(id, note, now));
+    /// Replaces the records of a delivery; an equal one is not written again.
+    pub(crate) fn record(&self, id: &DeliveryId, records: TokenRecords, now: Timestamp) {
+        self.change_if(|content| content.record(id, records, now));
     }
 
-    /// Returns the note of a delivery.
-    pub(crate) fn note_of(&self, id: &DeliveryId) -> Option<Note> {
+    /// Returns the records of a delivery.
+    pub(crate) fn records_of(&self, id: &DeliveryId) -> Option<TokenRecords> {
         self.read(|content| content.deliveries.get(id).cloned())
     }
 

@@ -5,27 +5,29 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::fixtures::{credential, id};
-use crate::model::note::{AccessRead, Login, Named, Placed, asks};
+use crate::model::records::{
+    AccessRead, InstalledToken, LoginRecord, TokenRecord, requested_content,
+};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn named(name: &str, expires: i64) -> Named {
-    Named {
+fn named(name: &str, expires: i64) -> TokenRecord {
+    TokenRecord {
         accessor: name.to_owned(),
         issued: at(0),
         expires: at(expires),
     }
 }
 
-fn note(current: i64, other: i64) -> Note {
-    let current = Placed {
+fn records(current: i64, other: i64) -> TokenRecords {
+    let current = InstalledToken {
         token: named("current", current),
         stored: Some(at(3)),
-        asks: asks(&credential("cmsprod", "cms")),
+        requested: requested_content(&credential("cmsprod", "cms")),
         access_seconds: Some(2400),
-        bearer: None,
+        subject: None,
         access_reads: vec![AccessRead {
             at: at(4),
             expires: at(2404),
@@ -35,14 +37,14 @@ fn note(current: i64, other: i64) -> Note {
         serves_until: None,
         jobs_safe_until: None,
     };
-    Note::new(Some(current), vec![named("former", other)])
+    TokenRecords::new(Some(current), vec![named("former", other)])
 }
 
 const SOON: Duration = Duration::from_mins(1);
 
 fn full() -> Content {
     let mut content = Content::default();
-    content.note(&id("cmsprod"), note(100, 50), at(10));
+    content.record(&id("cmsprod"), records(100, 50), at(10));
     content.revoke([&id("b")], Some(at(1)));
     content.revoke([&id("b")], Some(at(2)));
     let known = crate::model::grants::GrantAge {
@@ -52,7 +54,7 @@ fn full() -> Content {
     content
         .grants
         .insert("cms/cmsprod:default".to_owned(), known);
-    let login = Login {
+    let login = LoginRecord {
         token: named("login", 1000),
         account: "cmsprod".to_owned(),
         service: "cms".to_owned(),
@@ -80,14 +82,14 @@ async fn what_was_written_is_read_again() {
     assert_eq!(again, full());
     assert_eq!(again.revoked[&id("b")], at(1), "the first order counts");
     // By itself, too, and no oftener than something changes.
-    store.note(&id("c"), note(100, 50), at(10));
+    store.record(&id("c"), records(100, 50), at(10));
     tokio::time::sleep(SOON).await;
     assert_eq!(
-        Store::read_only(&state).note_of(&id("c")),
-        Some(note(100, 50))
+        Store::read_only(&state).records_of(&id("c")),
+        Some(records(100, 50))
     );
     fs::remove_file(&file).unwrap();
-    store.note(&id("c"), note(100, 50), at(11));
+    store.record(&id("c"), records(100, 50), at(11));
     store.drop_expired(at(11));
     tokio::time::sleep(SOON).await;
     assert!(!file.exists(), "nothing new");
@@ -113,7 +115,7 @@ async fn files_of_version_1_are_carried_over() {
     );
     let store = Store::open(folder.path());
     let content = store.read(Clone::clone);
-    assert_eq!(content.deliveries[&id("a")].names().count(), 1);
+    assert_eq!(content.deliveries[&id("a")].iter().count(), 1);
     assert_eq!(content.revoked[&id("b")], at(9));
     assert_eq!(content.grants["cms/a:default"].onboarded, Some(at(7)));
     store.written(SOON).await.unwrap();
@@ -192,20 +194,20 @@ fn a_token_is_named_until_it_expires() {
 async fn facts_about_the_same_tokens_are_written_together() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path());
-    let on_disk = || Store::read_only(folder.path()).note_of(&id("c"));
-    let noted = |served: i64| {
-        let mut note = note(100, 50);
-        note.current.as_mut().unwrap().served = Some(at(served));
-        note
+    let on_disk = || Store::read_only(folder.path()).records_of(&id("c"));
+    let recorded = |served: i64| {
+        let mut records = records(100, 50);
+        records.current.as_mut().unwrap().served = Some(at(served));
+        records
     };
-    store.note(&id("c"), noted(1), at(10));
+    store.record(&id("c"), recorded(1), at(10));
     tokio::time::sleep(2 * GATHER).await;
-    assert_eq!(on_disk(), Some(noted(1)), "a new token is written soon");
-    store.note(&id("c"), noted(2), at(10));
+    assert_eq!(on_disk(), Some(recorded(1)), "a new token is written soon");
+    store.record(&id("c"), recorded(2), at(10));
     tokio::time::sleep(2 * GATHER).await;
-    assert_eq!(on_disk(), Some(noted(1)));
+    assert_eq!(on_disk(), Some(recorded(1)));
     tokio::time::sleep(GATHER_FACTS).await;
-    assert_eq!(on_disk(), Some(noted(2)));
+    assert_eq!(on_disk(), Some(recorded(2)));
 }
 
 #[test]
@@ -213,9 +215,9 @@ fn a_note_does_not_grow_and_keeps_those_that_live_longest() {
     let many = (0..200)
         .map(|n| named(&format!("t{n}"), 1000 + n))
         .collect();
-    let note = Note::new(None, many);
-    assert!(note.others.len() < 50);
-    assert_eq!(note.others[0].expires, at(1199));
+    let records = TokenRecords::new(None, many);
+    assert!(records.others.len() < 50);
+    assert_eq!(records.others[0].expires, at(1199));
 }
 
 #[test]
@@ -225,7 +227,11 @@ fn another_content_asks_for_something_else() {
     reduced.scopes = vec!["storage.read:/".to_owned()];
     let mut aimed = plain.clone();
     aimed.audience = Some("https://any".to_owned());
-    let all = [asks(&plain), asks(&reduced), asks(&aimed)];
+    let all = [
+        requested_content(&plain),
+        requested_content(&reduced),
+        requested_content(&aimed),
+    ];
     assert_eq!(
         all[1],
         "https://vault.test:8200/v1/secret/oauth/creds/cms/cmsprod:default scopes=storage.read:/"

@@ -5,5 +5,5 @@ pub mod hardening;
 pub(crate) mod keyed;
 pub mod lock;
 pub mod logs;
+pub(crate) mod request_slots;
 pub mod stages;
-pub(crate) mod turns;

@@ -15,13 +15,13 @@ use htvault::{
 use tracing::warn;
 
 use super::ticket::Tickets;
-use super::{Held, Parent, Reading, Vault};
+use super::{AccessKind, OwnedToken, Parent, Vault};
 use crate::config::{Config, VaultSettings};
 use crate::model::delivery::{Credential, Identity};
 use crate::model::moment::{after, until};
 use crate::model::problem::{Cause, Kind, Problem, Request};
 use crate::policy::plan::Life;
-use crate::system::turns::Turns;
+use crate::system::request_slots::RequestSlots;
 
 /// Requests to Vault at a time.
 const AT_A_TIME: usize = 8;
@@ -37,7 +37,7 @@ pub struct HtVault {
     settings: VaultSettings,
     service: String,
     tickets: Tickets,
-    turns: Arc<Turns>,
+    slots: Arc<RequestSlots>,
     clock: Arc<dyn Clock>,
 }
 
@@ -52,7 +52,7 @@ impl HtVault {
             settings: config.vault.clone(),
             service: config.kerberos_service.clone(),
             tickets: Tickets::new(Arc::clone(&clock)),
-            turns: Arc::new(Turns::new(AT_A_TIME)),
+            slots: Arc::new(RequestSlots::new(AT_A_TIME)),
             clock,
         })
     }
@@ -68,7 +68,7 @@ impl HtVault {
         new.tickets = self.tickets.reconfigured();
         if new.settings == self.settings {
             new.client = self.client.clone();
-            new.turns = Arc::clone(&self.turns);
+            new.slots = Arc::clone(&self.slots);
         }
         Ok(new)
     }
@@ -76,20 +76,20 @@ impl HtVault {
     /// Sends a request once there is room for it. Its future is boxed: it is large, and would be a part of every
     /// future that waits for it, of which there are many at a time.
     async fn in_turn<A>(&self, request: impl Future<Output = A>) -> A {
-        self.turns.run(Box::pin(request)).await
+        self.slots.run(Box::pin(request)).await
     }
 
     async fn read_with(
         &self,
         credential: &Credential,
         token: &VaultToken,
-        reading: Reading,
+        kind: AccessKind,
         minimum_seconds: Option<u64>,
     ) -> Result<AccessTokenAnswer, htvault::Error> {
         let exchange;
-        let (url, scopes, audience) = match reading {
-            Reading::Full => (&credential.full_url, None, None),
-            Reading::Reduced(scopes) => {
+        let (url, scopes, audience) = match kind {
+            AccessKind::Full => (&credential.full_url, None, None),
+            AccessKind::Reduced(scopes) => {
                 exchange = CredentialUrl::sts(
                     &credential.url.server(),
                     &credential.issuer,
@@ -98,7 +98,7 @@ impl HtVault {
                 )?;
                 (&exchange, Some(scopes.to_owned()), None)
             }
-            Reading::ForJobs => (
+            AccessKind::ForJobs => (
                 &credential.url,
                 credential.scope_list(),
                 credential.audience.clone(),
@@ -140,7 +140,7 @@ impl Vault for HtVault {
         credential: &Credential,
         login: IssuedToken,
         lifetime: Duration,
-    ) -> Result<Held, Problem> {
+    ) -> Result<OwnedToken, Problem> {
         let now = self.clock.now();
         let create = self.client.create_token(&login.token, lifetime.as_secs());
         let child = match self.in_turn(create).await {
@@ -162,7 +162,7 @@ impl Vault for HtVault {
         // Never longer than asked for, whatever the server says; and a child dies with its login.
         let lease = child.lease_seconds.min(login.lease_seconds);
         let life = Duration::from_secs(lease).min(lifetime);
-        Ok(Held {
+        Ok(OwnedToken {
             token: child.token,
             parent: Some(Parent {
                 token: login.token,
@@ -180,15 +180,13 @@ impl Vault for HtVault {
         &self,
         credential: &Credential,
         token: &VaultToken,
-        reading: Reading,
+        kind: AccessKind,
     ) -> Result<AccessTokenAnswer, Problem> {
-        let first = self
-            .read_with(credential, token, reading, Some(ENOUGH))
-            .await;
+        let first = self.read_with(credential, token, kind, Some(ENOUGH)).await;
         let answer = match first {
             // Vault may still have one that lives less, and jobs are better off with it.
             Err(error) if error.kind() == ErrorKind::NotLongEnough => {
-                let again = self.read_with(credential, token, reading, None).await;
+                let again = self.read_with(credential, token, kind, None).await;
                 again.map_err(|_| error)
             }
             answer => answer,
@@ -202,12 +200,12 @@ impl Vault for HtVault {
         token: &VaultToken,
         at_least: Option<Duration>,
     ) -> Result<(AccessTokenAnswer, Option<Problem>), Problem> {
-        let reading = Reading::ForJobs;
+        let kind = AccessKind::ForJobs;
         let Some(at_least) = at_least else {
-            let answer = self.read(credential, token, reading).await?;
+            let answer = self.read(credential, token, kind).await?;
             return Ok((answer, None));
         };
-        let asked = self.read_with(credential, token, reading, Some(at_least.as_secs()));
+        let asked = self.read_with(credential, token, kind, Some(at_least.as_secs()));
         let error = match asked.await {
             Ok(answer) => return Ok((answer, None)),
             Err(error) => error,
@@ -217,7 +215,7 @@ impl Vault for HtVault {
             return Err(problem);
         }
         // Vault may still have one that lives less, and jobs are better off with it.
-        let Ok(answer) = self.read_with(credential, token, reading, None).await else {
+        let Ok(answer) = self.read_with(credential, token, kind, None).await else {
             return Err(problem);
         };
         let claims = answer.claims.as_ref();
@@ -255,7 +253,10 @@ impl Vault for HtVault {
         credential: &Credential,
         token: &VaultToken,
     ) -> Result<bool, Problem> {
-        match self.read_with(credential, token, Reading::Full, None).await {
+        match self
+            .read_with(credential, token, AccessKind::Full, None)
+            .await
+        {
             Ok(_) => Ok(true),
             Err(error) => match error.kind() {
                 ErrorKind::NoneStored => Ok(false),

@@ -19,7 +19,7 @@ pub use client::HtVault;
 
 /// A vault token made for one delivery.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct OwnedToken {
     /// The token that is pushed.
     pub token: VaultToken,
     /// The login that it is a child of; revoking that ends both. `None` for a token found at a
@@ -42,7 +42,7 @@ pub struct Parent {
 
 /// Kind of access token that is read for a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum AccessKind {
     /// As jobs get it: with the scopes and the audience of the configuration.
     ForJobs,
     /// Unreduced, to open a credd.
@@ -65,14 +65,14 @@ pub trait Vault: Send + Sync + 'static {
         credential: &Credential,
         login: IssuedToken,
         lifetime: Duration,
-    ) -> impl Future<Output = Result<Held, Problem>> + Send;
+    ) -> impl Future<Output = Result<OwnedToken, Problem>> + Send;
 
     /// Reads an access token with `token`.
     fn read(
         &self,
         credential: &Credential,
         token: &VaultToken,
-        reading: Reading,
+        kind: AccessKind,
     ) -> impl Future<Output = Result<AccessTokenAnswer, Problem>> + Send;
 
     /// Reads an access token for jobs that lives `at_least` so long: Vault has to ask the issuer where it has none
@@ -124,7 +124,7 @@ pub trait Vault: Send + Sync + 'static {
     }
 }
 
-impl Held {
+impl OwnedToken {
     /// Remaining life.
     #[must_use]
     pub fn left(&self, now: Timestamp) -> Duration {

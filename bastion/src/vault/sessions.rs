@@ -11,13 +11,13 @@ use htvault::clock::Clock;
 use htvault::{AccessTokenAnswer, IssuedToken, VaultToken};
 use jiff::Timestamp;
 
-use super::{Reading, Vault};
+use super::{AccessKind, Vault};
 use crate::limits::Limits;
 use crate::limits::resources::{login_by, opened_by};
 use crate::model::delivery::Credential;
 use crate::model::moment::after;
-use crate::model::note::{Login, Named};
 use crate::model::problem::Problem;
+use crate::model::records::{LoginRecord, TokenRecord};
 use crate::store::Store;
 use crate::system::keyed::Keyed;
 use crate::system::stages::{Stage, Stages};
@@ -88,8 +88,8 @@ impl<V: Vault> Sessions<V> {
         drop(permit);
         if !login.accessor.is_empty() {
             let now = self.clock.now();
-            let noted = Login {
-                token: Named {
+            let recorded = LoginRecord {
+                token: TokenRecord {
                     accessor: login.accessor.clone(),
                     issued: now,
                     expires: after(now, Duration::from_secs(login.lease_seconds)),
@@ -99,7 +99,7 @@ impl<V: Vault> Sessions<V> {
             };
             let accessor = login.accessor.clone();
             self.store
-                .change(|content| content.logins.insert(accessor, noted));
+                .change(|content| content.logins.insert(accessor, recorded));
         }
         Ok(login)
     }
@@ -145,10 +145,10 @@ impl<V: Vault> Sessions<V> {
     pub(crate) async fn read(
         &self,
         session: &Session,
-        reading: Reading,
+        kind: AccessKind,
     ) -> Result<AccessTokenAnswer, Problem> {
         let credential = &session.credential;
-        let answer = self.vault.read(credential, &session.token, reading).await?;
+        let answer = self.vault.read(credential, &session.token, kind).await?;
         self.limits.worked(&opened_by(credential));
         Ok(answer)
     }

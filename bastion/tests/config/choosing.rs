@@ -24,7 +24,7 @@ fn chosen(schedds: &str) -> Vec<String> {
     let config = load(&chosen_text(schedds)).unwrap_or_else(|faults| panic!("{faults}"));
     let known = config.deliveries.iter().map(|d| d.id.schedd.clone());
     let found = config.searches.iter().flat_map(|s| {
-        s.wanted
+        s.templates
             .iter()
             .map(move |p| format!("{}: {}", s.group, p.schedds))
     });
@@ -106,8 +106,8 @@ fn a_schedd_that_is_found_gets_what_fits_its_name() {
     };
     assert_eq!(search.collector.as_deref(), Some("cm.test:9618"));
     assert_eq!(search.constraint.as_deref(), Some("Crab == true"));
-    assert_eq!(search.opening.method, Method::Idtokens);
-    assert_eq!(search.opening.domain.as_deref(), Some("test"));
+    assert_eq!(search.authentication.method, Method::Idtokens);
+    assert_eq!(search.authentication.domain.as_deref(), Some("test"));
 
     let found = |schedd: &str| -> Vec<String> {
         let deliveries = search.deliveries(schedd);
@@ -115,13 +115,16 @@ fn a_schedd_that_is_found_gets_what_fits_its_name() {
             let Target::Credd {
                 host,
                 collector,
-                opening,
+                authentication,
             } = &d.target
             else {
                 panic!("a credd");
             };
             assert_eq!((host.as_str(), d.id.schedd.as_str()), (schedd, schedd));
-            assert_eq!((collector, opening), (&search.collector, &search.opening));
+            assert_eq!(
+                (collector, authentication),
+                (&search.collector, &search.authentication)
+            );
             let days = d.lifetime.as_secs() / 86_400;
             let scopes = d.credential.scopes.join(" ");
             assert!(
@@ -150,7 +153,7 @@ fn what_differs_for_a_whole_group_leaves_nothing_to_what_stands_behind() {
         "{cms: {at: {crab: {tokens: {lifetime: 5d}}, \"*\": {tokens: {lifetime: 6d}}, tier0: {tokens: {lifetime: 5d}}}}}",
     );
     let config = load(&text).unwrap();
-    assert_eq!(config.searches[0].wanted.len(), 1);
+    assert_eq!(config.searches[0].templates.len(), 1);
     let days = |delivery: &Delivery| delivery.lifetime.as_secs() / 86_400;
     assert_eq!(days(&config.searches[0].deliveries("any.test")[0]), 5);
     assert!(config.deliveries.iter().all(|delivery| days(delivery) == 6));
@@ -184,10 +187,10 @@ fn how_credds_are_opened_is_checked() {
         assert!(told[0].contains(fault), "{told:?}");
     }
     let text = GOOD.replace("{directory: /creds}", "{credds: [x], authenticate: ssl}");
-    let Target::Credd { opening, .. } = &load(&text).unwrap().deliveries[0].target else {
+    let Target::Credd { authentication, .. } = &load(&text).unwrap().deliveries[0].target else {
         panic!("a credd");
     };
-    assert_eq!(opening.method, Method::Ssl);
+    assert_eq!(authentication.method, Method::Ssl);
     let told = faults(&GOOD.replace("{here:", "{\"h*\":"));
     assert!(
         told[0].contains("a group's name has none of `*?[` and begins with no `!`"),

@@ -14,7 +14,7 @@ use crate::model::moment::{after, until};
 use crate::model::problem::{Cause, Kind};
 use crate::policy::verify;
 use crate::schedd::{Observation, Transport};
-use crate::vault::{Reading, Vault};
+use crate::vault::{AccessKind, Vault};
 
 /// Deadline for a credmon to serve a stored token; later is a fault.
 const SERVED_WITHIN: std::time::Duration = std::time::Duration::from_mins(3);
@@ -97,7 +97,7 @@ async fn credential_steps<V: Vault, T: Transport>(
     section.add(step("login"), Verdict::Ok, format!("by {mount}"));
     let answer = parts
         .vault
-        .read(credential, &login.token, Reading::ForJobs)
+        .read(credential, &login.token, AccessKind::ForJobs)
         .await;
     // Only this process has the login; if it cannot be revoked, it expires by itself.
     let _ = parts.vault.revoke(credential, &login.token).await;

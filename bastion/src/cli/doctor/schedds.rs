@@ -50,7 +50,7 @@ async fn find<V: Vault, T: Transport>(
         .find(search, &FoundSchedds::default())
         .await?;
     let mut known = FoundSchedds::default();
-    let wanted = search.wanted.iter().map(|pattern| pattern.lifetime);
+    let wanted = search.templates.iter().map(|template| template.lifetime);
     let asked_for = ads.into_iter().filter(|ad| ad.matches).collect();
     known.take(
         asked_for,

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::model::delivery::{Credential, Selection};
 use crate::model::grants;
 pub use trial::{Trial, try_out};
-pub use wait::{NotDone, Waiting, wait};
+pub use wait::{LoginFailure, PendingLogin, wait};
 
 /// Result of the onboarding of one credential.
 #[derive(Clone, Debug, Serialize)]
@@ -70,18 +70,16 @@ impl Onboarded {
 /// # Errors
 /// There is none; the message lists those that are configured.
 pub fn credentials(config: &Config, wanted: &Selection) -> Result<Vec<Arc<Credential>>, String> {
-    let all = grants::credentials(
-        config
-            .deliveries
-            .iter()
-            .map(|delivery| &delivery.credential)
-            .chain(
-                config
-                    .searches
-                    .iter()
-                    .flat_map(|search| search.wanted.iter().map(|pattern| &pattern.credential)),
-            ),
-    );
+    let all =
+        grants::credentials(
+            config
+                .deliveries
+                .iter()
+                .map(|delivery| &delivery.credential)
+                .chain(config.searches.iter().flat_map(|search| {
+                    search.templates.iter().map(|template| &template.credential)
+                })),
+        );
     let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
     let of_account: Vec<_> = all
         .iter()

@@ -9,7 +9,7 @@ use crate::model::delivery::Credential;
 use crate::model::problem::Problem;
 use crate::policy::verify;
 use crate::system::files::{self, KEYTABS, ReadError};
-use crate::vault::{Reading, Vault};
+use crate::vault::{AccessKind, Vault};
 
 /// Result of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,7 +68,9 @@ async fn read(
     now: Timestamp,
 ) -> Result<Trial, Problem> {
     let login = vault.login(credential).await?;
-    let answer = vault.read(credential, &login.token, Reading::ForJobs).await;
+    let answer = vault
+        .read(credential, &login.token, AccessKind::ForJobs)
+        .await;
     // It was for this trial only.
     let _ = vault.revoke(credential, &login.token).await;
     let answer = answer?;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A login that waits for a person.
-pub trait Waiting {
+pub trait PendingLogin {
     /// Least time between two polls, as the server currently wants it.
     fn interval(&self) -> Duration;
 
@@ -19,14 +19,14 @@ pub trait Waiting {
 
 /// Reason why the login did not succeed.
 #[derive(Debug)]
-pub enum NotDone {
+pub enum LoginFailure {
     /// Nobody logged in within this time.
     TimedOut(Duration),
     /// The login failed: refused, expired, or an error of Vault.
     Failed(Box<Error>),
 }
 
-impl std::fmt::Display for NotDone {
+impl std::fmt::Display for LoginFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::TimedOut(limit) => write!(
@@ -44,7 +44,7 @@ impl std::fmt::Display for NotDone {
     }
 }
 
-impl Waiting for (&Client, DeviceFlow) {
+impl PendingLogin for (&Client, DeviceFlow) {
     fn interval(&self) -> Duration {
         self.1.interval
     }
@@ -60,22 +60,22 @@ impl Waiting for (&Client, DeviceFlow) {
 /// # Errors
 /// Nobody logged in, or the login cannot succeed any more.
 pub async fn wait(
-    flow: &mut impl Waiting,
+    flow: &mut impl PendingLogin,
     limit: Duration,
     mut show: impl FnMut(Option<&Error>),
-) -> Result<Box<OidcLogin>, NotDone> {
+) -> Result<Box<OidcLogin>, LoginFailure> {
     let end = Instant::now() + limit;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(NotDone::TimedOut(limit));
+            return Err(LoginFailure::TimedOut(limit));
         }
         tokio::time::sleep(flow.interval().min(LONGEST_PAUSE).min(left)).await;
         match flow.poll().await {
             Ok(Poll::Done(login)) => return Ok(login),
             Ok(Poll::Pending | Poll::SlowDown) => show(None),
             Err(error) if is_temporary(&error) => show(Some(&error)),
-            Err(error) => return Err(NotDone::Failed(Box::new(error))),
+            Err(error) => return Err(LoginFailure::Failed(Box::new(error))),
         }
     }
 }
@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    impl Waiting for Person {
+    impl PendingLogin for Person {
         fn interval(&self) -> Duration {
             self.interval
         }

@@ -16,7 +16,7 @@ use crate::config::faults::{Faults, Located};
 use crate::config::given::Given;
 use crate::config::sections::{AccountSection, FileSections, GrantSection, TokensSection};
 use crate::config::values::AbsolutePath;
-use crate::config::{Glob, Names, Pattern, Search};
+use crate::config::{DeliveryTemplate, Glob, NameFilter, Search};
 use crate::model::delivery::{Delivery, Identity};
 
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
@@ -65,7 +65,7 @@ pub(super) enum Resolved {
     /// At a schedd that is known, of this group.
     Known(String, Delivery),
     /// At those that a search finds.
-    Found(Search, Pattern),
+    Found(Search, DeliveryTemplate),
 }
 
 /// Resolves one account. What has faults is left out.
@@ -122,9 +122,9 @@ pub(super) fn resolve(
                 "it is delivered nowhere: its `schedds` name none, or take away what they name",
             );
         }
-        let patterns = patterns(typed, &credentials, &owner, faults);
+        let templates = templates(typed, &credentials, &owner, faults);
         for chosen in chosen {
-            add_at(chosen, &patterns, context.groups, &mut list);
+            add_at(chosen, &templates, context.groups, &mut list);
         }
     }
     list
@@ -132,12 +132,12 @@ pub(super) fn resolve(
 
 /// Deliveries of a credential: those of some schedds with other values, and those of all others. For a
 /// schedd the first that fits counts.
-fn patterns(
+fn templates(
     typed: &Typed<'_>,
     all: &[Typed<'_>],
     owner: &Owner<'_>,
     faults: &mut Faults,
-) -> Vec<Pattern> {
+) -> Vec<DeliveryTemplate> {
     let (name, section, base) = typed;
     let groups = owner.context.groups;
     let authorize = authorize_with(typed, all, faults);
@@ -170,8 +170,8 @@ fn patterns(
             owner.context.tokens,
         ];
         let (lifetime, renew_below) = tokens(&levels, faults);
-        list.push(Pattern {
-            schedds: Names::all(),
+        list.push(DeliveryTemplate {
+            schedds: NameFilter::all(),
             at,
             credential: credential_there,
             authorize: Arc::clone(&authorize),
@@ -183,29 +183,34 @@ fn patterns(
 }
 
 /// Adds the deliveries to the chosen schedds.
-fn add_at(chosen: &Chosen<'_>, patterns: &[Pattern], groups: &Groups, list: &mut Vec<Resolved>) {
+fn add_at(
+    chosen: &Chosen<'_>,
+    templates: &[DeliveryTemplate],
+    groups: &Groups,
+    list: &mut Vec<Resolved>,
+) {
     match chosen {
         Chosen::Listed(group, schedd) => {
-            let fits = |pattern: &&Pattern| {
-                let at = pattern.at.as_ref();
-                at.is_none_or(|at| groups.fits(at, schedd))
+            let matches = |template: &&DeliveryTemplate| {
+                let at = template.at.as_ref();
+                at.is_none_or(|at| groups.matches(at, schedd))
             };
-            let first = patterns.iter().find(fits);
-            let delivery = first.map(|pattern| pattern.at(&schedd.name, schedd.target.clone()));
+            let first = templates.iter().find(matches);
+            let delivery = first.map(|template| template.at(&schedd.name, schedd.target.clone()));
             list.extend(delivery.map(|delivery| Resolved::Known((*group).to_owned(), delivery)));
         }
         Chosen::Search(search, names) => {
-            for pattern in patterns {
+            for template in templates {
                 // Values for the whole group leave nothing to those behind.
-                let is_whole = |at: &Glob| at.fits(&search.group);
-                let at = pattern.at.clone().filter(|at| !is_whole(at));
+                let is_whole = |at: &Glob| at.matches(&search.group);
+                let at = template.at.clone().filter(|at| !is_whole(at));
                 let is_last = at.is_none();
-                let pattern = Pattern {
+                let template = DeliveryTemplate {
                     at,
                     schedds: names.clone(),
-                    ..pattern.clone()
+                    ..template.clone()
                 };
-                list.push(Resolved::Found((*search).clone(), pattern));
+                list.push(Resolved::Found((*search).clone(), template));
                 if is_last {
                     break;
                 }

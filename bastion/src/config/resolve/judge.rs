@@ -40,8 +40,11 @@ pub(super) fn unused_groups(sections: &FileSections, used: &BTreeSet<String>, fa
 /// must come while a token that is due still lives.
 pub(super) fn checks(file: &str, schedule: &ScheduleSection, config: &Config, faults: &mut Faults) {
     let known = config.deliveries.iter().map(|d| d.renew_below);
-    let found = config.searches.iter().flat_map(|search| &search.wanted);
-    let Some(margin) = known.chain(found.map(|pattern| pattern.renew_below)).min() else {
+    let found = config.searches.iter().flat_map(|search| &search.templates);
+    let Some(margin) = known
+        .chain(found.map(|template| template.renew_below))
+        .min()
+    else {
         return;
     };
     let pause = config.check.longest_pause().saturating_add(config.spread);
@@ -69,10 +72,10 @@ pub(super) fn requests(vault: &VaultSection, config: &Config, faults: &mut Fault
     let (Some(bound), Some(limit)) = (config.vault.requests, limit) else {
         return;
     };
-    let found = config.searches.iter().flat_map(|search| &search.wanted);
+    let found = config.searches.iter().flat_map(|search| &search.templates);
     let lifetimes = config.deliveries.iter().map(|d| d.lifetime);
     // Of the schedds that a search finds one is enough to see that it cannot work.
-    let lifetimes = lifetimes.chain(found.map(|pattern| pattern.lifetime).take(1));
+    let lifetimes = lifetimes.chain(found.map(|template| template.lifetime).take(1));
     let lifetimes: Vec<Duration> = lifetimes.collect();
     let Some(longest) = lifetimes.iter().max() else {
         return;

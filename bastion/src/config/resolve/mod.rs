@@ -69,10 +69,10 @@ pub(crate) fn config(file: &str, sections: &FileSections, faults: &mut Faults) -
                     // A schedd in two groups is one.
                     all.entry(delivery.id.clone()).or_insert(Arc::new(delivery));
                 }
-                Resolved::Found(base, pattern) => {
+                Resolved::Found(base, template) => {
                     used.insert(base.group.clone());
                     let search = searches.entry(base.group.clone());
-                    search.or_insert(base).wanted.push(pattern);
+                    search.or_insert(base).templates.push(template);
                 }
             }
         }

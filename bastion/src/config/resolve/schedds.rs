@@ -6,8 +6,8 @@ use super::judge_length;
 use crate::config::faults::{Faults, Located, Place, hint};
 use crate::config::given::{Given, Several};
 use crate::config::sections::GroupSection;
-use crate::config::{Glob, Names, Search};
-use crate::model::delivery::{Opening, Target};
+use crate::config::{Glob, NameFilter, Search};
+use crate::model::delivery::{Authentication, Target};
 use crate::model::names::nearest;
 
 /// Limit for the length of a host's name, that of DNS.
@@ -41,7 +41,7 @@ pub(super) enum Chosen<'a> {
     /// A schedd of this group.
     Listed(&'a str, &'a Schedd),
     /// Those of a search's schedds that have these names.
-    Search(&'a Search, Names),
+    Search(&'a Search, NameFilter),
 }
 
 /// A name or a glob as typed, perhaps behind a `!`.
@@ -109,7 +109,7 @@ impl Groups {
         }
         let is_meant = |name: &str, takes_away: bool| {
             let mut items = items.iter().filter(|item| item.takes_away == takes_away);
-            items.any(|item| item.glob.fits(name))
+            items.any(|item| item.glob.matches(name))
         };
         // Globs over the names of schedds that are found.
         let found = |takes_away: bool| {
@@ -137,7 +137,7 @@ impl Groups {
                 };
                 if !any.is_empty() {
                     let except = found(true);
-                    chosen.push(Chosen::Search(search, Names { any, except }));
+                    chosen.push(Chosen::Search(search, NameFilter { any, except }));
                 }
             }
         }
@@ -145,12 +145,12 @@ impl Groups {
     }
 
     /// True when the values for `glob` hold at a schedd that is listed.
-    pub(super) fn fits(&self, glob: &Glob, schedd: &Schedd) -> bool {
+    pub(super) fn matches(&self, glob: &Glob, schedd: &Schedd) -> bool {
         let in_group = |members: &Members| {
             let mut listed = members.listed.iter();
-            glob.fits(&members.group) && listed.any(|other| other.name == schedd.name)
+            glob.matches(&members.group) && listed.any(|other| other.name == schedd.name)
         };
-        glob.fits(&schedd.name) || self.0.iter().any(in_group)
+        glob.matches(&schedd.name) || self.0.iter().any(in_group)
     }
 
     /// A name or glob that can mean no schedd is a fault.
@@ -160,8 +160,8 @@ impl Groups {
         let all = groups
             .clone()
             .chain(listed.map(|schedd| schedd.name.as_str()));
-        let fits = |glob: Glob| all.clone().any(|name| glob.fits(name));
-        if self.may_be_found(name) || glob(name).is_ok_and(fits) {
+        let matches = |glob: Glob| all.clone().any(|name| glob.matches(name));
+        if self.may_be_found(name) || glob(name).is_ok_and(matches) {
             return;
         }
         let what = if self.0.is_empty() {
@@ -205,7 +205,7 @@ pub(super) fn glob(name: &str) -> Result<Glob, String> {
     if Glob::is_glob(name) && !name.starts_with('<') {
         Glob::parse(name)
     } else {
-        Ok(Glob::exactly(name))
+        Ok(Glob::literal(name))
     }
 }
 
@@ -245,13 +245,13 @@ fn search(name: &Located<String>, section: &GroupSection) -> Option<Search> {
         group: name.value.clone(),
         collector: section.collector.get().cloned(),
         constraint: section.constraint.get().map(|text| text.0.clone()),
-        opening: opening(section),
-        wanted: Vec::new(),
+        authentication: authentication(section),
+        templates: Vec::new(),
     })
 }
 
-fn opening(section: &GroupSection) -> Opening {
-    Opening {
+fn authentication(section: &GroupSection) -> Authentication {
+    Authentication {
         method: section.authenticate.get().copied().unwrap_or_default(),
         domain: section.superuser_for.get().cloned(),
     }
@@ -323,7 +323,7 @@ fn credd(host: &Located<String>, section: &GroupSection, faults: &mut Faults) ->
     let target = Target::Credd {
         host: host.value.clone(),
         collector: section.collector.get().cloned(),
-        opening: opening(section),
+        authentication: authentication(section),
     };
     let name = host.value.clone();
     (host.place, Schedd { name, target })

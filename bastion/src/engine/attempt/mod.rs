@@ -29,15 +29,15 @@ use crate::limits::Permit;
 use crate::limits::resources;
 use crate::model::delivery::Delivery;
 use crate::model::moment::until;
-use crate::model::note::{AccessRead, Bearer};
 use crate::model::problem::{Cause, Kind, Problem};
+use crate::model::records::{AccessRead, TokenSubject};
 use crate::policy::jobs;
-use crate::policy::plan::{self, PlanStep, Policy, Why};
+use crate::policy::plan::{self, PlanStep, Policy, PushReason};
 use crate::policy::verify;
 use crate::schedd::top_file;
 use crate::schedd::{Observation, Transport};
 use crate::system::stages::Stage;
-use crate::vault::{Held, Vault};
+use crate::vault::{OwnedToken, Vault};
 
 /// Facts of the access token that was read with the current vault token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct AccessFacts {
     /// Its whole life: what it says of itself, or at least what was left.
     pub life: Option<Duration>,
     /// Its issuer and subject.
-    pub bearer: Option<Bearer>,
+    pub subject: Option<TokenSubject>,
     /// It and some before it, for [`jobs::safe_until`].
     pub reads: Vec<AccessRead>,
 }
@@ -110,7 +110,10 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
         permit,
         is_issuing: watch::Sender::new(false),
         less: None,
-        accepts_bearer: matches!(step, PlanStep::Push(Why::Asked | Why::Changed)),
+        accepts_subject: matches!(
+            step,
+            PlanStep::Push(PushReason::Asked | PushReason::Changed)
+        ),
     };
     let mut is_issuing = work.is_issuing.subscribe();
     let until = async {
@@ -162,7 +165,7 @@ struct Attempt<'a, V, T> {
     /// Reason why the last access token lives less than it should.
     less: Option<Problem>,
     /// A person, or the configuration, asks for a token: it may be of another issuer or subject.
-    accepts_bearer: bool,
+    accepts_subject: bool,
 }
 
 impl<V: Vault, T: Transport> Attempt<'_, V, T> {
@@ -192,7 +195,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             Decision::Unserved => return self.await_served(None).await,
             Decision::Push(why) => why,
         };
-        if why == Why::Replaced {
+        if why == PushReason::Replaced {
             let now = self.now();
             self.tokens.replaced_by_others(now);
         }
@@ -226,9 +229,9 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         let answer = (self.parts.vault).read_for_jobs(credential, token, at_least);
         let (answer, less) = self.parts.stages.time(Stage::Read, answer).await?;
         verify::access_token(credential, &answer, self.now())?;
-        let bearer = Bearer::of(&answer);
-        if !self.accepts_bearer {
-            verify::bearer(self.delivery, self.known.bearer.as_ref(), bearer.as_ref())?;
+        let subject = TokenSubject::of(&answer);
+        if !self.accepts_subject {
+            verify::subject(self.delivery, self.known.subject.as_ref(), subject.as_ref())?;
         }
         self.less = less;
         if self.less.is_none() {
@@ -243,7 +246,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
                 expires,
                 before_store,
             };
-            jobs::note(&mut reads, read);
+            jobs::record(&mut reads, read);
         }
         if before_store {
             for read in &mut reads {
@@ -254,14 +257,14 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             expires,
             life: expires.map(|end| until(issued.unwrap_or(now).min(now), end)),
             jti: answer.claims.and_then(|claims| claims.id),
-            bearer,
+            subject,
             reads,
         });
         Ok(())
     }
 
     /// Makes a token, checks it and stores it. When the credmon last served before that.
-    async fn push(&mut self, why: Why) -> Result<Option<Timestamp>, Problem> {
+    async fn push(&mut self, why: PushReason) -> Result<Option<Timestamp>, Problem> {
         // Where the observation of this attempt has just found nothing, nothing can be mistaken for new.
         let empty = |seen: &Observation| seen.stored.is_none() && seen.served.is_none();
         let seen = match self.seen.clone().filter(empty) {
@@ -274,15 +277,15 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         self.tokens.candidate = made.as_ref().ok().cloned();
         self.note_tokens();
         self.is_issuing.send_replace(false);
-        let held = made?;
+        let owned = made?;
         let is_dead = |checked: &Result<(), Problem>| {
             checked.as_ref().is_err_and(|p| p.kind == Kind::TokenDead)
         };
-        let mut checked = self.check(&held.token, true).await;
+        let mut checked = self.check(&owned.token, true).await;
         if is_dead(&checked) {
             // A standby may not know a token yet that is a second old.
             tokio::time::sleep(REPLICATION).await;
-            checked = self.check(&held.token, true).await;
+            checked = self.check(&owned.token, true).await;
         }
         if is_dead(&checked) {
             // It is of no use; any other may be good at the next attempt. Should it live, it is revoked.
@@ -291,18 +294,18 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         checked?;
         self.write_ahead().await;
         self.tokens.sent = Some(self.now());
-        self.store(&held).await?;
+        self.store(&owned).await?;
         self.tokens.candidate = None;
         let id = &self.delivery.id;
         info!(
             account = id.account, service = id.service, schedd = id.schedd, why = ?why,
-            accessor = held.accessor,
-            expires = %format_args!("{:.0}", held.life.expires),
+            accessor = owned.accessor,
+            expires = %format_args!("{:.0}", owned.life.expires),
             jti = self.access.as_ref().and_then(|a| a.jti.as_deref()).unwrap_or_default(),
             "pushed"
         );
         self.tokens.let_go();
-        self.tokens.current = Some((held, None));
+        self.tokens.current = Some((owned, None));
         Ok(seen.served)
     }
 
@@ -315,9 +318,9 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             serves_until: seen.and_then(|seen| seen.serves_until),
             jobs_safe_until: self.safe_until,
         };
-        let note = self.tokens.to_note(&self.delivery.credential, known);
+        let records = self.tokens.to_records(&self.delivery.credential, known);
         let store = &self.parts.store;
-        store.note(&self.delivery.id, note, self.now());
+        store.record(&self.delivery.id, records, self.now());
     }
 
     /// Has the tokens' names on disk before one of them leaves the process. A disk that does not answer holds
@@ -328,32 +331,32 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         let _ = self.parts.store.written(WRITE_AHEAD).await;
     }
 
-    async fn store(&mut self, held: &Held) -> Result<(), Problem> {
-        let top = top_file::write(&self.delivery.credential, &held.token);
+    async fn store(&mut self, owned: &OwnedToken) -> Result<(), Problem> {
+        let top = top_file::write(&self.delivery.credential, &owned.token);
         let stored = self.parts.transport.store(self.delivery, &top);
         self.parts.stages.time(Stage::Store, stored).await
     }
 
     /// The token of an attempt before, if it still has most of its life; else a new one.
-    async fn candidate(&mut self) -> Result<Held, Problem> {
+    async fn candidate(&mut self) -> Result<OwnedToken, Problem> {
         let delivery = self.delivery;
-        if let Some(held) = self.tokens.candidate.take() {
-            if plan::is_fresh(delivery, held.life, self.now()) {
-                return Ok(held);
+        if let Some(owned) = self.tokens.candidate.take() {
+            if plan::is_fresh(delivery, owned.life, self.now()) {
+                return Ok(owned);
             }
             // It may have been stored by an attempt that seemed to fail.
-            self.tokens.former.push(held);
+            self.tokens.former.push(owned);
         }
         let credential = &delivery.credential;
         let login = self.parts.sessions.login(credential).await?;
         let made = self.parts.make(credential, login, delivery.lifetime);
-        let held = made.await?;
-        if self.tokens.has(&held) {
+        let owned = made.await?;
+        if self.tokens.has(&owned) {
             let words = "Vault's answer to token/create has a token that is there already, as if something \
                          between repeated an old answer; it is not taken";
             let cause = Cause::credential(credential);
             return Err(Problem::new(cause, Kind::VaultDown, words));
         }
-        Ok(held)
+        Ok(owned)
     }
 }

@@ -9,63 +9,62 @@ use tracing::info;
 use super::served::stopped;
 use super::{Attempt, Inherited};
 use crate::model::moment::{after, before};
-use crate::model::note::asks;
 use crate::model::problem::{Kind, Problem};
+use crate::model::records::requested_content;
 use crate::policy::jobs::{self, Credmon};
 use crate::policy::plan::inherit::{self, FoundToken, Inherit};
-use crate::policy::plan::{Life, Why};
+use crate::policy::plan::{Life, PushReason};
 use crate::schedd::top_file;
 use crate::schedd::{Observation, Transport};
-use crate::vault::{Held, Vault};
+use crate::vault::{OwnedToken, Vault};
 
 /// Decision on an observation.
 pub(super) enum Decision {
     Good,
     Unserved,
-    Push(Why),
+    Push(PushReason),
 }
 
 impl<V: Vault, T: Transport> Attempt<'_, V, T> {
-    /// Sees what the schedd has and what that means; with `prove`, whether the vault token that is
-    /// held still gives access tokens as wanted.
+    /// Sees what the schedd has and what that means; X    /// owned still gives access tokens as wanted.
     pub(super) async fn examine(&mut self, prove: bool) -> Result<Decision, Problem> {
         let observed = self.observe().await?;
         let Some(stored) = observed.stored else {
             let known = self.tokens.let_go();
             return Ok(Decision::Push(if known {
-                Why::Missing
+                PushReason::Missing
             } else {
-                Why::First
+                PushReason::First
             }));
         };
         let there = observed
             .content
             .as_ref()
             .map(|text| top_file::token_of(&self.delivery.credential, text));
-        let Some((held, at)) = &mut self.tokens.current else {
+        let Some((owned, at)) = &mut self.tokens.current else {
             return match there {
                 Some(Some(token)) => self.adopt(token, stored, &observed).await,
                 Some(None) => {
                     self.tokens.let_go();
-                    Ok(Decision::Push(Why::Replaced))
+                    Ok(Decision::Push(PushReason::Replaced))
                 }
                 None => Ok(self.inherit(stored, &observed)),
             };
         };
         let ours = match there {
-            Some(there) => there.is_some_and(|there| there.expose() == held.token.expose()),
+            Some(there) => there.is_some_and(|there| there.expose() == owned.token.expose()),
             None => at.is_none_or(|at| at == stored),
         };
         if !ours {
             self.tokens.let_go();
-            return Ok(Decision::Push(Why::Replaced));
+            return Ok(Decision::Push(PushReason::Replaced));
         }
         *at = Some(stored);
-        let held = held.clone();
+        let owned = owned.clone();
         let credmon = jobs::credmon(stored, observed.served, self.known.life, self.now());
         if prove || credmon == Credmon::Stopped {
-            if self.is_dead(&held.token).await? {
-                return Ok(Decision::Push(Why::Dead));
+            if self.is_dead(&owned.token).await? {
+                return Ok(Decision::Push(PushReason::Dead));
             }
             // Long after the access token of jobs ended, Vault would give another.
             if let Some(served) = observed.served
@@ -85,11 +84,11 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     /// Reads an access token with the vault token that is at the schedd; where this process does not have
     /// that, with a login of the same credential: that proves the grant, and what Vault gives jobs.
     pub(super) async fn prove(&mut self) -> Result<Decision, Problem> {
-        if let Some((held, _)) = &self.tokens.current {
-            let token = held.token.clone();
+        if let Some((owned, _)) = &self.tokens.current {
+            let token = owned.token.clone();
             let is_dead = self.is_dead(&token).await?;
             return Ok(if is_dead {
-                Decision::Push(Why::Dead)
+                Decision::Push(PushReason::Dead)
             } else {
                 Decision::Good
             });
@@ -137,21 +136,21 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         let now = self.now();
         if let Some(inherited) = &self.tokens.inherited {
             let why = if inherited.stored != stored {
-                Why::Replaced
+                PushReason::Replaced
             } else if jobs::credmon(stored, observed.served, self.known.life, now)
                 == Credmon::Stopped
             {
-                Why::Stale
+                PushReason::Stale
             } else {
                 return Self::served(observed);
             };
             self.tokens.let_go();
             return Decision::Push(why);
         }
-        let asks = asks(&self.delivery.credential);
+        let requested = requested_content(&self.delivery.credential);
         let found = FoundToken {
-            placed: self.tokens.noted.as_ref(),
-            asks: &asks,
+            installed: self.tokens.recorded.as_ref(),
+            requested: &requested,
             stored,
             served: observed.served,
         };
@@ -167,7 +166,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
                     accessor = accessor.as_deref().unwrap_or("unknown"), expires = %format_args!("{:.0}", life.expires),
                     "kept what the credd has"
                 );
-                self.tokens.noted = None;
+                self.tokens.recorded = None;
                 self.tokens.inherited = Some(Inherited {
                     accessor,
                     life,
@@ -193,14 +192,14 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         let credential = &self.delivery.credential;
         let Some((life, accessor)) = self.parts.vault.look_up(credential, &token).await? else {
             self.tokens.let_go();
-            return Ok(Decision::Push(Why::Replaced));
+            return Ok(Decision::Push(PushReason::Replaced));
         };
-        // It is named by itself from here on; another that was noted was replaced by somebody.
-        let noted = self.tokens.noted.take().map(|noted| noted.token);
+        // It is named by itself from here on; another that was recorded was replaced by somebody.
+        let recorded = self.tokens.recorded.take().map(|recorded| recorded.token);
         self.tokens
             .lost
-            .extend(noted.filter(|noted| noted.accessor != accessor));
-        let held = Held {
+            .extend(recorded.filter(|recorded| recorded.accessor != accessor));
+        let owned = OwnedToken {
             token,
             parent: None,
             accessor,
@@ -210,22 +209,22 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
                 expires: life.expires,
             },
         };
-        let left = held.left(self.now());
+        let left = owned.left(self.now());
         // Never longer than configured; a minute is for clocks and the way.
         if left <= self.delivery.renew_below
             || left > self.delivery.lifetime + Duration::from_mins(1)
         {
-            self.tokens.former.push(held);
-            return Ok(Decision::Push(Why::Renewal));
+            self.tokens.former.push(owned);
+            return Ok(Decision::Push(PushReason::Renewal));
         }
-        let checked = self.check(&held.token, false).await;
+        let checked = self.check(&owned.token, false).await;
         let id = &self.delivery.id;
         info!(
             account = id.account, service = id.service, schedd = id.schedd,
-            accessor = held.accessor, expires = %format_args!("{:.0}", held.life.expires),
+            accessor = owned.accessor, expires = %format_args!("{:.0}", owned.life.expires),
             "kept the token found there"
         );
-        self.tokens.current = Some((held, Some(stored)));
+        self.tokens.current = Some((owned, Some(stored)));
         checked?;
         Ok(Self::served(observed))
     }

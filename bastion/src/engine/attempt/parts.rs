@@ -15,7 +15,7 @@ use crate::model::problem::{Cause, Kind, Problem};
 use crate::store::Store;
 use crate::system::stages::{Stage, Stages};
 use crate::vault::sessions::Sessions;
-use crate::vault::{Held, Vault};
+use crate::vault::{OwnedToken, Vault};
 
 /// Parts that tries need, shared by all of them.
 pub struct Parts<V, T> {
@@ -54,7 +54,7 @@ impl<V: Vault, T> Parts<V, T> {
         credential: &Credential,
         login: IssuedToken,
         lifetime: Duration,
-    ) -> Result<Held, Problem> {
+    ) -> Result<OwnedToken, Problem> {
         let (token, accessor) = (login.token.clone(), login.accessor.clone());
         let issued = self.vault.issue(credential, login, lifetime);
         let issued = self.stages.time(Stage::Issue, issued).await;
@@ -67,19 +67,28 @@ impl<V: Vault, T> Parts<V, T> {
 
     /// Revokes a token with its login, and sees that the login is dead, with which the token dies: a server
     /// may refuse a revocation in words that it has for a dead token.
-    pub(crate) async fn end_of(&self, credential: &Credential, held: &Held) -> Result<(), Problem> {
-        self.vault.revoke(credential, held.root()).await?;
-        if self.vault.look_up(credential, held.root()).await?.is_some() {
+    pub(crate) async fn end_of(
+        &self,
+        credential: &Credential,
+        owned: &OwnedToken,
+    ) -> Result<(), Problem> {
+        self.vault.revoke(credential, owned.root()).await?;
+        if self
+            .vault
+            .look_up(credential, owned.root())
+            .await?
+            .is_some()
+        {
             return Err(Problem::new(
                 Cause::credential(credential),
                 Kind::Forbidden,
                 format!(
                     "Vault took the request and says that the token still lives; its admins revoke it: {}",
-                    admin_command(&held.accessor)
+                    admin_command(&owned.accessor)
                 ),
             ));
         }
-        if let Some(parent) = &held.parent {
+        if let Some(parent) = &owned.parent {
             self.store
                 .change(|content| content.logins.remove(&parent.accessor));
         }

@@ -10,7 +10,7 @@ use super::Attempt;
 use crate::model::delivery::{Delivery, Target};
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
-use crate::vault::{Held, Vault};
+use crate::vault::{OwnedToken, Vault};
 
 /// A credmon takes this long to ask Vault and to write, and a look at a credd costs a run of a tool.
 const SOON: Duration = Duration::from_millis(150);
@@ -72,31 +72,31 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     }
 
     async fn store_again(&mut self) -> Result<(), Problem> {
-        let Some((held, at)) = self.tokens.current.clone() else {
+        let Some((owned, at)) = self.tokens.current.clone() else {
             return Ok(());
         };
-        let stored = self.store(&held).await;
+        let stored = self.store(&owned).await;
         // It is there either way.
-        self.tokens.current = Some((held, at.filter(|_| stored.is_err())));
+        self.tokens.current = Some((owned, at.filter(|_| stored.is_err())));
         stored
     }
 
     /// Revokes what was replaced. What cannot be revoked now is tried again at the next check.
     pub(super) async fn revoke_former(&mut self) -> Result<(), Problem> {
-        for held in self.tokens.former.clone() {
-            let ended = held.left(self.now()).is_zero() && held.parent.is_none();
-            if ended || self.revoke(&held).await {
+        for owned in self.tokens.former.clone() {
+            let ended = owned.left(self.now()).is_zero() && owned.parent.is_none();
+            if ended || self.revoke(&owned).await {
                 let former = &mut self.tokens.former;
-                former.retain(|other| other.token.expose() != held.token.expose());
+                former.retain(|other| other.token.expose() != owned.token.expose());
             }
         }
         Ok(())
     }
 
-    async fn revoke(&self, held: &Held) -> bool {
+    async fn revoke(&self, owned: &OwnedToken) -> bool {
         let id = &self.delivery.id;
-        let accessor = held.accessor.as_str();
-        match self.parts.end_of(&self.delivery.credential, held).await {
+        let accessor = owned.accessor.as_str();
+        match self.parts.end_of(&self.delivery.credential, owned).await {
             Ok(()) => {
                 info!(
                     account = id.account,

@@ -1,6 +1,6 @@
 //! The vault tokens of one delivery: the one at its schedd, those before and after it.
 //!
-//! Always true: no token is forgotten before it is revoked, or noted as one that may live.
+//! Always true: no token is forgotten before it is revoked, or recorded as one that may live.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use super::AccessFacts;
 use crate::model::delivery::Credential;
 use crate::model::moment::before;
-use crate::model::note::{Named, Note, Placed, asks};
+use crate::model::records::{InstalledToken, TokenRecord, TokenRecords, requested_content};
 use crate::policy::plan::{Basis, Life};
-use crate::vault::Held;
+use crate::vault::OwnedToken;
 
 /// A replacement by somebody else is remembered so long.
 const REMEMBERED: Duration = Duration::from_hours(12);
@@ -22,23 +22,23 @@ const MOST_REPLACEMENTS: usize = 100;
 #[derive(Debug, Default)]
 pub struct Tokens {
     /// The one at the schedd, and when it was stored by the schedd's clock.
-    pub current: Option<(Held, Option<Timestamp>)>,
+    pub current: Option<(OwnedToken, Option<Timestamp>)>,
     /// One that is made and not known to be stored.
-    pub candidate: Option<Held>,
+    pub candidate: Option<OwnedToken>,
     /// Replaced ones, to be revoked when the current one is good.
-    pub former: Vec<Held>,
+    pub former: Vec<OwnedToken>,
     /// The one at the schedd when it is of before a restart and cannot be read back: it is known
     /// by name at most. Never there together with `current`.
     pub inherited: Option<Inherited>,
     /// Ones that may live and that this process cannot revoke, since it knows only their names:
     /// Vault's admins can.
-    pub lost: Vec<Named>,
+    pub lost: Vec<TokenRecord>,
     /// Time when the current one was sent, by this host's clock, if this process did.
     pub sent: Option<Timestamp>,
     /// Times when ours was found replaced by somebody else's, the latest last.
     pub replaced: Vec<Timestamp>,
-    /// Noted before a restart to be at the schedd, until the schedd was looked at.
-    pub noted: Option<Placed>,
+    /// Recorded before a restart to be at the schedd, until the schedd was looked at.
+    pub recorded: Option<InstalledToken>,
 }
 
 /// Knowledge of access tokens, beside that of vault tokens.
@@ -59,7 +59,7 @@ pub(crate) struct Known<'a> {
 pub struct Inherited {
     /// Names it to Vault's admins; `None` when its life is an estimate.
     pub accessor: Option<String>,
-    /// Its life: as noted at its issue, or at most.
+    /// Its life: as recorded at its issue, or at most.
     pub life: Life,
     /// Time when it was stored, by the schedd's clock.
     pub stored: Timestamp,
@@ -70,55 +70,55 @@ pub struct Inherited {
 impl Tokens {
     /// Tokens as known after a restart.
     #[must_use]
-    pub fn noted(note: &Note) -> Self {
+    pub fn recorded(records: &TokenRecords) -> Self {
         Self {
-            noted: note.current.clone(),
-            lost: note.others.clone(),
+            recorded: records.current.clone(),
+            lost: records.others.clone(),
             ..Self::default()
         }
     }
 
     /// Note for the store: what is known of them, of access tokens, and of the credmon's work.
     #[must_use]
-    pub(crate) fn to_note(&self, credential: &Credential, known: Known<'_>) -> Note {
+    pub(crate) fn to_records(&self, credential: &Credential, known: Known<'_>) -> TokenRecords {
         let Known { access, .. } = known;
-        let placed = |token: Named, stored| Placed {
+        let installed = |token: TokenRecord, stored| InstalledToken {
             token,
             stored,
-            asks: asks(credential),
+            requested: requested_content(credential),
             access_seconds: access.life.map(|life| life.as_secs()),
             access_reads: access.reads.clone(),
-            bearer: access.bearer.clone(),
+            subject: access.subject.clone(),
             served: known.served,
             serves_until: known.serves_until,
             jobs_safe_until: known.jobs_safe_until,
         };
         let current = match (&self.current, &self.inherited) {
-            (Some((held, stored)), _) => Some(placed(Named::from(held), *stored)),
+            (Some((owned, stored)), _) => Some(installed(TokenRecord::from(owned), *stored)),
             // An estimate names nothing: nobody could do anything with it.
             (None, Some(inherited)) => inherited.accessor.clone().map(|accessor| {
-                let token = Named {
+                let token = TokenRecord {
                     accessor,
                     issued: inherited.life.issued,
                     expires: inherited.life.expires,
                 };
-                placed(token, Some(inherited.stored))
+                installed(token, Some(inherited.stored))
             }),
             // The schedd was not seen since the start.
-            (None, None) => self.noted.clone(),
+            (None, None) => self.recorded.clone(),
         };
-        let held = self.candidate.iter().chain(&self.former);
-        let others = held.map(Named::from).chain(self.lost.clone());
-        Note::new(current, others.collect())
+        let owned = self.candidate.iter().chain(&self.former);
+        let others = owned.map(TokenRecord::from).chain(self.lost.clone());
+        TokenRecords::new(current, others.collect())
     }
 
     /// Evidence for the lifetime of the token at the schedd.
     #[must_use]
     pub fn basis(&self) -> Basis {
         match &self.inherited {
-            None if self.current.is_none() && self.noted.is_some() => Basis::Noted,
-            None => Basis::Held,
-            Some(inherited) if inherited.accessor.is_some() => Basis::Noted,
+            None if self.current.is_none() && self.recorded.is_some() => Basis::Recorded,
+            None => Basis::Owned,
+            Some(inherited) if inherited.accessor.is_some() => Basis::Recorded,
             Some(_) => Basis::Estimated,
         }
     }
@@ -126,21 +126,24 @@ impl Tokens {
     /// The name at Vault of the token at the schedd.
     #[must_use]
     pub fn accessor(&self) -> Option<&str> {
-        let held = self.current.as_ref().map(|(held, _)| &held.accessor);
+        let owned = self.current.as_ref().map(|(owned, _)| &owned.accessor);
         let inherited = self.inherited.as_ref();
-        let named = held.or(inherited.and_then(|inherited| inherited.accessor.as_ref()));
+        let named = owned.or(inherited.and_then(|inherited| inherited.accessor.as_ref()));
         named
-            .or(self.noted.as_ref().map(|noted| &noted.token.accessor))
+            .or(self
+                .recorded
+                .as_ref()
+                .map(|recorded| &recorded.token.accessor))
             .map(String::as_str)
     }
 
     /// Accessors of tokens other than the one at the schedd that may live: they will be revoked, or can be by
     /// Vault's admins alone.
     pub(crate) fn other_accessors(&self) -> impl Iterator<Item = &str> {
-        let held = self.former.iter().chain(&self.candidate);
-        let held = held.map(|held| &held.accessor);
+        let owned = self.former.iter().chain(&self.candidate);
+        let owned = owned.map(|owned| &owned.accessor);
         let named = self.lost.iter().map(|named| &named.accessor);
-        held.chain(named).map(String::as_str)
+        owned.chain(named).map(String::as_str)
     }
 
     /// Notes that ours was replaced by somebody else's.
@@ -165,14 +168,14 @@ impl Tokens {
 
     /// Gives up what is at the schedd: it is replaced, or it is gone. Whether anything was known.
     pub(crate) fn let_go(&mut self) -> bool {
-        let held = self.current.take().map(|(held, _)| held);
+        let owned = self.current.take().map(|(owned, _)| owned);
         let inherited = self.inherited.take();
-        let noted = self.noted.take().map(|noted| noted.token);
-        let known = held.is_some() || inherited.is_some() || noted.is_some();
-        self.former.extend(held);
-        self.lost.extend(noted);
+        let recorded = self.recorded.take().map(|recorded| recorded.token);
+        let known = owned.is_some() || inherited.is_some() || recorded.is_some();
+        self.former.extend(owned);
+        self.lost.extend(recorded);
         self.lost.extend(inherited.and_then(|inherited| {
-            Some(Named {
+            Some(TokenRecord {
                 accessor: inherited.accessor?,
                 issued: inherited.life.issued,
                 expires: inherited.life.expires,
@@ -182,50 +185,54 @@ impl Tokens {
     }
 
     /// `true` when one of these is that token, or has its accessor.
-    pub(crate) fn has(&self, new: &Held) -> bool {
-        let current = self.current.iter().map(|(held, _)| held);
-        let held = current.chain(&self.candidate).chain(&self.former);
-        let is_same = |held: &Held| {
-            let is_named = !new.accessor.is_empty() && held.accessor == new.accessor;
-            is_named || held.token.expose() == new.token.expose()
+    pub(crate) fn has(&self, new: &OwnedToken) -> bool {
+        let current = self.current.iter().map(|(owned, _)| owned);
+        let owned = current.chain(&self.candidate).chain(&self.former);
+        let is_same = |owned: &OwnedToken| {
+            let is_named = !new.accessor.is_empty() && owned.accessor == new.accessor;
+            is_named || owned.token.expose() == new.token.expose()
         };
         let named = self.lost.iter().map(|named| &named.accessor);
-        let named = named.chain(self.noted.iter().map(|noted| &noted.token.accessor));
+        let named = named.chain(
+            self.recorded
+                .iter()
+                .map(|recorded| &recorded.token.accessor),
+        );
         let inherited = self.inherited.as_ref();
         let mut named = named.chain(inherited.and_then(|there| there.accessor.as_ref()));
-        held.into_iter().any(is_same) || named.any(|name| *name == new.accessor)
+        owned.into_iter().any(is_same) || named.any(|name| *name == new.accessor)
     }
 
     /// Expiry of the last of them; `None` when there is none.
     pub(crate) fn end(&self) -> Option<Timestamp> {
-        let held = self.current.iter().map(|(held, _)| held);
-        let held = held.chain(&self.candidate).chain(&self.former);
+        let owned = self.current.iter().map(|(owned, _)| owned);
+        let owned = owned.chain(&self.candidate).chain(&self.former);
         let inherited = self.inherited.iter().map(|there| there.life);
-        let lives = held.map(|held| held.life).chain(inherited);
-        let noted = self.noted.iter().map(|noted| &noted.token);
-        let named = self.lost.iter().chain(noted).map(|named| named.expires);
+        let lives = owned.map(|owned| owned.life).chain(inherited);
+        let recorded = self.recorded.iter().map(|recorded| &recorded.token);
+        let named = self.lost.iter().chain(recorded).map(|named| named.expires);
         lives.map(|life| life.expires).chain(named).max()
     }
 
     /// The life of the token at the schedd, as far as known.
     #[must_use]
     pub fn life(&self) -> Option<Life> {
-        let current = self.current.as_ref().map(|(held, _)| held.life);
+        let current = self.current.as_ref().map(|(owned, _)| owned.life);
         let inherited = self.inherited.as_ref().map(|inherited| inherited.life);
-        let noted = self.noted.as_ref().map(|noted| Life {
-            issued: noted.token.issued,
-            expires: noted.token.expires,
+        let recorded = self.recorded.as_ref().map(|recorded| Life {
+            issued: recorded.token.issued,
+            expires: recorded.token.expires,
         });
-        current.or(inherited).or(noted)
+        current.or(inherited).or(recorded)
     }
 }
 
-impl From<&Held> for Named {
-    fn from(held: &Held) -> Self {
+impl From<&OwnedToken> for TokenRecord {
+    fn from(owned: &OwnedToken) -> Self {
         Self {
-            accessor: held.accessor.clone(),
-            issued: held.life.issued,
-            expires: held.life.expires,
+            accessor: owned.accessor.clone(),
+            issued: owned.life.issued,
+            expires: owned.life.expires,
         }
     }
 }

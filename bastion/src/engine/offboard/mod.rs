@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::revoke::{self, RevocationReport, Step, StepOutcome, What};
+use crate::engine::revoke::{self, RevocationReport, Step, StepObject, StepOutcome};
 use crate::model::delivery::{Credential, DeliveryId};
 use crate::model::grants;
 use crate::model::problem::Problem;
@@ -32,7 +32,7 @@ impl Offboarded {
     #[must_use]
     pub fn new(account: String, deliveries: Vec<RevocationReport>, vault: Vec<Step>) -> Self {
         let done = deliveries.iter().all(RevocationReport::is_done)
-            && vault.iter().all(|step| step.became < StepOutcome::NotDone);
+            && vault.iter().all(|step| step.outcome < StepOutcome::NotDone);
         Self {
             account,
             deliveries,
@@ -48,7 +48,7 @@ pub fn in_need(cuts: &[RevocationReport]) -> Vec<&DeliveryId> {
     let is_left = |cut: &&RevocationReport| {
         cut.steps
             .iter()
-            .any(|step| step.what == What::Stored && step.became == StepOutcome::NotDone)
+            .any(|step| step.what == StepObject::Stored && step.outcome == StepOutcome::NotDone)
     };
     cuts.iter().filter(is_left).map(|cut| &cut.id).collect()
 }
@@ -74,7 +74,7 @@ pub async fn forget(vault: &impl Vault, credentials: &[Arc<Credential>]) -> Vec<
     let mut steps = Vec::new();
     for credential in each_grant(credentials) {
         let step = match forget_one(vault, &credential).await {
-            Ok((became, why)) => Step::new(what(&credential), became, why),
+            Ok((outcome, why)) => Step::new(what(&credential), outcome, why),
             Err(problem) => {
                 let why = revoke::run_again(&problem.to_string());
                 Step::new(what(&credential), StepOutcome::NotDone, why)
@@ -99,8 +99,8 @@ fn each_grant(credentials: &[Arc<Credential>]) -> Vec<Arc<Credential>> {
     each
 }
 
-fn what(credential: &Credential) -> What {
-    What::RefreshToken {
+fn what(credential: &Credential) -> StepObject {
+    StepObject::RefreshToken {
         grant: grants::name(credential),
     }
 }
@@ -149,18 +149,21 @@ mod tests {
         ]
     }
 
-    fn became(steps: &[Step]) -> Vec<StepOutcome> {
-        steps.iter().map(|step| step.became).collect()
+    fn outcome(steps: &[Step]) -> Vec<StepOutcome> {
+        steps.iter().map(|step| step.outcome).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_refresh_token_is_forgotten_once_and_a_second_run_finds_nothing() {
         let outside = Outside::new();
         let steps = forget(&outside, &credentials()).await;
-        assert_eq!(became(&steps), [StepOutcome::Done, StepOutcome::Done]);
+        assert_eq!(outcome(&steps), [StepOutcome::Done, StepOutcome::Done]);
         assert_eq!(outside.lock().forgotten.len(), 2);
         let steps = forget(&outside, &credentials()).await;
-        assert_eq!(became(&steps), [StepOutcome::Nothing, StepOutcome::Nothing]);
+        assert_eq!(
+            outcome(&steps),
+            [StepOutcome::Nothing, StepOutcome::Nothing]
+        );
         assert_eq!(outside.lock().living(), 0, "the logins are revoked");
     }
 
@@ -169,19 +172,22 @@ mod tests {
         let outside = Outside::new();
         outside.lock().vault_down = true;
         let steps = forget(&outside, &credentials()).await;
-        assert_eq!(became(&steps), [StepOutcome::NotDone, StepOutcome::NotDone]);
+        assert_eq!(
+            outcome(&steps),
+            [StepOutcome::NotDone, StepOutcome::NotDone]
+        );
         assert!(steps[0].why.contains("connection refused"), "{steps:?}");
     }
 
     #[test]
     fn the_refresh_token_stays_while_it_is_needed_to_delete() {
-        let cut = |schedd: &str, became| RevocationReport {
+        let cut = |schedd: &str, outcome| RevocationReport {
             id: DeliveryId {
                 account: "cmsprod".to_owned(),
                 service: "cms".to_owned(),
                 schedd: schedd.to_owned(),
             },
-            steps: vec![Step::new(What::Stored, became, "why")],
+            steps: vec![Step::new(StepObject::Stored, outcome, "why")],
         };
         let cuts = vec![
             cut("ap1", StepOutcome::Done),
@@ -191,7 +197,10 @@ mod tests {
         let schedds: Vec<_> = needed.iter().map(|id| id.schedd.as_str()).collect();
         assert_eq!(schedds, ["ap2"]);
         let steps = kept(&credentials(), &needed);
-        assert_eq!(became(&steps), [StepOutcome::NotDone, StepOutcome::NotDone]);
+        assert_eq!(
+            outcome(&steps),
+            [StepOutcome::NotDone, StepOutcome::NotDone]
+        );
         assert!(steps[0].why.contains("open ap2 where"), "{steps:?}");
         let whole = Offboarded::new("cmsprod".to_owned(), cuts, steps);
         assert!(!whole.done);

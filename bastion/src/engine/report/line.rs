@@ -8,7 +8,7 @@ use crate::engine::Status;
 use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::moment::until;
 use crate::model::problem::{Cause, Kind, Remedy};
-use crate::policy::plan::outlook::{Planned, PlannedAction, Reason};
+use crate::policy::plan::outlook::{PlannedAction, PlannedStep, Reason};
 use crate::policy::plan::{Basis, Failure, State};
 
 /// One delivery.
@@ -16,7 +16,7 @@ use crate::policy::plan::{Basis, Failure, State};
 pub struct Line {
     /// Desired delivery.
     #[serde(flatten)]
-    pub wanted: Wanted,
+    pub wanted: DesiredDelivery,
     /// State.
     pub state: State,
     /// Expiry of the vault token at the schedd.
@@ -41,7 +41,7 @@ pub struct Line {
     /// Since when the collector does not know the schedd any more; nothing is pushed there.
     pub gone_since: Option<Timestamp>,
     /// Problem, with what to do.
-    pub problem: Option<Trouble>,
+    pub problem: Option<DeliveryProblem>,
     /// Time of the next retry.
     pub next_try: Option<Timestamp>,
     /// Next step.
@@ -62,7 +62,7 @@ pub struct Line {
 
 /// Problem of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Trouble {
+pub struct DeliveryProblem {
     /// Object of the problem.
     pub cause: Cause,
     /// Kind of problem.
@@ -79,7 +79,7 @@ pub struct Trouble {
 
 /// Desired state of a delivery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Wanted {
+pub struct DesiredDelivery {
     /// Account at the schedd.
     pub account: String,
     /// HTCondor's service name.
@@ -98,7 +98,7 @@ pub struct Wanted {
     pub lifetime_seconds: u64,
 }
 
-impl Wanted {
+impl DesiredDelivery {
     pub(crate) fn new(delivery: &Delivery) -> Self {
         let credential = &delivery.credential;
         Self {
@@ -124,7 +124,7 @@ impl Wanted {
     }
 }
 
-impl Trouble {
+impl DeliveryProblem {
     fn new(failure: &Failure) -> Self {
         let problem = &failure.problem;
         Self {
@@ -139,13 +139,13 @@ impl Trouble {
 }
 
 impl Line {
-    pub(crate) fn new(status: &Status, planned: &Planned, now: Timestamp) -> Self {
+    pub(crate) fn new(status: &Status, planned: &PlannedStep, now: Timestamp) -> Self {
         let record = &status.record;
         let failure = record.failure.as_ref();
         let safe_until = record.safe_until;
         let expires = record.life.map(|life| life.expires);
         Self {
-            wanted: Wanted::new(&status.delivery),
+            wanted: DesiredDelivery::new(&status.delivery),
             state: status.state(now),
             gone_since: status.gone,
             vault_token_expires: expires,
@@ -157,7 +157,7 @@ impl Line {
             jobs_safe_until: safe_until,
             access_token_expires: status.access.expires,
             jti: status.access.jti.clone(),
-            problem: failure.map(Trouble::new),
+            problem: failure.map(DeliveryProblem::new),
             next_try: failure.map(|failure| failure.next_try),
             next_step: planned.step,
             next_why: planned.why,

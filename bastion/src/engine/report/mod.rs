@@ -3,11 +3,11 @@
 //! Problems are grouped: one line for one cause, with the number of deliveries that suffer from it.
 
 mod columns;
-mod followed;
 mod group;
 mod line;
+mod ordered;
+mod removed;
 mod tally;
-mod unwanted;
 
 use htvault::RequestsUsed;
 use jiff::Timestamp;
@@ -15,11 +15,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::columns::table;
-pub(crate) use self::followed::Followed;
 pub use self::group::Group;
-pub use self::line::{Line, Trouble, Wanted};
+pub use self::line::{DeliveryProblem, DesiredDelivery, Line};
+pub(crate) use self::ordered::OrderedDeliveries;
+pub use self::removed::RemovedDelivery;
 pub use self::tally::Tally;
-pub use self::unwanted::Unwanted;
 use crate::model::delivery::{DeliveryId, Selection};
 use crate::model::duration;
 use crate::model::grants::GrantLine;
@@ -38,7 +38,7 @@ pub struct Report {
     pub grants: Vec<GrantLine>,
     /// Deliveries that are not wanted any more, while a vault token of them lives.
     #[serde(default)]
-    pub unwanted: Vec<Unwanted>,
+    pub unwanted: Vec<RemovedDelivery>,
     /// Use of the bound on requests to Vault (`vault.requests`), if there is one.
     #[serde(default)]
     pub requests: Option<Requests>,
@@ -238,7 +238,7 @@ pub(crate) mod tests {
     use crate::model::delivery::Delivery;
     use crate::model::problem::{Cause, Kind};
     use crate::policy::plan::State;
-    use crate::policy::plan::outlook::{Planned, PlannedAction, Reason};
+    use crate::policy::plan::outlook::{PlannedAction, PlannedStep, Reason};
 
     pub(crate) fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -264,7 +264,7 @@ pub(crate) mod tests {
 
     /// Nothing was done for it yet.
     fn fresh(delivery: Delivery) -> Line {
-        let planned = Planned {
+        let planned = PlannedStep {
             id: delivery.id.clone(),
             step: PlannedAction::Observe,
             why: Reason::Start,
@@ -278,7 +278,7 @@ pub(crate) mod tests {
     pub(crate) fn failed(account: &str, cause: Cause, kind: Kind) -> Line {
         Line {
             state: State::Failed,
-            problem: Some(Trouble {
+            problem: Some(DeliveryProblem {
                 cause,
                 kind,
                 remedy: kind.remedy(),

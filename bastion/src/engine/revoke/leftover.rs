@@ -8,10 +8,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::cut::by_admins;
-use super::{RevocationReport, Step, StepOutcome, What};
+use super::{RevocationReport, Step, StepObject, StepOutcome};
 use crate::config::Search;
 use crate::model::delivery::{Credential, Delivery, DeliveryId, Target};
-use crate::model::note::Note;
+use crate::model::records::TokenRecords;
 
 /// A delivery as what is configured tells of its schedd: `listed` by name, or found by `searches`.
 /// `None` when it does not.
@@ -29,11 +29,11 @@ pub fn leftover<'a>(
         let target = Target::Credd {
             host: id.schedd.clone(),
             collector: search.collector.clone(),
-            opening: search.opening.clone(),
+            authentication: search.authentication.clone(),
         };
-        let fitting = search.wanted.iter();
-        let fitting = fitting.filter(|pattern| pattern.fits(&id.schedd));
-        fitting.map(move |pattern| pattern.at(&id.schedd, target.clone()))
+        let fitting = search.templates.iter();
+        let fitting = fitting.filter(|template| template.matches(&id.schedd));
+        fitting.map(move |template| template.at(&id.schedd, target.clone()))
     });
     there
         .chain(found)
@@ -65,8 +65,8 @@ fn can_reach(other: &Delivery, id: &DeliveryId) -> bool {
     match &other.target {
         Target::Directory(_) => true,
         // A super-user says whom it speaks for; anybody else speaks for one account.
-        Target::Credd { opening, .. } => {
-            opening.domain.is_some() && !other.target.needs_opener()
+        Target::Credd { authentication, .. } => {
+            authentication.domain.is_some() && !other.target.needs_opener()
                 || other.id.account == id.account
         }
     }
@@ -93,21 +93,21 @@ fn alike(other: Delivery, id: &DeliveryId) -> Delivery {
 #[must_use]
 pub fn by_name(
     id: &DeliveryId,
-    note: &Note,
+    records: &TokenRecords,
     now: Timestamp,
     leave_schedd: bool,
 ) -> RevocationReport {
-    let names = note.names().filter(|token| token.expires > now);
+    let names = records.iter().filter(|token| token.expires > now);
     let mut steps: Vec<Step> = names.map(by_admins).collect();
     steps.push(if leave_schedd {
         Step::new(
-            What::Stored,
+            StepObject::Stored,
             StepOutcome::Left,
             "nothing was asked of the schedd",
         )
     } else {
         Step::new(
-            What::Stored,
+            StepObject::Stored,
             StepOutcome::NotDone,
             "nothing in the configuration says any longer how to reach it for this account; put that in again and run \
              this again, or have the schedd's admin delete it",

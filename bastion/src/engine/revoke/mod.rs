@@ -22,7 +22,7 @@ pub use leftover::{by_name, is_wanted, leftover};
 /// Object of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "what", rename_all = "snake_case")]
-pub enum What {
+pub enum StepObject {
     /// A vault token is revoked.
     VaultToken {
         /// Names it to Vault's admins.
@@ -55,14 +55,15 @@ pub enum StepOutcome {
     NotDone,
 }
 
-/// A step and what became of it.
+/// A step with its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// Object of the step.
     #[serde(flatten)]
-    pub what: What,
+    pub what: StepObject,
     /// Outcome.
-    pub became: StepOutcome,
+    #[serde(rename = "became")]
+    pub outcome: StepOutcome,
     /// Evidence, or the reason why it is not done and what to do.
     pub why: String,
 }
@@ -78,10 +79,10 @@ pub struct RevocationReport {
 }
 
 impl Step {
-    pub(crate) fn new(what: What, became: StepOutcome, why: impl Into<String>) -> Self {
+    pub(crate) fn new(what: StepObject, outcome: StepOutcome, why: impl Into<String>) -> Self {
         Self {
             what,
-            became,
+            outcome,
             why: why.into(),
         }
     }
@@ -91,7 +92,7 @@ impl RevocationReport {
     /// It broke off by a fault of this program.
     pub(crate) fn broke_off(id: DeliveryId) -> Self {
         let why = "it broke off by a fault of token-bastion, please report it; run this again";
-        let steps = vec![Step::new(What::Stored, StepOutcome::NotDone, why)];
+        let steps = vec![Step::new(StepObject::Stored, StepOutcome::NotDone, why)];
         Self { id, steps }
     }
 
@@ -100,11 +101,11 @@ impl RevocationReport {
     pub fn is_done(&self) -> bool {
         self.steps
             .iter()
-            .all(|step| step.became < StepOutcome::NotDone)
+            .all(|step| step.outcome < StepOutcome::NotDone)
     }
 }
 
-impl What {
+impl StepObject {
     /// Name of the object for people.
     #[must_use]
     pub fn words(&self) -> String {
@@ -142,7 +143,7 @@ pub fn kept_off_step(id: &DeliveryId, wanted: bool, fault: Option<String>) -> St
     };
     match fault {
         None => Step::new(
-            What::KeptOff,
+            StepObject::KeptOff,
             StepOutcome::Done,
             format!(
                 "{until}: token-bastion push --account {} --service {} --schedd {}",
@@ -150,7 +151,7 @@ pub fn kept_off_step(id: &DeliveryId, wanted: bool, fault: Option<String>) -> St
             ),
         ),
         Some(fault) => Step::new(
-            What::KeptOff,
+            StepObject::KeptOff,
             StepOutcome::NotDone,
             format!("a restart of the service would deliver it again: {fault}"),
         ),
@@ -183,9 +184,9 @@ pub fn admin_command(accessor: &str) -> String {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn step(became: StepOutcome) -> Step {
+    pub(crate) fn step(outcome: StepOutcome) -> Step {
         let accessor = "abc".to_owned();
-        Step::new(What::VaultToken { accessor }, became, "why")
+        Step::new(StepObject::VaultToken { accessor }, outcome, "why")
     }
 
     pub(crate) fn cut(steps: Vec<Step>) -> RevocationReport {

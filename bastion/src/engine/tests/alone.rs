@@ -9,23 +9,23 @@ use crate::engine::revoke::StepOutcome;
 use crate::fakes::Outside;
 use crate::fixtures::{config, credd, delivery};
 use crate::model::delivery::Selection;
-use crate::model::note::{Named, Note, Placed};
+use crate::model::records::{InstalledToken, TokenRecord, TokenRecords};
 use crate::store::Store;
 
-fn note(accessor: &str, expires: Timestamp) -> Note {
-    let token = Named {
+fn records(accessor: &str, expires: Timestamp) -> TokenRecords {
+    let token = TokenRecord {
         accessor: accessor.to_owned(),
         issued: Timestamp::UNIX_EPOCH,
         expires,
     };
-    Note {
-        current: Some(Placed {
+    TokenRecords {
+        current: Some(InstalledToken {
             token,
             stored: None,
-            asks: String::new(),
+            requested: String::new(),
             access_seconds: None,
             access_reads: Vec::new(),
-            bearer: None,
+            subject: None,
             served: None,
             serves_until: None,
             jobs_safe_until: None,
@@ -45,12 +45,12 @@ async fn without_a_service_tokens_are_named_and_what_is_stored_is_deleted() {
     let mut gone = config.deliveries[0].id.clone();
     gone.service = "no_longer".to_owned();
     let store = Store::open(folder.path());
-    store.note(&config.deliveries[0].id, note("abc", later), now);
-    store.note(&gone, note("def", later), now);
+    store.record(&config.deliveries[0].id, records("abc", later), now);
+    store.record(&gone, records("def", later), now);
     // A token of another account does not open the credd for this one.
     let mut stranger = gone.clone();
     stranger.account = "b".to_owned();
-    store.note(&stranger, note("ghi", later), now);
+    store.record(&stranger, records("ghi", later), now);
     let selection = Selection {
         schedd: Some("ap1".to_owned()),
         ..Selection::default()
@@ -67,12 +67,12 @@ async fn without_a_service_tokens_are_named_and_what_is_stored_is_deleted() {
         cuts
     };
     let (cuts, ()) = tokio::join!(ask, engine.run_orders(received));
-    let became: Vec<Vec<StepOutcome>> = cuts
+    let outcome: Vec<Vec<StepOutcome>> = cuts
         .iter()
-        .map(|cut| cut.steps.iter().map(|step| step.became).collect())
+        .map(|cut| cut.steps.iter().map(|step| step.outcome).collect())
         .collect();
     assert_eq!(
-        became,
+        outcome,
         [
             vec![
                 StepOutcome::NotDone,

@@ -1,7 +1,7 @@
 //! Deliveries that are configured away, and what an order does with them, on paused time.
 
 use super::super::*;
-use super::service::{HOUR, Service, at, became, deliveries, of};
+use super::service::{HOUR, Service, at, deliveries, of, outcome};
 use crate::engine::revoke::RevocationReport;
 use crate::engine::revoke::StepOutcome;
 use crate::fakes::Outside;
@@ -18,7 +18,7 @@ async fn one_that_is_configured_away_is_cut_off_whole_while_the_service_holds_it
     assert_eq!(service.unwanted(), [at("a", "ap1").id, at("a", "ap2").id]);
     let cuts = service.cut_off(of(Some("a"), Some("ap1"))).await;
     assert_eq!(cuts.len(), 1);
-    assert_eq!(became(&cuts[0]), [StepOutcome::Done; 3], "{cuts:?}");
+    assert_eq!(outcome(&cuts[0]), [StepOutcome::Done; 3], "{cuts:?}");
     assert!(
         cuts[0].steps[2]
             .why
@@ -58,7 +58,7 @@ async fn one_that_is_configured_away_before_a_restart_is_named_and_deleted_where
     };
     let cuts = service.cut_off(only.clone()).await;
     let steps = [StepOutcome::NotDone, StepOutcome::Done, StepOutcome::Done];
-    assert_eq!(became(&cuts[0]), steps, "{cuts:?}");
+    assert_eq!(outcome(&cuts[0]), steps, "{cuts:?}");
     let command = format!("-accessor {}", token.replace("s.secret", "accessor"));
     assert!(cuts[0].steps[0].why.contains(&command), "{cuts:?}");
     assert!(!outside.lock().stored.contains_key(&second.id));
@@ -73,7 +73,7 @@ async fn one_that_is_configured_away_before_a_restart_is_named_and_deleted_where
         StepOutcome::NotDone,
         StepOutcome::Done,
     ];
-    assert_eq!(became(&cuts[0]), steps, "{cuts:?}");
+    assert_eq!(outcome(&cuts[0]), steps, "{cuts:?}");
     tokio::time::sleep(8 * 24 * HOUR).await;
     assert!(service.cut_off(of(Some("b"), None)).await.is_empty());
 }

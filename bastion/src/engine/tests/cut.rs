@@ -1,7 +1,7 @@
 //! Orders to cut off, against a Vault, credds and credmons that behave, on paused time.
 
 use super::super::*;
-use super::service::{HOUR, Service, at, became, deliveries, of};
+use super::service::{HOUR, Service, at, deliveries, of, outcome};
 use crate::engine::revoke::RevocationReport;
 use crate::engine::revoke::StepOutcome;
 use crate::fakes::Outside;
@@ -52,10 +52,10 @@ async fn a_schedd_that_is_stolen_and_silent_loses_every_token_at_once() {
     outside.lock().schedds_down.insert("ap1".to_owned());
     let cuts = service.cut_off(of(None, Some("ap1"))).await;
     for cut in &cuts {
-        let became: Vec<StepOutcome> = cut.steps.iter().map(|step| step.became).collect();
+        let outcome: Vec<StepOutcome> = cut.steps.iter().map(|step| step.outcome).collect();
         // Token, stored credential, kept off.
         assert_eq!(
-            became,
+            outcome,
             [StepOutcome::Done, StepOutcome::NotDone, StepOutcome::Done]
         );
     }
@@ -158,7 +158,7 @@ async fn an_order_that_cannot_be_kept_is_done_and_said() {
     tokio::time::sleep(HOUR).await;
     let cuts = service.cut_off(of(Some("a"), None)).await;
     let step = cuts[0].steps.last().unwrap();
-    assert_eq!(step.became, StepOutcome::NotDone);
+    assert_eq!(step.outcome, StepOutcome::NotDone);
     assert!(
         step.why
             .contains("a restart of the service would deliver it again"),
@@ -187,7 +187,7 @@ async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_
     let cuts = service.cut_off(of(Some("a"), None)).await;
     assert_eq!(cuts.len(), 3);
     for cut in &cuts {
-        assert_eq!(became(cut), [StepOutcome::Done; 3], "{cut:?}");
+        assert_eq!(outcome(cut), [StepOutcome::Done; 3], "{cut:?}");
     }
     assert_eq!(outside.lock().logins, logins);
     assert!(service.has("b", "super"));
@@ -198,7 +198,7 @@ async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_
     service.commands.send(forget).await.ok().unwrap();
     let steps = answered.await.unwrap();
     assert!(
-        steps.iter().all(|step| step.became < StepOutcome::NotDone),
+        steps.iter().all(|step| step.outcome < StepOutcome::NotDone),
         "{steps:?}"
     );
     assert_eq!(outside.lock().stored.len(), 1);
@@ -206,7 +206,7 @@ async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_
     // Configured away, a super-user still deletes it.
     service.reload(vec![wanted[0].clone()]).await;
     let cuts = service.cut_off(of(Some("b"), None)).await;
-    assert_eq!(became(&cuts[0]), [StepOutcome::Done; 3], "{cuts:?}");
+    assert_eq!(outcome(&cuts[0]), [StepOutcome::Done; 3], "{cuts:?}");
     assert!(outside.lock().stored.is_empty());
 }
 
@@ -221,7 +221,7 @@ async fn a_revocation_in_an_outage_is_finished_when_that_is_over() {
     }
     let cuts = service.cut_off(of(Some("a"), None)).await;
     assert_eq!(
-        became(&cuts[0])[..2],
+        outcome(&cuts[0])[..2],
         [StepOutcome::NotDone, StepOutcome::NotDone]
     );
     let why = &cuts[0].steps[0].why;

@@ -6,11 +6,11 @@ use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::{Command, Engine};
-use crate::config::{Config, Names, Pattern, Search};
+use crate::config::{Config, DeliveryTemplate, NameFilter, Search};
 use crate::engine::revoke::RevocationReport;
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, credential};
-use crate::model::delivery::{Opening, Selection};
+use crate::model::delivery::{Authentication, Selection};
 use crate::policy::plan::State;
 use crate::schedd::discovery::ScheddAd;
 
@@ -29,8 +29,8 @@ fn ad(name: &str) -> ScheddAd {
 
 fn searching() -> Config {
     let credential = std::sync::Arc::new(credential("crabtw", "cms_crab"));
-    let pattern = Pattern {
-        schedds: Names::all(),
+    let template = DeliveryTemplate {
+        schedds: NameFilter::all(),
         at: None,
         authorize: std::sync::Arc::clone(&credential),
         credential,
@@ -41,8 +41,8 @@ fn searching() -> Config {
         group: "crab".to_owned(),
         collector: None,
         constraint: None,
-        opening: Opening::default(),
-        wanted: vec![pattern],
+        authentication: Authentication::default(),
+        templates: vec![template],
     };
     Config {
         searches: vec![search],
@@ -173,7 +173,7 @@ async fn a_reload_keeps_what_was_found() {
     run_for(&mut service, MINUTE).await;
     let pushed = outside.lock().stores;
     let mut config = searching();
-    config.searches[0].wanted[0].renew_below = 2 * DAY;
+    config.searches[0].templates[0].renew_below = 2 * DAY;
     service.reload(&config, outside.parts());
     assert_eq!(states(&service), told(&[("ap1", State::Good)]));
     run_for(&mut service, MINUTE).await;

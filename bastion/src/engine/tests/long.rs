@@ -32,8 +32,11 @@ impl Dice {
 
 /// Sizes of all that an engine keeps.
 fn sizes(engine: &Engine<Outside, FakeSchedds>) -> BTreeMap<&'static str, usize> {
-    let noted = engine.parts().store.read(|content| {
-        let names = content.deliveries.values().map(|note| note.names().count());
+    let recorded = engine.parts().store.read(|content| {
+        let names = content
+            .deliveries
+            .values()
+            .map(|records| records.iter().count());
         (content.deliveries.len(), names.sum(), content.logins.len())
     });
     let others = |owner: &Owner| owner.status.borrow().other_accessors.len();
@@ -43,9 +46,9 @@ fn sizes(engine: &Engine<Outside, FakeSchedds>) -> BTreeMap<&'static str, usize>
         ("running", engine.running.len()),
         ("parked", engine.parked.len()),
         ("open breakers", engine.parts().limits.open()),
-        ("noted", noted.0),
-        ("names", noted.1),
-        ("logins", noted.2),
+        ("recorded", recorded.0),
+        ("names", recorded.1),
+        ("logins", recorded.2),
         ("other tokens", engine.owners.values().map(others).sum()),
     ])
 }

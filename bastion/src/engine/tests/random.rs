@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::service::{HOUR, Service, at, of};
 use super::*;
 use crate::model::delivery::Delivery;
-use crate::model::note::Note;
+use crate::model::records::TokenRecords;
 use crate::store::Store;
 
 /// Something that happens.
@@ -160,7 +160,7 @@ fn mend(outside: &Outside) {
 fn unknown(outside: &Outside, state: &Path) -> Vec<String> {
     let store = Store::read_only(state);
     let known: BTreeSet<String> = store.read(|content| {
-        let tokens = content.deliveries.values().flat_map(Note::names);
+        let tokens = content.deliveries.values().flat_map(TokenRecords::iter);
         let tokens = tokens.map(|token| token.accessor.clone());
         tokens.chain(content.logins.keys().cloned()).collect()
     });

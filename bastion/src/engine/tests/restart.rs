@@ -8,8 +8,8 @@ use super::{DAY, MINUTE, credd, deliveries, engine, engine_in, run_for};
 use crate::engine::report::Report;
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, delivery};
-use crate::model::note::Note;
 use crate::model::problem::Kind;
+use crate::model::records::TokenRecords;
 use crate::policy::plan::{Basis, State};
 
 /// The service stops and starts again, with its state.
@@ -60,7 +60,14 @@ async fn a_restart_keeps_what_is_good_with_its_exact_life_and_name() {
     assert_eq!(names(&is)[..2], names(&was)[..2]);
     for (is, was) in is.deliveries.iter().zip(&was.deliveries) {
         let readable = is.wanted.transport == "directory";
-        assert_eq!(is.life, if readable { Basis::Held } else { Basis::Noted });
+        assert_eq!(
+            is.life,
+            if readable {
+                Basis::Owned
+            } else {
+                Basis::Recorded
+            }
+        );
         assert_eq!(
             is.vault_token_expires.unwrap().as_second(),
             was.vault_token_expires.unwrap().as_second()
@@ -71,7 +78,7 @@ async fn a_restart_keeps_what_is_good_with_its_exact_life_and_name() {
     // All are replaced in time, and those of before the restart stay named until they end.
     run_for(&mut second, 4 * DAY).await;
     for line in second.report().deliveries {
-        assert_eq!(line.life, Basis::Held);
+        assert_eq!(line.life, Basis::Owned);
         let expected = usize::from(line.wanted.transport == "condor");
         assert_eq!(line.other_accessors.len(), expected, "{line:?}");
     }
@@ -92,10 +99,13 @@ async fn what_is_configured_away_is_named_until_it_ends() {
     let gone = all.remove(0);
     let mut second = restart(&config(all), &outside, &first);
     run_for(&mut second, 6 * DAY).await;
-    let note = second.parts().store.note_of(&gone.id).unwrap();
-    assert!(note.current.is_some(), "people may still want it revoked");
+    let records = second.parts().store.records_of(&gone.id).unwrap();
+    assert!(
+        records.current.is_some(),
+        "people may still want it revoked"
+    );
     run_for(&mut second, 2 * DAY).await;
-    assert_eq!(second.parts().store.note_of(&gone.id), None);
+    assert_eq!(second.parts().store.records_of(&gone.id), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +131,7 @@ async fn without_a_state_lives_are_estimated_and_each_token_replaced_once() {
             .report()
             .deliveries
             .iter()
-            .all(|line| line.life == Basis::Held)
+            .all(|line| line.life == Basis::Owned)
     );
     run_for(&mut second, 3 * DAY).await;
     assert!(outside.lock().stores <= 6 + 4 + 2);
@@ -301,7 +311,7 @@ async fn a_schedd_that_is_down_over_restarts_does_not_have_its_tokens_names_forg
     let start = || engine_in(state.path(), &config, &outside);
     let names = |service: &Engine<Outside, FakeSchedds>| -> Vec<String> {
         service.parts().store.read(|content| {
-            let names = content.deliveries.values().flat_map(Note::names);
+            let names = content.deliveries.values().flat_map(TokenRecords::iter);
             names.map(|token| token.accessor.clone()).collect()
         })
     };

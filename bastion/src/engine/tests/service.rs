@@ -133,6 +133,6 @@ impl Service {
     }
 }
 
-pub(super) fn became(cut: &RevocationReport) -> Vec<StepOutcome> {
-    cut.steps.iter().map(|step| step.became).collect()
+pub(super) fn outcome(cut: &RevocationReport) -> Vec<StepOutcome> {
+    cut.steps.iter().map(|step| step.outcome).collect()
 }

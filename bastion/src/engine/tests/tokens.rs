@@ -1,10 +1,10 @@
 //! No token is forgotten, and none that jobs live on is revoked.
 
-use super::service::{Service, at, became, of};
+use super::service::{Service, at, of, outcome};
 use super::*;
 use crate::engine::revoke::StepOutcome;
 use crate::model::delivery::Delivery;
-use crate::model::note::Note;
+use crate::model::records::TokenRecords;
 use crate::store::Store;
 
 fn one() -> Vec<Delivery> {
@@ -17,10 +17,10 @@ fn living(outside: &Outside) -> Vec<String> {
 }
 
 /// Accessors that the state directory names.
-fn noted(state: &std::path::Path) -> Vec<String> {
+fn recorded(state: &std::path::Path) -> Vec<String> {
     let store = Store::read_only(state);
     let mut names: Vec<String> = store.read(|content| {
-        let names = content.deliveries.values().flat_map(Note::names);
+        let names = content.deliveries.values().flat_map(TokenRecords::iter);
         names.map(|named| named.accessor.clone()).collect()
     });
     names.sort();
@@ -37,8 +37,8 @@ async fn a_stop_at_any_moment_of_a_push_forgets_no_token() {
         outside.lock().credmons = false;
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
         service.stop().await;
-        let (living, noted) = (living(&outside), noted(folder.path()));
-        assert_eq!(living, noted, "stopped after {milliseconds} ms");
+        let (living, recorded) = (living(&outside), recorded(folder.path()));
+        assert_eq!(living, recorded, "stopped after {milliseconds} ms");
         unknown_moments += u32::from(living.is_empty());
     }
     assert!(
@@ -79,14 +79,14 @@ async fn a_replaced_token_is_known_until_its_end_is_seen() {
     assert_eq!(line.other_accessors.len(), 1, "{line:?}");
     let cuts = service.cut_off(of(None, None)).await;
     assert_eq!(
-        became(&cuts[0])[..2],
+        outcome(&cuts[0])[..2],
         [StepOutcome::NotDone, StepOutcome::NotDone],
         "{cuts:?}"
     );
     outside.lock().revoke_refused = false;
     let cuts = service.cut_off(of(None, None)).await;
     assert_eq!(
-        became(&cuts[0])[..2],
+        outcome(&cuts[0])[..2],
         [StepOutcome::Done, StepOutcome::Done]
     );
     assert!(living(&outside).is_empty());

@@ -57,9 +57,11 @@ pub struct Life {
 pub enum Basis {
     /// This process has the token; Vault stated its lifetime.
     #[default]
-    Held,
+    #[serde(rename = "held")]
+    Owned,
     /// Recorded at its issue, before a restart.
-    Noted,
+    #[serde(rename = "noted")]
+    Recorded,
     /// Estimated: the token was at the schedd at a start, without a record. An upper bound.
     Estimated,
 }
@@ -154,7 +156,7 @@ pub struct Policy<'a> {
 /// Reason of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Why {
+pub enum PushReason {
     /// No token is known to be at the schedd.
     First,
     /// The token is missing from the schedd.
@@ -185,7 +187,7 @@ pub enum PlanStep {
     /// Observe and prove.
     Examine,
     /// Push a new token.
-    Push(Why),
+    Push(PushReason),
 }
 
 /// Decision about a delivery: an action now, or a pause.
@@ -325,21 +327,21 @@ pub fn next(
         return Next::Do(if record.observed.is_none() {
             PlanStep::Observe
         } else {
-            PlanStep::Push(Why::First)
+            PlanStep::Push(PushReason::First)
         });
     };
     if record.asked {
-        return Next::Do(PlanStep::Push(Why::Asked));
+        return Next::Do(PlanStep::Push(PushReason::Asked));
     }
     if record.changed {
-        return Next::Do(PlanStep::Push(Why::Changed));
+        return Next::Do(PlanStep::Push(PushReason::Changed));
     }
     if record.clock_set {
-        return Next::Do(PlanStep::Push(Why::ClockSet));
+        return Next::Do(PlanStep::Push(PushReason::ClockSet));
     }
     let renewal = renew_at(policy, life).min(record.renew_by.unwrap_or(Timestamp::MAX));
     if now >= renewal {
-        return Next::Do(PlanStep::Push(Why::Renewal));
+        return Next::Do(PlanStep::Push(PushReason::Renewal));
     }
     if record.failure.is_some() {
         // Whatever failed, only a check from end to end shows that the delivery is good.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Next, PlanStep, Policy, Record, Why, next};
+use super::{Next, PlanStep, Policy, PushReason, Record, next};
 use crate::model::delivery::DeliveryId;
 
 /// Next action, as reported.
@@ -34,12 +34,12 @@ pub enum Reason {
     Schedule,
     /// The reason of a push.
     #[serde(untagged)]
-    Push(Why),
+    Push(PushReason),
 }
 
 /// The next step of one delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Planned {
+pub struct PlannedStep {
     /// Delivery.
     #[serde(flatten)]
     pub id: DeliveryId,
@@ -59,7 +59,7 @@ pub fn outlook(
     policy: &Policy<'_>,
     record: &Record,
     ticks: [Timestamp; 3],
-) -> Planned {
+) -> PlannedStep {
     let [tick, next_tick, later_tick] = ticks;
     let mut at = now;
     loop {
@@ -79,13 +79,13 @@ pub fn outlook(
     }
 }
 
-fn planned(id: &DeliveryId, record: &Record, step: PlanStep, at: Timestamp) -> Planned {
+fn planned(id: &DeliveryId, record: &Record, step: PlanStep, at: Timestamp) -> PlannedStep {
     let (step, why) = match step {
         PlanStep::Push(why) => (PlannedAction::Push, Reason::Push(why)),
         PlanStep::Prove | PlanStep::Examine => (PlannedAction::Prove, reason(record)),
         PlanStep::Observe => (PlannedAction::Observe, reason(record)),
     };
-    Planned {
+    PlannedStep {
         id: id.clone(),
         step,
         why,

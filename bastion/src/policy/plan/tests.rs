@@ -62,14 +62,14 @@ fn what_is_next_follows_from_what_is_known() {
     };
     assert_eq!(
         plan_of(&observed, &policy, at(0)),
-        Next::Do(PlanStep::Push(Why::First))
+        Next::Do(PlanStep::Push(PushReason::First))
     );
 
     let mut record = good(7 * DAY);
     let renewal = renew_at(&policy, record.life.unwrap());
     assert_eq!(
         plan_of(&record, &policy, renewal),
-        Next::Do(PlanStep::Push(Why::Renewal))
+        Next::Do(PlanStep::Push(PushReason::Renewal))
     );
     assert!(matches!(
         plan_of(&record, &policy, before(renewal, MINUTE)),
@@ -84,7 +84,7 @@ fn what_is_next_follows_from_what_is_known() {
     record.changed = true;
     assert_eq!(
         plan_of(&record, &policy, at(1)),
-        Next::Do(PlanStep::Push(Why::Changed))
+        Next::Do(PlanStep::Push(PushReason::Changed))
     );
     record.fail(&id, problem(Kind::CreddDown), at(1));
     assert_eq!(record.state(at(1)), State::Failed);
@@ -92,7 +92,7 @@ fn what_is_next_follows_from_what_is_known() {
     assert_eq!(plan_of(&record, &policy, at(1)), Next::Wait(again));
     assert_eq!(
         plan_of(&record, &policy, again),
-        Next::Do(PlanStep::Push(Why::Changed))
+        Next::Do(PlanStep::Push(PushReason::Changed))
     );
 }
 

@@ -21,7 +21,7 @@ use super::Observation;
 use super::discovery::{FoundSchedds, ScheddAd};
 use super::opener::Openers;
 use crate::config::Search;
-use crate::model::delivery::{Delivery, Method, Opening, Target};
+use crate::model::delivery::{Authentication, Delivery, Method, Target};
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::vault::Vault;
 use addresses::{Addresses, Location};
@@ -166,7 +166,11 @@ impl<V: Vault> Condor<V> {
     ) -> Result<ToolOutput, Problem> {
         let Request { delivery, host, .. } = *request;
         let mut environment = request.environment(opener);
-        let domain = request.opening.domain.as_deref().unwrap_or(ANY_DOMAIN);
+        let domain = request
+            .authentication
+            .domain
+            .as_deref()
+            .unwrap_or(ANY_DOMAIN);
         let account = format!("{}@{domain}", delivery.id.account);
         let mut arguments = Vec::new();
         if let Some(debug) = debug {
@@ -216,7 +220,7 @@ struct Request<'a> {
     delivery: &'a Delivery,
     host: &'a str,
     collector: Option<&'a str>,
-    opening: &'a Opening,
+    authentication: &'a Authentication,
     operation: Operation<'a>,
 }
 
@@ -225,7 +229,7 @@ impl<'a> Request<'a> {
         let Target::Credd {
             host,
             collector,
-            opening,
+            authentication,
         } = &delivery.target
         else {
             return Err(Problem::internal(
@@ -237,10 +241,10 @@ impl<'a> Request<'a> {
             delivery,
             host,
             collector: collector.as_deref(),
-            opening,
+            authentication,
             operation,
         };
-        if opening.method == Method::Kerberos && !nix::unistd::geteuid().is_root() {
+        if authentication.method == Method::Kerberos && !nix::unistd::geteuid().is_root() {
             return Err(request.problem(
                 Kind::Transport,
                 "`authenticate: kerberos` works for root alone, whose tools log in by keytab in memory; run the service \
@@ -257,11 +261,11 @@ impl<'a> Request<'a> {
 
     /// Environment that says how this host shows who it is, and which collector is asked.
     fn environment(&self, opener: Option<&AccessToken>) -> Vec<(&'static str, OsString)> {
-        let method = method_name(self.opening.method);
+        let method = method_name(self.authentication.method);
         let mut all = vec![("_CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS", method.into())];
         all.extend(self.collector.map(|name| (COLLECTOR_HOST, name.into())));
         all.extend(opener.map(|opener| ("BEARER_TOKEN", opener.expose().into())));
-        if self.opening.method == Method::Kerberos {
+        if self.authentication.method == Method::Kerberos {
             // Root's tools log in by keytab themselves, and keep the ticket in their own memory.
             let identity = &self.delivery.credential.identity;
             let (keytab, principal) = (&identity.keytab, &identity.principal);
@@ -286,7 +290,7 @@ impl<'a> Request<'a> {
             let bearer = format!("{},{}", claims.issuer?, claims.subject?);
             Some(htvault::text::printable(&bearer, NAME_LIMIT))
         });
-        let method = self.opening.method;
+        let method = self.authentication.method;
         let (kind, message) = refusals::explain(output, self.delivery, method, bearer.as_deref());
         self.problem(kind, format!("{TOOL}: {message}"))
     }
@@ -296,13 +300,13 @@ impl<'a> Request<'a> {
     fn check_user(&self, output: &ToolOutput) -> Result<(), Problem> {
         let account = &self.delivery.id.account;
         let user = match output.user() {
-            _ if self.opening.domain.is_some() => return Ok(()),
+            _ if self.authentication.domain.is_some() => return Ok(()),
             Some(user) if user.split('@').next() == Some(account) => return Ok(()),
             Some(user) => format!("user {}", htvault::text::printable(user, NAME_LIMIT)),
             None if output.is_not_allowed() => "another user".to_owned(),
             None => return Ok(()),
         };
-        let words = match self.opening.method {
+        let words = match self.authentication.method {
             Method::Scitokens => format!(
                 "the credd takes the access token of {} for {user}, not for {account}; correct the SCITOKENS line of the \
                  schedd's map file, or the account's name here",

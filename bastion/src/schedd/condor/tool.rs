@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::model::problem::Kind;
-use crate::system::turns::Turns;
+use crate::system::request_slots::RequestSlots;
 
 /// Tools that run at a time for each processor of this machine: one works while another waits for
 /// its credd, and each takes about as much of a processor as its credd does.
@@ -71,14 +71,14 @@ pub(super) enum ToolError {
 /// are not counted.
 #[derive(Debug)]
 pub(super) struct Tools {
-    turns: Turns,
+    slots: RequestSlots,
 }
 
 impl Default for Tools {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
-            turns: Turns::new(processors.saturating_mul(PER_PROCESSOR)),
+            slots: RequestSlots::new(processors.saturating_mul(PER_PROCESSOR)),
         }
     }
 }
@@ -101,7 +101,7 @@ impl Tools {
             .kill_on_drop(true);
         // The deadline begins with the run. Boxed: it is large, and would be a part of all that wait for it.
         let output = async { tokio::time::timeout(call.deadline, talk(command, call.input)).await };
-        match self.turns.run(Box::pin(output)).await {
+        match self.slots.run(Box::pin(output)).await {
             Ok(output) => output.map_err(|error| ToolError::CannotRun(call.tool, error)),
             Err(_) => Err(ToolError::TimedOut(call.deadline)),
         }

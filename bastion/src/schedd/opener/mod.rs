@@ -15,7 +15,7 @@ use crate::model::moment::{after, until};
 use crate::model::problem::{Kind, Problem, Remedy};
 use crate::system::keyed::Keyed;
 use crate::vault::sessions::{CredentialKey, Session, Sessions, key};
-use crate::vault::{Reading, Vault};
+use crate::vault::{AccessKind, Vault};
 
 /// End of a token's life that is not used: a push must be over before it expires.
 const RESERVE: Duration = Duration::from_mins(2);
@@ -132,7 +132,7 @@ impl<V: Vault> Openers<V> {
         reduction: &mut Reduction,
         now: Timestamp,
     ) -> Result<AccessTokenAnswer, Problem> {
-        let full = || self.sessions.read(session, Reading::Full);
+        let full = || self.sessions.read(session, AccessKind::Full);
         let (scopes, unreduced) = match *reduction {
             Reduction::NotBefore(time) if now < time => return full().await,
             Reduction::To(scopes) => (scopes, None),
@@ -145,7 +145,10 @@ impl<V: Vault> Openers<V> {
                 }
             }
         };
-        let reduced = self.sessions.read(session, Reading::Reduced(scopes)).await;
+        let reduced = self
+            .sessions
+            .read(session, AccessKind::Reduced(scopes))
+            .await;
         let pause = match reduced {
             Ok(answer) if has_scopes(&answer, scopes) => {
                 *reduction = Reduction::To(scopes);

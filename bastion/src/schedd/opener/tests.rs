@@ -4,7 +4,7 @@ use super::*;
 use crate::fakes::Outside;
 use crate::fixtures::credential;
 use crate::store::Store;
-use crate::vault::Reading::{Full, Reduced};
+use crate::vault::AccessKind::{Full, Reduced};
 
 const WRITE: &str = "condor:/WRITE";
 
@@ -89,6 +89,6 @@ async fn a_session_that_is_closed_or_dead_gives_way_to_another_one() {
     outside.lock().kill(&login);
     get(&openers).await;
     assert_eq!(outside.lock().logins, 3);
-    let noted = openers.sessions.store.read(|content| content.logins.len());
-    assert_eq!(noted, 1, "logins that ended are forgotten");
+    let recorded = openers.sessions.store.read(|content| content.logins.len());
+    assert_eq!(recorded, 1, "logins that ended are forgotten");
 }

@@ -2,37 +2,40 @@
 
 use jiff::Timestamp;
 
-use super::{Step, StepOutcome, What, and_then};
+use super::{Step, StepObject, StepOutcome, and_then};
 use crate::engine::attempt::{Parts, Tokens};
 use crate::model::delivery::Delivery;
 use crate::model::problem::Problem;
 use crate::schedd::Transport;
 use crate::schedd::top_file;
-use crate::vault::{Held, Vault};
+use crate::vault::{OwnedToken, Vault};
 
 /// Time when the token that is at the schedd and has a name was stored, by the schedd's clock.
 pub(super) fn named_at(tokens: &Tokens) -> Option<Timestamp> {
-    let noted = tokens.noted.as_ref().and_then(|placed| placed.stored);
+    let recorded = tokens
+        .recorded
+        .as_ref()
+        .and_then(|installed| installed.stored);
     let inherited = tokens.inherited.as_ref();
     let inherited = inherited.filter(|inherited| inherited.accessor.is_some());
-    noted.or(inherited.map(|inherited| inherited.stored))
+    recorded.or(inherited.map(|inherited| inherited.stored))
 }
 
 /// Token at the schedd that is not known yet.
 pub(super) enum Found {
     Nothing,
     /// A token that lives.
-    Living(Held),
-    /// A token of which nothing is noted, and Vault does not say what it is.
+    Living(OwnedToken),
+    /// A token of which nothing is recorded, and Vault does not say what it is.
     Unnamed(Problem),
 }
 
 /// The token that is stored at the schedd, where it can be read and is not known. `named` is when
-/// one was stored whose accessor is noted.
+/// one was stored whose accessor is recorded.
 pub(super) async fn find<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
-    known: &[Held],
+    known: &[OwnedToken],
     named: Option<Timestamp>,
 ) -> Found {
     if !delivery.target.is_readable() {
@@ -50,12 +53,12 @@ pub(super) async fn find<V: Vault, T: Transport>(
     };
     if known
         .iter()
-        .any(|held| held.token.expose() == token.expose())
+        .any(|owned| owned.token.expose() == token.expose())
     {
         return Found::Nothing;
     }
     match parts.vault.look_up(credential, &token).await {
-        Ok(Some((life, accessor))) => Found::Living(Held {
+        Ok(Some((life, accessor))) => Found::Living(OwnedToken {
             token,
             parent: None,
             accessor,
@@ -72,8 +75,8 @@ pub(super) async fn find<V: Vault, T: Transport>(
 /// answer nobody gets an access token with it.
 pub(super) fn left_to_be_revoked(problem: &Problem, then: &str) -> Step {
     let why = format!(
-        "left there: nothing is noted of its token, which can be revoked only as long as it can be read there; {}",
+        "left there: nothing is recorded of its token, which can be revoked only as long as it can be read there; {}",
         and_then(&problem.to_string(), then)
     );
-    Step::new(What::Stored, StepOutcome::NotDone, why)
+    Step::new(StepObject::Stored, StepOutcome::NotDone, why)
 }

@@ -7,13 +7,13 @@ use std::sync::{Mutex, PoisonError};
 
 use find::{Found, find};
 
-use super::{RevocationReport, Step, StepOutcome, What, admin_command, and_then};
+use super::{RevocationReport, Step, StepObject, StepOutcome, admin_command, and_then};
 use crate::engine::attempt::{Parts, Tokens};
 use crate::model::delivery::Delivery;
-use crate::model::note::Named;
 use crate::model::problem::{Kind, Problem};
+use crate::model::records::TokenRecord;
 use crate::schedd::Transport;
-use crate::vault::{Held, Vault};
+use crate::vault::{OwnedToken, Vault};
 
 /// Schedds that were found not to answer while many deliveries are cut off: each is waited for once.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ impl UnreachableSchedds {
         known.get(schedd).cloned()
     }
 
-    fn note(&self, schedd: &str, problem: &Problem) {
+    fn record(&self, schedd: &str, problem: &Problem) {
         if matches!(problem.kind, Kind::CreddDown | Kind::Transport) {
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert(schedd.to_owned(), problem.clone());
@@ -54,16 +54,16 @@ pub async fn cut<V: Vault, T: Transport>(
 ) -> (Tokens, RevocationReport) {
     let RevocationSettings { leave_schedd, .. } = manner;
     let when_named = find::named_at(tokens);
-    let (mut held, names) = sorted(tokens);
+    let (mut owned, names) = sorted(tokens);
     let found = if leave_schedd {
         Found::Nothing
     } else {
-        find(parts, delivery, &held, when_named).await
+        find(parts, delivery, &owned, when_named).await
     };
     let mut unnamed = None;
     match found {
         Found::Nothing => {}
-        Found::Living(found) => held.push(found),
+        Found::Living(found) => owned.push(found),
         Found::Unnamed(problem) => unnamed = Some(problem),
     }
     let at_schedd = async {
@@ -73,21 +73,20 @@ pub async fn cut<V: Vault, T: Transport>(
         }
     };
     let (at_vault, at_schedd) =
-        tokio::join!(revoke_all(parts, delivery, held, manner.then), at_schedd);
+        tokio::join!(revoke_all(parts, delivery, owned, manner.then), at_schedd);
     let (mut steps, former) = at_vault;
     if let Some(problem) = &unnamed {
         let accessor = String::new();
         let why = and_then(&problem.to_string(), manner.then);
         steps.push(Step::new(
-            What::VaultToken { accessor },
+            StepObject::VaultToken { accessor },
             StepOutcome::NotDone,
             why,
         ));
     }
     let now = parts.clock.now();
     let is_known = |steps: &[Step], name: &str| {
-        let is =
-            |step: &Step| matches!(&step.what, What::VaultToken { accessor } if accessor == name);
+        let is = |step: &Step| matches!(&step.what, StepObject::VaultToken { accessor } if accessor == name);
         steps.iter().any(is)
     };
     let mut lost = Vec::new();
@@ -103,7 +102,7 @@ pub async fn cut<V: Vault, T: Transport>(
         let accessor = String::new();
         let why = "none is known of that lives";
         steps.push(Step::new(
-            What::VaultToken { accessor },
+            StepObject::VaultToken { accessor },
             StepOutcome::Nothing,
             why,
         ));
@@ -120,28 +119,28 @@ pub async fn cut<V: Vault, T: Transport>(
 
 /// The tokens that can be revoked, and those of which only the name is known. One whose life is an
 /// estimate has no name.
-fn sorted(tokens: &Tokens) -> (Vec<Held>, Vec<Named>) {
-    let current = tokens.current.iter().map(|(held, _)| held);
-    let held = current.chain(&tokens.candidate).chain(&tokens.former);
-    let noted = tokens.noted.iter().map(|placed| &placed.token);
-    let known = tokens.lost.iter().chain(noted).cloned();
-    let inherited = tokens.inherited.iter().map(|inherited| Named {
+fn sorted(tokens: &Tokens) -> (Vec<OwnedToken>, Vec<TokenRecord>) {
+    let current = tokens.current.iter().map(|(owned, _)| owned);
+    let owned = current.chain(&tokens.candidate).chain(&tokens.former);
+    let recorded = tokens.recorded.iter().map(|installed| &installed.token);
+    let known = tokens.lost.iter().chain(recorded).cloned();
+    let inherited = tokens.inherited.iter().map(|inherited| TokenRecord {
         accessor: inherited.accessor.clone().unwrap_or_default(),
         issued: inherited.life.issued,
         expires: inherited.life.expires,
     });
-    let mut names: Vec<Named> = known.chain(inherited).collect();
+    let mut names: Vec<TokenRecord> = known.chain(inherited).collect();
     names.sort_by(|a, b| (b.expires, &a.accessor).cmp(&(a.expires, &b.accessor)));
     names.dedup_by(|a, b| a.accessor == b.accessor);
-    (held.cloned().collect(), names)
+    (owned.cloned().collect(), names)
 }
 
 /// The step of a token that only Vault's admins can revoke.
-pub(super) fn by_admins(token: &Named) -> Step {
+pub(super) fn by_admins(token: &TokenRecord) -> Step {
     let accessor = token.accessor.clone();
     let why = if accessor.is_empty() {
         format!(
-            "one was stored before the service started, and nothing is noted of it; Vault's admins find it among the \
+            "one was stored before the service started, and nothing is recorded of it; Vault's admins find it among the \
              account's accessors; else it ends at {:.0} at the latest",
             token.expires
         )
@@ -153,27 +152,31 @@ pub(super) fn by_admins(token: &Named) -> Step {
             token.expires
         )
     };
-    Step::new(What::VaultToken { accessor }, StepOutcome::NotDone, why)
+    Step::new(
+        StepObject::VaultToken { accessor },
+        StepOutcome::NotDone,
+        why,
+    )
 }
 
 async fn revoke_all<V: Vault, T>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
-    held: Vec<Held>,
+    owned: Vec<OwnedToken>,
     then: &str,
-) -> (Vec<Step>, Vec<Held>) {
+) -> (Vec<Step>, Vec<OwnedToken>) {
     let (mut steps, mut left) = (Vec::new(), Vec::new());
-    for held in held {
-        let accessor = held.accessor.clone();
-        let what = What::VaultToken { accessor };
-        steps.push(match revoke(parts, delivery, &held, then).await {
+    for owned in owned {
+        let accessor = owned.accessor.clone();
+        let what = StepObject::VaultToken { accessor };
+        steps.push(match revoke(parts, delivery, &owned, then).await {
             Ok(()) => Step::new(
                 what,
                 StepOutcome::Done,
                 "revoked; Vault says that it is dead",
             ),
             Err(why) => {
-                left.push(held);
+                left.push(owned);
                 Step::new(what, StepOutcome::NotDone, why)
             }
         });
@@ -184,10 +187,10 @@ async fn revoke_all<V: Vault, T>(
 async fn revoke<V: Vault, T>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
-    held: &Held,
+    owned: &OwnedToken,
     then: &str,
 ) -> Result<(), String> {
-    let ended = parts.end_of(&delivery.credential, held).await;
+    let ended = parts.end_of(&delivery.credential, owned).await;
     ended.map_err(|problem| match problem.kind {
         Kind::Forbidden => problem.message,
         _ => and_then(&problem.to_string(), then),
@@ -202,7 +205,7 @@ async fn delete<V: Vault, T: Transport>(
     let silent = manner.silent;
     if manner.leave_schedd {
         return Step::new(
-            What::Stored,
+            StepObject::Stored,
             StepOutcome::Left,
             "nothing was asked of the schedd",
         );
@@ -213,19 +216,19 @@ async fn delete<V: Vault, T: Transport>(
     };
     match deleted {
         Ok(true) => Step::new(
-            What::Stored,
+            StepObject::Stored,
             StepOutcome::Done,
             "deleted; the schedd says that nothing is there",
         ),
         Ok(false) => Step::new(
-            What::Stored,
+            StepObject::Stored,
             StepOutcome::Nothing,
             "the schedd says that nothing is there",
         ),
         Err(problem) => {
-            silent.note(&delivery.id.schedd, &problem);
+            silent.record(&delivery.id.schedd, &problem);
             let why = and_then(&problem.message, manner.then);
-            Step::new(What::Stored, StepOutcome::NotDone, why)
+            Step::new(StepObject::Stored, StepOutcome::NotDone, why)
         }
     }
 }

@@ -7,13 +7,13 @@ use crate::fixtures::{credd, delivery_to};
 use crate::limits::{Extent, Limits, Rank};
 use crate::model::delivery::Target;
 use crate::policy::plan::Policy;
-use crate::policy::plan::{PlanStep, Why};
+use crate::policy::plan::{PlanStep, PushReason};
 use jiff::Timestamp;
 use std::time::Duration;
 
 async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
     let parts = outside.parts();
-    let step = PlanStep::Push(Why::First);
+    let step = PlanStep::Push(PushReason::First);
     let policy = Policy {
         id: &delivery.id,
         lifetime: delivery.lifetime,
@@ -50,8 +50,8 @@ fn here() -> Delivery {
     delivery_to(Target::Directory("/d".into()))
 }
 
-fn became(cut: &RevocationReport) -> Vec<StepOutcome> {
-    cut.steps.iter().map(|step| step.became).collect()
+fn outcome(cut: &RevocationReport) -> Vec<StepOutcome> {
+    cut.steps.iter().map(|step| step.outcome).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,7 +63,7 @@ async fn the_token_dies_with_its_login_and_nothing_is_left_at_the_schedd() {
     let parts = outside.parts();
     let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
     assert_eq!(
-        became(&done),
+        outcome(&done),
         [StepOutcome::Done, StepOutcome::Done],
         "{done:?}"
     );
@@ -73,7 +73,7 @@ async fn the_token_dies_with_its_login_and_nothing_is_left_at_the_schedd() {
 
     let again = cut(&parts, &delivery, &left, manner(false, &silent)).await;
     assert_eq!(
-        became(&again.1),
+        outcome(&again.1),
         [StepOutcome::Nothing, StepOutcome::Nothing]
     );
 }
@@ -87,7 +87,7 @@ async fn a_token_of_before_a_restart_is_read_back_where_that_can_be() {
     let parts = outside.parts();
     let nothing = Tokens::default();
     let (_, done) = cut(&parts, &delivery, &nothing, manner(false, &silent)).await;
-    assert_eq!(became(&done), [StepOutcome::Done, StepOutcome::Done]);
+    assert_eq!(outcome(&done), [StepOutcome::Done, StepOutcome::Done]);
     assert_eq!(outside.lock().living_children(), 0);
 }
 
@@ -96,14 +96,14 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     let outside = Outside::new();
     let delivery = here();
     let tokens = pushed(&outside, &delivery).await;
-    let note = {
+    let records = {
         let known = crate::engine::attempt::Known {
             access: &AccessFacts::default(),
             served: None,
             serves_until: None,
             jobs_safe_until: None,
         };
-        tokens.to_note(&delivery.credential, known)
+        tokens.to_records(&delivery.credential, known)
     };
     drop(tokens);
     outside.lock().vault_down = true;
@@ -113,7 +113,7 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     // The state is lost, and whoever deleted the token would lose the last way to end it.
     let unknown = Tokens::default();
     let (left, done) = cut(&parts, &delivery, &unknown, manner(false, &silent)).await;
-    assert_eq!(became(&done), [StepOutcome::NotDone, StepOutcome::NotDone]);
+    assert_eq!(outcome(&done), [StepOutcome::NotDone, StepOutcome::NotDone]);
     assert!(done.steps[1].why.starts_with("left there: "), "{done:?}");
     assert_eq!(outside.lock().stored.len(), 1);
 
@@ -121,21 +121,21 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     let (named, done) = cut(
         &parts,
         &delivery,
-        &Tokens::noted(&note),
+        &Tokens::recorded(&records),
         manner(false, &silent),
     )
     .await;
     assert_eq!(
-        became(&done),
+        outcome(&done),
         [StepOutcome::NotDone, StepOutcome::Done],
         "{done:?}"
     );
-    let accessor = &note.current.as_ref().unwrap().token.accessor;
+    let accessor = &records.current.as_ref().unwrap().token.accessor;
     let command = format!("bao token revoke -accessor {accessor}");
     assert!(done.steps[0].why.contains(&command), "{done:?}");
     assert_eq!(named.lost.len(), 1, "named to the next run too");
 
-    // Another one was stored there since: what is noted does not name it.
+    // Another one was stored there since: what is recorded does not name it.
     outside.lock().vault_down = false;
     tokio::time::sleep(Duration::from_mins(1)).await;
     drop(pushed(&outside, &delivery).await);
@@ -143,7 +143,7 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     let (_, done) = cut(
         &parts,
         &delivery,
-        &Tokens::noted(&note),
+        &Tokens::recorded(&records),
         manner(false, &silent),
     )
     .await;
@@ -152,12 +152,12 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
         StepOutcome::NotDone,
         StepOutcome::NotDone,
     ];
-    assert_eq!(became(&done), all, "{done:?}");
+    assert_eq!(outcome(&done), all, "{done:?}");
 
     outside.lock().vault_down = false;
     let (_, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
     assert_eq!(
-        became(&done),
+        outcome(&done),
         [StepOutcome::Done, StepOutcome::Done],
         "{done:?}"
     );
@@ -170,7 +170,7 @@ async fn a_token_known_by_its_accessor_is_named_with_the_admins_command_until_it
     let delivery = delivery_to(credd("ap1"));
     let parts = outside.parts();
     let now = outside.lock().now();
-    let named = |accessor: &str, expires| Named {
+    let named = |accessor: &str, expires| TokenRecord {
         accessor: accessor.to_owned(),
         issued: Timestamp::UNIX_EPOCH,
         expires,
@@ -183,7 +183,7 @@ async fn a_token_known_by_its_accessor_is_named_with_the_admins_command_until_it
     let silent = UnreachableSchedds::default();
     let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
     assert_eq!(left.lost.len(), 1, "named to the next run too");
-    assert_eq!(became(&done), [StepOutcome::NotDone, StepOutcome::Nothing]);
+    assert_eq!(outcome(&done), [StepOutcome::NotDone, StepOutcome::Nothing]);
     let why = &done.steps[0].why;
     assert!(why.contains("bao token revoke -accessor abc"), "{why}");
 }
@@ -197,7 +197,7 @@ async fn a_schedd_that_does_not_answer_keeps_no_token_alive_and_is_waited_for_on
     let silent = UnreachableSchedds::default();
     let parts = outside.parts();
     let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
-    assert_eq!(became(&done), [StepOutcome::Done, StepOutcome::NotDone]);
+    assert_eq!(outcome(&done), [StepOutcome::Done, StepOutcome::NotDone]);
     assert_eq!(outside.lock().living(), 0);
     assert!(silent.get("here").is_some());
     assert!(silent.get("there").is_none());
@@ -205,7 +205,7 @@ async fn a_schedd_that_does_not_answer_keeps_no_token_alive_and_is_waited_for_on
     outside.lock().schedds_down.clear();
     let silent = UnreachableSchedds::default();
     let (_, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
-    assert_eq!(became(&done), [StepOutcome::Nothing, StepOutcome::Done]);
+    assert_eq!(outcome(&done), [StepOutcome::Nothing, StepOutcome::Done]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,7 +217,7 @@ async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next
     let silent = UnreachableSchedds::default();
     let parts = outside.parts();
     let (left, done) = cut(&parts, &delivery, &tokens, manner(true, &silent)).await;
-    assert_eq!(became(&done), [StepOutcome::NotDone, StepOutcome::Left]);
+    assert_eq!(outcome(&done), [StepOutcome::NotDone, StepOutcome::Left]);
     assert!(
         !outside.lock().stored.is_empty(),
         "nothing was asked of the schedd"
@@ -225,7 +225,7 @@ async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next
 
     outside.lock().vault_down = false;
     let (left, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
-    assert_eq!(became(&done), [StepOutcome::Done, StepOutcome::Done]);
+    assert_eq!(outcome(&done), [StepOutcome::Done, StepOutcome::Done]);
     assert!(left.former.is_empty());
     assert_eq!(outside.lock().living(), 0);
 }

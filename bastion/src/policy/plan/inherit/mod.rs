@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Life, Policy, Why, margin, renew_at};
+use super::{Life, Policy, PushReason, margin, renew_at};
 use crate::model::moment::{after, until};
-use crate::model::note::Placed;
+use crate::model::records::InstalledToken;
 use crate::policy::jobs;
 
 /// Tolerated difference between the clocks of two hosts.
@@ -33,9 +33,9 @@ const SETTLE: u64 = 3;
 #[derive(Clone, Copy, Debug)]
 pub struct FoundToken<'a> {
     /// Record of the token in the state on disk.
-    pub placed: Option<&'a Placed>,
-    /// Content that is requested now: see [`asks`](crate::model::note::asks).
-    pub asks: &'a str,
+    pub installed: Option<&'a InstalledToken>,
+    /// Content that is requested now: see [`requested_content`](crate::model::records::requested_content).
+    pub requested: &'a str,
     /// Time when it was stored, by the schedd's clock.
     pub stored: Timestamp,
     /// Time when the credmon last made an access token, by the schedd's clock.
@@ -55,19 +55,21 @@ pub enum Inherit {
         renew_by: Option<Timestamp>,
     },
     /// A new one is pushed.
-    Push(Why),
+    Push(PushReason),
 }
 
 /// Decides whether a token is kept.
 #[must_use]
 pub fn inherit(policy: &Policy<'_>, found: &FoundToken<'_>, now: Timestamp) -> Inherit {
-    let access = found.placed.and_then(|placed| placed.access_seconds);
+    let access = found
+        .installed
+        .and_then(|installed| installed.access_seconds);
     let access = access.map(Duration::from_secs);
     if jobs::credmon(found.stored, found.served, access, now) == jobs::Credmon::Stopped {
-        return Inherit::Push(Why::Stale);
+        return Inherit::Push(PushReason::Stale);
     }
-    match found.placed {
-        Some(placed) => recorded(policy, found, placed, now),
+    match found.installed {
+        Some(installed) => recorded(policy, found, installed, now),
         None => estimated(policy, found, now),
     }
 }
@@ -75,27 +77,27 @@ pub fn inherit(policy: &Policy<'_>, found: &FoundToken<'_>, now: Timestamp) -> I
 fn recorded(
     policy: &Policy<'_>,
     found: &FoundToken<'_>,
-    placed: &Placed,
+    installed: &InstalledToken,
     now: Timestamp,
 ) -> Inherit {
-    if placed.asks != found.asks {
-        return Inherit::Push(Why::Changed);
+    if installed.requested != found.requested {
+        return Inherit::Push(PushReason::Changed);
     }
-    if placed.stored != Some(found.stored) {
-        return Inherit::Push(Why::Replaced);
+    if installed.stored != Some(found.stored) {
+        return Inherit::Push(PushReason::Replaced);
     }
-    let token = &placed.token;
+    let token = &installed.token;
     let life = Life {
         issued: token.issued,
         expires: token.expires,
     };
     // Never longer than configured.
     if until(life.issued, life.expires) > policy.lifetime.saturating_add(SKEW) {
-        return Inherit::Push(Why::Changed);
+        return Inherit::Push(PushReason::Changed);
     }
     // Expired, or the clock was set back since: its lifetime is unknown then.
     if now >= life.expires || life.issued > after(now, SKEW) {
-        return Inherit::Push(Why::Renewal);
+        return Inherit::Push(PushReason::Renewal);
     }
     Inherit::Keep {
         accessor: Some(token.accessor.clone()),
@@ -112,11 +114,11 @@ fn estimated(policy: &Policy<'_>, found: &FoundToken<'_>, now: Timestamp) -> Inh
     let renewal = renew_at(policy, life);
     // A time in the future is a wrong clock and bounds nothing.
     if found.stored > after(now, SKEW) || now >= renewal {
-        return Inherit::Push(Why::Renewal);
+        return Inherit::Push(PushReason::Renewal);
     }
     // Its content is unknown, and no access token was made from it yet.
     if found.served.is_none_or(|served| served < found.stored) {
-        return Inherit::Push(Why::First);
+        return Inherit::Push(PushReason::First);
     }
     let whole = policy.lifetime.saturating_sub(margin(
         policy.lifetime,

@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::fixtures::id;
 use crate::model::delivery::DeliveryId;
-use crate::model::note::Named;
+use crate::model::records::TokenRecord;
 use crate::policy::plan::{Next, PlanStep, Record, next};
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
-const ASKS: &str = "https://vault.test:8200/v1/secret/oauth/creds/cms/cmsprod:default";
+const REQUESTED: &str = "https://vault.test:8200/v1/secret/oauth/creds/cms/cmsprod:default";
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -26,18 +26,18 @@ fn policy(id: &DeliveryId) -> Policy<'_> {
     }
 }
 
-fn placed() -> Placed {
-    Placed {
-        token: Named {
+fn installed() -> InstalledToken {
+    InstalledToken {
+        token: TokenRecord {
             accessor: "accessor".to_owned(),
             issued: at(0),
             expires: after(at(0), 7 * DAY),
         },
         stored: Some(at(3)),
-        asks: ASKS.to_owned(),
+        requested: REQUESTED.to_owned(),
         access_seconds: Some(3600),
         access_reads: Vec::new(),
-        bearer: None,
+        subject: None,
         served: None,
         serves_until: None,
         jobs_safe_until: None,
@@ -45,13 +45,13 @@ fn placed() -> Placed {
 }
 
 /// What a start makes of it a day after the push, with the credmon at work.
-fn decide(change: impl FnOnce(&mut Placed), stored: i64, served: i64) -> Inherit {
+fn decide(change: impl FnOnce(&mut InstalledToken), stored: i64, served: i64) -> Inherit {
     let id = id("a");
-    let mut placed = placed();
-    change(&mut placed);
+    let mut installed = installed();
+    change(&mut installed);
     let found = FoundToken {
-        placed: Some(&placed),
-        asks: ASKS,
+        installed: Some(&installed),
+        requested: REQUESTED,
         stored: at(stored),
         served: Some(at(served)),
     };
@@ -69,38 +69,41 @@ fn what_is_noted_and_still_there_is_kept_with_its_exact_life() {
         renew_by: None,
     };
     assert_eq!(decide(|_| {}, 3, 86_000), kept);
-    assert_eq!(decide(|_| {}, 4, 86_000), Inherit::Push(Why::Replaced));
+    assert_eq!(
+        decide(|_| {}, 4, 86_000),
+        Inherit::Push(PushReason::Replaced)
+    );
     assert_eq!(
         decide(|p| p.stored = None, 3, 86_000),
-        Inherit::Push(Why::Replaced)
+        Inherit::Push(PushReason::Replaced)
     );
     assert_eq!(
-        decide(|p| p.asks = "else".to_owned(), 3, 86_000),
-        Inherit::Push(Why::Changed)
+        decide(|p| p.requested = "else".to_owned(), 3, 86_000),
+        Inherit::Push(PushReason::Changed)
     );
     // The credmon should have made another by now.
-    assert_eq!(decide(|_| {}, 3, 84_600), Inherit::Push(Why::Stale));
+    assert_eq!(decide(|_| {}, 3, 84_600), Inherit::Push(PushReason::Stale));
     assert_eq!(
         decide(|_| {}, 3, 2),
-        Inherit::Push(Why::Stale),
+        Inherit::Push(PushReason::Stale),
         "of the token before"
     );
     assert_eq!(
         decide(|p| p.token.expires = at(86_400), 3, 86_000),
-        Inherit::Push(Why::Renewal)
+        Inherit::Push(PushReason::Renewal)
     );
     assert_eq!(
         decide(|p| p.token.expires = after(at(0), 8 * DAY), 3, 86_000),
-        Inherit::Push(Why::Changed),
+        Inherit::Push(PushReason::Changed),
         "never longer than configured"
     );
-    let clock_was_set_back = |p: &mut Placed| {
+    let clock_was_set_back = |p: &mut InstalledToken| {
         p.token.issued = at(100_000);
         p.token.expires = at(100_000 + 86_400);
     };
     assert_eq!(
         decide(clock_was_set_back, 3, 86_000),
-        Inherit::Push(Why::Renewal)
+        Inherit::Push(PushReason::Renewal)
     );
 }
 
@@ -109,8 +112,8 @@ fn without_a_note_the_life_is_an_estimate_that_is_not_trusted_for_long() {
     let id = id("a");
     let decide = |stored: i64, served: Option<i64>, now: i64| {
         let found = FoundToken {
-            placed: None,
-            asks: ASKS,
+            installed: None,
+            requested: REQUESTED,
             stored: at(stored),
             served: served.map(at),
         };
@@ -126,19 +129,28 @@ fn without_a_note_the_life_is_an_estimate_that_is_not_trusted_for_long() {
     };
     assert_eq!(life.expires, after(at(0), 7 * DAY));
     assert!(at(86_400) < renew_by && renew_by <= after(at(86_400), SETTLING));
-    assert_eq!(decide(0, Some(80_000), 86_400), Inherit::Push(Why::Stale));
+    assert_eq!(
+        decide(0, Some(80_000), 86_400),
+        Inherit::Push(PushReason::Stale)
+    );
     assert_eq!(
         decide(86_390, Some(86_000), 86_400),
-        Inherit::Push(Why::First)
+        Inherit::Push(PushReason::First)
     );
-    assert_eq!(decide(86_390, None, 86_400), Inherit::Push(Why::First));
+    assert_eq!(
+        decide(86_390, None, 86_400),
+        Inherit::Push(PushReason::First)
+    );
     assert_eq!(
         decide(90_000, Some(90_000), 86_400),
-        Inherit::Push(Why::Renewal),
+        Inherit::Push(PushReason::Renewal),
         "to come"
     );
     let late = 86_400 * 4 + 10;
-    assert_eq!(decide(0, Some(late), late), Inherit::Push(Why::Renewal));
+    assert_eq!(
+        decide(0, Some(late), late),
+        Inherit::Push(PushReason::Renewal)
+    );
 }
 
 #[test]
@@ -149,8 +161,8 @@ fn a_start_without_notes_is_no_burst_and_begins_with_what_ends_first() {
         // Pushed evenly over the last four days.
         let stored = 86_400 * 4 - n * 170;
         let found = FoundToken {
-            placed: None,
-            asks: ASKS,
+            installed: None,
+            requested: REQUESTED,
             stored: at(stored),
             served: Some(at(86_400 * 4)),
         };
@@ -185,7 +197,7 @@ proptest! {
         account in "[a-z]{1,8}",
         age in 0_i64..700_000,
         real_life in 3_600_i64..604_800,
-        noted: bool,
+        recorded: bool,
         serves_each in 60_i64..1_200,
     ) {
         let id = id(&account);
@@ -199,14 +211,14 @@ proptest! {
             (last >= stored).then(|| at(stored + (last - stored) / serves_each * serves_each))
         };
         prop_assume!(expires > begin);
-        let placed = Placed {
-            token: Named { accessor: "a".to_owned(), issued: at(stored), expires: at(expires) },
+        let installed = InstalledToken {
+            token: TokenRecord { accessor: "a".to_owned(), issued: at(stored), expires: at(expires) },
             stored: Some(at(stored)),
-            ..placed()
+            ..installed()
         };
         let found = FoundToken {
-            placed: noted.then_some(&placed),
-            asks: ASKS,
+            installed: recorded.then_some(&installed),
+            requested: REQUESTED,
             stored: at(stored),
             served: served_at(begin),
         };
@@ -227,7 +239,7 @@ proptest! {
                 Next::Do(PlanStep::Push(_)) => pushed = Some(now),
                 Next::Do(_) => {
                     (record.observed, record.proved) = (Some(at(now)), Some(at(now)));
-                    let life = noted.then_some(HOUR);
+                    let life = recorded.then_some(HOUR);
                     if jobs::credmon(at(stored), served_at(now), life, at(now)) == jobs::Credmon::Stopped {
                         pushed = Some(now);
                     }
@@ -239,10 +251,10 @@ proptest! {
         // The last access token is valid for an hour: jobs had one at the time of the push.
         let served = served_at(pushed).unwrap();
         prop_assert!(at(pushed) < after(served, HOUR), "dark from {served} until {pushed}");
-        // The new token is held: nothing but its own renewal pushes again.
+        // The new token is owned: nothing but its own renewal pushes again.
         let life = Life { issued: at(pushed), expires: after(at(pushed), 7 * DAY) };
         prop_assert!(renew_at(&policy, life) > after(at(pushed), 3 * DAY));
-        if noted && real_life > 400_000 && age < real_life - 300_000 {
+        if recorded && real_life > 400_000 && age < real_life - 300_000 {
             prop_assert!(pushed > begin, "what is good and known is not pushed at the start");
         }
     }

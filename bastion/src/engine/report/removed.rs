@@ -5,11 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::delivery::DeliveryId;
-use crate::model::note::Note;
+use crate::model::records::TokenRecords;
 
 /// Nothing is done for it; an order to cut it off still reaches it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Unwanted {
+pub struct RemovedDelivery {
     /// Name of the delivery.
     #[serde(flatten)]
     pub id: DeliveryId,
@@ -19,10 +19,10 @@ pub struct Unwanted {
     pub expires: Timestamp,
 }
 
-impl Unwanted {
-    /// Makes it of the stored note; `None` when none of its tokens lives.
-    pub(crate) fn new(id: &DeliveryId, note: &Note, now: Timestamp) -> Option<Self> {
-        let living = note.names().filter(|token| token.expires > now);
+impl RemovedDelivery {
+    /// Makes it of the stored records; `None` when none of its tokens lives.
+    pub(crate) fn new(id: &DeliveryId, records: &TokenRecords, now: Timestamp) -> Option<Self> {
+        let living = records.iter().filter(|token| token.expires > now);
         let expires = living.clone().map(|token| token.expires).max()?;
         Some(Self {
             id: id.clone(),

@@ -7,9 +7,9 @@ use crate::model::delivery::DeliveryId;
 
 /// Deliveries of an order, with the number of tries that each had before.
 #[derive(Clone, Debug)]
-pub(crate) struct Followed(BTreeMap<DeliveryId, u64>);
+pub(crate) struct OrderedDeliveries(BTreeMap<DeliveryId, u64>);
 
-impl Followed {
+impl OrderedDeliveries {
     pub(crate) fn new(before: &[Line]) -> Self {
         let tries = before.iter().map(|line| (line.wanted.id(), line.tries));
         Self(tries.collect())

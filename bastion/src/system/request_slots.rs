@@ -14,9 +14,9 @@ pub(crate) const LATE: Duration = Duration::from_secs(2);
 
 /// Slots for operations.
 #[derive(Debug)]
-pub(crate) struct Turns(Semaphore);
+pub(crate) struct RequestSlots(Semaphore);
 
-impl Turns {
+impl RequestSlots {
     /// Slots for `at_a_time` operations.
     pub(crate) fn new(at_a_time: usize) -> Self {
         Self(Semaphore::new(at_a_time))
@@ -49,11 +49,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn work_that_waits_leaves_room_for_others() {
-        let turns = Turns::new(2);
+        let slots = RequestSlots::new(2);
         let (running, most) = (Cell::new(0), Cell::new(0));
         let work = |lasts: Duration| {
             let (running, most) = (&running, &most);
-            turns.run(async move {
+            slots.run(async move {
                 running.set(running.get() + 1);
                 most.set(most.get().max(running.get()));
                 tokio::time::sleep(lasts).await;
@@ -76,16 +76,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_that_hang_delay_the_next_one_by_seconds_and_lose_no_room() {
-        let turns = Arc::new(Turns::new(8));
+        let slots = Arc::new(RequestSlots::new(8));
         for _ in 0..80 {
-            let turns = Arc::clone(&turns);
-            tokio::spawn(async move { turns.run(tokio::time::sleep(LONG)).await });
+            let slots = Arc::clone(&slots);
+            tokio::spawn(async move { slots.run(tokio::time::sleep(LONG)).await });
         }
         tokio::task::yield_now().await;
         let begin = Instant::now();
-        turns.run(async {}).await;
+        slots.run(async {}).await;
         assert!(begin.elapsed() <= 10 * LATE, "{:?}", begin.elapsed());
         tokio::time::sleep(2 * LONG).await;
-        assert_eq!(turns.0.available_permits(), 8);
+        assert_eq!(slots.0.available_permits(), 8);
     }
 }

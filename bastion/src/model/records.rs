@@ -12,7 +12,7 @@ const MOST_OTHERS: usize = 32;
 
 /// A vault token, by its accessor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Named {
+pub struct TokenRecord {
     /// Its accessor.
     pub accessor: String,
     /// Time of its issue, by this host's clock.
@@ -23,21 +23,22 @@ pub struct Named {
 
 /// The vault token that is at a schedd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Placed {
+pub struct InstalledToken {
     /// The token.
     #[serde(flatten)]
-    pub token: Named,
+    pub token: TokenRecord,
     /// Time when it was stored, by the schedd's clock, once that was observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Timestamp>,
-    /// Requested content that it was stored for: see [`asks`].
-    pub asks: String,
+    /// Requested content that it was stored for: see [`requested_content`].
+    #[serde(rename = "asks")]
+    pub requested: String,
     /// Lifetime of an access token that was read with it last, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_seconds: Option<u64>,
     /// Issuer and subject of access tokens that were read with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bearer: Option<Bearer>,
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "bearer")]
+    pub subject: Option<TokenSubject>,
     /// Access tokens that were read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub access_reads: Vec<AccessRead>,
@@ -54,22 +55,22 @@ pub struct Placed {
 
 /// State of one delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
+pub struct TokenRecords {
     /// The token at the schedd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub current: Option<Placed>,
+    pub current: Option<InstalledToken>,
     /// Others that may still be valid: replaced ones that could not be revoked, and ones that were created and
     /// perhaps never stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub others: Vec<Named>,
+    pub others: Vec<TokenRecord>,
 }
 
 /// A login that may still be valid. Only the process that made it can revoke it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Login {
+pub struct LoginRecord {
     /// The token.
     #[serde(flatten)]
-    pub token: Named,
+    pub token: TokenRecord,
     /// Account that logged in.
     pub account: String,
     /// HTCondor's service name of the credential.
@@ -90,7 +91,7 @@ pub struct AccessRead {
 
 /// Issuer and subject of an access token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bearer {
+pub struct TokenSubject {
     /// `iss`
     pub issuer: String,
     /// `sub`
@@ -99,7 +100,7 @@ pub struct Bearer {
 
 /// Requested content of a credential's token, in one line without secret: another line means other content.
 #[must_use]
-pub fn asks(credential: &Credential) -> String {
+pub fn requested_content(credential: &Credential) -> String {
     let mut text = credential.url.to_string();
     for (key, value) in [
         (" scopes=", credential.scope_list()),
@@ -113,9 +114,9 @@ pub fn asks(credential: &Credential) -> String {
     text
 }
 
-impl Note {
-    /// A note of these tokens; of too many, those that expire last.
-    pub(crate) fn new(current: Option<Placed>, mut others: Vec<Named>) -> Self {
+impl TokenRecords {
+    /// Records of these tokens; of too many, those that expire last.
+    pub(crate) fn new(current: Option<InstalledToken>, mut others: Vec<TokenRecord>) -> Self {
         others.sort_by(|a, b| (b.expires, &a.accessor).cmp(&(a.expires, &b.accessor)));
         others.dedup();
         others.truncate(MOST_OTHERS);
@@ -123,8 +124,8 @@ impl Note {
     }
 
     /// Every token that it names.
-    pub fn names(&self) -> impl Iterator<Item = &Named> + Clone {
-        let current = self.current.as_ref().map(|placed| &placed.token);
+    pub fn iter(&self) -> impl Iterator<Item = &TokenRecord> + Clone {
+        let current = self.current.as_ref().map(|installed| &installed.token);
         current.into_iter().chain(&self.others)
     }
 
@@ -132,6 +133,6 @@ impl Note {
     pub(crate) fn drop_expired(&mut self, now: Timestamp) {
         self.others.retain(|token| token.expires > now);
         let current = self.current.take();
-        self.current = current.filter(|placed| placed.token.expires > now);
+        self.current = current.filter(|installed| installed.token.expires > now);
     }
 }
