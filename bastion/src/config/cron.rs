@@ -1,18 +1,17 @@
 //! Cron expressions of five fields, as crontab(5) reads them, in the host's time zone.
 //!
-//! Minute, hour, day of month, month, day of week; `*`, lists, ranges, steps, names of months and
-//! days, Sunday as 0 or 7. The `cron` crate does the work; here is what makes its six fields those
-//! of crontab(5): days of the week are named to it (it counts Sunday as 1), and when both days are
-//! restricted, either is enough (it wants both).
+//! Minute, hour, day of month, month, day of week; `*`, lists, ranges, steps, names of months and days, Sunday as 0 or
+//! 7. The `cron` crate parses the fields. It counts days of the week differently and requires both days to match where
+//! crontab(5) requires either, so days are matched here.
 
+use std::iter::successors;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-// Only because the crate's own times are of this kind.
-use chrono::{DateTime, Utc};
-use cron::Schedule;
+use cron::{Schedule, TimeUnitSpec as _};
+use jiff::civil::{Date, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{Timestamp, civil};
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -22,20 +21,24 @@ use serde::Deserialize;
 #[schemars(with = "String", extend("pattern" = r"^\s*\S+(\s+\S+){4}\s*$"))]
 pub struct Cron {
     text: String,
-    /// A minute matches when one of these has it.
-    schedules: Vec<Schedule>,
+    /// Minute, hour, day of month and month.
+    schedule: Schedule,
+    /// Days of the week, 0 to 7, as hours.
+    weekdays: Schedule,
+    /// Both days are restricted: a day matches when either does.
+    either_day: bool,
 }
 
-/// Seconds of a day.
-const DAY: i64 = 86_400;
-const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
-/// The bounds of the fields that are numbers only, for messages.
-const BOUNDS: [(&str, u32, u32); 5] = [
-    ("minute", 0, 59),
-    ("hour", 0, 23),
-    ("day of month", 1, 31),
-    ("month", 1, 12),
-    ("day of week", 0, 7),
+/// Days in which every day of the calendar comes at least once, the 29th of February included.
+const EVERY_DAY: usize = 8 * 366;
+const WEEKDAYS: [&str; 7] = [
+    "sunday",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
 ];
 
 impl TryFrom<String> for Cron {
@@ -47,101 +50,133 @@ impl TryFrom<String> for Cron {
 }
 
 impl Cron {
-    /// Reads an expression.
+    /// Parses an expression.
     ///
     /// # Errors
-    /// The fault, and how to write it.
+    /// The fault, and the correct notation.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let refuse = |why: String| format!("{text:?} is no cron expression: {why}");
+        let refuse = |why: &str| format!("{text:?} is no cron expression: {why}");
         let fields: Vec<&str> = text.split_whitespace().collect();
         let &[minute, hour, day, month, weekday] = fields.as_slice() else {
             return Err(refuse(
-                "five fields are needed (minute, hour, day of month, month, day of week), as in \
-                 \"*/10 * * * *\""
-                    .to_owned(),
+                "five fields are needed (minute, hour, day of month, month, day of week), as in \"*/10 * * * *\"",
             ));
         };
-        let named = weekdays(weekday).map_err(refuse)?;
-        let all = [minute, hour, day, month, named.as_str()];
-        // Field by field first: the crate's own message names none.
-        for (index, ((name, low, high), field)) in BOUNDS.into_iter().zip(all).enumerate() {
-            let mut alone = ["*"; 5];
-            if let Some(place) = alone.get_mut(index) {
-                *place = field;
+        // Each field alone: the crate's message does not name the wrong one.
+        let parsed = [
+            (
+                "minute, which goes from 0 to 59",
+                schedule([minute, "*", "*", "*"]),
+            ),
+            (
+                "hour, which goes from 0 to 23",
+                schedule(["*", hour, "*", "*"]),
+            ),
+            (
+                "day of month, which goes from 1 to 31",
+                schedule(["*", "*", day, "*"]),
+            ),
+            (
+                "month, which goes from 1 to 12",
+                schedule(["*", "*", "*", month]),
+            ),
+            ("day of week, which goes from 0 to 7", weekdays(weekday)),
+        ];
+        for ((name, parsed), field) in parsed.iter().zip(&fields) {
+            if parsed.is_none() {
+                let order = if field.contains('-') {
+                    ", the lower end of a range first"
+                } else {
+                    ""
+                };
+                return Err(refuse(&format!("{field:?} is no {name}{order}")));
             }
-            schedule(alone).ok_or_else(|| {
-                let typed = fields.get(index).unwrap_or(&field);
-                refuse(format!(
-                    "{typed:?} is no {name}, which goes from {low} to {high}"
-                ))
-            })?;
         }
-        let either = !day.starts_with('*') && !weekday.starts_with('*');
-        let choices = if either {
-            vec![
-                [minute, hour, day, month, "*"],
-                [minute, hour, "*", month, &named],
-            ]
-        } else {
-            vec![all]
-        };
-        let schedules: Vec<Schedule> = choices.into_iter().filter_map(schedule).collect();
+        let all = schedule([minute, hour, day, month]).zip(weekdays(weekday));
+        let (schedule, weekdays) = all.ok_or_else(|| refuse("its fields do not fit together"))?;
         let cron = Self {
             text: text.to_owned(),
-            schedules,
+            schedule,
+            weekdays,
+            either_day: !day.starts_with('*') && !weekday.starts_with('*'),
         };
-        if cron.next(Timestamp::UNIX_EPOCH, &TimeZone::UTC) == Timestamp::MAX {
-            return Err(refuse("there is no such day".to_owned()));
-        }
-        Ok(cron)
+        let has_days = cron.days(Date::ZERO).next().is_some();
+        has_days
+            .then_some(cron)
+            .ok_or_else(|| refuse("there is no such day"))
     }
 
     /// The first matching minute after `after`, in the time zone `zone`.
     ///
-    /// An hour that a change to summer time leaves out is left out; of one that comes twice the
-    /// first counts.
+    /// An hour that a change to summer time leaves out is left out; of one that comes twice the first counts.
     #[must_use]
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Timestamp {
-        let next = |schedule| next_of(schedule, after, zone);
-        self.schedules
-            .iter()
-            .filter_map(next)
-            .min()
-            .unwrap_or(Timestamp::MAX)
+        let start = after.to_zoned(zone.clone()).datetime();
+        let days = self.days(start.date());
+        let minutes = days.flat_map(|day| self.times().map(move |time| day.to_datetime(time)));
+        let later = minutes.skip_while(|minute| *minute <= start);
+        let timestamps = later.filter_map(|minute| {
+            let there = zone.to_ambiguous_timestamp(minute);
+            let is_left_out = matches!(there.offset(), AmbiguousOffset::Gap { .. });
+            there.earlier().ok().filter(|_| !is_left_out)
+        });
+        let mut timestamps = timestamps.filter(|found| *found > after);
+        timestamps.next().unwrap_or(Timestamp::MAX)
     }
 
-    /// The longest time between two matching minutes, where no clock is changed for summer.
+    /// The longest time between two matching minutes, in a time zone without summer time.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
-        // Matching days all match at the same times: one of them, and the days, are enough.
-        let start = Timestamp::from_second(-1).unwrap_or(Timestamp::UNIX_EPOCH);
-        let next = |after| self.next(after, &TimeZone::UTC);
-        let day_of = |at: Timestamp| at.as_second().div_euclid(DAY);
-        let first = next(start);
-        let (mut last, mut longest) = (first, 0);
-        loop {
-            let then = next(last);
-            if day_of(then) != day_of(first) {
-                break;
+        let times: Vec<Time> = self.times().collect();
+        let days: Vec<Date> = self.days(Date::ZERO).collect();
+        let pauses = times.iter().zip(times.iter().skip(1));
+        let within_day = pauses
+            .map(|(earlier, later)| later.duration_since(*earlier))
+            .max();
+        let days = days.iter().zip(days.iter().skip(1));
+        let between_days = days
+            .map(|(earlier, later)| later.duration_since(*earlier))
+            .max();
+        // From the last time of a day to the first one of another.
+        let active = times.first().zip(times.last());
+        let active = active.map(|(first, last)| last.duration_since(*first));
+        let over_night = between_days.unwrap_or_default() - active.unwrap_or_default();
+        over_night
+            .max(within_day.unwrap_or(SignedDuration::ZERO))
+            .unsigned_abs()
+    }
+
+    /// Matching days from `start` on.
+    fn days(&self, start: Date) -> impl Iterator<Item = Date> {
+        let all = successors(Some(start), |day| day.tomorrow().ok()).take(EVERY_DAY);
+        all.filter(|day| self.has_day(*day))
+    }
+
+    fn has_day(&self, date: Date) -> bool {
+        let day = self.schedule.days_of_month();
+        let day = day.includes(date.day().unsigned_abs().into());
+        let number = date.weekday().to_sunday_zero_offset().unsigned_abs();
+        let weekday = |number: u8| self.weekdays.hours().includes(number.into());
+        let weekday = weekday(number) || (number == 0 && weekday(7));
+        let month = self
+            .schedule
+            .months()
+            .includes(date.month().unsigned_abs().into());
+        month
+            && if self.either_day {
+                day || weekday
+            } else {
+                day && weekday
             }
-            longest = longest.max(then.as_second() - last.as_second());
-            last = then;
-        }
-        let active = last.as_second() - first.as_second();
-        let mut day = day_of(first);
-        if self.text.split_whitespace().skip(2).all(|days| days == "*") {
-            return Duration::from_secs(longest.max(DAY - active).unsigned_abs());
-        }
-        // Eight years have a leap day, whatever year it begins in.
-        while day < day_of(first) + 8 * 366 {
-            let Ok(midnight) = Timestamp::from_second((day + 1) * DAY - 1) else {
-                break;
-            };
-            let following = day_of(next(midnight));
-            longest = longest.max((following - day) * DAY - active);
-            day = following;
-        }
-        Duration::from_secs(longest.unsigned_abs())
+    }
+
+    /// Matching times of a day, in order.
+    fn times(&self) -> impl Iterator<Item = Time> {
+        let number = |ordinal: u32| i8::try_from(ordinal).ok();
+        self.schedule.hours().iter().flat_map(move |hour| {
+            let minutes = self.schedule.minutes().iter();
+            minutes.filter_map(move |minute| Time::new(number(hour)?, number(minute)?, 0, 0).ok())
+        })
     }
 }
 
@@ -151,59 +186,27 @@ impl std::fmt::Display for Cron {
     }
 }
 
-/// The crate reads wall-clock time as if it were UTC; what that is in the zone, jiff knows.
-fn next_of(schedule: &Schedule, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-    let wall = after.to_zoned(zone.clone()).datetime();
-    let wall = wall.to_zoned(TimeZone::UTC).ok()?.timestamp();
-    let start = DateTime::<Utc>::from_timestamp(wall.as_second(), 0)?;
-    schedule.after(&start).find_map(|at| {
-        let wall = Timestamp::from_second(at.timestamp()).ok()?;
-        let wall: civil::DateTime = wall.to_zoned(TimeZone::UTC).datetime();
-        let there = zone.to_ambiguous_timestamp(wall);
-        let timestamp = match there.offset() {
-            AmbiguousOffset::Gap { .. } => None,
-            _ => there.earlier().ok(),
-        };
-        timestamp.filter(|found| *found > after)
-    })
+/// Minute, hour, day of month and month.
+fn schedule(fields: [&str; 4]) -> Option<Schedule> {
+    Schedule::from_str(&format!("0 {} *", fields.join(" "))).ok()
 }
 
-fn schedule(fields: [&str; 5]) -> Option<Schedule> {
-    Schedule::from_str(&format!("0 {}", fields.join(" "))).ok()
-}
-
-/// The field for days of the week with its numbers replaced by names.
-fn weekdays(field: &str) -> Result<String, String> {
-    let mut parts = Vec::new();
-    for part in field.split(',') {
-        let (range, step) = part.split_once('/').unwrap_or((part, "1"));
-        let (low, high) = range.split_once('-').unwrap_or((range, range));
-        if !low.starts_with(|c: char| c.is_ascii_digit()) {
-            parts.push(part.to_owned());
-            continue;
+/// Days of the week as hours, whose field has the same notation and counts from 0.
+fn weekdays(field: &str) -> Option<Schedule> {
+    const SEPARATORS: [char; 3] = [',', '-', '/'];
+    let mut numbers = String::new();
+    for part in field.split_inclusive(SEPARATORS) {
+        let (word, separator) = part.split_at(part.trim_end_matches(SEPARATORS).len());
+        let word = word.to_lowercase();
+        let is_day = |day: &str| word.len() >= 3 && day.starts_with(&word);
+        match WEEKDAYS.iter().position(|day| is_day(day)) {
+            Some(number) => numbers.push_str(&number.to_string()),
+            None if word.parse().is_ok_and(|number: u32| number > 7) => return None,
+            None => numbers.push_str(&word),
         }
-        let number = |text: &str| text.parse::<usize>().ok().filter(|day| *day <= 7);
-        let high = if low == high && part.contains('/') {
-            "6"
-        } else {
-            high
-        };
-        let step = step.parse::<usize>().ok().filter(|step| *step > 0);
-        let (Some(low), Some(high), Some(step)) = (number(low), number(high), step) else {
-            return Err(format!(
-                "{part:?} is no day of week, which goes from 0 to 7"
-            ));
-        };
-        if low > high {
-            return Err(format!("{part:?} is no day of week: it goes backwards"));
-        }
-        let days = (low..=high).step_by(step);
-        parts.extend(
-            days.filter_map(|day| WEEKDAYS.get(day % 7))
-                .map(|&day| day.to_owned()),
-        );
+        numbers.push_str(separator);
     }
-    Ok(parts.join(","))
+    schedule(["0", &numbers, "*", "*"])
 }
 
 #[cfg(test)]
@@ -302,7 +305,10 @@ mod tests {
                 "* * * * 8",
                 "\"8\" is no day of week, which goes from 0 to 7",
             ),
-            ("* * * * 5-3", "it goes backwards"),
+            (
+                "* * * * 5-3",
+                "\"5-3\" is no day of week, which goes from 0 to 7, the lower end of a range first",
+            ),
             ("*/0 * * * *", "\"*/0\" is no minute"),
             ("* * 0 * *", "\"0\" is no day of month"),
             ("* * * foo *", "\"foo\" is no month"),
