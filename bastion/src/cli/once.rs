@@ -22,7 +22,7 @@ pub(crate) fn once(config: &Config, output: Output) -> Result<Done, CommandError
     // An account whose tokens are still valid is good now, but cannot be renewed.
     let other_faults: Vec<HostFault> = local::wait(host::keytab_faults(config))?
         .into_iter()
-        .filter(|fault| fault.stops() && fault.accounts().iter().all(|a| report.is_good_for(a)))
+        .filter(|fault| fault.stops && fault.accounts.iter().all(|a| report.is_good_for(a)))
         .collect();
     let printed = if output.json {
         print_json(&report)

@@ -127,7 +127,7 @@ fn found(search: &Search, template: &DeliveryTemplate) -> SearchedDelivery {
         words.push(format!("named {schedds}"));
     }
     if let Some(at) = &template.at {
-        words.push(format!("at {at}"));
+        words.push(format!("at {}", at.as_str()));
     }
     let target = search.target("");
     let mut delivery = template.at("", target);
@@ -137,7 +137,7 @@ fn found(search: &Search, template: &DeliveryTemplate) -> SearchedDelivery {
         collector: search.collector.clone(),
         constraint: search.constraint.clone(),
         schedds,
-        at: template.at.as_ref().map(ToString::to_string),
+        at: template.at.as_ref().map(|at| at.as_str().to_owned()),
         wanted: DesiredDelivery::new(&delivery),
         settings: settings(&delivery),
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::Config;
 use super::search::DeliveryTemplate;
-use super::{Config, Search};
 use crate::model::delivery::{Authentication, Delivery, DeliveryId, Target};
 use crate::model::duration::format;
 
@@ -53,7 +53,7 @@ pub struct Difference {
     pub to: Option<String>,
 }
 
-/// Keys and their values, in a fixed order.
+/// Keys and their values, in an order that is fixed for each kind of thing.
 type Values = Vec<(&'static str, Option<String>)>;
 
 impl Changes {
@@ -126,8 +126,8 @@ const CONTROL: &str = "control.socket";
 const LISTEN: &str = "listen.address";
 const STATE: &str = "state";
 
-/// `KEY OLD → NEW`, and a note on keys that a reload does not put into force: sockets and the directory
-/// of the state are opened once.
+/// `KEY OLD → NEW`, and a remark on keys that take effect at the next start: sockets and the directory of the state are
+/// opened once.
 impl Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
@@ -144,24 +144,16 @@ impl Display for Difference {
     }
 }
 
-/// Differing values of the keys of both, those of `new` first.
+/// Values that differ between two things of one kind, whose keys are the same.
 fn differences(old: &Values, new: &Values) -> Vec<Difference> {
-    let value = |values: &Values, key: &str| {
-        let found = values.iter().find(|(known, _)| *known == key);
-        found.and_then(|(_, value)| value.clone())
-    };
-    let is_gone = |(key, _): &&(&str, _)| new.iter().all(|(known, _)| known != key);
-    let keys = new
-        .iter()
-        .chain(old.iter().filter(is_gone))
-        .map(|(key, _)| *key);
-    keys.map(|key| Difference {
+    let pairs = old.iter().zip(new);
+    let differing = pairs.filter(|((_, from), (_, to))| from != to);
+    let differences = differing.map(|((key, from), (_, to))| Difference {
         key,
-        from: value(old, key),
-        to: value(new, key),
-    })
-    .filter(|difference| difference.from != difference.to)
-    .collect()
+        from: from.clone(),
+        to: to.clone(),
+    });
+    differences.collect()
 }
 
 fn deliveries(config: &Config) -> BTreeMap<DeliveryId, Values> {
@@ -171,18 +163,20 @@ fn deliveries(config: &Config) -> BTreeMap<DeliveryId, Values> {
 
 fn delivery(delivery: &Delivery) -> Values {
     let mut values = template(&DeliveryTemplate::of(delivery));
-    match &delivery.target {
-        Target::Directory(path) => values.push(("directory", shown(path))),
+    let (directory, host, collector, authentication) = match &delivery.target {
+        Target::Directory(path) => (Some(path), None, None, None),
         Target::Credd {
             host,
             collector,
-            authentication: how,
-        } => {
-            values.push(("credds", Some(host.clone())));
-            values.push(("collector", collector.clone()));
-            values.extend(authentication(how));
-        }
-    }
+            authentication,
+        } => (None, Some(host), collector.as_ref(), Some(authentication)),
+    };
+    values.extend([
+        ("directory", directory.map(|path| shown(path))),
+        ("credds", host.cloned()),
+        ("collector", collector.cloned()),
+    ]);
+    values.extend(authenticate(authentication));
     values
 }
 
@@ -190,20 +184,18 @@ fn delivery(delivery: &Delivery) -> Values {
 fn template(template: &DeliveryTemplate) -> Values {
     let credential = &template.credential;
     let identity = &credential.identity;
-    let scopes = &credential.scopes;
-    let opener = &template.authorize.service;
+    let scopes = credential.scopes.join(" ");
+    let authorize = Some(&template.authorize.service);
+    let authorize = authorize.filter(|service| **service != credential.service);
     vec![
         ("principal", Some(identity.principal.clone())),
-        ("keytab", shown(&identity.keytab)),
+        ("keytab", Some(shown(&identity.keytab))),
         ("credkey", Some(credential.credkey.clone())),
         ("issuer", Some(credential.issuer.clone())),
         ("role", Some(credential.role.clone())),
-        ("scopes", (!scopes.is_empty()).then(|| scopes.join(" "))),
+        ("scopes", Some(scopes).filter(|scopes| !scopes.is_empty())),
         ("audience", credential.audience.clone()),
-        (
-            "authorize_with",
-            (*opener != credential.service).then(|| opener.clone()),
-        ),
+        ("authorize_with", authorize.cloned()),
         ("tokens.lifetime", Some(format(template.lifetime))),
         ("tokens.renew_below", Some(format(template.renew_below))),
         ("grant.lifetime", credential.grant.lifetime.map(format)),
@@ -211,13 +203,14 @@ fn template(template: &DeliveryTemplate) -> Values {
     ]
 }
 
-fn authentication(authentication: &Authentication) -> Values {
+fn authenticate(how: Option<&Authentication>) -> Values {
     vec![
-        ("authenticate", Some(authentication.method.to_string())),
-        ("superuser_for", authentication.domain.clone()),
+        ("authenticate", how.map(|how| how.method.to_string())),
+        ("superuser_for", how.and_then(|how| how.domain.clone())),
     ]
 }
 
+/// Searches by their groups, and their deliveries by all that distinguishes them.
 fn searches(config: &Config) -> BTreeMap<String, Values> {
     let mut all = BTreeMap::new();
     for search in &config.searches {
@@ -225,52 +218,46 @@ fn searches(config: &Config) -> BTreeMap<String, Values> {
             ("collector", search.collector.clone()),
             ("constraint", search.constraint.clone()),
         ];
-        values.extend(authentication(&search.authentication));
+        values.extend(authenticate(Some(&search.authentication)));
         all.insert(search.to_string(), values);
         for wanted in &search.templates {
-            all.insert(name(wanted, search), template(wanted));
+            let credential = &wanted.credential;
+            let (account, service) = (&credential.identity.account, &credential.service);
+            let at = wanted
+                .at
+                .as_ref()
+                .map(|at| format!(", where {}", at.as_str()));
+            let name = format!(
+                "{account}/{service} at {}: {}{}",
+                search.group,
+                wanted.schedds,
+                at.unwrap_or_default()
+            );
+            all.insert(name, template(wanted));
         }
     }
     all
-}
-
-/// Name of a template among those of all searches.
-fn name(template: &DeliveryTemplate, search: &Search) -> String {
-    let credential = &template.credential;
-    let at = template.at.as_ref().map(|at| format!(", where {at}"));
-    format!(
-        "{}/{} at {}: {}{}",
-        credential.identity.account,
-        credential.service,
-        search.group,
-        template.schedds,
-        at.unwrap_or_default()
-    )
 }
 
 fn settings(config: &Config) -> Values {
     let vault = &config.vault;
     let addresses: Vec<String> = vault.servers.iter().map(ToString::to_string).collect();
     let requests = vault.requests;
-    let requests = requests.map(|bound| format!("{} in {}", bound.limit, format(bound.per)));
+    let requests = requests.map(|limit| format!("{} in {}", limit.limit, format(limit.per)));
     vec![
         ("vault.address", Some(addresses.join(" "))),
-        (
-            "vault.ca_file",
-            vault.tls.ca_file.as_deref().and_then(shown),
-        ),
-        ("vault.ca_dir", vault.tls.ca_dir.as_deref().and_then(shown)),
+        ("vault.ca_file", vault.tls.ca_file.as_deref().map(shown)),
+        ("vault.ca_dir", vault.tls.ca_dir.as_deref().map(shown)),
         ("vault.requests", requests),
         ("kerberos.service", Some(config.kerberos_service.clone())),
         ("schedule.check", Some(config.check.to_string())),
         ("schedule.spread", Some(format(config.spread))),
         (LISTEN, config.listen.map(|address| address.to_string())),
-        (CONTROL, shown(&config.control)),
-        (STATE, shown(&config.state)),
+        (CONTROL, Some(shown(&config.control))),
+        (STATE, Some(shown(&config.state))),
     ]
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as values are")]
-fn shown(path: &Path) -> Option<String> {
-    Some(path.display().to_string())
+fn shown(path: &Path) -> String {
+    path.display().to_string()
 }

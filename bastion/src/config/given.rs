@@ -1,25 +1,35 @@
-//! Values of keys that may be left out, with their places; lists of values, and sections by name.
+//! Values of keys that may be left out, with their places; lists of values, sections, and sections by name.
 //!
 //! Always true: a value that was a fault is not missed besides ([`Given::is_missing`]).
 
-use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Deref;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::faults::{Faults, Located, Place};
+use super::faults::{Located, Place};
 
 /// Name by which [`Given`] asks the reader for a place and a value.
 pub(crate) const LOCATED: &str = "token-bastion: a value with its place";
 
 /// Value of a key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(with = "T")]
 pub(crate) struct Given<T> {
     /// Nothing when the key is not there, or its value was a fault.
     value: Option<Located<T>>,
     is_faulty: bool,
+}
+
+/// A section; an empty one when the key is not there, or its value was a fault.
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(with = "T")]
+pub(crate) struct Section<T> {
+    value: T,
+    place: Option<Place>,
 }
 
 /// One value, or a list of values; those that were faults are left out.
@@ -44,11 +54,6 @@ impl<T> Given<T> {
         self.value.as_ref()
     }
 
-    /// The value without its place.
-    pub(crate) fn into_value(self) -> Option<T> {
-        self.value.map(|located| located.value)
-    }
-
     /// Place of the value.
     pub(crate) fn place(&self) -> Option<Place> {
         self.value.as_ref().map(|located| located.place)
@@ -63,12 +68,20 @@ impl<T> Given<T> {
     pub(crate) fn or<'a>(&'a self, outer: &'a Self) -> &'a Self {
         if self.is_missing() { outer } else { self }
     }
+}
 
-    /// Takes what another file has.
-    pub(crate) fn join(&mut self, other: Self) {
-        if !other.is_missing() {
-            *self = other;
-        }
+impl<T> Section<T> {
+    /// Place of the section, when there is one.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.place
+    }
+}
+
+impl<T> Deref for Section<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
     }
 }
 
@@ -94,26 +107,6 @@ impl<T> Given<ByName<T>> {
     /// True when there is no name, and what stands there is no fault.
     pub(crate) fn is_empty(&self) -> bool {
         self.is_missing() || self.get().is_some_and(|named| named.0.is_empty())
-    }
-
-    /// Adds what another file has. A name that stands in both is a fault.
-    pub(crate) fn join_names(&mut self, other: Self, faults: &mut Faults) {
-        let Some(all) = &mut self.value else {
-            return self.join(other);
-        };
-        let all = &mut all.value.0;
-        let known: HashMap<String, Place> = (all.iter())
-            .map(|(name, _)| (name.value.clone(), name.place))
-            .collect();
-        for (name, section) in other.value.into_iter().flat_map(|named| named.value.0) {
-            if let Some(first) = known.get(&name.value) {
-                let first = faults.position(*first);
-                let what = format!("it stands at {first} already, keep one of them");
-                faults.add(name.place, what);
-            } else {
-                all.push((name, section));
-            }
-        }
     }
 }
 
@@ -152,6 +145,16 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
     }
 }
 
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Section<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let given = Given::deserialize(input)?;
+        Ok(Self {
+            place: given.place(),
+            value: given.value.map(|located| located.value).unwrap_or_default(),
+        })
+    }
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let items = Vec::<Given<T>>::deserialize(input)?;
@@ -175,10 +178,11 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for ByName<T> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ByName<T>, A::Error> {
                 let mut list = Vec::new();
-                while let Some((name, section)) = entries.next_entry::<Given<String>, Given<T>>()? {
-                    let section = section.into_value();
-                    // A section that was a fault keeps its name, which others may speak of.
-                    list.extend(name.value.map(|name| (name, section.unwrap_or_default())));
+                while let Some((name, section)) =
+                    entries.next_entry::<Given<String>, Section<T>>()?
+                {
+                    // A section that was a fault keeps its name, which others may refer to.
+                    list.extend(name.value.map(|name| (name, section.value)));
                 }
                 Ok(ByName(list))
             }

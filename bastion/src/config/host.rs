@@ -1,10 +1,10 @@
 //! Checks of files of this host that the configuration names: keytabs, certificate authorities.
 //!
-//! A keytab that is missing or cannot be read, and one that everybody may read, are faults for `check`. A
-//! service that runs goes on, with a warning at each start: other accounts are not to suffer, the keytab may
-//! come later, and a wrong mode is no reason to let jobs fail.
+//! A keytab that is missing or cannot be read, and one that everybody may read, are faults for `check`. A running service
+//! only warns of them at its start: other accounts go on, the keytab may be installed later, and a wrong mode is no
+//! reason to let jobs fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -12,39 +12,25 @@ use htvault::text::printable;
 use tokio::task::JoinSet;
 
 use super::Config;
-use crate::system::files::keytab::{self, Damage, Keytab};
+use crate::system::files::keytab::{self, Damage, Entries, Keytab};
 use crate::system::files::{KEYTABS, ReadError};
 
-/// Keytabs that are checked at a time.
-const AT_A_TIME: usize = 64;
 /// Principals that a message names.
 const NAMED: usize = 3;
 /// Characters of a principal in a message.
 const PRINCIPAL_LIMIT: usize = 100;
+/// Advice for a keytab without the key.
+const ANEW: &str = "make it anew with kadmin or ktutil";
 
 /// A fault of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostFault {
     /// Accounts that it concerns; none for all of them.
-    accounts: Vec<String>,
+    pub accounts: Vec<String>,
     /// The file and the accounts that need it, description and advice.
-    message: String,
-    /// Deliveries cannot work as long as it is so.
-    stops: bool,
-}
-
-impl HostFault {
-    /// Accounts that it concerns; none for all of them.
-    #[must_use]
-    pub fn accounts(&self) -> &[String] {
-        &self.accounts
-    }
-
-    /// True when deliveries cannot work as long as it is so.
-    #[must_use]
-    pub fn stops(&self) -> bool {
-        self.stops
-    }
+    pub message: String,
+    /// Deliveries fail until it is corrected.
+    pub stops: bool,
 }
 
 impl fmt::Display for HostFault {
@@ -62,55 +48,39 @@ pub(crate) struct KeytabFault {
     pub(crate) stops: bool,
 }
 
-/// Checks every keytab, in the order of paths. Accounts that share a keytab and its fault are named
-/// in one.
+/// Checks every keytab, in the order of paths. Accounts that share a keytab and its fault are named in one.
 pub async fn keytab_faults(config: &Config) -> Vec<HostFault> {
     // Accounts by keytab and principal.
-    let mut keytabs: BTreeMap<&Path, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
+    let mut keytabs: BTreeMap<&Path, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
     for identity in config.identities() {
         let principals = keytabs.entry(&identity.keytab).or_default();
-        let users = principals.entry(&identity.principal).or_default();
-        if !users.contains(&identity.account.as_str()) {
-            users.push(&identity.account);
-        }
+        let accounts = principals.entry(&identity.principal).or_default();
+        accounts.insert(&identity.account);
     }
-    // More than there are threads: those that hang are waited for together.
-    let mut reading = JoinSet::new();
-    let mut read = BTreeMap::new();
-    for path in keytabs.keys() {
-        if reading.len() >= AT_A_TIME
-            && let Some(ended) = reading.join_next().await
-        {
-            read.extend(ended.ok());
-        }
+    // All at once: those whose file systems hang are waited for together.
+    let reads = keytabs.keys().map(|path| {
         let path = path.to_path_buf();
-        reading.spawn(async move {
-            let keytab = read_keytab(&path).await;
-            (path, keytab)
-        });
-    }
-    while let Some(ended) = reading.join_next().await {
-        read.extend(ended.ok());
-    }
+        async move { (read_keytab(&path).await, path) }
+    });
+    let reads = reads.collect::<JoinSet<_>>().join_all().await;
+    let read: BTreeMap<_, _> = reads.into_iter().map(|(read, path)| (path, read)).collect();
     let mut faults = Vec::new();
     for (path, principals) in keytabs {
-        let mut accounts: BTreeMap<KeytabFault, Vec<&str>> = BTreeMap::new();
-        for (principal, users) in principals {
-            let fault = read.get(path).and_then(|read| judge(read, principal));
-            if let Some(fault) = fault {
-                accounts.entry(fault).or_default().extend(users);
+        let mut by_fault: BTreeMap<KeytabFault, BTreeSet<&str>> = BTreeMap::new();
+        for (principal, accounts) in principals {
+            if let Some(fault) = read.get(path).and_then(|read| check(read, principal)) {
+                by_fault.entry(fault).or_default().extend(accounts);
             }
         }
-        let path = path.display();
-        faults.extend(accounts.into_iter().map(|(fault, mut accounts)| {
-            accounts.sort_unstable();
-            let names = accounts.join(", ");
-            HostFault {
-                accounts: accounts.into_iter().map(str::to_owned).collect(),
-                message: format!("account {names}: keytab {path}: {}", fault.what),
-                stops: fault.stops,
-            }
-        }));
+        for (KeytabFault { what, stops }, accounts) in by_fault {
+            let accounts: Vec<String> = accounts.into_iter().map(str::to_owned).collect();
+            let (names, path) = (accounts.join(", "), path.display());
+            faults.push(HostFault {
+                accounts,
+                message: format!("account {names}: keytab {path}: {what}"),
+                stops,
+            });
+        }
     }
     faults
 }
@@ -131,7 +101,7 @@ pub fn authority_fault(config: &Config) -> Option<HostFault> {
 
 /// Checks the keytab of one principal.
 pub(crate) async fn keytab_fault(keytab: &Path, principal: &str) -> Option<KeytabFault> {
-    judge(&read_keytab(keytab).await, principal)
+    check(&read_keytab(keytab).await, principal)
 }
 
 /// Reads a keytab; the error says what to do.
@@ -150,50 +120,48 @@ async fn read_keytab(path: &Path) -> Result<Keytab, String> {
     })
 }
 
-fn judge(read: &Result<Keytab, String>, principal: &str) -> Option<KeytabFault> {
-    let stops = |what: String| Some(KeytabFault { what, stops: true });
-    let keytab = match read {
+fn check(read: &Result<Keytab, String>, principal: &str) -> Option<KeytabFault> {
+    let fault = |stops, what| Some(KeytabFault { what, stops });
+    let Keytab { mode, entries } = match read {
         Ok(keytab) => keytab,
-        Err(why) => return stops(why.clone()),
+        Err(why) => return fault(true, why.clone()),
     };
-    let anew = "make it anew with kadmin or ktutil";
-    if let Some(entries) = &keytab.entries {
-        let damage = entries.damage.map(Damage::words);
+    if let Some(Entries { principals, damage }) = entries {
+        let has_key = principals.contains(principal);
+        let damage = damage.map(Damage::words);
         match damage {
-            Some(damage) if !entries.principals.contains(principal) => {
-                return stops(format!("{damage}; {anew}"));
+            Some(damage) if has_key => {
+                let what = format!("{damage}, and the key is in front of that; {ANEW}");
+                return fault(false, what);
             }
-            None if entries.principals.is_empty() => {
-                return stops(format!("there is no key in it; {anew}"));
+            Some(damage) => return fault(true, format!("{damage}; {ANEW}")),
+            None if has_key => {}
+            None if principals.is_empty() => {
+                return fault(true, format!("there is no key in it; {ANEW}"));
             }
-            None if !entries.principals.contains(principal) => {
-                let mut named: Vec<String> = (entries.principals.iter().take(NAMED))
+            None => {
+                let named = principals.iter().take(NAMED);
+                let mut named: Vec<String> = named
                     .map(|principal| printable(principal, PRINCIPAL_LIMIT))
                     .collect();
-                if entries.principals.len() > NAMED {
+                if principals.len() > NAMED {
                     named.push("others".to_owned());
                 }
-                return stops(format!(
+                let what = format!(
                     "it has no key of {principal}, only of {}; correct the principal, or put the right keytab there",
                     named.join(", ")
-                ));
+                );
+                return fault(true, what);
             }
-            Some(damage) => {
-                return Some(KeytabFault {
-                    what: format!("{damage}, and the key is in front of that; {anew}"),
-                    stops: false,
-                });
-            }
-            None => {}
         }
     }
-    let mode = keytab.mode;
-    (mode & 0o007 != 0).then(|| KeytabFault {
-        what: format!(
+    if mode & 0o007 != 0 {
+        let what = format!(
             "everybody may use it (mode {mode:04o}); `chmod 0400` it, and make a new key if others could have read it"
-        ),
-        stops: false,
-    })
+        );
+        return fault(false, what);
+    }
+    None
 }
 
 #[cfg(test)]
@@ -299,6 +267,6 @@ mod tests {
                 ),
             ]
         );
-        assert_eq!(faults[0].accounts(), ["b", "d"]);
+        assert_eq!(faults[0].accounts, ["b", "d"]);
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::faults::{Faults, Position};
+use super::reader::NO_SECTION;
 use super::sections::FileSections;
 use super::yaml::{Node, Value};
 use super::{Config, reader, resolve, yaml};
@@ -16,7 +17,7 @@ use crate::system::files;
 const FILE_LIMIT: u64 = 16 << 20;
 /// Folder beside the configuration whose files are read too.
 const FOLDER: &str = "config.d";
-/// Sections that may stand in several files.
+/// Sections whose entries may be in several files.
 const JOINED: [&str; 2] = ["schedds", "accounts"];
 
 /// Reads a configuration: the file, and `config.d/*.yaml` beside it in the order of names. Blocks.
@@ -25,14 +26,11 @@ const JOINED: [&str; 2] = ["schedds", "accounts"];
 /// All faults that can be found.
 pub fn load(file: &Path) -> Result<Config, Faults> {
     let mut faults = Faults::default();
-    let mut roots = Vec::new();
+    let mut trees = Vec::new();
     for path in paths(file, &mut faults) {
         let name: Arc<str> = path.display().to_string().into();
         match read_text(&path) {
-            Ok(text) => {
-                let root = yaml::parse(&name, &text, &mut faults);
-                roots.extend(root.map(|root| (name, root)));
-            }
+            Ok(text) => trees.extend(yaml::parse(&name, &text, &mut faults)),
             Err(why) => faults.add_at(Position::file(&name, ""), why),
         }
     }
@@ -40,7 +38,16 @@ pub fn load(file: &Path) -> Result<Config, Faults> {
     if !faults.is_empty() {
         return faults.or(None);
     }
-    let sections = join(roots, &mut faults);
+    let mut root = Node {
+        file: Arc::default(),
+        line: 0,
+        column: 0,
+        value: Value::Map(Vec::new()),
+    };
+    for tree in trees {
+        join(&mut root, tree, "", &mut faults);
+    }
+    let sections: FileSections = reader::read(&root, &mut faults);
     let config = resolve::config(&file.display().to_string(), &sections, &mut faults);
     let warnings = faults.take_warnings();
     faults.or(config.map(|config| Config { warnings, ..config }))
@@ -102,31 +109,40 @@ pub(super) fn folder(file: &Path) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join(FOLDER)
 }
 
-/// Reads the sections of all files, as one.
-fn join(roots: Vec<(Arc<str>, Node)>, faults: &mut Faults) -> FileSections {
-    let mut joined = FileSections::default();
-    let mut known: HashMap<String, Position> = HashMap::new();
-    for (file, mut root) in roots {
-        if let Value::Map(entries) = &mut root.value {
-            entries.retain(|(key, _)| {
-                let name = key.text().unwrap_or_default();
-                let position = Position {
-                    line: key.line,
-                    column: key.column,
-                    ..Position::file(&file, name)
-                };
-                let Some(first) = known.get(name).filter(|_| !JOINED.contains(&name)) else {
-                    known.insert(name.to_owned(), position);
-                    return true;
-                };
-                faults.add_at(
-                    position,
-                    format!("it stands at {first} already, keep one of them"),
-                );
-                false
-            });
+/// Adds the sections of another file. Only accounts and groups of schedds may be in several files, each in one.
+fn join(all: &mut Node, mut more: Node, path: &str, faults: &mut Faults) {
+    for node in [&*all, &more] {
+        if !matches!(node.value, Value::Map(_) | Value::Nothing) {
+            faults.add_at(node.position(path), NO_SECTION);
         }
-        joined.join(reader::read(&root, &file, faults), faults);
     }
-    joined
+    let Value::Map(known) = &mut all.value else {
+        *all = more;
+        return;
+    };
+    let Value::Map(entries) = &mut more.value else {
+        return;
+    };
+    let name = |key: &Node| key.text().unwrap_or_default().to_owned();
+    let keys = known.iter().enumerate();
+    let index: HashMap<String, usize> = keys.map(|(index, (key, _))| (name(key), index)).collect();
+    for (key, value) in entries.drain(..) {
+        let name = name(&key);
+        match index.get(&name).and_then(|index| known.get_mut(*index)) {
+            None => known.push((key, value)),
+            Some((_, section)) if path.is_empty() && JOINED.contains(&name.as_str()) => {
+                join(section, value, &name, faults);
+            }
+            Some((first, _)) => {
+                let path = if path.is_empty() {
+                    name
+                } else {
+                    format!("{path}.{name}")
+                };
+                let first = first.position(&path);
+                let what = format!("it stands at {first} already, keep one of them");
+                faults.add_at(key.position(&path), what);
+            }
+        }
+    }
 }

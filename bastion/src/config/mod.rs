@@ -77,14 +77,29 @@ impl Config {
     /// more than once.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         let known = self.deliveries.iter().map(|delivery| &delivery.credential);
-        let found = self.searches.iter().flat_map(|search| &search.templates);
-        known
-            .chain(found.map(|template| &template.credential))
-            .map(|credential| &*credential.identity)
+        let found = self.templates().map(|template| &template.credential);
+        known.chain(found).map(|credential| &*credential.identity)
+    }
+
+    /// Lifetimes of vault tokens and their renewal margins, some more than once.
+    fn durations(&self) -> impl Iterator<Item = (Duration, Duration)> {
+        let known = self
+            .deliveries
+            .iter()
+            .map(|known| (known.lifetime, known.renew_below));
+        known.chain(
+            self.templates()
+                .map(|found| (found.lifetime, found.renew_below)),
+        )
+    }
+
+    /// Deliveries to schedds that are to be found.
+    fn templates(&self) -> impl Iterator<Item = &DeliveryTemplate> {
+        self.searches.iter().flat_map(|search| &search.templates)
     }
 }
 
-/// The Vault and how it is spoken to.
+/// The Vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VaultSettings {
     /// Its addresses, the preferred one first; the first one names the cluster. Never empty.

@@ -1,4 +1,4 @@
-//! Names as people choose schedds by: whole names, and globs.
+//! Names and globs that choose schedds.
 
 use std::fmt;
 
@@ -15,54 +15,46 @@ const RULES: MatchOptions = MatchOptions {
 };
 
 impl Glob {
-    /// Reads a glob.
+    /// Parses a name or a glob. The address of a credd (`<...>`) has a `?` and is a name.
     ///
     /// # Errors
     /// The text is no glob.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let pattern = if text.starts_with('<') {
+            Pattern::new(&Pattern::escape(text))
+        } else {
+            Pattern::new(text)
+        };
         let refuse = |error: glob::PatternError| format!("{text:?} is no glob: {}", error.msg);
-        Pattern::new(text).map(Self).map_err(refuse)
+        pattern.map(Self).map_err(refuse)
     }
 
-    /// One name and nothing else.
-    #[must_use]
-    pub fn literal(name: &str) -> Self {
-        // What was escaped is always a glob.
-        Self(Pattern::new(&Pattern::escape(name)).unwrap_or_default())
-    }
-
-    /// Every name.
-    #[must_use]
-    pub fn all() -> Self {
-        Self(Pattern::new("*").unwrap_or_default())
-    }
-
-    /// True for the text of a glob, false for a plain name.
+    /// Returns true for the text of a glob, false for a plain name.
     #[must_use]
     pub fn is_glob(text: &str) -> bool {
         text.contains(['*', '?', '['])
     }
 
-    /// True when it fits the name.
+    /// Returns true when it matches the name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         self.0.matches_with(name, RULES)
     }
-}
 
-impl fmt::Display for Glob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
+    /// The glob as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
     }
 }
 
-/// A choice of names: those that one of the globs fits, but for those that are taken away.
+/// Selection of names: those that an included glob matches, and no excluded one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameFilter {
-    /// One of these fits.
-    pub any: Vec<Glob>,
+    /// One of these matches.
+    pub include: Vec<Glob>,
     /// None of these does.
-    pub except: Vec<Glob>,
+    pub exclude: Vec<Glob>,
 }
 
 impl NameFilter {
@@ -70,24 +62,38 @@ impl NameFilter {
     #[must_use]
     pub fn all() -> Self {
         Self {
-            any: vec![Glob::all()],
-            except: Vec::new(),
+            include: Glob::parse("*").into_iter().collect(),
+            exclude: Vec::new(),
         }
     }
 
-    /// True when a name is chosen.
+    /// Returns true when an included glob matches.
+    #[must_use]
+    pub fn includes(&self, name: &str) -> bool {
+        self.include.iter().any(|glob| glob.matches(name))
+    }
+
+    /// Returns true when an excluded glob matches.
+    #[must_use]
+    pub fn excludes(&self, name: &str) -> bool {
+        self.exclude.iter().any(|glob| glob.matches(name))
+    }
+
+    /// Returns true for a name that is selected.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        self.any.iter().any(|glob| glob.matches(name))
-            && !self.except.iter().any(|glob| glob.matches(name))
+        self.includes(name) && !self.excludes(name)
     }
 }
 
 impl fmt::Display for NameFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let any = self.any.iter().map(ToString::to_string);
-        let except = self.except.iter().map(|glob| format!("!{glob}"));
-        let all: Vec<String> = any.chain(except).collect();
+        let include = self.include.iter().map(|glob| glob.as_str().to_owned());
+        let exclude = self
+            .exclude
+            .iter()
+            .map(|glob| format!("!{}", glob.as_str()));
+        let all: Vec<String> = include.chain(exclude).collect();
         f.write_str(&all.join(" "))
     }
 }

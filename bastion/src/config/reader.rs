@@ -6,7 +6,6 @@
 //! Always true: reading a file never fails.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 
 use htvault::text::printable;
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
@@ -14,10 +13,10 @@ use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess,
     Visitor,
 };
-use serde::{Deserialize, forward_to_deserialize_any};
+use serde::forward_to_deserialize_any;
 
-use super::faults::{Faults, Place, Position, hint};
-use super::given::{Given, LOCATED};
+use super::faults::{Faults, Place, hint};
+use super::given::LOCATED;
 use super::yaml::{Node, Value};
 
 /// Name of a type whose text may have several lines.
@@ -30,23 +29,22 @@ const FORMER: [(&str, &str); 1] = [(
      gives (docs/schedds.md, Held jobs)",
 )];
 
-/// Reads a file's tree.
-pub(crate) fn read<T: DeserializeOwned + Default>(
-    root: &Node,
-    file: &Arc<str>,
-    faults: &mut Faults,
-) -> T {
+/// Fault of a value that is no section.
+pub(super) const NO_SECTION: &str = "keys and values must stand here, as in `key: value`";
+
+/// Reads the tree of all files.
+pub(crate) fn read<T: DeserializeOwned + Default>(root: &Node, faults: &mut Faults) -> T {
     let collected = RefCell::new(std::mem::take(faults));
     let reader = Reader {
         node: root,
         path: String::new(),
-        file,
         faults: &collected,
         is_name: false,
     };
-    let value = Given::deserialize(reader).unwrap_or_default();
+    // Faults of the values are among the faults, and none of the sections is an error.
+    let value = T::deserialize(reader).unwrap_or_default();
     *faults = collected.into_inner();
-    value.into_value().unwrap_or_default()
+    value
 }
 
 /// Deserialiser of one value of the tree.
@@ -55,24 +53,15 @@ struct Reader<'a> {
     node: &'a Node,
     /// Path of keys that leads to it.
     path: String,
-    file: &'a Arc<str>,
     faults: &'a RefCell<Faults>,
     /// A name may be empty: whoever reads it knows better what is missing.
     is_name: bool,
 }
 
 impl<'a> Reader<'a> {
-    fn position(&self) -> Position {
-        Position {
-            file: Arc::clone(self.file),
-            line: self.node.line,
-            column: self.node.column,
-            path: self.path.clone(),
-        }
-    }
-
     fn fault(&self, what: impl Into<String>) {
-        self.faults.borrow_mut().add_at(self.position(), what);
+        let position = self.node.position(&self.path);
+        self.faults.borrow_mut().add_at(position, what);
     }
 
     /// A value below this one.
@@ -90,11 +79,7 @@ impl<'a> Reader<'a> {
         let entries: &[(Node, Node)] = match &self.node.value {
             Value::Map(entries) => entries,
             Value::Nothing => &[],
-            Value::Text(_) | Value::List(_) => {
-                return Err(Error::custom(
-                    "keys and values must stand here, as in `key: value`",
-                ));
-            }
+            Value::Text(_) | Value::List(_) => return Err(Error::custom(NO_SECTION)),
         };
         let entries = entries.iter().map(|(key, value)| {
             let mut path = self.path.clone();
@@ -231,7 +216,8 @@ impl<'de> MapAccess<'de> for Pair<'_> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Error> {
-        let Place(index) = self.0.faults.borrow_mut().place(self.0.position());
+        let position = self.0.node.position(&self.0.path);
+        let Place(index) = self.0.faults.borrow_mut().place(position);
         seed.deserialize(index.into_deserializer()).map(Some)
     }
 

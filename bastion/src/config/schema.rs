@@ -9,7 +9,7 @@ use schemars::transform::transform_subschemas;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::given::{ByName, Given, Several};
+use super::given::{ByName, Several};
 use super::sections::FileSections;
 
 pub(crate) const ACCOUNT: &str = "^[A-Za-z0-9_][A-Za-z0-9._-]*$";
@@ -87,16 +87,6 @@ pub(crate) fn principal(_: &mut SchemaGenerator) -> Schema {
 
 pub(crate) fn path_template(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "pattern": r"^(/|\{account\})"})
-}
-
-impl<T: JsonSchema> JsonSchema for Given<T> {
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
-    }
 }
 
 impl<T: JsonSchema> JsonSchema for Several<T> {

@@ -21,7 +21,7 @@ pub struct Search {
     pub constraint: Option<String>,
     /// Authentication at their credds.
     pub authentication: Authentication,
-    /// Deliveries to each of them: for one account and service the first that fits counts.
+    /// Deliveries to each of them: for one account and service the first that matches counts.
     pub templates: Vec<DeliveryTemplate>,
 }
 
@@ -47,17 +47,13 @@ impl Search {
     #[must_use]
     pub fn deliveries(&self, schedd: &str) -> Vec<Arc<Delivery>> {
         let mut known = BTreeSet::new();
-        let fitting = self
+        let matching = self
             .templates
             .iter()
             .filter(|template| template.matches(schedd));
-        let first = fitting.filter(|template| {
-            let credential = &template.credential;
-            known.insert((&credential.identity.account, &credential.service))
-        });
-        first
-            .map(|template| Arc::new(template.at(schedd, self.target(schedd))))
-            .collect()
+        let deliveries = matching.map(|template| template.at(schedd, self.target(schedd)));
+        let first = deliveries.filter(|delivery| known.insert(delivery.id.clone()));
+        first.map(Arc::new).collect()
     }
 
     pub(crate) fn target(&self, schedd: &str) -> Target {
@@ -70,7 +66,7 @@ impl Search {
 }
 
 impl DeliveryTemplate {
-    /// True when it is for this schedd.
+    /// Returns true when it is for this schedd.
     #[must_use]
     pub fn matches(&self, schedd: &str) -> bool {
         self.schedds.matches(schedd) && self.at.as_ref().is_none_or(|at| at.matches(schedd))

@@ -8,8 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Cron;
-use super::faults::Faults;
-use super::given::{ByName, Given, Several};
+use super::given::{ByName, Given, Section, Several};
 use super::schema;
 use super::values::{AbsolutePath, Expression, Loopback, RequestCount, Server, TypedDuration};
 use crate::model::delivery::Method;
@@ -20,17 +19,17 @@ use crate::model::delivery::Method;
 #[schemars(title = "token-bastion")]
 pub(crate) struct FileSections {
     /// The Vault that everything is read from.
-    pub(crate) vault: Given<VaultSection>,
+    pub(crate) vault: Section<VaultSection>,
     /// Lifetimes of vault tokens, for accounts and credentials that have no others.
-    pub(crate) tokens: Given<TokensSection>,
+    pub(crate) tokens: Section<TokensSection>,
     /// Lifetime of refresh tokens at Vault, for accounts and credentials that have no other.
-    pub(crate) grant: Given<GrantSection>,
+    pub(crate) grant: Section<GrantSection>,
     /// Kerberos at the Vault.
-    pub(crate) kerberos: Given<KerberosSection>,
+    pub(crate) kerberos: Section<KerberosSection>,
     /// Times at which deliveries are checked, besides what is due.
-    pub(crate) schedule: Given<ScheduleSection>,
+    pub(crate) schedule: Section<ScheduleSection>,
     /// Any key of an account; holds for accounts that do not have it.
-    pub(crate) defaults: Given<AccountSection>,
+    pub(crate) defaults: Section<AccountSection>,
     /// Groups of schedds by name. A group is a list of hosts (`credds`), a credential directory on
     /// this host (`directory`), or is found through a collector.
     #[schemars(extend("propertyNames" = schema::names(schema::GROUP)))]
@@ -39,29 +38,12 @@ pub(crate) struct FileSections {
     #[schemars(extend("propertyNames" = schema::names(schema::ACCOUNT)))]
     pub(crate) accounts: Given<ByName<AccountSection>>,
     /// Metrics, health and status by HTTP; not served without this.
-    pub(crate) listen: Given<ListenSection>,
+    pub(crate) listen: Section<ListenSection>,
     /// Access of commands to the service.
-    pub(crate) control: Given<ControlSection>,
+    pub(crate) control: Section<ControlSection>,
     /// Directory for what outlives a restart and is no secret, such as the age of grants.
     #[schemars(extend("default" = super::DEFAULT_STATE))]
     pub(crate) state: Given<AbsolutePath>,
-}
-
-impl FileSections {
-    /// Adds the sections of another file. Only those of `schedds` and `accounts` may stand in both.
-    pub(crate) fn join(&mut self, other: Self, faults: &mut Faults) {
-        self.vault.join(other.vault);
-        self.tokens.join(other.tokens);
-        self.grant.join(other.grant);
-        self.kerberos.join(other.kerberos);
-        self.schedule.join(other.schedule);
-        self.defaults.join(other.defaults);
-        self.schedds.join_names(other.schedds, faults);
-        self.accounts.join_names(other.accounts, faults);
-        self.listen.join(other.listen);
-        self.control.join(other.control);
-        self.state.join(other.state);
-    }
 }
 
 /// The Vault.
@@ -83,7 +65,7 @@ pub(crate) struct VaultSection {
     #[schemars(example = "/etc/grid-security/certificates")]
     pub(crate) ca_dir: Given<AbsolutePath>,
     /// At most this many requests are sent, to stay below the server's quota.
-    pub(crate) requests: Given<RequestsSection>,
+    pub(crate) requests: Section<RequestsSection>,
 }
 
 /// Limit of requests.
@@ -220,9 +202,9 @@ pub(crate) struct AccountSection {
     )]
     pub(crate) credkey: Given<String>,
     /// Lifetimes of its vault tokens.
-    pub(crate) tokens: Given<TokensSection>,
+    pub(crate) tokens: Section<TokensSection>,
     /// Lifetime of its refresh tokens.
-    pub(crate) grant: Given<GrantSection>,
+    pub(crate) grant: Section<GrantSection>,
     /// Schedds that get its credentials: names of groups, names of schedds, and globs (`*`, `?`,
     /// `[a-c]`) over both; `!NAME` takes away.
     #[schemars(
@@ -267,9 +249,9 @@ pub(crate) struct CredentialSection {
     #[schemars(schema_with = "schema::service")]
     pub(crate) authorize_with: Given<String>,
     /// Lifetimes of its vault tokens.
-    pub(crate) tokens: Given<TokensSection>,
+    pub(crate) tokens: Section<TokensSection>,
     /// Lifetime of its refresh token.
-    pub(crate) grant: Given<GrantSection>,
+    pub(crate) grant: Section<GrantSection>,
     /// Schedds that get it, instead of the account's.
     #[schemars(example = &"tier0", schema_with = "schema::choices")]
     pub(crate) schedds: Given<Several<String>>,
@@ -296,5 +278,5 @@ pub(crate) struct OverrideSection {
     )]
     pub(crate) audience: Given<Several<String>>,
     /// Lifetimes of vault tokens there.
-    pub(crate) tokens: Given<TokensSection>,
+    pub(crate) tokens: Section<TokensSection>,
 }

@@ -17,9 +17,10 @@ use super::faults::{Faults, Position};
 /// thread has.
 const DEPTH: usize = 16;
 
-/// A value with its line and column.
+/// A value with its place.
 #[derive(Debug)]
 pub(crate) struct Node {
+    pub(crate) file: Arc<str>,
     pub(crate) line: u64,
     pub(crate) column: u64,
     pub(crate) value: Value,
@@ -43,17 +44,44 @@ impl Node {
             _ => None,
         }
     }
+
+    /// Position, at the end of a path of keys.
+    pub(crate) fn position(&self, path: &str) -> Position {
+        Position {
+            file: Arc::clone(&self.file),
+            line: self.line,
+            column: self.column,
+            path: path.to_owned(),
+        }
+    }
+
+    fn set_file(&mut self, file: &Arc<str>) {
+        self.file = Arc::clone(file);
+        match &mut self.value {
+            Value::Nothing | Value::Text(_) => {}
+            Value::List(items) => items.iter_mut().for_each(|item| item.set_file(file)),
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    key.set_file(file);
+                    value.set_file(file);
+                }
+            }
+        }
+    }
 }
 
-/// Reads the text of a file.
+/// Parses the text of a file.
 pub(crate) fn parse(file: &Arc<str>, text: &str, faults: &mut Faults) -> Option<Node> {
     // Only `true` and `false` are truth values: a role may be called `no`.
     let options = serde_saphyr::options! {
         strict_booleans: true,
         budget: serde_saphyr::budget! { max_depth: DEPTH },
     };
-    let error = match serde_saphyr::from_str_with_options(text, options) {
-        Ok(node) => return Some(node),
+    let error = match serde_saphyr::from_str_with_options::<Node>(text, options) {
+        Ok(mut node) => {
+            node.set_file(file);
+            return Some(node);
+        }
         Err(error) => error,
     };
     let error = error.without_snippet();
@@ -78,6 +106,7 @@ impl<'de> Deserialize<'de> for Node {
 /// Takes the place where a value is used; behind a reference (`*NAME`), it is defined elsewhere.
 fn node(spanned: Spanned<Value>) -> Node {
     Node {
+        file: Arc::default(),
         line: spanned.referenced.line(),
         column: spanned.referenced.column(),
         value: spanned.value,
@@ -134,15 +163,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Vec::new();
         while let Some((key, value)) = entries.next_entry::<Spanned<String>, Node>()? {
-            let Spanned {
-                value: key,
-                referenced,
-                defined,
-            } = key;
-            map.push((
-                node(Spanned::new(Value::Text(key), referenced, defined)),
-                value,
-            ));
+            let text = Value::Text(key.value);
+            let key = node(Spanned::new(text, key.referenced, key.defined));
+            map.push((key, value));
         }
         Ok(Value::Map(map))
     }

@@ -82,7 +82,7 @@ pub(crate) async fn warn_of_host(config: Arc<Config>) {
         warn!("{warning}");
     }
     let faults = host::keytab_faults(&config).await;
-    for fault in faults.iter().filter(|fault| !fault.stops()) {
+    for fault in faults.iter().filter(|fault| !fault.stops) {
         warn!("{fault}");
     }
     for fault in directory::faults(&config).await {

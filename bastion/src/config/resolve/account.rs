@@ -1,7 +1,7 @@
 //! From an account's section, and the defaults, to its deliveries.
 //!
-//! A key's value is that of the nearest place that has it: an entry of `at`, the credential, the
-//! account, `defaults`, the top of the file.
+//! A key's value is that of the nearest place that has it: an entry of `at`, the credential, the account, `defaults`,
+//! the top of the file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use htvault::ServerUrl;
 
-use super::credential::{Owner, Typed, authorize_with, credential, judge_twins};
-use super::schedds::{Chosen, Groups, glob};
-use super::{fill, judge, judge_length, judge_order, nearest};
+use super::credential::{Typed, authorize_with, check_duplicates, credential};
+use super::schedds::Groups;
+use super::{Durations, Resolved, check_length, consistency, fill};
 use crate::config::faults::{Faults, Located};
 use crate::config::given::Given;
-use crate::config::sections::{AccountSection, FileSections, GrantSection, TokensSection};
+use crate::config::sections::{AccountSection, FileSections, OverrideSection};
 use crate::config::values::AbsolutePath;
-use crate::config::{DeliveryTemplate, Glob, NameFilter, Search};
-use crate::model::delivery::{Delivery, Identity};
+use crate::config::{DeliveryTemplate, Glob, NameFilter};
+use crate::model::delivery::{Credential, Identity};
 
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
 const RENEW_BELOW: Duration = Duration::from_hours(3 * 24);
@@ -28,53 +28,45 @@ const ACCOUNT_LIMIT: usize = 250;
 
 /// Sections and groups that all accounts share.
 pub(super) struct AccountContext<'a> {
-    pub(super) defaults: AccountSection,
-    pub(super) tokens: Option<&'a TokensSection>,
-    pub(super) grant: Option<&'a GrantSection>,
-    groups: &'a Groups,
+    pub(super) sections: &'a FileSections,
+    pub(super) groups: &'a Groups,
     pub(super) server: &'a ServerUrl,
 }
 
-impl<'a> AccountContext<'a> {
-    pub(super) fn new(
-        sections: &'a FileSections,
-        groups: &'a Groups,
-        server: &'a ServerUrl,
-        faults: &mut Faults,
-    ) -> Self {
-        let defaults = sections.defaults.get().cloned().unwrap_or_default();
-        // A template that means nothing is a fault even when no account uses it.
-        for text in [&defaults.principal, &defaults.keytab] {
-            text.located()
-                .map(|text| fill(text, &[("account", "")], faults));
-        }
-        let credkey = defaults.credkey.located();
-        credkey.map(|text| fill(text, &[("account", ""), ("service", "")], faults));
-        Self {
-            defaults,
-            tokens: sections.tokens.get(),
-            grant: sections.grant.get(),
-            groups,
-            server,
-        }
+/// The account whose credentials are resolved.
+pub(super) struct Owner<'a> {
+    pub(super) identity: Arc<Identity>,
+    pub(super) own: &'a AccountSection,
+    pub(super) context: &'a AccountContext<'a>,
+}
+
+impl Owner<'_> {
+    /// Values that hold for keys that the account does not have.
+    pub(super) fn defaults(&self) -> &AccountSection {
+        &self.context.sections.defaults
     }
 }
 
-/// Deliveries of an account.
-pub(super) enum Resolved {
-    /// At a schedd that is known, of this group.
-    Known(String, Delivery),
-    /// At those that a search finds.
-    Found(Search, DeliveryTemplate),
+/// Checks the templates of the defaults, which may be used by no account.
+pub(super) fn check_defaults(defaults: &AccountSection, faults: &mut Faults) {
+    let account = ("account", "");
+    for (text, values) in [
+        (&defaults.principal, [account].as_slice()),
+        (&defaults.keytab, &[account]),
+        (&defaults.credkey, &[account, ("service", "")]),
+    ] {
+        text.located().map(|text| fill(text, values, faults));
+    }
 }
 
-/// Resolves one account. What has faults is left out.
+/// Resolves one account. Parts with faults are left out.
 pub(super) fn resolve(
     name: &Located<String>,
     own: &AccountSection,
     context: &AccountContext<'_>,
+    resolved: &mut Resolved,
     faults: &mut Faults,
-) -> Vec<Resolved> {
+) {
     if !is_plain_name(&name.value) {
         let what = format!(
             "{:?} is no account: letters, digits and `-_.` are allowed",
@@ -82,150 +74,135 @@ pub(super) fn resolve(
         );
         faults.add(name.place, what);
     }
-    judge_length(name, ACCOUNT_LIMIT, faults);
+    check_length(name, ACCOUNT_LIMIT, faults);
     let owner = Owner {
         identity: Arc::new(identity(name, own, context, faults)),
         own,
         context,
     };
-    let defaults = &context.defaults;
-    let credentials = own.credentials.or(&defaults.credentials);
+    let credentials = own.credentials.or(&owner.defaults().credentials);
     if credentials.is_empty() {
         missing(name, "credentials", "credentials: {cms: {}}", faults);
     }
     let credentials = credentials.entries();
-    let schedds = own.schedds.or(&defaults.schedds);
+    let schedds = own.schedds.or(&owner.defaults().schedds);
     let have_others = !credentials.is_empty()
         && (credentials.iter()).all(|(_, credential)| !credential.schedds.is_missing());
     if schedds.is_empty() && !have_others {
         missing(name, "schedds", "schedds: [GROUP]", faults);
     }
-    // Names are judged even where no credential is good.
-    let account_wide = context.groups.choose(schedds, faults);
-    let credentials: Vec<Typed<'_>> = (credentials.iter())
-        .filter_map(|(name, section)| {
-            let credential = credential(name, section, None, &owner, faults)?;
-            Some((name, section, Arc::new(credential)))
-        })
-        .collect();
-    judge_twins(&credentials, faults);
-    judge::opening_scopes(&credentials, faults);
-    let mut list = Vec::new();
-    for typed in &credentials {
-        let (name, section, _) = typed;
-        let own_choice = (!section.schedds.is_missing())
-            .then(|| context.groups.choose(&section.schedds, faults));
-        let chosen = own_choice.as_ref().unwrap_or(&account_wide);
+    // Names are checked even where no credential is good.
+    let for_account = context.groups.choose(schedds, faults);
+    let mut typed: Vec<Typed<'_>> = Vec::new();
+    for (name, section) in credentials {
+        if let Some(credential) = credential(name, section, None, &owner, faults) {
+            let credential = Arc::new(credential);
+            typed.push(Typed {
+                name,
+                section,
+                credential,
+            });
+        }
+    }
+    check_duplicates(&typed, faults);
+    consistency::authorizing_scopes(&typed, faults);
+    for one in &typed {
+        let own_choice = (!one.section.schedds.is_missing())
+            .then(|| context.groups.choose(&one.section.schedds, faults));
+        let chosen = own_choice.as_ref().unwrap_or(&for_account);
         if chosen.is_empty() {
             faults.warn(
-                name.place,
+                one.name.place,
                 "it is delivered nowhere: its `schedds` name none, or take away what they name",
             );
         }
-        let templates = templates(typed, &credentials, &owner, faults);
+        let templates = templates(one, &typed, &owner, faults);
         for chosen in chosen {
-            add_at(chosen, &templates, context.groups, &mut list);
+            resolved.add(chosen, &templates, context.groups);
         }
     }
-    list
 }
 
-/// Deliveries of a credential: those of some schedds with other values, and those of all others. For a
-/// schedd the first that fits counts.
+/// Deliveries of a credential: those to schedds with other values (`at`), then those to all others.
 fn templates(
     typed: &Typed<'_>,
     all: &[Typed<'_>],
     owner: &Owner<'_>,
     faults: &mut Faults,
 ) -> Vec<DeliveryTemplate> {
-    let (name, section, base) = typed;
-    let groups = owner.context.groups;
     let authorize = authorize_with(typed, all, faults);
+    let template =
+        |at, credential: &Arc<Credential>, other: &OverrideSection, faults: &mut Faults| {
+            let (lifetime, renew_below) = tokens(other, typed, owner, faults);
+            DeliveryTemplate {
+                schedds: NameFilter::all(),
+                at,
+                credential: Arc::clone(credential),
+                authorize: Arc::clone(&authorize),
+                lifetime,
+                renew_below,
+            }
+        };
     let mut list = Vec::new();
-    let overrides = section.at.entries().iter().map(Some);
-    for other in overrides.chain([None]) {
-        let mut at = None;
-        let mut credential_there = Arc::clone(base);
-        if let Some((typed, other)) = other {
-            match glob(&typed.value) {
-                Ok(glob) => at = Some(glob),
-                Err(why) => {
-                    faults.add(typed.place, why);
-                    continue;
-                }
+    for (name, other) in typed.section.at.entries() {
+        let at = match Glob::parse(&name.value) {
+            Ok(glob) => glob,
+            Err(why) => {
+                faults.add(name.place, why);
+                continue;
             }
-            groups.judge(typed, &typed.value, faults);
-            if !other.scopes.is_missing() || !other.audience.is_missing() {
-                let Some(changed) = credential(name, section, Some(other), owner, faults) else {
-                    continue;
-                };
-                credential_there = Arc::new(changed);
-            }
+        };
+        owner
+            .context
+            .groups
+            .check_name(name.place, &name.value, faults);
+        let mut there = Arc::clone(&typed.credential);
+        if !other.scopes.is_missing() || !other.audience.is_missing() {
+            let section = typed.section;
+            let Some(changed) = credential(typed.name, section, Some(other), owner, faults) else {
+                continue;
+            };
+            there = Arc::new(changed);
         }
-        let levels = [
-            other.and_then(|(_, other)| other.tokens.get()),
-            section.tokens.get(),
-            owner.own.tokens.get(),
-            owner.context.defaults.tokens.get(),
-            owner.context.tokens,
-        ];
-        let (lifetime, renew_below) = tokens(&levels, faults);
-        list.push(DeliveryTemplate {
-            schedds: NameFilter::all(),
-            at,
-            credential: credential_there,
-            authorize: Arc::clone(&authorize),
-            lifetime,
-            renew_below,
-        });
+        list.push(template(Some(at), &there, other, faults));
     }
+    list.push(template(
+        None,
+        &typed.credential,
+        &OverrideSection::default(),
+        faults,
+    ));
     list
 }
 
-/// Adds the deliveries to the chosen schedds.
-fn add_at(
-    chosen: &Chosen<'_>,
-    templates: &[DeliveryTemplate],
-    groups: &Groups,
-    list: &mut Vec<Resolved>,
-) {
-    match chosen {
-        Chosen::Listed(group, schedd) => {
-            let matches = |template: &&DeliveryTemplate| {
-                let at = template.at.as_ref();
-                at.is_none_or(|at| groups.matches(at, schedd))
-            };
-            let first = templates.iter().find(matches);
-            let delivery = first.map(|template| template.at(&schedd.name, schedd.target.clone()));
-            list.extend(delivery.map(|delivery| Resolved::Known((*group).to_owned(), delivery)));
-        }
-        Chosen::Search(search, names) => {
-            for template in templates {
-                // Values for the whole group leave nothing to those behind.
-                let is_whole = |at: &Glob| at.matches(&search.group);
-                let at = template.at.clone().filter(|at| !is_whole(at));
-                let is_last = at.is_none();
-                let template = DeliveryTemplate {
-                    at,
-                    schedds: names.clone(),
-                    ..template.clone()
-                };
-                list.push(Resolved::Found((*search).clone(), template));
-                if is_last {
-                    break;
-                }
-            }
-        }
-    }
+/// Lifetime and renewal margin of vault tokens.
+fn tokens(
+    other: &OverrideSection,
+    typed: &Typed<'_>,
+    owner: &Owner<'_>,
+    faults: &mut Faults,
+) -> (Duration, Duration) {
+    let levels = [
+        &other.tokens,
+        &typed.section.tokens,
+        &owner.own.tokens,
+        &owner.defaults().tokens,
+        &owner.context.sections.tokens,
+    ];
+    let durations = Durations::nearest(levels.map(|level| (&level.lifetime, &level.renew_below)));
+    let lifetime = durations.lifetime.unwrap_or(LIFETIME);
+    let renew_below = durations.margin.unwrap_or(RENEW_BELOW);
+    durations.check("renew_below", renew_below, lifetime, faults);
+    (lifetime, renew_below)
 }
 
-/// A key that stands neither at the account nor in the defaults.
+/// Adds a fault for a key that neither the account nor the defaults have.
 fn missing(name: &Located<String>, key: &str, example: &str, faults: &mut Faults) {
     let what = format!("`{key}` is missing here and in `defaults`, write for example {example}");
     faults.add(name.place, what);
 }
 
-/// The identity of an account. Without a good one the names are still judged, by one that nobody has.
+/// The identity of an account. With a faulty one the names are still checked, by an identity that nobody has.
 fn identity(
     name: &Located<String>,
     own: &AccountSection,
@@ -240,7 +217,8 @@ fn identity(
         let value = fill(text, &[("account", &name.value)], faults);
         Some(Located { value, ..*text })
     };
-    let principal = own.principal.or(&context.defaults.principal);
+    let defaults = &context.sections.defaults;
+    let principal = own.principal.or(&defaults.principal);
     let principal = filled("principal", principal, "principal: NAME@REALM", faults);
     if let Some(principal) = &principal
         && !is_principal(&principal.value)
@@ -248,7 +226,7 @@ fn identity(
         let what = format!("{:?} is no principal, write NAME@REALM", principal.value);
         faults.add(principal.place, what);
     }
-    let keytab = own.keytab.or(&context.defaults.keytab);
+    let keytab = own.keytab.or(&defaults.keytab);
     let example = "keytab: /etc/token-bastion/keytabs/NAME.keytab";
     let keytab = filled("keytab", keytab, example, faults).and_then(|keytab| {
         let path = AbsolutePath::try_from(keytab.value);
@@ -267,22 +245,7 @@ fn is_principal(principal: &str) -> bool {
     })
 }
 
-/// Lifetime and margin, each from the nearest level that has it.
-fn tokens(levels: &[Option<&TokensSection>], faults: &mut Faults) -> (Duration, Duration) {
-    let lifetime = nearest(levels, |tokens| &tokens.lifetime);
-    let lifetime = lifetime.map_or(LIFETIME, |typed| typed.value.0);
-    let renew_below = nearest(levels, |tokens| &tokens.renew_below);
-    let renew_below = renew_below.map_or(RENEW_BELOW, |typed| typed.value.0);
-    judge_order(
-        levels,
-        ("renew_below", renew_below, |tokens| &tokens.renew_below),
-        ("lifetime", lifetime, |tokens| &tokens.lifetime),
-        faults,
-    );
-    (lifetime, renew_below)
-}
-
-/// A name that is one plain part of a path and one word everywhere.
+/// Returns true for a name that is one plain part of a path and one word everywhere.
 fn is_plain_name(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !name.is_empty() && !name.starts_with(['.', '-']) && name.chars().all(is_allowed)

@@ -1,32 +1,29 @@
-//! From a credential's section to what is read at Vault, and which one opens the credds.
+//! From a credential's section to what is read at Vault, and the credential that opens the credds.
 
 use std::sync::Arc;
 
 use htvault::CredentialUrl;
 
-use super::account::AccountContext;
-use super::{fill, judge_length, judge_order, nearest};
+use super::account::Owner;
+use super::{Durations, check_length, fill};
 use crate::config::faults::{Faults, Located, hint};
 use crate::config::given::{Given, Several};
-use crate::config::sections::{AccountSection, CredentialSection, GrantSection, OverrideSection};
-use crate::model::delivery::{Credential, Grant, Identity};
+use crate::config::sections::{CredentialSection, OverrideSection};
+use crate::model::delivery::{Credential, Grant};
 
 /// Limit for the length of a service's name: a file name has 255 bytes, and HTCondor writes
 /// `SERVICE.top.tmp`.
 const SERVICE_LIMIT: usize = 247;
 
 /// A credential with its name and section.
-pub(super) type Typed<'a> = (&'a Located<String>, &'a CredentialSection, Arc<Credential>);
-
-/// The account whose credentials are resolved.
-pub(super) struct Owner<'a> {
-    pub(super) identity: Arc<Identity>,
-    pub(super) own: &'a AccountSection,
-    pub(super) context: &'a AccountContext<'a>,
+pub(super) struct Typed<'a> {
+    pub(super) name: &'a Located<String>,
+    pub(super) section: &'a CredentialSection,
+    pub(super) credential: Arc<Credential>,
 }
 
-/// A credential, as it is at the schedds of `other` when that is given. Credentials of the defaults have
-/// their place there; faults that only an account has say whose they are.
+/// A credential, as it is at the schedds of `other` when that is given. Faults of credentials of the defaults that
+/// depend on the account name it.
 pub(super) fn credential(
     service: &Located<String>,
     section: &CredentialSection,
@@ -43,42 +40,35 @@ pub(super) fn credential(
         faults.add(service.place, what);
         return None;
     }
-    judge_length(service, SERVICE_LIMIT, faults);
+    check_length(service, SERVICE_LIMIT, faults);
     let account = owner.identity.account.as_str();
     let (issuer, role) = issuer_and_role(service, section, account, faults)?;
     let values = [("account", account), ("service", &service.value)];
-    let words = |there: Option<&Given<Several<String>>>,
-                 key: &Given<Several<String>>,
-                 faults: &mut Faults| {
-        let texts = there.map_or(key, |there| there.or(key)).items();
-        let filled: Vec<String> = texts
-            .iter()
-            .map(|text| fill(text, &values, faults))
-            .collect();
-        let words = filled.iter().flat_map(|text| text.split([',', ' ']));
-        let words = words.filter(|word| !word.is_empty());
-        words.map(str::to_owned).collect::<Vec<String>>()
+    let mut words = |key: &Given<Several<String>>| -> Vec<String> {
+        let texts = key.items().iter();
+        let texts: Vec<String> = texts.map(|text| fill(text, &values, faults)).collect();
+        let words = texts.iter().flat_map(|text| text.split([',', ' ']));
+        words
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
     };
-    let scopes = words(other.map(|other| &other.scopes), &section.scopes, faults);
-    let audience = words(
-        other.map(|other| &other.audience),
-        &section.audience,
-        faults,
-    );
-    let credkey = owner.own.credkey.or(&owner.context.defaults.credkey);
+    let scopes = words(other.map_or(&section.scopes, |other| other.scopes.or(&section.scopes)));
+    let audience = words(other.map_or(&section.audience, |other| {
+        other.audience.or(&section.audience)
+    }));
+    let credkey = owner.own.credkey.or(&owner.defaults().credkey);
     let credkey = credkey.located().map(|text| fill(text, &values, faults));
     let credkey = credkey.unwrap_or_else(|| {
         let principal = owner.identity.principal.rsplit_once('@');
-        // Without one there is a fault already, and the others are judged still.
+        // Without a realm there is a fault already, and the rest is still checked.
         principal.map_or("none", |(name, _realm)| name).to_owned()
     });
     let server = owner.context.server;
     let full_url = CredentialUrl::creds(server, &issuer, &credkey, &role);
     let full_url = full_url.map_err(|error| {
-        faults.add(
-            service.place,
-            format!("account {account}: {}", error.words()),
-        );
+        let what = format!("account {account}: {}", error.words());
+        faults.add(service.place, what);
     });
     let full_url = full_url.ok()?;
     let url = if scopes.is_empty() && audience.is_empty() {
@@ -86,12 +76,6 @@ pub(super) fn credential(
     } else {
         CredentialUrl::sts(server, &issuer, &credkey, &role).ok()?
     };
-    let levels = [
-        section.grant.get(),
-        owner.own.grant.get(),
-        owner.context.defaults.grant.get(),
-        owner.context.grant,
-    ];
     Some(Credential {
         identity: Arc::clone(&owner.identity),
         service: service.value.clone(),
@@ -102,7 +86,7 @@ pub(super) fn credential(
         audience: (!audience.is_empty()).then(|| audience.join(",")),
         url,
         full_url,
-        grant: grant(&levels, faults),
+        grant: grant(section, owner, faults),
     })
 }
 
@@ -121,56 +105,68 @@ fn issuer_and_role(
     if let Some(issuer) = filled(&section.issuer) {
         return Some((issuer, role.unwrap_or_else(|| "default".to_owned())));
     }
-    let mut parts = service.value.split('_');
-    let issuer = parts.next().unwrap_or_default().to_owned();
-    let from_name = parts.next().unwrap_or("default").to_owned();
-    if parts.next().is_some() {
+    let (issuer, from_name) = service
+        .value
+        .split_once('_')
+        .unwrap_or((&service.value, "default"));
+    if from_name.contains('_') {
         faults.add(
             service.place,
             "a service name is ISSUER or ISSUER_ROLE; give `issuer` and `role` for another one",
         );
         return None;
     }
-    Some((issuer, role.unwrap_or(from_name)))
+    Some((
+        issuer.to_owned(),
+        role.unwrap_or_else(|| from_name.to_owned()),
+    ))
 }
 
-/// Lifetime of the refresh token, and the margin of warnings, each from the nearest level that has it.
-fn grant(levels: &[Option<&GrantSection>], faults: &mut Faults) -> Grant {
-    let lifetime = nearest(levels, |grant| &grant.lifetime).map(|typed| typed.value.0);
-    let warn = nearest(levels, |grant| &grant.warn).map(|typed| typed.value.0);
-    if let (Some(lifetime), Some(warn)) = (lifetime, warn) {
-        judge_order(
-            levels,
-            ("warn", warn, |grant| &grant.warn),
-            ("lifetime", lifetime, |grant| &grant.lifetime),
-            faults,
-        );
+/// Lifetime of the refresh token, and the margin of warnings.
+fn grant(section: &CredentialSection, owner: &Owner<'_>, faults: &mut Faults) -> Grant {
+    let levels = [
+        &section.grant,
+        &owner.own.grant,
+        &owner.defaults().grant,
+        &owner.context.sections.grant,
+    ];
+    let durations = Durations::nearest(levels.map(|level| (&level.lifetime, &level.warn)));
+    let Durations {
+        lifetime, margin, ..
+    } = durations;
+    if let (Some(lifetime), Some(warn)) = (lifetime, margin) {
+        durations.check("warn", warn, lifetime, faults);
     }
-    // Nobody is warned from the first day on who did not ask for it.
+    // Without a configured margin, nobody is warned in the first half of the lifetime.
     let usual = Grant::default().warn;
     let usual = lifetime.map_or(usual, |lifetime| usual.min(lifetime / 2));
     Grant {
         lifetime,
-        warn: warn.unwrap_or(usual),
+        warn: margin.unwrap_or(usual),
     }
 }
 
-/// The same tokens under two names are a slip.
-pub(super) fn judge_twins(all: &[Typed<'_>], faults: &mut Faults) {
-    for (index, (name, _, credential)) in all.iter().enumerate() {
-        let twin = all.iter().take(index).find(|(_, _, other)| {
-            let service = credential.service.clone();
+/// Adds a fault for each credential that has the same tokens as one before it.
+pub(super) fn check_duplicates(all: &[Typed<'_>], faults: &mut Faults) {
+    for (
+        index,
+        Typed {
+            name, credential, ..
+        },
+    ) in all.iter().enumerate()
+    {
+        let mut before = all.iter().take(index).map(|typed| &typed.credential);
+        let same = before.find(|other| {
             let renamed = Credential {
-                service,
+                service: credential.service.clone(),
                 ..Credential::clone(other)
             };
             renamed.is_same_token(credential)
         });
-        if let Some((_, _, twin)) = twin {
+        if let Some(same) = same {
             let what = format!(
-                "it is the same as {:?}: issuer {}, role {} and what is asked of tokens are equal, keep \
-                 one of them",
-                twin.service, credential.issuer, credential.role
+                "it is the same as {:?}: issuer {}, role {} and what is asked of tokens are equal, keep one of them",
+                same.service, credential.issuer, credential.role
             );
             faults.add(name.place, what);
         }
@@ -183,24 +179,23 @@ pub(super) fn authorize_with(
     all: &[Typed<'_>],
     faults: &mut Faults,
 ) -> Arc<Credential> {
-    let (_, section, own) = typed;
-    let Some(name) = section.authorize_with.located() else {
-        return Arc::clone(own);
+    let Some(name) = typed.section.authorize_with.located() else {
+        return Arc::clone(&typed.credential);
     };
-    let mut credentials = all.iter().map(|(_, _, credential)| credential);
+    let mut credentials = all.iter().map(|typed| &typed.credential);
     if let Some(found) = credentials.find(|credential| credential.service == name.value) {
         return Arc::clone(found);
     }
-    let known = all.iter().map(|(name, ..)| name.value.as_str());
-    let hint = hint(&name.value, known);
-    faults.add(
-        name.place,
-        format!("the account has no credential {:?}, {hint}", name.value),
+    let hint = hint(
+        &name.value,
+        all.iter().map(|typed| typed.name.value.as_str()),
     );
-    Arc::clone(own)
+    let what = format!("the account has no credential {:?}, {hint}", name.value);
+    faults.add(name.place, what);
+    Arc::clone(&typed.credential)
 }
 
-/// A name that HTCondor takes for a service.
+/// Returns true for a name that HTCondor accepts for a service.
 fn is_service_name(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-+=_.".contains(c);
     !name.is_empty()

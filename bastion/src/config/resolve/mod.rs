@@ -1,11 +1,11 @@
 //! From sections to the configuration: the Vault, the schedule, the deliveries.
 //!
-//! Always true: values that are good one by one are judged together here and nowhere else; everything
-//! is judged, whatever else is wrong.
+//! Always true: values that are good one by one are checked against each other here and nowhere else; everything is
+//! checked, whatever else is wrong.
 
 mod account;
+mod consistency;
 mod credential;
-mod judge;
 mod schedds;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,15 +13,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::{RequestLimit, ServerUrl, TlsSettings};
+use htvault::{RequestLimit, TlsSettings};
 
-use self::account::{AccountContext, Resolved};
-use self::schedds::Groups;
-use super::faults::{Faults, Located, Position};
+use self::account::AccountContext;
+use self::schedds::{Chosen, Groups};
+use super::faults::{Faults, Located, Place, Position};
 use super::given::Given;
 use super::sections::{FileSections, VaultSection};
 use super::values::{AbsolutePath, TypedDuration};
-use super::{Config, Cron, Search, VaultSettings};
+use super::{Config, Cron, DeliveryTemplate, Search, VaultSettings};
 use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::duration;
 
@@ -29,59 +29,47 @@ const DEFAULT_CHECK: &str = "*/10 * * * *";
 const DEFAULT_SPREAD: Duration = Duration::from_mins(5);
 const DEFAULT_SERVICE: &str = "host";
 
-/// The configuration; `None`, or one that is of no use, when there are faults. `file` is what lacks
-/// the sections that stand nowhere.
+/// The configuration; `None`, or one that is of no use, when there are faults. `file` is named for sections that are
+/// missing.
 pub(crate) fn config(file: &str, sections: &FileSections, faults: &mut Faults) -> Option<Config> {
-    let vault_section = sections.vault.get().cloned().unwrap_or_default();
-    let vault = vault(file, &vault_section, faults);
-    let schedule = sections.schedule.get().cloned().unwrap_or_default();
+    let vault = vault(file, &sections.vault, faults);
+    let schedule = &sections.schedule;
     let check = match schedule.check.get() {
         Some(check) => Some(check.clone()),
         None => Cron::parse(DEFAULT_CHECK).ok(),
     };
-    if let Some(section) = sections.listen.located()
-        && section.value.address.is_missing()
+    let listen = &sections.listen;
+    if let Some(place) = listen.place()
+        && listen.address.is_missing()
     {
         let what = "`address` is missing, write for example {address: \"127.0.0.1:9118\"}";
-        faults.add(section.place, what);
+        faults.add(place, what);
     }
     let groups = Groups::new(sections.schedds.entries(), faults);
-    // Without a good address the rest is still judged, against one that nobody asks.
-    let server = vault
-        .as_ref()
-        .and_then(|vault| vault.servers.first().cloned());
-    let server = server.or_else(|| "https://vault.invalid".parse().ok())?;
-    let context = AccountContext::new(sections, &groups, &server, faults);
+    // Without a good address the rest is still checked, with one that is never used.
+    let server = vault.as_ref().and_then(|vault| vault.servers.first());
+    let server = match server {
+        Some(server) => server.clone(),
+        None => "https://vault.invalid".parse().ok()?,
+    };
+    let context = AccountContext {
+        sections,
+        groups: &groups,
+        server: &server,
+    };
+    account::check_defaults(&sections.defaults, faults);
     if sections.accounts.is_empty() {
         faults.add_at(
             Position::file(file, "accounts"),
             "no account is named, name at least one under `accounts`",
         );
     }
-    let mut all: BTreeMap<DeliveryId, Arc<Delivery>> = BTreeMap::new();
-    let mut used = BTreeSet::new();
-    let mut searches: BTreeMap<String, Search> = BTreeMap::new();
+    let mut resolved = Resolved::default();
     for (name, account) in sections.accounts.entries() {
-        for resolved in account::resolve(name, account, &context, faults) {
-            match resolved {
-                Resolved::Known(group, delivery) => {
-                    used.insert(group);
-                    // A schedd in two groups is one.
-                    all.entry(delivery.id.clone()).or_insert(Arc::new(delivery));
-                }
-                Resolved::Found(base, template) => {
-                    used.insert(base.group.clone());
-                    let search = searches.entry(base.group.clone());
-                    search.or_insert(base).templates.push(template);
-                }
-            }
-        }
+        account::resolve(name, account, &context, &mut resolved, faults);
     }
-    judge::unused_groups(sections, &used, faults);
-    let listen = sections.listen.get();
-    let control = sections.control.get();
-    let kerberos = sections.kerberos.get();
-    let service = kerberos.and_then(|kerberos| kerberos.service.get().cloned());
+    consistency::unused_groups(sections, &resolved.groups, faults);
+    let service = sections.kerberos.service.get().cloned();
     let config = Config {
         vault: vault?,
         kerberos_service: service.unwrap_or_else(|| DEFAULT_SERVICE.to_owned()),
@@ -90,116 +78,154 @@ pub(crate) fn config(file: &str, sections: &FileSections, faults: &mut Faults) -
             .spread
             .get()
             .map_or(DEFAULT_SPREAD, |spread| spread.0),
-        deliveries: all.into_values().collect(),
-        searches: searches.into_values().collect(),
-        listen: listen.and_then(|listen| Some(listen.address.get()?.0)),
-        control: path(control.and_then(|control| control.socket.get()))
-            .unwrap_or_else(|| super::DEFAULT_CONTROL.into()),
-        state: path(sections.state.get()).unwrap_or_else(|| super::DEFAULT_STATE.into()),
+        deliveries: resolved.listed.into_values().collect(),
+        searches: resolved.searches.into_values().collect(),
+        listen: listen.address.get().map(|address| address.0),
+        control: path(&sections.control.socket).unwrap_or_else(|| super::DEFAULT_CONTROL.into()),
+        state: path(&sections.state).unwrap_or_else(|| super::DEFAULT_STATE.into()),
         warnings: Vec::new(),
     };
-    judge::checks(file, &schedule, &config, faults);
-    judge::requests(&vault_section, &config, faults);
+    consistency::checks(file, schedule, &config, faults);
+    consistency::requests(&sections.vault, &config, faults);
     Some(config)
 }
 
-fn path(path: Option<&AbsolutePath>) -> Option<PathBuf> {
-    path.map(|path| path.0.clone())
+fn path(path: &Given<AbsolutePath>) -> Option<PathBuf> {
+    path.get().map(|path| path.0.clone())
 }
 
 fn vault(file: &str, section: &VaultSection, faults: &mut Faults) -> Option<VaultSettings> {
-    let servers = section.address.items().iter();
-    let servers: Vec<ServerUrl> = servers.map(|server| server.value.0.clone()).collect();
     if section.address.is_empty() {
         faults.add_at(
             Position::file(file, "vault.address"),
             "the Vault's address is missing, write for example https://htvault.example.org:8200",
         );
     }
-    let mut bound = None;
-    if let Some(requests) = section.requests.located() {
-        let Located { value, place } = requests;
-        if value.limit.is_missing() || value.per.is_missing() {
-            faults.add(
-                *place,
-                "limit and per belong together, write for example {limit: 300, per: 5m}",
-            );
-        }
-        bound = value.limit.get().zip(value.per.get());
+    let requests = &section.requests;
+    if let Some(place) = requests.place()
+        && (requests.limit.is_missing() || requests.per.is_missing())
+    {
+        let what = "limit and per belong together, write for example {limit: 300, per: 5m}";
+        faults.add(place, what);
     }
-    Some(VaultSettings {
-        servers: Some(servers).filter(|servers| !servers.is_empty())?,
+    let limit = requests.limit.get().zip(requests.per.get());
+    let servers = section.address.items().iter();
+    let servers: Vec<_> = servers.map(|server| server.value.0.clone()).collect();
+    (!servers.is_empty()).then(|| VaultSettings {
+        servers,
         tls: TlsSettings {
-            ca_file: path(section.ca_file.get()),
-            ca_dir: path(section.ca_dir.get()),
+            ca_file: path(&section.ca_file),
+            ca_dir: path(&section.ca_dir),
         },
-        requests: bound.map(|(limit, per)| RequestLimit {
+        requests: limit.map(|(limit, per)| RequestLimit {
             limit: limit.0,
             per: per.0,
         }),
     })
 }
 
-/// The value of the nearest level that has one.
-fn nearest<'a, S, T>(
-    levels: &[Option<&'a S>],
-    key: impl Fn(&'a S) -> &'a Given<T>,
-) -> Option<&'a Located<T>> {
-    let mut levels = levels.iter().flatten();
-    levels.find_map(|section| key(section).located())
+/// Deliveries of all accounts.
+#[derive(Default)]
+struct Resolved {
+    listed: BTreeMap<DeliveryId, Arc<Delivery>>,
+    /// Searches with deliveries, by their group.
+    searches: BTreeMap<String, Search>,
+    /// Groups with deliveries.
+    groups: BTreeSet<String>,
 }
 
-/// A key's name, its value, and the key in a section.
-type Limit<'a, S> = (&'a str, Duration, fn(&S) -> &Given<TypedDuration>);
-
-/// A fault where a duration is not shorter than another, at the nearest level that has either.
-fn judge_order<S>(
-    levels: &[Option<&S>],
-    short: Limit<'_, S>,
-    long: Limit<'_, S>,
-    faults: &mut Faults,
-) {
-    if short.1 < long.1 {
-        return;
-    }
-    let mut levels = levels.iter().flatten();
-    let place = levels.find_map(|section| {
-        let nearest = short.2(section).located().or(long.2(section).located());
-        nearest.map(|duration| duration.place)
-    });
-    let what = format!(
-        "{} ({}) must be shorter than {} ({})",
-        short.0,
-        duration::format(short.1),
-        long.0,
-        duration::format(long.1)
-    );
-    if let Some(place) = place {
-        faults.add(place, what);
+impl Resolved {
+    /// Adds a credential's deliveries to schedds that were chosen for it: at each, the first template that matches.
+    fn add(&mut self, chosen: &Chosen<'_>, templates: &[DeliveryTemplate], groups: &Groups) {
+        match chosen {
+            Chosen::Listed(group, schedd) => {
+                let mut templates = templates.iter();
+                let first = templates.find(|template| {
+                    let at = template.at.as_ref();
+                    at.is_none_or(|at| groups.match_schedd(at, schedd))
+                });
+                let Some(template) = first else { return };
+                let delivery = template.at(&schedd.name, schedd.target.clone());
+                self.groups.insert((*group).to_owned());
+                // A schedd in two groups is one.
+                let id = delivery.id.clone();
+                self.listed.entry(id).or_insert_with(|| Arc::new(delivery));
+            }
+            Chosen::Search(search, names) => {
+                self.groups.insert(search.group.clone());
+                let known = self.searches.entry(search.group.clone());
+                let known = known.or_insert_with(|| (*search).clone());
+                for template in templates {
+                    // A template for the whole group leaves nothing to those after it.
+                    let at = template.at.clone();
+                    let at = at.filter(|at| !at.matches(&search.group));
+                    let is_last = at.is_none();
+                    known.templates.push(DeliveryTemplate {
+                        at,
+                        schedds: names.clone(),
+                        ..template.clone()
+                    });
+                    if is_last {
+                        break;
+                    }
+                }
+            }
+        }
     }
 }
 
-/// Puts values where their names stand in braces; other braces are a fault.
+/// A lifetime, and the margin (`renew_below`, `warn`) that must be shorter, each from the nearest level that has it.
+struct Durations {
+    lifetime: Option<Duration>,
+    margin: Option<Duration>,
+    /// Place of either at the nearest level that has one.
+    place: Option<Place>,
+}
+
+impl Durations {
+    /// Of lifetimes and margins, those of the nearest level first.
+    fn nearest<const N: usize>(
+        levels: [(&Given<TypedDuration>, &Given<TypedDuration>); N],
+    ) -> Self {
+        let value = |given: &Given<TypedDuration>| given.get().map(|typed| typed.0);
+        let place =
+            |(lifetime, margin): &(&Given<_>, &Given<_>)| margin.place().or(lifetime.place());
+        Self {
+            lifetime: levels.iter().find_map(|(lifetime, _)| value(lifetime)),
+            margin: levels.iter().find_map(|(_, margin)| value(margin)),
+            place: levels.iter().find_map(place),
+        }
+    }
+
+    /// Adds a fault where the margin, named `key`, is not shorter than the lifetime.
+    fn check(&self, key: &str, margin: Duration, lifetime: Duration, faults: &mut Faults) {
+        if let Some(place) = self.place
+            && margin >= lifetime
+        {
+            let (margin, lifetime) = (duration::format(margin), duration::format(lifetime));
+            let what = format!("{key} ({margin}) must be shorter than lifetime ({lifetime})");
+            faults.add(place, what);
+        }
+    }
+}
+
+/// Replaces names in braces by their values; other braces are a fault.
 fn fill(text: &Located<String>, values: &[(&str, &str)], faults: &mut Faults) -> String {
     let mut filled = text.value.clone();
     for (name, value) in values {
         filled = filled.replace(&format!("{{{name}}}"), value);
     }
     if filled.contains(['{', '}']) {
-        let names: Vec<String> = (values.iter())
-            .map(|(name, _)| format!("{{{name}}}"))
-            .collect();
-        let names = names.join(" and ");
-        faults.add(
-            text.place,
-            format!("only {names} can be filled in, remove other braces"),
-        );
+        let names = values.iter().map(|(name, _)| format!("{{{name}}}"));
+        let names = names.collect::<Vec<String>>().join(" and ");
+        let what = format!("only {names} can be filled in, remove other braces");
+        faults.add(text.place, what);
     }
     filled
 }
 
-/// A name that is longer than HTCondor or a file system takes is a fault.
-fn judge_length(name: &Located<String>, limit: usize, faults: &mut Faults) {
+/// Adds a fault for a name that is longer than HTCondor or a file system allows.
+fn check_length(name: &Located<String>, limit: usize, faults: &mut Faults) {
     let length = name.value.len();
     if length > limit {
         let what = format!("it has {length} characters, and {limit} are allowed; shorten it");

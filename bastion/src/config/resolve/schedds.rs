@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::judge_length;
+use super::check_length;
 use crate::config::faults::{Faults, Located, Place, hint};
 use crate::config::given::{Given, Several};
 use crate::config::sections::GroupSection;
@@ -12,49 +12,42 @@ use crate::model::names::nearest;
 
 /// Limit for the length of a host's name, that of DNS.
 const HOST_LIMIT: usize = 253;
-/// Limit for the length of a group's name, which stands for that of a schedd.
+/// Limit for the length of a group's name, which is also the name of its directory as a schedd.
 const GROUP_LIMIT: usize = 255;
 
-/// A schedd that is listed, by the name that people know it by.
+/// A schedd that is listed.
 #[derive(Clone, Debug)]
 pub(super) struct Schedd {
+    /// Name in accounts and reports.
     pub(super) name: String,
     pub(super) target: Target,
 }
 
-/// A group of schedds and its name.
+/// A group of schedds.
 #[derive(Debug)]
-struct Members {
-    group: String,
+struct Group {
+    name: String,
     listed: Vec<Schedd>,
-    /// The search that finds them; nothing is wanted there yet.
+    /// The search that finds others, without deliveries.
     search: Option<Search>,
 }
 
-/// All groups, in the order in which they were typed.
+/// All groups, in the order of the files.
 #[derive(Debug)]
-pub(super) struct Groups(Vec<Members>);
+pub(super) struct Groups(Vec<Group>);
 
 /// Schedds that an account chose.
 #[derive(Debug)]
 pub(super) enum Chosen<'a> {
     /// A schedd of this group.
     Listed(&'a str, &'a Schedd),
-    /// Those of a search's schedds that have these names.
+    /// Those of a search's schedds whose names match.
     Search(&'a Search, NameFilter),
-}
-
-/// A name or a glob as typed, perhaps behind a `!`.
-struct Item<'a> {
-    glob: Glob,
-    /// The text behind the `!`, if there is one.
-    name: &'a str,
-    takes_away: bool,
 }
 
 impl Groups {
     pub(super) fn new(sections: &[(Located<String>, GroupSection)], faults: &mut Faults) -> Self {
-        let mut list = Vec::new();
+        let mut groups = Vec::new();
         // The group that first named a schedd, so that each name means one target.
         let mut known: BTreeMap<String, (Target, String)> = BTreeMap::new();
         for (name, section) in sections {
@@ -62,106 +55,107 @@ impl Groups {
                 let what = "a group's name has none of `*?[` and begins with no `!`";
                 faults.add(name.place, what);
             }
-            judge_length(name, GROUP_LIMIT, faults);
-            let search = search(name, section);
-            let mut listed = Vec::new();
-            if search.is_none() {
-                for (place, schedd) in schedds(name, section, faults) {
+            check_length(name, GROUP_LIMIT, faults);
+            let mut group = Group {
+                name: name.value.clone(),
+                listed: Vec::new(),
+                search: search(name, section),
+            };
+            if group.search.is_none() {
+                for (place, schedd) in listed(name, section, faults) {
                     if is_new(place, &schedd, &known, faults) {
                         let first = (schedd.target.clone(), name.value.clone());
                         known.insert(schedd.name.clone(), first);
-                        listed.push(schedd);
+                        group.listed.push(schedd);
                     }
                 }
             }
-            list.push(Members {
-                group: name.value.clone(),
-                listed,
-                search,
-            });
+            groups.push(group);
         }
-        Self(list)
+        Self(groups)
     }
 
-    /// The schedds that are meant by names and globs; a fault for each that fits nothing.
+    /// The schedds that are chosen by names and globs; a fault for each that matches nothing.
     pub(super) fn choose(
         &self,
         typed: &Given<Several<String>>,
         faults: &mut Faults,
     ) -> Vec<Chosen<'_>> {
-        let mut items: Vec<Item<'_>> = Vec::new();
-        for typed in typed.items() {
-            match Item::read(&typed.value) {
-                Ok(item) => {
-                    self.judge(typed, item.name, faults);
-                    items.push(item);
-                }
-                Err(why) => faults.add(typed.place, why),
-            }
-        }
-        if let Some(first) = typed.items().first()
-            && !items.is_empty()
-            && items.iter().all(|item| item.takes_away)
-        {
-            let what =
-                "there is nothing to take it away from, write for example [\"*\", \"!NAME\"]";
-            faults.add(first.place, what);
-        }
-        let is_meant = |name: &str, takes_away: bool| {
-            let mut items = items.iter().filter(|item| item.takes_away == takes_away);
-            items.any(|item| item.glob.matches(name))
-        };
-        // Globs over the names of schedds that are found.
-        let found = |takes_away: bool| {
-            let items = items
-                .iter()
-                .filter(move |item| item.takes_away == takes_away);
-            let items = items.filter(|item| self.may_be_found(item.name));
-            items.map(|item| item.glob.clone()).collect::<Vec<Glob>>()
+        let filter = self.filter(typed.items(), faults);
+        let for_found = |globs: &[Glob]| -> Vec<Glob> {
+            let globs = globs.iter();
+            let globs = globs.filter(|glob| self.may_be_found(glob.as_str()));
+            globs.cloned().collect()
         };
         let mut chosen = Vec::new();
-        for members in &self.0 {
-            if is_meant(&members.group, true) {
+        for group in &self.0 {
+            if filter.excludes(&group.name) {
                 continue;
             }
-            let is_whole = is_meant(&members.group, false);
-            let schedds = members.listed.iter().filter(|schedd| {
-                (is_whole || is_meant(&schedd.name, false)) && !is_meant(&schedd.name, true)
+            let is_whole = filter.includes(&group.name);
+            let listed = group.listed.iter().filter(|schedd| {
+                (is_whole || filter.includes(&schedd.name)) && !filter.excludes(&schedd.name)
             });
-            chosen.extend(schedds.map(|schedd| Chosen::Listed(&members.group, schedd)));
-            if let Some(search) = &members.search {
-                let any = if is_whole {
-                    vec![Glob::all()]
-                } else {
-                    found(false)
-                };
-                if !any.is_empty() {
-                    let except = found(true);
-                    chosen.push(Chosen::Search(search, NameFilter { any, except }));
+            chosen.extend(listed.map(|schedd| Chosen::Listed(&group.name, schedd)));
+            if let Some(search) = &group.search {
+                let mut names = NameFilter::all();
+                if !is_whole {
+                    names.include = for_found(&filter.include);
+                }
+                if !names.include.is_empty() {
+                    names.exclude = for_found(&filter.exclude);
+                    chosen.push(Chosen::Search(search, names));
                 }
             }
         }
         chosen
     }
 
-    /// True when the values for `glob` hold at a schedd that is listed.
-    pub(super) fn matches(&self, glob: &Glob, schedd: &Schedd) -> bool {
-        let in_group = |members: &Members| {
-            let mut listed = members.listed.iter();
-            glob.matches(&members.group) && listed.any(|other| other.name == schedd.name)
+    /// Names and globs as typed: those after a `!` exclude.
+    fn filter(&self, typed: &[Located<String>], faults: &mut Faults) -> NameFilter {
+        let mut filter = NameFilter::default();
+        for item in typed {
+            let excluded = item.value.strip_prefix('!');
+            let name = excluded.unwrap_or(&item.value);
+            match Glob::parse(name) {
+                Ok(glob) if excluded.is_some() => filter.exclude.push(glob),
+                Ok(glob) => filter.include.push(glob),
+                Err(why) => {
+                    faults.add(item.place, why);
+                    continue;
+                }
+            }
+            self.check_name(item.place, name, faults);
+        }
+        if let Some(first) = typed.first()
+            && filter.include.is_empty()
+            && !filter.exclude.is_empty()
+        {
+            let what =
+                "there is nothing to take it away from, write for example [\"*\", \"!NAME\"]";
+            faults.add(first.place, what);
+        }
+        filter
+    }
+
+    /// Returns true when `glob` matches a listed schedd or a group that lists it.
+    pub(super) fn match_schedd(&self, glob: &Glob, schedd: &Schedd) -> bool {
+        let in_group = |group: &Group| {
+            let mut listed = group.listed.iter();
+            glob.matches(&group.name) && listed.any(|other| other.name == schedd.name)
         };
         glob.matches(&schedd.name) || self.0.iter().any(in_group)
     }
 
-    /// A name or glob that can mean no schedd is a fault.
-    pub(super) fn judge(&self, typed: &Located<String>, name: &str, faults: &mut Faults) {
-        let groups = self.0.iter().map(|members| members.group.as_str());
-        let listed = self.0.iter().flat_map(|members| &members.listed);
+    /// Adds a fault for a name or glob that can match no schedd.
+    pub(super) fn check_name(&self, place: Place, name: &str, faults: &mut Faults) {
+        let groups = self.0.iter().map(|group| group.name.as_str());
+        let listed = self.0.iter().flat_map(|group| &group.listed);
         let all = groups
             .clone()
             .chain(listed.map(|schedd| schedd.name.as_str()));
         let matches = |glob: Glob| all.clone().any(|name| glob.matches(name));
-        if self.may_be_found(name) || glob(name).is_ok_and(matches) {
+        if self.may_be_found(name) || Glob::parse(name).is_ok_and(matches) {
             return;
         }
         let what = if self.0.is_empty() {
@@ -169,48 +163,23 @@ impl Groups {
         } else if Glob::is_glob(name) {
             format!("groups are {}", groups.collect::<Vec<&str>>().join(", "))
         } else {
-            // Of names there are few groups and many schedds.
+            // Where no name is similar, the groups are listed: of schedds there may be many.
             nearest(name, all).map_or_else(|| hint(name, groups), |near| hint(name, [near]))
         };
-        faults.add(
-            typed.place,
-            format!("there is no group of schedds and no schedd {name:?}, {what}"),
-        );
+        let what = format!("there is no group of schedds and no schedd {name:?}, {what}");
+        faults.add(place, what);
     }
 
-    /// True when a search could find a schedd that is meant by this; a word without any dot is the name
-    /// of a group.
+    /// Returns true when a search may find a schedd that this matches; a word without a dot is the name of a group.
     fn may_be_found(&self, name: &str) -> bool {
-        let is_group = self.0.iter().any(|members| members.group == name);
-        let has_search = self.0.iter().any(|members| members.search.is_some());
+        let is_group = self.0.iter().any(|group| group.name == name);
+        let has_search = self.0.iter().any(|group| group.search.is_some());
         has_search && !is_group && (Glob::is_glob(name) || name.contains(['.', '@']))
     }
 }
 
-impl<'a> Item<'a> {
-    fn read(typed: &'a str) -> Result<Self, String> {
-        let name = typed.strip_prefix('!');
-        let takes_away = name.is_some();
-        let name = name.unwrap_or(typed);
-        Ok(Self {
-            glob: glob(name)?,
-            name,
-            takes_away,
-        })
-    }
-}
-
-/// A name as typed: a glob, or exactly this. Addresses of credds have a `?` and are no globs.
-pub(super) fn glob(name: &str) -> Result<Glob, String> {
-    if Glob::is_glob(name) && !name.starts_with('<') {
-        Glob::parse(name)
-    } else {
-        Ok(Glob::literal(name))
-    }
-}
-
-/// True when a schedd may be taken; a fault when it is another one under a known name, or the same
-/// under another.
+/// Returns true when a schedd may be used; adds a fault when its name means another schedd in an earlier group, or its
+/// directory is that of an earlier group.
 fn is_new(
     place: Place,
     schedd: &Schedd,
@@ -257,8 +226,8 @@ fn authentication(section: &GroupSection) -> Authentication {
     }
 }
 
-/// The schedds of a group that are typed, each with the place of what names it.
-fn schedds(
+/// The listed schedds of a group, each with the place of its name.
+fn listed(
     name: &Located<String>,
     section: &GroupSection,
     faults: &mut Faults,
@@ -284,8 +253,8 @@ fn schedds(
             Vec::new()
         }
         (true, true) => {
-            let what = "a group needs `directory: PATH`, `credds: [HOST, ..]`, or `collector` and \
-                        `constraint` to be found by";
+            let what = "a group needs `directory: PATH`, `credds: [HOST, ..]`, or `collector` and `constraint` to be found \
+                        by";
             faults.add(name.place, what);
             Vec::new()
         }
@@ -313,18 +282,18 @@ fn directory(
 }
 
 fn credd(host: &Located<String>, section: &GroupSection, faults: &mut Faults) -> (Place, Schedd) {
-    if host.value.contains(char::is_whitespace) {
+    let name = host.value.clone();
+    if name.contains(char::is_whitespace) {
         faults.add(host.place, "a host name must stand here");
     }
     // An address may be longer.
-    if !host.value.starts_with('<') {
-        judge_length(host, HOST_LIMIT, faults);
+    if !name.starts_with('<') {
+        check_length(host, HOST_LIMIT, faults);
     }
     let target = Target::Credd {
-        host: host.value.clone(),
+        host: name.clone(),
         collector: section.collector.get().cloned(),
         authentication: authentication(section),
     };
-    let name = host.value.clone();
     (host.place, Schedd { name, target })
 }

@@ -4,7 +4,6 @@
 //! meant, for a while or on a test system.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::credential::Typed;
 use crate::config::Config;
@@ -24,7 +23,7 @@ const WRITING: [&[&str]; 2] = [
     ],
 ];
 
-/// Groups that nobody uses.
+/// Warns of groups that no account uses.
 pub(super) fn unused_groups(sections: &FileSections, used: &BTreeSet<String>, faults: &mut Faults) {
     for (name, _) in sections.schedds.entries() {
         if !used.contains(&name.value) {
@@ -36,15 +35,10 @@ pub(super) fn unused_groups(sections: &FileSections, used: &BTreeSet<String>, fa
     }
 }
 
-/// Checks make good what a planned renewal missed (a clock that was set, a host that slept): they
-/// must come while a token that is due still lives.
+/// Warns of checks that are so rare that a token may expire between two of them. They find what planned renewals missed,
+/// after a clock was set or the host slept.
 pub(super) fn checks(file: &str, schedule: &ScheduleSection, config: &Config, faults: &mut Faults) {
-    let known = config.deliveries.iter().map(|d| d.renew_below);
-    let found = config.searches.iter().flat_map(|search| &search.templates);
-    let Some(margin) = known
-        .chain(found.map(|template| template.renew_below))
-        .min()
-    else {
+    let Some(margin) = config.durations().map(|(_, renew_below)| renew_below).min() else {
         return;
     };
     let pause = config.check.longest_pause().saturating_add(config.spread);
@@ -63,46 +57,40 @@ pub(super) fn checks(file: &str, schedule: &ScheduleSection, config: &Config, fa
     }
 }
 
-/// A bound on requests that keeps even one delivery from its tokens is a fault: in the lifetime of a
-/// vault token each delivery needs a login, a new token and an access token.
+/// Adds a fault for a limit of requests that is too low for even one delivery: in the lifetime of a vault token each
+/// delivery needs a login, a new token and an access token.
 pub(super) fn requests(vault: &VaultSection, config: &Config, faults: &mut Faults) {
     const NEEDED: u128 = 3;
-    let requests = vault.requests.get();
-    let limit = requests.and_then(|requests| requests.limit.place());
-    let (Some(bound), Some(limit)) = (config.vault.requests, limit) else {
+    let limits = config.vault.requests.zip(vault.requests.limit.place());
+    // Of the schedds that searches find, one is enough to see that it cannot work.
+    let found = usize::from(!config.searches.is_empty());
+    let count = config.deliveries.len() + found;
+    let longest = config.durations().map(|(lifetime, _)| lifetime).max();
+    let (Some((limit, place)), Some(longest)) = (limits, longest) else {
         return;
     };
-    let found = config.searches.iter().flat_map(|search| &search.templates);
-    let lifetimes = config.deliveries.iter().map(|d| d.lifetime);
-    // Of the schedds that a search finds one is enough to see that it cannot work.
-    let lifetimes = lifetimes.chain(found.map(|template| template.lifetime).take(1));
-    let lifetimes: Vec<Duration> = lifetimes.collect();
-    let Some(longest) = lifetimes.iter().max() else {
-        return;
-    };
-    let deliveries = u128::try_from(lifetimes.len()).unwrap_or(u128::MAX);
-    let needed = NEEDED.saturating_mul(deliveries);
-    // Each of them lives no longer than the longest, so this is the least that is needed.
-    if u128::from(bound.limit) * longest.as_millis() < needed * bound.per.as_millis() {
+    let needed = NEEDED.saturating_mul(u128::try_from(count).unwrap_or(u128::MAX));
+    // No token lives longer than the longest, so this is the least that is needed.
+    if u128::from(limit.limit) * longest.as_millis() < needed * limit.per.as_millis() {
         let what = format!(
             "at least {needed} requests are needed in {}, the lifetime of vault tokens, and {} in {} \
              are fewer; allow more",
-            duration::format(*longest),
-            bound.limit,
-            duration::format(bound.per)
+            duration::format(longest),
+            limit.limit,
+            duration::format(limit.per)
         );
-        faults.add(limit, what);
+        faults.add(place, what);
     }
 }
 
-/// Credds are opened with the role's whole token, which nobody here knows; what was configured for
-/// jobs is the best hint.
-pub(super) fn opening_scopes(credentials: &[Typed<'_>], faults: &mut Faults) {
-    for (_, section, _) in credentials {
+/// Warns of credentials that can probably not authorize at a credd. That is done with the role's whole token, whose scopes
+/// are not known here; the scopes that are configured for jobs are the best hint.
+pub(super) fn authorizing_scopes(credentials: &[Typed<'_>], faults: &mut Faults) {
+    for Typed { section, .. } in credentials {
         let Some(name) = section.authorize_with.located() else {
             continue;
         };
-        let mut openers = credentials.iter().map(|(_, _, credential)| credential);
+        let mut openers = credentials.iter().map(|typed| &typed.credential);
         let opener = openers.find(|credential| credential.service == name.value);
         if opener.is_some_and(|opener| !opener.scopes.is_empty() && !can_write(&opener.scopes)) {
             let what = format!(
