@@ -55,7 +55,7 @@ impl Cron {
     /// # Errors
     /// The fault, and the correct notation.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let refuse = |why: &str| format!("{text:?} is no cron expression: {why}");
+        let refuse = |why: &str| format!("{text:?} is not a cron expression: {why}");
         let fields: Vec<&str> = text.split_whitespace().collect();
         let &[minute, hour, day, month, weekday] = fields.as_slice() else {
             return Err(refuse(
@@ -64,32 +64,20 @@ impl Cron {
         };
         // Each field alone: the crate's message does not name the wrong one.
         let parsed = [
-            (
-                "minute, which goes from 0 to 59",
-                schedule([minute, "*", "*", "*"]),
-            ),
-            (
-                "hour, which goes from 0 to 23",
-                schedule(["*", hour, "*", "*"]),
-            ),
-            (
-                "day of month, which goes from 1 to 31",
-                schedule(["*", "*", day, "*"]),
-            ),
-            (
-                "month, which goes from 1 to 12",
-                schedule(["*", "*", "*", month]),
-            ),
-            ("day of week, which goes from 0 to 7", weekdays(weekday)),
+            ("minute (0 to 59)", schedule([minute, "*", "*", "*"])),
+            ("hour (0 to 23)", schedule(["*", hour, "*", "*"])),
+            ("day of month (1 to 31)", schedule(["*", "*", day, "*"])),
+            ("month (1 to 12)", schedule(["*", "*", "*", month])),
+            ("day of week (0 to 7)", weekdays(weekday)),
         ];
         for ((name, parsed), field) in parsed.iter().zip(&fields) {
             if parsed.is_none() {
                 let order = if field.contains('-') {
-                    ", the lower end of a range first"
+                    "; a range begins with its lower end"
                 } else {
                     ""
                 };
-                return Err(refuse(&format!("{field:?} is no {name}{order}")));
+                return Err(refuse(&format!("{field:?} is not a valid {name}{order}")));
             }
         }
         let all = schedule([minute, hour, day, month]).zip(weekdays(weekday));
@@ -299,19 +287,16 @@ mod tests {
     fn mistakes_are_named() {
         for (cron, part) in [
             ("* * * *", "five fields are needed"),
-            ("60 * * * *", "\"60\" is no minute, which goes from 0 to 59"),
-            ("* 5-3 * * *", "\"5-3\" is no hour"),
-            (
-                "* * * * 8",
-                "\"8\" is no day of week, which goes from 0 to 7",
-            ),
+            ("60 * * * *", "\"60\" is not a valid minute (0 to 59)"),
+            ("* 5-3 * * *", "\"5-3\" is not a valid hour"),
+            ("* * * * 8", "\"8\" is not a valid day of week (0 to 7)"),
             (
                 "* * * * 5-3",
-                "\"5-3\" is no day of week, which goes from 0 to 7, the lower end of a range first",
+                "\"5-3\" is not a valid day of week (0 to 7); a range begins with its lower end",
             ),
-            ("*/0 * * * *", "\"*/0\" is no minute"),
-            ("* * 0 * *", "\"0\" is no day of month"),
-            ("* * * foo *", "\"foo\" is no month"),
+            ("*/0 * * * *", "\"*/0\" is not a valid minute"),
+            ("* * 0 * *", "\"0\" is not a valid day of month"),
+            ("* * * foo *", "\"foo\" is not a valid month"),
             ("0 0 30 feb *", "there is no such day"),
         ] {
             let error = Cron::parse(cron).unwrap_err();

@@ -131,7 +131,7 @@ fn check(read: &Result<Keytab, String>, principal: &str) -> Option<KeytabFault> 
         let damage = damage.map(Damage::words);
         match damage {
             Some(damage) if has_key => {
-                let what = format!("{damage}, and the key is in front of that; {ANEW}");
+                let what = format!("{damage}, but the key is before the damage; {ANEW}");
                 return fault(false, what);
             }
             Some(damage) => return fault(true, format!("{damage}; {ANEW}")),
@@ -208,7 +208,7 @@ mod tests {
             (&whole[..9], format!("it is truncated; {anew}"), true),
             (
                 &whole[..whole.len() - 1],
-                format!("it is truncated, and the key is in front of that; {anew}"),
+                format!("it is truncated, but the key is before the damage; {anew}"),
                 false,
             ),
             (&[5, 2], format!("there is no key in it; {anew}"), true),

@@ -61,8 +61,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, String> {
     let content = files::read(path, FILE_LIMIT);
     let content = content.map_err(|error| refuse(&error, error.advice()))?;
     let text = std::str::from_utf8(&content);
-    let text =
-        text.map_err(|_| refuse(&"it is no text in UTF-8", "correct the path or the file"))?;
+    let text = text.map_err(|_| refuse(&"it is not UTF-8 text", "correct the path or the file"))?;
     Ok(text.to_owned())
 }
 
@@ -140,7 +139,7 @@ fn join(all: &mut Node, mut more: Node, path: &str, faults: &mut Faults) {
                     format!("{path}.{name}")
                 };
                 let first = first.position(&path);
-                let what = format!("it stands at {first} already, keep one of them");
+                let what = format!("it is defined at {first} already, keep one of them");
                 faults.add_at(key.position(&path), what);
             }
         }

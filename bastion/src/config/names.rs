@@ -25,7 +25,7 @@ impl Glob {
         } else {
             Pattern::new(text)
         };
-        let refuse = |error: glob::PatternError| format!("{text:?} is no glob: {}", error.msg);
+        let refuse = |error: glob::PatternError| format!("{text:?} is not a glob: {}", error.msg);
         pattern.map(Self).map_err(refuse)
     }
 

@@ -30,7 +30,7 @@ const FORMER: [(&str, &str); 1] = [(
 )];
 
 /// Fault of a value that is no section.
-pub(super) const NO_SECTION: &str = "keys and values must stand here, as in `key: value`";
+pub(super) const NO_SECTION: &str = "expected keys and values, as in `key: value`";
 
 /// Reads the tree of all files.
 pub(crate) fn read<T: DeserializeOwned + Default>(root: &Node, faults: &mut Faults) -> T {
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
     fn text(&self) -> Result<&'a str, Error> {
         let text = self.node.text();
         let text = text.filter(|text| self.is_name || !text.trim().is_empty());
-        text.ok_or_else(|| Error::custom("one value must stand here, write a text"))
+        text.ok_or_else(|| Error::custom("expected a single value, as text"))
     }
 
     fn check_characters(&self, text: &str) {

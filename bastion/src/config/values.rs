@@ -1,4 +1,4 @@
-//! Types of single values: what may be typed, and the words for what may not.
+//! Types of single values, with the errors for other texts.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::model::duration;
 
-/// A duration as people type it.
+/// A duration.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String", extend("pattern" = r"^\s*(\d+\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|wks?|weeks?)\s*)+$"))]
@@ -55,7 +55,7 @@ impl TryFrom<String> for RequestCount {
     fn try_from(text: String) -> Result<Self, String> {
         match text.parse::<NonZeroU32>() {
             Ok(count) => Ok(Self(count.get())),
-            Err(_) => Err("a number of requests must stand here, at least 1".to_owned()),
+            Err(_) => Err("expected a number of requests, at least 1".to_owned()),
         }
     }
 }
@@ -70,10 +70,10 @@ impl TryFrom<String> for Server {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        // Before anything prints it: a password may stand there.
+        // Before the text is in any message: it may contain a password.
         if text.contains('@') {
             return Err(
-                "no user and no password may stand in it, write for example \
+                "it must not contain a user or a password, write for example \
                         https://htvault.example.org:8200"
                     .to_owned(),
             );
@@ -88,8 +88,7 @@ impl TryFrom<String> for Server {
     }
 }
 
-/// Address and port of the loopback: what is served says who has which credentials, and nothing hides
-/// it on its way.
+/// Loopback address and port: the status names accounts and their credentials, and is sent unencrypted.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String", extend("pattern" = r"^(127(\.\d{1,3}){3}|\[::1\]):\d{1,5}$"))]
@@ -100,21 +99,19 @@ impl TryFrom<String> for Loopback {
 
     fn try_from(text: String) -> Result<Self, &'static str> {
         match text.parse::<SocketAddr>() {
-            Err(_) => {
-                Err("an address with a port must stand here, write for example 127.0.0.1:9118")
-            }
+            Err(_) => Err("expected an address with a port, for example 127.0.0.1:9118"),
             Ok(address) if address.port() == 0 => {
                 Err("port 0 is not a port to connect to, write for example 127.0.0.1:9118")
             }
             Ok(address) if !address.ip().is_loopback() => Err(
-                "only the loopback is listened at, for nothing is encrypted and nobody is asked who \
-                 he is: write 127.0.0.1:9118, and put a web server with TLS in front of it for others",
+                "only loopback addresses are allowed, since nothing is encrypted and clients are not authenticated: \
+                 write 127.0.0.1:9118, and put a web server with TLS in front of it for others",
             ),
             Ok(address) => Ok(Self(address)),
         }
     }
 }
 
-/// An expression of `ClassAds`. It may have several lines; their ends and tabs count as blanks.
+/// An expression of `ClassAds`. It may have several lines; line ends and tabs count as blanks.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub(crate) struct Expression(pub(crate) String);

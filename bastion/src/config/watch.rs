@@ -1,14 +1,11 @@
 //! Changes of the configuration's files.
 //!
-//! The kernel gives notices of changes in the directories of the files and of the files that their links
-//! lead to. The files' stamps (device, inode, size, times) then show what has changed: written in place,
-//! replaced by rename, added to or taken from `config.d`, swapped behind a link (Kubernetes). Changes without
-//! a notice (other hosts' on a network file system) show at the next check.
-//! Always true: a change is reported once, when the stamps were read twice alike; a file that is being
-//! written is waited for.
+//! The kernel notifies of changes in the directories of the files, and of the files that their links lead to. The files'
+//! stamps then show whether one was written, replaced by rename, added to or removed from `config.d`, or swapped behind
+//! a link (Kubernetes). Changes without a notice (by other hosts on a network file system) are found at the next check.
+//! Always true: a change is reported once, when two reads of the stamps are equal, so not while a file is being written.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,9 +19,9 @@ use super::Cron;
 use super::faults::Faults;
 use super::load::{folder, paths};
 use crate::model::moment::until;
-use crate::system::files::{CONFIGURATION, Notices};
+use crate::system::files::{CONFIGURATION, FileStamp, Notices};
 
-/// From a notice to the stamps, and from one reading of the stamps to the next.
+/// Pause between a notice and the read of the stamps, and between two reads.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Watch of a configuration.
@@ -36,28 +33,18 @@ pub struct Watch {
     /// Stamps when a change was last reported, or when the watch began.
     reported: Stamps,
     last: Stamps,
-    /// The stamps have to be read, again or for the first time since a notice.
+    /// The stamps must be read without waiting for a notice.
     is_due: bool,
-    /// The stamps could not be read the last time.
+    /// The last read of the stamps failed.
     hangs: bool,
 }
 
 /// The files and their stamps.
-type Stamps = Vec<(PathBuf, Option<Stamp>)>;
-
-/// Difference of a file from another one, and of its content from an older one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    written: (i64, i64),
-    changed: (i64, i64),
-}
+type Stamps = Vec<(PathBuf, Option<FileStamp>)>;
 
 impl Watch {
-    /// Of this file and `config.d` beside it. Begun before they are read, it misses nothing that
-    /// changes while the service starts. Blocks.
+    /// Begins to watch this file and the files of `config.d` beside it. Called before they are read, it misses no
+    /// change during the start of the service. Blocks.
     #[must_use]
     pub fn begin(file: &Path) -> Self {
         let notices = Notices::new("the configuration");
@@ -74,14 +61,13 @@ impl Watch {
         }
     }
 
-    /// Waits until something has changed; reads the stamps at each time of `check`, too. Nothing is lost
-    /// when it is cancelled.
+    /// Waits for a change; reads the stamps at each time of `check`, too. Cancelling it loses no change.
     pub async fn changed(&mut self, check: &Cron) {
         loop {
             if !self.is_due {
                 let now = SystemClock.now();
                 let pause = until(now, check.next(now, &TimeZone::system()));
-                // Nobody notices anything where inotify is not to be had.
+                // Without inotify there are no notices, only checks.
                 let _ = timeout(pause, self.wakes.changed()).await;
                 self.is_due = true;
             }
@@ -107,7 +93,7 @@ impl Watch {
         }
     }
 
-    /// True when something has changed and is not being changed any more.
+    /// Returns true when something has changed, and did not change again since the last read.
     fn is_new(&mut self, now: Stamps) -> bool {
         let is_settled = self.last == now;
         let is_new = is_settled && self.reported != now;
@@ -120,13 +106,13 @@ impl Watch {
     }
 }
 
-/// Reads the stamps, and has the directories of the files watched, so that nothing falls between.
+/// Watches the directories of the files, then reads the stamps: so no change between the two is missed.
 fn stamps(file: &Path, notices: &Notices) -> Stamps {
     // A directory that cannot be read is a fault when the configuration is read.
     let paths = paths(file, &mut Faults::default());
     let mut directories = BTreeSet::from([folder(file)]);
     for path in &paths {
-        // Where its links lead, too.
+        // Links may lead to another directory.
         let real = std::fs::canonicalize(path);
         let both = [Some(path.as_path()), real.as_deref().ok()];
         let parents = both.into_iter().flatten().filter_map(Path::parent);
@@ -136,18 +122,11 @@ fn stamps(file: &Path, notices: &Notices) -> Stamps {
         let here = directory.as_os_str().is_empty();
         notices.watch(if here { Path::new(".") } else { &directory });
     }
-    let stamps = paths.into_iter().map(|path| {
-        // Behind links: what counts is the file that would be read.
-        let stamp = std::fs::metadata(&path).ok().map(|metadata| Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            written: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        });
+    let stamped = paths.into_iter().map(|path| {
+        let stamp = FileStamp::of(&path);
         (path, stamp)
     });
-    stamps.collect()
+    stamped.collect()
 }
 
 #[cfg(test)]

@@ -90,10 +90,7 @@ pub(crate) fn parse(file: &Arc<str>, text: &str, faults: &mut Faults) -> Option<
         position.line = location.line();
         position.column = location.column();
     }
-    faults.add_at(
-        position,
-        format!("this is no correct YAML: {}", words(error)),
-    );
+    faults.add_at(position, format!("invalid YAML: {}", words(error)));
     None
 }
 
@@ -176,20 +173,20 @@ fn words(error: &Error) -> String {
     let words = match error {
         Error::AliasError { error, .. } => return words(error),
         Error::MultipleDocuments { .. } => {
-            "a second document begins here, and a file is one; remove the line `---`, or write another file in config.d"
+            "a second document begins here, and only one is allowed; remove the line `---`, or use another file in config.d"
         }
         Error::DuplicateMappingKey { key: Some(key), .. } => {
-            return format!("{key:?} stands twice, keep one of them");
+            return format!("{key:?} is defined twice, keep one of them");
         }
-        Error::DuplicateMappingKey { key: None, .. } => "a key stands twice, keep one of them",
-        Error::NullIntoString { .. } => "a name must stand here, write one",
+        Error::DuplicateMappingKey { key: None, .. } => "a key is defined twice, keep one of them",
+        Error::NullIntoString { .. } => "expected a name",
         Error::Unexpected { .. } | Error::SerdeInvalidType { .. } | Error::InvalidScalar { .. } => {
-            "a name or a plain value must stand here, write one"
+            "expected a name or a plain value"
         }
         Error::UnsupportedTag { .. }
         | Error::TaggedScalarCannotDeserializeIntoString { .. }
         | Error::InvalidBinaryBase64 { .. }
-        | Error::BinaryNotUtf8 { .. } => "tags (`!…`) are not known here, remove them",
+        | Error::BinaryNotUtf8 { .. } => "tags (`!…`) are not supported, remove them",
         Error::Budget {
             breach: BudgetBreach::Depth { .. },
             ..
@@ -241,10 +238,10 @@ mod tests {
             ("a: 1\n---\nb: 2\n", "a second document begins here"),
             (
                 "a: 1\na: 2\n",
-                "f:2:1: this is no correct YAML: \"a\" stands twice, keep one of them",
+                "f:2:1: invalid YAML: \"a\" is defined twice, keep one of them",
             ),
-            ("~: 1\n", "a name must stand here, write one"),
-            ("? [a]\n: 1\n", "must stand here, write one"),
+            ("~: 1\n", "expected a name"),
+            ("? [a]\n: 1\n", "expected a name or a plain value"),
             ("a: !!binary \"%%\"\n", "remove them"),
             (&deep, "it is nested too deeply, write it flat"),
             (&long, "it is too long or has too many references"),

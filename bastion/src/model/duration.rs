@@ -23,7 +23,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
             "write whole numbers with units (w, d, h, m, s), larger ones first, as in 7d or 1h30m"
         }
     };
-    Err(format!("{text:?} is no duration: {why}"))
+    Err(format!("{text:?} is not a duration: {why}"))
 }
 
 /// Parses whole numbers of units with a fixed length, in seconds; jiff accepts more.
@@ -124,7 +124,7 @@ mod tests {
         ] {
             assert_eq!(
                 parse(text),
-                Err(format!("{text:?} is no duration: {reason}")),
+                Err(format!("{text:?} is not a duration: {reason}")),
                 "{text}"
             );
         }

@@ -8,7 +8,6 @@
 //! file, so that no thread of a realm waits for a file system.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +24,7 @@ use crate::model::delivery::Identity;
 use crate::model::moment::{after, until};
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::system::files::keytab::LIMIT as KEYTAB_LIMIT;
-use crate::system::files::{self, KEYTABS, Notices, Pool, ReadError};
+use crate::system::files::{self, FileStamp, KEYTABS, Notices, Pool, ReadError};
 use crate::system::keyed::Keyed;
 
 /// Deadline for one Kerberos login, longer than the retries of libkrb5.
@@ -40,7 +39,7 @@ const THREADS: usize = 4;
 /// Cached ticket, the keytab that it came from, and the time in which it is used for new logins.
 struct Cached {
     ticket: Arc<Ticket>,
-    keytab: Option<FileMark>,
+    keytab: Option<FileStamp>,
     from: Timestamp,
     until: Timestamp,
 }
@@ -50,29 +49,7 @@ struct Cached {
 struct State {
     cached: Option<Cached>,
     /// Keytab of the last attempt to get a ticket; `None` when there was none.
-    tried: Option<FileMark>,
-}
-
-/// Identity and version of a file: another one after a keytab was replaced or written anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileMark {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl FileMark {
-    /// Mark of the file at a path; `None` when there is none. Blocks.
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        })
-    }
+    tried: Option<FileStamp>,
 }
 
 /// Reason why there is no Kerberos token for a login.
@@ -173,7 +150,7 @@ impl Tickets {
     async fn ticket(&self, identity: &Identity) -> Result<Arc<Ticket>, LoginError> {
         let mut state = self.state(identity).await;
         let now = self.clock.now();
-        let keytab = self.mark(&identity.keytab).await;
+        let keytab = self.stamp(&identity.keytab).await;
         let keytab = keytab.inspect_err(|_| state.tried = None)?;
         // A new keytab is tried at once: with the old ticket its faults would show only hours later. A clock that
         // was set back makes no ticket live longer.
@@ -200,11 +177,11 @@ impl Tickets {
         Ok(ticket)
     }
 
-    /// Mark of a keytab; `None` when there is none.
-    async fn mark(&self, keytab: &Path) -> Result<Option<FileMark>, LoginError> {
+    /// Stamp of a keytab; `None` when there is none.
+    async fn stamp(&self, keytab: &Path) -> Result<Option<FileStamp>, LoginError> {
         let path = keytab.to_owned();
-        let mark = self.files.run(keytab, move || FileMark::of(&path)).await;
-        mark.map_err(|failure| LoginError::Keytab(failure.to_string()))
+        let stamp = self.files.run(keytab, move || FileStamp::of(&path)).await;
+        stamp.map_err(|failure| LoginError::Keytab(failure.to_string()))
     }
 
     /// Reads a keytab, so that the library can: it must be a plain file, on a file system that answers. Other
@@ -232,7 +209,7 @@ impl Tickets {
         loop {
             tokio::time::sleep(PAUSE).await;
             wakes.mark_unchanged();
-            if let Ok(now) = self.mark(&identity.keytab).await
+            if let Ok(now) = self.stamp(&identity.keytab).await
                 && now.is_some()
                 && now != tried
             {
@@ -361,22 +338,5 @@ mod tests {
         };
         let both = async { tokio::join!(tickets.new_keytab(&identity), replace) };
         timeout(RECHECK / 2, both).await.unwrap();
-    }
-
-    #[test]
-    fn a_keytab_that_is_replaced_or_written_anew_is_another() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("keytab");
-        assert_eq!(FileMark::of(&path), None);
-        std::fs::write(&path, "old").unwrap();
-        let old = FileMark::of(&path).unwrap();
-        assert_eq!(FileMark::of(&path), Some(old), "nothing happened");
-        let new = folder.path().join("new");
-        std::fs::write(&new, "new").unwrap();
-        std::fs::rename(&new, &path).unwrap();
-        let replaced = FileMark::of(&path).unwrap();
-        assert_ne!(replaced, old);
-        std::fs::write(&path, "longer").unwrap();
-        assert_ne!(FileMark::of(&path), Some(replaced));
     }
 }

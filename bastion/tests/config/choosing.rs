@@ -70,9 +70,9 @@ fn what_means_nothing_is_a_fault() {
         ),
         (
             "\"!aps\"",
-            "there is nothing to take it away from, write for example [\"*\", \"!NAME\"]",
+            "there is nothing to exclude it from, write for example [\"*\", \"!NAME\"]",
         ),
-        ("\"ap[\"", "\"ap[\" is no glob: invalid range pattern"),
+        ("\"ap[\"", "\"ap[\" is not a glob: invalid range pattern"),
     ] {
         let told = faults(&chosen_text(schedds));
         assert_eq!(told.len(), 1, "{told:?}");
@@ -168,7 +168,7 @@ fn how_credds_are_opened_is_checked() {
         ),
         (
             "{directory: /x, superuser_for: test}",
-            "superuser_for: a directory has none, remove it",
+            "superuser_for: not used with `directory`, remove it",
         ),
         (
             "{credds: [x], constraint: a}",
@@ -193,7 +193,7 @@ fn how_credds_are_opened_is_checked() {
     assert_eq!(authentication.method, Method::Ssl);
     let told = faults(&GOOD.replace("{here:", "{\"h*\":"));
     assert!(
-        told[0].contains("a group's name has none of `*?[` and begins with no `!`"),
+        told[0].contains("a group's name must not contain `*?[` or begin with `!`"),
         "{told:?}"
     );
 }

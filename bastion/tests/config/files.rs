@@ -23,8 +23,8 @@ fn files_of_config_d_add_accounts_and_repeat_nothing() {
         .replace(&format!("{}/", dir.path().display()), "");
     assert_eq!(
         told,
-        "config.d/20-c.yaml:1:1: vault: it stands at c.yaml:1:1 already, keep one of them\n\
-         config.d/20-c.yaml:3:3: accounts.b: it stands at config.d/10-b.yaml:2:3 already, keep one of them"
+        "config.d/20-c.yaml:1:1: vault: it is defined at c.yaml:1:1 already, keep one of them\n\
+         config.d/20-c.yaml:3:3: accounts.b: it is defined at config.d/10-b.yaml:2:3 already, keep one of them"
     );
 }
 
@@ -77,7 +77,7 @@ fn only_plain_files_of_bounded_size_are_read() {
     fs::write(&fifo, b"\xff").unwrap();
     assert_eq!(
         told(&main),
-        "config.d/f.yaml: the file cannot be read: it is no text in UTF-8; correct the path or the file"
+        "config.d/f.yaml: the file cannot be read: it is not UTF-8 text; correct the path or the file"
     );
 }
 

@@ -140,18 +140,18 @@ fn the_same_tokens_under_two_names_are_a_fault() {
     assert_eq!(
         told,
         [
-            "c.yaml:8:28: accounts.cmsprod.credentials.cms_default: it is the same as \"cms\": issuer cms, role default and what is asked of tokens are equal, keep one of them"
+            "c.yaml:8:28: accounts.cmsprod.credentials.cms_default: it is the same as \"cms\": issuer cms, role default, scopes and audience are equal, keep one of them"
         ]
     );
     let told = faults(&GOOD.replace("{cms: {}}", "{cms: {}, cms: {}}"));
-    assert!(told[0].contains("\"cms\" stands twice"), "{told:?}");
+    assert!(told[0].contains("\"cms\" is defined twice"), "{told:?}");
 }
 
 #[test]
 fn a_service_name_that_htcondor_would_not_take_is_a_fault() {
     for name in ["cms_", "_cms", "cms/x", "cms crab", "-cms", "cms*"] {
         let told = faults(&GOOD.replace("{cms: {}}", &format!("{{\"{name}\": {{issuer: cms}}}}")));
-        assert!(told[0].contains("is no service name"), "{told:?}");
+        assert!(told[0].contains("is not a service name"), "{told:?}");
     }
 }
 
@@ -172,11 +172,11 @@ fn what_is_served_and_kept_where() {
     for (text, fault) in [
         (
             "listen: {address: \"0.0.0.0:9118\"}",
-            "c.yaml:9:19: listen.address: only the loopback is listened at, for nothing is encrypted and nobody is asked who he is: write 127.0.0.1:9118, and put a web server with TLS in front of it for others",
+            "c.yaml:9:19: listen.address: only loopback addresses are allowed, since nothing is encrypted and clients are not authenticated: write 127.0.0.1:9118, and put a web server with TLS in front of it for others",
         ),
         (
             "listen: {address: 9118}",
-            "c.yaml:9:19: listen.address: an address with a port must stand here, write for example 127.0.0.1:9118",
+            "c.yaml:9:19: listen.address: expected an address with a port, for example 127.0.0.1:9118",
         ),
         (
             "listen: {}",

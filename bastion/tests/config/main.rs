@@ -176,21 +176,21 @@ accounts:
         [
             "c.yaml: vault.address: the Vault's address is missing, write for example https://htvault.example.org:8200",
             "c.yaml:1:9: vault.adress: unknown key, did you mean \"address\"?",
-            "c.yaml:1:62: vault.requests.limit: a number of requests must stand here, at least 1",
+            "c.yaml:1:62: vault.requests.limit: expected a number of requests, at least 1",
             "c.yaml:2:37: tokens.renew_below: renew_below (3d) must be shorter than lifetime (2d)",
-            "c.yaml:3:19: schedule.check: \"every day\" is no cron expression: five fields are needed (minute, hour, day of month, month, day of week), as in \"*/10 * * * *\"",
-            "c.yaml:3:40: schedule.spread: \"5 mon\" is no duration: write whole numbers with units (w, d, h, m, s), larger ones first, as in 7d or 1h30m",
+            "c.yaml:3:19: schedule.check: \"every day\" is not a cron expression: five fields are needed (minute, hour, day of month, month, day of week), as in \"*/10 * * * *\"",
+            "c.yaml:3:40: schedule.spread: \"5 mon\" is not a duration: write whole numbers with units (w, d, h, m, s), larger ones first, as in 7d or 1h30m",
             "c.yaml:4:1: notify: unknown key, known are vault, tokens, grant, kerberos, schedule, defaults, schedds, accounts, listen, control, state",
             "c.yaml:6:21: schedds.here.directory: the path must begin with /",
             "c.yaml:8:34: schedds.both.credds[0]: a group has either `directory` or `credds`, make two groups of it",
-            "c.yaml:11:16: accounts.cmsprod.principal: \"cmsprod\" is no principal, write NAME@REALM",
+            "c.yaml:11:16: accounts.cmsprod.principal: \"cmsprod\" is not a principal, write NAME@REALM",
             "c.yaml:12:13: accounts.cmsprod.keytab: only {account} can be filled in, remove other braces",
             "c.yaml:12:13: accounts.cmsprod.keytab: the path must begin with /",
             "c.yaml:13:15: accounts.cmsprod.schedds[0]: there is no group of schedds and no schedd \"her\", did you mean \"here\"?",
             "c.yaml:15:7: accounts.cmsprod.credentials.cms_a_b: a service name is ISSUER or ISSUER_ROLE; give `issuer` and `role` for another one",
             "c.yaml:16:29: accounts.cmsprod.credentials.cms.authorize_with: the account has no credential \"csm\", did you mean \"cms\"?",
             "c.yaml:16:34: accounts.cmsprod.credentials.cms.scope: unknown key, did you mean \"scopes\"?",
-            "c.yaml:17:3: accounts.a/b: \"a/b\" is no account: letters, digits and `-_.` are allowed",
+            "c.yaml:17:3: accounts.a/b: \"a/b\" is not an account name: letters, digits and `-_.` are allowed",
             "c.yaml:17:3: accounts.a/b: `credentials` is missing here and in `defaults`, write for example credentials: {cms: {}}",
             "c.yaml:17:3: accounts.a/b: `keytab` is missing here and in `defaults`, write for example keytab: /etc/token-bastion/keytabs/NAME.keytab",
             "c.yaml:17:3: accounts.a/b: `principal` is missing here and in `defaults`, write for example principal: NAME@REALM",
@@ -239,12 +239,12 @@ accounts:
 fn what_is_no_yaml_is_told_with_its_place() {
     let told = faults("vault: [\n");
     assert!(told[0].starts_with("c.yaml:"), "{told:?}");
-    assert!(told[0].contains("this is no correct YAML: "), "{told:?}");
+    assert!(told[0].contains("invalid YAML: "), "{told:?}");
     assert!(!told[0].contains('\n'));
     let told = faults(&format!("{GOOD}accounts: {{}}\n"));
     assert_eq!(told.len(), 1);
     assert!(
-        told[0].starts_with("c.yaml:9:1: this is no correct YAML: "),
+        told[0].starts_with("c.yaml:9:1: invalid YAML: "),
         "{told:?}"
     );
 }
@@ -254,15 +254,15 @@ fn wrong_shapes_are_told() {
     for (text, fault) in [
         (
             "vault: 3\n",
-            "c.yaml:1:8: vault: keys and values must stand here, as in `key: value`",
+            "c.yaml:1:8: vault: expected keys and values, as in `key: value`",
         ),
         (
             "[]\n",
-            "c.yaml:1:1: keys and values must stand here, as in `key: value`",
+            "c.yaml:1:1: expected keys and values, as in `key: value`",
         ),
         (
             "vault: {address: {}}\n",
-            "c.yaml:1:18: vault.address: one value must stand here, write a text",
+            "c.yaml:1:18: vault.address: expected a single value, as text",
         ),
         (
             "vault: {address: \"http://vault.test\"}\n",
@@ -278,7 +278,7 @@ fn wrong_shapes_are_told() {
         ),
         (
             "",
-            "c.yaml: accounts: no account is named, name at least one under `accounts`",
+            "c.yaml: accounts: no account is configured, add at least one under `accounts`",
         ),
     ] {
         let told = faults(text);

@@ -63,7 +63,7 @@ fn a_password_in_the_vaults_address_is_not_shown() {
         assert_eq!(
             told,
             [
-                "c.yaml:1:18: vault.address: no user and no password may stand in it, write for example https://htvault.example.org:8200"
+                "c.yaml:1:18: vault.address: it must not contain a user or a password, write for example https://htvault.example.org:8200"
             ]
         );
     }

@@ -48,7 +48,7 @@ fn checks_between_which_a_token_could_end() {
     assert_eq!(
         warnings(&text),
         [
-            "c.yaml:9:19: schedule.check: up to 3d5m pass between two checks (spread included), and a vault token may have 3d left at the first: it could end before the second one; check more often, or raise renew_below"
+            "c.yaml:9:19: schedule.check: up to 3d5m pass between two checks (spread included), and a vault token may have 3d left at the first: it could expire before the second one; check more often, or raise renew_below"
         ]
     );
     let text = format!("{GOOD}schedule: {{check: \"0 6 * * *\"}}\n");
@@ -86,7 +86,7 @@ fn a_credential_that_goes_nowhere() {
         "cms: {}",
         "cms: {}, cms_x: {schedds: []}, cms_y: {schedds: [here, \"!h*\"]}",
     );
-    let what = "it is delivered nowhere: its `schedds` name none, or take away what they name";
+    let what = "it is delivered nowhere: its `schedds` match none, or exclude all that they match";
     let told = warnings(&text);
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].ends_with(&format!("cms_x: {what}")), "{told:?}");

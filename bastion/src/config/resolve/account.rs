@@ -69,7 +69,7 @@ pub(super) fn resolve(
 ) {
     if !is_plain_name(&name.value) {
         let what = format!(
-            "{:?} is no account: letters, digits and `-_.` are allowed",
+            "{:?} is not an account name: letters, digits and `-_.` are allowed",
             name.value
         );
         faults.add(name.place, what);
@@ -113,7 +113,7 @@ pub(super) fn resolve(
         if chosen.is_empty() {
             faults.warn(
                 one.name.place,
-                "it is delivered nowhere: its `schedds` name none, or take away what they name",
+                "it is delivered nowhere: its `schedds` match none, or exclude all that they match",
             );
         }
         let templates = templates(one, &typed, &owner, faults);
@@ -223,7 +223,7 @@ fn identity(
     if let Some(principal) = &principal
         && !is_principal(&principal.value)
     {
-        let what = format!("{:?} is no principal, write NAME@REALM", principal.value);
+        let what = format!("{:?} is not a principal, write NAME@REALM", principal.value);
         faults.add(principal.place, what);
     }
     let keytab = own.keytab.or(&defaults.keytab);

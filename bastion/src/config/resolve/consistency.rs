@@ -47,7 +47,7 @@ pub(super) fn checks(file: &str, schedule: &ScheduleSection, config: &Config, fa
     }
     let what = format!(
         "up to {} pass between two checks (spread included), and a vault token may have {} left at \
-         the first: it could end before the second one; check more often, or raise renew_below",
+         the first: it could expire before the second one; check more often, or raise renew_below",
         duration::format(pause),
         duration::format(margin)
     );

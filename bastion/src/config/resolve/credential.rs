@@ -33,8 +33,8 @@ pub(super) fn credential(
 ) -> Option<Credential> {
     if !is_service_name(&service.value) {
         let what = format!(
-            "{:?} is no service name: letters, digits and `-+=_.` are allowed, it begins with none of \
-             `-_.` and does not end in `_`",
+            "{:?} is not a service name: letters, digits and `-+=_.` are allowed, it must not begin with one of \
+             `-_.` or end with `_`",
             service.value
         );
         faults.add(service.place, what);
@@ -165,7 +165,7 @@ pub(super) fn check_duplicates(all: &[Typed<'_>], faults: &mut Faults) {
         });
         if let Some(same) = same {
             let what = format!(
-                "it is the same as {:?}: issuer {}, role {} and what is asked of tokens are equal, keep one of them",
+                "it is the same as {:?}: issuer {}, role {}, scopes and audience are equal, keep one of them",
                 same.service, credential.issuer, credential.role
             );
             faults.add(name.place, what);

@@ -61,7 +61,7 @@ pub(crate) fn config(file: &str, sections: &FileSections, faults: &mut Faults) -
     if sections.accounts.is_empty() {
         faults.add_at(
             Position::file(file, "accounts"),
-            "no account is named, name at least one under `accounts`",
+            "no account is configured, add at least one under `accounts`",
         );
     }
     let mut resolved = Resolved::default();

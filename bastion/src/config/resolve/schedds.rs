@@ -52,7 +52,7 @@ impl Groups {
         let mut known: BTreeMap<String, (Target, String)> = BTreeMap::new();
         for (name, section) in sections {
             if Glob::is_glob(&name.value) || name.value.starts_with('!') {
-                let what = "a group's name has none of `*?[` and begins with no `!`";
+                let what = "a group's name must not contain `*?[` or begin with `!`";
                 faults.add(name.place, what);
             }
             check_length(name, GROUP_LIMIT, faults);
@@ -131,8 +131,7 @@ impl Groups {
             && filter.include.is_empty()
             && !filter.exclude.is_empty()
         {
-            let what =
-                "there is nothing to take it away from, write for example [\"*\", \"!NAME\"]";
+            let what = "there is nothing to exclude it from, write for example [\"*\", \"!NAME\"]";
             faults.add(first.place, what);
         }
         filter
@@ -241,7 +240,7 @@ fn listed(
                 faults.add(place, what);
             }
             if section.credds.is_empty() {
-                faults.add(name.place, "`credds` names no host, name at least one");
+                faults.add(name.place, "`credds` lists no host, add at least one");
             }
             let credds = credds.iter().map(|host| credd(host, section, faults));
             credds.collect()
@@ -273,7 +272,7 @@ fn directory(
         section.superuser_for.place(),
     ];
     for other in others.into_iter().flatten() {
-        faults.add(other, "a directory has none, remove it");
+        faults.add(other, "not used with `directory`, remove it");
     }
     let directory = section.directory.located()?;
     let target = Target::Directory(directory.value.0.clone());
@@ -284,7 +283,7 @@ fn directory(
 fn credd(host: &Located<String>, section: &GroupSection, faults: &mut Faults) -> (Place, Schedd) {
     let name = host.value.clone();
     if name.contains(char::is_whitespace) {
-        faults.add(host.place, "a host name must stand here");
+        faults.add(host.place, "expected a host name");
     }
     // An address may be longer.
     if !name.starts_with('<') {

@@ -53,6 +53,30 @@ impl From<io::Error> for ReadError {
     }
 }
 
+/// Identity and version of a file: another one after it was replaced or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileStamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl FileStamp {
+    /// Stamp of the file at a path, behind links; `None` when there is none. Blocks.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            written: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
 /// Kind of a file by its mode; `None` for a plain file.
 pub(crate) fn other_kind(mode: u32) -> Option<&'static str> {
     match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
@@ -148,6 +172,23 @@ mod tests {
             assert_eq!(refusal(&path), words);
         }
         assert!(refusal(&path("none")).contains("No such file"));
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_or_written_has_another_stamp() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        assert_eq!(FileStamp::of(&path), None);
+        std::fs::write(&path, "old").unwrap();
+        let old = FileStamp::of(&path).unwrap();
+        assert_eq!(FileStamp::of(&path), Some(old), "nothing happened");
+        let new = folder.path().join("new");
+        std::fs::write(&new, "new").unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        let replaced = FileStamp::of(&path).unwrap();
+        assert_ne!(replaced, old);
+        std::fs::write(&path, "longer").unwrap();
+        assert_ne!(FileStamp::of(&path), Some(replaced));
     }
 
     #[test]
