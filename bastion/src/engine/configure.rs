@@ -125,8 +125,8 @@ impl<V: Vault, T: Transport> Engine<V, T> {
 
     /// Has reports show what is wanted now.
     pub(super) fn show(&self) {
-        let owners = self.owners.iter().filter(|(_, owner)| owner.is_wanted);
-        let statuses = owners.map(|(id, owner)| (id.clone(), owner.status.clone()));
+        let wanted = self.owners.values().filter(|owner| owner.is_wanted);
+        let statuses = wanted.map(|owner| owner.status.clone());
         let env = self.env();
         let later = self.check.next(env.next_tick, &self.zone);
         self.view.show(

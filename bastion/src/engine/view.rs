@@ -1,11 +1,10 @@
 //! Reports for those who ask, made from the states that owners publish.
 //!
 //! Always true: nobody waits for the engine to be told; whatever was answered before a question is in the
-//! report; all who ask while nothing changes get the same one.
+//! report; all who ask at the same time while nothing changes get the same one, which nobody else keeps.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use htvault::RequestsUsed;
@@ -24,7 +23,7 @@ use crate::policy::plan::outlook::outlook;
 use crate::store::Store;
 use crate::vault::Vault;
 
-/// As long as nothing changes a report is given again, until it is so old: only time has passed.
+/// As long as nothing changes a report that somebody still has is given again, until it is so old.
 const GIVEN_AGAIN: Duration = Duration::from_millis(250);
 /// Least pause between two reports for who watches,
 const WATCHED_EVERY: Duration = Duration::from_millis(250);
@@ -45,7 +44,8 @@ pub(super) struct View {
 
 #[derive(Default)]
 struct Shown {
-    statuses: BTreeMap<DeliveryId, watch::Receiver<Status>>,
+    /// In the order of names.
+    statuses: Vec<watch::Receiver<Status>>,
     searches: Vec<Group>,
     pace: Pace,
     /// The last time at which every delivery was to be checked, and the next two.
@@ -62,7 +62,8 @@ struct Shown {
 struct Last {
     changes: u64,
     made: Instant,
-    report: Arc<Report>,
+    /// Kept by who asked alone: it is large.
+    report: Weak<Report>,
 }
 
 /// Access to reports. Cheap to clone.
@@ -152,7 +153,7 @@ impl View {
     /// Shows these deliveries from now on.
     pub(super) fn show(
         &self,
-        statuses: BTreeMap<DeliveryId, watch::Receiver<Status>>,
+        statuses: Vec<watch::Receiver<Status>>,
         searches: Vec<Group>,
         pace: Pace,
         ticks: [Timestamp; 3],
@@ -180,7 +181,7 @@ impl View {
     pub(super) fn report(&self) -> Report {
         let shown = self.shown();
         let now = self.clock.now();
-        let lines = shown.statuses.values().map(|status| {
+        let lines = shown.statuses.iter().map(|status| {
             let status = status.borrow();
             let policy = shown.pace.policy(&status.delivery);
             let planned = outlook(now, &policy, &status.record, shown.ticks);
@@ -191,7 +192,7 @@ impl View {
         report.unwanted = self.store.read(|content| {
             let records = content.deliveries.iter();
             records
-                .filter(|(id, _)| !shown.statuses.contains_key(id))
+                .filter(|(id, _)| !shown.has(id))
                 .filter_map(|(id, records)| RemovedDelivery::new(id, records, now))
                 .collect()
         });
@@ -207,11 +208,16 @@ impl View {
 }
 
 impl Shown {
+    fn has(&self, id: &DeliveryId) -> bool {
+        let found = (self.statuses).binary_search_by(|status| status.borrow().delivery.id.cmp(id));
+        found.is_ok()
+    }
+
     fn grants(&self, store: &Store, now: Timestamp) -> Vec<GrantLine> {
         let nothing = grants::GrantAge::default();
         let credentials: Vec<Arc<Credential>> = self
             .statuses
-            .values()
+            .iter()
             .map(|status| Arc::clone(&status.borrow().delivery.credential))
             .collect();
         let credentials = grants::credentials(&credentials);
@@ -243,14 +249,15 @@ impl Reports {
         if let Some(last) = &*last
             && last.changes == changes
             && last.made.elapsed() < GIVEN_AGAIN
+            && let Some(report) = last.report.upgrade()
         {
-            return Ok(Arc::clone(&last.report));
+            return Ok(report);
         }
         let report = Arc::new(self.view.report());
         *last = Some(Last {
             changes,
             made: Instant::now(),
-            report: Arc::clone(&report),
+            report: Arc::downgrade(&report),
         });
         Ok(report)
     }
@@ -266,7 +273,7 @@ impl Reports {
         }
         let mut tally = Tally::new(&shown.searches);
         let now = self.view.clock.now();
-        for status in shown.statuses.values() {
+        for status in shown.statuses.iter() {
             tally.add(&status.borrow(), now);
         }
         Ok(tally)

@@ -65,7 +65,6 @@ impl HtVault {
     pub fn reconfigured(&self, config: &Config) -> Result<Self, htvault::Error> {
         // Made in any case: authorities that cannot be read are a fault of the new configuration.
         let mut new = Self::new(config, Arc::clone(&self.clock))?;
-        new.tickets = self.tickets.reconfigured();
         if new.settings == self.settings {
             new.client = self.client.clone();
             new.slots = Arc::clone(&self.slots);

@@ -1,24 +1,22 @@
 //! Kerberos tickets, one for each principal and keytab, shared by all of its deliveries. In memory.
 //!
 //! libkrb5 blocks for half a minute when KDCs do not answer, and cannot be interrupted. So it runs on threads of
-//! its own, a few for each realm.
+//! its own, a few for each realm ([`off_loop`]).
 //!
 //! Always true: a caller waits until its deadline at most; the thread counts until it really ends. A keytab that
 //! was replaced is used at the next login. The library gets a keytab only after it was read here as a plain
 //! file, so that no thread of a realm waits for a file system.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::ServerUrl;
 use htvault::clock::Clock;
-use htvault::kerberos::{KerberosError, NegotiateToken, Ticket};
+use htvault::kerberos::{KerberosError, NegotiateToken, Ticket, off_loop};
 use jiff::Timestamp;
-use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, oneshot};
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
-use tracing::warn;
 
 use crate::model::delivery::Identity;
 use crate::model::moment::{after, until};
@@ -33,8 +31,6 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two checks of a keytab that failed, where the kernel gives no notice.
 const RECHECK: Duration = Duration::from_mins(1);
-/// Threads that may wait for the KDCs of one realm.
-const THREADS: usize = 4;
 
 /// Cached ticket, the keytab that it came from, and the time in which it is used for new logins.
 struct Cached {
@@ -89,7 +85,6 @@ pub(crate) struct Tickets {
     clock: Arc<dyn Clock>,
     /// By principal and keytab. Locked while a ticket is fetched: callers of one principal wait for one.
     states: Keyed<(String, PathBuf), State>,
-    realms: Arc<Mutex<HashMap<Cause, Arc<Semaphore>>>>,
     files: &'static Pool,
     notices: Notices,
 }
@@ -100,19 +95,6 @@ impl Tickets {
             clock,
             files: &KEYTABS,
             states: Keyed::default(),
-            realms: Arc::default(),
-            notices: Notices::new("keytabs"),
-        }
-    }
-
-    /// No tickets yet, and the same limits of threads: some may still wait for KDCs.
-    pub(crate) fn reconfigured(&self) -> Self {
-        Self {
-            clock: Arc::clone(&self.clock),
-            states: Keyed::default(),
-            realms: Arc::clone(&self.realms),
-            files: self.files,
-            // Of the former configuration's directories nobody needs notices any more.
             notices: Notices::new("keytabs"),
         }
     }
@@ -139,7 +121,7 @@ impl Tickets {
         let ticket = self.ticket(identity).await?;
         let (service, host) = (service.to_owned(), host.to_owned());
         let negotiate = move || ticket.negotiate(&service, &host);
-        Ok(self.on_thread(identity, negotiate).await?)
+        Ok(off_loop(&identity.principal, DEADLINE, negotiate).await?)
     }
 
     /// Forgets a ticket that was refused.
@@ -165,7 +147,7 @@ impl Tickets {
         self.check_keytab(&identity.keytab).await?;
         let (principal, path) = (identity.principal.clone(), identity.keytab.clone());
         let fetch = move || Ticket::from_keytab(&principal, &path);
-        let ticket = Arc::new(self.on_thread(identity, fetch).await?);
+        let ticket = Arc::new(off_loop(&identity.principal, DEADLINE, fetch).await?);
         // The last part of a ticket's life is not used: a login must be over before it expires.
         let life = until(now, ticket.ends());
         state.cached = Some(Cached {
@@ -222,37 +204,6 @@ impl Tickets {
     async fn state(&self, identity: &Identity) -> OwnedMutexGuard<State> {
         let key = (identity.principal.clone(), identity.keytab.clone());
         self.states.lock(key).await
-    }
-
-    /// Runs `work` on a thread of the realm.
-    async fn on_thread<T: Send + 'static>(
-        &self,
-        identity: &Identity,
-        work: impl FnOnce() -> Result<T, KerberosError> + Send + 'static,
-    ) -> Result<T, KerberosError> {
-        let realm = {
-            let mut realms = self.realms.lock().await;
-            let realm = realms.entry(Cause::realm(identity));
-            Arc::clone(realm.or_insert_with(|| Arc::new(Semaphore::new(THREADS))))
-        };
-        let failed = || KerberosError::timed_out(&identity.principal, DEADLINE.as_secs());
-        // The semaphore is never closed.
-        let permit = realm.acquire_owned().await.map_err(|_| failed())?;
-        let (sender, result) = oneshot::channel();
-        // None of the runtime's: those are few, and others need them.
-        let thread = std::thread::Builder::new().name("kerberos".to_owned());
-        let thread = thread.spawn(move || {
-            let result = work();
-            drop(permit);
-            // The caller may have given up.
-            let _ = sender.send(result);
-        });
-        if let Err(error) = thread {
-            warn!("the system refuses a thread for Kerberos: {error}");
-            return Err(failed());
-        }
-        // There is no result only of a thread that panicked.
-        result.await.unwrap_or_else(|_| Err(failed()))
     }
 }
 

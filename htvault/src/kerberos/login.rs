@@ -51,6 +51,31 @@ pub async fn login_token(
     let (name, keytab) = (principal.to_owned(), keytab.to_owned());
     let (service, host) = (service.to_owned(), host.to_owned());
     let work = move || Ticket::from_keytab(&name, &keytab)?.negotiate(&service, &host);
+    off_loop(principal, deadline, work).await
+}
+
+/// Runs calls of this module that block (as all of [`Ticket`] do) on a thread of their own: four at a time for
+/// each realm, 32 in all. Returns within `deadline`, whatever the KDC of `principal` does; the thread counts
+/// until the library returns.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), htvault::kerberos::KerberosError> {
+/// use htvault::kerberos::{Ticket, off_loop};
+/// use std::time::Duration;
+///
+/// let fetch = || Ticket::from_keytab("cmsprod@EXAMPLE.ORG", "/etc/cmsprod.keytab".as_ref());
+/// let ticket = off_loop("cmsprod@EXAMPLE.ORG", Duration::from_secs(20), fetch).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// Those of `work`; [`KerberosErrorKind::TimedOut`](super::KerberosErrorKind::TimedOut) after `deadline`.
+pub async fn off_loop<T: Send + 'static>(
+    principal: &str,
+    deadline: Duration,
+    work: impl FnOnce() -> Result<T, KerberosError> + Send + 'static,
+) -> Result<T, KerberosError> {
     PLACES.run(principal, deadline, work).await
 }
 

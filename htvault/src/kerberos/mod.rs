@@ -26,7 +26,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 #[cfg(feature = "kerberos-acceptor")]
 pub use acceptor::{AcceptedPrincipal, Acceptor};
 pub use error::{KerberosError, KerberosErrorKind};
-pub use login::login_token;
+pub use login::{login_token, off_loop};
 
 use ffi::krb5::Failure;
 
