@@ -273,7 +273,7 @@ impl Reports {
         }
         let mut tally = Tally::new(&shown.searches);
         let now = self.view.clock.now();
-        for status in shown.statuses.iter() {
+        for status in &shown.statuses {
             tally.add(&status.borrow(), now);
         }
         Ok(tally)
