@@ -1,4 +1,4 @@
-//! Faults of a configuration: all that can be found in one go, a line each.
+//! Faults of a configuration: all that can be found at once, one line each.
 //!
 //! A line reads `file:line:column: path: what is wrong, what to do`, so that editors jump to it.
 //! Always true: each fault has a place, and no text of a file is printed unescaped.
@@ -17,7 +17,7 @@ const WHAT_LIMIT: usize = 1000;
 /// Position in a configuration file, with the path of keys that leads to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
-    /// File as it was named.
+    /// File, as named on the command line.
     pub(crate) file: Arc<str>,
     /// Line and column, from 1; `(0, 0)` for the whole file.
     pub(crate) line: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    /// A key that the whole file lacks, or the file itself when `path` is empty.
+    /// Position of a key that is missing from a file, or of the file itself when `path` is empty.
     pub(crate) fn file(file: &str, path: &str) -> Self {
         Self {
             file: Arc::from(file),
@@ -113,7 +113,7 @@ impl Faults {
         self.all.push(Fault { position, what });
     }
 
-    /// Adds a warning: allowed, and probably not meant.
+    /// Adds a warning: allowed, and probably a mistake.
     pub(crate) fn warn(&mut self, place: Place, what: impl Into<String>) {
         self.warn_at(self.position(place), what);
     }
@@ -124,7 +124,7 @@ impl Faults {
         self.warnings.push(Fault { position, what });
     }
 
-    /// Takes the warnings out.
+    /// Removes and returns the warnings.
     pub(crate) fn take_warnings(&mut self) -> Vec<Fault> {
         let mut warnings = std::mem::take(&mut self.warnings);
         warnings.sort();
@@ -132,7 +132,7 @@ impl Faults {
         warnings
     }
 
-    /// True when there is no fault.
+    /// Returns true when there is no fault.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
@@ -144,12 +144,12 @@ impl Faults {
         self.all.len()
     }
 
-    /// One fault after the other.
+    /// Iterates over the faults.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.all.iter()
     }
 
-    /// The value when there is no fault, else the faults.
+    /// Returns the value when there is no fault, else the faults.
     pub(crate) fn or<T>(mut self, value: Option<T>) -> Result<T, Self> {
         self.positions = Vec::new();
         self.all.sort();
@@ -170,7 +170,7 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// `did you mean "NAME"?`, or the names there are when none is near.
+/// Returns `did you mean "NAME"?`, or the list of known names when none is similar.
 pub(crate) fn hint<'a>(typed: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     if let Some(name) = nearest(typed, known.clone()) {
         return format!("did you mean {name:?}?");
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_of_the_finger_are_recognised() {
+    fn misspelt_names_are_recognised() {
         let known = ["lifetime", "renew_below", "keytab"];
         for (typed, meant) in [
             ("lifetme", Some("lifetime")),

@@ -1,6 +1,6 @@
 //! Values of keys that may be left out, with their places; lists of values, sections, and sections by name.
 //!
-//! Always true: a value that was a fault is not missed besides ([`Given::is_missing`]).
+//! Always true: a faulty value is reported once, and not also as missing ([`Given::is_missing`]).
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,17 +14,19 @@ use super::faults::{Located, Place};
 
 /// Name by which [`Given`] asks the reader for a place and a value.
 pub(crate) const LOCATED: &str = "token-bastion: a value with its place";
+/// Name by which [`ByName`] asks the reader for the entries of a map.
+pub(crate) const ENTRIES: &str = "token-bastion: names and sections";
 
 /// Value of a key.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(with = "T")]
 pub(crate) struct Given<T> {
-    /// Nothing when the key is not there, or its value was a fault.
+    /// `None` when the key is missing, or its value is faulty.
     value: Option<Located<T>>,
     is_faulty: bool,
 }
 
-/// A section; an empty one when the key is not there, or its value was a fault.
+/// A section; an empty one when the key is missing, or its value is faulty.
 #[derive(Clone, Debug, Default, JsonSchema)]
 #[schemars(with = "T")]
 pub(crate) struct Section<T> {
@@ -32,7 +34,7 @@ pub(crate) struct Section<T> {
     place: Option<Place>,
 }
 
-/// One value, or a list of values; those that were faults are left out.
+/// One value, or a list of values, without faulty ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Several<T> {
     pub(crate) items: Vec<Located<T>>,
@@ -40,7 +42,8 @@ pub(crate) struct Several<T> {
 }
 
 /// Sections by name, in the order of the files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Entries<T>", bound = "T: Deserialize<'de> + Default")]
 pub(crate) struct ByName<T>(pub(crate) Vec<(Located<String>, T)>);
 
 impl<T> Given<T> {
@@ -59,7 +62,7 @@ impl<T> Given<T> {
         self.value.as_ref().map(|located| located.place)
     }
 
-    /// True when the key is not there. One whose value was a fault is not missed besides.
+    /// Returns true when the key is missing; false when its value is faulty.
     pub(crate) fn is_missing(&self) -> bool {
         self.value.is_none() && !self.is_faulty
     }
@@ -86,12 +89,12 @@ impl<T> Deref for Section<T> {
 }
 
 impl<T> Given<Several<T>> {
-    /// The good values, of a list or alone.
+    /// The valid values, of a list or alone.
     pub(crate) fn items(&self) -> &[Located<T>] {
         self.get().map_or(&[], |several| &several.items)
     }
 
-    /// True when there is no value, and none was a fault.
+    /// Returns true when there is no value, not even a faulty one.
     pub(crate) fn is_empty(&self) -> bool {
         let is_empty = |several: &Several<T>| several.items.is_empty() && !several.is_faulty;
         self.is_missing() || self.get().is_some_and(is_empty)
@@ -104,7 +107,7 @@ impl<T> Given<ByName<T>> {
         self.get().map_or(&[], |named| &named.0)
     }
 
-    /// True when there is no name, and what stands there is no fault.
+    /// Returns true when there is no name, and the value is not faulty.
     pub(crate) fn is_empty(&self) -> bool {
         self.is_missing() || self.get().is_some_and(|named| named.0.is_empty())
     }
@@ -132,7 +135,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut pair: A) -> Result<Given<T>, A::Error> {
                 let place = Place(pair.next_key()?.unwrap_or_default());
-                // An error is among the faults already.
+                // The reader has added an error to the faults.
                 let value = pair.next_value().ok();
                 Ok(Given {
                     is_faulty: value.is_none(),
@@ -165,29 +168,19 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for ByName<T> {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct ByNameVisitor<T>(PhantomData<T>);
+/// Entries of a map as the reader gives them for this name.
+#[derive(Deserialize)]
+#[serde(
+    rename = "token-bastion: names and sections",
+    bound = "T: Deserialize<'de> + Default"
+)]
+struct Entries<T>(Vec<(Given<String>, Section<T>)>);
 
-        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for ByNameVisitor<T> {
-            type Value = ByName<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("names and sections")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ByName<T>, A::Error> {
-                let mut list = Vec::new();
-                while let Some((name, section)) =
-                    entries.next_entry::<Given<String>, Section<T>>()?
-                {
-                    // A section that was a fault keeps its name, which others may refer to.
-                    list.extend(name.value.map(|name| (name, section.value)));
-                }
-                Ok(ByName(list))
-            }
-        }
-
-        input.deserialize_map(ByNameVisitor(PhantomData))
+impl<T> From<Entries<T>> for ByName<T> {
+    fn from(entries: Entries<T>) -> Self {
+        // A faulty section keeps its name, which others may refer to.
+        let named = entries.0.into_iter();
+        let named = named.filter_map(|(name, section)| Some((name.value?, section.value)));
+        Self(named.collect())
     }
 }

@@ -1,6 +1,6 @@
 //! Files of a configuration: found, read, and joined.
 //!
-//! Always true: only plain files of bounded size are read; faults of all files are reported in one go.
+//! Always true: only plain files of bounded size are read; faults of all files are reported at once.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub fn load(file: &Path) -> Result<Config, Faults> {
             Err(why) => faults.add_at(Position::file(&name, ""), why),
         }
     }
-    // The content of a file that cannot be read is not missed besides.
+    // Keys in a file that cannot be read are not missing.
     if !faults.is_empty() {
         return faults.or(None);
     }
@@ -65,7 +65,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The file itself and the files of `config.d` beside it. Hidden ones belong to editors and tools.
+/// The file itself and the files of `config.d` beside it. Hidden ones are of editors and tools.
 pub(super) fn paths(file: &Path, faults: &mut Faults) -> Vec<PathBuf> {
     let mut paths = vec![file.to_owned()];
     if files::open(file).is_err() {

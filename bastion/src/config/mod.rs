@@ -50,7 +50,7 @@ pub const DEFAULT_STATE: &str = "/var/lib/token-bastion";
 /// A configuration without faults.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The Vault that everything is read from.
+    /// The Vault that issues all tokens.
     pub vault: VaultSettings,
     /// First part of Vault's service principal, usually `host`.
     pub kerberos_service: String,
@@ -58,23 +58,22 @@ pub struct Config {
     pub check: Cron,
     /// Checks and renewals are spread over this time.
     pub spread: Duration,
-    /// Deliveries at schedds that are known, in the order of names, each name once.
+    /// Deliveries at listed schedds, in the order of names, each name once.
     pub deliveries: Vec<Arc<Delivery>>,
     /// Deliveries at schedds that are found through a collector.
     pub searches: Vec<Search>,
     /// Address at which metrics, health and status are served by HTTP; `None` for nowhere.
     pub listen: Option<SocketAddr>,
-    /// The socket for commands of people on this host.
+    /// The socket for commands.
     pub control: PathBuf,
-    /// Directory for what outlives a restart and is no secret, such as the age of grants.
+    /// Directory of the state that survives a restart; it contains no secret.
     pub state: PathBuf,
-    /// Allowed, and probably not meant.
+    /// Warnings: allowed, and probably mistakes.
     pub warnings: Vec<Fault>,
 }
 
 impl Config {
-    /// Identities that log in, for deliveries at known schedds and at those that are to be found; some
-    /// more than once.
+    /// Identities that log in, for deliveries at listed schedds and at those that searches find; some more than once.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         let known = self.deliveries.iter().map(|delivery| &delivery.credential);
         let found = self.templates().map(|template| &template.credential);
@@ -93,7 +92,7 @@ impl Config {
         )
     }
 
-    /// Deliveries to schedds that are to be found.
+    /// Deliveries at schedds that searches find.
     fn templates(&self) -> impl Iterator<Item = &DeliveryTemplate> {
         self.searches.iter().flat_map(|search| &search.templates)
     }
@@ -111,7 +110,7 @@ pub struct VaultSettings {
 }
 
 impl VaultSettings {
-    /// The same for a client.
+    /// Returns settings of a client.
     ///
     /// # Errors
     /// There is no address.
@@ -119,7 +118,7 @@ impl VaultSettings {
         let mut settings = htvault::Settings::for_cluster(self.servers.clone())?;
         settings.tls = self.tls.clone();
         settings.limit = self.requests;
-        // A bound that we set ourselves is no failure: whatever is to be sent waits for its turn.
+        // The configured limit is no failure: requests wait for it.
         settings.limit_wait = Duration::from_hours(24);
         Ok(settings)
     }

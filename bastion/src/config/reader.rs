@@ -1,8 +1,8 @@
 //! Typed sections from a YAML tree, by serde.
 //!
-//! A derived deserialiser ends at the first error. Here an error ends the nearest [`Given`] around it,
-//! where it becomes a fault with a place, and what follows is read; a key that its section does not have
-//! is a fault and left out.
+//! A derived deserializer stops at the first error. Here an error stops only the nearest
+//! [`Given`](super::given::Given) around it, which makes a fault with a place of it, and reading continues after it. An
+//! unknown key is a fault, and is left out.
 //! Always true: reading a file never fails.
 
 use std::cell::RefCell;
@@ -16,20 +16,20 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::faults::{Faults, Place, hint};
-use super::given::LOCATED;
+use super::given::{ENTRIES, LOCATED};
 use super::yaml::{Node, Value};
 
 /// Name of a type whose text may have several lines.
 const EXPRESSION: &str = "Expression";
 
-/// Keys that there were, wherever they stood, and what to do instead.
+/// Keys of earlier versions, in any section, with advice.
 const FORMER: [(&str, &str); 1] = [(
     "release_held",
     "remove it: held jobs are released by HTCondor itself, with a line at the schedd that the manual \
      gives (docs/schedds.md, Held jobs)",
 )];
 
-/// Fault of a value that is no section.
+/// Message for a value that is not a section.
 pub(super) const NO_SECTION: &str = "expected keys and values, as in `key: value`";
 
 /// Reads the tree of all files.
@@ -41,20 +41,20 @@ pub(crate) fn read<T: DeserializeOwned + Default>(root: &Node, faults: &mut Faul
         faults: &collected,
         is_name: false,
     };
-    // Faults of the values are among the faults, and none of the sections is an error.
+    // Errors of values are among the faults, and the root has no others.
     let value = T::deserialize(reader).unwrap_or_default();
     *faults = collected.into_inner();
     value
 }
 
-/// Deserialiser of one value of the tree.
+/// Deserializer of one value of the tree.
 #[derive(Clone)]
 struct Reader<'a> {
     node: &'a Node,
     /// Path of keys that leads to it.
     path: String,
     faults: &'a RefCell<Faults>,
-    /// A name may be empty: whoever reads it knows better what is missing.
+    /// A name may be empty: its check has a better message.
     is_name: bool,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Keys and values of a map; nothing counts as an empty one.
+    /// Keys and values of a map; a missing value counts as an empty map.
     fn entries(&self) -> Result<Vec<(Self, Self)>, Error> {
         let entries: &[(Node, Node)] = match &self.node.value {
             Value::Map(entries) => entries,
@@ -119,7 +119,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor.visit_str(text)
     }
 
-    /// One of some words, in any case.
+    /// One of the known words, in upper or lower case.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -134,7 +134,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor.visit_enum(IntoDeserializer::<Error>::into_deserializer(word))
     }
 
-    /// A list; one value stands for a list of one.
+    /// A list; a single value counts as a list of one.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let readers = match &self.node.value {
             Value::List(items) => {
@@ -145,11 +145,6 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             _ => vec![self],
         };
         visitor.visit_seq(SeqDeserializer::new(readers.into_iter()))
-    }
-
-    /// Keys of any name.
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_map(MapDeserializer::new(self.entries()?.into_iter()))
     }
 
     /// A section.
@@ -182,6 +177,10 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     ) -> Result<V::Value, Error> {
         match name {
             LOCATED => visitor.visit_map(Pair(self)),
+            ENTRIES => {
+                let entries = self.entries()?.into_iter();
+                visitor.visit_newtype_struct(MapDeserializer::new(entries))
+            }
             EXPRESSION => {
                 let text = self.text()?.replace(['\n', '\r', '\t'], " ");
                 self.check_characters(&text);
@@ -194,7 +193,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
-        unit_struct tuple tuple_struct identifier ignored_any
+        unit_struct map tuple tuple_struct identifier ignored_any
     }
 }
 

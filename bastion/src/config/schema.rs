@@ -1,6 +1,6 @@
 //! The JSON schema of the configuration (draft 2020-12) for editors, derived from the sections.
 //!
-//! Always true: the reader may be stricter than a pattern here, and is never laxer.
+//! Always true: whatever the reader accepts, the schema accepts.
 
 use std::borrow::Cow;
 
@@ -47,12 +47,12 @@ pub(crate) fn names(pattern: &str) -> Value {
     json!({ "pattern": pattern })
 }
 
-/// A text; YAML takes 1234 for a number, and where a name stands it is one.
+/// A text; a name may be 1234, which is a number in YAML.
 pub(crate) fn text(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": ["string", "number"]})
 }
 
-/// A text of this form.
+/// A text that matches a pattern.
 fn text_like(pattern: &str) -> Schema {
     json_schema!({"type": ["string", "number"], "pattern": pattern})
 }

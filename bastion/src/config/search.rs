@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::names::{Glob, NameFilter};
 use crate::model::delivery::{Authentication, Credential, Delivery, DeliveryId, Target};
 
-/// A group of schedds to be found.
+/// A group of schedds that a collector is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Search {
     /// Name of the group.
@@ -25,12 +25,12 @@ pub struct Search {
     pub templates: Vec<DeliveryTemplate>,
 }
 
-/// A delivery whose schedd is not known yet.
+/// A delivery without its schedd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryTemplate {
     /// Schedds that it is for, among those that are found.
     pub schedds: NameFilter,
-    /// Some of these, where other values hold; all of them when `None`.
+    /// Those of them that have the values of an entry of `at`; all of them when `None`.
     pub at: Option<Glob>,
     /// The credential that is delivered.
     pub credential: Arc<Credential>,
@@ -38,7 +38,7 @@ pub struct DeliveryTemplate {
     pub authorize: Arc<Credential>,
     /// Lifetime of the vault token.
     pub lifetime: Duration,
-    /// It is renewed when less than this is left.
+    /// Renewal margin: the token is renewed when less than this is left.
     pub renew_below: Duration,
 }
 
@@ -72,7 +72,7 @@ impl DeliveryTemplate {
         self.schedds.matches(schedd) && self.at.as_ref().is_none_or(|at| at.matches(schedd))
     }
 
-    /// Everything of a delivery but its schedd.
+    /// Makes a template of a delivery: everything but its schedd.
     pub(super) fn of(delivery: &Delivery) -> Self {
         Self {
             schedds: NameFilter::all(),

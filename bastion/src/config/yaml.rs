@@ -1,7 +1,6 @@
-//! YAML as a tree in which every key and value knows its line and column.
+//! YAML as a tree in which every key and value has its file, line and column.
 //!
-//! Always true: faults of YAML are described in the words of people who write configurations, not of the
-//! parser's callers.
+//! Always true: faults of YAML are described for people who write configurations, without terms of the parser's API.
 
 use std::fmt;
 use std::sync::Arc;

@@ -329,7 +329,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     /// Takes over the outcome of an attempt.
     fn finish(&mut self, env: &Env<V, T>, step: PlanStep, outcome: Outcome, permit: Permit) {
         let now = env.now();
-        self.tokens.lost.retain(|token| token.expires > now);
+        self.tokens.lost.retain(|token| token.life.expires > now);
         let result = outcome.result.clone();
         let refused_since = {
             let status = self.desired.status.borrow();

@@ -10,7 +10,7 @@ use super::world::Token;
 use crate::model::delivery::{Credential, Identity};
 use crate::model::moment::{after, before, until};
 use crate::model::problem::{Cause, Kind, Problem};
-use crate::policy::plan::Life;
+use crate::model::records::Life;
 use crate::vault::{AccessKind, OwnedToken, Parent, Vault};
 
 /// Time until a request that hangs is given up.
@@ -116,10 +116,7 @@ impl Vault for Outside {
                 token: login.token,
                 accessor: login.accessor,
             }),
-            life: Life {
-                issued,
-                expires: after(issued, lifetime),
-            },
+            life: Life::new(issued, lifetime),
         })
     }
 
@@ -208,10 +205,8 @@ impl Vault for Outside {
         let found = world.tokens.get(token.expose());
         let found = found.filter(|_| world.is_alive(token.expose()));
         let accessor = token.expose().replace("s.secret", "accessor");
-        let life = |token: &Token| Life {
-            issued: world.clock(),
-            expires: after(world.clock(), until(world.now(), token.expires)),
-        };
+        let left = |token: &Token| until(world.now(), token.expires);
+        let life = |token: &Token| Life::new(world.clock(), left(token));
         Ok(found.map(|found| (life(found), accessor)))
     }
 

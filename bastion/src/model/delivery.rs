@@ -120,6 +120,15 @@ pub enum Target {
 }
 
 impl Target {
+    /// The transport's name.
+    #[must_use]
+    pub fn transport(&self) -> &'static str {
+        match self {
+            Self::Directory(_) => "directory",
+            Self::Credd { .. } => "condor",
+        }
+    }
+
     /// Returns true when an access token is needed to read or store anything.
     #[must_use]
     pub fn needs_opener(&self) -> bool {
@@ -181,24 +190,7 @@ pub enum Method {
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Scitokens => "scitokens",
-            Self::Idtokens => "idtokens",
-            Self::Ssl => "ssl",
-            Self::Kerberos => "kerberos",
-            Self::Fs => "fs",
-        })
-    }
-}
-
-impl Target {
-    /// The transport's name.
-    #[must_use]
-    pub fn transport(&self) -> &'static str {
-        match self {
-            Self::Directory(_) => "directory",
-            Self::Credd { .. } => "condor",
-        }
+        self.serialize(f)
     }
 }
 

@@ -2,10 +2,13 @@
 //!
 //! Always true: they contain no secret; an accessor names a token and grants nothing.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::delivery::Credential;
+use super::moment::{after, until};
 
 /// Most tokens of one delivery that are stored besides the current one; those that expire first are dropped.
 const MOST_OTHERS: usize = 32;
@@ -15,10 +18,33 @@ const MOST_OTHERS: usize = 32;
 pub struct TokenRecord {
     /// Its accessor.
     pub accessor: String,
-    /// Time of its issue, by this host's clock.
+    /// Its lifetime.
+    #[serde(flatten)]
+    pub life: Life,
+}
+
+/// Lifetime of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// Time of issue, by this host's clock.
     pub issued: Timestamp,
-    /// Its expiry.
+    /// Expiry.
     pub expires: Timestamp,
+}
+
+impl Life {
+    /// The lifetime of a token that expires `length` after its issue.
+    #[must_use]
+    pub fn new(issued: Timestamp, length: Duration) -> Self {
+        let expires = after(issued, length);
+        Self { issued, expires }
+    }
+
+    /// Returns its length.
+    #[must_use]
+    pub fn length(self) -> Duration {
+        until(self.issued, self.expires)
+    }
 }
 
 /// The vault token that is at a schedd.
@@ -117,7 +143,7 @@ pub fn requested_content(credential: &Credential) -> String {
 impl TokenRecords {
     /// Records of these tokens; of too many, those that expire last.
     pub(crate) fn new(current: Option<InstalledToken>, mut others: Vec<TokenRecord>) -> Self {
-        others.sort_by(|a, b| (b.expires, &a.accessor).cmp(&(a.expires, &b.accessor)));
+        others.sort_by(|a, b| (b.life.expires, &a.accessor).cmp(&(a.life.expires, &b.accessor)));
         others.dedup();
         others.truncate(MOST_OTHERS);
         Self { current, others }
@@ -131,8 +157,8 @@ impl TokenRecords {
 
     /// Removes tokens that have expired.
     pub(crate) fn drop_expired(&mut self, now: Timestamp) {
-        self.others.retain(|token| token.expires > now);
+        self.others.retain(|token| token.life.expires > now);
         let current = self.current.take();
-        self.current = current.filter(|installed| installed.token.expires > now);
+        self.current = current.filter(|installed| installed.token.life.expires > now);
     }
 }

@@ -83,7 +83,8 @@ impl Content {
             records.drop_expired(now);
             *records != TokenRecords::default()
         });
-        self.logins.retain(|_, login| login.token.expires > now);
+        self.logins
+            .retain(|_, login| login.token.life.expires > now);
         // Expired tokens on disk do no harm: no hurry.
         if names(self) == before {
             Change::Nothing

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::*;
 use crate::fixtures::{credential, id};
 use crate::model::records::{
-    AccessRead, InstalledToken, LoginRecord, TokenRecord, requested_content,
+    AccessRead, InstalledToken, Life, LoginRecord, TokenRecord, requested_content,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -16,8 +16,10 @@ fn at(second: i64) -> Timestamp {
 fn named(name: &str, expires: i64) -> TokenRecord {
     TokenRecord {
         accessor: name.to_owned(),
-        issued: at(0),
-        expires: at(expires),
+        life: Life {
+            issued: at(0),
+            expires: at(expires),
+        },
     }
 }
 
@@ -217,7 +219,7 @@ fn a_note_does_not_grow_and_keeps_those_that_live_longest() {
         .collect();
     let records = TokenRecords::new(None, many);
     assert!(records.others.len() < 50);
-    assert_eq!(records.others[0].expires, at(1199));
+    assert_eq!(records.others[0].life.expires, at(1199));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The real Vault: Kerberos logins from keytabs, child tokens, access tokens, over [`htvault`].
+//! Client of a Vault: Kerberos logins from keytabs, child tokens, access tokens, over [`htvault`].
 //!
 //! Always true: a vault token belongs to one delivery, with a login of its own; logins and tokens are in memory
 //! only. Requests are bounded in number at a time and, if configured, in number over time. Each call has a
@@ -18,16 +18,16 @@ use super::ticket::Tickets;
 use super::{AccessKind, OwnedToken, Parent, Vault};
 use crate::config::{Config, VaultSettings};
 use crate::model::delivery::{Credential, Identity};
-use crate::model::moment::{after, until};
+use crate::model::moment::until;
 use crate::model::problem::{Cause, Kind, Problem, Request};
-use crate::policy::plan::Life;
+use crate::model::records::Life;
 use crate::system::request_slots::RequestSlots;
 
 /// Requests to Vault at a time.
 const AT_A_TIME: usize = 8;
-/// Shortest lifetime of a created token that is taken, in seconds.
+/// Shortest lifetime of a created token that is accepted, in seconds.
 const SHORTEST_LEASE: u64 = 10;
-/// Shortest remaining life of an access token that is of use for a push, in seconds.
+/// Shortest remaining lifetime of an access token that is useful for a push, in seconds.
 const ENOUGH: u64 = 30;
 
 /// Client of a Vault with logins by Kerberos.
@@ -57,8 +57,8 @@ impl HtVault {
         })
     }
 
-    /// A client for another configuration. For a Vault whose settings stay it shares connections, the address
-    /// that answers, the count of requests, and the pause that Vault asked for. Tickets are fetched anew.
+    /// Returns a client for another configuration. When the Vault's settings are the same it shares connections, the
+    /// address that answers, the count of requests, and the pause that Vault asked for. New tickets are fetched.
     ///
     /// # Errors
     /// The certificate authorities cannot be read.
@@ -72,8 +72,8 @@ impl HtVault {
         Ok(new)
     }
 
-    /// Sends a request once there is room for it. Its future is boxed: it is large, and would be a part of every
-    /// future that waits for it, of which there are many at a time.
+    /// Waits for a slot, and sends a request. Its future is boxed: it is large, and would be part of each of the many
+    /// futures that wait for it.
     async fn in_turn<A>(&self, request: impl Future<Output = A>) -> A {
         self.slots.run(Box::pin(request)).await
     }
@@ -158,7 +158,7 @@ impl Vault for HtVault {
                 "Vault warns of the new token"
             );
         }
-        // Never longer than asked for, whatever the server says; and a child dies with its login.
+        // Never longer than requested, and a child expires with its login.
         let lease = child.lease_seconds.min(login.lease_seconds);
         let life = Duration::from_secs(lease).min(lifetime);
         Ok(OwnedToken {
@@ -168,10 +168,7 @@ impl Vault for HtVault {
                 accessor: login.accessor,
             }),
             accessor: child.accessor,
-            life: Life {
-                issued: now,
-                expires: after(now, life),
-            },
+            life: Life::new(now, life),
         })
     }
 
@@ -183,7 +180,7 @@ impl Vault for HtVault {
     ) -> Result<AccessTokenAnswer, Problem> {
         let first = self.read_with(credential, token, kind, Some(ENOUGH)).await;
         let answer = match first {
-            // Vault may still have one that lives less, and jobs are better off with it.
+            // Vault may still have one with a shorter lifetime, which is better for jobs than none.
             Err(error) if error.kind() == ErrorKind::NotLongEnough => {
                 let again = self.read_with(credential, token, kind, None).await;
                 again.map_err(|_| error)
@@ -213,7 +210,7 @@ impl Vault for HtVault {
         if !matches!(problem.kind, Kind::IssuerDown | Kind::NotOnboarded) {
             return Err(problem);
         }
-        // Vault may still have one that lives less, and jobs are better off with it.
+        // Vault may still have one with a shorter lifetime, which is better for jobs than none.
         let Ok(answer) = self.read_with(credential, token, kind, None).await else {
             return Err(problem);
         };
@@ -222,7 +219,7 @@ impl Vault for HtVault {
         let whole = issued
             .zip(answer.expires())
             .map(|(from, to)| until(from, to));
-        // An issuer whose tokens have come to live less is not down.
+        // An issuer that now issues tokens of a shorter lifetime is not down.
         let is_by_nature = error.kind() == ErrorKind::NotLongEnough
             && whole.is_some_and(|whole| whole <= at_least);
         Ok((answer, Some(problem).filter(|_| !is_by_nature)))
@@ -236,10 +233,7 @@ impl Vault for HtVault {
         let now = self.clock.now();
         match self.in_turn(self.client.lookup_self(token)).await {
             Ok(info) => {
-                let life = Life {
-                    issued: now,
-                    expires: after(now, Duration::from_secs(info.ttl_seconds)),
-                };
+                let life = Life::new(now, Duration::from_secs(info.ttl_seconds));
                 Ok(Some((life, info.accessor)))
             }
             Err(error) if error.kind() == ErrorKind::TokenRejected => Ok(None),
@@ -259,7 +253,7 @@ impl Vault for HtVault {
             Ok(_) => Ok(true),
             Err(error) => match error.kind() {
                 ErrorKind::NoneStored => Ok(false),
-                // It is there, and of no use now.
+                // It is stored, and cannot be used now.
                 ErrorKind::RefreshRefused | ErrorKind::NotLongEnough => Ok(true),
                 _ => Err(Problem::from_vault(
                     credential,
@@ -305,7 +299,7 @@ impl Vault for HtVault {
     }
 }
 
-/// Refuses a created token that cannot be one that was made for this login just now.
+/// Refuses an answer that cannot be a new token of this login.
 fn accept(child: IssuedToken, login: &IssuedToken) -> Result<IssuedToken, &'static str> {
     let is_same_accessor = !child.accessor.is_empty() && child.accessor == login.accessor;
     if is_same_accessor || child.token.expose() == login.token.expose() {

@@ -1,7 +1,7 @@
 //! Logins and tokens at Vault, by Kerberos.
 //!
-//! Always true: no decision is made here: [`Vault`] returns answers, and problems that name their cause. Tests
-//! put a fake there that obeys the same laws.
+//! Always true: no decision is made here: [`Vault`] returns answers, and problems that name their cause. Tests use a
+//! fake with the same behaviour.
 
 mod client;
 pub(crate) mod sessions;
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::model::delivery::{Credential, Identity};
 use crate::model::problem::Problem;
-use crate::policy::plan::Life;
+use crate::model::records::Life;
 pub use client::HtVault;
 
 /// A vault token made for one delivery.
@@ -22,12 +22,12 @@ pub use client::HtVault;
 pub struct OwnedToken {
     /// The token that is pushed.
     pub token: VaultToken,
-    /// The login that it is a child of; revoking that ends both. `None` for a token found at a
-    /// schedd after a restart: it is revoked itself.
+    /// The login that it is a child of; revoking that revokes both. `None` for a token found at a schedd after a
+    /// restart: it is revoked itself.
     pub parent: Option<Parent>,
     /// Accessor: names the token to Vault's admins.
     pub accessor: String,
-    /// Its life, by the lease at its issue.
+    /// Its lifetime, by the lease at its issue.
     pub life: Life,
 }
 
@@ -43,7 +43,7 @@ pub struct Parent {
 /// Kind of access token that is read for a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessKind {
-    /// As jobs get it: with the scopes and the audience of the configuration.
+    /// For jobs: with the configured scopes and audience.
     ForJobs,
     /// Unreduced, to open a credd.
     Full,
@@ -59,7 +59,7 @@ pub trait Vault: Send + Sync + 'static {
         credential: &Credential,
     ) -> impl Future<Output = Result<IssuedToken, Problem>> + Send;
 
-    /// Makes a child token of a login, that lives `lifetime`.
+    /// Creates a child token of a login, with this lifetime.
     fn issue(
         &self,
         credential: &Credential,
@@ -75,8 +75,8 @@ pub trait Vault: Send + Sync + 'static {
         kind: AccessKind,
     ) -> impl Future<Output = Result<AccessTokenAnswer, Problem>> + Send;
 
-    /// Reads an access token for jobs that lives `at_least` so long: Vault has to ask the issuer where it has none
-    /// in its cache. If that fails: one that lives less, and the reason.
+    /// Reads an access token for jobs with a remaining lifetime of `at_least`: Vault asks the issuer when it has none in
+    /// its cache. If that fails, returns one with a shorter lifetime, and the reason.
     fn read_for_jobs(
         &self,
         credential: &Credential,
@@ -84,38 +84,38 @@ pub trait Vault: Send + Sync + 'static {
         at_least: Option<Duration>,
     ) -> impl Future<Output = Result<(AccessTokenAnswer, Option<Problem>), Problem>> + Send;
 
-    /// The life and accessor of a token found somewhere; `None` when it is dead.
+    /// Looks up the lifetime and accessor of a token; `None` when it is not valid any more.
     fn look_up(
         &self,
         credential: &Credential,
         token: &VaultToken,
     ) -> impl Future<Output = Result<Option<(Life, String)>, Problem>> + Send;
 
-    /// Returns `true` when a refresh token is stored for the credential, good or not.
+    /// Returns true when a refresh token is stored for the credential, valid or not.
     fn has_grant(
         &self,
         credential: &Credential,
         token: &VaultToken,
     ) -> impl Future<Output = Result<bool, Problem>> + Send;
 
-    /// Makes Vault forget the refresh token of the credential.
+    /// Deletes the refresh token of the credential at Vault.
     fn forget_grant(
         &self,
         credential: &Credential,
         token: &VaultToken,
     ) -> impl Future<Output = Result<(), Problem>> + Send;
 
-    /// Revokes a token and its children. A dead one counts as revoked.
+    /// Revokes a token and its children. One that is not valid any more counts as revoked.
     fn revoke(
         &self,
         credential: &Credential,
         token: &VaultToken,
     ) -> impl Future<Output = Result<(), Problem>> + Send;
 
-    /// Waits until the keytab of an identity is another one than at its last login, which failed.
+    /// Waits until the keytab of an identity has changed since its last login, which failed.
     fn new_keytab(&self, identity: &Identity) -> impl Future<Output = ()> + Send;
 
-    /// Lets one request through, though Vault asked to wait: for a person's order.
+    /// Allows one request for a person's order, though Vault asked to wait.
     fn retry_now(&self) {}
 
     /// Used part of the limit of requests; `None` without one.
@@ -125,13 +125,13 @@ pub trait Vault: Send + Sync + 'static {
 }
 
 impl OwnedToken {
-    /// Remaining life.
+    /// Returns its remaining lifetime.
     #[must_use]
     pub fn left(&self, now: Timestamp) -> Duration {
         crate::model::moment::until(now, self.life.expires)
     }
 
-    /// The token to revoke, so that this one is dead.
+    /// Returns the token whose revocation revokes this one.
     #[must_use]
     pub fn root(&self) -> &VaultToken {
         match &self.parent {

@@ -1,8 +1,8 @@
-//! Logins at Vault, and those that this process keeps open to read access tokens with (sessions): one for
-//! each account and service.
+//! Logins at Vault, and sessions: logins that this process keeps to read access tokens with, one for each account and
+//! service.
 //!
-//! Always true: a login is in the store from the moment it is made until it expires or Vault says that it is
-//! dead. The token of a session never leaves this process. What works is reported to the circuit breakers.
+//! Always true: a login is in the store from its creation until it expires or its revocation is seen at Vault. The token
+//! of a session never leaves this process. Successes are reported to the circuit breakers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::limits::resources::{login_by, opened_by};
 use crate::model::delivery::Credential;
 use crate::model::moment::after;
 use crate::model::problem::Problem;
-use crate::model::records::{LoginRecord, TokenRecord};
+use crate::model::records::{Life, LoginRecord, TokenRecord};
 use crate::store::Store;
 use crate::system::keyed::Keyed;
 use crate::system::stages::{Stage, Stages};
 
-/// Maker of logins, and owner of the open sessions.
+/// Logins and the open sessions.
 pub struct Sessions<V> {
     pub(crate) vault: Arc<V>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -32,7 +32,7 @@ pub struct Sessions<V> {
     open: Keyed<CredentialKey, Option<Arc<Session>>>,
 }
 
-/// Account and service: the configuration may change what they stand for.
+/// Account and service: the configuration may change the credential that they name.
 pub(crate) type CredentialKey = (String, String);
 
 pub(crate) fn key(credential: &Credential) -> CredentialKey {
@@ -47,7 +47,7 @@ pub(crate) struct Session {
     /// Its vault token.
     pub(crate) token: VaultToken,
     accessor: String,
-    /// Time when a new session replaces it: after three quarters of its life.
+    /// Time when a new session replaces it: after three quarters of its lifetime.
     renew_at: Timestamp,
 }
 
@@ -64,7 +64,7 @@ impl<V> Sessions<V> {
         }
     }
 
-    /// Sessions at a Vault of another configuration. Durations, breakers and the store go on.
+    /// Returns sessions for the Vault of another configuration, with the same counts, limits and store.
     pub(crate) fn reconfigured(&self, vault: V) -> Self {
         Self {
             vault: Arc::new(vault),
@@ -91,8 +91,7 @@ impl<V: Vault> Sessions<V> {
             let recorded = LoginRecord {
                 token: TokenRecord {
                     accessor: login.accessor.clone(),
-                    issued: now,
-                    expires: after(now, Duration::from_secs(login.lease_seconds)),
+                    life: Life::new(now, Duration::from_secs(login.lease_seconds)),
                 },
                 account: credential.identity.account.clone(),
                 service: credential.service.clone(),
@@ -104,8 +103,7 @@ impl<V: Vault> Sessions<V> {
         Ok(login)
     }
 
-    /// Revokes a login that serves nobody any more. One that cannot be revoked stays known to the store
-    /// until it expires.
+    /// Revokes a login that is not used any more. One that cannot be revoked stays in the store until it expires.
     pub(crate) async fn end_login(
         &self,
         credential: &Credential,
@@ -119,7 +117,7 @@ impl<V: Vault> Sessions<V> {
         }
     }
 
-    /// The open session of a credential, or a new one. Callers of the same credential wait for one login.
+    /// Returns the open session of a credential, or a new one. Callers of the same credential wait for one login.
     pub(crate) async fn get(&self, credential: &Arc<Credential>) -> Result<Arc<Session>, Problem> {
         let mut slot = self.open.lock(key(credential)).await;
         let now = self.clock.now();
@@ -161,7 +159,7 @@ impl<V: Vault> Sessions<V> {
         }
     }
 
-    /// Revokes all sessions: they serve nobody but this process.
+    /// Revokes all sessions: only this process uses them.
     pub(crate) async fn close_all(&self) {
         for open in self.open.drain() {
             if let Some(session) = open.lock().await.take() {

@@ -1,11 +1,11 @@
 //! Kerberos tickets, one for each principal and keytab, shared by all of its deliveries. In memory.
 //!
-//! libkrb5 blocks for half a minute when KDCs do not answer, and cannot be interrupted. So it runs on threads of
-//! its own, a few for each realm ([`off_loop`]).
+//! libkrb5 blocks for half a minute when KDCs do not answer, and cannot be interrupted. So it runs on separate threads,
+//! a few for each realm ([`off_loop`]).
 //!
-//! Always true: a caller waits until its deadline at most; the thread counts until it really ends. A keytab that
-//! was replaced is used at the next login. The library gets a keytab only after it was read here as a plain
-//! file, so that no thread of a realm waits for a file system.
+//! Always true: a caller waits until its deadline at most; its thread occupies a slot until it ends. A replaced keytab is
+//! used at the next login. The library opens a keytab only after it was read here as a plain file, so that no thread of
+//! a realm waits for a file system.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two checks of a keytab that failed, where the kernel gives no notice.
 const RECHECK: Duration = Duration::from_mins(1);
 
-/// Cached ticket, the keytab that it came from, and the time in which it is used for new logins.
+/// Cached ticket, its keytab, and the time in which it is used for new logins.
 struct Cached {
     ticket: Arc<Ticket>,
     keytab: Option<FileStamp>,
@@ -52,12 +52,12 @@ struct State {
 #[derive(Debug)]
 pub(crate) enum LoginError {
     Kerberos(KerberosError),
-    /// The keytab is no plain file, or its file system does not answer; with advice.
+    /// The keytab is not a plain file, or its file system does not answer; with advice.
     Keytab(String),
 }
 
 impl LoginError {
-    /// The same as a problem of an account, or of whatever it shares with others.
+    /// Converts it to a problem of an account, or of a realm or Vault.
     pub(crate) fn into_problem(self, identity: &Identity, vault: &ServerUrl) -> Problem {
         match self {
             Self::Kerberos(error) => Problem::from_kerberos(identity, vault, &error),
@@ -134,8 +134,8 @@ impl Tickets {
         let now = self.clock.now();
         let keytab = self.stamp(&identity.keytab).await;
         let keytab = keytab.inspect_err(|_| state.tried = None)?;
-        // A new keytab is tried at once: with the old ticket its faults would show only hours later. A clock that
-        // was set back makes no ticket live longer.
+        // A new keytab is used at once: with the old ticket its faults would be found only hours later. A clock that
+        // was set back extends no ticket.
         if let Some(cached) = &state.cached
             && (cached.from..cached.until).contains(&now)
             && cached.keytab == keytab
@@ -148,7 +148,7 @@ impl Tickets {
         let (principal, path) = (identity.principal.clone(), identity.keytab.clone());
         let fetch = move || Ticket::from_keytab(&principal, &path);
         let ticket = Arc::new(off_loop(&identity.principal, DEADLINE, fetch).await?);
-        // The last part of a ticket's life is not used: a login must be over before it expires.
+        // The last quarter of a ticket's lifetime is not used: a login must end before the ticket expires.
         let life = until(now, ticket.ends());
         state.cached = Some(Cached {
             ticket: Arc::clone(&ticket),
@@ -166,8 +166,8 @@ impl Tickets {
         stamp.map_err(|failure| LoginError::Keytab(failure.to_string()))
     }
 
-    /// Reads a keytab, so that the library can: it must be a plain file, on a file system that answers. Other
-    /// faults are found by the library, which has better words for them.
+    /// Checks that a keytab is a plain file on a file system that answers. The library finds other faults, with better
+    /// messages.
     async fn check_keytab(&self, keytab: &Path) -> Result<(), LoginError> {
         let path = keytab.to_owned();
         let read = move || files::read(&path, KEYTAB_LIMIT).map(drop);
@@ -178,14 +178,14 @@ impl Tickets {
         }
     }
 
-    /// Waits until a keytab is another one than at the last attempt to get a ticket with it.
+    /// Waits until a keytab has changed since the last attempt to get a ticket with it.
     pub(crate) async fn new_keytab(&self, identity: &Identity) {
         let tried = self.state(identity).await.tried;
         let mut wakes = self.notices.subscribe();
         if let Some(directory) = identity.keytab.parent() {
             let (directory, notices) = (directory.to_owned(), self.notices.clone());
             let watch = move || notices.watch(&directory);
-            // Where the file system does not answer, the keytab is checked again all the same.
+            // Without a watch the keytab is still checked from time to time.
             let _ = self.files.run(&identity.keytab, watch).await;
         }
         loop {

@@ -11,7 +11,7 @@ use htvault::ServerUrl;
 
 use super::credential::{Typed, authorize_with, check_duplicates, credential};
 use super::schedds::Groups;
-use super::{Durations, Resolved, check_length, consistency, fill};
+use super::{Durations, Resolved, check_length, fill};
 use crate::config::faults::{Faults, Located};
 use crate::config::given::Given;
 use crate::config::sections::{AccountSection, FileSections, OverrideSection};
@@ -105,7 +105,6 @@ pub(super) fn resolve(
         }
     }
     check_duplicates(&typed, faults);
-    consistency::authorizing_scopes(&typed, faults);
     for one in &typed {
         let own_choice = (!one.section.schedds.is_missing())
             .then(|| context.groups.choose(&one.section.schedds, faults));

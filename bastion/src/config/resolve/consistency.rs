@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use super::credential::Typed;
 use crate::config::Config;
-use crate::config::faults::{Faults, Position};
+use crate::config::faults::{Faults, Located, Position};
 use crate::config::sections::{FileSections, ScheduleSection, VaultSection};
+use crate::model::delivery::Credential;
 use crate::model::duration;
 
 /// Scopes that let a token store a credential at a credd: one of these sets (HTCondor's own, and
@@ -83,23 +83,16 @@ pub(super) fn requests(vault: &VaultSection, config: &Config, faults: &mut Fault
     }
 }
 
-/// Warns of credentials that can probably not authorize at a credd. That is done with the role's whole token, whose scopes
-/// are not known here; the scopes that are configured for jobs are the best hint.
-pub(super) fn authorizing_scopes(credentials: &[Typed<'_>], faults: &mut Faults) {
-    for Typed { section, .. } in credentials {
-        let Some(name) = section.authorize_with.located() else {
-            continue;
-        };
-        let mut openers = credentials.iter().map(|typed| &typed.credential);
-        let opener = openers.find(|credential| credential.service == name.value);
-        if opener.is_some_and(|opener| !opener.scopes.is_empty() && !can_write(&opener.scopes)) {
-            let what = format!(
-                "the scopes of {:?} do not let it write at a credd; it works only if its role has \
-                 condor:/WRITE, or compute.create with compute.modify, compute.cancel and compute.read",
-                name.value
-            );
-            faults.warn(name.place, what);
-        }
+/// Warns of a credential that can probably not authorize at a credd. That is done with its role's whole token, whose
+/// scopes are not known here; the scopes that are configured for jobs are the best hint.
+pub(super) fn authorizing_scopes(name: &Located<String>, opener: &Credential, faults: &mut Faults) {
+    if !opener.scopes.is_empty() && !can_write(&opener.scopes) {
+        let what = format!(
+            "the scopes of {:?} do not let it write at a credd; it works only if its role has \
+             condor:/WRITE, or compute.create with compute.modify, compute.cancel and compute.read",
+            name.value
+        );
+        faults.warn(name.place, what);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use htvault::CredentialUrl;
 
 use super::account::Owner;
-use super::{Durations, check_length, fill};
+use super::{Durations, check_length, consistency, fill};
 use crate::config::faults::{Faults, Located, hint};
 use crate::config::given::{Given, Several};
 use crate::config::sections::{CredentialSection, OverrideSection};
@@ -184,6 +184,7 @@ pub(super) fn authorize_with(
     };
     let mut credentials = all.iter().map(|typed| &typed.credential);
     if let Some(found) = credentials.find(|credential| credential.service == name.value) {
+        consistency::authorizing_scopes(name, found, faults);
         return Arc::clone(found);
     }
     let hint = hint(

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::AccessFacts;
 use crate::model::delivery::Credential;
 use crate::model::moment::before;
-use crate::model::records::{InstalledToken, TokenRecord, TokenRecords, requested_content};
-use crate::policy::plan::{Basis, Life};
+use crate::model::records::{InstalledToken, Life, TokenRecord, TokenRecords, requested_content};
+use crate::policy::plan::Basis;
 use crate::vault::OwnedToken;
 
 /// A replacement by somebody else is remembered so long.
@@ -96,14 +96,10 @@ impl Tokens {
         let current = match (&self.current, &self.inherited) {
             (Some((owned, stored)), _) => Some(installed(TokenRecord::from(owned), *stored)),
             // An estimate names nothing: nobody could do anything with it.
-            (None, Some(inherited)) => inherited.accessor.clone().map(|accessor| {
-                let token = TokenRecord {
-                    accessor,
-                    issued: inherited.life.issued,
-                    expires: inherited.life.expires,
-                };
-                installed(token, Some(inherited.stored))
-            }),
+            (None, Some(inherited)) => {
+                let token = inherited.record();
+                token.map(|token| installed(token, Some(inherited.stored)))
+            }
             // The schedd was not seen since the start.
             (None, None) => self.recorded.clone(),
         };
@@ -174,13 +170,8 @@ impl Tokens {
         let known = owned.is_some() || inherited.is_some() || recorded.is_some();
         self.former.extend(owned);
         self.lost.extend(recorded);
-        self.lost.extend(inherited.and_then(|inherited| {
-            Some(TokenRecord {
-                accessor: inherited.accessor?,
-                issued: inherited.life.issued,
-                expires: inherited.life.expires,
-            })
-        }));
+        self.lost
+            .extend(inherited.and_then(|inherited| inherited.record()));
         known
     }
 
@@ -210,8 +201,8 @@ impl Tokens {
         let inherited = self.inherited.iter().map(|there| there.life);
         let lives = owned.map(|owned| owned.life).chain(inherited);
         let recorded = self.recorded.iter().map(|recorded| &recorded.token);
-        let named = self.lost.iter().chain(recorded).map(|named| named.expires);
-        lives.map(|life| life.expires).chain(named).max()
+        let named = self.lost.iter().chain(recorded).map(|named| named.life);
+        lives.chain(named).map(|life| life.expires).max()
     }
 
     /// The life of the token at the schedd, as far as known.
@@ -219,11 +210,18 @@ impl Tokens {
     pub fn life(&self) -> Option<Life> {
         let current = self.current.as_ref().map(|(owned, _)| owned.life);
         let inherited = self.inherited.as_ref().map(|inherited| inherited.life);
-        let recorded = self.recorded.as_ref().map(|recorded| Life {
-            issued: recorded.token.issued,
-            expires: recorded.token.expires,
-        });
+        let recorded = self.recorded.as_ref();
+        let recorded = recorded.map(|recorded| recorded.token.life);
         current.or(inherited).or(recorded)
+    }
+}
+
+impl Inherited {
+    /// Its record; `None` when it is not known by name.
+    fn record(&self) -> Option<TokenRecord> {
+        let accessor = self.accessor.clone()?;
+        let life = self.life;
+        Some(TokenRecord { accessor, life })
     }
 }
 
@@ -231,8 +229,7 @@ impl From<&OwnedToken> for TokenRecord {
     fn from(owned: &OwnedToken) -> Self {
         Self {
             accessor: owned.accessor.clone(),
-            issued: owned.life.issued,
-            expires: owned.life.expires,
+            life: owned.life,
         }
     }
 }

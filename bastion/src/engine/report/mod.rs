@@ -265,7 +265,6 @@ pub(crate) mod tests {
     /// Nothing was done for it yet.
     fn fresh(delivery: Delivery) -> Line {
         let planned = PlannedStep {
-            id: delivery.id.clone(),
             step: PlannedAction::Observe,
             why: Reason::Start,
             at: at(600),

@@ -22,8 +22,8 @@ pub struct RemovedDelivery {
 impl RemovedDelivery {
     /// Makes it of the stored records; `None` when none of its tokens lives.
     pub(crate) fn new(id: &DeliveryId, records: &TokenRecords, now: Timestamp) -> Option<Self> {
-        let living = records.iter().filter(|token| token.expires > now);
-        let expires = living.clone().map(|token| token.expires).max()?;
+        let living = records.iter().filter(|token| token.life.expires > now);
+        let expires = living.clone().map(|token| token.life.expires).max()?;
         Some(Self {
             id: id.clone(),
             accessors: living.map(|token| token.accessor.clone()).collect(),

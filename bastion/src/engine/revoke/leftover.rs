@@ -97,7 +97,7 @@ pub fn by_name(
     now: Timestamp,
     leave_schedd: bool,
 ) -> RevocationReport {
-    let names = records.iter().filter(|token| token.expires > now);
+    let names = records.iter().filter(|token| token.life.expires > now);
     let mut steps: Vec<Step> = names.map(by_admins).collect();
     steps.push(if leave_schedd {
         Step::new(

@@ -9,14 +9,16 @@ use crate::engine::revoke::StepOutcome;
 use crate::fakes::Outside;
 use crate::fixtures::{config, credd, delivery};
 use crate::model::delivery::Selection;
-use crate::model::records::{InstalledToken, TokenRecord, TokenRecords};
+use crate::model::records::{InstalledToken, Life, TokenRecord, TokenRecords};
 use crate::store::Store;
 
 fn records(accessor: &str, expires: Timestamp) -> TokenRecords {
     let token = TokenRecord {
         accessor: accessor.to_owned(),
-        issued: Timestamp::UNIX_EPOCH,
-        expires,
+        life: Life {
+            issued: Timestamp::UNIX_EPOCH,
+            expires,
+        },
     };
     TokenRecords {
         current: Some(InstalledToken {

@@ -28,6 +28,7 @@ use proof::{observe_early, prove_at};
 use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::moment::{after, before, until};
 use crate::model::problem::{Kind, Problem, Remedy};
+use crate::model::records::Life;
 
 /// First pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -41,15 +42,6 @@ const PERSON_CAP: Duration = Duration::from_mins(10);
 const RENEWAL: u64 = 1;
 /// Salt of the observation's jitter.
 const OBSERVATION: u64 = 2;
-
-/// Lifetime of a vault token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Life {
-    /// Time of issue.
-    pub issued: Timestamp,
-    /// Expiry.
-    pub expires: Timestamp,
-}
 
 /// Source of a token's known lifetime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -253,7 +245,7 @@ impl Record {
 /// Returns the renewal time of a token: a margin before its expiry, and earlier by a jitter.
 #[must_use]
 pub fn renew_at(policy: &Policy<'_>, life: Life) -> Timestamp {
-    let whole = until(life.issued, life.expires);
+    let whole = life.length();
     let margin = margin(policy.lifetime, policy.renew_below, whole);
     let room = (whole.saturating_sub(margin) / 4).min(policy.spread);
     before(life.expires, margin + policy.id.share_of(room, RENEWAL))
@@ -274,7 +266,7 @@ fn margin(lifetime: Duration, renew_below: Duration, whole: Duration) -> Duratio
 /// renewal is left.
 #[must_use]
 pub fn is_fresh(delivery: &Delivery, life: Life, now: Timestamp) -> bool {
-    let whole = until(life.issued, life.expires);
+    let whole = life.length();
     let margin = margin(delivery.lifetime, delivery.renew_below, whole);
     until(now, life.expires) > margin + whole.saturating_sub(margin) / 2
 }

@@ -5,7 +5,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Next, PlanStep, Policy, PushReason, Record, next};
-use crate::model::delivery::DeliveryId;
 
 /// Next action, as reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -38,11 +37,8 @@ pub enum Reason {
 }
 
 /// The next step of one delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlannedStep {
-    /// Delivery.
-    #[serde(flatten)]
-    pub id: DeliveryId,
     /// Action.
     pub step: PlannedAction,
     /// Reason.
@@ -69,28 +65,23 @@ pub fn outlook(
             (next_tick, later_tick)
         };
         match next(at, policy, record, tick, next_tick) {
-            Next::Do(step) => return planned(policy.id, record, step, at),
+            Next::Do(step) => return planned(record, step, at),
             // The plan never waits for a past time; should it ever, the loop ends here.
             Next::Wait(later) if later <= at => {
-                return planned(policy.id, record, PlanStep::Observe, at);
+                return planned(record, PlanStep::Observe, at);
             }
             Next::Wait(later) => at = later,
         }
     }
 }
 
-fn planned(id: &DeliveryId, record: &Record, step: PlanStep, at: Timestamp) -> PlannedStep {
+fn planned(record: &Record, step: PlanStep, at: Timestamp) -> PlannedStep {
     let (step, why) = match step {
         PlanStep::Push(why) => (PlannedAction::Push, Reason::Push(why)),
         PlanStep::Prove | PlanStep::Examine => (PlannedAction::Prove, reason(record)),
         PlanStep::Observe => (PlannedAction::Observe, reason(record)),
     };
-    PlannedStep {
-        id: id.clone(),
-        step,
-        why,
-        at,
-    }
+    PlannedStep { step, why, at }
 }
 
 fn reason(record: &Record) -> Reason {
@@ -110,9 +101,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::delivery::DeliveryId;
     use crate::model::moment::after;
     use crate::model::problem::{Cause, Kind, Problem};
-    use crate::policy::plan::Life;
+    use crate::model::records::Life;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -169,11 +161,8 @@ mod tests {
 
         record.failure = None;
         record.asked = true;
-        let json = serde_json::to_value(next_step(&record)).unwrap();
-        let wanted = serde_json::json!({
-            "account": "cmsprod", "service": "cms", "schedd": "ap1",
-            "step": "push", "why": "asked", "at": "1970-01-01T00:05:00Z",
-        });
-        assert_eq!(json, wanted);
+        let asked = next_step(&record);
+        assert_eq!((asked.step, asked.at), (PlannedAction::Push, at(300)));
+        assert_eq!(serde_json::to_value(asked.why).unwrap(), "asked");
     }
 }

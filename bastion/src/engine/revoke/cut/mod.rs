@@ -91,7 +91,7 @@ pub async fn cut<V: Vault, T: Transport>(
     };
     let mut lost = Vec::new();
     for token in names {
-        if token.expires > now && !is_known(&steps, &token.accessor) {
+        if token.life.expires > now && !is_known(&steps, &token.accessor) {
             steps.push(by_admins(&token));
             if !token.accessor.is_empty() {
                 lost.push(token);
@@ -126,11 +126,10 @@ fn sorted(tokens: &Tokens) -> (Vec<OwnedToken>, Vec<TokenRecord>) {
     let known = tokens.lost.iter().chain(recorded).cloned();
     let inherited = tokens.inherited.iter().map(|inherited| TokenRecord {
         accessor: inherited.accessor.clone().unwrap_or_default(),
-        issued: inherited.life.issued,
-        expires: inherited.life.expires,
+        life: inherited.life,
     });
     let mut names: Vec<TokenRecord> = known.chain(inherited).collect();
-    names.sort_by(|a, b| (b.expires, &a.accessor).cmp(&(a.expires, &b.accessor)));
+    names.sort_by(|a, b| (b.life.expires, &a.accessor).cmp(&(a.life.expires, &b.accessor)));
     names.dedup_by(|a, b| a.accessor == b.accessor);
     (owned.cloned().collect(), names)
 }
@@ -142,14 +141,14 @@ pub(super) fn by_admins(token: &TokenRecord) -> Step {
         format!(
             "one was stored before the service started, and nothing is recorded of it; Vault's admins find it among the \
              account's accessors; else it ends at {:.0} at the latest",
-            token.expires
+            token.life.expires
         )
     } else {
         format!(
             "it was made by a service that has ended, so only its accessor is known; Vault's admins revoke it: {}; else \
              it ends at {:.0}",
             admin_command(&accessor),
-            token.expires
+            token.life.expires
         )
     };
     Step::new(

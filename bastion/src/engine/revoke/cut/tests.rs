@@ -6,6 +6,7 @@ use crate::fakes::Outside;
 use crate::fixtures::{credd, delivery_to};
 use crate::limits::{Extent, Limits, Rank};
 use crate::model::delivery::Target;
+use crate::model::records::Life;
 use crate::policy::plan::Policy;
 use crate::policy::plan::{PlanStep, PushReason};
 use jiff::Timestamp;
@@ -172,8 +173,10 @@ async fn a_token_known_by_its_accessor_is_named_with_the_admins_command_until_it
     let now = outside.lock().now();
     let named = |accessor: &str, expires| TokenRecord {
         accessor: accessor.to_owned(),
-        issued: Timestamp::UNIX_EPOCH,
-        expires,
+        life: Life {
+            issued: Timestamp::UNIX_EPOCH,
+            expires,
+        },
     };
     let later = crate::model::moment::after(now, Duration::from_hours(1));
     let tokens = Tokens {

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Life, Policy, PushReason, margin, renew_at};
+use super::{Policy, PushReason, margin, renew_at};
 use crate::model::moment::{after, until};
-use crate::model::records::InstalledToken;
+use crate::model::records::{InstalledToken, Life};
 use crate::policy::jobs;
 
 /// Tolerated difference between the clocks of two hosts.
@@ -87,12 +87,9 @@ fn recorded(
         return Inherit::Push(PushReason::Replaced);
     }
     let token = &installed.token;
-    let life = Life {
-        issued: token.issued,
-        expires: token.expires,
-    };
+    let life = token.life;
     // Never longer than configured.
-    if until(life.issued, life.expires) > policy.lifetime.saturating_add(SKEW) {
+    if life.length() > policy.lifetime.saturating_add(SKEW) {
         return Inherit::Push(PushReason::Changed);
     }
     // Expired, or the clock was set back since: its lifetime is unknown then.
@@ -107,10 +104,7 @@ fn recorded(
 }
 
 fn estimated(policy: &Policy<'_>, found: &FoundToken<'_>, now: Timestamp) -> Inherit {
-    let life = Life {
-        issued: found.stored,
-        expires: after(found.stored, policy.lifetime),
-    };
+    let life = Life::new(found.stored, policy.lifetime);
     let renewal = renew_at(policy, life);
     // A time in the future is a wrong clock and bounds nothing.
     if found.stored > after(now, SKEW) || now >= renewal {

@@ -30,8 +30,7 @@ fn installed() -> InstalledToken {
     InstalledToken {
         token: TokenRecord {
             accessor: "accessor".to_owned(),
-            issued: at(0),
-            expires: after(at(0), 7 * DAY),
+            life: Life::new(at(0), 7 * DAY),
         },
         stored: Some(at(3)),
         requested: REQUESTED.to_owned(),
@@ -89,17 +88,17 @@ fn what_is_noted_and_still_there_is_kept_with_its_exact_life() {
         "of the token before"
     );
     assert_eq!(
-        decide(|p| p.token.expires = at(86_400), 3, 86_000),
+        decide(|p| p.token.life.expires = at(86_400), 3, 86_000),
         Inherit::Push(PushReason::Renewal)
     );
     assert_eq!(
-        decide(|p| p.token.expires = after(at(0), 8 * DAY), 3, 86_000),
+        decide(|p| p.token.life.expires = after(at(0), 8 * DAY), 3, 86_000),
         Inherit::Push(PushReason::Changed),
         "never longer than configured"
     );
     let clock_was_set_back = |p: &mut InstalledToken| {
-        p.token.issued = at(100_000);
-        p.token.expires = at(100_000 + 86_400);
+        p.token.life.issued = at(100_000);
+        p.token.life.expires = at(100_000 + 86_400);
     };
     assert_eq!(
         decide(clock_was_set_back, 3, 86_000),
@@ -212,7 +211,7 @@ proptest! {
         };
         prop_assume!(expires > begin);
         let installed = InstalledToken {
-            token: TokenRecord { accessor: "a".to_owned(), issued: at(stored), expires: at(expires) },
+            token: TokenRecord { accessor: "a".to_owned(), life: Life { issued: at(stored), expires: at(expires) } },
             stored: Some(at(stored)),
             ..installed()
         };
