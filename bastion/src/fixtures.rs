@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use htvault::CredentialUrl;
 
-use crate::config::{Config, Cron, VaultSettings};
+use crate::config::{Config, Cron};
 use crate::model::delivery::{
     Authentication, Credential, Delivery, DeliveryId, Grant, Identity, Method, Target,
 };
@@ -85,11 +85,7 @@ pub(crate) fn delivery_to(target: Target) -> Delivery {
 /// A configuration of these deliveries, looked at every ten minutes.
 pub(crate) fn config(deliveries: Vec<Delivery>) -> Config {
     Config {
-        vault: VaultSettings {
-            servers: vec![SERVER.parse().unwrap()],
-            tls: htvault::TlsSettings::default(),
-            requests: None,
-        },
+        vault: htvault::Settings::new(SERVER.parse().unwrap()),
         kerberos_service: "host".to_owned(),
         check: Cron::parse("*/10 * * * *").unwrap(),
         spread: Duration::from_mins(5),

@@ -57,8 +57,7 @@ pub(crate) fn onboard(global: &Global, arguments: &OnboardArguments) -> Result<D
     };
     let credentials =
         onboard::credentials(&config, &wanted).map_err(|what| CommandError::wrong([what]))?;
-    let settings = config.vault.for_client().map_err(anyhow::Error::from)?;
-    let client = VaultClient::new(&settings).map_err(anyhow::Error::from)?;
+    let client = VaultClient::new(&config.vault).map_err(anyhow::Error::from)?;
     let work = async |parts: Arc<RealParts>| {
         let onboarding = Onboarding {
             global,

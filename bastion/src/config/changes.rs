@@ -241,9 +241,10 @@ fn searches(config: &Config) -> BTreeMap<String, Values> {
 
 fn settings(config: &Config) -> Values {
     let vault = &config.vault;
-    let addresses: Vec<String> = vault.servers.iter().map(ToString::to_string).collect();
-    let requests = vault.requests;
-    let requests = requests.map(|limit| format!("{} in {}", limit.limit, format(limit.per)));
+    let addresses: Vec<String> = vault.servers().iter().map(ToString::to_string).collect();
+    let requests = vault
+        .limit
+        .map(|limit| format!("{} in {}", limit.limit, format(limit.per)));
     vec![
         ("vault.address", Some(addresses.join(" "))),
         ("vault.ca_file", vault.tls.ca_file.as_deref().map(shown)),

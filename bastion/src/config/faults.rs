@@ -3,11 +3,12 @@
 //! A line reads `file:line:column: path: what is wrong, what to do`, so that editors jump to it.
 //! Always true: each fault has a place, and no text of a file is printed unescaped.
 
-use crate::model::names::nearest;
 use std::fmt;
 use std::sync::Arc;
 
 use htvault::text::printable;
+
+use crate::model::names::suggestion;
 
 /// Characters of a file's name or a path of keys in a message.
 const NAME_LIMIT: usize = 300;
@@ -172,28 +173,8 @@ impl std::error::Error for Faults {}
 
 /// Returns `did you mean "NAME"?`, or the list of known names when none is similar.
 pub(crate) fn hint<'a>(typed: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    if let Some(name) = nearest(typed, known.clone()) {
-        return format!("did you mean {name:?}?");
-    }
-    let known: Vec<&str> = known.into_iter().collect();
-    format!("known are {}", known.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn misspelt_names_are_recognised() {
-        let known = ["lifetime", "renew_below", "keytab"];
-        for (typed, meant) in [
-            ("lifetme", Some("lifetime")),
-            ("renew-below", Some("renew_below")),
-            ("Keytab", Some("keytab")),
-            ("ketyab", Some("keytab")),
-            ("listen", None),
-        ] {
-            assert_eq!(nearest(typed, known), meant, "{typed}");
-        }
-    }
+    suggestion(typed, known.clone()).unwrap_or_else(|| {
+        let known: Vec<&str> = known.into_iter().collect();
+        format!("known are {}", known.join(", "))
+    })
 }

@@ -88,10 +88,7 @@ pub async fn keytab_faults(config: &Config) -> Vec<HostFault> {
 /// Checks the certificate authorities.
 #[must_use]
 pub fn authority_fault(config: &Config) -> Option<HostFault> {
-    let settings = config.vault.for_client();
-    let error = settings
-        .and_then(|settings| htvault::Client::new(&settings))
-        .err()?;
+    let error = htvault::Client::new(&config.vault).err()?;
     Some(HostFault {
         accounts: Vec::new(),
         message: error.to_string(),

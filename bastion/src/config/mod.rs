@@ -25,8 +25,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::{RequestLimit, ServerUrl, TlsSettings};
-
 pub use changes::{Changed, Changes, Difference, Part};
 pub use cron::Cron;
 pub use faults::{Fault, Faults};
@@ -51,7 +49,7 @@ pub const DEFAULT_STATE: &str = "/var/lib/token-bastion";
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The Vault that issues all tokens.
-    pub vault: VaultSettings,
+    pub vault: htvault::Settings,
     /// First part of Vault's service principal, usually `host`.
     pub kerberos_service: String,
     /// Times at which every delivery is checked.
@@ -95,31 +93,5 @@ impl Config {
     /// Deliveries at schedds that searches find.
     fn templates(&self) -> impl Iterator<Item = &DeliveryTemplate> {
         self.searches.iter().flat_map(|search| &search.templates)
-    }
-}
-
-/// The Vault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VaultSettings {
-    /// Its addresses, the preferred one first; the first one names the cluster. Never empty.
-    pub servers: Vec<ServerUrl>,
-    /// Certificate authorities to trust.
-    pub tls: TlsSettings,
-    /// Limit of requests.
-    pub requests: Option<RequestLimit>,
-}
-
-impl VaultSettings {
-    /// Returns settings of a client.
-    ///
-    /// # Errors
-    /// There is no address.
-    pub fn for_client(&self) -> Result<htvault::Settings, htvault::Error> {
-        let mut settings = htvault::Settings::for_cluster(self.servers.clone())?;
-        settings.tls = self.tls.clone();
-        settings.limit = self.requests;
-        // The configured limit is no failure: requests wait for it.
-        settings.limit_wait = Duration::from_hours(24);
-        Ok(settings)
     }
 }

@@ -63,7 +63,7 @@ type DesiredDeliveries = BTreeMap<DeliveryId, (Arc<Delivery>, Option<Timestamp>)
 impl Searches {
     /// Takes over a configuration; every collector is asked again.
     pub(super) fn configure(&mut self, config: &Config) {
-        self.request_limit = config.vault.requests;
+        self.request_limit = config.vault.limit;
         self.listed.clone_from(&config.deliveries);
         let mut old = std::mem::take(&mut self.all);
         for search in &config.searches {

@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::delivery::{Credential, DeliveryId};
-use crate::model::names::nearest;
+use crate::model::names::suggestion;
+
+/// Advice for a name that is similar to none.
+const SEE_STATUS: &str = "see `token-bastion status` for those that there are";
 
 /// Selection of deliveries by names; `None` matches any name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -59,10 +62,8 @@ impl Selection {
             let Some(typed) = typed else { continue };
             if ids.iter().all(|id| name(id) != typed) {
                 let known = ids.iter().map(|id| name(id));
-                let hint = nearest(typed, known).map_or_else(
-                    || "see `token-bastion status` for those that there are".to_owned(),
-                    |near| format!("did you mean {near:?}?"),
-                );
+                let hint = suggestion(typed, known);
+                let hint = hint.unwrap_or_else(|| SEE_STATUS.to_owned());
                 return Err(format!("no delivery has {what} {typed:?}; {hint}"));
             }
         }

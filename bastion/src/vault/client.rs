@@ -10,13 +10,13 @@ use std::time::Duration;
 use htvault::clock::Clock;
 use htvault::{
     AccessTokenAnswer, AccessTokenRequest, Client, CredentialUrl, ErrorKind, IssuedToken,
-    RequestsUsed, VaultToken,
+    RequestsUsed, Settings, VaultToken,
 };
 use tracing::warn;
 
 use super::ticket::Tickets;
 use super::{AccessKind, OwnedToken, Parent, Vault};
-use crate::config::{Config, VaultSettings};
+use crate::config::Config;
 use crate::model::delivery::{Credential, Identity};
 use crate::model::moment::until;
 use crate::model::problem::{Cause, Kind, Problem, Request};
@@ -33,8 +33,6 @@ const ENOUGH: u64 = 30;
 /// Client of a Vault with logins by Kerberos.
 pub struct HtVault {
     client: Client,
-    /// Settings of the client.
-    settings: VaultSettings,
     service: String,
     tickets: Tickets,
     slots: Arc<RequestSlots>,
@@ -48,8 +46,7 @@ impl HtVault {
     /// The certificate authorities cannot be read.
     pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, htvault::Error> {
         Ok(Self {
-            client: Client::new(&config.vault.for_client()?)?,
-            settings: config.vault.clone(),
+            client: Client::new(&config.vault)?,
             service: config.kerberos_service.clone(),
             tickets: Tickets::new(Arc::clone(&clock)),
             slots: Arc::new(RequestSlots::new(AT_A_TIME)),
@@ -65,7 +62,7 @@ impl HtVault {
     pub fn reconfigured(&self, config: &Config) -> Result<Self, htvault::Error> {
         // Made in any case: authorities that cannot be read are a fault of the new configuration.
         let mut new = Self::new(config, Arc::clone(&self.clock))?;
-        if new.settings == self.settings {
+        if is_same(new.client.settings(), self.client.settings()) {
             new.client = self.client.clone();
             new.slots = Arc::clone(&self.slots);
         }
@@ -299,6 +296,11 @@ impl Vault for HtVault {
     }
 }
 
+/// Returns true when both are settings of the configuration for the same Vault.
+fn is_same(one: &Settings, other: &Settings) -> bool {
+    one.servers() == other.servers() && one.tls == other.tls && one.limit == other.limit
+}
+
 /// Refuses an answer that cannot be a new token of this login.
 fn accept(child: IssuedToken, login: &IssuedToken) -> Result<IssuedToken, &'static str> {
     let is_same_accessor = !child.accessor.is_empty() && child.accessor == login.accessor;
@@ -322,8 +324,8 @@ mod tests {
     fn config() -> Config {
         let mut config = fixtures::config(Vec::new());
         // Nobody listens there.
-        config.vault.servers = vec!["https://127.0.0.1:1".parse().unwrap()];
-        config.vault.requests = Some(RequestLimit {
+        config.vault = Settings::new("https://127.0.0.1:1".parse().unwrap());
+        config.vault.limit = Some(RequestLimit {
             limit: 10,
             per: Duration::from_hours(24),
         });
@@ -370,7 +372,8 @@ mod tests {
         vault.look_up(&credential, &token).await.unwrap_err();
         assert_eq!(used(&again), 2);
 
-        other.vault.servers = vec!["https://127.0.0.1:2".parse().unwrap()];
+        other.vault = Settings::new("https://127.0.0.1:2".parse().unwrap());
+        other.vault.limit = config().vault.limit;
         assert_eq!(used(&again.reconfigured(&other).unwrap()), 0);
         other.vault.tls.ca_file = Some("/nowhere".into());
         assert!(again.reconfigured(&other).is_err());

@@ -80,7 +80,7 @@ fn the_smallest_configuration_has_sensible_defaults() {
     );
     assert_eq!(config.kerberos_service, "host");
     assert_eq!(config.check.to_string(), "*/10 * * * *");
-    assert_eq!(config.vault.requests, None);
+    assert_eq!(config.vault.limit, None);
 }
 
 #[test]

@@ -17,16 +17,8 @@ const CLOCK_LIMIT: Duration = Duration::from_mins(5);
 const CERTIFICATE_WARNING: Duration = Duration::from_hours(14 * 24);
 
 pub(super) async fn section(config: &Config, now: Timestamp) -> Section {
-    let first = config.vault.servers.first();
-    let mut section = Section::new(format!(
-        "Vault {}",
-        first.map(ToString::to_string).unwrap_or_default()
-    ));
-    let nodes = match config.vault.for_client() {
-        Ok(settings) => htvault::survey(&settings).await,
-        Err(error) => Err(error),
-    };
-    match nodes {
+    let mut section = Section::new(format!("Vault {}", config.vault.server()));
+    match htvault::survey(&config.vault).await {
         Ok(nodes) => judge(&mut section, &nodes, now),
         Err(error) => section.add("address", Verdict::Wrong, error.to_string()),
     }

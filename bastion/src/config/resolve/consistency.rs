@@ -61,7 +61,7 @@ pub(super) fn checks(file: &str, schedule: &ScheduleSection, config: &Config, fa
 /// delivery needs a login, a new token and an access token.
 pub(super) fn requests(vault: &VaultSection, config: &Config, faults: &mut Faults) {
     const NEEDED: u128 = 3;
-    let limits = config.vault.requests.zip(vault.requests.limit.place());
+    let limits = config.vault.limit.zip(vault.requests.limit.place());
     // Of the schedds that searches find, one is enough to see that it cannot work.
     let found = usize::from(!config.searches.is_empty());
     let count = config.deliveries.len() + found;

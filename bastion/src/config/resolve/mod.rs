@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::{RequestLimit, TlsSettings};
+use htvault::{RequestLimit, Settings, TlsSettings};
 
 use self::account::AccountContext;
 use self::schedds::{Chosen, Groups};
@@ -21,13 +21,15 @@ use super::faults::{Faults, Located, Place, Position};
 use super::given::Given;
 use super::sections::{FileSections, VaultSection};
 use super::values::{AbsolutePath, TypedDuration};
-use super::{Config, Cron, DeliveryTemplate, Search, VaultSettings};
+use super::{Config, Cron, DeliveryTemplate, Search};
 use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::duration;
 
 const DEFAULT_CHECK: &str = "*/10 * * * *";
 const DEFAULT_SPREAD: Duration = Duration::from_mins(5);
 const DEFAULT_SERVICE: &str = "host";
+/// Longest wait of a request for the configured limit, which is no failure.
+const LIMIT_WAIT: Duration = Duration::from_hours(24);
 
 /// The configuration; `None`, or one that is of no use, when there are faults. `file` is named for sections that are
 /// missing.
@@ -47,9 +49,8 @@ pub(crate) fn config(file: &str, sections: &FileSections, faults: &mut Faults) -
     }
     let groups = Groups::new(sections.schedds.entries(), faults);
     // Without a good address the rest is still checked, with one that is never used.
-    let server = vault.as_ref().and_then(|vault| vault.servers.first());
-    let server = match server {
-        Some(server) => server.clone(),
+    let server = match &vault {
+        Some(vault) => vault.server().clone(),
         None => "https://vault.invalid".parse().ok()?,
     };
     let context = AccountContext {
@@ -94,7 +95,7 @@ fn path(path: &Given<AbsolutePath>) -> Option<PathBuf> {
     path.get().map(|path| path.0.clone())
 }
 
-fn vault(file: &str, section: &VaultSection, faults: &mut Faults) -> Option<VaultSettings> {
+fn vault(file: &str, section: &VaultSection, faults: &mut Faults) -> Option<Settings> {
     if section.address.is_empty() {
         faults.add_at(
             Position::file(file, "vault.address"),
@@ -108,20 +109,20 @@ fn vault(file: &str, section: &VaultSection, faults: &mut Faults) -> Option<Vaul
         let what = "limit and per belong together, write for example {limit: 300, per: 5m}";
         faults.add(place, what);
     }
-    let limit = requests.limit.get().zip(requests.per.get());
     let servers = section.address.items().iter();
-    let servers: Vec<_> = servers.map(|server| server.value.0.clone()).collect();
-    (!servers.is_empty()).then(|| VaultSettings {
-        servers,
-        tls: TlsSettings {
-            ca_file: path(&section.ca_file),
-            ca_dir: path(&section.ca_dir),
-        },
-        requests: limit.map(|(limit, per)| RequestLimit {
-            limit: limit.0,
-            per: per.0,
-        }),
-    })
+    let servers = servers.map(|server| server.value.0.clone()).collect();
+    let mut settings = Settings::for_cluster(servers).ok()?;
+    settings.tls = TlsSettings {
+        ca_file: path(&section.ca_file),
+        ca_dir: path(&section.ca_dir),
+    };
+    let limit = requests.limit.get().zip(requests.per.get());
+    settings.limit = limit.map(|(limit, per)| RequestLimit {
+        limit: limit.0,
+        per: per.0,
+    });
+    settings.limit_wait = LIMIT_WAIT;
+    Some(settings)
 }
 
 /// Deliveries of all accounts.

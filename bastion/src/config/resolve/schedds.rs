@@ -8,7 +8,7 @@ use crate::config::given::{Given, Several};
 use crate::config::sections::GroupSection;
 use crate::config::{Glob, NameFilter, Search};
 use crate::model::delivery::{Authentication, Target};
-use crate::model::names::nearest;
+use crate::model::names::suggestion;
 
 /// Limit for the length of a host's name, that of DNS.
 const HOST_LIMIT: usize = 253;
@@ -163,7 +163,7 @@ impl Groups {
             format!("groups are {}", groups.collect::<Vec<&str>>().join(", "))
         } else {
             // Where no name is similar, the groups are listed: of schedds there may be many.
-            nearest(name, all).map_or_else(|| hint(name, groups), |near| hint(name, [near]))
+            suggestion(name, all).unwrap_or_else(|| hint(name, groups))
         };
         let what = format!("there is no group of schedds and no schedd {name:?}, {what}");
         faults.add(place, what);

@@ -96,7 +96,7 @@ async fn live(life: Life) {
     // What is looked at every ten minutes in a test of days is looked at every six hours here, and
     // proved as seldom.
     config.check = Cron::parse("0 */6 * * *").unwrap();
-    config.vault.requests = Some(htvault::RequestLimit {
+    config.vault.limit = Some(htvault::RequestLimit {
         limit: 6 * deliveries,
         per: 6 * HOUR,
     });
