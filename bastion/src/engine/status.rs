@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::engine::attempt::{AccessFacts, Known, Outcome, Tokens};
+use crate::engine::attempt::{AccessFacts, AtSchedd, Known, Outcome, Tokens};
 use crate::model::delivery::Delivery;
 use crate::model::records::TokenRecords;
 use crate::policy::jobs;
@@ -97,8 +97,10 @@ impl Status {
             record.life = life;
             record.proved = None;
         }
-        let inherited = tokens.inherited.as_ref();
-        record.renew_by = inherited.and_then(|inherited| inherited.renew_by);
+        record.renew_by = match &tokens.at_schedd {
+            Some(AtSchedd::Inherited(inherited)) => inherited.renew_by,
+            _ => None,
+        };
         record.basis = tokens.basis();
         if let Some(access) = outcome.access {
             record.proved = Some(now);

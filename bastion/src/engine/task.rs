@@ -17,7 +17,7 @@ use super::env::Env;
 use super::problem_log::Raised;
 use super::status::Status;
 use super::{grants, keytabs};
-use crate::engine::attempt::{Context, Outcome, Tokens, bring};
+use crate::engine::attempt::{AtSchedd, Context, Outcome, Tokens, bring};
 use crate::limits::{Extent, Permit, Rank, Refusal};
 use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::moment::{after, until};
@@ -234,11 +234,10 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     fn claim(&self, step: PlanStep) -> (Extent, Rank) {
         let status = self.desired.status.borrow();
         let (record, target) = (&status.record, &status.delivery.target);
+        let is_owned = matches!(self.tokens.at_schedd, Some(AtSchedd::Owned(..)));
         let extent = match step {
             PlanStep::Push(_) => Extent::Login,
-            PlanStep::Observe if target.is_readable() && self.tokens.current.is_some() => {
-                Extent::Schedd
-            }
+            PlanStep::Observe if target.is_readable() && is_owned => Extent::Schedd,
             PlanStep::Observe | PlanStep::Prove | PlanStep::Examine => Extent::Vault,
         };
         let rank = Rank {

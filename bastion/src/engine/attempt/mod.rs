@@ -23,7 +23,7 @@ use tracing::info;
 use observe::Decision;
 pub use parts::Parts;
 pub(crate) use tokens::Known;
-pub use tokens::{Inherited, Tokens};
+pub use tokens::{AtSchedd, Tokens};
 
 use crate::limits::Permit;
 use crate::limits::resources;
@@ -305,7 +305,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             "pushed"
         );
         self.tokens.let_go();
-        self.tokens.current = Some((owned, None));
+        self.tokens.at_schedd = Some(AtSchedd::Owned(owned, None));
         Ok(seen.served)
     }
 

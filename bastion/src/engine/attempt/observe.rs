@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use tracing::info;
 
 use super::served::stopped;
-use super::{Attempt, Inherited};
+use super::{AtSchedd, Attempt};
 use crate::model::moment::{after, before};
 use crate::model::problem::{Kind, Problem};
 use crate::model::records::{Life, requested_content};
 use crate::policy::jobs::{self, Credmon};
 use crate::policy::plan::PushReason;
-use crate::policy::plan::inherit::{self, FoundToken, Inherit};
+use crate::policy::plan::inherit::{self, FoundToken};
 use crate::schedd::top_file;
 use crate::schedd::{Observation, Transport};
 use crate::vault::{OwnedToken, Vault};
@@ -41,7 +41,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             .content
             .as_ref()
             .map(|text| top_file::token_of(&self.delivery.credential, text));
-        let Some((owned, at)) = &mut self.tokens.current else {
+        let Some((owned, at)) = self.tokens.current() else {
             return match there {
                 Some(Some(token)) => self.adopt(token, stored, &observed).await,
                 Some(None) => {
@@ -84,7 +84,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     /// Reads an access token with the vault token that is at the schedd; where this process does not have
     /// that, with a login of the same credential: that proves the grant, and what Vault gives jobs.
     pub(super) async fn prove(&mut self) -> Result<Decision, Problem> {
-        if let Some((owned, _)) = &self.tokens.current {
+        if let Some((owned, _)) = self.tokens.current() {
             let token = owned.token.clone();
             let is_dead = self.is_dead(&token).await?;
             return Ok(if is_dead {
@@ -134,7 +134,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     /// Decides on a token at a credd that was stored before a restart.
     fn inherit(&mut self, stored: Timestamp, observed: &Observation) -> Decision {
         let now = self.now();
-        if let Some(inherited) = &self.tokens.inherited {
+        if let Some(AtSchedd::Inherited(inherited)) = &self.tokens.at_schedd {
             let why = if inherited.stored != stored {
                 PushReason::Replaced
             } else if jobs::credmon(stored, observed.served, self.known.life, now)
@@ -148,34 +148,29 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             return Decision::Push(why);
         }
         let requested = requested_content(&self.delivery.credential);
+        let installed = match &self.tokens.at_schedd {
+            Some(AtSchedd::Recorded(recorded)) => Some(&**recorded),
+            _ => None,
+        };
         let found = FoundToken {
-            installed: self.tokens.recorded.as_ref(),
+            installed,
             requested: &requested,
             stored,
             served: observed.served,
         };
         match inherit::inherit(self.policy, &found, now) {
-            Inherit::Keep {
-                accessor,
-                life,
-                renew_by,
-            } => {
+            Ok(inherited) => {
                 let id = &self.delivery.id;
                 info!(
                     account = id.account, service = id.service, schedd = id.schedd,
-                    accessor = accessor.as_deref().unwrap_or("unknown"), expires = %format_args!("{:.0}", life.expires),
+                    accessor = inherited.accessor.as_deref().unwrap_or("unknown"),
+                    expires = %format_args!("{:.0}", inherited.life.expires),
                     "kept what the credd has"
                 );
-                self.tokens.recorded = None;
-                self.tokens.inherited = Some(Inherited {
-                    accessor,
-                    life,
-                    stored,
-                    renew_by,
-                });
+                self.tokens.at_schedd = Some(AtSchedd::Inherited(inherited));
                 Self::served(observed)
             }
-            Inherit::Push(why) => {
+            Err(why) => {
                 self.tokens.let_go();
                 Decision::Push(why)
             }
@@ -195,10 +190,10 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             return Ok(Decision::Push(PushReason::Replaced));
         };
         // It is named by itself from here on; another that was recorded was replaced by somebody.
-        let recorded = self.tokens.recorded.take().map(|recorded| recorded.token);
-        self.tokens
-            .lost
-            .extend(recorded.filter(|recorded| recorded.accessor != accessor));
+        let recorded = self.tokens.at_schedd.take();
+        let recorded = recorded.and_then(|recorded| recorded.record());
+        let replaced = recorded.filter(|recorded| recorded.accessor != accessor);
+        self.tokens.lost.extend(replaced);
         let owned = OwnedToken {
             token,
             parent: None,
@@ -224,7 +219,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             accessor = owned.accessor, expires = %format_args!("{:.0}", owned.life.expires),
             "kept the token found there"
         );
-        self.tokens.current = Some((owned, Some(stored)));
+        self.tokens.at_schedd = Some(AtSchedd::Owned(owned, Some(stored)));
         checked?;
         Ok(Self::served(observed))
     }

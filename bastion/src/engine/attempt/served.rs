@@ -45,7 +45,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
                 deadline = Instant::now() + limit;
                 continue;
             }
-            if let Some((_, at)) = &mut self.tokens.current
+            if let Some((_, at)) = self.tokens.current()
                 && at.is_none()
             {
                 *at = observed.stored;
@@ -72,12 +72,15 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     }
 
     async fn store_again(&mut self) -> Result<(), Problem> {
-        let Some((owned, at)) = self.tokens.current.clone() else {
+        let Some((owned, at)) = self.tokens.current() else {
             return Ok(());
         };
-        let stored = self.store(&owned).await;
         // It is there either way.
-        self.tokens.current = Some((owned, at.filter(|_| stored.is_err())));
+        let (owned, before) = (owned.clone(), at.take());
+        let stored = self.store(&owned).await;
+        if let (Err(_), Some((_, at))) = (&stored, self.tokens.current()) {
+            *at = before;
+        }
         stored
     }
 

@@ -11,6 +11,7 @@ use crate::model::delivery::Credential;
 use crate::model::moment::before;
 use crate::model::records::{InstalledToken, Life, TokenRecord, TokenRecords, requested_content};
 use crate::policy::plan::Basis;
+use crate::policy::plan::inherit::Inherited;
 use crate::vault::OwnedToken;
 
 /// A replacement by somebody else is remembered so long.
@@ -21,15 +22,12 @@ const MOST_REPLACEMENTS: usize = 100;
 /// The vault tokens of one delivery, in memory.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    /// The one at the schedd, and when it was stored by the schedd's clock.
-    pub current: Option<(OwnedToken, Option<Timestamp>)>,
+    /// The one at the schedd, if one is known.
+    pub at_schedd: Option<AtSchedd>,
     /// One that is made and not known to be stored.
     pub candidate: Option<OwnedToken>,
     /// Replaced ones, to be revoked when the current one is good.
     pub former: Vec<OwnedToken>,
-    /// The one at the schedd when it is of before a restart and cannot be read back: it is known
-    /// by name at most. Never there together with `current`.
-    pub inherited: Option<Inherited>,
     /// Ones that may live and that this process cannot revoke, since it knows only their names:
     /// Vault's admins can.
     pub lost: Vec<TokenRecord>,
@@ -37,8 +35,17 @@ pub struct Tokens {
     pub sent: Option<Timestamp>,
     /// Times when ours was found replaced by somebody else's, the latest last.
     pub replaced: Vec<Timestamp>,
-    /// Recorded before a restart to be at the schedd, until the schedd was looked at.
-    pub recorded: Option<InstalledToken>,
+}
+
+/// The vault token at a schedd.
+#[derive(Debug)]
+pub enum AtSchedd {
+    /// This process has it; with the time when it was stored, by the schedd's clock, once that was observed.
+    Owned(OwnedToken, Option<Timestamp>),
+    /// It is of before a restart, and cannot be read back.
+    Inherited(Inherited),
+    /// It was recorded before a restart; the schedd was not observed since.
+    Recorded(Box<InstalledToken>),
 }
 
 /// Knowledge of access tokens, beside that of vault tokens.
@@ -54,17 +61,43 @@ pub(crate) struct Known<'a> {
     pub(crate) jobs_safe_until: Option<Timestamp>,
 }
 
-/// A vault token at a schedd that this process did not make and does not have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inherited {
-    /// Names it to Vault's admins; `None` when its life is an estimate.
-    pub accessor: Option<String>,
-    /// Its life: as recorded at its issue, or at most.
-    pub life: Life,
-    /// Time when it was stored, by the schedd's clock.
-    pub stored: Timestamp,
-    /// Time of its replacement at the latest.
-    pub renew_by: Option<Timestamp>,
+impl AtSchedd {
+    /// Its life: at most, when it has no name.
+    #[must_use]
+    pub fn life(&self) -> Life {
+        match self {
+            Self::Owned(owned, _) => owned.life,
+            Self::Inherited(inherited) => inherited.life,
+            Self::Recorded(recorded) => recorded.token.life,
+        }
+    }
+
+    /// Its name at Vault; `None` when nothing is recorded of it.
+    #[must_use]
+    pub fn accessor(&self) -> Option<&str> {
+        match self {
+            Self::Owned(owned, _) => Some(&owned.accessor),
+            Self::Inherited(inherited) => inherited.accessor.as_deref(),
+            Self::Recorded(recorded) => Some(&recorded.token.accessor),
+        }
+    }
+
+    /// Evidence for its life.
+    fn basis(&self) -> Basis {
+        match self {
+            Self::Owned(..) => Basis::Owned,
+            Self::Inherited(inherited) if inherited.accessor.is_none() => Basis::Estimated,
+            Self::Inherited(_) | Self::Recorded(_) => Basis::Recorded,
+        }
+    }
+
+    /// Its record; `None` when it has no name.
+    pub(crate) fn record(&self) -> Option<TokenRecord> {
+        Some(TokenRecord {
+            accessor: self.accessor()?.to_owned(),
+            life: self.life(),
+        })
+    }
 }
 
 impl Tokens {
@@ -72,7 +105,7 @@ impl Tokens {
     #[must_use]
     pub fn recorded(records: &TokenRecords) -> Self {
         Self {
-            recorded: records.current.clone(),
+            at_schedd: (records.current.clone()).map(|token| AtSchedd::Recorded(Box::new(token))),
             lost: records.others.clone(),
             ..Self::default()
         }
@@ -93,15 +126,19 @@ impl Tokens {
             serves_until: known.serves_until,
             jobs_safe_until: known.jobs_safe_until,
         };
-        let current = match (&self.current, &self.inherited) {
-            (Some((owned, stored)), _) => Some(installed(TokenRecord::from(owned), *stored)),
+        let stored = match &self.at_schedd {
+            Some(AtSchedd::Owned(_, stored)) => *stored,
+            Some(AtSchedd::Inherited(inherited)) => Some(inherited.stored),
+            Some(AtSchedd::Recorded(_)) | None => None,
+        };
+        let current = match &self.at_schedd {
+            // The schedd was not observed since the start.
+            Some(AtSchedd::Recorded(recorded)) => Some((**recorded).clone()),
             // An estimate names nothing: nobody could do anything with it.
-            (None, Some(inherited)) => {
-                let token = inherited.record();
-                token.map(|token| installed(token, Some(inherited.stored)))
+            at_schedd => {
+                let token = at_schedd.as_ref().and_then(AtSchedd::record);
+                token.map(|token| installed(token, stored))
             }
-            // The schedd was not seen since the start.
-            (None, None) => self.recorded.clone(),
         };
         let owned = self.candidate.iter().chain(&self.former);
         let others = owned.map(TokenRecord::from).chain(self.lost.clone());
@@ -111,26 +148,39 @@ impl Tokens {
     /// Evidence for the lifetime of the token at the schedd.
     #[must_use]
     pub fn basis(&self) -> Basis {
-        match &self.inherited {
-            None if self.current.is_none() && self.recorded.is_some() => Basis::Recorded,
-            None => Basis::Owned,
-            Some(inherited) if inherited.accessor.is_some() => Basis::Recorded,
-            Some(_) => Basis::Estimated,
-        }
+        (self.at_schedd.as_ref()).map_or(Basis::Owned, AtSchedd::basis)
     }
 
     /// The name at Vault of the token at the schedd.
     #[must_use]
     pub fn accessor(&self) -> Option<&str> {
-        let owned = self.current.as_ref().map(|(owned, _)| &owned.accessor);
-        let inherited = self.inherited.as_ref();
-        let named = owned.or(inherited.and_then(|inherited| inherited.accessor.as_ref()));
-        named
-            .or(self
-                .recorded
-                .as_ref()
-                .map(|recorded| &recorded.token.accessor))
-            .map(String::as_str)
+        self.at_schedd.as_ref()?.accessor()
+    }
+
+    /// The life of the token at the schedd, as far as known.
+    #[must_use]
+    pub fn life(&self) -> Option<Life> {
+        self.at_schedd.as_ref().map(AtSchedd::life)
+    }
+
+    /// The token at the schedd, if this process has it, and the time when it was stored there.
+    pub(crate) fn current(&mut self) -> Option<(&mut OwnedToken, &mut Option<Timestamp>)> {
+        match &mut self.at_schedd {
+            Some(AtSchedd::Owned(owned, stored)) => Some((owned, stored)),
+            _ => None,
+        }
+    }
+
+    /// All that this process has.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = &OwnedToken> {
+        let current = match &self.at_schedd {
+            Some(AtSchedd::Owned(owned, _)) => Some(owned),
+            _ => None,
+        };
+        current
+            .into_iter()
+            .chain(&self.candidate)
+            .chain(&self.former)
     }
 
     /// Accessors of tokens other than the one at the schedd that may live: they will be revoked, or can be by
@@ -162,66 +212,31 @@ impl Tokens {
         self.replaced.retain(|at| *at > oldest);
     }
 
-    /// Gives up what is at the schedd: it is replaced, or it is gone. Whether anything was known.
+    /// Gives up what is at the schedd: it is replaced, or it is gone. Returns `true` if anything was known.
     pub(crate) fn let_go(&mut self) -> bool {
-        let owned = self.current.take().map(|(owned, _)| owned);
-        let inherited = self.inherited.take();
-        let recorded = self.recorded.take().map(|recorded| recorded.token);
-        let known = owned.is_some() || inherited.is_some() || recorded.is_some();
-        self.former.extend(owned);
-        self.lost.extend(recorded);
-        self.lost
-            .extend(inherited.and_then(|inherited| inherited.record()));
+        let at_schedd = self.at_schedd.take();
+        let known = at_schedd.is_some();
+        match at_schedd {
+            Some(AtSchedd::Owned(owned, _)) => self.former.push(owned),
+            other => self.lost.extend(other.and_then(|token| token.record())),
+        }
         known
     }
 
     /// `true` when one of these is that token, or has its accessor.
     pub(crate) fn has(&self, new: &OwnedToken) -> bool {
-        let current = self.current.iter().map(|(owned, _)| owned);
-        let owned = current.chain(&self.candidate).chain(&self.former);
-        let is_same = |owned: &OwnedToken| {
-            let is_named = !new.accessor.is_empty() && owned.accessor == new.accessor;
-            is_named || owned.token.expose() == new.token.expose()
-        };
-        let named = self.lost.iter().map(|named| &named.accessor);
-        let named = named.chain(
-            self.recorded
-                .iter()
-                .map(|recorded| &recorded.token.accessor),
-        );
-        let inherited = self.inherited.as_ref();
-        let mut named = named.chain(inherited.and_then(|there| there.accessor.as_ref()));
-        owned.into_iter().any(is_same) || named.any(|name| *name == new.accessor)
+        let is_same = |owned: &OwnedToken| owned.token.expose() == new.token.expose();
+        let others = self.other_accessors().chain(self.accessor());
+        let is_named = |name: &str| !name.is_empty() && name == new.accessor;
+        self.owned().any(is_same) || others.into_iter().any(is_named)
     }
 
     /// Expiry of the last of them; `None` when there is none.
     pub(crate) fn end(&self) -> Option<Timestamp> {
-        let owned = self.current.iter().map(|(owned, _)| owned);
-        let owned = owned.chain(&self.candidate).chain(&self.former);
-        let inherited = self.inherited.iter().map(|there| there.life);
-        let lives = owned.map(|owned| owned.life).chain(inherited);
-        let recorded = self.recorded.iter().map(|recorded| &recorded.token);
-        let named = self.lost.iter().chain(recorded).map(|named| named.life);
-        lives.chain(named).map(|life| life.expires).max()
-    }
-
-    /// The life of the token at the schedd, as far as known.
-    #[must_use]
-    pub fn life(&self) -> Option<Life> {
-        let current = self.current.as_ref().map(|(owned, _)| owned.life);
-        let inherited = self.inherited.as_ref().map(|inherited| inherited.life);
-        let recorded = self.recorded.as_ref();
-        let recorded = recorded.map(|recorded| recorded.token.life);
-        current.or(inherited).or(recorded)
-    }
-}
-
-impl Inherited {
-    /// Its record; `None` when it is not known by name.
-    fn record(&self) -> Option<TokenRecord> {
-        let accessor = self.accessor.clone()?;
-        let life = self.life;
-        Some(TokenRecord { accessor, life })
+        let owned = self.owned().map(|owned| owned.life);
+        let lost = self.lost.iter().map(|lost| lost.life);
+        let lives = owned.chain(lost).chain(self.life());
+        lives.map(|life| life.expires).max()
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Step, StepObject, StepOutcome, and_then};
-use crate::engine::attempt::{Parts, Tokens};
+use crate::engine::attempt::{AtSchedd, Parts, Tokens};
 use crate::model::delivery::Delivery;
 use crate::model::problem::Problem;
 use crate::schedd::Transport;
@@ -12,13 +12,11 @@ use crate::vault::{OwnedToken, Vault};
 
 /// Time when the token that is at the schedd and has a name was stored, by the schedd's clock.
 pub(super) fn named_at(tokens: &Tokens) -> Option<Timestamp> {
-    let recorded = tokens
-        .recorded
-        .as_ref()
-        .and_then(|installed| installed.stored);
-    let inherited = tokens.inherited.as_ref();
-    let inherited = inherited.filter(|inherited| inherited.accessor.is_some());
-    recorded.or(inherited.map(|inherited| inherited.stored))
+    match tokens.at_schedd.as_ref()? {
+        AtSchedd::Recorded(recorded) => recorded.stored,
+        AtSchedd::Inherited(inherited) => inherited.accessor.as_ref().map(|_| inherited.stored),
+        AtSchedd::Owned(..) => None,
+    }
 }
 
 /// Token at the schedd that is not known yet.

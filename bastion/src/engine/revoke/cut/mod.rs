@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use find::{Found, find};
 
 use super::{RevocationReport, Step, StepObject, StepOutcome, admin_command, and_then};
-use crate::engine::attempt::{Parts, Tokens};
+use crate::engine::attempt::{AtSchedd, Parts, Tokens};
 use crate::model::delivery::Delivery;
 use crate::model::problem::{Kind, Problem};
 use crate::model::records::TokenRecord;
@@ -120,18 +120,16 @@ pub async fn cut<V: Vault, T: Transport>(
 /// The tokens that can be revoked, and those of which only the name is known. One whose life is an
 /// estimate has no name.
 fn sorted(tokens: &Tokens) -> (Vec<OwnedToken>, Vec<TokenRecord>) {
-    let current = tokens.current.iter().map(|(owned, _)| owned);
-    let owned = current.chain(&tokens.candidate).chain(&tokens.former);
-    let recorded = tokens.recorded.iter().map(|installed| &installed.token);
-    let known = tokens.lost.iter().chain(recorded).cloned();
-    let inherited = tokens.inherited.iter().map(|inherited| TokenRecord {
-        accessor: inherited.accessor.clone().unwrap_or_default(),
-        life: inherited.life,
+    let at_schedd = tokens.at_schedd.iter();
+    let unread = at_schedd.filter(|token| !matches!(token, AtSchedd::Owned(..)));
+    let unread = unread.map(|token| TokenRecord {
+        accessor: token.accessor().unwrap_or_default().to_owned(),
+        life: token.life(),
     });
-    let mut names: Vec<TokenRecord> = known.chain(inherited).collect();
+    let mut names: Vec<TokenRecord> = tokens.lost.iter().cloned().chain(unread).collect();
     names.sort_by(|a, b| (b.life.expires, &a.accessor).cmp(&(a.life.expires, &b.accessor)));
     names.dedup_by(|a, b| a.accessor == b.accessor);
-    (owned.cloned().collect(), names)
+    (tokens.owned().cloned().collect(), names)
 }
 
 /// The step of a token that only Vault's admins can revoke.

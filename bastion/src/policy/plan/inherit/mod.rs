@@ -42,31 +42,34 @@ pub struct FoundToken<'a> {
     pub served: Option<Timestamp>,
 }
 
-/// Decision about a token.
+/// A vault token of before a restart that is at a credd: nobody can read it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inherit {
-    /// The token is kept.
-    Keep {
-        /// Its accessor at Vault, if known.
-        accessor: Option<String>,
-        /// Its lifetime; an estimate without an accessor.
-        life: Life,
-        /// Latest time of its replacement, whatever its lifetime.
-        renew_by: Option<Timestamp>,
-    },
-    /// A new one is pushed.
-    Push(PushReason),
+pub struct Inherited {
+    /// Names it to Vault's admins; `None` when its life is an estimate.
+    pub accessor: Option<String>,
+    /// Its life: as recorded at its issue, or at most.
+    pub life: Life,
+    /// Time when it was stored, by the schedd's clock.
+    pub stored: Timestamp,
+    /// Latest time of its replacement, whatever its life.
+    pub renew_by: Option<Timestamp>,
 }
 
-/// Decides whether a token is kept.
-#[must_use]
-pub fn inherit(policy: &Policy<'_>, found: &FoundToken<'_>, now: Timestamp) -> Inherit {
+/// Decides whether a token is kept; if not, the reason why a new one is pushed.
+///
+/// # Errors
+/// That reason.
+pub fn inherit(
+    policy: &Policy<'_>,
+    found: &FoundToken<'_>,
+    now: Timestamp,
+) -> Result<Inherited, PushReason> {
     let access = found
         .installed
         .and_then(|installed| installed.access_seconds);
     let access = access.map(Duration::from_secs);
     if jobs::credmon(found.stored, found.served, access, now) == jobs::Credmon::Stopped {
-        return Inherit::Push(PushReason::Stale);
+        return Err(PushReason::Stale);
     }
     match found.installed {
         Some(installed) => recorded(policy, found, installed, now),
@@ -79,40 +82,45 @@ fn recorded(
     found: &FoundToken<'_>,
     installed: &InstalledToken,
     now: Timestamp,
-) -> Inherit {
+) -> Result<Inherited, PushReason> {
     if installed.requested != found.requested {
-        return Inherit::Push(PushReason::Changed);
+        return Err(PushReason::Changed);
     }
     if installed.stored != Some(found.stored) {
-        return Inherit::Push(PushReason::Replaced);
+        return Err(PushReason::Replaced);
     }
     let token = &installed.token;
     let life = token.life;
     // Never longer than configured.
     if life.length() > policy.lifetime.saturating_add(SKEW) {
-        return Inherit::Push(PushReason::Changed);
+        return Err(PushReason::Changed);
     }
     // Expired, or the clock was set back since: its lifetime is unknown then.
     if now >= life.expires || life.issued > after(now, SKEW) {
-        return Inherit::Push(PushReason::Renewal);
+        return Err(PushReason::Renewal);
     }
-    Inherit::Keep {
+    Ok(Inherited {
         accessor: Some(token.accessor.clone()),
         life,
+        stored: found.stored,
         renew_by: None,
-    }
+    })
 }
 
-fn estimated(policy: &Policy<'_>, found: &FoundToken<'_>, now: Timestamp) -> Inherit {
+fn estimated(
+    policy: &Policy<'_>,
+    found: &FoundToken<'_>,
+    now: Timestamp,
+) -> Result<Inherited, PushReason> {
     let life = Life::new(found.stored, policy.lifetime);
     let renewal = renew_at(policy, life);
     // A time in the future is a wrong clock and bounds nothing.
     if found.stored > after(now, SKEW) || now >= renewal {
-        return Inherit::Push(PushReason::Renewal);
+        return Err(PushReason::Renewal);
     }
     // Its content is unknown, and no access token was made from it yet.
     if found.served.is_none_or(|served| served < found.stored) {
-        return Inherit::Push(PushReason::First);
+        return Err(PushReason::First);
     }
     let whole = policy.lifetime.saturating_sub(margin(
         policy.lifetime,
@@ -124,11 +132,12 @@ fn estimated(policy: &Policy<'_>, found: &FoundToken<'_>, now: Timestamp) -> Inh
     let part = (left.as_secs_f64() / whole.as_secs_f64().max(1.0)).clamp(0.0, 1.0);
     let wait =
         window.mul_f64((1.0 - DRAWN) * part) + policy.id.share_of(window.mul_f64(DRAWN), SETTLE);
-    Inherit::Keep {
+    Ok(Inherited {
         accessor: None,
         life,
+        stored: found.stored,
         renew_by: Some(after(now, wait.min(left))),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -44,7 +44,11 @@ fn installed() -> InstalledToken {
 }
 
 /// What a start makes of it a day after the push, with the credmon at work.
-fn decide(change: impl FnOnce(&mut InstalledToken), stored: i64, served: i64) -> Inherit {
+fn decide(
+    change: impl FnOnce(&mut InstalledToken),
+    stored: i64,
+    served: i64,
+) -> Result<Inherited, PushReason> {
     let id = id("a");
     let mut installed = installed();
     change(&mut installed);
@@ -59,41 +63,39 @@ fn decide(change: impl FnOnce(&mut InstalledToken), stored: i64, served: i64) ->
 
 #[test]
 fn what_is_noted_and_still_there_is_kept_with_its_exact_life() {
-    let kept = Inherit::Keep {
+    let kept = Ok(Inherited {
         accessor: Some("accessor".to_owned()),
         life: Life {
             issued: at(0),
             expires: after(at(0), 7 * DAY),
         },
+        stored: at(3),
         renew_by: None,
-    };
+    });
     assert_eq!(decide(|_| {}, 3, 86_000), kept);
-    assert_eq!(
-        decide(|_| {}, 4, 86_000),
-        Inherit::Push(PushReason::Replaced)
-    );
+    assert_eq!(decide(|_| {}, 4, 86_000), Err(PushReason::Replaced));
     assert_eq!(
         decide(|p| p.stored = None, 3, 86_000),
-        Inherit::Push(PushReason::Replaced)
+        Err(PushReason::Replaced)
     );
     assert_eq!(
         decide(|p| p.requested = "else".to_owned(), 3, 86_000),
-        Inherit::Push(PushReason::Changed)
+        Err(PushReason::Changed)
     );
     // The credmon should have made another by now.
-    assert_eq!(decide(|_| {}, 3, 84_600), Inherit::Push(PushReason::Stale));
+    assert_eq!(decide(|_| {}, 3, 84_600), Err(PushReason::Stale));
     assert_eq!(
         decide(|_| {}, 3, 2),
-        Inherit::Push(PushReason::Stale),
+        Err(PushReason::Stale),
         "of the token before"
     );
     assert_eq!(
         decide(|p| p.token.life.expires = at(86_400), 3, 86_000),
-        Inherit::Push(PushReason::Renewal)
+        Err(PushReason::Renewal)
     );
     assert_eq!(
         decide(|p| p.token.life.expires = after(at(0), 8 * DAY), 3, 86_000),
-        Inherit::Push(PushReason::Changed),
+        Err(PushReason::Changed),
         "never longer than configured"
     );
     let clock_was_set_back = |p: &mut InstalledToken| {
@@ -102,7 +104,7 @@ fn what_is_noted_and_still_there_is_kept_with_its_exact_life() {
     };
     assert_eq!(
         decide(clock_was_set_back, 3, 86_000),
-        Inherit::Push(PushReason::Renewal)
+        Err(PushReason::Renewal)
     );
 }
 
@@ -118,38 +120,27 @@ fn without_a_note_the_life_is_an_estimate_that_is_not_trusted_for_long() {
         };
         inherit(&policy(&id), &found, at(now))
     };
-    let Inherit::Keep {
+    let Ok(Inherited {
         accessor: None,
         life,
         renew_by: Some(renew_by),
-    } = decide(0, Some(86_000), 86_400)
+        ..
+    }) = decide(0, Some(86_000), 86_400)
     else {
         panic!("it serves");
     };
     assert_eq!(life.expires, after(at(0), 7 * DAY));
     assert!(at(86_400) < renew_by && renew_by <= after(at(86_400), SETTLING));
-    assert_eq!(
-        decide(0, Some(80_000), 86_400),
-        Inherit::Push(PushReason::Stale)
-    );
-    assert_eq!(
-        decide(86_390, Some(86_000), 86_400),
-        Inherit::Push(PushReason::First)
-    );
-    assert_eq!(
-        decide(86_390, None, 86_400),
-        Inherit::Push(PushReason::First)
-    );
+    assert_eq!(decide(0, Some(80_000), 86_400), Err(PushReason::Stale));
+    assert_eq!(decide(86_390, Some(86_000), 86_400), Err(PushReason::First));
+    assert_eq!(decide(86_390, None, 86_400), Err(PushReason::First));
     assert_eq!(
         decide(90_000, Some(90_000), 86_400),
-        Inherit::Push(PushReason::Renewal),
+        Err(PushReason::Renewal),
         "to come"
     );
     let late = 86_400 * 4 + 10;
-    assert_eq!(
-        decide(0, Some(late), late),
-        Inherit::Push(PushReason::Renewal)
-    );
+    assert_eq!(decide(0, Some(late), late), Err(PushReason::Renewal));
 }
 
 #[test]
@@ -165,7 +156,7 @@ fn a_start_without_notes_is_no_burst_and_begins_with_what_ends_first() {
             stored: at(stored),
             served: Some(at(86_400 * 4)),
         };
-        if let Inherit::Keep { renew_by, .. } = inherit(&policy(&id), &found, at(86_400 * 4)) {
+        if let Ok(Inherited { renew_by, .. }) = inherit(&policy(&id), &found, at(86_400 * 4)) {
             begins.push((stored, renew_by.unwrap().as_second() - 86_400 * 4));
         }
     }
@@ -224,8 +215,8 @@ proptest! {
         let mut record = Record { observed: Some(at(begin)), good_since: Some(at(begin)), ..Record::default() };
         let mut pushed = None;
         match inherit(&policy, &found, at(begin)) {
-            Inherit::Push(_) => pushed = Some(begin),
-            Inherit::Keep { life, renew_by, .. } => {
+            Err(_) => pushed = Some(begin),
+            Ok(Inherited { life, renew_by, .. }) => {
                 record.life = Some(life);
                 record.renew_by = renew_by;
             }
