@@ -100,7 +100,7 @@ fn write_deliveries(text: &mut Text, report: &Report) {
     );
     for state in STATES {
         let count = lines.iter().filter(|line| line.state == state).count();
-        metric.labelled(&[("state", state.word())], count);
+        metric.labelled(&[("state", state_label(state))], count);
     }
     let mut failing: BTreeMap<(Kind, &str), usize> = BTreeMap::new();
     for group in &report.problems {
@@ -123,7 +123,7 @@ fn write_deliveries(text: &mut Text, report: &Report) {
     for line in lines {
         let [account, service, schedd] = names(line);
         for state in STATES {
-            let labels = [account, service, schedd, ("state", state.word())];
+            let labels = [account, service, schedd, ("state", state_label(state))];
             metric.labelled(&labels, u8::from(line.state == state));
         }
     }
@@ -251,6 +251,14 @@ fn names(line: &Line) -> [(&str, &str); 3] {
     ]
 }
 
+/// Label of a state. The older words for [`State::Revoked`] stay: alerts of sites may name them.
+fn state_label(state: State) -> &'static str {
+    match state {
+        State::Revoked => "cut off",
+        _ => state.word(),
+    }
+}
+
 /// A kind of problem, as the report's JSON has it.
 fn kind_word(kind: Kind) -> String {
     let json = serde_json::to_value(kind).unwrap_or_default();
@@ -309,6 +317,7 @@ mod tests {
         for line in [
             "token_bastion_deliveries{state=\"good\"} 1",
             "token_bastion_deliveries{state=\"new\"} 0",
+            "token_bastion_deliveries{state=\"cut off\"} 0",
             "token_bastion_failing_deliveries{kind=\"vault_down\",remedy=\"wait\"} 1",
             "token_bastion_delivery_state{account=\"a\",service=\"cms\",schedd=\"ap1\",state=\"good\"} 1",
             "token_bastion_delivery_state{account=\"b\\\"\",service=\"cms\",schedd=\"ap1\",state=\"good\"} 0",

@@ -102,12 +102,12 @@ async fn revoke<V: Vault, T: Transport>(
     }
     let meant = selection.clone();
     let command = move |answer| Command::Revoke(meant, leave_schedd, answer);
-    let cuts = send(&orders.commands, command).await?;
-    if cuts.is_empty() {
+    let reports = send(&orders.commands, command).await?;
+    if reports.is_empty() {
         // No delivery has these names, not even a former one.
         orders.selected(&selection)?;
     }
-    Ok(Json(cuts))
+    Ok(Json(reports))
 }
 
 async fn forget<V: Vault, T: Transport>(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::{Args, ValueHint};
 use serde_json::json;
 
-use super::revoke::cut_off;
+use super::revoke::order_revocation;
 use super::table::TableStyle;
 use super::{CommandError, Done, ask_if_running, complain, print, print_json};
 use crate::api::bodies::ForgetOrder;
@@ -65,14 +65,14 @@ pub(crate) fn offboard(
     if !arguments.yes {
         confirm(&arguments.account, &plan)?;
     }
-    let cuts = cut_off(global, &selection, false)?;
-    let needed = offboard::in_need(&cuts);
+    let reports = order_revocation(global, &selection, false)?;
+    let needed = offboard::in_need(&reports);
     let vault = if needed.is_empty() || arguments.forget_anyway {
         forget(global, &config, &arguments.account)?
     } else {
         offboard::kept(&credentials, &needed)
     };
-    let whole = Offboarded::new(arguments.account.clone(), cuts, vault);
+    let whole = Offboarded::new(arguments.account.clone(), reports, vault);
     let printed = if arguments.output.json {
         print_json(&whole)
     } else {
@@ -111,9 +111,9 @@ fn plan(
     };
     let lines = report.deliveries.iter();
     for line in lines.filter(|line| selection.matches(&line.wanted.id())) {
-        let _ = write!(text, "cut off {}", line.wanted.id());
+        let _ = write!(text, "revoke {}", line.wanted.id());
         if let Some(accessor) = &line.accessor {
-            let _ = write!(text, ", revoke vault token {accessor}");
+            let _ = write!(text, ": revoke vault token {accessor}");
         }
         text.push_str(", delete what is stored there\n");
     }
@@ -121,7 +121,7 @@ fn plan(
     for unwanted in unwanted.filter(|unwanted| selection.matches(&unwanted.id)) {
         let _ = writeln!(
             text,
-            "cut off {} (the configuration has it no longer), revoke vault token {}, delete what is stored there",
+            "revoke {} (the configuration has it no longer): revoke vault token {}, delete what is stored there",
             unwanted.id,
             unwanted.accessors.join(", ")
         );

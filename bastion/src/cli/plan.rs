@@ -90,7 +90,7 @@ fn text(report: &Report) -> String {
 
 fn action(step: PlannedAction) -> &'static str {
     match step {
-        PlannedAction::Observe => "look",
+        PlannedAction::Observe => "observe",
         PlannedAction::Prove => "read",
         PlannedAction::Push => "push",
     }

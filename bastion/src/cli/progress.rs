@@ -54,7 +54,7 @@ fn counts(lines: &[Line]) -> String {
             State::New => (3, "new"),
             State::Failed => (4, "failed"),
             State::Gone => (5, "gone"),
-            State::Revoked => (6, "cut off"),
+            State::Revoked => (6, "revoked"),
         };
         counts.entry(order).or_insert((0, word)).0 += 1;
     }

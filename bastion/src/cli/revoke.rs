@@ -1,4 +1,4 @@
-//! `revoke`: deliveries cut off, by the running service, or without it as far as that goes.
+//! `revoke`: revocation of deliveries by the running service; without one, as far as that is possible.
 
 use clap::{Args, ValueHint};
 
@@ -33,25 +33,30 @@ pub(crate) struct RevokeArguments {
     output: Output,
 }
 
-/// Cuts deliveries off, and says what was done and what could not be.
+/// Revokes deliveries; prints each step with its outcome.
 pub(crate) fn revoke(global: &Global, arguments: &RevokeArguments) -> Result<Done, CommandError> {
     let selection = Selection {
         account: arguments.account.clone(),
         service: arguments.service.clone(),
         schedd: arguments.schedd.clone().or(arguments.all_at.clone()),
     };
-    let cuts = cut_off(global, &selection, arguments.leave_schedd)?;
+    let reports = order_revocation(global, &selection, arguments.leave_schedd)?;
     if arguments.output.json {
-        print_json(&cuts)?;
+        print_json(&reports)?;
     } else {
         let width = TableStyle::of_stdout().width;
-        print(&cuts.iter().map(|cut| cut.table(width)).collect::<String>())?;
+        print(
+            &reports
+                .iter()
+                .map(|report| report.table(width))
+                .collect::<String>(),
+        )?;
     }
-    Ok(Done::when(cuts.iter().all(RevocationReport::is_done)))
+    Ok(Done::when(reports.iter().all(RevocationReport::is_done)))
 }
 
-/// Cuts deliveries off by the running service; without one, as far as that goes.
-pub(super) fn cut_off(
+/// Revokes deliveries by the running service; without one, as far as that is possible.
+pub(super) fn order_revocation(
     global: &Global,
     selection: &Selection,
     leave_schedds: bool,
@@ -62,17 +67,17 @@ pub(super) fn cut_off(
         schedd: selection.schedd.clone(),
         leave_schedd: leave_schedds,
     };
-    let cuts = ask_if_running(global, async |client| client.order("revoke", &order).await)?;
-    if let Some(cuts) = cuts {
-        return Ok(cuts);
+    let reports = ask_if_running(global, async |client| client.order("revoke", &order).await)?;
+    if let Some(reports) = reports {
+        return Ok(reports);
     }
     let config = global.load()?;
     complain(["no service runs here: tokens that it made are known by their accessors only"]);
     let command = |answer| Command::Revoke(selection.clone(), leave_schedds, answer);
-    let cuts = local::wait(local::order(&config, command))??;
-    if cuts.is_empty() {
+    let reports = local::wait(local::order(&config, command))??;
+    if reports.is_empty() {
         let what = "no delivery is meant; see `token-bastion check` for those that there are";
         return Err(CommandError::wrong([what]));
     }
-    Ok(cuts)
+    Ok(reports)
 }

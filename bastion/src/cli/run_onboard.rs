@@ -1,7 +1,7 @@
-//! `onboard`: somebody logs in by OIDC, what comes of it is stored at Vault and tried.
+//! `onboard`: a person logs in by OIDC; the refresh token is stored at Vault and tried.
 //!
-//! It speaks with Vault itself: no service need run, and no keytab need be readable. Where a service
-//! runs it is told, and tries at once.
+//! The command itself sends the requests to Vault, so it needs no running service and no readable keytab. A running
+//! service is notified, and tries the credential at once.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;

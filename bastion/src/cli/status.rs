@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedd_that_is_gone_is_nobodys_fault_and_one_that_is_cut_off_has_no_tokens() {
+    fn a_schedd_that_is_gone_is_nobodys_fault_and_one_that_is_revoked_has_no_tokens() {
         for (state, in_order) in [
             (State::New, false),
             (State::Pending, false),

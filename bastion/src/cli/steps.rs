@@ -14,10 +14,10 @@ impl RevocationReport {
 impl Offboarded {
     /// All steps as tables.
     pub(crate) fn table(&self, terminal: Option<usize>) -> String {
-        let cuts = self.deliveries.iter().map(|cut| cut.table(terminal));
+        let reports = self.deliveries.iter().map(|report| report.table(terminal));
         let at_vault = format!("{} at Vault", self.account);
         let vault = table(&at_vault, &self.vault, terminal);
-        cuts.chain([vault]).collect()
+        reports.chain([vault]).collect()
     }
 }
 
@@ -38,14 +38,14 @@ fn table(name: &str, steps: &[Step], terminal: Option<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::revoke::tests::{cut, step};
+    use crate::engine::revoke::tests::{report, step};
     use crate::engine::revoke::{StepObject, StepOutcome};
 
     #[test]
     fn people_see_each_step_under_its_delivery() {
         let stored = Step::new(StepObject::Stored, StepOutcome::NotDone, "refused");
         assert_eq!(
-            cut(vec![step(StepOutcome::Done), stored]).table(None),
+            report(vec![step(StepOutcome::Done), stored]).table(None),
             "a/cms at ap1\n  vault token abc           done           why\n  credential at the schedd  NOT DONE       refused\n"
         );
     }
@@ -55,7 +55,7 @@ mod tests {
         let why = "no answer from the schedd; run this again when it runs";
         let steps = |accessor: &str| {
             let accessor = accessor.to_owned();
-            cut(vec![
+            report(vec![
                 Step::new(
                     StepObject::VaultToken { accessor },
                     StepOutcome::Done,

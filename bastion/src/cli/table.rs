@@ -147,14 +147,14 @@ fn shorten(rows: &mut [Vec<String>], width: usize) {
         }
         for row in rows.iter_mut() {
             if let Some(cell) = row.get_mut(column) {
-                *cell = cut(cell, longest - 1);
+                *cell = shortened(cell, longest - 1);
             }
         }
     }
 }
 
 /// At most `width` characters: begin and end of a name, which tell names apart.
-fn cut(name: &str, width: usize) -> String {
+fn shortened(name: &str, width: usize) -> String {
     let name: Vec<char> = name.chars().filter(|c| *c != '…').collect();
     if name.len() <= width && width > 0 {
         return name.into_iter().collect();

@@ -63,7 +63,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                     account = id.account,
                     service = id.service,
                     schedd = id.schedd,
-                    "no longer delivered; what is there stays and ends by itself"
+                    "no longer delivered; its tokens stay at the schedd until they expire"
                 );
             }
         }

@@ -11,8 +11,8 @@ use super::desired::Revocation;
 use super::env::Env;
 use super::task::DeliveryTask;
 use crate::engine::revoke::{
-    RevocationReport, RevocationSettings, Step, StepObject, StepOutcome, UnreachableSchedds, cut,
-    kept_off_step,
+    RevocationReport, RevocationSettings, Step, StepObject, StepOutcome, UnreachableSchedds,
+    kept_off_step, revoke,
 };
 use crate::limits::Permit;
 use crate::model::problem::{Cause, Kind, Problem};
@@ -69,7 +69,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             silent: unreachable,
             then,
         };
-        let (tokens, report) = cut(&env.parts, &delivery, &self.tokens, manner).await;
+        let (tokens, report) = revoke(&env.parts, &delivery, &self.tokens, manner).await;
         self.tokens = tokens;
         let now = env.now();
         // Tokens that are known by their names alone are left to Vault's admins.

@@ -3,7 +3,6 @@
 mod alone;
 mod asked;
 mod away;
-mod cut;
 mod found;
 mod health;
 mod isolation;
@@ -11,6 +10,7 @@ mod keeping;
 mod long;
 mod random;
 mod restart;
+mod revoke;
 mod service;
 mod tokens;
 

@@ -1,4 +1,4 @@
-//! What people order, on the real parts: somebody logs in for an account, a delivery is cut off, a
+//! What people order, on the real parts: somebody logs in for an account, a delivery is revoked, a
 //! schedd is given up, an account is offboarded. KDC, Vault, issuer, bastion, credmons, a pool.
 
 #![allow(

@@ -31,12 +31,9 @@ async fn an_account_is_offboarded_with_proof_and_a_second_run_finds_nothing_left
     for (yaml, there) in [
         (
             without,
-            "cut off crabtw/cms_crab at there (the configuration has it no longer), revoke vault token ",
+            "revoke crabtw/cms_crab at there (the configuration has it no longer): revoke vault token ",
         ),
-        (
-            yaml,
-            "cut off crabtw/cms_crab at there, revoke vault token ",
-        ),
+        (yaml, "revoke crabtw/cms_crab at there: revoke vault token "),
     ] {
         fs::write(&parts.config, yaml).unwrap();
         let reload = parts.run(&["reload"]).await;

@@ -1,4 +1,4 @@
-//! A delivery is cut off, or a whole schedd.
+//! A delivery is revoked, or all of a schedd.
 
 use std::fs;
 use std::process::Output;
@@ -16,14 +16,14 @@ use crate::{FAR, ONE, Parts, client, deliveries, has_top, parts, state};
 /// What became of the steps of each delivery that was meant; the exit code says whether all is done.
 #[track_caller]
 fn assert_became(output: &Output, expected: &[[&str; 3]]) {
-    let cuts: Value =
+    let reports: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(output)));
-    let words = |cut: &Value| {
-        let steps = cut["steps"].as_array().unwrap().iter();
+    let words = |report: &Value| {
+        let steps = report["steps"].as_array().unwrap().iter();
         let became = steps.map(|step| step["became"].as_str().unwrap().to_owned());
         became.collect::<Vec<String>>()
     };
-    let became: Vec<Vec<String>> = cuts.as_array().unwrap().iter().map(words).collect();
+    let became: Vec<Vec<String>> = reports.as_array().unwrap().iter().map(words).collect();
     assert_eq!(became, expected, "{}", text(output));
     let is_done = !expected.as_flattened().contains(&"not_done");
     let code = i32::from(!is_done);
@@ -31,7 +31,7 @@ fn assert_became(output: &Output, expected: &[[&str; 3]]) {
 }
 
 impl Parts {
-    /// Orders what an account has at a schedd to be cut off.
+    /// Orders the revocation of what an account has at a schedd.
     async fn revoke(&self, account: &str, schedd: &str) -> Output {
         let meant = ["--account", account, "--schedd", schedd];
         self.run(&[&["revoke", "--json"], &meant[..]].concat())
@@ -61,15 +61,15 @@ impl Parts {
 }
 
 #[tokio::test]
-async fn one_of_two_deliveries_is_cut_off_and_stays_so_over_a_restart() {
+async fn one_of_two_deliveries_is_revoked_and_stays_so_over_a_restart() {
     let mut parts = parts().await;
     parts.start().await;
     parts.all_good().await;
-    let cut = parts.stored("here", "crabtw", "cms_crab").unwrap();
+    let revoked = parts.stored("here", "crabtw", "cms_crab").unwrap();
     let kept = parts.stored("there", "crabtw", "cms_crab").unwrap();
     let output = parts.revoke("crabtw", "here").await;
     assert_became(&output, &[["done", "done", "done"]]);
-    assert!(!parts.lives(&cut).await);
+    assert!(!parts.lives(&revoked).await);
     assert!(parts.lives(&kept).await);
     let is_off = |parts: &Parts| {
         let folder = parts.folder("here", "crabtw");
@@ -122,7 +122,7 @@ async fn without_a_service_a_token_is_named_for_vaults_admins() {
     parts.kill(&accessor).await;
     assert!(!parts.lives(&token).await);
 
-    // With Vault away it is cut off as far as that goes, and named in that run and in the next.
+    // With Vault away it is revoked as far as that is possible, and named in that run and in the next.
     let token = parts.stored("there", "crabtw", "cms_crab").unwrap();
     let accessor = parts.client.lookup_self(&token).await.unwrap().accessor;
     let command = format!("bao token revoke -accessor {accessor}");
@@ -253,11 +253,11 @@ async fn a_stolen_schedd_of_a_pool_loses_every_token_whether_it_answers_or_not()
 }
 
 #[tokio::test]
-async fn what_is_configured_away_is_cut_off_by_the_command_that_the_reload_names() {
+async fn what_is_configured_away_is_revoked_by_the_command_that_the_reload_names() {
     let mut parts = parts().await;
     parts.start().await;
     parts.all_good().await;
-    let cut = parts.stored("here", "crabtw", "cms_crab").unwrap();
+    let revoked = parts.stored("here", "crabtw", "cms_crab").unwrap();
     let kept = parts.stored("there", "crabtw", "cms_crab").unwrap();
     let yaml = fs::read_to_string(&parts.config).unwrap();
     let without = yaml.replace(
@@ -275,12 +275,12 @@ async fn what_is_configured_away_is_cut_off_by_the_command_that_the_reload_names
     parts
         .status(|status| (deliveries(status).len() == 3).then_some(()))
         .await;
-    assert!(parts.lives(&cut).await);
+    assert!(parts.lives(&revoked).await);
 
     let arguments: Vec<&str> = command.split_whitespace().chain(["--json"]).collect();
     let output = parts.run(&arguments).await;
     assert_became(&output, &[["done", "done", "done"]]);
-    assert!(!parts.lives(&cut).await && parts.lives(&kept).await);
+    assert!(!parts.lives(&revoked).await && parts.lives(&kept).await);
     assert!(!has_top(&parts.folder("here", "crabtw")));
 
     // Of before a restart, a token is known by its accessor only: it is named.

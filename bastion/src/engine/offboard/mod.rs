@@ -1,4 +1,4 @@
-//! Everything of an account undone: its deliveries cut off, its refresh tokens at Vault forgotten.
+//! Everything of an account undone: its deliveries revoked, its refresh tokens at Vault forgotten.
 //!
 //! Always true: the refresh token goes last, for an access token made of it opens the credds where
 //! something is to be deleted; while one of them does not answer it stays, unless that is not
@@ -44,13 +44,18 @@ impl Offboarded {
 
 /// The deliveries at whose schedds something is left that the refresh token is needed to delete.
 #[must_use]
-pub fn in_need(cuts: &[RevocationReport]) -> Vec<&DeliveryId> {
-    let is_left = |cut: &&RevocationReport| {
-        cut.steps
+pub fn in_need(reports: &[RevocationReport]) -> Vec<&DeliveryId> {
+    let is_left = |report: &&RevocationReport| {
+        report
+            .steps
             .iter()
             .any(|step| step.what == StepObject::Stored && step.outcome == StepOutcome::NotDone)
     };
-    cuts.iter().filter(is_left).map(|cut| &cut.id).collect()
+    reports
+        .iter()
+        .filter(is_left)
+        .map(|report| &report.id)
+        .collect()
 }
 
 /// The steps of refresh tokens that are kept because they are needed.
@@ -123,7 +128,7 @@ async fn forget_one(
         Ok((StepOutcome::Done, why))
     }
     .await;
-    // It was for this alone; it ends by itself at the latest.
+    // It was for this alone; else it expires by itself.
     let _ = vault.revoke(credential, &login).await;
     result
 }
@@ -181,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_refresh_token_stays_while_it_is_needed_to_delete() {
-        let cut = |schedd: &str, outcome| RevocationReport {
+        let report = |schedd: &str, outcome| RevocationReport {
             id: DeliveryId {
                 account: "cmsprod".to_owned(),
                 service: "cms".to_owned(),
@@ -189,11 +194,11 @@ mod tests {
             },
             steps: vec![Step::new(StepObject::Stored, outcome, "why")],
         };
-        let cuts = vec![
-            cut("ap1", StepOutcome::Done),
-            cut("ap2", StepOutcome::NotDone),
+        let reports = vec![
+            report("ap1", StepOutcome::Done),
+            report("ap2", StepOutcome::NotDone),
         ];
-        let needed = in_need(&cuts);
+        let needed = in_need(&reports);
         let schedds: Vec<_> = needed.iter().map(|id| id.schedd.as_str()).collect();
         assert_eq!(schedds, ["ap2"]);
         let steps = kept(&credentials(), &needed);
@@ -202,7 +207,7 @@ mod tests {
             [StepOutcome::NotDone, StepOutcome::NotDone]
         );
         assert!(steps[0].why.contains("open ap2 where"), "{steps:?}");
-        let whole = Offboarded::new("cmsprod".to_owned(), cuts, steps);
+        let whole = Offboarded::new("cmsprod".to_owned(), reports, steps);
         assert!(!whole.done);
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::delivery::DeliveryId;
 use crate::model::records::TokenRecords;
 
-/// Nothing is done for it; an order to cut it off still reaches it.
+/// Nothing is done for it; an order to revoke it still reaches it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemovedDelivery {
     /// Name of the delivery.

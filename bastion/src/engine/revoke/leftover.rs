@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::cut::by_admins;
+use super::delivery::by_admins;
 use super::{RevocationReport, Step, StepObject, StepOutcome};
 use crate::config::Search;
 use crate::model::delivery::{Credential, Delivery, DeliveryId, Target};

@@ -1,14 +1,14 @@
-//! Cutting deliveries off: their vault tokens revoked, what is stored at the schedd deleted.
+//! Revocation of deliveries: their vault tokens are revoked, what is stored at the schedds is deleted.
 //!
 //! Always true:
-//! - Each delivery is cut off alone, and each step whatever became of the others: a schedd that does
-//!   not answer keeps no token alive, a Vault that does not keeps nothing stored.
+//! - Each delivery is revoked alone, and each step is attempted whatever the outcome of the others: a schedd that
+//!   does not answer keeps no token alive, a Vault that does not answer keeps nothing stored.
 //! - A step is *done* when it was seen to be: Vault says that the token is dead, the schedd says that
 //!   nothing is there. What could not be done is said with the reason, and can be tried again.
 //! - A token of before a restart cannot be revoked without Vault's admins, whom its accessor is
 //!   named to, unless it can be read back at the schedd.
 
-mod cut;
+mod delivery;
 mod leftover;
 
 use schemars::JsonSchema;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::delivery::DeliveryId;
 
-pub use cut::{RevocationSettings, UnreachableSchedds, cut};
+pub use delivery::{RevocationSettings, UnreachableSchedds, revoke};
 pub use leftover::{by_name, is_wanted, leftover};
 
 /// Object of a step.
@@ -189,7 +189,7 @@ pub(crate) mod tests {
         Step::new(StepObject::VaultToken { accessor }, outcome, "why")
     }
 
-    pub(crate) fn cut(steps: Vec<Step>) -> RevocationReport {
+    pub(crate) fn report(steps: Vec<Step>) -> RevocationReport {
         let id = DeliveryId {
             account: "a".to_owned(),
             service: "cms".to_owned(),
@@ -199,17 +199,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn one_step_that_is_not_done_is_a_cut_that_is_not() {
-        assert!(cut(vec![]).is_done());
+    fn one_step_that_is_not_done_is_a_revocation_that_is_not() {
+        assert!(report(vec![]).is_done());
         assert!(
-            cut(vec![
+            report(vec![
                 step(StepOutcome::Done),
                 step(StepOutcome::Nothing),
                 step(StepOutcome::Left)
             ])
             .is_done()
         );
-        assert!(!cut(vec![step(StepOutcome::Done), step(StepOutcome::NotDone)]).is_done());
+        assert!(!report(vec![step(StepOutcome::Done), step(StepOutcome::NotDone)]).is_done());
     }
 
     #[test]
@@ -227,7 +227,7 @@ pub(crate) mod tests {
 
     #[test]
     fn scripts_read_the_same() {
-        let whole = cut(vec![step(StepOutcome::NotDone)]);
+        let whole = report(vec![step(StepOutcome::NotDone)]);
         let json = serde_json::to_string(&whole).unwrap();
         assert_eq!(
             json,

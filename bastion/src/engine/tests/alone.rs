@@ -64,14 +64,14 @@ async fn without_a_service_tokens_are_named_and_what_is_stored_is_deleted() {
     let ask = async {
         let command = Command::Revoke(selection, false, answer);
         commands.send(command).await.ok().unwrap();
-        let cuts = answered.await.unwrap();
+        let reports = answered.await.unwrap();
         drop(commands);
-        cuts
+        reports
     };
-    let (cuts, ()) = tokio::join!(ask, engine.run_orders(received));
-    let outcome: Vec<Vec<StepOutcome>> = cuts
+    let (reports, ()) = tokio::join!(ask, engine.run_orders(received));
+    let outcome: Vec<Vec<StepOutcome>> = reports
         .iter()
-        .map(|cut| cut.steps.iter().map(|step| step.outcome).collect())
+        .map(|report| report.steps.iter().map(|step| step.outcome).collect())
         .collect();
     assert_eq!(
         outcome,
@@ -93,11 +93,17 @@ async fn without_a_service_tokens_are_named_and_what_is_stored_is_deleted() {
             ],
         ]
     );
-    assert!(cuts[1].steps[0].why.contains("-accessor def"), "{cuts:?}");
-    assert!(cuts[2].steps[0].why.contains("-accessor ghi"), "{cuts:?}");
     assert!(
-        cuts[2].steps[1].why.contains("put that in again"),
-        "{cuts:?}"
+        reports[1].steps[0].why.contains("-accessor def"),
+        "{reports:?}"
+    );
+    assert!(
+        reports[2].steps[0].why.contains("-accessor ghi"),
+        "{reports:?}"
+    );
+    assert!(
+        reports[2].steps[1].why.contains("put that in again"),
+        "{reports:?}"
     );
     let on_disk = Store::read_only(folder.path());
     assert_eq!(on_disk.read(|content| content.revoked.len()), 3);

@@ -24,10 +24,10 @@ async fn an_order_that_was_answered_is_in_the_next_report() {
     let asked = report.deliveries.iter().filter(|line| line.asked);
     assert_eq!(asked.count(), 3);
 
-    assert_eq!(service.cut_off(of("cms_crab")).await.len(), 3);
+    assert_eq!(service.revoke(of("cms_crab")).await.len(), 3);
     let report = reports.now().unwrap();
-    let cut_off = |line: &&Line| line.state == State::Revoked;
-    assert_eq!(report.deliveries.iter().filter(cut_off).count(), 3);
+    let revoked = |line: &&Line| line.state == State::Revoked;
+    assert_eq!(report.deliveries.iter().filter(revoked).count(), 3);
 
     service.reload(deliveries().split_off(5)).await;
     assert_eq!(reports.now().unwrap().deliveries.len(), 1);

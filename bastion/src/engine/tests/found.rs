@@ -181,7 +181,7 @@ async fn a_reload_keeps_what_was_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_schedd_that_was_found_and_cut_off_stays_so_over_a_restart_and_is_named_before_it_is_found()
+async fn a_schedd_that_was_found_and_revoked_stays_so_over_a_restart_and_is_named_before_it_is_found()
  {
     let folder = tempfile::tempdir().unwrap();
     let start = |outside: &Outside| super::engine_in(folder.path(), &searching(), outside);
@@ -189,34 +189,31 @@ async fn a_schedd_that_was_found_and_cut_off_stays_so_over_a_restart_and_is_name
     pool(&outside, &["ap1", "ap2"]);
     let mut service = start(&outside);
     run_for(&mut service, MINUTE).await;
-    cut_off(&mut service, "ap1").await;
-    let cut = told(&[("ap1", State::Revoked), ("ap2", State::Good)]);
-    assert_eq!(states(&service), cut);
+    revoke(&mut service, "ap1").await;
+    let expected = told(&[("ap1", State::Revoked), ("ap2", State::Good)]);
+    assert_eq!(states(&service), expected);
     let stores = outside.lock().stores;
 
     let mut service = start(&outside);
     run_for(&mut service, 2 * DAY).await;
-    assert_eq!(states(&service), cut);
+    assert_eq!(states(&service), expected);
     assert_eq!(outside.lock().stores, stores);
 
     // At a start whose collector does not answer yet, an order holds as well.
     outside.lock().pools.clear();
     let mut service = start(&outside);
-    let cuts = cut_off(&mut service, "ap2").await;
-    assert_eq!(cuts.len(), 1, "{cuts:?}");
-    let why = &cuts[0].steps.last().unwrap().why;
+    let reports = revoke(&mut service, "ap2").await;
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    let why = &reports[0].steps.last().unwrap().why;
     assert!(why.starts_with("not delivered again before"), "{why}");
     assert!(outside.lock().stored.is_empty());
     pool(&outside, &["ap1", "ap2"]);
     run_for(&mut service, DAY).await;
-    let cut = told(&[("ap1", State::Revoked), ("ap2", State::Revoked)]);
-    assert_eq!(states(&service), cut);
+    let expected = told(&[("ap1", State::Revoked), ("ap2", State::Revoked)]);
+    assert_eq!(states(&service), expected);
 }
 
-async fn cut_off(
-    service: &mut Engine<Outside, FakeSchedds>,
-    schedd: &str,
-) -> Vec<RevocationReport> {
+async fn revoke(service: &mut Engine<Outside, FakeSchedds>, schedd: &str) -> Vec<RevocationReport> {
     let (send, receive) = mpsc::channel(1);
     let order = async move {
         let (answer, answered) = oneshot::channel();

@@ -105,8 +105,8 @@ async fn a_panic_is_counted_and_reported_and_its_task_starts_anew() {
     assert!((2..20).contains(&faults(&service)), "{}", faults(&service));
     assert_eq!(service.state("b", "ap1"), Good);
     // Its tokens are known by their names.
-    let cuts = service.cut_off(of(Some("a"), None)).await;
-    assert!(cuts[0].steps.len() > 2, "{cuts:?}");
+    let reports = service.revoke(of(Some("a"), None)).await;
+    assert!(reports[0].steps.len() > 2, "{reports:?}");
     outside.lock().panics.clear();
     service.order(Order::Push(of(None, None))).await;
     good(&mut service, &["a", "b"]).await;
@@ -242,7 +242,7 @@ async fn a_problem_is_logged_once_and_again_when_it_comes_again() {
     tokio::time::sleep(HOUR).await;
     assert_eq!(lines.with("no such keytab"), 1);
     // It goes by a revocation, by a removal, and by itself.
-    service.cut_off(of(None, None)).await;
+    service.revoke(of(None, None)).await;
     outside.lock().no_keytab.clear();
     service.order(Order::Push(of(None, None))).await;
     good(&mut service, &["a"]).await;

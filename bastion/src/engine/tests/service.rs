@@ -80,7 +80,7 @@ impl Service {
         service
     }
 
-    pub(super) async fn cut_off(&self, selection: Selection) -> Vec<RevocationReport> {
+    pub(super) async fn revoke(&self, selection: Selection) -> Vec<RevocationReport> {
         let (answer, answered) = oneshot::channel();
         let command = Command::Revoke(selection, false, answer);
         self.commands.send(command).await.ok().unwrap();
@@ -133,6 +133,6 @@ impl Service {
     }
 }
 
-pub(super) fn outcome(cut: &RevocationReport) -> Vec<StepOutcome> {
-    cut.steps.iter().map(|step| step.outcome).collect()
+pub(super) fn outcome(report: &RevocationReport) -> Vec<StepOutcome> {
+    report.steps.iter().map(|step| step.outcome).collect()
 }

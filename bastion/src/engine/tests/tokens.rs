@@ -59,8 +59,8 @@ async fn what_a_stopped_push_had_stored_is_found_by_a_later_revocation() {
         panic!("one token is at the schedd");
     };
     let service = Service::start_in(Some(folder.path()), &outside, one());
-    let cuts = service.cut_off(of(None, None)).await;
-    let text = cuts[0].table(None);
+    let reports = service.revoke(of(None, None)).await;
+    let text = reports[0].table(None);
     assert!(text.contains(delivered), "{text}");
     service.stop().await;
 }
@@ -77,16 +77,16 @@ async fn a_replaced_token_is_known_until_its_end_is_seen() {
     let line = &report.deliveries[0];
     assert_eq!(line.state, Good);
     assert_eq!(line.other_accessors.len(), 1, "{line:?}");
-    let cuts = service.cut_off(of(None, None)).await;
+    let reports = service.revoke(of(None, None)).await;
     assert_eq!(
-        outcome(&cuts[0])[..2],
+        outcome(&reports[0])[..2],
         [StepOutcome::NotDone, StepOutcome::NotDone],
-        "{cuts:?}"
+        "{reports:?}"
     );
     outside.lock().revoke_refused = false;
-    let cuts = service.cut_off(of(None, None)).await;
+    let reports = service.revoke(of(None, None)).await;
     assert_eq!(
-        outcome(&cuts[0])[..2],
+        outcome(&reports[0])[..2],
         [StepOutcome::Done, StepOutcome::Done]
     );
     assert!(living(&outside).is_empty());

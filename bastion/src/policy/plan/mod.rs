@@ -115,6 +115,7 @@ pub enum State {
     /// The last attempt failed.
     Failed,
     /// Revoked by a person; nothing is delivered until a person asks for it again.
+    // Programs that read reports know this value.
     #[serde(rename = "cut_off")]
     Revoked,
     /// Its schedd is missing from the collector.
@@ -200,7 +201,7 @@ impl State {
             Self::Pending => "pending",
             Self::Good => "good",
             Self::Failed => "failed",
-            Self::Revoked => "cut off",
+            Self::Revoked => "revoked",
             Self::Gone => "gone",
         }
     }

@@ -1,4 +1,4 @@
-//! Orders to cut off, against a Vault, credds and credmons that behave, on paused time.
+//! Orders to revoke, against a Vault, credds and credmons that behave, on paused time.
 
 use super::super::*;
 use super::service::{HOUR, Service, at, deliveries, of, outcome};
@@ -11,12 +11,12 @@ use crate::store::Store;
 use tokio::sync::oneshot;
 
 #[tokio::test(start_paused = true)]
-async fn one_delivery_is_cut_off_alone_and_is_not_pushed_again_until_asked_for() {
+async fn one_delivery_is_revoked_alone_and_is_not_pushed_again_until_asked_for() {
     let outside = Outside::new();
     let service = Service::good(&outside, deliveries()).await;
-    let cuts = service.cut_off(of(Some("a"), Some("ap1"))).await;
-    assert_eq!(cuts.len(), 1);
-    assert!(cuts[0].is_done(), "{cuts:?}");
+    let reports = service.revoke(of(Some("a"), Some("ap1"))).await;
+    assert_eq!(reports.len(), 1);
+    assert!(reports[0].is_done(), "{reports:?}");
     tokio::time::sleep(24 * HOUR).await;
     assert!(!service.has("a", "ap1"));
     assert!(
@@ -50,9 +50,9 @@ async fn a_schedd_that_is_stolen_and_silent_loses_every_token_at_once() {
     let outside = Outside::new();
     let service = Service::good(&outside, deliveries()).await;
     outside.lock().schedds_down.insert("ap1".to_owned());
-    let cuts = service.cut_off(of(None, Some("ap1"))).await;
-    for cut in &cuts {
-        let outcome: Vec<StepOutcome> = cut.steps.iter().map(|step| step.outcome).collect();
+    let reports = service.revoke(of(None, Some("ap1"))).await;
+    for report in &reports {
+        let outcome: Vec<StepOutcome> = report.steps.iter().map(|step| step.outcome).collect();
         // Token, stored credential, kept off.
         assert_eq!(
             outcome,
@@ -64,8 +64,8 @@ async fn a_schedd_that_is_stolen_and_silent_loses_every_token_at_once() {
 
     // A second run finishes what the first could not.
     outside.lock().schedds_down.clear();
-    let cuts = service.cut_off(of(None, Some("ap1"))).await;
-    assert!(cuts.iter().all(RevocationReport::is_done), "{cuts:?}");
+    let reports = service.revoke(of(None, Some("ap1"))).await;
+    assert!(reports.iter().all(RevocationReport::is_done), "{reports:?}");
     assert_eq!(outside.lock().stored.len(), 2);
 }
 
@@ -78,8 +78,8 @@ async fn a_try_that_runs_is_ended_first_and_its_token_dies_too() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(service.has("a", "ap1"));
     let before = outside.lock().now();
-    let cuts = service.cut_off(of(Some("a"), None)).await;
-    assert!(cuts[0].is_done(), "{cuts:?}");
+    let reports = service.revoke(of(Some("a"), None)).await;
+    assert!(reports[0].is_done(), "{reports:?}");
     let took = until(before, outside.lock().now());
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(outside.lock().living_children(), 0);
@@ -92,8 +92,8 @@ async fn an_order_in_the_midst_of_a_try_leaves_no_token_whenever_it_comes() {
         let outside = Outside::new();
         let service = Service::start(&outside, vec![at("a", "ap1")]);
         tokio::time::sleep(Duration::from_millis(moment)).await;
-        let cuts = service.cut_off(of(Some("a"), None)).await;
-        assert!(cuts[0].is_done(), "after {moment} ms: {cuts:?}");
+        let reports = service.revoke(of(Some("a"), None)).await;
+        assert!(reports[0].is_done(), "after {moment} ms: {reports:?}");
         tokio::time::sleep(HOUR).await;
         assert_eq!(outside.lock().living_children(), 0, "after {moment} ms");
         assert!(outside.lock().stored.is_empty(), "after {moment} ms");
@@ -105,18 +105,18 @@ async fn two_orders_at_once_are_both_answered_and_nothing_selected_is_an_answer(
     let outside = Outside::new();
     let service = Service::good(&outside, deliveries()).await;
     let (one, two) = tokio::join!(
-        service.cut_off(of(Some("a"), None)),
-        service.cut_off(of(None, Some("ap1")))
+        service.revoke(of(Some("a"), None)),
+        service.revoke(of(None, Some("ap1")))
     );
     assert_eq!((one.len(), two.len()), (2, 2));
-    assert!(service.cut_off(of(Some("nobody"), None)).await.is_empty());
+    assert!(service.revoke(of(Some("nobody"), None)).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_configuration_of_the_delivery_is_delivered_and_the_same_is_not() {
     let outside = Outside::new();
     let service = Service::good(&outside, vec![at("a", "ap1")]).await;
-    service.cut_off(of(Some("a"), None)).await;
+    service.revoke(of(Some("a"), None)).await;
     service.reload(vec![at("a", "ap1")]).await;
     tokio::time::sleep(HOUR).await;
     assert_eq!(service.state("a", "ap1"), State::Revoked);
@@ -135,7 +135,7 @@ async fn a_restart_does_not_undo_an_order() {
     let outside = Outside::new();
     let service = Service::start_in(state, &outside, vec![at("a", "ap1"), at("b", "ap1")]);
     tokio::time::sleep(HOUR).await;
-    service.cut_off(of(Some("a"), None)).await;
+    service.revoke(of(Some("a"), None)).await;
     service.stop().await;
 
     let service = Service::start_in(state, &outside, vec![at("a", "ap1"), at("b", "ap1")]);
@@ -156,8 +156,8 @@ async fn an_order_that_cannot_be_kept_is_done_and_said() {
     let outside = Outside::new();
     let service = Service::start_in(Some(&file), &outside, vec![at("a", "ap1")]);
     tokio::time::sleep(HOUR).await;
-    let cuts = service.cut_off(of(Some("a"), None)).await;
-    let step = cuts[0].steps.last().unwrap();
+    let reports = service.revoke(of(Some("a"), None)).await;
+    let step = reports[0].steps.last().unwrap();
     assert_eq!(step.outcome, StepOutcome::NotDone);
     assert!(
         step.why
@@ -168,7 +168,7 @@ async fn an_order_that_cannot_be_kept_is_done_and_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_off() {
+async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_revoked() {
     use crate::model::delivery::Method;
     let to = |account: &str, schedd: &str, method, domain: Option<&str>| {
         delivery(account, "cms", schedd, credd_by(schedd, method, domain))
@@ -184,10 +184,10 @@ async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_
     // Their deliveries made them, one login each.
     let logins = outside.lock().logins;
     outside.lock().no_grant = true;
-    let cuts = service.cut_off(of(Some("a"), None)).await;
-    assert_eq!(cuts.len(), 3);
-    for cut in &cuts {
-        assert_eq!(outcome(cut), [StepOutcome::Done; 3], "{cut:?}");
+    let reports = service.revoke(of(Some("a"), None)).await;
+    assert_eq!(reports.len(), 3);
+    for report in &reports {
+        assert_eq!(outcome(report), [StepOutcome::Done; 3], "{report:?}");
     }
     assert_eq!(outside.lock().logins, logins);
     assert!(service.has("b", "super"));
@@ -205,8 +205,8 @@ async fn credds_that_no_access_token_opens_are_shown_none_when_something_is_cut_
 
     // Configured away, a super-user still deletes it.
     service.reload(vec![wanted[0].clone()]).await;
-    let cuts = service.cut_off(of(Some("b"), None)).await;
-    assert_eq!(outcome(&cuts[0]), [StepOutcome::Done; 3], "{cuts:?}");
+    let reports = service.revoke(of(Some("b"), None)).await;
+    assert_eq!(outcome(&reports[0]), [StepOutcome::Done; 3], "{reports:?}");
     assert!(outside.lock().stored.is_empty());
 }
 
@@ -219,12 +219,12 @@ async fn a_revocation_in_an_outage_is_finished_when_that_is_over() {
         world.vault_down = true;
         world.schedds_down.insert("ap1".to_owned());
     }
-    let cuts = service.cut_off(of(Some("a"), None)).await;
+    let reports = service.revoke(of(Some("a"), None)).await;
     assert_eq!(
-        outcome(&cuts[0])[..2],
+        outcome(&reports[0])[..2],
         [StepOutcome::NotDone, StepOutcome::NotDone]
     );
-    let why = &cuts[0].steps[0].why;
+    let why = &reports[0].steps[0].why;
     assert!(why.ends_with("it is tried again until it is done"), "{why}");
     let problem = |service: &Service| {
         let report = service.reports.now().unwrap();

@@ -1,4 +1,4 @@
-//! One delivery cut off: the effects.
+//! Revocation of one delivery: the effects.
 
 mod find;
 
@@ -15,7 +15,7 @@ use crate::model::records::TokenRecord;
 use crate::schedd::Transport;
 use crate::vault::{OwnedToken, Vault};
 
-/// Schedds that were found not to answer while many deliveries are cut off: each is waited for once.
+/// Schedds that were found not to answer while many deliveries are revoked: each is waited for once.
 #[derive(Debug, Default)]
 pub struct UnreachableSchedds(Mutex<BTreeMap<String, Problem>>);
 
@@ -46,7 +46,7 @@ pub struct RevocationSettings<'a> {
 
 /// Revokes the tokens of a delivery and deletes what is at the schedd. Returns the tokens that could not be
 /// revoked.
-pub async fn cut<V: Vault, T: Transport>(
+pub async fn revoke<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     tokens: &Tokens,
@@ -72,8 +72,10 @@ pub async fn cut<V: Vault, T: Transport>(
             Some(problem) => find::left_to_be_revoked(problem, manner.then),
         }
     };
-    let (at_vault, at_schedd) =
-        tokio::join!(revoke_all(parts, delivery, owned, manner.then), at_schedd);
+    let (at_vault, at_schedd) = tokio::join!(
+        revoke_tokens(parts, delivery, owned, manner.then),
+        at_schedd
+    );
     let (mut steps, former) = at_vault;
     if let Some(problem) = &unnamed {
         let accessor = String::new();
@@ -138,13 +140,13 @@ pub(super) fn by_admins(token: &TokenRecord) -> Step {
     let why = if accessor.is_empty() {
         format!(
             "one was stored before the service started, and nothing is recorded of it; Vault's admins find it among the \
-             account's accessors; else it ends at {:.0} at the latest",
+             account's accessors; else it expires at {:.0} at the latest",
             token.life.expires
         )
     } else {
         format!(
             "it was made by a service that has ended, so only its accessor is known; Vault's admins revoke it: {}; else \
-             it ends at {:.0}",
+             it expires at {:.0}",
             admin_command(&accessor),
             token.life.expires
         )
@@ -156,7 +158,7 @@ pub(super) fn by_admins(token: &TokenRecord) -> Step {
     )
 }
 
-async fn revoke_all<V: Vault, T>(
+async fn revoke_tokens<V: Vault, T>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     owned: Vec<OwnedToken>,
@@ -166,7 +168,7 @@ async fn revoke_all<V: Vault, T>(
     for owned in owned {
         let accessor = owned.accessor.clone();
         let what = StepObject::VaultToken { accessor };
-        steps.push(match revoke(parts, delivery, &owned, then).await {
+        steps.push(match revoke_token(parts, delivery, &owned, then).await {
             Ok(()) => Step::new(
                 what,
                 StepOutcome::Done,
@@ -181,7 +183,7 @@ async fn revoke_all<V: Vault, T>(
     (steps, left)
 }
 
-async fn revoke<V: Vault, T>(
+async fn revoke_token<V: Vault, T>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     owned: &OwnedToken,

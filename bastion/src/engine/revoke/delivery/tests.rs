@@ -1,4 +1,4 @@
-//! Cutting off against a Vault and schedds that behave, on paused time.
+//! Revocations against a Vault and schedds that behave, on paused time.
 
 use super::*;
 use crate::engine::attempt::{AccessFacts, Context, bring};
@@ -51,8 +51,8 @@ fn here() -> Delivery {
     delivery_to(Target::Directory("/d".into()))
 }
 
-fn outcome(cut: &RevocationReport) -> Vec<StepOutcome> {
-    cut.steps.iter().map(|step| step.outcome).collect()
+fn outcome(report: &RevocationReport) -> Vec<StepOutcome> {
+    report.steps.iter().map(|step| step.outcome).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +62,7 @@ async fn the_token_dies_with_its_login_and_nothing_is_left_at_the_schedd() {
     let tokens = pushed(&outside, &delivery).await;
     let silent = UnreachableSchedds::default();
     let parts = outside.parts();
-    let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
+    let (left, done) = revoke(&parts, &delivery, &tokens, manner(false, &silent)).await;
     assert_eq!(
         outcome(&done),
         [StepOutcome::Done, StepOutcome::Done],
@@ -72,7 +72,7 @@ async fn the_token_dies_with_its_login_and_nothing_is_left_at_the_schedd() {
     assert_eq!(outside.lock().living(), 0);
     assert!(outside.lock().stored.is_empty());
 
-    let again = cut(&parts, &delivery, &left, manner(false, &silent)).await;
+    let again = revoke(&parts, &delivery, &left, manner(false, &silent)).await;
     assert_eq!(
         outcome(&again.1),
         [StepOutcome::Nothing, StepOutcome::Nothing]
@@ -87,7 +87,7 @@ async fn a_token_of_before_a_restart_is_read_back_where_that_can_be() {
     let silent = UnreachableSchedds::default();
     let parts = outside.parts();
     let nothing = Tokens::default();
-    let (_, done) = cut(&parts, &delivery, &nothing, manner(false, &silent)).await;
+    let (_, done) = revoke(&parts, &delivery, &nothing, manner(false, &silent)).await;
     assert_eq!(outcome(&done), [StepOutcome::Done, StepOutcome::Done]);
     assert_eq!(outside.lock().living_children(), 0);
 }
@@ -113,13 +113,13 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
 
     // The state is lost, and whoever deleted the token would lose the last way to end it.
     let unknown = Tokens::default();
-    let (left, done) = cut(&parts, &delivery, &unknown, manner(false, &silent)).await;
+    let (left, done) = revoke(&parts, &delivery, &unknown, manner(false, &silent)).await;
     assert_eq!(outcome(&done), [StepOutcome::NotDone, StepOutcome::NotDone]);
     assert!(done.steps[1].why.starts_with("left there: "), "{done:?}");
     assert_eq!(outside.lock().stored.len(), 1);
 
-    // The same with its name: it is cut off, and the admins can end it.
-    let (named, done) = cut(
+    // The same with its name: it is deleted, and the admins can revoke it.
+    let (named, done) = revoke(
         &parts,
         &delivery,
         &Tokens::recorded(&records),
@@ -141,7 +141,7 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     tokio::time::sleep(Duration::from_mins(1)).await;
     drop(pushed(&outside, &delivery).await);
     outside.lock().vault_down = true;
-    let (_, done) = cut(
+    let (_, done) = revoke(
         &parts,
         &delivery,
         &Tokens::recorded(&records),
@@ -156,7 +156,7 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     assert_eq!(outcome(&done), all, "{done:?}");
 
     outside.lock().vault_down = false;
-    let (_, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
+    let (_, done) = revoke(&parts, &delivery, &left, manner(false, &silent)).await;
     assert_eq!(
         outcome(&done),
         [StepOutcome::Done, StepOutcome::Done],
@@ -184,7 +184,7 @@ async fn a_token_known_by_its_accessor_is_named_with_the_admins_command_until_it
         ..Tokens::default()
     };
     let silent = UnreachableSchedds::default();
-    let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
+    let (left, done) = revoke(&parts, &delivery, &tokens, manner(false, &silent)).await;
     assert_eq!(left.lost.len(), 1, "named to the next run too");
     assert_eq!(outcome(&done), [StepOutcome::NotDone, StepOutcome::Nothing]);
     let why = &done.steps[0].why;
@@ -199,7 +199,7 @@ async fn a_schedd_that_does_not_answer_keeps_no_token_alive_and_is_waited_for_on
     outside.lock().schedds_down.insert("here".to_owned());
     let silent = UnreachableSchedds::default();
     let parts = outside.parts();
-    let (left, done) = cut(&parts, &delivery, &tokens, manner(false, &silent)).await;
+    let (left, done) = revoke(&parts, &delivery, &tokens, manner(false, &silent)).await;
     assert_eq!(outcome(&done), [StepOutcome::Done, StepOutcome::NotDone]);
     assert_eq!(outside.lock().living(), 0);
     assert!(silent.get("here").is_some());
@@ -207,7 +207,7 @@ async fn a_schedd_that_does_not_answer_keeps_no_token_alive_and_is_waited_for_on
 
     outside.lock().schedds_down.clear();
     let silent = UnreachableSchedds::default();
-    let (_, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
+    let (_, done) = revoke(&parts, &delivery, &left, manner(false, &silent)).await;
     assert_eq!(outcome(&done), [StepOutcome::Nothing, StepOutcome::Done]);
 }
 
@@ -219,7 +219,7 @@ async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next
     outside.lock().vault_down = true;
     let silent = UnreachableSchedds::default();
     let parts = outside.parts();
-    let (left, done) = cut(&parts, &delivery, &tokens, manner(true, &silent)).await;
+    let (left, done) = revoke(&parts, &delivery, &tokens, manner(true, &silent)).await;
     assert_eq!(outcome(&done), [StepOutcome::NotDone, StepOutcome::Left]);
     assert!(
         !outside.lock().stored.is_empty(),
@@ -227,7 +227,7 @@ async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next
     );
 
     outside.lock().vault_down = false;
-    let (left, done) = cut(&parts, &delivery, &left, manner(false, &silent)).await;
+    let (left, done) = revoke(&parts, &delivery, &left, manner(false, &silent)).await;
     assert_eq!(outcome(&done), [StepOutcome::Done, StepOutcome::Done]);
     assert!(left.former.is_empty());
     assert_eq!(outside.lock().living(), 0);
