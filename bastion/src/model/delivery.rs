@@ -5,6 +5,7 @@
 //! longer than its renewal margin.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -218,26 +219,14 @@ impl fmt::Display for DeliveryId {
 }
 
 impl DeliveryId {
-    /// A number from the name and `salt`, the same on every host and in every run (FNV-1a with a
-    /// final mix): deterministic jitter.
-    #[must_use]
-    pub fn number(&self, salt: u64) -> u64 {
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325 ^ salt;
-        for part in [&self.account, &self.service, &self.schedd] {
-            for byte in part.bytes().chain([0]) {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        }
-        hash ^= hash >> 33;
-        hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
-        hash ^ (hash >> 33)
-    }
-
-    /// A part of `whole`, evenly spread over deliveries: at least zero, less than `whole`.
+    /// A part of `whole`, evenly spread over deliveries and the same in every run: at least zero, less than `whole`. Each
+    /// `salt` gives another one.
     #[must_use]
     pub fn share_of(&self, whole: Duration, salt: u64) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        (self, salt).hash(&mut hasher);
         let millis = u64::try_from(whole.as_millis()).unwrap_or(u64::MAX);
-        Duration::from_millis(self.number(salt).checked_rem(millis).unwrap_or(0))
+        Duration::from_millis(hasher.finish().checked_rem(millis).unwrap_or(0))
     }
 }
 

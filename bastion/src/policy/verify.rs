@@ -8,30 +8,16 @@ use crate::model::moment::after;
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::model::records::TokenSubject;
 
-/// Advice for a fault of an access token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Advice {
-    /// Its rights differ from the configured ones.
-    Rights,
-    /// A claim is missing.
-    Issuer,
-    /// By this host's clock it has expired, or is not valid yet.
-    Clocks,
-}
+/// Advice for rights that differ from the configured ones.
+const RIGHTS: &str =
+    "correct `scopes` or `audience`, or have the issuer's client or the role at Vault extended";
+/// Advice for a missing claim.
+const ISSUER: &str = "tell the admins of the token issuer";
+/// Advice for a token that has expired, or is not valid yet, by this host's clock.
+const CLOCKS: &str = "compare this host's clock with Vault's and the issuer's (chronyc tracking)";
 
-impl Advice {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Rights => {
-                "correct `scopes` or `audience`, or have the issuer's client or the role at Vault extended"
-            }
-            Self::Issuer => "tell the admins of the token issuer",
-            Self::Clocks => {
-                "compare this host's clock with Vault's and the issuer's (chronyc tracking)"
-            }
-        }
-    }
-}
+/// A fault of an access token: advice and description.
+type Fault = (&'static str, String);
 
 /// Checks the claims of an access token against the configuration.
 ///
@@ -49,14 +35,17 @@ pub fn access_token(
     if wrong.is_empty() {
         return Ok(());
     }
-    let mut advice: Vec<Advice> = wrong.iter().map(|(advice, _)| *advice).collect();
-    advice.sort_unstable();
-    advice.dedup();
-    let kind = match advice.as_slice() {
-        [Advice::Clocks] => Kind::Clock,
-        _ => Kind::WrongToken,
+    let mut advice: Vec<&str> = Vec::new();
+    for (one, _) in &wrong {
+        if !advice.contains(one) {
+            advice.push(one);
+        }
+    }
+    let kind = if advice == [CLOCKS] {
+        Kind::Clock
+    } else {
+        Kind::WrongToken
     };
-    let advice: Vec<&str> = advice.into_iter().map(Advice::words).collect();
     let wrong: Vec<String> = wrong.into_iter().map(|(_, what)| what).collect();
     Err(Problem::new(
         Cause::credential(credential),
@@ -123,19 +112,15 @@ pub fn subject(
 const TEXT_LIMIT: usize = 200;
 
 /// Returns all faults of an access token.
-fn faults(
-    credential: &Credential,
-    answer: &AccessTokenAnswer,
-    now: Timestamp,
-) -> Vec<(Advice, String)> {
+fn faults(credential: &Credential, answer: &AccessTokenAnswer, now: Timestamp) -> Vec<Fault> {
     let mut wrong = Vec::new();
     match &answer.claims {
         Some(claims) => {
             if claims.issuer.as_deref().is_none_or(str::is_empty) {
-                wrong.push((Advice::Issuer, "it names no issuer".to_owned()));
+                wrong.push((ISSUER, "it names no issuer".to_owned()));
             }
             if claims.subject.as_deref().is_none_or(str::is_empty) {
-                wrong.push((Advice::Issuer, "it names no subject".to_owned()));
+                wrong.push((ISSUER, "it names no subject".to_owned()));
             }
             let absent = |asked: &&str| !claims.scopes.iter().any(|has| has == asked);
             let missing: Vec<&str> = credential
@@ -146,35 +131,35 @@ fn faults(
                 .collect();
             if !missing.is_empty() {
                 let what = format!("scope {} is missing", missing.join(", "));
-                wrong.push((Advice::Rights, what));
+                wrong.push((RIGHTS, what));
             }
             let audiences = credential.audience.iter().flat_map(|list| list.split(','));
             for audience in
                 audiences.filter(|asked| !claims.audience.iter().any(|has| has == asked))
             {
                 let what = format!("audience {audience} is missing");
-                wrong.push((Advice::Rights, what));
+                wrong.push((RIGHTS, what));
             }
             if let Some(begin) = claims.not_before
                 && begin > after(now, SKEW)
             {
                 let what = format!("it is not valid before {begin:.0}, and here it is {now:.0}");
-                wrong.push((Advice::Clocks, what));
+                wrong.push((CLOCKS, what));
             }
         }
         None if credential.scopes.is_empty() && credential.audience.is_none() => {}
         None => {
             let what = "it is no JWT, so its scopes and audience cannot be checked";
-            wrong.push((Advice::Rights, what.to_owned()));
+            wrong.push((RIGHTS, what.to_owned()));
         }
     }
     match answer.expires() {
         Some(end) if end <= now => {
             let what = format!("it expired at {end:.0}, and here it is {now:.0}");
-            wrong.push((Advice::Clocks, what));
+            wrong.push((CLOCKS, what));
         }
         Some(_) => {}
-        None => wrong.push((Advice::Issuer, "it has no expiry".to_owned())),
+        None => wrong.push((ISSUER, "it has no expiry".to_owned())),
     }
     wrong
 }
@@ -217,48 +202,40 @@ mod tests {
         credential.audience = Some("https://wlcg.cern.ch/jwt/v1/any".to_owned());
         assert!(access_token(&credential, &answer(|_| {}), at(0)).is_ok());
         for (answer, what, advice) in [
-            (
-                answer(|c| c.issuer = None),
-                "it names no issuer",
-                Advice::Issuer,
-            ),
+            (answer(|c| c.issuer = None), "it names no issuer", ISSUER),
             (
                 answer(|c| c.subject = Some(String::new())),
                 "it names no subject",
-                Advice::Issuer,
+                ISSUER,
             ),
             (
                 answer(|c| c.scopes = vec!["storage.read:/x".to_owned()]),
                 "scope storage.read:/ is missing",
-                Advice::Rights,
+                RIGHTS,
             ),
             (
                 answer(|c| c.audience = Vec::new()),
                 "audience https://wlcg.cern.ch/jwt/v1/any is missing",
-                Advice::Rights,
+                RIGHTS,
             ),
             (
                 answer(|c| c.expires = Some(at(0))),
                 "it expired at 1970-01-01T00:00:00Z, and here it is 1970-01-01T00:00:00Z",
-                Advice::Clocks,
+                CLOCKS,
             ),
-            (
-                answer(|c| c.expires = None),
-                "it has no expiry",
-                Advice::Issuer,
-            ),
+            (answer(|c| c.expires = None), "it has no expiry", ISSUER),
             (
                 answer(|c| c.not_before = Some(at(61))),
                 "it is not valid before 1970-01-01T00:01:01Z, and here it is 1970-01-01T00:00:00Z",
-                Advice::Clocks,
+                CLOCKS,
             ),
         ] {
             let problem = access_token(&credential, &answer, at(0)).unwrap_err();
             // The fault, and the advice that fits it alone.
-            let end = format!("asked for: {what}; {}", advice.words());
+            let end = format!("asked for: {what}; {advice}");
             assert!(problem.message.ends_with(&end), "{end}: {problem}");
             let kind = match advice {
-                Advice::Clocks => Kind::Clock,
+                CLOCKS => Kind::Clock,
                 _ => Kind::WrongToken,
             };
             assert_eq!(problem.kind, kind);
@@ -274,7 +251,7 @@ mod tests {
             c.not_before = Some(at(100));
         });
         let problem = access_token(&credential, &answer, at(0)).unwrap_err();
-        let advice = format!("{}; {}", Advice::Rights.words(), Advice::Clocks.words());
+        let advice = format!("{RIGHTS}; {CLOCKS}");
         assert!(problem.message.ends_with(&advice), "{problem}");
         assert_eq!(problem.kind, Kind::WrongToken, "more than a clock is wrong");
     }
