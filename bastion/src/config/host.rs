@@ -23,11 +23,11 @@ const PRINCIPAL_LIMIT: usize = 100;
 const ANEW: &str = "make it anew with kadmin or ktutil";
 
 /// A fault of this host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostFault {
     /// Accounts that it concerns; none for all of them.
     pub accounts: Vec<String>,
-    /// The file and the accounts that need it, description and advice.
+    /// Description and advice.
     pub message: String,
     /// Deliveries fail until it is corrected.
     pub stops: bool,
@@ -37,15 +37,6 @@ impl fmt::Display for HostFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
-}
-
-/// Fault of one keytab.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KeytabFault {
-    /// Description and advice.
-    pub(crate) what: String,
-    /// Logins with it fail.
-    pub(crate) stops: bool,
 }
 
 /// Checks every keytab, in the order of paths. Accounts that share a keytab and its fault are named in one.
@@ -66,19 +57,19 @@ pub async fn keytab_faults(config: &Config) -> Vec<HostFault> {
     let read: BTreeMap<_, _> = reads.into_iter().map(|(read, path)| (path, read)).collect();
     let mut faults = Vec::new();
     for (path, principals) in keytabs {
-        let mut by_fault: BTreeMap<KeytabFault, BTreeSet<&str>> = BTreeMap::new();
+        let mut by_fault: BTreeMap<HostFault, BTreeSet<&str>> = BTreeMap::new();
         for (principal, accounts) in principals {
             if let Some(fault) = read.get(path).and_then(|read| check(read, principal)) {
                 by_fault.entry(fault).or_default().extend(accounts);
             }
         }
-        for (KeytabFault { what, stops }, accounts) in by_fault {
+        for (fault, accounts) in by_fault {
             let accounts: Vec<String> = accounts.into_iter().map(str::to_owned).collect();
             let (names, path) = (accounts.join(", "), path.display());
             faults.push(HostFault {
                 accounts,
-                message: format!("account {names}: keytab {path}: {what}"),
-                stops,
+                message: format!("account {names}: keytab {path}: {fault}"),
+                ..fault
             });
         }
     }
@@ -97,7 +88,7 @@ pub fn authority_fault(config: &Config) -> Option<HostFault> {
 }
 
 /// Checks the keytab of one principal.
-pub(crate) async fn keytab_fault(keytab: &Path, principal: &str) -> Option<KeytabFault> {
+pub(crate) async fn keytab_fault(keytab: &Path, principal: &str) -> Option<HostFault> {
     check(&read_keytab(keytab).await, principal)
 }
 
@@ -117,8 +108,15 @@ async fn read_keytab(path: &Path) -> Result<Keytab, String> {
     })
 }
 
-fn check(read: &Result<Keytab, String>, principal: &str) -> Option<KeytabFault> {
-    let fault = |stops, what| Some(KeytabFault { what, stops });
+fn check(read: &Result<Keytab, String>, principal: &str) -> Option<HostFault> {
+    let fault = |stops, message| {
+        let accounts = Vec::new();
+        Some(HostFault {
+            accounts,
+            message,
+            stops,
+        })
+    };
     let Keytab { mode, entries } = match read {
         Ok(keytab) => keytab,
         Err(why) => return fault(true, why.clone()),
@@ -183,7 +181,7 @@ mod tests {
         let path = folder.path().join("kt");
         write(&path, content, mode);
         let fault = keytab_fault(&path, "a@T").await?;
-        Some((fault.what, fault.stops))
+        Some((fault.message, fault.stops))
     }
 
     #[tokio::test]

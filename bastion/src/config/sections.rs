@@ -28,7 +28,7 @@ pub(crate) struct FileSections {
     pub(crate) kerberos: Section<KerberosSection>,
     /// Times at which deliveries are checked, besides what is due.
     pub(crate) schedule: Section<ScheduleSection>,
-    /// Any key of an account; holds for accounts that do not have it.
+    /// Default values of the keys of accounts.
     pub(crate) defaults: Section<AccountSection>,
     /// Groups of schedds by name. A group is a list of hosts (`credds`), a credential directory on
     /// this host (`directory`), or is found through a collector.
@@ -41,7 +41,7 @@ pub(crate) struct FileSections {
     pub(crate) listen: Section<ListenSection>,
     /// Access of commands to the service.
     pub(crate) control: Section<ControlSection>,
-    /// Directory for what outlives a restart and is no secret, such as the age of grants.
+    /// Directory of the state that survives a restart; it contains no secret.
     #[schemars(extend("default" = super::DEFAULT_STATE))]
     pub(crate) state: Given<AbsolutePath>,
 }
@@ -61,7 +61,7 @@ pub(crate) struct VaultSection {
     /// PEM file of certificate authorities to trust, instead of the system's.
     #[schemars(example = "/etc/pki/tls/certs/ca-bundle.crt")]
     pub(crate) ca_file: Given<AbsolutePath>,
-    /// Hashed directory of certificate authorities, trusted besides.
+    /// Hashed directory of certificate authorities that are also trusted.
     #[schemars(example = "/etc/grid-security/certificates")]
     pub(crate) ca_dir: Given<AbsolutePath>,
     /// At most this many requests are sent, to stay below the server's quota.
@@ -75,7 +75,7 @@ pub(crate) struct RequestsSection {
     /// Number of requests.
     #[schemars(example = 300)]
     pub(crate) limit: Given<RequestCount>,
-    /// In this time.
+    /// Time in which that number may be sent.
     #[schemars(example = "5m")]
     pub(crate) per: Given<TypedDuration>,
 }
@@ -87,8 +87,8 @@ pub(crate) struct TokensSection {
     /// Lifetime of a vault token.
     #[schemars(example = "7d", example = "36h", extend("default" = "7d"))]
     pub(crate) lifetime: Given<TypedDuration>,
-    /// A vault token is replaced when less than this is left: so long may an outage last before a job
-    /// notices. Shorter than lifetime.
+    /// A vault token is replaced when its remaining lifetime is shorter than this. Jobs survive an outage of this length.
+    /// Shorter than lifetime.
     #[schemars(example = "3d", extend("default" = "3d"))]
     pub(crate) renew_below: Given<TypedDuration>,
 }
@@ -100,7 +100,7 @@ pub(crate) struct GrantSection {
     /// Lifetime of the issuer's refresh token after somebody logged in, where that is known.
     #[schemars(example = "30d")]
     pub(crate) lifetime: Given<TypedDuration>,
-    /// People are warned when less than this is left of it.
+    /// A warning is given when the remaining lifetime is shorter than this.
     #[schemars(example = "2 weeks", extend("default" = "14d"))]
     pub(crate) warn: Given<TypedDuration>,
 }
@@ -206,7 +206,7 @@ pub(crate) struct AccountSection {
     /// Lifetime of its refresh tokens.
     pub(crate) grant: Section<GrantSection>,
     /// Schedds that get its credentials: names of groups, names of schedds, and globs (`*`, `?`,
-    /// `[a-c]`) over both; `!NAME` takes away.
+    /// `[a-c]`) over both; `!NAME` excludes.
     #[schemars(
         example = &"tier0",
         example = ["crab*", "ap?.example.org", "!ap3.example.org"],
@@ -232,14 +232,13 @@ pub(crate) struct CredentialSection {
     /// Role at that issuer; without it the service name's second part, or `default`.
     #[schemars(schema_with = "schema::word")]
     pub(crate) role: Given<String>,
-    /// Scopes to reduce the jobs' access tokens to, which are then demanded of them; without it the
-    /// role's own scopes.
+    /// Scopes to reduce the jobs' access tokens to, which they must then have; without it the role's own scopes.
     #[schemars(
         example = ["storage.read:/", "storage.create:/store/temp/user"],
         schema_with = "schema::texts"
     )]
     pub(crate) scopes: Given<Several<String>>,
-    /// Audience to make the jobs' access tokens for, which is then demanded of them.
+    /// Audience of the jobs' access tokens, which they must then have.
     #[schemars(
         example = "https://wlcg.cern.ch/jwt/v1/any",
         schema_with = "schema::texts"
@@ -255,8 +254,8 @@ pub(crate) struct CredentialSection {
     /// Schedds that get it, instead of the account's.
     #[schemars(example = &"tier0", schema_with = "schema::choices")]
     pub(crate) schedds: Given<Several<String>>,
-    /// Other values at some schedds, by a glob over their names or the name of a group; the first
-    /// that fits counts, alone.
+    /// Other values at some schedds, by a glob over their names or the name of a group; only the first one that matches
+    /// is used.
     #[schemars(
         example = json!({"ap?.example.org": {"tokens": {"lifetime": "2d", "renew_below": "1d"}}}),
         extend("propertyNames" = schema::names(schema::GLOB))
@@ -268,10 +267,10 @@ pub(crate) struct CredentialSection {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct OverrideSection {
-    /// Scopes to reduce the jobs' access tokens to, there.
+    /// Scopes to reduce the jobs' access tokens to there.
     #[schemars(example = ["storage.read:/"], schema_with = "schema::texts")]
     pub(crate) scopes: Given<Several<String>>,
-    /// Audience to make the jobs' access tokens for, there.
+    /// Audience of the jobs' access tokens there.
     #[schemars(
         example = "https://wlcg.cern.ch/jwt/v1/any",
         schema_with = "schema::texts"

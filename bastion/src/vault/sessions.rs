@@ -67,12 +67,9 @@ impl<V> Sessions<V> {
     /// Returns sessions for the Vault of another configuration, with the same counts, limits and store.
     pub(crate) fn reconfigured(&self, vault: V) -> Self {
         Self {
-            vault: Arc::new(vault),
-            clock: Arc::clone(&self.clock),
             stages: Arc::clone(&self.stages),
-            store: self.store.clone(),
             limits: self.limits.clone(),
-            open: Keyed::default(),
+            ..Self::new(vault, Arc::clone(&self.clock), self.store.clone())
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn section<V: Vault, T: Transport>(
             } else {
                 Verdict::Warning
             };
-            section.add("keytab", verdict, format!("{keytab}: {}", fault.what));
+            section.add("keytab", verdict, format!("{keytab}: {}", fault.message));
         }
     }
     let mut is_ticket_reported = false;

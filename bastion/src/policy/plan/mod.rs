@@ -323,18 +323,15 @@ pub fn next(
             PlanStep::Push(PushReason::First)
         });
     };
-    if record.asked {
-        return Next::Do(PlanStep::Push(PushReason::Asked));
-    }
-    if record.changed {
-        return Next::Do(PlanStep::Push(PushReason::Changed));
-    }
-    if record.clock_set {
-        return Next::Do(PlanStep::Push(PushReason::ClockSet));
-    }
     let renewal = renew_at(policy, life).min(record.renew_by.unwrap_or(Timestamp::MAX));
-    if now >= renewal {
-        return Next::Do(PlanStep::Push(PushReason::Renewal));
+    let pushes = [
+        (record.asked, PushReason::Asked),
+        (record.changed, PushReason::Changed),
+        (record.clock_set, PushReason::ClockSet),
+        (now >= renewal, PushReason::Renewal),
+    ];
+    if let Some((_, reason)) = pushes.into_iter().find(|(is_due, _)| *is_due) {
+        return Next::Do(PlanStep::Push(reason));
     }
     if record.failure.is_some() {
         // Whatever failed, only a check from end to end shows that the delivery is good.
