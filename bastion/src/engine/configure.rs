@@ -118,6 +118,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             mail,
             status: task.subscribe(),
             is_wanted,
+            task: None,
         };
         self.owners.insert(id, owner);
         task

@@ -35,7 +35,7 @@ mod status;
 mod task;
 mod view;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ struct Owner {
     mail: mpsc::UnboundedSender<Box<Envelope>>,
     status: watch::Receiver<Status>,
     is_wanted: bool,
+    /// Its task, once that was started.
+    task: Option<Id>,
 }
 
 /// All deliveries.
@@ -89,8 +91,6 @@ pub struct Engine<V, T> {
     /// Those that are wanted, and those that have living tokens.
     owners: BTreeMap<DeliveryId, Owner>,
     tasks: JoinSet<Box<DeliveryTask<V, T>>>,
-    /// Deliveries of the tasks that run.
-    running: HashMap<Id, DeliveryId>,
     /// Tasks that do not run now.
     parked: Vec<DeliveryTask<V, T>>,
     /// Manner in which tasks run; `None` while none does.
@@ -123,7 +123,6 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             env: watch::Sender::new(Arc::new(env)),
             owners: BTreeMap::new(),
             tasks: JoinSet::new(),
-            running: HashMap::new(),
             parked: Vec::new(),
             drive: None,
             searches: Searches::default(),
@@ -187,7 +186,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 next = Instant::now() + pause;
             }
             tokio::select! {
-                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                Some(ended) = self.tasks.join_next() => self.ended(ended),
                 () = tokio::time::sleep_until(next) => {}
             }
         }
@@ -218,7 +217,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                     }
                 }
                 Some(answer) = self.searches.next_answer() => self.found(answer),
-                Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
+                Some(ended) = self.tasks.join_next() => self.ended(ended),
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -281,14 +280,15 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         };
         let id = task.id();
         let handle = self.tasks.spawn(Box::new(task).run(drive));
-        self.running.insert(handle.id(), id);
+        if let Some(owner) = self.owners.get_mut(&id) {
+            owner.task = Some(handle.id());
+        }
     }
 
     /// An owner's task has ended.
-    fn ended(&mut self, ended: Result<(Id, Box<DeliveryTask<V, T>>), JoinError>) {
+    fn ended(&mut self, ended: Result<Box<DeliveryTask<V, T>>, JoinError>) {
         match ended {
-            Ok((task_id, task)) => {
-                self.running.remove(&task_id);
+            Ok(task) => {
                 let is_stopped = self.env.borrow().stop.begin_nothing.is_cancelled();
                 let is_kept = !is_stopped && !matches!(self.drive, Some(Drive::Once(_)));
                 if task.is_done() {
@@ -300,22 +300,20 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                     self.parked.push(*task);
                 }
             }
-            Err(error) => {
-                let id = self.running.remove(&error.id());
-                if let Some(id) = id.filter(|_| error.is_panic()) {
-                    self.restart(&id, &error);
-                }
-            }
+            Err(error) if error.is_panic() => self.restart(&error),
+            // Aborted at the stop.
+            Err(_) => {}
         }
     }
 
     /// An owner broke off by a fault of this program: another one takes over with what is in the store.
-    fn restart(&mut self, id: &DeliveryId, error: &JoinError) {
-        error!(delivery = %id, %error, "a task ended by a fault of this program, and is started anew; please report it");
+    fn restart(&mut self, error: &JoinError) {
         self.view.count_fault();
-        let Some(owner) = self.owners.get(id) else {
+        let mut owners = self.owners.iter();
+        let Some((id, owner)) = owners.find(|(_, owner)| owner.task == Some(error.id())) else {
             return;
         };
+        error!(delivery = %id, %error, "a task ended by a fault of this program, and is started anew; please report it");
         let (before, is_wanted) = (owner.status.borrow().clone(), owner.is_wanted);
         let mut task = self.own(Arc::clone(&before.delivery), is_wanted, before.gone);
         task.resume(&self.env(), &before);
@@ -353,7 +351,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     }
 
     async fn join_all(&mut self) {
-        while let Some(ended) = self.tasks.join_next_with_id().await {
+        while let Some(ended) = self.tasks.join_next().await {
             self.ended(ended);
         }
     }

@@ -84,7 +84,7 @@ pub struct InstalledToken {
 pub struct TokenRecords {
     /// The token at the schedd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub current: Option<InstalledToken>,
+    pub current: Option<Box<InstalledToken>>,
     /// Others that may still be valid: replaced ones that could not be revoked, and ones that were created and
     /// perhaps never stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -142,7 +142,7 @@ pub fn requested_content(credential: &Credential) -> String {
 
 impl TokenRecords {
     /// Records of these tokens; of too many, those that expire last.
-    pub(crate) fn new(current: Option<InstalledToken>, mut others: Vec<TokenRecord>) -> Self {
+    pub(crate) fn new(current: Option<Box<InstalledToken>>, mut others: Vec<TokenRecord>) -> Self {
         others.sort_by(|a, b| (b.life.expires, &a.accessor).cmp(&(a.life.expires, &b.accessor)));
         others.dedup();
         others.truncate(MOST_OTHERS);

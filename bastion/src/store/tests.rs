@@ -39,7 +39,7 @@ fn records(current: i64, other: i64) -> TokenRecords {
         serves_until: None,
         jobs_safe_until: None,
     };
-    TokenRecords::new(Some(current), vec![named("former", other)])
+    TokenRecords::new(Some(Box::new(current)), vec![named("former", other)])
 }
 
 const SOON: Duration = Duration::from_mins(1);

@@ -105,7 +105,7 @@ impl Tokens {
     #[must_use]
     pub fn recorded(records: &TokenRecords) -> Self {
         Self {
-            at_schedd: (records.current.clone()).map(|token| AtSchedd::Recorded(Box::new(token))),
+            at_schedd: records.current.clone().map(AtSchedd::Recorded),
             lost: records.others.clone(),
             ..Self::default()
         }
@@ -133,11 +133,11 @@ impl Tokens {
         };
         let current = match &self.at_schedd {
             // The schedd was not observed since the start.
-            Some(AtSchedd::Recorded(recorded)) => Some((**recorded).clone()),
+            Some(AtSchedd::Recorded(recorded)) => Some(recorded.clone()),
             // An estimate names nothing: nobody could do anything with it.
             at_schedd => {
                 let token = at_schedd.as_ref().and_then(AtSchedd::record);
-                token.map(|token| installed(token, stored))
+                token.map(|token| Box::new(installed(token, stored)))
             }
         };
         let owned = self.candidate.iter().chain(&self.former);

@@ -21,7 +21,7 @@ fn records(accessor: &str, expires: Timestamp) -> TokenRecords {
         },
     };
     TokenRecords {
-        current: Some(InstalledToken {
+        current: Some(Box::new(InstalledToken {
             token,
             stored: None,
             requested: String::new(),
@@ -31,7 +31,7 @@ fn records(accessor: &str, expires: Timestamp) -> TokenRecords {
             served: None,
             serves_until: None,
             jobs_safe_until: None,
-        }),
+        })),
         others: Vec::new(),
     }
 }

@@ -43,7 +43,6 @@ fn sizes(engine: &Engine<Outside, FakeSchedds>) -> BTreeMap<&'static str, usize>
     BTreeMap::from([
         ("owners", engine.owners.len()),
         ("tasks", engine.tasks.len()),
-        ("running", engine.running.len()),
         ("parked", engine.parked.len()),
         ("open breakers", engine.parts().limits.open()),
         ("recorded", recorded.0),
