@@ -54,6 +54,8 @@ struct RequestLog {
     /// Send times of the requests of the latest span, the oldest first.
     sent: VecDeque<Instant>,
     blocked_until: Option<Instant>,
+    /// Planned end of the block that a person ended early: a refusal then says nothing new.
+    planned: Option<Instant>,
     blocks: u32,
     /// True while the one request that probes the end of a block is under way.
     probing: bool,
@@ -65,6 +67,7 @@ impl RequestLog {
             limit,
             sent: VecDeque::new(),
             blocked_until: None,
+            planned: None,
             blocks: 0,
             probing: false,
         }
@@ -94,7 +97,10 @@ impl RequestLog {
 
     /// Ends a block, so that one request finds out.
     fn retry_now(&mut self, now: Instant) {
-        self.blocked_until = self.blocked_until.map(|until| until.min(now));
+        if let Some(until) = self.blocked_until.filter(|until| now < *until) {
+            self.planned = Some(until);
+            self.blocked_until = Some(now);
+        }
     }
 
     /// Drops those that are no longer within the span that ends now.
@@ -111,16 +117,22 @@ impl RequestLog {
         Some(RequestsUsed { limit, used })
     }
 
-    /// The server answered 429.
-    fn refused(&mut self, now: Instant, retry_after: Option<Duration>) {
+    /// The server answered 429. Returns the rest of the block.
+    fn refused(&mut self, now: Instant, retry_after: Option<Duration>) -> Duration {
         // Requests that were under way together teach the same thing once.
-        if self.blocked_until.is_some_and(|until| now < until) {
-            return;
+        if let Some(until) = self.blocked_until.filter(|until| now < *until) {
+            return until - now;
+        }
+        let planned = self.planned.take().filter(|until| now < *until);
+        if let Some(until) = planned.filter(|_| retry_after.is_none()) {
+            self.blocked_until = Some(until);
+            return until - now;
         }
         let grown = FIRST_BLOCK.saturating_mul(2_u32.saturating_pow(self.blocks.min(8)));
         let block = retry_after.map_or(grown.min(LONGEST_BLOCK), |asked| asked.min(LONGEST_BLOCK));
         self.blocked_until = Some(now + block);
         self.blocks = self.blocks.saturating_add(1);
+        block
     }
 
     /// The server answered anything else.
@@ -128,6 +140,7 @@ impl RequestLog {
         // An answer to a request that was sent before the block says nothing about it.
         if self.blocked_until.is_none_or(|until| now >= until) {
             self.blocked_until = None;
+            self.planned = None;
             self.blocks = 0;
         }
     }
@@ -186,9 +199,9 @@ impl Budget {
 }
 
 impl Permit {
-    /// Reports a 429.
-    pub(crate) fn refused(&self, retry_after: Option<Duration>) {
-        self.budget.log().refused(Instant::now(), retry_after);
+    /// Reports a 429. Returns the rest of the block.
+    pub(crate) fn refused(&self, retry_after: Option<Duration>) -> Duration {
+        self.budget.log().refused(Instant::now(), retry_after)
     }
 
     /// Reports any other answer.
@@ -243,6 +256,34 @@ mod tests {
         tokio::time::advance(MINUTE / 2).await;
         assert_eq!(used(), 1, "the first is a minute old");
         assert_eq!(Budget::new(None).used(), None);
+    }
+
+    #[test]
+    fn a_refusal_of_a_persons_request_makes_no_block_longer() {
+        let now = Instant::now();
+        let seconds = Duration::from_secs;
+        let mut log = RequestLog::new(None);
+        assert_eq!(log.refused(now, None), seconds(15));
+        for tried in [3, 7, 14] {
+            let tried = now + seconds(tried);
+            log.retry_now(tried);
+            // Nothing changes for who asks twice.
+            log.retry_now(tried);
+            assert_eq!(log.take(tried), Ok(true));
+            log.probing = false;
+            assert_eq!(log.refused(tried, None), now + seconds(15) - tried);
+            let until = now + seconds(15);
+            assert_eq!(log.take(tried), Err(Denied::Blocked(until)));
+        }
+        // Where the server says how long, that counts.
+        log.retry_now(now + seconds(14));
+        let asked = log.refused(now + seconds(14), Some(seconds(40)));
+        assert_eq!(asked, seconds(40));
+        // Once the block is over the next one is longer, as ever.
+        let later = now + seconds(60);
+        assert_eq!(log.take(later), Ok(true));
+        log.probing = false;
+        assert_eq!(log.refused(later, None), seconds(60));
     }
 
     #[test]

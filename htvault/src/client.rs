@@ -216,8 +216,7 @@ impl Client {
                     }
                     preference.succeeded(index, Instant::now());
                     drop(preference);
-                    self.settle(&permit, answer.as_ref().err());
-                    return answer;
+                    return self.settle(&permit, answer);
                 }
             }
         }
@@ -239,8 +238,8 @@ impl Client {
                 Denied::Blocked(until) => ("not sent: the server refuses requests for now", until),
             };
             let wait = until.saturating_duration_since(Instant::now());
-            let words = format!("{words}, for {} s more", wait.as_secs_f64().ceil());
-            let error = Error::new(ErrorKind::RateLimited, request, &words).after(Some(wait));
+            // Without the time, which would be untrue as soon as the message is older.
+            let error = Error::new(ErrorKind::RateLimited, request, words).after(Some(wait));
             match denied {
                 Denied::Full(_) => error
                     .in_scope(FailureScope::Local)
@@ -250,15 +249,22 @@ impl Client {
         })
     }
 
-    /// Tells the budget of an answer.
-    fn settle(&self, permit: &Permit, error: Option<&Error>) {
-        match error {
-            Some(error) if error.kind() == ErrorKind::RateLimited => {
-                if self.0.settings.after_429 == After429::BlockClient {
-                    permit.refused(error.retry_after());
-                }
+    /// Tells the budget of an answer. The error of a 429 gets the time for which nothing is sent.
+    fn settle<T>(&self, permit: &Permit, answer: Result<T, Error>) -> Result<T, Error> {
+        match answer {
+            Err(error) if error.kind() == ErrorKind::RateLimited => {
+                Err(match self.0.settings.after_429 {
+                    After429::BlockClient => {
+                        let rest = permit.refused(error.retry_after());
+                        error.after(Some(rest))
+                    }
+                    After429::LeaveToCaller => error,
+                })
             }
-            _ => permit.answered(),
+            answer => {
+                permit.answered();
+                answer
+            }
         }
     }
 

@@ -17,10 +17,6 @@ use crate::model::problem::{Kind, Problem};
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest pause while a server is down.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// First pause after Vault asked for fewer requests; its block lasts minutes.
-const RATE_LIMIT_PAUSE: Duration = Duration::from_mins(1);
-/// Longest wait that a server may ask for.
-const LONGEST_RATE_LIMIT: Duration = Duration::from_mins(5);
 /// Longest pause where a person has to act.
 const PERSON_PAUSE: Duration = Duration::from_mins(10);
 
@@ -156,11 +152,10 @@ impl Breakers {
 
 /// Pause before the next probe.
 pub(super) fn pause(problem: &Problem, failures: u32) -> Duration {
+    if let Some(wait) = problem.rate_limit_wait() {
+        return wait;
+    }
     let (first, longest) = match problem.kind {
-        Kind::RateLimited => {
-            let asked = problem.retry_after.unwrap_or(RATE_LIMIT_PAUSE);
-            (asked, LONGEST_RATE_LIMIT)
-        }
         // A KDC counts wrong keys, and locks the principal. A new keytab ends the pause.
         Kind::Keytab => (PERSON_PAUSE, PERSON_PAUSE),
         Kind::LoginRefused | Kind::NotOnboarded | Kind::Forbidden => (FIRST_PAUSE, PERSON_PAUSE),

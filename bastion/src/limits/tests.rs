@@ -277,7 +277,9 @@ async fn pauses_grow_and_end_when_a_person_asks_or_nobody_needs_it() {
             retry_after: Some(Duration::from_secs(asked)),
             ..problem(Kind::RateLimited)
         };
-        assert_eq!(pause(&limited, 1).as_secs(), waits);
+        for failures in [1, 5] {
+            assert_eq!(pause(&limited, failures).as_secs(), waits, "as printed");
+        }
     }
 
     let (limits, a, b) = (Limits::default(), at("a", "ap1"), at("b", "ap1"));

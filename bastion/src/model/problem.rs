@@ -14,6 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::model::delivery::{Credential, Delivery, Identity};
 use crate::model::grants;
 
+/// Wait after Vault asked for fewer requests and did not say how long; its block lasts minutes.
+const RATE_LIMIT_PAUSE: Duration = Duration::from_mins(1);
+/// Longest wait that Vault may ask for.
+const LONGEST_RATE_LIMIT: Duration = Duration::from_mins(5);
+
 /// Subject of a problem: the person, host or service that it affects as a whole.
 #[derive(
     Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -311,6 +316,14 @@ impl Problem {
             message,
             retry_after: error.retry_after(),
         }
+    }
+
+    /// Time for which Vault's rate limit lets nothing through; `None` for other problems. The client sends nothing
+    /// before that, and one request then, so nobody waits for longer or shorter.
+    #[must_use]
+    pub fn rate_limit_wait(&self) -> Option<Duration> {
+        let wait = self.retry_after.unwrap_or(RATE_LIMIT_PAUSE);
+        (self.kind == Kind::RateLimited).then(|| wait.min(LONGEST_RATE_LIMIT))
     }
 
     /// A failure of Kerberos.

@@ -32,8 +32,6 @@ use crate::model::records::Life;
 
 /// First pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// First pause after Vault's rate limit, whose block lasts minutes.
-const SLOW_PAUSE: Duration = Duration::from_mins(1);
 /// Longest pause during an outage, so that deliveries recover soon after it.
 const OUTAGE_CAP: Duration = Duration::from_mins(2);
 /// Longest pause while a person has to act.
@@ -233,7 +231,9 @@ impl Record {
         let ends = [self.life.map(|life| life.expires), self.safe_until];
         let left = ends.into_iter().flatten().min();
         let left = left.map(|end| until(now, end));
-        let next_try = after(now, pause(id, problem.kind, attempts, left));
+        let wait = problem.rate_limit_wait();
+        let wait = wait.unwrap_or_else(|| pause(id, problem.kind, attempts, left));
+        let next_try = after(now, wait);
         self.failure = Some(Failure {
             problem,
             since,
@@ -276,10 +276,6 @@ pub fn is_fresh(delivery: &Delivery, life: Life, now: Timestamp) -> bool {
 /// remaining lifetime (`left`).
 #[must_use]
 pub fn pause(id: &DeliveryId, kind: Kind, attempts: u32, left: Option<Duration>) -> Duration {
-    let first = match kind {
-        Kind::RateLimited => SLOW_PAUSE,
-        _ => FIRST_PAUSE,
-    };
     let cap = match kind.remedy() {
         Remedy::Wait => OUTAGE_CAP,
         _ => PERSON_CAP,
@@ -288,12 +284,12 @@ pub fn pause(id: &DeliveryId, kind: Kind, attempts: u32, left: Option<Duration>)
         Some(left) if !left.is_zero() => cap.min(left / 4),
         _ => cap,
     };
-    let doubled = first.saturating_mul(
+    let doubled = FIRST_PAUSE.saturating_mul(
         1_u32
             .checked_shl(attempts.saturating_sub(1))
             .unwrap_or(u32::MAX),
     );
-    let whole = doubled.min(cap).max(first);
+    let whole = doubled.min(cap).max(FIRST_PAUSE);
     whole.saturating_sub(id.share_of(whole / 5, u64::from(attempts)))
 }
 

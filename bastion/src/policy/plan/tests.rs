@@ -225,7 +225,7 @@ proptest! {
     fn a_pause_leaves_time_for_more_tries(attempts in 1_u32..60, left in 60_u64..1_000_000, kind in kinds()) {
         let left = Duration::from_secs(left);
         let pause = pause(&id("a"), kind, attempts, Some(left));
-        prop_assert!(pause <= (left / 4).max(SLOW_PAUSE));
+        prop_assert!(pause <= (left / 4).max(FIRST_PAUSE));
     }
 }
 
