@@ -27,8 +27,13 @@ pub struct Here {
 impl Here {
     /// Starts everything but a bastion.
     pub async fn start(lives: Lives) -> anyhow::Result<Self> {
+        Self::start_cluster(lives, &["127.83.0.1:8200"]).await
+    }
+
+    /// The same with a Vault that listens on these addresses: something else may stand before it.
+    pub async fn start_cluster(lives: Lives, nodes: &[&'static str]) -> anyhow::Result<Self> {
         let folder = sandbox::new_folder()?;
-        let chain = Chain::start(folder.path(), lives).await?;
+        let chain = Chain::start_cluster(folder.path(), lives, nodes).await?;
         let directory = credential_directory(folder.path())?;
         let credmon = credmon(&chain, &directory)?;
         Ok(Self {

@@ -59,6 +59,19 @@ pub fn access_token(
     ))
 }
 
+/// Words for claims of odd types, which were read as far as possible; `None` when there are none.
+#[must_use]
+pub fn odd_claims(answer: &AccessTokenAnswer) -> Option<String> {
+    let odd = &answer.claims.as_ref()?.odd;
+    (!odd.is_empty()).then(|| {
+        format!(
+            "claims of the access token have odd types ({}), so services may refuse it; {}",
+            odd.join("; "),
+            Advice::Issuer.words()
+        )
+    })
+}
+
 impl TokenSubject {
     /// Issuer and subject of an answer; `None` for a token without them.
     #[must_use]

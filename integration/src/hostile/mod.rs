@@ -1,5 +1,5 @@
-//! Fixtures for attacks on the real `condor_credmon_htvault`: servers that misbehave, a credential
-//! directory that is written as the credd does it, file systems that hang, and clocks that step.
+//! Fixtures for attacks on the real programs: servers and fronts that misbehave, a credential directory
+//! that is written as the credd does it, file systems that hang, and clocks that step.
 //!
 //! What always holds: each server has an address and a name of its own in the sandbox, so tests
 //! run in parallel; everything lives in one [`Site`]'s folder and ends with it; no fixture prints a
@@ -9,6 +9,7 @@ pub mod clock;
 pub mod credmon;
 pub mod directory;
 pub mod file_system;
+pub mod front;
 pub mod names;
 pub mod server;
 pub mod site;
@@ -19,6 +20,7 @@ pub use clock::FalseClock;
 pub use credmon::{Credmon, Setup, Status};
 pub use directory::CredentialDirectory;
 pub use file_system::FileSystem;
+pub use front::{Front, Handling};
 pub use server::{Answer, Request, Server};
 pub use site::Site;
 pub use token::AccessToken;

@@ -114,7 +114,13 @@ async fn credential_steps<V: Vault, T: Transport>(
     };
     let now = parts.clock.now();
     match verify::access_token(credential, &answer, now) {
-        Ok(()) => section.add(step("access token"), Verdict::Ok, facts(&answer, now)),
+        Ok(()) => {
+            let (verdict, words) = match verify::odd_claims(&answer) {
+                Some(odd) => (Verdict::Warning, format!("{}; {odd}", facts(&answer, now))),
+                None => (Verdict::Ok, facts(&answer, now)),
+            };
+            section.add(step("access token"), verdict, words);
+        }
         Err(problem) => section.add(step("access token"), Verdict::Wrong, problem.message),
     }
     Some(answer)

@@ -18,7 +18,7 @@ use std::time::Duration;
 use htvault::VaultToken;
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 use observe::Decision;
 pub use parts::Parts;
@@ -229,6 +229,10 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         let answer = (self.parts.vault).read_for_jobs(credential, token, at_least);
         let (answer, less) = self.parts.stages.time(Stage::Read, answer).await?;
         verify::access_token(credential, &answer, self.now())?;
+        if let Some(odd) = verify::odd_claims(&answer).filter(|_| before_store) {
+            let id = &self.delivery.id;
+            warn!(account = id.account, service = id.service, "{odd}");
+        }
         let subject = TokenSubject::of(&answer);
         if !self.accepts_subject {
             verify::subject(self.delivery, self.known.subject.as_ref(), subject.as_ref())?;
