@@ -222,6 +222,43 @@ fn a_fault_of_the_configuration_ends_every_command_with_2() {
 }
 
 #[test]
+fn faults_of_the_configuration_are_in_the_json_of_check() {
+    let host = Host::new();
+    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
+    // Ones that a running service would not use, and ones of this host's files.
+    let unusable = yaml.replace("keytab", "keytap").replace("vault:", "volt:");
+    for (yaml, faults) in [
+        (
+            unusable,
+            [
+                "unknown key, did you mean \"keytab\"?",
+                "c.yaml:3:1: volt: unknown key",
+            ]
+            .as_slice(),
+        ),
+        (yaml.replace("/kt,", "/nokt,"), &["there is no such file"]),
+    ] {
+        fs::write(host.path("c.yaml"), yaml).unwrap();
+        let (code, out, err) = host.run(&["check", "--json"]);
+        assert_eq!((code, err.as_str()), (2, ""), "{out}");
+        let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let told: Vec<&str> = json["faults"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|f| f.as_str().unwrap())
+            .collect();
+        for fault in faults {
+            assert!(told.iter().any(|told| told.contains(fault)), "{told:?}");
+        }
+        assert!(
+            json["deliveries"].is_array() && json["warnings"].is_array(),
+            "{out}"
+        );
+    }
+}
+
+#[test]
 fn authorities_that_cannot_be_read_end_every_command_with_2() {
     let host = Host::new();
     let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();

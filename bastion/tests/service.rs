@@ -351,6 +351,24 @@ fn output_that_cannot_be_written_is_a_failure() {
 }
 
 #[test]
+fn a_reader_that_takes_the_first_lines_ends_watching() {
+    let host = Host::new();
+    let service = host.start(Stdio::null());
+    let mut shell = Command::new("sh");
+    let command = "\"$0\" --config \"$1\" status --watch | head -n 3";
+    shell
+        .args(["-c", command, env!("CARGO_BIN_EXE_token-bastion")])
+        .arg(host.path("c.yaml"))
+        .stdout(Stdio::piped());
+    let mut shell = Service(shell.spawn().unwrap());
+    let lines = BufReader::new(shell.0.stdout.take().unwrap()).lines();
+    assert_eq!(lines.count(), 3);
+    // The shell waits for both.
+    until("both end", || shell.0.try_wait().unwrap().is_some());
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
 fn a_reader_that_went_away_is_no_failure_and_ends_watching() {
     let host = Host::new();
     let service = host.start(Stdio::null());

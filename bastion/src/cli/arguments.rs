@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use serde::Deserialize;
 
+use super::examples::examples;
 use super::{CommandError, Done};
 use crate::config::{self, Config, Watch};
 use crate::model::delivery::Selection;
@@ -18,7 +19,7 @@ pub type Service = fn(&Config, &Path, Watch) -> anyhow::Result<()>;
 
 /// Keeps the credentials of unattended accounts valid at every HTCondor schedd.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, max_term_width = 100, after_help = examples!("check", "run", "status --watch"))]
 pub struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -43,33 +44,58 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the service.
+    #[command(after_help = examples!("run", "--config /etc/token-bastion/test.yaml -v run"))]
     Run,
     /// Attempt every delivery once, and print the state of each.
+    #[command(after_help = examples!("once", "once --json"))]
     Once(Output),
     /// Check the configuration and this host's files; nothing is asked over the network.
+    #[command(after_help = examples!("check", "--config new.yaml check --json"))]
     Check(Output),
     /// Print the state of every delivery, as the running service reports it.
+    #[command(after_help = examples!(
+        "status --watch",
+        "status --account crabtw --schedd ap1.example.org --min-life 20m",
+    ))]
     Status(super::status::StatusArguments),
     /// Check everything that deliveries depend on, step by step, and say what to do. Nothing is
     /// changed; the keytabs must be readable.
+    #[command(after_help = examples!("doctor", "doctor --account crabtw"))]
     Doctor(super::run_doctor::DoctorArguments),
     /// Print the next step for every delivery, with its reason and time.
+    #[command(after_help = examples!("plan", "plan --schedd ap1.example.org"))]
     Plan(super::plan::PlanArguments),
     /// Have somebody log in for an account, so that Vault has a refresh token for it.
+    #[command(after_help = examples!(
+        "onboard --account crabtw",
+        "onboard --account crabtw --service cms_crab --wait 1h",
+    ))]
     Onboard(super::run_onboard::OnboardArguments),
     /// Revoke deliveries: revoke their vault tokens, delete the credentials at the schedd.
+    #[command(after_help = examples!(
+        "revoke --account crabtw --schedd ap1.example.org",
+        "revoke --all-at ap1.example.org",
+    ))]
     Revoke(super::revoke::RevokeArguments),
     /// Remove an account: revoke all its deliveries, delete its refresh tokens at Vault.
+    #[command(after_help = examples!("offboard --account crabtw --dry-run", "offboard --account crabtw"))]
     Offboard(super::offboard::OffboardArguments),
     /// Have the running service push new vault tokens now, and wait until they are good.
+    #[command(after_help = examples!("push", "push --account crabtw --service cms_crab"))]
     Push(super::push::PushArguments),
     /// Have the running service retry failed deliveries now.
+    #[command(after_help = examples!("retry", "retry --schedd ap1.example.org"))]
     Retry(super::push::PushArguments),
     /// Have the running service read its configuration again, and print the changes.
+    #[command(after_help = examples!("reload --dry-run", "reload"))]
     Reload(super::reload::ReloadArguments),
     /// Print the JSON schema of the configuration, for editors.
+    #[command(after_help = examples!("schema > token-bastion.schema.json", "schema --control"))]
     Schema(super::schema::SchemaArguments),
     /// Print a script for a shell that completes the arguments of this program.
+    #[command(after_help = examples!(
+        "completions bash > /etc/bash_completion.d/token-bastion",
+    ))]
     Completions {
         /// The shell.
         shell: super::completions::Shell,
@@ -139,7 +165,7 @@ impl Cli {
         match &self.command {
             Command::Run => super::run::run(global, service),
             Command::Once(output) => super::once::once(&global.load()?, *output),
-            Command::Check(output) => super::check::check(&global.load()?, *output),
+            Command::Check(output) => super::check::check(global.load(), *output),
             Command::Doctor(arguments) => super::run_doctor::doctor(global, arguments),
             Command::Status(arguments) => super::status::status(global, arguments),
             Command::Plan(arguments) => super::plan::plan(global, arguments),

@@ -7,6 +7,7 @@ pub mod arguments;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub mod doctor;
+mod examples;
 mod local;
 pub(crate) mod offboard;
 pub mod onboard;

@@ -5,9 +5,11 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
+use console::Term;
 use serde::Serialize;
 
 use super::CommandError;
+use super::wrap::{width, wrapped};
 
 /// Prints data.
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
@@ -34,10 +36,12 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), CommandError> {
     print(&format!("{text}\n"))
 }
 
-/// Prints messages, on standard error.
+/// Prints messages, on standard error. On a terminal their lines are broken between words.
 pub(crate) fn complain<T: Display>(lines: impl IntoIterator<Item = T>) {
+    let width = width(&Term::stderr());
     let mut stderr = io::stderr().lock();
     for line in lines {
-        let _ = writeln!(stderr, "token-bastion: {line}");
+        let line = wrapped(&format!("token-bastion: {line}"), 0, 2, width);
+        let _ = stderr.write_all(line.as_bytes());
     }
 }

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::wrap::wrapped;
 use crate::config::{Config, DeliveryTemplate, Search};
 use crate::engine::report::{DesiredDelivery, table};
 use crate::model::delivery::{Authentication, Delivery, Method, Target};
 use crate::model::duration::format;
 
+/// Columns that name a line: account and service.
+const NAMED_BY: usize = 2;
+
 /// Everything that a configuration asks for.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Overview {
     /// Deliveries to listed schedds.
     pub(crate) deliveries: Vec<ListedDelivery>,
@@ -74,8 +78,8 @@ impl Overview {
         }
     }
 
-    /// Formats the overview as a table.
-    pub(crate) fn table(&self) -> String {
+    /// Formats the overview as a table; where no terminal is so wide, as a list with a paragraph for each delivery.
+    pub(crate) fn text(&self, terminal: Option<usize>) -> String {
         let known = self
             .deliveries
             .iter()
@@ -106,8 +110,28 @@ impl Overview {
             "OPENED BY",
             "SCHEDD",
         ];
-        table(head, lines)
+        let lines: Vec<_> = lines.collect();
+        let text = table(head, lines.iter().cloned());
+        let is_wide = |width| text.lines().any(|line| line.chars().count() > width);
+        match terminal.filter(|width| is_wide(*width)) {
+            None => text,
+            width => lines
+                .iter()
+                .map(|line| paragraph(&head, line, width))
+                .collect(),
+        }
     }
+}
+
+/// One line of the table, for narrow terminals.
+fn paragraph(head: &[&str], line: &[String], width: Option<usize>) -> String {
+    let mut words = head.iter().zip(line).map(|(title, word)| {
+        let title = title.to_lowercase();
+        format!("{title} {word}")
+    });
+    let name: Vec<String> = words.by_ref().take(NAMED_BY).collect();
+    let rest: Vec<String> = words.collect();
+    wrapped(&name.join(", "), 0, 2, width) + "  " + &wrapped(&rest.join(", "), 2, 2, width)
 }
 
 fn found(search: &Search, template: &DeliveryTemplate) -> SearchedDelivery {

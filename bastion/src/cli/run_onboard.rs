@@ -14,7 +14,7 @@ use htvault::{Client as VaultClient, OidcLogin};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{CommandError, Done, complain, print};
+use super::{CommandError, Done, complain, print, wrap};
 use crate::api::bodies::{OnboardedAnswer, OnboardedNotice};
 use crate::api::client::Client;
 use crate::cli::arguments::{Global, Output};
@@ -222,7 +222,10 @@ impl Onboarding<'_> {
             }
             print(&format!("{value}\n"))
         } else {
-            print(&onboard::text(result))
+            print(&wrap::lines(
+                &onboard::text(result),
+                wrap::width(&Term::stdout()),
+            ))
         }
     }
 }

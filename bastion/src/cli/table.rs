@@ -3,12 +3,12 @@
 //! Always true: no line is wider than the terminal; in a pipe nothing is shortened or coloured.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
+use console::Term;
 use jiff::Timestamp;
 
-use crate::cli::wrap::wrapped;
+use crate::cli::wrap::{width, wrapped};
 use crate::engine::report::{Line, Report};
 use crate::model::duration::short;
 use crate::model::moment::until;
@@ -35,15 +35,14 @@ pub(crate) struct TableStyle {
 impl TableStyle {
     /// Returns the style for standard output.
     pub(crate) fn of_stdout() -> Self {
-        if !io::stdout().is_terminal() {
+        let width = width(&Term::stdout());
+        if width.is_none() {
             return Self::default();
         }
-        // Default size for a terminal that does not report its own.
-        let (_, columns) = console::Term::stdout().size_checked().unwrap_or((24, 80));
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self {
-            width: Some(usize::from(columns)),
+            width,
             coloured: !plain,
         }
     }

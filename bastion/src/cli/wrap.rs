@@ -1,9 +1,30 @@
 //! Line wrapping for terminals, at blanks.
 
+use console::Term;
+
 /// Least readable width of a text column; texts go below their labels when there is less.
 const NARROW: usize = 36;
 /// Blanks between a label and its text.
 const GAP: usize = 2;
+
+/// Width of a terminal in columns; `None` where there is none. One that does not report its size has 80.
+pub(crate) fn width(terminal: &Term) -> Option<usize> {
+    terminal.is_term().then(|| usize::from(terminal.size().1))
+}
+
+/// Wraps each line of a text; its further lines are indented by two more than itself.
+pub(crate) fn lines(text: &str, width: Option<usize>) -> String {
+    let line = |line: &str| {
+        let words = line.trim_start();
+        let indent = line.len() - words.len();
+        format!(
+            "{:indent$}{}",
+            "",
+            wrapped(words, indent, indent + 2, width)
+        )
+    };
+    text.lines().map(line).collect()
+}
 
 /// Formats pairs of a label and a text, one row for each. Texts are in a column of their own. When that is too narrow,
 /// they directly follow the label or, if they do not fit, go below it, indented by `below`. Without a width no line is
@@ -81,6 +102,16 @@ mod tests {
         assert_eq!(
             wrapped("Vault https://vault.example.org:8200 down", 0, 2, Some(20)),
             "Vault\n  https://vault.example.org:8200\n  down\n"
+        );
+    }
+
+    #[test]
+    fn each_line_of_a_text_is_broken_for_itself() {
+        let text = "account a: onboarded\n  tried with the keytab\n";
+        assert_eq!(lines(text, None), text);
+        assert_eq!(
+            lines(text, Some(14)),
+            "account a:\n  onboarded\n  tried with\n    the keytab\n"
         );
     }
 

@@ -6,6 +6,7 @@ use htvault::DeviceFlow;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 
+use crate::cli::wrap::wrapped;
 use crate::model::delivery::Credential;
 
 /// Black on white, whatever the terminal's colours, so that every camera reads it.
@@ -25,14 +26,17 @@ pub fn invitation(
     screen: Option<(u16, u16)>,
 ) -> String {
     let person = credential.credkey.split('/').next().unwrap_or_default();
-    let mut text = format!(
-        "To onboard account {}, service {} ({} at issuer {}, role {}),\nlog in as {person}:\n\n",
+    let invited = format!(
+        "To onboard account {}, service {} ({} at issuer {}, role {}), log in as {person}:",
         credential.identity.account,
         credential.service,
         credential.credkey,
         credential.issuer,
         credential.role,
     );
+    let columns = screen.map(|(_, columns)| usize::from(columns));
+    let mut text = wrapped(&invited, 0, 0, columns);
+    text.push('\n');
     if let Some(qr) = screen.and_then(|screen| qr_code(link, screen)) {
         text.push_str(&qr);
     }
@@ -145,6 +149,22 @@ mod tests {
             assert!(!shown.contains(BLACK_ON_WHITE), "{shown}");
             assert!(shown.contains(LINK) && shown.contains("the code D499B6CA"));
         }
+    }
+
+    #[test]
+    fn lines_are_broken_between_words_at_80_columns() {
+        let mut credential = crate::fixtures::credential("cmsprod", "cms_crab");
+        credential.credkey = "cmsprod/token-bastion/bastion.example.org".to_owned();
+        let shown = invitation(&credential, LINK, Some("D499B6CA"), Some((24, 80)));
+        let words = shown
+            .lines()
+            .filter(|line| !line.starts_with(BLACK_ON_WHITE));
+        for line in words {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        let all = "(cmsprod/token-bastion/bastion.example.org at issuer cms, role crab), log in as cmsprod:";
+        let words: Vec<&str> = shown.split_whitespace().collect();
+        assert!(words.join(" ").contains(all), "{shown}");
     }
 
     #[test]
