@@ -71,10 +71,17 @@ impl Ca {
     /// A server's certificate for all of `names` (host names or IP addresses), in files called
     /// after the first of them.
     pub fn issue(&self, names: &[&str]) -> anyhow::Result<Issued> {
+        self.issue_until(names, 2049)
+    }
+
+    /// The same, valid until the end of a year, which may be over.
+    pub fn issue_until(&self, names: &[&str], last_year: i32) -> anyhow::Result<Issued> {
         let first = names.first().context("a certificate needs a name")?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
             .with_context(|| format!("cannot make a key for {first}"))?;
         let mut params = parameters(first)?;
+        params.not_before = date_time_ymd(last_year.min(2025), 1, 1);
+        params.not_after = date_time_ymd(last_year, 12, 31);
         params.subject_alt_names = CertificateParams::new(
             names
                 .iter()

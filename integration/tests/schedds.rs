@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use integration::ca::{Ca, Issued};
 use integration::chain::{ACCOUNTS, Chain, ISSUER, Lives, installed};
 use integration::pool::{Pool, Release};
 use integration::process::Daemon;
@@ -310,6 +311,71 @@ async fn a_credd_is_opened_in_each_way_and_says_what_is_wrong() -> anyhow::Resul
     site.forget_keys().await?;
     site.all_good(&yaml).await?;
     site.pool.stop().await
+}
+
+/// Gives the pool's daemons another certificate.
+fn show_certificate(pool: &Pool, issued: &Issued) -> anyhow::Result<()> {
+    fs::copy(&issued.certificate, pool.path("/etc/condor/test/host.crt"))?;
+    fs::copy(&issued.key, pool.path("/etc/condor/test/host.key"))?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_certificate_of_a_credd_is_one_message_with_the_true_reason() -> anyhow::Result<()>
+{
+    for release in [Release::Current, Release::Older] {
+        let site = site_with(release, &[]).await?;
+        let (pool, ca) = (&site.pool, &site.chain.ca);
+        let yaml = site.yaml("credds: [ap.test]");
+        site.all_good(&yaml).await?;
+        let good = ca.issue(&["ap.test"])?;
+        let other = Ca::create(&site.folder.path().join("other-ca"), "Another CA")?;
+        for (issued, kind, remedy, parts) in [
+            (
+                ca.issue_until(&["expired.test", "ap.test"], 2024)?,
+                "credd_certificate",
+                "fix_schedd",
+                ["certificate has expired", "renew it at the schedd"],
+            ),
+            (
+                ca.issue(&["elsewhere.test"])?,
+                "credd_certificate",
+                "fix_schedd",
+                ["does not match", "is for another name"],
+            ),
+            (
+                other.issue(&["ap.test"])?,
+                "credd_untrusted",
+                "fix_this_host",
+                ["certificate", "AUTH_SSL_CLIENT_CAFILE"],
+            ),
+        ] {
+            show_certificate(pool, &issued)?;
+            let problems = wait::until(kind, FAR, async || {
+                let report = site.once(&yaml).await?;
+                let problems = report["problems"].as_array().context("no list")?.clone();
+                ensure!(problems.iter().any(|one| one["kind"] == kind), "{report:#}");
+                anyhow::Ok(problems)
+            })
+            .await?;
+            // One for the certificate, whatever number of accounts is kept from delivering.
+            ensure!(problems.len() == 1, "{problems:#?}");
+            let problem = &problems[0];
+            println!("{release:?}: {}", problem["message"]);
+            ensure!(
+                problem["deliveries"] == 3 && problem["remedy"] == remedy,
+                "{problem:#}"
+            );
+            let message = problem["message"].as_str().context("no message")?;
+            for part in parts {
+                ensure!(message.contains(part), "{part}: {message}");
+            }
+        }
+        show_certificate(pool, &good)?;
+        site.all_good(&yaml).await?;
+        site.pool.stop().await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -158,7 +158,11 @@ pub(super) fn pause(problem: &Problem, failures: u32) -> Duration {
     let (first, longest) = match problem.kind {
         // A KDC counts wrong keys, and locks the principal. A new keytab ends the pause.
         Kind::Keytab => (PERSON_PAUSE, PERSON_PAUSE),
-        Kind::LoginRefused | Kind::NotOnboarded | Kind::Forbidden => (FIRST_PAUSE, PERSON_PAUSE),
+        Kind::LoginRefused
+        | Kind::NotOnboarded
+        | Kind::Forbidden
+        | Kind::CreddUntrusted
+        | Kind::CreddCertificate => (FIRST_PAUSE, PERSON_PAUSE),
         _ => (FIRST_PAUSE, LONGEST_PAUSE),
     };
     let doubled = 1_u32.checked_shl(failures.saturating_sub(1));

@@ -84,6 +84,10 @@ pub enum Kind {
     CreddDown,
     /// The credd refuses.
     CreddRefused,
+    /// The credd's certificate comes from an authority that is not trusted here.
+    CreddUntrusted,
+    /// The credd's certificate has expired, or is for another name.
+    CreddCertificate,
     /// The credmon at the schedd makes no access token of it.
     NotServed,
     /// Another program stores tokens for it, too.
@@ -154,11 +158,12 @@ impl Kind {
             | Self::Kerberos
             | Self::Clock
             | Self::Transport
+            | Self::CreddUntrusted
             | Self::Contested
             | Self::Internal => Remedy::FixThisHost,
             Self::Forbidden | Self::WrongToken => Remedy::FixVault,
             Self::NotOnboarded => Remedy::Onboard,
-            Self::CreddRefused | Self::NotServed => Remedy::FixSchedd,
+            Self::CreddRefused | Self::CreddCertificate | Self::NotServed => Remedy::FixSchedd,
         }
     }
 }

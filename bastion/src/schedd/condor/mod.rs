@@ -275,10 +275,12 @@ impl<'a> Request<'a> {
         all
     }
 
-    /// A credd that does not answer does so for everybody.
+    /// A credd that does not answer does so for everybody, and its certificate is the same for all.
     fn problem(&self, kind: Kind, message: impl Into<String>) -> Problem {
         let cause = match kind {
-            Kind::CreddDown => Cause::credd(self.delivery),
+            Kind::CreddDown | Kind::CreddUntrusted | Kind::CreddCertificate => {
+                Cause::credd(self.delivery)
+            }
             _ => Cause::schedd(self.delivery),
         };
         Problem::new(cause, kind, message)

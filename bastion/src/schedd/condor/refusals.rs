@@ -7,7 +7,9 @@ use super::method_name;
 use super::tool::ToolOutput;
 use crate::model::delivery::Delivery;
 use crate::model::delivery::Method::{self, Fs, Idtokens, Kerberos, Scitokens};
-use crate::model::problem::Kind::{self, CreddDown, CreddRefused, Transport};
+use crate::model::problem::Kind::{
+    self, CreddCertificate, CreddDown, CreddRefused, CreddUntrusted, Transport,
+};
 
 /// Longest line of a tool in a message, in characters.
 const TEXT_LIMIT: usize = 500;
@@ -57,7 +59,14 @@ const RULES: &[Rule] = &[
         "check the host's name, that its credd runs, and the collector; it is tried again"),
     Rule(CreddDown, ANY, &["attempt to connect to", "Failed to connect to"],
         "check that the credd runs and the network; it is tried again"),
-    Rule(CreddRefused, ANY, &["certificate verify failed", "self-signed certificate", "Error loading CA file"],
+    Rule(CreddCertificate, ANY, &["certificate has expired", "certificate is not yet valid"],
+        "the credd's host certificate (AUTH_SSL_SERVER_CERTFILE there) or that of its authority is outside its \
+         validity: renew it at the schedd, or compare the clocks"),
+    Rule(CreddCertificate, ANY, &["does not match hostname", "does not match host ", "Unable to extract CN"],
+        "the credd's host certificate (AUTH_SSL_SERVER_CERTFILE there) is for another name: have one issued for the \
+         name by which the credd is asked for, or correct that name here"),
+    Rule(CreddUntrusted, ANY, &["certificate verify failed", "self-signed certificate", "Error loading CA file",
+         "unable to get local issuer certificate"],
         "the credd's host certificate is not trusted here: set AUTH_SSL_CLIENT_CAFILE or AUTH_SSL_CLIENT_CADIR in \
          this host's HTCondor configuration"),
     Rule(CreddRefused, ANY, &["Server has rejected our token"],

@@ -39,7 +39,7 @@ fn each_refusal_becomes_advice() {
         (
             Scitokens,
             "11/22/26 08:44:09   err 19:self-signed certificate in certificate chain",
-            CreddRefused,
+            CreddUntrusted,
             "AUTH_SSL_CLIENT_CAFILE",
         ),
         (
@@ -153,7 +153,7 @@ fn an_older_htcondor_is_understood() {
             "11/22/26 15:22:56   err 19:self-signed certificate in certificate chain\n\
              11/22/26 15:22:56 SECMAN: required authentication with collector at <127.83.0.31:9618> failed, so aborting command QUERY_GENERIC_ADS.\n\
              11/22/26 15:22:56 ERROR: AUTHENTICATE:1003:Failed to authenticate with any method|AUTHENTICATE:1004:Failed to authenticate using SCITOKENS",
-            CreddRefused,
+            CreddUntrusted,
             "AUTH_SSL_CLIENT_CAFILE",
         ),
     ] {
