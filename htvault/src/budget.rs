@@ -261,29 +261,23 @@ mod tests {
     #[test]
     fn a_refusal_of_a_persons_request_makes_no_block_longer() {
         let now = Instant::now();
-        let seconds = Duration::from_secs;
+        let at = |seconds| now + Duration::from_secs(seconds);
         let mut log = RequestLog::new(None);
-        assert_eq!(log.refused(now, None), seconds(15));
-        for tried in [3, 7, 14] {
-            let tried = now + seconds(tried);
+        assert_eq!(log.refused(now, None), at(15) - now);
+        for tried in [at(3), at(7), at(14)] {
             log.retry_now(tried);
             // Nothing changes for who asks twice.
             log.retry_now(tried);
             assert_eq!(log.take(tried), Ok(true));
             log.probing = false;
-            assert_eq!(log.refused(tried, None), now + seconds(15) - tried);
-            let until = now + seconds(15);
-            assert_eq!(log.take(tried), Err(Denied::Blocked(until)));
+            assert_eq!(log.refused(tried, None), at(15) - tried);
+            assert_eq!(log.take(tried), Err(Denied::Blocked(at(15))));
         }
         // Where the server says how long, that counts.
-        log.retry_now(now + seconds(14));
-        let asked = log.refused(now + seconds(14), Some(seconds(40)));
-        assert_eq!(asked, seconds(40));
+        log.retry_now(at(14));
+        assert_eq!(log.refused(at(14), Some(at(40) - now)), at(40) - now);
         // Once the block is over the next one is longer, as ever.
-        let later = now + seconds(60);
-        assert_eq!(log.take(later), Ok(true));
-        log.probing = false;
-        assert_eq!(log.refused(later, None), seconds(60));
+        assert_eq!(log.refused(at(60), None), at(60) - now);
     }
 
     #[test]

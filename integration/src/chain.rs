@@ -155,7 +155,8 @@ impl Chain {
         kdc.add_principal_with_keytab("host/vault.test", &host_keytab)
             .await?;
         let nodes = nodes.to_vec();
-        let vault = start_vault(folder, lives, &nodes, &grants, &ca, &kdc).await?;
+        let vault = vault_command(folder, lives, &nodes, &grants, &ca, &kdc)?;
+        let vault = start_dev_server(folder, vault).await?;
         Ok(Self {
             folder: folder.to_owned(),
             lives,
@@ -169,9 +170,16 @@ impl Chain {
 
     /// Starts `htvault-dev` again after it was stopped; its state is new.
     pub async fn restart_vault(&mut self) -> anyhow::Result<()> {
+        self.restart_vault_with(&[]).await
+    }
+
+    /// The same with further options.
+    pub async fn restart_vault_with(&mut self, options: &[&str]) -> anyhow::Result<()> {
         let Self { nodes, grants, .. } = self;
-        self.vault =
-            start_vault(&self.folder, self.lives, nodes, grants, &self.ca, &self.kdc).await?;
+        let mut command =
+            vault_command(&self.folder, self.lives, nodes, grants, &self.ca, &self.kdc)?;
+        command.args(options);
+        self.vault = start_dev_server(&self.folder, command).await?;
         Ok(())
     }
 
@@ -288,14 +296,15 @@ impl Chain {
     }
 }
 
-async fn start_vault(
+/// `htvault-dev` as this chain has it.
+fn vault_command(
     folder: &Path,
     lives: Lives,
     nodes: &[&str],
     grants: &[String],
     ca: &Ca,
     kdc: &Kdc,
-) -> anyhow::Result<Daemon> {
+) -> anyhow::Result<Command> {
     let vault = ca.issue(&[
         "vault.test",
         "vault2.test",
@@ -323,7 +332,7 @@ async fn start_vault(
         }
     }
     command.args(grants.iter().flat_map(|grant| ["--grant", grant.as_str()]));
-    start_dev_server(folder, command).await
+    Ok(command)
 }
 
 /// `htvault-dev` for these parts, with what it cannot do without: certificates, the keytab

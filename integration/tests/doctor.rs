@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
+use bastion::engine::report::Report;
 use integration::chain::{ADMIN, Lives};
 use integration::conformance::admin::Admin;
 use integration::here::Here;
@@ -30,16 +31,29 @@ const QUICK: Lives = Lives {
     renew_below: 300,
 };
 
+/// One at a time: they share the sandbox's addresses.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 struct Stage {
     here: Here,
     config: PathBuf,
+    _one: tokio::sync::MutexGuard<'static, ()>,
 }
 
 impl Stage {
     async fn start() -> Self {
-        let here = Here::start(QUICK).await.unwrap();
+        Self::with(QUICK).await
+    }
+
+    async fn with(lives: Lives) -> Self {
+        let one = ONE.lock().await;
+        let here = Here::start(lives).await.unwrap();
         let config = here.chain.write_bastion_config(&here.yaml()).unwrap();
-        Self { here, config }
+        Self {
+            here,
+            config,
+            _one: one,
+        }
     }
 
     async fn run(&self, arguments: &[&str]) -> Output {
@@ -167,5 +181,61 @@ async fn each_fault_is_found_at_its_step_and_hides_no_other() {
     assert!(line(&text, "  address").starts_with("  WRONG"), "{text}");
     let after = fs::read(stage.here.directory.join("crabtw/cms_crab.top")).unwrap();
     assert!(before == after, "doctor stores nothing");
+    stage.here.credmon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_mount_whose_logins_live_less_than_tokens_is_told_and_served() {
+    let mut stage = Stage::with(Lives::CALM).await;
+    let chain = &mut stage.here.chain;
+    chain.vault.stop().await.unwrap();
+    // As `token_ttl` of the Kerberos mount does; tokens are to live 20 minutes.
+    chain
+        .restart_vault_with(&["--login-life", "40s"])
+        .await
+        .unwrap();
+    let (text, code) = stage.doctor(&["--account", "crabtw"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    let login = line(&text, "login cms_crab");
+    assert!(login.starts_with("  warning"), "{text}");
+    for part in [
+        "kerberos-cms_crab live 40s",
+        "`tokens.lifetime` (20m)",
+        "raise `token_ttl`",
+    ] {
+        assert!(login.contains(part), "{part}: {text}");
+    }
+    // Without any network nothing can be said of it.
+    assert_eq!(stage.run(&["check"]).await.status.code(), Some(0));
+
+    // It is served as well as it can be, and what is said of it is true.
+    let mut service = stage.here.chain.service(&stage.config).unwrap();
+    let mut accessors = std::collections::BTreeSet::new();
+    wait::until("two replacements of each token", FAR, async || {
+        let output = stage.run(&["status", "--json"]).await;
+        let report: Report = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
+        if accessors.is_empty() && !report.is_good() {
+            return Err(format!("{:?}", report.problems));
+        }
+        for delivery in &report.deliveries {
+            assert!(delivery.state.is_in_order(), "{delivery:?}");
+            assert!(
+                delivery.vault_token_seconds_left.unwrap() <= 40,
+                "{delivery:?}"
+            );
+            accessors.extend(delivery.accessor.clone());
+        }
+        (accessors.len() >= 9)
+            .then_some(())
+            .ok_or(format!("{} tokens", accessors.len()))
+    })
+    .await
+    .unwrap();
+    let said = service.tail(1000);
+    assert!(
+        said.contains("logins by kerberos-cms_crab live 40s"),
+        "{said}"
+    );
+    service.stop().await.unwrap();
     stage.here.credmon.stop().await.unwrap();
 }

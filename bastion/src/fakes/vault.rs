@@ -17,8 +17,6 @@ use crate::vault::{AccessKind, OwnedToken, Parent, Vault};
 const HANGS: Duration = Duration::from_secs(40);
 /// Least life of an access token that is of use.
 const ENOUGH: Duration = Duration::from_secs(30);
-/// Life of a login.
-const LOGIN: Duration = Duration::from_hours(28 * 24);
 
 impl Outside {
     /// A new access token.
@@ -82,11 +80,12 @@ impl Vault for Outside {
         self.vault().await?;
         let mut world = self.lock();
         world.logins += 1;
-        let token = world.make(None, LOGIN);
+        let life = world.login_life;
+        let token = world.make(None, life);
         Ok(IssuedToken {
             accessor: token.replace("s.secret", "accessor"),
             token: VaultToken::from(token),
-            lease_seconds: LOGIN.as_secs(),
+            lease_seconds: life.as_secs(),
             policies: Vec::new(),
             user: None,
             warnings: Vec::new(),
@@ -107,6 +106,7 @@ impl Vault for Outside {
     ) -> Result<OwnedToken, Problem> {
         self.vault().await?;
         let mut world = self.lock();
+        let lifetime = lifetime.min(Duration::from_secs(login.lease_seconds));
         let token = world.make(Some(login.token.expose().to_owned()), lifetime);
         let issued = world.clock();
         Ok(OwnedToken {

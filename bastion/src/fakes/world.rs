@@ -77,6 +77,8 @@ pub(crate) struct World {
     pub(crate) scopes: Vec<String>,
     /// Life of every access token.
     pub(crate) access_life: Duration,
+    /// Life of every login.
+    pub(crate) login_life: Duration,
     pub(crate) stored: BTreeMap<DeliveryId, Stored>,
     pub(crate) stores: u32,
     /// Subject of access tokens, where it is not their owner's.
@@ -129,6 +131,7 @@ impl World {
             credmons: true,
             scopes: vec!["storage.read:/".to_owned()],
             access_life: Duration::from_mins(20),
+            login_life: Duration::from_hours(28 * 24),
             stored: BTreeMap::new(),
             stores: 0,
             subject: None,

@@ -1,9 +1,12 @@
 //! Checks of access tokens against the configuration. Pure.
 
+use std::time::Duration;
+
 use htvault::AccessTokenAnswer;
 use jiff::Timestamp;
 
 use crate::model::delivery::{Credential, Delivery, DeliveryId};
+use crate::model::duration::format;
 use crate::model::moment::after;
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::model::records::TokenSubject;
@@ -57,6 +60,23 @@ pub fn access_token(
             advice.join("; ")
         ),
     ))
+}
+
+/// Words for a login that lives `lease` only, less than vault tokens are to live (`lifetime`); `None` for one that
+/// lives long enough. A vault token dies with its login.
+#[must_use]
+pub fn short_login(credential: &Credential, lease: Duration, lifetime: Duration) -> Option<String> {
+    (lease < lifetime).then(|| {
+        format!(
+            "logins by kerberos-{}_{} live {}, less than `tokens.lifetime` ({}), and vault tokens die with them, so each is \
+             replaced as early; have a Vault admin raise `token_ttl` and `token_max_ttl` of that mount, or lower \
+             `tokens.lifetime`",
+            credential.issuer,
+            credential.role,
+            format(lease),
+            format(lifetime)
+        )
+    })
 }
 
 /// Words for claims of odd types, which were read as far as possible; `None` when there are none.
@@ -178,7 +198,7 @@ fn faults(credential: &Credential, answer: &AccessTokenAnswer, now: Timestamp) -
 }
 
 /// Tolerated difference between clocks.
-const SKEW: std::time::Duration = std::time::Duration::from_mins(1);
+const SKEW: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {
@@ -267,6 +287,25 @@ mod tests {
         let advice = format!("{RIGHTS}; {CLOCKS}");
         assert!(problem.message.ends_with(&advice), "{problem}");
         assert_eq!(problem.kind, Kind::WrongToken, "more than a clock is wrong");
+    }
+
+    #[test]
+    fn a_login_that_lives_less_than_vault_tokens_should_is_named_with_its_mount() {
+        let credential = credential("cmsprod", "cms_crab");
+        let (week, minutes) = (Duration::from_hours(7 * 24), Duration::from_mins(3));
+        assert_eq!(short_login(&credential, week, week), None);
+        let words = short_login(&credential, minutes, week).unwrap();
+        let begin = "logins by kerberos-cms_crab live 3m, less than `tokens.lifetime` (7d), and ";
+        assert!(words.starts_with(begin), "{words}");
+        assert!(words.contains("raise `token_ttl`"), "{words}");
+    }
+
+    #[test]
+    fn odd_claims_are_named() {
+        let odd = answer(|c| c.odd = vec!["exp: a string".to_owned(), "jti: a number".to_owned()]);
+        let words = odd_claims(&odd).unwrap();
+        assert!(words.contains("(exp: a string; jti: a number)"), "{words}");
+        assert_eq!(odd_claims(&answer(|_| {})), None);
     }
 
     #[test]

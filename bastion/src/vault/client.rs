@@ -21,6 +21,7 @@ use crate::model::delivery::{Credential, Identity};
 use crate::model::moment::until;
 use crate::model::problem::{Cause, Kind, Problem, Request};
 use crate::model::records::Life;
+use crate::policy::verify;
 use crate::system::request_slots::RequestSlots;
 
 /// Requests to Vault at a time.
@@ -153,6 +154,14 @@ impl Vault for HtVault {
                 service = credential.service,
                 warnings = child.warnings.join("; "),
                 "Vault warns of the new token"
+            );
+        }
+        let of_login = Duration::from_secs(login.lease_seconds);
+        if let Some(short) = verify::short_login(credential, of_login, lifetime) {
+            warn!(
+                account = credential.identity.account,
+                service = credential.service,
+                "{short}"
             );
         }
         // Never longer than requested, and a child expires with its login.

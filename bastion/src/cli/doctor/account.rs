@@ -2,6 +2,7 @@
 //! of each schedd.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use htvault::AccessTokenAnswer;
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use crate::schedd::{Observation, Transport};
 use crate::vault::{AccessKind, Vault};
 
 /// Deadline for a credmon to serve a stored token; later is a fault.
-const SERVED_WITHIN: std::time::Duration = std::time::Duration::from_mins(3);
+const SERVED_WITHIN: Duration = Duration::from_mins(3);
 
 /// Steps of one account.
 pub(super) async fn section<V: Vault, T: Transport>(
@@ -51,8 +52,17 @@ pub(super) async fn section<V: Vault, T: Transport>(
         if done.iter().any(|(known, _)| known == credential) {
             continue;
         }
-        let answer =
-            credential_steps(parts, credential, &mut section, &mut is_ticket_reported).await;
+        let of_it = deliveries.iter().filter(|d| d.credential == *credential);
+        let lifetime = of_it.map(|delivery| delivery.lifetime).max();
+        let lifetime = lifetime.unwrap_or_default();
+        let answer = credential_steps(
+            parts,
+            credential,
+            lifetime,
+            &mut section,
+            &mut is_ticket_reported,
+        )
+        .await;
         done.push((Arc::clone(credential), answer));
     }
     for delivery in deliveries {
@@ -65,10 +75,11 @@ pub(super) async fn section<V: Vault, T: Transport>(
     section
 }
 
-/// Steps of one credential, from the ticket to a checked access token.
+/// Steps of one credential, from the ticket to a checked access token; its vault tokens are to live `lifetime`.
 async fn credential_steps<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     credential: &Credential,
+    lifetime: Duration,
     section: &mut Section,
     is_ticket_reported: &mut bool,
 ) -> Option<AccessTokenAnswer> {
@@ -94,7 +105,11 @@ async fn credential_steps<V: Vault, T: Transport>(
         }
     };
     ticket_ok(section, is_ticket_reported);
-    section.add(step("login"), Verdict::Ok, format!("by {mount}"));
+    let lease = Duration::from_secs(login.lease_seconds);
+    match verify::short_login(credential, lease, lifetime) {
+        Some(short) => section.add(step("login"), Verdict::Warning, short),
+        None => section.add(step("login"), Verdict::Ok, format!("by {mount}")),
+    }
     let answer = parts
         .vault
         .read(credential, &login.token, AccessKind::ForJobs)

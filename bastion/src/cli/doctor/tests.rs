@@ -85,6 +85,23 @@ async fn all_is_well_and_nothing_of_it_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn logins_that_live_less_than_vault_tokens_should_are_a_warning() {
+    let outside = Outside::new();
+    store(&outside, true);
+    outside.lock().login_life = Duration::from_mins(3);
+    let verdicts = verdicts(&outside).await;
+    for (what, verdict) in &verdicts {
+        let expected = if what.starts_with("login") {
+            Verdict::Warning
+        } else {
+            Verdict::Ok
+        };
+        assert_eq!(*verdict, expected, "{what}");
+    }
+    assert_eq!(outside.lock().living(), 0, "every login is revoked");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_keytab_stops_what_hangs_on_it_and_no_other_account() {
     let outside = Outside::new();
     store(&outside, true);

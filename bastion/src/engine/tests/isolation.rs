@@ -260,3 +260,31 @@ async fn a_problem_is_logged_once_and_again_when_it_comes_again() {
     }
     service.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_without_a_leader_is_one_message_and_is_not_hammered() {
+    let outside = Outside::new();
+    let many = (0..300).map(|n| at(&format!("a{n}"), &format!("ap{}", n % 30)));
+    let many: Vec<Delivery> = many.collect();
+    let mut engine = engine(&config(many), &outside);
+    engine.settle().await;
+    assert!(engine.report().is_good());
+    outside.lock().no_leader = true;
+    engine.obey(&Order::Push(Selection::default()));
+    // Before the stop, which revokes what opened credds.
+    let in_vain = async {
+        tokio::time::sleep(Duration::from_secs(149)).await;
+        outside.lock().in_vain
+    };
+    let ((), in_vain) = tokio::join!(run_for(&mut engine, Duration::from_secs(150)), in_vain);
+    let lines = engine.report().problem_lines();
+    assert_eq!(
+        lines,
+        ["Vault https://vault.test:8200 (300 deliveries): 500 local node not active"]
+    );
+    // As many attempts as run at a time, then probes.
+    assert!(in_vain < 64 + 10, "{in_vain} requests");
+    outside.lock().no_leader = false;
+    run_for(&mut engine, Duration::from_secs(50)).await;
+    assert!(engine.report().is_good(), "{:?}", engine.report().problems);
+}
