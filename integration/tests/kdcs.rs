@@ -237,3 +237,59 @@ async fn a_keytab_that_is_replaced_is_used_without_a_restart() {
     );
     assert_eq!(bastion.stop().await.unwrap().code(), Some(0));
 }
+
+#[tokio::test]
+async fn a_stale_keytab_locks_no_principal() {
+    let host = Host::new().await;
+    let chain = &host.here.chain;
+    let kdc = &chain.kdc;
+    // As a directory with lockout does it.
+    for query in [
+        "addpol -maxfailure 5 lockout",
+        "modprinc +requires_preauth -policy lockout crabtw",
+        "cpw -randkey crabtw",
+    ] {
+        kdc.admin(query).await.unwrap();
+    }
+    let mut services = String::new();
+    for n in 0..12 {
+        // Writing to a string cannot fail.
+        let _ = writeln!(services, "      cms_r{n}: {{}}");
+    }
+    let yaml = host.here.yaml();
+    let yaml = yaml.replace("      cms_crab: {}\n", &services);
+    let config = chain.write_bastion_config(&yaml).unwrap();
+    let failures = async || {
+        let told = kdc.admin("getprinc crabtw").await.unwrap();
+        let (_, rest) = told.split_once("Failed password attempts: ").unwrap();
+        rest.lines().next().unwrap().trim().parse::<u32>().unwrap()
+    };
+    let is_told = |report: &Report| {
+        let of_all = |group: &Group| group.kind == Kind::Keytab && group.deliveries == 12;
+        report.problems.len() == 1 && of_all(&report.problems[0])
+    };
+    let mut bastion = chain.service(&config).unwrap();
+    host.status(&config, &["status"], "the old key refused", is_told)
+        .await;
+    wait::pass(Duration::from_secs(10)).await;
+    assert_eq!(failures().await, 1, "one attempt finds out for all");
+    // Each order of a person is one more.
+    for (command, most) in [("push", 2), ("retry", 3)] {
+        let report = host.status(&config, &[command], command, is_told).await;
+        let message = &report.problems[0].message;
+        assert!(message.contains("the KDC has a newer key"), "{message}");
+        let failures = failures().await;
+        println!("{failures} after {command}");
+        assert!(failures <= most, "{command}: {failures}");
+    }
+    // An examination asks for each credential, and is one more.
+    let mut doctor = chain.bastion(&config).unwrap();
+    doctor.args(["doctor", "--account", "crabtw"]);
+    let output = ended::output(doctor, FAR).await.unwrap();
+    let failures = failures().await;
+    assert!(failures <= 4, "{failures} {}", ended::text(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("the KDC has a newer key"), "{text}");
+    assert!(!text.contains("unlock"), "{text}");
+    assert_eq!(bastion.stop().await.unwrap().code(), Some(0));
+}

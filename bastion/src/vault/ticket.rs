@@ -4,8 +4,9 @@
 //! a few for each realm ([`off_loop`]).
 //!
 //! Always true: a caller waits until its deadline at most; its thread occupies a slot until it ends. A replaced keytab is
-//! used at the next login. The library opens a keytab only after it was read here as a plain file, so that no thread of
-//! a realm waits for a file system.
+//! used at the next login. One failed attempt answers all callers of a principal that came before or right after it,
+//! since a KDC counts wrong keys and locks the principal. The library opens a keytab only after it was read here as a
+//! plain file, so that no thread of a realm waits for a file system.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use htvault::clock::Clock;
 use htvault::kerberos::{KerberosError, NegotiateToken, Ticket, off_loop};
 use jiff::Timestamp;
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::model::delivery::Identity;
 use crate::model::moment::{after, until};
@@ -32,6 +33,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two checks of a keytab that failed, where the kernel gives no notice.
 const RECHECK: Duration = Duration::from_mins(1);
 
+/// Time after a failed attempt in which it answers other callers with the same keytab.
+const SHARED: Duration = Duration::from_secs(2);
+
 /// Cached ticket, its keytab, and the time in which it is used for new logins.
 struct Cached {
     ticket: Arc<Ticket>,
@@ -46,10 +50,12 @@ struct State {
     cached: Option<Cached>,
     /// Keytab of the last attempt to get a ticket; `None` when there was none.
     tried: Option<FileStamp>,
+    /// Failure of that attempt, and its time.
+    failed: Option<(Instant, LoginError)>,
 }
 
 /// Reason why there is no Kerberos token for a login.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum LoginError {
     Kerberos(KerberosError),
     /// The keytab is not a plain file, or its file system does not answer; with advice.
@@ -130,6 +136,7 @@ impl Tickets {
     }
 
     async fn ticket(&self, identity: &Identity) -> Result<Arc<Ticket>, LoginError> {
+        let called = Instant::now();
         let mut state = self.state(identity).await;
         let now = self.clock.now();
         let keytab = self.stamp(&identity.keytab).await;
@@ -142,12 +149,20 @@ impl Tickets {
         {
             return Ok(Arc::clone(&cached.ticket));
         }
-        state.cached = None;
-        state.tried = keytab;
-        self.check_keytab(&identity.keytab).await?;
-        let (principal, path) = (identity.principal.clone(), identity.keytab.clone());
-        let fetch = move || Ticket::from_keytab(&principal, &path);
-        let ticket = Arc::new(off_loop(&identity.principal, DEADLINE, fetch).await?);
+        if let Some((at, error)) = &state.failed
+            && called <= *at + SHARED
+            && state.tried == keytab
+        {
+            return Err(error.clone());
+        }
+        (state.cached, state.tried, state.failed) = (None, keytab, None);
+        let ticket = match self.fetch(identity).await {
+            Ok(ticket) => Arc::new(ticket),
+            Err(error) => {
+                state.failed = Some((Instant::now(), error.clone()));
+                return Err(error);
+            }
+        };
         // The last quarter of a ticket's lifetime is not used: a login must end before the ticket expires.
         let life = until(now, ticket.ends());
         state.cached = Some(Cached {
@@ -157,6 +172,14 @@ impl Tickets {
             until: after(now, life / 4 * 3),
         });
         Ok(ticket)
+    }
+
+    /// Gets a ticket from the KDC.
+    async fn fetch(&self, identity: &Identity) -> Result<Ticket, LoginError> {
+        self.check_keytab(&identity.keytab).await?;
+        let (principal, path) = (identity.principal.clone(), identity.keytab.clone());
+        let fetch = move || Ticket::from_keytab(&principal, &path);
+        Ok(off_loop(&identity.principal, DEADLINE, fetch).await?)
     }
 
     /// Stamp of a keytab; `None` when there is none.
