@@ -77,14 +77,20 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, Error> {
         // A server is a setting, the URL of a credential a value among others.
         let url = parse_https(text).map_err(|error| error.in_scope(FailureScope::Local))?;
-        if !matches!(url.path(), "" | "/") {
+        let refuse = |why: &str| {
             let shown = printable(text, 200);
-            return Err(Error::configuration(&format!(
-                "\"{shown}\" is no address of a Vault: nothing may follow host and port"
-            ))
-            .advise("correct the address"));
+            Error::configuration(&format!("\"{shown}\" is no address of a Vault: {why}"))
+                .advise("correct the address")
+        };
+        if !matches!(url.path(), "" | "/") {
+            return Err(refuse("nothing may follow host and port"));
         }
-        Ok(Self(url))
+        let is_of_name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        let server = Self(url);
+        if server.bare_host() == server.host() && !server.host().bytes().all(is_of_name) {
+            return Err(refuse("the host has characters that no host's name has"));
+        }
+        Ok(server)
     }
 }
 
@@ -235,6 +241,8 @@ mod tests {
             "https://u:p@vault.test",
             "https://vault.test/v1",
             "https://vault.test?x",
+            "https://*.test",
+            "https://a!b.test:8200",
             "",
         ] {
             assert!(bad.parse::<ServerUrl>().is_err(), "{bad}");

@@ -53,6 +53,17 @@ fn port_0_is_a_fault() {
 }
 
 #[test]
+fn a_host_that_no_name_can_be_is_a_fault() {
+    let text = GOOD.replace("vault.test", "*.test");
+    assert_eq!(
+        faults(&text),
+        [
+            "c.yaml:1:18: vault.address: \"https://*.test:8200\" is no address of a Vault: the host has characters that no host's name has"
+        ]
+    );
+}
+
+#[test]
 fn a_password_in_the_vaults_address_is_not_shown() {
     for address in [
         "https://user:geheim@vault.test:8200",
