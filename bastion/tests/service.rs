@@ -324,6 +324,16 @@ fn a_service_that_is_suspended_is_said_to_be() {
 }
 
 #[test]
+fn a_broken_configuration_keeps_no_command_from_the_service() {
+    let host = Host::new();
+    let service = host.start(Stdio::null());
+    host.configure("c.yaml", "control", "broken: true\n");
+    let status = host.run("c.yaml", &["status"]);
+    assert!(text(&status.stdout).contains("cmsprod"), "{status:?}");
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
 fn output_that_cannot_be_written_is_a_failure() {
     let host = Host::new();
     let service = host.start(Stdio::null());
@@ -363,8 +373,9 @@ fn a_reader_that_takes_the_first_lines_ends_watching() {
     let mut shell = Service(shell.spawn().unwrap());
     let lines = BufReader::new(shell.0.stdout.take().unwrap()).lines();
     assert_eq!(lines.count(), 3);
-    // The shell waits for both.
-    until("both end", || shell.0.try_wait().unwrap().is_some());
+    until("the shell and both programs end", || {
+        shell.0.try_wait().unwrap().is_some()
+    });
     assert_eq!(service.stop(), Some(0));
 }
 

@@ -136,7 +136,7 @@ impl Vault for Outside {
         }
         let mut world = self.lock();
         world.reads.push(kind);
-        if !world.is_alive(token.expose()) {
+        if !world.is_alive(token.expose()) || !world.is_known(token.expose()) {
             return Err(Problem::new(
                 Cause::credential(credential),
                 Kind::TokenDead,

@@ -28,6 +28,7 @@ pub(crate) struct Stored {
 
 pub(super) struct Token {
     parent: Option<String>,
+    made: Timestamp,
     pub(super) expires: Timestamp,
 }
 
@@ -59,6 +60,8 @@ pub(crate) struct World {
     pub(crate) vault_down: bool,
     /// Vault's cluster has no leader.
     pub(crate) no_leader: bool,
+    /// Time after which a token is known to the standby that answers reads.
+    pub(crate) lag: Duration,
     /// By how many seconds this host's clock is wrong; others' clocks are right.
     pub(crate) clock_wrong_by: i64,
     /// Schedds that take a minute to answer nothing.
@@ -122,6 +125,7 @@ impl World {
             create_repeats: false,
             vault_down: false,
             no_leader: false,
+            lag: Duration::ZERO,
             clock_wrong_by: 0,
             schedds_hang: BTreeSet::new(),
             dark: BTreeSet::new(),
@@ -174,6 +178,12 @@ impl World {
             }
         }
         true
+    }
+
+    /// The standby that answers reads knows the token already.
+    pub(super) fn is_known(&self, token: &str) -> bool {
+        let made = self.tokens.get(token).map(|token| token.made);
+        made.is_some_and(|made| self.now() >= after(made, self.lag))
     }
 
     /// Expiry of the access token that Vault gives for jobs; `None` when there is none that lives so long.
@@ -256,7 +266,12 @@ impl World {
         }
         let name = format!("s.secret{}", self.next);
         let expires = after(self.now(), life);
-        self.tokens.insert(name.clone(), Token { parent, expires });
+        let token = Token {
+            parent,
+            made: now,
+            expires,
+        };
+        self.tokens.insert(name.clone(), token);
         name
     }
 }

@@ -6,6 +6,7 @@ use crate::engine::report::Line;
 use crate::fixtures::credd_by;
 use crate::model::delivery::Delivery;
 use crate::model::delivery::Method;
+use crate::model::problem::{Cause, Problem};
 
 /// Until every delivery of these accounts is good.
 async fn good(service: &mut Service, accounts: &[&str]) {
@@ -287,4 +288,20 @@ async fn a_cluster_without_a_leader_is_one_message_and_is_not_hammered() {
     outside.lock().no_leader = false;
     run_for(&mut engine, Duration::from_secs(50)).await;
     assert!(engine.report().is_good(), "{:?}", engine.report().problems);
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_of_a_clock_whose_words_differ_are_logged_once() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_writer(move || writer.clone());
+    let _log = tracing::subscriber::set_default(log.finish());
+    let (problems, delivery) = (ProblemLog::default(), at("a", "ap1"));
+    let mut raised = Vec::new();
+    for second in 0..10 {
+        let words = format!("it expired at 12:00:00, and here it is 12:00:{second:02}");
+        let problem = Problem::new(Cause::credential(&delivery.credential), Kind::Clock, words);
+        raised.push(problems.raise(&delivery.id, problem, true));
+    }
+    assert_eq!(lines.with("it expired at"), 1);
 }

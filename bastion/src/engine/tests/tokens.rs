@@ -111,3 +111,21 @@ async fn a_vault_that_repeats_an_old_answer_costs_no_working_token() {
     assert_eq!(living(&outside).len(), 1);
     service.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_young_token_that_a_lagging_standby_refuses_is_tried_again_before_another_is_made() {
+    let outside = Outside::new();
+    outside.lock().lag = Duration::from_secs(2);
+    let here = vec![delivery(
+        "a",
+        "cms",
+        "here",
+        Target::Directory("/creds".into()),
+    )];
+    let mut engine = engine(&config(here), &outside);
+    engine.settle().await;
+    assert!(engine.report().is_good(), "{:?}", engine.report().problems);
+    let world = outside.lock();
+    assert_eq!((world.logins, world.stores), (1, 1));
+    assert_eq!(world.living_children(), 1);
+}

@@ -168,3 +168,23 @@ async fn read(from: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_get_htcondors_settings_from_the_environment_and_nothing_that_is_not_theirs() {
+        for (name, kept) in [
+            ("CONDOR_CONFIG", true),
+            ("_CONDOR_AUTH_SSL_CLIENT_CAFILE", true),
+            ("_CONDOR_SEC_TOKEN_DIRECTORY", true),
+            ("KRB5_CONFIG", true),
+            ("BEARER_TOKEN", false),
+            ("LD_PRELOAD", false),
+            ("HTTPS_PROXY", false),
+        ] {
+            assert_eq!(is_kept(OsStr::new(name)), kept, "{name}");
+        }
+    }
+}
