@@ -13,7 +13,7 @@ use crate::model::names::suggestion;
 /// Characters of a file's name or a path of keys in a message.
 const NAME_LIMIT: usize = 300;
 /// Characters of a description in a message.
-const WHAT_LIMIT: usize = 1000;
+const MESSAGE_LIMIT: usize = 1000;
 
 /// Position in a configuration file, with the path of keys that leads to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +66,7 @@ pub(crate) struct Located<T> {
 pub struct Fault {
     position: Position,
     /// Description and advice.
-    what: String,
+    message: String,
 }
 
 impl fmt::Display for Fault {
@@ -75,7 +75,7 @@ impl fmt::Display for Fault {
         if !self.position.path.is_empty() {
             write!(f, "{}: ", printable(&self.position.path, NAME_LIMIT))?;
         }
-        f.write_str(&printable(&self.what, WHAT_LIMIT))
+        f.write_str(&printable(&self.message, MESSAGE_LIMIT))
     }
 }
 
@@ -104,25 +104,25 @@ impl Faults {
     }
 
     /// Adds a fault: what is wrong, and what to do.
-    pub(crate) fn add(&mut self, place: Place, what: impl Into<String>) {
-        self.add_at(self.position(place), what);
+    pub(crate) fn add(&mut self, place: Place, message: impl Into<String>) {
+        self.add_at(self.position(place), message);
     }
 
     /// Adds a fault at a position that only this fault has.
-    pub(crate) fn add_at(&mut self, position: Position, what: impl Into<String>) {
-        let what = what.into();
-        self.all.push(Fault { position, what });
+    pub(crate) fn add_at(&mut self, position: Position, message: impl Into<String>) {
+        let message = message.into();
+        self.all.push(Fault { position, message });
     }
 
     /// Adds a warning: allowed, and probably a mistake.
-    pub(crate) fn warn(&mut self, place: Place, what: impl Into<String>) {
-        self.warn_at(self.position(place), what);
+    pub(crate) fn warn(&mut self, place: Place, message: impl Into<String>) {
+        self.warn_at(self.position(place), message);
     }
 
     /// Adds a warning at a position that only this warning has.
-    pub(crate) fn warn_at(&mut self, position: Position, what: impl Into<String>) {
-        let what = what.into();
-        self.warnings.push(Fault { position, what });
+    pub(crate) fn warn_at(&mut self, position: Position, message: impl Into<String>) {
+        let message = message.into();
+        self.warnings.push(Fault { position, message });
     }
 
     /// Removes and returns the warnings.

@@ -126,8 +126,8 @@ fn check(read: &Result<Keytab, String>, principal: &str) -> Option<HostFault> {
         let damage = damage.map(Damage::words);
         match damage {
             Some(damage) if has_key => {
-                let what = format!("{damage}, but the key is before the damage; {ANEW}");
-                return fault(false, what);
+                let message = format!("{damage}, but the key is before the damage; {ANEW}");
+                return fault(false, message);
             }
             Some(damage) => return fault(true, format!("{damage}; {ANEW}")),
             None if has_key => {}
@@ -142,19 +142,19 @@ fn check(read: &Result<Keytab, String>, principal: &str) -> Option<HostFault> {
                 if principals.len() > NAMED {
                     named.push("others".to_owned());
                 }
-                let what = format!(
+                let message = format!(
                     "it has no key of {principal}, only of {}; correct the principal, or put the right keytab there",
                     named.join(", ")
                 );
-                return fault(true, what);
+                return fault(true, message);
             }
         }
     }
     if mode & 0o007 != 0 {
-        let what = format!(
+        let message = format!(
             "everybody may use it (mode {mode:04o}); `chmod 0400` it, and make a new key if others could have read it"
         );
-        return fault(false, what);
+        return fault(false, message);
     }
     None
 }
@@ -188,8 +188,8 @@ mod tests {
     async fn a_keytab_is_good_when_it_has_the_principals_key_for_few_eyes() {
         assert_eq!(fault(&keytab(&["b@T", "a@T"]), 0o400).await, None);
         assert_eq!(fault(&[5, 1, 0], 0o400).await, None, "not examined");
-        let (what, stops) = fault(&keytab(&["a@T"]), 0o404).await.unwrap();
-        assert!(what.starts_with("everybody may use it (mode 0404)") && !stops);
+        let (message, stops) = fault(&keytab(&["a@T"]), 0o404).await.unwrap();
+        assert!(message.starts_with("everybody may use it (mode 0404)") && !stops);
     }
 
     #[tokio::test]

@@ -139,8 +139,8 @@ fn join(all: &mut Node, mut more: Node, path: &str, faults: &mut Faults) {
                     format!("{path}.{name}")
                 };
                 let first = first.position(&path);
-                let what = format!("it is defined at {first} already, keep one of them");
-                faults.add_at(key.position(&path), what);
+                let message = format!("it is defined at {first} already, keep one of them");
+                faults.add_at(key.position(&path), message);
             }
         }
     }

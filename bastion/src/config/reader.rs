@@ -59,9 +59,9 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn fault(&self, what: impl Into<String>) {
+    fn fault(&self, message: impl Into<String>) {
         let position = self.node.position(&self.path);
-        self.faults.borrow_mut().add_at(position, what);
+        self.faults.borrow_mut().add_at(position, message);
     }
 
     /// A value below this one.

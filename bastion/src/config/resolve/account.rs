@@ -68,11 +68,11 @@ pub(super) fn resolve(
     faults: &mut Faults,
 ) {
     if !is_plain_name(&name.value) {
-        let what = format!(
+        let message = format!(
             "{:?} is not an account name: letters, digits and `-_.` are allowed",
             name.value
         );
-        faults.add(name.place, what);
+        faults.add(name.place, message);
     }
     check_length(name, ACCOUNT_LIMIT, faults);
     let owner = Owner {
@@ -197,8 +197,8 @@ fn tokens(
 
 /// Adds a fault for a key that neither the account nor the defaults have.
 fn missing(name: &Located<String>, key: &str, example: &str, faults: &mut Faults) {
-    let what = format!("`{key}` is missing here and in `defaults`, write for example {example}");
-    faults.add(name.place, what);
+    let message = format!("`{key}` is missing here and in `defaults`, write for example {example}");
+    faults.add(name.place, message);
 }
 
 /// The identity of an account. With a faulty one the names are still checked, by an identity that nobody has.
@@ -222,8 +222,8 @@ fn identity(
     if let Some(principal) = &principal
         && !is_principal(&principal.value)
     {
-        let what = format!("{:?} is not a principal, write NAME@REALM", principal.value);
-        faults.add(principal.place, what);
+        let message = format!("{:?} is not a principal, write NAME@REALM", principal.value);
+        faults.add(principal.place, message);
     }
     let keytab = own.keytab.or(&defaults.keytab);
     let example = "keytab: /etc/token-bastion/keytabs/NAME.keytab";

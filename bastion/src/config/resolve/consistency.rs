@@ -45,15 +45,15 @@ pub(super) fn checks(file: &str, schedule: &ScheduleSection, config: &Config, fa
     if pause < margin {
         return;
     }
-    let what = format!(
+    let message = format!(
         "up to {} pass between two checks (spread included), and a vault token may have {} left at \
          the first: it could expire before the second one; check more often, or raise renew_below",
         duration::format(pause),
         duration::format(margin)
     );
     match schedule.check.place().or(schedule.spread.place()) {
-        Some(place) => faults.warn(place, what),
-        None => faults.warn_at(Position::file(file, "schedule"), what),
+        Some(place) => faults.warn(place, message),
+        None => faults.warn_at(Position::file(file, "schedule"), message),
     }
 }
 
@@ -72,14 +72,14 @@ pub(super) fn requests(vault: &VaultSection, config: &Config, faults: &mut Fault
     let needed = NEEDED.saturating_mul(u128::try_from(count).unwrap_or(u128::MAX));
     // No token lives longer than the longest, so this is the least that is needed.
     if u128::from(limit.limit) * longest.as_millis() < needed * limit.per.as_millis() {
-        let what = format!(
+        let message = format!(
             "at least {needed} requests are needed in {}, the lifetime of vault tokens, and {} in {} \
              are fewer; allow more",
             duration::format(longest),
             limit.limit,
             duration::format(limit.per)
         );
-        faults.add(place, what);
+        faults.add(place, message);
     }
 }
 
@@ -87,12 +87,12 @@ pub(super) fn requests(vault: &VaultSection, config: &Config, faults: &mut Fault
 /// scopes are not known here; the scopes that are configured for jobs are the best hint.
 pub(super) fn authorizing_scopes(name: &Located<String>, opener: &Credential, faults: &mut Faults) {
     if !opener.scopes.is_empty() && !can_write(&opener.scopes) {
-        let what = format!(
+        let message = format!(
             "the scopes of {:?} do not let it write at a credd; it works only if its role has \
              condor:/WRITE, or compute.create with compute.modify, compute.cancel and compute.read",
             name.value
         );
-        faults.warn(name.place, what);
+        faults.warn(name.place, message);
     }
 }
 

@@ -32,12 +32,12 @@ pub(super) fn credential(
     faults: &mut Faults,
 ) -> Option<Credential> {
     if !is_service_name(&service.value) {
-        let what = format!(
+        let message = format!(
             "{:?} is not a service name: letters, digits and `-+=_.` are allowed, it must not begin with one of \
              `-_.` or end with `_`",
             service.value
         );
-        faults.add(service.place, what);
+        faults.add(service.place, message);
         return None;
     }
     check_length(service, SERVICE_LIMIT, faults);
@@ -67,8 +67,8 @@ pub(super) fn credential(
     let server = owner.context.server;
     let full_url = CredentialUrl::creds(server, &issuer, &credkey, &role);
     let full_url = full_url.map_err(|error| {
-        let what = format!("account {account}: {}", error.words());
-        faults.add(service.place, what);
+        let message = format!("account {account}: {}", error.words());
+        faults.add(service.place, message);
     });
     let full_url = full_url.ok()?;
     let url = if scopes.is_empty() && audience.is_empty() {
@@ -164,11 +164,11 @@ pub(super) fn check_duplicates(all: &[Typed<'_>], faults: &mut Faults) {
             renamed.is_same_token(credential)
         });
         if let Some(same) = same {
-            let what = format!(
+            let message = format!(
                 "it is the same as {:?}: issuer {}, role {}, scopes and audience are equal, keep one of them",
                 same.service, credential.issuer, credential.role
             );
-            faults.add(name.place, what);
+            faults.add(name.place, message);
         }
     }
 }
@@ -191,8 +191,8 @@ pub(super) fn authorize_with(
         &name.value,
         all.iter().map(|typed| typed.name.value.as_str()),
     );
-    let what = format!("the account has no credential {:?}, {hint}", name.value);
-    faults.add(name.place, what);
+    let message = format!("the account has no credential {:?}, {hint}", name.value);
+    faults.add(name.place, message);
     Arc::clone(&typed.credential)
 }
 

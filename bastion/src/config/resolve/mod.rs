@@ -44,8 +44,8 @@ pub(crate) fn config(file: &str, sections: &FileSections, faults: &mut Faults) -
     if let Some(place) = listen.place()
         && listen.address.is_missing()
     {
-        let what = "`address` is missing, write for example {address: \"127.0.0.1:9118\"}";
-        faults.add(place, what);
+        let message = "`address` is missing, write for example {address: \"127.0.0.1:9118\"}";
+        faults.add(place, message);
     }
     let groups = Groups::new(sections.schedds.entries(), faults);
     // Without a good address the rest is still checked, with one that is never used.
@@ -106,8 +106,8 @@ fn vault(file: &str, section: &VaultSection, faults: &mut Faults) -> Option<Sett
     if let Some(place) = requests.place()
         && (requests.limit.is_missing() || requests.per.is_missing())
     {
-        let what = "limit and per belong together, write for example {limit: 300, per: 5m}";
-        faults.add(place, what);
+        let message = "limit and per belong together, write for example {limit: 300, per: 5m}";
+        faults.add(place, message);
     }
     let servers = section.address.items().iter();
     let servers = servers.map(|server| server.value.0.clone()).collect();
@@ -204,8 +204,8 @@ impl Durations {
             && margin >= lifetime
         {
             let (margin, lifetime) = (duration::format(margin), duration::format(lifetime));
-            let what = format!("{key} ({margin}) must be shorter than lifetime ({lifetime})");
-            faults.add(place, what);
+            let message = format!("{key} ({margin}) must be shorter than lifetime ({lifetime})");
+            faults.add(place, message);
         }
     }
 }
@@ -219,8 +219,8 @@ fn fill(text: &Located<String>, values: &[(&str, &str)], faults: &mut Faults) ->
     if filled.contains(['{', '}']) {
         let names = values.iter().map(|(name, _)| format!("{{{name}}}"));
         let names = names.collect::<Vec<String>>().join(" and ");
-        let what = format!("only {names} can be filled in, remove other braces");
-        faults.add(text.place, what);
+        let message = format!("only {names} can be filled in, remove other braces");
+        faults.add(text.place, message);
     }
     filled
 }
@@ -229,7 +229,7 @@ fn fill(text: &Located<String>, values: &[(&str, &str)], faults: &mut Faults) ->
 fn check_length(name: &Located<String>, limit: usize, faults: &mut Faults) {
     let length = name.value.len();
     if length > limit {
-        let what = format!("it has {length} characters, and {limit} are allowed; shorten it");
-        faults.add(name.place, what);
+        let message = format!("it has {length} characters, and {limit} are allowed; shorten it");
+        faults.add(name.place, message);
     }
 }

@@ -52,8 +52,8 @@ impl Groups {
         let mut known: BTreeMap<String, (Target, String)> = BTreeMap::new();
         for (name, section) in sections {
             if Glob::is_glob(&name.value) || name.value.starts_with('!') {
-                let what = "a group's name must not contain `*?[` or begin with `!`";
-                faults.add(name.place, what);
+                let message = "a group's name must not contain `*?[` or begin with `!`";
+                faults.add(name.place, message);
             }
             check_length(name, GROUP_LIMIT, faults);
             let mut group = Group {
@@ -131,8 +131,9 @@ impl Groups {
             && filter.include.is_empty()
             && !filter.exclude.is_empty()
         {
-            let what = "there is nothing to exclude it from, write for example [\"*\", \"!NAME\"]";
-            faults.add(first.place, what);
+            let message =
+                "there is nothing to exclude it from, write for example [\"*\", \"!NAME\"]";
+            faults.add(first.place, message);
         }
         filter
     }
@@ -157,7 +158,7 @@ impl Groups {
         if self.may_be_found(name) || Glob::parse(name).is_ok_and(matches) {
             return;
         }
-        let what = if self.0.is_empty() {
+        let message = if self.0.is_empty() {
             "define it under `schedds`".to_owned()
         } else if Glob::is_glob(name) {
             format!("groups are {}", groups.collect::<Vec<&str>>().join(", "))
@@ -165,8 +166,8 @@ impl Groups {
             // Where no name is similar, the groups are listed: of schedds there may be many.
             suggestion(name, all).unwrap_or_else(|| hint(name, groups))
         };
-        let what = format!("there is no group of schedds and no schedd {name:?}, {what}");
-        faults.add(place, what);
+        let message = format!("there is no group of schedds and no schedd {name:?}, {message}");
+        faults.add(place, message);
     }
 
     /// Returns true when a search may find a schedd that this matches; a word without a dot is the name of a group.
@@ -189,18 +190,18 @@ fn is_new(
     if let Some((other, first)) = known.get(name)
         && other != target
     {
-        let what = format!(
+        let message = format!(
             "schedd {name:?} is another one in group {first:?}, use one name for one schedd"
         );
-        faults.add(place, what);
+        faults.add(place, message);
         return false;
     }
     if let Target::Directory(path) = target
         && let Some((_, first)) = known.values().find(|(other, _)| other == target)
     {
         let path = path.display();
-        let what = format!("group {first:?} has the directory {path} already, use that group");
-        faults.add(place, what);
+        let message = format!("group {first:?} has the directory {path} already, use that group");
+        faults.add(place, message);
     }
     true
 }
@@ -236,8 +237,8 @@ fn listed(
         (false, true) => directory(name, section, faults).into_iter().collect(),
         (true, false) => {
             if let Some(place) = section.constraint.place() {
-                let what = "it is for schedds found through a collector, remove it or `credds`";
-                faults.add(place, what);
+                let message = "it is for schedds found through a collector, remove it or `credds`";
+                faults.add(place, message);
             }
             if section.credds.is_empty() {
                 faults.add(name.place, "`credds` lists no host, add at least one");
@@ -247,14 +248,14 @@ fn listed(
         }
         (false, false) => {
             let place = credds.first().map_or(name.place, |credd| credd.place);
-            let what = "a group has either `directory` or `credds`, make two groups of it";
-            faults.add(place, what);
+            let message = "a group has either `directory` or `credds`, make two groups of it";
+            faults.add(place, message);
             Vec::new()
         }
         (true, true) => {
-            let what = "a group needs `directory: PATH`, `credds: [HOST, ..]`, or `collector` and `constraint` to be found \
+            let message = "a group needs `directory: PATH`, `credds: [HOST, ..]`, or `collector` and `constraint` to be found \
                         by";
-            faults.add(name.place, what);
+            faults.add(name.place, message);
             Vec::new()
         }
     }
