@@ -87,7 +87,7 @@ pub fn odd_claims(answer: &AccessTokenAnswer) -> Option<String> {
         format!(
             "claims of the access token have odd types ({}), so services may refuse it; {}",
             odd.join("; "),
-            Advice::Issuer.words()
+            ISSUER
         )
     })
 }
