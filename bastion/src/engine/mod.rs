@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `task`, `revocation` | the life of one delivery |
+//! | `task`, `outcome`, `revocation` | the life of one delivery |
 //! | `env`, `command` | what all deliveries share; commands to the engine |
 //! | `desired` | its desired state, and the messages that change it |
 //! | `status` | its published state |
@@ -25,6 +25,7 @@ mod grants;
 mod keytabs;
 pub mod offboard;
 mod orders;
+mod outcome;
 mod problem_log;
 pub(crate) mod real;
 pub mod report;

@@ -1,0 +1,133 @@
+//! Outcomes of a delivery's work: what becomes of its status, the store, the circuit breakers and the log.
+//!
+//! Always true: the store has the tokens that were there at the end of an attempt, whatever its outcome.
+
+use tokio::time::Instant;
+
+use super::env::Env;
+use super::status::Status;
+use super::task::DeliveryTask;
+use super::{grants, keytabs};
+use crate::engine::attempt::Outcome;
+use crate::limits::{Permit, Refusal};
+use crate::model::moment::after;
+use crate::model::problem::{Kind, Problem};
+use crate::policy::plan::{Failure, PlanStep};
+use crate::schedd::Transport;
+use crate::vault::Vault;
+
+impl<V: Vault, T: Transport> DeliveryTask<V, T> {
+    /// An open breaker did not let an attempt begin.
+    pub(super) fn refused(&mut self, env: &Env<V, T>, refusal: Refusal) {
+        let now = env.now();
+        let pause = refusal.retry_at.saturating_duration_since(Instant::now());
+        let problem = *refusal.problem;
+        self.desired.change(|status| {
+            let before = status.record.failure.take();
+            let (since, attempts) =
+                before.map_or((now, 0), |failure| (failure.since, failure.attempts));
+            status.record.failure = Some(Failure {
+                problem: problem.clone(),
+                since,
+                attempts,
+                next_try: after(now, pause),
+            });
+            status.attempts += 1;
+        });
+        self.recovery = Some(refusal.retry);
+        self.raise(env, problem);
+    }
+
+    pub(super) fn raise(&mut self, env: &Env<V, T>, problem: Problem) {
+        let is_logged = self.drive.logs();
+        let id = &self.desired.status.borrow().delivery.id;
+        let raised = env.problems.raise(id, problem, is_logged);
+        if let Some(before) = self.raised.replace(raised) {
+            before.recovered(is_logged);
+        }
+    }
+
+    /// Takes over the outcome of an attempt.
+    pub(super) fn finish(
+        &mut self,
+        env: &Env<V, T>,
+        step: PlanStep,
+        outcome: Outcome,
+        permit: Permit,
+    ) {
+        let now = env.now();
+        self.tokens.lost.retain(|token| token.life.expires > now);
+        let result = outcome.result.clone();
+        let refused_since = {
+            let status = self.desired.status.borrow();
+            let failure = status.record.failure.as_ref();
+            let refused = failure.filter(|failure| failure.problem.kind == Kind::NotOnboarded);
+            refused.map(|failure| failure.since)
+        };
+        self.desired.change(|status| {
+            status.observe(&self.tokens, outcome, now);
+            status.running = false;
+            status.attempts += 1;
+        });
+        let status = self.desired.status.borrow().clone();
+        let delivery = &status.delivery;
+        self.recovery = match &result {
+            Some(Err(problem)) => permit.failed(delivery, problem),
+            Some(Ok(())) => {
+                permit.succeeded();
+                None
+            }
+            None => None,
+        };
+        drop(permit);
+        let store = &env.parts.store;
+        store.record(&delivery.id, status.to_records(&self.tokens), now);
+        // Nobody wants to know how it went any more.
+        if !self.desired.revocations.is_empty() || !self.desired.is_wanted {
+            return;
+        }
+        match result {
+            Some(Ok(())) => {
+                self.desired.change(|status| {
+                    let record = &mut status.record;
+                    record.good_since = record.good_since.or(Some(now));
+                    record.changed = false;
+                    record.clock_set = false;
+                    // What was asked for while something else ran is still to be done.
+                    record.asked &= !matches!(step, PlanStep::Push(_));
+                    record.failure = None;
+                    status.succeeded = Some(now);
+                });
+                if let Some(raised) = self.raised.take() {
+                    raised.recovered(self.drive.logs());
+                }
+                grants::worked(store, &delivery.credential, refused_since, now);
+            }
+            Some(Err(problem)) => {
+                let fail = |status: &mut Status| {
+                    status.record.fail(&delivery.id, problem.clone(), now);
+                };
+                self.desired.change(fail);
+                if problem.kind == Kind::Keytab && self.drive.logs() {
+                    keytabs::watch(&env.parts, delivery);
+                }
+                self.raise(env, problem);
+            }
+            None => {}
+        }
+    }
+
+    /// Takes over the status of an owner that broke off by a fault of this program.
+    pub(super) fn resume(&mut self, env: &Env<V, T>, before: &Status) {
+        let (id, now) = (before.delivery.id.clone(), env.now());
+        let problem = Problem::internal(&before.delivery, "the attempt broke off");
+        self.desired.change(|status| {
+            status.attempts = before.attempts + 1;
+            status.succeeded = before.succeeded;
+            status.record.asked = before.record.asked;
+            status.record.failure.clone_from(&before.record.failure);
+            status.record.fail(&id, problem.clone(), now);
+        });
+        self.raise(env, problem);
+    }
+}
