@@ -35,6 +35,10 @@ pub enum Handling {
     Answer(Answer),
     /// It passes it on, and changes the access token in the answer.
     Change(fn(AccessToken) -> AccessToken),
+    /// It passes it on, and changes the answer.
+    Edit(fn(&mut Value)),
+    /// It never answers.
+    Hang,
 }
 
 /// What is done with a request for a path below `/v1/`.
@@ -151,17 +155,14 @@ async fn serve(State(front): State<Arc<Shared>>, request: Request) -> Response {
     let handling = front.handling(&path);
     let asked = front.asked.lock();
     asked.unwrap_or_else(PoisonError::into_inner).push(path);
-    let change = match handling {
+    match handling {
         Handling::Answer(answer) => return reply(answer),
-        Handling::Pass => None,
-        Handling::Change(change) => Some(change),
-    };
+        Handling::Hang => return std::future::pending().await,
+        Handling::Pass | Handling::Change(_) | Handling::Edit(_) => {}
+    }
     match front.pass(request).await {
         Ok((status, headers, body)) => {
-            let body = match change {
-                Some(change) => changed(&body, change).unwrap_or(body),
-                None => body,
-            };
+            let body = edited(&body, &handling).unwrap_or(body);
             (status, headers, body).into_response()
         }
         Err(error) => (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response(),
@@ -185,11 +186,17 @@ fn reply(answer: Answer) -> Response {
     made.unwrap_or_else(|error| (StatusCode::NOT_IMPLEMENTED, error.to_string()).into_response())
 }
 
-/// An answer with another access token; `None` where it has none.
-fn changed(body: &[u8], change: fn(AccessToken) -> AccessToken) -> Option<Vec<u8>> {
+/// A changed answer; `None` where nothing is to be changed.
+fn edited(body: &[u8], handling: &Handling) -> Option<Vec<u8>> {
     let mut answer: Value = serde_json::from_slice(body).ok()?;
-    let token = answer.pointer_mut("/data/access_token")?;
-    let changed = change(AccessToken::read(token.as_str()?)?).text();
-    *token = changed.into();
+    match handling {
+        Handling::Change(change) => {
+            let token = answer.pointer_mut("/data/access_token")?;
+            let changed = change(AccessToken::read(token.as_str()?)?).text();
+            *token = changed.into();
+        }
+        Handling::Edit(edit) => edit(&mut answer),
+        Handling::Pass | Handling::Answer(_) | Handling::Hang => return None,
+    }
     Some(answer.to_string().into_bytes())
 }

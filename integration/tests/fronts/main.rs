@@ -11,6 +11,7 @@
 
 mod certificates;
 mod claims;
+mod lies;
 mod pages;
 mod standby;
 
