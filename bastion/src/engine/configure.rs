@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
 use tracing::info;
 
 use super::desired::{DesiredConfig, Message};
@@ -108,7 +107,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     ) -> DeliveryTask<V, T> {
         let id = delivery.id.clone();
         let store = self.parts().store.clone();
-        let (mail, received) = mpsc::unbounded_channel();
+        let (mail, received) = futures_channel::mpsc::unbounded();
         let records = store.records_of(&id);
         let mut task =
             DeliveryTask::new(delivery, records.as_ref(), self.env.subscribe(), received);

@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use futures_channel::mpsc::UnboundedReceiver;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
@@ -70,7 +71,7 @@ impl Revocation {
 
 /// Desired state of one delivery.
 pub(super) struct Desired<V, T> {
-    mail: mpsc::UnboundedReceiver<Box<Envelope>>,
+    mail: UnboundedReceiver<Envelope>,
     env: watch::Receiver<Arc<Env<V, T>>>,
     pub(super) status: watch::Sender<Status>,
     /// The configuration has it.
@@ -85,7 +86,7 @@ impl<V: Vault, T: Transport> Desired<V, T> {
     pub(super) fn new(
         status: Status,
         env: watch::Receiver<Arc<Env<V, T>>>,
-        mail: mpsc::UnboundedReceiver<Box<Envelope>>,
+        mail: UnboundedReceiver<Envelope>,
     ) -> Self {
         Self {
             mail,
@@ -95,15 +96,6 @@ impl<V: Vault, T: Transport> Desired<V, T> {
             clock_was_set: false,
             env,
         }
-    }
-
-    pub(super) fn now(&self) -> Timestamp {
-        self.env.borrow().now()
-    }
-
-    /// `true` when no message waits.
-    pub(super) fn is_idle(&self) -> bool {
-        self.mail.is_empty() && self.revocations.is_empty()
     }
 
     /// Changes the published status.
@@ -118,7 +110,7 @@ impl<V: Vault, T: Transport> Desired<V, T> {
     /// Applies the messages that wait, and returns the environment as it is now.
     pub(super) fn read_mail(&mut self) -> Arc<Env<V, T>> {
         while let Ok(envelope) = self.mail.try_recv() {
-            self.apply(*envelope);
+            self.apply(envelope);
         }
         Arc::clone(&self.env.borrow_and_update())
     }
@@ -232,11 +224,11 @@ impl<V: Vault, T: Transport> Desired<V, T> {
 }
 
 /// Waits for the next message.
-async fn next(mail: &mut mpsc::UnboundedReceiver<Box<Envelope>>) -> Envelope {
+async fn next(mail: &mut UnboundedReceiver<Envelope>) -> Envelope {
     match mail.recv().await {
-        Some(envelope) => *envelope,
+        Ok(envelope) => envelope,
         // The engine is gone, and this task is ended with it.
-        None => std::future::pending().await,
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use futures_channel::mpsc::UnboundedReceiver;
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -75,7 +76,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         delivery: Arc<Delivery>,
         records: Option<&TokenRecords>,
         env: watch::Receiver<Arc<Env<V, T>>>,
-        mail: mpsc::UnboundedReceiver<Box<Envelope>>,
+        mail: UnboundedReceiver<Envelope>,
     ) -> Self {
         let tokens = records.map(Tokens::recorded).unwrap_or_default();
         let status = Status::new(delivery, records, &tokens);
@@ -148,10 +149,10 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     }
 
     /// `true` when nothing is left of a delivery that is not wanted any more.
-    pub(super) fn is_done(&self) -> bool {
-        let now = self.desired.now();
+    pub(super) fn is_done(&mut self) -> bool {
+        let now = self.desired.read_mail().now();
         let lives = self.tokens.end().is_some_and(|end| end > now);
-        !self.desired.is_wanted && !lives && self.desired.is_idle()
+        !self.desired.is_wanted && !lives && self.desired.revocations.is_empty()
     }
 
     fn next(&mut self, env: &Env<V, T>) -> Action {
