@@ -76,13 +76,6 @@ pub struct OnboardedNotice {
     pub expires: Option<Timestamp>,
 }
 
-/// Answer to [`OnboardedNotice`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct OnboardedAnswer {
-    /// Reason why the age of the refresh token is not on disk.
-    pub fault: Option<String>,
-}
-
 /// Order to read the configuration again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -14,13 +14,12 @@ use axum::{Extension, Json, Router};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::bodies::{
-    ApiError, Body, ForgetOrder, OnboardedAnswer, OnboardedNotice, ReloadOrder, Reloaded,
-    RevokeOrder,
+    ApiError, Body, ForgetOrder, OnboardedNotice, ReloadOrder, Reloaded, RevokeOrder,
 };
 use super::server::Connection;
 use crate::engine::report::{Line, OrderedDeliveries, Report};
 use crate::engine::revoke::{RevocationReport, Step};
-use crate::engine::{Command, Order, Reports, Stopping, pause_of_watchers};
+use crate::engine::{Command, OnboardedAnswer, Order, Reports, Stopping, pause_of_watchers};
 use crate::model::delivery::Selection;
 use crate::policy::plan::State as DeliveryState;
 use crate::schedd::Transport;
@@ -128,8 +127,7 @@ async fn onboarded<V: Vault, T: Transport>(
         schedd: None,
     };
     let command = |answer| Command::Onboarded(selection, notice.expires, answer);
-    let noted = send(&orders.commands, command).await?;
-    Ok(Json(OnboardedAnswer { fault: noted.err() }))
+    Ok(Json(send(&orders.commands, command).await?))
 }
 
 /// Sends an order and waits for its answer.

@@ -5,9 +5,9 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use super::bodies::{
-    ErrorBody, ForgetOrder, OnboardedAnswer, OnboardedNotice, ReloadOrder, Reloaded, RevokeOrder,
-    Version,
+    ErrorBody, ForgetOrder, OnboardedNotice, ReloadOrder, Reloaded, RevokeOrder, Version,
 };
+use crate::engine::OnboardedAnswer;
 use crate::engine::report::Report;
 use crate::engine::revoke::{RevocationReport, Step};
 use crate::model::delivery::Selection;

@@ -10,12 +10,12 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use serde::Deserialize;
 
 use super::examples::examples;
+use super::output::Output;
 use super::{CommandError, Done};
+use crate::api;
 use crate::config::{self, Config, Watch};
+use crate::engine::real::{LAST_WAIT, runtime};
 use crate::model::delivery::Selection;
-
-/// The service: runs with a configuration, which was read from a file that is watched, until it is stopped.
-pub type Service = fn(&Config, &Path, Watch) -> anyhow::Result<()>;
 
 /// Keeps the credentials of unattended accounts valid at every HTCondor schedd.
 #[derive(Debug, Parser)]
@@ -58,19 +58,19 @@ enum Command {
         "status --account crabtw --schedd ap1.example.org --min-life 20m",
     ))]
     Status(super::status::StatusArguments),
-    /// Check everything that deliveries depend on, step by step, and say what to do. Nothing is
+    /// Check everything that deliveries depend on, step by step, and print what to do. Nothing is
     /// changed; the keytabs must be readable.
     #[command(after_help = examples!("doctor", "doctor --account crabtw"))]
-    Doctor(super::run_doctor::DoctorArguments),
+    Doctor(SelectionArguments),
     /// Print the next step for every delivery, with its reason and time.
     #[command(after_help = examples!("plan", "plan --schedd ap1.example.org"))]
-    Plan(super::plan::PlanArguments),
+    Plan(SelectionArguments),
     /// Have somebody log in for an account, so that Vault has a refresh token for it.
     #[command(after_help = examples!(
         "onboard --account crabtw",
         "onboard --account crabtw --service cms_crab --wait 1h",
     ))]
-    Onboard(super::run_onboard::OnboardArguments),
+    Onboard(super::onboard::OnboardArguments),
     /// Revoke deliveries: revoke their vault tokens, delete the credentials at the schedd.
     #[command(after_help = examples!(
         "revoke --account crabtw --schedd ap1.example.org",
@@ -82,16 +82,20 @@ enum Command {
     Offboard(super::offboard::OffboardArguments),
     /// Have the running service push new vault tokens now, and wait until they are good.
     #[command(after_help = examples!("push", "push --account crabtw --service cms_crab"))]
-    Push(super::push::PushArguments),
+    Push(SelectionArguments),
     /// Have the running service retry failed deliveries now.
     #[command(after_help = examples!("retry", "retry --schedd ap1.example.org"))]
-    Retry(super::push::PushArguments),
+    Retry(SelectionArguments),
     /// Have the running service read its configuration again, and print the changes.
     #[command(after_help = examples!("reload --dry-run", "reload"))]
     Reload(super::reload::ReloadArguments),
     /// Print the JSON schema of the configuration, for editors.
     #[command(after_help = examples!("schema > token-bastion.schema.json", "schema --control"))]
-    Schema(super::schema::SchemaArguments),
+    Schema {
+        /// Print the schema of the control socket instead, an `OpenAPI` document.
+        #[arg(long)]
+        control: bool,
+    },
     /// Print a script for a shell that completes the arguments of this program.
     #[command(after_help = examples!(
         "completions bash > /etc/bash_completion.d/token-bastion",
@@ -102,15 +106,7 @@ enum Command {
     },
 }
 
-/// Output format.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Output {
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Selected deliveries; all of them when nothing is named.
+/// Selected deliveries, all of them when nothing is named, and the output format.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SelectionArguments {
     /// Only this account.
@@ -122,6 +118,8 @@ pub(crate) struct SelectionArguments {
     /// Only this schedd.
     #[arg(long, value_name = "HOST", value_hint = ValueHint::Other)]
     schedd: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 impl SelectionArguments {
@@ -154,28 +152,50 @@ impl Cli {
         matches!(self.command, Command::Run)
     }
 
-    /// Executes the command.
+    /// Executes the command. `service` runs with a configuration, which was read from a file that is watched, until it
+    /// is stopped.
     #[must_use]
-    pub fn execute(&self, service: Service) -> ExitCode {
-        super::exit_code(self.try_execute(service))
+    pub fn execute(
+        &self,
+        service: impl AsyncFnOnce(Config, &Path, Watch) -> anyhow::Result<()>,
+    ) -> ExitCode {
+        let execute = || {
+            let runtime = runtime()?;
+            let result = runtime.block_on(Box::pin(self.try_execute(service)));
+            runtime.shutdown_timeout(LAST_WAIT);
+            result
+        };
+        super::exit_code(execute())
     }
 
-    fn try_execute(&self, service: Service) -> Result<Done, CommandError> {
+    async fn try_execute(
+        &self,
+        service: impl AsyncFnOnce(Config, &Path, Watch) -> anyhow::Result<()>,
+    ) -> Result<Done, CommandError> {
         let global = &self.global;
         match &self.command {
-            Command::Run => super::run::run(global, service),
-            Command::Once(output) => super::once::once(&global.load()?, *output),
-            Command::Check(output) => super::check::check(global.load(), *output),
-            Command::Doctor(arguments) => super::run_doctor::doctor(global, arguments),
-            Command::Status(arguments) => super::status::status(global, arguments),
-            Command::Plan(arguments) => super::plan::plan(global, arguments),
-            Command::Onboard(arguments) => super::run_onboard::onboard(global, arguments),
-            Command::Revoke(arguments) => super::revoke::revoke(global, arguments),
-            Command::Offboard(arguments) => super::offboard::offboard(global, arguments),
-            Command::Push(arguments) => super::push::push(global, arguments),
-            Command::Retry(arguments) => super::push::retry(global, arguments),
-            Command::Reload(arguments) => super::reload::reload(global, arguments),
-            Command::Schema(arguments) => super::schema::schema(arguments),
+            Command::Run => {
+                let watch = Watch::begin(&global.config);
+                service(global.load()?, &global.config, watch).await?;
+                Ok(Done::Good)
+            }
+            Command::Once(output) => super::once::once(&global.load()?, *output).await,
+            Command::Check(output) => super::check::check(global.load(), *output).await,
+            Command::Doctor(arguments) => super::doctor::doctor(&global.load()?, arguments).await,
+            Command::Status(arguments) => super::status::status(global, arguments).await,
+            Command::Plan(arguments) => super::plan::plan(global, arguments).await,
+            Command::Onboard(arguments) => super::onboard::onboard(global, arguments).await,
+            Command::Revoke(arguments) => super::revoke::revoke(global, arguments).await,
+            Command::Offboard(arguments) => super::offboard::offboard(global, arguments).await,
+            Command::Push(arguments) => super::push::push(global, arguments).await,
+            Command::Retry(arguments) => super::push::retry(global, arguments).await,
+            Command::Reload(arguments) => super::reload::reload(global, arguments).await,
+            Command::Schema { control } => super::print_json(&if *control {
+                api::schema::schema()
+            } else {
+                config::schema()
+            })
+            .map(|()| Done::Good),
             Command::Completions { shell } => super::completions::completions(*shell),
         }
     }
@@ -202,7 +222,8 @@ impl Global {
         match config::load(&self.config) {
             Ok(config) => Ok(config.control),
             Err(faults)
-                if self.config != Path::new(config::DEFAULT_FILE) && is_missing(&self.config) =>
+                if self.config != Path::new(config::DEFAULT_FILE)
+                    && matches!(self.config.try_exists(), Ok(false)) =>
             {
                 Err(CommandError::wrong(faults.iter()))
             }
@@ -211,10 +232,6 @@ impl Global {
             }
         }
     }
-}
-
-fn is_missing(file: &Path) -> bool {
-    std::fs::metadata(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// Returns the socket path in a file that has faults elsewhere.

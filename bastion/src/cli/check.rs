@@ -3,68 +3,42 @@
 //! Always true: warnings are printed and change nothing; faults give exit code 2, and are in the JSON, those
 //! that keep the configuration from being used, too.
 
-use console::Term;
-
+use super::output::Output;
 use super::overview::Overview;
-use super::wrap::width;
-use super::{CommandError, Done, complain, print, print_json};
-use crate::cli::arguments::Output;
-use crate::cli::local;
+use super::{CommandError, Done, complain};
 use crate::config::{Config, host};
 use crate::schedd::directory;
 
 /// Prints all configured deliveries and all faults.
-pub(crate) fn check(
+pub(crate) async fn check(
     config: Result<Config, CommandError>,
     output: Output,
 ) -> Result<Done, CommandError> {
-    let config = &match config {
-        Ok(config) => config,
-        Err(faults) if output.json => {
-            let overview = Overview::default();
-            print_checked(&overview, faults.lines(), &[])?;
-            return Err(told());
+    let overview = match config {
+        Ok(config) => {
+            let keytabs = host::keytab_faults(&config).await.into_iter();
+            let mut faults: Vec<String> = keytabs.map(|fault| fault.to_string()).collect();
+            faults.extend(directory::faults(&config).await);
+            faults.extend(host::authority_fault(&config).map(|fault| fault.to_string()));
+            Overview::new(&config, faults)
         }
-        Err(faults) => return Err(faults),
+        Err(unusable) if output.json => Overview {
+            faults: unusable.lines,
+            ..Overview::default()
+        },
+        Err(unusable) => return Err(unusable),
     };
-    let overview = Overview::new(config);
-    let mut faults: Vec<String> = local::wait(host::keytab_faults(config))?
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    faults.extend(local::wait(directory::faults(config))?);
-    faults.extend(host::authority_fault(config).map(|fault| fault.to_string()));
-    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
-    let printed = if output.json {
-        print_checked(&overview, &faults, &warnings)
-    } else {
-        let printed = print(&overview.text(width(&Term::stdout())));
-        complain(warnings.iter().map(|warning| format!("warning: {warning}")));
-        complain(&faults);
-        printed
-    };
+    let printed = output.print(&overview, |width| overview.text(width));
+    if !output.json {
+        let warnings = overview.warnings.iter();
+        complain(warnings.map(|warning| format!("warning: {warning}")));
+        complain(&overview.faults);
+    }
     printed?;
-    if faults.is_empty() {
+    if overview.faults.is_empty() {
         Ok(Done::Good)
     } else {
-        Err(told())
+        // They are printed already, or in the JSON.
+        Err(CommandError::wrong(std::iter::empty::<String>()))
     }
-}
-
-/// Error for faults that are printed already, or in the JSON.
-fn told() -> CommandError {
-    CommandError::wrong(std::iter::empty::<String>())
-}
-
-fn print_checked(
-    overview: &Overview,
-    faults: &[String],
-    warnings: &[String],
-) -> Result<(), CommandError> {
-    print_json(&serde_json::json!({
-        "deliveries": overview.deliveries,
-        "searches": overview.searches,
-        "faults": faults,
-        "warnings": warnings,
-    }))
 }

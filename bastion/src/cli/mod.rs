@@ -6,11 +6,11 @@
 pub mod arguments;
 pub(crate) mod check;
 pub(crate) mod completions;
-pub mod doctor;
+pub(crate) mod doctor;
 mod examples;
-mod local;
+mod executor;
 pub(crate) mod offboard;
-pub mod onboard;
+pub(crate) mod onboard;
 pub(crate) mod once;
 mod output;
 mod overview;
@@ -19,21 +19,14 @@ mod progress;
 pub(crate) mod push;
 pub(crate) mod reload;
 pub(crate) mod revoke;
-pub(crate) mod run;
-pub(crate) mod run_doctor;
-pub(crate) mod run_onboard;
-pub(crate) mod schema;
 pub(crate) mod status;
-mod steps;
 mod table;
-mod wrap;
 
 use std::fmt::Display;
 use std::process::ExitCode;
 
 use self::output::{complain, print, print_json, print_while_read};
-use crate::api::client::{Client, ClientError};
-use crate::cli::arguments::Global;
+use crate::api::client::ClientError;
 use crate::system::lock::LockError;
 
 /// Something is not good.
@@ -73,11 +66,6 @@ impl CommandError {
         }
     }
 
-    /// Message lines.
-    pub(crate) fn lines(&self) -> &[String] {
-        &self.lines
-    }
-
     /// Something that is needed is missing.
     pub(crate) fn not_good(line: impl Display) -> Self {
         Self {
@@ -104,35 +92,6 @@ impl From<ClientError> for CommandError {
             ClientError::Absent(message) | ClientError::Other(message) => Self::not_good(message),
         }
     }
-}
-
-/// Does `work` with a connection to the running service.
-fn ask<A>(
-    global: &Global,
-    work: impl AsyncFnOnce(Client) -> Result<A, ClientError>,
-) -> Result<A, CommandError> {
-    let socket = global.socket()?;
-    wait_for(async { work(Client::connect(&socket).await?).await })
-}
-
-/// The same; `None` when no service runs.
-fn ask_if_running<A>(
-    global: &Global,
-    work: impl AsyncFnOnce(Client) -> Result<A, ClientError>,
-) -> Result<Option<A>, CommandError> {
-    let socket = global.socket()?;
-    wait_for(async {
-        match Client::connect_if_running(&socket).await? {
-            Some(client) => work(client).await.map(Some),
-            None => Ok(None),
-        }
-    })
-}
-
-fn wait_for<A>(work: impl Future<Output = Result<A, ClientError>>) -> Result<A, CommandError> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build().map_err(anyhow::Error::from)?;
-    Ok(runtime.block_on(work)?)
 }
 
 /// Prints an error; returns the exit code.

@@ -1,23 +1,18 @@
-//! `offboard`: everything of an account undone, and seen to be.
+//! `offboard`: everything of an account is revoked and deleted, and that is checked.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use clap::{Args, ValueHint};
 use serde_json::json;
 
-use super::revoke::order_revocation;
-use super::table::TableStyle;
-use super::{CommandError, Done, ask_if_running, complain, print, print_json};
+use super::executor::Executor;
+use super::output::Output;
+use super::{CommandError, Done, complain, onboard, revoke};
 use crate::api::bodies::ForgetOrder;
-use crate::cli::arguments::{Global, Output};
-use crate::cli::local;
-use crate::cli::onboard;
-use crate::config::Config;
+use crate::cli::arguments::Global;
 use crate::engine::Command;
 use crate::engine::offboard::{self, Offboarded};
-use crate::engine::revoke::Step;
 use crate::model::delivery::{Credential, Selection};
 use crate::model::grants;
 
@@ -27,10 +22,10 @@ pub(crate) struct OffboardArguments {
     /// The account.
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     account: String,
-    /// Do not ask whether that is meant.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
-    /// Say what would be done, and do nothing.
+    /// Print the steps, and do nothing.
     #[arg(long)]
     dry_run: bool,
     /// Forget the refresh tokens though a schedd could not be asked to delete what it has.
@@ -40,105 +35,100 @@ pub(crate) struct OffboardArguments {
     output: Output,
 }
 
-/// Undoes everything of an account.
-pub(crate) fn offboard(
+/// Revokes and deletes everything of an account.
+pub(crate) async fn offboard(
     global: &Global,
     arguments: &OffboardArguments,
 ) -> Result<Done, CommandError> {
-    let config = global.load()?;
+    let (account, output) = (&arguments.account, arguments.output);
     let selection = Selection {
-        account: Some(arguments.account.clone()),
+        account: Some(account.clone()),
         ..Selection::default()
     };
-    let credentials =
-        onboard::credentials(&config, &selection).map_err(|what| CommandError::wrong([what]))?;
-    let plan = plan(global, &config, &selection, &credentials)?;
+    let credentials = onboard::credentials(&global.load()?, &selection)?;
+    let executor = Executor::find(global).await?;
+    let steps = plan(&executor, &selection, &credentials).await?;
+    let listed = steps.join("\n") + "\n";
     if arguments.dry_run {
-        if arguments.output.json {
-            let would: Vec<&str> = plan.lines().collect();
-            print_json(&json!({"account": arguments.account, "would": would}))?;
-        } else {
-            print(&plan)?;
-        }
+        output.print(&json!({"account": account, "would": steps}), |_| listed)?;
         return Ok(Done::Good);
     }
     if !arguments.yes {
-        confirm(&arguments.account, &plan)?;
+        confirm(account, &listed)?;
     }
-    let reports = order_revocation(global, &selection, false)?;
+    let reports = revoke::order(&executor, &selection, false).await?;
     let needed = offboard::in_need(&reports);
     let vault = if needed.is_empty() || arguments.forget_anyway {
-        forget(global, &config, &arguments.account)?
+        let order = ForgetOrder {
+            account: account.clone(),
+        };
+        let command = |answer| Command::Forget(account.clone(), answer);
+        executor.order("forget", &order, command).await?
     } else {
         offboard::kept(&credentials, &needed)
     };
-    let whole = Offboarded::new(arguments.account.clone(), reports, vault);
-    let printed = if arguments.output.json {
-        print_json(&whole)
-    } else {
-        print(&whole.table(TableStyle::of_stdout().width))
-    };
+    let whole = Offboarded::new(account.clone(), reports, vault);
+    let printed = output.print(&whole, |width| text(&whole, width));
     complain([if whole.done {
         format!(
-            "account {} is offboarded; remove it from the configuration, and its keytab from this host",
-            whole.account
+            "account {account} is offboarded; remove it from the configuration, and its keytab from this host"
         )
     } else {
         format!(
-            "account {} is NOT offboarded yet: see what is not done, and run this again; leave it in the \
-             configuration until then",
-            whole.account
+            "account {account} is NOT offboarded yet: see what is not done, and run this again; leave it in the \
+             configuration until then"
         )
     }]);
     printed?;
     Ok(Done::when(whole.done))
 }
 
-/// Describes the steps, for people.
-fn plan(
-    global: &Global,
-    config: &Config,
+/// Lists the steps, for people.
+async fn plan(
+    executor: &Executor,
     selection: &Selection,
     credentials: &[Arc<Credential>],
-) -> Result<String, CommandError> {
-    // Writing to a string cannot fail, in all of this.
-    let mut text = String::new();
-    // Of all, for what is wanted no longer may be all that there is.
-    let all = Selection::default();
-    let report = match ask_if_running(global, async |client| client.status(&all).await)? {
-        Some(report) => report,
-        None => local::at_start(config)?,
-    };
-    let lines = report.deliveries.iter();
-    for line in lines.filter(|line| selection.matches(&line.wanted.id())) {
-        let _ = write!(text, "revoke {}", line.wanted.id());
-        if let Some(accessor) = &line.accessor {
-            let _ = write!(text, ": revoke vault token {accessor}");
-        }
-        text.push_str(", delete what is stored there\n");
-    }
-    let unwanted = report.unwanted.iter();
-    for unwanted in unwanted.filter(|unwanted| selection.matches(&unwanted.id)) {
-        let _ = writeln!(
-            text,
-            "revoke {} (the configuration has it no longer): revoke vault token {}, delete what is stored there",
-            unwanted.id,
-            unwanted.accessors.join(", ")
-        );
-    }
-    let mut names: Vec<String> = credentials.iter().map(|c| grants::name(c)).collect();
-    names.dedup();
-    for name in names {
-        let _ = writeln!(text, "forget refresh token {name} at Vault");
-    }
-    Ok(text)
+) -> Result<Vec<String>, CommandError> {
+    // Of all deliveries: those that are not wanted any more may be the only ones.
+    let report = executor.report(&Selection::default()).await?;
+    let wanted = report.deliveries.iter();
+    let wanted = wanted.map(|line| {
+        (
+            line.wanted.id(),
+            "",
+            line.accessor.iter().cloned().collect(),
+        )
+    });
+    let unwanted = report.unwanted.iter().map(|unwanted| {
+        let note = " (the configuration has it no longer)";
+        (unwanted.id.clone(), note, unwanted.accessors.clone())
+    });
+    let meant = wanted
+        .chain(unwanted)
+        .filter(|(id, ..)| selection.matches(id));
+    let mut steps: Vec<String> = meant
+        .map(|(id, note, accessors): (_, _, Vec<String>)| {
+            let tokens = match accessors.as_slice() {
+                [] => String::new(),
+                accessors => format!("revoke vault token {}, ", accessors.join(", ")),
+            };
+            format!("revoke {id}{note}: {tokens}delete what is stored there")
+        })
+        .collect();
+    let names = credentials
+        .iter()
+        .map(|credential| grants::name(credential));
+    steps.extend(names.map(|name| format!("forget refresh token {name} at Vault")));
+    // Several services may use one refresh token.
+    steps.dedup();
+    Ok(steps)
 }
 
 /// Asks on the terminal.
 fn confirm(account: &str, plan: &str) -> Result<(), CommandError> {
     if !io::stdin().is_terminal() {
-        let what = "this cannot be undone and there is no terminal to ask on: say --yes, or --dry-run to see what would be done";
-        return Err(CommandError::wrong([what]));
+        let message = "this cannot be undone and there is no terminal to ask on: use --yes, or --dry-run to see what would be done";
+        return Err(CommandError::wrong([message]));
     }
     let mut stderr = io::stderr().lock();
     let _ = write!(
@@ -157,15 +147,10 @@ fn confirm(account: &str, plan: &str) -> Result<(), CommandError> {
     ))
 }
 
-/// Forgets by the running service, which can read the keytab; without one here.
-fn forget(global: &Global, config: &Config, account: &str) -> Result<Vec<Step>, CommandError> {
-    let order = ForgetOrder {
-        account: account.to_owned(),
-    };
-    let steps = ask_if_running(global, async |client| client.order("forget", &order).await)?;
-    if let Some(steps) = steps {
-        return Ok(steps);
-    }
-    let command = |answer| Command::Forget(account.to_owned(), answer);
-    Ok(local::wait(local::order(config, command))??)
+/// Formats all steps.
+fn text(whole: &Offboarded, width: Option<u16>) -> String {
+    let deliveries = whole.deliveries.iter();
+    let deliveries = deliveries.map(|report| revoke::text(report, width));
+    let title = format!("{} at Vault", whole.account);
+    deliveries.collect::<String>() + &revoke::steps_text(&title, &whole.vault, width)
 }

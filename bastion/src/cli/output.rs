@@ -5,11 +5,35 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
+use clap::Args;
 use console::Term;
 use serde::Serialize;
 
 use super::CommandError;
-use super::wrap::{width, wrapped};
+use super::table::{width, wrapped};
+
+/// Output format.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Output {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Output {
+    /// Prints data as JSON, or as text for a terminal of a width, which is `None` in a pipe.
+    pub(crate) fn print(
+        self,
+        value: &impl Serialize,
+        text: impl FnOnce(Option<u16>) -> String,
+    ) -> Result<(), CommandError> {
+        if self.json {
+            print_json(value)
+        } else {
+            print(&text(width(&Term::stdout())))
+        }
+    }
+}
 
 /// Prints data.
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
@@ -36,12 +60,12 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), CommandError> {
     print(&format!("{text}\n"))
 }
 
-/// Prints messages, on standard error. On a terminal their lines are broken between words.
+/// Prints messages, on standard error; on a terminal they are wrapped.
 pub(crate) fn complain<T: Display>(lines: impl IntoIterator<Item = T>) {
     let width = width(&Term::stderr());
     let mut stderr = io::stderr().lock();
     for line in lines {
-        let line = wrapped(&format!("token-bastion: {line}"), 0, 2, width);
+        let line = wrapped(&format!("token-bastion: {line}"), width);
         let _ = stderr.write_all(line.as_bytes());
     }
 }

@@ -5,36 +5,45 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::wrap::wrapped;
+use super::table::{listed, wrapped};
 use crate::config::{Config, DeliveryTemplate, Search};
-use crate::engine::report::{DesiredDelivery, table};
-use crate::model::delivery::{Authentication, Delivery, Method, Target};
+use crate::engine::report::DesiredDelivery;
+use crate::model::delivery::{Delivery, Method, Target};
 use crate::model::duration::format;
 
-/// Columns that name a line: account and service.
-const NAMED_BY: usize = 2;
-
-/// Everything that a configuration asks for.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Overview {
+/// Everything that a configuration asks for, and what is wrong with it.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Overview {
     /// Deliveries to listed schedds.
-    pub(crate) deliveries: Vec<ListedDelivery>,
+    pub(super) deliveries: Vec<ListedDelivery>,
     /// Deliveries to schedds that a collector finds.
-    pub(crate) searches: Vec<SearchedDelivery>,
+    pub(super) searches: Vec<ListedDelivery>,
+    /// Faults of this host's files.
+    pub(super) faults: Vec<String>,
+    /// Settings that are allowed and probably not meant.
+    pub(super) warnings: Vec<String>,
 }
 
-/// A delivery to a listed schedd.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct ListedDelivery {
+/// A configured delivery.
+#[derive(Debug, Serialize)]
+pub(super) struct ListedDelivery {
     #[serde(flatten)]
     wanted: DesiredDelivery,
+    /// Renewal margin, in seconds.
+    renew_below_seconds: u64,
+    /// Scopes that access tokens are reduced to.
+    scopes: Vec<String>,
+    audience: Option<String>,
+    /// Authentication at the credd: method, service of the token, user; `None` for a directory.
+    opened: Option<String>,
+    /// Search for its schedds, unless they are listed.
     #[serde(flatten)]
-    settings: DeliverySettings,
+    search: Option<ListedSearch>,
 }
 
-/// A delivery to each schedd that is found.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct SearchedDelivery {
+/// A search for schedds.
+#[derive(Debug, Serialize)]
+struct ListedSearch {
     group: String,
     /// Collector that is asked; the local configuration's when `None`.
     collector: Option<String>,
@@ -43,63 +52,44 @@ pub(crate) struct SearchedDelivery {
     schedds: String,
     /// Glob over these, for which other values are configured.
     at: Option<String>,
-    #[serde(flatten)]
-    wanted: DesiredDelivery,
-    #[serde(flatten)]
-    settings: DeliverySettings,
-}
-
-/// Settings of a delivery besides its name and lifetime.
-#[derive(Clone, Debug, Serialize)]
-struct DeliverySettings {
-    /// Renewal margin, in seconds.
-    renew_below_seconds: u64,
-    /// Scopes that access tokens are reduced to.
-    scopes: Vec<String>,
-    audience: Option<String>,
-    /// Authentication at the credd: method, service of the token, user; `None` for a directory.
-    opened: Option<String>,
 }
 
 impl Overview {
     /// The overview of `config`.
-    pub(crate) fn new(config: &Config) -> Self {
-        let deliveries = config.deliveries.iter().map(|delivery| ListedDelivery {
-            wanted: DesiredDelivery::new(delivery),
-            settings: settings(delivery),
-        });
+    pub(super) fn new(config: &Config, faults: Vec<String>) -> Self {
+        let deliveries = config.deliveries.iter();
         let searches = config.searches.iter().flat_map(|search| {
             let templates = search.templates.iter();
-            templates.map(|template| found(search, template))
+            templates.map(move |template| ListedDelivery::to_find(search, template))
         });
         Self {
-            deliveries: deliveries.collect(),
+            deliveries: deliveries
+                .map(|delivery| ListedDelivery::new(delivery, None))
+                .collect(),
             searches: searches.collect(),
+            faults,
+            warnings: config.warnings.iter().map(ToString::to_string).collect(),
         }
     }
 
-    /// Formats the overview as a table; where no terminal is so wide, as a list with a paragraph for each delivery.
-    pub(crate) fn text(&self, terminal: Option<usize>) -> String {
-        let known = self
-            .deliveries
-            .iter()
-            .map(|one| (&one.wanted, &one.settings));
-        let found = self.searches.iter().map(|one| (&one.wanted, &one.settings));
-        let lines = known.chain(found).map(|(wanted, settings)| {
-            let length = |seconds| format(Duration::from_secs(seconds));
+    /// Formats the deliveries as a table; on a terminal that is not so wide with a paragraph for each.
+    pub(super) fn text(&self, width: Option<u16>) -> String {
+        let seconds = |seconds| format(Duration::from_secs(seconds));
+        let rows = self.deliveries.iter().chain(&self.searches).map(|listed| {
+            let wanted = &listed.wanted;
             [
                 wanted.account.clone(),
                 wanted.service.clone(),
                 format!("{}/{}", wanted.issuer, wanted.role),
                 wanted.credkey.clone(),
                 wanted.transport.clone(),
-                length(wanted.lifetime_seconds),
-                length(settings.renew_below_seconds),
-                settings.opened.clone().unwrap_or_else(|| "-".to_owned()),
+                seconds(wanted.lifetime_seconds),
+                seconds(listed.renew_below_seconds),
+                listed.opened.clone().unwrap_or_else(|| "-".to_owned()),
                 wanted.schedd.clone(),
             ]
         });
-        let head = [
+        let heading = [
             "ACCOUNT",
             "SERVICE",
             "ISSUER/ROLE",
@@ -110,87 +100,85 @@ impl Overview {
             "OPENED BY",
             "SCHEDD",
         ];
-        let lines: Vec<_> = lines.collect();
-        let text = table(head, lines.iter().cloned());
-        let is_wide = |width| text.lines().any(|line| line.chars().count() > width);
-        match terminal.filter(|width| is_wide(*width)) {
-            None => text,
-            width => lines
+        let rows: Vec<_> = rows.collect();
+        let table = listed(heading, rows.iter().cloned());
+        let is_wide = |width: &u16| {
+            table
+                .lines()
+                .any(|line| line.chars().count() > usize::from(*width))
+        };
+        match width.filter(is_wide) {
+            None => table,
+            width => rows
                 .iter()
-                .map(|line| paragraph(&head, line, width))
+                .map(|row| paragraph(&heading, row, width))
                 .collect(),
         }
     }
 }
 
-/// One line of the table, for narrow terminals.
-fn paragraph(head: &[&str], line: &[String], width: Option<usize>) -> String {
-    let mut words = head.iter().zip(line).map(|(title, word)| {
+/// Formats a delivery for narrow terminals: its account and service, and the rest below.
+fn paragraph(heading: &[&str], row: &[String], width: Option<u16>) -> String {
+    let mut words = heading.iter().zip(row).map(|(title, value)| {
         let title = title.to_lowercase();
-        format!("{title} {word}")
+        format!("{title} {value}")
     });
-    let name: Vec<String> = words.by_ref().take(NAMED_BY).collect();
+    let name: Vec<String> = words.by_ref().take(2).collect();
     let rest: Vec<String> = words.collect();
-    wrapped(&name.join(", "), 0, 2, width) + "  " + &wrapped(&rest.join(", "), 2, 2, width)
+    wrapped(
+        &format!("{}\n  {}", name.join(", "), rest.join(", ")),
+        width,
+    )
 }
 
-fn found(search: &Search, template: &DeliveryTemplate) -> SearchedDelivery {
-    // Placeholder for the schedds' names.
-    let mut words = vec![
-        format!(
-            "collector {}",
-            search.collector.as_deref().unwrap_or("of this host")
-        ),
-        search.constraint.as_ref().map_or_else(
-            || "all schedds".to_owned(),
-            |constraint| format!("constraint {constraint}"),
-        ),
-    ];
-    let schedds = template.schedds.to_string();
-    if schedds != "*" {
-        words.push(format!("named {schedds}"));
+impl ListedDelivery {
+    fn new(delivery: &Delivery, search: Option<ListedSearch>) -> Self {
+        Self {
+            wanted: DesiredDelivery::new(delivery),
+            renew_below_seconds: delivery.renew_below.as_secs(),
+            scopes: delivery.credential.scopes.clone(),
+            audience: delivery.credential.audience.clone(),
+            opened: opened(delivery),
+            search,
+        }
     }
-    if let Some(at) = &template.at {
-        words.push(format!("at {}", at.as_str()));
-    }
-    let target = search.target("");
-    let mut delivery = template.at("", target);
-    delivery.id.schedd = format!("{} ({})", search.group, words.join(", "));
-    SearchedDelivery {
-        group: search.group.clone(),
-        collector: search.collector.clone(),
-        constraint: search.constraint.clone(),
-        schedds,
-        at: template.at.as_ref().map(|at| at.as_str().to_owned()),
-        wanted: DesiredDelivery::new(&delivery),
-        settings: settings(&delivery),
-    }
-}
 
-fn settings(delivery: &Delivery) -> DeliverySettings {
-    let credential = &delivery.credential;
-    DeliverySettings {
-        renew_below_seconds: delivery.renew_below.as_secs(),
-        scopes: credential.scopes.clone(),
-        audience: credential.audience.clone(),
-        opened: match &delivery.target {
-            Target::Directory(_) => None,
-            Target::Credd { authentication, .. } => Some(opened(authentication, delivery)),
-        },
+    /// A delivery to the schedds that a search finds. A description of the search stands for their names.
+    fn to_find(search: &Search, template: &DeliveryTemplate) -> Self {
+        let schedds = template.schedds.to_string();
+        let at = template.at.as_ref().map(|at| at.as_str().to_owned());
+        let collector = search.collector.as_deref().unwrap_or("of this host");
+        let mut words = vec![format!("collector {collector}")];
+        words.push(match &search.constraint {
+            Some(constraint) => format!("constraint {constraint}"),
+            None => "all schedds".to_owned(),
+        });
+        words.extend((schedds != "*").then(|| format!("named {schedds}")));
+        words.extend(at.iter().map(|at| format!("at {at}")));
+        let mut delivery = template.at("", search.target(""));
+        delivery.id.schedd = format!("{} ({})", search.group, words.join(", "));
+        let search = ListedSearch {
+            group: search.group.clone(),
+            collector: search.collector.clone(),
+            constraint: search.constraint.clone(),
+            schedds,
+            at,
+        };
+        Self::new(&delivery, Some(search))
     }
 }
 
 /// `scitokens cms for user@example.org`.
-fn opened(authentication: &Authentication, delivery: &Delivery) -> String {
+fn opened(delivery: &Delivery) -> Option<String> {
+    let Target::Credd { authentication, .. } = &delivery.target else {
+        return None;
+    };
     let mut text = authentication.method.to_string();
     if authentication.method == Method::Scitokens {
-        text.push(' ');
-        text.push_str(&delivery.authorize.service);
+        text = format!("{text} {}", delivery.authorize.service);
     }
     if let Some(domain) = &authentication.domain {
-        for part in [" for ", delivery.id.account.as_str(), "@", domain.as_str()] {
-            text.push_str(part);
-        }
+        text = format!("{text} for {}@{domain}", delivery.id.account);
     }
-    text
+    Some(text)
 }

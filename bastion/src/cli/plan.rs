@@ -3,26 +3,17 @@
 
 use std::time::Duration;
 
-use clap::Args;
 use serde::Serialize;
 
-use super::{CommandError, Done, ask_if_running, complain, print, print_json};
-use crate::cli::arguments::{Global, Output, SelectionArguments};
-use crate::cli::local;
-use crate::engine::report::{Report, table};
+use super::executor::Executor;
+use super::table::listed;
+use super::{CommandError, Done, complain};
+use crate::cli::arguments::{Global, SelectionArguments};
+use crate::engine::report::{Line, Report};
 use crate::model::duration;
 use crate::model::moment::until;
 use crate::policy::plan::PushReason;
 use crate::policy::plan::outlook::{PlannedAction, Reason};
-
-/// Arguments of `plan`.
-#[derive(Debug, Args)]
-pub(crate) struct PlanArguments {
-    #[command(flatten)]
-    selected: SelectionArguments,
-    #[command(flatten)]
-    output: Output,
-}
 
 #[derive(Serialize)]
 struct Plan {
@@ -33,45 +24,36 @@ struct Plan {
 }
 
 /// Prints the plan.
-pub(crate) fn plan(global: &Global, arguments: &PlanArguments) -> Result<Done, CommandError> {
-    let selection = arguments.selected.selection();
-    let running = ask_if_running(global, async |client| client.status(&selection).await)?;
-    let plan = if let Some(report) = running {
-        Plan {
-            running: true,
-            report,
-        }
-    } else {
-        let report = local::at_start(&global.load()?)?;
-        Plan {
-            running: false,
-            report: report
-                .only(&selection)
-                .map_err(|wrong| CommandError::wrong([wrong]))?,
-        }
+pub(crate) async fn plan(
+    global: &Global,
+    arguments: &SelectionArguments,
+) -> Result<Done, CommandError> {
+    let executor = Executor::find(global).await?;
+    let plan = Plan {
+        running: executor.is_service(),
+        report: executor.report(&arguments.selection()).await?,
     };
-    if arguments.output.json {
-        print_json(&plan)?;
-    } else {
-        if !plan.running {
-            complain(["the service does not run; this is what it would do after a start"]);
-        }
-        print(&text(&plan.report))?;
+    if !plan.running && !arguments.output.json {
+        complain(["the service does not run; this is what it would do after a start"]);
     }
+    arguments.output.print(&plan, |_| text(&plan.report))?;
     Ok(Done::Good)
 }
 
 fn text(report: &Report) -> String {
-    let rows = report.deliveries.iter().map(|line| {
+    let row = |line: &Line| {
         let pause = line.next_at.map(|next| until(report.at, next));
-        let at = match pause {
-            None => "-".to_owned(),
-            Some(Duration::ZERO) => "now".to_owned(),
-            Some(pause) => format!("in {}", duration::format(pause)),
-        };
-        let (action, why) = match pause {
-            Some(_) => (action(line.next_step), why(line.next_why)),
-            None => ("nothing", "revoked; `push` delivers it again"),
+        let (at, action, why) = match pause {
+            None => (
+                "-".to_owned(),
+                "nothing",
+                "revoked; `push` delivers it again",
+            ),
+            Some(Duration::ZERO) => ("now".to_owned(), action(line), why(line.next_why)),
+            Some(pause) => {
+                let at = format!("in {}", duration::format(pause));
+                (at, action(line), why(line.next_why))
+            }
         };
         [
             line.wanted.account.clone(),
@@ -81,15 +63,15 @@ fn text(report: &Report) -> String {
             action.to_owned(),
             why.to_owned(),
         ]
-    });
-    table(
+    };
+    listed(
         ["ACCOUNT", "SERVICE", "SCHEDD", "WHEN", "WHAT", "WHY"],
-        rows,
+        report.deliveries.iter().map(row),
     )
 }
 
-fn action(step: PlannedAction) -> &'static str {
-    match step {
+fn action(line: &Line) -> &'static str {
+    match line.next_step {
         PlannedAction::Observe => "observe",
         PlannedAction::Prove => "read",
         PlannedAction::Push => "push",

@@ -15,8 +15,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// An empty bar, titled `what`.
-    pub(crate) fn begin(what: &'static str) -> Self {
+    /// An empty bar with a title.
+    pub(crate) fn begin(title: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         // The template is fixed text that indicatif understands.
         if let Ok(style) =
@@ -24,7 +24,7 @@ impl Progress {
         {
             bar.set_style(style.progress_chars("=> "));
         }
-        bar.set_prefix(what);
+        bar.set_prefix(title);
         bar.enable_steady_tick(Duration::from_millis(200));
         Self { bar }
     }
@@ -45,24 +45,19 @@ impl Progress {
 
 /// Number of deliveries in each state.
 fn counts(lines: &[Line]) -> String {
-    let mut counts: BTreeMap<u8, (usize, &str)> = BTreeMap::new();
+    let mut counts: BTreeMap<(u8, &str), usize> = BTreeMap::new();
     for line in lines {
-        let (order, word) = match line.state {
+        let order = match line.state {
             _ if line.working => (0, "in work"),
-            State::Good => (1, "good"),
-            State::Pending => (2, "pending"),
-            State::New => (3, "new"),
-            State::Failed => (4, "failed"),
-            State::Gone => (5, "gone"),
-            State::Revoked => (6, "revoked"),
+            State::Good => (1, line.state.word()),
+            _ => (2, line.state.word()),
         };
-        counts.entry(order).or_insert((0, word)).0 += 1;
+        *counts.entry(order).or_default() += 1;
     }
-    let words: Vec<String> = counts
-        .into_values()
-        .map(|(count, word)| format!("{count} {word}"))
-        .collect();
-    words.join(", ")
+    let words = counts
+        .iter()
+        .map(|((_, word), count)| format!("{count} {word}"));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

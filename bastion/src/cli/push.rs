@@ -2,66 +2,57 @@
 
 use std::convert::Infallible;
 
-use clap::Args;
-
 use super::progress::Progress;
-use super::table::{self, TableStyle};
-use super::{CommandError, Done, ask, print, print_json};
+use super::{CommandError, Done, status};
 use crate::api::client::Client;
-use crate::cli::arguments::{Global, Output, SelectionArguments};
+use crate::cli::arguments::{Global, SelectionArguments};
 use crate::engine::pause_of_watchers;
 use crate::engine::report::{Line, OrderedDeliveries, Report};
 use crate::model::delivery::Selection;
 use crate::policy::plan::State;
 
-/// Arguments of `push` and `retry`.
-#[derive(Debug, Args)]
-pub(crate) struct PushArguments {
-    #[command(flatten)]
-    selected: SelectionArguments,
-    #[command(flatten)]
-    output: Output,
-}
-
 /// Pushes new vault tokens now.
-pub(crate) fn push(global: &Global, arguments: &PushArguments) -> Result<Done, CommandError> {
-    order(global, arguments, "push", |_| true)
+pub(crate) async fn push(
+    global: &Global,
+    arguments: &SelectionArguments,
+) -> Result<Done, CommandError> {
+    order(global, arguments, "push", |_| true).await
 }
 
 /// Retries failed deliveries now.
-pub(crate) fn retry(global: &Global, arguments: &PushArguments) -> Result<Done, CommandError> {
-    order(global, arguments, "retry", |line| {
-        line.state == State::Failed
-    })
+pub(crate) async fn retry(
+    global: &Global,
+    arguments: &SelectionArguments,
+) -> Result<Done, CommandError> {
+    let has_failed = |line: &Line| line.state == State::Failed;
+    order(global, arguments, "retry", has_failed).await
 }
 
 /// Sends an order for the selected deliveries and waits until those that are `meant` are done.
-fn order(
+async fn order(
     global: &Global,
-    arguments: &PushArguments,
-    what: &'static str,
+    arguments: &SelectionArguments,
+    name: &'static str,
     meant: fn(&Line) -> bool,
 ) -> Result<Done, CommandError> {
-    let selection = arguments.selected.selection();
-    let report: Report = ask(global, async |client| {
-        let mut before = client.status(&selection).await?.deliveries;
-        before.retain(meant);
-        let progress = Progress::begin(what);
-        let order = client.order(what, &selection);
-        let report = tokio::select! {
-            report = order => report,
-            never = show(&progress, &client, &selection, &before) => match never {},
-        };
-        progress.end();
-        report
+    let selection = arguments.selection();
+    let client = Client::connect(&global.socket()?).await?;
+    let mut before = client.status(&selection).await?.deliveries;
+    before.retain(meant);
+    let progress = Progress::begin(name);
+    let report = tokio::select! {
+        report = client.order(name, &selection) => report,
+        never = show(&progress, &client, &selection, &before) => match never {},
+    };
+    progress.end();
+    let report: Report = report?;
+    arguments.output.print(&report, |width| {
+        if report.deliveries.is_empty() {
+            "nothing waits after a failure\n".to_owned()
+        } else {
+            status::with_problems(&report, width)
+        }
     })?;
-    if arguments.output.json {
-        print_json(&report)?;
-    } else if report.deliveries.is_empty() {
-        print("nothing waits after a failure\n")?;
-    } else {
-        print(&table::status(&report, TableStyle::of_stdout()))?;
-    }
     Ok(Done::when(report.is_good()))
 }
 

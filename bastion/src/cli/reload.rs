@@ -2,14 +2,16 @@
 
 use clap::Args;
 
-use super::{CommandError, Done, ask, print, print_json};
+use super::output::Output;
+use super::{CommandError, Done};
 use crate::api::bodies::{ReloadOrder, Reloaded};
-use crate::cli::arguments::{Global, Output};
+use crate::api::client::Client;
+use crate::cli::arguments::Global;
 
 /// Arguments of `reload`.
 #[derive(Debug, Args)]
 pub(crate) struct ReloadArguments {
-    /// Only say what would change.
+    /// Only print the changes.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -17,31 +19,31 @@ pub(crate) struct ReloadArguments {
 }
 
 /// Reloads the configuration and prints the changes.
-pub(crate) fn reload(global: &Global, arguments: &ReloadArguments) -> Result<Done, CommandError> {
+pub(crate) async fn reload(
+    global: &Global,
+    arguments: &ReloadArguments,
+) -> Result<Done, CommandError> {
     let order = ReloadOrder {
         dry_run: arguments.dry_run,
     };
-    let result: Reloaded = ask(global, async |client| client.order("reload", &order).await)?;
-    let printed = if arguments.output.json {
-        print_json(&result)
-    } else {
-        Ok(())
+    let client = Client::connect(&global.socket()?).await?;
+    let result: Reloaded = client.order("reload", &order).await?;
+    if result.faults.is_empty() || arguments.output.json {
+        arguments.output.print(&result, |_| text(&result))?;
+    }
+    if result.faults.is_empty() {
+        return Ok(Done::Good);
+    }
+    let last = "the old configuration stays in force".to_owned();
+    Err(CommandError::wrong(result.faults.into_iter().chain([last])))
+}
+
+fn text(result: &Reloaded) -> String {
+    let last = match (result.changes.is_empty(), result.used) {
+        (true, _) => "nothing changes",
+        (false, true) => "the new configuration is in force",
+        (false, false) => "nothing was done: this was a dry run",
     };
-    if !result.faults.is_empty() {
-        let mut lines = result.faults;
-        lines.push("the old configuration stays in force".to_owned());
-        return Err(CommandError::wrong(lines));
-    }
-    printed?;
-    if !arguments.output.json {
-        for change in &result.changes {
-            print(&format!("{change}\n"))?;
-        }
-        print(match (result.changes.is_empty(), result.used) {
-            (true, _) => "nothing changes\n",
-            (false, true) => "the new configuration is in force\n",
-            (false, false) => "nothing was done: this was a dry run\n",
-        })?;
-    }
-    Ok(Done::Good)
+    let lines = result.changes.iter().map(String::as_str).chain([last]);
+    lines.collect::<Vec<_>>().join("\n") + "\n"
 }

@@ -2,13 +2,14 @@
 
 use clap::{Args, ValueHint};
 
-use super::table::TableStyle;
-use super::{CommandError, Done, ask_if_running, complain, print, print_json};
+use super::executor::Executor;
+use super::output::Output;
+use super::table::{explained, wrapped};
+use super::{CommandError, Done, complain};
 use crate::api::bodies::RevokeOrder;
-use crate::cli::arguments::{Global, Output};
-use crate::cli::local;
+use crate::cli::arguments::Global;
 use crate::engine::Command;
-use crate::engine::revoke::RevocationReport;
+use crate::engine::revoke::{RevocationReport, Step};
 use crate::model::delivery::Selection;
 
 /// Arguments of `revoke`.
@@ -26,7 +27,7 @@ pub(crate) struct RevokeArguments {
     /// Every delivery of every account at this schedd, as when it is stolen.
     #[arg(long, value_name = "HOST", value_hint = ValueHint::Other, conflicts_with_all = ["account", "service", "schedd"])]
     all_at: Option<String>,
-    /// Revoke at Vault, and ask nothing of the schedd: it is shown no access token.
+    /// Revoke at Vault, and send no request to the schedd: it is shown no access token.
     #[arg(long)]
     leave_schedd: bool,
     #[command(flatten)]
@@ -34,50 +35,95 @@ pub(crate) struct RevokeArguments {
 }
 
 /// Revokes deliveries; prints each step with its outcome.
-pub(crate) fn revoke(global: &Global, arguments: &RevokeArguments) -> Result<Done, CommandError> {
+pub(crate) async fn revoke(
+    global: &Global,
+    arguments: &RevokeArguments,
+) -> Result<Done, CommandError> {
     let selection = Selection {
         account: arguments.account.clone(),
         service: arguments.service.clone(),
         schedd: arguments.schedd.clone().or(arguments.all_at.clone()),
     };
-    let reports = order_revocation(global, &selection, arguments.leave_schedd)?;
-    if arguments.output.json {
-        print_json(&reports)?;
-    } else {
-        let width = TableStyle::of_stdout().width;
-        print(
-            &reports
-                .iter()
-                .map(|report| report.table(width))
-                .collect::<String>(),
-        )?;
-    }
+    let executor = Executor::find(global).await?;
+    let reports = order(&executor, &selection, arguments.leave_schedd).await?;
+    let text = |width| reports.iter().map(|report| text(report, width)).collect();
+    arguments.output.print(&reports, text)?;
     Ok(Done::when(reports.iter().all(RevocationReport::is_done)))
 }
 
-/// Revokes deliveries by the running service; without one, as far as that is possible.
-pub(super) fn order_revocation(
-    global: &Global,
+/// Orders the revocation of deliveries.
+pub(super) async fn order(
+    executor: &Executor,
     selection: &Selection,
-    leave_schedds: bool,
+    leave_schedd: bool,
 ) -> Result<Vec<RevocationReport>, CommandError> {
+    if !executor.is_service() {
+        complain(["no service runs here: tokens that it made are known by their accessors only"]);
+    }
     let order = RevokeOrder {
         account: selection.account.clone(),
         service: selection.service.clone(),
         schedd: selection.schedd.clone(),
-        leave_schedd: leave_schedds,
+        leave_schedd,
     };
-    let reports = ask_if_running(global, async |client| client.order("revoke", &order).await)?;
-    if let Some(reports) = reports {
-        return Ok(reports);
-    }
-    let config = global.load()?;
-    complain(["no service runs here: tokens that it made are known by their accessors only"]);
-    let command = |answer| Command::Revoke(selection.clone(), leave_schedds, answer);
-    let reports = local::wait(local::order(&config, command))??;
-    if reports.is_empty() {
-        let what = "no delivery is meant; see `token-bastion check` for those that there are";
-        return Err(CommandError::wrong([what]));
+    let command = |answer| Command::Revoke(selection.clone(), leave_schedd, answer);
+    let reports: Vec<_> = executor.order("revoke", &order, command).await?;
+    // A service itself refuses names that no delivery has.
+    if reports.is_empty() && !executor.is_service() {
+        let message =
+            "no delivery has these names; see `token-bastion check` for those that there are";
+        return Err(CommandError::wrong([message]));
     }
     Ok(reports)
+}
+
+/// Formats the steps of one delivery.
+pub(super) fn text(report: &RevocationReport, width: Option<u16>) -> String {
+    steps_text(&report.id.to_string(), &report.steps, width)
+}
+
+/// Formats steps below a title.
+pub(super) fn steps_text(title: &str, steps: &[Step], width: Option<u16>) -> String {
+    let rows = steps.iter().map(|step| {
+        let outcome = step.outcome.words().to_owned();
+        [step.what.words(), outcome, step.why.clone()]
+    });
+    wrapped(title, width) + &explained(rows, width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::revoke::tests::{report, step};
+    use crate::engine::revoke::{StepObject, StepOutcome};
+
+    #[test]
+    fn people_see_each_step_under_its_delivery() {
+        let stored = Step::new(StepObject::Stored, StepOutcome::NotDone, "refused");
+        assert_eq!(
+            text(&report(vec![step(StepOutcome::Done), stored]), None),
+            "a/cms at ap1\n  vault token abc           done      why\n  credential at the schedd  NOT DONE  refused\n"
+        );
+    }
+
+    #[test]
+    fn on_a_terminal_reasons_stay_in_their_column() {
+        let accessor = "NwgmoZDXOO1PDl6AbTuiCQHX".to_owned();
+        let why = "no answer from the schedd; run this again when it runs";
+        let steps = vec![
+            Step::new(
+                StepObject::VaultToken { accessor },
+                StepOutcome::Done,
+                "it is dead",
+            ),
+            Step::new(StepObject::Stored, StepOutcome::NotDone, why),
+        ];
+        assert_eq!(
+            text(&report(steps), Some(80)),
+            "a/cms at ap1\n\
+            \x20 vault token NwgmoZDXOO1PDl6AbTuiCQHX  done      it is dead\n\
+            \x20 credential at the schedd              NOT DONE  no answer from the schedd; run\n\
+            \x20                                                 this again when it runs\n"
+        );
+    }
 }

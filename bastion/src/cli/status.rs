@@ -1,20 +1,46 @@
 //! `status`: the report of the running service; with `--min-life` a check before jobs are submitted.
 
-use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
+use comfy_table::{ColumnConstraint, Row, Width};
+use console::{Style, Term};
+use jiff::Timestamp;
 
-use super::table::{self, TableStyle};
-use super::{CommandError, Done, ask, print, print_json, print_while_read};
-use crate::cli::arguments::{Global, Output, SelectionArguments};
-use crate::engine::report::Report;
+use super::table::{self, wrapped};
+use super::{CommandError, Done, print_while_read};
+use crate::api::client::Client;
+use crate::cli::arguments::{Global, SelectionArguments};
+use crate::engine::report::{Line, Report};
 use crate::model::delivery::Selection;
-use crate::model::duration;
+use crate::model::duration::{self, short};
 use crate::model::moment::until;
+use crate::policy::plan::State;
 
 /// Interval of `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
+/// Headings of the table. Those from [`BASIC`] on are for wide terminals.
+const HEADINGS: [&str; 11] = [
+    "ACCOUNT",
+    "SERVICE",
+    "SCHEDD",
+    STATE,
+    "VAULT",
+    "JOBS",
+    "NEXT",
+    "TO DO",
+    "ISSUER/ROLE",
+    "LAST GOOD",
+    "ACCESSOR",
+];
+/// Heading of the state.
+const STATE: &str = "STATE";
+/// Number of columns with names, which may be shortened.
+const NAMES: usize = 3;
+/// Least width of a shortened name, with the gap after it.
+const SHORTEST: u16 = 8;
+/// Number of columns that are always there.
+const BASIC: usize = 8;
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
@@ -28,38 +54,42 @@ pub(crate) struct StatusArguments {
     /// Repeat every two seconds, until interrupted.
     #[arg(long, conflicts_with = "json")]
     watch: bool,
-    #[command(flatten)]
-    output: Output,
 }
 
 /// Prints the state of every delivery, as the running service reports it.
-pub(crate) fn status(global: &Global, arguments: &StatusArguments) -> Result<Done, CommandError> {
-    let (style, selection) = (TableStyle::of_stdout(), arguments.selected.selection());
+pub(crate) async fn status(
+    global: &Global,
+    arguments: &StatusArguments,
+) -> Result<Done, CommandError> {
+    let selection = arguments.selected.selection();
     if arguments.watch {
-        return watch(global, &selection, style);
+        return watch(global, &selection).await;
     }
-    let report = ask(global, async |client| client.status(&selection).await)?;
-    if arguments.output.json {
-        print_json(&report)?;
-    } else {
-        print(&table::status(&report, style))?;
-    }
+    let report = report(global, &selection).await?;
+    let output = arguments.selected.output;
+    output.print(&report, |width| with_problems(&report, width))?;
     Ok(Done::when(is_good(&report, arguments.min_life)))
 }
 
 /// Prints the state again and again, until the service stops or the reader goes away.
-fn watch(global: &Global, selection: &Selection, style: TableStyle) -> Result<Done, CommandError> {
+async fn watch(global: &Global, selection: &Selection) -> Result<Done, CommandError> {
     loop {
-        let report = ask(global, async |client| client.status(selection).await)?;
-        if style.width.is_some() {
+        let report = report(global, selection).await?;
+        let width = table::width(&Term::stdout());
+        if width.is_some() {
             // A terminal that cannot be cleared shows one table below the other.
-            let _ = console::Term::stdout().clear_screen();
+            let _ = Term::stdout().clear_screen();
         }
-        if !print_while_read(&table::status(&report, style))? {
+        if !print_while_read(&with_problems(&report, width))? {
             return Ok(Done::Good);
         }
-        thread::sleep(EVERY);
+        tokio::time::sleep(EVERY).await;
     }
+}
+
+async fn report(global: &Global, selection: &Selection) -> Result<Report, CommandError> {
+    let client = Client::connect(&global.socket()?).await?;
+    Ok(client.status(selection).await?)
 }
 
 /// Returns true when all deliveries are good, or when jobs have access tokens for `min_life`.
@@ -73,13 +103,183 @@ fn is_good(report: &Report, min_life: Option<Duration>) -> bool {
     })
 }
 
+/// Formats the table, and the problems and warnings below it.
+pub(super) fn with_problems(report: &Report, width: Option<u16>) -> String {
+    let mut text = deliveries(report, width);
+    if !report.problems.is_empty() {
+        text.push('\n');
+    }
+    for (group, line) in report.problems.iter().zip(report.problem_lines()) {
+        text += &wrapped(&format!("{}: {line}", group.remedy.words()), width);
+    }
+    let log = report.log.message();
+    let mut warnings = report.grant_warnings();
+    warnings.extend(log.as_deref());
+    if !warnings.is_empty() {
+        text.push('\n');
+    }
+    for line in warnings {
+        text += &wrapped(line, width);
+    }
+    text
+}
+
+/// Formats the table alone: on a narrow terminal with shortened names, on a wide one with more columns.
+pub(super) fn deliveries(report: &Report, width: Option<u16>) -> String {
+    let mut table = table::new(width);
+    let rows = report.deliveries.iter().map(|line| row(line, report.at));
+    for row in std::iter::once(HEADINGS.map(str::to_owned)).chain(rows) {
+        let mut row = Row::from(row);
+        row.max_height(1);
+        table.add_row(row);
+    }
+    let fits =
+        |columns: &usize| width.is_some_and(|width| table::width_of(&table, *columns) <= width);
+    let shown = (BASIC..=HEADINGS.len()).take_while(fits).last();
+    let shown = shown.unwrap_or(BASIC);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_constraint(match index {
+            0..NAMES => ColumnConstraint::LowerBoundary(Width::Fixed(SHORTEST)),
+            _ if index < shown => ColumnConstraint::ContentWidth,
+            _ => ColumnConstraint::Hidden,
+        });
+    }
+    let text = table::format(table);
+    if console::colors_enabled() {
+        with_colours(&text, &report.deliveries)
+    } else {
+        text
+    }
+}
+
+fn row(line: &Line, now: Timestamp) -> [String; HEADINGS.len()] {
+    let dash = || "-".to_owned();
+    let left = |end: Option<Timestamp>| end.map_or_else(dash, |end| short(until(now, end)));
+    let remedy = line.problem.as_ref().map(|trouble| trouble.remedy.words());
+    let next = match line.next_at.map(|next| until(now, next)) {
+        _ if line.working => "in work".to_owned(),
+        None => dash(),
+        Some(Duration::ZERO) => "now".to_owned(),
+        Some(pause) => short(pause),
+    };
+    let ago = line.last_success.map(|then| short(until(then, now)));
+    [
+        line.wanted.account.clone(),
+        line.wanted.service.clone(),
+        line.wanted.schedd.clone(),
+        line.state.word().to_owned(),
+        left(line.vault_token_expires),
+        left(line.jobs_safe_until),
+        next,
+        remedy.unwrap_or_default().to_owned(),
+        format!("{}/{}", line.wanted.issuer, line.wanted.role),
+        ago.map_or_else(dash, |ago| format!("{ago} ago")),
+        line.accessor.clone().unwrap_or_else(dash),
+    ]
+}
+
+/// Colours the states, which stand below their heading.
+fn with_colours(table: &str, lines: &[Line]) -> String {
+    let before = table.split(STATE).next().unwrap_or_default();
+    let start = before.chars().count();
+    let mut text = String::new();
+    let states = std::iter::once(None).chain(lines.iter().map(|line| Some(line.state)));
+    for (row, state) in table.lines().zip(states) {
+        let word = state.map_or("", State::word);
+        let mut rest = row.chars();
+        text.extend(rest.by_ref().take(start));
+        let shown: String = rest.by_ref().take(word.len()).collect();
+        text += &colour(state).apply_to(shown).to_string();
+        text.extend(rest);
+        text.push('\n');
+    }
+    text
+}
+
+fn colour(state: Option<State>) -> Style {
+    let style = Style::new().force_styling(true);
+    match state {
+        None => Style::new(),
+        Some(State::Good) => style.green(),
+        Some(State::Failed | State::Revoked) => style.red(),
+        Some(State::New | State::Pending | State::Gone) => style.yellow(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::report::Line;
     use crate::engine::report::tests::{at, failed, good};
     use crate::model::problem::{Cause, Kind};
-    use crate::policy::plan::State;
+
+    fn report() -> Report {
+        let mut long = failed(
+            "crabtw",
+            Cause::Vault("https://v".to_owned()),
+            Kind::VaultDown,
+        );
+        long.wanted.service = "cms_productionmanagement".to_owned();
+        long.wanted.schedd = "crab-prod-tw01.schedds.cern.example.org".to_owned();
+        Report::of(vec![good("cmsprod"), long], at(0))
+    }
+
+    #[test]
+    fn in_a_pipe_nothing_is_shortened() {
+        assert_eq!(
+            with_problems(&report(), None),
+            "ACCOUNT  SERVICE                   SCHEDD                                   STATE   VAULT  JOBS  NEXT  TO DO\n\
+             cmsprod  cms                       ap1                                      good    7d     20m   10m\n\
+             crabtw   cms_productionmanagement  crab-prod-tw01.schedds.cern.example.org  failed  7d     20m   10m   wait\n\
+             \n\
+             wait: Vault https://v: it went wrong; put it right\n"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_every_delivery_has_one() {
+        for width in 60..140 {
+            let text = with_problems(&report(), Some(width));
+            for line in text.lines() {
+                assert!(
+                    line.chars().count() <= usize::from(width),
+                    "{width}: {line}"
+                );
+            }
+            let table = deliveries(&report(), Some(width));
+            assert_eq!(table.lines().count(), 3, "{table}");
+        }
+        assert_eq!(
+            deliveries(&report(), Some(80)),
+            "ACCOUNT  SERVICE            SCHEDD            STATE   VAULT  JOBS  NEXT  TO DO\n\
+             cmsprod  cms                ap1               good    7d     20m   10m\n\
+             crabtw   cms_productionma…  crab-prod-tw01.…  failed  7d     20m   10m   wait\n"
+        );
+    }
+
+    #[test]
+    fn a_wide_terminal_shows_more() {
+        let table = deliveries(&report(), Some(200));
+        assert!(table.contains("ACCESSOR"), "{table}");
+        let table = deliveries(&report(), Some(125));
+        assert!(
+            table.contains("ISSUER/ROLE") && !table.contains("ACCESSOR"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn states_are_coloured_and_other_words_are_not() {
+        let mut report = report();
+        report.deliveries[0].wanted.account = "good_account".to_owned();
+        // Headings are shortened, too, in the narrow one.
+        for width in [None, Some(60)] {
+            let text = with_colours(&deliveries(&report, width), &report.deliveries);
+            assert!(text.contains("\x1b[32mgood\x1b[0m    7d"), "{text}");
+            assert!(text.contains("\x1b[31mfailed\x1b[0m  7d"), "{text}");
+            assert_eq!(text.matches("\x1b[0m").count(), 2, "{text}");
+        }
+    }
 
     #[test]
     fn jobs_may_be_submitted_while_their_token_lives_even_if_the_last_try_failed() {

@@ -1,274 +1,181 @@
-//! Table of the states of all deliveries, with the problems below it.
+//! Tables and wrapped text.
 //!
-//! Always true: no line is wider than the terminal; in a pipe nothing is shortened or coloured.
+//! Always true: on a terminal no line is wider than it, where its words allow that; in a pipe nothing is shortened or
+//! wrapped.
 
-use std::fmt::Write as _;
-use std::time::Duration;
-
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use console::Term;
-use jiff::Timestamp;
-
-use crate::cli::wrap::{width, wrapped};
-use crate::engine::report::{Line, Report};
-use crate::model::duration::short;
-use crate::model::moment::until;
-use crate::policy::plan::State;
+use textwrap::core::display_width;
+use textwrap::{Options, WordSplitter};
 
 /// Blanks between two columns.
-const GAP: usize = 2;
-/// Least width of a shortened name.
-const SHORTEST: usize = 6;
-/// Indices of the columns with names, which may be shortened.
-const NAMES: [usize; 3] = [0, 1, 2];
-/// Index of the column with the state, which is coloured.
-const STATE: usize = 3;
+const GAP: u16 = 2;
 
-/// Width and colours of a table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TableStyle {
-    /// Columns of the terminal; unlimited when `None`.
-    pub(crate) width: Option<usize>,
-    /// Use colours.
-    pub(crate) coloured: bool,
+/// Width of a terminal in columns; `None` where there is none. One that does not report its size has 80.
+pub(crate) fn width(terminal: &Term) -> Option<u16> {
+    terminal.is_term().then(|| terminal.size().1)
 }
 
-impl TableStyle {
-    /// Returns the style for standard output.
-    pub(crate) fn of_stdout() -> Self {
-        let width = width(&Term::stdout());
-        if width.is_none() {
-            return Self::default();
-        }
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self {
-            width,
-            coloured: !plain,
-        }
+/// An empty table without borders, for a terminal of `width` columns.
+pub(crate) fn new(width: Option<u16>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if let Some(width) = width {
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width);
     }
+    table
 }
 
-/// The table, and the problems below it.
-pub(crate) fn status(report: &Report, style: TableStyle) -> String {
-    let mut text = deliveries(report, style);
-    if !report.problems.is_empty() {
-        text.push('\n');
-    }
-    for (group, line) in report.problems.iter().zip(report.problem_lines()) {
-        let line = format!("{}: {line}", group.remedy.words());
-        text.push_str(&wrapped(&line, 0, 2, style.width));
-    }
-    let log = report.log.message();
-    let mut warnings = report.grant_warnings();
-    warnings.extend(log.as_deref());
-    if !warnings.is_empty() {
-        text.push('\n');
-    }
-    for line in warnings {
-        text.push_str(&wrapped(line, 0, 2, style.width));
-    }
-    text
+/// Width of the first columns of a table, without the gap after them.
+pub(crate) fn width_of(table: &Table, columns: usize) -> u16 {
+    let widths = table.column_max_content_widths().into_iter();
+    let widths = widths.take(columns).map(|width| width + GAP);
+    widths.sum::<u16>().saturating_sub(GAP)
 }
 
-/// The table alone.
-pub(crate) fn deliveries(report: &Report, style: TableStyle) -> String {
-    let now = report.at;
-    let head = [
-        "ACCOUNT", "SERVICE", "SCHEDD", "STATE", "VAULT", "JOBS", "NEXT", "TO DO",
-    ];
-    let more = ["ISSUER/ROLE", "LAST GOOD", "ACCESSOR"];
-    let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).to_vec()];
-    let mut extra: Vec<[String; 3]> = vec![more.map(str::to_owned)];
-    for line in &report.deliveries {
-        rows.push(row(line, now));
-        let ago = line.last_success.map(|then| until(then, now));
-        extra.push([
-            format!("{}/{}", line.wanted.issuer, line.wanted.role),
-            ago.map_or_else(dash, |ago| format!("{} ago", short(ago))),
-            line.accessor.clone().unwrap_or_else(dash),
-        ]);
+/// Formats a table, with gaps between columns and without blanks at the ends of lines.
+pub(crate) fn format(mut table: Table) -> String {
+    let last = table.column_count().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if index < last { GAP } else { 0 }));
     }
-    if let Some(width) = style.width {
-        // Further columns while they fit.
-        for column in 0..more.len() {
-            let mut wider = rows.clone();
-            for (row, extra) in wider.iter_mut().zip(&extra) {
-                row.extend(extra.get(column).cloned());
-            }
-            if total(&widths(&wider)) > width {
-                break;
-            }
-            rows = wider;
-        }
-        shorten(&mut rows, width);
-    }
-    draw(&rows, &report.deliveries, style.coloured)
+    table.trim_fmt() + "\n"
 }
 
-fn row(line: &Line, now: Timestamp) -> Vec<String> {
-    let left = |end: Option<Timestamp>| end.map_or_else(dash, |end| short(until(now, end)));
-    let remedy = line.problem.as_ref().map(|trouble| trouble.remedy.words());
-    let next = match line.next_at.map(|next| until(now, next)) {
-        _ if line.working => "in work".to_owned(),
-        None => dash(),
-        Some(Duration::ZERO) => "now".to_owned(),
-        Some(pause) => short(pause),
-    };
-    vec![
-        line.wanted.account.clone(),
-        line.wanted.service.clone(),
-        line.wanted.schedd.clone(),
-        line.state.word().to_owned(),
-        left(line.vault_token_expires),
-        left(line.jobs_safe_until),
-        next,
-        remedy.unwrap_or_default().to_owned(),
-    ]
+/// Formats rows below a heading, for pipes and wide terminals.
+pub(crate) fn listed<const N: usize>(
+    heading: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = new(None);
+    table.add_row(heading).add_rows(rows);
+    format(table)
 }
 
-fn dash() -> String {
-    "-".to_owned()
-}
-
-/// Shortens names until the table is no wider than `width`, the longest first.
-fn shorten(rows: &mut [Vec<String>], width: usize) {
-    loop {
-        let widths = widths(rows);
-        let longest = NAMES
-            .into_iter()
-            .filter_map(|column| Some((*widths.get(column)?, column)))
-            .max();
-        let Some((longest, column)) = longest else {
-            return;
-        };
-        if total(&widths) <= width || longest <= SHORTEST {
-            return;
-        }
-        for row in rows.iter_mut() {
-            if let Some(cell) = row.get_mut(column) {
-                *cell = shortened(cell, longest - 1);
-            }
+/// Formats indented rows; the last column is a text that may be long.
+pub(crate) fn explained<const N: usize>(
+    rows: impl IntoIterator<Item = [String; N]>,
+    width: Option<u16>,
+) -> String {
+    let width = width.map(|width| width.saturating_sub(GAP));
+    let mut table = new(width);
+    table.add_rows(rows);
+    let half = width.map_or(u16::MAX, |width| width / 2);
+    for (index, whole) in (0..N.saturating_sub(1)).zip(table.column_max_content_widths()) {
+        // Only names that take more than half of the width are wrapped, and their words are not broken.
+        let cells = table.column_cells_iter(index).flatten();
+        let words = cells.filter_map(|cell| cell.content().split(' ').map(display_width).max());
+        let word = u16::try_from(words.max().unwrap_or(0)).unwrap_or(u16::MAX);
+        let least = if whole <= half { whole } else { word };
+        let least = Width::Fixed(least.saturating_add(GAP));
+        if let Some(column) = table.column_mut(index) {
+            column.set_constraint(ColumnConstraint::LowerBoundary(least));
         }
     }
+    textwrap::indent(&format(table), "  ")
 }
 
-/// At most `width` characters: begin and end of a name, which tell names apart.
-fn shortened(name: &str, width: usize) -> String {
-    let name: Vec<char> = name.chars().filter(|c| *c != '…').collect();
-    if name.len() <= width && width > 0 {
-        return name.into_iter().collect();
+/// Wraps the lines of a text at blanks; further lines of each are indented by two more than itself.
+pub(crate) fn wrapped(text: &str, width: Option<u16>) -> String {
+    let options = Options::new(width.map_or(usize::MAX, usize::from))
+        .break_words(false)
+        .word_splitter(WordSplitter::NoHyphenation);
+    let mut wrapped = String::new();
+    for line in text.lines() {
+        let blanks = line.chars().take_while(|c| *c == ' ').count();
+        let indent = " ".repeat(blanks + 2);
+        wrapped += &textwrap::fill(line, options.clone().subsequent_indent(&indent));
+        wrapped.push('\n');
     }
-    let kept = width.saturating_sub(1);
-    let end = kept / 3;
-    let begin = name.iter().take(kept - end);
-    let rest = name.iter().skip(name.len().saturating_sub(end));
-    begin.chain(['…'].iter()).chain(rest).collect()
-}
-
-fn widths(rows: &[Vec<String>]) -> Vec<usize> {
-    let columns = rows.first().map_or(0, Vec::len);
-    let widest = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    (0..columns).map(widest).collect()
-}
-
-fn total(widths: &[usize]) -> usize {
-    widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
-}
-
-fn draw(rows: &[Vec<String>], lines: &[Line], coloured: bool) -> String {
-    let widths = widths(rows);
-    let states = std::iter::once(None).chain(lines.iter().map(|line| Some(line.state)));
-    let mut text = String::new();
-    for (row, state) in rows.iter().zip(states) {
-        let mut drawn = String::new();
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let padded = format!("{cell:<width$}");
-            match (coloured, state) {
-                (true, Some(state)) if column == STATE => {
-                    // Writing to a string cannot fail, here and below.
-                    let _ = write!(drawn, "\x1b[{}m{padded}\x1b[0m", colour(state));
-                }
-                _ => drawn.push_str(&padded),
-            }
-            drawn.push_str("  ");
-        }
-        let _ = writeln!(text, "{}", drawn.trim_end());
-    }
-    text
-}
-
-fn colour(state: State) -> u8 {
-    match state {
-        State::Good => 32,
-        State::Failed | State::Revoked => 31,
-        State::New | State::Pending | State::Gone => 33,
-    }
+    wrapped
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::report::tests::{at, failed, good};
-    use crate::model::problem::{Cause, Kind};
+    use proptest::prelude::*;
 
-    fn report() -> Report {
-        let mut long = failed(
-            "crabtw",
-            Cause::Vault("https://v".to_owned()),
-            Kind::VaultDown,
-        );
-        long.wanted.service = "cms_productionmanagement".to_owned();
-        long.wanted.schedd = "crab-prod-tw01.schedds.cern.example.org".to_owned();
-        Report::of(vec![good("cmsprod"), long], at(0))
+    fn checks(schedd: &str, width: Option<u16>) -> String {
+        let long = "it does not answer at 127.0.0.1:9618; see whether it runs there";
+        let rows = [
+            ["ok", "keytab", "readable"],
+            ["WRONG", &format!("credd cms_crab at {schedd}"), long],
+        ];
+        explained(rows.map(|row| row.map(str::to_owned)), width)
     }
 
     #[test]
-    fn in_a_pipe_nothing_is_shortened() {
+    fn columns_fit_their_words() {
+        let rows = [["a", "longer"], ["bcd", ""]].map(|row| row.map(str::to_owned));
+        assert_eq!(listed(["X", "Y"], rows), "X    Y\na    longer\nbcd\n");
+    }
+
+    #[test]
+    fn in_a_pipe_no_line_is_broken() {
         assert_eq!(
-            status(&report(), TableStyle::default()),
-            "ACCOUNT  SERVICE                   SCHEDD                                   STATE   VAULT  JOBS  NEXT  TO DO\n\
-             cmsprod  cms                       ap1                                      good    7d     20m   10m\n\
-             crabtw   cms_productionmanagement  crab-prod-tw01.schedds.cern.example.org  failed  7d     20m   10m   wait\n\
-             \n\
-             wait: Vault https://v: it went wrong; put it right\n"
+            checks("ap1", None),
+            "  ok     keytab                 readable\n\
+            \x20 WRONG  credd cms_crab at ap1  it does not answer at 127.0.0.1:9618; see whether it runs there\n"
         );
     }
 
     #[test]
-    fn no_line_is_wider_than_the_terminal_and_names_keep_begin_and_end() {
-        for width in 60..140 {
-            let style = TableStyle {
-                width: Some(width),
-                coloured: false,
-            };
-            for line in status(&report(), style).lines() {
-                assert!(line.chars().count() <= width, "{width}: {line}");
+    fn on_a_terminal_texts_stay_in_their_column_and_names_are_not_broken() {
+        assert_eq!(
+            checks("ap1", Some(80)),
+            "  ok     keytab                 readable\n\
+            \x20 WRONG  credd cms_crab at ap1  it does not answer at 127.0.0.1:9618; see\n\
+            \x20                               whether it runs there\n"
+        );
+        assert_eq!(
+            checks("crab-prod-tw01.schedds.example.org", Some(80)),
+            "  ok     keytab                              readable\n\
+            \x20 WRONG  credd cms_crab at                   it does not answer at\n\
+            \x20        crab-prod-tw01.schedds.example.org  127.0.0.1:9618; see whether it runs\n\
+            \x20                                            there\n"
+        );
+    }
+
+    #[test]
+    fn each_line_of_a_text_is_wrapped_for_itself() {
+        let text = "account a: onboarded\n  tried with the keytab\n";
+        assert_eq!(wrapped(text, None), text);
+        assert_eq!(
+            wrapped(text, Some(14)),
+            "account a:\n  onboarded\n  tried with\n    the keytab\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn rows_keep_their_words_and_are_no_wider_than_they_must_be(
+            names in proptest::collection::vec("[a-z]{1,20}", 1..5),
+            words in proptest::collection::vec("[a-z]{1,12}", 1..30),
+            width in 40_u16..90,
+        ) {
+            let line = words.join(" ");
+            let text = explained(names.iter().map(|name| [name.clone(), line.clone()]), Some(width));
+            let count = text.split_whitespace().count();
+            prop_assert_eq!(count, names.len() * (1 + words.len()));
+            for line in text.lines() {
+                prop_assert!(line.chars().count() <= usize::from(width), "{}", text);
+                prop_assert_eq!(line, line.trim_end());
             }
         }
-        let style = TableStyle {
-            width: Some(80),
-            coloured: false,
-        };
-        let table = status(&report(), style);
-        assert!(table.contains("crabtw"), "{table}");
-        assert!(
-            table.contains("crab-prod-") && table.contains(".org"),
-            "{table}"
-        );
-    }
 
-    #[test]
-    fn a_wide_terminal_shows_more_and_colours_states() {
-        let style = TableStyle {
-            width: Some(200),
-            coloured: true,
-        };
-        let table = status(&report(), style);
-        assert!(table.contains("ACCESSOR"), "{table}");
-        assert!(table.contains("\x1b[32mgood  \x1b[0m  7d"), "{table}");
-        assert!(table.contains("\x1b[31mfailed\x1b[0m"), "{table}");
+        #[test]
+        fn wrapped_lines_keep_their_words_and_are_no_wider_than_they_must_be(
+            words in proptest::collection::vec("[a-z-]{1,12}", 1..30),
+            width in 30_u16..60,
+        ) {
+            let text = wrapped(&words.join(" "), Some(width));
+            let found: Vec<&str> = text.split_whitespace().collect();
+            prop_assert_eq!(found, words);
+            for line in text.lines() {
+                prop_assert!(line.chars().count() <= usize::from(width), "{}", text);
+            }
+        }
     }
 }

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{DRAIN, Engine, Order};
@@ -26,17 +28,23 @@ pub enum Command<V, T> {
     /// Revoke these deliveries; answered with what was done, when all of it is. With `true` nothing is asked
     /// of the schedds.
     Revoke(Selection, bool, oneshot::Sender<Vec<RevocationReport>>),
-    /// Somebody logged in for these; with the expiry of the refresh token, if that was said. Answered with
-    /// what could not be stored of it.
+    /// Somebody logged in for these; with the expiry of the refresh token, if that was said.
     Onboarded(
         Selection,
         Option<Timestamp>,
-        oneshot::Sender<Result<(), String>>,
+        oneshot::Sender<OnboardedAnswer>,
     ),
     /// Make Vault forget the refresh tokens of an account; answered with what was done.
     Forget(String, oneshot::Sender<Vec<Step>>),
     /// End.
     Stop,
+}
+
+/// Answer to [`Command::Onboarded`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OnboardedAnswer {
+    /// Reason why the age of the refresh token is not on disk.
+    pub fault: Option<String>,
 }
 
 impl<V: Vault, T: Transport> Engine<V, T> {
@@ -68,7 +76,8 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 self.onboarded(&selection, ends);
                 let store = self.parts().store.clone();
                 tokio::spawn(async move {
-                    let _ = answer.send(store.written(DRAIN).await);
+                    let fault = store.written(DRAIN).await.err();
+                    let _ = answer.send(OnboardedAnswer { fault });
                 });
             }
             Command::Forget(account, answer) => {

@@ -49,7 +49,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use self::clock::ClockWatch;
-pub use self::command::Command;
+pub use self::command::{Command, OnboardedAnswer};
 use self::desired::{Applied, Envelope, Message};
 use self::env::{Env, Pace, Stop};
 use self::grants::Warnings;

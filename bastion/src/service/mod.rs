@@ -5,14 +5,17 @@
 
 mod reload;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use axum::Router;
 use htvault::clock::{Clock as _, SystemClock};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 
@@ -20,14 +23,12 @@ use self::reload::{Reload, Trigger};
 use crate::api::bodies::{ReloadOrder, Reloaded};
 use crate::api::orders::Orders;
 use crate::api::routes::{self, StatusView};
-use crate::api::server::{self, serve};
+use crate::api::server::{Listen, serve, slots};
 use crate::api::socket::Socket;
 use crate::api::systemd::{self, notify};
 use crate::config::{Config, Watch};
 use crate::engine::Command;
-use crate::engine::real::{
-    LAST_WAIT, RealParts, engine, lock, parts, parts_anew, runtime, warn_of_host,
-};
+use crate::engine::real::{RealParts, engine, lock, parts, parts_anew, warn_of_host};
 use crate::schedd::Transports;
 use crate::store::Store;
 use crate::system::hardening;
@@ -36,132 +37,102 @@ use crate::vault::HtVault;
 /// Runs the service until SIGTERM or SIGINT. SIGHUP and changes that `watch` notices reload `file`.
 ///
 /// # Errors
-/// The certificate authorities cannot be used, or the system refuses a runtime or signals.
-pub fn run(config: &Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
-    let _lock = lock(config)?;
+/// The certificate authorities cannot be used, or the system refuses signal handlers.
+pub async fn run(config: Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let _lock = lock(&config)?;
     let descriptors = hardening::raise_descriptors();
-    let runtime = runtime()?;
-    let result = runtime.block_on(async {
-        tokio::spawn(warn_of_host(Arc::new(config.clone())));
-        let parts = parts(config, Store::open(&config.state))?;
-        let mut engine = engine(config, &parts);
-        let signals = Signals::new().context("signal handlers cannot be installed")?;
-        let (send, receive) = mpsc::channel(1);
-        let (reloads, reload_orders) = mpsc::channel(1);
-        let reports = engine.reports();
-        let orders = Orders {
-            commands: send.clone(),
-            reports: reports.clone(),
-            reloads,
-        };
-        let view = StatusView {
-            reports: reports.clone(),
-            stages: Arc::clone(&parts.stages),
-            started: SystemClock.now(),
-        };
-        let _listen = serve_http(config, view.clone(), descriptors).await;
-        let _systemd = AbortOnDropHandle::new(tokio::spawn(systemd::notify_of(reports)));
-        let _control = serve_control(config, view, orders, descriptors).await;
-        info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
-        notify(&[NotifyState::Ready]);
-        let outside = Outside {
-            signals,
-            reloads: reload_orders,
-            parts,
-            watch,
-            files: Reload::new(file, Arc::new(config.clone())),
-        };
-        tokio::join!(engine.run(receive), outside.pass_on(send));
-        info!("stopped; tokens at the schedds stay valid");
-        Ok(())
-    });
-    runtime.shutdown_timeout(LAST_WAIT);
-    result
-}
-
-/// Serves the control socket until the result is dropped. Deliveries work without it, so a failure is only logged.
-async fn serve_control(
-    config: &Config,
-    view: StatusView,
-    orders: Orders<HtVault, Transports<HtVault>>,
-    descriptors: u64,
-) -> Option<AbortOnDropHandle<()>> {
-    match Socket::bind(&config.control).await {
-        Ok(socket) => {
-            let slots = server::slots(routes::CLIENTS, descriptors);
+    tokio::spawn(warn_of_host(Arc::clone(&config)));
+    let parts = parts(&config, Store::open(&config.state))?;
+    let mut engine = engine(&config, &parts);
+    let no_handlers = "signal handlers cannot be installed";
+    let hangup = signal(SignalKind::hangup()).context(no_handlers)?;
+    let stop = stop_signals().context(no_handlers)?;
+    let (commands, receive_commands) = mpsc::channel(1);
+    let (reloads, receive_reloads) = mpsc::channel(1);
+    let reports = engine.reports();
+    let orders = Orders {
+        commands: commands.clone(),
+        reports: reports.clone(),
+        reloads,
+    };
+    let view = StatusView {
+        reports: reports.clone(),
+        stages: Arc::clone(&parts.stages),
+        started: SystemClock.now(),
+    };
+    // Deliveries work without servers, so failures are only logged.
+    let _listen = match config.listen {
+        Some(address) => routes::bind(address)
+            .await
+            .map(|listener| {
+                let slots = slots(routes::CONNECTIONS, descriptors);
+                let routes = routes::loopback(view.clone());
+                spawn("the server of metrics and health", listener, routes, slots)
+            })
+            .inspect_err(|error| error!("metrics and health not served: {error:#}"))
+            .ok(),
+        None => None,
+    };
+    let _control = Socket::bind(&config.control)
+        .await
+        .map(|socket| {
+            let slots = slots(routes::CLIENTS, descriptors);
             let routes = routes::control(view, orders, socket.access(), slots);
-            let name = "the control socket";
-            Some(AbortOnDropHandle::new(tokio::spawn(serve(
-                name, socket, routes, slots,
-            ))))
-        }
-        Err(error) => {
+            spawn("the control socket", socket, routes, slots)
+        })
+        .inspect_err(|error| {
             error!(
                 "control socket not served, so commands such as `status` do not work: {error:#}"
             );
-            None
-        }
-    }
+        });
+    let _systemd = AbortOnDropHandle::new(tokio::spawn(systemd::notify_of(reports)));
+    info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
+    notify(&[NotifyState::Ready]);
+    let outside = Outside {
+        hangup,
+        stop,
+        reloads: receive_reloads,
+        parts,
+        watch,
+        files: Reload::new(file, config),
+    };
+    tokio::join!(engine.run(receive_commands), outside.pass_on(commands));
+    info!("stopped; tokens at the schedds stay valid");
+    Ok(())
 }
 
-/// Serves metrics and health where they are configured. A failure is only logged, as above.
-async fn serve_http(
-    config: &Config,
-    view: StatusView,
-    descriptors: u64,
-) -> Option<AbortOnDropHandle<()>> {
-    match routes::bind(config.listen?).await {
-        Ok(listener) => {
-            let slots = server::slots(routes::CONNECTIONS, descriptors);
-            let routes = routes::loopback(view);
-            let name = "the server of metrics and health";
-            Some(AbortOnDropHandle::new(tokio::spawn(serve(
-                name, listener, routes, slots,
-            ))))
-        }
-        Err(error) => {
-            error!("metrics and health not served: {error:#}");
-            None
-        }
-    }
+/// Serves until the result is dropped.
+fn spawn(
+    name: &'static str,
+    listener: impl Listen + Sync + 'static,
+    routes: Router,
+    slots: usize,
+) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(serve(name, listener, routes, slots)))
 }
 
-struct Signals {
-    hangup: Signal,
-    end: EndSignals,
-}
-
-/// Signals that end the service.
-struct EndSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            end: EndSignals {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-            },
-        })
-    }
-}
-
-impl EndSignals {
-    /// Waits for one of them.
-    async fn recv(&mut self) {
+/// Returns a token that is cancelled by SIGTERM and by SIGINT.
+fn stop_signals() -> io::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = CancellationToken::new();
+    let received = stop.clone();
+    tokio::spawn(async move {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    }
+        received.cancel();
+    });
+    Ok(stop)
 }
 
 /// Events from outside the engine: signals, changed files, and orders to reload.
 struct Outside {
-    signals: Signals,
+    hangup: Signal,
+    /// Cancelled when the service is to stop.
+    stop: CancellationToken,
     reloads: mpsc::Receiver<(ReloadOrder, oneshot::Sender<Reloaded>)>,
     /// Parts in force.
     parts: Arc<RealParts>,
@@ -173,38 +144,33 @@ type Commands = mpsc::Sender<Command<HtVault, Transports<HtVault>>>;
 
 impl Outside {
     /// Turns events into commands for the engine until a signal stops the service.
-    async fn pass_on(mut self, send: Commands) {
+    async fn pass_on(mut self, commands: Commands) {
         loop {
-            tokio::select! {
-                _ = self.signals.hangup.recv() => {
-                    if self.reload(Trigger::Order, &send).await.is_none() {
-                        break;
-                    }
-                }
-                () = self.watch.changed(self.files.check()) => {
-                    if self.reload(Trigger::Files, &send).await.is_none() {
-                        break;
-                    }
-                }
+            let (trigger, answer) = tokio::select! {
+                _ = self.hangup.recv() => (Trigger::Order, None),
+                () = self.watch.changed(self.files.check()) => (Trigger::Files, None),
                 Some((order, answer)) = self.reloads.recv() => {
                     let trigger = if order.dry_run { Trigger::DryRun } else { Trigger::Order };
-                    let Some(reloaded) = self.reload(trigger, &send).await else {
-                        break;
-                    };
-                    // The client may have disconnected.
-                    let _ = answer.send(reloaded);
+                    (trigger, Some(answer))
                 }
-                () = self.signals.end.recv() => break,
+                () = self.stop.cancelled() => break,
+            };
+            let Some(reloaded) = self.reload(trigger, &commands).await else {
+                break;
+            };
+            if let Some(answer) = answer {
+                // The client may have disconnected.
+                let _ = answer.send(reloaded);
             }
         }
         notify(&[NotifyState::Stopping]);
         // The engine may have stopped already.
-        let _ = send.send(Command::Stop).await;
+        let _ = commands.send(Command::Stop).await;
     }
 
     /// Reloads the configuration; with faults the old one stays in force. Returns the answer for the client once the
     /// configuration is in force; `None` when the service stops.
-    async fn reload(&mut self, trigger: Trigger, send: &Commands) -> Option<Reloaded> {
+    async fn reload(&mut self, trigger: Trigger, commands: &Commands) -> Option<Reloaded> {
         // systemd waits for the end of a reload that it requested, and needs no notice of others.
         if trigger == Trigger::Order {
             match NotifyState::monotonic_usec_now() {
@@ -215,24 +181,23 @@ impl Outside {
         let before = Arc::clone(&self.parts);
         let prepare = move |config: &Config| parts_anew(&before, config);
         // A file system may be slow.
-        let read = tokio::select! {
+        let (report, new) = tokio::select! {
             read = self.files.read(trigger, prepare) => read,
-            () = self.signals.end.recv() => return None,
+            () = self.stop.cancelled() => return None,
         };
-        let faults = &read.report.faults;
-        let faults = (!faults.is_empty()).then(|| faults.join("\n"));
-        send.send(Command::Faults(faults)).await.ok()?;
-        if let Some((config, parts)) = read.new {
+        let faults = (!report.faults.is_empty()).then(|| report.faults.join("\n"));
+        commands.send(Command::Faults(faults)).await.ok()?;
+        if let Some((config, parts)) = new {
             tokio::spawn(warn_of_host(Arc::clone(&config)));
             self.parts = Arc::clone(&parts);
             let (answer, in_force) = oneshot::channel();
             let command = Command::Reload(config, parts, answer);
-            send.send(command).await.ok()?;
+            commands.send(command).await.ok()?;
             in_force.await.ok()?;
         }
         if trigger == Trigger::Order {
             notify(&[NotifyState::Ready]);
         }
-        Some(read.report)
+        Some(report)
     }
 }

@@ -31,14 +31,6 @@ pub(crate) enum Trigger {
     DryRun,
 }
 
-/// Outcome of reading the files.
-pub(crate) struct ReadOutcome<T> {
-    /// Answer to an operator.
-    pub(crate) report: Reloaded,
-    /// The new configuration made ready, if it is to be used.
-    pub(crate) new: Option<T>,
-}
-
 impl Reload {
     pub(crate) fn new(file: &Path, current: Arc<Config>) -> Self {
         Self {
@@ -54,12 +46,12 @@ impl Reload {
     }
 
     /// Reads the files again, and makes the new configuration ready by `prepare`, on a thread of its
-    /// own: both read files.
+    /// own: both read files. Returns the answer to an operator, and the new configuration if it is to be used.
     pub(crate) async fn read<T: Send + 'static, E: std::fmt::Display>(
         &mut self,
         trigger: Trigger,
         prepare: impl FnOnce(&Config) -> Result<T, E> + Send + 'static,
-    ) -> ReadOutcome<(Arc<Config>, T)> {
+    ) -> (Reloaded, Option<(Arc<Config>, T)>) {
         let file = self.file.clone();
         let work = move || {
             let config = config::load(&file).map_err(|faults| faults.to_string())?;
@@ -75,7 +67,7 @@ impl Reload {
                     ..Reloaded::default()
                 };
                 self.refuse(faults, trigger);
-                return ReadOutcome { report, new: None };
+                return (report, None);
             }
         };
         let changes = Changes::between(&self.current, &config);
@@ -85,7 +77,7 @@ impl Reload {
             changes: changes.lines(),
         };
         if trigger == Trigger::DryRun {
-            return ReadOutcome { report, new: None };
+            return (report, None);
         }
         let repaired = self.faults.take().is_some();
         if changes.is_empty() {
@@ -96,7 +88,7 @@ impl Reload {
                 } else {
                     debug!("the configuration's files were written, nothing changes");
                 }
-                return ReadOutcome { report, new: None };
+                return (report, None);
             }
             info!("the configuration was read again, nothing changes");
         }
@@ -111,10 +103,7 @@ impl Reload {
             );
         }
         self.current = Arc::clone(&config);
-        ReadOutcome {
-            report,
-            new: Some((config, parts)),
-        }
+        (report, Some((config, parts)))
     }
 
     fn refuse(&mut self, faults: String, trigger: Trigger) {
@@ -155,8 +144,8 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         /// Writes the file and has it read; how many deliveries are wanted then, if it is used.
         async fn read(&mut self, text: &str, trigger: Trigger) -> Option<usize> {
             fs::write(self.0.path().join("c.yaml"), text).unwrap();
-            let read = self.1.read(trigger, |_| Ok::<_, String>(())).await;
-            let (config, ()) = read.new?;
+            let (_, new) = self.1.read(trigger, |_| Ok::<_, String>(())).await;
+            let (config, ()) = new?;
             Some(config.deliveries.len())
         }
     }
@@ -198,7 +187,7 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         let more = TEXT.replace("cms: {}", "cms: {}, cms_x: {}");
         fs::write(files.0.path().join("c.yaml"), more).unwrap();
         let refuse = |_: &Config| Err::<(), _>("CA file x cannot be used");
-        assert!(files.1.read(Trigger::Order, refuse).await.new.is_none());
+        assert!(files.1.read(Trigger::Order, refuse).await.1.is_none());
         assert_eq!(files.1.faults.as_deref(), Some("CA file x cannot be used"));
         assert_eq!(files.1.current.deliveries.len(), 1);
     }
@@ -209,17 +198,14 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         let more = TEXT.replace("cms: {}", "cms: {}, cms_x: {}");
         fs::write(files.0.path().join("c.yaml"), more).unwrap();
         let mut ask = async |trigger| files.1.read(trigger, |_| Ok::<_, String>(())).await;
-        let dry = ask(Trigger::DryRun).await;
-        assert!(dry.new.is_none());
-        assert!(!dry.report.used);
-        assert_eq!(dry.report.changes, ["+ a/cms_x at here"]);
-        let real = ask(Trigger::Order).await;
-        assert_eq!(real.report.changes, dry.report.changes);
-        assert!(real.report.used && real.new.is_some());
-        assert_eq!(
-            ask(Trigger::DryRun).await.report.changes,
-            Vec::<String>::new()
-        );
+        let (dry, new) = ask(Trigger::DryRun).await;
+        assert!(new.is_none());
+        assert!(!dry.used);
+        assert_eq!(dry.changes, ["+ a/cms_x at here"]);
+        let (real, new) = ask(Trigger::Order).await;
+        assert_eq!(real.changes, dry.changes);
+        assert!(real.used && new.is_some());
+        assert_eq!(ask(Trigger::DryRun).await.0.changes, Vec::<String>::new());
     }
 
     #[tokio::test]
@@ -245,14 +231,10 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
             tokio::task::yield_now().await;
             tokio::time::advance(crate::system::files::DEADLINE).await;
         };
-        let (read, ()) = tokio::join!(files.1.read(Trigger::Order, prepare), pass);
-        assert!(read.new.is_none());
+        let ((report, new), ()) = tokio::join!(files.1.read(Trigger::Order, prepare), pass);
+        assert!(new.is_none());
         let words = "c.yaml does not answer within 10 s; check its mount and its server";
-        assert!(
-            read.report.faults[0].ends_with(words),
-            "{:?}",
-            read.report.faults
-        );
+        assert!(report.faults[0].ends_with(words), "{:?}", report.faults);
         drop(release);
     }
 }

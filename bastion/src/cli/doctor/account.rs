@@ -29,13 +29,11 @@ pub(super) async fn section<V: Vault, T: Transport>(
         return Section::new("no account");
     };
     let identity = &first.credential.identity;
-    let mut section = Section::new(format!(
-        "Account {} ({})",
-        identity.account, identity.principal
-    ));
-    let keytab = identity.keytab.display();
+    let title = format!("Account {} ({})", identity.account, identity.principal);
+    let mut section = Section::new(title);
+    let keytab = identity.keytab.display().to_string();
     match host::keytab_fault(&identity.keytab, &identity.principal).await {
-        None => section.add("keytab", Verdict::Ok, keytab.to_string()),
+        None => section.add("keytab", Verdict::Ok, keytab),
         Some(fault) => {
             let verdict = if fault.stops {
                 Verdict::Wrong
@@ -45,30 +43,25 @@ pub(super) async fn section<V: Vault, T: Transport>(
             section.add("keytab", verdict, format!("{keytab}: {}", fault.message));
         }
     }
-    let mut is_ticket_reported = false;
-    let mut done: Vec<(Arc<Credential>, Option<AccessTokenAnswer>)> = Vec::new();
+    let mut done: Vec<(&Credential, Option<AccessTokenAnswer>)> = Vec::new();
     for delivery in deliveries {
-        let credential = &delivery.credential;
-        if done.iter().any(|(known, _)| known == credential) {
-            continue;
+        let credential = &*delivery.credential;
+        if done.iter().all(|(known, _)| *known != credential) {
+            let same = deliveries
+                .iter()
+                .filter(|other| *other.credential == *credential);
+            let lifetime = same
+                .map(|delivery| delivery.lifetime)
+                .max()
+                .unwrap_or_default();
+            let answer = credential_steps(parts, credential, lifetime, &mut section).await;
+            done.push((credential, answer));
         }
-        let of_it = deliveries.iter().filter(|d| d.credential == *credential);
-        let lifetime = of_it.map(|delivery| delivery.lifetime).max();
-        let lifetime = lifetime.unwrap_or_default();
-        let answer = credential_steps(
-            parts,
-            credential,
-            lifetime,
-            &mut section,
-            &mut is_ticket_reported,
-        )
-        .await;
-        done.push((Arc::clone(credential), answer));
     }
     for delivery in deliveries {
         let answer = done
             .iter()
-            .find(|(known, _)| *known == delivery.credential)
+            .find(|(known, _)| **known == *delivery.credential)
             .and_then(|(_, answer)| answer.as_ref());
         schedd_steps(parts, delivery, answer, &mut section).await;
     }
@@ -81,34 +74,28 @@ async fn credential_steps<V: Vault, T: Transport>(
     credential: &Credential,
     lifetime: Duration,
     section: &mut Section,
-    is_ticket_reported: &mut bool,
 ) -> Option<AccessTokenAnswer> {
-    let service = &credential.service;
-    let mount = format!("kerberos-{}_{}", credential.issuer, credential.role);
-    let step = |what: &str| format!("{what} {service}");
+    let step = |what: &str| format!("{what} {}", credential.service);
     let login = match parts.vault.login(credential).await {
-        Ok(login) => login,
-        Err(problem) => {
-            let at_ticket = matches!(problem.kind, Kind::KdcDown | Kind::Kerberos | Kind::Keytab);
-            if at_ticket {
-                if !*is_ticket_reported {
-                    section.add("ticket", Verdict::Wrong, problem.message);
-                }
-                *is_ticket_reported = true;
-                let words = "there is no ticket to log in with";
-                section.add(step("login"), Verdict::NotTried, words);
-            } else {
-                ticket_ok(section, is_ticket_reported);
-                section.add(step("login"), Verdict::Wrong, problem.message);
-            }
+        Err(problem) if matches!(problem.kind, Kind::KdcDown | Kind::Kerberos | Kind::Keytab) => {
+            add_ticket(section, Verdict::Wrong, problem.message);
+            let words = "there is no ticket to log in with";
+            section.add(step("login"), Verdict::NotTried, words);
             return None;
         }
+        login => {
+            let words = "the KDC gives one for this key";
+            add_ticket(section, Verdict::Ok, words.to_owned());
+            section.take(step("login"), login)?
+        }
     };
-    ticket_ok(section, is_ticket_reported);
     let lease = Duration::from_secs(login.lease_seconds);
     match verify::short_login(credential, lease, lifetime) {
         Some(short) => section.add(step("login"), Verdict::Warning, short),
-        None => section.add(step("login"), Verdict::Ok, format!("by {mount}")),
+        None => {
+            let mount = format!("by kerberos-{}_{}", credential.issuer, credential.role);
+            section.add(step("login"), Verdict::Ok, mount);
+        }
     }
     let answer = parts
         .vault
@@ -116,36 +103,28 @@ async fn credential_steps<V: Vault, T: Transport>(
         .await;
     // Only this process has the login; if it cannot be revoked, it expires by itself.
     let _ = parts.vault.revoke(credential, &login.token).await;
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(problem) => {
-            let what = match problem.kind {
-                Kind::NotOnboarded => "refresh token",
-                _ => "access token",
-            };
-            section.add(step(what), Verdict::Wrong, problem.message);
-            return None;
-        }
+    let what = match &answer {
+        Err(problem) if problem.kind == Kind::NotOnboarded => "refresh token",
+        _ => "access token",
     };
+    let answer = section.take(step(what), answer)?;
     let now = parts.clock.now();
-    match verify::access_token(credential, &answer, now) {
-        Ok(()) => {
-            let (verdict, words) = match verify::odd_claims(&answer) {
-                Some(odd) => (Verdict::Warning, format!("{}; {odd}", facts(&answer, now))),
-                None => (Verdict::Ok, facts(&answer, now)),
-            };
-            section.add(step("access token"), verdict, words);
-        }
-        Err(problem) => section.add(step("access token"), Verdict::Wrong, problem.message),
-    }
+    let (verdict, words) = match verify::access_token(credential, &answer, now) {
+        Err(problem) => (Verdict::Wrong, problem.message),
+        Ok(()) => match verify::odd_claims(&answer) {
+            Some(odd) => (Verdict::Warning, format!("{}; {odd}", facts(&answer, now))),
+            None => (Verdict::Ok, facts(&answer, now)),
+        },
+    };
+    section.add(step(what), verdict, words);
     Some(answer)
 }
 
-fn ticket_ok(section: &mut Section, is_ticket_reported: &mut bool) {
-    if !*is_ticket_reported {
-        section.add("ticket", Verdict::Ok, "the KDC gives one for this key");
+/// Adds the step of the ticket, which all credentials of an account share.
+fn add_ticket(section: &mut Section, verdict: Verdict, words: String) {
+    if section.steps.iter().all(|step| step.what != "ticket") {
+        section.add("ticket", verdict, words);
     }
-    *is_ticket_reported = true;
 }
 
 /// Facts about an access token for people, without the token.
@@ -211,15 +190,14 @@ fn judge(
     let ago = |then| format!("{} ago", span(then, now));
     let fault = "check that the credmon runs at the schedd, and its log";
     if !observed.is_served(None) {
-        let words = format!("stored {}, and no access token made since", ago(stored));
-        return if until(stored, now) > SERVED_WITHIN {
-            (Verdict::Wrong, format!("{words}; {fault}"))
+        let (verdict, advice) = if until(stored, now) > SERVED_WITHIN {
+            (Verdict::Wrong, fault)
         } else {
-            (
-                Verdict::Warning,
-                format!("{words}; check again in a minute"),
-            )
+            (Verdict::Warning, "check again in a minute")
         };
+        let stored = ago(stored);
+        let words = format!("stored {stored}, and no access token made since; {advice}");
+        return (verdict, words);
     }
     let served = observed.served.unwrap_or(stored);
     let words = format!("stored {}, last access token {}", ago(stored), ago(served));

@@ -1,5 +1,5 @@
-//! Checks of everything that deliveries depend on, step by step, with advice: this host, Vault, and for each account its
-//! keytab, logins, tokens, credds and credmons.
+//! `doctor`: checks of everything that deliveries depend on, step by step, with advice: this host, Vault, and for each
+//! account its keytab, logins, tokens, credds and credmons.
 //!
 //! Always true: nothing is pushed, stored or changed; logins made here are revoked here; a step that cannot be tried
 //! because an earlier one failed is reported as such, and hides no other step.
@@ -7,23 +7,26 @@
 mod account;
 mod host;
 mod schedds;
-#[cfg(test)]
-mod tests;
-mod text;
 mod vault;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use console::Term;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::table::{explained, width, wrapped};
+use super::{CommandError, Done, executor, print, print_json};
+use crate::cli::arguments::SelectionArguments;
 use crate::config::Config;
 use crate::engine::attempt::Parts;
-use crate::model::delivery::{Delivery, Selection};
+use crate::model::delivery::Delivery;
 use crate::model::duration;
 use crate::model::moment::until;
+use crate::model::problem::Problem;
 use crate::schedd::Transport;
 use crate::vault::Vault;
 
@@ -31,36 +34,36 @@ use crate::vault::Vault;
 const AT_A_TIME: usize = 8;
 
 /// Results of all checks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Examination {
+#[derive(Debug, Serialize)]
+struct Examination {
     /// This host first, then Vault, then accounts in the order of their names.
-    pub sections: Vec<Section>,
+    sections: Vec<Section>,
 }
 
 /// Checks of one subject.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Section {
+#[derive(Debug, Serialize)]
+struct Section {
     /// Subject.
-    pub title: String,
+    title: String,
     /// Checks, each after those that it depends on.
-    pub steps: Vec<Check>,
+    steps: Vec<Check>,
 }
 
 /// One check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
+#[derive(Debug, Serialize)]
+struct Check {
     /// Name, in a word or two.
-    pub what: String,
+    what: String,
     /// Result.
-    pub verdict: Verdict,
+    verdict: Verdict,
     /// Observation, and what to do.
-    pub words: String,
+    words: String,
 }
 
 /// Result of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+enum Verdict {
     /// As it should be.
     Ok,
     /// It works, but needs attention.
@@ -71,12 +74,78 @@ pub enum Verdict {
     NotTried,
 }
 
-impl Examination {
-    /// Returns true when nothing is wrong; warnings do not count.
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        self.sections.iter().all(Section::is_good)
+/// Checks everything that the selected deliveries depend on. Prints each section as soon as it is known.
+pub(crate) async fn doctor(
+    config: &Config,
+    arguments: &SelectionArguments,
+) -> Result<Done, CommandError> {
+    let parts = executor::read_only(config)?;
+    let selection = arguments.selection();
+    let (schedds, mut deliveries) = schedds::section(config, &parts).await;
+    // While schedds cannot be found, a name may belong to one of them.
+    if schedds.is_good() {
+        let ids: Vec<_> = deliveries.iter().map(|delivery| &delivery.id).collect();
+        selection
+            .check(&ids)
+            .map_err(|unknown| CommandError::wrong([unknown]))?;
     }
+    deliveries.retain(|delivery| selection.matches(&delivery.id));
+    let (json, width) = (arguments.output.json, width(&Term::stdout()));
+    let (mut sections, mut printed) = (Vec::new(), Ok(()));
+    let mut add = |section: Section| {
+        if !json && printed.is_ok() {
+            printed = print(&section.text(width));
+        }
+        sections.push(section);
+    };
+    add(host::section(config, &deliveries).await);
+    add(vault::section(config, parts.clock.now()).await);
+    if !config.searches.is_empty() {
+        add(schedds);
+    }
+    for account in accounts(&parts, &deliveries) {
+        add(account.await);
+    }
+    parts.sessions.close_all().await;
+    printed?;
+    let examination = Examination { sections };
+    if json {
+        print_json(&examination)?;
+    } else {
+        print(&examination.sum())?;
+    }
+    Ok(Done::when(examination.is_good()))
+}
+
+/// Checks of accounts, which are independent of each other: some at a time.
+fn accounts<V: Vault, T: Transport>(
+    parts: &Arc<Parts<V, T>>,
+    deliveries: &[Arc<Delivery>],
+) -> Vec<impl Future<Output = Section> + use<V, T>> {
+    let mut by_account: BTreeMap<String, Vec<Arc<Delivery>>> = BTreeMap::new();
+    for delivery in deliveries {
+        let of_account = by_account.entry(delivery.id.account.clone()).or_default();
+        of_account.push(Arc::clone(delivery));
+    }
+    let slots = Arc::new(Semaphore::new(AT_A_TIME));
+    let examine = |(account, deliveries): (String, Vec<_>)| {
+        let (parts, slots) = (Arc::clone(parts), Arc::clone(&slots));
+        let work = async move {
+            let _slot = slots.acquire().await;
+            account::section(&parts, &deliveries).await
+        };
+        let task = AbortOnDropHandle::new(tokio::spawn(work));
+        async move { task.await.unwrap_or_else(|_| panicked(&account)) }
+    };
+    by_account.into_iter().map(examine).collect()
+}
+
+/// Section of an account whose check panicked.
+fn panicked(account: &str) -> Section {
+    let mut section = Section::new(format!("account {account}"));
+    let message = "it was interrupted by a fault of token-bastion, please report it";
+    section.add("examination", Verdict::Wrong, message);
+    section
 }
 
 impl Section {
@@ -87,6 +156,7 @@ impl Section {
         }
     }
 
+    /// Returns true when nothing is wrong; warnings do not count.
     fn is_good(&self) -> bool {
         let bad = |step: &Check| matches!(step.verdict, Verdict::Wrong | Verdict::NotTried);
         !self.steps.iter().any(bad)
@@ -99,90 +169,56 @@ impl Section {
             words: words.into(),
         });
     }
+
+    /// Adds a check that failed, unless it gave a result, which is returned.
+    fn take<A>(&mut self, what: String, result: Result<A, Problem>) -> Option<A> {
+        result
+            .map_err(|problem| self.add(what, Verdict::Wrong, problem.message))
+            .ok()
+    }
+
+    /// Formats title and checks, with a blank line after them.
+    fn text(&self, width: Option<u16>) -> String {
+        let rows = self.steps.iter().map(|step| {
+            let mark = step.verdict.mark().to_owned();
+            [mark, step.what.clone(), step.words.clone()]
+        });
+        wrapped(&self.title, width) + &explained(rows, width) + "\n"
+    }
 }
 
-/// Checks everything that the selected deliveries depend on. Calls `show` with each section as soon as it is known, in
-/// their order.
-///
-/// # Errors
-/// The selection contains an unknown name: the message for the person.
-pub async fn examine<V: Vault, T: Transport>(
-    config: &Config,
-    parts: &Arc<Parts<V, T>>,
-    selection: &Selection,
-    mut show: impl FnMut(&Section),
-) -> Result<Examination, String> {
-    let mut sections = Vec::new();
-    let mut done = |section: Section| {
-        show(&section);
-        sections.push(section);
-    };
-    let (schedds, deliveries) = schedds::section(config, parts).await;
-    let ids: Vec<_> = deliveries.iter().map(|delivery| &delivery.id).collect();
-    // While schedds cannot be found, a name may belong to one of them.
-    if schedds.is_good() {
-        selection.check(&ids)?;
+impl Examination {
+    fn is_good(&self) -> bool {
+        self.sections.iter().all(Section::is_good)
     }
-    let meant: Vec<Arc<Delivery>> = deliveries
-        .iter()
-        .filter(|delivery| selection.matches(&delivery.id))
-        .cloned()
-        .collect();
-    done(host::section(config, &meant).await);
-    done(vault::section(config, parts.clock.now()).await);
-    if !config.searches.is_empty() {
-        done(schedds);
-    }
-    for section in accounts(parts, &meant).await {
-        done(section);
-    }
-    Ok(Examination { sections })
-}
 
-/// Checks accounts, which are independent of each other: some at a time.
-async fn accounts<V: Vault, T: Transport>(
-    parts: &Arc<Parts<V, T>>,
-    deliveries: &[Arc<Delivery>],
-) -> Vec<Section> {
-    let mut waiting: BTreeMap<String, Vec<Arc<Delivery>>> = BTreeMap::new();
-    for delivery in deliveries {
-        let of_account = waiting.entry(delivery.id.account.clone()).or_default();
-        of_account.push(Arc::clone(delivery));
-    }
-    let mut running = JoinSet::new();
-    let mut owners = HashMap::new();
-    let mut known = BTreeMap::new();
-    loop {
-        while running.len() < AT_A_TIME
-            && let Some((account, deliveries)) = waiting.pop_first()
-        {
-            let parts = Arc::clone(parts);
-            let work = async move { account::section(&parts, &deliveries).await };
-            owners.insert(running.spawn(work).id(), account);
+    /// Formats the last line: the number of checks by result.
+    fn sum(&self) -> String {
+        let steps = || self.sections.iter().flat_map(|section| &section.steps);
+        let count = |verdict| steps().filter(|step| step.verdict == verdict).count();
+        let mut parts = vec![format!("{} ok", count(Verdict::Ok))];
+        for (verdict, words) in [
+            (Verdict::Warning, "with a warning"),
+            (Verdict::Wrong, "wrong"),
+            (Verdict::NotTried, "not tried"),
+        ] {
+            let count = count(verdict);
+            if count > 0 {
+                parts.push(format!("{count} {words}"));
+            }
         }
-        let (task, section) = match running.join_next_with_id().await {
-            Some(Ok((task, section))) => (task, Some(section)),
-            Some(Err(error)) => (error.id(), None),
-            None => break,
-        };
-        if let Some(account) = owners.remove(&task) {
-            let section = section.unwrap_or_else(|| panicked(&account));
-            known.insert(account, section);
-        }
+        format!("{} steps: {}\n", steps().count(), parts.join(", "))
     }
-    parts.sessions.close_all().await;
-    known.into_values().collect()
 }
 
-/// Section of an account whose check panicked.
-fn panicked(account: &str) -> Section {
-    Section {
-        title: format!("account {account}"),
-        steps: vec![Check {
-            what: "examination".to_owned(),
-            verdict: Verdict::Wrong,
-            words: "it was interrupted by a fault of token-bastion, please report it".to_owned(),
-        }],
+impl Verdict {
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Wrong => "WRONG",
+            Self::NotTried => "not tried",
+        }
     }
 }
 
@@ -190,3 +226,6 @@ fn panicked(account: &str) -> Section {
 fn span(from: Timestamp, to: Timestamp) -> String {
     duration::short(until(from, to))
 }
+
+#[cfg(test)]
+mod tests;

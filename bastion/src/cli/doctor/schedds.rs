@@ -20,20 +20,18 @@ pub(super) async fn section<V: Vault, T: Transport>(
     let mut deliveries = config.deliveries.clone();
     for search in &config.searches {
         let what = format!("group {}", search.group);
-        match find(parts, search).await {
-            Ok(known) if known.0.is_empty() => section.add(
-                what,
-                Verdict::Wrong,
-                "the collector names no schedd that satisfies `constraint`; correct it, or wait for the schedds",
-            ),
-            Ok(known) => {
-                let names: Vec<&str> = known.0.keys().map(String::as_str).collect();
-                section.add(what, Verdict::Ok, names.join(", "));
-                for name in names {
-                    deliveries.extend(search.deliveries(name));
-                }
-            }
-            Err(problem) => section.add(what, Verdict::Wrong, problem.message),
+        let Some(known) = section.take(what.clone(), find(parts, search).await) else {
+            continue;
+        };
+        let names: Vec<&str> = known.0.keys().map(String::as_str).collect();
+        if names.is_empty() {
+            let words = "the collector names no schedd that satisfies `constraint`; correct it, or wait for the schedds";
+            section.add(what, Verdict::Wrong, words);
+            continue;
+        }
+        section.add(what, Verdict::Ok, names.join(", "));
+        for name in names {
+            deliveries.extend(search.deliveries(name));
         }
     }
     deliveries.sort_by(|a, b| a.id.cmp(&b.id));
@@ -45,18 +43,13 @@ async fn find<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     search: &Search,
 ) -> Result<FoundSchedds, Problem> {
-    let ads = parts
-        .transport
-        .find(search, &FoundSchedds::default())
-        .await?;
+    let transport = &parts.transport;
+    let mut ads = transport.find(search, &FoundSchedds::default()).await?;
+    ads.retain(|ad| ad.matches);
+    let lifetimes = search.templates.iter().map(|template| template.lifetime);
+    let longest = lifetimes.max().unwrap_or_default();
     let mut known = FoundSchedds::default();
-    let wanted = search.templates.iter().map(|template| template.lifetime);
-    let asked_for = ads.into_iter().filter(|ad| ad.matches).collect();
-    known.take(
-        asked_for,
-        parts.clock.now(),
-        wanted.max().unwrap_or_default(),
-    );
-    parts.transport.learn(search, &known);
+    known.take(ads, parts.clock.now(), longest);
+    transport.learn(search, &known);
     Ok(known)
 }

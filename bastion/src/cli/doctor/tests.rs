@@ -24,7 +24,12 @@ fn deliveries() -> Vec<Arc<Delivery>> {
 
 /// What was said of each step but for those on the host's own files.
 async fn verdicts(outside: &Outside) -> Vec<(String, Verdict)> {
-    let sections = accounts(&outside.parts(), &deliveries()).await;
+    let parts = outside.parts();
+    let mut sections = Vec::new();
+    for section in accounts(&parts, &deliveries()) {
+        sections.push(section.await);
+    }
+    parts.sessions.close_all().await;
     let steps = sections.into_iter().flat_map(|section| section.steps);
     steps
         .filter(|step| step.what != "keytab")

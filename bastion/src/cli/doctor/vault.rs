@@ -56,40 +56,30 @@ fn judge(section: &mut Section, nodes: &[Node], now: Timestamp) {
 }
 
 fn judge_node(answer: &NodeAnswer, now: Timestamp) -> (Verdict, String) {
-    let version = answer.version.as_deref().unwrap_or("of unknown version");
-    match answer.state {
+    let state = match answer.state {
         NodeState::Sealed => {
-            return (
-                Verdict::Wrong,
-                "sealed; a Vault admin must unseal it".to_owned(),
-            );
+            let words = "sealed; a Vault admin must unseal it";
+            return (Verdict::Wrong, words.to_owned());
         }
         NodeState::Uninitialised => {
-            return (
-                Verdict::Wrong,
-                "never set up; correct the address, or ask a Vault admin".to_owned(),
-            );
+            let words = "never set up; correct the address, or ask a Vault admin";
+            return (Verdict::Wrong, words.to_owned());
         }
-        // Those that serve, and states of later versions.
-        _ => {}
-    }
-    let state = match answer.state {
         NodeState::Standby => "standby",
+        // The one that serves, and states of later versions.
         _ => "active",
     };
-    match answer.certificate_ends {
-        Some(end) if end < after(now, CERTIFICATE_WARNING) => (
-            Verdict::Warning,
-            format!(
-                "{state}, {version}; its certificate ends in {}, tell its admins",
-                span(now, end)
-            ),
-        ),
-        Some(end) => (
-            Verdict::Ok,
-            format!("{state}, {version}, certificate for {}", span(now, end)),
-        ),
-        None => (Verdict::Ok, format!("{state}, {version}")),
+    let version = answer.version.as_deref().unwrap_or("of unknown version");
+    let words = format!("{state}, {version}");
+    let Some(end) = answer.certificate_ends else {
+        return (Verdict::Ok, words);
+    };
+    let left = span(now, end);
+    if end < after(now, CERTIFICATE_WARNING) {
+        let words = format!("{words}; its certificate expires in {left}, tell its admins");
+        (Verdict::Warning, words)
+    } else {
+        (Verdict::Ok, format!("{words}, certificate for {left}"))
     }
 }
 
@@ -159,7 +149,7 @@ mod tests {
         assert_eq!(verdict, Verdict::Warning);
         assert_eq!(
             words,
-            "standby, 2.6.1; its certificate ends in 3d, tell its admins"
+            "standby, 2.6.1; its certificate expires in 3d, tell its admins"
         );
         assert_eq!(
             judge_node(&answer(NodeState::Sealed, 100), now()).0,

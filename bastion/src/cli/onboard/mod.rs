@@ -1,225 +1,262 @@
-//! Onboarding: a person logs in once for an account, so that Vault has a refresh token for it.
+//! `onboard`: a person logs in by OIDC; the refresh token is stored at Vault and tried.
+//!
+//! The command itself sends the requests to Vault, so it needs no running service and no readable keytab. A running
+//! service is notified, and tries the credential at once.
 //!
 //! Always true: a refresh token is stored only for the owner of the credential; the login that stores it is revoked
 //! afterwards, whatever the result; the refresh token goes from one answer of Vault into one request to Vault and
 //! nowhere else. The stored refresh token is tried with the account's own keytab, as deliveries do it.
 
-pub mod show;
+mod result;
+mod show;
+mod store;
 mod trial;
 mod wait;
 
-use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
-use htvault::{Claims, Client, OidcLogin};
+use clap::{Args, ValueHint};
+use console::Term;
+use htvault::clock::{Clock as _, SystemClock};
+use htvault::{Client, OidcLogin};
+use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde_json::json;
 
+use self::result::Onboarded;
+use self::trial::{Trial, try_out};
+use super::executor::{self, Executor};
+use super::output::Output;
+use super::table::{width, wrapped};
+use super::{CommandError, Done, complain, print};
+use crate::api::bodies::OnboardedNotice;
+use crate::cli::arguments::Global;
 use crate::config::Config;
-use crate::model::delivery::{Credential, Selection};
-use crate::model::grants;
-pub use trial::{Trial, try_out};
-pub use wait::{LoginFailure, PendingLogin, wait};
+use crate::engine::Command;
+use crate::engine::revoke::run_again;
+use crate::model::delivery::{Credential, DeliveryId, Selection};
+use crate::model::{duration, grants};
+use crate::vault::HtVault;
 
-/// Result of the onboarding of one credential.
-#[derive(Clone, Debug, Serialize)]
-pub struct Onboarded {
+/// Arguments of `onboard`.
+#[derive(Debug, Args)]
+pub(crate) struct OnboardArguments {
     /// The account.
-    pub account: String,
-    /// HTCondor's service name.
-    pub service: String,
-    /// Name of the refresh token at Vault, `ISSUER/CREDKEY:ROLE`.
-    pub grant: String,
-    /// Person who logged in, as Vault names them.
-    pub by: Option<String>,
-    /// A refresh token was stored now.
-    pub stored: bool,
-    /// Expiry of the refresh token, if the issuer stated one.
-    pub refresh_token_expires: Option<Timestamp>,
-    /// Result of the trial with the account's keytab; absent when nothing was stored.
-    pub trial: Option<Trial>,
-    /// Reason why nothing was stored.
-    pub problem: Option<String>,
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
+    account: String,
+    /// Only this service; else each that has no refresh token that works, one after the other.
+    #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
+    service: Option<String>,
+    /// Those too that have a refresh token that works, as when it may run out.
+    #[arg(long, conflicts_with = "service")]
+    all: bool,
+    /// Deadline for the login to each service.
+    #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, value_parser = duration::parse, default_value = "10m")]
+    wait: Duration,
+    #[command(flatten)]
+    output: Output,
 }
 
-impl Onboarded {
-    /// A result before anything is stored.
-    #[must_use]
-    pub fn new(credential: &Credential) -> Self {
-        Self {
-            account: credential.identity.account.clone(),
-            service: credential.service.clone(),
-            grant: grants::name(credential),
-            by: None,
-            stored: false,
-            refresh_token_expires: None,
-            trial: None,
-            problem: None,
+/// Has somebody log in for each credential that needs it.
+pub(crate) async fn onboard(
+    global: &Global,
+    arguments: &OnboardArguments,
+) -> Result<Done, CommandError> {
+    let config = global.load()?;
+    let wanted = Selection {
+        account: Some(arguments.account.clone()),
+        service: arguments.service.clone(),
+        schedd: None,
+    };
+    let credentials = credentials(&config, &wanted)?;
+    let onboarding = Onboarding {
+        global,
+        arguments,
+        client: Client::new(&config.vault).map_err(anyhow::Error::from)?,
+        vault: Arc::clone(&executor::read_only(&config)?.vault),
+    };
+    tokio::select! {
+        done = onboarding.each(&credentials) => done,
+        // Nothing is half done: a login that nobody waits for is of no use to anybody.
+        _ = tokio::signal::ctrl_c() => {
+            complain(["stopped; what is not said to be stored is not"]);
+            Ok(Done::NotGood)
         }
     }
-
-    /// Returns true when nothing is left to do.
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        self.problem.is_none() && !matches!(self.trial, Some(Trial::Failed(_)))
-    }
 }
 
-/// Returns the selected credentials: those of an account, or one of them.
+/// Returns the selected credentials.
 ///
 /// # Errors
-/// There is none; the message lists those that are configured.
-pub fn credentials(config: &Config, wanted: &Selection) -> Result<Vec<Arc<Credential>>, String> {
-    let all =
-        grants::credentials(
-            config
-                .deliveries
-                .iter()
-                .map(|delivery| &delivery.credential)
-                .chain(config.searches.iter().flat_map(|search| {
-                    search.templates.iter().map(|template| &template.credential)
-                })),
-        );
-    let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|w| w == name);
-    let of_account: Vec<_> = all
+/// There is none.
+pub(super) fn credentials(
+    config: &Config,
+    wanted: &Selection,
+) -> Result<Vec<Arc<Credential>>, CommandError> {
+    let listed = config
+        .deliveries
         .iter()
-        .filter(|credential| is(&wanted.account, &credential.identity.account))
-        .collect();
-    let found: Vec<_> = of_account
-        .iter()
-        .filter(|credential| is(&wanted.service, &credential.service))
-        .map(|credential| Arc::clone(credential))
-        .collect();
-    if !found.is_empty() {
-        return Ok(found);
+        .map(|delivery| &delivery.credential);
+    let to_find = config.searches.iter().flat_map(|search| &search.templates);
+    let to_find = to_find.map(|template| &template.credential);
+    let mut credentials = grants::credentials(listed.chain(to_find));
+    let id = |credential: &Arc<Credential>| DeliveryId {
+        account: credential.identity.account.clone(),
+        service: credential.service.clone(),
+        schedd: String::new(),
+    };
+    let ids: Vec<DeliveryId> = credentials.iter().map(id).collect();
+    wanted
+        .check(&ids.iter().collect::<Vec<_>>())
+        .map_err(|unknown| CommandError::wrong([unknown]))?;
+    credentials.retain(|credential| wanted.matches_credential(credential));
+    Ok(credentials)
+}
+
+struct Onboarding<'a> {
+    global: &'a Global,
+    arguments: &'a OnboardArguments,
+    client: Client,
+    vault: Arc<HtVault>,
+}
+
+impl Onboarding<'_> {
+    /// Onboards credentials, one after the other.
+    async fn each(&self, credentials: &[Arc<Credential>]) -> Result<Done, CommandError> {
+        let mut good = true;
+        for credential in credentials {
+            let mut result = Onboarded::new(credential);
+            if self.arguments.service.is_none() && !self.arguments.all {
+                let trial = self.try_out(credential).await;
+                result.trial = Some(trial).filter(|trial| matches!(trial, Trial::Good { .. }));
+            }
+            if result.trial.is_none() {
+                result.problem = self.one(credential, &mut result).await.err();
+            }
+            self.print(&result)?;
+            good &= result.is_good();
+        }
+        Ok(Done::when(good))
     }
-    let account = wanted.account.as_deref().unwrap_or_default();
-    let service = wanted.service.as_deref().unwrap_or_default();
-    Err(if of_account.is_empty() {
-        let mut names: Vec<_> = all.iter().map(|c| c.identity.account.as_str()).collect();
-        names.dedup();
-        format!(
-            "the configuration has no account {account:?}, it has {}",
-            names.join(", ")
-        )
-    } else {
-        let names: Vec<_> = of_account.iter().map(|c| c.service.as_str()).collect();
-        format!(
-            "account {account} has no credential {service:?}, it has {}",
-            names.join(", ")
-        )
-    })
-}
 
-/// Returns true when a login of `credkey` may be stored for this credential: by its owner, or by the person that owns a
-/// robot (`user/purpose/host`).
-#[must_use]
-pub fn may_store(credential: &Credential, credkey: &str) -> bool {
-    credential.credkey == credkey
-        || credential
-            .credkey
-            .strip_prefix(credkey)
-            .is_some_and(|rest| rest.starts_with('/'))
-}
+    /// Onboards a credential. An error is the reason why nothing was stored.
+    async fn one(&self, credential: &Credential, result: &mut Onboarded) -> Result<(), String> {
+        let login = self.log_in(credential).await?;
+        result.by = Some(login.credkey.clone());
+        result.refresh_token_expires = store::store(&self.client, credential, &login).await?;
+        result.stored = true;
+        result.trial = Some(self.try_out(credential).await);
+        let notified = self.notify(credential, result.refresh_token_expires);
+        if let Err(failure) = notified.await {
+            complain(failure.lines);
+            complain(["so the service does not know of it; it tries again within ten minutes"]);
+        }
+        Ok(())
+    }
 
-/// Stores the refresh token of a login, and revokes the login. Returns the expiry of the refresh token, if known.
-///
-/// # Errors
-/// Another person logged in, or Vault refuses: the reason, and what to do.
-pub async fn store(
-    client: &Client,
-    credential: &Credential,
-    login: &OidcLogin,
-) -> Result<Option<Timestamp>, String> {
-    let stored = if may_store(credential, &login.credkey) {
-        client
-            .store_refresh_token(&credential.full_url, &credential.issuer, login)
+    async fn try_out(&self, credential: &Credential) -> Trial {
+        try_out(&*self.vault, credential, SystemClock.now()).await
+    }
+
+    /// Has a person log in.
+    async fn log_in(&self, credential: &Credential) -> Result<Box<OidcLogin>, String> {
+        let nonce = format!("{:032x}", rand::random::<u128>());
+        let mut flow = self
+            .client
+            .start_device_flow(&credential.issuer, &credential.role, &nonce)
             .await
-            .map_err(|error| error.to_string())
-    } else {
-        Err(stranger(credential, &login.credkey))
-    };
-    // Not needed any more, and it would be valid for weeks; if this fails it expires by itself.
-    let _ = client.revoke_self(&login.login.token).await;
-    stored.map(|()| Claims::read(login.refresh_token.expose()).and_then(|claims| claims.expires))
-}
-
-fn stranger(credential: &Credential, credkey: &str) -> String {
-    let Credential {
-        identity,
-        credkey: own,
-        ..
-    } = credential;
-    let person = own.split('/').next().unwrap_or(own);
-    format!(
-        "{credkey} logged in, but the credential of account {} is {own}'s, so nothing was stored; log out at the \
-         issuer (or use a private window), run this again and log in as {person}, or set `credkey: {credkey}` for the \
-         account",
-        identity.account
-    )
-}
-
-/// Formats a result for people.
-#[must_use]
-pub fn text(result: &Onboarded) -> String {
-    let Onboarded {
-        account,
-        service,
-        grant,
-        ..
-    } = result;
-    if let Some(problem) = &result.problem {
-        return format!("account {account}, service {service}: NOT onboarded: {problem}\n");
+            .map_err(|error| run_again(&error.to_string()))?;
+        let code = show::code(&flow);
+        if self.arguments.output.json {
+            let link = json!({
+                "event": "log_in", "account": credential.identity.account,
+                "service": credential.service, "url": flow.url, "user_code": code,
+            });
+            print(&format!("{link}\n")).map_err(|failure| failure.lines.concat())?;
+        } else {
+            let terminal = Term::stderr();
+            let screen = terminal.is_term().then(|| terminal.size());
+            let shown = show::invitation(credential, &flow.url, code.as_deref(), screen);
+            let _ = io::stderr().lock().write_all(shown.as_bytes());
+        }
+        let bar = waiting_bar();
+        let pause = flow.interval;
+        let poll = async || {
+            let answer = self.client.poll(&mut flow).await;
+            (answer, flow.interval)
+        };
+        let login = wait::wait(poll, pause, self.arguments.wait, |error| {
+            bar.suspend(|| complain([format!("still waiting: {error}")]));
+        })
+        .await;
+        bar.finish_and_clear();
+        login
     }
-    let mut text = match &result.by {
-        Some(by) => format!(
-            "account {account}, service {service}: {by} logged in, refresh token {grant} is stored at Vault"
-        ),
-        None => format!(
-            "account {account}, service {service}: refresh token {grant} at Vault works already (--all for a new one)"
-        ),
-    };
-    if let Some(end) = result.refresh_token_expires {
-        // Writing to a string cannot fail, here and below.
-        let _ = write!(text, ", until {end:.0} as the issuer says");
-    }
-    text.push('\n');
-    let _ = match &result.trial {
-        Some(Trial::Good {
-            subject,
-            scopes,
+
+    /// Notifies the running service of a new refresh token; without one, its age is stored here.
+    async fn notify(
+        &self,
+        credential: &Credential,
+        expires: Option<Timestamp>,
+    ) -> Result<(), CommandError> {
+        let executor = Executor::find(self.global).await?;
+        let (account, service) = (&credential.identity.account, &credential.service);
+        let notice = OnboardedNotice {
+            account: account.clone(),
+            service: service.clone(),
             expires,
-        }) => writeln!(
-            text,
-            "  tried with the keytab: an access token for {}, {}, until {}",
-            subject.as_deref().unwrap_or("no named subject"),
-            if scopes.is_empty() {
-                "no scopes named".to_owned()
-            } else {
-                scopes.join(" ")
-            },
-            expires.map_or_else(|| "an unknown expiry".to_owned(), |end| format!("{end:.0}")),
-        ),
-        Some(Trial::Failed(why)) => writeln!(text, "  tried with the keytab, and FAILED: {why}"),
-        Some(Trial::Left(why)) => writeln!(text, "  not tried: {why}"),
-        None => Ok(()),
-    };
-    text
+        };
+        let selection = Selection {
+            account: Some(account.clone()),
+            service: Some(service.clone()),
+            schedd: None,
+        };
+        let command = |answer| Command::Onboarded(selection, expires, answer);
+        let noted = executor.order("onboarded", &notice, command).await?;
+        match noted.fault {
+            Some(fault) => complain([format!(
+                "the age of the refresh token is not stored: {fault}"
+            )]),
+            None if executor.is_service() => complain(["the service tries it at once"]),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn print(&self, result: &Onboarded) -> Result<(), CommandError> {
+        if !self.arguments.output.json {
+            let text = wrapped(&result.text(), width(&Term::stdout()));
+            return print(&text);
+        }
+        // Only strings, times and lists of them: this always makes JSON.
+        let mut value = serde_json::to_value(result).unwrap_or_default();
+        if let Some(object) = value.as_object_mut() {
+            object.insert("event".to_owned(), "done".into());
+        }
+        print(&format!("{value}\n"))
+    }
+}
+
+/// Moves during the wait for a person; nothing without a terminal.
+fn waiting_bar() -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner().with_message("waiting for the login");
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed}, Ctrl-C ends it)") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{config, credential, delivery};
+    use crate::fixtures::{config, delivery};
     use crate::model::delivery::Target;
-
-    fn selection(account: &str, service: Option<&str>) -> Selection {
-        Selection {
-            account: Some(account.to_owned()),
-            service: service.map(str::to_owned),
-            schedd: None,
-        }
-    }
 
     #[test]
     fn a_credential_is_onboarded_once_whatever_schedds_it_goes_to() {
@@ -233,8 +270,14 @@ mod tests {
             at("cmsprod", "cms_production", "a"),
             at("crabtw", "cms_crab", "a"),
         ]);
-        let services = |account, service| {
-            let found = credentials(&config, &selection(account, service));
+        let services = |account: &str, service: Option<&str>| {
+            let selection = Selection {
+                account: Some(account.to_owned()),
+                service: service.map(str::to_owned),
+                schedd: None,
+            };
+            let found = credentials(&config, &selection);
+            let found = found.map_err(|error| error.lines.concat());
             found.map(|found| found.iter().map(|c| c.service.clone()).collect::<Vec<_>>())
         };
         assert_eq!(
@@ -244,33 +287,11 @@ mod tests {
         assert_eq!(services("cmsprod", Some("cms")).unwrap(), ["cms"]);
         assert_eq!(
             services("cmsprod", Some("cms_crab")).unwrap_err(),
-            "account cmsprod has no credential \"cms_crab\", it has cms, cms_production"
+            "there are such names, but no delivery has all of them"
         );
         assert_eq!(
-            services("nobody", None).unwrap_err(),
-            "the configuration has no account \"nobody\", it has cmsprod, crabtw"
+            services("cmsprot", None).unwrap_err(),
+            "no delivery has account \"cmsprot\"; did you mean \"cmsprod\"?"
         );
-    }
-
-    #[test]
-    fn only_the_owner_or_a_robots_person_may_store() {
-        let mut credential = credential("cmsprod", "cms_crab");
-        assert!(may_store(&credential, "cmsprod"));
-        for other in ["crabtw", "cms", "cmsprod2", "cmsprod/bastion/host", ""] {
-            assert!(!may_store(&credential, other), "{other}");
-        }
-        credential.credkey = "cmsprod/bastion/host.test".to_owned();
-        assert!(may_store(&credential, "cmsprod"));
-        assert!(may_store(&credential, "cmsprod/bastion/host.test"));
-        assert!(!may_store(&credential, "cms"));
-        let message = stranger(&credential, "crabtw");
-        for part in [
-            "crabtw logged in",
-            "account cmsprod",
-            "log in as cmsprod,",
-            "credkey: crabtw",
-        ] {
-            assert!(message.contains(part), "{message}");
-        }
     }
 }

@@ -6,7 +6,7 @@ use htvault::DeviceFlow;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 
-use crate::cli::wrap::wrapped;
+use crate::cli::table::wrapped;
 use crate::model::delivery::Credential;
 
 /// Black on white, whatever the terminal's colours, so that every camera reads it.
@@ -18,8 +18,7 @@ const BELOW: usize = 3;
 
 /// Formats the invitation for a terminal with these rows and columns (`screen`); without a terminal there is no QR code.
 /// The link and the code come last, so that a small terminal shows them.
-#[must_use]
-pub fn invitation(
+pub(super) fn invitation(
     credential: &Credential,
     link: &str,
     code: Option<&str>,
@@ -34,8 +33,7 @@ pub fn invitation(
         credential.issuer,
         credential.role,
     );
-    let columns = screen.map(|(_, columns)| usize::from(columns));
-    let mut text = wrapped(&invited, 0, 0, columns);
+    let mut text = wrapped(&invited, screen.map(|(_, columns)| columns));
     text.push('\n');
     if let Some(qr) = screen.and_then(|screen| qr_code(link, screen)) {
         text.push_str(&qr);
@@ -53,8 +51,7 @@ pub fn invitation(
 }
 
 /// Returns the code that the person types or compares: from the server's answer, else from the link.
-#[must_use]
-pub fn code(flow: &DeviceFlow) -> Option<String> {
+pub(super) fn code(flow: &DeviceFlow) -> Option<String> {
     flow.user_code.clone().or_else(|| {
         let url = url::Url::parse(&flow.url).ok()?;
         let (_, code) = url.query_pairs().find(|(key, _)| key == "user_code")?;
@@ -68,7 +65,6 @@ fn printable(text: &str) -> String {
 }
 
 /// Draws a text as a QR code of half blocks; `None` when it does not fit.
-#[must_use]
 fn qr_code(text: &str, (rows, columns): (u16, u16)) -> Option<String> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
     let drawn = code.render::<Dense1x2>().build();

@@ -1,6 +1,6 @@
 //! Trial of a stored refresh token, as deliveries use it: login with the keytab, an access token, its claims.
 
-use std::io;
+use std::io::ErrorKind;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::vault::{AccessKind, Vault};
 /// Result of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Trial {
+pub(super) enum Trial {
     /// The account gets an access token as configured.
     Good {
         /// Subject (`sub`).
@@ -30,35 +30,23 @@ pub enum Trial {
     Left(String),
 }
 
-/// Returns the error when this user may not read the account's keytab.
-async fn keytab_out_of_reach(credential: &Credential) -> Option<io::Error> {
-    let keytab = credential.identity.keytab.clone();
-    let open = move || files::open(&keytab);
-    match KEYTABS.run(&credential.identity.keytab, open).await {
-        Ok(Err(ReadError::System(error))) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Some(error)
+/// Tries a credential.
+pub(super) async fn try_out(vault: &impl Vault, credential: &Credential, now: Timestamp) -> Trial {
+    let path = &credential.identity.keytab;
+    let opened = path.clone();
+    let opened = KEYTABS.run(path, move || files::open(&opened)).await;
+    match opened {
+        Ok(Err(ReadError::System(error))) if error.kind() == ErrorKind::PermissionDenied => {
+            Trial::Left(format!(
+                "keytab {} cannot be read by this user ({error}): the service tries what was stored",
+                path.display()
+            ))
         }
         // Any other fault is found by the login.
-        _ => None,
-    }
-}
-
-/// Tries a credential. The problem is returned too, for decisions of the caller.
-pub async fn try_out(
-    vault: &impl Vault,
-    credential: &Credential,
-    now: Timestamp,
-) -> (Trial, Option<Problem>) {
-    if let Some(error) = keytab_out_of_reach(credential).await {
-        let keytab = credential.identity.keytab.display();
-        let why = format!(
-            "keytab {keytab} cannot be read by this user ({error}): the service tries what was stored"
-        );
-        return (Trial::Left(why), None);
-    }
-    match read(vault, credential, now).await {
-        Ok(good) => (good, None),
-        Err(problem) => (Trial::Failed(problem.to_string()), Some(problem)),
+        _ => match read(vault, credential, now).await {
+            Ok(good) => good,
+            Err(problem) => Trial::Failed(problem.to_string()),
+        },
     }
 }
 
@@ -95,8 +83,7 @@ mod tests {
         let outside = Outside::new();
         let credential = fixtures::credential("cmsprod", "cms_crab");
         let now = outside.lock().now();
-        let (trial, problem) = try_out(&outside, &credential, now).await;
-        assert!(problem.is_none());
+        let trial = try_out(&outside, &credential, now).await;
         let Trial::Good { subject, .. } = trial else {
             panic!("{trial:?}");
         };
@@ -110,7 +97,7 @@ mod tests {
         let mut credential = fixtures::credential("cmsprod", "cms_crab");
         credential.scopes = vec!["storage.modify:/".to_owned()];
         let now = outside.lock().now();
-        let (trial, _) = try_out(&outside, &credential, now).await;
+        let trial = try_out(&outside, &credential, now).await;
         assert!(
             matches!(&trial, Trial::Failed(why) if why.contains("storage.modify:/ is missing")),
             "{trial:?}"

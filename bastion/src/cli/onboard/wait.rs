@@ -2,86 +2,51 @@
 
 use std::time::Duration;
 
-use htvault::{Action, Client, DeviceFlow, Error, OidcLogin, Poll};
+use htvault::{Action, Error, OidcLogin, Poll};
 use tokio::time::Instant;
+
+use crate::model::duration;
 
 /// Pauses between two polls stay below this, however often the server asks to slow down.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// A login that waits for a person.
-pub trait PendingLogin {
-    /// Least time between two polls, as the server currently wants it.
-    fn interval(&self) -> Duration;
-
-    /// Polls once.
-    fn poll(&mut self) -> impl Future<Output = Result<Poll, Error>>;
-}
-
-/// Reason why the login did not succeed.
-#[derive(Debug)]
-pub enum LoginFailure {
-    /// Nobody logged in within this time.
-    TimedOut(Duration),
-    /// The login failed: refused, expired, or an error of Vault.
-    Failed(Box<Error>),
-}
-
-impl std::fmt::Display for LoginFailure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::TimedOut(limit) => write!(
-                f,
-                "nobody logged in within {}, so nothing was stored; run this again for a new link",
-                crate::model::duration::format(*limit)
-            ),
-            Self::Failed(error) => {
-                write!(
-                    f,
-                    "the login did not succeed, so nothing was stored; run this again for a new link: {error}"
-                )
-            }
-        }
-    }
-}
-
-impl PendingLogin for (&Client, DeviceFlow) {
-    fn interval(&self) -> Duration {
-        self.1.interval
-    }
-
-    async fn poll(&mut self) -> Result<Poll, Error> {
-        self.0.poll(&mut self.1).await
-    }
-}
-
-/// Waits until a person has logged in, at most `limit`. Calls `show` after each poll without a result, with the error if
-/// there was one: a Vault that does not answer for a while does not end the wait.
+/// Waits until a person has logged in, at most `limit`. `poll` asks the server, and returns the pause that the server
+/// wants before the next time; the first one is `pause`. Calls `show` with errors that do not end the wait: a Vault may
+/// be unavailable for a while.
 ///
 /// # Errors
 /// Nobody logged in, or the login cannot succeed any more.
-pub async fn wait(
-    flow: &mut impl PendingLogin,
+pub(super) async fn wait(
+    mut poll: impl AsyncFnMut() -> (Result<Poll, Error>, Duration),
+    mut pause: Duration,
     limit: Duration,
-    mut show: impl FnMut(Option<&Error>),
-) -> Result<Box<OidcLogin>, LoginFailure> {
+    mut show: impl FnMut(&Error),
+) -> Result<Box<OidcLogin>, String> {
     let end = Instant::now() + limit;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(LoginFailure::TimedOut(limit));
+            return Err(format!(
+                "nobody logged in within {}, so nothing was stored; run this again for a new link",
+                duration::format(limit)
+            ));
         }
-        tokio::time::sleep(flow.interval().min(LONGEST_PAUSE).min(left)).await;
-        match flow.poll().await {
+        tokio::time::sleep(pause.min(LONGEST_PAUSE).min(left)).await;
+        let (answer, next) = poll().await;
+        pause = next;
+        match answer {
             Ok(Poll::Done(login)) => return Ok(login),
-            Ok(Poll::Pending | Poll::SlowDown) => show(None),
-            Err(error) if is_temporary(&error) => show(Some(&error)),
-            Err(error) => return Err(LoginFailure::Failed(Box::new(error))),
+            Ok(Poll::Pending | Poll::SlowDown) => {}
+            Err(error) if matches!(error.action(), Action::Retry | Action::SlowDown) => {
+                show(&error);
+            }
+            Err(error) => {
+                return Err(format!(
+                    "the login did not succeed, so nothing was stored; run this again for a new link: {error}"
+                ));
+            }
         }
     }
-}
-
-fn is_temporary(error: &Error) -> bool {
-    matches!(error.action(), Action::Retry | Action::SlowDown)
 }
 
 #[cfg(test)]
@@ -106,14 +71,8 @@ mod tests {
                 answers: answers.iter().rev().copied().collect(),
             }
         }
-    }
 
-    impl PendingLogin for Person {
-        fn interval(&self) -> Duration {
-            self.interval
-        }
-
-        async fn poll(&mut self) -> Result<Poll, Error> {
+        fn poll(&mut self) -> Result<Poll, Error> {
             self.asked.push(self.begin.elapsed());
             match self.answers.pop() {
                 Some(Some("slow_down")) => {
@@ -136,25 +95,27 @@ mod tests {
                 _ => Ok(Poll::Pending),
             }
         }
+
+        async fn wait(&mut self, limit: Duration) -> Result<Box<OidcLogin>, String> {
+            let pause = self.interval;
+            wait(async || (self.poll(), self.interval), pause, limit, |_| {}).await
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn polls_keep_to_the_interval_and_slow_down_when_asked() {
         let mut person = Person::new(&[None, Some("slow_down"), None, Some("done")]);
-        let mut shown = 0;
-        let login = wait(&mut person, Duration::from_mins(10), |_| shown += 1).await;
+        let login = person.wait(Duration::from_mins(10)).await;
         assert_eq!(login.unwrap().credkey, "cmsprod");
         let seconds: Vec<u64> = person.asked.iter().map(Duration::as_secs).collect();
         assert_eq!(seconds, [3, 6, 12, 18]);
-        assert_eq!(shown, 3);
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_waited_for_for_ever() {
         let mut person = Person::new(&[]);
         let begin = Instant::now();
-        let error = wait(&mut person, Duration::from_secs(10), |_| {}).await;
-        let message = error.unwrap_err().to_string();
+        let message = person.wait(Duration::from_secs(10)).await.unwrap_err();
         assert!(
             message.starts_with("nobody logged in within 10s"),
             "{message}"
@@ -167,8 +128,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_login_that_cannot_succeed_any_more_ends_the_wait() {
         let mut person = Person::new(&[None, Some("refused")]);
-        let error = wait(&mut person, Duration::from_mins(10), |_| {}).await;
-        let message = error.unwrap_err().to_string();
+        let message = person.wait(Duration::from_mins(10)).await.unwrap_err();
         assert!(
             message.contains("run this again for a new link"),
             "{message}"

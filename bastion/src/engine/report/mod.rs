@@ -1,8 +1,7 @@
-//! Report on every delivery, as a table for people and as JSON for scripts.
+//! Report on every delivery.
 //!
 //! Problems are grouped: one line for one cause, with the number of deliveries that suffer from it.
 
-mod columns;
 mod group;
 mod line;
 mod ordered;
@@ -14,14 +13,12 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::columns::table;
 pub use self::group::Group;
 pub use self::line::{DeliveryProblem, DesiredDelivery, Line};
 pub(crate) use self::ordered::OrderedDeliveries;
 pub use self::removed::RemovedDelivery;
 pub use self::tally::Tally;
 use crate::model::delivery::{DeliveryId, Selection};
-use crate::model::duration;
 use crate::model::grants::GrantLine;
 use crate::system::logs::{self, LogState};
 
@@ -173,35 +170,6 @@ impl Report {
             .iter()
             .filter(|line| line.wanted.account == account)
             .all(|line| line.state.is_in_order())
-    }
-
-    /// The table of deliveries.
-    #[must_use]
-    pub fn table(&self) -> String {
-        let lines = self.deliveries.iter().map(|line| {
-            let left = line.vault_token_seconds_left;
-            let left = left.map(|s| duration::format(std::time::Duration::from_secs(s)));
-            let remedy = line.problem.as_ref().map(|trouble| trouble.remedy.words());
-            [
-                line.wanted.account.clone(),
-                line.wanted.service.clone(),
-                line.wanted.schedd.clone(),
-                line.state.word().to_owned(),
-                left.unwrap_or_else(|| "-".to_owned()),
-                remedy.unwrap_or_default().to_owned(),
-            ]
-        });
-        table(
-            [
-                "ACCOUNT",
-                "SERVICE",
-                "SCHEDD",
-                "STATE",
-                "LIFE LEFT",
-                "TO DO",
-            ],
-            lines,
-        )
     }
 
     /// One line for each grant that may run out soon.

@@ -185,12 +185,7 @@ async fn story(events: Vec<(Event, u64)>) -> Result<(), TestCaseError> {
     service.order(Order::Push(of(None, None))).await;
     tokio::time::sleep(HOUR).await;
     let report = service.reports.now().unwrap();
-    prop_assert!(
-        report.is_good(),
-        "{}\n{:?}",
-        report.table(),
-        report.problem_lines()
-    );
+    prop_assert!(report.is_good(), "{:?}", report.problem_lines());
     for delivery in wanted() {
         prop_assert!(service.has(&delivery.id.account, &delivery.id.schedd));
     }

@@ -55,7 +55,7 @@ async fn a_restart_keeps_what_is_good_with_its_exact_life_and_name() {
     );
     second.settle().await;
     let is = second.report();
-    assert!(is.is_good(), "{}", is.table());
+    assert!(is.is_good(), "{:?}", is.problem_lines());
     assert_eq!(stored(&outside), tokens, "nothing is pushed that is good");
     assert_eq!(names(&is)[..2], names(&was)[..2]);
     for (is, was) in is.deliveries.iter().zip(&was.deliveries) {
@@ -120,7 +120,7 @@ async fn without_a_state_lives_are_estimated_and_each_token_replaced_once() {
     // Good is said when the credmon has served after an access token was read.
     run_for(&mut second, 16 * MINUTE).await;
     let report = second.report();
-    assert!(report.is_good(), "{}", report.table());
+    assert!(report.is_good(), "{:?}", report.problem_lines());
     assert_eq!(outside.lock().stores, 6, "nothing at the start");
     assert_eq!(report.deliveries[0].life, Basis::Estimated);
     assert_eq!(report.deliveries[0].accessor, None);
@@ -160,7 +160,11 @@ async fn a_token_that_dies_before_its_time_is_replaced_before_jobs_feel_it() {
     kill(&outside);
     run_for(&mut first, 25 * MINUTE).await;
     assert_eq!(alive(&outside), 6);
-    assert!(first.report().is_good(), "{}", first.report().table());
+    assert!(
+        first.report().is_good(),
+        "{:?}",
+        first.report().problem_lines()
+    );
 
     // The same for tokens of before a restart, which cannot be asked.
     let mut second = restart(&config, &outside, &first);
@@ -168,7 +172,11 @@ async fn a_token_that_dies_before_its_time_is_replaced_before_jobs_feel_it() {
     kill(&outside);
     run_for(&mut second, 25 * MINUTE).await;
     assert_eq!(alive(&outside), 6);
-    assert!(second.report().is_good(), "{}", second.report().table());
+    assert!(
+        second.report().is_good(),
+        "{:?}",
+        second.report().problem_lines()
+    );
 }
 
 #[tokio::test(start_paused = true)]
