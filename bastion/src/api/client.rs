@@ -4,19 +4,22 @@
 //! one, the service has to answer another request within seconds.
 
 use std::fmt::Display;
+use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::request::Builder;
+use axum::http::{Request, StatusCode, header};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
+use url::form_urlencoded;
 
 use super::bodies::{ErrorBody, VERSION, Version};
 use crate::engine::report::Report;
@@ -54,7 +57,7 @@ pub(crate) enum ClientError {
 }
 
 impl Client {
-    /// Connects to the service and compares versions.
+    /// Connects to the service and checks that it understands this version's requests.
     pub(crate) async fn connect(path: &Path) -> Result<Self, ClientError> {
         let client = Self {
             path: path.to_owned(),
@@ -73,18 +76,18 @@ impl Client {
 
     /// Requests the status of deliveries.
     pub(crate) async fn status(&self, selection: &Selection) -> Result<Report, ClientError> {
-        let path = "/status.json?".to_owned();
-        let start = path.len();
-        let mut query = url::form_urlencoded::Serializer::for_suffix(path, start);
-        for (key, name) in [
+        let names = [
             ("account", &selection.account),
             ("service", &selection.service),
             ("schedd", &selection.schedd),
-        ] {
-            query.extend_pairs(name.iter().map(|name| (key, name)));
-        }
-        self.request(Method::GET, &query.finish(), Body::empty(), STATUS)
-            .await
+        ];
+        let names = names
+            .into_iter()
+            .filter_map(|(key, name)| Some((key, name.as_ref()?)));
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let query = query.extend_pairs(names).finish();
+        let request = Request::get(format!("/status.json?{query}"));
+        self.request(request, Body::empty(), STATUS).await
     }
 
     /// Sends an order and waits for its end, as long as the service answers other requests.
@@ -93,10 +96,9 @@ impl Client {
         order: &str,
         body: &impl Serialize,
     ) -> Result<A, ClientError> {
-        let path = format!("{VERSION}/{order}");
+        let request = Request::post(format!("{VERSION}/{order}"));
         let body = serde_json::to_vec(body).map_err(unexpected)?;
-        let answer = self.request(Method::POST, &path, body.into(), Duration::MAX);
-        let mut answer = pin!(answer);
+        let mut answer = pin!(self.request(request, body.into(), Duration::MAX));
         loop {
             tokio::select! {
                 answer = &mut answer => return answer,
@@ -105,45 +107,45 @@ impl Client {
         }
     }
 
-    /// Checks that the service answers and knows this version's orders.
+    /// Checks that the service answers and has this version of the requests.
     async fn check(&self) -> Result<(), ClientError> {
-        let path = format!("{VERSION}/version");
-        let answer = self.request::<Version>(Method::GET, &path, Body::empty(), ANSWER);
+        let request = Request::get(format!("{VERSION}/version"));
+        let answer = self.request::<Version>(request, Body::empty(), ANSWER);
         answer.await.map(drop)
     }
 
     async fn request<A: DeserializeOwned>(
         &self,
-        method: Method,
-        path: &str,
+        request: Builder,
         body: Body,
         deadline: Duration,
     ) -> Result<A, ClientError> {
         let stream = UnixStream::connect(&self.path).await;
         let stream = stream.map_err(|error| cannot_connect(&self.path, &error))?;
         let service = stream.peer_cred().ok().and_then(|peer| peer.pid());
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "localhost")
-            .body(body)
-            .map_err(unexpected)?;
-        let mut answer = pin!(timeout(deadline, exchange(stream, request)));
-        let suspended = async {
-            sleep(AT_ONCE).await;
-            service.filter(|pid| is_suspended(*pid))
+        let request = request.header(header::HOST, "localhost").body(body);
+        let exchange = exchange(stream, request.map_err(unexpected)?);
+        let late = |_| {
+            let seconds = deadline.as_secs();
+            let message = "it hangs or too many commands wait for it";
+            unexpected(format!("nothing came within {seconds} s, {message}"))
         };
-        let (status, bytes) = tokio::select! {
-            answer = &mut answer => answer,
-            Some(pid) = suspended => return Err(ClientError::Other(format!(
+        let (status, body) = tokio::select! {
+            answer = timeout(deadline, exchange) => answer.map_err(late)??,
+            pid = suspended(service) => return Err(ClientError::Other(format!(
                 "the service (process {pid}) is suspended; `kill -CONT {pid}` resumes it, `systemctl restart {UNIT}` starts it anew"
             ))),
-        }
-        .map_err(|_| late(deadline))??;
+        };
         match status {
-            StatusCode::OK => serde_json::from_slice(&bytes).map_err(unexpected),
-            StatusCode::NOT_FOUND => Err(ClientError::Other(other_version())),
-            _ => Err(refusal(status, &bytes)),
+            StatusCode::OK => serde_json::from_slice(&body).map_err(unexpected),
+            StatusCode::NOT_FOUND => Err(other_version()),
+            _ => Err(match serde_json::from_slice(&body) {
+                Ok(ErrorBody { error }) if status == StatusCode::BAD_REQUEST => {
+                    ClientError::Wrong(error)
+                }
+                Ok(ErrorBody { error }) => ClientError::Other(error),
+                Err(_) => unexpected(status),
+            }),
         }
     }
 }
@@ -155,7 +157,7 @@ async fn exchange(
 ) -> Result<(StatusCode, Bytes), ClientError> {
     let failed = |error: hyper::Error| {
         if error.is_parse() {
-            ClientError::Other(other_version())
+            other_version()
         } else {
             unexpected(error)
         }
@@ -167,44 +169,34 @@ async fn exchange(
     tokio::spawn(connection);
     let answer = sender.send_request(request).await.map_err(failed)?;
     let status = answer.status();
-    let bytes = to_bytes(Body::new(answer.into_body()), usize::MAX).await;
-    Ok((status, bytes.map_err(unexpected)?))
+    let body = to_bytes(Body::new(answer.into_body()), usize::MAX).await;
+    Ok((status, body.map_err(unexpected)?))
 }
 
-/// Error of an answer with status 400 or above.
-fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
-    match serde_json::from_slice(body) {
-        Ok(ErrorBody { error }) if status == StatusCode::BAD_REQUEST => ClientError::Wrong(error),
-        Ok(ErrorBody { error }) => ClientError::Other(error),
-        Err(_) => unexpected(status),
+/// Ends after [`AT_ONCE`] if a signal or a debugger has stopped the process then.
+async fn suspended(process: Option<i32>) -> i32 {
+    sleep(AT_ONCE).await;
+    if let Some(pid) = process {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().unwrap_or_default();
+        if state.starts_with(['T', 't']) {
+            return pid;
+        }
     }
+    pending().await
 }
 
-/// Message for an answer that is not HTTP, or for an unknown path.
-fn other_version() -> String {
-    format!(
+/// Error of an answer that is not HTTP, or for an unknown path.
+fn other_version() -> ClientError {
+    ClientError::Other(format!(
         "the running service is of another version than this command ({}), and they do not understand each other; restart the service (systemctl restart {UNIT}) or use the command of its version",
         env!("CARGO_PKG_VERSION")
-    )
-}
-
-/// Returns true while a signal or a debugger has stopped a process.
-fn is_suspended(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit(") ").next().unwrap_or_default();
-    state.starts_with(['T', 't'])
+    ))
 }
 
 fn unexpected(why: impl Display) -> ClientError {
     ClientError::Other(format!(
         "the running service does not answer as it should: {why}; see `journalctl -u {UNIT}`"
-    ))
-}
-
-fn late(deadline: Duration) -> ClientError {
-    let seconds = deadline.as_secs();
-    unexpected(format!(
-        "nothing came within {seconds} s, it hangs or too many commands wait for it"
     ))
 }
 

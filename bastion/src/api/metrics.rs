@@ -42,20 +42,17 @@ pub(super) fn write(
     started: Timestamp,
 ) -> String {
     let mut text = Text::default();
-    text.metric(
-        "gauge",
+    text.gauge(
         "token_bastion_info",
         "1, with the program's version as a label.",
     )
     .labelled(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    text.metric(
-        "gauge",
+    text.gauge(
         "token_bastion_start_timestamp_seconds",
         "Start of the service.",
     )
     .value(started.as_second());
-    text.metric(
-        "gauge",
+    text.gauge(
         "token_bastion_report_timestamp_seconds",
         "Time of this report.",
     )
@@ -63,26 +60,20 @@ pub(super) fn write(
     write_deliveries(&mut text, report);
     write_requests(&mut text, report);
     write_stages(&mut text, stages);
-    text.metric(
-        "counter",
+    text.counter(
         "token_bastion_log_lines_dropped_total",
         "Log lines that could not be written.",
     )
     .value(report.log.dropped_lines);
-    text.metric(
-        "gauge",
-        "token_bastion_configuration_ok",
+    text.gauge("token_bastion_configuration_ok",
         "1 while the configuration on disk is the one in force, 0 while it has faults and is not used.",
     )
     .value(u8::from(report.health.configuration.is_none()));
-    text.metric(
-        "gauge",
-        "token_bastion_state_ok",
+    text.gauge("token_bastion_state_ok",
         "1 while the state directory can be written, 0 while what is known would be lost by a restart.",
     )
     .value(u8::from(report.health.state.is_none()));
-    text.metric(
-        "counter",
+    text.counter(
         "token_bastion_internal_faults_total",
         "Tasks that panicked, a fault of this program, and were restarted.",
     )
@@ -93,11 +84,7 @@ pub(super) fn write(
 
 fn write_deliveries(text: &mut Text, report: &Report) {
     let lines = &report.deliveries;
-    let mut metric = text.metric(
-        "gauge",
-        "token_bastion_deliveries",
-        "Deliveries in each state.",
-    );
+    let mut metric = text.gauge("token_bastion_deliveries", "Deliveries in each state.");
     for state in STATES {
         let count = lines.iter().filter(|line| line.state == state).count();
         metric.labelled(&[("state", state_label(state))], count);
@@ -107,16 +94,14 @@ fn write_deliveries(text: &mut Text, report: &Report) {
         let key = (group.kind, group.remedy.words());
         *failing.entry(key).or_default() += group.deliveries;
     }
-    let mut metric = text.metric(
-        "gauge",
+    let mut metric = text.gauge(
         "token_bastion_failing_deliveries",
         "Deliveries that fail, by kind of problem and by who must act.",
     );
     for ((kind, remedy), count) in failing {
         metric.labelled(&[("kind", &kind_word(kind)), ("remedy", remedy)], count);
     }
-    let mut metric = text.metric(
-        "gauge",
+    let mut metric = text.gauge(
         "token_bastion_delivery_state",
         "1 for the state that a delivery is in, 0 for the others.",
     );
@@ -155,7 +140,7 @@ fn write_deliveries(text: &mut Text, report: &Report) {
         ),
     ];
     for (name, help, time) in times {
-        let mut metric = text.metric("gauge", name, help);
+        let mut metric = text.gauge(name, help);
         for line in lines {
             if let Some(time) = time(line) {
                 metric.labelled(&names(line), time.as_second());
@@ -167,16 +152,14 @@ fn write_deliveries(text: &mut Text, report: &Report) {
 /// Without a limit neither has a sample.
 fn write_requests(text: &mut Text, report: &Report) {
     let requests = report.requests;
-    let mut metric = text.metric(
-        "gauge",
+    let mut metric = text.gauge(
         "token_bastion_vault_requests_limit",
         "Requests that may be sent to Vault in any span of vault.requests.per.",
     );
     if let Some(requests) = requests {
         metric.value(requests.limit);
     }
-    let mut metric = text.metric(
-        "gauge",
+    let mut metric = text.gauge(
         "token_bastion_vault_requests_used",
         "Requests that were sent in the span that ended with the report.",
     );
@@ -188,8 +171,7 @@ fn write_requests(text: &mut Text, report: &Report) {
 fn write_stages(text: &mut Text, stages: &BTreeMap<Stage, Count>) {
     // Counts begin with 0, so that the first is a rise.
     let count = |stage: Stage| stages.get(&stage).cloned().unwrap_or_default();
-    let mut metric = text.metric(
-        "histogram",
+    let mut metric = text.histogram(
         "token_bastion_stage_seconds",
         "Durations of the stages of attempts.",
     );
@@ -204,8 +186,7 @@ fn write_stages(text: &mut Text, stages: &BTreeMap<Stage, Count>) {
         metric.sample("_sum", &[label], count.sum.as_secs_f64());
         metric.sample("_count", &[label], count.number);
     }
-    let mut metric = text.metric(
-        "counter",
+    let mut metric = text.counter(
         "token_bastion_stage_failures_total",
         "Failures of a stage, by kind of problem.",
     );
@@ -223,8 +204,7 @@ fn write_process(text: &mut Text) {
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = resident.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
     if let Some(kilobytes) = kilobytes {
-        text.metric(
-            "gauge",
+        text.gauge(
             "process_resident_memory_bytes",
             "Resident memory of the process.",
         )
@@ -234,8 +214,7 @@ fn write_process(text: &mut Text) {
         let times = [usage.user_time(), usage.system_time()];
         let micros = times.map(|time| time.tv_sec() * 1_000_000 + time.tv_usec());
         let micros = u64::try_from(micros.iter().sum::<i64>()).unwrap_or(0);
-        text.metric(
-            "counter",
+        text.counter(
             "process_cpu_seconds_total",
             "Processor time that the process used.",
         )

@@ -102,7 +102,7 @@ enum Command {
     ))]
     Completions {
         /// The shell.
-        shell: super::completions::Shell,
+        shell: clap_complete::Shell,
     },
 }
 

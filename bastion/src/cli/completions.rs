@@ -2,24 +2,13 @@
 
 use std::io;
 
-use clap::{Command, CommandFactory as _, ValueEnum};
-use clap_complete::Shell as Generator;
+use clap::{Command, CommandFactory as _, ValueEnum as _};
+use clap_complete::Shell;
 
 use super::{CommandError, Done, print};
 use crate::cli::arguments::Cli;
 
 const NAME: &str = "token-bastion";
-
-/// Supported shells.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Shell {
-    /// For example in `/etc/bash_completion.d`.
-    Bash,
-    /// For example in `/usr/share/zsh/site-functions`.
-    Zsh,
-    /// For example in `/etc/fish/completions`.
-    Fish,
-}
 
 /// Prints the script.
 pub(crate) fn completions(shell: Shell) -> Result<Done, CommandError> {
@@ -28,19 +17,14 @@ pub(crate) fn completions(shell: Shell) -> Result<Done, CommandError> {
 }
 
 fn script(shell: Shell) -> String {
-    let generator = match shell {
-        Shell::Bash => Generator::Bash,
-        Shell::Zsh => Generator::Zsh,
-        Shell::Fish => Generator::Fish,
-    };
     let mut text = io::Cursor::new(Vec::new());
-    clap_complete::generate(generator, &mut Cli::command(), NAME, &mut text);
+    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut text);
     let text = String::from_utf8_lossy(text.get_ref());
     match shell {
         // The generator spells the hyphen of our name in two ways, and bash completes no command then.
         Shell::Bash => text.replace("token__subcmd__bastion", "token__bastion"),
-        Shell::Zsh => text.into_owned(),
         Shell::Fish => fish(&text),
+        _ => text.into_owned(),
     }
 }
 
@@ -80,7 +64,10 @@ mod tests {
     #[test]
     fn fish_completes_what_its_generator_leaves_out() {
         let script = script(Shell::Fish);
-        assert!(script.contains("-a \"bash zsh fish\""), "{script}");
+        assert!(
+            script.contains("-a \"bash elvish fish powershell zsh\""),
+            "{script}"
+        );
         let after_help = "using_subcommand help; and not __fish_seen_subcommand_from run ";
         let lines = script.lines().filter(|line| line.contains(after_help));
         let lines: Vec<&str> = lines.collect();

@@ -15,8 +15,22 @@ pub(super) struct Metric<'a> {
 }
 
 impl Text {
-    /// Begins a metric of some kind: `gauge`, `counter` or `histogram`.
-    pub(super) fn metric(&mut self, kind: &str, name: &'static str, help: &str) -> Metric<'_> {
+    /// Begins a gauge.
+    pub(super) fn gauge(&mut self, name: &'static str, help: &str) -> Metric<'_> {
+        self.metric("gauge", name, help)
+    }
+
+    /// Begins a counter.
+    pub(super) fn counter(&mut self, name: &'static str, help: &str) -> Metric<'_> {
+        self.metric("counter", name, help)
+    }
+
+    /// Begins a histogram.
+    pub(super) fn histogram(&mut self, name: &'static str, help: &str) -> Metric<'_> {
+        self.metric("histogram", name, help)
+    }
+
+    fn metric(&mut self, kind: &str, name: &'static str, help: &str) -> Metric<'_> {
         let text = &mut self.0;
         // Writing to a string cannot fail, here and below.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");

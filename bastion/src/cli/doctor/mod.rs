@@ -15,6 +15,7 @@ use std::sync::Arc;
 use console::Term;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -32,13 +33,6 @@ use crate::vault::Vault;
 
 /// Accounts that are examined at a time.
 const AT_A_TIME: usize = 8;
-
-/// Results of all checks.
-#[derive(Debug, Serialize)]
-struct Examination {
-    /// This host first, then Vault, then accounts in the order of their names.
-    sections: Vec<Section>,
-}
 
 /// Checks of one subject.
 #[derive(Debug, Serialize)]
@@ -108,13 +102,12 @@ pub(crate) async fn doctor(
     }
     parts.sessions.close_all().await;
     printed?;
-    let examination = Examination { sections };
     if json {
-        print_json(&examination)?;
+        print_json(&json!({"sections": sections}))?;
     } else {
-        print(&examination.sum())?;
+        print(&sum(&sections))?;
     }
-    Ok(Done::when(examination.is_good()))
+    Ok(Done::when(sections.iter().all(Section::is_good)))
 }
 
 /// Checks of accounts, which are independent of each other: some at a time.
@@ -187,28 +180,22 @@ impl Section {
     }
 }
 
-impl Examination {
-    fn is_good(&self) -> bool {
-        self.sections.iter().all(Section::is_good)
-    }
-
-    /// Formats the last line: the number of checks by result.
-    fn sum(&self) -> String {
-        let steps = || self.sections.iter().flat_map(|section| &section.steps);
-        let count = |verdict| steps().filter(|step| step.verdict == verdict).count();
-        let mut parts = vec![format!("{} ok", count(Verdict::Ok))];
-        for (verdict, words) in [
-            (Verdict::Warning, "with a warning"),
-            (Verdict::Wrong, "wrong"),
-            (Verdict::NotTried, "not tried"),
-        ] {
-            let count = count(verdict);
-            if count > 0 {
-                parts.push(format!("{count} {words}"));
-            }
+/// Formats the last line: the number of checks by result.
+fn sum(sections: &[Section]) -> String {
+    let steps = || sections.iter().flat_map(|section| &section.steps);
+    let count = |verdict| steps().filter(|step| step.verdict == verdict).count();
+    let mut text = format!("{} steps: {} ok", steps().count(), count(Verdict::Ok));
+    for (verdict, words) in [
+        (Verdict::Warning, "with a warning"),
+        (Verdict::Wrong, "wrong"),
+        (Verdict::NotTried, "not tried"),
+    ] {
+        let count = count(verdict);
+        if count > 0 {
+            text = format!("{text}, {count} {words}");
         }
-        format!("{} steps: {}\n", steps().count(), parts.join(", "))
     }
+    text + "\n"
 }
 
 impl Verdict {
