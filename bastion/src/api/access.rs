@@ -20,7 +20,7 @@ use super::bodies::ApiError;
 
 /// Deadline for a user's groups: a directory service may be asked for them, and hang.
 const LOOKUP: Duration = Duration::from_secs(5);
-/// Threads that look groups up.
+/// Threads that look up groups.
 static LOOKUPS: Semaphore = Semaphore::const_new(2);
 
 /// Credentials of the process at the other end of a connection.

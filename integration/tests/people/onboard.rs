@@ -72,7 +72,7 @@ async fn whoever_stops_waiting_leaves_nothing() {
     assert_eq!(ended.status.code(), Some(1), "{}", text(&ended));
     assert_eq!(
         String::from_utf8_lossy(&ended.stderr),
-        "token-bastion: stopped; what is not said to be stored is not\n"
+        "token-bastion: stopped; nothing was stored but what was reported as stored\n"
     );
     // Too late.
     parts.approve(&link, "crabtw").await;

@@ -68,7 +68,8 @@ enum Verdict {
     NotTried,
 }
 
-/// Checks everything that the selected deliveries depend on. Prints each section as soon as it is known.
+/// Checks everything that the selected deliveries depend on: this host first, then Vault, then accounts in the order of
+/// their names. Prints each section as soon as it is known.
 pub(crate) async fn doctor(
     config: &Config,
     arguments: &SelectionArguments,

@@ -79,9 +79,9 @@ pub(crate) async fn onboard(
     };
     tokio::select! {
         done = onboarding.each(&credentials) => done,
-        // Nothing is half done: a login that nobody waits for is of no use to anybody.
+        // A login that is not waited for is of no use, so nothing has to be revoked.
         _ = tokio::signal::ctrl_c() => {
-            complain(["stopped; what is not said to be stored is not"]);
+            complain(["stopped; nothing was stored but what was reported as stored"]);
             Ok(Done::NotGood)
         }
     }

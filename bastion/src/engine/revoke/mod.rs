@@ -113,7 +113,7 @@ impl StepObject {
             Self::VaultToken { accessor } if accessor.is_empty() => "vault token".to_owned(),
             Self::VaultToken { accessor } => format!("vault token {accessor}"),
             Self::Stored => "credential at the schedd".to_owned(),
-            Self::KeptOff => "kept off".to_owned(),
+            Self::KeptOff => "recorded".to_owned(),
             Self::RefreshToken { grant } => format!("refresh token {grant}"),
         }
     }
