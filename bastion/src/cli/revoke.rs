@@ -121,9 +121,10 @@ mod tests {
         assert_eq!(
             text(&report(steps), Some(80)),
             "a/cms at ap1\n\
-            \x20 vault token NwgmoZDXOO1PDl6AbTuiCQHX  done      it is dead\n\
-            \x20 credential at the schedd              NOT DONE  no answer from the schedd; run\n\
-            \x20                                                 this again when it runs\n"
+            \x20 vault token               done      it is dead\n\
+            \x20 NwgmoZDXOO1PDl6AbTuiCQHX\n\
+            \x20 credential at the schedd  NOT DONE  no answer from the schedd; run this again\n\
+            \x20                                     when it runs\n"
         );
     }
 }

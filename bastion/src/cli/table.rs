@@ -62,13 +62,13 @@ pub(crate) fn explained<const N: usize>(
     let width = width.map(|width| width.saturating_sub(GAP));
     let mut table = new(width);
     table.add_rows(rows);
-    let half = width.map_or(u16::MAX, |width| width / 2);
+    let third = width.map_or(u16::MAX, |width| width / 3);
     for (index, whole) in (0..N.saturating_sub(1)).zip(table.column_max_content_widths()) {
-        // Only names that take more than half of the width are wrapped, and their words are not broken.
+        // Only names that take more than a third of the width are wrapped, and their words are not broken.
         let cells = table.column_cells_iter(index).flatten();
         let words = cells.filter_map(|cell| cell.content().split(' ').map(display_width).max());
         let word = u16::try_from(words.max().unwrap_or(0)).unwrap_or(u16::MAX);
-        let least = if whole <= half { whole } else { word };
+        let least = if whole <= third { whole } else { word };
         let least = Width::Fixed(least.saturating_add(GAP));
         if let Some(column) = table.column_mut(index) {
             column.set_constraint(ColumnConstraint::LowerBoundary(least));
