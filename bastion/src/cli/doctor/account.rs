@@ -90,13 +90,14 @@ async fn credential_steps<V: Vault, T: Transport>(
         }
     };
     let lease = Duration::from_secs(login.lease_seconds);
-    match verify::short_login(credential, lease, lifetime) {
-        Some(short) => section.add(step("login"), Verdict::Warning, short),
-        None => {
-            let mount = format!("by kerberos-{}_{}", credential.issuer, credential.role);
-            section.add(step("login"), Verdict::Ok, mount);
-        }
-    }
+    let (verdict, words) = match verify::short_login(credential, lease, lifetime) {
+        Some(short) => (Verdict::Warning, short),
+        None => (
+            Verdict::Ok,
+            format!("by kerberos-{}_{}", credential.issuer, credential.role),
+        ),
+    };
+    section.add(step("login"), verdict, words);
     let answer = parts
         .vault
         .read(credential, &login.token, AccessKind::ForJobs)
