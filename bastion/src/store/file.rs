@@ -1,5 +1,6 @@
 //! The file of the state: JSON that a person can read, mode 0600, replaced as a whole.
 
+use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -28,29 +29,29 @@ const REVOKED: &str = "cut-off.json";
 const GRANTS: &str = "grants.json";
 
 #[derive(Serialize, Deserialize)]
-struct Whole {
+struct Whole<'a> {
     version: u32,
-    deliveries: Vec<Delivery>,
+    deliveries: Vec<Delivery<'a>>,
     #[serde(default)]
-    revoked: Vec<Revoked>,
+    revoked: Vec<Revoked<'a>>,
     #[serde(default)]
-    grants: Grants,
+    grants: Cow<'a, Grants>,
     #[serde(default)]
-    logins: Vec<LoginRecord>,
+    logins: Vec<Cow<'a, LoginRecord>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Delivery {
+struct Delivery<'a> {
     #[serde(flatten)]
-    id: DeliveryId,
+    id: Cow<'a, DeliveryId>,
     #[serde(flatten)]
-    records: TokenRecords,
+    records: Cow<'a, TokenRecords>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Revoked {
+struct Revoked<'a> {
     #[serde(flatten)]
-    id: DeliveryId,
+    id: Cow<'a, DeliveryId>,
     since: Timestamp,
 }
 
@@ -58,17 +59,17 @@ struct Revoked {
 #[derive(Deserialize)]
 struct Deliveries {
     version: u32,
-    deliveries: Vec<Delivery>,
+    deliveries: Vec<Delivery<'static>>,
 }
 
 /// Reads the state; `true` when it came from files of version 1. A file that cannot be read is renamed, so that people
 /// can still find its accessors, and a warning is logged.
 pub(super) fn load(state: &Path) -> (Content, bool) {
-    if let Some(whole) = read::<Whole>(&state.join(NAME), |whole| whole.version == VERSION) {
+    if let Some(whole) = read::<Whole<'_>>(&state.join(NAME), |whole| whole.version == VERSION) {
         return (whole.into(), false);
     }
     let deliveries = read(&state.join(DELIVERIES), |old: &Deliveries| old.version == 1);
-    let revoked = read(&state.join(REVOKED), |_: &Vec<Revoked>| true);
+    let revoked = read(&state.join(REVOKED), |_: &Vec<Revoked<'_>>| true);
     let grants = read(&state.join(GRANTS), |_: &Grants| true);
     let is_carried = deliveries.is_some() || revoked.is_some() || grants.is_some();
     if is_carried {
@@ -78,7 +79,7 @@ pub(super) fn load(state: &Path) -> (Content, bool) {
         version: VERSION,
         deliveries: deliveries.map(|old| old.deliveries).unwrap_or_default(),
         revoked: revoked.unwrap_or_default(),
-        grants: grants.unwrap_or_default(),
+        grants: Cow::Owned(grants.unwrap_or_default()),
         logins: Vec::new(),
     };
     (whole.into(), is_carried)
@@ -125,19 +126,23 @@ fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     })
 }
 
+/// Returns the file's text.
+pub(super) fn text(content: &Content) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec_pretty(&Whole::from(content))?)
+}
+
 /// Replaces the file, and creates the directory when it is missing. Then removes files of version 1. Blocks.
 ///
 /// # Errors
 /// The directory cannot be created or written.
-pub(super) fn save(state: &Path, content: Content) -> io::Result<()> {
+pub(super) fn save(state: &Path, text: &[u8]) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(state)?;
     // There is one writer; with a fixed name crashes leave no more than one file.
     let new = state.join(format!(".{NAME}.new"));
-    let written =
-        write(&new, &Whole::from(content)).and_then(|()| fs::rename(&new, state.join(NAME)));
+    let written = write(&new, text).and_then(|()| fs::rename(&new, state.join(NAME)));
     if written.is_err() {
         // Best effort; the error that matters is the first.
         let _ = fs::remove_file(&new);
@@ -155,55 +160,61 @@ pub(super) fn save(state: &Path, content: Content) -> io::Result<()> {
     Ok(())
 }
 
-fn write(path: &Path, whole: &Whole) -> io::Result<()> {
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     // A leftover of a crash; a link is not followed.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut options = OpenOptions::new();
-    let file = options
+    let mut file = options
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    let mut buffer = io::BufWriter::new(file);
-    serde_json::to_writer_pretty(&mut buffer, whole)?;
-    buffer.write_all(b"\n")?;
-    buffer
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)?
-        .sync_all()
+    file.write_all(text)?;
+    file.write_all(b"\n")?;
+    file.sync_all()
 }
 
-impl From<Whole> for Content {
-    fn from(whole: Whole) -> Self {
+impl From<Whole<'_>> for Content {
+    fn from(whole: Whole<'_>) -> Self {
         let deliveries = whole.deliveries.into_iter();
         let revoked = whole.revoked.into_iter();
         let logins = whole.logins.into_iter();
         Self {
-            deliveries: deliveries.map(|line| (line.id, line.records)).collect(),
-            revoked: revoked.map(|line| (line.id, line.since)).collect(),
-            grants: whole.grants,
+            deliveries: deliveries
+                .map(|line| (line.id.into_owned(), line.records.into_owned()))
+                .collect(),
+            revoked: revoked
+                .map(|line| (line.id.into_owned(), line.since))
+                .collect(),
+            grants: whole.grants.into_owned(),
             logins: logins
-                .map(|login| (login.token.accessor.clone(), login))
+                .map(|login| (login.token.accessor.clone(), login.into_owned()))
                 .collect(),
         }
     }
 }
 
-impl From<Content> for Whole {
-    fn from(content: Content) -> Self {
-        let deliveries = content.deliveries.into_iter();
-        let revoked = content.revoked.into_iter();
+impl<'a> From<&'a Content> for Whole<'a> {
+    fn from(content: &'a Content) -> Self {
+        let deliveries = content.deliveries.iter();
+        let deliveries = deliveries.map(|(id, records)| Delivery {
+            id: Cow::Borrowed(id),
+            records: Cow::Borrowed(records),
+        });
+        let revoked = content.revoked.iter();
+        let revoked = revoked.map(|(id, since)| Revoked {
+            id: Cow::Borrowed(id),
+            since: *since,
+        });
         Self {
             version: VERSION,
-            deliveries: deliveries
-                .map(|(id, records)| Delivery { id, records })
-                .collect(),
-            revoked: revoked.map(|(id, since)| Revoked { id, since }).collect(),
-            grants: content.grants,
-            logins: content.logins.into_values().collect(),
+            deliveries: deliveries.collect(),
+            revoked: revoked.collect(),
+            grants: Cow::Borrowed(&content.grants),
+            logins: content.logins.values().map(Cow::Borrowed).collect(),
         }
     }
 }

@@ -210,12 +210,15 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
                 () = shared.urgent.notified() => {}
             }
         }
-        let (changes, content) = {
-            let inner = shared.inner();
-            (inner.changes, inner.content.clone())
-        };
-        let path = state.clone();
-        let mut writing = tokio::task::spawn_blocking(move || file::save(&path, content));
+        let (path, source) = (state.clone(), Arc::clone(&shared));
+        let mut writing = tokio::task::spawn_blocking(move || {
+            // Others wait for the text (milliseconds), and never for the disk.
+            let (changes, text) = {
+                let inner = source.inner();
+                (inner.changes, file::text(&inner.content)?)
+            };
+            file::save(&path, &text).map(|()| changes)
+        });
         let ended = loop {
             tokio::select! {
                 ended = &mut writing => break ended,
@@ -228,7 +231,7 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
         let result = ended.unwrap_or_else(|error| Err(error.into()));
         is_retry = result.is_err();
         match result {
-            Ok(()) => {
+            Ok(changes) => {
                 shared.report(None);
                 shared.written.send_replace(changes);
             }

@@ -64,7 +64,7 @@ async fn deliver(sizes: &Sizes, is_far: bool, progress: &Progress) -> anyhow::Re
     let yaml = site.yaml(&site.chain.here(&directory), sizes.robots, SCHEDULE);
     let config = site.chain.write_bastion_config(&yaml)?;
     let mut command = site.chain.bastion(&config)?;
-    command.arg("run");
+    command.arg("run").envs(heap_of_the_unit());
     progress.say(format!("directory: {count} deliveries{far}"));
     let began = Instant::now();
     let mut bastion = Daemon::spawn("token-bastion", command, &log("bastion"))?;
@@ -202,6 +202,14 @@ async fn all_good(bastion: &mut Daemon, count: usize) -> anyhow::Result<()> {
     result.with_context(|| bastion.tail(20))?;
     ensure!(ended.is_none(), "it ended: {ended:?}\n{}", bastion.tail(20));
     Ok(())
+}
+
+/// Settings of the heap that the shipped unit has.
+fn heap_of_the_unit() -> impl Iterator<Item = (&'static str, &'static str)> {
+    const UNIT: &str = include_str!("../../../../config-examples/systemd/token-bastion.service");
+    let lines = UNIT.lines();
+    let settings = lines.filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+    settings.filter(|(name, _)| name.starts_with("MALLOC_"))
 }
 
 /// How many deliveries are good, as the service itself says.
