@@ -26,12 +26,12 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             let before = status.record.failure.take();
             let (since, attempts) =
                 before.map_or((now, 0), |failure| (failure.since, failure.attempts));
-            status.record.failure = Some(Failure {
+            status.record.failure = Some(Box::new(Failure {
                 problem: problem.clone(),
                 since,
                 attempts,
                 next_try: after(now, pause),
-            });
+            }));
             status.attempts += 1;
         });
         self.recovery = Some(refusal.retry);

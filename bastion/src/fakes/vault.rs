@@ -128,7 +128,10 @@ impl Vault for Outside {
     ) -> Result<AccessTokenAnswer, Problem> {
         self.vault().await?;
         let panics = self.lock().panics.contains(&credential.credkey);
-        assert!(!panics, "a fault of this program");
+        if panics {
+            // Without the hook, which prints: hundreds of backtraces take minutes.
+            std::panic::resume_unwind(Box::new("a fault of this program"));
+        }
         if self.lock().reads_hang.contains(&credential.credkey) {
             tokio::time::sleep(HANGS).await;
             let cause = Cause::credential(credential);

@@ -157,7 +157,7 @@ impl Line {
             jobs_safe_until: safe_until,
             access_token_expires: status.access.expires,
             jti: status.access.jti.clone(),
-            problem: failure.map(DeliveryProblem::new),
+            problem: failure.map(|failure| DeliveryProblem::new(failure)),
             next_try: failure.map(|failure| failure.next_try),
             next_step: planned.step,
             next_why: planned.why,

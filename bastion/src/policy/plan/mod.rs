@@ -84,7 +84,7 @@ pub struct Record {
     /// Time of the revocation by a person: nothing is delivered since.
     pub revoked: Option<Timestamp>,
     /// Failure of the last attempt.
-    pub failure: Option<Failure>,
+    pub failure: Option<Box<Failure>>,
 }
 
 /// A failure after which nothing has succeeded yet, with its retry state.
@@ -234,12 +234,12 @@ impl Record {
         let wait = problem.rate_limit_wait();
         let wait = wait.unwrap_or_else(|| pause(id, problem.kind, attempts, left));
         let next_try = after(now, wait);
-        self.failure = Some(Failure {
+        self.failure = Some(Box::new(Failure {
             problem,
             since,
             attempts,
             next_try,
-        });
+        }));
     }
 }
 
