@@ -25,8 +25,8 @@ async fn openssl(arguments: &[&str]) {
     assert!(output.status.success(), "{}", ended::text(&output));
 }
 
-/// A self-signed certificate of `vault.test`, as `openssl req -x509` makes it: an authority's.
-async fn self_signed(folder: &Path, name: &str, options: &[&str]) -> Made {
+/// A certificate for `vault.test`, as `openssl req -x509` makes it.
+async fn certificate(folder: &Path, name: &str, subject: &str, options: &[&str]) -> Made {
     let certificate = folder.join(format!("{name}.crt"));
     let key = folder.join(format!("{name}.key"));
     let fixed = [
@@ -36,7 +36,7 @@ async fn self_signed(folder: &Path, name: &str, options: &[&str]) -> Made {
         "-days",
         "30",
         "-subj",
-        "/CN=vault.test",
+        subject,
         "-addext",
         "subjectAltName=DNS:vault.test",
         "-out",
@@ -48,20 +48,14 @@ async fn self_signed(folder: &Path, name: &str, options: &[&str]) -> Made {
     Made { certificate, key }
 }
 
-/// A server's certificate for `vault.test` with a usual key, signed by another one.
+/// A self-signed one: an authority's.
+async fn self_signed(folder: &Path, name: &str, options: &[&str]) -> Made {
+    certificate(folder, name, "/CN=vault.test", options).await
+}
+
+/// A server's one with a usual key, signed by another one.
 async fn signed_by(ca: &Made, folder: &Path, name: &str, options: &[&str]) -> Made {
-    let certificate = folder.join(format!("{name}.crt"));
-    let key = folder.join(format!("{name}.key"));
-    let fixed = [
-        "req",
-        "-x509",
-        "-nodes",
-        "-days",
-        "30",
-        "-subj",
-        "/CN=a server",
-        "-addext",
-        "subjectAltName=DNS:vault.test",
+    let of_server = [
         "-addext",
         "basicConstraints=critical,CA:FALSE",
         "-newkey",
@@ -72,13 +66,14 @@ async fn signed_by(ca: &Made, folder: &Path, name: &str, options: &[&str]) -> Ma
         ca.certificate.to_str().unwrap(),
         "-CAkey",
         ca.key.to_str().unwrap(),
-        "-out",
-        certificate.to_str().unwrap(),
-        "-keyout",
-        key.to_str().unwrap(),
     ];
-    openssl(&[&fixed, options].concat()).await;
-    Made { certificate, key }
+    certificate(
+        folder,
+        name,
+        "/CN=a server",
+        &[&of_server, options].concat(),
+    )
+    .await
 }
 
 impl Site {

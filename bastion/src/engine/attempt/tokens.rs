@@ -82,6 +82,15 @@ impl AtSchedd {
         }
     }
 
+    /// Time when it was stored, by the schedd's clock, once that was observed.
+    pub(crate) fn stored(&self) -> Option<Timestamp> {
+        match self {
+            Self::Owned(_, stored) => *stored,
+            Self::Inherited(inherited) => Some(inherited.stored),
+            Self::Recorded(recorded) => recorded.stored,
+        }
+    }
+
     /// Evidence for its life.
     fn basis(&self) -> Basis {
         match self {
@@ -126,20 +135,12 @@ impl Tokens {
             serves_until: known.serves_until,
             jobs_safe_until: known.jobs_safe_until,
         };
-        let stored = match &self.at_schedd {
-            Some(AtSchedd::Owned(_, stored)) => *stored,
-            Some(AtSchedd::Inherited(inherited)) => Some(inherited.stored),
-            Some(AtSchedd::Recorded(_)) | None => None,
-        };
-        let current = match &self.at_schedd {
+        let current = self.at_schedd.as_ref().and_then(|token| match token {
             // The schedd was not observed since the start.
-            Some(AtSchedd::Recorded(recorded)) => Some(recorded.clone()),
+            AtSchedd::Recorded(recorded) => Some(recorded.clone()),
             // An estimate names nothing: nobody could do anything with it.
-            at_schedd => {
-                let token = at_schedd.as_ref().and_then(AtSchedd::record);
-                token.map(|token| Box::new(installed(token, stored)))
-            }
-        };
+            _ => Some(Box::new(installed(token.record()?, token.stored()))),
+        });
         let owned = self.candidate.iter().chain(&self.former);
         let others = owned.map(TokenRecord::from).chain(self.lost.clone());
         TokenRecords::new(current, others.collect())

@@ -12,11 +12,9 @@ use crate::vault::{OwnedToken, Vault};
 
 /// Time when the token that is at the schedd and has a name was stored, by the schedd's clock.
 pub(super) fn named_at(tokens: &Tokens) -> Option<Timestamp> {
-    match tokens.at_schedd.as_ref()? {
-        AtSchedd::Recorded(recorded) => recorded.stored,
-        AtSchedd::Inherited(inherited) => inherited.accessor.as_ref().map(|_| inherited.stored),
-        AtSchedd::Owned(..) => None,
-    }
+    let token = tokens.at_schedd.as_ref()?;
+    let is_named = !matches!(token, AtSchedd::Owned(..)) && token.accessor().is_some();
+    token.stored().filter(|_| is_named)
 }
 
 /// Token at the schedd that is not known yet.
