@@ -140,6 +140,15 @@ impl<V: Vault, T: Transport> Desired<V, T> {
         });
     }
 
+    /// The next attempt is at this time, since what failed works again.
+    pub(super) fn recovered(&self, at: Timestamp) {
+        self.change(|status| {
+            if let Some(failure) = &mut status.record.failure {
+                failure.next_try = at;
+            }
+        });
+    }
+
     fn apply(&mut self, envelope: Envelope) {
         match envelope.message {
             Message::Configure(config) => self.configure(config),

@@ -210,7 +210,8 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             () = sleep(until(env.now(), then)) => {}
             () = recovered => {
                 self.recovery = None;
-                self.desired.retry_at(env.now());
+                let at = self.after_recovery(env);
+                self.desired.recovered(at);
             }
             () = self.desired.changed() => {}
         }
@@ -254,7 +255,24 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             admitted = env.parts.limits.admit(&delivery, extent, rank) => admitted,
             () = self.desired.changed() => return None,
         };
-        admitted.map_err(|refusal| self.refused(env, refusal)).ok()
+        let permit = admitted
+            .map_err(|refusal| self.refused(env, refusal))
+            .ok()?;
+        let at = self.after_recovery(env);
+        if permit.is_after_recovery() && env.now() < at {
+            self.desired.recovered(at);
+            return None;
+        }
+        Some(permit)
+    }
+
+    /// Time of the next attempt, now that what failed works again.
+    fn after_recovery(&self, env: &Env<V, T>) -> Timestamp {
+        let status = self.desired.status.borrow();
+        match self.drive {
+            Drive::Keep => plan::after_recovery(&status.delivery.id, &status.record, env.now()),
+            Drive::Once(_) | Drive::Orders => env.now(),
+        }
     }
 
     /// Makes one attempt.

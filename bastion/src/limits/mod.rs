@@ -42,6 +42,8 @@ struct State {
 struct Waiter {
     claims: Arc<Claims>,
     extent: Extent,
+    /// It has waited for the end of a probe, not for room alone.
+    waited_for_probe: bool,
     answer: Option<oneshot::Sender<Result<Permit, Refusal>>>,
 }
 
@@ -73,6 +75,8 @@ pub(crate) struct Permit {
     claims: Arc<Claims>,
     /// Identity of a probe: [`Breakers`] have weak references to it.
     probe: Arc<()>,
+    /// It was waited for while another one's probe found out that all works again.
+    is_after_recovery: bool,
 }
 
 impl Limits {
@@ -102,7 +106,7 @@ impl Limits {
             let mut state = self.state();
             match state.admit(&claims, extent) {
                 None => state.wait(claims, extent, rank),
-                Some(answer) => return answer.map(|probe| self.permit(claims, probe)),
+                Some(answer) => return answer.map(|probe| self.permit(claims, probe, false)),
             }
         };
         match answered.await {
@@ -112,12 +116,13 @@ impl Limits {
         }
     }
 
-    fn permit(&self, claims: Arc<Claims>, probe: Arc<()>) -> Permit {
+    fn permit(&self, claims: Arc<Claims>, probe: Arc<()>, is_after_recovery: bool) -> Permit {
         let limits = self.clone();
         Permit {
             limits,
             claims,
             probe,
+            is_after_recovery,
         }
     }
 
@@ -212,16 +217,22 @@ impl State {
                 }));
             }
         }
-        // Logins have probes of their own.
-        let probed = claims.needs(extent.min(Extent::Vault));
-        let mut open = probed.clone().filter_map(|need| self.breakers.get(need));
-        if claims.is_full() || open.any(Breaker::is_probed) {
+        if claims.is_full() || self.is_under_probe(claims, extent) {
             return None;
         }
         claims.occupy();
         let probe = Arc::new(());
-        self.breakers.probe(probed, &probe);
+        self.breakers.probe(probed(claims, extent), &probe);
         Some(Ok(probe))
+    }
+
+    fn is_under_probe(&self, claims: &Claims, extent: Extent) -> bool {
+        self.open(claims, extent).any(Breaker::is_probed)
+    }
+
+    /// Open breakers that an attempt probes.
+    fn open<'a>(&'a self, claims: &'a Claims, extent: Extent) -> impl Iterator<Item = &'a Breaker> {
+        probed(claims, extent).filter_map(|need| self.breakers.get(need))
     }
 
     fn wait(
@@ -232,6 +243,7 @@ impl State {
     ) -> oneshot::Receiver<Result<Permit, Refusal>> {
         let (answer, answered) = oneshot::channel();
         let waiter = Waiter {
+            waited_for_probe: self.is_under_probe(&claims, extent),
             claims,
             extent,
             answer: Some(answer),
@@ -251,10 +263,14 @@ impl State {
                 return false;
             };
             let Some(decision) = self.admit(&waiter.claims, waiter.extent) else {
+                waiter.waited_for_probe |= self.is_under_probe(&waiter.claims, waiter.extent);
                 waiter.answer = Some(answer);
                 return true;
             };
-            let decision = decision.map(|probe| limits.permit(Arc::clone(&waiter.claims), probe));
+            let works = self.open(&waiter.claims, waiter.extent).next().is_none();
+            let is_after_recovery = waiter.waited_for_probe && works;
+            let claims = Arc::clone(&waiter.claims);
+            let decision = decision.map(|probe| limits.permit(claims, probe, is_after_recovery));
             unclaimed.extend(answer.send(decision).err().and_then(Result::ok));
             false
         });
@@ -263,7 +279,17 @@ impl State {
     }
 }
 
+/// What an attempt of this extent probes: logins have probes of their own.
+fn probed(claims: &Claims, extent: Extent) -> impl Iterator<Item = &Resource> + Clone {
+    claims.needs(extent.min(Extent::Vault))
+}
+
 impl Permit {
+    /// `true` when it was waited for while another one's probe found out that all works again.
+    pub(crate) fn is_after_recovery(&self) -> bool {
+        self.is_after_recovery
+    }
+
     /// Closes the breakers of resources that were used and worked.
     pub(crate) fn worked(&self, used: &[Resource]) {
         self.limits.worked(used);

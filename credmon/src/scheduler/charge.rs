@@ -106,20 +106,25 @@ impl Scheduler {
         if !(is_first || was_open) {
             return None;
         }
+        // A limit that met one credential is not over because others are served.
+        let scope = match dependency.1 {
+            Some(_) => FailureScope::Issuer,
+            None => FailureScope::Host,
+        };
+        let depends = |record: &Record| {
+            let is_at = |r: &Route| dependencies(&r.host, &r.issuer).contains(dependency);
+            record.route().is_some_and(is_at)
+        };
         let waits = |record: &Record| {
-            // A limit that met one credential is not over because others are served.
-            let scope = match dependency.1 {
-                Some(_) => FailureScope::Issuer,
-                None => FailureScope::Host,
-            };
-            let depends = |r: &Route| dependencies(&r.host, &r.issuer).contains(dependency);
-            record.waits_for == Some(scope) && record.route().is_some_and(depends)
+            let has_become_due = was_open && record.due.is_some_and(|due| due <= now.mono);
+            (record.waits_for == Some(scope) || has_become_due) && depends(record)
         };
         let waiting = self.records.iter().filter(|(_, record)| waits(record));
         let waiting: Vec<CredentialId> = waiting.map(|(id, _)| id.clone()).collect();
         for id in waiting {
             self.change(&id, now, |record, rules| {
                 record.retry_now(rules.limits, now);
+                record.spread_after_outage(rules.limits, now);
             });
         }
         was_open.then(|| Event::new(Level::Info, format!("{} works again", name(dependency))))

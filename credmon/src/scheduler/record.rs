@@ -280,6 +280,18 @@ impl Record {
         self.plan(limits, now);
     }
 
+    /// What it waited for works again: unless jobs wait for its token, it is renewed a little later, so that an outage
+    /// that is over is not followed by a burst.
+    pub(super) fn spread_after_outage(&mut self, limits: Limits, now: Now) {
+        let left = self.in_place.left(now).filter(|_| self.in_place.served);
+        if let Some(left) = left.filter(|left| *left > 0)
+            && self.due.is_some_and(|due| due <= now.mono)
+        {
+            self.retry_at = Some(now.after(timing::after_outage(self.jitter, left)));
+            self.plan(limits, now);
+        }
+    }
+
     /// The clock was stepped: what it seemed to be wrong with is asked again.
     pub(super) fn clock_stepped(&mut self, limits: Limits, now: Now) {
         self.in_place.clock_stepped(now);

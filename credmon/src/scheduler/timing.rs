@@ -187,6 +187,15 @@ pub(super) fn probe_delay(failures: u32, jitter: Jitter) -> i64 {
     varied(2, 24, failures, jitter)
 }
 
+/// Longest time over which renewals are spread once a host or issuer works again, in seconds.
+const LONGEST_SPREAD: i64 = 300;
+
+/// Seconds until a renewal that was due while a host or issuer did not work, now that it does. `left`: seconds of the
+/// token in place, of which a quarter is used at most.
+pub(super) fn after_outage(jitter: Jitter, left: i64) -> i64 {
+    jitter.redrawn(0).part((left / 4).min(LONGEST_SPREAD))
+}
+
 fn varied(first: i64, most: i64, failures: u32, jitter: Jitter) -> i64 {
     let doublings = failures.saturating_sub(1).min(16);
     let doubled = first.saturating_mul(1 << doublings).min(most);

@@ -291,6 +291,30 @@ async fn a_cluster_without_a_leader_is_one_message_and_is_not_hammered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_that_is_over_is_followed_by_no_burst() {
+    let outside = Outside::new();
+    outside.lock().access_life = HOUR;
+    let many = (0..300).map(|n| at(&format!("a{n}"), &format!("ap{}", n % 30)));
+    let many: Vec<Delivery> = many.collect();
+    let service = Service::good(&outside, many).await;
+    outside.lock().vault_down = true;
+    tokio::time::sleep(20 * MINUTE).await;
+    assert!(!service.reports.now().unwrap().is_good());
+    outside.lock().vault_down = false;
+    // The probe that finds out comes within half a minute, and what has been due waits for its own minute.
+    let mut most = 0;
+    for _ in 0..6 {
+        let before = outside.lock().calls;
+        tokio::time::sleep(MINUTE).await;
+        most = most.max(outside.lock().calls - before);
+    }
+    assert!(most <= 150, "{most} requests in a minute");
+    let report = service.reports.now().unwrap();
+    assert!(report.is_good(), "{:?}", report.problems);
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn faults_of_a_clock_whose_words_differ_are_logged_once() {
     let lines = Lines::default();
     let writer = lines.clone();

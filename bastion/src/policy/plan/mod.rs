@@ -36,10 +36,15 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const OUTAGE_CAP: Duration = Duration::from_mins(2);
 /// Longest pause while a person has to act.
 const PERSON_CAP: Duration = Duration::from_mins(10);
+/// Longest time over which attempts are spread once Vault, issuer or KDC work again, so that an outage that is over
+/// is not followed by a burst at Vault.
+const RECOVERY_SPREAD: Duration = Duration::from_mins(5);
 /// Salt of the renewal's jitter, so that it differs from other jitters of the same delivery.
 const RENEWAL: u64 = 1;
 /// Salt of the observation's jitter.
 const OBSERVATION: u64 = 2;
+/// Salt of the jitter after an outage.
+const RECOVERY: u64 = 5;
 
 /// Source of a token's known lifetime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -241,6 +246,27 @@ impl Record {
             next_try,
         }));
     }
+}
+
+/// Returns the time of the next attempt once what failed works again: at once where jobs may need it, a person asks for
+/// it or has mended something, else spread over a part of the time that is left.
+#[must_use]
+pub fn after_recovery(id: &DeliveryId, record: &Record, now: Timestamp) -> Timestamp {
+    let is_outage = |failure: &Failure| {
+        matches!(
+            failure.problem.kind,
+            Kind::VaultDown | Kind::NoLeader | Kind::RateLimited | Kind::IssuerDown | Kind::KdcDown
+        )
+    };
+    let (true, Some(life), Some(safe_until)) = (
+        !record.asked && record.failure.as_deref().is_some_and(is_outage),
+        record.life,
+        record.safe_until,
+    ) else {
+        return now;
+    };
+    let left = until(now, life.expires.min(safe_until));
+    after(now, id.share_of((left / 4).min(RECOVERY_SPREAD), RECOVERY))
 }
 
 /// Returns the renewal time of a token: a margin before its expiry, and earlier by a jitter.

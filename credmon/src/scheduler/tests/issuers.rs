@@ -1,5 +1,7 @@
 //! Issuers behind a Vault that are down, and come back.
 
+use htvault::ErrorKind;
+
 use super::world::{Sent, id};
 use super::*;
 use crate::model::State;
@@ -26,6 +28,26 @@ fn after_an_issuers_outage_that_outlasted_all_tokens_all_are_back_within_a_minut
     assert!(world.left("good07", "dune") > 0, "another issuer works");
     world.site.issuers_down.clear();
     world.pass(60);
+    assert!(world.scheduler.all_good(world.now));
+}
+
+#[test]
+fn an_outage_that_is_over_is_followed_by_no_burst() {
+    let mut world = World::new();
+    for n in 0..200 {
+        world.store(&format!("good{n:03}"), "cms");
+    }
+    world.pass(1500);
+    world.site.hosts_down.insert("a", ErrorKind::Unreachable);
+    world.pass(1500);
+    assert!(world.is_open("a", None) && world.left("good000", "cms") > 0);
+    world.site.hosts_down.clear();
+    for _ in 0..6 {
+        let before = world.elapsed();
+        world.pass(60);
+        let requests = world.sent.iter().filter(|sent| sent.at >= before).count();
+        assert!(requests <= 90, "{requests} in a minute");
+    }
     assert!(world.scheduler.all_good(world.now));
 }
 
