@@ -15,6 +15,8 @@
 //! | [`config`] | files to typed settings, or all faults with their places |
 //! | [`policy`] | pure decisions: when to renew, back off, adopt, accept a token |
 //! | [`model`], [`system`] | plain data; files, log and lock of this host |
+//!
+//! With the feature `simulation` there are entry points for a simulation of the engine (`simulation`).
 
 pub mod api;
 pub mod cli;
@@ -29,6 +31,8 @@ pub mod model;
 pub mod policy;
 pub mod schedd;
 pub mod service;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod store;
 pub mod system;
 pub mod vault;

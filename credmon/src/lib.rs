@@ -15,6 +15,8 @@
 //! | `config` | HTCondor's configuration, as typed settings |
 //! | `model` | plain data |
 //!
+//! With the feature `simulation` there are entry points for a simulation of scheduler and renewals.
+//!
 //! Rules that hold everywhere: nothing that a user wrote stops the service of others; a token in
 //! place is replaced only by a better one or by one of a newer `.top`, and never deleted; an error of
 //! this host is no verdict; no secret is kept longer than a request takes, or reported.
@@ -28,6 +30,8 @@ mod renewal;
 mod report;
 mod scheduler;
 pub mod service;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod store;
 
 pub use cli::Cli;

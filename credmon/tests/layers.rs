@@ -20,7 +20,7 @@ const LAYERS: layers::Layers = layers::Layers {
         &["scheduler", "renewal"],
         &["report"],
         &["cli"],
-        &["service"],
+        &["service", "simulation"],
     ],
     only: &[("scheduler", &["model"])],
     foreign: &[

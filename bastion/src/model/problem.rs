@@ -259,13 +259,17 @@ impl Problem {
         }
     }
 
-    /// A failure of Vault, charged to its real subject: a server's answer about one path says nothing about
-    /// others.
+    /// Returns the real subject of a failure of Vault, and its kind: a server's answer about one path says nothing
+    /// about others.
     #[must_use]
-    pub fn from_vault(credential: &Credential, error: &htvault::Error, request: Request) -> Self {
+    pub fn charge(
+        credential: &Credential,
+        (error, scope): (ErrorKind, FailureScope),
+        request: Request,
+    ) -> (Cause, Kind) {
         let vault = || Cause::vault(&credential.url.server());
         let own = || Cause::credential(credential);
-        let (cause, kind) = match error.kind() {
+        match error {
             ErrorKind::RateLimited => (vault(), Kind::RateLimited),
             ErrorKind::NoLeader | ErrorKind::Standby => (vault(), Kind::NoLeader),
             ErrorKind::Untrusted | ErrorKind::Configuration => (vault(), Kind::VaultUntrusted),
@@ -279,16 +283,22 @@ impl Problem {
                 Kind::LoginRefused,
             ),
             // A proxy answered for this path: that says nothing about the Vault.
-            ErrorKind::NotVault if error.scope() != FailureScope::Host => (own(), Kind::Forbidden),
+            ErrorKind::NotVault if scope != FailureScope::Host => (own(), Kind::Forbidden),
             // A hang while reading an access token is the issuer's: Vault waits for it.
             ErrorKind::TimedOut
-                if request == Request::AccessToken && error.scope() != FailureScope::Host =>
+                if request == Request::AccessToken && scope != FailureScope::Host =>
             {
                 (own(), Kind::IssuerDown)
             }
-            _ if error.scope() == FailureScope::Host => (vault(), Kind::VaultDown),
+            _ if scope == FailureScope::Host => (vault(), Kind::VaultDown),
             _ => (own(), Kind::VaultDown),
-        };
+        }
+    }
+
+    /// A failure of Vault, charged to its real subject.
+    #[must_use]
+    pub fn from_vault(credential: &Credential, error: &htvault::Error, request: Request) -> Self {
+        let (cause, kind) = Self::charge(credential, (error.kind(), error.scope()), request);
         let message = match &cause {
             // The same message for everybody: without the path of an issuer.
             Cause::Vault(_) => {

@@ -21,6 +21,14 @@ pub(crate) struct RenewalTask {
 impl RenewalTask {
     /// Requests that a task sends at most: for the token, for a shorter one, and `lookup-self`.
     pub(crate) const MOST_REQUESTS: usize = 3;
+
+    /// The token in place that only a better one replaces.
+    pub(crate) fn current(&self) -> Option<&TokenInfo> {
+        match &self.kind {
+            TaskKind::Renew { current, .. } => current.as_deref(),
+            TaskKind::LookUp => None,
+        }
+    }
 }
 
 /// Sort of a task.

@@ -17,7 +17,7 @@ use htvault::{AccessTokenAnswer, AccessTokenRequest, ErrorKind, FailureScope};
 use crate::model::{
     Ended, Failure, Lifetime, Outcome, RenewalTask, TaskKind, TokenInfo, VaultLife,
 };
-use crate::store::{self, CompleteTop, Directory};
+use crate::store::{CompleteTop, Files};
 
 pub(crate) use vault::HtVault;
 
@@ -40,9 +40,9 @@ pub(crate) trait Vault: Send + Sync + 'static {
 }
 
 /// Does a task.
-pub(crate) async fn run<V: Vault>(
+pub(crate) async fn run<V: Vault, F: Files>(
     task: RenewalTask,
-    directory: Arc<Directory>,
+    files: Arc<F>,
     vault: Arc<V>,
     clock: Arc<dyn Clock>,
 ) -> Ended {
@@ -52,10 +52,7 @@ pub(crate) async fn run<V: Vault>(
         clock: &*clock,
         requests: 0.into(),
     };
-    let outcome = attempt
-        .run(&directory)
-        .await
-        .unwrap_or_else(|outcome| outcome);
+    let outcome = attempt.run(&files).await.unwrap_or_else(|outcome| outcome);
     Ended {
         outcome,
         requests: attempt.requests.into_inner(),
@@ -71,10 +68,8 @@ struct Attempt<'a, V> {
 
 impl<V: Vault> Attempt<'_, V> {
     /// The outcome; as an error where it cuts the way short.
-    async fn run(&self, directory: &Arc<Directory>) -> Result<Outcome, Outcome> {
-        let (id, stamp) = (self.task.id.clone(), self.task.stamp);
-        let files = directory.clone();
-        let top = store::with_deadline(move || files.fetch(&id, &stamp)).await?;
+    async fn run<F: Files>(&self, files: &Arc<F>) -> Result<Outcome, Outcome> {
+        let top = files.read_top(self.task).await?;
         let TaskKind::Renew {
             minimum_seconds,
             current,
@@ -87,10 +82,7 @@ impl<V: Vault> Attempt<'_, V> {
         if is_no_gain(&answer, current.as_deref()) {
             return Ok(shorter.map_or(Outcome::Unchanged, Outcome::Failed));
         }
-        let (id, files, now) = (self.task.id.clone(), directory.clone(), self.clock.now());
-        let current = current.as_ref().map(|token| token.file);
-        let install = move || files.install(&id, &stamp, current, &answer, now);
-        let token = store::with_deadline(install).await?;
+        let token = (files.install_use(self.task, answer, self.clock.now())).await?;
         let by_nature = |failure: &Failure| {
             let length = token.lifetime.map(Lifetime::length);
             failure.kind == Some(ErrorKind::NotLongEnough)

@@ -18,7 +18,11 @@ mod use_file;
 mod wakes;
 mod watch;
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use htvault::AccessTokenAnswer;
+use jiff::Timestamp;
 
 pub(crate) use directory::Directory;
 pub(crate) use folder::Folder;
@@ -27,14 +31,49 @@ pub(crate) use scan::{Observation, ScanReport, Scanner};
 pub(crate) use top::CompleteTop;
 pub(crate) use wakes::{Installed, Wake};
 
-use crate::model::{Failure, Outcome};
+use crate::model::{Failure, Outcome, RenewalTask, TokenInfo};
 
 /// Deadline of one operation on files: far above what a disk needs.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Files of credentials, as a renewal needs them: those of the directory, or of a simulation.
+pub(crate) trait Files: Send + Sync + 'static {
+    /// Reads the `.top` that a task was decided from.
+    fn read_top(
+        self: &Arc<Self>,
+        task: &RenewalTask,
+    ) -> impl Future<Output = Result<CompleteTop, Outcome>> + Send;
+
+    /// Installs an access token, if `.top` and `.use` are still those that the task was decided from.
+    fn install_use(
+        self: &Arc<Self>,
+        task: &RenewalTask,
+        answer: AccessTokenAnswer,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<TokenInfo, Outcome>> + Send;
+}
+
+impl Files for Directory {
+    async fn read_top(self: &Arc<Self>, task: &RenewalTask) -> Result<CompleteTop, Outcome> {
+        let (directory, id, stamp) = (self.clone(), task.id.clone(), task.stamp);
+        with_deadline(move || directory.fetch(&id, &stamp)).await
+    }
+
+    async fn install_use(
+        self: &Arc<Self>,
+        task: &RenewalTask,
+        answer: AccessTokenAnswer,
+        now: Timestamp,
+    ) -> Result<TokenInfo, Outcome> {
+        let (directory, id, stamp) = (self.clone(), task.id.clone(), task.stamp);
+        let current = task.current().map(|token| token.file);
+        with_deadline(move || directory.install(&id, &stamp, current, &answer, now)).await
+    }
+}
+
 /// Does an operation on files on a thread that may hang. Work that has not begun by the deadline is
 /// never done.
-pub(crate) async fn with_deadline<T: Send + 'static>(
+async fn with_deadline<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Outcome> + Send + 'static,
 ) -> Result<T, Outcome> {
     let (answer, result) = tokio::sync::oneshot::channel();
