@@ -17,11 +17,13 @@ pub(crate) fn credential(account: &str, service: &str) -> Credential {
     let server = SERVER.parse().unwrap();
     let (issuer, role) = service.split_once('_').unwrap_or((service, "default"));
     let url = CredentialUrl::creds(&server, issuer, account, role).unwrap();
+    // Each test has paths of its own: clocks of tests differ, and all share the threads for keytabs.
+    let test = std::thread::current().id();
     Credential {
         identity: Arc::new(Identity {
             account: account.to_owned(),
             principal: format!("{account}@TEST"),
-            keytab: format!("/keytabs/{account}.keytab").into(),
+            keytab: format!("/{test:?}/{account}.keytab").into(),
         }),
         service: service.to_owned(),
         issuer: issuer.to_owned(),

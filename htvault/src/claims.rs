@@ -29,6 +29,8 @@ pub struct Claims {
     pub scopes: Vec<String>,
     /// `wlcg.ver`: version of the WLCG profile.
     pub wlcg_version: Option<String>,
+    /// True for a token that is not signed (`alg` of its header is `none`).
+    pub unsigned: bool,
     /// Claims of another type than the profile's, each with its type and without its value, such as
     /// `exp: a string`.
     pub odd: Vec<String>,
@@ -98,12 +100,16 @@ impl Claims {
     #[must_use]
     pub fn read(token: &str) -> Option<Self> {
         let mut parts = token.trim_end().split('.');
-        let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
+        let (header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
         if parts.next().is_some() {
             return None;
         }
-        let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
-        let mut payload: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
+        let object = |part: &str| {
+            let bytes = BASE64_URL_SAFE_NO_PAD.decode(part).ok()?;
+            serde_json::from_slice::<Map<String, Value>>(&bytes).ok()
+        };
+        let mut payload = object(payload)?;
+        let algorithm = object(header).and_then(|mut header| header.remove("alg"));
         let mut reader = Reader {
             claims: &mut payload,
             odd: Vec::new(),
@@ -120,6 +126,8 @@ impl Claims {
                 all.split_whitespace().map(str::to_owned).collect()
             }),
             wlcg_version: reader.text("wlcg.ver"),
+            unsigned: (algorithm.as_ref().and_then(Value::as_str))
+                .is_some_and(|algorithm| algorithm.eq_ignore_ascii_case("none")),
             odd: Vec::new(),
         };
         claims.odd = reader.odd;

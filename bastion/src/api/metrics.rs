@@ -291,6 +291,36 @@ mod tests {
     }
 
     #[test]
+    fn alerts_are_on_metrics_that_there_are_and_one_is_on_a_long_wait() {
+        let rules = include_str!("../../../config-examples/prometheus/token-bastion.rules.yml");
+        let rules: serde_json::Value = serde_saphyr::from_str(rules).unwrap();
+        let rules = rules["groups"][0]["rules"].as_array().unwrap();
+        let text = metrics();
+        let mut names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names: Vec<&str> = names
+            .by_ref()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        let expressions = || rules.iter().map(|rule| rule["expr"].as_str().unwrap());
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        for name in expressions().flat_map(|text| text.split(|c: char| !is_name(c))) {
+            let is_ours = name.starts_with("token_bastion_");
+            assert!(!is_ours || names.contains(&name), "{name}");
+        }
+        let waits = rules.iter().filter(|rule| {
+            let expression = rule["expr"].as_str().unwrap();
+            expression.contains("token_bastion_failing_deliveries{remedy=\"wait\"}")
+        });
+        let lasts: Vec<&str> = waits.map(|rule| rule["for"].as_str().unwrap()).collect();
+        assert_eq!(lasts, ["30m"]);
+        assert!(
+            text.contains(
+                "token_bastion_failing_deliveries{kind=\"vault_down\",remedy=\"wait\"} 1"
+            )
+        );
+    }
+
+    #[test]
     fn every_value_is_written() {
         let text = metrics();
         for line in [

@@ -66,7 +66,7 @@ pub enum Kind {
     NotOnboarded,
     /// The token issuer does not answer Vault.
     IssuerDown,
-    /// No KDC answers.
+    /// No KDC answers, or not usefully.
     KdcDown,
     /// Keytab or principal are wrong.
     Keytab,
@@ -346,7 +346,9 @@ impl Problem {
     pub fn from_kerberos(identity: &Identity, vault: &ServerUrl, error: &KerberosError) -> Self {
         use KerberosErrorKind as K;
         let (cause, kind) = match error.kind() {
-            K::KdcUnreachable | K::TimedOut | K::Busy => (Cause::realm(identity), Kind::KdcDown),
+            K::KdcUnreachable | K::KdcFault | K::TimedOut | K::Busy => {
+                (Cause::realm(identity), Kind::KdcDown)
+            }
             K::RealmUnknown | K::ClockSkew | K::LibraryMissing => {
                 (Cause::realm(identity), Kind::Kerberos)
             }

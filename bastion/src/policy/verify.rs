@@ -16,6 +16,8 @@ const RIGHTS: &str =
     "correct `scopes` or `audience`, or have the issuer's client or the role at Vault extended";
 /// Advice for a missing claim.
 const ISSUER: &str = "tell the admins of the token issuer";
+/// Words for a token without an expiry, of which no time could be said at which jobs still have one.
+const NO_EXPIRY: &str = "it has no expiry (neither its claim `exp` nor the issuer's `expires_in`)";
 /// Advice for a token that has expired, or is not valid yet, by this host's clock.
 const CLOCKS: &str = "compare this host's clock with Vault's and the issuer's (chronyc tracking)";
 
@@ -149,6 +151,9 @@ fn faults(credential: &Credential, answer: &AccessTokenAnswer, now: Timestamp) -
     let mut wrong = Vec::new();
     match &answer.claims {
         Some(claims) => {
+            if claims.unsigned {
+                wrong.push((ISSUER, "it is not signed (alg: none)".to_owned()));
+            }
             if claims.issuer.as_deref().is_none_or(str::is_empty) {
                 wrong.push((ISSUER, "it names no issuer".to_owned()));
             }
@@ -173,7 +178,8 @@ fn faults(credential: &Credential, answer: &AccessTokenAnswer, now: Timestamp) -
                 let what = format!("audience {audience} is missing");
                 wrong.push((RIGHTS, what));
             }
-            if let Some(begin) = claims.not_before
+            // Some services refuse a token that was issued in the future, too.
+            if let Some(begin) = claims.not_before.max(claims.issued)
                 && begin > after(now, SKEW)
             {
                 let what = format!("it is not valid before {begin:.0}, and here it is {now:.0}");
@@ -192,7 +198,7 @@ fn faults(credential: &Credential, answer: &AccessTokenAnswer, now: Timestamp) -
             wrong.push((CLOCKS, what));
         }
         Some(_) => {}
-        None => wrong.push((ISSUER, "it has no expiry".to_owned())),
+        None => wrong.push((ISSUER, NO_EXPIRY.to_owned())),
     }
     wrong
 }
@@ -256,7 +262,17 @@ mod tests {
                 "it expired at 1970-01-01T00:00:00Z, and here it is 1970-01-01T00:00:00Z",
                 CLOCKS,
             ),
-            (answer(|c| c.expires = None), "it has no expiry", ISSUER),
+            (answer(|c| c.expires = None), NO_EXPIRY, ISSUER),
+            (
+                answer(|c| c.unsigned = true),
+                "it is not signed (alg: none)",
+                ISSUER,
+            ),
+            (
+                answer(|c| c.issued = Some(at(24 * 3600))),
+                "it is not valid before 1970-01-02T00:00:00Z, and here it is 1970-01-01T00:00:00Z",
+                CLOCKS,
+            ),
             (
                 answer(|c| c.not_before = Some(at(61))),
                 "it is not valid before 1970-01-01T00:01:01Z, and here it is 1970-01-01T00:00:00Z",

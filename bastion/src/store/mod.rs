@@ -1,10 +1,10 @@
 //! State that survives a restart: one file, `state.json` in the state directory, and one writer.
 //!
-//! Always true: it contains no secret. A change is in memory at once, and on disk within seconds, or before
-//! `Store::written` returns. A reader of the file sees the old state or the new one, never a part. A disk that hangs or
-//! is full delays only the writing: it is reported (`Store::problem`) and counted, and the state is written as soon as
-//! the disk answers. Nothing depends on the file: without it the lifetimes of tokens at credds are estimates, until each
-//! token is replaced.
+//! Always true: it contains no secret. A change is in memory at once, and on disk a moment later, so that a login or
+//! token whose maker is killed is known to the next start; who must not go on before that waits for `Store::written`. A
+//! reader of the file sees the old state or the new one, never a part. A disk that hangs or is full delays only the
+//! writing: it is reported (`Store::problem`) and counted, and the state is written as soon as the disk answers. Nothing
+//! depends on the file: without it the lifetimes of tokens at credds are estimates, until each token is replaced.
 
 mod content;
 mod file;
@@ -23,15 +23,13 @@ use crate::model::records::TokenRecords;
 use content::Change;
 pub(crate) use content::Content;
 
-/// Delay after a change, so that changes within this time are written together.
-const GATHER: Duration = Duration::from_secs(5);
+/// Delay after a change of the set of tokens, so that changes within this time are written together. The file is written
+/// as a whole: without it, a start of 2,000 deliveries spends most of its processor time on that.
+const GATHER: Duration = Duration::from_millis(25);
 /// The same for changes that leave the set of tokens as it is: expiries that were read, mostly. A large site has
-/// several a second, and the file is written as a whole.
+/// several a second.
 const GATHER_FACTS: Duration = Duration::from_mins(1);
-/// The same when a caller waits for the disk. The file is written as a whole: without it, a start of 2,000 deliveries
-/// spends most of its processor time on that.
-const GATHER_URGENT: Duration = Duration::from_millis(25);
-/// Pause after a failed write.
+/// Longest pause after a failed write.
 const RETRY: Duration = Duration::from_secs(10);
 /// Time after which a disk that does not answer is reported.
 const HANGS: Duration = Duration::from_secs(10);
@@ -47,9 +45,7 @@ pub(crate) struct Store {
 struct Shared {
     inner: Mutex<Inner>,
     changed: Notify,
-    /// The set of tokens changed, or something else that is written soon.
-    soon: Notify,
-    /// A caller waits for the disk.
+    /// The set of tokens changed, or a caller waits for the disk.
     urgent: Notify,
     /// Number of changes that are on disk.
     written: watch::Sender<u64>,
@@ -105,7 +101,7 @@ impl Store {
         let result = change(&mut inner.content);
         inner.changes += 1;
         drop(inner);
-        self.shared.soon.notify_one();
+        self.shared.urgent.notify_one();
         self.shared.changed.notify_one();
         result
     }
@@ -135,7 +131,7 @@ impl Store {
         inner.changes += 1;
         drop(inner);
         if change == Change::Tokens {
-            self.shared.soon.notify_one();
+            self.shared.urgent.notify_one();
         }
         self.shared.changed.notify_one();
     }
@@ -197,21 +193,14 @@ impl Shared {
 
 /// The writer: one write at a time, on a thread for operations that block.
 async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
-    let mut is_retry = false;
+    let mut pause = GATHER_FACTS;
     loop {
         while shared.inner().changes <= *shared.written.borrow() {
             shared.changed.notified().await;
         }
-        if !is_retry {
-            let soon = async {
-                shared.soon.notified().await;
-                tokio::time::sleep(GATHER).await;
-            };
-            tokio::select! {
-                () = soon => {}
-                () = tokio::time::sleep(GATHER_FACTS) => {}
-                () = shared.urgent.notified() => tokio::time::sleep(GATHER_URGENT).await,
-            }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shared.urgent.notified() => tokio::time::sleep(GATHER).await,
         }
         let (path, source) = (state.clone(), Arc::clone(&shared));
         let mut writing = tokio::task::spawn_blocking(move || {
@@ -232,24 +221,20 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
             }
         };
         let result = ended.unwrap_or_else(|error| Err(error.into()));
-        is_retry = result.is_err();
         match result {
             Ok(changes) => {
+                pause = GATHER_FACTS;
                 shared.report(None);
                 shared.written.send_replace(changes);
             }
             Err(error) => {
+                pause = RETRY;
                 shared.report(Some(format!(
                     "the state directory {} cannot be written: {error}; correct `state` or the directory's owner and \
                      permissions, or make room",
                     state.display()
                 )));
                 shared.failed.send_modify(|failed| *failed += 1);
-                // A caller that waits for the disk causes a retry at once.
-                tokio::select! {
-                    () = tokio::time::sleep(RETRY) => {}
-                    () = shared.urgent.notified() => {}
-                }
             }
         }
     }

@@ -43,6 +43,8 @@ fn records(current: i64, other: i64) -> TokenRecords {
 }
 
 const SOON: Duration = Duration::from_mins(1);
+/// Tokens and logins of this time are not known when the process is killed.
+const A_MOMENT: Duration = Duration::from_millis(50);
 
 fn full() -> Content {
     let mut content = Content::default();
@@ -203,13 +205,30 @@ async fn facts_about_the_same_tokens_are_written_together() {
         records
     };
     store.record(&id("c"), recorded(1), at(10));
-    tokio::time::sleep(2 * GATHER).await;
-    assert_eq!(on_disk(), Some(recorded(1)), "a new token is written soon");
+    tokio::time::sleep(A_MOMENT).await;
+    assert_eq!(
+        on_disk(),
+        Some(recorded(1)),
+        "a new token is written at once"
+    );
     store.record(&id("c"), recorded(2), at(10));
-    tokio::time::sleep(2 * GATHER).await;
+    tokio::time::sleep(GATHER_FACTS / 2).await;
     assert_eq!(on_disk(), Some(recorded(1)));
     tokio::time::sleep(GATHER_FACTS).await;
     assert_eq!(on_disk(), Some(recorded(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_is_on_disk_a_moment_after_its_answer_though_nobody_waits_for_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path());
+    let logins = || Store::read_only(folder.path()).read(|content| content.logins.len());
+    store.change(|content| content.logins = full().logins);
+    tokio::time::sleep(A_MOMENT).await;
+    assert_eq!(logins(), 1);
+    store.change(|content| content.logins.clear());
+    tokio::time::sleep(A_MOMENT).await;
+    assert_eq!(logins(), 0);
 }
 
 #[test]

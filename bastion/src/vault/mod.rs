@@ -13,9 +13,13 @@ use htvault::{AccessTokenAnswer, IssuedToken, RequestsUsed, VaultToken};
 use jiff::Timestamp;
 
 use crate::model::delivery::{Credential, Identity};
+use crate::model::moment::until;
 use crate::model::problem::Problem;
 use crate::model::records::Life;
 pub use client::HtVault;
+
+/// An access token that is not older shows that its issuer works; one that lives longer could not be had.
+const NEW: Duration = Duration::from_secs(30);
 
 /// A vault token made for one delivery.
 #[derive(Clone, Debug)]
@@ -84,6 +88,35 @@ pub trait Vault: Send + Sync + 'static {
         at_least: Option<Duration>,
     ) -> impl Future<Output = Result<(AccessTokenAnswer, Option<Problem>), Problem>> + Send;
 
+    /// Reads an access token for jobs with a login made for that, and proves the refresh token: the access token in Vault's
+    /// cache may be the last one, so one that lives longer is asked for. Returns the reason when there is none, and
+    /// revokes the login.
+    fn prove(
+        &self,
+        credential: &Credential,
+        login: &VaultToken,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(AccessTokenAnswer, Option<Problem>), Problem>> + Send {
+        async move {
+            let read = async {
+                let (cached, _) = self.read_for_jobs(credential, login, None).await?;
+                let claims = cached.claims.as_ref();
+                // Of a token that says no times nobody can tell whether it is new.
+                let times = claims.and_then(|claims| Some((claims.issued?, claims.expires?)));
+                let Some((_, expires)) = times.filter(|(issued, _)| until(*issued, now) > NEW)
+                else {
+                    return Ok((cached, None));
+                };
+                let more = until(now, expires) + Duration::from_secs(1);
+                self.read_for_jobs(credential, login, Some(more)).await
+            };
+            let read = read.await;
+            // Only this process has the login; if it cannot be revoked, it expires by itself.
+            let _ = self.revoke(credential, login).await;
+            read
+        }
+    }
+
     /// Looks up the lifetime and accessor of a token; `None` when it is not valid any more.
     fn look_up(
         &self,
@@ -128,7 +161,7 @@ impl OwnedToken {
     /// Returns its remaining lifetime.
     #[must_use]
     pub fn left(&self, now: Timestamp) -> Duration {
-        crate::model::moment::until(now, self.life.expires)
+        until(now, self.life.expires)
     }
 
     /// Returns the token whose revocation revokes this one.

@@ -36,6 +36,24 @@ fn lists_and_fractions_are_read_and_missing_claims_are_none() {
 }
 
 #[test]
+fn a_token_that_is_not_signed_is_told_from_others() {
+    for (header, unsigned) in [
+        (r#"{"alg":"none"}"#, true),
+        (r#"{"typ":"JWT","alg":"NoNe"}"#, true),
+        (r#"{"alg":"ES256"}"#, false),
+        (r#"{"alg":7}"#, false),
+        ("{}", false),
+        ("no JSON", false),
+    ] {
+        let header = BASE64_URL_SAFE_NO_PAD.encode(header);
+        for signature in ["", "c2ln"] {
+            let claims = Claims::read(&format!("{header}.e30.{signature}")).unwrap();
+            assert_eq!(claims.unsigned, unsigned, "{header}");
+        }
+    }
+}
+
+#[test]
 fn a_claim_of_an_odd_type_is_named_without_its_value_and_harms_no_other() {
     for (odd, named) in [
         (r#""exp":"1795334948""#, "exp: a string"),

@@ -6,6 +6,8 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::text::one_line;
+
 /// Kind of failure, by what a person must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -34,6 +36,8 @@ pub enum KerberosErrorKind {
     ServiceUnknown,
     /// No KDC answers.
     KdcUnreachable,
+    /// The KDC has a fault of its own, or answers with something that is no Kerberos.
+    KdcFault,
     /// No KDC is known for the realm.
     RealmUnknown,
     /// The KDC took longer than allowed.
@@ -59,6 +63,9 @@ pub struct KerberosError {
 /// Base of libkrb5's error table: a KDC's error number is counted from here.
 const BASE: i32 = -1_765_328_384;
 
+/// libkrb5's codes for messages that cannot be decoded.
+const ASN1: std::ops::RangeInclusive<i32> = 1_859_794_432..=1_859_794_687;
+
 /// `KRB5_PREAUTH_FAILED`: the client could not make what the KDC asks for; the words say why.
 const PREAUTH_FAILED: i32 = BASE + 210;
 /// The library's words for [`KerberosErrorKind::NotInKeytab`], within those of another code.
@@ -68,6 +75,9 @@ fn kind_of(code: i32) -> KerberosErrorKind {
     use KerberosErrorKind as Kind;
     if code == super::NO_LIBRARY {
         return Kind::LibraryMissing;
+    }
+    if ASN1.contains(&code) {
+        return Kind::KdcFault;
     }
     match code.checked_sub(BASE) {
         // KDC_ERR_NAME_EXP, KDC_ERR_CLIENT_REVOKED, KDC_ERR_KEY_EXPIRED
@@ -82,6 +92,9 @@ fn kind_of(code: i32) -> KerberosErrorKind {
         Some(24 | 31 | 44) => Kind::KeyMismatch,
         // KRB_AP_ERR_TKT_EXPIRED, KRB_AP_ERR_TKT_NYV, KRB_AP_ERR_SKEW, KRB5_KDCREP_SKEW
         Some(32 | 33 | 37 | 148) => Kind::ClockSkew,
+        // KDC_ERR_SVC_UNAVAILABLE, KRB_AP_ERR_BADVERSION, KRB_AP_ERR_MSG_TYPE, KRB_ERR_GENERIC,
+        // KRB5_KDCREP_MODIFIED, KRB5_GET_IN_TKT_LOOP
+        Some(29 | 39 | 40 | 60 | 147 | 223) => Kind::KdcFault,
         // KRB5_PARSE_ILLCHAR, KRB5_PARSE_MALFORMED
         Some(133 | 134) => Kind::PrincipalMalformed,
         // KRB5_REALM_UNKNOWN, KRB5_REALM_CANT_RESOLVE
@@ -97,18 +110,28 @@ fn kind_of(code: i32) -> KerberosErrorKind {
 }
 
 impl KerberosError {
+    /// The words are a library's, or a KDC's: they are escaped and bounded.
+    fn new(kind: KerberosErrorKind, subject: String, keytab: Option<&Path>, words: &str) -> Self {
+        Self {
+            kind,
+            subject,
+            keytab: keytab.map(Path::to_owned),
+            words: one_line(words),
+        }
+    }
+
     pub(crate) fn keytab(principal: &str, keytab: &Path, source: &io::Error) -> Self {
         let kind = match source.kind() {
             io::ErrorKind::NotFound => KerberosErrorKind::KeytabMissing,
             io::ErrorKind::InvalidData => KerberosErrorKind::KeytabInvalid,
             _ => KerberosErrorKind::KeytabUnreadable,
         };
-        Self {
+        Self::new(
             kind,
-            subject: principal.to_owned(),
-            keytab: Some(keytab.to_owned()),
-            words: source.to_string(),
-        }
+            principal.to_owned(),
+            Some(keytab),
+            &source.to_string(),
+        )
     }
 
     pub(crate) fn ticket(principal: &str, keytab: &Path, code: i32, words: &str) -> Self {
@@ -120,12 +143,7 @@ impl KerberosError {
             }
             kind => kind,
         };
-        Self {
-            kind,
-            subject: principal.to_owned(),
-            keytab: Some(keytab.to_owned()),
-            words: words.to_owned(),
-        }
+        Self::new(kind, principal.to_owned(), Some(keytab), words)
     }
 
     pub(crate) fn service(
@@ -135,41 +153,28 @@ impl KerberosError {
         code: i32,
         words: &str,
     ) -> Self {
-        Self {
-            kind: kind_of(code),
-            subject: format!("{principal} for the service {service}@{host}"),
-            keytab: None,
-            words: words.to_owned(),
-        }
+        let subject = format!("{principal} for the service {service}@{host}");
+        Self::new(kind_of(code), subject, None, words)
     }
 
     pub(crate) fn busy(principal: &str, words: &str) -> Self {
-        Self {
-            kind: KerberosErrorKind::Busy,
-            subject: principal.to_owned(),
-            keytab: None,
-            words: words.to_owned(),
-        }
+        Self::new(KerberosErrorKind::Busy, principal.to_owned(), None, words)
     }
 
     pub(crate) fn library(code: i32, words: &str) -> Self {
-        Self {
-            kind: kind_of(code),
-            subject: "any principal".to_owned(),
-            keytab: None,
-            words: words.to_owned(),
-        }
+        Self::new(kind_of(code), "any principal".to_owned(), None, words)
     }
 
     /// The error of a call that took longer than `seconds`, for a caller that set that limit.
     #[must_use]
     pub fn timed_out(principal: &str, seconds: u64) -> Self {
-        Self {
-            kind: KerberosErrorKind::TimedOut,
-            subject: principal.to_owned(),
-            keytab: None,
-            words: format!("no answer from the KDC within {seconds} s"),
-        }
+        let words = format!("no answer from the KDC within {seconds} s");
+        Self::new(
+            KerberosErrorKind::TimedOut,
+            principal.to_owned(),
+            None,
+            &words,
+        )
     }
 
     /// Kind of failure.
@@ -184,6 +189,7 @@ impl KerberosError {
         matches!(
             self.kind,
             KerberosErrorKind::KdcUnreachable
+                | KerberosErrorKind::KdcFault
                 | KerberosErrorKind::TimedOut
                 | KerberosErrorKind::Busy
         )
@@ -230,6 +236,7 @@ impl KerberosErrorKind {
             }
             Self::RealmUnknown => "correct the realm, or add its KDC to krb5.conf",
             Self::KdcUnreachable | Self::TimedOut => "check the KDC and the network",
+            Self::KdcFault => "see the KDC's log, and check that it is a KDC that answers there",
             Self::LibraryMissing => {
                 "install the Kerberos libraries (Debian: libgssapi-krb5-2, EL: krb5-libs)"
             }
@@ -254,6 +261,7 @@ impl fmt::Display for KerberosErrorKind {
             Self::ClockSkew => "clock skew",
             Self::ServiceUnknown => "service unknown",
             Self::KdcUnreachable => "KDC unreachable",
+            Self::KdcFault => "KDC fault",
             Self::RealmUnknown => "realm unknown",
             Self::TimedOut => "KDC timed out",
             Self::LibraryMissing => "library missing",
@@ -300,6 +308,10 @@ mod tests {
             (-1_765_328_228, Kind::KdcUnreachable),
             (-1_765_328_347, Kind::ClockSkew),
             (-1_765_328_236, Kind::ClockSkew),
+            (-1_765_328_324, Kind::KdcFault),
+            (-1_765_328_344, Kind::KdcFault),
+            (-1_765_328_161, Kind::KdcFault),
+            (1_859_794_437, Kind::KdcFault),
         ] {
             assert_eq!(kind_of(code), kind, "{code}");
         }

@@ -188,3 +188,34 @@ async fn a_device_flow_is_bounded_and_its_debug_output_hides_what_would_finish_i
         assert!(server.requests()[1].contains("noncense"));
     }
 }
+
+/// Peak of this process's memory in kilobytes.
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = line.unwrap().split_whitespace().next();
+    peak.unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_flood_of_interim_answers_ends_at_the_deadline_and_holds_up_no_other_request() {
+    let stage = Stage::new();
+    let flood = stage.server(vec![Reply::Interim]).await;
+    let honest = stage.server(vec![Reply::token("good")]).await;
+    let mut settings = stage.settings(&[&flood]);
+    settings.request_timeout = Duration::from_secs(3);
+    let flooded = Client::new(&settings).unwrap();
+    let client = stage.client(&[&honest]);
+    let before = peak();
+    // On the one thread that the flood is read on, too.
+    let others = async {
+        for _ in 0..20 {
+            read(&client).await.unwrap();
+        }
+    };
+    let (error, ()) = tokio::join!(refused(&flooded), others);
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    assert_eq!(error.scope(), FailureScope::Credential);
+    let grown = peak() - before;
+    assert!(grown < 32 * 1024, "{grown} kB");
+}

@@ -23,6 +23,8 @@ pub enum Reply {
     Bytes(Vec<u8>),
     /// An endless body.
     Endless,
+    /// An endless number of interim answers (1xx), and no final one.
+    Interim,
     /// The connection is closed after the request.
     Cut,
     /// No answer.
@@ -127,6 +129,11 @@ async fn serve(
             Reply::Bytes(bytes) => stream.write_all(&bytes).await.unwrap(),
             Reply::Cut => return,
             Reply::Hang => std::future::pending().await,
+            Reply::Interim => {
+                let many = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".repeat(200);
+                while stream.write_all(&many).await.is_ok() {}
+                return;
+            }
             Reply::Endless => {
                 let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"data\":\"";
                 let mut sent = stream.write_all(head).await;

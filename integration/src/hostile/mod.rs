@@ -10,6 +10,7 @@ pub mod credmon;
 pub mod directory;
 pub mod file_system;
 pub mod front;
+pub mod kdc;
 pub mod names;
 pub mod server;
 pub mod site;

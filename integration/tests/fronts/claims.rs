@@ -1,9 +1,10 @@
 //! Access tokens whose claims have odd types: what can be read counts, and what is odd is said.
 
+use bastion::model::problem::{Cause, Kind, Remedy};
 use integration::hostile::{AccessToken, Handling};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::Site;
+use crate::{Site, only};
 
 /// Expiry as a text.
 fn as_text(token: AccessToken) -> AccessToken {
@@ -59,4 +60,33 @@ async fn tokens_with_claims_of_odd_types_are_delivered_and_what_is_odd_is_said()
         assert_eq!(told, 1, "{said}");
     }
     assert!(text.contains("subject 1234"), "{text}");
+}
+
+/// An access token of which nobody says when it expires.
+fn endless(answer: &mut Value) {
+    let data = &mut answer["data"];
+    let token = AccessToken::read(data["access_token"].as_str().unwrap()).unwrap();
+    data["access_token"] = token.with("exp", Value::Null).text().into();
+    data.as_object_mut().unwrap().remove("expire_time").unwrap();
+}
+
+#[tokio::test]
+async fn a_token_without_an_expiry_is_delivered_nowhere() {
+    let site = Site::start().await;
+    let front = site.front(|path| match path {
+        "secret/oauth/creds/cms/crabtw:crab" => Handling::Edit(endless),
+        _ => Handling::Pass,
+    });
+    let _front = front.await;
+    site.configure("https://vault.test:8200");
+    let (report, said) = site.once().await;
+    let group = only(&report);
+    assert_eq!(group.cause, Cause::Credential("crabtw/cms_crab".to_owned()));
+    assert_eq!(
+        (group.kind, group.remedy),
+        (Kind::WrongToken, Remedy::FixVault)
+    );
+    assert!(group.message.contains("it has no expiry"), "{said}");
+    let folder = site.here.directory.join("crabtw");
+    assert!(!folder.join("cms_crab.top").exists(), "{said}");
 }

@@ -15,7 +15,7 @@ use crate::model::moment::{after, until};
 use crate::model::problem::{Cause, Kind};
 use crate::policy::verify;
 use crate::schedd::{Observation, Transport};
-use crate::vault::{AccessKind, Vault};
+use crate::vault::Vault;
 
 /// Deadline for a credmon to serve a stored token; later is a fault.
 const SERVED_WITHIN: Duration = Duration::from_mins(3);
@@ -98,18 +98,24 @@ async fn credential_steps<V: Vault, T: Transport>(
         ),
     };
     section.add(step("login"), verdict, words);
-    let answer = parts
-        .vault
-        .read(credential, &login.token, AccessKind::ForJobs)
-        .await;
-    // Only this process has the login; if it cannot be revoked, it expires by itself.
-    let _ = parts.vault.revoke(credential, &login.token).await;
+    let now = parts.clock.now();
+    let answer = parts.vault.prove(credential, &login.token, now).await;
     let what = match &answer {
-        Err(problem) if problem.kind == Kind::NotOnboarded => "refresh token",
+        Err(problem) | Ok((_, Some(problem))) if problem.kind == Kind::NotOnboarded => {
+            "refresh token"
+        }
         _ => "access token",
     };
-    let answer = section.take(step(what), answer)?;
-    let now = parts.clock.now();
+    let (answer, less) = section.take(step(what), answer)?;
+    if let Some(problem) = less {
+        let words = format!(
+            "{}, and no new one: {}",
+            facts(&answer, now),
+            problem.message
+        );
+        section.add(step(what), Verdict::Wrong, words);
+        return Some(answer);
+    }
     let (verdict, words) = match verify::access_token(credential, &answer, now) {
         Err(problem) => (Verdict::Wrong, problem.message),
         Ok(()) => match verify::odd_claims(&answer) {

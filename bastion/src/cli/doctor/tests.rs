@@ -107,6 +107,48 @@ async fn logins_that_live_less_than_vault_tokens_should_are_a_warning() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cached_access_token_is_no_proof_that_the_refresh_token_works() {
+    for (issuer_down, what) in [(true, "access token cms"), (false, "refresh token cms")] {
+        let outside = Outside::new();
+        store(&outside, true);
+        verdicts(&outside).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
+        {
+            let mut world = outside.lock();
+            (world.issuer_down, world.no_grant) = (issuer_down, !issuer_down);
+        }
+        let verdicts = verdicts(&outside).await;
+        assert!(
+            verdicts.contains(&(what.to_owned(), Verdict::Wrong)),
+            "{verdicts:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_an_account_is_examined_is_reported_and_hides_no_other_account() {
+    let outside = Outside::new();
+    store(&outside, true);
+    outside.lock().panics.insert("cmsprod".to_owned());
+    let parts = outside.parts();
+    let mut sections = Vec::new();
+    for section in accounts(&parts, &deliveries()) {
+        sections.push(section.await);
+    }
+    let [broken, whole] = &sections[..] else {
+        panic!("{sections:?}");
+    };
+    assert_eq!(
+        broken.text(None),
+        "account cmsprod\n  WRONG  examination  it was interrupted by a fault of token-bastion, please report it\n\n"
+    );
+    assert!(!broken.is_good(), "so the exit code is 1");
+    let steps = whole.steps.iter().filter(|step| step.what != "keytab");
+    let verdicts: Vec<Verdict> = steps.map(|step| step.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Ok; 5]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_keytab_stops_what_hangs_on_it_and_no_other_account() {
     let outside = Outside::new();
     store(&outside, true);

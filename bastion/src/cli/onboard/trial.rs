@@ -9,7 +9,7 @@ use crate::model::delivery::Credential;
 use crate::model::problem::Problem;
 use crate::policy::verify;
 use crate::system::files::{self, KEYTABS, ReadError};
-use crate::vault::{AccessKind, Vault};
+use crate::vault::Vault;
 
 /// Result of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,13 +56,11 @@ async fn read(
     now: Timestamp,
 ) -> Result<Trial, Problem> {
     let login = vault.login(credential).await?;
-    let answer = vault
-        .read(credential, &login.token, AccessKind::ForJobs)
-        .await;
-    // It was for this trial only.
-    let _ = vault.revoke(credential, &login.token).await;
-    let answer = answer?;
+    let (answer, less) = vault.prove(credential, &login.token, now).await?;
     verify::access_token(credential, &answer, now)?;
+    if let Some(problem) = less {
+        return Err(problem);
+    }
     let expires = answer.expires();
     let claims = answer.claims.unwrap_or_default();
     Ok(Trial::Good {
@@ -74,6 +72,8 @@ async fn read(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::fakes::Outside;
     use crate::fixtures;
@@ -89,6 +89,30 @@ mod tests {
         };
         assert_eq!(subject.as_deref(), Some("cmsprod"));
         assert_eq!(outside.lock().living(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cached_access_token_is_no_proof_that_the_refresh_token_works() {
+        for (issuer_down, no_grant) in [(true, false), (false, true)] {
+            let outside = Outside::new();
+            let credential = fixtures::credential("cmsprod", "cms_crab");
+            let now = || outside.lock().now();
+            for _ in 0..2 {
+                let trial = try_out(&outside, &credential, now()).await;
+                assert!(matches!(trial, Trial::Good { .. }), "{trial:?}");
+            }
+            tokio::time::advance(Duration::from_mins(1)).await;
+            {
+                let mut world = outside.lock();
+                (world.issuer_down, world.no_grant) = (issuer_down, no_grant);
+            }
+            let trial = try_out(&outside, &credential, now()).await;
+            assert!(
+                matches!(&trial, Trial::Failed(why) if why.contains("the issuer gives no new one")),
+                "{trial:?}"
+            );
+            assert_eq!(outside.lock().living(), 0);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,7 +26,7 @@ pub use proof::prove_every;
 use proof::{observe_early, prove_at};
 
 use crate::model::delivery::{Delivery, DeliveryId};
-use crate::model::moment::{after, before, until};
+use crate::model::moment::{after, before, until, whole_second};
 use crate::model::problem::{Kind, Problem, Remedy};
 use crate::model::records::Life;
 
@@ -367,7 +367,7 @@ pub fn next(
         return Next::Do(PlanStep::Prove);
     }
     let room = policy.spread.min(until(tick, next_tick));
-    let observe_after = |tick| after(tick, policy.id.share_of(room, OBSERVATION));
+    let observe_after = |tick| whole_second(after(tick, policy.id.share_of(room, OBSERVATION)));
     let scan = observe_after(tick);
     if record.observed.is_none_or(|observed| observed < scan) && now >= scan {
         return Next::Do(PlanStep::Observe);

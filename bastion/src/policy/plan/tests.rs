@@ -170,6 +170,7 @@ fn every_tick_brings_one_look_after_the_share() {
         panic!("not at once");
     };
     assert!((at(600)..at(900)).contains(&look));
+    assert_eq!(look.subsec_nanosecond(), 0, "with others of that second");
     assert_eq!(plan_of(&record, look), Next::Do(PlanStep::Observe));
     record.observed = Some(look);
     let Next::Wait(later) = plan_of(&record, look) else {

@@ -8,11 +8,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::pin::pin;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Deadline of one operation. A local disk answers in milliseconds, a busy network file system in a
 /// second.
@@ -39,12 +40,14 @@ pub(crate) struct Pool {
     threads: Arc<Semaphore>,
     /// Number of threads.
     size: usize,
-    /// Number of threads that hang.
-    hanging: watch::Sender<usize>,
     per_path: usize,
     /// Paths that are in use; each operation and each waiter owns a reference.
     paths: Mutex<HashMap<PathBuf, Weak<Semaphore>>>,
+    running: Running,
 }
+
+/// Operations that have a thread, each by its path, and the time from which it counts as hanging.
+type Running = Arc<Mutex<Vec<(Arc<Path>, Instant)>>>;
 
 /// Reason why an operation gave no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,9 +90,9 @@ impl Pool {
         Self {
             threads: Arc::new(Semaphore::new(threads)),
             size: threads,
-            hanging: watch::Sender::new(0),
             per_path,
             paths: Mutex::default(),
+            running: Running::default(),
         }
     }
 
@@ -99,53 +102,54 @@ impl Pool {
         path: &Path,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
-        let no_answer = PoolError::NoAnswer(path.to_owned());
+        let no_answer = || PoolError::NoAnswer(path.to_owned());
+        let of_path = |running: &[(Arc<Path>, Instant)]| {
+            let mut same = running.iter().filter(|(other, _)| **other == *path);
+            same.next().map(|(_, hangs)| *hangs)
+        };
         let permits = self.permits(path);
-        // Closed while an operation on the path hangs. Until then each of them finishes in time, and the wait is short.
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return Err(no_answer);
+        let permit = self.permit(permits, of_path).await.ok_or_else(no_answer)?;
+        let of_all = |running: &[(Arc<Path>, Instant)]| {
+            let last = running.last().filter(|_| running.len() >= self.size);
+            last.map(|(_, hangs)| *hangs)
         };
-        let mut hanging = self.hanging.subscribe();
-        let thread = tokio::select! {
-            biased;
-            Ok(thread) = Arc::clone(&self.threads).acquire_owned() => thread,
-            // Until then one of the threads becomes free.
-            _ = hanging.wait_for(|count| *count >= self.size) => {
-                return Err(PoolError::NoThread(path.to_owned()));
-            }
-        };
-        let mut watchdog = Watchdog {
-            permits: Some(permits),
-            hanging: self.hanging.clone(),
-        };
-        let (send, receive) = oneshot::channel();
-        // A task of its own sees the deadline pass, whether the caller still waits or not.
-        tokio::spawn(async move {
-            let mut on_thread = tokio::task::spawn_blocking(move || {
-                let result = work();
-                drop((permit, thread));
-                result
-            });
-            let result = timeout(DEADLINE, &mut on_thread).await;
-            if let Ok(result) = result {
-                watchdog.disarm();
-                // The caller may have gone.
-                let _ = send.send(result.map_err(|error| PoolError::Broken(error.to_string())));
-                return;
-            }
-            watchdog.fire();
-            let _ = send.send(Err(no_answer));
-            // Nobody waits for its result any more.
-            let _ = on_thread.await;
-            watchdog.hanging.send_modify(|count| *count -= 1);
+        let thread = self.permit(Arc::clone(&self.threads), of_all).await;
+        let thread = thread.ok_or_else(|| PoolError::NoThread(path.to_owned()))?;
+        let slot = Slot::new(path, &self.running, (permit, thread));
+        let on_thread = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(slot);
+            result
         });
-        let broken = |_| PoolError::Broken("a file operation was cancelled".to_owned());
-        receive.await.map_err(broken)?
+        let result = timeout(DEADLINE, on_thread)
+            .await
+            .map_err(|_| no_answer())?;
+        result.map_err(|error| PoolError::Broken(error.to_string()))
+    }
+
+    /// Waits for a permit, until the operations that have them count as hanging: from `hangs` on.
+    async fn permit(
+        &self,
+        permits: Arc<Semaphore>,
+        hangs: impl Fn(&[(Arc<Path>, Instant)]) -> Option<Instant>,
+    ) -> Option<OwnedSemaphorePermit> {
+        let mut permit = pin!(permits.acquire_owned());
+        loop {
+            let now = Instant::now();
+            let hangs = hangs(&locked(&self.running)).unwrap_or(now + DEADLINE);
+            if hangs <= now {
+                return None;
+            }
+            if let Ok(permit) = timeout_at(hangs, &mut permit).await {
+                // They are never closed.
+                return permit.ok();
+            }
+        }
     }
 
     /// Permits of a path. They are removed, closed or not, when no operation on the path is left.
     fn permits(&self, path: &Path) -> Arc<Semaphore> {
-        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paths = locked(&self.paths);
         paths.retain(|_, permits| permits.strong_count() > 0);
         if let Some(permits) = paths.get(path).and_then(Weak::upgrade) {
             return permits;
@@ -156,29 +160,37 @@ impl Pool {
     }
 }
 
-/// Marks a path as hanging when its operation passes the deadline, or when its supervising task ends early.
-struct Watchdog {
-    /// `None` when it has fired, or need not.
-    permits: Option<Arc<Semaphore>>,
-    hanging: watch::Sender<usize>,
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Watchdog {
-    fn disarm(&mut self) {
-        self.permits = None;
-    }
+/// Thread of an operation, until the system returns.
+struct Slot {
+    path: Arc<Path>,
+    running: Running,
+    _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
 
-    fn fire(&mut self) {
-        if let Some(permits) = self.permits.take() {
-            permits.close();
-            self.hanging.send_modify(|count| *count += 1);
+impl Slot {
+    fn new(
+        path: &Path,
+        running: &Running,
+        permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    ) -> Self {
+        let path: Arc<Path> = path.into();
+        let hangs = Instant::now() + DEADLINE;
+        locked(running).push((Arc::clone(&path), hangs));
+        Self {
+            path,
+            running: Arc::clone(running),
+            _permits: permits,
         }
     }
 }
 
-impl Drop for Watchdog {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.fire();
+        locked(&self.running).retain(|(path, _)| !Arc::ptr_eq(path, &self.path));
     }
 }
 
@@ -252,7 +264,7 @@ mod tests {
             "the file system of /hangs does not answer within 10 s; check its mount and its server"
         );
         assert_eq!(waiting.await.unwrap(), Err(no_answer()));
-        let before = tokio::time::Instant::now();
+        let before = Instant::now();
         let again = pool.run(Path::new("/hangs"), || ()).await;
         assert_eq!(again, Err(no_answer()));
         assert_eq!(before.elapsed(), Duration::ZERO);
@@ -311,7 +323,7 @@ mod tests {
         let error = third.await.unwrap().unwrap_err();
         assert_eq!(error, PoolError::NoThread("/c".into()));
         assert!(error.to_string().starts_with("/c was not read, since"));
-        let before = tokio::time::Instant::now();
+        let before = Instant::now();
         let fourth = pool.run(Path::new("/d"), || ()).await;
         assert_eq!(fourth, Err(PoolError::NoThread("/d".into())));
         assert_eq!(before.elapsed(), Duration::ZERO);
@@ -342,12 +354,12 @@ mod tests {
     }
 
     #[test]
-    fn what_hangs_in_a_runtime_that_has_ended_is_no_wait_for_the_next_one() {
+    fn what_hangs_in_a_runtime_that_has_ended_is_seen_in_the_next_one() {
         let pool = pool(2, 1);
         let mut hanging = Hanging::new();
         let runtime = || {
             let mut builder = tokio::runtime::Builder::new_current_thread();
-            builder.enable_time().build().unwrap()
+            builder.enable_time().start_paused(true).build().unwrap()
         };
         let first = runtime();
         first.block_on(async {

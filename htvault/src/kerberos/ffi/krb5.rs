@@ -7,8 +7,8 @@ use std::ffi::{CStr, CString};
 use std::ptr;
 
 use super::{
-    Krb5, Krb5Ccache, Krb5Context, Krb5InitCreds, Krb5Keytab, Krb5OptData, Krb5Principal,
-    Krb5TicketTimes,
+    Krb5, Krb5Ccache, Krb5Context, Krb5Error, Krb5InitCreds, Krb5Keytab, Krb5OptData,
+    Krb5Principal, Krb5TicketTimes,
 };
 
 /// Failure of a library: its code and its words.
@@ -21,6 +21,16 @@ pub(in crate::kerberos) struct Failure {
 impl Failure {
     /// Code of a library that is not there. No library uses it.
     pub(in crate::kerberos) const NO_LIBRARY: i32 = i32::MIN;
+    /// `KRB_ERR_GENERIC`: the library's words are "see e-text", and it does not show that.
+    pub(in crate::kerberos) const GENERIC: i32 = -1_765_328_324;
+
+    /// Names the KDC's own text where the library refers to it.
+    fn of_kdc(mut self, text: &str) -> Self {
+        if self.code == Self::GENERIC && !text.is_empty() {
+            self.message = format!("the KDC says: {text}");
+        }
+        self
+    }
 }
 
 /// A library context: for one thread, for one task.
@@ -115,6 +125,36 @@ owned!(
     /// An initial request.
     InitCreds, Krb5InitCreds, krb5_init_creds_free
 );
+owned!(
+    /// An error message of a KDC.
+    KdcError, *mut Krb5Error, krb5_free_error
+);
+
+impl InitCreds<'_> {
+    /// Text of the KDC's last error message (`e-text`); empty where there is none.
+    fn error_text(&self) -> String {
+        let context = self.context;
+        let mut raw = ptr::null_mut();
+        // SAFETY: context and request are alive; what the call made is owned at once.
+        let code =
+            unsafe { (context.lib.krb5_init_creds_get_error)(context.raw, self.raw, &raw mut raw) };
+        if code != 0 || raw.is_null() {
+            return String::new();
+        }
+        let error = KdcError { context, raw };
+        // SAFETY: the message is alive, and the library gave its text this length.
+        let bytes = unsafe {
+            let text = &(*error.raw).text;
+            match usize::try_from(text.length) {
+                Ok(length) if !text.data.is_null() => {
+                    std::slice::from_raw_parts(text.data.cast::<u8>(), length)
+                }
+                _ => &[],
+            }
+        };
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+}
 
 /// Gets a ticket-granting ticket for `principal` with its key from `keytab` into the cache named
 /// `cache`; returns when the ticket ends, in seconds since 1970.
@@ -184,7 +224,8 @@ pub(in crate::kerberos) fn ticket_from_keytab(
         (context.lib.krb5_init_creds_set_keytab)(context.raw, request.raw, keytab.raw)
     })?;
     // SAFETY: see above.
-    context.check(unsafe { (context.lib.krb5_init_creds_get)(context.raw, request.raw) })?;
+    let got = context.check(unsafe { (context.lib.krb5_init_creds_get)(context.raw, request.raw) });
+    got.map_err(|failure| failure.of_kdc(&request.error_text()))?;
     let mut times = Krb5TicketTimes::default();
     // SAFETY: see above; `times` has the layout of krb5_ticket_times.
     context.check(unsafe {

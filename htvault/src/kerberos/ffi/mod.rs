@@ -61,6 +61,26 @@ struct Krb5TicketTimes {
     renew_till: i32,
 }
 
+/// `krb5_data`.
+#[repr(C)]
+struct Krb5Data {
+    magic: i32,
+    length: u32,
+    data: *const c_char,
+}
+
+/// `krb5_error`: an error message of a KDC.
+#[repr(C)]
+pub(super) struct Krb5Error {
+    magic: i32,
+    times: [i32; 4],
+    error: u32,
+    client: Krb5Principal,
+    server: Krb5Principal,
+    text: Krb5Data,
+    e_data: Krb5Data,
+}
+
 /// `gss_buffer_desc`.
 #[repr(C)]
 struct GssBuffer {
@@ -196,6 +216,12 @@ library! {
         creds: Krb5InitCreds,
         times: *mut Krb5TicketTimes,
     ) -> i32;
+    fn krb5_init_creds_get_error(
+        context: Krb5Context,
+        creds: Krb5InitCreds,
+        out: *mut *mut Krb5Error,
+    ) -> i32;
+    fn krb5_free_error(context: Krb5Context, error: *mut Krb5Error);
     fn krb5_init_creds_free(context: Krb5Context, creds: Krb5InitCreds);
 }
 

@@ -8,6 +8,8 @@
     reason = "a test may panic"
 )]
 
+mod held;
+
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -66,6 +68,17 @@ impl Host {
     fn command(&self, config: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_token-bastion"));
         command.arg("--config").arg(self.path(config));
+        command
+    }
+
+    /// The same with limits that the shell sets.
+    fn limited(&self, limits: &str) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("{limits} && exec \"$@\""), "sh"])
+            .arg(env!("CARGO_BIN_EXE_token-bastion"))
+            .arg("--config")
+            .arg(self.path("c.yaml"));
         command
     }
 
@@ -225,13 +238,10 @@ fn clients_that_send_half_a_request_lose_their_connection() {
 #[test]
 fn with_few_descriptors_commands_are_answered_while_strangers_connect() {
     let host = Host::new();
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "ulimit -Sn 40 && ulimit -Hn 80 && exec \"$@\"", "sh"])
-        .arg(env!("CARGO_BIN_EXE_token-bastion"))
-        .arg("--config")
-        .arg(host.path("c.yaml"));
-    let service = host.start_as(command, Stdio::null());
+    let service = host.start_as(
+        host.limited("ulimit -Sn 40 && ulimit -Hn 80"),
+        Stdio::null(),
+    );
     let limits = fs::read_to_string(format!("/proc/{}/limits", service.0.id())).unwrap();
     let open_files = limits
         .lines()
