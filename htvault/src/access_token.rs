@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
 
+use crate::answer::Answered;
 use crate::claims::{Claims, is_b64token};
 use crate::client::{Auth, Call, Client};
 use crate::credential_url::CredentialUrl;
@@ -50,7 +51,7 @@ impl AccessTokenAnswer {
 }
 
 #[derive(Deserialize)]
-struct Data {
+pub(crate) struct Data {
     access_token: String,
     #[serde(default)]
     expire_time: Option<Timestamp>,
@@ -113,22 +114,27 @@ impl Client {
                 body: None,
             })
             .await?;
-        let warnings = warnings(answer.envelope.warnings.clone());
-        let request_name = answer.request.clone();
-        let data = answer.data()?;
-        if !is_b64token(&data.access_token) {
-            return Err(Error::bad_answer(
-                &request_name,
-                "the answer's access token is empty or holds characters that no token has",
-            ));
-        }
-        Ok(AccessTokenAnswer {
-            claims: Claims::read(&data.access_token),
-            token: AccessToken::from(data.access_token),
-            expire_time: data.expire_time,
-            warnings,
-        })
+        read(answer)
     }
+}
+
+/// The access token of an answer.
+pub(crate) fn read(answer: Answered<Data>) -> Result<AccessTokenAnswer, Error> {
+    let warnings = warnings(answer.envelope.warnings.clone());
+    let request_name = answer.request.clone();
+    let data = answer.data()?;
+    if !is_b64token(&data.access_token) {
+        return Err(Error::bad_answer(
+            &request_name,
+            "the answer's access token is empty or holds characters that no token has",
+        ));
+    }
+    Ok(AccessTokenAnswer {
+        claims: Claims::read(&data.access_token),
+        token: AccessToken::from(data.access_token),
+        expire_time: data.expire_time,
+        warnings,
+    })
 }
 
 #[cfg(test)]

@@ -99,14 +99,14 @@ pub(crate) fn decode<T: DeserializeOwned>(
     })
 }
 
-/// The error of an answer that is no success. `secret` is what the request was authorized with: a
-/// server may repeat it.
+/// The error of an answer that is no success. `secrets` are those of the request: a server may repeat
+/// them.
 pub(crate) fn refusal(
     request: &str,
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
-    secret: Option<&str>,
+    secrets: &[&str],
     login: bool,
 ) -> Error {
     let code = status.as_u16();
@@ -120,9 +120,10 @@ pub(crate) fn refusal(
         };
     }
     let Failure { errors, warnings } = serde_json::from_slice(body).unwrap_or_default();
-    let hide = |words: &str| match secret {
-        Some(secret) if secret.len() >= SHORTEST_SECRET => words.replace(secret, "(secret)"),
-        _ => words.to_owned(),
+    let secrets = secrets.iter().filter(|s| s.len() >= SHORTEST_SECRET);
+    let hide = |words: &str| {
+        let hide_one = |words: String, secret: &&str| words.replace(secret, "(secret)");
+        secrets.clone().fold(words.to_owned(), hide_one)
     };
     let other = || hide(&description(body));
     let error = match errors.or(warnings) {
@@ -194,7 +195,7 @@ mod tests {
             status,
             &HeaderMap::new(),
             body.as_bytes(),
-            None,
+            &[],
             false,
         )
     }
@@ -237,7 +238,7 @@ mod tests {
             status,
             &HeaderMap::new(),
             warned.as_bytes(),
-            None,
+            &[],
             true,
         );
         assert_eq!(login.kind(), ErrorKind::LoginRefused);

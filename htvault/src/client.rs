@@ -26,6 +26,9 @@ use crate::transport;
 /// Largest answer that is read, in bytes. Real answers have a few kilobytes.
 const ANSWER_LIMIT: usize = 256 * 1024;
 
+/// Fields of requests' bodies that are secrets.
+const SECRET_FIELDS: [&str; 3] = ["client_nonce", "refresh_token", "state"];
+
 /// A client of one HTVault. Cheap to clone; clones share connections, health and budget.
 #[derive(Clone)]
 pub struct Client(Arc<Shared>);
@@ -43,6 +46,22 @@ pub(crate) struct Call<'a> {
     pub(crate) query: &'a [(&'a str, &'a str)],
     pub(crate) auth: Auth<'a>,
     pub(crate) body: Option<serde_json::Value>,
+}
+
+impl Call<'_> {
+    /// What the request is authorized with, and secrets in its body: none of it may come back in a message.
+    fn secrets(&self) -> Vec<&str> {
+        let auth = match self.auth {
+            Auth::Token(token) => Some(token.expose()),
+            Auth::Negotiate(token) => Some(token),
+            Auth::Nothing => None,
+        };
+        let body = self.body.as_ref();
+        let fields = SECRET_FIELDS
+            .iter()
+            .filter_map(|field| body?.get(field)?.as_str());
+        auth.into_iter().chain(fields).collect()
+    }
 }
 
 /// Authorization of a request.
@@ -311,13 +330,9 @@ impl Client {
         if status.is_success() {
             return Ok(Received { status, body });
         }
-        let secret = match call.auth {
-            Auth::Token(token) => Some(token.expose()),
-            Auth::Negotiate(token) => Some(token),
-            Auth::Nothing => None,
-        };
         let headers = response.headers();
-        Err(refusal(request, status, headers, &body, secret, login))
+        let secrets = call.secrets();
+        Err(refusal(request, status, headers, &body, &secrets, login))
     }
 }
 

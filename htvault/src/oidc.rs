@@ -15,13 +15,14 @@ use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use url::Url;
 
+use crate::answer::Answered;
 use crate::client::{Auth, Call, Client};
 use crate::credential_url::CredentialUrl;
 use crate::error::Error;
 use crate::paths::check_name;
 use crate::secret::{RefreshToken, VaultToken};
 use crate::text::{LIMIT, printable};
-use crate::vault_token::IssuedToken;
+use crate::vault_token::{IssuedToken, issued, plain};
 
 /// Pause between two polls, where the server does not say.
 const USUAL_INTERVAL: Duration = Duration::from_secs(5);
@@ -78,7 +79,7 @@ pub struct OidcLogin {
 }
 
 #[derive(Deserialize)]
-struct FlowData {
+pub(crate) struct FlowData {
     #[serde(rename = "auth_url")]
     url: String,
     #[serde(default)]
@@ -148,32 +149,7 @@ impl Client {
                 })),
             })
             .await?;
-        let request = answer.request.clone();
-        let data = answer.data()?;
-        if data.url.is_empty() {
-            // Vault's answer to a role that it does not know.
-            let words = format!("no link was given: the role {role} is not known for {issuer}");
-            return Err(Error::bad_answer(&request, &words));
-        }
-        let url = Url::parse(&data.url).ok();
-        let url = url.filter(|url| matches!(url.scheme(), "https" | "http"));
-        let Some(url) = url else {
-            return Err(Error::bad_answer(
-                &request,
-                "the link of the answer is no URL",
-            ));
-        };
-        Ok(DeviceFlow {
-            // The parser has escaped what is no part of a URL.
-            url: url.into(),
-            user_code: data.user_code.map(|code| printable(&code, LIMIT)),
-            interval: (data.poll_interval)
-                .map_or(USUAL_INTERVAL, Duration::from_secs)
-                .clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
-            issuer: issuer.to_owned(),
-            state: SecretString::from(data.state),
-            nonce: SecretString::from(nonce.to_owned()),
-        })
+        begun(answer, issuer, role, nonce)
     }
 
     /// Asks once whether the person has approved. Doubles the flow's interval when the server
@@ -196,7 +172,7 @@ impl Client {
                 })),
             })
             .await;
-        let mut answer = match answer {
+        let answer = match answer {
             Err(error) if error.words().contains("authorization_pending") => {
                 return Ok(Poll::Pending);
             }
@@ -206,22 +182,7 @@ impl Client {
             }
             answer => answer?,
         };
-        let request = answer.request.clone();
-        let metadata = answer
-            .envelope
-            .auth
-            .as_mut()
-            .and_then(|auth| auth.metadata.take());
-        let (credkey, refresh_token) = metadata
-            .and_then(|metadata| Some((metadata.credkey?, metadata.oauth2_refresh_token?)))
-            .ok_or_else(|| {
-                Error::bad_answer(&request, "the login has no credkey or no refresh token")
-            })?;
-        Ok(Poll::Done(Box::new(OidcLogin {
-            login: crate::vault_token::issued(answer, Some(&credkey))?,
-            credkey,
-            refresh_token: RefreshToken::from(refresh_token),
-        })))
+        Ok(Poll::Done(Box::new(approved(answer)?)))
     }
 
     /// Stores the refresh token of a login at `url`, in the name of the issuer `issuer`. Read an
@@ -269,4 +230,60 @@ impl Client {
         })
         .await
     }
+}
+
+/// The flow of an answer.
+pub(crate) fn begun(
+    answer: Answered<FlowData>,
+    issuer: &str,
+    role: &str,
+    nonce: &str,
+) -> Result<DeviceFlow, Error> {
+    let request = answer.request.clone();
+    let data = answer.data()?;
+    if data.url.is_empty() {
+        // Vault's answer to a role that it does not know.
+        let words = format!("no link was given: the role {role} is not known for {issuer}");
+        return Err(Error::bad_answer(&request, &words));
+    }
+    let url = Url::parse(&data.url).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "https" | "http"));
+    let Some(url) = url else {
+        return Err(Error::bad_answer(
+            &request,
+            "the link of the answer is no URL",
+        ));
+    };
+    Ok(DeviceFlow {
+        // The parser has escaped what is no part of a URL.
+        url: url.into(),
+        user_code: data.user_code.map(|code| printable(&code, LIMIT)),
+        interval: (data.poll_interval)
+            .map_or(USUAL_INTERVAL, Duration::from_secs)
+            .clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
+        issuer: issuer.to_owned(),
+        state: SecretString::from(data.state),
+        nonce: SecretString::from(nonce.to_owned()),
+    })
+}
+
+/// The login of a person who has approved.
+pub(crate) fn approved(mut answer: Answered<IgnoredAny>) -> Result<OidcLogin, Error> {
+    let request = answer.request.clone();
+    let metadata = answer
+        .envelope
+        .auth
+        .as_mut()
+        .and_then(|auth| auth.metadata.take());
+    let (credkey, refresh_token) = metadata
+        .and_then(|metadata| Some((metadata.credkey?, metadata.oauth2_refresh_token?)))
+        .ok_or_else(|| {
+            Error::bad_answer(&request, "the login has no credkey or no refresh token")
+        })?;
+    let credkey = plain(&request, "credkey", credkey)?;
+    Ok(OidcLogin {
+        login: issued(answer, Some(&credkey))?,
+        credkey,
+        refresh_token: RefreshToken::from(refresh_token),
+    })
 }

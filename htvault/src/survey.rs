@@ -109,9 +109,17 @@ async fn ask(
         }
         body.extend_from_slice(&chunk);
     }
-    let health: Health = serde_json::from_slice(&body).map_err(|_| {
+    Ok(NodeAnswer {
+        certificate_ends,
+        ..described(&request, status.as_u16(), &body)?
+    })
+}
+
+/// What a node says of its health, without its certificate.
+pub(crate) fn described(request: &str, status: u16, body: &[u8]) -> Result<NodeAnswer, Error> {
+    let health: Health = serde_json::from_slice(body).map_err(|_| {
         let words = "the answer does not describe a Vault's health";
-        Error::not_vault(&request, status.as_u16(), words)
+        Error::not_vault(request, status, words)
     })?;
     Ok(NodeAnswer {
         state: health.state(),
@@ -119,7 +127,7 @@ async fn ask(
         clock: health
             .server_time_utc
             .and_then(|seconds| Timestamp::from_second(seconds).ok()),
-        certificate_ends,
+        certificate_ends: None,
     })
 }
 

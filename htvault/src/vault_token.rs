@@ -45,7 +45,7 @@ pub struct TokenInfo {
 }
 
 #[derive(Deserialize)]
-struct LookupData {
+pub(crate) struct LookupData {
     #[serde(default)]
     accessor: String,
     ttl: u64,
@@ -151,13 +151,7 @@ impl Client {
                 body: None,
             })
             .await?;
-        let data = answer.data()?;
-        Ok(TokenInfo {
-            accessor: data.accessor,
-            ttl_seconds: data.ttl,
-            expires: data.expire_time,
-            policies: data.policies.unwrap_or_default(),
-        })
+        looked_up(answer)
     }
 
     /// Returns the next step after an error of a request with `token`. Where only Vault can tell a dead token
@@ -210,6 +204,18 @@ impl Client {
     }
 }
 
+/// The properties in the answer to a look-up.
+pub(crate) fn looked_up(answer: Answered<LookupData>) -> Result<TokenInfo, Error> {
+    let request = answer.request.clone();
+    let data = answer.data()?;
+    Ok(TokenInfo {
+        accessor: plain(&request, "accessor", data.accessor)?,
+        ttl_seconds: data.ttl,
+        expires: data.expire_time,
+        policies: data.policies.unwrap_or_default(),
+    })
+}
+
 /// The token of an answer; `owner` is who asked for it, where the answer does not say.
 pub(crate) fn issued<T>(answer: Answered<T>, owner: Option<&str>) -> Result<IssuedToken, Error> {
     let Answered { request, envelope } = answer;
@@ -220,19 +226,31 @@ pub(crate) fn issued<T>(answer: Answered<T>, owner: Option<&str>) -> Result<Issu
         let words = "the answer's vault token is empty or holds characters that no token has";
         return Err(Error::bad_answer(&request, words));
     }
+    let accessor = plain(&request, "accessor", auth.accessor)?;
     let user = auth.metadata.and_then(|m| m.user);
+    let user = user.map(|user| plain(&request, "user", user)).transpose()?;
     let mut token = VaultToken::from(auth.client_token);
     if let Some(owner) = user.as_deref().or(owner) {
         token = token.of(owner);
     }
     Ok(IssuedToken {
         token,
-        accessor: auth.accessor,
+        accessor,
         lease_seconds: auth.lease_duration,
         policies: auth.policies.unwrap_or_default(),
         user,
         warnings: warnings(envelope.warnings),
     })
+}
+
+/// A name that a server gives to something: it is printed, stored and compared. One that would be changed by being
+/// made fit for a message is refused.
+pub(crate) fn plain(request: &str, kind: &str, name: String) -> Result<String, Error> {
+    if printable(&name, LIMIT) == name {
+        return Ok(name);
+    }
+    let words = format!("the answer's {kind} is longer than {LIMIT} characters or not printable");
+    Err(Error::bad_answer(request, &words))
 }
 
 /// Warnings of a server, escaped and bounded.

@@ -1,6 +1,6 @@
 //! Texts and tokens of servers that are hostile, broken, or no Vault.
 
-use htvault::{ErrorKind, FailureScope, TokenForm};
+use htvault::{ErrorKind, FailureScope, Poll, TokenForm};
 
 use crate::server::{Reply, SECRET, Stage, vault_token};
 use crate::{read, refused};
@@ -50,6 +50,80 @@ async fn hostile_errors_are_escaped_bounded_and_show_no_token() {
     let text = error.message();
     assert!(text.contains(r"\u{1b}[2J\u{0} (secret) \u{202e}"), "{text}");
     assert!(text.ends_with('…'), "{text}");
+}
+
+/// A device flow, and what the server says when it repeats what it was sent.
+#[tokio::test]
+async fn what_a_server_repeats_of_a_requests_body_shows_no_secret() {
+    const NONCE: &str = "nonce0123456789";
+    const STATE: &str = "st_0123456789";
+    let stage = Stage::new();
+    let begun = format!(r#"{{"data":{{"auth_url":"https://issuer.test/d","state":"{STATE}"}}}}"#);
+    let repeated = format!(r#"{{"errors":["refused: state {STATE}, client_nonce {NONCE}"]}}"#);
+    let approved = format!(
+        r#"{{"auth":{{"client_token":"s.token","lease_duration":60,
+            "metadata":{{"credkey":"cmsprod","oauth2_refresh_token":"{SECRET}"}}}}}}"#
+    );
+    let stored = format!(r#"{{"errors":["refused: refresh_token {SECRET}"]}}"#);
+    let replies = vec![
+        Reply::json(200, &begun),
+        Reply::json(400, &repeated),
+        Reply::json(200, &approved),
+        Reply::json(400, &stored),
+    ];
+    let server = stage.server(replies).await;
+    let client = stage.client(&[&server]);
+    let mut flow = client
+        .start_device_flow("cms", "crab", NONCE)
+        .await
+        .unwrap();
+    let error = client.poll(&mut flow).await.unwrap_err();
+    crate::check(&error);
+    let text = format!("{error} {error:?}");
+    assert!(!text.contains(STATE) && !text.contains(NONCE), "{text}");
+    assert!(text.contains("state (secret)"), "{text}");
+    let Poll::Done(login) = client.poll(&mut flow).await.unwrap() else {
+        panic!("not approved");
+    };
+    let url = crate::server::url(&client);
+    let stored = client.store_refresh_token(&url, "cms", &login).await;
+    let error = stored.unwrap_err();
+    crate::check(&error);
+    assert!(
+        error.to_string().contains("refresh_token (secret)"),
+        "{error}"
+    );
+}
+
+/// Accessors and names of persons are printed, stored and compared: odd ones are refused at receipt.
+#[tokio::test]
+async fn names_that_are_not_fit_to_be_printed_are_refused_at_receipt() {
+    let stage = Stage::new();
+    for odd in [
+        r"\u001b[2Jx".to_owned(),
+        r"a\nb".to_owned(),
+        r"\u202ex".to_owned(),
+        "x".repeat(100_000),
+    ] {
+        let created = format!(
+            r#"{{"auth":{{"client_token":"s.token","accessor":"{odd}","lease_duration":60}}}}"#
+        );
+        let looked_up = format!(r#"{{"data":{{"accessor":"{odd}","ttl":60}}}}"#);
+        let server = stage
+            .server(vec![
+                Reply::json(200, &created),
+                Reply::json(200, &looked_up),
+            ])
+            .await;
+        let client = stage.client(&[&server]);
+        let created = client.create_token(&vault_token(), 60).await.map(|_| ());
+        let looked_up = client.lookup_self(&vault_token()).await.map(|_| ());
+        for error in [created.unwrap_err(), looked_up.unwrap_err()] {
+            crate::check(&error);
+            assert_eq!(error.kind(), ErrorKind::BadAnswer, "{error}");
+            assert!(error.message().contains("accessor is longer"), "{error}");
+        }
+    }
 }
 
 #[tokio::test]
