@@ -25,6 +25,9 @@ mod cli;
 mod config;
 #[cfg(test)]
 mod fakes;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod model;
 mod renewal;
 mod report;

@@ -60,7 +60,8 @@ pub(crate) fn is_account(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('.')
         && !name.contains('/')
-        && !name.chars().any(char::is_control)
+        // Nor invisible characters, or those that turn the direction of a line.
+        && htvault::text::printable(name, usize::MAX) == name
 }
 
 fn is_service(name: &str) -> bool {
@@ -89,7 +90,16 @@ mod tests {
         for service in ["", ".hidden", "a/b", "a b", "a\nb", "é", "a:b"] {
             assert_eq!(CredentialId::new(&"u".into(), service), None, "{service:?}");
         }
-        for user in ["", ".", "..", "a/b", "a\nb"] {
+        for user in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a\nb",
+            "\u{1b}[2J",
+            "a\u{202e}b",
+            "\u{200b}root",
+        ] {
             assert_eq!(CredentialId::new(&user.into(), "cms"), None, "{user:?}");
         }
         assert!(CredentialId::new(&"user.name-1".into(), "a-b+c=d.e_f").is_some());

@@ -13,7 +13,7 @@ mod observe;
 mod odd_names;
 mod own_files;
 mod scan;
-mod top;
+pub(crate) mod top;
 mod use_file;
 mod wakes;
 mod watch;

@@ -72,6 +72,18 @@ pub(crate) fn read(
     Some((stamp, complete))
 }
 
+/// Reads a `.top` that lends nothing from another, from its content alone.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn parse_complete(content: &[u8]) -> Result<CompleteTop, TopProblem> {
+    let top = parse(content)?;
+    Ok(CompleteTop {
+        vault_token: (top.vault_token).ok_or_else(|| unusable("it has no vault_token"))?,
+        url: top.url.ok_or_else(|| unusable("it has no vault_url"))?,
+        scopes: top.scopes,
+        audience: top.audience,
+    })
+}
+
 fn complete(
     folder: &Folder,
     id: &CredentialId,
@@ -186,6 +198,12 @@ fn parse_url(text: &str) -> Result<CredentialUrl, TopProblem> {
         return Err(unusable(format!(
             "its vault_url is longer than {URL_LIMIT} bytes"
         )));
+    }
+    // The parser of URLs leaves tabs and line breaks out: what is asked for would not be what is written.
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(unusable(
+            "its vault_url holds characters that no address has",
+        ));
     }
     if !text.starts_with("https://") {
         return Err(unusable("its vault_url must begin with https://"));

@@ -45,6 +45,8 @@ pub enum Answer {
     Silence,
     /// A head, then one byte of the body each time, without end.
     Drip(Duration),
+    /// Heads that announce an answer (103), without end and as fast as they are taken.
+    Announcements,
     /// The connection is closed.
     Close,
 }
@@ -367,6 +369,11 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Sha
         let answered = match rule(&request) {
             Answer::Close => return,
             Answer::Silence => return std::future::pending().await,
+            Answer::Announcements => {
+                let many = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(500);
+                while stream.write_all(many.as_bytes()).await.is_ok() {}
+                return;
+            }
             Answer::Drip(pause) => {
                 let head = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
                 let mut sent = stream.write_all(head.as_bytes()).await;

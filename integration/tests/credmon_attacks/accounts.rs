@@ -118,3 +118,9 @@ async fn paths_that_refuse_lie_hang_close_or_drip() -> Test {
     )?;
     Ok(())
 }
+
+/// Each head costs processor time, and nothing of it counts as an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn announcements_without_end_delay_nobody_else() -> Test {
+    bad_answers(|| Answer::Announcements).await
+}

@@ -9,13 +9,16 @@
 )]
 
 mod accounts;
+mod addresses;
 mod borrowing;
 mod clocks;
 mod directory;
 mod flood;
+mod folders;
 mod hung;
 mod outages;
 mod outputs;
+mod owners;
 mod servers;
 mod start;
 mod system_errors;

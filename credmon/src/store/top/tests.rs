@@ -54,6 +54,10 @@ fn other_addresses_are_refused() {
         "https://vault.test:8200/v1/../v2/x",
         "https://u:p@vault.test:8200/v1/x",
         "https://vault.test:8200/v1/x?y=1",
+        "https://vault.test:8200/v1/x\\r\\nX-Vault-Token: y",
+        "https://va\\tult.test:8200/v1/x",
+        " https://vault.test:8200/v1/x",
+        "https://v\u{e4}ult.test:8200/v1/x",
         "file:///etc/passwd",
         "",
     ] {
