@@ -26,6 +26,9 @@ pub mod engine;
 mod fakes;
 #[cfg(test)]
 mod fixtures;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod limits;
 pub mod model;
 pub mod policy;

@@ -20,6 +20,8 @@
 pub(crate) mod access;
 pub mod bodies;
 pub(crate) mod client;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hosts;
 pub mod metrics;
 pub(crate) mod orders;

@@ -95,6 +95,15 @@ pub(crate) async fn serve(name: &str, listener: impl Listen, router: Router, slo
     }
 }
 
+/// Serves one connection, for fuzzing.
+#[cfg(feature = "fuzzing")]
+pub(super) async fn serve_alone(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    router: Router,
+) {
+    serve_connection(stream, router, Arc::new(Semaphore::new(1))).await;
+}
+
 async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     router: Router,

@@ -26,14 +26,27 @@ const JOINED: [&str; 2] = ["schedds", "accounts"];
 /// All faults that can be found.
 pub fn load(file: &Path) -> Result<Config, Faults> {
     let mut faults = Faults::default();
-    let mut trees = Vec::new();
+    let mut texts = Vec::new();
     for path in paths(file, &mut faults) {
         let name: Arc<str> = path.display().to_string().into();
         match read_text(&path) {
-            Ok(text) => trees.extend(yaml::parse(&name, &text, &mut faults)),
+            Ok(text) => texts.push((name, text)),
             Err(why) => faults.add_at(Position::file(&name, ""), why),
         }
     }
+    of_texts(&file.display().to_string(), &texts, faults)
+}
+
+/// Reads a configuration from the texts of its files, each with its name; `file` is named for what is missing.
+pub(super) fn of_texts(
+    file: &str,
+    texts: &[(Arc<str>, String)],
+    mut faults: Faults,
+) -> Result<Config, Faults> {
+    let trees: Vec<Node> = texts
+        .iter()
+        .filter_map(|(name, text)| yaml::parse(name, text, &mut faults))
+        .collect();
     // Keys in a file that cannot be read are not missing.
     if !faults.is_empty() {
         return faults.or(None);
@@ -48,7 +61,7 @@ pub fn load(file: &Path) -> Result<Config, Faults> {
         join(&mut root, tree, "", &mut faults);
     }
     let sections: FileSections = reader::read(&root, &mut faults);
-    let config = resolve::config(&file.display().to_string(), &sections, &mut faults);
+    let config = resolve::config(file, &sections, &mut faults);
     let warnings = faults.take_warnings();
     faults.or(config.map(|config| Config { warnings, ..config }))
 }

@@ -7,6 +7,8 @@
 mod changes;
 mod cron;
 mod faults;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod given;
 pub mod host;
 mod load;

@@ -37,10 +37,10 @@ const RULES: &[Rule] = &[
 const IS_CREDD: &str = r#"MyType == "CredD""#;
 
 /// Kind of a failure, and message.
-type Failure = (Kind, String);
+pub(super) type Failure = (Kind, String);
 
 /// Kind of ad.
-trait Ad: DeserializeOwned {
+pub(super) trait Ad: DeserializeOwned {
     const OPTION: &str;
     const ATTRIBUTES: &str;
 }
@@ -131,7 +131,7 @@ async fn ask<A: Ad>(
     read(&output.stdout)
 }
 
-fn read<A: Ad>(json: &str) -> Result<Vec<A>, Failure> {
+pub(super) fn read<A: Ad>(json: &str) -> Result<Vec<A>, Failure> {
     // Nothing is printed where there is no ad.
     if json.trim().is_empty() {
         return Ok(Vec::new());
@@ -146,7 +146,7 @@ fn read<A: Ad>(json: &str) -> Result<Vec<A>, Failure> {
 }
 
 /// Kind of a failure of the tool, and advice.
-fn explain(output: &ToolOutput, collector: Option<&str>, constraint: &str) -> Failure {
+pub(super) fn explain(output: &ToolOutput, collector: Option<&str>, constraint: &str) -> Failure {
     let Some((rule, _)) = refusals::find(RULES, output, Method::default()) else {
         let line = output.stderr.lines().find(|line| !line.trim().is_empty());
         let line = refusals::undated(line.unwrap_or("without a word"));

@@ -7,6 +7,8 @@
 mod addresses;
 mod answer;
 mod collector;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod refusals;
 mod tool;
 
