@@ -1,5 +1,6 @@
 //! `token-bastion`: from keytabs to valid Vault tokens at every HTCondor schedd.
 
+use std::alloc::System;
 use std::process::ExitCode;
 
 use bastion::cli::arguments::Cli;
@@ -7,6 +8,11 @@ use bastion::service;
 use bastion::system::hardening;
 use bastion::system::logs::Log;
 use clap::Parser as _;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Memory is zeroed when it is freed: a token has been in the buffers of HTTP, TLS and JSON, which no type of ours owns.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
