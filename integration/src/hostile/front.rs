@@ -2,7 +2,8 @@
 //! in Vault's place, or changes the access tokens that go through it.
 //!
 //! What always holds: its certificate is the test authority's (or one that the test brings); what it does can be
-//! changed while it runs; it remembers the paths that were asked for, and no secret.
+//! changed while it runs; it remembers the paths that were asked for, and no secret: a test that has to know
+//! secrets sees requests and answers by a watcher of its own.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,7 +16,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::server::Answer;
 use super::token::AccessToken;
@@ -37,6 +38,8 @@ pub enum Handling {
     Change(fn(AccessToken) -> AccessToken),
     /// It passes it on, and changes the answer.
     Edit(fn(&mut Value)),
+    /// It refuses with this status, and quotes the request: its token, its ticket, its body.
+    Quote(u16),
     /// It never answers.
     Hang,
 }
@@ -44,10 +47,14 @@ pub enum Handling {
 /// What is done with a request for a path below `/v1/`.
 type Rule = Arc<dyn Fn(&str) -> Handling + Send + Sync>;
 
+/// Sees headers and body of whatever is passed on, in both directions.
+type Watcher = Arc<dyn Fn(&HeaderMap, &[u8]) + Send + Sync>;
+
 struct Shared {
     behind: String,
     client: reqwest::Client,
     rule: RwLock<Rule>,
+    watcher: RwLock<Watcher>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -90,6 +97,7 @@ impl Front {
             behind: behind.to_owned(),
             client,
             rule: RwLock::new(Arc::new(rule)),
+            watcher: RwLock::new(Arc::new(|_, _| ())),
             asked: Mutex::default(),
         });
         let mut listeners = Vec::new();
@@ -112,6 +120,12 @@ impl Front {
         *former.unwrap_or_else(PoisonError::into_inner) = Arc::new(rule);
     }
 
+    /// From now on this sees what is passed on, before it goes on.
+    pub fn watch(&self, watcher: impl Fn(&HeaderMap, &[u8]) + Send + Sync + 'static) {
+        let former = self.shared.watcher.write();
+        *former.unwrap_or_else(PoisonError::into_inner) = Arc::new(watcher);
+    }
+
     /// The paths that were asked for so far.
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
@@ -126,6 +140,10 @@ impl Shared {
         rule(path)
     }
 
+    fn watcher(&self) -> Watcher {
+        Arc::clone(&self.watcher.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Passes a request on; gives status, headers and body of the answer.
     async fn pass(&self, request: Request) -> anyhow::Result<(StatusCode, HeaderMap, Vec<u8>)> {
         let (parts, body) = request.into_parts();
@@ -135,8 +153,10 @@ impl Shared {
         let mut passed = self
             .client
             .request(parts.method, format!("{}{target}", self.behind))
-            .headers(headers);
+            .headers(headers.clone());
         let body = to_bytes(body, LONGEST).await?;
+        let watcher = self.watcher();
+        watcher(&headers, &body);
         if !body.is_empty() {
             passed = passed.body(body);
         }
@@ -145,7 +165,9 @@ impl Shared {
         // The body is whole here.
         headers.remove(CONTENT_LENGTH);
         headers.remove(TRANSFER_ENCODING);
-        Ok((status, headers, answer.bytes().await?.to_vec()))
+        let body = answer.bytes().await?.to_vec();
+        watcher(&headers, &body);
+        Ok((status, headers, body))
     }
 }
 
@@ -157,6 +179,7 @@ async fn serve(State(front): State<Arc<Shared>>, request: Request) -> Response {
     asked.unwrap_or_else(PoisonError::into_inner).push(path);
     match handling {
         Handling::Answer(answer) => return reply(answer),
+        Handling::Quote(status) => return quote(&front.watcher(), status, request).await,
         Handling::Hang => return std::future::pending().await,
         Handling::Pass | Handling::Change(_) | Handling::Edit(_) => {}
     }
@@ -186,6 +209,25 @@ fn reply(answer: Answer) -> Response {
     made.unwrap_or_else(|error| (StatusCode::NOT_IMPLEMENTED, error.to_string()).into_response())
 }
 
+/// An error as Vault words it, with all that the request holds.
+async fn quote(watcher: &Watcher, status: u16, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, LONGEST).await.unwrap_or_default();
+    watcher(&parts.headers, &body);
+    let headers = parts.headers.values();
+    let quoted = headers.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let errors: Vec<String> = quoted
+        .chain([String::from_utf8_lossy(&body).into_owned()])
+        .map(|text| format!("refused: {text}"))
+        .collect();
+    let media = "application/json";
+    reply(Answer::of(
+        status,
+        media,
+        json!({ "errors": errors }).to_string(),
+    ))
+}
+
 /// A changed answer; `None` where nothing is to be changed.
 fn edited(body: &[u8], handling: &Handling) -> Option<Vec<u8>> {
     let mut answer: Value = serde_json::from_slice(body).ok()?;
@@ -196,7 +238,7 @@ fn edited(body: &[u8], handling: &Handling) -> Option<Vec<u8>> {
             *token = changed.into();
         }
         Handling::Edit(edit) => edit(&mut answer),
-        Handling::Pass | Handling::Answer(_) | Handling::Hang => return None,
+        Handling::Pass | Handling::Answer(_) | Handling::Quote(_) | Handling::Hang => return None,
     }
     Some(answer.to_string().into_bytes())
 }
