@@ -42,8 +42,8 @@ async fn ten_thousand_folders_and_odd_names_delay_nobody_and_reach_no_terminal()
         fs::create_dir(&folder)?;
         fs::write(folder.join("x.top"), "{}")?;
     }
-    let long = [b'n'; 255];
-    for name in ODD.into_iter().chain([&long[..]]) {
+    let longest = [b'n'; 255];
+    for name in ODD.into_iter().chain([&longest[..]]) {
         let folder = directory.join(OsStr::from_bytes(name));
         fs::create_dir(&folder)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o2700))?;

@@ -41,6 +41,9 @@ fn own_token(request: &Request) -> Answer {
     Answer::access_token(&token.text())
 }
 
+/// Path, content, mode, group and inode of a file.
+type FileState = (PathBuf, String, u32, u32, u64);
+
 /// What stands outside, or belongs to others, and must stay as it is.
 struct Bait {
     folder: PathBuf,
@@ -57,8 +60,7 @@ impl Bait {
         Ok(Self { folder })
     }
 
-    /// Names, contents, modes and owners.
-    fn state(&self) -> anyhow::Result<BTreeSet<(PathBuf, String, u32, u32, u64)>> {
+    fn state(&self) -> anyhow::Result<BTreeSet<FileState>> {
         let mut state = BTreeSet::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();

@@ -11,6 +11,7 @@
 mod offboard;
 mod onboard;
 mod revoke;
+mod stolen;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -209,6 +210,15 @@ impl Parts {
     async fn admin(&self, method: Method, path: &str, body: Value) {
         let admin = Admin::new(&format!("http://{ADMIN}"), &self.chain.ca.file()).unwrap();
         admin.call(method, path, &body).await.unwrap();
+    }
+
+    /// All vault tokens that live, as Vault's admins list them.
+    async fn tokens(&self) -> Value {
+        let admin = Admin::new(&format!("http://{ADMIN}"), &self.chain.ca.file()).unwrap();
+        admin
+            .call(Method::GET, "/tokens", &Value::Null)
+            .await
+            .unwrap()
     }
 
     /// `onboard --json` with somebody who approves as `person`; its last line, and the exit code.
