@@ -4,6 +4,7 @@
 //! message names kind and place, never the secret.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
@@ -117,7 +118,11 @@ impl Known {
             };
             let named = (*kind, number);
             finder.add(secret, named);
-            let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+            let mut hex = String::new();
+            for byte in secret {
+                // Writing to a string cannot fail.
+                let _ = write!(hex, "{byte:02x}");
+            }
             finder.add(hex.to_uppercase().as_bytes(), named);
             finder.add(hex.as_bytes(), named);
             // Where a text begins within base64's groups of three shows in the letters.
@@ -153,7 +158,7 @@ impl Default for Beginnings {
 
 impl Beginnings {
     fn place([a, b, c]: [u8; 3]) -> usize {
-        usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)
+        (usize::from(a) << 16) | (usize::from(b) << 8) | usize::from(c)
     }
 }
 

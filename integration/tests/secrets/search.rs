@@ -127,12 +127,11 @@ impl Sampler {
 pub fn in_strings(finder: &Finder, (process, what, content): &Seen) -> Vec<Found> {
     let mut found = Vec::new();
     for text in content.split(|byte| *byte == 0) {
-        let name = match what {
-            &"environ" => {
-                String::from_utf8_lossy(text.split(|b| *b == b'=').next().unwrap_or_default())
-                    .into_owned()
-            }
-            _ => "an argument".to_owned(),
+        let variable = text.split(|b| *b == b'=').next().unwrap_or_default();
+        let name = if *what == "environ" {
+            String::from_utf8_lossy(variable).into_owned()
+        } else {
+            "an argument".to_owned()
         };
         let kinds = finder.find(text).into_keys();
         found.extend(kinds.map(|kind| (format!("{name} of {process} ({what})"), kind)));
