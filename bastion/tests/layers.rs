@@ -25,7 +25,7 @@ const LAYERS: layers::Layers = layers::Layers {
         &["engine"],
         &["api"],
         &["cli"],
-        &["service", "simulation"],
+        &["service", "simulation", "fuzzing"],
     ],
     only: &[("policy", &["model"])],
     foreign: &[("model", &["nix", "tokio"]), ("policy", &["nix", "tokio"])],

@@ -20,7 +20,7 @@ const LAYERS: layers::Layers = layers::Layers {
         &["scheduler", "renewal"],
         &["report"],
         &["cli"],
-        &["service", "simulation"],
+        &["service", "simulation", "fuzzing"],
     ],
     only: &[("scheduler", &["model"])],
     foreign: &[
