@@ -8,7 +8,6 @@
 pub mod installed;
 mod vault;
 
-
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};

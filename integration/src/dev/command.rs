@@ -186,8 +186,12 @@ fn fail(code: u8, words: &str) -> ExitCode {
 }
 
 fn read_secret(path: &Path) -> Result<SecretString, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read the client's secret {}: {error}", path.display()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!(
+            "cannot read the client's secret {}: {error}",
+            path.display()
+        )
+    })?;
     match text.trim() {
         "" => Err(format!("the client's secret {} is empty", path.display())),
         secret => Ok(secret.into()),
@@ -324,7 +328,7 @@ mod tests {
         Options::command().debug_assert();
     }
 
-    fn options(folder: &std::path::Path) -> Options {
+    fn options(folder: &Path) -> Options {
         let file = |name: &str| folder.join(name).display().to_string();
         Options::parse_from([
             "htvault-dev",

@@ -45,10 +45,10 @@ impl SiteAdmin {
         Ok(Self { calls, listening })
     }
 
-    /// Does what is called for at a site, of which this node is looked at, until it is dropped.
-    pub async fn serve(&mut self, site: &mut Site, node: usize) {
+    /// Does what is called for at a site, until it is dropped.
+    pub async fn serve(&mut self, site: &mut Site) {
         while let Some((method, path, body, reply)) = self.calls.recv().await {
-            let answer = match done(site, node, &method, &path, &body).await {
+            let answer = match done(site, &method, &path, &body).await {
                 Ok(true) => (StatusCode::OK, "{}".to_owned()),
                 Ok(false) => (StatusCode::NOT_IMPLEMENTED, "not at this site".to_owned()),
                 Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")),
@@ -82,23 +82,11 @@ async fn pass_on(
 }
 
 /// Does it; `false` when it cannot be done at this site.
-async fn done(
-    site: &mut Site,
-    node: usize,
-    method: &Method,
-    path: &str,
-    body: &Value,
-) -> anyhow::Result<bool> {
-    let alone = site.bao.count() == 1;
+async fn done(site: &mut Site, method: &Method, path: &str, body: &Value) -> anyhow::Result<bool> {
     let condition = body.get("condition").and_then(Value::as_str);
     match (method.as_str(), path, condition) {
-        ("PUT", "/nodes/all", Some("sealed")) if alone => site.bao.seal().await?,
-        ("PUT", "/nodes/all", Some("leaderless")) if !alone => {
-            for other in (0..site.bao.count()).filter(|other| *other != node) {
-                site.bao.hang(other, true)?;
-            }
-            site.bao.wait_until_leaderless(node).await?;
-        }
+        // Of several nodes another one would take over.
+        ("PUT", "/nodes/all", Some("sealed")) if site.bao.count() == 1 => site.bao.seal(0).await?,
         ("PUT", "/ldap", _) => site.ldap.close().await,
         ("PUT", "/quota", _) => {
             let quota = json!({"rate": 1, "interval": "60s", "block_interval": "60s"});
@@ -111,15 +99,12 @@ async fn done(
 }
 
 async fn take_back(site: &mut Site) -> anyhow::Result<()> {
-    for number in 0..site.bao.count() {
-        site.bao.hang(number, false)?;
-    }
-    for number in 0..site.bao.count() {
-        site.bao.unseal(number).await?;
-    }
-    let leader = site.bao.wait_for_leader().await?;
-    let leader = site.bao.api_of(leader)?;
+    site.bao.take_back().await?;
     site.ldap.open().await?;
-    let method = Method::DELETE;
-    leader.call(method, QUOTA, &Value::Null).await.map(drop)
+    let leader = site.bao.leader().await?;
+    let leader = site.bao.api_of(leader)?;
+    leader
+        .call(Method::DELETE, QUOTA, &Value::Null)
+        .await
+        .map(drop)
 }

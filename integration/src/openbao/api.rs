@@ -1,7 +1,7 @@
 //! What the operator of a real Vault asks of it, with its root token.
 //!
-//! What always holds: the token is in no text that is printed; requests come from an address of
-//! their own, so that no quota that a test has used up refuses them.
+//! What always holds: the token is in no text that is printed; requests come from an address that
+//! no client has, since quotas count by address.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -10,12 +10,14 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, ensure};
 use reqwest::{Method, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::dev::tls;
 
-/// Quotas count by client address: nobody else has this one.
-const OWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 83, 0, 199));
+/// The operator's address.
+pub const OPERATOR: Ipv4Addr = Ipv4Addr::new(127, 83, 0, 199);
+/// The address of what stands in for the plugin.
+pub const REFRESHER: Ipv4Addr = Ipv4Addr::new(127, 83, 0, 198);
 
 /// The operator's side of one server.
 #[derive(Clone, Debug)]
@@ -45,14 +47,14 @@ impl Reply {
 }
 
 impl Api {
-    /// The server at `url`, without a token yet.
-    pub fn new(url: &str, ca_file: &Path) -> anyhow::Result<Self> {
+    /// The server at `url`, without a token yet, asked from an address of the sandbox.
+    pub fn new(url: &str, ca_file: &Path, from: Ipv4Addr) -> anyhow::Result<Self> {
         let trust = tls::client(ca_file).map_err(|words| anyhow!(words))?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(trust)
             .https_only(true)
             .no_proxy()
-            .local_address(OWN_ADDRESS)
+            .local_address(IpAddr::V4(from))
             .redirect(redirect::Policy::none())
             .timeout(Duration::from_secs(30))
             .build()
@@ -71,6 +73,11 @@ impl Api {
             token,
             ..self.clone()
         }
+    }
+
+    /// Its token, for a client at another address.
+    pub(super) fn token_of(&self) -> SecretString {
+        self.token.clone()
     }
 
     /// The same token at another server.
@@ -143,23 +150,5 @@ impl Api {
             200..300 => Ok(Some(reply.body)),
             status => Err(anyhow!("{path}: status {status} {}", reply.errors())),
         }
-    }
-
-    /// A living token by its accessor; none when it is dead.
-    pub async fn token(&self, accessor: &str) -> anyhow::Result<Option<Value>> {
-        let path = "auth/token/lookup-accessor";
-        let asked = json!({"accessor": accessor});
-        let reply = self.send(Method::POST, path, &asked).await?;
-        match reply.status {
-            200 => Ok(reply.body.get("data").cloned()),
-            // How it says "no such accessor".
-            403 | 404 => Ok(None),
-            status => Err(anyhow!("{path}: status {status} {}", reply.errors())),
-        }
-    }
-
-    /// The accessors of all living tokens that this login mount made, children included.
-    pub async fn accessors(&self) -> anyhow::Result<Vec<String>> {
-        self.list("auth/token/accessors").await
     }
 }

@@ -7,27 +7,25 @@
 pub mod admin;
 pub mod api;
 pub mod ldap;
-pub mod onboarding;
+mod node;
 pub mod refresher;
-pub mod site;
 pub mod setup;
+pub mod site;
 
-use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
+use reqwest::Method;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::address::{self, Protocol};
-use crate::ca::{Ca, Issued};
-use crate::process::Daemon;
-use crate::{sandbox, wait};
-use api::Api;
+use crate::ca::Ca;
+use crate::wait;
+use api::{Api, OPERATOR};
+use node::{Node, program};
 
 const FAR: Duration = Duration::from_mins(1);
 
@@ -60,81 +58,6 @@ pub struct OpenBao {
     release: Release,
 }
 
-/// A node: a process on one address.
-struct Node {
-    /// Its name in the sandbox.
-    host: &'static str,
-    folder: PathBuf,
-    daemon: Option<Daemon>,
-}
-
-impl Node {
-    fn url(&self) -> String {
-        format!("https://{}:8200", self.host)
-    }
-
-    /// Writes the configuration; `first` is the node that it joins.
-    fn configure(&self, ca: &Ca, certificate: &Issued, first: Option<&Self>) -> anyhow::Result<()> {
-        let data = self.folder.join("data");
-        fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
-        let join = first.map_or_else(String::new, |first| {
-            let (url, ca_file) = (first.url(), ca.file());
-            let ca_file = ca_file.display();
-            format!(
-                "  retry_join {{\n    leader_api_addr = \"{url}\"\n    \
-                 leader_ca_cert_file = \"{ca_file}\"\n  }}\n"
-            )
-        });
-        let Self { host, .. } = self;
-        let text = format!(
-            "storage \"raft\" {{
-  path = \"{data}\"
-  node_id = \"{host}\"
-  # Elections in one or two seconds: five times faster than by default.
-  performance_multiplier = 1
-{join}}}
-listener \"tcp\" {{
-  address = \"{host}:8200\"
-  cluster_address = \"{host}:8201\"
-  tls_cert_file = \"{certificate}\"
-  tls_key_file = \"{key}\"
-}}
-api_addr = \"https://{host}:8200\"
-cluster_addr = \"https://{host}:8201\"
-default_lease_ttl = \"672h\"
-max_lease_ttl = \"672h\"
-",
-            data = data.display(),
-            certificate = certificate.certificate.display(),
-            key = certificate.key.display(),
-        );
-        let file = self.folder.join("bao.hcl");
-        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
-    }
-
-    fn start(&mut self, release: Release) -> anyhow::Result<()> {
-        let address = (self.host, 8200);
-        let address = std::net::ToSocketAddrs::to_socket_addrs(&address)
-            .with_context(|| format!("the sandbox has no name {}", self.host))?
-            .next();
-        let address: SocketAddr = address.with_context(|| format!("{} has no address", self.host))?;
-        address::require_free("bao", Protocol::Tcp, address)?;
-        let program = sandbox::openbao()?.join(release.version()).join("bao");
-        let mut command = Command::new(program);
-        command
-            .arg("server")
-            .arg(format!("-config={}", self.folder.join("bao.hcl").display()));
-        let log = self.folder.join("bao.log");
-        let name = format!("bao {} at {}", release.version(), self.host);
-        self.daemon = Some(Daemon::spawn(&name, command, &log)?);
-        Ok(())
-    }
-
-    fn daemon(&mut self) -> anyhow::Result<&mut Daemon> {
-        (self.daemon.as_mut()).with_context(|| format!("the node at {} does not run", self.host))
-    }
-}
-
 impl OpenBao {
     /// Starts nodes at these names of the sandbox below `folder`, initialized, unsealed and joined;
     /// the first one leads.
@@ -162,7 +85,7 @@ impl OpenBao {
             other.configure(ca, &certificate, Some(first))?;
             other.start(release)?;
         }
-        let api = Api::new(&first.url(), &ca.file())?;
+        let api = Api::new(&first.url(), &ca.file(), OPERATOR)?;
         let (key, token) = initialize(&api).await?;
         let bao = Self {
             api: api.with_token(token),
@@ -170,11 +93,34 @@ impl OpenBao {
             key,
             release,
         };
-        for number in 0..hosts.len() {
+        bao.unseal(0).await?;
+        bao.wait_for_leader().await?;
+        if hosts.len() > 1 {
+            // A node that joins may vote at once, not after ten seconds.
+            let path = "sys/storage/raft/autopilot/configuration";
+            let at_once = json!({"server_stabilization_time": "1ms"});
+            bao.api.write(path, at_once).await?;
+        }
+        for number in 1..hosts.len() {
             bao.unseal(number).await?;
         }
-        bao.wait_for_leader().await?;
+        bao.wait_for_voters().await?;
         Ok(bao)
+    }
+
+    /// Waits until every node may vote: before that a leader that is killed is followed by nobody.
+    async fn wait_for_voters(&self) -> anyhow::Result<()> {
+        wait::until("all nodes to be voters", FAR, async || {
+            let path = "sys/storage/raft/configuration";
+            let body = self.api.read(path).await?.unwrap_or_default();
+            let servers = body.pointer("/data/config/servers");
+            let servers = servers.and_then(Value::as_array);
+            let may_vote = |server: &&Value| server.get("voter") == Some(&Value::Bool(true));
+            let voters = servers.into_iter().flatten().filter(may_vote).count();
+            ensure!(voters == self.nodes.len(), "{voters} voters");
+            Ok(())
+        })
+        .await
     }
 
     fn node(&self, number: usize) -> anyhow::Result<&Node> {
@@ -183,6 +129,12 @@ impl OpenBao {
 
     fn node_mut(&mut self, number: usize) -> anyhow::Result<&mut Node> {
         (self.nodes.get_mut(number)).with_context(|| format!("there is no node {number}"))
+    }
+
+    /// The URL of the first node.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.nodes.first().map_or_else(String::new, Node::url)
     }
 
     /// How many nodes there are.
@@ -202,7 +154,7 @@ impl OpenBao {
         let node = self.node(number)?;
         let asked = json!({"key": self.key.expose_secret()});
         let unsealed = wait::until("a node to be unsealed", FAR, async || {
-            let status = api.call(reqwest::Method::GET, "sys/seal-status", &Value::Null);
+            let status = api.call(Method::GET, "sys/seal-status", &Value::Null);
             let status = status.await?;
             let joined = status.get("initialized") == Some(&Value::Bool(true));
             ensure!(joined, "it has not joined yet");
@@ -216,16 +168,40 @@ impl OpenBao {
         unsealed.await.with_context(said)
     }
 
-    /// Seals the first node.
-    pub async fn seal(&self) -> anyhow::Result<()> {
-        self.api.write("sys/seal", json!({})).await.map(drop)
+    /// Seals a node.
+    pub async fn seal(&self, number: usize) -> anyhow::Result<()> {
+        let api = self.api_of(number)?;
+        api.write("sys/seal", json!({})).await.map(drop)
+    }
+
+    /// Leaves a standby alone, without a leader and without one to be elected: the leader is sealed,
+    /// by which it takes its name away, and all others hang.
+    pub async fn leave_alone(&mut self, number: usize) -> anyhow::Result<()> {
+        let leader = self.leader().await?;
+        ensure!(leader != number, "the node is no standby");
+        for other in (0..self.count()).filter(|other| ![leader, number].contains(other)) {
+            self.hang(other, true)?;
+        }
+        self.seal(leader).await?;
+        self.wait_until_leaderless(number).await
+    }
+
+    /// Undoes that and [`OpenBao::seal`].
+    pub async fn take_back(&mut self) -> anyhow::Result<()> {
+        for number in 0..self.count() {
+            self.hang(number, false)?;
+        }
+        for number in 0..self.count() {
+            self.unseal(number).await?;
+        }
+        self.wait_for_leader().await.map(drop)
     }
 
     /// The number of the node that leads, as the nodes that answer see it.
     pub async fn leader(&self) -> anyhow::Result<usize> {
         for (number, node) in self.nodes.iter().enumerate() {
             let health = self.api.at(&node.url());
-            let health = health.send(reqwest::Method::GET, "sys/health", &Value::Null);
+            let health = health.send(Method::GET, "sys/health", &Value::Null);
             if health.await.is_ok_and(|reply| reply.status == 200) {
                 return Ok(number);
             }
@@ -238,18 +214,28 @@ impl OpenBao {
         wait::until("a leader", FAR, async || self.leader().await).await
     }
 
-    /// Waits until a node finds that there is no leader.
-    pub async fn wait_until_leaderless(&self, number: usize) -> anyhow::Result<()> {
+    /// Waits until a node can pass on nothing: it points to the leader that it knew. What is only read
+    /// it answers by itself.
+    async fn wait_until_leaderless(&self, number: usize) -> anyhow::Result<()> {
         let api = self.api_of(number)?;
+        let body = json!({"is": "asked"});
         wait::until("the node to miss its leader", FAR, async || {
-            let method = reqwest::Method::GET;
-            let reply = api.send(method, "auth/token/lookup-self", &Value::Null);
-            let reply = reply.await?;
-            let leaderless = reply.errors().contains("active cluster node not found");
-            ensure!(leaderless, "{} {}", reply.status, reply.errors());
+            let method = Method::POST;
+            let reply = api.send(method, "secret/oauth/who-leads", &body).await?;
+            ensure!(reply.status == 307, "{} {}", reply.status, reply.errors());
             Ok(())
         })
         .await
+    }
+
+    /// The command `bao` as an admin calls it, with the root token.
+    pub fn command(&self, ca_file: &Path) -> anyhow::Result<Command> {
+        let mut command = Command::new(program(self.release)?);
+        command
+            .env("BAO_ADDR", self.url())
+            .env("BAO_CACERT", ca_file)
+            .env("BAO_TOKEN", self.api.token_of().expose_secret());
+        Ok(command)
     }
 
     /// Ends a node at once, as a host that loses its power.
@@ -270,7 +256,11 @@ impl OpenBao {
 
     /// Lets a node hang (`SIGSTOP`), or go on (`SIGCONT`).
     pub fn hang(&mut self, number: usize, hangs: bool) -> anyhow::Result<()> {
-        let signal = if hangs { Signal::SIGSTOP } else { Signal::SIGCONT };
+        let signal = if hangs {
+            Signal::SIGSTOP
+        } else {
+            Signal::SIGCONT
+        };
         self.node_mut(number)?.daemon()?.signal(signal)
     }
 
@@ -302,7 +292,11 @@ impl OpenBao {
 impl Drop for OpenBao {
     fn drop(&mut self) {
         // What is stopped would not hear that it is to end.
-        for daemon in self.nodes.iter_mut().filter_map(|node| node.daemon.as_mut()) {
+        for daemon in self
+            .nodes
+            .iter_mut()
+            .filter_map(|node| node.daemon.as_mut())
+        {
             let _ = daemon.signal(Signal::SIGKILL);
         }
     }

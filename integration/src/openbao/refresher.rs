@@ -125,7 +125,11 @@ impl Work {
                 self.stored.insert(name.clone(), stored);
             }
             let now = SystemClock.now();
-            if self.stored.get(&name).is_some_and(|stored| stored.due <= now) {
+            if self
+                .stored
+                .get(&name)
+                .is_some_and(|stored| stored.due <= now)
+            {
                 let renewed = self.renew(&name, &path).await;
                 let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
                 match renewed {

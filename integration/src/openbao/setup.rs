@@ -5,6 +5,7 @@
 //! What always holds: `secret/oauth` is a key-value store of version 1 in place of the oauthapp
 //! plugin; the paths of it are the same, and so are the policies.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::ldap;
 use crate::dev::settings::RoleName;
+use crate::kdc::REALM;
 
 /// Lifetime of the token of a login, and the longest of any.
 const MONTH: &str = "672h";
@@ -51,26 +53,29 @@ async fn enable(api: &Api, mount: &str, kind: &str, config: Value) -> anyhow::Re
 
 async fn policy(api: &Api, name: &str, rules: &str) -> anyhow::Result<()> {
     let path = format!("sys/policies/acl/{name}");
-    api.write(&path, json!({"policy": rules})).await.map(drop)
+    // The names of robots have slashes; without this they may do nothing.
+    let asked = json!({"policy": rules, "allow_slashes_in_identity_templates": true});
+    api.write(&path, asked).await.map(drop)
 }
 
-/// The rules for what is stored under the name of an entity of a mount, with and without its domain,
-/// and below the name, where robots are.
-fn own(mount: &str, name: &str, domain: Option<&str>, role: &RoleName, store: &str) -> String {
+/// The rules for what is stored under the name of a mount's entity, with and without the realm, and
+/// below the name, where robots are.
+fn own(mount: &str, role: &RoleName, store: &str) -> String {
     let RoleName { issuer, role } = role;
-    let alias = format!("identity.entity.aliases.{mount}");
-    let name = format!("{{{{{alias}.{name}}}}}");
-    let mut names = vec![format!("{name}:{role}"), format!("{name}/*")];
-    if let Some(domain) = domain {
-        names.push(format!("{name}@{{{{{alias}.{domain}}}}}:{role}"));
-    }
+    let name = format!("{{{{identity.entity.aliases.{mount}.name}}}}");
     let mut rules = String::new();
-    for name in names {
-        rules.push_str(&format!(
+    for name in [
+        format!("{name}:{role}"),
+        format!("{name}@{REALM}:{role}"),
+        format!("{name}/*"),
+    ] {
+        // Writing to a string cannot fail.
+        let _ = write!(
+            rules,
             "path \"secret/oauth/creds/{issuer}/{name}\" {{ capabilities = [\"read\", \"list\", \
              \"delete\"{store}] }}\n\
              path \"secret/oauth/sts/{issuer}/{name}\" {{ capabilities = [\"read\", \"list\"] }}\n"
-        ));
+        );
     }
     rules
 }
@@ -115,19 +120,13 @@ pub async fn kerberos(
             "token_ttl": MONTH,
         });
         api.write(&format!("auth/{name}/config/ldap"), ldap).await?;
-        let rules = own(&accessor, "name", Some("metadata.domain"), role, "");
-        policy(api, &name, &rules).await?;
+        policy(api, &name, &own(&accessor, role, "")).await?;
     }
     Ok(())
 }
 
 /// Makes the OIDC mount of an issuer, whose people log in by a device flow.
-pub async fn oidc(
-    api: &Api,
-    issuer: &Issuer<'_>,
-    ca_pem: &str,
-    url: &str,
-) -> anyhow::Result<()> {
+pub async fn oidc(api: &Api, issuer: &Issuer<'_>, ca_pem: &str, url: &str) -> anyhow::Result<()> {
     let mount = format!("oidc-{}", issuer.name);
     let accessor = enable(api, &mount, "oidc", json!({})).await?;
     let config = json!({
@@ -156,7 +155,7 @@ pub async fn oidc(
         api.write(&format!("auth/{mount}/role/{}", role.role), config)
             .await?;
         let store = ", \"create\", \"update\"";
-        policy(api, &name, &own(&accessor, "name", None, role, store)).await?;
+        policy(api, &name, &own(&accessor, role, store)).await?;
     }
     Ok(())
 }

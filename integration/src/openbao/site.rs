@@ -12,15 +12,17 @@ use anyhow::{Context as _, anyhow};
 use htvault::{Client, CredentialUrl, Settings, VaultToken};
 use reqwest::redirect;
 
+use super::api::{Api, REFRESHER};
 use super::ldap::Ldap;
-use super::onboarding::onboard;
 use super::refresher::{Refresher, TokenEndpoint};
 use super::setup::{self, Issuer};
 use super::{OpenBao, Release};
 use crate::chain::{ACCOUNTS, Chain, ISSUER, Lives};
+use crate::conformance::server::Server;
 use crate::dev::issuer::CLIENT_ID;
 use crate::dev::settings::{RoleName, RoleScopes, Settings as DevSettings};
 use crate::dev::tls;
+use crate::onboarding::onboard;
 use crate::wait;
 
 /// Where `htvault-dev` has its Vault half, which nobody asks here.
@@ -42,14 +44,16 @@ pub struct Site {
     pub ldap: Ldap,
     /// KDC, issuer, certificates.
     pub chain: Chain,
-    /// A client that trusts the servers, for what a person does.
-    pub browser: reqwest::Client,
+    /// What trusts the servers.
+    trust: Server,
     url: String,
 }
 
 /// The issuer's roles: those that `htvault-dev` has by default, and the chain's own.
 fn roles() -> anyhow::Result<Vec<(RoleName, Vec<String>)>> {
-    let own: RoleScopes = Chain::STORAGE_ROLE.parse().map_err(|words| anyhow!("{words}"))?;
+    let own: RoleScopes = Chain::STORAGE_ROLE
+        .parse()
+        .map_err(|words| anyhow!("{words}"))?;
     let mut roles = DevSettings::default().roles;
     roles.insert(own.name, own.scopes);
     Ok(roles.into_iter().collect())
@@ -79,7 +83,7 @@ impl Site {
         ldap.open().await?;
         let bao = OpenBao::start(folder, &chain.ca, Release::WithKerberos, hosts).await?;
 
-        let browser = browser(&chain)?;
+        let http = http(&chain)?;
         let secret = chain.issuer_client_secret()?;
         let roles = roles()?;
         let url = format!("https://{name}:8200");
@@ -101,13 +105,15 @@ impl Site {
             client_secret: secret.clone(),
         };
         let endpoints = BTreeMap::from([("cms".to_owned(), endpoint)]);
-        let refresher = Refresher::start(bao.api.clone(), browser.clone(), endpoints);
+        let (first, ca_file) = (bao.url(), chain.ca.file());
+        let api = Api::new(&first, &ca_file, REFRESHER)?.with_token(bao.api.token_of());
+        let refresher = Refresher::start(api, http, endpoints);
         let site = Self {
             refresher,
             bao,
             ldap,
+            trust: Server::new(&url, &chain.ca.file())?,
             chain,
-            browser,
             url,
         };
         site.onboard_all().await?;
@@ -116,7 +122,16 @@ impl Site {
 
     /// A client of this Vault as bastion and credmon have it.
     pub fn client(&self) -> anyhow::Result<Client> {
-        let mut settings = Settings::new(self.url.parse()?);
+        self.client_of(&self.url)
+    }
+
+    /// A client of one node.
+    pub fn client_at(&self, host: &str) -> anyhow::Result<Client> {
+        self.client_of(&format!("https://{host}:8200"))
+    }
+
+    fn client_of(&self, url: &str) -> anyhow::Result<Client> {
+        let mut settings = Settings::new(url.parse()?);
         settings.tls.ca_file = Some(self.chain.ca.file());
         Ok(Client::new(&settings)?)
     }
@@ -139,14 +154,26 @@ impl Site {
 
     /// Does what a person does the first time, and waits until there is an access token.
     pub async fn onboard(&self, credkey: &str, role: &str) -> anyhow::Result<()> {
-        let name: RoleName = format!("cms:{role}").parse().map_err(|words| anyhow!("{words}"))?;
+        self.onboard_for(credkey, credkey, role).await
+    }
+
+    /// The same for the credential of a robot, whose person logs in.
+    pub async fn onboard_for(&self, person: &str, credkey: &str, role: &str) -> anyhow::Result<()> {
+        let name: RoleName = format!("cms:{role}")
+            .parse()
+            .map_err(|words| anyhow!("{words}"))?;
         let client = self.client()?;
-        onboard(&client, &self.browser, &name, credkey)
+        onboard(&client, &self.trust, &name, person, credkey)
             .await
             .with_context(|| format!("{credkey} cannot onboard for {role}"))?;
         let path = format!("secret/oauth/creds/cms/{credkey}:{role}");
         wait::until("an access token", FAR, async || {
-            let body = self.bao.api.read(&path).await?.context("nothing is stored")?;
+            let body = self
+                .bao
+                .api
+                .read(&path)
+                .await?
+                .context("nothing is stored")?;
             let token = body.pointer("/data/access_token");
             token.context("only a refresh token is stored").map(drop)
         })
@@ -158,14 +185,14 @@ impl Site {
         let answer = self.client()?.lookup_self(token).await;
         match answer {
             Ok(_) => Ok(true),
-            Err(error) if error.kind() == htvault::ErrorKind::Forbidden => Ok(false),
+            Err(error) if error.kind() == htvault::ErrorKind::TokenRejected => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 }
 
 /// A client that trusts the test's authority.
-pub fn browser(chain: &Chain) -> anyhow::Result<reqwest::Client> {
+fn http(chain: &Chain) -> anyhow::Result<reqwest::Client> {
     let trust = tls::client(&chain.ca.file()).map_err(|words| anyhow!(words))?;
     reqwest::Client::builder()
         .tls_backend_preconfigured(trust)
