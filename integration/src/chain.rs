@@ -6,19 +6,24 @@
 //! when the [`Chain`] is dropped.
 
 pub mod installed;
+mod vault;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use secrecy::SecretString;
 use tokio::process::Command;
 
-use crate::ca::{Ca, Issued};
+use crate::ca::Ca;
+use crate::dev::random;
 use crate::kdc::{Kdc, REALM};
 use crate::process::Daemon;
 use crate::sandbox;
+use vault::{CLIENT_SECRET, vault_command};
+
+pub use vault::{dev_server, start_dev_server};
 
 /// The address of the development Vault, by its name in the sandbox.
 pub const VAULT: &str = "https://vault.test:8200";
@@ -119,6 +124,9 @@ pub struct Places {
 }
 
 impl Chain {
+    /// A role whose tokens open no credd.
+    pub const STORAGE_ROLE: &str = "cms:storage=storage.read:/ openid offline_access";
+
     /// Starts all parts below `folder`, which must exist, and waits until they answer.
     pub async fn start(folder: &Path, lives: Lives) -> anyhow::Result<Self> {
         Self::start_cluster(folder, lives, &["127.83.0.1:8200"]).await
@@ -154,6 +162,9 @@ impl Chain {
         let host_keytab = folder.join("vault.keytab");
         kdc.add_principal_with_keytab("host/vault.test", &host_keytab)
             .await?;
+        let secret = folder.join(CLIENT_SECRET);
+        fs::write(&secret, random::letters(40))
+            .with_context(|| format!("cannot write {}", secret.display()))?;
         let nodes = nodes.to_vec();
         let vault = vault_command(folder, lives, &nodes, &grants, &ca, &kdc)?;
         let vault = start_dev_server(folder, vault).await?;
@@ -187,6 +198,12 @@ impl Chain {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The secret of the issuer's client, for another Vault that uses this issuer.
+    pub fn issuer_client_secret(&self) -> anyhow::Result<SecretString> {
+        let secret = fs::read_to_string(self.folder.join(CLIENT_SECRET))?;
+        Ok(secret.into())
     }
 
     /// The folder with the accounts' keytabs.
@@ -294,79 +311,6 @@ impl Chain {
             );
         Ok(command)
     }
-}
-
-/// `htvault-dev` as this chain has it.
-fn vault_command(
-    folder: &Path,
-    lives: Lives,
-    nodes: &[&str],
-    grants: &[String],
-    ca: &Ca,
-    kdc: &Kdc,
-) -> anyhow::Result<Command> {
-    let vault = ca.issue(&[
-        "vault.test",
-        "vault2.test",
-        "vault3.test",
-        "cluster.test",
-        "alias.test",
-        "six.test",
-        "::1",
-    ])?;
-    let mut command = dev_server(folder, ca, kdc, &vault)?;
-    command
-        .args(nodes.iter().flat_map(|node| ["--listen", *node]))
-        .args(["--admin-listen", ADMIN])
-        .arg("--access-token-life")
-        .arg(format!("{}s", lives.access_token))
-        // One whose tokens open no credd.
-        .args(["--role", "cms:storage=storage.read:/ openid offline_access"])
-        .args(["--grant", "cms:cmsprod:storage"]);
-    for account in ACCOUNTS {
-        for service in account.services {
-            let (issuer, role) = service.split_once('_').unwrap_or((service, "default"));
-            command
-                .arg("--grant")
-                .arg(format!("{issuer}:{}:{role}", account.name));
-        }
-    }
-    command.args(grants.iter().flat_map(|grant| ["--grant", grant.as_str()]));
-    Ok(command)
-}
-
-/// `htvault-dev` for these parts, with what it cannot do without: certificates, the keytab
-/// `vault.keytab` of the folder, and the log of requests there. It listens where it does by default.
-pub fn dev_server(folder: &Path, ca: &Ca, kdc: &Kdc, vault: &Issued) -> anyhow::Result<Command> {
-    let issuer = ca.issue(&["issuer.test"])?;
-    let mut command = Command::new(program("htvault-dev")?);
-    command
-        .arg("--cert")
-        .arg(&vault.certificate)
-        .arg("--key")
-        .arg(&vault.key)
-        .arg("--issuer-cert")
-        .arg(&issuer.certificate)
-        .arg("--issuer-key")
-        .arg(&issuer.key)
-        .arg("--ca-file")
-        .arg(ca.file())
-        .arg("--keytab")
-        .arg(folder.join("vault.keytab"))
-        .arg("--log-requests")
-        .arg(folder.join("requests.jsonl"))
-        .env("KRB5_CONFIG", kdc.krb5_conf());
-    Ok(command)
-}
-
-/// Starts it, and waits until it is ready.
-pub async fn start_dev_server(folder: &Path, command: Command) -> anyhow::Result<Daemon> {
-    let daemon = Daemon::spawn("htvault-dev", command, &folder.join("htvault-dev.log"))?;
-    daemon
-        .wait_for_line("ready vault=", Duration::from_mins(1))
-        .await
-        .context("htvault-dev does not start")?;
-    Ok(daemon)
 }
 
 /// A program of this workspace, as built beside the one that runs now.

@@ -58,7 +58,7 @@ impl Here {
 }
 
 /// Makes the credential directory of a chain in this folder, with HTCondor's mode.
-pub(crate) fn credential_directory(folder: &Path) -> anyhow::Result<PathBuf> {
+pub fn credential_directory(folder: &Path) -> anyhow::Result<PathBuf> {
     let directory = folder.join("oauth_credentials");
     fs::create_dir_all(&directory)?;
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o2770))?;
@@ -66,7 +66,7 @@ pub(crate) fn credential_directory(folder: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Starts a credmon on a credential directory; its log is in the chain's folder.
-pub(crate) fn credmon(chain: &Chain, directory: &Path) -> anyhow::Result<Daemon> {
+pub fn credmon(chain: &Chain, directory: &Path) -> anyhow::Result<Daemon> {
     let log = chain.folder().join("credmon.log");
     Daemon::spawn("condor_credmon_htvault", chain.credmon(directory)?, &log)
 }

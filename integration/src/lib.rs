@@ -17,6 +17,8 @@ mod guard;
 pub mod here;
 pub mod hostile;
 pub mod kdc;
+pub mod onboarding;
+pub mod openbao;
 pub mod pool;
 pub mod process;
 pub mod sandbox;

@@ -57,6 +57,17 @@ pub(crate) fn htgettoken() -> anyhow::Result<PathBuf> {
     Ok(place)
 }
 
+/// The folders with each release of OpenBao, made by `integration/setup/openbao`.
+pub(crate) fn openbao() -> anyhow::Result<PathBuf> {
+    let place = path("TOKEN_BASTION_OPENBAO")?;
+    ensure!(
+        place.is_dir(),
+        "there is no OpenBao in {}: run integration/setup/openbao",
+        place.display()
+    );
+    Ok(place)
+}
+
 /// `bindfs` and `libfaketime`, unpacked by `integration/setup/packages`.
 pub(crate) fn fault_tools() -> anyhow::Result<PathBuf> {
     let place = path("TOKEN_BASTION_FAULTS")?;

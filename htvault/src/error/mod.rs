@@ -22,6 +22,10 @@ use kind::classify;
 pub use kind::{Action, ErrorKind};
 pub use scope::FailureScope;
 
+/// Advice after a login that the server answers like a path that does not exist.
+const NO_LOGIN: &str = "this Vault has no Kerberos login for the issuer and role: correct their names, or \
+    have its admins enable it (OpenBao from 2.7 on needs the plugin `kerberos` for that)";
+
 /// Failure of a request: the request, what the server or a library said, and advice.
 ///
 /// `Display` is [`message`](Self::message), then `; `, then [`advice`](Self::advice). Neither holds
@@ -70,7 +74,11 @@ impl Error {
     /// Error of a Vault's answer that is no success.
     pub(crate) fn from_answer(request: &str, status: u16, words: &[String], login: bool) -> Self {
         let kind = classify(status, words, login);
-        Self::new(kind, request, &words.join("; ")).with_status(status)
+        let error = Self::new(kind, request, &words.join("; ")).with_status(status);
+        match kind {
+            ErrorKind::TokenRejected if login => error.advise(NO_LOGIN),
+            _ => error,
+        }
     }
 
     /// Error of an answer that is not Vault's.

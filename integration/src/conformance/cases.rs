@@ -107,6 +107,8 @@ pub struct Case {
     pub needs: Needs,
     /// What it changes that is not undone, if anything.
     pub destroys: Option<&'static str>,
+    /// What only the oauthapp plugin does, if the answer shows that.
+    pub plugin: Option<&'static str>,
 }
 
 const fn case(name: &'static str, bearer: Bearer, needs: Needs) -> Case {
@@ -116,12 +118,18 @@ const fn case(name: &'static str, bearer: Bearer, needs: Needs) -> Case {
         mechanism: Mechanism::Kerberos,
         needs,
         destroys: None,
+        plugin: None,
     }
 }
 
 impl Case {
     const fn spnego(mut self) -> Self {
         self.mechanism = Mechanism::Spnego;
+        self
+    }
+
+    const fn plugin(mut self, what: &'static str) -> Self {
+        self.plugin = Some(what);
         self
     }
 
@@ -135,6 +143,12 @@ const TOKEN: &str = "revokes a token (of its own): give --destructive";
 const STORED: &str = "deletes the stored refresh token: give --destructive";
 const REPLACED: &str = "stores another refresh token: give --destructive";
 const KILLED: &str = "makes the stored refresh token useless: give --destructive";
+
+const COMPARES: &str = "without the plugin nobody compares the life that is asked for";
+const LISTS: &str = "only the plugin refuses lists";
+const EXCHANGES: &str = "only the plugin exchanges tokens";
+const ASKS: &str = "without the plugin a read does not ask the issuer";
+const STORES: &str = "without the plugin the issuer is not asked at once for what was stored";
 
 /// All cases, in their order.
 #[rustfmt::skip]
@@ -172,14 +186,14 @@ pub const CASES: &[Case] = {
         case("creds-read", Login, Stored),
         case("creds-read-cached", Login, Stored),
         case("creds-read-with-audience", Login, Stored),
-        case("creds-read-minimum-too-long", Login, Stored),
+        case("creds-read-minimum-too-long", Login, Stored).plugin(COMPARES),
         case("creds-read-other-role", Login, Nothing),
         case("creds-read-other-user", Login, Nothing),
-        case("creds-list", Login, Nothing),
+        case("creds-list", Login, Nothing).plugin(LISTS),
         case("creds-store-denied-with-kerberos-token", Login, Nothing),
         case("creds-none-stored", Login, NoneStored),
-        case("sts-read-scopes", Login, Scopes),
-        case("sts-read-audiences", Login, Audience),
+        case("sts-read-scopes", Login, Scopes).plugin(EXCHANGES),
+        case("sts-read-audiences", Login, Audience).plugin(EXCHANGES),
         case("oidc-auth-url", Recorded, Nothing),
         case("oidc-poll-pending", Recorded, Flow),
         case("oidc-poll-wrong-nonce", Recorded, Flow),
@@ -197,22 +211,22 @@ pub const CASES: &[Case] = {
         in_state("failover-creds", Login, State::Leaderless),
         in_state("failover-creds-new", Login, State::Leaderless),
         in_state("login-ldap-down", Recorded, State::LdapDown),
-        case("creds-read-issuer-down", Login, StoredAnd(State::IssuerDown)),
-        case("sts-read-issuer-down", Login, StoredAnd(State::IssuerDown)),
-        case("creds-read-issuer-hangs", Login, StoredAnd(State::IssuerHangs)),
+        case("creds-read-issuer-down", Login, StoredAnd(State::IssuerDown)).plugin(ASKS),
+        case("sts-read-issuer-down", Login, StoredAnd(State::IssuerDown)).plugin(EXCHANGES),
+        case("creds-read-issuer-hangs", Login, StoredAnd(State::IssuerHangs)).plugin(ASKS),
 
         case("revoke-self", Child, Nothing).destroys(TOKEN),
         case("lookup-self-revoked", Revoked, Nothing).destroys(TOKEN),
         case("creds-read-revoked-token", Revoked, Nothing).destroys(TOKEN),
         case("lookup-self-parent-revoked", ParentRevoked, Nothing).destroys(TOKEN),
-        case("creds-read-refresh-refused", Login, StoredAnd(State::RefreshRefused)).destroys(KILLED),
-        case("creds-read-still-cached", Login, RefusedBefore).destroys(KILLED),
+        case("creds-read-refresh-refused", Login, StoredAnd(State::RefreshRefused)).destroys(KILLED).plugin(ASKS),
+        case("creds-read-still-cached", Login, RefusedBefore).destroys(KILLED).plugin(ASKS),
         case("creds-delete", Login, Stored).destroys(STORED),
         case("creds-read-after-delete", Login, Deleted).destroys(STORED),
         case("oidc-poll-done", Recorded, Approved),
         case("oidc-creds-store", Oidc, Nothing).destroys(REPLACED),
         case("creds-store", Oidc, Nothing).destroys(REPLACED),
-        case("creds-read-after-onboarding", Oidc, Stored).destroys(REPLACED),
+        case("creds-read-after-onboarding", Oidc, Stored).destroys(REPLACED).plugin(STORES),
         in_state("rate-limited", Login, State::RateLimited),
     ]
 };

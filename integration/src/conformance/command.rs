@@ -70,6 +70,9 @@ pub struct Options {
     /// The admin endpoint of an htvault-dev, to bring it into the states that cases are about
     #[arg(long, value_name = "URL")]
     pub admin: Option<Url>,
+    /// The server has no oauthapp plugin: leave out what only the plugin answers
+    #[arg(long)]
+    pub without_plugin: bool,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
@@ -153,6 +156,7 @@ pub fn prepare(options: Options) -> anyhow::Result<Stage> {
         None => None,
     };
     stage.destructive = options.destructive;
+    stage.without_plugin = options.without_plugin;
     Ok(stage)
 }
 

@@ -106,7 +106,7 @@ async fn run_one(stage: &mut Stage, case: &Case) -> Outcome {
 async fn try_one(stage: &mut Stage, case: &Case) -> Result<(Option<String>, Duration), Unready> {
     let recorded = exchange(case.name)?;
     let slots = stage.set(case, &recorded.request).await?;
-    let request = stage.names.request(&recorded.request, &slots);
+    let request = stage.request(&recorded.request, &slots);
     let start = Instant::now();
     let given = stage.server.send(&request).await?;
     let took = start.elapsed();

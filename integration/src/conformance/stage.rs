@@ -48,6 +48,8 @@ pub struct Stage {
     pub admin: Option<Admin>,
     /// Whether something may be left changed.
     pub destructive: bool,
+    /// Whether the server has no oauthapp plugin, but another store in its place.
+    pub without_plugin: bool,
     /// Whether the node says that it is a standby.
     pub standby: bool,
     /// Tokens that live, or did.
@@ -67,6 +69,7 @@ impl Stage {
             robot: None,
             admin: None,
             destructive: false,
+            without_plugin: false,
             standby: false,
             made: Vec::new(),
             login: None,
@@ -78,6 +81,9 @@ impl Stage {
     pub async fn set(&mut self, case: &Case, request: &Request) -> Result<Slots, Unready> {
         if let Some(what) = case.destroys.filter(|_| !self.destructive) {
             return skip(what);
+        }
+        if let Some(why) = case.plugin.filter(|_| self.without_plugin) {
+            return skip(why);
         }
         let mut slots = Slots::default();
         self.check(case)?;
@@ -188,7 +194,9 @@ impl Stage {
         match (&self.admin, state) {
             (_, State::Standby) if self.standby => {}
             (Some(admin), _) => {
-                admin.bring(state, &self.names).await?;
+                if !admin.bring(state, &self.names).await? {
+                    return skip(state.reason());
+                }
                 if state == State::RateLimited {
                     self.use_up_quota(&Slots::default()).await?;
                 }
@@ -213,9 +221,19 @@ impl Stage {
         skip("5,000 requests did not use up the quota")
     }
 
+    /// The recorded request as it is to be sent to this server.
+    #[must_use]
+    pub fn request(&self, recorded: &Request, slots: &Slots) -> Request {
+        let mut request = self.names.request(recorded, slots);
+        if self.without_plugin {
+            request.path = without_minimum(&request.path);
+        }
+        request
+    }
+
     /// Sends the request of another recording.
     async fn named(&self, name: &str, slots: &Slots) -> anyhow::Result<Answer> {
-        let request = self.names.request(&exchange(name)?.request, slots);
+        let request = self.request(&exchange(name)?.request, slots);
         self.server.send(&request).await
     }
 }
@@ -224,5 +242,20 @@ fn with_token(token: &SecretString) -> Slots {
     Slots {
         token: Some(token.clone()),
         ..Slots::default()
+    }
+}
+
+/// A path without the life that is asked for: any other store than the plugin warns that it does not
+/// know this parameter.
+fn without_minimum(path: &str) -> String {
+    let Some((path, query)) = path.split_once('?') else {
+        return path.to_owned();
+    };
+    let rest: Vec<&str> = (query.split('&'))
+        .filter(|part| !part.starts_with("minimum_seconds="))
+        .collect();
+    match rest.as_slice() {
+        [] => path.to_owned(),
+        rest => format!("{path}?{}", rest.join("&")),
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use clap::Parser;
 use htvault::clock::SystemClock;
 use htvault::kerberos::Acceptor;
 use jiff::SignedDuration;
+use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::controls::Troubles;
@@ -109,6 +110,10 @@ struct Options {
     /// Address and port of the admin endpoint, plain HTTP; none without this, loopback only
     #[arg(long, value_name = "ADDRESS:PORT")]
     admin_listen: Option<SocketAddr>,
+    /// File with the secret of the issuer's client `htvault-dev`, for a real Vault that is to use the
+    /// issuer as well; else a random one
+    #[arg(long, value_name = "FILE")]
+    issuer_client_secret: Option<PathBuf>,
     /// A fault that is on from the start: latency=TIME, hang, drop, status=CODE, garbage or
     /// oversized=SIZE, then any of ,node=N|issuer ,path=PREFIX ,times=N ,share=PERCENT (repeatable)
     #[arg(long = "fault", value_name = "EFFECT[,WHERE…]")]
@@ -180,12 +185,28 @@ fn fail(code: u8, words: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
+fn read_secret(path: &Path) -> Result<SecretString, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!(
+            "cannot read the client's secret {}: {error}",
+            path.display()
+        )
+    })?;
+    match text.trim() {
+        "" => Err(format!("the client's secret {} is empty", path.display())),
+        secret => Ok(secret.into()),
+    }
+}
+
 /// What state nodes begin in, where it is another than usual.
 type Conditions = Vec<(usize, Condition)>;
 
 /// Checks all that can be wrong before anything is started.
 fn prepare(options: Options) -> Result<(Start, Conditions), String> {
     let defaults = Settings::default();
+    let client_secret = (options.issuer_client_secret.as_deref())
+        .map(read_secret)
+        .transpose()?;
     let mut roles = defaults.roles;
     roles.extend((options.roles.into_iter()).map(|role| (role.name, role.scopes)));
     let settings = Settings {
@@ -202,6 +223,7 @@ fn prepare(options: Options) -> Result<(Start, Conditions), String> {
         issuer_timeout: options.issuer_timeout,
         device_life: options.device_life,
         poll_interval: options.poll_interval,
+        client_secret,
     };
     settings.check()?;
     if !settings.issuer_url.starts_with("https://")
@@ -306,7 +328,7 @@ mod tests {
         Options::command().debug_assert();
     }
 
-    fn options(folder: &std::path::Path) -> Options {
+    fn options(folder: &Path) -> Options {
         let file = |name: &str| folder.join(name).display().to_string();
         Options::parse_from([
             "htvault-dev",

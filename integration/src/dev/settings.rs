@@ -3,10 +3,12 @@
 //! Plain data, the same for the command line and for tests in process. What always holds for a
 //! [`Settings`] that passed [`Settings::check`]: each grant names a role that exists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+
+use secrecy::SecretString;
 
 /// A role of an issuer, written `ISSUER:ROLE`, shown as Vault's mounts do: `ISSUER_ROLE`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,6 +134,9 @@ pub struct Settings {
     pub device_life: Duration,
     /// How long a client of a device flow is to wait between polls, in whole seconds.
     pub poll_interval: Duration,
+    /// The secret of the issuer's client, where another server than this Vault half has it too; else
+    /// a random one.
+    pub client_secret: Option<SecretString>,
 }
 
 impl Default for Settings {
@@ -151,6 +156,7 @@ impl Default for Settings {
             issuer_timeout: Duration::from_secs(30),
             device_life: Duration::from_mins(10),
             poll_interval: Duration::from_secs(3),
+            client_secret: None,
         }
     }
 }
@@ -183,6 +189,19 @@ impl Settings {
             last = &role.issuer;
             new.then_some(role.issuer.as_str())
         })
+    }
+
+    /// The role of an issuer that has just these scopes; `openid` is not looked at, since clients ask
+    /// for it always.
+    #[must_use]
+    pub fn role_with_scopes(&self, issuer: &str, scopes: &str) -> Option<&RoleName> {
+        fn set<'a>(scopes: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+            scopes.filter(|scope| *scope != "openid").collect()
+        }
+        let wanted = set(scopes.split_whitespace());
+        let mut roles = self.roles.iter().filter(|(role, _)| role.issuer == issuer);
+        let found = roles.find(|(_, scopes)| set(scopes.iter().map(String::as_str)) == wanted);
+        found.map(|(role, _)| role)
     }
 
     /// The `sub` claim for a credkey.
@@ -242,6 +261,20 @@ mod tests {
         assert_eq!(settings.subject("cmsprod/bastion/ap.test"), "cmsprod");
         settings.subjects.insert("cmsprod".into(), "1234".into());
         assert_eq!(settings.subject("cmsprod"), "1234");
+    }
+
+    #[test]
+    fn a_role_is_found_by_its_scopes() {
+        let mut settings = Settings::default();
+        let own: RoleScopes = "atlas:pilot=compute.read offline_access".parse().unwrap();
+        settings.roles.insert(own.name.clone(), own.scopes);
+        let found = |issuer, scopes| settings.role_with_scopes(issuer, scopes);
+        assert_eq!(
+            found("atlas", "openid offline_access compute.read"),
+            Some(&own.name)
+        );
+        assert_eq!(found("atlas", "openid compute.read"), None);
+        assert_eq!(found("cms", "openid offline_access compute.read"), None);
     }
 
     #[test]

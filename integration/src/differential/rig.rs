@@ -5,29 +5,22 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use htvault::{
-    AccessTokenRequest, Client, CredentialUrl, OidcLogin, Poll, Settings, VaultToken,
-    kerberos::Ticket,
-};
+use anyhow::{Context as _, ensure};
+use htvault::{AccessTokenRequest, Client, CredentialUrl, Settings, VaultToken, kerberos::Ticket};
 use nix::mount::MsFlags;
 use tokio::task::JoinSet;
 
 use super::case::Reference;
 use crate::chain::{ADMIN, Chain, Lives, VAULT, program};
-use crate::conformance::admin::Admin;
+use crate::conformance::admin::{Admin, approve};
 use crate::conformance::cases::State;
 use crate::conformance::names::Names;
 use crate::conformance::server::Server;
 use crate::kdc::REALM;
+use crate::onboarding::onboard;
 use crate::pool::{self, Answer, CREDMON, Credmon, Options, Release, Root};
 use crate::process::Daemon;
-use crate::wait;
-
-/// Nothing here takes longer, unless something hangs.
-const FAR: Duration = Duration::from_mins(2);
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -233,33 +226,24 @@ impl Rig {
             audience: None,
             scopes: None,
         };
-        self.admin.bring(state, &names).await
+        ensure!(self.admin.bring(state, &names).await?, "not {state:?}");
+        Ok(())
     }
 
     /// Gives Vault a new refresh token for `cms`, as the person does.
     pub async fn onboard(&self) -> anyhow::Result<()> {
-        let mut flow = self
-            .client
-            .start_device_flow("cms", "default", "nonce-of-the-rig")
-            .await?;
-        self.approve(&flow.url).await?;
-        let what = "the approval to reach Vault";
-        let done = wait::until(what, FAR, async || -> anyhow::Result<OidcLogin> {
-            match self.client.poll(&mut flow).await? {
-                Poll::Done(login) => Ok(*login),
-                other => bail!("{other:?}"),
-            }
-        })
-        .await?;
-        let url = CredentialUrl::creds(self.client.server(), "cms", &done.credkey, "default")?;
-        (self.client.store_refresh_token(&url, "cms", &done).await)
-            .context("cannot store the refresh token")
+        let role = "cms:default".parse().map_err(anyhow::Error::msg)?;
+        onboard(&self.client, &self.trust()?, &role, "cmsprod", "cmsprod").await
     }
 
     /// Approves at the issuer's page that a link leads to, as the person.
     pub async fn approve(&self, link: &str) -> anyhow::Result<()> {
-        let trust = Server::new(VAULT, &self.chain.ca.file())?;
-        self.admin.approve(&trust, link, "cmsprod").await
+        approve(&self.trust()?, link, "cmsprod").await
+    }
+
+    /// What trusts the servers.
+    fn trust(&self) -> anyhow::Result<Server> {
+        Server::new(VAULT, &self.chain.ca.file())
     }
 
     /// The accessor of a vault token.

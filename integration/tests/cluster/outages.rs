@@ -200,5 +200,7 @@ async fn approve(cluster: &Cluster, url: &str, credkey: &str) {
         &cluster.chain.ca.file(),
     )
     .unwrap();
-    cluster.admin.approve(&server, url, credkey).await.unwrap();
+    integration::conformance::admin::approve(&server, url, credkey)
+        .await
+        .unwrap();
 }

@@ -132,12 +132,17 @@ async fn revoke(State(issuer): State<Arc<Issuer>>, request: ClientRequest) -> Re
     StatusCode::OK.into_response()
 }
 
-/// Opens a device flow. Grants of this issuer are of roles, so the role is named beside its scopes.
+/// Opens a device flow. Grants of this issuer are of roles: the one that is named, or else the one
+/// that has the scopes.
 async fn device_code(State(issuer): State<Arc<Issuer>>, request: ClientRequest) -> Response {
     let ClientRequest { name, form } = request;
-    let role = RoleName {
-        issuer: name,
-        role: form.role,
+    let by_scopes = (issuer.settings).role_with_scopes(&name, &form.request.scope);
+    let role = match by_scopes {
+        Some(role) if form.role.is_empty() => role.clone(),
+        _ => RoleName {
+            issuer: name,
+            role: form.role,
+        },
     };
     match issuer.authorize_device(&role) {
         Ok(opened) => answer(StatusCode::OK, &opened),

@@ -26,7 +26,7 @@ use super::tokens::TokenKey;
 use device::DeviceFlows;
 use signing::SigningKey;
 
-/// The only client: the Vault half.
+/// The only client: the Vault half, or a real Vault that was told its secret.
 pub const CLIENT_ID: &str = "htvault-dev";
 
 /// What a refresh token is good for.
@@ -132,11 +132,12 @@ impl Issuer {
         clock: Arc<dyn Clock>,
         changes: Arc<Changes>,
     ) -> Result<Self, ring::error::Unspecified> {
+        let given = settings.client_secret.clone();
         Ok(Self {
             settings,
             clock,
             key: SigningKey::generate()?,
-            client_secret: SecretString::from(random::letters(40)),
+            client_secret: given.unwrap_or_else(|| SecretString::from(random::letters(40))),
             grants: RwLock::default(),
             devices: Mutex::default(),
             changes,
