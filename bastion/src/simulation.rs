@@ -20,7 +20,7 @@ use crate::vault::sessions::Sessions;
 
 /// The state that a bastion has on disk, in memory: a bastion that is started again with it knows what was written.
 #[derive(Clone, Debug, Default)]
-pub struct State(Store);
+pub struct SavedState(Store);
 
 /// Access tokens that open credds, as the transports have them.
 pub struct OpenerTokens<V>(Openers<V>);
@@ -39,7 +39,7 @@ impl<V: Vault> OpenerTokens<V> {
 pub fn parts<V: Vault, T>(
     vault: V,
     clock: Arc<dyn Clock>,
-    state: &State,
+    state: &SavedState,
     transport: impl FnOnce(OpenerTokens<V>) -> T,
 ) -> Arc<Parts<V, T>> {
     let sessions = Arc::new(Sessions::new(vault, clock, state.0.clone()));

@@ -31,7 +31,7 @@ const DESCRIPTORS: u64 = 1024;
 const SCAN: Duration = Duration::from_mins(10);
 
 /// A Vault that is not real.
-pub trait Vault: Send + Sync + 'static {
+pub trait ModelVault: Send + Sync + 'static {
     /// Reads an access token of an account with a vault token; returns its times of issue and expiry.
     fn access_token(
         &self,
@@ -66,7 +66,7 @@ pub struct Times {
 /// A credential directory in memory, of credentials that are all read at one URL. It outlives the credmons that work
 /// in it. Cheap to clone.
 #[derive(Clone)]
-pub struct Files(Arc<Directory>);
+pub struct MemoryFiles(Arc<Directory>);
 
 struct Directory {
     url: CredentialUrl,
@@ -83,7 +83,7 @@ struct Content {
     watcher: Option<UnboundedSender<CredentialId>>,
 }
 
-impl Files {
+impl MemoryFiles {
     /// A directory without files, on a host with this clock.
     #[must_use]
     pub fn new(url: CredentialUrl, clock: Arc<dyn Clock>) -> Self {
@@ -242,7 +242,7 @@ fn time_of(file: FileId) -> Timestamp {
 /// A simulated Vault, as renewals ask theirs.
 struct Asked<V>(Arc<V>);
 
-impl<V: Vault> renewal::Vault for Asked<V> {
+impl<V: ModelVault> renewal::Vault for Asked<V> {
     async fn access_token(
         &self,
         account: &Arc<str>,
@@ -282,7 +282,7 @@ fn failure(kind: ErrorKind) -> Failure {
 }
 
 /// Runs a credmon until the future is dropped.
-pub async fn run<V: Vault>(files: Files, vault: Arc<V>, hostname: String) {
+pub async fn run<V: ModelVault>(files: MemoryFiles, vault: Arc<V>, hostname: String) {
     let directory = files.0;
     let clock = Arc::clone(&directory.clock);
     let vault = Arc::new(Asked(vault));

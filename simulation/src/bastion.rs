@@ -12,7 +12,7 @@ use bastion::model::problem::{Cause, Kind, Problem, Request};
 use bastion::model::records::Life;
 use bastion::schedd::discovery::{FoundSchedds, ScheddAd};
 use bastion::schedd::{Observation, Transport};
-use bastion::simulation::{OpenerTokens, State, parts, parts_anew, vault_token_of};
+use bastion::simulation::{OpenerTokens, SavedState, parts, parts_anew, vault_token_of};
 use bastion::vault::{AccessKind, OwnedToken, Parent, Vault};
 use htvault::clock::Clock as _;
 use htvault::{AccessToken, AccessTokenAnswer, Claims, ErrorKind, IssuedToken, VaultToken};
@@ -67,7 +67,7 @@ pub(crate) fn configuration(site: Site) -> anyhow::Result<Config> {
 
 impl Service {
     /// Starts it with what an earlier one has left.
-    pub(crate) fn start(world: &World, config: &Config, state: &State) -> Self {
+    pub(crate) fn start(world: &World, config: &Config, state: &SavedState) -> Self {
         let clock = Arc::new(world.bastion_clock().clone());
         let parts = parts(Asked::new(world), clock, state, |openers| Credds {
             world: world.clone(),

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use credmon::simulation::{Files, Vault};
+use credmon::simulation::{MemoryFiles, ModelVault};
 use htvault::{CredentialUrl, ErrorKind, VaultToken};
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
@@ -15,7 +15,7 @@ use crate::world::{Client, HostClock, World};
 
 /// A schedd's host.
 pub(crate) struct Schedd {
-    pub(crate) files: Files,
+    pub(crate) files: MemoryFiles,
     pub(crate) clock: HostClock,
     is_up: AtomicBool,
     credmon: Mutex<Option<JoinHandle<()>>>,
@@ -30,7 +30,7 @@ impl Schedd {
             format!("https://htvault.example.org:8200/v1/secret/oauth/creds/cms/{schedd}:default");
         let url: CredentialUrl = url.parse().unwrap_or_else(|error| unreachable!("{error}"));
         Self {
-            files: Files::new(url, Arc::new(clock.clone())),
+            files: MemoryFiles::new(url, Arc::new(clock.clone())),
             clock,
             is_up: AtomicBool::new(false),
             credmon: Mutex::default(),
@@ -98,7 +98,7 @@ struct Asked {
     client: Client,
 }
 
-impl Vault for Asked {
+impl ModelVault for Asked {
     async fn access_token(
         &self,
         account: &str,

@@ -10,7 +10,7 @@ use bastion::config::Config;
 use bastion::engine::{Command, Order};
 use bastion::model::delivery::Selection;
 use bastion::model::problem::{Cause, Kind as ProblemKind};
-use bastion::simulation::State;
+use bastion::simulation::SavedState;
 use tokio::sync::oneshot;
 
 use crate::bastion::{Service, configuration};
@@ -36,7 +36,7 @@ enum Event {
 struct Year {
     world: World,
     config: Arc<Config>,
-    state: State,
+    state: SavedState,
     service: Option<Service>,
     /// By their second; those of one second in the order in which they were added.
     events: BTreeMap<(u64, usize), Event>,
@@ -77,7 +77,7 @@ impl Year {
     fn new(site: Site, plan: &Plan) -> anyhow::Result<Self> {
         let world = World::new(site);
         let config = Arc::new(configuration(site)?);
-        let state = State::default();
+        let state = SavedState::default();
         for schedd in 0..site.schedds {
             world.start_schedd(schedd);
         }

@@ -106,8 +106,13 @@ impl Sampler {
             {
                 for process in processes() {
                     for what in ["cmdline", "environ"] {
+                        let name = command(&process);
                         let content = fs::read(process.join(what)).unwrap_or_default();
-                        seen.insert((command(&process), what, content));
+                        // One that became another program meanwhile, or ended, is seen by its right name the
+                        // next time.
+                        if !name.is_empty() && name == command(&process) {
+                            seen.insert((name, what, content));
+                        }
                     }
                 }
             }

@@ -37,7 +37,7 @@ const RULES: &[Rule] = &[
 const IS_CREDD: &str = r#"MyType == "CredD""#;
 
 /// Kind of a failure, and message.
-pub(super) type Failure = (Kind, String);
+pub(super) type QueryFailure = (Kind, String);
 
 /// Kind of ad.
 pub(super) trait Ad: DeserializeOwned {
@@ -70,7 +70,7 @@ async fn find_all(
     tools: &Tools,
     search: &Search,
     known: &FoundSchedds,
-) -> Result<Vec<ScheddAd>, Failure> {
+) -> Result<Vec<ScheddAd>, QueryFailure> {
     let collector = search.collector.as_deref();
     let constraint = search.constraint.as_deref().unwrap_or("true");
     let mut schedds: Vec<ScheddAd> = ask(tools, collector, constraint, DEADLINE).await?;
@@ -112,7 +112,7 @@ async fn ask<A: Ad>(
     collector: Option<&str>,
     constraint: &str,
     deadline: Duration,
-) -> Result<Vec<A>, Failure> {
+) -> Result<Vec<A>, QueryFailure> {
     let mut arguments = vec![A::OPTION, "-json", "-attributes", A::ATTRIBUTES];
     arguments.extend(["-constraint", constraint]);
     let environment = collector.map(|collector| (COLLECTOR_HOST, collector.into()));
@@ -131,7 +131,7 @@ async fn ask<A: Ad>(
     read(&output.stdout)
 }
 
-pub(super) fn read<A: Ad>(json: &str) -> Result<Vec<A>, Failure> {
+pub(super) fn read<A: Ad>(json: &str) -> Result<Vec<A>, QueryFailure> {
     // Nothing is printed where there is no ad.
     if json.trim().is_empty() {
         return Ok(Vec::new());
@@ -146,7 +146,11 @@ pub(super) fn read<A: Ad>(json: &str) -> Result<Vec<A>, Failure> {
 }
 
 /// Kind of a failure of the tool, and advice.
-pub(super) fn explain(output: &ToolOutput, collector: Option<&str>, constraint: &str) -> Failure {
+pub(super) fn explain(
+    output: &ToolOutput,
+    collector: Option<&str>,
+    constraint: &str,
+) -> QueryFailure {
     let Some((rule, _)) = refusals::find(RULES, output, Method::default()) else {
         let line = output.stderr.lines().find(|line| !line.trim().is_empty());
         let line = refusals::undated(line.unwrap_or("without a word"));
