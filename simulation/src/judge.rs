@@ -120,7 +120,9 @@ impl Judge {
                 match left {
                     Some(left) if left > 0 => {
                         missing.remove(&account);
-                        let is_comfortable = u64::try_from(left).is_ok_and(|left| left >= COMFORT);
+                        let is_wanted = !self.unwanted.contains(&(account, number));
+                        let is_comfortable =
+                            is_wanted && u64::try_from(left).is_ok_and(|left| left >= COMFORT);
                         self.judged.comfortable += u64::from(is_comfortable);
                     }
                     _ => {}
