@@ -8,7 +8,7 @@
 //! | `bastion`, `schedd` | hosts that run our programs |
 //! | `year` | what happens when |
 //! | `judge` | what jobs have, minute by minute, seen from outside |
-//! | [`reference`] | a model of HTCondor's own credmon with an hourly storer, in the same year |
+//! | [`reference`](mod@reference) | a model of HTCondor's own credmon with an hourly storer, in the same year |
 //! | [`report`] | the figures |
 //!
 //! Always true: whatever is drawn comes from the seed, and time passes only when nothing is left to do. So a year with
