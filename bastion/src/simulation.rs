@@ -42,9 +42,7 @@ pub fn parts<V: Vault, T>(
     state: &SavedState,
     transport: impl FnOnce(OpenerTokens<V>) -> T,
 ) -> Arc<Parts<V, T>> {
-    let sessions = Arc::new(Sessions::new(vault, clock, state.0.clone()));
-    let openers = OpenerTokens(Openers::new(Arc::clone(&sessions)));
-    Arc::new(Parts::new(sessions, transport(openers)))
+    with_transport(Sessions::new(vault, clock, state.0.clone()), transport)
 }
 
 /// Puts the parts together for a configuration that is read anew: what was counted and limited goes on.
@@ -53,7 +51,14 @@ pub fn parts_anew<V: Vault, T>(
     vault: V,
     transport: impl FnOnce(OpenerTokens<V>) -> T,
 ) -> Arc<Parts<V, T>> {
-    let sessions = Arc::new(before.sessions.reconfigured(vault));
+    with_transport(before.sessions.reconfigured(vault), transport)
+}
+
+fn with_transport<V: Vault, T>(
+    sessions: Sessions<V>,
+    transport: impl FnOnce(OpenerTokens<V>) -> T,
+) -> Arc<Parts<V, T>> {
+    let sessions = Arc::new(sessions);
     let openers = OpenerTokens(Openers::new(Arc::clone(&sessions)));
     Arc::new(Parts::new(sessions, transport(openers)))
 }

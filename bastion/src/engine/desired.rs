@@ -131,17 +131,8 @@ impl<V: Vault, T: Transport> Desired<V, T> {
         }
     }
 
-    /// An attempt is worthwhile at this time, whatever the back-off says.
-    pub(super) fn retry_at(&self, now: Timestamp) {
-        self.change(|status| {
-            if let Some(failure) = &mut status.record.failure {
-                failure.next_try = failure.next_try.min(now);
-            }
-        });
-    }
-
-    /// The next attempt is at this time, since what failed works again.
-    pub(super) fn recovered(&self, at: Timestamp) {
+    /// The next attempt is at this time, whatever the back-off says.
+    pub(super) fn retry_at(&self, at: Timestamp) {
         self.change(|status| {
             if let Some(failure) = &mut status.record.failure {
                 failure.next_try = at;

@@ -211,7 +211,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             () = recovered => {
                 self.recovery = None;
                 let at = self.after_recovery(env);
-                self.desired.recovered(at);
+                self.desired.retry_at(at);
             }
             () = self.desired.changed() => {}
         }
@@ -260,7 +260,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             .ok()?;
         let at = self.after_recovery(env);
         if permit.is_after_recovery() && env.now() < at {
-            self.desired.recovered(at);
+            self.desired.retry_at(at);
             return None;
         }
         Some(permit)
