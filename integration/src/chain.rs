@@ -104,6 +104,7 @@ pub struct Chain {
     lives: Lives,
     nodes: Vec<&'static str>,
     grants: Vec<String>,
+    keeps_state: bool,
     /// The authority that made every certificate.
     pub ca: Ca,
     /// The KDC.
@@ -173,13 +174,21 @@ impl Chain {
             lives,
             nodes,
             grants,
+            keeps_state: false,
             ca,
             kdc,
             vault,
         })
     }
 
-    /// Starts `htvault-dev` again after it was stopped; its state is new.
+    /// From now on `htvault-dev` keeps its state over a restart.
+    pub async fn keep_state(&mut self) -> anyhow::Result<()> {
+        self.vault.stop().await?;
+        self.keeps_state = true;
+        self.restart_vault().await
+    }
+
+    /// Starts `htvault-dev` again after it was stopped; its state is new, unless it keeps it.
     pub async fn restart_vault(&mut self) -> anyhow::Result<()> {
         self.restart_vault_with(&[]).await
     }
@@ -190,6 +199,11 @@ impl Chain {
         let mut command =
             vault_command(&self.folder, self.lives, nodes, grants, &self.ca, &self.kdc)?;
         command.args(options);
+        if self.keeps_state {
+            command
+                .arg("--state")
+                .arg(self.folder.join("htvault-dev.state"));
+        }
         self.vault = start_dev_server(&self.folder, command).await?;
         Ok(())
     }

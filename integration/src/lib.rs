@@ -8,6 +8,7 @@ pub mod address;
 pub mod bench;
 pub mod ca;
 pub mod chain;
+pub mod chaos;
 pub mod conformance;
 pub mod demo;
 pub mod dev;

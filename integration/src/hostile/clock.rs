@@ -14,25 +14,37 @@ pub struct FalseClock {
 }
 
 impl FalseClock {
-    /// Gives a program, and its `status`, a clock in a file below `folder`; it is right at first.
-    pub fn of(setup: &mut Setup, folder: &Path) -> anyhow::Result<Self> {
-        let library = "usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+    /// A clock in a file below `folder`; it is right at first.
+    pub fn new(folder: &Path) -> anyhow::Result<Self> {
         let clock = Self {
             file: folder.join("clock"),
         };
         clock.set(0)?;
-        setup
-            .env(
-                "LD_PRELOAD",
-                sandbox::fault_tools()?.join(library).display(),
-            )
-            .env("FAKETIME_TIMESTAMP_FILE", clock.file.display())
-            .env("FAKETIME_NO_CACHE", 1)
-            // Times of files do not step along.
-            .env("NO_FAKE_STAT", 1)
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", 1)
-            .env("DONT_FAKE_MONOTONIC", 1);
         Ok(clock)
+    }
+
+    /// Gives a program, and its `status`, a clock in a file below `folder`; it is right at first.
+    pub fn of(setup: &mut Setup, folder: &Path) -> anyhow::Result<Self> {
+        let clock = Self::new(folder)?;
+        for (name, value) in clock.variables()? {
+            setup.env(name, value);
+        }
+        Ok(clock)
+    }
+
+    /// The environment of a program that has this clock.
+    pub fn variables(&self) -> anyhow::Result<[(&'static str, String); 6]> {
+        let library = "usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+        let library = sandbox::fault_tools()?.join(library);
+        Ok([
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file.display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            // Times of files do not step along.
+            ("NO_FAKE_STAT", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ])
     }
 
     /// Sets it so many seconds ahead of the true time (or behind it, below zero).

@@ -17,12 +17,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use reqwest::Method;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::ca::Ca;
+use crate::ca::{Ca, Issued};
 use crate::wait;
 use api::{Api, OPERATOR};
 use node::{Node, program};
@@ -67,9 +68,7 @@ impl OpenBao {
         release: Release,
         hosts: &[&'static str],
     ) -> anyhow::Result<Self> {
-        let mut names = vec!["openbao.test", "cluster.test"];
-        names.extend(hosts);
-        let certificate = ca.issue(&names)?;
+        let certificate = issue(ca, hosts)?;
         let mut nodes: Vec<Node> = hosts
             .iter()
             .map(|host| Node {
@@ -240,9 +239,14 @@ impl OpenBao {
 
     /// Ends a node at once, as a host that loses its power.
     pub async fn kill(&mut self, number: usize) -> anyhow::Result<()> {
+        self.node_mut(number)?.daemon()?.signal(Signal::SIGKILL)?;
+        self.stop(number).await
+    }
+
+    /// Stops a node in order.
+    pub async fn stop(&mut self, number: usize) -> anyhow::Result<()> {
         let node = self.node_mut(number)?;
-        node.daemon()?.signal(Signal::SIGKILL)?;
-        node.daemon()?.wait(FAR).await?;
+        node.daemon()?.stop().await?;
         node.daemon = None;
         Ok(())
     }
@@ -252,6 +256,21 @@ impl OpenBao {
         let release = self.release;
         self.node_mut(number)?.start(release)?;
         self.unseal(number).await
+    }
+
+    /// The process of a node.
+    pub fn pid(&mut self, number: usize) -> anyhow::Result<Pid> {
+        Ok(self.node_mut(number)?.daemon()?.pid())
+    }
+
+    /// Gives all nodes another certificate.
+    pub fn renew_certificate(&mut self, ca: &Ca) -> anyhow::Result<()> {
+        let hosts: Vec<&str> = self.nodes.iter().map(|node| node.host).collect();
+        issue(ca, &hosts)?;
+        for node in &mut self.nodes {
+            node.daemon()?.signal(Signal::SIGHUP)?;
+        }
+        Ok(())
     }
 
     /// Lets a node hang (`SIGSTOP`), or go on (`SIGCONT`).
@@ -266,9 +285,8 @@ impl OpenBao {
 
     /// Stops all nodes and starts them with another release, on the same storage.
     pub async fn upgrade(&mut self, release: Release) -> anyhow::Result<()> {
-        for node in &mut self.nodes {
-            node.daemon()?.stop().await?;
-            node.daemon = None;
+        for number in 0..self.nodes.len() {
+            self.stop(number).await?;
         }
         self.release = release;
         for node in &mut self.nodes {
@@ -300,6 +318,14 @@ impl Drop for OpenBao {
             let _ = daemon.signal(Signal::SIGKILL);
         }
     }
+}
+
+/// A certificate for nodes at these names, in the files in which they expect it.
+fn issue(ca: &Ca, hosts: &[&str]) -> anyhow::Result<Issued> {
+    let mut names = vec!["openbao.test", "cluster.test", "vault.test"];
+    names.extend(hosts);
+    names.dedup();
+    ca.issue(&names)
 }
 
 /// Initializes a node; gives the unseal key and the root token.

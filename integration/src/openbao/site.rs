@@ -72,7 +72,9 @@ impl Site {
         hosts: &[&'static str],
         name: &str,
     ) -> anyhow::Result<Self> {
-        let chain = Chain::start_cluster(folder, lives, &[ASIDE]).await?;
+        let mut chain = Chain::start_cluster(folder, lives, &[ASIDE]).await?;
+        // What is onboarded here is a grant of the issuer, which outlives it.
+        chain.keep_state().await?;
         let keytab = folder.join("openbao.keytab");
         let service = format!("host/{name}");
         chain

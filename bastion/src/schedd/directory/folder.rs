@@ -13,10 +13,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
+use nix::sys::signal::kill;
 use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, fchown, geteuid, unlinkat};
+use nix::unistd::{Pid, UnlinkatFlags, fchown, geteuid, unlinkat};
 use secrecy::SecretString;
 
 use super::exposure::{Attributes, Exposure, check_directory, check_folder, owner_of_folders};
@@ -24,6 +26,9 @@ use crate::system::files::{self, ReadError};
 
 /// A `.top` is a few hundred bytes; more than this is none of ours.
 const TOP_LIMIT: u64 = 64 * 1024;
+
+/// Begin of the name of a file that is being written; the writer's process id follows.
+const TEMPORARY: &str = ".bastion-";
 
 /// An account's folder.
 pub(super) struct Folder(File);
@@ -64,6 +69,17 @@ fn advice(error: &io::Error) -> &'static str {
             _ => "see the system's words",
         },
     }
+}
+
+/// Process that writes a temporary file with this name.
+fn writer_of(name: &str) -> Option<Pid> {
+    let rest = name.strip_prefix(TEMPORARY)?.strip_suffix(".tmp")?;
+    let (writer, _) = rest.split_once('-')?;
+    writer
+        .parse()
+        .ok()
+        .filter(|writer| *writer > 0)
+        .map(Pid::from_raw)
 }
 
 type Result<T, E = FolderError> = std::result::Result<T, E>;
@@ -167,7 +183,8 @@ impl Folder {
     pub(super) fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
         // Without the file's own name, which may be as long as a name can be.
         let random = RandomState::new().build_hasher().finish();
-        let temporary = format!(".bastion-{random:016x}.tmp");
+        let temporary = format!("{TEMPORARY}{}-{random:016x}.tmp", std::process::id());
+        self.remove_leftovers();
         let written = self.write_new(&temporary, content).and_then(|()| {
             renameat(&self.0, temporary.as_str(), &self.0, name)?;
             Ok(self.0.sync_all()?)
@@ -177,6 +194,24 @@ impl Folder {
             let _ = unlinkat(&self.0, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
         }
         written
+    }
+
+    /// Removes temporary files of processes that were killed while they wrote: each holds a vault token. Best effort.
+    fn remove_leftovers(&self) {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let Ok(mut entries) = Dir::openat(&self.0, ".", flags, Mode::empty()) else {
+            return;
+        };
+        for name in entries
+            .iter()
+            .flatten()
+            .map(|entry| entry.file_name().to_owned())
+        {
+            let writer = name.to_str().ok().and_then(writer_of);
+            if writer.is_some_and(|writer| kill(writer, None) == Err(Errno::ESRCH)) {
+                let _ = unlinkat(&self.0, name.as_c_str(), UnlinkatFlags::NoRemoveDir);
+            }
+        }
     }
 
     /// Removes a file, if there is one.

@@ -78,6 +78,31 @@ async fn what_is_stored_is_seen_again_and_has_the_credds_modes() {
 }
 
 #[tokio::test]
+async fn what_a_killed_process_was_writing_is_removed_by_the_next_push() {
+    let (dir, delivery) = place();
+    make_folder(dir.path());
+    let folder = dir.path().join("cmsprod");
+    let own = format!(".bastion-{}-01.tmp", std::process::id());
+    // No process has the largest number of all.
+    let gone = format!(".bastion-{}-01.tmp", i32::MAX);
+    let others = [
+        own.as_str(),
+        ".bastion-0-01.tmp",
+        ".bastion--1-01.tmp",
+        "other.tmp",
+    ];
+    for name in others.iter().chain([&gone.as_str()]) {
+        fs::write(folder.join(name), "s.x").unwrap();
+    }
+    store(&delivery, dir.path()).await.unwrap();
+    let mut left = names(&folder);
+    left.sort();
+    let mut expected = [&others[..], &["cms_crab.top"]].concat();
+    expected.sort_unstable();
+    assert_eq!(left, expected);
+}
+
+#[tokio::test]
 async fn no_symbolic_link_is_followed() {
     let (dir, delivery) = place();
     let elsewhere = tempfile::tempdir().unwrap();
