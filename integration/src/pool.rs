@@ -218,6 +218,11 @@ impl Pool {
         self.path(CREDENTIALS)
     }
 
+    /// The process of one of its programs, as `condor_credd`.
+    pub fn process(&self, program: &str) -> anyhow::Result<Pid> {
+        self.root.process(program)
+    }
+
     /// The process that the credmon wrote into its `pid` file.
     pub fn credmon_pid(&self) -> anyhow::Result<Pid> {
         let file = self.credentials().join("pid");
@@ -228,6 +233,11 @@ impl Pool {
             .parse()
             .with_context(|| format!("{} holds no number", file.display()))?;
         Ok(Pid::from_raw(pid))
+    }
+
+    /// Shows a folder of ours in it, at the same place.
+    pub fn show(&self, folder: &Path) -> anyhow::Result<()> {
+        self.root.show(folder)
     }
 
     /// Runs a command in the pool as `user`, in that user's home, to its end, with nothing to read.

@@ -71,7 +71,9 @@ async fn push<V: Vault, T: Transport>(
     State(orders): Shared<V, T>,
     Body(selection): Body<Selection>,
 ) -> Result<Json<Report>, ApiError> {
-    orders.follow(selection, Order::Push, |_| true).await
+    let delivers_revoked = selection.delivers_revoked();
+    let is_meant = |line: &Line| delivers_revoked || line.state != DeliveryState::Revoked;
+    orders.follow(selection, Order::Push, is_meant).await
 }
 
 async fn retry<V: Vault, T: Transport>(
@@ -154,7 +156,7 @@ impl<V: Vault, T: Transport> Orders<V, T> {
         &self,
         selection: Selection,
         order: fn(Selection) -> Order,
-        is_meant: fn(&Line) -> bool,
+        is_meant: impl Fn(&Line) -> bool,
     ) -> Result<Json<Report>, ApiError> {
         let mut before = self.selected(&selection)?.deliveries;
         before.retain(is_meant);

@@ -16,7 +16,17 @@ pub(crate) async fn push(
     global: &Global,
     arguments: &SelectionArguments,
 ) -> Result<Done, CommandError> {
-    order(global, arguments, "push", |_| true).await
+    let delivers_revoked = arguments.selection().delivers_revoked();
+    let is_meant = |line: &Line| delivers_revoked || line.state != State::Revoked;
+    let left_out = |number: usize, _| {
+        if number == 0 {
+            return String::new();
+        }
+        format!(
+            "\n{number} revoked left out: to have one delivered again, name its schedd (--schedd)\n"
+        )
+    };
+    order(global, arguments, "push", is_meant, left_out).await
 }
 
 /// Retries failed deliveries now.
@@ -25,20 +35,31 @@ pub(crate) async fn retry(
     arguments: &SelectionArguments,
 ) -> Result<Done, CommandError> {
     let has_failed = |line: &Line| line.state == State::Failed;
-    order(global, arguments, "retry", has_failed).await
+    let left_out = |_, is_empty| {
+        let text = if is_empty {
+            "nothing waits after a failure\n"
+        } else {
+            ""
+        };
+        text.to_owned()
+    };
+    order(global, arguments, "retry", has_failed, left_out).await
 }
 
-/// Sends an order for the selected deliveries and waits until those that are `meant` are done.
+/// Sends an order for the selected deliveries and waits until those of them that are meant are done. `left_out` gives
+/// what is said of those that are not, by their number, and whether no other is there.
 async fn order(
     global: &Global,
     arguments: &SelectionArguments,
     name: &'static str,
-    meant: fn(&Line) -> bool,
+    is_meant: impl Fn(&Line) -> bool,
+    left_out: impl Fn(usize, bool) -> String,
 ) -> Result<Done, CommandError> {
     let selection = arguments.selection();
     let client = Client::connect(&global.socket()?).await?;
     let mut before = client.status(&selection).await?.deliveries;
-    before.retain(meant);
+    let selected = before.len();
+    before.retain(is_meant);
     let progress = Progress::begin(name);
     let report = tokio::select! {
         report = client.order(name, &selection) => report,
@@ -47,11 +68,13 @@ async fn order(
     progress.end();
     let report: Report = report?;
     arguments.output.print(&report, |width| {
-        if report.deliveries.is_empty() {
-            "nothing waits after a failure\n".to_owned()
+        let is_empty = report.deliveries.is_empty();
+        let table = if is_empty {
+            String::new()
         } else {
             status::with_problems(&report, width)
-        }
+        };
+        table + &left_out(selected - before.len(), is_empty)
     })?;
     Ok(Done::when(report.is_good()))
 }

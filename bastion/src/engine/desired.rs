@@ -31,7 +31,10 @@ pub(super) enum Message {
     /// Another configuration.
     Configure(DesiredConfig),
     /// A person wants a new token.
-    Push,
+    Push {
+        /// Even if the delivery is revoked.
+        delivers_revoked: bool,
+    },
     /// A person wants an attempt now.
     Retry,
     /// A person wants the tokens dead and the stored credential deleted.
@@ -143,12 +146,14 @@ impl<V: Vault, T: Transport> Desired<V, T> {
     fn apply(&mut self, envelope: Envelope) {
         match envelope.message {
             Message::Configure(config) => self.configure(config),
-            Message::Push if self.is_wanted => {
-                self.unrevoke();
-                self.change(|status| status.record.asked = true);
-                self.retry_at(Timestamp::MIN);
+            Message::Push { delivers_revoked } => {
+                let is_revoked = self.status.borrow().record.revoked.is_some();
+                if self.is_wanted && (delivers_revoked || !is_revoked) {
+                    self.unrevoke();
+                    self.change(|status| status.record.asked = true);
+                    self.retry_at(Timestamp::MIN);
+                }
             }
-            Message::Push => {}
             Message::Retry => self.retry_at(Timestamp::MIN),
             Message::Revoke(order) => {
                 self.change(|status| {

@@ -25,7 +25,7 @@ use crate::vault::Vault;
 /// Order of a person that changes when something is tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// New vault tokens, pushed now.
+    /// New vault tokens, pushed now; to where a delivery is revoked only when the schedd is named.
     Push(Selection),
     /// Whatever waits after a failure is tried now.
     Retry(Selection),
@@ -41,7 +41,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         for (id, owner) in &self.owners {
             if owner.is_wanted && selection.matches(id) {
                 let message = match order {
-                    Order::Push(_) => Message::Push,
+                    Order::Push(_) => Message::Push {
+                        delivers_revoked: selection.delivers_revoked(),
+                    },
                     Order::Retry(_) => Message::Retry,
                 };
                 owner.send(message, &applied);

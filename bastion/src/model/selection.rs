@@ -40,6 +40,13 @@ impl Selection {
             && may_be(self.schedd.as_ref(), &id.schedd)
     }
 
+    /// Returns true when an order for the selected deliveries is meant for those too that are revoked. It names a
+    /// schedd: whoever pushes everything, or logs in for an account, does not think of the schedd that was stolen.
+    #[must_use]
+    pub fn delivers_revoked(&self) -> bool {
+        self.schedd.is_some()
+    }
+
     /// Returns true for a credential whose deliveries may be selected.
     #[must_use]
     pub fn matches_credential(&self, credential: &Credential) -> bool {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::draw::{Action, Part, Target};
-use super::stage::{LIVES, Stage, selection};
+use super::stage::{LIVES, Stage};
 use crate::chain::ACCOUNTS;
 use crate::ended;
 use crate::kdc::REALM;
@@ -53,10 +53,10 @@ pub async fn begin(stage: &mut Stage, orders: &mut Orders, action: Action) -> an
             .relay
             .delay(Duration::from_millis(milliseconds.into())),
         Action::FullState => stage.state_folder.fill(true)?,
-        Action::FullCredentials(schedd) => stage.schedd(schedd)?.file_system.fill(true)?,
-        Action::ReadOnly(schedd) => stage.schedd(schedd)?.file_system.read_only(true)?,
+        Action::FullCredentials(schedd) => stage.schedd(schedd)?.host()?.0.fill(true)?,
+        Action::ReadOnly(schedd) => stage.schedd(schedd)?.host()?.0.read_only(true)?,
         Action::BastionClock(ahead) => stage.bastion_clock.set(ahead.into())?,
-        Action::CredmonClock(schedd, ahead) => stage.schedd(schedd)?.clock.set(ahead.into())?,
+        Action::CredmonClock(schedd, ahead) => stage.schedd(schedd)?.host()?.1.set(ahead.into())?,
         Action::Certificate => stage.site.bao.renew_certificate(&stage.site.chain.ca)?,
         Action::Keytab(account) => new_key(stage, account).await?,
         Action::RevokedToken(target) => revoke_token(stage, target).await?,
@@ -99,10 +99,10 @@ pub async fn end(stage: &mut Stage, action: Action) -> anyhow::Result<()> {
         Action::Cut => stage.relay.cut(false),
         Action::Delay(_) => stage.relay.delay(Duration::ZERO),
         Action::FullState => stage.state_folder.fill(false)?,
-        Action::FullCredentials(schedd) => stage.schedd(schedd)?.file_system.fill(false)?,
-        Action::ReadOnly(schedd) => stage.schedd(schedd)?.file_system.read_only(false)?,
+        Action::FullCredentials(schedd) => stage.schedd(schedd)?.host()?.0.fill(false)?,
+        Action::ReadOnly(schedd) => stage.schedd(schedd)?.host()?.0.read_only(false)?,
         Action::BastionClock(_) => stage.bastion_clock.set(0)?,
-        Action::CredmonClock(schedd, _) => stage.schedd(schedd)?.clock.set(0)?,
+        Action::CredmonClock(schedd, _) => stage.schedd(schedd)?.host()?.1.set(0)?,
         Action::Keytab(account) => {
             let keytab = keytab_of(stage, account)?;
             fs::rename(keytab.with_extension("new"), keytab).context("the new keytab")?;
@@ -128,7 +128,9 @@ async fn stop(stage: &mut Stage, part: Part, how: Signal) -> anyhow::Result<()> 
         Part::Kdc => stage.site.chain.kdc.stop().await,
         Part::Issuer => stage.site.chain.vault.stop().await.map(drop),
         Part::Bastion => ended(stage.bastion.take()).await,
-        Part::Credmon(schedd) => ended(stage.schedd(schedd)?.credmon.take()).await,
+        Part::Credmon(schedd) => stage.schedd(schedd)?.credmon_ended().await,
+        // Its master starts it anew.
+        Part::Credd(_) => Ok(()),
     }
 }
 
@@ -146,6 +148,7 @@ async fn start(stage: &mut Stage, part: Part) -> anyhow::Result<()> {
         Part::Issuer => stage.site.chain.restart_vault().await,
         Part::Bastion => stage.start_bastion(),
         Part::Credmon(schedd) => stage.start_credmon(schedd),
+        Part::Credd(_) => Ok(()),
     }
 }
 
@@ -155,7 +158,8 @@ fn signal(stage: &mut Stage, part: Part, signal: Signal) -> anyhow::Result<()> {
         Part::Kdc => stage.site.chain.kdc.daemon().map(Daemon::pid),
         Part::Issuer => Some(stage.site.chain.vault.pid()),
         Part::Bastion => stage.bastion.as_ref().map(Daemon::pid),
-        Part::Credmon(schedd) => stage.schedd(schedd)?.credmon.as_ref().map(Daemon::pid),
+        Part::Credmon(schedd) => return stage.schedd(schedd)?.signal_credmon(signal),
+        Part::Credd(schedd) => return stage.schedd(schedd)?.signal_credd(signal),
     };
     let pid = pid.with_context(|| format!("{part:?} does not run"))?;
     kill(pid, signal).with_context(|| format!("{signal} for {part:?}"))
@@ -197,7 +201,7 @@ fn revoke(
     target: Target,
 ) -> anyhow::Result<()> {
     let mut arguments = vec!["revoke"];
-    arguments.extend(selection(target)?);
+    arguments.extend(stage.layout.selection(target)?);
     order(stage, orders, action, &arguments)
 }
 
@@ -222,7 +226,7 @@ fn order(
 /// Has a delivery made again that was revoked.
 pub async fn deliver_again(stage: &Stage, target: Target) -> anyhow::Result<()> {
     let mut arguments = vec!["push"];
-    arguments.extend(selection(target)?);
+    arguments.extend(stage.layout.selection(target)?);
     let output = stage.command(&arguments)?.await?;
     ensure!(output.status.success(), "{}", ended::text(&output));
     Ok(())

@@ -32,6 +32,8 @@ pub enum Part {
     Bastion,
     /// A schedd's credmon.
     Credmon(usize),
+    /// A schedd's credd.
+    Credd(usize),
 }
 
 /// A delivery, by the numbers of credential and schedd.
@@ -157,6 +159,7 @@ impl Action {
     pub fn kind(self) -> String {
         let part = |what: &str, part: Part| match part {
             Part::Credmon(_) => format!("{what} credmon"),
+            Part::Credd(_) => format!("{what} credd"),
             part => format!("{what} {part:?}").to_lowercase(),
         };
         match self {
@@ -228,6 +231,8 @@ pub struct Sizes {
     pub credentials: usize,
     /// Schedds.
     pub schedds: usize,
+    /// Whether these have credds; then their disks and clocks are left alone.
+    pub are_pools: bool,
 }
 
 /// Number of kinds in [`Drawer::action`].
@@ -322,7 +327,11 @@ impl Drawer {
         }
         let kind = self.left.choose(&mut self.random).copied().unwrap_or(0);
         self.left.retain(|one| *one != kind);
+        let credd = |drawer: &mut Self| Part::Credd(drawer.schedd());
         match kind {
+            21 if self.sizes.are_pools => Action::Kill(credd(self)),
+            22 if self.sizes.are_pools => Action::Terminate(credd(self)),
+            24 if self.sizes.are_pools => Action::Suspend(credd(self)),
             0..5 => Action::Kill(self.part(kind)),
             5..10 => Action::Terminate(self.part(kind)),
             10..15 => Action::Suspend(self.part(kind)),
@@ -377,6 +386,7 @@ mod tests {
         accounts: 2,
         credentials: 3,
         schedds: 3,
+        are_pools: false,
     };
 
     #[test]

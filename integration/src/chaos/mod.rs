@@ -4,7 +4,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | `draw` | what is done, drawn by the seed |
-//! | `stage`, `relay` | the parts |
+//! | `layout` | who is delivered where |
+//! | `stage`, `schedd`, `file_system`, `relay` | the parts |
 //! | `act` | how each action is done and undone |
 //! | `watch`, `ledger` | what is seen twice a second, and what of it is a fault |
 //! | `audit` | the tokens that live at the server |
@@ -16,9 +17,12 @@
 mod act;
 mod audit;
 mod draw;
+mod file_system;
+mod layout;
 mod ledger;
 mod relay;
 mod report;
+mod schedd;
 mod stage;
 mod watch;
 
@@ -27,22 +31,27 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Parser;
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use self::act::{CARRIED, Orders};
+use self::audit::Unknown;
 use self::draw::{Action, Drawer, Planned, Target};
+use self::layout::Layout;
 use self::report::{Report, Round};
-use self::stage::{Stage, targets};
+use self::stage::Stage;
 use self::watch::{Revoked, Watcher, all_is_well};
 use crate::bench::progress::Progress;
 use crate::wait;
 
 /// How soon all must be good after a round. Attempts wait longer after each failure: as long as the fault lasted.
 const GOOD: Duration = Duration::from_mins(2);
+
+/// How soon each token at the server must be in the bastion's state: it is written every five seconds at least.
+const KNOWN: Duration = Duration::from_secs(15);
 
 /// Does faults and orders, drawn by a seed, to the real programs, and judges from outside.
 #[derive(Clone, Debug, Parser)]
@@ -54,6 +63,9 @@ pub struct Options {
     /// Begins rounds for so long, such as 10m.
     #[arg(long = "for", value_name = "TIME", default_value = "10m")]
     length: SignedDuration,
+    /// Two real HTCondor pools in place of three credential directories with a credmon.
+    #[arg(long)]
+    condor: bool,
     /// One line of JSON.
     #[arg(long)]
     json: bool,
@@ -66,7 +78,12 @@ pub struct Options {
 pub async fn run(options: &Options) -> anyhow::Result<bool> {
     let progress = Progress::new();
     progress.say("OpenBao, KDC, issuer, bastion and three credmons start");
-    let stage = Stage::set().await?;
+    let layout = if options.condor {
+        Layout::POOLS
+    } else {
+        Layout::DIRECTORIES
+    };
+    let stage = Stage::set(layout).await?;
     let mut run = Run {
         watcher: Watcher::start(&stage),
         forgotten: BTreeSet::new(),
@@ -86,10 +103,16 @@ pub async fn run(options: &Options) -> anyhow::Result<bool> {
         write!(out, "{}", report.text())?;
     }
     if !is_good {
-        let Options { seed, length, .. } = options;
+        let Options {
+            seed,
+            length,
+            condor,
+            ..
+        } = options;
+        let condor = if *condor { " --condor" } else { "" };
         writeln!(
             out,
-            "to do the same again: integration/chaos --seed {seed} --for {length:#}"
+            "to do the same again: integration/chaos{condor} --seed {seed} --for {length:#}"
         )?;
     }
     run.stage.end().await?;
@@ -112,7 +135,7 @@ struct Run {
 impl Run {
     async fn all(&mut self, options: &Options, progress: &Progress) -> anyhow::Result<Report> {
         self.wait_until_well().await?;
-        let mut drawer = Drawer::new(options.seed, stage::sizes());
+        let mut drawer = Drawer::new(options.seed, self.stage.layout.sizes());
         let mut report = Report {
             seed: options.seed,
             ..Report::default()
@@ -140,7 +163,10 @@ impl Run {
 
     async fn round(&mut self, planned: Vec<Planned>) -> anyhow::Result<Round> {
         let before: BTreeSet<Target> = self.revoked.keys().copied().collect();
-        self.watcher.ledger().wanted = targets()
+        self.watcher.ledger().wanted = self
+            .stage
+            .layout
+            .targets()
             .filter(|target| !before.contains(target))
             .collect();
         let start = Instant::now();
@@ -207,7 +233,7 @@ impl Run {
                 continue;
             };
             let state = wait::until("the bastion's answer", GOOD, async || {
-                let said = watch::said(&self.stage.socket()).await?;
+                let said = watch::said(self.stage.layout, &self.stage.socket()).await?;
                 let line = said.get(&target).context("the delivery is in the report")?;
                 anyhow::Ok(line.state.clone())
             })
@@ -234,25 +260,29 @@ impl Run {
         Ok(())
     }
 
-    /// Tokens at the server that nobody knows.
+    /// Tokens at the server that nobody knows and that do not end soon. What is made at this moment is known a moment
+    /// later, and what a full disk could not take within seconds.
     async fn audit(&mut self, planned: &[Planned]) -> anyhow::Result<Vec<String>> {
-        let unknown = audit::unknown(&self.stage).await?;
-        let was_killed = planned.iter().any(|one| one.action.kills_bastion());
-        let mut faults = Vec::new();
-        for token in unknown.into_iter().filter(|token| !token.ends_soon()) {
-            if self.forgotten.contains(&token.accessor) {
-                continue;
-            }
-            if was_killed {
-                self.forgotten.insert(token.accessor);
-            } else {
-                faults.push(format!(
-                    "nobody knows the token {} that lives {} s more",
-                    token.accessor, token.left
-                ));
-            }
+        let mut unknown = Vec::new();
+        let known = wait::until("all tokens to be known", KNOWN, async || {
+            unknown = audit::unknown(&self.stage).await?;
+            unknown.retain(|token| !token.ends_soon() && !self.forgotten.contains(&token.accessor));
+            ensure!(unknown.is_empty(), "{unknown:?}");
+            Ok(())
+        });
+        if known.await.is_ok() {
+            return Ok(Vec::new());
         }
-        Ok(faults)
+        if planned.iter().any(|one| one.action.kills_bastion()) {
+            self.forgotten
+                .extend(unknown.into_iter().map(|token| token.accessor));
+            return Ok(Vec::new());
+        }
+        let tell = |token: Unknown| {
+            let Unknown { accessor, left } = token;
+            format!("nobody knows the token {accessor} that lives {left} s more")
+        };
+        Ok(unknown.into_iter().map(tell).collect())
     }
 
     /// Gaps of this round; faults are those that the tokens were to carry.

@@ -8,25 +8,28 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use htvault::VaultToken;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use super::audit::ACCESSORS;
-use super::draw::{Sizes, Target};
+use super::draw::Target;
+use super::file_system::SmallFileSystem;
+use super::layout::Layout;
 use super::relay::Relay;
-use crate::chain::{ACCOUNTS, Account, Lives, VAULT};
+use super::schedd::Schedd;
+use crate::chain::{ACCOUNTS, Lives, VAULT, program};
 use crate::ended;
 use crate::hostile::clock::FalseClock;
 use crate::kdc::REALM;
 use crate::openbao::site::Site;
+use crate::pool::Pool;
 use crate::process::Daemon;
 use crate::sandbox;
 
@@ -37,27 +40,14 @@ pub const LIVES: Lives = Lives {
     vault_token: 120,
     renew_below: 60,
 };
-/// Schedds.
-const SCHEDDS: [&str; 3] = ["ap1", "ap2", "ap3"];
+/// The bastion in a pool's root.
+const BASTION: &str = "/usr/sbin/token-bastion";
 /// Where clients find Vault: the relay.
 const RELAY: &str = "127.83.0.1:8200";
 /// Where OpenBao listens.
 const OPENBAO: &str = "127.83.0.2:8200";
 const OPENBAO_HOST: [&str; 1] = ["vault2.test"];
-/// Bytes of each file system.
-const SIZE: &str = "size=2m";
 const FAR: Duration = Duration::from_mins(2);
-
-/// A host with a credmon.
-pub struct Schedd {
-    /// The credmon, unless it was stopped.
-    pub credmon: Option<Daemon>,
-    /// Its clock.
-    pub clock: FalseClock,
-    /// The file system of its credentials.
-    pub file_system: SmallFileSystem,
-    name: &'static str,
-}
 
 /// The running parts, in the order in which they must end.
 pub struct Stage {
@@ -73,135 +63,31 @@ pub struct Stage {
     pub relay: Relay,
     /// Vault, LDAP, KDC, issuer.
     pub site: Site,
+    /// Who is delivered where.
+    pub layout: Layout,
     /// Accessors of the tokens that were there before the bastion.
     pub others: BTreeSet<String>,
     config: PathBuf,
     folder: TempDir,
-}
-
-/// A file system in memory.
-#[derive(Debug)]
-pub struct SmallFileSystem(PathBuf);
-
-impl SmallFileSystem {
-    fn mount(at: &Path, mode: u32) -> anyhow::Result<Self> {
-        fs::create_dir_all(at)?;
-        mount(
-            Some("tmpfs"),
-            at,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some(SIZE),
-        )
-        .with_context(|| format!("cannot mount {}", at.display()))?;
-        let mounted = Self(at.to_owned());
-        fs::set_permissions(at, fs::Permissions::from_mode(mode))?;
-        Ok(mounted)
-    }
-
-    /// Fills it, or makes room again.
-    pub fn fill(&self, is_full: bool) -> anyhow::Result<()> {
-        let file = self.0.join(".fill");
-        if is_full {
-            // As large as fits; the error is what is wanted.
-            let _ = fs::write(&file, vec![0; 4 << 20]);
-            ensure!(fs::metadata(&file)?.len() > 0, "nothing was written");
-            Ok(())
-        } else {
-            fs::remove_file(&file).context("cannot make room")
-        }
-    }
-
-    /// Lets nobody write, or lets them again.
-    pub fn read_only(&self, is_read_only: bool) -> anyhow::Result<()> {
-        let only = if is_read_only {
-            MsFlags::MS_RDONLY
-        } else {
-            MsFlags::empty()
-        };
-        let flags = MsFlags::MS_REMOUNT | only;
-        mount(None::<&str>, &self.0, None::<&str>, flags, Some(SIZE))
-            .with_context(|| format!("cannot remount {}", self.0.display()))
-    }
-}
-
-impl Drop for SmallFileSystem {
-    fn drop(&mut self) {
-        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
-    }
-}
-
-/// Account and service of each credential, in the order of their numbers.
-pub fn credentials() -> impl Iterator<Item = (Account, &'static str)> {
-    let of = |account: Account| {
-        account
-            .services
-            .iter()
-            .map(move |service| (account, *service))
-    };
-    ACCOUNTS.into_iter().flat_map(of)
-}
-
-/// Sizes of this site.
-#[must_use]
-pub fn sizes() -> Sizes {
-    Sizes {
-        accounts: ACCOUNTS.len(),
-        credentials: credentials().count(),
-        schedds: SCHEDDS.len(),
-    }
-}
-
-/// Every delivery.
-pub fn targets() -> impl Iterator<Item = Target> {
-    let Sizes {
-        credentials,
-        schedds,
-        ..
-    } = sizes();
-    (0..credentials)
-        .flat_map(move |credential| (0..schedds).map(move |schedd| Target { credential, schedd }))
-}
-
-/// Account, service and schedd of a delivery.
-pub fn names(target: Target) -> anyhow::Result<(&'static str, &'static str, &'static str)> {
-    let (account, service) = credentials()
-        .nth(target.credential)
-        .context("a credential's number")?;
-    let schedd = SCHEDDS.get(target.schedd).context("a schedd's number")?;
-    Ok((account.name, service, schedd))
-}
-
-/// The options that name a delivery.
-pub fn selection(target: Target) -> anyhow::Result<[&'static str; 6]> {
-    let (account, service, schedd) = names(target)?;
-    Ok([
-        "--account",
-        account,
-        "--service",
-        service,
-        "--schedd",
-        schedd,
-    ])
+    _pools: TempDir,
 }
 
 impl Stage {
     /// Starts everything.
-    pub async fn set() -> anyhow::Result<Self> {
+    pub async fn set(layout: Layout) -> anyhow::Result<Self> {
         let folder = sandbox::new_folder()?;
         let (at, to): (SocketAddr, SocketAddr) = (RELAY.parse()?, OPENBAO.parse()?);
         let relay = Relay::start(at, to).await?;
         let site = Site::start_at(folder.path(), LIVES, &OPENBAO_HOST, "vault.test").await?;
         let state_folder = SmallFileSystem::mount(&folder.path().join("state"), 0o700)?;
+        // Beside the folder, which pools have in them.
+        let pools = sandbox::new_folder()?;
         let mut schedds = Vec::new();
-        for name in SCHEDDS {
-            let own = folder.path().join(name);
-            fs::create_dir_all(&own)?;
-            schedds.push(Schedd {
-                credmon: None,
-                clock: FalseClock::new(&own)?,
-                file_system: SmallFileSystem::mount(&own.join("oauth_credentials"), 0o2770)?,
-                name,
+        for name in layout.schedds {
+            schedds.push(if layout.are_pools {
+                Schedd::pool(name, pools.path(), &site.chain).await?
+            } else {
+                Schedd::directory(name, folder.path(), &site.chain)?
             });
         }
         let mut stage = Self {
@@ -210,17 +96,48 @@ impl Stage {
             schedds,
             state_folder,
             relay,
+            layout,
             others: site.bao.api.list(ACCESSORS).await?.into_iter().collect(),
             config: PathBuf::new(),
             site,
             folder,
+            _pools: pools,
         };
         stage.config = stage.configure(&stage.yaml(None))?;
-        for number in 0..SCHEDDS.len() {
-            stage.start_credmon(number)?;
+        if let Some(pool) = stage.pool() {
+            // What the bastion has on its host.
+            for shown in [
+                stage.folder.path(),
+                stage.state_folder.folder(),
+                &sandbox::fault_tools()?,
+            ] {
+                pool.show(shown)?;
+            }
+            fs::copy(program("token-bastion")?, pool.path(BASTION)).context("the bastion")?;
         }
         stage.start_bastion()?;
         Ok(stage)
+    }
+
+    /// The pool on whose host the bastion runs.
+    fn pool(&self) -> Option<&Pool> {
+        self.schedds.first().and_then(Schedd::as_pool)
+    }
+
+    /// The command `token-bastion`; its clock is that of the bastion's host.
+    fn bastion_command(&self) -> anyhow::Result<Command> {
+        let chain = &self.site.chain;
+        let mut command = match self.pool() {
+            None => chain.bastion(&self.config)?,
+            Some(pool) => {
+                let mut command = pool.command("root", BASTION);
+                command.arg("--config").arg(&self.config);
+                command.env("KRB5_CONFIG", chain.kdc.krb5_conf());
+                command
+            }
+        };
+        command.envs(self.bastion_clock.variables()?);
+        Ok(command)
     }
 
     /// The configuration, without one account.
@@ -239,14 +156,12 @@ impl Stage {
             chain.keytabs().display(),
         );
         // Writing to a string cannot fail, here and below.
-        for schedd in &self.schedds {
-            let _ = writeln!(
-                yaml,
-                "  {}: {{directory: {}}}",
-                schedd.name,
-                schedd.file_system.0.display()
-            );
+        for (number, schedd) in self.schedds.iter().enumerate() {
+            let _ = writeln!(yaml, "  {}: {{{}}}", self.group(number), schedd.group());
         }
+        let groups: Vec<String> = (0..self.schedds.len())
+            .map(|number| self.group(number))
+            .collect();
         yaml.push_str("accounts:\n");
         for (number, account) in ACCOUNTS.iter().enumerate() {
             if Some(number) != without {
@@ -259,11 +174,16 @@ impl Stage {
                     yaml,
                     "  {}: {{schedds: [{}], credentials: {{{services}}}}}",
                     account.name,
-                    SCHEDDS.join(", ")
+                    groups.join(", ")
                 );
             }
         }
         yaml
+    }
+
+    /// The name of the group of a schedd: the schedd's own for a directory.
+    fn group(&self, number: usize) -> String {
+        format!("ap{}", number + 1)
     }
 
     /// Writes a configuration; the service notices.
@@ -280,28 +200,24 @@ impl Stage {
     /// The file with the bastion's state.
     #[must_use]
     pub fn state_file(&self) -> PathBuf {
-        self.state_folder.0.join("state.json")
+        self.state_folder.folder().join("state.json")
     }
 
     /// The folders with credentials.
     #[must_use]
     pub fn directories(&self) -> Vec<PathBuf> {
-        self.schedds
-            .iter()
-            .map(|schedd| schedd.file_system.0.clone())
-            .collect()
+        self.schedds.iter().map(Schedd::credentials).collect()
     }
 
     /// The vault token that a schedd has for a delivery.
     pub fn vault_token(&self, target: Target) -> anyhow::Result<Option<VaultToken>> {
-        let (account, service, _) = names(target)?;
+        let (account, service, _) = self.layout.names(target)?;
         let schedd = self
             .schedds
             .get(target.schedd)
             .context("a schedd's number")?;
         let file = schedd
-            .file_system
-            .0
+            .credentials()
             .join(account)
             .join(format!("{service}.top"));
         let Ok(text) = fs::read(file) else {
@@ -315,8 +231,8 @@ impl Stage {
     /// Starts the bastion, unless it runs.
     pub fn start_bastion(&mut self) -> anyhow::Result<()> {
         if self.bastion.is_none() {
-            let mut command = self.site.chain.bastion(&self.config)?;
-            command.arg("run").envs(self.bastion_clock.variables()?);
+            let mut command = self.bastion_command()?;
+            command.arg("run");
             let log = self.folder.path().join("bastion.log");
             self.bastion = Some(Daemon::spawn("token-bastion", command, &log)?);
         }
@@ -328,63 +244,43 @@ impl Stage {
         self.schedds.get_mut(number).context("a schedd's number")
     }
 
-    /// Starts a credmon, unless it runs.
+    /// Starts a schedd's credmon, unless it runs.
     pub fn start_credmon(&mut self, number: usize) -> anyhow::Result<()> {
         let schedd = self.schedds.get_mut(number).context("a schedd's number")?;
-        if schedd.credmon.is_none() {
-            let own = self.folder.path().join(schedd.name);
-            let mut command = self.site.chain.credmon(&schedd.file_system.0)?;
-            command
-                .env(
-                    "_CONDOR_CREDMON_HTVAULT_STATUS_FILE",
-                    own.join("status.json"),
-                )
-                .env(
-                    "_CONDOR_CREDMON_OAUTH_TOKEN_REFRESH",
-                    (LIVES.access_token / 3).to_string(),
-                )
-                .envs(schedd.clock.variables()?);
-            let name = format!("credmon at {}", schedd.name);
-            schedd.credmon = Some(Daemon::spawn(&name, command, &own.join("credmon.log"))?);
-        }
-        Ok(())
+        schedd.start_credmon(&self.site.chain)
     }
 
-    /// The command `token-bastion` with these arguments, until it ends. Its clock is the bastion's host's.
+    /// The command `token-bastion` with these arguments, until it ends.
     pub fn command(
         &self,
         arguments: &[&str],
     ) -> anyhow::Result<impl Future<Output = anyhow::Result<Output>> + Send + use<>> {
-        let mut command = self.site.chain.bastion(&self.config)?;
-        command
-            .args(arguments)
-            .envs(self.bastion_clock.variables()?);
+        let mut command = self.bastion_command()?;
+        command.args(arguments);
         Ok(ended::output(command, FAR))
     }
 
     /// The ends of all logs.
     #[must_use]
     pub fn tails(&self) -> String {
-        let credmons = self
-            .schedds
-            .iter()
-            .filter_map(|schedd| schedd.credmon.as_ref());
-        let ours = self.bastion.iter().chain(credmons);
-        let mut text = String::new();
-        for daemon in ours {
-            let _ = write!(text, "--- {}\n{}\n", daemon.name(), daemon.tail(25));
-        }
-        text + &self.site.bao.tail(5)
+        let bastion = self
+            .bastion
+            .as_ref()
+            .map_or_else(String::new, |bastion| bastion.tail(25));
+        let schedds = self.schedds.iter().map(Schedd::tail).collect::<String>();
+        format!(
+            "--- token-bastion\n{bastion}\n{schedds}{}",
+            self.site.bao.tail(5)
+        )
     }
 
     /// Ends the programs under test.
-    pub async fn end(mut self) -> anyhow::Result<()> {
-        let credmons = self
-            .schedds
-            .iter_mut()
-            .filter_map(|schedd| schedd.credmon.as_mut());
-        for daemon in self.bastion.iter_mut().chain(credmons) {
-            daemon.stop().await?;
+    pub async fn end(self) -> anyhow::Result<()> {
+        if let Some(mut bastion) = self.bastion {
+            bastion.stop().await?;
+        }
+        for schedd in self.schedds {
+            schedd.stop().await?;
         }
         Ok(())
     }

@@ -23,8 +23,9 @@ use tokio::task::JoinHandle;
 
 use super::audit::lives;
 use super::draw::Target;
+use super::layout::Layout;
 use super::ledger::{Ledger, Seen, Token};
-use super::stage::{Stage, names, targets};
+use super::stage::Stage;
 use crate::wait;
 
 /// How often it looks.
@@ -69,11 +70,11 @@ impl Watcher {
     /// Begins to look.
     pub fn start(stage: &Stage) -> Self {
         let ledger = Arc::new(Mutex::new(Ledger::default()));
-        let (shared, socket, directories) =
-            (Arc::clone(&ledger), stage.socket(), stage.directories());
+        let shared = Arc::clone(&ledger);
+        let (layout, socket, directories) = (stage.layout, stage.socket(), stage.directories());
         let task = tokio::spawn(async move {
             loop {
-                let seen = look(&socket, &directories).await;
+                let seen = look(layout, &socket, &directories).await;
                 locked(&shared).take(&seen, SystemClock.now());
                 wait::pass(PAUSE).await;
             }
@@ -98,12 +99,16 @@ impl Drop for Watcher {
 }
 
 /// One look at everything.
-pub async fn look(socket: &Path, directories: &[PathBuf]) -> BTreeMap<Target, Seen> {
+pub async fn look(
+    layout: Layout,
+    socket: &Path,
+    directories: &[PathBuf],
+) -> BTreeMap<Target, Seen> {
     // Asked first, so that what is said is not newer than what is seen.
-    let said = said(socket).await.unwrap_or_default();
+    let said = said(layout, socket).await.unwrap_or_default();
     let mut seen = BTreeMap::new();
-    for target in targets() {
-        let Ok((account, service, _)) = names(target) else {
+    for target in layout.targets() {
+        let Ok((account, service, _)) = layout.names(target) else {
             continue;
         };
         let Some(directory) = directories.get(target.schedd) else {
@@ -140,7 +145,7 @@ fn content(file: &Path, read: impl Fn(&str) -> Option<Timestamp>) -> Token {
 ///
 /// # Errors
 /// It does not answer.
-pub async fn said(socket: &Path) -> anyhow::Result<BTreeMap<Target, Line>> {
+pub async fn said(layout: Layout, socket: &Path) -> anyhow::Result<BTreeMap<Target, Line>> {
     let ask = async {
         let mut stream = UnixStream::connect(socket).await?;
         let request = b"GET /status.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -156,17 +161,13 @@ pub async fn said(socket: &Path) -> anyhow::Result<BTreeMap<Target, Line>> {
     let report: Report = serde_json::from_str(body).context("no report")?;
     let lines = report.deliveries.into_iter();
     Ok(lines
-        .filter_map(|line| Some((target_of(&line)?, line)))
-        .collect())
-}
-
-fn target_of(line: &Line) -> Option<Target> {
-    let has = |target: &Target| {
-        names(*target).is_ok_and(|(account, service, schedd)| {
-            (account, service, schedd) == (&*line.account, &*line.service, &*line.schedd)
+        .filter_map(|line| {
+            Some((
+                layout.target(&line.account, &line.service, &line.schedd)?,
+                line,
+            ))
         })
-    };
-    targets().find(has)
+        .collect())
 }
 
 /// Deliveries that were revoked, with the vault tokens that they had.
@@ -177,9 +178,10 @@ pub type Revoked = BTreeMap<Target, Option<VaultToken>>;
 /// # Errors
 /// What is not.
 pub async fn all_is_well(stage: &Stage, revoked: &Revoked) -> anyhow::Result<()> {
-    let said = said(&stage.socket()).await?;
+    let layout = stage.layout;
+    let said = said(layout, &stage.socket()).await?;
     let now = SystemClock.now();
-    for (target, seen) in look(&stage.socket(), &stage.directories()).await {
+    for (target, seen) in look(layout, &stage.socket(), &stage.directories()).await {
         let line = said
             .get(&target)
             .with_context(|| format!("{target:?} is not in the report"))?;

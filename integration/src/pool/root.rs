@@ -161,19 +161,43 @@ impl Root {
         })
     }
 
+    /// What lives in this root.
+    fn processes(&self) -> impl Iterator<Item = (Pid, PathBuf)> {
+        let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let lives_here = |process: &fs::DirEntry| {
+            fs::read_link(process.path().join("root")).is_ok_and(|root| root == self.path)
+        };
+        all.filter(lives_here).filter_map(|process| {
+            let number = process.file_name().to_str()?.parse().ok()?;
+            Some((Pid::from_raw(number), process.path()))
+        })
+    }
+
+    /// The process of a program that lives in this root, by the program's name.
+    pub(super) fn process(&self, program: &str) -> anyhow::Result<Pid> {
+        let runs = |place: &Path| {
+            fs::read_link(place.join("exe")).is_ok_and(|path| path.ends_with(program))
+        };
+        let mut found = self.processes().filter(|(_, place)| runs(place));
+        let (pid, _) = found
+            .next()
+            .with_context(|| format!("{program} does not run"))?;
+        Ok(pid)
+    }
+
     /// Kills what lives in this root: daemons that outlived their master, and jobs.
     fn kill_all(&self) {
-        for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let its_root = fs::read_link(process.path().join("root"));
-            if its_root.is_ok_and(|its_root| its_root == self.path)
-                && let Some(pid) = process
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse().ok())
-            {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
+        for (pid, _) in self.processes() {
+            let _ = kill(pid, Signal::SIGKILL);
         }
+    }
+
+    /// Shows a folder of ours in it, at the same place.
+    pub(super) fn show(&self, folder: &Path) -> anyhow::Result<()> {
+        let at = self.path(&folder.to_string_lossy());
+        fs::create_dir_all(&at).with_context(|| format!("cannot make {}", at.display()))?;
+        let folder = folder.to_string_lossy();
+        mount(&["--bind", &folder], &at)
     }
 }
 

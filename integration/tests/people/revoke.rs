@@ -223,6 +223,10 @@ async fn a_stolen_schedd_of_a_pool_loses_every_token_whether_it_answers_or_not()
     assert!(tokens().is_empty());
 
     let output = order(&["push"]).await;
+    let said = text(&output);
+    assert!(said.contains("3 revoked left out"), "{said}");
+    assert!(tokens().is_empty());
+    let output = order(&["push", "--schedd", pool.host()]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let before = tokens();
     assert_eq!(before.len(), 3);

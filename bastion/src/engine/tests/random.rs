@@ -182,7 +182,10 @@ async fn story(events: Vec<(Event, u64)>) -> Result<(), TestCaseError> {
     mend(&outside);
     service.reload(wanted()).await;
     // What a person revoked is delivered again when a person asks.
-    service.order(Order::Push(of(None, None))).await;
+    for delivery in wanted() {
+        let meant = of(None, Some(&delivery.id.schedd));
+        service.order(Order::Push(meant)).await;
+    }
     tokio::time::sleep(HOUR).await;
     let report = service.reports.now().unwrap();
     prop_assert!(report.is_good(), "{:?}", report.problem_lines());

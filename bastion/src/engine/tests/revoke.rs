@@ -142,7 +142,13 @@ async fn a_restart_does_not_undo_an_order() {
     tokio::time::sleep(HOUR).await;
     assert_eq!(service.state("a", "ap1"), State::Revoked);
     assert_eq!(service.state("b", "ap1"), State::Good);
+    // Who pushes everything, or logs in for the account, does not mean the schedd that was stolen.
+    service.order(Order::Push(of(None, None))).await;
     service.order(Order::Push(of(Some("a"), None))).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "ap1"), State::Revoked);
+    assert!(!service.has("a", "ap1"));
+    service.order(Order::Push(of(Some("a"), Some("ap1")))).await;
     tokio::time::sleep(HOUR).await;
     assert_eq!(service.state("a", "ap1"), State::Good);
     assert!(Store::read_only(folder.path()).read(|content| content.revoked.is_empty()));
