@@ -109,7 +109,7 @@ async fn a_panic_is_counted_and_reported_and_its_task_starts_anew() {
     let reports = service.revoke(of(Some("a"), None)).await;
     assert!(reports[0].steps.len() > 2, "{reports:?}");
     outside.lock().panics.clear();
-    service.order(Order::Push(of(None, None))).await;
+    service.order(Order::Push(of(None, Some("ap1")))).await;
     good(&mut service, &["a", "b"]).await;
     service.stop().await;
 }
@@ -245,7 +245,9 @@ async fn a_problem_is_logged_once_and_again_when_it_comes_again() {
     // It goes by a revocation, by a removal, and by itself.
     service.revoke(of(None, None)).await;
     outside.lock().no_keytab.clear();
-    service.order(Order::Push(of(None, None))).await;
+    for schedd in ["ap1", "ap2"] {
+        service.order(Order::Push(of(None, Some(schedd)))).await;
+    }
     good(&mut service, &["a"]).await;
     for times in 2..5 {
         fails();
