@@ -18,7 +18,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
-use super::server::Answer;
+use super::answer::Answer;
 use super::token::AccessToken;
 use crate::ca::{Ca, Issued};
 use crate::dev::listener::Listener;

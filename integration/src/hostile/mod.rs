@@ -5,6 +5,7 @@
 //! run in parallel; everything lives in one [`Site`]'s folder and ends with it; no fixture prints a
 //! vault token or an access token.
 
+pub mod answer;
 pub mod clock;
 pub mod credmon;
 pub mod directory;
@@ -17,12 +18,13 @@ pub mod site;
 pub mod token;
 pub mod vault;
 
+pub use answer::{Answer, Request};
 pub use clock::FalseClock;
 pub use credmon::{Credmon, Setup, Status};
 pub use directory::CredentialDirectory;
 pub use file_system::FileSystem;
 pub use front::{Front, Handling};
-pub use server::{Answer, Request, Server};
+pub use server::Server;
 pub use site::Site;
 pub use token::AccessToken;
 pub use vault::Vault;

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::answer::{Answer, Request};
 use super::credmon::Setup;
 use super::directory::CredentialDirectory;
-use super::server::{Answer, Request, Server};
+use super::server::Server;
 use crate::ca::Ca;
 use crate::sandbox;
 
