@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::draw::{Action, Part, Target};
+use super::action::{Action, Part, Target};
 use super::stage::{LIVES, Stage};
 use crate::chain::ACCOUNTS;
 use crate::ended;
@@ -43,6 +43,7 @@ pub async fn begin(stage: &mut Stage, orders: &mut Orders, action: Action) -> an
         Action::Terminate(part) => stop(stage, part, Signal::SIGTERM).await?,
         Action::Suspend(part) => signal(stage, part, Signal::SIGSTOP)?,
         Action::LdapDown => stage.site.ldap.close().await,
+        Action::LdapHangs => stage.site.ldap.hang(true),
         Action::Seal => stage.site.bao.seal(0).await?,
         Action::Quota => {
             let quota = json!({"rate": 1, "interval": "5s", "block_interval": "5s"});
@@ -91,6 +92,7 @@ pub async fn end(stage: &mut Stage, action: Action) -> anyhow::Result<()> {
         Action::Kill(part) | Action::Terminate(part) => start(stage, part).await?,
         Action::Suspend(part) => signal(stage, part, Signal::SIGCONT)?,
         Action::LdapDown => stage.site.ldap.open().await?,
+        Action::LdapHangs => stage.site.ldap.hang(false),
         Action::Seal | Action::RevokeWithoutVault(_) => stage.site.bao.unseal(0).await?,
         Action::Quota => {
             let api = &stage.site.bao.api;

@@ -2,7 +2,8 @@
 
 use anyhow::Context as _;
 
-use super::draw::{Sizes, Target};
+use super::action::Target;
+use super::draw::Sizes;
 use crate::chain::ACCOUNTS;
 
 /// The schedds of a site.
@@ -42,10 +43,9 @@ impl Layout {
 
     /// Every delivery.
     pub fn targets(self) -> impl Iterator<Item = Target> {
-        let all = (0..credentials().count()).flat_map(move |credential| {
+        (0..credentials().count()).flat_map(move |credential| {
             (0..self.schedds.len()).map(move |schedd| Target { credential, schedd })
-        });
-        all
+        })
     }
 
     /// Account, service and schedd of a delivery.
@@ -85,11 +85,10 @@ impl Layout {
 
 /// Account and service of each credential, in the order of their numbers.
 fn credentials() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let all = ACCOUNTS.into_iter().flat_map(|account| {
+    ACCOUNTS.into_iter().flat_map(|account| {
         account
             .services
             .iter()
             .map(move |service| (account.name, *service))
-    });
-    all
+    })
 }

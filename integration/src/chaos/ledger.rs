@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::draw::Target;
+use super::action::Target;
 use super::stage::LIVES;
 
 /// Longest time for which "good" may be said of a delivery without a token: a tenth of the token's life.

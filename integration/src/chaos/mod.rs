@@ -3,7 +3,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `draw` | what is done, drawn by the seed |
+//! | `action`, `draw` | what is done, drawn by the seed |
 //! | `layout` | who is delivered where |
 //! | `stage`, `schedd`, `file_system`, `relay` | the parts |
 //! | `act` | how each action is done and undone |
@@ -15,6 +15,7 @@
 //! begins only when everything is as it is to be.
 
 mod act;
+mod action;
 mod audit;
 mod draw;
 mod file_system;
@@ -38,8 +39,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use self::act::{CARRIED, Orders};
+use self::action::{Action, Planned, Target};
 use self::audit::Unknown;
-use self::draw::{Action, Drawer, Planned, Target};
+use self::draw::Drawer;
 use self::layout::Layout;
 use self::report::{Report, Round};
 use self::stage::Stage;

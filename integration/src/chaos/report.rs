@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::draw::Planned;
+use super::action::Planned;
 
 /// One round.
 #[derive(Clone, Debug, Serialize)]

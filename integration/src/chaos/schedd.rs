@@ -23,7 +23,7 @@ pub struct Schedd {
 }
 
 enum Place {
-    Directory(Directory),
+    Directory(Box<Directory>),
     Pool(Box<Pool>),
 }
 
@@ -47,7 +47,7 @@ impl Schedd {
         };
         let mut schedd = Self {
             name,
-            place: Place::Directory(directory),
+            place: Place::Directory(Box::new(directory)),
         };
         schedd.start_credmon(chain)?;
         Ok(schedd)
@@ -142,7 +142,7 @@ impl Schedd {
                 clock,
                 file_system,
                 ..
-            } = &*directory;
+            } = &**directory;
             let mut command = chain.credmon(file_system.folder())?;
             command
                 .env(

@@ -18,8 +18,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::action::Target;
 use super::audit::ACCESSORS;
-use super::draw::Target;
 use super::file_system::SmallFileSystem;
 use super::layout::Layout;
 use super::relay::Relay;
@@ -70,6 +70,11 @@ pub struct Stage {
     config: PathBuf,
     folder: TempDir,
     _pools: TempDir,
+}
+
+/// The name of a schedd's group: its own for a directory.
+fn group(number: usize) -> String {
+    format!("ap{}", number + 1)
 }
 
 impl Stage {
@@ -157,11 +162,9 @@ impl Stage {
         );
         // Writing to a string cannot fail, here and below.
         for (number, schedd) in self.schedds.iter().enumerate() {
-            let _ = writeln!(yaml, "  {}: {{{}}}", self.group(number), schedd.group());
+            let _ = writeln!(yaml, "  {}: {{{}}}", group(number), schedd.group());
         }
-        let groups: Vec<String> = (0..self.schedds.len())
-            .map(|number| self.group(number))
-            .collect();
+        let groups: Vec<String> = (0..self.schedds.len()).map(group).collect();
         yaml.push_str("accounts:\n");
         for (number, account) in ACCOUNTS.iter().enumerate() {
             if Some(number) != without {
@@ -179,11 +182,6 @@ impl Stage {
             }
         }
         yaml
-    }
-
-    /// The name of the group of a schedd: the schedd's own for a directory.
-    fn group(&self, number: usize) -> String {
-        format!("ap{}", number + 1)
     }
 
     /// Writes a configuration; the service notices.

@@ -21,8 +21,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
+use super::action::Target;
 use super::audit::lives;
-use super::draw::Target;
 use super::layout::Layout;
 use super::ledger::{Ledger, Seen, Token};
 use super::stage::Stage;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Where it listens.
@@ -15,6 +16,7 @@ pub const ADDRESS: &str = "127.83.0.5:1389";
 #[derive(Debug, Default)]
 pub struct Ldap {
     serving: Option<JoinHandle<()>>,
+    hangs: watch::Sender<bool>,
 }
 
 impl Ldap {
@@ -27,12 +29,18 @@ impl Ldap {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("cannot listen on {ADDRESS}"))?;
+        let hangs = self.hangs.subscribe();
         self.serving = Some(tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(serve(client));
+                tokio::spawn(serve(client, hangs.clone()));
             }
         }));
         Ok(())
+    }
+
+    /// From now on nobody gets an answer, or again.
+    pub fn hang(&self, hangs: bool) {
+        self.hangs.send_replace(hangs);
     }
 
     /// Closes the port.
@@ -52,7 +60,7 @@ impl Drop for Ldap {
     }
 }
 
-async fn serve(mut client: TcpStream) -> anyhow::Result<()> {
+async fn serve(mut client: TcpStream, mut hangs: watch::Receiver<bool>) -> anyhow::Result<()> {
     loop {
         // LDAPMessage: a sequence of a number and an operation.
         let (tag, message) = element(&mut client).await?;
@@ -73,6 +81,7 @@ async fn serve(mut client: TcpStream) -> anyhow::Result<()> {
         reply.extend(number);
         reply.extend(done);
         let head = [0x30, u8::try_from(reply.len())?];
+        hangs.wait_for(|hangs| !hangs).await?;
         client.write_all(&[&head[..], &reply].concat()).await?;
     }
 }
