@@ -94,7 +94,7 @@ impl Scheduler {
             .map_or(LEAST, |asked| asked.as_secs().saturating_add(1));
         let depending = self.proven_at(&(host.clone(), None));
         let lefts = depending.iter().filter_map(|r| r.in_place.left(now));
-        let most = lefts.min().map_or(300, |left| (left / 3).clamp(15, 300));
+        let most = lefts.min().map_or(300, |left| (left / 3).clamp(5, 300));
         i64::try_from(asked).unwrap_or(i64::MAX).min(most)
     }
 

@@ -234,5 +234,10 @@ pub async fn deliver_again(stage: &Stage, target: Target) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Has everything pushed, whatever comes of it.
+pub async fn push(stage: &Stage) -> anyhow::Result<()> {
+    stage.command(&["push"])?.await.map(drop)
+}
+
 /// How long tokens carry jobs over an outage.
 pub const CARRIED: Duration = Duration::from_secs(LIVES.access_minimum);

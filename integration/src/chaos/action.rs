@@ -108,6 +108,10 @@ impl Action {
     #[must_use]
     pub fn concern(self) -> Concern {
         match self {
+            // A credd that is started while the issuer is away remembers for ten minutes that it got no keys.
+            Self::Kill(Part::Credd(_)) | Self::Terminate(Part::Credd(_)) => {
+                Concern::Part(Part::Issuer)
+            }
             Self::Kill(part) | Self::Terminate(part) | Self::Suspend(part) => Concern::Part(part),
             Self::LdapDown | Self::LdapHangs => Concern::Ldap,
             Self::Seal | Self::Quota | Self::Certificate | Self::RevokeWithoutVault(_) => {
@@ -146,6 +150,15 @@ impl Action {
     #[must_use]
     pub fn kills_bastion(self) -> bool {
         matches!(self, Self::Kill(Part::Bastion) | Self::KillInPush(_))
+    }
+
+    /// Whether a credd is started anew, without what it remembered.
+    #[must_use]
+    pub fn restarts_credd(self) -> bool {
+        matches!(
+            self,
+            Self::Kill(Part::Credd(_)) | Self::Terminate(Part::Credd(_))
+        )
     }
 
     /// Its kind, without what was drawn for it: by this figures are gathered.

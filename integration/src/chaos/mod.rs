@@ -137,6 +137,7 @@ struct Run {
 impl Run {
     async fn all(&mut self, options: &Options, progress: &Progress) -> anyhow::Result<Report> {
         self.wait_until_well().await?;
+        self.prepare(&[]).await?;
         let mut drawer = Drawer::new(options.seed, self.stage.layout.sizes());
         let mut report = Report {
             seed: options.seed,
@@ -186,6 +187,7 @@ impl Run {
         faults.append(&mut self.watcher.ledger().faults);
         if to_good.is_some() {
             self.deliver_again(&before).await?;
+            self.prepare(&planned).await?;
         }
         Ok(Round {
             actions: planned,
@@ -194,6 +196,18 @@ impl Run {
             gaps,
             faults,
         })
+    }
+
+    /// Waits until what was lost in a round is there again, so that the next one may last as long as tokens carry.
+    async fn prepare(&self, planned: &[Planned]) -> anyhow::Result<()> {
+        if planned.iter().any(|one| one.action.restarts_credd()) {
+            // It asks for the issuer's keys again; where it gets none it takes no push for ten minutes.
+            act::push(&self.stage).await?;
+        }
+        wait::until("all tokens to be new", GOOD, async || {
+            watch::all_can_wait(&self.stage, &self.revoked).await
+        })
+        .await
     }
 
     /// Does and undoes the actions, each at its time.

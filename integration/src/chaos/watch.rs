@@ -21,6 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
+use super::act::CARRIED;
 use super::action::Target;
 use super::audit::lives;
 use super::layout::Layout;
@@ -30,6 +31,8 @@ use crate::wait;
 
 /// How often it looks.
 const PAUSE: Duration = Duration::from_millis(500);
+/// What a token may lack of what is to be carried, when it is renewed at this moment.
+const FRESH: Duration = Duration::from_secs(5);
 /// How long the bastion may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -217,6 +220,20 @@ pub async fn all_is_well(stage: &Stage, revoked: &Revoked) -> anyhow::Result<()>
     for directory in stage.directories() {
         let left = temporary_files(&directory);
         ensure!(left.is_empty(), "temporary files are left: {left:?}");
+    }
+    Ok(())
+}
+
+/// Every delivery that is not revoked has as much of its access token left as an outage may take.
+///
+/// # Errors
+/// One that has less.
+pub async fn all_can_wait(stage: &Stage, revoked: &Revoked) -> anyhow::Result<()> {
+    let least = SystemClock.now() + (CARRIED - FRESH);
+    for (target, seen) in look(stage.layout, &stage.socket(), &stage.directories()).await {
+        let token = seen.access_token;
+        let can_wait = revoked.contains_key(&target) || token.lives(least);
+        ensure!(can_wait, "{target:?} has {token:?}");
     }
     Ok(())
 }
