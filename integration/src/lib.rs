@@ -18,6 +18,7 @@ mod guard;
 pub mod here;
 pub mod hostile;
 pub mod kdc;
+pub mod keycloak;
 pub mod onboarding;
 pub mod openbao;
 pub mod pool;

@@ -68,6 +68,17 @@ pub(crate) fn openbao() -> anyhow::Result<PathBuf> {
     Ok(place)
 }
 
+/// The folder with Keycloak, made by `integration/setup/keycloak`.
+pub(crate) fn keycloak() -> anyhow::Result<PathBuf> {
+    let place = path("TOKEN_BASTION_KEYCLOAK")?;
+    ensure!(
+        place.is_dir(),
+        "there is no Keycloak in {}: run integration/setup/keycloak",
+        place.display()
+    );
+    Ok(place)
+}
+
 /// `bindfs` and `libfaketime`, unpacked by `integration/setup/packages`.
 pub(crate) fn fault_tools() -> anyhow::Result<PathBuf> {
     let place = path("TOKEN_BASTION_FAULTS")?;

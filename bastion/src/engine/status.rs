@@ -10,9 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::engine::attempt::{AccessFacts, AtSchedd, Known, Outcome, Tokens};
 use crate::model::delivery::Delivery;
+use crate::model::moment::before;
 use crate::model::records::TokenRecords;
 use crate::policy::jobs;
-use crate::policy::plan::{Record, State};
+use crate::policy::plan::{self, Record, State};
 
 /// State of one delivery, as its owner publishes it.
 #[derive(Clone, Debug)]
@@ -104,6 +105,8 @@ impl Status {
         record.basis = tokens.basis();
         if let Some(access) = outcome.access {
             record.proved = Some(now);
+            record.granted = (access.expires.zip(access.life))
+                .map(|(expires, life)| plan::granted(now, before(expires, life), life));
             record.access_life = access.life;
             self.access = access;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::moment::after;
+use crate::model::moment::{after, until};
 use crate::model::records::AccessRead;
 
 /// Assumed lifetime of access tokens before one was read: the WLCG profile recommends less than six hours, and
@@ -20,8 +20,9 @@ const PROMPT: Duration = Duration::from_mins(3);
 
 /// Assumed difference between the clocks of two hosts, where it was not measured.
 const SKEW: SignedDuration = SignedDuration::from_mins(1);
-/// Number of access tokens that are recorded for one delivery: each is the newest for a third of its lifetime or more.
-const MOST_READS: usize = 4;
+/// Number of access tokens that are recorded for one delivery. Of three in a row the first and the last are a quarter
+/// of a lifetime apart, so they reach back over more than the half in which a credmon renews.
+const MOST_READS: usize = 6;
 
 /// Observation of the access tokens of a delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,11 @@ pub fn record(reads: &mut Vec<AccessRead>, read: AccessRead) {
     // The same one again.
     if reads.iter().any(|known| known.expires == read.expires) {
         return;
+    }
+    if let [.., before, _] = reads.as_slice()
+        && until(before.at, read.at) < until(read.at, read.expires) / 4
+    {
+        reads.pop();
     }
     reads.push(read);
     let surplus = reads.len().saturating_sub(MOST_READS);
@@ -182,7 +188,22 @@ mod tests {
             record(&mut reads, read);
         }
         let times: Vec<_> = reads.iter().map(|read| read.at.as_second()).collect();
-        assert_eq!(times, [60, 70, 80, 90]);
+        assert_eq!(times, [0, 90], "all within a quarter of a life");
+    }
+
+    #[test]
+    fn however_often_one_is_read_more_than_half_a_life_is_remembered() {
+        for pause in [1, 10, 90, 170, 249, 250, 333] {
+            let mut reads = Vec::new();
+            for time in (0..10_000).step_by(pause) {
+                let [read] = read(time, time + 1000, false);
+                record(&mut reads, read);
+                let times: Vec<_> = reads.iter().map(|read| read.at.as_second()).collect();
+                assert_eq!(times.last(), Some(&time));
+                assert!(time < 500 || times[0] <= time - 500, "{pause}: {times:?}");
+                assert!(reads.len() <= MOST_READS, "{pause}: {times:?}");
+            }
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::controls::Troubles;
 use super::duration::{parse, parse_option};
 use super::faults::Fault;
 use super::node::Condition;
+use super::outside::OutsideIssuer;
 use super::quota::Quota;
 use super::request_log::RequestLog;
 use super::server::{Files, Server, Start};
@@ -114,6 +115,10 @@ struct Options {
     /// issuer as well; else a random one
     #[arg(long, value_name = "FILE")]
     issuer_client_secret: Option<PathBuf>,
+    /// An issuer that stands elsewhere, such as a real one, for the roles of this name: this server is
+    /// its client `htvault-dev` with the secret of --issuer-client-secret (repeatable)
+    #[arg(long = "outside-issuer", value_name = "NAME=URL")]
+    outside_issuers: Vec<OutsideIssuer>,
     /// A fault that is on from the start: latency=TIME, hang, drop, status=CODE, garbage or
     /// oversized=SIZE, then any of ,node=N|issuer ,path=PREFIX ,times=N ,share=PERCENT (repeatable)
     #[arg(long = "fault", value_name = "EFFECT[,WHERE…]")]
@@ -224,6 +229,9 @@ fn prepare(options: Options) -> Result<(Start, Conditions), String> {
         device_life: options.device_life,
         poll_interval: options.poll_interval,
         client_secret,
+        outside_issuers: (options.outside_issuers.into_iter())
+            .map(|issuer| (issuer.name, issuer.url))
+            .collect(),
     };
     settings.check()?;
     if !settings.issuer_url.starts_with("https://")

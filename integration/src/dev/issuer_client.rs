@@ -1,7 +1,8 @@
 //! How the Vault half asks the issuer: real HTTPS, so that an outage of the issuer is real.
 //!
 //! What always holds: the connection goes to the address where the issuer listens, and the
-//! certificate is checked for the issuer's name. Error texts follow those of the real server.
+//! certificate is checked for the issuer's name; an outside issuer is found by its own name. Error
+//! texts follow those of the real server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use url::{Host, Url};
 
 use super::duration::after;
 use super::issuer::{CLIENT_ID, device};
+use super::outside::{Endpoint, OutsideIssuers};
 use super::secrets::{AccessToken, IssuerFailure, Refreshed};
 use super::settings::RoleName;
 
@@ -29,6 +31,7 @@ pub struct IssuerClient {
     url: String,
     address: SocketAddr,
     client_secret: SecretString,
+    outside: OutsideIssuers,
     clock: Arc<dyn Clock>,
 }
 
@@ -75,9 +78,11 @@ struct DeviceGiven {
     id_token: String,
 }
 
+/// Claims of an identity token: ours, and the standard one, by which other issuers name the person.
 #[derive(Deserialize)]
 struct Identity {
-    credkey: String,
+    credkey: Option<String>,
+    preferred_username: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +108,7 @@ impl IssuerClient {
         address: SocketAddr,
         tls: rustls::ClientConfig,
         client_secret: SecretString,
+        outside: OutsideIssuers,
         timeout: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, String> {
@@ -124,6 +130,7 @@ impl IssuerClient {
             url: dialled.as_str().trim_end_matches('/').to_owned(),
             address,
             client_secret,
+            outside,
             clock,
         })
     }
@@ -153,13 +160,17 @@ impl IssuerClient {
         Ok(self.ask(issuer, form).await?.access)
     }
 
-    /// Opens a device flow; the error is in words.
-    pub async fn authorize_device(&self, role: &RoleName) -> Result<DeviceBegun, String> {
+    /// Opens a device flow for a role with its scopes; the error is in words.
+    pub async fn authorize_device(
+        &self,
+        role: &RoleName,
+        scopes: &[String],
+    ) -> Result<DeviceBegun, String> {
         let form = Serializer::new(String::new())
             .append_pair("role", &role.role)
-            .append_pair("scope", "openid offline_access")
+            .append_pair("scope", &with_openid(scopes))
             .finish();
-        let (status, body) = self.post(&role.issuer, "devicecode", form).await?;
+        let (status, body) = self.post(&role.issuer, Endpoint::Device, form).await?;
         if let Ok(opened) = serde_json::from_slice::<DeviceOpened>(&body)
             && status.is_success()
         {
@@ -183,13 +194,13 @@ impl IssuerClient {
             .append_pair("device_code", device_code.expose_secret())
             .finish();
         let (status, body) =
-            (self.post(issuer, "token", form).await).map_err(PollFailure::Transient)?;
+            (self.post(issuer, Endpoint::Token, form).await).map_err(PollFailure::Transient)?;
         if status.is_success() {
             let unreadable = || PollFailure::Transient("unreadable answer of the issuer".into());
             let given: DeviceGiven = serde_json::from_slice(&body).map_err(|_| unreadable())?;
-            let identity = identity(&given.id_token).ok_or_else(unreadable)?;
+            let credkey = credkey(&given.id_token).ok_or_else(unreadable)?;
             return Ok(DeviceTokens {
-                credkey: identity.credkey,
+                credkey,
                 refresh_token: given.refresh_token.into(),
             });
         }
@@ -208,10 +219,16 @@ impl IssuerClient {
     async fn post(
         &self,
         issuer: &str,
-        endpoint: &str,
+        endpoint: Endpoint,
         form: String,
     ) -> Result<(StatusCode, Vec<u8>), String> {
-        let url = format!("{}/{issuer}/{endpoint}", self.url);
+        let url = match self.outside.endpoint(&self.http, issuer, endpoint).await {
+            Some(url) => url?,
+            None => match endpoint {
+                Endpoint::Token => format!("{}/{issuer}/token", self.url),
+                Endpoint::Device => format!("{}/{issuer}/devicecode", self.url),
+            },
+        };
         let in_words = |error: reqwest::Error| self.in_words(&url, &error);
         let response = self
             .http
@@ -229,7 +246,7 @@ impl IssuerClient {
 
     async fn ask(&self, issuer: &str, form: String) -> Result<Refreshed, IssuerFailure> {
         let asked_at = self.clock.now();
-        let posted = self.post(issuer, "token", form).await;
+        let posted = self.post(issuer, Endpoint::Token, form).await;
         let (status, body) = posted.map_err(IssuerFailure::Transient)?;
         if status.is_success()
             && let Ok(given) = serde_json::from_slice::<Given>(&body)
@@ -282,9 +299,18 @@ impl IssuerClient {
 
 /// Who an identity token is of. It came over TLS from the issuer itself, which makes it as good as
 /// its signature would.
-fn identity(token: &str) -> Option<Identity> {
+fn credkey(token: &str) -> Option<String> {
     let claims = token.split('.').nth(1)?;
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+    let claims: Identity = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
+    claims.credkey.or(claims.preferred_username)
+}
+
+/// Scopes in one text. Without `openid` no issuer gives an identity token.
+fn with_openid(scopes: &[String]) -> String {
+    let others = scopes.iter().map(String::as_str);
+    let others = others.filter(|scope| *scope != "openid");
+    let all: Vec<&str> = std::iter::once("openid").chain(others).collect();
+    all.join(" ")
 }
 
 fn exchange_form(access_token: &str, scopes: &[String], audiences: &[String]) -> String {

@@ -22,6 +22,7 @@ pub mod listener;
 pub mod login;
 pub mod node;
 pub mod oidc;
+pub mod outside;
 pub mod parts;
 pub mod policy;
 pub mod port;

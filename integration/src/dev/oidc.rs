@@ -144,13 +144,13 @@ async fn begin(vault: &Vault, issuer: &str, body: Body) -> Answer {
     if role.role.is_empty() {
         return Answer::bad_request("missing role");
     }
-    if !vault.settings.roles.contains_key(&role) {
+    let Some(scopes) = vault.settings.roles.get(&role) else {
         return Answer::bad_request(&format!("role {:?} could not be found", role.role));
-    }
+    };
     if body.client_nonce.is_empty() {
         return Answer::bad_request("missing client_nonce");
     }
-    let begun = match vault.issuer.authorize_device(&role).await {
+    let begun = match vault.issuer.authorize_device(&role, scopes).await {
         Ok(begun) => begun,
         Err(words) => return failed("error authorizing device", &words),
     };

@@ -22,6 +22,7 @@ use super::issuer::{self, Issuer};
 use super::issuer_client::IssuerClient;
 use super::login::TicketCheck;
 use super::node::{Condition, Node};
+use super::outside::OutsideIssuers;
 use super::parts::{IssuerState, Parts};
 use super::policy::Owner;
 use super::port::Port;
@@ -121,6 +122,7 @@ impl Server {
             issuer_port.address(),
             trust,
             issuer.client_secret().clone(),
+            OutsideIssuers::new(&settings.outside_issuers),
             settings.issuer_timeout,
             Arc::clone(&vault_clock),
         )

@@ -137,6 +137,9 @@ pub struct Settings {
     /// The secret of the issuer's client, where another server than this Vault half has it too; else
     /// a random one.
     pub client_secret: Option<SecretString>,
+    /// The URLs of issuers that stand elsewhere, by name. The Vault half is their client with the same
+    /// name and secret.
+    pub outside_issuers: BTreeMap<String, String>,
 }
 
 impl Default for Settings {
@@ -157,6 +160,7 @@ impl Default for Settings {
             device_life: Duration::from_mins(10),
             poll_interval: Duration::from_secs(3),
             client_secret: None,
+            outside_issuers: BTreeMap::new(),
         }
     }
 }
@@ -175,6 +179,23 @@ impl Settings {
                     grant.role.role,
                     grant.role.issuer,
                     known.join(", ")
+                ));
+            }
+            if self.outside_issuers.contains_key(&grant.role.issuer) {
+                return Err(format!(
+                    "grant for {:?}: only issuer {:?} itself, which stands elsewhere, can make one",
+                    grant.credkey, grant.role.issuer
+                ));
+            }
+        }
+        for name in self.outside_issuers.keys() {
+            if !self.issuers().any(|known| known == name) {
+                return Err(format!("the outside issuer {name:?} has no role"));
+            }
+            if self.client_secret.is_none() {
+                return Err(format!(
+                    "the outside issuer {name:?} needs to know the secret of the client: give a \
+                     file with it"
                 ));
             }
         }
@@ -253,6 +274,23 @@ mod tests {
         settings.grants.push("cms:cmsprod:nope".parse().unwrap());
         let words = settings.check().unwrap_err();
         assert!(words.contains("cms:production"), "{words}");
+    }
+
+    #[test]
+    fn an_outside_issuer_needs_a_role_and_a_secret_and_makes_its_grants_itself() {
+        let mut settings = Settings::default();
+        let url = "https://sso.example.org/realms/grid".to_owned();
+        settings.outside_issuers.insert("grid".to_owned(), url);
+        assert!(settings.check().unwrap_err().contains("has no role"));
+        let role: RoleScopes = "grid:default=compute.read".parse().unwrap();
+        settings.roles.insert(role.name, role.scopes);
+        assert!(settings.check().unwrap_err().contains("secret"));
+        settings.client_secret = Some("s".into());
+        assert_eq!(settings.check(), Ok(()));
+        settings
+            .grants
+            .push("grid:cmsprod:default".parse().unwrap());
+        assert!(settings.check().unwrap_err().contains("itself"));
     }
 
     #[test]

@@ -41,8 +41,12 @@ pub struct TokenEndpoint {
 #[derive(Debug)]
 pub struct Refresher {
     task: JoinHandle<()>,
-    refusals: Arc<Mutex<BTreeMap<String, String>>>,
+    endpoints: Shared<TokenEndpoint>,
+    refusals: Shared<String>,
 }
+
+/// What a refresher and its task have in common, by name.
+type Shared<T> = Arc<Mutex<BTreeMap<String, T>>>;
 
 struct Stored {
     refresh_token: SecretString,
@@ -54,9 +58,9 @@ struct Stored {
 struct Work {
     api: Api,
     browser: reqwest::Client,
-    endpoints: BTreeMap<String, TokenEndpoint>,
+    endpoints: Shared<TokenEndpoint>,
     stored: BTreeMap<String, Stored>,
-    refusals: Arc<Mutex<BTreeMap<String, String>>>,
+    refusals: Shared<String>,
 }
 
 #[derive(Deserialize)]
@@ -68,18 +72,14 @@ struct Given {
 }
 
 impl Refresher {
-    /// Begins to refresh what is stored for these issuers, which have their names at the Vault.
+    /// Begins to refresh what is stored for the issuers that are added.
     #[must_use]
-    pub fn start(
-        api: Api,
-        browser: reqwest::Client,
-        endpoints: BTreeMap<String, TokenEndpoint>,
-    ) -> Self {
-        let refusals = Arc::default();
+    pub fn start(api: Api, browser: reqwest::Client) -> Self {
+        let (endpoints, refusals) = (Arc::default(), Arc::default());
         let mut work = Work {
             api,
             browser,
-            endpoints,
+            endpoints: Arc::clone(&endpoints),
             stored: BTreeMap::new(),
             refusals: Arc::clone(&refusals),
         };
@@ -90,7 +90,20 @@ impl Refresher {
                 wait::pass(PAUSE).await;
             }
         });
-        Self { task, refusals }
+        Self {
+            task,
+            endpoints,
+            refusals,
+        }
+    }
+
+    /// Adds an issuer by its name at the Vault.
+    pub fn add(&self, issuer: &str, endpoint: TokenEndpoint) {
+        let mut endpoints = self
+            .endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        endpoints.insert(issuer.to_owned(), endpoint);
     }
 
     /// What the issuer said when it refused to renew, by the name of the credential.
@@ -167,9 +180,12 @@ impl Work {
             ..
         } = self;
         let stored = stored.get_mut(name).context("it is stored")?;
-        let endpoint = endpoints
-            .get(&stored.server)
-            .with_context(|| format!("there is no issuer {:?}", stored.server))?;
+        let endpoint = {
+            let endpoints = endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+            endpoints.get(&stored.server).cloned()
+        };
+        let endpoint =
+            endpoint.with_context(|| format!("there is no issuer {:?}", stored.server))?;
         let form = Serializer::new(String::new())
             .append_pair("grant_type", "refresh_token")
             .append_pair("refresh_token", stored.refresh_token.expose_secret())

@@ -4,8 +4,7 @@
 //! What always holds: the accounts of the chain have onboarded, by the real OIDC mount; OpenBao
 //! listens where the chain's programs expect their Vault.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -47,6 +46,9 @@ pub struct Site {
     /// What trusts the servers.
     trust: Server,
     url: String,
+    keytab: PathBuf,
+    /// The principal in it.
+    service: String,
 }
 
 /// The issuer's roles: those that `htvault-dev` has by default, and the chain's own.
@@ -85,12 +87,21 @@ impl Site {
         ldap.open().await?;
         let bao = OpenBao::start(folder, &chain.ca, Release::WithKerberos, hosts).await?;
 
-        let http = http(&chain)?;
-        let secret = chain.issuer_client_secret()?;
-        let roles = roles()?;
+        let (http, ca_file) = (http(&chain)?, chain.ca.file());
+        let api = Api::new(&bao.url(), &ca_file, REFRESHER)?.with_token(bao.api.token_of());
         let url = format!("https://{name}:8200");
+        let secret = chain.issuer_client_secret()?;
         setup::secrets(&bao.api).await?;
-        setup::kerberos(&bao.api, &roles, &keytab, &service).await?;
+        let site = Self {
+            refresher: Refresher::start(api, http),
+            bao,
+            ldap,
+            trust: Server::new(&url, &ca_file)?,
+            chain,
+            url,
+            keytab,
+            service,
+        };
         let issuer = Issuer {
             name: "cms",
             url: ISSUER,
@@ -98,28 +109,30 @@ impl Site {
             client_secret: &secret,
             algorithm: "ES256",
             credkey_claim: "credkey",
-            roles,
+            roles: roles()?,
         };
-        setup::oidc(&bao.api, &issuer, chain.ca.pem(), &url).await?;
-        let endpoint = TokenEndpoint {
-            url: format!("{ISSUER}/token"),
-            client_id: CLIENT_ID.to_owned(),
-            client_secret: secret.clone(),
-        };
-        let endpoints = BTreeMap::from([("cms".to_owned(), endpoint)]);
-        let (first, ca_file) = (bao.url(), chain.ca.file());
-        let api = Api::new(&first, &ca_file, REFRESHER)?.with_token(bao.api.token_of());
-        let refresher = Refresher::start(api, http, endpoints);
-        let site = Self {
-            refresher,
-            bao,
-            ldap,
-            trust: Server::new(&url, &chain.ca.file())?,
-            chain,
-            url,
-        };
+        let token_endpoint = format!("{ISSUER}/token");
+        site.add_issuer(&issuer, &token_endpoint).await?;
         site.onboard_all().await?;
         Ok(site)
+    }
+
+    /// Makes the mounts of an issuer, and begins to refresh what is stored for it.
+    pub async fn add_issuer(
+        &self,
+        issuer: &Issuer<'_>,
+        token_endpoint: &str,
+    ) -> anyhow::Result<()> {
+        let Self { bao, keytab, .. } = self;
+        setup::kerberos(&bao.api, &issuer.roles, keytab, &self.service).await?;
+        setup::oidc(&bao.api, issuer, self.chain.ca.pem(), &self.url).await?;
+        let endpoint = TokenEndpoint {
+            url: token_endpoint.to_owned(),
+            client_id: issuer.client_id.to_owned(),
+            client_secret: issuer.client_secret.clone(),
+        };
+        self.refresher.add(issuer.name, endpoint);
+        Ok(())
     }
 
     /// A client of this Vault as bastion and credmon have it.

@@ -225,7 +225,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     /// not answer, or a grant that is refused, is seen while jobs still have a token.
     async fn check(&mut self, token: &VaultToken, before_store: bool) -> Result<(), Problem> {
         let credential = &self.delivery.credential;
-        let at_least = self.known.life.map(|life| life / 3 * 2);
+        let at_least = self.known.life.map(plan::at_least);
         let answer = (self.parts.vault).read_for_jobs(credential, token, at_least);
         let (answer, less) = self.parts.stages.time(Stage::Read, answer).await?;
         verify::access_token(credential, &answer, self.now())?;

@@ -70,6 +70,28 @@ async fn an_issuer_outage_and_a_refused_grant_are_told_long_before_jobs_suffer()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_grant_is_told_within_a_tenth_of_an_access_tokens_life_whenever_it_begins() {
+    for (life, number) in [(HOUR, 1), (HOUR, 3), (2 * MINUTE, 1)] {
+        for moment in 0..20 {
+            let outside = Outside::new();
+            outside.lock().access_life = life;
+            // Of one account: they share what Vault has cached, with their credmons.
+            let wanted = (0..number).map(|n| at("a", &format!("ap{n}"))).collect();
+            let service = Service::good(&outside, wanted).await;
+            tokio::time::sleep(life + life / 50 * moment).await;
+            outside.lock().no_grant = true;
+            tokio::time::sleep(life / 10).await;
+            for line in lines(&service) {
+                let kind = line.problem.as_ref().map(|problem| problem.kind);
+                assert_eq!(kind, Some(Kind::NotOnboarded), "{life:?} {moment} {line:?}");
+                assert!(line.jobs_have_token, "{line:?}");
+            }
+            service.stop().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_vault_token_that_dies_is_replaced_within_a_tenth_of_an_access_tokens_life() {
     for (life, number) in [(HOUR, 200), (3 * MINUTE / 2, 4)] {
         let outside = Outside::new();

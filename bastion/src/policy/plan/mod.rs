@@ -8,7 +8,8 @@
 //! - The lifetime of a token is known from its issue, not from a look-up: a standby may answer old values.
 //! - After a start the schedd is observed before anything is pushed; [`inherit`] decides about the tokens there.
 //! - A token is proved ten times in the lifetime of an access token, by reading one with it, so that a revoked one is
-//!   replaced long before jobs are affected.
+//!   replaced long before jobs are affected. The access token must be so new that its issuer gave it since the last
+//!   proof, so that a grant that is refused is reported as early.
 //!
 //! [`outlook`] reports the next action to people.
 
@@ -22,7 +23,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use proof::prove_every;
+pub use proof::{at_least, granted, prove_every};
 use proof::{observe_early, prove_at};
 
 use crate::model::delivery::{Delivery, DeliveryId};
@@ -72,6 +73,8 @@ pub struct Record {
     pub renew_by: Option<Timestamp>,
     /// Time when an access token was last read with it.
     pub proved: Option<Timestamp>,
+    /// Time when the issuer gave that one.
+    pub granted: Option<Timestamp>,
     /// Lifetime of that access token.
     pub access_life: Option<Duration>,
     /// Time until which jobs surely have a valid access token.

@@ -6,7 +6,7 @@ use htvault::RequestLimit;
 use jiff::Timestamp;
 
 use super::{Policy, Record};
-use crate::model::moment::{after, before};
+use crate::model::moment::{after, before, until};
 
 /// Number of proofs in the lifetime of an access token, so that an invalid vault token is replaced long before jobs
 /// are affected.
@@ -17,6 +17,34 @@ const USUAL_LIFE: Duration = Duration::from_hours(1);
 const BETWEEN_PROOFS: Duration = Duration::from_millis(125);
 /// Salt of the proof's jitter.
 const PROOF: u64 = 4;
+/// Least of what an access token may have lived when it proves the grant: requests take their time.
+const LEAST_AGE: Duration = Duration::from_secs(5);
+/// Times of issue are in whole seconds, and clocks differ.
+const ROUNDING: Duration = Duration::from_secs(2);
+
+/// Returns how long an access token with lifetime `life` may have lived to prove that its issuer still gives some:
+/// less than the time between two proofs, so that each asks the issuer, unless somebody else did since the last one.
+/// Of the deliveries of one credential one asks for all.
+fn greatest_age(life: Duration) -> Duration {
+    (life / (2 * PROOFS_IN_A_LIFE)).max(LEAST_AGE).min(life / 3)
+}
+
+/// Returns the remaining lifetime that an access token must have to prove the grant. Vault has its issuer give a new
+/// one where the cached one has less, so that a grant that was revoked at the issuer is reported.
+#[must_use]
+pub fn at_least(life: Duration) -> Duration {
+    life.saturating_sub(greatest_age(life))
+}
+
+/// Returns the time at which the issuer gave an access token that was read at `read`, so far as clocks can be believed.
+#[must_use]
+pub fn granted(read: Timestamp, issued: Timestamp, life: Duration) -> Timestamp {
+    if until(issued, read) <= greatest_age(life) + ROUNDING {
+        issued.min(read)
+    } else {
+        read
+    }
+}
 
 /// Time of an observation before its schedule, since the jobs' access tokens, as far as known, expire soon.
 pub(super) fn observe_early(record: &Record) -> Timestamp {
@@ -27,17 +55,17 @@ pub(super) fn observe_early(record: &Record) -> Timestamp {
     before(safe, life / 3).max(after(observed, life / PROOFS_IN_A_LIFE))
 }
 
-/// Time of the next proof; the first one comes at once.
+/// Time of the next proof, counted from when the issuer gave the access token of the last one; the first one comes at
+/// once.
 pub(super) fn prove_at(policy: &Policy<'_>, record: &Record) -> Timestamp {
     let Some(proved) = record.proved else {
         return Timestamp::MIN;
     };
+    let jittered = |every: Duration| every.saturating_sub(policy.id.share_of(every / 4, PROOF));
     let life = record.access_life.unwrap_or(USUAL_LIFE);
-    let every = (life / PROOFS_IN_A_LIFE).max(policy.prove_every);
-    after(
-        proved,
-        every.saturating_sub(policy.id.share_of(every / 4, PROOF)),
-    )
+    let granted = record.granted.unwrap_or(proved);
+    let next = after(granted, jittered(life / PROOFS_IN_A_LIFE));
+    next.max(after(proved, jittered(policy.prove_every)))
 }
 
 /// Least time between two proofs of one delivery, so that the proofs of all deliveries are bounded and take at most a

@@ -73,8 +73,9 @@ const RULES: &[Rule] = &[
         "see the CredLog at the schedd: where it says nothing behind `using SCITOKENS` the map file lacks a line \
          `SCITOKENS {bearer} {account}`; where it says `SCITOKENS:2` and that it cannot connect, that a certificate \
          is not OK, or `negative cache`, the credd cannot get the issuer's keys: mend network or trust there, then \
-         wait 10 minutes or remove /run/condor/cache/scitokens and restart the credd; else \
-         SCITOKENS_SERVER_AUDIENCE must allow the token's audience"),
+         wait 10 minutes or remove /run/condor/cache/scitokens and restart the credd; where it says \
+         `'aud' claim verification failed` SCITOKENS_SERVER_AUDIENCE must allow one of the token's audiences; of \
+         those `https://wlcg.cern.ch/jwt/v1/any` counts in tokens with the claim `wlcg.ver` only"),
     Rule(CreddRefused, ANY, &["No auth methods"],
         "the credd does not offer {method}: add it to SEC_DEFAULT_AUTHENTICATION_METHODS at the schedd"),
     Rule(Transport, Some(Idtokens), &["No token found"],
