@@ -17,6 +17,7 @@ mod guard;
 pub mod here;
 pub mod hostile;
 pub mod kdc;
+pub mod load;
 pub mod onboarding;
 pub mod openbao;
 pub mod pool;
