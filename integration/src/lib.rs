@@ -19,6 +19,7 @@ pub mod here;
 pub mod hostile;
 pub mod kdc;
 pub mod keycloak;
+pub mod load;
 pub mod onboarding;
 pub mod openbao;
 pub mod pool;

@@ -11,13 +11,10 @@ use bastion::policy::plan::State;
 use crate::plan::{Kind, Plan};
 use crate::world::World;
 use crate::year::START;
-use crate::{HOUR, MINUTE, account_number, schedd_number};
+use crate::{HOUR, LifeClass, MINUTE, account_number, schedd_number};
 
 /// A token with so many seconds left will do for the next step of a job.
 const COMFORT: u64 = 10 * MINUTE;
-/// Seconds that every access token has left at least, by the default of `CREDMON_OAUTH_TOKEN_MINIMUM`: outages
-/// that are shorter than this are carried by one-hour tokens.
-pub(crate) const CARRIED: u64 = 40 * MINUTE;
 /// Outages that follow each other within this time are one: programs find out that the first is over by retries.
 const RETRIES: u64 = 2 * MINUTE;
 
@@ -111,24 +108,21 @@ impl Judge {
         let now = self.world.now();
         let mut without: BTreeSet<Delivery> = BTreeSet::new();
         for (number, schedd) in self.world.schedds().iter().enumerate() {
-            let mut missing: BTreeSet<usize> = (0..self.world.site().accounts).collect();
+            let mut served = vec![false; self.world.site().accounts];
             schedd.files.visit(|account, expires| {
                 let Some(account) = account_number(account) else {
                     return;
                 };
                 let left = expires.map(|expires| expires.duration_since(now).as_secs());
-                match left {
-                    Some(left) if left > 0 => {
-                        missing.remove(&account);
-                        let is_wanted = !self.unwanted.contains(&(account, number));
-                        let is_comfortable =
-                            is_wanted && u64::try_from(left).is_ok_and(|left| left >= COMFORT);
-                        self.judged.comfortable += u64::from(is_comfortable);
-                    }
-                    _ => {}
+                let left = left.and_then(|left| u64::try_from(left).ok()).unwrap_or(0);
+                if let Some(served) = served.get_mut(account) {
+                    *served = left > 0;
                 }
+                let is_comfortable = left >= COMFORT && !self.unwanted.contains(&(account, number));
+                self.judged.comfortable += u64::from(is_comfortable);
             });
-            without.extend(missing.into_iter().map(|account| (account, number)));
+            let missing = served.iter().enumerate().filter(|(_, served)| !**served);
+            without.extend(missing.map(|(account, _)| (account, number)));
         }
         let deliveries = self.world.site().accounts * self.world.site().schedds;
         self.judged.minutes += count(deliveries) - count(self.unwanted.len());
@@ -149,9 +143,8 @@ impl Judge {
     }
 
     fn lose(&mut self, account: usize) {
-        let is_long = self.world.site().access_life(account) > HOUR;
-        let [short, long] = &mut self.judged.lost;
-        *(if is_long { long } else { short }) += 1;
+        let life = LifeClass::of_account(account);
+        *life.of_mut(&mut self.judged.lost) += 1;
     }
 
     fn close_gaps(&mut self, without: &BTreeSet<Delivery>, second: u64) {
@@ -215,15 +208,17 @@ impl Judge {
         for (minute, requests) in judged.every_minute.iter_mut().zip(requests) {
             minute.requests = *requests;
         }
-        let unexplained = judged.gaps.iter().filter(|gap| !is_explained(plan, gap));
+        let carried = |gap: &Gap| LifeClass::of_account(gap.account).carried();
+        let unexplained = judged.gaps.iter();
+        let unexplained = unexplained.filter(|gap| !is_explained(plan, gap, carried(gap)));
         judged.unexplained = unexplained.copied().collect();
         self.judged
     }
 }
 
-/// A gap is explained when what a renewal needs was missing for longer than the tokens could carry, before the gap
-/// or around its begin.
-fn is_explained(plan: &Plan, gap: &Gap) -> bool {
+/// A gap is explained when what a renewal needs was missing for longer than the tokens could carry (`carried`, in
+/// seconds), before the gap or around its begin.
+fn is_explained(plan: &Plan, gap: &Gap, carried: u64) -> bool {
     let is_needed = |kind: Kind| match kind {
         Kind::Cluster | Kind::Issuer(_) => true,
         Kind::Schedd(schedd) | Kind::RateLimit(Some(schedd)) => schedd == gap.schedd,
@@ -248,7 +243,7 @@ fn is_explained(plan: &Plan, gap: &Gap) -> bool {
     outages
         .iter()
         .filter(|outage| around(outage))
-        .any(|(begin, _)| gap.begin - begin >= CARRIED)
+        .any(|(begin, _)| gap.begin - begin >= carried)
 }
 
 fn count(number: usize) -> u64 {

@@ -9,14 +9,17 @@
 //! | `year` | what happens when |
 //! | `judge` | what jobs have, minute by minute, seen from outside |
 //! | [`reference`](mod@reference) | a model of HTCondor's own credmon with an hourly storer, in the same year |
-//! | [`report`] | the figures |
+//! | [`report`], [`plots`] | the figures, and pictures of them |
+//! | [`outages`] | what is lost by one outage of a given length |
 //!
 //! Always true: whatever is drawn comes from the seed, and time passes only when nothing is left to do. So a year with
 //! the same seed is the same year.
 
 mod bastion;
 mod judge;
+pub mod outages;
 pub mod plan;
+pub mod plots;
 pub mod reference;
 pub mod report;
 mod schedd;
@@ -44,14 +47,52 @@ pub struct Site {
     pub schedds: usize,
 }
 
-impl Site {
-    /// Seconds that an access token of an account lives.
-    #[must_use]
-    pub fn access_life(&self, account: usize) -> u64 {
+/// Lives of access tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LifeClass {
+    /// One hour.
+    Short,
+    /// Six hours.
+    Long,
+}
+
+impl LifeClass {
+    /// Life of an account's access tokens.
+    pub(crate) fn of_account(account: usize) -> Self {
         if account.is_multiple_of(2) {
-            HOUR
+            Self::Short
         } else {
-            6 * HOUR
+            Self::Long
+        }
+    }
+
+    /// Seconds.
+    pub(crate) fn seconds(self) -> u64 {
+        match self {
+            Self::Short => HOUR,
+            Self::Long => 6 * HOUR,
+        }
+    }
+
+    /// Seconds that a token has left at least, by the credmon's law with its default settings: outages that are
+    /// shorter than this leave no gap.
+    pub(crate) fn carried(self) -> u64 {
+        self.seconds() / 3 * 2
+    }
+
+    /// The figure of this class.
+    pub(crate) fn of<T>(self, [short, long]: &[T; 2]) -> &T {
+        match self {
+            Self::Short => short,
+            Self::Long => long,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn of_mut<T>(self, [short, long]: &mut [T; 2]) -> &mut T {
+        match self {
+            Self::Short => short,
+            Self::Long => long,
         }
     }
 }

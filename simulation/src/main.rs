@@ -1,7 +1,7 @@
-//! Simulates a year, and prints its figures.
+//! Simulates a year, or single outages, and prints the figures.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -9,7 +9,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use simulation::plan::{Lengths, Plan};
 use simulation::report::Report;
-use simulation::{Site, reference, simulate};
+use simulation::{Site, outages, plots, reference, simulate};
 
 /// A simulated year of the bastion and the credmons, with the real engine, scheduler and policies, and with outages
 /// drawn by a seed. The same seed is the same year.
@@ -37,13 +37,69 @@ struct Arguments {
     /// Writes a line for each minute to this file (CSV): requests at Vault, deliveries without a usable token.
     #[arg(long, value_name = "FILE")]
     minutes: Option<PathBuf>,
-    /// One line of JSON for each year.
+    /// Instead of a year: what is lost by one outage of the issuer or of Vault, by its length.
+    #[arg(long, conflicts_with_all = ["seed", "years", "accounts", "schedds", "days", "issuer_outage", "minutes"])]
+    outages: bool,
+    /// Draws pictures into this folder: of the year, or of the outages.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "years")]
+    plot: Option<PathBuf>,
+    /// One line of JSON for each year; with `--outages` one for all.
     #[arg(long)]
     json: bool,
 }
 
+/// Progress on a terminal, of so many steps.
+fn progress_bar(steps: u64, message: String, template: &str) -> ProgressBar {
+    let progress = ProgressBar::new(steps);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        progress.set_style(style);
+    }
+    progress.set_message(message);
+    progress
+}
+
+/// Single outages.
+fn single(is_json: bool, plot: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let progress = progress_bar(
+        2 * u64::try_from(outages::LENGTHS.len())?,
+        "outages".to_owned(),
+        "{msg} {wide_bar} {pos} of {len}, {eta} left",
+    );
+    let all = outages::all(&outages::LENGTHS, || progress.inc(1))?;
+    progress.finish_and_clear();
+    let text = if is_json {
+        format!("{}\n", serde_json::to_string(&all)?)
+    } else {
+        outages::table(&all)
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    if let Some(folder) = plot {
+        plots::outages(folder, &all)?;
+    }
+    let mut is_good = true;
+    for outage in all.iter().filter(|outage| outage.unexplained > 0) {
+        is_good = false;
+        eprintln!(
+            "{:?} down for {} min: {} gaps, though the tokens could have carried it",
+            outage.down, outage.minutes, outage.unexplained
+        );
+    }
+    Ok(exit_code(is_good))
+}
+
+fn exit_code(is_good: bool) -> ExitCode {
+    if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    if arguments.outages {
+        return single(arguments.json, arguments.plot.as_deref());
+    }
     let site = Site {
         days: arguments.days,
         accounts: arguments.accounts.into(),
@@ -56,22 +112,15 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut is_good = true;
     for seed in arguments.seed..arguments.seed + arguments.years {
         let plan = Plan::draw(seed, site, lengths);
-        let progress = ProgressBar::new(site.days);
-        if let Ok(style) =
-            ProgressStyle::with_template("{msg} {wide_bar} day {pos} of {len}, {eta} left")
-        {
-            progress.set_style(style);
-        }
-        progress.set_message(format!("seed {seed}"));
+        let progress = progress_bar(
+            site.days,
+            format!("seed {seed}"),
+            "{msg} {wide_bar} day {pos} of {len}, {eta} left",
+        );
         let judged = simulate(site, &plan, |day| progress.set_position(day))?;
         progress.finish_and_clear();
-        let report = Report::new(
-            seed,
-            site,
-            &plan,
-            &judged,
-            &reference::simulate(site, &plan),
-        );
+        let reference = reference::simulate(site, &plan);
+        let report = Report::new(seed, site, &plan, &judged, &reference);
         let mut out = std::io::stdout().lock();
         if arguments.json {
             writeln!(out, "{}", serde_json::to_string(&report)?)?;
@@ -86,6 +135,9 @@ fn main() -> anyhow::Result<ExitCode> {
             std::fs::write(file, text)
                 .with_context(|| format!("{} cannot be written", file.display()))?;
         }
+        if let Some(folder) = &arguments.plot {
+            plots::year(folder, &plan, &judged, &reference)?;
+        }
         for missed in report.missed() {
             is_good = false;
             eprintln!(
@@ -94,9 +146,5 @@ fn main() -> anyhow::Result<ExitCode> {
             );
         }
     }
-    Ok(if is_good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(exit_code(is_good))
 }

@@ -8,7 +8,7 @@
 
 use crate::plan::{Fault, Kind, Plan};
 use crate::year::START;
-use crate::{DAY, HOUR, MINUTE, Site};
+use crate::{DAY, HOUR, LifeClass, MINUTE, Site};
 
 /// Age at which the reference renews, in seconds (`CREDMON_OAUTH_TOKEN_REFRESH`).
 const REFRESH: u64 = 20 * MINUTE;
@@ -22,10 +22,12 @@ const READ_TIMEOUT: u64 = 10;
 pub struct Reference {
     /// Minutes of all deliveries, while they were wanted.
     pub minutes: u64,
-    /// Those without a usable token.
-    pub lost: u64,
-    /// Longest gap, in minutes.
-    pub longest_gap: u64,
+    /// Those without a usable token, by accounts with one-hour tokens and with six-hour tokens.
+    pub lost: [u64; 2],
+    /// Longest gap of these, in minutes.
+    pub longest_gap: [u64; 2],
+    /// Deliveries without a usable token, at the end of every minute from the start on.
+    pub without: Vec<usize>,
 }
 
 /// Files of one delivery.
@@ -80,7 +82,7 @@ pub fn simulate(site: Site, plan: &Plan) -> Reference {
             under_way.push(*fault);
             if let Kind::GrantLost(account) = fault.kind {
                 // Nobody is told: it is noticed when jobs fail.
-                let noticed = fault.begin + site.access_life(account);
+                let noticed = fault.begin + LifeClass::of_account(account).seconds();
                 restored.push((noticed + fault.end - fault.begin, account));
             }
             next += 1;
@@ -123,6 +125,8 @@ pub fn simulate(site: Site, plan: &Plan) -> Reference {
         }
         if second >= START {
             model.judge(second, &mut result);
+        } else if second > 0 {
+            result.without.push(0);
         }
     }
     result
@@ -234,7 +238,7 @@ impl Model {
         second: u64,
         minute: &Minute,
     ) -> Option<u64> {
-        let life = self.site.access_life(account);
+        let life = LifeClass::of_account(account).seconds();
         let cached = self.cached.get_mut(account)?;
         if *cached < second + at_least {
             if minute.issuer_down.is_some() || self.grants_lost.get(account) == Some(&true) {
@@ -246,20 +250,25 @@ impl Model {
     }
 
     fn judge(&mut self, second: u64, result: &mut Reference) {
-        for files in self
-            .files
-            .iter_mut()
-            .flatten()
-            .filter(|files| !files.is_unwanted)
-        {
-            result.minutes += 1;
-            if files.in_use.is_some_and(|(_, expires)| expires > second) {
-                files.gap = 0;
-            } else {
+        let mut without = 0;
+        for files in &mut self.files {
+            for (account, files) in files.iter_mut().enumerate() {
+                if files.is_unwanted {
+                    continue;
+                }
+                result.minutes += 1;
+                if files.in_use.is_some_and(|(_, expires)| expires > second) {
+                    files.gap = 0;
+                    continue;
+                }
                 files.gap += 1;
-                result.lost += 1;
-                result.longest_gap = result.longest_gap.max(files.gap);
+                without += 1;
+                let life = LifeClass::of_account(account);
+                *life.of_mut(&mut result.lost) += 1;
+                let longest = life.of_mut(&mut result.longest_gap);
+                *longest = files.gap.max(*longest);
             }
         }
+        result.without.push(without);
     }
 }

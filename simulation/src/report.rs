@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::Site;
-use crate::judge::{CARRIED, Gap, Judged, ratio};
+use crate::judge::{Gap, Judged, ratio};
 use crate::plan::{Kind, Plan};
 use crate::reference::Reference;
+use crate::{LifeClass, MINUTE, Site};
 
 /// Least share of all minutes with a usable token.
 const AVAILABILITY: f64 = 0.9999;
@@ -45,8 +45,10 @@ pub struct Report {
     pub longest_gap: u64,
     /// Number of gaps.
     pub gaps: usize,
-    /// Outages that are shorter than this are to leave no gap.
-    pub carried: u64,
+    /// Outages that are shorter than this are to leave no gap with one-hour tokens.
+    pub carried_one_hour: u64,
+    /// The same with six-hour tokens.
+    pub carried_six_hours: u64,
     /// Number of gaps that no longer outage explains: each is a fault of ours.
     pub unexplained_gaps: usize,
     /// The first of them, in words.
@@ -73,6 +75,7 @@ impl Report {
     pub fn new(seed: u64, site: Site, plan: &Plan, judged: &Judged, reference: &Reference) -> Self {
         let [one_hour, six_hours] = judged.lost;
         let lost = one_hour + six_hours;
+        let reference_lost = reference.lost.iter().sum();
         Self {
             seed,
             days: site.days,
@@ -87,16 +90,17 @@ impl Report {
             lost_minutes_six_hours: six_hours,
             longest_gap: judged.gaps.iter().map(|gap| gap.minutes).max().unwrap_or(0),
             gaps: judged.gaps.len(),
-            carried: CARRIED / 60,
+            carried_one_hour: LifeClass::Short.carried() / MINUTE,
+            carried_six_hours: LifeClass::Long.carried() / MINUTE,
             unexplained_gaps: judged.unexplained.len(),
             unexplained: judged.unexplained.first().map(|gap| explain(plan, gap)),
             said_good_without_token: judged.said_good,
             requests_mean: judged.mean_requests,
             requests_peak: judged.peak_requests,
             requests_peak_at: judged.peak_at / 60,
-            reference_availability: 1.0 - ratio(reference.lost, reference.minutes),
-            reference_lost_minutes: reference.lost,
-            reference_longest_gap: reference.longest_gap,
+            reference_availability: 1.0 - ratio(reference_lost, reference.minutes),
+            reference_lost_minutes: reference_lost,
+            reference_longest_gap: reference.longest_gap.into_iter().max().unwrap_or(0),
         }
     }
 }

@@ -8,7 +8,7 @@ use htvault::{ErrorKind, VaultToken};
 use jiff::Timestamp;
 
 use crate::world::{Client, World};
-use crate::{MINUTE, Site, account_number};
+use crate::{LifeClass, MINUTE, account_number};
 
 /// Time that Vault waits for an issuer that does not answer.
 const ISSUER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -23,7 +23,6 @@ struct Token {
 
 /// Vault with its three servers, the issuer, and the KDC.
 pub(crate) struct Server {
-    site: Site,
     pub(crate) is_cluster_down: bool,
     pub(crate) servers_down: BTreeSet<usize>,
     pub(crate) has_leader: bool,
@@ -46,9 +45,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(site: Site) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            site,
             is_cluster_down: false,
             servers_down: BTreeSet::new(),
             has_leader: true,
@@ -115,7 +113,7 @@ impl Server {
         if let Some(cached) = cached.filter(|(_, end)| seconds(*end) >= at_least.max(1)) {
             return Ok(*cached);
         }
-        let life = self.site.access_life(account);
+        let life = LifeClass::of_account(account).seconds();
         if self.grants_lost.contains(&account) {
             return Err(ErrorKind::RefreshRefused);
         }

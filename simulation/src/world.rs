@@ -77,7 +77,7 @@ impl World {
         Self(Arc::new(Shared {
             begin,
             site,
-            server: Mutex::new(Server::new(site)),
+            server: Mutex::new(Server::new()),
             bastion_clock: HostClock::new(begin),
             schedds: schedds.collect(),
         }))

@@ -103,7 +103,11 @@ impl<V: Vault, T: Transport> Desired<V, T> {
 
     /// Changes the published status.
     pub(super) fn change(&self, change: impl FnOnce(&mut Status)) {
-        self.status.send_modify(change);
+        // Who waits does so for any delivery's change, by `changed`: nobody is to be woken here.
+        self.status.send_if_modified(|status| {
+            change(status);
+            false
+        });
         self.env
             .borrow()
             .changed

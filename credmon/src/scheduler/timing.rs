@@ -18,6 +18,9 @@
 //! 5. A renewal asks for a little more lifetime than the present token has (a twentieth of the usual
 //!    time, which absorbs differences of clocks), since Vault would answer its cached token
 //!    otherwise; while a long-lived token is only confirmed (law 2, REFRESH), it asks for MINIMUM.
+//!    Long-lived is one with more than two thirds of its length left, or that is less than an hour
+//!    old: a token of six hours is replaced before it has less than four left. Nothing is wrong when
+//!    Vault has no newer one then.
 //! 6. After a failure the wait doubles up to a bound that depends on the sort of failure, varied by
 //!    a quarter either way. It is never longer than a third of the lifetime that is left, and short
 //!    once a token has expired.
@@ -89,6 +92,16 @@ pub(super) fn margin(limits: Limits, length: i64) -> i64 {
     limits.minimum.min(two_thirds)
 }
 
+/// Least age of a token that is replaced though it has its margin still, in seconds.
+const LEAST_AGE: i64 = 3600;
+
+/// Law 5: what a token should have left, so that most of a long life is there to carry jobs through an
+/// outage.
+fn comfort(limits: Limits, length: i64) -> i64 {
+    let two_thirds = i64::try_from(i128::from(length) * 2 / 3).unwrap_or(i64::MAX);
+    margin(limits, length).max(two_thirds.min(length - LEAST_AGE))
+}
+
 /// The usual time between two renewals, in seconds.
 pub(super) fn usual(limits: Limits, length: Option<i64>) -> i64 {
     let interval = |length| limits.refresh.min(length - margin(limits, length));
@@ -135,7 +148,7 @@ pub(super) fn seconds_to_ask(limits: Limits, token: Option<TokenTimes>) -> i64 {
         return limits.minimum;
     };
     let usual = usual(limits, Some(token.length));
-    if token.left - margin(limits, token.length) > usual {
+    if token.left - comfort(limits, token.length) > usual {
         return limits.minimum;
     }
     token.left.saturating_add((usual / 20).max(1))

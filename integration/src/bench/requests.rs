@@ -30,12 +30,21 @@ impl Request {
 
 /// The requests in a log from a time on, for access tokens.
 pub fn for_access_tokens(log: &Path, from: Timestamp) -> anyhow::Result<Vec<Request>> {
+    since(log, from, Request::is_for_access_token)
+}
+
+/// The requests in a log from a time on that are meant.
+pub fn since(
+    log: &Path,
+    from: Timestamp,
+    is_meant: impl Fn(&Request) -> bool,
+) -> anyhow::Result<Vec<Request>> {
     let text = fs::read_to_string(log).context("cannot read the server's log of requests")?;
     let mut found = Vec::new();
     for line in text.lines() {
         let request: Request =
             serde_json::from_str(line).context("the server's log of requests")?;
-        if request.is_for_access_token() && request.time >= from {
+        if request.time >= from && is_meant(&request) {
             found.push(request);
         }
     }

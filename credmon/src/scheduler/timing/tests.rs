@@ -58,9 +58,23 @@ fn one_hour_tokens_are_renewed_as_the_reference_does_and_are_new_each_time() {
 }
 
 #[test]
-fn a_long_lived_token_is_confirmed_each_refresh_and_replaced_before_its_minimum() {
+fn long_lived_tokens_are_to_keep_two_thirds_of_their_life() {
+    let margins = [1200, 3600, 5400, 7200, 10_800, 21_600, 388_800]
+        .map(|length| comfort(Limits::default(), length));
+    assert_eq!(margins, [800, 2400, 2400, 3600, 7200, 14_400, 259_200]);
+    let small = Limits {
+        minimum: 60,
+        refresh: 30,
+    };
+    let margins = [60, 600, 3600, 3660, 7200].map(|length| comfort(small, length));
+    assert_eq!(margins, [40, 60, 60, 60, 3600]);
+}
+
+#[test]
+fn a_long_lived_token_is_confirmed_each_refresh_and_replaced_at_a_third_of_its_life() {
     let limits = Limits::default();
     let length = 388_800;
+    let least = length / 3 * 2;
     let expires = T0 + length;
     let (mut confirmed, mut asked) = (T0, 0);
     while asked <= expires - confirmed {
@@ -73,11 +87,11 @@ fn a_long_lived_token_is_confirmed_each_refresh_and_replaced_before_its_minimum(
             Some(times(length, left)),
         );
         let left = expires - confirmed;
-        assert!(left >= limits.minimum);
+        assert!(left >= least);
         asked = seconds_to_ask(limits, Some(times(length, left)));
         assert!(asked > left || asked == limits.minimum);
     }
-    assert!(confirmed > expires - limits.minimum - limits.refresh);
+    assert!(confirmed > expires - least - 2 * limits.refresh);
 }
 
 #[test]
@@ -157,6 +171,38 @@ fn policies() -> [(RetryPolicy, i64, i64); 4] {
 }
 
 proptest! {
+    /// So jobs are carried through a long outage, and the issuer is asked at most once an hour for what MINIMUM alone
+    /// would not ask for.
+    #[test]
+    fn what_a_token_should_have_left_is_bounded(
+        limits in limits(), length in 0i64..3_000_000, more in 0i64..100_000,
+    ) {
+        let of = |length| comfort(limits, length);
+        prop_assert!(of(length) >= margin(limits, length));
+        prop_assert!(of(length) <= length * 2 / 3);
+        prop_assert!(of(length) == margin(limits, length) || length - of(length) >= LEAST_AGE);
+        prop_assert!(of(length) <= of(length + more), "a longer life carries as much");
+    }
+
+    /// With confirmations more often than a tenth of a life: what a long-lived token has left at every time.
+    #[test]
+    fn a_long_lived_token_always_has_what_it_should(
+        n in any::<u64>(), length in 7200i64..1_000_000,
+    ) {
+        let limits = Limits { minimum: 600, refresh: 300 };
+        let (mut expires, mut confirmed) = (T0 + length, T0);
+        while confirmed < T0 + 2 * length {
+            let token = times(length, expires - confirmed);
+            let now = next_renewal(limits, jitter(n), confirmed, confirmed, Some(token));
+            prop_assert!(expires - now >= comfort(limits, length));
+            if seconds_to_ask(limits, Some(times(length, expires - now))) > expires - now {
+                prop_assert!(now + length - expires >= LEAST_AGE - 2 * limits.refresh);
+                expires = now + length;
+            }
+            confirmed = now;
+        }
+    }
+
     #[test]
     fn never_later_than_the_margin_before_the_end_nor_than_refresh(
         limits in limits(), n in any::<u64>(), length in 6i64..3_000_000, age in 0i64..3_000_000,

@@ -12,16 +12,17 @@ use crate::kdc::REALM;
 use crate::sandbox;
 
 /// Accounts and what serves them. Everything ends when it is dropped.
-pub(super) struct Site {
+pub(crate) struct Site {
     // In the order in which they must be dropped.
-    pub(super) chain: Chain,
-    pub(super) accounts: Vec<String>,
+    pub(crate) chain: Chain,
+    pub(crate) accounts: Vec<String>,
+    lives: Lives,
     folder: TempDir,
 }
 
 impl Site {
-    /// Makes it, with so many accounts.
-    pub(super) async fn set(count: usize) -> anyhow::Result<Self> {
+    /// Makes it, with so many accounts, whose tokens have these lives.
+    pub(crate) async fn set(count: usize, lives: Lives) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(sandbox::run_folder()?)?;
         // The pool's own users have to get in.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
@@ -31,7 +32,7 @@ impl Site {
         let grants = accounts.iter().map(|a| format!("cms:{a}:default"));
         let grants = grants.collect();
         let nodes = ["127.83.0.1:8200"];
-        let chain = Chain::start_granted(folder.path(), Lives::HOUR, &nodes, grants).await?;
+        let chain = Chain::start_granted(folder.path(), lives, &nodes, grants).await?;
         chain.kdc.use_here()?;
         for account in &accounts {
             let keytab = chain.keytabs().join(format!("{account}.keytab"));
@@ -44,18 +45,19 @@ impl Site {
         Ok(Self {
             chain,
             accounts,
+            lives,
             folder,
         })
     }
 
     /// A folder that goes with it.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// The bastion's configuration: each principal logs in for so many accounts, all of which get
     /// `cms` at all schedds. With one, the account has the principal's name.
-    pub(super) fn yaml(&self, places: &Places, each: usize, schedule: &str) -> String {
+    pub(crate) fn yaml(&self, places: &Places, each: usize, schedule: &str) -> String {
         let Places {
             keytabs,
             ca_file,
@@ -66,18 +68,19 @@ impl Site {
             // Writing to a string cannot fail, here and below.
             let _ = writeln!(yaml, "  ca_file: {}", ca_file.display());
         }
+        let Lives {
+            vault_token,
+            renew_below,
+            ..
+        } = self.lives;
         let _ = write!(
             yaml,
-            "tokens: {{lifetime: 7d, renew_below: 3d}}\nschedule: {schedule}\n\
+            "tokens: {{lifetime: {vault_token}s, renew_below: {renew_below}s}}\nschedule: {schedule}\n\
              schedds:\n  all: {{{schedd}}}\naccounts:\n"
         );
         for principal in &self.accounts {
             let keytab = keytabs.join(format!("{principal}.keytab"));
-            for number in 0..each {
-                let account = match each {
-                    1 => principal.clone(),
-                    _ => format!("{principal}n{number:02}"),
-                };
+            for account in names(principal, each) {
                 let _ = writeln!(
                     yaml,
                     "  {account}: {{principal: {principal}@{REALM}, keytab: {}, schedds: [all], credentials: {{cms: {{}}}}}}",
@@ -87,4 +90,18 @@ impl Site {
         }
         yaml
     }
+
+    /// The accounts, when each principal logs in for so many.
+    pub(crate) fn names(&self, each: usize) -> impl Iterator<Item = String> {
+        let principals = self.accounts.iter();
+        principals.flat_map(move |principal| names(principal, each))
+    }
+}
+
+/// The accounts that a principal logs in for.
+fn names(principal: &str, each: usize) -> impl Iterator<Item = String> {
+    (0..each).map(move |number| match each {
+        1 => principal.to_owned(),
+        _ => format!("{principal}n{number:02}"),
+    })
 }

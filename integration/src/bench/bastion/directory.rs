@@ -17,7 +17,7 @@ use crate::bench::figures::{Bound, Figure};
 use crate::bench::processor;
 use crate::bench::progress::Progress;
 use crate::bench::{VAULT_IS_LATER, vault_far_away};
-use crate::chain::ADMIN;
+use crate::chain::{ADMIN, Lives};
 use crate::conformance::admin::Admin;
 use crate::process::{Daemon, Mark, Memory};
 use crate::wait;
@@ -41,7 +41,7 @@ struct Delivered {
 
 /// Has all deliveries made, by a Vault on this machine or by one that is far away.
 async fn deliver(sizes: &Sizes, is_far: bool, progress: &Progress) -> anyhow::Result<Delivered> {
-    let site = Site::set(sizes.accounts).await?;
+    let site = Site::set(sizes.accounts, Lives::HOUR).await?;
     let count = sizes.accounts * sizes.robots;
     // Vault has every access token from here on.
     raw::requests(&site, 1, 1).await?;
@@ -107,7 +107,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
         began.elapsed(),
     );
     let rested_memory = bastion.memory()?;
-    let is_good = status(&site, &config).await?;
+    let is_good = good(&site, &config).await?;
     ensure!(
         is_good == count,
         "{is_good} of {count} are good\n{}",
@@ -184,7 +184,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
 }
 
 /// Waits until the bastion has said of so many deliveries that they are good.
-async fn all_good(bastion: &mut Daemon, count: usize) -> anyhow::Result<()> {
+pub(crate) async fn all_good(bastion: &mut Daemon, count: usize) -> anyhow::Result<()> {
     let (mut good, mut mark) = (0, Mark::default());
     let mut ended = None;
     let result = wait::until("every delivery to be good", FAR, async || {
@@ -205,7 +205,7 @@ async fn all_good(bastion: &mut Daemon, count: usize) -> anyhow::Result<()> {
 }
 
 /// Settings of the heap that the shipped unit has.
-fn heap_of_the_unit() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub(crate) fn heap_of_the_unit() -> impl Iterator<Item = (&'static str, &'static str)> {
     const UNIT: &str = include_str!("../../../../config-examples/systemd/token-bastion.service");
     let lines = UNIT.lines();
     let settings = lines.filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
@@ -213,7 +213,7 @@ fn heap_of_the_unit() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// How many deliveries are good, as the service itself says.
-async fn status(site: &Site, config: &std::path::Path) -> anyhow::Result<usize> {
+pub(crate) async fn good(site: &Site, config: &std::path::Path) -> anyhow::Result<usize> {
     let mut command = site.chain.bastion(config)?;
     command.args(["status", "--json"]);
     let output = command.output().await?;

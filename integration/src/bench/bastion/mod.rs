@@ -6,8 +6,8 @@
 //! time of HTCondor's own tools is apart from that of whoever runs them; the server's is in no
 //! figure.
 
-mod accounts;
-mod directory;
+pub(crate) mod accounts;
+pub(crate) mod directory;
 mod push;
 mod raw;
 

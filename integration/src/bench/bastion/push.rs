@@ -15,7 +15,7 @@ use super::raw;
 use crate::bench::figures::{Bound, Figure};
 use crate::bench::processor;
 use crate::bench::progress::Progress;
-use crate::chain::{ISSUER, installed, program};
+use crate::chain::{ISSUER, Lives, installed, program};
 use crate::differential::storer;
 use crate::pool::{Credmon, Mapping, Options, Pool};
 use crate::wait;
@@ -39,7 +39,7 @@ struct Needed {
 }
 
 pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
-    let site = Site::set(sizes.accounts).await?;
+    let site = Site::set(sizes.accounts, Lives::HOUR).await?;
     progress.say("push: starts the pools");
     let pools = pools(&site, sizes.schedds).await?;
     let first = pools.first().context("there is a schedd")?;

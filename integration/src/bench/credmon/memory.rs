@@ -57,7 +57,7 @@ async fn at_rest(
 }
 
 /// Megabytes (10^6 bytes), rounded to a hundredth.
-pub(in crate::bench) fn megabytes(bytes: u64) -> f64 {
+pub(crate) fn megabytes(bytes: u64) -> f64 {
     let hundredths = u32::try_from(bytes / 10_000).unwrap_or(u32::MAX);
     f64::from(hundredths) * 10_000.0 / MEGABYTE
 }

@@ -8,15 +8,15 @@
 
 mod load;
 mod memory;
-mod monitored;
+pub(crate) mod monitored;
 mod renew;
 mod replace;
-mod stage;
+pub(crate) mod stage;
 mod start;
-mod status;
-mod steady;
+pub(crate) mod status;
+pub(crate) mod steady;
 
-pub(super) use memory::megabytes;
+pub(crate) use memory::megabytes;
 
 use clap::ValueEnum;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use super::stage::Stage;
 use crate::bench::processor;
@@ -27,12 +28,12 @@ const IDLE: Duration = Duration::from_millis(1500);
 const SPREAD: Duration = Duration::from_millis(15);
 
 /// What tells an access token's file from its successor: inode and time of change in nanoseconds.
-pub(super) type Identity = (u64, i128);
+pub(crate) type Identity = (u64, i128);
 
 /// The monitor of a side, running or not.
-pub(super) struct Monitored<'a> {
+pub(crate) struct Monitored<'a> {
     stage: &'a Stage,
-    pub(super) side: Side,
+    pub(crate) side: Side,
     name: String,
     inside: String,
     directory: PathBuf,
@@ -43,7 +44,7 @@ pub(super) struct Monitored<'a> {
 
 impl<'a> Monitored<'a> {
     /// Makes a directory with a `.top` for each of these credentials.
-    pub(super) fn prepare(
+    pub(crate) fn prepare(
         stage: &'a Stage,
         name: &str,
         side: Side,
@@ -72,12 +73,12 @@ impl<'a> Monitored<'a> {
     }
 
     /// Its credentials.
-    pub(super) fn credentials(&self) -> Range<usize> {
+    pub(crate) fn credentials(&self) -> Range<usize> {
         self.credentials.clone()
     }
 
     /// Stores a `.top` as the credd does: written beside, then renamed.
-    pub(super) fn store(&self, credential: usize, token: usize) -> anyhow::Result<()> {
+    pub(crate) fn store(&self, credential: usize, token: usize) -> anyhow::Result<()> {
         let top = self.stage.top(credential, token);
         let top = top.context("there are tokens")?;
         let folder = self.directory.join(account(credential));
@@ -89,7 +90,7 @@ impl<'a> Monitored<'a> {
     }
 
     /// Where ours tells its status.
-    pub(super) fn status_file(&self) -> PathBuf {
+    pub(crate) fn status_file(&self) -> PathBuf {
         self.stage.rig.path(&self.status_inside())
     }
 
@@ -98,7 +99,7 @@ impl<'a> Monitored<'a> {
     }
 
     /// Starts it.
-    pub(super) fn start(&mut self, lives: Lives) -> anyhow::Result<()> {
+    pub(crate) fn start(&mut self, lives: Lives) -> anyhow::Result<()> {
         let settings = [
             ("SEC_CREDENTIAL_DIRECTORY_OAUTH", self.inside.clone()),
             (
@@ -125,13 +126,13 @@ impl<'a> Monitored<'a> {
     }
 
     /// Says that the directory changed, as the credd does.
-    pub(super) fn hang_up(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn hang_up(&mut self) -> anyhow::Result<()> {
         let daemon = self.daemon.as_mut().context("the monitor runs")?;
         daemon.signal(Signal::SIGHUP)
     }
 
     /// Waits until each credential has its access token.
-    pub(super) async fn complete(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn complete(&mut self) -> anyhow::Result<()> {
         let mut next = self.credentials.start;
         let what = format!("{} access tokens ({})", self.credentials.len(), self.name);
         let result = wait::until(&what, FAR, async || -> anyhow::Result<()> {
@@ -147,7 +148,7 @@ impl<'a> Monitored<'a> {
     }
 
     /// Waits until it has nothing to do but what is spread over time, such as a look-up each second.
-    pub(super) async fn idle(&self) -> anyhow::Result<()> {
+    pub(crate) async fn idle(&self) -> anyhow::Result<()> {
         let mut before = None;
         wait::until(
             "the monitor to be idle",
@@ -167,26 +168,26 @@ impl<'a> Monitored<'a> {
     }
 
     /// Takes all access tokens away.
-    pub(super) fn remove_tokens(&self) -> anyhow::Result<()> {
+    pub(crate) fn remove_tokens(&self) -> anyhow::Result<()> {
         for number in self.credentials() {
             fs::remove_file(self.use_file(number)).context("cannot take a .use away")?;
         }
         Ok(())
     }
 
-    pub(super) fn use_file(&self, credential: usize) -> PathBuf {
+    pub(crate) fn use_file(&self, credential: usize) -> PathBuf {
         self.directory.join(account(credential)).join("cms.use")
     }
 
     /// Which access token a credential has.
-    pub(super) fn token(&self, credential: usize) -> Option<Identity> {
+    pub(crate) fn token(&self, credential: usize) -> Option<Identity> {
         let meta = fs::symlink_metadata(self.use_file(credential)).ok()?;
         let changed = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
         Some((meta.ino(), changed))
     }
 
     /// When the last of the access tokens in place was put there, in nanoseconds since 1970.
-    pub(super) fn last_token(&self) -> anyhow::Result<(i128, i128)> {
+    pub(crate) fn last_token(&self) -> anyhow::Result<(i128, i128)> {
         let mut times: Vec<i128> = Vec::new();
         for number in self.credentials() {
             let (_, changed) = self.token(number).context("all are there")?;
@@ -197,18 +198,23 @@ impl<'a> Monitored<'a> {
         Ok((*first, *last))
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> anyhow::Result<Pid> {
+        Ok(self.daemon()?.pid())
+    }
+
     /// Processor time of all its processes since it was started.
-    pub(super) fn processor(&self) -> anyhow::Result<Duration> {
+    pub(crate) fn processor(&self) -> anyhow::Result<Duration> {
         processor::of_tree(self.daemon()?.pid())
     }
 
     /// Memory of all its processes.
-    pub(super) fn memory(&self) -> anyhow::Result<Memory> {
+    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
         Memory::of_tree(self.daemon()?.pid())
     }
 
     /// Ends it; the directory stays.
-    pub(super) async fn stop(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.stop().await?;
         }
@@ -216,7 +222,7 @@ impl<'a> Monitored<'a> {
     }
 
     /// Ends it and removes the directory.
-    pub(super) async fn finish(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
         self.stop().await?;
         nix::mount::umount(&self.directory).context("cannot unmount a credential directory")?;
         fs::remove_dir_all(&self.directory).context("cannot remove a credential directory")
@@ -224,6 +230,6 @@ impl<'a> Monitored<'a> {
 }
 
 /// An account's name.
-pub(super) fn account(number: usize) -> String {
+pub(crate) fn account(number: usize) -> String {
     format!("user{number:05}")
 }

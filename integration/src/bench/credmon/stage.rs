@@ -11,16 +11,16 @@ use crate::differential::rig::Rig;
 use crate::sandbox;
 
 /// The stage. Everything on it ends when it is dropped.
-pub(super) struct Stage {
+pub(crate) struct Stage {
     // In the order in which they must be dropped.
-    pub(super) rig: Rig,
+    pub(crate) rig: Rig,
     tokens: Vec<VaultToken>,
     _folder: TempDir,
 }
 
 impl Stage {
     /// Makes it, with so many credentials at Vault of which each has a living vault token.
-    pub(super) async fn set(lives: Lives, credentials: usize) -> anyhow::Result<Self> {
+    pub(crate) async fn set(lives: Lives, credentials: usize) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(sandbox::run_folder()?)?;
         // The pool's own users have to get in.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
@@ -38,7 +38,7 @@ impl Stage {
 
     /// The `.top` of a credential, as `condor_vault_storer` makes it. The vault token is that of
     /// any credential: the server lets all of them read all.
-    pub(super) fn top(&self, credential: usize, token: usize) -> Option<String> {
+    pub(crate) fn top(&self, credential: usize, token: usize) -> Option<String> {
         let token = self.tokens.get(token % self.tokens.len().max(1))?.expose();
         let url = format!(
             "{VAULT}/v1/secret/oauth/creds/cms/{}:default",

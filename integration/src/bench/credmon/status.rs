@@ -12,9 +12,9 @@ use crate::chain::program;
 
 /// Its answer, as far as it is needed here.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Status {
+pub(crate) struct Status {
     /// When the monitor said it.
-    pub(super) written: Timestamp,
+    pub(crate) written: Timestamp,
     credentials: Vec<Credential>,
 }
 
@@ -33,7 +33,7 @@ struct AccessToken {
 
 impl Status {
     /// Asks; `file` is the monitor's status file.
-    pub(super) async fn ask(file: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn ask(file: &Path) -> anyhow::Result<Self> {
         let output = Command::new(program("condor_credmon_htvault")?)
             .args(["status", "--json", "--file"])
             .arg(file)
@@ -48,7 +48,7 @@ impl Status {
     }
 
     /// Credentials that have no living access token, or are not fresh.
-    pub(super) fn not_good(&self) -> usize {
+    pub(crate) fn not_good(&self) -> usize {
         let is_good = |credential: &&Credential| {
             let token = credential.access_token.as_ref();
             let expires = token.and_then(|token| token.expires);
@@ -58,7 +58,7 @@ impl Status {
     }
 
     /// When each account's renewal is due, of those that lie ahead.
-    pub(super) fn ahead(&self) -> BTreeMap<&str, Timestamp> {
+    pub(crate) fn ahead(&self) -> BTreeMap<&str, Timestamp> {
         (self.credentials.iter())
             .filter_map(|credential| Some((credential.user.as_str(), credential.next_renewal?)))
             .filter(|(_, due)| *due > self.written)

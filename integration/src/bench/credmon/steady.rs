@@ -20,7 +20,7 @@ use crate::wait;
 /// Seconds after the first token, from which on renewals come at their steady rate: the usual time
 /// between two renewals (the default of REFRESH, half of MINIMUM) without the period over which
 /// they are spread, which is at least four fifths of it.
-pub(super) fn before_first_renewal(lives: Lives) -> Duration {
+pub(crate) fn before_first_renewal(lives: Lives) -> Duration {
     Duration::from_secs((lives.access_minimum / 2).div_ceil(5))
 }
 
