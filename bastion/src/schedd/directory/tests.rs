@@ -2,6 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use super::*;
 use crate::fixtures::delivery_to;
@@ -259,7 +264,7 @@ async fn what_is_no_plain_file_is_named_with_its_kind() {
             format!("cms_crab.use is {kind}, and a plain file is expected there; remove it");
         assert!(problem.message.ends_with(&words), "{problem}");
     };
-    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    mkfifo(&file, Mode::S_IRWXU).unwrap();
     said("a FIFO").await;
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
@@ -271,7 +276,7 @@ async fn what_is_no_plain_file_is_named_with_its_kind() {
     // A pipe in place of the vault token is neither waited for nor taken for an empty one.
     let top = dir.path().join("cmsprod/cms_crab.top");
     fs::remove_file(&top).unwrap();
-    nix::unistd::mkfifo(&top, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    mkfifo(&top, Mode::S_IRWXU).unwrap();
     let problem = observe(&delivery, dir.path()).await.unwrap_err();
     assert!(
         problem.message.contains("cms_crab.top is a FIFO"),
@@ -291,4 +296,61 @@ async fn a_service_name_may_be_as_long_as_a_file_name_can_be() {
             .stored
             .is_some()
     );
+}
+
+/// What an owner of the account's folder does meanwhile: swaps it, and the file in it, for links and other things.
+fn swap(dir: &Path, outside: &Path, is_over: &AtomicBool) -> u32 {
+    let (folder, parked) = (dir.join("cmsprod"), dir.join("parked"));
+    let file = folder.join("cms_crab.top");
+    let mut swaps = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        // Each may fail, as the other side is at work.
+        let _ = fs::rename(&folder, &parked);
+        let _ = symlink(outside, &folder);
+        let _ = fs::remove_file(&folder);
+        let _ = fs::write(&folder, "");
+        let _ = fs::remove_file(&folder);
+        let _ = fs::rename(&parked, &folder);
+        let _ = fs::remove_file(&file);
+        let _ = symlink(outside.join("victim"), &file);
+        let _ = fs::remove_file(&file);
+        let _ = mkfifo(&file, Mode::S_IRWXU);
+        let _ = fs::remove_file(&file);
+        let _ = fs::create_dir(&file);
+        let _ = fs::remove_dir(&file);
+        swaps += 13;
+    }
+    swaps
+}
+
+#[tokio::test]
+async fn an_owner_who_swaps_folders_and_links_during_pushes_moves_no_token_elsewhere() {
+    let (dir, delivery) = place();
+    let outside = tempfile::tempdir().unwrap();
+    mode(outside.path(), 0o2700);
+    fs::write(outside.path().join("victim"), "untouched").unwrap();
+    make_folder(dir.path());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let owner = {
+        let (dir, outside) = (dir.path().to_owned(), outside.path().to_owned());
+        let is_over = Arc::clone(&is_over);
+        std::thread::spawn(move || swap(&dir, &outside, &is_over))
+    };
+    let mut stored = 0;
+    for _ in 0..300 {
+        stored += u32::from(store(&delivery, dir.path()).await.is_ok());
+        let _ = observe(&delivery, dir.path()).await;
+        let _ = delete(&delivery, dir.path()).await;
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let swaps = owner.join().unwrap();
+    assert!(swaps > 100, "{swaps} swaps, {stored} stored");
+    assert_eq!(names(outside.path()), ["victim"]);
+    let victim = fs::read_to_string(outside.path().join("victim")).unwrap();
+    assert_eq!(victim, "untouched");
+    // It ends as it began: a folder, in which a push works.
+    let _ = fs::remove_dir_all(dir.path().join("cmsprod"));
+    store(&delivery, dir.path()).await.unwrap();
+    let left = names(&dir.path().join("cmsprod"));
+    assert_eq!(left, ["cms_crab.top"]);
 }
