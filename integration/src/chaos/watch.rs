@@ -229,7 +229,7 @@ pub async fn all_is_well(stage: &Stage, revoked: &Revoked) -> anyhow::Result<()>
 /// # Errors
 /// One that has less.
 pub async fn all_can_wait(stage: &Stage, revoked: &Revoked) -> anyhow::Result<()> {
-    let least = SystemClock.now() + (CARRIED - FRESH);
+    let least = SystemClock.now() + CARRIED.saturating_sub(FRESH);
     for (target, seen) in look(stage.layout, &stage.socket(), &stage.directories()).await {
         let token = seen.access_token;
         let can_wait = revoked.contains_key(&target) || token.lives(least);
