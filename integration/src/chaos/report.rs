@@ -36,8 +36,8 @@ impl Round {
 pub struct ToGood {
     /// Times that it was done.
     pub times: u64,
-    /// Seconds, the mean.
-    pub mean: u64,
+    /// Seconds of all of them.
+    pub seconds: u64,
     /// Seconds, the most.
     pub most: u64,
 }
@@ -66,8 +66,8 @@ impl Report {
         };
         if let Some(seconds) = round.seconds_to_good {
             let all = self.seconds_to_good.entry(kind).or_default();
-            all.mean = (all.mean * all.times + seconds) / (all.times + 1);
             all.times += 1;
+            all.seconds += seconds;
             all.most = all.most.max(seconds);
         }
         self.faults += round.faults.len();
@@ -89,7 +89,13 @@ impl Report {
             "mean",
             "most"
         );
-        for (kind, ToGood { times, mean, most }) in &self.seconds_to_good {
+        for (kind, all) in &self.seconds_to_good {
+            let ToGood {
+                times,
+                seconds,
+                most,
+            } = all;
+            let mean = (seconds + times / 2) / times.max(&1);
             // Writing to a string cannot fail.
             let _ = writeln!(text, "  {kind:34}{times:>6}{mean:>10}{most:>6}");
         }
