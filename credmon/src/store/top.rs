@@ -41,9 +41,11 @@ impl CompleteTop {
         let issuer = match parts {
             // Older servers have one mount for each issuer: secret/oauth-ISSUER/creds/….
             Some((mount, _)) if mount.contains("/oauth-") => mount,
-            Some((_, rest)) => rest.split('/').next().unwrap_or(rest),
-            None => path,
+            Some((_, rest)) => rest.split('/').next().unwrap_or_default(),
+            None => "",
         };
+        // An address without the name of an issuer depends on nothing but itself.
+        let issuer = if issuer.is_empty() { path } else { issuer };
         Route {
             account: id.user().clone(),
             host: self.url.server().host().into(),
