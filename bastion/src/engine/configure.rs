@@ -47,6 +47,11 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     pub(super) fn configure(&mut self, retry: bool) -> Barrier {
         let (applied, barrier) = barrier();
         let wanted = self.searches.wanted();
+        let deliveries = wanted.len();
+        let proofs = wanted.values();
+        let proofs: usize = proofs
+            .map(|(delivery, _)| plan::requests_of_proof(&delivery.credential))
+            .sum();
         let (mut new, mut changed, mut removed) = (0, 0, 0);
         for (id, owner) in &mut self.owners {
             if owner.is_wanted && !wanted.contains_key(id) {
@@ -89,8 +94,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 owner.send(Message::Configure(desired), &applied);
             }
         }
-        let deliveries = self.owners.values().filter(|o| o.is_wanted).count();
-        let prove_every = plan::prove_every(deliveries, self.searches.request_limit);
+        let prove_every = plan::prove_every(proofs, self.searches.request_limit);
         self.change_env(|env| env.pace.prove_every = prove_every);
         self.show();
         self.forget_unused();

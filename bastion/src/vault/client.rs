@@ -4,13 +4,14 @@
 //! only. Requests are bounded in number at a time and, if configured, in number over time. Each call has a
 //! deadline.
 
+mod reads;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::clock::Clock;
 use htvault::{
-    AccessTokenAnswer, AccessTokenRequest, Client, CredentialUrl, ErrorKind, IssuedToken,
-    RequestsUsed, Settings, VaultToken,
+    AccessTokenAnswer, Client, ErrorKind, IssuedToken, RequestsUsed, Settings, VaultToken,
 };
 use tracing::warn;
 
@@ -18,7 +19,6 @@ use super::ticket::Tickets;
 use super::{AccessKind, OwnedToken, Parent, Vault};
 use crate::config::Config;
 use crate::model::delivery::{Credential, Identity};
-use crate::model::moment::until;
 use crate::model::problem::{Cause, Kind, Problem, Request};
 use crate::model::records::Life;
 use crate::policy::verify;
@@ -74,40 +74,6 @@ impl HtVault {
     /// futures that wait for it.
     async fn in_turn<A>(&self, request: impl Future<Output = A>) -> A {
         self.slots.run(Box::pin(request)).await
-    }
-
-    async fn read_with(
-        &self,
-        credential: &Credential,
-        token: &VaultToken,
-        kind: AccessKind,
-        minimum_seconds: Option<u64>,
-    ) -> Result<AccessTokenAnswer, htvault::Error> {
-        let exchange;
-        let (url, scopes, audience) = match kind {
-            AccessKind::Full => (&credential.full_url, None, None),
-            AccessKind::Reduced(scopes) => {
-                exchange = CredentialUrl::sts(
-                    &credential.url.server(),
-                    &credential.issuer,
-                    &credential.credkey,
-                    &credential.role,
-                )?;
-                (&exchange, Some(scopes.to_owned()), None)
-            }
-            AccessKind::ForJobs => (
-                &credential.url,
-                credential.scope_list(),
-                credential.audience.clone(),
-            ),
-        };
-        let request = AccessTokenRequest {
-            minimum_seconds,
-            scopes,
-            audience,
-        };
-        self.in_turn(self.client.access_token(url, token, &request))
-            .await
     }
 }
 
@@ -207,28 +173,18 @@ impl Vault for HtVault {
             let answer = self.read(credential, token, kind).await?;
             return Ok((answer, None));
         };
-        let asked = self.read_with(credential, token, kind, Some(at_least.as_secs()));
-        let error = match asked.await {
-            Ok(answer) => return Ok((answer, None)),
-            Err(error) => error,
-        };
-        let problem = Problem::from_vault(credential, &error, Request::AccessToken);
-        if !matches!(problem.kind, Kind::IssuerDown | Kind::NotOnboarded) {
-            return Err(problem);
+        if credential.url.is_cached() {
+            return self.read_new(credential, token, kind, at_least).await;
         }
-        // Vault may still have one with a shorter lifetime, which is better for jobs than none.
-        let Ok(answer) = self.read_with(credential, token, kind, None).await else {
-            return Err(problem);
-        };
-        let claims = answer.claims.as_ref();
-        let issued = claims.and_then(|claims| claims.issued);
-        let whole = issued
-            .zip(answer.expires())
-            .map(|(from, to)| until(from, to));
-        // An issuer that now issues tokens of a shorter lifetime is not down.
-        let is_by_nature = error.kind() == ErrorKind::NotLongEnough
-            && whole.is_some_and(|whole| whole <= at_least);
-        Ok((answer, Some(problem).filter(|_| !is_by_nature)))
+        // Vault exchanges what it has in its cache, for as long as that lives: only reading that shows whether the grant
+        // is refused. For an exchange the issuer has other words then, which speak of the token.
+        let whole = self.read_new(credential, token, AccessKind::Full, at_least);
+        let (_, less) = whole.await?;
+        match self.read_with(credential, token, kind, None).await {
+            Ok(answer) => Ok((answer, less)),
+            Err(error) => Err(less
+                .unwrap_or_else(|| Problem::from_vault(credential, &error, Request::AccessToken))),
+        }
     }
 
     async fn look_up(

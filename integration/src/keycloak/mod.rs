@@ -56,7 +56,10 @@ impl Keycloak {
         address::require_free("Keycloak", Protocol::Tcp, listen)?;
         let home = folder.join("keycloak");
         let import = home.join("data/import");
-        fs::create_dir_all(&import).with_context(|| format!("cannot make {}", home.display()))?;
+        for folder in [&import, &home.join("tmp")] {
+            let cannot = || format!("cannot make {}", folder.display());
+            fs::create_dir_all(folder).with_context(cannot)?;
+        }
         for part in ["bin", "conf", "lib", "providers", "themes"] {
             symlink(program.join(part), home.join(part))
                 .with_context(|| format!("cannot make {part} in {}", home.display()))?;
@@ -76,11 +79,7 @@ impl Keycloak {
         command
             .args(["start", "--optimized", "--import-realm"])
             .arg(format!("-Dkc.home.dir={}", home.display()))
-            // It lives for a minute or two: less time for the compiler, less memory.
-            .env(
-                "JAVA_OPTS_APPEND",
-                "-XX:TieredStopAtLevel=1 -XX:-UseG1GC -XX:+UseSerialGC",
-            )
+            .env("JAVA_OPTS_APPEND", java_options(&home))
             // One node.
             .env("KC_CACHE", "local")
             .env("KC_HOSTNAME", URL)
@@ -150,4 +149,13 @@ impl Keycloak {
     pub async fn admin(&self) -> anyhow::Result<Admin> {
         Admin::log_in(self.http.clone(), URL, ADMIN, &self.admin_password).await
     }
+}
+
+/// It lives for a minute or two: less time for the compiler, less memory; and no files elsewhere.
+fn java_options(home: &Path) -> String {
+    format!(
+        "-XX:TieredStopAtLevel=1 -XX:-UseG1GC -XX:+UseSerialGC -XX:-UsePerfData \
+         -Djava.io.tmpdir={}/tmp",
+        home.display()
+    )
 }

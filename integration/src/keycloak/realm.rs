@@ -137,7 +137,10 @@ impl Realm {
                 "clientId": CLIENT_ID,
                 "secret": self.client_secret.expose_secret(),
                 "standardFlowEnabled": false,
-                "attributes": {"oauth2.device.authorization.grant.enabled": "true"},
+                "attributes": {
+                    "oauth2.device.authorization.grant.enabled": "true",
+                    "standard.token.exchange.enabled": "true",
+                },
                 "defaultClientScopes": ["basic", "roles", "wlcg"],
                 "optionalClientScopes": optional.collect::<Vec<_>>(),
                 "protocolMappers": audiences,

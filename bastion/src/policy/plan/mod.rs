@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use proof::{at_least, granted, prove_every};
+pub use proof::{at_least, granted, prove_every, requests_of_proof};
 use proof::{observe_early, prove_at};
 
 use crate::model::delivery::{Delivery, DeliveryId};

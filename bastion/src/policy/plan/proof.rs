@@ -6,6 +6,7 @@ use htvault::RequestLimit;
 use jiff::Timestamp;
 
 use super::{Policy, Record};
+use crate::model::delivery::Credential;
 use crate::model::moment::{after, before, until};
 
 /// Number of proofs in the lifetime of an access token, so that an invalid vault token is replaced long before jobs
@@ -68,16 +69,95 @@ pub(super) fn prove_at(policy: &Policy<'_>, record: &Record) -> Timestamp {
     next.max(after(proved, jittered(policy.prove_every)))
 }
 
-/// Least time between two proofs of one delivery, so that the proofs of all deliveries are bounded and take at most a
-/// quarter of the requests that may be sent to Vault.
+/// Returns the number of requests to Vault of one proof: what is exchanged takes two.
 #[must_use]
-pub fn prove_every(deliveries: usize, limit: Option<RequestLimit>) -> Duration {
-    let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
-    let least = BETWEEN_PROOFS.saturating_mul(deliveries);
+pub fn requests_of_proof(credential: &Credential) -> usize {
+    if credential.url.is_cached() { 1 } else { 2 }
+}
+
+/// Least time between two proofs of one delivery, so that the proofs of all deliveries, `requests` in all if each is
+/// proved once, are bounded and take at most a quarter of the requests that may be sent to Vault.
+#[must_use]
+pub fn prove_every(requests: usize, limit: Option<RequestLimit>) -> Duration {
+    let requests = u32::try_from(requests).unwrap_or(u32::MAX);
+    let least = BETWEEN_PROOFS.saturating_mul(requests);
     let Some(limit) = limit else {
         return least;
     };
     // Jitter shortens each pause by up to a quarter.
-    let whole = limit.per.saturating_mul(deliveries).saturating_mul(6) / limit.limit.max(1);
+    let whole = limit.per.saturating_mul(requests).saturating_mul(6) / limit.limit.max(1);
     whole.max(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use htvault::CredentialUrl;
+
+    use super::*;
+    use crate::fixtures::{credential, id};
+
+    const MINUTE: Duration = Duration::from_mins(1);
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_proof_asks_the_issuer_or_comes_a_tenth_after_somebody_else_did() {
+        for name in ["a", "b", "c", "d"] {
+            let id = id(name);
+            let policy = Policy {
+                id: &id,
+                lifetime: 100 * HOUR,
+                renew_below: 50 * HOUR,
+                spread: 5 * MINUTE,
+                prove_every: Duration::ZERO,
+            };
+            for life in [5 * MINUTE / 3, HOUR, 6 * HOUR] {
+                let age = life.saturating_sub(at_least(life));
+                let issued = before(at(100_000), age);
+                let granted = granted(at(100_000), issued, life);
+                assert_eq!(granted, issued);
+                let record = Record {
+                    proved: Some(at(100_000)),
+                    granted: Some(granted),
+                    access_life: Some(life),
+                    ..Record::default()
+                };
+                let next = prove_at(&policy, &record);
+                assert!(next <= after(issued, life / 10), "{next}");
+                // One of that age is not enough then.
+                assert!(until(issued, next) > age, "{next}");
+                // However early, not more often than all deliveries together may.
+                let policy = Policy {
+                    prove_every: 8 * HOUR,
+                    ..policy
+                };
+                assert!(prove_at(&policy, &record) >= after(at(100_000), 6 * HOUR));
+            }
+        }
+    }
+
+    #[test]
+    fn an_issuer_whose_clock_is_wrong_makes_no_proofs_more_frequent() {
+        let now = at(100_000);
+        for wrong in [HOUR, 5 * MINUTE] {
+            assert_eq!(granted(now, before(now, wrong), HOUR), now);
+            assert_eq!(granted(now, after(now, wrong), HOUR), now);
+        }
+        // A token that lives shortly is given time for the way.
+        let seconds = Duration::from_secs;
+        assert_eq!(at_least(seconds(16)), seconds(11));
+        assert_eq!(at_least(seconds(6)), seconds(4));
+    }
+
+    #[test]
+    fn a_proof_of_what_is_exchanged_counts_twice() {
+        let mut credential = credential("a", "cms");
+        assert_eq!(requests_of_proof(&credential), 1);
+        let server = credential.url.server();
+        credential.url = CredentialUrl::sts(&server, "cms", "a", "default").unwrap();
+        assert_eq!(requests_of_proof(&credential), 2);
+    }
 }

@@ -137,43 +137,6 @@ fn a_token_is_proved_ten_times_in_an_access_tokens_life_and_what_failed_is_exami
 }
 
 #[test]
-fn a_proof_asks_the_issuer_or_comes_a_tenth_after_somebody_else_did() {
-    let id = id("a");
-    let policy = Policy {
-        prove_every: Duration::ZERO,
-        ..policy(&id, 3 * DAY)
-    };
-    for life in [MINUTE * 5 / 3, HOUR, DAY / 4] {
-        let mut record = good(7 * DAY);
-        record.access_life = Some(life);
-        (record.observed, record.proved) = (Some(at(600)), Some(at(600)));
-        let ages = life.saturating_sub(at_least(life));
-        let issued = before(at(600), ages);
-        record.granted = Some(granted(at(600), issued, life));
-        assert_eq!(record.granted, Some(issued));
-        let Next::Wait(proof) = next(at(600), &policy, &record, at(0), Timestamp::MAX) else {
-            panic!("it was proved just now");
-        };
-        assert!(proof <= after(issued, life / 10), "{proof}");
-        // One of that age is not enough then.
-        assert!(until(issued, proof) > ages, "{proof}");
-    }
-}
-
-#[test]
-fn an_issuer_whose_clock_is_wrong_makes_no_proofs_more_frequent() {
-    let now = at(100_000);
-    for wrong in [HOUR, 5 * MINUTE] {
-        assert_eq!(granted(now, before(now, wrong), HOUR), now);
-        assert_eq!(granted(now, after(now, wrong), HOUR), now);
-    }
-    // A token that lives shortly is given time for the way.
-    let seconds = Duration::from_secs;
-    assert_eq!(at_least(seconds(16)), seconds(11));
-    assert_eq!(at_least(seconds(6)), seconds(4));
-}
-
-#[test]
 fn good_is_only_what_jobs_surely_have() {
     let mut record = good(7 * DAY);
     record.safe_until = Some(at(100));
