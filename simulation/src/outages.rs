@@ -151,3 +151,20 @@ pub fn table(outages: &[Outage]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_of_fifty_minutes_is_carried_by_six_hour_tokens() {
+        let outage = one(Down::Vault, 50).unwrap();
+        assert_eq!(outage.unexplained, 0);
+        assert_eq!(outage.six_hours.ours.longest, 0);
+        let one_hour = outage.one_hour;
+        assert!(one_hour.ours.longest > 0, "{one_hour:?}");
+        assert!(one_hour.ours.mean < one_hour.reference.mean, "{one_hour:?}");
+        let row = format!("| Vault 50 min | {:.1} (", one_hour.ours.mean);
+        assert!(table(&[outage]).contains(&row), "{}", table(&[outage]));
+    }
+}

@@ -249,6 +249,7 @@ impl Year {
             "issuer" if !is_down => server.issuer_down = None,
             "bastion" if !is_down && self.service.is_none() => {
                 drop(server);
+                self.judge.bastion_starts();
                 self.service = Some(Service::start(&self.world, &self.config, &self.state));
             }
             _ => {}

@@ -171,11 +171,14 @@ impl<V: Vault, T: Transport> Desired<V, T> {
             Message::ClockSet(back) => {
                 self.clock_was_set = true;
                 if back {
+                    let now = self.env.borrow().now();
                     self.change(|status| {
                         status.access.reads.clear();
                         let record = &mut status.record;
-                        record.clock_set = true;
-                        (record.proved, record.observed) = (None, None);
+                        record.clock_set = Some(now);
+                        // The latest that they can be; all at once would be a burst at Vault.
+                        record.proved = record.proved.map(|_| now);
+                        record.observed = record.observed.map(|_| now);
                     });
                     self.retry_at(Timestamp::MIN);
                 }

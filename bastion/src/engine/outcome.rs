@@ -92,7 +92,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                     let record = &mut status.record;
                     record.good_since = record.good_since.or(Some(now));
                     record.changed = false;
-                    record.clock_set = false;
+                    record.clock_set = None;
                     // What was asked for while something else ran is still to be done.
                     record.asked &= !matches!(step, PlanStep::Push(_));
                     record.failure = None;

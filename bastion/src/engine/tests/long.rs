@@ -164,7 +164,7 @@ async fn live(life: Life) {
     for (what, size) in sizes(&engine) {
         let room = match what {
             // Tokens of before the last restarts may still be named.
-            "lost" => all.len() * 2,
+            "other tokens" => all.len() * 2,
             "names" | "logins" => begin[what] + all.len() * 2,
             _ => begin[what],
         };

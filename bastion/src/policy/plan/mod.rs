@@ -44,6 +44,8 @@ const RECOVERY_SPREAD: Duration = Duration::from_mins(5);
 const RENEWAL: u64 = 1;
 /// Salt of the observation's jitter.
 const OBSERVATION: u64 = 2;
+/// Salt of the jitter after the clock was set back.
+const CLOCK_SET: u64 = 6;
 /// Salt of the jitter after an outage.
 const RECOVERY: u64 = 5;
 
@@ -85,8 +87,8 @@ pub struct Record {
     pub observed: Option<Timestamp>,
     /// The configuration asks for other content than the schedd has.
     pub changed: bool,
-    /// This host's clock was set back: earlier times cannot be compared.
-    pub clock_set: bool,
+    /// Time at which this host's clock was set back, by the clock as it is since: earlier times cannot be compared.
+    pub clock_set: Option<Timestamp>,
     /// A person asked for a new token.
     pub asked: bool,
     /// Time of the revocation by a person: nothing is delivered since.
@@ -275,10 +277,18 @@ pub fn after_recovery(id: &DeliveryId, record: &Record, now: Timestamp) -> Times
 /// Returns the renewal time of a token: a margin before its expiry, and earlier by a jitter.
 #[must_use]
 pub fn renew_at(policy: &Policy<'_>, life: Life) -> Timestamp {
+    let margin = margin(policy.lifetime, policy.renew_below, life.length());
+    before(
+        life.expires,
+        margin + policy.id.share_of(room(policy, life), RENEWAL),
+    )
+}
+
+/// Time over which renewals of tokens with this lifetime are spread.
+fn room(policy: &Policy<'_>, life: Life) -> Duration {
     let whole = life.length();
     let margin = margin(policy.lifetime, policy.renew_below, whole);
-    let room = (whole.saturating_sub(margin) / 4).min(policy.spread);
-    before(life.expires, margin + policy.id.share_of(room, RENEWAL))
+    (whole.saturating_sub(margin) / 4).min(policy.spread)
 }
 
 /// Renewal margin of a token with lifetime `whole`: as configured, or shorter in proportion where the server granted
@@ -349,10 +359,12 @@ pub fn next(
         });
     };
     let renewal = renew_at(policy, life).min(record.renew_by.unwrap_or(Timestamp::MAX));
+    let after_set = |set| after(set, policy.id.share_of(room(policy, life), CLOCK_SET));
+    let clock_set = record.clock_set.map_or(Timestamp::MAX, after_set);
     let pushes = [
         (record.asked, PushReason::Asked),
         (record.changed, PushReason::Changed),
-        (record.clock_set, PushReason::ClockSet),
+        (now >= clock_set, PushReason::ClockSet),
         (now >= renewal, PushReason::Renewal),
     ];
     if let Some((_, reason)) = pushes.into_iter().find(|(is_due, _)| *is_due) {
@@ -384,7 +396,7 @@ pub fn next(
     if now >= early {
         return Next::Do(PlanStep::Observe);
     }
-    Next::Wait(renewal.min(scan).min(early).min(proof))
+    Next::Wait(renewal.min(clock_set).min(scan).min(early).min(proof))
 }
 
 #[cfg(test)]

@@ -45,6 +45,32 @@ fn good(life: Duration) -> Record {
 }
 
 #[test]
+fn after_a_clock_that_was_set_back_pushes_are_spread() {
+    let record = Record {
+        clock_set: Some(at(100)),
+        observed: Some(at(400)),
+        ..good(7 * DAY)
+    };
+    let mut times = Vec::new();
+    for number in 0..100 {
+        let id = id(&format!("a{number}"));
+        let policy = policy(&id, 3 * DAY);
+        let mut now = at(100);
+        while let Next::Wait(later) = next(now, &policy, &record, at(0), Timestamp::MAX) {
+            now = later;
+        }
+        assert_eq!(
+            next(now, &policy, &record, at(0), Timestamp::MAX),
+            Next::Do(PlanStep::Push(PushReason::ClockSet))
+        );
+        assert!(now <= after(at(100), policy.spread));
+        times.push(now);
+    }
+    let in_first_minute = times.iter().filter(|time| **time < at(160)).count();
+    assert!((5..40).contains(&in_first_minute), "{in_first_minute}");
+}
+
+#[test]
 fn what_is_next_follows_from_what_is_known() {
     let id = id("a");
     let policy = policy(&id, 3 * DAY);
