@@ -19,6 +19,11 @@ impl Progress {
         Self(bar)
     }
 
+    /// Does something that prints lines; the line is away meanwhile.
+    pub fn aside<R>(&self, print: impl FnOnce() -> R) -> R {
+        self.0.suspend(print)
+    }
+
     /// Says what is done now.
     pub fn say(&self, words: impl Into<String>) {
         self.0.set_message(words.into());

@@ -154,7 +154,8 @@ impl Run {
             ));
             let round = self.round(planned).await?;
             let is_over = round.seconds_to_good.is_none();
-            tell(report.rounds.len() + 1, &round, &self.stage);
+            let number = report.rounds.len() + 1;
+            progress.aside(|| tell(number, &round, &self.stage));
             report.add(round);
             if is_over {
                 break;
