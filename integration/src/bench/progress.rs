@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The line. It goes when dropped.
 #[derive(Debug)]
@@ -12,7 +12,8 @@ impl Progress {
     /// A line on standard error, if that is a terminal.
     #[must_use]
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+            .with_style(ProgressStyle::default_spinner());
         if !bar.is_hidden() {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
