@@ -75,17 +75,26 @@ impl<T> Answered<T> {
     }
 }
 
-/// Decodes the body of a success.
+/// Replaces the secrets of a request in a server's words: it may repeat them.
+fn hide(words: &str, secrets: &[&str]) -> String {
+    let secrets = secrets.iter().filter(|s| s.len() >= SHORTEST_SECRET);
+    let hide_one = |words: String, secret: &&str| words.replace(secret, "(secret)");
+    secrets.fold(words.to_owned(), hide_one)
+}
+
+/// Decodes the body of a success. `secrets` are those of the request.
 pub(crate) fn decode<T: DeserializeOwned>(
     request: &str,
     status: u16,
     body: &[u8],
+    secrets: &[&str],
 ) -> Result<Envelope<T>, Error> {
-    serde_json::from_slice(body).map_err(|fault| {
+    let decoded: Result<Envelope<T>, _> = serde_json::from_slice(body);
+    let mut envelope = decoded.map_err(|fault| {
         // Every answer of Vault's is an object.
         let begins_as_json = body.trim_ascii_start().first() == Some(&b'{');
         if !begins_as_json {
-            return Error::not_vault(request, status, &description(body));
+            return Error::not_vault(request, status, &description(body, secrets));
         }
         let what = match fault.classify() {
             Category::Data => "a field is missing or of another type",
@@ -96,11 +105,14 @@ pub(crate) fn decode<T: DeserializeOwned>(
         let (line, column) = (fault.line(), fault.column());
         let words = format!("the answer is not understood: {what} (line {line}, column {column})");
         Error::bad_answer(request, &words)
-    })
+    })?;
+    for words in envelope.warnings.iter_mut().flatten() {
+        *words = hide(words, secrets);
+    }
+    Ok(envelope)
 }
 
-/// The error of an answer that is no success. `secrets` are those of the request: a server may repeat
-/// them.
+/// The error of an answer that is no success. `secrets` are those of the request.
 pub(crate) fn refusal(
     request: &str,
     status: StatusCode,
@@ -120,15 +132,10 @@ pub(crate) fn refusal(
         };
     }
     let Failure { errors, warnings } = serde_json::from_slice(body).unwrap_or_default();
-    let secrets = secrets.iter().filter(|s| s.len() >= SHORTEST_SECRET);
-    let hide = |words: &str| {
-        let hide_one = |words: String, secret: &&str| words.replace(secret, "(secret)");
-        secrets.clone().fold(words.to_owned(), hide_one)
-    };
-    let other = || hide(&description(body));
+    let other = || description(body, secrets);
     let error = match errors.or(warnings) {
         Some(words) => {
-            let words: Vec<String> = words.iter().map(|words| hide(words)).collect();
+            let words: Vec<String> = words.iter().map(|words| hide(words, secrets)).collect();
             Error::from_answer(request, code, &words, login)
         }
         // A front may keep a quota as well.
@@ -158,8 +165,8 @@ fn location(headers: &HeaderMap) -> Option<String> {
 
 /// Description of a body that is not Vault's: the title of an HTML page, else its size. Nothing else
 /// of it is quoted, for nobody knows what it holds.
-fn description(body: &[u8]) -> String {
-    if let Some(title) = title(body) {
+fn description(body: &[u8], secrets: &[&str]) -> String {
+    if let Some(title) = title(body, secrets) {
         return format!("a web page with the title \"{title}\"");
     }
     match body.len() {
@@ -168,7 +175,7 @@ fn description(body: &[u8]) -> String {
     }
 }
 
-fn title(body: &[u8]) -> Option<String> {
+fn title(body: &[u8], secrets: &[&str]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     // Upper case has the same length in ASCII, so that places are the same in both.
     let lower = text.to_ascii_lowercase();
@@ -179,7 +186,8 @@ fn title(body: &[u8]) -> Option<String> {
         .get(start..start + length)?
         .split_whitespace()
         .collect();
-    let title = printable(&words.join(" "), TITLE_LIMIT);
+    // Before it is cut, which could leave a part of a secret.
+    let title = printable(&hide(&words.join(" "), secrets), TITLE_LIMIT);
     (!title.is_empty()).then_some(title)
 }
 

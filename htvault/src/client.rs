@@ -170,8 +170,11 @@ impl Client {
         call: Call<'_>,
     ) -> Result<Answered<T>, Error> {
         let request = self.name(&call);
-        let understand =
-            |received: &Received| decode(&request, received.status.as_u16(), &received.body);
+        let secrets = call.secrets();
+        let understand = |received: &Received| {
+            let Received { status, body } = received;
+            decode(&request, status.as_u16(), body, &secrets)
+        };
         let envelope = self.send(&call, &request, understand).await?;
         Ok(Answered { request, envelope })
     }

@@ -114,7 +114,7 @@ pub fn credential_url(data: &[u8]) {
 }
 
 fn understood<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Option<Answered<T>> {
-    let envelope = kept(decode(REQUEST, status.as_u16(), body))?;
+    let envelope = kept(decode(REQUEST, status.as_u16(), body, &[SECRET]))?;
     let request = REQUEST.to_owned();
     Some(Answered { request, envelope })
 }
@@ -137,5 +137,6 @@ fn check(error: &Error) {
 fn texts(texts: &[String]) {
     for text in texts {
         assert_eq!(printable(text, LIMIT), *text);
+        assert!(!text.contains(SECRET), "a secret: {text}");
     }
 }

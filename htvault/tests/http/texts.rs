@@ -42,6 +42,24 @@ async fn a_fronts_page_is_quoted_by_its_title() {
 }
 
 #[tokio::test]
+async fn a_page_or_warning_of_a_success_shows_no_token() {
+    for before in ["", &"x".repeat(90)] {
+        let page = format!("<html><title>{before} Denied: {SECRET}</title>");
+        let error = error_of(Reply::new(200, "Content-Type: text/html\r\n", &page)).await;
+        assert_eq!(error.kind(), ErrorKind::NotVault, "{error}");
+        let text = error.to_string();
+        assert!(!text.contains(&SECRET[..6]), "{text}");
+    }
+    let stage = Stage::new();
+    let body = format!(
+        r#"{{"data":{{"access_token":"e30.e30.x","type":"Bearer"}},"warnings":["of {SECRET}"]}}"#
+    );
+    let server = stage.server(vec![Reply::json(200, &body)]).await;
+    let answer = read(&stage.client(&[&server])).await;
+    assert_eq!(answer.unwrap().warnings, ["of (secret)"]);
+}
+
+#[tokio::test]
 async fn hostile_errors_are_escaped_bounded_and_show_no_token() {
     let long = "y".repeat(200_000);
     let body = format!(r#"{{"errors":["\u001b[2J\u0000 {SECRET} \u202e","{long}"]}}"#);
