@@ -272,8 +272,12 @@ mod tests {
             ("<title>Sign in</title> eyJsecret", ErrorKind::NotVault),
             ("[\"eyJsecret\"]", ErrorKind::NotVault),
         ] {
-            let decoded =
-                decode::<std::collections::HashMap<String, String>>("GET x", 200, body.as_bytes());
+            let decoded = decode::<std::collections::HashMap<String, String>>(
+                "GET x",
+                200,
+                body.as_bytes(),
+                &[],
+            );
             let error = decoded.err().unwrap();
             assert_eq!(error.kind(), kind, "{body}");
             assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
