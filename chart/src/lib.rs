@@ -85,7 +85,9 @@ impl Chart {
         let least = points().map(|(x, _)| *x).fold(f64::INFINITY, f64::min);
         let most = points().map(|(x, _)| *x).fold(f64::NEG_INFINITY, f64::max);
         let top = points().map(|(_, y)| *y).fold(0.0, f64::max);
-        let top = if top > 0.0 { top * 1.1 } else { 1.0 };
+        // The legend has the room above the lines.
+        let room = if self.lines.len() > 1 { 1.4 } else { 1.1 };
+        let top = if top > 0.0 { top * room } else { 1.0 };
         let xs = if least < most { least..most } else { 0.0..1.0 };
         let mut chart = ChartBuilder::on(area)
             .caption(&self.title, (FONT, 17))

@@ -102,7 +102,7 @@ pub(super) async fn hold(
     let before = processor::of_tree(bastion.pid())?;
     let (from, began) = (SystemClock.now(), Instant::now());
     let samples = sample(bastion.pid(), &mut tokens, lasts, progress, async |step| {
-        if step % ask_every == 0 {
+        if step % ask_every == ask_every - 1 {
             Ok(count - good(&site, &config).await?)
         } else {
             Ok(0)

@@ -68,7 +68,7 @@ pub(super) async fn hold(
     let (from, began, before) = (SystemClock.now(), Instant::now(), ours.processor()?);
     let status_file = ours.status_file();
     let samples = sample(ours.pid()?, &mut tokens, lasts, progress, async |step| {
-        if step % ask_every == 0 {
+        if step % ask_every == ask_every - 1 {
             Ok(Status::ask(&status_file).await?.not_good())
         } else {
             Ok(0)
