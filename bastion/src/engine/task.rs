@@ -260,7 +260,10 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             .ok()?;
         let at = self.after_recovery(env);
         if permit.is_after_recovery() && env.now() < at {
+            // Others need the room meanwhile.
+            drop(permit);
             self.desired.retry_at(at);
+            self.wait(env, at).await;
             return None;
         }
         Some(permit)

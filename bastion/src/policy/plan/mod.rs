@@ -253,8 +253,8 @@ impl Record {
     }
 }
 
-/// Returns the time of the next attempt once what failed works again: at once where jobs may need it, a person asks for
-/// it or has mended something, else spread over a part of the time that is left.
+/// Returns the time of the next attempt once what failed works again, or what others waited for: at once where jobs may
+/// need it, a person asks for it or has mended something, else spread over a part of the time that is left.
 #[must_use]
 pub fn after_recovery(id: &DeliveryId, record: &Record, now: Timestamp) -> Timestamp {
     let is_outage = |failure: &Failure| {
@@ -264,7 +264,7 @@ pub fn after_recovery(id: &DeliveryId, record: &Record, now: Timestamp) -> Times
         )
     };
     let (true, Some(life), Some(safe_until)) = (
-        !record.asked && record.failure.as_deref().is_some_and(is_outage),
+        !record.asked && record.failure.as_deref().is_none_or(is_outage),
         record.life,
         record.safe_until,
     ) else {
