@@ -124,6 +124,7 @@ pub(crate) fn refusal(
     let code = status.as_u16();
     if status.is_redirection() {
         let place = location(headers).unwrap_or_else(|| "another place".to_owned());
+        let place = hide(&place, secrets);
         let words = format!("it points to {place}; a token follows no redirect");
         return match code {
             // A standby that cannot forward: the leader that it names is mostly dead.

@@ -5,6 +5,7 @@
 //! desired, never the tokens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_channel::mpsc::UnboundedReceiver;
 use jiff::Timestamp;
@@ -27,6 +28,9 @@ use crate::policy::plan::{self, Next, PlanStep};
 use crate::schedd::Transport;
 use crate::vault::Vault;
 
+/// Wait for a permit that is so long that what is waited for does not work as usual.
+const LONG_WAIT: Duration = Duration::from_secs(10);
+
 /// Owner of one delivery.
 pub(super) struct DeliveryTask<V, T> {
     pub(super) tokens: Tokens,
@@ -35,6 +39,8 @@ pub(super) struct DeliveryTask<V, T> {
     pub(super) raised: Option<Raised>,
     /// Cancelled when an attempt is worthwhile earlier than the back-off says.
     pub(super) recovery: Option<CancellationToken>,
+    /// The next attempt was put off already, since many waited together.
+    is_put_off: bool,
     /// A revocation that is not finished; `true` when nothing is asked of the schedd.
     pub(super) unfinished: Option<bool>,
     pub(super) drive: Drive,
@@ -85,6 +91,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             desired: Desired::new(status, env, mail),
             raised: None,
             recovery: None,
+            is_put_off: false,
             unfinished: None,
             drive: Drive::Orders,
         }
@@ -251,6 +258,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     /// Waits for the permit of work; `None` when something changed meanwhile, or a circuit breaker is open.
     async fn admitted(&mut self, env: &Env<V, T>, extent: Extent, rank: Rank) -> Option<Permit> {
         let delivery = Arc::clone(&self.desired.status.borrow().delivery);
+        let asked = Instant::now();
         let admitted = tokio::select! {
             admitted = env.parts.limits.admit(&delivery, extent, rank) => admitted,
             () = self.desired.changed() => return None,
@@ -258,14 +266,17 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let permit = admitted
             .map_err(|refusal| self.refused(env, refusal))
             .ok()?;
+        // Many wait where everything takes long, too, and would all go on at once when that is over.
+        let waited = permit.is_after_recovery() || asked.elapsed() > LONG_WAIT;
         let at = self.after_recovery(env);
-        if permit.is_after_recovery() && env.now() < at {
+        if waited && env.now() < at && !std::mem::replace(&mut self.is_put_off, true) {
             // Others need the room meanwhile.
             drop(permit);
             self.desired.retry_at(at);
             self.wait(env, at).await;
             return None;
         }
+        self.is_put_off = false;
         Some(permit)
     }
 

@@ -9,6 +9,7 @@ mod isolation;
 mod keeping;
 mod long;
 mod random;
+mod recovery;
 mod restart;
 mod revoke;
 mod service;
