@@ -218,6 +218,7 @@ impl Error {
     pub(crate) fn wire(step: Step, fault: Fault) -> Self {
         match fault {
             Fault::Closed => Self::new(ErrorKind::HungUp, step, "the daemon closed the connection"),
+            Fault::TimedOut => Self::new(ErrorKind::TimedOut, step, "no answer in time"),
             Fault::Io(error) => Self::io(ErrorKind::HungUp, step, error),
             Fault::TooLarge(what) | Fault::Malformed(what) => Self::bad_answer(step, what),
             Fault::NotSent(what) => Self::bad_value(what),

@@ -29,6 +29,8 @@ pub(crate) fn header(last: bool, length: usize) -> Result<Header, Fault> {
 pub(crate) enum Fault {
     /// The other side closed the connection, at any place in a message.
     Closed,
+    /// The deadline passed.
+    TimedOut,
     /// Reading or writing failed.
     Io(io::Error),
     /// A packet or message is longer than its bound.
@@ -43,6 +45,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("closed"),
+            Self::TimedOut => f.write_str("no answer in time"),
             Self::Io(error) => error.fmt(f),
             Self::TooLarge(what) | Self::Malformed(what) | Self::NotSent(what) => f.write_str(what),
         }

@@ -125,6 +125,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// True at the message's end.
+    #[cfg(test)]
     pub(crate) fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }

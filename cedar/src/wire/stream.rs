@@ -1,12 +1,14 @@
 //! Messages over a byte stream, in the clear and then encrypted.
 //!
 //! Owns the digests of all that was sent and received in the clear, which the first encrypted
-//! packet of each direction authenticates. A message is sent as one packet by one write.
+//! packet of each direction authenticates. What always holds: a message is sent as one packet by one
+//! write, and nothing waits beyond the stream's deadline.
 
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::{Decoder, Encoder, Form};
@@ -19,6 +21,7 @@ const LONGEST_MESSAGE: usize = 1 << 20;
 /// A connection that carries messages.
 pub(crate) struct Stream<T> {
     io: BufReader<T>,
+    deadline: Instant,
     longest: usize,
     sent: Transcript,
     received: Transcript,
@@ -56,10 +59,11 @@ impl Message {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
-    /// A stream over a connection.
-    pub(crate) fn new(io: T) -> Self {
+    /// A stream over a connection, for use until `deadline`.
+    pub(crate) fn new(io: T, deadline: Instant) -> Self {
         Self {
             io: BufReader::with_capacity(8 << 10, io),
+            deadline,
             longest: LONGEST_MESSAGE,
             sent: Transcript::default(),
             received: Transcript::default(),
@@ -115,13 +119,25 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     }
 
     async fn write(&mut self, packet: &[u8]) -> Result<(), Fault> {
-        self.io.write_all(packet).await?;
-        self.io.flush().await?;
+        let all = async {
+            self.io.write_all(packet).await?;
+            self.io.flush().await
+        };
+        timeout_at(self.deadline, all)
+            .await
+            .map_err(|_| Fault::TimedOut)??;
         Ok(())
     }
 
     /// Receives a message.
     pub(crate) async fn receive(&mut self) -> Result<Message, Fault> {
+        let deadline = self.deadline;
+        timeout_at(deadline, self.next())
+            .await
+            .map_err(|_| Fault::TimedOut)?
+    }
+
+    async fn next(&mut self) -> Result<Message, Fault> {
         let mut body = Zeroizing::new(Vec::new());
         loop {
             let mut header = [0; HEADER];

@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 use tokio::io::{AsyncWriteExt as _, duplex};
+use tokio::time::Instant;
 
 use super::*;
 use crate::crypto::{KeyPair, SessionKey};
@@ -21,6 +24,10 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
 
 fn form() -> impl Strategy<Value = Form> {
     prop_oneof![Just(Form::Plain), Just(Form::Encrypted)]
+}
+
+fn later() -> Instant {
+    Instant::now() + Duration::from_mins(1)
 }
 
 fn text(stream: &Stream<tokio::io::DuplexStream>, text: &str) -> Encoder {
@@ -62,7 +69,7 @@ proptest! {
 fn encrypted() -> [Stream<tokio::io::DuplexStream>; 2] {
     let (a, b) = duplex(1 << 21);
     let [one, other] = keys();
-    let (mut a, mut b) = (Stream::new(a), Stream::new(b));
+    let (mut a, mut b) = (Stream::new(a, later()), Stream::new(b, later()));
     a.encrypt(&one);
     b.encrypt(&other);
     [a, b]
@@ -92,11 +99,11 @@ async fn both_directions_are_encrypted_and_their_packets_counted() {
 async fn the_first_packets_authenticate_what_was_said_in_the_clear() {
     for tampered in [false, true] {
         let (a, b) = duplex(1 << 16);
-        let (mut a, mut b) = (Stream::new(a), Stream::new(b));
+        let (mut a, mut b) = (Stream::new(a, later()), Stream::new(b, later()));
         a.send_aside(&text(&a, "shared port")).await.unwrap();
         // The shared port reads this, and hands the connection over.
         b.receive().await.unwrap();
-        let mut b = Stream::new(b.into_inner());
+        let mut b = Stream::new(b.into_inner(), later());
         a.send(&text(&a, "hello")).await.unwrap();
         b.receive().await.unwrap();
         b.send(&text(&b, "yes")).await.unwrap();
@@ -118,7 +125,7 @@ async fn the_first_packets_authenticate_what_was_said_in_the_clear() {
 #[tokio::test]
 async fn fragments_are_joined_and_may_come_byte_by_byte() {
     let (mut raw, b) = duplex(1);
-    let mut b = Stream::new(b);
+    let mut b = Stream::new(b, later());
     let sender = tokio::spawn(async move {
         for byte in [0, 0, 0, 0, 2, b'a', b'b', 1, 0, 0, 0, 2, b'c', 0] {
             raw.write_all(&[byte]).await.unwrap();
@@ -144,7 +151,7 @@ async fn lengths_that_lie_are_refused() {
         let (mut raw, b) = duplex(64);
         raw.write_all(bytes).await.unwrap();
         drop(raw);
-        let fault = Stream::new(b).receive().await.err().unwrap().to_string();
+        let fault = Stream::new(b, later()).receive().await.err().unwrap().to_string();
         assert!(fault.contains(expected), "{fault}");
     }
 }
@@ -155,7 +162,7 @@ async fn a_message_has_a_bound_over_all_its_packets() {
     let endless = tokio::spawn(async move {
         while raw.write_all(&[0, 0, 0, 0, 3, 1, 2, 3]).await.is_ok() {}
     });
-    let mut b = Stream::new(b).with_longest_message(100);
+    let mut b = Stream::new(b, later()).with_longest_message(100);
     assert!(matches!(b.receive().await, Err(Fault::TooLarge(_))));
     drop(b);
     endless.await.unwrap();
@@ -168,7 +175,7 @@ async fn what_is_too_long_or_empty_is_not_sent() {
     long.raw(&vec![0; 1 << 20]);
     assert!(matches!(a.send(&long).await, Err(Fault::NotSent(_))));
     let (plain, _b) = duplex(64);
-    let mut plain = Stream::new(plain);
+    let mut plain = Stream::new(plain, later());
     let empty = plain.encoder();
     assert!(matches!(plain.send(&empty).await, Err(Fault::NotSent(_))));
 }
