@@ -38,7 +38,10 @@ impl Address {
     /// # Errors
     /// The host is empty or has characters that no name has.
     pub fn new(host: &str, port: u16) -> Result<Self, Error> {
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
         let is_ip = host.parse::<IpAddr>().is_ok();
         let is_name_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if !is_ip && (host.is_empty() || !host.chars().all(is_name_letter)) {
@@ -114,7 +117,10 @@ fn place(text: &str) -> Option<SocketAddr> {
         Some(six) => IpAddr::V6(six.replace('-', ":").parse().ok()?),
         None => ip.parse().ok()?,
     };
-    Some(SocketAddr::new(ip, port.parse().ok().filter(|port| *port > 0)?))
+    Some(SocketAddr::new(
+        ip,
+        port.parse().ok().filter(|port| *port > 0)?,
+    ))
 }
 
 /// `%41` as `A`; `None` when it is no text then.
@@ -138,16 +144,21 @@ impl FromStr for Address {
 
     /// Reads `<host:port?parameters>`, or `host:port` alone.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let refuse = |why: &str| Error::bad_value(&format!("{text} is no address of a daemon: {why}"));
+        let refuse =
+            |why: &str| Error::bad_value(&format!("{text} is no address of a daemon: {why}"));
         if text.len() > LONGEST {
             return Err(refuse("it is too long"));
         }
         let bare = match text.strip_prefix('<') {
-            Some(rest) => rest.strip_suffix('>').ok_or_else(|| refuse("> is missing"))?,
+            Some(rest) => rest
+                .strip_suffix('>')
+                .ok_or_else(|| refuse("> is missing"))?,
             None => text,
         };
         let (place, parameters) = bare.split_once('?').unwrap_or((bare, ""));
-        let (host, port) = place.rsplit_once(':').ok_or_else(|| refuse("it has no port"))?;
+        let (host, port) = place
+            .rsplit_once(':')
+            .ok_or_else(|| refuse("it has no port"))?;
         if host.contains(':') && !host.starts_with('[') {
             return Err(refuse("an IPv6 address stands in brackets"));
         }
@@ -160,7 +171,8 @@ impl FromStr for Address {
             match address.parameter(name, &value) {
                 Ok(()) => {}
                 Err("CCBID") => {
-                    let words = format!("{text} is reachable through a connection broker (CCB) only");
+                    let words =
+                        format!("{text} is reachable through a connection broker (CCB) only");
                     return Err(Error::new(ErrorKind::BrokerOnly, Step::Prepare, &words));
                 }
                 Err(why) => return Err(refuse(why)),
@@ -203,19 +215,42 @@ mod tests {
         assert_eq!(address.alias(), Some("a.test"));
         assert_eq!(address.to_string(), "10.0.0.1:9618 (credd_1_2)");
         let six = read("<[::1]:9618?sock=a>").unwrap();
-        assert_eq!((six.host(), six.to_string().as_str()), ("::1", "[::1]:9618 (a)"));
+        assert_eq!(
+            (six.host(), six.to_string().as_str()),
+            ("::1", "[::1]:9618 (a)")
+        );
         assert_eq!(read("ap.test:9618").unwrap().host(), "ap.test");
-        for odd in ["<h:1?>", "<h:1?&&=&x>", "<h:1?addrs=+-+x-1>", "<h:1?sock=>", "<h:1?sock=a;noUDP>"] {
+        for odd in [
+            "<h:1?>",
+            "<h:1?&&=&x>",
+            "<h:1?addrs=+-+x-1>",
+            "<h:1?sock=>",
+            "<h:1?sock=a;noUDP>",
+        ] {
             assert!(read(odd).is_ok(), "{odd}");
         }
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for bad in ["", "<>", "h", "<h:1", "<h:0>", "<h:99999>", "<::1:9618>", "<h/x:1>", "<h:1?a=%4>", "<h:1?sock=a%00>"] {
+        for bad in [
+            "",
+            "<>",
+            "h",
+            "<h:1",
+            "<h:0>",
+            "<h:99999>",
+            "<::1:9618>",
+            "<h/x:1>",
+            "<h:1?a=%4>",
+            "<h:1?sock=a%00>",
+        ] {
             assert_eq!(read(bad), Err(ErrorKind::BadValue), "{bad}");
         }
-        assert_eq!(read("<h:1?CCBID=1.2.3.4:9618#5>"), Err(ErrorKind::BrokerOnly));
+        assert_eq!(
+            read("<h:1?CCBID=1.2.3.4:9618#5>"),
+            Err(ErrorKind::BrokerOnly)
+        );
     }
 
     proptest! {

@@ -68,7 +68,9 @@ impl Query {
         let own = own.filter(|text| !text.is_empty()).unwrap_or("true");
         // An unbalanced parenthesis must not reach out of those around it.
         if !is_closed(own) {
-            return Err(Error::bad_value("the requirements' parentheses or quotation marks do not match"));
+            return Err(Error::bad_value(
+                "the requirements' parentheses or quotation marks do not match",
+            ));
         }
         let (command, target, requirements) = match self.kind {
             Kind::Schedd => (6, "Scheduler", own.to_owned()),
@@ -166,7 +168,11 @@ mod tests {
     fn requirements_cannot_leave_their_parentheses() {
         let parts = |text: &str| {
             let requirements = Some(text.to_owned());
-            Query { requirements, ..Query::new(Kind::Credd) }.parts()
+            Query {
+                requirements,
+                ..Query::new(Kind::Credd)
+            }
+            .parts()
         };
         for bad in ["true) || (true", "(", "\"", r#""\""#] {
             assert!(parts(bad).is_err(), "{bad}");
@@ -174,7 +180,10 @@ mod tests {
         let (command, ad) = parts(r#"Name == "a)""#).unwrap();
         assert_eq!(command, 48);
         let expected = r#"(MyType == "CredD") && (Name == "a)")"#;
-        assert_eq!(ad.get("requirements"), Some(&Value::Expression(expected.to_owned())));
+        assert_eq!(
+            ad.get("requirements"),
+            Some(&Value::Expression(expected.to_owned()))
+        );
     }
 
     proptest! {

@@ -101,9 +101,9 @@ impl Direction {
     /// Nonce of the next packet. No number is used twice.
     fn nonce(&mut self, base: &[u8; NONCE]) -> Result<[u8; NONCE], Fault> {
         let number = self.packets;
-        self.packets = number
-            .checked_add(1)
-            .ok_or(Fault::NotSent("a connection has carried all packets that one key may"))?;
+        self.packets = number.checked_add(1).ok_or(Fault::NotSent(
+            "a connection has carried all packets that one key may",
+        ))?;
         let [a, b, c, d, rest @ ..] = *base;
         let [a, b, c, d] = u32::from_be_bytes([a, b, c, d])
             .wrapping_add(number)
@@ -198,7 +198,12 @@ impl Opener {
         let authenticated = self.direction.authenticated(header);
         let nonce = self.direction.nonce(&base)?;
         self.cipher
-            .decrypt_inout_detached(&nonce.into(), &authenticated, (&mut *text).into(), &(*tag).into())
+            .decrypt_inout_detached(
+                &nonce.into(),
+                &authenticated,
+                (&mut *text).into(),
+                &(*tag).into(),
+            )
             .map_err(|_| Fault::Malformed("a packet that the session's key does not open"))?;
         let opened = Zeroizing::new(text.to_vec());
         zeroize::Zeroize::zeroize(&mut packet);

@@ -8,8 +8,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::text::printable;
 use crate::packet::Fault;
+use crate::text::printable;
 
 /// Kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,9 +121,7 @@ impl Refusal {
             Self::NotAllowed => {
                 "use a token of that account, correct the credd's map file, or add the user to CRED_SUPER_USERS"
             }
-            Self::BadArguments => {
-                "check account and service name; the account may not exist there"
-            }
+            Self::BadArguments => "check account and service name; the account may not exist there",
             Self::CredmonTimeout => "check that a credmon runs at the schedd, and read its log",
             Self::Configuration => "set SEC_CREDENTIAL_DIRECTORY_OAUTH at the schedd",
             Self::NotJson => "store a JSON document",
@@ -203,11 +201,7 @@ impl Error {
     }
 
     pub(crate) fn refused(refusal: Refusal) -> Self {
-        Self::new(
-            ErrorKind::Credd(refusal),
-            Step::Command,
-            &refusal.words(),
-        )
+        Self::new(ErrorKind::Credd(refusal), Step::Command, &refusal.words())
     }
 
     pub(crate) fn io(kind: ErrorKind, step: Step, error: io::Error) -> Self {
@@ -260,7 +254,9 @@ impl Error {
     /// The daemon, the step and what happened, on one line; no advice.
     #[must_use]
     pub fn message(&self) -> String {
-        let Self { step, peer, words, .. } = self;
+        let Self {
+            step, peer, words, ..
+        } = self;
         match (peer.is_empty(), step) {
             (_, Step::Prepare) => words.clone(),
             (true, _) => format!("{step}: {words}"),

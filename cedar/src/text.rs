@@ -40,7 +40,10 @@ mod tests {
 
     #[test]
     fn text_is_one_bounded_printable_line() {
-        assert_eq!(printable("a\u{1b}[2J\n\0\u{202e}z"), r"a\u{1b}[2J \u{0}\u{202e}z");
+        assert_eq!(
+            printable("a\u{1b}[2J\n\0\u{202e}z"),
+            r"a\u{1b}[2J \u{0}\u{202e}z"
+        );
         assert_eq!(printable(&"x".repeat(10_000)).chars().count(), LIMIT);
     }
 }

@@ -81,7 +81,9 @@ impl Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +104,9 @@ impl Channel {
     pub(crate) fn incoming(&mut self, mut bytes: &[u8], step: Step) -> Result<(), Error> {
         while !bytes.is_empty() {
             let taken = self.0.read_tls(&mut bytes).map_err(|e| broken(&e))?;
-            self.0.process_new_packets().map_err(|error| fault(step, error))?;
+            self.0
+                .process_new_packets()
+                .map_err(|error| fault(step, error))?;
             if taken == 0 {
                 break;
             }
@@ -118,7 +122,10 @@ impl Channel {
     /// Reads and drops the daemon's random bytes.
     pub(crate) fn drop_challenge(&mut self) -> Result<(), Error> {
         let mut bytes = [0; CHALLENGE];
-        self.0.reader().read_exact(&mut bytes).map_err(|e| broken(&e))
+        self.0
+            .reader()
+            .read_exact(&mut bytes)
+            .map_err(|e| broken(&e))
     }
 
     /// The record that carries the token, behind its length.
@@ -127,7 +134,9 @@ impl Channel {
         let length = u32::try_from(token.len()).unwrap_or(u32::MAX);
         // A daemon waits for ever for an empty one.
         if token.is_empty() || token.len() > LONGEST_TOKEN {
-            return Err(Error::bad_value("the access token is empty or longer than 16,000 bytes"));
+            return Err(Error::bad_value(
+                "the access token is empty or longer than 16,000 bytes",
+            ));
         }
         let mut text = Zeroizing::new(Vec::with_capacity(token.len().saturating_add(4)));
         text.extend_from_slice(&length.to_be_bytes());

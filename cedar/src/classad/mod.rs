@@ -105,7 +105,9 @@ impl Ad {
         to.length(self.0.len());
         for (name, value) in &self.0 {
             if !is_valid_name(name) {
-                return Err(Fault::NotSent("an attribute's name is not one of HTCondor's"));
+                return Err(Fault::NotSent(
+                    "an attribute's name is not one of HTCondor's",
+                ));
             }
             to.string(&format!("{name} = {}", value.literal()?))?;
         }
@@ -118,7 +120,9 @@ impl Ad {
     pub(crate) fn encode_negotiated(&self, to: &mut Encoder) -> Result<(), Fault> {
         let literal = |(_, value): &(String, Value)| !matches!(value, Value::Expression(_));
         if self.0.len() > MOST_NEGOTIATED || !self.0.iter().all(literal) {
-            return Err(Fault::NotSent("an ad of a negotiation holds 100 literals at most"));
+            return Err(Fault::NotSent(
+                "an ad of a negotiation holds 100 literals at most",
+            ));
         }
         self.encode(to)
     }
@@ -178,7 +182,13 @@ fn readable(bytes: &[u8]) -> Cow<'_, str> {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => bytes
             .iter()
-            .map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' })
+            .map(|byte| {
+                if byte.is_ascii() {
+                    char::from(*byte)
+                } else {
+                    '?'
+                }
+            })
             .collect(),
     }
 }

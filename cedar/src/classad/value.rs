@@ -25,7 +25,10 @@ pub enum Value {
 impl Value {
     /// The value that a text on the wire stands for. What is no literal is an expression.
     pub(crate) fn read(text: &str) -> Self {
-        if let Some(inside) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        if let Some(inside) = text
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+        {
             return match unescaped(inside) {
                 Some(string) => Self::String(string),
                 None => Self::Expression(text.to_owned()),
@@ -56,7 +59,9 @@ impl Value {
         Ok(match self {
             Self::String(text) => {
                 if text.contains(char::is_control) {
-                    return Err(Fault::NotSent("a text with control characters cannot be sent"));
+                    return Err(Fault::NotSent(
+                        "a text with control characters cannot be sent",
+                    ));
                 }
                 format!("\"{}\"", text.replace('"', r#"\""#)).into()
             }

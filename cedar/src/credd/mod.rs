@@ -6,6 +6,7 @@
 
 mod request;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -124,10 +125,7 @@ impl Credd {
         within: Duration,
     ) -> Result<Done<()>, Error> {
         let request = Request::new(credential, Mode::Delete, &[]);
-        let mut reply = self.exchange(&request, within).await?;
-        if reply.code == NOT_FOUND {
-            reply.code = SUCCESS;
-        }
+        let reply = found(self.exchange(&request, within).await?);
         self.done(reply, |_, _| ())
     }
 
@@ -138,17 +136,33 @@ impl Credd {
         within: Duration,
     ) -> Result<Done<Option<Times>>, Error> {
         let request = Request::new(credential, Mode::Query, &[]);
-        let mut reply = self.exchange(&request, within).await?;
+        let reply = self.exchange(&request, within).await?;
         let absent = reply.code == NOT_FOUND;
-        if absent {
-            reply.code = SUCCESS;
-        }
-        self.done(reply, |_, ad| (!absent).then(|| Times::of(ad, credential)))
+        self.done(found(reply), |_, ad| {
+            (!absent).then(|| Times::of(ad, credential))
+        })
+    }
+
+    /// The names and times of all stored credentials of an account: the bearer's when `None`.
+    pub async fn list(
+        &self,
+        account: Option<&str>,
+        within: Duration,
+    ) -> Result<Done<BTreeMap<String, Times>>, Error> {
+        let all = Credential {
+            account: account.map(str::to_owned),
+            ..Credential::default()
+        };
+        let request = Request::new(&all, Mode::List, &[]);
+        let reply = found(self.exchange(&request, within).await?);
+        self.done(reply, |_, ad| Times::all(ad))
     }
 
     fn done<T>(&self, reply: Reply, outcome: impl FnOnce(i64, &Ad) -> T) -> Result<Done<T>, Error> {
         match Refusal::of(reply.code) {
-            Some(refusal) => Err(Error::refused(refusal).as_user(&reply.user).at(&self.peer())),
+            Some(refusal) => Err(Error::refused(refusal)
+                .as_user(&reply.user)
+                .at(&self.peer())),
             None => Ok(Done {
                 outcome: outcome(reply.code, &reply.ad),
                 user: reply.user,
@@ -206,7 +220,9 @@ impl Credd {
     /// The session, if it can still be resumed.
     fn session(&self, now: Instant) -> Option<Arc<Session>> {
         let mut kept = self.kept();
-        *kept = kept.take().filter(|session| session.serves(STORE_CRED, now));
+        *kept = kept
+            .take()
+            .filter(|session| session.serves(STORE_CRED, now));
         kept.clone()
     }
 
@@ -231,6 +247,15 @@ struct Reply {
     resumed: bool,
 }
 
+/// The reply, in which a credential that is absent is no failure.
+fn found(reply: Reply) -> Reply {
+    let code = match reply.code {
+        NOT_FOUND => SUCCESS,
+        other => other,
+    };
+    Reply { code, ..reply }
+}
+
 async fn command<T: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut Stream<T>,
     session: &Session,
@@ -239,7 +264,9 @@ async fn command<T: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Reply, Error> {
     let fault = |fault| Error::wire(Step::Command, fault);
     let mut message = stream.encoder();
-    request.encode(&mut message, session.user()).map_err(fault)?;
+    request
+        .encode(&mut message, session.user())
+        .map_err(fault)?;
     stream.send(&message).await.map_err(fault)?;
     let message = stream.receive().await.map_err(fault)?;
     let mut decoder = message.decoder();

@@ -1,6 +1,8 @@
 //! What is asked of a credd, and the times in its answer.
 
-use crate::classad::Ad;
+use std::collections::BTreeMap;
+
+use crate::classad::{Ad, Value};
 use crate::error::Error;
 use crate::packet::Fault;
 use crate::wire::Encoder;
@@ -88,6 +90,22 @@ impl Times {
             used: ad.integer(&name),
         }
     }
+
+    /// Of all credentials in an answer: `Top<name>Time` and `<name>` are their attributes.
+    pub(super) fn all(ad: &Ad) -> BTreeMap<String, Self> {
+        let mut all = BTreeMap::<String, Self>::new();
+        for (attribute, value) in ad.iter() {
+            let Value::Integer(time) = *value else {
+                continue;
+            };
+            let top = attribute.strip_prefix("Top");
+            match top.and_then(|rest| rest.strip_suffix("Time")) {
+                Some(name) => all.entry(name.to_owned()).or_default().stored = Some(time),
+                None => all.entry(attribute.to_owned()).or_default().used = Some(time),
+            }
+        }
+        all
+    }
 }
 
 /// What a credd is to do, with HTCondor's numbers for OAuth credentials.
@@ -96,6 +114,8 @@ pub(super) enum Mode {
     Add,
     Delete,
     Query,
+    /// A query without a service.
+    List,
 }
 
 /// A request.
@@ -122,11 +142,20 @@ impl<'a> Request<'a> {
             let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
             !text.is_empty() && text.chars().all(is_letter) && !text.starts_with('.')
         };
-        let Credential { account, service, handle, .. } = self.credential;
-        if !is_name(service) || !handle.as_deref().is_none_or(is_name) {
+        let Credential {
+            account,
+            service,
+            handle,
+            ..
+        } = self.credential;
+        let named = matches!(self.mode, Mode::List) || is_name(service);
+        if !named || !handle.as_deref().is_none_or(is_name) {
             return refuse("a service or handle is letters, digits, and _ - .");
         }
-        if !account.as_deref().is_none_or(|account| !account.is_empty() && !account.starts_with('@')) {
+        if !account
+            .as_deref()
+            .is_none_or(|account| !account.is_empty() && !account.starts_with('@'))
+        {
             return refuse("an account without a name");
         }
         let add = matches!(self.mode, Mode::Add);
@@ -151,10 +180,14 @@ impl<'a> Request<'a> {
         to.integer(match self.mode {
             Mode::Add => 0x28,
             Mode::Delete => 0x29,
-            Mode::Query => 0x2a,
+            Mode::Query | Mode::List => 0x2a,
         });
         to.length(self.secret.len());
         to.raw(self.secret);
-        self.credential.ad().encode(to)
+        match self.mode {
+            Mode::List => Ad::new(),
+            _ => self.credential.ad(),
+        }
+        .encode(to)
     }
 }

@@ -45,7 +45,12 @@ pub(crate) async fn authenticate<T: AsyncRead + AsyncWrite + Unpin>(
     let begun = Instant::now();
     let pair = KeyPair::generate();
     let step = Step::Negotiate;
-    send(stream, step, &offer::full(terms.command, terms.lifetime, &pair.public())).await?;
+    send(
+        stream,
+        step,
+        &offer::full(terms.command, terms.lifetime, &pair.public()),
+    )
+    .await?;
     let answer = receive(stream, step).await?;
     let agreed = offer::agreed(&answer, terms.lifetime)?;
     scitokens::authenticate(stream, terms.tls, terms.token).await?;
@@ -61,7 +66,12 @@ pub(crate) async fn authenticate<T: AsyncRead + AsyncWrite + Unpin>(
         user => error.as_user(user),
     })?;
     let end = begun.checked_add(agreed.lifetime).unwrap_or(begun);
-    Ok(Session::new(&verdict, key, &answer, end.min(terms.token.end())))
+    Ok(Session::new(
+        &verdict,
+        key,
+        &answer,
+        end.min(terms.token.end()),
+    ))
 }
 
 /// Resumes a session; then the stream is encrypted and the daemon waits for the command.
@@ -72,7 +82,12 @@ pub(crate) async fn resume<T: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(), Error> {
     let nonce: [u8; 33] = rand::random();
     let nonce = BASE64_STANDARD.encode(nonce);
-    send(stream, Step::Resume, &offer::resumption(command, session.id(), &nonce)).await?;
+    send(
+        stream,
+        Step::Resume,
+        &offer::resumption(command, session.id(), &nonce),
+    )
+    .await?;
     let answer = receive(stream, Step::Resume).await?;
     authorized(&answer, Step::Resume)?;
     stream.encrypt(session.key());

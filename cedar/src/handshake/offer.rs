@@ -26,7 +26,13 @@ pub(super) fn full(command: i64, lifetime: Duration, public_key: &str) -> Ad {
     ad.set("AuthMethods", METHOD);
     ad.set("CryptoMethods", CIPHER);
     // Daemons before 23.10 read the first name, later ones the second.
-    for name in ["Authentication", "AuthenticationNew", "Encryption", "Integrity", "OutgoingNegotiation"] {
+    for name in [
+        "Authentication",
+        "AuthenticationNew",
+        "Encryption",
+        "Integrity",
+        "OutgoingNegotiation",
+    ] {
         ad.set(name, "REQUIRED");
     }
     ad.set("Enact", "NO");
@@ -66,12 +72,17 @@ pub(super) fn agreed(answer: &Ad, asked: Duration) -> Result<Agreed, Error> {
     }
     let lists = |name, entry| {
         let list = answer.string(name).unwrap_or_default();
-        list.split([',', ' ']).any(|one| one.eq_ignore_ascii_case(entry))
+        list.split([',', ' '])
+            .any(|one| one.eq_ignore_ascii_case(entry))
     };
     // Daemons that know only the older name answer with it.
     if !lists("AuthMethodsList", METHOD) && !lists("AuthMethods", METHOD) {
         let words = "the daemon does not accept SCITOKENS";
-        return Err(Error::new(ErrorKind::NoCommonMethod, Step::Negotiate, words));
+        return Err(Error::new(
+            ErrorKind::NoCommonMethod,
+            Step::Negotiate,
+            words,
+        ));
     }
     if !lists("CryptoMethods", CIPHER) {
         return weak("the daemon does not encrypt with AES");
@@ -79,7 +90,9 @@ pub(super) fn agreed(answer: &Ad, asked: Duration) -> Result<Agreed, Error> {
     let Some(public_key) = answer.string("ECDHPublicKey") else {
         return weak("the daemon agrees on no key");
     };
-    let seconds = answer.string("SessionDuration").and_then(|text| text.trim().parse().ok());
+    let seconds = answer
+        .string("SessionDuration")
+        .and_then(|text| text.trim().parse().ok());
     let lifetime = seconds.map_or(Duration::ZERO, Duration::from_secs);
     Ok(Agreed {
         public_key: public_key.to_owned(),

@@ -151,7 +151,12 @@ async fn lengths_that_lie_are_refused() {
         let (mut raw, b) = duplex(64);
         raw.write_all(bytes).await.unwrap();
         drop(raw);
-        let fault = Stream::new(b, later()).receive().await.err().unwrap().to_string();
+        let fault = Stream::new(b, later())
+            .receive()
+            .await
+            .err()
+            .unwrap()
+            .to_string();
         assert!(fault.contains(expected), "{fault}");
     }
 }
@@ -159,9 +164,10 @@ async fn lengths_that_lie_are_refused() {
 #[tokio::test]
 async fn a_message_has_a_bound_over_all_its_packets() {
     let (mut raw, b) = duplex(1 << 12);
-    let endless = tokio::spawn(async move {
-        while raw.write_all(&[0, 0, 0, 0, 3, 1, 2, 3]).await.is_ok() {}
-    });
+    let endless =
+        tokio::spawn(
+            async move { while raw.write_all(&[0, 0, 0, 0, 3, 1, 2, 3]).await.is_ok() {} },
+        );
     let mut b = Stream::new(b, later()).with_longest_message(100);
     assert!(matches!(b.receive().await, Err(Fault::TooLarge(_))));
     drop(b);

@@ -1,0 +1,188 @@
+//! The crate htcondor-cedar with real credds and collectors of two releases, beside HTCondor's own tool.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+
+mod site;
+
+use std::fmt::Debug;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use htcondor_cedar::{
+    AccessToken, Credd, Credential, Error, ErrorKind, Kind, Query, Refusal, Step, Stored, Tls,
+};
+use integration::ca::Ca;
+use integration::chain::Lives;
+use integration::pool::Release;
+use integration::wait;
+
+use site::{Site, WITHIN, authorities, credential};
+
+const FAR: Duration = Duration::from_mins(2);
+
+fn failed<T: Debug>(result: Result<T, Error>, kind: ErrorKind, step: Step) -> anyhow::Result<()> {
+    let error = result.err().context("it went well")?;
+    println!("{error}");
+    ensure!((error.kind(), error.step()) == (kind, step), "{error:?}");
+    Ok(())
+}
+
+async fn everything(release: Release) -> anyhow::Result<()> {
+    let site = Site::start(release, Lives::HOUR, &[]).await?;
+    let (pool, token) = (&site.pool, site.access_token("cmsprod", "default").await?);
+
+    // What a collector knows.
+    let collector = site.collector()?;
+    let nobody = Query {
+        requirements: Some(r#"Name == "nobody""#.to_owned()),
+        ..Query::new(Kind::Schedd)
+    };
+    assert_eq!(collector.query(&nobody, WITHIN).await?, []);
+    let schedds = collector.query(&Query::new(Kind::Schedd), WITHIN).await?;
+    assert_eq!(schedds.len(), 1);
+    assert_eq!(schedds[0].string("Name"), Some(pool.host()));
+    assert_eq!(schedds[0].integer("TotalRunningJobs"), Some(0));
+    let broken = Query {
+        requirements: Some("Name = = 3".to_owned()),
+        ..Query::new(Kind::Schedd)
+    };
+    failed(
+        collector.query(&broken, WITHIN).await,
+        ErrorKind::HungUp,
+        Step::Command,
+    )?;
+
+    // What we store and what the tool stores are alike.
+    let credd = site.credd(&token).await?;
+    let cms = credential("cmsprod", "cms");
+    let none = credd.query(&cms, WITHIN).await?;
+    assert_eq!((none.outcome, none.resumed), (None, false), "{none:?}");
+    assert!(none.user.starts_with("cmsprod@"), "{none:?}");
+    assert!(none.version.contains(release.version()), "{none:?}");
+    let secret = site.secret("cmsprod", "default").await?;
+    let stored = credd.store(&cms, secret.as_bytes(), WITHIN).await?;
+    assert!(stored.resumed, "{stored:?}");
+    let ours = site.stored("cmsprod", "cms")?;
+    assert_eq!(ours.0, secret);
+    let times = wait::until("an access token for jobs", FAR, async || {
+        let done = credd.query(&cms, WITHIN).await.map_err(|e| e.to_string())?;
+        ensure_resumed(done.resumed)?;
+        let times = done.outcome.ok_or("nothing")?;
+        times
+            .used
+            .map(|_| times)
+            .ok_or_else(|| format!("{times:?}"))
+    })
+    .await?;
+    let stored = credd.store(&cms, secret.as_bytes(), WITHIN).await?;
+    let since = times.used.unwrap();
+    assert_eq!(stored.outcome, Stored::Serving { since }, "{times:?}");
+    credd.delete(&cms, WITHIN).await?;
+    assert!(site.stored("cmsprod", "cms").is_err());
+    credd.delete(&cms, WITHIN).await?;
+    site.tool(
+        &token,
+        &["add-oauth", "-s", "cms", "-i", "/tmp/secret"],
+        &secret,
+    )
+    .await?;
+    assert_eq!(site.stored("cmsprod", "cms")?, ours);
+
+    // A handle, scopes and an audience; without the account's name.
+    let reduced = Credential {
+        handle: Some("reduced".to_owned()),
+        scopes: Some("storage.read:/".to_owned()),
+        audience: Some("https://any.test".to_owned()),
+        ..Credential::new("cms")
+    };
+    credd.store(&reduced, secret.as_bytes(), WITHIN).await?;
+    let done = credd.query(&reduced, WITHIN).await?;
+    println!("{done:?}");
+    assert!(done.outcome.unwrap().stored.is_some(), "{done:?}");
+    let all = credd.list(None, WITHIN).await?;
+    println!("{all:?}");
+    let names: Vec<_> = all.outcome.keys().map(String::as_str).collect();
+    assert_eq!(names, ["cms", "cms_reduced"]);
+    let other = Credential {
+        scopes: Some("storage.modify:/".to_owned()),
+        ..reduced.clone()
+    };
+    let mismatch = ErrorKind::Credd(Refusal::ScopesMismatch);
+    failed(credd.query(&other, WITHIN).await, mismatch, Step::Command)?;
+    let no_json = credd
+        .store(&credential("cmsprod", "odd"), b"{", WITHIN)
+        .await;
+    println!("{no_json:?}");
+
+    // Another account, for itself and for the first.
+    let crab_token = site.access_token("crabtw", "crab").await?;
+    let crab = site.credd(&crab_token).await?;
+    let crab_secret = site.secret("crabtw", "crab").await?;
+    crab.store(
+        &credential("crabtw", "cms_crab"),
+        crab_secret.as_bytes(),
+        WITHIN,
+    )
+    .await?;
+    assert_eq!(site.stored("crabtw", "cms_crab")?.0, crab_secret);
+    let foreign = crab.store(&cms, crab_secret.as_bytes(), WITHIN).await;
+    failed(
+        foreign,
+        ErrorKind::Credd(Refusal::NotAllowed),
+        Step::Command,
+    )?;
+    assert_eq!(site.stored("cmsprod", "cms")?, ours);
+
+    // Tokens that do not open it.
+    let storage = site.access_token("cmsprod", "storage").await?;
+    let denied = site.credd(&storage).await?.query(&cms, WITHIN).await;
+    failed(denied, ErrorKind::Denied, Step::Authorize)?;
+    let garbage = site.credd("garbage").await?.query(&cms, WITHIN).await;
+    failed(garbage, ErrorKind::TokenRefused, Step::Token)?;
+
+    // Certificates that are not the one meant.
+    let open = |tls: Tls| async {
+        let token = AccessToken::new(token.clone(), FAR);
+        anyhow::Ok(Credd::new(site.address().await?, tls, token))
+    };
+    let elsewhere = Tls::new(authorities(&site.chain.ca)?, "elsewhere.test")?;
+    let elsewhere = open(elsewhere).await?.query(&cms, WITHIN).await;
+    failed(elsewhere, ErrorKind::Untrusted, Step::Tls)?;
+    let other_ca = Ca::create(&site.folder.path().join("other-ca"), "Another CA")?;
+    let other_ca = Tls::new(authorities(&other_ca)?, pool.host())?;
+    let other_ca = open(other_ca).await?.query(&cms, WITHIN).await;
+    failed(other_ca, ErrorKind::Untrusted, Step::Tls)?;
+
+    // A token that the map file does not know.
+    let map = fs::read_to_string(pool.path("/etc/condor/mapfile"))?;
+    site.remap(&map.replace("cms,crabtw", "cms,somebody"))
+        .await?;
+    wait::until("the token to be refused", FAR, async || {
+        let credd = site.credd(&crab_token).await.map_err(|e| e.to_string())?;
+        match credd.query(&Credential::new("cms_crab"), WITHIN).await {
+            Err(error) if error.kind() == ErrorKind::TokenRefused => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await?;
+    site.pool.stop().await
+}
+
+fn ensure_resumed(resumed: bool) -> Result<(), String> {
+    if resumed {
+        Ok(())
+    } else {
+        Err("not resumed".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn the_current_release_takes_everything() -> anyhow::Result<()> {
+    everything(Release::Current).await
+}
+
+#[tokio::test]
+async fn the_older_release_takes_everything() -> anyhow::Result<()> {
+    everything(Release::Older).await
+}
