@@ -1,7 +1,8 @@
 //! A collector: the daemon that knows a pool's daemons and their addresses.
 //!
-//! Its answers are not authenticated: an address from one leads to a daemon whose certificate must
-//! then be for the name of the configuration. Answers are bounded.
+//! It is asked without authentication, as HTCondor's own tools do, unless a token is given. So its answers
+//! vouch for nothing: an address from one leads to a daemon whose certificate must then be for the name
+//! of the configuration. Answers are bounded.
 
 use std::time::Duration;
 
@@ -11,8 +12,11 @@ use crate::address::Address;
 use crate::classad::{Ad, Value};
 use crate::connection::connect;
 use crate::error::{Error, Step};
+use crate::handshake::{self, Terms};
 use crate::packet::Fault;
-use crate::wire::{Decoder, Encoder};
+use crate::tls::Tls;
+use crate::token::AccessToken;
+use crate::wire::Decoder;
 
 /// Longest answer, in bytes. An ad with a projection of three attributes has some 300.
 const LONGEST_ANSWER: usize = 16 << 20;
@@ -92,20 +96,30 @@ impl Query {
 }
 
 /// A collector.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Collector {
     address: Address,
+    access: Option<(Tls, AccessToken)>,
 }
 
 impl Collector {
     /// The collector at an address: usually port 9618 of the central manager.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self { address }
+        Self {
+            address,
+            access: None,
+        }
     }
 
-    /// The ads that match a query. It is asked in the clear and without authentication, as far as the
-    /// collector allows reading so.
+    /// The same, asked with an access token: for a collector that demands authentication of readers.
+    #[must_use]
+    pub fn with_token(self, tls: Tls, token: AccessToken) -> Self {
+        let access = Some((tls, token));
+        Self { access, ..self }
+    }
+
+    /// The ads that match a query.
     pub async fn query(&self, query: &Query, within: Duration) -> Result<Vec<Ad>, Error> {
         let (command, ad) = query.parts()?;
         let ads = self.ask(command, &ad, within).await;
@@ -118,8 +132,20 @@ impl Collector {
         let deadline = now.checked_add(within).unwrap_or(now);
         let stream = connect(&self.address, deadline).await?;
         let mut stream = stream.with_longest_message(LONGEST_ANSWER);
-        let mut message: Encoder = stream.encoder();
-        message.integer(command);
+        match &self.access {
+            None => handshake::negotiate(&mut stream, command).await?,
+            Some((tls, token)) => {
+                let terms = Terms {
+                    command,
+                    lifetime: Duration::ZERO,
+                    tls,
+                    token,
+                };
+                handshake::authenticate(&mut stream, terms).await?;
+            }
+        }
+        let mut message = stream.encoder();
+        // The daemon knows the command from the negotiation.
         ad.encode(&mut message).map_err(fault)?;
         stream.send(&message).await.map_err(fault)?;
         let answer = stream.receive().await.map_err(fault)?;

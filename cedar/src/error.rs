@@ -322,12 +322,12 @@ impl Error {
                 "a daemon that was restarted has a new address: look it up again"
             }
             Step::Negotiate => {
-                "the address may be out of date; or the daemon allows no SCITOKENS or no AES, or refuses this host: its log says which"
+                "the address may be out of date; or the daemon allows no SCITOKENS or no AES, or refuses this host (ALLOW_READ, ALLOW_WRITE): its log says which"
             }
             Step::Tls => "check the daemon's host certificate and its log",
             Step::Token | Step::Authorize => "the daemon may have been restarted: its log says why",
             Step::Command => {
-                "the daemon may have been restarted; a collector closes a query with a bad expression, or one that it wants authenticated"
+                "the daemon may have been restarted; a collector closes the connection after a bad expression"
             }
         }
     }

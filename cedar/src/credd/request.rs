@@ -91,17 +91,19 @@ impl Times {
         }
     }
 
-    /// Of all credentials in an answer: `Top<name>Time` and `<name>` are their attributes.
+    /// Of all credentials, in the answer to a query without a service: `<name>.top` and `<name>.use` are
+    /// its attributes (23.9.6 and 25.14.1).
     pub(super) fn all(ad: &Ad) -> BTreeMap<String, Self> {
         let mut all = BTreeMap::<String, Self>::new();
         for (attribute, value) in ad.iter() {
-            let Value::Integer(time) = *value else {
+            let (Value::Integer(time), Some((name, ending))) = (value, attribute.rsplit_once('.'))
+            else {
                 continue;
             };
-            let top = attribute.strip_prefix("Top");
-            match top.and_then(|rest| rest.strip_suffix("Time")) {
-                Some(name) => all.entry(name.to_owned()).or_default().stored = Some(time),
-                None => all.entry(attribute.to_owned()).or_default().used = Some(time),
+            match ending {
+                "top" => all.entry(name.to_owned()).or_default().stored = Some(*time),
+                "use" => all.entry(name.to_owned()).or_default().used = Some(*time),
+                _ => {}
             }
         }
         all

@@ -74,6 +74,30 @@ pub(crate) async fn authenticate<T: AsyncRead + AsyncWrite + Unpin>(
     ))
 }
 
+/// Negotiates without authentication, for what anybody may read; then the daemon waits for the command.
+/// The stream is encrypted where the daemon agrees on a key (with HTCondor 24 and later, it does).
+pub(crate) async fn negotiate<T: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut Stream<T>,
+    command: i64,
+) -> Result<(), Error> {
+    let step = Step::Negotiate;
+    let pair = KeyPair::generate();
+    send(stream, step, &offer::anonymous(command, &pair.public())).await?;
+    let answer = receive(stream, step).await?;
+    if answer.string("Authentication") == Some("YES") {
+        let words = "the daemon demands authentication";
+        return Err(Error::new(ErrorKind::NoCommonMethod, step, words));
+    }
+    if let Some(theirs) = answer.string("ECDHPublicKey") {
+        let key = pair
+            .agree(theirs)
+            .ok_or_else(|| Error::bad_answer(step, "the daemon's key is no point of P-256"))?;
+        stream.encrypt(&key);
+    }
+    let verdict = receive(stream, Step::Authorize).await?;
+    authorized(&verdict, Step::Authorize)
+}
+
 /// Resumes a session; then the stream is encrypted and the daemon waits for the command.
 pub(crate) async fn resume<T: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut Stream<T>,

@@ -20,21 +20,28 @@ pub(super) struct Agreed {
 
 /// Asks for an authentication by token, encryption and a new session.
 pub(super) fn full(command: i64, lifetime: Duration, public_key: &str) -> Ad {
+    offer(command, lifetime, public_key, ["REQUIRED"; 2])
+}
+
+/// Asks for encryption where the daemon has it, and for no authentication.
+pub(super) fn anonymous(command: i64, public_key: &str) -> Ad {
+    offer(command, Duration::ZERO, public_key, ["NEVER", "OPTIONAL"])
+}
+
+/// A negotiation of authentication and encryption at these levels.
+fn offer(command: i64, lifetime: Duration, public_key: &str, levels: [&str; 2]) -> Ad {
+    let [authentication, encryption] = levels;
     let seconds = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
     let mut ad = Ad::new();
     ad.set("Command", command);
     ad.set("AuthMethods", METHOD);
     ad.set("CryptoMethods", CIPHER);
     // Daemons before 23.10 read the first name, later ones the second.
-    for name in [
-        "Authentication",
-        "AuthenticationNew",
-        "Encryption",
-        "Integrity",
-        "OutgoingNegotiation",
-    ] {
-        ad.set(name, "REQUIRED");
-    }
+    ad.set("Authentication", authentication);
+    ad.set("AuthenticationNew", authentication);
+    ad.set("Encryption", encryption);
+    ad.set("Integrity", encryption);
+    ad.set("OutgoingNegotiation", "REQUIRED");
     ad.set("Enact", "NO");
     ad.set("NewSession", "YES");
     ad.set("NegotiatedSession", true);

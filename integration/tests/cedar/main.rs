@@ -30,6 +30,12 @@ fn failed<T: Debug>(result: Result<T, Error>, kind: ErrorKind, step: Step) -> an
 
 async fn everything(release: Release) -> anyhow::Result<()> {
     let site = Site::start(release, Lives::HOUR, &[]).await?;
+    let result = on(&site, release).await;
+    result.with_context(|| site.pool.logs(15))?;
+    site.pool.stop().await
+}
+
+async fn on(site: &Site, release: Release) -> anyhow::Result<()> {
     let (pool, token) = (&site.pool, site.access_token("cmsprod", "default").await?);
 
     // What a collector knows.
@@ -44,7 +50,7 @@ async fn everything(release: Release) -> anyhow::Result<()> {
     assert_eq!(schedds[0].string("Name"), Some(pool.host()));
     assert_eq!(schedds[0].integer("TotalRunningJobs"), Some(0));
     let broken = Query {
-        requirements: Some("Name = = 3".to_owned()),
+        requirements: Some("Name == == 3".to_owned()),
         ..Query::new(Kind::Schedd)
     };
     failed(
@@ -77,7 +83,13 @@ async fn everything(release: Release) -> anyhow::Result<()> {
     .await?;
     let stored = credd.store(&cms, secret.as_bytes(), WITHIN).await?;
     let since = times.used.unwrap();
-    assert_eq!(stored.outcome, Stored::Serving { since }, "{times:?}");
+    match release {
+        Release::Current => assert_eq!(stored.outcome, Stored::Serving { since }),
+        Release::Older => assert!(matches!(
+            stored.outcome,
+            Stored::Serving { .. } | Stored::Pending
+        )),
+    }
     credd.delete(&cms, WITHIN).await?;
     assert!(site.stored("cmsprod", "cms").is_err());
     credd.delete(&cms, WITHIN).await?;
@@ -110,10 +122,6 @@ async fn everything(release: Release) -> anyhow::Result<()> {
     };
     let mismatch = ErrorKind::Credd(Refusal::ScopesMismatch);
     failed(credd.query(&other, WITHIN).await, mismatch, Step::Command)?;
-    let no_json = credd
-        .store(&credential("cmsprod", "odd"), b"{", WITHIN)
-        .await;
-    println!("{no_json:?}");
 
     // Another account, for itself and for the first.
     let crab_token = site.access_token("crabtw", "crab").await?;
@@ -165,8 +173,7 @@ async fn everything(release: Release) -> anyhow::Result<()> {
             other => Err(format!("{other:?}")),
         }
     })
-    .await?;
-    site.pool.stop().await
+    .await
 }
 
 fn ensure_resumed(resumed: bool) -> Result<(), String> {
@@ -185,4 +192,71 @@ async fn the_current_release_takes_everything() -> anyhow::Result<()> {
 #[tokio::test]
 async fn the_older_release_takes_everything() -> anyhow::Result<()> {
     everything(Release::Older).await
+}
+
+#[tokio::test]
+async fn a_credd_that_was_restarted_is_found_by_the_collector() -> anyhow::Result<()> {
+    let mut site = Site::start(Release::Current, Lives::HOUR, &[]).await?;
+    let token = site.access_token("cmsprod", "default").await?;
+    let cms = credential("cmsprod", "cms");
+    let old = site.credd(&token).await?;
+    old.query(&cms, WITHIN).await?;
+    site.pool.restart("credd").await?;
+    let error = old
+        .query(&cms, WITHIN)
+        .await
+        .err()
+        .context("it went well")?;
+    println!("{error}");
+    ensure!(
+        error.kind() == ErrorKind::HungUp && error.may_pass(),
+        "{error:?}"
+    );
+    wait::until("the new address", FAR, async || {
+        let new = site.credd(&token).await?;
+        ensure!(new.address() != old.address(), "the old address");
+        new.query(&cms, WITHIN).await?;
+        anyhow::Ok(())
+    })
+    .await?;
+    site.pool.stop().await
+}
+
+#[tokio::test]
+async fn a_session_that_the_credd_forgot_costs_a_full_authentication() -> anyhow::Result<()> {
+    for release in [Release::Current, Release::Older] {
+        // The same address after a restart.
+        let mut site = Site::start(release, Lives::HOUR, &["CREDD_ARGS = -sock credd"]).await?;
+        let token = site.access_token("cmsprod", "default").await?;
+        let cms = credential("cmsprod", "cms");
+        let credd = site.credd(&token).await?;
+        assert_eq!(credd.address().shared_port_id(), Some("credd"));
+        assert!(!credd.query(&cms, WITHIN).await?.resumed);
+        assert!(credd.query(&cms, WITHIN).await?.resumed);
+        site.pool.restart("credd").await?;
+        assert!(!credd.query(&cms, WITHIN).await?.resumed);
+        assert!(credd.query(&cms, WITHIN).await?.resumed);
+        site.pool.stop().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_token() -> anyhow::Result<()> {
+    let site = Site::start(Release::Current, Lives::QUICK, &[]).await?;
+    let token = site.access_token("cmsprod", "default").await?;
+    let cms = credential("cmsprod", "cms");
+    let lifetime = Duration::from_secs(Lives::QUICK.access_token);
+    let opener = AccessToken::new(token.clone(), lifetime);
+    let credd = Credd::new(site.address().await?, site.tls()?, opener);
+    credd.query(&cms, WITHIN).await?;
+    assert!(credd.query(&cms, WITHIN).await?.resumed);
+    wait::until("the token's end", FAR, async || {
+        match credd.query(&cms, WITHIN).await {
+            Err(error) if error.kind() == ErrorKind::TokenRefused => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await?;
+    site.pool.stop().await
 }

@@ -60,8 +60,8 @@ impl Site {
         })
     }
 
-    /// A vault token of an account.
-    pub async fn vault_token(&self, account: &str) -> anyhow::Result<VaultToken> {
+    /// A vault token of an account for a role.
+    async fn vault_token(&self, account: &str, role: &str) -> anyhow::Result<VaultToken> {
         let keytab = self.chain.keytabs().join(format!("{account}.keytab"));
         let ticket = Ticket::from_keytab(&format!("{account}@{REALM}"), &keytab)?;
         let host = self.vault.settings().kerberos_host();
@@ -85,7 +85,7 @@ impl Site {
 
     /// An access token of an account's role.
     pub async fn access_token(&self, account: &str, role: &str) -> anyhow::Result<String> {
-        let vault_token = self.vault_token(account).await?;
+        let vault_token = self.vault_token(account, role).await?;
         let url = self.url(account, role)?;
         let request = AccessTokenRequest::default();
         let answer = self
@@ -97,7 +97,7 @@ impl Site {
 
     /// What a bastion stores for an account.
     pub async fn secret(&self, account: &str, role: &str) -> anyhow::Result<String> {
-        let vault_token = self.vault_token(account).await?;
+        let vault_token = self.vault_token(account, role).await?;
         let url = self.url(account, role)?;
         let secret = serde_json::json!({
             "vault_token": vault_token.expose(), "vault_url": url.to_string()
