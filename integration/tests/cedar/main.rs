@@ -201,7 +201,8 @@ async fn a_credd_that_was_restarted_is_found_by_the_collector() -> anyhow::Resul
     let cms = credential("cmsprod", "cms");
     let old = site.credd(&token).await?;
     old.query(&cms, WITHIN).await?;
-    site.pool.restart("credd").await?;
+    site.pool.off("credd").await?;
+    site.pool.on("credd").await?;
     let error = old
         .query(&cms, WITHIN)
         .await

@@ -66,11 +66,6 @@ impl Site {
         let ticket = Ticket::from_keytab(&format!("{account}@{REALM}"), &keytab)?;
         let host = self.vault.settings().kerberos_host();
         let negotiate = ticket.negotiate("host", host)?;
-        let role = if account == "crabtw" {
-            "crab"
-        } else {
-            "default"
-        };
         Ok(self.vault.login("cms", role, &negotiate).await?.token)
     }
 
