@@ -164,3 +164,8 @@ fn authorized(ad: &Ad, step: Step) -> Result<(), Error> {
         )),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
