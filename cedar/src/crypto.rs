@@ -1,6 +1,6 @@
 //! Key agreement and encryption of a session: ECDH on P-256, HKDF-SHA256, AES-256-GCM.
 //!
-//! Everything comes from the RustCrypto crates; here is only what HTCondor feeds them. GCM has a
+//! Everything comes from the crates of `RustCrypto`; here is only what HTCondor feeds them. GCM has a
 //! nonce of 16 bytes, in which the first four count a direction's packets. Keys are zeroed when
 //! dropped, and cannot be printed.
 
@@ -91,10 +91,10 @@ impl Direction {
     }
 
     /// What the next packet authenticates.
-    fn authenticated(&mut self, header: &Header) -> Vec<u8> {
+    fn authenticated(&mut self, header: Header) -> Vec<u8> {
         let digests = self.digests.take();
         let mut bytes = digests.map_or_else(Vec::new, |digests| digests.concat());
-        bytes.extend_from_slice(header);
+        bytes.extend_from_slice(&header);
         bytes
     }
 
@@ -149,7 +149,7 @@ impl Sealer {
         packet.extend_from_slice(nonce_sent);
         let begin = packet.len();
         packet.extend_from_slice(body);
-        let authenticated = self.direction.authenticated(&header);
+        let authenticated = self.direction.authenticated(header);
         let nonce = self.direction.nonce(&self.base)?;
         let (_, text) = packet.split_at_mut(begin);
         let tag = self
@@ -181,18 +181,17 @@ impl Opener {
     /// The text of a packet.
     pub(crate) fn open(
         &mut self,
-        header: &Header,
+        header: Header,
         mut packet: Vec<u8>,
     ) -> Result<Zeroizing<Vec<u8>>, Fault> {
         const SHORT: Fault = Fault::Malformed("an encrypted packet is too short");
         let mut text = &mut *packet;
-        let base = match self.base {
-            Some(base) => base,
-            None => {
-                let (base, rest) = text.split_first_chunk_mut::<NONCE>().ok_or(SHORT)?;
-                text = rest;
-                *self.base.insert(*base)
-            }
+        let base = if let Some(base) = self.base {
+            base
+        } else {
+            let (base, rest) = text.split_first_chunk_mut::<NONCE>().ok_or(SHORT)?;
+            text = rest;
+            *self.base.insert(*base)
         };
         let (text, tag) = text.split_last_chunk_mut::<TAG>().ok_or(SHORT)?;
         let authenticated = self.direction.authenticated(header);

@@ -227,7 +227,7 @@ impl Error {
     }
 
     /// Adds to the words whom the daemon takes the caller for.
-    pub(crate) fn as_user(self, user: &str) -> Self {
+    pub(crate) fn for_user(self, user: &str) -> Self {
         let words = printable(&format!("{} (as {user})", self.words));
         Self { words, ..self }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
-/// An access token (a SciToken or WLCG token) and its end.
+/// An access token (of WLCG, or a `SciToken`) and its end.
 ///
 /// It cannot be printed, and its memory is zeroed when it is dropped; so are the buffers of this
 /// library that it passes through.

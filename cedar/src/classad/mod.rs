@@ -1,4 +1,4 @@
-//! ClassAds: HTCondor's lists of named values.
+//! Ads: HTCondor's lists of named values (`ClassAds`).
 //!
 //! What is sent are literals; an expression can only be a query's requirements. What is received may
 //! hold expressions: these are kept as text and never evaluated. Names are compared without regard to

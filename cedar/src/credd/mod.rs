@@ -161,7 +161,7 @@ impl Credd {
     fn done<T>(&self, reply: Reply, outcome: impl FnOnce(i64, &Ad) -> T) -> Result<Done<T>, Error> {
         match Refusal::of(reply.code) {
             Some(refusal) => Err(Error::refused(refusal)
-                .as_user(&reply.user)
+                .for_user(&reply.user)
                 .at(&self.peer())),
             None => Ok(Done {
                 outcome: outcome(reply.code, &reply.ad),
@@ -278,3 +278,6 @@ async fn command<T: AsyncRead + AsyncWrite + Unpin>(
         resumed,
     })
 }
+
+#[cfg(test)]
+mod tests;

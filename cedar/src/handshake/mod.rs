@@ -63,7 +63,7 @@ pub(crate) async fn authenticate<T: AsyncRead + AsyncWrite + Unpin>(
     let user = verdict.string("User").unwrap_or_default();
     authorized(&verdict, Step::Authorize).map_err(|error| match user {
         "" => error,
-        user => error.as_user(user),
+        user => error.for_user(user),
     })?;
     let end = begun.checked_add(agreed.lifetime).unwrap_or(begun);
     Ok(Session::new(

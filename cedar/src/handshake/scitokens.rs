@@ -120,9 +120,10 @@ async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
     for _ in 0..MOST_TURNS {
         let bytes = channel.outgoing()?;
         let ready = !channel.is_handshaking();
-        let turn = match ready {
-            true => Turn::Ready(&bytes),
-            false => Turn::Handshake(&bytes),
+        let turn = if ready {
+            Turn::Ready(&bytes)
+        } else {
+            Turn::Handshake(&bytes)
         };
         send(stream, Step::Tls, &turn).await?;
         // With TLS 1.2 the daemon is ready first.

@@ -93,10 +93,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
         })
     }
 
-    /// The connection.
+    /// Forgets what was said: a shared port hands the connection over.
     #[cfg(test)]
-    pub(crate) fn into_inner(self) -> T {
-        self.io.into_inner()
+    pub(crate) fn begin_anew(&mut self) {
+        self.sent = Transcript::default();
+        self.received = Transcript::default();
     }
 
     /// Sends a message that the other side does not get: the shared port's.
@@ -107,13 +108,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
 
     /// Sends a message.
     pub(crate) async fn send(&mut self, message: &Encoder) -> Result<(), Fault> {
-        let packet = match &mut self.keys {
-            Some((sealer, _)) => sealer.seal(message.body())?,
-            None => {
-                let packet = plain_packet(message.body())?;
-                self.sent.add(&packet);
-                packet
-            }
+        let packet = if let Some((sealer, _)) = &mut self.keys {
+            sealer.seal(message.body())?
+        } else {
+            let packet = plain_packet(message.body())?;
+            self.sent.add(&packet);
+            packet
         };
         self.write(&packet).await
     }
@@ -142,19 +142,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
         loop {
             let mut header = [0; HEADER];
             self.io.read_exact(&mut header).await?;
-            let packet = self.packet(&header, body.len()).await?;
-            let form = match &mut self.keys {
-                Some((_, opener)) => {
-                    let opened = opener.open(&header, packet)?;
-                    body.extend_from_slice(&opened);
-                    Form::Encrypted
-                }
-                None => {
-                    self.received.add(&header);
-                    self.received.add(&packet);
-                    body.extend_from_slice(&packet);
-                    Form::Plain
-                }
+            let packet = self.packet(header, body.len()).await?;
+            let form = if let Some((_, opener)) = &mut self.keys {
+                body.extend_from_slice(&opener.open(header, packet)?);
+                Form::Encrypted
+            } else {
+                self.received.add(&header);
+                self.received.add(&packet);
+                body.extend_from_slice(&packet);
+                Form::Plain
             };
             let [last, ..] = header;
             match last {
@@ -166,8 +162,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     }
 
     /// The body of a packet, in memory that grows with what comes.
-    async fn packet(&mut self, header: &Header, before: usize) -> Result<Vec<u8>, Fault> {
-        let [_, a, b, c, d] = *header;
+    async fn packet(&mut self, header: Header, before: usize) -> Result<Vec<u8>, Fault> {
+        let [_, a, b, c, d] = header;
         let length = u32::from_be_bytes([a, b, c, d]);
         let bytes = usize::try_from(length).unwrap_or(usize::MAX);
         if bytes == 0 {

@@ -103,7 +103,7 @@ async fn the_first_packets_authenticate_what_was_said_in_the_clear() {
         a.send_aside(&text(&a, "shared port")).await.unwrap();
         // The shared port reads this, and hands the connection over.
         b.receive().await.unwrap();
-        let mut b = Stream::new(b.into_inner(), later());
+        b.begin_anew();
         a.send(&text(&a, "hello")).await.unwrap();
         b.receive().await.unwrap();
         b.send(&text(&b, "yes")).await.unwrap();
