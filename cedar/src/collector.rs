@@ -21,6 +21,9 @@ use crate::wire::Decoder;
 /// Longest answer, in bytes. An ad with a projection of three attributes has some 300.
 const LONGEST_ANSWER: usize = 16 << 20;
 
+/// Most attributes of all ads in an answer: in memory each takes some 100 bytes, however short it is.
+const MOST_ATTRIBUTES: usize = 500_000;
+
 /// Kind of the daemons that are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -156,10 +159,18 @@ impl Collector {
 /// An answer: 1 and an ad, as often as there are some, then 0.
 pub(crate) fn ads(from: &mut Decoder<'_>) -> Result<Vec<Ad>, Fault> {
     let mut ads = Vec::new();
+    let mut attributes = 0_usize;
     loop {
         match from.integer()? {
             0 => return Ok(ads),
-            1 => ads.push(Ad::decode(from)?),
+            1 => {
+                let ad = Ad::decode(from)?;
+                attributes = attributes.saturating_add(ad.len());
+                if attributes > MOST_ATTRIBUTES {
+                    return Err(Fault::TooLarge("an answer of more than 500,000 attributes"));
+                }
+                ads.push(ad);
+            }
             _ => return Err(Fault::Malformed("an answer that is no list of ads")),
         }
     }

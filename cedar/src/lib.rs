@@ -45,6 +45,9 @@ mod connection;
 mod credd;
 mod crypto;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod packet;
 mod session;
@@ -60,3 +63,8 @@ pub use credd::{Credd, Credential, Done, Stored, Times};
 pub use error::{Error, ErrorKind, Refusal, Step};
 pub use tls::Tls;
 pub use token::AccessToken;
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
