@@ -92,7 +92,12 @@ impl Credd {
     /// authenticates anew.
     #[must_use]
     pub fn with_session_lifetime(self, lifetime: Duration) -> Self {
-        Self { lifetime, ..self }
+        Self {
+            lifetime,
+            // One of the old lifetime is not resumed.
+            session: Mutex::new(None),
+            ..self
+        }
     }
 
     /// Its address.
