@@ -6,6 +6,7 @@ mod site;
 
 use std::fmt::Debug;
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -149,11 +150,26 @@ async fn on(site: &Site, release: Release) -> anyhow::Result<()> {
     let garbage = site.credd("garbage").await?.query(&cms, WITHIN).await;
     failed(garbage, ErrorKind::TokenRefused, Step::Token)?;
 
-    // Certificates that are not the one meant.
+    // The older TLS.
     let open = |tls: Tls| async {
         let token = AccessToken::new(token.clone(), FAR);
         anyhow::Ok(Credd::new(site.address().await?, tls, token))
     };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls12 = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS12])?
+        .with_root_certificates(authorities(&site.chain.ca)?)
+        .with_no_client_auth();
+    let tls12 = open(Tls::with_config(tls12, pool.host())?).await?;
+    tls12.query(&cms, WITHIN).await?;
+
+    // A collector that is asked with a token.
+    let opener = AccessToken::new(token.clone(), FAR);
+    let asked = site.collector()?.with_token(site.tls()?, opener);
+    let credds = asked.query(&Query::new(Kind::Credd), WITHIN).await?;
+    assert_eq!(credds.len(), 1);
+
+    // Certificates that are not the one meant.
     let elsewhere = Tls::new(authorities(&site.chain.ca)?, "elsewhere.test")?;
     let elsewhere = open(elsewhere).await?.query(&cms, WITHIN).await;
     failed(elsewhere, ErrorKind::Untrusted, Step::Tls)?;
