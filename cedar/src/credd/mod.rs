@@ -268,9 +268,8 @@ async fn command<T: AsyncRead + AsyncWrite + Unpin>(
     resumed: bool,
 ) -> Result<Reply, Error> {
     let fault = |fault| Error::wire(Step::Command, fault);
-    let mut message = stream.encoder();
-    request
-        .encode(&mut message, session.user())
+    let message = request
+        .message(stream.form(), session.user())
         .map_err(fault)?;
     stream.send(&message).await.map_err(fault)?;
     let message = stream.receive().await.map_err(fault)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::classad::{Ad, Value};
 use crate::error::Error;
 use crate::packet::Fault;
-use crate::wire::Encoder;
+use crate::wire::{Encoder, Form};
 
 /// Longest credential, in bytes.
 const LONGEST_SECRET: usize = 64 << 10;
@@ -168,7 +168,7 @@ impl<'a> Request<'a> {
     }
 
     /// The message. `bearer` is whom the credd takes us for.
-    pub(super) fn encode(&self, to: &mut Encoder, bearer: &str) -> Result<(), Fault> {
+    pub(super) fn message(&self, form: Form, bearer: &str) -> Result<Encoder, Fault> {
         let domain = bearer.rsplit_once('@').map_or("", |(_, domain)| domain);
         let user = match self.credential.account.as_deref() {
             None => String::new(),
@@ -176,6 +176,15 @@ impl<'a> Request<'a> {
             // The credd wants a domain, but does not compare it.
             Some(account) => format!("{account}@{domain}"),
         };
+        // Made first, so that there is room for all.
+        let mut ad = Encoder::new(form);
+        match self.mode {
+            Mode::List => Ad::new(),
+            _ => self.credential.ad(),
+        }
+        .encode(&mut ad)?;
+        let room = [user.len(), self.secret.len(), ad.body().len(), 64];
+        let mut to = Encoder::with_room(form, room.into_iter().sum());
         to.string(&user)?;
         // In the place of a password's name.
         to.string("")?;
@@ -186,10 +195,7 @@ impl<'a> Request<'a> {
         });
         to.length(self.secret.len());
         to.raw(self.secret);
-        match self.mode {
-            Mode::List => Ad::new(),
-            _ => self.credential.ad(),
-        }
-        .encode(to)
+        to.raw(ad.body());
+        Ok(to)
     }
 }

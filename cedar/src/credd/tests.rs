@@ -8,6 +8,7 @@ use crate::crypto::SessionKey;
 use crate::error::ErrorKind;
 use crate::handshake::fake::{Fake, Fashion, NAME, Over, TOKEN, Talk};
 use crate::packet::Fault;
+use crate::wire::Form;
 
 const WITHIN: Duration = Duration::from_secs(30);
 const SHARED_PORT_ID: &str = "credd_1_2";
@@ -270,14 +271,13 @@ async fn what_no_credd_takes_is_refused_before_a_connection() {
 
 #[test]
 fn a_text_that_would_not_be_one_line_is_not_sent() {
-    let mut message = crate::wire::Encoder::new(crate::wire::Form::Encrypted);
     let credential = Credential {
         scopes: Some("a\nB = 1".to_owned()),
         ..cms()
     };
     let request = Request::new(&credential, Mode::Query, &[]);
     assert!(matches!(
-        request.encode(&mut message, "a@b"),
+        request.message(Form::Encrypted, "a@b"),
         Err(Fault::NotSent(_))
     ));
 }

@@ -26,8 +26,13 @@ pub(crate) struct Encoder {
 impl Encoder {
     /// An empty message.
     pub(crate) fn new(form: Form) -> Self {
-        // Large enough for what carries a secret, so that growth leaves no copy behind.
-        let bytes = Zeroizing::new(Vec::with_capacity(32 << 10));
+        Self::with_room(form, 512)
+    }
+
+    /// An empty message with room for so many bytes. One that gets a secret needs room for all of it:
+    /// growth would leave a copy in memory.
+    pub(crate) fn with_room(form: Form, bytes: usize) -> Self {
+        let bytes = Zeroizing::new(Vec::with_capacity(bytes));
         Self { form, bytes }
     }
 

@@ -87,10 +87,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
 
     /// A message in the form of this moment.
     pub(crate) fn encoder(&self) -> Encoder {
-        Encoder::new(match self.keys {
+        Encoder::new(self.form())
+    }
+
+    /// Form of the strings in messages at this moment.
+    pub(crate) fn form(&self) -> Form {
+        match self.keys {
             None => Form::Plain,
             Some(_) => Form::Encrypted,
-        })
+        }
     }
 
     /// Forgets what was said: a shared port hands the connection over.
