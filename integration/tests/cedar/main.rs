@@ -31,15 +31,18 @@ fn failed<T: Debug>(result: Result<T, Error>, kind: ErrorKind, step: Step) -> an
 
 async fn everything(release: Release) -> anyhow::Result<()> {
     let site = Site::start(release, Lives::HOUR, &[]).await?;
-    let result = on(&site, release).await;
-    result.with_context(|| site.pool.logs(15))?;
+    let all = async {
+        collected(&site).await?;
+        stored(&site, release).await?;
+        opened(&site).await?;
+        refused(&site).await
+    };
+    all.await.with_context(|| site.pool.logs(15))?;
     site.pool.stop().await
 }
 
-async fn on(site: &Site, release: Release) -> anyhow::Result<()> {
-    let (pool, token) = (&site.pool, site.access_token("cmsprod", "default").await?);
-
-    // What a collector knows.
+/// What a collector knows.
+async fn collected(site: &Site) -> anyhow::Result<()> {
     let collector = site.collector()?;
     let nobody = Query {
         requirements: Some(r#"Name == "nobody""#.to_owned()),
@@ -48,7 +51,7 @@ async fn on(site: &Site, release: Release) -> anyhow::Result<()> {
     assert_eq!(collector.query(&nobody, WITHIN).await?, []);
     let schedds = collector.query(&Query::new(Kind::Schedd), WITHIN).await?;
     assert_eq!(schedds.len(), 1);
-    assert_eq!(schedds[0].string("Name"), Some(pool.host()));
+    assert_eq!(schedds[0].string("Name"), Some(site.pool.host()));
     assert_eq!(schedds[0].integer("TotalRunningJobs"), Some(0));
     let broken = Query {
         requirements: Some("Name == == 3".to_owned()),
@@ -60,7 +63,17 @@ async fn on(site: &Site, release: Release) -> anyhow::Result<()> {
         Step::Command,
     )?;
 
-    // What we store and what the tool stores are alike.
+    // One that is asked with a token.
+    let token = site.access_token("cmsprod", "default").await?;
+    let asked = collector.with_token(site.tls()?, AccessToken::new(token, FAR));
+    let credds = asked.query(&Query::new(Kind::Credd), WITHIN).await?;
+    assert_eq!(credds.len(), 1);
+    Ok(())
+}
+
+/// What we store and what the tool stores are alike.
+async fn stored(site: &Site, release: Release) -> anyhow::Result<()> {
+    let token = site.access_token("cmsprod", "default").await?;
     let credd = site.credd(&token).await?;
     let cms = credential("cmsprod", "cms");
     let none = credd.query(&cms, WITHIN).await?;
@@ -143,14 +156,13 @@ async fn on(site: &Site, release: Release) -> anyhow::Result<()> {
     )?;
     assert_eq!(site.stored("cmsprod", "cms")?, ours);
 
-    // Tokens that do not open it.
-    let storage = site.access_token("cmsprod", "storage").await?;
-    let denied = site.credd(&storage).await?.query(&cms, WITHIN).await;
-    failed(denied, ErrorKind::Denied, Step::Authorize)?;
-    let garbage = site.credd("garbage").await?.query(&cms, WITHIN).await;
-    failed(garbage, ErrorKind::TokenRefused, Step::Token)?;
+    Ok(())
+}
 
-    // The older TLS.
+/// With either TLS; not with certificates that are not the one meant.
+async fn opened(site: &Site) -> anyhow::Result<()> {
+    let token = site.access_token("cmsprod", "default").await?;
+    let cms = credential("cmsprod", "cms");
     let open = |tls: Tls| async {
         let token = AccessToken::new(token.clone(), FAR);
         anyhow::Ok(Credd::new(site.address().await?, tls, token))
@@ -160,26 +172,32 @@ async fn on(site: &Site, release: Release) -> anyhow::Result<()> {
         .with_protocol_versions(&[&rustls::version::TLS12])?
         .with_root_certificates(authorities(&site.chain.ca)?)
         .with_no_client_auth();
-    let tls12 = open(Tls::with_config(tls12, pool.host())?).await?;
+    let tls12 = open(Tls::with_config(tls12, site.pool.host())?).await?;
     tls12.query(&cms, WITHIN).await?;
-
-    // A collector that is asked with a token.
-    let opener = AccessToken::new(token.clone(), FAR);
-    let asked = site.collector()?.with_token(site.tls()?, opener);
-    let credds = asked.query(&Query::new(Kind::Credd), WITHIN).await?;
-    assert_eq!(credds.len(), 1);
 
     // Certificates that are not the one meant.
     let elsewhere = Tls::new(authorities(&site.chain.ca)?, "elsewhere.test")?;
     let elsewhere = open(elsewhere).await?.query(&cms, WITHIN).await;
     failed(elsewhere, ErrorKind::Untrusted, Step::Tls)?;
     let other_ca = Ca::create(&site.folder.path().join("other-ca"), "Another CA")?;
-    let other_ca = Tls::new(authorities(&other_ca)?, pool.host())?;
+    let other_ca = Tls::new(authorities(&other_ca)?, site.pool.host())?;
     let other_ca = open(other_ca).await?.query(&cms, WITHIN).await;
     failed(other_ca, ErrorKind::Untrusted, Step::Tls)?;
+    Ok(())
+}
+
+/// Tokens that do not open it.
+async fn refused(site: &Site) -> anyhow::Result<()> {
+    let cms = credential("cmsprod", "cms");
+    let storage = site.access_token("cmsprod", "storage").await?;
+    let denied = site.credd(&storage).await?.query(&cms, WITHIN).await;
+    failed(denied, ErrorKind::Denied, Step::Authorize)?;
+    let garbage = site.credd("garbage").await?.query(&cms, WITHIN).await;
+    failed(garbage, ErrorKind::TokenRefused, Step::Token)?;
 
     // A token that the map file does not know.
-    let map = fs::read_to_string(pool.path("/etc/condor/mapfile"))?;
+    let crab_token = site.access_token("crabtw", "crab").await?;
+    let map = fs::read_to_string(site.pool.path("/etc/condor/mapfile"))?;
     site.remap(&map.replace("cms,crabtw", "cms,somebody"))
         .await?;
     wait::until("the token to be refused", FAR, async || {

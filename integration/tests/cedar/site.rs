@@ -46,8 +46,8 @@ impl Site {
         chain.kdc.use_here()?;
         let mut options = installed::pool_options(&chain)?;
         options.release = release;
-        let lines = configuration.iter().map(|line| (*line).to_owned());
-        options.configuration.extend(lines);
+        let more = configuration.iter().map(|line| (*line).to_owned());
+        options.configuration.extend(more);
         let pool = Pool::start(&folder.path().join("pool"), &chain.ca, &options).await?;
         let mut settings = Settings::new(VAULT.parse()?);
         settings.tls.ca_file = Some(chain.ca.file());
