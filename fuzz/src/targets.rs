@@ -4,7 +4,7 @@
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, in the order of docs/security.md.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 14] = [
     ("top_file", credmon::fuzzing::top_file),
     ("use_file", credmon::fuzzing::use_file),
     ("names", credmon::fuzzing::names),
@@ -17,4 +17,6 @@ pub const TARGETS: [Target; 12] = [
     ("credd_answer", bastion::fuzzing::credd_answer),
     ("order", bastion::fuzzing::order),
     ("http_request", bastion::fuzzing::http_request),
+    ("cedar_ads", htcondor_cedar::fuzzing::ads),
+    ("cedar_address", htcondor_cedar::fuzzing::address),
 ];

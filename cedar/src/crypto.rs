@@ -1,0 +1,211 @@
+//! Key agreement and encryption of a session: ECDH on P-256, HKDF-SHA256, AES-256-GCM.
+//!
+//! Everything comes from the crates of `RustCrypto`; here is only what HTCondor feeds them. GCM has a
+//! nonce of 16 bytes, in which the first four count a direction's packets. Keys are zeroed when
+//! dropped, and cannot be printed.
+
+use std::fmt;
+
+use aes_gcm::aead::AeadInOut as _;
+use aes_gcm::aead::consts::U16;
+use aes_gcm::aes::Aes256;
+use aes_gcm::{AesGcm, KeyInit as _};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hkdf::Hkdf;
+use p256::PublicKey;
+use p256::ecdh::EphemeralSecret;
+use p256::elliptic_curve::Generate as _;
+use p256::elliptic_curve::sec1::ToSec1Point as _;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::packet::{Fault, HEADER, Header, header};
+
+type Cipher = AesGcm<Aes256, U16>;
+
+/// Bytes of the nonce, sent before a direction's first packet, and of each packet's tag.
+const NONCE: usize = 16;
+const TAG: usize = 16;
+
+/// Our half of a key agreement.
+pub(crate) struct KeyPair(EphemeralSecret);
+
+impl KeyPair {
+    /// A new one of the system's random numbers.
+    pub(crate) fn generate() -> Self {
+        Self(EphemeralSecret::generate())
+    }
+
+    /// The public half as it stands in an ad: the uncompressed point in base64, one line.
+    pub(crate) fn public(&self) -> String {
+        let point = self.0.public_key().to_sec1_point(false);
+        BASE64_STANDARD.encode(point.as_bytes())
+    }
+
+    /// The key that the other side's public half leads to; `None` when that is no point.
+    pub(crate) fn agree(self, theirs: &str) -> Option<SessionKey> {
+        let point = BASE64_STANDARD.decode(theirs.trim()).ok()?;
+        let theirs = PublicKey::from_sec1_bytes(&point).ok()?;
+        let shared = self.0.diffie_hellman(&theirs);
+        let mut key = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(Some(b"htcondor"), shared.raw_secret_bytes())
+            .expand(b"keygen", key.as_mut())
+            .ok()?;
+        Some(SessionKey(key))
+    }
+}
+
+/// Key of a session.
+#[derive(Clone)]
+pub(crate) struct SessionKey(Zeroizing<[u8; 32]>);
+
+impl SessionKey {
+    fn cipher(&self) -> Cipher {
+        Cipher::new((&*self.0).into())
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionKey(…)")
+    }
+}
+
+/// What a direction's first packet authenticates besides its header: the digests of what its sender
+/// has sent and received.
+type Digests = [[u8; 32]; 2];
+
+/// Place in one direction.
+struct Direction {
+    digests: Option<Digests>,
+    packets: u32,
+}
+
+impl Direction {
+    fn new(digests: Digests) -> Self {
+        Self {
+            digests: Some(digests),
+            packets: 0,
+        }
+    }
+
+    /// What the next packet authenticates.
+    fn authenticated(&mut self, header: Header) -> Vec<u8> {
+        let digests = self.digests.take();
+        let mut bytes = digests.map_or_else(Vec::new, |digests| digests.concat());
+        bytes.extend_from_slice(&header);
+        bytes
+    }
+
+    /// Nonce of the next packet. No number is used twice.
+    fn nonce(&mut self, base: &[u8; NONCE]) -> Result<[u8; NONCE], Fault> {
+        let number = self.packets;
+        self.packets = number.checked_add(1).ok_or(Fault::NotSent(
+            "a connection has carried all packets that one key may",
+        ))?;
+        let [a, b, c, d, rest @ ..] = *base;
+        let [a, b, c, d] = u32::from_be_bytes([a, b, c, d])
+            .wrapping_add(number)
+            .to_be_bytes();
+        let mut nonce = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        for (to, from) in nonce.iter_mut().skip(4).zip(rest) {
+            *to = from;
+        }
+        Ok(nonce)
+    }
+}
+
+/// Encryption of what is sent.
+pub(crate) struct Sealer {
+    cipher: Cipher,
+    base: [u8; NONCE],
+    direction: Direction,
+}
+
+impl Sealer {
+    /// Begins with a random nonce; the digests are those of what was sent and received.
+    pub(crate) fn new(key: &SessionKey, digests: Digests) -> Self {
+        Self {
+            cipher: key.cipher(),
+            base: rand::random(),
+            direction: Direction::new(digests),
+        }
+    }
+
+    /// The whole packet for a message's body.
+    pub(crate) fn seal(&mut self, body: &[u8]) -> Result<Vec<u8>, Fault> {
+        let nonce_sent: &[u8] = match self.direction.packets {
+            0 => &self.base,
+            _ => &[],
+        };
+        let length = nonce_sent
+            .len()
+            .saturating_add(body.len())
+            .saturating_add(TAG);
+        let header = header(true, length)?;
+        let mut packet = Vec::with_capacity(HEADER.saturating_add(length));
+        packet.extend_from_slice(&header);
+        packet.extend_from_slice(nonce_sent);
+        let begin = packet.len();
+        packet.extend_from_slice(body);
+        let authenticated = self.direction.authenticated(header);
+        let nonce = self.direction.nonce(&self.base)?;
+        let (_, text) = packet.split_at_mut(begin);
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(&nonce.into(), &authenticated, text.into())
+            .map_err(|_| Fault::NotSent("a message cannot be encrypted"))?;
+        packet.extend_from_slice(&tag);
+        Ok(packet)
+    }
+}
+
+/// Decryption of what is received.
+pub(crate) struct Opener {
+    cipher: Cipher,
+    base: Option<[u8; NONCE]>,
+    direction: Direction,
+}
+
+impl Opener {
+    /// The digests are those of what the other side sent and received.
+    pub(crate) fn new(key: &SessionKey, digests: Digests) -> Self {
+        Self {
+            cipher: key.cipher(),
+            base: None,
+            direction: Direction::new(digests),
+        }
+    }
+
+    /// The text of a packet.
+    pub(crate) fn open(
+        &mut self,
+        header: Header,
+        mut packet: Vec<u8>,
+    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
+        const SHORT: Fault = Fault::Malformed("an encrypted packet is too short");
+        let mut text = &mut *packet;
+        let base = if let Some(base) = self.base {
+            base
+        } else {
+            let (base, rest) = text.split_first_chunk_mut::<NONCE>().ok_or(SHORT)?;
+            text = rest;
+            *self.base.insert(*base)
+        };
+        let (text, tag) = text.split_last_chunk_mut::<TAG>().ok_or(SHORT)?;
+        let authenticated = self.direction.authenticated(header);
+        let nonce = self.direction.nonce(&base)?;
+        self.cipher
+            .decrypt_inout_detached(
+                &nonce.into(),
+                &authenticated,
+                (&mut *text).into(),
+                &(*tag).into(),
+            )
+            .map_err(|_| Fault::Malformed("a packet that the session's key does not open"))?;
+        let opened = Zeroizing::new(text.to_vec());
+        zeroize::Zeroize::zeroize(&mut packet);
+        Ok(opened)
+    }
+}
