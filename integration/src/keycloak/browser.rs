@@ -106,7 +106,10 @@ impl Browser {
             }
             let answer = request.send().await.map_err(reqwest::Error::without_url)?;
             for cookie in answer.headers().get_all(SET_COOKIE) {
-                self.keep(cookie.to_str().context("a cookie is no text")?);
+                keep(
+                    &mut self.cookies,
+                    cookie.to_str().context("a cookie is no text")?,
+                );
             }
             let status = answer.status();
             if status.is_redirection() {
@@ -123,16 +126,17 @@ impl Browser {
         }
         bail!("{MOST_REDIRECTS} redirects, at last to {}", url.path())
     }
+}
 
-    fn keep(&mut self, cookie: &str) {
-        let pair = cookie.split(';').next().unwrap_or_default();
-        if let Some((name, value)) = pair.split_once('=') {
-            if value.is_empty() {
-                self.cookies.remove(name.trim());
-            } else {
-                let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
-                self.cookies.insert(name, value);
-            }
+/// Keeps a cookie, or takes it back.
+fn keep(cookies: &mut BTreeMap<String, String>, cookie: &str) {
+    let pair = cookie.split(';').next().unwrap_or_default();
+    if let Some((name, value)) = pair.split_once('=') {
+        if value.is_empty() {
+            cookies.remove(name.trim());
+        } else {
+            let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
+            cookies.insert(name, value);
         }
     }
 }
@@ -193,11 +197,11 @@ mod tests {
 
     #[test]
     fn a_cookie_is_kept_until_it_is_taken_back() {
-        let mut browser = Browser::new(reqwest::Client::new());
-        browser.keep("A=b=c; Path=/; Secure");
-        browser.keep("B=1");
-        assert_eq!(browser.cookies["A"], "b=c");
-        browser.keep("A=; Max-Age=0");
-        assert_eq!(browser.cookies.keys().collect::<Vec<_>>(), ["B"]);
+        let mut cookies = BTreeMap::new();
+        keep(&mut cookies, "A=b=c; Path=/; Secure");
+        keep(&mut cookies, "B=1");
+        assert_eq!(cookies["A"], "b=c");
+        keep(&mut cookies, "A=; Max-Age=0");
+        assert_eq!(cookies.keys().collect::<Vec<_>>(), ["B"]);
     }
 }

@@ -175,7 +175,8 @@ async fn commands(stage: &Stage) -> anyhow::Result<()> {
     stage
         .run(&[&["revoke", "--schedd", "ap.test", "--json"][..], &selected].concat())
         .await?;
-    stage.run(&[&["push"][..], &selected].concat()).await?;
+    let again = ["push", "--schedd", "ap.test"];
+    stage.run(&[&again[..], &selected].concat()).await?;
     for json in [false, true] {
         stage
             .run_as("cmsprod", &stage::credmon_status(json))

@@ -15,6 +15,7 @@
 
 pub mod inherit;
 pub mod outlook;
+mod pause;
 mod proof;
 
 use std::time::Duration;
@@ -23,31 +24,21 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use pause::{after_recovery, pause};
 pub use proof::{at_least, granted, prove_every, requests_of_proof};
 use proof::{observe_early, prove_at};
 
 use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::moment::{after, before, until, whole_second};
-use crate::model::problem::{Kind, Problem, Remedy};
+use crate::model::problem::Problem;
 use crate::model::records::Life;
 
-/// First pause after a failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// Longest pause during an outage, so that deliveries recover soon after it.
-const OUTAGE_CAP: Duration = Duration::from_mins(2);
-/// Longest pause while a person has to act.
-const PERSON_CAP: Duration = Duration::from_mins(10);
-/// Longest time over which attempts are spread once Vault, issuer or KDC work again, so that an outage that is over
-/// is not followed by a burst at Vault.
-const RECOVERY_SPREAD: Duration = Duration::from_mins(5);
 /// Salt of the renewal's jitter, so that it differs from other jitters of the same delivery.
 const RENEWAL: u64 = 1;
 /// Salt of the observation's jitter.
 const OBSERVATION: u64 = 2;
 /// Salt of the jitter after the clock was set back.
 const CLOCK_SET: u64 = 6;
-/// Salt of the jitter after an outage.
-const RECOVERY: u64 = 5;
 
 /// Source of a token's known lifetime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -253,27 +244,6 @@ impl Record {
     }
 }
 
-/// Returns the time of the next attempt once what failed works again, or what others waited for: at once where jobs may
-/// need it, a person asks for it or has mended something, else spread over a part of the time that is left.
-#[must_use]
-pub fn after_recovery(id: &DeliveryId, record: &Record, now: Timestamp) -> Timestamp {
-    let is_outage = |failure: &Failure| {
-        matches!(
-            failure.problem.kind,
-            Kind::VaultDown | Kind::NoLeader | Kind::RateLimited | Kind::IssuerDown | Kind::KdcDown
-        )
-    };
-    let (true, Some(life), Some(safe_until)) = (
-        !record.asked && record.failure.as_deref().is_none_or(is_outage),
-        record.life,
-        record.safe_until,
-    ) else {
-        return now;
-    };
-    let left = until(now, life.expires.min(safe_until));
-    after(now, id.share_of((left / 4).min(RECOVERY_SPREAD), RECOVERY))
-}
-
 /// Returns the renewal time of a token: a margin before its expiry, and earlier by a jitter.
 #[must_use]
 pub fn renew_at(policy: &Policy<'_>, life: Life) -> Timestamp {
@@ -309,27 +279,6 @@ pub fn is_fresh(delivery: &Delivery, life: Life, now: Timestamp) -> bool {
     let whole = life.length();
     let margin = margin(delivery.lifetime, delivery.renew_below, whole);
     until(now, life.expires) > margin + whole.saturating_sub(margin) / 2
-}
-
-/// Pause after `attempts` failed attempts: exponential back-off with jitter, capped, and at most a quarter of the
-/// remaining lifetime (`left`).
-#[must_use]
-pub fn pause(id: &DeliveryId, kind: Kind, attempts: u32, left: Option<Duration>) -> Duration {
-    let cap = match kind.remedy() {
-        Remedy::Wait => OUTAGE_CAP,
-        _ => PERSON_CAP,
-    };
-    let cap = match left {
-        Some(left) if !left.is_zero() => cap.min(left / 4),
-        _ => cap,
-    };
-    let doubled = FIRST_PAUSE.saturating_mul(
-        1_u32
-            .checked_shl(attempts.saturating_sub(1))
-            .unwrap_or(u32::MAX),
-    );
-    let whole = doubled.min(cap).max(FIRST_PAUSE);
-    whole.saturating_sub(id.share_of(whole / 5, u64::from(attempts)))
 }
 
 /// Decides the next action.

@@ -1,0 +1,64 @@
+//! Pauses before the next attempt: after a failure, and after an outage that many waited for.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Failure, Record};
+use crate::model::delivery::DeliveryId;
+use crate::model::moment::{after, until};
+use crate::model::problem::{Kind, Remedy};
+
+/// First pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Longest pause during an outage, so that deliveries recover soon after it.
+const OUTAGE_CAP: Duration = Duration::from_mins(2);
+/// Longest pause while a person has to act.
+const PERSON_CAP: Duration = Duration::from_mins(10);
+/// Longest time over which attempts are spread once Vault, issuer or KDC work again, so that an outage that is over
+/// is not followed by a burst at Vault.
+const RECOVERY_SPREAD: Duration = Duration::from_mins(5);
+/// Salt of the jitter after an outage.
+const RECOVERY: u64 = 5;
+
+/// Pause after `attempts` failed attempts: exponential back-off with jitter, capped, and at most a quarter of the
+/// remaining lifetime (`left`).
+#[must_use]
+pub fn pause(id: &DeliveryId, kind: Kind, attempts: u32, left: Option<Duration>) -> Duration {
+    let cap = match kind.remedy() {
+        Remedy::Wait => OUTAGE_CAP,
+        _ => PERSON_CAP,
+    };
+    let cap = match left {
+        Some(left) if !left.is_zero() => cap.min(left / 4),
+        _ => cap,
+    };
+    let doubled = FIRST_PAUSE.saturating_mul(
+        1_u32
+            .checked_shl(attempts.saturating_sub(1))
+            .unwrap_or(u32::MAX),
+    );
+    let whole = doubled.min(cap).max(FIRST_PAUSE);
+    whole.saturating_sub(id.share_of(whole / 5, u64::from(attempts)))
+}
+
+/// Returns the time of the next attempt once what failed works again, or what others waited for: at once where jobs may
+/// need it, a person asks for it or has mended something, else spread over a part of the time that is left.
+#[must_use]
+pub fn after_recovery(id: &DeliveryId, record: &Record, now: Timestamp) -> Timestamp {
+    let is_outage = |failure: &Failure| {
+        matches!(
+            failure.problem.kind,
+            Kind::VaultDown | Kind::NoLeader | Kind::RateLimited | Kind::IssuerDown | Kind::KdcDown
+        )
+    };
+    let (true, Some(life), Some(safe_until)) = (
+        !record.asked && record.failure.as_deref().is_none_or(is_outage),
+        record.life,
+        record.safe_until,
+    ) else {
+        return now;
+    };
+    let left = until(now, life.expires.min(safe_until));
+    after(now, id.share_of((left / 4).min(RECOVERY_SPREAD), RECOVERY))
+}
