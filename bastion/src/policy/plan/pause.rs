@@ -10,11 +10,11 @@ use crate::model::moment::{after, until};
 use crate::model::problem::{Kind, Remedy};
 
 /// First pause after a failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// Longest pause during an outage, so that deliveries recover soon after it.
-const OUTAGE_CAP: Duration = Duration::from_mins(2);
+pub(super) const OUTAGE_CAP: Duration = Duration::from_mins(2);
 /// Longest pause while a person has to act.
-const PERSON_CAP: Duration = Duration::from_mins(10);
+pub(super) const PERSON_CAP: Duration = Duration::from_mins(10);
 /// Longest time over which attempts are spread once Vault, issuer or KDC work again, so that an outage that is over
 /// is not followed by a burst at Vault.
 const RECOVERY_SPREAD: Duration = Duration::from_mins(5);

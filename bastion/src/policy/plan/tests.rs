@@ -3,9 +3,11 @@
 use htvault::RequestLimit;
 use proptest::prelude::*;
 
+use super::pause::{FIRST_PAUSE, OUTAGE_CAP, PERSON_CAP};
 use super::*;
 use crate::fixtures::id;
 use crate::model::problem::Cause;
+use crate::model::problem::Kind;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
