@@ -71,8 +71,8 @@ async fn push<V: Vault, T: Transport>(
     State(orders): Shared<V, T>,
     Body(selection): Body<Selection>,
 ) -> Result<Json<Report>, ApiError> {
-    let delivers_revoked = selection.delivers_revoked();
-    let is_meant = |line: &Line| delivers_revoked || line.state != DeliveryState::Revoked;
+    let pushed = selection.clone();
+    let is_meant = |line: &Line| line.takes_push_of(&pushed);
     orders.follow(selection, Order::Push, is_meant).await
 }
 

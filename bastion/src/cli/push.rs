@@ -16,8 +16,8 @@ pub(crate) async fn push(
     global: &Global,
     arguments: &SelectionArguments,
 ) -> Result<Done, CommandError> {
-    let delivers_revoked = arguments.selection().delivers_revoked();
-    let is_meant = |line: &Line| delivers_revoked || line.state != State::Revoked;
+    let selection = arguments.selection();
+    let is_meant = |line: &Line| line.takes_push_of(&selection);
     let left_out = |number: usize, _| {
         if number == 0 {
             return String::new();

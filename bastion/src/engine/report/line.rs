@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Status;
-use crate::model::delivery::{Delivery, DeliveryId};
+use crate::model::delivery::{Delivery, DeliveryId, Selection};
 use crate::model::moment::until;
 use crate::model::problem::{Cause, Kind, Remedy};
 use crate::policy::plan::outlook::{PlannedAction, PlannedStep, Reason};
@@ -167,6 +167,12 @@ impl Line {
             asked: record.asked,
             tries: status.attempts,
         }
+    }
+
+    /// Returns `true` when a push of the selected deliveries is meant for this one: for a revoked one only when its
+    /// schedd is named.
+    pub(crate) fn takes_push_of(&self, selection: &Selection) -> bool {
+        self.state != State::Revoked || selection.delivers_revoked()
     }
 
     /// Returns `true` when an attempt has ended since there had been `tries`, and whatever was asked for is done or
