@@ -7,7 +7,7 @@ use htvault::CredentialUrl;
 
 use crate::config::{Config, Cron};
 use crate::model::delivery::{
-    Authentication, Credential, Delivery, DeliveryId, Grant, Identity, Method, Target,
+    Authentication, Credential, Delivery, DeliveryId, Grant, Identity, Method, Target, Way,
 };
 
 /// Server of every credential here.
@@ -56,6 +56,7 @@ pub(crate) fn credd_by(host: &str, method: Method, domain: Option<&str>) -> Targ
     Target::Credd {
         host: host.to_owned(),
         collector: None,
+        way: Way::Condor,
         authentication: Authentication {
             method,
             domain: domain.map(str::to_owned),

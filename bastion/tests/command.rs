@@ -121,7 +121,7 @@ fn check_shows_what_will_be_searched_for_and_how_credds_are_opened() {
     assert_eq!(code, 0, "a warning stops nothing: {err}");
     assert_eq!(
         out.lines().nth(1).unwrap(),
-        "cmsprod  cms_crab  cms/crab     cmsprod  condor     7d        3d           \
+        "cmsprod  cms_crab  cms/crab     cmsprod  cedar      7d        3d           \
          scitokens cms_crab for cmsprod@test  \
          crab (collector cm.test, constraint Crab == true, named * !x*)"
     );

@@ -80,6 +80,23 @@ impl Address {
         self.alias.as_deref()
     }
 
+    /// The same daemon at these IP addresses of its host: for a caller that looks names up itself. Without any it
+    /// stays as it is.
+    #[must_use]
+    pub fn resolved(&self, places: impl IntoIterator<Item = IpAddr>) -> Self {
+        let mut places = places.into_iter().take(MOST_PLACES);
+        let Some(first) = places.next() else {
+            return self.clone();
+        };
+        let mut others: Vec<SocketAddr> = places.map(|ip| SocketAddr::new(ip, self.port)).collect();
+        others.extend_from_slice(&self.others);
+        Self {
+            host: first.to_string(),
+            others,
+            ..self.clone()
+        }
+    }
+
     /// Further addresses of the same daemon (`addrs`), without the first.
     pub(crate) fn others(&self) -> &[SocketAddr] {
         &self.others
@@ -229,6 +246,16 @@ mod tests {
         ] {
             assert!(read(odd).is_ok(), "{odd}");
         }
+    }
+
+    #[test]
+    fn a_name_that_was_looked_up_elsewhere_keeps_all_else() {
+        let named = read("<cm.test:9618?sock=collector>").unwrap();
+        let found = named.resolved([[10, 0, 0, 1].into(), [10, 0, 0, 2].into()]);
+        assert_eq!((found.host(), found.port()), ("10.0.0.1", 9618));
+        assert_eq!(found.shared_port_id(), Some("collector"));
+        assert_eq!(found.others(), ["10.0.0.2:9618".parse().unwrap()]);
+        assert_eq!(named.resolved([]), named);
     }
 
     #[test]

@@ -6,11 +6,9 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::address::Address;
 use crate::classad::{Ad, Value};
-use crate::connection::connect;
+use crate::connection::{connect, until};
 use crate::error::{Error, Step};
 use crate::handshake::{self, Terms};
 use crate::packet::Fault;
@@ -80,7 +78,8 @@ impl Query {
             ));
         }
         let (command, target, requirements) = match self.kind {
-            Kind::Schedd => (6, "Scheduler", own.to_owned()),
+            // Of an expression without parentheses a collector may read the beginning alone.
+            Kind::Schedd => (6, "Scheduler", format!("({own})")),
             // There is no command for credds alone; the one for all ignores the type.
             Kind::Credd => (48, "Any", format!(r#"(MyType == "CredD") && ({own})"#)),
         };
@@ -131,8 +130,7 @@ impl Collector {
 
     async fn ask(&self, command: i64, ad: &Ad, within: Duration) -> Result<Vec<Ad>, Error> {
         let fault = |fault| Error::wire(Step::Command, fault);
-        let now = Instant::now();
-        let deadline = now.checked_add(within).unwrap_or(now);
+        let deadline = until(within);
         let stream = connect(&self.address, deadline).await?;
         let mut stream = stream.with_longest_message(LONGEST_ANSWER);
         match &self.access {

@@ -3,10 +3,13 @@
 //! What always holds: no address takes the time of the others, and small messages are sent at once
 //! (`TCP_NODELAY`; without it a push takes 84 ms longer).
 
+use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Step};
@@ -16,6 +19,17 @@ use crate::wire::Stream;
 const SHARED_PORT_CONNECT: i64 = 75;
 /// Our name in the shared port's log.
 const NAME: &str = "htcondor-cedar";
+
+/// Time after which the next address is tried beside one that does not answer (RFC 8305 has this value).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// Longest time that an operation may take: more than anybody waits for.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// Deadline of an operation that begins now.
+pub(crate) fn until(within: Duration) -> Instant {
+    Instant::now() + within.min(LONGEST)
+}
 
 /// Connects, for use until `deadline`.
 pub(crate) async fn connect(
@@ -54,18 +68,47 @@ async fn to_any(address: &Address, deadline: Instant) -> Result<TcpStream, Error
         Err(_) => Vec::new(),
     };
     places.extend_from_slice(address.others());
-    let mut left = u32::try_from(places.len()).unwrap_or(u32::MAX);
-    let mut last = late();
-    for place in places {
-        // Each takes its part of what is left.
-        let now = Instant::now();
-        let until = now + deadline.saturating_duration_since(now) / left.max(1);
-        left = left.saturating_sub(1);
-        last = match timeout_at(until, TcpStream::connect(place)).await {
-            Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(error)) => Error::io(ErrorKind::Unreachable, Step::Connect, error),
-            Err(_) => late(),
-        };
+    let mut places = places.into_iter();
+    let mut under_way = JoinSet::new();
+    let mut failures: Vec<(SocketAddr, io::Error)> = Vec::new();
+    let mut next = Instant::now();
+    while places.len() > 0 || !under_way.is_empty() {
+        tokio::select! {
+            Some(ended) = under_way.join_next() => match ended {
+                Ok((_, Ok(connection))) => return Ok(connection),
+                Ok((place, Err(error))) => {
+                    failures.push((place, error));
+                    next = Instant::now();
+                }
+                // It was aborted, with the whole runtime.
+                Err(_) => {}
+            },
+            () = sleep_until(next), if places.len() > 0 => {
+                if let Some(place) = places.next() {
+                    under_way.spawn(async move { (place, TcpStream::connect(place).await) });
+                }
+                next = Instant::now() + NEXT_ADDRESS;
+            }
+            () = sleep_until(deadline) => return Err(late()),
+        }
     }
-    Err(last)
+    Err(unreachable(failures))
+}
+
+/// Failure of all addresses, each with its reason.
+fn unreachable(mut failures: Vec<(SocketAddr, io::Error)>) -> Error {
+    let unreachable = |words: &str| Error::new(ErrorKind::Unreachable, Step::Connect, words);
+    match failures.pop() {
+        None => unreachable("it has no address"),
+        Some((_, error)) if failures.is_empty() => {
+            Error::io(ErrorKind::Unreachable, Step::Connect, error)
+        }
+        Some(last) => {
+            failures.push(last);
+            let each = failures
+                .iter()
+                .map(|(place, error)| format!("{place}: {error}"));
+            unreachable(&each.collect::<Vec<_>>().join(", "))
+        }
+    }
 }

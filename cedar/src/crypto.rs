@@ -1,8 +1,8 @@
 //! Key agreement and encryption of a session: ECDH on P-256, HKDF-SHA256, AES-256-GCM.
 //!
-//! Everything comes from the crates of `RustCrypto`; here is only what HTCondor feeds them. GCM has a
-//! nonce of 16 bytes, in which the first four count a direction's packets. Keys are zeroed when
-//! dropped, and cannot be printed.
+//! Everything comes from ring, which does TLS as well, but for GCM: HTCondor's has a nonce of 16 bytes,
+//! which `RustCrypto` alone offers. Its first four bytes count a direction's packets. Here is only what
+//! HTCondor feeds them. Keys of sessions are zeroed when dropped, and cannot be printed.
 
 use std::fmt;
 
@@ -12,12 +12,10 @@ use aes_gcm::aes::Aes256;
 use aes_gcm::{AesGcm, KeyInit as _};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hkdf::Hkdf;
-use p256::PublicKey;
-use p256::ecdh::EphemeralSecret;
-use p256::elliptic_curve::Generate as _;
-use p256::elliptic_curve::sec1::ToSec1Point as _;
-use sha2::Sha256;
+use ring::agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral};
+use ring::error::Unspecified;
+use ring::hkdf::{HKDF_SHA256, Salt};
+use ring::rand::SystemRandom;
 use zeroize::Zeroizing;
 
 use crate::packet::{Fault, HEADER, Header, header};
@@ -29,30 +27,40 @@ const NONCE: usize = 16;
 const TAG: usize = 16;
 
 /// Our half of a key agreement.
-pub(crate) struct KeyPair(EphemeralSecret);
+pub(crate) struct KeyPair {
+    private: EphemeralPrivateKey,
+    public: String,
+}
 
 impl KeyPair {
     /// A new one of the system's random numbers.
-    pub(crate) fn generate() -> Self {
-        Self(EphemeralSecret::generate())
+    pub(crate) fn generate() -> Result<Self, Fault> {
+        let halves = || {
+            let private = EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new())?;
+            let public = BASE64_STANDARD.encode(private.compute_public_key()?);
+            Ok(Self { private, public })
+        };
+        halves().map_err(|Unspecified| Fault::NotSent("the system has no random numbers"))
     }
 
     /// The public half as it stands in an ad: the uncompressed point in base64, one line.
-    pub(crate) fn public(&self) -> String {
-        let point = self.0.public_key().to_sec1_point(false);
-        BASE64_STANDARD.encode(point.as_bytes())
+    pub(crate) fn public(&self) -> &str {
+        &self.public
     }
 
     /// The key that the other side's public half leads to; `None` when that is no point.
     pub(crate) fn agree(self, theirs: &str) -> Option<SessionKey> {
         let point = BASE64_STANDARD.decode(theirs.trim()).ok()?;
-        let theirs = PublicKey::from_sec1_bytes(&point).ok()?;
-        let shared = self.0.diffie_hellman(&theirs);
-        let mut key = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(Some(b"htcondor"), shared.raw_secret_bytes())
-            .expand(b"keygen", key.as_mut())
-            .ok()?;
-        Some(SessionKey(key))
+        let theirs = UnparsedPublicKey::new(&ECDH_P256, point);
+        let key = agree_ephemeral(self.private, &theirs, |shared| {
+            let mut key = Zeroizing::new([0; 32]);
+            Salt::new(HKDF_SHA256, b"htcondor")
+                .extract(shared)
+                .expand(&[b"keygen"], HKDF_SHA256)
+                .and_then(|expanded| expanded.fill(key.as_mut()))?;
+            Ok::<_, Unspecified>(SessionKey(key))
+        });
+        key.ok()?.ok()
     }
 }
 
@@ -74,7 +82,7 @@ impl fmt::Debug for SessionKey {
 
 /// What a direction's first packet authenticates besides its header: the digests of what its sender
 /// has sent and received.
-type Digests = [[u8; 32]; 2];
+type Digests = [Vec<u8>; 2];
 
 /// Place in one direction.
 struct Direction {

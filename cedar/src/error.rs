@@ -25,8 +25,14 @@ pub enum ErrorKind {
     TimedOut,
     /// The daemon closed the connection without a reason, as HTCondor does for most refusals.
     HungUp,
-    /// The certificate is not trusted, expired, or for another name than the one configured.
+    /// The certificate is from an authority that is not trusted.
     Untrusted,
+    /// The certificate has expired, or is not valid yet.
+    OutOfValidity,
+    /// The certificate is for another name than the one configured.
+    WrongName,
+    /// No TLS with the daemon: it has no usable certificate or key, or nothing in common with this side.
+    NoTls,
     /// The daemon accepts none of the methods that this library has.
     NoCommonMethod,
     /// The daemon offers less than was asked for: no authentication, no encryption, no key.
@@ -178,6 +184,8 @@ pub struct Error {
     /// The daemon as the configuration names it; empty when none is concerned.
     peer: String,
     words: String,
+    /// Whom the daemon takes the caller for, where that is known and matters.
+    user: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -188,6 +196,7 @@ impl Error {
             step,
             peer: String::new(),
             words: printable(words),
+            user: None,
             source: None,
         }
     }
@@ -229,7 +238,11 @@ impl Error {
     /// Adds to the words whom the daemon takes the caller for.
     pub(crate) fn for_user(self, user: &str) -> Self {
         let words = printable(&format!("{} (as {user})", self.words));
-        Self { words, ..self }
+        Self {
+            words,
+            user: Some(printable(user)),
+            ..self
+        }
     }
 
     pub(crate) fn caused_by(self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -249,6 +262,12 @@ impl Error {
     #[must_use]
     pub fn step(&self) -> Step {
         self.step
+    }
+
+    /// Whom the credd took the token's bearer for (`account@domain`), in a refusal of the command.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
     }
 
     /// The daemon, the step and what happened, on one line; no advice.
@@ -293,7 +312,16 @@ impl Error {
             ErrorKind::TimedOut => "the daemon or the network is slow or overloaded",
             ErrorKind::HungUp => self.hung_up(),
             ErrorKind::Untrusted => {
-                "check the host name in the configuration, the certificate of the daemon, and the authorities trusted here"
+                "check the authorities trusted here, and the certificate of the daemon"
+            }
+            ErrorKind::OutOfValidity => {
+                "renew the certificate of the daemon, or compare the clocks"
+            }
+            ErrorKind::WrongName => {
+                "correct the host name in the configuration, or give the daemon a certificate for it"
+            }
+            ErrorKind::NoTls => {
+                "check the daemon's host certificate and its key (AUTH_SSL_SERVER_CERTFILE, AUTH_SSL_SERVER_KEYFILE) and the authorities there; its log says why"
             }
             ErrorKind::NoCommonMethod => {
                 "add SCITOKENS to the daemon's SEC_DEFAULT_AUTHENTICATION_METHODS, and give it a host certificate"

@@ -9,7 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
 use rustls_pki_types::ServerName;
 use zeroize::Zeroizing;
 
@@ -156,14 +156,35 @@ impl TokenRecord {
 }
 
 fn fault(step: Step, error: rustls::Error) -> Error {
-    let kind = match &error {
+    use CertificateError as C;
+    let (kind, words) = match &error {
+        // rustls says the present time, which would make each failure another one.
+        rustls::Error::InvalidCertificate(C::Expired | C::ExpiredContext { .. }) => {
+            (ErrorKind::OutOfValidity, "the certificate has expired")
+        }
+        rustls::Error::InvalidCertificate(C::NotValidYet | C::NotValidYetContext { .. }) => {
+            (ErrorKind::OutOfValidity, "the certificate is not valid yet")
+        }
+        rustls::Error::InvalidCertificate(
+            C::NotValidForName | C::NotValidForNameContext { .. },
+        ) => (ErrorKind::WrongName, ""),
+        rustls::Error::InvalidCertificate(C::UnknownIssuer) => (
+            ErrorKind::Untrusted,
+            "the certificate is from an authority that is not trusted",
+        ),
         rustls::Error::InvalidCertificate(_)
         | rustls::Error::NoCertificatesPresented
-        | rustls::Error::UnsupportedNameType => ErrorKind::Untrusted,
-        rustls::Error::AlertReceived(_) => ErrorKind::HungUp,
-        _ => ErrorKind::BadAnswer,
+        | rustls::Error::UnsupportedNameType => (ErrorKind::Untrusted, ""),
+        rustls::Error::AlertReceived(_) | rustls::Error::PeerIncompatible(_) => {
+            (ErrorKind::NoTls, "")
+        }
+        _ => (ErrorKind::BadAnswer, ""),
     };
-    Error::new(kind, step, &error.to_string()).caused_by(error)
+    match words {
+        "" => Error::new(kind, step, &error.to_string()),
+        words => Error::new(kind, step, words),
+    }
+    .caused_by(error)
 }
 
 /// Reading from or writing to a buffer fails only when the other side does not keep to the turns.

@@ -57,12 +57,15 @@ impl Line {
     }
 }
 
-/// Writes charts to one file, one below the other.
+/// Writes charts to one file, one below the other; makes its folder where there is none.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn write(file: &Path, charts: &[Chart]) -> anyhow::Result<()> {
-    fs::write(file, svg(charts)?).with_context(|| format!("{} cannot be written", file.display()))
+    let text = svg(charts)?;
+    let folder = file.parent().map_or(Ok(()), fs::create_dir_all);
+    let written = folder.and_then(|()| fs::write(file, text));
+    written.with_context(|| format!("{} cannot be written", file.display()))
 }
 
 /// Draws charts, one below the other.

@@ -4,7 +4,7 @@
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, in the order of docs/security.md.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("top_file", credmon::fuzzing::top_file),
     ("use_file", credmon::fuzzing::use_file),
     ("names", credmon::fuzzing::names),
@@ -19,4 +19,5 @@ pub const TARGETS: [Target; 14] = [
     ("http_request", bastion::fuzzing::http_request),
     ("cedar_ads", htcondor_cedar::fuzzing::ads),
     ("cedar_address", htcondor_cedar::fuzzing::address),
+    ("cedar_daemon", htcondor_cedar::fuzzing::daemon),
 ];

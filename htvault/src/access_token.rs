@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use crate::answer::Answered;
-use crate::claims::{Claims, is_b64token};
+use crate::claims::{Claims, TokenForm, is_b64token};
 use crate::client::{Auth, Call, Client};
 use crate::credential_url::CredentialUrl;
 use crate::error::Error;
@@ -129,8 +129,18 @@ pub(crate) fn read(answer: Answered<Data>) -> Result<AccessTokenAnswer, Error> {
             "the answer's access token is empty or holds characters that no token has",
         ));
     }
+    let claims = match TokenForm::of(&data.access_token) {
+        TokenForm::Jwt(claims) => Some(claims),
+        TokenForm::Opaque => None,
+        TokenForm::NotAToken => {
+            return Err(Error::bad_answer(
+                &request_name,
+                "the answer's access token begins like a JWT and is none: a part of it may be missing",
+            ));
+        }
+    };
     Ok(AccessTokenAnswer {
-        claims: Claims::read(&data.access_token),
+        claims,
         token: AccessToken::from(data.access_token),
         expire_time: data.expire_time,
         warnings,
@@ -160,6 +170,46 @@ mod tests {
             answer.expires(),
             Some(claimed),
             "the token's own word counts more"
+        );
+    }
+    fn answered(token: &str) -> Result<AccessTokenAnswer, Error> {
+        read(Answered {
+            request: "reading it".to_owned(),
+            envelope: crate::answer::Envelope {
+                data: Some(Data {
+                    access_token: token.to_owned(),
+                    expire_time: None,
+                }),
+                auth: None,
+                warnings: None,
+            },
+        })
+    }
+
+    #[test]
+    fn half_a_token_is_a_bad_answer_and_opaque_or_encrypted_ones_are_tokens() {
+        const HALVES: [&str; 6] = [
+            "eyJhbGciOiJSUzI1NiJ9.eyJleHAi",
+            "eyJhbGciOiJSUzI1NiJ9",
+            "eyJhbGciOiJSUzI1NiJ9.eyJleHAi.c2ln",
+            "one.two.three",
+            "",
+            "opaque\n",
+        ];
+        for half in HALVES {
+            let error = answered(half).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::BadAnswer, "{half}");
+            let text = error.to_string();
+            assert!(half.is_empty() || !text.contains(half), "{text}");
+        }
+        for token in ["opaque", "a.b", "eyJhbGciOiJkaXIifQ..aXY.Y2lwaGVy.dGFn"] {
+            assert_eq!(answered(token).unwrap().claims, None, "{token}");
+        }
+        assert!(
+            answered("e30.eyJzdWIiOiJhIn0.c2ln")
+                .unwrap()
+                .claims
+                .is_some()
         );
     }
 }

@@ -67,7 +67,7 @@ impl Client {
 }
 
 /// The same for who asks in another way than by a [`Client`]: `ask` makes a request, `kind` sorts
-/// its error, `now` tells the present time.
+/// its error, `now` gives the present time.
 ///
 /// # Errors
 /// As [`Client::best_access_token`].
@@ -124,16 +124,16 @@ fn seconds_to_fall_back_to(
     holds: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<u64> {
-    let held = holds.map_or(0, |ends| ends.as_second().saturating_sub(now.as_second()));
-    let held = u64::try_from(held).unwrap_or(0);
-    let least = held.saturating_add(1).max(LEAST_USEFUL);
+    let present = holds.map_or(0, |ends| ends.as_second().saturating_sub(now.as_second()));
+    let present = u64::try_from(present).unwrap_or(0);
+    let least = present.saturating_add(1).max(LEAST_USEFUL);
     asked.is_some_and(|asked| least < asked).then_some(least)
 }
 
-/// True for a token that ends later than the one held, or that does not say when it ends.
+/// True for a token that ends later than the present one, or that does not say when it ends.
 fn outlives(answer: &AccessTokenAnswer, holds: Option<Timestamp>) -> bool {
     match (answer.expires(), holds) {
-        (Some(ends), Some(held)) => ends > held,
+        (Some(ends), Some(present)) => ends > present,
         _ => true,
     }
 }

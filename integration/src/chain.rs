@@ -6,6 +6,7 @@
 //! when the [`Chain`] is dropped.
 
 pub mod installed;
+pub mod login;
 mod vault;
 
 use std::fmt::Write as _;

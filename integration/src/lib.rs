@@ -24,6 +24,7 @@ pub mod onboarding;
 pub mod openbao;
 pub mod pool;
 pub mod process;
+pub mod relay;
 pub mod sandbox;
 pub mod tracer;
 pub mod wait;

@@ -277,6 +277,16 @@ impl Pool {
             },
         )
         .await?;
+        self.wait_until_it_answers(daemon).await
+    }
+
+    /// A daemon is known to the collector before it takes commands.
+    async fn wait_until_it_answers(&self, daemon: &str) -> anyhow::Result<()> {
+        let ping = ["condor_ping", "-type", daemon, "-name", &self.host, "READ"];
+        wait::until(&format!("the {daemon} to answer"), START, async || {
+            self.run("root", &ping).await?.success()
+        })
+        .await?;
         Ok(())
     }
 
@@ -296,9 +306,7 @@ impl Pool {
         self.run("root", &["condor_on", "-daemon", daemon])
             .await?
             .success()?;
-        let what = format!("the {daemon} to be back");
-        wait::until(&what, START, async || self.start_time(daemon).await).await?;
-        Ok(())
+        self.wait_until_it_answers(daemon).await
     }
 
     /// Writes lines into a file of the configuration of their own, and has all daemons read it.

@@ -87,3 +87,13 @@ async fn the_bastion_is_measured_beside_a_shell_loop_and_the_requests_alone() {
     }
     assert_eq!(report["load_before"].as_array().unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn pushes_are_measured_beside_condor_store_cred() {
+    let report = measured("push", &[]).await;
+    let both = ["tool_full_part", "tool_full_processor_part"];
+    assert_measured(&report, &both, &["ours", "theirs", "ratio"]);
+    assert_measured(&report, &["full", "resumed", "query", "rate"], &["ours"]);
+    assert_measured(&report, &["fleet_one", "fleet_all"], &["ours", "theirs"]);
+    assert_measured(&report, &["fleet_many"], &["ours"]);
+}

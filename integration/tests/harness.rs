@@ -122,6 +122,16 @@ async fn nothing_is_left() {
     .unwrap();
 }
 
+/// Waits until nobody holds the address. The kernel takes a process's environment, by which [`owned`] knows it, before
+/// it closes its sockets.
+async fn becomes_free(who: &str, address: SocketAddr) {
+    wait::until("a free address", FAR, async || {
+        address::require_free(who, Protocol::Tcp, address)
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn a_test_leaves_no_process_behind_however_it_ends() {
     let _one = ONE.lock().await;
@@ -143,8 +153,7 @@ async fn a_test_leaves_no_process_behind_however_it_ends() {
         }
         nothing_is_left().await;
         for address in [VAULT, "127.83.0.10:8443", ADMIN] {
-            let address = address.parse().unwrap();
-            address::require_free(end, Protocol::Tcp, address).unwrap();
+            becomes_free(end, address.parse().unwrap()).await;
         }
     }
 }
@@ -167,8 +176,7 @@ async fn a_test_that_is_killed_takes_its_pool_along() {
     })
     .await
     .unwrap();
-    let port = shared_port();
-    address::require_free("the next pool", Protocol::Tcp, port).unwrap();
+    becomes_free("the next pool", shared_port()).await;
 }
 
 /// How many processes have this root directory.

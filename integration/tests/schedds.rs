@@ -23,6 +23,9 @@ const FAR: Duration = Duration::from_mins(2);
 /// Where a credd keeps issuers' keys, and that it could not get some; if not in memory alone.
 const KEYS: &str = "/run/condor/cache/scitokens";
 
+/// A group whose credds are spoken to natively.
+const NATIVE: &str = ", collector: \"ap.test:9618\"";
+
 /// One site at a time: they share the sandbox's addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -159,19 +162,33 @@ async fn served(
 
 #[tokio::test]
 async fn schedds_are_found_and_lost_and_found_again() -> anyhow::Result<()> {
+    found_and_lost("cedar").await
+}
+
+#[tokio::test]
+async fn schedds_are_found_and_lost_and_found_again_with_htcondors_tools() -> anyhow::Result<()> {
+    found_and_lost("condor").await
+}
+
+async fn found_and_lost(transport: &str) -> anyhow::Result<()> {
     let kind = [
         "TestKind = \"crab\"",
         "SCHEDD_ATTRS = $(SCHEDD_ATTRS) TestKind",
     ];
     let site = site(&kind).await?;
-    let group = r#"collector: "ap.test:9618", constraint: 'TestKind == "crab"'"#;
+    let search = |collector: &str, constraint: &str| {
+        format!(
+            "transport: {transport}, collector: \"{collector}:9618\", constraint: '{constraint}'"
+        )
+    };
+    let group = &search("ap.test", "TestKind == \"crab\"");
     let nothing = BTreeMap::new();
     let mut service = site.service(group)?;
     served(&site.pool, &nothing, &service).await?;
 
     // Another host joins the pool.
     let mut options = installed::pool_options(&site.chain)?;
-    options.host = "ap2.test".to_owned();
+    "ap2.test".clone_into(&mut options.host);
     options.manager = Some(site.pool.host().to_owned());
     options.configuration.extend(kind.map(str::to_owned));
     let folder = site.folder.path().join("pool2");
@@ -203,10 +220,10 @@ async fn schedds_are_found_and_lost_and_found_again() -> anyhow::Result<()> {
     ensure!(service.stop().await?.success(), "{}", service.tail(20));
 
     // What is no expression is told as that.
-    let broken = site.yaml(r#"collector: "ap.test:9618", constraint: "TestKind = = 3""#);
+    let broken = site.yaml(&search("ap.test", "TestKind = = 3"));
     site.told(&broken, "is no expression that HTCondor takes")
         .await?;
-    let nowhere = site.yaml(r#"collector: "ap2.test:9618", constraint: "true""#);
+    let nowhere = site.yaml(&search("ap2.test", "true"));
     site.told(&nowhere, "the collector ap2.test:9618 does not answer")
         .await?;
     site.pool.stop().await
@@ -231,7 +248,7 @@ async fn a_credd_is_opened_in_each_way_and_says_what_is_wrong() -> anyhow::Resul
 
     // As a super-user: this machine, a token of the pool, a host certificate.
     let map = fs::read_to_string(pool.path("/etc/condor/mapfile"))?;
-    let more = format!("{map}SSL \"/CN=ap.test\" bastion\n");
+    let more = format!("{map}SSL \"^/CN=ap.test$\" bastion\n");
     fs::write(pool.path("/etc/condor/mapfile"), &more)?;
     pool.reconfigure(&["CRED_SUPER_USERS = root, condor, bastion"])
         .await?;
@@ -262,12 +279,42 @@ async fn a_credd_is_opened_in_each_way_and_says_what_is_wrong() -> anyhow::Resul
     pool.reconfigure(&["CRED_SUPER_USERS = nobody"]).await?;
     let ssl = credd(", authenticate: ssl, superuser_for: ap.test");
     site.told(&ssl, "CRED_SUPER_USERS").await?;
+    what_is_wrong(&mut site, "", &map).await?;
+    site.pool.stop().await
+}
 
-    // A Vault that the schedd does not trust.
-    pool.reconfigure(&["TRUSTED_VAULT_HOSTS = other.test"])
-        .await?;
-    site.told(&credd(""), "add vault.test to TRUSTED_VAULT_HOSTS")
-        .await?;
+#[tokio::test]
+async fn a_credd_that_is_spoken_to_natively_says_what_is_wrong() -> anyhow::Result<()> {
+    for release in [Release::Current, Release::Older] {
+        let mut site = site_with(release, &["CRED_SUPER_USERS = nobody"]).await?;
+        site.all_good(&site.yaml(&format!("credds: [ap.test]{NATIVE}")))
+            .await?;
+        let requests = fs::read_to_string(site.chain.requests())?;
+        assert!(requests.contains("oauth/sts/cms/crabtw:crab"), "{requests}");
+        let map = fs::read_to_string(site.pool.path("/etc/condor/mapfile"))?;
+        what_is_wrong(&mut site, NATIVE, &map)
+            .await
+            .with_context(|| format!("{release:?}"))?;
+        site.pool.stop().await?;
+    }
+    Ok(())
+}
+
+/// What is told of faults at the schedd and in its map file.
+async fn what_is_wrong(site: &mut Site, more: &str, map: &str) -> anyhow::Result<()> {
+    let pool = &site.pool;
+    let own = more.to_owned();
+    let credd = |more: &str| site.yaml(&format!("credds: [ap.test]{own}{more}"));
+
+    // A Vault that the schedd does not trust; before 24.11 it does not know the setting.
+    let version = pool.run("root", &["condor_version"]).await?.success()?;
+    let is_current = version.contains(Release::Current.version());
+    if is_current {
+        pool.reconfigure(&["TRUSTED_VAULT_HOSTS = other.test"])
+            .await?;
+        site.told(&credd(""), "add vault.test to TRUSTED_VAULT_HOSTS")
+            .await?;
+    }
     pool.reconfigure(&[]).await?;
 
     // A token that opens nothing, and another one that opens for it.
@@ -278,13 +325,15 @@ async fn a_credd_is_opened_in_each_way_and_says_what_is_wrong() -> anyhow::Resul
         .await?;
 
     // A map file that takes one account for another, and one that knows nobody.
-    let wrong = map.replace("cms,cmsprod cmsprod", "cms,cmsprod crabtw");
+    let wrong = map.replace("cms,cmsprod$ cmsprod", "cms,cmsprod$ crabtw");
     fs::write(pool.path("/etc/condor/mapfile"), wrong)?;
     pool.reconfigure(&[]).await?;
     site.told(&credd(""), "for user crabtw@ap.test, not for cmsprod")
         .await?;
     ensure!(!pool.credentials().join("crabtw/cms.top").exists());
-    let line = format!("`SCITOKENS {ISSUER},cmsprod cmsprod`");
+    site.told(&credd(", superuser_for: ap.test"), "CRED_SUPER_USERS")
+        .await?;
+    let line = format!("`SCITOKENS ^{ISSUER},cmsprod$ cmsprod`");
     let another = map.replace(ISSUER, "https://another.test");
     for nobody in ["", &another] {
         fs::write(pool.path("/etc/condor/mapfile"), nobody)?;
@@ -292,10 +341,14 @@ async fn a_credd_is_opened_in_each_way_and_says_what_is_wrong() -> anyhow::Resul
         site.told(&credd(""), &line).await?;
     }
 
-    // An issuer whose keys the credd cannot get; those that it had are forgotten.
     let yaml = credd("");
-    fs::write(pool.path("/etc/condor/mapfile"), &map)?;
+    fs::write(pool.path("/etc/condor/mapfile"), map)?;
     pool.reconfigure(&[]).await?;
+    if !is_current {
+        // It has the issuer's keys elsewhere, too.
+        return site.all_good(&yaml).await;
+    }
+    // An issuer whose keys the credd cannot get; those that it had are forgotten.
     let hosts = fs::read_to_string(pool.path("/etc/hosts"))?;
     let without = hosts.replace("issuer.test", "nobody.test");
     ensure!(hosts != without);
@@ -309,8 +362,7 @@ async fn a_credd_is_opened_in_each_way_and_says_what_is_wrong() -> anyhow::Resul
     site.told(&yaml, &advice).await?;
     site.credd_said("Issuer is in negative cache")?;
     site.forget_keys().await?;
-    site.all_good(&yaml).await?;
-    site.pool.stop().await
+    site.all_good(&yaml).await
 }
 
 /// Gives the pool's daemons another certificate.
@@ -323,10 +375,30 @@ fn show_certificate(pool: &Pool, issued: &Issued) -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_wrong_certificate_of_a_credd_is_one_message_with_the_true_reason() -> anyhow::Result<()>
 {
+    let words = [
+        "certificate has expired",
+        "not valid for name",
+        "`ca_file` or `ca_dir`",
+    ];
+    wrong_certificates(NATIVE, words).await
+}
+
+#[tokio::test]
+async fn a_wrong_certificate_is_one_message_with_htcondors_tools() -> anyhow::Result<()> {
+    let words = [
+        "certificate has expired",
+        "does not match",
+        "AUTH_SSL_CLIENT_CAFILE",
+    ];
+    wrong_certificates("", words).await
+}
+
+/// Of a certificate that has expired, is for another name, is of another authority.
+async fn wrong_certificates(more: &str, words: [&str; 3]) -> anyhow::Result<()> {
     for release in [Release::Current, Release::Older] {
         let site = site_with(release, &[]).await?;
         let (pool, ca) = (&site.pool, &site.chain.ca);
-        let yaml = site.yaml("credds: [ap.test]");
+        let yaml = site.yaml(&format!("credds: [ap.test]{more}"));
         site.all_good(&yaml).await?;
         let good = ca.issue(&["ap.test"])?;
         let other = Ca::create(&site.folder.path().join("other-ca"), "Another CA")?;
@@ -335,19 +407,19 @@ async fn a_wrong_certificate_of_a_credd_is_one_message_with_the_true_reason() ->
                 ca.issue_until(&["expired.test", "ap.test"], 2024)?,
                 "credd_certificate",
                 "fix_schedd",
-                ["certificate has expired", "renew it at the schedd"],
+                [words[0], "renew it at the schedd"],
             ),
             (
                 ca.issue(&["elsewhere.test"])?,
                 "credd_certificate",
                 "fix_schedd",
-                ["does not match", "is for another name"],
+                [words[1], "is for another name"],
             ),
             (
                 other.issue(&["ap.test"])?,
                 "credd_untrusted",
                 "fix_this_host",
-                ["certificate", "AUTH_SSL_CLIENT_CAFILE"],
+                ["certificate", words[2]],
             ),
         ] {
             show_certificate(pool, &issued)?;
@@ -381,12 +453,20 @@ async fn a_wrong_certificate_of_a_credd_is_one_message_with_the_true_reason() ->
 #[tokio::test]
 async fn an_older_credd_stores_for_nobody_but_the_account_that_is_meant() -> anyhow::Result<()> {
     let site = site_with(Release::Older, &[]).await?;
+    for more in [NATIVE, ""] {
+        another_account(&site, more).await?;
+    }
+    site.pool.stop().await
+}
+
+/// A map file that takes one account for another.
+async fn another_account(site: &Site, more: &str) -> anyhow::Result<()> {
     let pool = &site.pool;
-    let yaml = site.yaml("credds: [ap.test]");
+    let yaml = site.yaml(&format!("credds: [ap.test]{more}"));
     site.all_good(&yaml).await?;
 
     let map = fs::read_to_string(pool.path("/etc/condor/mapfile"))?;
-    let wrong = map.replace("cms,cmsprod cmsprod", "cms,cmsprod crabtw");
+    let wrong = map.replace("cms,cmsprod$ cmsprod", "cms,cmsprod$ crabtw");
     fs::write(pool.path("/etc/condor/mapfile"), wrong)?;
     pool.reconfigure(&[]).await?;
     site.told(&yaml, "for user crabtw@ap.test, not for cmsprod")
@@ -395,6 +475,5 @@ async fn an_older_credd_stores_for_nobody_but_the_account_that_is_meant() -> any
 
     fs::write(pool.path("/etc/condor/mapfile"), map)?;
     pool.reconfigure(&[]).await?;
-    site.all_good(&yaml).await?;
-    site.pool.stop().await
+    site.all_good(&yaml).await
 }

@@ -30,8 +30,8 @@ use crate::{Site, account_name, schedd_name, schedd_number};
 const AT_A_TIME: usize = 8;
 /// Least life of an access token that is of use, in seconds, as the service's own client has it.
 const ENOUGH: u64 = 30;
-/// Time that a tool of HTCondor takes.
-const TOOL: Duration = Duration::from_millis(30);
+/// Time of an exchange with a credd in HTCondor's protocol: between a full authentication and a session that is resumed.
+const EXCHANGE: Duration = Duration::from_millis(5);
 /// Time after which a credd that crashed is up again.
 const CREDD_RESTART: Duration = Duration::from_mins(1);
 
@@ -54,7 +54,7 @@ pub(crate) fn configuration(site: Site) -> anyhow::Result<Config> {
         "vault: {{address: 'https://htvault.example.org:8200'}}\n\
          defaults: {{principal: '{{account}}@EXAMPLE.ORG', keytab: '/keytabs/{{account}}.keytab'}}\n\
          schedule: {{check: '0 * * * *', spread: 30m}}\n\
-         schedds: {{pool: {{credds: [{}]}}}}\n\
+         schedds: {{pool: {{credds: [{}], collector: cm.example.org}}}}\n\
          accounts:\n{}",
         schedds.join(", "),
         accounts.collect::<String>()
@@ -207,6 +207,7 @@ impl Vault for Asked {
                 accessor: login.accessor,
             }),
             life: Life::new(now, lifetime),
+            server: credential.url.server(),
         })
     }
 
@@ -296,7 +297,7 @@ impl Credds {
     /// The schedd of a delivery, if its credd answers and lets us in.
     async fn open(&self, delivery: &Delivery) -> Result<(usize, &Schedd), Problem> {
         self.openers.of(delivery).await?;
-        tokio::time::sleep(TOOL).await;
+        tokio::time::sleep(EXCHANGE).await;
         let number = schedd_number(&delivery.id.schedd);
         let known = number.and_then(|number| Some((number, self.world.schedds().get(number)?)));
         known

@@ -51,12 +51,10 @@ pub struct Judged {
     pub said_good: u64,
     /// Mean of the requests a minute at Vault.
     pub mean_requests: f64,
-    /// Most requests in a minute, apart from the start of the bastion.
+    /// Most requests in a minute.
     pub peak_requests: u32,
     /// Second of that minute.
     pub peak_at: u64,
-    /// Most requests in a minute in which the bastion was started, or in the next one: it looks at every delivery then.
-    pub peak_at_start: u32,
     /// Every minute from the start on.
     pub every_minute: Vec<Minute>,
 }
@@ -79,8 +77,6 @@ pub(crate) struct Judge {
     open: BTreeMap<Delivery, u64>,
     /// Minutes since which "good" is said of those.
     said_good: BTreeMap<Delivery, u64>,
-    /// Minutes in which the bastion was started, and those after them.
-    starts: BTreeSet<usize>,
 }
 
 impl Judge {
@@ -91,14 +87,7 @@ impl Judge {
             unwanted: BTreeSet::new(),
             open: BTreeMap::new(),
             said_good: BTreeMap::new(),
-            starts: BTreeSet::new(),
         }
-    }
-
-    /// The bastion is started now.
-    pub(crate) fn bastion_starts(&mut self) {
-        let minute = usize::try_from(self.world.second() / MINUTE).unwrap_or(usize::MAX);
-        self.starts.extend([minute, minute.saturating_add(1)]);
     }
 
     /// From now on a delivery counts, or not.
@@ -212,11 +201,7 @@ impl Judge {
             .map(|(_, requests)| u64::from(*requests))
             .sum();
         judged.mean_requests = ratio(sum, count(requests.len().saturating_sub(start)));
-        let (at_start, others): (Vec<_>, Vec<_>) =
-            counted.partition(|(minute, _)| self.starts.contains(minute));
-        let at_start = at_start.into_iter().map(|(_, requests)| *requests);
-        judged.peak_at_start = at_start.max().unwrap_or(0);
-        let peak = others.into_iter().max_by_key(|(_, requests)| **requests);
+        let peak = counted.max_by_key(|(_, requests)| **requests);
         if let Some((minute, peak)) = peak {
             judged.peak_requests = *peak;
             judged.peak_at = count(minute) * MINUTE;

@@ -135,15 +135,15 @@ fn main() -> anyhow::Result<ExitCode> {
             std::fs::write(file, text)
                 .with_context(|| format!("{} cannot be written", file.display()))?;
         }
-        if let Some(folder) = &arguments.plot {
-            plots::year(folder, &plan, &judged, &reference)?;
-        }
         for missed in report.missed() {
             is_good = false;
             eprintln!(
                 "seed {seed}: {missed}\nto see it again: {}",
                 report.replay()
             );
+        }
+        if let Some(folder) = &arguments.plot {
+            plots::year(folder, &plan, &judged, &reference)?;
         }
     }
     Ok(exit_code(is_good))

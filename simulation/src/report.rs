@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::judge::{Gap, Judged, ratio};
 use crate::plan::{Kind, Plan};
 use crate::reference::Reference;
-use crate::{LifeClass, MINUTE, Site};
+use crate::{HOUR, LifeClass, MINUTE, Site};
 
 /// Least share of all minutes with a usable token.
 const AVAILABILITY: f64 = 0.9999;
@@ -57,12 +57,12 @@ pub struct Report {
     pub said_good_without_token: u64,
     /// Mean of the requests a minute at Vault.
     pub requests_mean: f64,
-    /// Most requests in a minute, apart from the start of the bastion.
+    /// Most requests in a minute.
     pub requests_peak: u32,
     /// Minute of that, from the start.
     pub requests_peak_at: u64,
-    /// Most requests in a minute when the bastion had just been started, and looked at every delivery.
-    pub requests_peak_at_start: u32,
+    /// What went wrong or was ordered in that minute or the hour before, in words.
+    pub requests_peak_after: String,
     /// Share with a usable access token with HTCondor's own credmon and an hourly storer.
     pub reference_availability: f64,
     /// Minutes without one, with these.
@@ -99,8 +99,8 @@ impl Report {
             said_good_without_token: judged.said_good,
             requests_mean: judged.mean_requests,
             requests_peak: judged.peak_requests,
-            requests_peak_at: judged.peak_at / 60,
-            requests_peak_at_start: judged.peak_at_start,
+            requests_peak_at: judged.peak_at / MINUTE,
+            requests_peak_after: words(plan, judged.peak_at + MINUTE - 1, HOUR, |_| true),
             reference_availability: 1.0 - ratio(reference_lost, reference.minutes),
             reference_lost_minutes: reference_lost,
             reference_longest_gap: reference.longest_gap.into_iter().max().unwrap_or(0),
@@ -110,38 +110,40 @@ impl Report {
 
 /// A gap in words, with what happened before it.
 fn explain(plan: &Plan, gap: &Gap) -> String {
-    let before = plan.faults.iter().filter(|fault| {
-        let concerns = match fault.kind {
-            Kind::Schedd(schedd) | Kind::CreddCrash(schedd, _) | Kind::RateLimit(Some(schedd)) => {
-                schedd == gap.schedd
-            }
-            Kind::Clock(schedd, _) => schedd.is_none_or(|schedd| schedd == gap.schedd),
-            Kind::GrantLost(account) | Kind::Wrongful403(account, _) | Kind::Push(account) => {
-                account == gap.account
-            }
-            Kind::Revoke(account, schedd) => (account, schedd) == (gap.account, gap.schedd),
-            _ => true,
-        };
-        concerns && fault.begin <= gap.begin && gap.begin < fault.end + 7 * 3600
-    });
-    let before: Vec<String> = before
-        .map(|fault| {
-            let at = (gap.begin - fault.begin) / 60;
-            format!(
-                "{:?} {at} min before, for {} min",
-                fault.kind,
-                (fault.end - fault.begin) / 60
-            )
-        })
-        .collect();
+    let concerns = |kind: Kind| match kind {
+        Kind::Schedd(schedd) | Kind::CreddCrash(schedd, _) | Kind::RateLimit(Some(schedd)) => {
+            schedd == gap.schedd
+        }
+        Kind::Clock(schedd, _) => schedd.is_none_or(|schedd| schedd == gap.schedd),
+        Kind::GrantLost(account) | Kind::Wrongful403(account, _) | Kind::Push(account) => {
+            account == gap.account
+        }
+        Kind::Revoke(account, schedd) => (account, schedd) == (gap.account, gap.schedd),
+        _ => true,
+    };
+    let before = words(plan, gap.begin, 7 * HOUR, concerns);
     format!(
         "account {} at schedd {}, minute {}, for {} min; before it: {}",
         gap.account,
         gap.schedd,
         gap.begin / 60,
         gap.minutes,
-        before.join("; ")
+        before
     )
+}
+
+/// Faults and orders that are under way at a second, or ended less than `past` seconds before it.
+fn words(plan: &Plan, second: u64, past: u64, concerns: impl Fn(Kind) -> bool) -> String {
+    let before = plan.of(concerns);
+    let before = before.filter(|fault| fault.begin <= second && second < fault.end + past);
+    let before: Vec<String> = before
+        .map(|fault| {
+            let at = (second - fault.begin) / MINUTE;
+            let length = (fault.end - fault.begin) / MINUTE;
+            format!("{:?} {at} min before, for {length} min", fault.kind)
+        })
+        .collect();
+    before.join("; ")
 }
 
 impl Report {
@@ -176,8 +178,11 @@ impl Report {
         let is_large = self.accounts * self.schedds >= MANY;
         if is_large && f64::from(self.requests_peak) > PEAK * self.requests_mean {
             missed.push(format!(
-                "{} requests in minute {} are more than {PEAK} times the mean, {:.1}",
-                self.requests_peak, self.requests_peak_at, self.requests_mean
+                "{} requests in minute {} are more than {PEAK} times the mean, {:.1}; before it: {}",
+                self.requests_peak,
+                self.requests_peak_at,
+                self.requests_mean,
+                self.requests_peak_after
             ));
         }
         missed
@@ -243,11 +248,6 @@ impl Report {
             (
                 "requests a minute, peak",
                 self.requests_peak.to_string(),
-                "-".to_owned(),
-            ),
-            (
-                "  when the bastion starts",
-                self.requests_peak_at_start.to_string(),
                 "-".to_owned(),
             ),
         ];

@@ -2,7 +2,7 @@
 //!
 //! Always true: the judge is asked at each full minute, whatever happens then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::bastion::{Service, configuration};
 use crate::judge::{Judge, Judged};
 use crate::plan::{Fault, Kind, Plan};
+use crate::schedd::Schedd;
 use crate::world::{Client, World};
 use crate::{DAY, HOUR, MINUTE, Site, account_name, account_number, schedd_name};
 
@@ -28,7 +29,7 @@ enum Event {
     Elected,
     /// A person has logged in for an account.
     LoggedIn(usize),
-    /// A delivery of an account at a schedd counts again.
+    /// A delivery of an account at a schedd counts again, unless an outage is in the way of its push.
     Wanted(usize, usize),
 }
 
@@ -45,6 +46,8 @@ struct Year {
     under_way: BTreeMap<&'static str, u32>,
     /// Accounts whose refresh token is lost and that nobody knows of yet; with the time that a person takes.
     unnoticed: BTreeMap<usize, u64>,
+    /// Accounts and schedds of deliveries that are wanted again, when something stood in the way of their push.
+    held_up: BTreeSet<(usize, usize)>,
     judge: Judge,
 }
 
@@ -92,6 +95,7 @@ impl Year {
             added: 0,
             under_way: BTreeMap::new(),
             unnoticed: BTreeMap::new(),
+            held_up: BTreeSet::new(),
         };
         for fault in &plan.faults {
             year.add(fault.begin, Event::Begin(*fault));
@@ -138,7 +142,16 @@ impl Year {
             }
             Event::End(fault) => self.end(fault).await,
             Event::Elected => self.world.server().has_leader = true,
-            Event::Wanted(account, schedd) => self.judge.want(account, schedd, true),
+            Event::Wanted(account, schedd) => {
+                let delivery = (account, schedd);
+                if self.is_in_the_way(schedd) {
+                    self.held_up.insert(delivery);
+                } else if !self.held_up.remove(&delivery) {
+                    return self.judge.want(account, schedd, true);
+                }
+                // What was in the way is tried again within two minutes after it is gone.
+                self.add(self.world.second() + 3 * MINUTE, event);
+            }
             Event::LoggedIn(account) => {
                 self.world.server().grants_lost.remove(&account);
                 let (answer, _) = oneshot::channel();
@@ -249,11 +262,22 @@ impl Year {
             "issuer" if !is_down => server.issuer_down = None,
             "bastion" if !is_down && self.service.is_none() => {
                 drop(server);
-                self.judge.bastion_starts();
                 self.service = Some(Service::start(&self.world, &self.config, &self.state));
             }
             _ => {}
         }
+    }
+
+    /// An outage lets no first push through; no token of before carries that.
+    fn is_in_the_way(&self, schedd: usize) -> bool {
+        let host = self.world.schedds().get(schedd);
+        let server = self.world.server();
+        self.service.is_none()
+            || !host.is_some_and(Schedd::is_up)
+            || server.is_cluster_down
+            || server.is_kdc_down
+            || server.issuer_down.is_some()
+            || server.limited.contains(&Client::Bastion)
     }
 
     async fn command(&self, command: Command<crate::bastion::Asked, crate::bastion::Credds>) {

@@ -68,7 +68,7 @@ impl Executor {
             Self::Here(config) => config,
         };
         let _lock = lock(config)?;
-        let parts = parts(config, Store::open(&config.state)).map_err(anyhow::Error::from)?;
+        let parts = parts(config, store(config)?).map_err(anyhow::Error::from)?;
         let mut engine = engine(config, &parts);
         let (commands, received) = mpsc::channel(1);
         let (answer, answered) = oneshot::channel();
@@ -84,6 +84,11 @@ impl Executor {
     }
 }
 
+/// The state, which changes are written to.
+fn store(config: &Config) -> anyhow::Result<Store> {
+    Store::open(&config.state).map_err(anyhow::Error::msg)
+}
+
 /// Attempts every delivery once, without a service.
 ///
 /// # Errors
@@ -94,7 +99,7 @@ pub(crate) async fn once(
 ) -> anyhow::Result<Report> {
     let _lock = lock(config)?;
     warn_of_host(Arc::new(config.clone())).await;
-    let parts = parts(config, Store::open(&config.state))?;
+    let parts = parts(config, store(config)?)?;
     let mut engine = engine(config, &parts);
     engine
         .settle_before(|engine| progress(&engine.report()))

@@ -23,10 +23,15 @@ pub(crate) async fn push(
             return String::new();
         }
         format!(
-            "\n{number} revoked left out: to have one delivered again, name its schedd (--schedd)\n"
+            "\n{number} left out, revoked or at a schedd that is gone: to have a revoked one delivered again, name its \
+             schedd (--schedd)\n"
         )
     };
-    order(global, arguments, "push", is_meant, left_out).await
+    let report = order(global, arguments, "push", is_meant, left_out).await?;
+    // A push that was asked for and not made is seen by the exit code, too.
+    Ok(Done::when(
+        report.is_good() && !report.deliveries.is_empty(),
+    ))
 }
 
 /// Retries failed deliveries now.
@@ -43,18 +48,19 @@ pub(crate) async fn retry(
         };
         text.to_owned()
     };
-    order(global, arguments, "retry", has_failed, left_out).await
+    let report = order(global, arguments, "retry", has_failed, left_out).await?;
+    Ok(Done::when(report.is_good()))
 }
 
 /// Sends an order for the selected deliveries and waits until those of them that are meant are done. `left_out` gives
-/// what is said of those that are not, by their number, and whether no other is there.
+/// the message for those that are not, by their number, and whether no other is there.
 async fn order(
     global: &Global,
     arguments: &SelectionArguments,
     name: &'static str,
     is_meant: impl Fn(&Line) -> bool,
     left_out: impl Fn(usize, bool) -> String,
-) -> Result<Done, CommandError> {
+) -> Result<Report, CommandError> {
     let selection = arguments.selection();
     let client = Client::connect(&global.socket()?).await?;
     let mut before = client.status(&selection).await?.deliveries;
@@ -76,7 +82,7 @@ async fn order(
         };
         table + &left_out(selected - before.len(), is_empty)
     })?;
-    Ok(Done::when(report.is_good()))
+    Ok(report)
 }
 
 /// Shows the number of these deliveries that were attempted since, again and again.

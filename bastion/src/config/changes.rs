@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::Config;
 use super::search::DeliveryTemplate;
-use crate::model::delivery::{Authentication, Delivery, DeliveryId, Target};
+use crate::model::delivery::{Authentication, Delivery, DeliveryId, Target, Way};
 use crate::model::duration::format;
 
 /// Everything that differs.
@@ -163,20 +163,24 @@ fn deliveries(config: &Config) -> BTreeMap<DeliveryId, Values> {
 
 fn delivery(delivery: &Delivery) -> Values {
     let mut values = template(&DeliveryTemplate::of(delivery));
-    let (directory, host, collector, authentication) = match &delivery.target {
-        Target::Directory(path) => (Some(path), None, None, None),
+    let (directory, credd) = match &delivery.target {
+        Target::Directory(path) => (Some(path), None),
         Target::Credd {
             host,
             collector,
+            way,
             authentication,
-        } => (None, Some(host), collector.as_ref(), Some(authentication)),
+        } => (
+            None,
+            Some((host, collector.as_ref(), (way, authentication))),
+        ),
     };
     values.extend([
         ("directory", directory.map(|path| shown(path))),
-        ("credds", host.cloned()),
-        ("collector", collector.cloned()),
+        ("credds", credd.map(|(host, ..)| host.clone())),
+        ("collector", credd.and_then(|(_, name, _)| name.cloned())),
     ]);
-    values.extend(authenticate(authentication));
+    values.extend(opening(credd.map(|(.., how)| how)));
     values
 }
 
@@ -203,6 +207,26 @@ fn template(template: &DeliveryTemplate) -> Values {
     ]
 }
 
+/// How credds are reached and opened.
+fn opening(how: Option<(&Way, &Authentication)>) -> Values {
+    let authorities = how.and_then(|(way, _)| way.authorities());
+    let path = |path: Option<&PathBuf>| path.map(|path| shown(path));
+    let authentication = how.map(|(_, authentication)| authentication);
+    let mut values = vec![
+        ("transport", how.map(|(way, _)| way.name().to_owned())),
+        (
+            "ca_file",
+            path(authorities.and_then(|all| all.ca_file.as_ref())),
+        ),
+        (
+            "ca_dir",
+            path(authorities.and_then(|all| all.ca_dir.as_ref())),
+        ),
+    ];
+    values.extend(authenticate(authentication));
+    values
+}
+
 fn authenticate(how: Option<&Authentication>) -> Values {
     vec![
         ("authenticate", how.map(|how| how.method.to_string())),
@@ -218,7 +242,7 @@ fn searches(config: &Config) -> BTreeMap<String, Values> {
             ("collector", search.collector.clone()),
             ("constraint", search.constraint.clone()),
         ];
-        values.extend(authenticate(Some(&search.authentication)));
+        values.extend(opening(Some((&search.way, &search.authentication))));
         all.insert(search.to_string(), values);
         for wanted in &search.templates {
             let credential = &wanted.credential;

@@ -9,9 +9,11 @@ use std::fmt;
 use std::path::Path;
 
 use htvault::text::printable;
+use htvault::{Authorities, TlsSettings};
 use tokio::task::JoinSet;
 
 use super::Config;
+use crate::model::delivery::Way;
 use crate::system::files::keytab::{self, Damage, Entries, Keytab};
 use crate::system::files::{KEYTABS, ReadError};
 
@@ -76,15 +78,28 @@ pub async fn keytab_faults(config: &Config) -> Vec<HostFault> {
     faults
 }
 
-/// Checks the certificate authorities.
+/// Checks the certificate authorities of Vault and of the credds.
 #[must_use]
 pub fn authority_fault(config: &Config) -> Option<HostFault> {
-    let error = htvault::Client::new(&config.vault).err()?;
+    let error = htvault::Client::new(&config.vault).err();
+    let error = error.or_else(|| {
+        let others = credd_authorities(config).into_iter();
+        let mut others = others.filter(|authorities| **authorities != config.vault.tls);
+        others.find_map(|authorities| Authorities::read(authorities).err())
+    })?;
     Some(HostFault {
         accounts: Vec::new(),
         message: error.to_string(),
         stops: true,
     })
+}
+
+/// Authorities of credds that this program speaks to itself.
+fn credd_authorities(config: &Config) -> BTreeSet<&TlsSettings> {
+    let listed = config.deliveries.iter();
+    let listed = listed.filter_map(|delivery| delivery.target.way());
+    let ways = listed.chain(config.searches.iter().map(|search| &search.way));
+    ways.filter_map(Way::authorities).collect()
 }
 
 /// Checks the keytab of one principal.
@@ -168,7 +183,7 @@ mod tests {
 
     use super::*;
     use crate::fixtures;
-    use crate::model::delivery::{Credential, Identity, Target};
+    use crate::model::delivery::{Authentication, Credential, Identity, Target};
     use crate::system::files::keytab::tests::keytab;
 
     fn write(path: &Path, content: &[u8], mode: u32) {
@@ -263,5 +278,38 @@ mod tests {
             ]
         );
         assert_eq!(faults[0].accounts, ["b", "d"]);
+    }
+
+    #[test]
+    fn authorities_of_credds_are_checked_as_those_of_vault() {
+        const AUTHORITY: &str = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/src/schedd/cedar/authority.pem"
+        );
+        let credd = |ca_file: &str| {
+            let authorities = TlsSettings {
+                ca_file: Some(ca_file.into()),
+                ca_dir: None,
+            };
+            let target = Target::Credd {
+                host: "ap1".to_owned(),
+                collector: None,
+                way: Way::Cedar { authorities },
+                authentication: Authentication::default(),
+            };
+            fixtures::delivery("a", "cms", "ap1", target)
+        };
+        let fault = |files: &[&str]| {
+            let deliveries = files.iter().map(|file| credd(file)).collect();
+            let mut config = fixtures::config(deliveries);
+            config.vault.tls.ca_file = Some(AUTHORITY.into());
+            Some(authority_fault(&config)?.message)
+        };
+        assert_eq!(fault(&[AUTHORITY]), None);
+        let told = fault(&[AUTHORITY, "/nowhere/ca.pem"]).unwrap();
+        assert!(
+            told.contains("CA file /nowhere/ca.pem cannot be used"),
+            "{told}"
+        );
     }
 }

@@ -34,6 +34,7 @@ pub use load::load;
 pub(crate) use load::read_text;
 pub use names::{Glob, NameFilter};
 pub use schema::schema;
+pub(crate) use search::collectors;
 pub use search::{DeliveryTemplate, Search};
 pub use watch::Watch;
 
@@ -56,7 +57,7 @@ pub struct Config {
     pub kerberos_service: String,
     /// Times at which every delivery is checked.
     pub check: Cron,
-    /// Checks and renewals are spread over this time.
+    /// Checks, and renewals after a start, are spread over this time.
     pub spread: Duration,
     /// Deliveries at listed schedds, in the order of names, each name once.
     pub deliveries: Vec<Arc<Delivery>>,

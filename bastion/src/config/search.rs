@@ -7,8 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use htcondor_cedar::{Address, Error};
+
 use super::names::{Glob, NameFilter};
-use crate::model::delivery::{Authentication, Credential, Delivery, DeliveryId, Target};
+use crate::model::delivery::{Authentication, Credential, Delivery, DeliveryId, Target, Way};
 
 /// A group of schedds that a collector is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Search {
     pub collector: Option<String>,
     /// Expression of `ClassAds` that the schedds' ads must satisfy; all schedds when `None`.
     pub constraint: Option<String>,
+    /// Way to the collector and to their credds.
+    pub way: Way,
     /// Authentication at their credds.
     pub authentication: Authentication,
     /// Deliveries to each of them: for one account and service the first that matches counts.
@@ -60,9 +64,27 @@ impl Search {
         Target::Credd {
             host: schedd.to_owned(),
             collector: self.collector.clone(),
+            way: self.way.clone(),
             authentication: self.authentication.clone(),
         }
     }
+}
+
+/// Port of a collector that is named without one.
+const COLLECTOR_PORT: u16 = 9618;
+
+/// Addresses of a pool's collectors as `collector` names them: one, or several between commas.
+///
+/// # Errors
+/// One of them is no address.
+pub(crate) fn collectors(names: &str) -> Result<Vec<Address>, Error> {
+    let names = names.split(',').map(str::trim);
+    let names = names.filter(|name| !name.is_empty());
+    let addresses = names.map(|name| match Address::new(name, COLLECTOR_PORT) {
+        Ok(address) => Ok(address),
+        Err(_) => name.parse(),
+    });
+    addresses.collect()
 }
 
 impl DeliveryTemplate {

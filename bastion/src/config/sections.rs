@@ -121,7 +121,8 @@ pub(crate) struct ScheduleSection {
     /// Times at which every delivery is checked: five fields as in crontab(5), in local time.
     #[schemars(example = "*/10 * * * *", extend("default" = "*/10 * * * *"))]
     pub(crate) check: Given<Cron>,
-    /// Checks and renewals are spread over this time.
+    /// Checks, and renewals after a start, are spread over this time; other renewals over an eighth of the time before
+    /// `renew_below`.
     #[schemars(extend("default" = "5m"))]
     pub(crate) spread: Given<TypedDuration>,
 }
@@ -144,6 +145,16 @@ pub(crate) struct ControlSection {
     pub(crate) socket: Given<AbsolutePath>,
 }
 
+/// Name of a way to credds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WayName {
+    /// HTCondor's protocol, which this program speaks itself.
+    Cedar,
+    /// HTCondor's own tools on this host.
+    Condor,
+}
+
 /// A group of schedds.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -158,7 +169,7 @@ pub(crate) struct GroupSection {
     )]
     pub(crate) credds: Given<Several<String>>,
     /// The collector that knows these schedds; without it the one of this host's HTCondor
-    /// configuration.
+    /// configuration, which `transport: condor` uses.
     #[schemars(example = "cm.example.org:9618", schema_with = "schema::word")]
     pub(crate) collector: Given<String>,
     /// Schedds whose ads satisfy this expression are found through the collector.
@@ -167,6 +178,18 @@ pub(crate) struct GroupSection {
         schema_with = "schema::text"
     )]
     pub(crate) constraint: Given<Expression>,
+    /// Way to the credds and the collector: HTCondor's protocol, spoken by this program (`cedar`), or
+    /// HTCondor's own tools on this host (`condor`). Without it `cedar`, and `condor` where there is no
+    /// `collector` or another `authenticate` than `scitokens`.
+    #[schemars(example = &"condor")]
+    pub(crate) transport: Given<WayName>,
+    /// PEM file of the authorities that the credds' certificates are from, for `transport: cedar`;
+    /// without it and `ca_dir` those of `vault`.
+    #[schemars(example = "/etc/pki/tls/certs/ca-bundle.crt")]
+    pub(crate) ca_file: Given<AbsolutePath>,
+    /// Hashed directory of such authorities.
+    #[schemars(example = "/etc/grid-security/certificates")]
+    pub(crate) ca_dir: Given<AbsolutePath>,
     /// Authentication of this host at the credds: an access token of the account, an IDTOKEN on this
     /// host, this host's certificate, a ticket of the account, or being on the same machine.
     #[schemars(extend("default" = Method::default()))]

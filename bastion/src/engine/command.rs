@@ -28,7 +28,7 @@ pub enum Command<V, T> {
     /// Revoke these deliveries; answered with what was done, when all of it is. With `true` nothing is asked
     /// of the schedds.
     Revoke(Selection, bool, oneshot::Sender<Vec<RevocationReport>>),
-    /// Somebody logged in for these; with the expiry of the refresh token, if that was said.
+    /// Somebody logged in for these; with the expiry of the refresh token, if that is known.
     Onboarded(
         Selection,
         Option<Timestamp>,

@@ -43,7 +43,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         self.configure(true)
     }
 
-    /// Gives every delivery that is wanted an owner, and tells owners what is wanted of them.
+    /// Gives every delivery that is wanted an owner, and gives owners their desired state.
     pub(super) fn configure(&mut self, retry: bool) -> Barrier {
         let (applied, barrier) = barrier();
         let wanted = self.searches.wanted();
@@ -115,8 +115,11 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let records = store.records_of(&id);
         let mut task =
             DeliveryTask::new(delivery, records.as_ref(), self.env.subscribe(), received);
-        let revoked = store.read(|content| content.revoked.get(&id).copied());
-        task.begin_with(is_wanted, revoked, gone);
+        let (revoked, unfinished) = store.read(|content| {
+            let unfinished = content.unfinished.get(&id).copied();
+            (content.revoked.get(&id).copied(), unfinished)
+        });
+        task.begin_with(is_wanted, revoked, unfinished, gone);
         let owner = Owner {
             mail,
             status: task.subscribe(),

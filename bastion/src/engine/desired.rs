@@ -245,7 +245,7 @@ async fn next(mail: &mut UnboundedReceiver<Envelope>) -> Envelope {
 }
 
 /// `true` when a schedd that has one delivery's token has what the other wants.
-fn same_content(old: &Delivery, new: &Delivery) -> bool {
+pub(super) fn same_content(old: &Delivery, new: &Delivery) -> bool {
     old.credential.is_same_token(&new.credential)
         && old.target == new.target
         && old.lifetime == new.lifetime

@@ -29,10 +29,12 @@ pub(super) struct Env<V, T> {
 /// Pace that all deliveries share.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
-    /// Renewals and checks are spread over this time.
+    /// Checks, and renewals after a start, are spread over this time.
     pub(super) spread: Duration,
     /// Least time between two proofs of one delivery.
     pub(super) prove_every: Duration,
+    /// Start of the service; `None` for a single run.
+    pub(super) started: Option<Timestamp>,
 }
 
 /// The two steps of a stop.
@@ -70,6 +72,7 @@ impl Pace {
             renew_below: delivery.renew_below,
             spread: self.spread,
             prove_every: self.prove_every,
+            started: self.started,
         }
     }
 }

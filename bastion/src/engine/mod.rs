@@ -72,7 +72,7 @@ use crate::vault::Vault;
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// A single run waits this long for Vault to elect a leader: 12 and 28 s were seen.
 const ELECTION: Duration = Duration::from_mins(1);
-/// Time that running attempts have to end when the service stops, and again so much after they were told to.
+/// Time that running attempts have to end when the service stops, and again so much after they were cancelled.
 const DRAIN: Duration = Duration::from_millis(2500);
 /// Clocks may differ by this much: one that was set back by less changes nothing.
 const SKEW: Duration = Duration::from_mins(1);
@@ -197,12 +197,14 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let _ = self.parts().store.written(DRAIN).await;
     }
 
-    /// Keeps every delivery good until told to stop, or nobody is left to tell.
+    /// Keeps every delivery good until it is stopped, or nobody is left who could do that.
     pub async fn run(&mut self, commands: mpsc::Receiver<Command<V, T>>) {
+        let now = self.now();
+        self.change_env(|env| env.pace.started = Some(now));
         self.work(Drive::Keep, commands).await;
     }
 
-    /// Carries out what is ordered and nothing else, until told to stop.
+    /// Carries out what is ordered and nothing else, until it is stopped.
     pub async fn run_orders(&mut self, commands: mpsc::Receiver<Command<V, T>>) {
         self.work(Drive::Orders, commands).await;
     }
@@ -245,7 +247,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         }
     }
 
-    /// Tells the owners of a clock that was set. A clock that was set forward is believed: time may have
+    /// Sends the owners word of a clock that was set. A clock that was set forward is believed: time may have
     /// passed while the host slept.
     fn watch_clock(&mut self, now: Timestamp) {
         let Some(step) = self.clock.step(now) else {
@@ -258,7 +260,10 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 "the clock was set back: every delivery gets a new token, since no time of before can be compared"
             );
             let next = self.check.next(now, &self.zone);
-            self.change_env(|env| (env.tick, env.next_tick) = (now, next));
+            self.change_env(|env| {
+                (env.tick, env.next_tick) = (now, next);
+                env.pace.started = env.pace.started.map(|started| started.min(now));
+            });
             self.show();
         }
         let (applied, _) = barrier();

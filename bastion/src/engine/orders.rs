@@ -35,11 +35,13 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     /// Passes an order on. Returns the deliveries that are meant.
     pub(super) fn obey(&mut self, order: &Order) -> (Vec<DeliveryId>, Barrier) {
         let (Order::Push(selection) | Order::Retry(selection)) = order;
-        self.retry_now();
+        let parts = self.parts();
+        parts.vault.retry_now();
         let (applied, barrier) = barrier();
         let mut meant = Vec::new();
         for (id, owner) in &self.owners {
             if owner.is_wanted && selection.matches(id) {
+                parts.limits.retry_for(&owner.status.borrow().delivery);
                 let message = match order {
                     Order::Push(_) => Message::Push {
                         delivers_revoked: selection.delivers_revoked(),
@@ -51,12 +53,6 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             }
         }
         (meant, barrier)
-    }
-
-    fn retry_now(&self) {
-        let parts = self.parts();
-        parts.limits.retry_now();
-        parts.vault.retry_now();
     }
 
     /// Has deliveries revoked, those too that are not configured any more. The future ends when all are.
@@ -73,9 +69,11 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         // A restart must not push what is being revoked.
         let named = reports.iter().map(|report| &report.id);
         let all: Vec<DeliveryId> = left.iter().chain(named).cloned().collect();
-        parts
-            .store
-            .change(|content| content.revoke(&all, Some(since)));
+        parts.store.change(|content| {
+            content.revoke(&all, Some(since));
+            let begun = left.iter().map(|id| (id.clone(), leave_schedd));
+            content.unfinished.extend(begun);
+        });
         for report in &mut reports {
             let is_wanted = self.searches.is_wanted(&report.id);
             report

@@ -4,6 +4,7 @@
 
 use tokio::time::Instant;
 
+use super::desired::same_content;
 use super::env::Env;
 use super::status::Status;
 use super::task::DeliveryTask;
@@ -47,11 +48,12 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         }
     }
 
-    /// Takes over the outcome of an attempt.
+    /// Takes over the outcome of an attempt; `begun` is the status that it began with.
     pub(super) fn finish(
         &mut self,
         env: &Env<V, T>,
         step: PlanStep,
+        begun: &Status,
         outcome: Outcome,
         permit: Permit,
     ) {
@@ -91,10 +93,13 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                 self.desired.change(|status| {
                     let record = &mut status.record;
                     record.good_since = record.good_since.or(Some(now));
-                    record.changed = false;
-                    record.clock_set = None;
-                    // What was asked for while something else ran is still to be done.
-                    record.asked &= !matches!(step, PlanStep::Push(_));
+                    // What came while this ran is still to be done.
+                    let is_push = matches!(step, PlanStep::Push(_));
+                    record.changed &= !is_push || !same_content(&begun.delivery, delivery);
+                    record.clock_set = record
+                        .clock_set
+                        .filter(|set| !is_push || begun.record.clock_set != Some(*set));
+                    record.asked &= !is_push;
                     record.failure = None;
                     status.succeeded = Some(now);
                 });

@@ -76,7 +76,7 @@ pub(crate) fn engine(
 }
 
 /// Warns of settings that are allowed and probably not meant. A wrong mode is no reason to let jobs die; what is
-/// missing is said by the deliveries.
+/// missing is reported by the deliveries.
 pub(crate) async fn warn_of_host(config: Arc<Config>) {
     for warning in &config.warnings {
         warn!("{warning}");

@@ -57,6 +57,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         leave_schedd: bool,
         unreachable: &UnreachableSchedds,
     ) -> RevocationReport {
+        self.leave_other_vaults();
         self.desired.change(|status| status.running = true);
         let delivery = Arc::clone(&self.desired.status.borrow().delivery);
         let then = if self.drive.logs() {
@@ -101,6 +102,10 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         }
         let records = self.desired.status.borrow().to_records(&self.tokens);
         env.parts.store.record(&delivery.id, records, now);
+        env.parts.store.change(|content| match self.unfinished {
+            Some(leave_schedd) => _ = content.unfinished.insert(delivery.id.clone(), leave_schedd),
+            None => _ = content.unfinished.remove(&delivery.id),
+        });
         report
     }
 }

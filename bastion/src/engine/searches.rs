@@ -18,7 +18,7 @@ use crate::engine::report::Group;
 use crate::engine::revoke::is_wanted;
 use crate::model::delivery::{Credential, Delivery, DeliveryId};
 use crate::model::moment::after;
-use crate::model::problem::Problem;
+use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
 use crate::schedd::discovery::{FoundSchedds, ScheddAd, ScheddChange};
 use crate::vault::Vault;
@@ -92,7 +92,14 @@ impl Searches {
         for ongoing in self.all.values() {
             for (name, schedd) in &ongoing.known.0 {
                 for delivery in ongoing.search.deliveries(name) {
-                    all.insert(delivery.id.clone(), (delivery, schedd.gone_since()));
+                    let gone = schedd.gone_since();
+                    // A schedd that moved to another pool is gone from one and here in the other.
+                    let is_here = all
+                        .get(&delivery.id)
+                        .is_some_and(|(_, other_gone)| other_gone.is_none());
+                    if gone.is_none() || !is_here {
+                        all.insert(delivery.id.clone(), (delivery, gone));
+                    }
                 }
             }
         }
@@ -178,9 +185,7 @@ impl Ongoing {
             }
         };
         self.failures = 0;
-        if self.problem.take().is_some() {
-            info!(group, "the collector answers again");
-        }
+        let before = self.problem.take();
         let found = ads.iter().filter(|ad| ad.matches).count();
         if found == 0 {
             warn!(
@@ -188,7 +193,17 @@ impl Ongoing {
                 known = self.known.0.len(),
                 "the collector names no schedd that satisfies `constraint`; known schedds stay"
             );
+            if self.known.0.is_empty() {
+                // Nothing is delivered, which must not look as if all were good.
+                let words = "the collector names no schedd that satisfies `constraint`: try it with `condor_status -schedd \
+                             -constraint`; it is asked again";
+                let cause = Cause::Group(group.to_owned());
+                self.problem = Some(Problem::new(cause, Kind::Transport, words));
+            }
             return None;
+        }
+        if before.is_some() {
+            info!(group, "the search gives schedds again");
         }
         if std::mem::take(&mut self.outdated) {
             let asked_for = |name: &str| ads.iter().any(|ad| ad.matches && ad.name == name);

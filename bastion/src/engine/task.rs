@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::desired::{Desired, Envelope, Revocation};
 use super::env::Env;
@@ -39,7 +39,7 @@ pub(super) struct DeliveryTask<V, T> {
     pub(super) raised: Option<Raised>,
     /// Cancelled when an attempt is worthwhile earlier than the back-off says.
     pub(super) recovery: Option<CancellationToken>,
-    /// The next attempt was put off already, since many waited together.
+    /// The next attempt was put off before, since many waited together.
     is_put_off: bool,
     /// A revocation that is not finished; `true` when nothing is asked of the schedd.
     pub(super) unfinished: Option<bool>,
@@ -107,14 +107,16 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         self.desired.status.borrow().delivery.id.clone()
     }
 
-    /// Begins as one that a person revoked, or that is at a schedd that the collector does not know.
+    /// Begins as one that a person revoked, finished or not, or that is at a schedd that the collector does not know.
     pub(super) fn begin_with(
         &mut self,
         is_wanted: bool,
         revoked: Option<Timestamp>,
+        unfinished: Option<bool>,
         gone: Option<Timestamp>,
     ) {
         self.desired.is_wanted = is_wanted;
+        self.unfinished = unfinished;
         self.desired.change(|status| {
             status.record.revoked = revoked;
             status.gone = gone;
@@ -159,7 +161,8 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     pub(super) fn is_done(&mut self) -> bool {
         let now = self.desired.read_mail().now();
         let lives = self.tokens.end().is_some_and(|end| end > now);
-        !self.desired.is_wanted && !lives && self.desired.revocations.is_empty()
+        let is_revoked = self.desired.revocations.is_empty() && self.unfinished.is_none();
+        !self.desired.is_wanted && !lives && is_revoked
     }
 
     fn next(&mut self, env: &Env<V, T>) -> Action {
@@ -176,13 +179,13 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             Drive::Keep | Drive::Orders => false,
         };
         let end = self.tokens.end().filter(|end| *end > now);
-        let until = if !self.desired.is_wanted && end.is_none() {
-            return Action::End;
-        } else if let Some(leave_schedd) = self.unfinished {
+        let until = if let Some(leave_schedd) = self.unfinished {
             match failure.map(|failure| failure.next_try) {
                 Some(next_try) if now < next_try => next_try,
                 _ => return Action::RevokeAgain { leave_schedd },
             }
+        } else if !self.desired.is_wanted && end.is_none() {
+            return Action::End;
         } else if matches!(self.drive, Drive::Orders) {
             Timestamp::MAX
         } else if let Some(end) = end.filter(|_| !self.desired.is_wanted) {
@@ -217,7 +220,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             () = sleep(until(env.now(), then)) => {}
             () = recovered => {
                 self.recovery = None;
-                let at = self.after_recovery(env);
+                let at = self.after_recovery(env, false);
                 self.desired.retry_at(at);
             }
             () = self.desired.changed() => {}
@@ -268,24 +271,37 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             .ok()?;
         // Many wait where everything takes long, too, and would all go on at once when that is over.
         let waited = permit.is_after_recovery() || asked.elapsed() > LONG_WAIT;
-        let at = self.after_recovery(env);
-        if waited && env.now() < at && !std::mem::replace(&mut self.is_put_off, true) {
+        let at = self.after_recovery(env, self.is_put_off);
+        self.is_put_off = waited && env.now() < at;
+        if self.is_put_off {
             // Others need the room meanwhile.
             drop(permit);
             self.desired.retry_at(at);
             self.wait(env, at).await;
             return None;
         }
-        self.is_put_off = false;
         Some(permit)
     }
 
     /// Time of the next attempt, now that what failed works again.
-    fn after_recovery(&self, env: &Env<V, T>) -> Timestamp {
+    fn after_recovery(&self, env: &Env<V, T>, again: bool) -> Timestamp {
         let status = self.desired.status.borrow();
+        let (id, record) = (&status.delivery.id, &status.record);
         match self.drive {
-            Drive::Keep => plan::after_recovery(&status.delivery.id, &status.record, env.now()),
+            Drive::Keep => plan::after_recovery(id, record, env.now(), again),
             Drive::Once(_) | Drive::Orders => env.now(),
+        }
+    }
+
+    /// Leaves tokens of a Vault that is not configured any more to its admins.
+    pub(super) fn leave_other_vaults(&mut self) {
+        let delivery = Arc::clone(&self.desired.status.borrow().delivery);
+        let server = delivery.credential.url.server();
+        for accessor in self.tokens.leave_other_vaults(&server) {
+            warn!(
+                delivery = %delivery.id, accessor,
+                "a vault token lives at the Vault of before the reload until it ends: its admins can revoke it"
+            );
         }
     }
 
@@ -293,6 +309,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     async fn attempt(&mut self, env: &Env<V, T>, step: PlanStep, permit: Permit) {
         let status = self.desired.status.borrow().clone();
         debug!(delivery = %status.delivery.id, ?step, "attempt");
+        self.leave_other_vaults();
         self.desired.change(|status| status.running = true);
         let policy = env.pace.policy(&status.delivery);
         let context = Context {
@@ -324,6 +341,6 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                 }
             }
         };
-        self.finish(env, step, outcome, permit);
+        self.finish(env, step, &status, outcome, permit);
     }
 }

@@ -8,6 +8,7 @@ mod health;
 mod isolation;
 mod keeping;
 mod long;
+mod meanwhile;
 mod random;
 mod recovery;
 mod restart;
@@ -65,7 +66,7 @@ pub(super) fn engine_in(
     config: &Config,
     outside: &Outside,
 ) -> Engine<Outside, FakeSchedds> {
-    let parts = outside.parts_with(crate::store::Store::open(state));
+    let parts = outside.parts_with(crate::store::Store::open(state).unwrap());
     unhurried(Engine::new(config, parts, TimeZone::UTC))
 }
 

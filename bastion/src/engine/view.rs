@@ -1,6 +1,6 @@
 //! Reports for those who ask, made from the states that owners publish.
 //!
-//! Always true: nobody waits for the engine to be told; whatever was answered before a question is in the
+//! Always true: nobody waits for the engine; whatever was answered before a question is in the
 //! report; all who ask at the same time while nothing changes get the same one, which nobody else keeps.
 
 use std::fmt;

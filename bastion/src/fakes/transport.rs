@@ -83,7 +83,7 @@ impl Transport for FakeSchedds {
         up(&self.outside.lock(), delivery)?;
         let now = self.outside.lock().now().as_second();
         if opener_expires.is_some_and(|expires| now >= expires) {
-            self.openers.forget(&delivery.authorize).await;
+            self.openers.forget(delivery).await;
             return Err(Problem::new(
                 Cause::schedd(delivery),
                 Kind::CreddRefused,

@@ -100,7 +100,7 @@ impl Vault for Outside {
 
     async fn issue(
         &self,
-        _credential: &Credential,
+        credential: &Credential,
         login: IssuedToken,
         lifetime: Duration,
     ) -> Result<OwnedToken, Problem> {
@@ -117,6 +117,7 @@ impl Vault for Outside {
                 accessor: login.accessor,
             }),
             life: Life::new(issued, lifetime),
+            server: credential.url.server(),
         })
     }
 

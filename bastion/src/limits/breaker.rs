@@ -17,6 +17,8 @@ use crate::model::problem::{Kind, Problem};
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest pause while a server is down.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause while the issuer of a credential is down: there are many of these for one issuer.
+const ISSUER_PAUSE: Duration = Duration::from_mins(2);
 /// Longest pause where a person has to act.
 const PERSON_PAUSE: Duration = Duration::from_mins(10);
 
@@ -163,6 +165,7 @@ pub(super) fn pause(problem: &Problem, failures: u32) -> Duration {
         | Kind::Forbidden
         | Kind::CreddUntrusted
         | Kind::CreddCertificate => (FIRST_PAUSE, PERSON_PAUSE),
+        Kind::IssuerDown => (FIRST_PAUSE, ISSUER_PAUSE),
         _ => (FIRST_PAUSE, LONGEST_PAUSE),
     };
     let doubled = 1_u32.checked_shl(failures.saturating_sub(1));

@@ -161,6 +161,16 @@ impl Limits {
         });
     }
 
+    /// The same for what one delivery needs: what others fail by, a wrong keytab above all, is not tried again for it.
+    pub(crate) fn retry_for(&self, delivery: &Delivery) {
+        self.change(|state| {
+            for (_, resource) in needs(delivery) {
+                state.breakers.retry(&resource);
+            }
+            true
+        });
+    }
+
     /// The next attempt that needs the resource may probe at once.
     pub(crate) fn retry(&self, resource: &Resource) {
         self.change(|state| {

@@ -269,6 +269,7 @@ async fn pauses_grow_and_end_when_a_person_asks_or_nobody_needs_it() {
     let seconds = |kind, failures| pause(&problem(kind), failures).as_secs();
     let growing = [1, 2, 3, 4, 5, 100].map(|failures| seconds(Kind::VaultDown, failures));
     assert_eq!(growing, [2, 4, 8, 16, 30, 30]);
+    assert_eq!(seconds(Kind::IssuerDown, 100), 120);
     assert_eq!(seconds(Kind::NotOnboarded, 100), 600);
     assert_eq!(seconds(Kind::Keytab, 1), 600, "a KDC counts wrong keys");
     assert_eq!(seconds(Kind::RateLimited, 1), 60);
@@ -313,4 +314,18 @@ async fn what_a_login_finds_out_wakes_those_that_waited_for_it() {
     login.worked(&login_by(&a.credential));
     assert!(recovery.is_cancelled());
     assert_eq!(limits.open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_for_one_account_tries_no_keytab_of_another_again() {
+    let (limits, a, b) = (Limits::default(), at("a", "ap1"), at("b", "ap1"));
+    for one in [&a, &b] {
+        let cause = Cause::Account(one.credential.identity.account.clone());
+        let wrong = Problem::new(cause, Kind::Keytab, "wrong key");
+        let permit = admitted(&limits, one).await;
+        permit.failed(one, &wrong);
+    }
+    limits.retry_for(&b);
+    assert!(is_refused(&limits, &a, Extent::Login).await);
+    drop(admitted(&limits, &b).await);
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::CredentialUrl;
+use htvault::{CredentialUrl, TlsSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -109,12 +109,14 @@ impl Credential {
 pub enum Target {
     /// A credential directory on this host.
     Directory(PathBuf),
-    /// A credd, reached with HTCondor's own tools.
+    /// A credd.
     Credd {
         /// Host name or address.
         host: String,
-        /// Collector that knows the credd's address; the local configuration's when `None`.
+        /// Collector that knows the credd's address; that of HTCondor's configuration on this host when `None`.
         collector: Option<String>,
+        /// Way to it.
+        way: Way,
         /// Authentication at the credd.
         authentication: Authentication,
     },
@@ -126,7 +128,16 @@ impl Target {
     pub fn transport(&self) -> &'static str {
         match self {
             Self::Directory(_) => "directory",
-            Self::Credd { .. } => "condor",
+            Self::Credd { way, .. } => way.name(),
+        }
+    }
+
+    /// Returns the way to the credd; nothing for a directory.
+    #[must_use]
+    pub fn way(&self) -> Option<&Way> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Credd { way, .. } => Some(way),
         }
     }
 
@@ -145,6 +156,38 @@ impl Target {
         match self {
             Self::Directory(_) => true,
             Self::Credd { .. } => false,
+        }
+    }
+}
+
+/// Way to credds and collectors.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Way {
+    /// HTCondor's protocol, which this program speaks itself.
+    Cedar {
+        /// Authorities that the certificates of the credds are from.
+        authorities: TlsSettings,
+    },
+    /// HTCondor's own tools on this host.
+    Condor,
+}
+
+impl Way {
+    /// Name of the transport.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Cedar { .. } => "cedar",
+            Self::Condor => "condor",
+        }
+    }
+
+    /// Returns the authorities that the certificates of the credds are from, where this program checks them.
+    #[must_use]
+    pub fn authorities(&self) -> Option<&TlsSettings> {
+        match self {
+            Self::Cedar { authorities } => Some(authorities),
+            Self::Condor => None,
         }
     }
 }

@@ -11,6 +11,7 @@ use htvault::{ErrorKind, FailureScope, ServerUrl};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::credd_step::CreddStep;
 use crate::model::delivery::{Credential, Delivery, Identity};
 use crate::model::grants;
 
@@ -125,6 +126,8 @@ pub struct Problem {
     pub message: String,
     /// Time that a server asks to wait, where it does.
     pub retry_after: Option<Duration>,
+    /// Step of an exchange with a credd at which it came, where that is known.
+    pub step: Option<CreddStep>,
 }
 
 /// Kind of request to Vault.
@@ -256,7 +259,15 @@ impl Problem {
             kind,
             message: message.into(),
             retry_after: None,
+            step: None,
         }
+    }
+
+    /// The same, with the step of an exchange with a credd.
+    #[must_use]
+    pub fn at(self, step: CreddStep) -> Self {
+        let step = Some(step);
+        Self { step, ..self }
     }
 
     /// Returns the real subject of a failure of Vault, and its kind: a server's answer about one path says nothing
@@ -330,6 +341,7 @@ impl Problem {
             kind,
             message,
             retry_after: error.retry_after(),
+            step: None,
         }
     }
 

@@ -3,7 +3,11 @@
 //! Always true: only a transport knows what opens its schedds; nobody else has a token for that. Decisions are
 //! made elsewhere, on what [`Transport`] returns: tests put a fake there that obeys the same laws.
 
+mod addresses;
+mod advice;
+mod cedar;
 pub(crate) mod condor;
+mod credd;
 pub(crate) mod directory;
 pub mod discovery;
 pub(crate) mod opener;
@@ -15,10 +19,12 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::config::Search;
-use crate::model::delivery::{Delivery, Target};
+use crate::model::delivery::{Delivery, Target, Way};
 use crate::model::problem::Problem;
 use crate::vault::Vault;
 use crate::vault::sessions::Sessions;
+use addresses::Addresses;
+use cedar::Cedar;
 use condor::Condor;
 use discovery::{FoundSchedds, ScheddAd};
 use opener::Openers;
@@ -82,14 +88,22 @@ pub trait Transport: Send + Sync + 'static {
 
 /// The real transports, chosen by a delivery's target.
 pub struct Transports<V> {
+    cedar: Cedar<V>,
     condor: Condor<V>,
+    /// Known to both.
+    addresses: Arc<Addresses>,
 }
 
 impl<V: Vault> Transports<V> {
     /// `sessions` give the access tokens that open credds.
     pub(crate) fn new(sessions: Arc<Sessions<V>>) -> Self {
-        let condor = Condor::new(Openers::new(sessions));
-        Self { condor }
+        let openers = Arc::new(Openers::new(sessions));
+        let addresses = Arc::new(Addresses::default());
+        Self {
+            cedar: Cedar::new(Arc::clone(&openers), Arc::clone(&addresses)),
+            condor: Condor::new(openers, Arc::clone(&addresses)),
+            addresses,
+        }
     }
 }
 
@@ -97,30 +111,42 @@ impl<V: Vault> Transport for Transports<V> {
     async fn observe(&self, delivery: &Delivery) -> Result<Observation, Problem> {
         match &delivery.target {
             Target::Directory(path) => directory::observe(delivery, path).await,
-            Target::Credd { .. } => self.condor.observe(delivery).await,
+            Target::Credd { way, .. } => match way {
+                Way::Cedar { .. } => Box::pin(self.cedar.observe(delivery)).await,
+                Way::Condor => self.condor.observe(delivery).await,
+            },
         }
     }
 
     async fn store(&self, delivery: &Delivery, top: &SecretString) -> Result<(), Problem> {
         match &delivery.target {
             Target::Directory(path) => directory::store(delivery, path, top).await,
-            Target::Credd { .. } => self.condor.store(delivery, top).await,
+            Target::Credd { way, .. } => match way {
+                Way::Cedar { .. } => Box::pin(self.cedar.store(delivery, top)).await,
+                Way::Condor => self.condor.store(delivery, top).await,
+            },
         }
     }
 
     async fn delete(&self, delivery: &Delivery) -> Result<(), Problem> {
         match &delivery.target {
             Target::Directory(path) => directory::delete(delivery, path).await,
-            Target::Credd { .. } => self.condor.delete(delivery).await,
+            Target::Credd { way, .. } => match way {
+                Way::Cedar { .. } => Box::pin(self.cedar.delete(delivery)).await,
+                Way::Condor => self.condor.delete(delivery).await,
+            },
         }
     }
 
     async fn find(&self, search: &Search, known: &FoundSchedds) -> Result<Vec<ScheddAd>, Problem> {
-        self.condor.find(search, known).await
+        match &search.way {
+            Way::Cedar { .. } => Box::pin(self.cedar.find(search, known)).await,
+            Way::Condor => self.condor.find(search, known).await,
+        }
     }
 
     fn learn(&self, search: &Search, found: &FoundSchedds) {
-        self.condor.learn(search, found);
+        self.addresses.learn(search, found);
     }
 }
 

@@ -41,9 +41,10 @@ use crate::vault::HtVault;
 pub async fn run(config: Config, file: &Path, watch: Watch) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let _lock = lock(&config)?;
+    let store = Store::open(&config.state).map_err(anyhow::Error::msg)?;
     let descriptors = hardening::raise_descriptors();
     tokio::spawn(warn_of_host(Arc::clone(&config)));
-    let parts = parts(&config, Store::open(&config.state))?;
+    let parts = parts(&config, store)?;
     let mut engine = engine(&config, &parts);
     let no_handlers = "signal handlers cannot be installed";
     let hangup = signal(SignalKind::hangup()).context(no_handlers)?;
@@ -155,9 +156,13 @@ impl Outside {
                 }
                 () = self.stop.cancelled() => break,
             };
-            let Some(reloaded) = self.reload(trigger, &commands).await else {
-                break;
+            let stop = self.stop.clone();
+            // A file system may be slow, and so may owners that are busy with a schedd.
+            let reloaded = tokio::select! {
+                reloaded = self.reload(trigger, &commands) => reloaded,
+                () = stop.cancelled() => None,
             };
+            let Some(reloaded) = reloaded else { break };
             if let Some(answer) = answer {
                 // The client may have disconnected.
                 let _ = answer.send(reloaded);
@@ -180,11 +185,7 @@ impl Outside {
         }
         let before = Arc::clone(&self.parts);
         let prepare = move |config: &Config| parts_anew(&before, config);
-        // A file system may be slow.
-        let (report, new) = tokio::select! {
-            read = self.files.read(trigger, prepare) => read,
-            () = self.stop.cancelled() => return None,
-        };
+        let (report, new) = self.files.read(trigger, prepare).await;
         let faults = (!report.faults.is_empty()).then(|| report.faults.join("\n"));
         commands.send(Command::Faults(faults)).await.ok()?;
         if let Some((config, parts)) = new {

@@ -28,6 +28,8 @@ pub(crate) struct Content {
     pub(crate) deliveries: BTreeMap<DeliveryId, TokenRecords>,
     /// Deliveries that a person revoked, with the time.
     pub(crate) revoked: BTreeMap<DeliveryId, Timestamp>,
+    /// Those of them that are not finished; `true` when nothing is asked of the schedd.
+    pub(crate) unfinished: BTreeMap<DeliveryId, bool>,
     /// Age of grants, by the path of their credential at Vault.
     pub(crate) grants: Grants,
     /// Logins by their accessors.
@@ -65,9 +67,11 @@ impl Content {
         since: Option<Timestamp>,
     ) {
         for id in ids {
-            match since {
-                Some(since) => _ = self.revoked.entry(id.clone()).or_insert(since),
-                None => _ = self.revoked.remove(id),
+            if let Some(since) = since {
+                self.revoked.entry(id.clone()).or_insert(since);
+            } else {
+                self.revoked.remove(id);
+                self.unfinished.remove(id);
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -34,6 +34,8 @@ struct Whole<'a> {
     deliveries: Vec<Delivery<'a>>,
     #[serde(default)]
     revoked: Vec<Revoked<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unfinished: Vec<Unfinished<'a>>,
     #[serde(default)]
     grants: Cow<'a, Grants>,
     #[serde(default)]
@@ -55,6 +57,14 @@ struct Revoked<'a> {
     since: Timestamp,
 }
 
+/// Revocation that is not finished.
+#[derive(Serialize, Deserialize)]
+struct Unfinished<'a> {
+    #[serde(flatten)]
+    id: Cow<'a, DeliveryId>,
+    leave_schedd: bool,
+}
+
 /// Deliveries in version 1.
 #[derive(Deserialize)]
 struct Deliveries {
@@ -62,15 +72,26 @@ struct Deliveries {
     deliveries: Vec<Delivery<'static>>,
 }
 
-/// Reads the state; `true` when it came from files of version 1. A file that cannot be read is renamed, so that people
-/// can still find its accessors, and a warning is logged.
-pub(super) fn load(state: &Path) -> (Content, bool) {
-    if let Some(whole) = read::<Whole<'_>>(&state.join(NAME), |whole| whole.version == VERSION) {
-        return (whole.into(), false);
+/// Reads the state; `true` when it came from files of version 1. A file whose content is not understood is renamed, so
+/// that people can still find its accessors, and a warning is logged; not by a reader that changes nothing.
+///
+/// # Errors
+/// A file is there and cannot be read now, or is from a later version: what was revoked is not known, and would be
+/// delivered again.
+pub(super) fn load(state: &Path, may_rename: bool) -> Result<(Content, bool), String> {
+    let version = |whole: &Whole<'_>| whole.version;
+    if let Some(whole) = read(&state.join(NAME), may_rename, VERSION, version)? {
+        return Ok((whole.into(), false));
     }
-    let deliveries = read(&state.join(DELIVERIES), |old: &Deliveries| old.version == 1);
-    let revoked = read(&state.join(REVOKED), |_: &Vec<Revoked<'_>>| true);
-    let grants = read(&state.join(GRANTS), |_: &Grants| true);
+    let version = |old: &Deliveries| old.version;
+    let deliveries = read(&state.join(DELIVERIES), may_rename, 1, version)?;
+    let revoked = read(
+        &state.join(REVOKED),
+        may_rename,
+        1,
+        |_: &Vec<Revoked<'_>>| 1,
+    )?;
+    let grants = read(&state.join(GRANTS), may_rename, 1, |_: &Grants| 1)?;
     let is_carried = deliveries.is_some() || revoked.is_some() || grants.is_some();
     if is_carried {
         info!("state of an earlier version converted to {NAME}");
@@ -79,51 +100,89 @@ pub(super) fn load(state: &Path) -> (Content, bool) {
         version: VERSION,
         deliveries: deliveries.map(|old| old.deliveries).unwrap_or_default(),
         revoked: revoked.unwrap_or_default(),
+        unfinished: Vec::new(),
         grants: Cow::Owned(grants.unwrap_or_default()),
         logins: Vec::new(),
     };
-    (whole.into(), is_carried)
+    Ok((whole.into(), is_carried))
 }
 
-/// Reads a file; `None` when it is missing or cannot be used.
-fn read<T: DeserializeOwned>(path: &Path, is_known: impl FnOnce(&T) -> bool) -> Option<T> {
-    let words = match parse(path) {
-        Ok(content) if is_known(&content) => return Some(content),
-        Ok(_) => "it was written by another version".to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => error.to_string(),
+/// Reads a file of a version; `None` when it is missing or its content is not understood.
+///
+/// # Errors
+/// It is there and cannot be read now, or is from a later version.
+fn read<T: DeserializeOwned>(
+    path: &Path,
+    may_rename: bool,
+    known: u32,
+    version: impl FnOnce(&T) -> u32,
+) -> Result<Option<T>, String> {
+    let unreadable = |error: &str| {
+        format!(
+            "{} cannot be read: {error}; without it what was revoked would be delivered again: correct its owner and \
+             permissions, or move it away to start without it",
+            path.display()
+        )
     };
+    let words = match parse(path) {
+        Ok(Ok(content)) => match version(&content) {
+            version if version == known => return Ok(Some(content)),
+            later if later > known => {
+                return Err(unreadable("it was written by a later version"));
+            }
+            _ => "it was written by another version".to_owned(),
+        },
+        Ok(Err(words)) => words,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(unreadable(&error.to_string())),
+    };
+    let renamed = if may_rename {
+        rename(path)
+    } else {
+        String::new()
+    };
+    warn!(
+        "{} cannot be used: {words}{renamed}; the lifetimes of tokens at credds are estimated until each is replaced",
+        path.display()
+    );
+    Ok(None)
+}
+
+/// Renames a file that cannot be used; what came of it, for the log.
+fn rename(path: &Path) -> String {
     let mut broken = path.as_os_str().to_owned();
     broken.push(".broken");
     let broken = PathBuf::from(broken);
-    let renamed = fs::rename(path, &broken).map_or_else(
-        |error| format!("it could not be renamed: {error}"),
-        |()| format!("it is now {}", broken.display()),
-    );
-    warn!(
-        "{} cannot be used: {words}; {renamed}; the lifetimes of tokens at credds are estimated until each is replaced",
-        path.display()
-    );
-    None
+    fs::rename(path, &broken).map_or_else(
+        |error| format!("; it could not be renamed: {error}"),
+        |()| format!("; it is now {}", broken.display()),
+    )
 }
 
-fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+/// Content of a file, or the reason why it is not understood.
+fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<Result<T, String>> {
     let mut options = OpenOptions::new();
     // Non-blocking, in case the file is a FIFO.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
     let file = options.read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.len() > LIMIT {
-        return Err(io::Error::other("it is no plain file of usual size"));
+        return Ok(Err("it is no plain file of usual size".to_owned()));
     }
-    let text = io::read_to_string(file)?;
+    let mut text = Vec::new();
+    (&file).read_to_end(&mut text)?;
     // Not the library's message, which quotes the content.
-    serde_json::from_str(&text).map_err(|fault| {
+    Ok(serde_json::from_slice(&text).map_err(|fault| {
         let (line, column) = (fault.line(), fault.column());
-        io::Error::other(format!(
-            "its content is not understood at line {line}, column {column}"
-        ))
-    })
+        format!("its content is not understood at line {line}, column {column}")
+    }))
 }
 
 /// Returns the file's text.
@@ -142,7 +201,8 @@ pub(super) fn save(state: &Path, text: &[u8]) -> io::Result<()> {
         .create(state)?;
     // There is one writer; with a fixed name crashes leave no more than one file.
     let new = state.join(format!(".{NAME}.new"));
-    let written = write(&new, text).and_then(|()| fs::rename(&new, state.join(NAME)));
+    let owner = fs::metadata(state)?;
+    let written = write(&new, text, &owner).and_then(|()| fs::rename(&new, state.join(NAME)));
     if written.is_err() {
         // Best effort; the error that matters is the first.
         let _ = fs::remove_file(&new);
@@ -160,7 +220,9 @@ pub(super) fn save(state: &Path, text: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+/// Writes a new file. It belongs to whoever the directory does: a command of root must not leave one that the service
+/// cannot read.
+fn write(path: &Path, text: &[u8], owner: &fs::Metadata) -> io::Result<()> {
     // A leftover of a crash; a link is not followed.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -172,6 +234,11 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (owner.uid(), owner.gid()) {
+        // Only root may do that, and only root has to.
+        let _ = fchown(&file, Some(owner.uid()), Some(owner.gid()));
+    }
     file.write_all(text)?;
     file.write_all(b"\n")?;
     file.sync_all()
@@ -181,6 +248,7 @@ impl From<Whole<'_>> for Content {
     fn from(whole: Whole<'_>) -> Self {
         let deliveries = whole.deliveries.into_iter();
         let revoked = whole.revoked.into_iter();
+        let unfinished = whole.unfinished.into_iter();
         let logins = whole.logins.into_iter();
         Self {
             deliveries: deliveries
@@ -188,6 +256,9 @@ impl From<Whole<'_>> for Content {
                 .collect(),
             revoked: revoked
                 .map(|line| (line.id.into_owned(), line.since))
+                .collect(),
+            unfinished: unfinished
+                .map(|line| (line.id.into_owned(), line.leave_schedd))
                 .collect(),
             grants: whole.grants.into_owned(),
             logins: logins
@@ -209,10 +280,16 @@ impl<'a> From<&'a Content> for Whole<'a> {
             id: Cow::Borrowed(id),
             since: *since,
         });
+        let unfinished = content.unfinished.iter();
+        let unfinished = unfinished.map(|(id, leave_schedd)| Unfinished {
+            id: Cow::Borrowed(id),
+            leave_schedd: *leave_schedd,
+        });
         Self {
             version: VERSION,
             deliveries: deliveries.collect(),
             revoked: revoked.collect(),
+            unfinished: unfinished.collect(),
             grants: Cow::Borrowed(&content.grants),
             logins: content.logins.values().map(Cow::Borrowed).collect(),
         }

@@ -3,8 +3,9 @@
 //! Always true: it contains no secret. A change is in memory at once, and on disk a moment later, so that a login or
 //! token whose maker is killed is known to the next start; who must not go on before that waits for `Store::written`. A
 //! reader of the file sees the old state or the new one, never a part. A disk that hangs or is full delays only the
-//! writing: it is reported (`Store::problem`) and counted, and the state is written as soon as the disk answers. Nothing
-//! depends on the file: without it the lifetimes of tokens at credds are estimates, until each token is replaced.
+//! writing: it is reported (`Store::problem`) and counted, and the state is written as soon as the disk answers. Where there
+//! is no file the lifetimes of tokens at credds are estimates, until each token is replaced; one that cannot be read ends the
+//! start, since it says what was revoked.
 
 mod content;
 mod file;
@@ -64,20 +65,24 @@ struct Inner {
 impl Store {
     /// Reads the state of a directory, and writes its changes there from now on. Files of earlier versions are
     /// converted. Blocks while it reads; must be called within a runtime.
-    pub(crate) fn open(state: &Path) -> Self {
-        let (content, is_carried) = file::load(state);
+    ///
+    /// # Errors
+    /// The state is there and cannot be read: the reason, and what to do.
+    pub(crate) fn open(state: &Path) -> Result<Self, String> {
+        let (content, is_carried) = file::load(state, true)?;
         let mut store = Self::of(content);
         let writer = write_changes(Arc::clone(&store.shared), state.to_owned());
         store.writer = Some(Arc::new(AbortOnDropHandle::new(tokio::spawn(writer))));
         if is_carried {
             store.change(|_| ());
         }
-        store
+        Ok(store)
     }
 
-    /// Reads the state of a directory; changes stay in memory.
+    /// Reads the state of a directory, as far as this user may; changes stay in memory.
     pub(crate) fn read_only(state: &Path) -> Self {
-        Self::of(file::load(state).0)
+        let read = file::load(state, false);
+        Self::of(read.map(|(content, _)| content).unwrap_or_default())
     }
 
     fn of(content: Content) -> Self {

@@ -51,6 +51,7 @@ fn full() -> Content {
     content.record(&id("cmsprod"), records(100, 50), at(10));
     content.revoke([&id("b")], Some(at(1)));
     content.revoke([&id("b")], Some(at(2)));
+    content.unfinished.insert(id("b"), true);
     let known = crate::model::grants::GrantAge {
         first_worked: Some(at(7)),
         ..Default::default()
@@ -71,7 +72,7 @@ fn full() -> Content {
 async fn what_was_written_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("made/when/missing");
-    let store = Store::open(&state);
+    let store = Store::open(&state).unwrap();
     assert_eq!(
         store.read(Clone::clone),
         Content::default(),
@@ -117,7 +118,7 @@ async fn files_of_version_1_are_carried_over() {
         "grants.json",
         r#"{"cms/a:default":{"onboarded":"1970-01-01T00:00:07Z"}}"#,
     );
-    let store = Store::open(folder.path());
+    let store = Store::open(folder.path()).unwrap();
     let content = store.read(Clone::clone);
     assert_eq!(content.deliveries[&id("a")].iter().count(), 1);
     assert_eq!(content.revoked[&id("b")], at(9));
@@ -130,14 +131,14 @@ async fn files_of_version_1_are_carried_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_read_is_set_aside_and_stops_nothing() {
+async fn what_is_not_understood_is_set_aside_and_stops_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
     let aside = folder.path().join("state.json.broken");
-    for text in ["", "{", "\0\0\0", r#"{"version":99,"deliveries":[]}"#, "[]"] {
+    for text in ["", "{", "\0\0\0", r#"{"version":1,"deliveries":[]}"#, "[]"] {
         fs::write(&path, text).unwrap();
         assert_eq!(
-            Store::read_only(folder.path()).read(Clone::clone),
+            Store::open(folder.path()).unwrap().read(Clone::clone),
             Content::default()
         );
         assert!(!path.exists());
@@ -146,7 +147,7 @@ async fn what_cannot_be_read_is_set_aside_and_stops_nothing() {
     // A pipe blocks nobody.
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert_eq!(
-        Store::read_only(folder.path()).read(Clone::clone),
+        Store::open(folder.path()).unwrap().read(Clone::clone),
         Content::default()
     );
 }
@@ -156,7 +157,7 @@ async fn a_disk_that_is_full_or_gone_is_reported_and_written_when_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     fs::write(&state, "no directory").unwrap();
-    let store = Store::open(&state);
+    let store = Store::open(&state).unwrap();
     store.change(|content| *content = full());
     let problem = store.written(SOON).await.unwrap_err();
     assert!(problem.contains("cannot be written"), "{problem}");
@@ -171,7 +172,7 @@ async fn a_disk_that_is_full_or_gone_is_reported_and_written_when_it_is_back() {
 #[tokio::test(start_paused = true)]
 async fn a_writing_that_fails_leaves_the_old_file() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path());
+    let store = Store::open(folder.path()).unwrap();
     store.change(|content| *content = full());
     store.written(SOON).await.unwrap();
     // Something that cannot be removed like a file stands where the new one is written.
@@ -197,7 +198,7 @@ fn a_token_is_named_until_it_expires() {
 #[tokio::test(start_paused = true)]
 async fn facts_about_the_same_tokens_are_written_together() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path());
+    let store = Store::open(folder.path()).unwrap();
     let on_disk = || Store::read_only(folder.path()).records_of(&id("c"));
     let recorded = |served: i64| {
         let mut records = records(100, 50);
@@ -221,7 +222,7 @@ async fn facts_about_the_same_tokens_are_written_together() {
 #[tokio::test(start_paused = true)]
 async fn a_login_is_on_disk_a_moment_after_its_answer_though_nobody_waits_for_that() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path());
+    let store = Store::open(folder.path()).unwrap();
     let logins = || Store::read_only(folder.path()).read(|content| content.logins.len());
     store.change(|content| content.logins = full().logins);
     tokio::time::sleep(A_MOMENT).await;
@@ -258,4 +259,57 @@ fn another_content_asks_for_something_else() {
         "https://vault.test:8200/v1/secret/oauth/creds/cms/cmsprod:default scopes=storage.read:/"
     );
     assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_read_now_or_is_of_a_later_version_is_left_and_ends_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.json");
+    let later = r#"{"version": 3, "deliveries": []}"#;
+    fs::write(&file, later).unwrap();
+    for _ in 0..2 {
+        Store::read_only(folder.path());
+        let words = Store::open(folder.path()).unwrap_err();
+        assert!(
+            words.contains("it was written by a later version"),
+            "{words}"
+        );
+        assert_eq!(fs::read_to_string(&file).unwrap(), later);
+    }
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("elsewhere"), &file).unwrap();
+    let words = Store::open(folder.path()).unwrap_err();
+    assert!(
+        words.contains("or move it away to start without it"),
+        "{words}"
+    );
+    assert!(file.is_symlink());
+}
+
+#[tokio::test]
+async fn who_only_reads_renames_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state.json");
+    fs::write(&file, "{").unwrap();
+    Store::read_only(folder.path());
+    assert!(file.exists());
+    Store::open(folder.path()).unwrap();
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn the_file_belongs_to_whoever_the_directory_does() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let folder = tempfile::tempdir().unwrap();
+    // Without root it is the same user anyway.
+    let _ = chown(folder.path(), Some(4711), Some(4712));
+    let store = Store::open(folder.path()).unwrap();
+    store.change(|_| ());
+    store.written(Duration::from_mins(1)).await.unwrap();
+    let owner = |path: &Path| {
+        let meta = fs::metadata(path).unwrap();
+        (meta.uid(), meta.gid())
+    };
+    let file = folder.path().join("state.json");
+    assert_eq!(owner(&file), owner(folder.path()));
 }

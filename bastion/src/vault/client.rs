@@ -88,6 +88,17 @@ impl Vault for HtVault {
             .map_err(|error| error.into_problem(identity, self.client.server()))?;
         let login = (self.client).login(&credential.issuer, &credential.role, &negotiate);
         match self.in_turn(login).await {
+            Ok(issued) if issued.lease_seconds < SHORTEST_LEASE => {
+                // One without a lifetime may live on.
+                let _ = self.client.revoke_self(&issued.token).await;
+                let words =
+                    "Vault's answer to the login is refused: it has no lifetime, or one of seconds";
+                Err(Problem::new(
+                    Cause::credential(credential),
+                    Kind::VaultDown,
+                    words,
+                ))
+            }
             Ok(issued) => Ok(issued),
             Err(error) => {
                 if error.kind() == ErrorKind::LoginRefused {
@@ -141,6 +152,7 @@ impl Vault for HtVault {
             }),
             accessor: child.accessor,
             life: Life::new(now, life),
+            server: credential.url.server(),
         })
     }
 

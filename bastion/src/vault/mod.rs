@@ -9,7 +9,7 @@ mod ticket;
 
 use std::time::Duration;
 
-use htvault::{AccessTokenAnswer, IssuedToken, RequestsUsed, VaultToken};
+use htvault::{AccessTokenAnswer, IssuedToken, RequestsUsed, ServerUrl, VaultToken};
 use jiff::Timestamp;
 
 use crate::model::delivery::{Credential, Identity};
@@ -33,6 +33,8 @@ pub struct OwnedToken {
     pub accessor: String,
     /// Its lifetime, by the lease at its issue.
     pub life: Life,
+    /// The Vault that made it; it is shown to no other.
+    pub server: ServerUrl,
 }
 
 /// A login that a vault token is the child of.
@@ -101,7 +103,7 @@ pub trait Vault: Send + Sync + 'static {
             let read = async {
                 let (cached, _) = self.read_for_jobs(credential, login, None).await?;
                 let claims = cached.claims.as_ref();
-                // Of a token that says no times nobody can tell whether it is new.
+                // Whether a token without times is new cannot be known.
                 let times = claims.and_then(|claims| Some((claims.issued?, claims.expires?)));
                 let Some((_, expires)) = times.filter(|(issued, _)| until(*issued, now) > NEW)
                 else {

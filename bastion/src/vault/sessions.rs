@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::clock::Clock;
-use htvault::{AccessTokenAnswer, IssuedToken, VaultToken};
+use htvault::{AccessToken, AccessTokenAnswer, IssuedToken, VaultToken};
 use jiff::Timestamp;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::{AccessKind, Vault};
 use crate::limits::Limits;
 use crate::limits::resources::{login_by, opened_by};
 use crate::model::delivery::Credential;
-use crate::model::moment::after;
+use crate::model::moment::{after, until};
 use crate::model::problem::Problem;
 use crate::model::records::{Life, LoginRecord, TokenRecord};
 use crate::store::Store;
@@ -49,6 +51,17 @@ pub(crate) struct Session {
     accessor: String,
     /// Time when a new session replaces it: after three quarters of its lifetime.
     renew_at: Timestamp,
+    proof: Mutex<Option<Proof>>,
+}
+
+/// Answer for jobs, with the reason why its access token lives less than asked for.
+type ForJobs = (AccessTokenAnswer, Option<Problem>);
+
+/// Result of the last proof with a session.
+#[derive(Debug)]
+struct Proof {
+    ended: Instant,
+    result: Result<ForJobs, Problem>,
 }
 
 impl<V> Sessions<V> {
@@ -131,6 +144,7 @@ impl<V: Vault> Sessions<V> {
             token: login.token,
             accessor: login.accessor,
             renew_at: after(now, life / 4 * 3),
+            proof: Mutex::default(),
         });
         *slot = Some(Arc::clone(&session));
         Ok(session)
@@ -146,6 +160,39 @@ impl<V: Vault> Sessions<V> {
         let answer = self.vault.read(credential, &session.token, kind).await?;
         self.limits.worked(&opened_by(credential));
         Ok(answer)
+    }
+
+    /// Reads an access token for jobs with a lifetime of at least so much, for all deliveries of the credential: who asks
+    /// meanwhile, or while that token still lives so long, gets the same answer. Vault would give it from its cache.
+    pub(crate) async fn prove(
+        &self,
+        session: &Session,
+        at_least: Option<Duration>,
+    ) -> Result<ForJobs, Problem> {
+        let asked = Instant::now();
+        let mut last = session.proof.lock().await;
+        let now = self.clock.now();
+        let is_enough = |proof: &&Proof| {
+            let answer = proof.result.as_ref().ok();
+            let expires = answer.and_then(|(answer, _)| answer.expires());
+            let lives = |least| expires.is_some_and(|end| until(now, end) >= least);
+            proof.ended >= asked || at_least.is_some_and(lives)
+        };
+        if let Some(proof) = last.as_ref().filter(is_enough) {
+            return proof.result.clone();
+        }
+        let read = (self.vault).read_for_jobs(&session.credential, &session.token, at_least);
+        let result = read.await;
+        // Nobody needs the token itself.
+        let kept = result.clone().map(|(answer, less)| {
+            let token = AccessToken::from(String::new());
+            (AccessTokenAnswer { token, ..answer }, less)
+        });
+        *last = Some(Proof {
+            ended: Instant::now(),
+            result: kept,
+        });
+        result
     }
 
     /// Revokes the session of a credential.

@@ -87,6 +87,6 @@ fn a_delivery_that_moves_to_another_sort_of_place_is_told_in_full() {
         .replace(", ap2.test]}", "]}\n  ap2.test: {directory: /creds}")
         .replace("[aps, crab]", "[aps, ap2.test, crab]");
     let told = changes(&new).to_string();
-    let line = "~ a/cms at ap2.test: directory nothing → /creds, credds ap2.test → nothing, authenticate scitokens → nothing";
+    let line = "~ a/cms at ap2.test: directory nothing → /creds, credds ap2.test → nothing, transport condor → nothing, authenticate scitokens → nothing";
     assert!(told.contains(line), "{told}");
 }

@@ -1,6 +1,6 @@
 //! Which schedds an account's names and globs mean, listed ones and ones to be found.
 
-use bastion::model::delivery::{Delivery, Method};
+use bastion::model::delivery::{Delivery, Method, Way};
 
 use super::*;
 
@@ -116,6 +116,7 @@ fn a_schedd_that_is_found_gets_what_fits_its_name() {
                 host,
                 collector,
                 authentication,
+                ..
             } = &d.target
             else {
                 panic!("a credd");
@@ -157,6 +158,76 @@ fn what_differs_for_a_whole_group_leaves_nothing_to_what_stands_behind() {
     let days = |delivery: &Delivery| delivery.lifetime.as_secs() / 86_400;
     assert_eq!(days(&config.searches[0].deliveries("any.test")[0]), 5);
     assert!(config.deliveries.iter().all(|delivery| days(delivery) == 6));
+}
+
+/// The way to the credds of a group.
+fn way(group: &str) -> Way {
+    let text = GOOD.replace("{directory: /creds}", group);
+    let config = load(&text).unwrap();
+    match config.deliveries.first().map(|delivery| &delivery.target) {
+        Some(Target::Credd { way, .. }) => way.clone(),
+        Some(other) => panic!("{other:?}"),
+        None => config.searches[0].way.clone(),
+    }
+}
+
+#[test]
+fn credds_are_reached_natively_where_that_can_be() {
+    for group in [
+        "{credds: [x], collector: cm.test}",
+        "{credds: [x], collector: \"cm.test:9618, cm2.test\"}",
+        "{credds: [x], collector: \"<10.0.0.1:9618?sock=collector>\"}",
+        "{collector: cm.test}",
+        "{credds: [x], collector: cm.test, transport: cedar}",
+        "{credds: [\"<10.0.0.1:9618?alias=x&sock=a>\"], transport: cedar}",
+    ] {
+        let Way::Cedar { authorities } = way(group) else {
+            panic!("{group}");
+        };
+        assert_eq!(authorities, htvault::TlsSettings::default(), "{group}");
+    }
+    for group in [
+        "{credds: [x]}",
+        "{constraint: Crab}",
+        "{credds: [x], collector: cm.test, transport: condor}",
+        "{collector: cm.test, transport: condor}",
+        "{credds: [x], collector: cm.test, authenticate: idtokens}",
+    ] {
+        assert_eq!(way(group), Way::Condor, "{group}");
+    }
+}
+
+#[test]
+fn credds_have_authorities_of_their_own_or_those_of_vault() {
+    let with_vault = |group: &str| {
+        let text = GOOD.replace("{directory: /creds}", group).replace(
+            "https://vault.test:8200\"",
+            "https://vault.test:8200\", ca_dir: /vaults",
+        );
+        let config = load(&text).unwrap();
+        let Target::Credd {
+            way: Way::Cedar { authorities },
+            ..
+        } = &config.deliveries[0].target
+        else {
+            panic!("{group}");
+        };
+        let path = |path: &Option<PathBuf>| path.as_deref().map(|path| path.display().to_string());
+        (path(&authorities.ca_file), path(&authorities.ca_dir))
+    };
+    let some = |path: &str| Some(path.to_owned());
+    assert_eq!(
+        with_vault("{credds: [x], collector: cm}"),
+        (None, some("/vaults"))
+    );
+    assert_eq!(
+        with_vault("{credds: [x], collector: cm, ca_file: /own}"),
+        (some("/own"), None)
+    );
+    assert_eq!(
+        with_vault("{credds: [x], collector: cm, ca_dir: /own}"),
+        (None, some("/own"))
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::classad::Ad;
-use crate::connection::connect;
+use crate::connection::{connect, until};
 use crate::error::{Error, Refusal, Step};
 use crate::handshake::{self, Terms};
 use crate::session::Session;
@@ -76,7 +76,7 @@ pub enum Stored {
 }
 
 impl Credd {
-    /// A credd at an address, which a collector told ([`Collector`](crate::Collector)).
+    /// A credd at an address, which a collector gave ([`Collector`](crate::Collector)).
     #[must_use]
     pub fn new(address: Address, tls: Tls, token: AccessToken) -> Self {
         Self {
@@ -185,12 +185,15 @@ impl Credd {
     async fn exchange(&self, request: &Request<'_>, within: Duration) -> Result<Reply, Error> {
         request.check()?;
         let begun = Instant::now();
-        let deadline = begun.checked_add(within).unwrap_or(begun);
+        let deadline = until(within);
         if let Some(session) = self.session(begun) {
-            // The other half is for what follows if this stalls.
-            match self.resumed(&session, request, begun + within / 2).await {
+            let error = match self.resumed(&session, request, deadline).await {
                 Ok(reply) => return Ok(reply),
-                Err(_) => self.forget(&session),
+                Err(error) => error,
+            };
+            self.forget(&session);
+            if Instant::now() >= deadline {
+                return Err(error.at(&self.peer()));
             }
         }
         let reply = self.full(request, deadline).await;
@@ -203,8 +206,12 @@ impl Credd {
         request: &Request<'_>,
         deadline: Instant,
     ) -> Result<Reply, Error> {
-        let mut stream = connect(&self.address, deadline).await?;
+        // The other half is for a full authentication, if the session is not resumed.
+        let now = Instant::now();
+        let half = now + deadline.saturating_duration_since(now) / 2;
+        let mut stream = connect(&self.address, half).await?;
         handshake::resume(&mut stream, STORE_CRED, session).await?;
+        stream.set_deadline(deadline);
         command(&mut stream, session, request, true).await
     }
 
@@ -218,26 +225,26 @@ impl Credd {
         };
         let session = handshake::authenticate(&mut stream, terms).await?;
         let session = Arc::new(session);
-        *self.kept() = Some(Arc::clone(&session));
+        *self.cached() = Some(Arc::clone(&session));
         command(&mut stream, &session, request, false).await
     }
 
     /// The session, if it can still be resumed.
     fn session(&self, now: Instant) -> Option<Arc<Session>> {
-        let mut kept = self.kept();
-        *kept = kept
+        let mut cached = self.cached();
+        *cached = cached
             .take()
             .filter(|session| session.serves(STORE_CRED, now));
-        kept.clone()
+        cached.clone()
     }
 
     /// Forgets a session, unless another has taken its place.
     fn forget(&self, session: &Arc<Session>) {
-        let mut kept = self.kept();
-        *kept = kept.take().filter(|kept| !Arc::ptr_eq(kept, session));
+        let mut cached = self.cached();
+        *cached = cached.take().filter(|cached| !Arc::ptr_eq(cached, session));
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Arc<Session>>> {
+    fn cached(&self) -> std::sync::MutexGuard<'_, Option<Arc<Session>>> {
         // What is in it is whole at any time.
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,7 +4,7 @@ use rustls::version::TLS13;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::crypto::SessionKey;
+use crate::crypto::{KeyPair, SessionKey};
 use crate::error::ErrorKind;
 use crate::handshake::fake::{Fake, Fashion, NAME, Over, TOKEN, Talk};
 use crate::packet::Fault;
@@ -17,6 +17,8 @@ const SHARED_PORT_ID: &str = "credd_1_2";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Resumption {
     Good,
+    /// It answers the command late.
+    Slow,
     Forgotten,
     Closed,
     Silent,
@@ -84,6 +86,9 @@ impl FakeCredd {
         let ad = Ad::decode(&mut decoder)?;
         assert!(decoder.is_at_end());
         let service = ad.string("Service").unwrap_or_default();
+        if self.resumption == Resumption::Slow {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        }
         let mut answer = talk.stream.encoder();
         answer.integer(self.code);
         let mut times = Ad::new();
@@ -106,13 +111,10 @@ impl FakeCredd {
                 ad.set("ReturnCode", "SID_NOT_FOUND");
                 None
             }
-            Resumption::Good => self.key.lock().unwrap().clone(),
+            Resumption::Good | Resumption::Slow => self.key.lock().unwrap().clone(),
             Resumption::WrongKey => {
-                let (a, b) = (
-                    crate::crypto::KeyPair::generate(),
-                    crate::crypto::KeyPair::generate(),
-                );
-                a.agree(&b.public())
+                let [a, b] = [(); 2].map(|()| KeyPair::generate().unwrap());
+                a.agree(b.public())
             }
         };
         talk.send_ad(&ad).await?;
@@ -188,6 +190,49 @@ async fn a_resumption_that_stalls_leaves_time_for_a_full_authentication() {
         assert!(!credd.query(&cms(), within).await.unwrap().resumed);
     }
     assert_eq!(server.authentications(), 2);
+}
+
+#[tokio::test]
+async fn a_command_in_a_session_has_all_of_the_time() {
+    let (server, credd) = FakeCredd::start(Resumption::Slow, 1).await;
+    // Real time: more than half of it passes until a command is answered.
+    let within = Duration::from_secs(7);
+    for resumed in [false, true, true] {
+        assert_eq!(credd.query(&cms(), within).await.unwrap().resumed, resumed);
+    }
+    assert_eq!(server.authentications(), 1);
+}
+
+#[tokio::test]
+async fn no_time_is_too_long() {
+    let (_server, credd) = FakeCredd::start(Resumption::Good, 1).await;
+    for resumed in [false, true] {
+        let done = credd.query(&cms(), Duration::MAX).await.unwrap();
+        assert_eq!(done.resumed, resumed);
+    }
+}
+
+#[tokio::test]
+async fn each_address_is_tried_and_named_with_its_failure() {
+    let (_server, good) = FakeCredd::start(Resumption::Good, 1).await;
+    let port = good.address().port();
+    let at = |addresses: &str| {
+        let address = format!("<127.0.0.1:1?addrs={addresses}&sock={SHARED_PORT_ID}>");
+        Credd {
+            address: address.parse().unwrap(),
+            tls: good.tls.clone(),
+            token: AccessToken::new(TOKEN.to_owned(), WITHIN),
+            lifetime: LIFETIME,
+            session: Mutex::new(None),
+        }
+    };
+    let second = at(&format!("127.0.0.1-1+127.0.0.1-{port}"));
+    second.query(&cms(), WITHIN).await.unwrap();
+    let none = at("127.0.0.1-1+127.0.0.1-2");
+    let error = none.query(&cms(), WITHIN).await.unwrap_err();
+    for part in ["127.0.0.1:1: ", ", 127.0.0.1:2: "] {
+        assert!(error.message().contains(part), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ impl Fake {
         talk: &mut Talk<T>,
         asked: &Ad,
     ) -> Result<SessionKey, Over> {
-        let pair = KeyPair::generate();
+        let pair = KeyPair::generate().unwrap();
         let mut ad = Ad::new();
         for (name, value) in [
             ("Authentication", "YES"),
@@ -117,7 +117,7 @@ impl Fake {
             ("AuthMethodsList", "SCITOKENS"),
             ("CryptoMethods", "AES"),
             ("SessionDuration", "60"),
-            ("ECDHPublicKey", &pair.public()),
+            ("ECDHPublicKey", pair.public()),
             ("RemoteVersion", "$CondorVersion: fake $"),
         ] {
             match self.fashion {

@@ -43,17 +43,14 @@ pub(crate) async fn authenticate<T: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Session, Error> {
     // Before the daemon begins to count.
     let begun = Instant::now();
-    let pair = KeyPair::generate();
     let step = Step::Negotiate;
-    send(
-        stream,
-        step,
-        &offer::full(terms.command, terms.lifetime, &pair.public()),
-    )
-    .await?;
+    let pair = KeyPair::generate().map_err(|fault| Error::wire(step, fault))?;
+    let offer = offer::full(terms.command, terms.lifetime, pair.public());
+    send(stream, step, &offer).await?;
     let answer = receive(stream, step).await?;
     let agreed = offer::agreed(&answer, terms.lifetime)?;
-    scitokens::authenticate(stream, terms.tls, terms.token).await?;
+    // Boxed: a TLS connection is large, and most exchanges have none.
+    Box::pin(scitokens::authenticate(stream, terms.tls, terms.token)).await?;
     let key = pair
         .agree(&agreed.public_key)
         .ok_or_else(|| Error::bad_answer(step, "the daemon's key is no point of P-256"))?;
@@ -81,8 +78,8 @@ pub(crate) async fn negotiate<T: AsyncRead + AsyncWrite + Unpin>(
     command: i64,
 ) -> Result<(), Error> {
     let step = Step::Negotiate;
-    let pair = KeyPair::generate();
-    send(stream, step, &offer::anonymous(command, &pair.public())).await?;
+    let pair = KeyPair::generate().map_err(|fault| Error::wire(step, fault))?;
+    send(stream, step, &offer::anonymous(command, pair.public())).await?;
     let answer = receive(stream, step).await?;
     if answer.string("Authentication") == Some("YES") {
         let words = "the daemon demands authentication";

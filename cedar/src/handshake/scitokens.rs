@@ -97,10 +97,11 @@ async fn choose<T: AsyncRead + AsyncWrite + Unpin>(stream: &mut Stream<T>) -> Re
                 step,
                 "the daemon cannot authenticate by SCITOKENS",
             ),
+            // It has the method, and -1 when what that needs cannot be loaded.
             _ if ours.is_none() => Error::new(
-                ErrorKind::NoCommonMethod,
+                ErrorKind::NoTls,
                 step,
-                "the daemon cannot begin an authentication by SCITOKENS",
+                "the daemon cannot begin TLS for SCITOKENS",
             ),
             _ => Error::new(
                 ErrorKind::TooWeak,
@@ -146,7 +147,7 @@ async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
 
 fn out_of_turn(status: i64) -> Error {
     match status {
-        QUIT | -1 => Error::new(ErrorKind::HungUp, Step::Tls, "the daemon gives up"),
+        QUIT | -1 => Error::new(ErrorKind::NoTls, Step::Tls, "the daemon gives up"),
         other => Error::bad_answer(Step::Tls, &format!("status {other} out of turn")),
     }
 }

@@ -115,6 +115,15 @@ async fn no_weaker_daemon_gets_the_token() {
     }
     fails(Fashion::Method(0), NoCommonMethod, Step::Negotiate).await;
     fails(Fashion::Method(2), TooWeak, Step::Negotiate).await;
+    // What it answers when its key does not fit its certificate.
+    fails(
+        Fashion::Lie(2, &[0xff; 8]),
+        ErrorKind::NoTls,
+        Step::Negotiate,
+    )
+    .await;
+    let gives_up = &[0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0];
+    fails(Fashion::Lie(3, gives_up), ErrorKind::NoTls, Step::Tls).await;
     let bad_key = Fashion::Answer("ECDHPublicKey", "AAAA");
     fails(bad_key, ErrorKind::BadAnswer, Step::Negotiate).await;
 }
@@ -123,7 +132,7 @@ async fn no_weaker_daemon_gets_the_token() {
 async fn a_certificate_for_another_name_or_of_another_authority_is_refused() {
     let fake = Fake::new(Fashion::Good, &TLS13);
     let (result, turns) = with(&fake, "alias.test", TOKEN, 1 << 16).await;
-    assert_eq!(result.unwrap_err().kind(), ErrorKind::Untrusted);
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::WrongName);
     assert_eq!(turns.len(), 1, "no word after the certificate");
     let other = Fake::new(Fashion::Good, &TLS13);
     let mixed = Fake {

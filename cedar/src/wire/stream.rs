@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
@@ -30,18 +30,21 @@ pub(crate) struct Stream<T> {
 
 /// Digest of what one direction has carried in the clear.
 #[derive(Clone, Default)]
-struct Transcript(Option<Sha256>);
+struct Transcript(Option<Context>);
 
 impl Transcript {
     fn add(&mut self, bytes: &[u8]) {
-        self.0.get_or_insert_default().update(bytes);
+        self.0
+            .get_or_insert_with(|| Context::new(&SHA256))
+            .update(bytes);
     }
 
     /// SHA-256; zeros when nothing was carried.
-    fn digest(&self) -> [u8; 32] {
-        self.0
-            .as_ref()
-            .map_or([0; 32], |digest| digest.clone().finalize().into())
+    fn digest(&self) -> Vec<u8> {
+        self.0.as_ref().map_or_else(
+            || vec![0; SHA256_OUTPUT_LEN],
+            |begun| begun.clone().finish().as_ref().to_vec(),
+        )
     }
 }
 
@@ -79,9 +82,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     /// From now on all packets are encrypted with this key, in both directions.
     pub(crate) fn encrypt(&mut self, key: &SessionKey) {
         let (sent, received) = (self.sent.digest(), self.received.digest());
+        // The other side's view is the reverse.
+        let opener = Opener::new(key, [received.clone(), sent.clone()]);
         let sealer = Sealer::new(key, [sent, received]);
-        // The other side's view.
-        let opener = Opener::new(key, [received, sent]);
         self.keys = Some((sealer, opener));
     }
 
@@ -96,6 +99,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
             None => Form::Plain,
             Some(_) => Form::Encrypted,
         }
+    }
+
+    /// Sets another deadline for what follows.
+    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = deadline;
     }
 
     /// Forgets what was said: a shared port hands the connection over.

@@ -76,8 +76,8 @@ fn encrypted() -> [Stream<tokio::io::DuplexStream>; 2] {
 }
 
 fn keys() -> [SessionKey; 2] {
-    let (a, b) = (KeyPair::generate(), KeyPair::generate());
-    let (public_a, public_b) = (a.public(), b.public());
+    let [a, b] = [(); 2].map(|()| KeyPair::generate().unwrap());
+    let [public_a, public_b] = [&a, &b].map(|pair| pair.public().to_owned());
     [a.agree(&public_b).unwrap(), b.agree(&public_a).unwrap()]
 }
 

@@ -15,10 +15,10 @@ use crate::config::{self, Settings};
 use crate::model::Query;
 use crate::report::status_file;
 
-/// Exit codes: 0 all that is asked for can be used; 1 it cannot; 2 it cannot be told.
+/// Exit codes: 0 all that is asked for can be used; 1 it cannot; 2 it is not known.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 all that is asked for can be used; 1 it cannot; 2 it cannot be told.\n\
+    after_help = "Exit codes: 0 all that is asked for can be used; 1 it cannot; 2 it is not known.\n\
     Example: condor_credmon_htvault status --user crabtw --service cms_crab --min-life 20m"
 )]
 pub(crate) struct StatusArgs {

@@ -36,7 +36,7 @@ pub(super) fn render(report: &Report, now: Timestamp, columns: Option<usize>) ->
             text.push('\n');
         }
     }
-    // The trouble of a Vault is said once, however many wait for it.
+    // The trouble of a Vault is shown once, however many wait for it.
     let troubles = &report.daemon.troubled_vaults;
     let waits = |judged: &JudgedCredential, vault: &VaultStatus| {
         let credential = &judged.credential;
@@ -61,7 +61,10 @@ pub(super) fn render(report: &Report, now: Timestamp, columns: Option<usize>) ->
         };
         format!("Vault {}{waiting}: {}", vault.host, vault.why)
     });
-    for words in vaults.chain(report.complaints.iter().cloned()) {
+    let more = report.daemon.more_troubled_vaults;
+    let more =
+        (more > 0).then(|| format!("{more} more Vaults or issuers are down or limit requests"));
+    for words in vaults.chain(more).chain(report.complaints.iter().cloned()) {
         text.push('\n');
         text.push_str(&wrapped(&words, columns));
     }

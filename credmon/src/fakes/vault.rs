@@ -172,9 +172,7 @@ impl Server {
         let (expires, text) = match self.cache.get(&path).cloned() {
             Some(cached) if left(cached.0) >= minimum => cached,
             _ if self.refresh_refused => return fail(ErrorKind::RefreshRefused),
-            _ if self.issuers_down.contains(&issuer) || minimum > self.life => {
-                return fail(ErrorKind::NotLongEnough);
-            }
+            _ if self.issuers_down.contains(&issuer) => return fail(ErrorKind::NotLongEnough),
             _ => {
                 self.issued += 1;
                 let expires = Timestamp::from_second(now.as_second() + self.life).unwrap();
@@ -183,7 +181,11 @@ impl Server {
                     "jti": self.issued.to_string(), "sub": user,
                     "iss": format!("https://{issuer}.test"),
                 }));
-                self.cache.insert(path, (expires, text.clone()));
+                self.cache.insert(path.clone(), (expires, text.clone()));
+                if minimum > self.life {
+                    // It is new, and kept, but not what was asked for.
+                    return fail(ErrorKind::NotLongEnough);
+                }
                 (expires, text)
             }
         };

@@ -36,6 +36,7 @@ pub(crate) fn daemon() -> DaemonStatus {
         directory: Some("/c".to_owned()),
         problem: None,
         troubled_vaults: Vec::new(),
+        more_troubled_vaults: 0,
         count: 1,
     }
 }

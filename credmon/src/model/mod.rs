@@ -24,9 +24,9 @@ pub(crate) use status::{
     AccessTokenStatus, Counters, CredentialStatus, DaemonStatus, JudgedCredential, LastError,
     Query, Report, STATUS_VERSION, Snapshot, VaultStatus, VaultTokenStatus,
 };
-pub(crate) use time::Now;
+pub(crate) use time::{CLOCK_TOLERANCE, Now};
 pub(crate) use token::{Lifetime, TokenInfo};
 pub(crate) use top::{FileId, Observed, Route, Target, TopProblem, TopStamp};
 
-/// Longest text that is kept of what a server, user or file said, in characters.
+/// Longest text of a server, user or file in a message or report, in characters.
 pub(crate) const TEXT_LIMIT: usize = 500;

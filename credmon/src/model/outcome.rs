@@ -19,7 +19,8 @@ pub(crate) struct RenewalTask {
 }
 
 impl RenewalTask {
-    /// Requests that a task sends at most: for the token, for a shorter one, and `lookup-self`.
+    /// Requests that a task sends at most: for the token, for a shorter one, and `lookup-self` or one that
+    /// shows whether the issuer works.
     pub(crate) const MOST_REQUESTS: usize = 3;
 
     /// The token in place that only a better one replaces.

@@ -50,6 +50,9 @@ pub(crate) struct DaemonStatus {
     /// Problems that keep this daemon from its work, or from reporting it.
     pub(crate) problem: Option<String>,
     pub(crate) troubled_vaults: Vec<VaultStatus>,
+    /// Number of further ones.
+    #[serde(default)]
+    pub(crate) more_troubled_vaults: usize,
     /// Number of credentials that follow.
     pub(crate) count: usize,
 }

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+/// Seconds by which the clocks of this host and an issuer may differ: a token may seem to come from the future.
+pub(crate) const CLOCK_TOLERANCE: i64 = 60;
+
 /// One moment on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Now {

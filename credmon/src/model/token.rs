@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{FileId, TEXT_LIMIT};
 
-/// Longest list of scopes that is kept, in characters; a forged token may hold anything.
+/// Longest list of scopes in a report, in characters; a forged token may hold anything.
 const SCOPES_LIMIT: usize = 2 * TEXT_LIMIT;
 
 /// Lifetime of a token, by its own claims.

@@ -13,13 +13,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use htvault::clock::Clock;
 use htvault::{AccessTokenAnswer, AccessTokenRequest, ErrorKind, FailureScope};
+use jiff::Timestamp;
 
 use crate::model::{
-    Ended, Failure, Lifetime, Outcome, RenewalTask, TaskKind, TokenInfo, VaultLife,
+    CLOCK_TOLERANCE, Ended, Failure, Lifetime, Outcome, RenewalTask, TaskKind, TokenInfo, VaultLife,
 };
 use crate::store::{CompleteTop, Files};
 
 pub(crate) use vault::HtVault;
+
+/// Seconds of life that any token in Vault's cache has which is worth an answer.
+const ANY: u64 = 10;
 
 /// Gives access tokens: HTVault, or a fake in tests.
 pub(crate) trait Vault: Send + Sync + 'static {
@@ -108,24 +112,26 @@ impl<V: Vault> Attempt<'_, V> {
             scopes: top.scopes.clone(),
             audience: top.audience.clone(),
         };
-        let current = current.and_then(|token| Some(token.lifetime?.expires));
+        let began = self.clock.now();
+        let current = current.and_then(|token| token.lifetime);
         let best = htvault::best_access_token(
             &top.url,
             &request,
-            current,
+            current.map(|lifetime| lifetime.expires),
             || self.clock.now(),
             |failure: &Failure| failure.kind.unwrap_or(ErrorKind::Configuration),
-            async |request| {
-                self.requests.fetch_add(1, Ordering::Relaxed);
-                self.vault
-                    .access_token(&self.task.route.account, top, &request)
-                    .await
-            },
+            async |request| self.access_token(top, &request).await,
         );
         let failure = match best.await {
             Ok(best) => return Ok((best.answer, best.less_because)),
             Err(failure) => failure,
         };
+        if failure.kind == Some(ErrorKind::NotLongEnough)
+            && let Some(current) = current.filter(|current| is_asked_to_beat(*current, began))
+            && self.issuer_works(top, request, current, began).await
+        {
+            return Err(Outcome::Unchanged);
+        }
         if failure.kind != Some(ErrorKind::TokenRejected) {
             return Err(Outcome::Failed(failure));
         }
@@ -143,6 +149,42 @@ impl<V: Vault> Attempt<'_, V> {
         })
     }
 
+    /// Finds out whether an issuer works though it gives no better token than the one in place, since its new
+    /// tokens live shorter: Vault has one in its cache then that is not the one in place and was issued since the
+    /// task began.
+    async fn issuer_works(
+        &self,
+        top: &CompleteTop,
+        request: AccessTokenRequest,
+        current: Lifetime,
+        began: Timestamp,
+    ) -> bool {
+        let request = AccessTokenRequest {
+            minimum_seconds: Some(ANY),
+            ..request
+        };
+        let answer = self.access_token(top, &request).await.ok();
+        let issued = answer.and_then(|answer| answer.claims?.issued);
+        let is_new = |issued: Timestamp| {
+            let seconds = |time: Timestamp| time.as_second();
+            issued > current.issued
+                && seconds(issued) >= seconds(began).saturating_sub(CLOCK_TOLERANCE)
+                && seconds(issued) <= seconds(self.clock.now()).saturating_add(CLOCK_TOLERANCE)
+        };
+        issued.is_some_and(is_new)
+    }
+
+    async fn access_token(
+        &self,
+        top: &CompleteTop,
+        request: &AccessTokenRequest,
+    ) -> Result<AccessTokenAnswer, Failure> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.vault
+            .access_token(&self.task.route.account, top, request)
+            .await
+    }
+
     async fn look_up(&self, top: &CompleteTop) -> Result<Option<VaultLife>, Failure> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.vault.look_up(&self.task.route.account, top).await
@@ -154,6 +196,16 @@ fn dead(top: &CompleteTop) -> Outcome {
         "{} refuses the vault token, and lookup-self says that it is dead",
         top.url
     ))
+}
+
+/// `true` for a token with more life left than any token in Vault's cache that is worth an answer: so much was asked
+/// for.
+fn is_asked_to_beat(current: Lifetime, began: Timestamp) -> bool {
+    let left = current
+        .expires
+        .as_second()
+        .saturating_sub(began.as_second());
+    u64::try_from(left).is_ok_and(|left| left > ANY)
 }
 
 /// `true` when the token in place is as good. A token of another identity never is. One that has

@@ -150,7 +150,13 @@ async fn less_is_asked_for_down_to_what_beats_the_present_token() {
     f.vault.with(|v| v.issuers_down.insert("cms".to_owned()));
     let found = failure(f.renew(560, Some(&f.in_place(500))).await);
     assert_eq!(found.scope, FailureScope::Issuer);
-    assert_eq!(f.asked(), [560, 501]);
+    assert_eq!(f.asked(), [560, 501, 10]);
+    for left in [-5, 5, 10] {
+        f.vault.with(|v| v.asked.clear());
+        failure(f.renew(560, Some(&f.in_place(left))).await);
+        let asked = f.asked();
+        assert_eq!(asked.len(), 2, "nothing is asked twice: {asked:?}");
+    }
     assert_eq!(f.expiry_in_place(), None);
 
     f.vault.with(|v| {
@@ -187,6 +193,30 @@ async fn tokens_that_are_short_lived_by_nature_are_no_failure() {
     let (token, shorter) = renewed(f.renew(2400, None).await);
     assert_eq!(shorter, None);
     assert_eq!(token.lifetime.unwrap().length(), 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_whose_new_tokens_live_shorter_than_the_one_in_place_is_not_down() {
+    let f = Fixture::new();
+    renewed(f.renew(2400, None).await);
+    tokio::time::advance(std::time::Duration::from_mins(15)).await;
+    f.vault.with(|v| {
+        v.life = 1800;
+        v.asked.clear();
+    });
+    let before = f.expiry_in_place();
+    let outcome = f.renew(3000, Some(&f.in_place(2700))).await;
+    assert!(matches!(outcome, Outcome::Unchanged), "{outcome:?}");
+    assert_eq!(f.asked(), [3000, 2701, 10]);
+    assert_eq!(f.expiry_in_place(), before);
+    // Neither the token in place nor what was issued before the issuer went down says anything.
+    let (young, _) = renewed(f.renew(10, None).await);
+    f.vault.with(|v| v.issuers_down.insert("cms".to_owned()));
+    let found = failure(f.renew(3000, Some(&young)).await);
+    assert_eq!(found.scope, FailureScope::Issuer);
+    tokio::time::advance(std::time::Duration::from_secs(61)).await;
+    let found = failure(f.renew(3000, Some(&f.in_place(2700))).await);
+    assert_eq!(found.scope, FailureScope::Issuer);
 }
 
 #[tokio::test(start_paused = true)]

@@ -133,7 +133,10 @@ pub(super) fn write(
     if let Some(scanned) = snapshot.scanned {
         one(SCANNED, scanned.as_second())?;
     }
-    one(TROUBLED, count(daemon.troubled_vaults.len()))?;
+    one(
+        TROUBLED,
+        count(daemon.troubled_vaults.len() + daemon.more_troubled_vaults),
+    )?;
     one(FOLDERS, count(snapshot.watched_folders))?;
     if let Some(earliest) = ours.filter_map(expiry).min() {
         one(EARLIEST, earliest.as_second())?;

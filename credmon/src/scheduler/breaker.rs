@@ -118,6 +118,11 @@ impl Breaker {
         self.open.as_ref().is_some_and(is_due)
     }
 
+    /// Number of accounts whose working credentials have failed since the last success.
+    pub(super) fn suspects(&self) -> usize {
+        self.suspects.len()
+    }
+
     /// Its state while it is open.
     pub(super) fn open(&self) -> Option<&Open> {
         self.open.as_ref()

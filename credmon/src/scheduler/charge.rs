@@ -7,12 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::{ErrorKind, FailureScope};
+use jiff::Timestamp;
 
-use super::breaker::Charge;
+use super::breaker::{Breaker, Charge};
 use super::record::Record;
 use super::timing::{self, Jitter};
 use super::{Dependency, Scheduler, dependencies, name};
-use crate::model::{CredentialId, Event, Failure, Level, Now, Outcome, RenewalTask, Route};
+use crate::model::{
+    CLOCK_TOLERANCE, CredentialId, Event, Failure, Level, Now, Outcome, RenewalTask, Route,
+    TokenInfo,
+};
 
 impl Scheduler {
     /// Charges an outcome to what it speaks of. Returns whether the credential waits for a circuit
@@ -44,6 +48,28 @@ impl Scheduler {
             }
         }
         (waits, events)
+    }
+
+    /// Drops the complaint that a token lives less than was asked for, when the token was issued after the
+    /// issuer's circuit breaker opened: the issuer works, and seems to give less since it backdates the time of
+    /// issue. What Vault had cached before says nothing of the issuer.
+    pub(super) fn judge_short(&self, task: &RenewalTask, outcome: Outcome) -> Outcome {
+        let issuer = (task.route.host.clone(), Some(task.route.issuer.clone()));
+        let open = self.breakers.get(&issuer).and_then(Breaker::open);
+        match outcome {
+            Outcome::Renewed {
+                token,
+                shorter: Some(failure),
+            } if failure.scope == FailureScope::Issuer
+                && open.is_some_and(|open| was_issued_after(&token, open.since)) =>
+            {
+                Outcome::Renewed {
+                    token,
+                    shorter: None,
+                }
+            }
+            other => other,
+        }
     }
 
     /// A dependency failed for a credential that has worked. Returns whether its breaker is open.
@@ -129,6 +155,14 @@ impl Scheduler {
         }
         was_open.then(|| Event::new(Level::Info, format!("{} works again", name(dependency))))
     }
+}
+
+/// `true` for a token that was surely issued after a time. One that does not say when it was issued has the time of its
+/// writing instead, which shows nothing.
+fn was_issued_after(token: &TokenInfo, time: Timestamp) -> bool {
+    let issued = token.lifetime.map(|lifetime| lifetime.issued);
+    let said = issued.filter(|issued| *issued < token.written);
+    said.is_some_and(|issued| issued.as_second() - CLOCK_TOLERANCE > time.as_second())
 }
 
 /// Verdict of an outcome on a host or issuer.

@@ -9,10 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::timing::TokenTimes;
-use crate::model::{Lifetime, Now, Observed, TokenInfo};
-
-/// Seconds by which a token may seem to come from the future: clocks of a site differ a little.
-const CLOCK_TOLERANCE: i64 = 60;
+use crate::model::{CLOCK_TOLERANCE, Lifetime, Now, Observed, TokenInfo};
 
 /// The token in a `.use` file, as the scheduler sees it.
 #[derive(Debug)]
@@ -76,10 +73,15 @@ impl InPlace {
     }
 
     pub(super) fn times(&self, now: Now) -> Option<TokenTimes> {
-        let length = self.lifetime()?.length();
+        let token = self.token.as_ref()?;
+        let lifetime = token.lifetime?;
+        let length = lifetime.length();
+        let expires = lifetime.expires.as_second();
+        let at_receipt = expires.saturating_sub(token.written.as_second());
         Some(TokenTimes {
             length,
             left: self.left(now)?,
+            at_receipt: at_receipt.clamp(0, length),
         })
     }
 

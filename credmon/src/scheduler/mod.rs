@@ -216,6 +216,10 @@ impl Scheduler {
 
     /// A task ended: its outcome counts for the credential, and for what it shares with others.
     pub(crate) fn report(&mut self, task: &RenewalTask, ended: Ended, now: Now) -> Vec<Event> {
+        let ended = Ended {
+            outcome: self.judge_short(task, ended.outcome),
+            ..ended
+        };
         self.count(&ended.outcome);
         let (waits, mut events) = self.charge(task, &ended.outcome, now);
         if let Outcome::Renewed { token, .. } = &ended.outcome {

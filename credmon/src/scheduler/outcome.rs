@@ -11,9 +11,12 @@ use crate::model::{
     TokenInfo,
 };
 
-/// Wait before the second look at a vault token that seems dead, in seconds: a server that lags may
+/// Wait before the second look-up of a vault token that seems dead, in seconds: a server that lags may
 /// not know a young one yet (openbao#3877).
 const SECOND_LOOK: i64 = 5;
+
+/// Least time between two renewals of a token of the field, in seconds.
+const LEAST_USUAL: i64 = 15;
 
 /// Failing credentials of an account that do not slow each other down.
 const SHARE: usize = 16;
@@ -39,12 +42,17 @@ impl Record {
         if !matches!(outcome, Outcome::TokenDead(_)) {
             self.seemed_dead = false;
         }
+        if !matches!(outcome, Outcome::Changed) {
+            self.changes = 0;
+        }
         let events = match outcome {
             Outcome::Renewed { token, shorter } => self.renewed(token, shorter, context),
             Outcome::Unchanged => self.unchanged(context).into_iter().collect(),
             // The next scan tells.
             Outcome::Changed | Outcome::LookedUp(_) => {
-                self.retry_at = Some(now.after(timing::GAP));
+                self.changes = self.changes.saturating_add(1);
+                let wait = timing::after_change(self.changes, self.jitter);
+                self.retry_at = Some(now.after(wait));
                 Vec::new()
             }
             Outcome::TokenDead(text) => self.dead(&text, context).into_iter().collect(),
@@ -196,10 +204,13 @@ impl Record {
                     in place, for other hosts may see it differently";
         let reason = here("clock", text, "check this host's clock");
         let event = self.failed(RetryPolicy::NeedsPerson, reason, context);
-        // The token is as good as ever: it is renewed as often as ever.
+        // The token is as good as ever: it is renewed as often as ever. One that does not say since when it
+        // lives seems to live for no time at all.
         let length = self.in_place.times(context.now).map(|times| times.length);
         let usual = timing::usual(context.rules.limits, length);
-        self.retry_at = Some(context.now.after(usual));
+        if usual >= LEAST_USUAL {
+            self.retry_at = Some(context.now.after(usual));
+        }
         event
     }
 

@@ -123,9 +123,12 @@ impl Scheduler {
                 let id = &record.observed.id;
                 (Some(id.user()) == prober.as_ref(), record.due, id)
             });
-            let Some(task) = chosen.and_then(|r| r.task(self.rules.limits, now)) else {
-                continue;
-            };
+            let limits = self.rules.limits;
+            let task = chosen.and_then(|record| match dependency.1 {
+                Some(_) => record.probe_of_issuer(limits, now),
+                None => record.task(limits, now),
+            });
+            let Some(task) = task else { continue };
             let breaker = self.breakers.get_mut(&dependency);
             let probe = breaker.and_then(|b| b.probe(&task.route.account));
             tasks.push(self.start(task, probe, now));

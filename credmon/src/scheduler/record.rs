@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::condition::Condition;
 use super::in_place::InPlace;
-use super::timing::{self, Jitter};
+use super::timing::{self, Jitter, TokenTimes};
 use crate::model::{
     Cause, Event, Limits, Now, Observed, Reason, RenewalTask, Route, Rules, SEE_TO_FILES,
     STORE_AGAIN, State, TaskKind, TokenInfo, TopProblem, VaultLife,
@@ -36,6 +36,8 @@ pub(super) struct Record {
     pub(super) proven: bool,
     /// Failures in a row.
     pub(super) failures: u32,
+    /// Tasks in a row that found another file than they were decided from.
+    pub(super) changes: u32,
     pub(super) retry_at: Option<Instant>,
     /// Charge of the last failure.
     pub(super) waits_for: Option<FailureScope>,
@@ -93,6 +95,7 @@ impl Record {
             // A token that lives came from Vault by this `.top`.
             proven: is_fresh && in_place.left(now).is_some(),
             failures: 0,
+            changes: 0,
             retry_at: (at_start && is_long_lived).then(soon),
             waits_for: None,
             vault_life: None,
@@ -226,9 +229,23 @@ impl Record {
 
     /// The renewal to do now.
     pub(super) fn task(&self, limits: Limits, now: Now) -> Option<RenewalTask> {
+        self.task_that_asks(timing::seconds_to_ask, limits, now)
+    }
+
+    /// A renewal that finds out whether the issuer works.
+    pub(super) fn probe_of_issuer(&self, limits: Limits, now: Now) -> Option<RenewalTask> {
+        self.task_that_asks(timing::seconds_of_a_new_one, limits, now)
+    }
+
+    fn task_that_asks(
+        &self,
+        seconds: impl FnOnce(Limits, Option<TokenTimes>) -> i64,
+        limits: Limits,
+        now: Now,
+    ) -> Option<RenewalTask> {
         let served = self.in_place.served;
         let times = self.in_place.times(now).filter(|_| served);
-        // A token that somebody else put in place is replaced by a better one, or by any of the
+        // A token that somebody else installed is replaced by a better one, or by any of the
         // right identity if it is foreign; one of an older `.top` by any.
         let current = self
             .in_place
@@ -240,7 +257,7 @@ impl Record {
             route: self.route()?.clone(),
             stamp: self.observed.stamp,
             kind: TaskKind::Renew {
-                minimum_seconds: timing::seconds_to_ask(limits, times),
+                minimum_seconds: seconds(limits, times),
                 current,
             },
         })

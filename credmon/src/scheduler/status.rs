@@ -1,33 +1,43 @@
 //! The status of credentials, Vaults and issuers, as of one moment.
 //!
-//! `fresh` is never said of a token that has expired, or of one whose renewal is overdue for a cause
-//! that is known. What a credential is told of others names no other credential.
+//! `fresh` is never reported of a token that has expired, or of one whose renewal is overdue for a cause
+//! that is known. The status of a credential names no other credential.
+
+use std::cmp::Reverse;
 
 use jiff::Timestamp;
 
 use super::record::{Activity, Record};
 use super::{Scheduler, name};
 use crate::model::{
-    AccessTokenStatus, CredentialStatus, LastError, Now, State, VaultStatus, VaultTokenStatus,
-    WAITS,
+    AccessTokenStatus, CredentialStatus, LastError, Now, State, TEXT_LIMIT, VaultStatus,
+    VaultTokenStatus, WAITS,
 };
 
 /// Seconds by which a renewal may be late before that is reported.
 const LATE: i64 = 60;
 
 impl Scheduler {
-    /// Hosts and issuers that are down or limit requests.
-    pub(crate) fn troubles(&self, now: Now) -> Vec<VaultStatus> {
-        let open = self
+    /// Most hosts and issuers that are listed: an account may name thousands that fail.
+    pub(crate) const MOST_TROUBLES: usize = 32;
+
+    /// Hosts and issuers that are down or limit requests, those of most accounts first, and the number
+    /// of further ones.
+    pub(crate) fn troubles(&self, now: Now) -> (Vec<VaultStatus>, usize) {
+        let mut open: Vec<_> = self
             .breakers
             .iter()
-            .filter_map(|(dependency, b)| Some((dependency, b.open()?)));
-        open.map(|(dependency, open)| VaultStatus {
+            .filter_map(|(dependency, breaker)| Some((dependency, breaker, breaker.open()?)))
+            .collect();
+        open.sort_by_key(|(_, breaker, _)| Reverse(breaker.suspects()));
+        let more = open.len().saturating_sub(Self::MOST_TROUBLES);
+        open.truncate(Self::MOST_TROUBLES);
+        let listed = open.iter().map(|(dependency, _, open)| VaultStatus {
             host: dependency.0.to_string(),
             rests_until: Some(now.wall_of(open.retry_at)),
-            why: open.why.to_string(),
-        })
-        .collect()
+            why: htvault::text::printable(&open.why, TEXT_LIMIT),
+        });
+        (listed.collect(), more)
     }
 
     /// All credentials, in the order of their names.

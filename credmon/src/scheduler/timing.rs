@@ -15,9 +15,11 @@
 //!    (host, user, service), not from a random source: a restart changes nothing.
 //! 4. It is never due within a tenth of the usual time after the last success, unless the time of
 //!    law 2 itself comes earlier, and never within [`GAP`].
-//! 5. A renewal asks for a little more lifetime than the present token has (a twentieth of the usual
-//!    time, which absorbs differences of clocks), since Vault would answer its cached token
-//!    otherwise; while a long-lived token is only confirmed (law 2, REFRESH), it asks for MINIMUM.
+//! 5. A renewal asks for more lifetime than the present token has (by a quarter of the usual time, which
+//!    absorbs differences of clocks), since Vault would answer its cached token otherwise, which during
+//!    an outage of the issuer may be newer by seconds, time and again; while a long-lived token is only
+//!    confirmed (law 2, REFRESH), it asks for MINIMUM. Never for more than the present token had when it
+//!    was received, unless that is less than it takes to get another one.
 //!    Long-lived is one with more than two thirds of its length left, or that is less than an hour
 //!    old: a token of six hours is replaced before it has less than four left. Nothing is wrong when
 //!    Vault has no newer one then.
@@ -37,6 +39,9 @@ pub(super) struct TokenTimes {
     pub(super) length: i64,
     /// From now to expiry; 0 when it has expired.
     pub(super) left: i64,
+    /// From the time when it was received to expiry: less than its length where it was received late, or
+    /// its issuer backdates the time of issue.
+    pub(super) at_receipt: i64,
 }
 
 /// Place of a credential among all: 64 bits drawn from its identity.
@@ -151,13 +156,31 @@ pub(super) fn seconds_to_ask(limits: Limits, token: Option<TokenTimes>) -> i64 {
     if token.left - comfort(limits, token.length) > usual {
         return limits.minimum;
     }
-    token.left.saturating_add((usual / 20).max(1))
+    let worthwhile = token.left.saturating_add((usual / 4).max(1));
+    worthwhile
+        .min(newest(token.at_receipt))
+        .max(token.left.saturating_add(1))
+}
+
+/// Seconds that a token surely has which the issuer has just given, if new ones have so many.
+fn newest(seconds: i64) -> i64 {
+    seconds - NEW.min(seconds / 3)
+}
+
+/// Oldest token that shows that its issuer works, in seconds: requests take their time.
+const NEW: i64 = 10;
+
+/// Seconds of lifetime that only a token has which the issuer has just given: what a probe of the issuer asks for, since
+/// Vault would answer its cached token otherwise, which says nothing of the issuer. `token`: the one in place.
+pub(super) fn seconds_of_a_new_one(limits: Limits, token: Option<TokenTimes>) -> i64 {
+    let usual = seconds_to_ask(limits, token);
+    token.map_or(usual, |token| usual.max(newest(token.length)))
 }
 
 /// Retry policy for a failure of one credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryPolicy {
-    /// It may pass by itself at any moment: 5 s to 5 min.
+    /// It may pass by itself at any moment: 5 s (more for a token that lives for long) to 5 min.
     Transient,
     /// Somebody has to act, at Vault or here: 1 to 10 min.
     NeedsPerson,
@@ -166,6 +189,9 @@ pub(super) enum RetryPolicy {
     /// A rate limit is reached; every request makes it worse: 30 s to 5 min.
     Quota,
 }
+
+/// Longest wait after a first failure that may pass by itself, in seconds.
+const LONGEST_FIRST: i64 = 60;
 
 /// Longest wait while a token of jobs has expired, in seconds; [`RetryPolicy::NeedsPerson`] waits
 /// twice as long.
@@ -185,13 +211,21 @@ pub(super) fn retry_delay(
         RetryPolicy::Dead => (1800, 3600),
         RetryPolicy::Quota => (30, 300),
     };
-    let varied = varied(first, most, failures, jitter);
+    // Who has a token for long need not ask often, beside all others that have the same failure.
+    let unhurried = left.map_or(0, |left| (left / 120).min(LONGEST_FIRST));
+    let varied = varied(first.max(unhurried), most, failures, jitter);
     match (policy, left) {
         (RetryPolicy::Dead, _) | (_, None) => varied,
         (RetryPolicy::NeedsPerson, Some(0)) => varied.min(2 * LONGEST_AFTER_EXPIRY),
         (_, Some(0)) => varied.min(LONGEST_AFTER_EXPIRY),
         (_, Some(left)) => varied.min((left / 3).max(5)),
     }
+}
+
+/// Seconds to wait when so many tasks in a row found another file than they were decided from: the
+/// scan that follows tells what is there, unless it cannot.
+pub(super) fn after_change(changes: u32, jitter: Jitter) -> i64 {
+    varied(GAP, 60, changes, jitter).max(GAP)
 }
 
 /// Seconds until the next probe of a dependency that has failed so often in a row: 2 to 30 s, so that
@@ -201,7 +235,7 @@ pub(super) fn probe_delay(failures: u32, jitter: Jitter) -> i64 {
 }
 
 /// Longest time over which renewals are spread once a host or issuer works again, in seconds.
-const LONGEST_SPREAD: i64 = 300;
+const LONGEST_SPREAD: i64 = 420;
 
 /// Seconds until a renewal that was due while a host or issuer did not work, now that it does. `left`: seconds of the
 /// token in place, of which a quarter is used at most.

@@ -24,7 +24,7 @@ const REREAD: Duration = Duration::from_secs(5);
 /// Time between two attempts to read a configuration that could not be read.
 const RETRY: Duration = Duration::from_mins(1);
 
-/// Time between two looks at the files with certificate authorities.
+/// Time between two checks of the files with certificate authorities.
 const FOLLOW: Duration = Duration::from_secs(30);
 
 /// Deadline for reading users, groups and certificate authorities.
@@ -178,8 +178,8 @@ fn problem(source: &Source) -> Option<String> {
 /// Certificate authorities, if any can be read, and what is wrong with the configured ones.
 type ReadAuthorities = (Option<Authorities>, Option<String>);
 
-/// Reads certificate authorities; the system's alone when the configured ones cannot be read, and
-/// what is wrong then.
+/// Reads certificate authorities at a start; the system's alone when the configured ones cannot be
+/// read, and what is wrong then.
 pub(super) fn read_authorities(tls: &TlsSettings) -> ReadAuthorities {
     match Authorities::read(tls) {
         Ok(authorities) => (Some(authorities), None),
@@ -204,12 +204,25 @@ pub(super) struct Control<'c> {
     trust: Trust,
 }
 
+/// Result of a check of the files with certificate authorities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Followed {
+    /// Nothing is to be done.
+    Same,
+    /// Other authorities are in force from now on.
+    Replaced,
+    /// The problem is another; the authorities in force stay.
+    Problem,
+}
+
 /// Certificate authorities in use.
 pub(super) struct Trust {
     tls: TlsSettings,
     authorities: Option<Authorities>,
     /// Problem of the configured ones.
     problem: Option<String>,
+    /// `true` while the system's are used, since the configured ones could never be read.
+    stands_in: bool,
     /// One reading at a time: a file system that hangs costs one thread.
     reading: Option<JoinHandle<Option<ReadAuthorities>>>,
 }
@@ -223,31 +236,61 @@ impl Trust {
         Self {
             tls,
             authorities,
+            stands_in: problem.is_some(),
             problem,
             reading: None,
         }
     }
 
-    /// Reads the files again when they changed, or could not be read before. Returns whether others
-    /// are in use from now on, or the problem is another.
-    async fn follow(&mut self) -> bool {
-        let mut changed = false;
+    /// Reads the files again when they changed, or could not be read before. Authorities in force
+    /// stay when others cannot be read: so nobody stops, and no more is trusted than was configured.
+    async fn follow(&mut self) -> Followed {
+        let mut followed = Followed::Same;
         if let Some(reading) = &mut self.reading {
             if !reading.is_finished() {
-                return false;
+                return followed;
             }
-            if let Ok(Some((authorities, problem))) = reading.await {
-                changed = problem.is_none() || problem != self.problem;
-                (self.authorities, self.problem) = (authorities, problem);
+            if let Ok(Some(read)) = reading.await {
+                followed = self.take_in(read);
             }
         }
         let (tls, known) = (self.tls.clone(), self.authorities.clone());
-        let failed = self.problem.is_some();
+        let (failed, stands_in) = (self.problem.is_some(), self.stands_in);
         self.reading = Some(tokio::task::spawn_blocking(move || {
-            let is_known = known.is_some_and(|known| known.are_those_of(&tls));
-            (failed || !is_known).then(|| read_authorities(&tls))
+            let is_known = known.as_ref().is_some_and(|known| known.are_those_of(&tls));
+            match (&known, failed || !is_known) {
+                (_, false) => None,
+                (Some(_), true) if !stands_in => Some(read_others(&tls)),
+                (_, true) => Some(read_authorities(&tls)),
+            }
         }));
-        changed
+        followed
+    }
+
+    /// Takes in what was read.
+    fn take_in(&mut self, (authorities, problem): ReadAuthorities) -> Followed {
+        let is_other_problem = problem != self.problem;
+        let failed = problem.is_some();
+        self.problem = problem;
+        if authorities.is_some() && (!failed || self.authorities.is_none()) {
+            (self.authorities, self.stands_in) = (authorities, failed);
+            return Followed::Replaced;
+        }
+        if is_other_problem {
+            return Followed::Problem;
+        }
+        Followed::Same
+    }
+}
+
+/// Reads certificate authorities while others are in force; what is wrong when they cannot be read.
+fn read_others(tls: &TlsSettings) -> ReadAuthorities {
+    match Authorities::read(tls) {
+        Ok(authorities) => (Some(authorities), None),
+        Err(error) => (
+            None,
+            Some(format!("{}; those in force stay", error.message())),
+        ),
     }
 }
 
@@ -305,9 +348,14 @@ impl<'c> Control<'c> {
                     last_read = Instant::now();
                     next_read = failed.then(|| last_read + RETRY);
                 }
-                _ = follow.tick() => if self.trust.follow().await {
-                    self.vault.set_authorities(self.trust.authorities.clone());
-                    let _ = commands.send(Command::Trust(self.trust.problem.clone())).await;
+                _ = follow.tick() => {
+                    let followed = self.trust.follow().await;
+                    if followed == Followed::Replaced {
+                        self.vault.set_authorities(self.trust.authorities.clone());
+                    }
+                    if followed != Followed::Same {
+                        let _ = commands.send(Command::Trust(self.trust.problem.clone())).await;
+                    }
                 },
             }
         }

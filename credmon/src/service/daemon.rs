@@ -110,7 +110,7 @@ impl<V: Vault> Daemon<V> {
         now(&*self.parts.clock)
     }
 
-    /// Runs until told to stop.
+    /// Runs until it is stopped.
     pub(crate) async fn run(mut self, mut commands: Receiver<Command>) -> bool {
         loop {
             self.step();
@@ -343,7 +343,7 @@ impl<V: Vault> Daemon<V> {
     }
 
     fn wake_scanner(&self, wake: Wake) {
-        // It ends only when told to.
+        // It ends only when it is stopped.
         let _ = self.parts.wake.send(wake);
     }
 

@@ -27,6 +27,9 @@ const PUBLISH_EACH: Duration = Duration::from_millis(1);
 /// Time between two writings when nothing changes, so that a reader sees that the writer is alive.
 const PUBLISH_AT_REST: Duration = Duration::from_mins(2);
 
+/// Longest text of all problems together, in characters: the status is read by lines of bounded length.
+const PROBLEMS_LIMIT: usize = 10 * TEXT_LIMIT;
+
 /// State of what others see.
 pub(super) struct Reporting {
     pub(super) outputs: Outputs,
@@ -101,7 +104,7 @@ impl<V: Vault> Daemon<V> {
         let credentials = self.scheduler.statuses(now);
         let mut daemon = daemon_status(self.report.path.as_ref(), &self.problems(), now.wall);
         daemon.running = running;
-        daemon.troubled_vaults = self.scheduler.troubles(now);
+        (daemon.troubled_vaults, daemon.more_troubled_vaults) = self.scheduler.troubles(now);
         daemon.count = credentials.len();
         let mut counters = self.scheduler.counters().clone();
         counters.insert(
@@ -119,7 +122,11 @@ impl<V: Vault> Daemon<V> {
     }
 }
 
-fn daemon_status(path: Option<&PathBuf>, problems: &[String], now: Timestamp) -> DaemonStatus {
+pub(super) fn daemon_status(
+    path: Option<&PathBuf>,
+    problems: &[String],
+    now: Timestamp,
+) -> DaemonStatus {
     let bounded = |problem: &String| htvault::text::printable(problem, TEXT_LIMIT);
     let problems: Vec<String> = problems.iter().map(bounded).collect();
     DaemonStatus {
@@ -129,8 +136,10 @@ fn daemon_status(path: Option<&PathBuf>, problems: &[String], now: Timestamp) ->
         running: true,
         written: now,
         directory: path.map(|path| path.display().to_string()),
-        problem: (!problems.is_empty()).then(|| problems.join("; ")),
+        problem: (!problems.is_empty())
+            .then(|| htvault::text::printable(&problems.join("; "), PROBLEMS_LIMIT)),
         troubled_vaults: Vec::new(),
+        more_troubled_vaults: 0,
         count: 0,
     }
 }

@@ -58,6 +58,14 @@ pub(crate) enum DirectoryError {
     },
 }
 
+impl DirectoryError {
+    /// `true` for an error of the system that says nothing of a directory that is open.
+    pub(crate) fn may_pass(&self) -> bool {
+        let is_gone = |errno: &Errno| matches!(errno, Errno::ENOENT | Errno::ENOTDIR);
+        matches!(self, Self::System { errno, .. } if !is_gone(errno))
+    }
+}
+
 impl Directory {
     /// Opens the directory. At the start (nothing was `served` yet) it is made with mode 2770 when it
     /// is missing. One that others may enter is refused, as HTCondor's own monitor does; a change of

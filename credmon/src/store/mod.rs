@@ -9,6 +9,7 @@ pub(crate) mod copies;
 mod directory;
 mod folder;
 mod install;
+mod observation;
 mod observe;
 mod odd_names;
 mod own_files;
@@ -27,7 +28,8 @@ use jiff::Timestamp;
 pub(crate) use directory::Directory;
 pub(crate) use folder::Folder;
 pub(crate) use install::{FileAttributes, Owner, check_output, install};
-pub(crate) use scan::{Observation, ScanReport, Scanner};
+pub(crate) use observation::{Observation, ScanReport};
+pub(crate) use scan::Scanner;
 pub(crate) use top::CompleteTop;
 pub(crate) use wakes::{Installed, Wake};
 

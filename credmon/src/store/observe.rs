@@ -8,7 +8,7 @@ use super::folder::{Folder, file_id};
 use super::{top, use_file};
 use crate::model::{CredentialId, FileId, Observed, TopProblem};
 
-/// Looks at one credential; `None` when it is gone. Files of a version that is known are not read.
+/// Observes one credential; `None` when it is gone. Files of a version that is known are not read.
 pub(super) fn observe(
     folder: &Folder,
     id: CredentialId,
@@ -28,8 +28,13 @@ pub(super) fn observe(
     let (use_file, token) = match present(&id.use_name()) {
         Ok(file) if file == before.0 => before,
         Ok(None) => (None, None),
-        // One that cannot be read now is looked at again by the next scan.
-        Ok(file) => use_file::read(folder, &id).map_or(before, |token| (file, token.map(Arc::new))),
+        Ok(file) => match use_file::read(folder, &id) {
+            Ok(token) => (file, token.map(Arc::new)),
+            // It is looked at again by the next scan.
+            Err(errno) if is_shortage(errno) => before,
+            // Another file than the one that is known: it may be replaced.
+            Err(_) => (file, None),
+        },
         Err(_) => before,
     };
     let observed = Observed {
@@ -45,6 +50,12 @@ pub(super) fn observe(
         return Some(known.clone());
     }
     Some(Arc::new(observed))
+}
+
+/// `true` for an error of this host that says nothing of the file, and passes.
+fn is_shortage(errno: Errno) -> bool {
+    use Errno::{EAGAIN, EINTR, EMFILE, ENFILE, ENOMEM, ESTALE};
+    matches!(errno, EAGAIN | EINTR | EMFILE | ENFILE | ENOMEM | ESTALE)
 }
 
 /// `true` when the files of a credential, by their paths below the directory, are those that are known.

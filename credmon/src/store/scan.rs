@@ -1,8 +1,9 @@
-//! The scanner: finds out which credentials there are and tells what changed.
+//! The scanner: finds out which credentials there are and reports what changed.
 //!
 //! Owns the watches and the knowledge of each file's version. It takes no hint of what happened in a
-//! folder: it checks all of it, and reads only what changed. Every minute it checks everything. No secret is kept: of a `.top` only its route, of a `.use` only its claims. An error of
-//! the system never makes a credential disappear: what was known stays, and the next scan tries again.
+//! folder: it checks all of it, and reads only what changed. Every minute it checks everything. No secret stays in
+//! memory: of a `.top` only its route, of a `.use` only its claims. An error of the system never makes a credential
+//! disappear: what was known stays, and the next scan tries again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use super::account::Account;
 use super::directory::{Directory, DirectoryError};
 use super::folder::{Folder, file_id, kind};
 use super::install::{is_temporary, remove_leftovers};
+use super::observation::{Observation, ScanReport};
 use super::odd_names::OddNames;
 use super::wakes::{Installed, Pending, Wake};
 use super::watch::Watcher;
@@ -27,10 +29,13 @@ use crate::model::{CredentialId, FileId, Heartbeat, Observed, is_account};
 /// Time between full scans.
 pub(crate) const RESCAN: Duration = Duration::from_mins(1);
 
+/// Time to the next full scan after an error that may pass.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// Time from an event to the scan, so that changes that belong together are seen together.
 const SETTLE: Duration = Duration::from_millis(3);
 
-/// Folders that a full scan looks at before it sees to folders that just changed.
+/// Folders that a full scan checks before it turns to folders that just changed.
 const PORTION: usize = 16;
 
 /// An account's folder is scanned for so small a part of the time, however often it changes.
@@ -42,27 +47,6 @@ const ACCOUNT_LIMIT: usize = 10_000;
 /// Age of a folder's last change from which on its names are taken for known, in seconds: far above the
 /// ticks of clocks and their differences within a site.
 const SETTLED: i64 = 30;
-
-/// Observation of the scanner.
-#[derive(Debug)]
-pub(crate) enum Observation {
-    /// The directory can be used from now on, or cannot.
-    Directory(Result<Arc<Directory>, DirectoryError>),
-    /// A credential is new, or one of its files changed.
-    Changed(Arc<Observed>),
-    Gone(CredentialId),
-    /// A full scan is over.
-    Scanned(ScanReport),
-}
-
-/// Result of a full scan.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ScanReport {
-    /// Folders whose changes are noticed at once.
-    pub(crate) watched_folders: usize,
-    /// Problems that the scan itself met, in words.
-    pub(crate) problems: Vec<String>,
-}
 
 /// Scanner of one credential directory.
 pub(crate) struct Scanner {
@@ -107,7 +91,7 @@ impl Scanner {
         }
     }
 
-    /// Scans until told to stop: body of the scanner's thread.
+    /// Scans until it is stopped: body of the scanner's thread.
     pub(crate) fn run(mut self, wakes: &Receiver<Wake>, heartbeat: &Heartbeat) {
         let mut pending = Pending {
             all: true,
@@ -129,11 +113,12 @@ impl Scanner {
             pending.drain(wakes);
             let _working = heartbeat.start(self.path.as_deref().unwrap_or("".as_ref()));
             if std::mem::take(&mut pending.all) || next_full <= Instant::now() {
-                next_full = Instant::now() + RESCAN;
-                self.scan_all(|| {
+                let began = Instant::now();
+                let pause = self.scan_all(|| {
                     pending.drain(wakes);
                     pending.take_accounts(Instant::now())
                 });
+                next_full = began + pause;
             }
             self.handle(&mut pending);
         }
@@ -193,14 +178,16 @@ impl Scanner {
         (self.directory, self.served, self.lock, self.watcher) = (None, None, None, None);
     }
 
-    /// Scans the whole directory. `urgent` is asked now and then for folders that changed meanwhile.
-    pub(crate) fn scan_all(&mut self, mut urgent: impl FnMut() -> BTreeSet<Arc<str>>) {
+    /// Scans the whole directory; returns the time to the next full scan. `urgent` is asked now and then for folders
+    /// that changed meanwhile. After an error that may pass the directory that is open is used on.
+    pub(crate) fn scan_all(&mut self, mut urgent: impl FnMut() -> BTreeSet<Arc<str>>) -> Duration {
         let mut report = ScanReport::default();
+        let mut pause = RESCAN;
         match self.open() {
             Ok((directory, names)) => {
                 let warning = directory.warning().map(str::to_owned);
                 report.problems.extend(warning);
-                self.tell(Observation::Directory(Ok(directory)));
+                self.send(Observation::Directory(Ok(directory)));
                 for portion in names.chunks(PORTION) {
                     for user in urgent().iter().chain(portion) {
                         self.scan_account(user);
@@ -218,11 +205,17 @@ impl Scanner {
             }
             Err(error) => {
                 report.problems.push(error.to_string());
-                self.tell(Observation::Directory(Err(error)));
+                if error.may_pass() {
+                    pause = RETRY;
+                }
+                if !error.may_pass() || self.directory.is_none() {
+                    self.send(Observation::Directory(Err(error)));
+                }
             }
         }
         report.watched_folders = self.watcher.as_ref().map_or(0, Watcher::len);
-        self.tell(Observation::Scanned(report));
+        self.send(Observation::Scanned(report));
+        pause
     }
 
     /// Problem when another daemon of this program holds the directory's lock.
@@ -242,7 +235,7 @@ impl Scanner {
         let root = directory.root();
         if self.served != Some(directory.place()) {
             self.watcher = Some(Watcher::new(&path, self.wake.clone()));
-            self.lock = None;
+            (self.lock, self.directory) = (None, None);
             tracing::info!("serves {}", path.display());
             self.served = Some(directory.place());
         }
@@ -320,7 +313,7 @@ impl Scanner {
             let known = before.get(id.service());
             if let Some(observed) = observe::observe(folder, id, known) {
                 if known != Some(&observed) {
-                    self.tell(Observation::Changed(observed.clone()));
+                    self.send(Observation::Changed(observed.clone()));
                 }
                 credentials.push(observed);
             }
@@ -331,7 +324,7 @@ impl Scanner {
         };
         for gone in before.credentials {
             if account.get(gone.id.service()).is_none() {
-                self.tell(Observation::Gone(gone.id.clone()));
+                self.send(Observation::Gone(gone.id.clone()));
             }
         }
         self.accounts.insert(user.clone(), account);
@@ -380,12 +373,12 @@ impl Scanner {
         }
         let account = self.accounts.remove(user).unwrap_or_default();
         for gone in account.credentials {
-            self.tell(Observation::Gone(gone.id.clone()));
+            self.send(Observation::Gone(gone.id.clone()));
         }
         self.odd.forget_below(user);
     }
 
-    fn tell(&self, observation: Observation) {
+    fn send(&self, observation: Observation) {
         // The daemon has ended: nobody wants to know.
         let _ = self.observations.send(observation);
     }

@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::model::Observed;
+use crate::model::{CredentialId, Observed};
 
 /// Request to the scanner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,19 +24,22 @@ pub(crate) enum Wake {
 /// Credentials for which this daemon has installed a token. The scanner is not woken for them: it takes
 /// them in before it scans. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Installed(Arc<Mutex<Vec<Arc<Observed>>>>);
+pub(crate) struct Installed(Arc<Mutex<Latest>>);
+
+/// The latest of each credential.
+type Latest = BTreeMap<CredentialId, Arc<Observed>>;
 
 impl Installed {
-    fn list(&self) -> MutexGuard<'_, Vec<Arc<Observed>>> {
+    fn latest(&self) -> MutexGuard<'_, Latest> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn add(&self, observed: Arc<Observed>) {
-        self.list().push(observed);
+        self.latest().insert(observed.id.clone(), observed);
     }
 
     pub(super) fn take(&self) -> Vec<Arc<Observed>> {
-        std::mem::take(&mut self.list())
+        std::mem::take(&mut *self.latest()).into_values().collect()
     }
 }
 
@@ -95,5 +98,37 @@ impl Pending {
             .min()
             .unwrap_or(next_full)
             .min(next_full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TopProblem;
+
+    #[test]
+    fn of_each_credential_the_latest_token_is_remembered() {
+        let installed = Installed::default();
+        for n in 0..1000 {
+            for service in ["cms", "dune"] {
+                installed.add(Arc::new(Observed {
+                    id: CredentialId::new(&"u".into(), service).unwrap(),
+                    stamp: crate::model::TopStamp {
+                        own: crate::model::FileId::default(),
+                        parent: None,
+                    },
+                    top: Err(TopProblem::Unusable("".into())),
+                    use_file: Some(crate::model::FileId {
+                        inode: n,
+                        ..crate::model::FileId::default()
+                    }),
+                    token: None,
+                }));
+            }
+        }
+        let taken = installed.take();
+        let files = taken.iter().map(|o| o.use_file.map(|file| file.inode));
+        assert_eq!(files.collect::<Vec<_>>(), [Some(999), Some(999)]);
+        assert!(installed.take().is_empty());
     }
 }

@@ -1,7 +1,7 @@
-//! Watches: tells the scanner at once which account's folder changed.
+//! Watches: reports to the scanner at once which account's folder changed.
 //!
 //! One watch for the directory and one for each folder, not recursive, each set before the folder is
-//! read, so nothing falls between. Events only wake the scanner, which looks at the whole folder
+//! read, so nothing falls between. Events only wake the scanner, which checks the whole folder
 //! anyway. Our own changes (temporary files, and tokens that are renamed over `.use`) wake nobody.
 //! Where the kernel gives no watches (a limit, a network file system), the full scan each minute
 //! finds what there is.

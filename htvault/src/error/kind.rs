@@ -208,20 +208,26 @@ impl fmt::Display for Action {
 
 /// Kind of a Vault's answer that is no success, by its status and the server's words.
 pub(super) fn classify(status: u16, words: &[String], login: bool) -> ErrorKind {
-    let said = |part: &str| words.iter().any(|w| w.contains(part));
+    let mentions = |part: &str| words.iter().any(|w| w.contains(part));
     match status {
         307 | 472 | 473 => ErrorKind::Standby,
         401 if login => ErrorKind::LoginRefused,
-        403 if words.iter().any(|w| w.trim() == "permission denied") => ErrorKind::TokenRejected,
+        // "bad token": a node of a cluster that learns of a revocation while it answers `lookup-self`.
+        403 if words
+            .iter()
+            .any(|w| matches!(w.trim(), "permission denied" | "bad token")) =>
+        {
+            ErrorKind::TokenRejected
+        }
         403 => ErrorKind::Forbidden,
         404 if !login => ErrorKind::NoneStored,
         429 => ErrorKind::RateLimited,
-        400 if said("refresh failed") => ErrorKind::RefreshRefused,
-        400 if said("token expired") => ErrorKind::NotLongEnough,
-        503 if said("sealed") => ErrorKind::Sealed,
-        500 | 503 if said("standby mode") => ErrorKind::Standby,
-        500 | 503 if said("active cluster node not found") => ErrorKind::NoLeader,
-        500 if said("transient:") => ErrorKind::IssuerDown,
+        400 if mentions("refresh failed") => ErrorKind::RefreshRefused,
+        400 if mentions("token expired") => ErrorKind::NotLongEnough,
+        503 if mentions("sealed") => ErrorKind::Sealed,
+        500 | 503 if mentions("standby mode") => ErrorKind::Standby,
+        500 | 503 if mentions("active cluster node not found") => ErrorKind::NoLeader,
+        500 if mentions("transient:") => ErrorKind::IssuerDown,
         412 | 500.. => ErrorKind::ServerError,
         _ => ErrorKind::Refused,
     }

@@ -26,7 +26,7 @@ pub use scope::FailureScope;
 const NO_LOGIN: &str = "this Vault has no Kerberos login for the issuer and role: correct their names, or \
     have its admins enable it (OpenBao from 2.7 on needs the plugin `kerberos` for that)";
 
-/// Failure of a request: the request, what the server or a library said, and advice.
+/// Failure of a request: the request, the message of the server or of a library, and advice.
 ///
 /// `Display` is [`message`](Self::message), then `; `, then [`advice`](Self::advice). Neither holds
 /// a token or another secret.
@@ -91,7 +91,7 @@ impl Error {
         }
     }
 
-    /// One error for a request that no address answered: what each of them said. Its kind and scope
+    /// One error for a request that no address answered: the message of each. Its kind and scope
     /// are those of the failure that speaks of the least: a path before an issuer before a host.
     pub(crate) fn of_all_addresses(request: &str, mut failures: Vec<(String, Self)>) -> Self {
         if failures.len() == 1

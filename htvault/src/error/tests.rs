@@ -17,6 +17,7 @@ fn recorded_answers_have_their_kind_and_scope() {
             Kind::TokenRejected,
             Scope::Credential,
         ),
+        (403, "bad token", Kind::TokenRejected, Scope::Credential),
         (
             403,
             "1 error occurred:\n\t* permission denied\n\n",

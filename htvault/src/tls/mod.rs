@@ -42,7 +42,7 @@ const SYSTEM_BUNDLES: [&str; 2] = [
 ///     ca_dir: Some("/etc/grid-security/certificates".into()),
 /// };
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TlsSettings {
     /// A PEM bundle; the system's roots when `None`. It must be readable.
     pub ca_file: Option<PathBuf>,
@@ -80,7 +80,9 @@ impl Authorities {
         self.found == settings.fingerprint()
     }
 
-    pub(crate) fn config(&self) -> ClientConfig {
+    /// A configuration of rustls that trusts them, for another client than this crate's.
+    #[must_use]
+    pub fn config(&self) -> ClientConfig {
         self.config.clone()
     }
 }

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::machine::Machine;
 use super::progress::Progress;
 use super::report::Report;
-use super::{bastion, credmon, parts};
+use super::{bastion, credmon, parts, push};
 
 /// Measures how much our programs need.
 #[derive(Clone, Debug, Parser)]
@@ -41,6 +41,14 @@ enum Subject {
         /// Only these parts
         #[arg(value_name = "PART")]
         parts: Vec<bastion::Part>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Credentials stored at credds, beside HTCondor's own `condor_store_cred`
+    Push {
+        /// Only these parts
+        #[arg(value_name = "PART")]
+        parts: Vec<push::Part>,
         #[command(flatten)]
         how: How,
     },
@@ -77,6 +85,7 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (how, command) = match &subject {
         Subject::Credmon { parts, how } => (*how, command("credmon", parts, how.quick)),
         Subject::Bastion { parts, how } => (*how, command("bastion", parts, how.quick)),
+        Subject::Push { parts, how } => (*how, command("push", parts, how.quick)),
     };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -118,6 +127,7 @@ async fn measure(
     match subject {
         Subject::Credmon { parts, how } => credmon::run(parts, how.quick, progress, report).await,
         Subject::Bastion { parts, how } => bastion::run(parts, how.quick, progress, report).await,
+        Subject::Push { parts, how } => push::run(parts, how.quick, progress, report).await,
     }
 }
 

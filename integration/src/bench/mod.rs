@@ -13,6 +13,7 @@ pub mod machine;
 mod parts;
 pub mod processor;
 pub mod progress;
+pub mod push;
 pub mod report;
 pub mod requests;
 

@@ -53,13 +53,20 @@ pub fn bastion(chain: &Chain, pool: &Pool) -> anyhow::Result<Command> {
         fs::copy(&from, pool.path(to))
             .with_context(|| format!("cannot copy {} into the pool", from.display()))?;
     }
-    configure(
-        pool,
-        &chain.bastion_yaml(&places(&format!("credds: [{}]", pool.host()))),
-    )?;
+    configure(pool, &chain.bastion_yaml(&places(&credds(pool))))?;
     let mut command = pool.command("root", "/usr/sbin/token-bastion");
     command.args(["--config", CONFIG]);
     Ok(command)
+}
+
+/// The group of a pool's schedd, as most sites write it.
+#[must_use]
+pub fn credds(pool: &Pool) -> String {
+    format!(
+        "credds: [{}], collector: \"{}\"",
+        pool.host(),
+        pool.collector()
+    )
 }
 
 /// The places of a bastion in a pool, for the group of schedds that is given in YAML.

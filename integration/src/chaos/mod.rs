@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `action`, `draw` | what is done, drawn by the seed |
 //! | `layout` | who is delivered where |
-//! | `stage`, `schedd`, `file_system`, `relay` | the parts |
+//! | `stage`, `schedd`, `file_system` | the parts |
 //! | `act` | how each action is done and undone |
 //! | `watch`, `ledger` | what is seen twice a second, and what of it is a fault |
 //! | `audit` | the tokens that live at the server |
@@ -21,7 +21,6 @@ mod draw;
 mod file_system;
 mod layout;
 mod ledger;
-mod relay;
 mod report;
 mod schedd;
 mod stage;

@@ -22,7 +22,6 @@ use super::action::Target;
 use super::audit::ACCESSORS;
 use super::file_system::SmallFileSystem;
 use super::layout::Layout;
-use super::relay::Relay;
 use super::schedd::Schedd;
 use crate::chain::{ACCOUNTS, Lives, VAULT, program};
 use crate::ended;
@@ -31,6 +30,7 @@ use crate::kdc::REALM;
 use crate::openbao::site::Site;
 use crate::pool::Pool;
 use crate::process::Daemon;
+use crate::relay::Relay;
 use crate::sandbox;
 
 /// Access tokens of 90 seconds, of which 60 are always left: outages of so long leave no gap.

@@ -181,7 +181,12 @@ impl OpenBao {
         for other in (0..self.count()).filter(|other| ![leader, number].contains(other)) {
             self.hang(other, true)?;
         }
-        self.seal(leader).await?;
+        let is_late = |error: &reqwest::Error| error.is_timeout();
+        match self.seal(leader).await {
+            // On a busy machine; that there is no leader any more is what counts, and is waited for.
+            Err(error) if error.downcast_ref().is_some_and(is_late) => println!("{error:#}"),
+            sealed => sealed?,
+        }
         self.wait_until_leaderless(number).await
     }
 

@@ -38,14 +38,15 @@ pub(super) async fn write(root: &Root, ca: &Ca, options: &Options) -> anyhow::Re
     }
     let mut map = String::new();
     for line in &options.map {
+        // A regular expression: without its ends `bench10` takes `bench100`, too.
         writeln!(
             map,
-            "SCITOKENS {},{} {}",
+            "SCITOKENS ^{},{}$ {}",
             line.issuer, line.subject, line.account
         )?;
     }
     for member in &options.members {
-        writeln!(map, "SSL \"/CN={member}\" condor")?;
+        writeln!(map, "SSL \"^/CN={member}$\" condor")?;
     }
     root.write("/etc/condor/mapfile", map)?;
 

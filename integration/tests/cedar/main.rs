@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
+mod network;
 mod site;
 
 use std::fmt::Debug;
@@ -14,11 +15,11 @@ use htcondor_cedar::{
     AccessToken, Credd, Credential, Error, ErrorKind, Kind, Query, Refusal, Step, Stored, Tls,
 };
 use integration::ca::Ca;
-use integration::chain::Lives;
+use integration::chain::{ISSUER, Lives};
 use integration::pool::Release;
 use integration::wait;
 
-use site::{Site, WITHIN, authorities, credential};
+use site::{Site, WITHIN, credential};
 
 const FAR: Duration = Duration::from_mins(2);
 
@@ -170,17 +171,17 @@ async fn opened(site: &Site) -> anyhow::Result<()> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls12 = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS12])?
-        .with_root_certificates(authorities(&site.chain.ca)?)
+        .with_root_certificates(site.chain.ca.roots()?)
         .with_no_client_auth();
     let tls12 = open(Tls::with_config(tls12, site.pool.host())?).await?;
     tls12.query(&cms, WITHIN).await?;
 
     // Certificates that are not the one meant.
-    let elsewhere = Tls::new(authorities(&site.chain.ca)?, "elsewhere.test")?;
+    let elsewhere = Tls::new(site.chain.ca.roots()?, "elsewhere.test")?;
     let elsewhere = open(elsewhere).await?.query(&cms, WITHIN).await;
-    failed(elsewhere, ErrorKind::Untrusted, Step::Tls)?;
+    failed(elsewhere, ErrorKind::WrongName, Step::Tls)?;
     let other_ca = Ca::create(&site.folder.path().join("other-ca"), "Another CA")?;
-    let other_ca = Tls::new(authorities(&other_ca)?, site.pool.host())?;
+    let other_ca = Tls::new(other_ca.roots()?, site.pool.host())?;
     let other_ca = open(other_ca).await?.query(&cms, WITHIN).await;
     failed(other_ca, ErrorKind::Untrusted, Step::Tls)?;
     Ok(())
@@ -198,12 +199,26 @@ async fn refused(site: &Site) -> anyhow::Result<()> {
     // A token that the map file does not know.
     let crab_token = site.access_token("crabtw", "crab").await?;
     let map = fs::read_to_string(site.pool.path("/etc/condor/mapfile"))?;
-    site.remap(&map.replace("cms,crabtw", "cms,somebody"))
+    for subject in ["^ISSUER,somebody$", "^ISSUER,crab$"] {
+        let subject = subject.replace("ISSUER", ISSUER);
+        let known = format!("^{ISSUER},crabtw$");
+        site.remap(&map.replace(&known, &subject)).await?;
+        wait::until("the token to be refused", FAR, async || {
+            let credd = site.credd(&crab_token).await.map_err(|e| e.to_string())?;
+            match credd.query(&Credential::new("cms_crab"), WITHIN).await {
+                Err(error) if error.kind() == ErrorKind::TokenRefused => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
         .await?;
-    wait::until("the token to be refused", FAR, async || {
+    }
+    // A line is a regular expression: without its ends it takes other subjects for the account.
+    site.remap(&format!("SCITOKENS {ISSUER},crab somebody\n"))
+        .await?;
+    wait::until("the token of another account's", FAR, async || {
         let credd = site.credd(&crab_token).await.map_err(|e| e.to_string())?;
         match credd.query(&Credential::new("cms_crab"), WITHIN).await {
-            Err(error) if error.kind() == ErrorKind::TokenRefused => Ok(()),
+            Ok(done) if done.user.starts_with("somebody@") => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })

@@ -6,16 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use htcondor_cedar::{AccessToken, Address, Collector, Credd, Credential, Kind, Query, Tls};
-use htvault::kerberos::Ticket;
-use htvault::{AccessTokenRequest, Client, CredentialUrl, Settings, VaultToken};
-use integration::ca::Ca;
-use integration::chain::{Chain, Lives, VAULT, installed};
-use integration::kdc::REALM;
+use integration::chain::login::Login;
+use integration::chain::{Chain, Lives, installed};
 use integration::pool::{Pool, Release};
 use integration::sandbox;
-use rustls::RootCertStore;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 
 /// Deadline of each operation.
 pub const WITHIN: Duration = Duration::from_secs(20);
@@ -30,7 +24,6 @@ pub struct Site {
     pub pool: Pool,
     pub chain: Chain,
     pub folder: tempfile::TempDir,
-    vault: Client,
     _one: tokio::sync::MutexGuard<'static, ()>,
 }
 
@@ -49,60 +42,28 @@ impl Site {
         let more = configuration.iter().map(|line| (*line).to_owned());
         options.configuration.extend(more);
         let pool = Pool::start(&folder.path().join("pool"), &chain.ca, &options).await?;
-        let mut settings = Settings::new(VAULT.parse()?);
-        settings.tls.ca_file = Some(chain.ca.file());
         Ok(Self {
             pool,
-            vault: Client::new(&settings)?,
             chain,
             folder,
             _one: one,
         })
     }
 
-    /// A vault token of an account for a role.
-    async fn vault_token(&self, account: &str, role: &str) -> anyhow::Result<VaultToken> {
-        let keytab = self.chain.keytabs().join(format!("{account}.keytab"));
-        let ticket = Ticket::from_keytab(&format!("{account}@{REALM}"), &keytab)?;
-        let host = self.vault.settings().kerberos_host();
-        let negotiate = ticket.negotiate("host", host)?;
-        Ok(self.vault.login("cms", role, &negotiate).await?.token)
-    }
-
-    fn url(&self, account: &str, role: &str) -> anyhow::Result<CredentialUrl> {
-        Ok(CredentialUrl::creds(
-            self.vault.server(),
-            "cms",
-            account,
-            role,
-        )?)
-    }
-
     /// An access token of an account's role.
     pub async fn access_token(&self, account: &str, role: &str) -> anyhow::Result<String> {
-        let vault_token = self.vault_token(account, role).await?;
-        let url = self.url(account, role)?;
-        let request = AccessTokenRequest::default();
-        let answer = self
-            .vault
-            .access_token(&url, &vault_token, &request)
-            .await?;
-        Ok(answer.token.expose().to_owned())
+        let login = Login::new(&self.chain, account, role).await?;
+        login.access_token().await
     }
 
     /// What a bastion stores for an account.
     pub async fn secret(&self, account: &str, role: &str) -> anyhow::Result<String> {
-        let vault_token = self.vault_token(account, role).await?;
-        let url = self.url(account, role)?;
-        let secret = serde_json::json!({
-            "vault_token": vault_token.expose(), "vault_url": url.to_string()
-        });
-        Ok(secret.to_string())
+        Ok(Login::new(&self.chain, account, role).await?.secret())
     }
 
     /// Certificate and name of the pool's host.
     pub fn tls(&self) -> anyhow::Result<Tls> {
-        Ok(Tls::new(authorities(&self.chain.ca)?, self.pool.host())?)
+        Ok(Tls::new(self.chain.ca.roots()?, self.pool.host())?)
     }
 
     pub fn collector(&self) -> anyhow::Result<Collector> {
@@ -160,13 +121,6 @@ impl Site {
         fs::write(self.pool.path("/etc/condor/mapfile"), map)?;
         self.pool.reconfigure(&[]).await
     }
-}
-
-/// Authorities of a test.
-pub fn authorities(ca: &Ca) -> anyhow::Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.pem().as_bytes())?)?;
-    Ok(roots)
 }
 
 /// The account's credential for a service.

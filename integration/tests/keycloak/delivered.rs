@@ -118,7 +118,7 @@ async fn add_issuer(site: &Site, secret: &secrecy::SecretString) {
 /// The bastion in the pool, with both issuers.
 fn bastion(chain: &Chain, pool: &Pool) -> Command {
     let command = installed::bastion(chain, pool).unwrap();
-    let places = installed::places(&format!("credds: [{}]", pool.host()));
+    let places = installed::places(&installed::credds(pool));
     let yaml = with_keycloak(&chain.bastion_yaml(&places));
     installed::configure(pool, &yaml).unwrap();
     command

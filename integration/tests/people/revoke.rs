@@ -224,7 +224,8 @@ async fn a_stolen_schedd_of_a_pool_loses_every_token_whether_it_answers_or_not()
 
     let output = order(&["push"]).await;
     let said = text(&output);
-    assert!(said.contains("3 revoked left out"), "{said}");
+    assert!(said.contains("3 left out, revoked or"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "nothing was pushed");
     assert!(tokens().is_empty());
     let output = order(&["push", "--schedd", pool.host()]).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));

@@ -14,8 +14,8 @@ use super::known::{Finder, Kind};
 use super::search::{self, Found, Sampler};
 use super::stage::Stage;
 
-/// The only variable of the only program that gets a secret in its environment: HTCondor's own tool takes the access
-/// token that opens a credd in no other way that leaves no file.
+/// The only variable of the only program that gets a secret in its environment, with `transport: condor`: HTCondor's own
+/// tool takes the access token that opens a credd in no other way that leaves no file.
 const BEARER: &str = "BEARER_TOKEN of condor_store_cr";
 
 pub fn nothing_is_elsewhere(found: &[Found]) -> anyhow::Result<()> {
@@ -47,7 +47,14 @@ fn is_named(place: &str, kind: Kind) -> bool {
 }
 
 /// The search itself worked: it met secrets in each place that may have them.
-pub fn each_place_of_the_contract_was_seen(found: &[Found]) -> anyhow::Result<()> {
+pub fn each_place_of_the_contract_was_seen(found: &[Found], transport: &str) -> anyhow::Result<()> {
+    let is_in_environment = found
+        .iter()
+        .any(|(place, _)| place.starts_with("BEARER_TOKEN"));
+    ensure!(
+        is_in_environment == (transport == "condor"),
+        "{transport}: a token in an environment: {is_in_environment}"
+    );
     for (beginning, end) in [
         ("/etc/token-bastion/keytabs/", "cmsprod.keytab"),
         ("/var/lib/condor/oauth_credentials/", "crabtw/cms_crab.top"),
@@ -56,7 +63,6 @@ pub fn each_place_of_the_contract_was_seen(found: &[Found]) -> anyhow::Result<()
             "cmsprod/cms_production.use",
         ),
         ("/var/lib/condor/execute/", "cms_crab.use"),
-        (BEARER, ""),
     ] {
         let is = |(place, _): &Found| place.starts_with(beginning) && place.ends_with(end);
         ensure!(

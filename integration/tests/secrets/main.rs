@@ -38,9 +38,23 @@ use stage::{FAR, HOME, Stage, USER};
 /// Ends the job that has a token.
 const ENOUGH: &str = "/tmp/enough";
 
+/// One at a time: they share the sandbox's addresses.
+static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 // The front goes on while this searches.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_are_where_the_contract_names_them_and_nowhere_else() -> anyhow::Result<()> {
+    searched("cedar").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_htcondors_tools_one_more_secret_is_in_their_environment_and_nowhere_else()
+-> anyhow::Result<()> {
+    searched("condor").await
+}
+
+async fn searched(transport: &str) -> anyhow::Result<()> {
+    let _one = ONE.lock().await;
     let cores = ["--pid", &std::process::id().to_string(), "--core=unlimited"].map(str::to_owned);
     ensure!(
         tokio::process::Command::new("prlimit")
@@ -50,7 +64,7 @@ async fn secrets_are_where_the_contract_names_them_and_nowhere_else() -> anyhow:
             .success()
     );
     let sampler = Sampler::start();
-    let mut stage = Stage::set().await?;
+    let mut stage = Stage::set(transport).await?;
 
     let told = async {
         life(&stage).await?;
@@ -71,7 +85,7 @@ async fn secrets_are_where_the_contract_names_them_and_nowhere_else() -> anyhow:
         anyhow::Ok(found)
     };
     let found = told.await.with_context(|| stage.bastion.tail(10))?;
-    each_place_of_the_contract_was_seen(&found)?;
+    each_place_of_the_contract_was_seen(&found, transport)?;
     planted_leaks_are_found(&stage)
 }
 
@@ -84,7 +98,7 @@ async fn life(stage: &Stage) -> anyhow::Result<()> {
             stage.known.count(Kind::AccessToken),
         );
         ensure!(
-            vault >= 9 && access >= 15,
+            vault >= 9 && access >= 30,
             "{vault} vault tokens, {access} access tokens"
         );
         Ok(())
@@ -139,7 +153,8 @@ async fn others_cannot_look_inside(stage: &Stage) -> anyhow::Result<()> {
 }
 
 /// How many secrets the memory of both programs has, of all that there were: what is not needed any more is zeroed when
-/// it is freed, and what is left is in buffers of open connections. Without that most access tokens are there.
+/// it is freed, and what is left opens credds or is in buffers of open connections: of 30 access tokens 6 in the bastion
+/// (11 without the zeroing) and 3 in the credmon (16).
 fn memory(stage: &Stage) -> anyhow::Result<()> {
     let finder = stage.known.finder();
     for (name, pid) in [
@@ -151,7 +166,7 @@ fn memory(stage: &Stage) -> anyhow::Result<()> {
             println!("memory of the {name}: {there} of {all} {kind:?}");
             let is_short_lived = kind == Kind::AccessToken || name == "credmon";
             ensure!(
-                !is_short_lived || there * 2 < all,
+                !is_short_lived || there * 3 < all,
                 "{there} of {all} {kind:?}"
             );
         }

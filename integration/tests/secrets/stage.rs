@@ -57,7 +57,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub async fn set() -> anyhow::Result<Self> {
+    pub async fn set(transport: &str) -> anyhow::Result<Self> {
         let folder = sandbox::new_folder()?;
         let chain = Chain::start_cluster(folder.path(), Lives::QUICK, &[BEHIND]).await?;
         let known = Arc::new(Known::default());
@@ -76,7 +76,7 @@ impl Stage {
         options.configuration.extend(more.map(str::to_owned));
         let pool = Pool::start(&folder.path().join("pool"), &chain.ca, &options).await?;
         note_starts(&pool).await?;
-        install(&chain, &pool).await?;
+        install(&chain, &pool, transport).await?;
         for entry in fs::read_dir(chain.keytabs())? {
             for key in keys(&chain, &entry?.path()).await? {
                 known.learn(Kind::Key, &key);
@@ -254,14 +254,15 @@ fn start(pool: &Pool, log: &Path) -> anyhow::Result<Daemon> {
 }
 
 /// Program, keytabs and configuration as an admin installs them.
-async fn install(chain: &Chain, pool: &Pool) -> anyhow::Result<()> {
+async fn install(chain: &Chain, pool: &Pool, transport: &str) -> anyhow::Result<()> {
     // Program, keytabs, configuration: root's.
     installed::bastion(chain, pool)?;
     fs::copy(
         program("token-bastion")?,
         pool.path("/usr/sbin/token-bastion"),
     )?;
-    let places = installed::places(&format!("credds: [{}]", pool.host()));
+    let credds = installed::credds(pool);
+    let places = installed::places(&format!("{credds}, transport: {transport}"));
     let yaml = format!(
         "{}listen: {{address: \"{LISTEN}\"}}\n",
         chain.bastion_yaml(&places)

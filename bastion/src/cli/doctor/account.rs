@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use super::{Section, Verdict, span};
 use crate::config::host;
 use crate::engine::attempt::Parts;
-use crate::model::delivery::{Credential, Delivery};
+use crate::model::credd_step::CreddStep;
+use crate::model::delivery::{Credential, Delivery, Target, Way};
 use crate::model::moment::{after, until};
-use crate::model::problem::{Cause, Kind};
+use crate::model::problem::{Cause, Kind, Problem};
 use crate::policy::verify;
 use crate::schedd::{Observation, Transport};
 use crate::vault::Vault;
@@ -165,23 +166,54 @@ async fn schedd_steps<V: Vault, T: Transport>(
     let place = format!("{} at {}", delivery.id.service, delivery.id.schedd);
     match parts.transport.observe(delivery).await {
         Ok(observed) => {
-            let what = if delivery.target.needs_opener() {
-                "credd"
-            } else {
-                "directory"
-            };
-            section.add(format!("{what} {place}"), Verdict::Ok, "it answers");
+            let (what, words) = answering(&delivery.target);
+            section.add(format!("{what} {place}"), Verdict::Ok, words);
             let (verdict, words) = judge(&observed, answer, parts.clock.now());
             section.add(format!("credmon {place}"), verdict, words);
         }
         Err(problem) if matches!(problem.cause, Cause::Schedd(_) | Cause::Credd(_)) => {
-            section.add(format!("credd {place}"), Verdict::Wrong, problem.message);
+            section.add(format!("credd {place}"), Verdict::Wrong, failed(&problem));
         }
         Err(problem) => {
             let words = format!("no access token opens the credd: {}", problem.message);
             section.add(format!("credd {place}"), Verdict::NotTried, words);
         }
     }
+}
+
+/// What answers, and what is right about it.
+fn answering(target: &Target) -> (&'static str, String) {
+    match target {
+        Target::Directory(_) => ("directory", "it answers".to_owned()),
+        Target::Credd {
+            way: Way::Cedar { .. },
+            ..
+        } => {
+            let steps = CreddStep::ALL.map(CreddStep::word);
+            (
+                "credd",
+                format!("it answers: right are {}", steps.join(", ")),
+            )
+        }
+        Target::Credd { .. } => ("credd", "it answers".to_owned()),
+    }
+}
+
+/// The step that failed, and the steps that were right before it, where they are known.
+fn failed(problem: &Problem) -> String {
+    let Some(step) = problem.step else {
+        return problem.message.clone();
+    };
+    let before: Vec<&str> = CreddStep::ALL
+        .into_iter()
+        .filter(|other| *other < step)
+        .map(CreddStep::word)
+        .collect();
+    let right = match before.as_slice() {
+        [] => String::new(),
+        before => format!(" (right are {})", before.join(", ")),
+    };
+    format!("{} failed{right}: {}", step.word(), problem.message)
 }
 
 /// Judges a credmon by the observed times at its schedd.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Section, Verdict};
 use crate::config::{Config, host};
-use crate::model::delivery::{Delivery, Target};
+use crate::model::delivery::{Delivery, Way};
 use crate::schedd::{condor, directory};
 
 pub(super) async fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Section {
@@ -21,10 +21,11 @@ pub(super) async fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Se
     for fault in directory::faults(config).await {
         section.add("directories", Verdict::Wrong, fault);
     }
-    let needs_tools = deliveries
+    let ways = deliveries
         .iter()
-        .any(|delivery| matches!(delivery.target, Target::Credd { .. }));
-    if needs_tools || !config.searches.is_empty() {
+        .filter_map(|delivery| delivery.target.way());
+    let mut ways = ways.chain(config.searches.iter().map(|search| &search.way));
+    if ways.any(|way| *way == Way::Condor) {
         match condor::tool_path() {
             Ok(path) => section.add("HTCondor", Verdict::Ok, path.display().to_string()),
             Err(fault) => section.add("HTCondor", Verdict::Wrong, fault),

@@ -7,6 +7,7 @@ mod account;
 mod consistency;
 mod credential;
 mod schedds;
+mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -47,7 +48,8 @@ pub(crate) fn config(file: &str, sections: &FileSections, faults: &mut Faults) -
         let message = "`address` is missing, write for example {address: \"127.0.0.1:9118\"}";
         faults.add(place, message);
     }
-    let groups = Groups::new(sections.schedds.entries(), faults);
+    let authorities = authorities(&sections.vault);
+    let groups = Groups::new(sections.schedds.entries(), &authorities, faults);
     // Without a good address the rest is still checked, with one that is never used.
     let server = match &vault {
         Some(vault) => vault.server().clone(),
@@ -95,6 +97,13 @@ fn path(path: &Given<AbsolutePath>) -> Option<PathBuf> {
     path.get().map(|path| path.0.clone())
 }
 
+fn authorities(section: &VaultSection) -> TlsSettings {
+    TlsSettings {
+        ca_file: path(&section.ca_file),
+        ca_dir: path(&section.ca_dir),
+    }
+}
+
 fn vault(file: &str, section: &VaultSection, faults: &mut Faults) -> Option<Settings> {
     if section.address.is_empty() {
         faults.add_at(
@@ -112,10 +121,7 @@ fn vault(file: &str, section: &VaultSection, faults: &mut Faults) -> Option<Sett
     let servers = section.address.items().iter();
     let servers = servers.map(|server| server.value.0.clone()).collect();
     let mut settings = Settings::for_cluster(servers).ok()?;
-    settings.tls = TlsSettings {
-        ca_file: path(&section.ca_file),
-        ca_dir: path(&section.ca_dir),
-    };
+    settings.tls = authorities(section);
     let limit = requests.limit.get().zip(requests.per.get());
     settings.limit = limit.map(|(limit, per)| RequestLimit {
         limit: limit.0,

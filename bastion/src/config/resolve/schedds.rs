@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::check_length;
+use htvault::TlsSettings;
+
+use super::{check_length, way};
 use crate::config::faults::{Faults, Located, Place, hint};
 use crate::config::given::{Given, Several};
 use crate::config::sections::GroupSection;
 use crate::config::{Glob, NameFilter, Search};
-use crate::model::delivery::{Authentication, Target};
+use crate::model::delivery::{Authentication, Target, Way};
 use crate::model::names::suggestion;
 
 /// Limit for the length of a host's name, that of DNS.
@@ -46,7 +48,12 @@ pub(super) enum Chosen<'a> {
 }
 
 impl Groups {
-    pub(super) fn new(sections: &[(Located<String>, GroupSection)], faults: &mut Faults) -> Self {
+    /// `authorities` are those of Vault, for groups that name no others.
+    pub(super) fn new(
+        sections: &[(Located<String>, GroupSection)],
+        authorities: &TlsSettings,
+        faults: &mut Faults,
+    ) -> Self {
         let mut groups = Vec::new();
         // The group that first named a schedd, so that each name means one target.
         let mut known: BTreeMap<String, (Target, String)> = BTreeMap::new();
@@ -56,13 +63,17 @@ impl Groups {
                 faults.add(name.place, message);
             }
             check_length(name, GROUP_LIMIT, faults);
+            let search = is_search(section);
             let mut group = Group {
                 name: name.value.clone(),
                 listed: Vec::new(),
-                search: search(name, section),
+                search: search.then(|| {
+                    let way = way::of(section, authorities, faults);
+                    new_search(name, section, way)
+                }),
             };
             if group.search.is_none() {
-                for (place, schedd) in listed(name, section, faults) {
+                for (place, schedd) in listed(name, section, authorities, faults) {
                     if is_new(place, &schedd, &known, faults) {
                         let first = (schedd.target.clone(), name.value.clone());
                         known.insert(schedd.name.clone(), first);
@@ -206,17 +217,22 @@ fn is_new(
     true
 }
 
-/// The search of a group that is found through a collector.
-fn search(name: &Located<String>, section: &GroupSection) -> Option<Search> {
+/// Returns true for a group that is found through a collector.
+fn is_search(section: &GroupSection) -> bool {
     let is_listed = !section.directory.is_missing() || !section.credds.is_missing();
     let is_search = !section.collector.is_missing() || !section.constraint.is_missing();
-    (is_search && !is_listed).then(|| Search {
+    is_search && !is_listed
+}
+
+fn new_search(name: &Located<String>, section: &GroupSection, way: Way) -> Search {
+    Search {
         group: name.value.clone(),
         collector: section.collector.get().cloned(),
         constraint: section.constraint.get().map(|text| text.0.clone()),
+        way,
         authentication: authentication(section),
         templates: Vec::new(),
-    })
+    }
 }
 
 fn authentication(section: &GroupSection) -> Authentication {
@@ -230,6 +246,7 @@ fn authentication(section: &GroupSection) -> Authentication {
 fn listed(
     name: &Located<String>,
     section: &GroupSection,
+    authorities: &TlsSettings,
     faults: &mut Faults,
 ) -> Vec<(Place, Schedd)> {
     let credds = section.credds.items();
@@ -243,7 +260,8 @@ fn listed(
             if section.credds.is_empty() {
                 faults.add(name.place, "`credds` lists no host, add at least one");
             }
-            let credds = credds.iter().map(|host| credd(host, section, faults));
+            let way = way::of(section, authorities, faults);
+            let credds = credds.iter().map(|host| credd(host, section, &way, faults));
             credds.collect()
         }
         (false, false) => {
@@ -269,6 +287,9 @@ fn directory(
     let others = [
         section.collector.place(),
         section.constraint.place(),
+        section.transport.place(),
+        section.ca_file.place(),
+        section.ca_dir.place(),
         section.authenticate.place(),
         section.superuser_for.place(),
     ];
@@ -281,7 +302,12 @@ fn directory(
     Some((directory.place, Schedd { name, target }))
 }
 
-fn credd(host: &Located<String>, section: &GroupSection, faults: &mut Faults) -> (Place, Schedd) {
+fn credd(
+    host: &Located<String>,
+    section: &GroupSection,
+    way: &Way,
+    faults: &mut Faults,
+) -> (Place, Schedd) {
     let name = host.value.clone();
     if name.contains(char::is_whitespace) {
         faults.add(host.place, "expected a host name");
@@ -293,6 +319,7 @@ fn credd(host: &Located<String>, section: &GroupSection, faults: &mut Faults) ->
     let target = Target::Credd {
         host: name.clone(),
         collector: section.collector.get().cloned(),
+        way: way.clone(),
         authentication: authentication(section),
     };
     (host.place, Schedd { name, target })

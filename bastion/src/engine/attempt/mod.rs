@@ -2,7 +2,7 @@
 //!
 //! Always true:
 //! - A token is checked by reading an access token with it before it is stored anywhere.
-//! - *Good* is said only when the credmon at the schedd has made an access token since the push.
+//! - *Good* is reported only when the credmon at the schedd has made an access token since the push.
 //! - The token that jobs live on is revoked only after its replacement is good; an attempt that fails
 //!   revokes nothing that may be stored somewhere.
 //! - A token that was made and could not be stored is used again at the next attempt: an outage of a
@@ -15,7 +15,7 @@ mod tokens;
 
 use std::time::Duration;
 
-use htvault::VaultToken;
+use htvault::{AccessTokenAnswer, VaultToken};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -67,7 +67,7 @@ pub struct Outcome {
     pub seen: Option<Observation>,
     /// The access token that was read last.
     pub access: Option<AccessFacts>,
-    /// Good, or what is wrong; `None` for an attempt that was told to end.
+    /// Good, or what is wrong; `None` for an attempt that was cancelled.
     pub result: Option<Result<(), Problem>>,
 }
 
@@ -224,10 +224,20 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     /// not at the schedd yet. It is asked for as much life as a credmon wants, so that an issuer that does
     /// not answer, or a grant that is refused, is seen while jobs still have a token.
     async fn check(&mut self, token: &VaultToken, before_store: bool) -> Result<(), Problem> {
-        let credential = &self.delivery.credential;
         let at_least = self.known.life.map(plan::at_least);
-        let answer = (self.parts.vault).read_for_jobs(credential, token, at_least);
+        let answer = (self.parts.vault).read_for_jobs(&self.delivery.credential, token, at_least);
         let (answer, less) = self.parts.stages.time(Stage::Read, answer).await?;
+        self.take_over(answer, less, before_store)
+    }
+
+    /// Checks what was read for jobs, and takes it over. `less`: the reason why it lives less than it should.
+    fn take_over(
+        &mut self,
+        answer: AccessTokenAnswer,
+        less: Option<Problem>,
+        before_store: bool,
+    ) -> Result<(), Problem> {
+        let credential = &self.delivery.credential;
         verify::access_token(credential, &answer, self.now())?;
         if let Some(odd) = verify::odd_claims(&answer).filter(|_| before_store) {
             let id = &self.delivery.id;

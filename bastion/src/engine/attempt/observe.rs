@@ -12,10 +12,11 @@ use crate::model::moment::{after, before};
 use crate::model::problem::{Kind, Problem};
 use crate::model::records::{Life, requested_content};
 use crate::policy::jobs::{self, Credmon};
-use crate::policy::plan::PushReason;
 use crate::policy::plan::inherit::{self, FoundToken};
+use crate::policy::plan::{self, PushReason};
 use crate::schedd::top_file;
 use crate::schedd::{Observation, Transport};
+use crate::system::stages::Stage;
 use crate::vault::{OwnedToken, Vault};
 
 /// Decision on an observation.
@@ -26,7 +27,8 @@ pub(super) enum Decision {
 }
 
 impl<V: Vault, T: Transport> Attempt<'_, V, T> {
-    /// Sees what the schedd has and what that means; X    /// owned still gives access tokens as wanted.
+    /// Sees what the schedd has and what that means; with `prove`, whether a token that is
+    /// owned still gives access tokens as wanted.
     pub(super) async fn examine(&mut self, prove: bool) -> Result<Decision, Problem> {
         let observed = self.observe().await?;
         let Some(stored) = observed.stored else {
@@ -48,7 +50,10 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
                     self.tokens.let_go();
                     Ok(Decision::Push(PushReason::Replaced))
                 }
-                None => Ok(self.inherit(stored, &observed)),
+                None => match self.inherit(stored, &observed) {
+                    Decision::Good if prove => self.prove_by_session().await,
+                    decision => Ok(decision),
+                },
             };
         };
         let ours = match there {
@@ -93,9 +98,16 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
                 Decision::Good
             });
         }
+        self.prove_by_session().await
+    }
+
+    async fn prove_by_session(&mut self) -> Result<Decision, Problem> {
         let sessions = &self.parts.sessions;
         let session = sessions.get(&self.delivery.credential).await?;
-        let checked = self.check(&session.token, false).await;
+        let at_least = self.known.life.map(plan::at_least);
+        let read = sessions.prove(&session, at_least);
+        let read = self.parts.stages.time(Stage::Read, read).await;
+        let checked = read.and_then(|(answer, less)| self.take_over(answer, less, false));
         if checked.as_ref().is_err_and(|p| p.kind == Kind::TokenDead) {
             // It died before its time; the next proof makes another one.
             sessions.close(&self.delivery.credential).await;
@@ -203,6 +215,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
                 issued: before(life.expires, self.delivery.lifetime),
                 expires: life.expires,
             },
+            server: credential.url.server(),
         };
         let left = owned.left(self.now());
         // Never longer than configured; a minute is for clocks and the way.
@@ -212,15 +225,16 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             self.tokens.former.push(owned);
             return Ok(Decision::Push(PushReason::Renewal));
         }
-        let checked = self.check(&owned.token, false).await;
         let id = &self.delivery.id;
         info!(
             account = id.account, service = id.service, schedd = id.schedd,
             accessor = owned.accessor, expires = %format_args!("{:.0}", owned.life.expires),
             "kept the token found there"
         );
+        let token = owned.token.clone();
+        // Before the check, which may be cut short.
         self.tokens.at_schedd = Some(AtSchedd::Owned(owned, Some(stored)));
-        checked?;
+        self.check(&token, false).await?;
         Ok(Self::served(observed))
     }
 }

@@ -7,13 +7,15 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Attempt;
-use crate::model::delivery::{Delivery, Target};
+use crate::model::delivery::{Delivery, Target, Way};
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
 use crate::vault::{OwnedToken, Vault};
 
 /// A credmon takes this long to ask Vault and to write, and a look at a credd costs a run of a tool.
 const SOON: Duration = Duration::from_millis(150);
+/// A query at a credd costs little where no tool is run for it.
+const SOON_ASKED: Duration = Duration::from_millis(50);
 /// A look into a directory costs little.
 const VERY_SOON: Duration = Duration::from_millis(15);
 /// So much later it is another second, whatever the clock.
@@ -29,6 +31,15 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         let mut deadline = Instant::now() + limit;
         let mut again = false;
         let (first, mut pause, longest) = match self.delivery.target {
+            // A query in a session that is open.
+            Target::Credd {
+                way: Way::Cedar { .. },
+                ..
+            } => (
+                SOON_ASKED,
+                Duration::from_millis(100),
+                Duration::from_secs(2),
+            ),
             Target::Credd { .. } => (SOON, Duration::from_millis(500), Duration::from_secs(5)),
             Target::Directory(_) => (VERY_SOON, Duration::from_millis(20), Duration::from_secs(1)),
         };
@@ -38,7 +49,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             let observed = self.observe().await?;
             if !again && observed.stored.is_some() && observed.stored == served_before {
                 // Stored within the second in which the credmon last served: whole seconds cannot
-                // tell what is new. The same token again, in another second, can.
+                // show what is new. The same token again, in another second, can.
                 again = true;
                 tokio::time::sleep(A_SECOND).await;
                 self.store_again().await?;

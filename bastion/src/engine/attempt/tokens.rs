@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use htvault::ServerUrl;
 use jiff::Timestamp;
 
 use super::AccessFacts;
@@ -118,6 +119,25 @@ impl Tokens {
             lost: records.others.clone(),
             ..Self::default()
         }
+    }
+
+    /// Lets go of tokens that another Vault made, before the configuration named this one: they are shown to no other,
+    /// and are known by their names until they end. Returns their names.
+    pub(crate) fn leave_other_vaults(&mut self, server: &ServerUrl) -> Vec<String> {
+        let is_other = |owned: &OwnedToken| owned.server != *server;
+        let is_elsewhere =
+            |at: &AtSchedd| matches!(at, AtSchedd::Owned(owned, _) if is_other(owned));
+        let mut left = Vec::new();
+        if self.at_schedd.as_ref().is_some_and(is_elsewhere) {
+            left.extend(self.at_schedd.take().and_then(|token| token.record()));
+        }
+        let candidate = self.candidate.take_if(|owned| is_other(owned));
+        left.extend(candidate.as_ref().map(TokenRecord::from));
+        let former = self.former.extract_if(.., |owned| is_other(owned));
+        left.extend(former.map(|owned| TokenRecord::from(&owned)));
+        let names = left.iter().map(|token| token.accessor.clone()).collect();
+        self.lost.extend(left);
+        names
     }
 
     /// Note for the store: what is known of them, of access tokens, and of the credmon's work.

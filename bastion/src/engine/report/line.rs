@@ -170,15 +170,21 @@ impl Line {
     }
 
     /// Returns `true` when a push of the selected deliveries is meant for this one: for a revoked one only when its
-    /// schedd is named.
+    /// schedd is named, never for one whose schedd is gone.
     pub(crate) fn takes_push_of(&self, selection: &Selection) -> bool {
-        self.state != State::Revoked || selection.delivers_revoked()
+        match self.state {
+            State::Revoked => selection.delivers_revoked(),
+            State::Gone => false,
+            _ => true,
+        }
     }
 
     /// Returns `true` when an attempt has ended since there had been `tries`, and whatever was asked for is done or
     /// failed.
     #[must_use]
     pub fn is_settled_since(&self, tries: u64) -> bool {
-        self.tries > tries && !self.working && (!self.asked || self.state == State::Failed)
+        // Nothing is attempted at a schedd that is gone.
+        self.state == State::Gone
+            || self.tries > tries && !self.working && (!self.asked || self.state == State::Failed)
     }
 }

@@ -13,7 +13,7 @@ use crate::config::Search;
 use crate::model::delivery::{Credential, Delivery, DeliveryId, Target};
 use crate::model::records::TokenRecords;
 
-/// A delivery as what is configured tells of its schedd: `listed` by name, or found by `searches`.
+/// A delivery with its schedd as it is configured: `listed` by name, or found by `searches`.
 /// `None` when it does not.
 #[must_use]
 pub fn leftover<'a>(
@@ -26,11 +26,7 @@ pub fn leftover<'a>(
         .filter(|other| other.id.schedd == id.schedd)
         .map(|other| other.as_ref().clone());
     let found = searches.into_iter().flat_map(|search| {
-        let target = Target::Credd {
-            host: id.schedd.clone(),
-            collector: search.collector.clone(),
-            authentication: search.authentication.clone(),
-        };
+        let target = search.target(&id.schedd);
         let fitting = search.templates.iter();
         let fitting = fitting.filter(|template| template.matches(&id.schedd));
         fitting.map(move |template| template.at(&id.schedd, target.clone()))

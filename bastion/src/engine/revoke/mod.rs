@@ -4,7 +4,7 @@
 //! - Each delivery is revoked alone, and each step is attempted whatever the outcome of the others: a schedd that
 //!   does not answer keeps no token alive, a Vault that does not answer keeps nothing stored.
 //! - A step is *done* when it was seen to be: Vault says that the token is dead, the schedd says that
-//!   nothing is there. What could not be done is said with the reason, and can be tried again.
+//!   nothing is there. What could not be done is reported with the reason, and can be tried again.
 //! - A token of before a restart cannot be revoked without Vault's admins, whom its accessor is
 //!   named to, unless it can be read back at the schedd.
 

@@ -46,7 +46,7 @@ async fn without_a_service_tokens_are_named_and_what_is_stored_is_deleted() {
     let later = crate::model::moment::after(now, Duration::from_hours(1));
     let mut gone = config.deliveries[0].id.clone();
     gone.service = "no_longer".to_owned();
-    let store = Store::open(folder.path());
+    let store = Store::open(folder.path()).unwrap();
     store.record(&config.deliveries[0].id, records("abc", later), now);
     store.record(&gone, records("def", later), now);
     // A token of another account does not open the credd for this one.

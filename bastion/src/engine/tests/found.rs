@@ -10,7 +10,7 @@ use crate::config::{Config, DeliveryTemplate, NameFilter, Search};
 use crate::engine::revoke::RevocationReport;
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, credential};
-use crate::model::delivery::{Authentication, Selection};
+use crate::model::delivery::{Authentication, Selection, Way};
 use crate::policy::plan::State;
 use crate::schedd::discovery::ScheddAd;
 
@@ -22,6 +22,7 @@ fn ad(name: &str) -> ScheddAd {
         name: name.to_owned(),
         machine: name.to_owned(),
         credd: Some(format!("<{name}>")),
+        is_of_host: false,
         jobs: 1,
         matches: true,
     }
@@ -41,6 +42,7 @@ fn searching() -> Config {
         group: "crab".to_owned(),
         collector: None,
         constraint: None,
+        way: Way::Condor,
         authentication: Authentication::default(),
         templates: vec![template],
     };
@@ -95,7 +97,13 @@ async fn schedds_come_go_and_come_back() {
     ]);
     assert_eq!(states(&service), now);
     assert!(service.report().is_good());
-    assert!(service.report().deliveries[1].gone_since.is_some());
+    let gone = service.report().deliveries[1].clone();
+    assert!(gone.gone_since.is_some());
+    assert!(
+        !gone.takes_push_of(&Selection::default()),
+        "nothing comes of it"
+    );
+    assert!(gone.is_settled_since(u64::MAX), "nobody waits for it");
     let id = service.report().deliveries[1].wanted.clone();
     let token = |outside: &Outside| {
         let world = outside.lock();
@@ -226,4 +234,48 @@ async fn revoke(service: &mut Engine<Outside, FakeSchedds>, schedd: &str) -> Vec
         answered.await.unwrap()
     };
     tokio::join!(service.run(receive), order).1
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedd_that_moved_to_another_pool_is_served_there() {
+    let outside = Outside::new();
+    let mut config = searching();
+    let mut other = config.searches[0].clone();
+    other.group = "a_new_pool".to_owned();
+    config.searches.push(other);
+    let in_pool = |group: &str, names: &[&str]| {
+        let ads = names.iter().map(|name| ad(name)).collect();
+        outside.lock().pools.insert(group.to_owned(), ads);
+    };
+    in_pool("crab", &["ap1", "ap2"]);
+    in_pool("a_new_pool", &["ap3"]);
+    let mut service = Engine::new(&config, outside.parts(), TimeZone::UTC);
+    run_for(&mut service, MINUTE).await;
+    in_pool("crab", &["ap2"]);
+    in_pool("a_new_pool", &["ap1", "ap3"]);
+    run_for(&mut service, 11 * MINUTE).await;
+    let all = told(&[
+        ("ap1", State::Good),
+        ("ap2", State::Good),
+        ("ap3", State::Good),
+    ]);
+    assert_eq!(states(&service), all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_constraint_that_nothing_satisfies_is_not_good() {
+    let outside = Outside::new();
+    pool(&outside, &[]);
+    let mut service = Engine::new(&searching(), outside.parts(), TimeZone::UTC);
+    run_for(&mut service, MINUTE).await;
+    let report = service.report();
+    assert!(!report.is_good());
+    let lines = report.problem_lines();
+    assert!(
+        lines[0].contains("names no schedd that satisfies"),
+        "{lines:?}"
+    );
+    pool(&outside, &["ap1"]);
+    run_for(&mut service, 6 * MINUTE).await;
+    assert!(service.report().is_good());
 }

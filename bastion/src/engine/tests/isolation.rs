@@ -305,7 +305,7 @@ async fn an_outage_that_is_over_is_followed_by_no_burst() {
     outside.lock().vault_down = false;
     // The probe that finds out comes within half a minute, and what has been due waits for its own minute.
     let mut most = 0;
-    for _ in 0..6 {
+    for _ in 0..9 {
         let before = outside.lock().calls;
         tokio::time::sleep(MINUTE).await;
         most = most.max(outside.lock().calls - before);

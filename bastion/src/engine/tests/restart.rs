@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::*;
-use super::service::HOUR;
+use super::service::{HOUR, Service, at};
 use super::{DAY, MINUTE, credd, deliveries, engine, engine_in, run_for};
 use crate::engine::report::Report;
 use crate::fakes::{FakeSchedds, Outside};
@@ -11,6 +11,7 @@ use crate::fixtures::{config, delivery};
 use crate::model::problem::Kind;
 use crate::model::records::TokenRecords;
 use crate::policy::plan::{Basis, State};
+use crate::vault::AccessKind;
 
 /// The service stops and starts again, with its state.
 fn restart(
@@ -367,6 +368,58 @@ async fn a_restart_during_an_outage_knows_what_was_known_before() {
         world.vault_down = false;
         world.schedds_down.clear();
     }
-    run_for(&mut second, 5 * MINUTE).await;
+    run_for(&mut second, 9 * MINUTE).await;
     assert!(second.report().is_good(), "{:?}", second.report().problems);
+}
+
+/// Reads of access tokens for jobs so far.
+fn proofs(outside: &Outside) -> usize {
+    let world = outside.lock();
+    let is_for_jobs = |kind: &&AccessKind| **kind == AccessKind::ForJobs;
+    world.reads.iter().filter(is_for_jobs).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_one_proof_answers_all_deliveries_of_a_credential() {
+    let outside = Outside::new();
+    outside.lock().access_life = HOUR;
+    let state = tempfile::tempdir().unwrap();
+    let wanted: Vec<_> = (0..20).map(|n| at("a", &format!("ap{n}"))).collect();
+    let first = Service::start_in(Some(state.path()), &outside, wanted.clone());
+    tokio::time::sleep(HOUR).await;
+    first.stop().await;
+
+    let before = proofs(&outside);
+    let second = Service::start_in(Some(state.path()), &outside, wanted);
+    tokio::time::sleep(MINUTE).await;
+    let report = second.reports.now().unwrap();
+    assert!(report.is_good(), "{:?}", report.problem_lines());
+    assert_eq!(proofs(&outside) - before, 1);
+    // And later: each asks for a token that is newer than the last one.
+    tokio::time::sleep(HOUR).await;
+    let in_an_hour = proofs(&outside) - before;
+    assert!((8..40).contains(&in_an_hour), "{in_an_hour}");
+    second.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_that_fails_after_a_restart_is_tried_again_with_growing_pauses() {
+    let outside = Outside::new();
+    outside.lock().access_life = HOUR;
+    let state = tempfile::tempdir().unwrap();
+    let wanted = vec![at("a", "ap1")];
+    let first = Service::start_in(Some(state.path()), &outside, wanted.clone());
+    tokio::time::sleep(HOUR).await;
+    first.stop().await;
+
+    outside.lock().subject = Some("somebody else".to_owned());
+    let before = proofs(&outside);
+    let second = Service::start_in(Some(state.path()), &outside, wanted);
+    for minute in 0..60 {
+        tokio::time::sleep(MINUTE).await;
+        assert_eq!(second.state("a", "ap1"), State::Failed, "minute {minute}");
+    }
+    let tries = proofs(&outside) - before;
+    assert!(tries <= 15, "{tries} in an hour");
+    second.stop().await;
 }

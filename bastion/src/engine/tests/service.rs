@@ -54,7 +54,7 @@ impl Service {
         outside: &Outside,
         wanted: Vec<Delivery>,
     ) -> Self {
-        let store = state.map_or_else(Store::default, Store::open);
+        let store = state.map_or_else(Store::default, |state| Store::open(state).unwrap());
         outside.lock().state = state.map(std::path::Path::to_owned);
         let config = config(wanted);
         let mut engine = Engine::new(&config, outside.parts_with(store.clone()), TimeZone::UTC);

@@ -25,6 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use pause::{after_recovery, pause};
+use pause::{after_start, first_look};
 pub use proof::{at_least, granted, prove_every, requests_of_proof};
 use proof::{observe_early, prove_at};
 
@@ -139,10 +140,13 @@ pub struct Policy<'a> {
     pub lifetime: Duration,
     /// Renewal margin: less remaining lifetime than this is too little.
     pub renew_below: Duration,
-    /// Span over which renewals and observations are spread.
+    /// Span over which observations, and renewals after a start, are spread.
     pub spread: Duration,
     /// Least time between two proofs of a token.
     pub prove_every: Duration,
+    /// Start of the service: first looks at what was there before, and renewals that became due while it did not run, are
+    /// spread from then on. `None` for a single run, which does all at once.
+    pub started: Option<Timestamp>,
 }
 
 /// Reason of a push.
@@ -254,11 +258,12 @@ pub fn renew_at(policy: &Policy<'_>, life: Life) -> Timestamp {
     )
 }
 
-/// Time over which renewals of tokens with this lifetime are spread.
+/// Time over which renewals of tokens with this lifetime are spread: an eighth of the time before the margin, so that
+/// what was delivered in one moment is not renewed in one, ever again.
 fn room(policy: &Policy<'_>, life: Life) -> Duration {
     let whole = life.length();
     let margin = margin(policy.lifetime, policy.renew_below, whole);
-    (whole.saturating_sub(margin) / 4).min(policy.spread)
+    whole.saturating_sub(margin) / 8
 }
 
 /// Renewal margin of a token with lifetime `whole`: as configured, or shorter in proportion where the server granted
@@ -308,7 +313,9 @@ pub fn next(
         });
     };
     let renewal = renew_at(policy, life).min(record.renew_by.unwrap_or(Timestamp::MAX));
-    let after_set = |set| after(set, policy.id.share_of(room(policy, life), CLOCK_SET));
+    let renewal = renewal.max(after_start(policy, life));
+    let soon = room(policy, life).min(policy.spread);
+    let after_set = |set| after(set, policy.id.share_of(soon, CLOCK_SET));
     let clock_set = record.clock_set.map_or(Timestamp::MAX, after_set);
     let pushes = [
         (record.asked, PushReason::Asked),
@@ -324,7 +331,12 @@ pub fn next(
         return Next::Do(PlanStep::Examine);
     }
     if record.good_since.is_none() {
-        return Next::Do(PlanStep::Observe);
+        let look = first_look(policy);
+        return if record.observed.is_none() && now < look {
+            Next::Wait(renewal.min(look))
+        } else {
+            Next::Do(PlanStep::Observe)
+        };
     }
     let proof = prove_at(policy, record);
     if now >= proof {

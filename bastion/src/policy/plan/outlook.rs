@@ -124,6 +124,7 @@ mod tests {
             renew_below: 3 * day,
             spread: Duration::from_mins(5),
             prove_every: Duration::from_hours(1),
+            started: None,
         };
         let ticks = [at(0), at(600), at(1200)];
         let next_step = |record: &Record| outlook(at(300), &policy, record, ticks);

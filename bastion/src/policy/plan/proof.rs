@@ -113,6 +113,7 @@ mod tests {
                 renew_below: 50 * HOUR,
                 spread: 5 * MINUTE,
                 prove_every: Duration::ZERO,
+                started: None,
             };
             for life in [5 * MINUTE / 3, HOUR, 6 * HOUR] {
                 let age = life.saturating_sub(at_least(life));

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use super::COLLECTOR_HOST;
 use super::refusals::{self, Rule};
 use super::tool::{ToolCall, ToolOutput, Tools};
-use crate::config::Search;
 use crate::model::delivery::Method;
-use crate::model::problem::{Cause, Kind, Problem};
-use crate::schedd::discovery::{self, CreddAd, FoundSchedds, ScheddAd};
+use crate::model::problem::Kind;
+use crate::schedd::advice;
+use crate::schedd::discovery::{Collector, CreddAd, IS_CREDD, QueryFailure, ScheddAd};
 
 const TOOL: &str = "condor_status";
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -22,22 +22,15 @@ const SHORT_DEADLINE: Duration = Duration::from_secs(5);
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
     Rule(Kind::Transport, None, &["invalid constraint"],
-        "`constraint: {constraint}` is no expression that HTCondor takes; try it with \
-         `condor_status -schedd -constraint`"),
+        advice::CONSTRAINT),
     Rule(Kind::CollectorDown, None, &["unknown host", "hostname for a pool"],
         "the name of the collector {collector} is unknown; correct `collector`, or the name service"),
     Rule(Kind::CollectorDown, None, &["communication error", "Failed to connect", "Couldn't contact"],
-        "the collector {collector} does not answer; check that it runs, the port, and that it lets this host read \
-         (ALLOW_READ); schedds that are known are served as before, and it is tried again"),
+        advice::COLLECTOR_SILENT),
     Rule(Kind::Transport, None, &["CONDOR_CONFIG"],
         "HTCondor's configuration on this host is missing; install it, or set CONDOR_CONFIG=ONLY_ENV for this \
          service and name the `collector`"),
 ];
-
-const IS_CREDD: &str = r#"MyType == "CredD""#;
-
-/// Kind of a failure, and message.
-pub(super) type QueryFailure = (Kind, String);
 
 /// Kind of ad.
 pub(super) trait Ad: DeserializeOwned {
@@ -55,56 +48,28 @@ impl Ad for CreddAd {
     const ATTRIBUTES: &str = "Name,Machine,MyAddress";
 }
 
-/// Asks the collector for the schedds of a search, for those of `known` that it knows besides, and for the
-/// addresses of their credds.
-pub(super) async fn find(
-    tools: &Tools,
-    search: &Search,
-    known: &FoundSchedds,
-) -> Result<Vec<ScheddAd>, Problem> {
-    let all = find_all(tools, search, known).await;
-    all.map_err(|(kind, message)| Problem::new(Cause::Group(search.group.clone()), kind, message))
+/// A collector, asked with the tool; that of the local configuration when it has no name.
+pub(super) struct ToolCollector<'a> {
+    pub(super) tools: &'a Tools,
+    pub(super) name: Option<&'a str>,
 }
 
-async fn find_all(
-    tools: &Tools,
-    search: &Search,
-    known: &FoundSchedds,
-) -> Result<Vec<ScheddAd>, QueryFailure> {
-    let collector = search.collector.as_deref();
-    let constraint = search.constraint.as_deref().unwrap_or("true");
-    let mut schedds: Vec<ScheddAd> = ask(tools, collector, constraint, DEADLINE).await?;
-    let missing: Vec<String> = known
-        .names()
-        .filter(|name| is_plain(name) && !schedds.iter().any(|ad| ad.name == *name))
-        .map(|name| format!("Name == \"{name}\""))
-        .collect();
-    // Where nothing was found the answer counts for nothing anyway.
-    if !missing.is_empty() && !schedds.is_empty() {
-        let others = ask(tools, collector, &missing.join(" || "), DEADLINE).await?;
-        schedds.extend(others.into_iter().map(|ad| ScheddAd {
-            matches: false,
-            ..ad
-        }));
+impl Collector for ToolCollector<'_> {
+    async fn schedds(&self, constraint: &str) -> Result<Vec<ScheddAd>, QueryFailure> {
+        ask(self.tools, self.name, constraint, DEADLINE).await
     }
-    if schedds.iter().any(|ad| ad.credd.is_none()) {
-        let credds: Vec<CreddAd> = ask(tools, collector, IS_CREDD, DEADLINE).await?;
-        schedds = discovery::with_credds(schedds, &credds);
+
+    async fn credds(&self) -> Result<Vec<CreddAd>, QueryFailure> {
+        ask(self.tools, self.name, IS_CREDD, DEADLINE).await
     }
-    Ok(schedds)
 }
 
-/// Asks a collector for all credds that it knows; `None` when it gives no answer. A tool that then asks for
-/// one by name says why.
-pub(super) async fn credds(tools: &Tools, collector: Option<&str>) -> Option<Vec<CreddAd>> {
-    let credds = ask(tools, collector, IS_CREDD, SHORT_DEADLINE).await;
-    credds.ok()
-}
-
-/// `true` for a name that stands in an expression as it is.
-fn is_plain(name: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
-    name.chars().all(is_plain)
+impl ToolCollector<'_> {
+    /// All credds; a failure is of no interest for long, since a tool that then asks for one by name says why.
+    pub(super) async fn credds_soon(&self) -> Result<Vec<CreddAd>, String> {
+        let credds = ask(self.tools, self.name, IS_CREDD, SHORT_DEADLINE).await;
+        credds.map_err(|(_, message)| message)
+    }
 }
 
 async fn ask<A: Ad>(
@@ -212,11 +177,5 @@ mod tests {
             "{message}"
         );
         assert!(!message.contains("7777"), "{message}");
-    }
-
-    #[test]
-    fn only_plain_names_stand_in_expressions() {
-        assert!(is_plain("crab3@vocms0119.cern.ch"));
-        assert!(!is_plain("a\" || true"));
     }
 }

@@ -34,7 +34,7 @@ pub fn collector_answer(data: &[u8]) {
     let output = output(&text);
     let (_, message) = collector::explain(&output, Some("cm.test"), "true");
     check(&message);
-    let mut credds = collector::read::<CreddAd>(&text).unwrap_or_default();
+    let credds = collector::read::<CreddAd>(&text).unwrap_or_default();
     let schedds = match collector::read::<ScheddAd>(&text) {
         Ok(schedds) => with_credds(schedds, &credds),
         Err((_, message)) => return check(&message),
@@ -48,7 +48,7 @@ pub fn collector_answer(data: &[u8]) {
             !name.is_empty() && name.len() <= 511 && name.bytes().all(|b| b.is_ascii_graphic())
         );
         assert!(!schedd.ads.is_empty());
-        find_credd(&mut credds, name);
+        find_credd(&credds, name);
     }
     // The same answer once more changes nothing.
     let before = found.clone();

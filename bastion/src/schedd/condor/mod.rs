@@ -4,7 +4,6 @@
 //! environment (`BEARER_TOKEN`), what is stored goes through its standard input. Each call names the account
 //! that is meant: a credd of any version refuses that to another one.
 
-mod addresses;
 mod answer;
 mod collector;
 #[cfg(feature = "fuzzing")]
@@ -14,19 +13,22 @@ mod tool;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::{AccessToken, Claims};
+use htvault::AccessToken;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Observation;
-use super::discovery::{FoundSchedds, ScheddAd};
+use super::addresses::{Addresses, Location};
+use super::credd::{self, method_name};
+use super::discovery::{self, FoundSchedds, ScheddAd};
 use super::opener::Openers;
 use crate::config::Search;
 use crate::model::delivery::{Authentication, Delivery, Method, Target};
-use crate::model::problem::{Cause, Kind, Problem};
+use crate::model::problem::{Kind, Problem};
 use crate::vault::Vault;
-use addresses::{Addresses, Location};
+use collector::ToolCollector;
 use tool::{ToolCall, ToolOutput, Tools};
 
 const TOOL: &str = "condor_store_cred";
@@ -36,8 +38,6 @@ const DEADLINE: Duration = Duration::from_mins(1);
 const ANY_DOMAIN: &str = "any";
 /// Variable that names the collector to HTCondor's tools.
 const COLLECTOR_HOST: &str = "_CONDOR_COLLECTOR_HOST";
-/// Longest name of others in a message, in characters.
-const NAME_LIMIT: usize = 200;
 
 /// Path of the tool on this host.
 ///
@@ -47,25 +47,25 @@ pub(crate) fn tool_path() -> Result<PathBuf, String> {
     tool::path_of(TOOL).ok_or_else(|| tool::not_found(TOOL))
 }
 
-/// HTCondor's name of a method.
-fn method_name(method: Method) -> String {
-    method.to_string().to_uppercase()
-}
-
 /// HTCondor's tools, addresses of credds, and access tokens that open them.
 pub(super) struct Condor<V> {
     tools: Tools,
-    addresses: Addresses,
-    openers: Openers<V>,
+    addresses: Arc<Addresses>,
+    openers: Arc<Openers<V>>,
 }
 
 impl<V: Vault> Condor<V> {
-    pub(super) fn new(openers: Openers<V>) -> Self {
+    pub(super) fn new(openers: Arc<Openers<V>>, addresses: Arc<Addresses>) -> Self {
         Self {
             tools: Tools::default(),
-            addresses: Addresses::default(),
+            addresses,
             openers,
         }
+    }
+
+    fn collector<'a>(&'a self, name: Option<&'a str>) -> ToolCollector<'a> {
+        let tools = &self.tools;
+        ToolCollector { tools, name }
     }
 
     pub(super) async fn find(
@@ -73,11 +73,8 @@ impl<V: Vault> Condor<V> {
         search: &Search,
         known: &FoundSchedds,
     ) -> Result<Vec<ScheddAd>, Problem> {
-        collector::find(&self.tools, search, known).await
-    }
-
-    pub(super) fn learn(&self, search: &Search, found: &FoundSchedds) {
-        self.addresses.learn(search, found);
+        let collector = self.collector(search.collector.as_deref());
+        discovery::find(&collector, search, known).await
     }
 
     pub(super) async fn observe(&self, delivery: &Delivery) -> Result<Observation, Problem> {
@@ -113,13 +110,14 @@ impl<V: Vault> Condor<V> {
         let opener = self.openers.of(request.delivery).await?;
         let opener = opener.as_ref();
         let (collector, host) = (request.collector, request.host);
-        let ask = collector::credds(&self.tools, collector);
-        let location = self.addresses.get(collector, host, ask).await;
+        let asked = self.collector(collector);
+        let location = self.addresses.get(collector, host, asked.credds_soon());
+        let location = location.await;
         let result = self.run_until_explained(request, &location, opener).await;
         match result.as_ref().map_err(|problem| problem.kind) {
-            Err(Kind::CreddDown) => self.addresses.doubt(collector, host).await,
+            Err(Kind::CreddDown) => self.addresses.doubt(collector, host),
             Err(Kind::CreddRefused) if opener.is_some() => {
-                self.openers.forget(&request.delivery.authorize).await;
+                self.openers.forget(request.delivery).await;
             }
             _ => {}
         }
@@ -154,7 +152,7 @@ impl<V: Vault> Condor<V> {
             return Err(request.failure(&output, opener));
         }
         if has_moved {
-            self.addresses.doubt(request.collector, request.host).await;
+            self.addresses.doubt(request.collector, request.host);
         }
         Ok(output)
     }
@@ -232,6 +230,7 @@ impl<'a> Request<'a> {
             host,
             collector,
             authentication,
+            ..
         } = &delivery.target
         else {
             return Err(Problem::internal(
@@ -277,52 +276,24 @@ impl<'a> Request<'a> {
         all
     }
 
-    /// A credd that does not answer does so for everybody, and its certificate is the same for all.
     fn problem(&self, kind: Kind, message: impl Into<String>) -> Problem {
-        let cause = match kind {
-            Kind::CreddDown | Kind::CreddUntrusted | Kind::CreddCertificate => {
-                Cause::credd(self.delivery)
-            }
-            _ => Cause::schedd(self.delivery),
-        };
-        Problem::new(cause, kind, message)
+        credd::problem(self.delivery, kind, message)
     }
 
     fn failure(&self, output: &ToolOutput, opener: Option<&AccessToken>) -> Problem {
-        let claims = opener.and_then(|opener| Claims::read(opener.expose()));
-        let bearer = claims.and_then(|claims| {
-            let bearer = format!("{},{}", claims.issuer?, claims.subject?);
-            Some(htvault::text::printable(&bearer, NAME_LIMIT))
-        });
+        let bearer = credd::bearer(opener);
         let method = self.authentication.method;
         let (kind, message) = refusals::explain(output, self.delivery, method, bearer.as_deref());
         self.problem(kind, format!("{TOOL}: {message}"))
     }
 
-    /// Checks that the credd takes us for the account. A super-user has a name of its own, and says itself for
-    /// whom it stores.
+    /// Checks that the credd takes us for the account, where the output says for whom.
     fn check_user(&self, output: &ToolOutput) -> Result<(), Problem> {
-        let account = &self.delivery.id.account;
-        let user = match output.user() {
-            _ if self.authentication.domain.is_some() => return Ok(()),
-            Some(user) if user.split('@').next() == Some(account) => return Ok(()),
-            Some(user) => format!("user {}", htvault::text::printable(user, NAME_LIMIT)),
-            None if output.is_not_allowed() => "another user".to_owned(),
-            None => return Ok(()),
-        };
-        let words = match self.authentication.method {
-            Method::Scitokens => format!(
-                "the credd takes the access token of {} for {user}, not for {account}; correct the SCITOKENS line of the \
-                 schedd's map file, or the account's name here",
-                self.delivery.authorize.service
-            ),
-            method => format!(
-                "the credd takes this host for {user} by {}, not for {account}; set `superuser_for` here and \
-                 CRED_SUPER_USERS at the schedd, or correct its map file",
-                method_name(method)
-            ),
-        };
-        Err(self.problem(Kind::CreddRefused, words))
+        let user = output.user();
+        if user.is_none() && !output.is_not_allowed() {
+            return Ok(());
+        }
+        credd::check_user(self.delivery, self.authentication, user)
     }
 }
 

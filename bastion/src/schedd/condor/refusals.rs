@@ -3,13 +3,14 @@
 //! The texts are what `condor_store_cred -d` of HTCondor 25.14.1 and 23.9.6 printed, against credds of
 //! both; `docs/schedds.md` says which were seen.
 
-use super::method_name;
 use super::tool::ToolOutput;
 use crate::model::delivery::Delivery;
 use crate::model::delivery::Method::{self, Fs, Idtokens, Kerberos, Scitokens};
 use crate::model::problem::Kind::{
     self, CreddCertificate, CreddDown, CreddRefused, CreddUntrusted, Transport,
 };
+use crate::schedd::advice;
+use crate::schedd::credd::method_name;
 
 /// Longest line of a tool in a message, in characters.
 const TEXT_LIMIT: usize = 500;
@@ -33,8 +34,7 @@ pub(super) struct Rule(
 impl Rule {
     /// The advice with values in place of the names in braces.
     pub(super) fn fill(&self, values: &[(&str, &str)]) -> String {
-        let fill = |text: String, (name, value): &(&str, &str)| text.replace(name, value);
-        values.iter().fold(self.3.to_owned(), fill)
+        advice::fill(self.3, values)
     }
 }
 
@@ -42,42 +42,31 @@ impl Rule {
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
     Rule(CreddRefused, ANY, &["untrusted host"],
-        "add {vault} to TRUSTED_VAULT_HOSTS in the schedd's configuration"),
+        advice::UNTRUSTED_VAULT),
     Rule(CreddRefused, ANY, &["because of a configuration error"],
-        "the schedd's credential directory is missing or not set: check SEC_CREDENTIAL_DIRECTORY_OAUTH there (mode \
-         2770, root:condor)"),
+        advice::CONFIGURATION),
     Rule(CreddRefused, ANY, &[NOT_ALLOWED],
-        "who is told in CredLog at the schedd may not store for {account}: add that name, without a domain, to \
-         CRED_SUPER_USERS there, or remove `superuser_for` here"),
+        advice::NO_SUPERUSER),
     Rule(CreddRefused, Some(Scitokens), &["Received \"DENIED\""],
-        "the access token needs a scope that may write: condor:/WRITE, or compute.create with compute.modify, \
-         compute.cancel and compute.read; name a credential that has it in `authorize_with`; else the credd's \
-         ALLOW_WRITE leaves this host or account out"),
+        advice::DENIED),
     Rule(CreddRefused, ANY, &["Received \"DENIED\""],
         "check the credd's ALLOW_WRITE: it leaves this host or user out"),
     Rule(CreddDown, ANY, &["Can't find address", "communication error"],
-        "check the host's name, that its credd runs, and the collector; it is tried again"),
+        advice::NO_ADDRESS),
     Rule(CreddDown, ANY, &["attempt to connect to", "Failed to connect to"],
-        "check that the credd runs and the network; it is tried again"),
+        advice::NO_CONNECTION),
     Rule(CreddCertificate, ANY, &["certificate has expired", "certificate is not yet valid"],
-        "the credd's host certificate (AUTH_SSL_SERVER_CERTFILE there) or that of its authority is outside its \
-         validity: renew it at the schedd, or compare the clocks"),
+        advice::CERTIFICATE_TIMES),
     Rule(CreddCertificate, ANY, &["does not match hostname", "does not match host ", "Unable to extract CN"],
-        "the credd's host certificate (AUTH_SSL_SERVER_CERTFILE there) is for another name: have one issued for the \
-         name by which the credd is asked for, or correct that name here"),
+        advice::CERTIFICATE_NAME),
     Rule(CreddUntrusted, ANY, &["certificate verify failed", "self-signed certificate", "Error loading CA file",
          "unable to get local issuer certificate"],
         "the credd's host certificate is not trusted here: set AUTH_SSL_CLIENT_CAFILE or AUTH_SSL_CLIENT_CADIR in \
          this host's HTCondor configuration"),
     Rule(CreddRefused, ANY, &["Server has rejected our token"],
-        "see the CredLog at the schedd: where it says nothing behind `using SCITOKENS` the map file lacks a line \
-         `SCITOKENS {bearer} {account}`; where it says `SCITOKENS:2` and that it cannot connect, that a certificate \
-         is not OK, or `negative cache`, the credd cannot get the issuer's keys: mend network or trust there, then \
-         wait 10 minutes or remove /run/condor/cache/scitokens and restart the credd; where it says \
-         `'aud' claim verification failed` SCITOKENS_SERVER_AUDIENCE must allow one of the token's audiences; of \
-         those `https://wlcg.cern.ch/jwt/v1/any` counts in tokens with the claim `wlcg.ver` only"),
+        advice::TOKEN_REFUSED),
     Rule(CreddRefused, ANY, &["No auth methods"],
-        "the credd does not offer {method}: add it to SEC_DEFAULT_AUTHENTICATION_METHODS at the schedd"),
+        advice::NOT_OFFERED),
     Rule(Transport, Some(Idtokens), &["No token found"],
         "put an IDTOKEN of the schedd's pool into SEC_TOKEN_DIRECTORY on this host (`condor_token_create` there)"),
     Rule(Transport, Some(Kerberos), &["AUTH_ERROR", "No credentials cache"],
@@ -97,7 +86,7 @@ const RULES: &[Rule] = &[
         "check at the schedd that {method} is among SEC_DEFAULT_AUTHENTICATION_METHODS and that its map file knows \
          {account}"),
     Rule(CreddDown, ANY, &["SECMAN:2011", "SECMAN:2007"],
-        "the address is not that of a credd, or it restarts; it is tried again"),
+        advice::NO_CREDD),
     Rule(CreddDown, ANY, &["Unable to contact"],
         "check the host's name, that its credd runs, and `collector`; it is tried again"),
 ];

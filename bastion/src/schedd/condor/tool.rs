@@ -117,7 +117,10 @@ pub(super) fn path_of(tool: &str) -> Option<PathBuf> {
 
 /// Message for a tool that is missing.
 pub(super) fn not_found(tool: &str) -> String {
-    format!("{tool} is not found; install HTCondor's tools on this host, or set PATH")
+    format!(
+        "{tool} is not found; name the `collector` of the group, so that no tool is needed (`transport: cedar`), or \
+         install HTCondor's tools on this host, or set PATH"
+    )
 }
 
 impl ToolError {

@@ -14,6 +14,9 @@ pub struct ScheddAd {
     /// Address of its credd, in angle brackets. Few versions give it here.
     #[serde(rename = "CredDIpAddr", default)]
     pub credd: Option<String>,
+    /// That address is the one of its host's only credd, for its ad gives none.
+    #[serde(skip)]
+    pub is_of_host: bool,
     /// Number of its jobs, of anybody.
     #[serde(rename = "TotalJobAds", default)]
     pub jobs: u64,
@@ -26,9 +29,9 @@ pub struct ScheddAd {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct CreddAd {
     #[serde(rename = "Name", default)]
-    name: String,
+    pub(crate) name: String,
     #[serde(rename = "Machine")]
-    machine: String,
+    pub(crate) machine: String,
     /// Its address, in angle brackets.
     #[serde(rename = "MyAddress", default)]
     pub(crate) address: Option<String>,
@@ -39,22 +42,29 @@ fn yes() -> bool {
 }
 
 /// The credd that HTCondor's tools would find by `name`: it has that name, or it is the only one on that host.
-pub(crate) fn find_credd<'a>(credds: &'a mut [CreddAd], name: &str) -> Option<&'a mut CreddAd> {
-    let named = only(credds, |credd| credd.name.eq_ignore_ascii_case(name));
-    let on_host = || only(credds, |credd| credd.machine.eq_ignore_ascii_case(name));
-    let index = named.or_else(on_host)?;
-    credds.get_mut(index)
+pub(crate) fn find_credd<'a>(credds: &'a [CreddAd], name: &str) -> Option<&'a CreddAd> {
+    credd_named(credds, name).or_else(|| credd_of_host(credds, name))
+}
+
+/// The only credd that has this name.
+pub(crate) fn credd_named<'a>(credds: &'a [CreddAd], name: &str) -> Option<&'a CreddAd> {
+    let index = only(credds, |credd| credd.name.eq_ignore_ascii_case(name))?;
+    credds.get(index)
+}
+
+/// The only credd of a host.
+pub(crate) fn credd_of_host<'a>(credds: &'a [CreddAd], host: &str) -> Option<&'a CreddAd> {
+    let index = only(credds, |credd| credd.machine.eq_ignore_ascii_case(host))?;
+    credds.get(index)
 }
 
 /// Gives schedds that do not say it the address of their host's credd, where that has one.
 #[must_use]
 pub fn with_credds(mut schedds: Vec<ScheddAd>, credds: &[CreddAd]) -> Vec<ScheddAd> {
     for ad in schedds.iter_mut().filter(|ad| ad.credd.is_none()) {
-        let index = only(credds, |credd| {
-            credd.machine.eq_ignore_ascii_case(&ad.machine)
-        });
-        let credd = index.and_then(|index| credds.get(index));
+        let credd = credd_of_host(credds, &ad.machine);
         ad.credd = credd.and_then(|credd| credd.address.clone());
+        ad.is_of_host = ad.credd.is_some();
     }
     schedds
 }
@@ -110,6 +120,7 @@ mod tests {
             ]
         );
         assert!(all.iter().all(|ad| ad.matches));
+        assert!(all[0].is_of_host && !all[1].is_of_host);
     }
 
     #[test]

@@ -201,6 +201,7 @@ mod tests {
             name: name.to_owned(),
             machine: host(name).to_owned(),
             credd: Some(format!("<{credd}>")).filter(|_| !credd.is_empty()),
+            is_of_host: false,
             jobs: 0,
             matches: true,
         }

@@ -5,7 +5,9 @@
 
 mod ads;
 mod found;
+mod query;
 
-pub(crate) use ads::{CreddAd, find_credd};
+pub(crate) use ads::{CreddAd, credd_named, credd_of_host, find_credd};
 pub use ads::{ScheddAd, with_credds};
 pub use found::{FoundSchedd, FoundSchedds, ScheddChange, ScheddState};
+pub(crate) use query::{Collector, IS_CREDD, QueryFailure, find};

@@ -2,15 +2,19 @@
 //! deliveries, cached until shortly before it expires, and read with a session of its own.
 //!
 //! Always true: the token has the least scope that opens a credd, where the issuer exchanges tokens; where
-//! it refuses, or a credd needs more, the unreduced one is used, and that is remembered for a while.
+//! it refuses the unreduced one is used, and that is remembered for a while. A credd that refuses the reduced one is
+//! shown the unreduced one only if that credential itself is delivered there: its vault token reads that there anyway.
+//! What one credd refuses changes nothing for another one.
 
-use std::sync::{Arc, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use htvault::{AccessToken, AccessTokenAnswer};
+use htvault::{AccessToken, AccessTokenAnswer, Claims};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
-use crate::model::delivery::{Credential, Delivery};
+use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::moment::{after, until};
 use crate::model::problem::{Kind, Problem, Remedy};
 use crate::system::keyed::Keyed;
@@ -19,6 +23,9 @@ use crate::vault::{AccessKind, Vault};
 
 /// End of a token's life that is not used: a push must be over before it expires.
 const RESERVE: Duration = Duration::from_mins(2);
+
+/// Lifetime of a token that does not say its end.
+const UNKNOWN_LIFE: Duration = Duration::from_mins(5);
 
 /// Pause after a refused exchange.
 const AFTER_REFUSAL: Duration = Duration::from_hours(1);
@@ -31,11 +38,30 @@ const SUFFICIENT: [&str; 2] = [
     "compute.create,compute.modify,compute.cancel,compute.read",
 ];
 
-/// Access token of one credential, and knowledge of reduced ones.
+/// Access tokens of one credential, and knowledge of reduced ones.
 #[derive(Default)]
 struct Opener {
-    cached: Option<Cached>,
+    /// The one with the least scope that the issuer gives.
+    least: Option<Cached>,
+    /// The unreduced one, for credds that refused the other.
+    full: Option<Cached>,
     reduction: Reduction,
+}
+
+impl Opener {
+    fn cached(&mut self, width: Width) -> &mut Option<Cached> {
+        match width {
+            Width::Least => &mut self.least,
+            Width::Full => &mut self.full,
+        }
+    }
+}
+
+/// Scope of a token that a delivery's credd is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Width {
+    Least,
+    Full,
 }
 
 struct Cached {
@@ -43,6 +69,12 @@ struct Cached {
     good_until: Timestamp,
     /// Session that it was read with: once that is closed, the token is not used any more.
     session: Weak<Session>,
+}
+
+impl Cached {
+    fn is_good(&self, now: Timestamp) -> bool {
+        now < self.good_until && self.session.strong_count() > 0
+    }
 }
 
 /// Use of reduced tokens.
@@ -59,13 +91,18 @@ enum Reduction {
 /// Access tokens that open credds.
 pub(crate) struct Openers<V> {
     sessions: Arc<Sessions<V>>,
-    openers: Keyed<CredentialKey, Opener>,
+    by_credential: Keyed<CredentialKey, Opener>,
+    /// Deliveries whose credds refused a reduced token, with the time at which one is shown again.
+    widened: Mutex<HashMap<DeliveryId, Instant>>,
 }
 
 impl<V: Vault> Openers<V> {
     pub(crate) fn new(sessions: Arc<Sessions<V>>) -> Self {
-        let openers = Keyed::default();
-        Self { sessions, openers }
+        Self {
+            sessions,
+            by_credential: Keyed::default(),
+            widened: Mutex::default(),
+        }
     }
 
     /// An access token that opens a delivery's credd; nothing where none is needed.
@@ -73,51 +110,82 @@ impl<V: Vault> Openers<V> {
         if !delivery.target.needs_opener() {
             return Ok(None);
         }
-        self.get(&delivery.authorize).await.map(Some)
+        self.get(delivery).await.map(Some)
     }
 
-    /// An access token of `credential` that is not about to expire: the cached one, or a new one.
-    async fn get(&self, credential: &Arc<Credential>) -> Result<AccessToken, Problem> {
-        let mut opener = self.openers.lock(key(credential)).await;
+    /// Time until a token expires.
+    pub(crate) fn left(&self, token: &AccessToken) -> Duration {
+        let expires = Claims::read(token.expose()).and_then(|claims| claims.expires);
+        expires.map_or(UNKNOWN_LIFE, |end| until(self.sessions.clock.now(), end))
+    }
+
+    /// An access token for a delivery's credd that is not about to expire: a cached one, or a new one.
+    async fn get(&self, delivery: &Delivery) -> Result<AccessToken, Problem> {
+        let mut opener = self.by_credential.lock(key(&delivery.authorize)).await;
         let now = self.sessions.clock.now();
-        let is_good =
-            |cached: &&Cached| now < cached.good_until && cached.session.strong_count() > 0;
-        if let Some(cached) = opener.cached.as_ref().filter(is_good) {
+        let Opener { least, full, .. } = &mut *opener;
+        for cached in [least, full] {
+            cached.take_if(|cached| !cached.is_good(now));
+        }
+        let width = self.width(delivery);
+        if let Some(cached) = opener.cached(width) {
             return Ok(cached.token.clone());
         }
-        match self.read(credential, &mut opener, now).await {
+        match self.read(delivery, width, &mut opener, now).await {
             Err(problem) if problem.kind == Kind::TokenDead => {
                 // The session died before its time; a new one is made once.
-                self.sessions.close(credential).await;
-                self.read(credential, &mut opener, now).await
+                self.sessions.close(&delivery.authorize).await;
+                self.read(delivery, width, &mut opener, now).await
             }
             answer => answer,
         }
     }
 
-    /// Forgets an access token that a credd refused. A reduced one is followed by unreduced ones, though it may
-    /// have been refused for another reason.
-    pub(crate) async fn forget(&self, credential: &Credential) {
-        let mut opener = self.openers.lock(key(credential)).await;
-        opener.cached = None;
-        if let Reduction::To(_) = opener.reduction {
-            let now = self.sessions.clock.now();
-            opener.reduction = Reduction::NotBefore(after(now, AFTER_REFUSAL));
+    /// Forgets the access token that a delivery's credd refused. A reduced one may be followed by unreduced ones for a
+    /// while, though it may have been refused for another reason: at this credd alone, and only if what is delivered
+    /// there is that very credential.
+    pub(crate) async fn forget(&self, delivery: &Delivery) {
+        let mut opener = self.by_credential.lock(key(&delivery.authorize)).await;
+        let width = self.width(delivery);
+        *opener.cached(width) = None;
+        let was_reduced = width == Width::Least && matches!(opener.reduction, Reduction::To(_));
+        if was_reduced && may_be_widened(delivery) {
+            let now = Instant::now();
+            let mut widened = self.widened.lock().unwrap_or_else(PoisonError::into_inner);
+            widened.retain(|_, until| now < *until);
+            widened.insert(delivery.id.clone(), now + AFTER_REFUSAL);
+        }
+    }
+
+    /// The scope of the tokens that a delivery's credd is shown now.
+    fn width(&self, delivery: &Delivery) -> Width {
+        let widened = self.widened.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = widened.get(&delivery.id);
+        let is_wide = until.is_some_and(|until| Instant::now() < *until);
+        // A configuration that was changed may have another credential open the credd.
+        if is_wide && may_be_widened(delivery) {
+            Width::Full
+        } else {
+            Width::Least
         }
     }
 
     async fn read(
         &self,
-        credential: &Arc<Credential>,
+        delivery: &Delivery,
+        width: Width,
         opener: &mut Opener,
         now: Timestamp,
     ) -> Result<AccessToken, Problem> {
-        let session = self.sessions.get(credential).await?;
-        let answer = self.least(&session, &mut opener.reduction, now).await?;
+        let session = self.sessions.get(&delivery.authorize).await?;
+        let answer = match width {
+            Width::Least => self.least(&session, &mut opener.reduction, now).await?,
+            Width::Full => self.sessions.read(&session, AccessKind::Full).await?,
+        };
         let left = answer
             .expires()
             .map_or(Duration::ZERO, |end| until(now, end));
-        opener.cached = Some(Cached {
+        *opener.cached(width) = Some(Cached {
             token: answer.token.clone(),
             good_until: after(now, left.saturating_sub(RESERVE.min(left / 4))),
             session: Arc::downgrade(&session),
@@ -165,6 +233,11 @@ impl<V: Vault> Openers<V> {
             None => full().await,
         }
     }
+}
+
+/// Returns `true` when a delivery's credd may be shown an unreduced token after a refusal: what is stored there reads it.
+fn may_be_widened(delivery: &Delivery) -> bool {
+    delivery.authorize == delivery.credential
 }
 
 /// Scopes to reduce a token to, when it has them and others besides.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fakes::Outside;
-use crate::fixtures::credential;
+use crate::fixtures::{credd, credential, delivery};
 use crate::store::Store;
 use crate::vault::AccessKind::{Full, Reduced};
 
@@ -18,9 +18,25 @@ fn openers(outside: &Outside) -> Openers<Outside> {
     Openers::new(outside.sessions(Store::default()))
 }
 
+/// Delivery of `cmsprod`'s `cms`, which opens the credd itself.
+fn to(host: &str) -> Delivery {
+    delivery("cmsprod", "cms", host, credd(host))
+}
+
+/// Delivery of another credential at a credd that `cms` opens.
+fn opened_for_another(host: &str) -> Delivery {
+    Delivery {
+        authorize: Arc::new(credential("cmsprod", "cms")),
+        ..delivery("cmsprod", "cms_crab", host, credd(host))
+    }
+}
+
 async fn get(openers: &Openers<Outside>) -> String {
-    let credential = Arc::new(credential("cmsprod", "cms"));
-    let token = openers.get(&credential).await.unwrap();
+    get_for(openers, &to("ap1.test")).await
+}
+
+async fn get_for(openers: &Openers<Outside>, delivery: &Delivery) -> String {
+    let token = openers.get(delivery).await.unwrap();
     let (scopes, _) = token.expose().rsplit_once('.').unwrap();
     scopes.to_owned()
 }
@@ -66,13 +82,48 @@ async fn a_refused_exchange_is_remembered_for_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_credd_refuses_is_followed_by_the_unreduced_one() {
+async fn what_a_credd_refuses_is_followed_by_the_unreduced_one_there_and_nowhere_else() {
     let outside = outside(&[WRITE, "storage.read:/"]);
     let openers = openers(&outside);
-    get(&openers).await;
-    openers.forget(&credential("cmsprod", "cms")).await;
-    assert!(get(&openers).await.contains("storage.read:/"));
-    assert_eq!(outside.lock().reads, [Full, Reduced(WRITE), Full]);
+    let (one, two) = (to("ap1.test"), to("ap2.test"));
+    get_for(&openers, &one).await;
+    openers.forget(&one).await;
+    assert!(get_for(&openers, &one).await.contains("storage.read:/"));
+    assert_eq!(get_for(&openers, &two).await, "ey.secret condor:/WRITE");
+    assert!(get_for(&openers, &one).await.contains("storage.read:/"));
+    let reads = outside.lock().reads.clone();
+    assert_eq!(reads, [Full, Reduced(WRITE), Full, Reduced(WRITE)]);
+    // An unreduced one that is refused makes that no longer.
+    tokio::time::sleep(AFTER_REFUSAL / 2).await;
+    openers.forget(&one).await;
+    tokio::time::sleep(AFTER_REFUSAL / 2).await;
+    assert_eq!(get_for(&openers, &one).await, "ey.secret condor:/WRITE");
+    openers.forget(&two).await;
+    assert_eq!(
+        openers.widened.lock().unwrap().len(),
+        1,
+        "the first is over"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_gets_no_unreduced_token_of_a_credential_that_is_not_delivered_there() {
+    let outside = outside(&[WRITE, "storage.read:/"]);
+    let openers = openers(&outside);
+    let stolen = opened_for_another("ap1.test");
+    for _ in 0..3 {
+        assert_eq!(get_for(&openers, &stolen).await, "ey.secret condor:/WRITE");
+        openers.forget(&stolen).await;
+    }
+    let reads = outside.lock().reads.clone();
+    let reduced = Reduced(WRITE);
+    assert_eq!(reads, [Full, reduced, reduced, reduced]);
+    // Nor when a changed configuration has another credential open the credd from now on.
+    let own = delivery("cmsprod", "cms_crab", "ap1.test", credd("ap1.test"));
+    get_for(&openers, &own).await;
+    openers.forget(&own).await;
+    assert!(get_for(&openers, &own).await.contains("storage.read:/"));
+    assert_eq!(get_for(&openers, &stolen).await, "ey.secret condor:/WRITE");
 }
 
 #[tokio::test(start_paused = true)]

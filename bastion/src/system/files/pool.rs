@@ -22,9 +22,11 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 const KEYTAB_THREADS: usize = 8;
 const DIRECTORY_THREADS: usize = 16;
 const CONFIGURATION_THREADS: usize = 4;
+const NAME_THREADS: usize = 4;
 
 /// Threads of all pools, which the runtime must provide.
-pub(crate) const THREADS: usize = KEYTAB_THREADS + DIRECTORY_THREADS + CONFIGURATION_THREADS;
+pub(crate) const THREADS: usize =
+    KEYTAB_THREADS + DIRECTORY_THREADS + CONFIGURATION_THREADS + NAME_THREADS;
 
 /// Threads for keytabs.
 pub(crate) static KEYTABS: LazyLock<Pool> = LazyLock::new(|| Pool::new(KEYTAB_THREADS, 1));
@@ -33,6 +35,9 @@ pub(crate) static DIRECTORIES: LazyLock<Pool> = LazyLock::new(|| Pool::new(DIREC
 /// Threads for configuration files.
 pub(crate) static CONFIGURATION: LazyLock<Pool> =
     LazyLock::new(|| Pool::new(CONFIGURATION_THREADS, 2));
+
+/// Threads for look-ups of hosts, by their names in the place of paths.
+pub(crate) static NAMES: LazyLock<Pool> = LazyLock::new(|| Pool::new(NAME_THREADS, 1));
 
 /// A bounded number of threads.
 #[derive(Debug)]

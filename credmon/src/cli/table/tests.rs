@@ -80,3 +80,17 @@ fn the_trouble_of_a_vault_is_told_once() {
         "{text}"
     );
 }
+
+#[test]
+fn troubles_that_are_not_listed_are_counted() {
+    let daemon = crate::model::DaemonStatus {
+        more_troubled_vaults: 7,
+        ..daemon()
+    };
+    let report = Query::default().answer(daemon, Vec::new(), at(1000));
+    let text = render(&report, at(1000), None);
+    assert!(
+        text.ends_with("\n7 more Vaults or issuers are down or limit requests\n"),
+        "{text}"
+    );
+}

@@ -80,7 +80,7 @@ fn the_json_is_the_one_that_is_documented() {
         serde_json::json!({
             "version": 1, "program": "x", "process": 1, "running": true,
             "written": "1970-01-01T00:16:40Z", "directory": "/c", "problem": null,
-            "troubled_vaults": [], "count": 1, "good": true, "complaints": [],
+            "troubled_vaults": [], "more_troubled_vaults": 0, "count": 1, "good": true, "complaints": [],
             "credentials": [{
                 "user": "a", "service": "cms", "state": "fresh",
                 "since": "1970-01-01T00:00:00Z", "why": "", "advice": "",

@@ -158,3 +158,21 @@ fn after_a_suspend_what_has_expired_is_renewed_at_once() {
     world.pass(2);
     assert!(world.left("u", "cms") > 3500);
 }
+
+#[test]
+fn a_token_that_is_over_at_receipt_and_does_not_say_since_when_it_lives_costs_no_storm() {
+    for issued in [DAY, -3] {
+        let mut world = with_account(HOUR, 40 * MINUTE);
+        let expires = world.right_second() - 1;
+        let outcome = crate::model::Outcome::Renewed {
+            token: token_of(expires + issued, expires, 1_000_000),
+            shorter: None,
+        };
+        world.site.accounts.insert("u", outcome);
+        world.put_token(&id("u", "cms"), None);
+        let before = world.elapsed();
+        world.pass(HOUR);
+        let requests = world.sent_by("u", before);
+        assert!((10..=100).contains(&requests), "{requests}");
+    }
+}

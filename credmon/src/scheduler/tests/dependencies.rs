@@ -130,7 +130,7 @@ fn a_failure_text_of_one_account_never_shows_in_anothers_status() {
                 assert!(!texts.iter().any(names), "{}: {texts:?}", status.user);
             }
         }
-        for trouble in world.scheduler.troubles(world.now) {
+        for trouble in world.scheduler.troubles(world.now).0 {
             assert!(!trouble.why.contains("creds/"), "{}", trouble.why);
         }
         let breaker = |event: &&crate::model::Event| event.text.starts_with("Vault");
@@ -169,7 +169,7 @@ fn the_only_account_of_a_host_is_believed() {
     world.site.hosts_down.insert("a", ErrorKind::Unreachable);
     world.pass(60);
     assert!(world.is_open("a", None));
-    let trouble = world.scheduler.troubles(world.now);
+    let (trouble, _) = world.scheduler.troubles(world.now);
     assert_eq!(trouble[0].host, "a");
     let before = world.elapsed();
     world.pass(600);

@@ -98,3 +98,93 @@ fn a_few_probes_find_out_when_nobody_needs_an_issuer_any_more() {
     assert!(requests <= 12, "{requests}");
     assert!(!world.is_open("a", Some("cms")));
 }
+
+#[test]
+fn what_vault_has_cached_is_no_sign_that_the_issuer_works() {
+    let mut world = World::new();
+    for n in 0..20 {
+        world.store(&format!("u{n}"), "cms");
+    }
+    world.pass(1800);
+    let second = world.right_second();
+    world.pass(10);
+    world.site.issuers_down.insert("cms");
+    while !world.is_open("a", Some("cms")) {
+        world.pass(10);
+    }
+    // Others read with most of these, too: Vault has newer tokens of them than are in place here.
+    for (id, cached) in &mut world.site.cache {
+        if !["u0", "u1"].contains(&&**id.user()) {
+            *cached = (*cached).max((second, second + 3600));
+        }
+    }
+    let before = world.elapsed();
+    world.pass_with(900, |world| assert!(world.is_open("a", Some("cms"))));
+    let sent: Vec<_> = world.sent.iter().filter(|s| s.at >= before).collect();
+    assert!((20..=60).contains(&sent.len()), "{}", sent.len());
+    world.site.issuers_down.clear();
+    world.pass(35);
+    assert!(!world.is_open("a", Some("cms")));
+}
+
+#[test]
+fn troubles_are_bounded_and_those_of_many_accounts_come_first() {
+    let mut world = World::new();
+    for n in 0..50 {
+        world.store_at("evil", &format!("s{n}"), &format!("v{n}.test"), "cms");
+    }
+    for user in ["u", "v"] {
+        world.store_at(user, "cms", "z.test", "cms");
+    }
+    world.pass(60);
+    world.site.issuers_down.insert("cms");
+    world.pass(1500);
+    assert!(world.is_open("z.test", Some("cms")));
+    let (troubles, more) = world.scheduler.troubles(world.now);
+    assert_eq!(troubles.len(), crate::scheduler::Scheduler::MOST_TROUBLES);
+    assert_eq!(troubles.len() + more, 51);
+    assert_eq!(troubles[0].host, "z.test");
+}
+
+/// Accounts at an issuer that says of its tokens that they were issued five minutes ago.
+fn with_backdated_tokens() -> World {
+    let mut world = World::new();
+    world.site.backdated = 300;
+    for n in 0..20 {
+        world.store(&format!("u{n}"), "cms");
+    }
+    world
+}
+
+#[test]
+fn an_issuer_that_backdates_its_tokens_is_not_down() {
+    let mut world = with_backdated_tokens();
+    world.pass_with(7200, |world| {
+        assert!(!world.is_open("a", Some("cms")), "{}", world.elapsed());
+    });
+    assert!(world.scheduler.all_good(world.now));
+}
+
+#[test]
+fn a_token_that_was_issued_after_a_breaker_opened_closes_it_though_it_is_backdated() {
+    let mut world = with_backdated_tokens();
+    world.pass(1500);
+    world.site.issuers_down.insert("cms");
+    while !world.is_open("a", Some("cms")) {
+        world.pass(10);
+    }
+    world.pass_with(600, |world| assert!(world.is_open("a", Some("cms"))));
+    world.site.issuers_down.clear();
+    world.pass(35);
+    assert!(!world.is_open("a", Some("cms")));
+    world.pass_with(3600, |world| assert!(!world.is_open("a", Some("cms"))));
+    assert!(world.scheduler.all_good(world.now));
+    // An outage of seconds is over when that is certain.
+    world.site.issuers_down.insert("cms");
+    while !world.is_open("a", Some("cms")) {
+        world.pass(10);
+    }
+    world.site.issuers_down.clear();
+    world.pass(300 + 60 + 35);
+    assert!(!world.is_open("a", Some("cms")));
+}

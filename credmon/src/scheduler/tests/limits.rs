@@ -44,7 +44,7 @@ fn a_retry_after_is_bounded_by_a_third_of_the_lifetime_that_depends_on_it() {
         world.site.accounts.insert("v", limited("v", seconds));
         world.pass(1300);
         assert!(world.is_open("a", None), "two accounts got it");
-        let trouble = &world.scheduler.troubles(world.now)[0];
+        let trouble = &world.scheduler.troubles(world.now).0[0];
         assert!(trouble.why.contains("limits requests"), "{}", trouble.why);
         let wait = trouble.rests_until.unwrap().as_second() - world.now.wall.as_second();
         assert!(wait <= 300, "{wait}");
@@ -179,4 +179,28 @@ fn the_failing_credentials_of_one_account_share_their_attempts() {
     let requests = world.sent_by("evil", before);
     assert!(requests <= 3000, "{requests} an hour");
     assert!(world.left("u", "cms") > 20);
+}
+
+#[test]
+fn a_use_that_is_another_one_time_and_again_is_tried_ever_less_often() {
+    let mut world = World::new();
+    world.store("u", "cms");
+    world.store("v", "cms");
+    world.pass(60);
+    world.put_token(&id("u", "cms"), None);
+    world.site.accounts.insert("u", Outcome::Changed);
+    let before = world.elapsed();
+    world.pass(600);
+    let requests = world.sent_by("u", before);
+    assert!((8..=25).contains(&requests), "{requests}");
+    // What changes once is tried again at once.
+    world.site.accounts.clear();
+    world.pass(80);
+    assert_eq!(world.status("u", "cms").state, State::Fresh);
+    world.site.accounts.insert("u", Outcome::Changed);
+    world.put_token(&id("u", "cms"), None);
+    world.pass(1);
+    world.site.accounts.clear();
+    world.pass(4);
+    assert_eq!(world.status("u", "cms").state, State::Fresh);
 }

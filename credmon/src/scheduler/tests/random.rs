@@ -256,7 +256,7 @@ fn assert_all_become_fresh(world: &mut World) {
             }
         }
     }
-    assert_eq!(world.scheduler.troubles(world.now), []);
+    assert_eq!(world.scheduler.troubles(world.now).0, []);
 }
 
 proptest! {

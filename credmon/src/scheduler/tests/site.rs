@@ -11,6 +11,8 @@ use crate::model::{Failure, FileId, TokenInfo, VaultLife};
 pub(super) struct Site {
     /// Seconds that a new access token lives, where no issuer has another.
     pub(super) life: i64,
+    /// Seconds by which the time of issue, and the expiry that follows from it, are backdated.
+    pub(super) backdated: i64,
     pub(super) hosts_down: BTreeMap<&'static str, ErrorKind>,
     pub(super) issuers_down: BTreeSet<&'static str>,
     /// Answers for the credentials of single accounts.
@@ -49,10 +51,15 @@ impl Site {
         let cached = self.cache.get(&task.id).copied();
         let lives = |seconds: i64| cached.is_some_and(|(_, expires)| expires - second >= seconds);
         if !lives(*minimum_seconds) && !is_down {
-            let token = (second, second + self.life);
+            let issued = second - self.backdated;
+            let token = (issued, issued + self.life);
             self.cache.insert(task.id.clone(), token);
         }
-        let shorter = (!lives(*minimum_seconds) && is_down)
+        // As a renewal finds: a token that lives less by nature is no cause to complain.
+        let may_be_had = is_down || *minimum_seconds < self.life;
+        let cached = self.cache.get(&task.id).copied();
+        let lives = |seconds: i64| cached.is_some_and(|(_, expires)| expires - second >= seconds);
+        let shorter = (!lives(*minimum_seconds) && may_be_had)
             .then(|| failure(ErrorKind::NotLongEnough, &task.id));
         let token = self
             .cache
@@ -66,7 +73,10 @@ impl Site {
         if present.is_some_and(|present| at(expires) <= present.expires) {
             return (shorter.map_or(Outcome::Unchanged, Outcome::Failed), 2);
         }
-        let token = token_of(issued, expires, version);
+        let token = Arc::new(TokenInfo {
+            written: at(second),
+            ..(*token_of(issued, expires, version)).clone()
+        });
         (Outcome::Renewed { token, shorter }, 1)
     }
 }

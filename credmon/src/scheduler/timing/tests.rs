@@ -18,7 +18,11 @@ fn jitter(n: u64) -> Jitter {
 }
 
 fn times(length: i64, left: i64) -> TokenTimes {
-    TokenTimes { length, left }
+    TokenTimes {
+        length,
+        left,
+        at_receipt: length,
+    }
 }
 
 /// When a token that was issued and confirmed in one moment is renewed.
@@ -168,6 +172,23 @@ fn policies() -> [(RetryPolicy, i64, i64); 4] {
         (RetryPolicy::Dead, 1800, 3600),
         (RetryPolicy::Quota, 30, 300),
     ]
+}
+
+#[test]
+fn a_renewal_asks_for_what_is_worth_a_request_and_an_issuer_can_give() {
+    let limits = Limits {
+        minimum: 2400,
+        refresh: 1200,
+    };
+    let asked = |length, left| seconds_to_ask(limits, Some(times(length, left)));
+    // Vault's cached token that is newer by less than five minutes would be due again at once.
+    assert_eq!(asked(3600, 2400), 2700);
+    assert_eq!(asked(3600, 1800), 2100);
+    // No issuer gives more than a whole life, and what is in place is not asked for again.
+    assert_eq!(asked(3600, 3500), 3590);
+    assert_eq!(asked(3600, 3595), 3596);
+    // A long-lived one is only confirmed.
+    assert_eq!(asked(21_600, 20_000), 2400);
 }
 
 proptest! {

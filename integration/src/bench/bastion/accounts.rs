@@ -58,6 +58,17 @@ impl Site {
     /// The bastion's configuration: each principal logs in for so many accounts, all of which get
     /// `cms` at all schedds. With one, the account has the principal's name.
     pub(crate) fn yaml(&self, places: &Places, each: usize, schedule: &str) -> String {
+        self.yaml_of(&self.accounts, places, each, schedule)
+    }
+
+    /// The same with some of the principals.
+    pub(crate) fn yaml_of(
+        &self,
+        principals: &[String],
+        places: &Places,
+        each: usize,
+        schedule: &str,
+    ) -> String {
         let Places {
             keytabs,
             ca_file,
@@ -78,7 +89,7 @@ impl Site {
             "tokens: {{lifetime: {vault_token}s, renew_below: {renew_below}s}}\nschedule: {schedule}\n\
              schedds:\n  all: {{{schedd}}}\naccounts:\n"
         );
-        for principal in &self.accounts {
+        for principal in principals {
             let keytab = keytabs.join(format!("{principal}.keytab"));
             for account in names(principal, each) {
                 let _ = writeln!(

@@ -8,8 +8,8 @@
 
 pub(crate) mod accounts;
 pub(crate) mod directory;
-mod push;
-mod raw;
+pub(super) mod push;
+pub(super) mod raw;
 
 use clap::ValueEnum;
 

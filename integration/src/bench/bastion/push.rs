@@ -29,13 +29,13 @@ const WORK: &str = "/run/loop";
 
 /// What a side needed.
 #[derive(Clone, Copy, Debug)]
-struct Needed {
+pub(in crate::bench) struct Needed {
     /// From its start to its end.
-    whole: Duration,
+    pub(in crate::bench) whole: Duration,
     /// Processor time without that of HTCondor's own tools.
-    own: Duration,
+    pub(in crate::bench) own: Duration,
     /// Processor time of these.
-    tool: Duration,
+    pub(in crate::bench) tool: Duration,
 }
 
 pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
@@ -105,7 +105,7 @@ pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Resul
 }
 
 /// The pools: one with everything, and hosts that belong to it.
-async fn pools(site: &Site, hosts: &[&str]) -> anyhow::Result<Vec<Pool>> {
+pub(in crate::bench) async fn pools(site: &Site, hosts: &[&str]) -> anyhow::Result<Vec<Pool>> {
     let users: Vec<&str> = site.accounts.iter().map(String::as_str).collect();
     let ours = program("condor_credmon_htvault")?;
     let mut pools: Vec<Pool> = Vec::new();
@@ -169,7 +169,11 @@ fn tool_time(text: &str) -> anyhow::Result<Duration> {
     Ok(Duration::from_secs_f64(sum))
 }
 
-async fn by_bastion(mut command: Command, site: &Site) -> anyhow::Result<Needed> {
+/// A single run of ours.
+pub(in crate::bench) async fn by_bastion(
+    mut command: Command,
+    site: &Site,
+) -> anyhow::Result<Needed> {
     command.args(["once", "--json"]);
     let (whole, used) = to_its_end(command, &site.folder().join("once")).await?;
     Ok(Needed {
@@ -206,7 +210,7 @@ async fn to_its_end(
 
 /// Takes everything that is stored for accounts away. A credmon that is at work in a folder may put
 /// something into it meanwhile.
-async fn empty(pool: &Pool) -> anyhow::Result<()> {
+pub(in crate::bench) async fn empty(pool: &Pool) -> anyhow::Result<()> {
     wait::until("an empty credential directory", FAR, async || {
         for entry in fs::read_dir(pool.credentials())?.flatten() {
             if entry.path().is_dir() {

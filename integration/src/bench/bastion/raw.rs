@@ -24,7 +24,11 @@ const WEEK: u64 = 604_800;
 
 /// Sends what `each` deliveries of every account take: login, token, and an access token as often as
 /// `reads` says. How long that took.
-pub(super) async fn requests(site: &Site, each: usize, reads: usize) -> anyhow::Result<Duration> {
+pub(in crate::bench) async fn requests(
+    site: &Site,
+    each: usize,
+    reads: usize,
+) -> anyhow::Result<Duration> {
     let mut settings = Settings::new(VAULT.parse()?);
     settings.tls.ca_file = Some(site.chain.ca.file());
     let client = Client::new(&settings)?;

@@ -1,8 +1,8 @@
 //! The steady state: very many credentials, each renewed when its token says.
 //!
 //! All are served at once first, as after an installation; their first renewals are spread already.
-//! Time is the real one: nothing happens for a while, then renewals come at their true rate, which
-//! is measured for some minutes.
+//! Time is the real one: once each vault token was looked up, renewals at their true rate are all that
+//! happens, and are measured for some minutes.
 
 use htvault::clock::{Clock as _, SystemClock};
 use std::time::{Duration, Instant};
@@ -24,18 +24,24 @@ pub(crate) fn before_first_renewal(lives: Lives) -> Duration {
     Duration::from_secs((lives.access_minimum / 2).div_ceil(5))
 }
 
+/// Time after the first token, from which on no vault token is looked up any more: each is looked up
+/// once, within three quarters of the usual time between two renewals.
+fn before_steady_state(lives: Lives) -> Duration {
+    Duration::from_secs((lives.access_minimum / 2 * 3).div_ceil(4))
+}
+
 pub(super) async fn measure(sizes: &Sizes, progress: &Progress) -> anyhow::Result<Vec<Figure>> {
     let (count, lives) = (sizes.many, sizes.steady_lives);
     let stage = Stage::set(lives, count).await?;
     let mut ours = Monitored::prepare(&stage, "steady", Side::Ours, 0..count)?;
     ours.start(lives)?;
     ours.complete().await?;
-    let quiet = before_first_renewal(lives);
+    let start_up = before_steady_state(lives);
     progress.say(format!(
-        "steady state: first renewals in {} s",
-        quiet.as_secs()
+        "steady state: begins in {} s, when each vault token was looked up",
+        start_up.as_secs()
     ));
-    wait::pass(quiet).await;
+    wait::pass(start_up).await;
     progress.say(format!("steady state: measures for {} s", sizes.steady));
     let (from, began, before) = (SystemClock.now(), Instant::now(), ours.processor()?);
     wait::pass(Duration::from_secs(sizes.steady)).await;

@@ -38,7 +38,7 @@ pub(super) async fn find<V: Vault, T: Transport>(
         return Found::Nothing;
     }
     let credential = &delivery.credential;
-    // What is wrong with the schedd is found again, and said, when something is deleted there.
+    // What is wrong with the schedd is found again, and reported, when something is deleted there.
     let Ok(observed) = parts.transport.observe(delivery).await else {
         return Found::Nothing;
     };
@@ -59,6 +59,7 @@ pub(super) async fn find<V: Vault, T: Transport>(
             parent: None,
             accessor,
             life,
+            server: credential.url.server(),
         }),
         // Dead, or named to Vault's admins.
         Ok(None) => Found::Nothing,

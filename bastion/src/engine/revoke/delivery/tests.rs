@@ -21,6 +21,7 @@ async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
         renew_below: delivery.renew_below,
         spread: Duration::ZERO,
         prove_every: Duration::MAX,
+        started: None,
     };
     let mut tokens = Tokens::default();
     let context = Context {

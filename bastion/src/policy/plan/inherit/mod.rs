@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Policy, PushReason, margin, renew_at};
-use crate::model::moment::{after, until};
+use super::{Policy, PushReason, margin};
+use crate::model::moment::{after, before, until};
 use crate::model::records::{InstalledToken, Life};
 use crate::policy::jobs;
 
@@ -113,22 +113,19 @@ fn estimated(
     now: Timestamp,
 ) -> Result<Inherited, PushReason> {
     let life = Life::new(found.stored, policy.lifetime);
-    let renewal = renew_at(policy, life);
+    let margin = margin(policy.lifetime, policy.renew_below, policy.lifetime);
+    let latest = before(life.expires, margin);
     // A time in the future is a wrong clock and bounds nothing.
-    if found.stored > after(now, SKEW) || now >= renewal {
+    if found.stored > after(now, SKEW) || now >= latest {
         return Err(PushReason::Renewal);
     }
     // Its content is unknown, and no access token was made from it yet.
     if found.served.is_none_or(|served| served < found.stored) {
         return Err(PushReason::First);
     }
-    let whole = policy.lifetime.saturating_sub(margin(
-        policy.lifetime,
-        policy.renew_below,
-        policy.lifetime,
-    ));
+    let whole = policy.lifetime.saturating_sub(margin);
     let window = SETTLING.min(whole / 4);
-    let left = until(now, renewal);
+    let left = until(now, latest);
     let part = (left.as_secs_f64() / whole.as_secs_f64().max(1.0)).clamp(0.0, 1.0);
     let wait =
         window.mul_f64((1.0 - DRAWN) * part) + policy.id.share_of(window.mul_f64(DRAWN), SETTLE);

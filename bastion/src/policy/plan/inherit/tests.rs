@@ -6,7 +6,7 @@ use super::*;
 use crate::fixtures::id;
 use crate::model::delivery::DeliveryId;
 use crate::model::records::TokenRecord;
-use crate::policy::plan::{Next, PlanStep, Record, next};
+use crate::policy::plan::{Next, PlanStep, Record, next, renew_at};
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -23,6 +23,7 @@ fn policy(id: &DeliveryId) -> Policy<'_> {
         renew_below: 3 * DAY,
         spread: Duration::from_mins(5),
         prove_every: HOUR,
+        started: None,
     }
 }
 

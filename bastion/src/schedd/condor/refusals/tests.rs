@@ -34,7 +34,7 @@ fn each_refusal_becomes_advice() {
             Scitokens,
             "11/22/26 08:44:09 SSL Auth: Server has rejected our token!",
             CreddRefused,
-            "`SCITOKENS ISSUER,SUBJECT cmsprod`",
+            "`SCITOKENS ^ISSUER,SUBJECT$ cmsprod`",
         ),
         (
             Scitokens,

@@ -180,3 +180,27 @@ async fn a_site_may_have_dead_credentials_deleted_but_never_those_that_a_policy_
     assert_eq!(exist("good"), [true, true]);
     run.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_shortens_its_tokens_is_not_down() {
+    let run = Run::start(|c, v| {
+        v.life = 3600;
+        (0..10).for_each(|n| c.store(&format!("u{n}"), "cms", "a", "s.1"));
+    });
+    run.pass(1500).await;
+    run.vault.with(|v| v.life = 1800);
+    for n in 0..120 {
+        run.pass(30).await;
+        if n == 10 {
+            run.store("new", "cms", "a", "s.1");
+            run.pass(5).await;
+            assert!(run.left("new", "cms").is_some(), "it waits for nothing");
+        }
+        assert_eq!(run.status().0.troubled_vaults, []);
+        for n in 0..10 {
+            assert!(run.left(&format!("u{n}"), "cms").unwrap() > 600);
+        }
+    }
+    assert_eq!(run.states(), [State::Fresh; 11]);
+    assert!(run.stop().await);
+}

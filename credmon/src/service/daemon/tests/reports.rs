@@ -1,6 +1,12 @@
 //! What the loop reports, and copies for others.
 
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::super::super::reporting::daemon_status;
 use super::*;
+use crate::model::TEXT_LIMIT;
 
 #[tokio::test(start_paused = true)]
 async fn the_status_has_each_credential_without_a_secret() {
@@ -139,4 +145,20 @@ async fn a_copy_follows_each_renewal() {
     run.pass(60).await;
     wait_for_copy(&run);
     run.stop().await;
+}
+
+#[test]
+fn the_longest_line_of_the_daemon_can_be_read_back_by_far() {
+    let long = "\u{1}\u{10ffff}".repeat(TEXT_LIMIT);
+    let path = PathBuf::from("/\u{1}".repeat(2048));
+    let now = Timestamp::UNIX_EPOCH;
+    let mut daemon = daemon_status(Some(&path), &vec![long; 1000], now);
+    let trouble = crate::model::VaultStatus {
+        host: "h".repeat(300),
+        rests_until: Some(now),
+        why: "\u{10ffff}".repeat(TEXT_LIMIT),
+    };
+    daemon.troubled_vaults = vec![trouble; Scheduler::MOST_TROUBLES];
+    let line = serde_json::to_vec(&daemon).unwrap();
+    assert!(line.len() < 128 * 1024, "{}", line.len());
 }

@@ -65,7 +65,7 @@ fn a_folder_that_cannot_be_opened_or_listed_keeps_what_was_known_of_it() {
 }
 
 #[test]
-fn a_use_that_cannot_be_read_is_what_it_was() {
+fn a_use_that_cannot_be_read_is_another_file_without_a_known_token() {
     let mut f = Fixture::new();
     f.credentials.store("u", "cms", "a", "s.1");
     set_mode(&f.credentials.file("u", "cms.top"), 0o444);
@@ -73,9 +73,15 @@ fn a_use_that_cannot_be_read_is_what_it_was() {
     let path = f.credentials.file("u", "cms.use");
     set_mode(&path, 0o444);
     f.scan();
-    let before = f.get("u/cms").token.clone();
-    assert!(before.is_some());
+    let before = f.get("u/cms").clone();
+    assert!(before.token.is_some());
     set_mode(&path, 0);
-    as_nobody(&mut f, Fixture::scan);
-    assert_eq!(f.get("u/cms").token, before);
+    assert_eq!(as_nobody(&mut f, Fixture::scan), ["u/cms"]);
+    let found = f.get("u/cms").clone();
+    assert!(found.token.is_none() && found.use_file.is_some());
+    assert_ne!(found.use_file, before.use_file);
+    assert_eq!(as_nobody(&mut f, Fixture::scan), Vec::<String>::new());
+    set_mode(&path, 0o444);
+    assert_eq!(as_nobody(&mut f, Fixture::scan), ["u/cms"]);
+    assert!(f.get("u/cms").token.is_some());
 }

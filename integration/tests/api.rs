@@ -1,5 +1,5 @@
-//! The public API, compared with the list in `api.txt`: a change of it is a decision, for the
-//! changelog. `UPDATE_API=1 cargo test -p htvault --test api` writes the list anew.
+//! The public API of each crate that others use, compared with the list in its `api.txt`: a change of it is a
+//! decision, for the changelog. `UPDATE_API=1 cargo test -p integration --test api` writes the lists anew.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -60,9 +60,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-#[test]
-fn the_public_api_is_the_one_that_is_written_down() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+/// The list of a crate.
+fn list(root: &Path) -> String {
     let mut files = Vec::new();
     sources(&root.join("src"), &mut files);
     files.sort();
@@ -73,22 +72,28 @@ fn the_public_api_is_the_one_that_is_written_down() {
             writeln!(list, "{name}: {declaration}").unwrap();
         }
     }
-    let written = root.join("tests/api.txt");
-    if std::env::var_os("UPDATE_API").is_some() {
-        std::fs::write(&written, &list).unwrap();
+    list
+}
+
+#[test]
+fn the_public_apis_are_the_ones_that_are_written_down() {
+    for name in ["htvault", "cedar"] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+        let list = list(&root);
+        let written = root.join("api.txt");
+        if std::env::var_os("UPDATE_API").is_some() {
+            std::fs::write(&written, &list).unwrap();
+        }
+        let expected = std::fs::read_to_string(&written).unwrap_or_default();
+        let missing = |from: &str, of: &str| -> Vec<String> {
+            let lines = of.lines().filter(|line| !from.lines().any(|l| l == *line));
+            lines.map(str::to_owned).collect()
+        };
+        let (added, gone) = (missing(&expected, &list), missing(&list, &expected));
+        assert!(
+            added.is_empty() && gone.is_empty(),
+            "the public API of {name} has changed; write it down with UPDATE_API=1, and in CHANGELOG.md\n\
+             added: {added:#?}\ngone: {gone:#?}"
+        );
     }
-    let expected = std::fs::read_to_string(&written).unwrap_or_default();
-    let added: Vec<_> = list
-        .lines()
-        .filter(|line| !expected.lines().any(|l| l == *line))
-        .collect();
-    let gone: Vec<_> = expected
-        .lines()
-        .filter(|line| !list.lines().any(|l| l == *line))
-        .collect();
-    assert!(
-        added.is_empty() && gone.is_empty(),
-        "the public API has changed; write it down with UPDATE_API=1, and in CHANGELOG.md\n\
-         added: {added:#?}\ngone: {gone:#?}"
-    );
 }

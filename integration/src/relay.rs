@@ -1,4 +1,4 @@
-//! A network between Vault and its clients that can be cut and slowed: passes on bytes, not requests.
+//! A network between a server and its clients that can be cut and slowed: passes on bytes, not requests.
 //!
 //! What always holds: while it is cut, nothing passes and no connection ends, as with a cable that is pulled; what was
 //! sent meanwhile passes afterwards.

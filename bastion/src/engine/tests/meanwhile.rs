@@ -1,0 +1,151 @@
+//! What comes while an attempt or a revocation runs, or before it is finished: nothing of it is lost.
+
+use std::time::Duration;
+
+use super::service::{HOUR, Service, at, deliveries, of};
+use crate::fakes::Outside;
+use crate::fixtures::delivery;
+use crate::model::delivery::Target;
+use crate::policy::plan::State;
+use crate::store::Store;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn what_is_configured_while_a_push_runs_is_pushed_after_it() {
+    let outside = Outside::new();
+    outside.lock().credmon_takes = 10 * SECOND;
+    let service = Service::start(&outside, vec![at("a", "ap1")]);
+    tokio::time::sleep(2 * SECOND).await;
+    let mut other = at("a", "ap1");
+    other.lifetime = 6 * 24 * HOUR;
+    service.reload(vec![other]).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "ap1"), State::Good);
+    let line = service.reports.now().unwrap().deliveries[0].clone();
+    let left = line.vault_token_seconds_left.unwrap() / 3600;
+    assert_eq!(left, 6 * 24 - 1, "hours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_while_a_push_runs_is_followed_by_another_one() {
+    let outside = Outside::new();
+    outside.lock().clock_wrong_by = 7200;
+    outside.lock().credmon_takes = 10 * SECOND;
+    let service = Service::start(&outside, vec![at("a", "ap1")]);
+    tokio::time::sleep(2 * SECOND).await;
+    outside.lock().clock_wrong_by = 0;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "ap1"), State::Good);
+    assert_eq!(outside.lock().stores, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_with_a_clock_in_the_future_puts_no_renewal_off() {
+    let outside = Outside::new();
+    outside.lock().clock_wrong_by = 365 * 86_400;
+    let service = Service::good(&outside, vec![at("a", "ap1")]).await;
+    outside.lock().clock_wrong_by = 0;
+    tokio::time::sleep(HOUR).await;
+    let replaced = outside.lock().stores;
+    tokio::time::sleep(5 * 24 * HOUR).await;
+    assert_eq!(outside.lock().stores, replaced + 1, "renewed in time");
+    assert!(service.has("a", "ap1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_goes_on_with_a_revocation_that_was_not_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = Some(folder.path());
+    let outside = Outside::new();
+    let wanted = || vec![at("a", "ap1"), at("b", "ap1")];
+    let service = Service::start_in(state, &outside, wanted());
+    tokio::time::sleep(HOUR).await;
+    {
+        let mut world = outside.lock();
+        world.vault_down = true;
+        world.schedds_down.insert("ap1".to_owned());
+    }
+    service.revoke(of(Some("a"), None)).await;
+    service.stop().await;
+    assert!(service.has("a", "ap1"));
+
+    let service = Service::start_in(state, &outside, wanted());
+    {
+        let mut world = outside.lock();
+        world.vault_down = false;
+        world.schedds_down.clear();
+    }
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "ap1"), State::Revoked);
+    assert!(!service.has("a", "ap1") && service.has("b", "ap1"));
+    assert_eq!(outside.lock().stored.len(), 1, "that of b");
+    service.stop().await;
+
+    // What is finished is not begun again, whatever the schedd says.
+    outside.lock().schedds_down.insert("ap1".to_owned());
+    let service = Service::start_in(state, &outside, vec![at("a", "ap1")]);
+    tokio::time::sleep(HOUR).await;
+    let line = service.reports.now().unwrap().deliveries[0].clone();
+    assert_eq!((line.state, line.problem), (State::Revoked, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_configured_away_is_deleted_when_its_schedd_is_back() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, deliveries()).await;
+    service.reload(vec![at("b", "ap1"), at("b", "ap2")]).await;
+    outside.lock().schedds_down.insert("ap1".to_owned());
+    service.revoke(of(Some("a"), None)).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(outside.lock().stored.len(), 3, "one is left");
+    outside.lock().schedds_down.clear();
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(outside.lock().stored.len(), 2, "those of b");
+    assert!(service.unwanted().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_while_a_found_token_is_checked_forgets_it_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = Some(folder.path());
+    let outside = Outside::new();
+    let here = || delivery("a", "cms", "here", Target::Directory("/creds".into()));
+    let service = Service::start_in(state, &outside, vec![here()]);
+    tokio::time::sleep(HOUR).await;
+    service.stop().await;
+
+    outside.lock().reads_hang.insert("a".to_owned());
+    let service = Service::start_in(state, &outside, vec![here()]);
+    tokio::time::sleep(5 * SECOND).await;
+    service.stop().await;
+    let records = Store::read_only(folder.path()).records_of(&here().id);
+    assert!(records.unwrap().current.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_another_vault_are_shown_to_no_other_and_stay_named() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![at("a", "ap1")]).await;
+    let line = || service.reports.now().unwrap().deliveries[0].clone();
+    let former = line().accessor.unwrap();
+    let mut moved = at("a", "ap1");
+    let mut credential = (*moved.credential).clone();
+    let elsewhere = "https://other.test:8200".parse().unwrap();
+    credential.url = htvault::CredentialUrl::creds(&elsewhere, "cms", "a", "default").unwrap();
+    moved.credential = std::sync::Arc::new(credential);
+    moved.authorize = std::sync::Arc::clone(&moved.credential);
+    service.reload(vec![moved]).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "ap1"), State::Good);
+    assert!(line().other_accessors.contains(&former), "{:?}", line());
+    let reports = service.revoke(of(Some("a"), None)).await;
+    assert!(!reports[0].is_done(), "{reports:?}");
+    let named = |accessor: &str| {
+        let steps = reports[0].steps.iter();
+        steps
+            .clone()
+            .any(|step| format!("{step:?}").contains(accessor))
+    };
+    assert!(named(&former), "{reports:?}");
+}

@@ -1,0 +1,149 @@
+//! What would come in one moment is spread.
+
+use super::*;
+
+#[test]
+fn what_was_pushed_in_one_moment_is_renewed_over_half_a_day() {
+    let life = good(7 * DAY).life.unwrap();
+    let mut hours = std::collections::BTreeMap::new();
+    for n in 0..1200 {
+        let id = id(&format!("a{n}"));
+        let renewal = renew_at(&policy(&id, 3 * DAY), life);
+        *hours.entry(renewal.as_second() / 3600).or_insert(0) += 1;
+    }
+    assert_eq!(hours.keys().min(), Some(&84));
+    assert_eq!(hours.keys().max(), Some(&95));
+    assert!(
+        hours.values().all(|number| (60..140).contains(number)),
+        "{hours:?}"
+    );
+}
+
+#[test]
+fn what_was_put_off_is_put_off_again_only_while_it_has_time() {
+    let record = |left| Record {
+        safe_until: Some(after(at(0), left)),
+        ..good(7 * DAY)
+    };
+    let waits = |left, again| {
+        let ids = (0..100).map(|n| id(&format!("a{n}")));
+        let times = ids.map(|id| after_recovery(&id, &record(left), at(0), again));
+        until(at(0), times.max().unwrap())
+    };
+    for again in [false, true] {
+        assert!((6 * MINUTE..=7 * MINUTE).contains(&waits(HOUR, again)));
+    }
+    assert!((4 * MINUTE..=5 * MINUTE).contains(&waits(10 * MINUTE, false)));
+    assert!(waits(24 * MINUTE, true) <= 2 * MINUTE);
+    assert_eq!(waits(20 * MINUTE, true), Duration::ZERO);
+}
+
+#[test]
+fn renewals_that_became_due_while_the_service_did_not_run_are_spread() {
+    for (ends, spread) in [(7 * DAY, 5 * MINUTE), (6 * DAY + 4 * MINUTE, MINUTE)] {
+        let start = after(at(0), 6 * DAY);
+        let mut times = Vec::new();
+        for number in 0..100 {
+            let id = id(&format!("a{number}"));
+            let started = Some(start);
+            let policy = Policy {
+                started,
+                ..policy(&id, 3 * DAY)
+            };
+            let at_start = Some(start);
+            let record = Record {
+                observed: at_start,
+                proved: at_start,
+                ..good(ends)
+            };
+            times.push(renewal(&policy, &record, start));
+            let single = Policy {
+                started: None,
+                ..policy
+            };
+            assert_eq!(renewal(&single, &record, start), start);
+            let asked = Record {
+                asked: true,
+                ..record
+            };
+            let now = next(start, &policy, &asked, start, Timestamp::MAX);
+            assert_eq!(now, Next::Do(PlanStep::Push(PushReason::Asked)));
+        }
+        times.sort_unstable();
+        let last = times.last().unwrap();
+        assert!(*last <= after(start, spread), "{last}");
+        assert!(times[50] >= after(start, spread / 3), "{}", times[50]);
+    }
+}
+
+#[test]
+fn first_looks_after_a_start_are_spread_by_their_number_and_a_single_run_has_them_at_once() {
+    for (number, longest) in [(4, 1), (400, 100), (4000, 120)] {
+        let mut times = Vec::new();
+        for one in 0..100 {
+            let id = id(&format!("a{one}"));
+            let service = Policy {
+                started: Some(at(0)),
+                prove_every: prove_every(number, None),
+                ..policy(&id, 3 * DAY)
+            };
+            let record = Record {
+                observed: None,
+                good_since: None,
+                ..good(7 * DAY)
+            };
+            let step = |policy: &Policy<'_>, now| next(now, policy, &record, at(0), Timestamp::MAX);
+            let look = match step(&service, at(0)) {
+                Next::Wait(look) => look,
+                Next::Do(_) => at(0),
+            };
+            assert_eq!(step(&service, look), Next::Do(PlanStep::Observe));
+            let single = Policy {
+                started: None,
+                ..service
+            };
+            assert_eq!(step(&single, at(0)), Next::Do(PlanStep::Observe));
+            times.push(look);
+        }
+        times.sort_unstable();
+        assert!(times[99] <= at(longest), "{number}: {}", times[99]);
+        assert!(times[50] >= after(at(0), Duration::from_secs(longest) / 3));
+    }
+}
+
+/// Time of the push for a renewal, from a time on.
+fn renewal(policy: &Policy<'_>, record: &Record, mut now: Timestamp) -> Timestamp {
+    loop {
+        match next(now, policy, record, at(0), Timestamp::MAX) {
+            Next::Do(PlanStep::Push(PushReason::Renewal)) => return now,
+            Next::Do(step) => panic!("{step:?}"),
+            Next::Wait(until) => now = until,
+        }
+    }
+}
+
+#[test]
+fn after_a_clock_that_was_set_back_pushes_are_spread() {
+    let record = Record {
+        clock_set: Some(at(100)),
+        observed: Some(at(400)),
+        ..good(7 * DAY)
+    };
+    let mut times = Vec::new();
+    for number in 0..100 {
+        let id = id(&format!("a{number}"));
+        let policy = policy(&id, 3 * DAY);
+        let mut now = at(100);
+        while let Next::Wait(later) = next(now, &policy, &record, at(0), Timestamp::MAX) {
+            now = later;
+        }
+        assert_eq!(
+            next(now, &policy, &record, at(0), Timestamp::MAX),
+            Next::Do(PlanStep::Push(PushReason::ClockSet))
+        );
+        assert!(now <= after(at(100), policy.spread));
+        times.push(now);
+    }
+    let in_first_minute = times.iter().filter(|time| **time < at(160)).count();
+    assert!((5..40).contains(&in_first_minute), "{in_first_minute}");
+}

@@ -1,0 +1,160 @@
+//! Credds that a collector knows, with those of its earlier answers that are in use. Pure, but for the time.
+//!
+//! Always true: the credd that was found for a schedd stays that of the schedd, though a later answer lacks it: a
+//! collector that was started anew knows few credds at first. It gives way to nobody but a credd that has the schedd's
+//! own name.
+
+use std::collections::HashMap;
+
+use tokio::time::Instant;
+
+use super::{AFTER_DOUBT, AFTER_SILENCE, FORGOTTEN, FRESH, JUST_NOW, Location};
+use crate::schedd::discovery::{CreddAd, credd_named, credd_of_host, find_credd};
+
+/// Answers of a collector.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// The last answer.
+    credds: Vec<CreddAd>,
+    /// Credds that were found for schedds, by the names of these.
+    wanted: HashMap<String, Wanted>,
+    asked: Option<Instant>,
+    ask_again: Option<Instant>,
+    /// Reason why it did not answer the last time.
+    fault: Option<String>,
+}
+
+/// Credd that was found for a schedd.
+#[derive(Debug)]
+struct Wanted {
+    /// Its ad. Without an address after nobody answered there.
+    credd: CreddAd,
+    /// The last answer has it.
+    is_listed: bool,
+    used: Instant,
+}
+
+impl Wanted {
+    /// Takes over the credd's ad from a new answer.
+    fn update(&mut self, schedd: &str, credds: &[CreddAd]) {
+        let ad = credd_named(credds, schedd).or_else(|| same(credds, &self.credd));
+        self.is_listed = ad.is_some();
+        if let Some(ad) = ad {
+            self.credd = ad.clone();
+        }
+    }
+}
+
+/// The ad of the same credd.
+fn same<'a>(credds: &'a [CreddAd], credd: &CreddAd) -> Option<&'a CreddAd> {
+    let is_same = |ad: &&CreddAd| ad.name == credd.name && ad.machine == credd.machine;
+    credds.iter().find(is_same)
+}
+
+impl Listed {
+    /// Takes over an answer.
+    pub(super) fn take(&mut self, answer: Result<Vec<CreddAd>, String>) {
+        let now = Instant::now();
+        self.asked = Some(now);
+        match answer {
+            Ok(credds) => {
+                self.wanted
+                    .retain(|_, wanted| now < wanted.used + FORGOTTEN);
+                for (schedd, wanted) in &mut self.wanted {
+                    wanted.update(schedd, &credds);
+                }
+                self.credds = credds;
+                self.fault = None;
+                self.ask_again = Some(now + FRESH);
+            }
+            Err(fault) => {
+                self.fault = Some(fault);
+                self.ask_again = Some(now + AFTER_SILENCE);
+            }
+        }
+    }
+
+    /// Returns `true` while the last answer counts, or the pause after a collector gave none.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.ask_again.is_some_and(|at| Instant::now() < at)
+    }
+
+    /// Returns `true` when the collector is not asked, even after nobody answered at an address that it gave: it was asked
+    /// just now, or it gave no answer a while ago.
+    pub(super) fn is_final(&self) -> bool {
+        let is_new = |asked: Instant| Instant::now() < asked + JUST_NOW;
+        self.asked.is_some_and(is_new) || (self.fault.is_some() && self.is_fresh())
+    }
+
+    pub(super) fn location(&mut self, schedd: &str) -> Location {
+        Location {
+            address: self.address(schedd),
+            has_name: true,
+            fault: self.fault.clone(),
+        }
+    }
+
+    fn address(&mut self, schedd: &str) -> Option<String> {
+        let used = Instant::now();
+        if let Some(wanted) = self.wanted.get_mut(schedd) {
+            wanted.used = used;
+            return wanted.credd.address.clone();
+        }
+        let credd = find_credd(&self.credds, schedd)?.clone();
+        let address = credd.address.clone();
+        let wanted = Wanted {
+            credd,
+            is_listed: true,
+            used,
+        };
+        self.wanted.insert(schedd.to_owned(), wanted);
+        address
+    }
+
+    /// Reason why the collector did not answer the last time.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.clone()
+    }
+
+    /// The credd that has an address in the last answer.
+    pub(super) fn credd_at(&self, address: &str) -> Option<CreddAd> {
+        let has_it = |ad: &&CreddAd| ad.address.as_deref() == Some(address);
+        self.credds.iter().find(has_it).cloned()
+    }
+
+    /// Address of a credd in the last answer, wherever it was before.
+    pub(super) fn address_of(&self, credd: &CreddAd) -> Option<String> {
+        same(&self.credds, credd)?.address.clone()
+    }
+
+    /// Address of the only credd of a name in the last answer.
+    pub(super) fn address_named(&self, name: &str) -> Option<String> {
+        credd_named(&self.credds, name)?.address.clone()
+    }
+
+    /// Address of the only credd of a host in the last answer.
+    pub(super) fn address_of_host(&self, machine: &str) -> Option<String> {
+        credd_of_host(&self.credds, machine)?.address.clone()
+    }
+
+    /// Forgets an address where nobody answered, unless the last answer has it, or the collector is silent.
+    pub(super) fn failed(&mut self, schedd: &str, address: &str) {
+        if self.fault.is_none()
+            && let Some(wanted) = self.wanted.get_mut(schedd)
+            && !wanted.is_listed
+        {
+            wanted.credd.address.take_if(|known| known == address);
+        }
+    }
+
+    /// Forgets the address of a credd until the collector is asked again, which is done soon.
+    pub(super) fn doubt(&mut self, schedd: &str) {
+        self.address(schedd);
+        let wanted = self.wanted.get_mut(schedd);
+        let is_lost = wanted.is_some_and(|wanted| wanted.credd.address.take().is_some());
+        if is_lost && self.fault.is_none() {
+            let soon = Instant::now() + AFTER_DOUBT;
+            self.ask_again = self.ask_again.map(|at| at.min(soon));
+        }
+    }
+}

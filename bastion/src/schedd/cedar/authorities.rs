@@ -1,0 +1,110 @@
+//! Authorities that credds' certificates are from, read once for all groups that name the same files.
+//!
+//! Always true: files are read on threads that nothing else waits for. Changed files are noticed within seconds; while
+//! they cannot be read the authorities of before count.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use htvault::{Authorities, TlsSettings};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::system::files::CONFIGURATION;
+use crate::system::keyed::Keyed;
+
+/// Time for which the files are taken to be unchanged.
+const CHECK: Duration = Duration::from_secs(20);
+
+/// Authorities by the files that have them.
+#[derive(Default)]
+pub(super) struct AuthorityFiles(Keyed<TlsSettings, Option<Known>>);
+
+struct Known {
+    authorities: Arc<Authorities>,
+    checked: Instant,
+}
+
+impl AuthorityFiles {
+    /// The authorities; the same value until the files change. An error says what to do.
+    pub(super) async fn get(&self, settings: &TlsSettings) -> Result<Arc<Authorities>, String> {
+        let mut known = self.0.lock(settings.clone()).await;
+        let before = known.as_ref().map(|known| Arc::clone(&known.authorities));
+        if let Some(Known {
+            authorities,
+            checked,
+        }) = known.as_ref()
+            && Instant::now() < *checked + CHECK
+        {
+            return Ok(Arc::clone(authorities));
+        }
+        let read = read(settings.clone(), before.clone()).await;
+        let authorities = match (read, before) {
+            (Ok(authorities), _) => authorities,
+            (Err(message), Some(before)) => {
+                warn!("authorities of credds: {message}; those of before are used");
+                before
+            }
+            (Err(message), None) => return Err(message),
+        };
+        *known = Some(Known {
+            authorities: Arc::clone(&authorities),
+            checked: Instant::now(),
+        });
+        Ok(authorities)
+    }
+}
+
+/// Those of before, if the files have not changed.
+async fn read(
+    settings: TlsSettings,
+    before: Option<Arc<Authorities>>,
+) -> Result<Arc<Authorities>, String> {
+    let path = settings.ca_file.clone().or_else(|| settings.ca_dir.clone());
+    let path = path.unwrap_or_else(|| Path::new("/etc/ssl/certs").to_owned());
+    let work = move || match before {
+        Some(before) if before.are_those_of(&settings) => Ok(before),
+        _ => Authorities::read(&settings).map(Arc::new),
+    };
+    let read = CONFIGURATION.run(&path, work).await;
+    let read = read.map_err(|failure| failure.to_string())?;
+    read.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn authorities_are_read_again_when_their_file_has_changed_and_stay_when_it_is_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let settings = TlsSettings {
+            ca_file: Some(file.clone()),
+            ca_dir: None,
+        };
+        let files = AuthorityFiles::default();
+        let refused = files.get(&settings).await.unwrap_err();
+        assert!(refused.contains("ca.pem cannot be used"), "{refused}");
+
+        let pem = include_str!("authority.pem");
+        std::fs::write(&file, pem).unwrap();
+        let first = files.get(&settings).await.unwrap();
+        assert!(Arc::ptr_eq(&first, &files.get(&settings).await.unwrap()));
+
+        tokio::time::pause();
+        let later = async || {
+            tokio::time::advance(CHECK).await;
+            tokio::time::resume();
+            let read = files.get(&settings).await.unwrap();
+            tokio::time::pause();
+            read
+        };
+        assert!(Arc::ptr_eq(&first, &later().await), "nothing has changed");
+        std::fs::remove_file(&file).unwrap();
+        assert!(Arc::ptr_eq(&first, &later().await), "it is away");
+        std::fs::write(&file, format!("# another\n{pem}")).unwrap();
+        assert!(!Arc::ptr_eq(&first, &later().await));
+    }
+}

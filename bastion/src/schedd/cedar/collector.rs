@@ -1,0 +1,170 @@
+//! Schedds and credds that a collector knows, asked for without any authentication and so believed in nothing but
+//! names and addresses. No token is shown to a collector.
+
+use std::time::Duration;
+
+use htcondor_cedar::{Ad, Collector as Client, Error, ErrorKind, Kind as AdKind, Query, Step};
+use htvault::text::printable;
+use tokio::time::timeout;
+
+use super::names;
+use crate::config::collectors;
+use crate::model::problem::Kind;
+use crate::schedd::advice;
+use crate::schedd::discovery::{Collector, CreddAd, QueryFailure, ScheddAd};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Deadline where somebody waits to store something.
+const SHORT_DEADLINE: Duration = Duration::from_secs(5);
+/// Longest expression in a message, in characters.
+const TEXT_LIMIT: usize = 500;
+
+/// The collectors of a pool: the first that answers counts.
+pub(super) struct NativeCollector<'a>(&'a str);
+
+impl<'a> NativeCollector<'a> {
+    /// Those that the configuration names.
+    pub(super) fn new(names: Option<&'a str>) -> Self {
+        Self(names.unwrap_or_default())
+    }
+
+    /// All credds, or soon the reason why there is no answer.
+    pub(super) async fn credds_soon(&self) -> Result<Vec<CreddAd>, String> {
+        let query = credds_query();
+        // Boxed: each push may ask, and few do.
+        match Box::pin(self.ask(&query, SHORT_DEADLINE)).await {
+            Ok(ads) => Ok(ads.iter().filter_map(credd).collect()),
+            Err(failure) => Err(self.silent(&failure).1),
+        }
+    }
+
+    async fn ask(&self, query: &Query, within: Duration) -> Result<Vec<Ad>, Failure> {
+        let mut last = Failure::Unnamed;
+        let collectors = collectors(self.0).map_err(Failure::Client)?;
+        let each = within / u32::try_from(collectors.len()).unwrap_or(1).max(1);
+        for address in collectors {
+            let address = match timeout(each, names::resolved(address)).await {
+                Ok(Ok(address)) => address,
+                Ok(Err(message)) => {
+                    last = Failure::Name(message);
+                    continue;
+                }
+                Err(_) => {
+                    last = Failure::Name(format!(
+                        "the name of the collector {} is not looked up in time; check the name service of this host",
+                        self.0
+                    ));
+                    continue;
+                }
+            };
+            match Client::new(address).query(query, each).await {
+                Ok(ads) => return Ok(ads),
+                Err(error) => last = Failure::Client(error),
+            }
+        }
+        Err(last)
+    }
+
+    fn silent(&self, failure: &Failure) -> QueryFailure {
+        let error = match failure {
+            Failure::Client(error) => error,
+            Failure::Name(message) => return (Kind::CollectorDown, message.clone()),
+            Failure::Unnamed => {
+                let words = "no collector is configured for it; name it by `collector`";
+                return (Kind::Transport, words.to_owned());
+            }
+        };
+        let advice = advice::fill(advice::COLLECTOR_SILENT, &[("{collector}", self.0)]);
+        let message = format!("{advice} ({})", error.message());
+        (Kind::CollectorDown, message)
+    }
+
+    /// `true` when a collector answers a question that surely is none of its faults.
+    async fn answers(&self) -> bool {
+        let query = Query {
+            projection: vec!["Name".to_owned()],
+            limit: Some(1),
+            ..Query::new(AdKind::Schedd)
+        };
+        self.ask(&query, DEADLINE).await.is_ok()
+    }
+}
+
+/// Reason why there is no answer.
+enum Failure {
+    /// There is nobody to be asked.
+    Unnamed,
+    /// Its name cannot be looked up.
+    Name(String),
+    Client(Error),
+}
+
+impl Collector for NativeCollector<'_> {
+    async fn schedds(&self, constraint: &str) -> Result<Vec<ScheddAd>, QueryFailure> {
+        let names = ["Name", "Machine", "CredDIpAddr", "TotalJobAds"];
+        let query = Query {
+            requirements: Some(constraint.to_owned()),
+            projection: names.map(str::to_owned).to_vec(),
+            ..Query::new(AdKind::Schedd)
+        };
+        let failure = match self.ask(&query, DEADLINE).await {
+            Ok(ads) => return Ok(ads.iter().filter_map(schedd).collect()),
+            Err(failure) => failure,
+        };
+        // A collector closes the connection after an expression that it does not understand.
+        let is_expression = match &failure {
+            Failure::Client(error) if error.kind() == ErrorKind::BadValue => true,
+            Failure::Client(error) if is_hang_up(error) => self.answers().await,
+            _ => false,
+        };
+        if is_expression {
+            let constraint = printable(constraint, TEXT_LIMIT);
+            let advice = advice::fill(advice::CONSTRAINT, &[("{constraint}", &constraint)]);
+            return Err((Kind::Transport, advice));
+        }
+        Err(self.silent(&failure))
+    }
+
+    async fn credds(&self) -> Result<Vec<CreddAd>, QueryFailure> {
+        let ads = self.ask(&credds_query(), DEADLINE).await;
+        let ads = ads.map_err(|failure| self.silent(&failure))?;
+        Ok(ads.iter().filter_map(credd).collect())
+    }
+}
+
+fn is_hang_up(error: &Error) -> bool {
+    (error.kind(), error.step()) == (ErrorKind::HungUp, Step::Command)
+}
+
+fn credds_query() -> Query {
+    let names = ["Name", "Machine", "MyAddress"];
+    Query {
+        projection: names.map(str::to_owned).to_vec(),
+        ..Query::new(AdKind::Credd)
+    }
+}
+
+/// A schedd's ad; one without a name is of no use.
+fn schedd(ad: &Ad) -> Option<ScheddAd> {
+    let text = |name| ad.string(name).map(str::to_owned);
+    Some(ScheddAd {
+        name: text("Name")?,
+        machine: text("Machine").unwrap_or_default(),
+        credd: text("CredDIpAddr"),
+        is_of_host: false,
+        jobs: ad
+            .integer("TotalJobAds")
+            .and_then(|jobs| jobs.try_into().ok())
+            .unwrap_or_default(),
+        matches: true,
+    })
+}
+
+fn credd(ad: &Ad) -> Option<CreddAd> {
+    let text = |name| ad.string(name).map(str::to_owned);
+    Some(CreddAd {
+        name: text("Name").unwrap_or_default(),
+        machine: text("Machine")?,
+        address: text("MyAddress"),
+    })
+}

@@ -1,0 +1,63 @@
+//! Laws of credds that hold in whatever way they are reached: how far a problem reaches, and for whom they take us.
+//!
+//! Always true: a credential is stored for nobody but the account that is meant.
+
+use htvault::text::printable;
+use htvault::{AccessToken, Claims};
+
+use crate::model::delivery::{Authentication, Delivery, Method};
+use crate::model::problem::{Cause, Kind, Problem};
+
+/// Longest name of others in a message, in characters.
+const NAME_LIMIT: usize = 200;
+
+/// HTCondor's name of a method.
+pub(super) fn method_name(method: Method) -> String {
+    method.to_string().to_uppercase()
+}
+
+/// A problem with a delivery's credd. One that does not answer does so for everybody, and its certificate is the same
+/// for all.
+pub(super) fn problem(delivery: &Delivery, kind: Kind, message: impl Into<String>) -> Problem {
+    let cause = match kind {
+        Kind::CreddDown | Kind::CreddUntrusted | Kind::CreddCertificate => Cause::credd(delivery),
+        _ => Cause::schedd(delivery),
+    };
+    Problem::new(cause, kind, message)
+}
+
+/// Issuer and subject of an access token, as a map file names them.
+pub(super) fn bearer(opener: Option<&AccessToken>) -> Option<String> {
+    let claims = Claims::read(opener?.expose())?;
+    let bearer = format!("{},{}", claims.issuer?, claims.subject?);
+    Some(printable(&bearer, NAME_LIMIT))
+}
+
+/// Checks that the credd takes us for the account; `user` is whom it takes us for, `None` for somebody of whom it says
+/// only that it is another one. A super-user has a name of its own, and says itself for whom it stores.
+pub(super) fn check_user(
+    delivery: &Delivery,
+    authentication: &Authentication,
+    user: Option<&str>,
+) -> Result<(), Problem> {
+    let account = &delivery.id.account;
+    let user = match user {
+        _ if authentication.domain.is_some() => return Ok(()),
+        Some(user) if user.split('@').next() == Some(account) => return Ok(()),
+        Some(user) => format!("user {}", printable(user, NAME_LIMIT)),
+        None => "another user".to_owned(),
+    };
+    let words = match authentication.method {
+        Method::Scitokens => format!(
+            "the credd takes the access token of {} for {user}, not for {account}; correct the SCITOKENS line of the \
+             schedd's map file (without ^ and $ it takes all subjects that contain it), or the account's name here",
+            delivery.authorize.service
+        ),
+        method => format!(
+            "the credd takes this host for {user} by {}, not for {account}; set `superuser_for` here and \
+             CRED_SUPER_USERS at the schedd, or correct its map file",
+            method_name(method)
+        ),
+    };
+    Err(problem(delivery, Kind::CreddRefused, words))
+}

@@ -1,0 +1,79 @@
+//! The questions of a search, in whatever way a collector is asked.
+
+use super::ads::{CreddAd, ScheddAd, with_credds};
+use super::found::FoundSchedds;
+use crate::config::Search;
+use crate::model::problem::{Cause, Kind, Problem};
+
+/// Kind of a failure of a collector, and message.
+pub(crate) type QueryFailure = (Kind, String);
+
+/// Expression that is true for the ads of credds.
+pub(crate) const IS_CREDD: &str = r#"MyType == "CredD""#;
+
+/// A collector that can be asked.
+pub(crate) trait Collector: Sync {
+    /// The schedds whose ads satisfy an expression.
+    fn schedds(
+        &self,
+        constraint: &str,
+    ) -> impl Future<Output = Result<Vec<ScheddAd>, QueryFailure>> + Send;
+
+    /// All credds.
+    fn credds(&self) -> impl Future<Output = Result<Vec<CreddAd>, QueryFailure>> + Send;
+}
+
+/// Asks for the schedds of a search, for those of `known` that are there besides, and for the addresses of
+/// their credds.
+pub(crate) async fn find(
+    collector: &impl Collector,
+    search: &Search,
+    known: &FoundSchedds,
+) -> Result<Vec<ScheddAd>, Problem> {
+    let all = find_all(collector, search, known).await;
+    all.map_err(|(kind, message)| Problem::new(Cause::Group(search.group.clone()), kind, message))
+}
+
+async fn find_all(
+    collector: &impl Collector,
+    search: &Search,
+    known: &FoundSchedds,
+) -> Result<Vec<ScheddAd>, QueryFailure> {
+    let constraint = search.constraint.as_deref().unwrap_or("true");
+    let mut schedds = collector.schedds(constraint).await?;
+    let missing: Vec<String> = known
+        .names()
+        .filter(|name| is_plain(name) && !schedds.iter().any(|ad| ad.name == *name))
+        .map(|name| format!("Name == \"{name}\""))
+        .collect();
+    // Where nothing was found the answer counts for nothing anyway.
+    if !missing.is_empty() && !schedds.is_empty() {
+        let others = collector.schedds(&missing.join(" || ")).await?;
+        schedds.extend(others.into_iter().map(|ad| ScheddAd {
+            matches: false,
+            ..ad
+        }));
+    }
+    if schedds.iter().any(|ad| ad.credd.is_none()) {
+        let credds = collector.credds().await?;
+        schedds = with_credds(schedds, &credds);
+    }
+    Ok(schedds)
+}
+
+/// `true` for a name that stands in an expression as it is.
+fn is_plain(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    name.chars().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_names_stand_in_expressions() {
+        assert!(is_plain("crab3@vocms0119.cern.ch"));
+        assert!(!is_plain("a\" || true"));
+    }
+}

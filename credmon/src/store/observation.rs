@@ -1,0 +1,27 @@
+//! Observations of the scanner.
+
+use std::sync::Arc;
+
+use super::directory::{Directory, DirectoryError};
+use crate::model::{CredentialId, Observed};
+
+/// Observation of the scanner.
+#[derive(Debug)]
+pub(crate) enum Observation {
+    /// The directory can be used from now on, or cannot.
+    Directory(Result<Arc<Directory>, DirectoryError>),
+    /// A credential is new, or one of its files changed.
+    Changed(Arc<Observed>),
+    Gone(CredentialId),
+    /// A full scan is over.
+    Scanned(ScanReport),
+}
+
+/// Result of a full scan.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ScanReport {
+    /// Folders whose changes are noticed at once.
+    pub(crate) watched_folders: usize,
+    /// Problems that the scan itself met, in words.
+    pub(crate) problems: Vec<String>,
+}
