@@ -9,6 +9,7 @@
 
 mod configuration;
 mod jobs;
+mod keys;
 mod root;
 
 use std::collections::BTreeSet;
@@ -145,7 +146,7 @@ pub struct Pool {
 
 impl Pool {
     /// Starts a pool in `folder` (made here; inside the sandbox's run folder) that trusts `ca`,
-    /// and waits until all its daemons answer.
+    /// and waits until all its daemons answer and have the keys of the issuers in the map file.
     ///
     /// Should another pool with this host name be running, this waits for its end.
     pub async fn start(folder: &Path, ca: &Ca, options: &Options) -> anyhow::Result<Self> {
@@ -179,7 +180,11 @@ impl Pool {
                 Some(_) => &["Scheduler", "CredD"],
             },
         };
-        if let Err(error) = pool.wait_until_up().await {
+        let started = async {
+            pool.wait_until_up().await?;
+            keys::fetch(&pool.root, &options.map).await
+        };
+        if let Err(error) = started.await {
             return Err(error.context(format!(
                 "the pool did not start; its logs end so:\n{}",
                 pool.logs(15)

@@ -167,22 +167,24 @@ pub fn planted_leaks_are_found(stage: &Stage) -> anyhow::Result<()> {
     .spawn()?;
     let deadline = std::time::Instant::now() + Duration::from_mins(1);
     for mut child in [child, open] {
-        // Until it has become the program.
-        while fs::read_to_string(format!("/proc/{}/comm", child.id()))?.trim() != "sleep" {
+        let look = || -> anyhow::Result<usize> {
+            let strings = ["cmdline", "environ"].map(|name| {
+                let read = fs::read(format!("/proc/{}/{name}", child.id()));
+                read.map(|content| ("sleep".to_owned(), name, content))
+            });
+            let mut found = 0;
+            for seen in strings {
+                found += search::in_strings(&finder, &seen?).len();
+            }
+            Ok(found)
+        };
+        // A process has neither while it becomes the program.
+        let mut found = 0;
+        while found == 0 {
             ensure!(std::time::Instant::now() < deadline);
             std::thread::yield_now();
+            found = look()?;
         }
-        let seen = (
-            fs::read(format!("/proc/{}/cmdline", child.id()))?,
-            fs::read(format!("/proc/{}/environ", child.id()))?,
-        );
-        let found = [
-            ("sleep".to_owned(), "cmdline", seen.0),
-            ("sleep".to_owned(), "environ", seen.1),
-        ]
-        .iter()
-        .flat_map(|seen| search::in_strings(&finder, seen))
-        .count();
         ensure!(found == 1, "{found}");
         child.kill()?;
         child.wait()?;
