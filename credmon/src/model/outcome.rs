@@ -6,7 +6,7 @@ use std::time::Duration;
 use htvault::{ErrorKind, FailureScope};
 use jiff::Timestamp;
 
-use super::{CredentialId, Route, TokenInfo, TopStamp};
+use super::{CredentialId, FileId, Route, TokenInfo, TopStamp};
 
 /// A request for one credential, decided by the scheduler.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct RenewalTask {
     pub(crate) route: Route,
     /// The `.top` that the decision was made from.
     pub(crate) stamp: TopStamp,
+    /// The `.use` that was there then.
+    pub(crate) use_file: Option<FileId>,
     pub(crate) kind: TaskKind,
 }
 

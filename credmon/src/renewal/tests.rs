@@ -35,6 +35,7 @@ impl Fixture {
             id: observed.id.clone(),
             route: observed.top.clone().unwrap(),
             stamp: observed.stamp,
+            use_file: observed.use_file,
             kind: TaskKind::Renew {
                 minimum_seconds,
                 current: current.cloned(),

@@ -1,9 +1,9 @@
 //! Circuit breakers for what credentials share: a Vault host, and an issuer at it.
 //!
 //! A failure that speaks of the host or issuer is believed only from a credential that worked before,
-//! and opens the breaker only when those of two accounts have it (or of the only one there): one
-//! account's failures never make another wait. While it is open, one probe at a time, by a credential
-//! that worked before, finds out for all; those of different accounts take turns.
+//! and opens the breaker only when those of two accounts have it (or of the only one there, which it then
+//! holds up alone): one account's failures never make another wait. While it is open, one probe at a time,
+//! by a credential that worked before, finds out for all; those of different accounts take turns.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -90,11 +90,12 @@ impl Breaker {
         self.open.take().is_some()
     }
 
-    /// A probe found out nothing, such as one that got a cached token: another one follows soon. After
-    /// some of these all may try.
-    pub(super) fn inconclusive(&mut self, retry_at: Instant) {
+    /// A probe by this account found out nothing, such as one that got a cached token: another one follows
+    /// soon. After some of these all may try.
+    pub(super) fn inconclusive(&mut self, account: &Arc<str>, retry_at: Instant) {
         const MOST: u32 = 5;
-        if let Some(open) = &mut self.open {
+        let is_probe = |open: &&mut Open| open.prober.as_ref() == Some(account);
+        if let Some(open) = self.open.as_mut().filter(is_probe) {
             open.retry_at = open.retry_at.max(retry_at);
             open.inconclusive += 1;
             if open.inconclusive >= MOST {
@@ -121,6 +122,12 @@ impl Breaker {
     /// Number of accounts whose working credentials have failed since the last success.
     pub(super) fn suspects(&self) -> usize {
         self.suspects.len()
+    }
+
+    /// Its state while it holds up an account.
+    pub(super) fn open_for(&self, account: &Arc<str>) -> Option<&Open> {
+        let holds = self.suspects.len() > 1 || self.suspects.contains(account);
+        self.open.as_ref().filter(|_| holds)
     }
 
     /// Its state while it is open.

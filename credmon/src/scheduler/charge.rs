@@ -33,6 +33,7 @@ impl Scheduler {
         let dependencies = dependencies(&task.route.host, &task.route.issuer);
         for (dependency, verdict) in dependencies.iter().zip(verdicts(outcome)) {
             match verdict {
+                Verdict::Up if self.is_from_cache(dependency, task, outcome) => {}
                 Verdict::Up => events.extend(self.recovered(dependency, now)),
                 Verdict::Down(failure) if proven => {
                     let (is_open, event) = self.failed(dependency, task, failure, now);
@@ -42,12 +43,30 @@ impl Scheduler {
                 // What has never worked says nothing of what it shares with others.
                 Verdict::Down(_) | Verdict::Nothing => {
                     if let Some(breaker) = self.breakers.get_mut(dependency) {
-                        breaker.inconclusive(now.after(timing::GAP));
+                        breaker.inconclusive(&task.route.account, now.after(timing::GAP));
                     }
                 }
             }
         }
         (waits, events)
+    }
+
+    /// `true` for a token that Vault may have had before the issuer failed: it says nothing of the issuer. A probe
+    /// asks for one that is new.
+    fn is_from_cache(
+        &self,
+        dependency: &Dependency,
+        task: &RenewalTask,
+        outcome: &Outcome,
+    ) -> bool {
+        let open = self.breakers.get(dependency).and_then(Breaker::open);
+        let open = open.filter(|open| {
+            dependency.1.is_some() && open.prober.as_ref() != Some(&task.route.account)
+        });
+        match (open, outcome) {
+            (Some(open), Outcome::Renewed { token, .. }) => !was_issued_after(token, open.since),
+            _ => false,
+        }
     }
 
     /// Drops the complaint that a token lives less than was asked for, when the token was issued after the

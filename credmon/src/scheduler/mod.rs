@@ -2,7 +2,7 @@
 //!
 //! Pure: no file, network, clock or log is touched here; time is passed in, and what is worth a line
 //! in the log is returned. Always true: a credential has at most one task under way; no task begins
-//! without a [`Permit`]; while a circuit breaker is open only its probe asks; what jobs and users
+//! without a [`Permit`]; of those that an open circuit breaker holds up only its probe asks; what jobs and users
 //! wait for goes first, then what expires first, within what the gate leaves to each account.
 
 mod breaker;
@@ -241,11 +241,7 @@ impl Scheduler {
             waits,
             failing,
         };
-        // "Unchanged" speaks of the token that the decision was made from.
-        let is_other_use =
-            matches!(ended.outcome, Outcome::Unchanged) && !record.has_token_of(task);
-        if record.observed.stamp != task.stamp || is_other_use {
-            // A file was replaced meanwhile: what came of the old one says nothing.
+        if record.was_replaced(task, &ended.outcome) {
             record.retry_now(self.rules.limits, now);
         } else if matches!(task.kind, TaskKind::LookUp) {
             record.report_look_up(&ended.outcome, context);

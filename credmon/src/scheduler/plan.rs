@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::breaker::Open;
+use super::breaker::{Breaker, Open};
 use super::gate::Permit;
 use super::record::{Activity, Record, Urgency};
 use super::{Dependency, Scheduler, dependencies};
@@ -31,7 +31,8 @@ impl Scheduler {
         while let Some(task) = self.most_urgent(now) {
             tasks.push(self.start(task, None, now));
         }
-        let rests = self.ready.keys().all(|target| self.is_blocked(target));
+        let is_open = |target| self.open_at(target).next().is_some();
+        let rests = self.ready.keys().all(is_open);
         if rests && tasks.is_empty() && self.all_known {
             tasks.extend(self.look_up(now));
         }
@@ -43,12 +44,13 @@ impl Scheduler {
         let room = self.gate.room();
         let mut best: Option<(&Urgency, &Record)> = None;
         for (target, queue) in &self.ready {
-            let mut refused: BTreeSet<(&Arc<str>, bool)> = BTreeSet::new();
-            let mut is_open = None;
+            let mut refused: BTreeSet<(&Arc<str>, bool, bool)> = BTreeSet::new();
+            let mut there = None;
             for (urgency, id) in queue {
                 // While not all credentials are known, one that is still to be found may expire
                 // earlier than those that are.
-                let is_known = self.all_known || matches!(urgency, Urgency::WaitedFor(_));
+                let is_waited_for = matches!(urgency, Urgency::WaitedFor(_));
+                let is_known = self.all_known || is_waited_for;
                 if !is_known || best.is_some_and(|(best, _)| best <= urgency) {
                     break;
                 }
@@ -56,15 +58,27 @@ impl Scheduler {
                     continue;
                 }
                 // The same for all that wait there.
-                let may_ask = || !self.is_blocked(target) && !self.gate.is_full(target);
-                if !*is_open.get_or_insert_with(may_ask) {
+                let (is_full, open) = there.get_or_insert_with(|| {
+                    let open: Vec<_> = self.open_at(target).collect();
+                    (self.gate.is_full(target), open)
+                });
+                let holds_all = |(dependency, breaker): &(Dependency, &Breaker)| {
+                    breaker.suspects() > 1 && !(is_waited_for && is_issuer(dependency))
+                };
+                if *is_full || open.iter().any(holds_all) {
                     break;
                 }
                 let Some(record) = self.records.get(id) else {
                     continue;
                 };
-                let key = (id.user(), record.proven);
-                let admits = |r: &Route| self.gate.admits(r, record.proven, now.mono);
+                let key = (id.user(), record.proven, record.is_untried());
+                let holds = |(dependency, breaker): &(Dependency, &Breaker)| {
+                    let may_pass = is_issuer(dependency) && record.is_untried();
+                    !may_pass && breaker.open_for(id.user()).is_some()
+                };
+                let admits = |r: &Route| {
+                    !open.iter().any(holds) && self.gate.admits(r, record.proven, now.mono)
+                };
                 if !refused.contains(&key) && record.route().is_some_and(admits) {
                     best = Some((urgency, record));
                     break;
@@ -75,18 +89,18 @@ impl Scheduler {
         best?.1.task(self.rules.limits, now)
     }
 
-    fn is_blocked(&self, target: &Target) -> bool {
-        self.open_breaker(target).is_some()
+    /// The open breakers of a host and of an issuer at it.
+    fn open_at(&self, (host, issuer): &Target) -> impl Iterator<Item = (Dependency, &Breaker)> {
+        let both = dependencies(host, issuer).into_iter();
+        let all = both.filter_map(|one| Some((one.clone(), self.breakers.get(&one)?)));
+        all.filter(|(_, breaker)| breaker.open().is_some())
     }
 
-    /// The open breaker that a request to a host and issuer would meet first.
-    pub(super) fn open_breaker(&self, (host, issuer): &Target) -> Option<(Dependency, &Open)> {
-        dependencies(host, issuer)
-            .into_iter()
-            .find_map(|dependency| {
-                let open = self.breakers.get(&dependency)?.open()?;
-                Some((dependency, open))
-            })
+    /// The open breaker that a request would meet first.
+    pub(super) fn open_breaker(&self, route: &Route) -> Option<(Dependency, &Open)> {
+        let target = route.target();
+        self.open_at(&target)
+            .find_map(|(dependency, breaker)| Some((dependency, breaker.open_for(&route.account)?)))
     }
 
     /// One probe for each open breaker whose time has come: by a credential that worked before, of
@@ -111,7 +125,7 @@ impl Scheduler {
             let mut admitted: BTreeMap<&Route, bool> = BTreeMap::new();
             let can_ask = |route: &Route| {
                 // An issuer is not probed through a host that is down.
-                let first = self.open_breaker(&route.target()).map(|(first, _)| first);
+                let first = self.open_at(&route.target()).next().map(|(first, _)| first);
                 first.as_ref() == Some(&dependency) && self.gate.admits(route, true, now.mono)
             };
             let idle = proven.into_iter().filter(|r| r.activity == Activity::Idle);
@@ -141,7 +155,7 @@ impl Scheduler {
         let (at, id) = self.look_ups.first().filter(|(at, _)| *at <= now.mono)?;
         let record = self.records.get(id)?;
         let route = record.route()?;
-        if self.is_blocked(&route.target()) || !self.gate.admits(route, true, now.mono) {
+        if self.open_breaker(route).is_some() || !self.gate.admits(route, true, now.mono) {
             // Others are to be asked first: it comes to the end of the line.
             let (at, id) = (*at, id.clone());
             self.look_ups.remove(&(at, id.clone()));
@@ -242,4 +256,9 @@ impl Scheduler {
             )
         });
     }
+}
+
+/// `true` for an issuer at a host, `false` for the host.
+fn is_issuer((_, issuer): &Dependency) -> bool {
+    issuer.is_some()
 }

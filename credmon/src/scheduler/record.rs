@@ -13,7 +13,7 @@ use super::condition::Condition;
 use super::in_place::InPlace;
 use super::timing::{self, Jitter, TokenTimes};
 use crate::model::{
-    Cause, Event, Limits, Now, Observed, Reason, RenewalTask, Route, Rules, SEE_TO_FILES,
+    Cause, Event, Limits, Now, Observed, Outcome, Reason, RenewalTask, Route, Rules, SEE_TO_FILES,
     STORE_AGAIN, State, TaskKind, TokenInfo, TopProblem, VaultLife,
 };
 
@@ -145,6 +145,7 @@ impl Record {
             self.vault_life = None;
             self.failures = 0;
             self.retry_at = None;
+            self.waits_for = None;
             self.seemed_dead = false;
             if self.condition.state != State::Ignored {
                 self.condition.set_plain(State::Renewing, now);
@@ -227,6 +228,12 @@ impl Record {
         }
     }
 
+    /// Jobs or users wait for it, and it was not asked for yet: Vault may have a token of it in its cache,
+    /// though the issuer is down.
+    pub(super) fn is_untried(&self) -> bool {
+        !self.in_place.served && self.failures == 0 && self.waits_for.is_none()
+    }
+
     /// The renewal to do now.
     pub(super) fn task(&self, limits: Limits, now: Now) -> Option<RenewalTask> {
         self.task_that_asks(timing::seconds_to_ask, limits, now)
@@ -256,6 +263,7 @@ impl Record {
             id: self.observed.id.clone(),
             route: self.route()?.clone(),
             stamp: self.observed.stamp,
+            use_file: self.observed.use_file,
             kind: TaskKind::Renew {
                 minimum_seconds: seconds(limits, times),
                 current,
@@ -263,11 +271,16 @@ impl Record {
         })
     }
 
-    /// `true` while the token in place is the one that a task was decided from.
-    pub(super) fn has_token_of(&self, task: &RenewalTask) -> bool {
-        let file = |token: &Option<Arc<TokenInfo>>| token.as_ref().map(|token| token.file);
-        matches!(&task.kind, TaskKind::Renew { current, .. }
-            if file(current) == file(&self.in_place.token))
+    /// `true` when a file was replaced by somebody else while a task was under way: its outcome says nothing of what
+    /// is there now. A token that the task has installed may be seen before its end.
+    pub(super) fn was_replaced(&self, task: &RenewalTask, outcome: &Outcome) -> bool {
+        let seen = self.observed.use_file;
+        let has_other_use = match outcome {
+            Outcome::Unchanged => seen != task.use_file,
+            Outcome::Renewed { token, .. } => seen != task.use_file && seen != Some(token.file),
+            _ => false,
+        };
+        has_other_use || self.observed.stamp != task.stamp
     }
 
     /// Time at which the vault token's expiry is looked up, if it is not known: spread over the

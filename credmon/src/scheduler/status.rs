@@ -105,9 +105,7 @@ impl Scheduler {
         if due > now.mono && !has_expired {
             return None;
         }
-        let open = record
-            .route()
-            .and_then(|route| self.open_breaker(&route.target()));
+        let open = record.route().and_then(|route| self.open_breaker(route));
         if let Some((dependency, open)) = open {
             let since = now.wall_of(open.retry_at);
             let why = format!(

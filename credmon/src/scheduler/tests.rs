@@ -5,6 +5,7 @@ mod consistency;
 mod dependencies;
 mod issuers;
 mod limits;
+mod meanwhile;
 mod random;
 mod site;
 mod states;

@@ -246,7 +246,10 @@ impl<V: Vault> Daemon<V> {
         let Some(task) = self.tasks.remove(&id) else {
             return;
         };
-        let is_renewed = matches!(ended.outcome, Outcome::Renewed { .. });
+        let installed = match &ended.outcome {
+            Outcome::Renewed { token, .. } => Some(token.file),
+            _ => None,
+        };
         let may_be_dead = matches!(ended.outcome, Outcome::TokenDead(_));
         if matches!(ended.outcome, Outcome::Changed) {
             self.wake_scanner(Wake::Scan(task.id.user().clone()));
@@ -256,8 +259,13 @@ impl<V: Vault> Daemon<V> {
         if may_be_dead && self.scheduler.rules().delete_dead && self.scheduler.is_dead(&task.id) {
             self.delete(&task);
         }
-        if is_renewed && let Some(observed) = self.scheduler.observed(&task.id) {
-            self.parts.installed.add(observed);
+        if installed.is_some()
+            && let Some(observed) = self.scheduler.observed(&task.id)
+        {
+            // Somebody else may have replaced it meanwhile.
+            if observed.use_file == installed {
+                self.parts.installed.add(observed);
+            }
             self.copy(Some(&task.id));
         }
         // When a vault token expires can wait for the next writing.

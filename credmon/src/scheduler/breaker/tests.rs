@@ -60,6 +60,17 @@ fn the_only_account_opens_it_and_a_success_between_clears_the_suspicion() {
 }
 
 #[test]
+fn one_that_a_single_account_opened_holds_up_nobody_else() {
+    let mut f = Fixture::new(&["u"]);
+    f.fail("u", 0);
+    assert!(f.breaker.open_for(&"u".into()).is_some());
+    assert!(f.breaker.open_for(&"v".into()).is_none());
+    f.proven.insert("v".into());
+    f.fail("v", 1);
+    assert!(f.breaker.open_for(&"w".into()).is_some());
+}
+
+#[test]
 fn a_suspect_that_is_gone_counts_no_more() {
     let mut f = Fixture::new(&["u", "v", "w"]);
     f.fail("u", 0);
@@ -89,9 +100,10 @@ fn there_is_one_probe_at_a_time_and_a_dropped_one_makes_room_for_another() {
     drop(probe);
     assert!(f.breaker.wants_probe(f.at(10)));
     assert_eq!(f.breaker.open().unwrap().prober.as_deref(), Some("u"));
-    f.breaker.inconclusive(f.at(12));
+    f.breaker.inconclusive(&"v".into(), f.at(90));
+    f.breaker.inconclusive(&"u".into(), f.at(12));
     assert!(!f.breaker.wants_probe(f.at(11)) && f.breaker.wants_probe(f.at(12)));
-    f.breaker.inconclusive(f.at(5));
+    f.breaker.inconclusive(&"u".into(), f.at(5));
     assert!(
         !f.breaker.wants_probe(f.at(11)),
         "never earlier than before"

@@ -113,6 +113,40 @@ fn credentials_that_worked_and_then_fail_for_one_account_never_delay_others() {
 }
 
 #[test]
+fn an_account_that_alone_has_worked_at_a_vault_never_delays_a_new_one() {
+    for outcome in provoked() {
+        let mut world = World::of_life(90, 60);
+        for service in ["s0", "s1", "s2"] {
+            world.store("evil", service);
+        }
+        world.pass(30);
+        world.site.accounts.insert("evil", outcome.clone());
+        world.pass(120);
+        world.store("good0", "cms");
+        world.pass(3);
+        assert!(world.left("good0", "cms") > 80, "{outcome:?}");
+        world.pass_with(600, |world| assert_good_are_served(world));
+    }
+}
+
+#[test]
+fn new_accounts_at_a_host_that_is_down_are_served_when_it_is_back() {
+    let mut world = World::of_life(90, 60);
+    world.store("first", "cms");
+    world.pass(30);
+    world.site.hosts_down.insert("a", ErrorKind::Unreachable);
+    world.pass(60);
+    for n in 0..5 {
+        world.store(&format!("good{n}"), "cms");
+    }
+    world.pass(300);
+    assert!(world.is_open("a", None), "their failures say nothing of it");
+    world.site.hosts_down.clear();
+    world.pass(60);
+    assert_good_are_served(&world);
+}
+
+#[test]
 fn a_failure_text_of_one_account_never_shows_in_anothers_status() {
     let mut world = World::of_life(90, 60);
     for user in ["u0", "u1", "u2"] {

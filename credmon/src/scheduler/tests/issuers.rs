@@ -67,6 +67,46 @@ fn during_an_issuers_outage_a_new_credential_gets_the_cached_token() {
 }
 
 #[test]
+fn during_an_issuers_outage_each_new_credential_is_tried_once_beside_the_probes() {
+    let mut world = World::new();
+    for n in 0..20 {
+        world.store(&format!("u{n}"), "cms");
+    }
+    world.pass(1800);
+    world.site.issuers_down.insert("cms");
+    while !world.is_open("a", Some("cms")) {
+        world.pass(10);
+    }
+    world.pass(60);
+    let second = world.right_second();
+    for n in 0..20 {
+        // Vault has a token of half of them.
+        let user = format!("new{n:02}");
+        if n % 2 == 0 {
+            let cached = (second - 600, second + 3000);
+            world.site.cache.insert(id(&user, "cms"), cached);
+        }
+        world.store(&user, "cms");
+    }
+    let before = world.elapsed();
+    world.pass(10);
+    for n in (0..20).step_by(2) {
+        assert!(world.left(&format!("new{n:02}"), "cms") > 2900, "{n}");
+    }
+    world.pass(600);
+    assert!(world.is_open("a", Some("cms")), "it is still down");
+    for n in (1..20).step_by(2) {
+        let requests = world.sent_by(&format!("new{n:02}"), before);
+        assert!(requests <= 20, "{n}: {requests}");
+    }
+    world.site.issuers_down.clear();
+    world.pass(180);
+    for n in 0..20 {
+        assert!(world.left(&format!("new{n:02}"), "cms") > 0, "{n}");
+    }
+}
+
+#[test]
 fn a_few_probes_find_out_when_nobody_needs_an_issuer_any_more() {
     let mut world = World::new();
     world.store("u", "cms");

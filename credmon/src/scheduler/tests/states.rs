@@ -379,26 +379,3 @@ fn look_ups_wait_while_a_breaker_is_open_and_need_no_storm_after() {
         assert!(status.vault_token.is_some(), "{n}");
     }
 }
-
-#[test]
-fn a_use_that_vanishes_while_vault_says_that_there_is_no_better_one_is_fetched_at_once() {
-    let mut world = World::new();
-    world.store("u", "cms");
-    world.pass(60);
-    let renew = |record: &mut Record, rules: &Rules| {
-        record.retry_at = Some(world.now.mono);
-        record.plan(rules.limits, world.now);
-    };
-    world.scheduler.change(&u_cms(), world.now, renew);
-    assert_eq!(world.plan(), 1);
-    world.put_token(&u_cms(), None);
-    assert_eq!(
-        world.status("u", "cms").state,
-        State::Renewing,
-        "it has no token"
-    );
-    world.end(0, Some(Outcome::Unchanged));
-    world.pass(1);
-    assert!(world.left("u", "cms") > 3000);
-    assert_eq!(world.status("u", "cms").state, State::Fresh);
-}
