@@ -1,8 +1,8 @@
 //! Validity of the access tokens that jobs have: the time until which there surely is one. Pure.
 //!
 //! The expiry of a job's access token is known where `.use` can be read. A credd reports only when it was made. Vault's
-//! access tokens only get newer, so one that was made after ours was read expires no earlier than ours. Nothing else
-//! is assumed: the lifetime of a credmon's token does not follow from its configuration, since during an outage of
+//! access tokens only get newer, so one that was made after ours was read expires no earlier than ours; unless the
+//! issuer begins to give shorter ones, which the next one that is read shows. Nothing else is assumed: the lifetime of a credmon's token does not follow from its configuration, since during an outage of
 //! the issuer the credmon takes the token that Vault still has.
 
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub fn record(reads: &mut Vec<AccessRead>, read: AccessRead) {
     if reads.iter().any(|known| known.expires == read.expires) {
         return;
     }
+    // The issuer gives shorter ones now: what was read before says nothing of tokens that are made later.
+    reads.retain(|known| known.expires < read.expires);
     if let [.., before, _] = reads.as_slice()
         && until(before.at, read.at) < until(read.at, read.expires) / 4
     {
@@ -100,7 +102,10 @@ pub fn safe_until(before: Option<Timestamp>, seen: &AccessObservation) -> Option
         by_clocks.is_ok_and(|at| served >= at) || stored.is_some_and(|stored| served >= stored)
     };
     let older = seen.reads.iter().filter(is_older);
-    before.max(older.map(|read| read.expires).max())
+    let safe = before.max(older.map(|read| read.expires).max())?;
+    // Jobs may have one as short as the latest that was read.
+    let latest = seen.reads.last().map(|read| read.expires);
+    Some(latest.map_or(safe, |latest| safe.min(latest)))
 }
 
 #[cfg(test)]
@@ -162,7 +167,26 @@ mod tests {
         // Two clocks are compared where the push does not tell the order.
         assert_eq!(of(None, 149, read(90, 500, false)), None);
         assert_eq!(of(None, 150, read(90, 500, false)), Some(at(500)));
-        assert_eq!(of(Some(600), 150, read(90, 500, false)), Some(at(600)));
+        assert_eq!(of(Some(400), 150, read(90, 500, false)), Some(at(500)));
+    }
+
+    #[test]
+    fn when_the_issuer_begins_to_give_shorter_ones_the_latest_bounds_all() {
+        let mut reads = Vec::new();
+        let mut safe = None;
+        // Six hours, then one; the credmon renews in between.
+        for (time, life, served) in [(0, 21_600, 100), (4000, 3600, 3000), (8000, 3600, 7000)] {
+            let [one] = read(time, time + life, false);
+            record(&mut reads, one);
+            let seen = AccessObservation {
+                served: Some(at(served)),
+                reads: &reads,
+                ..AccessObservation::default()
+            };
+            safe = safe_until(safe, &seen);
+            assert!(safe <= Some(at(time + life)), "{safe:?}");
+        }
+        assert_eq!(safe, Some(at(7600)), "the one that was read before 7000");
     }
 
     #[test]

@@ -82,6 +82,18 @@ async fn a_refused_exchange_is_remembered_for_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_exchange_that_failed_by_an_outage_is_tried_again_long_before_the_unreduced_token_ends()
+{
+    let outside = outside(&[WRITE, "storage.read:/"]);
+    outside.lock().exchange_fails = Some(Kind::IssuerDown);
+    let openers = openers(&outside);
+    assert!(get(&openers).await.contains("storage.read:/"));
+    outside.lock().exchange_fails = None;
+    tokio::time::sleep(AFTER_OUTAGE).await;
+    assert_eq!(get(&openers).await, "ey.secret condor:/WRITE");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_credd_refuses_is_followed_by_the_unreduced_one_there_and_nowhere_else() {
     let outside = outside(&[WRITE, "storage.read:/"]);
     let openers = openers(&outside);
