@@ -17,7 +17,6 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
@@ -26,6 +25,7 @@ use nix::unistd::Pid;
 use crate::address::{self, Protocol};
 use crate::ca::Ca;
 use crate::process::Daemon;
+use crate::wait::FAR;
 use crate::{sandbox, wait};
 
 pub use jobs::{Job, JobState};
@@ -39,7 +39,6 @@ pub const CREDMON: &str = "/usr/libexec/condor/condor_credmon_htvault";
 
 /// Where all daemons of a host listen together, and the collector is found.
 const PORT: u16 = 9618;
-const START: Duration = Duration::from_mins(2);
 
 /// Which HTCondor: `integration/setup/pool` keeps a root with each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +145,7 @@ pub struct Pool {
 
 impl Pool {
     /// Starts a pool in `folder` (made here; inside the sandbox's run folder) that trusts `ca`,
-    /// and waits until all its daemons answer and have the keys of the issuers in the map file.
+    /// and waits until all its daemons answer, and have the keys of the issuers in the map file.
     ///
     /// Should another pool with this host name be running, this waits for its end.
     pub async fn start(folder: &Path, ca: &Ca, options: &Options) -> anyhow::Result<Self> {
@@ -182,7 +181,10 @@ impl Pool {
         };
         let started = async {
             pool.wait_until_up().await?;
-            keys::fetch(&pool.root, &options.map).await
+            match options.release {
+                Release::Current => keys::fetch(&pool.root, &options.map).await,
+                Release::Older => Ok(()),
+            }
         };
         if let Err(error) = started.await {
             return Err(error.context(format!(
@@ -275,7 +277,7 @@ impl Pool {
             .success()?;
         wait::until(
             &format!("the {daemon} to be back"),
-            START,
+            FAR,
             async || match self.start_time(daemon).await {
                 Ok(now) if now == before => Err(anyhow::anyhow!("the old one's advertisement")),
                 other => other,
@@ -288,7 +290,7 @@ impl Pool {
     /// A daemon is known to the collector before it takes commands.
     async fn wait_until_it_answers(&self, daemon: &str) -> anyhow::Result<()> {
         let ping = ["condor_ping", "-type", daemon, "-name", &self.host, "READ"];
-        wait::until(&format!("the {daemon} to answer"), START, async || {
+        wait::until(&format!("the {daemon} to answer"), FAR, async || {
             self.run("root", &ping).await?.success()
         })
         .await?;
@@ -300,7 +302,7 @@ impl Pool {
         self.run("root", &["condor_off", "-fast", "-daemon", daemon])
             .await?
             .success()?;
-        wait::until(&format!("the end of the {daemon}"), START, async || {
+        wait::until(&format!("the end of the {daemon}"), FAR, async || {
             self.start_time(daemon).await.is_err().then_some(())
         })
         .await
@@ -362,7 +364,7 @@ impl Pool {
     async fn wait_until_up(&mut self) -> anyhow::Result<()> {
         wait::until(
             "the pool's daemons to advertise themselves",
-            START,
+            FAR,
             async || {
                 if let Some(status) = self.master.try_ended()? {
                     // Final: but the wait's own error carries it as well as any other.

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
+/// Deadline of what takes seconds, unless it never comes. Far, since a test shares its machine with others.
+pub const FAR: Duration = Duration::from_mins(6);
+
 /// How often a condition is looked at.
 const PAUSE: Duration = Duration::from_millis(25);
 

@@ -8,7 +8,6 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
 
 use htvault::clock::{Clock as _, SystemClock};
 use htvault::{Client, Settings};
@@ -19,8 +18,7 @@ use integration::ended::{self, text};
 use integration::here::Here;
 use integration::process::Daemon;
 use integration::wait;
-
-const FAR: Duration = Duration::from_mins(2);
+use integration::wait::FAR;
 
 /// One chain at a time: they share the sandbox's addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -13,7 +13,6 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Output;
-use std::time::Duration;
 
 use bastion::api::bodies::Reloaded;
 use bastion::engine::report::Report;
@@ -21,10 +20,10 @@ use bastion::policy::plan::State;
 use integration::chain::Lives;
 use integration::here::Here;
 use integration::process::Daemon;
+use integration::wait::FAR;
 use integration::{ended, wait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-const FAR: Duration = Duration::from_mins(2);
 const LISTEN: &str = "127.0.0.1:9118";
 
 struct Host {

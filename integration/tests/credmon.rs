@@ -10,7 +10,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::time::Duration;
 
 use anyhow::ensure;
 use integration::address::listen_async;
@@ -18,12 +17,12 @@ use integration::differential::rig::{Rig, Side, Tokens};
 use integration::differential::table;
 use integration::pool::CREDMON;
 use integration::process::Daemon;
+use integration::wait::FAR;
 use integration::{sandbox, wait};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const FAR: Duration = Duration::from_mins(1);
 const STATUS: &str = "/run/views.status";
 const METRICS: &str = "/var/lib/condor/differential/views.prom";
 const LOG: &str = "/var/log/condor/views";

@@ -3,13 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
-use std::time::Duration;
-
 use integration::chain::program;
+use integration::wait::FAR;
 use integration::{ended, sandbox};
 use tokio::process::Command;
-
-const FAR: Duration = Duration::from_mins(6);
 
 /// One demonstration at a time: they share the sandbox's addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

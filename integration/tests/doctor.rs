@@ -11,17 +11,15 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
-use std::time::Duration;
 
 use bastion::engine::report::Report;
 use integration::chain::{ADMIN, Lives};
 use integration::conformance::admin::Admin;
 use integration::here::Here;
+use integration::wait::FAR;
 use integration::{ended, wait};
 use reqwest::Method;
 use serde_json::json;
-
-const FAR: Duration = Duration::from_mins(2);
 
 /// Access tokens that end soon, so that Vault does not serve cached ones for long.
 const QUICK: Lives = Lives {

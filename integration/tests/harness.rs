@@ -17,12 +17,12 @@ use integration::chain::{ADMIN, Chain, Lives};
 use integration::kdc::Kdc;
 use integration::pool::{Credmon, Options, Pool};
 use integration::process::Daemon;
+use integration::wait::FAR;
 use integration::{ended, sandbox, wait};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-const FAR: Duration = Duration::from_mins(3);
 const VAULT: &str = "127.83.0.1:8200";
 /// In the environment of an owner and of all that it starts: how it is to end.
 const END: &str = "TOKEN_BASTION_OWNER_ENDS_BY";

@@ -14,12 +14,12 @@ use integration::chain::{ADMIN, Lives, VAULT};
 use integration::conformance::admin::Admin;
 use integration::here::Here;
 use integration::process::Daemon;
+use integration::wait::FAR;
 use integration::{ended, wait};
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const FAR: Duration = Duration::from_mins(2);
 /// Files of the three deliveries.
 const STORED: [&str; 3] = [
     "cmsprod/cms.top",

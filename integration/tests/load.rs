@@ -5,14 +5,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
-use std::time::Duration;
-
 use integration::chain::program;
+use integration::wait::FAR;
 use integration::{ended, sandbox};
 use serde_json::Value;
 use tokio::process::Command;
-
-const FAR: Duration = Duration::from_mins(6);
 
 /// One at a time: they share the sandbox's addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

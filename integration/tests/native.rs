@@ -11,12 +11,11 @@ use anyhow::{Context as _, ensure};
 use integration::chain::{Chain, Lives, Places, installed};
 use integration::pool::{Pool, Release};
 use integration::process::Daemon;
+use integration::wait::FAR;
 use integration::{ended, sandbox, wait};
 use nix::sys::signal::{self, Signal};
 use serde_json::Value;
 use tokio::process::Command;
-
-const FAR: Duration = Duration::from_mins(2);
 
 /// One site at a time: they share the sandbox's addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use bastion::engine::report::Report;
 use bastion::model::problem::{Kind, Remedy};
@@ -13,12 +12,12 @@ use htvault::clock::{Clock as _, SystemClock};
 use integration::chain::{ADMIN, Lives};
 use integration::conformance::admin::Admin;
 use integration::here::Here;
+use integration::wait::FAR;
 use integration::{ended, wait};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const FAR: Duration = Duration::from_mins(2);
 /// Times differ by this much: reports are a moment old, attempts take a while.
 const SLACK: SignedDuration = SignedDuration::from_secs(3);
 

@@ -6,13 +6,11 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::Duration;
 
 use integration::chain::Lives;
 use integration::here::Here;
 use integration::wait;
-
-const FAR: Duration = Duration::from_mins(2);
+use integration::wait::FAR;
 
 /// As an editor does it: a new file takes the old one's name.
 fn replace(file: &Path, text: &str) {

@@ -7,20 +7,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use integration::ca::{Ca, Issued};
 use integration::chain::{ACCOUNTS, Chain, ISSUER, Lives, installed};
 use integration::pool::{Pool, Release};
 use integration::process::Daemon;
+use integration::wait::FAR;
 use integration::{ended, sandbox, wait};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-const FAR: Duration = Duration::from_mins(2);
-
-/// Where a credd keeps issuers' keys, and that it could not get some; if not in memory alone.
+/// Where a credd keeps issuers' keys, and that it could not get some.
 const KEYS: &str = "/run/condor/cache/scitokens";
 
 /// A group whose credds are spoken to natively.
@@ -347,7 +345,7 @@ async fn what_is_wrong(site: &mut Site, more: &str, map: &str) -> anyhow::Result
     fs::write(pool.path("/etc/condor/mapfile"), map)?;
     pool.reconfigure(&[]).await?;
     if !is_current {
-        // It has the issuer's keys elsewhere, too.
+        // It keeps no keys.
         return site.all_good(&yaml).await;
     }
     // An issuer whose keys the credd cannot get; those that it had are forgotten.

@@ -10,7 +10,6 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Output;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use htvault::VaultToken;
@@ -32,6 +31,7 @@ use crate::pool::Pool;
 use crate::process::Daemon;
 use crate::relay::Relay;
 use crate::sandbox;
+use crate::wait::FAR;
 
 /// Access tokens of 90 seconds, of which 60 are always left: outages of so long leave no gap.
 pub const LIVES: Lives = Lives {
@@ -47,8 +47,6 @@ const RELAY: &str = "127.83.0.1:8200";
 /// Where OpenBao listens.
 const OPENBAO: &str = "127.83.0.2:8200";
 const OPENBAO_HOST: [&str; 1] = ["vault2.test"];
-const FAR: Duration = Duration::from_mins(2);
-
 /// The running parts, in the order in which they must end.
 pub struct Stage {
     /// The bastion, unless it was stopped.

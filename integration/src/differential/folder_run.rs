@@ -19,9 +19,7 @@ use super::rig::{Rig, Side, Tokens};
 use crate::conformance::cases::State;
 use crate::process::Daemon;
 use crate::wait;
-
-/// No pass takes longer, unless something hangs.
-const FAR: Duration = Duration::from_mins(2);
+use crate::wait::FAR;
 
 /// An account beside the cases that every monitor serves: its token tells that a pass was made.
 const SENTINEL: &str = "zz-sentinel";
@@ -302,16 +300,22 @@ impl<'a> Running<'a> {
         for _ in 0..passes {
             let complete = self.directory.join("CREDMON_COMPLETE");
             fs::remove_file(&complete).context("a pass was made before")?;
-            let daemon = self.daemon.as_mut().context("it was started")?;
-            daemon.signal(Signal::SIGHUP)?;
+            self.signal(Signal::SIGHUP)?;
             self.complete().await?;
         }
         Ok(())
     }
 
+    fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
+        let daemon = self.daemon.as_mut().context("it was started")?;
+        daemon.signal(signal)
+    }
+
     fn change(&mut self) -> anyhow::Result<()> {
         // In both, what is in place now is what was there before.
         self.remember();
+        // The monitor sees all changes at once: one that is quick would serve a `.top` before the disk is full.
+        self.signal(Signal::SIGSTOP)?;
         for case in self.group.cases {
             for (path, put) in case.then {
                 self.put(case.name, path, *put)?;
@@ -325,7 +329,7 @@ impl<'a> Running<'a> {
                 before.accept(&put, &now);
             }
         }
-        Ok(())
+        self.signal(Signal::SIGCONT)
     }
 
     /// Waits until every case with a changed file has a new access token.

@@ -5,7 +5,6 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
@@ -16,8 +15,7 @@ use super::observe::Observation;
 use super::rig::{Rig, Side};
 use crate::process::Daemon;
 use crate::wait;
-
-const FAR: Duration = Duration::from_mins(2);
+use crate::wait::FAR;
 
 /// The credential directory at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

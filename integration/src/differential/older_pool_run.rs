@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -13,8 +12,7 @@ use super::folder_run::Pair;
 use super::observe::Observation;
 use super::pool_run::{Kind, USER, Whole};
 use super::rig::Rig;
-
-const FAR: Duration = Duration::from_mins(2);
+use crate::wait::FAR;
 
 /// Starts both pools and lets each row happen to them.
 pub async fn run(rig: &Rig, folder: &Path) -> anyhow::Result<BTreeMap<&'static str, Pair>> {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -17,8 +16,8 @@ use super::storer::{self, Person};
 use crate::chain::program;
 use crate::pool::{Credmon, Job, JobState, Options, Pool};
 use crate::wait;
+use crate::wait::FAR;
 
-const FAR: Duration = Duration::from_mins(2);
 const CONFIGURATION: &str = "/etc/condor/config.d/50-test.conf";
 pub(super) const USER: &str = "cmsprod";
 

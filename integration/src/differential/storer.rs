@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use htvault::VaultToken;
@@ -19,9 +18,8 @@ use super::rig::{Rig, Side};
 use crate::chain::Chain;
 use crate::pool::Pool;
 use crate::process::Daemon;
+use crate::wait::FAR;
 use crate::{sandbox, wait};
-
-const FAR: Duration = Duration::from_mins(2);
 
 /// Lines for the pool's configuration.
 pub(super) const CONFIGURATION: &str =

@@ -18,13 +18,12 @@ use crate::chain::program;
 use crate::ended;
 use crate::process::Daemon;
 use crate::wait;
+use crate::wait::FAR;
 
 /// The program's name.
 const PROGRAM: &str = "condor_credmon_htvault";
 /// Where its tools are; no HTCondor is there.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
-/// No command takes longer, unless something hangs.
-const FAR: Duration = Duration::from_mins(1);
 /// It ends within seconds, whatever hangs.
 const END: Duration = Duration::from_secs(30);
 

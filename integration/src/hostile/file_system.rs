@@ -4,7 +4,6 @@
 //! error, and the mount is gone.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -16,11 +15,10 @@ use tokio::process::Command;
 use crate::process::Daemon;
 use crate::sandbox;
 use crate::wait;
+use crate::wait::FAR;
 
 /// FUSE's number among file systems.
 const FUSE: i64 = 0x6573_5546;
-const FAR: Duration = Duration::from_secs(30);
-
 /// A mounted folder.
 pub struct FileSystem {
     at: PathBuf,

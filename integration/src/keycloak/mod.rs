@@ -35,7 +35,7 @@ const ADDRESS: &str = "127.83.0.11:8443";
 /// Its URL.
 const URL: &str = "https://keycloak.test:8443";
 /// A Java program that starts on a machine that is busy.
-const START: Duration = Duration::from_mins(3);
+const START: Duration = Duration::from_mins(10);
 /// The admin of all realms.
 const ADMIN: &str = "admin";
 

@@ -13,7 +13,6 @@ pub mod setup;
 pub mod site;
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
@@ -25,10 +24,9 @@ use tokio::process::Command;
 
 use crate::ca::{Ca, Issued};
 use crate::wait;
+use crate::wait::FAR;
 use api::{Api, OPERATOR};
 use node::{Node, program};
-
-const FAR: Duration = Duration::from_mins(1);
 
 /// Which OpenBao: `integration/setup/openbao` keeps both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

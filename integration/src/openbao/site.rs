@@ -5,7 +5,6 @@
 //! listens where the chain's programs expect their Vault.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use htvault::{Client, CredentialUrl, Settings, VaultToken};
@@ -23,11 +22,10 @@ use crate::dev::settings::{RoleName, RoleScopes, Settings as DevSettings};
 use crate::dev::tls;
 use crate::onboarding::onboard;
 use crate::wait;
+use crate::wait::FAR;
 
 /// Where `htvault-dev` has its Vault half, which nobody asks here.
 const ASIDE: &str = "127.83.0.9:8200";
-const FAR: Duration = Duration::from_mins(1);
-
 /// The name of one node, and of the Vault of most tests.
 pub const ONE_NODE: [&str; 1] = ["vault.test"];
 /// Three nodes, which `cluster.test` is the name of.

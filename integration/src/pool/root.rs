@@ -18,10 +18,10 @@ use tokio::process::Command;
 
 use super::Release;
 use crate::guard::Guard;
-use crate::sandbox;
+use crate::{sandbox, wait};
 
 /// No command in a pool takes longer, unless something hangs.
-const COMMAND: Duration = Duration::from_mins(2);
+const COMMAND: Duration = wait::FAR;
 
 /// A mounted root.
 #[derive(Debug)]

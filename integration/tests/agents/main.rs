@@ -9,16 +9,15 @@ mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use integration::process::Mark;
 use integration::wait;
 use serde::Deserialize;
 
+use integration::wait::FAR;
 use stage::{JOB, Stage};
 
-const FAR: Duration = Duration::from_mins(2);
 /// How many tokens each job sees at least.
 const TOKENS: usize = 5;
 /// The jobs that meet restarts end when this file is there.

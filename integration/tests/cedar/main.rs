@@ -19,9 +19,8 @@ use integration::chain::{ISSUER, Lives};
 use integration::pool::Release;
 use integration::wait;
 
+use integration::wait::FAR;
 use site::{Site, WITHIN, credential};
-
-const FAR: Duration = Duration::from_mins(2);
 
 fn failed<T: Debug>(result: Result<T, Error>, kind: ErrorKind, step: Step) -> anyhow::Result<()> {
     let error = result.err().context("it went well")?;

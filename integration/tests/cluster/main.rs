@@ -6,17 +6,15 @@
 mod addresses;
 mod outages;
 
-use std::time::Duration;
-
 use htvault::kerberos::Ticket;
 use htvault::{AccessTokenRequest, Client, IssuedToken, Settings, VaultToken};
 use integration::chain::{ADMIN, Chain, Lives};
 use integration::conformance::admin::Admin;
 use integration::sandbox;
+use integration::wait::FAR;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const FAR: Duration = Duration::from_mins(2);
 const NODES: [&str; 3] = ["127.83.0.1:8200", "127.83.0.2:8200", "127.83.0.3:8200"];
 /// A name with the three addresses.
 const CLUSTER: &str = "https://cluster.test:8200";

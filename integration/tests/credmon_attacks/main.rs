@@ -27,10 +27,9 @@ mod tokens;
 
 use std::time::Duration;
 
+use integration::wait::FAR;
 use tokio::task::{JoinSet, LocalSet};
 
-/// Nothing takes longer, unless it never comes.
-const FAR: Duration = Duration::from_mins(1);
 /// The credmon looks at everything each minute: what it finds by that comes before.
 const MINUTES: Duration = Duration::from_secs(150);
 /// The life of tokens that are not renewed while a test looks, in seconds.

@@ -18,7 +18,6 @@ mod standby;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
-use std::time::Duration;
 
 use bastion::engine::report::{Group, Report};
 use bastion::policy::plan::State;
@@ -26,8 +25,8 @@ use integration::chain::{Lives, VAULT};
 use integration::ended;
 use integration::here::Here;
 use integration::hostile::{Front, Handling};
+use integration::wait::FAR;
 
-const FAR: Duration = Duration::from_mins(2);
 /// Address of `vault.test`, where the front is, and its other one in `cluster.test`.
 const FRONT: [&str; 2] = ["127.83.0.1:8200", "127.83.0.3:8200"];
 /// Address of the Vault behind it.

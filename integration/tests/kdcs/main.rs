@@ -22,9 +22,8 @@ use bastion::policy::plan::State;
 use integration::chain::Lives;
 use integration::here::Here;
 use integration::process::Daemon;
+use integration::wait::FAR;
 use integration::{ended, wait};
-
-const FAR: Duration = Duration::from_mins(2);
 
 /// Accounts of the realm whose KDC is silent: more than there may be threads.
 const SILENT: usize = 24;

@@ -39,12 +39,10 @@ async fn a_job_has_a_token_of_a_real_issuer_that_goes_on_being_renewed() {
         subject: subject.clone(),
         account: ACCOUNT.to_owned(),
     });
+    let keycloak = Keycloak::start(folder, &chain.ca, realm).await.unwrap();
+    // It has the keys of both issuers then.
     let place = folder.join("pool");
-    let (pool, keycloak) = tokio::join!(
-        Pool::start(&place, &chain.ca, &options),
-        Keycloak::start(folder, &chain.ca, realm)
-    );
-    let (pool, keycloak) = (pool.unwrap(), keycloak.unwrap());
+    let pool = Pool::start(&place, &chain.ca, &options).await.unwrap();
     add_issuer(&site, &secret).await;
 
     // The trial may come before what stands in for the plugin has the first access token.

@@ -12,15 +12,14 @@ mod delivered;
 mod ended;
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use integration::keycloak::Keycloak;
 use integration::keycloak::realm::Realm;
+use integration::wait::FAR;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-const FAR: Duration = Duration::from_mins(2);
 /// Keycloak's name at the Vault, and HTCondor's service.
 const NAME: &str = "keycloak";
 /// The account whose person has a login there.

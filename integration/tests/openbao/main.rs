@@ -20,7 +20,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
 
 use bastion::engine::report::Report;
 use htvault::kerberos::Ticket;
@@ -28,9 +27,8 @@ use htvault::{AccessTokenRequest, Client, IssuedToken, VaultToken};
 use integration::chain::{Lives, VAULT};
 use integration::openbao::site::{ONE_NODE, Site};
 use integration::process::Daemon;
+use integration::wait::FAR;
 use integration::{ended, here, sandbox, wait};
-
-const FAR: Duration = Duration::from_mins(2);
 
 /// One site at a time: they share the sandbox's addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

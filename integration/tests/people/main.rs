@@ -17,7 +17,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use htvault::kerberos::Ticket;
 use htvault::{
@@ -28,6 +27,7 @@ use integration::conformance::admin::Admin;
 use integration::dev::tls;
 use integration::ended::{self, text};
 use integration::process::Daemon;
+use integration::wait::FAR;
 use integration::{sandbox, wait};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -35,8 +35,6 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout};
 
 type Lines = tokio::io::Lines<BufReader<ChildStdout>>;
-
-const FAR: Duration = Duration::from_mins(2);
 
 /// One chain at a time: they share the sandbox's addresses.
 static ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

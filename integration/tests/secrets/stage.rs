@@ -7,7 +7,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use integration::chain::{Chain, Lives, installed, program};
@@ -24,7 +23,7 @@ use tokio::process::Command;
 use super::known::{Kind, Known};
 use super::search::Seen;
 
-pub const FAR: Duration = Duration::from_mins(3);
+pub use integration::wait::FAR;
 /// The user that the service runs as, as the unit has it.
 pub const USER: &str = "token-bastion";
 /// The folder of that user, and of its service.
