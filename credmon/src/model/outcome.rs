@@ -17,6 +17,8 @@ pub(crate) struct RenewalTask {
     pub(crate) stamp: TopStamp,
     /// The `.use` that was there then.
     pub(crate) use_file: Option<FileId>,
+    /// It finds out for all whether what a circuit breaker is open for works again.
+    pub(crate) is_probe: bool,
     pub(crate) kind: TaskKind,
 }
 

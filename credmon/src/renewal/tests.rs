@@ -36,6 +36,7 @@ impl Fixture {
             route: observed.top.clone().unwrap(),
             stamp: observed.stamp,
             use_file: observed.use_file,
+            is_probe: false,
             kind: TaskKind::Renew {
                 minimum_seconds,
                 current: current.cloned(),

@@ -90,12 +90,11 @@ impl Breaker {
         self.open.take().is_some()
     }
 
-    /// A probe by this account found out nothing, such as one that got a cached token: another one follows
-    /// soon. After some of these all may try.
-    pub(super) fn inconclusive(&mut self, account: &Arc<str>, retry_at: Instant) {
+    /// A probe found out nothing, such as one that got a cached token: another one follows soon. After
+    /// some of these all may try.
+    pub(super) fn inconclusive(&mut self, retry_at: Instant) {
         const MOST: u32 = 5;
-        let is_probe = |open: &&mut Open| open.prober.as_ref() == Some(account);
-        if let Some(open) = self.open.as_mut().filter(is_probe) {
+        if let Some(open) = &mut self.open {
             open.retry_at = open.retry_at.max(retry_at);
             open.inconclusive += 1;
             if open.inconclusive >= MOST {

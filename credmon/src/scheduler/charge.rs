@@ -40,12 +40,13 @@ impl Scheduler {
                     waits |= is_open;
                     events.extend(event);
                 }
-                // What has never worked says nothing of what it shares with others.
-                Verdict::Down(_) | Verdict::Nothing => {
+                Verdict::Down(_) | Verdict::Nothing if task.is_probe => {
                     if let Some(breaker) = self.breakers.get_mut(dependency) {
-                        breaker.inconclusive(&task.route.account, now.after(timing::GAP));
+                        breaker.inconclusive(now.after(timing::GAP));
                     }
                 }
+                // What has never worked says nothing of what it shares with others.
+                Verdict::Down(_) | Verdict::Nothing => {}
             }
         }
         (waits, events)
@@ -60,9 +61,7 @@ impl Scheduler {
         outcome: &Outcome,
     ) -> bool {
         let open = self.breakers.get(dependency).and_then(Breaker::open);
-        let open = open.filter(|open| {
-            dependency.1.is_some() && open.prober.as_ref() != Some(&task.route.account)
-        });
+        let open = open.filter(|_| dependency.1.is_some() && !task.is_probe);
         match (open, outcome) {
             (Some(open), Outcome::Renewed { token, .. }) => !was_issued_after(token, open.since),
             _ => false,

@@ -182,6 +182,8 @@ impl Scheduler {
         probe: Option<Arc<()>>,
         now: Now,
     ) -> (RenewalTask, Permit) {
+        let is_probe = probe.is_some();
+        let task = RenewalTask { is_probe, ..task };
         let start = |record: &mut Record, _: &Rules| {
             record.activity = Activity::Running;
             record.proven

@@ -264,6 +264,7 @@ impl Record {
             route: self.route()?.clone(),
             stamp: self.observed.stamp,
             use_file: self.observed.use_file,
+            is_probe: false,
             kind: TaskKind::Renew {
                 minimum_seconds: seconds(limits, times),
                 current,

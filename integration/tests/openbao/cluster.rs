@@ -105,16 +105,22 @@ async fn a_killed_leader_is_followed_by_another_and_no_token_is_lost() {
     })
     .await
     .unwrap();
-    // A token that is made and revoked at one node is known so at the others.
+    // A token that is made and revoked at one node is known so at the others, as soon as they follow.
     let site = &host.parts.site;
     let login = host.parts.login("crabtw", "crab").await;
     let nodes = THREE_NODES.map(|node| site.client_at(node).unwrap());
     for node in &nodes {
-        node.lookup_self(&login.token).await.unwrap();
+        let look_up = async || node.lookup_self(&login.token).await;
+        wait::until("the node to know it", FAR, look_up)
+            .await
+            .unwrap();
     }
     nodes[1].revoke_self(&login.token).await.unwrap();
     for (node, name) in nodes.iter().zip(THREE_NODES) {
-        let dead = node.lookup_self(&login.token).await.unwrap_err();
+        let look_up = async || node.lookup_self(&login.token).await.err();
+        let dead = wait::until("its end at the node", FAR, look_up)
+            .await
+            .unwrap();
         assert_eq!(dead.kind(), ErrorKind::TokenRejected, "{name}: {dead}");
     }
     service.stop().await.unwrap();

@@ -100,10 +100,9 @@ fn there_is_one_probe_at_a_time_and_a_dropped_one_makes_room_for_another() {
     drop(probe);
     assert!(f.breaker.wants_probe(f.at(10)));
     assert_eq!(f.breaker.open().unwrap().prober.as_deref(), Some("u"));
-    f.breaker.inconclusive(&"v".into(), f.at(90));
-    f.breaker.inconclusive(&"u".into(), f.at(12));
+    f.breaker.inconclusive(f.at(12));
     assert!(!f.breaker.wants_probe(f.at(11)) && f.breaker.wants_probe(f.at(12)));
-    f.breaker.inconclusive(&"u".into(), f.at(5));
+    f.breaker.inconclusive(f.at(5));
     assert!(
         !f.breaker.wants_probe(f.at(11)),
         "never earlier than before"
