@@ -2,8 +2,9 @@
 //!
 //! The expiry of a job's access token is known where `.use` can be read. A credd reports only when it was made. Vault's
 //! access tokens only get newer, so one that was made after ours was read expires no earlier than ours; unless the
-//! issuer begins to give shorter ones, which the next one that is read shows. Nothing else is assumed: the lifetime of a credmon's token does not follow from its configuration, since during an outage of
-//! the issuer the credmon takes the token that Vault still has.
+//! issuer begins to give shorter ones, which the next one that is read shows. Nothing else is assumed: the lifetime
+//! of a credmon's token does not follow from its configuration, since during an outage of the issuer the credmon
+//! takes the token that Vault still has.
 
 use std::time::Duration;
 

@@ -2,8 +2,9 @@
 //!
 //! Pure: no file, network, clock or log is touched here; time is passed in, and what is worth a line
 //! in the log is returned. Always true: a credential has at most one task under way; no task begins
-//! without a [`Permit`]; of those that an open circuit breaker holds up only its probe asks; what jobs and users
-//! wait for goes first, then what expires first, within what the gate leaves to each account.
+//! without a [`Permit`]; while a circuit breaker is open, those that it holds up send nothing but its
+//! probe; what jobs and users wait for goes first, then what expires first, within what the gate
+//! leaves to each account.
 
 mod breaker;
 mod charge;

@@ -187,13 +187,13 @@ impl<V: Vault> Openers<V> {
             .map_or(Duration::ZERO, |end| until(now, end));
         let good_until = after(now, left.saturating_sub(RESERVE.min(left / 4)));
         // An unreduced one in the place of a reduced one, until that is tried again.
-        let is_reduced_from = match opener.reduction {
+        let reduced_again = match opener.reduction {
             Reduction::NotBefore(time) if width == Width::Least => time,
             _ => Timestamp::MAX,
         };
         *opener.cached(width) = Some(Cached {
             token: answer.token.clone(),
-            good_until: good_until.min(is_reduced_from),
+            good_until: good_until.min(reduced_again),
             session: Arc::downgrade(&session),
         });
         Ok(answer.token)
