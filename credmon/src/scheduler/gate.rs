@@ -3,7 +3,8 @@
 //! Bounds what is under way in total, at each host and for each issuer there, and (where the site
 //! wants it) the requests to each host in any span of time. At each of these levels an account may
 //! have as many under way as are free: it leaves room for the others, however much it asks for, and
-//! k greedy accounts leave one part in k + 1. A [`Permit`] is a value: however the work ends, dropping
+//! k greedy accounts leave one part in k + 1. So may an issuer at its host: one that hangs leaves room
+//! for others. A [`Permit`] is a value: however the work ends, dropping
 //! it makes room.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,10 +14,7 @@ use std::time::{Duration, Instant};
 use crate::model::{RenewalTask, Route, Target};
 
 /// Requests under way at one host, at most.
-const PER_HOST: usize = 16;
-
-/// Requests under way for one issuer at one host, at most: an issuer that hangs leaves room.
-const PER_ISSUER: usize = 12;
+const PER_HOST: usize = 24;
 
 /// Admits requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -118,10 +116,8 @@ impl Gate {
     /// `true` when nobody may ask a host or issuer now.
     pub(crate) fn is_full(&self, (host, issuer): &Target) -> bool {
         let state = self.state();
-        let routes = state.under_way.values().map(|admitted| &admitted.route);
-        let at_host: Vec<&Route> = routes.filter(|route| route.host == *host).collect();
-        let at_issuer = at_host.iter().filter(|route| route.issuer == *issuer);
-        at_host.len() >= PER_HOST || at_issuer.count() >= PER_ISSUER
+        let (own, others) = state.at_issuer(host, issuer);
+        own + others >= PER_HOST || own >= most_for_issuer(others)
     }
 
     /// `true` when a request may be sent. `proven`: its credential has worked.
@@ -131,7 +127,9 @@ impl Gate {
         let at_issuer = |other: &Route| at_host(other) && other.issuer == route.issuer;
         state.has_room(&route.account, |_| true, |used| used.total)
             && state.has_room(&route.account, at_host, |_| PER_HOST)
-            && state.has_room(&route.account, at_issuer, |_| PER_ISSUER)
+            && state.has_room(&route.account, at_issuer, |used| {
+                most_for_issuer(used.at_issuer(&route.host, &route.issuer).1)
+            })
             && state.is_within_limit(route, proven, now)
     }
 
@@ -168,7 +166,20 @@ impl Gate {
     }
 }
 
+/// Most requests under way for an issuer at a host, where other issuers have so many.
+fn most_for_issuer(others: usize) -> usize {
+    PER_HOST.saturating_sub(others).div_ceil(2)
+}
+
 impl Use {
+    /// Requests under way at a host: for an issuer, and for others.
+    fn at_issuer(&self, host: &Arc<str>, issuer: &Arc<str>) -> (usize, usize) {
+        let routes = self.under_way.values().map(|admitted| &admitted.route);
+        let at_host = routes.filter(|route| route.host == *host);
+        let (own, others): (Vec<_>, Vec<_>) = at_host.partition(|route| route.issuer == *issuer);
+        (own.len(), others.len())
+    }
+
     /// The rule at one level: an account may have as many under way as are free.
     fn has_room(
         &self,
