@@ -1,8 +1,8 @@
 //! Certificate authorities that a client trusts: a bundle file or the system's, and a directory.
 //!
 //! Grid host certificates often come from authorities that only `/etc/grid-security/certificates`
-//! holds; a bundle file or the system's roots are used besides. No authority at all is an error,
-//! one bad file in the directory is not.
+//! holds; a bundle file or the system's roots are used besides. No authority at all is an error, and
+//! so is a directory that cannot be listed; one bad file in it is not.
 
 mod verifier;
 mod words;
@@ -110,7 +110,10 @@ impl TlsSettings {
             Some(file) => vec![file.clone()],
             None => SYSTEM_BUNDLES.iter().map(PathBuf::from).collect(),
         };
-        let in_dir = self.ca_dir.iter().flat_map(|dir| certificate_files(dir));
+        let in_dir = self.ca_dir.iter().flat_map(|dir| {
+            // One that cannot be listed differs from one that is empty.
+            certificate_files(dir).unwrap_or_else(|_| vec![dir.clone()])
+        });
         let seen = bundles.into_iter().chain(in_dir).filter_map(|path| {
             let meta = std::fs::metadata(&path).ok()?;
             Some((path, meta.modified().ok(), meta.len(), meta.ino()))
@@ -155,7 +158,7 @@ impl TlsSettings {
             }
         }
         if let Some(dir) = &self.ca_dir {
-            add_directory(&mut trusted, dir, SystemClock.now());
+            add_directory(&mut trusted, dir, SystemClock.now())?;
         }
         if trusted.roots.is_empty() {
             return Err(Error::configuration(&format!(
@@ -210,8 +213,14 @@ fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
     }
 }
 
-fn add_directory(trusted: &mut Trusted, dir: &Path, now: Timestamp) {
-    for path in certificate_files(dir) {
+fn add_directory(trusted: &mut Trusted, dir: &Path, now: Timestamp) -> Result<(), Error> {
+    let files = certificate_files(dir).map_err(|error| {
+        let fault = format!("CA directory {} cannot be read: {error}", dir.display());
+        Error::configuration(&fault)
+            .advise("name a directory that this user may read")
+            .caused_by(error)
+    })?;
+    for path in files {
         let file = path.display();
         let pem = match read_plain(&path) {
             Ok(pem) => pem,
@@ -228,23 +237,23 @@ fn add_directory(trusted: &mut Trusted, dir: &Path, now: Timestamp) {
             }
         }
     }
+    Ok(())
 }
 
-/// The files with certificates in a directory, in the order of their names.
-fn certificate_files(dir: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = match std::fs::read_dir(dir) {
-        Ok(entries) => entries
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .filter(|path| holds_certificate(path))
-            .collect(),
-        Err(error) => {
-            debug!(dir = %dir.display(), %error, "CA directory not used");
-            Vec::new()
-        }
+/// The files with certificates in a directory, in the order of their names; none where it does not exist. One that
+/// cannot be listed is no empty one: what was trusted before stays so.
+fn certificate_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
     };
+    let mut files = Vec::new();
+    for entry in entries {
+        files.push(entry?.path());
+    }
+    files.retain(|path| holds_certificate(path));
     files.sort();
-    files
+    Ok(files)
 }
 
 /// True when an authority's own validity is over. rustls takes authorities as they are, and never asks.

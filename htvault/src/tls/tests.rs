@@ -67,6 +67,24 @@ fn a_directory_is_read_but_for_what_is_unreadable_expired_or_no_certificate() {
 }
 
 #[test]
+fn a_directory_that_cannot_be_listed_is_an_error_and_one_that_is_missing_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("bundle.pem");
+    std::fs::write(&bundle, authority(2090)).unwrap();
+    let ca_dir = dir.path().join("certificates");
+    let settings = TlsSettings {
+        ca_file: Some(bundle),
+        ca_dir: Some(ca_dir.clone()),
+    };
+    assert_eq!(settings.trusted().unwrap().roots.len(), 1);
+    let before = settings.fingerprint();
+    std::fs::write(&ca_dir, "no directory").unwrap();
+    let error = settings.client_config().unwrap_err().to_string();
+    assert!(error.contains("certificates cannot be read: "), "{error}");
+    assert_ne!(settings.fingerprint(), before, "it is looked at again");
+}
+
+#[test]
 fn a_change_of_any_file_changes_the_fingerprint() {
     let dir = tempfile::tempdir().unwrap();
     let bundle = dir.path().join("bundle.pem");
