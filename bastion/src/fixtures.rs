@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use htvault::CredentialUrl;
 
-use crate::config::{Config, Cron};
+use crate::config::{Config, Cron, DeliveryTemplate, Search};
 use crate::model::delivery::{
     Authentication, Credential, Delivery, DeliveryId, Grant, Identity, Method, Target, Way,
 };
@@ -83,6 +83,18 @@ pub(crate) fn delivery(account: &str, service: &str, schedd: &str, target: Targe
 /// `cmsprod`'s `cms_crab` at `here`.
 pub(crate) fn delivery_to(target: Target) -> Delivery {
     delivery("cmsprod", "cms_crab", "here", target)
+}
+
+/// Search of the group `crab`.
+pub(crate) fn search(templates: Vec<DeliveryTemplate>) -> Search {
+    Search {
+        group: "crab".to_owned(),
+        collector: None,
+        constraint: None,
+        way: Way::Condor,
+        authentication: Authentication::default(),
+        templates,
+    }
 }
 
 /// A configuration of these deliveries, looked at every ten minutes.

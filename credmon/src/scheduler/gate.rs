@@ -117,7 +117,7 @@ impl Gate {
     pub(crate) fn is_full(&self, (host, issuer): &Target) -> bool {
         let state = self.state();
         let (own, others) = state.at_issuer(host, issuer);
-        own + others >= PER_HOST || own >= most_for_issuer(others)
+        own >= most_for_issuer(others)
     }
 
     /// `true` when a request may be sent. `proven`: its credential has worked.
@@ -166,7 +166,7 @@ impl Gate {
     }
 }
 
-/// Most requests under way for an issuer at a host, where other issuers have so many.
+/// Most requests under way for an issuer at a host, where other issuers have so many: none where these fill it.
 fn most_for_issuer(others: usize) -> usize {
     PER_HOST.saturating_sub(others).div_ceil(2)
 }

@@ -6,11 +6,11 @@ use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::{Command, Engine};
-use crate::config::{Config, DeliveryTemplate, NameFilter, Search};
+use crate::config::{Config, DeliveryTemplate, NameFilter};
 use crate::engine::revoke::RevocationReport;
 use crate::fakes::{FakeSchedds, Outside};
-use crate::fixtures::{config, credential};
-use crate::model::delivery::{Authentication, Selection, Way};
+use crate::fixtures::{config, credential, search};
+use crate::model::delivery::Selection;
 use crate::policy::plan::State;
 use crate::schedd::discovery::ScheddAd;
 
@@ -38,16 +38,8 @@ fn searching() -> Config {
         lifetime: 7 * DAY,
         renew_below: 3 * DAY,
     };
-    let search = Search {
-        group: "crab".to_owned(),
-        collector: None,
-        constraint: None,
-        way: Way::Condor,
-        authentication: Authentication::default(),
-        templates: vec![template],
-    };
     Config {
-        searches: vec![search],
+        searches: vec![search(vec![template])],
         ..config(Vec::new())
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use tokio::time::Instant;
 
 use super::*;
-use crate::model::delivery::{Authentication, Way};
+use crate::fixtures::search;
 use crate::schedd::discovery::ScheddAd;
 
 /// A collector that knows these credds, and counts how often it was asked.
@@ -138,17 +138,9 @@ fn found_at(name: &str, machine: &str, credd: &str) -> ScheddAd {
 
 /// Has a search find schedds.
 fn learn(addresses: &Addresses, ads: Vec<ScheddAd>) {
-    let search = Search {
-        group: "crab".to_owned(),
-        collector: None,
-        constraint: None,
-        way: Way::Condor,
-        authentication: Authentication::default(),
-        templates: Vec::new(),
-    };
     let mut found = FoundSchedds::default();
     found.take(ads, jiff::Timestamp::UNIX_EPOCH, Duration::from_hours(1));
-    addresses.learn(&search, &found);
+    addresses.learn(&search(Vec::new()), &found);
 }
 
 #[tokio::test(start_paused = true)]

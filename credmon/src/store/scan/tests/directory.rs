@@ -25,6 +25,22 @@ fn a_directory_that_vanishes_makes_nothing_disappear_and_is_served_again_when_it
     assert_eq!(f.scan(), ["u/cms"]);
 }
 
+/// Puts a link to itself in the place of the directory: opening that fails, and not because it is gone. Returns both
+/// paths.
+fn hinder(f: &Fixture) -> (PathBuf, PathBuf) {
+    let path = f.credentials.path().to_owned();
+    let aside = path.with_extension("aside");
+    fs::rename(&path, &aside).unwrap();
+    symlink(&path, &path).unwrap();
+    (path, aside)
+}
+
+/// Puts the directory back.
+fn clear((path, aside): (PathBuf, PathBuf)) {
+    fs::remove_file(&path).unwrap();
+    fs::rename(aside, path).unwrap();
+}
+
 #[test]
 fn an_error_that_may_pass_leaves_the_directory_open_and_is_followed_by_a_scan_soon() {
     let mut f = Fixture::new();
@@ -32,20 +48,13 @@ fn an_error_that_may_pass_leaves_the_directory_open_and_is_followed_by_a_scan_so
     assert_eq!(f.scanner.scan_all(BTreeSet::new), RESCAN);
     f.take();
     f.directory = None;
-    let (path, aside) = (
-        f.credentials.path().to_owned(),
-        f.credentials.path().with_extension("aside"),
-    );
-    fs::rename(&path, &aside).unwrap();
-    // Opening it fails, and not because it is gone.
-    symlink(&path, &path).unwrap();
+    let hindered = hinder(&f);
     assert_eq!(f.scanner.scan_all(BTreeSet::new), RETRY);
     assert_eq!(f.take(), Vec::<String>::new());
     assert_eq!(f.directory, None, "nothing new is reported of it");
     let problem = &f.report.problems[0];
     assert!(problem.contains("cannot be used: opening it"), "{problem}");
-    fs::remove_file(&path).unwrap();
-    fs::rename(&aside, &path).unwrap();
+    clear(hindered);
     assert_eq!(f.scanner.scan_all(BTreeSet::new), RESCAN);
     f.take();
     assert_eq!(f.directory, Some(Ok(())));
@@ -55,20 +64,14 @@ fn an_error_that_may_pass_leaves_the_directory_open_and_is_followed_by_a_scan_so
 #[test]
 fn a_directory_that_cannot_be_opened_at_the_start_is_tried_again_soon() {
     let mut f = Fixture::new();
-    let (path, aside) = (
-        f.credentials.path().to_owned(),
-        f.credentials.path().with_extension("aside"),
-    );
-    fs::rename(&path, &aside).unwrap();
-    symlink(&path, &path).unwrap();
+    let hindered = hinder(&f);
     assert_eq!(f.scanner.scan_all(BTreeSet::new), RETRY);
     f.take();
     assert!(matches!(
         f.directory,
         Some(Err(DirectoryError::System { .. }))
     ));
-    fs::remove_file(&path).unwrap();
-    fs::rename(&aside, &path).unwrap();
+    clear(hindered);
 }
 
 #[test]
