@@ -53,7 +53,7 @@ pub(super) enum Drive {
     Once(Instant),
     /// Until it is stopped.
     Keep,
-    /// Until it is stopped; nothing is done but what is ordered: revocations.
+    /// Until it is stopped; nothing is done but what is ordered now: revocations.
     Orders,
 }
 
@@ -179,15 +179,15 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             Drive::Keep | Drive::Orders => false,
         };
         let end = self.tokens.end().filter(|end| *end > now);
-        let until = if let Some(leave_schedd) = self.unfinished {
+        let until = if matches!(self.drive, Drive::Orders) {
+            Timestamp::MAX
+        } else if let Some(leave_schedd) = self.unfinished {
             match failure.map(|failure| failure.next_try) {
                 Some(next_try) if now < next_try => next_try,
                 _ => return Action::RevokeAgain { leave_schedd },
             }
         } else if !self.desired.is_wanted && end.is_none() {
             return Action::End;
-        } else if matches!(self.drive, Drive::Orders) {
-            Timestamp::MAX
         } else if let Some(end) = end.filter(|_| !self.desired.is_wanted) {
             end
         } else if status.gone.is_some() {

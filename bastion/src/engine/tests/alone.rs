@@ -5,8 +5,9 @@ use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::*;
-use crate::engine::revoke::StepOutcome;
-use crate::fakes::Outside;
+use super::service::{HOUR, Service, at, of};
+use crate::engine::revoke::{RevocationReport, StepOutcome};
+use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, credd, delivery};
 use crate::model::delivery::Selection;
 use crate::model::records::{InstalledToken, Life, TokenRecord, TokenRecords};
@@ -36,6 +37,34 @@ fn records(accessor: &str, expires: Timestamp) -> TokenRecords {
     }
 }
 
+/// Orders a revocation of an engine that only carries out orders, some time after it began.
+async fn revoke(
+    mut engine: Engine<Outside, FakeSchedds>,
+    selection: Selection,
+    begun: Duration,
+) -> Vec<RevocationReport> {
+    let (commands, received) = mpsc::channel(1);
+    let (answer, answered) = oneshot::channel();
+    let ask = async {
+        tokio::time::sleep(begun).await;
+        let command = Command::Revoke(selection, false, answer);
+        commands.send(command).await.ok().unwrap();
+        let reports = answered.await.unwrap();
+        drop(commands);
+        reports
+    };
+    let (reports, ()) = tokio::join!(ask, engine.run_orders(received));
+    reports
+}
+
+fn outcomes(reports: &[RevocationReport]) -> Vec<Vec<StepOutcome>> {
+    let outcomes = |report: &RevocationReport| {
+        let steps = report.steps.iter();
+        steps.map(|step| step.outcome).collect()
+    };
+    reports.iter().map(outcomes).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_service_tokens_are_named_and_what_is_stored_is_deleted() {
     let folder = tempfile::tempdir().unwrap();
@@ -58,23 +87,10 @@ async fn without_a_service_tokens_are_named_and_what_is_stored_is_deleted() {
         ..Selection::default()
     };
     let parts = outside.parts_with(store);
-    let mut engine = Engine::new(&config, parts, TimeZone::UTC);
-    let (commands, received) = mpsc::channel(1);
-    let (answer, answered) = oneshot::channel();
-    let ask = async {
-        let command = Command::Revoke(selection, false, answer);
-        commands.send(command).await.ok().unwrap();
-        let reports = answered.await.unwrap();
-        drop(commands);
-        reports
-    };
-    let (reports, ()) = tokio::join!(ask, engine.run_orders(received));
-    let outcome: Vec<Vec<StepOutcome>> = reports
-        .iter()
-        .map(|report| report.steps.iter().map(|step| step.outcome).collect())
-        .collect();
+    let engine = Engine::new(&config, parts, TimeZone::UTC);
+    let reports = revoke(engine, selection, Duration::ZERO).await;
     assert_eq!(
-        outcome,
+        outcomes(&reports),
         [
             vec![
                 StepOutcome::NotDone,
@@ -112,4 +128,29 @@ async fn without_a_service_tokens_are_named_and_what_is_stored_is_deleted() {
         0,
         "the login that opened the credd too"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_that_is_not_finished_waits_for_a_service_or_for_its_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    let wanted = || vec![at("a", "ap1"), at("b", "ap1")];
+    let service = Service::start_in(Some(folder.path()), &outside, wanted());
+    tokio::time::sleep(HOUR).await;
+    outside.lock().schedds_down.insert("ap1".to_owned());
+    service.revoke(of(Some("a"), None)).await;
+    service.stop().await;
+    outside.lock().schedds_down.clear();
+
+    let engine = || {
+        let parts = outside.parts_with(Store::open(folder.path()).unwrap());
+        Engine::new(&config(wanted()), parts, TimeZone::UTC)
+    };
+    let done = [StepOutcome::Done, StepOutcome::Done];
+    let reports = revoke(engine(), of(Some("b"), None), HOUR).await;
+    assert_eq!(outcomes(&reports)[0][1..], done, "{reports:?}");
+    assert_eq!(outside.lock().stored.len(), 1, "that of a");
+    let reports = revoke(engine(), of(Some("a"), None), HOUR).await;
+    assert_eq!(outcomes(&reports)[0][1..], done, "{reports:?}");
+    assert!(outside.lock().stored.is_empty());
 }
