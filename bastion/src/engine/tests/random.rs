@@ -23,6 +23,8 @@ enum Event {
     ScheddHangs(&'static str, bool),
     Credmons(bool),
     Keytab(&'static str, bool),
+    /// Access tokens of an account take 40 s to read, and do not come then.
+    ReadsHang(&'static str, bool),
     Revocation(bool),
     /// This program's own code panics for an account.
     Panics(&'static str, bool),
@@ -63,6 +65,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => (schedd(), on()).prop_map(|(schedd, on)| Event::ScheddHangs(schedd, on)),
         1 => on().prop_map(Event::Credmons),
         1 => (account(), on()).prop_map(|(account, on)| Event::Keytab(account, on)),
+        1 => (account(), on()).prop_map(|(account, on)| Event::ReadsHang(account, on)),
         1 => on().prop_map(Event::Revocation),
         1 => (account(), on()).prop_map(|(account, on)| Event::Panics(account, on)),
         1 => on().prop_map(Event::Creation),
@@ -101,6 +104,7 @@ fn change(event: &Event, outside: &Outside) {
         Event::ScheddHangs(schedd, hangs) => set(&mut world.schedds_hang, schedd, hangs),
         Event::Credmons(run) => world.credmons = run,
         Event::Keytab(account, missing) => set(&mut world.no_keytab, account, missing),
+        Event::ReadsHang(account, on) => set(&mut world.reads_hang, account, on),
         Event::Panics(account, on) => set(&mut world.panics, account, on),
         Event::Revocation(refused) => world.revoke_refused = refused,
         Event::Creation(repeats) => world.create_repeats = repeats,
@@ -151,6 +155,7 @@ fn mend(outside: &Outside) {
     world.schedds_hang.clear();
     world.credmons = true;
     world.no_keytab.clear();
+    world.reads_hang.clear();
     world.revoke_refused = false;
     world.panics.clear();
     world.create_repeats = false;
@@ -198,6 +203,56 @@ async fn story(events: Vec<(Event, u64)>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Those of an account with a keytab and schedds of its own.
+fn bystander() -> [Delivery; 2] {
+    ["ap8", "ap9"].map(|schedd| at("y", schedd))
+}
+
+/// Whether something concerns certain accounts or schedds alone.
+fn is_of_some(event: &Event) -> bool {
+    match event {
+        Event::Schedd(..) | Event::ScheddHangs(..) | Event::Keytab(..) | Event::Panics(..) => true,
+        Event::ReadsHang(..) | Event::Dies(..) | Event::Vanishes(..) | Event::Push(_) => true,
+        Event::Retry | Event::Revoke(..) | Event::Reload(_) => true,
+        Event::Vault(_) | Event::NoLeader(_) | Event::Slow(_) | Event::Issuer(_) => false,
+        Event::Grant(_) | Event::Credmons(_) | Event::Revocation(_) | Event::Creation(_) => false,
+        Event::Restart => false,
+    }
+}
+
+async fn story_of_a_bystander(events: Vec<(Event, u64)>) -> Result<(), TestCaseError> {
+    let outside = Outside::new();
+    let with_others = |number: usize| -> Vec<Delivery> {
+        wanted()
+            .into_iter()
+            .take(number)
+            .chain(bystander())
+            .collect()
+    };
+    let mut service = Service::start(&outside, with_others(usize::MAX));
+    tokio::time::sleep(MINUTE).await;
+    for (event, seconds) in events {
+        match event {
+            Event::Reload(number) => service.reload(with_others(number)).await,
+            event if is_of_some(&event) => happen(&event, &mut service, Path::new("")).await,
+            _ => {
+                // Of its own troubles the account is free within a tenth of its access token's life.
+                let [own, _] = bystander();
+                let token = outside.lock().token_at(&own.id).unwrap();
+                outside.lock().kill(&token);
+                tokio::time::sleep(3 * MINUTE).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        for delivery in bystander() {
+            let schedd = &delivery.id.schedd;
+            prop_assert_eq!(service.state("y", schedd), Good, "{}", schedd);
+            prop_assert!(service.has("y", schedd));
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
@@ -207,5 +262,14 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.enable_all().start_paused(true).build().unwrap();
         runtime.block_on(story(events))?;
+    }
+
+    #[test]
+    fn an_account_is_never_touched_by_what_befalls_others(
+        events in prop::collection::vec((events(), 0_u64..900), 1..16),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(story_of_a_bystander(events))?;
     }
 }

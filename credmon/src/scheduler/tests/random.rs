@@ -11,6 +11,8 @@ use super::*;
 use crate::model::{CredentialId, Failure, Outcome, Rules, State, TopProblem};
 
 const USERS: [&str; 4] = ["u", "v", "w", "x"];
+/// Another account, with an issuer of its own.
+const BYSTANDER: &str = "y";
 const SERVICES: [&str; 3] = ["cms", "cms_crab", "dune"];
 const HOSTS: [&str; 2] = ["a", "b"];
 const ISSUERS: [&str; 2] = ["i", "j"];
@@ -292,5 +294,42 @@ proptest! {
         prop_assert!(scheduler.ahead.is_empty());
         prop_assert!(scheduler.short_lived.is_empty());
         prop_assert_eq!(scheduler.next_wake(world.now), None);
+    }
+
+    #[test]
+    fn an_account_is_never_touched_by_what_befalls_others(
+        acts in acts(), shares_host in any::<bool>(),
+    ) {
+        let mut world = World::new();
+        let host = if shares_host { HOSTS[0] } else { "own" };
+        world.store_at(BYSTANDER, "cms", host, "own");
+        world.pass(60);
+        for (number, (pick, act)) in acts.into_iter().enumerate() {
+            let is_theirs = match act {
+                // What hits whoever is there.
+                Act::Wait(_) | Act::StepClock(_) | Act::Reconsider { .. } => false,
+                Act::Down { host: 0, kind: Some(_) } => !shares_host,
+                Act::End(_) | Act::Panic => {
+                    let count = world.under_way.len().max(1);
+                    let task = world.under_way.get(usize::from(pick) % count);
+                    task.is_some_and(|one| &**one.task.id.user() != BYSTANDER)
+                }
+                _ => true,
+            };
+            if !is_theirs {
+                continue;
+            }
+            do_it(&mut world, pick, &act);
+            if number % 7 == 0 {
+                world.store_at(BYSTANDER, &format!("new{number}"), host, "own");
+                world.pass(3);
+            }
+            for status in world.scheduler.statuses(world.now) {
+                if &*status.user == BYSTANDER {
+                    prop_assert_eq!(status.state, State::Fresh, "{:?}", status);
+                    prop_assert!(world.left(BYSTANDER, &status.service) > 0);
+                }
+            }
+        }
     }
 }
