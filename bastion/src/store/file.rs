@@ -1,4 +1,4 @@
-//! The file of the state: JSON that a person can read, mode 0600, replaced as a whole.
+//! The file of the state: JSON that a person can read and search by lines, mode 0600, replaced as a whole.
 
 use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -185,9 +185,71 @@ fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<Result<T, String>> {
     }))
 }
 
-/// Returns the file's text.
-pub(super) fn text(content: &Content) -> io::Result<Vec<u8>> {
-    Ok(serde_json::to_vec_pretty(&Whole::from(content))?)
+/// Returns the file's text: a line for each delivery, order, grant and login. `length`: about how long it will be, in
+/// bytes, since a vector that grows takes twice the memory.
+pub(super) fn text(content: &Content, length: usize) -> io::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(length);
+    let mut writer = serde_json::Serializer::with_formatter(&mut text, Lines::default());
+    Whole::from(content).serialize(&mut writer)?;
+    Ok(text)
+}
+
+/// JSON with a line for each field of the whole, and for each value in one of these.
+#[derive(Default)]
+struct Lines {
+    /// Number of arrays and objects that are open.
+    depth: usize,
+}
+
+impl Lines {
+    fn open<W: ?Sized + io::Write>(&mut self, to: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.depth += 1;
+        to.write_all(bracket)
+    }
+
+    fn close<W: ?Sized + io::Write>(&mut self, to: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.depth = self.depth.saturating_sub(1);
+        to.write_all(bracket)
+    }
+
+    fn next<W: ?Sized + io::Write>(&self, to: &mut W, is_first: bool) -> io::Result<()> {
+        to.write_all(if is_first { b"" } else { b"," })?;
+        to.write_all(if self.depth <= 2 { b"\n" } else { b"" })
+    }
+}
+
+impl serde_json::ser::Formatter for Lines {
+    fn begin_array<W: ?Sized + io::Write>(&mut self, to: &mut W) -> io::Result<()> {
+        self.open(to, b"[")
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, to: &mut W) -> io::Result<()> {
+        self.close(to, b"]")
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, to: &mut W) -> io::Result<()> {
+        self.open(to, b"{")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, to: &mut W) -> io::Result<()> {
+        self.close(to, b"}")
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        to: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        self.next(to, first)
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        to: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        self.next(to, first)
+    }
 }
 
 /// Replaces the file, and creates the directory when it is missing. Then removes files of version 1. Blocks.

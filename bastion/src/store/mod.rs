@@ -199,6 +199,7 @@ impl Shared {
 /// The writer: one write at a time, on a thread for operations that block.
 async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
     let mut pause = GATHER_FACTS;
+    let mut length = 0;
     loop {
         while shared.inner().changes <= *shared.written.borrow() {
             shared.changed.notified().await;
@@ -212,9 +213,9 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
             // Others wait for the text (milliseconds), and never for the disk.
             let (changes, text) = {
                 let inner = source.inner();
-                (inner.changes, file::text(&inner.content)?)
+                (inner.changes, file::text(&inner.content, length)?)
             };
-            file::save(&path, &text).map(|()| changes)
+            file::save(&path, &text).map(|()| (changes, text.len()))
         });
         let ended = loop {
             tokio::select! {
@@ -227,7 +228,8 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
         };
         let result = ended.unwrap_or_else(|error| Err(error.into()));
         match result {
-            Ok(changes) => {
+            Ok((changes, written)) => {
+                length = written + written / 8;
                 pause = GATHER_FACTS;
                 shared.report(None);
                 shared.written.send_replace(changes);

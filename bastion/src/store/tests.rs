@@ -83,6 +83,13 @@ async fn what_was_written_is_read_again() {
     let file = state.join("state.json");
     let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    let of_account = |line: &&str| line.contains(r#""account":"cmsprod","service":"cms""#);
+    let line = text.lines().find(of_account).unwrap();
+    assert!(
+        line.contains("current") && line.contains("former"),
+        "{text}"
+    );
     let again = Store::read_only(&state).read(Clone::clone);
     assert_eq!(again, full());
     assert_eq!(again.revoked[&id("b")], at(1), "the first order counts");
