@@ -2,10 +2,9 @@
 //!
 //! Bounds what is under way in total, at each host and for each issuer there, and (where the site
 //! wants it) the requests to each host in any span of time. At each of these levels an account may
-//! have as many under way as are free: it leaves room for the others, however much it asks for, and
-//! k greedy accounts leave one part in k + 1. So may an issuer at its host: one that hangs leaves room
-//! for others. A [`Permit`] is a value: however the work ends, dropping
-//! it makes room.
+//! have as many as are free: it leaves room for the others, however much it asks for, and k greedy
+//! accounts leave one part in k + 1. So may an issuer at its host: one that hangs leaves room for
+//! others. A [`Permit`] is a value: however the work ends, dropping it makes room.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,24 +38,17 @@ struct Use {
     total: usize,
     /// Requests to one host in any span of so long.
     limit: Option<(usize, Duration)>,
-    under_way: BTreeMap<u64, Admitted>,
+    under_way: BTreeMap<u64, Route>,
     /// Requests of the latest span, by host, the oldest first.
     sent: BTreeMap<Arc<str>, VecDeque<Sent>>,
     next: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Admitted {
-    route: Route,
-    proven: bool,
 }
 
 /// A request that was sent.
 #[derive(Clone, Debug)]
 struct Sent {
     at: Instant,
-    /// The account, if its credential had never worked.
-    unproven: Option<Arc<str>>,
+    account: Arc<str>,
 }
 
 /// Right to do one task. Dropping it makes room.
@@ -104,8 +96,8 @@ impl Gate {
     pub(crate) fn room(&self) -> Room {
         let state = self.state();
         let mut used: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-        for admitted in state.under_way.values() {
-            *used.entry(admitted.route.account.clone()).or_default() += 1;
+        for route in state.under_way.values() {
+            *used.entry(route.account.clone()).or_default() += 1;
         }
         Room {
             free: state.total.saturating_sub(state.under_way.len()),
@@ -120,8 +112,8 @@ impl Gate {
         own >= most_for_issuer(others)
     }
 
-    /// `true` when a request may be sent. `proven`: its credential has worked.
-    pub(crate) fn admits(&self, route: &Route, proven: bool, now: Instant) -> bool {
+    /// `true` when a request may be sent.
+    pub(crate) fn admits(&self, route: &Route, now: Instant) -> bool {
         let mut state = self.state();
         let at_host = |other: &Route| other.host == route.host;
         let at_issuer = |other: &Route| at_host(other) && other.issuer == route.issuer;
@@ -130,15 +122,15 @@ impl Gate {
             && state.has_room(&route.account, at_issuer, |used| {
                 most_for_issuer(used.at_issuer(&route.host, &route.issuer).1)
             })
-            && state.is_within_limit(route, proven, now)
+            && state.is_within_limit(route, now)
     }
 
     /// Admits a request.
-    pub(crate) fn enter(&self, route: Route, proven: bool, probe: Option<Arc<()>>) -> Permit {
+    pub(crate) fn enter(&self, route: Route, probe: Option<Arc<()>>) -> Permit {
         let mut state = self.state();
         let number = state.next;
         state.next += 1;
-        state.under_way.insert(number, Admitted { route, proven });
+        state.under_way.insert(number, route);
         Permit {
             gate: self.clone(),
             number,
@@ -174,8 +166,7 @@ fn most_for_issuer(others: usize) -> usize {
 impl Use {
     /// Requests under way at a host: for an issuer, and for others.
     fn at_issuer(&self, host: &Arc<str>, issuer: &Arc<str>) -> (usize, usize) {
-        let routes = self.under_way.values().map(|admitted| &admitted.route);
-        let at_host = routes.filter(|route| route.host == *host);
+        let at_host = self.under_way.values().filter(|route| route.host == *host);
         let (own, others): (Vec<_>, Vec<_>) = at_host.partition(|route| route.issuer == *issuer);
         (own.len(), others.len())
     }
@@ -187,20 +178,13 @@ impl Use {
         is_here: impl Fn(&Route) -> bool,
         bound: impl Fn(&Self) -> usize,
     ) -> bool {
-        let here = || {
-            self.under_way
-                .values()
-                .filter(|admitted| is_here(&admitted.route))
-        };
-        let own = here()
-            .filter(|admitted| *admitted.route.account == *account)
-            .count();
+        let here = || self.under_way.values().filter(|route| is_here(route));
+        let own = here().filter(|route| *route.account == *account).count();
         own < bound(self).saturating_sub(here().count())
     }
 
-    /// The bound on requests. Those under way count for as many as they may send, and credentials of
-    /// one account that have never worked get half of it at most.
-    fn is_within_limit(&mut self, route: &Route, proven: bool, now: Instant) -> bool {
+    /// The bound on requests, by the same rule. A task under way counts for as many as it may send.
+    fn is_within_limit(&mut self, route: &Route, now: Instant) -> bool {
         let Some((limit, span)) = self.limit else {
             return true;
         };
@@ -208,24 +192,19 @@ impl Use {
         while sent.front().is_some_and(|sent| sent.at + span <= now) {
             sent.pop_front();
         }
-        let under_way: Vec<_> = self
+        let is_own = |account: &Arc<str>| *account == route.account;
+        let at_host = self
             .under_way
             .values()
-            .filter(|admitted| admitted.route.host == route.host)
-            .collect();
-        let used = sent.len() + RenewalTask::MOST_REQUESTS * under_way.len();
+            .filter(|other| other.host == route.host);
+        let (own_tasks, other_tasks): (Vec<_>, Vec<_>) =
+            at_host.partition(|task| is_own(&task.account));
+        let own_sent = sent.iter().filter(|sent| is_own(&sent.account)).count();
+        let own = own_sent + RenewalTask::MOST_REQUESTS * own_tasks.len();
+        let others = sent.len() - own_sent + RenewalTask::MOST_REQUESTS * other_tasks.len();
         let needed = RenewalTask::MOST_REQUESTS.min(limit);
-        let is_own = |account: &Arc<str>| *account == route.account;
-        let sent_unproven = sent
-            .iter()
-            .filter(|s| s.unproven.as_ref().is_some_and(is_own))
-            .count();
-        let unproven = under_way
-            .iter()
-            .filter(|a| !a.proven && is_own(&a.route.account))
-            .count();
-        let own = sent_unproven + RenewalTask::MOST_REQUESTS * unproven;
-        used + needed <= limit && (proven || own + needed <= (limit / 2).max(needed))
+        let free = limit.saturating_sub(own + others);
+        needed <= free && own < free
     }
 }
 
@@ -238,13 +217,12 @@ impl Permit {
 
     fn count(&self, requests: usize, at: Instant) {
         let mut state = self.gate.state();
-        let Some(admitted) = state.under_way.remove(&self.number) else {
+        let Some(Route { account, host, .. }) = state.under_way.remove(&self.number) else {
             return;
         };
         if state.limit.is_some() {
-            let unproven = (!admitted.proven).then(|| admitted.route.account.clone());
-            let sent = state.sent.entry(admitted.route.host).or_default();
-            sent.extend(std::iter::repeat_n(Sent { at, unproven }, requests));
+            let sent = state.sent.entry(host).or_default();
+            sent.extend(std::iter::repeat_n(Sent { at, account }, requests));
         }
     }
 }

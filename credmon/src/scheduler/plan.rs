@@ -9,7 +9,7 @@ use super::breaker::{Breaker, Open};
 use super::gate::Permit;
 use super::record::{Activity, Record, Urgency};
 use super::{Dependency, Scheduler, dependencies};
-use crate::model::{CredentialId, Event, Level, Now, RenewalTask, Route, Rules, Target, TaskKind};
+use crate::model::{CredentialId, Event, Level, Now, RenewalTask, Route, Target, TaskKind};
 
 /// A step of the wall clock of so many seconds is noticed.
 const CLOCK_STEP: i64 = 5;
@@ -44,7 +44,7 @@ impl Scheduler {
         let room = self.gate.room();
         let mut best: Option<(&Urgency, &Record)> = None;
         for (target, queue) in &self.ready {
-            let mut refused: BTreeSet<(&Arc<str>, bool, bool)> = BTreeSet::new();
+            let mut refused: BTreeSet<(&Arc<str>, bool)> = BTreeSet::new();
             let mut there = None;
             for (urgency, id) in queue {
                 // While not all credentials are known, one that is still to be found may expire
@@ -71,14 +71,12 @@ impl Scheduler {
                 let Some(record) = self.records.get(id) else {
                     continue;
                 };
-                let key = (id.user(), record.proven, record.is_untried());
+                let key = (id.user(), record.is_untried());
                 let holds = |(dependency, breaker): &(Dependency, &Breaker)| {
                     let may_pass = is_issuer(dependency) && record.is_untried();
                     !may_pass && breaker.open_for(id.user()).is_some()
                 };
-                let admits = |r: &Route| {
-                    !open.iter().any(holds) && self.gate.admits(r, record.proven, now.mono)
-                };
+                let admits = |r: &Route| !open.iter().any(holds) && self.gate.admits(r, now.mono);
                 if !refused.contains(&key) && record.route().is_some_and(admits) {
                     best = Some((urgency, record));
                     break;
@@ -126,7 +124,7 @@ impl Scheduler {
             let can_ask = |route: &Route| {
                 // An issuer is not probed through a host that is down.
                 let first = self.open_at(&route.target()).next().map(|(first, _)| first);
-                first.as_ref() == Some(&dependency) && self.gate.admits(route, true, now.mono)
+                first.as_ref() == Some(&dependency) && self.gate.admits(route, now.mono)
             };
             let idle = proven.into_iter().filter(|r| r.activity == Activity::Idle);
             let can_probe = idle.filter(|r| {
@@ -155,7 +153,7 @@ impl Scheduler {
         let (at, id) = self.look_ups.first().filter(|(at, _)| *at <= now.mono)?;
         let record = self.records.get(id)?;
         let route = record.route()?;
-        if self.open_breaker(route).is_some() || !self.gate.admits(route, true, now.mono) {
+        if self.open_breaker(route).is_some() || !self.gate.admits(route, now.mono) {
             // Others are to be asked first: it comes to the end of the line.
             let (at, id) = (*at, id.clone());
             self.look_ups.remove(&(at, id.clone()));
@@ -184,12 +182,10 @@ impl Scheduler {
     ) -> (RenewalTask, Permit) {
         let is_probe = probe.is_some();
         let task = RenewalTask { is_probe, ..task };
-        let start = |record: &mut Record, _: &Rules| {
-            record.activity = Activity::Running;
-            record.proven
-        };
-        let proven = self.change(&task.id, now, start).unwrap_or(false);
-        let permit = self.gate.enter(task.route.clone(), proven, probe);
+        self.change(&task.id, now, |record, _| {
+            record.activity = Activity::Running
+        });
+        let permit = self.gate.enter(task.route.clone(), probe);
         (task, permit)
     }
 

@@ -15,8 +15,8 @@ fn route(account: &str, host: &str, issuer: &str) -> Route {
 /// Enters as often as it is admitted.
 fn fill(gate: &Gate, route: &Route, now: Instant) -> Vec<Permit> {
     let enter = || {
-        gate.admits(route, true, now)
-            .then(|| gate.enter(route.clone(), true, None))
+        gate.admits(route, now)
+            .then(|| gate.enter(route.clone(), None))
     };
     std::iter::from_fn(enter).take(10_000).collect()
 }
@@ -35,7 +35,7 @@ fn requests_are_bounded_for_each_issuer_and_host_and_in_total() {
     }
     let state = gate.state();
     let count = |is_here: &dyn Fn(&Route) -> bool| {
-        let routes = state.under_way.values().map(|admitted| &admitted.route);
+        let routes = state.under_way.values();
         routes.filter(|route| is_here(route)).count()
     };
     assert_eq!(state.under_way.len(), 64);
@@ -71,7 +71,7 @@ fn an_account_never_takes_more_than_is_free_and_greedy_ones_leave_room() {
         }
         let free = 64 - gate.state().under_way.len();
         assert_eq!(free, 64 >> greedy, "{greedy} that come one after the other");
-        assert!(gate.admits(&route("other", "a", "cms"), true, now));
+        assert!(gate.admits(&route("other", "a", "cms"), now));
         assert!(gate.room().has(&"other".into()));
     }
 }
@@ -86,8 +86,8 @@ fn k_greedy_accounts_that_ask_in_turns_leave_one_part_in_k_and_one() {
             before = permits.len();
             for account in 0..greedy {
                 let route = route(&account.to_string(), &format!("h{before}"), "x");
-                if gate.admits(&route, true, now) {
-                    permits.push(gate.enter(route, true, None));
+                if gate.admits(&route, now) {
+                    permits.push(gate.enter(route, None));
                 }
             }
         }
@@ -103,7 +103,7 @@ fn at_a_host_that_hangs_an_account_leaves_room_for_another() {
     assert_eq!(own.len(), PER_HOST / 4);
     let more = fill(&gate, &route("greedy", "a", "dune"), now);
     assert!(own.len() + more.len() <= PER_HOST / 2);
-    assert!(gate.admits(&route("other", "a", "cms"), true, now));
+    assert!(gate.admits(&route("other", "a", "cms"), now));
     drop(own);
     let again = fill(&gate, &route("greedy", "a", "cms"), now);
     assert!(!again.is_empty(), "a permit that is dropped makes room");
@@ -121,7 +121,7 @@ fn issuers_that_hang_leave_room_for_others_at_their_host() {
         }
         assert!(gate.is_full(&("a".into(), hangs.into())));
         assert!(permits.len() - before <= most, "{hangs}");
-        assert!(gate.admits(&route("other", "a", "works"), true, now));
+        assert!(gate.admits(&route("other", "a", "works"), now));
         assert!(!gate.is_full(&("a".into(), "works".into())));
     }
 }
@@ -129,7 +129,7 @@ fn issuers_that_hang_leave_room_for_others_at_their_host() {
 #[test]
 fn a_permit_makes_room_however_its_work_ends() {
     let (gate, now) = (Gate::new(1024), Instant::now());
-    let enter = || gate.enter(route("u", "a", "cms"), true, None);
+    let enter = || gate.enter(route("u", "a", "cms"), None);
     let finished = enter();
     finished.finish(1, now);
     drop(enter());
@@ -146,34 +146,30 @@ fn a_permit_makes_room_however_its_work_ends() {
 fn a_permit_keeps_its_probe_as_long_as_it_lives() {
     let gate = Gate::new(1024);
     let probe = Arc::new(());
-    let permit = gate.enter(route("u", "a", "cms"), true, Some(probe.clone()));
+    let permit = gate.enter(route("u", "a", "cms"), Some(probe.clone()));
     assert_eq!(Arc::strong_count(&probe), 2);
     drop(permit);
     assert_eq!(Arc::strong_count(&probe), 1);
 }
 
 #[test]
-fn who_never_worked_gets_half_of_the_request_limit_at_most() {
+fn of_the_request_limit_an_account_gets_as_much_as_it_leaves_to_others() {
     let (gate, now) = (Gate::new(1024), Instant::now());
-    gate.set_limit(Some((20, 60)));
-    let bad = route("evil", "a", "cms");
-    let mut sent = 0;
-    while gate.admits(&bad, false, now) {
-        gate.enter(bad.clone(), false, None).finish(1, now);
-        sent += 1;
-    }
-    assert!((6..=10).contains(&sent), "{sent}");
-    assert!(gate.admits(&route("good", "a", "cms"), true, now));
-    assert!(
-        gate.admits(&route("new", "a", "cms"), false, now),
-        "another account"
-    );
-    assert!(
-        gate.admits(&route("evil", "b", "cms"), false, now),
-        "another host"
-    );
-    let later = now + Duration::from_mins(1);
-    assert!(gate.admits(&bad, false, later));
+    gate.set_limit(Some((40, 60)));
+    let ask = |account: &str, host: &str, now: Instant| {
+        let own = route(account, host, "cms");
+        let mut sent = 0;
+        while gate.admits(&own, now) {
+            gate.enter(own.clone(), None).finish(1, now);
+            sent += 1;
+        }
+        sent
+    };
+    assert_eq!(ask("greedy", "a", now), 20, "half");
+    assert_eq!(ask("second", "a", now), 10, "half of the rest");
+    assert!(gate.admits(&route("new", "a", "cms"), now));
+    assert_eq!(ask("greedy", "b", now), 20, "at another host");
+    assert_eq!(ask("greedy", "a", now + Duration::from_mins(1)), 20);
 }
 
 #[test]
@@ -183,10 +179,10 @@ fn room_comes_again_when_the_oldest_request_leaves_the_span() {
     assert_eq!(gate.next_room(), None);
     gate.set_limit(Some((3, 60)));
     assert_eq!(gate.next_room(), None);
-    gate.enter(own.clone(), true, None).finish(3, now);
-    assert!(!gate.admits(&own, true, now + Duration::from_secs(59)));
+    gate.enter(own.clone(), None).finish(3, now);
+    assert!(!gate.admits(&own, now + Duration::from_secs(59)));
     assert_eq!(gate.next_room(), Some(now + Duration::from_mins(1)));
-    assert!(gate.admits(&own, true, now + Duration::from_mins(1)));
+    assert!(gate.admits(&own, now + Duration::from_mins(1)));
     gate.forget_idle(now + Duration::from_mins(1));
     assert!(
         gate.state().sent.is_empty(),
@@ -199,12 +195,12 @@ fn hosts_that_somebody_only_named_are_forgotten() {
     let (gate, now) = (Gate::new(1024), Instant::now());
     gate.set_limit(Some((300, 300)));
     for n in 0..1000 {
-        gate.admits(&route("u", &format!("h{n}"), "x"), false, now);
+        gate.admits(&route("u", &format!("h{n}"), "x"), now);
     }
     gate.forget_idle(now);
     assert!(gate.state().sent.is_empty());
     gate.set_limit(None);
-    gate.enter(route("u", "a", "x"), true, None).finish(1, now);
+    gate.enter(route("u", "a", "x"), None).finish(1, now);
     assert!(
         gate.state().sent.is_empty(),
         "nothing is counted without a limit"
@@ -217,7 +213,6 @@ enum Act {
     Ask {
         account: u8,
         host: u8,
-        proven: bool,
     },
     /// A request of a task is sent.
     Send(usize),
@@ -227,8 +222,7 @@ enum Act {
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
-        4 => (0u8..4, 0u8..2, any::<bool>())
-            .prop_map(|(account, host, proven)| Act::Ask { account, host, proven }),
+        4 => (0u8..4, 0u8..2).prop_map(|(account, host)| Act::Ask { account, host }),
         4 => any::<usize>().prop_map(Act::Send),
         3 => any::<usize>().prop_map(Act::Finish),
         1 => (0u64..30).prop_map(Act::Wait),
@@ -249,10 +243,10 @@ proptest! {
         for act in acts {
             let now = begin + Duration::from_secs(second);
             match act {
-                Act::Ask { account, host, proven } => {
+                Act::Ask { account, host } => {
                     let route = route(&account.to_string(), &host.to_string(), "x");
-                    if gate.admits(&route, proven, now) {
-                        tasks.push((gate.enter(route, proven, None), host, 0));
+                    if gate.admits(&route, now) {
+                        tasks.push((gate.enter(route, None), host, 0));
                     }
                 }
                 Act::Send(place) if !tasks.is_empty() => {
@@ -287,16 +281,16 @@ proptest! {
         let mut tasks = Vec::new();
         for act in acts {
             match act {
-                Act::Ask { account, host, proven } => {
+                Act::Ask { account, host } => {
                     let account = account.to_string();
                     let own = |tasks: &[(Permit, String)]| {
                         tasks.iter().filter(|(_, other)| *other == account).count()
                     };
                     let route = route(&account, &host.to_string(), "x");
                     let (before, free) = (own(&tasks), total - tasks.len());
-                    if gate.admits(&route, proven, now) {
+                    if gate.admits(&route, now) {
                         prop_assert!(before < free);
-                        tasks.push((gate.enter(route, proven, None), account));
+                        tasks.push((gate.enter(route, None), account));
                     }
                     prop_assert!(tasks.len() < total, "there is always room for a newcomer");
                 }

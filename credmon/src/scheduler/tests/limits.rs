@@ -109,6 +109,25 @@ fn the_sites_limit_on_requests_is_never_exceeded_not_even_by_probes() {
 }
 
 #[test]
+fn an_account_with_more_credentials_than_the_sites_limit_carries_makes_nobody_else_late() {
+    let mut world = World::with(Rules {
+        request_limit: Some((6, 60)),
+        ..Rules::default()
+    });
+    world.store("v", "cms");
+    world.pass(60);
+    for n in 0..300 {
+        world.store("greedy", &format!("s{n}"));
+    }
+    world.pass_with(4 * 3600, |world| {
+        assert_eq!(world.status("v", "cms").state, State::Fresh);
+        assert!(world.left("v", "cms") > 600, "it is renewed in its time");
+    });
+    let of_others = world.sent.iter().filter(|sent| **sent.id.user() != *"v");
+    assert!(of_others.count() > 600, "it has its share");
+}
+
+#[test]
 fn a_probe_is_admitted_like_any_request_and_by_an_account_that_has_room() {
     let mut world = World::of_life(90, 60);
     for user in ["busy", "u", "v"] {

@@ -188,7 +188,7 @@ fn who_waits_for_a_token_goes_first_then_whose_token_expires_first() {
                 host: "a".into(),
                 issuer: "cms".into(),
             };
-            world.gate.enter(route, true, None)
+            world.gate.enter(route, None)
         })
         .collect();
     for (user, expires) in [("late", 900), ("soon", 60), ("expired", -60)] {

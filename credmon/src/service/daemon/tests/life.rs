@@ -61,7 +61,8 @@ async fn an_issuer_that_is_down_is_outlived_by_the_cached_token() {
     assert!((1740..1810).contains(&left), "{left}");
     run.pass(1500).await;
     assert!(run.left("u", "cms").unwrap() > 0);
-    assert!(run.requests() < 400, "{}", run.requests());
+    // A probe each 24 s or so, by chance, with three requests at most.
+    assert!(run.requests() < 500, "{}", run.requests());
     run.vault.with(|v| v.issuers_down.clear());
     run.pass(60).await;
     assert!(run.left("u", "cms").unwrap() > 3400);
