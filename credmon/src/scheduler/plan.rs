@@ -183,7 +183,7 @@ impl Scheduler {
         let is_probe = probe.is_some();
         let task = RenewalTask { is_probe, ..task };
         self.change(&task.id, now, |record, _| {
-            record.activity = Activity::Running
+            record.activity = Activity::Running;
         });
         let permit = self.gate.enter(task.route.clone(), probe);
         (task, permit)
