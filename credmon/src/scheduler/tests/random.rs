@@ -210,7 +210,7 @@ fn check_always(world: &mut World) {
     assert!(under_way.len() <= 64);
     for host in HOSTS {
         let at_host = under_way.iter().filter(|t| &*t.task.route.host == host);
-        assert!(at_host.count() <= 16);
+        assert!(at_host.count() <= 24);
     }
     let clock_is_right = world.now.wall.as_second() == world.right_second();
     for status in world.scheduler.statuses(world.now) {
