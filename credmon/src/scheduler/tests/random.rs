@@ -62,6 +62,18 @@ enum Answer {
 }
 
 impl Answer {
+    /// `true` for what a host says of itself, and counts for all there when several accounts get it.
+    fn is_of_host(self) -> bool {
+        use ErrorKind::{NotVault, RateLimited, Sealed, TimedOut, Unreachable};
+        let Self::Failed(kind, _) = self else {
+            return false;
+        };
+        matches!(
+            kind,
+            NotVault | RateLimited | Sealed | TimedOut | Unreachable
+        )
+    }
+
     fn outcome(self, id: &CredentialId) -> Option<Outcome> {
         Some(match self {
             Self::OfSite => return None,
@@ -309,6 +321,8 @@ proptest! {
                 // What hits whoever is there.
                 Act::Wait(_) | Act::StepClock(_) | Act::Reconsider { .. } => false,
                 Act::Down { host: 0, kind: Some(_) } => !shares_host,
+                Act::Refuse(Some(answer)) if answer.is_of_host() => !shares_host,
+                Act::End(answer) if shares_host && answer.is_of_host() => false,
                 Act::End(_) | Act::Panic => {
                     let count = world.under_way.len().max(1);
                     let task = world.under_way.get(usize::from(pick) % count);
