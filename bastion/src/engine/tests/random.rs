@@ -257,23 +257,25 @@ async fn story_of_a_bystander(events: Vec<(Event, u64)>) -> Result<(), TestCaseE
     Ok(())
 }
 
+fn on_paused_time<T>(story: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(story)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn all_becomes_good_again_and_no_token_is_forgotten(
         events in prop::collection::vec((events(), 0_u64..900), 1..16),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(story(events))?;
+        on_paused_time(story(events))?;
     }
 
     #[test]
     fn an_account_is_never_touched_by_what_befalls_others(
         events in prop::collection::vec((events(), 0_u64..900), 1..16),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(story_of_a_bystander(events))?;
+        on_paused_time(story_of_a_bystander(events))?;
     }
 }
