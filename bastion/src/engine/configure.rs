@@ -39,12 +39,12 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             env.next_tick = next_tick;
         });
         self.searches.configure(config);
-        // Who changed the configuration wants to see what comes of it.
         self.configure(true)
     }
 
-    /// Gives every delivery that is wanted an owner, and gives owners their desired state.
-    pub(super) fn configure(&mut self, retry: bool) -> Barrier {
+    /// Gives every delivery that is wanted an owner, and gives owners their desired state. `is_reload`: a person changed
+    /// the configuration.
+    pub(super) fn configure(&mut self, is_reload: bool) -> Barrier {
         let (applied, barrier) = barrier();
         let wanted = self.searches.wanted();
         let deliveries = wanted.len();
@@ -60,7 +60,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 let desired = DesiredConfig {
                     delivery: None,
                     gone: None,
-                    retry,
+                    is_reload,
                 };
                 owner.send(Message::Configure(desired), &applied);
                 info!(
@@ -84,12 +84,12 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 changed += usize::from(!is_same);
                 is_same && status.gone == gone
             };
-            if retry || !is_same || !owner.is_wanted {
+            if is_reload || !is_same || !owner.is_wanted {
                 owner.is_wanted = true;
                 let desired = DesiredConfig {
                     delivery: Some(delivery),
                     gone,
-                    retry,
+                    is_reload,
                 };
                 owner.send(Message::Configure(desired), &applied);
             }

@@ -49,8 +49,9 @@ pub(super) struct DesiredConfig {
     pub(super) delivery: Option<Arc<Delivery>>,
     /// Time since which the collector does not know the schedd.
     pub(super) gone: Option<Timestamp>,
-    /// Deliveries that failed are tried at once.
-    pub(super) retry: bool,
+    /// A person changed the configuration, who wants to see what comes of it: a delivery that failed is tried at once, and
+    /// one that was revoked is wanted again if other content is configured for it.
+    pub(super) is_reload: bool,
 }
 
 /// Order of a person to revoke a delivery.
@@ -197,10 +198,11 @@ impl<V: Vault, T: Transport> Desired<V, T> {
                 status.record.failure = None;
             });
         };
-        self.is_wanted = true;
+        let was_wanted = std::mem::replace(&mut self.is_wanted, true);
         let is_same = same_content(&self.status.borrow().delivery, &delivery);
-        if !is_same {
-            // Who changed what is delivered wants it delivered.
+        // What a collector knows of a schedd is nobody's wish, nor is it another configuration that something is
+        // configured again.
+        if !is_same && was_wanted && config.is_reload {
             self.unrevoke();
         }
         self.change(|status| {
@@ -213,7 +215,7 @@ impl<V: Vault, T: Transport> Desired<V, T> {
             }
             status.gone = config.gone;
             if let Some(failure) = &mut record.failure
-                && (config.retry || is_back)
+                && (config.is_reload || is_back)
             {
                 failure.next_try = Timestamp::MIN;
             }

@@ -260,6 +260,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 "the clock was set back: every delivery gets a new token, since no time of before can be compared"
             );
             let next = self.check.next(now, &self.zone);
+            self.searches.retry_now();
             self.change_env(|env| {
                 (env.tick, env.next_tick) = (now, next);
                 env.pace.started = env.pace.started.map(|started| started.min(now));

@@ -131,6 +131,13 @@ impl Searches {
         self.all.values().map(|ongoing| &*ongoing.search)
     }
 
+    /// Has every collector asked again now.
+    pub(super) fn retry_now(&mut self) {
+        for ongoing in self.all.values_mut() {
+            ongoing.next = Timestamp::MIN;
+        }
+    }
+
     /// Waits for the next answer of a collector; `None` while none is asked.
     pub(super) async fn next_answer(&mut self) -> Option<Answer> {
         // A request that broke off has no answer; its search is asked again with the next configuration.

@@ -271,3 +271,42 @@ async fn a_constraint_that_nothing_satisfies_is_not_good() {
     run_for(&mut service, 6 * MINUTE).await;
     assert!(service.report().is_good());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_revoked_stays_so_whatever_collectors_say_of_its_schedd() {
+    for is_in_both in [true, false] {
+        let outside = Outside::new();
+        let mut config = searching();
+        let mut other = config.searches[0].clone();
+        other.group = "z".to_owned();
+        other.collector = Some("other.test".to_owned());
+        config.searches.push(other);
+        pool(&outside, &["ap1", "ap2"]);
+        let mut service = Engine::new(&config, outside.parts(), TimeZone::UTC);
+        run_for(&mut service, MINUTE).await;
+        revoke(&mut service, "ap1").await;
+        let stores = outside.lock().stores;
+        if !is_in_both {
+            pool(&outside, &["ap2"]);
+        }
+        outside.lock().pools.insert("z".to_owned(), vec![ad("ap1")]);
+        run_for(&mut service, DAY).await;
+        let revoked = ("ap1".to_owned(), State::Revoked);
+        assert!(states(&service).contains(&revoked), "{is_in_both}");
+        assert_eq!(outside.lock().stores, stores, "{is_in_both}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn collectors_are_asked_though_the_clock_was_set_back_by_a_year() {
+    let outside = Outside::new();
+    pool(&outside, &["ap1"]);
+    outside.lock().clock_wrong_by = 365 * 86_400;
+    let mut service = Engine::new(&searching(), outside.parts(), TimeZone::UTC);
+    run_for(&mut service, MINUTE).await;
+    outside.lock().clock_wrong_by = 0;
+    pool(&outside, &["ap1", "ap2"]);
+    run_for(&mut service, 11 * MINUTE).await;
+    let both = told(&[("ap1", State::Good), ("ap2", State::Good)]);
+    assert_eq!(states(&service), both);
+}
