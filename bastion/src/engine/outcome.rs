@@ -67,6 +67,15 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             refused.map(|failure| failure.since)
         };
         self.desired.change(|status| {
+            if outcome.pushed {
+                // Whatever comes of it, this is done; what came meanwhile is still to be done.
+                let is_same = same_content(&begun.delivery, &status.delivery);
+                let record = &mut status.record;
+                record.changed &= !is_same;
+                record.clock_set =
+                    (record.clock_set).filter(|set| begun.record.clock_set != Some(*set));
+                record.asked &= !matches!(step, PlanStep::Push(_));
+            }
             status.observe(&self.tokens, outcome, now);
             status.running = false;
             status.attempts += 1;
@@ -93,13 +102,6 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                 self.desired.change(|status| {
                     let record = &mut status.record;
                     record.good_since = record.good_since.or(Some(now));
-                    // What came while this ran is still to be done.
-                    let is_push = matches!(step, PlanStep::Push(_));
-                    record.changed &= !is_push || !same_content(&begun.delivery, delivery);
-                    record.clock_set = record
-                        .clock_set
-                        .filter(|set| !is_push || begun.record.clock_set != Some(*set));
-                    record.asked &= !is_push;
                     record.failure = None;
                     status.succeeded = Some(now);
                 });

@@ -151,6 +151,7 @@ impl Status {
             served,
             serves_until,
             jobs_safe_until: self.record.safe_until,
+            changed: self.record.changed,
         };
         tokens.to_records(&self.delivery.credential, known)
     }

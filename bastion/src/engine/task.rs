@@ -318,6 +318,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             delivery: &status.delivery,
             access: &status.access,
             safe_until: status.record.safe_until,
+            changed: status.record.changed,
         };
         let end = CancellationToken::new();
         let ended = end.clone();

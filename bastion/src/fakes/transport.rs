@@ -137,6 +137,10 @@ impl Transport for FakeSchedds {
         let _begun = self.begin(delivery).await?;
         let mut world = self.outside.lock();
         up(&world, delivery)?;
+        if world.stores_refused {
+            let cause = Cause::schedd(delivery);
+            return Err(Problem::new(cause, Kind::CreddRefused, "its disk is full"));
+        }
         world.stores += 1;
         if let Some(state) = world.state.as_ref().filter(|state| state.is_dir()) {
             let text = std::fs::read_to_string(state.join("state.json")).unwrap();

@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) no_keytab: BTreeSet<String>,
     /// Schedds that answer nothing.
     pub(crate) schedds_down: BTreeSet<String>,
+    /// Schedds answer what they have, and take nothing more.
+    pub(crate) stores_refused: bool,
     /// How long credmons take.
     pub(crate) credmon_takes: Duration,
     /// The credmons run.
@@ -131,6 +133,7 @@ impl World {
             dark: BTreeSet::new(),
             no_keytab: BTreeSet::new(),
             schedds_down: BTreeSet::new(),
+            stores_refused: false,
             credmon_takes: Duration::from_secs(1),
             credmons: true,
             scopes: vec!["storage.read:/".to_owned()],

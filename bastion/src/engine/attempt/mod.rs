@@ -10,6 +10,7 @@
 
 mod observe;
 mod parts;
+mod push;
 mod served;
 mod tokens;
 
@@ -18,7 +19,7 @@ use std::time::Duration;
 use htvault::{AccessTokenAnswer, VaultToken};
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::warn;
 
 use observe::Decision;
 pub use parts::Parts;
@@ -34,10 +35,9 @@ use crate::model::records::{AccessRead, TokenSubject};
 use crate::policy::jobs;
 use crate::policy::plan::{self, PlanStep, Policy, PushReason};
 use crate::policy::verify;
-use crate::schedd::top_file;
 use crate::schedd::{Observation, Transport};
 use crate::system::stages::Stage;
-use crate::vault::{OwnedToken, Vault};
+use crate::vault::Vault;
 
 /// Facts of the access token that was read with the current vault token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,12 +54,6 @@ pub struct AccessFacts {
     pub reads: Vec<AccessRead>,
 }
 
-/// Time in which a new token is known to all of a Vault's nodes.
-const REPLICATION: Duration = Duration::from_secs(3);
-
-/// Time that a push waits for the disk of the state.
-const WRITE_AHEAD: Duration = Duration::from_secs(2);
-
 /// Result of an attempt, apart from the tokens, which stay with their owner.
 #[derive(Debug)]
 pub struct Outcome {
@@ -67,6 +61,8 @@ pub struct Outcome {
     pub seen: Option<Observation>,
     /// The access token that was read last.
     pub access: Option<AccessFacts>,
+    /// A new token was stored at the schedd, whatever came of it.
+    pub pushed: bool,
     /// Good, or what is wrong; `None` for an attempt that was cancelled.
     pub result: Option<Result<(), Problem>>,
 }
@@ -80,6 +76,8 @@ pub(crate) struct Context<'a, V, T> {
     pub(crate) access: &'a AccessFacts,
     /// Time until which jobs surely have an access token.
     pub(crate) safe_until: Option<Timestamp>,
+    /// What is at the schedd was stored for other content than is wanted now.
+    pub(crate) changed: bool,
 }
 
 /// Makes one attempt under a permit. `until` ends it early, but never while a vault token is being made: so
@@ -97,6 +95,7 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
         delivery,
         access,
         safe_until,
+        changed,
     } = context;
     let mut work = Attempt {
         parts,
@@ -105,8 +104,10 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
         tokens,
         known: access,
         safe_until,
+        changed,
         seen: None,
         access: None,
+        pushed: false,
         permit,
         is_issuing: watch::Sender::new(false),
         less: None,
@@ -128,6 +129,7 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
     Outcome {
         seen: work.seen,
         access: work.access,
+        pushed: work.pushed,
         result,
     }
 }
@@ -148,6 +150,11 @@ fn contested(delivery: &Delivery, times: &[Timestamp]) -> Problem {
     )
 }
 
+fn is_dead(checked: &Result<(), Problem>) -> bool {
+    let problem = checked.as_ref().err();
+    problem.is_some_and(|problem| problem.kind == Kind::TokenDead)
+}
+
 struct Attempt<'a, V, T> {
     parts: &'a Parts<V, T>,
     policy: &'a Policy<'a>,
@@ -157,8 +164,12 @@ struct Attempt<'a, V, T> {
     known: &'a AccessFacts,
     /// Jobs surely have one until then, as it was known before.
     safe_until: Option<Timestamp>,
+    /// What is at the schedd was stored for other content.
+    changed: bool,
     seen: Option<Observation>,
     access: Option<AccessFacts>,
+    /// A new token was stored.
+    pushed: bool,
     permit: &'a Permit,
     /// A vault token is being made.
     is_issuing: watch::Sender<bool>,
@@ -220,14 +231,33 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         Ok(observed)
     }
 
-    /// Reads an access token with a vault token, and checks what it says; `before_store`: the vault token is
-    /// not at the schedd yet. It is asked for as much life as a credmon wants, so that an issuer that does
-    /// not answer, or a grant that is refused, is seen while jobs still have a token.
-    async fn check(&mut self, token: &VaultToken, before_store: bool) -> Result<(), Problem> {
+    /// Reads an access token with a vault token, and checks what it says; `is_new`: the vault token was just
+    /// made. It is asked for as much life as a credmon wants, so that an issuer that does not answer, or a grant
+    /// that is refused, is seen while jobs still have a token.
+    async fn read(&mut self, token: &VaultToken, is_new: bool) -> Result<(), Problem> {
         let at_least = self.known.life.map(plan::at_least);
         let answer = (self.parts.vault).read_for_jobs(&self.delivery.credential, token, at_least);
         let (answer, less) = self.parts.stages.time(Stage::Read, answer).await?;
-        self.take_over(answer, less, before_store)
+        self.take_over(answer, less, is_new)
+    }
+
+    /// The same with a token that counts as dead only when Vault says so: a policy's refusal looks alike, and a new
+    /// token would change nothing.
+    async fn check(&mut self, token: &VaultToken, is_new: bool) -> Result<(), Problem> {
+        let checked = self.read(token, is_new).await;
+        if !is_dead(&checked) {
+            return checked;
+        }
+        let credential = &self.delivery.credential;
+        let is_alive = self.parts.vault.look_up(credential, token).await?.is_some();
+        checked.map_err(|problem| Problem {
+            kind: if is_alive {
+                Kind::Forbidden
+            } else {
+                problem.kind
+            },
+            ..problem
+        })
     }
 
     /// Checks what was read for jobs, and takes it over. `less`: the reason why it lives less than it should.
@@ -235,11 +265,11 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         &mut self,
         answer: AccessTokenAnswer,
         less: Option<Problem>,
-        before_store: bool,
+        is_new: bool,
     ) -> Result<(), Problem> {
         let credential = &self.delivery.credential;
         verify::access_token(credential, &answer, self.now())?;
-        if let Some(odd) = verify::odd_claims(&answer).filter(|_| before_store) {
+        if let Some(odd) = verify::odd_claims(&answer).filter(|_| is_new) {
             let id = &self.delivery.id;
             warn!(account = id.account, service = id.service, "{odd}");
         }
@@ -258,14 +288,9 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             let read = AccessRead {
                 at: now,
                 expires,
-                before_store,
+                before_store: false,
             };
             jobs::record(&mut reads, read);
-        }
-        if before_store {
-            for read in &mut reads {
-                read.before_store = true;
-            }
         }
         self.access = Some(AccessFacts {
             expires,
@@ -275,102 +300,5 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             reads,
         });
         Ok(())
-    }
-
-    /// Makes a token, checks it and stores it. When the credmon last served before that.
-    async fn push(&mut self, why: PushReason) -> Result<Option<Timestamp>, Problem> {
-        // Where the observation of this attempt has just found nothing, nothing can be mistaken for new.
-        let empty = |seen: &Observation| seen.stored.is_none() && seen.served.is_none();
-        let seen = match self.seen.clone().filter(empty) {
-            Some(seen) => seen,
-            None => self.observe().await?,
-        };
-        self.is_issuing.send_replace(true);
-        let made = self.candidate().await;
-        // However the attempt ends, the token is known to the next one.
-        self.tokens.candidate = made.as_ref().ok().cloned();
-        self.note_tokens();
-        self.is_issuing.send_replace(false);
-        let owned = made?;
-        let is_dead = |checked: &Result<(), Problem>| {
-            checked.as_ref().is_err_and(|p| p.kind == Kind::TokenDead)
-        };
-        let mut checked = self.check(&owned.token, true).await;
-        if is_dead(&checked) {
-            // A standby may not know a token yet that is a second old.
-            tokio::time::sleep(REPLICATION).await;
-            checked = self.check(&owned.token, true).await;
-        }
-        if is_dead(&checked) {
-            // It is of no use; any other may be good at the next attempt. Should it live, it is revoked.
-            self.tokens.former.extend(self.tokens.candidate.take());
-        }
-        checked?;
-        self.write_ahead().await;
-        self.tokens.sent = Some(self.now());
-        self.store(&owned).await?;
-        self.tokens.candidate = None;
-        let id = &self.delivery.id;
-        info!(
-            account = id.account, service = id.service, schedd = id.schedd, why = ?why,
-            accessor = owned.accessor,
-            expires = %format_args!("{:.0}", owned.life.expires),
-            jti = self.access.as_ref().and_then(|a| a.jti.as_deref()).unwrap_or_default(),
-            "pushed"
-        );
-        self.tokens.let_go();
-        self.tokens.at_schedd = Some(AtSchedd::Owned(owned, None));
-        Ok(seen.served)
-    }
-
-    /// Stores the names of the tokens.
-    fn note_tokens(&self) {
-        let seen = self.seen.as_ref();
-        let known = Known {
-            access: self.access.as_ref().unwrap_or(self.known),
-            served: seen.and_then(|seen| seen.served),
-            serves_until: seen.and_then(|seen| seen.serves_until),
-            jobs_safe_until: self.safe_until,
-        };
-        let records = self.tokens.to_records(&self.delivery.credential, known);
-        let store = &self.parts.store;
-        store.record(&self.delivery.id, records, self.now());
-    }
-
-    /// Has the tokens' names on disk before one of them leaves the process. A disk that does not answer holds
-    /// up nothing: that is reported, and the token is pushed.
-    async fn write_ahead(&self) {
-        self.note_tokens();
-        // The store reports it.
-        let _ = self.parts.store.written(WRITE_AHEAD).await;
-    }
-
-    async fn store(&mut self, owned: &OwnedToken) -> Result<(), Problem> {
-        let top = top_file::write(&self.delivery.credential, &owned.token);
-        let stored = self.parts.transport.store(self.delivery, &top);
-        self.parts.stages.time(Stage::Store, stored).await
-    }
-
-    /// The token of an attempt before, if it still has most of its life; else a new one.
-    async fn candidate(&mut self) -> Result<OwnedToken, Problem> {
-        let delivery = self.delivery;
-        if let Some(owned) = self.tokens.candidate.take() {
-            if plan::is_fresh(delivery, owned.life, self.now()) {
-                return Ok(owned);
-            }
-            // It may have been stored by an attempt that seemed to fail.
-            self.tokens.former.push(owned);
-        }
-        let credential = &delivery.credential;
-        let login = self.parts.sessions.login(credential).await?;
-        let made = self.parts.make(credential, login, delivery.lifetime);
-        let owned = made.await?;
-        if self.tokens.has(&owned) {
-            let words = "Vault's answer to token/create has a token that is there already, as if something \
-                         between repeated an old answer; it is not taken";
-            let cause = Cause::credential(credential);
-            return Err(Problem::new(cause, Kind::VaultDown, words));
-        }
-        Ok(owned)
     }
 }

@@ -123,23 +123,11 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         }
     }
 
-    /// Returns `true` when the current token is dead: it gives no access token, and Vault says that it is
-    /// the token's fault. Another failure is an error.
+    /// Returns `true` when the current token is dead. Another failure is an error.
     async fn is_dead(&mut self, token: &VaultToken) -> Result<bool, Problem> {
-        let Err(problem) = self.check(token, false).await else {
-            return Ok(false);
-        };
-        if problem.kind != Kind::TokenDead {
-            return Err(problem);
-        }
-        // A policy's refusal looks alike, and a new token would change nothing.
-        let credential = &self.delivery.credential;
-        match self.parts.vault.look_up(credential, token).await? {
-            None => Ok(true),
-            Some(_) => Err(Problem {
-                kind: Kind::Forbidden,
-                ..problem
-            }),
+        match self.check(token, false).await {
+            Err(problem) if problem.kind == Kind::TokenDead => Ok(true),
+            checked => checked.map(|()| false),
         }
     }
 

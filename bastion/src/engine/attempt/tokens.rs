@@ -60,6 +60,8 @@ pub(crate) struct Known<'a> {
     pub(crate) serves_until: Option<Timestamp>,
     /// Jobs surely have one until then.
     pub(crate) jobs_safe_until: Option<Timestamp>,
+    /// The vault token at the schedd was stored for other content than is wanted now.
+    pub(crate) changed: bool,
 }
 
 impl AtSchedd {
@@ -147,7 +149,12 @@ impl Tokens {
         let installed = |token: TokenRecord, stored| InstalledToken {
             token,
             stored,
-            requested: requested_content(credential),
+            // No content is asked for in no words: after a restart the token is replaced.
+            requested: if known.changed {
+                String::new()
+            } else {
+                requested_content(credential)
+            },
             access_seconds: access.life.map(|life| life.as_secs()),
             access_reads: access.reads.clone(),
             subject: access.subject.clone(),

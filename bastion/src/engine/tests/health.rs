@@ -222,3 +222,27 @@ async fn tokens_of_another_subject_are_told_and_not_taken_without_a_person() {
     assert_eq!(states, [Good, Failed]);
     service.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_a_schedd_does_not_take_makes_no_job_safe() {
+    for moment in [0, 1, 10, 19] {
+        let outside = Outside::new();
+        let service = Service::good(&outside, two()).await;
+        watch(&service, HOUR + moment * MINUTE).await;
+        {
+            // Its disk is full: the credmon writes nothing, either.
+            let mut world = outside.lock();
+            (world.stores_refused, world.credmons) = (true, false);
+        }
+        service.order(Order::Push(of(None, None))).await;
+        watch(&service, 2 * HOUR).await;
+        assert!(lines(&service).iter().all(|line| !line.jobs_have_token));
+        {
+            let mut world = outside.lock();
+            (world.stores_refused, world.credmons) = (false, true);
+        }
+        tokio::time::sleep(10 * MINUTE).await;
+        assert!(lines(&service).iter().all(|line| line.state == Good));
+        service.stop().await;
+    }
+}

@@ -149,3 +149,41 @@ async fn tokens_of_another_vault_are_shown_to_no_other_and_stay_named() {
     };
     assert!(named(&former), "{reports:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn other_scopes_that_could_not_be_pushed_are_pushed_after_a_restart() {
+    for is_killed in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Some(folder.path());
+        let outside = Outside::new();
+        let with_scopes = || {
+            let mut other = at("a", "ap1");
+            let mut credential = (*other.credential).clone();
+            credential.scopes = vec!["storage.read:/".to_owned()];
+            other.credential = std::sync::Arc::new(credential);
+            vec![other]
+        };
+        let service = Service::start_in(state, &outside, vec![at("a", "ap1")]);
+        tokio::time::sleep(HOUR).await;
+        let before = outside.lock().token_at(&at("a", "ap1").id);
+        // Either the schedd is down, or the service ends before it has taken the token.
+        if !is_killed {
+            outside.lock().schedds_down.insert("ap1".to_owned());
+        }
+        outside.lock().stores_refused = true;
+        service.reload(with_scopes()).await;
+        tokio::time::sleep(2 * SECOND).await;
+        service.stop().await;
+        {
+            let mut world = outside.lock();
+            world.schedds_down.clear();
+            world.stores_refused = false;
+        }
+        assert_eq!(outside.lock().token_at(&at("a", "ap1").id), before);
+        let service = Service::start_in(state, &outside, with_scopes());
+        tokio::time::sleep(10 * 60 * SECOND).await;
+        assert_eq!(service.state("a", "ap1"), State::Good);
+        assert_ne!(outside.lock().token_at(&at("a", "ap1").id), before);
+        service.stop().await;
+    }
+}

@@ -1,8 +1,9 @@
 //! No token is forgotten, and none that jobs live on is revoked.
 
-use super::service::{Service, at, of, outcome};
+use super::service::{HOUR, Service, at, of, outcome};
 use super::*;
 use crate::engine::revoke::StepOutcome;
+use crate::fakes::World;
 use crate::model::delivery::Delivery;
 use crate::model::records::TokenRecords;
 use crate::store::Store;
@@ -128,4 +129,67 @@ async fn a_young_token_that_a_lagging_standby_refuses_is_tried_again_before_anot
     let world = outside.lock();
     assert_eq!((world.logins, world.stores), (1, 1));
     assert_eq!(world.living_children(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_or_the_configuration_asks_for_is_pushed_once_whatever_comes_of_it() {
+    let no_credmon: fn(&mut World) = |world| world.credmons = false;
+    let no_issuer: fn(&mut World) = |world| world.issuer_down = true;
+    for (stop, is_asked) in [
+        (no_credmon, true),
+        (no_credmon, false),
+        (no_issuer, true),
+        (no_issuer, false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = Outside::new();
+        let service = Service::start_in(Some(folder.path()), &outside, one());
+        tokio::time::sleep(MINUTE).await;
+        stop(&mut outside.lock());
+        if is_asked {
+            service.order(Order::Push(of(None, None))).await;
+        } else {
+            let mut other = one();
+            other[0].lifetime = 6 * DAY;
+            service.reload(other).await;
+        }
+        tokio::time::sleep(DAY / 2).await;
+        let stores = outside.lock().stores;
+        assert!(stores <= 3, "{stores} stores");
+        assert!(living(&outside).len() <= 3, "{:?}", living(&outside));
+        assert_eq!(living(&outside), recorded(folder.path()));
+        service.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_that_lags_for_longer_than_an_attempt_costs_no_further_logins() {
+    let outside = Outside::new();
+    outside.lock().lag = Duration::from_secs(10);
+    let here = Target::Directory("/creds".into());
+    let wanted = vec![delivery("a", "cms", "here", here)];
+    let service = Service::start(&outside, wanted);
+    tokio::time::sleep(5 * MINUTE).await;
+    let report = service.reports.now().unwrap();
+    assert!(report.is_good(), "{:?}", report.problem_lines());
+    assert_eq!(outside.lock().logins, 1);
+    // And when it lags for ever, no tokens pile up.
+    outside.lock().lag = DAY;
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(3 * HOUR).await;
+    assert!(living(&outside).len() <= 2, "{:?}", living(&outside));
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_that_repeats_an_old_answer_leaves_no_logins() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, one()).await;
+    let before = outside.lock().living();
+    outside.lock().create_repeats = true;
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(HOUR).await;
+    assert!(outside.lock().logins > 5);
+    assert_eq!(outside.lock().living(), before);
+    service.stop().await;
 }

@@ -30,6 +30,7 @@ async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
         delivery,
         access: &AccessFacts::default(),
         safe_until: None,
+        changed: false,
     };
     let limits = Limits::default();
     let permit = limits.admit(delivery, Extent::Login, Rank::default());
@@ -104,6 +105,7 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
             served: None,
             serves_until: None,
             jobs_safe_until: None,
+            changed: false,
         };
         tokens.to_records(&delivery.credential, known)
     };
