@@ -14,7 +14,8 @@ use crate::engine::revoke::{
     RevocationReport, RevocationSettings, Step, StepObject, StepOutcome, UnreachableSchedds,
     kept_off_step, revoke,
 };
-use crate::limits::Permit;
+use crate::limits::{Extent, Rank};
+use crate::model::delivery::Delivery;
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
 use crate::vault::Vault;
@@ -39,16 +40,45 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         }
     }
 
-    /// Goes on with a revocation that is not finished.
-    pub(super) async fn revoke_again(
-        &mut self,
-        env: &Env<V, T>,
-        leave_schedd: bool,
-        permit: Permit,
-    ) {
-        self.revoke_once(env, leave_schedd, &UnreachableSchedds::default())
-            .await;
-        drop(permit);
+    /// Goes on with a revocation that is not finished: at Vault first, for a schedd that does not answer keeps no token
+    /// alive, however many wait for it.
+    pub(super) async fn revoke_again(&mut self, env: &Env<V, T>, leave_schedd: bool) {
+        let delivery = Arc::clone(&self.desired.status.borrow().delivery);
+        let limits = &env.parts.limits;
+        let rank = Rank {
+            has_failed: true,
+            expires: None,
+        };
+        let is_owned = self.tokens.owned().next().is_some();
+        if is_owned && !leave_schedd {
+            let permit = limits.admit_at_vault(&delivery.credential, rank);
+            if let Some(permit) = self.admitted(env, permit).await {
+                self.revoke_at_vault(env, &delivery).await;
+                drop(permit);
+            }
+        }
+        let permit = limits.admit(&delivery, Extent::Vault, rank);
+        let Some(permit) = self.admitted(env, permit).await else {
+            return;
+        };
+        let unreachable = UnreachableSchedds::default();
+        self.revoke_once(env, leave_schedd, &unreachable).await;
+        if let Some(problem) = unreachable.get(&delivery.id.schedd) {
+            self.recovery = permit.failed(&delivery, &problem);
+        }
+    }
+
+    /// Revokes the tokens that this process has, and asks nothing of the schedd.
+    async fn revoke_at_vault(&mut self, env: &Env<V, T>, delivery: &Delivery) {
+        let manner = RevocationSettings {
+            leave_schedd: true,
+            silent: &UnreachableSchedds::default(),
+            then: "",
+        };
+        (self.tokens, _) = revoke(&env.parts, delivery, &self.tokens, manner).await;
+        self.desired.change(|status| status.revoked(&self.tokens));
+        let records = self.desired.status.borrow().to_records(&self.tokens);
+        env.parts.store.record(&delivery.id, records, env.now());
     }
 
     async fn revoke_once(

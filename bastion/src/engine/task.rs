@@ -19,7 +19,7 @@ use super::env::Env;
 use super::problem_log::Raised;
 use super::status::Status;
 use crate::engine::attempt::{AtSchedd, Context, Tokens, bring};
-use crate::limits::{Extent, Permit, Rank};
+use crate::limits::{Extent, Permit, Rank, Refusal};
 use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::moment::until;
 use crate::model::problem::Kind;
@@ -137,19 +137,15 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             match self.next(&env) {
                 Action::Attempt(step) => {
                     let (extent, rank) = self.claim(step);
-                    if let Some(permit) = self.admitted(&env, extent, rank).await {
+                    let delivery = Arc::clone(&self.desired.status.borrow().delivery);
+                    let permit = env.parts.limits.admit(&delivery, extent, rank);
+                    if let Some(permit) = Box::pin(self.admitted(&env, permit)).await {
                         Box::pin(self.attempt(&env, step, permit)).await;
                     }
                 }
                 Action::Revoke(orders) => Box::pin(self.revoke(&env, orders)).await,
                 Action::RevokeAgain { leave_schedd } => {
-                    let rank = Rank {
-                        has_failed: true,
-                        expires: None,
-                    };
-                    if let Some(permit) = self.admitted(&env, Extent::Vault, rank).await {
-                        Box::pin(self.revoke_again(&env, leave_schedd, permit)).await;
-                    }
+                    Box::pin(self.revoke_again(&env, leave_schedd)).await;
                 }
                 Action::Wait(until) => self.wait(&env, until).await,
                 Action::End => return self,
@@ -259,11 +255,14 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     }
 
     /// Waits for the permit of work; `None` when something changed meanwhile, or a circuit breaker is open.
-    async fn admitted(&mut self, env: &Env<V, T>, extent: Extent, rank: Rank) -> Option<Permit> {
-        let delivery = Arc::clone(&self.desired.status.borrow().delivery);
+    pub(super) async fn admitted(
+        &mut self,
+        env: &Env<V, T>,
+        permit: impl Future<Output = Result<Permit, Refusal>>,
+    ) -> Option<Permit> {
         let asked = Instant::now();
         let admitted = tokio::select! {
-            admitted = env.parts.limits.admit(&delivery, extent, rank) => admitted,
+            admitted = permit => admitted,
             () = self.desired.changed() => return None,
         };
         let permit = admitted

@@ -22,7 +22,7 @@ use crate::model::problem::{Cause, Problem};
 use breaker::{Breaker, Breakers};
 pub(crate) use claims::Extent;
 use claims::{Claims, Slots, needs};
-use resources::{Resource, blamed, login_by, principal};
+use resources::{Resource, blamed, login_by, principal, vault};
 
 /// Limits and breakers of the whole program. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +93,16 @@ impl Limits {
     ) -> Result<Permit, Refusal> {
         let claims = Claims::new(delivery, &mut self.state().slots);
         self.admit_claims(claims, extent, rank).await
+    }
+
+    /// Waits for the permit of requests to a credential's Vault alone.
+    pub(crate) async fn admit_at_vault(
+        &self,
+        credential: &Credential,
+        rank: Rank,
+    ) -> Result<Permit, Refusal> {
+        let claims = Claims::without_slots([vault(credential)]);
+        self.admit_claims(claims, Extent::Vault, rank).await
     }
 
     async fn admit_claims(

@@ -251,3 +251,26 @@ async fn a_revocation_in_an_outage_is_finished_when_that_is_over() {
     assert!(!service.has("a", "ap1") && !service.has("a", "ap2"));
     assert!(service.has("b", "ap1") && service.has("b", "ap2"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_schedd_that_hangs_keeps_no_token_alive_when_vault_is_back() {
+    for number in [1, 40] {
+        let outside = Outside::new();
+        let wanted: Vec<_> = (0..number).map(|n| at(&format!("a{n}"), "ap1")).collect();
+        let service = Service::good(&outside, wanted).await;
+        {
+            let mut world = outside.lock();
+            world.vault_down = true;
+            world.schedds_hang.insert("ap1".to_owned());
+        }
+        service.revoke(of(None, Some("ap1"))).await;
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(outside.lock().living_children(), number);
+        outside.lock().vault_down = false;
+        tokio::time::sleep(HOUR / 12).await;
+        assert_eq!(outside.lock().living_children(), 0);
+        outside.lock().schedds_hang.clear();
+        tokio::time::sleep(HOUR / 4).await;
+        assert!(outside.lock().stored.is_empty());
+    }
+}

@@ -20,7 +20,7 @@ use crate::vault::{OwnedToken, Vault};
 pub struct UnreachableSchedds(Mutex<BTreeMap<String, Problem>>);
 
 impl UnreachableSchedds {
-    fn get(&self, schedd: &str) -> Option<Problem> {
+    pub(crate) fn get(&self, schedd: &str) -> Option<Problem> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(schedd).cloned()
     }
