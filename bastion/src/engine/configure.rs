@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::desired::{DesiredConfig, Message};
 use super::{Barrier, DeliveryTask, Engine, Owner, barrier};
@@ -149,6 +149,28 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let wanted = self.owners.values().filter(|owner| owner.is_wanted);
         let wanted = wanted.map(|owner| Arc::clone(&owner.status.borrow().delivery));
         self.env.borrow().parts.limits.keep(wanted);
+    }
+
+    /// Gives owners to deliveries that only the store knows of and whose revocation is not finished. One whose schedd
+    /// cannot be reached any more stays recorded: it may be configured again.
+    pub(super) fn recall_unfinished(&mut self) {
+        let store = self.parts().store.clone();
+        let unfinished = store.read(|content| content.unfinished.clone());
+        for id in unfinished.into_keys() {
+            if self.owners.contains_key(&id) {
+                continue;
+            }
+            match leftover(self.searches.listed(), self.searches.searches(), &id) {
+                Some(delivery) => {
+                    let task = self.own(Arc::new(delivery), false, None);
+                    self.spawn(task);
+                }
+                None => warn!(
+                    delivery = %id,
+                    "its revocation is not finished, and nothing in the configuration says any longer how to reach its schedd"
+                ),
+            }
+        }
     }
 
     /// Gives owners to deliveries that only the store knows of, as far as their schedds can be reached. What

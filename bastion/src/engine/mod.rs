@@ -201,6 +201,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     pub async fn run(&mut self, commands: mpsc::Receiver<Command<V, T>>) {
         let now = self.now();
         self.change_env(|env| env.pace.started = Some(now));
+        self.recall_unfinished();
         self.work(Drive::Keep, commands).await;
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::service::{HOUR, Service, at, deliveries, of};
 use crate::fakes::Outside;
-use crate::fixtures::delivery;
+use crate::fixtures::{credd, delivery};
 use crate::model::delivery::Target;
 use crate::policy::plan::State;
 use crate::store::Store;
@@ -92,17 +92,44 @@ async fn a_restart_goes_on_with_a_revocation_that_was_not_finished() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_configured_away_is_deleted_when_its_schedd_is_back() {
-    let outside = Outside::new();
-    let service = Service::good(&outside, deliveries()).await;
-    service.reload(vec![at("b", "ap1"), at("b", "ap2")]).await;
-    outside.lock().schedds_down.insert("ap1".to_owned());
-    service.revoke(of(Some("a"), None)).await;
-    tokio::time::sleep(HOUR).await;
-    assert_eq!(outside.lock().stored.len(), 3, "one is left");
-    outside.lock().schedds_down.clear();
-    tokio::time::sleep(HOUR).await;
-    assert_eq!(outside.lock().stored.len(), 2, "those of b");
-    assert!(service.unwanted().is_empty());
+    for restarts in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Some(folder.path());
+        let here = |account: &str| delivery(account, "cms", "here", Target::Directory("/d".into()));
+        let outside = Outside::new();
+        let other = || delivery("a", "other", "ap1", credd("ap1"));
+        let wanted = [deliveries(), vec![here("a"), here("b"), other()]].concat();
+        let mut service = Service::start_in(state, &outside, wanted);
+        tokio::time::sleep(HOUR).await;
+        let rest = || vec![other(), at("b", "ap1"), at("b", "ap2"), here("b")];
+        service.reload(rest()).await;
+        {
+            let mut world = outside.lock();
+            let down = ["ap1", "here"].map(str::to_owned);
+            world.schedds_down.extend(down);
+        }
+        let mut of_cms = of(Some("a"), None);
+        of_cms.service = Some("cms".to_owned());
+        service.revoke(of_cms).await;
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(outside.lock().stored.len(), 6, "two are left");
+        if restarts {
+            service.stop().await;
+            service = Service::start_in(state, &outside, rest());
+            tokio::time::sleep(HOUR).await;
+        }
+        outside.lock().schedds_down.clear();
+        tokio::time::sleep(HOUR).await;
+        let left = outside.lock().stored.keys().cloned().collect::<Vec<_>>();
+        assert!(
+            left.iter().all(|id| *id == other().id || id.account == "b"),
+            "{left:?}"
+        );
+        assert!(service.unwanted().is_empty());
+        service.stop().await;
+        let store = Store::read_only(folder.path());
+        assert!(store.read(|content| content.unfinished.is_empty()));
+    }
 }
 
 #[tokio::test(start_paused = true)]
