@@ -4,6 +4,7 @@
 //! at its schedd, and keeps its owner while a token of it lives.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::{info, warn};
@@ -18,12 +19,25 @@ use crate::policy::plan;
 use crate::schedd::Transport;
 use crate::vault::Vault;
 
+/// Pause until sessions are closed again that attempts with former parts may have opened.
+const CLOSE_AGAIN: Duration = Duration::from_secs(10);
+
+/// Ends the sessions of former parts. Attempts that still run with these log in anew if they have to.
+async fn close_sessions<V: Vault, T: Transport>(parts: Arc<Parts<V, T>>) {
+    loop {
+        let is_last = Arc::strong_count(&parts) == 1;
+        parts.sessions.close_all().await;
+        if is_last {
+            break;
+        }
+        tokio::time::sleep(CLOSE_AGAIN).await;
+    }
+}
+
 impl<V: Vault, T: Transport> Engine<V, T> {
     /// Goes on with another configuration and other parts.
     pub(super) fn reload(&mut self, config: &Config, parts: Arc<Parts<V, T>>) -> Barrier {
-        let old = self.parts();
-        // Attempts that still run with the old parts log in anew if they have to.
-        tokio::spawn(async move { old.sessions.close_all().await });
+        tokio::spawn(close_sessions(self.parts()));
         self.check = config.check.clone();
         parts.limits.retry_now();
         self.view.set_parts(&parts);

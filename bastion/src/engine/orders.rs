@@ -156,7 +156,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             for credential in &credentials {
                 parts.sessions.close(credential).await;
             }
-            let steps = offboard::forget(&*parts.vault, &credentials).await;
+            let steps = offboard::forget(&parts.sessions, &credentials).await;
             let gone = steps.iter().filter_map(|step| match &step.what {
                 StepObject::RefreshToken { grant } if step.outcome < StepOutcome::NotDone => {
                     Some(grant)

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use htvault::clock::Clock;
 use htvault::{AccessToken, AccessTokenAnswer, IssuedToken, VaultToken};
 use jiff::Timestamp;
@@ -21,8 +22,11 @@ use crate::model::moment::{after, until};
 use crate::model::problem::Problem;
 use crate::model::records::{Life, LoginRecord, TokenRecord};
 use crate::store::Store;
-use crate::system::keyed::Keyed;
+use crate::system::keyed::{Keyed, Locked};
 use crate::system::stages::{Stage, Stages};
+
+/// Sessions that are ended at a time. Requests to Vault have limits of their own.
+const CLOSED_AT_ONCE: usize = 16;
 
 /// Logins and the open sessions.
 pub struct Sessions<V> {
@@ -146,7 +150,11 @@ impl<V: Vault> Sessions<V> {
             renew_at: after(now, life / 4 * 3),
             proof: Mutex::default(),
         });
-        *slot = Some(Arc::clone(&session));
+        let before = slot.replace(Arc::clone(&session));
+        // One that is still used expires by itself.
+        if let Some(before) = before.and_then(Arc::into_inner) {
+            self.end(&before).await;
+        }
         Ok(session)
     }
 
@@ -205,11 +213,13 @@ impl<V: Vault> Sessions<V> {
 
     /// Revokes all sessions: only this process uses them.
     pub(crate) async fn close_all(&self) {
-        for open in self.open.drain() {
+        let end = async |open: Locked<Option<Arc<Session>>>| {
             if let Some(session) = open.lock().await.take() {
                 self.end(&session).await;
             }
-        }
+        };
+        let all = stream::iter(self.open.drain());
+        all.for_each_concurrent(CLOSED_AT_ONCE, end).await;
     }
 
     async fn end(&self, session: &Session) {

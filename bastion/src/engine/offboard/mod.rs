@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use htvault::IssuedToken;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::revoke::{self, RevocationReport, Step, StepObject, StepOutcome};
@@ -13,6 +14,7 @@ use crate::model::delivery::{Credential, DeliveryId};
 use crate::model::grants;
 use crate::model::problem::Problem;
 use crate::vault::Vault;
+use crate::vault::sessions::Sessions;
 
 /// Report on an offboarded account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,10 +77,13 @@ pub fn kept(credentials: &[Arc<Credential>], needed: &[&DeliveryId]) -> Vec<Step
 }
 
 /// Makes Vault forget the refresh tokens of credentials; each is read back.
-pub async fn forget(vault: &impl Vault, credentials: &[Arc<Credential>]) -> Vec<Step> {
+pub(crate) async fn forget(
+    sessions: &Sessions<impl Vault>,
+    credentials: &[Arc<Credential>],
+) -> Vec<Step> {
     let mut steps = Vec::new();
     for credential in each_grant(credentials) {
-        let step = match forget_one(vault, &credential).await {
+        let step = match forget_one(sessions, &credential).await {
             Ok((outcome, why)) => Step::new(what(&credential), outcome, why),
             Err(problem) => {
                 let why = revoke::run_again(&problem.to_string());
@@ -111,10 +116,15 @@ fn what(credential: &Credential) -> StepObject {
 }
 
 async fn forget_one(
-    vault: &impl Vault,
+    sessions: &Sessions<impl Vault>,
     credential: &Credential,
 ) -> Result<(StepOutcome, &'static str), Problem> {
-    let login = vault.login(credential).await?.token;
+    let vault = &sessions.vault;
+    let IssuedToken {
+        token: login,
+        accessor,
+        ..
+    } = sessions.login(credential).await?;
     let result = async {
         if !vault.has_grant(credential, &login).await? {
             return Ok((StepOutcome::Nothing, "Vault says that none is stored (404)"));
@@ -128,13 +138,15 @@ async fn forget_one(
         Ok((StepOutcome::Done, why))
     }
     .await;
-    // It was for this alone; else it expires by itself.
-    let _ = vault.revoke(credential, &login).await;
+    // It was for this alone.
+    sessions.end_login(credential, &login, &accessor).await;
     result
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::fakes::Outside;
     use crate::fixtures::credential;
@@ -161,10 +173,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_refresh_token_is_forgotten_once_and_a_second_run_finds_nothing() {
         let outside = Outside::new();
-        let steps = forget(&outside, &credentials()).await;
+        let parts = outside.parts();
+        let steps = forget(&parts.sessions, &credentials()).await;
         assert_eq!(outcome(&steps), [StepOutcome::Done, StepOutcome::Done]);
         assert_eq!(outside.lock().forgotten.len(), 2);
-        let steps = forget(&outside, &credentials()).await;
+        let steps = forget(&parts.sessions, &credentials()).await;
         assert_eq!(
             outcome(&steps),
             [StepOutcome::Nothing, StepOutcome::Nothing]
@@ -173,10 +186,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_login_that_an_outage_keeps_alive_is_recorded() {
+        for milliseconds in 0..40 {
+            let outside = Outside::new();
+            let parts = outside.parts();
+            let forgotten = async {
+                forget(&parts.sessions, &credentials()[..1]).await;
+            };
+            let outage = async {
+                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+                outside.lock().vault_down = true;
+            };
+            tokio::join!(forgotten, outage);
+            let living = outside.lock().all_living();
+            let known = |accessor: &String| {
+                let store = &parts.store;
+                store.read(|content| content.logins.contains_key(accessor))
+            };
+            assert!(living.iter().all(known), "after {milliseconds} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_vault_that_is_down_is_said() {
         let outside = Outside::new();
         outside.lock().vault_down = true;
-        let steps = forget(&outside, &credentials()).await;
+        let steps = forget(&outside.parts().sessions, &credentials()).await;
         assert_eq!(
             outcome(&steps),
             [StepOutcome::NotDone, StepOutcome::NotDone]

@@ -193,3 +193,26 @@ async fn a_vault_that_repeats_an_old_answer_leaves_no_logins() {
     assert_eq!(outside.lock().living(), before);
     service.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn reloads_while_attempts_run_leave_no_logins() {
+    let outside = Outside::new();
+    let wanted = || vec![at("a", "ap1"), at("b", "ap1")];
+    let service = Service::good(&outside, wanted()).await;
+    let before = outside.lock().living();
+    outside.lock().credmons = false;
+    service.order(Order::Push(of(None, None))).await;
+    for _ in 0..10 {
+        tokio::time::sleep(MINUTE / 3).await;
+        service.reload(wanted()).await;
+    }
+    outside.lock().credmons = true;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(outside.lock().living(), before);
+    service.stop().await;
+    assert_eq!(
+        outside.lock().living(),
+        4,
+        "what was pushed, and its logins"
+    );
+}
