@@ -174,15 +174,15 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             if self.owners.contains_key(&id) {
                 continue;
             }
-            match leftover(self.searches.listed(), self.searches.searches(), &id) {
-                Some(delivery) => {
-                    let task = self.own(Arc::new(delivery), false, None);
-                    self.spawn(task);
-                }
-                None => warn!(
+            let delivery = leftover(self.searches.listed(), self.searches.searches(), &id);
+            if let Some(delivery) = delivery {
+                let task = self.own(Arc::new(delivery), false, None);
+                self.spawn(task);
+            } else {
+                warn!(
                     delivery = %id,
                     "its revocation is not finished, and nothing in the configuration says any longer how to reach its schedd"
-                ),
+                );
             }
         }
     }

@@ -149,17 +149,42 @@ fn read<T: DeserializeOwned>(
         String::new()
     };
     warn!(
-        "{} cannot be used: {words}{renamed}; the lifetimes of tokens at credds are estimated until each is replaced",
+        "{} cannot be used: {words}{renamed}; what was revoked is not known any more, and the lifetimes of tokens at credds are \
+         estimated until each is replaced",
         path.display()
     );
     Ok(None)
 }
 
+/// Name of a file that cannot be used, and of further ones.
+fn broken(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".broken");
+    if number > 0 {
+        name.push(format!("-{number}"));
+    }
+    PathBuf::from(name)
+}
+
+/// Reason why revocations may be missing: the state was not understood at some start, and nobody has seen to that since.
+/// Blocks.
+pub(super) fn missing_revocations(state: &Path) -> Option<String> {
+    let files = [NAME, REVOKED].map(|name| broken(&state.join(name), 0));
+    let left = files.iter().find(|file| file.exists())?;
+    Some(format!(
+        "the state could not be used at a start, and was begun anew: deliveries that were revoked before are delivered again; \
+         {} has their names under \"revoked\": revoke them again, then remove that file",
+        left.display()
+    ))
+}
+
 /// Renames a file that cannot be used; what came of it, for the log.
 fn rename(path: &Path) -> String {
-    let mut broken = path.as_os_str().to_owned();
-    broken.push(".broken");
-    let broken = PathBuf::from(broken);
+    let mut names = (0..1000).map(|number| broken(path, number));
+    // None of before is replaced.
+    let Some(broken) = names.find(|name| !name.exists()) else {
+        return String::new();
+    };
     fs::rename(path, &broken).map_or_else(
         |error| format!("; it could not be renamed: {error}"),
         |()| format!("; it is now {}", broken.display()),

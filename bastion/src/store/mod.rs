@@ -10,6 +10,7 @@
 mod content;
 mod file;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,6 +61,8 @@ struct Inner {
     /// Number of changes.
     changes: u64,
     problem: Option<String>,
+    /// Reason why revocations may be missing, since a start.
+    missing: Option<String>,
 }
 
 impl Store {
@@ -71,6 +74,7 @@ impl Store {
     pub(crate) fn open(state: &Path) -> Result<Self, String> {
         let (content, is_carried) = file::load(state, true)?;
         let mut store = Self::of(content);
+        store.inner().missing = file::missing_revocations(state);
         let writer = write_changes(Arc::clone(&store.shared), state.to_owned());
         store.writer = Some(Arc::new(AbortOnDropHandle::new(tokio::spawn(writer))));
         if is_carried {
@@ -167,9 +171,10 @@ impl Store {
         }
     }
 
-    /// Reason why the state is not on disk; `None` while it is.
+    /// Reason why the state is not on disk, or is not whole; `None` while all is well.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.inner().problem.clone()
+        let inner = self.inner();
+        inner.problem.as_ref().or(inner.missing.as_ref()).cloned()
     }
 
     /// Number of writes that failed.
@@ -215,7 +220,10 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
                 let inner = source.inner();
                 (inner.changes, file::text(&inner.content, length)?)
             };
-            file::save(&path, &text).map(|()| (changes, text.len()))
+            file::save(&path, &text)?;
+            let missing = file::missing_revocations(&path);
+            source.inner().missing = missing;
+            io::Result::Ok((changes, text.len()))
         });
         let ended = loop {
             tokio::select! {

@@ -150,6 +150,7 @@ async fn what_is_not_understood_is_set_aside_and_stops_nothing() {
         );
         assert!(!path.exists());
         assert_eq!(fs::read_to_string(&aside).unwrap(), text);
+        fs::remove_file(&aside).unwrap();
     }
     // A pipe blocks nobody.
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -157,6 +158,32 @@ async fn what_is_not_understood_is_set_aside_and_stops_nothing() {
         Store::open(folder.path()).unwrap().read(Clone::clone),
         Content::default()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_was_not_understood_is_a_problem_until_somebody_has_seen_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    for text in ["{", "["] {
+        fs::write(file("state.json"), text).unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for _ in 0..2 {
+            let problem = store.problem().unwrap();
+            assert!(problem.contains("revoke them again"), "{problem}");
+            store.change(|_| ());
+            store.written(SOON).await.unwrap();
+        }
+    }
+    let aside = fs::read_to_string(file("state.json.broken")).unwrap();
+    assert_eq!(aside, "{", "a second one replaces nothing");
+    assert!(file("state.json.broken-1").exists());
+    // Over a restart, too.
+    let store = Store::open(folder.path()).unwrap();
+    assert!(store.problem().is_some());
+    fs::remove_file(file("state.json.broken")).unwrap();
+    store.change(|_| ());
+    store.written(SOON).await.unwrap();
+    assert_eq!(store.problem(), None);
 }
 
 #[tokio::test(start_paused = true)]
