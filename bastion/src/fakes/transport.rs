@@ -155,15 +155,14 @@ impl Transport for FakeSchedds {
         if there.is_some_and(|there| !world.is_alive(&there)) {
             world.dark.insert(delivery.id.clone());
         }
-        let served = world
-            .stored
-            .get(&delivery.id)
-            .and_then(|stored| stored.served);
+        // Jobs keep the access token of before until the credmon makes another.
+        let before = world.stored.get(&delivery.id);
+        let (served, ends) = before.map_or((None, None), |stored| (stored.served, stored.ends));
         let stored = Stored {
             top: top.clone(),
             at: world.now(),
             served,
-            ends: None,
+            ends,
             is_new: true,
         };
         world.stored.insert(delivery.id.clone(), stored);

@@ -256,6 +256,13 @@ impl World {
         Some(json["vault_token"].as_str()?.to_owned())
     }
 
+    /// Scopes that the credmon asks for, of what is stored for a delivery.
+    pub(crate) fn scopes_at(&self, id: &DeliveryId) -> Option<String> {
+        let stored = self.stored.get(id)?;
+        let json: serde_json::Value = serde_json::from_str(stored.top.expose_secret()).ok()?;
+        Some(json["scopes"].as_str()?.to_owned())
+    }
+
     pub(super) fn make(&mut self, parent: Option<String>, life: Duration) -> String {
         // A server forgets what ended.
         let now = self.now();

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::delivery::Credential;
 use super::moment::{after, until};
 
-/// Most tokens of one delivery that are stored besides the current one; those that expire first are dropped.
-const MOST_OTHERS: usize = 32;
+/// Most tokens of one delivery that are stored besides the current one, far above what any outage leaves; those that
+/// expire first are dropped.
+const MOST_OTHERS: usize = 1000;
 
 /// A vault token, by its accessor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ fn lines(service: &Service) -> Vec<Line> {
 }
 
 /// Fails when a line says more than what is true of it.
-fn is_true(outside: &Outside, line: &Line) {
+pub(super) fn is_true(outside: &Outside, line: &Line) {
     let world = outside.lock();
     let ends = world.stored.get(&line.wanted.id()).and_then(|s| s.ends);
     assert!(line.jobs_safe_until <= ends, "{line:?} but {ends:?}");

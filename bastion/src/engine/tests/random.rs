@@ -5,6 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::health::is_true;
 use super::service::{HOUR, Service, at, of};
 use super::*;
 use crate::model::delivery::Delivery;
@@ -20,6 +21,10 @@ enum Event {
     Issuer(bool),
     Grant(bool),
     Schedd(&'static str, bool),
+    /// Schedds answer, and take nothing more.
+    Stores(bool),
+    /// A token is known after 10 s to the standby that answers.
+    Lag(bool),
     ScheddHangs(&'static str, bool),
     Credmons(bool),
     Keytab(&'static str, bool),
@@ -36,19 +41,28 @@ enum Event {
     Push(Option<&'static str>),
     Retry,
     Revoke(&'static str, &'static str),
-    /// The configuration has so many of the deliveries.
-    Reload(usize),
+    /// The configuration has so many of the deliveries, with these scopes or none.
+    Reload(usize, Option<&'static str>),
     Restart,
 }
 
 const ACCOUNTS: [&str; 3] = ["a", "b", "c"];
 const SCHEDDS: [&str; 2] = ["ap1", "ap2"];
+const LATER_SCOPE: &str = "storage.modify:/";
+const ALL: usize = ACCOUNTS.len() * SCHEDDS.len();
 
-fn wanted() -> Vec<Delivery> {
+/// The first so many deliveries, with these scopes.
+fn wanted(number: usize, scopes: Option<&str>) -> Vec<Delivery> {
     let all = ACCOUNTS
         .iter()
         .flat_map(|account| SCHEDDS.map(|schedd| at(account, schedd)));
-    all.collect()
+    let with_scopes = |mut delivery: Delivery| {
+        let mut credential = (*delivery.credential).clone();
+        credential.scopes = scopes.iter().copied().map(str::to_owned).collect();
+        delivery.credential = Arc::new(credential);
+        delivery
+    };
+    all.take(number).map(with_scopes).collect()
 }
 
 fn events() -> impl Strategy<Value = Event> {
@@ -63,6 +77,8 @@ fn events() -> impl Strategy<Value = Event> {
         1 => on().prop_map(Event::Grant),
         2 => (schedd(), on()).prop_map(|(schedd, on)| Event::Schedd(schedd, on)),
         1 => (schedd(), on()).prop_map(|(schedd, on)| Event::ScheddHangs(schedd, on)),
+        1 => on().prop_map(Event::Stores),
+        1 => on().prop_map(Event::Lag),
         1 => on().prop_map(Event::Credmons),
         1 => (account(), on()).prop_map(|(account, on)| Event::Keytab(account, on)),
         1 => (account(), on()).prop_map(|(account, on)| Event::ReadsHang(account, on)),
@@ -74,7 +90,7 @@ fn events() -> impl Strategy<Value = Event> {
         2 => prop::option::of(account()).prop_map(Event::Push),
         1 => Just(Event::Retry),
         2 => (account(), schedd()).prop_map(|(account, schedd)| Event::Revoke(account, schedd)),
-        2 => (0..=ACCOUNTS.len() * SCHEDDS.len()).prop_map(Event::Reload),
+        2 => (0..=ALL, prop::option::of(Just("storage.read:/"))).prop_map(|(n, scopes)| Event::Reload(n, scopes)),
         2 => Just(Event::Restart),
     ]
 }
@@ -102,6 +118,8 @@ fn change(event: &Event, outside: &Outside) {
         Event::Grant(refused) => world.no_grant = refused,
         Event::Schedd(schedd, down) => set(&mut world.schedds_down, schedd, down),
         Event::ScheddHangs(schedd, hangs) => set(&mut world.schedds_hang, schedd, hangs),
+        Event::Stores(refused) => world.stores_refused = refused,
+        Event::Lag(lags) => world.lag = Duration::from_secs(if lags { 10 } else { 0 }),
         Event::Credmons(run) => world.credmons = run,
         Event::Keytab(account, missing) => set(&mut world.no_keytab, account, missing),
         Event::ReadsHang(account, on) => set(&mut world.reads_hang, account, on),
@@ -131,14 +149,10 @@ async fn happen(event: &Event, service: &mut Service, state: &Path) {
                 .revoke_in_background(of(Some(account), Some(schedd)))
                 .await;
         }
-        Event::Reload(number) => {
-            let mut wanted = wanted();
-            wanted.truncate(number);
-            service.reload(wanted).await;
-        }
+        Event::Reload(number, scopes) => service.reload(wanted(number, scopes)).await,
         Event::Restart => {
             service.stop().await;
-            *service = Service::start_in(Some(state), &outside, wanted());
+            *service = Service::start_in(Some(state), &outside, wanted(ALL, None));
         }
         _ => {}
     }
@@ -153,6 +167,8 @@ fn mend(outside: &Outside) {
     world.no_grant = false;
     world.schedds_down.clear();
     world.schedds_hang.clear();
+    world.stores_refused = false;
+    world.lag = Duration::ZERO;
     world.credmons = true;
     world.no_keytab.clear();
     world.reads_hang.clear();
@@ -178,23 +194,45 @@ async fn story(events: Vec<(Event, u64)>) -> Result<(), TestCaseError> {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path();
     let outside = Outside::new();
-    let mut service = Service::start_in(Some(state), &outside, wanted());
+    outside.lock().scopes.push(LATER_SCOPE.to_owned());
+    let mut service = Service::start_in(Some(state), &outside, wanted(ALL, None));
     tokio::time::sleep(MINUTE).await;
+    let mut vanished = BTreeSet::new();
     for (event, seconds) in events {
+        if let Event::Vanishes(account, schedd) = event {
+            // Nobody can know of that while the schedd is silent.
+            vanished.insert(at(account, schedd).id);
+        }
         happen(&event, &mut service, state).await;
         tokio::time::sleep(Duration::from_secs(seconds)).await;
+        for line in &service.reports.now().unwrap().deliveries {
+            if !vanished.contains(&line.wanted.id()) {
+                is_true(&outside, line);
+            }
+        }
     }
     mend(&outside);
-    service.reload(wanted()).await;
+    let scopes = Some(LATER_SCOPE);
+    let wanted = wanted(ALL, scopes);
+    service.reload(wanted.clone()).await;
+    tokio::time::sleep(HOUR).await;
+    for line in &service.reports.now().unwrap().deliveries {
+        prop_assert!(matches!(line.state, Good | State::Revoked), "{line:?}");
+        let stored = outside.lock().scopes_at(&line.wanted.id());
+        prop_assert!(
+            line.state != Good || stored.as_deref() == scopes,
+            "{line:?}"
+        );
+    }
     // What a person revoked is delivered again when a person asks.
-    for delivery in wanted() {
+    for delivery in &wanted {
         let meant = of(None, Some(&delivery.id.schedd));
         service.order(Order::Push(meant)).await;
     }
     tokio::time::sleep(HOUR).await;
     let report = service.reports.now().unwrap();
     prop_assert!(report.is_good(), "{:?}", report.problem_lines());
-    for delivery in wanted() {
+    for delivery in &wanted {
         prop_assert!(service.has(&delivery.id.account, &delivery.id.schedd));
     }
     service.stop().await;
@@ -217,6 +255,8 @@ fn is_of_some(event: &Event) -> bool {
             | Event::Slow(_)
             | Event::Issuer(_)
             | Event::Grant(_)
+            | Event::Stores(_)
+            | Event::Lag(_)
             | Event::Credmons(_)
             | Event::Revocation(_)
             | Event::Creation(_)
@@ -226,18 +266,15 @@ fn is_of_some(event: &Event) -> bool {
 
 async fn story_of_a_bystander(events: Vec<(Event, u64)>) -> Result<(), TestCaseError> {
     let outside = Outside::new();
-    let with_others = |number: usize| -> Vec<Delivery> {
-        wanted()
-            .into_iter()
-            .take(number)
-            .chain(bystander())
-            .collect()
+    let with_others = |number: usize, scopes| -> Vec<Delivery> {
+        let others = wanted(number, scopes).into_iter();
+        others.chain(bystander()).collect()
     };
-    let mut service = Service::start(&outside, with_others(usize::MAX));
+    let mut service = Service::start(&outside, with_others(ALL, None));
     tokio::time::sleep(MINUTE).await;
     for (event, seconds) in events {
         match event {
-            Event::Reload(number) => service.reload(with_others(number)).await,
+            Event::Reload(number, scopes) => service.reload(with_others(number, scopes)).await,
             event if is_of_some(&event) => happen(&event, &mut service, Path::new("")).await,
             _ => {
                 // Of its own troubles the account is free within a tenth of its access token's life.
