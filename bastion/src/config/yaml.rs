@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::budget::BudgetBreach;
-use serde_saphyr::{Error, Spanned, UserMessageFormatter};
+use serde_saphyr::options::NonFiniteFloatPolicy;
+use serde_saphyr::{Error, Location, Spanned, UserMessageFormatter};
 
 use super::faults::{Faults, Position};
 
@@ -53,34 +54,18 @@ impl Node {
             path: path.to_owned(),
         }
     }
-
-    fn set_file(&mut self, file: &Arc<str>) {
-        self.file = Arc::clone(file);
-        match &mut self.value {
-            Value::Nothing | Value::Text(_) => {}
-            Value::List(items) => items.iter_mut().for_each(|item| item.set_file(file)),
-            Value::Map(entries) => {
-                for (key, value) in entries {
-                    key.set_file(file);
-                    value.set_file(file);
-                }
-            }
-        }
-    }
 }
 
 /// Parses the text of a file.
 pub(crate) fn parse(file: &Arc<str>, text: &str, faults: &mut Faults) -> Option<Node> {
-    // Only `true` and `false` are truth values: a role may be called `no`.
+    // A name may look like any number, an infinite one too: its text is taken from the source.
     let options = serde_saphyr::options! {
-        strict_booleans: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         budget: serde_saphyr::budget! { max_depth: DEPTH },
     };
-    let error = match serde_saphyr::from_str_with_options::<Node>(text, options) {
-        Ok(mut node) => {
-            node.set_file(file);
-            return Some(node);
-        }
+    let source = Source { file, text };
+    let error = match serde_saphyr::from_str_with_options::<Spanned<Parsed>>(text, options) {
+        Ok(root) => return Some(source.node(root)),
         Err(error) => error,
     };
     let error = error.without_snippet();
@@ -93,77 +78,117 @@ pub(crate) fn parse(file: &Arc<str>, text: &str, faults: &mut Faults) -> Option<
     None
 }
 
-impl<'de> Deserialize<'de> for Node {
+/// A file and its text.
+struct Source<'a> {
+    file: &'a Arc<str>,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    /// A parsed value, its scalars as they were typed.
+    fn node(&self, parsed: Spanned<Parsed>) -> Node {
+        let value = match parsed.value {
+            Parsed::Nothing => Value::Nothing,
+            Parsed::Text(text) => Value::Text(text),
+            Parsed::Typed(shown) => Value::Text(self.typed(parsed.defined).unwrap_or(shown)),
+            Parsed::List(items) => {
+                Value::List(items.into_iter().map(|item| self.node(item)).collect())
+            }
+            Parsed::Map(entries) => {
+                let entry = |(key, value): (Spanned<String>, _)| {
+                    let key = self.at(key.referenced, Value::Text(key.value));
+                    (key, self.node(value))
+                };
+                Value::Map(entries.into_iter().map(entry).collect())
+            }
+        };
+        self.at(parsed.referenced, value)
+    }
+
+    /// A value at the place where it is used; behind a reference (`*NAME`), it is defined elsewhere.
+    fn at(&self, place: Location, value: Value) -> Node {
+        Node {
+            file: Arc::clone(self.file),
+            line: place.line(),
+            column: place.column(),
+            value,
+        }
+    }
+
+    /// Text of a number or a truth value at the place where it is defined.
+    fn typed(&self, place: Location) -> Option<String> {
+        let span = place.span();
+        let start = usize::try_from(span.byte_offset()?).ok()?;
+        let length = usize::try_from(span.byte_len()?).ok()?;
+        let text = self.text.get(start..start.checked_add(length)?)?;
+        // With a tag (`!!int`), a quoted text is a number too.
+        Some(text.trim().trim_matches(['"', '\'']).to_owned())
+    }
+}
+
+/// What the parser makes of a value.
+enum Parsed {
+    Nothing,
+    Text(String),
+    /// A number or a truth value, as Rust shows it: `0x1F` is `31`, and may have been meant as a name.
+    Typed(String),
+    List(Vec<Spanned<Parsed>>),
+    Map(Vec<(Spanned<String>, Spanned<Parsed>)>),
+}
+
+impl<'de> Deserialize<'de> for Parsed {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        Spanned::deserialize(input).map(node)
+        input.deserialize_any(ParsedVisitor)
     }
 }
 
-/// Takes the place where a value is used; behind a reference (`*NAME`), it is defined elsewhere.
-fn node(spanned: Spanned<Value>) -> Node {
-    Node {
-        file: Arc::default(),
-        line: spanned.referenced.line(),
-        column: spanned.referenced.column(),
-        value: spanned.value,
-    }
-}
+struct ParsedVisitor;
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        input.deserialize_any(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
+impl<'de> Visitor<'de> for ParsedVisitor {
+    type Value = Parsed;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Nothing)
+    fn visit_unit<E>(self) -> Result<Parsed, E> {
+        Ok(Parsed::Nothing)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Text(value.to_string()))
+    fn visit_bool<E>(self, value: bool) -> Result<Parsed, E> {
+        Ok(Parsed::Typed(value.to_string()))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Text(value.to_string()))
+    fn visit_i64<E>(self, value: i64) -> Result<Parsed, E> {
+        Ok(Parsed::Typed(value.to_string()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Text(value.to_string()))
+    fn visit_u64<E>(self, value: u64) -> Result<Parsed, E> {
+        Ok(Parsed::Typed(value.to_string()))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::Text(value.to_string()))
+    fn visit_f64<E>(self, value: f64) -> Result<Parsed, E> {
+        Ok(Parsed::Typed(value.to_string()))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Text(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<Parsed, E> {
+        Ok(Parsed::Text(value.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Parsed, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element()? {
             list.push(item);
         }
-        Ok(Value::List(list))
+        Ok(Parsed::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Parsed, A::Error> {
         let mut map = Vec::new();
-        while let Some((key, value)) = entries.next_entry::<Spanned<String>, Node>()? {
-            let text = Value::Text(key.value);
-            let key = node(Spanned::new(text, key.referenced, key.defined));
-            map.push((key, value));
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
         }
-        Ok(Value::Map(map))
+        Ok(Parsed::Map(map))
     }
 }
 
@@ -252,7 +277,6 @@ mod tests {
             ("a: [\n", ""),
             ("a: b: c", ""),
             ("a: \"\\q\"", ""),
-            ("a: .nan", ""),
         ] {
             let told = told(text);
             assert!(told.contains(words), "{told}");
@@ -271,5 +295,56 @@ mod tests {
                 assert!(!told.contains(foreign), "{foreign}: {told}");
             }
         }
+    }
+
+    #[test]
+    fn names_that_look_like_numbers_are_the_text_that_was_typed() {
+        for typed in [
+            "2024_1",
+            "0x1F",
+            "0o17",
+            "1.10",
+            "0012",
+            "-007",
+            "+5",
+            "1e5",
+            "12e5678",
+            ".5",
+            ".inf",
+            ".nan",
+            "True",
+            "12345678901234567890123",
+        ] {
+            let mut faults = Faults::default();
+            let text = format!(
+                "\u{feff}# é\r\nplain:   {typed}   # remark\nlist: [ {typed} , x]\nnamed: &name {typed}\nagain: *name\n\
+                 text: !!str {typed}\nquoted: \"{typed}\"\n{typed}: x\nlast: {typed}"
+            );
+            let root = parse(&Arc::from("f"), &text, &mut faults).unwrap();
+            let Value::Map(entries) = &root.value else {
+                panic!("{root:?}")
+            };
+            for (key, value) in entries {
+                let text = match &value.value {
+                    Value::List(items) => items[0].text(),
+                    _ => value.text(),
+                };
+                let is_key = text == Some("x") && key.text() == Some(typed);
+                assert!(is_key || text == Some(typed), "{key:?}: {value:?}");
+            }
+            assert_eq!(entries.len(), 8);
+        }
+        let mut faults = Faults::default();
+        let root = parse(
+            &Arc::from("f"),
+            "a: !!int 0x1F\nb: !!int \"5\"",
+            &mut faults,
+        )
+        .unwrap();
+        let Value::Map(entries) = &root.value else {
+            panic!("{root:?}")
+        };
+        let texts: Vec<_> = entries.iter().map(|(_, value)| value.text()).collect();
+        assert_eq!(texts, [Some("0x1F"), Some("5")]);
     }
 }
