@@ -327,6 +327,26 @@ fn commands_for_the_service_say_that_it_does_not_run_and_end_with_1() {
 }
 
 #[test]
+fn an_account_whose_schedds_are_not_found_yet_is_offboarded_as_far_as_its_refresh_token() {
+    let host = Host::new();
+    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
+    let group = "schedds: {crab: {collector: \"127.0.0.1:1\"}, here:";
+    let yaml = yaml
+        .replace("schedds: {here:", group)
+        .replace("schedds: [here]", "schedds: [crab]");
+    fs::write(host.path("c.yaml"), yaml).unwrap();
+    let offboard = ["offboard", "--yes", "--json", "--account"];
+    let (code, out, err) = host.run(&[&offboard[..], &["cmsprod"]].concat());
+    assert_eq!(code, 1, "Vault does not answer: {err}");
+    let whole: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(whole["deliveries"], serde_json::json!([]));
+    assert_eq!(whole["vault"][0]["became"], "not_done", "{whole}");
+    let (code, out, err) = host.run(&[&offboard[..], &["cmsprot"]].concat());
+    assert_eq!((code, out.as_str()), (2, ""), "a misspelt name");
+    assert!(err.contains("did you mean \"cmsprod\"?"), "{err}");
+}
+
+#[test]
 fn shells_get_their_completions() {
     let host = Host::new();
     for (shell, word) in [

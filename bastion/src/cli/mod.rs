@@ -73,6 +73,11 @@ impl CommandError {
             lines: vec![line.to_string()],
         }
     }
+
+    /// Returns true for wrong usage or configuration.
+    fn is_wrong(&self) -> bool {
+        self.code == WRONG
+    }
 }
 
 impl From<anyhow::Error> for CommandError {

@@ -47,7 +47,8 @@ pub(crate) async fn offboard(
     };
     let credentials = onboard::credentials(&global.load()?, &selection)?;
     let executor = Executor::find(global).await?;
-    let steps = plan(&executor, &selection, &credentials).await?;
+    let plan = Plan::new(&executor, &selection, &credentials).await?;
+    let steps = plan.steps();
     let listed = steps.join("\n") + "\n";
     if arguments.dry_run {
         output.print(&json!({"account": account, "would": steps}), |_| listed)?;
@@ -56,7 +57,14 @@ pub(crate) async fn offboard(
     if !arguments.yes {
         confirm(account, &listed)?;
     }
-    let reports = revoke::order(&executor, &selection, false).await?;
+    let reports = match revoke::order(&executor, &selection, false).await {
+        // The service refuses an account without deliveries, as when a search has found no schedd yet; the
+        // configuration knows it, and its refresh tokens are left to forget.
+        Err(refused) if executor.is_service() && refused.is_wrong() && plan.revoked.is_empty() => {
+            Vec::new()
+        }
+        reports => reports?,
+    };
     let needed = offboard::in_need(&reports);
     let vault = if needed.is_empty() || arguments.forget_anyway {
         let order = ForgetOrder {
@@ -83,45 +91,59 @@ pub(crate) async fn offboard(
     Ok(Done::when(whole.done))
 }
 
-/// Lists the steps, for people.
-async fn plan(
-    executor: &Executor,
-    selection: &Selection,
-    credentials: &[Arc<Credential>],
-) -> Result<Vec<String>, CommandError> {
-    // Of all deliveries: those that are not wanted any more may be the only ones.
-    let report = executor.report(&Selection::default()).await?;
-    let wanted = report.deliveries.iter();
-    let wanted = wanted.map(|line| {
-        (
-            line.wanted.id(),
-            "",
-            line.accessor.iter().cloned().collect(),
-        )
-    });
-    let unwanted = report.unwanted.iter().map(|unwanted| {
-        let note = " (the configuration has it no longer)";
-        (unwanted.id.clone(), note, unwanted.accessors.clone())
-    });
-    let meant = wanted
-        .chain(unwanted)
-        .filter(|(id, ..)| selection.matches(id));
-    let mut steps: Vec<String> = meant
-        .map(|(id, note, accessors): (_, _, Vec<String>)| {
+/// Steps of an offboarding, for people.
+struct Plan {
+    revoked: Vec<String>,
+    forgotten: Vec<String>,
+}
+
+impl Plan {
+    async fn new(
+        executor: &Executor,
+        selection: &Selection,
+        credentials: &[Arc<Credential>],
+    ) -> Result<Self, CommandError> {
+        // Of all deliveries: those that are not wanted any more may be the only ones.
+        let report = executor.report(&Selection::default()).await?;
+        let wanted = report.deliveries.iter();
+        let wanted = wanted.map(|line| {
+            (
+                line.wanted.id(),
+                "",
+                line.accessor.iter().cloned().collect(),
+            )
+        });
+        let unwanted = report.unwanted.iter().map(|unwanted| {
+            let note = " (the configuration has it no longer)";
+            (unwanted.id.clone(), note, unwanted.accessors.clone())
+        });
+        let meant = wanted
+            .chain(unwanted)
+            .filter(|(id, ..)| selection.matches(id));
+        let revoked = meant.map(|(id, note, accessors): (_, _, Vec<String>)| {
             let tokens = match accessors.as_slice() {
                 [] => String::new(),
                 accessors => format!("revoke vault token {}, ", accessors.join(", ")),
             };
             format!("revoke {id}{note}: {tokens}delete what is stored there")
-        })
-        .collect();
-    let names = credentials
-        .iter()
-        .map(|credential| grants::name(credential));
-    steps.extend(names.map(|name| format!("forget refresh token {name} at Vault")));
-    // Several services may use one refresh token.
-    steps.dedup();
-    Ok(steps)
+        });
+        let names = credentials
+            .iter()
+            .map(|credential| grants::name(credential));
+        let forgotten = names.map(|name| format!("forget refresh token {name} at Vault"));
+        let mut plan = Self {
+            revoked: revoked.collect(),
+            forgotten: forgotten.collect(),
+        };
+        // Several services may use one refresh token.
+        plan.forgotten.dedup();
+        Ok(plan)
+    }
+
+    fn steps(&self) -> Vec<&str> {
+        let all = self.revoked.iter().chain(&self.forgotten);
+        all.map(String::as_str).collect()
+    }
 }
 
 /// Asks on the terminal.

@@ -46,12 +46,18 @@ pub(crate) async fn revoke(
     };
     let executor = Executor::find(global).await?;
     let reports = order(&executor, &selection, arguments.leave_schedd).await?;
+    // A service itself refuses names that no delivery has.
+    if reports.is_empty() && !executor.is_service() {
+        let message =
+            "no delivery has these names; see `token-bastion check` for those that there are";
+        return Err(CommandError::wrong([message]));
+    }
     let text = |width| reports.iter().map(|report| text(report, width)).collect();
     arguments.output.print(&reports, text)?;
     Ok(Done::when(reports.iter().all(RevocationReport::is_done)))
 }
 
-/// Orders the revocation of deliveries.
+/// Orders the revocation of deliveries. A service refuses names that no delivery has; without one, nothing is reported.
 pub(super) async fn order(
     executor: &Executor,
     selection: &Selection,
@@ -67,14 +73,7 @@ pub(super) async fn order(
         leave_schedd,
     };
     let command = |answer| Command::Revoke(selection.clone(), leave_schedd, answer);
-    let reports: Vec<_> = executor.order("revoke", &order, command).await?;
-    // A service itself refuses names that no delivery has.
-    if reports.is_empty() && !executor.is_service() {
-        let message =
-            "no delivery has these names; see `token-bastion check` for those that there are";
-        return Err(CommandError::wrong([message]));
-    }
-    Ok(reports)
+    executor.order("revoke", &order, command).await
 }
 
 /// Formats the steps of one delivery.

@@ -344,6 +344,28 @@ fn a_broken_configuration_keeps_no_command_from_the_service() {
 }
 
 #[test]
+fn an_account_whose_schedds_are_not_found_yet_is_offboarded_as_far_as_its_refresh_token() {
+    let host = Host::new();
+    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
+    let group = "schedds: {crab: {collector: \"127.0.0.1:1\"}, here:";
+    let yaml = yaml
+        .replace("schedds: {here:", group)
+        .replace("schedds: [here]", "schedds: [crab]");
+    fs::write(host.path("c.yaml"), yaml).unwrap();
+    let service = host.start(Stdio::null());
+    let offboard = ["offboard", "--yes", "--json", "--account", "cmsprod"];
+    let output = host.run("c.yaml", &offboard);
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "Vault does not answer: {output:?}"
+    );
+    let whole = text(&output.stdout);
+    assert!(whole.contains("\"refresh_token\""), "{whole}");
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
 fn output_that_cannot_be_written_is_a_failure() {
     let host = Host::new();
     let service = host.start(Stdio::null());
