@@ -5,7 +5,8 @@
 //!
 //! Always true: a refresh token is stored only for the owner of the credential; the login that stores it is revoked
 //! afterwards, whatever the result; the refresh token goes from one answer of Vault into one request to Vault and
-//! nowhere else. The stored refresh token is tried with the account's own keytab, as deliveries do it.
+//! nowhere else. The stored refresh token is tried with the account's own keytab, as deliveries do it. Ctrl-C ends the
+//! wait for a person and the trial; what is stored is reported then, the service is notified, and no login is left.
 
 mod result;
 mod show;
@@ -14,6 +15,7 @@ mod trial;
 mod wait;
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use htvault::{Client, OidcLogin};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use self::result::Onboarded;
 use self::trial::{Trial, try_out};
@@ -76,15 +79,16 @@ pub(crate) async fn onboard(
         arguments,
         client: Client::new(&config.vault).map_err(anyhow::Error::from)?,
         vault: Arc::clone(&executor::read_only(&config)?.vault),
+        stop: CancellationToken::new(),
     };
+    let mut work = pin!(onboarding.each(&credentials));
     tokio::select! {
-        done = onboarding.each(&credentials) => done,
-        // A login that is not waited for is of no use, so nothing has to be revoked.
-        _ = tokio::signal::ctrl_c() => {
-            complain(["stopped; nothing was stored but what was reported as stored"]);
-            Ok(Done::NotGood)
-        }
+        done = &mut work => return done,
+        _ = tokio::signal::ctrl_c() => onboarding.stop.cancel(),
     }
+    work.await?;
+    complain(["stopped; nothing was stored but what was reported as stored"]);
+    Ok(Done::NotGood)
 }
 
 /// Returns the selected credentials.
@@ -120,6 +124,8 @@ struct Onboarding<'a> {
     arguments: &'a OnboardArguments,
     client: Client,
     vault: Arc<HtVault>,
+    /// A person wants the command to end.
+    stop: CancellationToken,
 }
 
 impl Onboarding<'_> {
@@ -132,6 +138,9 @@ impl Onboarding<'_> {
                 let trial = self.try_out(credential).await;
                 result.trial = Some(trial).filter(|trial| matches!(trial, Trial::Good { .. }));
             }
+            if self.stop.is_cancelled() {
+                return Ok(Done::NotGood);
+            }
             if result.trial.is_none() {
                 result.problem = self.one(credential, &mut result).await.err();
             }
@@ -143,10 +152,17 @@ impl Onboarding<'_> {
 
     /// Onboards a credential. An error is the reason why nothing was stored.
     async fn one(&self, credential: &Credential, result: &mut Onboarded) -> Result<(), String> {
-        let login = self.log_in(credential).await?;
+        // A login that is not waited for is of no use: nothing has to be revoked.
+        let login = self.stop.run_until_cancelled(self.log_in(credential)).await;
+        let login = login.unwrap_or_else(|| Err("stopped, so nothing was stored".to_owned()))?;
         result.by = Some(login.credkey.clone());
+        // Never cut short: the login would live on, and nobody would know what is stored.
         result.refresh_token_expires = store::store(&self.client, credential, &login).await?;
         result.stored = true;
+        let name = grants::name(credential);
+        complain([format!(
+            "refresh token {name} is stored at Vault, and is tried now"
+        )]);
         result.trial = Some(self.try_out(credential).await);
         let notified = self.notify(credential, result.refresh_token_expires);
         if let Err(failure) = notified.await {
@@ -157,7 +173,7 @@ impl Onboarding<'_> {
     }
 
     async fn try_out(&self, credential: &Credential) -> Trial {
-        try_out(&*self.vault, credential, SystemClock.now()).await
+        try_out(&*self.vault, credential, SystemClock.now(), &self.stop).await
     }
 
     /// Has a person log in.

@@ -1,9 +1,12 @@
 //! Trial of a stored refresh token, as deliveries use it: login with the keytab, an access token, its claims.
+//!
+//! Always true: the login is revoked afterwards, also when a person stops the trial.
 
 use std::io::ErrorKind;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::model::delivery::Credential;
 use crate::model::problem::Problem;
@@ -30,8 +33,13 @@ pub(super) enum Trial {
     Left(String),
 }
 
-/// Tries a credential.
-pub(super) async fn try_out(vault: &impl Vault, credential: &Credential, now: Timestamp) -> Trial {
+/// Tries a credential, until `stop` is cancelled.
+pub(super) async fn try_out(
+    vault: &impl Vault,
+    credential: &Credential,
+    now: Timestamp,
+    stop: &CancellationToken,
+) -> Trial {
     let path = &credential.identity.keytab;
     let opened = path.clone();
     let opened = KEYTABS.run(path, move || files::open(&opened)).await;
@@ -43,7 +51,7 @@ pub(super) async fn try_out(vault: &impl Vault, credential: &Credential, now: Ti
             ))
         }
         // Any other fault is found by the login.
-        _ => match read(vault, credential, now).await {
+        _ => match read(vault, credential, now, stop).await {
             Ok(good) => good,
             Err(problem) => Trial::Failed(problem.to_string()),
         },
@@ -54,9 +62,17 @@ async fn read(
     vault: &impl Vault,
     credential: &Credential,
     now: Timestamp,
+    stop: &CancellationToken,
 ) -> Result<Trial, Problem> {
+    // Never cut short: Vault may have made a login whose answer would be lost.
     let login = vault.login(credential).await?;
-    let (answer, less) = vault.prove(credential, &login.token, now).await?;
+    let proof = vault.prove(credential, &login.token, now);
+    let Some(proof) = stop.run_until_cancelled(proof).await else {
+        // If this fails, it expires by itself.
+        let _ = vault.revoke(credential, &login.token).await;
+        return Ok(Trial::Left("stopped before its end".to_owned()));
+    };
+    let (answer, less) = proof?;
     verify::access_token(credential, &answer, now)?;
     if let Some(problem) = less {
         return Err(problem);
@@ -78,12 +94,37 @@ mod tests {
     use crate::fakes::Outside;
     use crate::fixtures;
 
+    async fn tried(outside: &Outside, credential: &Credential) -> Trial {
+        let now = outside.lock().now();
+        try_out(outside, credential, now, &CancellationToken::new()).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_is_stopped_leaves_no_login() {
+        let outside = Outside::new();
+        let credential = fixtures::credential("cmsprod", "cms_crab");
+        outside.lock().reads_hang.insert("cmsprod".to_owned());
+        let now = outside.lock().now();
+        let stop = CancellationToken::new();
+        let stopped = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            assert_eq!(outside.lock().living(), 1);
+            stop.cancel();
+        };
+        let (trial, ()) = tokio::join!(try_out(&outside, &credential, now, &stop), stopped);
+        assert_eq!(trial, Trial::Left("stopped before its end".to_owned()));
+        assert_eq!(outside.lock().living(), 0);
+        // Stopped during the login.
+        let trial = try_out(&outside, &credential, now, &stop).await;
+        assert_eq!(trial, Trial::Left("stopped before its end".to_owned()));
+        assert_eq!(outside.lock().living(), 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_access_token_is_described_and_no_login_is_left() {
         let outside = Outside::new();
         let credential = fixtures::credential("cmsprod", "cms_crab");
-        let now = outside.lock().now();
-        let trial = try_out(&outside, &credential, now).await;
+        let trial = tried(&outside, &credential).await;
         let Trial::Good { subject, .. } = trial else {
             panic!("{trial:?}");
         };
@@ -96,9 +137,8 @@ mod tests {
         for (issuer_down, no_grant) in [(true, false), (false, true)] {
             let outside = Outside::new();
             let credential = fixtures::credential("cmsprod", "cms_crab");
-            let now = || outside.lock().now();
             for _ in 0..2 {
-                let trial = try_out(&outside, &credential, now()).await;
+                let trial = tried(&outside, &credential).await;
                 assert!(matches!(trial, Trial::Good { .. }), "{trial:?}");
             }
             tokio::time::advance(Duration::from_mins(1)).await;
@@ -106,7 +146,7 @@ mod tests {
                 let mut world = outside.lock();
                 (world.issuer_down, world.no_grant) = (issuer_down, no_grant);
             }
-            let trial = try_out(&outside, &credential, now()).await;
+            let trial = tried(&outside, &credential).await;
             assert!(
                 matches!(&trial, Trial::Failed(why) if why.contains("the issuer gives no new one")),
                 "{trial:?}"
@@ -120,8 +160,7 @@ mod tests {
         let outside = Outside::new();
         let mut credential = fixtures::credential("cmsprod", "cms_crab");
         credential.scopes = vec!["storage.modify:/".to_owned()];
-        let now = outside.lock().now();
-        let trial = try_out(&outside, &credential, now).await;
+        let trial = tried(&outside, &credential).await;
         assert!(
             matches!(&trial, Trial::Failed(why) if why.contains("storage.modify:/ is missing")),
             "{trial:?}"
