@@ -5,11 +5,14 @@
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use console::Term;
+use htvault::text::printable;
 use textwrap::core::display_width;
 use textwrap::{Options, WordSplitter};
 
 /// Blanks between two columns.
 const GAP: u16 = 2;
+/// Limit for a text of another program, in characters.
+const TEXT_LIMIT: usize = 500;
 
 /// Width of a terminal in columns; `None` where there is none. One that does not report its size has 80.
 pub(crate) fn width(terminal: &Term) -> Option<u16> {
@@ -90,6 +93,11 @@ pub(crate) fn wrapped(text: &str, width: Option<u16>) -> String {
         wrapped.push('\n');
     }
     wrapped
+}
+
+/// A text of another program, for a terminal: bounded, control characters shown.
+pub(super) fn foreign(text: &str) -> String {
+    printable(text, TEXT_LIMIT)
 }
 
 #[cfg(test)]

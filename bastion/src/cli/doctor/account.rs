@@ -8,6 +8,7 @@ use htvault::AccessTokenAnswer;
 use jiff::Timestamp;
 
 use super::{Section, Verdict, span};
+use crate::cli::table::foreign;
 use crate::config::host;
 use crate::engine::attempt::Parts;
 use crate::model::credd_step::CreddStep;
@@ -144,12 +145,12 @@ fn facts(answer: &AccessTokenAnswer, now: Timestamp) -> String {
     match &answer.claims {
         Some(claims) => format!(
             "{left}, subject {}, {} scopes, audience {}",
-            claims.subject.as_deref().unwrap_or("unknown"),
+            foreign(claims.subject.as_deref().unwrap_or("unknown")),
             claims.scopes.len(),
             if claims.audience.is_empty() {
                 "none".to_owned()
             } else {
-                claims.audience.join(" ")
+                foreign(&claims.audience.join(" "))
             }
         ),
         None => format!("{left}, no JWT"),

@@ -187,6 +187,19 @@ async fn a_credmon_that_does_not_serve_is_found() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn claims_of_an_access_token_move_no_cursor_and_fill_no_screen() {
+    let outside = Outside::new();
+    store(&outside, true);
+    outside.lock().subject = Some("\x1b[2J".to_owned() + &"x".repeat(10_000));
+    let parts = outside.parts();
+    for section in accounts(&parts, &deliveries()) {
+        let text = section.await.text(None);
+        assert!(text.len() < 5000 && !text.contains('\x1b'), "{text}");
+    }
+    parts.sessions.close_all().await;
+}
+
 #[test]
 fn an_examination_reads_like_a_list() {
     let mut section = Section::new("Account cmsprod (cmsprod@TEST)");

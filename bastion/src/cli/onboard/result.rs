@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::trial::Trial;
+use crate::cli::table::foreign;
 use crate::model::delivery::Credential;
 use crate::model::grants;
 
@@ -69,11 +70,11 @@ impl Onboarded {
                 expires,
             }) => format!(
                 "  tried with the keytab: an access token for {}, {}, until {}\n",
-                subject.as_deref().unwrap_or("no named subject"),
+                foreign(subject.as_deref().unwrap_or("no named subject")),
                 if scopes.is_empty() {
                     "no scopes named".to_owned()
                 } else {
-                    scopes.join(" ")
+                    foreign(&scopes.join(" "))
                 },
                 expires.map_or_else(|| "an unknown expiry".to_owned(), |end| format!("{end:.0}")),
             ),
@@ -82,5 +83,23 @@ impl Onboarded {
             None => String::new(),
         };
         format!("{credential}: {stored}{expiry}\n{trial}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::credential;
+
+    #[test]
+    fn claims_of_an_access_token_move_no_cursor_and_fill_no_screen() {
+        let mut result = Onboarded::new(&credential("cmsprod", "cms"));
+        result.trial = Some(Trial::Good {
+            subject: Some("\x1b[2J".to_owned() + &"x".repeat(10_000)),
+            scopes: vec!["\x1b[2J".to_owned(); 1000],
+            expires: None,
+        });
+        let text = result.text();
+        assert!(text.len() < 2000 && !text.contains('\x1b'), "{text}");
     }
 }

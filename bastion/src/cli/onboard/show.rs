@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use htvault::DeviceFlow;
+use htvault::text::printable;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 
-use crate::cli::table::wrapped;
+use crate::cli::table::{foreign, wrapped};
 use crate::model::delivery::Credential;
 
 /// Black on white, whatever the terminal's colours, so that every camera reads it.
@@ -15,6 +16,9 @@ const USUAL_COLOURS: &str = "\x1b[0m";
 
 /// Lines below the QR code: the link, the code, and the progress line.
 const BELOW: usize = 3;
+
+/// Limit for a link, in characters: one that is cut is of no use, so it may be longer than other texts.
+const LINK_LIMIT: usize = 4000;
 
 /// Formats the invitation for a terminal with these rows and columns (`screen`); without a terminal there is no QR code.
 /// The link and the code come last, so that a small terminal shows them.
@@ -39,12 +43,12 @@ pub(super) fn invitation(
         text.push_str(&qr);
     }
     // Writing to a string cannot fail, here and below.
-    let _ = writeln!(text, "    {}", printable(link));
+    let _ = writeln!(text, "    {}", printable(link, LINK_LIMIT));
     if let Some(code) = code {
         let _ = writeln!(
             text,
             "The page asks for, or shows, the code {}",
-            printable(code)
+            foreign(code)
         );
     }
     text
@@ -57,11 +61,6 @@ pub(super) fn code(flow: &DeviceFlow) -> Option<String> {
         let (_, code) = url.query_pairs().find(|(key, _)| key == "user_code")?;
         Some(code.into_owned())
     })
-}
-
-/// Removes control characters from a server's text.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// Draws a text as a QR code of half blocks; `None` when it does not fit.
@@ -165,6 +164,11 @@ mod tests {
 
     #[test]
     fn nothing_of_a_server_moves_the_cursor() {
-        assert_eq!(printable("https://x\x1b[2J\r\n/y"), "https://x[2J/y");
+        let credential = crate::fixtures::credential("cmsprod", "cms_crab");
+        let shown = invitation(&credential, "https://x\x1b[2J\r\n/y", Some("\x1b[2J"), None);
+        assert!(
+            shown.contains(r"https://x\u{1b}[2J\r\n/y") && !shown.contains('\x1b'),
+            "{shown}"
+        );
     }
 }
