@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::COLLECTOR_HOST;
 use super::refusals::{self, Rule};
-use super::tool::{ToolCall, ToolOutput, Tools};
+use super::tool::{Server, ToolCall, ToolOutput, Tools};
 use crate::model::delivery::Method;
 use crate::model::problem::Kind;
 use crate::schedd::advice;
@@ -78,22 +78,34 @@ async fn ask<A: Ad>(
     constraint: &str,
     deadline: Duration,
 ) -> Result<Vec<A>, QueryFailure> {
-    let mut arguments = vec![A::OPTION, "-json", "-attributes", A::ATTRIBUTES];
-    arguments.extend(["-constraint", constraint]);
-    let environment = collector.map(|collector| (COLLECTOR_HOST, collector.into()));
-    let call = ToolCall {
-        tool: TOOL,
-        arguments,
-        environment: environment.into_iter().collect(),
-        deadline,
-        ..ToolCall::default()
-    };
-    let output = tools.run(call).await;
-    let output = output.map_err(|error| error.explain("the collector"))?;
+    let output = tools
+        .run(call::<A>(collector, constraint, deadline))
+        .await?;
     if !output.success {
         return Err(explain(&output, collector, constraint));
     }
     read(&output.stdout)
+}
+
+fn call<'a, A: Ad>(
+    collector: Option<&str>,
+    constraint: &'a str,
+    deadline: Duration,
+) -> ToolCall<'a> {
+    let mut arguments = vec![A::OPTION, "-json", "-attributes", A::ATTRIBUTES];
+    arguments.extend(["-constraint", constraint]);
+    let environment = collector.map(|collector| (COLLECTOR_HOST, collector.into()));
+    ToolCall {
+        tool: TOOL,
+        arguments,
+        input: "",
+        environment: environment.into_iter().collect(),
+        deadline,
+        server: Server {
+            name: "the collector",
+            silent: Kind::CollectorDown,
+        },
+    }
 }
 
 pub(super) fn read<A: Ad>(json: &str) -> Result<Vec<A>, QueryFailure> {
@@ -165,6 +177,18 @@ mod tests {
             assert_eq!(found, kind, "{stderr}");
             assert!(message.contains(what), "{message}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_does_not_answer_in_time_is_down_and_no_credd_is() {
+        let call = ToolCall {
+            tool: "sleep",
+            arguments: vec!["60"],
+            ..call::<ScheddAd>(None, "true", Duration::from_millis(10))
+        };
+        let (kind, message) = Tools::default().run(call).await.unwrap_err();
+        assert_eq!(kind, Kind::CollectorDown);
+        assert!(message.starts_with("the collector did not"), "{message}");
     }
 
     #[test]

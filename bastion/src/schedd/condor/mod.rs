@@ -29,7 +29,7 @@ use crate::model::delivery::{Authentication, Delivery, Method, Target};
 use crate::model::problem::{Kind, Problem};
 use crate::vault::Vault;
 use collector::ToolCollector;
-use tool::{ToolCall, ToolOutput, Tools};
+use tool::{Server, ToolCall, ToolOutput, Tools};
 
 const TOOL: &str = "condor_store_cred";
 /// Deadline of one run: the credd itself waits 20 s for its credmon.
@@ -200,11 +200,13 @@ impl<V: Vault> Condor<V> {
             input,
             environment,
             deadline: DEADLINE,
+            server: Server {
+                name: "the credd",
+                silent: Kind::CreddDown,
+            },
         };
-        self.tools.run(call).await.map_err(|error| {
-            let (kind, message) = error.explain("the credd");
-            request.problem(kind, message)
-        })
+        let output = self.tools.run(call).await;
+        output.map_err(|(kind, message)| request.problem(kind, message))
     }
 }
 

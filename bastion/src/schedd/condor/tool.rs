@@ -31,7 +31,6 @@ fn is_kept(name: &OsStr) -> bool {
 }
 
 /// One run of a tool.
-#[derive(Default)]
 pub(super) struct ToolCall<'a> {
     pub(super) tool: &'static str,
     pub(super) arguments: Vec<&'a str>,
@@ -40,6 +39,15 @@ pub(super) struct ToolCall<'a> {
     /// Further environment.
     pub(super) environment: Vec<(&'static str, OsString)>,
     pub(super) deadline: Duration,
+    /// The server that it asks.
+    pub(super) server: Server,
+}
+
+/// Server that a tool asks.
+pub(super) struct Server {
+    pub(super) name: &'static str,
+    /// Kind of the problem when it does not answer in time.
+    pub(super) silent: Kind,
 }
 
 /// Output of one run.
@@ -56,15 +64,6 @@ impl ToolOutput {
     pub(super) fn lines(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.stderr.lines().chain(self.stdout.lines())
     }
-}
-
-/// Reason why a run has no output.
-#[derive(Debug)]
-pub(super) enum ToolError {
-    /// It cannot be run here.
-    CannotRun(&'static str, io::Error),
-    /// It took longer than this.
-    TimedOut(Duration),
 }
 
 /// Runner of tools, as many at a time as this machine has processors for; those that only wait for an answer
@@ -85,7 +84,10 @@ impl Default for Tools {
 
 impl Tools {
     /// Runs a tool to its end.
-    pub(super) async fn run(&self, call: ToolCall<'_>) -> Result<ToolOutput, ToolError> {
+    ///
+    /// # Errors
+    /// The kind of the problem, and the message.
+    pub(super) async fn run(&self, call: ToolCall<'_>) -> Result<ToolOutput, (Kind, String)> {
         // By its path: for a name and a `PATH` that is given here, the standard library would copy this whole
         // process (fork) where it can start another at once.
         let program = path_of(call.tool).unwrap_or_else(|| call.tool.into());
@@ -101,10 +103,14 @@ impl Tools {
             .kill_on_drop(true);
         // The deadline begins with the run. Boxed: it is large, and would be a part of all that wait for it.
         let output = async { tokio::time::timeout(call.deadline, talk(command, call.input)).await };
-        match self.slots.run(Box::pin(output)).await {
-            Ok(output) => output.map_err(|error| ToolError::CannotRun(call.tool, error)),
-            Err(_) => Err(ToolError::TimedOut(call.deadline)),
-        }
+        let Ok(output) = self.slots.run(Box::pin(output)).await else {
+            let (server, seconds) = (call.server.name, call.deadline.as_secs());
+            let message = format!(
+                "{server} did not answer within {seconds} s; check that it runs and the network; it is tried again"
+            );
+            return Err((call.server.silent, message));
+        };
+        output.map_err(|error| (Kind::Transport, cannot_run(call.tool, &error)))
     }
 }
 
@@ -123,26 +129,11 @@ pub(super) fn not_found(tool: &str) -> String {
     )
 }
 
-impl ToolError {
-    /// Kind of the problem, and the message; `server` should have answered.
-    pub(super) fn explain(&self, server: &str) -> (Kind, String) {
-        match self {
-            Self::CannotRun(tool, error) if error.kind() == io::ErrorKind::NotFound => {
-                (Kind::Transport, not_found(tool))
-            }
-            Self::CannotRun(tool, error) => (
-                Kind::Transport,
-                format!("{tool} cannot be run: {error}; check HTCondor's tools on this host"),
-            ),
-            Self::TimedOut(deadline) => (
-                Kind::CreddDown,
-                format!(
-                    "{server} did not answer within {} s; check that it runs and the network; it is tried again",
-                    deadline.as_secs()
-                ),
-            ),
-        }
+fn cannot_run(tool: &str, error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound {
+        return not_found(tool);
     }
+    format!("{tool} cannot be run: {error}; check HTCondor's tools on this host")
 }
 
 async fn talk(mut command: Command, input: &str) -> io::Result<ToolOutput> {
