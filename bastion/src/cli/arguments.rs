@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use serde::Deserialize;
 
 use super::examples::examples;
 use super::output::Output;
@@ -228,23 +227,9 @@ impl Global {
                 Err(CommandError::wrong(faults.iter()))
             }
             Err(_) => {
-                Ok(written_socket(&self.config).unwrap_or_else(|| config::DEFAULT_CONTROL.into()))
+                let written = config::written_control(&self.config);
+                Ok(written.unwrap_or_else(|| config::DEFAULT_CONTROL.into()))
             }
         }
     }
-}
-
-/// Returns the socket path in a file that has faults elsewhere.
-fn written_socket(file: &Path) -> Option<PathBuf> {
-    #[derive(Deserialize)]
-    struct Written {
-        control: Control,
-    }
-    #[derive(Deserialize)]
-    struct Control {
-        socket: PathBuf,
-    }
-    let text = config::read_text(file).ok()?;
-    let written: Written = serde_saphyr::from_str(&text).ok()?;
-    Some(written.control.socket)
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::faults::{Faults, Position};
 use super::reader::NO_SECTION;
 use super::sections::FileSections;
+use super::values::AbsolutePath;
 use super::yaml::{Node, Value};
 use super::{Config, reader, resolve, yaml};
 use crate::system::files;
@@ -26,15 +27,53 @@ const JOINED: [&str; 2] = ["schedds", "accounts"];
 /// All faults that can be found.
 pub fn load(file: &Path) -> Result<Config, Faults> {
     let mut faults = Faults::default();
+    let texts = texts(file, &mut faults);
+    of_texts(&file.display().to_string(), &texts, faults)
+}
+
+/// The socket for commands that the files name, whatever else is wrong with them; `None` where they name none. Blocks.
+pub(crate) fn written_control(file: &Path) -> Option<PathBuf> {
+    let mut faults = Faults::default();
+    let texts = texts(file, &mut faults);
+    let trees = trees(&texts, &mut faults);
+    let sections = sections(trees, &mut faults);
+    let AbsolutePath(socket) = sections.control.socket.get()?;
+    Some(socket.clone())
+}
+
+/// Names and texts of all files that can be read.
+fn texts(file: &Path, faults: &mut Faults) -> Vec<(Arc<str>, String)> {
     let mut texts = Vec::new();
-    for path in paths(file, &mut faults) {
+    for path in paths(file, faults) {
         let name: Arc<str> = path.display().to_string().into();
         match read_text(&path) {
             Ok(text) => texts.push((name, text)),
             Err(why) => faults.add_at(Position::file(&name, ""), why),
         }
     }
-    of_texts(&file.display().to_string(), &texts, faults)
+    texts
+}
+
+/// Trees of all files that are YAML.
+fn trees(texts: &[(Arc<str>, String)], faults: &mut Faults) -> Vec<Node> {
+    let texts = texts.iter();
+    texts
+        .filter_map(|(name, text)| yaml::parse(name, text, faults))
+        .collect()
+}
+
+/// Sections of all files, joined.
+fn sections(trees: Vec<Node>, faults: &mut Faults) -> FileSections {
+    let mut root = Node {
+        file: Arc::default(),
+        line: 0,
+        column: 0,
+        value: Value::Map(Vec::new()),
+    };
+    for tree in trees {
+        join(&mut root, tree, "", faults);
+    }
+    reader::read(&root, faults)
 }
 
 /// Reads a configuration from the texts of its files, each with its name; `file` is named for what is missing.
@@ -43,31 +82,19 @@ pub(super) fn of_texts(
     texts: &[(Arc<str>, String)],
     mut faults: Faults,
 ) -> Result<Config, Faults> {
-    let trees: Vec<Node> = texts
-        .iter()
-        .filter_map(|(name, text)| yaml::parse(name, text, &mut faults))
-        .collect();
+    let trees = trees(texts, &mut faults);
     // Keys in a file that cannot be read are not missing.
     if !faults.is_empty() {
         return faults.or(None);
     }
-    let mut root = Node {
-        file: Arc::default(),
-        line: 0,
-        column: 0,
-        value: Value::Map(Vec::new()),
-    };
-    for tree in trees {
-        join(&mut root, tree, "", &mut faults);
-    }
-    let sections: FileSections = reader::read(&root, &mut faults);
+    let sections = sections(trees, &mut faults);
     let config = resolve::config(file, &sections, &mut faults);
     let warnings = faults.take_warnings();
     faults.or(config.map(|config| Config { warnings, ..config }))
 }
 
 /// Reads the text of a configuration file; the error says what to do.
-pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+fn read_text(path: &Path) -> Result<String, String> {
     let refuse = |why: &dyn std::fmt::Display, advice: &str| {
         format!("the file cannot be read: {why}; {advice}")
     };

@@ -31,7 +31,7 @@ pub use changes::{Changed, Changes, Difference, Part};
 pub use cron::Cron;
 pub use faults::{Fault, Faults};
 pub use load::load;
-pub(crate) use load::read_text;
+pub(crate) use load::written_control;
 pub use names::{Glob, NameFilter};
 pub use schema::schema;
 pub(crate) use search::collectors;

@@ -340,6 +340,17 @@ fn a_broken_configuration_keeps_no_command_from_the_service() {
     host.configure("c.yaml", "control", "broken: true\n");
     let status = host.run("c.yaml", &["status"]);
     assert!(text(&status.stdout).contains("cmsprod"), "{status:?}");
+    // The socket is named in another file.
+    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
+    let (control, others): (Vec<_>, Vec<_>) =
+        yaml.lines().partition(|line| line.starts_with("control"));
+    fs::create_dir(host.path("config.d")).unwrap();
+    fs::write(host.path("config.d/control.yaml"), control.join("\n")).unwrap();
+    for others in [others.join("\n"), "no: [yaml".to_owned()] {
+        fs::write(host.path("c.yaml"), others).unwrap();
+        let status = host.run("c.yaml", &["status"]);
+        assert!(text(&status.stdout).contains("cmsprod"), "{status:?}");
+    }
     assert_eq!(service.stop(), Some(0));
 }
 
