@@ -1,5 +1,6 @@
 //! `status`: the report of the running service; with `--min-life` a check before jobs are submitted.
 
+use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
@@ -65,7 +66,7 @@ pub(crate) async fn status(
     if arguments.watch {
         return watch(global, &selection).await;
     }
-    let report = report(global, &selection).await?;
+    let report = report(&global.socket()?, &selection).await?;
     let output = arguments.selected.output;
     output.print(&report, |width| with_problems(&report, width))?;
     Ok(Done::when(is_good(&report, arguments.min_life)))
@@ -73,8 +74,10 @@ pub(crate) async fn status(
 
 /// Prints the state again and again, until the service stops or the reader goes away.
 async fn watch(global: &Global, selection: &Selection) -> Result<Done, CommandError> {
+    // Read once: a large configuration takes seconds.
+    let socket = global.socket()?;
     loop {
-        let report = report(global, selection).await?;
+        let report = report(&socket, selection).await?;
         let width = table::width(&Term::stdout());
         if width.is_some() {
             // A terminal that cannot be cleared shows one table below the other.
@@ -87,8 +90,8 @@ async fn watch(global: &Global, selection: &Selection) -> Result<Done, CommandEr
     }
 }
 
-async fn report(global: &Global, selection: &Selection) -> Result<Report, CommandError> {
-    let client = Client::connect(&global.socket()?).await?;
+async fn report(socket: &Path, selection: &Selection) -> Result<Report, CommandError> {
+    let client = Client::connect(socket).await?;
     Ok(client.status(selection).await?)
 }
 

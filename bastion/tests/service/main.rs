@@ -423,6 +423,21 @@ fn a_reader_that_takes_the_first_lines_ends_watching() {
 }
 
 #[test]
+fn watching_reads_the_configuration_once() {
+    let host = Host::new();
+    let service = host.start(Stdio::null());
+    let mut command = host.command("c.yaml");
+    command.args(["status", "--watch"]).stdout(Stdio::piped());
+    let mut watching = Service(command.spawn().unwrap());
+    let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    host.configure("c.yaml", "elsewhere", "");
+    let headings = lines.filter(|line| line.as_ref().unwrap().starts_with("ACCOUNT"));
+    assert_eq!(headings.take(1).count(), 1, "it goes on");
+    assert_eq!(service.stop(), Some(0));
+}
+
+#[test]
 fn a_reader_that_went_away_is_no_failure_and_ends_watching() {
     let host = Host::new();
     let service = host.start(Stdio::null());
