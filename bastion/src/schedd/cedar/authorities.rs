@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use htvault::{Authorities, TlsSettings};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::system::files::CONFIGURATION;
 use crate::system::keyed::Keyed;
@@ -24,35 +24,50 @@ pub(super) struct AuthorityFiles(Keyed<TlsSettings, Option<Known>>);
 struct Known {
     authorities: Arc<Authorities>,
     checked: Instant,
+    /// The files could not be read then, which was logged.
+    is_unreadable: bool,
 }
 
 impl AuthorityFiles {
     /// The authorities; the same value until the files change. An error says what to do.
     pub(super) async fn get(&self, settings: &TlsSettings) -> Result<Arc<Authorities>, String> {
         let mut known = self.0.lock(settings.clone()).await;
-        let before = known.as_ref().map(|known| Arc::clone(&known.authorities));
-        if let Some(Known {
-            authorities,
-            checked,
-        }) = known.as_ref()
-            && Instant::now() < *checked + CHECK
-        {
-            return Ok(Arc::clone(authorities));
-        }
-        let read = read(settings.clone(), before.clone()).await;
-        let authorities = match (read, before) {
-            (Ok(authorities), _) => authorities,
-            (Err(message), Some(before)) => {
-                warn!("authorities of credds: {message}; those of before are used");
-                before
-            }
-            (Err(message), None) => return Err(message),
+        let Some(before) = known.as_mut() else {
+            let authorities = read(settings.clone(), None).await?;
+            *known = Some(Known::new(Arc::clone(&authorities)));
+            return Ok(authorities);
         };
-        *known = Some(Known {
-            authorities: Arc::clone(&authorities),
+        if Instant::now() >= before.checked + CHECK {
+            let authorities = Arc::clone(&before.authorities);
+            before.take(read(settings.clone(), Some(authorities)).await);
+        }
+        Ok(Arc::clone(&before.authorities))
+    }
+}
+
+impl Known {
+    fn new(authorities: Arc<Authorities>) -> Self {
+        Self {
+            authorities,
             checked: Instant::now(),
-        });
-        Ok(authorities)
+            is_unreadable: false,
+        }
+    }
+
+    /// Takes over what was read; a change from readable to unreadable, or back, is logged.
+    fn take(&mut self, read: Result<Arc<Authorities>, String>) {
+        match &read {
+            Err(message) if !self.is_unreadable => {
+                warn!("authorities of credds: {message}; those of before are used");
+            }
+            Ok(_) if self.is_unreadable => info!("authorities of credds can be read again"),
+            _ => {}
+        }
+        self.is_unreadable = read.is_err();
+        self.checked = Instant::now();
+        if let Ok(authorities) = read {
+            self.authorities = authorities;
+        }
     }
 }
 
@@ -106,5 +121,38 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &later().await), "it is away");
         std::fs::write(&file, format!("# another\n{pem}")).unwrap();
         assert!(!Arc::ptr_eq(&first, &later().await));
+    }
+
+    #[tokio::test]
+    async fn unreadable_authorities_are_logged_when_that_begins_and_when_it_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let writer = std::fs::File::create(&log).unwrap();
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).finish();
+        let _log = tracing::subscriber::set_default(subscriber);
+        let count = |words: &str| {
+            let text = std::fs::read_to_string(&log).unwrap();
+            text.lines().filter(|line| line.contains(words)).count()
+        };
+        let file = folder.path().join("ca.pem");
+        let settings = TlsSettings {
+            ca_file: Some(file.clone()),
+            ca_dir: None,
+        };
+        let files = AuthorityFiles::default();
+        for times in 1..3 {
+            for is_away in [false, true, true, true, false, false] {
+                let _ = std::fs::remove_file(&file);
+                if !is_away {
+                    std::fs::write(&file, include_str!("authority.pem")).unwrap();
+                }
+                files.get(&settings).await.unwrap();
+                tokio::time::pause();
+                tokio::time::advance(CHECK).await;
+                tokio::time::resume();
+            }
+            assert_eq!(count("those of before are used"), times);
+            assert_eq!(count("can be read again"), times);
+        }
     }
 }
