@@ -100,10 +100,12 @@ fn is_good(report: &Report, min_life: Option<Duration>) -> bool {
     let Some(enough) = min_life else {
         return report.is_good();
     };
-    report.deliveries.iter().all(|line| {
+    let has_enough = |line: &Line| {
         let left = line.jobs_safe_until.map(|end| until(report.at, end));
         line.jobs_have_token && left.is_some_and(|left| left >= enough)
-    })
+    };
+    // Without a delivery, as while a search has found no schedd, no job has a token.
+    !report.deliveries.is_empty() && report.deliveries.iter().all(has_enough)
 }
 
 /// Formats the table, and the problems and warnings below it.
@@ -298,6 +300,8 @@ mod tests {
         };
         assert!(!is_good(&report(&none), minutes(1)));
         assert!(is_good(&report(&good("c")), None));
+        let empty = Report::of(Vec::new(), at(0));
+        assert!(!is_good(&empty, minutes(0)) && is_good(&empty, None));
     }
 
     #[test]
