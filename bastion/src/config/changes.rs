@@ -1,10 +1,8 @@
 //! Differences between two configurations, shown before and after a reload.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
-
-use serde::Serialize;
 
 use super::Config;
 use super::search::DeliveryTemplate;
@@ -12,151 +10,82 @@ use crate::model::delivery::{Authentication, Delivery, DeliveryId, Target, Way};
 use crate::model::duration::format;
 
 /// Everything that differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
-    /// Deliveries at schedds that are known.
-    pub deliveries: Part<DeliveryId>,
-    /// Searches, and deliveries to each schedd that they find.
-    pub searches: Part<String>,
-    /// Keys that concern everything.
-    pub settings: Vec<Difference>,
-}
-
-/// Things of one kind, in the order of names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Part<K> {
-    /// Only the new configuration has these.
-    pub added: Vec<K>,
-    /// Only the old one has these. Nothing is revoked or deleted by that.
-    pub removed: Vec<K>,
-    /// These differ.
-    pub changed: Vec<Changed<K>>,
-}
-
-/// A thing that differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Changed<K> {
-    /// Its name.
-    pub name: K,
-    /// Its values that differ.
-    pub differences: Vec<Difference>,
-}
-
-/// One value that differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Difference {
-    /// The key, as in the configuration.
-    pub key: &'static str,
-    /// Old value; `None` for nothing.
-    pub from: Option<String>,
-    /// New value; `None` for nothing.
-    pub to: Option<String>,
+    /// One line for each thing that differs.
+    pub lines: Vec<String>,
+    /// Deliveries at known schedds that only the old configuration has. Nothing is revoked or deleted by that.
+    pub removed: Vec<DeliveryId>,
 }
 
 /// Keys and their values, in an order that is fixed for each kind of thing.
 type Values = Vec<(&'static str, Option<String>)>;
+/// Things of one kind by their names.
+type Things<K> = BTreeMap<K, Values>;
 
 impl Changes {
     /// From `old` to `new`.
     #[must_use]
     pub fn between(old: &Config, new: &Config) -> Self {
+        let (before, after) = (deliveries(old), deliveries(new));
+        let mut lines = compare(&before, &after);
+        lines.extend(compare(&searches(old), &searches(new)));
+        let settings = differences(&settings(old), &settings(new));
+        lines.extend(settings.iter().map(|difference| format!("~ {difference}")));
         Self {
-            deliveries: Part::between(&deliveries(old), &deliveries(new)),
-            searches: Part::between(&searches(old), &searches(new)),
-            settings: differences(&settings(old), &settings(new)),
+            lines,
+            removed: only(&before, &after).cloned().collect(),
         }
-    }
-
-    /// True when nothing differs.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.lines().is_empty()
-    }
-
-    /// One line for each thing that differs.
-    #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        let settings = self.settings.iter().map(|one| format!("~ {one}"));
-        let things = self.deliveries.lines().chain(self.searches.lines());
-        things.chain(settings).collect()
     }
 }
 
-impl<K: Ord + Clone + Display> Part<K> {
-    fn between(old: &BTreeMap<K, Values>, new: &BTreeMap<K, Values>) -> Self {
-        let only = |a: &BTreeMap<K, Values>, b: &BTreeMap<K, Values>| {
-            let names = a.keys().filter(|name| !b.contains_key(name));
-            names.cloned().collect()
-        };
-        let changed = new.iter().filter_map(|(name, values)| {
-            let differences = differences(old.get(name)?, values);
-            let name = name.clone();
-            (!differences.is_empty()).then_some(Changed { name, differences })
-        });
-        Self {
-            added: only(new, old),
-            removed: only(old, new),
-            changed: changed.collect(),
-        }
-    }
-
-    fn lines(&self) -> impl Iterator<Item = String> {
-        let added = self.added.iter().map(|name| format!("+ {name}"));
-        let removed = self.removed.iter().map(|name| format!("- {name}"));
-        let changed = self.changed.iter().map(|one| {
-            let differences: Vec<String> =
-                one.differences.iter().map(ToString::to_string).collect();
-            format!("~ {}: {}", one.name, differences.join(", "))
-        });
-        added.chain(removed).chain(changed)
-    }
+/// Names of things that `other` does not have.
+fn only<'a, K: Ord>(things: &'a Things<K>, other: &Things<K>) -> impl Iterator<Item = &'a K> {
+    things.keys().filter(|name| !other.contains_key(name))
 }
 
-impl Display for Changes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = self.lines();
-        if lines.is_empty() {
-            return f.write_str("nothing changes");
+/// One line for each thing that is added, removed or changed.
+fn compare<K: Ord + Display>(old: &Things<K>, new: &Things<K>) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(only(new, old).map(|name| format!("+ {name}")));
+    lines.extend(only(old, new).map(|name| format!("- {name}")));
+    for (name, values) in new {
+        let differences = old.get(name).map(|before| differences(before, values));
+        let differences = differences.unwrap_or_default();
+        if !differences.is_empty() {
+            lines.push(format!("~ {name}: {}", differences.join(", ")));
         }
-        f.write_str(&lines.join("\n"))
     }
+    lines
 }
 
 const CONTROL: &str = "control.socket";
 const LISTEN: &str = "listen.address";
 const STATE: &str = "state";
 
-/// `KEY OLD → NEW`, and a remark on keys that take effect at the next start: sockets and the directory of the state are
-/// opened once.
-impl Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-        write!(f, "{} {} → {}", self.key, word(&self.from), word(&self.to))?;
-        match (self.key, &self.from) {
-            // Commands read the configuration, and look for the service at the new place.
-            (CONTROL, Some(old)) => write!(
-                f,
-                " (from the next start on; until then, commands need --socket {old})"
-            ),
-            (CONTROL | LISTEN | STATE, _) => f.write_str(" (from the next start on)"),
-            _ => Ok(()),
+/// `KEY OLD → NEW` for each value that differs between two things of one kind, whose keys are the same. Keys that take
+/// effect at the next start have a remark: sockets and the directory of the state are opened once.
+fn differences(old: &Values, new: &Values) -> Vec<String> {
+    let mut differences = Vec::new();
+    for ((key, from), (_, to)) in old.iter().zip(new) {
+        if from == to {
+            continue;
         }
+        let [from, to] = [from, to].map(|value| value.as_deref().unwrap_or("nothing"));
+        let remark = match *key {
+            // Commands read the configuration, and look for the service at the new place.
+            CONTROL => {
+                format!(" (from the next start on; until then, commands need --socket {from})")
+            }
+            LISTEN | STATE => " (from the next start on)".to_owned(),
+            _ => String::new(),
+        };
+        differences.push(format!("{key} {from} → {to}{remark}"));
     }
+    differences
 }
 
-/// Values that differ between two things of one kind, whose keys are the same.
-fn differences(old: &Values, new: &Values) -> Vec<Difference> {
-    let pairs = old.iter().zip(new);
-    let differing = pairs.filter(|((_, from), (_, to))| from != to);
-    let differences = differing.map(|((key, from), (_, to))| Difference {
-        key,
-        from: from.clone(),
-        to: to.clone(),
-    });
-    differences.collect()
-}
-
-fn deliveries(config: &Config) -> BTreeMap<DeliveryId, Values> {
+fn deliveries(config: &Config) -> Things<DeliveryId> {
     let deliveries = config.deliveries.iter();
     deliveries.map(|d| (d.id.clone(), delivery(d))).collect()
 }
@@ -212,7 +141,8 @@ fn opening(how: Option<(&Way, &Authentication)>) -> Values {
     let authorities = how.and_then(|(way, _)| way.authorities());
     let path = |path: Option<&PathBuf>| path.map(|path| shown(path));
     let authentication = how.map(|(_, authentication)| authentication);
-    let mut values = vec![
+    let domain = authentication.and_then(|how| how.domain.clone());
+    vec![
         ("transport", how.map(|(way, _)| way.name().to_owned())),
         (
             "ca_file",
@@ -222,20 +152,16 @@ fn opening(how: Option<(&Way, &Authentication)>) -> Values {
             "ca_dir",
             path(authorities.and_then(|all| all.ca_dir.as_ref())),
         ),
-    ];
-    values.extend(authenticate(authentication));
-    values
-}
-
-fn authenticate(how: Option<&Authentication>) -> Values {
-    vec![
-        ("authenticate", how.map(|how| how.method.to_string())),
-        ("superuser_for", how.and_then(|how| how.domain.clone())),
+        (
+            "authenticate",
+            authentication.map(|how| how.method.to_string()),
+        ),
+        ("superuser_for", domain),
     ]
 }
 
 /// Searches by their groups, and their deliveries by all that distinguishes them.
-fn searches(config: &Config) -> BTreeMap<String, Values> {
+fn searches(config: &Config) -> Things<String> {
     let mut all = BTreeMap::new();
     for search in &config.searches {
         let mut values = vec![

@@ -74,13 +74,13 @@ impl Reload {
         let report = Reloaded {
             used: trigger != Trigger::DryRun,
             faults: Vec::new(),
-            changes: changes.lines(),
+            changes: changes.lines,
         };
         if trigger == Trigger::DryRun {
             return (report, None);
         }
         let repaired = self.faults.take().is_some();
-        if changes.is_empty() {
+        if report.changes.is_empty() {
             // An operator who asks for a reload expects failed deliveries to be retried at once.
             if trigger == Trigger::Files {
                 if repaired {
@@ -95,7 +95,7 @@ impl Reload {
         for line in &report.changes {
             info!("the configuration changes: {line}");
         }
-        for id in &changes.deliveries.removed {
+        for id in &changes.removed {
             info!(
                 "{id} is no longer delivered; its token at the schedd stays until it expires; to revoke it now: \
                  token-bastion revoke --account {} --service {} --schedd {}",
