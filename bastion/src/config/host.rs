@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::Config;
 use crate::model::delivery::Way;
-use crate::system::files::keytab::{self, Damage, Entries, Keytab};
+use crate::system::files::keytab::{self, Entries, Keytab};
 use crate::system::files::{KEYTABS, ReadError};
 
 /// Principals that a message names.
@@ -33,6 +33,17 @@ pub struct HostFault {
     pub message: String,
     /// Deliveries fail until it is corrected.
     pub stops: bool,
+}
+
+impl HostFault {
+    /// A fault that names no account.
+    fn new(stops: bool, message: String) -> Self {
+        Self {
+            accounts: Vec::new(),
+            message,
+            stops,
+        }
+    }
 }
 
 impl fmt::Display for HostFault {
@@ -87,11 +98,7 @@ pub fn authority_fault(config: &Config) -> Option<HostFault> {
         let mut others = others.filter(|authorities| **authorities != config.vault.tls);
         others.find_map(|authorities| Authorities::read(authorities).err())
     })?;
-    Some(HostFault {
-        accounts: Vec::new(),
-        message: error.to_string(),
-        stops: true,
-    })
+    Some(HostFault::new(true, error.to_string()))
 }
 
 /// Authorities of credds that this program speaks to itself.
@@ -124,54 +131,55 @@ async fn read_keytab(path: &Path) -> Result<Keytab, String> {
 }
 
 fn check(read: &Result<Keytab, String>, principal: &str) -> Option<HostFault> {
-    let fault = |stops, message| {
-        let accounts = Vec::new();
-        Some(HostFault {
-            accounts,
-            message,
-            stops,
-        })
-    };
     let Keytab { mode, entries } = match read {
         Ok(keytab) => keytab,
-        Err(why) => return fault(true, why.clone()),
+        Err(why) => return Some(HostFault::new(true, why.clone())),
     };
-    if let Some(Entries { principals, damage }) = entries {
-        let has_key = principals.contains(principal);
-        let damage = damage.map(Damage::words);
-        match damage {
-            Some(damage) if has_key => {
-                let message = format!("{damage}, but the key is before the damage; {ANEW}");
-                return fault(false, message);
-            }
-            Some(damage) => return fault(true, format!("{damage}; {ANEW}")),
-            None if has_key => {}
-            None if principals.is_empty() => {
-                return fault(true, format!("there is no key in it; {ANEW}"));
-            }
-            None => {
-                let named = principals.iter().take(NAMED);
-                let mut named: Vec<String> = named
-                    .map(|principal| printable(principal, PRINCIPAL_LIMIT))
-                    .collect();
-                if principals.len() > NAMED {
-                    named.push("others".to_owned());
-                }
-                let message = format!(
-                    "it has no key of {principal}, only of {}; correct the principal, or put the right keytab there",
-                    named.join(", ")
-                );
-                return fault(true, message);
-            }
-        }
+    if let Some(entries) = entries
+        && let Some(fault) = key_fault(entries, principal)
+    {
+        return Some(fault);
     }
     if mode & 0o007 != 0 {
         let message = format!(
             "everybody may use it (mode {mode:04o}); `chmod 0400` it, and make a new key if others could have read it"
         );
-        return fault(false, message);
+        return Some(HostFault::new(false, message));
     }
     None
+}
+
+/// Fault of a keytab that is damaged, or has no key of a principal.
+fn key_fault(entries: &Entries, principal: &str) -> Option<HostFault> {
+    let Entries { principals, damage } = entries;
+    let has_key = principals.contains(principal);
+    if let Some(damage) = damage {
+        let but = if has_key {
+            ", but the key is before the damage"
+        } else {
+            ""
+        };
+        return Some(HostFault::new(!has_key, format!("{damage}{but}; {ANEW}")));
+    }
+    if has_key {
+        return None;
+    }
+    if principals.is_empty() {
+        let message = format!("there is no key in it; {ANEW}");
+        return Some(HostFault::new(true, message));
+    }
+    let named = principals.iter().take(NAMED);
+    let mut named: Vec<String> = named
+        .map(|principal| printable(principal, PRINCIPAL_LIMIT))
+        .collect();
+    if principals.len() > NAMED {
+        named.push("others".to_owned());
+    }
+    let message = format!(
+        "it has no key of {principal}, only of {}; correct the principal, or put the right keytab there",
+        named.join(", ")
+    );
+    Some(HostFault::new(true, message))
 }
 
 #[cfg(test)]
