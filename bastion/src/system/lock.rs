@@ -23,9 +23,14 @@ pub struct Lock {
 }
 
 /// Reason why the lock cannot be taken.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process has it.
+    #[error(
+        "another token-bastion uses this state directory{} (it holds {}); use `token-bastion status` or `push`, or stop it first",
+        pid.map_or_else(String::new, |pid| format!(", process {pid}")),
+        file.display()
+    )]
     Taken {
         /// The file.
         file: PathBuf,
@@ -33,29 +38,9 @@ pub enum LockError {
         pid: Option<u32>,
     },
     /// The file cannot be created or locked.
+    #[error("the lock on the state directory cannot be taken: {0:#}")]
     Unusable(anyhow::Error),
 }
-
-impl std::fmt::Display for LockError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Taken { file, pid } => {
-                let owner = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
-                write!(
-                    f,
-                    "another token-bastion uses this state directory{owner} (it holds {}); use `token-bastion status` or `push`, or stop it first",
-                    file.display()
-                )
-            }
-            Self::Unusable(error) => write!(
-                f,
-                "the lock on the state directory cannot be taken: {error:#}"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for LockError {}
 
 impl Lock {
     /// Takes the lock of a state directory, which is created when it is missing.

@@ -3,7 +3,6 @@
 //! Always true: a FIFO, device, socket or directory is refused with an error, and none of them blocks the caller: the
 //! kind is checked before the file is opened, and again when it is open. The size is bounded.
 
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -17,12 +16,15 @@ use secrecy::zeroize::Zeroizing;
 pub(crate) type FileContent = Zeroizing<Vec<u8>>;
 
 /// Reason why a file is not read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    System(io::Error),
+    #[error(transparent)]
+    System(#[from] io::Error),
     /// The kind of file, such as "a FIFO".
+    #[error("it is {0}, and only plain files are read")]
     NotPlain(&'static str),
     /// The limit in bytes.
+    #[error("it is larger than {} KiB", .0 / 1024)]
     TooLarge(u64),
 }
 
@@ -34,22 +36,6 @@ impl ReadError {
             Self::NotPlain(_) => "put a plain file there or correct the path",
             Self::TooLarge(_) => "make it smaller or correct the path",
         }
-    }
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System(error) => write!(f, "{error}"),
-            Self::NotPlain(kind) => write!(f, "it is {kind}, and only plain files are read"),
-            Self::TooLarge(limit) => write!(f, "it is larger than {} KiB", limit / 1024),
-        }
-    }
-}
-
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        Self::System(error)
     }
 }
 

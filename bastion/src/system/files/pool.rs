@@ -6,7 +6,6 @@
 //! the threads that other parts of the program need.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -55,38 +54,23 @@ pub(crate) struct Pool {
 type Running = Arc<Mutex<Vec<(Arc<Path>, Instant)>>>;
 
 /// Reason why an operation gave no result.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PoolError {
     /// The file system of this path does not answer.
+    #[error(
+        "the file system of {} does not answer within {} s; check its mount and its server",
+        .0.display(), DEADLINE.as_secs()
+    )]
     NoAnswer(PathBuf),
     /// Operations on other paths hang, on all threads there are.
+    #[error(
+        "{} was not read, since too many other files do not answer; check their file systems",
+        .0.display()
+    )]
     NoThread(PathBuf),
     /// A bug of this program.
+    #[error("{0}; this is a fault of token-bastion, please report it")]
     Broken(String),
-}
-
-impl fmt::Display for PoolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = DEADLINE.as_secs();
-        match self {
-            Self::NoAnswer(path) => write!(
-                f,
-                "the file system of {} does not answer within {seconds} s; check its mount and its server",
-                path.display()
-            ),
-            Self::NoThread(path) => write!(
-                f,
-                "{} was not read, since too many other files do not answer; check their file systems",
-                path.display()
-            ),
-            Self::Broken(what) => {
-                write!(
-                    f,
-                    "{what}; this is a fault of token-bastion, please report it"
-                )
-            }
-        }
-    }
 }
 
 impl Pool {
