@@ -1,15 +1,50 @@
-//! Laws of credds that hold in whatever way they are reached: how far a problem reaches, and for whom they take us.
+//! Requests to credds, and laws that hold in whatever way they are reached: how far a problem reaches, and for whom they
+//! take us.
 //!
 //! Always true: a credential is stored for nobody but the account that is meant.
 
 use htvault::text::printable;
 use htvault::{AccessToken, Claims};
 
-use crate::model::delivery::{Authentication, Delivery, Method};
+use secrecy::SecretString;
+
+use crate::model::delivery::{Authentication, Delivery, Method, Way};
 use crate::model::problem::{Cause, Kind, Problem};
 
 /// Longest name of others in a message, in characters.
 const NAME_LIMIT: usize = 200;
+
+/// Operation at a credd.
+#[derive(Clone, Copy)]
+pub(super) enum Operation<'a> {
+    Query,
+    /// For the account that is named, whomever the credd takes us for.
+    Store(&'a SecretString),
+    Delete,
+}
+
+/// Request to the credd of one delivery.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub(super) delivery: &'a Delivery,
+    pub(super) host: &'a str,
+    pub(super) collector: Option<&'a str>,
+    pub(super) way: &'a Way,
+    pub(super) authentication: &'a Authentication,
+    pub(super) operation: Operation<'a>,
+}
+
+impl Request<'_> {
+    /// A problem with the credd.
+    pub(super) fn problem(&self, kind: Kind, message: impl Into<String>) -> Problem {
+        problem(self.delivery, kind, message)
+    }
+
+    /// Checks that the credd takes us for the account; `user` is whom it takes us for.
+    pub(super) fn check_user(&self, user: Option<&str>) -> Result<(), Problem> {
+        check_user(self.delivery, self.authentication, user)
+    }
+}
 
 /// HTCondor's name of a method.
 pub(super) fn method_name(method: Method) -> String {
@@ -18,7 +53,7 @@ pub(super) fn method_name(method: Method) -> String {
 
 /// A problem with a delivery's credd. One that does not answer does so for everybody, and its certificate is the same
 /// for all.
-pub(super) fn problem(delivery: &Delivery, kind: Kind, message: impl Into<String>) -> Problem {
+fn problem(delivery: &Delivery, kind: Kind, message: impl Into<String>) -> Problem {
     let cause = match kind {
         Kind::CreddDown | Kind::CreddUntrusted | Kind::CreddCertificate => Cause::credd(delivery),
         _ => Cause::schedd(delivery),
@@ -35,7 +70,7 @@ pub(super) fn bearer(opener: Option<&AccessToken>) -> Option<String> {
 
 /// Checks that the credd takes us for the account; `user` is whom it takes us for, `None` for somebody of whom it says
 /// only that it is another one. A super-user has a name of its own, and says itself for whom it stores.
-pub(super) fn check_user(
+fn check_user(
     delivery: &Delivery,
     authentication: &Authentication,
     user: Option<&str>,

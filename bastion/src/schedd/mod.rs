@@ -13,6 +13,7 @@ pub mod discovery;
 pub(crate) mod opener;
 pub mod top_file;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -24,8 +25,9 @@ use crate::model::problem::Problem;
 use crate::vault::Vault;
 use crate::vault::sessions::Sessions;
 use addresses::Addresses;
-use cedar::Cedar;
+use cedar::{Cedar, NativeCollector};
 use condor::Condor;
+use credd::{Operation, Request};
 use discovery::{FoundSchedds, ScheddAd};
 use opener::Openers;
 
@@ -107,41 +109,83 @@ impl<V: Vault> Transports<V> {
     }
 }
 
+/// Place where a delivery is stored.
+enum Place<'a> {
+    Directory(&'a Path),
+    /// A credd, and what is asked of it.
+    Credd(Request<'a>),
+}
+
+impl<'a> Place<'a> {
+    fn of(delivery: &'a Delivery, operation: Operation<'a>) -> Self {
+        match &delivery.target {
+            Target::Directory(path) => Self::Directory(path),
+            Target::Credd {
+                host,
+                collector,
+                way,
+                authentication,
+            } => Self::Credd(Request {
+                delivery,
+                host,
+                collector: collector.as_deref(),
+                way,
+                authentication,
+                operation,
+            }),
+        }
+    }
+}
+
+impl<V: Vault> Transports<V> {
+    /// Carries a request to a credd out. Returns what it has, for a query.
+    async fn run(&self, request: &Request<'_>) -> Result<Observation, Problem> {
+        match request.way {
+            Way::Cedar { authorities } => Box::pin(self.cedar.run(request, authorities)).await,
+            Way::Condor => self.condor.run(request).await,
+        }
+    }
+}
+
 impl<V: Vault> Transport for Transports<V> {
     async fn observe(&self, delivery: &Delivery) -> Result<Observation, Problem> {
-        match &delivery.target {
-            Target::Directory(path) => directory::observe(delivery, path).await,
-            Target::Credd { way, .. } => match way {
-                Way::Cedar { .. } => Box::pin(self.cedar.observe(delivery)).await,
-                Way::Condor => self.condor.observe(delivery).await,
-            },
+        match Place::of(delivery, Operation::Query) {
+            Place::Directory(path) => directory::observe(delivery, path).await,
+            Place::Credd(request) => self.run(&request).await,
         }
     }
 
     async fn store(&self, delivery: &Delivery, top: &SecretString) -> Result<(), Problem> {
-        match &delivery.target {
-            Target::Directory(path) => directory::store(delivery, path, top).await,
-            Target::Credd { way, .. } => match way {
-                Way::Cedar { .. } => Box::pin(self.cedar.store(delivery, top)).await,
-                Way::Condor => self.condor.store(delivery, top).await,
-            },
+        match Place::of(delivery, Operation::Store(top)) {
+            Place::Directory(path) => directory::store(delivery, path, top).await,
+            Place::Credd(request) => self.run(&request).await.map(drop),
         }
     }
 
     async fn delete(&self, delivery: &Delivery) -> Result<(), Problem> {
-        match &delivery.target {
-            Target::Directory(path) => directory::delete(delivery, path).await,
-            Target::Credd { way, .. } => match way {
-                Way::Cedar { .. } => Box::pin(self.cedar.delete(delivery)).await,
-                Way::Condor => self.condor.delete(delivery).await,
-            },
+        let request = match Place::of(delivery, Operation::Delete) {
+            Place::Directory(path) => return directory::delete(delivery, path).await,
+            Place::Credd(request) => request,
+        };
+        // Whose credential that would be is asked first: what was deleted cannot be put back.
+        let there = self.observe(delivery).await?;
+        if there.stored.is_none() && there.served.is_none() {
+            return Ok(());
         }
+        self.run(&request).await.map(drop)
     }
 
     async fn find(&self, search: &Search, known: &FoundSchedds) -> Result<Vec<ScheddAd>, Problem> {
+        let collector = search.collector.as_deref();
         match &search.way {
-            Way::Cedar { .. } => Box::pin(self.cedar.find(search, known)).await,
-            Way::Condor => self.condor.find(search, known).await,
+            Way::Cedar { .. } => {
+                let collector = NativeCollector::new(collector);
+                Box::pin(discovery::find(&collector, search, known)).await
+            }
+            Way::Condor => {
+                let collector = self.condor.collector(collector);
+                discovery::find(&collector, search, known).await
+            }
         }
     }
 

@@ -20,11 +20,11 @@ const SHORT_DEADLINE: Duration = Duration::from_secs(5);
 const TEXT_LIMIT: usize = 500;
 
 /// The collectors of a pool: the first that answers counts.
-pub(super) struct NativeCollector<'a>(&'a str);
+pub(crate) struct NativeCollector<'a>(&'a str);
 
 impl<'a> NativeCollector<'a> {
     /// Those that the configuration names.
-    pub(super) fn new(names: Option<&'a str>) -> Self {
+    pub(crate) fn new(names: Option<&'a str>) -> Self {
         Self(names.unwrap_or_default())
     }
 

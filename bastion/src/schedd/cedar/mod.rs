@@ -17,21 +17,18 @@ use std::time::Duration;
 use htcondor_cedar::{Address, Credd, Credential, Done, Error, ErrorKind, Refusal, Step, Times};
 use htvault::{AccessToken, TlsSettings};
 use jiff::Timestamp;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
 use super::Observation;
 use super::addresses::Addresses;
-use super::credd;
-use super::discovery::{self, FoundSchedds, ScheddAd};
+use super::credd::{Operation, Request};
 use super::opener::Openers;
-use crate::config::Search;
 use crate::model::credd_step::CreddStep;
-use crate::model::delivery::{Authentication, Delivery, Target, Way};
 use crate::model::problem::{Kind, Problem};
 use crate::vault::Vault;
 use authorities::AuthorityFiles;
-use collector::NativeCollector;
+pub(super) use collector::NativeCollector;
 use credds::{Credds, Opened};
 
 /// Deadline of one call. A credd may have to fetch an issuer's keys first.
@@ -57,49 +54,26 @@ impl<V: Vault> Cedar<V> {
         }
     }
 
-    pub(super) async fn find(
+    /// Carries a request out. Returns what the credd has, for a query.
+    pub(super) async fn run(
         &self,
-        search: &Search,
-        known: &FoundSchedds,
-    ) -> Result<Vec<ScheddAd>, Problem> {
-        let collector = NativeCollector::new(search.collector.as_deref());
-        discovery::find(&collector, search, known).await
-    }
-
-    pub(super) async fn observe(&self, delivery: &Delivery) -> Result<Observation, Problem> {
-        let request = Request::new(delivery)?;
-        let done = self.run(&request, Operation::Query).await?;
-        credd::check_user(delivery, request.authentication, Some(&done.user))?;
+        request: &Request<'_>,
+        authorities: &TlsSettings,
+    ) -> Result<Observation, Problem> {
+        let done = self.exchange(request, authorities).await?;
+        if let Operation::Query = request.operation {
+            request.check_user(Some(&done.user))?;
+        }
         Ok(observed(done.outcome))
     }
 
-    /// Stores for the account that is named, whomever the credd takes us for.
-    pub(super) async fn store(
-        &self,
-        delivery: &Delivery,
-        top: &SecretString,
-    ) -> Result<(), Problem> {
-        let request = Request::new(delivery)?;
-        self.run(&request, Operation::Store(top)).await.map(drop)
-    }
-
-    pub(super) async fn delete(&self, delivery: &Delivery) -> Result<(), Problem> {
-        // Whose credential that would be is asked first: what was deleted cannot be put back.
-        let there = self.observe(delivery).await?;
-        if there.stored.is_none() && there.served.is_none() {
-            return Ok(());
-        }
-        let request = Request::new(delivery)?;
-        self.run(&request, Operation::Delete).await.map(drop)
-    }
-
-    /// Carries an operation out. Where nobody answers, or the credd dies under it, the collector is asked for the
+    /// Carries a request out. Where nobody answers, or the credd dies under it, the collector is asked for the
     /// address again and it is tried once more: each brings about a state, however often it is made. An access token
     /// that is refused is not used again.
-    async fn run(
+    async fn exchange(
         &self,
         request: &Request<'_>,
-        operation: Operation<'_>,
+        authorities: &TlsSettings,
     ) -> Result<Done<Option<Times>>, Problem> {
         let delivery = request.delivery;
         let Some(opener) = self.openers.of(delivery).await? else {
@@ -107,9 +81,9 @@ impl<V: Vault> Cedar<V> {
             return Err(Problem::internal(delivery, words));
         };
         let deadline = Instant::now() + DEADLINE;
-        let authorities = self.authorities.get(request.authorities).await;
+        let authorities = self.authorities.get(authorities).await;
         let authorities =
-            authorities.map_err(|message| credd::problem(delivery, Kind::Transport, message))?;
+            authorities.map_err(|message| request.problem(Kind::Transport, message))?;
         let first = self.address(request).await?;
         let left = || deadline.saturating_duration_since(Instant::now());
         let key = request.key();
@@ -123,9 +97,9 @@ impl<V: Vault> Cedar<V> {
             };
             let act = |credd: Arc<Credd>| {
                 let within = left().min(most);
-                async move { operation.run(&credd, &request.credential(), within).await }
+                async move { carry_out(request, &credd, within).await }
             };
-            let is_for_other = |result: &Result<_, Error>| request.is_for_other(operation, result);
+            let is_for_other = |result: &Result<_, Error>| request.is_for_other(result);
             self.credds.with(&key, &how, act, is_for_other).await
         };
         let place = request.place(&first, &opener).await?;
@@ -165,7 +139,7 @@ impl<V: Vault> Cedar<V> {
         };
         location.address.ok_or_else(|| {
             let message = problems::no_address(host, collector, location.fault.as_deref());
-            let problem = credd::problem(request.delivery, Kind::CreddDown, message);
+            let problem = request.problem(Kind::CreddDown, message);
             problem.at(CreddStep::Address)
         })
     }
@@ -186,39 +160,29 @@ impl<V: Vault> Cedar<V> {
     }
 }
 
-/// Operation at a credd.
-#[derive(Clone, Copy)]
-enum Operation<'a> {
-    Query,
-    Store(&'a SecretString),
-    Delete,
-}
-
-impl Operation<'_> {
-    /// The times of the credential, for a query.
-    async fn run(
-        self,
-        credd: &Credd,
-        credential: &Credential,
-        within: Duration,
-    ) -> Result<Done<Option<Times>>, Error> {
-        match self {
-            // All of the account's: the answer for one compares scopes and audience first.
-            Self::Query => {
-                let list = credd.list(credential.account.as_deref(), within).await?;
-                Ok(with_outcome(list, |mut all| {
-                    all.remove(&credential.service)
-                }))
-            }
-            Self::Store(top) => {
-                let secret = top.expose_secret().as_bytes();
-                let stored = credd.store(credential, secret, within).await?;
-                Ok(with_outcome(stored, |_| None))
-            }
-            Self::Delete => {
-                let deleted = credd.delete(credential, within).await?;
-                Ok(with_outcome(deleted, |()| None))
-            }
+/// Carries a request out at a credd. Returns the times of the credential, for a query.
+async fn carry_out(
+    request: &Request<'_>,
+    credd: &Credd,
+    within: Duration,
+) -> Result<Done<Option<Times>>, Error> {
+    let credential = request.credential();
+    match request.operation {
+        // All of the account's: the answer for one compares scopes and audience first.
+        Operation::Query => {
+            let list = credd.list(credential.account.as_deref(), within).await?;
+            Ok(with_outcome(list, |mut all| {
+                all.remove(&credential.service)
+            }))
+        }
+        Operation::Store(top) => {
+            let secret = top.expose_secret().as_bytes();
+            let stored = credd.store(&credential, secret, within).await?;
+            Ok(with_outcome(stored, |_| None))
+        }
+        Operation::Delete => {
+            let deleted = credd.delete(&credential, within).await?;
+            Ok(with_outcome(deleted, |()| None))
         }
     }
 }
@@ -265,36 +229,7 @@ fn is_certificate(kind: ErrorKind) -> bool {
     )
 }
 
-/// Request to the credd of one delivery.
-struct Request<'a> {
-    delivery: &'a Delivery,
-    host: &'a str,
-    collector: Option<&'a str>,
-    authentication: &'a Authentication,
-    authorities: &'a TlsSettings,
-}
-
-impl<'a> Request<'a> {
-    fn new(delivery: &'a Delivery) -> Result<Self, Problem> {
-        let Target::Credd {
-            host,
-            collector,
-            way: Way::Cedar { authorities },
-            authentication,
-        } = &delivery.target
-        else {
-            let words = "a schedd of another transport is taken for one of `cedar`";
-            return Err(Problem::internal(delivery, words));
-        };
-        Ok(Self {
-            delivery,
-            host,
-            collector: collector.as_deref(),
-            authentication,
-            authorities,
-        })
-    }
-
+impl Request<'_> {
     /// Name that the credd's certificate must have: the host's in the configuration, or that of the schedd that was
     /// found. Of an address that is configured the name in it, which its admin wrote there.
     fn name(&self, address: &str) -> String {
@@ -313,7 +248,7 @@ impl<'a> Request<'a> {
         let address = address.parse();
         let address = address.map_err(|error| problems::explain(&error, self, opener))?;
         names::resolved(address).await.map_err(|message| {
-            let problem = credd::problem(self.delivery, Kind::CreddDown, message);
+            let problem = self.problem(Kind::CreddDown, message);
             problem.at(CreddStep::Connection)
         })
     }
@@ -328,15 +263,9 @@ impl<'a> Request<'a> {
     }
 
     /// `true` for the answer to another user than is meant.
-    fn is_for_other(
-        &self,
-        operation: Operation<'_>,
-        result: &Result<Done<Option<Times>>, Error>,
-    ) -> bool {
-        match (operation, result) {
-            (Operation::Query, Ok(done)) => {
-                credd::check_user(self.delivery, self.authentication, Some(&done.user)).is_err()
-            }
+    fn is_for_other(&self, result: &Result<Done<Option<Times>>, Error>) -> bool {
+        match (self.operation, result) {
+            (Operation::Query, Ok(done)) => self.check_user(Some(&done.user)).is_err(),
             // A credd carries nothing else out for another user.
             (_, Ok(_)) => false,
             (_, Err(error)) => error.kind() == ErrorKind::Credd(Refusal::NotAllowed),

@@ -14,7 +14,7 @@ use crate::schedd::{advice, credd};
 pub(super) fn explain(error: &Error, request: &Request<'_>, opener: &AccessToken) -> Problem {
     let delivery = request.delivery;
     if error.kind() == ErrorKind::Credd(Refusal::NotAllowed)
-        && let Err(problem) = credd::check_user(delivery, request.authentication, error.user())
+        && let Err(problem) = request.check_user(error.user())
     {
         return problem.at(CreddStep::Command);
     }
@@ -30,7 +30,7 @@ pub(super) fn explain(error: &Error, request: &Request<'_>, opener: &AccessToken
     ];
     let advice = advice::fill(advice, &values);
     let message = format!("{}; {advice}", error.message());
-    let problem = credd::problem(delivery, kind, message);
+    let problem = request.problem(kind, message);
     match step(error.step()) {
         Some(step) => problem.at(step),
         None => problem,

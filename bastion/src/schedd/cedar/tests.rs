@@ -4,12 +4,15 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::fakes::Outside;
 use crate::fixtures::delivery_to;
+use crate::model::delivery::{Authentication, Delivery, Target, Way};
 use crate::model::problem::Cause;
+use crate::schedd::Place;
 use crate::store::Store;
 
 const AUTHORITY: &str = include_str!("authority.pem");
@@ -44,10 +47,21 @@ fn delivery(host: &str, collector: Option<String>, folder: &tempfile::TempDir) -
     })
 }
 
-fn cedar() -> Cedar<Outside> {
+fn request<'a>(delivery: &'a Delivery, operation: Operation<'a>) -> Request<'a> {
+    let Place::Credd(request) = Place::of(delivery, operation) else {
+        panic!("{delivery:?}");
+    };
+    request
+}
+
+/// The problem that an operation has.
+async fn problem(delivery: &Delivery, operation: Operation<'_>) -> Problem {
     let outside = Outside::new();
     let openers = Openers::new(outside.sessions(Store::default()));
-    Cedar::new(Arc::new(openers), Arc::default())
+    let cedar = Cedar::new(Arc::new(openers), Arc::default());
+    let authorities = delivery.target.way().unwrap().authorities().unwrap();
+    let result = cedar.run(&request(delivery, operation), authorities).await;
+    result.unwrap_err()
 }
 
 #[tokio::test]
@@ -55,7 +69,7 @@ async fn a_credd_that_hangs_up_is_tried_twice_and_is_down_for_everybody() {
     let folder = tempfile::tempdir().unwrap();
     let (address, count) = rude().await;
     let delivery = delivery(&format!("<{address}?alias=ap.test>"), None, &folder);
-    let problem = cedar().observe(&delivery).await.unwrap_err();
+    let problem = problem(&delivery, Operation::Query).await;
     assert_eq!(count.load(Ordering::SeqCst), 2);
     assert_eq!(problem.kind, Kind::CreddDown);
     assert!(matches!(problem.cause, Cause::Credd(_)), "{problem:?}");
@@ -73,7 +87,7 @@ async fn a_credd_that_says_nothing_is_down_within_the_deadline_and_not_asked_twi
     let address = listener.local_addr().unwrap();
     let delivery = delivery(&format!("<{address}?alias=ap.test>"), None, &folder);
     let begun = Instant::now();
-    let problem = cedar().observe(&delivery).await.unwrap_err();
+    let problem = problem(&delivery, Operation::Query).await;
     assert!(begun.elapsed() <= DEADLINE, "{:?}", begun.elapsed());
     assert_eq!(problem.kind, Kind::CreddDown);
     assert!(
@@ -91,7 +105,7 @@ async fn a_host_where_nobody_listens_is_down() {
     let folder = tempfile::tempdir().unwrap();
     let delivery = delivery("<127.0.0.1:1?alias=ap.test>", None, &folder);
     let top = SecretString::from("{\"vault_token\": \"hvs.secret\"}");
-    let problem = cedar().store(&delivery, &top).await.unwrap_err();
+    let problem = problem(&delivery, Operation::Store(&top)).await;
     assert_eq!(problem.kind, Kind::CreddDown);
     assert_eq!(problem.step, Some(CreddStep::Connection));
     assert!(!problem.message.contains("hvs"), "{}", problem.message);
@@ -102,7 +116,7 @@ async fn a_collector_that_hangs_up_leaves_the_address_unknown_and_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let (address, _) = rude().await;
     let delivery = delivery("ap.test", Some(address.to_string()), &folder);
-    let problem = cedar().observe(&delivery).await.unwrap_err();
+    let problem = problem(&delivery, Operation::Query).await;
     assert_eq!(problem.kind, Kind::CreddDown);
     assert_eq!(problem.step, Some(CreddStep::Address));
     let words =
@@ -115,7 +129,7 @@ async fn authorities_that_cannot_be_read_are_a_fault_of_this_host() {
     let folder = tempfile::tempdir().unwrap();
     let delivery = delivery("<127.0.0.1:1>", None, &folder);
     std::fs::remove_file(folder.path().join("ca.pem")).unwrap();
-    let problem = cedar().observe(&delivery).await.unwrap_err();
+    let problem = problem(&delivery, Operation::Query).await;
     assert_eq!(problem.kind, Kind::Transport);
     assert!(problem.message.contains("ca.pem"), "{}", problem.message);
 }
@@ -131,7 +145,7 @@ fn a_certificate_must_be_for_the_name_of_the_configuration() {
         ("<10.0.0.1:9618?alias=ap.test&sock=a>", "ap.test"),
     ] {
         let delivery = delivery(host, None, &folder);
-        let request = Request::new(&delivery).unwrap();
+        let request = request(&delivery, Operation::Query);
         // The address of a name is a collector's; that of an address is the configuration itself.
         let address = if host.starts_with('<') { host } else { other };
         assert_eq!(request.name(address), name);
@@ -159,17 +173,17 @@ fn what_is_wrong_with_a_certificate_is_wrong_again_at_the_same_address_only() {
 fn the_users_name_in_an_answer_says_whether_it_is_for_another_one() {
     let folder = tempfile::tempdir().unwrap();
     let delivery = delivery("ap.test", None, &folder);
-    let request = Request::new(&delivery).unwrap();
-    let answer = |user: &str| {
-        Ok(Done {
+    let is_for_other = |operation, user: &str| {
+        let answer = Ok(Done {
             outcome: None,
             user: user.to_owned(),
             version: String::new(),
             resumed: true,
-        })
+        });
+        request(&delivery, operation).is_for_other(&answer)
     };
-    assert!(request.is_for_other(Operation::Query, &answer("crabtw@ap.test")));
-    assert!(!request.is_for_other(Operation::Query, &answer("cmsprod@ap.test")));
+    assert!(is_for_other(Operation::Query, "crabtw@ap.test"));
+    assert!(!is_for_other(Operation::Query, "cmsprod@ap.test"));
     // What was done for somebody else is not done again: that user may do so.
-    assert!(!request.is_for_other(Operation::Delete, &answer("condor@ap.test")));
+    assert!(!is_for_other(Operation::Delete, "condor@ap.test"));
 }

@@ -49,7 +49,7 @@ impl Ad for CreddAd {
 }
 
 /// A collector, asked with the tool; that of the local configuration when it has no name.
-pub(super) struct ToolCollector<'a> {
+pub(crate) struct ToolCollector<'a> {
     pub(super) tools: &'a Tools,
     pub(super) name: Option<&'a str>,
 }

@@ -17,15 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::AccessToken;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
 use super::Observation;
 use super::addresses::{Addresses, Location};
-use super::credd::{self, method_name};
-use super::discovery::{self, FoundSchedds, ScheddAd};
+use super::credd::{self, Operation, Request, method_name};
 use super::opener::Openers;
-use crate::config::Search;
-use crate::model::delivery::{Authentication, Delivery, Method, Target};
+use crate::model::delivery::Method;
 use crate::model::problem::{Kind, Problem};
 use crate::vault::Vault;
 use collector::ToolCollector;
@@ -63,50 +61,32 @@ impl<V: Vault> Condor<V> {
         }
     }
 
-    fn collector<'a>(&'a self, name: Option<&'a str>) -> ToolCollector<'a> {
+    /// A collector, asked with the tool.
+    pub(super) fn collector<'a>(&'a self, name: Option<&'a str>) -> ToolCollector<'a> {
         let tools = &self.tools;
         ToolCollector { tools, name }
     }
 
-    pub(super) async fn find(
-        &self,
-        search: &Search,
-        known: &FoundSchedds,
-    ) -> Result<Vec<ScheddAd>, Problem> {
-        let collector = self.collector(search.collector.as_deref());
-        discovery::find(&collector, search, known).await
-    }
-
-    pub(super) async fn observe(&self, delivery: &Delivery) -> Result<Observation, Problem> {
-        let request = Request::new(delivery, Operation::Query)?;
-        let output = self.run(&request).await?;
-        request.check_user(&output)?;
-        Ok(output.observed(&delivery.id.service))
-    }
-
-    /// Stores for the account that is named, whomever the credd takes us for.
-    pub(super) async fn store(
-        &self,
-        delivery: &Delivery,
-        top: &SecretString,
-    ) -> Result<(), Problem> {
-        let request = Request::new(delivery, Operation::Add(top))?;
-        self.run(&request).await.map(drop)
-    }
-
-    pub(super) async fn delete(&self, delivery: &Delivery) -> Result<(), Problem> {
-        // Whose credential that would be is asked first: what was deleted cannot be put back.
-        let there = self.observe(delivery).await?;
-        if there.stored.is_none() && there.served.is_none() {
-            return Ok(());
+    /// Carries a request out. Returns what the credd has, for a query.
+    pub(super) async fn run(&self, request: &Request<'_>) -> Result<Observation, Problem> {
+        if request.authentication.method == Method::Kerberos && !nix::unistd::geteuid().is_root() {
+            return Err(request.problem(
+                Kind::Transport,
+                "`authenticate: kerberos` works for root alone, whose tools log in by keytab in memory; run the service \
+                 as root, or take another method",
+            ));
         }
-        let request = Request::new(delivery, Operation::Delete)?;
-        self.run(&request).await.map(drop)
+        let output = self.run_tool(request).await?;
+        if let Operation::Query = request.operation {
+            request.check_output(&output)?;
+            return Ok(output.observed(&request.delivery.id.service));
+        }
+        Ok(Observation::default())
     }
 
     /// Runs the tool. A credd that does not answer is asked for by its name next time; an access token that
     /// is refused is not used again.
-    async fn run(&self, request: &Request<'_>) -> Result<ToolOutput, Problem> {
+    async fn run_tool(&self, request: &Request<'_>) -> Result<ToolOutput, Problem> {
         let opener = self.openers.of(request.delivery).await?;
         let opener = opener.as_ref();
         let (collector, host) = (request.collector, request.host);
@@ -148,7 +128,7 @@ impl<V: Vault> Condor<V> {
         let address = address.filter(|_| !has_moved);
         let output = self.run_once(request, address, opener, Some(debug)).await?;
         if !request.is_done(&output) {
-            request.check_user(&output)?;
+            request.check_output(&output)?;
             return Err(request.failure(&output, opener));
         }
         if has_moved {
@@ -182,7 +162,7 @@ impl<V: Vault> Condor<V> {
         match request.operation {
             // Without -s: the answer for one service compares scopes and audience first.
             Operation::Query => arguments.push("query-oauth"),
-            Operation::Add(top) => {
+            Operation::Store(top) => {
                 arguments.extend(["add-oauth", "-s", service, "-i", "-"]);
                 input = top.expose_secret();
             }
@@ -210,56 +190,10 @@ impl<V: Vault> Condor<V> {
     }
 }
 
-/// Operation of the tool.
-enum Operation<'a> {
-    Query,
-    Add(&'a SecretString),
-    Delete,
-}
-
-/// Request to the credd of one delivery.
-struct Request<'a> {
-    delivery: &'a Delivery,
-    host: &'a str,
-    collector: Option<&'a str>,
-    authentication: &'a Authentication,
-    operation: Operation<'a>,
-}
-
-impl<'a> Request<'a> {
-    fn new(delivery: &'a Delivery, operation: Operation<'a>) -> Result<Self, Problem> {
-        let Target::Credd {
-            host,
-            collector,
-            authentication,
-            ..
-        } = &delivery.target
-        else {
-            return Err(Problem::internal(
-                delivery,
-                "a directory is taken for a credd",
-            ));
-        };
-        let request = Self {
-            delivery,
-            host,
-            collector: collector.as_deref(),
-            authentication,
-            operation,
-        };
-        if authentication.method == Method::Kerberos && !nix::unistd::geteuid().is_root() {
-            return Err(request.problem(
-                Kind::Transport,
-                "`authenticate: kerberos` works for root alone, whose tools log in by keytab in memory; run the service \
-                 as root, or take another method",
-            ));
-        }
-        Ok(request)
-    }
-
+impl Request<'_> {
     fn is_done(&self, output: &ToolOutput) -> bool {
-        let is_adding = matches!(self.operation, Operation::Add(_));
-        output.success || (output.is_nothing_there() && !is_adding)
+        let is_storing = matches!(self.operation, Operation::Store(_));
+        output.success || (output.is_nothing_there() && !is_storing)
     }
 
     /// Environment that says how this host shows who it is, and which collector is asked.
@@ -278,10 +212,6 @@ impl<'a> Request<'a> {
         all
     }
 
-    fn problem(&self, kind: Kind, message: impl Into<String>) -> Problem {
-        credd::problem(self.delivery, kind, message)
-    }
-
     fn failure(&self, output: &ToolOutput, opener: Option<&AccessToken>) -> Problem {
         let bearer = credd::bearer(opener);
         let method = self.authentication.method;
@@ -290,12 +220,12 @@ impl<'a> Request<'a> {
     }
 
     /// Checks that the credd takes us for the account, where the output says for whom.
-    fn check_user(&self, output: &ToolOutput) -> Result<(), Problem> {
+    fn check_output(&self, output: &ToolOutput) -> Result<(), Problem> {
         let user = output.user();
         if user.is_none() && !output.is_not_allowed() {
             return Ok(());
         }
-        credd::check_user(self.delivery, self.authentication, user)
+        self.check_user(user)
     }
 }
 
@@ -303,6 +233,7 @@ impl<'a> Request<'a> {
 mod tests {
     use super::*;
     use crate::fixtures::{credd_by, delivery_to};
+    use crate::schedd::Place;
 
     /// Message about an output, for an account `cmsprod`.
     fn told(method: Method, domain: Option<&str>, stdout: &str, stderr: &str) -> Option<String> {
@@ -313,8 +244,10 @@ mod tests {
             stdout: stdout.to_owned(),
             stderr: stderr.to_owned(),
         };
-        let request = Request::new(&delivery, Operation::Query).unwrap();
-        Some(request.check_user(&output).err()?.message)
+        let Place::Credd(request) = Place::of(&delivery, Operation::Query) else {
+            panic!("{delivery:?}");
+        };
+        Some(request.check_output(&output).err()?.message)
     }
 
     const REFUSED: &str = "Operation failed because it is not allowed\n";
