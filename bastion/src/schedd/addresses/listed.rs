@@ -9,19 +9,19 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 
 use super::{AFTER_DOUBT, AFTER_SILENCE, FORGOTTEN, FRESH, JUST_NOW, Location};
-use crate::schedd::discovery::{CreddAd, credd_named, credd_of_host, find_credd};
+use crate::schedd::discovery::{CreddAd, credd_named, find_credd};
 
 /// Answers of a collector.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
     /// The last answer.
-    credds: Vec<CreddAd>,
+    pub(super) credds: Vec<CreddAd>,
     /// Credds that were found for schedds, by the names of these.
     wanted: HashMap<String, Wanted>,
     asked: Option<Instant>,
     ask_again: Option<Instant>,
     /// Reason why it did not answer the last time.
-    fault: Option<String>,
+    pub(super) fault: Option<String>,
 }
 
 /// Credd that was found for a schedd.
@@ -46,7 +46,7 @@ impl Wanted {
 }
 
 /// The ad of the same credd.
-fn same<'a>(credds: &'a [CreddAd], credd: &CreddAd) -> Option<&'a CreddAd> {
+pub(super) fn same<'a>(credds: &'a [CreddAd], credd: &CreddAd) -> Option<&'a CreddAd> {
     let is_same = |ad: &&CreddAd| ad.name == credd.name && ad.machine == credd.machine;
     credds.iter().find(is_same)
 }
@@ -109,32 +109,6 @@ impl Listed {
         };
         self.wanted.insert(schedd.to_owned(), wanted);
         address
-    }
-
-    /// Reason why the collector did not answer the last time.
-    pub(super) fn fault(&self) -> Option<String> {
-        self.fault.clone()
-    }
-
-    /// The credd that has an address in the last answer.
-    pub(super) fn credd_at(&self, address: &str) -> Option<CreddAd> {
-        let has_it = |ad: &&CreddAd| ad.address.as_deref() == Some(address);
-        self.credds.iter().find(has_it).cloned()
-    }
-
-    /// Address of a credd in the last answer, wherever it was before.
-    pub(super) fn address_of(&self, credd: &CreddAd) -> Option<String> {
-        same(&self.credds, credd)?.address.clone()
-    }
-
-    /// Address of the only credd of a name in the last answer.
-    pub(super) fn address_named(&self, name: &str) -> Option<String> {
-        credd_named(&self.credds, name)?.address.clone()
-    }
-
-    /// Address of the only credd of a host in the last answer.
-    pub(super) fn address_of_host(&self, machine: &str) -> Option<String> {
-        credd_of_host(&self.credds, machine)?.address.clone()
     }
 
     /// Forgets an address where nobody answered, unless the last answer has it, or the collector is silent.

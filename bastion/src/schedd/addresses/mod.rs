@@ -13,9 +13,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::Search;
-use crate::schedd::discovery::{CreddAd, FoundSchedds};
+use crate::schedd::discovery::{CreddAd, FoundSchedds, credd_named, credd_of_host};
 use crate::system::keyed::Keyed;
-use listed::Listed;
+use listed::{Listed, same};
 
 /// Time for which the answer of a collector counts: as often it is asked for schedds.
 const FRESH: Duration = Duration::from_mins(5);
@@ -62,19 +62,18 @@ impl Found {
         &self,
         listed: &mut Listed,
         schedd: &str,
-        before: Option<CreddAd>,
+        before: Option<&CreddAd>,
     ) -> Option<String> {
-        if let Some(credd) = before {
-            listed.address_of(&credd)
-        } else if self.is_own {
+        let credds = &listed.credds;
+        let credd = match before {
+            Some(before) => same(credds, before),
             // The only credd of its host may be another one.
-            listed.address_named(&self.ad)
-        } else if self.location.has_name {
-            listed.location(schedd).address
-        } else {
+            None if self.is_own => credd_named(credds, &self.ad),
+            None if self.location.has_name => return listed.location(schedd).address,
             // Its own name is not that of a credd, and others at that host may have credds of their own.
-            listed.address_of_host(&self.machine)
-        }
+            None => credd_of_host(credds, &self.machine),
+        };
+        credd?.address.clone()
     }
 }
 
@@ -193,7 +192,10 @@ impl Addresses {
         {
             return location.clone();
         }
-        let credd_there = |listed: &mut Listed| listed.credd_at(failed?);
+        let credd_there = |listed: &mut Listed| {
+            let has_it = |ad: &&CreddAd| failed.is_some() && ad.address.as_deref() == failed;
+            listed.credds.iter().find(has_it).cloned()
+        };
         let before = self.with(collector, credd_there);
         let is_known = |listed: &mut Listed| {
             listed.is_final() || (found.is_none() && is_other(&listed.location(schedd)))
@@ -215,9 +217,9 @@ impl Addresses {
             };
             let before = before.or_else(|| credd_there(listed));
             Location {
-                address: found.address(listed, schedd, before),
+                address: found.address(listed, schedd, before.as_ref()),
                 has_name: found.location.has_name,
-                fault: listed.fault(),
+                fault: listed.fault.clone(),
             }
         });
         if let Some(found) = self.found().get_mut(&key)
