@@ -11,11 +11,8 @@ use super::names;
 use crate::config::collectors;
 use crate::model::problem::Kind;
 use crate::schedd::advice;
-use crate::schedd::discovery::{Collector, CreddAd, QueryFailure, ScheddAd};
+use crate::schedd::discovery::{Collector, CreddAd, DEADLINE, QueryFailure, ScheddAd};
 
-const DEADLINE: Duration = Duration::from_secs(30);
-/// Deadline where somebody waits to store something.
-const SHORT_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest expression in a message, in characters.
 const TEXT_LIMIT: usize = 500;
 
@@ -26,16 +23,6 @@ impl<'a> NativeCollector<'a> {
     /// Those that the configuration names.
     pub(crate) fn new(names: Option<&'a str>) -> Self {
         Self(names.unwrap_or_default())
-    }
-
-    /// All credds, or soon the reason why there is no answer.
-    pub(super) async fn credds_soon(&self) -> Result<Vec<CreddAd>, String> {
-        let query = credds_query();
-        // Boxed: each push may ask, and few do.
-        match Box::pin(self.ask(&query, SHORT_DEADLINE)).await {
-            Ok(ads) => Ok(ads.iter().filter_map(credd).collect()),
-            Err(failure) => Err(self.silent(&failure).1),
-        }
     }
 
     async fn ask(&self, query: &Query, within: Duration) -> Result<Vec<Ad>, Failure> {
@@ -125,8 +112,13 @@ impl Collector for NativeCollector<'_> {
         Err(self.silent(&failure))
     }
 
-    async fn credds(&self) -> Result<Vec<CreddAd>, QueryFailure> {
-        let ads = self.ask(&credds_query(), DEADLINE).await;
+    async fn credds(&self, within: Duration) -> Result<Vec<CreddAd>, QueryFailure> {
+        let names = ["Name", "Machine", "MyAddress"];
+        let query = Query {
+            projection: names.map(str::to_owned).to_vec(),
+            ..Query::new(AdKind::Credd)
+        };
+        let ads = self.ask(&query, within).await;
         let ads = ads.map_err(|failure| self.silent(&failure))?;
         Ok(ads.iter().filter_map(credd).collect())
     }
@@ -134,14 +126,6 @@ impl Collector for NativeCollector<'_> {
 
 fn is_hang_up(error: &Error) -> bool {
     (error.kind(), error.step()) == (ErrorKind::HungUp, Step::Command)
-}
-
-fn credds_query() -> Query {
-    let names = ["Name", "Machine", "MyAddress"];
-    Query {
-        projection: names.map(str::to_owned).to_vec(),
-        ..Query::new(AdKind::Credd)
-    }
 }
 
 /// A schedd's ad; one without a name is of no use.

@@ -39,30 +39,29 @@ pub(super) struct Key {
 
 /// How a credd is opened now.
 #[derive(Clone)]
-pub(super) struct Opened<'a> {
+pub(super) struct Opened {
     pub(super) address: Address,
     /// Name that its certificate must have.
     pub(super) name: String,
-    pub(super) token: &'a AccessToken,
+    pub(super) token: AccessToken,
     /// Time that the token still lives.
     pub(super) life: Duration,
-    pub(super) authorities: &'a Arc<Authorities>,
+    pub(super) authorities: Arc<Authorities>,
 }
 
 struct Client {
     credd: Arc<Credd>,
-    name: String,
-    token: AccessToken,
-    authorities: Arc<Authorities>,
+    opened: Opened,
     used: Instant,
 }
 
-impl Client {
-    fn is_for(&self, opened: &Opened<'_>) -> bool {
-        *self.credd.address() == opened.address
-            && self.name == opened.name
-            && self.token.expose() == opened.token.expose()
-            && Arc::ptr_eq(&self.authorities, opened.authorities)
+impl Opened {
+    /// Returns `true` for the same but for the time that has passed.
+    fn is_same(&self, other: &Self) -> bool {
+        self.address == other.address
+            && self.name == other.name
+            && self.token.expose() == other.token.expose()
+            && Arc::ptr_eq(&self.authorities, &other.authorities)
     }
 }
 
@@ -73,11 +72,11 @@ impl Credds {
     pub(super) async fn with<T, F: Future<Output = Result<T, Error>>>(
         &self,
         key: &Key,
-        opened: &Opened<'_>,
+        opened: &Opened,
         act: impl Fn(Arc<Credd>) -> F,
         is_for_other: impl Fn(&Result<T, Error>) -> bool,
     ) -> Result<T, Error> {
-        let (credd, is_new) = self.get(key.clone(), opened.clone())?;
+        let (credd, is_new) = self.get(key.clone(), opened)?;
         let result = act(Arc::clone(&credd)).await;
         if !is_for_other(&result) {
             return result;
@@ -86,7 +85,7 @@ impl Credds {
         if is_new {
             return result;
         }
-        let (credd, _) = self.get(key.clone(), opened.clone())?;
+        let (credd, _) = self.get(key.clone(), opened)?;
         let result = act(Arc::clone(&credd)).await;
         if is_for_other(&result) {
             self.forget(key, &credd);
@@ -104,7 +103,7 @@ impl Credds {
     }
 
     /// The client for a credd that is opened so: the one of before, or a new one in its place; `true` for a new one.
-    fn get(&self, key: Key, opened: Opened<'_>) -> Result<(Arc<Credd>, bool), Error> {
+    fn get(&self, key: Key, opened: &Opened) -> Result<(Arc<Credd>, bool), Error> {
         let now = Instant::now();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.swept.is_none_or(|swept| now >= swept + SWEEP) {
@@ -112,27 +111,19 @@ impl Credds {
             all.clients.retain(|_, client| now < client.used + SESSION);
         }
         if let Some(client) = all.clients.get_mut(&key)
-            && client.is_for(&opened)
+            && client.opened.is_same(opened)
         {
             client.used = now;
             return Ok((Arc::clone(&client.credd), false));
         }
-        let Opened {
-            address,
-            name,
-            token,
-            life,
-            authorities,
-        } = opened;
-        let tls = Tls::with_config(authorities.config(), &name)?;
-        let secret = htcondor_cedar::AccessToken::new(token.expose().to_owned(), life);
-        let credd = Credd::new(address, tls, secret).with_session_lifetime(SESSION);
+        let tls = Tls::with_config(opened.authorities.config(), &opened.name)?;
+        let secret = opened.token.expose().to_owned();
+        let secret = htcondor_cedar::AccessToken::new(secret, opened.life);
+        let credd = Credd::new(opened.address.clone(), tls, secret).with_session_lifetime(SESSION);
         let credd = Arc::new(credd);
         let client = Client {
             credd: Arc::clone(&credd),
-            name,
-            token: token.clone(),
-            authorities: Arc::clone(authorities),
+            opened: opened.clone(),
             used: now,
         };
         all.clients.insert(key, client);
@@ -172,11 +163,11 @@ mod tests {
             let opened = Opened {
                 address: Address::new("10.0.0.1", port).unwrap(),
                 name: name.to_owned(),
-                token: &AccessToken::from(token.to_owned()),
+                token: AccessToken::from(token.to_owned()),
                 life: Duration::from_hours(1),
-                authorities,
+                authorities: Arc::clone(authorities),
             };
-            credds.get(key("ap.test"), opened).unwrap().0
+            credds.get(key("ap.test"), &opened).unwrap().0
         };
         let first = get(9618, "ap.test", "ey1", &trusted);
         assert!(Arc::ptr_eq(&first, &get(9618, "ap.test", "ey1", &trusted)));
@@ -197,11 +188,11 @@ mod tests {
         let opened = Opened {
             address: Address::new("10.0.0.2", 9618).unwrap(),
             name: "ap2.test".to_owned(),
-            token: &AccessToken::from("ey1".to_owned()),
+            token: AccessToken::from("ey1".to_owned()),
             life: Duration::from_hours(1),
-            authorities: &trusted,
+            authorities: Arc::clone(&trusted),
         };
-        credds.get(key("ap2.test"), opened).unwrap();
+        credds.get(key("ap2.test"), &opened).unwrap();
         assert_eq!(count(), 1, "the first is not used any more");
     }
 
@@ -211,9 +202,9 @@ mod tests {
         let opened = Opened {
             address: Address::new("10.0.0.1", 9618).unwrap(),
             name: "ap.test".to_owned(),
-            token: &AccessToken::from("ey1".to_owned()),
+            token: AccessToken::from("ey1".to_owned()),
             life: Duration::from_hours(1),
-            authorities: &trusted,
+            authorities: Arc::clone(&trusted),
         };
         let key = key("ap.test");
         let shown = Mutex::new(Vec::new());

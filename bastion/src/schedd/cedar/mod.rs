@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use super::Observation;
 use super::addresses::Addresses;
 use super::credd::{Operation, Request};
+use super::discovery::Collector as _;
 use super::opener::Openers;
 use crate::model::credd_step::CreddStep;
 use crate::model::problem::{Kind, Problem};
@@ -91,9 +92,9 @@ impl<V: Vault> Cedar<V> {
             let how = Opened {
                 address,
                 name,
-                token: &opener,
+                token: opener.clone(),
                 life: self.openers.left(&opener),
-                authorities: &authorities,
+                authorities: Arc::clone(&authorities),
             };
             let act = |credd: Arc<Credd>| {
                 let within = left().min(most);

@@ -11,12 +11,9 @@ use super::tool::{Server, ToolCall, ToolOutput, Tools};
 use crate::model::delivery::Method;
 use crate::model::problem::Kind;
 use crate::schedd::advice;
-use crate::schedd::discovery::{Collector, CreddAd, IS_CREDD, QueryFailure, ScheddAd};
+use crate::schedd::discovery::{Collector, CreddAd, DEADLINE, IS_CREDD, QueryFailure, ScheddAd};
 
 const TOOL: &str = "condor_status";
-const DEADLINE: Duration = Duration::from_secs(30);
-/// Deadline where there is another way if the collector does not answer.
-const SHORT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Failures of the tool. The first that fits counts.
 #[rustfmt::skip]
@@ -59,16 +56,8 @@ impl Collector for ToolCollector<'_> {
         ask(self.tools, self.name, constraint, DEADLINE).await
     }
 
-    async fn credds(&self) -> Result<Vec<CreddAd>, QueryFailure> {
-        ask(self.tools, self.name, IS_CREDD, DEADLINE).await
-    }
-}
-
-impl ToolCollector<'_> {
-    /// All credds; a failure is of no interest for long, since a tool that then asks for one by name says why.
-    pub(super) async fn credds_soon(&self) -> Result<Vec<CreddAd>, String> {
-        let credds = ask(self.tools, self.name, IS_CREDD, SHORT_DEADLINE).await;
-        credds.map_err(|(_, message)| message)
+    async fn credds(&self, within: Duration) -> Result<Vec<CreddAd>, QueryFailure> {
+        ask(self.tools, self.name, IS_CREDD, within).await
     }
 }
 

@@ -22,6 +22,7 @@ use secrecy::ExposeSecret as _;
 use super::Observation;
 use super::addresses::{Addresses, Location};
 use super::credd::{self, Operation, Request, method_name};
+use super::discovery::Collector as _;
 use super::opener::Openers;
 use crate::model::delivery::Method;
 use crate::model::problem::{Kind, Problem};

@@ -1,5 +1,7 @@
 //! The questions of a search, in whatever way a collector is asked.
 
+use std::time::Duration;
+
 use super::ads::{CreddAd, ScheddAd, with_credds};
 use super::found::FoundSchedds;
 use crate::config::Search;
@@ -11,6 +13,11 @@ pub(crate) type QueryFailure = (Kind, String);
 /// Expression that is true for the ads of credds.
 pub(crate) const IS_CREDD: &str = r#"MyType == "CredD""#;
 
+/// Deadline for the answer of a collector.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// Deadline where somebody waits to store something.
+const SHORT_DEADLINE: Duration = Duration::from_secs(5);
+
 /// A collector that can be asked.
 pub(crate) trait Collector: Sync {
     /// The schedds whose ads satisfy an expression.
@@ -20,7 +27,19 @@ pub(crate) trait Collector: Sync {
     ) -> impl Future<Output = Result<Vec<ScheddAd>, QueryFailure>> + Send;
 
     /// All credds.
-    fn credds(&self) -> impl Future<Output = Result<Vec<CreddAd>, QueryFailure>> + Send;
+    fn credds(
+        &self,
+        within: Duration,
+    ) -> impl Future<Output = Result<Vec<CreddAd>, QueryFailure>> + Send;
+
+    /// All credds, or soon the reason why there is no answer.
+    fn credds_soon(&self) -> impl Future<Output = Result<Vec<CreddAd>, String>> + Send {
+        async {
+            // Boxed: each push may ask, and few do.
+            let credds = Box::pin(self.credds(SHORT_DEADLINE)).await;
+            credds.map_err(|(_, message)| message)
+        }
+    }
 }
 
 /// Asks for the schedds of a search, for those of `known` that are there besides, and for the addresses of
@@ -55,7 +74,7 @@ async fn find_all(
         }));
     }
     if schedds.iter().any(|ad| ad.credd.is_none()) {
-        let credds = collector.credds().await?;
+        let credds = collector.credds(DEADLINE).await?;
         schedds = with_credds(schedds, &credds);
     }
     Ok(schedds)
