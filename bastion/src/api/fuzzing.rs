@@ -6,6 +6,7 @@
 )]
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Request};
 use axum::http::uri::Authority;
@@ -16,10 +17,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 
 use super::bodies::{BODY_SIZE, Body, ForgetOrder, OnboardedNotice, ReloadOrder, RevokeOrder};
 use super::hosts::require_loopback;
-use super::server::serve_alone;
+use super::server::serve_connection;
 use crate::model::delivery::Selection;
 
 /// What nobody may read by the name of another host.
@@ -41,7 +43,7 @@ pub fn http_request(data: &[u8]) {
         let data = data.get(..data.len().min(1 << 19)).unwrap_or_default();
         client.write_all(data).await.ok()?;
         client.shutdown().await.ok()?;
-        serve_alone(server, router).await;
+        serve_connection(server, router, Arc::new(Semaphore::new(1))).await;
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.ok()?;
         Some(answer)

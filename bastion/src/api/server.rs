@@ -95,16 +95,8 @@ pub(crate) async fn serve(name: &str, listener: impl Listen, router: Router, slo
     }
 }
 
-/// Serves one connection, for fuzzing.
-#[cfg(feature = "fuzzing")]
-pub(super) async fn serve_alone(
-    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    router: Router,
-) {
-    serve_connection(stream, router, Arc::new(Semaphore::new(1))).await;
-}
-
-async fn serve_connection(
+/// Serves one connection; clients that are waited for take one of `rooms`.
+pub(super) async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     router: Router,
     rooms: Arc<Semaphore>,
