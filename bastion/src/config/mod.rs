@@ -38,7 +38,7 @@ pub(crate) use search::collectors;
 pub use search::{DeliveryTemplate, Search};
 pub use watch::Watch;
 
-use crate::model::delivery::{Delivery, Identity};
+use crate::model::delivery::{Credential, Delivery, Identity};
 
 /// Path of the configuration, unless another one is named.
 pub const DEFAULT_FILE: &str = "/etc/token-bastion/token-bastion.yaml";
@@ -74,11 +74,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// Identities that log in, for deliveries at listed schedds and at those that searches find; some more than once.
-    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+    /// Credentials that are delivered to listed schedds and to those that searches find; some more than once.
+    pub fn credentials(&self) -> impl Iterator<Item = &Arc<Credential>> {
         let known = self.deliveries.iter().map(|delivery| &delivery.credential);
-        let found = self.templates().map(|template| &template.credential);
-        known.chain(found).map(|credential| &*credential.identity)
+        known.chain(self.templates().map(|template| &template.credential))
+    }
+
+    /// Identities that log in; some more than once.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.credentials().map(|credential| &*credential.identity)
     }
 
     /// Lifetimes of vault tokens and their renewal margins, some more than once.

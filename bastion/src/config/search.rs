@@ -60,6 +60,13 @@ impl Search {
         first.map(Arc::new).collect()
     }
 
+    /// Longest lifetime of a vault token for its schedds.
+    #[must_use]
+    pub fn longest_lifetime(&self) -> Duration {
+        let lifetimes = self.templates.iter().map(|template| template.lifetime);
+        lifetimes.max().unwrap_or_default()
+    }
+
     pub(crate) fn target(&self, schedd: &str) -> Target {
         Target::Credd {
             host: schedd.to_owned(),

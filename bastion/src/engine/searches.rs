@@ -218,12 +218,7 @@ impl Ongoing {
                 .0
                 .retain(|_, schedd| schedd.ads.iter().any(|ad| asked_for(&ad.name)));
         }
-        let lifetimes = self
-            .search
-            .templates
-            .iter()
-            .map(|template| template.lifetime);
-        let lifetime = lifetimes.max().unwrap_or_default();
+        let lifetime = self.search.longest_lifetime();
         Some(self.known.take(ads, now, lifetime))
     }
 }

@@ -46,10 +46,8 @@ async fn find<V: Vault, T: Transport>(
     let transport = &parts.transport;
     let mut ads = transport.find(search, &FoundSchedds::default()).await?;
     ads.retain(|ad| ad.matches);
-    let lifetimes = search.templates.iter().map(|template| template.lifetime);
-    let longest = lifetimes.max().unwrap_or_default();
     let mut known = FoundSchedds::default();
-    known.take(ads, parts.clock.now(), longest);
+    known.take(ads, parts.clock.now(), search.longest_lifetime());
     transport.learn(search, &known);
     Ok(known)
 }

@@ -99,13 +99,7 @@ pub(super) fn credentials(
     config: &Config,
     wanted: &Selection,
 ) -> Result<Vec<Arc<Credential>>, CommandError> {
-    let listed = config
-        .deliveries
-        .iter()
-        .map(|delivery| &delivery.credential);
-    let to_find = config.searches.iter().flat_map(|search| &search.templates);
-    let to_find = to_find.map(|template| &template.credential);
-    let mut credentials = grants::credentials(listed.chain(to_find));
+    let mut credentials = grants::credentials(config.credentials());
     let id = |credential: &Arc<Credential>| DeliveryId {
         account: credential.identity.account.clone(),
         service: credential.service.clone(),
