@@ -95,7 +95,7 @@ pub(crate) async fn serve(name: &str, listener: impl Listen, router: Router, slo
     }
 }
 
-/// Serves one connection; clients that are waited for take one of `rooms`.
+/// Serves one connection; a large answer takes one of `rooms`.
 pub(super) async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     router: Router,
