@@ -25,7 +25,7 @@ pub(super) enum Operation<'a> {
 
 /// Request to the credd of one delivery.
 #[derive(Clone, Copy)]
-pub(super) struct Request<'a> {
+pub(super) struct CreddRequest<'a> {
     pub(super) delivery: &'a Delivery,
     pub(super) host: &'a str,
     pub(super) collector: Option<&'a str>,
@@ -34,7 +34,7 @@ pub(super) struct Request<'a> {
     pub(super) operation: Operation<'a>,
 }
 
-impl Request<'_> {
+impl CreddRequest<'_> {
     /// A problem with the credd.
     pub(super) fn problem(&self, kind: Kind, message: impl Into<String>) -> Problem {
         problem(self.delivery, kind, message)

@@ -27,7 +27,7 @@ use crate::vault::sessions::Sessions;
 use addresses::Addresses;
 use cedar::{Cedar, NativeCollector};
 use condor::Condor;
-use credd::{Operation, Request};
+use credd::{CreddRequest, Operation};
 use discovery::{FoundSchedds, ScheddAd};
 use opener::Openers;
 
@@ -113,7 +113,7 @@ impl<V: Vault> Transports<V> {
 enum Place<'a> {
     Directory(&'a Path),
     /// A credd, and what is asked of it.
-    Credd(Request<'a>),
+    Credd(CreddRequest<'a>),
 }
 
 impl<'a> Place<'a> {
@@ -125,7 +125,7 @@ impl<'a> Place<'a> {
                 collector,
                 way,
                 authentication,
-            } => Self::Credd(Request {
+            } => Self::Credd(CreddRequest {
                 delivery,
                 host,
                 collector: collector.as_deref(),
@@ -139,7 +139,7 @@ impl<'a> Place<'a> {
 
 impl<V: Vault> Transports<V> {
     /// Carries a request to a credd out. Returns what it has, for a query.
-    async fn run(&self, request: &Request<'_>) -> Result<Observation, Problem> {
+    async fn run(&self, request: &CreddRequest<'_>) -> Result<Observation, Problem> {
         match request.way {
             Way::Cedar { authorities } => Box::pin(self.cedar.run(request, authorities)).await,
             Way::Condor => self.condor.run(request).await,

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::Observation;
 use super::addresses::Addresses;
-use super::credd::{Operation, Request};
+use super::credd::{CreddRequest, Operation};
 use super::discovery::Collector as _;
 use super::opener::Openers;
 use crate::model::credd_step::CreddStep;
@@ -58,7 +58,7 @@ impl<V: Vault> Cedar<V> {
     /// Carries a request out. Returns what the credd has, for a query.
     pub(super) async fn run(
         &self,
-        request: &Request<'_>,
+        request: &CreddRequest<'_>,
         authorities: &TlsSettings,
     ) -> Result<Observation, Problem> {
         let done = self.exchange(request, authorities).await?;
@@ -73,7 +73,7 @@ impl<V: Vault> Cedar<V> {
     /// that is refused is not used again.
     async fn exchange(
         &self,
-        request: &Request<'_>,
+        request: &CreddRequest<'_>,
         authorities: &TlsSettings,
     ) -> Result<Done<Option<Times>>, Problem> {
         let delivery = request.delivery;
@@ -128,8 +128,8 @@ impl<V: Vault> Cedar<V> {
     }
 
     /// Address of the credd, as it is known or as the collector says.
-    async fn address(&self, request: &Request<'_>) -> Result<String, Problem> {
-        let Request {
+    async fn address(&self, request: &CreddRequest<'_>) -> Result<String, Problem> {
+        let CreddRequest {
             host, collector, ..
         } = *request;
         let asked = NativeCollector::new(collector);
@@ -147,10 +147,10 @@ impl<V: Vault> Cedar<V> {
 
     async fn again(
         &self,
-        request: &Request<'_>,
+        request: &CreddRequest<'_>,
         failed: Option<&str>,
     ) -> super::addresses::Location {
-        let Request {
+        let CreddRequest {
             host, collector, ..
         } = *request;
         let asked = NativeCollector::new(collector);
@@ -163,7 +163,7 @@ impl<V: Vault> Cedar<V> {
 
 /// Carries a request out at a credd. Returns the times of the credential, for a query.
 async fn carry_out(
-    request: &Request<'_>,
+    request: &CreddRequest<'_>,
     credd: &Credd,
     within: Duration,
 ) -> Result<Done<Option<Times>>, Error> {
@@ -230,7 +230,7 @@ fn is_certificate(kind: ErrorKind) -> bool {
     )
 }
 
-impl Request<'_> {
+impl CreddRequest<'_> {
     /// Name that the credd's certificate must have: the host's in the configuration, or that of the schedd that was
     /// found. Of an address that is configured the name in it, which its admin wrote there.
     fn name(&self, address: &str) -> String {

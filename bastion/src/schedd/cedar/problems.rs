@@ -5,13 +5,13 @@
 use htcondor_cedar::{Error, ErrorKind, Refusal, Step};
 use htvault::AccessToken;
 
-use super::Request;
+use super::CreddRequest;
 use crate::model::credd_step::CreddStep;
 use crate::model::problem::{Kind, Problem};
 use crate::schedd::{advice, credd};
 
 /// The problem that a failure is for a delivery; the credd was shown `opener`.
-pub(super) fn explain(error: &Error, request: &Request<'_>, opener: &AccessToken) -> Problem {
+pub(super) fn explain(error: &Error, request: &CreddRequest<'_>, opener: &AccessToken) -> Problem {
     let delivery = request.delivery;
     if error.kind() == ErrorKind::Credd(Refusal::NotAllowed)
         && let Err(problem) = request.check_user(error.user())

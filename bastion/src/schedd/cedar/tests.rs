@@ -47,7 +47,7 @@ fn delivery(host: &str, collector: Option<String>, folder: &tempfile::TempDir) -
     })
 }
 
-fn request<'a>(delivery: &'a Delivery, operation: Operation<'a>) -> Request<'a> {
+fn request<'a>(delivery: &'a Delivery, operation: Operation<'a>) -> CreddRequest<'a> {
     let Place::Credd(request) = Place::of(delivery, operation) else {
         panic!("{delivery:?}");
     };

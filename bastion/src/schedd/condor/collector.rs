@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::COLLECTOR_HOST;
 use super::refusals::{self, Rule};
-use super::tool::{Server, ToolCall, ToolOutput, Tools};
+use super::tool::{ToolCall, ToolOutput, ToolServer, Tools};
 use crate::model::delivery::Method;
 use crate::model::problem::Kind;
 use crate::schedd::advice;
@@ -90,7 +90,7 @@ fn call<'a, A: Ad>(
         input: "",
         environment: environment.into_iter().collect(),
         deadline,
-        server: Server {
+        server: ToolServer {
             name: "the collector",
             silent: Kind::CollectorDown,
         },

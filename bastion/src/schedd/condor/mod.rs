@@ -21,14 +21,14 @@ use secrecy::ExposeSecret as _;
 
 use super::Observation;
 use super::addresses::{Addresses, Location};
-use super::credd::{self, Operation, Request, method_name};
+use super::credd::{self, CreddRequest, Operation, method_name};
 use super::discovery::Collector as _;
 use super::opener::Openers;
 use crate::model::delivery::Method;
 use crate::model::problem::{Kind, Problem};
 use crate::vault::Vault;
 use collector::ToolCollector;
-use tool::{Server, ToolCall, ToolOutput, Tools};
+use tool::{ToolCall, ToolOutput, ToolServer, Tools};
 
 const TOOL: &str = "condor_store_cred";
 /// Deadline of one run: the credd itself waits 20 s for its credmon.
@@ -69,7 +69,7 @@ impl<V: Vault> Condor<V> {
     }
 
     /// Carries a request out. Returns what the credd has, for a query.
-    pub(super) async fn run(&self, request: &Request<'_>) -> Result<Observation, Problem> {
+    pub(super) async fn run(&self, request: &CreddRequest<'_>) -> Result<Observation, Problem> {
         if request.authentication.method == Method::Kerberos && !nix::unistd::geteuid().is_root() {
             return Err(request.problem(
                 Kind::Transport,
@@ -87,7 +87,7 @@ impl<V: Vault> Condor<V> {
 
     /// Runs the tool. A credd that does not answer is asked for by its name next time; an access token that
     /// is refused is not used again.
-    async fn run_tool(&self, request: &Request<'_>) -> Result<ToolOutput, Problem> {
+    async fn run_tool(&self, request: &CreddRequest<'_>) -> Result<ToolOutput, Problem> {
         let opener = self.openers.of(request.delivery).await?;
         let opener = opener.as_ref();
         let (collector, host) = (request.collector, request.host);
@@ -110,7 +110,7 @@ impl<V: Vault> Condor<V> {
     /// it finds a credd that was started anew, which has another address.
     async fn run_until_explained(
         &self,
-        request: &Request<'_>,
+        request: &CreddRequest<'_>,
         location: &Location,
         opener: Option<&AccessToken>,
     ) -> Result<ToolOutput, Problem> {
@@ -140,12 +140,12 @@ impl<V: Vault> Condor<V> {
 
     async fn run_once(
         &self,
-        request: &Request<'_>,
+        request: &CreddRequest<'_>,
         address: Option<&str>,
         opener: Option<&AccessToken>,
         debug: Option<&str>,
     ) -> Result<ToolOutput, Problem> {
-        let Request { delivery, host, .. } = *request;
+        let CreddRequest { delivery, host, .. } = *request;
         let mut environment = request.environment(opener);
         let domain = request
             .authentication
@@ -181,7 +181,7 @@ impl<V: Vault> Condor<V> {
             input,
             environment,
             deadline: DEADLINE,
-            server: Server {
+            server: ToolServer {
                 name: "the credd",
                 silent: Kind::CreddDown,
             },
@@ -191,7 +191,7 @@ impl<V: Vault> Condor<V> {
     }
 }
 
-impl Request<'_> {
+impl CreddRequest<'_> {
     fn is_done(&self, output: &ToolOutput) -> bool {
         let is_storing = matches!(self.operation, Operation::Store(_));
         output.success || (output.is_nothing_there() && !is_storing)

@@ -40,11 +40,11 @@ pub(super) struct ToolCall<'a> {
     pub(super) environment: Vec<(&'static str, OsString)>,
     pub(super) deadline: Duration,
     /// The server that it asks.
-    pub(super) server: Server,
+    pub(super) server: ToolServer,
 }
 
 /// Server that a tool asks.
-pub(super) struct Server {
+pub(super) struct ToolServer {
     pub(super) name: &'static str,
     /// Kind of the problem when it does not answer in time.
     pub(super) silent: Kind,
