@@ -33,7 +33,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         self.is_issuing.send_replace(true);
         let made = self.candidate().await;
         // However the attempt ends, the token is known to the next one.
-        self.tokens.candidate = made.as_ref().ok().cloned();
+        self.tokens.candidate = made.as_ref().ok().cloned().map(Box::new);
         self.note_tokens();
         self.is_issuing.send_replace(false);
         let owned = made?;
@@ -126,7 +126,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     /// The token of an attempt before, if it still has most of its life; else a new one.
     async fn candidate(&mut self) -> Result<OwnedToken, Problem> {
         let delivery = self.delivery;
-        if let Some(owned) = self.tokens.candidate.take() {
+        if let Some(owned) = self.tokens.candidate.take().map(|owned| *owned) {
             if plan::is_fresh(delivery, owned.life, self.now()) {
                 return Ok(owned);
             }

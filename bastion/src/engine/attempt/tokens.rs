@@ -25,8 +25,8 @@ const MOST_REPLACEMENTS: usize = 100;
 pub struct Tokens {
     /// The one at the schedd, if one is known.
     pub at_schedd: Option<AtSchedd>,
-    /// One that is made and not known to be stored.
-    pub candidate: Option<OwnedToken>,
+    /// One that is made and not known to be stored: seldom, so it takes no room else.
+    pub candidate: Option<Box<OwnedToken>>,
     /// Replaced ones, to be revoked when the current one is good.
     pub former: Vec<OwnedToken>,
     /// Ones that may live and that this process cannot revoke, since it knows only their names:
@@ -134,7 +134,7 @@ impl Tokens {
             left.extend(self.at_schedd.take().and_then(|token| token.record()));
         }
         let candidate = self.candidate.take_if(|owned| is_other(owned));
-        left.extend(candidate.as_ref().map(TokenRecord::from));
+        left.extend(candidate.as_deref().map(TokenRecord::from));
         let former = self.former.extract_if(.., |owned| is_other(owned));
         left.extend(former.map(|owned| TokenRecord::from(&owned)));
         let names = left.iter().map(|token| token.accessor.clone()).collect();
@@ -168,7 +168,7 @@ impl Tokens {
             // An estimate names nothing: nobody could do anything with it.
             _ => Some(Box::new(installed(token.record()?, token.stored()))),
         });
-        let owned = self.candidate.iter().chain(&self.former);
+        let owned = self.candidate.as_deref().into_iter().chain(&self.former);
         let others = owned.map(TokenRecord::from).chain(self.lost.clone());
         TokenRecords::new(current, others.collect())
     }
@@ -207,14 +207,14 @@ impl Tokens {
         };
         current
             .into_iter()
-            .chain(&self.candidate)
+            .chain(self.candidate.as_deref())
             .chain(&self.former)
     }
 
     /// Accessors of tokens other than the one at the schedd that may live: they will be revoked, or can be by
     /// Vault's admins alone.
     pub(crate) fn other_accessors(&self) -> impl Iterator<Item = &str> {
-        let owned = self.former.iter().chain(&self.candidate);
+        let owned = self.former.iter().chain(self.candidate.as_deref());
         let owned = owned.map(|owned| &owned.accessor);
         let named = self.lost.iter().map(|named| &named.accessor);
         owned.chain(named).map(String::as_str)
