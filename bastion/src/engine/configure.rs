@@ -3,6 +3,7 @@
 //! Always true: what is known of a delivery that stays is kept; one that is configured away is left as it is
 //! at its schedd, and keeps its owner while a token of it lives.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::engine::attempt::Parts;
 use crate::engine::revoke::{RevocationReport, by_name, leftover};
 use crate::model::delivery::{Delivery, DeliveryId, Selection};
+use crate::model::records::TokenRecords;
 use crate::policy::plan;
 use crate::schedd::Transport;
 use crate::vault::Vault;
@@ -41,8 +43,14 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         self.check = config.check.clone();
         parts.limits.retry_now();
         self.view.set_parts(&parts);
-        self.change_env(|env| env.parts = parts);
-        self.take(config)
+        self.change_env(|env| {
+            env.parts = parts;
+            env.vault.clone_from(config.vault.server());
+        });
+        let barrier = self.take(config);
+        // Another delivery may show the way to where something is left to do.
+        self.recall_unfinished();
+        barrier
     }
 
     /// Takes over a configuration.
@@ -197,12 +205,14 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let now = self.now();
         let store = self.parts().store.clone();
         store.drop_expired(now);
-        let records = store.read(|content| content.deliveries.clone());
         let is_unknown = |id: &DeliveryId| !self.owners.contains_key(id) && selection.matches(id);
-        let unknown: Vec<_> = records
-            .into_iter()
-            .filter(|(id, _)| is_unknown(id))
-            .collect();
+        let unknown: BTreeMap<DeliveryId, TokenRecords> = store.read(|content| {
+            let unfinished = content.unfinished.keys();
+            let known = unfinished.chain(content.deliveries.keys());
+            let unknown = known.filter(|id| is_unknown(id));
+            let records = |id| content.deliveries.get(id).cloned().unwrap_or_default();
+            unknown.map(|id| (id.clone(), records(id))).collect()
+        });
         let mut named = Vec::new();
         for (id, records) in unknown {
             match leftover(self.searches.listed(), self.searches.searches(), &id) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use htvault::ServerUrl;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,8 @@ use crate::policy::plan::Policy;
 /// Surroundings that all deliveries share; replaced as a whole.
 pub(super) struct Env<V, T> {
     pub(super) parts: Arc<Parts<V, T>>,
+    /// The Vault that the parts ask: tokens of any other are shown to none.
+    pub(super) vault: ServerUrl,
     pub(super) pace: Pace,
     /// The last time at which every delivery was to be checked.
     pub(super) tick: Timestamp,
@@ -50,6 +53,7 @@ impl<V, T> Clone for Env<V, T> {
     fn clone(&self) -> Self {
         Self {
             parts: Arc::clone(&self.parts),
+            vault: self.vault.clone(),
             problems: self.problems.clone(),
             stop: self.stop.clone(),
             changed: Arc::clone(&self.changed),

@@ -17,6 +17,7 @@ use super::{Barrier, Engine, barrier};
 use crate::engine::revoke::{
     RevocationReport, Step, StepObject, StepOutcome, UnreachableSchedds, kept_off_step,
 };
+use crate::limits::resources::login_by;
 use crate::model::delivery::{Credential, DeliveryId, Selection};
 use crate::model::grants;
 use crate::schedd::Transport;
@@ -87,6 +88,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let (applied, _) = barrier();
         for id in &left {
             if let Some(owner) = self.owners.get(id) {
+                parts.limits.retry_for(&owner.status.borrow().delivery);
                 let order = Revocation {
                     since,
                     leave_schedd,
@@ -152,6 +154,10 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         };
         let credentials = self.credentials_of(&of_account);
         let parts = self.parts();
+        parts.vault.retry_now();
+        for resource in credentials.iter().flat_map(|one| login_by(one)) {
+            parts.limits.retry(&resource);
+        }
         async move {
             for credential in &credentials {
                 parts.sessions.close(credential).await;

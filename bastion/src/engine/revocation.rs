@@ -7,14 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::desired::Revocation;
 use super::env::Env;
 use super::task::DeliveryTask;
 use crate::engine::revoke::{
-    RevocationReport, RevocationSettings, Step, StepObject, StepOutcome, UnreachableSchedds,
-    kept_off_step, revoke,
+    RevocationReport, RevocationSettings, Revoked, Step, StepObject, StepOutcome,
+    UnreachableSchedds, kept_off_step, revoke,
 };
-use crate::limits::{Extent, Rank};
+use crate::limits::{Extent, Permit, Rank, resources};
 use crate::model::delivery::Delivery;
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
@@ -31,8 +33,12 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let leave_schedd = orders.iter().all(|order| order.leave_schedd);
         let unreachable = orders.last().map(|order| Arc::clone(&order.unreachable));
         let unreachable = unreachable.unwrap_or_default();
-        let mut report = self.revoke_once(env, leave_schedd, &unreachable).await;
+        let asked = self.ask(env, leave_schedd, &unreachable).await;
+        let problem = self.unrevoked(&asked.report);
+        self.unfinished = problem.is_some().then_some(leave_schedd);
+        self.finish_revocation(env, problem);
         let is_wanted = orders.iter().any(|order| order.is_wanted);
+        let mut report = asked.report;
         let step = kept_off_step(&report.id, is_wanted, not_stored);
         report.steps.push(step);
         for order in orders {
@@ -41,53 +47,53 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     }
 
     /// Goes on with a revocation that is not finished: at Vault first, for a schedd that does not answer keeps no token
-    /// alive, however many wait for it.
+    /// alive, however many wait for it. What a person orders meanwhile comes first.
     pub(super) async fn revoke_again(&mut self, env: &Env<V, T>, leave_schedd: bool) {
+        self.leave_other_vaults(env);
         let delivery = Arc::clone(&self.desired.status.borrow().delivery);
-        let limits = &env.parts.limits;
-        let rank = Rank {
+        let (limits, none) = (&env.parts.limits, UnreachableSchedds::default());
+        let mut rank = Rank {
             has_failed: true,
             expires: None,
         };
-        let is_owned = self.tokens.owned().next().is_some();
-        if is_owned && !leave_schedd {
+        if !leave_schedd && self.tokens.owned().next().is_some() {
             let permit = limits.admit_at_vault(&delivery.credential, rank);
-            if let Some(permit) = self.admitted(env, permit).await {
-                self.revoke_at_vault(env, &delivery).await;
-                drop(permit);
+            let Some(permit) = self.admitted(env, permit).await else {
+                return;
+            };
+            let asked = self.ask(env, true, &none).await;
+            self.report(&permit, &delivery, &asked);
+            if let Some(problem) = self.unrevoked(&asked.report) {
+                return self.finish_revocation(env, Some(problem));
             }
         }
-        let permit = limits.admit(&delivery, Extent::Vault, rank);
+        // Nothing is urgent any more: deliveries come first.
+        rank.expires = Some(Timestamp::MAX);
+        let asks_vault = delivery.target.needs_opener() || delivery.target.is_readable();
+        let extent = if leave_schedd || asks_vault {
+            Extent::Vault
+        } else {
+            Extent::Schedd
+        };
+        let permit = limits.admit(&delivery, extent, rank);
         let Some(permit) = self.admitted(env, permit).await else {
             return;
         };
-        let unreachable = UnreachableSchedds::default();
-        self.revoke_once(env, leave_schedd, &unreachable).await;
-        if let Some(problem) = unreachable.get(&delivery.id.schedd) {
-            self.recovery = permit.failed(&delivery, &problem);
-        }
+        let asked = self.ask(env, leave_schedd, &none).await;
+        self.report(&permit, &delivery, &asked);
+        let problem = self.unrevoked(&asked.report);
+        self.unfinished = problem.is_some().then_some(leave_schedd);
+        self.finish_revocation(env, problem);
     }
 
-    /// Revokes the tokens that this process has, and asks nothing of the schedd.
-    async fn revoke_at_vault(&mut self, env: &Env<V, T>, delivery: &Delivery) {
-        let manner = RevocationSettings {
-            leave_schedd: true,
-            silent: &UnreachableSchedds::default(),
-            then: "",
-        };
-        (self.tokens, _) = revoke(&env.parts, delivery, &self.tokens, manner).await;
-        self.desired.change(|status| status.revoked(&self.tokens));
-        let records = self.desired.status.borrow().to_records(&self.tokens);
-        env.parts.store.record(&delivery.id, records, env.now());
-    }
-
-    async fn revoke_once(
+    /// Asks Vault and, unless it is left alone, the schedd. Takes over what is left.
+    async fn ask(
         &mut self,
         env: &Env<V, T>,
         leave_schedd: bool,
         unreachable: &UnreachableSchedds,
-    ) -> RevocationReport {
-        self.leave_other_vaults();
+    ) -> Revoked {
+        self.leave_other_vaults(env);
         self.desired.change(|status| status.running = true);
         let delivery = Arc::clone(&self.desired.status.borrow().delivery);
         let then = if self.drive.logs() {
@@ -100,10 +106,38 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             silent: unreachable,
             then,
         };
-        let (tokens, report) = revoke(&env.parts, &delivery, &self.tokens, manner).await;
+        let (tokens, asked) = revoke(&env.parts, &delivery, &self.tokens, manner).await;
         self.tokens = tokens;
-        let now = env.now();
-        // Tokens that are known by their names alone are left to Vault's admins.
+        self.desired.change(|status| {
+            status.revoked(&self.tokens);
+            status.running = false;
+            status.attempts += 1;
+        });
+        let records = self.desired.status.borrow().to_records(&self.tokens);
+        let store = &env.parts.store;
+        store.record(&delivery.id, records, env.now());
+        asked
+    }
+
+    /// Tells the circuit breakers what a revocation found out for others.
+    fn report(&mut self, permit: &Permit, delivery: &Delivery, asked: &Revoked) {
+        let credential = &delivery.credential;
+        let vault = (resources::vault(credential), &asked.at_vault);
+        let schedd = (resources::schedd(delivery), &asked.at_schedd);
+        for (resource, answer) in [vault, schedd] {
+            match answer {
+                Some(Ok(())) => permit.worked(&[resource]),
+                // What is wrong with one credential is found out by those who use it.
+                Some(Err(problem)) if resources::blamed(delivery, problem) == Some(resource) => {
+                    self.recovery = permit.failed(delivery, problem);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Problem of what is not revoked or deleted. Tokens that are known by their names alone are left to Vault's admins.
+    fn unrevoked(&self, report: &RevocationReport) -> Option<Problem> {
         let is_left = |step: &&Step| match &step.what {
             StepObject::VaultToken { accessor } => self
                 .tokens
@@ -113,29 +147,26 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             StepObject::Stored => step.outcome == StepOutcome::NotDone,
             StepObject::KeptOff | StepObject::RefreshToken { .. } => false,
         };
-        let problem = report.steps.iter().find(is_left).map(|step| {
+        let delivery = &self.desired.status.borrow().delivery;
+        report.steps.iter().find(is_left).map(|step| {
             let message = format!("not revoked yet: {}: {}", step.what.words(), step.why);
-            Problem::new(Cause::schedd(&delivery), Kind::NotRevoked, message)
-        });
-        self.unfinished = problem.is_some().then_some(leave_schedd);
-        self.desired.change(|status| {
-            status.revoked(&self.tokens);
-            status.running = false;
-            status.attempts += 1;
-            match &problem {
-                Some(problem) => status.record.fail(&delivery.id, problem.clone(), now),
-                None => status.record.failure = None,
-            }
+            Problem::new(Cause::schedd(delivery), Kind::NotRevoked, message)
+        })
+    }
+
+    /// Plans the next try where something is left to do.
+    fn finish_revocation(&mut self, env: &Env<V, T>, problem: Option<Problem>) {
+        let id = self.id();
+        self.desired.change(|status| match &problem {
+            Some(problem) => status.record.fail(&id, problem.clone(), env.now()),
+            None => status.record.failure = None,
         });
         if let Some(problem) = problem {
             self.raise(env, problem);
         }
-        let records = self.desired.status.borrow().to_records(&self.tokens);
-        env.parts.store.record(&delivery.id, records, now);
         env.parts.store.change(|content| match self.unfinished {
-            Some(leave_schedd) => _ = content.unfinished.insert(delivery.id.clone(), leave_schedd),
-            None => _ = content.unfinished.remove(&delivery.id),
+            Some(leave_schedd) => _ = content.unfinished.insert(id, leave_schedd),
+            None => _ = content.unfinished.remove(&id),
         });
-        report
     }
 }

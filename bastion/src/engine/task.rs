@@ -234,6 +234,9 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         }
         if std::mem::take(&mut self.desired.clock_was_set) {
             self.tokens.sent = None;
+            // Its age is not known any more.
+            let candidate = self.tokens.candidate.take();
+            self.tokens.former.extend(candidate.map(|owned| *owned));
         }
     }
 
@@ -262,8 +265,9 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     ) -> Option<Permit> {
         let asked = Instant::now();
         let admitted = tokio::select! {
-            admitted = permit => admitted,
+            biased;
             () = self.desired.changed() => return None,
+            admitted = permit => admitted,
         };
         let permit = admitted
             .map_err(|refusal| self.refused(env, refusal))
@@ -293,12 +297,10 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     }
 
     /// Leaves tokens of a Vault that is not configured any more to its admins.
-    pub(super) fn leave_other_vaults(&mut self) {
-        let delivery = Arc::clone(&self.desired.status.borrow().delivery);
-        let server = delivery.credential.url.server();
-        for accessor in self.tokens.leave_other_vaults(&server) {
+    pub(super) fn leave_other_vaults(&mut self, env: &Env<V, T>) {
+        for accessor in self.tokens.leave_other_vaults(&env.vault) {
             warn!(
-                delivery = %delivery.id, accessor,
+                delivery = %self.id(), accessor,
                 "a vault token lives at the Vault of before the reload until it ends: its admins can revoke it"
             );
         }
@@ -308,7 +310,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     async fn attempt(&mut self, env: &Env<V, T>, step: PlanStep, permit: Permit) {
         let status = self.desired.status.borrow().clone();
         debug!(delivery = %status.delivery.id, ?step, "attempt");
-        self.leave_other_vaults();
+        self.leave_other_vaults(env);
         self.desired.change(|status| status.running = true);
         let policy = env.pace.policy(&status.delivery);
         let context = Context {
@@ -318,6 +320,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             access: &status.access,
             safe_until: status.record.safe_until,
             changed: status.record.changed,
+            accepts_subject: status.record.changed || status.record.asked,
         };
         let end = CancellationToken::new();
         let ended = end.clone();

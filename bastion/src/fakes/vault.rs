@@ -79,6 +79,10 @@ impl Vault for Outside {
         }
         self.vault().await?;
         let mut world = self.lock();
+        if world.login_refused.contains(account) {
+            let cause = Cause::Account(account.clone());
+            return Err(Problem::new(cause, Kind::LoginRefused, "401"));
+        }
         world.logins += 1;
         let life = world.login_life;
         let token = world.make(None, life);

@@ -42,6 +42,7 @@ pub(crate) struct World {
     pub(super) tokens: BTreeMap<String, Token>,
     next: u64,
     last_child: u64,
+    last_login: u64,
     pub(crate) logins: u32,
     pub(crate) calls: u32,
     /// Calls of them that were made in vain, to a Vault that is down.
@@ -56,6 +57,10 @@ pub(crate) struct World {
     pub(crate) revoke_refused: bool,
     /// Vault answers each creation of a token with the last one that it made.
     pub(crate) create_repeats: bool,
+    /// The same of each login.
+    pub(crate) login_repeats: bool,
+    /// Accounts whose logins Vault refuses.
+    pub(crate) login_refused: BTreeSet<String>,
     /// Vault answers nothing.
     pub(crate) vault_down: bool,
     /// Vault's cluster has no leader.
@@ -117,6 +122,7 @@ impl World {
             tokens: BTreeMap::new(),
             next: 0,
             last_child: 0,
+            last_login: 0,
             logins: 0,
             calls: 0,
             in_vain: 0,
@@ -125,6 +131,8 @@ impl World {
             panics: BTreeSet::new(),
             revoke_refused: false,
             create_repeats: false,
+            login_repeats: false,
+            login_refused: BTreeSet::new(),
             vault_down: false,
             no_leader: false,
             lag: Duration::ZERO,
@@ -270,9 +278,14 @@ impl World {
         if self.create_repeats && parent.is_some() {
             return format!("s.secret{}", self.last_child);
         }
+        if self.login_repeats && parent.is_none() {
+            return format!("s.secret{}", self.last_login);
+        }
         self.next += 1;
         if parent.is_some() {
             self.last_child = self.next;
+        } else {
+            self.last_login = self.next;
         }
         let name = format!("s.secret{}", self.next);
         let expires = after(self.now(), life);

@@ -53,7 +53,7 @@ pub(crate) fn principal(identity: &Identity) -> Resource {
     Resource::Principal(format!("{principal} by {}", keytab.display()))
 }
 
-pub(super) fn vault(credential: &Credential) -> Resource {
+pub(crate) fn vault(credential: &Credential) -> Resource {
     Resource::Vault(credential.url.server().to_string())
 }
 

@@ -169,12 +169,22 @@ fn broken(path: &Path, number: u32) -> PathBuf {
 /// Reason why revocations may be missing: the state was not understood at some start, and nobody has seen to that since.
 /// Blocks.
 pub(super) fn missing_revocations(state: &Path) -> Option<String> {
-    let files = [NAME, REVOKED].map(|name| broken(&state.join(name), 0));
-    let left = files.iter().find(|file| file.exists())?;
+    let of_state = |name: &str| {
+        [NAME, REVOKED]
+            .iter()
+            .any(|own| name.starts_with(&format!("{own}.broken")))
+    };
+    let names = fs::read_dir(state)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.file_name());
+    let left = names
+        .filter(|name| name.to_str().is_some_and(of_state))
+        .min()?;
     Some(format!(
         "the state could not be used at a start, and was begun anew: deliveries that were revoked before are delivered again; \
          {} has their names under \"revoked\": revoke them again, then remove that file",
-        left.display()
+        state.join(left).display()
     ))
 }
 

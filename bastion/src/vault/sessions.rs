@@ -19,7 +19,7 @@ use crate::limits::Limits;
 use crate::limits::resources::{login_by, opened_by};
 use crate::model::delivery::Credential;
 use crate::model::moment::{after, until};
-use crate::model::problem::Problem;
+use crate::model::problem::{Cause, Kind, Problem};
 use crate::model::records::{Life, LoginRecord, TokenRecord};
 use crate::store::Store;
 use crate::system::keyed::{Keyed, Locked};
@@ -100,6 +100,14 @@ impl<V: Vault> Sessions<V> {
         let login = login.inspect_err(|problem| permit.login_failed(credential, problem))?;
         permit.worked(&login_by(credential));
         drop(permit);
+        let accessor = &login.accessor;
+        if (self.store).read(|content| content.logins.contains_key(accessor)) {
+            // Whose it is may need it.
+            let words = "Vault's answer to a login has a token that is there already, as if something between \
+                         repeated an old answer; it is not taken";
+            let cause = Cause::credential(credential);
+            return Err(Problem::new(cause, Kind::VaultDown, words));
+        }
         if !login.accessor.is_empty() {
             let now = self.clock.now();
             let recorded = LoginRecord {

@@ -78,6 +78,8 @@ pub(crate) struct Context<'a, V, T> {
     pub(crate) safe_until: Option<Timestamp>,
     /// What is at the schedd was stored for other content than is wanted now.
     pub(crate) changed: bool,
+    /// A person, or the configuration, asks for a token: it may be of another issuer or subject.
+    pub(crate) accepts_subject: bool,
 }
 
 /// Makes one attempt under a permit. `until` ends it early, but never while a vault token is being made: so
@@ -96,6 +98,7 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
         access,
         safe_until,
         changed,
+        accepts_subject,
     } = context;
     let mut work = Attempt {
         parts,
@@ -111,10 +114,7 @@ pub(crate) async fn bring<V: Vault, T: Transport>(
         permit,
         is_issuing: watch::Sender::new(false),
         less: None,
-        accepts_subject: matches!(
-            step,
-            PlanStep::Push(PushReason::Asked | PushReason::Changed)
-        ),
+        accepts_subject,
     };
     let mut is_issuing = work.is_issuing.subscribe();
     let until = async {
@@ -206,9 +206,13 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             Decision::Unserved => return self.await_served(None).await,
             Decision::Push(why) => why,
         };
-        if why == PushReason::Replaced {
-            let now = self.now();
-            self.tokens.replaced_by_others(now);
+        match why {
+            PushReason::Replaced => {
+                let now = self.now();
+                self.tokens.replaced_by_others(now);
+            }
+            PushReason::Changed => self.accepts_subject = true,
+            _ => {}
         }
         let served_before = Box::pin(self.push(why)).await?;
         let parts = self.parts;

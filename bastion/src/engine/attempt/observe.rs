@@ -47,8 +47,13 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             return match there {
                 Some(Some(token)) => self.adopt(token, stored, &observed).await,
                 Some(None) => {
+                    let why = if self.is_outdated() {
+                        PushReason::Changed
+                    } else {
+                        PushReason::Replaced
+                    };
                     self.tokens.let_go();
-                    Ok(Decision::Push(PushReason::Replaced))
+                    Ok(Decision::Push(why))
                 }
                 None => match self.inherit(stored, &observed) {
                     Decision::Good if prove => self.prove_by_session().await,
@@ -128,6 +133,15 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         match self.check(token, false).await {
             Err(problem) if problem.kind == Kind::TokenDead => Ok(true),
             checked => checked.map(|()| false),
+        }
+    }
+
+    /// `true` when what was stored before a restart is other content than is wanted now.
+    fn is_outdated(&self) -> bool {
+        let requested = requested_content(&self.delivery.credential);
+        match &self.tokens.at_schedd {
+            Some(AtSchedd::Recorded(recorded)) => recorded.requested != requested,
+            _ => false,
         }
     }
 

@@ -70,13 +70,10 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         if is_old && is_dead(&checked) {
             // It is of no use, and was never stored; another one may be good.
             self.tokens.candidate = None;
-            if self
-                .parts
-                .end_of(&self.delivery.credential, owned)
-                .await
-                .is_err()
-            {
-                self.tokens.former.push(owned.clone());
+            self.tokens.former.push(owned.clone());
+            let ended = self.parts.end_of(&self.delivery.credential, owned);
+            if ended.await.is_ok() {
+                self.tokens.forget(owned);
             }
         }
         checked

@@ -100,8 +100,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         for owned in self.tokens.former.clone() {
             let ended = owned.left(self.now()).is_zero() && owned.parent.is_none();
             if ended || self.revoke(&owned).await {
-                let former = &mut self.tokens.former;
-                former.retain(|other| other.token.expose() != owned.token.expose());
+                self.tokens.forget(&owned);
             }
         }
         Ok(())

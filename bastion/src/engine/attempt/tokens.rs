@@ -251,6 +251,12 @@ impl Tokens {
         known
     }
 
+    /// Forgets a replaced token that has ended.
+    pub(crate) fn forget(&mut self, ended: &OwnedToken) {
+        let is_other = |owned: &OwnedToken| owned.token.expose() != ended.token.expose();
+        self.former.retain(is_other);
+    }
+
     /// `true` when one of these is that token, or has its accessor.
     pub(crate) fn has(&self, new: &OwnedToken) -> bool {
         let is_same = |owned: &OwnedToken| owned.token.expose() == new.token.expose();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::Order;
 use super::service::{HOUR, Service, at, deliveries, of};
 use crate::fakes::Outside;
 use crate::fixtures::{credd, delivery};
@@ -211,6 +212,119 @@ async fn other_scopes_that_could_not_be_pushed_are_pushed_after_a_restart() {
         tokio::time::sleep(10 * 60 * SECOND).await;
         assert_eq!(service.state("a", "ap1"), State::Good);
         assert_ne!(outside.lock().token_at(&at("a", "ap1").id), before);
+        service.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_a_vault_of_before_are_not_revoked_elsewhere_though_configured_away() {
+    for is_unfinished in [false, true] {
+        let outside = Outside::new();
+        let service = Service::good(&outside, vec![at("a", "ap1"), at("b", "ap2")]).await;
+        let line = |account: &str| {
+            let report = service.reports.now().unwrap();
+            let mut lines = report.deliveries.iter();
+            lines.find(|line| line.wanted.account == account).cloned()
+        };
+        let former = line("a").unwrap().accessor.unwrap();
+        service.reload(vec![at("b", "ap2")]).await;
+        if is_unfinished {
+            outside.lock().vault_down = true;
+            service.revoke(of(Some("a"), None)).await;
+        }
+        // The Vault moves, and another one answers now.
+        let moved = |account: &str, schedd: &str| {
+            let mut moved = at(account, schedd);
+            let mut credential = (*moved.credential).clone();
+            let elsewhere = "https://other.test:8200".parse().unwrap();
+            credential.url =
+                htvault::CredentialUrl::creds(&elsewhere, "cms", account, "default").unwrap();
+            moved.credential = std::sync::Arc::new(credential);
+            moved.authorize = std::sync::Arc::clone(&moved.credential);
+            moved
+        };
+        if is_unfinished {
+            let both = vec![moved("a", "ap1"), moved("b", "ap2")];
+            service.reload(both).await;
+            outside.lock().vault_down = false;
+            tokio::time::sleep(HOUR).await;
+            let line = line("a").unwrap();
+            assert!(line.other_accessors.contains(&former), "{line:?}");
+        } else {
+            service.reload(vec![moved("b", "ap2")]).await;
+            let reports = service.revoke(of(Some("a"), None)).await;
+            let told = format!("{reports:?}");
+            assert!(!reports[0].is_done() && told.contains(&former), "{told}");
+        }
+        let living = outside.lock().living_accessors();
+        assert!(living.contains(&former), "{living:?}");
+        service.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_subject_that_is_configured_is_taken_after_a_restart_and_when_a_person_asks() {
+    for target in [credd("ap1"), Target::Directory("/creds".into())] {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Some(folder.path());
+        let of_credkey = |credkey: &str| {
+            let mut wanted = delivery("a", "cms", "ap1", target.clone());
+            let mut credential = (*wanted.credential).clone();
+            let server = credential.url.server();
+            credential.credkey = credkey.to_owned();
+            credential.url =
+                htvault::CredentialUrl::creds(&server, "cms", credkey, "default").unwrap();
+            wanted.credential = std::sync::Arc::new(credential);
+            vec![wanted]
+        };
+        let outside = Outside::new();
+        let service = Service::start_in(state, &outside, of_credkey("a"));
+        tokio::time::sleep(HOUR).await;
+        service.stop().await;
+        let service = Service::start_in(state, &outside, of_credkey("z"));
+        tokio::time::sleep(HOUR / 6).await;
+        assert_eq!(service.state("a", "ap1"), State::Good);
+
+        // Nothing is configured anew, and the token is gone: only a person knows that it is right.
+        {
+            let mut world = outside.lock();
+            world.subject = Some("another".to_owned());
+            world.stored.clear();
+        }
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(service.state("a", "ap1"), State::Failed);
+        service.order(Order::Push(of(Some("a"), None))).await;
+        tokio::time::sleep(HOUR / 6).await;
+        assert_eq!(service.state("a", "ap1"), State::Good);
+        service.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_made_before_the_clock_was_set_back_is_not_pushed_after_it() {
+    for dies in [false, true] {
+        let outside = Outside::new();
+        {
+            let mut world = outside.lock();
+            (world.clock_wrong_by, world.stores_refused) = (365 * 86_400, true);
+        }
+        let service = Service::start(&outside, vec![at("a", "ap1")]);
+        tokio::time::sleep(HOUR).await;
+        if dies {
+            let logins = outside.lock().all_living();
+            for accessor in logins {
+                let token = accessor.replace("accessor", "s.secret");
+                outside.lock().kill(&token);
+            }
+        }
+        outside.lock().clock_wrong_by = 0;
+        tokio::time::sleep(HOUR).await;
+        outside.lock().stores_refused = false;
+        tokio::time::sleep(HOUR / 6).await;
+        assert_eq!(service.state("a", "ap1"), State::Good, "{dies}");
+        let replaced = outside.lock().stores;
+        tokio::time::sleep(5 * 24 * HOUR).await;
+        assert_eq!(outside.lock().stores, replaced + 1, "renewed in time");
         service.stop().await;
     }
 }

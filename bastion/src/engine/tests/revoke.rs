@@ -274,3 +274,89 @@ async fn a_schedd_that_hangs_keeps_no_token_alive_when_vault_is_back() {
         assert!(outside.lock().stored.is_empty());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn deliveries_do_not_wait_for_revocations_when_vault_is_back() {
+    use crate::model::delivery::Method;
+    for moment in 0..6 {
+        let outside = Outside::new();
+        let hanging = (0..5).map(|n| format!("x{n}"));
+        let hanging: Vec<String> = hanging.collect();
+        let of_a = hanging.iter().map(|schedd| {
+            let target = credd_by(schedd, Method::Idtokens, Some("test"));
+            delivery("a", "cms", schedd, target)
+        });
+        let wanted = of_a.chain([at("b", "ok")]).collect();
+        let service = Service::good(&outside, wanted).await;
+        {
+            let mut world = outside.lock();
+            world.vault_down = true;
+            world.schedds_hang.extend(hanging);
+        }
+        service.revoke(of(Some("a"), None)).await;
+        tokio::time::sleep(HOUR + HOUR / 60 * moment).await;
+        assert_eq!(service.state("b", "ok"), State::Failed);
+        outside.lock().vault_down = false;
+        tokio::time::sleep(HOUR / 40).await;
+        // Its credmon makes the next access token a little later.
+        assert_ne!(service.state("b", "ok"), State::Failed, "{moment}");
+        assert_eq!(outside.lock().living_children(), 1);
+        service.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_orders_while_a_revocation_waits_comes_first() {
+    let mut waited = 0;
+    for moment in 0..30 {
+        let outside = Outside::new();
+        let service = Service::good(&outside, vec![at("a", "ap1"), at("b", "ap2")]).await;
+        {
+            let mut world = outside.lock();
+            world.vault_down = true;
+            world.schedds_down.insert("ap1".to_owned());
+        }
+        service.revoke(of(Some("a"), None)).await;
+        tokio::time::sleep(HOUR).await;
+        // One of them asks Vault at a time, which takes long.
+        {
+            let mut world = outside.lock();
+            world.schedds_down.clear();
+            world.vault_takes = Duration::from_secs(15);
+        }
+        tokio::time::sleep(HOUR / 20 + Duration::from_secs(3 * moment)).await;
+        if service.reports.now().unwrap().deliveries[0].working {
+            continue;
+        }
+        waited += 1;
+        let stored = || outside.lock().token_at(&at("a", "ap1").id);
+        let before = stored().unwrap();
+        service.order(Order::Push(of(Some("a"), Some("ap1")))).await;
+        outside.lock().vault_down = false;
+        // Jobs keep what they have until it is replaced.
+        while stored().unwrap() == before {
+            assert!(outside.lock().is_alive(&before), "{moment}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        tokio::time::sleep(HOUR / 10).await;
+        assert_eq!(service.state("a", "ap1"), State::Good, "{moment}");
+        service.stop().await;
+    }
+    assert!(waited > 5, "{waited}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_is_forgotten_though_logins_of_the_account_were_refused_just_before() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![at("a", "ap1")]).await;
+    outside.lock().login_refused.insert("a".to_owned());
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(HOUR / 12).await;
+    outside.lock().login_refused.clear();
+    let (answer, answered) = oneshot::channel();
+    let forget = Command::Forget("a".to_owned(), answer);
+    service.commands.send(forget).await.ok().unwrap();
+    let steps = answered.await.unwrap();
+    assert_eq!(steps.len(), 1);
+    assert_eq!(steps[0].outcome, StepOutcome::Done, "{steps:?}");
+}

@@ -96,7 +96,11 @@ impl Service {
     pub(super) async fn reload(&self, wanted: Vec<Delivery>) {
         let (answer, answered) = oneshot::channel();
         let parts = self.outside.parts_with(self.store.clone());
-        let reload = Command::Reload(Arc::new(config(wanted)), parts, answer);
+        let mut config = config(wanted);
+        if let Some(first) = config.deliveries.first() {
+            config.vault = htvault::Settings::new(first.credential.url.server());
+        }
+        let reload = Command::Reload(Arc::new(config), parts, answer);
         self.commands.send(reload).await.ok().unwrap();
         answered.await.unwrap();
     }

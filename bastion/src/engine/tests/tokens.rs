@@ -216,3 +216,29 @@ async fn reloads_while_attempts_run_leave_no_logins() {
         "what was pushed, and its logins"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_vault_that_repeats_a_login_costs_no_working_token() {
+    for creation_too in [false, true] {
+        let outside = Outside::new();
+        let service = Service::good(&outside, one()).await;
+        {
+            let mut world = outside.lock();
+            (world.login_repeats, world.create_repeats) = (true, creation_too);
+        }
+        service.order(Order::Push(of(None, None))).await;
+        for _ in 0..20 {
+            tokio::time::sleep(MINUTE / 2).await;
+            assert!(service.has("a", "ap1"), "{creation_too}");
+        }
+        {
+            let mut world = outside.lock();
+            (world.login_repeats, world.create_repeats) = (false, false);
+        }
+        tokio::time::sleep(5 * MINUTE).await;
+        assert_eq!(service.state("a", "ap1"), Good);
+        assert!(service.has("a", "ap1"));
+        assert_eq!(living(&outside).len(), 1);
+        service.stop().await;
+    }
+}

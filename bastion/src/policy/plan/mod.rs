@@ -305,21 +305,29 @@ pub fn next(
     {
         return Next::Wait(failure.next_try);
     }
+    let asked = [
+        (record.asked, PushReason::Asked),
+        (record.changed, PushReason::Changed),
+    ];
+    let asked = asked.into_iter().find(|(is_asked, _)| *is_asked);
+    let asked = asked.map(|(_, reason)| PlanStep::Push(reason));
     let Some(life) = record.life else {
-        return Next::Do(if record.observed.is_none() {
+        let first = if record.observed.is_none() {
             PlanStep::Observe
         } else {
             PlanStep::Push(PushReason::First)
-        });
+        };
+        return Next::Do(asked.unwrap_or(first));
     };
+    if let Some(push) = asked {
+        return Next::Do(push);
+    }
     let renewal = renew_at(policy, life).min(record.renew_by.unwrap_or(Timestamp::MAX));
     let renewal = renewal.max(after_start(policy, life));
     let soon = room(policy, life).min(policy.spread);
     let after_set = |set| after(set, policy.id.share_of(soon, CLOCK_SET));
     let clock_set = record.clock_set.map_or(Timestamp::MAX, after_set);
     let pushes = [
-        (record.asked, PushReason::Asked),
-        (record.changed, PushReason::Changed),
         (now >= clock_set, PushReason::ClockSet),
         (now >= renewal, PushReason::Renewal),
     ];

@@ -20,7 +20,7 @@ use crate::vault::{OwnedToken, Vault};
 pub struct UnreachableSchedds(Mutex<BTreeMap<String, Problem>>);
 
 impl UnreachableSchedds {
-    pub(crate) fn get(&self, schedd: &str) -> Option<Problem> {
+    fn get(&self, schedd: &str) -> Option<Problem> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(schedd).cloned()
     }
@@ -44,6 +44,17 @@ pub struct RevocationSettings<'a> {
     pub then: &'static str,
 }
 
+/// What came of a revocation.
+#[derive(Debug)]
+pub struct Revoked {
+    /// Each step.
+    pub report: RevocationReport,
+    /// What Vault answered, or why it did not; `None` when it was not asked.
+    pub at_vault: Option<Result<(), Problem>>,
+    /// The same of the schedd.
+    pub at_schedd: Option<Result<(), Problem>>,
+}
+
 /// Revokes the tokens of a delivery and deletes what is at the schedd. Returns the tokens that could not be
 /// revoked.
 pub async fn revoke<V: Vault, T: Transport>(
@@ -51,7 +62,7 @@ pub async fn revoke<V: Vault, T: Transport>(
     delivery: &Delivery,
     tokens: &Tokens,
     manner: RevocationSettings<'_>,
-) -> (Tokens, RevocationReport) {
+) -> (Tokens, Revoked) {
     let RevocationSettings { leave_schedd, .. } = manner;
     let when_named = find::named_at(tokens);
     let (mut owned, names) = sorted(tokens);
@@ -69,14 +80,13 @@ pub async fn revoke<V: Vault, T: Transport>(
     let at_schedd = async {
         match &unnamed {
             None => delete(parts, delivery, manner).await,
-            Some(problem) => find::left_to_be_revoked(problem, manner.then),
+            Some(problem) => (find::left_to_be_revoked(problem, manner.then), None),
         }
     };
-    let (at_vault, at_schedd) = tokio::join!(
+    let ((mut steps, former, at_vault), (deleted, at_schedd)) = tokio::join!(
         revoke_tokens(parts, delivery, owned, manner.then),
         at_schedd
     );
-    let (mut steps, former) = at_vault;
     if let Some(problem) = &unnamed {
         let accessor = String::new();
         let why = and_then(&problem.to_string(), manner.then);
@@ -109,14 +119,20 @@ pub async fn revoke<V: Vault, T: Transport>(
             why,
         ));
     }
-    steps.push(at_schedd);
+    steps.push(deleted);
     let tokens = Tokens {
         former,
         lost,
         ..Tokens::default()
     };
     let id = delivery.id.clone();
-    (tokens, RevocationReport { id, steps })
+    let report = RevocationReport { id, steps };
+    let revoked = Revoked {
+        report,
+        at_vault,
+        at_schedd,
+    };
+    (tokens, revoked)
 }
 
 /// The tokens that can be revoked, and those of which only the name is known. One whose life is an
@@ -163,57 +179,47 @@ async fn revoke_tokens<V: Vault, T>(
     delivery: &Delivery,
     owned: Vec<OwnedToken>,
     then: &str,
-) -> (Vec<Step>, Vec<OwnedToken>) {
-    let (mut steps, mut left) = (Vec::new(), Vec::new());
+) -> (Vec<Step>, Vec<OwnedToken>, Option<Result<(), Problem>>) {
+    let (mut steps, mut left, mut answered) = (Vec::new(), Vec::new(), None);
     for owned in owned {
         let accessor = owned.accessor.clone();
         let what = StepObject::VaultToken { accessor };
-        steps.push(match revoke_token(parts, delivery, &owned, then).await {
+        let ended = parts.end_of(&delivery.credential, &owned).await;
+        steps.push(match &ended {
             Ok(()) => Step::new(
                 what,
                 StepOutcome::Done,
                 "revoked; Vault says that it is dead",
             ),
-            Err(why) => {
+            Err(problem) => {
                 left.push(owned);
+                let why = match problem.kind {
+                    Kind::Forbidden => problem.message.clone(),
+                    _ => and_then(&problem.to_string(), then),
+                };
                 Step::new(what, StepOutcome::NotDone, why)
             }
         });
+        answered = Some(ended);
     }
-    (steps, left)
-}
-
-async fn revoke_token<V: Vault, T>(
-    parts: &Parts<V, T>,
-    delivery: &Delivery,
-    owned: &OwnedToken,
-    then: &str,
-) -> Result<(), String> {
-    let ended = parts.end_of(&delivery.credential, owned).await;
-    ended.map_err(|problem| match problem.kind {
-        Kind::Forbidden => problem.message,
-        _ => and_then(&problem.to_string(), then),
-    })
+    (steps, left, answered)
 }
 
 async fn delete<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     manner: RevocationSettings<'_>,
-) -> Step {
+) -> (Step, Option<Result<(), Problem>>) {
     let silent = manner.silent;
     if manner.leave_schedd {
-        return Step::new(
-            StepObject::Stored,
-            StepOutcome::Left,
-            "nothing was asked of the schedd",
-        );
+        let why = "nothing was asked of the schedd";
+        return (Step::new(StepObject::Stored, StepOutcome::Left, why), None);
     }
     let deleted = match silent.get(&delivery.id.schedd) {
         Some(problem) => Err(problem),
         None => try_delete(parts, delivery).await,
     };
-    match deleted {
+    let step = match &deleted {
         Ok(true) => Step::new(
             StepObject::Stored,
             StepOutcome::Done,
@@ -225,11 +231,12 @@ async fn delete<V: Vault, T: Transport>(
             "the schedd says that nothing is there",
         ),
         Err(problem) => {
-            silent.record(&delivery.id.schedd, &problem);
+            silent.record(&delivery.id.schedd, problem);
             let why = and_then(&problem.message, manner.then);
             Step::new(StepObject::Stored, StepOutcome::NotDone, why)
         }
-    }
+    };
+    (step, Some(deleted.map(drop)))
 }
 
 /// Deletes what is there; whether anything was. Seen to be gone afterwards.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::attempt::{AccessFacts, Context, bring};
-use crate::fakes::Outside;
+use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{credd, delivery_to};
 use crate::limits::{Extent, Limits, Rank};
 use crate::model::delivery::Target;
@@ -31,6 +31,7 @@ async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
         access: &AccessFacts::default(),
         safe_until: None,
         changed: false,
+        accepts_subject: false,
     };
     let limits = Limits::default();
     let permit = limits.admit(delivery, Extent::Login, Rank::default());
@@ -55,6 +56,17 @@ fn here() -> Delivery {
 
 fn outcome(report: &RevocationReport) -> Vec<StepOutcome> {
     report.steps.iter().map(|step| step.outcome).collect()
+}
+
+/// Tokens that are left, and the report.
+async fn revoke(
+    parts: &Parts<Outside, FakeSchedds>,
+    delivery: &Delivery,
+    tokens: &Tokens,
+    manner: RevocationSettings<'_>,
+) -> (Tokens, RevocationReport) {
+    let (left, revoked) = super::revoke(parts, delivery, tokens, manner).await;
+    (left, revoked.report)
 }
 
 #[tokio::test(start_paused = true)]
