@@ -113,11 +113,8 @@ impl Scheduler {
             trouble(failure),
             failure.words
         );
-        let proven = self.proven_at(dependency);
-        let proven = proven
-            .iter()
-            .map(|r| r.observed.id.user().clone())
-            .collect();
+        let proven = self.proven.get(dependency).into_iter().flatten();
+        let proven = proven.map(|id| id.user().clone()).collect();
         let breaker = self.breakers.entry(dependency.clone()).or_default();
         let account = &task.route.account;
         match breaker.failed(account, &proven, &why, (now.mono, now.wall), delay) {
@@ -136,8 +133,9 @@ impl Scheduler {
         let asked = failure
             .retry_after
             .map_or(LEAST, |asked| asked.as_secs().saturating_add(1));
-        let depending = self.proven_at(&(host.clone(), None));
-        let lefts = depending.iter().filter_map(|r| r.in_place.left(now));
+        let at_host = (host.clone(), None);
+        let depending = self.proven_at(&at_host);
+        let lefts = depending.filter_map(|r| r.in_place.left(now));
         let most = lefts.min().map_or(300, |left| (left / 3).clamp(5, 300));
         i64::try_from(asked).unwrap_or(i64::MAX).min(most)
     }

@@ -26,6 +26,15 @@ pub(crate) struct Room {
 }
 
 impl Room {
+    fn of<'r>(bound: usize, under_way: impl Iterator<Item = &'r Route>) -> Self {
+        let mut used: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for route in under_way {
+            *used.entry(route.account.clone()).or_default() += 1;
+        }
+        let free = bound.saturating_sub(used.values().sum());
+        Self { free, used }
+    }
+
     /// `true` when an account may send one more.
     pub(crate) fn has(&self, account: &Arc<str>) -> bool {
         self.used.get(account).copied().unwrap_or(0) < self.free
@@ -42,6 +51,9 @@ struct Use {
     /// Requests of the latest span, by host, the oldest first.
     sent: BTreeMap<Arc<str>, VecDeque<Sent>>,
     next: u64,
+    /// Questions for a request.
+    #[cfg(test)]
+    asked: usize,
 }
 
 /// A request that was sent.
@@ -73,7 +85,15 @@ impl Gate {
             under_way: BTreeMap::new(),
             sent: BTreeMap::new(),
             next: 0,
+            #[cfg(test)]
+            asked: 0,
         })))
+    }
+
+    /// Questions for a request so far.
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> usize {
+        self.state().asked
     }
 
     fn state(&self) -> MutexGuard<'_, Use> {
@@ -95,14 +115,14 @@ impl Gate {
     /// Room for each account, whomever it asks.
     pub(crate) fn room(&self) -> Room {
         let state = self.state();
-        let mut used: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-        for route in state.under_way.values() {
-            *used.entry(route.account.clone()).or_default() += 1;
-        }
-        Room {
-            free: state.total.saturating_sub(state.under_way.len()),
-            used,
-        }
+        Room::of(state.total, state.under_way.values())
+    }
+
+    /// Room for each account at a host, whichever issuer it asks for.
+    pub(crate) fn room_at(&self, host: &Arc<str>) -> Room {
+        let state = self.state();
+        let at_host = state.under_way.values().filter(|route| route.host == *host);
+        Room::of(PER_HOST, at_host)
     }
 
     /// `true` when nobody may ask a host or issuer now.
@@ -115,6 +135,10 @@ impl Gate {
     /// `true` when a request may be sent.
     pub(crate) fn admits(&self, route: &Route, now: Instant) -> bool {
         let mut state = self.state();
+        #[cfg(test)]
+        {
+            state.asked += 1;
+        }
         let at_host = |other: &Route| other.host == route.host;
         let at_issuer = |other: &Route| at_host(other) && other.issuer == route.issuer;
         state.has_room(&route.account, |_| true, |used| used.total)

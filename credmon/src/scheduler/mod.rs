@@ -50,6 +50,8 @@ pub(crate) struct Scheduler {
     ready: BTreeMap<Target, Queue>,
     /// Vault tokens whose expiry is to be looked up.
     look_ups: BTreeSet<(Instant, CredentialId)>,
+    /// Credentials that have worked with a host or issuer.
+    proven: BTreeMap<Dependency, BTreeSet<CredentialId>>,
     /// Those of hosts and issuers that have worked and that a credential names.
     breakers: BTreeMap<Dependency, Breaker>,
     gate: Gate,
@@ -77,6 +79,7 @@ impl Scheduler {
             waiting: BTreeSet::new(),
             ready: BTreeMap::new(),
             look_ups: BTreeSet::new(),
+            proven: BTreeMap::new(),
             breakers: BTreeMap::new(),
             gate,
             // From the start, so that the first failure is a rise.
@@ -195,9 +198,21 @@ impl Scheduler {
                 queue.remove();
             }
         }
+        for dependency in record.proven_with() {
+            if let Entry::Occupied(mut proven) = self.proven.entry(dependency) {
+                proven.get_mut().remove(id);
+                if proven.get().is_empty() {
+                    proven.remove();
+                }
+            }
+        }
     }
 
     fn link(&mut self, record: &Record, now: Now) {
+        for dependency in record.proven_with() {
+            let proven = self.proven.entry(dependency).or_default();
+            proven.insert(record.observed.id.clone());
+        }
         if record.activity != Activity::Idle {
             return;
         }
@@ -271,12 +286,9 @@ impl Scheduler {
     }
 
     /// Credentials that have worked with a host or issuer.
-    fn proven_at(&self, dependency: &Dependency) -> Vec<&Record> {
-        let is_at = |r: &Route| dependencies(&r.host, &r.issuer).contains(dependency);
-        let records = self.records.values().map(|record| &**record);
-        records
-            .filter(|r| r.proven && r.route().is_some_and(is_at))
-            .collect()
+    fn proven_at(&self, dependency: &Dependency) -> impl Iterator<Item = &Record> {
+        let ids = self.proven.get(dependency).into_iter().flatten();
+        ids.filter_map(|id| self.records.get(id).map(|record| &**record))
     }
 
     fn count(&mut self, outcome: &Outcome) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::breaker::{Breaker, Open};
-use super::gate::Permit;
+use super::gate::{Permit, Room};
 use super::record::{Activity, Record, Urgency};
 use super::{Dependency, Scheduler, dependencies};
 use crate::model::{CredentialId, Event, Level, Now, RenewalTask, Route, Target, TaskKind};
@@ -111,10 +111,24 @@ impl Scheduler {
             .filter(|(_, b)| b.wants_probe(now.mono));
         let due: Vec<Dependency> = due.map(|(dependency, _)| dependency.clone()).collect();
         let mut tasks = Vec::new();
+        // An account may have thousands of issuers or hosts that fail, and room for few probes: each of
+        // the others costs little.
+        let mut room = self.gate.room();
+        let mut at_host: Option<(Arc<str>, Room)> = None;
         for dependency in due {
-            let proven = self.proven_at(&dependency);
-            if proven.is_empty() {
+            let Some(proven) = self.proven.get(&dependency) else {
                 self.breakers.remove(&dependency);
+                continue;
+            };
+            if !proven.iter().any(|id| room.has(id.user())) {
+                continue;
+            }
+            let host = &dependency.0;
+            let known = at_host.take().filter(|(known, _)| known == host);
+            let (_, there) =
+                at_host.insert(known.unwrap_or_else(|| (host.clone(), self.gate.room_at(host))));
+            let has_room = |id: &CredentialId| room.has(id.user()) && there.has(id.user());
+            if !proven.iter().any(has_room) {
                 continue;
             }
             let breaker = self.breakers.get(&dependency);
@@ -126,8 +140,8 @@ impl Scheduler {
                 let first = self.open_at(&route.target()).next().map(|(first, _)| first);
                 first.as_ref() == Some(&dependency) && self.gate.admits(route, now.mono)
             };
-            let idle = proven.into_iter().filter(|r| r.activity == Activity::Idle);
-            let can_probe = idle.filter(|r| {
+            let may_ask = |r: &&Record| r.activity == Activity::Idle && has_room(&r.observed.id);
+            let can_probe = self.proven_at(&dependency).filter(may_ask).filter(|r| {
                 let Some(route) = r.route() else { return false };
                 *admitted.entry(route).or_insert_with(|| can_ask(route))
             });
@@ -144,6 +158,7 @@ impl Scheduler {
             let breaker = self.breakers.get_mut(&dependency);
             let probe = breaker.and_then(|b| b.probe(&task.route.account));
             tasks.push(self.start(task, probe, now));
+            (room, at_host) = (self.gate.room(), None);
         }
         tasks
     }

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::condition::Condition;
 use super::in_place::InPlace;
 use super::timing::{self, Jitter, TokenTimes};
+use super::{Dependency, dependencies};
 use crate::model::{
     Cause, Event, Limits, Now, Observed, Outcome, Reason, RenewalTask, Route, Rules, SEE_TO_FILES,
     STORE_AGAIN, State, TaskKind, TokenInfo, TopProblem, VaultLife,
@@ -216,6 +217,15 @@ impl Record {
     /// Whom it asks; `None` while it is not to be served.
     pub(super) fn route(&self) -> Option<&Route> {
         self.observed.top.as_ref().ok().filter(|_| !self.hindered)
+    }
+
+    /// The host and the issuer that it has worked with.
+    pub(super) fn proven_with(&self) -> impl Iterator<Item = Dependency> + use<> {
+        let route = self.route().filter(|_| self.proven);
+        route
+            .map(|r| dependencies(&r.host, &r.issuer))
+            .into_iter()
+            .flatten()
     }
 
     /// Order of renewals: first credentials that jobs or users wait for, in the order in which they came;

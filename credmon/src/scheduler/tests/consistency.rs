@@ -6,8 +6,14 @@ use super::super::*;
 pub(super) fn assert_consistent(scheduler: &Scheduler) {
     let mut queued = 0;
     let mut look_ups = BTreeSet::new();
+    let mut proven: BTreeMap<Dependency, BTreeSet<CredentialId>> = BTreeMap::new();
     for (id, record) in &scheduler.records {
         assert_eq!(*id, record.observed.id);
+        if let Some(route) = record.route().filter(|_| record.proven) {
+            for dependency in dependencies(&route.host, &route.issuer) {
+                proven.entry(dependency).or_default().insert(id.clone());
+            }
+        }
         let is_idle = record.activity == Activity::Idle;
         if record.route().is_none() {
             assert_eq!(record.due, None, "{id} is not to be served");
@@ -34,4 +40,5 @@ pub(super) fn assert_consistent(scheduler: &Scheduler) {
     let is_empty = scheduler.ready.values().any(BTreeSet::is_empty);
     assert!(!is_empty, "no queue is empty");
     assert_eq!(scheduler.look_ups, look_ups);
+    assert_eq!(scheduler.proven, proven);
 }

@@ -184,6 +184,27 @@ fn one_account_with_thousands_of_credentials_that_hang_delays_nobody() {
 }
 
 #[test]
+fn thousands_of_issuers_of_one_account_that_fail_cost_no_question_each() {
+    let mut world = World::of_life(90, 60);
+    for n in 0..300 {
+        world.store_at("evil", &format!("s{n}"), "evil", &format!("i{n}"));
+    }
+    world.pass(60);
+    let fails = Outcome::Failed(failure(ErrorKind::NotLongEnough, &id("evil", "x")));
+    world.site.accounts.insert("evil", fails);
+    world.pass(90);
+    world.site.latency.insert("evil", 30);
+    world.pass(60);
+    let breakers = world.scheduler.breakers.values();
+    let due = breakers.filter(|breaker| breaker.wants_probe(world.now.mono));
+    assert!(due.count() > 200);
+    let before = world.gate.asked();
+    world.plan();
+    let asked = world.gate.asked() - before;
+    assert!(asked <= 64, "{asked} questions of one plan");
+}
+
+#[test]
 fn the_failing_credentials_of_one_account_share_their_attempts() {
     let mut world = World::of_life(90, 60);
     let outcome = Outcome::Failed(failure(ErrorKind::Refused, &id("evil", "x")));
