@@ -76,7 +76,7 @@ pub async fn survey(settings: &Settings) -> Result<Vec<Node>, Error> {
     let tls = settings.tls.client_config()?;
     let mut nodes = Vec::new();
     for (server, address) in look_up(settings).await? {
-        let http = connect(settings, &server, Some(address), tls.clone())?;
+        let http = connect(settings, &server, Some(address), 1, tls.clone())?;
         let answer = ask(settings, &server, &http).await;
         nodes.push(Node {
             server,

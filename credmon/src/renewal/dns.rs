@@ -30,6 +30,9 @@ const FRESH: Duration = Duration::from_mins(5);
 /// Hosts that are kept at most.
 const HOSTS: usize = 1000;
 
+/// Addresses of a name that are kept: as many as a client uses.
+const ADDRESSES: usize = 16;
+
 /// The system's look-up of a name, which blocks.
 type Resolve = fn(&str) -> io::Result<Vec<IpAddr>>;
 
@@ -149,6 +152,9 @@ impl NameCache {
     fn remember(&self, host: &Arc<str>, addresses: &[IpAddr]) {
         let mut unique: Vec<IpAddr> = Vec::new();
         for address in addresses {
+            if unique.len() == ADDRESSES {
+                break;
+            }
             if !unique.contains(address) {
                 unique.push(*address);
             }

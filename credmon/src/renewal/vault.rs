@@ -14,7 +14,7 @@ use crate::model::{Failure, VaultLife};
 use crate::store::CompleteTop;
 
 /// Servers whose connections are kept. Sites have one or two; an account may name thousands.
-const SERVERS: usize = 64;
+const SERVERS: usize = 32;
 
 /// HTVault as a source of access tokens.
 #[derive(Debug)]

@@ -30,6 +30,8 @@ pub(crate) use directory::Directory;
 const RUNTIMES: usize = 8;
 /// Addresses of one name that are used: each may be tried for each request.
 const ADDRESSES: usize = 16;
+/// Idle connections that are kept to all addresses of a client together, at one for each at least.
+const IDLE: usize = 16;
 
 /// One address of an HTVault.
 pub(crate) struct Endpoint {
@@ -37,6 +39,8 @@ pub(crate) struct Endpoint {
     /// Known unless the caller's own HTTP client does the look-up.
     pub(crate) address: Option<SocketAddr>,
     connections: Arc<Connections>,
+    /// Idle connections that are kept.
+    idle: usize,
 }
 
 impl Endpoint {
@@ -60,7 +64,8 @@ impl Endpoint {
         if let Some((_, http)) = of.iter().find(|(runtime, _)| *runtime == here) {
             return Ok(http.clone());
         }
-        let http = connect(settings, &self.server, self.address, (**tls).clone())?;
+        let tls = (**tls).clone();
+        let http = connect(settings, &self.server, self.address, self.idle, tls)?;
         if of.len() == RUNTIMES {
             of.pop_front();
         }
@@ -111,6 +116,7 @@ impl Endpoints {
         keep_connections: bool,
     ) -> Self {
         let (mut list, mut health) = (Vec::new(), Vec::new());
+        let idle = (IDLE / found.len().max(1)).max(1);
         for (server, address) in found {
             let old = before.and_then(|before| {
                 let index = (before.list.iter())
@@ -130,6 +136,7 @@ impl Endpoints {
                 server,
                 address: Some(address),
                 connections,
+                idle,
             });
         }
         Self {
@@ -144,6 +151,7 @@ impl Endpoints {
             server: server.clone(),
             address: None,
             connections: Arc::new(Connections::Given(http.clone())),
+            idle: IDLE,
         };
         let list: Vec<Endpoint> = settings.servers().iter().map(endpoint).collect();
         let health = vec![Health::default(); list.len()];
@@ -221,11 +229,13 @@ async fn look_up_one(settings: &Settings, server: &ServerUrl) -> Result<Vec<Sock
     }
 }
 
-/// A client of one address alone. Its connections live as long as the runtime that opened them.
+/// A client of one address alone, which keeps so many idle connections. They live as long as the runtime that
+/// opened them.
 pub(crate) fn connect(
     settings: &Settings,
     server: &ServerUrl,
     address: Option<SocketAddr>,
+    idle: usize,
     tls: ClientConfig,
 ) -> Result<reqwest::Client, Error> {
     let mut builder = reqwest::Client::builder()
@@ -236,7 +246,8 @@ pub(crate) fn connect(
         .user_agent(concat!("htvault-rs/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(settings.connect_timeout)
         .timeout(settings.request_timeout)
-        .pool_idle_timeout(Duration::from_mins(1));
+        .pool_idle_timeout(Duration::from_mins(1))
+        .pool_max_idle_per_host(idle);
     if let Some(address) = address {
         builder = builder.resolve(server.bare_host(), address);
     }

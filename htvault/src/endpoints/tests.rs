@@ -166,6 +166,7 @@ fn each_runtime_has_connections_of_its_own_and_only_so_many_are_kept() {
         server,
         address: Some(([127, 0, 0, 1], 8200).into()),
         connections: Connections::new(tls),
+        idle: 1,
     };
     let runtimes: Vec<_> = (0..=RUNTIMES)
         .map(|_| runtime::Builder::new_current_thread().build().unwrap())

@@ -76,6 +76,36 @@ async fn the_next_address_is_tried_after_a_standbys_redirect_and_after_a_fronts_
 }
 
 #[tokio::test]
+async fn idle_connections_are_bounded_for_all_addresses_of_a_client_together() {
+    let stage = Stage::new();
+    let odd = || vec![Reply::json(500, r#"{"errors":["broken"]}"#)];
+    let mut servers = vec![stage.server(odd()).await];
+    for last in 2..=8 {
+        let server = stage.beside(&servers[0], last, odd()).await;
+        servers.push(server);
+    }
+    let client = stage.client(&servers.iter().collect::<Vec<_>>());
+    let reads = (0..12).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move { read(&client).await.unwrap_err() })
+    });
+    for read in reads.collect::<Vec<_>>() {
+        read.await.unwrap();
+    }
+    assert!(servers.iter().all(|server| count(server) == 12));
+    let open = || servers.iter().map(Server::open).sum::<usize>();
+    // The servers see a moment later that the others are closed.
+    let closed = async {
+        while open() > 16 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let far = std::time::Duration::from_secs(30);
+    let in_time = tokio::time::timeout(far, closed).await;
+    assert!(in_time.is_ok(), "{} connections are open", open());
+}
+
+#[tokio::test]
 async fn a_path_that_fails_everywhere_changes_no_preference() {
     let stage = Stage::new();
     let odd = || Reply::json(500, r#"{"errors":["broken"]}"#);

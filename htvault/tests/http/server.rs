@@ -54,6 +54,8 @@ impl Reply {
 pub struct Server {
     pub address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
+    /// Held by each connection that is open, by who accepts them, and here.
+    open: Arc<()>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -69,6 +71,11 @@ impl Server {
         self.requests.lock().unwrap().clone()
     }
 
+    /// Number of connections that are open.
+    pub fn open(&self) -> usize {
+        Arc::strong_count(&self.open) - 2
+    }
+
     async fn start(address: SocketAddr, acceptor: TlsAcceptor, replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -77,16 +84,22 @@ impl Server {
             Arc::clone(&requests),
             Arc::new(Mutex::new(VecDeque::from(replies))),
         );
+        let open = Arc::new(());
+        let connection = Arc::clone(&open);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
-                let replies = Arc::clone(&replies);
-                tokio::spawn(async move { serve(stream, &acceptor, &seen, &replies).await });
+                let (replies, open) = (Arc::clone(&replies), Arc::clone(&connection));
+                tokio::spawn(async move {
+                    serve(stream, &acceptor, &seen, &replies).await;
+                    drop(open);
+                });
             }
         });
         Self {
             address,
             requests,
+            open,
             task,
         }
     }

@@ -1,5 +1,6 @@
 //! Look-ups that hang, fail or come late, with a resolver of our own.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use htvault::Resolve as _;
@@ -16,6 +17,7 @@ fn names() -> NameCache {
             },
             Some("unknown") => Err(io::Error::other("no such name")),
             Some("empty") => Ok(Vec::new()),
+            Some("many") => Ok((0..10_000).map(|n: u32| Ipv4Addr::from(n).into()).collect()),
             _ => Ok(vec![[10, 0, 0, 1].into(), [10, 0, 0, 1].into()]),
         },
         ..NameCache::default()
@@ -38,6 +40,13 @@ async fn a_name_that_was_looked_up_is_remembered_with_each_address_once() {
     let found = addresses(&names, "good.test").await;
     assert_eq!(found, ["10.0.0.1:8200".parse().unwrap()]);
     assert!(names.state().under_way.is_empty());
+}
+
+#[tokio::test]
+async fn of_a_name_with_very_many_addresses_few_are_remembered() {
+    let names = names();
+    names.look_up(&account("u"), "many.test").await.unwrap();
+    assert_eq!(addresses(&names, "many.test").await.len(), ADDRESSES);
 }
 
 #[tokio::test(start_paused = true)]
