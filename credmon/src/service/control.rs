@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use htvault::{Authorities, TlsSettings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinHandle;
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 
 use super::daemon::Command;
 use super::privileges::Places;
+use super::trust::{Followed, Trust};
 use crate::cli::Cli;
 use crate::config::Settings;
 use crate::config::condor::{self, Source, Values};
@@ -103,12 +103,12 @@ pub(super) async fn configure(cli: &Cli, signals: &mut Signals) -> Configured {
                 },
             }
         };
-        match (&configuration.1, settings) {
-            (Source::Condor | Source::Environment, Some(settings)) => {
+        match (problem(&configuration.1, settings.as_ref(), None), settings) {
+            (None, Some(settings)) => {
                 return Configured::Usable(configuration, Box::new(settings));
             }
-            (source, settings) => {
-                let why = problem(source).unwrap_or_else(|| "users cannot be looked up".to_owned());
+            (why, settings) => {
+                let why = why.unwrap_or_default();
                 eprintln!("condor_credmon_htvault: {why}; it is tried again each minute");
                 if cli.once {
                     return Configured::Failed;
@@ -166,31 +166,24 @@ impl<'c> Parser<'c> {
     }
 }
 
-fn problem(source: &Source) -> Option<String> {
+/// Why a configuration that was read is not used. `known`: origin of the one in force. HTCondor's tool is missing
+/// while its package is replaced, too: what the site configured is then not known.
+fn problem(source: &Source, settings: Option<&Settings>, known: Option<&Source>) -> Option<String> {
+    let has_directory = |settings: &Settings| settings.directory.is_some();
     match source {
-        Source::Condor | Source::Environment => None,
         Source::Failed(why) => Some(format!(
             "the configuration cannot be read: condor_config_val failed: {why}"
         )),
-    }
-}
-
-/// Certificate authorities, if any can be read, and what is wrong with the configured ones.
-type ReadAuthorities = (Option<Authorities>, Option<String>);
-
-/// Reads certificate authorities at a start; the system's alone when the configured ones cannot be
-/// read, and what is wrong then.
-pub(super) fn read_authorities(tls: &TlsSettings) -> ReadAuthorities {
-    match Authorities::read(tls) {
-        Ok(authorities) => (Some(authorities), None),
-        Err(error) => {
-            let usual = Authorities::read(&TlsSettings::default()).ok();
-            let text = format!(
-                "{}; the system's certificate authorities are used",
-                error.message()
-            );
-            (usual, Some(text))
+        Source::Environment if known == Some(&Source::Condor) => {
+            Some("the configuration cannot be read: condor_config_val is not in PATH".to_owned())
         }
+        _ if settings.is_none() => Some("users cannot be looked up".to_owned()),
+        Source::Environment if !settings.is_some_and(has_directory) => Some(
+            "condor_config_val is not in PATH, and no credential directory is configured in the \
+             environment: set _CONDOR_SEC_CREDENTIAL_DIRECTORY_OAUTH, or name one with --cred-dir"
+                .to_owned(),
+        ),
+        Source::Condor | Source::Environment => None,
     }
 }
 
@@ -202,96 +195,6 @@ pub(super) struct Control<'c> {
     vault: Arc<HtVault>,
     places: Places,
     trust: Trust,
-}
-
-/// Result of a check of the files with certificate authorities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Followed {
-    /// Nothing is to be done.
-    Same,
-    /// Other authorities are in force from now on.
-    Replaced,
-    /// The problem is another; the authorities in force stay.
-    Problem,
-}
-
-/// Certificate authorities in use.
-pub(super) struct Trust {
-    tls: TlsSettings,
-    authorities: Option<Authorities>,
-    /// Problem of the configured ones.
-    problem: Option<String>,
-    /// `true` while the system's are used, since the configured ones could never be read.
-    stands_in: bool,
-    /// One reading at a time: a file system that hangs costs one thread.
-    reading: Option<JoinHandle<Option<ReadAuthorities>>>,
-}
-
-impl Trust {
-    pub(super) fn new(
-        tls: TlsSettings,
-        authorities: Option<Authorities>,
-        problem: Option<String>,
-    ) -> Self {
-        Self {
-            tls,
-            authorities,
-            stands_in: problem.is_some(),
-            problem,
-            reading: None,
-        }
-    }
-
-    /// Reads the files again when they changed, or could not be read before. Authorities in force
-    /// stay when others cannot be read: so nobody stops, and no more is trusted than was configured.
-    async fn follow(&mut self) -> Followed {
-        let mut followed = Followed::Same;
-        if let Some(reading) = &mut self.reading {
-            if !reading.is_finished() {
-                return followed;
-            }
-            if let Ok(Some(read)) = reading.await {
-                followed = self.take_in(read);
-            }
-        }
-        let (tls, known) = (self.tls.clone(), self.authorities.clone());
-        let (failed, stands_in) = (self.problem.is_some(), self.stands_in);
-        self.reading = Some(tokio::task::spawn_blocking(move || {
-            let is_known = known.as_ref().is_some_and(|known| known.are_those_of(&tls));
-            match (&known, failed || !is_known) {
-                (_, false) => None,
-                (Some(_), true) if !stands_in => Some(read_others(&tls)),
-                (_, true) => Some(read_authorities(&tls)),
-            }
-        }));
-        followed
-    }
-
-    /// Takes in what was read.
-    fn take_in(&mut self, (authorities, problem): ReadAuthorities) -> Followed {
-        let is_other_problem = problem != self.problem;
-        let failed = problem.is_some();
-        self.problem = problem;
-        if authorities.is_some() && (!failed || self.authorities.is_none()) {
-            (self.authorities, self.stands_in) = (authorities, failed);
-            return Followed::Replaced;
-        }
-        if is_other_problem {
-            return Followed::Problem;
-        }
-        Followed::Same
-    }
-}
-
-/// Reads certificate authorities while others are in force; what is wrong when they cannot be read.
-fn read_others(tls: &TlsSettings) -> ReadAuthorities {
-    match Authorities::read(tls) {
-        Ok(authorities) => (Some(authorities), None),
-        Err(error) => (
-            None,
-            Some(format!("{}; those in force stay", error.message())),
-        ),
-    }
 }
 
 impl<'c> Control<'c> {
@@ -364,19 +267,27 @@ impl<'c> Control<'c> {
     /// Reads the configuration again; the one that is known stays in force when it cannot be read.
     /// Returns whether that is so.
     async fn reread(&mut self, commands: &Sender<Command>) -> bool {
-        let (values, source) = condor::read(&self.cli.name).await;
-        let settings = self.parser.parse(&values).await;
-        let (None, Some(mut settings)) = (problem(&source), settings) else {
-            let why = problem(&source).unwrap_or_else(|| "users cannot be looked up".to_owned());
-            let why = format!("{why}; the configuration stays as it was");
-            let _ = commands
-                .send(Command::ConfigurationProblem(Some(why)))
-                .await;
+        let configuration = condor::read(&self.cli.name).await;
+        let settings = self.parser.parse(&configuration.0).await;
+        self.take_in(configuration, settings, commands).await
+    }
+
+    /// Takes in what was read.
+    async fn take_in(
+        &mut self,
+        configuration: Configuration,
+        settings: Option<Settings>,
+        commands: &Sender<Command>,
+    ) -> bool {
+        let why = problem(&configuration.1, settings.as_ref(), Some(&self.known.1));
+        let (None, Some(mut settings)) = (&why, settings) else {
+            let why = why.map(|why| format!("{why}; the configuration stays as it was"));
+            let _ = commands.send(Command::ConfigurationProblem(why)).await;
             return true;
         };
         let _ = commands.send(Command::ConfigurationProblem(None)).await;
-        if (&values, &source) != (&self.known.0, &self.known.1) {
-            self.known = (values, source);
+        if configuration != self.known {
+            self.known = configuration;
             let files = super::written(&settings, None);
             let complaints = self.places.complaints(&self.cli.name, &files);
             settings.problems.extend(complaints);

@@ -7,6 +7,7 @@ mod control;
 mod daemon;
 mod privileges;
 mod reporting;
+mod trust;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,9 +30,10 @@ use crate::report::Publisher;
 use crate::report::log::{self, Detail, Log};
 use crate::scheduler::Gate;
 use crate::store::Scanner;
-use control::{Configured, Control, Signals, Trust};
+use control::{Configured, Control, Signals};
 use daemon::{Daemon, Parts};
 use privileges::Places;
+use trust::Trust;
 
 /// Exit code that HTCondor's master takes for "cannot write my log".
 const LOG_NOT_WRITABLE: u8 = 44;
@@ -127,7 +129,7 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let signals = Signals::new()?;
-        let (authorities, problem) = control::read_authorities(&settings.tls);
+        let (authorities, problem) = trust::read_authorities(&settings.tls);
         let vault = Arc::new(HtVault::new(authorities.clone()));
         let trust = Trust::new(settings.tls.clone(), authorities, problem);
         let control = Control::new(cli, configuration, vault.clone(), places, trust);

@@ -1,6 +1,7 @@
-//! Look-ups of users that hang, and certificate authorities that cannot be read.
+//! Look-ups of users that hang, and configurations that cannot be read.
 
 use clap::Parser as _;
+use htvault::TlsSettings;
 
 use super::*;
 
@@ -24,86 +25,47 @@ async fn a_look_up_that_hangs_costs_one_thread_and_holds_up_no_other_for_long() 
     assert!(parser.parse(&Values::default()).await.is_some());
 }
 
-/// A self-signed authority.
-const AUTHORITY: &str = "\
------BEGIN CERTIFICATE-----
-MIIBdjCCARugAwIBAgIUbzY+cBft4NTGHJvm2zt0ls9nrUkwCgYIKoZIzj0EAwIw
-DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMzAxMDIxMTVaGA8yMTI2MTEwNjEwMjEx
-NVowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABLbQ
-n0sXXGXC2FNuRBgf/4fyHC9F2S7CMoK3bM1xSnkFhrtPGAQAk5bgzJKHYHccoYal
-sYyNj6ma+/RPT+p4v3ujUzBRMB0GA1UdDgQWBBTS/+CR4Pi7ptdyGffq+6r6k2Pa
-BzAfBgNVHSMEGDAWgBTS/+CR4Pi7ptdyGffq+6r6k2PaBzAPBgNVHRMBAf8EBTAD
-AQH/MAoGCCqGSM49BAMCA0kAMEYCIQC7kzBjuyLszgu+Qi4jcgpirda3XMjcUCiS
-uTC9PiiK7QIhAMpijSM4jZc+dyPu/st/ARdXuTK/zodxtYYy3xDL2j2G
------END CERTIFICATE-----
-";
-
-/// Checks the files once, and takes in what came of it.
-async fn follow(trust: &mut Trust) -> Followed {
-    trust.reading = None;
-    assert_eq!(trust.follow().await, Followed::Same);
-    while !trust.reading.as_ref().unwrap().is_finished() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    trust.follow().await
+#[tokio::test]
+async fn a_tool_that_is_missing_for_a_moment_changes_nothing() {
+    let cli = Cli::parse_from(["condor_credmon_htvault"]);
+    let mut values = Values::default();
+    values.set("SEC_CREDENTIAL_DIRECTORY_OAUTH", "/creds");
+    let known = (values, Source::Condor);
+    let (places, _) = Places::everywhere();
+    let trust = Trust::new(TlsSettings::default(), None, None);
+    let vault = Arc::new(HtVault::new(None));
+    let mut control = Control::new(&cli, known.clone(), vault, places, trust);
+    let (commands, mut received) = tokio::sync::mpsc::channel(4);
+    let missing = (Values::default(), Source::Environment);
+    let settings = Settings::default();
+    let is_read_again = control.take_in(missing.clone(), Some(settings.clone()), &commands);
+    assert!(is_read_again.await);
+    let problem = received.recv().await;
+    let says = |problem: &Option<Command>| matches!(problem, Some(Command::ConfigurationProblem(Some(why))) if why.contains("PATH"));
+    assert!(says(&problem), "{problem:?}");
+    assert!(received.try_recv().is_err() && control.known == known);
+    // The same configuration is back.
+    let is_read_again = control.take_in(known.clone(), Some(settings), &commands);
+    assert!(!is_read_again.await);
+    let healed = received.recv().await;
+    assert!(
+        matches!(healed, Some(Command::ConfigurationProblem(None))),
+        "{healed:?}"
+    );
+    assert!(received.try_recv().is_err());
 }
 
-#[tokio::test]
-async fn authorities_that_cannot_be_read_any_more_stay_in_force() {
-    let dir = tempfile::tempdir().unwrap();
-    let of = |name: &str| TlsSettings {
-        ca_file: Some(dir.path().join(name)),
-        ca_dir: None,
+#[test]
+fn the_environment_is_a_configuration_where_it_names_a_directory() {
+    let of = |directory: Option<&str>| Settings {
+        directory: directory.map(Into::into),
+        ..Settings::default()
     };
-    let (tls, aside) = (of("ca.pem"), dir.path().join("aside"));
-    let file = tls.ca_file.clone().unwrap();
-    std::fs::write(&file, AUTHORITY).unwrap();
-    let (authorities, problem) = read_authorities(&tls);
-    assert_eq!(problem, None);
-    let mut trust = Trust::new(tls.clone(), authorities, problem);
-    assert_eq!(follow(&mut trust).await, Followed::Same);
-
-    // The file is gone for a moment.
-    std::fs::rename(&file, &aside).unwrap();
-    assert_eq!(follow(&mut trust).await, Followed::Problem);
-    assert_eq!(follow(&mut trust).await, Followed::Same, "it is known");
-    let problem = trust.problem.clone().unwrap();
-    assert!(problem.ends_with("; those in force stay"), "{problem}");
-    std::fs::rename(&aside, &file).unwrap();
-    assert!(trust.authorities.as_ref().unwrap().are_those_of(&tls));
-    assert_eq!(follow(&mut trust).await, Followed::Replaced);
-    assert_eq!(trust.problem, None);
-
-    // A new configuration names a file that is of no use, then a good one.
-    std::fs::write(dir.path().join("empty.pem"), "").unwrap();
-    for name in ["missing.pem", "empty.pem"] {
-        trust.tls = of(name);
-        assert_eq!(follow(&mut trust).await, Followed::Problem);
-        assert!(trust.authorities.as_ref().unwrap().are_those_of(&tls));
-    }
-    std::fs::write(dir.path().join("other.pem"), AUTHORITY).unwrap();
-    trust.tls = of("other.pem");
-    assert_eq!(follow(&mut trust).await, Followed::Replaced);
-    assert_eq!(trust.problem, None);
-}
-
-#[tokio::test]
-async fn the_systems_authorities_are_used_only_when_there_are_none_at_a_start() {
-    let dir = tempfile::tempdir().unwrap();
-    let tls = TlsSettings {
-        ca_file: Some(dir.path().join("ca.pem")),
-        ca_dir: None,
-    };
-    let (authorities, problem) = read_authorities(&tls);
-    let mut trust = Trust::new(tls.clone(), authorities.clone(), problem);
-    let problem = trust.problem.clone().unwrap();
-    assert!(problem.contains("the system's"), "{problem}");
-    if authorities.is_some() {
-        assert_eq!(follow(&mut trust).await, Followed::Same);
-        assert_eq!(trust.problem, Some(problem));
-    }
-    std::fs::write(dir.path().join("ca.pem"), AUTHORITY).unwrap();
-    assert_eq!(follow(&mut trust).await, Followed::Replaced);
-    assert_eq!(trust.problem, None);
-    assert!(trust.authorities.unwrap().are_those_of(&tls));
+    let usable =
+        |settings: &Settings, known| problem(&Source::Environment, Some(settings), known).is_none();
+    assert!(usable(&of(Some("/creds")), None));
+    assert!(usable(&of(Some("/creds")), Some(&Source::Environment)));
+    assert!(!usable(&of(Some("/creds")), Some(&Source::Condor)));
+    assert!(!usable(&of(None), None));
+    assert_eq!(problem(&Source::Condor, Some(&of(None)), None), None);
 }

@@ -1,0 +1,89 @@
+//! Certificate authorities that cannot be read.
+
+use std::time::Duration;
+
+use super::*;
+
+/// A self-signed authority.
+const AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBdjCCARugAwIBAgIUbzY+cBft4NTGHJvm2zt0ls9nrUkwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMzAxMDIxMTVaGA8yMTI2MTEwNjEwMjEx
+NVowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABLbQ
+n0sXXGXC2FNuRBgf/4fyHC9F2S7CMoK3bM1xSnkFhrtPGAQAk5bgzJKHYHccoYal
+sYyNj6ma+/RPT+p4v3ujUzBRMB0GA1UdDgQWBBTS/+CR4Pi7ptdyGffq+6r6k2Pa
+BzAfBgNVHSMEGDAWgBTS/+CR4Pi7ptdyGffq+6r6k2PaBzAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0kAMEYCIQC7kzBjuyLszgu+Qi4jcgpirda3XMjcUCiS
+uTC9PiiK7QIhAMpijSM4jZc+dyPu/st/ARdXuTK/zodxtYYy3xDL2j2G
+-----END CERTIFICATE-----
+";
+
+/// Checks the files once, and takes in what came of it.
+async fn follow(trust: &mut Trust) -> Followed {
+    trust.reading = None;
+    assert_eq!(trust.follow().await, Followed::Same);
+    while !trust.reading.as_ref().unwrap().is_finished() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    trust.follow().await
+}
+
+#[tokio::test]
+async fn authorities_that_cannot_be_read_any_more_stay_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |name: &str| TlsSettings {
+        ca_file: Some(dir.path().join(name)),
+        ca_dir: None,
+    };
+    let (tls, aside) = (of("ca.pem"), dir.path().join("aside"));
+    let file = tls.ca_file.clone().unwrap();
+    std::fs::write(&file, AUTHORITY).unwrap();
+    let (authorities, problem) = read_authorities(&tls);
+    assert_eq!(problem, None);
+    let mut trust = Trust::new(tls.clone(), authorities, problem);
+    assert_eq!(follow(&mut trust).await, Followed::Same);
+
+    // The file is gone for a moment.
+    std::fs::rename(&file, &aside).unwrap();
+    assert_eq!(follow(&mut trust).await, Followed::Problem);
+    assert_eq!(follow(&mut trust).await, Followed::Same, "it is known");
+    let problem = trust.problem.clone().unwrap();
+    assert!(problem.ends_with("; those in force stay"), "{problem}");
+    std::fs::rename(&aside, &file).unwrap();
+    assert!(trust.authorities.as_ref().unwrap().are_those_of(&tls));
+    assert_eq!(follow(&mut trust).await, Followed::Replaced);
+    assert_eq!(trust.problem, None);
+
+    // A new configuration names a file that is of no use, then a good one.
+    std::fs::write(dir.path().join("empty.pem"), "").unwrap();
+    for name in ["missing.pem", "empty.pem"] {
+        trust.tls = of(name);
+        assert_eq!(follow(&mut trust).await, Followed::Problem);
+        assert!(trust.authorities.as_ref().unwrap().are_those_of(&tls));
+    }
+    std::fs::write(dir.path().join("other.pem"), AUTHORITY).unwrap();
+    trust.tls = of("other.pem");
+    assert_eq!(follow(&mut trust).await, Followed::Replaced);
+    assert_eq!(trust.problem, None);
+}
+
+#[tokio::test]
+async fn the_systems_authorities_are_used_only_when_there_are_none_at_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let tls = TlsSettings {
+        ca_file: Some(dir.path().join("ca.pem")),
+        ca_dir: None,
+    };
+    let (authorities, problem) = read_authorities(&tls);
+    let mut trust = Trust::new(tls.clone(), authorities.clone(), problem);
+    let problem = trust.problem.clone().unwrap();
+    assert!(problem.contains("the system's"), "{problem}");
+    if authorities.is_some() {
+        assert_eq!(follow(&mut trust).await, Followed::Same);
+        assert_eq!(trust.problem, Some(problem));
+    }
+    std::fs::write(dir.path().join("ca.pem"), AUTHORITY).unwrap();
+    assert_eq!(follow(&mut trust).await, Followed::Replaced);
+    assert_eq!(trust.problem, None);
+    assert!(trust.authorities.unwrap().are_those_of(&tls));
+}
