@@ -71,6 +71,24 @@ impl Signals {
     }
 }
 
+/// Waits for work while signals are answered; the name of the signal that asks for the end, if one comes first.
+async fn beside_signals<T>(
+    work: impl Future<Output = T>,
+    signals: &mut Signals,
+    mut on_hangup: impl FnMut(),
+) -> Result<T, &'static str> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            request = signals.next() => match request {
+                Request::Reread => on_hangup(),
+                Request::Stop(name) => return Err(name),
+            },
+        }
+    }
+}
+
 /// A configuration as it was read.
 pub(super) type Configuration = (Values, Source);
 
@@ -87,21 +105,10 @@ pub(super) enum Configured {
 pub(super) async fn configure(cli: &Cli, signals: &mut Signals) -> Configured {
     let mut parser = Parser::new(cli);
     loop {
-        let read = async {
-            let configuration = condor::read(&cli.name).await;
-            let settings = parser.parse(&configuration.0).await;
-            (configuration, settings)
-        };
         let mut reread = false;
-        tokio::pin!(read);
-        let (configuration, settings) = loop {
-            tokio::select! {
-                done = &mut read => break done,
-                request = signals.next() => match request {
-                    Request::Reread => reread = true,
-                    Request::Stop(_) => return Configured::Stopped,
-                },
-            }
+        let read = beside_signals(parser.read(), signals, || reread = true);
+        let Ok((configuration, settings)) = read.await else {
+            return Configured::Stopped;
         };
         match (problem(&configuration.1, settings.as_ref(), None), settings) {
             (None, Some(settings)) => {
@@ -139,6 +146,13 @@ struct Parser<'c> {
 impl<'c> Parser<'c> {
     fn new(cli: &'c Cli) -> Self {
         Self { cli, hanging: None }
+    }
+
+    /// Reads the configuration.
+    async fn read(&mut self) -> (Configuration, Option<Settings>) {
+        let configuration = condor::read(&self.cli.name).await;
+        let settings = self.parse(&configuration.0).await;
+        (configuration, settings)
     }
 
     /// `None` when it hangs.
@@ -197,6 +211,12 @@ pub(super) struct Control<'c> {
     trust: Trust,
 }
 
+/// Stops the daemon, since a signal asks for it.
+async fn stop(name: &str, commands: &Sender<Command>) {
+    tracing::info!("{name}: stops");
+    let _ = commands.send(Command::Stop).await;
+}
+
 impl<'c> Control<'c> {
     pub(super) fn new(
         cli: &'c Cli,
@@ -227,6 +247,10 @@ impl<'c> Control<'c> {
         let _ = commands
             .send(Command::Trust(self.trust.problem.clone()))
             .await;
+        let rescan = || {
+            tracing::debug!("SIGHUP: directory and configuration are read again");
+            let _ = commands.try_send(Command::Rescan);
+        };
         let mut last_read = Instant::now();
         let mut next_read: Option<Instant> = None;
         let mut follow = tokio::time::interval(FOLLOW);
@@ -235,21 +259,27 @@ impl<'c> Control<'c> {
             tokio::select! {
                 request = signals.next() => match request {
                     Request::Reread => {
-                        tracing::debug!("SIGHUP: directory and configuration are read again");
-                        let _ = commands.try_send(Command::Rescan);
+                        rescan();
                         let soon = Instant::now().max(last_read + REREAD);
                         next_read = Some(next_read.map_or(soon, |at| at.min(soon)));
                     }
-                    Request::Stop(name) => {
-                        tracing::info!("{name}: stops");
-                        let _ = commands.send(Command::Stop).await;
-                        return;
-                    }
+                    Request::Stop(name) => return stop(name, commands).await,
                 },
                 () = tokio::time::sleep_until(read_at), if next_read.is_some() => {
-                    let failed = self.reread(commands).await;
+                    let mut again = false;
+                    let on_hangup = || {
+                        rescan();
+                        again = true;
+                    };
+                    let read = beside_signals(self.parser.read(), &mut signals, on_hangup).await;
+                    let (configuration, settings) = match read {
+                        Ok(read) => read,
+                        Err(name) => return stop(name, commands).await,
+                    };
+                    let failed = self.take_in(configuration, settings, commands).await;
                     last_read = Instant::now();
-                    next_read = failed.then(|| last_read + RETRY);
+                    let pause = if again { REREAD } else { RETRY };
+                    next_read = (failed || again).then(|| last_read + pause);
                 }
                 _ = follow.tick() => {
                     let followed = self.trust.follow().await;
@@ -264,15 +294,8 @@ impl<'c> Control<'c> {
         }
     }
 
-    /// Reads the configuration again; the one that is known stays in force when it cannot be read.
+    /// Takes in a configuration that was read again; the one that is known stays in force when it cannot be used.
     /// Returns whether that is so.
-    async fn reread(&mut self, commands: &Sender<Command>) -> bool {
-        let configuration = condor::read(&self.cli.name).await;
-        let settings = self.parser.parse(&configuration.0).await;
-        self.take_in(configuration, settings, commands).await
-    }
-
-    /// Takes in what was read.
     async fn take_in(
         &mut self,
         configuration: Configuration,

@@ -2,6 +2,7 @@
 
 use clap::Parser as _;
 use htvault::TlsSettings;
+use nix::sys::signal::Signal;
 
 use super::*;
 
@@ -23,6 +24,22 @@ async fn a_look_up_that_hangs_costs_one_thread_and_holds_up_no_other_for_long() 
         tokio::task::yield_now().await;
     }
     assert!(parser.parse(&Values::default()).await.is_some());
+}
+
+#[tokio::test]
+async fn a_reading_that_hangs_holds_up_no_signal() {
+    let mut signals = Signals::new().unwrap();
+    for signal in [Signal::SIGHUP, Signal::SIGQUIT] {
+        nix::sys::signal::raise(signal).unwrap();
+    }
+    let mut hangups = 0;
+    let hangs = std::future::pending::<()>();
+    let ended = beside_signals(hangs, &mut signals, || hangups += 1).await;
+    assert_eq!(ended, Err("SIGQUIT"));
+    assert!(hangups <= 1);
+    // What has come to its end is no question of signals.
+    let ended = beside_signals(std::future::ready(1), &mut signals, || ()).await;
+    assert_eq!(ended, Ok(1));
 }
 
 #[tokio::test]
