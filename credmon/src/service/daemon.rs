@@ -122,7 +122,7 @@ impl<V: Vault> Daemon<V> {
                 },
                 observation = self.parts.observed.recv() => {
                     let Some(observation) = observation else {
-                        tracing::error!("the scanner broke off: stops, so that it is started anew");
+                        tracing::error!("the scanner broke off: stops with exit code 1, so that it is started anew");
                         break;
                     };
                     self.observe(observation);

@@ -139,11 +139,26 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     runtime.shutdown_timeout(GRACE);
     log.flush(GRACE);
     let good = outcome?;
-    Ok(ExitCode::from(u8::from(cli.once && !good)))
+    Ok(ExitCode::from(u8::from(!good)))
 }
 
-/// Starts the threads, and runs the loop and what controls it until the end; `true` when all is good
-/// then.
+/// Runs the loop and what controls it, until that stops it; `false` when the loop ends by itself.
+async fn until_stopped(
+    daemon: impl Future<Output = bool>,
+    control: impl Future<Output = ()>,
+) -> bool {
+    tokio::pin!(daemon);
+    tokio::select! {
+        _ = &mut daemon => false,
+        () = control => {
+            daemon.await;
+            true
+        }
+    }
+}
+
+/// Starts the threads, and runs the loop and what controls it until the end; `true` when it was asked for, and all is
+/// good after the one pass of `--once`.
 async fn work(
     cli: &Cli,
     settings: Settings,
@@ -184,8 +199,7 @@ async fn work(
             () = control.run(signals, &commands) => false,
         }
     } else {
-        let (good, ()) = tokio::join!(daemon.run(received), control.run(signals, &commands));
-        good
+        until_stopped(daemon.run(received), control.run(signals, &commands)).await
     };
     publisher.flush(GRACE);
     let deadline = std::time::Instant::now() + GRACE;
@@ -233,4 +247,26 @@ fn written(settings: &Settings, log: Option<&Path>) -> Vec<PathBuf> {
         .chain(log)
         .map(Path::to_owned)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_that_ends_by_itself_ends_the_program_which_is_not_good() {
+        assert!(!until_stopped(ready(true), pending()).await);
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let daemon = async {
+            stopped.await.unwrap();
+            false
+        };
+        let control = async { stop.send(()).unwrap() };
+        assert!(
+            until_stopped(daemon, control).await,
+            "whatever state all is in"
+        );
+    }
 }
