@@ -235,6 +235,11 @@ impl<'c> Control<'c> {
         }
     }
 
+    /// Problem of the certificate authorities.
+    pub(super) fn trust_problem(&self) -> Option<String> {
+        self.trust.problem.clone()
+    }
+
     /// Passes on what signals and files ask for, until one asks for the end.
     pub(super) async fn run(mut self, mut signals: Signals, commands: &Sender<Command>) {
         if matches!(self.known.1, Source::Environment) {
@@ -243,12 +248,9 @@ impl<'c> Control<'c> {
                  the environment alone"
             );
         }
-        // A full queue or an ended daemon: it is on its way to the same anyway.
-        let _ = commands
-            .send(Command::Trust(self.trust.problem.clone()))
-            .await;
         let rescan = || {
             tracing::debug!("SIGHUP: directory and configuration are read again");
+            // A full queue or an ended daemon: it is on its way to the same anyway.
             let _ = commands.try_send(Command::Rescan);
         };
         let mut last_read = Instant::now();

@@ -75,7 +75,8 @@ pub(crate) struct Daemon<V> {
 }
 
 impl<V: Vault> Daemon<V> {
-    pub(crate) fn new(parts: Parts<V>, settings: Settings) -> Self {
+    /// `trust`: problem of the certificate authorities at the start.
+    pub(crate) fn new(parts: Parts<V>, settings: Settings, trust: Option<String>) -> Self {
         let now = now(&*parts.clock);
         for warning in &settings.warnings {
             tracing::error!("{warning}");
@@ -88,7 +89,7 @@ impl<V: Vault> Daemon<V> {
             scan: ScanReport::default(),
             configuration: settings.problems,
             configuration_source: None,
-            trust: None,
+            trust,
             logged: Vec::new(),
             dirty: true,
             published: None,
@@ -152,13 +153,18 @@ impl<V: Vault> Daemon<V> {
                 break;
             }
             tokio::select! {
-                observation = self.parts.observed.recv() => match observation {
-                    Some(observation) => self.observe(observation),
-                    None => break,
-                },
+                observation = self.parts.observed.recv() => {
+                    let Some(observation) = observation else {
+                        tracing::error!("the scanner broke off");
+                        self.stop();
+                        return false;
+                    };
+                    self.observe(observation);
+                }
                 Some(ended) = self.running.join_next_with_id() => self.ended(ended),
             }
         }
+        self.log_problems();
         self.stop()
     }
 
@@ -171,17 +177,7 @@ impl<V: Vault> Daemon<V> {
             self.pass = None;
             self.wake_scanner(Wake::Complete);
         }
-        let problems = self.problems();
-        if problems != self.report.logged {
-            for problem in problems.iter().filter(|p| !self.report.logged.contains(p)) {
-                tracing::error!("{problem}");
-            }
-            for problem in self.report.logged.iter().filter(|p| !problems.contains(p)) {
-                tracing::info!("recovered: {problem}");
-            }
-            self.report.logged = problems;
-            self.report.dirty = true;
-        }
+        self.log_problems();
         // Before the first scan is over there is nothing to say, unless it hangs.
         let hangs = || self.parts.scanning.hanging(PUBLISH).is_some();
         let publish_at = self.report.publish_at();

@@ -134,7 +134,7 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
         let trust = Trust::new(settings.tls.clone(), authorities, problem);
         let control = Control::new(cli, configuration, vault.clone(), places, trust);
         let gate = Gate::new(descriptors);
-        work(cli, *settings, control, signals, vault, &log, gate).await
+        Box::pin(work(cli, *settings, control, signals, vault, &log, gate)).await
     });
     runtime.shutdown_timeout(GRACE);
     log.flush(GRACE);
@@ -192,8 +192,10 @@ async fn work(
         publisher: publisher.clone(),
         log: Some(log.clone()),
     };
-    let daemon = Daemon::new(parts, settings);
+    let daemon = Daemon::new(parts, settings, control.trust_problem());
     let good = if cli.once {
+        // Nobody obeys.
+        drop(received);
         tokio::select! {
             good = daemon.run_once() => good,
             () = control.run(signals, &commands) => false,

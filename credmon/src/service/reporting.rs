@@ -90,6 +90,22 @@ impl<V: Vault> Daemon<V> {
         problems
     }
 
+    /// Logs problems that are new, or over.
+    pub(super) fn log_problems(&mut self) {
+        let problems = self.problems();
+        if problems == self.report.logged {
+            return;
+        }
+        for problem in problems.iter().filter(|p| !self.report.logged.contains(p)) {
+            tracing::error!("{problem}");
+        }
+        for problem in self.report.logged.iter().filter(|p| !problems.contains(p)) {
+            tracing::info!("recovered: {problem}");
+        }
+        self.report.logged = problems;
+        self.report.dirty = true;
+    }
+
     pub(super) fn publish(&mut self, running: bool) {
         let snapshot = self.snapshot(running);
         let count = u32::try_from(snapshot.credentials.len()).unwrap_or(u32::MAX);

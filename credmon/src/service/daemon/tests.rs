@@ -91,7 +91,7 @@ impl Setup {
         let scanner = Arc::new(Mutex::new(scanner));
         let (commands, received) = mpsc::channel(4);
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let daemon = tokio::spawn(Daemon::new(parts, self.settings).run(received));
+        let daemon = tokio::spawn(Daemon::new(parts, self.settings, None).run(received));
         let scanning = tokio::spawn(drive(scanner.clone(), wakes, seen.clone()));
         Run {
             credentials: self.credentials,

@@ -1,9 +1,15 @@
 //! One pass, and a restart.
 
 use super::*;
+use crate::fakes::LogLines;
 
 /// Does one pass; whether all is good then.
 async fn once(setup: Setup) -> (bool, Setup) {
+    once_with(setup, None).await
+}
+
+/// The same with a problem of the certificate authorities.
+async fn once_with(setup: Setup, trust: Option<&str>) -> (bool, Setup) {
     let (wake, _wakes) = thread_channel::channel();
     let (observations, observed) = unbounded_channel();
     let path = setup.settings.directory.clone();
@@ -13,7 +19,9 @@ async fn once(setup: Setup) -> (bool, Setup) {
     scanner.scan_all(BTreeSet::new);
     let publisher = Publisher::default();
     let parts = setup.parts(wake, observed, publisher.clone());
-    let good = Daemon::new(parts, setup.settings.clone()).run_once().await;
+    let good = Daemon::new(parts, setup.settings.clone(), trust.map(str::to_owned))
+        .run_once()
+        .await;
     assert!(!setup.credentials.path().join("pid").exists());
     (good, setup)
 }
@@ -58,6 +66,29 @@ async fn a_pass_with_a_problem_of_the_configuration_or_directory_is_not_good() {
     let mut setup = Setup::new(|_, _| ());
     setup.settings.directory = None;
     assert!(!once(setup).await.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_that_is_not_good_says_why() {
+    let (lines, _logging) = LogLines::of_this_thread();
+    let with_credential = || Setup::new(|c, _| c.store("u", "cms", "a", "s.1"));
+    let (good, _) = once_with(with_credential(), Some("ca.pem cannot be read")).await;
+    assert!(!good, "though the credential is served");
+    assert_eq!(lines.with("ERROR ca.pem cannot be read").len(), 1);
+    let mut setup = with_credential();
+    setup.settings.directory = None;
+    assert!(!once(setup).await.0);
+    assert_eq!(lines.with("ERROR no credential directory").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_whose_scanner_breaks_off_is_not_good() {
+    let setup = Setup::new(|_, _| ());
+    let (wake, _wakes) = thread_channel::channel();
+    let (_, observed) = unbounded_channel();
+    let parts = setup.parts(wake, observed, Publisher::default());
+    let daemon = Daemon::new(parts, setup.settings.clone(), None);
+    assert!(!daemon.run_once().await);
 }
 
 #[tokio::test(start_paused = true)]
