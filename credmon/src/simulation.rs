@@ -4,6 +4,7 @@
 //! Always true: nothing is decided here. What the daemon's scanner would notice in a directory is passed on at once.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -245,12 +246,15 @@ struct Asked<V>(Arc<V>);
 impl<V: ModelVault> renewal::Vault for Asked<V> {
     async fn access_token(
         &self,
-        account: &Arc<str>,
+        caller: &renewal::Caller,
         top: &CompleteTop,
         request: &AccessTokenRequest,
     ) -> Result<AccessTokenAnswer, Failure> {
+        caller.requests.fetch_add(1, Ordering::Relaxed);
         let minimum = request.minimum_seconds.unwrap_or(0);
-        let answer = self.0.access_token(account, &top.vault_token, minimum);
+        let answer = self
+            .0
+            .access_token(&caller.account, &top.vault_token, minimum);
         let (issued, expires) = answer.await.map_err(failure)?;
         Ok(AccessTokenAnswer {
             token: AccessToken::from(String::new()),
@@ -264,7 +268,12 @@ impl<V: ModelVault> renewal::Vault for Asked<V> {
         })
     }
 
-    async fn look_up(&self, _: &Arc<str>, top: &CompleteTop) -> Result<Option<VaultLife>, Failure> {
+    async fn look_up(
+        &self,
+        caller: &renewal::Caller,
+        top: &CompleteTop,
+    ) -> Result<Option<VaultLife>, Failure> {
+        caller.requests.fetch_add(1, Ordering::Relaxed);
         let expires = self.0.look_up(&top.vault_token).await.map_err(failure)?;
         Ok(expires.map(|expires| VaultLife(Some(expires))))
     }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
@@ -31,7 +32,11 @@ const SECRET_FIELDS: [&str; 3] = ["client_nonce", "refresh_token", "state"];
 
 /// A client of one HTVault. Cheap to clone; clones share connections, health and budget.
 #[derive(Clone)]
-pub struct Client(Arc<Shared>);
+pub struct Client {
+    shared: Arc<Shared>,
+    /// Counts the requests of this clone.
+    counter: Option<Arc<AtomicU32>>,
+}
 
 struct Shared {
     settings: Arc<Settings>,
@@ -133,35 +138,46 @@ impl Client {
 
     fn of(settings: Arc<Settings>, directory: Directory) -> Self {
         let budget = Budget::new(settings.limit);
-        Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             settings,
             directory,
             budget,
-        }))
+        });
+        let counter = None;
+        Self { shared, counter }
     }
 
     /// The first server: the one that URLs of stored credentials name.
     #[must_use]
     pub fn server(&self) -> &ServerUrl {
-        self.0.settings.server()
+        self.shared.settings.server()
     }
 
     /// Settings of this client.
     #[must_use]
     pub fn settings(&self) -> &Settings {
-        &self.0.settings
+        &self.shared.settings
     }
 
     /// Use of the limit on requests now; `None` without one.
     #[must_use]
     pub fn requests_used(&self) -> Option<RequestsUsed> {
-        self.0.budget.used()
+        self.shared.budget.used()
     }
 
     /// Lets the next request through, though the server asked to wait by a 429: a person wants to know
     /// now. Others wait until it is answered.
     pub fn retry_now(&self) {
-        self.0.budget.retry_now();
+        self.shared.budget.retry_now();
+    }
+
+    /// A clone that adds each HTTP request that it sends to a counter: a call may send one to each address.
+    #[must_use]
+    pub fn counting(&self, requests: Arc<AtomicU32>) -> Self {
+        Self {
+            counter: Some(requests),
+            ..self.clone()
+        }
     }
 
     /// Sends a request whose answer has a body.
@@ -207,7 +223,7 @@ impl Client {
         understand: impl Fn(&Received) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let header = authorization(call.auth, request)?;
-        let endpoints = self.0.directory.endpoints().await?;
+        let endpoints = self.shared.directory.endpoints().await?;
         let order = endpoints.preference().order(Instant::now());
         let mut failures = Vec::new();
         // Addresses that failed for this path. Whether it is their fault, another address tells.
@@ -217,6 +233,9 @@ impl Client {
                 continue;
             };
             let permit = self.permit(request).await?;
+            if let Some(counter) = &self.counter {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
             let answer = self
                 .send_to(endpoint, call, header.clone(), request)
                 .await
@@ -246,14 +265,18 @@ impl Client {
             |error: &Error| error.status().is_none() && error.scope() == FailureScope::Host;
         if failures.iter().all(|(_, error)| unreached(error)) {
             // Perhaps the name has other addresses now.
-            self.0.directory.look_up_again();
+            self.shared.directory.look_up_again();
         }
         Err(Error::of_all_addresses(request, failures))
     }
 
     /// Leave to send one request.
     async fn permit(&self, request: &str) -> Result<Permit, Error> {
-        let permit = self.0.budget.permit(self.0.settings.limit_wait).await;
+        let permit = self
+            .shared
+            .budget
+            .permit(self.shared.settings.limit_wait)
+            .await;
         permit.map_err(|denied| {
             let (words, until) = match denied {
                 Denied::Full(until) => ("not sent: our own limit on requests is reached", until),
@@ -275,7 +298,7 @@ impl Client {
     fn settle<T>(&self, permit: &Permit, answer: Result<T, Error>) -> Result<T, Error> {
         match answer {
             Err(error) if error.kind() == ErrorKind::RateLimited => {
-                Err(match self.0.settings.after_429 {
+                Err(match self.shared.settings.after_429 {
                     After429::BlockClient => {
                         let rest = permit.refused(error.retry_after());
                         error.after(Some(rest))
@@ -297,7 +320,7 @@ impl Client {
         header: Option<(HeaderName, HeaderValue)>,
         request: &str,
     ) -> Result<Received, Error> {
-        let settings = &*self.0.settings;
+        let settings = &*self.shared.settings;
         let login = matches!(call.auth, Auth::Negotiate(_));
         let mut builder = endpoint
             .http(settings)?
@@ -341,7 +364,9 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Client").field(&self.0.settings).finish()
+        f.debug_tuple("Client")
+            .field(&self.shared.settings)
+            .finish()
     }
 }
 

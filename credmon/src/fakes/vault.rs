@@ -2,6 +2,7 @@
 //! behind it. A cached token is given while it lives long enough, else the issuer is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::TestClock;
 use crate::model::fixtures::failure;
 use crate::model::{Failure, VaultLife};
-use crate::renewal::Vault;
+use crate::renewal::{Caller, Vault};
 use crate::store::CompleteTop;
 
 /// Seconds that a vault token lives.
@@ -218,10 +219,11 @@ pub(crate) fn jwt(claims: &serde_json::Value) -> String {
 impl Vault for FakeVault {
     async fn access_token(
         &self,
-        _account: &Arc<str>,
+        caller: &Caller,
         top: &CompleteTop,
         request: &AccessTokenRequest,
     ) -> Result<AccessTokenAnswer, Failure> {
+        caller.requests.fetch_add(1, Ordering::Relaxed);
         let host = top.url.server().host().to_owned();
         self.wait(&host).await;
         let asked = Asked {
@@ -236,9 +238,10 @@ impl Vault for FakeVault {
 
     async fn look_up(
         &self,
-        _account: &Arc<str>,
+        caller: &Caller,
         top: &CompleteTop,
     ) -> Result<Option<VaultLife>, Failure> {
+        caller.requests.fetch_add(1, Ordering::Relaxed);
         let host = top.url.server().host().to_owned();
         self.wait(&host).await;
         let now = self.clock.now();

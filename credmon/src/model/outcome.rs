@@ -23,7 +23,7 @@ pub(crate) struct RenewalTask {
 }
 
 impl RenewalTask {
-    /// Requests that a task sends at most: for the token, for a shorter one, and `lookup-self` or one that
+    /// Requests that a task sends to one address at most: for the token, for a shorter one, and `lookup-self` or one that
     /// shows whether the issuer works.
     pub(crate) const MOST_REQUESTS: usize = 3;
 
@@ -53,7 +53,7 @@ pub(crate) enum TaskKind {
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
-    /// Requests that were sent.
+    /// Requests that were sent, to all addresses.
     pub(crate) requests: u32,
 }
 

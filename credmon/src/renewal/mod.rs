@@ -25,12 +25,20 @@ pub(crate) use vault::HtVault;
 /// Seconds of life that any token in Vault's cache has which is worth an answer.
 const ANY: u64 = 10;
 
+/// Who asks a Vault, and how much.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) account: Arc<str>,
+    /// HTTP requests so far. Whoever sends them counts them: one may go to several addresses.
+    pub(crate) requests: Arc<AtomicU32>,
+}
+
 /// Gives access tokens: HTVault, or a fake in tests.
 pub(crate) trait Vault: Send + Sync + 'static {
     /// Reads an access token.
     fn access_token(
         &self,
-        account: &Arc<str>,
+        caller: &Caller,
         top: &CompleteTop,
         request: &AccessTokenRequest,
     ) -> impl Future<Output = Result<AccessTokenAnswer, Failure>> + Send;
@@ -38,7 +46,7 @@ pub(crate) trait Vault: Send + Sync + 'static {
     /// Expiry of the vault token; `None` for a dead one.
     fn look_up(
         &self,
-        account: &Arc<str>,
+        caller: &Caller,
         top: &CompleteTop,
     ) -> impl Future<Output = Result<Option<VaultLife>, Failure>> + Send;
 }
@@ -54,12 +62,15 @@ pub(crate) async fn run<V: Vault, F: Files>(
         task: &task,
         vault: &*vault,
         clock: &*clock,
-        requests: 0.into(),
+        caller: Caller {
+            account: task.route.account.clone(),
+            requests: Arc::default(),
+        },
     };
     let outcome = attempt.run(&files).await.unwrap_or_else(|outcome| outcome);
     Ended {
         outcome,
-        requests: attempt.requests.into_inner(),
+        requests: attempt.caller.requests.load(Ordering::Relaxed),
     }
 }
 
@@ -67,7 +78,7 @@ struct Attempt<'a, V> {
     task: &'a RenewalTask,
     vault: &'a V,
     clock: &'a dyn Clock,
-    requests: AtomicU32,
+    caller: Caller,
 }
 
 impl<V: Vault> Attempt<'_, V> {
@@ -179,15 +190,11 @@ impl<V: Vault> Attempt<'_, V> {
         top: &CompleteTop,
         request: &AccessTokenRequest,
     ) -> Result<AccessTokenAnswer, Failure> {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.vault
-            .access_token(&self.task.route.account, top, request)
-            .await
+        self.vault.access_token(&self.caller, top, request).await
     }
 
     async fn look_up(&self, top: &CompleteTop) -> Result<Option<VaultLife>, Failure> {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.vault.look_up(&self.task.route.account, top).await
+        self.vault.look_up(&self.caller, top).await
     }
 }
 

@@ -8,8 +8,8 @@ use htvault::{
     ServerUrl, Settings,
 };
 
-use super::Vault;
 use super::dns::NameCache;
+use super::{Caller, Vault};
 use crate::model::{Failure, VaultLife};
 use crate::store::CompleteTop;
 
@@ -89,14 +89,15 @@ impl HtVault {
     /// Makes a request, with the addresses of its host known.
     async fn request<T>(
         &self,
-        account: &Arc<str>,
+        caller: &Caller,
         top: &CompleteTop,
         send: impl AsyncFnOnce(Client) -> Result<T, htvault::Error>,
     ) -> Result<T, Failure> {
         let server = top.url.server();
         let host = server.host().to_owned();
-        self.names.look_up(account, &host).await?;
-        send(self.client(server)?).await.map_err(|error| {
+        self.names.look_up(&caller.account, &host).await?;
+        let client = self.client(server)?.counting(caller.requests.clone());
+        send(client).await.map_err(|error| {
             let failure = Failure::from(error);
             if failure.scope == FailureScope::Host {
                 self.names.distrust(&host);
@@ -109,7 +110,7 @@ impl HtVault {
 impl Vault for HtVault {
     async fn access_token(
         &self,
-        account: &Arc<str>,
+        caller: &Caller,
         top: &CompleteTop,
         request: &AccessTokenRequest,
     ) -> Result<AccessTokenAnswer, Failure> {
@@ -118,16 +119,16 @@ impl Vault for HtVault {
                 .access_token(&top.url, &top.vault_token, request)
                 .await
         };
-        self.request(account, top, send).await
+        self.request(caller, top, send).await
     }
 
     async fn look_up(
         &self,
-        account: &Arc<str>,
+        caller: &Caller,
         top: &CompleteTop,
     ) -> Result<Option<VaultLife>, Failure> {
         let send = async |client: Client| client.lookup_self(&top.vault_token).await;
-        match self.request(account, top, send).await {
+        match self.request(caller, top, send).await {
             Ok(info) => Ok(Some(VaultLife(info.expires))),
             Err(failure) if failure.kind == Some(ErrorKind::TokenRejected) => Ok(None),
             Err(failure) => Err(failure),

@@ -207,7 +207,7 @@ impl Use {
         own < bound(self).saturating_sub(here().count())
     }
 
-    /// The bound on requests, by the same rule. A task under way counts for as many as it may send.
+    /// The bound on requests, by the same rule. A task under way counts for as many as it may send to one address.
     fn is_within_limit(&mut self, route: &Route, now: Instant) -> bool {
         let Some((limit, span)) = self.limit else {
             return true;
@@ -235,8 +235,7 @@ impl Use {
 impl Permit {
     /// The task is done, and sent so many requests.
     pub(crate) fn finish(self, requests: u32, now: Instant) {
-        let requests = usize::try_from(requests).unwrap_or(usize::MAX);
-        self.count(requests.min(RenewalTask::MOST_REQUESTS), now);
+        self.count(usize::try_from(requests).unwrap_or(usize::MAX), now);
     }
 
     fn count(&self, requests: usize, at: Instant) {

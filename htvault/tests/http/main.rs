@@ -13,6 +13,8 @@ mod server;
 mod texts;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use htvault::{AccessTokenAnswer, AccessTokenRequest, Client, Error, ErrorKind, FailureScope};
 use server::{Reply, SECRET, Server, Stage, url, vault_token};
@@ -120,6 +122,23 @@ async fn a_path_that_fails_everywhere_changes_no_preference() {
 }
 
 #[tokio::test]
+async fn each_request_of_a_call_is_counted() {
+    let stage = Stage::new();
+    let first = stage.server(vec![Reply::new(502, "", "")]).await;
+    let second = stage.beside(&first, 2, vec![Reply::token("good")]).await;
+    let client = stage.client(&[&first, &second]);
+    let (mine, others) = (Arc::<AtomicU32>::default(), Arc::<AtomicU32>::default());
+    let other = client.counting(Arc::clone(&others));
+    read(&client.counting(Arc::clone(&mine))).await.unwrap();
+    assert_eq!(mine.load(Ordering::Relaxed), 2);
+    // Connections and health are shared: the good one is asked first.
+    read(&other).await.unwrap();
+    read(&client).await.unwrap();
+    let counts = [mine, others].map(|counter| counter.load(Ordering::Relaxed));
+    assert_eq!((counts, count(&first), count(&second)), ([2, 1], 1, 3));
+}
+
+#[tokio::test]
 async fn a_redirect_is_never_followed() {
     for status in [301, 302, 303, 307, 308] {
         let stage = Stage::new();
@@ -208,7 +227,7 @@ async fn what_was_never_reached_speaks_of_the_host() {
         .unwrap();
     let address = gone.local_addr().unwrap();
     drop(gone);
-    settings.resolver = std::sync::Arc::new(server::Fixed(vec![address]));
+    settings.resolver = Arc::new(server::Fixed(vec![address]));
     settings = at_port(settings, address.port());
     let error = refused(&Client::new(&settings).unwrap()).await;
     assert_eq!(
@@ -222,7 +241,7 @@ async fn what_was_never_reached_speaks_of_the_host() {
         .await
         .unwrap();
     let address = silent.local_addr().unwrap();
-    settings.resolver = std::sync::Arc::new(server::Fixed(vec![address]));
+    settings.resolver = Arc::new(server::Fixed(vec![address]));
     settings.connect_timeout = std::time::Duration::from_millis(300);
     settings = at_port(settings, address.port());
     let error = refused(&Client::new(&settings).unwrap()).await;

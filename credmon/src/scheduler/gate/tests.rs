@@ -191,6 +191,15 @@ fn room_comes_again_when_the_oldest_request_leaves_the_span() {
 }
 
 #[test]
+fn each_request_to_each_address_counts() {
+    let (gate, now) = (Gate::new(1024), Instant::now());
+    let own = route("u", "a", "cms");
+    gate.set_limit(Some((10, 60)));
+    gate.enter(own.clone(), None).finish(8, now);
+    assert!(!gate.admits(&own, now));
+}
+
+#[test]
 fn hosts_that_somebody_only_named_are_forgotten() {
     let (gate, now) = (Gate::new(1024), Instant::now());
     gate.set_limit(Some((300, 300)));
