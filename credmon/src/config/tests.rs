@@ -42,7 +42,7 @@ fn what_is_configured_is_used() {
     assert_eq!(settings.rules.limits.minimum, 4800);
     assert_eq!(settings.rules.limits.refresh, 2400);
     assert_eq!(settings.log, Some("/var/log/condor/CredMonOAuthLog".into()));
-    assert!(settings.rules.trusts("B.test"));
+    assert!(settings.rules.trusts("B.test") && settings.rules.trusts("b.test."));
     assert!(!settings.rules.trusts("d.test"));
     assert_eq!(settings.rules.routing.others.len(), 2);
     assert!(settings.rules.routing.with_client_id.contains("BOX"));

@@ -23,8 +23,14 @@ impl Rules {
     /// `true` when a Vault may be asked.
     pub(crate) fn trusts(&self, host: &str) -> bool {
         let trusted = self.trusted_hosts.as_ref();
-        trusted.is_none_or(|hosts| hosts.iter().any(|h| h.eq_ignore_ascii_case(host)))
+        let is_it = |trusted: &String| without_dot(trusted).eq_ignore_ascii_case(without_dot(host));
+        trusted.is_none_or(|hosts| hosts.iter().any(is_it))
     }
+}
+
+/// A host's name without the dot of the root, with which it would be another host.
+pub(crate) fn without_dot(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 /// Bounds of renewal, in seconds.

@@ -85,10 +85,8 @@ fn messages_repeat_nothing_of_the_content() {
 
 #[test]
 fn a_route_has_account_host_and_issuer() {
-    let issuer = |path: &str| {
-        let url = format!("https://vault.test:8200/v1/{path}")
-            .parse()
-            .unwrap();
+    let issuer_at = |host: &str, path: &str| {
+        let url = format!("https://{host}:8200/v1/{path}").parse().unwrap();
         let top = CompleteTop {
             vault_token: VaultToken::from("s.x".to_owned()),
             url,
@@ -99,6 +97,11 @@ fn a_route_has_account_host_and_issuer() {
         assert_eq!((&*route.account, &*route.host), ("u", "vault.test"));
         route.issuer
     };
+    let issuer = |path: &str| issuer_at("vault.test", path);
+    // The same host by other letters, and by its name from the root.
+    for host in ["vault.test", "Vault.Test", "vault.test."] {
+        assert_eq!(&*issuer_at(host, "secret/oauth/creds/cms/x"), "cms");
+    }
     assert_eq!(&*issuer("secret/oauth/creds/cms/cmsprod:crab"), "cms");
     assert_eq!(&*issuer("secret/oauth/sts/cms/a/b/c:default"), "cms");
     let older = issuer("secret/oauth-dune/creds/a:b");
