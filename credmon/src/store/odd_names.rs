@@ -1,32 +1,83 @@
-//! Names in the directory that are left alone, or cannot be read just now: each is logged once.
+//! Names in the directory that are left alone, or cannot be read just now: each is logged once, and of each account
+//! only some, so that none fills the log or hides what is said of others.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Names that are remembered.
-pub(super) const LIMIT: usize = 100;
+/// Names of one account that are remembered, and lines of it in the log from one full scan to the next.
+pub(super) const LIMIT: usize = 10;
 
-/// Paths below the directory, and why they are left alone.
+/// What is left alone, by account.
 #[derive(Debug, Default)]
-pub(super) struct OddNames(pub(super) BTreeMap<String, String>);
+pub(super) struct OddNames(BTreeMap<Arc<str>, Account>);
+
+/// What is left alone of one account.
+#[derive(Debug, Default)]
+struct Account {
+    /// Why its folder is.
+    folder: Option<String>,
+    /// Paths below the directory, and why they are.
+    names: BTreeMap<String, String>,
+    /// Lines in the log since the last full scan.
+    lines: usize,
+}
+
+impl Account {
+    fn log(&mut self, path: &str, why: &str) {
+        if self.lines < LIMIT {
+            self.lines += 1;
+            tracing::warn!("{path} is left alone: {why}");
+        }
+    }
+}
 
 impl OddNames {
-    /// Logs a name, if name or reason is new.
-    pub(super) fn report(&mut self, path: &str, why: &str) {
-        if self.0.get(path).is_some_and(|known| known == why) || self.0.len() >= LIMIT {
+    /// A full scan begins, with these folders in order: others are forgotten.
+    pub(super) fn begin(&mut self, folders: &[Arc<str>]) {
+        self.0.retain(|user, _| folders.binary_search(user).is_ok());
+        self.0.values_mut().for_each(|account| account.lines = 0);
+    }
+
+    /// Logs why a folder is left alone, if that is new.
+    pub(super) fn report(&mut self, user: &Arc<str>, why: &str) {
+        let account = self.0.entry(user.clone()).or_default();
+        if account.folder.as_deref() != Some(why) {
+            account.folder = Some(why.to_owned());
+            account.log(user, why);
+        }
+    }
+
+    /// A folder can be read.
+    pub(super) fn forget(&mut self, user: &Arc<str>) {
+        if let Some(account) = self.0.get_mut(user) {
+            account.folder = None;
+        }
+    }
+
+    /// Takes in the names that are left alone in a folder, with the reasons: logs those that are new.
+    pub(super) fn found(&mut self, user: &Arc<str>, mut names: Vec<(String, String)>) {
+        if names.is_empty() && !self.0.contains_key(user) {
             return;
         }
-        tracing::warn!("{path} is left alone: {why}");
-        self.0.insert(path.to_owned(), why.to_owned());
+        let account = self.0.entry(user.clone()).or_default();
+        names.sort_unstable();
+        names.truncate(LIMIT);
+        for (path, why) in &names {
+            if account.names.get(path) != Some(why) {
+                account.log(path, why);
+            }
+        }
+        account.names = names.into_iter().collect();
     }
 
-    /// Forgets a folder's name.
-    pub(super) fn forget(&mut self, user: &str) {
-        self.0.remove(user);
-    }
-
-    /// Forgets the names in a folder, which is read anew.
-    pub(super) fn forget_below(&mut self, user: &str) {
-        let prefix = format!("{user}/");
-        self.0.retain(|path, _| !path.starts_with(&prefix));
+    /// All that is remembered.
+    #[cfg(test)]
+    pub(super) fn paths(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        for (user, account) in &self.0 {
+            paths.extend(account.folder.as_ref().map(|_| user.to_string()));
+            paths.extend(account.names.keys().cloned());
+        }
+        paths
     }
 }

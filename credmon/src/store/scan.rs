@@ -188,6 +188,7 @@ impl Scanner {
                 let warning = directory.warning().map(str::to_owned);
                 report.problems.extend(warning);
                 self.send(Observation::Directory(Ok(directory)));
+                self.odd.begin(&names);
                 for portion in names.chunks(PORTION) {
                     for user in urgent().iter().chain(portion) {
                         self.scan_account(user);
@@ -346,24 +347,24 @@ impl Scanner {
             .as_second()
             .saturating_sub(place.changed / 1_000_000_000);
         let is_settled = age > SETTLED && !names.iter().any(|name| is_temporary(name));
-        self.odd.forget_below(user);
-        let mut ids = Vec::new();
+        let (mut ids, mut odd) = (Vec::new(), Vec::new());
         let services = names.iter().filter_map(|name| name.strip_suffix(".top"));
         for service in services.filter(|s| !s.is_empty() && !s.starts_with('.')) {
             match CredentialId::new(user, service) {
                 Some(id) => ids.push(id),
-                None => self.odd.report(
-                    &format!("{user}/{}.top", service.escape_default()),
-                    "HTCondor's service names have letters, digits and -+=_. only",
-                ),
+                None => odd.push((
+                    format!("{user}/{}.top", service.escape_default()),
+                    "HTCondor's service names have letters, digits and -+=_. only".to_owned(),
+                )),
             }
         }
         ids.sort_unstable();
         if ids.len() > ACCOUNT_LIMIT {
             ids.truncate(ACCOUNT_LIMIT);
-            let why = format!("more than {ACCOUNT_LIMIT} credentials: the others are left alone");
-            self.odd.report(user, &why);
+            let why = format!("the account has more than {ACCOUNT_LIMIT} credentials");
+            odd.push((format!("{user}/…"), why));
         }
+        self.odd.found(user, odd);
         Ok((ids, is_settled.then_some(place)))
     }
 
@@ -375,7 +376,7 @@ impl Scanner {
         for gone in account.credentials {
             self.send(Observation::Gone(gone.id.clone()));
         }
-        self.odd.forget_below(user);
+        self.odd.found(user, Vec::new());
     }
 
     fn send(&self, observation: Observation) {

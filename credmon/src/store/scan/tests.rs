@@ -8,7 +8,7 @@ use htvault::clock::SystemClock;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
-use crate::fakes::Credentials;
+use crate::fakes::{Credentials, LogLines};
 use crate::model::TopProblem;
 use crate::model::TopStamp;
 
@@ -128,8 +128,7 @@ fn credentials_are_found_with_whom_they_ask_and_faulty_ones_beside_them() {
     assert_eq!(parts, ["alice", "vault.test", "cms"]);
     assert!(crab.token.is_some());
     assert!(f.problem("alice/broken").contains("JSON"));
-    let odd: Vec<&String> = f.scanner.odd.0.keys().collect();
-    assert_eq!(odd, ["bob/odd name.top"]);
+    assert_eq!(f.scanner.odd.paths(), ["bob/odd name.top"]);
     assert_eq!(f.report.watched_folders, 2);
     assert_eq!(f.report.problems, Vec::<String>::new());
 }
@@ -160,7 +159,7 @@ fn whatever_stands_in_the_place_of_a_top_stops_nothing() {
         assert!(said.contains(kind), "{service}: {said}");
     }
     assert!(f.get("u/good").top.is_ok());
-    assert!(f.scanner.odd.0.contains_key("linked"));
+    assert_eq!(f.scanner.odd.paths(), ["linked"]);
 }
 
 #[test]
@@ -256,21 +255,44 @@ fn an_account_may_have_many_credentials_but_not_any_number() {
         fs::write(folder.join(format!("s{n}.top")), "").unwrap();
     }
     f.credentials.store("v", "cms", "a", "s.1");
+    let (lines, _logging) = LogLines::of_this_thread();
     assert_eq!(f.scan().len(), ACCOUNT_LIMIT + 1);
     assert!(f.get("v/cms").top.is_ok());
+    f.credentials.put("u", "s1.use", "x");
+    f.scan();
+    assert_eq!(lines.with("more than 10000 credentials").len(), 1);
 }
 
 #[test]
-fn odd_names_that_are_reported_are_bounded() {
+fn odd_names_are_logged_once_up_to_a_bound_for_each_account() {
+    let (lines, _logging) = LogLines::of_this_thread();
     let mut f = Fixture::new();
     let folder = f.credentials.path().join("u");
     fs::create_dir(&folder).unwrap();
     for n in 0..2 * crate::store::odd_names::LIMIT {
         fs::write(folder.join(format!("odd name {n}.top")), "").unwrap();
     }
-    f.scan();
-    assert_eq!(f.scanner.odd.0.len(), crate::store::odd_names::LIMIT);
+    f.credentials.store("v", "odd name", "a", "s.1");
+    for n in 0..5 {
+        f.scan();
+        // The folder changes, as with each renewal.
+        f.credentials.put("u", &format!("{n}.use"), "x");
+    }
+    let limit = crate::store::odd_names::LIMIT;
+    assert_eq!(f.scanner.odd.paths().len(), limit + 1);
+    assert_eq!(lines.with("u/odd name").len(), limit);
+    assert_eq!(lines.with("v/odd name").len(), 1);
+    // Other names all the time, between two full scans.
+    for n in 0..100 {
+        fs::write(folder.join(format!("another name {n}.top")), "").unwrap();
+        f.scanner.scan_account(&"u".into());
+    }
+    assert!(lines.with("u/another name").len() <= limit);
     fs::remove_dir_all(folder).unwrap();
     f.scan();
-    assert!(f.scanner.odd.0.is_empty(), "what is gone is forgotten");
+    assert_eq!(
+        f.scanner.odd.paths(),
+        ["v/odd name.top"],
+        "what is gone is forgotten"
+    );
 }
