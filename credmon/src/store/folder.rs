@@ -107,6 +107,11 @@ impl Folder {
 
     /// Names in the folder that are text, without `.` and `..`, in no order.
     pub(crate) fn names(&self) -> Result<Vec<String>, Errno> {
+        self.first_names(usize::MAX)
+    }
+
+    /// The same, but so many at most: an account may fill its folder.
+    pub(crate) fn first_names(&self, limit: usize) -> Result<Vec<String>, Errno> {
         // A descriptor of its own, for reading moves its position.
         let again = openat(&self.0, ".", FOLDER, Mode::empty())?;
         let mut names = Vec::new();
@@ -114,6 +119,9 @@ impl Folder {
             if let Ok(name) = entry?.file_name().to_str()
                 && !matches!(name, "." | "..")
             {
+                if names.len() == limit {
+                    break;
+                }
                 names.push(name.to_owned());
             }
         }

@@ -44,6 +44,9 @@ const PART: u32 = 5;
 /// Credentials of one account that are looked at.
 const ACCOUNT_LIMIT: usize = 10_000;
 
+/// Names in one account's folder that are looked at: far more than those of its credentials.
+const NAME_LIMIT: usize = 4 * ACCOUNT_LIMIT;
+
 /// Age of a folder's last change from which on its names are taken for known, in seconds: far above the
 /// ticks of clocks and their differences within a site.
 const SETTLED: i64 = 30;
@@ -341,7 +344,7 @@ impl Scanner {
         folder: &Folder,
         place: FileId,
     ) -> Result<(Vec<CredentialId>, Option<FileId>), Errno> {
-        let (names, now) = (folder.names()?, self.clock.now());
+        let (names, now) = (folder.first_names(NAME_LIMIT)?, self.clock.now());
         remove_leftovers(folder, &names, now);
         let age = now
             .as_second()
@@ -359,6 +362,10 @@ impl Scanner {
             }
         }
         ids.sort_unstable();
+        if names.len() == NAME_LIMIT {
+            let why = format!("the folder has {NAME_LIMIT} names or more");
+            odd.push((format!("{user}/…"), why));
+        }
         if ids.len() > ACCOUNT_LIMIT {
             ids.truncate(ACCOUNT_LIMIT);
             let why = format!("the account has more than {ACCOUNT_LIMIT} credentials");

@@ -264,6 +264,19 @@ fn an_account_may_have_many_credentials_but_not_any_number() {
 }
 
 #[test]
+fn of_a_folder_with_very_many_names_not_all_are_read() {
+    let (lines, _logging) = LogLines::of_this_thread();
+    let mut f = Fixture::new();
+    fs::create_dir(f.credentials.path().join("u")).unwrap();
+    for n in 0..=NAME_LIMIT {
+        fs::write(f.credentials.file("u", &n.to_string()), "").unwrap();
+    }
+    f.credentials.store("v", "cms", "a", "s.1");
+    assert_eq!(f.scan(), ["v/cms"]);
+    assert_eq!(lines.with("has 40000 names or more").len(), 1);
+}
+
+#[test]
 fn odd_names_are_logged_once_up_to_a_bound_for_each_account() {
     let (lines, _logging) = LogLines::of_this_thread();
     let mut f = Fixture::new();
