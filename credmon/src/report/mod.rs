@@ -3,6 +3,7 @@
 //! Two threads of their own write them, the log's and the [`Publisher`]'s: a file that cannot be
 //! written, or whose file system hangs, stops nothing and is reported by the others.
 
+mod account_lines;
 pub(crate) mod log;
 mod metrics;
 pub(crate) mod status_file;
@@ -15,6 +16,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::unistd::Gid;
+
+pub(crate) use account_lines::AccountLines;
 
 use crate::model::{Heartbeat, Snapshot};
 use crate::store::{self, FileAttributes, Folder, Owner};

@@ -16,11 +16,11 @@ use tokio::time::Instant;
 use super::reporting::{HANGING, PUBLISH, Reporting, outputs};
 use crate::config::Settings;
 use crate::model::{
-    CredentialId, Ended, Event, Failure, Heartbeat, Now, Outcome, RenewalTask, TaskKind, TokenCopy,
+    CredentialId, Ended, Failure, Heartbeat, Now, Outcome, RenewalTask, TaskKind, TokenCopy,
 };
 use crate::renewal::{self, Vault};
-use crate::report::log::{self, Log};
-use crate::report::{Outputs, Publisher};
+use crate::report::log::Log;
+use crate::report::{AccountLines, Outputs, Publisher};
 use crate::scheduler::{Gate, Scheduler};
 use crate::store::copies::Copier;
 use crate::store::{Directory, Installed, Observation, ScanReport, Wake};
@@ -72,6 +72,7 @@ pub(crate) struct Daemon<V> {
     /// Start of the pass that is not complete yet.
     pass: Option<Instant>,
     pub(super) report: Reporting,
+    pub(super) lines: AccountLines,
 }
 
 impl<V: Vault> Daemon<V> {
@@ -104,6 +105,7 @@ impl<V: Vault> Daemon<V> {
             copier: None,
             pass: None,
             report,
+            lines: AccountLines::new(now.mono),
         }
     }
 
@@ -171,6 +173,7 @@ impl<V: Vault> Daemon<V> {
     /// Does what is due now.
     fn step(&mut self) {
         self.start_tasks();
+        self.lines.follow(self.now().mono);
         if let Some(since) = self.pass
             && (self.running.is_empty() || since.elapsed() >= PASS_LIMIT)
         {
@@ -204,7 +207,7 @@ impl<V: Vault> Daemon<V> {
             return;
         };
         let (tasks, events) = self.scheduler.plan(self.now());
-        self.log(&events);
+        self.log(None, &events);
         for (task, permit) in tasks {
             if let TaskKind::Renew {
                 minimum_seconds, ..
@@ -251,7 +254,7 @@ impl<V: Vault> Daemon<V> {
             self.wake_scanner(Wake::Scan(task.id.user().clone()));
         }
         let events = self.scheduler.report(&task, ended, self.now());
-        self.log(&events);
+        self.log(Some(task.id.user()), &events);
         if may_be_dead && self.scheduler.rules().delete_dead && self.scheduler.is_dead(&task.id) {
             self.delete(&task);
         }
@@ -285,8 +288,9 @@ impl<V: Vault> Daemon<V> {
         match observation {
             Observation::Directory(directory) => self.directory = directory.ok(),
             Observation::Changed(observed) => {
+                let user = observed.id.user().clone();
                 let events = self.scheduler.observe(observed, now);
-                self.log(&events);
+                self.log(Some(&user), &events);
                 self.report.dirty = true;
             }
             Observation::Gone(id) => {
@@ -318,7 +322,7 @@ impl<V: Vault> Daemon<V> {
                 self.report.configuration = settings.problems;
                 self.copies = settings.copies;
                 let events = self.scheduler.reconsider(settings.rules, self.now());
-                self.log(&events);
+                self.log(None, &events);
                 self.wake_scanner(Wake::Use(settings.directory));
                 self.wake_scanner(Wake::ScanAll);
             }
@@ -351,14 +355,10 @@ impl<V: Vault> Daemon<V> {
         let _ = self.parts.wake.send(wake);
     }
 
-    fn log(&mut self, events: &[Event]) {
-        self.report.dirty |= !events.is_empty();
-        events.iter().for_each(log::event);
-    }
-
     /// Ends: what is under way is dropped, which loses nothing. `true` when all is good.
     fn stop(mut self) -> bool {
         self.running.abort_all();
+        self.lines.end();
         self.wake_scanner(Wake::Stop);
         if self.report.scanned.is_some() {
             self.publish(false);

@@ -1,6 +1,7 @@
 //! What the daemon reports of itself: its problems, and the snapshot that is published.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::clock::{Clock as _, SystemClock};
@@ -9,10 +10,12 @@ use tokio::time::Instant;
 
 use super::daemon::Daemon;
 use crate::config::Settings;
-use crate::model::{Counters, DaemonStatus, Heartbeat, STATUS_VERSION, Snapshot, TEXT_LIMIT};
+use crate::model::{
+    Counters, DaemonStatus, Event, Heartbeat, STATUS_VERSION, Snapshot, TEXT_LIMIT,
+};
 use crate::renewal::Vault;
 use crate::report::Outputs;
-use crate::report::log::Log;
+use crate::report::log::{self, Log};
 use crate::store::ScanReport;
 
 /// Time after which work on files counts as hanging.
@@ -88,6 +91,15 @@ impl<V: Vault> Daemon<V> {
             .filter_map(|h| h.hanging(HANGING));
         problems.extend(hanging.map(|path| format!("the file system of {path} does not answer")));
         problems
+    }
+
+    /// Logs events, which an account caused or nobody.
+    pub(super) fn log(&mut self, account: Option<&Arc<str>>, events: &[Event]) {
+        self.report.dirty |= !events.is_empty();
+        match account {
+            Some(account) => self.lines.log(account, events),
+            None => events.iter().for_each(log::event),
+        }
     }
 
     /// Logs problems that are new, or over.
