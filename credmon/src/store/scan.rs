@@ -21,6 +21,7 @@ use super::folder::{Folder, file_id, kind};
 use super::install::{is_temporary, remove_leftovers};
 use super::observation::{Observation, ScanReport};
 use super::odd_names::OddNames;
+use super::own_files::Service;
 use super::wakes::{Installed, Pending, Wake};
 use super::watch::Watcher;
 use super::{observe, own_files};
@@ -61,7 +62,7 @@ pub(crate) struct Scanner {
     directory: Option<Arc<Directory>>,
     /// Device and inode of the directory that was served.
     served: Option<(u64, u64)>,
-    lock: Option<nix::fcntl::Flock<std::fs::File>>,
+    service: Service,
     watcher: Option<Watcher>,
     /// To be filled by who installs tokens.
     pub(crate) installed: Installed,
@@ -85,7 +86,7 @@ impl Scanner {
             is_guest,
             directory: None,
             served: None,
-            lock: None,
+            service: Service::default(),
             watcher: None,
             installed: Installed::default(),
             accounts: BTreeMap::new(),
@@ -146,7 +147,7 @@ impl Scanner {
             }
         }
         if std::mem::take(&mut pending.complete)
-            && let Some(directory) = self.directory.as_ref().filter(|_| self.lock.is_some())
+            && let Some(directory) = self.directory.as_ref().filter(|_| self.service.is_ours())
             && let Err(errno) = own_files::touch_complete(directory.root())
         {
             tracing::warn!("CREDMON_COMPLETE cannot be written: {}", errno.desc());
@@ -166,7 +167,7 @@ impl Scanner {
 
     /// Takes its files out of the directory.
     pub(crate) fn stop(&mut self) {
-        if let Some(directory) = self.directory.as_ref().filter(|_| self.lock.is_some()) {
+        if let Some(directory) = self.directory.as_ref().filter(|_| self.service.is_ours()) {
             own_files::remove_pid(directory.root());
         }
     }
@@ -178,7 +179,8 @@ impl Scanner {
             self.account_gone(&user);
         }
         self.odd = OddNames::default();
-        (self.directory, self.served, self.lock, self.watcher) = (None, None, None, None);
+        (self.directory, self.served, self.watcher) = (None, None, None);
+        self.service = Service::default();
     }
 
     /// Scans the whole directory; returns the time to the next full scan. `urgent` is asked now and then for folders
@@ -190,6 +192,9 @@ impl Scanner {
             Ok((directory, names)) => {
                 let warning = directory.warning().map(str::to_owned);
                 report.problems.extend(warning);
+                if !self.is_guest {
+                    report.problems.extend(self.service.settle_in(&directory));
+                }
                 self.send(Observation::Directory(Ok(directory)));
                 self.odd.begin(&names);
                 for portion in names.chunks(PORTION) {
@@ -202,9 +207,6 @@ impl Scanner {
                     if names.binary_search(&user).is_err() {
                         self.scan_account(&user);
                     }
-                }
-                if !self.is_guest && self.lock.is_none() {
-                    report.problems.extend(self.other_daemon());
                 }
             }
             Err(error) => {
@@ -222,16 +224,6 @@ impl Scanner {
         pause
     }
 
-    /// Problem when another daemon of this program holds the directory's lock.
-    fn other_daemon(&self) -> Option<String> {
-        let directory = self.directory.as_ref()?;
-        let process = own_files::read_pid(directory.root()).unwrap_or_else(|| "unknown".to_owned());
-        Some(format!(
-            "another condor_credmon_htvault (process {process}) serves {} too: stop one of them",
-            directory.path().display()
-        ))
-    }
-
     /// Opens the directory anew, and lists the accounts' folders in order.
     fn open(&mut self) -> Result<(Arc<Directory>, Vec<Arc<str>>), DirectoryError> {
         let path = self.path.clone().ok_or(DirectoryError::NotConfigured)?;
@@ -239,20 +231,9 @@ impl Scanner {
         let root = directory.root();
         if self.served != Some(directory.place()) {
             self.watcher = Some(Watcher::new(&path, self.wake.clone()));
-            (self.lock, self.directory) = (None, None);
+            (self.service, self.directory) = (Service::default(), None);
             tracing::info!("serves {}", path.display());
             self.served = Some(directory.place());
-        }
-        if !self.is_guest && self.lock.is_none() {
-            self.lock = own_files::lock(root);
-            if self.lock.is_some()
-                && let Err(error) = own_files::settle_in(root)
-            {
-                tracing::error!(
-                    "pid cannot be written to {}: {error}; the credd cannot send signals",
-                    path.display()
-                );
-            }
         }
         let names = directory.names()?;
         remove_leftovers(root, &names, self.clock.now());

@@ -134,10 +134,10 @@ async fn drive(
 ) {
     let mut seconds = 0_u64;
     loop {
-        let asked: Vec<Wake> = wakes.try_iter().collect();
-        let mut asked = asked;
+        let mut asked: Vec<Wake> = wakes.try_iter().collect();
+        // The last one, if it is there, is that to stop.
         if seconds.is_multiple_of(60) {
-            asked.push(Wake::ScanAll);
+            asked.insert(0, Wake::ScanAll);
         }
         for wake in &asked {
             scanner.lock().unwrap().obey(wake.clone());

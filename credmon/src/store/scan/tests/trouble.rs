@@ -85,3 +85,13 @@ fn a_use_that_cannot_be_read_is_another_file_without_a_known_token() {
     assert_eq!(as_nobody(&mut f, Fixture::scan), ["u/cms"]);
     assert!(f.get("u/cms").token.is_some());
 }
+
+#[test]
+fn an_error_at_the_lock_is_no_other_daemon() {
+    let mut f = Fixture::new();
+    let root = Folder::open(f.credentials.path()).unwrap();
+    set_mode(f.credentials.path(), 0);
+    let error = as_nobody(&mut f, |_| own_files::lock(&root)).unwrap_err();
+    assert_eq!(error, Errno::EACCES);
+    set_mode(f.credentials.path(), 0o2770);
+}
