@@ -234,6 +234,8 @@ impl Scanner {
             (self.service, self.directory) = (Service::default(), None);
             tracing::info!("serves {}", path.display());
             self.served = Some(directory.place());
+        } else if let Some(watcher) = &mut self.watcher {
+            watcher.start();
         }
         let names = directory.names()?;
         remove_leftovers(root, &names, self.clock.now());

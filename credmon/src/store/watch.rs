@@ -29,48 +29,45 @@ const EVENTS: EventKindMask = EventKindMask::CREATE
 pub(super) struct Watcher {
     notify: Option<RecommendedWatcher>,
     root: PathBuf,
+    wake: Sender<Wake>,
     /// Folders with a watch: which file the folder was.
     watched: BTreeMap<Arc<str>, (u64, u64)>,
+    failure_reported: bool,
     limit_reported: bool,
 }
 
 impl Watcher {
     /// Watches a directory for new and removed folders.
     pub(super) fn new(root: &Path, wake: Sender<Wake>) -> Self {
-        let path = root.to_owned();
-        let mut own_rename = None;
-        let on_event = move |event: notify::Result<Event>| {
-            let wakes = match event {
-                Ok(event) if is_own_rename(&event, &mut own_rename) => Vec::new(),
-                Ok(event) => wakes(&event, &path),
-                Err(error) => {
-                    tracing::debug!("inotify: {error}");
-                    vec![Wake::ScanAll]
-                }
-            };
-            for changed in wakes {
-                // The scanner has ended.
-                let _ = wake.send(changed);
-            }
-        };
-        let config = Config::default()
-            .with_event_kinds(EVENTS)
-            .with_follow_symlinks(false);
-        let notify = RecommendedWatcher::new(on_event, config).and_then(|mut notify| {
-            notify.watch(root, RecursiveMode::NonRecursive)?;
-            Ok(notify)
-        });
-        let notify = notify.inspect_err(|error| {
-            tracing::warn!(
-                "inotify unavailable ({error}): changes are noticed by the scan each minute; raise \
-                 fs.inotify.max_user_instances"
-            );
-        });
-        Self {
-            notify: notify.ok(),
+        let mut watcher = Self {
+            notify: None,
             root: root.to_owned(),
+            wake,
             watched: BTreeMap::new(),
+            failure_reported: false,
             limit_reported: false,
+        };
+        watcher.start();
+        watcher
+    }
+
+    /// Watches the directory, if that could not be done before: other programs may have had all of what the kernel gives.
+    pub(super) fn start(&mut self) {
+        if self.notify.is_some() {
+            return;
+        }
+        match begin(&self.root, self.wake.clone()) {
+            Ok(notify) => {
+                self.notify = Some(notify);
+                if std::mem::take(&mut self.failure_reported) {
+                    tracing::info!("inotify is available: changes are noticed at once");
+                }
+            }
+            Err(error) if !std::mem::replace(&mut self.failure_reported, true) => tracing::warn!(
+                "inotify unavailable ({error}): changes are noticed by the scan each minute; raise \
+                 fs.inotify.max_user_instances and max_user_watches"
+            ),
+            Err(_) => {}
         }
     }
 
@@ -114,6 +111,32 @@ impl Watcher {
     pub(super) fn len(&self) -> usize {
         self.watched.len()
     }
+}
+
+/// Begins to watch a directory.
+fn begin(root: &Path, wake: Sender<Wake>) -> notify::Result<RecommendedWatcher> {
+    let path = root.to_owned();
+    let mut own_rename = None;
+    let on_event = move |event: notify::Result<Event>| {
+        let wakes = match event {
+            Ok(event) if is_own_rename(&event, &mut own_rename) => Vec::new(),
+            Ok(event) => wakes(&event, &path),
+            Err(error) => {
+                tracing::debug!("inotify: {error}");
+                vec![Wake::ScanAll]
+            }
+        };
+        for changed in wakes {
+            // The scanner has ended.
+            let _ = wake.send(changed);
+        }
+    };
+    let config = Config::default()
+        .with_event_kinds(EVENTS)
+        .with_follow_symlinks(false);
+    let mut notify = RecommendedWatcher::new(on_event, config)?;
+    notify.watch(root, RecursiveMode::NonRecursive)?;
+    Ok(notify)
 }
 
 /// `true` for the events of a rename from a temporary file of ours. The kernel gives both halves of a

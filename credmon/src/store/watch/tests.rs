@@ -8,6 +8,7 @@ use std::time::Duration;
 use notify::event::{CreateKind, DataChange, Flag, MetadataKind, RemoveKind};
 
 use super::*;
+use crate::fakes::LogLines;
 use crate::store::folder::{Folder, file_id};
 
 struct Fixture {
@@ -75,6 +76,23 @@ impl Fixture {
 
 fn scan(user: &str) -> Wake {
     Wake::Scan(user.into())
+}
+
+#[test]
+fn watches_that_the_kernel_refused_are_set_later() {
+    let (lines, _logging) = LogLines::of_this_thread();
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("later");
+    let (wake, wakes) = channel();
+    let mut watcher = Watcher::new(&root, wake);
+    watcher.start();
+    assert!(watcher.notify.is_none());
+    assert_eq!(lines.with("inotify unavailable").len(), 1);
+    fs::create_dir(&root).unwrap();
+    watcher.start();
+    fs::create_dir(root.join("u")).unwrap();
+    assert_eq!(wakes.recv().unwrap(), Wake::Scan("u".into()));
+    assert_eq!(lines.with("changes are noticed at once").len(), 1);
 }
 
 #[test]
