@@ -31,9 +31,7 @@ impl Scheduler {
         while let Some(task) = self.most_urgent(now) {
             tasks.push(self.start(task, None, now));
         }
-        let is_open = |target| self.open_at(target).next().is_some();
-        let rests = self.ready.keys().all(is_open);
-        if rests && tasks.is_empty() && self.all_known {
+        if tasks.is_empty() && self.all_known {
             tasks.extend(self.look_up(now));
         }
         (tasks, events)
@@ -163,12 +161,14 @@ impl Scheduler {
         tasks
     }
 
-    /// The next look-up of a vault token's expiry: only when nothing else is to be done.
+    /// The next look-up of a vault token's expiry: only when nothing else can be done now, and while no access token
+    /// waits for what it takes.
     fn look_up(&mut self, now: Now) -> Option<(RenewalTask, Permit)> {
         let (at, id) = self.look_ups.first().filter(|(at, _)| *at <= now.mono)?;
         let record = self.records.get(id)?;
         let route = record.route()?;
-        if self.open_breaker(route).is_some() || !self.gate.admits(route, now.mono) {
+        let has_room = || self.gate.admits(route, now.mono) && !self.delays_others(route);
+        if self.open_breaker(route).is_some() || !has_room() {
             // Others are to be asked first: it comes to the end of the line.
             let (at, id) = (*at, id.clone());
             self.look_ups.remove(&(at, id.clone()));
@@ -187,6 +187,17 @@ impl Scheduler {
             None,
             now,
         ))
+    }
+
+    /// `true` when access tokens that no circuit breaker holds up wait for the room that a look-up would take: the
+    /// account's own, and where the requests to a host are bounded all of that host. Others have their share.
+    fn delays_others(&self, route: &Route) -> bool {
+        let is_limited = self.rules.request_limit.is_some();
+        let is_own = |(_, id): &(Urgency, CredentialId)| *id.user() == route.account;
+        self.ready.iter().any(|(target, queue)| {
+            let shares = (is_limited && target.0 == route.host) || queue.iter().any(is_own);
+            shares && self.open_at(target).next().is_none()
+        })
     }
 
     fn start(

@@ -205,6 +205,26 @@ fn thousands_of_issuers_of_one_account_that_fail_cost_no_question_each() {
 }
 
 #[test]
+fn credentials_that_hang_stop_no_look_up_of_another_account() {
+    for request_limit in [None, Some((300, 300))] {
+        let mut world = World::with(Rules {
+            request_limit,
+            ..Rules::default()
+        });
+        for n in 0..40 {
+            let host: &'static str = format!("hangs{n}").leak();
+            world.site.latency.insert(host, 100_000);
+            for service in 0..20 {
+                world.store_at("evil", &format!("s{n}-{service}"), host, "i");
+            }
+        }
+        world.store("u", "cms");
+        world.pass(1300);
+        assert!(world.status("u", "cms").vault_token.is_some());
+    }
+}
+
+#[test]
 fn the_failing_credentials_of_one_account_share_their_attempts() {
     let mut world = World::of_life(90, 60);
     let outcome = Outcome::Failed(failure(ErrorKind::Refused, &id("evil", "x")));
