@@ -18,8 +18,8 @@ use crate::model::{
     STORE_AGAIN, State, TaskKind, TokenInfo, TopProblem, VaultLife,
 };
 
-/// A token found at the start that lives longer than so many seconds is confirmed soon: if it is a
-/// foreign one, it would stay for long.
+/// A token found at the start that lives longer than so many seconds, or for a time that it does not say, is
+/// confirmed soon: if it is a foreign one, it would stay for long.
 const LONG_LIVED: i64 = 86_400;
 
 /// Span in which such tokens are confirmed, in seconds.
@@ -88,7 +88,7 @@ impl Record {
         } else {
             State::Renewing
         };
-        let is_long_lived = is_fresh && in_place.left(now) > Some(LONG_LIVED);
+        let is_long_lived = is_fresh && in_place.left(now).is_none_or(|left| left > LONG_LIVED);
         let soon = || now.after(jitter.part(LONG_LIVED_SPREAD));
         Self {
             condition: Condition::new(state, now),

@@ -1,12 +1,14 @@
 //! What outcomes and observations make of one credential.
 
+use std::sync::Arc;
+
 use htvault::{ErrorKind, FailureScope};
 
 use super::super::record::Record;
 use super::site::{failure, token_of};
 use super::world::{START, Sent, id};
 use super::*;
-use crate::model::{CredentialId, Failure, Level, Outcome, Rules, State, TopProblem};
+use crate::model::{CredentialId, Failure, Level, Outcome, Rules, State, TokenInfo, TopProblem};
 
 fn u_cms() -> CredentialId {
     id("u", "cms")
@@ -272,18 +274,25 @@ fn garbage_or_a_foreign_token_in_use_is_asked_about_at_once() {
         world.pass(1);
         assert_eq!(world.sent_by("u", before), 1, "{token:?}");
     }
-    // At the start, a token that lives suspiciously long is confirmed soon.
-    let mut world = World::new();
-    world.scheduler.all_known = false;
-    world.store("u", "cms");
-    let mut observed = (*world.scheduler.records[&u_cms()].observed).clone();
-    world.remove(&u_cms());
-    observed.token = Some(token_of(START, START + 10 * 365 * 86_400, 1));
-    observed.stamp.own.changed = 0;
-    world.observe(observed);
-    world.scheduler.scanned(world.now);
-    world.pass(45);
-    assert_eq!(world.sent_by("u", 0), 1);
+    // At the start, a token that lives suspiciously long, or does not say for how long, is confirmed soon.
+    let long = token_of(START, START + 10 * 365 * 86_400, 1);
+    let silent = Arc::new(TokenInfo {
+        lifetime: None,
+        ..(*long).clone()
+    });
+    for token in [long, silent] {
+        let mut world = World::new();
+        world.scheduler.all_known = false;
+        world.store("u", "cms");
+        let mut observed = (*world.scheduler.records[&u_cms()].observed).clone();
+        world.remove(&u_cms());
+        observed.token = Some(token);
+        observed.stamp.own.changed = 0;
+        world.observe(observed);
+        world.scheduler.scanned(world.now);
+        world.pass(45);
+        assert_eq!(world.sent_by("u", 0), 1);
+    }
 }
 
 #[test]
