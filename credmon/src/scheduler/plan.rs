@@ -274,9 +274,11 @@ impl Scheduler {
             let users: BTreeSet<_> = others.chain([user]).collect();
             2 * all.len() > users.len()
         });
+        // In whole minutes: each other text is another problem, with lines in the log.
         self.clock_problem = median.map(|ahead| {
             format!(
-                "this host's clock is behind: fresh access tokens were issued {ahead} s from now"
+                "this host's clock is behind: fresh access tokens were issued {} min from now",
+                ahead.saturating_add(30) / 60
             )
         });
     }
