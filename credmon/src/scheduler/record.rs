@@ -79,9 +79,7 @@ impl Record {
     pub(super) fn new(observed: Arc<Observed>, rules: &Rules, now: Now, at_start: bool) -> Self {
         let jitter = Jitter::of(&rules.hostname, &observed.id);
         let mut in_place = InPlace::new(&observed, now);
-        // After a restart, the times of the files tell whether the token is from this `.top`.
-        let is_from = |token: &Arc<TokenInfo>| observed.stamp.changed() <= token.file.changed;
-        in_place.served = in_place.token.as_ref().is_some_and(is_from);
+        in_place.served = is_from_top(&observed);
         let is_fresh = in_place.served && !in_place.has_expired(now);
         let state = if is_fresh {
             State::Fresh
@@ -128,8 +126,12 @@ impl Record {
             return Vec::new();
         }
         let before = std::mem::replace(&mut self.observed, observed);
-        let top_changed = !is_unreadable(&before)
-            && (before.stamp != self.observed.stamp || before.top != self.observed.top);
+        // What could not be read may have been another one.
+        let top_changed = if is_unreadable(&before) {
+            !is_unreadable(&self.observed) && self.in_place.served && !is_from_top(&self.observed)
+        } else {
+            before.stamp != self.observed.stamp || before.top != self.observed.top
+        };
         if before.use_file != self.observed.use_file {
             self.in_place.receive(self.observed.token.clone(), now);
             // Somebody else's work: whether it is what Vault gives is asked at once. A missing one
@@ -160,7 +162,12 @@ impl Record {
         let hindrance = self.hindrance(rules);
         let was_hindered = std::mem::replace(&mut self.hindered, hindrance.is_some());
         if was_hindered && hindrance.is_none() {
-            self.condition.set_plain(State::Renewing, now);
+            let state = if self.in_place.served && !self.in_place.has_expired(now) {
+                State::Fresh
+            } else {
+                State::Renewing
+            };
+            self.condition.set_plain(state, now);
         }
         let event = hindrance.and_then(|(state, reason)| self.set_state(state, reason, now));
         self.plan(rules.limits, now);
@@ -349,4 +356,11 @@ impl Record {
         self.condition
             .set(&self.observed.id, state, reason, &remaining, now)
     }
+}
+
+/// `true` for a token that is not older than its `.top`, by the times of the files: after a restart, they tell whether it
+/// is from this one.
+fn is_from_top(observed: &Observed) -> bool {
+    let is_from = |token: &Arc<TokenInfo>| observed.stamp.changed() <= token.file.changed;
+    observed.token.as_ref().is_some_and(is_from)
 }

@@ -3,6 +3,7 @@
 mod clocks;
 mod consistency;
 mod dependencies;
+mod hindrances;
 mod issuers;
 mod limits;
 mod meanwhile;

@@ -1,0 +1,54 @@
+//! What keeps a credential from being served, and its end.
+
+use super::world::id;
+use super::*;
+use crate::model::{CredentialId, Observed, Rules, State, TopProblem};
+
+fn u_cms() -> CredentialId {
+    id("u", "cms")
+}
+
+fn with_account() -> World {
+    let mut world = World::of_life(90, 60);
+    world.store("u", "cms");
+    world.pass(10);
+    world
+}
+
+#[test]
+fn a_top_that_was_unreadable_and_is_replaced_is_served_at_once_and_else_its_token_is_fresh() {
+    let unreadable = TopProblem::Unreadable("EIO".into());
+    for is_replaced in [false, true] {
+        let mut world = with_account();
+        let known = (*world.scheduler.records[&u_cms()].observed).clone();
+        world.remove(&u_cms());
+        world.observe(Observed {
+            top: Err(unreadable.clone()),
+            ..known.clone()
+        });
+        world.pass(1);
+        assert_eq!(world.status("u", "cms").state, State::Degraded);
+        let before = world.elapsed();
+        if is_replaced {
+            world.store("u", "cms");
+            world.pass(1);
+        } else {
+            world.observe(known);
+        }
+        assert_eq!(world.status("u", "cms").state, State::Fresh);
+        assert_eq!(world.sent_by("u", before), usize::from(is_replaced));
+    }
+}
+
+#[test]
+fn a_credential_that_the_rules_let_be_served_again_is_fresh_with_its_token() {
+    let mut world = with_account();
+    for (host, state) in [("b", State::Dead), ("a", State::Fresh)] {
+        let rules = Rules {
+            trusted_hosts: Some(vec![host.to_owned()]),
+            ..world.scheduler.rules().clone()
+        };
+        world.scheduler.reconsider(rules, world.now);
+        assert_eq!(world.status("u", "cms").state, state);
+    }
+}
