@@ -8,8 +8,9 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use crate::answer::Answered;
+use crate::call::{Auth, Call};
 use crate::claims::{Claims, TokenForm, is_b64token};
-use crate::client::{Auth, Call, Client};
+use crate::client::Client;
 use crate::credential_url::CredentialUrl;
 use crate::error::Error;
 use crate::secret::{AccessToken, VaultToken};

@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
+use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::zeroize::Zeroizing;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -16,19 +16,16 @@ use tracing::debug;
 
 use crate::answer::{Answered, decode, refusal};
 use crate::budget::{Budget, Denied, Permit, RequestsUsed};
+use crate::call::{Auth, Call, authorization};
 use crate::credential_url::ServerUrl;
 use crate::endpoints::{Directory, Endpoint, finish};
 use crate::error::{Error, ErrorKind, FailureScope};
-use crate::secret::VaultToken;
 use crate::settings::{After429, Settings};
 use crate::tls::Authorities;
 use crate::transport;
 
 /// Largest answer that is read, in bytes. Real answers have a few kilobytes.
 const ANSWER_LIMIT: usize = 256 * 1024;
-
-/// Fields of requests' bodies that are secrets.
-const SECRET_FIELDS: [&str; 3] = ["client_nonce", "refresh_token", "state"];
 
 /// A client of one HTVault. Cheap to clone; clones share connections, health and budget.
 #[derive(Clone)]
@@ -42,44 +39,6 @@ struct Shared {
     settings: Arc<Settings>,
     directory: Directory,
     budget: Budget,
-}
-
-/// A request to come.
-pub(crate) struct Call<'a> {
-    pub(crate) method: Method,
-    pub(crate) path: &'a str,
-    pub(crate) query: &'a [(&'a str, &'a str)],
-    pub(crate) auth: Auth<'a>,
-    pub(crate) body: Option<serde_json::Value>,
-}
-
-impl Call<'_> {
-    /// What the request is authorized with, and secrets in its body: none of it may come back in a message.
-    fn secrets(&self) -> Vec<&str> {
-        let auth = match self.auth {
-            Auth::Token(token) => Some(token.expose()),
-            Auth::Negotiate(token) => Some(token),
-            Auth::Nothing => None,
-        };
-        let body = self.body.as_ref();
-        let fields = SECRET_FIELDS
-            .iter()
-            .filter_map(|field| body?.get(field)?.as_str());
-        auth.into_iter().chain(fields).collect()
-    }
-}
-
-/// Authorization of a request.
-#[derive(Clone, Copy)]
-pub(crate) enum Auth<'a> {
-    Token(&'a VaultToken),
-    #[cfg_attr(
-        not(feature = "kerberos"),
-        allow(dead_code, reason = "only Kerberos logs in so")
-    )]
-    Negotiate(&'a str),
-    /// The OIDC flow before its end: the path says it all.
-    Nothing,
 }
 
 /// Status and body of a success. The body may hold a token.
@@ -101,11 +60,13 @@ impl Client {
         Ok(Self::of(settings, directory))
     }
 
-    /// Makes a client that trusts exactly these authorities for ever. A caller that wants to follow
-    /// changes of the files checks [`Authorities::are_those_of`] and makes a new client.
+    /// Makes a client that trusts exactly these authorities for ever; messages name where they were found. A caller
+    /// that wants to follow changes of the files checks [`Authorities::are_those_of`] and makes a new client.
     #[must_use]
     pub fn with_authorities(settings: &Settings, authorities: Authorities) -> Self {
-        let settings = Arc::new(settings.clone());
+        let mut settings = settings.clone();
+        settings.tls = authorities.settings().clone();
+        let settings = Arc::new(settings);
         let directory = Directory::new(Arc::clone(&settings), authorities, false);
         Self::of(settings, directory)
     }
@@ -138,12 +99,15 @@ impl Client {
 
     fn of(settings: Arc<Settings>, directory: Directory) -> Self {
         let budget = Budget::new(settings.limit);
-        let shared = Arc::new(Shared {
-            settings,
-            directory,
-            budget,
-        });
-        let counter = None;
+        let (shared, counter) = (
+            Shared {
+                settings,
+                directory,
+                budget,
+            },
+            None,
+        );
+        let shared = Arc::new(shared);
         Self { shared, counter }
     }
 
@@ -368,33 +332,4 @@ impl fmt::Debug for Client {
             .field(&self.shared.settings)
             .finish()
     }
-}
-
-/// Header that authorizes a request; no debug output shows its value.
-fn authorization(
-    auth: Auth<'_>,
-    request: &str,
-) -> Result<Option<(HeaderName, HeaderValue)>, Error> {
-    let (name, value) = match auth {
-        Auth::Token(token) => {
-            let name = HeaderName::from_static("x-vault-token");
-            (name, HeaderValue::try_from(token.expose()))
-        }
-        Auth::Negotiate(token) => {
-            let value = Zeroizing::new(format!("Negotiate {token}"));
-            (AUTHORIZATION, HeaderValue::try_from(value.as_str()))
-        }
-        Auth::Nothing => return Ok(None),
-    };
-    let mut value = value.map_err(|_| {
-        Error::new(
-            ErrorKind::Configuration,
-            request,
-            "not sent: the vault token holds characters that no token has",
-        )
-        .in_scope(FailureScope::Credential)
-        .advise("get a new vault token")
-    })?;
-    value.set_sensitive(true);
-    Ok(Some((name, value)))
 }

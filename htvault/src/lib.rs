@@ -36,6 +36,7 @@ mod access_token;
 mod answer;
 mod best_access_token;
 mod budget;
+mod call;
 mod claims;
 mod client;
 pub mod clock;

@@ -16,7 +16,8 @@ use serde_json::json;
 use url::Url;
 
 use crate::answer::Answered;
-use crate::client::{Auth, Call, Client};
+use crate::call::{Auth, Call};
+use crate::client::Client;
 use crate::credential_url::CredentialUrl;
 use crate::error::Error;
 use crate::paths::check_name;

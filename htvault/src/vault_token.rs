@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::answer::Answered;
-use crate::client::{Auth, Call, Client};
+use crate::call::{Auth, Call};
+use crate::client::Client;
 use crate::error::{Action, Error, ErrorKind};
 use crate::secret::VaultToken;
 use crate::text::{LIMIT, printable};

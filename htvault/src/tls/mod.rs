@@ -58,6 +58,8 @@ pub(crate) struct Fingerprint(Vec<(PathBuf, Option<SystemTime>, u64, u64)>);
 /// clone: clones share them.
 #[derive(Clone, Debug)]
 pub struct Authorities {
+    /// Where they were found.
+    settings: TlsSettings,
     found: Fingerprint,
     config: ClientConfig,
 }
@@ -71,7 +73,17 @@ impl Authorities {
         // In this order, so that a change in between is seen as one.
         let found = settings.fingerprint();
         let config = settings.client_config()?;
-        Ok(Self { found, config })
+        let settings = settings.clone();
+        Ok(Self {
+            settings,
+            found,
+            config,
+        })
+    }
+
+    /// Where they were found, for messages.
+    pub(crate) fn settings(&self) -> &TlsSettings {
+        &self.settings
     }
 
     /// True when the files look as they did when these were read.

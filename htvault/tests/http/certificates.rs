@@ -1,6 +1,6 @@
 //! Certificates of servers: trusted, foreign, expired, of another name, and trusted themselves.
 
-use htvault::{ErrorKind, FailureScope};
+use htvault::{Authorities, Client, ErrorKind, FailureScope, TlsSettings};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
 };
@@ -35,6 +35,19 @@ async fn an_authoritys_certificate_serves_where_it_is_trusted_itself() {
     let server = stage.server_with(&other, &key, vec![Reply::Cut]).await;
     let error = refused(&stage.client(&[&server])).await;
     assert_eq!(error.kind(), ErrorKind::Untrusted, "{error}");
+}
+
+#[tokio::test]
+async fn what_is_not_trusted_names_the_authorities_that_were_given() {
+    let (stage, other) = (Stage::new(), Stage::named("Another"));
+    let server = stage.server(vec![Reply::Cut]).await;
+    let mut settings = stage.settings(&[&server]);
+    settings.tls.ca_file = Some(other.ca_file());
+    let authorities = Authorities::read(&settings.tls).unwrap();
+    settings.tls = TlsSettings::default();
+    let error = refused(&Client::with_authorities(&settings, authorities)).await;
+    let place = other.ca_file().display().to_string();
+    assert!(error.words().contains(&place), "{error}");
 }
 
 #[tokio::test]
@@ -106,7 +119,7 @@ async fn a_server_that_closes_during_the_handshake_is_named_in_plain_words() {
     let mut settings = stage.settings(&[&server]);
     settings.resolver = std::sync::Arc::new(crate::server::Fixed(vec![address]));
     let settings = crate::at_port(settings, address.port());
-    let error = refused(&htvault::Client::new(&settings).unwrap()).await;
+    let error = refused(&Client::new(&settings).unwrap()).await;
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     assert_eq!(error.scope(), FailureScope::Host);
     assert!(
