@@ -1,6 +1,6 @@
 //! The metrics for Prometheus, by a file for `node_exporter`'s textfile collector.
 //!
-//! All names are in [`METRICS`]; `docs/credmon.md` lists the same ones, which a test checks. Times are
+//! `docs/credmon.md` lists all names, which a test checks. Times are
 //! timestamps, so that an alert computes ages itself and a dead exporter shows. Labels hold states,
 //! results, and (unless the site says no) names of accounts and services; no secret.
 
@@ -79,25 +79,6 @@ const SUCCESS: Metric = (
     "gauge",
     "Time when the access token of a credential was fetched, or confirmed to be the newest.",
 );
-
-/// All metrics.
-#[cfg(test)]
-const METRICS: [Metric; 14] = [
-    INFO,
-    STARTED,
-    WRITTEN,
-    OK,
-    SCANNED,
-    CREDENTIALS,
-    TROUBLED,
-    FOLDERS,
-    EARLIEST,
-    RENEWALS,
-    DROPPED,
-    ACCESS,
-    VAULT,
-    SUCCESS,
-];
 
 const STATES: [State; 5] = [
     State::Fresh,
