@@ -1,10 +1,8 @@
 //! State of a credential, with its reason: what is logged when it changes.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
-use crate::model::{CredentialId, Event, Level, Now, Reason, State};
+use crate::model::{CredentialId, Event, LastError, Level, Now, Reason, State};
 
 /// State of a credential.
 #[derive(Debug)]
@@ -13,7 +11,7 @@ pub(super) struct Condition {
     pub(super) since: Timestamp,
     pub(super) reason: Option<Reason>,
     /// The last failure, even if all has been well since.
-    pub(super) last_error: Option<(Timestamp, Arc<str>)>,
+    pub(super) last_error: Option<LastError>,
 }
 
 impl Condition {
@@ -46,7 +44,10 @@ impl Condition {
     ) -> Option<Event> {
         let is_failure = matches!(state, State::Degraded | State::Dead);
         if is_failure {
-            self.last_error = Some((now.wall, reason.text.clone()));
+            self.last_error = Some(LastError {
+                at: now.wall,
+                text: reason.text.clone(),
+            });
         }
         let cause = self.reason.as_ref().map(|reason| reason.cause);
         let is_new = self.state != state || cause != Some(reason.cause);

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::record::{Activity, Record};
 use super::{Scheduler, name};
 use crate::model::{
-    AccessTokenStatus, CredentialStatus, LastError, Now, State, TEXT_LIMIT, VaultStatus,
-    VaultTokenStatus, WAITS,
+    AccessTokenStatus, CredentialStatus, Now, State, TEXT_LIMIT, VaultStatus, VaultTokenStatus,
+    WAITS,
 };
 
 /// Seconds by which a renewal may be late before that is reported.
@@ -90,10 +90,7 @@ impl Scheduler {
                 .due
                 .filter(|_| record.in_place.token.is_some())
                 .map(|at| now.wall_of(at)),
-            last_error: condition.last_error.as_ref().map(|(at, text)| LastError {
-                at: *at,
-                text: text.clone(),
-            }),
+            last_error: condition.last_error.clone(),
         }
     }
 
