@@ -6,30 +6,8 @@ use nix::unistd::{Group, User};
 
 use crate::model::{CredentialId, TokenCopy};
 
-/// Looks up users and groups.
-pub(super) trait Names {
-    /// Number and main group of a user.
-    fn user(&self, name: &str) -> Option<(u32, u32)>;
-    /// Number of a group.
-    fn group(&self, name: &str) -> Option<u32>;
-}
-
-/// Users and groups of this system.
-pub(super) struct SystemNames;
-
-impl Names for SystemNames {
-    fn user(&self, name: &str) -> Option<(u32, u32)> {
-        let user = User::from_name(name).ok().flatten()?;
-        Some((user.uid.as_raw(), user.gid.as_raw()))
-    }
-
-    fn group(&self, name: &str) -> Option<u32> {
-        Some(Group::from_name(name).ok().flatten()?.gid.as_raw())
-    }
-}
-
 /// Parses the setting; returns what cannot be used, too.
-pub(super) fn parse(text: &str, names: &impl Names) -> (Vec<TokenCopy>, Vec<String>) {
+pub(super) fn parse(text: &str) -> (Vec<TokenCopy>, Vec<String>) {
     let mut copies: Vec<TokenCopy> = Vec::new();
     let mut faults = Vec::new();
     for entry in text
@@ -37,7 +15,7 @@ pub(super) fn parse(text: &str, names: &impl Names) -> (Vec<TokenCopy>, Vec<Stri
         .map(str::trim)
         .filter(|entry| !entry.is_empty())
     {
-        match parse_one(entry, names) {
+        match parse_one(entry) {
             Ok(copy) if copies.iter().any(|other| other.path == copy.path) => {
                 faults.push(format!("{entry:?}: two copies would go to one file"));
             }
@@ -48,7 +26,7 @@ pub(super) fn parse(text: &str, names: &impl Names) -> (Vec<TokenCopy>, Vec<Stri
     (copies, faults)
 }
 
-fn parse_one(entry: &str, names: &impl Names) -> Result<TokenCopy, String> {
+fn parse_one(entry: &str) -> Result<TokenCopy, String> {
     const FORM: &str = "expected USER/SERVICE PATH [OWNER[:GROUP] [MODE]]";
     let mut words = entry.split_whitespace();
     let (id, path) = words.next().zip(words.next()).ok_or(FORM)?;
@@ -64,14 +42,16 @@ fn parse_one(entry: &str, names: &impl Names) -> Result<TokenCopy, String> {
     }
     let find_owner = |owner: &str| {
         let (user, group) = owner.split_once(':').unwrap_or((owner, ""));
-        let (user, main) = names.user(user).ok_or(format!("there is no user {user}"))?;
+        let found = User::from_name(user).ok().flatten();
+        let user = found.ok_or(format!("there is no user {user}"))?;
         let group = match group {
-            "" => main,
-            name => names
-                .group(name)
-                .ok_or(format!("there is no group {name}"))?,
+            "" => user.gid,
+            name => {
+                let found = Group::from_name(name).ok().flatten();
+                found.ok_or(format!("there is no group {name}"))?.gid
+            }
         };
-        Ok::<_, String>((user, group))
+        Ok::<_, String>((user.uid.as_raw(), group.as_raw()))
     };
     let mode = match mode.map(|mode| u32::from_str_radix(mode, 8)) {
         None => 0o400,
@@ -91,26 +71,14 @@ fn parse_one(entry: &str, names: &impl Names) -> Result<TokenCopy, String> {
 mod tests {
     use super::*;
 
-    struct Known;
-
-    impl Names for Known {
-        fn user(&self, name: &str) -> Option<(u32, u32)> {
-            (name == "crab").then_some((12_345, 54_321))
-        }
-
-        fn group(&self, name: &str) -> Option<u32> {
-            (name == "agents").then_some(777)
-        }
-    }
-
     #[test]
     fn the_setting_is_read_and_a_bad_entry_costs_only_itself() {
         let (copies, faults) = parse(
-            "u/cms /run/a; u/dune /run/b crab 0440;\nv/cms /run/c crab:agents;
-             u/cms relative; u /run/d; u/cms /run/e nobody-knows; u/cms /run/f crab:none;
-             u/cms /run/g crab 0444; u/cms /run/h crab 0400 x; u/cms /run/a; u/cms /",
-            &Known,
+            "u/cms /run/a; u/dune /run/b root 0440;\nv/cms /run/c root:daemon;
+             u/cms relative; u /run/d; u/cms /run/e nobody-knows; u/cms /run/f root:nobody-knows;
+             u/cms /run/g root 0444; u/cms /run/h root 0400 x; u/cms /run/a; u/cms /",
         );
+        let gid = |group: &str| Some(Group::from_name(group).unwrap().unwrap().gid.as_raw());
         let read: Vec<_> = copies
             .iter()
             .map(|c| (c.id.to_string(), c.owner.map(|o| o.1), c.mode))
@@ -119,8 +87,8 @@ mod tests {
             read,
             [
                 ("u/cms".to_owned(), None, 0o400),
-                ("u/dune".to_owned(), Some(54_321), 0o440),
-                ("v/cms".to_owned(), Some(777), 0o400),
+                ("u/dune".to_owned(), gid("root"), 0o440),
+                ("v/cms".to_owned(), gid("daemon"), 0o400),
             ]
         );
         assert_eq!(faults.len(), 8, "{faults:?}");

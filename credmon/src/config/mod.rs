@@ -204,7 +204,7 @@ impl Reader<'_> {
     fn copies(&mut self) -> Vec<TokenCopy> {
         const NAME: &str = "CREDMON_HTVAULT_COPIES";
         let text = self.values.get(NAME).unwrap_or_default();
-        let (copies, faults) = copies::parse(text, &copies::SystemNames);
+        let (copies, faults) = copies::parse(text);
         let named = faults
             .into_iter()
             .map(|fault| format!("{NAME}: {fault}; it is left out"));
