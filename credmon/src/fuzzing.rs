@@ -110,7 +110,7 @@ pub fn condor_config_val(data: &[u8]) {
     let settings = Settings::new(&values, "CREDMON_OAUTH", "ap.test");
     let limits = settings.rules.limits;
     assert!(limits.minimum >= 1 && limits.refresh >= 1);
-    assert_eq!(settings.status_mode & !0o666, 0);
+    assert_eq!(settings.outputs.status_mode & !0o666, 0);
     assert!(
         settings
             .rules

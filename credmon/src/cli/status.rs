@@ -49,7 +49,7 @@ pub(crate) async fn run(daemon: &str, args: &StatusArgs, now: Timestamp) -> Exit
         Some(file.clone())
     } else {
         let (values, source) = condor::read(daemon).await;
-        let file = Settings::new(&values, daemon, "").status_file;
+        let file = Settings::new(&values, daemon, "").outputs.status_file;
         match source {
             Source::Failed(why) if file.is_none() => {
                 return unknown(format!(

@@ -17,6 +17,18 @@ use condor::Values;
 /// Directory of certificate authorities that grid sites have.
 const GRID_AUTHORITIES: &str = "/etc/grid-security/certificates";
 
+/// Files that are published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outputs {
+    pub(crate) status_file: Option<PathBuf>,
+    /// Permission bits of the status file.
+    pub(crate) status_mode: u32,
+    /// File for `node_exporter`'s textfile collector.
+    pub(crate) metrics_file: Option<PathBuf>,
+    /// `false` leaves metrics of single credentials out.
+    pub(crate) metrics_per_credential: bool,
+}
+
 /// Settings of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
@@ -25,13 +37,7 @@ pub(crate) struct Settings {
     pub(crate) tls: TlsSettings,
     /// Log file, unless the command line names another.
     pub(crate) log: Option<PathBuf>,
-    pub(crate) status_file: Option<PathBuf>,
-    /// Permission bits of the status file.
-    pub(crate) status_mode: u32,
-    /// File for `node_exporter`'s textfile collector.
-    pub(crate) metrics_file: Option<PathBuf>,
-    /// `false` leaves metrics of single credentials out.
-    pub(crate) metrics_per_credential: bool,
+    pub(crate) outputs: Outputs,
     pub(crate) copies: Vec<TokenCopy>,
     /// `false`: the process keeps all its rights.
     pub(crate) confine: bool,
@@ -73,13 +79,15 @@ impl Settings {
             },
             log: (values.get(&format!("{daemon}_LOG")).map(PathBuf::from))
                 .or_else(|| values.get("LOG").map(in_log)),
-            status_file: (values.get("CREDMON_HTVAULT_STATUS_FILE").map(PathBuf::from))
-                .or_else(|| values.get("RUN").map(in_run)),
-            status_mode: reader.status_mode(),
-            metrics_file: values
-                .get("CREDMON_HTVAULT_METRICS_FILE")
-                .map(PathBuf::from),
-            metrics_per_credential: reader.flag("CREDMON_HTVAULT_METRICS_PER_CREDENTIAL", true),
+            outputs: Outputs {
+                status_file: (values.get("CREDMON_HTVAULT_STATUS_FILE").map(PathBuf::from))
+                    .or_else(|| values.get("RUN").map(in_run)),
+                status_mode: reader.status_mode(),
+                metrics_file: values
+                    .get("CREDMON_HTVAULT_METRICS_FILE")
+                    .map(PathBuf::from),
+                metrics_per_credential: reader.flag("CREDMON_HTVAULT_METRICS_PER_CREDENTIAL", true),
+            },
             copies: reader.copies(),
             confine: reader.flag("CREDMON_HTVAULT_CONFINE", true),
             full_debug: debug.to_ascii_uppercase().contains("D_FULLDEBUG"),

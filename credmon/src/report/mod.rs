@@ -19,19 +19,9 @@ use nix::unistd::Gid;
 
 pub(crate) use account_lines::AccountLines;
 
+use crate::config::Outputs;
 use crate::model::{Heartbeat, Snapshot};
 use crate::store::{self, FileAttributes, Folder, Owner};
-
-/// Files that are published.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Outputs {
-    pub(crate) status_file: Option<PathBuf>,
-    /// Permission bits of the status file.
-    pub(crate) status_mode: u32,
-    /// File for `node_exporter`'s textfile collector.
-    pub(crate) metrics_file: Option<PathBuf>,
-    pub(crate) metrics_per_credential: bool,
-}
 
 /// Writes the latest snapshot to files. Cheap to clone.
 #[derive(Clone, Debug, Default)]

@@ -13,14 +13,14 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
-use super::reporting::{HANGING, PUBLISH, Reporting, outputs};
-use crate::config::Settings;
+use super::reporting::{HANGING, PUBLISH, Reporting};
+use crate::config::{Outputs, Settings};
 use crate::model::{
     CredentialId, Ended, Failure, Heartbeat, Now, Outcome, RenewalTask, TaskKind, TokenCopy,
 };
 use crate::renewal::{self, Vault};
 use crate::report::log::Log;
-use crate::report::{AccountLines, Outputs, Publisher};
+use crate::report::{AccountLines, Publisher};
 use crate::scheduler::{Gate, Scheduler};
 use crate::store::copies::Copier;
 use crate::store::{Directory, Installed, Observation, ScanReport, Wake};
@@ -83,7 +83,7 @@ impl<V: Vault> Daemon<V> {
             tracing::error!("{warning}");
         }
         let report = Reporting {
-            outputs: outputs(&settings),
+            outputs: settings.outputs,
             path: settings.directory,
             started: now.wall,
             scanned: None,
@@ -317,7 +317,7 @@ impl<V: Vault> Daemon<V> {
                 for warning in &settings.warnings {
                     tracing::error!("{warning}");
                 }
-                self.report.outputs = outputs(&settings);
+                self.report.outputs = settings.outputs;
                 self.report.path.clone_from(&settings.directory);
                 self.report.configuration = settings.problems;
                 self.copies = settings.copies;

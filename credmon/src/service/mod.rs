@@ -239,8 +239,8 @@ fn written(settings: &Settings, log: Option<&Path>) -> Vec<PathBuf> {
     let directory = settings.directory.as_ref();
     let outputs = [
         directory,
-        settings.status_file.as_ref(),
-        settings.metrics_file.as_ref(),
+        settings.outputs.status_file.as_ref(),
+        settings.outputs.metrics_file.as_ref(),
     ];
     let outputs = outputs.into_iter().flatten().map(PathBuf::as_path);
     let copies = settings.copies.iter().map(|copy| copy.path.as_path());

@@ -9,12 +9,11 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::daemon::Daemon;
-use crate::config::Settings;
+use crate::config::{Outputs, Settings};
 use crate::model::{
     Counters, DaemonStatus, Event, Heartbeat, STATUS_VERSION, Snapshot, TEXT_LIMIT,
 };
 use crate::renewal::Vault;
-use crate::report::Outputs;
 use crate::report::log::{self, Log};
 use crate::store::ScanReport;
 
@@ -55,15 +54,6 @@ impl Reporting {
     pub(super) fn publish_at(&self) -> Option<Instant> {
         let (published, pause) = self.published?;
         Some(published + if self.dirty { pause } else { PUBLISH_AT_REST })
-    }
-}
-
-pub(super) fn outputs(settings: &Settings) -> Outputs {
-    Outputs {
-        status_file: settings.status_file.clone(),
-        status_mode: settings.status_mode,
-        metrics_file: settings.metrics_file.clone(),
-        metrics_per_credential: settings.metrics_per_credential,
     }
 }
 
@@ -184,7 +174,7 @@ pub(crate) fn publish_failed_start(settings: &Settings, why: &str) {
         watched_folders: 0,
         counters: Counters::new(),
     };
-    for problem in crate::report::write(&outputs(settings), &snapshot, &Heartbeat::default()) {
+    for problem in crate::report::write(&settings.outputs, &snapshot, &Heartbeat::default()) {
         eprintln!("condor_credmon_htvault: {problem}");
     }
 }
