@@ -21,8 +21,8 @@ pub(crate) use routing::{NameStyle, Routing};
 pub(crate) use rules::{Limits, Rules, TokenCopy, without_dot};
 pub(crate) use state::{Cause, Event, Level, Reason, SEE_TO_FILES, STORE_AGAIN, State, WAITS};
 pub(crate) use status::{
-    AccessTokenStatus, Counters, CredentialStatus, DaemonStatus, JudgedCredential, LastError,
-    Query, Report, STATUS_VERSION, Snapshot, VaultStatus, VaultTokenStatus,
+    AccessTokenStatus, CredentialStatus, DaemonStatus, JudgedCredential, LastError, Query,
+    Renewals, Report, STATUS_VERSION, Snapshot, VaultStatus, VaultTokenStatus,
 };
 pub(crate) use time::{CLOCK_TOLERANCE, Now};
 pub(crate) use token::{Lifetime, TokenInfo};

@@ -31,11 +31,13 @@ pub(crate) struct Snapshot {
     pub(crate) scanned: Option<Timestamp>,
     /// Folders whose changes are noticed at once.
     pub(crate) watched_folders: usize,
-    pub(crate) counters: Counters,
+    pub(crate) renewals: Renewals,
+    /// Lines that the log did not take.
+    pub(crate) lines_dropped: u64,
 }
 
-/// Counts since the start, by metric and label.
-pub(crate) type Counters = BTreeMap<(&'static str, &'static str), u64>;
+/// Renewals since the start, by result.
+pub(crate) type Renewals = BTreeMap<&'static str, u64>;
 
 /// Status of the daemon itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -139,20 +139,11 @@ pub(super) fn write(
         writeln!(to, "{}{{state=\"{state}\"}} {number}", CREDENTIALS.0)?;
     }
     head(to, RENEWALS)?;
-    for ((_, result), number) in snapshot
-        .counters
-        .iter()
-        .filter(|((m, _), _)| *m == "renewals")
-    {
+    for (result, number) in &snapshot.renewals {
         writeln!(to, "{}{{result=\"{result}\"}} {number}", RENEWALS.0)?;
     }
     head(to, DROPPED)?;
-    let dropped = snapshot
-        .counters
-        .get(&("log", "dropped"))
-        .copied()
-        .unwrap_or(0);
-    writeln!(to, "{} {dropped}", DROPPED.0)?;
+    writeln!(to, "{} {}", DROPPED.0, snapshot.lines_dropped)?;
     if !per_credential {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::*;
-use crate::model::Counters;
+use crate::model::Renewals;
 use crate::model::State;
 use crate::model::fixtures::{at, credential, daemon};
 
@@ -17,7 +17,8 @@ fn snapshot(user: &str) -> Snapshot {
         started: at(1),
         scanned: None,
         watched_folders: 0,
-        counters: Counters::new(),
+        renewals: Renewals::new(),
+        lines_dropped: 0,
     }
 }
 

@@ -25,8 +25,8 @@ use std::time::Instant;
 use htvault::FailureScope;
 
 use crate::model::{
-    Counters, CredentialId, CredentialStatus, Ended, Event, Level, Lifetime, Now, Observed,
-    Outcome, RenewalTask, Route, Rules, State, Target, TaskKind,
+    CredentialId, CredentialStatus, Ended, Event, Level, Lifetime, Now, Observed, Outcome,
+    RenewalTask, Renewals, Route, Rules, State, Target, TaskKind,
 };
 use breaker::Breaker;
 pub(crate) use gate::Gate;
@@ -55,7 +55,7 @@ pub(crate) struct Scheduler {
     /// Those of hosts and issuers that have worked and that a credential names.
     breakers: BTreeMap<Dependency, Breaker>,
     gate: Gate,
-    counters: Counters,
+    renewals: Renewals,
     /// Issuers whose tokens were reported to live less than MINIMUM.
     short_lived: BTreeSet<Dependency>,
     last: Now,
@@ -83,10 +83,7 @@ impl Scheduler {
             breakers: BTreeMap::new(),
             gate,
             // From the start, so that the first failure is a rise.
-            counters: results
-                .into_iter()
-                .map(|result| (("renewals", result), 0))
-                .collect(),
+            renewals: results.into_iter().map(|result| (result, 0)).collect(),
             short_lived: BTreeSet::new(),
             last: now,
             all_known: false,
@@ -304,7 +301,7 @@ impl Scheduler {
             Outcome::Changed => "gone",
             Outcome::LookedUp(_) => return,
         };
-        *self.counters.entry(("renewals", result)).or_default() += 1;
+        *self.renewals.entry(result).or_default() += 1;
     }
 
     /// Says once that an issuer's tokens live less than the configuration asks for.
@@ -337,8 +334,9 @@ impl Scheduler {
         self.clock_problem.as_deref()
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
+    /// Renewals since the start, by result.
+    pub(crate) fn renewals(&self) -> &Renewals {
+        &self.renewals
     }
 
     pub(crate) fn rules(&self) -> &Rules {

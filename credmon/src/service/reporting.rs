@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::daemon::Daemon;
 use crate::config::{Outputs, Settings};
 use crate::model::{
-    Counters, DaemonStatus, Event, Heartbeat, STATUS_VERSION, Snapshot, TEXT_LIMIT,
+    DaemonStatus, Event, Heartbeat, Renewals, STATUS_VERSION, Snapshot, TEXT_LIMIT,
 };
 use crate::renewal::Vault;
 use crate::report::log::{self, Log};
@@ -124,18 +124,14 @@ impl<V: Vault> Daemon<V> {
         daemon.running = running;
         (daemon.troubled_vaults, daemon.more_troubled_vaults) = self.scheduler.troubles(now);
         daemon.count = credentials.len();
-        let mut counters = self.scheduler.counters().clone();
-        counters.insert(
-            ("log", "dropped"),
-            self.parts.log.as_ref().map_or(0, Log::dropped),
-        );
         Snapshot {
             daemon,
             credentials,
             started: self.report.started,
             scanned: self.report.scanned,
             watched_folders: self.report.scan.watched_folders,
-            counters,
+            renewals: self.scheduler.renewals().clone(),
+            lines_dropped: self.parts.log.as_ref().map_or(0, Log::dropped),
         }
     }
 }
@@ -172,7 +168,8 @@ pub(crate) fn publish_failed_start(settings: &Settings, why: &str) {
         started: now,
         scanned: None,
         watched_folders: 0,
-        counters: Counters::new(),
+        renewals: Renewals::new(),
+        lines_dropped: 0,
     };
     for problem in crate::report::write(&settings.outputs, &snapshot, &Heartbeat::default()) {
         eprintln!("condor_credmon_htvault: {problem}");

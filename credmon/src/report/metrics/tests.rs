@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::fixtures::{at, credential, daemon};
-use crate::model::{Counters, VaultStatus};
+use crate::model::{Renewals, VaultStatus};
 
 fn text(credentials: Vec<CredentialStatus>, per_credential: bool) -> String {
     let mut daemon = daemon();
@@ -17,7 +17,8 @@ fn text(credentials: Vec<CredentialStatus>, per_credential: bool) -> String {
         started: at(1),
         scanned: Some(at(3)),
         watched_folders: 7,
-        counters: Counters::from([(("renewals", "refused"), 2), (("log", "dropped"), 3)]),
+        renewals: Renewals::from([("refused", 2)]),
+        lines_dropped: 3,
     };
     let mut text = Vec::new();
     write(&mut text, &snapshot, per_credential).unwrap();
@@ -49,7 +50,7 @@ fn the_documentation_lists_the_results_that_are_counted() {
     };
     let gate = crate::scheduler::Gate::new(100);
     let scheduler = crate::scheduler::Scheduler::new(crate::model::Rules::default(), gate, now);
-    let counted = scheduler.counters().keys().map(|(_, result)| *result);
+    let counted = scheduler.renewals().keys().copied();
     assert_eq!(documented, counted.collect::<Vec<_>>());
 }
 

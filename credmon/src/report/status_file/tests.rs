@@ -14,7 +14,8 @@ fn snapshot(credentials: Vec<CredentialStatus>) -> Snapshot {
         started: at(1),
         scanned: None,
         watched_folders: 0,
-        counters: crate::model::Counters::new(),
+        renewals: crate::model::Renewals::new(),
+        lines_dropped: 0,
     }
 }
 

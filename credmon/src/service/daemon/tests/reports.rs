@@ -106,7 +106,7 @@ async fn results_are_counted_from_zero() {
     });
     run.pass(6).await;
     let snapshot = run.publisher.latest().unwrap();
-    let count = |result| snapshot.counters[&("renewals", result)];
+    let count = |result| snapshot.renewals[result];
     assert_eq!(count("renewed"), 1);
     assert!(count("refused") >= 1);
     assert_eq!((count("dead"), count("gone"), count("kept")), (0, 0, 0));
