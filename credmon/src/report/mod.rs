@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::unistd::Gid;
 
@@ -147,18 +146,10 @@ type Content<'c> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'c;
 
 /// Replaces a file for others to read; its group is the folder's. `/dev/null` is left alone.
 fn replace(path: &Path, mode: u32, content: &Content<'_>) -> Result<(), String> {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .ok_or("it names no file")?;
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let folder = Folder::open(parent.unwrap_or(Path::new("."))).map_err(Errno::desc)?;
-    if folder.is_null_device(name) {
+    let open = |parent: &Path| Folder::open(parent).map_err(|errno| errno.desc().to_owned());
+    let Some((folder, name)) = store::output_place(path, open)? else {
         return Ok(());
-    }
-    store::check_output(&folder, name).map_err(|error| error.to_string())?;
+    };
     let group = folder.stat().map(|stat| Gid::from_raw(stat.st_gid));
     let attributes = FileAttributes {
         mode: Mode::from_bits_truncate(mode),

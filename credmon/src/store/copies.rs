@@ -6,7 +6,7 @@
 //! once and stops nothing: copies have a thread of their own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -16,7 +16,7 @@ use nix::unistd::{Gid, Uid};
 
 use super::directory::Directory;
 use super::folder::Folder;
-use super::install::{FileAttributes, Owner, check_output, install_bytes};
+use super::install::{FileAttributes, Owner, install_bytes, output_place};
 use super::use_file::SIZE_LIMIT;
 use crate::model::{Heartbeat, TokenCopy};
 
@@ -83,20 +83,17 @@ fn update(root: &Folder, copy: &TokenCopy) -> Result<(), String> {
     let Some((_, token)) = token else {
         return Ok(());
     };
-    let name = copy.path.file_name().and_then(|name| name.to_str());
-    let (Some(name), Some(parent)) = (name, copy.path.parent()) else {
-        return Err("its path names no file".to_owned());
+    let open = |parent: &Path| {
+        Folder::open_without_links(parent).map_err(|errno| match errno {
+            Errno::ELOOP | Errno::ENOTDIR => {
+                "a symbolic link on the way to it is not followed: name the real path".to_owned()
+            }
+            errno => errno.desc().to_owned(),
+        })
     };
-    let target = Folder::open_without_links(parent).map_err(|errno| match errno {
-        Errno::ELOOP | Errno::ENOTDIR => {
-            "a symbolic link on the way to it is not followed: name the real path".to_owned()
-        }
-        errno => errno.desc().to_owned(),
-    })?;
-    if target.is_null_device(name) {
+    let Some((target, name)) = output_place(&copy.path, open)? else {
         return Ok(());
-    }
-    check_output(&target, name).map_err(|error| error.to_string())?;
+    };
     let is_right = target.stat_of(name).ok().flatten().is_some_and(|stat| {
         let owner = (stat.st_uid, stat.st_gid);
         stat.st_mode & 0o7777 == copy.mode && copy.owner.is_none_or(|wanted| wanted == owner)

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
+use std::path::Path;
 
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -139,9 +140,27 @@ pub(crate) fn install_bytes(
     install(folder, name, attributes, |file| file.write_all(content))
 }
 
+/// Place of an output file that an admin named: its folder, which `open` opens, and its name; `None` for `/dev/null`.
+pub(crate) fn output_place(
+    path: &Path,
+    open: impl FnOnce(&Path) -> Result<Folder, String>,
+) -> Result<Option<(Folder, &str)>, String> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or("it names no file")?;
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let folder = open(parent.unwrap_or(Path::new(".")))?;
+    if folder.is_null_device(name) {
+        return Ok(None);
+    }
+    check_output(&folder, name).map_err(|error| error.to_string())?;
+    Ok(Some((folder, name)))
+}
+
 /// Refuses a name at which something else than a plain file or a link stands: what an admin named
 /// as an output may be a device or pipe of the whole machine.
-pub(crate) fn check_output(folder: &Folder, name: &str) -> Result<(), InstallError> {
+fn check_output(folder: &Folder, name: &str) -> Result<(), InstallError> {
     check_kind(folder, name, &[SFlag::S_IFREG, SFlag::S_IFLNK])
 }
 
@@ -183,7 +202,7 @@ pub(crate) fn remove_leftovers(folder: &Folder, names: &[String], now: Timestamp
             .and_then(|rest| rest.split('-').next());
         let writer: Option<u32> = writer.and_then(|writer| writer.parse().ok());
         let is_gone = writer.is_some_and(|id| {
-            id != std::process::id() && !std::path::Path::new(&format!("/proc/{id}")).exists()
+            id != std::process::id() && !Path::new(&format!("/proc/{id}")).exists()
         });
         let Ok(Some(stat)) = folder.stat_of(name) else {
             continue;

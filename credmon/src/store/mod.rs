@@ -27,7 +27,7 @@ use jiff::Timestamp;
 
 pub(crate) use directory::Directory;
 pub(crate) use folder::Folder;
-pub(crate) use install::{FileAttributes, Owner, check_output, install};
+pub(crate) use install::{FileAttributes, Owner, install, output_place};
 pub(crate) use observation::{Observation, ScanReport};
 pub(crate) use scan::Scanner;
 pub(crate) use top::CompleteTop;
