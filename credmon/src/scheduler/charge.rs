@@ -71,23 +71,14 @@ impl Scheduler {
     /// Drops the complaint that a token lives less than was asked for, when the token was issued after the
     /// issuer's circuit breaker opened: the issuer works, and seems to give less since it backdates the time of
     /// issue. What Vault had cached before says nothing of the issuer.
-    pub(super) fn judge_short(&self, task: &RenewalTask, outcome: Outcome) -> Outcome {
-        let issuer = (task.route.host.clone(), Some(task.route.issuer.clone()));
-        let open = self.breakers.get(&issuer).and_then(Breaker::open);
-        match outcome {
-            Outcome::Renewed {
-                token,
-                shorter: Some(failure),
-            } if failure.scope == FailureScope::Issuer
-                && open.is_some_and(|open| was_issued_after(&token, open.since)) =>
-            {
-                Outcome::Renewed {
-                    token,
-                    shorter: None,
-                }
-            }
-            other => other,
+    pub(super) fn judge_short(&self, task: &RenewalTask, mut outcome: Outcome) -> Outcome {
+        if let Outcome::Renewed { token, shorter } = &mut outcome {
+            let issuer = (task.route.host.clone(), Some(task.route.issuer.clone()));
+            let open = self.breakers.get(&issuer).and_then(Breaker::open);
+            let is_new = open.is_some_and(|open| was_issued_after(token, open.since));
+            shorter.take_if(|failure| is_new && failure.scope == FailureScope::Issuer);
         }
+        outcome
     }
 
     /// A dependency failed for a credential that has worked. Returns whether its breaker is open.
