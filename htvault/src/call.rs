@@ -20,7 +20,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// What the request is authorized with, and secrets in its body: none of it may come back in a message.
+    /// Authorization of the request, and secrets in its body: none of it may come back in a message.
     pub(crate) fn secrets(&self) -> Vec<&str> {
         let auth = match self.auth {
             Auth::Token(token) => Some(token.expose()),

@@ -25,11 +25,11 @@ pub(crate) use vault::HtVault;
 /// Seconds of life that any token in Vault's cache has which is worth an answer.
 const ANY: u64 = 10;
 
-/// Who asks a Vault, and how much.
+/// The account that asks a Vault, with its requests.
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) account: Arc<str>,
-    /// HTTP requests so far. Whoever sends them counts them: one may go to several addresses.
+    /// HTTP requests so far, counted when they are sent: one question may go to several addresses.
     pub(crate) requests: Arc<AtomicU32>,
 }
 

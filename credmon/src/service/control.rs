@@ -180,7 +180,7 @@ impl<'c> Parser<'c> {
     }
 }
 
-/// Why a configuration that was read is not used. `known`: origin of the one in force. HTCondor's tool is missing
+/// Reason why a configuration that was read is not used. `known`: origin of the one in force. HTCondor's tool is missing
 /// while its package is replaced, too: what the site configured is then not known.
 fn problem(source: &Source, settings: Option<&Settings>, known: Option<&Source>) -> Option<String> {
     let has_directory = |settings: &Settings| settings.directory.is_some();

@@ -7,16 +7,16 @@ use std::sync::Arc;
 /// Names of one account that are remembered, and lines of it in the log from one full scan to the next.
 pub(super) const LIMIT: usize = 10;
 
-/// What is left alone, by account.
+/// Names that are left alone, by account.
 #[derive(Debug, Default)]
 pub(super) struct OddNames(BTreeMap<Arc<str>, Account>);
 
-/// What is left alone of one account.
+/// Names of one account that are left alone.
 #[derive(Debug, Default)]
 struct Account {
-    /// Why its folder is.
+    /// Reason why its folder is.
     folder: Option<String>,
-    /// Paths below the directory, and why they are.
+    /// Paths below the directory, with the reasons.
     names: BTreeMap<String, String>,
     /// Lines in the log since the last full scan.
     lines: usize,

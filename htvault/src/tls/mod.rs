@@ -58,7 +58,7 @@ pub(crate) struct Fingerprint(Vec<(PathBuf, Option<SystemTime>, u64, u64)>);
 /// clone: clones share them.
 #[derive(Clone, Debug)]
 pub struct Authorities {
-    /// Where they were found.
+    /// Places where they were found.
     settings: TlsSettings,
     found: Fingerprint,
     config: ClientConfig,
@@ -81,7 +81,7 @@ impl Authorities {
         })
     }
 
-    /// Where they were found, for messages.
+    /// Places where they were found, for messages.
     pub(crate) fn settings(&self) -> &TlsSettings {
         &self.settings
     }

@@ -1,4 +1,4 @@
-//! What keeps a credential from being served, and its end.
+//! Hindrances that keep a credential from being served, and their end.
 
 use super::world::id;
 use super::*;
