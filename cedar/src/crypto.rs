@@ -141,8 +141,8 @@ impl Sealer {
         }
     }
 
-    /// The whole packet for a message's body.
-    pub(crate) fn seal(&mut self, body: &[u8]) -> Result<Vec<u8>, Fault> {
+    /// The whole packet for a message's body, or for a part of it that is not the last.
+    pub(crate) fn seal(&mut self, last: bool, body: &[u8]) -> Result<Vec<u8>, Fault> {
         let nonce_sent: &[u8] = match self.direction.packets {
             0 => &self.base,
             _ => &[],
@@ -151,7 +151,7 @@ impl Sealer {
             .len()
             .saturating_add(body.len())
             .saturating_add(TAG);
-        let header = header(true, length)?;
+        let header = header(last, length)?;
         let mut packet = Vec::with_capacity(HEADER.saturating_add(length));
         packet.extend_from_slice(&header);
         packet.extend_from_slice(nonce_sent);

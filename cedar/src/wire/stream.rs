@@ -74,7 +74,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
         }
     }
 
-    /// Takes messages of up to `longest` bytes.
+    /// Takes messages of up to `longest` bytes, what encryption adds to each packet included.
     pub(crate) fn with_longest_message(self, longest: usize) -> Self {
         Self { longest, ..self }
     }
@@ -122,7 +122,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     /// Sends a message.
     pub(crate) async fn send(&mut self, message: &Encoder) -> Result<(), Fault> {
         let packet = if let Some((sealer, _)) = &mut self.keys {
-            sealer.seal(message.body())?
+            sealer.seal(true, message.body())?
         } else {
             let packet = plain_packet(message.body())?;
             self.sent.add(&packet);
@@ -152,10 +152,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
 
     async fn next(&mut self) -> Result<Message, Fault> {
         let mut body = Zeroizing::new(Vec::new());
+        // Bytes of packets, not of text: an encrypted packet may have no text, and it takes time all the same.
+        let mut carried = 0_usize;
         loop {
             let mut header = [0; HEADER];
             self.io.read_exact(&mut header).await?;
-            let packet = self.packet(header, body.len()).await?;
+            let packet = self.packet(header, carried).await?;
+            carried = carried.saturating_add(packet.len());
             let form = if let Some((_, opener)) = &mut self.keys {
                 body.extend_from_slice(&opener.open(header, packet)?);
                 Form::Encrypted

@@ -5,7 +5,7 @@ use tokio::io::{AsyncWriteExt as _, duplex};
 use tokio::time::Instant;
 
 use super::*;
-use crate::crypto::{KeyPair, SessionKey};
+use crate::crypto::{KeyPair, Sealer, SessionKey};
 use crate::packet::Fault;
 
 #[derive(Clone, Debug)]
@@ -172,6 +172,23 @@ async fn a_message_has_a_bound_over_all_its_packets() {
     assert!(matches!(b.receive().await, Err(Fault::TooLarge(_))));
     drop(b);
     endless.await.unwrap();
+}
+
+#[tokio::test]
+async fn packets_without_content_count_in_a_messages_bound() {
+    let (mut raw, b) = duplex(1 << 12);
+    let [one, other] = keys();
+    // Nothing was said in the clear.
+    let mut sealer = Sealer::new(&one, [vec![0; 32], vec![0; 32]]);
+    for _ in 0..100 {
+        let packet = sealer.seal(false, &[]).unwrap();
+        raw.write_all(&packet).await.unwrap();
+    }
+    let last = sealer.seal(true, &[7]).unwrap();
+    raw.write_all(&last).await.unwrap();
+    let mut b = Stream::new(b, later()).with_longest_message(100);
+    b.encrypt(&other);
+    assert!(matches!(b.receive().await, Err(Fault::TooLarge(_))));
 }
 
 #[tokio::test]
