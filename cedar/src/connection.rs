@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::address::Address;
-use crate::error::{Error, ErrorKind, Step};
+use crate::error::{Error, ErrorKind, Step, is_local};
 use crate::wire::Stream;
 
 /// Command by which a shared port hands a connection over to the daemon with an id.
@@ -101,18 +101,64 @@ async fn to_any(address: &Address, deadline: Instant) -> Result<TcpStream, Error
 
 /// Failure of all addresses, each with its reason.
 fn unreachable(mut failures: Vec<(SocketAddr, io::Error)>) -> Error {
-    let unreachable = |words: &str| Error::new(ErrorKind::Unreachable, Step::Connect, words);
     match failures.pop() {
-        None => unreachable("it has no address"),
+        None => Error::new(ErrorKind::Unreachable, Step::Connect, "it has no address"),
         Some((_, error)) if failures.is_empty() => {
             Error::io(ErrorKind::Unreachable, Step::Connect, error)
         }
         Some(last) => {
             failures.push(last);
+            // One that answers speaks for the daemon. Without IPv6 its addresses fail here at any time.
+            let kind = if failures.iter().all(|(_, error)| is_local(error)) {
+                ErrorKind::Local
+            } else {
+                ErrorKind::Unreachable
+            };
             let each = failures
                 .iter()
                 .map(|(place, error)| format!("{place}: {error}"));
-            unreachable(&each.collect::<Vec<_>>().join(", "))
+            let each = each.collect::<Vec<_>>().join(", ");
+            Error::new(kind, Step::Connect, &each)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_host_cannot_do_is_no_failure_of_the_daemon() {
+        let failure = |errno| io::Error::from_raw_os_error(errno);
+        for (errno, is_local) in [
+            (1, true),
+            (11, true),
+            (12, true),
+            (23, true),
+            (24, true),
+            (99, true),
+            (105, true),
+            // A firewall's on the way, no answer, refused.
+            (13, false),
+            (113, false),
+            (111, false),
+        ] {
+            for kind in [ErrorKind::Unreachable, ErrorKind::HungUp] {
+                let error = Error::io(kind, Step::Connect, failure(errno));
+                let expected = if is_local { ErrorKind::Local } else { kind };
+                assert_eq!(error.kind(), expected, "{error}");
+                assert!(error.may_pass());
+            }
+        }
+        let of = |errnos: &[i32]| {
+            let place = SocketAddr::from(([127, 0, 0, 1], 1));
+            let failures = errnos.iter().map(|errno| (place, failure(*errno)));
+            unreachable(failures.collect()).kind()
+        };
+        assert_eq!(of(&[24]), ErrorKind::Local);
+        assert_eq!(of(&[24, 99]), ErrorKind::Local);
+        // This host has no IPv6, and nobody listens at the other address.
+        assert_eq!(of(&[99, 111]), ErrorKind::Unreachable);
+        assert_eq!(of(&[]), ErrorKind::Unreachable);
     }
 }

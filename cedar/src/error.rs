@@ -21,6 +21,9 @@ pub enum ErrorKind {
     BrokerOnly,
     /// No connection: name not found, refused, no route.
     Unreachable,
+    /// This process or host cannot do it (descriptors, memory, ports, its own firewall), which says nothing
+    /// of the daemon.
+    Local,
     /// The deadline passed.
     TimedOut,
     /// The daemon closed the connection without a reason, as HTCondor does for most refusals.
@@ -213,7 +216,13 @@ impl Error {
         Self::new(ErrorKind::Credd(refusal), Step::Command, &refusal.words())
     }
 
+    /// `kind`, unless it is a failure of this host.
     pub(crate) fn io(kind: ErrorKind, step: Step, error: io::Error) -> Self {
+        let kind = if is_local(&error) {
+            ErrorKind::Local
+        } else {
+            kind
+        };
         Self::new(kind, step, &error.to_string()).caused_by(error)
     }
 
@@ -290,6 +299,7 @@ impl Error {
         matches!(
             self.kind,
             ErrorKind::Unreachable
+                | ErrorKind::Local
                 | ErrorKind::TimedOut
                 | ErrorKind::HungUp
                 | ErrorKind::UnknownSession
@@ -308,6 +318,9 @@ impl Error {
             }
             ErrorKind::Unreachable => {
                 "check that HTCondor runs there and that no firewall is between; a daemon that was restarted has a new address"
+            }
+            ErrorKind::Local => {
+                "raise the limits of this process or host (descriptors, memory, ports), or correct its firewall"
             }
             ErrorKind::TimedOut => "the daemon or the network is slow or overloaded",
             ErrorKind::HungUp => self.hung_up(),
@@ -359,6 +372,13 @@ impl Error {
             }
         }
     }
+}
+
+/// True for a failure that this process or host causes.
+pub(crate) fn is_local(error: &io::Error) -> bool {
+    // EPERM, EAGAIN, ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS of Linux. Not EACCES: over IPv6 a router's
+    // or the daemon's firewall answers so.
+    matches!(error.raw_os_error(), Some(1 | 11 | 12 | 23 | 24 | 99 | 105))
 }
 
 impl fmt::Display for Error {

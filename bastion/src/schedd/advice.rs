@@ -52,6 +52,10 @@ pub(super) const NO_ADDRESS: &str =
 pub(super) const NO_CONNECTION: &str =
     "check that the credd runs and the network; it is tried again";
 
+/// This host cannot make the connection.
+pub(super) const LOCAL: &str = "this host cannot connect, whatever the credd does: raise the limits of the \
+    service (descriptors, memory, ports), or correct the firewall here; it is tried again";
+
 /// Somebody answers there who is no credd.
 pub(super) const NO_CREDD: &str =
     "the address is not that of a credd, or it restarts; it is tried again";
@@ -68,6 +72,11 @@ pub(super) const CONSTRAINT: &str = "`constraint: {constraint}` is no expression
 /// A collector that does not answer.
 pub(super) const COLLECTOR_SILENT: &str = "the collector {collector} does not answer; check that it runs, the port, and \
     that it lets this host read (ALLOW_READ); schedds that are known are served as before, and it is tried again";
+
+/// A collector that this host cannot ask.
+pub(super) const COLLECTOR_NOT_ASKED: &str = "the collector {collector} cannot be asked by this host: raise the limits of \
+    the service (descriptors, memory, ports), or correct the firewall here; schedds that are known are served as before, \
+    and it is tried again";
 
 /// An advice with values in place of the names in braces.
 pub(super) fn fill(advice: &str, values: &[(&str, &str)]) -> String {

@@ -61,9 +61,9 @@ impl<'a> NativeCollector<'a> {
                 return (Kind::Transport, words.to_owned());
             }
         };
-        let advice = advice::fill(advice::COLLECTOR_SILENT, &[("{collector}", self.0)]);
-        let message = format!("{advice} ({})", error.message());
-        (Kind::CollectorDown, message)
+        let (kind, advice) = judge(error.kind());
+        let advice = advice::fill(advice, &[("{collector}", self.0)]);
+        (kind, format!("{advice} ({})", error.message()))
     }
 
     /// `true` when a collector answers a question that surely is none of its faults.
@@ -74,6 +74,14 @@ impl<'a> NativeCollector<'a> {
             ..Query::new(AdKind::Schedd)
         };
         self.ask(&query, DEADLINE).await.is_ok()
+    }
+}
+
+/// Kind of a failure to ask, and advice.
+fn judge(kind: ErrorKind) -> (Kind, &'static str) {
+    match kind {
+        ErrorKind::Local => (Kind::Transport, advice::COLLECTOR_NOT_ASKED),
+        _ => (Kind::CollectorDown, advice::COLLECTOR_SILENT),
     }
 }
 
@@ -151,4 +159,17 @@ fn credd(ad: &Ad) -> Option<CreddAd> {
         machine: text("Machine")?,
         address: text("MyAddress"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_that_this_host_cannot_ask_is_not_down() {
+        let (kind, advice) = judge(ErrorKind::Local);
+        assert_eq!(kind, Kind::Transport);
+        assert!(!advice.contains("does not answer"), "{advice}");
+        assert_eq!(judge(ErrorKind::Unreachable).0, Kind::CollectorDown);
+    }
 }

@@ -50,6 +50,7 @@ fn judge(kind: ErrorKind, step: Step) -> (Kind, Option<&'static str>) {
             "the credd is reached through a connection broker (CCB) only: give it an address that this host reaches, or \
              set `transport: condor` for its group",
         ),
+        E::Local => (Kind::Transport, advice::LOCAL),
         E::Unreachable | E::TimedOut => (Kind::CreddDown, advice::NO_CONNECTION),
         // Whoever answers so has let us in: it is the credd, and what it says is about this account.
         E::BadAnswer if step == Step::Command => (Kind::CreddRefused, advice::UNREADABLE),
@@ -111,6 +112,25 @@ pub(super) fn no_address(host: &str, collector: Option<&str>, fault: Option<&str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures;
+    use crate::model::problem::{Cause, Remedy};
+    use crate::schedd::Place;
+    use crate::schedd::credd::Operation;
+
+    #[test]
+    fn what_this_host_cannot_do_is_charged_to_no_credd() {
+        let delivery = fixtures::delivery_to(fixtures::credd("ap.test"));
+        let Place::Credd(request) = Place::of(&delivery, Operation::Query) else {
+            panic!("{delivery:?}");
+        };
+        for step in [Step::Connect, Step::Negotiate, Step::Command] {
+            let (kind, advice) = judge(ErrorKind::Local, step);
+            assert_eq!(advice, Some(advice::LOCAL), "{step}");
+            assert_eq!(kind.remedy(), Remedy::FixThisHost, "{step}");
+            let problem = request.problem(kind, "");
+            assert!(matches!(problem.cause, Cause::Schedd(_)), "{problem:?}");
+        }
+    }
 
     #[test]
     fn an_answer_that_cannot_be_read_is_charged_to_who_was_let_in_and_before_that_to_the_credd() {

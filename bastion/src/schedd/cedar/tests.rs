@@ -159,6 +159,7 @@ fn an_answer_that_cannot_be_read_is_no_sign_of_another_daemon_after_authorizatio
     assert!(may_have_moved(ErrorKind::HungUp, Step::Command));
     assert!(may_have_moved(ErrorKind::TimedOut, Step::Connect));
     assert!(!may_have_moved(ErrorKind::TimedOut, Step::Command));
+    assert!(!may_have_moved(ErrorKind::Local, Step::Connect));
 }
 
 #[test]
