@@ -14,7 +14,7 @@ use crate::handshake::{self, Terms};
 use crate::packet::Fault;
 use crate::tls::Tls;
 use crate::token::AccessToken;
-use crate::wire::Decoder;
+use crate::wire::{Decoder, Encoder, Form};
 
 /// Longest answer, in bytes. An ad with a projection of three attributes has some 300.
 const LONGEST_ANSWER: usize = 16 << 20;
@@ -93,6 +93,9 @@ impl Query {
         if let Some(limit) = self.limit {
             ad.set("LimitResults", i64::from(limit));
         }
+        // What cannot be sent is found before a token is shown.
+        ad.encode(&mut Encoder::new(Form::Encrypted))
+            .map_err(|fault| Error::wire(Step::Prepare, fault))?;
         Ok((command, ad))
     }
 }
@@ -196,7 +199,7 @@ fn is_closed(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Form;
+    use crate::error::ErrorKind;
     use proptest::prelude::*;
 
     #[test]
@@ -219,6 +222,22 @@ mod tests {
             ad.get("requirements"),
             Some(&Value::Expression(expected.to_owned()))
         );
+    }
+
+    #[test]
+    fn a_query_that_cannot_be_sent_is_refused_before_a_connection() {
+        let all = Query::new(Kind::Schedd);
+        let projection = vec!["Name\n".to_owned()];
+        for query in [
+            Query {
+                requirements: Some("true ||\ntrue".to_owned()),
+                ..all.clone()
+            },
+            Query { projection, ..all },
+        ] {
+            let error = query.parts().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BadValue, "{error}");
+        }
     }
 
     proptest! {

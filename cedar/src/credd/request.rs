@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::classad::{Ad, Value};
-use crate::error::Error;
-use crate::packet::Fault;
+use crate::error::{Error, Step};
+use crate::packet::{Fault, LONGEST_PACKET};
 use crate::wire::{Encoder, Form};
 
 /// Longest credential, in bytes.
 const LONGEST_SECRET: usize = 64 << 10;
+/// Longest request, in bytes: one packet, with room for the domain that the credd gives the bearer.
+const LONGEST_REQUEST: usize = LONGEST_PACKET / 2;
 
 /// Names of an OAuth credential.
 ///
@@ -163,6 +165,11 @@ impl<'a> Request<'a> {
         let add = matches!(self.mode, Mode::Add);
         if add && (self.secret.is_empty() || self.secret.len() > LONGEST_SECRET) {
             return refuse("a credential is empty or longer than 64 KiB");
+        }
+        let message = self.message(Form::Encrypted, "");
+        let message = message.map_err(|fault| Error::wire(Step::Prepare, fault))?;
+        if message.body().len() > LONGEST_REQUEST {
+            return refuse("an account, a name, scopes or an audience are too long");
         }
         Ok(())
     }

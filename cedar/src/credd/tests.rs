@@ -290,6 +290,10 @@ async fn what_no_credd_takes_is_refused_before_a_connection() {
     let token = AccessToken::new(TOKEN.to_owned(), WITHIN);
     let credd = Credd::new(nowhere, tls, token);
     let long = vec![b'x'; 1 << 20];
+    let with_scopes = |scopes: String| Credential {
+        scopes: Some(scopes),
+        ..cms()
+    };
     for (credential, secret) in [
         (Credential::new(""), &b"{}"[..]),
         (Credential::new("../x"), b"{}"),
@@ -301,6 +305,15 @@ async fn what_no_credd_takes_is_refused_before_a_connection() {
             },
             b"{}",
         ),
+        (
+            Credential {
+                account: Some("a\0b".to_owned()),
+                ..cms()
+            },
+            b"{}",
+        ),
+        (with_scopes("a\nb".to_owned()), b"{}"),
+        (with_scopes("x".repeat(1 << 20)), b"{}"),
         (cms(), b""),
         (cms(), &long),
     ] {
