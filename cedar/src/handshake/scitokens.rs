@@ -83,34 +83,27 @@ pub(super) async fn authenticate<T: AsyncRead + AsyncWrite + Unpin>(
 /// Agrees on the method.
 async fn choose<T: AsyncRead + AsyncWrite + Unpin>(stream: &mut Stream<T>) -> Result<(), Error> {
     let step = Step::Negotiate;
-    for (ours, expected) in [(Some(METHOD), METHOD), (None, 0)] {
-        if let Some(ours) = ours {
-            send_integer(stream, ours).await?;
+    let refuse = |kind, words| Err(Error::new(kind, step, words));
+    send_integer(stream, METHOD).await?;
+    match integer(stream, step).await? {
+        METHOD => {}
+        0 => {
+            let words = "the daemon cannot authenticate by SCITOKENS";
+            return refuse(ErrorKind::NoCommonMethod, words);
         }
-        let theirs = integer(stream, step).await?;
-        if theirs == expected {
-            continue;
+        _ => {
+            let words = "the daemon chooses another method than SCITOKENS";
+            return refuse(ErrorKind::TooWeak, words);
         }
-        return Err(match theirs {
-            0 => Error::new(
-                ErrorKind::NoCommonMethod,
-                step,
-                "the daemon cannot authenticate by SCITOKENS",
-            ),
-            // It has the method, and -1 when what that needs cannot be loaded.
-            _ if ours.is_none() => Error::new(
-                ErrorKind::NoTls,
-                step,
-                "the daemon cannot begin TLS for SCITOKENS",
-            ),
-            _ => Error::new(
-                ErrorKind::TooWeak,
-                step,
-                "the daemon chooses another method than SCITOKENS",
-            ),
-        });
     }
-    send_integer(stream, 0).await
+    match integer(stream, step).await? {
+        0 => send_integer(stream, 0).await,
+        // It has the method, and -1 when what that needs cannot be loaded.
+        _ => refuse(
+            ErrorKind::NoTls,
+            "the daemon cannot begin TLS for SCITOKENS",
+        ),
+    }
 }
 
 async fn handshake<T: AsyncRead + AsyncWrite + Unpin>(
