@@ -59,6 +59,19 @@ pub struct Done<T> {
     pub resumed: bool,
 }
 
+impl<T> Done<T> {
+    /// The same with another outcome, made of this one.
+    #[must_use]
+    pub fn map<U>(self, outcome: impl FnOnce(T) -> U) -> Done<U> {
+        Done {
+            outcome: outcome(self.outcome),
+            user: self.user,
+            version: self.version,
+            resumed: self.resumed,
+        }
+    }
+}
+
 /// What a credd did with a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -142,7 +155,7 @@ impl Credd {
     ) -> Result<Done<Option<Times>>, Error> {
         let request = Request::new(credential, Mode::Query, &[]);
         let reply = self.exchange(&request, within).await?;
-        let absent = reply.code == NOT_FOUND;
+        let absent = reply.outcome.0 == NOT_FOUND;
         self.done(found(reply), |_, ad| {
             (!absent).then(|| Times::of(ad, credential))
         })
@@ -164,16 +177,11 @@ impl Credd {
     }
 
     fn done<T>(&self, reply: Reply, outcome: impl FnOnce(i64, &Ad) -> T) -> Result<Done<T>, Error> {
-        match Refusal::of(reply.code) {
+        match Refusal::of(reply.outcome.0) {
             Some(refusal) => Err(Error::refused(refusal)
                 .for_user(&reply.user)
                 .at(&self.peer())),
-            None => Ok(Done {
-                outcome: outcome(reply.code, &reply.ad),
-                user: reply.user,
-                version: reply.version,
-                resumed: reply.resumed,
-            }),
+            None => Ok(reply.map(|(code, ad)| outcome(code, &ad))),
         }
     }
 
@@ -250,22 +258,15 @@ impl Credd {
     }
 }
 
-/// The credd's answer.
-struct Reply {
-    code: i64,
-    ad: Ad,
-    user: String,
-    version: String,
-    resumed: bool,
-}
+/// The credd's answer: result code and ad.
+type Reply = Done<(i64, Ad)>;
 
 /// The reply, in which a credential that is absent is no failure.
 fn found(reply: Reply) -> Reply {
-    let code = match reply.code {
-        NOT_FOUND => SUCCESS,
-        other => other,
-    };
-    Reply { code, ..reply }
+    reply.map(|(code, ad)| match code {
+        NOT_FOUND => (SUCCESS, ad),
+        other => (other, ad),
+    })
 }
 
 async fn command<T: AsyncRead + AsyncWrite + Unpin>(
@@ -281,9 +282,10 @@ async fn command<T: AsyncRead + AsyncWrite + Unpin>(
     stream.send(&message).await.map_err(fault)?;
     let message = stream.receive().await.map_err(fault)?;
     let mut decoder = message.decoder();
-    Ok(Reply {
-        code: decoder.integer().map_err(fault)?,
-        ad: Ad::decode(&mut decoder).map_err(fault)?,
+    let code = decoder.integer().map_err(fault)?;
+    let ad = Ad::decode(&mut decoder).map_err(fault)?;
+    Ok(Done {
+        outcome: (code, ad),
         user: session.user().to_owned(),
         version: session.version().to_owned(),
         resumed,

@@ -172,28 +172,17 @@ async fn carry_out(
         // All of the account's: the answer for one compares scopes and audience first.
         Operation::Query => {
             let list = credd.list(credential.account.as_deref(), within).await?;
-            Ok(with_outcome(list, |mut all| {
-                all.remove(&credential.service)
-            }))
+            Ok(list.map(|mut all| all.remove(&credential.service)))
         }
         Operation::Store(top) => {
             let secret = top.expose_secret().as_bytes();
             let stored = credd.store(&credential, secret, within).await?;
-            Ok(with_outcome(stored, |_| None))
+            Ok(stored.map(|_| None))
         }
         Operation::Delete => {
             let deleted = credd.delete(&credential, within).await?;
-            Ok(with_outcome(deleted, |()| None))
+            Ok(deleted.map(|()| None))
         }
-    }
-}
-
-fn with_outcome<T, U>(done: Done<T>, outcome: impl FnOnce(T) -> U) -> Done<U> {
-    Done {
-        outcome: outcome(done.outcome),
-        user: done.user,
-        version: done.version,
-        resumed: done.resumed,
     }
 }
 
