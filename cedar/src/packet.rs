@@ -3,7 +3,6 @@
 //! A packet is one byte (1 = last of its message), the length of its body as four bytes big-endian,
 //! and the body: 1 byte to 1 MiB.
 
-use std::fmt;
 use std::io;
 
 /// Bytes before a packet's body.
@@ -39,17 +38,6 @@ pub(crate) enum Fault {
     Malformed(&'static str),
     /// A message of ours that cannot be sent.
     NotSent(&'static str),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Closed => f.write_str("closed"),
-            Self::TimedOut => f.write_str("no answer in time"),
-            Self::Io(error) => error.fmt(f),
-            Self::TooLarge(what) | Self::Malformed(what) | Self::NotSent(what) => f.write_str(what),
-        }
-    }
 }
 
 impl From<io::Error> for Fault {
