@@ -4,8 +4,6 @@
 //! packet of each direction authenticates. What always holds: a message is sent as one packet by one
 //! write, and nothing waits beyond the stream's deadline.
 
-use std::fmt;
-
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::time::{Instant, timeout_at};
@@ -198,12 +196,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
             return Err(Fault::Closed);
         }
         Ok(body)
-    }
-}
-
-impl<T> fmt::Debug for Stream<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Stream(…)")
     }
 }
 
