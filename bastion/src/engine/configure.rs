@@ -45,7 +45,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         self.view.set_parts(&parts);
         self.change_env(|env| {
             env.parts = parts;
-            env.vault.clone_from(config.vault.server());
+            env.vaults = config.vault.servers().to_vec();
         });
         let barrier = self.take(config);
         // Another delivery may show the way to where something is left to do.
@@ -173,20 +173,31 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         self.env.borrow().parts.limits.keep(wanted);
     }
 
+    /// Returns a delivery that is not configured any more, with the way to its schedd as it is configured now; its owner is
+    /// told, if there is one. `None` when nothing says any longer how to reach the schedd.
+    pub(super) fn way_to(&self, id: &DeliveryId) -> Option<Arc<Delivery>> {
+        let delivery = leftover(self.searches.listed(), self.searches.searches(), id)?;
+        let delivery = Arc::new(delivery);
+        if let Some(owner) = self.owners.get(id).filter(|owner| !owner.is_wanted) {
+            let (applied, _) = barrier();
+            owner.send(Message::Way(Arc::clone(&delivery)), &applied);
+        }
+        Some(delivery)
+    }
+
     /// Gives owners to deliveries that only the store knows of and whose revocation is not finished. One whose schedd
     /// cannot be reached any more stays recorded: it may be configured again.
     pub(super) fn recall_unfinished(&mut self) {
         let store = self.parts().store.clone();
         let unfinished = store.read(|content| content.unfinished.clone());
         for id in unfinished.into_keys() {
-            if self.owners.contains_key(&id) {
-                continue;
-            }
-            let delivery = leftover(self.searches.listed(), self.searches.searches(), &id);
-            if let Some(delivery) = delivery {
-                let task = self.own(Arc::new(delivery), false, None);
-                self.spawn(task);
-            } else {
+            let is_owned = self.owners.contains_key(&id);
+            if let Some(delivery) = self.way_to(&id) {
+                if !is_owned {
+                    let task = self.own(delivery, false, None);
+                    self.spawn(task);
+                }
+            } else if !is_owned {
                 warn!(
                     delivery = %id,
                     "its revocation is not finished, and nothing in the configuration says any longer how to reach its schedd"
@@ -215,9 +226,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         });
         let mut named = Vec::new();
         for (id, records) in unknown {
-            match leftover(self.searches.listed(), self.searches.searches(), &id) {
+            match self.way_to(&id) {
                 Some(delivery) => {
-                    let task = self.own(Arc::new(delivery), false, None);
+                    let task = self.own(delivery, false, None);
                     self.spawn(task);
                 }
                 None => named.push(by_name(&id, &records, now, leave_schedds)),

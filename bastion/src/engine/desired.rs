@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::env::Env;
 use super::status::Status;
 use crate::engine::revoke::{RevocationReport, UnreachableSchedds};
-use crate::model::delivery::Delivery;
+use crate::model::delivery::{Credential, Delivery};
 use crate::schedd::Transport;
 use crate::vault::Vault;
 
@@ -35,6 +35,8 @@ pub(super) enum Message {
         /// Even if the delivery is revoked.
         delivers_revoked: bool,
     },
+    /// The way to the schedd of a delivery that is not configured any more.
+    Way(Arc<Delivery>),
     /// A person wants an attempt now.
     Retry,
     /// A person wants the tokens dead and the stored credential deleted.
@@ -84,6 +86,8 @@ pub(super) struct Desired<V, T> {
     pub(super) revocations: Vec<Revocation>,
     /// This host's clock was set since an attempt ended.
     pub(super) clock_was_set: bool,
+    /// Number of times that a person asked for a push.
+    pub(super) pushes: u64,
 }
 
 impl<V: Vault, T: Transport> Desired<V, T> {
@@ -98,6 +102,7 @@ impl<V: Vault, T: Transport> Desired<V, T> {
             is_wanted: true,
             revocations: Vec::new(),
             clock_was_set: false,
+            pushes: 0,
             env,
         }
     }
@@ -155,8 +160,14 @@ impl<V: Vault, T: Transport> Desired<V, T> {
                 let is_revoked = self.status.borrow().record.revoked.is_some();
                 if self.is_wanted && (delivers_revoked || !is_revoked) {
                     self.unrevoke();
+                    self.pushes += 1;
                     self.change(|status| status.record.asked = true);
                     self.retry_at(Timestamp::MIN);
+                }
+            }
+            Message::Way(delivery) => {
+                if !self.is_wanted {
+                    self.change(|status| status.delivery = delivery);
                 }
             }
             Message::Retry => self.retry_at(Timestamp::MIN),
@@ -200,9 +211,9 @@ impl<V: Vault, T: Transport> Desired<V, T> {
         };
         let was_wanted = std::mem::replace(&mut self.is_wanted, true);
         let is_same = same_content(&self.status.borrow().delivery, &delivery);
-        // What a collector knows of a schedd is nobody's wish, nor is it another configuration that something is
+        // What a collector knows of a schedd is nobody's wish, nor is the way to it or to Vault, nor that something is
         // configured again.
-        if !is_same && was_wanted && config.is_reload {
+        if !self.is_same_wish(&delivery) && was_wanted && config.is_reload {
             self.unrevoke();
         }
         self.change(|status| {
@@ -221,6 +232,22 @@ impl<V: Vault, T: Transport> Desired<V, T> {
             }
             status.delivery = delivery;
         });
+    }
+
+    /// `true` when the configuration asks for what it asked for before, whatever the ways to Vault and schedd.
+    fn is_same_wish(&self, new: &Delivery) -> bool {
+        let wish = |delivery: &Delivery| {
+            let Credential {
+                issuer,
+                role,
+                credkey,
+                scopes,
+                audience,
+                ..
+            } = (*delivery.credential).clone();
+            (issuer, role, credkey, scopes, audience, delivery.lifetime)
+        };
+        wish(&self.status.borrow().delivery) == wish(new)
     }
 
     /// The delivery is wanted again after a revocation.

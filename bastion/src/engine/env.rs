@@ -16,8 +16,8 @@ use crate::policy::plan::Policy;
 /// Surroundings that all deliveries share; replaced as a whole.
 pub(super) struct Env<V, T> {
     pub(super) parts: Arc<Parts<V, T>>,
-    /// The Vault that the parts ask: tokens of any other are shown to none.
-    pub(super) vault: ServerUrl,
+    /// Addresses of the Vault that the parts ask: tokens of any other are shown to none.
+    pub(super) vaults: Vec<ServerUrl>,
     pub(super) pace: Pace,
     /// The last time at which every delivery was to be checked.
     pub(super) tick: Timestamp,
@@ -53,7 +53,7 @@ impl<V, T> Clone for Env<V, T> {
     fn clone(&self) -> Self {
         Self {
             parts: Arc::clone(&self.parts),
-            vault: self.vault.clone(),
+            vaults: self.vaults.clone(),
             problems: self.problems.clone(),
             stop: self.stop.clone(),
             changed: Arc::clone(&self.changed),

@@ -114,7 +114,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let view = Arc::new(View::new(&parts));
         let env = Env {
             parts,
-            vault: config.vault.server().clone(),
+            vaults: config.vault.servers().to_vec(),
             pace: Pace::default(),
             tick: now,
             next_tick: config.check.next(now, &zone),

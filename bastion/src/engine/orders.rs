@@ -87,6 +87,8 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let (answer, mut answers) = mpsc::unbounded_channel();
         let (applied, _) = barrier();
         for id in &left {
+            // Before the order: it may be another way than when it was configured.
+            let _ = self.way_to(id);
             if let Some(owner) = self.owners.get(id) {
                 parts.limits.retry_for(&owner.status.borrow().delivery);
                 let order = Revocation {

@@ -13,9 +13,16 @@ use crate::engine::attempt::Outcome;
 use crate::limits::{Permit, Refusal};
 use crate::model::moment::after;
 use crate::model::problem::{Kind, Problem};
-use crate::policy::plan::{Failure, PlanStep};
+use crate::policy::plan::Failure;
 use crate::schedd::Transport;
 use crate::vault::Vault;
+
+/// What an attempt began with.
+pub(super) struct Begun {
+    pub(super) status: Status,
+    /// Number of times that a person had asked for a push.
+    pub(super) pushes: u64,
+}
 
 impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     /// An open breaker did not let an attempt begin.
@@ -48,16 +55,15 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         }
     }
 
-    /// Takes over the outcome of an attempt; `begun` is the status that it began with.
+    /// Takes over the outcome of an attempt.
     pub(super) fn finish(
         &mut self,
         env: &Env<V, T>,
-        step: PlanStep,
-        begun: &Status,
+        begun: &Begun,
         outcome: Outcome,
         permit: Permit,
     ) {
-        let now = env.now();
+        let (now, pushes) = (env.now(), self.desired.pushes);
         self.tokens.lost.retain(|token| token.life.expires > now);
         let result = outcome.result.clone();
         let refused_since = {
@@ -69,12 +75,12 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         self.desired.change(|status| {
             if outcome.pushed {
                 // Whatever comes of it, this is done; what came meanwhile is still to be done.
-                let is_same = same_content(&begun.delivery, &status.delivery);
+                let is_same = same_content(&begun.status.delivery, &status.delivery);
                 let record = &mut status.record;
                 record.changed &= !is_same;
                 record.clock_set =
-                    (record.clock_set).filter(|set| begun.record.clock_set != Some(*set));
-                record.asked &= !matches!(step, PlanStep::Push(_));
+                    (record.clock_set).filter(|set| begun.status.record.clock_set != Some(*set));
+                record.asked &= begun.pushes != pushes;
             }
             status.observe(&self.tokens, outcome, now);
             status.running = false;

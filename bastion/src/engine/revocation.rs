@@ -56,21 +56,23 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             has_failed: true,
             expires: None,
         };
-        if !leave_schedd && self.tokens.owned().next().is_some() {
+        if leave_schedd || self.tokens.owned().next().is_some() {
             let permit = limits.admit_at_vault(&delivery.credential, rank);
             let Some(permit) = self.admitted(env, permit).await else {
                 return;
             };
             let asked = self.ask(env, true, &none).await;
             self.report(&permit, &delivery, &asked);
-            if let Some(problem) = self.unrevoked(&asked.report) {
-                return self.finish_revocation(env, Some(problem));
+            let problem = self.unrevoked(&asked.report);
+            if leave_schedd || problem.is_some() {
+                self.unfinished = problem.is_some().then_some(leave_schedd);
+                return self.finish_revocation(env, problem);
             }
         }
         // Nothing is urgent any more: deliveries come first.
         rank.expires = Some(Timestamp::MAX);
         let asks_vault = delivery.target.needs_opener() || delivery.target.is_readable();
-        let extent = if leave_schedd || asks_vault {
+        let extent = if asks_vault {
             Extent::Vault
         } else {
             Extent::Schedd
@@ -122,16 +124,18 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     /// Tells the circuit breakers what a revocation found out for others.
     fn report(&mut self, permit: &Permit, delivery: &Delivery, asked: &Revoked) {
         let credential = &delivery.credential;
-        let vault = (resources::vault(credential), &asked.at_vault);
-        let schedd = (resources::schedd(delivery), &asked.at_schedd);
-        for (resource, answer) in [vault, schedd] {
+        let servers = [resources::vault(credential), resources::schedd(delivery)];
+        for (server, answer) in servers.iter().zip([&asked.at_vault, &asked.at_schedd]) {
             match answer {
-                Some(Ok(())) => permit.worked(&[resource]),
-                // What is wrong with one credential is found out by those who use it.
-                Some(Err(problem)) if resources::blamed(delivery, problem) == Some(resource) => {
-                    self.recovery = permit.failed(delivery, problem);
+                Some(Ok(())) => permit.worked(std::slice::from_ref(server)),
+                Some(Err(problem)) => {
+                    // What is wrong with one credential is found out by those who use it.
+                    let blamed = resources::blamed(delivery, problem);
+                    if blamed.is_some_and(|blamed| servers.contains(&blamed)) {
+                        self.recovery = permit.failed(delivery, problem);
+                    }
                 }
-                _ => {}
+                None => {}
             }
         }
     }

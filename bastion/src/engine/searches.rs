@@ -73,11 +73,15 @@ impl Searches {
                     || before.search.collector != search.collector
                     || before.search.constraint != search.constraint
             });
+            let (known, problem) = before.map_or_else(
+                || (FoundSchedds::default(), Some(not_answered(&search.group))),
+                |before| (before.known, before.problem),
+            );
             let ongoing = Ongoing {
                 search: Arc::new(search.clone()),
-                known: before.map(|before| before.known).unwrap_or_default(),
+                known,
                 outdated,
-                problem: None,
+                problem,
                 failures: 0,
                 next: Timestamp::MIN,
                 running: false,
@@ -163,6 +167,14 @@ impl Searches {
     }
 }
 
+/// Problem of a search since the start, until it is answered: nothing is delivered by it yet, which must not look as if all
+/// were good.
+fn not_answered(group: &str) -> Problem {
+    let cause = Cause::Group(group.to_owned());
+    let words = "the collector has not answered yet since the start; it is asked now";
+    Problem::new(cause, Kind::CollectorDown, words)
+}
+
 impl Ongoing {
     /// Takes over an answer; `None` when it changes nothing.
     fn take(
@@ -209,7 +221,7 @@ impl Ongoing {
             }
             return None;
         }
-        if before.is_some() {
+        if before.is_some_and(|problem| problem != not_answered(group)) {
             info!(group, "the search gives schedds again");
         }
         if std::mem::take(&mut self.outdated) {

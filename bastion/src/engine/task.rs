@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use super::desired::{Desired, Envelope, Revocation};
 use super::env::Env;
+use super::outcome::Begun;
 use super::problem_log::Raised;
 use super::status::Status;
 use crate::engine::attempt::{AtSchedd, Context, Tokens, bring};
@@ -234,9 +235,11 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         }
         if std::mem::take(&mut self.desired.clock_was_set) {
             self.tokens.sent = None;
-            // Its age is not known any more.
-            let candidate = self.tokens.candidate.take();
-            self.tokens.former.extend(candidate.map(|owned| *owned));
+            if self.desired.status.borrow().record.clock_set.is_some() {
+                // Set back: its age is not known any more.
+                let candidate = self.tokens.candidate.take();
+                self.tokens.former.extend(candidate.map(|owned| *owned));
+            }
         }
     }
 
@@ -298,7 +301,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
 
     /// Leaves tokens of a Vault that is not configured any more to its admins.
     pub(super) fn leave_other_vaults(&mut self, env: &Env<V, T>) {
-        for accessor in self.tokens.leave_other_vaults(&env.vault) {
+        for accessor in self.tokens.leave_other_vaults(&env.vaults) {
             warn!(
                 delivery = %self.id(), accessor,
                 "a vault token lives at the Vault of before the reload until it ends: its admins can revoke it"
@@ -308,7 +311,11 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
 
     /// Makes one attempt.
     async fn attempt(&mut self, env: &Env<V, T>, step: PlanStep, permit: Permit) {
-        let status = self.desired.status.borrow().clone();
+        let begun = Begun {
+            status: self.desired.status.borrow().clone(),
+            pushes: self.desired.pushes,
+        };
+        let status = &begun.status;
         debug!(delivery = %status.delivery.id, ?step, "attempt");
         self.leave_other_vaults(env);
         self.desired.change(|status| status.running = true);
@@ -344,6 +351,6 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                 }
             }
         };
-        self.finish(env, step, &status, outcome, permit);
+        self.finish(env, &begun, outcome, permit);
     }
 }

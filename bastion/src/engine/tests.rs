@@ -15,6 +15,7 @@ mod restart;
 mod revoke;
 mod service;
 mod tokens;
+mod unfinished;
 
 use secrecy::SecretString;
 

@@ -283,6 +283,10 @@ impl Problem {
         match error {
             ErrorKind::RateLimited => (vault(), Kind::RateLimited),
             ErrorKind::NoLeader | ErrorKind::Standby => (vault(), Kind::NoLeader),
+            // What one credential asks for cannot be sent: that says nothing of the Vault.
+            ErrorKind::Configuration if scope == FailureScope::Credential => {
+                (own(), Kind::Forbidden)
+            }
             ErrorKind::Untrusted | ErrorKind::Configuration => (vault(), Kind::VaultUntrusted),
             ErrorKind::TokenRejected if request == Request::Login => (own(), Kind::Forbidden),
             ErrorKind::TokenRejected => (own(), Kind::TokenDead),
@@ -355,16 +359,16 @@ impl Problem {
 
     /// A failure of Kerberos.
     #[must_use]
-    pub fn from_kerberos(identity: &Identity, vault: &ServerUrl, error: &KerberosError) -> Self {
+    pub fn from_kerberos(identity: &Identity, error: &KerberosError) -> Self {
         use KerberosErrorKind as K;
         let (cause, kind) = match error.kind() {
             K::KdcUnreachable | K::KdcFault | K::TimedOut | K::Busy => {
                 (Cause::realm(identity), Kind::KdcDown)
             }
-            K::RealmUnknown | K::ClockSkew | K::LibraryMissing => {
+            // Another realm's KDC may know the service.
+            K::RealmUnknown | K::ServiceUnknown | K::ClockSkew | K::LibraryMissing => {
                 (Cause::realm(identity), Kind::Kerberos)
             }
-            K::ServiceUnknown => (Cause::vault(vault), Kind::Kerberos),
             _ => (Cause::Account(identity.account.clone()), Kind::Keytab),
         };
         Self::new(cause, kind, error.to_string())

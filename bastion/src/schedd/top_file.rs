@@ -39,13 +39,27 @@ pub fn token_of(credential: &Credential, text: &SecretString) -> Option<VaultTok
     let same = content.vault_url == credential.url.to_string()
         && content.scopes == credential.scope_list()
         && content.audience == credential.audience;
-    (same && !content.vault_token.is_empty()).then(|| VaultToken::from(content.vault_token))
+    let is_token = !content.vault_token.is_empty()
+        && content
+            .vault_token
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic());
+    (same && is_token).then(|| VaultToken::from(content.vault_token))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixtures::credential;
+
+    #[test]
+    fn what_no_token_is_is_none() {
+        let credential = credential("cmsprod", "cms_crab");
+        for token in ["", "s.\n", "s. a", "\u{1b}[2J", "é"] {
+            let text = write(&credential, &VaultToken::from(token.to_owned()));
+            assert!(token_of(&credential, &text).is_none(), "{token:?}");
+        }
+    }
 
     #[test]
     fn it_reads_as_htcondors_own() {

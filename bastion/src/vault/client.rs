@@ -85,7 +85,7 @@ impl Vault for HtVault {
             .tickets
             .negotiate(identity, &self.service, host)
             .await
-            .map_err(|error| error.into_problem(identity, self.client.server()))?;
+            .map_err(|error| error.into_problem(identity))?;
         let login = (self.client).login(&credential.issuer, &credential.role, &negotiate);
         match self.in_turn(login).await {
             Ok(issued) if issued.lease_seconds < SHORTEST_LEASE => {

@@ -11,8 +11,9 @@ use futures_util::stream::{self, StreamExt as _};
 use htvault::clock::Clock;
 use htvault::{AccessToken, AccessTokenAnswer, IssuedToken, VaultToken};
 use jiff::Timestamp;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::{AccessKind, Vault};
 use crate::limits::Limits;
@@ -35,7 +36,27 @@ pub struct Sessions<V> {
     pub(crate) stages: Arc<Stages>,
     pub(crate) store: Store,
     pub(crate) limits: Limits,
+    logins: Logins<V>,
+    /// Requests for logins.
+    under_way: TaskTracker,
     open: Keyed<CredentialKey, Option<Arc<Session>>>,
+}
+
+/// Logins at Vault, made and ended with the store's knowledge. Cheap to clone.
+struct Logins<V> {
+    vault: Arc<V>,
+    clock: Arc<dyn Clock>,
+    store: Store,
+}
+
+impl<V> Clone for Logins<V> {
+    fn clone(&self) -> Self {
+        Self {
+            vault: Arc::clone(&self.vault),
+            clock: Arc::clone(&self.clock),
+            store: self.store.clone(),
+        }
+    }
 }
 
 /// Account and service: the configuration may change the credential that they name.
@@ -71,12 +92,19 @@ struct Proof {
 impl<V> Sessions<V> {
     /// No session is open yet, and no limit is used.
     pub(crate) fn new(vault: V, clock: Arc<dyn Clock>, store: Store) -> Self {
-        Self {
+        let logins = Logins {
             vault: Arc::new(vault),
             clock,
-            stages: Arc::default(),
             store,
+        };
+        Self {
+            vault: Arc::clone(&logins.vault),
+            clock: Arc::clone(&logins.clock),
+            stages: Arc::default(),
+            store: logins.store.clone(),
             limits: Limits::default(),
+            logins,
+            under_way: TaskTracker::new(),
             open: Keyed::default(),
         }
     }
@@ -91,37 +119,73 @@ impl<V> Sessions<V> {
     }
 }
 
-impl<V: Vault> Sessions<V> {
-    /// Logs in for a credential.
-    pub(crate) async fn login(&self, credential: &Credential) -> Result<IssuedToken, Problem> {
-        let permit = self.limits.admit_login(credential).await?;
-        let login = self.vault.login(credential);
-        let login = self.stages.time(Stage::Login, login).await;
-        let login = login.inspect_err(|problem| permit.login_failed(credential, problem))?;
-        permit.worked(&login_by(credential));
-        drop(permit);
-        let accessor = &login.accessor;
-        if (self.store).read(|content| content.logins.contains_key(accessor)) {
+impl<V: Vault> Logins<V> {
+    /// Logs in, and records it. One that is recorded already is not taken.
+    async fn make(&self, credential: &Credential) -> Result<IssuedToken, Problem> {
+        let login = self.vault.login(credential).await?;
+        let accessor = login.accessor.clone();
+        if (self.store).read(|content| content.logins.contains_key(&accessor)) {
             // Whose it is may need it.
             let words = "Vault's answer to a login has a token that is there already, as if something between \
                          repeated an old answer; it is not taken";
             let cause = Cause::credential(credential);
             return Err(Problem::new(cause, Kind::VaultDown, words));
         }
-        if !login.accessor.is_empty() {
+        if !accessor.is_empty() {
             let now = self.clock.now();
             let recorded = LoginRecord {
                 token: TokenRecord {
-                    accessor: login.accessor.clone(),
+                    accessor: accessor.clone(),
                     life: Life::new(now, Duration::from_secs(login.lease_seconds)),
                 },
                 account: credential.identity.account.clone(),
                 service: credential.service.clone(),
             };
-            let accessor = login.accessor.clone();
             self.store
                 .change(|content| content.logins.insert(accessor, recorded));
         }
+        Ok(login)
+    }
+
+    /// Revokes a login.
+    async fn end(&self, credential: &Credential, token: &VaultToken, accessor: &str) {
+        if let Ok(()) = self.vault.revoke(credential, token).await
+            && let Ok(None) = self.vault.look_up(credential, token).await
+        {
+            self.store.change(|content| content.logins.remove(accessor));
+        }
+    }
+}
+
+impl<V: Vault> Sessions<V> {
+    /// Logs in for a credential. A login that nobody waits for any more when it is made is revoked: the request is
+    /// never cut short, for Vault would have made one that nobody knows.
+    pub(crate) async fn login(&self, credential: &Credential) -> Result<IssuedToken, Problem> {
+        let permit = self.limits.admit_login(credential).await?;
+        let (answer, answered) = oneshot::channel();
+        let (logins, credential_of_task) = (self.logins.clone(), credential.clone());
+        let task = self.under_way.spawn(async move {
+            let login = logins.make(&credential_of_task).await;
+            if let Err(Ok(login)) = answer.send(login) {
+                let IssuedToken {
+                    token, accessor, ..
+                } = login;
+                logins.end(&credential_of_task, &token, &accessor).await;
+            }
+        });
+        let answered = async {
+            match answered.await {
+                Ok(login) => login,
+                // It broke off by a fault of this program, which is this attempt's.
+                Err(_) => match task.await {
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    _ => std::future::pending().await,
+                },
+            }
+        };
+        let login = self.stages.time(Stage::Login, answered).await;
+        let login = login.inspect_err(|problem| permit.login_failed(credential, problem))?;
+        permit.worked(&login_by(credential));
         Ok(login)
     }
 
@@ -132,11 +196,7 @@ impl<V: Vault> Sessions<V> {
         token: &VaultToken,
         accessor: &str,
     ) {
-        if let Ok(()) = self.vault.revoke(credential, token).await
-            && let Ok(None) = self.vault.look_up(credential, token).await
-        {
-            self.store.change(|content| content.logins.remove(accessor));
-        }
+        self.logins.end(credential, token, accessor).await;
     }
 
     /// Returns the open session of a credential, or a new one. Callers of the same credential wait for one login.
@@ -211,6 +271,14 @@ impl<V: Vault> Sessions<V> {
         result
     }
 
+    /// Revokes a session that is of no use any more; another one of the credential is left.
+    pub(crate) async fn close_dead(&self, session: &Arc<Session>) {
+        let mut open = self.open.lock(key(&session.credential)).await;
+        if let Some(session) = open.take_if(|open| Arc::ptr_eq(open, session)) {
+            self.end(&session).await;
+        }
+    }
+
     /// Revokes the session of a credential.
     pub(crate) async fn close(&self, credential: &Credential) {
         let mut open = self.open.lock(key(credential)).await;
@@ -219,8 +287,10 @@ impl<V: Vault> Sessions<V> {
         }
     }
 
-    /// Revokes all sessions: only this process uses them.
+    /// Revokes all sessions: only this process uses them. Logins that are under way are waited for.
     pub(crate) async fn close_all(&self) {
+        self.under_way.close();
+        self.under_way.wait().await;
         let end = async |open: Locked<Option<Arc<Session>>>| {
             if let Some(session) = open.lock().await.take() {
                 self.end(&session).await;

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use htvault::ServerUrl;
 use htvault::clock::Clock;
 use htvault::kerberos::{KerberosError, NegotiateToken, Ticket, off_loop};
 use jiff::Timestamp;
@@ -63,10 +62,10 @@ pub(crate) enum LoginError {
 }
 
 impl LoginError {
-    /// Converts it to a problem of an account, or of a realm or Vault.
-    pub(crate) fn into_problem(self, identity: &Identity, vault: &ServerUrl) -> Problem {
+    /// Converts it to a problem of an account, or of a realm.
+    pub(crate) fn into_problem(self, identity: &Identity) -> Problem {
         match self {
-            Self::Kerberos(error) => Problem::from_kerberos(identity, vault, &error),
+            Self::Kerberos(error) => Problem::from_kerberos(identity, &error),
             Self::Keytab(why) => Problem::new(
                 Cause::Account(identity.account.clone()),
                 Kind::Keytab,
@@ -237,7 +236,6 @@ mod tests {
     use htvault::clock::SystemClock;
 
     use super::*;
-    use crate::fixtures;
 
     fn identity(account: &str, keytab: &Path) -> Identity {
         Identity {
@@ -249,8 +247,7 @@ mod tests {
 
     async fn login(tickets: &Tickets, identity: &Identity) -> Problem {
         let error = tickets.negotiate(identity, "host", "vault.test").await;
-        let server = fixtures::SERVER.parse().unwrap();
-        error.unwrap_err().into_problem(identity, &server)
+        error.unwrap_err().into_problem(identity)
     }
 
     #[tokio::test]

@@ -115,7 +115,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         let checked = read.and_then(|(answer, less)| self.take_over(answer, less, false));
         if checked.as_ref().is_err_and(|p| p.kind == Kind::TokenDead) {
             // It died before its time; the next proof makes another one.
-            sessions.close(&self.delivery.credential).await;
+            sessions.close_dead(&session).await;
         }
         checked.map(|()| Decision::Good)
     }
@@ -199,7 +199,10 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         observed: &Observation,
     ) -> Result<Decision, Problem> {
         let credential = &self.delivery.credential;
-        let Some((life, accessor)) = self.parts.vault.look_up(credential, &token).await? else {
+        let found = self.parts.vault.look_up(credential, &token).await;
+        // Until Vault names it nothing is pushed over it: nobody would know of it any more.
+        let found = found.inspect_err(|_| self.seen = None)?;
+        let Some((life, accessor)) = found else {
             self.tokens.let_go();
             return Ok(Decision::Push(PushReason::Replaced));
         };

@@ -125,8 +125,8 @@ impl Tokens {
 
     /// Lets go of tokens that another Vault made, before the configuration named this one: they are shown to no other,
     /// and are known by their names until they end. Returns their names.
-    pub(crate) fn leave_other_vaults(&mut self, server: &ServerUrl) -> Vec<String> {
-        let is_other = |owned: &OwnedToken| owned.server != *server;
+    pub(crate) fn leave_other_vaults(&mut self, servers: &[ServerUrl]) -> Vec<String> {
+        let is_other = |owned: &OwnedToken| !servers.contains(&owned.server);
         let is_elsewhere =
             |at: &AtSchedd| matches!(at, AtSchedd::Owned(owned, _) if is_other(owned));
         let mut left = Vec::new();

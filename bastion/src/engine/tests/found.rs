@@ -310,3 +310,19 @@ async fn collectors_are_asked_though_the_clock_was_set_back_by_a_year() {
     let both = told(&[("ap1", State::Good), ("ap2", State::Good)]);
     assert_eq!(states(&service), both);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_search_that_is_not_answered_is_not_good_at_a_start_or_after_a_reload() {
+    let outside = Outside::new();
+    let mut service = Engine::new(&searching(), outside.parts(), TimeZone::UTC);
+    assert!(!service.report().is_good(), "nothing is known yet");
+    run_for(&mut service, MINUTE).await;
+    assert!(!service.report().is_good());
+    service.reload(&searching(), outside.parts());
+    assert!(!service.report().is_good(), "nothing is known still");
+    pool(&outside, &["ap1"]);
+    run_for(&mut service, MINUTE).await;
+    assert!(service.report().is_good());
+    service.reload(&searching(), outside.parts());
+    assert!(service.report().is_good());
+}

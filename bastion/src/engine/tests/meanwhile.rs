@@ -328,3 +328,37 @@ async fn a_token_that_was_made_before_the_clock_was_set_back_is_not_pushed_after
         service.stop().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_a_person_asks_for_while_one_runs_follows_it() {
+    let outside = Outside::new();
+    outside.lock().credmon_takes = 10 * SECOND;
+    let service = Service::good(&outside, vec![at("a", "ap1")]).await;
+    let before = outside.lock().logins;
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!(outside.lock().logins, before + 1);
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(outside.lock().logins, before + 2);
+    assert_eq!(service.state("a", "ap1"), State::Good);
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_order_of_vaults_addresses_leaves_no_tokens_behind() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![at("a", "ap1")]).await;
+    let mut moved = at("a", "ap1");
+    let mut credential = (*moved.credential).clone();
+    let (first, second) = (credential.url.server(), "https://v2.test:8200");
+    let second: htvault::ServerUrl = second.parse().unwrap();
+    credential.url = htvault::CredentialUrl::creds(&second, "cms", "a", "default").unwrap();
+    moved.credential = std::sync::Arc::new(credential);
+    moved.authorize = std::sync::Arc::clone(&moved.credential);
+    service.reload_of(vec![moved], vec![second, first]).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "ap1"), State::Good);
+    assert_eq!(outside.lock().living_children(), 1);
+    service.stop().await;
+}

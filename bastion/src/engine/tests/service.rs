@@ -94,11 +94,17 @@ impl Service {
     }
 
     pub(super) async fn reload(&self, wanted: Vec<Delivery>) {
+        let servers = wanted.first().map(|first| first.credential.url.server());
+        self.reload_of(wanted, servers.into_iter().collect()).await;
+    }
+
+    /// The same, with a Vault of these addresses.
+    pub(super) async fn reload_of(&self, wanted: Vec<Delivery>, servers: Vec<htvault::ServerUrl>) {
         let (answer, answered) = oneshot::channel();
         let parts = self.outside.parts_with(self.store.clone());
         let mut config = config(wanted);
-        if let Some(first) = config.deliveries.first() {
-            config.vault = htvault::Settings::new(first.credential.url.server());
+        if let Ok(vault) = htvault::Settings::for_cluster(servers) {
+            config.vault = vault;
         }
         let reload = Command::Reload(Arc::new(config), parts, answer);
         self.commands.send(reload).await.ok().unwrap();

@@ -1,0 +1,226 @@
+//! Revocations that are tried again, and what comes meanwhile, on paused time.
+
+use super::super::*;
+use super::service::{HOUR, Service, at, of};
+use crate::engine::revoke::StepOutcome;
+use crate::fakes::Outside;
+use crate::fixtures::{credd, credd_by, delivery};
+use crate::model::delivery::{Delivery, Method};
+use crate::policy::plan::State;
+use crate::store::Store;
+use tokio::sync::oneshot;
+
+#[tokio::test(start_paused = true)]
+async fn a_schedd_that_hangs_keeps_no_token_alive_when_vault_is_back() {
+    for number in [1, 40] {
+        let outside = Outside::new();
+        let wanted: Vec<_> = (0..number).map(|n| at(&format!("a{n}"), "ap1")).collect();
+        let service = Service::good(&outside, wanted).await;
+        {
+            let mut world = outside.lock();
+            world.vault_down = true;
+            world.schedds_hang.insert("ap1".to_owned());
+        }
+        service.revoke(of(None, Some("ap1"))).await;
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(outside.lock().living_children(), number);
+        outside.lock().vault_down = false;
+        tokio::time::sleep(HOUR / 12).await;
+        assert_eq!(outside.lock().living_children(), 0);
+        outside.lock().schedds_hang.clear();
+        tokio::time::sleep(HOUR / 4).await;
+        assert!(outside.lock().stored.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn deliveries_do_not_wait_for_revocations_when_vault_is_back() {
+    for moment in 0..6 {
+        let outside = Outside::new();
+        let hanging = (0..5).map(|n| format!("x{n}"));
+        let hanging: Vec<String> = hanging.collect();
+        let of_a = hanging.iter().map(|schedd| {
+            let target = credd_by(schedd, Method::Idtokens, Some("test"));
+            delivery("a", "cms", schedd, target)
+        });
+        let wanted = of_a.chain([at("b", "ok")]).collect();
+        let service = Service::good(&outside, wanted).await;
+        {
+            let mut world = outside.lock();
+            world.vault_down = true;
+            world.schedds_hang.extend(hanging);
+        }
+        service.revoke(of(Some("a"), None)).await;
+        tokio::time::sleep(HOUR + HOUR / 60 * moment).await;
+        assert_eq!(service.state("b", "ok"), State::Failed);
+        outside.lock().vault_down = false;
+        tokio::time::sleep(HOUR / 40).await;
+        // Its credmon makes the next access token a little later.
+        assert_ne!(service.state("b", "ok"), State::Failed, "{moment}");
+        assert_eq!(outside.lock().living_children(), 1);
+        service.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_orders_while_a_revocation_waits_comes_first() {
+    let mut waited = 0;
+    for moment in 0..30 {
+        let outside = Outside::new();
+        let service = Service::good(&outside, vec![at("a", "ap1"), at("b", "ap2")]).await;
+        {
+            let mut world = outside.lock();
+            world.vault_down = true;
+            world.schedds_down.insert("ap1".to_owned());
+        }
+        service.revoke(of(Some("a"), None)).await;
+        tokio::time::sleep(HOUR).await;
+        // One of them asks Vault at a time, which takes long.
+        {
+            let mut world = outside.lock();
+            world.schedds_down.clear();
+            world.vault_takes = Duration::from_secs(15);
+        }
+        tokio::time::sleep(HOUR / 20 + Duration::from_secs(3 * moment)).await;
+        if service.reports.now().unwrap().deliveries[0].working {
+            continue;
+        }
+        waited += 1;
+        let stored = || outside.lock().token_at(&at("a", "ap1").id);
+        let before = stored().unwrap();
+        service.order(Order::Push(of(Some("a"), Some("ap1")))).await;
+        outside.lock().vault_down = false;
+        // Jobs keep what they have until it is replaced.
+        while stored().unwrap() == before {
+            assert!(outside.lock().is_alive(&before), "{moment}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        tokio::time::sleep(HOUR / 10).await;
+        assert_eq!(service.state("a", "ap1"), State::Good, "{moment}");
+        service.stop().await;
+    }
+    assert!(waited > 5, "{waited}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_is_forgotten_though_logins_of_the_account_were_refused_just_before() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![at("a", "ap1")]).await;
+    outside.lock().login_refused.insert("a".to_owned());
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(HOUR / 12).await;
+    outside.lock().login_refused.clear();
+    let (answer, answered) = oneshot::channel();
+    let forget = Command::Forget("a".to_owned(), answer);
+    service.commands.send(forget).await.ok().unwrap();
+    let steps = answered.await.unwrap();
+    assert_eq!(steps.len(), 1);
+    assert_eq!(steps[0].outcome, StepOutcome::Done, "{steps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_way_to_vault_or_schedd_is_no_wish_to_have_it_again() {
+    let other_keytab = |mut delivery: Delivery| {
+        let mut credential = (*delivery.credential).clone();
+        let mut identity = (*credential.identity).clone();
+        identity.keytab = "/another.keytab".into();
+        credential.identity = Arc::new(identity);
+        delivery.credential = Arc::new(credential);
+        delivery
+    };
+    let other_server = |mut delivery: Delivery| {
+        let mut credential = (*delivery.credential).clone();
+        let server = "https://other.test:8200".parse().unwrap();
+        let url = |path: &str| htvault::CredentialUrl::creds(&server, "cms", path, "default");
+        credential.url = url("a").unwrap();
+        credential.full_url = url("a").unwrap();
+        delivery.credential = Arc::new(credential);
+        delivery
+    };
+    let other_opener = |mut delivery: Delivery| {
+        delivery.target = credd_by("ap1", Method::Idtokens, Some("test"));
+        delivery
+    };
+    let ways: [&dyn Fn(Delivery) -> Delivery; 3] = [&other_keytab, &other_server, &other_opener];
+    for other_way in ways {
+        let outside = Outside::new();
+        let service = Service::good(&outside, vec![at("a", "ap1")]).await;
+        service.revoke(of(None, Some("ap1"))).await;
+        let stores = outside.lock().stores;
+        service.reload(vec![other_way(at("a", "ap1"))]).await;
+        tokio::time::sleep(HOUR).await;
+        assert_eq!(service.state("a", "ap1"), State::Revoked);
+        assert_eq!(outside.lock().stores, stores);
+        service.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedd_that_is_left_alone_keeps_no_token_alive_when_vault_is_back() {
+    let outside = Outside::new();
+    let target = || credd_by("ap1", Method::Idtokens, Some("test"));
+    let others = (0..8).map(|n| delivery(&format!("x{n}"), "cms", "ap1", target()));
+    let wanted = others
+        .chain([delivery("a", "cms", "ap1", target())])
+        .collect();
+    let service = Service::good(&outside, wanted).await;
+    {
+        let mut world = outside.lock();
+        world.vault_down = true;
+        world.schedds_hang.insert("ap1".to_owned());
+    }
+    let (answer, answered) = oneshot::channel();
+    let order = Command::Revoke(of(Some("a"), None), true, answer);
+    service.commands.send(order).await.ok().unwrap();
+    answered.await.unwrap();
+    tokio::time::sleep(HOUR).await;
+    assert!(service.has("a", "ap1"));
+    outside.lock().vault_down = false;
+    tokio::time::sleep(HOUR / 12).await;
+    assert!(!service.has("a", "ap1"));
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unfinished_revocation_takes_the_way_to_its_schedd_that_is_configured_since() {
+    let outside = Outside::new();
+    let other = |target| delivery("a", "other", "ap1", target);
+    let wanted = vec![at("a", "ap1"), other(credd("ap1"))];
+    let service = Service::good(&outside, wanted).await;
+    outside.lock().schedds_down.insert("ap1".to_owned());
+    let mut of_cms = of(Some("a"), None);
+    of_cms.service = Some("cms".to_owned());
+    service.revoke(of_cms).await;
+    // Access tokens open nothing any more; a token of the pool does.
+    let target = credd_by("ap1", Method::Idtokens, Some("test"));
+    service.reload(vec![other(target)]).await;
+    {
+        let mut world = outside.lock();
+        world.no_grant = true;
+        world.cached.clear();
+        world.schedds_down.clear();
+    }
+    tokio::time::sleep(HOUR).await;
+    let left = outside.lock().stored.contains_key(&at("a", "ap1").id);
+    assert!(!left);
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_while_an_opener_logs_in_leaves_no_login() {
+    for milliseconds in 0..30 {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = Outside::new();
+        let service = Service::start_in(Some(folder.path()), &outside, vec![at("a", "ap1")]);
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        service.revoke(of(None, None)).await;
+        service.stop().await;
+        let store = Store::read_only(folder.path());
+        let known: Vec<String> = store.read(|content| content.logins.keys().cloned().collect());
+        let living = outside.lock().all_living();
+        assert!(
+            living.iter().all(|login| known.contains(login)),
+            "after {milliseconds} ms: {living:?}, but {known:?}"
+        );
+    }
+}
