@@ -113,6 +113,7 @@ impl Client {
                 query: &query,
                 auth: Auth::Token(vault_token),
                 body: None,
+                once: false,
             })
             .await?;
         read(answer)

@@ -17,6 +17,9 @@ pub(crate) struct Call<'a> {
     pub(crate) query: &'a [(&'a str, &'a str)],
     pub(crate) auth: Auth<'a>,
     pub(crate) body: Option<serde_json::Value>,
+    /// True where the server acts on the request once, or each time anew: another address gets it only after a
+    /// failure that says that it was not read.
+    pub(crate) once: bool,
 }
 
 impl Call<'_> {

@@ -206,13 +206,22 @@ impl Client {
                 .and_then(|received| understand(&received));
             match answer {
                 Err(error) if error.kind().fails_over() => {
-                    debug!(address = endpoint.name(), %error, "the next address is tried");
+                    let is_last = call.once && !transport::was_not_read(&error);
+                    debug!(address = endpoint.name(), %error, is_last, "no use of this address");
                     if error.scope() == FailureScope::Host {
                         endpoints.preference().failed(index, Instant::now());
                     } else if error.scope() != FailureScope::Local {
                         suspects.push(index);
                     }
                     failures.push((endpoint.name(), error));
+                    if is_last {
+                        // Whether it is the address's fault, the caller's next attempt tells: it begins elsewhere.
+                        let mut preference = endpoints.preference();
+                        for suspect in suspects {
+                            preference.failed(suspect, Instant::now());
+                        }
+                        break;
+                    }
                 }
                 answer => {
                     let mut preference = endpoints.preference();

@@ -148,6 +148,7 @@ impl Client {
                 body: Some(json!({
                     "role": role, "client_nonce": nonce, "redirect_uri": redirect_uri,
                 })),
+                once: false,
             })
             .await?;
         begun(answer, issuer, role, nonce)
@@ -171,6 +172,8 @@ impl Client {
                     "state": flow.state.expose_secret(),
                     "client_nonce": flow.nonce.expose_secret(),
                 })),
+                // The approval is handed out once.
+                once: true,
             })
             .await;
         let answer = match answer {
@@ -207,6 +210,7 @@ impl Client {
             body: Some(json!({
                 "server": issuer, "refresh_token": login.refresh_token.expose(),
             })),
+            once: false,
         })
         .await
     }
@@ -228,6 +232,7 @@ impl Client {
             query: &[],
             auth: Auth::Token(vault_token),
             body: None,
+            once: false,
         })
         .await
     }

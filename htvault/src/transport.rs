@@ -56,6 +56,21 @@ pub(crate) fn failure(request: &str, error: reqwest::Error, tls: &TlsSettings) -
     found.caused_by(error)
 }
 
+/// True for the failure of a request that no server has read: no connection was made, or the node that answered says
+/// itself that it serves nobody. A front's answer says nothing of what it passed on before.
+pub(crate) fn was_not_read(error: &Error) -> bool {
+    if error.status().is_some() {
+        return matches!(
+            error.kind(),
+            ErrorKind::Sealed | ErrorKind::Standby | ErrorKind::NoLeader
+        );
+    }
+    let source = StdError::source(error).and_then(|source| source.downcast_ref());
+    let was_sent = |source: &reqwest::Error| !source.is_connect() && !source.is_builder();
+    let is_before = matches!(error.scope(), FailureScope::Host | FailureScope::Local);
+    is_before && !source.is_some_and(was_sent)
+}
+
 /// Plain words for a connection that was not made.
 fn connecting(error: &reqwest::Error, io: Option<&io::Error>) -> String {
     let words = deepest_words(error);

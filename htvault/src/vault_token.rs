@@ -91,6 +91,8 @@ impl Client {
                 query: &[],
                 auth: Auth::Negotiate(negotiate.expose()),
                 body: None,
+                // A second address would refuse the same ticket as replayed, and that reads like a wrong keytab.
+                once: true,
             })
             .await
             .map_err(|error| error.of_account(&negotiate.principal))?;
@@ -122,6 +124,8 @@ impl Client {
                 auth: Auth::Token(parent),
                 // Only seconds are understood by every version of Vault.
                 body: Some(json!({"ttl": format!("{ttl_seconds}s"), "renewable": "false"})),
+                // A child that was made without an answer has an accessor that nobody knows.
+                once: true,
             })
             .await?;
         issued(answer, parent.owner())
@@ -150,6 +154,7 @@ impl Client {
                 query: &[],
                 auth: Auth::Token(token),
                 body: None,
+                once: false,
             })
             .await?;
         looked_up(answer)
@@ -200,6 +205,7 @@ impl Client {
             query: &[],
             auth: Auth::Token(token),
             body: None,
+            once: false,
         })
         .await
     }

@@ -8,6 +8,7 @@
 )]
 
 mod certificates;
+mod once;
 mod requests;
 mod server;
 mod texts;
