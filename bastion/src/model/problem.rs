@@ -67,7 +67,7 @@ pub enum Kind {
     NotOnboarded,
     /// The token issuer does not answer Vault.
     IssuerDown,
-    /// No KDC answers, or not usefully.
+    /// No KDC answers, or not usefully; or this host cannot ask one for now.
     KdcDown,
     /// Keytab or principal are wrong.
     Keytab,
@@ -365,6 +365,8 @@ impl Problem {
             K::KdcUnreachable | K::KdcFault | K::TimedOut | K::Busy => {
                 (Cause::realm(identity), Kind::KdcDown)
             }
+            // It may be the file system of one keytab: no other account waits for it.
+            K::HostFault => (Cause::Account(identity.account.clone()), Kind::KdcDown),
             // Another realm's KDC may know the service.
             K::RealmUnknown | K::ServiceUnknown | K::ClockSkew | K::LibraryMissing => {
                 (Cause::realm(identity), Kind::Kerberos)

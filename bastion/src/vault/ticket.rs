@@ -268,6 +268,16 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn a_keytab_that_this_host_cannot_read_for_now_is_waited_for() {
+        let tickets = Tickets::new(Arc::new(SystemClock));
+        // No page is mapped at its begin: EIO.
+        let problem = login(&tickets, &identity("a", Path::new("/proc/self/mem"))).await;
+        assert_eq!(problem.kind, Kind::KdcDown, "{problem}");
+        assert_eq!(problem.cause, Cause::Account("a".to_owned()));
+        assert!(problem.message.contains("this host"), "{problem}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_keytab_on_a_file_system_that_hangs_fails_its_own_account_alone() {
         let pool: &'static Pool = Box::leak(Box::new(Pool::new(4, 1)));

@@ -46,6 +46,8 @@ pub enum KerberosErrorKind {
     LibraryMissing,
     /// This host or process has no thread to spare, because many logins wait for KDCs.
     Busy,
+    /// A fault of this host that passes: no descriptor, no memory, a resolver or file system that does not answer.
+    HostFault,
     /// Anything else.
     Other,
 }
@@ -71,6 +73,12 @@ const PREAUTH_FAILED: i32 = BASE + 210;
 /// The library's words for [`KerberosErrorKind::NotInKeytab`], within those of another code.
 const NO_ENTRY: &str = "No key table entry found";
 
+/// True for numbers of the system's errors that say nothing of a keytab or principal: `EINTR`, `EIO`, `EAGAIN` (libkrb5
+/// makes it of a resolver that does not answer), `ENOMEM`, `ENFILE`, `EMFILE`, `ENOBUFS`, `ETIMEDOUT`, `ESTALE`.
+fn is_of_host(errno: i32) -> bool {
+    matches!(errno, 4 | 5 | 11 | 12 | 23 | 24 | 105 | 110 | 116)
+}
+
 fn kind_of(code: i32) -> KerberosErrorKind {
     use KerberosErrorKind as Kind;
     if code == super::NO_LIBRARY {
@@ -78,6 +86,9 @@ fn kind_of(code: i32) -> KerberosErrorKind {
     }
     if ASN1.contains(&code) {
         return Kind::KdcFault;
+    }
+    if is_of_host(code) {
+        return Kind::HostFault;
     }
     match code.checked_sub(BASE) {
         // KDC_ERR_NAME_EXP, KDC_ERR_CLIENT_REVOKED, KDC_ERR_KEY_EXPIRED
@@ -124,6 +135,7 @@ impl KerberosError {
         let kind = match source.kind() {
             io::ErrorKind::NotFound => KerberosErrorKind::KeytabMissing,
             io::ErrorKind::InvalidData => KerberosErrorKind::KeytabInvalid,
+            _ if source.raw_os_error().is_some_and(is_of_host) => KerberosErrorKind::HostFault,
             _ => KerberosErrorKind::KeytabUnreadable,
         };
         Self::new(
@@ -192,6 +204,7 @@ impl KerberosError {
                 | KerberosErrorKind::KdcFault
                 | KerberosErrorKind::TimedOut
                 | KerberosErrorKind::Busy
+                | KerberosErrorKind::HostFault
         )
     }
 
@@ -241,6 +254,9 @@ impl KerberosErrorKind {
                 "install the Kerberos libraries (Debian: libgssapi-krb5-2, EL: krb5-libs)"
             }
             Self::Busy => "check the KDCs that do not answer, and the limits of this process",
+            Self::HostFault => {
+                "check this host's resolver, the limits of this process and the file system of the keytab"
+            }
             Self::Other => "see the Kerberos library's words",
         }
     }
@@ -266,6 +282,7 @@ impl fmt::Display for KerberosErrorKind {
             Self::TimedOut => "KDC timed out",
             Self::LibraryMissing => "library missing",
             Self::Busy => "no thread to spare",
+            Self::HostFault => "fault of this host",
             Self::Other => "Kerberos error",
         };
         f.write_str(name)
@@ -312,8 +329,26 @@ mod tests {
             (-1_765_328_344, Kind::KdcFault),
             (-1_765_328_161, Kind::KdcFault),
             (1_859_794_437, Kind::KdcFault),
+            (11, Kind::HostFault),
+            (24, Kind::HostFault),
+            // A file that is missing or may not be read does not come back by itself.
+            (2, Kind::Other),
+            (13, Kind::Other),
         ] {
             assert_eq!(kind_of(code), kind, "{code}");
         }
+    }
+
+    #[test]
+    fn a_fault_of_this_host_is_no_verdict_on_the_keytab() {
+        let error = |source| KerberosError::keytab("a@TEST", Path::new("/etc/keytab"), &source);
+        for errno in [5, 23, 24, 116] {
+            let error = error(io::Error::from_raw_os_error(errno));
+            assert_eq!(error.kind(), KerberosErrorKind::HostFault, "{error}");
+            assert!(error.is_outage(), "{error}");
+        }
+        let denied = error(io::Error::from_raw_os_error(13));
+        assert_eq!(denied.kind(), KerberosErrorKind::KeytabUnreadable);
+        assert!(!denied.is_outage());
     }
 }
