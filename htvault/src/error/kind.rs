@@ -18,7 +18,7 @@ pub enum ErrorKind {
     NotLongEnough,
     /// The issuer refuses the stored refresh token. A smaller `minimum_seconds` may still succeed.
     RefreshRefused,
-    /// 404: no refresh token is stored.
+    /// 404 without words: no refresh token is stored.
     NoneStored,
     /// 401 at a login: the Negotiate token was refused.
     LoginRefused,
@@ -35,7 +35,7 @@ pub enum ErrorKind {
     IssuerDown,
     /// Another answer of 5xx, or 412.
     ServerError,
-    /// Another answer of 4xx.
+    /// Another answer of 4xx, such as a 404 for a path that the Vault does not have.
     Refused,
     /// An answer that is not Vault's: something between (load balancer, firewall, proxy) answered.
     NotVault,
@@ -220,7 +220,8 @@ pub(super) fn classify(status: u16, words: &[String], login: bool) -> ErrorKind 
             ErrorKind::TokenRejected
         }
         403 => ErrorKind::Forbidden,
-        404 if !login => ErrorKind::NoneStored,
+        // With words it speaks of the path: its mount is disabled, moved or misspelt.
+        404 if !login && words.iter().all(|w| w.trim().is_empty()) => ErrorKind::NoneStored,
         429 => ErrorKind::RateLimited,
         400 if mentions("refresh failed") => ErrorKind::RefreshRefused,
         400 if mentions("token expired") => ErrorKind::NotLongEnough,

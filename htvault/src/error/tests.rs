@@ -60,6 +60,12 @@ fn recorded_answers_have_their_kind_and_scope() {
         ),
         (404, "", Kind::NoneStored, Scope::Credential),
         (
+            404,
+            "no handler for route \"secret/oauth/creds/cms/cmsprod:crab\". route entry not found.",
+            Kind::Refused,
+            Scope::Credential,
+        ),
+        (
             405,
             "unsupported operation",
             Kind::Refused,
