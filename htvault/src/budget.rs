@@ -5,7 +5,8 @@
 //! - With a [`RequestLimit`], at most `limit` requests are sent in *any* span of `per`, whatever
 //!   the callers do. A caller that comes too early waits, or gets the time of the next free place.
 //! - After a 429 nothing is sent until a block is over: as long as `Retry-After` says, else a time
-//!   that grows with each 429 in a row. Then one request goes ahead of all others to find out.
+//!   that grows with each 429 in a row. Then one request goes ahead of all others to find out; any answer
+//!   but a 429 ends the block, and one that takes long holds up nobody.
 //!
 //! The laws hold in [`RequestLog`], which is pure; [`Budget`] shares one between callers.
 
@@ -19,6 +20,8 @@ use tokio::time::Instant;
 const FIRST_BLOCK: Duration = Duration::from_secs(15);
 /// The longest block, whatever `Retry-After` says: that of htvault-config.
 const LONGEST_BLOCK: Duration = Duration::from_mins(5);
+/// Longest time for which others wait for the probe: a server that refuses requests says so at once.
+const PROBE_ALONE: Duration = Duration::from_secs(2);
 
 /// A limit on requests: at most `limit` in any span of `per`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +60,8 @@ struct RequestLog {
     /// Planned end of the block that a person ended early: a refusal then says nothing new.
     planned: Option<Instant>,
     blocks: u32,
-    /// True while the one request that probes the end of a block is under way.
-    probing: bool,
+    /// Send time of the one request that probes the end of a block, while that is under way.
+    probing: Option<Instant>,
 }
 
 impl RequestLog {
@@ -69,7 +72,7 @@ impl RequestLog {
             blocked_until: None,
             planned: None,
             blocks: 0,
-            probing: false,
+            probing: None,
         }
     }
 
@@ -77,9 +80,14 @@ impl RequestLog {
     fn take(&mut self, now: Instant) -> Result<bool, Denied> {
         let probe = match self.blocked_until {
             Some(until) if now < until => return Err(Denied::Blocked(until)),
-            // The others wait for the one: a moment, then they ask again.
-            Some(_) if self.probing => return Err(Denied::Blocked(now + Duration::from_secs(1))),
-            blocked => blocked.is_some(),
+            Some(_) => match self.probing {
+                // The others wait for the one: a moment, then they ask again.
+                Some(since) if now < since + PROBE_ALONE => {
+                    return Err(Denied::Blocked(since + PROBE_ALONE));
+                }
+                probing => probing.is_none(),
+            },
+            None => false,
         };
         if let Some(RequestLimit { limit, per }) = self.limit {
             self.forget_before(now, per);
@@ -91,7 +99,9 @@ impl RequestLog {
             }
             self.sent.push_back(now);
         }
-        self.probing |= probe;
+        if probe {
+            self.probing = Some(now);
+        }
         Ok(probe)
     }
 
@@ -131,6 +141,8 @@ impl RequestLog {
         let grown = FIRST_BLOCK.saturating_mul(2_u32.saturating_pow(self.blocks.min(8)));
         let block = retry_after.map_or(grown.min(LONGEST_BLOCK), |asked| asked.min(LONGEST_BLOCK));
         self.blocked_until = Some(now + block);
+        // One that still hangs was sent before this block.
+        self.probing = None;
         self.blocks = self.blocks.saturating_add(1);
         block
     }
@@ -153,7 +165,8 @@ pub(crate) struct Budget(Arc<Mutex<RequestLog>>);
 /// Leave to send one request.
 pub(crate) struct Permit {
     budget: Budget,
-    probe: bool,
+    /// Send time of the request, when it probes the end of a block.
+    probe: Option<Instant>,
 }
 
 impl Budget {
@@ -181,12 +194,13 @@ impl Budget {
     pub(crate) async fn permit(&self, wait: Duration) -> Result<Permit, Denied> {
         let deadline = Instant::now() + wait;
         loop {
-            let taken = self.log().take(Instant::now());
+            let now = Instant::now();
+            let taken = self.log().take(now);
             match taken {
                 Ok(probe) => {
                     return Ok(Permit {
                         budget: self.clone(),
-                        probe,
+                        probe: probe.then_some(now),
                     });
                 }
                 Err(Denied::Full(until)) if until <= deadline => {
@@ -213,8 +227,11 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         // Also when the caller was cancelled: the next one finds out then.
-        if self.probe {
-            self.budget.log().probing = false;
+        if self.probe.is_some() {
+            let mut log = self.budget.log();
+            if log.probing == self.probe {
+                log.probing = None;
+            }
         }
     }
 }

@@ -130,7 +130,7 @@ impl Client {
     }
 
     /// Lets the next request through, though the server asked to wait by a 429: a person wants to know
-    /// now. Others wait until it is answered.
+    /// now. Others wait until it is answered, for a moment at most.
     pub fn retry_now(&self) {
         self.shared.budget.retry_now();
     }
@@ -208,6 +208,9 @@ impl Client {
                 Err(error) if error.kind().fails_over() => {
                     let is_last = call.once && !transport::was_not_read(&error);
                     debug!(address = endpoint.name(), %error, is_last, "no use of this address");
+                    if error.status().is_some() || error.kind() == ErrorKind::BadAnswer {
+                        permit.answered();
+                    }
                     if error.scope() == FailureScope::Host {
                         endpoints.preference().failed(index, Instant::now());
                     } else if error.scope() != FailureScope::Local {

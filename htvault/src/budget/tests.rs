@@ -48,7 +48,7 @@ fn a_refusal_of_a_persons_request_makes_no_block_longer() {
         // Nothing changes for who asks twice.
         log.retry_now(tried);
         assert_eq!(log.take(tried), Ok(true));
-        log.probing = false;
+        log.probing = None;
         assert_eq!(log.refused(tried, None), at(15) - tried);
         assert_eq!(log.take(tried), Err(Denied::Blocked(at(15))));
     }
@@ -65,7 +65,7 @@ fn blocks_grow_and_one_request_finds_out() {
     let mut log = RequestLog::new(None);
     for expected in [15, 30, 60, 120, 240, 300, 300] {
         assert!(log.take(now).is_ok());
-        log.probing = false;
+        log.probing = None;
         log.refused(now, None);
         let until = now + Duration::from_secs(expected);
         assert_eq!(log.take(now), Err(Denied::Blocked(until)));
@@ -74,7 +74,7 @@ fn blocks_grow_and_one_request_finds_out() {
     assert_eq!(log.take(now), Ok(true));
     assert!(matches!(log.take(now), Err(Denied::Blocked(_))));
     log.answered(now);
-    log.probing = false;
+    log.probing = None;
     assert_eq!(log.take(now), Ok(false));
     log.refused(now, None);
     assert_eq!(
@@ -93,7 +93,7 @@ fn a_person_may_find_out_before_a_block_is_over() {
     assert_eq!(log.take(now), Ok(true));
     assert!(log.take(now).is_err(), "one alone");
     log.refused(now, Some(MINUTE));
-    log.probing = false;
+    log.probing = None;
     assert_eq!(log.take(now), Err(Denied::Blocked(now + MINUTE)));
 }
 
@@ -151,6 +151,28 @@ async fn a_cancelled_probe_leaves_the_way_free() {
     assert!(budget.permit(MINUTE).await.is_err());
     drop(probe);
     assert!(budget.permit(MINUTE).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_hangs_holds_up_nobody_for_long() {
+    let budget = Budget::new(None);
+    let permit = async || budget.permit(MINUTE).await;
+    permit().await.ok().unwrap().refused(None);
+    tokio::time::advance(FIRST_BLOCK).await;
+    let probe = permit().await.ok().unwrap();
+    let until = Instant::now() + PROBE_ALONE;
+    assert_eq!(permit().await.err(), Some(Denied::Blocked(until)));
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let beside = permit().await.ok().unwrap();
+    drop(permit().await.ok().unwrap());
+    // A refusal begins a block with a probe of its own.
+    let block = beside.refused(None);
+    tokio::time::advance(block).await;
+    let next = permit().await.ok().unwrap();
+    drop(probe);
+    assert!(permit().await.is_err(), "the next one probes alone");
+    next.answered();
+    assert!(permit().await.is_ok());
 }
 
 proptest! {

@@ -126,6 +126,24 @@ async fn a_429_blocks_the_client_or_is_left_to_the_caller() {
 }
 
 #[tokio::test]
+async fn any_answer_but_a_429_ends_a_block() {
+    let limited = r#"{"errors":["rate limit quota exceeded"]}"#;
+    for answer in [Reply::json(500, r#"{"errors":["broken"]}"#), Reply::Endless] {
+        let stage = Stage::new();
+        let limited = Reply::new(429, "Retry-After: 0\r\n", limited);
+        let server = stage.server(vec![limited, answer, Reply::Hang]).await;
+        let mut settings = stage.settings(&[&server]);
+        settings.request_timeout = Duration::from_millis(500);
+        let client = Client::new(&settings).unwrap();
+        assert_eq!(refused(&client).await.kind(), ErrorKind::RateLimited);
+        assert_ne!(refused(&client).await.kind(), ErrorKind::RateLimited);
+        let (hangs, beside) = tokio::join!(refused(&client), refused(&client));
+        assert_eq!(hangs.kind(), ErrorKind::TimedOut, "{hangs}");
+        assert_eq!(beside.kind(), ErrorKind::TimedOut, "{beside}");
+    }
+}
+
+#[tokio::test]
 async fn our_own_limit_is_kept_and_speaks_of_this_host() {
     let stage = Stage::new();
     let server = stage.server(vec![Reply::token("good")]).await;
