@@ -14,7 +14,7 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use rustls::client::WebPkiServerVerifier;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tracing::debug;
 use x509_cert::der::Decode as _;
@@ -101,16 +101,34 @@ impl Authorities {
 
 /// Certificates that are trusted: as authorities, and (by their digests) each as a server's own.
 struct Trusted {
+    now: Timestamp,
     roots: RootCertStore,
     digests: Vec<Digest>,
+    /// Number of those that were left out because their validity is over.
+    expired: usize,
 }
 
 impl Trusted {
+    /// Adds one. It is no authority once it has expired: rustls takes authorities as they are, and never asks. The
+    /// verifier asks of a server's own, and then says so.
     fn add(&mut self, certificate: CertificateDer<'_>) -> Result<(), rustls::Error> {
         let digest = verifier::digest(&certificate);
+        if is_expired(&certificate, self.now) {
+            self.digests.push(digest);
+            self.expired += 1;
+            return Err(CertificateError::Expired.into());
+        }
         self.roots.add(certificate)?;
         self.digests.push(digest);
         Ok(())
+    }
+
+    /// Words for an error about none that can be used.
+    fn how_many_expired(&self) -> String {
+        match self.expired {
+            0 => String::new(),
+            number => format!("; expired by this host's clock: {number}"),
+        }
     }
 }
 
@@ -137,7 +155,7 @@ impl TlsSettings {
         let refuse = |fault: &dyn std::fmt::Display| {
             Error::configuration(&format!("TLS cannot be set up: {fault}"))
         };
-        let Trusted { roots, digests } = self.trusted()?;
+        let Trusted { roots, digests, .. } = self.trusted(SystemClock.now())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chains =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
@@ -152,10 +170,12 @@ impl TlsSettings {
         Ok(config)
     }
 
-    fn trusted(&self) -> Result<Trusted, Error> {
+    fn trusted(&self, now: Timestamp) -> Result<Trusted, Error> {
         let mut trusted = Trusted {
+            now,
             roots: RootCertStore::empty(),
             digests: Vec::new(),
+            expired: 0,
         };
         if let Some(file) = &self.ca_file {
             add_bundle(&mut trusted, file)?;
@@ -165,17 +185,18 @@ impl TlsSettings {
                 debug!(%error, "a certificate of the system's was skipped");
             }
             for certificate in system.certs {
-                // One that cannot be parsed is of no use, and no fault of ours.
+                // One that has expired or cannot be parsed is of no use, and no fault of ours.
                 let _ = trusted.add(certificate);
             }
         }
         if let Some(dir) = &self.ca_dir {
-            add_directory(&mut trusted, dir, SystemClock.now())?;
+            add_directory(&mut trusted, dir)?;
         }
         if trusted.roots.is_empty() {
             return Err(Error::configuration(&format!(
-                "no certificate authority found ({})",
-                self.places()
+                "no certificate authority found ({}{})",
+                self.places(),
+                trusted.how_many_expired()
             ))
             .advise("name a CA file or directory that has one"));
         }
@@ -212,7 +233,12 @@ fn add_bundle(trusted: &mut Trusted, file: &Path) -> Result<(), Error> {
     if found {
         Ok(())
     } else {
-        Err(refuse("it holds no usable certificate"))
+        let expired = trusted.how_many_expired();
+        let error = refuse(&format!("it holds no usable certificate{expired}"));
+        Err(match trusted.expired {
+            0 => error,
+            _ => error.advise("replace it by one with certificates that are valid"),
+        })
     }
 }
 
@@ -225,7 +251,7 @@ fn read_plain(path: &Path) -> std::io::Result<Vec<u8>> {
     }
 }
 
-fn add_directory(trusted: &mut Trusted, dir: &Path, now: Timestamp) -> Result<(), Error> {
+fn add_directory(trusted: &mut Trusted, dir: &Path) -> Result<(), Error> {
     let files = certificate_files(dir).map_err(|error| {
         let fault = format!("CA directory {} cannot be read: {error}", dir.display());
         Error::configuration(&fault)
@@ -242,9 +268,7 @@ fn add_directory(trusted: &mut Trusted, dir: &Path, now: Timestamp) -> Result<()
             }
         };
         for certificate in CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok) {
-            if is_expired(&certificate, now) {
-                debug!(%file, "expired certificate skipped");
-            } else if let Err(error) = trusted.add(certificate) {
+            if let Err(error) = trusted.add(certificate) {
                 debug!(%file, %error, "certificate skipped");
             }
         }
@@ -268,8 +292,7 @@ fn certificate_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// True when an authority's own validity is over. rustls takes authorities as they are, and never asks.
-/// One that cannot be parsed is left to rustls to refuse.
+/// True when an authority's own validity is over. One that cannot be parsed is left to rustls to refuse.
 fn is_expired(certificate: &CertificateDer<'_>, now: Timestamp) -> bool {
     x509_cert::Certificate::from_der(certificate).is_ok_and(|parsed| {
         let until = parsed

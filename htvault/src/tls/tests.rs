@@ -39,6 +39,24 @@ fn a_missing_or_empty_ca_file_is_named() {
 }
 
 #[test]
+fn an_expired_authority_of_a_bundle_is_not_trusted() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("bundle.pem");
+    std::fs::write(&bundle, authority(2001) + &authority(2090)).unwrap();
+    let settings = with_file(bundle.clone());
+    assert_eq!(settings.trusted(SystemClock.now()).unwrap().roots.len(), 1);
+    std::fs::write(&bundle, authority(2001)).unwrap();
+    let text = settings.client_config().unwrap_err().to_string();
+    let words = "it holds no usable certificate; expired by this host's clock: 1; replace it";
+    assert!(text.contains(words), "{text}");
+    // Those of the system as well: all are over in a thousand years.
+    let far: Timestamp = "3026-12-01T00:00:00Z".parse().unwrap();
+    let text = TlsSettings::default().trusted(far).err().unwrap();
+    let words = "no certificate authority found (the system's authorities";
+    assert!(text.to_string().contains(words), "{text}");
+}
+
+#[test]
 fn a_directory_is_read_but_for_what_is_unreadable_expired_or_no_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let bundle = dir.path().join("bundle.pem");
@@ -63,7 +81,7 @@ fn a_directory_is_read_but_for_what_is_unreadable_expired_or_no_certificate() {
         ca_file: Some(bundle),
         ca_dir: Some(ca_dir),
     };
-    assert_eq!(settings.trusted().unwrap().roots.len(), 3);
+    assert_eq!(settings.trusted(SystemClock.now()).unwrap().roots.len(), 3);
 }
 
 #[test]
@@ -76,7 +94,7 @@ fn a_directory_that_cannot_be_listed_is_an_error_and_one_that_is_missing_is_none
         ca_file: Some(bundle),
         ca_dir: Some(ca_dir.clone()),
     };
-    assert_eq!(settings.trusted().unwrap().roots.len(), 1);
+    assert_eq!(settings.trusted(SystemClock.now()).unwrap().roots.len(), 1);
     let before = settings.fingerprint();
     std::fs::write(&ca_dir, "no directory").unwrap();
     let error = settings.client_config().unwrap_err().to_string();
