@@ -122,9 +122,10 @@ impl Client {
 
 /// The access token of an answer.
 pub(crate) fn read(answer: Answered<Data>) -> Result<AccessTokenAnswer, Error> {
-    let warnings = warnings(answer.envelope.warnings.clone());
+    let words = answer.envelope.warnings.clone();
     let request_name = answer.request.clone();
     let data = answer.data()?;
+    let warnings = warnings(words, &[&data.access_token]);
     if !is_b64token(&data.access_token) {
         return Err(Error::bad_answer(
             &request_name,

@@ -75,11 +75,21 @@ impl<T> Answered<T> {
     }
 }
 
-/// Replaces the secrets of a request in a server's words: it may repeat them.
-fn hide(words: &str, secrets: &[&str]) -> String {
-    let secrets = secrets.iter().filter(|s| s.len() >= SHORTEST_SECRET);
-    let hide_one = |words: String, secret: &&str| words.replace(secret, "(secret)");
-    secrets.fold(words.to_owned(), hide_one)
+/// Those of some secrets that are long enough to be looked for.
+fn worth_hiding<'a>(secrets: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    let secrets = secrets.iter().copied();
+    secrets.filter(|secret| secret.len() >= SHORTEST_SECRET)
+}
+
+/// Replaces secrets in a server's words: it may repeat them.
+pub(crate) fn hide(words: &str, secrets: &[&str]) -> String {
+    let hide_one = |words: String, secret: &str| words.replace(secret, "(secret)");
+    worth_hiding(secrets).fold(words.to_owned(), hide_one)
+}
+
+/// True when a server's word repeats a secret.
+pub(crate) fn repeats(word: &str, secrets: &[&str]) -> bool {
+    worth_hiding(secrets).any(|secret| word.contains(secret))
 }
 
 /// Decodes the body of a success. `secrets` are those of the request.

@@ -50,10 +50,13 @@ pub fn answer(data: &[u8]) {
         token(answer.token.expose());
         texts(&answer.warnings);
     }
-    let issued = |answer: Answered<IgnoredAny>| kept(vault_token::issued(answer, Some("cmsprod")));
+    let issued = |answer: Answered<IgnoredAny>| {
+        kept(vault_token::issued(answer, Some("cmsprod"), &[SECRET]))
+    };
     if let Some(issued) = understood(status, body).and_then(issued) {
         token(issued.token.expose());
         texts(&issued.warnings);
+        texts(&[issued.accessor]);
     }
     if let Some(login) = understood(status, body).and_then(|answer| kept(oidc::approved(answer))) {
         token(login.login.token.expose());
@@ -63,7 +66,10 @@ pub fn answer(data: &[u8]) {
         assert!(flow.url.starts_with("http") && flow.url.is_ascii());
         assert!((1..=300).contains(&flow.interval.as_secs()));
     }
-    understood(status, body).and_then(|answer| kept(vault_token::looked_up(answer)));
+    let looked_up = |answer| kept(vault_token::looked_up(answer, &[SECRET]));
+    if let Some(info) = understood(status, body).and_then(looked_up) {
+        texts(&[info.accessor]);
+    }
     if let Some(node) = kept(survey::described(REQUEST, status.as_u16(), body)) {
         texts(&node.version.map_or(Vec::new(), |version| vec![version]));
     }

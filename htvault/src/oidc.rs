@@ -286,9 +286,14 @@ pub(crate) fn approved(mut answer: Answered<IgnoredAny>) -> Result<OidcLogin, Er
         .ok_or_else(|| {
             Error::bad_answer(&request, "the login has no credkey or no refresh token")
         })?;
-    let credkey = plain(&request, "credkey", credkey)?;
+    let login = issued(answer, None, &[&refresh_token])?;
+    let secrets = [refresh_token.as_str(), login.token.expose()];
+    let credkey = plain(&request, "credkey", credkey, &secrets)?;
     Ok(OidcLogin {
-        login: issued(answer, Some(&credkey))?,
+        login: IssuedToken {
+            token: login.token.of(&credkey),
+            ..login
+        },
         credkey,
         refresh_token: RefreshToken::from(refresh_token),
     })

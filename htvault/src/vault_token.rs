@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::answer::Answered;
+use crate::answer::{Answered, hide, repeats};
 use crate::call::{Auth, Call};
 use crate::client::Client;
 use crate::error::{Action, Error, ErrorKind};
@@ -96,7 +96,7 @@ impl Client {
             })
             .await
             .map_err(|error| error.of_account(&negotiate.principal))?;
-        issued(answer, Some(&negotiate.principal))
+        issued(answer, Some(&negotiate.principal), &[negotiate.expose()])
     }
 
     /// Makes a child of `parent` that lives `ttl_seconds` (or less, where the server cuts it).
@@ -128,7 +128,7 @@ impl Client {
                 once: true,
             })
             .await?;
-        issued(answer, parent.owner())
+        issued(answer, parent.owner(), &[parent.expose()])
     }
 
     /// Asks Vault about a token.
@@ -157,7 +157,7 @@ impl Client {
                 once: false,
             })
             .await?;
-        looked_up(answer)
+        looked_up(answer, &[token.expose()])
     }
 
     /// Returns the next step after an error of a request with `token`. Where only Vault can tell a dead token
@@ -211,20 +211,28 @@ impl Client {
     }
 }
 
-/// The properties in the answer to a look-up.
-pub(crate) fn looked_up(answer: Answered<LookupData>) -> Result<TokenInfo, Error> {
+/// The properties in the answer to a look-up. `secrets` are those of the request.
+pub(crate) fn looked_up(
+    answer: Answered<LookupData>,
+    secrets: &[&str],
+) -> Result<TokenInfo, Error> {
     let request = answer.request.clone();
     let data = answer.data()?;
     Ok(TokenInfo {
-        accessor: plain(&request, "accessor", data.accessor)?,
+        accessor: plain(&request, "accessor", data.accessor, secrets)?,
         ttl_seconds: data.ttl,
         expires: data.expire_time,
         policies: data.policies.unwrap_or_default(),
     })
 }
 
-/// The token of an answer; `owner` is who asked for it, where the answer does not say.
-pub(crate) fn issued<T>(answer: Answered<T>, owner: Option<&str>) -> Result<IssuedToken, Error> {
+/// The token of an answer; `owner` is who asked for it, where the answer does not say. `secrets` are those of the
+/// request, and others of the answer.
+pub(crate) fn issued<T>(
+    answer: Answered<T>,
+    owner: Option<&str>,
+    secrets: &[&str],
+) -> Result<IssuedToken, Error> {
     let Answered { request, envelope } = answer;
     let auth = envelope
         .auth
@@ -233,9 +241,11 @@ pub(crate) fn issued<T>(answer: Answered<T>, owner: Option<&str>) -> Result<Issu
         let words = "the answer's vault token is empty or holds characters that no token has";
         return Err(Error::bad_answer(&request, words));
     }
-    let accessor = plain(&request, "accessor", auth.accessor)?;
+    let secrets = [secrets, &[auth.client_token.as_str()]].concat();
+    let accessor = plain(&request, "accessor", auth.accessor, &secrets)?;
     let user = auth.metadata.and_then(|m| m.user);
-    let user = user.map(|user| plain(&request, "user", user)).transpose()?;
+    let user = user.map(|user| plain(&request, "user", user, &secrets));
+    let (user, warnings) = (user.transpose()?, warnings(envelope.warnings, &secrets));
     let mut token = VaultToken::from(auth.client_token);
     if let Some(owner) = user.as_deref().or(owner) {
         token = token.of(owner);
@@ -246,13 +256,22 @@ pub(crate) fn issued<T>(answer: Answered<T>, owner: Option<&str>) -> Result<Issu
         lease_seconds: auth.lease_duration,
         policies: auth.policies.unwrap_or_default(),
         user,
-        warnings: warnings(envelope.warnings),
+        warnings,
     })
 }
 
 /// A name that a server gives to something: it is printed, stored and compared. One that would be changed by being
-/// made fit for a message is refused.
-pub(crate) fn plain(request: &str, kind: &str, name: String) -> Result<String, Error> {
+/// made fit for a message is refused, and so is one that repeats a secret.
+pub(crate) fn plain(
+    request: &str,
+    kind: &str,
+    name: String,
+    secrets: &[&str],
+) -> Result<String, Error> {
+    if repeats(&name, secrets) {
+        let words = format!("the answer's {kind} repeats a token or another secret");
+        return Err(Error::bad_answer(request, &words));
+    }
     if printable(&name, LIMIT) == name {
         return Ok(name);
     }
@@ -260,11 +279,11 @@ pub(crate) fn plain(request: &str, kind: &str, name: String) -> Result<String, E
     Err(Error::bad_answer(request, &words))
 }
 
-/// Warnings of a server, escaped and bounded.
-pub(crate) fn warnings(words: Option<Vec<String>>) -> Vec<String> {
+/// Warnings of a server, without these secrets, escaped and bounded.
+pub(crate) fn warnings(words: Option<Vec<String>>, secrets: &[&str]) -> Vec<String> {
     let words = words.unwrap_or_default();
     words
         .iter()
-        .map(|text| printable(text.trim(), LIMIT))
+        .map(|text| printable(hide(text, secrets).trim(), LIMIT))
         .collect()
 }

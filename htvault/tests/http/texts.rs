@@ -123,6 +123,7 @@ async fn names_that_are_not_fit_to_be_printed_are_refused_at_receipt() {
         r"a\nb".to_owned(),
         r"\u202ex".to_owned(),
         "x".repeat(100_000),
+        format!("of {SECRET}"),
     ] {
         let created = format!(
             r#"{{"auth":{{"client_token":"s.token","accessor":"{odd}","lease_duration":60}}}}"#
@@ -140,9 +141,62 @@ async fn names_that_are_not_fit_to_be_printed_are_refused_at_receipt() {
         for error in [created.unwrap_err(), looked_up.unwrap_err()] {
             crate::check(&error);
             assert_eq!(error.kind(), ErrorKind::BadAnswer, "{error}");
-            assert!(error.message().contains("accessor is longer"), "{error}");
+            let words = if odd.contains(SECRET) {
+                "accessor repeats a token"
+            } else {
+                "accessor is longer"
+            };
+            assert!(error.message().contains(words), "{error}");
         }
     }
+}
+
+/// A server gives a new secret where a name or a warning belongs.
+#[tokio::test]
+async fn no_name_or_warning_repeats_a_token_of_the_same_answer() {
+    let stage = Stage::new();
+    let begun = r#"{"data":{"auth_url":"https://issuer.test/d","state":"st_0123456789"}}"#;
+    let auth = |accessor, warning, credkey| {
+        let body = format!(
+            r#"{{"auth":{{"client_token":"s.new","lease_duration":60,"accessor":"{accessor}",
+                "metadata":{{"credkey":"{credkey}","oauth2_refresh_token":"{SECRET}"}}}},
+                "warnings":["{warning}"]}}"#
+        );
+        Reply::json(200, &body)
+    };
+    let replies = vec![
+        auth("a s.new", "", ""),
+        auth("a", "cut: s.new", ""),
+        Reply::json(200, begun),
+        auth("a", "", SECRET),
+        auth("a", "", "s.new"),
+        auth(SECRET, "", "cmsprod"),
+        auth("a", "", "cmsprod"),
+        Reply::json(
+            200,
+            r#"{"data":{"access_token":"opaque"},"warnings":["cached: opaque"]}"#,
+        ),
+    ];
+    let server = stage.server(replies).await;
+    let client = stage.client(&[&server]);
+    let parent = vault_token();
+    let error = client.create_token(&parent, 60).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadAnswer, "{error}");
+    let created = client.create_token(&parent, 60).await.unwrap();
+    assert_eq!(created.warnings, ["cut: (secret)"]);
+    let flow = client.start_device_flow("cms", "crab", "nonce0123456789");
+    let mut flow = flow.await.unwrap();
+    for _ in 0..3 {
+        let error = client.poll(&mut flow).await.unwrap_err();
+        crate::check(&error);
+        assert_eq!(error.kind(), ErrorKind::BadAnswer, "{error}");
+        assert!(!error.to_string().contains("s.new"), "{error}");
+    }
+    let Poll::Done(login) = client.poll(&mut flow).await.unwrap() else {
+        panic!("not approved");
+    };
+    assert_eq!(login.login.token.owner(), Some("cmsprod"));
+    assert_eq!(read(&client).await.unwrap().warnings, ["cached: (secret)"]);
 }
 
 #[tokio::test]
