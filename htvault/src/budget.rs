@@ -22,13 +22,16 @@ const FIRST_BLOCK: Duration = Duration::from_secs(15);
 const LONGEST_BLOCK: Duration = Duration::from_mins(5);
 /// Longest time for which others wait for the probe: a server that refuses requests says so at once.
 const PROBE_ALONE: Duration = Duration::from_secs(2);
+/// Longest span of a limit, and longest wait for room below it: a time as far off as [`Duration::MAX`] cannot be told.
+const LONGEST_SPAN: Duration = Duration::from_hours(365 * 24);
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// A limit on requests: at most `limit` in any span of `per`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestLimit {
     /// Number of requests; 0 counts as 1.
     pub limit: u32,
-    /// The span.
+    /// The span; of a year at most.
     pub per: Duration,
 }
 
@@ -66,8 +69,12 @@ struct RequestLog {
 
 impl RequestLog {
     fn new(limit: Option<RequestLimit>) -> Self {
+        let bounded = |limit: RequestLimit| RequestLimit {
+            per: limit.per.min(LONGEST_SPAN),
+            ..limit
+        };
         Self {
-            limit,
+            limit: limit.map(bounded),
             sent: VecDeque::new(),
             blocked_until: None,
             planned: None,
@@ -192,7 +199,7 @@ impl Budget {
     /// Waits, `wait` at most, until a request may be sent. A server's block is never waited
     /// for: it may last minutes.
     pub(crate) async fn permit(&self, wait: Duration) -> Result<Permit, Denied> {
-        let deadline = Instant::now() + wait;
+        let deadline = Instant::now() + wait.min(LONGEST_WAIT);
         loop {
             let now = Instant::now();
             let taken = self.log().take(now);

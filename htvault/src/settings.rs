@@ -37,7 +37,7 @@ pub struct Settings {
     pub resolver: Arc<dyn Resolve>,
     /// Our own limit on requests; none unless set.
     pub limit: Option<RequestLimit>,
-    /// Longest wait of a request for room below our own limit.
+    /// Longest wait of a request for room below our own limit; a day at most.
     pub limit_wait: Duration,
     /// Reaction to a 429 of the server.
     pub after_429: After429,

@@ -9,6 +9,19 @@ fn limited(limit: u32) -> RequestLog {
     RequestLog::new(Some(RequestLimit { limit, per: MINUTE }))
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_longest_times_are_bounded() {
+    let longest = Budget::new(Some(RequestLimit {
+        limit: 1,
+        per: Duration::MAX,
+    }));
+    drop(longest.permit(Duration::MAX).await.ok().unwrap());
+    let year = Instant::now() + LONGEST_SPAN;
+    let denied = longest.permit(Duration::MAX).await.err();
+    assert_eq!(denied, Some(Denied::Full(year)));
+    assert_eq!(longest.used().unwrap().used, 1);
+}
+
 #[test]
 fn a_full_budget_says_when_there_is_room() {
     let now = Instant::now();
