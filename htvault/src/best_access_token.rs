@@ -3,8 +3,9 @@
 //!
 //! The one fall back for everybody: [`Client::best_access_token`] for who has a client, the function
 //! [`best_access_token`] for who asks in another way. What always holds: at most two requests are
-//! made, the second only when the first answer says that a shorter life may be had; the token that
-//! comes of it outlives the one that the caller holds.
+//! made, the second only when the first answer says that a shorter life may be had; a token that the
+//! second gives outlives the one that the caller holds, as far as both say when they end. One that the
+//! first gives is not compared: it has the lifetime asked for.
 
 use std::future::Future;
 
