@@ -20,12 +20,24 @@ pub struct ServerUrl(Url);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CredentialUrl(Url);
 
+/// An address that is refused, for a message. One that may hold a password (of `user:password@host`) or a token (in a
+/// query or fragment) is not quoted.
+fn quoted(text: &str) -> String {
+    // A principal has an `@` in the path of a credential.
+    let before_path = text.split_once("/v1/").map_or(text, |(before, _)| before);
+    if before_path.contains('@') || text.contains(['?', '#']) {
+        return "the address (not shown, for it may hold a secret)".to_owned();
+    }
+    format!("\"{}\"", printable(text, 200))
+}
+
+fn no_vault(text: &str, why: &str) -> Error {
+    Error::bad_value(&format!("{} is no address of a Vault: {why}", quoted(text)))
+        .advise("correct the address")
+}
+
 fn parse_https(text: &str) -> Result<Url, Error> {
-    let refuse = |why: &str| {
-        let shown = printable(text, 200);
-        Error::bad_value(&format!("\"{shown}\" is no address of a Vault: {why}"))
-            .advise("correct the address")
-    };
+    let refuse = |why: &str| no_vault(text, why);
     let url = Url::parse(text).map_err(|e| refuse(&e.to_string()))?;
     if url.scheme() != "https" {
         return Err(refuse("it must begin with https://"));
@@ -77,11 +89,7 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, Error> {
         // A server is a setting, the URL of a credential a value among others.
         let url = parse_https(text).map_err(|error| error.in_scope(FailureScope::Local))?;
-        let refuse = |why: &str| {
-            let shown = printable(text, 200);
-            Error::configuration(&format!("\"{shown}\" is no address of a Vault: {why}"))
-                .advise("correct the address")
-        };
+        let refuse = |why: &str| no_vault(text, why).in_scope(FailureScope::Local);
         if !matches!(url.path(), "" | "/") {
             return Err(refuse("nothing may follow host and port"));
         }
@@ -168,9 +176,9 @@ impl FromStr for CredentialUrl {
     fn from_str(text: &str) -> Result<Self, Error> {
         let url = parse_https(text)?;
         if !url.path().starts_with("/v1/") {
-            let shown = printable(text, 200);
+            let shown = quoted(text);
             return Err(Error::bad_value(&format!(
-                "\"{shown}\" is no URL of a credential: its path must begin with /v1/"
+                "{shown} is no URL of a credential: its path must begin with /v1/"
             ))
             .advise("correct the URL"));
         }
@@ -224,6 +232,29 @@ mod tests {
             );
         }
         assert!(CredentialUrl::creds(&server(), "cms/x", "a", "crab").is_err());
+    }
+
+    #[test]
+    fn a_secret_in_an_address_is_not_quoted() {
+        for text in [
+            "https://user:s.secret@vault.test",
+            "user:s.secret@vault.test",
+            "https://user:s.se/cret@vault.test:8200/v1/x",
+            "http://user:s.secret@vault.test/v1/x",
+            "https://vault.test:8200/v1/x?token=s.secret",
+            "https://vault.test:8200/#s.secret",
+        ] {
+            let server = text.parse::<ServerUrl>().err();
+            let credential = text.parse::<CredentialUrl>().err();
+            for error in server.into_iter().chain(credential) {
+                let said = format!("{error} {error:?}");
+                assert!(!said.contains("s.se"), "{said}");
+                assert!(said.contains("not shown"), "{said}");
+            }
+        }
+        let odd = "http://vault.test/v1/secret/oauth/creds/cms/a@TEST:x";
+        let error = odd.parse::<CredentialUrl>().unwrap_err();
+        assert!(error.to_string().contains(odd), "{error}");
     }
 
     #[test]
