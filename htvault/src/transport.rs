@@ -94,18 +94,11 @@ fn deepest_words(error: &reqwest::Error) -> String {
 
 /// The first error of a type in the chain of causes, with what I/O errors wrap.
 fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    if let Some(found) = error.downcast_ref::<E>() {
-        // An I/O error that wraps another one only passes it on.
-        let wrapped = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        let deeper = wrapped.and_then(|inner| find::<E>(inner));
-        return deeper.or(Some(found));
-    }
-    // An I/O error hides what it wraps from `source`.
+    // An I/O error hides what it wraps from `source`, and only passes on another one.
     let wrapped = error
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref)
         .and_then(|inner| find::<E>(inner));
-    wrapped.or_else(|| find::<E>(error.source()?))
+    let found = wrapped.or_else(|| error.downcast_ref());
+    found.or_else(|| find::<E>(error.source()?))
 }
