@@ -319,16 +319,11 @@ impl Client {
         let failed = |error: reqwest::Error| transport::failure(request, error, &settings.tls);
         let mut response = builder.send().await.map_err(failed)?;
         let status = response.status();
-        let length = response.content_length().unwrap_or_default();
-        let length = usize::try_from(length).unwrap_or(ANSWER_LIMIT);
-        let mut body = Zeroizing::new(Vec::with_capacity(length.min(ANSWER_LIMIT)));
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > ANSWER_LIMIT {
-                let words = format!("the answer is larger than {ANSWER_LIMIT} bytes");
-                return Err(Error::bad_answer(request, &words));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = transport::body(&mut response, ANSWER_LIMIT).await;
+        let Some(body) = body.map_err(failed)? else {
+            let words = format!("the answer is larger than {ANSWER_LIMIT} bytes");
+            return Err(Error::bad_answer(request, &words));
+        };
         if status.is_success() {
             return Ok(Received { status, body });
         }

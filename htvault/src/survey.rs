@@ -102,13 +102,9 @@ async fn ask(
         .and_then(TlsInfo::peer_certificate)
         .and_then(end_of);
     let status = response.status();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > ANSWER_LIMIT {
-            break;
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = transport::body(&mut response, ANSWER_LIMIT).await;
+    // One that is too large describes no health.
+    let body = body.map_err(failed)?.unwrap_or_default();
     Ok(NodeAnswer {
         certificate_ends,
         ..described(&request, status.as_u16(), &body)?

@@ -1,7 +1,10 @@
-//! Failures to get an answer: which part failed, in plain words, and what it speaks of.
+//! Bodies of answers, and failures to get one: which part failed, in plain words, and what it speaks of.
 
 use std::error::Error as StdError;
 use std::io;
+
+use reqwest::Response;
+use secrecy::zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, FailureScope};
 use crate::tls::{TlsSettings, explain};
@@ -69,6 +72,23 @@ pub(crate) fn was_not_read(error: &Error) -> bool {
     let was_sent = |source: &reqwest::Error| !source.is_connect() && !source.is_builder();
     let is_before = matches!(error.scope(), FailureScope::Host | FailureScope::Local);
     is_before && !source.is_some_and(was_sent)
+}
+
+/// Reads the body of an answer, which may hold a token; `None` when it is larger than `limit` bytes.
+pub(crate) async fn body(
+    response: &mut Response,
+    limit: usize,
+) -> Result<Option<Zeroizing<Vec<u8>>>, reqwest::Error> {
+    let length = response.content_length().unwrap_or_default();
+    let length = usize::try_from(length).unwrap_or(limit);
+    let mut body = Zeroizing::new(Vec::with_capacity(length.min(limit)));
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
 }
 
 /// Plain words for a connection that was not made.
