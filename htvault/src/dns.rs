@@ -8,8 +8,10 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
+
+use crate::thread;
 
 /// Threads of this process that may wait for the system's resolver at a time.
 const THREADS: usize = 16;
@@ -73,18 +75,8 @@ async fn on_a_thread<T: Send + 'static>(
     };
     let place = timeout(THREAD_WAIT, Arc::clone(places).acquire_owned()).await;
     let place = place.map_err(|_| busy())?.map_err(|_| busy())?;
-    let (send, receive) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("htvault-dns".to_owned())
-        .spawn(move || {
-            let result = work();
-            drop(place);
-            // The caller may have given up.
-            let _ = send.send(result);
-        })?;
-    receive
-        .await
-        .unwrap_or_else(|_| Err(io::Error::other("the look-up was broken off")))
+    let found = thread::run("htvault-dns", place, work).await?;
+    found.unwrap_or_else(|| Err(io::Error::other("the look-up was broken off")))
 }
 
 #[cfg(test)]

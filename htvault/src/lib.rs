@@ -57,6 +57,7 @@ mod secret;
 mod settings;
 mod survey;
 pub mod text;
+mod thread;
 mod tls;
 mod transport;
 mod vault_token;

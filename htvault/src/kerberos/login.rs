@@ -9,10 +9,11 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::{KerberosError, NegotiateToken, Ticket};
+use crate::thread;
 
 /// Threads that may wait for the KDCs of one realm.
 const PER_REALM: usize = 4;
@@ -123,20 +124,13 @@ impl Places {
     ) -> Result<T, KerberosError> {
         let all = async {
             let place = self.place(principal).await;
-            let (send, receive) = oneshot::channel();
-            let thread = std::thread::Builder::new().name("kerberos".to_owned());
-            let thread = thread.spawn(move || {
-                let result = work();
-                drop(place);
-                // The caller may have given up.
-                let _ = send.send(result);
-            });
-            if let Err(error) = thread {
-                let words = format!("this host gives no thread ({error})");
-                return Err(KerberosError::busy(principal, &words));
+            let result = thread::run("kerberos", place, work).await;
+            let busy = |words: &str| Err(KerberosError::busy(principal, words));
+            match result {
+                Ok(Some(result)) => result,
+                Ok(None) => busy("the login was broken off"),
+                Err(error) => busy(&format!("this host gives no thread ({error})")),
             }
-            let broken = || KerberosError::busy(principal, "the login was broken off");
-            receive.await.unwrap_or_else(|_| Err(broken()))
         };
         let late = || KerberosError::timed_out(principal, deadline.as_secs());
         timeout(deadline, all).await.unwrap_or_else(|_| Err(late()))
