@@ -386,3 +386,6 @@ impl Problem {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;
