@@ -191,7 +191,11 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let store = self.parts().store.clone();
         let unfinished = store.read(|content| content.unfinished.clone());
         for id in unfinished.into_keys() {
-            let is_owned = self.owners.contains_key(&id);
+            let owner = self.owners.get(&id);
+            if owner.is_some_and(|owner| owner.is_wanted) {
+                continue;
+            }
+            let is_owned = owner.is_some();
             if let Some(delivery) = self.way_to(&id) {
                 if !is_owned {
                     let task = self.own(delivery, false, None);

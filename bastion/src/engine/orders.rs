@@ -87,8 +87,10 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let (answer, mut answers) = mpsc::unbounded_channel();
         let (applied, _) = barrier();
         for id in &left {
-            // Before the order: it may be another way than when it was configured.
-            let _ = self.way_to(id);
+            if self.owners.get(id).is_some_and(|owner| !owner.is_wanted) {
+                // Before the order: it may be another way than when it was configured.
+                let _ = self.way_to(id);
+            }
             if let Some(owner) = self.owners.get(id) {
                 parts.limits.retry_for(&owner.status.borrow().delivery);
                 let order = Revocation {
