@@ -25,6 +25,9 @@ use crate::model::{Event, Heartbeat, Level};
 /// Target of the lines that `-v` adds.
 const RENEWALS: &str = "renewals";
 
+/// Deadline for the opening of the file at the start.
+const OPENED: Duration = Duration::from_secs(10);
+
 /// Lines that wait for the disk at most.
 const QUEUE: usize = 4096;
 
@@ -67,7 +70,8 @@ struct Output {
 }
 
 impl Log {
-    /// Opens the log file, or the terminal alone for `None`, and starts the thread that writes.
+    /// Opens the log file, or the terminal alone for `None`, and starts the thread that writes. A file whose file
+    /// system hangs is opened by that thread, when it answers.
     ///
     /// # Errors
     /// The file cannot be opened for writing, or is none.
@@ -76,10 +80,10 @@ impl Log {
         terminal: bool,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        let opened = file.map(open).transpose()?;
+        let opened = file.map(|file| open_in_time(file, open, OPENED));
         let output = Output {
             path: file.map(Path::to_owned),
-            file: opened,
+            file: opened.transpose()?.flatten(),
             terminal: terminal || file.is_none(),
         };
         let (lines, received) = sync_channel(QUEUE);
@@ -138,6 +142,20 @@ impl Log {
             self.state().dropped += 1;
         }
     }
+}
+
+/// Opens a file on a thread of its own; `None` when its file system does not answer in time.
+fn open_in_time(
+    path: &Path,
+    open: fn(&Path) -> io::Result<File>,
+    limit: Duration,
+) -> io::Result<Option<File>> {
+    let (answer, answered) = sync_channel(1);
+    let path = path.to_owned();
+    let thread = std::thread::Builder::new().name("log".to_owned());
+    // Who asked may have given up.
+    thread.spawn(move || _ = answer.send(open(&path)))?;
+    answered.recv_timeout(limit).ok().transpose()
 }
 
 /// Opens a plain file for appending, or `/dev/null`.
@@ -205,7 +223,7 @@ impl Output {
             .as_ref()
             .and_then(|file| file.metadata().ok())
             .map(id);
-        if present != open_now
+        if (open_now.is_none() || present != open_now)
             && let Ok(file) = open(path)
         {
             self.file = Some(file);

@@ -1,16 +1,18 @@
 //! Signals, and the configuration: read until it is usable, read again at SIGHUP and after a failure.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Sender;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
+use super::apart::{ANSWER, on_thread};
 use super::daemon::Command;
-use super::privileges::Places;
+use super::privileges::{Found, Places};
 use super::trust::{Followed, Trust};
 use crate::cli::Cli;
 use crate::config::Settings;
@@ -72,7 +74,7 @@ impl Signals {
 }
 
 /// Waits for work while signals are answered; the name of the signal that asks for the end, if one comes first.
-async fn beside_signals<T>(
+pub(super) async fn beside_signals<T>(
     work: impl Future<Output = T>,
     signals: &mut Signals,
     mut on_hangup: impl FnMut(),
@@ -94,16 +96,18 @@ pub(super) type Configuration = (Values, Source);
 
 /// End of the start.
 pub(super) enum Configured {
-    Usable(Configuration, Box<Settings>),
+    Usable(Configuration, Box<Settings>, Found),
     /// It cannot be read, and one pass was asked for.
     Failed,
     /// A signal came first.
     Stopped,
 }
 
-/// Reads the configuration until it is usable: what a site configured is never guessed.
+/// Reads the configuration until it is usable: what a site configured is never guessed. Then finds the folders to be
+/// written to.
 pub(super) async fn configure(cli: &Cli, signals: &mut Signals) -> Configured {
     let mut parser = Parser::new(cli);
+    let mut reports = FailedStart::default();
     loop {
         let mut reread = false;
         let read = beside_signals(parser.read(), signals, || reread = true);
@@ -112,7 +116,12 @@ pub(super) async fn configure(cli: &Cli, signals: &mut Signals) -> Configured {
         };
         match (problem(&configuration.1, settings.as_ref(), None), settings) {
             (None, Some(settings)) => {
-                return Configured::Usable(configuration, Box::new(settings));
+                let find = find_folders(cli, &settings, &mut reports);
+                return match beside_signals(find, signals, || ()).await {
+                    Ok(Some(found)) => Configured::Usable(configuration, Box::new(settings), found),
+                    Ok(None) => Configured::Failed,
+                    Err(_) => Configured::Stopped,
+                };
             }
             (why, settings) => {
                 let why = why.unwrap_or_default();
@@ -121,7 +130,7 @@ pub(super) async fn configure(cli: &Cli, signals: &mut Signals) -> Configured {
                     return Configured::Failed;
                 }
                 if let Some(settings) = settings {
-                    super::reporting::publish_failed_start(&settings, &why);
+                    reports.publish(settings, why);
                 }
             }
         }
@@ -136,11 +145,49 @@ pub(super) async fn configure(cli: &Cli, signals: &mut Signals) -> Configured {
     }
 }
 
+/// Finds the folders to be written to. Without the credential directory there is nothing to do, and after its rights are
+/// given up the process could never write there: its file system is waited for. `None` when one pass was asked for.
+async fn find_folders(cli: &Cli, settings: &Settings, reports: &mut FailedStart) -> Option<Found> {
+    if !settings.confine {
+        return Some(Found::default());
+    }
+    if let Some(directory) = settings.directory.clone() {
+        let why = format!("the file system of {} does not answer", directory.display());
+        let mut answer = on_thread("places", move || directory.is_dir());
+        let mut pause = ANSWER;
+        while tokio::time::timeout(pause, &mut answer).await.is_err() {
+            pause = RETRY;
+            eprintln!("condor_credmon_htvault: {why}");
+            if cli.once {
+                return None;
+            }
+            reports.publish(settings.clone(), why.clone());
+        }
+    }
+    let log = super::log_file(cli, settings);
+    Some(Found::of(&super::written(settings, log.as_deref())).await)
+}
+
+/// Publishes why the start does not get on, off the loop. One at a time: a file system that hangs costs one thread.
+#[derive(Default)]
+struct FailedStart(Option<JoinHandle<()>>);
+
+impl FailedStart {
+    fn publish(&mut self, settings: Settings, why: String) {
+        if self.0.as_ref().is_none_or(JoinHandle::is_finished) {
+            let publish = move || super::reporting::publish_failed_start(&settings, &why);
+            let thread = std::thread::Builder::new().name("status".to_owned());
+            // One that cannot be started is started the next time.
+            self.0 = thread.spawn(publish).ok();
+        }
+    }
+}
+
 /// Parses values off the loop, for users and groups are looked up. One at a time: a look-up that hangs
 /// costs one thread.
 struct Parser<'c> {
     cli: &'c Cli,
-    hanging: Option<JoinHandle<Settings>>,
+    hanging: Option<oneshot::Receiver<Settings>>,
 }
 
 impl<'c> Parser<'c> {
@@ -157,16 +204,13 @@ impl<'c> Parser<'c> {
 
     /// `None` when it hangs.
     async fn parse(&mut self, values: &Values) -> Option<Settings> {
-        if self
-            .hanging
-            .as_ref()
-            .is_some_and(|parse| !parse.is_finished())
-        {
+        let hanging = self.hanging.as_mut();
+        if hanging.is_some_and(|parse| matches!(parse.try_recv(), Err(TryRecvError::Empty))) {
             return None;
         }
         let (values, name) = (values.clone(), self.cli.name.clone());
         let directory = self.cli.cred_dir.clone();
-        let mut parse = tokio::task::spawn_blocking(move || {
+        let mut parse = on_thread("parse", move || {
             let hostname = nix::unistd::gethostname().unwrap_or_default();
             let mut settings = Settings::new(&values, &name, &hostname.to_string_lossy());
             settings.directory = directory.or(settings.directory);
@@ -284,7 +328,7 @@ impl<'c> Control<'c> {
                     next_read = (failed || again).then(|| last_read + pause);
                 }
                 _ = follow.tick() => {
-                    let followed = self.trust.follow().await;
+                    let followed = self.trust.follow();
                     if followed == Followed::Replaced {
                         self.vault.set_authorities(self.trust.authorities.clone());
                     }
@@ -314,7 +358,7 @@ impl<'c> Control<'c> {
         if configuration != self.known {
             self.known = configuration;
             let files = super::written(&settings, None);
-            let complaints = self.places.complaints(&self.cli.name, &files);
+            let complaints = self.places.complaints(&self.cli.name, &files).await;
             settings.problems.extend(complaints);
             self.trust.tls = settings.tls.clone();
             let _ = commands.send(Command::Configure(Box::new(settings))).await;

@@ -3,6 +3,7 @@
 //! Order of a start: signal handlers; configuration, until it is usable; log; rights given up; then
 //! all threads, which therefore have no more rights than they need.
 
+mod apart;
 mod control;
 mod daemon;
 mod privileges;
@@ -30,7 +31,7 @@ use crate::report::Publisher;
 use crate::report::log::{self, Detail, Log};
 use crate::scheduler::Gate;
 use crate::store::Scanner;
-use control::{Configured, Control, Signals};
+use control::{Configured, Control, Signals, beside_signals};
 use daemon::{Daemon, Parts};
 use privileges::Places;
 use trust::Trust;
@@ -97,17 +98,17 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
         anyhow::Ok(control::configure(cli, &mut signals).await)
     })?;
-    // A look-up of a user that hangs is not waited for.
-    starting.shutdown_background();
-    let (configuration, settings) = match configured {
-        Configured::Usable(configuration, settings) => (configuration, settings),
+    drop(starting);
+    let (configuration, mut settings, found) = match configured {
+        Configured::Usable(configuration, settings, found) => (configuration, settings, found),
         Configured::Failed => return Ok(ExitCode::FAILURE),
         Configured::Stopped => return Ok(ExitCode::SUCCESS),
     };
 
     let log_file = log_file(cli, &settings);
     let (places, events) = if settings.confine {
-        Places::give_up(&written(&settings, log_file.as_deref()))
+        settings.problems.extend(found.complaints(&cli.name));
+        Places::give_up(found)
     } else {
         Places::everywhere()
     };
@@ -128,8 +129,11 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
 
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
-        let signals = Signals::new()?;
-        let (authorities, problem) = trust::read_authorities(&settings.tls);
+        let mut signals = Signals::new()?;
+        let read = trust::read_at_start(&settings.tls);
+        let Ok((authorities, problem)) = beside_signals(read, &mut signals, || ()).await else {
+            return Ok(true);
+        };
         let vault = Arc::new(HtVault::new(authorities.clone()));
         let trust = Trust::new(settings.tls.clone(), authorities, problem);
         let control = Control::new(cli, configuration, vault.clone(), places, trust);

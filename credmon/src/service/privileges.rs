@@ -8,14 +8,17 @@
 //! Both hold for the calling thread and what it starts from then on. What a kernel does not offer is
 //! logged and done without.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
-    ABI, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
-    path_beneath_rules,
+    ABI, AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, path_beneath_rules,
 };
+use tokio::time::Instant;
 
+use super::apart::{ANSWER, on_thread};
 use crate::model::{Event, Level};
 
 /// Capabilities that root keeps: reading and writing in folders of condor's, giving files their owner and
@@ -29,21 +32,53 @@ const KEPT: [Capability; 3] = [
 /// The version of landlock whose rights are asked for; of an older kernel, those that it has.
 const LANDLOCK: ABI = ABI::V3;
 
-/// Folders where this process may write after it gave up its other rights; `None`: everywhere.
+/// Folders in which files are to be made, found and open.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// By real paths, without symbolic links.
+    folders: Vec<(PathBuf, PathFd)>,
+    /// Files whose file system does not answer.
+    silent: Vec<PathBuf>,
+}
+
+impl Found {
+    /// Finds the folders of these files. Each file system is asked on a thread of its own: one that hangs costs only
+    /// its own files.
+    pub(super) async fn of(files: &[PathBuf]) -> Self {
+        let mut found = Self::default();
+        for (file, folders) in ask(files, open_folders).await {
+            match folders {
+                Some(folders) => found.folders.extend(folders),
+                None => found.silent.push(file),
+            }
+        }
+        found.folders.sort_by(|(one, _), (other, _)| one.cmp(other));
+        found.folders.dedup_by(|(one, _), (other, _)| one == other);
+        found
+    }
+
+    /// Files that were left out, in words.
+    pub(super) fn complaints(&self, daemon: &str) -> Vec<String> {
+        let text = |file: &PathBuf| complaint(daemon, file);
+        self.silent.iter().map(text).collect()
+    }
+}
+
+/// Folders where this process may write after it gave up its other rights, by real paths; `None`: everywhere.
 pub(super) struct Places(Option<Vec<PathBuf>>);
 
 impl Places {
-    /// Gives up what the work does not need but to make these files; says what could not be given up.
-    pub(super) fn give_up(files: &[PathBuf]) -> (Self, Vec<Event>) {
+    /// Gives up what the work does not need but to make files in these folders; says what could not be given up.
+    pub(super) fn give_up(found: Found) -> (Self, Vec<Event>) {
         let mut events = Vec::new();
         if let Err(error) = drop_capabilities() {
             let text = format!("the process keeps more rights than it needs: {error}");
             events.push(Event::new(Level::Warning, text));
         }
-        let folders = places(files);
-        let shortcoming = shortcoming(&confine(&folders));
+        let (paths, folders): (Vec<_>, Vec<_>) = found.folders.into_iter().unzip();
+        let shortcoming = shortcoming(&confine(folders));
         events.extend(shortcoming.map(|text| Event::new(Level::Info, text)));
-        (Self(Some(folders)), events)
+        (Self(Some(paths)), events)
     }
 
     /// Gives up nothing, as the site asks for.
@@ -53,22 +88,27 @@ impl Places {
     }
 
     /// Files that this process may not make, in words.
-    pub(super) fn complaints(&self, daemon: &str, files: &[PathBuf]) -> Vec<String> {
-        let folders = self.0.as_deref();
-        let is_inside = |file: &&PathBuf| {
-            let file = absolute(file);
-            folders.is_none_or(|all| all.iter().any(|folder| file.starts_with(folder)))
+    pub(super) async fn complaints(&self, daemon: &str, files: &[PathBuf]) -> Vec<String> {
+        let Some(folders) = &self.0 else {
+            return Vec::new();
         };
-        let outside = files.iter().filter(|file| !is_inside(file));
-        let text = |file: &PathBuf| {
-            format!(
-                "{} lies where this process gave up to write when it started: restart it \
-                 (condor_restart -daemon {daemon})",
-                file.display()
-            )
-        };
-        outside.map(text).collect()
+        let mut complaints = Vec::new();
+        for (file, real) in ask(files, real).await {
+            let real = real.unwrap_or_else(|| absolute(&file));
+            if !folders.iter().any(|folder| real.starts_with(folder)) {
+                complaints.push(complaint(daemon, &file));
+            }
+        }
+        complaints
     }
+}
+
+fn complaint(daemon: &str, file: &Path) -> String {
+    format!(
+        "{} lies where this process gave up to write when it started: restart it \
+         (condor_restart -daemon {daemon})",
+        file.display()
+    )
 }
 
 /// Keeps only the capabilities that are needed.
@@ -107,32 +147,71 @@ fn shortcoming(confined: &Result<RulesetStatus, RulesetError>) -> Option<String>
     ))
 }
 
-/// Lets this thread, and what it starts, write below these places only.
-fn confine(places: &[PathBuf]) -> Result<RulesetStatus, RulesetError> {
+/// Lets this thread, and what it starts, write below these folders only.
+fn confine(folders: Vec<PathFd>) -> Result<RulesetStatus, RulesetError> {
     // Reading is not asked about: a rule that allows it everywhere is looked for at each opening, all
     // the way up to the root.
     let write = AccessFs::from_write(LANDLOCK);
+    let rules = folders
+        .into_iter()
+        .map(|folder| PathBeneath::new(folder, write));
     let status = Ruleset::default()
         .handle_access(write)?
         .create()?
-        .add_rules(path_beneath_rules(places, write))?
+        .add_rules(rules.map(Ok::<_, RulesetError>))?
         .add_rules(path_beneath_rules(["/dev/null"], write))?
         .restrict_self()?;
     Ok(status.ruleset)
 }
 
-/// The folders that must be written to, so that these files and directories can be made anew: the
-/// nearest one above each that exists.
-fn places(paths: &[PathBuf]) -> Vec<PathBuf> {
-    let folder = |path: &PathBuf| {
-        let path = absolute(path);
-        let folder = path.ancestors().skip(1).find(|folder| folder.is_dir());
-        folder.map(Path::to_owned)
+/// Asks a file system about each path, with one thread for each folder; `None` where there is no answer in time.
+async fn ask<T: Send + 'static>(
+    paths: &[PathBuf],
+    ask: fn(&Path) -> T,
+) -> Vec<(PathBuf, Option<T>)> {
+    let mut by_folder: BTreeMap<Option<&Path>, Vec<PathBuf>> = BTreeMap::new();
+    for path in paths {
+        let of_folder = by_folder.entry(path.parent()).or_default();
+        of_folder.push(path.clone());
+    }
+    let start = |paths: Vec<PathBuf>| {
+        let asked = paths.clone();
+        let work = move || asked.iter().map(|path| ask(path)).collect::<Vec<T>>();
+        (paths, on_thread("places", work))
     };
-    let mut places: Vec<PathBuf> = paths.iter().filter_map(folder).collect();
-    places.sort();
-    places.dedup();
-    places
+    // All before the first is waited for.
+    let started: Vec<_> = by_folder.into_values().map(start).collect();
+    let deadline = Instant::now() + ANSWER;
+    let mut answers = Vec::with_capacity(paths.len());
+    for (paths, answer) in started {
+        let answer = tokio::time::timeout_at(deadline, answer).await;
+        let mut answer = answer.ok().and_then(Result::ok).into_iter().flatten();
+        answers.extend(paths.into_iter().map(|path| (path, answer.next())));
+    }
+    answers
+}
+
+/// Opens the folders that must be written to, so that this file or directory can be made anew: the nearest one above
+/// it that exists, and where a symbolic link is in its place the one above what that leads to.
+fn open_folders(path: &Path) -> Vec<(PathBuf, PathFd)> {
+    let above = |path: &Path| {
+        let folder = path.ancestors().skip(1).find(|folder| folder.is_dir())?;
+        let folder = folder.canonicalize().ok()?;
+        let open = PathFd::new(&folder).ok()?;
+        Some((folder, open))
+    };
+    let paths = [absolute(path)];
+    paths.iter().filter_map(|path| above(path)).collect()
+}
+
+/// The absolute path without symbolic links, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let path = absolute(path);
+    let resolve = |above: &Path| {
+        let rest = path.strip_prefix(above).ok()?;
+        Some(above.canonicalize().ok()?.join(rest))
+    };
+    path.ancestors().find_map(resolve).unwrap_or(path)
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -1,7 +1,10 @@
 //! Certificate authorities: read at a start, and followed while the daemon runs.
 
+use std::thread::JoinHandle;
+
 use htvault::{Authorities, TlsSettings};
-use tokio::task::JoinHandle;
+
+use super::apart::in_time;
 
 /// Certificate authorities, if any can be read, and what is wrong with the configured ones.
 type ReadAuthorities = (Option<Authorities>, Option<String>);
@@ -11,15 +14,27 @@ type ReadAuthorities = (Option<Authorities>, Option<String>);
 pub(super) fn read_authorities(tls: &TlsSettings) -> ReadAuthorities {
     match Authorities::read(tls) {
         Ok(authorities) => (Some(authorities), None),
-        Err(error) => {
-            let usual = Authorities::read(&TlsSettings::default()).ok();
-            let text = format!(
-                "{}; the system's certificate authorities are used",
-                error.message()
-            );
-            (usual, Some(text))
-        }
+        Err(error) => (of_system(), Some(stand_in(&error.message()))),
     }
+}
+
+/// Does the same at a start, with a deadline: the system's are used while the file system of the configured ones hangs.
+pub(super) async fn read_at_start(tls: &TlsSettings) -> ReadAuthorities {
+    let tls = tls.clone();
+    if let Some(read) = in_time("trust", move || read_authorities(&tls)).await {
+        return read;
+    }
+    let usual = in_time("trust", of_system).await.flatten();
+    let why = "the file system of the certificate authorities does not answer";
+    (usual, Some(stand_in(why)))
+}
+
+fn of_system() -> Option<Authorities> {
+    Authorities::read(&TlsSettings::default()).ok()
+}
+
+fn stand_in(why: &str) -> String {
+    format!("{why}; the system's certificate authorities are used")
 }
 
 /// Result of a check of the files with certificate authorities.
@@ -62,26 +77,28 @@ impl Trust {
 
     /// Reads the files again when they changed, or could not be read before. Authorities in force
     /// stay when others cannot be read: so nobody stops, and no more is trusted than was configured.
-    pub(super) async fn follow(&mut self) -> Followed {
+    pub(super) fn follow(&mut self) -> Followed {
         let mut followed = Followed::Same;
-        if let Some(reading) = &mut self.reading {
-            if !reading.is_finished() {
-                return followed;
-            }
-            if let Ok(Some(read)) = reading.await {
-                followed = self.take_in(read);
-            }
+        if self.reading.as_ref().is_some_and(|r| !r.is_finished()) {
+            return followed;
+        }
+        // It does not block, for it has ended.
+        if let Some(Ok(Some(read))) = self.reading.take().map(JoinHandle::join) {
+            followed = self.take_in(read);
         }
         let (tls, known) = (self.tls.clone(), self.authorities.clone());
         let (failed, stands_in) = (self.problem.is_some(), self.stands_in);
-        self.reading = Some(tokio::task::spawn_blocking(move || {
+        let read = move || {
             let is_known = known.as_ref().is_some_and(|known| known.are_those_of(&tls));
             match (&known, failed || !is_known) {
                 (_, false) => None,
                 (Some(_), true) if !stands_in => Some(read_others(&tls)),
                 (_, true) => Some(read_authorities(&tls)),
             }
-        }));
+        };
+        let thread = std::thread::Builder::new().name("trust".to_owned());
+        // One that cannot be started is started the next time.
+        self.reading = thread.spawn(read).ok();
         followed
     }
 

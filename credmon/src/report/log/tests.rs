@@ -158,3 +158,23 @@ fn lines_that_find_no_room_are_counted_and_delay_nobody() {
     assert_eq!(log.dropped(), 4);
     log.flush(FAR);
 }
+
+#[test]
+fn a_log_whose_file_system_hangs_is_opened_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let hang = |_: &Path| loop {
+        std::thread::park();
+    };
+    let opened = open_in_time(&path, hang, Duration::ZERO).unwrap();
+    assert!(opened.is_none());
+    let mut output = Output {
+        path: Some(path.clone()),
+        file: opened,
+        terminal: false,
+    };
+    output.follow();
+    output.write("a line").unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "a line");
+    assert!(open_in_time(&path, open, OPENED).unwrap().is_some());
+}

@@ -67,7 +67,7 @@ fn writing_elsewhere_is_refused_where_the_kernel_can() {
     std::fs::write(outside.path().join("a"), "x").unwrap();
     let (place, other) = (inside.path().to_owned(), outside.path().to_owned());
     let (confinement, within, beyond, read) = apart(move || {
-        let confinement = confine(std::slice::from_ref(&place)).unwrap();
+        let confinement = confine(vec![PathFd::new(&place).unwrap()]).unwrap();
         std::fs::create_dir(place.join("u")).unwrap();
         std::fs::write(place.join("u/new"), "x").unwrap();
         (
@@ -96,15 +96,38 @@ fn what_a_kernel_lacks_is_said() {
     }
 }
 
-#[test]
-fn a_place_is_the_nearest_folder_that_exists() {
+#[tokio::test]
+async fn a_place_is_the_nearest_folder_that_exists() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (dir.path().join("a/b/creds"), dir.path().join("log"));
-    let found = places(&[one.clone(), two]);
-    assert_eq!(found, [dir.path()]);
+    let found = Found::of(&[one.clone(), two]).await;
+    let folders: Vec<PathBuf> = found.folders.into_iter().map(|(path, _)| path).collect();
+    assert_eq!(folders, [dir.path().canonicalize().unwrap()]);
     let files = [one, PathBuf::from("/elsewhere/x")];
-    let complaints = Places(Some(found)).complaints("CREDMON_OAUTH", &files);
+    let places = Places(Some(folders));
+    let complaints = places.complaints("CREDMON_OAUTH", &files).await;
     assert_eq!(complaints.len(), 1);
     assert!(complaints[0].starts_with("/elsewhere/x lies where"));
-    assert!(Places(None).complaints("CREDMON_OAUTH", &files).is_empty());
+    let none = Places(None).complaints("CREDMON_OAUTH", &files).await;
+    assert!(none.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_system_that_hangs_costs_only_its_own_files() {
+    let answers = ask(&["/a/x".into(), "/b/y".into()], Path::is_absolute).await;
+    let expected = [("/a/x".into(), Some(true)), ("/b/y".into(), Some(true))];
+    assert_eq!(answers, expected);
+    tokio::time::pause();
+    let hang = |_: &Path| loop {
+        std::thread::park();
+    };
+    let silent = ask(&["/hangs/x".into()], hang).await;
+    let (file, answer): &(PathBuf, Option<()>) = &silent[0];
+    assert!(file == "/hangs/x" && answer.is_none());
+    let found = Found {
+        silent: vec![file.clone()],
+        ..Found::default()
+    };
+    let complaints = found.complaints("CREDMON_OAUTH");
+    assert!(complaints[0].starts_with("/hangs/x lies where"));
 }

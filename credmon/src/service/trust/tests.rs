@@ -21,11 +21,11 @@ uTC9PiiK7QIhAMpijSM4jZc+dyPu/st/ARdXuTK/zodxtYYy3xDL2j2G
 /// Checks the files once, and takes in what came of it.
 async fn follow(trust: &mut Trust) -> Followed {
     trust.reading = None;
-    assert_eq!(trust.follow().await, Followed::Same);
+    assert_eq!(trust.follow(), Followed::Same);
     while !trust.reading.as_ref().unwrap().is_finished() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    trust.follow().await
+    trust.follow()
 }
 
 #[tokio::test]
