@@ -200,7 +200,7 @@ fn open_folders(path: &Path) -> Vec<(PathBuf, PathFd)> {
         let open = PathFd::new(&folder).ok()?;
         Some((folder, open))
     };
-    let paths = [absolute(path)];
+    let paths = [absolute(path), real(path)];
     paths.iter().filter_map(|path| above(path)).collect()
 }
 

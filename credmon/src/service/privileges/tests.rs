@@ -113,6 +113,25 @@ async fn a_place_is_the_nearest_folder_that_exists() {
 }
 
 #[tokio::test]
+async fn a_credential_directory_that_is_a_symbolic_link_can_be_written_to() {
+    let (configured, real) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::create_dir(real.path().join("creds")).unwrap();
+    let link = configured.path().join("creds");
+    std::os::unix::fs::symlink(real.path().join("creds"), &link).unwrap();
+    let found = Found::of(std::slice::from_ref(&link)).await;
+    let directory = link.clone();
+    let (places, written) = apart(move || {
+        let (places, _) = Places::give_up(found);
+        (places, std::fs::write(directory.join("u.use"), "x"))
+    });
+    written.unwrap();
+    // By either path.
+    let files = [link, real.path().join("creds")];
+    let complaints = places.complaints("CREDMON_OAUTH", &files).await;
+    assert_eq!(complaints, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_file_system_that_hangs_costs_only_its_own_files() {
     let answers = ask(&["/a/x".into(), "/b/y".into()], Path::is_absolute).await;
     let expected = [("/a/x".into(), Some(true)), ("/b/y".into(), Some(true))];
