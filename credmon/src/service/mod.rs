@@ -130,12 +130,12 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let read = trust::read_at_start(&settings.tls);
-        let Ok((authorities, problem)) = beside_signals(read, &mut signals, || ()).await else {
+        let reading = trust::read_at_start(&settings.tls);
+        let Ok(read) = beside_signals(reading, &mut signals, || ()).await else {
             return Ok(true);
         };
-        let vault = Arc::new(HtVault::new(authorities.clone()));
-        let trust = Trust::new(settings.tls.clone(), authorities, problem);
+        let vault = Arc::new(HtVault::new(read.authorities.clone()));
+        let trust = Trust::new(settings.tls.clone(), read);
         let control = Control::new(cli, configuration, vault.clone(), places, trust);
         let gate = Gate::new(descriptors);
         Box::pin(work(cli, *settings, control, signals, vault, &log, gate)).await

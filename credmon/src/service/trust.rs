@@ -1,21 +1,63 @@
 //! Certificate authorities: read at a start, and followed while the daemon runs.
 
+use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use htvault::{Authorities, TlsSettings};
 
 use super::apart::in_time;
 
-/// Certificate authorities, if any can be read, and what is wrong with the configured ones.
-type ReadAuthorities = (Option<Authorities>, Option<String>);
+/// Certificate authorities as they were read.
+#[derive(Debug, Default)]
+pub(super) struct ReadAuthorities {
+    /// `None` when they cannot be read.
+    pub(super) authorities: Option<Authorities>,
+    /// The configured directory, when it has files.
+    directory: Option<PathBuf>,
+    pub(super) problem: Option<String>,
+}
+
+impl ReadAuthorities {
+    /// Reads them.
+    fn of(tls: &TlsSettings) -> Result<Self, htvault::Error> {
+        // Before: one that is gone meanwhile is missed the next time.
+        let directory = tls.ca_dir.clone().filter(|directory| has_files(directory));
+        Ok(Self {
+            authorities: Some(Authorities::read(tls)?),
+            directory,
+            problem: None,
+        })
+    }
+
+    /// The system's, since the configured ones cannot be read.
+    fn stand_in(authorities: Option<Authorities>, why: &str) -> Self {
+        Self {
+            authorities,
+            directory: None,
+            problem: Some(format!(
+                "{why}; the system's certificate authorities are used"
+            )),
+        }
+    }
+
+    /// None: those in force stay.
+    fn none(why: &str) -> Self {
+        Self {
+            problem: Some(format!("{why}; those in force stay")),
+            ..Self::default()
+        }
+    }
+}
+
+fn has_files(directory: &Path) -> bool {
+    std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
+}
 
 /// Reads certificate authorities at a start; the system's alone when the configured ones cannot be
 /// read, and what is wrong then.
 pub(super) fn read_authorities(tls: &TlsSettings) -> ReadAuthorities {
-    match Authorities::read(tls) {
-        Ok(authorities) => (Some(authorities), None),
-        Err(error) => (of_system(), Some(stand_in(&error.message()))),
-    }
+    ReadAuthorities::of(tls)
+        .unwrap_or_else(|error| ReadAuthorities::stand_in(of_system(), &error.message()))
 }
 
 /// Does the same at a start, with a deadline: the system's are used while the file system of the configured ones hangs.
@@ -26,15 +68,11 @@ pub(super) async fn read_at_start(tls: &TlsSettings) -> ReadAuthorities {
     }
     let usual = in_time("trust", of_system).await.flatten();
     let why = "the file system of the certificate authorities does not answer";
-    (usual, Some(stand_in(why)))
+    ReadAuthorities::stand_in(usual, why)
 }
 
 fn of_system() -> Option<Authorities> {
     Authorities::read(&TlsSettings::default()).ok()
-}
-
-fn stand_in(why: &str) -> String {
-    format!("{why}; the system's certificate authorities are used")
 }
 
 /// Result of a check of the files with certificate authorities.
@@ -52,6 +90,8 @@ pub(super) enum Followed {
 pub(super) struct Trust {
     pub(super) tls: TlsSettings,
     pub(super) authorities: Option<Authorities>,
+    /// The directory that had files when they were read.
+    directory: Option<PathBuf>,
     /// Problem of the configured ones.
     pub(super) problem: Option<String>,
     /// `true` while the system's are used, since the configured ones could never be read.
@@ -61,16 +101,13 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    pub(super) fn new(
-        tls: TlsSettings,
-        authorities: Option<Authorities>,
-        problem: Option<String>,
-    ) -> Self {
+    pub(super) fn new(tls: TlsSettings, read: ReadAuthorities) -> Self {
         Self {
             tls,
-            authorities,
-            stands_in: problem.is_some(),
-            problem,
+            authorities: read.authorities,
+            directory: read.directory,
+            stands_in: read.problem.is_some(),
+            problem: read.problem,
             reading: None,
         }
     }
@@ -87,12 +124,13 @@ impl Trust {
             followed = self.take_in(read);
         }
         let (tls, known) = (self.tls.clone(), self.authorities.clone());
+        let directory = self.directory.clone();
         let (failed, stands_in) = (self.problem.is_some(), self.stands_in);
         let read = move || {
             let is_known = known.as_ref().is_some_and(|known| known.are_those_of(&tls));
             match (&known, failed || !is_known) {
                 (_, false) => None,
-                (Some(_), true) if !stands_in => Some(read_others(&tls)),
+                (Some(_), true) if !stands_in => Some(read_others(&tls, directory.as_deref())),
                 (_, true) => Some(read_authorities(&tls)),
             }
         };
@@ -103,12 +141,13 @@ impl Trust {
     }
 
     /// Takes in what was read.
-    fn take_in(&mut self, (authorities, problem): ReadAuthorities) -> Followed {
-        let is_other_problem = problem != self.problem;
-        let failed = problem.is_some();
-        self.problem = problem;
-        if authorities.is_some() && (!failed || self.authorities.is_none()) {
-            (self.authorities, self.stands_in) = (authorities, failed);
+    fn take_in(&mut self, read: ReadAuthorities) -> Followed {
+        let is_other_problem = read.problem != self.problem;
+        let failed = read.problem.is_some();
+        self.problem = read.problem;
+        if read.authorities.is_some() && (!failed || self.authorities.is_none()) {
+            (self.authorities, self.directory) = (read.authorities, read.directory);
+            self.stands_in = failed;
             return Followed::Replaced;
         }
         if is_other_problem {
@@ -118,14 +157,17 @@ impl Trust {
     }
 }
 
-/// Reads certificate authorities while others are in force; what is wrong when they cannot be read.
-fn read_others(tls: &TlsSettings) -> ReadAuthorities {
-    match Authorities::read(tls) {
-        Ok(authorities) => (Some(authorities), None),
-        Err(error) => (
-            None,
-            Some(format!("{}; those in force stay", error.message())),
-        ),
+/// Reads certificate authorities while others are in force, some of them from a directory, perhaps. One that is gone was
+/// unmounted, or is just being replaced.
+fn read_others(tls: &TlsSettings, in_force: Option<&Path>) -> ReadAuthorities {
+    match ReadAuthorities::of(tls) {
+        Err(error) => ReadAuthorities::none(&error.message()),
+        Ok(read) => match in_force.filter(|_| read.directory.is_none()) {
+            Some(directory) if tls.ca_dir.as_deref() == Some(directory) => ReadAuthorities::none(
+                &format!("CA directory {} is gone or empty", directory.display()),
+            ),
+            _ => read,
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Grid host certificates often come from authorities that only `/etc/grid-security/certificates`
 //! holds; a bundle file or the system's roots are used besides. No authority at all is an error, and
-//! so is a directory that cannot be listed; one bad file in it is not.
+//! so is a directory that cannot be listed, or a file in it for a reason that may pass; one bad file in it is not.
 
 mod verifier;
 mod words;
@@ -262,6 +262,10 @@ fn add_directory(trusted: &mut Trusted, dir: &Path) -> Result<(), Error> {
         let file = path.display();
         let pem = match read_plain(&path) {
             Ok(pem) => pem,
+            Err(error) if may_pass(&error) => {
+                let fault = format!("CA directory: {file} cannot be read: {error}");
+                return Err(Error::configuration(&fault).caused_by(error));
+            }
             Err(error) => {
                 debug!(%file, %error, "certificate skipped");
                 continue;
@@ -274,6 +278,17 @@ fn add_directory(trusted: &mut Trusted, dir: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// True for an error of the system that says nothing of the file itself: a disk that fails, or no descriptor that is
+/// free. What was trusted before stays so.
+fn may_pass(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    /// Linux's number of a link that leads to itself, for which there is no stable kind.
+    const LOOP: i32 = 40;
+    let is_of_file = matches!(error.kind(), NotFound | PermissionDenied | NotADirectory);
+    // What is no plain file has no number.
+    error.raw_os_error().is_some_and(|number| number != LOOP) && !is_of_file
 }
 
 /// The files with certificates in a directory, in the order of their names; none where it does not exist. One that

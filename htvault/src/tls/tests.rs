@@ -77,6 +77,8 @@ fn a_directory_is_read_but_for_what_is_unreadable_expired_or_no_certificate() {
         std::fs::write(ca_dir.join(name), content).unwrap();
     }
     std::os::unix::fs::symlink("nowhere", ca_dir.join("dangling.0")).unwrap();
+    std::os::unix::fs::symlink("loop.0", ca_dir.join("loop.0")).unwrap();
+    std::fs::create_dir(ca_dir.join("folder.0")).unwrap();
     let settings = TlsSettings {
         ca_file: Some(bundle),
         ca_dir: Some(ca_dir),
@@ -100,6 +102,20 @@ fn a_directory_that_cannot_be_listed_is_an_error_and_one_that_is_missing_is_none
     let error = settings.client_config().unwrap_err().to_string();
     assert!(error.contains("certificates cannot be read: "), "{error}");
     assert_ne!(settings.fingerprint(), before, "it is looked at again");
+}
+
+#[test]
+fn an_error_of_the_disk_is_one_of_the_whole_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("good.pem"), authority(2090)).unwrap();
+    // A plain file whose reading fails with EIO.
+    std::os::unix::fs::symlink("/proc/self/mem", dir.path().join("bad.pem")).unwrap();
+    let settings = TlsSettings {
+        ca_file: Some(dir.path().join("good.pem")),
+        ca_dir: Some(dir.path().to_owned()),
+    };
+    let error = settings.client_config().unwrap_err().to_string();
+    assert!(error.contains("bad.pem cannot be read: "), "{error}");
 }
 
 #[test]

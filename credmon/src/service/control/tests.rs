@@ -4,6 +4,7 @@ use clap::Parser as _;
 use htvault::TlsSettings;
 use nix::sys::signal::Signal;
 
+use super::super::trust::ReadAuthorities;
 use super::*;
 
 #[tokio::test]
@@ -47,7 +48,7 @@ async fn a_tool_that_is_missing_for_a_moment_changes_nothing() {
     values.set("SEC_CREDENTIAL_DIRECTORY_OAUTH", "/creds");
     let known = (values, Source::Condor);
     let (places, _) = Places::everywhere();
-    let trust = Trust::new(TlsSettings::default(), None, None);
+    let trust = Trust::new(TlsSettings::default(), ReadAuthorities::default());
     let vault = Arc::new(HtVault::new(None));
     let mut control = Control::new(&cli, known.clone(), vault, places, trust);
     let (commands, mut received) = tokio::sync::mpsc::channel(4);

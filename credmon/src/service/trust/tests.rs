@@ -38,9 +38,8 @@ async fn authorities_that_cannot_be_read_any_more_stay_in_force() {
     let (tls, aside) = (of("ca.pem"), dir.path().join("aside"));
     let file = tls.ca_file.clone().unwrap();
     std::fs::write(&file, AUTHORITY).unwrap();
-    let (authorities, problem) = read_authorities(&tls);
-    assert_eq!(problem, None);
-    let mut trust = Trust::new(tls.clone(), authorities, problem);
+    let mut trust = Trust::new(tls.clone(), read_authorities(&tls));
+    assert_eq!(trust.problem, None);
     assert_eq!(follow(&mut trust).await, Followed::Same);
 
     // The file is gone for a moment.
@@ -68,14 +67,45 @@ async fn authorities_that_cannot_be_read_any_more_stay_in_force() {
 }
 
 #[tokio::test]
+async fn those_of_a_directory_that_is_gone_or_empty_stay_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ca_dir, aside) = (dir.path().join("certificates"), dir.path().join("aside"));
+    let tls = TlsSettings {
+        ca_file: Some(dir.path().join("ca.pem")),
+        ca_dir: Some(ca_dir.clone()),
+    };
+    std::fs::write(dir.path().join("ca.pem"), AUTHORITY).unwrap();
+    std::fs::create_dir(&ca_dir).unwrap();
+    std::fs::write(ca_dir.join("1a2b3c4d.0"), AUTHORITY).unwrap();
+    let mut trust = Trust::new(tls.clone(), read_authorities(&tls));
+    std::fs::rename(&ca_dir, &aside).unwrap();
+    assert_eq!(follow(&mut trust).await, Followed::Problem);
+    let problem = trust.problem.clone().unwrap();
+    assert!(problem.ends_with("is gone or empty; those in force stay"));
+    // The folder below a mount.
+    std::fs::create_dir(&ca_dir).unwrap();
+    assert_eq!(follow(&mut trust).await, Followed::Same);
+    std::fs::remove_dir(&ca_dir).unwrap();
+    std::fs::rename(&aside, &ca_dir).unwrap();
+    assert!(trust.authorities.as_ref().unwrap().are_those_of(&tls));
+    assert_eq!(follow(&mut trust).await, Followed::Replaced);
+    assert_eq!(trust.problem, None);
+
+    // A new configuration names none.
+    trust.tls.ca_dir = None;
+    assert_eq!(follow(&mut trust).await, Followed::Replaced);
+    assert_eq!(trust.problem, None);
+}
+
+#[tokio::test]
 async fn the_systems_authorities_are_used_only_when_there_are_none_at_a_start() {
     let dir = tempfile::tempdir().unwrap();
     let tls = TlsSettings {
         ca_file: Some(dir.path().join("ca.pem")),
         ca_dir: None,
     };
-    let (authorities, problem) = read_authorities(&tls);
-    let mut trust = Trust::new(tls.clone(), authorities.clone(), problem);
+    let mut trust = Trust::new(tls.clone(), read_authorities(&tls));
+    let authorities = trust.authorities.clone();
     let problem = trust.problem.clone().unwrap();
     assert!(problem.contains("the system's"), "{problem}");
     if authorities.is_some() {
