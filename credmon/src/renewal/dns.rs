@@ -5,6 +5,7 @@
 //! account has, leave room for others. Addresses that are known are used while they are looked up
 //! again, so a name server that is down stops nothing that works.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -55,6 +56,35 @@ struct State {
 struct Known {
     addresses: Vec<IpAddr>,
     looked_up: Instant,
+    /// Account that asks for it; `None` when several do.
+    account: Option<Arc<str>>,
+    /// Time at which somebody asked last.
+    used: Instant,
+}
+
+impl State {
+    /// Notes that an account asks for a host; the age of the addresses, if they are known.
+    fn note(&mut self, account: &Arc<str>, host: &str) -> Option<Duration> {
+        let known = self.known.get_mut(host)?;
+        known.used = Instant::now();
+        known.account.take_if(|known| known != account);
+        Some(known.looked_up.elapsed())
+    }
+
+    /// Makes room for another host: of the account with the most hosts that one goes which was not asked for for longest.
+    /// So nobody makes a host of others go, or one that all share.
+    fn make_room(&mut self) {
+        let mut hosts: HashMap<Option<&str>, usize> = HashMap::new();
+        for known in self.known.values() {
+            *hosts.entry(known.account.as_deref()).or_default() += 1;
+        }
+        let count = |known: &Known| hosts.get(&known.account.as_deref()).copied();
+        let rank = |known: &Known| (Reverse(count(known)), known.used);
+        let first = self.known.iter().min_by_key(|(_, known)| rank(known));
+        if let Some(first) = first.map(|(host, _)| host.clone()) {
+            self.known.remove(&first);
+        }
+    }
 }
 
 /// A slot of an account, released when dropped.
@@ -76,12 +106,8 @@ impl NameCache {
 
     /// Sees to it that addresses of a host are known.
     pub(super) async fn look_up(&self, account: &Arc<str>, host: &str) -> Result<(), Failure> {
-        let known = self
-            .state()
-            .known
-            .get(host)
-            .map(|known| known.looked_up.elapsed() < FRESH);
-        if known == Some(true) || bare(host).parse::<IpAddr>().is_ok() {
+        let known = self.state().note(account, host);
+        if known.is_some_and(|age| age < FRESH) || bare(host).parse::<IpAddr>().is_ok() {
             return Ok(());
         }
         let started = self.start(account, host);
@@ -125,12 +151,12 @@ impl NameCache {
     fn start(&self, account: &Arc<str>, host: &str) -> Option<oneshot::Receiver<io::Result<()>>> {
         let slot = self.slot(account)?;
         let (answer, result) = oneshot::channel();
-        let (names, host): (_, Arc<str>) = (self.clone(), host.into());
+        let (names, account, host): (_, _, Arc<str>) = (self.clone(), account.clone(), host.into());
         let thread = std::thread::Builder::new()
             .name("dns".to_owned())
             .spawn(move || {
                 let found = (names.resolve)(bare(&host));
-                let found = found.map(|addresses| names.remember(&host, &addresses));
+                let found = found.map(|addresses| names.remember(&account, &host, &addresses));
                 drop(slot);
                 // Who asked may have given up.
                 let _ = answer.send(found);
@@ -149,7 +175,7 @@ impl NameCache {
         Some(Slot(self.clone(), account.clone()))
     }
 
-    fn remember(&self, host: &Arc<str>, addresses: &[IpAddr]) {
+    fn remember(&self, account: &Arc<str>, host: &Arc<str>, addresses: &[IpAddr]) {
         let mut unique: Vec<IpAddr> = Vec::new();
         for address in addresses {
             if unique.len() == ADDRESSES {
@@ -160,19 +186,21 @@ impl NameCache {
             }
         }
         let mut state = self.state();
-        if state.known.len() >= HOSTS
-            && let Some(oldest) = state.known.iter().min_by_key(|(_, k)| k.looked_up)
-        {
-            let oldest = oldest.0.clone();
-            state.known.remove(&oldest);
+        let now = Instant::now();
+        if let Some(known) = state.known.get_mut(host) {
+            (known.addresses, known.looked_up) = (unique, now);
+            return;
         }
-        state.known.insert(
-            host.clone(),
-            Known {
-                addresses: unique,
-                looked_up: Instant::now(),
-            },
-        );
+        if state.known.len() >= HOSTS {
+            state.make_room();
+        }
+        let known = Known {
+            addresses: unique,
+            looked_up: now,
+            account: Some(account.clone()),
+            used: now,
+        };
+        state.known.insert(host.clone(), known);
     }
 }
 

@@ -166,17 +166,32 @@ async fn addresses_that_do_not_answer_are_looked_up_again_at_once() {
     assert!(!is_fresh);
 }
 
-#[test]
-fn names_that_are_remembered_are_bounded() {
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.enable_time().build().unwrap();
-    let _guard = runtime.enter();
+#[tokio::test(start_paused = true)]
+async fn names_that_are_remembered_are_bounded_and_no_account_makes_those_of_others_go() {
     let names = names();
-    for n in 0..HOSTS + 10 {
-        names.remember(&format!("h{n}.test").into(), &[[10, 0, 0, 1].into()]);
+    let (many, few) = (account("many"), account("few"));
+    let remember = async |account: &Arc<str>, host: &str| {
+        advance(Duration::from_millis(1)).await;
+        names.remember(account, &host.into(), &[[10, 0, 0, 1].into()]);
+    };
+    // The site's own Vault, which all ask for, and one that a single account uses.
+    remember(&many, "vault.test").await;
+    names.look_up(&few, "vault.test").await.unwrap();
+    names.look_up(&many, "vault.test").await.unwrap();
+    remember(&few, "own.test").await;
+    for n in 0..HOSTS / 2 {
+        remember(&many, &format!("h{n}.test")).await;
     }
-    let known = &names.state().known;
-    assert_eq!(known.len(), HOSTS);
-    assert!(known.contains_key(&*format!("h{}.test", HOSTS + 9)));
-    assert!(!known.contains_key("h0.test"));
+    names.look_up(&many, "vault.test").await.unwrap();
+    for n in HOSTS / 2..2 * HOSTS {
+        remember(&many, &format!("h{n}.test")).await;
+    }
+    let is_known = |host: &str| names.state().known.contains_key(host);
+    assert_eq!(names.state().known.len(), HOSTS);
+    assert!(is_known(&format!("h{}.test", 2 * HOSTS - 1)));
+    assert!(!is_known("h0.test"));
+    assert!(is_known("own.test") && is_known("vault.test"));
+    // Known ones that are looked up again need no room.
+    remember(&few, "own.test").await;
+    assert_eq!(names.state().known.len(), HOSTS);
 }
