@@ -162,31 +162,30 @@ impl Scheduler {
     }
 
     /// The next look-up of a vault token's expiry: only when nothing else can be done now, and while no access token
-    /// waits for what it takes.
+    /// waits for what it takes. Those that are refused come to the end of the line, which each does once a minute at most.
     fn look_up(&mut self, now: Now) -> Option<(RenewalTask, Permit)> {
-        let (at, id) = self.look_ups.first().filter(|(at, _)| *at <= now.mono)?;
-        let record = self.records.get(id)?;
-        let route = record.route()?;
-        let has_room = || self.gate.admits(route, now.mono) && !self.delays_others(route);
-        if self.open_breaker(route).is_some() || !has_room() {
-            // Others are to be asked first: it comes to the end of the line.
-            let (at, id) = (*at, id.clone());
+        // The answer is the same for all of a route.
+        let mut refused: BTreeSet<Route> = BTreeSet::new();
+        while let Some((at, id)) = self.look_ups.first().cloned()
+            && at <= now.mono
+        {
+            let record = self.records.get(&id)?;
+            let route = record.route()?;
+            let may_go = || self.open_breaker(route).is_none() && self.gate.admits(route, now.mono);
+            if !refused.contains(route) && may_go() && !self.delays_others(route) {
+                let kind = TaskKind::LookUp;
+                let task = record.task(self.rules.limits, now)?;
+                return Some(self.start(RenewalTask { kind, ..task }, None, now));
+            }
+            refused.insert(route.clone());
+            let later = now.after(LOOK_UP_LATER);
             self.look_ups.remove(&(at, id.clone()));
             if let Some(record) = self.records.get_mut(&id) {
-                record.look_up_at = Some(now.after(LOOK_UP_LATER));
+                record.look_up_at = Some(later);
             }
-            self.look_ups.insert((now.after(LOOK_UP_LATER), id));
-            return None;
+            self.look_ups.insert((later, id));
         }
-        let task = record.task(self.rules.limits, now)?;
-        Some(self.start(
-            RenewalTask {
-                kind: TaskKind::LookUp,
-                ..task
-            },
-            None,
-            now,
-        ))
+        None
     }
 
     /// `true` when access tokens that no circuit breaker holds up wait for the room that a look-up would take: the

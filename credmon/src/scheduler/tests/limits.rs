@@ -5,7 +5,7 @@ use std::time::Duration;
 use htvault::ErrorKind;
 
 use super::site::failure;
-use super::world::{Sent, id};
+use super::world::{Sent, UnderWay, id};
 use super::*;
 use crate::model::{Failure, Outcome, Rules, State};
 
@@ -222,6 +222,37 @@ fn credentials_that_hang_stop_no_look_up_of_another_account() {
         world.pass(1300);
         assert!(world.status("u", "cms").vault_token.is_some());
     }
+}
+
+#[test]
+fn look_ups_that_must_wait_hold_up_none_behind_them() {
+    let mut world = World::new();
+    for n in 0..50 {
+        world.store("busy", &format!("s{n}"));
+        world.store(&format!("u{n}"), "cms");
+    }
+    world.pass(60);
+    // Its access tokens wait for its own room.
+    for n in 0..100 {
+        let host: &'static str = format!("hangs{n}").leak();
+        world.site.latency.insert(host, 100_000);
+        world.store_at("busy", "new", host, "i");
+        world.store_at("busy", &format!("new{n}"), host, "i");
+    }
+    world.step_time(700);
+    let before = world.elapsed();
+    while world.plan() > 0 {
+        let answers = |under_way: &UnderWay| &*under_way.task.route.host == "a";
+        while let Some(place) = world.under_way.iter().position(answers) {
+            world.end(place, None);
+        }
+    }
+    let is_its = |sent: &&Sent| sent.is_look_up && sent.at == before;
+    let looked_up: Vec<_> = world.sent.iter().filter(is_its).collect();
+    assert!(looked_up.iter().all(|sent| &**sent.id.user() != "busy"));
+    assert!(looked_up.len() > 10, "{}", looked_up.len());
+    let next = world.scheduler.look_ups.first().map(|(at, _)| *at);
+    assert!(next > Some(world.now.mono), "none that is due is left");
 }
 
 #[test]
