@@ -5,7 +5,7 @@
 //! memory: of a `.top` only its route, of a `.use` only its claims. An error of the system never makes a credential
 //! disappear: what was known stays, and the next scan tries again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -118,15 +118,31 @@ impl Scanner {
             let _working = heartbeat.start(self.path.as_deref().unwrap_or("".as_ref()));
             if std::mem::take(&mut pending.all) || next_full <= Instant::now() {
                 let began = Instant::now();
-                let pause = self.scan_all(|| {
-                    pending.drain(wakes);
-                    pending.take_accounts(Instant::now())
-                });
-                next_full = began + pause;
+                next_full = began + self.scan_beside(&mut pending, wakes);
             }
             self.handle(&mut pending);
         }
         self.stop();
+    }
+
+    /// Scans the whole directory, and meanwhile folders that just changed; returns the time to the next full scan.
+    fn scan_beside(&mut self, pending: &mut Pending, wakes: &Receiver<Wake>) -> Duration {
+        self.scan_all(|scanner| {
+            pending.drain(wakes);
+            scanner.scan_changed(pending);
+        })
+    }
+
+    /// Scans the folders that changed and may be scanned now. One that takes long waits before the next time.
+    fn scan_changed(&mut self, pending: &mut Pending) {
+        for user in pending.take_accounts(Instant::now()) {
+            let began = Instant::now();
+            self.scan_account(&user);
+            let rest = began.elapsed() * (PART - 1);
+            if rest > SETTLE {
+                pending.resting.insert(user, Instant::now() + rest);
+            }
+        }
     }
 
     /// Does what was asked for, but full scans.
@@ -136,16 +152,9 @@ impl Scanner {
         {
             self.path = path;
             self.forget();
-            self.scan_all(BTreeSet::new);
+            self.scan_all(|_| ());
         }
-        for user in pending.take_accounts(Instant::now()) {
-            let began = Instant::now();
-            self.scan_account(&user);
-            let rest = began.elapsed() * (PART - 1);
-            if rest > SETTLE {
-                pending.resting.insert(user, Instant::now() + rest);
-            }
-        }
+        self.scan_changed(pending);
         if std::mem::take(&mut pending.complete)
             && let Some(directory) = self.directory.as_ref().filter(|_| self.service.is_ours())
             && let Err(errno) = own_files::touch_complete(directory.root())
@@ -183,9 +192,9 @@ impl Scanner {
         self.service = Service::default();
     }
 
-    /// Scans the whole directory; returns the time to the next full scan. `urgent` is asked now and then for folders
-    /// that changed meanwhile. After an error that may pass the directory that is open is used on.
-    pub(crate) fn scan_all(&mut self, mut urgent: impl FnMut() -> BTreeSet<Arc<str>>) -> Duration {
+    /// Scans the whole directory; returns the time to the next full scan. `urgent` is called now and then, and scans
+    /// folders that changed meanwhile. After an error that may pass the directory that is open is used on.
+    pub(crate) fn scan_all(&mut self, mut urgent: impl FnMut(&mut Self)) -> Duration {
         let mut report = ScanReport::default();
         let mut pause = RESCAN;
         match self.open() {
@@ -198,7 +207,8 @@ impl Scanner {
                 self.send(Observation::Directory(Ok(directory)));
                 self.odd.begin(&names);
                 for portion in names.chunks(PORTION) {
-                    for user in urgent().iter().chain(portion) {
+                    urgent(self);
+                    for user in portion {
                         self.scan_account(user);
                     }
                 }

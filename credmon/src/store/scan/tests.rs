@@ -18,7 +18,7 @@ impl Scanner {
         let mut pending = Pending::default();
         pending.add(wake);
         if pending.all {
-            self.scan_all(BTreeSet::new);
+            self.scan_all(|_| ());
         }
         if pending.stop {
             self.stop();
@@ -82,7 +82,7 @@ impl Fixture {
     }
 
     fn scan(&mut self) -> Vec<String> {
-        self.scanner.scan_all(BTreeSet::new);
+        self.scanner.scan_all(|_| ());
         self.take()
     }
 
@@ -236,14 +236,31 @@ fn folders_that_change_during_a_full_scan_are_scanned_before_the_rest() {
         f.credentials.store(&format!("u{n:02}"), "cms", "a", "s.1");
     }
     let mut asked = 0;
-    f.scanner.scan_all(|| {
+    f.scanner.scan_all(|scanner| {
         asked += 1;
-        (asked == 2).then(|| "u47".into()).into_iter().collect()
+        if asked == 2 {
+            scanner.scan_account(&"u47".into());
+        }
     });
     let order = f.take();
     assert_eq!(order.len(), 3 * PORTION);
     let place = order.iter().position(|id| id == "u47/cms").unwrap();
     assert!(place <= PORTION, "{order:?}");
+}
+
+#[test]
+fn a_folder_whose_scans_take_long_waits_also_during_a_full_scan() {
+    let mut f = Fixture::new();
+    fs::create_dir(f.credentials.path().join("u")).unwrap();
+    for n in 0..2000 {
+        fs::write(f.credentials.file("u", &format!("s{n}.top")), "").unwrap();
+    }
+    let (wake, wakes) = channel();
+    wake.send(Wake::Scan("u".into())).unwrap();
+    let mut pending = Pending::default();
+    f.scanner.scan_beside(&mut pending, &wakes);
+    assert_eq!(f.take().len(), 2000);
+    assert!(pending.resting.contains_key("u"));
 }
 
 #[test]
