@@ -13,8 +13,9 @@ use htvault::TlsSettings;
 
 use crate::model::{Limits, NameStyle, Routing, Rules, TokenCopy};
 use condor::Values;
+pub(crate) use copies::LookUps;
 
-/// Directory of certificate authorities that grid sites have.
+/// Directory of certificate authorities that grid sites have. Where it is missing, it may come.
 const GRID_AUTHORITIES: &str = "/etc/grid-security/certificates";
 
 /// Files that are published.
@@ -39,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) log: Option<PathBuf>,
     pub(crate) outputs: Outputs,
     pub(crate) copies: Vec<TokenCopy>,
+    /// Look-ups of the copies' owners.
+    pub(crate) look_ups: LookUps,
     /// `false`: the process keeps all its rights.
     pub(crate) confine: bool,
     /// `D_FULLDEBUG`.
@@ -54,6 +57,7 @@ impl Settings {
     pub(crate) fn new(values: &Values, daemon: &str, hostname: &str) -> Self {
         let mut reader = Reader {
             values,
+            look_ups: LookUps::Done,
             problems: Vec::new(),
             warnings: Vec::new(),
         };
@@ -75,7 +79,7 @@ impl Settings {
             tls: TlsSettings {
                 ca_file: values.get("AUTH_SSL_CLIENT_CAFILE").map(PathBuf::from),
                 ca_dir: (values.get("AUTH_SSL_CLIENT_CADIR").map(PathBuf::from))
-                    .or_else(|| Some(PathBuf::from(GRID_AUTHORITIES)).filter(|dir| dir.is_dir())),
+                    .or_else(|| Some(PathBuf::from(GRID_AUTHORITIES))),
             },
             log: (values.get(&format!("{daemon}_LOG")).map(PathBuf::from))
                 .or_else(|| values.get("LOG").map(in_log)),
@@ -89,6 +93,7 @@ impl Settings {
                 metrics_per_credential: reader.flag("CREDMON_HTVAULT_METRICS_PER_CREDENTIAL", true),
             },
             copies: reader.copies(),
+            look_ups: reader.look_ups,
             confine: reader.flag("CREDMON_HTVAULT_CONFINE", true),
             full_debug: debug.to_ascii_uppercase().contains("D_FULLDEBUG"),
             problems: Vec::new(),
@@ -125,6 +130,7 @@ fn log_name(daemon: &str) -> String {
 /// Reads single settings and collects what is wrong with them.
 struct Reader<'v> {
     values: &'v Values,
+    look_ups: LookUps,
     problems: Vec<String>,
     warnings: Vec<String>,
 }
@@ -212,12 +218,14 @@ impl Reader<'_> {
     fn copies(&mut self) -> Vec<TokenCopy> {
         const NAME: &str = "CREDMON_HTVAULT_COPIES";
         let text = self.values.get(NAME).unwrap_or_default();
-        let (copies, faults) = copies::parse(text);
-        let named = faults
+        let parsed = copies::parse(text);
+        self.look_ups = parsed.look_ups;
+        let named = parsed
+            .faults
             .into_iter()
             .map(|fault| format!("{NAME}: {fault}; it is left out"));
         self.warnings.extend(named);
-        copies
+        parsed.copies
     }
 
     fn routing(&mut self) -> Routing {

@@ -18,6 +18,8 @@ fn nothing_configured_gives_htcondors_defaults() {
     assert_eq!(settings.rules.limits, Limits::default());
     assert_eq!(settings.directory, None);
     assert_eq!(settings.log, None);
+    // Also where it is missing: it may come.
+    assert_eq!(settings.tls.ca_dir, Some(GRID_AUTHORITIES.into()));
     assert_eq!(settings.rules.trusted_hosts, None);
     assert_eq!(complaints(&settings), Vec::<&String>::new());
 }

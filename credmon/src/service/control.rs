@@ -15,8 +15,8 @@ use super::daemon::Command;
 use super::privileges::{Found, Places};
 use super::trust::{Followed, Trust};
 use crate::cli::Cli;
-use crate::config::Settings;
 use crate::config::condor::{self, Source, Values};
+use crate::config::{LookUps, Settings};
 use crate::renewal::HtVault;
 
 /// Least time between two readings of the configuration: the credd sends SIGHUP for each credential
@@ -250,6 +250,8 @@ pub(super) struct Control<'c> {
     cli: &'c Cli,
     parser: Parser<'c>,
     known: Configuration,
+    /// Settings in force.
+    settings: Settings,
     vault: Arc<HtVault>,
     places: Places,
     trust: Trust,
@@ -264,7 +266,7 @@ async fn stop(name: &str, commands: &Sender<Command>) {
 impl<'c> Control<'c> {
     pub(super) fn new(
         cli: &'c Cli,
-        known: Configuration,
+        (known, settings): (Configuration, Settings),
         vault: Arc<HtVault>,
         places: Places,
         trust: Trust,
@@ -273,6 +275,7 @@ impl<'c> Control<'c> {
             cli,
             parser: Parser::new(cli),
             known,
+            settings,
             vault,
             places,
             trust,
@@ -298,7 +301,8 @@ impl<'c> Control<'c> {
             let _ = commands.try_send(Command::Rescan);
         };
         let mut last_read = Instant::now();
-        let mut next_read: Option<Instant> = None;
+        let is_provisional = is_provisional(&self.known.1, &self.settings);
+        let mut next_read = is_provisional.then(|| last_read + RETRY);
         let mut follow = tokio::time::interval(FOLLOW);
         loop {
             let read_at = next_read.unwrap_or(last_read + RETRY);
@@ -322,10 +326,10 @@ impl<'c> Control<'c> {
                         Ok(read) => read,
                         Err(name) => return stop(name, commands).await,
                     };
-                    let failed = self.take_in(configuration, settings, commands).await;
+                    let retry = self.take_in(configuration, settings, commands).await;
                     last_read = Instant::now();
                     let pause = if again { REREAD } else { RETRY };
-                    next_read = (failed || again).then(|| last_read + pause);
+                    next_read = (retry || again).then(|| last_read + pause);
                 }
                 _ = follow.tick() => {
                     let followed = self.trust.follow();
@@ -341,7 +345,7 @@ impl<'c> Control<'c> {
     }
 
     /// Takes in a configuration that was read again; the one that is known stays in force when it cannot be used.
-    /// Returns whether that is so.
+    /// Returns whether it is to be read once more in a while.
     async fn take_in(
         &mut self,
         configuration: Configuration,
@@ -349,22 +353,39 @@ impl<'c> Control<'c> {
         commands: &Sender<Command>,
     ) -> bool {
         let why = problem(&configuration.1, settings.as_ref(), Some(&self.known.1));
-        let (None, Some(mut settings)) = (&why, settings) else {
+        let (None, Some(settings)) = (&why, settings) else {
             let why = why.map(|why| format!("{why}; the configuration stays as it was"));
             let _ = commands.send(Command::ConfigurationProblem(why)).await;
             return true;
         };
         let _ = commands.send(Command::ConfigurationProblem(None)).await;
-        if configuration != self.known {
-            self.known = configuration;
-            let files = super::written(&settings, None);
-            let complaints = self.places.complaints(&self.cli.name, &files).await;
-            settings.problems.extend(complaints);
-            self.trust.tls = settings.tls.clone();
-            let _ = commands.send(Command::Configure(Box::new(settings))).await;
+        let is_same = configuration == self.known;
+        if is_same && settings.look_ups == LookUps::Failed {
+            // Users that were known before stay so.
+            return true;
         }
-        false
+        let retry = is_provisional(&configuration.1, &settings);
+        self.known = configuration;
+        if settings != self.settings {
+            self.settings = settings.clone();
+            self.configure(settings, commands).await;
+        }
+        retry
     }
+
+    /// Puts settings in force.
+    async fn configure(&mut self, mut settings: Settings, commands: &Sender<Command>) {
+        let files = super::written(&settings, None);
+        let complaints = self.places.complaints(&self.cli.name, &files).await;
+        settings.problems.extend(complaints);
+        self.trust.tls = settings.tls.clone();
+        let _ = commands.send(Command::Configure(Box::new(settings))).await;
+    }
+}
+
+/// `true` while something may come that changes a configuration by itself: users, or HTCondor's tool.
+fn is_provisional(source: &Source, settings: &Settings) -> bool {
+    *source == Source::Environment || settings.look_ups != LookUps::Done
 }
 
 #[cfg(test)]

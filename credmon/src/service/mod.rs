@@ -105,6 +105,7 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
         Configured::Stopped => return Ok(ExitCode::SUCCESS),
     };
 
+    let configured = (configuration, (*settings).clone());
     let log_file = log_file(cli, &settings);
     let (places, events) = if settings.confine {
         settings.problems.extend(found.complaints(&cli.name));
@@ -136,7 +137,7 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
         };
         let vault = Arc::new(HtVault::new(read.authorities.clone()));
         let trust = Trust::new(settings.tls.clone(), read);
-        let control = Control::new(cli, configuration, vault.clone(), places, trust);
+        let control = Control::new(cli, configured, vault.clone(), places, trust);
         let gate = Gate::new(descriptors);
         Box::pin(work(cli, *settings, control, signals, vault, &log, gate)).await
     });

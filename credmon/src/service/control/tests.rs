@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::super::trust::ReadAuthorities;
 use super::*;
+use crate::model::TokenCopy;
 
 #[tokio::test]
 async fn a_look_up_that_hangs_costs_one_thread_and_holds_up_no_other_for_long() {
@@ -47,13 +48,10 @@ async fn a_tool_that_is_missing_for_a_moment_changes_nothing() {
     let mut values = Values::default();
     values.set("SEC_CREDENTIAL_DIRECTORY_OAUTH", "/creds");
     let known = (values, Source::Condor);
-    let (places, _) = Places::everywhere();
-    let trust = Trust::new(TlsSettings::default(), ReadAuthorities::default());
-    let vault = Arc::new(HtVault::new(None));
-    let mut control = Control::new(&cli, known.clone(), vault, places, trust);
+    let settings = Settings::default();
+    let mut control = control(&cli, (known.clone(), settings.clone()));
     let (commands, mut received) = tokio::sync::mpsc::channel(4);
     let missing = (Values::default(), Source::Environment);
-    let settings = Settings::default();
     let is_read_again = control.take_in(missing.clone(), Some(settings.clone()), &commands);
     assert!(is_read_again.await);
     let problem = received.recv().await;
@@ -69,6 +67,65 @@ async fn a_tool_that_is_missing_for_a_moment_changes_nothing() {
         "{healed:?}"
     );
     assert!(received.try_recv().is_err());
+}
+
+/// A control of these settings.
+fn control(cli: &Cli, configured: (Configuration, Settings)) -> Control<'_> {
+    let (places, _) = Places::everywhere();
+    let trust = Trust::new(TlsSettings::default(), ReadAuthorities::default());
+    Control::new(cli, configured, Arc::new(HtVault::new(None)), places, trust)
+}
+
+#[tokio::test]
+async fn what_the_system_says_otherwise_is_put_in_force_though_the_values_are_the_same() {
+    let cli = Cli::parse_from(["condor_credmon_htvault"]);
+    let known = (Values::default(), Source::Condor);
+    let of = |look_ups| Settings {
+        look_ups,
+        ..Settings::default()
+    };
+    let mut control = control(&cli, (known.clone(), of(LookUps::Unknown)));
+    let (commands, mut received) = tokio::sync::mpsc::channel(4);
+    let mut take_in = async |look_ups, copies: Vec<TokenCopy>| {
+        let settings = Settings {
+            copies,
+            ..of(look_ups)
+        };
+        let retry = control.take_in(known.clone(), Some(settings), &commands);
+        let retry = retry.await;
+        let healed = received.try_recv();
+        assert!(matches!(healed, Ok(Command::ConfigurationProblem(None))));
+        let configured = match received.try_recv() {
+            Ok(Command::Configure(settings)) => Some(settings.copies.len()),
+            _ => None,
+        };
+        (retry, configured)
+    };
+    let copy = || TokenCopy {
+        id: crate::model::CredentialId::new(&"u".into(), "cms").unwrap(),
+        path: "/run/copy".into(),
+        owner: None,
+        mode: 0o400,
+    };
+    assert_eq!(take_in(LookUps::Unknown, vec![]).await, (true, None));
+    // The user is there.
+    assert_eq!(take_in(LookUps::Done, vec![copy()]).await, (false, Some(1)));
+    assert_eq!(take_in(LookUps::Done, vec![copy()]).await, (false, None));
+    // A failure of the system takes nothing out of force.
+    assert_eq!(take_in(LookUps::Failed, vec![]).await, (true, None));
+    assert_eq!(take_in(LookUps::Unknown, vec![]).await, (true, Some(0)));
+}
+
+#[test]
+fn a_configuration_of_the_environment_or_with_unknown_users_is_read_again() {
+    let settings = Settings::default();
+    assert!(is_provisional(&Source::Environment, &settings));
+    assert!(!is_provisional(&Source::Condor, &settings));
+    let settings = Settings {
+        look_ups: LookUps::Unknown,
+        ..settings
+    };
+    assert!(is_provisional(&Source::Condor, &settings));
 }
 
 #[test]
