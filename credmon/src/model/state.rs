@@ -82,6 +82,8 @@ pub(crate) enum Level {
 pub(crate) struct Event {
     pub(crate) level: Level,
     pub(crate) text: String,
+    /// Account that it concerns alone; `None` for what concerns all.
+    pub(crate) account: Option<Arc<str>>,
 }
 
 impl Event {
@@ -89,6 +91,15 @@ impl Event {
         Self {
             level,
             text: text.into(),
+            account: None,
+        }
+    }
+
+    /// The same, of an account alone.
+    pub(crate) fn of(self, account: &Arc<str>) -> Self {
+        Self {
+            account: Some(account.clone()),
+            ..self
         }
     }
 }

@@ -28,18 +28,17 @@ impl AccountLines {
         }
     }
 
-    /// Logs events of an account, those of renewals as planned apart, up to the bound.
-    pub(crate) fn log(&mut self, account: &Arc<str>, events: &[Event]) {
-        for event in events {
-            if !matches!(event.level, Level::Debug | Level::Renewal) {
-                let lines = self.lines.entry(account.clone()).or_default();
-                *lines += 1;
-                if *lines > MOST {
-                    continue;
-                }
+    /// Logs an event; of an account alone up to the bound, but for renewals as planned.
+    pub(crate) fn log(&mut self, event: &Event) {
+        let is_counted = !matches!(event.level, Level::Debug | Level::Renewal);
+        if let Some(account) = event.account.as_ref().filter(|_| is_counted) {
+            let lines = self.lines.entry(account.clone()).or_default();
+            *lines += 1;
+            if *lines > MOST {
+                return;
             }
-            log::event(event);
         }
+        log::event(event);
     }
 
     /// Begins the next span, if the present one is over.
@@ -71,13 +70,13 @@ mod tests {
         let (lines, _logging) = LogLines::of_this_thread();
         let now = Instant::now();
         let mut of = AccountLines::new(now);
-        let event = |level| [Event::new(level, "words")];
+        let event = |level| Event::new(level, "words");
         let (greedy, other): (Arc<str>, Arc<str>) = ("greedy".into(), "other".into());
         for _ in 0..5000 {
-            of.log(&greedy, &event(Level::Error));
-            of.log(&greedy, &event(Level::Renewal));
+            of.log(&event(Level::Error).of(&greedy));
+            of.log(&event(Level::Renewal).of(&greedy));
         }
-        of.log(&other, &event(Level::Info));
+        of.log(&event(Level::Info).of(&other));
         assert_eq!(lines.with("ERROR words").len(), MOST);
         assert_eq!(lines.with("INFO words").len(), 5001);
         of.follow(now + SPAN / 2);
@@ -86,7 +85,12 @@ mod tests {
         let further = lines.with("further");
         assert_eq!(further.len(), 1);
         assert!(further.concat().contains("greedy: 4900 further lines"));
-        of.log(&greedy, &event(Level::Error));
+        of.log(&event(Level::Error).of(&greedy));
         assert_eq!(lines.with("ERROR words").len(), MOST + 1);
+        // What concerns all is always logged.
+        for _ in 0..2 * MOST {
+            of.log(&event(Level::Error));
+        }
+        assert_eq!(lines.with("ERROR words").len(), 3 * MOST + 1);
     }
 }

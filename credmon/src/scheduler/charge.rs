@@ -34,11 +34,14 @@ impl Scheduler {
         for (dependency, verdict) in dependencies.iter().zip(verdicts(outcome)) {
             match verdict {
                 Verdict::Up if self.is_from_cache(dependency, task, outcome) => {}
-                Verdict::Up => events.extend(self.recovered(dependency, now)),
+                Verdict::Up => {
+                    let event = self.recovered(dependency, now);
+                    events.extend(event.map(|event| self.of_users(dependency, task, event)));
+                }
                 Verdict::Down(failure) if proven => {
                     let (is_open, event) = self.failed(dependency, task, failure, now);
                     waits |= is_open;
-                    events.extend(event);
+                    events.extend(event.map(|event| self.of_users(dependency, task, event)));
                 }
                 Verdict::Down(_) | Verdict::Nothing if task.is_probe => {
                     if let Some(breaker) = self.breakers.get_mut(dependency) {

@@ -105,7 +105,7 @@ impl Scheduler {
             (record, events)
         };
         self.put(record, now);
-        events
+        of(id.user(), events)
     }
 
     /// A credential is gone. One with a task under way goes when that ends.
@@ -147,7 +147,7 @@ impl Scheduler {
                 record.retry_now(rules.limits, now);
                 record.judge(rules, now)
             });
-            events.extend(judged.into_iter().flatten());
+            events.extend(of(id.user(), judged.into_iter().flatten()));
         }
         events
     }
@@ -259,11 +259,12 @@ impl Scheduler {
         } else if matches!(task.kind, TaskKind::LookUp) {
             record.report_look_up(&ended.outcome, context);
         } else {
-            events.extend(record.report(ended.outcome, context));
+            let mut own = record.report(ended.outcome, context);
             if record.route().is_none() {
                 // The rules changed meanwhile: whatever came of it, it is not to be served.
-                events.extend(record.judge(&self.rules, now));
+                own.extend(record.judge(&self.rules, now));
             }
+            events.extend(of(task.id.user(), own));
             if is_renewed {
                 self.check_clock(&record, now);
             }
@@ -315,19 +316,30 @@ impl Scheduler {
             return None;
         }
         let Route { host, issuer, .. } = &task.route;
-        self.short_lived
-            .insert((host.clone(), Some(issuer.clone())))
-            .then(|| {
-                Event::new(
-                    Level::Warning,
-                    format!(
-                        "access tokens of {issuer} at {host} live {length} s, less than \
-                     CREDMON_OAUTH_TOKEN_MINIMUM ({} s) asks for; they are renewed at a third of \
-                     their lifetime",
-                        self.rules.limits.minimum
-                    ),
-                )
-            })
+        let dependency = (host.clone(), Some(issuer.clone()));
+        if !self.short_lived.insert(dependency.clone()) {
+            return None;
+        }
+        let text = format!(
+            "access tokens of {issuer} at {host} live {length} s, less than \
+             CREDMON_OAUTH_TOKEN_MINIMUM ({} s) asks for; they are renewed at a third of \
+             their lifetime",
+            self.rules.limits.minimum
+        );
+        Some(self.of_users(&dependency, task, Event::new(Level::Warning, text)))
+    }
+
+    /// The event of a host or issuer: of an account, where no other has worked with it.
+    fn of_users(&self, dependency: &Dependency, task: &RenewalTask, event: Event) -> Event {
+        let proven = self.proven.get(dependency);
+        // They are in the order of their accounts.
+        let ends = proven.map(|all| [all.first(), all.last()]);
+        let mut ends = ends.into_iter().flatten().flatten();
+        if ends.all(|id| id.user() == task.id.user()) {
+            event.of(task.id.user())
+        } else {
+            event
+        }
     }
 
     pub(crate) fn clock_problem(&self) -> Option<&str> {
@@ -361,6 +373,11 @@ impl Scheduler {
         let is_good = |s: &CredentialStatus| matches!(s.state, State::Fresh | State::Ignored);
         statuses.iter().all(is_good)
     }
+}
+
+/// Events of an account.
+fn of(account: &Arc<str>, events: impl IntoIterator<Item = Event>) -> Vec<Event> {
+    events.into_iter().map(|event| event.of(account)).collect()
 }
 
 /// Dependencies of a request: the host, then the issuer at it.

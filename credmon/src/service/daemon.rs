@@ -207,7 +207,7 @@ impl<V: Vault> Daemon<V> {
             return;
         };
         let (tasks, events) = self.scheduler.plan(self.now());
-        self.log(None, &events);
+        self.log(&events);
         for (task, permit) in tasks {
             if let TaskKind::Renew {
                 minimum_seconds, ..
@@ -254,7 +254,7 @@ impl<V: Vault> Daemon<V> {
             self.wake_scanner(Wake::Scan(task.id.user().clone()));
         }
         let events = self.scheduler.report(&task, ended, self.now());
-        self.log(Some(task.id.user()), &events);
+        self.log(&events);
         if may_be_dead && self.scheduler.rules().delete_dead && self.scheduler.is_dead(&task.id) {
             self.delete(&task);
         }
@@ -288,9 +288,8 @@ impl<V: Vault> Daemon<V> {
         match observation {
             Observation::Directory(directory) => self.directory = directory.ok(),
             Observation::Changed(observed) => {
-                let user = observed.id.user().clone();
                 let events = self.scheduler.observe(observed, now);
-                self.log(Some(&user), &events);
+                self.log(&events);
                 self.report.dirty = true;
             }
             Observation::Gone(id) => {
@@ -322,7 +321,7 @@ impl<V: Vault> Daemon<V> {
                 self.report.configuration = settings.problems;
                 self.copies = settings.copies;
                 let events = self.scheduler.reconsider(settings.rules, self.now());
-                self.log(None, &events);
+                self.log(&events);
                 self.wake_scanner(Wake::Use(settings.directory));
                 self.wake_scanner(Wake::ScanAll);
             }

@@ -1,7 +1,6 @@
 //! What the daemon reports of itself: its problems, and the snapshot that is published.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::clock::{Clock as _, SystemClock};
@@ -14,7 +13,7 @@ use crate::model::{
     DaemonStatus, Event, Heartbeat, Renewals, STATUS_VERSION, Snapshot, TEXT_LIMIT,
 };
 use crate::renewal::Vault;
-use crate::report::log::{self, Log};
+use crate::report::log::Log;
 use crate::store::ScanReport;
 
 /// Time after which work on files counts as hanging.
@@ -83,12 +82,11 @@ impl<V: Vault> Daemon<V> {
         problems
     }
 
-    /// Logs events, which an account caused or nobody.
-    pub(super) fn log(&mut self, account: Option<&Arc<str>>, events: &[Event]) {
+    /// Logs events.
+    pub(super) fn log(&mut self, events: &[Event]) {
         self.report.dirty |= !events.is_empty();
-        match account {
-            Some(account) => self.lines.log(account, events),
-            None => events.iter().for_each(log::event),
+        for event in events {
+            self.lines.log(event);
         }
     }
 

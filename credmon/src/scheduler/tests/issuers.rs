@@ -4,7 +4,7 @@ use htvault::ErrorKind;
 
 use super::world::{Sent, id};
 use super::*;
-use crate::model::State;
+use crate::model::{Rules, State};
 
 #[test]
 fn after_an_issuers_outage_that_outlasted_all_tokens_all_are_back_within_a_minute() {
@@ -227,4 +227,36 @@ fn a_token_that_was_issued_after_a_breaker_opened_closes_it_though_it_is_backdat
     world.site.issuers_down.clear();
     world.pass(300 + 60 + 35);
     assert!(!world.is_open("a", Some("cms")));
+}
+
+#[test]
+fn lines_on_what_accounts_share_are_of_none_and_all_others_of_one() {
+    let mut world = World::new();
+    world.store("u", "cms");
+    world.store("v", "cms");
+    world.store_at("w", "cms", "own", "i");
+    world.pass(60);
+    for host in ["a", "own"] {
+        world.site.hosts_down.insert(host, ErrorKind::Unreachable);
+    }
+    world.pass(3600);
+    let rules = Rules {
+        trusted_hosts: Some(Vec::new()),
+        ..Rules::default()
+    };
+    let judged = world.scheduler.reconsider(rules, world.now);
+    assert_eq!(judged.len(), 3, "{judged:?}");
+    world.events.extend(judged);
+    for (words, account) in [
+        ("Vault a does not answer", None),
+        ("Vault own does not answer", Some("w")),
+        ("u/cms: ", Some("u")),
+        ("v/cms: ", Some("v")),
+        ("w/cms: ", Some("w")),
+    ] {
+        let found = world.events.iter().filter(|e| e.text.starts_with(words));
+        let found: Vec<_> = found.map(|event| event.account.as_deref()).collect();
+        assert!(!found.is_empty(), "{words}: {:?}", world.events);
+        assert!(found.iter().all(|of| *of == account), "{words}: {found:?}");
+    }
 }
