@@ -107,25 +107,27 @@ impl Folder {
 
     /// Names in the folder that are text, without `.` and `..`, in no order.
     pub(crate) fn names(&self) -> Result<Vec<String>, Errno> {
-        self.first_names(usize::MAX)
+        self.first_names(usize::MAX).map(|(names, _)| names)
     }
 
-    /// The same, but so many at most: an account may fill its folder.
-    pub(crate) fn first_names(&self, limit: usize) -> Result<Vec<String>, Errno> {
+    /// The same, but of so many entries at most: an account may fill its folder. And whether these are all.
+    pub(crate) fn first_names(&self, limit: usize) -> Result<(Vec<String>, bool), Errno> {
         // A descriptor of its own, for reading moves its position.
         let again = openat(&self.0, ".", FOLDER, Mode::empty())?;
-        let mut names = Vec::new();
+        let (mut names, mut count) = (Vec::new(), 0);
         for entry in Dir::from_fd(again)? {
-            if let Ok(name) = entry?.file_name().to_str()
-                && !matches!(name, "." | "..")
-            {
-                if names.len() == limit {
-                    break;
-                }
-                names.push(name.to_owned());
+            let entry = entry?;
+            let name = entry.file_name().to_str();
+            if matches!(name, Ok("." | "..")) {
+                continue;
             }
+            if count == limit {
+                return Ok((names, false));
+            }
+            count += 1;
+            names.extend(name.ok().map(str::to_owned));
         }
-        Ok(names)
+        Ok((names, true))
     }
 
     /// Reads a plain file of at most `limit` bytes.

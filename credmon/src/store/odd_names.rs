@@ -7,6 +7,9 @@ use std::sync::Arc;
 /// Names of one account that are remembered, and lines of it in the log from one full scan to the next.
 pub(super) const LIMIT: usize = 10;
 
+/// What is left alone: its path below the directory, and the reason.
+type Left = (String, String);
+
 /// Names that are left alone, by account.
 #[derive(Debug, Default)]
 pub(super) struct OddNames(BTreeMap<Arc<str>, Account>);
@@ -54,14 +57,17 @@ impl OddNames {
         }
     }
 
-    /// Takes in the names that are left alone in a folder, with the reasons: logs those that are new.
-    pub(super) fn found(&mut self, user: &Arc<str>, mut names: Vec<(String, String)>) {
-        if names.is_empty() && !self.0.contains_key(user) {
+    /// Takes in the bounds that a folder exceeds, and the names that are left alone in it, with the reasons: logs those
+    /// that are new.
+    pub(super) fn found(&mut self, user: &Arc<str>, bounds: Vec<Left>, mut names: Vec<Left>) {
+        if bounds.is_empty() && names.is_empty() && !self.0.contains_key(user) {
             return;
         }
         let account = self.0.entry(user.clone()).or_default();
         names.sort_unstable();
         names.truncate(LIMIT);
+        // Bounds first: no name hides them.
+        let names: Vec<Left> = bounds.into_iter().chain(names).collect();
         for (path, why) in &names {
             if account.names.get(path) != Some(why) {
                 account.log(path, why);
@@ -79,5 +85,25 @@ impl OddNames {
             paths.extend(account.names.keys().cloned());
         }
         paths
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes::LogLines;
+
+    #[test]
+    fn odd_names_hide_no_bound_and_one_bound_no_other() {
+        let (lines, _logging) = LogLines::of_this_thread();
+        let left = |path: &str| (format!("u/{path}"), "a reason".to_owned());
+        let names = || (0..2 * LIMIT).map(|n| left(&format!("{n}.top"))).collect();
+        let mut odd = OddNames::default();
+        let user = "u".into();
+        odd.found(&user, vec![left("…"), left("….top")], names());
+        assert_eq!(lines.with("u/… is left alone").len(), 1);
+        assert_eq!(lines.with("u/….top is left alone").len(), 1);
+        assert_eq!(lines.with("is left alone").len(), LIMIT);
+        assert_eq!(odd.paths().len(), LIMIT + 2);
     }
 }

@@ -337,13 +337,14 @@ impl Scanner {
         folder: &Folder,
         place: FileId,
     ) -> Result<(Vec<CredentialId>, Option<FileId>), Errno> {
-        let (names, now) = (folder.first_names(NAME_LIMIT)?, self.clock.now());
+        let (names, is_all) = folder.first_names(NAME_LIMIT)?;
+        let now = self.clock.now();
         remove_leftovers(folder, &names, now);
         let age = now
             .as_second()
             .saturating_sub(place.changed / 1_000_000_000);
         let is_settled = age > SETTLED && !names.iter().any(|name| is_temporary(name));
-        let (mut ids, mut odd) = (Vec::new(), Vec::new());
+        let (mut ids, mut odd, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
         let services = names.iter().filter_map(|name| name.strip_suffix(".top"));
         for service in services.filter(|s| !s.is_empty() && !s.starts_with('.')) {
             match CredentialId::new(user, service) {
@@ -355,16 +356,16 @@ impl Scanner {
             }
         }
         ids.sort_unstable();
-        if names.len() == NAME_LIMIT {
-            let why = format!("the folder has {NAME_LIMIT} names or more");
-            odd.push((format!("{user}/…"), why));
+        if !is_all {
+            let why = format!("the folder has more than {NAME_LIMIT} names");
+            bounds.push((format!("{user}/…"), why));
         }
         if ids.len() > ACCOUNT_LIMIT {
             ids.truncate(ACCOUNT_LIMIT);
             let why = format!("the account has more than {ACCOUNT_LIMIT} credentials");
-            odd.push((format!("{user}/…"), why));
+            bounds.push((format!("{user}/….top"), why));
         }
-        self.odd.found(user, odd);
+        self.odd.found(user, bounds, odd);
         Ok((ids, is_settled.then_some(place)))
     }
 
@@ -376,7 +377,7 @@ impl Scanner {
         for gone in account.credentials {
             self.send(Observation::Gone(gone.id.clone()));
         }
-        self.odd.found(user, Vec::new());
+        self.odd.found(user, Vec::new(), Vec::new());
     }
 
     fn send(&self, observation: Observation) {

@@ -51,3 +51,18 @@ fn a_file_that_was_replaced_is_another() {
     std::fs::rename(dir.path().join("b"), &path).unwrap();
     assert_ne!(first, version(&folder));
 }
+
+#[test]
+fn names_that_are_no_text_count_too() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..5 {
+        let name = [b"\xff".as_slice(), &[b'0' + n]].concat();
+        std::fs::write(dir.path().join(std::ffi::OsStr::from_bytes(&name)), "").unwrap();
+    }
+    let folder = Folder::open(dir.path()).unwrap();
+    assert_eq!(folder.first_names(4).unwrap(), (Vec::new(), false));
+    assert_eq!(folder.first_names(5).unwrap(), (Vec::new(), true));
+    std::fs::write(dir.path().join("text"), "").unwrap();
+    assert_eq!(folder.names().unwrap(), ["text"]);
+}
