@@ -206,7 +206,8 @@ async fn work(
             () = control.run(signals, &commands) => false,
         }
     } else {
-        until_stopped(daemon.run(received), control.run(signals, &commands)).await
+        let daemon = daemon.run(received);
+        Box::pin(until_stopped(daemon, control.run(signals, &commands))).await
     };
     publisher.flush(GRACE);
     let deadline = std::time::Instant::now() + GRACE;
