@@ -43,7 +43,10 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             status.attempts += 1;
         });
         self.recovery = Some(refusal.retry);
-        self.raise(env, problem);
+        // Of a revocation it is known that it is not finished.
+        if self.unfinished.is_none() {
+            self.raise(env, problem);
+        }
     }
 
     pub(super) fn raise(&mut self, env: &Env<V, T>, problem: Problem) {

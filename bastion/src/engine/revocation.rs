@@ -7,8 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::desired::Revocation;
 use super::env::Env;
 use super::task::DeliveryTask;
@@ -52,7 +50,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         self.leave_other_vaults(env);
         let delivery = Arc::clone(&self.desired.status.borrow().delivery);
         let (limits, none) = (&env.parts.limits, UnreachableSchedds::default());
-        let mut rank = Rank {
+        let rank = Rank {
             has_failed: true,
             expires: None,
         };
@@ -69,8 +67,6 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                 return self.finish_revocation(env, problem);
             }
         }
-        // Nothing is urgent any more: deliveries come first.
-        rank.expires = Some(Timestamp::MAX);
         let asks_vault = delivery.target.needs_opener() || delivery.target.is_readable();
         let extent = if asks_vault {
             Extent::Vault

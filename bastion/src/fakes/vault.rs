@@ -77,6 +77,9 @@ impl Vault for Outside {
             let cause = Cause::Account(account.clone());
             return Err(Problem::new(cause, Kind::Keytab, "no such keytab"));
         }
+        if self.lock().login_hangs.contains(account) {
+            tokio::time::sleep(Duration::from_mins(1)).await;
+        }
         self.vault().await?;
         let (token, life, takes) = {
             let mut world = self.lock();

@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) create_repeats: bool,
     /// The same of each login.
     pub(crate) login_repeats: bool,
+    /// Accounts whose logins take a minute.
+    pub(crate) login_hangs: BTreeSet<String>,
     /// Accounts whose logins Vault refuses.
     pub(crate) login_refused: BTreeSet<String>,
     /// Vault answers nothing.
@@ -132,6 +134,7 @@ impl World {
             revoke_refused: false,
             create_repeats: false,
             login_repeats: false,
+            login_hangs: BTreeSet::new(),
             login_refused: BTreeSet::new(),
             vault_down: false,
             no_leader: false,

@@ -290,14 +290,27 @@ impl<V: Vault> Sessions<V> {
     /// Revokes all sessions: only this process uses them. Logins that are under way are waited for.
     pub(crate) async fn close_all(&self) {
         self.under_way.close();
-        self.under_way.wait().await;
-        let end = async |open: Locked<Option<Arc<Session>>>| {
-            if let Some(session) = open.lock().await.take() {
-                self.end(&session).await;
+        let end = |open: Locked<Option<Arc<Session>>>| {
+            let logins = self.logins.clone();
+            async move {
+                let session = open.lock().await.take();
+                if let Some(session) = session {
+                    let Session {
+                        credential,
+                        token,
+                        accessor,
+                        ..
+                    } = &*session;
+                    logins.end(credential, token, accessor).await;
+                }
             }
         };
         let all = stream::iter(self.open.drain());
-        all.for_each_concurrent(CLOSED_AT_ONCE, end).await;
+        // One that hangs holds up no other.
+        tokio::join!(
+            self.under_way.wait(),
+            all.for_each_concurrent(CLOSED_AT_ONCE, end)
+        );
     }
 
     async fn end(&self, session: &Session) {

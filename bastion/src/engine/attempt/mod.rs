@@ -196,7 +196,13 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
 
     async fn bring_served(&mut self, step: PlanStep) -> Result<(), Problem> {
         let verdict = match step {
-            PlanStep::Push(why) => Decision::Push(why),
+            PlanStep::Push(why) => {
+                if self.tokens.at_schedd.is_none() && self.delivery.target.is_readable() {
+                    // Nobody would know any more of a token that is there and was never read.
+                    Box::pin(self.examine(false)).await?;
+                }
+                Decision::Push(why)
+            }
             PlanStep::Prove => Box::pin(self.prove()).await?,
             PlanStep::Observe => Box::pin(self.examine(false)).await?,
             PlanStep::Examine => Box::pin(self.examine(true)).await?,

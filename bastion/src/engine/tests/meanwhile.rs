@@ -362,3 +362,25 @@ async fn another_order_of_vaults_addresses_leaves_no_tokens_behind() {
     assert_eq!(outside.lock().living_children(), 1);
     service.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_push_over_a_token_that_was_never_read_names_it_first() {
+    let here = || delivery("a", "cms", "here", Target::Directory("/creds".into()));
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![here()]).await;
+    service.stop().await;
+    // The state is lost, and the directory cannot be read at first.
+    outside.lock().schedds_down.insert("here".to_owned());
+    let service = Service::start(&outside, vec![here()]);
+    tokio::time::sleep(HOUR / 60).await;
+    outside.lock().schedds_down.clear();
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "here"), State::Good);
+    assert_eq!(
+        outside.lock().living_children(),
+        1,
+        "the former one is revoked"
+    );
+    service.stop().await;
+}

@@ -224,3 +224,39 @@ async fn an_order_while_an_opener_logs_in_leaves_no_login() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_is_deleted_though_others_at_the_schedd_fail_and_wait() {
+    let outside = Outside::new();
+    let others = (0..40).map(|n| at(&format!("x{n}"), "ap1"));
+    let wanted = others.chain([at("a", "ap1")]).collect();
+    let service = Service::good(&outside, wanted).await;
+    outside.lock().schedds_down.insert("ap1".to_owned());
+    service.revoke(of(Some("a"), None)).await;
+    tokio::time::sleep(HOUR).await;
+    {
+        let mut world = outside.lock();
+        world.schedds_down.clear();
+        world.credmons = false;
+    }
+    service.order(Order::Push(of(None, None))).await;
+    tokio::time::sleep(HOUR).await;
+    let left = outside.lock().stored.contains_key(&at("a", "ap1").id);
+    assert!(!left);
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_hangs_at_the_stop_keeps_no_session_of_others() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![at("a", "ap1")]).await;
+    let before = outside.lock().living();
+    assert_eq!(before, 3, "a session, a token and its login");
+    let mut wanted = vec![at("a", "ap1"), at("b", "ap2")];
+    wanted.reverse();
+    outside.lock().login_hangs.insert("b".to_owned());
+    service.reload(wanted).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    service.stop().await;
+    assert_eq!(outside.lock().living(), 2, "what is at the schedd");
+}
