@@ -71,7 +71,7 @@ struct Output {
 
 impl Log {
     /// Opens the log file, or the terminal alone for `None`, and starts the thread that writes. A file whose file
-    /// system hangs is opened by that thread, when it answers.
+    /// system hangs is opened by that thread, when it answers, if this process may write there by then.
     ///
     /// # Errors
     /// The file cannot be opened for writing, or is none.

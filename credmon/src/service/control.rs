@@ -1,7 +1,6 @@
 //! Signals, and the configuration: read until it is usable, read again at SIGHUP and after a failure.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,9 +9,10 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
-use super::apart::{ANSWER, on_thread};
+use super::apart::on_thread;
 use super::daemon::Command;
 use super::privileges::{Found, Places};
+use super::start::{FailedStart, find_folders};
 use super::trust::{Followed, Trust};
 use crate::cli::Cli;
 use crate::config::condor::{self, Source, Values};
@@ -24,7 +24,7 @@ use crate::renewal::HtVault;
 const REREAD: Duration = Duration::from_secs(5);
 
 /// Time between two attempts to read a configuration that could not be read.
-const RETRY: Duration = Duration::from_mins(1);
+pub(super) const RETRY: Duration = Duration::from_mins(1);
 
 /// Time between two checks of the files with certificate authorities.
 const FOLLOW: Duration = Duration::from_secs(30);
@@ -141,44 +141,6 @@ pub(super) async fn configure(cli: &Cli, signals: &mut Signals) -> Configured {
                     return Configured::Stopped;
                 },
             }
-        }
-    }
-}
-
-/// Finds the folders to be written to. Without the credential directory there is nothing to do, and after its rights are
-/// given up the process could never write there: its file system is waited for. `None` when one pass was asked for.
-async fn find_folders(cli: &Cli, settings: &Settings, reports: &mut FailedStart) -> Option<Found> {
-    if !settings.confine {
-        return Some(Found::default());
-    }
-    if let Some(directory) = settings.directory.clone() {
-        let why = format!("the file system of {} does not answer", directory.display());
-        let mut answer = on_thread("places", move || directory.is_dir());
-        let mut pause = ANSWER;
-        while tokio::time::timeout(pause, &mut answer).await.is_err() {
-            pause = RETRY;
-            eprintln!("condor_credmon_htvault: {why}");
-            if cli.once {
-                return None;
-            }
-            reports.publish(settings.clone(), why.clone());
-        }
-    }
-    let log = super::log_file(cli, settings);
-    Some(Found::of(&super::written(settings, log.as_deref())).await)
-}
-
-/// Publishes why the start does not get on, off the loop. One at a time: a file system that hangs costs one thread.
-#[derive(Default)]
-struct FailedStart(Option<JoinHandle<()>>);
-
-impl FailedStart {
-    fn publish(&mut self, settings: Settings, why: String) {
-        if self.0.as_ref().is_none_or(JoinHandle::is_finished) {
-            let publish = move || super::reporting::publish_failed_start(&settings, &why);
-            let thread = std::thread::Builder::new().name("status".to_owned());
-            // One that cannot be started is started the next time.
-            self.0 = thread.spawn(publish).ok();
         }
     }
 }
@@ -360,8 +322,9 @@ impl<'c> Control<'c> {
         };
         let _ = commands.send(Command::ConfigurationProblem(None)).await;
         let is_same = configuration == self.known;
-        if is_same && settings.look_ups == LookUps::Failed {
-            // Users that were known before stay so.
+        let is_less = settings.copies.len() <= self.settings.copies.len();
+        if is_same && settings.look_ups != LookUps::Done && is_less {
+            // Users that were known before stay so: a name service that starts anew knows nobody for a moment.
             return true;
         }
         let retry = is_provisional(&configuration.1, &settings);

@@ -8,6 +8,7 @@ mod control;
 mod daemon;
 mod privileges;
 mod reporting;
+mod start;
 mod trust;
 
 use std::path::{Path, PathBuf};
@@ -106,7 +107,8 @@ fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     };
 
     let configured = (configuration, (*settings).clone());
-    let log_file = log_file(cli, &settings);
+    // One that does not answer cannot be written to any more when the rights are given up.
+    let log_file = log_file(cli, &settings).filter(|file| !found.is_silent(file));
     let (places, events) = if settings.confine {
         settings.problems.extend(found.complaints(&cli.name));
         Places::give_up(found)

@@ -8,7 +8,6 @@
 //! Both hold for the calling thread and what it starts from then on. What a kernel does not offer is
 //! logged and done without.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -42,10 +41,13 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Finds the folders of these files. Each file system is asked on a thread of its own: one that hangs costs only
-    /// its own files.
-    pub(super) async fn of(files: &[PathBuf]) -> Self {
-        let mut found = Self::default();
+    /// Finds the folders of these files, beside those that are open. Each path is asked for on a thread of its own: a
+    /// file system that hangs costs only its own files.
+    pub(super) async fn of(folders: Vec<(PathBuf, PathFd)>, files: &[PathBuf]) -> Self {
+        let mut found = Self {
+            folders,
+            silent: Vec::new(),
+        };
         for (file, folders) in ask(files, open_folders).await {
             match folders {
                 Some(folders) => found.folders.extend(folders),
@@ -55,6 +57,11 @@ impl Found {
         found.folders.sort_by(|(one, _), (other, _)| one.cmp(other));
         found.folders.dedup_by(|(one, _), (other, _)| one == other);
         found
+    }
+
+    /// `true` for a file that was left out.
+    pub(super) fn is_silent(&self, file: &Path) -> bool {
+        self.silent.iter().any(|silent| silent == file)
     }
 
     /// Files that were left out, in words.
@@ -164,36 +171,29 @@ fn confine(folders: Vec<PathFd>) -> Result<RulesetStatus, RulesetError> {
     Ok(status.ruleset)
 }
 
-/// Asks a file system about each path, with one thread for each folder; `None` where there is no answer in time.
+/// Asks a file system about each path, with one thread for each; `None` where there is no answer in time.
 async fn ask<T: Send + 'static>(
     paths: &[PathBuf],
     ask: fn(&Path) -> T,
 ) -> Vec<(PathBuf, Option<T>)> {
-    let mut by_folder: BTreeMap<Option<&Path>, Vec<PathBuf>> = BTreeMap::new();
-    for path in paths {
-        let of_folder = by_folder.entry(path.parent()).or_default();
-        of_folder.push(path.clone());
-    }
-    let start = |paths: Vec<PathBuf>| {
-        let asked = paths.clone();
-        let work = move || asked.iter().map(|path| ask(path)).collect::<Vec<T>>();
-        (paths, on_thread("places", work))
+    let start = |path: &PathBuf| {
+        let asked = path.clone();
+        (path.clone(), on_thread("places", move || ask(&asked)))
     };
     // All before the first is waited for.
-    let started: Vec<_> = by_folder.into_values().map(start).collect();
+    let started: Vec<_> = paths.iter().map(start).collect();
     let deadline = Instant::now() + ANSWER;
     let mut answers = Vec::with_capacity(paths.len());
-    for (paths, answer) in started {
+    for (path, answer) in started {
         let answer = tokio::time::timeout_at(deadline, answer).await;
-        let mut answer = answer.ok().and_then(Result::ok).into_iter().flatten();
-        answers.extend(paths.into_iter().map(|path| (path, answer.next())));
+        answers.push((path, answer.ok().and_then(Result::ok)));
     }
     answers
 }
 
 /// Opens the folders that must be written to, so that this file or directory can be made anew: the nearest one above
 /// it that exists, and where a symbolic link is in its place the one above what that leads to.
-fn open_folders(path: &Path) -> Vec<(PathBuf, PathFd)> {
+pub(super) fn open_folders(path: &Path) -> Vec<(PathBuf, PathFd)> {
     let above = |path: &Path| {
         let folder = path.ancestors().skip(1).find(|folder| folder.is_dir())?;
         let folder = folder.canonicalize().ok()?;

@@ -1,42 +1,48 @@
 //! Certificate authorities: read at a start, and followed while the daemon runs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use htvault::{Authorities, TlsSettings};
 
 use super::apart::in_time;
+
+/// Time for which a directory that is gone or empty counts as one that comes back.
+const COMES_BACK: Duration = Duration::from_hours(1);
 
 /// Certificate authorities as they were read.
 #[derive(Debug, Default)]
 pub(super) struct ReadAuthorities {
     /// `None` when they cannot be read.
     pub(super) authorities: Option<Authorities>,
-    /// The configured directory, when it has files.
-    directory: Option<PathBuf>,
+    /// The settings, when their directory has files.
+    with_directory: Option<TlsSettings>,
     pub(super) problem: Option<String>,
+    /// The directory that some of those in force are from is gone or empty.
+    is_gone: bool,
 }
 
 impl ReadAuthorities {
     /// Reads them.
     fn of(tls: &TlsSettings) -> Result<Self, htvault::Error> {
         // Before: one that is gone meanwhile is missed the next time.
-        let directory = tls.ca_dir.clone().filter(|directory| has_files(directory));
+        let with_directory = tls.ca_dir.as_deref().is_some_and(has_files);
+        let authorities = Authorities::read(tls)?;
         Ok(Self {
-            authorities: Some(Authorities::read(tls)?),
-            directory,
-            problem: None,
+            with_directory: with_directory.then(|| tls.clone()),
+            problem: authorities.unread().map(str::to_owned),
+            authorities: Some(authorities),
+            is_gone: false,
         })
     }
 
-    /// The system's, since the configured ones cannot be read.
-    fn stand_in(authorities: Option<Authorities>, why: &str) -> Self {
+    /// Others than the configured ones, since these cannot be read.
+    fn stand_in(authorities: Option<Authorities>, why: &str, whose: &str) -> Self {
         Self {
             authorities,
-            directory: None,
-            problem: Some(format!(
-                "{why}; the system's certificate authorities are used"
-            )),
+            problem: Some(format!("{why}; {whose} are used")),
+            ..Self::default()
         }
     }
 
@@ -53,12 +59,26 @@ fn has_files(directory: &Path) -> bool {
     std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-/// Reads certificate authorities at a start; the system's alone when the configured ones cannot be
-/// read, and what is wrong then.
+/// Reads certificate authorities at a start; when the configured ones cannot be read, those of the configured file alone,
+/// or else the system's, and what is wrong.
 pub(super) fn read_authorities(tls: &TlsSettings) -> ReadAuthorities {
-    ReadAuthorities::of(tls)
-        .unwrap_or_else(|error| ReadAuthorities::stand_in(of_system(), &error.message()))
+    ReadAuthorities::of(tls).unwrap_or_else(|error| {
+        let of_file = tls.ca_file.is_some().then(|| TlsSettings {
+            ca_dir: None,
+            ..tls.clone()
+        });
+        match of_file.and_then(|tls| Authorities::read(&tls).ok()) {
+            Some(of_file) => {
+                let whose = "those of the configured file alone";
+                ReadAuthorities::stand_in(Some(of_file), &error.message(), whose)
+            }
+            None => ReadAuthorities::stand_in(of_system(), &error.message(), OF_SYSTEM),
+        }
+    })
 }
+
+/// Whose authorities are used, in words.
+const OF_SYSTEM: &str = "the system's certificate authorities";
 
 /// Does the same at a start, with a deadline: the system's are used while the file system of the configured ones hangs.
 pub(super) async fn read_at_start(tls: &TlsSettings) -> ReadAuthorities {
@@ -68,7 +88,7 @@ pub(super) async fn read_at_start(tls: &TlsSettings) -> ReadAuthorities {
     }
     let usual = in_time("trust", of_system).await.flatten();
     let why = "the file system of the certificate authorities does not answer";
-    ReadAuthorities::stand_in(usual, why)
+    ReadAuthorities::stand_in(usual, why, OF_SYSTEM)
 }
 
 fn of_system() -> Option<Authorities> {
@@ -90,8 +110,10 @@ pub(super) enum Followed {
 pub(super) struct Trust {
     pub(super) tls: TlsSettings,
     pub(super) authorities: Option<Authorities>,
-    /// The directory that had files when they were read.
-    directory: Option<PathBuf>,
+    /// The settings by which they were read, when their directory had files then.
+    with_directory: Option<TlsSettings>,
+    /// Time since which that directory is gone or empty.
+    gone_since: Option<Instant>,
     /// Problem of the configured ones.
     pub(super) problem: Option<String>,
     /// `true` while the system's are used, since the configured ones could never be read.
@@ -105,7 +127,8 @@ impl Trust {
         Self {
             tls,
             authorities: read.authorities,
-            directory: read.directory,
+            with_directory: read.with_directory,
+            gone_since: None,
             stands_in: read.problem.is_some(),
             problem: read.problem,
             reading: None,
@@ -124,13 +147,18 @@ impl Trust {
             followed = self.take_in(read);
         }
         let (tls, known) = (self.tls.clone(), self.authorities.clone());
-        let directory = self.directory.clone();
+        let is_gone_for_good = |since: Instant| since.elapsed() >= COMES_BACK;
+        let in_force = if self.gone_since.is_some_and(is_gone_for_good) {
+            None
+        } else {
+            self.with_directory.clone()
+        };
         let (failed, stands_in) = (self.problem.is_some(), self.stands_in);
         let read = move || {
             let is_known = known.as_ref().is_some_and(|known| known.are_those_of(&tls));
             match (&known, failed || !is_known) {
                 (_, false) => None,
-                (Some(_), true) if !stands_in => Some(read_others(&tls, directory.as_deref())),
+                (Some(_), true) if !stands_in => Some(read_others(&tls, in_force.as_ref())),
                 (_, true) => Some(read_authorities(&tls)),
             }
         };
@@ -143,10 +171,12 @@ impl Trust {
     /// Takes in what was read.
     fn take_in(&mut self, read: ReadAuthorities) -> Followed {
         let is_other_problem = read.problem != self.problem;
+        let since = self.gone_since.unwrap_or_else(Instant::now);
+        self.gone_since = read.is_gone.then_some(since);
         let failed = read.problem.is_some();
         self.problem = read.problem;
         if read.authorities.is_some() && (!failed || self.authorities.is_none()) {
-            (self.authorities, self.directory) = (read.authorities, read.directory);
+            (self.authorities, self.with_directory) = (read.authorities, read.with_directory);
             self.stands_in = failed;
             return Followed::Replaced;
         }
@@ -159,15 +189,25 @@ impl Trust {
 
 /// Reads certificate authorities while others are in force, some of them from a directory, perhaps. One that is gone was
 /// unmounted, or is just being replaced.
-fn read_others(tls: &TlsSettings, in_force: Option<&Path>) -> ReadAuthorities {
+/// `in_force`: the settings by which those were read.
+fn read_others(tls: &TlsSettings, in_force: Option<&TlsSettings>) -> ReadAuthorities {
     match ReadAuthorities::of(tls) {
         Err(error) => ReadAuthorities::none(&error.message()),
-        Ok(read) => match in_force.filter(|_| read.directory.is_none()) {
-            Some(directory) if tls.ca_dir.as_deref() == Some(directory) => ReadAuthorities::none(
-                &format!("CA directory {} is gone or empty", directory.display()),
-            ),
-            _ => read,
-        },
+        Ok(read) => {
+            if let Some(problem) = &read.problem {
+                return ReadAuthorities::none(problem);
+            }
+            match &tls.ca_dir {
+                Some(gone) if read.with_directory.is_none() && in_force == Some(tls) => {
+                    let why = format!("CA directory {} is gone or empty", gone.display());
+                    ReadAuthorities {
+                        is_gone: true,
+                        ..ReadAuthorities::none(&why)
+                    }
+                }
+                _ => read,
+            }
+        }
     }
 }
 

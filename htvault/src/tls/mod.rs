@@ -62,6 +62,7 @@ pub struct Authorities {
     settings: TlsSettings,
     found: Fingerprint,
     config: ClientConfig,
+    unread: Option<String>,
 }
 
 impl Authorities {
@@ -72,13 +73,23 @@ impl Authorities {
     pub fn read(settings: &TlsSettings) -> Result<Self, Error> {
         // In this order, so that a change in between is seen as one.
         let found = settings.fingerprint();
-        let config = settings.client_config()?;
+        let trusted = settings.trusted(SystemClock.now())?;
+        let unread = trusted.unread.clone();
+        let config = trusted.client_config()?;
         let settings = settings.clone();
         Ok(Self {
             settings,
             found,
             config,
+            unread,
         })
+    }
+
+    /// Reason why a file of the directory could not be read that may be readable later, on a disk that fails for one:
+    /// its authorities are missing. `None` when these are all.
+    #[must_use]
+    pub fn unread(&self) -> Option<&str> {
+        self.unread.as_deref()
     }
 
     /// Places where they were found, for messages.
@@ -106,6 +117,8 @@ struct Trusted {
     digests: Vec<Digest>,
     /// Number of those that were left out because their validity is over.
     expired: usize,
+    /// Reason why a file could not be read that may be readable later.
+    unread: Option<String>,
 }
 
 impl Trusted {
@@ -121,6 +134,25 @@ impl Trusted {
         self.roots.add(certificate)?;
         self.digests.push(digest);
         Ok(())
+    }
+
+    fn client_config(self) -> Result<ClientConfig, Error> {
+        let refuse = |fault: &dyn std::fmt::Display| {
+            Error::configuration(&format!("TLS cannot be set up: {fault}"))
+        };
+        let Self { roots, digests, .. } = self;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chains =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .map_err(|e| refuse(&e).caused_by(e))?;
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| refuse(&e).caused_by(e))?
+            .dangerous()
+            .with_custom_certificate_verifier(Verifier::new(chains, digests))
+            .with_no_client_auth();
+        Ok(config)
     }
 
     /// Words for an error about none that can be used.
@@ -152,22 +184,7 @@ impl TlsSettings {
     }
 
     pub(crate) fn client_config(&self) -> Result<ClientConfig, Error> {
-        let refuse = |fault: &dyn std::fmt::Display| {
-            Error::configuration(&format!("TLS cannot be set up: {fault}"))
-        };
-        let Trusted { roots, digests, .. } = self.trusted(SystemClock.now())?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let chains =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-                .build()
-                .map_err(|e| refuse(&e).caused_by(e))?;
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| refuse(&e).caused_by(e))?
-            .dangerous()
-            .with_custom_certificate_verifier(Verifier::new(chains, digests))
-            .with_no_client_auth();
-        Ok(config)
+        self.trusted(SystemClock.now())?.client_config()
     }
 
     fn trusted(&self, now: Timestamp) -> Result<Trusted, Error> {
@@ -176,6 +193,7 @@ impl TlsSettings {
             roots: RootCertStore::empty(),
             digests: Vec::new(),
             expired: 0,
+            unread: None,
         };
         if let Some(file) = &self.ca_file {
             add_bundle(&mut trusted, file)?;
@@ -262,12 +280,12 @@ fn add_directory(trusted: &mut Trusted, dir: &Path) -> Result<(), Error> {
         let file = path.display();
         let pem = match read_plain(&path) {
             Ok(pem) => pem,
-            Err(error) if may_pass(&error) => {
-                let fault = format!("CA directory: {file} cannot be read: {error}");
-                return Err(Error::configuration(&fault).caused_by(error));
-            }
             Err(error) => {
                 debug!(%file, %error, "certificate skipped");
+                if may_pass(&error) {
+                    let fault = format!("CA directory: {file} cannot be read: {error}");
+                    trusted.unread.get_or_insert(fault);
+                }
                 continue;
             }
         };
@@ -281,7 +299,7 @@ fn add_directory(trusted: &mut Trusted, dir: &Path) -> Result<(), Error> {
 }
 
 /// True for an error of the system that says nothing of the file itself: a disk that fails, or no descriptor that is
-/// free. What was trusted before stays so.
+/// free.
 fn may_pass(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     /// Linux's number of a link that leads to itself, for which there is no stable kind.

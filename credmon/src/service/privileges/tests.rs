@@ -100,7 +100,7 @@ fn what_a_kernel_lacks_is_said() {
 async fn a_place_is_the_nearest_folder_that_exists() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (dir.path().join("a/b/creds"), dir.path().join("log"));
-    let found = Found::of(&[one.clone(), two]).await;
+    let found = Found::of(Vec::new(), &[one.clone(), two]).await;
     let folders: Vec<PathBuf> = found.folders.into_iter().map(|(path, _)| path).collect();
     assert_eq!(folders, [dir.path().canonicalize().unwrap()]);
     let files = [one, PathBuf::from("/elsewhere/x")];
@@ -118,7 +118,7 @@ async fn a_credential_directory_that_is_a_symbolic_link_can_be_written_to() {
     std::fs::create_dir(real.path().join("creds")).unwrap();
     let link = configured.path().join("creds");
     std::os::unix::fs::symlink(real.path().join("creds"), &link).unwrap();
-    let found = Found::of(std::slice::from_ref(&link)).await;
+    let found = Found::of(Vec::new(), std::slice::from_ref(&link)).await;
     let directory = link.clone();
     let (places, written) = apart(move || {
         let (places, _) = Places::give_up(found);

@@ -91,10 +91,57 @@ async fn those_of_a_directory_that_is_gone_or_empty_stay_in_force() {
     assert_eq!(follow(&mut trust).await, Followed::Replaced);
     assert_eq!(trust.problem, None);
 
-    // A new configuration names none.
-    trust.tls.ca_dir = None;
+    // It is gone for good: what else is configured counts.
+    std::fs::remove_dir_all(&ca_dir).unwrap();
+    assert_eq!(follow(&mut trust).await, Followed::Problem);
+    trust.gone_since = Instant::now().checked_sub(COMES_BACK);
     assert_eq!(follow(&mut trust).await, Followed::Replaced);
     assert_eq!(trust.problem, None);
+}
+
+#[tokio::test]
+async fn a_directory_that_is_gone_keeps_no_other_configuration_out_of_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca_dir = dir.path().join("certificates");
+    let of = |name: &str| TlsSettings {
+        ca_file: Some(dir.path().join(name)),
+        ca_dir: Some(ca_dir.clone()),
+    };
+    for name in ["ca.pem", "other.pem"] {
+        std::fs::write(dir.path().join(name), AUTHORITY).unwrap();
+    }
+    std::fs::create_dir(&ca_dir).unwrap();
+    std::fs::write(ca_dir.join("1a2b3c4d.0"), AUTHORITY).unwrap();
+    let tls = of("ca.pem");
+    let mut trust = Trust::new(tls.clone(), read_authorities(&tls));
+    std::fs::remove_dir_all(&ca_dir).unwrap();
+    assert_eq!(follow(&mut trust).await, Followed::Problem);
+    trust.tls = of("other.pem");
+    assert_eq!(follow(&mut trust).await, Followed::Replaced);
+    assert_eq!(trust.problem, None);
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_read_at_a_start_leaves_the_configured_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ca.pem");
+    std::fs::write(&file, AUTHORITY).unwrap();
+    // No directory is there.
+    let tls = TlsSettings {
+        ca_file: Some(file.clone()),
+        ca_dir: Some(file),
+    };
+    let read = read_authorities(&tls);
+    let problem = read.problem.clone().unwrap();
+    assert!(
+        problem.ends_with("those of the configured file alone are used"),
+        "{problem}"
+    );
+    let of_file = TlsSettings {
+        ca_dir: None,
+        ..tls
+    };
+    assert!(read.authorities.unwrap().are_those_of(&of_file));
 }
 
 #[tokio::test]
