@@ -33,8 +33,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let unreachable = unreachable.unwrap_or_default();
         let asked = self.ask(env, leave_schedd, &unreachable).await;
         let problem = self.unrevoked(&asked.report);
-        self.unfinished = problem.is_some().then_some(leave_schedd);
-        self.finish_revocation(env, problem);
+        self.finish_revocation(env, leave_schedd, problem);
         let is_wanted = orders.iter().any(|order| order.is_wanted);
         let mut report = asked.report;
         let step = kept_off_step(&report.id, is_wanted, not_stored);
@@ -63,8 +62,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             self.report(&permit, &delivery, &asked);
             let problem = self.unrevoked(&asked.report);
             if leave_schedd || problem.is_some() {
-                self.unfinished = problem.is_some().then_some(leave_schedd);
-                return self.finish_revocation(env, problem);
+                return self.finish_revocation(env, leave_schedd, problem);
             }
         }
         let asks_vault = delivery.target.needs_opener() || delivery.target.is_readable();
@@ -80,8 +78,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let asked = self.ask(env, leave_schedd, &none).await;
         self.report(&permit, &delivery, &asked);
         let problem = self.unrevoked(&asked.report);
-        self.unfinished = problem.is_some().then_some(leave_schedd);
-        self.finish_revocation(env, problem);
+        self.finish_revocation(env, leave_schedd, problem);
     }
 
     /// Asks Vault and, unless it is left alone, the schedd. Takes over what is left.
@@ -154,9 +151,10 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         })
     }
 
-    /// Plans the next try where something is left to do.
-    fn finish_revocation(&mut self, env: &Env<V, T>, problem: Option<Problem>) {
+    /// Finishes a revocation, or plans the next try where something is left to do.
+    fn finish_revocation(&mut self, env: &Env<V, T>, leave_schedd: bool, problem: Option<Problem>) {
         let id = self.id();
+        self.unfinished = problem.is_some().then_some(leave_schedd);
         self.desired.change(|status| match &problem {
             Some(problem) => status.record.fail(&id, problem.clone(), env.now()),
             None => status.record.failure = None,
