@@ -126,7 +126,7 @@ impl Source<'_> {
     }
 }
 
-/// What the parser makes of a value.
+/// Value as the parser understands it.
 enum Parsed {
     Nothing,
     Text(String),

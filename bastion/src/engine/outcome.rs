@@ -17,7 +17,7 @@ use crate::policy::plan::Failure;
 use crate::schedd::Transport;
 use crate::vault::Vault;
 
-/// What an attempt began with.
+/// State that an attempt began with.
 pub(super) struct Begun {
     pub(super) status: Status,
     /// Number of times that a person had asked for a push.

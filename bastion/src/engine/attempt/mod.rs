@@ -76,7 +76,7 @@ pub(crate) struct Context<'a, V, T> {
     pub(crate) access: &'a AccessFacts,
     /// Time until which jobs surely have an access token.
     pub(crate) safe_until: Option<Timestamp>,
-    /// What is at the schedd was stored for other content than is wanted now.
+    /// The token at the schedd was stored for other content than is wanted now.
     pub(crate) changed: bool,
     /// A person, or the configuration, asks for a token: it may be of another issuer or subject.
     pub(crate) accepts_subject: bool,
@@ -164,7 +164,7 @@ struct Attempt<'a, V, T> {
     known: &'a AccessFacts,
     /// Jobs surely have one until then, as it was known before.
     safe_until: Option<Timestamp>,
-    /// What is at the schedd was stored for other content.
+    /// The token at the schedd was stored for other content.
     changed: bool,
     seen: Option<Observation>,
     access: Option<AccessFacts>,

@@ -22,7 +22,7 @@ const LATEST_REPLICATION: Duration = Duration::from_mins(1);
 const WRITE_AHEAD: Duration = Duration::from_secs(2);
 
 impl<V: Vault, T: Transport> Attempt<'_, V, T> {
-    /// Makes a token, checks it and stores it. When the credmon last served before that.
+    /// Makes a token, checks it and stores it. Returns the time when the credmon last served before that.
     pub(super) async fn push(&mut self, why: PushReason) -> Result<Option<Timestamp>, Problem> {
         // Where the observation of this attempt has just found nothing, nothing can be mistaken for new.
         let empty = |seen: &Observation| seen.stored.is_none() && seen.served.is_none();

@@ -44,12 +44,12 @@ pub struct RevocationSettings<'a> {
     pub then: &'static str,
 }
 
-/// What came of a revocation.
+/// Result of a revocation.
 #[derive(Debug)]
 pub struct Revoked {
     /// Each step.
     pub report: RevocationReport,
-    /// What Vault answered, or why it did not; `None` when it was not asked.
+    /// Answer of Vault, or the reason why there is none; `None` when it was not asked.
     pub at_vault: Option<Result<(), Problem>>,
     /// The same of the schedd.
     pub at_schedd: Option<Result<(), Problem>>,
