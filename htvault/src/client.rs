@@ -99,16 +99,15 @@ impl Client {
 
     fn of(settings: Arc<Settings>, directory: Directory) -> Self {
         let budget = Budget::new(settings.limit);
-        let (shared, counter) = (
-            Shared {
-                settings,
-                directory,
-                budget,
-            },
-            None,
-        );
-        let shared = Arc::new(shared);
-        Self { shared, counter }
+        let shared = Shared {
+            settings,
+            directory,
+            budget,
+        };
+        Self {
+            shared: Arc::new(shared),
+            counter: None,
+        }
     }
 
     /// The first server: the one that URLs of stored credentials name.

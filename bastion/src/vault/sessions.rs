@@ -31,22 +31,19 @@ const CLOSED_AT_ONCE: usize = 16;
 
 /// Logins and the open sessions.
 pub struct Sessions<V> {
-    pub(crate) vault: Arc<V>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) logins: Logins<V>,
     pub(crate) stages: Arc<Stages>,
-    pub(crate) store: Store,
     pub(crate) limits: Limits,
-    logins: Logins<V>,
     /// Requests for logins.
     under_way: TaskTracker,
     open: Keyed<CredentialKey, Option<Arc<Session>>>,
 }
 
 /// Logins at Vault, made and ended with the store's knowledge. Cheap to clone.
-struct Logins<V> {
-    vault: Arc<V>,
-    clock: Arc<dyn Clock>,
-    store: Store,
+pub(crate) struct Logins<V> {
+    pub(crate) vault: Arc<V>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Store,
 }
 
 impl<V> Clone for Logins<V> {
@@ -98,12 +95,9 @@ impl<V> Sessions<V> {
             store,
         };
         Self {
-            vault: Arc::clone(&logins.vault),
-            clock: Arc::clone(&logins.clock),
-            stages: Arc::default(),
-            store: logins.store.clone(),
-            limits: Limits::default(),
             logins,
+            stages: Arc::default(),
+            limits: Limits::default(),
             under_way: TaskTracker::new(),
             open: Keyed::default(),
         }
@@ -114,7 +108,11 @@ impl<V> Sessions<V> {
         Self {
             stages: Arc::clone(&self.stages),
             limits: self.limits.clone(),
-            ..Self::new(vault, Arc::clone(&self.clock), self.store.clone())
+            ..Self::new(
+                vault,
+                Arc::clone(&self.logins.clock),
+                self.logins.store.clone(),
+            )
         }
     }
 }
@@ -154,6 +152,17 @@ impl<V: Vault> Logins<V> {
         {
             self.store.change(|content| content.logins.remove(accessor));
         }
+    }
+
+    /// Revokes a session.
+    async fn end_session(&self, session: &Session) {
+        let Session {
+            credential,
+            token,
+            accessor,
+            ..
+        } = session;
+        self.end(credential, token, accessor).await;
     }
 }
 
@@ -202,7 +211,7 @@ impl<V: Vault> Sessions<V> {
     /// Returns the open session of a credential, or a new one. Callers of the same credential wait for one login.
     pub(crate) async fn get(&self, credential: &Arc<Credential>) -> Result<Arc<Session>, Problem> {
         let mut slot = self.open.lock(key(credential)).await;
-        let now = self.clock.now();
+        let now = self.logins.clock.now();
         // A changed configuration may name another path for the same service.
         let is_usable =
             |open: &&Arc<Session>| now < open.renew_at && open.credential == *credential;
@@ -221,7 +230,7 @@ impl<V: Vault> Sessions<V> {
         let before = slot.replace(Arc::clone(&session));
         // One that is still used expires by itself.
         if let Some(before) = before.and_then(Arc::into_inner) {
-            self.end(&before).await;
+            self.logins.end_session(&before).await;
         }
         Ok(session)
     }
@@ -233,7 +242,11 @@ impl<V: Vault> Sessions<V> {
         kind: AccessKind,
     ) -> Result<AccessTokenAnswer, Problem> {
         let credential = &session.credential;
-        let answer = self.vault.read(credential, &session.token, kind).await?;
+        let answer = self
+            .logins
+            .vault
+            .read(credential, &session.token, kind)
+            .await?;
         self.limits.worked(&opened_by(credential));
         Ok(answer)
     }
@@ -247,7 +260,7 @@ impl<V: Vault> Sessions<V> {
     ) -> Result<ForJobs, Problem> {
         let asked = Instant::now();
         let mut last = session.proof.lock().await;
-        let now = self.clock.now();
+        let now = self.logins.clock.now();
         let is_enough = |proof: &&Proof| {
             let answer = proof.result.as_ref().ok();
             let expires = answer.and_then(|(answer, _)| answer.expires());
@@ -257,7 +270,7 @@ impl<V: Vault> Sessions<V> {
         if let Some(proof) = last.as_ref().filter(is_enough) {
             return proof.result.clone();
         }
-        let read = (self.vault).read_for_jobs(&session.credential, &session.token, at_least);
+        let read = (self.logins.vault).read_for_jobs(&session.credential, &session.token, at_least);
         let result = read.await;
         // Nobody needs the token itself.
         let kept = result.clone().map(|(answer, less)| {
@@ -275,7 +288,7 @@ impl<V: Vault> Sessions<V> {
     pub(crate) async fn close_dead(&self, session: &Arc<Session>) {
         let mut open = self.open.lock(key(&session.credential)).await;
         if let Some(session) = open.take_if(|open| Arc::ptr_eq(open, session)) {
-            self.end(&session).await;
+            self.logins.end_session(&session).await;
         }
     }
 
@@ -283,7 +296,7 @@ impl<V: Vault> Sessions<V> {
     pub(crate) async fn close(&self, credential: &Credential) {
         let mut open = self.open.lock(key(credential)).await;
         if let Some(session) = open.take() {
-            self.end(&session).await;
+            self.logins.end_session(&session).await;
         }
     }
 
@@ -295,13 +308,7 @@ impl<V: Vault> Sessions<V> {
             async move {
                 let session = open.lock().await.take();
                 if let Some(session) = session {
-                    let Session {
-                        credential,
-                        token,
-                        accessor,
-                        ..
-                    } = &*session;
-                    logins.end(credential, token, accessor).await;
+                    logins.end_session(&session).await;
                 }
             }
         };
@@ -311,15 +318,5 @@ impl<V: Vault> Sessions<V> {
             self.under_way.wait(),
             all.for_each_concurrent(CLOSED_AT_ONCE, end)
         );
-    }
-
-    async fn end(&self, session: &Session) {
-        let Session {
-            credential,
-            token,
-            accessor,
-            ..
-        } = session;
-        self.end_login(credential, token, accessor).await;
     }
 }

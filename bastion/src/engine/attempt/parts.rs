@@ -36,11 +36,11 @@ impl<V, T> Parts<V, T> {
     /// Puts the parts together.
     pub(crate) fn new(sessions: Arc<Sessions<V>>, transport: T) -> Self {
         Self {
-            vault: Arc::clone(&sessions.vault),
+            vault: Arc::clone(&sessions.logins.vault),
             transport,
-            clock: Arc::clone(&sessions.clock),
+            clock: Arc::clone(&sessions.logins.clock),
             stages: Arc::clone(&sessions.stages),
-            store: sessions.store.clone(),
+            store: sessions.logins.store.clone(),
             limits: sessions.limits.clone(),
             sessions,
         }

@@ -119,7 +119,7 @@ async fn forget_one(
     sessions: &Sessions<impl Vault>,
     credential: &Credential,
 ) -> Result<(StepOutcome, &'static str), Problem> {
-    let vault = &sessions.vault;
+    let vault = &sessions.logins.vault;
     let IssuedToken {
         token: login,
         accessor,

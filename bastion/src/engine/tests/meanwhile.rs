@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::Order;
-use super::service::{HOUR, Service, at, deliveries, of};
+use super::service::{HOUR, Service, at, deliveries, moved_to, of};
 use crate::fakes::Outside;
 use crate::fixtures::{credd, delivery};
 use crate::model::delivery::Target;
@@ -157,12 +157,7 @@ async fn tokens_of_another_vault_are_shown_to_no_other_and_stay_named() {
     let service = Service::good(&outside, vec![at("a", "ap1")]).await;
     let line = || service.reports.now().unwrap().deliveries[0].clone();
     let former = line().accessor.unwrap();
-    let mut moved = at("a", "ap1");
-    let mut credential = (*moved.credential).clone();
-    let elsewhere = "https://other.test:8200".parse().unwrap();
-    credential.url = htvault::CredentialUrl::creds(&elsewhere, "cms", "a", "default").unwrap();
-    moved.credential = std::sync::Arc::new(credential);
-    moved.authorize = std::sync::Arc::clone(&moved.credential);
+    let moved = moved_to("https://other.test:8200", at("a", "ap1"));
     service.reload(vec![moved]).await;
     tokio::time::sleep(HOUR).await;
     assert_eq!(service.state("a", "ap1"), State::Good);
@@ -233,16 +228,8 @@ async fn tokens_of_a_vault_of_before_are_not_revoked_elsewhere_though_configured
             service.revoke(of(Some("a"), None)).await;
         }
         // The Vault moves, and another one answers now.
-        let moved = |account: &str, schedd: &str| {
-            let mut moved = at(account, schedd);
-            let mut credential = (*moved.credential).clone();
-            let elsewhere = "https://other.test:8200".parse().unwrap();
-            credential.url =
-                htvault::CredentialUrl::creds(&elsewhere, "cms", account, "default").unwrap();
-            moved.credential = std::sync::Arc::new(credential);
-            moved.authorize = std::sync::Arc::clone(&moved.credential);
-            moved
-        };
+        let moved =
+            |account: &str, schedd: &str| moved_to("https://other.test:8200", at(account, schedd));
         if is_unfinished {
             let both = vec![moved("a", "ap1"), moved("b", "ap2")];
             service.reload(both).await;
@@ -349,14 +336,11 @@ async fn a_push_that_a_person_asks_for_while_one_runs_follows_it() {
 async fn another_order_of_vaults_addresses_leaves_no_tokens_behind() {
     let outside = Outside::new();
     let service = Service::good(&outside, vec![at("a", "ap1")]).await;
-    let mut moved = at("a", "ap1");
-    let mut credential = (*moved.credential).clone();
-    let (first, second) = (credential.url.server(), "https://v2.test:8200");
-    let second: htvault::ServerUrl = second.parse().unwrap();
-    credential.url = htvault::CredentialUrl::creds(&second, "cms", "a", "default").unwrap();
-    moved.credential = std::sync::Arc::new(credential);
-    moved.authorize = std::sync::Arc::clone(&moved.credential);
-    service.reload_of(vec![moved], vec![second, first]).await;
+    let first = at("a", "ap1").credential.url.server();
+    let second = "https://v2.test:8200";
+    let moved = moved_to(second, at("a", "ap1"));
+    let servers = vec![second.parse().unwrap(), first];
+    service.reload_of(vec![moved], servers).await;
     tokio::time::sleep(HOUR).await;
     assert_eq!(service.state("a", "ap1"), State::Good);
     assert_eq!(outside.lock().living_children(), 1);

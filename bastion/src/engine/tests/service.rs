@@ -18,6 +18,18 @@ pub(super) fn at(account: &str, schedd: &str) -> Delivery {
     delivery(account, "cms", schedd, credd(schedd))
 }
 
+/// The delivery with its credential at another Vault.
+pub(super) fn moved_to(server: &str, mut delivery: Delivery) -> Delivery {
+    let mut credential = (*delivery.credential).clone();
+    let server = server.parse().unwrap();
+    let url = htvault::CredentialUrl::creds(&server, "cms", &credential.credkey, "default");
+    credential.url = url.unwrap();
+    credential.full_url = credential.url.clone();
+    delivery.credential = Arc::new(credential);
+    delivery.authorize = Arc::clone(&delivery.credential);
+    delivery
+}
+
 /// Two accounts at two credds.
 pub(super) fn deliveries() -> Vec<Delivery> {
     vec![

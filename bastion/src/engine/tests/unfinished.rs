@@ -1,7 +1,7 @@
 //! Revocations that are tried again, and what comes meanwhile, on paused time.
 
 use super::super::*;
-use super::service::{HOUR, Service, at, of};
+use super::service::{HOUR, Service, at, moved_to, of};
 use crate::engine::revoke::StepOutcome;
 use crate::fakes::Outside;
 use crate::fixtures::{credd, credd_by, delivery};
@@ -128,15 +128,7 @@ async fn another_way_to_vault_or_schedd_is_no_wish_to_have_it_again() {
         delivery.credential = Arc::new(credential);
         delivery
     };
-    let other_server = |mut delivery: Delivery| {
-        let mut credential = (*delivery.credential).clone();
-        let server = "https://other.test:8200".parse().unwrap();
-        let url = |path: &str| htvault::CredentialUrl::creds(&server, "cms", path, "default");
-        credential.url = url("a").unwrap();
-        credential.full_url = url("a").unwrap();
-        delivery.credential = Arc::new(credential);
-        delivery
-    };
+    let other_server = |delivery| moved_to("https://other.test:8200", delivery);
     let other_opener = |mut delivery: Delivery| {
         delivery.target = credd_by("ap1", Method::Idtokens, Some("test"));
         delivery

@@ -116,13 +116,15 @@ impl<V: Vault> Openers<V> {
     /// Time until a token expires.
     pub(crate) fn left(&self, token: &AccessToken) -> Duration {
         let expires = Claims::read(token.expose()).and_then(|claims| claims.expires);
-        expires.map_or(UNKNOWN_LIFE, |end| until(self.sessions.clock.now(), end))
+        expires.map_or(UNKNOWN_LIFE, |end| {
+            until(self.sessions.logins.clock.now(), end)
+        })
     }
 
     /// An access token for a delivery's credd that is not about to expire: a cached one, or a new one.
     async fn get(&self, delivery: &Delivery) -> Result<AccessToken, Problem> {
         let mut opener = self.by_credential.lock(key(&delivery.authorize)).await;
-        let now = self.sessions.clock.now();
+        let now = self.sessions.logins.clock.now();
         let Opener { least, full, .. } = &mut *opener;
         for cached in [least, full] {
             cached.take_if(|cached| !cached.is_good(now));

@@ -152,6 +152,10 @@ async fn a_session_that_is_closed_or_dead_gives_way_to_another_one() {
     outside.lock().kill(&login);
     get(&openers).await;
     assert_eq!(outside.lock().logins, 3);
-    let recorded = openers.sessions.store.read(|content| content.logins.len());
+    let recorded = openers
+        .sessions
+        .logins
+        .store
+        .read(|content| content.logins.len());
     assert_eq!(recorded, 1, "logins that ended are forgotten");
 }

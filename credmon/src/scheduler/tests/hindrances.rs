@@ -1,19 +1,7 @@
 //! Hindrances that keep a credential from being served, and their end.
 
-use super::world::id;
-use super::*;
-use crate::model::{CredentialId, Observed, Rules, State, TopProblem};
-
-fn u_cms() -> CredentialId {
-    id("u", "cms")
-}
-
-fn with_account() -> World {
-    let mut world = World::of_life(90, 60);
-    world.store("u", "cms");
-    world.pass(10);
-    world
-}
+use super::world::{u_cms, with_account};
+use crate::model::{Observed, Rules, State, TopProblem};
 
 #[test]
 fn a_top_that_was_unreadable_and_is_replaced_is_served_at_once_and_else_its_token_is_fresh() {

@@ -6,20 +6,9 @@ use htvault::{ErrorKind, FailureScope};
 
 use super::super::record::Record;
 use super::site::{failure, token_of};
-use super::world::{START, Sent, id};
+use super::world::{START, Sent, id, u_cms, with_account};
 use super::*;
-use crate::model::{CredentialId, Failure, Level, Outcome, Rules, State, TokenInfo, TopProblem};
-
-fn u_cms() -> CredentialId {
-    id("u", "cms")
-}
-
-fn with_account() -> World {
-    let mut world = World::of_life(90, 60);
-    world.store("u", "cms");
-    world.pass(10);
-    world
-}
+use crate::model::{Failure, Level, Outcome, Rules, State, TokenInfo, TopProblem};
 
 fn forbidden() -> Outcome {
     Outcome::Failed(failure(ErrorKind::Forbidden, &u_cms()))

@@ -21,6 +21,18 @@ pub(super) fn id(user: &str, service: &str) -> CredentialId {
     CredentialId::new(&user.into(), service).unwrap()
 }
 
+pub(super) fn u_cms() -> CredentialId {
+    id("u", "cms")
+}
+
+/// The world in which that one is served.
+pub(super) fn with_account() -> World {
+    let mut world = World::of_life(90, 60);
+    world.store("u", "cms");
+    world.pass(10);
+    world
+}
+
 /// A task under way.
 pub(super) struct UnderWay {
     pub(super) task: RenewalTask,
