@@ -4,6 +4,7 @@
 //! answered after the first attempt; what could not be done then is tried again, with back-off and under a
 //! permit, until it is done or a person wants the delivery again.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             expires: None,
         };
         if leave_schedd || self.tokens.owned().next().is_some() {
-            let permit = limits.admit_at_vault(&delivery.credential, rank);
+            let permit = pin!(limits.admit_at_vault(&delivery.credential, rank));
             let Some(permit) = self.admitted(env, permit).await else {
                 return;
             };
@@ -71,7 +72,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         } else {
             Extent::Schedd
         };
-        let permit = limits.admit(&delivery, extent, rank);
+        let permit = pin!(limits.admit(&delivery, extent, rank));
         let Some(permit) = self.admitted(env, permit).await else {
             return;
         };

@@ -4,6 +4,7 @@
 //! attempt without a permit; messages are applied at any time, also while an attempt runs, and change what is
 //! desired, never the tokens.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -139,7 +140,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                 Action::Attempt(step) => {
                     let (extent, rank) = self.claim(step);
                     let delivery = Arc::clone(&self.desired.status.borrow().delivery);
-                    let permit = env.parts.limits.admit(&delivery, extent, rank);
+                    let permit = pin!(env.parts.limits.admit(&delivery, extent, rank));
                     if let Some(permit) = Box::pin(self.admitted(&env, permit)).await {
                         Box::pin(self.attempt(&env, step, permit)).await;
                     }
@@ -264,7 +265,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     pub(super) async fn admitted(
         &mut self,
         env: &Env<V, T>,
-        permit: impl Future<Output = Result<Permit, Refusal>>,
+        permit: Pin<&mut impl Future<Output = Result<Permit, Refusal>>>,
     ) -> Option<Permit> {
         let asked = Instant::now();
         let admitted = tokio::select! {
@@ -283,7 +284,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             // Others need the room meanwhile.
             drop(permit);
             self.desired.retry_at(at);
-            self.wait(env, at).await;
+            Box::pin(self.wait(env, at)).await;
             return None;
         }
         Some(permit)
@@ -332,7 +333,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let end = CancellationToken::new();
         let ended = end.clone();
         let outcome = {
-            let mut work = std::pin::pin!(bring(
+            let mut work = pin!(bring(
                 context,
                 step,
                 &mut self.tokens,

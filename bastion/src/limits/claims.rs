@@ -42,9 +42,9 @@ enum SlotName {
 /// Everything that attempts of one delivery take part in.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    slots: Vec<Arc<Slot>>,
+    slots: Box<[Arc<Slot>]>,
     /// Resources that an attempt needs, in the order of [`Extent`].
-    needs: Vec<(Extent, Resource)>,
+    needs: Box<[(Extent, Resource)]>,
 }
 
 /// Extent of an attempt; each includes those before.
@@ -121,7 +121,7 @@ impl Claims {
         ];
         Self {
             slots: names.map(|(name, limit)| slots.get(name, limit)).into(),
-            needs: needs(delivery),
+            needs: needs(delivery).into(),
         }
     }
 
@@ -129,7 +129,7 @@ impl Claims {
     pub(super) fn without_slots(needs: impl IntoIterator<Item = Resource>) -> Self {
         let needs = needs.into_iter().map(|need| (Extent::Schedd, need));
         Self {
-            slots: Vec::new(),
+            slots: Box::default(),
             needs: needs.collect(),
         }
     }
