@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use reqwest::tls::TlsInfo;
 use serde::Deserialize;
-use x509_cert::der::Decode as _;
+use tokio::task::JoinSet;
 
 use crate::credential_url::ServerUrl;
 use crate::endpoints::{connect, look_up};
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::text::{LIMIT, printable};
+use crate::tls::{Authorities, TlsSettings, end_of};
 use crate::transport;
 
 /// Longest answer that is read, in bytes.
@@ -73,28 +74,36 @@ struct Health {
 /// # Errors
 /// No name can be looked up, or the certificate authorities cannot be read.
 pub async fn survey(settings: &Settings) -> Result<Vec<Node>, Error> {
-    let tls = settings.tls.client_config()?;
-    let mut nodes = Vec::new();
-    for (server, address) in look_up(settings).await? {
+    let tls = Authorities::read(&settings.tls)?.config();
+    let found = look_up(settings).await?;
+    // All at a time: one that hangs takes its whole timeout.
+    let mut asked = JoinSet::new();
+    for (index, (server, address)) in found.into_iter().enumerate() {
         let http = connect(settings, &server, Some(address), 1, tls.clone())?;
-        let answer = ask(settings, &server, &http).await;
-        nodes.push(Node {
-            server,
-            address,
-            answer,
+        let tls = settings.tls.clone();
+        asked.spawn(async move {
+            let answer = ask(&tls, &server, &http).await;
+            let node = Node {
+                server,
+                address,
+                answer,
+            };
+            (index, node)
         });
     }
-    Ok(nodes)
+    let mut nodes = asked.join_all().await;
+    nodes.sort_by_key(|(index, _)| *index);
+    Ok(nodes.into_iter().map(|(_, node)| node).collect())
 }
 
 async fn ask(
-    settings: &Settings,
+    tls: &TlsSettings,
     server: &ServerUrl,
     http: &reqwest::Client,
 ) -> Result<NodeAnswer, Error> {
     let url = server.join("/v1/sys/health");
     let request = format!("GET {url}");
-    let failed = |error| transport::failure(&request, error, &settings.tls);
+    let failed = |error| transport::failure(&request, error, tls);
     let mut response = http.get(url).send().await.map_err(failed)?;
     let certificate_ends = response
         .extensions()
@@ -136,14 +145,6 @@ impl Health {
             _ => NodeState::Active,
         }
     }
-}
-
-fn end_of(certificate: &[u8]) -> Option<Timestamp> {
-    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
-    let end = certificate.tbs_certificate().validity().not_after;
-    i64::try_from(end.to_unix_duration().as_secs())
-        .ok()
-        .and_then(|seconds| Timestamp::from_second(seconds).ok())
 }
 
 #[cfg(test)]

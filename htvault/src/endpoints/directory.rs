@@ -3,12 +3,12 @@
 //! What holds: no lock is held while a name is looked up or a file is read. The first look-up is
 //! shared by all who wait for it; later ones delay nobody. Files are read on a thread of its own,
 //! for a file system may hang; a call that finds them due waits a second at most. A look-up or a file
-//! that fails leaves in force what worked before.
+//! that fails leaves in force what worked before, and is tried again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
@@ -16,6 +16,7 @@ use super::{Endpoints, look_up};
 use crate::credential_url::ServerUrl;
 use crate::error::{Error, ErrorKind};
 use crate::settings::Settings;
+use crate::thread;
 use crate::tls::Authorities;
 
 /// Pause between two look-ups of a name: as long as a preference stays put.
@@ -139,7 +140,7 @@ impl Directory {
     }
 
     async fn check_files(&self) {
-        let (authorities, report) = {
+        let authorities = {
             let mut state = self.0.state();
             let now = Instant::now();
             let due = self.0.follows_files && now >= state.files_due && !state.checking_files;
@@ -148,23 +149,16 @@ impl Directory {
             };
             state.checking_files = true;
             state.files_due = now + CHECK_FILES;
-            (authorities, Arc::clone(&self.0))
+            authorities
         };
-        let (send, done) = oneshot::channel::<()>();
-        let check = move || {
-            let tls = &report.settings.tls;
-            let changed = !authorities.are_those_of(tls);
-            report.files_checked(changed.then(|| Authorities::read(tls)));
-            // The call that asked may have gone on without the answer.
-            let _ = send.send(());
-        };
-        let thread = std::thread::Builder::new().name("htvault-ca".to_owned());
-        if thread.spawn(check).is_err() {
-            // No thread to be had now: the next call tries.
+        let shared = Arc::clone(&self.0);
+        // Takes in what it finds itself: the call that asked may go on without the answer.
+        let check = move || shared.files_checked(authorities.read_again(&shared.settings.tls));
+        let checked = timeout(CHECK_WAIT, thread::run("htvault-ca", (), check)).await;
+        if let Ok(Err(_) | Ok(None)) = checked {
+            // No thread to be had now, or it was broken off: a later call tries.
             self.0.state().checking_files = false;
-            return;
         }
-        let _ = timeout(CHECK_WAIT, done).await;
     }
 }
 
@@ -223,12 +217,12 @@ impl Shared {
     }
 
     /// Takes the outcome of a check of the files: `None` when nothing has changed.
-    fn files_checked(&self, read: Option<Result<Authorities, Error>>) {
+    fn files_checked(&self, read: Result<Option<Authorities>, Error>) {
         let mut state = self.state();
         state.checking_files = false;
         match read {
-            None => {}
-            Some(Ok(authorities)) => {
+            Ok(None) => state.complaint = None,
+            Ok(Some(authorities)) => {
                 let tls = authorities.config();
                 let endpoints = state.present.as_deref().map(|before| {
                     let known = before.list.iter();
@@ -239,7 +233,7 @@ impl Shared {
                 state.authorities = Some(authorities);
                 state.complaint = None;
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 let complaint = error.to_string();
                 if state.complaint.as_deref() != Some(&*complaint) {
                     let server = self.settings.server();
@@ -308,6 +302,33 @@ mod tests {
         let third = directory.endpoints().await.unwrap();
         assert!(Arc::ptr_eq(&second, &third));
         std::fs::write(&file, authority()).unwrap();
+        assert!(check(&directory).await);
+        assert_eq!(directory.0.state().complaint, None);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_the_disk_does_not_give_now_takes_no_authority_away_and_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let [of_dir, away] = ["dir.pem", "away"].map(|name| folder.path().join(name));
+        std::fs::write(&of_dir, authority()).unwrap();
+        let mut directory = directory(&file, true);
+        let shared = Arc::get_mut(&mut directory.0).unwrap();
+        Arc::make_mut(&mut shared.settings).tls.ca_dir = Some(folder.path().to_owned());
+        assert!(check(&directory).await);
+        let first = directory.endpoints().await.unwrap();
+
+        // A plain file whose reading fails with EIO.
+        std::fs::rename(&of_dir, &away).unwrap();
+        std::os::unix::fs::symlink("/proc/self/mem", &of_dir).unwrap();
+        for _ in 0..2 {
+            assert!(!check(&directory).await);
+            let complaint = directory.0.state().complaint.clone().unwrap();
+            assert!(complaint.contains("dir.pem"), "{complaint}");
+            let same = directory.endpoints().await.unwrap();
+            assert!(Arc::ptr_eq(&first, &same), "those of before are more");
+        }
+        std::fs::rename(&away, &of_dir).unwrap();
         assert!(check(&directory).await);
         assert_eq!(directory.0.state().complaint, None);
     }

@@ -62,6 +62,8 @@ pub struct Authorities {
     settings: TlsSettings,
     found: Fingerprint,
     config: ClientConfig,
+    /// The first end of an authority's validity.
+    first_end: Timestamp,
     unread: Option<String>,
 }
 
@@ -74,15 +76,28 @@ impl Authorities {
         // In this order, so that a change in between is seen as one.
         let found = settings.fingerprint();
         let trusted = settings.trusted(SystemClock.now())?;
-        let unread = trusted.unread.clone();
-        let config = trusted.client_config()?;
-        let settings = settings.clone();
         Ok(Self {
-            settings,
+            settings: settings.clone(),
             found,
-            config,
-            unread,
+            first_end: trusted.first_end,
+            unread: trusted.unread.clone(),
+            config: trusted.client_config()?,
         })
+    }
+
+    /// Reads them again when that may find others: see [`are_those_of`](Self::are_those_of).
+    ///
+    /// # Errors
+    /// They cannot be read, or a file of the directory cannot for now: these here may be more.
+    pub fn read_again(&self, settings: &TlsSettings) -> Result<Option<Self>, Error> {
+        if self.are_those_of(settings) {
+            return Ok(None);
+        }
+        let read = Self::read(settings)?;
+        match &read.unread {
+            Some(why) => Err(Error::configuration(why).advise("see to the disk of that file")),
+            None => Ok(Some(read)),
+        }
     }
 
     /// Reason why a file of the directory could not be read that may be readable later, on a disk that fails for one:
@@ -97,10 +112,13 @@ impl Authorities {
         &self.settings
     }
 
-    /// True when the files look as they did when these were read.
+    /// True when the files look as they did when these were read, all could be read, and no authority has expired
+    /// since.
     #[must_use]
     pub fn are_those_of(&self, settings: &TlsSettings) -> bool {
-        self.found == settings.fingerprint()
+        self.unread.is_none()
+            && SystemClock.now() <= self.first_end
+            && self.found == settings.fingerprint()
     }
 
     /// A configuration of rustls that trusts them, for another client than this crate's.
@@ -115,6 +133,8 @@ struct Trusted {
     now: Timestamp,
     roots: RootCertStore,
     digests: Vec<Digest>,
+    /// The first end of a root's validity.
+    first_end: Timestamp,
     /// Number of those that were left out because their validity is over.
     expired: usize,
     /// Reason why a file could not be read that may be readable later.
@@ -126,13 +146,16 @@ impl Trusted {
     /// verifier asks of a server's own, and then says so.
     fn add(&mut self, certificate: CertificateDer<'_>) -> Result<(), rustls::Error> {
         let digest = verifier::digest(&certificate);
-        if is_expired(&certificate, self.now) {
+        // One that cannot be parsed is left to rustls to refuse.
+        let end = end_of(&certificate).unwrap_or(Timestamp::MAX);
+        if end < self.now {
             self.digests.push(digest);
             self.expired += 1;
             return Err(CertificateError::Expired.into());
         }
         self.roots.add(certificate)?;
         self.digests.push(digest);
+        self.first_end = self.first_end.min(end);
         Ok(())
     }
 
@@ -183,15 +206,12 @@ impl TlsSettings {
         Fingerprint(seen.collect())
     }
 
-    pub(crate) fn client_config(&self) -> Result<ClientConfig, Error> {
-        self.trusted(SystemClock.now())?.client_config()
-    }
-
     fn trusted(&self, now: Timestamp) -> Result<Trusted, Error> {
         let mut trusted = Trusted {
             now,
             roots: RootCertStore::empty(),
             digests: Vec::new(),
+            first_end: Timestamp::MAX,
             expired: 0,
             unread: None,
         };
@@ -325,16 +345,12 @@ fn certificate_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// True when an authority's own validity is over. One that cannot be parsed is left to rustls to refuse.
-fn is_expired(certificate: &CertificateDer<'_>, now: Timestamp) -> bool {
-    x509_cert::Certificate::from_der(certificate).is_ok_and(|parsed| {
-        let until = parsed
-            .tbs_certificate()
-            .validity()
-            .not_after
-            .to_unix_duration();
-        i64::try_from(until.as_secs()).is_ok_and(|until| until < now.as_second())
-    })
+/// End of a certificate's validity.
+pub(crate) fn end_of(certificate: &[u8]) -> Option<Timestamp> {
+    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
+    let end = certificate.tbs_certificate().validity().not_after;
+    let seconds = i64::try_from(end.to_unix_duration().as_secs()).ok()?;
+    Timestamp::from_second(seconds).ok()
 }
 
 /// Hash links end in a number; the same certificates stand there as `.pem` or `.crt` too, and

@@ -10,12 +10,20 @@ fn with_file(file: PathBuf) -> TlsSettings {
     }
 }
 
+fn refused(settings: &TlsSettings) -> String {
+    Authorities::read(settings).unwrap_err().to_string()
+}
+
 /// A self-signed authority that is valid until the end of a year.
 fn authority(last_year: i32) -> String {
+    authority_with(|params| params.not_after = date_time_ymd(last_year, 12, 31))
+}
+
+fn authority_with(change: impl FnOnce(&mut CertificateParams)) -> String {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.not_before = date_time_ymd(2000, 1, 1);
-    params.not_after = date_time_ymd(last_year, 12, 31);
+    change(&mut params);
     params
         .self_signed(&KeyPair::generate().unwrap())
         .unwrap()
@@ -26,15 +34,12 @@ fn authority(last_year: i32) -> String {
 fn a_missing_or_empty_ca_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("none.pem");
-    let text = with_file(missing.clone())
-        .client_config()
-        .unwrap_err()
-        .to_string();
+    let text = refused(&with_file(missing.clone()));
     assert!(text.contains(&missing.display().to_string()), "{text}");
 
     let empty = dir.path().join("empty.pem");
     std::fs::write(&empty, "nothing here").unwrap();
-    let text = with_file(empty).client_config().unwrap_err().to_string();
+    let text = refused(&with_file(empty));
     assert!(text.contains("holds no usable certificate"), "{text}");
 }
 
@@ -46,7 +51,7 @@ fn an_expired_authority_of_a_bundle_is_not_trusted() {
     let settings = with_file(bundle.clone());
     assert_eq!(settings.trusted(SystemClock.now()).unwrap().roots.len(), 1);
     std::fs::write(&bundle, authority(2001)).unwrap();
-    let text = settings.client_config().unwrap_err().to_string();
+    let text = refused(&settings);
     let words = "it holds no usable certificate; expired by this host's clock: 1; replace it";
     assert!(text.contains(words), "{text}");
     // Those of the system as well: all are over in a thousand years.
@@ -54,6 +59,22 @@ fn an_expired_authority_of_a_bundle_is_not_trusted() {
     let text = TlsSettings::default().trusted(far).err().unwrap();
     let words = "no certificate authority found (the system's authorities";
     assert!(text.to_string().contains(words), "{text}");
+}
+
+#[test]
+fn an_authority_that_expires_later_is_trusted_until_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("bundle.pem");
+    let end = std::time::Duration::from_secs(SystemClock.now().as_second().unsigned_abs() + 1);
+    let brief = authority_with(|params| params.not_after = date_time_ymd(1970, 1, 1) + end);
+    std::fs::write(&bundle, brief + &authority(2090)).unwrap();
+    let settings = with_file(bundle.clone());
+    let read = Authorities::read(&settings).unwrap();
+    assert!(read.are_those_of(&settings));
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    assert!(!read.are_those_of(&settings), "one has expired");
+    let again = read.read_again(&settings).unwrap().unwrap();
+    assert!(again.are_those_of(&settings), "the other has not");
 }
 
 #[test]
@@ -99,7 +120,7 @@ fn a_directory_that_cannot_be_listed_is_an_error_and_one_that_is_missing_is_none
     assert_eq!(settings.trusted(SystemClock.now()).unwrap().roots.len(), 1);
     let before = settings.fingerprint();
     std::fs::write(&ca_dir, "no directory").unwrap();
-    let error = settings.client_config().unwrap_err().to_string();
+    let error = refused(&settings);
     assert!(error.contains("certificates cannot be read: "), "{error}");
     assert_ne!(settings.fingerprint(), before, "it is looked at again");
 }
@@ -117,8 +138,12 @@ fn a_file_that_the_disk_does_not_give_leaves_the_others_and_is_said_to_be_missin
     let read = Authorities::read(&settings).unwrap();
     let unread = read.unread().unwrap();
     assert!(unread.contains("bad.pem cannot be read: "), "{unread}");
+    let again = read.read_again(&settings).err().unwrap().to_string();
+    assert!(again.contains(unread), "it is tried again: {again}");
     std::fs::remove_file(dir.path().join("bad.pem")).unwrap();
-    assert_eq!(Authorities::read(&settings).unwrap().unread(), None);
+    let whole = read.read_again(&settings).unwrap().unwrap();
+    assert_eq!(whole.unread(), None);
+    assert!(whole.read_again(&settings).unwrap().is_none());
 }
 
 #[test]

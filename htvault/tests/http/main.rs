@@ -172,6 +172,52 @@ async fn a_redirect_is_never_followed() {
 }
 
 #[tokio::test]
+async fn a_page_in_the_place_of_an_empty_answer_is_no_success() {
+    let page = "<html><title>Sign in</title></html>";
+    for (reply, expected) in [
+        (Reply::new(200, "", page), Some(ErrorKind::NotVault)),
+        (
+            Reply::json(200, "{\"warnings\":["),
+            Some(ErrorKind::BadAnswer),
+        ),
+        (Reply::json(200, r#"{"warnings":["odd"]}"#), None),
+        (Reply::new(204, "", ""), None),
+    ] {
+        let stage = Stage::new();
+        let server = stage.server(vec![reply.clone()]).await;
+        let client = stage.client(&[&server]);
+        let (token, url) = (vault_token(), url(&client));
+        let revoked = client.revoke_self(&token).await;
+        let forgotten = client.forget_refresh_token(&url, &token).await;
+        for outcome in [revoked, forgotten] {
+            let kind = outcome.inspect_err(check).err().map(|e| e.kind());
+            assert_eq!(kind, expected, "{reply:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn addresses_that_hang_hold_up_no_survey_of_the_others() {
+    let stage = Stage::new();
+    let health = r#"{"initialized":true,"sealed":false,"standby":false}"#;
+    let first = stage.server(vec![Reply::json(200, health)]).await;
+    let hang = vec![Reply::Hang];
+    let hanging = [
+        stage.beside(&first, 2, hang.clone()).await,
+        stage.beside(&first, 3, hang.clone()).await,
+        stage.beside(&first, 4, hang).await,
+    ];
+    let [a, b, c] = &hanging;
+    let mut settings = stage.settings(&[a, b, &first, c]);
+    settings.request_timeout = std::time::Duration::from_secs(2);
+    let begun = std::time::Instant::now();
+    let nodes = htvault::survey(&settings).await.unwrap();
+    assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+    let answered: Vec<bool> = nodes.iter().map(|node| node.answer.is_ok()).collect();
+    assert_eq!(answered, [false, false, true, false]);
+}
+
+#[tokio::test]
 async fn failures_speak_of_the_host_only_where_it_was_not_reached_or_says_so() {
     use FailureScope::{Credential, Host, Issuer, Quota};
     for (reply, kind, scope) in [
@@ -243,8 +289,12 @@ async fn what_was_never_reached_speaks_of_the_host() {
         .unwrap();
     let address = silent.local_addr().unwrap();
     settings.resolver = Arc::new(server::Fixed(vec![address]));
-    settings.connect_timeout = std::time::Duration::from_millis(300);
     settings = at_port(settings, address.port());
+    settings.request_timeout = std::time::Duration::from_millis(900);
+    let error = refused(&Client::new(&settings).unwrap()).await;
+    // A time for the connection that is longer than that of the whole request changes nothing.
+    assert_eq!(error.scope(), FailureScope::Host, "{error}");
+    settings.connect_timeout = std::time::Duration::from_millis(300);
     let error = refused(&Client::new(&settings).unwrap()).await;
     assert_eq!(
         (error.kind(), error.scope()),

@@ -79,8 +79,8 @@ async fn read(
     let path = settings.ca_file.clone().or_else(|| settings.ca_dir.clone());
     let path = path.unwrap_or_else(|| Path::new("/etc/ssl/certs").to_owned());
     let work = move || match before {
-        Some(before) if before.are_those_of(&settings) => Ok(before),
-        _ => Authorities::read(&settings).map(Arc::new),
+        Some(before) => Ok(before.read_again(&settings)?.map_or(before, Arc::new)),
+        None => Authorities::read(&settings).map(Arc::new),
     };
     let read = CONFIGURATION.run(&path, work).await;
     let read = read.map_err(|failure| failure.to_string())?;
@@ -121,6 +121,23 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &later().await), "it is away");
         std::fs::write(&file, format!("# another\n{pem}")).unwrap();
         assert!(!Arc::ptr_eq(&first, &later().await));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_the_disk_does_not_give_now_takes_no_authority_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, include_str!("authority.pem")).unwrap();
+        let settings = TlsSettings {
+            ca_file: Some(file),
+            ca_dir: Some(folder.path().to_owned()),
+        };
+        let first = read(settings.clone(), None).await.unwrap();
+        // A plain file whose reading fails with EIO.
+        let of_dir = folder.path().join("dir.pem");
+        std::os::unix::fs::symlink("/proc/self/mem", of_dir).unwrap();
+        let words = read(settings, Some(first)).await.err().unwrap();
+        assert!(words.contains("dir.pem cannot be read"), "{words}");
     }
 
     #[tokio::test]
