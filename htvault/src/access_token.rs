@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::credential_url::CredentialUrl;
 use crate::error::Error;
 use crate::secret::{AccessToken, VaultToken};
-use crate::vault_token::warnings;
+use crate::vault_token::{MOST_WARNINGS, words};
 
 /// Requirements on an access token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,12 +108,8 @@ impl Client {
         .collect();
         let answer = self
             .call::<Data>(Call {
-                method: Method::GET,
-                path: url.path(),
                 query: &query,
-                auth: Auth::Token(vault_token),
-                body: None,
-                once: false,
+                ..Call::new(Method::GET, url.path(), Auth::Token(vault_token))
             })
             .await?;
         read(answer)
@@ -122,10 +118,10 @@ impl Client {
 
 /// The access token of an answer.
 pub(crate) fn read(answer: Answered<Data>) -> Result<AccessTokenAnswer, Error> {
-    let words = answer.envelope.warnings.clone();
+    let warnings = answer.envelope.warnings.clone();
     let request_name = answer.request.clone();
     let data = answer.data()?;
-    let warnings = warnings(words, &[&data.access_token]);
+    let warnings = words(warnings, MOST_WARNINGS, &[&data.access_token]);
     if !is_b64token(&data.access_token) {
         return Err(Error::bad_answer(
             &request_name,

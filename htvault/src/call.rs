@@ -22,7 +22,19 @@ pub(crate) struct Call<'a> {
     pub(crate) once: bool,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// A request without query and body, that may be repeated at another address.
+    pub(crate) fn new(method: Method, path: &'a str, auth: Auth<'a>) -> Self {
+        Self {
+            method,
+            path,
+            query: &[],
+            auth,
+            body: None,
+            once: false,
+        }
+    }
+
     /// Authorization of the request, and secrets in its body: none of it may come back in a message.
     pub(crate) fn secrets(&self) -> Vec<&str> {
         let auth = match self.auth {

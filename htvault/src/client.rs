@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use reqwest::StatusCode;
 use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::zeroize::Zeroizing;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::answer::{Answered, decode, refusal};
+use crate::answer::{Answered, Envelope, decode, refusal};
 use crate::budget::{Budget, Denied, Permit, RequestsUsed};
 use crate::call::{Auth, Call, authorization};
 use crate::credential_url::ServerUrl;
@@ -45,6 +45,16 @@ struct Shared {
 struct Received {
     status: StatusCode,
     body: Zeroizing<Vec<u8>>,
+}
+
+impl Received {
+    fn envelope<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        request: &str,
+    ) -> Result<Envelope<T>, Error> {
+        decode(request, self.status.as_u16(), &self.body, &call.secrets())
+    }
 }
 
 impl Client {
@@ -149,19 +159,22 @@ impl Client {
         call: Call<'_>,
     ) -> Result<Answered<T>, Error> {
         let request = self.name(&call);
-        let secrets = call.secrets();
-        let understand = |received: &Received| {
-            let Received { status, body } = received;
-            decode(&request, status.as_u16(), body, &secrets)
-        };
+        let understand = |received: &Received| received.envelope(&call, &request);
         let envelope = self.send(&call, &request, understand).await?;
         Ok(Answered { request, envelope })
     }
 
-    /// Sends a request whose answer is empty.
+    /// Sends a request whose answer is empty, or has nothing but warnings. A page of something between is no success.
     pub(crate) async fn call_for_nothing(&self, call: Call<'_>) -> Result<(), Error> {
         let request = self.name(&call);
-        self.send(&call, &request, |_| Ok(())).await
+        let understand = |received: &Received| {
+            if received.body.is_empty() {
+                return Ok(());
+            }
+            let envelope = received.envelope::<IgnoredAny>(&call, &request);
+            envelope.map(drop)
+        };
+        self.send(&call, &request, understand).await
     }
 
     /// Method and URL, without query, for messages; and the owner of the token, where the URL does

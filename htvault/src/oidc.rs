@@ -30,6 +30,8 @@ const USUAL_INTERVAL: Duration = Duration::from_secs(5);
 /// Bounds of the pause, whatever the server says.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 const LONGEST_INTERVAL: Duration = Duration::from_mins(5);
+/// Longest link, in bytes: browsers take no much longer ones.
+const LONGEST_URL: usize = 8192;
 
 /// A login by OIDC that a person has to approve.
 #[derive(Clone)]
@@ -141,14 +143,10 @@ impl Client {
         let redirect_uri = format!("{}{}", self.server(), paths.oidc(issuer, "callback")?);
         let answer = self
             .call::<FlowData>(Call {
-                method: Method::POST,
-                path: &path,
-                query: &[],
-                auth: Auth::Nothing,
                 body: Some(json!({
                     "role": role, "client_nonce": nonce, "redirect_uri": redirect_uri,
                 })),
-                once: false,
+                ..Call::new(Method::POST, &path, Auth::Nothing)
             })
             .await?;
         begun(answer, issuer, role, nonce)
@@ -164,16 +162,13 @@ impl Client {
         let path = self.settings().paths.oidc(&flow.issuer, "poll")?;
         let answer = self
             .call::<IgnoredAny>(Call {
-                method: Method::POST,
-                path: &path,
-                query: &[],
-                auth: Auth::Nothing,
                 body: Some(json!({
                     "state": flow.state.expose_secret(),
                     "client_nonce": flow.nonce.expose_secret(),
                 })),
                 // The approval is handed out once.
                 once: true,
+                ..Call::new(Method::POST, &path, Auth::Nothing)
             })
             .await;
         let answer = match answer {
@@ -203,14 +198,10 @@ impl Client {
     ) -> Result<(), Error> {
         self.settings().check_server(url)?;
         self.call_for_nothing(Call {
-            method: Method::POST,
-            path: url.path(),
-            query: &[],
-            auth: Auth::Token(&login.login.token),
             body: Some(json!({
                 "server": issuer, "refresh_token": login.refresh_token.expose(),
             })),
-            once: false,
+            ..Call::new(Method::POST, url.path(), Auth::Token(&login.login.token))
         })
         .await
     }
@@ -226,15 +217,8 @@ impl Client {
         vault_token: &VaultToken,
     ) -> Result<(), Error> {
         self.settings().check_server(url)?;
-        self.call_for_nothing(Call {
-            method: Method::DELETE,
-            path: url.path(),
-            query: &[],
-            auth: Auth::Token(vault_token),
-            body: None,
-            once: false,
-        })
-        .await
+        let call = Call::new(Method::DELETE, url.path(), Auth::Token(vault_token));
+        self.call_for_nothing(call).await
     }
 }
 
@@ -253,15 +237,15 @@ pub(crate) fn begun(
         return Err(Error::bad_answer(&request, &words));
     }
     let url = Url::parse(&data.url).ok();
-    let url = url.filter(|url| matches!(url.scheme(), "https" | "http"));
+    // The parser has escaped what is no part of a URL.
+    let url = url.filter(|url| {
+        matches!(url.scheme(), "https" | "http") && url.as_str().len() <= LONGEST_URL
+    });
     let Some(url) = url else {
-        return Err(Error::bad_answer(
-            &request,
-            "the link of the answer is no URL",
-        ));
+        let words = "the link of the answer is no URL, or one that nobody can open";
+        return Err(Error::bad_answer(&request, words));
     };
     Ok(DeviceFlow {
-        // The parser has escaped what is no part of a URL.
         url: url.into(),
         user_code: data.user_code.map(|code| printable(&code, LIMIT)),
         interval: (data.poll_interval)

@@ -11,15 +11,13 @@ use crate::tls::{TlsSettings, explain};
 
 /// True for a failure that this process or host causes: descriptors, memory, threads, ports.
 pub(crate) fn is_local(error: &io::Error) -> bool {
-    // EAGAIN, ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS of Linux; EPERM and EACCES are a
-    // firewall's or a sandbox's of this host.
-    matches!(
-        error.raw_os_error(),
-        Some(1 | 11 | 12 | 13 | 23 | 24 | 99 | 105)
-    ) || matches!(
-        error.kind(),
-        io::ErrorKind::OutOfMemory | io::ErrorKind::ResourceBusy
-    )
+    // EPERM (a firewall's or a sandbox's of this host), EAGAIN, ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS of
+    // Linux. Not EACCES: over IPv6 a router or the server's firewall answers so.
+    matches!(error.raw_os_error(), Some(1 | 11 | 12 | 23 | 24 | 99 | 105))
+        || matches!(
+            error.kind(),
+            io::ErrorKind::OutOfMemory | io::ErrorKind::ResourceBusy
+        )
 }
 
 /// The error of a request that got no answer.
@@ -121,4 +119,17 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
         .and_then(|inner| find::<E>(inner));
     let found = wrapped.or_else(|| error.downcast_ref());
     found.or_else(|| find::<E>(error.source()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_something_on_the_way_may_cause_is_not_of_this_host() {
+        let is_local = |errno| is_local(&io::Error::from_raw_os_error(errno));
+        assert!([1, 11, 12, 23, 24, 99, 105].into_iter().all(is_local));
+        // EACCES, ECONNREFUSED, EHOSTUNREACH.
+        assert!(![13, 111, 113].into_iter().any(is_local));
+    }
 }

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::answer::{Answered, hide, repeats};
@@ -14,6 +15,10 @@ use crate::client::Client;
 use crate::error::{Action, Error, ErrorKind};
 use crate::secret::VaultToken;
 use crate::text::{LIMIT, printable};
+
+/// Most warnings and policies of an answer that are passed on: real ones have a few.
+pub(crate) const MOST_WARNINGS: usize = 10;
+const MOST_POLICIES: usize = 200;
 
 /// A token that Vault has just made.
 #[derive(Clone, Debug)]
@@ -85,14 +90,10 @@ impl Client {
     ) -> Result<IssuedToken, Error> {
         let path = self.settings().paths.kerberos_login(issuer, role)?;
         let answer = self
-            .call::<serde::de::IgnoredAny>(Call {
-                method: Method::POST,
-                path: &path,
-                query: &[],
-                auth: Auth::Negotiate(negotiate.expose()),
-                body: None,
+            .call::<IgnoredAny>(Call {
                 // A second address would refuse the same ticket as replayed, and that reads like a wrong keytab.
                 once: true,
+                ..Call::new(Method::POST, &path, Auth::Negotiate(negotiate.expose()))
             })
             .await
             .map_err(|error| error.of_account(&negotiate.principal))?;
@@ -117,15 +118,12 @@ impl Client {
         ttl_seconds: u64,
     ) -> Result<IssuedToken, Error> {
         let answer = self
-            .call::<serde::de::IgnoredAny>(Call {
-                method: Method::POST,
-                path: "/v1/auth/token/create",
-                query: &[],
-                auth: Auth::Token(parent),
+            .call::<IgnoredAny>(Call {
                 // Only seconds are understood by every version of Vault.
                 body: Some(json!({"ttl": format!("{ttl_seconds}s"), "renewable": "false"})),
                 // A child that was made without an answer has an accessor that nobody knows.
                 once: true,
+                ..Call::new(Method::POST, "/v1/auth/token/create", Auth::Token(parent))
             })
             .await?;
         issued(answer, parent.owner(), &[parent.expose()])
@@ -147,17 +145,9 @@ impl Client {
     /// [`ErrorKind::TokenRejected`](crate::ErrorKind::TokenRejected) when it is dead; and what any
     /// request may give.
     pub async fn lookup_self(&self, token: &VaultToken) -> Result<TokenInfo, Error> {
-        let answer = self
-            .call::<LookupData>(Call {
-                method: Method::GET,
-                path: "/v1/auth/token/lookup-self",
-                query: &[],
-                auth: Auth::Token(token),
-                body: None,
-                once: false,
-            })
-            .await?;
-        looked_up(answer, &[token.expose()])
+        let path = "/v1/auth/token/lookup-self";
+        let call = Call::new(Method::GET, path, Auth::Token(token));
+        looked_up(self.call(call).await?, &[token.expose()])
     }
 
     /// Returns the next step after an error of a request with `token`. Where only Vault can tell a dead token
@@ -199,15 +189,9 @@ impl Client {
     /// [`ErrorKind::TokenRejected`](crate::ErrorKind::TokenRejected) when it is dead already; and
     /// what any request may give.
     pub async fn revoke_self(&self, token: &VaultToken) -> Result<(), Error> {
-        self.call_for_nothing(Call {
-            method: Method::POST,
-            path: "/v1/auth/token/revoke-self",
-            query: &[],
-            auth: Auth::Token(token),
-            body: None,
-            once: false,
-        })
-        .await
+        let path = "/v1/auth/token/revoke-self";
+        self.call_for_nothing(Call::new(Method::POST, path, Auth::Token(token)))
+            .await
     }
 }
 
@@ -222,7 +206,7 @@ pub(crate) fn looked_up(
         accessor: plain(&request, "accessor", data.accessor, secrets)?,
         ttl_seconds: data.ttl,
         expires: data.expire_time,
-        policies: data.policies.unwrap_or_default(),
+        policies: words(data.policies, MOST_POLICIES, secrets),
     })
 }
 
@@ -245,7 +229,9 @@ pub(crate) fn issued<T>(
     let accessor = plain(&request, "accessor", auth.accessor, &secrets)?;
     let user = auth.metadata.and_then(|m| m.user);
     let user = user.map(|user| plain(&request, "user", user, &secrets));
-    let (user, warnings) = (user.transpose()?, warnings(envelope.warnings, &secrets));
+    let user = user.transpose()?;
+    let policies = words(auth.policies, MOST_POLICIES, &secrets);
+    let warnings = words(envelope.warnings, MOST_WARNINGS, &secrets);
     let mut token = VaultToken::from(auth.client_token);
     if let Some(owner) = user.as_deref().or(owner) {
         token = token.of(owner);
@@ -254,7 +240,7 @@ pub(crate) fn issued<T>(
         token,
         accessor,
         lease_seconds: auth.lease_duration,
-        policies: auth.policies.unwrap_or_default(),
+        policies,
         user,
         warnings,
     })
@@ -279,11 +265,11 @@ pub(crate) fn plain(
     Err(Error::bad_answer(request, &words))
 }
 
-/// Warnings of a server, without these secrets, escaped and bounded.
-pub(crate) fn warnings(words: Option<Vec<String>>, secrets: &[&str]) -> Vec<String> {
-    let words = words.unwrap_or_default();
-    words
-        .iter()
+/// Texts of a server, `most` at most, without these secrets, each escaped and bounded.
+pub(crate) fn words(texts: Option<Vec<String>>, most: usize, secrets: &[&str]) -> Vec<String> {
+    let texts = texts.unwrap_or_default();
+    let bounded = texts.iter().take(most);
+    bounded
         .map(|text| printable(hide(text, secrets).trim(), LIMIT))
         .collect()
 }

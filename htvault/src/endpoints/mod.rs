@@ -238,13 +238,15 @@ pub(crate) fn connect(
     idle: usize,
     tls: ClientConfig,
 ) -> Result<reqwest::Client, Error> {
+    // A connection that is not made is told from an answer that does not come only where it ends first.
+    let connect_timeout = (settings.connect_timeout).min(settings.request_timeout / 10 * 9);
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .tls_info(true)
         .https_only(true)
         .no_proxy()
         .user_agent(concat!("htvault-rs/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(settings.connect_timeout)
+        .connect_timeout(connect_timeout)
         .timeout(settings.request_timeout)
         .pool_idle_timeout(Duration::from_mins(1))
         .pool_max_idle_per_host(idle);

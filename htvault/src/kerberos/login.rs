@@ -180,6 +180,20 @@ mod tests {
         assert_eq!(error.kind(), KerberosErrorKind::KeytabMissing, "{error}");
     }
 
+    #[tokio::test]
+    async fn what_is_no_plain_file_is_no_keytab_and_takes_no_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.unwrap().success());
+        for keytab in [&*fifo, folder.path()] {
+            let deadline = Duration::from_secs(5);
+            let error = login_token("a@FIFO", keytab, "host", "vault.test", deadline).await;
+            let error = error.unwrap_err();
+            assert_eq!(error.kind(), KerberosErrorKind::KeytabInvalid, "{error}");
+        }
+    }
+
     #[test]
     fn the_libraries_are_loaded_when_they_are_installed() {
         // Where they are not, the error says what to install.

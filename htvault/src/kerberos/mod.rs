@@ -144,10 +144,13 @@ impl NegotiateToken {
 }
 
 /// Checks that a file can be read and is a keytab: the library says the first only in its own words
-/// and late, the second as a failure of pre-authentication.
+/// and late, the second as a failure of pre-authentication. A FIFO would keep the library for ever.
 fn check_keytab(keytab: &Path) -> std::io::Result<()> {
     use std::io::{Error, ErrorKind, Read as _};
     let not_a_keytab = || Error::new(ErrorKind::InvalidData, "not a keytab");
+    if !std::fs::metadata(keytab)?.is_file() {
+        return Err(not_a_keytab());
+    }
     let mut format = [0; 2];
     std::fs::File::open(keytab)?
         .read_exact(&mut format)

@@ -200,6 +200,48 @@ async fn no_name_or_warning_repeats_a_token_of_the_same_answer() {
 }
 
 #[tokio::test]
+async fn policies_and_warnings_are_bounded_and_repeat_no_token() {
+    let stage = Stage::new();
+    let policies = format!(
+        r#"["s.new","{SECRET}","\u001b[2J"{}]"#,
+        r#","p""#.repeat(9000)
+    );
+    let warnings = format!(r#"["{}"{}]"#, "x".repeat(9000), r#","w""#.repeat(9000));
+    let created = format!(
+        r#"{{"auth":{{"client_token":"s.new","lease_duration":60,"policies":{policies}}},
+            "warnings":{warnings}}}"#
+    );
+    let looked_up = format!(r#"{{"data":{{"ttl":60,"policies":{policies}}}}}"#);
+    let replies = vec![Reply::json(200, &created), Reply::json(200, &looked_up)];
+    let server = stage.server(replies).await;
+    let client = stage.client(&[&server]);
+    let created = client.create_token(&vault_token(), 60).await.unwrap();
+    let looked_up = client.lookup_self(&vault_token()).await.unwrap();
+    assert_eq!(
+        created.policies[..3],
+        ["(secret)", "(secret)", r"\u{1b}[2J"]
+    );
+    assert_eq!(looked_up.policies[1], "(secret)");
+    for policies in [created.policies, looked_up.policies] {
+        assert!(policies.len() < 1000, "{}", policies.len());
+    }
+    assert!(created.warnings.join("; ").chars().count() < 6000);
+}
+
+#[tokio::test]
+async fn a_link_of_a_device_flow_is_not_endless() {
+    let stage = Stage::new();
+    let link = format!("https://issuer.test/{}", "x".repeat(100_000));
+    let begun = format!(r#"{{"data":{{"auth_url":"{link}","state":"st_0123456789"}}}}"#);
+    let server = stage.server(vec![Reply::json(200, &begun)]).await;
+    let client = stage.client(&[&server]);
+    let error = client.start_device_flow("cms", "crab", "nonce").await;
+    let error = error.unwrap_err();
+    crate::check(&error);
+    assert_eq!(error.kind(), ErrorKind::BadAnswer, "{error}");
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_understood_is_never_quoted() {
     for body in [
         format!(r#"{{"data":"{SECRET}"}}"#),
