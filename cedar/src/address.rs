@@ -104,7 +104,6 @@ impl Address {
 
     fn parameter(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
         match name {
-            "CCBID" => return Err("CCBID"),
             "sock" if !value.is_empty() => {
                 let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
                 if !value.chars().all(is_letter) {
@@ -185,15 +184,11 @@ impl FromStr for Address {
         for parameter in parameters.split(['&', ';']) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let value = decoded(value).ok_or_else(|| refuse("a parameter is no text"))?;
-            match address.parameter(name, &value) {
-                Ok(()) => {}
-                Err("CCBID") => {
-                    let words =
-                        format!("{text} is reachable through a connection broker (CCB) only");
-                    return Err(Error::new(ErrorKind::BrokerOnly, Step::Prepare, &words));
-                }
-                Err(why) => return Err(refuse(why)),
+            if name == "CCBID" {
+                let words = format!("{text} is reachable through a connection broker (CCB) only");
+                return Err(Error::new(ErrorKind::BrokerOnly, Step::Prepare, &words));
             }
+            address.parameter(name, &value).map_err(refuse)?;
         }
         Ok(address)
     }

@@ -80,7 +80,7 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// What a direction's first packet authenticates besides its header: the digests of what its sender
+/// Digests that a direction's first packet authenticates besides its header: of what its sender
 /// has sent and received.
 type Digests = [Vec<u8>; 2];
 
@@ -98,7 +98,7 @@ impl Direction {
         }
     }
 
-    /// What the next packet authenticates.
+    /// Bytes that the next packet authenticates.
     fn authenticated(&mut self, header: Header) -> Vec<u8> {
         let digests = self.digests.take();
         let mut bytes = digests.map_or_else(Vec::new, |digests| digests.concat());

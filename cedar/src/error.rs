@@ -187,7 +187,7 @@ pub struct Error {
     /// The daemon as the configuration names it; empty when none is concerned.
     peer: String,
     words: String,
-    /// Whom the daemon takes the caller for, where that is known and matters.
+    /// Account that the daemon takes the caller for, where that is known and matters.
     user: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -273,7 +273,7 @@ impl Error {
         self.step
     }
 
-    /// Whom the credd took the token's bearer for (`account@domain`), in a refusal of the command.
+    /// Account that the credd took the token's bearer for (`account@domain`), in a refusal of the command.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()

@@ -16,13 +16,13 @@ use crate::tls::Tls;
 use crate::token::AccessToken;
 use crate::wire::{Decoder, Encoder, Form, Stream};
 
-/// What nobody is shown who has no trusted certificate.
+/// Secret that nobody is shown who has no trusted certificate.
 const TOKEN: &str = "secret";
 /// Far longer than bytes take that are there already.
 const WITHIN: Duration = Duration::from_mins(1);
 
 /// A message: the first byte says in which form, then a list of ads as a collector sends it, or one ad.
-/// What is read, written and read again is the same.
+/// An ad that is read, written and read again is the same.
 pub fn ads(data: &[u8]) {
     let Some((first, body)) = data.split_first() else {
         return;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::classad::Ad;
 use crate::crypto::SessionKey;
+use crate::text::printable;
 
 /// A session that can be resumed.
 pub(crate) struct Session {
@@ -33,8 +34,8 @@ impl Session {
                 .split(',')
                 .filter_map(|number| number.trim().parse().ok())
                 .collect(),
-            user: text(verdict, "User"),
-            version: text(answer, "RemoteVersion"),
+            user: printable(&text(verdict, "User")),
+            version: printable(&text(answer, "RemoteVersion")),
             end,
         }
     }
@@ -52,7 +53,7 @@ impl Session {
         &self.key
     }
 
-    /// Whom the daemon takes the bearer for: `account@domain`.
+    /// Account that the daemon takes the bearer for: `account@domain`. One printable line, as the version is.
     pub(crate) fn user(&self) -> &str {
         &self.user
     }
@@ -68,5 +69,23 @@ impl fmt::Debug for Session {
         f.debug_struct("Session")
             .field("user", &self.user)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::KeyPair;
+
+    #[test]
+    fn names_that_a_daemon_gives_are_one_printable_line() {
+        let (mut verdict, mut answer) = (Ad::new(), Ad::new());
+        verdict.set("User", "a\u{1b}[2J\n@ap.test");
+        answer.set("RemoteVersion", "x".repeat(100_000));
+        let [ours, theirs] = [(); 2].map(|()| KeyPair::generate().unwrap());
+        let key = ours.agree(theirs.public()).unwrap();
+        let session = Session::new(&verdict, key, &answer, Instant::now());
+        assert_eq!(session.user(), r"a\u{1b}[2J @ap.test");
+        assert!(session.version().len() < 1000);
     }
 }

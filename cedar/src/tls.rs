@@ -91,7 +91,7 @@ impl fmt::Debug for Tls {
 pub(crate) struct Channel(ClientConnection);
 
 impl Channel {
-    /// What is to be sent now; may be nothing.
+    /// Bytes to be sent now; may be none.
     pub(crate) fn outgoing(&mut self) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         while self.0.wants_write() {

@@ -40,7 +40,7 @@ impl AccessToken {
         self.secret.expose_secret()
     }
 
-    /// When a session that it opened ends at the latest.
+    /// Latest end of a session that it opened.
     pub(crate) fn end(&self) -> Instant {
         self.end
     }

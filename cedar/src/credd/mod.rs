@@ -46,12 +46,12 @@ pub struct Credd {
     session: Mutex<Option<Arc<Session>>>,
 }
 
-/// What came of an operation.
+/// Result of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done<T> {
     /// Its outcome.
     pub outcome: T,
-    /// Whom the credd takes the token's bearer for: `account@domain`.
+    /// Account that the credd takes the token's bearer for: `account@domain`.
     pub user: String,
     /// The credd's version, as it says: `$CondorVersion: 25.14.1 … $`.
     pub version: String,
@@ -72,7 +72,7 @@ impl<T> Done<T> {
     }
 }
 
-/// What a credd did with a credential.
+/// State of a credential that a credd has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stored {

@@ -1,4 +1,4 @@
-//! What is asked of a credd, and the times in its answer.
+//! Requests to a credd, and the times in its answer.
 
 use std::collections::BTreeMap;
 
@@ -78,9 +78,9 @@ impl Credential {
 /// Times of the files of a stored credential, in seconds of Unix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
-    /// When the credential was stored.
+    /// Time at which the credential was stored.
     pub stored: Option<i64>,
-    /// When the access token for jobs was made from it or from one before it.
+    /// Time at which the access token for jobs was made, from it or from one before it.
     pub used: Option<i64>,
 }
 
@@ -112,7 +112,7 @@ impl Times {
     }
 }
 
-/// What a credd is to do, with HTCondor's numbers for OAuth credentials.
+/// Task of a credd, with HTCondor's numbers for OAuth credentials.
 #[derive(Clone, Copy)]
 pub(super) enum Mode {
     Add,

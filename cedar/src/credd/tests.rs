@@ -13,7 +13,7 @@ use crate::wire::Form;
 const WITHIN: Duration = Duration::from_secs(30);
 const SHARED_PORT_ID: &str = "credd_1_2";
 
-/// How a credd answers those who want to resume a session.
+/// Answer of a credd to those who want to resume a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Resumption {
     Good,

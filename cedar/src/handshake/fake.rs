@@ -22,7 +22,7 @@ pub(crate) const NAME: &str = "ap.test";
 /// The token that it accepts.
 pub(crate) const TOKEN: &str = "good token";
 
-/// What it does otherwise than a good one.
+/// Difference from a good one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fashion {
     Good,
@@ -55,7 +55,7 @@ pub(crate) struct Talk<T> {
     pub(crate) turns: Vec<(i64, usize)>,
 }
 
-/// Why a conversation ended before its end.
+/// Early end of a conversation.
 #[derive(Debug)]
 pub(crate) struct Over;
 

@@ -25,12 +25,12 @@ use crate::wire::{Encoder, Stream};
 /// Command that begins a negotiation.
 const DC_AUTHENTICATE: i64 = 60010;
 
-/// What a connection is opened for and with.
+/// Purpose of a connection, and what opens it.
 #[derive(Clone, Copy)]
 pub(crate) struct Terms<'a> {
     /// Number of the command that follows.
     pub(crate) command: i64,
-    /// How long the session may be resumed.
+    /// Time for which the session may be resumed.
     pub(crate) lifetime: Duration,
     pub(crate) tls: &'a Tls,
     pub(crate) token: &'a AccessToken,

@@ -10,7 +10,7 @@ const VERSION: &str = "$CondorVersion: 25.14.1 2026-10-16 $";
 const METHOD: &str = "SCITOKENS";
 const CIPHER: &str = "AES";
 
-/// What both sides agree on.
+/// Terms that both sides agree on.
 pub(super) struct Agreed {
     /// The daemon's half of the key agreement, as in its ad.
     pub(super) public_key: String,
@@ -66,7 +66,7 @@ pub(super) fn resumption(command: i64, session: &str, nonce: &str) -> Ad {
     ad
 }
 
-/// What a daemon answers to [`full`], unless it is less than was asked for.
+/// Terms in a daemon's answer to [`full`], unless they are less than was asked for.
 pub(super) fn agreed(answer: &Ad, asked: Duration) -> Result<Agreed, Error> {
     let weak = |words: &str| Err(Error::new(ErrorKind::TooWeak, Step::Negotiate, words));
     for (name, words) in [
