@@ -64,9 +64,9 @@ impl Client {
     ///
     /// ```no_run
     /// # async fn example(client: &htvault::Client, token: &htvault::VaultToken) -> Result<(), htvault::Error> {
-    /// use htvault::{AccessTokenRequest, CredentialUrl};
+    /// use htvault::AccessTokenRequest;
     ///
-    /// let url = CredentialUrl::sts(client.server(), "cms", "cmsprod", "production")?;
+    /// let url = client.settings().sts_url("cms", "cmsprod", "production")?;
     /// let request = AccessTokenRequest {
     ///     minimum_seconds: Some(600),
     ///     scopes: Some("storage.read:/".to_owned()),

@@ -43,9 +43,9 @@ impl Client {
     ///
     /// ```no_run
     /// # async fn example(client: &htvault::Client, token: &htvault::VaultToken) -> Result<(), htvault::Error> {
-    /// use htvault::{AccessTokenRequest, CredentialUrl, clock::{Clock as _, SystemClock}};
+    /// use htvault::{AccessTokenRequest, clock::{Clock as _, SystemClock}};
     ///
-    /// let url = CredentialUrl::creds(client.server(), "cms", "cmsprod", "default")?;
+    /// let url = client.settings().creds_url("cms", "cmsprod", "default")?;
     /// let request = AccessTokenRequest { minimum_seconds: Some(2400), ..Default::default() };
     /// let best = client.best_access_token(&url, token, &request, None, SystemClock.now()).await?;
     /// if let Some(error) = best.less_because {

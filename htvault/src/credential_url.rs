@@ -109,7 +109,8 @@ impl fmt::Display for ServerUrl {
 }
 
 impl CredentialUrl {
-    /// The credential of `credkey` for `role` of `issuer`: full access tokens, cached by Vault.
+    /// The credential of `credkey` for `role` of `issuer`: full access tokens, cached by Vault. At the usual path;
+    /// [`Settings::creds_url`](crate::Settings::creds_url) has the one that is configured.
     ///
     /// ```
     /// use htvault::CredentialUrl;

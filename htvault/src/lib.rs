@@ -18,10 +18,10 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), htvault::Error> {
-//! use htvault::{AccessTokenRequest, Client, CredentialUrl, Settings, VaultToken};
+//! use htvault::{AccessTokenRequest, Client, Settings, VaultToken};
 //!
 //! let client = Client::new(&Settings::new("https://htvault.example.org:8200".parse()?))?;
-//! let url = CredentialUrl::creds(client.server(), "cms", "cmsprod", "crab")?;
+//! let url = client.settings().creds_url("cms", "cmsprod", "crab")?;
 //! let vault_token = VaultToken::from(std::env::var("VAULT_TOKEN").unwrap_or_default());
 //! let request = AccessTokenRequest { minimum_seconds: Some(2400), ..Default::default() };
 //! let token = client.access_token(&url, &vault_token, &request).await?;

@@ -113,7 +113,7 @@ impl Client {
     ///
     /// ```no_run
     /// # async fn example(client: &htvault::Client, nonce: &str) -> Result<(), htvault::Error> {
-    /// use htvault::{CredentialUrl, Poll};
+    /// use htvault::Poll;
     ///
     /// let mut flow = client.start_device_flow("cms", "crab", nonce).await?;
     /// println!("open {}", flow.url);
@@ -123,7 +123,7 @@ impl Client {
     ///         break login;
     ///     }
     /// };
-    /// let url = CredentialUrl::creds(client.server(), "cms", &login.credkey, "crab")?;
+    /// let url = client.settings().creds_url("cms", &login.credkey, "crab")?;
     /// client.store_refresh_token(&url, "cms", &login).await?;
     /// # Ok(())
     /// # }

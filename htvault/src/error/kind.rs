@@ -131,10 +131,8 @@ impl ErrorKind {
         }
     }
 
-    /// True when another address of the same cluster may do better. A
-    /// [`Client`](crate::Client) has tried all of them by then.
-    #[must_use]
-    pub fn fails_over(self) -> bool {
+    /// True when another address of the same cluster may do better.
+    pub(crate) fn fails_over(self) -> bool {
         matches!(
             self,
             Self::Sealed

@@ -2,7 +2,7 @@
 //!
 //! libkrb5's codes are sorted into kinds; its own words are kept and shown, ours say what to do.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -259,33 +259,6 @@ impl KerberosErrorKind {
             }
             Self::Other => "see the Kerberos library's words",
         }
-    }
-}
-
-impl fmt::Display for KerberosErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self {
-            Self::KeytabMissing => "keytab missing",
-            Self::KeytabUnreadable => "keytab unreadable",
-            Self::KeytabInvalid => "keytab invalid",
-            Self::NotInKeytab => "principal not in keytab",
-            Self::PrincipalMalformed => "principal malformed",
-            Self::PrincipalUnknown => "principal unknown",
-            Self::KeyMismatch => "key mismatch",
-            Self::PrincipalExpired => "principal expired",
-            Self::EncryptionType => "encryption type",
-            Self::ClockSkew => "clock skew",
-            Self::ServiceUnknown => "service unknown",
-            Self::KdcUnreachable => "KDC unreachable",
-            Self::KdcFault => "KDC fault",
-            Self::RealmUnknown => "realm unknown",
-            Self::TimedOut => "KDC timed out",
-            Self::LibraryMissing => "library missing",
-            Self::Busy => "no thread to spare",
-            Self::HostFault => "fault of this host",
-            Self::Other => "Kerberos error",
-        };
-        f.write_str(name)
     }
 }
 

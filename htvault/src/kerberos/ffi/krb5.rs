@@ -257,7 +257,7 @@ fn open_cache<'c>(context: &'c Context, name: &CStr) -> Result<Ccache<'c>, Failu
     Ok(Ccache { context, raw })
 }
 
-/// The library's words for a code, where no context of the failure is at hand.
+/// A text as a C string, which holds no zero byte.
 pub(in crate::kerberos) fn c_string(text: &str) -> Result<CString, Failure> {
     CString::new(text).map_err(|_| Failure {
         code: 0,
