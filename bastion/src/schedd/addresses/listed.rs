@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use tokio::time::Instant;
 
 use super::{AFTER_DOUBT, AFTER_SILENCE, FORGOTTEN, FRESH, JUST_NOW, Location};
-use crate::schedd::discovery::{CreddAd, credd_named, find_credd};
+use crate::schedd::discovery::{CreddAd, QueryFailure, credd_named, find_credd};
 
 /// Answers of a collector.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub(super) struct Listed {
     asked: Option<Instant>,
     ask_again: Option<Instant>,
     /// Reason why it did not answer the last time.
-    pub(super) fault: Option<String>,
+    pub(super) fault: Option<QueryFailure>,
 }
 
 /// Credd that was found for a schedd.
@@ -53,7 +53,7 @@ pub(super) fn same<'a>(credds: &'a [CreddAd], credd: &CreddAd) -> Option<&'a Cre
 
 impl Listed {
     /// Takes over an answer.
-    pub(super) fn take(&mut self, answer: Result<Vec<CreddAd>, String>) {
+    pub(super) fn take(&mut self, answer: Result<Vec<CreddAd>, QueryFailure>) {
         let now = Instant::now();
         self.asked = Some(now);
         match answer {

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::Search;
-use crate::schedd::discovery::{CreddAd, FoundSchedds, credd_named, credd_of_host};
+use crate::schedd::discovery::{CreddAd, FoundSchedds, QueryFailure, credd_named, credd_of_host};
 use crate::system::keyed::Keyed;
 use listed::{Listed, same};
 
@@ -85,7 +85,7 @@ pub(super) struct Location {
     /// HTCondor's tools find the credd by the schedd's name in deliveries as well.
     pub(super) has_name: bool,
     /// Reason why the collector did not answer the last time.
-    pub(super) fault: Option<String>,
+    pub(super) fault: Option<QueryFailure>,
 }
 
 /// A name in angle brackets is an address.
@@ -144,7 +144,7 @@ impl Addresses {
         &self,
         collector: Option<&str>,
         schedd: &str,
-        ask: impl Future<Output = Result<Vec<CreddAd>, String>>,
+        ask: impl Future<Output = Result<Vec<CreddAd>, QueryFailure>>,
     ) -> Location {
         if let Some(given) = given(schedd) {
             return given;
@@ -176,7 +176,7 @@ impl Addresses {
         collector: Option<&str>,
         schedd: &str,
         failed: Option<&str>,
-        ask: impl Future<Output = Result<Vec<CreddAd>, String>>,
+        ask: impl Future<Output = Result<Vec<CreddAd>, QueryFailure>>,
     ) -> Location {
         if let Some(given) = given(schedd) {
             return given;

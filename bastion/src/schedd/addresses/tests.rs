@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::fixtures::search;
+use crate::model::problem::Kind;
 use crate::schedd::discovery::ScheddAd;
 
 /// A collector that knows these credds, and counts how often it was asked.
@@ -22,6 +23,10 @@ const BEFORE: &str = r#"[
 const MOVED: &str = r#"[
     {"Name": "ap1.test", "Machine": "ap1.test", "MyAddress": "<10.0.0.1:9618?sock=new>"}]"#;
 
+fn silence() -> QueryFailure {
+    (Kind::CollectorDown, "silence".to_owned())
+}
+
 impl Collector {
     fn that_says(ads: Option<&'static str>) -> Self {
         Self {
@@ -30,10 +35,10 @@ impl Collector {
         }
     }
 
-    async fn answer(&self) -> Result<Vec<CreddAd>, String> {
+    async fn answer(&self) -> Result<Vec<CreddAd>, QueryFailure> {
         self.asked.set(self.asked.get() + 1);
         tokio::time::sleep(Duration::from_millis(30)).await;
-        let ads = self.ads.get().ok_or("silence")?;
+        let ads = self.ads.get().ok_or_else(silence)?;
         Ok(serde_json::from_str(ads).unwrap())
     }
 
@@ -253,7 +258,7 @@ async fn one_dead_credd_and_a_silent_collector_hold_up_no_other_credd() {
     let silence = async || {
         collector.asked.set(collector.asked.get() + 1);
         tokio::time::sleep(Duration::from_secs(5)).await;
-        Err("silence".to_owned())
+        Err(silence())
     };
     let again = async || {
         let again = addresses.again(None, "ap1.test", Some(&old), silence());

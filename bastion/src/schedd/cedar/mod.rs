@@ -139,9 +139,8 @@ impl<V: Vault> Cedar<V> {
             location => location,
         };
         location.address.ok_or_else(|| {
-            let message = problems::no_address(host, collector, location.fault.as_deref());
-            let problem = request.problem(Kind::CreddDown, message);
-            problem.at(CreddStep::Address)
+            let (kind, message) = problems::no_address(host, collector, location.fault.as_ref());
+            request.problem(kind, message).at(CreddStep::Address)
         })
     }
 

@@ -125,6 +125,15 @@ async fn a_collector_that_hangs_up_leaves_the_address_unknown_and_is_named() {
 }
 
 #[tokio::test]
+async fn a_collector_that_cannot_be_asked_from_here_says_nothing_of_the_credd() {
+    let folder = tempfile::tempdir().unwrap();
+    let delivery = delivery("ap.test", None, &folder);
+    let problem = problem(&delivery, Operation::Query).await;
+    assert_eq!(problem.kind, Kind::Transport, "{}", problem.message);
+    assert_eq!(problem.step, Some(CreddStep::Address));
+}
+
+#[tokio::test]
 async fn authorities_that_cannot_be_read_are_a_fault_of_this_host() {
     let folder = tempfile::tempdir().unwrap();
     let delivery = delivery("<127.0.0.1:1>", None, &folder);

@@ -33,12 +33,9 @@ pub(crate) trait Collector: Sync {
     ) -> impl Future<Output = Result<Vec<CreddAd>, QueryFailure>> + Send;
 
     /// All credds, or soon the reason why there is no answer.
-    fn credds_soon(&self) -> impl Future<Output = Result<Vec<CreddAd>, String>> + Send {
-        async {
-            // Boxed: each push may ask, and few do.
-            let credds = Box::pin(self.credds(SHORT_DEADLINE)).await;
-            credds.map_err(|(_, message)| message)
-        }
+    fn credds_soon(&self) -> impl Future<Output = Result<Vec<CreddAd>, QueryFailure>> + Send {
+        // Boxed: each push may ask, and few do.
+        Box::pin(self.credds(SHORT_DEADLINE))
     }
 }
 
