@@ -25,8 +25,7 @@ pub type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>
 ///
 /// A [`Client`](crate::Client) sets its own deadline
 /// ([`Settings::resolve_timeout`](crate::Settings)), and drops the future when it is over. A failure
-/// with an errno of this host's resources (`EMFILE`, `ENOMEM`, …) or of
-/// [`io::ErrorKind::ResourceBusy`] is charged to this host, any other to the name.
+/// that [is of this host](crate::is_of_this_host) is charged to it, any other to the name.
 ///
 /// ```
 /// use std::net::SocketAddr;

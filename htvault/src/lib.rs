@@ -76,6 +76,7 @@ pub use secret::{AccessToken, RefreshToken, VaultToken};
 pub use settings::{After429, Settings};
 pub use survey::{Node, NodeAnswer, NodeState, survey};
 pub use tls::{Authorities, TlsSettings};
+pub use transport::is_of_this_host;
 pub use vault_token::{IssuedToken, TokenInfo};
 
 /// The example of the README, compiled.

@@ -9,14 +9,22 @@ use secrecy::zeroize::Zeroizing;
 use crate::error::{Error, ErrorKind, FailureScope};
 use crate::tls::{TlsSettings, explain};
 
-/// True for a failure that this process or host causes: descriptors, memory, threads, ports.
-pub(crate) fn is_local(error: &io::Error) -> bool {
+/// True for a failure that this process or host causes (descriptors, memory, threads, ports, a firewall of its own): it
+/// says nothing of the other side, or of a name that was looked up.
+///
+/// ```
+/// let no_descriptor = std::io::Error::from_raw_os_error(24);
+/// assert!(htvault::is_of_this_host(&no_descriptor));
+/// assert!(!htvault::is_of_this_host(&std::io::ErrorKind::ConnectionRefused.into()));
+/// ```
+#[must_use]
+pub fn is_of_this_host(error: &io::Error) -> bool {
     // EPERM (a firewall's or a sandbox's of this host), EAGAIN, ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS of
     // Linux. Not EACCES: over IPv6 a router or the server's firewall answers so.
     matches!(error.raw_os_error(), Some(1 | 11 | 12 | 23 | 24 | 99 | 105))
         || matches!(
             error.kind(),
-            io::ErrorKind::OutOfMemory | io::ErrorKind::ResourceBusy
+            io::ErrorKind::OutOfMemory | io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock
         )
 }
 
@@ -33,7 +41,7 @@ pub(crate) fn failure(request: &str, error: reqwest::Error, tls: &TlsSettings) -
             Some(advice) => error.advise(advice),
             None => error,
         }
-    } else if io.is_some_and(is_local) {
+    } else if io.is_some_and(is_of_this_host) {
         Error::new(ErrorKind::LocalResource, request, &deepest_words(&error))
     } else if error.is_timeout() && error.is_connect() {
         Error::new(ErrorKind::TimedOut, request, "no connection in time")
@@ -127,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_something_on_the_way_may_cause_is_not_of_this_host() {
-        let is_local = |errno| is_local(&io::Error::from_raw_os_error(errno));
+        let is_local = |errno| is_of_this_host(&io::Error::from_raw_os_error(errno));
         assert!([1, 11, 12, 23, 24, 99, 105].into_iter().all(is_local));
         // EACCES, ECONNREFUSED, EHOSTUNREACH.
         assert!(![13, 111, 113].into_iter().any(is_local));

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use htvault::{ErrorKind, FailureScope};
+use htvault::{ErrorKind, FailureScope, is_of_this_host};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -123,6 +123,12 @@ impl NameCache {
         })?;
         let error = match tokio::time::timeout(DEADLINE, answer).await {
             Ok(Ok(Ok(()))) => return Ok(()),
+            Ok(Ok(Err(error))) if is_of_this_host(&error) => {
+                return Err(Failure::local(
+                    format!("{host} was not looked up: {error}"),
+                    ErrorKind::LocalResource.advice(),
+                ));
+            }
             Ok(Ok(Err(error))) => error.to_string(),
             Ok(Err(_)) => "the look-up broke off".to_owned(),
             Err(_) => format!("no answer for {} s", DEADLINE.as_secs()),

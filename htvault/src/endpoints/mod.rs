@@ -7,7 +7,6 @@
 mod directory;
 
 use std::collections::VecDeque;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +21,7 @@ use crate::credential_url::ServerUrl;
 use crate::error::{Error, ErrorKind};
 use crate::preference::{Health, Preference};
 use crate::settings::Settings;
-use crate::transport::is_local;
+use crate::transport::is_of_this_host;
 
 pub(crate) use directory::Directory;
 
@@ -213,7 +212,7 @@ async fn look_up_one(settings: &Settings, server: &ServerUrl) -> Result<Vec<Sock
             Ok(addresses)
         }
         Ok(Err(error)) => {
-            let kind = if is_local(&error) || error.kind() == io::ErrorKind::WouldBlock {
+            let kind = if is_of_this_host(&error) {
                 ErrorKind::LocalResource
             } else {
                 ErrorKind::Unreachable

@@ -1,6 +1,7 @@
 //! Connections of runtimes, and look-ups that hang or fail.
 
 use std::future::pending;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::{Instant, advance};

@@ -30,17 +30,18 @@ impl<'a> NativeCollector<'a> {
         let collectors = collectors(self.0).map_err(Failure::Client)?;
         let each = within / u32::try_from(collectors.len()).unwrap_or(1).max(1);
         for address in collectors {
-            let address = match timeout(each, names::resolved(address)).await {
+            let address = match timeout(each, names::resolved(address, Kind::CollectorDown)).await {
                 Ok(Ok(address)) => address,
-                Ok(Err(message)) => {
-                    last = Failure::Name(message);
+                Ok(Err(failure)) => {
+                    last = Failure::Name(failure);
                     continue;
                 }
                 Err(_) => {
-                    last = Failure::Name(format!(
+                    let words = format!(
                         "the name of the collector {} is not looked up in time; check the name service of this host",
                         self.0
-                    ));
+                    );
+                    last = Failure::Name((Kind::CollectorDown, words));
                     continue;
                 }
             };
@@ -55,7 +56,7 @@ impl<'a> NativeCollector<'a> {
     fn silent(&self, failure: &Failure) -> QueryFailure {
         let error = match failure {
             Failure::Client(error) => error,
-            Failure::Name(message) => return (Kind::CollectorDown, message.clone()),
+            Failure::Name(failure) => return failure.clone(),
             Failure::Unnamed => {
                 let words = "no collector is configured for it; name it by `collector`";
                 return (Kind::Transport, words.to_owned());
@@ -90,7 +91,7 @@ enum Failure {
     /// There is nobody to be asked.
     Unnamed,
     /// Its name cannot be looked up.
-    Name(String),
+    Name(QueryFailure),
     Client(Error),
 }
 

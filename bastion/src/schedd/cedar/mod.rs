@@ -236,10 +236,8 @@ impl CreddRequest<'_> {
     async fn place(&self, address: &str, opener: &AccessToken) -> Result<Address, Problem> {
         let address = address.parse();
         let address = address.map_err(|error| problems::explain(&error, self, opener))?;
-        names::resolved(address).await.map_err(|message| {
-            let problem = self.problem(Kind::CreddDown, message);
-            problem.at(CreddStep::Connection)
-        })
+        let resolved = names::resolved(address, Kind::CreddDown).await;
+        resolved.map_err(|(kind, message)| self.problem(kind, message).at(CreddStep::Connection))
     }
 
     /// What a client of the credd is for, whatever its token and its address are.

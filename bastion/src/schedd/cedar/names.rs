@@ -3,15 +3,19 @@
 //! Always true: a name server that does not answer takes one thread for a name, and nobody waits for it but who needs
 //! that name.
 
+use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::Path;
 
 use htcondor_cedar::Address;
 
+use crate::model::problem::Kind;
+use crate::schedd::discovery::QueryFailure;
 use crate::system::files::{NAMES, PoolError};
 
-/// The same address with the IP addresses of its host. An error says what to do.
-pub(super) async fn resolved(address: Address) -> Result<Address, String> {
+/// The same address with the IP addresses of its host. An error says what to do, and has the kind `down` unless it is of
+/// this host.
+pub(super) async fn resolved(address: Address, down: Kind) -> Result<Address, QueryFailure> {
     if address.host().parse::<IpAddr>().is_ok() {
         return Ok(address);
     }
@@ -24,14 +28,28 @@ pub(super) async fn resolved(address: Address) -> Result<Address, String> {
     let found = NAMES.run(Path::new(&host), look_up).await;
     match found {
         Ok(Ok(places)) => Ok(address.resolved(places)),
-        Ok(Err(error)) => Err(format!(
-            "the name {host} cannot be looked up ({error}); correct it, or the name service"
-        )),
-        Err(PoolError::Broken(what)) => Err(what),
-        Err(_) => Err(format!(
-            "the name service does not answer for {host}; check it on this host, it is tried again"
-        )),
+        Ok(Err(error)) => Err(failure(&host, &error, down)),
+        Err(PoolError::Broken(what)) => Err((down, what)),
+        Err(_) => {
+            let words = format!(
+                "the name service does not answer for {host}; check it on this host, it is tried again"
+            );
+            Err((down, words))
+        }
     }
+}
+
+fn failure(host: &str, error: &io::Error, down: Kind) -> QueryFailure {
+    let (kind, advice) = if htvault::is_of_this_host(error) {
+        (
+            Kind::Transport,
+            "raise the limits of the service (descriptors, memory); it is tried again",
+        )
+    } else {
+        (down, "correct it, or the name service")
+    };
+    let message = format!("the name {host} cannot be looked up ({error}); {advice}");
+    (kind, message)
 }
 
 #[cfg(test)]
@@ -41,16 +59,26 @@ mod tests {
     #[tokio::test]
     async fn names_become_addresses_and_unknown_ones_are_named() {
         let here: Address = "<localhost:9618?sock=a>".parse().unwrap();
-        let found = resolved(here).await.unwrap();
+        let found = resolved(here, Kind::CreddDown).await.unwrap();
         assert!(found.host().parse::<IpAddr>().unwrap().is_loopback());
         assert_eq!(found.shared_port_id(), Some("a"));
         let number = Address::new("10.0.0.1", 9618).unwrap();
-        assert_eq!(resolved(number.clone()).await, Ok(number));
+        let same = resolved(number.clone(), Kind::CreddDown).await;
+        assert_eq!(same, Ok(number));
         let nowhere = Address::new("nowhere.invalid", 9618).unwrap();
-        let told = resolved(nowhere).await.unwrap_err();
+        let (kind, told) = resolved(nowhere, Kind::CreddDown).await.unwrap_err();
+        assert_eq!(kind, Kind::CreddDown);
         assert!(
             told.starts_with("the name nowhere.invalid cannot be"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn a_look_up_that_this_host_cannot_make_is_charged_to_nobody_else() {
+        let error = io::Error::from_raw_os_error(24);
+        let (kind, told) = failure("ap.test", &error, Kind::CreddDown);
+        assert_eq!(kind, Kind::Transport, "{told}");
+        assert!(!told.contains("correct it"), "{told}");
     }
 }

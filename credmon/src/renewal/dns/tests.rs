@@ -17,6 +17,7 @@ fn names() -> NameCache {
             },
             Some("unknown") => Err(io::Error::other("no such name")),
             Some("empty") => Ok(Vec::new()),
+            Some("crowded") => Err(io::Error::from_raw_os_error(24)),
             Some("many") => Ok((0..10_000).map(|n: u32| Ipv4Addr::from(n).into()).collect()),
             _ => Ok(vec![[10, 0, 0, 1].into(), [10, 0, 0, 1].into()]),
         },
@@ -71,6 +72,14 @@ async fn a_name_that_is_not_found_says_nothing_but_of_its_host() {
     names.look_up(&account("u"), "empty.test").await.unwrap();
     let refused = names.resolve("empty.test", 8200).await;
     assert!(refused.is_err(), "no address to connect to");
+}
+
+#[tokio::test]
+async fn a_look_up_without_descriptors_says_nothing_of_the_host() {
+    let failure = names().look_up(&account("u"), "crowded.test").await;
+    let failure = failure.unwrap_err();
+    assert_eq!(failure.scope, FailureScope::Local, "{failure:?}");
+    assert!(failure.text.contains("Too many open files"), "{failure:?}");
 }
 
 #[tokio::test(start_paused = true)]
