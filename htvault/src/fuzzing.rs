@@ -61,7 +61,7 @@ pub fn answer(data: &[u8]) {
     if let Some(login) = understood(status, body).and_then(|answer| kept(oidc::approved(answer))) {
         token(login.login.token.expose());
     }
-    let begun = |answer| kept(oidc::begun(answer, "cms", "crab", "nonce"));
+    let begun = |answer| kept(oidc::begun(answer, "crab", "nonce", "/v1/poll".to_owned()));
     if let Some(flow) = understood(status, body).and_then(begun) {
         assert!(flow.url.starts_with("http") && flow.url.is_ascii());
         assert!((1..=300).contains(&flow.interval.as_secs()));

@@ -20,7 +20,6 @@ use crate::call::{Auth, Call};
 use crate::client::Client;
 use crate::credential_url::CredentialUrl;
 use crate::error::Error;
-use crate::paths::check_name;
 use crate::secret::{RefreshToken, VaultToken};
 use crate::text::{LIMIT, printable};
 use crate::vault_token::{IssuedToken, issued, plain};
@@ -42,7 +41,7 @@ pub struct DeviceFlow {
     pub user_code: Option<String>,
     /// The least time between two polls; [`Poll::SlowDown`] doubles it.
     pub interval: Duration,
-    issuer: String,
+    poll_path: String,
     state: SecretString,
     nonce: SecretString,
 }
@@ -54,7 +53,7 @@ impl fmt::Debug for DeviceFlow {
         f.debug_struct("DeviceFlow")
             .field("url", &url)
             .field("interval", &self.interval)
-            .field("issuer", &self.issuer)
+            .field("poll_path", &self.poll_path)
             .finish_non_exhaustive()
     }
 }
@@ -137,19 +136,17 @@ impl Client {
         role: &str,
         nonce: &str,
     ) -> Result<DeviceFlow, Error> {
-        check_name("role", role)?;
-        let paths = &self.settings().paths;
-        let path = paths.oidc(issuer, "auth_url")?;
-        let redirect_uri = format!("{}{}", self.server(), paths.oidc(issuer, "callback")?);
+        let path = |step| self.settings().paths.oidc(issuer, role, step);
+        let redirect_uri = format!("{}{}", self.server(), path("callback")?);
         let answer = self
             .call::<FlowData>(Call {
                 body: Some(json!({
                     "role": role, "client_nonce": nonce, "redirect_uri": redirect_uri,
                 })),
-                ..Call::new(Method::POST, &path, Auth::Nothing)
+                ..Call::new(Method::POST, &path("auth_url")?, Auth::Nothing)
             })
             .await?;
-        begun(answer, issuer, role, nonce)
+        begun(answer, role, nonce, path("poll")?)
     }
 
     /// Asks once whether the person has approved. Doubles the flow's interval when the server
@@ -159,7 +156,6 @@ impl Client {
     /// The flow has expired, was refused by the person or belongs to another caller: it is over,
     /// begin anew; and what any request may give.
     pub async fn poll(&self, flow: &mut DeviceFlow) -> Result<Poll, Error> {
-        let path = self.settings().paths.oidc(&flow.issuer, "poll")?;
         let answer = self
             .call::<IgnoredAny>(Call {
                 body: Some(json!({
@@ -168,7 +164,7 @@ impl Client {
                 })),
                 // The approval is handed out once.
                 once: true,
-                ..Call::new(Method::POST, &path, Auth::Nothing)
+                ..Call::new(Method::POST, &flow.poll_path, Auth::Nothing)
             })
             .await;
         let answer = match answer {
@@ -225,15 +221,15 @@ impl Client {
 /// The flow of an answer.
 pub(crate) fn begun(
     answer: Answered<FlowData>,
-    issuer: &str,
     role: &str,
     nonce: &str,
+    poll_path: String,
 ) -> Result<DeviceFlow, Error> {
     let request = answer.request.clone();
     let data = answer.data()?;
     if data.url.is_empty() {
         // Vault's answer to a role that it does not know.
-        let words = format!("no link was given: the role {role} is not known for {issuer}");
+        let words = format!("no link was given: the role {role} is not known for this issuer");
         return Err(Error::bad_answer(&request, &words));
     }
     let url = Url::parse(&data.url).ok();
@@ -251,7 +247,7 @@ pub(crate) fn begun(
         interval: (data.poll_interval)
             .map_or(USUAL_INTERVAL, Duration::from_secs)
             .clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
-        issuer: issuer.to_owned(),
+        poll_path,
         state: SecretString::from(data.state),
         nonce: SecretString::from(nonce.to_owned()),
     })

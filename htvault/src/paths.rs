@@ -58,14 +58,13 @@ impl Paths {
         Ok(fill(&self.kerberos, issuer, None, role)? + "/login")
     }
 
-    pub(crate) fn oidc(&self, issuer: &str, step: &str) -> Result<String, Error> {
-        // The role is not in this path, but it is sent: it is checked as well where it is known.
-        Ok(fill(&self.oidc, issuer, None, "default")? + "/oidc/" + step)
+    pub(crate) fn oidc(&self, issuer: &str, role: &str, step: &str) -> Result<String, Error> {
+        Ok(fill(&self.oidc, issuer, None, role)? + "/oidc/" + step)
     }
 }
 
 /// Refuses a name that would change a path.
-pub(crate) fn check_name(kind: &str, name: &str) -> Result<(), Error> {
+fn check_name(kind: &str, name: &str) -> Result<(), Error> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.@=+".contains(c);
     if name.is_empty() || name == "." || name == ".." || !name.chars().all(allowed) {
         return Err(Error::bad_value(&format!(
@@ -126,13 +125,14 @@ mod tests {
             "/v1/auth/kerberos-cms_crab/login"
         );
         assert_eq!(
-            paths.oidc("cms", "poll").unwrap(),
+            paths.oidc("cms", "crab", "poll").unwrap(),
             "/v1/auth/oidc-cms/oidc/poll"
         );
         for bad in ["", "..", "a/b", "a?b", "a#b", "a%2fb", "a b", "a\nb"] {
             assert!(paths.kerberos_login(bad, "crab").is_err(), "{bad:?}");
             assert!(paths.kerberos_login("cms", bad).is_err(), "{bad:?}");
-            assert!(paths.oidc(bad, "poll").is_err(), "{bad:?}");
+            assert!(paths.oidc(bad, "crab", "poll").is_err(), "{bad:?}");
+            assert!(paths.oidc("cms", bad, "poll").is_err(), "{bad:?}");
         }
         for template in ["", "a/../b", "a//b", "a?b", "%who", "%", "a/%credkey"] {
             let paths = Paths {

@@ -42,6 +42,33 @@ async fn a_request_has_token_namespace_and_path_as_the_settings_say() {
 }
 
 #[tokio::test]
+async fn a_login_by_oidc_is_at_the_path_that_its_role_has() {
+    let stage = Stage::new();
+    let begun = r#"{"data":{"auth_url":"https://issuer.test/d","state":"st_0123456789"}}"#;
+    let pending = r#"{"errors":["authorization_pending"]}"#;
+    let replies = vec![Reply::json(200, begun), Reply::json(400, pending)];
+    let server = stage.server(replies).await;
+    let mut settings = stage.settings(&[&server]);
+    settings.paths.oidc = "auth/oidc-%issuer-%role".to_owned();
+    let client = Client::new(&settings).unwrap();
+    let flow = client.start_device_flow("cms", "crab", "nonce0123456789");
+    client.poll(&mut flow.await.unwrap()).await.unwrap();
+    let [begun, polled] = &server.requests()[..] else {
+        panic!("two requests");
+    };
+    let path = "/v1/auth/oidc-cms-crab/oidc";
+    assert!(
+        begun.starts_with(&format!("post {path}/auth_url ")),
+        "{begun}"
+    );
+    assert!(begun.contains(&format!("{path}/callback")), "{begun}");
+    assert!(
+        polled.starts_with(&format!("post {path}/poll ")),
+        "{polled}"
+    );
+}
+
+#[tokio::test]
 async fn a_vault_token_is_sent_to_no_other_server_than_the_url_names() {
     let stage = Stage::new();
     let server = stage.server(vec![Reply::token("good")]).await;
