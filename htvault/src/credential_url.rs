@@ -167,7 +167,9 @@ impl CredentialUrl {
     /// True when the path names a cached credential (`/creds/`), rather than a token exchange.
     #[must_use]
     pub fn is_cached(&self) -> bool {
-        self.0.path().contains("/creds/")
+        // The first counts: a credkey may have the other as a part.
+        let mut parts = self.path().split('/');
+        parts.find(|part| matches!(*part, "creds" | "sts")) == Some("creds")
     }
 }
 
@@ -222,6 +224,14 @@ mod tests {
             "/v1/secret/oauth/sts/cms/cmsprod/bastion/ap.test:default"
         );
         assert!(!url.is_cached());
+        // A part of it may be any name.
+        for name in ["creds", "sts"] {
+            let credkey = format!("cmsprod/{name}/ap.test");
+            let url = CredentialUrl::sts(&server(), "cms", &credkey, "default").unwrap();
+            assert!(!url.is_cached(), "{url}");
+            let url = CredentialUrl::creds(&server(), name, &credkey, "default").unwrap();
+            assert!(url.is_cached(), "{url}");
+        }
     }
 
     #[test]
