@@ -41,8 +41,6 @@ pub(super) enum Message {
     Retry,
     /// A person wants the tokens dead and the stored credential deleted.
     Revoke(Revocation),
-    /// This host's clock was set; `true`: back, by more than clocks may differ.
-    ClockSet(bool),
 }
 
 /// Configuration of a delivery.
@@ -84,8 +82,6 @@ pub(super) struct Desired<V, T> {
     pub(super) is_wanted: bool,
     /// Revocations that are not carried out yet.
     pub(super) revocations: Vec<Revocation>,
-    /// This host's clock was set since an attempt ended.
-    pub(super) clock_was_set: bool,
     /// Number of times that a person asked for a push.
     pub(super) pushes: u64,
 }
@@ -101,7 +97,6 @@ impl<V: Vault, T: Transport> Desired<V, T> {
             status: watch::Sender::new(status),
             is_wanted: true,
             revocations: Vec::new(),
-            clock_was_set: false,
             pushes: 0,
             env,
         }
@@ -179,21 +174,6 @@ impl<V: Vault, T: Transport> Desired<V, T> {
                     record.asked = false;
                 });
                 self.revocations.push(order);
-            }
-            Message::ClockSet(back) => {
-                self.clock_was_set = true;
-                if back {
-                    let now = self.env.borrow().now();
-                    self.change(|status| {
-                        status.access.reads.clear();
-                        let record = &mut status.record;
-                        record.clock_set = Some(now);
-                        // The latest that they can be; all at once would be a burst at Vault.
-                        record.proved = record.proved.map(|_| now);
-                        record.observed = record.observed.map(|_| now);
-                    });
-                    self.retry_at(Timestamp::MIN);
-                }
             }
         }
         drop(envelope.applied);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::model::delivery::Credential;
 use crate::model::grants::{self, GrantLine};
-use crate::model::moment::after;
 use crate::store::Store;
 
 /// A warning is logged again after this.
@@ -19,12 +19,13 @@ const AGAIN: Duration = Duration::from_hours(24);
 #[derive(Debug, Default)]
 pub(super) struct Warnings {
     /// Time until which a warning is not logged again, by account and service.
-    logged: BTreeMap<(String, String), Timestamp>,
+    logged: BTreeMap<(String, String), Instant>,
 }
 
 impl Warnings {
     /// Logs the warnings that there are, each once a day.
-    pub(super) fn log(&mut self, grants: &[GrantLine], now: Timestamp) {
+    pub(super) fn log(&mut self, grants: &[GrantLine]) {
+        let now = Instant::now();
         for line in grants {
             let Some(message) = &line.message else {
                 continue;
@@ -32,7 +33,7 @@ impl Warnings {
             let key = (line.account.clone(), line.service.clone());
             if self.logged.get(&key).is_none_or(|until| now >= *until) {
                 warn!(account = line.account, service = line.service, "{message}");
-                self.logged.insert(key, after(now, AGAIN));
+                self.logged.insert(key, now + AGAIN);
             }
         }
     }

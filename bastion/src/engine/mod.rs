@@ -16,7 +16,6 @@
 //! parts bring, pauses from tokio, so tests run on paused time.
 
 pub mod attempt;
-mod clock;
 mod command;
 mod configure;
 mod desired;
@@ -48,7 +47,6 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
-use self::clock::ClockWatch;
 pub use self::command::{Command, OnboardedAnswer};
 use self::desired::{Applied, Envelope, Message};
 use self::env::{Env, Pace, Stop};
@@ -68,14 +66,12 @@ use crate::model::moment::until;
 use crate::schedd::Transport;
 use crate::vault::Vault;
 
-/// The engine checks the clock at least this often, so that a clock that was set is noticed.
+/// The engine's loop turns at least this often, which systemd waits for; so it notices a clock that was set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// A single run waits this long for Vault to elect a leader: 12 and 28 s were seen.
 const ELECTION: Duration = Duration::from_mins(1);
 /// Time that running attempts have to end when the service stops, and again so much after they were cancelled.
 const DRAIN: Duration = Duration::from_millis(2500);
-/// Clocks may differ by this much: one that was set back by less changes nothing.
-const SKEW: Duration = Duration::from_mins(1);
 
 /// The engine's side of a delivery.
 struct Owner {
@@ -100,9 +96,7 @@ pub struct Engine<V, T> {
     searches: Searches,
     check: Cron,
     zone: TimeZone,
-    clock: ClockWatch,
-    /// The clock is checked at least this often.
-    check_clock: Duration,
+    longest_sleep: Duration,
     warnings: Warnings,
     view: Arc<View>,
 }
@@ -131,8 +125,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             searches: Searches::default(),
             check: config.check.clone(),
             zone,
-            clock: ClockWatch::new(now),
-            check_clock: LONGEST_SLEEP,
+            longest_sleep: LONGEST_SLEEP,
             warnings: Warnings::default(),
             view,
         };
@@ -215,7 +208,6 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         self.start(drive);
         loop {
             let wake = self.turn();
-            let pause = until(self.now(), wake).min(self.check_clock);
             tokio::select! {
                 command = commands.recv() => {
                     if !self.follow(command.unwrap_or(Command::Stop)) {
@@ -224,55 +216,30 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 }
                 Some(answer) = self.searches.next_answer() => self.found(answer),
                 Some(ended) = self.tasks.join_next() => self.ended(ended),
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep_until(wake) => {}
             }
         }
         self.close().await;
     }
 
     /// Does what time asks for. Returns the time of the next turn.
-    fn turn(&mut self) -> Timestamp {
+    fn turn(&mut self) -> Instant {
         self.view.turned();
         let now = self.now();
-        self.watch_clock(now);
-        if now >= self.env.borrow().next_tick {
-            let next = self.check.next(now, &self.zone);
-            self.change_env(|env| (env.tick, env.next_tick) = (env.next_tick, next));
+        let next = self.check.next(now, &self.zone);
+        // It is another one when it came, and when the clock was set.
+        if next != self.env.borrow().next_tick {
+            self.change_env(|env| (env.tick, env.next_tick) = (now, next));
             self.show();
             self.parts().store.drop_expired(now);
-            self.warnings.log(&self.view.grants(now), now);
+            self.warnings.log(&self.view.grants(now));
         }
-        let next_tick = self.env.borrow().next_tick;
-        match self.drive {
-            Some(Drive::Keep) => next_tick.min(self.seek()),
-            _ => next_tick,
-        }
-    }
-
-    /// Sends the owners word of a clock that was set. A clock that was set forward is believed: time may have
-    /// passed while the host slept.
-    fn watch_clock(&mut self, now: Timestamp) {
-        let Some(step) = self.clock.step(now) else {
-            return;
+        let search = match self.drive {
+            Some(Drive::Keep) => self.seek(),
+            _ => None,
         };
-        let is_back = step.is_negative() && step.unsigned_abs() > SKEW;
-        if is_back {
-            warn!(
-                seconds = step.unsigned_abs().as_secs(),
-                "the clock was set back: every delivery gets a new token, since no time of before can be compared"
-            );
-            let next = self.check.next(now, &self.zone);
-            self.searches.retry_now();
-            self.change_env(|env| {
-                (env.tick, env.next_tick) = (now, next);
-                env.pace.started = env.pace.started.map(|started| started.min(now));
-            });
-            self.show();
-        }
-        let (applied, _) = barrier();
-        for owner in self.owners.values() {
-            owner.send(Message::ClockSet(is_back), &applied);
-        }
+        let wake = Instant::now() + until(now, next).min(self.longest_sleep);
+        search.map_or(wake, |search| search.min(wake))
     }
 
     /// Has all owners work.

@@ -81,8 +81,6 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                 let is_same = same_content(&begun.status.delivery, &status.delivery);
                 let record = &mut status.record;
                 record.changed &= !is_same;
-                record.clock_set =
-                    (record.clock_set).filter(|set| begun.status.record.clock_set != Some(*set));
                 record.asked &= begun.pushes != pushes;
             }
             status.observe(&self.tokens, outcome, now);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use htvault::RequestLimit;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Engine;
@@ -17,7 +18,6 @@ use crate::config::{Config, Search};
 use crate::engine::report::Group;
 use crate::engine::revoke::is_wanted;
 use crate::model::delivery::{Credential, Delivery, DeliveryId};
-use crate::model::moment::after;
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
 use crate::schedd::discovery::{FoundSchedds, ScheddAd, ScheddChange};
@@ -53,7 +53,7 @@ struct Ongoing {
     outdated: bool,
     problem: Option<Problem>,
     failures: u32,
-    next: Timestamp,
+    next: Instant,
     running: bool,
 }
 
@@ -83,7 +83,7 @@ impl Searches {
                 outdated,
                 problem,
                 failures: 0,
-                next: Timestamp::MIN,
+                next: Instant::now(),
                 running: false,
             };
             self.all.insert(search.group.clone(), ongoing);
@@ -135,13 +135,6 @@ impl Searches {
         self.all.values().map(|ongoing| &*ongoing.search)
     }
 
-    /// Has every collector asked again now.
-    pub(super) fn retry_now(&mut self) {
-        for ongoing in self.all.values_mut() {
-            ongoing.next = Timestamp::MIN;
-        }
-    }
-
     /// Waits for the next answer of a collector; `None` while none is asked.
     pub(super) async fn next_answer(&mut self) -> Option<Answer> {
         // A request that broke off has no answer; its search is asked again with the next configuration.
@@ -188,7 +181,7 @@ impl Ongoing {
             service: String::new(),
             schedd: group.to_owned(),
         };
-        self.next = after(now, EVERY.saturating_sub(share.share_of(JITTER, SEARCH)));
+        self.next = Instant::now() + EVERY.saturating_sub(share.share_of(JITTER, SEARCH));
         let ads = match answer {
             Ok(ads) => ads,
             Err(problem) => {
@@ -198,7 +191,7 @@ impl Ongoing {
                 let doubled = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
                 self.failures = self.failures.saturating_add(1);
                 let pause = FIRST_PAUSE.saturating_mul(doubled).min(EVERY);
-                self.next = self.next.min(after(now, pause));
+                self.next = self.next.min(Instant::now() + pause);
                 self.problem = Some(problem);
                 return None;
             }
@@ -236,18 +229,18 @@ impl Ongoing {
 }
 
 impl<V: Vault, T: Transport> Engine<V, T> {
-    /// Begins the searches that are due. Returns the time of the next one.
-    pub(super) fn seek(&mut self) -> Timestamp {
-        let now = self.now();
+    /// Begins the searches that are due. Returns the time of the next one, if there is any.
+    pub(super) fn seek(&mut self) -> Option<Instant> {
+        let now = Instant::now();
         let parts = self.parts();
-        let mut wake = Timestamp::MAX;
+        let mut wake = None;
         let Searches { all, requests, .. } = &mut self.searches;
         for ongoing in all.values_mut() {
             if ongoing.running {
                 continue;
             }
             if now < ongoing.next {
-                wake = wake.min(ongoing.next);
+                wake = wake.into_iter().chain([ongoing.next]).min();
                 continue;
             }
             ongoing.running = true;

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use crate::engine::attempt::{AccessFacts, AtSchedd, Known, Outcome, Tokens};
 use crate::model::delivery::Delivery;
-use crate::model::moment::before;
+use crate::model::moment::{after, before};
 use crate::model::records::TokenRecords;
 use crate::policy::jobs;
 use crate::policy::plan::{self, Record, State};
+
+/// So much is no step of a clock: clocks are slewed, and two are never read at once.
+const STEP: Duration = Duration::from_secs(2);
 
 /// State of one delivery, as its owner publishes it.
 #[derive(Clone, Debug)]
@@ -118,7 +122,7 @@ impl Status {
                 served: seen.served,
                 serves_until: seen.serves_until,
                 reads: &self.access.reads,
-                ahead: ahead(tokens.sent, seen.stored),
+                ahead: ahead(tokens.sent, seen.stored, now),
             };
             record.safe_until = jobs::safe_until(record.safe_until, &seen);
         }
@@ -158,8 +162,38 @@ impl Status {
 }
 
 /// Bound on how far a schedd's clock is ahead, from the time of a push and the time that the schedd gave it,
-/// in whole seconds.
-fn ahead(sent: Option<Timestamp>, stored: Option<Timestamp>) -> Option<SignedDuration> {
-    let ahead = stored?.duration_since(sent?);
-    ahead.checked_add(SignedDuration::from_secs(1))
+/// in whole seconds. `None` when this host's clock was set since the push.
+fn ahead(
+    sent: Option<(Timestamp, Instant)>,
+    stored: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<SignedDuration> {
+    let (sent, by_steady_clock) = sent?;
+    let step = now.duration_since(after(sent, by_steady_clock.elapsed()));
+    let ahead = stored.filter(|_| step.unsigned_abs() <= STEP)?;
+    ahead
+        .duration_since(sent)
+        .checked_add(SignedDuration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_push_measures_the_schedds_clock_until_this_hosts_is_set() {
+        let pushed = Timestamp::from_second(1_000_000).unwrap();
+        let second = Duration::from_secs(1);
+        let sent = Some((pushed, Instant::now()));
+        let stored = Some(after(pushed, 3 * second));
+        tokio::time::sleep(100 * second).await;
+        let now = after(pushed, 100 * second);
+        let most = SignedDuration::from_secs(4);
+        assert_eq!(ahead(sent, stored, after(now, second)), Some(most));
+        let hour = Duration::from_hours(1);
+        for set in [before(now, hour), after(now, hour)] {
+            assert_eq!(ahead(sent, stored, set), None);
+        }
+        assert_eq!(ahead(None, stored, now), None);
+    }
 }

@@ -180,9 +180,9 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let until = if matches!(self.drive, Drive::Orders) {
             Timestamp::MAX
         } else if let Some(leave_schedd) = self.unfinished {
-            match failure.map(|failure| failure.next_try) {
-                Some(next_try) if now < next_try => next_try,
-                _ => return Action::RevokeAgain { leave_schedd },
+            match failure.and_then(|failure| failure.paused_until(now)) {
+                Some(until) => until,
+                None => return Action::RevokeAgain { leave_schedd },
             }
         } else if !self.desired.is_wanted && end.is_none() {
             return Action::End;
@@ -225,7 +225,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         }
     }
 
-    /// Drops what belongs to a failure that is over, and what a clock that was set makes void.
+    /// Drops what belongs to a failure or a revocation that is over.
     fn forget_what_is_over(&mut self) {
         if self.desired.status.borrow().record.failure.is_none() {
             self.raised = None;
@@ -233,14 +233,6 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         }
         if self.desired.status.borrow().record.revoked.is_none() {
             self.unfinished = None;
-        }
-        if std::mem::take(&mut self.desired.clock_was_set) {
-            self.tokens.sent = None;
-            if self.desired.status.borrow().record.clock_set.is_some() {
-                // Set back: its age is not known any more.
-                let candidate = self.tokens.candidate.take();
-                self.tokens.former.extend(candidate.map(|owned| *owned));
-            }
         }
     }
 

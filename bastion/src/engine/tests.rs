@@ -51,9 +51,9 @@ pub(super) fn deliveries() -> Vec<Delivery> {
     all
 }
 
-/// Tests of weeks check the clock more rarely.
+/// The loop turns more rarely in tests of weeks.
 pub(super) fn unhurried(mut engine: Engine<Outside, FakeSchedds>) -> Engine<Outside, FakeSchedds> {
-    engine.check_clock = 20 * MINUTE;
+    engine.longest_sleep = 20 * MINUTE;
     engine
 }
 

@@ -46,8 +46,9 @@ pub fn record(reads: &mut Vec<AccessRead>, read: AccessRead) {
     if reads.iter().any(|known| known.expires == read.expires) {
         return;
     }
-    // The issuer gives shorter ones now: what was read before says nothing of tokens that are made later.
-    reads.retain(|known| known.expires < read.expires);
+    // The issuer gives shorter ones now, or this host's clock was set back: what was read before says nothing of tokens that
+    // are made later.
+    reads.retain(|known| known.expires < read.expires && known.at <= read.at);
     if let [.., before, _] = reads.as_slice()
         && until(before.at, read.at) < until(read.at, read.expires) / 4
     {
@@ -214,6 +215,17 @@ mod tests {
         }
         let times: Vec<_> = reads.iter().map(|read| read.at.as_second()).collect();
         assert_eq!(times, [0, 90], "all within a quarter of a life");
+    }
+
+    #[test]
+    fn reads_by_a_clock_that_was_ahead_are_forgotten() {
+        let mut reads = Vec::new();
+        for (time, expires) in [(9000, 3000), (9100, 3100), (100, 3200)] {
+            let [read] = read(time, expires, false);
+            record(&mut reads, read);
+        }
+        let times: Vec<_> = reads.iter().map(|read| read.at.as_second()).collect();
+        assert_eq!(times, [100]);
     }
 
     #[test]

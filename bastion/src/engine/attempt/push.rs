@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tracing::info;
 
 use super::{AtSchedd, Attempt, Known, is_dead};
@@ -39,7 +40,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         let owned = made?;
         self.check_new(&owned).await?;
         self.write_ahead().await;
-        let sent = self.now();
+        let sent = (self.now(), Instant::now());
         self.store(&owned).await?;
         self.is_stored(sent);
         let id = &self.delivery.id;
@@ -79,9 +80,9 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         checked
     }
 
-    /// Takes note that the token that was sent at this time, by this host's clock, is at the schedd: all access
-    /// tokens that were read are from before that, and what was observed speaks of another token.
-    fn is_stored(&mut self, sent: Timestamp) {
+    /// Takes note that the token that was sent at this time is at the schedd: all access tokens that were read are from
+    /// before that, and what was observed speaks of another token.
+    fn is_stored(&mut self, sent: (Timestamp, Instant)) {
         self.pushed = true;
         self.tokens.sent = Some(sent);
         self.tokens.candidate = None;

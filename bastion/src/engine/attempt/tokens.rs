@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use htvault::ServerUrl;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::AccessFacts;
 use crate::model::delivery::Credential;
@@ -32,8 +33,8 @@ pub struct Tokens {
     /// Ones that may live and that this process cannot revoke, since it knows only their names:
     /// Vault's admins can.
     pub lost: Vec<TokenRecord>,
-    /// Time when the current one was sent, by this host's clock, if this process did.
-    pub sent: Option<Timestamp>,
+    /// Time when the current one was sent, by this host's clock and by one that is never set, if this process did.
+    pub sent: Option<(Timestamp, Instant)>,
     /// Times when ours was found replaced by somebody else's, the latest last.
     pub replaced: Vec<Timestamp>,
 }

@@ -103,7 +103,7 @@ async fn live(life: Life) {
     outside.lock().access_life = DAY;
     let start = |store| {
         let mut new = Engine::new(&config, outside.parts_with(store), TimeZone::UTC);
-        new.check_clock = HOUR / 3;
+        new.longest_sleep = HOUR / 3;
         new
     };
     let mut dice = Dice(life.seed);

@@ -2,6 +2,8 @@
 //!
 //! Always true:
 //! - One action at a time: nothing is planned for a delivery while an action runs for it.
+//! - A time of the past that lies in the future is of before this host's clock was set back, and says nothing: what depends
+//!   on it is done within the time over which observations are spread. So nothing stands still, and nothing comes at once.
 //! - A token is renewed before its margin begins, well before it expires. The time depends on the delivery's name, so
 //!   that deliveries do not renew together.
 //! - After each failure the back-off grows, up to a cap, and never so long that the token expires between two attempts.
@@ -24,8 +26,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use pause::{PERSON_CAP, after_start, first_look};
 pub use pause::{after_recovery, pause};
-use pause::{after_start, first_look};
 pub use proof::{at_least, granted, prove_every, requests_of_proof};
 use proof::{observe_early, prove_at};
 
@@ -38,8 +40,8 @@ use crate::model::records::Life;
 const RENEWAL: u64 = 1;
 /// Salt of the observation's jitter.
 const OBSERVATION: u64 = 2;
-/// Salt of the jitter after the clock was set back.
-const CLOCK_SET: u64 = 6;
+/// Tolerated difference between clocks. What lies further in the future is of before this host's clock was set back.
+const SKEW: Duration = Duration::from_mins(1);
 
 /// Source of a token's known lifetime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -79,8 +81,6 @@ pub struct Record {
     pub observed: Option<Timestamp>,
     /// The configuration asks for other content than the schedd has.
     pub changed: bool,
-    /// Time at which this host's clock was set back, by the clock as it is since: earlier times cannot be compared.
-    pub clock_set: Option<Timestamp>,
     /// A person asked for a new token.
     pub asked: bool,
     /// Time of the revocation by a person: nothing is delivered since.
@@ -165,8 +165,6 @@ pub enum PushReason {
     Dead,
     /// The configuration changed.
     Changed,
-    /// This host's clock was set back.
-    ClockSet,
     /// The renewal margin begins.
     Renewal,
     /// A person asked for it.
@@ -207,6 +205,16 @@ impl State {
             Self::Revoked => "revoked",
             Self::Gone => "gone",
         }
+    }
+}
+
+impl Failure {
+    /// Returns the time until which nothing is attempted; `None` when the next attempt is due. No pause is longer than
+    /// [`PERSON_CAP`], whatever was done to the clock.
+    #[must_use]
+    pub fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let is_pause = now < self.next_try && self.next_try <= after(now, PERSON_CAP);
+        is_pause.then_some(self.next_try)
     }
 }
 
@@ -278,12 +286,20 @@ fn margin(lifetime: Duration, renew_below: Duration, whole: Duration) -> Duratio
 }
 
 /// Returns true when a token from an earlier attempt is still worth pushing: more than half of the time until its
-/// renewal is left.
+/// renewal is left, as far as its age is known.
 #[must_use]
 pub fn is_fresh(delivery: &Delivery, life: Life, now: Timestamp) -> bool {
+    if is_void(life.issued, now) {
+        return false;
+    }
     let whole = life.length();
     let margin = margin(delivery.lifetime, delivery.renew_below, whole);
     until(now, life.expires) > margin + whole.saturating_sub(margin) / 2
+}
+
+/// Returns true for a time of the past that lies in the future.
+fn is_void(time: Timestamp, now: Timestamp) -> bool {
+    time > after(now, SKEW)
 }
 
 /// Decides the next action.
@@ -300,11 +316,15 @@ pub fn next(
     if record.revoked.is_some() {
         return Next::Wait(Timestamp::MAX);
     }
-    if let Some(failure) = &record.failure
-        && now < failure.next_try
-    {
-        return Next::Wait(failure.next_try);
+    let failure = record.failure.as_ref();
+    if let Some(until) = failure.and_then(|failure| failure.paused_until(now)) {
+        return Next::Wait(until);
     }
+    let policy = &Policy {
+        started: policy.started.filter(|started| !is_void(*started, now)),
+        ..*policy
+    };
+    let observed = record.observed.filter(|observed| !is_void(*observed, now));
     let asked = [
         (record.asked, PushReason::Asked),
         (record.changed, PushReason::Changed),
@@ -312,7 +332,7 @@ pub fn next(
     let asked = asked.into_iter().find(|(is_asked, _)| *is_asked);
     let asked = asked.map(|(_, reason)| PlanStep::Push(reason));
     let Some(life) = record.life else {
-        let first = if record.observed.is_none() {
+        let first = if observed.is_none() {
             PlanStep::Observe
         } else {
             PlanStep::Push(PushReason::First)
@@ -322,17 +342,17 @@ pub fn next(
     if let Some(push) = asked {
         return Next::Do(push);
     }
-    let renewal = renew_at(policy, life).min(record.renew_by.unwrap_or(Timestamp::MAX));
-    let renewal = renewal.max(after_start(policy, life));
-    let soon = room(policy, life).min(policy.spread);
-    let after_set = |set| after(set, policy.id.share_of(soon, CLOCK_SET));
-    let clock_set = record.clock_set.map_or(Timestamp::MAX, after_set);
-    let pushes = [
-        (now >= clock_set, PushReason::ClockSet),
-        (now >= renewal, PushReason::Renewal),
-    ];
-    if let Some((_, reason)) = pushes.into_iter().find(|(is_due, _)| *is_due) {
-        return Next::Do(PlanStep::Push(reason));
+    let spread = policy.spread.min(until(tick, next_tick));
+    let renewal = if is_void(life.issued, now) {
+        // Its end is not known any more.
+        let soon = spread.min(room(policy, life));
+        after(tick, policy.id.share_of(soon, RENEWAL))
+    } else {
+        let renewal = renew_at(policy, life).min(record.renew_by.unwrap_or(Timestamp::MAX));
+        renewal.max(after_start(policy, life))
+    };
+    if now >= renewal {
+        return Next::Do(PlanStep::Push(PushReason::Renewal));
     }
     if record.failure.is_some() {
         // Whatever failed, only a check from end to end shows that the delivery is good.
@@ -340,20 +360,24 @@ pub fn next(
     }
     if record.good_since.is_none() {
         let look = first_look(policy);
-        return if record.observed.is_none() && now < look {
+        return if observed.is_none() && now < look {
             Next::Wait(renewal.min(look))
         } else {
             Next::Do(PlanStep::Observe)
         };
     }
-    let proof = prove_at(policy, record);
+    let observe_after = |tick| whole_second(after(tick, policy.id.share_of(spread, OBSERVATION)));
+    let scan = observe_after(tick);
+    let is_proof_void = record.proved.is_some_and(|proved| is_void(proved, now));
+    let proof = if is_proof_void {
+        scan
+    } else {
+        prove_at(policy, record)
+    };
     if now >= proof {
         return Next::Do(PlanStep::Prove);
     }
-    let room = policy.spread.min(until(tick, next_tick));
-    let observe_after = |tick| whole_second(after(tick, policy.id.share_of(room, OBSERVATION)));
-    let scan = observe_after(tick);
-    if record.observed.is_none_or(|observed| observed < scan) && now >= scan {
+    if observed.is_none_or(|observed| observed < scan) && now >= scan {
         return Next::Do(PlanStep::Observe);
     }
     let scan = if now < scan {
@@ -365,7 +389,7 @@ pub fn next(
     if now >= early {
         return Next::Do(PlanStep::Observe);
     }
-    Next::Wait(renewal.min(clock_set).min(scan).min(early).min(proof))
+    Next::Wait(renewal.min(scan).min(early).min(proof))
 }
 
 #[cfg(test)]

@@ -15,13 +15,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Policy, PushReason, margin};
+use super::{Policy, PushReason, SKEW, is_void, margin};
 use crate::model::moment::{after, before, until};
 use crate::model::records::{InstalledToken, Life};
 use crate::policy::jobs;
 
-/// Tolerated difference between the clocks of two hosts.
-const SKEW: Duration = Duration::from_mins(1);
 /// Time within which tokens with an estimated lifetime are replaced, or a quarter of the lifetime if that is less.
 pub const SETTLING: Duration = Duration::from_hours(6);
 /// Part of the settling time that is jitter; the rest depends on the remaining lifetime.
@@ -96,7 +94,7 @@ fn recorded(
         return Err(PushReason::Changed);
     }
     // Expired, or the clock was set back since: its lifetime is unknown then.
-    if now >= life.expires || life.issued > after(now, SKEW) {
+    if now >= life.expires || is_void(life.issued, now) {
         return Err(PushReason::Renewal);
     }
     Ok(Inherited {
@@ -116,7 +114,7 @@ fn estimated(
     let margin = margin(policy.lifetime, policy.renew_below, policy.lifetime);
     let latest = before(life.expires, margin);
     // A time in the future is a wrong clock and bounds nothing.
-    if found.stored > after(now, SKEW) || now >= latest {
+    if is_void(found.stored, now) || now >= latest {
         return Err(PushReason::Renewal);
     }
     // Its content is unknown, and no access token was made from it yet.

@@ -123,27 +123,63 @@ fn renewal(policy: &Policy<'_>, record: &Record, mut now: Timestamp) -> Timestam
 }
 
 #[test]
-fn after_a_clock_that_was_set_back_pushes_are_spread() {
+fn what_lies_in_the_future_is_done_anew_and_spread() {
+    for age in [Duration::ZERO, DAY] {
+        // By a clock that was ahead: the token was issued, proved and observed in the future.
+        let ahead = after(at(100), 365 * DAY);
+        let mut pushes = Vec::new();
+        for number in 0..100 {
+            let id = id(&format!("a{number}"));
+            let policy = Policy {
+                started: Some(before(ahead, age)),
+                ..policy(&id, 3 * DAY)
+            };
+            let mut record = Record {
+                life: Some(Life::new(before(ahead, age), 7 * DAY)),
+                observed: Some(ahead),
+                proved: Some(ahead),
+                ..good(7 * DAY)
+            };
+            record.fail(&id, problem(Kind::VaultDown), ahead);
+            record.failure = record.failure.filter(|_| number % 2 == 0);
+            let mut now = at(100);
+            loop {
+                match next(now, &policy, &record, at(100), Timestamp::MAX) {
+                    Next::Do(PlanStep::Push(PushReason::Renewal)) => break,
+                    Next::Do(_) => {
+                        (record.proved, record.observed) = (Some(now), Some(now));
+                        record.failure = None;
+                    }
+                    Next::Wait(later) => now = later,
+                }
+            }
+            assert!(now <= after(at(100), policy.spread));
+            pushes.push(now);
+        }
+        let in_first_minute = pushes.iter().filter(|time| **time < at(160)).count();
+        assert!((5..40).contains(&in_first_minute), "{in_first_minute}");
+    }
+}
+
+#[test]
+fn what_was_set_back_by_less_than_a_tokens_age_is_proved_and_observed_and_renewed_in_time() {
+    let id = id("a");
+    let policy = policy(&id, 3 * DAY);
+    let hours = |hours: u32| after(Timestamp::UNIX_EPOCH, hours * HOUR);
     let record = Record {
-        clock_set: Some(at(100)),
-        observed: Some(at(400)),
+        proved: Some(hours(24)),
+        observed: Some(hours(24)),
         ..good(7 * DAY)
     };
-    let mut times = Vec::new();
-    for number in 0..100 {
-        let id = id(&format!("a{number}"));
-        let policy = policy(&id, 3 * DAY);
-        let mut now = at(100);
-        while let Next::Wait(later) = next(now, &policy, &record, at(0), Timestamp::MAX) {
-            now = later;
-        }
-        assert_eq!(
-            next(now, &policy, &record, at(0), Timestamp::MAX),
-            Next::Do(PlanStep::Push(PushReason::ClockSet))
-        );
-        assert!(now <= after(at(100), policy.spread));
-        times.push(now);
-    }
-    let in_first_minute = times.iter().filter(|time| **time < at(160)).count();
-    assert!((5..40).contains(&in_first_minute), "{in_first_minute}");
+    let plan_of = |record: &Record, now| next(now, &policy, record, hours(19), hours(20));
+    let Next::Wait(later) = plan_of(&record, hours(19)) else {
+        panic!("spread")
+    };
+    assert!(later <= after(hours(19), policy.spread));
+    assert_eq!(plan_of(&record, later), Next::Do(PlanStep::Prove));
+    let proved = Record {
+        proved: Some(later),
+        ..record
+    };
+    assert_eq!(plan_of(&proved, later), Next::Do(PlanStep::Observe));
 }
