@@ -99,7 +99,8 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         };
         drop(permit);
         let store = &env.parts.store;
-        store.record(&delivery.id, status.to_records(&self.tokens), now);
+        let records = status.to_records(&self.tokens, &status.access);
+        store.record(&delivery.id, records, now);
         // Nobody wants to know how it went any more.
         if !self.desired.revocations.is_empty() || !self.desired.is_wanted {
             return;

@@ -109,7 +109,10 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             status.running = false;
             status.attempts += 1;
         });
-        let records = self.desired.status.borrow().to_records(&self.tokens);
+        let records = {
+            let status = self.desired.status.borrow();
+            status.to_records(&self.tokens, &status.access)
+        };
         let store = &env.parts.store;
         store.record(&delivery.id, records, env.now());
         asked

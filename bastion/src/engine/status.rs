@@ -9,10 +9,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use crate::engine::attempt::{AccessFacts, AtSchedd, Known, Outcome, Tokens};
+use crate::engine::attempt::{AccessFacts, AtSchedd, Outcome, Tokens};
 use crate::model::delivery::Delivery;
 use crate::model::moment::{after, before};
-use crate::model::records::TokenRecords;
+use crate::model::records::{InstalledToken, TokenRecord, TokenRecords, requested_content};
 use crate::policy::jobs;
 use crate::policy::plan::{self, Record, State};
 
@@ -26,8 +26,6 @@ pub(crate) struct Status {
     pub(crate) record: Record,
     /// The access token that was read last with the current vault token.
     pub(crate) access: AccessFacts,
-    /// Time when the credmon last made an access token, and its expiry where that can be read.
-    pub(crate) served: (Option<Timestamp>, Option<Timestamp>),
     /// Accessor of the vault token at the schedd.
     pub(crate) accessor: Option<String>,
     /// Accessors of other vault tokens of the delivery that may live.
@@ -70,9 +68,6 @@ impl Status {
                 ..Record::default()
             },
             access: access.unwrap_or_default(),
-            served: installed.map_or((None, None), |installed| {
-                (installed.served, installed.serves_until)
-            }),
             accessor: None,
             other_accessors: Vec::new(),
             gone: None,
@@ -116,7 +111,6 @@ impl Status {
         }
         if let Some(seen) = outcome.seen {
             record.observed = Some(now);
-            self.served = (seen.served, seen.serves_until);
             let seen = jobs::AccessObservation {
                 stored: seen.stored,
                 served: seen.served,
@@ -131,7 +125,6 @@ impl Status {
 
     /// Takes over a revocation; `tokens` are those that may still live.
     pub(super) fn revoked(&mut self, tokens: &Tokens) {
-        self.served = (None, None);
         self.access = AccessFacts::default();
         self.record = Record {
             revoked: self.record.revoked,
@@ -147,17 +140,35 @@ impl Status {
         self.other_accessors = tokens.other_accessors().map(str::to_owned).collect();
     }
 
-    /// Note for the store: what outlives a restart.
-    pub(super) fn to_records(&self, tokens: &Tokens) -> TokenRecords {
-        let (served, serves_until) = self.served;
-        let known = Known {
-            access: &self.access,
-            served,
-            serves_until,
+    /// Records for the store: the tokens, and what is known of access tokens.
+    pub(super) fn to_records(&self, tokens: &Tokens, access: &AccessFacts) -> TokenRecords {
+        let installed = |token: TokenRecord, stored| InstalledToken {
+            token,
+            stored,
+            // No content is asked for in no words: after a restart the token is replaced.
+            requested: if self.record.changed {
+                String::new()
+            } else {
+                requested_content(&self.delivery.credential)
+            },
+            access_seconds: access.life.map(|life| life.as_secs()),
+            access_reads: access.reads.clone(),
+            subject: access.subject.clone(),
             jobs_safe_until: self.record.safe_until,
-            changed: self.record.changed,
         };
-        tokens.to_records(&self.delivery.credential, known)
+        let current = tokens.at_schedd.as_ref().and_then(|token| match token {
+            // The schedd was not observed since the start.
+            AtSchedd::Recorded(recorded) => Some(recorded.clone()),
+            // An estimate names nothing: nobody could do anything with it.
+            _ => Some(Box::new(installed(token.record()?, token.stored()))),
+        });
+        let owned = tokens
+            .candidate
+            .as_deref()
+            .into_iter()
+            .chain(&tokens.former);
+        let others = owned.map(TokenRecord::from).chain(tokens.lost.clone());
+        TokenRecords::new(current, others.collect())
     }
 }
 

@@ -20,7 +20,7 @@ use super::env::Env;
 use super::outcome::Begun;
 use super::problem_log::Raised;
 use super::status::Status;
-use crate::engine::attempt::{AtSchedd, Context, Tokens, bring};
+use crate::engine::attempt::{AtSchedd, Tokens, bring};
 use crate::limits::{Extent, Permit, Rank, Refusal};
 use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::moment::until;
@@ -313,20 +313,13 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         self.leave_other_vaults(env);
         self.desired.change(|status| status.running = true);
         let policy = env.pace.policy(&status.delivery);
-        let context = Context {
-            parts: &env.parts,
-            policy: &policy,
-            delivery: &status.delivery,
-            access: &status.access,
-            safe_until: status.record.safe_until,
-            changed: status.record.changed,
-            accepts_subject: status.record.changed || status.record.asked,
-        };
         let end = CancellationToken::new();
         let ended = end.clone();
         let outcome = {
             let mut work = pin!(bring(
-                context,
+                &env.parts,
+                &policy,
+                status,
                 step,
                 &mut self.tokens,
                 &permit,

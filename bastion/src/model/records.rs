@@ -69,12 +69,6 @@ pub struct InstalledToken {
     /// Access tokens that were read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub access_reads: Vec<AccessRead>,
-    /// Time when the credmon last made an access token, by the schedd's clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub served: Option<Timestamp>,
-    /// Expiry of that, where it can be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serves_until: Option<Timestamp>,
     /// Time until which jobs surely have a valid access token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jobs_safe_until: Option<Timestamp>,

@@ -35,8 +35,6 @@ fn records(current: i64, other: i64) -> TokenRecords {
             expires: at(2404),
             before_store: false,
         }],
-        served: Some(at(5)),
-        serves_until: None,
         jobs_safe_until: None,
     };
     TokenRecords::new(Some(Box::new(current)), vec![named("former", other)])
@@ -236,9 +234,9 @@ async fn facts_about_the_same_tokens_are_written_together() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let on_disk = || Store::read_only(folder.path()).records_of(&id("c"));
-    let recorded = |served: i64| {
+    let recorded = |safe_until: i64| {
         let mut records = records(100, 50);
-        records.current.as_mut().unwrap().served = Some(at(served));
+        records.current.as_mut().unwrap().jobs_safe_until = Some(at(safe_until));
         records
     };
     store.record(&id("c"), recorded(1), at(10));

@@ -23,9 +23,9 @@ use tracing::warn;
 
 use observe::Decision;
 pub use parts::Parts;
-pub(crate) use tokens::Known;
 pub use tokens::{AtSchedd, Tokens};
 
+use crate::engine::Status;
 use crate::limits::Permit;
 use crate::limits::resources;
 use crate::model::delivery::Delivery;
@@ -67,54 +67,30 @@ pub struct Outcome {
     pub result: Option<Result<(), Problem>>,
 }
 
-/// Facts that an attempt begins with.
-pub(crate) struct Context<'a, V, T> {
-    pub(crate) parts: &'a Parts<V, T>,
-    pub(crate) policy: &'a Policy<'a>,
-    pub(crate) delivery: &'a Delivery,
-    /// Access tokens that were read before.
-    pub(crate) access: &'a AccessFacts,
-    /// Time until which jobs surely have an access token.
-    pub(crate) safe_until: Option<Timestamp>,
-    /// The token at the schedd was stored for other content than is wanted now.
-    pub(crate) changed: bool,
-    /// A person, or the configuration, asks for a token: it may be of another issuer or subject.
-    pub(crate) accepts_subject: bool,
-}
-
-/// Makes one attempt under a permit. `until` ends it early, but never while a vault token is being made: so
-/// the owner of `tokens` knows every token that there is.
+/// Makes one attempt under a permit, of a delivery with this status. `until` ends it early, but never while a vault token
+/// is being made: so the owner of `tokens` knows every token that there is.
 pub(crate) async fn bring<V: Vault, T: Transport>(
-    context: Context<'_, V, T>,
+    parts: &Parts<V, T>,
+    policy: &Policy<'_>,
+    begun: &Status,
     step: PlanStep,
     tokens: &mut Tokens,
     permit: &Permit,
     until: impl Future<Output = ()>,
 ) -> Outcome {
-    let Context {
-        parts,
-        policy,
-        delivery,
-        access,
-        safe_until,
-        changed,
-        accepts_subject,
-    } = context;
     let mut work = Attempt {
         parts,
         policy,
-        delivery,
+        begun,
+        delivery: &begun.delivery,
         tokens,
-        known: access,
-        safe_until,
-        changed,
         seen: None,
         access: None,
         pushed: false,
         permit,
         is_issuing: watch::Sender::new(false),
         less: None,
-        accepts_subject,
+        accepts_subject: begun.record.changed || begun.record.asked,
     };
     let mut is_issuing = work.is_issuing.subscribe();
     let until = async {
@@ -158,14 +134,10 @@ fn is_dead(checked: &Result<(), Problem>) -> bool {
 struct Attempt<'a, V, T> {
     parts: &'a Parts<V, T>,
     policy: &'a Policy<'a>,
+    /// Status before the attempt.
+    begun: &'a Status,
     delivery: &'a Delivery,
     tokens: &'a mut Tokens,
-    /// Facts of access tokens before the attempt.
-    known: &'a AccessFacts,
-    /// Jobs surely have one until then, as it was known before.
-    safe_until: Option<Timestamp>,
-    /// The token at the schedd was stored for other content.
-    changed: bool,
     seen: Option<Observation>,
     access: Option<AccessFacts>,
     /// A new token was stored.
@@ -245,7 +217,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     /// made. It is asked for as much life as a credmon wants, so that an issuer that does not answer, or a grant
     /// that is refused, is seen while jobs still have a token.
     async fn read(&mut self, token: &VaultToken, is_new: bool) -> Result<(), Problem> {
-        let at_least = self.known.life.map(plan::at_least);
+        let at_least = self.begun.access.life.map(plan::at_least);
         let answer = (self.parts.vault).read_for_jobs(&self.delivery.credential, token, at_least);
         let (answer, less) = self.parts.stages.time(Stage::Read, answer).await?;
         self.take_over(answer, less, is_new)
@@ -285,7 +257,8 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         }
         let subject = TokenSubject::of(&answer);
         if !self.accepts_subject {
-            verify::subject(self.delivery, self.known.subject.as_ref(), subject.as_ref())?;
+            let before = self.begun.access.subject.as_ref();
+            verify::subject(self.delivery, before, subject.as_ref())?;
         }
         self.less = less;
         if self.less.is_none() {
@@ -293,7 +266,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         }
         let (now, expires) = (self.now(), answer.expires());
         let issued = answer.claims.as_ref().and_then(|claims| claims.issued);
-        let mut reads = self.known.reads.clone();
+        let mut reads = self.begun.access.reads.clone();
         if let Some(expires) = expires {
             let read = AccessRead {
                 at: now,

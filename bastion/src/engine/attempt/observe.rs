@@ -71,7 +71,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         }
         *at = Some(stored);
         let owned = owned.clone();
-        let credmon = jobs::credmon(stored, observed.served, self.known.life, self.now());
+        let credmon = jobs::credmon(stored, observed.served, self.begun.access.life, self.now());
         if prove || credmon == Credmon::Stopped {
             if self.is_dead(&owned.token).await? {
                 return Ok(Decision::Push(PushReason::Dead));
@@ -81,7 +81,8 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
                 && credmon == Credmon::Stopped
                 && observed.is_served(None)
                 && self
-                    .known
+                    .begun
+                    .access
                     .life
                     .is_some_and(|life| self.now() > after(served, life))
             {
@@ -109,7 +110,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     async fn prove_by_session(&mut self) -> Result<Decision, Problem> {
         let sessions = &self.parts.sessions;
         let session = sessions.get(&self.delivery.credential).await?;
-        let at_least = self.known.life.map(plan::at_least);
+        let at_least = self.begun.access.life.map(plan::at_least);
         let read = sessions.prove(&session, at_least);
         let read = self.parts.stages.time(Stage::Read, read).await;
         let checked = read.and_then(|(answer, less)| self.take_over(answer, less, false));
@@ -151,7 +152,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         if let Some(AtSchedd::Inherited(inherited)) = &self.tokens.at_schedd {
             let why = if inherited.stored != stored {
                 PushReason::Replaced
-            } else if jobs::credmon(stored, observed.served, self.known.life, now)
+            } else if jobs::credmon(stored, observed.served, self.begun.access.life, now)
                 == Credmon::Stopped
             {
                 PushReason::Stale

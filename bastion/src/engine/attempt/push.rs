@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::{AtSchedd, Attempt, Known, is_dead};
+use super::{AtSchedd, Attempt, is_dead};
 use crate::model::moment::until;
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::policy::plan::{self, PushReason};
@@ -94,15 +94,8 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
 
     /// Stores the names of the tokens.
     fn note_tokens(&self) {
-        let seen = self.seen.as_ref();
-        let known = Known {
-            access: self.access.as_ref().unwrap_or(self.known),
-            served: seen.and_then(|seen| seen.served),
-            serves_until: seen.and_then(|seen| seen.serves_until),
-            jobs_safe_until: self.safe_until,
-            changed: self.changed,
-        };
-        let records = self.tokens.to_records(&self.delivery.credential, known);
+        let access = self.access.as_ref().unwrap_or(&self.begun.access);
+        let records = self.begun.to_records(self.tokens, access);
         let store = &self.parts.store;
         store.record(&self.delivery.id, records, self.now());
     }

@@ -8,10 +8,8 @@ use htvault::ServerUrl;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::AccessFacts;
-use crate::model::delivery::Credential;
 use crate::model::moment::before;
-use crate::model::records::{InstalledToken, Life, TokenRecord, TokenRecords, requested_content};
+use crate::model::records::{InstalledToken, Life, TokenRecord, TokenRecords};
 use crate::policy::plan::Basis;
 use crate::policy::plan::inherit::Inherited;
 use crate::vault::OwnedToken;
@@ -48,21 +46,6 @@ pub enum AtSchedd {
     Inherited(Inherited),
     /// It was recorded before a restart; the schedd was not observed since.
     Recorded(Box<InstalledToken>),
-}
-
-/// Knowledge of access tokens, beside that of vault tokens.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Known<'a> {
-    /// The access token that was read last.
-    pub(crate) access: &'a AccessFacts,
-    /// Time when the credmon last made one, by the schedd's clock.
-    pub(crate) served: Option<Timestamp>,
-    /// Expiry of that, where it can be read.
-    pub(crate) serves_until: Option<Timestamp>,
-    /// Jobs surely have one until then.
-    pub(crate) jobs_safe_until: Option<Timestamp>,
-    /// The vault token at the schedd was stored for other content than is wanted now.
-    pub(crate) changed: bool,
 }
 
 impl AtSchedd {
@@ -141,37 +124,6 @@ impl Tokens {
         let names = left.iter().map(|token| token.accessor.clone()).collect();
         self.lost.extend(left);
         names
-    }
-
-    /// Note for the store: what is known of them, of access tokens, and of the credmon's work.
-    #[must_use]
-    pub(crate) fn to_records(&self, credential: &Credential, known: Known<'_>) -> TokenRecords {
-        let Known { access, .. } = known;
-        let installed = |token: TokenRecord, stored| InstalledToken {
-            token,
-            stored,
-            // No content is asked for in no words: after a restart the token is replaced.
-            requested: if known.changed {
-                String::new()
-            } else {
-                requested_content(credential)
-            },
-            access_seconds: access.life.map(|life| life.as_secs()),
-            access_reads: access.reads.clone(),
-            subject: access.subject.clone(),
-            served: known.served,
-            serves_until: known.serves_until,
-            jobs_safe_until: known.jobs_safe_until,
-        };
-        let current = self.at_schedd.as_ref().and_then(|token| match token {
-            // The schedd was not observed since the start.
-            AtSchedd::Recorded(recorded) => Some(recorded.clone()),
-            // An estimate names nothing: nobody could do anything with it.
-            _ => Some(Box::new(installed(token.record()?, token.stored()))),
-        });
-        let owned = self.candidate.as_deref().into_iter().chain(&self.former);
-        let others = owned.map(TokenRecord::from).chain(self.lost.clone());
-        TokenRecords::new(current, others.collect())
     }
 
     /// Evidence for the lifetime of the token at the schedd.

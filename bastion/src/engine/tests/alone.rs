@@ -29,8 +29,6 @@ fn records(accessor: &str, expires: Timestamp) -> TokenRecords {
             access_seconds: None,
             access_reads: Vec::new(),
             subject: None,
-            served: None,
-            serves_until: None,
             jobs_safe_until: None,
         })),
         others: Vec::new(),

@@ -1,7 +1,8 @@
 //! Revocations against a Vault and schedds that behave, on paused time.
 
 use super::*;
-use crate::engine::attempt::{AccessFacts, Context, bring};
+use crate::engine::Status;
+use crate::engine::attempt::{AccessFacts, bring};
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{credd, delivery_to};
 use crate::limits::{Extent, Limits, Rank};
@@ -10,7 +11,12 @@ use crate::model::records::Life;
 use crate::policy::plan::Policy;
 use crate::policy::plan::{PlanStep, PushReason};
 use jiff::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
+
+fn status(delivery: &Delivery) -> Status {
+    Status::new(Arc::new(delivery.clone()), None, &Tokens::default())
+}
 
 async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
     let parts = outside.parts();
@@ -24,20 +30,12 @@ async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
         started: None,
     };
     let mut tokens = Tokens::default();
-    let context = Context {
-        parts: &parts,
-        policy: &policy,
-        delivery,
-        access: &AccessFacts::default(),
-        safe_until: None,
-        changed: false,
-        accepts_subject: false,
-    };
+    let status = status(delivery);
     let limits = Limits::default();
     let permit = limits.admit(delivery, Extent::Login, Rank::default());
     let permit = permit.await.unwrap();
     let never = std::future::pending();
-    let outcome = bring(context, step, &mut tokens, &permit, never).await;
+    let outcome = bring(&parts, &policy, &status, step, &mut tokens, &permit, never).await;
     outcome.result.unwrap().unwrap();
     tokens
 }
@@ -111,16 +109,7 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     let outside = Outside::new();
     let delivery = here();
     let tokens = pushed(&outside, &delivery).await;
-    let records = {
-        let known = crate::engine::attempt::Known {
-            access: &AccessFacts::default(),
-            served: None,
-            serves_until: None,
-            jobs_safe_until: None,
-            changed: false,
-        };
-        tokens.to_records(&delivery.credential, known)
-    };
+    let records = status(&delivery).to_records(&tokens, &AccessFacts::default());
     drop(tokens);
     outside.lock().vault_down = true;
     let silent = UnreachableSchedds::default();

@@ -38,8 +38,6 @@ fn installed() -> InstalledToken {
         access_seconds: Some(3600),
         access_reads: Vec::new(),
         subject: None,
-        served: None,
-        serves_until: None,
         jobs_safe_until: None,
     }
 }
