@@ -137,11 +137,8 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let records = store.records_of(&id);
         let mut task =
             DeliveryTask::new(delivery, records.as_ref(), self.env.subscribe(), received);
-        let (revoked, unfinished) = store.read(|content| {
-            let unfinished = content.unfinished.get(&id).copied();
-            (content.revoked.get(&id).copied(), unfinished)
-        });
-        task.begin_with(is_wanted, revoked, unfinished, gone);
+        let revoked = store.read(|content| content.revoked.get(&id).copied());
+        task.begin_with(is_wanted, revoked, gone);
         let owner = Owner {
             mail,
             status: task.subscribe(),
@@ -189,8 +186,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     /// cannot be reached any more stays recorded: it may be configured again.
     pub(super) fn recall_unfinished(&mut self) {
         let store = self.parts().store.clone();
-        let unfinished = store.read(|content| content.unfinished.clone());
-        for id in unfinished.into_keys() {
+        let unfinished: Vec<DeliveryId> =
+            store.read(|content| content.unfinished().cloned().collect());
+        for id in unfinished {
             let owner = self.owners.get(&id);
             if owner.is_some_and(|owner| owner.is_wanted) {
                 continue;
@@ -222,8 +220,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         store.drop_expired(now);
         let is_unknown = |id: &DeliveryId| !self.owners.contains_key(id) && selection.matches(id);
         let unknown: BTreeMap<DeliveryId, TokenRecords> = store.read(|content| {
-            let unfinished = content.unfinished.keys();
-            let known = unfinished.chain(content.deliveries.keys());
+            let known = content.unfinished().chain(content.deliveries.keys());
             let unknown = known.filter(|id| is_unknown(id));
             let records = |id| content.deliveries.get(id).cloned().unwrap_or_default();
             unknown.map(|id| (id.clone(), records(id))).collect()

@@ -11,9 +11,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::env::Env;
 use super::status::Status;
-use crate::engine::revoke::{RevocationReport, UnreachableSchedds};
-use crate::model::delivery::{Credential, Delivery};
+use crate::engine::revoke::RevocationReport;
+use crate::model::delivery::{Credential, Delivery, DeliveryId};
 use crate::schedd::Transport;
+use crate::store::{Content, Unfinished};
 use crate::vault::Vault;
 
 /// Message to the owner of a delivery.
@@ -59,8 +60,6 @@ pub(super) struct Revocation {
     pub(super) since: Timestamp,
     /// Nothing is asked of the schedd.
     pub(super) leave_schedd: bool,
-    /// Schedds that did not answer to others of the same order.
-    pub(super) unreachable: Arc<UnreachableSchedds>,
     /// The configuration has the delivery still.
     pub(super) is_wanted: bool,
     pub(super) answer: mpsc::UnboundedSender<RevocationReport>,
@@ -173,6 +172,12 @@ impl<V: Vault, T: Transport> Desired<V, T> {
                     record.failure = None;
                     record.asked = false;
                 });
+                // An order to deliver it that came before, and was read just now, took it out of the store.
+                self.store(|content, id| {
+                    let leave_schedd = order.leave_schedd;
+                    let record = content.revoke(id, order.since);
+                    record.unfinished = Some(Unfinished { leave_schedd });
+                });
                 self.revocations.push(order);
             }
         }
@@ -232,15 +237,18 @@ impl<V: Vault, T: Transport> Desired<V, T> {
 
     /// The delivery is wanted again after a revocation.
     fn unrevoke(&self) {
-        let (id, is_revoked) = {
-            let status = self.status.borrow();
-            (status.delivery.id.clone(), status.record.revoked.is_some())
-        };
+        let is_revoked = self.status.borrow().record.revoked.is_some();
         if is_revoked {
             self.change(|status| status.record.revoked = None);
-            let store = self.env.borrow().parts.store.clone();
-            store.change(|content| content.revoke([&id], None));
+            self.store(|content, id| _ = content.revoked.remove(id));
         }
+    }
+
+    /// Changes what is stored of the delivery.
+    fn store(&self, change: impl FnOnce(&mut Content, &DeliveryId)) {
+        let store = self.env.borrow().parts.store.clone();
+        let id = self.status.borrow().delivery.id.clone();
+        store.change(|content| change(content, &id));
     }
 }
 

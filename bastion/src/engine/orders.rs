@@ -14,13 +14,12 @@ use super::desired::{Message, Revocation};
 use super::offboard;
 use super::task::Drive;
 use super::{Barrier, Engine, barrier};
-use crate::engine::revoke::{
-    RevocationReport, Step, StepObject, StepOutcome, UnreachableSchedds, kept_off_step,
-};
+use crate::engine::revoke::{RevocationReport, Step, StepObject, StepOutcome, kept_off_step};
 use crate::limits::resources::login_by;
 use crate::model::delivery::{Credential, DeliveryId, Selection};
 use crate::model::grants;
 use crate::schedd::Transport;
+use crate::store::Unfinished;
 use crate::vault::Vault;
 
 /// Order of a person that changes when something is tried.
@@ -39,10 +38,10 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let parts = self.parts();
         parts.vault.retry_now();
         let (applied, barrier) = barrier();
-        let mut meant = Vec::new();
+        let (mut meant, mut deliveries) = (Vec::new(), Vec::new());
         for (id, owner) in &self.owners {
             if owner.is_wanted && selection.matches(id) {
-                parts.limits.retry_for(&owner.status.borrow().delivery);
+                deliveries.push(Arc::clone(&owner.status.borrow().delivery));
                 let message = match order {
                     Order::Push(_) => Message::Push {
                         delivers_revoked: selection.delivers_revoked(),
@@ -53,6 +52,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 meant.push(id.clone());
             }
         }
+        parts.limits.retry_for(&deliveries);
         (meant, barrier)
     }
 
@@ -68,12 +68,13 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let known = self.owners.keys().filter(|id| selection.matches(id));
         let mut left: BTreeSet<DeliveryId> = known.cloned().collect();
         // A restart must not push what is being revoked.
-        let named = reports.iter().map(|report| &report.id);
-        let all: Vec<DeliveryId> = left.iter().chain(named).cloned().collect();
         parts.store.change(|content| {
-            content.revoke(&all, Some(since));
-            let begun = left.iter().map(|id| (id.clone(), leave_schedd));
-            content.unfinished.extend(begun);
+            for report in &reports {
+                content.revoke(&report.id, since);
+            }
+            for id in &left {
+                content.revoke(id, since).unfinished = Some(Unfinished { leave_schedd });
+            }
         });
         for report in &mut reports {
             let is_wanted = self.searches.is_wanted(&report.id);
@@ -83,26 +84,26 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             log(report);
         }
         let is_logged = self.drive.is_some_and(Drive::logs);
-        let unreachable = Arc::new(UnreachableSchedds::default());
         let (answer, mut answers) = mpsc::unbounded_channel();
         let (applied, _) = barrier();
+        let mut deliveries = Vec::new();
         for id in &left {
             if self.owners.get(id).is_some_and(|owner| !owner.is_wanted) {
                 // Before the order: it may be another way than when it was configured.
                 let _ = self.way_to(id);
             }
             if let Some(owner) = self.owners.get(id) {
-                parts.limits.retry_for(&owner.status.borrow().delivery);
+                deliveries.push(Arc::clone(&owner.status.borrow().delivery));
                 let order = Revocation {
                     since,
                     leave_schedd,
-                    unreachable: Arc::clone(&unreachable),
                     is_wanted: self.searches.is_wanted(id),
                     answer: answer.clone(),
                 };
                 owner.send(Message::Revoke(order), &applied);
             }
         }
+        parts.limits.retry_for(&deliveries);
         async move {
             drop(answer);
             while let Some(report) = answers.recv().await {

@@ -12,13 +12,13 @@ use super::desired::Revocation;
 use super::env::Env;
 use super::task::DeliveryTask;
 use crate::engine::revoke::{
-    RevocationReport, RevocationSettings, Revoked, Step, StepObject, StepOutcome,
-    UnreachableSchedds, kept_off_step, revoke,
+    RevocationReport, Revoked, Step, StepObject, StepOutcome, kept_off_step, revoke,
 };
 use crate::limits::{Extent, Permit, Rank, resources};
 use crate::model::delivery::Delivery;
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
+use crate::store::Unfinished;
 use crate::vault::Vault;
 
 /// Time that a revocation waits for the disk of the state.
@@ -30,9 +30,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         // On disk first: a restart must not push what was revoked.
         let not_stored = env.parts.store.written(ON_DISK).await.err();
         let leave_schedd = orders.iter().all(|order| order.leave_schedd);
-        let unreachable = orders.last().map(|order| Arc::clone(&order.unreachable));
-        let unreachable = unreachable.unwrap_or_default();
-        let asked = self.ask(env, leave_schedd, &unreachable).await;
+        let asked = self.ask(env, leave_schedd).await;
         let problem = self.unrevoked(&asked.report);
         self.finish_revocation(env, leave_schedd, problem);
         let is_wanted = orders.iter().any(|order| order.is_wanted);
@@ -49,7 +47,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     pub(super) async fn revoke_again(&mut self, env: &Env<V, T>, leave_schedd: bool) {
         self.leave_other_vaults(env);
         let delivery = Arc::clone(&self.desired.status.borrow().delivery);
-        let (limits, none) = (&env.parts.limits, UnreachableSchedds::default());
+        let limits = &env.parts.limits;
         let rank = Rank {
             has_failed: true,
             expires: None,
@@ -59,7 +57,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             let Some(permit) = self.admitted(env, permit).await else {
                 return;
             };
-            let asked = self.ask(env, true, &none).await;
+            let asked = self.ask(env, true).await;
             self.report(&permit, &delivery, &asked);
             let problem = self.unrevoked(&asked.report);
             if leave_schedd || problem.is_some() {
@@ -76,19 +74,14 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let Some(permit) = self.admitted(env, permit).await else {
             return;
         };
-        let asked = self.ask(env, leave_schedd, &none).await;
+        let asked = self.ask(env, leave_schedd).await;
         self.report(&permit, &delivery, &asked);
         let problem = self.unrevoked(&asked.report);
         self.finish_revocation(env, leave_schedd, problem);
     }
 
     /// Asks Vault and, unless it is left alone, the schedd. Takes over what is left.
-    async fn ask(
-        &mut self,
-        env: &Env<V, T>,
-        leave_schedd: bool,
-        unreachable: &UnreachableSchedds,
-    ) -> Revoked {
+    async fn ask(&mut self, env: &Env<V, T>, leave_schedd: bool) -> Revoked {
         self.leave_other_vaults(env);
         self.desired.change(|status| status.running = true);
         let delivery = Arc::clone(&self.desired.status.borrow().delivery);
@@ -97,12 +90,8 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         } else {
             "run this again then"
         };
-        let manner = RevocationSettings {
-            leave_schedd,
-            silent: unreachable,
-            then,
-        };
-        let (tokens, asked) = revoke(&env.parts, &delivery, &self.tokens, manner).await;
+        let revoked = revoke(&env.parts, &delivery, &self.tokens, leave_schedd, then);
+        let (tokens, asked) = revoked.await;
         self.tokens = tokens;
         self.desired.change(|status| {
             status.revoked(&self.tokens);
@@ -158,7 +147,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     /// Finishes a revocation, or plans the next try where something is left to do.
     fn finish_revocation(&mut self, env: &Env<V, T>, leave_schedd: bool, problem: Option<Problem>) {
         let id = self.id();
-        self.unfinished = problem.is_some().then_some(leave_schedd);
+        self.unfinished = problem.is_some().then_some(Unfinished { leave_schedd });
         self.desired.change(|status| match &problem {
             Some(problem) => status.record.fail(&id, problem.clone(), env.now()),
             None => status.record.failure = None,
@@ -166,9 +155,10 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         if let Some(problem) = problem {
             self.raise(env, problem);
         }
-        env.parts.store.change(|content| match self.unfinished {
-            Some(leave_schedd) => _ = content.unfinished.insert(id, leave_schedd),
-            None => _ = content.unfinished.remove(&id),
+        env.parts.store.change(|content| {
+            if let Some(record) = content.revoked.get_mut(&id) {
+                record.unfinished = self.unfinished;
+            }
         });
     }
 }

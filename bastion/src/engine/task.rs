@@ -28,6 +28,7 @@ use crate::model::problem::Kind;
 use crate::model::records::TokenRecords;
 use crate::policy::plan::{self, Next, PlanStep};
 use crate::schedd::Transport;
+use crate::store::{RevocationRecord, Unfinished};
 use crate::vault::Vault;
 
 /// Wait for a permit that is so long that what is waited for does not work as usual.
@@ -43,8 +44,8 @@ pub(super) struct DeliveryTask<V, T> {
     pub(super) recovery: Option<CancellationToken>,
     /// The next attempt was put off before, since many waited together.
     is_put_off: bool,
-    /// A revocation that is not finished; `true` when nothing is asked of the schedd.
-    pub(super) unfinished: Option<bool>,
+    /// A revocation that is not finished.
+    pub(super) unfinished: Option<Unfinished>,
     pub(super) drive: Drive,
 }
 
@@ -71,9 +72,7 @@ enum Action {
     Attempt(PlanStep),
     Revoke(Vec<Revocation>),
     /// A revocation is not finished.
-    RevokeAgain {
-        leave_schedd: bool,
-    },
+    RevokeAgain(Unfinished),
     Wait(Timestamp),
     End,
 }
@@ -113,14 +112,13 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     pub(super) fn begin_with(
         &mut self,
         is_wanted: bool,
-        revoked: Option<Timestamp>,
-        unfinished: Option<bool>,
+        revoked: Option<RevocationRecord>,
         gone: Option<Timestamp>,
     ) {
         self.desired.is_wanted = is_wanted;
-        self.unfinished = unfinished;
+        self.unfinished = revoked.and_then(|revoked| revoked.unfinished);
         self.desired.change(|status| {
-            status.record.revoked = revoked;
+            status.record.revoked = revoked.map(|revoked| revoked.since);
             status.gone = gone;
         });
     }
@@ -146,7 +144,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                     }
                 }
                 Action::Revoke(orders) => Box::pin(self.revoke(&env, orders)).await,
-                Action::RevokeAgain { leave_schedd } => {
+                Action::RevokeAgain(Unfinished { leave_schedd }) => {
                     Box::pin(self.revoke_again(&env, leave_schedd)).await;
                 }
                 Action::Wait(until) => self.wait(&env, until).await,
@@ -179,10 +177,10 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let end = self.tokens.end().filter(|end| *end > now);
         let until = if matches!(self.drive, Drive::Orders) {
             Timestamp::MAX
-        } else if let Some(leave_schedd) = self.unfinished {
+        } else if let Some(unfinished) = self.unfinished {
             match failure.and_then(|failure| failure.paused_until(now)) {
                 Some(until) => until,
-                None => return Action::RevokeAgain { leave_schedd },
+                None => return Action::RevokeAgain(unfinished),
             }
         } else if !self.desired.is_wanted && end.is_none() {
             return Action::End;

@@ -171,10 +171,10 @@ impl Limits {
         });
     }
 
-    /// The same for what one delivery needs: what others fail by, a wrong keytab above all, is not tried again for it.
-    pub(crate) fn retry_for(&self, delivery: &Delivery) {
+    /// The same for what these deliveries need: what others fail by, a wrong keytab above all, is not tried again for them.
+    pub(crate) fn retry_for<'a>(&self, deliveries: impl IntoIterator<Item = &'a Arc<Delivery>>) {
         self.change(|state| {
-            for (_, resource) in needs(delivery) {
+            for (_, resource) in deliveries.into_iter().flat_map(|delivery| needs(delivery)) {
                 state.breakers.retry(&resource);
             }
             true

@@ -325,7 +325,7 @@ async fn an_order_for_one_account_tries_no_keytab_of_another_again() {
         let permit = admitted(&limits, one).await;
         permit.failed(one, &wrong);
     }
-    limits.retry_for(&b);
+    limits.retry_for([&Arc::new(b.clone())]);
     assert!(is_refused(&limits, &a, Extent::Login).await);
     drop(admitted(&limits, &b).await);
 }

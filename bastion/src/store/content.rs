@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::model::delivery::DeliveryId;
 use crate::model::grants::Grants;
@@ -26,14 +27,29 @@ pub(super) enum Change {
 pub(crate) struct Content {
     /// Notes of deliveries, including those that are no longer configured.
     pub(crate) deliveries: BTreeMap<DeliveryId, TokenRecords>,
-    /// Deliveries that a person revoked, with the time.
-    pub(crate) revoked: BTreeMap<DeliveryId, Timestamp>,
-    /// Those of them that are not finished; `true` when nothing is asked of the schedd.
-    pub(crate) unfinished: BTreeMap<DeliveryId, bool>,
+    /// Deliveries that a person revoked.
+    pub(crate) revoked: BTreeMap<DeliveryId, RevocationRecord>,
     /// Age of grants, by the path of their credential at Vault.
     pub(crate) grants: Grants,
     /// Logins by their accessors.
     pub(crate) logins: BTreeMap<String, LoginRecord>,
+}
+
+/// Revocation of a delivery by a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RevocationRecord {
+    /// Time of the first order.
+    pub(crate) since: Timestamp,
+    /// Present until it is finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unfinished: Option<Unfinished>,
+}
+
+/// Revocation that is not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unfinished {
+    /// Nothing is asked of the schedd.
+    pub(crate) leave_schedd: bool,
 }
 
 impl Content {
@@ -60,20 +76,18 @@ impl Content {
         }
     }
 
-    /// Records that a person revoked deliveries, or (`None`) wants them again. The first revocation counts.
-    pub(crate) fn revoke<'a>(
-        &mut self,
-        ids: impl IntoIterator<Item = &'a DeliveryId>,
-        since: Option<Timestamp>,
-    ) {
-        for id in ids {
-            if let Some(since) = since {
-                self.revoked.entry(id.clone()).or_insert(since);
-            } else {
-                self.revoked.remove(id);
-                self.unfinished.remove(id);
-            }
-        }
+    /// Records that a person revoked a delivery. The time of the first order counts.
+    pub(crate) fn revoke(&mut self, id: &DeliveryId, since: Timestamp) -> &mut RevocationRecord {
+        let unfinished = None;
+        let new = RevocationRecord { since, unfinished };
+        self.revoked.entry(id.clone()).or_insert(new)
+    }
+
+    /// Deliveries whose revocation is not finished.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = &DeliveryId> {
+        let unfinished = self.revoked.iter();
+        let unfinished = unfinished.filter(|(_, revoked)| revoked.unfinished.is_some());
+        unfinished.map(|(id, _)| id)
     }
 
     /// Removes tokens and logins that have expired.

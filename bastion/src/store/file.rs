@@ -6,13 +6,12 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use nix::libc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::content::Content;
+use super::content::{Content, RevocationRecord};
 use crate::model::delivery::DeliveryId;
 use crate::model::grants::Grants;
 use crate::model::records::{LoginRecord, TokenRecords};
@@ -34,8 +33,6 @@ struct Whole<'a> {
     deliveries: Vec<Delivery<'a>>,
     #[serde(default)]
     revoked: Vec<Revoked<'a>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    unfinished: Vec<Unfinished<'a>>,
     #[serde(default)]
     grants: Cow<'a, Grants>,
     #[serde(default)]
@@ -54,15 +51,8 @@ struct Delivery<'a> {
 struct Revoked<'a> {
     #[serde(flatten)]
     id: Cow<'a, DeliveryId>,
-    since: Timestamp,
-}
-
-/// Revocation that is not finished.
-#[derive(Serialize, Deserialize)]
-struct Unfinished<'a> {
     #[serde(flatten)]
-    id: Cow<'a, DeliveryId>,
-    leave_schedd: bool,
+    record: RevocationRecord,
 }
 
 /// Deliveries in version 1.
@@ -100,7 +90,6 @@ pub(super) fn load(state: &Path, may_rename: bool) -> Result<(Content, bool), St
         version: VERSION,
         deliveries: deliveries.map(|old| old.deliveries).unwrap_or_default(),
         revoked: revoked.unwrap_or_default(),
-        unfinished: Vec::new(),
         grants: Cow::Owned(grants.unwrap_or_default()),
         logins: Vec::new(),
     };
@@ -345,17 +334,13 @@ impl From<Whole<'_>> for Content {
     fn from(whole: Whole<'_>) -> Self {
         let deliveries = whole.deliveries.into_iter();
         let revoked = whole.revoked.into_iter();
-        let unfinished = whole.unfinished.into_iter();
         let logins = whole.logins.into_iter();
         Self {
             deliveries: deliveries
                 .map(|line| (line.id.into_owned(), line.records.into_owned()))
                 .collect(),
             revoked: revoked
-                .map(|line| (line.id.into_owned(), line.since))
-                .collect(),
-            unfinished: unfinished
-                .map(|line| (line.id.into_owned(), line.leave_schedd))
+                .map(|line| (line.id.into_owned(), line.record))
                 .collect(),
             grants: whole.grants.into_owned(),
             logins: logins
@@ -373,20 +358,14 @@ impl<'a> From<&'a Content> for Whole<'a> {
             records: Cow::Borrowed(records),
         });
         let revoked = content.revoked.iter();
-        let revoked = revoked.map(|(id, since)| Revoked {
+        let revoked = revoked.map(|(id, record)| Revoked {
             id: Cow::Borrowed(id),
-            since: *since,
-        });
-        let unfinished = content.unfinished.iter();
-        let unfinished = unfinished.map(|(id, leave_schedd)| Unfinished {
-            id: Cow::Borrowed(id),
-            leave_schedd: *leave_schedd,
+            record: *record,
         });
         Self {
             version: VERSION,
             deliveries: deliveries.collect(),
             revoked: revoked.collect(),
-            unfinished: unfinished.collect(),
             grants: Cow::Borrowed(&content.grants),
             logins: content.logins.values().map(Cow::Borrowed).collect(),
         }

@@ -47,9 +47,9 @@ const A_MOMENT: Duration = Duration::from_millis(50);
 fn full() -> Content {
     let mut content = Content::default();
     content.record(&id("cmsprod"), records(100, 50), at(10));
-    content.revoke([&id("b")], Some(at(1)));
-    content.revoke([&id("b")], Some(at(2)));
-    content.unfinished.insert(id("b"), true);
+    content.revoke(&id("b"), at(1));
+    let leave_schedd = true;
+    content.revoke(&id("b"), at(2)).unfinished = Some(Unfinished { leave_schedd });
     let known = crate::model::grants::GrantAge {
         first_worked: Some(at(7)),
         ..Default::default()
@@ -90,7 +90,11 @@ async fn what_was_written_is_read_again() {
     );
     let again = Store::read_only(&state).read(Clone::clone);
     assert_eq!(again, full());
-    assert_eq!(again.revoked[&id("b")], at(1), "the first order counts");
+    assert_eq!(
+        again.revoked[&id("b")].since,
+        at(1),
+        "the first order counts"
+    );
     // By itself, too, and no oftener than something changes.
     store.record(&id("c"), records(100, 50), at(10));
     tokio::time::sleep(SOON).await;
@@ -126,7 +130,7 @@ async fn files_of_version_1_are_carried_over() {
     let store = Store::open(folder.path()).unwrap();
     let content = store.read(Clone::clone);
     assert_eq!(content.deliveries[&id("a")].iter().count(), 1);
-    assert_eq!(content.revoked[&id("b")], at(9));
+    assert_eq!(content.revoked[&id("b")].since, at(9));
     assert_eq!(content.grants["cms/a:default"].onboarded, Some(at(7)));
     store.written(SOON).await.unwrap();
     let names = fs::read_dir(folder.path()).unwrap();

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::delivery::DeliveryId;
 
-pub use delivery::{RevocationSettings, Revoked, UnreachableSchedds, revoke};
+pub use delivery::{Revoked, revoke};
 pub use leftover::{by_name, is_wanted, leftover};
 
 /// Object of a step.

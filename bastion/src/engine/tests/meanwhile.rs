@@ -129,7 +129,7 @@ async fn what_is_configured_away_is_deleted_when_its_schedd_is_back() {
         assert!(service.unwanted().is_empty());
         service.stop().await;
         let store = Store::read_only(folder.path());
-        assert!(store.read(|content| content.unfinished.is_empty()));
+        assert!(store.read(|content| content.unfinished().next().is_none()));
     }
 }
 

@@ -252,3 +252,28 @@ async fn a_login_that_hangs_at_the_stop_keeps_no_session_of_others() {
     service.stop().await;
     assert_eq!(outside.lock().living(), 2, "what is at the schedd");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_that_follows_a_push_outlives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = Some(folder.path());
+    let outside = Outside::new();
+    let service = Service::start_in(state, &outside, vec![at("a", "ap1")]);
+    tokio::time::sleep(HOUR).await;
+    // What follows waits until this is attempted.
+    outside.lock().vault_takes = Duration::from_secs(15);
+    let of_schedd = || of(None, Some("ap1"));
+    service.revoke_in_background(of_schedd()).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let push = Command::Order(Order::Push(of_schedd()), oneshot::channel().0);
+    service.commands.send(push).await.ok().unwrap();
+    let reports = service.revoke(of_schedd()).await;
+    assert!(reports[0].is_done(), "{reports:?}");
+    service.stop().await;
+
+    let service = Service::start_in(state, &outside, vec![at("a", "ap1")]);
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "ap1"), State::Revoked);
+    assert_eq!(outside.lock().living_children(), 0);
+    service.stop().await;
+}

@@ -2,9 +2,6 @@
 
 mod find;
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
 use find::{Found, find};
 
 use super::{RevocationReport, Step, StepObject, StepOutcome, admin_command, and_then};
@@ -14,35 +11,6 @@ use crate::model::problem::{Kind, Problem};
 use crate::model::records::TokenRecord;
 use crate::schedd::Transport;
 use crate::vault::{OwnedToken, Vault};
-
-/// Schedds that were found not to answer while many deliveries are revoked: each is waited for once.
-#[derive(Debug, Default)]
-pub struct UnreachableSchedds(Mutex<BTreeMap<String, Problem>>);
-
-impl UnreachableSchedds {
-    fn get(&self, schedd: &str) -> Option<Problem> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(schedd).cloned()
-    }
-
-    fn record(&self, schedd: &str, problem: &Problem) {
-        if matches!(problem.kind, Kind::CreddDown | Kind::Transport) {
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            known.insert(schedd.to_owned(), problem.clone());
-        }
-    }
-}
-
-/// Settings of a revocation.
-#[derive(Clone, Copy, Debug)]
-pub struct RevocationSettings<'a> {
-    /// Nothing is asked of the schedd.
-    pub leave_schedd: bool,
-    /// Schedds that are known not to answer.
-    pub silent: &'a UnreachableSchedds,
-    /// Words for what becomes of a step that is not done.
-    pub then: &'static str,
-}
 
 /// Result of a revocation.
 #[derive(Debug)]
@@ -56,14 +24,14 @@ pub struct Revoked {
 }
 
 /// Revokes the tokens of a delivery and deletes what is at the schedd. Returns the tokens that could not be
-/// revoked.
+/// revoked. `leave_schedd`: nothing is asked of the schedd. `then`: words for what becomes of a step that is not done.
 pub async fn revoke<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     tokens: &Tokens,
-    manner: RevocationSettings<'_>,
+    leave_schedd: bool,
+    then: &str,
 ) -> (Tokens, Revoked) {
-    let RevocationSettings { leave_schedd, .. } = manner;
     let when_named = find::named_at(tokens);
     let (mut owned, names) = sorted(tokens);
     let found = if leave_schedd {
@@ -79,17 +47,15 @@ pub async fn revoke<V: Vault, T: Transport>(
     }
     let at_schedd = async {
         match &unnamed {
-            None => delete(parts, delivery, manner).await,
-            Some(problem) => (find::left_to_be_revoked(problem, manner.then), None),
+            None => delete(parts, delivery, leave_schedd, then).await,
+            Some(problem) => (find::left_to_be_revoked(problem, then), None),
         }
     };
-    let ((mut steps, former, at_vault), (deleted, at_schedd)) = tokio::join!(
-        revoke_tokens(parts, delivery, owned, manner.then),
-        at_schedd
-    );
+    let ((mut steps, former, at_vault), (deleted, at_schedd)) =
+        tokio::join!(revoke_tokens(parts, delivery, owned, then), at_schedd);
     if let Some(problem) = &unnamed {
         let accessor = String::new();
-        let why = and_then(&problem.to_string(), manner.then);
+        let why = and_then(&problem.to_string(), then);
         steps.push(Step::new(
             StepObject::VaultToken { accessor },
             StepOutcome::NotDone,
@@ -208,17 +174,14 @@ async fn revoke_tokens<V: Vault, T>(
 async fn delete<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
-    manner: RevocationSettings<'_>,
+    leave_schedd: bool,
+    then: &str,
 ) -> (Step, Option<Result<(), Problem>>) {
-    let silent = manner.silent;
-    if manner.leave_schedd {
+    if leave_schedd {
         let why = "nothing was asked of the schedd";
         return (Step::new(StepObject::Stored, StepOutcome::Left, why), None);
     }
-    let deleted = match silent.get(&delivery.id.schedd) {
-        Some(problem) => Err(problem),
-        None => try_delete(parts, delivery).await,
-    };
+    let deleted = try_delete(parts, delivery).await;
     let step = match &deleted {
         Ok(true) => Step::new(
             StepObject::Stored,
@@ -231,8 +194,7 @@ async fn delete<V: Vault, T: Transport>(
             "the schedd says that nothing is there",
         ),
         Err(problem) => {
-            silent.record(&delivery.id.schedd, problem);
-            let why = and_then(&problem.message, manner.then);
+            let why = and_then(&problem.message, then);
             Step::new(StepObject::Stored, StepOutcome::NotDone, why)
         }
     };

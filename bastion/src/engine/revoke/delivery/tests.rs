@@ -40,13 +40,7 @@ async fn pushed(outside: &Outside, delivery: &Delivery) -> Tokens {
     tokens
 }
 
-fn manner(leave_schedd: bool, silent: &UnreachableSchedds) -> RevocationSettings<'_> {
-    RevocationSettings {
-        leave_schedd,
-        silent,
-        then: "it is tried again",
-    }
-}
+const THEN: &str = "it is tried again";
 
 fn here() -> Delivery {
     delivery_to(Target::Directory("/d".into()))
@@ -61,9 +55,9 @@ async fn revoke(
     parts: &Parts<Outside, FakeSchedds>,
     delivery: &Delivery,
     tokens: &Tokens,
-    manner: RevocationSettings<'_>,
+    leave_schedd: bool,
 ) -> (Tokens, RevocationReport) {
-    let (left, revoked) = super::revoke(parts, delivery, tokens, manner).await;
+    let (left, revoked) = super::revoke(parts, delivery, tokens, leave_schedd, THEN).await;
     (left, revoked.report)
 }
 
@@ -72,9 +66,8 @@ async fn the_token_dies_with_its_login_and_nothing_is_left_at_the_schedd() {
     let outside = Outside::new();
     let delivery = here();
     let tokens = pushed(&outside, &delivery).await;
-    let silent = UnreachableSchedds::default();
     let parts = outside.parts();
-    let (left, done) = revoke(&parts, &delivery, &tokens, manner(false, &silent)).await;
+    let (left, done) = revoke(&parts, &delivery, &tokens, false).await;
     assert_eq!(
         outcome(&done),
         [StepOutcome::Done, StepOutcome::Done],
@@ -84,7 +77,7 @@ async fn the_token_dies_with_its_login_and_nothing_is_left_at_the_schedd() {
     assert_eq!(outside.lock().living(), 0);
     assert!(outside.lock().stored.is_empty());
 
-    let again = revoke(&parts, &delivery, &left, manner(false, &silent)).await;
+    let again = revoke(&parts, &delivery, &left, false).await;
     assert_eq!(
         outcome(&again.1),
         [StepOutcome::Nothing, StepOutcome::Nothing]
@@ -96,10 +89,9 @@ async fn a_token_of_before_a_restart_is_read_back_where_that_can_be() {
     let outside = Outside::new();
     let delivery = here();
     pushed(&outside, &delivery).await;
-    let silent = UnreachableSchedds::default();
     let parts = outside.parts();
     let nothing = Tokens::default();
-    let (_, done) = revoke(&parts, &delivery, &nothing, manner(false, &silent)).await;
+    let (_, done) = revoke(&parts, &delivery, &nothing, false).await;
     assert_eq!(outcome(&done), [StepOutcome::Done, StepOutcome::Done]);
     assert_eq!(outside.lock().living_children(), 0);
 }
@@ -112,24 +104,17 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     let records = status(&delivery).to_records(&tokens, &AccessFacts::default());
     drop(tokens);
     outside.lock().vault_down = true;
-    let silent = UnreachableSchedds::default();
     let parts = outside.parts();
 
     // The state is lost, and whoever deleted the token would lose the last way to end it.
     let unknown = Tokens::default();
-    let (left, done) = revoke(&parts, &delivery, &unknown, manner(false, &silent)).await;
+    let (left, done) = revoke(&parts, &delivery, &unknown, false).await;
     assert_eq!(outcome(&done), [StepOutcome::NotDone, StepOutcome::NotDone]);
     assert!(done.steps[1].why.starts_with("left there: "), "{done:?}");
     assert_eq!(outside.lock().stored.len(), 1);
 
     // The same with its name: it is deleted, and the admins can revoke it.
-    let (named, done) = revoke(
-        &parts,
-        &delivery,
-        &Tokens::recorded(&records),
-        manner(false, &silent),
-    )
-    .await;
+    let (named, done) = revoke(&parts, &delivery, &Tokens::recorded(&records), false).await;
     assert_eq!(
         outcome(&done),
         [StepOutcome::NotDone, StepOutcome::Done],
@@ -145,13 +130,7 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     tokio::time::sleep(Duration::from_mins(1)).await;
     drop(pushed(&outside, &delivery).await);
     outside.lock().vault_down = true;
-    let (_, done) = revoke(
-        &parts,
-        &delivery,
-        &Tokens::recorded(&records),
-        manner(false, &silent),
-    )
-    .await;
+    let (_, done) = revoke(&parts, &delivery, &Tokens::recorded(&records), false).await;
     let all = [
         StepOutcome::NotDone,
         StepOutcome::NotDone,
@@ -160,7 +139,7 @@ async fn while_vault_is_down_only_what_is_named_is_deleted_and_a_later_run_revok
     assert_eq!(outcome(&done), all, "{done:?}");
 
     outside.lock().vault_down = false;
-    let (_, done) = revoke(&parts, &delivery, &left, manner(false, &silent)).await;
+    let (_, done) = revoke(&parts, &delivery, &left, false).await;
     assert_eq!(
         outcome(&done),
         [StepOutcome::Done, StepOutcome::Done],
@@ -187,8 +166,7 @@ async fn a_token_known_by_its_accessor_is_named_with_the_admins_command_until_it
         lost: vec![named("old", now), named("abc", later)],
         ..Tokens::default()
     };
-    let silent = UnreachableSchedds::default();
-    let (left, done) = revoke(&parts, &delivery, &tokens, manner(false, &silent)).await;
+    let (left, done) = revoke(&parts, &delivery, &tokens, false).await;
     assert_eq!(left.lost.len(), 1, "named to the next run too");
     assert_eq!(outcome(&done), [StepOutcome::NotDone, StepOutcome::Nothing]);
     let why = &done.steps[0].why;
@@ -196,22 +174,18 @@ async fn a_token_known_by_its_accessor_is_named_with_the_admins_command_until_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_schedd_that_does_not_answer_keeps_no_token_alive_and_is_waited_for_once() {
+async fn a_schedd_that_does_not_answer_keeps_no_token_alive() {
     let outside = Outside::new();
     let delivery = here();
     let tokens = pushed(&outside, &delivery).await;
     outside.lock().schedds_down.insert("here".to_owned());
-    let silent = UnreachableSchedds::default();
     let parts = outside.parts();
-    let (left, done) = revoke(&parts, &delivery, &tokens, manner(false, &silent)).await;
+    let (left, done) = revoke(&parts, &delivery, &tokens, false).await;
     assert_eq!(outcome(&done), [StepOutcome::Done, StepOutcome::NotDone]);
     assert_eq!(outside.lock().living(), 0);
-    assert!(silent.get("here").is_some());
-    assert!(silent.get("there").is_none());
 
     outside.lock().schedds_down.clear();
-    let silent = UnreachableSchedds::default();
-    let (_, done) = revoke(&parts, &delivery, &left, manner(false, &silent)).await;
+    let (_, done) = revoke(&parts, &delivery, &left, false).await;
     assert_eq!(outcome(&done), [StepOutcome::Nothing, StepOutcome::Done]);
 }
 
@@ -221,9 +195,8 @@ async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next
     let delivery = here();
     let tokens = pushed(&outside, &delivery).await;
     outside.lock().vault_down = true;
-    let silent = UnreachableSchedds::default();
     let parts = outside.parts();
-    let (left, done) = revoke(&parts, &delivery, &tokens, manner(true, &silent)).await;
+    let (left, done) = revoke(&parts, &delivery, &tokens, true).await;
     assert_eq!(outcome(&done), [StepOutcome::NotDone, StepOutcome::Left]);
     assert!(
         !outside.lock().stored.is_empty(),
@@ -231,7 +204,7 @@ async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next
     );
 
     outside.lock().vault_down = false;
-    let (left, done) = revoke(&parts, &delivery, &left, manner(false, &silent)).await;
+    let (left, done) = revoke(&parts, &delivery, &left, false).await;
     assert_eq!(outcome(&done), [StepOutcome::Done, StepOutcome::Done]);
     assert!(left.former.is_empty());
     assert_eq!(outside.lock().living(), 0);
