@@ -16,6 +16,7 @@ use crate::engine::report::{Line, Report};
 use crate::model::delivery::Selection;
 use crate::model::duration::{self, short};
 use crate::model::moment::until;
+use crate::model::problem::Remedy;
 use crate::policy::plan::State;
 
 /// Interval of `--watch`.
@@ -111,11 +112,18 @@ fn is_good(report: &Report, min_life: Option<Duration>) -> bool {
 /// Formats the table, and the problems and warnings below it.
 pub(super) fn with_problems(report: &Report, width: Option<u16>) -> String {
     let mut text = deliveries(report, width);
-    if !report.problems.is_empty() {
-        text.push('\n');
-    }
-    for (group, line) in report.problems.iter().zip(report.problem_lines()) {
-        text += &wrapped(&format!("{}: {line}", group.remedy.words()), width);
+    let own = report
+        .health
+        .lines()
+        .map(|line| (Remedy::FixThisHost, line));
+    let groups = report.problems.iter();
+    let groups = groups.map(|group| (group.remedy, group.line()));
+    let unwanted = report.unwanted.iter();
+    let unwanted = unwanted.filter_map(|removed| Some((Remedy::Wait, removed.problem_line()?)));
+    let problems = own.chain(groups).chain(unwanted);
+    for (number, (remedy, line)) in problems.enumerate() {
+        text += if number == 0 { "\n" } else { "" };
+        text += &wrapped(&format!("{}: {line}", remedy.words()), width);
     }
     let log = report.log.message();
     let mut warnings = report.grant_warnings();
@@ -239,6 +247,25 @@ mod tests {
              \n\
              wait: Vault https://v: it went wrong; put it right\n"
         );
+    }
+
+    #[test]
+    fn problems_of_the_service_itself_are_shown_with_those_of_deliveries() {
+        let mut report = report();
+        report.health.configuration = Some("fault 1\nfault 2".to_owned());
+        report.health.state = Some("the disk is full".to_owned());
+        let text = with_problems(&report, None);
+        let (_, problems) = text.split_once("\n\n").unwrap();
+        let begins = [
+            "fix here: the configuration on disk",
+            "fix here: the configuration on disk",
+            "fix here: the disk is full",
+            "wait: Vault https://v: ",
+        ];
+        assert_eq!(problems.lines().count(), begins.len(), "{problems}");
+        for (line, begin) in problems.lines().zip(begins) {
+            assert!(line.starts_with(begin), "{problems}");
+        }
     }
 
     #[test]

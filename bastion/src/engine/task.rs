@@ -188,6 +188,13 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             end
         } else if status.gone.is_some() {
             Timestamp::MAX
+        } else if !env
+            .vaults
+            .contains(&status.delivery.credential.url.server())
+        {
+            // The message with its new configuration is on the way. What is of the old one would be made at the new
+            // Vault, and nobody would revoke it there.
+            Timestamp::MAX
         } else if is_settled && failure.is_some() {
             return Action::End;
         } else {

@@ -3,6 +3,7 @@
 //! Always true: nobody waits for the engine; whatever was answered before a question is in the
 //! report; all who ask at the same time while nothing changes get the same one, which nobody else keeps.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -190,10 +191,14 @@ impl View {
         let mut report = Report::new(lines.collect(), shown.searches.clone(), now);
         report.grants = shown.grants(&self.store, now);
         report.unwanted = self.store.read(|content| {
-            let records = content.deliveries.iter();
-            records
-                .filter(|(id, _)| !shown.has(id))
-                .filter_map(|(id, records)| RemovedDelivery::new(id, records, now))
+            let known: BTreeSet<_> = content
+                .deliveries
+                .keys()
+                .chain(content.unfinished())
+                .collect();
+            let removed = known.into_iter().filter(|id| !shown.has(id));
+            removed
+                .filter_map(|id| RemovedDelivery::new(id, content, now))
                 .collect()
         });
         let used = shown.requests_used.as_ref().and_then(|used| used());

@@ -42,6 +42,15 @@ impl Group {
         groups.into_values().collect()
     }
 
+    /// One line for people.
+    pub(crate) fn line(&self) -> String {
+        let many = match self.deliveries {
+            1 => String::new(),
+            n => format!(" ({n} deliveries)"),
+        };
+        format!("{}{many}: {}", self.cause, self.message)
+    }
+
     /// Returns `true` for a problem with finding schedds.
     pub(super) fn is_search(&self) -> bool {
         matches!(self.cause, Cause::Group(_))

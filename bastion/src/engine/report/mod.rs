@@ -33,7 +33,7 @@ pub struct Report {
     pub problems: Vec<Group>,
     /// Known age of every refresh token.
     pub grants: Vec<GrantLine>,
-    /// Deliveries that are not wanted any more, while a vault token of them lives.
+    /// Deliveries that are not wanted any more, while something is left of them.
     #[serde(default)]
     pub unwanted: Vec<RemovedDelivery>,
     /// Use of the bound on requests to Vault (`vault.requests`), if there is one.
@@ -65,7 +65,7 @@ impl Health {
     }
 
     /// One line for each problem.
-    fn lines(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         let faults = self.configuration.iter().flat_map(|faults| faults.lines());
         let faults = faults.map(|fault| {
             format!(
@@ -185,13 +185,7 @@ impl Report {
     /// One line for each problem.
     #[must_use]
     pub fn problem_lines(&self) -> Vec<String> {
-        let lines = self.problems.iter().map(|group| {
-            let many = match group.deliveries {
-                1 => String::new(),
-                n => format!(" ({n} deliveries)"),
-            };
-            format!("{}{many}: {}", group.cause, group.message)
-        });
+        let lines = self.problems.iter().map(Group::line);
         self.health.lines().chain(lines).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! A delivery that is wanted no longer and whose vault token lives still.
+//! A delivery that is wanted no longer, while a vault token of it lives or its revocation is not finished.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::delivery::DeliveryId;
 use crate::model::records::TokenRecords;
+use crate::store::Content;
 
-/// Nothing is done for it; an order to revoke it still reaches it.
+/// Nothing is delivered any more; an order to revoke it still reaches it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RemovedDelivery {
     /// Name of the delivery.
@@ -15,19 +16,37 @@ pub struct RemovedDelivery {
     pub id: DeliveryId,
     /// Names its living tokens to Vault's admins.
     pub accessors: Vec<String>,
-    /// Expiry of the last of them.
-    pub expires: Timestamp,
+    /// Expiry of the last of them; `None` when none lives.
+    pub expires: Option<Timestamp>,
+    /// A person revoked it, and that is not finished.
+    #[serde(default)]
+    pub unfinished: bool,
 }
 
 impl RemovedDelivery {
-    /// Makes it of the stored records; `None` when none of its tokens lives.
-    pub(crate) fn new(id: &DeliveryId, records: &TokenRecords, now: Timestamp) -> Option<Self> {
-        let living = records.iter().filter(|token| token.life.expires > now);
-        let expires = living.clone().map(|token| token.life.expires).max()?;
-        Some(Self {
+    /// Makes it of what is stored; `None` when nothing is left of it.
+    pub(crate) fn new(id: &DeliveryId, content: &Content, now: Timestamp) -> Option<Self> {
+        let records = content.deliveries.get(id).into_iter();
+        let tokens = records.flat_map(TokenRecords::iter);
+        let living = tokens.filter(|token| token.life.expires > now);
+        let expires = living.clone().map(|token| token.life.expires).max();
+        let revoked = content.revoked.get(id);
+        let unfinished = revoked.is_some_and(|revoked| revoked.unfinished.is_some());
+        (unfinished || expires.is_some()).then(|| Self {
             id: id.clone(),
             accessors: living.map(|token| token.accessor.clone()).collect(),
             expires,
+            unfinished,
+        })
+    }
+
+    /// Line for people on a revocation that is not finished.
+    pub(crate) fn problem_line(&self) -> Option<String> {
+        self.unfinished.then(|| {
+            format!(
+                "{}: its revocation is not finished, and the configuration has it no longer; the log says what is left",
+                self.id
+            )
         })
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::super::Order;
+use super::run_for;
 use super::service::{HOUR, Service, at, deliveries, moved_to, of};
 use crate::fakes::Outside;
-use crate::fixtures::{credd, delivery};
+use crate::fixtures::{config, credd, delivery};
 use crate::model::delivery::Target;
 use crate::policy::plan::State;
 use crate::store::Store;
@@ -114,6 +115,11 @@ async fn what_is_configured_away_is_deleted_when_its_schedd_is_back() {
         service.revoke(of_cms).await;
         tokio::time::sleep(HOUR).await;
         assert_eq!(outside.lock().stored.len(), 6, "two are left");
+        assert_eq!(
+            service.unwanted(),
+            [at("a", "ap1").id, here("a").id],
+            "they are shown"
+        );
         if restarts {
             service.stop().await;
             service = Service::start_in(state, &outside, rest());
@@ -367,4 +373,20 @@ async fn a_push_over_a_token_that_was_never_read_names_it_first() {
         "the former one is revoked"
     );
     service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_vault_of_another_configuration_nothing_is_done_for_a_delivery_of_the_old_one() {
+    let outside = Outside::new();
+    let config = config(vec![at("a", "ap1")]);
+    let mut engine = super::engine(&config, &outside);
+    run_for(&mut engine, HOUR / 60).await;
+    let calls = outside.lock().calls;
+    // As a task on another thread sees it before its own message.
+    engine.change_env(|env| env.vaults = vec!["https://v2.test:8200".parse().unwrap()]);
+    run_for(&mut engine, HOUR).await;
+    assert_eq!(outside.lock().calls, calls);
+    engine.change_env(|env| env.vaults = config.vault.servers().to_vec());
+    run_for(&mut engine, HOUR).await;
+    assert!(engine.report().is_good());
 }
