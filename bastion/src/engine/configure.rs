@@ -43,6 +43,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         self.check = config.check.clone();
         parts.limits.retry_now();
         self.view.set_parts(&parts);
+        self.searches.configure(config);
+        // Before anybody uses it.
+        self.searches.show_to(&parts.transport);
         self.change_env(|env| {
             env.parts = parts;
             env.vaults = config.vault.servers().to_vec();
@@ -53,14 +56,13 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         barrier
     }
 
-    /// Takes over a configuration.
+    /// Takes over a configuration; the searches have it.
     pub(super) fn take(&mut self, config: &Config) -> Barrier {
         let next_tick = self.check.next(self.now(), &self.zone);
         self.change_env(|env| {
             env.pace.spread = config.spread;
             env.next_tick = next_tick;
         });
-        self.searches.configure(config);
         self.configure(true)
     }
 

@@ -129,6 +129,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             warnings: Warnings::default(),
             view,
         };
+        new.searches.configure(config);
         new.take(config);
         new
     }

@@ -135,6 +135,14 @@ impl Searches {
         self.all.values().map(|ongoing| &*ongoing.search)
     }
 
+    /// Has another transport know the addresses that collectors gave: by their names alone some schedds would be mistaken
+    /// for others of their hosts.
+    pub(super) fn show_to(&self, transport: &impl Transport) {
+        for ongoing in self.all.values() {
+            transport.learn(&ongoing.search, &ongoing.known);
+        }
+    }
+
     /// Waits for the next answer of a collector; `None` while none is asked.
     pub(super) async fn next_answer(&mut self) -> Option<Answer> {
         // A request that broke off has no answer; its search is asked again with the next configuration.

@@ -3,7 +3,7 @@
 //! What holds: two things at once for one delivery fail the test, and so does a dead token that is
 //! pushed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use htvault::AccessToken;
@@ -46,12 +46,18 @@ impl Drop for Busy {
 pub(crate) struct FakeSchedds {
     outside: Outside,
     openers: Openers<Outside>,
+    /// Names of the schedds whose addresses it knows.
+    pub(crate) learned: Mutex<Vec<String>>,
 }
 
 impl FakeSchedds {
     pub(super) fn new(outside: Outside, sessions: Arc<Sessions<Outside>>) -> Self {
         let openers = Openers::new(sessions);
-        Self { outside, openers }
+        Self {
+            outside,
+            openers,
+            learned: Mutex::default(),
+        }
     }
 
     /// Begins work for a delivery, with an access token where one is needed, whose expiry is returned.
@@ -189,7 +195,10 @@ impl Transport for FakeSchedds {
         })
     }
 
-    fn learn(&self, _: &Search, _: &FoundSchedds) {}
+    fn learn(&self, _: &Search, found: &FoundSchedds) {
+        let names = found.0.keys().cloned();
+        self.learned.lock().unwrap().extend(names);
+    }
 }
 
 fn up(world: &World, delivery: &Delivery) -> Result<(), Problem> {

@@ -82,6 +82,8 @@ type ForJobs = (AccessTokenAnswer, Option<Problem>);
 /// Result of the last proof with a session.
 #[derive(Debug)]
 struct Proof {
+    /// Lifetime that was asked for.
+    at_least: Option<Duration>,
     ended: Instant,
     result: Result<ForJobs, Problem>,
 }
@@ -175,16 +177,21 @@ impl<V: Vault> Sessions<V> {
         let (logins, credential_of_task) = (self.logins.clone(), credential.clone());
         let task = self.under_way.spawn(async move {
             let login = logins.make(&credential_of_task).await;
-            if let Err(Ok(login)) = answer.send(login) {
-                let IssuedToken {
-                    token, accessor, ..
-                } = login;
+            let made = login.as_ref().ok();
+            let made = made.map(|login| (login.token.clone(), login.accessor.clone()));
+            // Dropped with an answer that nobody takes, be it on its way already.
+            let (take, taken) = oneshot::channel();
+            let _ = answer.send((login, take));
+            if let (Some((token, accessor)), Err(_)) = (made, taken.await) {
                 logins.end(&credential_of_task, &token, &accessor).await;
             }
         });
         let answered = async {
             match answered.await {
-                Ok(login) => login,
+                Ok((login, take)) => {
+                    let _ = take.send(());
+                    login
+                }
                 // It broke off by a fault of this program, which is this attempt's.
                 Err(_) => match task.await {
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -252,7 +259,8 @@ impl<V: Vault> Sessions<V> {
     }
 
     /// Reads an access token for jobs with a lifetime of at least so much, for all deliveries of the credential: who asks
-    /// meanwhile, or while that token still lives so long, gets the same answer. Vault would give it from its cache.
+    /// meanwhile for no more gets the same answer, and so does who asks while that token still lives so long, if nothing
+    /// was wrong with it. Vault would give it from its cache.
     pub(crate) async fn prove(
         &self,
         session: &Session,
@@ -262,10 +270,13 @@ impl<V: Vault> Sessions<V> {
         let mut last = session.proof.lock().await;
         let now = self.logins.clock.now();
         let is_enough = |proof: &&Proof| {
-            let answer = proof.result.as_ref().ok();
-            let expires = answer.and_then(|(answer, _)| answer.expires());
+            let expires = match &proof.result {
+                Ok((answer, None)) => answer.expires(),
+                _ => None,
+            };
             let lives = |least| expires.is_some_and(|end| until(now, end) >= least);
-            proof.ended >= asked || at_least.is_some_and(lives)
+            let is_same_question = proof.ended >= asked && proof.at_least >= at_least;
+            is_same_question || at_least.is_some_and(lives)
         };
         if let Some(proof) = last.as_ref().filter(is_enough) {
             return proof.result.clone();
@@ -278,6 +289,7 @@ impl<V: Vault> Sessions<V> {
             (AccessTokenAnswer { token, ..answer }, less)
         });
         *last = Some(Proof {
+            at_least,
             ended: Instant::now(),
             result: kept,
         });
@@ -320,3 +332,6 @@ impl<V: Vault> Sessions<V> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,7 +174,9 @@ async fn a_reload_keeps_what_was_found() {
     let pushed = outside.lock().stores;
     let mut config = searching();
     config.searches[0].templates[0].renew_below = 2 * DAY;
-    service.reload(&config, outside.parts());
+    let parts = outside.parts();
+    service.reload(&config, std::sync::Arc::clone(&parts));
+    assert_eq!(*parts.transport.learned.lock().unwrap(), ["ap1"]);
     assert_eq!(states(&service), told(&[("ap1", State::Good)]));
     run_for(&mut service, MINUTE).await;
     assert_eq!(outside.lock().stores, pushed);
