@@ -5,9 +5,11 @@
 
 use htvault::text::printable;
 use htvault::{AccessToken, Claims};
-
 use secrecy::SecretString;
 
+use super::addresses::Location;
+use super::advice;
+use crate::model::credd_step::CreddStep;
 use crate::model::delivery::{Authentication, Delivery, Method, Way};
 use crate::model::problem::{Cause, Kind, Problem};
 
@@ -35,14 +37,65 @@ pub(super) struct CreddRequest<'a> {
 }
 
 impl CreddRequest<'_> {
-    /// A problem with the credd.
+    /// A problem with the credd. One that does not answer does so for everybody, and its certificate is the same for
+    /// all.
     pub(super) fn problem(&self, kind: Kind, message: impl Into<String>) -> Problem {
-        problem(self.delivery, kind, message)
+        let cause = match kind {
+            Kind::CreddDown | Kind::CreddUntrusted | Kind::CreddCertificate => {
+                Cause::credd(self.delivery)
+            }
+            _ => Cause::schedd(self.delivery),
+        };
+        Problem::new(cause, kind, message)
     }
 
-    /// Checks that the credd takes us for the account; `user` is whom it takes us for.
+    /// The problem that no address of the credd is known. A collector that this host cannot ask says nothing of the credd.
+    pub(super) fn no_address(&self, location: &Location) -> Problem {
+        let host = self.host;
+        let (kind, message) = match &location.fault {
+            Some((kind, fault)) => {
+                let is_of_this_host = *kind == Kind::Transport;
+                let kind = if is_of_this_host {
+                    Kind::Transport
+                } else {
+                    Kind::CreddDown
+                };
+                let message = format!("the address of the credd of {host} is not known: {fault}");
+                (kind, message)
+            }
+            None => {
+                let (collector, advice) = (self.collector.unwrap_or_default(), advice::NO_ADDRESS);
+                let message =
+                    format!("the collector {collector} knows no credd of {host}; {advice}");
+                (Kind::CreddDown, message)
+            }
+        };
+        self.problem(kind, message).at(CreddStep::Address)
+    }
+
+    /// Checks that the credd takes us for the account; `user` is whom it takes us for, `None` for somebody of whom it
+    /// says only that it is another one. A super-user has a name of its own, and says itself for whom it stores.
     pub(super) fn check_user(&self, user: Option<&str>) -> Result<(), Problem> {
-        check_user(self.delivery, self.authentication, user)
+        let account = &self.delivery.id.account;
+        let user = match user {
+            _ if self.authentication.domain.is_some() => return Ok(()),
+            Some(user) if user.split('@').next() == Some(account) => return Ok(()),
+            Some(user) => format!("user {}", printable(user, NAME_LIMIT)),
+            None => "another user".to_owned(),
+        };
+        let words = match self.authentication.method {
+            Method::Scitokens => format!(
+                "the credd takes the access token of {} for {user}, not for {account}; correct the SCITOKENS line of the \
+                 schedd's map file (without ^ and $ it takes all subjects that contain it), or the account's name here",
+                self.delivery.authorize.service
+            ),
+            method => format!(
+                "the credd takes this host for {user} by {}, not for {account}; set `superuser_for` here and \
+                 CRED_SUPER_USERS at the schedd, or correct its map file",
+                method_name(method)
+            ),
+        };
+        Err(self.problem(Kind::CreddRefused, words))
     }
 }
 
@@ -51,48 +104,9 @@ pub(super) fn method_name(method: Method) -> String {
     method.to_string().to_uppercase()
 }
 
-/// A problem with a delivery's credd. One that does not answer does so for everybody, and its certificate is the same
-/// for all.
-fn problem(delivery: &Delivery, kind: Kind, message: impl Into<String>) -> Problem {
-    let cause = match kind {
-        Kind::CreddDown | Kind::CreddUntrusted | Kind::CreddCertificate => Cause::credd(delivery),
-        _ => Cause::schedd(delivery),
-    };
-    Problem::new(cause, kind, message)
-}
-
 /// Issuer and subject of an access token, as a map file names them.
 pub(super) fn bearer(opener: Option<&AccessToken>) -> Option<String> {
     let claims = Claims::read(opener?.expose())?;
     let bearer = format!("{},{}", claims.issuer?, claims.subject?);
     Some(printable(&bearer, NAME_LIMIT))
-}
-
-/// Checks that the credd takes us for the account; `user` is whom it takes us for, `None` for somebody of whom it says
-/// only that it is another one. A super-user has a name of its own, and says itself for whom it stores.
-fn check_user(
-    delivery: &Delivery,
-    authentication: &Authentication,
-    user: Option<&str>,
-) -> Result<(), Problem> {
-    let account = &delivery.id.account;
-    let user = match user {
-        _ if authentication.domain.is_some() => return Ok(()),
-        Some(user) if user.split('@').next() == Some(account) => return Ok(()),
-        Some(user) => format!("user {}", printable(user, NAME_LIMIT)),
-        None => "another user".to_owned(),
-    };
-    let words = match authentication.method {
-        Method::Scitokens => format!(
-            "the credd takes the access token of {} for {user}, not for {account}; correct the SCITOKENS line of the \
-             schedd's map file (without ^ and $ it takes all subjects that contain it), or the account's name here",
-            delivery.authorize.service
-        ),
-        method => format!(
-            "the credd takes this host for {user} by {}, not for {account}; set `superuser_for` here and \
-             CRED_SUPER_USERS at the schedd, or correct its map file",
-            method_name(method)
-        ),
-    };
-    Err(problem(delivery, Kind::CreddRefused, words))
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use tokio::time::Instant;
 
-use super::{AFTER_DOUBT, AFTER_SILENCE, FORGOTTEN, FRESH, JUST_NOW, Location};
+use super::{AFTER_SILENCE, FORGOTTEN, FRESH, JUST_NOW, Location};
 use crate::schedd::discovery::{CreddAd, QueryFailure, credd_named, find_credd};
 
 /// Answers of a collector.
@@ -118,17 +118,6 @@ impl Listed {
             && !wanted.is_listed
         {
             wanted.credd.address.take_if(|known| known == address);
-        }
-    }
-
-    /// Forgets the address of a credd until the collector is asked again, which is done soon.
-    pub(super) fn doubt(&mut self, schedd: &str) {
-        self.address(schedd);
-        let wanted = self.wanted.get_mut(schedd);
-        let is_lost = wanted.is_some_and(|wanted| wanted.credd.address.take().is_some());
-        if is_lost && self.fault.is_none() {
-            let soon = Instant::now() + AFTER_DOUBT;
-            self.ask_again = self.ask_again.map(|at| at.min(soon));
         }
     }
 }

@@ -21,8 +21,6 @@ use listed::{Listed, same};
 const FRESH: Duration = Duration::from_mins(5);
 /// Pause after a collector gave no answer.
 const AFTER_SILENCE: Duration = Duration::from_mins(1);
-/// Pause after nobody answered at an address that a collector gave.
-const AFTER_DOUBT: Duration = Duration::from_secs(15);
 /// Time for which an answer counts even for whom nobody answered at its address.
 const JUST_NOW: Duration = Duration::from_secs(1);
 /// Time after which a credd is forgotten that nobody asked for.
@@ -228,17 +226,6 @@ impl Addresses {
             found.location.address.clone_from(&location.address);
         }
         location
-    }
-
-    /// Forgets the address of a credd that does not answer there: it is asked for by name, until the collector
-    /// is asked again.
-    pub(super) fn doubt(&self, collector: Option<&str>, schedd: &str) {
-        let key = key(collector, schedd);
-        if let Some(found) = self.found().get_mut(&key) {
-            found.location.address = None;
-            return;
-        }
-        self.with(collector, |listed| listed.doubt(schedd));
     }
 }
 

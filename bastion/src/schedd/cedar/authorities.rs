@@ -71,7 +71,7 @@ impl Known {
     }
 }
 
-/// Those of before, if the files have not changed.
+/// Those of before, if these are all and the files have not changed.
 async fn read(
     settings: TlsSettings,
     before: Option<Arc<Authorities>>,

@@ -138,10 +138,8 @@ impl<V: Vault> Cedar<V> {
             location if location.address.is_none() => self.again(request, None).await,
             location => location,
         };
-        location.address.ok_or_else(|| {
-            let (kind, message) = problems::no_address(host, collector, location.fault.as_ref());
-            request.problem(kind, message).at(CreddStep::Address)
-        })
+        let unknown = || request.no_address(&location);
+        location.address.clone().ok_or_else(unknown)
     }
 
     async fn again(

@@ -8,7 +8,6 @@ use htvault::AccessToken;
 use super::CreddRequest;
 use crate::model::credd_step::CreddStep;
 use crate::model::problem::{Kind, Problem};
-use crate::schedd::discovery::QueryFailure;
 use crate::schedd::{advice, credd};
 
 /// The problem that a failure is for a delivery; the credd was shown `opener`.
@@ -95,25 +94,6 @@ fn step(step: Step) -> Option<CreddStep> {
         Step::Authorize => Some(CreddStep::Authorization),
         Step::Command => Some(CreddStep::Command),
         _ => None,
-    }
-}
-
-/// Kind and message for a credd of which no address is known; `fault`: why its collector did not answer. A collector that
-/// this host cannot ask says nothing of the credd.
-pub(super) fn no_address(
-    host: &str,
-    collector: Option<&str>,
-    fault: Option<&QueryFailure>,
-) -> (Kind, String) {
-    let Some((kind, fault)) = fault else {
-        let (collector, advice) = (collector.unwrap_or_default(), advice::NO_ADDRESS);
-        let message = format!("the collector {collector} knows no credd of {host}; {advice}");
-        return (Kind::CreddDown, message);
-    };
-    let message = format!("the address of the credd of {host} is not known: {fault}");
-    match kind {
-        Kind::Transport => (Kind::Transport, message),
-        _ => (Kind::CreddDown, message),
     }
 }
 

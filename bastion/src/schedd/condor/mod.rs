@@ -20,12 +20,12 @@ use htvault::AccessToken;
 use secrecy::ExposeSecret as _;
 
 use super::Observation;
-use super::addresses::{Addresses, Location};
+use super::addresses::Addresses;
 use super::credd::{self, CreddRequest, Operation, method_name};
 use super::discovery::Collector as _;
 use super::opener::Openers;
 use crate::model::delivery::Method;
-use crate::model::problem::{Kind, Problem};
+use crate::model::problem::{Cause, Kind, Problem};
 use crate::vault::Vault;
 use collector::ToolCollector;
 use tool::{ToolCall, ToolOutput, ToolServer, Tools};
@@ -85,36 +85,47 @@ impl<V: Vault> Condor<V> {
         Ok(Observation::default())
     }
 
-    /// Runs the tool. A credd that does not answer is asked for by its name next time; an access token that
-    /// is refused is not used again.
+    /// Runs the tool. Where nobody answers, or a wrong daemon does, the collector is asked for the address again, and
+    /// it is run once more: each run brings about a state, however often it is made.
     async fn run_tool(&self, request: &CreddRequest<'_>) -> Result<ToolOutput, Problem> {
         let opener = self.openers.of(request.delivery).await?;
         let opener = opener.as_ref();
         let (collector, host) = (request.collector, request.host);
         let asked = self.collector(collector);
+        let again = |failed| (self.addresses).again(collector, host, failed, asked.credds_soon());
         let location = self.addresses.get(collector, host, asked.credds_soon());
-        let location = location.await;
-        let result = self.run_until_explained(request, &location, opener).await;
-        match result.as_ref().map_err(|problem| problem.kind) {
-            Err(Kind::CreddDown) => self.addresses.doubt(collector, host),
-            Err(Kind::CreddRefused) if opener.is_some() => {
-                self.openers.forget(request.delivery).await;
+        let mut location = location.await;
+        if location.address.is_none() && !location.has_name {
+            // By that name the tool would find another credd of the host.
+            location = again(None).await;
+            if location.address.is_none() {
+                return Err(request.no_address(&location));
             }
-            _ => {}
         }
-        result
+        let first = location.address.as_deref();
+        let result = self.run_until_explained(request, first, opener).await;
+        let (Err(problem), Some(_)) = (&result, first) else {
+            return result;
+        };
+        if !matches!(problem.cause, Cause::Credd(_)) {
+            return result;
+        }
+        let other = again(first).await.address;
+        match other.as_deref().filter(|other| Some(*other) != first) {
+            Some(other) => (self.run_until_explained(request, Some(other), opener)).await,
+            None => result,
+        }
     }
 
     /// Runs the tool, and after a failure once more: reasons are printed only with `-d`, which costs half as
-    /// much again. A second run does no harm, for each brings about a state, however often it is made. By name
-    /// it finds a credd that was started anew, which has another address.
+    /// much again. Without an address the tool looks for a credd of that name. An access token that is refused is not
+    /// used again.
     async fn run_until_explained(
         &self,
         request: &CreddRequest<'_>,
-        location: &Location,
+        address: Option<&str>,
         opener: Option<&AccessToken>,
     ) -> Result<ToolOutput, Problem> {
-        let address = location.address.as_deref();
         let output = self.run_once(request, address, opener, None).await?;
         if request.is_done(&output) {
             return Ok(output);
@@ -125,17 +136,15 @@ impl<V: Vault> Condor<V> {
         } else {
             "D_SECURITY"
         };
-        let has_moved = location.has_name && address.is_some();
-        let address = address.filter(|_| !has_moved);
         let output = self.run_once(request, address, opener, Some(debug)).await?;
-        if !request.is_done(&output) {
-            request.check_output(&output)?;
-            return Err(request.failure(&output, opener));
+        if request.is_done(&output) {
+            return Ok(output);
         }
-        if has_moved {
-            self.addresses.doubt(request.collector, request.host);
+        request.check_output(&output)?;
+        if opener.is_some() && refusals::are_of_token(&output, request.authentication.method) {
+            self.openers.forget(request.delivery).await;
         }
-        Ok(output)
+        Err(request.failure(&output, opener))
     }
 
     async fn run_once(
@@ -232,9 +241,14 @@ impl CreddRequest<'_> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
-    use crate::fixtures::{credd_by, delivery_to};
+    use crate::fakes::Outside;
+    use crate::fixtures::{credd, credd_by, delivery_to, search};
     use crate::schedd::Place;
+    use crate::schedd::discovery::{FoundSchedds, ScheddAd};
+    use crate::store::Store;
 
     /// Message about an output, for an account `cmsprod`.
     fn told(method: Method, domain: Option<&str>, stdout: &str, stderr: &str) -> Option<String> {
@@ -249,6 +263,30 @@ mod tests {
             panic!("{delivery:?}");
         };
         Some(request.check_output(&output).err()?.message)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_schedd_without_an_address_that_has_not_its_own_name_is_not_asked_for_by_it() {
+        let crab = ScheddAd {
+            name: "crab@ap.test".to_owned(),
+            machine: "ap.test".to_owned(),
+            matches: true,
+            ..ScheddAd::default()
+        };
+        let mut found = FoundSchedds::default();
+        found.take(vec![crab], Timestamp::UNIX_EPOCH, Duration::from_hours(1));
+        let addresses = Arc::new(Addresses::default());
+        addresses.learn(&search(Vec::new()), &found);
+        let openers = Openers::new(Outside::new().sessions(Store::default()));
+        let condor = Condor::new(Arc::new(openers), addresses);
+        let delivery = delivery_to(credd("ap.test"));
+        let Place::Credd(request) = Place::of(&delivery, Operation::Query) else {
+            panic!("{delivery:?}");
+        };
+        let problem = condor.run(&request).await.unwrap_err();
+        assert_eq!(problem.kind, Kind::CreddDown, "{problem}");
+        // The collector is asked, with another tool.
+        assert!(!problem.message.contains(TOOL), "{problem}");
     }
 
     const REFUSED: &str = "Operation failed because it is not allowed\n";

@@ -18,6 +18,10 @@ const TEXT_LIMIT: usize = 500;
 /// A credd's words for who asks in the name of another account, and is no super-user.
 pub(super) const NOT_ALLOWED: &str = "because it is not allowed";
 
+/// Advice for an authentication that fails without a reason.
+const AUTHENTICATION: &str = "check at the schedd that {method} is among SEC_DEFAULT_AUTHENTICATION_METHODS and that its \
+    map file knows {account}";
+
 /// Any method.
 const ANY: Option<Method> = None;
 
@@ -83,8 +87,7 @@ const RULES: &[Rule] = &[
         "the collector, which is asked where the credd is, does not take {method} from this host: add it to \
          SEC_DEFAULT_AUTHENTICATION_METHODS there, or name the credd by its address <IP:PORT?sock=…>"),
     Rule(CreddRefused, ANY, &["Failed to authenticate"],
-        "check at the schedd that {method} is among SEC_DEFAULT_AUTHENTICATION_METHODS and that its map file knows \
-         {account}"),
+        AUTHENTICATION),
     Rule(CreddDown, ANY, &["SECMAN:2011", "SECMAN:2007"],
         advice::NO_CREDD),
     Rule(CreddDown, ANY, &["Unable to contact"],
@@ -104,6 +107,12 @@ pub(super) fn find<'a>(
         only.is_none_or(|only| only == method)
             .then_some((rule, line))
     })
+}
+
+/// Returns true for refusals of the access token that the credd was shown, or of what its bearer may do.
+pub(super) fn are_of_token(output: &ToolOutput, method: Method) -> bool {
+    let of_token = [advice::DENIED, advice::TOKEN_REFUSED, AUTHENTICATION];
+    find(RULES, output, method).is_some_and(|(rule, _)| of_token.contains(&rule.3))
 }
 
 /// Kind of a failure of `condor_store_cred`, the line that shows it, and advice. `bearer` is issuer and

@@ -169,9 +169,11 @@ fn host(name: &str) -> &str {
     name.rsplit_once('@').map_or(name, |(_, host)| host)
 }
 
-/// Groups of schedds that share a credd; those whose ads do not say, by host.
+/// Groups of schedds that share a credd, each in the order of names; those whose ads do not say, by host.
 fn by_credd(mut ads: Vec<ScheddAd>) -> Vec<Vec<ScheddAd>> {
-    ads.sort_by(|a, b| (a.name.contains('@'), &a.name).cmp(&(b.name.contains('@'), &b.name)));
+    let place = |ad: &ScheddAd| (ad.name.contains('@'), ad.name.clone());
+    // Those that say it come first: one that does not joins them, and no two credds by itself.
+    ads.sort_by_cached_key(|ad| (ad.credd.is_none(), place(ad)));
     let mut groups: Vec<Vec<ScheddAd>> = Vec::new();
     for ad in ads {
         let together = groups.iter_mut().find(|group| {
@@ -185,6 +187,10 @@ fn by_credd(mut ads: Vec<ScheddAd>) -> Vec<Vec<ScheddAd>> {
             None => groups.push(vec![ad]),
         }
     }
+    for ads in &mut groups {
+        ads.sort_by_cached_key(place);
+    }
+    groups.sort_by_cached_key(|ads| ads.first().map(place));
     groups
 }
 
@@ -323,6 +329,29 @@ mod tests {
         known.take(vec![ad("two@a.test", "2"), ad("a.test", "1")], day(1), WEEK);
         assert_eq!(known.0["a.test"].ads[0].name, "two@a.test");
         assert_eq!(names(&known), ["a.test", "a.test@a.test"]);
+    }
+
+    #[test]
+    fn a_schedd_without_an_address_joins_one_credd_of_its_host_and_merges_none() {
+        let mut known = FoundSchedds::default();
+        let ads = || {
+            vec![
+                ad("two@a.test", "2"),
+                ad("a.test", ""),
+                ad("one@a.test", "1"),
+            ]
+        };
+        known.take(ads(), day(0), WEEK);
+        let credds = |schedd: &FoundSchedd| {
+            let credds = schedd.ads.iter().filter_map(|ad| ad.credd.clone());
+            credds.collect::<BTreeSet<String>>()
+        };
+        let credds: Vec<_> = known.0.values().map(credds).collect();
+        assert_eq!(
+            credds,
+            [["<1>"], ["<2>"]].map(|one| one.map(str::to_owned).into())
+        );
+        assert_eq!(known.0["a.test"].ads[0].name, "a.test");
     }
 
     proptest! {

@@ -196,3 +196,32 @@ fn an_unknown_failure_is_told_in_the_tools_own_words() {
         "{message}"
     );
 }
+
+/// Only these are followed by an access token with more scope.
+#[test]
+fn what_is_not_said_of_the_access_token_does_not_speak_of_it() {
+    for (stderr, of_token) in [
+        ("SECMAN: FAILED: Received \"DENIED\" from server", true),
+        ("SSL Auth: Server has rejected our token!", true),
+        (
+            "ERROR: AUTHENTICATE:1003:Failed to authenticate with any method",
+            true,
+        ),
+        (
+            "Credential requires interacting with an untrusted host",
+            false,
+        ),
+        ("Operation failed because of a configuration error", false),
+        ("Operation failed because it is not allowed", false),
+        ("ERROR: SECMAN:2005:Protocol Error: No auth methods.", false),
+        ("Oh", false),
+    ] {
+        let output = ToolOutput {
+            stderr: stderr.to_owned(),
+            ..ToolOutput::default()
+        };
+        let (kind, _) = explain(&output, &delivery(Scitokens), Scitokens, None);
+        assert_eq!(kind, CreddRefused, "{stderr}");
+        assert_eq!(are_of_token(&output, Scitokens), of_token, "{stderr}");
+    }
+}
