@@ -2,7 +2,6 @@
 //!
 //! Always true: nothing here imports from other folders of the crate, and nothing has an effect.
 
-pub mod credd_step;
 pub mod delivery;
 pub mod duration;
 pub mod grants;

@@ -6,12 +6,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use htcondor_cedar::Step;
 use htvault::kerberos::{KerberosError, KerberosErrorKind};
 use htvault::{ErrorKind, FailureScope, ServerUrl};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::credd_step::CreddStep;
 use crate::model::delivery::{Credential, Delivery, Identity};
 use crate::model::grants;
 
@@ -127,7 +127,7 @@ pub struct Problem {
     /// Time that a server asks to wait, where it does.
     pub retry_after: Option<Duration>,
     /// Step of an exchange with a credd at which it came, where that is known.
-    pub step: Option<CreddStep>,
+    pub step: Option<Step>,
 }
 
 /// Kind of request to Vault.
@@ -265,7 +265,7 @@ impl Problem {
 
     /// The same, with the step of an exchange with a credd.
     #[must_use]
-    pub fn at(self, step: CreddStep) -> Self {
+    pub fn at(self, step: Step) -> Self {
         let step = Some(step);
         Self { step, ..self }
     }

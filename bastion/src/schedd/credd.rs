@@ -3,13 +3,13 @@
 //!
 //! Always true: a credential is stored for nobody but the account that is meant.
 
+use htcondor_cedar::Step;
 use htvault::text::printable;
 use htvault::{AccessToken, Claims};
 use secrecy::SecretString;
 
-use super::addresses::Location;
 use super::advice;
-use crate::model::credd_step::CreddStep;
+use super::discovery::QueryFailure;
 use crate::model::delivery::{Authentication, Delivery, Method, Way};
 use crate::model::problem::{Cause, Kind, Problem};
 
@@ -36,6 +36,34 @@ pub(super) struct CreddRequest<'a> {
     pub(super) operation: Operation<'a>,
 }
 
+/// Failure of one try at a credd.
+pub(super) struct Failure {
+    pub(super) problem: Problem,
+    pub(super) again: Again,
+    /// The access token was refused: it is not used again.
+    pub(super) is_of_token: bool,
+}
+
+/// Places where another try is worthwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    Nowhere,
+    /// At another address than before.
+    Elsewhere,
+    /// At the same address, too.
+    Anywhere,
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem,
+            again: Again::Nowhere,
+            is_of_token: false,
+        }
+    }
+}
+
 impl CreddRequest<'_> {
     /// A problem with the credd. One that does not answer does so for everybody, and its certificate is the same for
     /// all.
@@ -50,9 +78,9 @@ impl CreddRequest<'_> {
     }
 
     /// The problem that no address of the credd is known. A collector that this host cannot ask says nothing of the credd.
-    pub(super) fn no_address(&self, location: &Location) -> Problem {
+    pub(super) fn no_address(&self, fault: Option<&QueryFailure>) -> Problem {
         let host = self.host;
-        let (kind, message) = match &location.fault {
+        let (kind, message) = match fault {
             Some((kind, fault)) => {
                 let is_of_this_host = *kind == Kind::Transport;
                 let kind = if is_of_this_host {
@@ -70,7 +98,7 @@ impl CreddRequest<'_> {
                 (Kind::CreddDown, message)
             }
         };
-        self.problem(kind, message).at(CreddStep::Address)
+        self.problem(kind, message).at(Step::Prepare)
     }
 
     /// Checks that the credd takes us for the account; `user` is whom it takes us for, `None` for somebody of whom it

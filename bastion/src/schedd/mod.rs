@@ -15,20 +15,23 @@ pub mod top_file;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use htvault::AccessToken;
 use jiff::Timestamp;
 use secrecy::SecretString;
+use tokio::time::Instant;
 
 use crate::config::Search;
 use crate::model::delivery::{Delivery, Target, Way};
 use crate::model::problem::Problem;
 use crate::vault::Vault;
 use crate::vault::sessions::Sessions;
-use addresses::Addresses;
+use addresses::{Addresses, Location};
 use cedar::{Cedar, NativeCollector};
 use condor::Condor;
-use credd::{CreddRequest, Operation};
-use discovery::{FoundSchedds, ScheddAd};
+use credd::{Again, CreddRequest, Failure, Operation};
+use discovery::{Collector as _, CreddAd, FoundSchedds, QueryFailure, ScheddAd};
 use opener::Openers;
 
 /// State of a delivery at its schedd. Times are the schedd's own.
@@ -88,23 +91,28 @@ pub trait Transport: Send + Sync + 'static {
     fn learn(&self, search: &Search, found: &FoundSchedds);
 }
 
-/// The real transports, chosen by a delivery's target.
+/// Deadline of all tries of one request, where no tool is run for it. A credd may have to fetch an issuer's keys first.
+const DEADLINE: Duration = Duration::from_secs(40);
+/// Time of it that the first try may take.
+const FIRST_TRY: Duration = Duration::from_secs(25);
+
+/// The real transports, chosen by a delivery's target, with what both ways to credds need: addresses, and access tokens
+/// that open them.
 pub struct Transports<V> {
-    cedar: Cedar<V>,
-    condor: Condor<V>,
-    /// Known to both.
-    addresses: Arc<Addresses>,
+    cedar: Cedar,
+    condor: Condor,
+    addresses: Addresses,
+    openers: Openers<V>,
 }
 
 impl<V: Vault> Transports<V> {
     /// `sessions` give the access tokens that open credds.
     pub(crate) fn new(sessions: Arc<Sessions<V>>) -> Self {
-        let openers = Arc::new(Openers::new(sessions));
-        let addresses = Arc::new(Addresses::default());
         Self {
-            cedar: Cedar::new(Arc::clone(&openers), Arc::clone(&addresses)),
-            condor: Condor::new(openers, Arc::clone(&addresses)),
-            addresses,
+            cedar: Cedar::default(),
+            condor: Condor::default(),
+            addresses: Addresses::default(),
+            openers: Openers::new(sessions),
         }
     }
 }
@@ -138,11 +146,99 @@ impl<'a> Place<'a> {
 }
 
 impl<V: Vault> Transports<V> {
-    /// Carries a request to a credd out. Returns what it has, for a query.
+    /// Carries a request to a credd out. Returns what it has, for a query. Where nobody answers, or the credd dies under
+    /// it, the collector is asked for the address again and it is tried once more: each try brings about a state, however
+    /// often it is made.
     async fn run(&self, request: &CreddRequest<'_>) -> Result<Observation, Problem> {
+        let opener = self.openers.of(request.delivery).await?;
+        let deadline = Instant::now() + DEADLINE;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let first = self.address(request).await?;
+        let tried = self.try_at(
+            request,
+            first.as_deref(),
+            opener.as_ref(),
+            left().min(FIRST_TRY),
+        );
+        let mut result = tried.await;
+        if let (Err(failure), Some(first)) = (&result, &first)
+            && failure.again != Again::Nowhere
+        {
+            let address = self.seek_again(request, Some(first)).await.address;
+            let address = address.as_ref().unwrap_or(first);
+            let is_worth_it = address != first || failure.again == Again::Anywhere;
+            if is_worth_it && !left().is_zero() {
+                let tried = self.try_at(request, Some(address), opener.as_ref(), left());
+                result = tried.await;
+            }
+        }
+        let failure = match result {
+            Ok(observed) => return Ok(observed),
+            Err(failure) => failure,
+        };
+        if failure.is_of_token {
+            self.openers.forget(request.delivery).await;
+        }
+        Err(failure.problem)
+    }
+
+    /// Tries to carry a request out.
+    async fn try_at(
+        &self,
+        request: &CreddRequest<'_>,
+        address: Option<&str>,
+        opener: Option<&AccessToken>,
+        within: Duration,
+    ) -> Result<Observation, Failure> {
+        match (request.way, address, opener) {
+            (Way::Condor, ..) => self.condor.run(request, address, opener).await,
+            (Way::Cedar { authorities }, Some(address), Some(opener)) => {
+                let life = self.openers.left(opener);
+                let cedar = &self.cedar;
+                let tried = cedar.run(request, address, authorities, opener, life, within);
+                Box::pin(tried).await
+            }
+            (Way::Cedar { .. }, ..) => {
+                let words =
+                    "a credd is to be opened without an access token by a way that needs one";
+                Err(Problem::internal(request.delivery, words).into())
+            }
+        }
+    }
+
+    /// Address of the credd, as it is known or as the collector says; `None` for one that HTCondor's tools may know by its
+    /// name.
+    async fn address(&self, request: &CreddRequest<'_>) -> Result<Option<String>, Problem> {
+        let known = self
+            .addresses
+            .get(request.collector, request.host, self.credds(request));
+        let mut location = known.await;
+        if location.address.is_none() {
+            // By a name that is not its own the tools would find another credd of the host.
+            if location.has_name && *request.way == Way::Condor {
+                return Ok(None);
+            }
+            location = self.seek_again(request, None).await;
+        }
+        match location.address {
+            Some(address) => Ok(Some(address)),
+            None => Err(request.no_address(location.fault.as_ref())),
+        }
+    }
+
+    async fn seek_again(&self, request: &CreddRequest<'_>, failed: Option<&str>) -> Location {
+        let ask = self.credds(request);
+        let sought = self
+            .addresses
+            .again(request.collector, request.host, failed, ask);
+        sought.await
+    }
+
+    /// Asks the request's collector for all credds.
+    async fn credds(&self, request: &CreddRequest<'_>) -> Result<Vec<CreddAd>, QueryFailure> {
         match request.way {
-            Way::Cedar { authorities } => Box::pin(self.cedar.run(request, authorities)).await,
-            Way::Condor => self.condor.run(request).await,
+            Way::Cedar { .. } => NativeCollector::new(request.collector).credds_soon().await,
+            Way::Condor => self.condor.collector(request.collector).credds_soon().await,
         }
     }
 }

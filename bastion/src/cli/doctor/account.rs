@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use htcondor_cedar::Step;
 use htvault::AccessTokenAnswer;
 use jiff::Timestamp;
 
@@ -11,7 +12,6 @@ use super::{Section, Verdict, span};
 use crate::cli::table::foreign;
 use crate::config::host;
 use crate::engine::attempt::Parts;
-use crate::model::credd_step::CreddStep;
 use crate::model::delivery::{Credential, Delivery, Target, Way};
 use crate::model::moment::{after, until};
 use crate::model::problem::{Cause, Kind, Problem};
@@ -21,6 +21,17 @@ use crate::vault::Vault;
 
 /// Deadline for a credmon to serve a stored token; later is a fault.
 const SERVED_WITHIN: Duration = Duration::from_mins(3);
+
+/// Steps of an exchange with a credd, in their order; before the first its address is sought.
+const STEPS: [(Step, &str); 7] = [
+    (Step::Prepare, "address"),
+    (Step::Connect, "connection"),
+    (Step::Negotiate, "negotiation"),
+    (Step::Tls, "TLS"),
+    (Step::Token, "token"),
+    (Step::Authorize, "authorization"),
+    (Step::Command, "command"),
+];
 
 /// Steps of one account.
 pub(super) async fn section<V: Vault, T: Transport>(
@@ -190,7 +201,7 @@ fn answering(target: &Target) -> (&'static str, String) {
             way: Way::Cedar { .. },
             ..
         } => {
-            let steps = CreddStep::ALL.map(CreddStep::word);
+            let steps = STEPS.map(|(_, word)| word);
             (
                 "credd",
                 format!("it answers: right are {}", steps.join(", ")),
@@ -202,19 +213,18 @@ fn answering(target: &Target) -> (&'static str, String) {
 
 /// The step that failed, and the steps that were right before it, where they are known.
 fn failed(problem: &Problem) -> String {
-    let Some(step) = problem.step else {
+    let failed = |(step, _): &(Step, _)| problem.step == Some(*step);
+    let Some(index) = STEPS.iter().position(failed) else {
         return problem.message.clone();
     };
-    let before: Vec<&str> = CreddStep::ALL
-        .into_iter()
-        .filter(|other| *other < step)
-        .map(CreddStep::word)
-        .collect();
+    let mut words = STEPS.map(|(_, word)| word).into_iter();
+    let before: Vec<&str> = words.by_ref().take(index).collect();
     let right = match before.as_slice() {
         [] => String::new(),
         before => format!(" (right are {})", before.join(", ")),
     };
-    format!("{} failed{right}: {}", step.word(), problem.message)
+    let step = words.next().unwrap_or_default();
+    format!("{step} failed{right}: {}", problem.message)
 }
 
 /// Judges a credmon by the observed times at its schedd.

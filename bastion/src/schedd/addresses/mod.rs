@@ -13,7 +13,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::Search;
-use crate::schedd::discovery::{CreddAd, FoundSchedds, QueryFailure, credd_named, credd_of_host};
+use crate::schedd::discovery::{
+    CreddAd, FoundSchedds, QueryFailure, ScheddAd, credd_named, credd_of_host,
+};
 use crate::system::keyed::Keyed;
 use listed::{Listed, same};
 
@@ -45,12 +47,8 @@ type Name = (Option<String>, String);
 struct Found {
     group: String,
     location: Location,
-    /// Name in the ad that gave the address.
-    ad: String,
-    /// That ad named the credd's address itself.
-    is_own: bool,
-    /// Host of the schedd.
-    machine: String,
+    /// The ad that gave the address, if one did.
+    ad: ScheddAd,
 }
 
 impl Found {
@@ -62,14 +60,14 @@ impl Found {
         schedd: &str,
         before: Option<&CreddAd>,
     ) -> Option<String> {
-        let credds = &listed.credds;
+        let (ad, credds) = (&self.ad, &listed.credds);
         let credd = match before {
             Some(before) => same(credds, before),
-            // The only credd of its host may be another one.
-            None if self.is_own => credd_named(credds, &self.ad),
+            // It named its credd itself: the only one of its host may be another.
+            None if ad.credd.is_some() && !ad.is_of_host => credd_named(credds, &ad.name),
             None if self.location.has_name => return listed.location(schedd).address,
             // Its own name is not that of a credd, and others at that host may have credds of their own.
-            None => credd_of_host(credds, &self.machine),
+            None => credd_of_host(credds, &ad.machine),
         };
         credd?.address.clone()
     }
@@ -128,9 +126,7 @@ impl Addresses {
             let known = Found {
                 group: search.group.clone(),
                 location,
-                ad: ad.name.clone(),
-                is_own: ad.credd.is_some() && !ad.is_of_host,
-                machine: first.machine.clone(),
+                ad: ad.clone(),
             };
             found.insert((search.collector.clone(), name.clone()), known);
         }

@@ -16,18 +16,10 @@ use crate::vault::sessions::CredentialKey;
 
 /// Lifetime of a session.
 const SESSION: Duration = Duration::from_mins(5);
-/// Pause between two searches for clients that are not used any more.
-const SWEEP: Duration = Duration::from_mins(1);
 
 /// Clients.
 #[derive(Default)]
-pub(super) struct Credds(Mutex<All>);
-
-#[derive(Default)]
-struct All {
-    clients: HashMap<Key, Client>,
-    swept: Option<Instant>,
-}
+pub(super) struct Credds(Mutex<HashMap<Key, Client>>);
 
 /// A credd, and the credential whose access token opens it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -95,27 +87,24 @@ impl Credds {
 
     /// Forgets a client, unless another one has taken its place.
     fn forget(&self, key: &Key, credd: &Arc<Credd>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |client: &Client| Arc::ptr_eq(&client.credd, credd);
-        if all.clients.get(key).is_some_and(is_it) {
-            all.clients.remove(key);
+        if clients.get(key).is_some_and(is_it) {
+            clients.remove(key);
         }
     }
 
     /// The client for a credd that is opened so: the one of before, or a new one in its place; `true` for a new one.
     fn get(&self, key: Key, opened: &Opened) -> Result<(Arc<Credd>, bool), Error> {
         let now = Instant::now();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.swept.is_none_or(|swept| now >= swept + SWEEP) {
-            all.swept = Some(now);
-            all.clients.retain(|_, client| now < client.used + SESSION);
-        }
-        if let Some(client) = all.clients.get_mut(&key)
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get_mut(&key)
             && client.opened.is_same(opened)
         {
             client.used = now;
             return Ok((Arc::clone(&client.credd), false));
         }
+        clients.retain(|_, client| now < client.used + SESSION);
         let tls = Tls::with_config(opened.authorities.config(), &opened.name)?;
         let secret = opened.token.expose().to_owned();
         let secret = htcondor_cedar::AccessToken::new(secret, opened.life);
@@ -126,7 +115,7 @@ impl Credds {
             opened: opened.clone(),
             used: now,
         };
-        all.clients.insert(key, client);
+        clients.insert(key, client);
         Ok((credd, true))
     }
 }
@@ -181,7 +170,7 @@ mod tests {
             let other = get(port, name, token, authorities);
             assert!(!Arc::ptr_eq(&before, &other), "{port} {name} {token}");
         }
-        let count = || credds.0.lock().unwrap().clients.len();
+        let count = || credds.0.lock().unwrap().len();
         assert_eq!(count(), 1, "each in the place of the one before");
 
         tokio::time::advance(SESSION).await;
@@ -234,6 +223,6 @@ mod tests {
         assert_eq!((ask("cmsprod").await, count()), ("cmsprod", 6));
         shown.lock().unwrap()[5].1 = "crabtw";
         assert_eq!((ask("crabtw").await, count()), ("crabtw", 8));
-        assert!(credds.0.lock().unwrap().clients.is_empty());
+        assert!(credds.0.lock().unwrap().is_empty());
     }
 }

@@ -6,7 +6,6 @@ use htcondor_cedar::{Error, ErrorKind, Refusal, Step};
 use htvault::AccessToken;
 
 use super::CreddRequest;
-use crate::model::credd_step::CreddStep;
 use crate::model::problem::{Kind, Problem};
 use crate::schedd::{advice, credd};
 
@@ -16,7 +15,7 @@ pub(super) fn explain(error: &Error, request: &CreddRequest<'_>, opener: &Access
     if error.kind() == ErrorKind::Credd(Refusal::NotAllowed)
         && let Err(problem) = request.check_user(error.user())
     {
-        return problem.at(CreddStep::Command);
+        return problem.at(error.step());
     }
     let (kind, advice) = judge(error.kind(), error.step());
     let advice = advice.unwrap_or_else(|| error.advice());
@@ -30,11 +29,7 @@ pub(super) fn explain(error: &Error, request: &CreddRequest<'_>, opener: &Access
     ];
     let advice = advice::fill(advice, &values);
     let message = format!("{}; {advice}", error.message());
-    let problem = request.problem(kind, message);
-    match step(error.step()) {
-        Some(step) => problem.at(step),
-        None => problem,
-    }
+    request.problem(kind, message).at(error.step())
 }
 
 /// Kind of a failure at a step, and advice where the protocol's own would not do.
@@ -82,19 +77,6 @@ fn judge(kind: ErrorKind, step: Step) -> (Kind, Option<&'static str>) {
         _ => return (Kind::CreddRefused, None),
     };
     (kind, Some(advice))
-}
-
-/// The step for people; nothing was sent before the first.
-fn step(step: Step) -> Option<CreddStep> {
-    match step {
-        Step::Connect => Some(CreddStep::Connection),
-        Step::Negotiate | Step::Resume => Some(CreddStep::Negotiation),
-        Step::Tls => Some(CreddStep::Tls),
-        Step::Token => Some(CreddStep::Token),
-        Step::Authorize => Some(CreddStep::Authorization),
-        Step::Command => Some(CreddStep::Command),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

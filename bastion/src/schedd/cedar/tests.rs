@@ -12,7 +12,7 @@ use crate::fakes::Outside;
 use crate::fixtures::delivery_to;
 use crate::model::delivery::{Authentication, Delivery, Target, Way};
 use crate::model::problem::Cause;
-use crate::schedd::Place;
+use crate::schedd::{DEADLINE, Place, Transports};
 use crate::store::Store;
 
 const AUTHORITY: &str = include_str!("authority.pem");
@@ -57,10 +57,8 @@ fn request<'a>(delivery: &'a Delivery, operation: Operation<'a>) -> CreddRequest
 /// The problem that an operation has.
 async fn problem(delivery: &Delivery, operation: Operation<'_>) -> Problem {
     let outside = Outside::new();
-    let openers = Openers::new(outside.sessions(Store::default()));
-    let cedar = Cedar::new(Arc::new(openers), Arc::default());
-    let authorities = delivery.target.way().unwrap().authorities().unwrap();
-    let result = cedar.run(&request(delivery, operation), authorities).await;
+    let transports = Transports::new(outside.sessions(Store::default()));
+    let result = transports.run(&request(delivery, operation)).await;
     result.unwrap_err()
 }
 
@@ -73,7 +71,7 @@ async fn a_credd_that_hangs_up_is_tried_twice_and_is_down_for_everybody() {
     assert_eq!(count.load(Ordering::SeqCst), 2);
     assert_eq!(problem.kind, Kind::CreddDown);
     assert!(matches!(problem.cause, Cause::Credd(_)), "{problem:?}");
-    assert_eq!(problem.step, Some(CreddStep::Negotiation));
+    assert_eq!(problem.step, Some(Step::Negotiate));
     let message = problem.message;
     assert!(message.starts_with("ap.test at 127.0.0.1:"), "{message}");
     assert!(message.ends_with("it is tried again"), "{message}");
@@ -107,7 +105,7 @@ async fn a_host_where_nobody_listens_is_down() {
     let top = SecretString::from("{\"vault_token\": \"hvs.secret\"}");
     let problem = problem(&delivery, Operation::Store(&top)).await;
     assert_eq!(problem.kind, Kind::CreddDown);
-    assert_eq!(problem.step, Some(CreddStep::Connection));
+    assert_eq!(problem.step, Some(Step::Connect));
     assert!(!problem.message.contains("hvs"), "{}", problem.message);
 }
 
@@ -118,7 +116,7 @@ async fn a_collector_that_hangs_up_leaves_the_address_unknown_and_is_named() {
     let delivery = delivery("ap.test", Some(address.to_string()), &folder);
     let problem = problem(&delivery, Operation::Query).await;
     assert_eq!(problem.kind, Kind::CreddDown);
-    assert_eq!(problem.step, Some(CreddStep::Address));
+    assert_eq!(problem.step, Some(Step::Prepare));
     let words =
         format!("the credd of ap.test is not known: the collector {address} does not answer");
     assert!(problem.message.contains(&words), "{}", problem.message);
@@ -130,7 +128,7 @@ async fn a_collector_that_cannot_be_asked_from_here_says_nothing_of_the_credd() 
     let delivery = delivery("ap.test", None, &folder);
     let problem = problem(&delivery, Operation::Query).await;
     assert_eq!(problem.kind, Kind::Transport, "{}", problem.message);
-    assert_eq!(problem.step, Some(CreddStep::Address));
+    assert_eq!(problem.step, Some(Step::Prepare));
 }
 
 #[tokio::test]
@@ -162,20 +160,18 @@ fn a_certificate_must_be_for_the_name_of_the_configuration() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_read_is_no_sign_of_another_daemon_after_authorization() {
-    assert!(may_have_moved(ErrorKind::BadAnswer, Step::Negotiate));
-    assert!(!may_have_moved(ErrorKind::BadAnswer, Step::Command));
-    assert!(may_have_moved(ErrorKind::HungUp, Step::Command));
-    assert!(may_have_moved(ErrorKind::TimedOut, Step::Connect));
-    assert!(!may_have_moved(ErrorKind::TimedOut, Step::Command));
-    assert!(!may_have_moved(ErrorKind::Local, Step::Connect));
-}
-
-#[test]
-fn what_is_wrong_with_a_certificate_is_wrong_again_at_the_same_address_only() {
-    for kind in [ErrorKind::WrongName, ErrorKind::NoTls] {
-        assert!(may_have_moved(kind, Step::Tls), "{kind:?}");
-        assert!(is_certificate(kind), "{kind:?}");
+fn what_may_be_another_daemons_is_tried_again_and_a_wrong_certificate_elsewhere_only() {
+    for (kind, step, expected) in [
+        (ErrorKind::BadAnswer, Step::Negotiate, Again::Anywhere),
+        (ErrorKind::BadAnswer, Step::Command, Again::Nowhere),
+        (ErrorKind::HungUp, Step::Command, Again::Anywhere),
+        (ErrorKind::TimedOut, Step::Connect, Again::Anywhere),
+        (ErrorKind::TimedOut, Step::Command, Again::Nowhere),
+        (ErrorKind::Local, Step::Connect, Again::Nowhere),
+        (ErrorKind::WrongName, Step::Tls, Again::Elsewhere),
+        (ErrorKind::NoTls, Step::Tls, Again::Elsewhere),
+    ] {
+        assert_eq!(again(kind, step), expected, "{kind:?} {step}");
     }
 }
 

@@ -13,20 +13,15 @@ mod tool;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::AccessToken;
 use secrecy::ExposeSecret as _;
 
 use super::Observation;
-use super::addresses::Addresses;
-use super::credd::{self, CreddRequest, Operation, method_name};
-use super::discovery::Collector as _;
-use super::opener::Openers;
+use super::credd::{self, Again, CreddRequest, Failure, Operation, method_name};
 use crate::model::delivery::Method;
 use crate::model::problem::{Cause, Kind, Problem};
-use crate::vault::Vault;
 use collector::ToolCollector;
 use tool::{ToolCall, ToolOutput, ToolServer, Tools};
 
@@ -46,38 +41,30 @@ pub(crate) fn tool_path() -> Result<PathBuf, String> {
     tool::path_of(TOOL).ok_or_else(|| tool::not_found(TOOL))
 }
 
-/// HTCondor's tools, addresses of credds, and access tokens that open them.
-pub(super) struct Condor<V> {
-    tools: Tools,
-    addresses: Arc<Addresses>,
-    openers: Arc<Openers<V>>,
-}
+/// HTCondor's tools.
+#[derive(Default)]
+pub(super) struct Condor(Tools);
 
-impl<V: Vault> Condor<V> {
-    pub(super) fn new(openers: Arc<Openers<V>>, addresses: Arc<Addresses>) -> Self {
-        Self {
-            tools: Tools::default(),
-            addresses,
-            openers,
-        }
-    }
-
+impl Condor {
     /// A collector, asked with the tool.
     pub(super) fn collector<'a>(&'a self, name: Option<&'a str>) -> ToolCollector<'a> {
-        let tools = &self.tools;
+        let tools = &self.0;
         ToolCollector { tools, name }
     }
 
-    /// Carries a request out. Returns what the credd has, for a query.
-    pub(super) async fn run(&self, request: &CreddRequest<'_>) -> Result<Observation, Problem> {
+    /// Carries a request out at the credd with this address, or at that of the name. Returns what it has, for a query.
+    pub(super) async fn run(
+        &self,
+        request: &CreddRequest<'_>,
+        address: Option<&str>,
+        opener: Option<&AccessToken>,
+    ) -> Result<Observation, Failure> {
         if request.authentication.method == Method::Kerberos && !nix::unistd::geteuid().is_root() {
-            return Err(request.problem(
-                Kind::Transport,
-                "`authenticate: kerberos` works for root alone, whose tools log in by keytab in memory; run the service \
-                 as root, or take another method",
-            ));
+            let words = "`authenticate: kerberos` works for root alone, whose tools log in by keytab in memory; run the \
+                         service as root, or take another method";
+            return Err(request.problem(Kind::Transport, words).into());
         }
-        let output = self.run_tool(request).await?;
+        let output = self.run_until_explained(request, address, opener).await?;
         if let Operation::Query = request.operation {
             request.check_output(&output)?;
             return Ok(output.observed(&request.delivery.id.service));
@@ -85,47 +72,14 @@ impl<V: Vault> Condor<V> {
         Ok(Observation::default())
     }
 
-    /// Runs the tool. Where nobody answers, or a wrong daemon does, the collector is asked for the address again, and
-    /// it is run once more: each run brings about a state, however often it is made.
-    async fn run_tool(&self, request: &CreddRequest<'_>) -> Result<ToolOutput, Problem> {
-        let opener = self.openers.of(request.delivery).await?;
-        let opener = opener.as_ref();
-        let (collector, host) = (request.collector, request.host);
-        let asked = self.collector(collector);
-        let again = |failed| (self.addresses).again(collector, host, failed, asked.credds_soon());
-        let location = self.addresses.get(collector, host, asked.credds_soon());
-        let mut location = location.await;
-        if location.address.is_none() && !location.has_name {
-            // By that name the tool would find another credd of the host.
-            location = again(None).await;
-            if location.address.is_none() {
-                return Err(request.no_address(&location));
-            }
-        }
-        let first = location.address.as_deref();
-        let result = self.run_until_explained(request, first, opener).await;
-        let (Err(problem), Some(_)) = (&result, first) else {
-            return result;
-        };
-        if !matches!(problem.cause, Cause::Credd(_)) {
-            return result;
-        }
-        let other = again(first).await.address;
-        match other.as_deref().filter(|other| Some(*other) != first) {
-            Some(other) => (self.run_until_explained(request, Some(other), opener)).await,
-            None => result,
-        }
-    }
-
     /// Runs the tool, and after a failure once more: reasons are printed only with `-d`, which costs half as
-    /// much again. Without an address the tool looks for a credd of that name. An access token that is refused is not
-    /// used again.
+    /// much again. A second run does no harm, for each brings about a state, however often it is made.
     async fn run_until_explained(
         &self,
         request: &CreddRequest<'_>,
         address: Option<&str>,
         opener: Option<&AccessToken>,
-    ) -> Result<ToolOutput, Problem> {
+    ) -> Result<ToolOutput, Failure> {
         let output = self.run_once(request, address, opener, None).await?;
         if request.is_done(&output) {
             return Ok(output);
@@ -141,10 +95,10 @@ impl<V: Vault> Condor<V> {
             return Ok(output);
         }
         request.check_output(&output)?;
-        if opener.is_some() && refusals::are_of_token(&output, request.authentication.method) {
-            self.openers.forget(request.delivery).await;
-        }
-        Err(request.failure(&output, opener))
+        Err(Failure {
+            is_of_token: refusals::are_of_token(&output, request.authentication.method),
+            ..failure(request.failure(&output, opener))
+        })
     }
 
     async fn run_once(
@@ -153,7 +107,7 @@ impl<V: Vault> Condor<V> {
         address: Option<&str>,
         opener: Option<&AccessToken>,
         debug: Option<&str>,
-    ) -> Result<ToolOutput, Problem> {
+    ) -> Result<ToolOutput, Failure> {
         let CreddRequest { delivery, host, .. } = *request;
         let mut environment = request.environment(opener);
         let domain = request
@@ -195,8 +149,20 @@ impl<V: Vault> Condor<V> {
                 silent: Kind::CreddDown,
             },
         };
-        let output = self.tools.run(call).await;
-        output.map_err(|(kind, message)| request.problem(kind, message))
+        let output = self.0.run(call).await;
+        output.map_err(|(kind, message)| failure(request.problem(kind, message)))
+    }
+}
+
+/// A failure that may be another daemon's in the place of the credd, when it is one for everybody.
+fn failure(problem: Problem) -> Failure {
+    let again = match problem.cause {
+        Cause::Credd(_) => Again::Elsewhere,
+        _ => Again::Nowhere,
+    };
+    Failure {
+        again,
+        ..problem.into()
     }
 }
 
@@ -246,8 +212,8 @@ mod tests {
     use super::*;
     use crate::fakes::Outside;
     use crate::fixtures::{credd, credd_by, delivery_to, search};
-    use crate::schedd::Place;
     use crate::schedd::discovery::{FoundSchedds, ScheddAd};
+    use crate::schedd::{Place, Transport as _, Transports};
     use crate::store::Store;
 
     /// Message about an output, for an account `cmsprod`.
@@ -275,15 +241,13 @@ mod tests {
         };
         let mut found = FoundSchedds::default();
         found.take(vec![crab], Timestamp::UNIX_EPOCH, Duration::from_hours(1));
-        let addresses = Arc::new(Addresses::default());
-        addresses.learn(&search(Vec::new()), &found);
-        let openers = Openers::new(Outside::new().sessions(Store::default()));
-        let condor = Condor::new(Arc::new(openers), addresses);
+        let transports = Transports::new(Outside::new().sessions(Store::default()));
+        transports.learn(&search(Vec::new()), &found);
         let delivery = delivery_to(credd("ap.test"));
         let Place::Credd(request) = Place::of(&delivery, Operation::Query) else {
             panic!("{delivery:?}");
         };
-        let problem = condor.run(&request).await.unwrap_err();
+        let problem = transports.run(&request).await.unwrap_err();
         assert_eq!(problem.kind, Kind::CreddDown, "{problem}");
         // The collector is asked, with another tool.
         assert!(!problem.message.contains(TOOL), "{problem}");

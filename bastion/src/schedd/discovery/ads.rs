@@ -48,14 +48,12 @@ pub(crate) fn find_credd<'a>(credds: &'a [CreddAd], name: &str) -> Option<&'a Cr
 
 /// The only credd that has this name.
 pub(crate) fn credd_named<'a>(credds: &'a [CreddAd], name: &str) -> Option<&'a CreddAd> {
-    let index = only(credds, |credd| credd.name.eq_ignore_ascii_case(name))?;
-    credds.get(index)
+    only(credds, |credd| credd.name.eq_ignore_ascii_case(name))
 }
 
 /// The only credd of a host.
 pub(crate) fn credd_of_host<'a>(credds: &'a [CreddAd], host: &str) -> Option<&'a CreddAd> {
-    let index = only(credds, |credd| credd.machine.eq_ignore_ascii_case(host))?;
-    credds.get(index)
+    only(credds, |credd| credd.machine.eq_ignore_ascii_case(host))
 }
 
 /// Gives schedds that do not say it the address of their host's credd, where that has one.
@@ -69,11 +67,11 @@ pub fn with_credds(mut schedds: Vec<ScheddAd>, credds: &[CreddAd]) -> Vec<Schedd
     schedds
 }
 
-/// Index of the only credd that fits.
-fn only(credds: &[CreddAd], fits: impl Fn(&CreddAd) -> bool) -> Option<usize> {
-    let mut fitting = (0..).zip(credds).filter(|(_, credd)| fits(credd));
-    let (index, _) = fitting.next()?;
-    fitting.next().is_none().then_some(index)
+/// The only credd that fits.
+fn only(credds: &[CreddAd], fits: impl Fn(&CreddAd) -> bool) -> Option<&CreddAd> {
+    let mut fitting = credds.iter().filter(|credd| fits(credd));
+    let credd = fitting.next()?;
+    fitting.next().is_none().then_some(credd)
 }
 
 #[cfg(test)]
