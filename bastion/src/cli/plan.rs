@@ -12,8 +12,8 @@ use crate::cli::arguments::{Global, SelectionArguments};
 use crate::engine::report::{Line, Report};
 use crate::model::duration;
 use crate::model::moment::until;
-use crate::policy::plan::PushReason;
 use crate::policy::plan::outlook::{PlannedAction, Reason};
+use crate::policy::plan::{PushReason, State};
 
 #[derive(Serialize)]
 struct Plan {
@@ -44,11 +44,13 @@ fn text(report: &Report) -> String {
     let row = |line: &Line| {
         let pause = line.next_at.map(|next| until(report.at, next));
         let (at, action, why) = match pause {
-            None => (
-                "-".to_owned(),
-                "nothing",
-                "revoked; `push` delivers it again",
-            ),
+            None => {
+                let why = match line.state {
+                    State::Gone => "the collector does not know the schedd any more",
+                    _ => "revoked; `push` delivers it again",
+                };
+                ("-".to_owned(), "nothing", why)
+            }
             Some(Duration::ZERO) => ("now".to_owned(), action(line), why(line.next_why)),
             Some(pause) => {
                 let at = format!("in {}", duration::format(pause));

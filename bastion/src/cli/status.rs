@@ -111,30 +111,22 @@ fn is_good(report: &Report, min_life: Option<Duration>) -> bool {
 
 /// Formats the table, and the problems and warnings below it.
 pub(super) fn with_problems(report: &Report, width: Option<u16>) -> String {
-    let mut text = deliveries(report, width);
-    let own = report
-        .health
-        .lines()
-        .map(|line| (Remedy::FixThisHost, line));
+    let here = Remedy::FixThisHost.words();
+    let own = report.health.lines().map(|line| format!("{here}: {line}"));
     let groups = report.problems.iter();
-    let groups = groups.map(|group| (group.remedy, group.line()));
+    let groups = groups.map(|group| format!("{}: {group}", group.remedy.words()));
     let unwanted = report.unwanted.iter();
-    let unwanted = unwanted.filter_map(|removed| Some((Remedy::Wait, removed.problem_line()?)));
-    let problems = own.chain(groups).chain(unwanted);
-    for (number, (remedy, line)) in problems.enumerate() {
-        text += if number == 0 { "\n" } else { "" };
-        text += &wrapped(&format!("{}: {line}", remedy.words()), width);
-    }
-    let log = report.log.message();
-    let mut warnings = report.grant_warnings();
-    warnings.extend(log.as_deref());
-    if !warnings.is_empty() {
-        text.push('\n');
-    }
-    for line in warnings {
-        text += &wrapped(line, width);
-    }
-    text
+    let unwanted = unwanted.filter_map(|removed| removed.problem_line());
+    let unwanted = unwanted.map(|line| format!("{}: {line}", Remedy::Wait.words()));
+    let warnings = report.grant_warnings().into_iter().map(str::to_owned);
+    let warnings = warnings.chain(report.log.message());
+    let paragraph = |lines: Vec<String>| match lines.as_slice() {
+        [] => String::new(),
+        lines => format!("\n{}", wrapped(&lines.join("\n"), width)),
+    };
+    deliveries(report, width)
+        + &paragraph(own.chain(groups).chain(unwanted).collect())
+        + &paragraph(warnings.collect())
 }
 
 /// Formats the table alone: on a narrow terminal with shortened names, on a wide one with more columns.
@@ -298,6 +290,23 @@ mod tests {
             table.contains("ISSUER/ROLE") && !table.contains("ACCESSOR"),
             "{table}"
         );
+    }
+
+    #[test]
+    fn faults_of_the_service_itself_hide_no_problem_and_take_no_other_ones_remedy() {
+        let mut report = report();
+        report.health.configuration = Some("c.yaml: one\nc.yaml: two".to_owned());
+        let below = |report: &Report| {
+            let text = with_problems(report, None);
+            text.split_once("\n\n").unwrap().1.to_owned()
+        };
+        let unused =
+            "fix here: the configuration on disk is not used, and the next start would fail by it:";
+        let own = format!("{unused} c.yaml: one\n{unused} c.yaml: two\n");
+        let vault = "wait: Vault https://v: it went wrong; put it right\n";
+        assert_eq!(below(&report), format!("{own}{vault}"));
+        report.problems.clear();
+        assert_eq!(below(&report), own);
     }
 
     #[test]

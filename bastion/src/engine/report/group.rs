@@ -1,6 +1,7 @@
 //! Problems, one for each cause and sort, with the number of deliveries that suffer from it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,17 @@ pub struct Group {
     pub deliveries: usize,
 }
 
+/// The object, the number of deliveries if there are several, and the message.
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cause)?;
+        if self.deliveries != 1 {
+            write!(f, " ({} deliveries)", self.deliveries)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
 impl Group {
     /// One for each cause and sort, in their order.
     pub(super) fn of(lines: &[Line]) -> Vec<Self> {
@@ -40,15 +52,6 @@ impl Group {
             group.deliveries += 1;
         }
         groups.into_values().collect()
-    }
-
-    /// One line for people.
-    pub(crate) fn line(&self) -> String {
-        let many = match self.deliveries {
-            1 => String::new(),
-            n => format!(" ({n} deliveries)"),
-        };
-        format!("{}{many}: {}", self.cause, self.message)
     }
 
     /// Returns `true` for a problem with finding schedds.

@@ -161,7 +161,7 @@ impl Line {
             next_try: failure.map(|failure| failure.next_try),
             next_step: planned.step,
             next_why: planned.why,
-            next_at: (planned.at < Timestamp::MAX).then_some(planned.at),
+            next_at: Some(planned.at).filter(|at| *at < Timestamp::MAX && status.gone.is_none()),
             last_success: status.succeeded,
             working: status.running,
             asked: record.asked,

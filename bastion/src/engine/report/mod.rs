@@ -185,8 +185,8 @@ impl Report {
     /// One line for each problem.
     #[must_use]
     pub fn problem_lines(&self) -> Vec<String> {
-        let lines = self.problems.iter().map(Group::line);
-        self.health.lines().chain(lines).collect()
+        let groups = self.problems.iter().map(ToString::to_string);
+        self.health.lines().chain(groups).collect()
     }
 }
 

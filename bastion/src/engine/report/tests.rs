@@ -100,3 +100,17 @@ fn a_report_is_read_back_from_its_json() {
     let json = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
 }
+
+#[test]
+fn nothing_is_planned_at_a_schedd_that_is_gone() {
+    let delivery = crate::fixtures::delivery("a", "cms", "ap1", crate::fixtures::credd("ap1"));
+    let mut status = Status::new(Arc::new(delivery), None, &Tokens::default());
+    let planned = PlannedStep {
+        step: PlannedAction::Observe,
+        why: Reason::Start,
+        at: at(600),
+    };
+    assert_eq!(Line::new(&status, &planned, at(0)).next_at, Some(at(600)));
+    status.gone = Some(at(0));
+    assert_eq!(Line::new(&status, &planned, at(0)).next_at, None);
+}
