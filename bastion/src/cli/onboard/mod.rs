@@ -146,9 +146,7 @@ impl Onboarding<'_> {
 
     /// Onboards a credential. An error is the reason why nothing was stored.
     async fn one(&self, credential: &Credential, result: &mut Onboarded) -> Result<(), String> {
-        // A login that is not waited for is of no use: nothing has to be revoked.
-        let login = self.stop.run_until_cancelled(self.log_in(credential)).await;
-        let login = login.unwrap_or_else(|| Err("stopped, so nothing was stored".to_owned()))?;
+        let login = self.log_in(credential).await?;
         result.by = Some(login.credkey.clone());
         // Never cut short: the login would live on, and nobody would know what is stored.
         result.refresh_token_expires = store::store(&self.client, credential, &login).await?;
@@ -197,10 +195,10 @@ impl Onboarding<'_> {
             let answer = self.client.poll(&mut flow).await;
             (answer, flow.interval)
         };
-        let login = wait::wait(poll, pause, self.arguments.wait, |error| {
+        let show = |error: &_| {
             bar.suspend(|| complain([format!("still waiting: {error}")]));
-        })
-        .await;
+        };
+        let login = wait::wait(poll, pause, self.arguments.wait, &self.stop, show).await;
         bar.finish_and_clear();
         login
     }

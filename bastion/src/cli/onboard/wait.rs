@@ -1,16 +1,19 @@
 //! Wait for the login of a person, with a deadline and at the polling rate that the server wants.
+//!
+//! Always true: a poll is never cut short, for its answer may have the login that Vault has just made.
 
 use std::time::Duration;
 
 use htvault::{Action, Error, OidcLogin, Poll};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::model::duration;
 
 /// Pauses between two polls stay below this, however often the server asks to slow down.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// Waits until a person has logged in, at most `limit`. `poll` asks the server, and returns the pause that the server
+/// Waits until a person has logged in, at most `limit`, or until `stop` is cancelled. `poll` asks the server, and returns the pause that the server
 /// wants before the next time; the first one is `pause`. Calls `show` with errors that do not end the wait: a Vault may
 /// be unavailable for a while.
 ///
@@ -20,6 +23,7 @@ pub(super) async fn wait(
     mut poll: impl AsyncFnMut() -> (Result<Poll, Error>, Duration),
     mut pause: Duration,
     limit: Duration,
+    stop: &CancellationToken,
     mut show: impl FnMut(&Error),
 ) -> Result<Box<OidcLogin>, String> {
     let end = Instant::now() + limit;
@@ -31,7 +35,10 @@ pub(super) async fn wait(
                 duration::format(limit)
             ));
         }
-        tokio::time::sleep(pause.min(LONGEST_PAUSE).min(left)).await;
+        let slept = tokio::time::sleep(pause.min(LONGEST_PAUSE).min(left));
+        if stop.run_until_cancelled(slept).await.is_none() {
+            return Err("stopped, so nothing was stored".to_owned());
+        }
         let (answer, next) = poll().await;
         pause = next;
         match answer {
@@ -98,7 +105,29 @@ mod tests {
 
         async fn wait(&mut self, limit: Duration) -> Result<Box<OidcLogin>, String> {
             let pause = self.interval;
-            wait(async || (self.poll(), self.interval), pause, limit, |_| {}).await
+            let stop = CancellationToken::new();
+            let poll = async || (self.poll(), self.interval);
+            wait(poll, pause, limit, &stop, |_| {}).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_person_who_stops_the_wait_does_not_lose_a_login_that_is_being_made() {
+        let (second, limit) = (Duration::from_secs(1), Duration::from_mins(10));
+        for (stopped_after, is_made) in [(second / 2, false), (second * 3 / 2, true)] {
+            let mut person = Person::new(&[Some("done")]);
+            let stop = CancellationToken::new();
+            let poll = async || {
+                tokio::time::sleep(second).await;
+                (person.poll(), second)
+            };
+            let stopped = async {
+                tokio::time::sleep(stopped_after).await;
+                stop.cancel();
+            };
+            let (login, ()) = tokio::join!(wait(poll, second, limit, &stop, |_| {}), stopped);
+            assert_eq!(login.is_ok(), is_made);
+            assert_eq!(person.asked.len(), usize::from(is_made));
         }
     }
 
