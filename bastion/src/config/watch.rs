@@ -61,14 +61,18 @@ impl Watch {
         }
     }
 
-    /// Waits for a change; reads the stamps at each time of `check`, too. Cancelling it loses no change.
-    pub async fn changed(&mut self, check: &Cron) {
+    /// Waits for a change; reads the stamps at each time of `check`, too. Cancelling it loses no change. While the last
+    /// configuration is not used (`is_refused`), each time of `check` counts as a change: the reason may be another file, or
+    /// an error that has passed.
+    pub async fn changed(&mut self, check: &Cron, is_refused: bool) {
+        let mut is_again = false;
         loop {
             if !self.is_due {
                 let now = SystemClock.now();
                 let pause = until(now, check.next(now, &TimeZone::system()));
                 // Without inotify there are no notices, only checks.
-                let _ = timeout(pause, self.wakes.changed()).await;
+                let woken = timeout(pause, self.wakes.changed()).await;
+                is_again |= is_refused && woken.is_err();
                 self.is_due = true;
             }
             sleep(PAUSE).await;
@@ -80,7 +84,7 @@ impl Watch {
                     if std::mem::take(&mut self.hangs) {
                         info!("changes of the configuration are noticed again");
                     }
-                    if self.is_new(now) {
+                    if self.is_new(now) || is_again && !self.is_due {
                         return;
                     }
                 }
@@ -225,18 +229,18 @@ mod tests {
         let yearly = Cron::parse("0 0 1 1 *").unwrap();
         let Folder(folder, mut watch) = Folder::new(plain);
         write(folder.path().join("c.yaml"), "longer");
-        watch.changed(&yearly).await;
+        watch.changed(&yearly, false).await;
         fs::remove_dir_all(folder.path().join("config.d")).unwrap();
-        watch.changed(&yearly).await;
+        watch.changed(&yearly, false).await;
         write(folder.path().join("config.d/b.yaml"), "another folder");
-        watch.changed(&yearly).await;
+        watch.changed(&yearly, false).await;
         write(folder.path().join("config.d/b.yaml"), "and again");
-        watch.changed(&yearly).await;
+        watch.changed(&yearly, false).await;
         let Folder(folder, mut watch) = Folder::new(linked);
         swap_link(folder.path());
-        watch.changed(&yearly).await;
+        watch.changed(&yearly, false).await;
         write(folder.path().join("..two/c.yaml"), "behind two links");
-        watch.changed(&yearly).await;
+        watch.changed(&yearly, false).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -246,7 +250,16 @@ mod tests {
         watch.wakes = wakes;
         let start = tokio::time::Instant::now();
         write(folder.path().join("c.yaml"), "longer");
-        watch.changed(&Cron::parse("*/10 * * * *").unwrap()).await;
+        let check = Cron::parse("*/10 * * * *").unwrap();
+        watch.changed(&check, false).await;
         assert!(start.elapsed() <= Duration::from_mins(10) + 2 * PAUSE);
+        // Nothing has changed since.
+        let long = Duration::from_mins(25);
+        assert!(timeout(long, watch.changed(&check, false)).await.is_err());
+        let again = timeout(long, watch.changed(&check, true)).await;
+        assert!(
+            again.is_ok(),
+            "the reason for which it is not used may have gone"
+        );
     }
 }

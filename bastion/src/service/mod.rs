@@ -149,7 +149,7 @@ impl Outside {
         loop {
             let (trigger, answer) = tokio::select! {
                 _ = self.hangup.recv() => (Trigger::Order, None),
-                () = self.watch.changed(self.files.check()) => (Trigger::Files, None),
+                () = self.watch.changed(self.files.check(), self.files.is_refused()) => (Trigger::Files, None),
                 Some((order, answer)) = self.reloads.recv() => {
                     let trigger = if order.dry_run { Trigger::DryRun } else { Trigger::Order };
                     (trigger, Some(answer))

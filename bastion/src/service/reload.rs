@@ -45,6 +45,11 @@ impl Reload {
         &self.current.check
     }
 
+    /// Returns true while the files have faults.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.faults.is_some()
+    }
+
     /// Reads the files again, and makes the new configuration ready by `prepare`, on a thread of its
     /// own: both read files. Returns the answer to an operator, and the new configuration if it is to be used.
     pub(crate) async fn read<T: Send + 'static, E: std::fmt::Display>(
