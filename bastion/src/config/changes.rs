@@ -118,8 +118,10 @@ fn template(template: &DeliveryTemplate) -> Values {
     let credential = &template.credential;
     let identity = &credential.identity;
     let scopes = credential.scopes.join(" ");
-    let authorize = Some(&template.authorize.service);
-    let authorize = authorize.filter(|service| **service != credential.service);
+    // The opener may be delivered nowhere, where its own values would be seen.
+    let opener = Some(&template.authorize).filter(|opener| opener.service != credential.service);
+    let opener =
+        opener.map(|opener| format!("{} ({}/{})", opener.service, opener.issuer, opener.role));
     vec![
         ("principal", Some(identity.principal.clone())),
         ("keytab", Some(shown(&identity.keytab))),
@@ -128,7 +130,7 @@ fn template(template: &DeliveryTemplate) -> Values {
         ("role", Some(credential.role.clone())),
         ("scopes", Some(scopes).filter(|scopes| !scopes.is_empty())),
         ("audience", credential.audience.clone()),
-        ("authorize_with", authorize.cloned()),
+        ("authorize_with", opener),
         ("tokens.lifetime", Some(format(template.lifetime))),
         ("tokens.renew_below", Some(format(template.renew_below))),
         ("grant.lifetime", credential.grant.lifetime.map(format)),
@@ -170,9 +172,13 @@ fn searches(config: &Config) -> Things<String> {
         ];
         values.extend(opening(Some((&search.way, &search.authentication))));
         all.insert(search.to_string(), values);
+        // The first entry of `at` that matches counts.
+        let mut places: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for wanted in &search.templates {
             let credential = &wanted.credential;
             let (account, service) = (&credential.identity.account, &credential.service);
+            let place = places.entry((account, service)).or_default();
+            *place += 1;
             let at = wanted
                 .at
                 .as_ref()
@@ -183,7 +189,10 @@ fn searches(config: &Config) -> Things<String> {
                 wanted.schedds,
                 at.unwrap_or_default()
             );
-            all.insert(name, template(wanted));
+            let mut values = template(wanted);
+            let place = wanted.at.as_ref().map(|_| place.to_string());
+            values.push(("place in `at`", place));
+            all.insert(name, values);
         }
     }
     all

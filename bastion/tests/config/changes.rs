@@ -79,3 +79,34 @@ fn a_delivery_that_moves_to_another_sort_of_place_is_told_in_full() {
     let line = "~ a/cms at ap2.test: directory nothing → /creds, credds ap2.test → nothing, transport condor → nothing, authenticate scitokens → nothing";
     assert!(told.contains(line), "{told}");
 }
+
+#[test]
+fn another_order_of_at_and_another_opener_are_changes_where_nothing_else_differs() {
+    let crab = |at: &str| {
+        OLD.replace(
+            "schedds: [aps, crab], credentials: {cms: {}}",
+            &format!("schedds: crab, credentials: {{cms: {{at: {{{at}}}}}}}"),
+        )
+    };
+    let (few, one) = ("\"a*\": {audience: x}", "\"a1.*\": {audience: y}");
+    let told = changes(
+        &crab(&format!("{few}, {one}")),
+        &crab(&format!("{one}, {few}")),
+    );
+    assert_eq!(
+        told,
+        "\
+~ a/cms at crab: *, where a*: place in `at` 1 → 2
+~ a/cms at crab: *, where a1.*: place in `at` 2 → 1"
+    );
+    let opened = |opener: &str| {
+        let more =
+            format!("cms: {{authorize_with: cms_open}}, cms_open: {{schedds: [], {opener}}}");
+        OLD.replace("cms: {}", &more)
+    };
+    let told = changes(&opened("role: a"), &opened("role: b"));
+    assert!(
+        told.contains("~ a/cms at ap1.test: authorize_with cms_open (cms/a) → cms_open (cms/b)"),
+        "{told}"
+    );
+}
