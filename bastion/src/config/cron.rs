@@ -82,11 +82,13 @@ impl Cron {
         }
         let all = schedule([minute, hour, day, month]).zip(weekdays(weekday));
         let (schedule, weekdays) = all.ok_or_else(|| refuse("its fields do not fit together"))?;
+        // Some programs write `?` for a day that does not matter.
+        let is_restricted = |day: &str| !day.starts_with(['*', '?']);
         let cron = Self {
             text: text.to_owned(),
             schedule,
             weekdays,
-            either_day: !day.starts_with('*') && !weekday.starts_with('*'),
+            either_day: is_restricted(day) && is_restricted(weekday),
         };
         let has_days = cron.days(Date::ZERO).next().is_some();
         has_days
@@ -239,6 +241,12 @@ mod tests {
                 "0 12 1 * sun",
                 "2026-11-23T00:00:00Z",
                 "2026-11-29T12:00:00Z",
+            ),
+            // As other programs write a day that does not matter.
+            (
+                "0 12 ? * mon",
+                "2026-11-23T12:00:00Z",
+                "2026-11-30T12:00:00Z",
             ),
             (
                 "59 23 31 dec *",

@@ -3,6 +3,7 @@
 //! Always true: only plain files of bounded size are read; faults of all files are reported at once.
 
 use std::collections::HashMap;
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -112,7 +113,9 @@ pub(super) fn paths(file: &Path, faults: &mut Faults) -> Vec<PathBuf> {
         return paths;
     }
     let directory = folder(file);
-    let entries = match std::fs::read_dir(&directory) {
+    // A file that is not listed would be an account that is not delivered: the whole list, or none.
+    let entries = std::fs::read_dir(&directory).and_then(Iterator::collect);
+    let entries: Vec<DirEntry> = match entries {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return paths,
         Err(error) => {
@@ -127,7 +130,7 @@ pub(super) fn paths(file: &Path, faults: &mut Faults) -> Vec<PathBuf> {
         let name = path.file_name().unwrap_or_default();
         name.as_encoded_bytes().starts_with(b".")
     };
-    let entries = entries.filter_map(Result::ok).map(|entry| entry.path());
+    let entries = entries.iter().map(DirEntry::path);
     let mut more: Vec<PathBuf> = entries.filter(|path| !is_hidden(path)).collect();
     more.sort();
     for path in more {

@@ -340,13 +340,14 @@ accounts:
 fn one_name_means_one_schedd() {
     let text = GOOD.replace(
         "{here: {directory: /creds}}",
-        "{here: {directory: /creds}, there: {directory: /creds}, x: {credds: [ap]}, y: {credds: [ap], collector: cm}}",
+        "{here: {directory: /creds}, there: {directory: /creds}, x: {credds: [ap]}, y: {credds: [ap], collector: cm}, z: {credds: [AP]}, Here: {directory: /c}}",
     );
     assert_eq!(
         faults(&text),
         [
             "c.yaml:2:57: schedds.there.directory: group \"here\" has the directory /creds already, use that group",
             "c.yaml:2:98: schedds.y.credds[0]: schedd \"ap\" is another one in group \"x\", use one name for one schedd",
+            "c.yaml:2:132: schedds.z.credds[0]: schedd \"AP\" is another one in group \"x\", use one name for one schedd",
         ]
     );
 }

@@ -25,6 +25,16 @@ pub(super) struct Schedd {
     pub(super) target: Target,
 }
 
+impl Schedd {
+    /// The name by which it is the same schedd: a host name has no case.
+    fn key(&self) -> String {
+        match &self.target {
+            Target::Directory(_) => self.name.clone(),
+            Target::Credd { .. } => self.name.to_lowercase(),
+        }
+    }
+}
+
 /// A group of schedds.
 #[derive(Debug)]
 struct Group {
@@ -76,7 +86,7 @@ impl Groups {
                 for (place, schedd) in listed(name, section, authorities, faults) {
                     if is_new(place, &schedd, &known, faults) {
                         let first = (schedd.target.clone(), name.value.clone());
-                        known.insert(schedd.name.clone(), first);
+                        known.insert(schedd.key(), first);
                         group.listed.push(schedd);
                     }
                 }
@@ -198,7 +208,7 @@ fn is_new(
     faults: &mut Faults,
 ) -> bool {
     let Schedd { name, target } = schedd;
-    if let Some((other, first)) = known.get(name)
+    if let Some((other, first)) = known.get(&schedd.key())
         && other != target
     {
         let message = format!(
