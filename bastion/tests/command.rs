@@ -347,6 +347,18 @@ fn an_account_whose_schedds_are_not_found_yet_is_offboarded_as_far_as_its_refres
 }
 
 #[test]
+fn a_refresh_token_of_several_services_is_forgotten_once() {
+    let host = Host::new();
+    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
+    let more = "{cms_crab: {}, cms_other: {}, cms_reduced: {issuer: cms, role: crab, audience: x}}";
+    fs::write(host.path("c.yaml"), yaml.replace("{cms_crab: {}}", more)).unwrap();
+    let (code, out, err) = host.run(&["offboard", "--dry-run", "--account", "cmsprod"]);
+    assert_eq!(code, 0, "{err}");
+    let forgotten = out.lines().filter(|line| line.starts_with("forget"));
+    assert_eq!(forgotten.count(), 2, "{out}");
+}
+
+#[test]
 fn shells_get_their_completions() {
     let host = Host::new();
     for (shell, word) in [

@@ -1,7 +1,6 @@
 //! `offboard`: everything of an account is revoked and deleted, and that is checked.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::Arc;
 
 use clap::{Args, ValueHint};
 use serde_json::json;
@@ -13,7 +12,7 @@ use crate::api::bodies::ForgetOrder;
 use crate::cli::arguments::Global;
 use crate::engine::Command;
 use crate::engine::offboard::{self, Offboarded};
-use crate::model::delivery::{Credential, Selection};
+use crate::model::delivery::Selection;
 use crate::model::grants;
 
 /// Arguments of `offboard`.
@@ -47,8 +46,11 @@ pub(crate) async fn offboard(
     };
     let credentials = onboard::credentials(&global.load()?, &selection)?;
     let executor = Executor::find(global).await?;
-    let plan = Plan::new(&executor, &selection, &credentials).await?;
-    let steps = plan.steps();
+    let mut steps = revocations(&executor, &selection).await?;
+    let has_deliveries = !steps.is_empty();
+    let grants = offboard::each_grant(&credentials);
+    let names = grants.iter().map(|credential| grants::name(credential));
+    steps.extend(names.map(|name| format!("forget refresh token {name} at Vault")));
     let listed = steps.join("\n") + "\n";
     if arguments.dry_run {
         output.print(&json!({"account": account, "would": steps}), |_| listed)?;
@@ -60,7 +62,7 @@ pub(crate) async fn offboard(
     let reports = match revoke::order(&executor, &selection, false).await {
         // The service refuses an account without deliveries, as when a search has found no schedd yet; the
         // configuration knows it, and its refresh tokens are left to forget.
-        Err(refused) if executor.is_service() && refused.is_wrong() && plan.revoked.is_empty() => {
+        Err(refused) if executor.is_service() && refused.is_wrong() && !has_deliveries => {
             Vec::new()
         }
         reports => reports?,
@@ -91,59 +93,30 @@ pub(crate) async fn offboard(
     Ok(Done::when(whole.done))
 }
 
-/// Steps of an offboarding, for people.
-struct Plan {
-    revoked: Vec<String>,
-    forgotten: Vec<String>,
-}
-
-impl Plan {
-    async fn new(
-        executor: &Executor,
-        selection: &Selection,
-        credentials: &[Arc<Credential>],
-    ) -> Result<Self, CommandError> {
-        // Of all deliveries: those that are not wanted any more may be the only ones.
-        let report = executor.report(&Selection::default()).await?;
-        let wanted = report.deliveries.iter();
-        let wanted = wanted.map(|line| {
-            (
-                line.wanted.id(),
-                "",
-                line.accessor.iter().cloned().collect(),
-            )
-        });
-        let unwanted = report.unwanted.iter().map(|unwanted| {
-            let note = " (the configuration has it no longer)";
-            (unwanted.id.clone(), note, unwanted.accessors.clone())
-        });
-        let meant = wanted
-            .chain(unwanted)
-            .filter(|(id, ..)| selection.matches(id));
-        let revoked = meant.map(|(id, note, accessors): (_, _, Vec<String>)| {
-            let tokens = match accessors.as_slice() {
-                [] => String::new(),
-                accessors => format!("revoke vault token {}, ", accessors.join(", ")),
-            };
-            format!("revoke {id}{note}: {tokens}delete what is stored there")
-        });
-        let names = credentials
-            .iter()
-            .map(|credential| grants::name(credential));
-        let forgotten = names.map(|name| format!("forget refresh token {name} at Vault"));
-        let mut plan = Self {
-            revoked: revoked.collect(),
-            forgotten: forgotten.collect(),
+/// Steps of the revocations, for people.
+async fn revocations(
+    executor: &Executor,
+    selection: &Selection,
+) -> Result<Vec<String>, CommandError> {
+    // Of all deliveries: those that are not wanted any more may be the only ones.
+    let report = executor.report(&Selection::default()).await?;
+    let wanted = report.deliveries.into_iter();
+    let wanted = wanted.map(|line| (line.wanted.id(), "", Vec::from_iter(line.accessor)));
+    let unwanted = report.unwanted.into_iter().map(|unwanted| {
+        let note = " (the configuration has it no longer)";
+        (unwanted.id, note, unwanted.accessors)
+    });
+    let meant = wanted
+        .chain(unwanted)
+        .filter(|(id, ..)| selection.matches(id));
+    let steps = meant.map(|(id, note, accessors)| {
+        let tokens = match accessors.as_slice() {
+            [] => String::new(),
+            accessors => format!("revoke vault token {}, ", accessors.join(", ")),
         };
-        // Several services may use one refresh token.
-        plan.forgotten.dedup();
-        Ok(plan)
-    }
-
-    fn steps(&self) -> Vec<&str> {
-        let all = self.revoked.iter().chain(&self.forgotten);
-        all.map(String::as_str).collect()
-    }
+        format!("revoke {id}{note}: {tokens}delete what is stored there")
+    });
+    Ok(steps.collect())
 }
 
 /// Asks on the terminal.

@@ -96,7 +96,7 @@ pub(crate) async fn forget(
 }
 
 /// Each refresh token once, whatever services use it.
-fn each_grant(credentials: &[Arc<Credential>]) -> Vec<Arc<Credential>> {
+pub(crate) fn each_grant(credentials: &[Arc<Credential>]) -> Vec<Arc<Credential>> {
     let mut each: Vec<Arc<Credential>> = Vec::new();
     for credential in credentials {
         if each
