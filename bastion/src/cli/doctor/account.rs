@@ -7,8 +7,10 @@ use std::time::Duration;
 use htcondor_cedar::Step;
 use htvault::AccessTokenAnswer;
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
-use super::{Section, Verdict, span};
+use super::{STOPPED, Section, Verdict, span};
+use crate::cli::onboard::trial::prove;
 use crate::cli::table::foreign;
 use crate::config::host;
 use crate::engine::attempt::Parts;
@@ -33,10 +35,11 @@ const STEPS: [(Step, &str); 7] = [
     (Step::Command, "command"),
 ];
 
-/// Steps of one account.
+/// Steps of one account, until `stop` is cancelled.
 pub(super) async fn section<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     deliveries: &[Arc<Delivery>],
+    stop: &CancellationToken,
 ) -> Section {
     let Some(first) = deliveries.first() else {
         return Section::new("no account");
@@ -67,7 +70,7 @@ pub(super) async fn section<V: Vault, T: Transport>(
                 .map(|delivery| delivery.lifetime)
                 .max()
                 .unwrap_or_default();
-            let answer = credential_steps(parts, credential, lifetime, &mut section).await;
+            let answer = credential_steps(parts, credential, lifetime, stop, &mut section).await;
             done.push((credential, answer));
         }
     }
@@ -76,7 +79,15 @@ pub(super) async fn section<V: Vault, T: Transport>(
             .iter()
             .find(|(known, _)| **known == *delivery.credential)
             .and_then(|(_, answer)| answer.as_ref());
-        schedd_steps(parts, delivery, answer, &mut section).await;
+        let place = format!("{} at {}", delivery.id.service, delivery.id.schedd);
+        let observed = stop.run_until_cancelled(parts.transport.observe(delivery));
+        match observed.await {
+            Some(observed) => {
+                let now = parts.clock.now();
+                schedd_steps(&place, delivery, observed, answer, now, &mut section);
+            }
+            None => section.add(format!("credd {place}"), Verdict::NotTried, STOPPED),
+        }
     }
     section
 }
@@ -86,20 +97,26 @@ async fn credential_steps<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     credential: &Credential,
     lifetime: Duration,
+    stop: &CancellationToken,
     section: &mut Section,
 ) -> Option<AccessTokenAnswer> {
-    let step = |what: &str| format!("{what} {}", credential.service);
+    let named = |what: &str| format!("{what} {}", credential.service);
+    if stop.is_cancelled() {
+        section.add(named("login"), Verdict::NotTried, STOPPED);
+        return None;
+    }
+    // Never cut short: Vault may have made a login whose answer would be lost.
     let login = match parts.vault.login(credential).await {
         Err(problem) if matches!(problem.kind, Kind::KdcDown | Kind::Kerberos | Kind::Keytab) => {
             add_ticket(section, Verdict::Wrong, problem.message);
             let words = "there is no ticket to log in with";
-            section.add(step("login"), Verdict::NotTried, words);
+            section.add(named("login"), Verdict::NotTried, words);
             return None;
         }
         login => {
             let words = "the KDC gives one for this key";
             add_ticket(section, Verdict::Ok, words.to_owned());
-            section.take(step("login"), login)?
+            section.take(named("login"), login)?
         }
     };
     let lease = Duration::from_secs(login.lease_seconds);
@@ -110,23 +127,26 @@ async fn credential_steps<V: Vault, T: Transport>(
             format!("by kerberos-{}_{}", credential.issuer, credential.role),
         ),
     };
-    section.add(step("login"), verdict, words);
+    section.add(named("login"), verdict, words);
     let now = parts.clock.now();
-    let answer = parts.vault.prove(credential, &login.token, now).await;
+    let Some(answer) = prove(&*parts.vault, credential, &login.token, now, stop).await else {
+        section.add(named("access token"), Verdict::NotTried, STOPPED);
+        return None;
+    };
     let what = match &answer {
         Err(problem) | Ok((_, Some(problem))) if problem.kind == Kind::NotOnboarded => {
             "refresh token"
         }
         _ => "access token",
     };
-    let (answer, less) = section.take(step(what), answer)?;
+    let (answer, less) = section.take(named(what), answer)?;
     if let Some(problem) = less {
         let words = format!(
             "{}, and no new one: {}",
             facts(&answer, now),
             problem.message
         );
-        section.add(step(what), Verdict::Wrong, words);
+        section.add(named(what), Verdict::Wrong, words);
         return Some(answer);
     }
     let (verdict, words) = match verify::access_token(credential, &answer, now) {
@@ -136,7 +156,7 @@ async fn credential_steps<V: Vault, T: Transport>(
             None => (Verdict::Ok, facts(&answer, now)),
         },
     };
-    section.add(step(what), verdict, words);
+    section.add(named(what), verdict, words);
     Some(answer)
 }
 
@@ -168,19 +188,20 @@ fn facts(answer: &AccessTokenAnswer, now: Timestamp) -> String {
     }
 }
 
-/// Steps of one schedd: its credd answers, a token is stored, its credmon serves it.
-async fn schedd_steps<V: Vault, T: Transport>(
-    parts: &Parts<V, T>,
+/// Adds the steps of one schedd: its credd answers, a token is stored, its credmon serves it.
+fn schedd_steps(
+    place: &str,
     delivery: &Delivery,
+    observed: Result<Observation, Problem>,
     answer: Option<&AccessTokenAnswer>,
+    now: Timestamp,
     section: &mut Section,
 ) {
-    let place = format!("{} at {}", delivery.id.service, delivery.id.schedd);
-    match parts.transport.observe(delivery).await {
+    match observed {
         Ok(observed) => {
             let (what, words) = answering(&delivery.target);
             section.add(format!("{what} {place}"), Verdict::Ok, words);
-            let (verdict, words) = judge(&observed, answer, parts.clock.now());
+            let (verdict, words) = judge(&observed, answer, now);
             section.add(format!("credmon {place}"), verdict, words);
         }
         Err(problem) if matches!(problem.cause, Cause::Schedd(_) | Cause::Credd(_)) => {
@@ -193,7 +214,7 @@ async fn schedd_steps<V: Vault, T: Transport>(
     }
 }
 
-/// What answers, and what is right about it.
+/// Name of the thing that answers, and what is right about it.
 fn answering(target: &Target) -> (&'static str, String) {
     match target {
         Target::Directory(_) => ("directory", "it answers".to_owned()),

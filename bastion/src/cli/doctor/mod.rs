@@ -1,7 +1,7 @@
 //! `doctor`: checks of everything that deliveries depend on, step by step, with advice: this host, Vault, and for each
 //! account its keytab, logins, tokens, credds and credmons.
 //!
-//! Always true: nothing is pushed, stored or changed; logins made here are revoked here; a step that cannot be tried
+//! Always true: nothing is pushed, stored or changed; logins made here are revoked here, also at Ctrl-C; a step that cannot be tried
 //! because an earlier one failed is reported as such, and hides no other step.
 
 mod account;
@@ -10,6 +10,7 @@ mod schedds;
 mod vault;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use console::Term;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::table::{explained, width, wrapped};
@@ -31,6 +33,8 @@ use crate::model::problem::Problem;
 use crate::schedd::Transport;
 use crate::vault::Vault;
 
+/// Words for a step that Ctrl-C kept from being tried.
+const STOPPED: &str = "stopped before its end";
 /// Accounts that are examined at a time.
 const AT_A_TIME: usize = 8;
 
@@ -98,8 +102,20 @@ pub(crate) async fn doctor(
     if !config.searches.is_empty() {
         add(schedds);
     }
-    for account in accounts(&parts, &deliveries) {
-        add(account.await);
+    let stop = CancellationToken::new();
+    {
+        let mut examined = pin!(async {
+            for account in accounts(&parts, &deliveries, &stop) {
+                add(account.await);
+            }
+        });
+        tokio::select! {
+            () = &mut examined => {}
+            _ = tokio::signal::ctrl_c() => {
+                stop.cancel();
+                examined.await;
+            }
+        }
     }
     parts.sessions.close_all().await;
     printed?;
@@ -111,10 +127,11 @@ pub(crate) async fn doctor(
     Ok(Done::when(sections.iter().all(Section::is_good)))
 }
 
-/// Checks of accounts, which are independent of each other: some at a time.
+/// Checks of accounts, which are independent of each other: some at a time, until `stop` is cancelled.
 fn accounts<V: Vault, T: Transport>(
     parts: &Arc<Parts<V, T>>,
     deliveries: &[Arc<Delivery>],
+    stop: &CancellationToken,
 ) -> Vec<impl Future<Output = Section> + use<V, T>> {
     let mut by_account: BTreeMap<String, Vec<Arc<Delivery>>> = BTreeMap::new();
     for delivery in deliveries {
@@ -123,10 +140,10 @@ fn accounts<V: Vault, T: Transport>(
     }
     let slots = Arc::new(Semaphore::new(AT_A_TIME));
     let examine = |(account, deliveries): (String, Vec<_>)| {
-        let (parts, slots) = (Arc::clone(parts), Arc::clone(&slots));
+        let (parts, slots, stop) = (Arc::clone(parts), Arc::clone(&slots), stop.clone());
         let work = async move {
             let _slot = slots.acquire().await;
-            account::section(&parts, &deliveries).await
+            account::section(&parts, &deliveries, &stop).await
         };
         let task = AbortOnDropHandle::new(tokio::spawn(work));
         async move { task.await.unwrap_or_else(|_| panicked(&account)) }

@@ -26,7 +26,7 @@ fn deliveries() -> Vec<Arc<Delivery>> {
 async fn verdicts(outside: &Outside) -> Vec<(String, Verdict)> {
     let parts = outside.parts();
     let mut sections = Vec::new();
-    for section in accounts(&parts, &deliveries()) {
+    for section in accounts(&parts, &deliveries(), &CancellationToken::new()) {
         sections.push(section.await);
     }
     parts.sessions.close_all().await;
@@ -126,13 +126,45 @@ async fn a_cached_access_token_is_no_proof_that_the_refresh_token_works() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_examination_that_is_stopped_leaves_no_login() {
+    let outside = Outside::new();
+    store(&outside, true);
+    outside.lock().reads_hang.insert("cmsprod".to_owned());
+    let parts = outside.parts();
+    let stop = CancellationToken::new();
+    let examined = async {
+        let mut sections = Vec::new();
+        for section in accounts(&parts, &deliveries(), &stop) {
+            sections.push(section.await);
+        }
+        parts.sessions.close_all().await;
+        sections
+    };
+    let stopped = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(outside.lock().living() > 0);
+        stop.cancel();
+    };
+    let (sections, ()) = tokio::join!(examined, stopped);
+    assert_eq!(outside.lock().living(), 0);
+    assert_eq!(sections.len(), 2);
+    let steps = sections[0].steps.iter();
+    let left_out = steps.filter(|step| step.verdict == Verdict::NotTried);
+    let left_out: Vec<(&str, &str)> = left_out
+        .map(|step| (step.what.as_str(), step.words.as_str()))
+        .collect();
+    assert_eq!(left_out[0], ("access token cms", STOPPED));
+    assert_eq!(left_out[1], ("login cms_production", STOPPED));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_while_an_account_is_examined_is_reported_and_hides_no_other_account() {
     let outside = Outside::new();
     store(&outside, true);
     outside.lock().panics.insert("cmsprod".to_owned());
     let parts = outside.parts();
     let mut sections = Vec::new();
-    for section in accounts(&parts, &deliveries()) {
+    for section in accounts(&parts, &deliveries(), &CancellationToken::new()) {
         sections.push(section.await);
     }
     let [broken, whole] = &sections[..] else {
@@ -193,7 +225,7 @@ async fn claims_of_an_access_token_move_no_cursor_and_fill_no_screen() {
     store(&outside, true);
     outside.lock().subject = Some("\x1b[2J".to_owned() + &"x".repeat(10_000));
     let parts = outside.parts();
-    for section in accounts(&parts, &deliveries()) {
+    for section in accounts(&parts, &deliveries(), &CancellationToken::new()) {
         let text = section.await.text(None);
         assert!(text.len() < 5000 && !text.contains('\x1b'), "{text}");
     }

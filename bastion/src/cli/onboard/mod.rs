@@ -11,7 +11,7 @@
 mod result;
 mod show;
 mod store;
-mod trial;
+pub(super) mod trial;
 mod wait;
 
 use std::io::{self, IsTerminal as _, Write as _};

@@ -4,6 +4,7 @@
 
 use std::io::ErrorKind;
 
+use htvault::{AccessTokenAnswer, VaultToken};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -66,10 +67,7 @@ async fn read(
 ) -> Result<Trial, Problem> {
     // Never cut short: Vault may have made a login whose answer would be lost.
     let login = vault.login(credential).await?;
-    let proof = vault.prove(credential, &login.token, now);
-    let Some(proof) = stop.run_until_cancelled(proof).await else {
-        // If this fails, it expires by itself.
-        let _ = vault.revoke(credential, &login.token).await;
+    let Some(proof) = prove(vault, credential, &login.token, now, stop).await else {
         return Ok(Trial::Left("stopped before its end".to_owned()));
     };
     let (answer, less) = proof?;
@@ -84,6 +82,23 @@ async fn read(
         scopes: claims.scopes,
         expires,
     })
+}
+
+/// Proves a refresh token with a login made for that, which is revoked in any case; `None` when that was stopped.
+pub(in crate::cli) async fn prove(
+    vault: &impl Vault,
+    credential: &Credential,
+    login: &VaultToken,
+    now: Timestamp,
+    stop: &CancellationToken,
+) -> Option<Result<(AccessTokenAnswer, Option<Problem>), Problem>> {
+    let proof = vault.prove(credential, login, now);
+    let proof = stop.run_until_cancelled(proof).await;
+    if proof.is_none() {
+        // If this fails, it expires by itself.
+        let _ = vault.revoke(credential, login).await;
+    }
+    proof
 }
 
 #[cfg(test)]
