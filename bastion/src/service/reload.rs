@@ -15,6 +15,7 @@ use crate::system::files::CONFIGURATION;
 /// The configuration that is in force, and its file.
 pub(crate) struct Reload {
     file: PathBuf,
+    /// With sockets and state directory as they were at the start.
     current: Arc<Config>,
     /// Faults of the files, as they were last reported.
     faults: Option<String>,
@@ -107,7 +108,13 @@ impl Reload {
                 id.account, id.service, id.schedd
             );
         }
-        self.current = Arc::clone(&config);
+        // These are opened once, at the start.
+        self.current = Arc::new(Config {
+            listen: self.current.listen,
+            control: self.current.control.clone(),
+            state: self.current.state.clone(),
+            ..Config::clone(&config)
+        });
         (report, Some((config, parts)))
     }
 
@@ -211,6 +218,21 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         assert_eq!(real.changes, dry.changes);
         assert!(real.used && new.is_some());
         assert_eq!(ask(Trigger::DryRun).await.0.changes, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn what_is_opened_once_stays_what_it_is_until_the_next_start() {
+        let mut files = Files::new();
+        let file = files.0.path().join("c.yaml");
+        let mut changes = async |more: &str| {
+            fs::write(&file, format!("{TEXT}{more}")).unwrap();
+            let (report, _) = files.1.read(Trigger::Order, |_| Ok::<_, String>(())).await;
+            report.changes
+        };
+        let moved = changes("control: {socket: /run/b}\n").await;
+        assert!(moved[0].starts_with("~ control.socket /run/token-bastion/control → /run/b"));
+        assert_eq!(changes("control: {socket: /run/b}\n").await, moved);
+        assert_eq!(changes("").await, Vec::<String>::new());
     }
 
     #[tokio::test]
