@@ -9,45 +9,34 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::ops::Deref;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-struct Host {
-    dir: tempfile::TempDir,
+mod host;
+
+struct Host(host::Host);
+
+impl Deref for Host {
+    type Target = host::Host;
+
+    fn deref(&self) -> &host::Host {
+        &self.0
+    }
 }
 
 impl Host {
-    /// A configuration for one account with a keytab that is none, and a Vault that nobody is.
     fn new() -> Self {
-        let host = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        fs::create_dir(host.path("creds")).unwrap();
-        fs::write(host.path("kt"), keytab("cmsprod", "TEST")).unwrap();
-        host.mode("kt", 0o400);
-        let dir = host.dir.path().display();
-        let yaml = format!(
-            "state: {dir}/state\n\
-             control: {{socket: {dir}/control}}\n\
-             vault: {{address: \"https://127.0.0.1:1\"}}\n\
-             schedds: {{here: {{directory: {dir}/creds}}}}\n\
-             accounts: {{cmsprod: {{principal: cmsprod@TEST, keytab: {dir}/kt, schedds: [here], credentials: {{cms_crab: {{}}}}}}}}\n"
-        );
-        fs::write(host.path("c.yaml"), yaml).unwrap();
-        host
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn mode(&self, name: &str, mode: u32) {
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+        Self(host::Host::new(&keytab("cmsprod", "TEST")))
     }
 
     fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = bastion(&self.path("c.yaml"), arguments);
+        self.run_with(Path::new("c.yaml"), arguments)
+    }
+
+    /// Exit code, output and errors, without the name of the host's folder.
+    fn run_with(&self, config: &Path, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.command(config).args(arguments).output().unwrap();
         let text = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes);
             text.replace(&format!("{}/", self.dir.path().display()), "")
@@ -79,15 +68,6 @@ fn keytab(name: &str, realm: &str) -> Vec<u8> {
     [&[5, 2], length.to_be_bytes().as_slice(), &entry].concat()
 }
 
-fn bastion(config: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_token-bastion"))
-        .arg("--config")
-        .arg(config)
-        .args(arguments)
-        .output()
-        .unwrap()
-}
-
 #[test]
 fn check_lists_what_would_be_delivered() {
     let host = Host::new();
@@ -108,15 +88,8 @@ fn check_lists_what_would_be_delivered() {
 #[test]
 fn check_shows_what_will_be_searched_for_and_how_credds_are_opened() {
     let host = Host::new();
-    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
     let group = "{collector: cm.test, constraint: \"Crab == true\", superuser_for: test}";
-    let yaml = yaml
-        .replace(
-            "schedds: {here:",
-            &format!("schedds: {{crab: {group}, here:"),
-        )
-        .replace("schedds: [here]", "schedds: [crab, \"!x*\"]");
-    fs::write(host.path("c.yaml"), yaml).unwrap();
+    host.deliver_to_found(group, "[crab, \"!x*\"]");
     let (code, out, err) = host.run(&["check"]);
     assert_eq!(code, 0, "a warning stops nothing: {err}");
     assert_eq!(
@@ -149,9 +122,9 @@ fn check_shows_what_will_be_searched_for_and_how_credds_are_opened() {
 
 #[test]
 fn schema_needs_no_configuration() {
-    let output = bastion(Path::new("/nowhere/c.yaml"), &["schema"]);
-    assert_eq!(output.status.code(), Some(0));
-    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (code, out, _) = Host::new().run_with(Path::new("/nowhere/c.yaml"), &["schema"]);
+    assert_eq!(code, 0);
+    let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
         schema["$schema"],
         "https://json-schema.org/draft/2020-12/schema"
@@ -208,8 +181,7 @@ fn once_with_a_missing_keytab_says_so_once_and_ends_with_1() {
 #[test]
 fn a_fault_of_the_configuration_ends_every_command_with_2() {
     let host = Host::new();
-    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
-    fs::write(host.path("c.yaml"), yaml.replace("keytab", "keytap")).unwrap();
+    host.edit("keytab", "keytap");
     for command in ["check", "once", "run"] {
         let (code, out, err) = host.run(&[command]);
         assert_eq!(code, 2, "{command}");
@@ -224,7 +196,7 @@ fn a_fault_of_the_configuration_ends_every_command_with_2() {
 #[test]
 fn faults_of_the_configuration_are_in_the_json_of_check() {
     let host = Host::new();
-    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
+    let yaml = host.yaml();
     // Ones that a running service would not use, and ones of this host's files.
     let unusable = yaml.replace("keytab", "keytap").replace("vault:", "volt:");
     for (yaml, faults) in [
@@ -261,9 +233,7 @@ fn faults_of_the_configuration_are_in_the_json_of_check() {
 #[test]
 fn authorities_that_cannot_be_read_end_every_command_with_2() {
     let host = Host::new();
-    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
-    let yaml = yaml.replace(":1\"}", ":1\", ca_file: /nowhere/ca.pem}");
-    fs::write(host.path("c.yaml"), yaml).unwrap();
+    host.edit(":1\"}", ":1\", ca_file: /nowhere/ca.pem}");
     for command in ["check", "once", "run"] {
         let (code, _, err) = host.run(&[command]);
         assert_eq!(code, 2, "{command}");
@@ -277,10 +247,10 @@ fn authorities_in_a_pipe_or_device_are_refused_and_waited_for_by_nobody() {
     let host = Host::new();
     let fifo = host.path("ca.pem");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
     for file in [fifo.as_path(), Path::new("/dev/zero")] {
         let named = format!(":1\", ca_file: {}}}", file.display());
-        fs::write(host.path("c.yaml"), yaml.replace(":1\"}", &named)).unwrap();
+        host.configure("c.yaml", "control", "");
+        host.edit(":1\"}", &named);
         let (code, _, err) = host.run(&["check"]);
         assert_eq!(code, 2);
         let words = "cannot be used: it is no plain file; name a PEM file that this user may read";
@@ -302,9 +272,8 @@ fn the_examples_pass_check_but_for_what_is_missing_on_this_host() {
         let example = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../config-examples/token-bastion")
             .join(name);
-        let output = bastion(&example, &["check"]);
-        let err = String::from_utf8_lossy(&output.stderr);
-        assert!(String::from_utf8_lossy(&output.stdout).contains("cmsprod"));
+        let (_, out, err) = Host::new().run_with(&example, &["check"]);
+        assert!(out.contains("cmsprod"));
         for line in err.lines() {
             let missing =
                 line.contains("there is no such file") || line.contains("CA file /etc/pki");
@@ -329,12 +298,7 @@ fn commands_for_the_service_say_that_it_does_not_run_and_end_with_1() {
 #[test]
 fn an_account_whose_schedds_are_not_found_yet_is_offboarded_as_far_as_its_refresh_token() {
     let host = Host::new();
-    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
-    let group = "schedds: {crab: {collector: \"127.0.0.1:1\"}, here:";
-    let yaml = yaml
-        .replace("schedds: {here:", group)
-        .replace("schedds: [here]", "schedds: [crab]");
-    fs::write(host.path("c.yaml"), yaml).unwrap();
+    host.deliver_to_found("{collector: \"127.0.0.1:1\"}", "[crab]");
     let offboard = ["offboard", "--yes", "--json", "--account"];
     let (code, out, err) = host.run(&[&offboard[..], &["cmsprod"]].concat());
     assert_eq!(code, 1, "Vault does not answer: {err}");
@@ -349,9 +313,8 @@ fn an_account_whose_schedds_are_not_found_yet_is_offboarded_as_far_as_its_refres
 #[test]
 fn a_refresh_token_of_several_services_is_forgotten_once() {
     let host = Host::new();
-    let yaml = fs::read_to_string(host.path("c.yaml")).unwrap();
     let more = "{cms_crab: {}, cms_other: {}, cms_reduced: {issuer: cms, role: crab, audience: x}}";
-    fs::write(host.path("c.yaml"), yaml.replace("{cms_crab: {}}", more)).unwrap();
+    host.edit("{cms_crab: {}}", more);
     let (code, out, err) = host.run(&["offboard", "--dry-run", "--account", "cmsprod"]);
     assert_eq!(code, 0, "{err}");
     let forgotten = out.lines().filter(|line| line.starts_with("forget"));
@@ -410,9 +373,8 @@ fn bash_completes_commands_and_their_arguments() {
 fn a_configuration_that_was_named_and_is_not_there_is_said_before_the_service_is_missed() {
     let host = Host::new();
     for command in ["status", "push", "reload", "plan"] {
-        let output = bastion(&host.path("other.yaml"), &[command]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{said}");
+        let (code, _, said) = host.run_with(Path::new("other.yaml"), &[command]);
+        assert_eq!(code, 2, "{said}");
         assert!(said.contains("other.yaml"), "{said}");
     }
 }

@@ -45,7 +45,7 @@ fn with_sixteen_descriptors_the_service_says_what_it_lacks_and_stops_when_told()
 fn a_configuration_that_is_swapped_halved_and_emptied_ends_as_the_last_one() {
     let host = Host::new();
     // As a mounted ConfigMap has it: the file is a link into `..data`, which is a link that is switched.
-    let whole = fs::read_to_string(host.path("c.yaml")).unwrap();
+    let whole = host.yaml();
     // Commands find the socket in a file that stays.
     host.configure("ask.yaml", "control", "");
     let other = whole.replace("cms_crab", "cms_other");
@@ -123,7 +123,7 @@ fn alias_bombs_and_deep_nests_are_refused_in_bounded_memory() {
 #[test]
 fn ten_thousand_accounts_are_a_configuration_like_any_other() {
     let host = Host::new();
-    let whole = fs::read_to_string(host.path("c.yaml")).unwrap();
+    let whole = host.yaml();
     let (head, account) = whole.split_once("accounts: {cmsprod: ").unwrap();
     let account = account.trim_end().strip_suffix('}').unwrap();
     let mut many = format!("{head}accounts:\n");
