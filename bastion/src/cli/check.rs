@@ -19,7 +19,7 @@ pub(crate) async fn check(
             let keytabs = host::keytab_faults(&config).await.into_iter();
             let mut faults: Vec<String> = keytabs.map(|fault| fault.to_string()).collect();
             faults.extend(directory::faults(&config).await);
-            faults.extend(host::authority_fault(&config).map(|fault| fault.to_string()));
+            faults.extend(host::authority_fault(&config));
             Overview::new(&config, faults)
         }
         Err(unusable) if output.json => Overview {

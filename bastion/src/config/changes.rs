@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Config;
 use super::search::DeliveryTemplate;
@@ -91,9 +91,8 @@ fn deliveries(config: &Config) -> Things<DeliveryId> {
 }
 
 fn delivery(delivery: &Delivery) -> Values {
-    let mut values = template(&DeliveryTemplate::of(delivery));
-    let (directory, credd) = match &delivery.target {
-        Target::Directory(path) => (Some(path), None),
+    let (directory, host, collector, how) = match &delivery.target {
+        Target::Directory(path) => (Some(shown(path)), None, None, None),
         Target::Credd {
             host,
             collector,
@@ -101,15 +100,18 @@ fn delivery(delivery: &Delivery) -> Values {
             authentication,
         } => (
             None,
-            Some((host, collector.as_ref(), (way, authentication))),
+            Some(host),
+            collector.clone(),
+            Some((way, authentication)),
         ),
     };
+    let mut values = template(&DeliveryTemplate::of(delivery));
     values.extend([
-        ("directory", directory.map(|path| shown(path))),
-        ("credds", credd.map(|(host, ..)| host.clone())),
-        ("collector", credd.and_then(|(_, name, _)| name.cloned())),
+        ("directory", directory),
+        ("credds", host.cloned()),
+        ("collector", collector),
     ]);
-    values.extend(opening(credd.map(|(.., how)| how)));
+    values.extend(opening(how));
     values
 }
 
@@ -138,27 +140,22 @@ fn template(template: &DeliveryTemplate) -> Values {
     ]
 }
 
-/// How credds are reached and opened.
+/// Way to credds, and authentication there.
 fn opening(how: Option<(&Way, &Authentication)>) -> Values {
-    let authorities = how.and_then(|(way, _)| way.authorities());
-    let path = |path: Option<&PathBuf>| path.map(|path| shown(path));
-    let authentication = how.map(|(_, authentication)| authentication);
-    let domain = authentication.and_then(|how| how.domain.clone());
+    let (way, authentication) = how.unzip();
+    let authorities = way.and_then(Way::authorities);
+    let ca_file = authorities.and_then(|all| all.ca_file.as_deref());
+    let ca_dir = authorities.and_then(|all| all.ca_dir.as_deref());
+    let method = authentication.map(|how| how.method.to_string());
     vec![
-        ("transport", how.map(|(way, _)| way.name().to_owned())),
+        ("transport", way.map(|way| way.name().to_owned())),
+        ("ca_file", ca_file.map(shown)),
+        ("ca_dir", ca_dir.map(shown)),
+        ("authenticate", method),
         (
-            "ca_file",
-            path(authorities.and_then(|all| all.ca_file.as_ref())),
+            "superuser_for",
+            authentication.and_then(|how| how.domain.clone()),
         ),
-        (
-            "ca_dir",
-            path(authorities.and_then(|all| all.ca_dir.as_ref())),
-        ),
-        (
-            "authenticate",
-            authentication.map(|how| how.method.to_string()),
-        ),
-        ("superuser_for", domain),
     ]
 }
 
@@ -179,19 +176,15 @@ fn searches(config: &Config) -> Things<String> {
             let (account, service) = (&credential.identity.account, &credential.service);
             let place = places.entry((account, service)).or_default();
             *place += 1;
-            let at = wanted
-                .at
-                .as_ref()
-                .map(|at| format!(", where {}", at.as_str()));
-            let name = format!(
-                "{account}/{service} at {}: {}{}",
-                search.group,
-                wanted.schedds,
-                at.unwrap_or_default()
+            let mut name = format!(
+                "{account}/{service} at {}: {}",
+                search.group, wanted.schedds
             );
             let mut values = template(wanted);
-            let place = wanted.at.as_ref().map(|_| place.to_string());
-            values.push(("place in `at`", place));
+            if let Some(at) = &wanted.at {
+                name = format!("{name}, where {}", at.as_str());
+                values.push(("place in `at`", Some(place.to_string())));
+            }
             all.insert(name, values);
         }
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use htvault::text::printable;
 use htvault::{Authorities, TlsSettings};
@@ -54,51 +54,44 @@ impl fmt::Display for HostFault {
 
 /// Checks every keytab, in the order of paths. Accounts that share a keytab and its fault are named in one.
 pub async fn keytab_faults(config: &Config) -> Vec<HostFault> {
-    // Accounts by keytab and principal.
-    let mut keytabs: BTreeMap<&Path, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
-    for identity in config.identities() {
-        let principals = keytabs.entry(&identity.keytab).or_default();
-        let accounts = principals.entry(&identity.principal).or_default();
-        accounts.insert(&identity.account);
-    }
+    let used = config.identities();
+    let used = used.map(|of| (&*of.keytab, &*of.principal, &*of.account));
+    let used: BTreeSet<(&Path, &str, &str)> = used.collect();
     // All at once: those whose file systems hang are waited for together.
-    let reads = keytabs.keys().map(|path| {
-        let path = path.to_path_buf();
-        async move { (read_keytab(&path).await, path) }
-    });
+    let paths: BTreeSet<PathBuf> = used.iter().map(|(path, ..)| path.to_path_buf()).collect();
+    let reads = paths
+        .into_iter()
+        .map(|path| async move { (read_keytab(&path).await, path) });
     let reads = reads.collect::<JoinSet<_>>().join_all().await;
     let read: BTreeMap<_, _> = reads.into_iter().map(|(read, path)| (path, read)).collect();
-    let mut faults = Vec::new();
-    for (path, principals) in keytabs {
-        let mut by_fault: BTreeMap<HostFault, BTreeSet<&str>> = BTreeMap::new();
-        for (principal, accounts) in principals {
-            if let Some(fault) = read.get(path).and_then(|read| check(read, principal)) {
-                by_fault.entry(fault).or_default().extend(accounts);
-            }
-        }
-        for (fault, accounts) in by_fault {
-            let accounts: Vec<String> = accounts.into_iter().map(str::to_owned).collect();
-            let (names, path) = (accounts.join(", "), path.display());
-            faults.push(HostFault {
-                accounts,
-                message: format!("account {names}: keytab {path}: {fault}"),
-                ..fault
-            });
+    let mut faults: BTreeMap<(&Path, HostFault), BTreeSet<&str>> = BTreeMap::new();
+    for (path, principal, account) in used {
+        if let Some(fault) = read.get(path).and_then(|read| check(read, principal)) {
+            faults.entry((path, fault)).or_default().insert(account);
         }
     }
-    faults
+    let named = faults.into_iter().map(|((path, fault), accounts)| {
+        let accounts = Vec::from_iter(accounts);
+        let (names, path) = (accounts.join(", "), path.display());
+        HostFault {
+            message: format!("account {names}: keytab {path}: {}", fault.message),
+            accounts: accounts.into_iter().map(str::to_owned).collect(),
+            ..fault
+        }
+    });
+    named.collect()
 }
 
-/// Checks the certificate authorities of Vault and of the credds.
+/// Fault of the certificate authorities of Vault and of the credds, if there is one. Without them nothing is delivered.
 #[must_use]
-pub fn authority_fault(config: &Config) -> Option<HostFault> {
+pub fn authority_fault(config: &Config) -> Option<String> {
     let error = htvault::Client::new(&config.vault).err();
     let error = error.or_else(|| {
         let others = credd_authorities(config).into_iter();
         let mut others = others.filter(|authorities| **authorities != config.vault.tls);
         others.find_map(|authorities| Authorities::read(authorities).err())
-    })?;
-    Some(HostFault::new(true, error.to_string()))
+    });
+    error.map(|error| error.to_string())
 }
 
 /// Authorities of credds that this program speaks to itself.
@@ -186,7 +179,6 @@ fn key_fault(entries: &Entries, principal: &str) -> Option<HostFault> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
-    use std::path::PathBuf;
     use std::sync::Arc;
 
     use super::*;
@@ -311,7 +303,7 @@ mod tests {
             let deliveries = files.iter().map(|file| credd(file)).collect();
             let mut config = fixtures::config(deliveries);
             config.vault.tls.ca_file = Some(AUTHORITY.into());
-            Some(authority_fault(&config)?.message)
+            authority_fault(&config)
         };
         assert_eq!(fault(&[AUTHORITY]), None);
         let told = fault(&[AUTHORITY, "/nowhere/ca.pem"]).unwrap();

@@ -15,7 +15,7 @@ pub(super) async fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Se
         format!("{} deliveries are checked", deliveries.len()),
     );
     match host::authority_fault(config) {
-        Some(fault) => section.add("authorities", Verdict::Wrong, fault.to_string()),
+        Some(fault) => section.add("authorities", Verdict::Wrong, fault),
         None => section.add("authorities", Verdict::Ok, "they can be read"),
     }
     for fault in directory::faults(config).await {

@@ -16,8 +16,8 @@ use crate::config::faults::{Faults, Located};
 use crate::config::given::Given;
 use crate::config::sections::{AccountSection, FileSections, OverrideSection};
 use crate::config::values::AbsolutePath;
-use crate::config::{DeliveryTemplate, Glob, NameFilter};
-use crate::model::delivery::{Credential, Identity};
+use crate::config::{DeliveryTemplate, NameFilter};
+use crate::model::delivery::Identity;
 
 const LIFETIME: Duration = Duration::from_hours(7 * 24);
 const RENEW_BELOW: Duration = Duration::from_hours(3 * 24);
@@ -93,9 +93,10 @@ pub(super) fn resolve(
     }
     // Names are checked even where no credential is good.
     let for_account = context.groups.choose(schedds, faults);
+    let own = OverrideSection::default();
     let mut typed: Vec<Typed<'_>> = Vec::new();
     for (name, section) in credentials {
-        if let Some(credential) = credential(name, section, None, &owner, faults) {
+        if let Some(credential) = credential(name, section, &own, &owner, faults) {
             let credential = Arc::new(credential);
             typed.push(Typed {
                 name,
@@ -130,47 +131,36 @@ fn templates(
     faults: &mut Faults,
 ) -> Vec<DeliveryTemplate> {
     let authorize = authorize_with(typed, all, faults);
-    let template =
-        |at, credential: &Arc<Credential>, other: &OverrideSection, faults: &mut Faults| {
-            let (lifetime, renew_below) = tokens(other, typed, owner, faults);
-            DeliveryTemplate {
-                schedds: NameFilter::all(),
-                at,
-                credential: Arc::clone(credential),
-                authorize: Arc::clone(&authorize),
-                lifetime,
-                renew_below,
-            }
-        };
     let mut list = Vec::new();
-    for (name, other) in typed.section.at.entries() {
-        let at = match Glob::parse(&name.value) {
-            Ok(glob) => glob,
-            Err(why) => {
-                faults.add(name.place, why);
-                continue;
-            }
+    let own = OverrideSection::default();
+    let others = typed.section.at.entries().iter();
+    let others = others.map(|(name, other)| (Some(name), other));
+    for (name, other) in others.chain([(None, &own)]) {
+        let groups = owner.context.groups;
+        let at = name.map(|name| groups.glob(name.place, &name.value, faults));
+        let at = match at {
+            // It is a fault.
+            Some(None) => continue,
+            at => at.flatten(),
         };
-        owner
-            .context
-            .groups
-            .check_name(name.place, &name.value, faults);
-        let mut there = Arc::clone(&typed.credential);
-        if !other.scopes.is_missing() || !other.audience.is_missing() {
-            let section = typed.section;
-            let Some(changed) = credential(typed.name, section, Some(other), owner, faults) else {
-                continue;
-            };
-            there = Arc::new(changed);
-        }
-        list.push(template(Some(at), &there, other, faults));
+        let has_others = !other.scopes.is_missing() || !other.audience.is_missing();
+        let credential = if has_others {
+            let changed = credential(typed.name, typed.section, other, owner, faults);
+            let Some(changed) = changed else { continue };
+            Arc::new(changed)
+        } else {
+            Arc::clone(&typed.credential)
+        };
+        let (lifetime, renew_below) = tokens(other, typed, owner, faults);
+        list.push(DeliveryTemplate {
+            schedds: NameFilter::all(),
+            at,
+            credential,
+            authorize: Arc::clone(&authorize),
+            lifetime,
+            renew_below,
+        });
     }
-    list.push(template(
-        None,
-        &typed.credential,
-        &OverrideSection::default(),
-        faults,
-    ));
     list
 }
 

@@ -22,12 +22,12 @@ pub(super) struct Typed<'a> {
     pub(super) credential: Arc<Credential>,
 }
 
-/// A credential, as it is at the schedds of `other` when that is given. Faults of credentials of the defaults that
-/// depend on the account name it.
+/// A credential, with the values of `other` at some schedds. Faults of credentials of the defaults that depend on the
+/// account name it.
 pub(super) fn credential(
     service: &Located<String>,
     section: &CredentialSection,
-    other: Option<&OverrideSection>,
+    other: &OverrideSection,
     owner: &Owner<'_>,
     faults: &mut Faults,
 ) -> Option<Credential> {
@@ -48,15 +48,11 @@ pub(super) fn credential(
         let texts = key.items().iter();
         let texts: Vec<String> = texts.map(|text| fill(text, &values, faults)).collect();
         let words = texts.iter().flat_map(|text| text.split([',', ' ']));
-        words
-            .filter(|word| !word.is_empty())
-            .map(str::to_owned)
-            .collect()
+        let words = words.filter(|word| !word.is_empty());
+        words.map(str::to_owned).collect()
     };
-    let scopes = words(other.map_or(&section.scopes, |other| other.scopes.or(&section.scopes)));
-    let audience = words(other.map_or(&section.audience, |other| {
-        other.audience.or(&section.audience)
-    }));
+    let scopes = words(other.scopes.or(&section.scopes));
+    let audience = words(other.audience.or(&section.audience));
     let credkey = owner.own.credkey.or(&owner.defaults().credkey);
     let credkey = credkey.located().map(|text| fill(text, &values, faults));
     let credkey = credkey.unwrap_or_else(|| {
@@ -65,12 +61,16 @@ pub(super) fn credential(
         principal.map_or("none", |(name, _realm)| name).to_owned()
     });
     let server = owner.context.server;
-    let full_url = CredentialUrl::creds(server, &issuer, &credkey, &role);
-    let full_url = full_url.map_err(|error| {
-        let message = format!("account {account}: {}", error.words());
-        faults.add(service.place, message);
-    });
-    let full_url = full_url.ok()?;
+    let full_url = match CredentialUrl::creds(server, &issuer, &credkey, &role) {
+        Ok(url) => url,
+        Err(error) => {
+            faults.add(
+                service.place,
+                format!("account {account}: {}", error.words()),
+            );
+            return None;
+        }
+    };
     let url = if scopes.is_empty() && audience.is_empty() {
         full_url.clone()
     } else {
@@ -105,10 +105,8 @@ fn issuer_and_role(
     if let Some(issuer) = filled(&section.issuer) {
         return Some((issuer, role.unwrap_or_else(|| "default".to_owned())));
     }
-    let (issuer, from_name) = service
-        .value
-        .split_once('_')
-        .unwrap_or((&service.value, "default"));
+    let parts = service.value.split_once('_');
+    let (issuer, from_name) = parts.unwrap_or((&service.value, "default"));
     if from_name.contains('_') {
         faults.add(
             service.place,
@@ -116,10 +114,8 @@ fn issuer_and_role(
         );
         return None;
     }
-    Some((
-        issuer.to_owned(),
-        role.unwrap_or_else(|| from_name.to_owned()),
-    ))
+    let role = role.unwrap_or_else(|| from_name.to_owned());
+    Some((issuer.to_owned(), role))
 }
 
 /// Lifetime of the refresh token, and the margin of warnings.
@@ -131,9 +127,7 @@ fn grant(section: &CredentialSection, owner: &Owner<'_>, faults: &mut Faults) ->
         &owner.context.sections.grant,
     ];
     let durations = Durations::nearest(levels.map(|level| (&level.lifetime, &level.warn)));
-    let Durations {
-        lifetime, margin, ..
-    } = durations;
+    let (lifetime, margin) = (durations.lifetime, durations.margin);
     if let (Some(lifetime), Some(warn)) = (lifetime, margin) {
         durations.check("warn", warn, lifetime, faults);
     }
@@ -148,13 +142,8 @@ fn grant(section: &CredentialSection, owner: &Owner<'_>, faults: &mut Faults) ->
 
 /// Adds a fault for each credential that has the same tokens as one before it.
 pub(super) fn check_duplicates(all: &[Typed<'_>], faults: &mut Faults) {
-    for (
-        index,
-        Typed {
-            name, credential, ..
-        },
-    ) in all.iter().enumerate()
-    {
+    for (index, typed) in all.iter().enumerate() {
+        let credential = &typed.credential;
         let mut before = all.iter().take(index).map(|typed| &typed.credential);
         let same = before.find(|other| {
             let renamed = Credential {
@@ -168,7 +157,7 @@ pub(super) fn check_duplicates(all: &[Typed<'_>], faults: &mut Faults) {
                 "it is the same as {:?}: issuer {}, role {}, scopes and audience are equal, keep one of them",
                 same.service, credential.issuer, credential.role
             );
-            faults.add(name.place, message);
+            faults.add(typed.name.place, message);
         }
     }
 }
@@ -187,10 +176,8 @@ pub(super) fn authorize_with(
         consistency::authorizing_scopes(name, found, faults);
         return Arc::clone(found);
     }
-    let hint = hint(
-        &name.value,
-        all.iter().map(|typed| typed.name.value.as_str()),
-    );
+    let names = all.iter().map(|typed| typed.name.value.as_str());
+    let hint = hint(&name.value, names);
     let message = format!("the account has no credential {:?}, {hint}", name.value);
     faults.add(name.place, message);
     Arc::clone(&typed.credential)

@@ -48,7 +48,7 @@ pub(crate) fn config(file: &str, sections: &FileSections, faults: &mut Faults) -
         let message = "`address` is missing, write for example {address: \"127.0.0.1:9118\"}";
         faults.add(place, message);
     }
-    let authorities = authorities(&sections.vault);
+    let authorities = authorities(&sections.vault.ca_file, &sections.vault.ca_dir);
     let groups = Groups::new(sections.schedds.entries(), &authorities, faults);
     // Without a good address the rest is still checked, with one that is never used.
     let server = match &vault {
@@ -97,10 +97,10 @@ fn path(path: &Given<AbsolutePath>) -> Option<PathBuf> {
     path.get().map(|path| path.0.clone())
 }
 
-fn authorities(section: &VaultSection) -> TlsSettings {
+fn authorities(file: &Given<AbsolutePath>, directory: &Given<AbsolutePath>) -> TlsSettings {
     TlsSettings {
-        ca_file: path(&section.ca_file),
-        ca_dir: path(&section.ca_dir),
+        ca_file: path(file),
+        ca_dir: path(directory),
     }
 }
 
@@ -121,7 +121,7 @@ fn vault(file: &str, section: &VaultSection, faults: &mut Faults) -> Option<Sett
     let servers = section.address.items().iter();
     let servers = servers.map(|server| server.value.0.clone()).collect();
     let mut settings = Settings::for_cluster(servers).ok()?;
-    settings.tls = authorities(section);
+    settings.tls = authorities(&section.ca_file, &section.ca_dir);
     let limit = requests.limit.get().zip(requests.per.get());
     settings.limit = limit.map(|(limit, per)| RequestLimit {
         limit: limit.0,

@@ -9,7 +9,7 @@ use crate::config::faults::{Faults, Located, Place, hint};
 use crate::config::given::{Given, Several};
 use crate::config::sections::GroupSection;
 use crate::config::{Glob, NameFilter, Search};
-use crate::model::delivery::{Authentication, Target, Way};
+use crate::model::delivery::{Authentication, Target};
 use crate::model::names::suggestion;
 
 /// Limit for the length of a host's name, that of DNS.
@@ -22,17 +22,8 @@ const GROUP_LIMIT: usize = 255;
 pub(super) struct Schedd {
     /// Name in accounts and reports.
     pub(super) name: String,
+    place: Place,
     pub(super) target: Target,
-}
-
-impl Schedd {
-    /// The name by which it is the same schedd: a host name has no case.
-    fn key(&self) -> String {
-        match &self.target {
-            Target::Directory(_) => self.name.clone(),
-            Target::Credd { .. } => self.name.to_lowercase(),
-        }
-    }
 }
 
 /// A group of schedds.
@@ -64,36 +55,21 @@ impl Groups {
         authorities: &TlsSettings,
         faults: &mut Faults,
     ) -> Self {
-        let mut groups = Vec::new();
-        // The group that first named a schedd, so that each name means one target.
-        let mut known: BTreeMap<String, (Target, String)> = BTreeMap::new();
-        for (name, section) in sections {
+        let mut known = BTreeMap::new();
+        let groups = sections.iter().map(|(name, section)| {
             if Glob::is_glob(&name.value) || name.value.starts_with('!') {
                 let message = "a group's name must not contain `*?[` or begin with `!`";
                 faults.add(name.place, message);
             }
             check_length(name, GROUP_LIMIT, faults);
-            let search = is_search(section);
-            let mut group = Group {
-                name: name.value.clone(),
-                listed: Vec::new(),
-                search: search.then(|| {
-                    let way = way::of(section, authorities, faults);
-                    new_search(name, section, way)
-                }),
-            };
-            if group.search.is_none() {
-                for (place, schedd) in listed(name, section, authorities, faults) {
-                    if is_new(place, &schedd, &known, faults) {
-                        let first = (schedd.target.clone(), name.value.clone());
-                        known.insert(schedd.key(), first);
-                        group.listed.push(schedd);
-                    }
-                }
-            }
-            groups.push(group);
-        }
-        Self(groups)
+            let mut group = group(name, section, authorities, faults);
+            let name = &group.name;
+            group
+                .listed
+                .retain(|schedd| is_new(schedd, name, &mut known, faults));
+            group
+        });
+        Self(groups.collect())
     }
 
     /// The schedds that are chosen by names and globs; a fault for each that matches nothing.
@@ -138,15 +114,11 @@ impl Groups {
         for item in typed {
             let excluded = item.value.strip_prefix('!');
             let name = excluded.unwrap_or(&item.value);
-            match Glob::parse(name) {
-                Ok(glob) if excluded.is_some() => filter.exclude.push(glob),
-                Ok(glob) => filter.include.push(glob),
-                Err(why) => {
-                    faults.add(item.place, why);
-                    continue;
-                }
-            }
-            self.check_name(item.place, name, faults);
+            let list = match excluded {
+                Some(_) => &mut filter.exclude,
+                None => &mut filter.include,
+            };
+            list.extend(self.glob(item.place, name, faults));
         }
         if let Some(first) = typed.first()
             && filter.include.is_empty()
@@ -168,16 +140,16 @@ impl Groups {
         glob.matches(&schedd.name) || self.0.iter().any(in_group)
     }
 
-    /// Adds a fault for a name or glob that can match no schedd.
-    pub(super) fn check_name(&self, place: Place, name: &str, faults: &mut Faults) {
+    /// Parses a name or glob; adds a fault when it is none, or can match no schedd.
+    pub(super) fn glob(&self, place: Place, name: &str, faults: &mut Faults) -> Option<Glob> {
+        let glob = Glob::parse(name).map_err(|why| faults.add(place, why));
+        let glob = glob.ok()?;
         let groups = self.0.iter().map(|group| group.name.as_str());
         let listed = self.0.iter().flat_map(|group| &group.listed);
-        let all = groups
-            .clone()
-            .chain(listed.map(|schedd| schedd.name.as_str()));
-        let matches = |glob: Glob| all.clone().any(|name| glob.matches(name));
-        if self.may_be_found(name) || Glob::parse(name).is_ok_and(matches) {
-            return;
+        let listed = listed.map(|schedd| schedd.name.as_str());
+        let all = groups.clone().chain(listed);
+        if self.may_be_found(name) || all.clone().any(|name| glob.matches(name)) {
+            return Some(glob);
         }
         let message = if self.0.is_empty() {
             "define it under `schedds`".to_owned()
@@ -189,6 +161,7 @@ impl Groups {
         };
         let message = format!("there is no group of schedds and no schedd {name:?}, {message}");
         faults.add(place, message);
+        Some(glob)
     }
 
     /// Returns true when a search may find a schedd that this matches; a word without a dot is the name of a group.
@@ -199,22 +172,28 @@ impl Groups {
     }
 }
 
+/// Targets of schedds by the name that is unique (a host name has no case), with the group that first named each.
+type Known = BTreeMap<String, (Target, String)>;
+
 /// Returns true when a schedd may be used; adds a fault when its name means another schedd in an earlier group, or its
 /// directory is that of an earlier group.
-fn is_new(
-    place: Place,
-    schedd: &Schedd,
-    known: &BTreeMap<String, (Target, String)>,
-    faults: &mut Faults,
-) -> bool {
-    let Schedd { name, target } = schedd;
-    if let Some((other, first)) = known.get(&schedd.key())
+fn is_new(schedd: &Schedd, group: &str, known: &mut Known, faults: &mut Faults) -> bool {
+    let Schedd {
+        name,
+        place,
+        target,
+    } = schedd;
+    let key = match target {
+        Target::Directory(_) => name.clone(),
+        Target::Credd { .. } => name.to_lowercase(),
+    };
+    if let Some((other, first)) = known.get(&key)
         && other != target
     {
         let message = format!(
             "schedd {name:?} is another one in group {first:?}, use one name for one schedd"
         );
-        faults.add(place, message);
+        faults.add(*place, message);
         return false;
     }
     if let Target::Directory(path) = target
@@ -222,46 +201,23 @@ fn is_new(
     {
         let path = path.display();
         let message = format!("group {first:?} has the directory {path} already, use that group");
-        faults.add(place, message);
+        faults.add(*place, message);
     }
+    known.insert(key, (target.clone(), group.to_owned()));
     true
 }
 
-/// Returns true for a group that is found through a collector.
-fn is_search(section: &GroupSection) -> bool {
-    let is_listed = !section.directory.is_missing() || !section.credds.is_missing();
-    let is_search = !section.collector.is_missing() || !section.constraint.is_missing();
-    is_search && !is_listed
-}
-
-fn new_search(name: &Located<String>, section: &GroupSection, way: Way) -> Search {
-    Search {
-        group: name.value.clone(),
-        collector: section.collector.get().cloned(),
-        constraint: section.constraint.get().map(|text| text.0.clone()),
-        way,
-        authentication: authentication(section),
-        templates: Vec::new(),
-    }
-}
-
-fn authentication(section: &GroupSection) -> Authentication {
-    Authentication {
-        method: section.authenticate.get().copied().unwrap_or_default(),
-        domain: section.superuser_for.get().cloned(),
-    }
-}
-
-/// The listed schedds of a group, each with the place of its name.
-fn listed(
+/// A group with the schedds that it lists, or with its search.
+fn group(
     name: &Located<String>,
     section: &GroupSection,
     authorities: &TlsSettings,
     faults: &mut Faults,
-) -> Vec<(Place, Schedd)> {
-    let credds = section.credds.items();
+) -> Group {
+    let (mut listed, mut search) = (Vec::new(), None);
+    let is_search = !section.collector.is_missing() || !section.constraint.is_missing();
     match (section.directory.is_missing(), section.credds.is_missing()) {
-        (false, true) => directory(name, section, faults).into_iter().collect(),
+        (false, true) => listed.extend(directory(name, section, faults)),
         (true, false) => {
             if let Some(place) = section.constraint.place() {
                 let message = "it is for schedds found through a collector, remove it or `credds`";
@@ -270,22 +226,53 @@ fn listed(
             if section.credds.is_empty() {
                 faults.add(name.place, "`credds` lists no host, add at least one");
             }
-            let way = way::of(section, authorities, faults);
-            let credds = credds.iter().map(|host| credd(host, section, &way, faults));
-            credds.collect()
+            let found = new_search(name, section, authorities, faults);
+            for host in section.credds.items() {
+                check_host(host, faults);
+                listed.push(Schedd {
+                    name: host.value.clone(),
+                    place: host.place,
+                    target: found.target(&host.value),
+                });
+            }
         }
+        (true, true) if is_search => search = Some(new_search(name, section, authorities, faults)),
         (false, false) => {
-            let place = credds.first().map_or(name.place, |credd| credd.place);
+            let first = section.credds.items().first();
+            let place = first.map_or(name.place, |credd| credd.place);
             let message = "a group has either `directory` or `credds`, make two groups of it";
             faults.add(place, message);
-            Vec::new()
         }
         (true, true) => {
             let message = "a group needs `directory: PATH`, `credds: [HOST, ..]`, or `collector` and `constraint` to be found \
                         by";
             faults.add(name.place, message);
-            Vec::new()
         }
+    }
+    Group {
+        name: name.value.clone(),
+        listed,
+        search,
+    }
+}
+
+/// The search of a group; one of listed schedds has the same way to them.
+fn new_search(
+    name: &Located<String>,
+    section: &GroupSection,
+    authorities: &TlsSettings,
+    faults: &mut Faults,
+) -> Search {
+    Search {
+        group: name.value.clone(),
+        collector: section.collector.get().cloned(),
+        constraint: section.constraint.get().map(|text| text.0.clone()),
+        way: way::of(section, authorities, faults),
+        authentication: Authentication {
+            method: section.authenticate.get().copied().unwrap_or_default(),
+            domain: section.superuser_for.get().cloned(),
+        },
+        templates: Vec::new(),
     }
 }
 
@@ -293,7 +280,7 @@ fn directory(
     name: &Located<String>,
     section: &GroupSection,
     faults: &mut Faults,
-) -> Option<(Place, Schedd)> {
+) -> Option<Schedd> {
     let others = [
         section.collector.place(),
         section.constraint.place(),
@@ -307,30 +294,19 @@ fn directory(
         faults.add(other, "not used with `directory`, remove it");
     }
     let directory = section.directory.located()?;
-    let target = Target::Directory(directory.value.0.clone());
-    let name = name.value.clone();
-    Some((directory.place, Schedd { name, target }))
+    Some(Schedd {
+        name: name.value.clone(),
+        place: directory.place,
+        target: Target::Directory(directory.value.0.clone()),
+    })
 }
 
-fn credd(
-    host: &Located<String>,
-    section: &GroupSection,
-    way: &Way,
-    faults: &mut Faults,
-) -> (Place, Schedd) {
-    let name = host.value.clone();
-    if name.contains(char::is_whitespace) {
+fn check_host(host: &Located<String>, faults: &mut Faults) {
+    if host.value.contains(char::is_whitespace) {
         faults.add(host.place, "expected a host name");
     }
     // An address may be longer.
-    if !name.starts_with('<') {
+    if !host.value.starts_with('<') {
         check_length(host, HOST_LIMIT, faults);
     }
-    let target = Target::Credd {
-        host: name.clone(),
-        collector: section.collector.get().cloned(),
-        way: way.clone(),
-        authentication: authentication(section),
-    };
-    (host.place, Schedd { name, target })
 }

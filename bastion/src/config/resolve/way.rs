@@ -6,7 +6,6 @@
 use htcondor_cedar::Address;
 use htvault::TlsSettings;
 
-use super::path;
 use crate::config::faults::{Faults, Located};
 use crate::config::search::collectors;
 use crate::config::sections::{GroupSection, WayName};
@@ -14,10 +13,7 @@ use crate::model::delivery::{Method, Way};
 
 /// The way of a group; `authorities` are those of Vault.
 pub(super) fn of(section: &GroupSection, authorities: &TlsSettings, faults: &mut Faults) -> Way {
-    let own = TlsSettings {
-        ca_file: path(&section.ca_file),
-        ca_dir: path(&section.ca_dir),
-    };
+    let own = super::authorities(&section.ca_file, &section.ca_dir);
     let is_own = own != TlsSettings::default();
     let method = section.authenticate.get().copied().unwrap_or_default();
     let can_be_cedar = method == Method::Scitokens && !section.collector.is_missing();
