@@ -66,14 +66,6 @@ impl Client {
         Ok(client)
     }
 
-    /// The same; `None` when no service runs.
-    pub(crate) async fn connect_if_running(path: &Path) -> Result<Option<Self>, ClientError> {
-        match Self::connect(path).await {
-            Err(ClientError::Absent(_)) => Ok(None),
-            connected => connected.map(Some),
-        }
-    }
-
     /// Requests the status of deliveries.
     pub(crate) async fn status(&self, selection: &Selection) -> Result<Report, ClientError> {
         let names = [
@@ -237,9 +229,9 @@ mod tests {
         let error = failure(&path).await;
         assert!(error.contains("nothing came within 5 s"), "{error}");
         drop(listener);
-        let error = failure(&path).await;
-        assert!(error.contains("nobody listens at"), "{error}");
-        assert!(Client::connect_if_running(&path).await.unwrap().is_none());
+        let error = Client::connect(&path).await.unwrap_err();
+        assert!(matches!(error, ClientError::Absent(_)));
+        assert!(error.to_string().contains("nobody listens at"), "{error}");
     }
 
     /// Error of a command to whom a service answers this, before or after the request.

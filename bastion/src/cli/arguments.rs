@@ -178,7 +178,7 @@ impl Cli {
                 service(global.load()?, &global.config, watch).await?;
                 Ok(Done::Good)
             }
-            Command::Once(output) => super::once::once(&global.load()?, *output).await,
+            Command::Once(output) => super::once::once(global.load()?, *output).await,
             Command::Check(output) => super::check::check(global.load(), *output).await,
             Command::Doctor(arguments) => super::doctor::doctor(&global.load()?, arguments).await,
             Command::Status(arguments) => super::status::status(global, arguments).await,
@@ -218,18 +218,11 @@ impl Global {
         if let Some(socket) = &self.socket {
             return Ok(socket.clone());
         }
-        match config::load(&self.config) {
-            Ok(config) => Ok(config.control),
-            Err(faults)
-                if self.config != Path::new(config::DEFAULT_FILE)
-                    && matches!(self.config.try_exists(), Ok(false)) =>
-            {
-                Err(CommandError::wrong(faults.iter()))
-            }
-            Err(_) => {
-                let written = config::written_control(&self.config);
-                Ok(written.unwrap_or_else(|| config::DEFAULT_CONTROL.into()))
-            }
+        let is_named = self.config != Path::new(config::DEFAULT_FILE);
+        if is_named && matches!(self.config.try_exists(), Ok(false)) {
+            self.load()?;
         }
+        let written = config::written_control(&self.config);
+        Ok(written.unwrap_or_else(|| config::DEFAULT_CONTROL.into()))
     }
 }

@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
 use super::CommandError;
-use crate::api::client::Client;
+use crate::api::client::{Client, ClientError};
 use crate::cli::arguments::Global;
 use crate::config::Config;
 use crate::engine::Command;
-use crate::engine::real::{RealParts, engine, lock, parts, warn_of_host};
+use crate::engine::real::{RealParts, engine, lock, parts};
 use crate::engine::report::Report;
 use crate::model::delivery::Selection;
 use crate::schedd::Transports;
@@ -30,9 +30,10 @@ pub(crate) enum Executor {
 impl Executor {
     /// Connects to the service, or loads the configuration where no service runs.
     pub(crate) async fn find(global: &Global) -> Result<Self, CommandError> {
-        match Client::connect_if_running(&global.socket()?).await? {
-            Some(client) => Ok(Self::Service(client)),
-            None => Ok(Self::Here(Box::new(global.load()?))),
+        match Client::connect(&global.socket()?).await {
+            Ok(client) => Ok(Self::Service(client)),
+            Err(ClientError::Absent(_)) => Ok(Self::Here(Box::new(global.load()?))),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -85,28 +86,8 @@ impl Executor {
 }
 
 /// The state, which changes are written to.
-fn store(config: &Config) -> anyhow::Result<Store> {
+pub(super) fn store(config: &Config) -> anyhow::Result<Store> {
     Store::open(&config.state).map_err(anyhow::Error::msg)
-}
-
-/// Attempts every delivery once, without a service.
-///
-/// # Errors
-/// A service runs, or the certificate authorities cannot be used.
-pub(crate) async fn once(
-    config: &Config,
-    mut progress: impl FnMut(&Report),
-) -> anyhow::Result<Report> {
-    let _lock = lock(config)?;
-    warn_of_host(Arc::new(config.clone())).await;
-    let parts = parts(config, store(config)?)?;
-    let mut engine = engine(config, &parts);
-    engine
-        .settle_before(|engine| progress(&engine.report()))
-        .await;
-    let report = engine.report();
-    engine.close().await;
-    Ok(report)
 }
 
 /// The real parts, for work beside a service: they leave the state as it is.

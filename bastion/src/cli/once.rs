@@ -1,31 +1,37 @@
 //! `once`: one attempt of every delivery, without a service.
 
+use std::sync::Arc;
+
+use super::executor::store;
 use super::output::Output;
 use super::progress::Progress;
-use super::{CommandError, Done, complain, executor, status};
-use crate::config::Config;
-use crate::config::host;
-use crate::engine::report::Line;
+use super::{CommandError, Done, complain, status};
+use crate::config::{Config, host};
+use crate::engine::real::{engine, lock, parts, warn_of_host};
+use crate::engine::report::{Line, Report};
 
 /// Attempts every delivery; prints the states and problems.
-pub(crate) async fn once(config: &Config, output: Output) -> Result<Done, CommandError> {
+pub(crate) async fn once(config: Config, output: Output) -> Result<Done, CommandError> {
+    let config = Arc::new(config);
+    let _lock = lock(&config)?;
+    warn_of_host(Arc::clone(&config)).await;
+    let parts = parts(&config, store(&config)?).map_err(anyhow::Error::from)?;
+    let mut engine = engine(&config, &parts);
     let progress = Progress::begin("deliveries");
-    let report = executor::once(config, |report| {
+    let show = |report: &Report| {
         let settled = |line: &&Line| line.is_settled_since(0);
         let settled = report.deliveries.iter().filter(settled).count();
         progress.show(settled, &report.deliveries);
-    });
-    let report = report.await;
+    };
+    engine.settle_before(|engine| show(&engine.report())).await;
+    let report = engine.report();
+    engine.close().await;
     progress.end();
-    let report = report?;
-    let mut other_faults = host::keytab_faults(config).await;
+    let mut other_faults = host::keytab_faults(&config).await;
     // An account whose tokens are still valid is good now, but cannot be renewed.
     other_faults.retain(|fault| {
-        fault.stops
-            && fault
-                .accounts
-                .iter()
-                .all(|account| report.is_good_for(account))
+        let mut accounts = fault.accounts.iter();
+        fault.stops && accounts.all(|account| report.is_good_for(account))
     });
     let printed = output.print(&report, |width| status::deliveries(&report, width));
     if !output.json {
