@@ -18,16 +18,15 @@ pub(crate) async fn push(
 ) -> Result<Done, CommandError> {
     let selection = arguments.selection();
     let is_meant = |line: &Line| line.takes_push_of(&selection);
-    let left_out = |number: usize, _| {
-        if number == 0 {
-            return String::new();
-        }
-        format!(
+    let (report, left_out) = order(global, &selection, "push", is_meant).await?;
+    let note = match left_out {
+        0 => String::new(),
+        number => format!(
             "\n{number} left out, revoked or at a schedd that is gone: to have a revoked one delivered again, name its \
              schedd (--schedd)\n"
-        )
+        ),
     };
-    let report = order(global, arguments, "push", is_meant, left_out).await?;
+    print(arguments, &report, &note)?;
     // A push that was asked for and not made is seen by the exit code, too.
     Ok(Done::when(
         report.is_good() && !report.deliveries.is_empty(),
@@ -40,49 +39,44 @@ pub(crate) async fn retry(
     arguments: &SelectionArguments,
 ) -> Result<Done, CommandError> {
     let has_failed = |line: &Line| line.state == State::Failed;
-    let left_out = |_, is_empty| {
-        let text = if is_empty {
-            "nothing waits after a failure\n"
-        } else {
-            ""
-        };
-        text.to_owned()
+    let (report, _) = order(global, &arguments.selection(), "retry", has_failed).await?;
+    let note = if report.deliveries.is_empty() {
+        "nothing waits after a failure\n"
+    } else {
+        ""
     };
-    let report = order(global, arguments, "retry", has_failed, left_out).await?;
+    print(arguments, &report, note)?;
     Ok(Done::when(report.is_good()))
 }
 
-/// Sends an order for the selected deliveries and waits until those of them that are meant are done. `left_out` gives
-/// the message for those that are not, by their number, and whether no other is there.
+/// Sends an order for the selected deliveries and waits until those of them that are meant are done. Returns the number
+/// of the others, too.
 async fn order(
     global: &Global,
-    arguments: &SelectionArguments,
+    selection: &Selection,
     name: &'static str,
     is_meant: impl Fn(&Line) -> bool,
-    left_out: impl Fn(usize, bool) -> String,
-) -> Result<Report, CommandError> {
-    let selection = arguments.selection();
+) -> Result<(Report, usize), CommandError> {
     let client = Client::connect(&global.socket()?).await?;
-    let mut before = client.status(&selection).await?.deliveries;
+    let mut before = client.status(selection).await?.deliveries;
     let selected = before.len();
     before.retain(is_meant);
     let progress = Progress::begin(name);
     let report = tokio::select! {
-        report = client.order(name, &selection) => report,
-        never = show(&progress, &client, &selection, &before) => match never {},
+        report = client.order(name, selection) => report,
+        never = show(&progress, &client, selection, &before) => match never {},
     };
     progress.end();
-    let report: Report = report?;
-    arguments.output.print(&report, |width| {
-        let is_empty = report.deliveries.is_empty();
-        let table = if is_empty {
-            String::new()
-        } else {
-            status::with_problems(&report, width)
-        };
-        table + &left_out(selected - before.len(), is_empty)
-    })?;
-    Ok(report)
+    Ok((report?, selected - before.len()))
+}
+
+/// Prints the deliveries that are done, if there are any, and a note.
+fn print(arguments: &SelectionArguments, report: &Report, note: &str) -> Result<(), CommandError> {
+    arguments.output.print(report, |width| {
+        let has_some = !report.deliveries.is_empty();
+        let table = has_some.then(|| status::with_problems(report, width));
+        table.unwrap_or_default() + note
+    })
 }
 
 /// Shows the number of these deliveries that were attempted since, again and again.

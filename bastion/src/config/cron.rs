@@ -21,8 +21,11 @@ use serde::Deserialize;
 #[schemars(with = "String", extend("pattern" = r"^\s*\S+(\s+\S+){4}\s*$"))]
 pub struct Cron {
     text: String,
-    /// Minute, hour, day of month and month.
-    schedule: Schedule,
+    /// A schedule for each field, whose other fields are not restricted.
+    minutes: Schedule,
+    hours: Schedule,
+    days: Schedule,
+    months: Schedule,
     /// Days of the week, 0 to 7, as hours.
     weekdays: Schedule,
     /// Both days are restricted: a day matches when either does.
@@ -63,31 +66,31 @@ impl Cron {
             ));
         };
         // Each field alone: the crate's message does not name the wrong one.
-        let parsed = [
-            ("minute (0 to 59)", schedule([minute, "*", "*", "*"])),
-            ("hour (0 to 23)", schedule(["*", hour, "*", "*"])),
-            ("day of month (1 to 31)", schedule(["*", "*", day, "*"])),
-            ("month (1 to 12)", schedule(["*", "*", "*", month])),
-            ("day of week (0 to 7)", weekdays(weekday)),
-        ];
-        for ((name, parsed), field) in parsed.iter().zip(&fields) {
-            if parsed.is_none() {
-                let order = if field.contains('-') {
-                    "; a range begins with its lower end"
-                } else {
-                    ""
-                };
-                return Err(refuse(&format!("{field:?} is not a valid {name}{order}")));
-            }
-        }
-        let all = schedule([minute, hour, day, month]).zip(weekdays(weekday));
-        let (schedule, weekdays) = all.ok_or_else(|| refuse("its fields do not fit together"))?;
+        let valid = |name: &str, field: &str, parsed: Option<Schedule>| {
+            let order = if field.contains('-') {
+                "; a range begins with its lower end"
+            } else {
+                ""
+            };
+            parsed.ok_or_else(|| refuse(&format!("{field:?} is not a valid {name}{order}")))
+        };
         // Some programs write `?` for a day that does not matter.
         let is_restricted = |day: &str| !day.starts_with(['*', '?']);
         let cron = Self {
             text: text.to_owned(),
-            schedule,
-            weekdays,
+            minutes: valid(
+                "minute (0 to 59)",
+                minute,
+                schedule([minute, "*", "*", "*"]),
+            )?,
+            hours: valid("hour (0 to 23)", hour, schedule(["*", hour, "*", "*"]))?,
+            days: valid(
+                "day of month (1 to 31)",
+                day,
+                schedule(["*", "*", day, "*"]),
+            )?,
+            months: valid("month (1 to 12)", month, schedule(["*", "*", "*", month]))?,
+            weekdays: valid("day of week (0 to 7)", weekday, weekdays(weekday))?,
             either_day: is_restricted(day) && is_restricted(weekday),
         };
         let has_days = cron.days(Date::ZERO).next().is_some();
@@ -143,28 +146,24 @@ impl Cron {
     }
 
     fn has_day(&self, date: Date) -> bool {
-        let day = self.schedule.days_of_month();
-        let day = day.includes(date.day().unsigned_abs().into());
-        let number = date.weekday().to_sunday_zero_offset().unsigned_abs();
-        let weekday = |number: u8| self.weekdays.hours().includes(number.into());
-        let weekday = weekday(number) || (number == 0 && weekday(7));
-        let month = self
-            .schedule
-            .months()
-            .includes(date.month().unsigned_abs().into());
-        month
-            && if self.either_day {
-                day || weekday
-            } else {
-                day && weekday
-            }
+        let ordinal = |number: i8| u32::from(number.unsigned_abs());
+        let number = ordinal(date.weekday().to_sunday_zero_offset());
+        let weekdays = self.weekdays.hours();
+        let weekday = weekdays.includes(number) || (number == 0 && weekdays.includes(7));
+        let day = self.days.days_of_month().includes(ordinal(date.day()));
+        let fits = if self.either_day {
+            day || weekday
+        } else {
+            day && weekday
+        };
+        fits && self.months.months().includes(ordinal(date.month()))
     }
 
     /// Matching times of a day, in order.
     fn times(&self) -> impl Iterator<Item = Time> {
         let number = |ordinal: u32| i8::try_from(ordinal).ok();
-        self.schedule.hours().iter().flat_map(move |hour| {
-            let minutes = self.schedule.minutes().iter();
+        self.hours.hours().iter().flat_map(move |hour| {
+            let minutes = self.minutes.minutes().iter();
             minutes.filter_map(move |minute| Time::new(number(hour)?, number(minute)?, 0, 0).ok())
         })
     }
