@@ -6,6 +6,7 @@
 //! Always true: reading a file never fails.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 
 use htvault::text::printable;
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
@@ -92,7 +93,18 @@ impl<'a> Reader<'a> {
                 self.at(value, path, false),
             )
         });
-        Ok(entries.collect())
+        let mut entries: Vec<(Self, Self)> = entries.collect();
+        let mut known = HashSet::new();
+        entries.retain(|(key, _)| {
+            let name = key.node.text().unwrap_or_default();
+            let is_first = known.insert(name);
+            if !is_first {
+                // To the parser, a quoted name is another one than a number.
+                key.fault(format!("{name:?} is defined twice, keep one of them"));
+            }
+            is_first
+        });
+        Ok(entries)
     }
 
     /// A text that is not blank.
