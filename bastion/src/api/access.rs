@@ -3,6 +3,7 @@
 //! Always true: other users are refused, even when somebody changed the mode of the socket.
 
 use std::ffi::CString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Extension;
@@ -11,17 +12,14 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use nix::unistd::{Gid, Uid, User, getgrouplist};
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::bodies::ApiError;
+use crate::system::files::USERS;
 
 /// Deadline for a user's groups: a directory service may be asked for them, and hang.
 const LOOKUP: Duration = Duration::from_secs(5);
-/// Threads that look up groups.
-static LOOKUPS: Semaphore = Semaphore::const_new(2);
 
 /// Credentials of the process at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,17 +73,10 @@ pub(super) async fn require_member(
 
 /// Groups of a user; none when the look-up takes too long.
 async fn groups_in_time(uid: Uid) -> Vec<Gid> {
-    let look_up = async {
-        // Never closed. A lookup that hangs keeps its permit, and so its thread.
-        let permit = LOOKUPS.acquire().await.ok()?;
-        let work = move || {
-            let _permit = permit;
-            groups_of(uid)
-        };
-        spawn_blocking(work).await.ok()
-    };
-    let groups = timeout(LOOKUP, look_up).await;
-    groups.ok().flatten().unwrap_or_default()
+    let name = PathBuf::from(uid.to_string());
+    let groups = timeout(LOOKUP, USERS.run(&name, move || groups_of(uid)));
+    let groups = groups.await.ok().and_then(Result::ok);
+    groups.unwrap_or_default()
 }
 
 /// All groups of a user on this host; none for an unknown user.

@@ -3,11 +3,9 @@
 //! Always true: an answer shows the current state of the engine; while its loop hangs, the answer is an error, within
 //! seconds.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
@@ -17,7 +15,6 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use htvault::text::printable;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
 
 use super::access::{PeerAccess, require_member};
 use super::bodies::{ApiError, BODY_SIZE, VERSION, Version};
@@ -49,20 +46,6 @@ pub(crate) struct StatusView {
     pub(crate) stages: Arc<Stages>,
     /// Start time of the process.
     pub(crate) started: Timestamp,
-}
-
-/// Opens the listener of `listen.address`.
-///
-/// # Errors
-/// It is no loopback address, or cannot be listened on.
-pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    ensure!(
-        address.ip().is_loopback(),
-        "listen.address {address} can be reached from elsewhere; use 127.0.0.1 or [::1], and a proxy with TLS where others are to see it"
-    );
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listen.address {address} cannot be used"))
 }
 
 /// Routes of `listen.address`.
@@ -207,12 +190,5 @@ mod tests {
         let (code, text) = health(Duration::from_secs(130));
         assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(text, "the loop has not turned for 130 s\n");
-    }
-
-    #[tokio::test]
-    async fn others_than_this_host_are_not_served() {
-        let error = bind("0.0.0.0:0".parse().unwrap()).await.unwrap_err();
-        assert!(error.to_string().contains("use 127.0.0.1"), "{error}");
-        bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     }
 }

@@ -63,7 +63,7 @@ pub struct Config {
     pub deliveries: Vec<Arc<Delivery>>,
     /// Deliveries at schedds that are found through a collector.
     pub searches: Vec<Search>,
-    /// Address at which metrics, health and status are served by HTTP; `None` for nowhere.
+    /// Loopback address at which metrics, health and status are served by HTTP; `None` for nowhere.
     pub listen: Option<SocketAddr>,
     /// The socket for commands.
     pub control: PathBuf,

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use axum::Router;
 use htvault::clock::{Clock as _, SystemClock};
 use sd_notify::NotifyState;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -64,14 +65,16 @@ pub async fn run(config: Config, file: &Path, watch: Watch) -> anyhow::Result<()
     };
     // Deliveries work without servers, so failures are only logged.
     let _listen = match config.listen {
-        Some(address) => routes::bind(address)
+        Some(address) => TcpListener::bind(address)
             .await
             .map(|listener| {
                 let slots = slots(routes::CONNECTIONS, descriptors);
                 let routes = routes::loopback(view.clone());
                 spawn("the server of metrics and health", listener, routes, slots)
             })
-            .inspect_err(|error| error!("metrics and health not served: {error:#}"))
+            .inspect_err(|error| {
+                error!("metrics and health not served: listen.address {address} cannot be used: {error}");
+            })
             .ok(),
         None => None,
     };

@@ -12,4 +12,6 @@ pub(crate) use self::notices::Notices;
 pub(crate) use self::plain::{FileStamp, ReadError, open, other_kind, read, read_from};
 #[cfg(test)]
 pub(crate) use self::pool::DEADLINE;
-pub(crate) use self::pool::{CONFIGURATION, DIRECTORIES, KEYTABS, NAMES, Pool, PoolError, THREADS};
+pub(crate) use self::pool::{
+    CONFIGURATION, DIRECTORIES, KEYTABS, NAMES, Pool, PoolError, THREADS, USERS,
+};

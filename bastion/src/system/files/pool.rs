@@ -20,10 +20,11 @@ const KEYTAB_THREADS: usize = 8;
 const DIRECTORY_THREADS: usize = 16;
 const CONFIGURATION_THREADS: usize = 4;
 const NAME_THREADS: usize = 4;
+const USER_THREADS: usize = 2;
 
 /// Threads of all pools, which the runtime must provide.
 pub(crate) const THREADS: usize =
-    KEYTAB_THREADS + DIRECTORY_THREADS + CONFIGURATION_THREADS + NAME_THREADS;
+    KEYTAB_THREADS + DIRECTORY_THREADS + CONFIGURATION_THREADS + NAME_THREADS + USER_THREADS;
 
 /// Threads for keytabs.
 pub(crate) static KEYTABS: LazyLock<Pool> = LazyLock::new(|| Pool::new(KEYTAB_THREADS, 1));
@@ -35,6 +36,9 @@ pub(crate) static CONFIGURATION: LazyLock<Pool> =
 
 /// Threads for look-ups of hosts, by their names in the place of paths.
 pub(crate) static NAMES: LazyLock<Pool> = LazyLock::new(|| Pool::new(NAME_THREADS, 1));
+
+/// Threads for look-ups of users, by their numbers in the place of paths.
+pub(crate) static USERS: LazyLock<Pool> = LazyLock::new(|| Pool::new(USER_THREADS, 1));
 
 /// A bounded number of threads.
 #[derive(Debug)]
