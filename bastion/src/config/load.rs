@@ -2,7 +2,6 @@
 //!
 //! Always true: only plain files of bounded size are read; faults of all files are reported at once.
 
-use std::collections::HashMap;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,18 +62,43 @@ fn trees(texts: &[(Arc<str>, String)], faults: &mut Faults) -> Vec<Node> {
         .collect()
 }
 
-/// Sections of all files, joined.
+/// Sections of all files. The entries of accounts and of groups come together; what is defined twice is found when they
+/// are read.
 fn sections(trees: Vec<Node>, faults: &mut Faults) -> FileSections {
-    let mut root = Node {
-        file: Arc::default(),
-        line: 0,
-        column: 0,
-        value: Value::Map(Vec::new()),
-    };
+    let mut all: Vec<(Node, Node)> = Vec::new();
     for tree in trees {
-        join(&mut root, tree, "", faults);
+        let place = tree.position("");
+        let entries = match tree.value {
+            Value::Map(entries) => entries,
+            Value::Nothing => continue,
+            Value::Text(_) | Value::List(_) => {
+                faults.add_at(place, NO_SECTION);
+                continue;
+            }
+        };
+        for (key, value) in entries {
+            let is_joined = key.text().is_some_and(|key| JOINED.contains(&key));
+            let mut others = all
+                .iter_mut()
+                .filter(|(other, _)| is_joined && other.text() == key.text());
+            match (
+                others.next().map(|(_, section)| &mut section.value),
+                value.value,
+            ) {
+                (Some(Value::Map(known)), Value::Map(more)) => known.extend(more),
+                (Some(Value::Map(_)), Value::Nothing) => {}
+                (Some(known @ Value::Nothing), more) => *known = more,
+                (_, more) => all.push((
+                    key,
+                    Node {
+                        value: more,
+                        ..value
+                    },
+                )),
+            }
+        }
     }
-    reader::read(&root, faults)
+    reader::read(&Node::root(all), faults)
 }
 
 /// Reads a configuration from the texts of its files, each with its name; `file` is named for what is missing.
@@ -149,42 +173,4 @@ pub(super) fn paths(file: &Path, faults: &mut Faults) -> Vec<PathBuf> {
 /// `config.d` beside a configuration.
 pub(super) fn folder(file: &Path) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join(FOLDER)
-}
-
-/// Adds the sections of another file. Only accounts and groups of schedds may be in several files, each in one.
-fn join(all: &mut Node, mut more: Node, path: &str, faults: &mut Faults) {
-    for node in [&*all, &more] {
-        if !matches!(node.value, Value::Map(_) | Value::Nothing) {
-            faults.add_at(node.position(path), NO_SECTION);
-        }
-    }
-    let Value::Map(known) = &mut all.value else {
-        *all = more;
-        return;
-    };
-    let Value::Map(entries) = &mut more.value else {
-        return;
-    };
-    let name = |key: &Node| key.text().unwrap_or_default().to_owned();
-    let keys = known.iter().enumerate();
-    let index: HashMap<String, usize> = keys.map(|(index, (key, _))| (name(key), index)).collect();
-    for (key, value) in entries.drain(..) {
-        let name = name(&key);
-        match index.get(&name).and_then(|index| known.get_mut(*index)) {
-            None => known.push((key, value)),
-            Some((_, section)) if path.is_empty() && JOINED.contains(&name.as_str()) => {
-                join(section, value, &name, faults);
-            }
-            Some((first, _)) => {
-                let path = if path.is_empty() {
-                    name
-                } else {
-                    format!("{path}.{name}")
-                };
-                let first = first.position(&path);
-                let message = format!("it is defined at {first} already, keep one of them");
-                faults.add_at(key.position(&path), message);
-            }
-        }
-    }
 }

@@ -6,7 +6,7 @@
 //! Always true: reading a file never fails.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use htvault::text::printable;
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
@@ -94,15 +94,17 @@ impl<'a> Reader<'a> {
             )
         });
         let mut entries: Vec<(Self, Self)> = entries.collect();
-        let mut known = HashSet::new();
+        // In another file, or a number that is quoted once: to the parser, that is another name.
+        let mut known: HashMap<&str, &Node> = HashMap::new();
         entries.retain(|(key, _)| {
-            let name = key.node.text().unwrap_or_default();
-            let is_first = known.insert(name);
-            if !is_first {
-                // To the parser, a quoted name is another one than a number.
-                key.fault(format!("{name:?} is defined twice, keep one of them"));
+            let first = known.insert(key.node.text().unwrap_or_default(), key.node);
+            if let Some(first) = first {
+                let first = first.position("");
+                key.fault(format!(
+                    "it is defined at {first} already, keep one of them"
+                ));
             }
-            is_first
+            first.is_none()
         });
         Ok(entries)
     }

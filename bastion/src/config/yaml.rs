@@ -37,6 +37,16 @@ pub(crate) enum Value {
 }
 
 impl Node {
+    /// The root of all files.
+    pub(crate) fn root(sections: Vec<(Self, Self)>) -> Self {
+        Self {
+            file: Arc::default(),
+            line: 0,
+            column: 0,
+            value: Value::Map(sections),
+        }
+    }
+
     /// The text, if it is one.
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
