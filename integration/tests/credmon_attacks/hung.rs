@@ -1,4 +1,7 @@
 //! File systems that hang or are full: they stop only what needs them, and it is said elsewhere.
+//!
+//! A program that has a file open where it hangs (it was just writing it) leaves, but the kernel keeps its process until
+//! that file is closed, which asks the file system.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,7 +78,7 @@ async fn view_hangs(setting: &str, kind: &str) -> Test {
     file_system.hang().await?;
     work_goes_on(&site, &credmon, &vault).await?;
     log_says(&credmon, &at, kind).await?;
-    credmon.terminate().await?;
+    credmon.leaves().await?;
     Ok(())
 }
 
@@ -124,7 +127,7 @@ async fn the_file_system_of_a_copy_hangs() -> Test {
     file_system.hang().await?;
     work_goes_on(&site, &credmon, &vault).await?;
     log_says(&credmon, &copy, "copy").await?;
-    credmon.terminate().await?;
+    credmon.leaves().await?;
     Ok(())
 }
 
@@ -151,7 +154,7 @@ async fn the_credential_directory_hangs_and_comes_back() -> Test {
     work_goes_on(&site, &credmon, &vault).await?;
     // It ends even while the file system hangs.
     file_system.hang().await?;
-    credmon.terminate().await?;
+    credmon.leaves().await?;
     Ok(())
 }
 
