@@ -135,8 +135,11 @@ impl Scanner {
 
     /// Scans the folders that changed and may be scanned now. One that takes long waits before the next time.
     fn scan_changed(&mut self, pending: &mut Pending) {
-        for user in pending.take_accounts(Instant::now()) {
+        for (user, is_other) in pending.take_accounts(Instant::now()) {
             let began = Instant::now();
+            if let Some(watcher) = self.watcher.as_mut().filter(|_| is_other) {
+                watcher.unwatch(&user);
+            }
             self.scan_account(&user);
             let rest = began.elapsed() * (PART - 1);
             if rest > SETTLE {

@@ -1,6 +1,6 @@
 //! Requests to the scanner, and those that wait: the same one many times is one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,8 @@ pub(crate) enum Wake {
     ScanAll,
     /// One account's folder.
     Scan(Arc<str>),
+    /// The same; another folder may have come in its place, and with a folder goes its watch.
+    Folder(Arc<str>),
     /// Another credential directory.
     Use(Option<PathBuf>),
     /// A pass is complete: touch `CREDMON_COMPLETE`.
@@ -47,7 +49,8 @@ impl Installed {
 #[derive(Default)]
 pub(super) struct Pending {
     pub(super) all: bool,
-    pub(super) accounts: BTreeSet<Arc<str>>,
+    /// Accounts whose folders changed; `true`: another folder may be there.
+    pub(super) accounts: BTreeMap<Arc<str>, bool>,
     /// Accounts that are not scanned again before that time, since their scans take long.
     pub(super) resting: BTreeMap<Arc<str>, Instant>,
     /// The latest [`Wake::Use`].
@@ -60,7 +63,8 @@ impl Pending {
     pub(super) fn add(&mut self, wake: Wake) {
         match wake {
             Wake::ScanAll => self.all = true,
-            Wake::Scan(user) => _ = self.accounts.insert(user),
+            Wake::Scan(user) => _ = self.accounts.entry(user).or_default(),
+            Wake::Folder(user) => _ = self.accounts.insert(user, true),
             Wake::Use(_) => self.directory = Some(wake),
             Wake::Complete => self.complete = true,
             Wake::Stop => self.stop = true,
@@ -74,12 +78,12 @@ impl Pending {
     }
 
     /// Accounts that may be scanned now.
-    pub(super) fn take_accounts(&mut self, now: Instant) -> BTreeSet<Arc<str>> {
+    pub(super) fn take_accounts(&mut self, now: Instant) -> BTreeMap<Arc<str>, bool> {
         self.resting.retain(|_, until| *until > now);
         let accounts = std::mem::take(&mut self.accounts);
         let (resting, ready) = accounts
             .into_iter()
-            .partition(|user| self.resting.contains_key(user));
+            .partition(|(user, _)| self.resting.contains_key(user));
         self.accounts = resting;
         ready
     }
@@ -93,7 +97,7 @@ impl Pending {
         }
         let ready = |user: &Arc<str>| self.resting.get(user).copied().unwrap_or(now);
         self.accounts
-            .iter()
+            .keys()
             .map(ready)
             .min()
             .unwrap_or(next_full)

@@ -163,38 +163,29 @@ fn wakes(event: &Event, root: &Path) -> Vec<Wake> {
     if event.need_rescan() {
         return vec![Wake::ScanAll];
     }
-    let relevant = event
-        .paths
-        .iter()
-        .filter(|path| is_relevant(event.kind, path, root));
-    let mut wakes: Vec<Wake> = relevant.map(|path| wake(path, root)).collect();
+    let paths = event.paths.iter();
+    let mut wakes: Vec<Wake> = paths.filter_map(|p| wake(event.kind, p, root)).collect();
     wakes.dedup();
     wakes
 }
 
-fn wake(path: &Path, root: &Path) -> Wake {
-    let below = path.strip_prefix(root).ok();
-    let first = below
-        .and_then(|below| below.iter().next())
-        .and_then(OsStr::to_str);
-    match first {
-        Some(user) if is_account(user) => Wake::Scan(user.into()),
-        _ => Wake::ScanAll,
-    }
-}
-
-/// `true` for a change that somebody else made and that may need a renewal.
-fn is_relevant(kind: EventKind, path: &Path, root: &Path) -> bool {
+/// The scan that a change at a path asks for, if somebody else made it and it may need a renewal.
+fn wake(kind: EventKind, path: &Path, root: &Path) -> Option<Wake> {
     if path == root {
         // Files of ours are made there; that it is gone is found by the next scan.
-        return matches!(kind, EventKind::Remove(_));
+        return matches!(kind, EventKind::Remove(_)).then_some(Wake::ScanAll);
     }
-    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    if path.parent() == Some(root) {
-        let of_a_folder = !matches!(kind, EventKind::Modify(ModifyKind::Data(_)));
-        return of_a_folder && is_account(name) && !matches!(name, "pid" | "CREDMON_COMPLETE");
+    let (folder, name) = (path.parent()?, path.file_name()?.to_str()?);
+    if folder == root {
+        let of_a_folder = !matches!(kind, EventKind::Modify(ModifyKind::Data(_)))
+            && is_account(name)
+            && !matches!(name, "pid" | "CREDMON_COMPLETE");
+        return of_a_folder.then(|| Wake::Folder(name.into()));
     }
-    !is_temporary(name) && matches!(name.rsplit_once('.'), Some((_, "top" | "use")))
+    let is_credential =
+        !is_temporary(name) && matches!(name.rsplit_once('.'), Some((_, "top" | "use")));
+    let user = folder.file_name()?.to_str()?;
+    is_credential.then(|| Wake::Scan(user.into()))
 }
 
 #[cfg(test)]

@@ -264,6 +264,31 @@ fn a_folder_whose_scans_take_long_waits_also_during_a_full_scan() {
 }
 
 #[test]
+fn a_folder_that_was_away_for_a_moment_is_watched_as_before() {
+    let mut f = Fixture::new();
+    let (wake, wakes) = channel();
+    f.scanner.wake = wake;
+    f.credentials.store("u", "cms", "a", "s.1");
+    f.scan();
+    let folder = |name: &str| f.credentials.path().join(name);
+    fs::rename(folder("u"), folder("w")).unwrap();
+    fs::rename(folder("w"), folder("u")).unwrap();
+    let mut pending = Pending::default();
+    // A folder that is made now: all that happened before has woken the scanner.
+    let mut woken_to = |mark: &str| {
+        fs::create_dir(folder(mark)).unwrap();
+        while !pending.accounts.contains_key(mark) {
+            pending.add(wakes.recv_timeout(RESCAN).unwrap());
+        }
+        std::mem::take(&mut pending)
+    };
+    let mut woken = woken_to("mark1");
+    f.scanner.scan_changed(&mut woken);
+    f.credentials.store("u", "cms", "a", "s.2");
+    assert!(woken_to("mark2").accounts.contains_key("u"));
+}
+
+#[test]
 fn an_account_may_have_many_credentials_but_not_any_number() {
     let mut f = Fixture::new();
     let folder = f.credentials.path().join("u");
