@@ -1,7 +1,7 @@
 //! Supervision of threads that call the file system: how long the present call has been going on.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Shared between a thread that may hang and the loop that reports it. Cheap to clone.
@@ -14,24 +14,31 @@ pub(crate) struct Working(Heartbeat);
 impl Heartbeat {
     /// Notes that work on a file or folder begins.
     pub(crate) fn start(&self, path: &Path) -> Working {
-        self.set(Some((Instant::now(), path.display().to_string())));
+        *self.work() = Some((Instant::now(), path.display().to_string()));
         Working(self.clone())
+    }
+
+    /// Notes that the work, if there is any, goes on: it consists of many calls.
+    pub(crate) fn beat(&self) {
+        if let Some((since, _)) = &mut *self.work() {
+            *since = Instant::now();
+        }
     }
 
     /// The file or folder that has been worked on for so long, if any.
     pub(crate) fn hanging(&self, limit: Duration) -> Option<String> {
-        let work = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = self.work();
         let (since, path) = work.as_ref()?;
         (since.elapsed() >= limit).then(|| path.clone())
     }
 
-    fn set(&self, work: Option<(Instant, String)>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = work;
+    fn work(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.0.set(None);
+        *self.0.work() = None;
     }
 }

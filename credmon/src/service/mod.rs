@@ -26,7 +26,6 @@ use tokio::sync::mpsc::{self, unbounded_channel};
 
 use crate::cli::{self, Cli, CliCommand};
 use crate::config::Settings;
-use crate::model::Heartbeat;
 use crate::renewal::HtVault;
 use crate::report::Publisher;
 use crate::report::log::{self, Detail, Log};
@@ -182,10 +181,9 @@ async fn work(
     let to_scanner = wake.clone();
     let scanner = Scanner::new(directory, cli.once, to_scanner, observations, clock.clone());
     let installed = scanner.installed.clone();
-    let scanning = Heartbeat::default();
-    let heartbeat = scanning.clone();
+    let scanning = scanner.heartbeat.clone();
     let scan = std::thread::Builder::new().name("scan".to_owned());
-    let scan = scan.spawn(move || scanner.run(&wakes, &heartbeat))?;
+    let scan = scan.spawn(move || scanner.run(&wakes))?;
     let publisher = Publisher::start()?;
     let (commands, received) = mpsc::channel(16);
     let parts = Parts {

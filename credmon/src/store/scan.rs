@@ -39,7 +39,8 @@ const SETTLE: Duration = Duration::from_millis(3);
 /// Folders that a full scan checks before it turns to folders that just changed.
 const PORTION: usize = 16;
 
-/// An account's folder is scanned for so small a part of the time, however often it changes.
+/// An account's folder is scanned for so small a part of the time, however often it changes, and so is the directory,
+/// however often that is asked for: the credd does for each credential that is stored.
 const PART: u32 = 5;
 
 /// Credentials of one account that are looked at.
@@ -66,6 +67,7 @@ pub(crate) struct Scanner {
     watcher: Option<Watcher>,
     /// To be filled by who installs tokens.
     pub(crate) installed: Installed,
+    pub(crate) heartbeat: Heartbeat,
     accounts: BTreeMap<Arc<str>, Account>,
     odd: OddNames,
     clock: Arc<dyn htvault::clock::Clock>,
@@ -89,6 +91,7 @@ impl Scanner {
             service: Service::default(),
             watcher: None,
             installed: Installed::default(),
+            heartbeat: Heartbeat::default(),
             accounts: BTreeMap::new(),
             odd: OddNames::default(),
             clock,
@@ -96,7 +99,8 @@ impl Scanner {
     }
 
     /// Scans until it is stopped: body of the scanner's thread.
-    pub(crate) fn run(mut self, wakes: &Receiver<Wake>, heartbeat: &Heartbeat) {
+    pub(crate) fn run(mut self, wakes: &Receiver<Wake>) {
+        let heartbeat = self.heartbeat.clone();
         let mut pending = Pending {
             all: true,
             ..Pending::default()
@@ -116,7 +120,8 @@ impl Scanner {
             }
             pending.drain(wakes);
             let _working = heartbeat.start(self.path.as_deref().unwrap_or("".as_ref()));
-            if std::mem::take(&mut pending.all) || next_full <= Instant::now() {
+            if pending.next_all(next_full) <= Instant::now() {
+                pending.all = false;
                 let began = Instant::now();
                 next_full = began + self.scan_beside(&mut pending, wakes);
             }
@@ -127,10 +132,13 @@ impl Scanner {
 
     /// Scans the whole directory, and meanwhile folders that just changed; returns the time to the next full scan.
     fn scan_beside(&mut self, pending: &mut Pending, wakes: &Receiver<Wake>) -> Duration {
-        self.scan_all(|scanner| {
+        let began = Instant::now();
+        let pause = self.scan_all(|scanner| {
             pending.drain(wakes);
             scanner.scan_changed(pending);
-        })
+        });
+        pending.all_rests = Some(Instant::now() + began.elapsed() * (PART - 1));
+        pause
     }
 
     /// Scans the folders that changed and may be scanned now. One that takes long waits before the next time.
@@ -261,6 +269,7 @@ impl Scanner {
 
     /// Scans one account's folder.
     pub(crate) fn scan_account(&mut self, user: &Arc<str>) {
+        self.heartbeat.beat();
         self.take_in_installed();
         let Some(directory) = self.directory.clone() else {
             return;
@@ -310,6 +319,7 @@ impl Scanner {
         let before = self.accounts.remove(user).unwrap_or_default();
         let mut credentials: Vec<Arc<Observed>> = Vec::with_capacity(ids.len());
         for id in ids {
+            self.heartbeat.beat();
             let known = before.get(id.service());
             if let Some(observed) = observe::observe(folder, id, known) {
                 if known != Some(&observed) {

@@ -49,6 +49,8 @@ impl Installed {
 #[derive(Default)]
 pub(super) struct Pending {
     pub(super) all: bool,
+    /// Time before which there is no full scan but that of each minute, since full scans take long.
+    pub(super) all_rests: Option<Instant>,
     /// Accounts whose folders changed; `true`: another folder may be there.
     pub(super) accounts: BTreeMap<Arc<str>, bool>,
     /// Accounts that are not scanned again before that time, since their scans take long.
@@ -88,20 +90,24 @@ impl Pending {
         ready
     }
 
+    /// Time of the next full scan. `next_full`: that of each minute.
+    pub(super) fn next_all(&self, next_full: Instant) -> Instant {
+        if !self.all {
+            return next_full;
+        }
+        let asked = self.all_rests.unwrap_or_else(Instant::now);
+        asked.min(next_full)
+    }
+
     /// Time at which there is something to do.
     pub(super) fn next(&self, next_full: Instant) -> Instant {
         let now = Instant::now();
-        let is_due = self.all || self.complete || self.stop || self.directory.is_some();
-        if is_due {
+        if self.complete || self.stop || self.directory.is_some() {
             return now;
         }
-        let ready = |user: &Arc<str>| self.resting.get(user).copied().unwrap_or(now);
-        self.accounts
-            .keys()
-            .map(ready)
-            .min()
-            .unwrap_or(next_full)
-            .min(next_full)
+        let ready = |user| self.resting.get(user).copied().unwrap_or(now);
+        let accounts = self.accounts.keys().map(ready);
+        accounts.fold(self.next_all(next_full), Instant::min)
     }
 }
 

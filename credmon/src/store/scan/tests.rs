@@ -264,6 +264,37 @@ fn a_folder_whose_scans_take_long_waits_also_during_a_full_scan() {
 }
 
 #[test]
+fn full_scans_that_take_long_are_not_made_anew_at_once_however_often_they_are_asked_for() {
+    let mut f = Fixture::new();
+    for n in 0..500 {
+        f.credentials.store(&format!("u{n}"), "cms", "a", "s.1");
+    }
+    let (_wake, wakes) = channel();
+    let mut pending = Pending::default();
+    let began = Instant::now();
+    f.scanner.scan_beside(&mut pending, &wakes);
+    let took = began.elapsed();
+    pending.add(Wake::ScanAll);
+    let (next, far) = (pending.next(began + RESCAN), began + RESCAN);
+    assert!(next > began + took * (PART - 1) && next < far, "{took:?}");
+    // The one of each minute comes in its time.
+    assert_eq!(pending.next(began), began);
+}
+
+#[test]
+fn a_long_scan_whose_files_answer_does_not_count_as_hanging() {
+    let mut f = Fixture::new();
+    f.credentials.store("u", "cms", "a", "s.1");
+    let heartbeat = f.scanner.heartbeat.clone();
+    let _working = heartbeat.start(f.credentials.path());
+    let limit = Duration::from_millis(200);
+    std::thread::sleep(limit);
+    assert!(heartbeat.hanging(limit).is_some());
+    f.scan();
+    assert_eq!(heartbeat.hanging(limit), None);
+}
+
+#[test]
 fn a_folder_that_was_away_for_a_moment_is_watched_as_before() {
     let mut f = Fixture::new();
     let (wake, wakes) = channel();

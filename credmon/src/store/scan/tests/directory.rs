@@ -172,9 +172,8 @@ fn the_thread_scans_marks_the_pass_complete_and_ends_when_told_to() {
         observations,
         Arc::new(SystemClock),
     );
-    let heartbeat = Heartbeat::default();
-    let of_thread = heartbeat.clone();
-    let thread = std::thread::spawn(move || scanner.run(&wakes, &of_thread));
+    let heartbeat = scanner.heartbeat.clone();
+    let thread = std::thread::spawn(move || scanner.run(&wakes));
     let mut next = |wanted: fn(&Observation) -> bool| {
         while !wanted(&observed.blocking_recv().unwrap()) {}
     };
