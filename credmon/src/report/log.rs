@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use htvault::clock::Clock;
 use jiff::tz::TimeZone;
+use tokio::sync::oneshot;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -24,9 +25,6 @@ use crate::model::{Event, Heartbeat, Level};
 
 /// Target of the lines that `-v` adds.
 const RENEWALS: &str = "renewals";
-
-/// Deadline for the opening of the file at the start.
-const OPENED: Duration = Duration::from_secs(10);
 
 /// Lines that wait for the disk at most.
 const QUEUE: usize = 4096;
@@ -70,23 +68,23 @@ struct Output {
 }
 
 impl Log {
-    /// Opens the log file, or the terminal alone for `None`, and starts the thread that writes. A file whose file
-    /// system hangs is opened by that thread, when it answers, if this process may write there by then.
+    /// Starts the thread that writes to the log file, or to the terminal alone for `None`. First it opens the file, and
+    /// answers with the outcome, which takes as long as the file system hangs.
     ///
     /// # Errors
-    /// The file cannot be opened for writing, or is none.
-    pub(crate) fn open(
+    /// The system gives no thread.
+    pub(crate) fn start(
         file: Option<&Path>,
         terminal: bool,
         clock: Arc<dyn Clock>,
-    ) -> io::Result<Self> {
-        let opened = file.map(|file| open_in_time(file, open, OPENED));
-        let output = Output {
+    ) -> io::Result<(Self, oneshot::Receiver<io::Result<()>>)> {
+        let mut output = Output {
             path: file.map(Path::to_owned),
-            file: opened.transpose()?.flatten(),
+            file: None,
             terminal: terminal || file.is_none(),
         };
         let (lines, received) = sync_channel(QUEUE);
+        let (answer, opened) = oneshot::channel();
         let log = Self {
             lines,
             state: Arc::default(),
@@ -95,11 +93,16 @@ impl Log {
             zone: TimeZone::system(),
         };
         let (state, heartbeat) = (log.state.clone(), log.heartbeat.clone());
-        let write = move || output.run(&received, &state, &heartbeat);
+        let write = move || {
+            let opened = output.open(&heartbeat);
+            // Who asked may have given up.
+            let _ = answer.send(opened);
+            output.run(&received, &state, &heartbeat);
+        };
         std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(write)?;
-        Ok(log)
+        Ok((log, opened))
     }
 
     /// Makes it the log of the whole program.
@@ -144,20 +147,6 @@ impl Log {
     }
 }
 
-/// Opens a file on a thread of its own; `None` when its file system does not answer in time.
-fn open_in_time(
-    path: &Path,
-    open: fn(&Path) -> io::Result<File>,
-    limit: Duration,
-) -> io::Result<Option<File>> {
-    let (answer, answered) = sync_channel(1);
-    let path = path.to_owned();
-    let thread = std::thread::Builder::new().name("log".to_owned());
-    // Who asked may have given up.
-    thread.spawn(move || _ = answer.send(open(&path)))?;
-    answered.recv_timeout(limit).ok().transpose()
-}
-
 /// Opens a plain file for appending, or `/dev/null`.
 fn open(path: &Path) -> io::Result<File> {
     // Non-blocking, so that a pipe does not block.
@@ -181,6 +170,14 @@ fn open(path: &Path) -> io::Result<File> {
 const NULL: u64 = nix::sys::stat::makedev(1, 3);
 
 impl Output {
+    fn open(&mut self, heartbeat: &Heartbeat) -> io::Result<()> {
+        if let Some(path) = &self.path {
+            let _working = heartbeat.start(path);
+            self.file = Some(open(path)?);
+        }
+        Ok(())
+    }
+
     fn run(mut self, lines: &Receiver<Line>, state: &Mutex<LogState>, heartbeat: &Heartbeat) {
         for line in lines {
             let _working = heartbeat.start(self.path.as_deref().unwrap_or("the terminal".as_ref()));

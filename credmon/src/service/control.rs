@@ -1,18 +1,18 @@
-//! Signals, and the configuration: read until it is usable, read again at SIGHUP and after a failure.
+//! The configuration: read, judged, and followed while the daemon runs; and the certificate authorities with it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
 use super::apart::on_thread;
 use super::daemon::Command;
-use super::privileges::{Found, Places};
-use super::start::{FailedStart, find_folders};
+use super::privileges::Places;
+use super::start::outputs;
 use super::trust::{Followed, Trust};
 use crate::cli::Cli;
 use crate::config::condor::{self, Source, Values};
@@ -32,164 +32,56 @@ const FOLLOW: Duration = Duration::from_secs(30);
 /// Deadline for reading users, groups and certificate authorities.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Signals that HTCondor sends.
-pub(super) struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    quit: Signal,
-    interrupt: Signal,
-    /// Kept so that a limit on file sizes is an error of a write instead of the end.
-    _file_size: Signal,
-}
-
-/// Request of a signal.
-enum Request {
-    /// SIGHUP.
-    Reread,
-    /// Name of the signal.
-    Stop(&'static str),
-}
-
-impl Signals {
-    /// Installs the handlers.
-    pub(super) fn new() -> anyhow::Result<Self> {
-        let on = |kind| signal(kind).context("signals cannot be received");
-        Ok(Self {
-            hangup: on(SignalKind::hangup())?,
-            terminate: on(SignalKind::terminate())?,
-            quit: on(SignalKind::quit())?,
-            interrupt: on(SignalKind::interrupt())?,
-            _file_size: on(SignalKind::from_raw(nix::libc::SIGXFSZ))?,
-        })
-    }
-
-    async fn next(&mut self) -> Request {
-        tokio::select! {
-            _ = self.hangup.recv() => Request::Reread,
-            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
-            _ = self.quit.recv() => Request::Stop("SIGQUIT"),
-            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
-        }
-    }
-}
-
-/// Waits for work while signals are answered; the name of the signal that asks for the end, if one comes first.
-pub(super) async fn beside_signals<T>(
-    work: impl Future<Output = T>,
-    signals: &mut Signals,
-    mut on_hangup: impl FnMut(),
-) -> Result<T, &'static str> {
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return Ok(done),
-            request = signals.next() => match request {
-                Request::Reread => on_hangup(),
-                Request::Stop(name) => return Err(name),
-            },
-        }
-    }
-}
-
 /// A configuration as it was read.
 pub(super) type Configuration = (Values, Source);
 
-/// End of the start.
-pub(super) enum Configured {
-    Usable(Configuration, Box<Settings>, Found),
-    /// It cannot be read, and one pass was asked for.
-    Failed,
-    /// A signal came first.
-    Stopped,
-}
-
-/// Reads the configuration until it is usable: what a site configured is never guessed. Then finds the folders to be
-/// written to.
-pub(super) async fn configure(cli: &Cli, signals: &mut Signals) -> Configured {
-    let mut parser = Parser::new(cli);
-    let mut reports = FailedStart::default();
-    loop {
-        let mut reread = false;
-        let read = beside_signals(parser.read(), signals, || reread = true);
-        let Ok((configuration, settings)) = read.await else {
-            return Configured::Stopped;
-        };
-        match (problem(&configuration.1, settings.as_ref(), None), settings) {
-            (None, Some(settings)) => {
-                let find = find_folders(cli, &settings, &mut reports);
-                return match beside_signals(find, signals, || ()).await {
-                    Ok(Some(found)) => Configured::Usable(configuration, Box::new(settings), found),
-                    Ok(None) => Configured::Failed,
-                    Err(_) => Configured::Stopped,
-                };
-            }
-            (why, settings) => {
-                let why = why.unwrap_or_default();
-                eprintln!("condor_credmon_htvault: {why}; it is tried again each minute");
-                if cli.once {
-                    return Configured::Failed;
-                }
-                if let Some(settings) = settings {
-                    reports.publish(settings, why);
-                }
-            }
-        }
-        if !reread {
-            tokio::select! {
-                () = tokio::time::sleep(RETRY) => {}
-                request = signals.next() => if let Request::Stop(_) = request {
-                    return Configured::Stopped;
-                },
-            }
-        }
-    }
-}
-
 /// Parses values off the loop, for users and groups are looked up. One at a time: a look-up that hangs
 /// costs one thread.
-struct Parser<'c> {
+pub(super) struct Parser<'c> {
     cli: &'c Cli,
     hanging: Option<oneshot::Receiver<Settings>>,
 }
 
 impl<'c> Parser<'c> {
-    fn new(cli: &'c Cli) -> Self {
+    pub(super) fn new(cli: &'c Cli) -> Self {
         Self { cli, hanging: None }
     }
 
     /// Reads the configuration.
-    async fn read(&mut self) -> (Configuration, Option<Settings>) {
+    pub(super) async fn read(&mut self) -> (Configuration, Result<Settings, String>) {
         let configuration = condor::read(&self.cli.name).await;
         let settings = self.parse(&configuration.0).await;
         (configuration, settings)
     }
 
-    /// `None` when it hangs.
-    async fn parse(&mut self, values: &Values) -> Option<Settings> {
+    async fn parse(&mut self, values: &Values) -> Result<Settings, String> {
         let hanging = self.hanging.as_mut();
-        if hanging.is_some_and(|parse| matches!(parse.try_recv(), Err(TryRecvError::Empty))) {
-            return None;
+        if !hanging.is_some_and(|parse| matches!(parse.try_recv(), Err(TryRecvError::Empty))) {
+            let (values, name) = (values.clone(), self.cli.name.clone());
+            let directory = self.cli.cred_dir.clone();
+            let mut parse = on_thread("parse", move || {
+                let hostname = nix::unistd::gethostname().unwrap_or_default();
+                let mut settings = Settings::new(&values, &name, &hostname.to_string_lossy());
+                settings.directory = directory.or(settings.directory);
+                settings
+            });
+            match tokio::time::timeout(DEADLINE, &mut parse).await {
+                Ok(Ok(settings)) => return Ok(settings),
+                Ok(Err(_)) => {}
+                Err(_) => self.hanging = Some(parse),
+            }
         }
-        let (values, name) = (values.clone(), self.cli.name.clone());
-        let directory = self.cli.cred_dir.clone();
-        let mut parse = on_thread("parse", move || {
-            let hostname = nix::unistd::gethostname().unwrap_or_default();
-            let mut settings = Settings::new(&values, &name, &hostname.to_string_lossy());
-            settings.directory = directory.or(settings.directory);
-            settings
-        });
-        if let Ok(settings) = tokio::time::timeout(DEADLINE, &mut parse).await {
-            return settings.ok();
-        }
-        self.hanging = Some(parse);
-        None
+        Err("users cannot be looked up".to_owned())
     }
 }
 
 /// Reason why a configuration that was read is not used. `known`: origin of the one in force. HTCondor's tool is missing
 /// while its package is replaced, too: what the site configured is then not known.
-fn problem(source: &Source, settings: Option<&Settings>, known: Option<&Source>) -> Option<String> {
-    let has_directory = |settings: &Settings| settings.directory.is_some();
+pub(super) fn problem(
+    source: &Source,
+    settings: &Settings,
+    known: Option<&Source>,
+) -> Option<String> {
     match source {
         Source::Failed(why) => Some(format!(
             "the configuration cannot be read: condor_config_val failed: {why}"
@@ -197,8 +89,7 @@ fn problem(source: &Source, settings: Option<&Settings>, known: Option<&Source>)
         Source::Environment if known == Some(&Source::Condor) => {
             Some("the configuration cannot be read: condor_config_val is not in PATH".to_owned())
         }
-        _ if settings.is_none() => Some("users cannot be looked up".to_owned()),
-        Source::Environment if !settings.is_some_and(has_directory) => Some(
+        Source::Environment if settings.directory.is_none() => Some(
             "condor_config_val is not in PATH, and no credential directory is configured in the \
              environment: set _CONDOR_SEC_CREDENTIAL_DIRECTORY_OAUTH, or name one with --cred-dir"
                 .to_owned(),
@@ -207,61 +98,29 @@ fn problem(source: &Source, settings: Option<&Settings>, known: Option<&Source>)
     }
 }
 
-/// Follows signals and configuration while the daemon runs.
+/// Follows configuration and certificate authorities while the daemon runs.
 pub(super) struct Control<'c> {
-    cli: &'c Cli,
-    parser: Parser<'c>,
-    known: Configuration,
+    pub(super) cli: &'c Cli,
+    pub(super) parser: Parser<'c>,
+    pub(super) known: Configuration,
     /// Settings in force.
-    settings: Settings,
-    vault: Arc<HtVault>,
-    places: Places,
-    trust: Trust,
+    pub(super) settings: Settings,
+    pub(super) vault: Arc<HtVault>,
+    pub(super) places: Places,
+    /// The log file of the start, which is used on.
+    pub(super) log_file: Option<PathBuf>,
+    pub(super) trust: Trust,
 }
 
-/// Stops the daemon, since a signal asks for it.
-async fn stop(name: &str, commands: &Sender<Command>) {
-    tracing::info!("{name}: stops");
-    let _ = commands.send(Command::Stop).await;
-}
-
-impl<'c> Control<'c> {
-    pub(super) fn new(
-        cli: &'c Cli,
-        (known, settings): (Configuration, Settings),
-        vault: Arc<HtVault>,
-        places: Places,
-        trust: Trust,
-    ) -> Self {
-        Self {
-            cli,
-            parser: Parser::new(cli),
-            known,
-            settings,
-            vault,
-            places,
-            trust,
-        }
-    }
-
-    /// Problem of the certificate authorities.
-    pub(super) fn trust_problem(&self) -> Option<String> {
-        self.trust.problem.clone()
-    }
-
-    /// Passes on what signals and files ask for, until one asks for the end.
-    pub(super) async fn run(mut self, mut signals: Signals, commands: &Sender<Command>) {
+impl Control<'_> {
+    /// Passes on what the files ask for. The configuration is read again at SIGHUP, too.
+    pub(super) async fn run(mut self, mut hangups: Signal, commands: &Sender<Command>) -> ! {
         if matches!(self.known.1, Source::Environment) {
             tracing::warn!(
                 "condor_config_val is not installed: the configuration is taken from _CONDOR_… in \
                  the environment alone"
             );
         }
-        let rescan = || {
-            tracing::debug!("SIGHUP: directory and configuration are read again");
-            // A full queue or an ended daemon: it is on its way to the same anyway.
-            let _ = commands.try_send(Command::Rescan);
-        };
         let mut last_read = Instant::now();
         let is_provisional = is_provisional(&self.known.1, &self.settings);
         let mut next_read = is_provisional.then(|| last_read + RETRY);
@@ -269,29 +128,16 @@ impl<'c> Control<'c> {
         loop {
             let read_at = next_read.unwrap_or(last_read + RETRY);
             tokio::select! {
-                request = signals.next() => match request {
-                    Request::Reread => {
-                        rescan();
-                        let soon = Instant::now().max(last_read + REREAD);
-                        next_read = Some(next_read.map_or(soon, |at| at.min(soon)));
-                    }
-                    Request::Stop(name) => return stop(name, commands).await,
-                },
+                // One that comes while it is read is not lost.
+                _ = hangups.recv() => {
+                    let soon = Instant::now().max(last_read + REREAD);
+                    next_read = Some(read_at.min(soon));
+                }
                 () = tokio::time::sleep_until(read_at), if next_read.is_some() => {
-                    let mut again = false;
-                    let on_hangup = || {
-                        rescan();
-                        again = true;
-                    };
-                    let read = beside_signals(self.parser.read(), &mut signals, on_hangup).await;
-                    let (configuration, settings) = match read {
-                        Ok(read) => read,
-                        Err(name) => return stop(name, commands).await,
-                    };
+                    let (configuration, settings) = self.parser.read().await;
                     let retry = self.take_in(configuration, settings, commands).await;
                     last_read = Instant::now();
-                    let pause = if again { REREAD } else { RETRY };
-                    next_read = (retry || again).then(|| last_read + pause);
+                    next_read = retry.then(|| last_read + RETRY);
                 }
                 _ = follow.tick() => {
                     let followed = self.trust.follow();
@@ -311,16 +157,19 @@ impl<'c> Control<'c> {
     async fn take_in(
         &mut self,
         configuration: Configuration,
-        settings: Option<Settings>,
+        settings: Result<Settings, String>,
         commands: &Sender<Command>,
     ) -> bool {
-        let why = problem(&configuration.1, settings.as_ref(), Some(&self.known.1));
-        let (None, Some(settings)) = (&why, settings) else {
-            let why = why.map(|why| format!("{why}; the configuration stays as it was"));
-            let _ = commands.send(Command::ConfigurationProblem(why)).await;
+        let usable = settings.and_then(|settings| {
+            let why = problem(&configuration.1, &settings, Some(&self.known.1));
+            why.map_or(Ok(settings), Err)
+        });
+        let why = usable.as_ref().err();
+        let why = why.map(|why| format!("{why}; the configuration stays as it was"));
+        let _ = commands.send(Command::ConfigurationProblem(why)).await;
+        let Ok(settings) = usable else {
             return true;
         };
-        let _ = commands.send(Command::ConfigurationProblem(None)).await;
         let is_same = configuration == self.known;
         let is_less = settings.copies.len() <= self.settings.copies.len();
         if is_same && settings.look_ups != LookUps::Done && is_less {
@@ -338,7 +187,8 @@ impl<'c> Control<'c> {
 
     /// Puts settings in force.
     async fn configure(&mut self, mut settings: Settings, commands: &Sender<Command>) {
-        let files = super::written(&settings, None);
+        let mut files = outputs(&settings, self.log_file.as_deref());
+        files.extend(settings.directory.clone());
         let complaints = self.places.complaints(&self.cli.name, &files).await;
         settings.problems.extend(complaints);
         self.trust.tls = settings.tls.clone();

@@ -1,23 +1,23 @@
-//! Wiring: the process's own safety, its configuration, its threads, its signals.
+//! Wiring: the process's own safety, its start, its threads, its signals, its end.
 //!
-//! Order of a start: signal handlers; configuration, until it is usable; log; rights given up; then
-//! all threads, which therefore have no more rights than they need.
+//! In this order: signal handlers; [`start`](start::start); certificate authorities; threads; the loop, and beside it what
+//! follows signals and configuration.
 
 mod apart;
 mod control;
 mod daemon;
 mod privileges;
 mod reporting;
+mod signals;
 mod start;
 mod trust;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use htvault::clock::{Clock as _, SystemClock};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
@@ -28,16 +28,13 @@ use crate::cli::{self, Cli, CliCommand};
 use crate::config::Settings;
 use crate::renewal::HtVault;
 use crate::report::Publisher;
-use crate::report::log::{self, Detail, Log};
+use crate::report::log::Log;
 use crate::scheduler::Gate;
 use crate::store::Scanner;
-use control::{Configured, Control, Signals, beside_signals};
-use daemon::{Daemon, Parts};
-use privileges::Places;
+use control::{Control, Parser};
+use daemon::{Command, Daemon, Parts};
+use signals::Signals;
 use trust::Trust;
-
-/// Exit code that HTCondor's master takes for "cannot write my log".
-const LOG_NOT_WRITABLE: u8 = 44;
 
 /// Time that the end waits for threads that hang.
 const GRACE: Duration = Duration::from_secs(2);
@@ -93,168 +90,126 @@ fn runtime() -> anyhow::Result<runtime::Runtime> {
 
 fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     let descriptors = raise_descriptors();
-    let starting = runtime()?;
-    let configured = starting.block_on(async {
-        let mut signals = Signals::new()?;
-        anyhow::Ok(control::configure(cli, &mut signals).await)
-    })?;
-    drop(starting);
-    let (configuration, mut settings, found) = match configured {
-        Configured::Usable(configuration, settings, found) => (configuration, settings, found),
-        Configured::Failed => return Ok(ExitCode::FAILURE),
-        Configured::Stopped => return Ok(ExitCode::SUCCESS),
-    };
-
-    let configured = (configuration, (*settings).clone());
-    // One that does not answer cannot be written to any more when the rights are given up.
-    let log_file = log_file(cli, &settings).filter(|file| !found.is_silent(file));
-    let (places, events) = if settings.confine {
-        settings.problems.extend(found.complaints(&cli.name));
-        Places::give_up(found)
-    } else {
-        Places::everywhere()
-    };
-    let Some(log) = open_log(cli, log_file.as_deref())? else {
-        return Ok(ExitCode::from(LOG_NOT_WRITABLE));
-    };
-    log.install(Detail {
-        renewals: cli.verbose,
-        debug: cli.debug || settings.full_debug,
-    });
-    tracing::info!(
-        "condor_credmon_htvault {} starts as {}, process {}",
-        env!("CARGO_PKG_VERSION"),
-        cli.name,
-        std::process::id()
-    );
-    events.iter().for_each(log::event);
-
     let runtime = runtime()?;
-    let outcome = runtime.block_on(async {
-        let mut signals = Signals::new()?;
-        let reading = trust::read_at_start(&settings.tls);
-        let Ok(read) = beside_signals(reading, &mut signals, || ()).await else {
-            return Ok(true);
-        };
-        let vault = Arc::new(HtVault::new(read.authorities.clone()));
-        let trust = Trust::new(settings.tls.clone(), read);
-        let control = Control::new(cli, configured, vault.clone(), places, trust);
-        let gate = Gate::new(descriptors);
-        Box::pin(work(cli, *settings, control, signals, vault, &log, gate)).await
-    });
+    let mut log = None;
+    let code = runtime.block_on(until_the_end(cli, descriptors, &mut log));
     runtime.shutdown_timeout(GRACE);
-    log.flush(GRACE);
-    let good = outcome?;
-    Ok(ExitCode::from(u8::from(!good)))
-}
-
-/// Runs the loop and what controls it, until that stops it; `false` when the loop ends by itself.
-async fn until_stopped(
-    daemon: impl Future<Output = bool>,
-    control: impl Future<Output = ()>,
-) -> bool {
-    tokio::pin!(daemon);
-    tokio::select! {
-        _ = &mut daemon => false,
-        () = control => {
-            daemon.await;
-            true
-        }
+    if let Some(log) = log {
+        log.flush(GRACE);
     }
+    code
 }
 
-/// Starts the threads, and runs the loop and what controls it until the end; `true` when it was asked for, and all is
-/// good after the one pass of `--once`.
-async fn work(
+/// Starts, and works until a signal asks for the end, or one pass is over.
+async fn until_the_end(
     cli: &Cli,
-    settings: Settings,
-    control: Control<'_>,
-    signals: Signals,
-    vault: Arc<HtVault>,
-    log: &Log,
-    gate: Gate,
-) -> anyhow::Result<bool> {
-    let clock = Arc::new(SystemClock);
-    let (wake, wakes) = channel();
-    let (observations, observed) = unbounded_channel();
-    let directory = settings.directory.clone();
-    let to_scanner = wake.clone();
-    let scanner = Scanner::new(directory, cli.once, to_scanner, observations, clock.clone());
-    let installed = scanner.installed.clone();
-    let scanning = scanner.heartbeat.clone();
-    let scan = std::thread::Builder::new().name("scan".to_owned());
-    let scan = scan.spawn(move || scanner.run(&wakes))?;
-    let publisher = Publisher::start()?;
-    let (commands, received) = mpsc::channel(16);
-    let parts = Parts {
-        vault,
-        clock,
-        gate,
-        wake,
-        installed,
-        scanning,
-        observed,
-        publisher: publisher.clone(),
-        log: Some(log.clone()),
+    descriptors: u64,
+    log: &mut Option<Log>,
+) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let mut hangups = signals::hangups()?;
+    let started = tokio::select! {
+        started = start::start(cli, &mut hangups) => started,
+        _ = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
-    let daemon = Daemon::new(parts, settings, control.trust_problem());
-    let good = if cli.once {
-        // Nobody obeys.
-        drop(received);
-        tokio::select! {
-            good = daemon.run_once() => good,
-            () = control.run(signals, &commands) => false,
-        }
-    } else {
-        let daemon = daemon.run(received);
-        Box::pin(until_stopped(daemon, control.run(signals, &commands))).await
+    let started = match started {
+        Ok(started) => started,
+        Err(code) => return Ok(code),
+    };
+    let log = log.insert(started.log);
+    let read = tokio::select! {
+        read = trust::read_at_start(&started.settings.tls) => read,
+        _ = signals.stop() => return Ok(ExitCode::SUCCESS),
+    };
+    let vault = Arc::new(HtVault::new(read.authorities.clone()));
+    let control = Control {
+        cli,
+        parser: Parser::new(cli),
+        known: started.configuration,
+        vault: vault.clone(),
+        places: started.places,
+        log_file: started.log_file,
+        trust: Trust::new(started.settings.tls.clone(), read),
+        settings: started.settings.clone(),
+    };
+    let mut settings = started.settings;
+    settings.problems.extend(started.complaints);
+    let (parts, scan) = start_threads(cli, &settings, vault, log, Gate::new(descriptors))?;
+    let publisher = parts.publisher.clone();
+    let daemon = Daemon::new(parts, settings, control.trust.problem.clone());
+    let (commands, received) = mpsc::channel(16);
+    let stop = signals.pass_on(signals::hangups()?, &commands);
+    let good = tokio::select! {
+        good = Box::pin(run_loop(cli.once, daemon, received, stop)) => good,
+        never = control.run(hangups, &commands) => never,
     };
     publisher.flush(GRACE);
     let deadline = std::time::Instant::now() + GRACE;
     while !scan.is_finished() && std::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(good)
+    Ok(ExitCode::from(u8::from(!good)))
 }
 
-/// Opens the log; `None` when its file cannot be written and nobody watches the terminal.
-fn open_log(cli: &Cli, file: Option<&Path>) -> anyhow::Result<Option<Log>> {
+/// Starts the threads that the loop works with, the scanner's among them.
+fn start_threads(
+    cli: &Cli,
+    settings: &Settings,
+    vault: Arc<HtVault>,
+    log: &Log,
+    gate: Gate,
+) -> anyhow::Result<(Parts<HtVault>, JoinHandle<()>)> {
     let clock = Arc::new(SystemClock);
-    match Log::open(file, cli.verbose, clock.clone()) {
-        Ok(log) => Ok(Some(log)),
-        Err(error) => {
-            let name = file.unwrap_or("".as_ref()).display();
-            eprintln!("condor_credmon_htvault: log {name} cannot be written: {error}");
-            let terminal = cli.verbose.then(|| Log::open(None, true, clock));
-            terminal.transpose().context("log on the terminal")
+    let (wake, wakes) = channel();
+    let (observations, observed) = unbounded_channel();
+    let directory = settings.directory.clone();
+    let to_scanner = wake.clone();
+    let scanner = Scanner::new(directory, cli.once, to_scanner, observations, clock.clone());
+    let parts = Parts {
+        vault,
+        clock,
+        gate,
+        wake,
+        installed: scanner.installed.clone(),
+        scanning: scanner.heartbeat.clone(),
+        observed,
+        publisher: Publisher::start()?,
+        log: Some(log.clone()),
+    };
+    let scan = std::thread::Builder::new().name("scan".to_owned());
+    let scan = scan.spawn(move || scanner.run(&wakes))?;
+    Ok((parts, scan))
+}
+
+/// Runs the loop until the end; `true` when that was asked for, or all is good after the one pass of `--once`.
+async fn run_loop(
+    is_once: bool,
+    daemon: Daemon<HtVault>,
+    commands: mpsc::Receiver<Command>,
+    stop: impl Future<Output = ()>,
+) -> bool {
+    if is_once {
+        // Nobody obeys.
+        drop(commands);
+        tokio::select! {
+            good = daemon.run_once() => good,
+            () = stop => false,
+        }
+    } else {
+        until_stopped(daemon.run(commands), stop).await
+    }
+}
+
+/// Runs the loop until it was asked to stop, and did; `false` when it ends by itself.
+async fn until_stopped(daemon: impl Future<Output = bool>, stop: impl Future<Output = ()>) -> bool {
+    tokio::pin!(daemon);
+    tokio::select! {
+        _ = &mut daemon => false,
+        () = stop => {
+            daemon.await;
+            true
         }
     }
-}
-
-/// Log file; `None` for the terminal alone.
-fn log_file(cli: &Cli, settings: &Settings) -> Option<PathBuf> {
-    match &cli.log_file {
-        Some(file) if file == Path::new("-") => None,
-        Some(file) => Some(file.clone()),
-        None => settings.log.clone(),
-    }
-}
-
-/// Files and directories that this process makes.
-fn written(settings: &Settings, log: Option<&Path>) -> Vec<PathBuf> {
-    let directory = settings.directory.as_ref();
-    let outputs = [
-        directory,
-        settings.outputs.status_file.as_ref(),
-        settings.outputs.metrics_file.as_ref(),
-    ];
-    let outputs = outputs.into_iter().flatten().map(PathBuf::as_path);
-    let copies = settings.copies.iter().map(|copy| copy.path.as_path());
-    outputs
-        .chain(copies)
-        .chain(log)
-        .map(Path::to_owned)
-        .collect()
 }
 
 #[cfg(test)]
@@ -271,9 +226,9 @@ mod tests {
             stopped.await.unwrap();
             false
         };
-        let control = async { stop.send(()).unwrap() };
+        let asked = async { stop.send(()).unwrap() };
         assert!(
-            until_stopped(daemon, control).await,
+            until_stopped(daemon, asked).await,
             "whatever state all is in"
         );
     }

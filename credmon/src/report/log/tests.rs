@@ -19,7 +19,7 @@ impl Clock for Still {
 fn logged(detail: Detail, act: impl FnOnce()) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
-    let mut log = Log::open(Some(&path), false, Arc::new(Still)).unwrap();
+    let (mut log, _) = Log::start(Some(&path), false, Arc::new(Still)).unwrap();
     log.zone = TimeZone::UTC;
     let subscriber = tracing_subscriber::registry().with(log.clone().with_filter(filter(detail)));
     tracing::subscriber::with_default(subscriber, act);
@@ -115,7 +115,7 @@ fn what_is_no_plain_file_is_refused_without_a_hang_and_the_null_device_means_off
     for path in [&pipe, Path::new("/dev/full"), dir.path()] {
         assert!(open(path).is_err(), "{}", path.display());
     }
-    let log = Log::open(Some("/dev/null".as_ref()), false, Arc::new(Still)).unwrap();
+    let (log, _) = Log::start(Some("/dev/null".as_ref()), false, Arc::new(Still)).unwrap();
     log.write("a line\n".to_owned());
     log.flush(FAR);
     assert_eq!((log.problem(), log.dropped()), (None, 0));
@@ -160,21 +160,17 @@ fn lines_that_find_no_room_are_counted_and_delay_nobody() {
 }
 
 #[test]
-fn a_log_whose_file_system_hangs_is_opened_later() {
+fn a_log_that_cannot_be_opened_says_so_and_is_opened_later() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("log");
-    let hang = |_: &Path| loop {
-        std::thread::park();
-    };
-    let opened = open_in_time(&path, hang, Duration::ZERO).unwrap();
-    assert!(opened.is_none());
-    let mut output = Output {
-        path: Some(path.clone()),
-        file: opened,
-        terminal: false,
-    };
-    output.follow();
-    output.write("a line").unwrap();
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "a line");
-    assert!(open_in_time(&path, open, OPENED).unwrap().is_some());
+    let path = dir.path().join("folder/log");
+    let (log, opened) = Log::start(Some(&path), false, Arc::new(Still)).unwrap();
+    assert!(opened.blocking_recv().unwrap().is_err());
+    log.write("lost\n".to_owned());
+    log.flush(FAR);
+    assert!(log.problem().unwrap().contains("it is not open"));
+    std::fs::create_dir(dir.path().join("folder")).unwrap();
+    log.write("a line\n".to_owned());
+    log.flush(FAR);
+    assert_eq!((log.problem(), log.dropped()), (None, 1));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "a line\n");
 }
