@@ -10,8 +10,8 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::table;
+use crate::config;
 use crate::config::condor::{self, Source};
-use crate::config::{self, Settings};
 use crate::model::Query;
 use crate::report::status_file;
 
@@ -49,7 +49,7 @@ pub(crate) async fn run(daemon: &str, args: &StatusArgs, now: Timestamp) -> Exit
         Some(file.clone())
     } else {
         let (values, source) = condor::read(daemon).await;
-        let file = Settings::new(&values, daemon, "").outputs.status_file;
+        let file = config::status_file(&values);
         match source {
             Source::Failed(why) if file.is_none() => {
                 return unknown(format!(

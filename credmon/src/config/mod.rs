@@ -63,7 +63,6 @@ impl Settings {
         };
         let debug = values.get(&format!("{daemon}_DEBUG")).unwrap_or_default();
         let in_log = |log: &str| Path::new(log).join(log_name(daemon));
-        let in_run = |run: &str| Path::new(run).join("credmon_htvault.status");
         let mut settings = Self {
             directory: (values.get("SEC_CREDENTIAL_DIRECTORY_OAUTH"))
                 .or_else(|| values.get("SEC_CREDENTIAL_DIRECTORY"))
@@ -84,8 +83,7 @@ impl Settings {
             log: (values.get(&format!("{daemon}_LOG")).map(PathBuf::from))
                 .or_else(|| values.get("LOG").map(in_log)),
             outputs: Outputs {
-                status_file: (values.get("CREDMON_HTVAULT_STATUS_FILE").map(PathBuf::from))
-                    .or_else(|| values.get("RUN").map(in_run)),
+                status_file: status_file(values),
                 status_mode: reader.status_mode(),
                 metrics_file: values
                     .get("CREDMON_HTVAULT_METRICS_FILE")
@@ -110,6 +108,13 @@ impl Settings {
         settings.warnings = reader.warnings;
         settings
     }
+}
+
+/// File that the `status` command reads. Nothing is looked up for it.
+pub(crate) fn status_file(values: &Values) -> Option<PathBuf> {
+    let in_run = |run: &str| Path::new(run).join("credmon_htvault.status");
+    let named = values.get("CREDMON_HTVAULT_STATUS_FILE").map(PathBuf::from);
+    named.or_else(|| values.get("RUN").map(in_run))
 }
 
 /// Name of the log when the configuration gives none: HTCondor's own for the usual daemon, else made

@@ -13,7 +13,7 @@ use super::apart::on_thread;
 use super::daemon::Command;
 use super::privileges::Places;
 use super::start::outputs;
-use super::trust::{Followed, Trust};
+use super::trust::Trust;
 use crate::cli::Cli;
 use crate::config::condor::{self, Source, Values};
 use crate::config::{LookUps, Settings};
@@ -140,11 +140,8 @@ impl Control<'_> {
                     next_read = retry.then(|| last_read + RETRY);
                 }
                 _ = follow.tick() => {
-                    let followed = self.trust.follow();
-                    if followed == Followed::Replaced {
+                    if self.trust.follow() {
                         self.vault.set_authorities(self.trust.authorities.clone());
-                    }
-                    if followed != Followed::Same {
                         let _ = commands.send(Command::Trust(self.trust.problem.clone())).await;
                     }
                 },

@@ -62,12 +62,13 @@ pub(crate) struct Parts<V> {
 /// The daemon.
 pub(crate) struct Daemon<V> {
     pub(super) parts: Parts<V>,
+    /// Without the rules, which the scheduler has.
+    pub(super) settings: Settings,
     pub(super) scheduler: Scheduler,
     directory: Option<Arc<Directory>>,
     running: JoinSet<Ended>,
     /// Tasks under way.
     tasks: HashMap<task::Id, RenewalTask>,
-    copies: Vec<TokenCopy>,
     pub(super) copier: Option<Copier>,
     /// Start of the pass that is not complete yet.
     pass: Option<Instant>,
@@ -77,18 +78,13 @@ pub(crate) struct Daemon<V> {
 
 impl<V: Vault> Daemon<V> {
     /// `trust`: problem of the certificate authorities at the start.
-    pub(crate) fn new(parts: Parts<V>, settings: Settings, trust: Option<String>) -> Self {
+    pub(crate) fn new(parts: Parts<V>, mut settings: Settings, trust: Option<String>) -> Self {
         let now = now(&*parts.clock);
-        for warning in &settings.warnings {
-            tracing::error!("{warning}");
-        }
+        log_warnings(&settings);
         let report = Reporting {
-            outputs: settings.outputs,
-            path: settings.directory,
             started: now.wall,
             scanned: None,
             scan: ScanReport::default(),
-            configuration: settings.problems,
             configuration_source: None,
             trust,
             logged: Vec::new(),
@@ -96,12 +92,12 @@ impl<V: Vault> Daemon<V> {
             published: None,
         };
         Self {
-            scheduler: Scheduler::new(settings.rules, parts.gate.clone(), now),
+            scheduler: Scheduler::new(std::mem::take(&mut settings.rules), parts.gate.clone(), now),
+            settings,
             parts,
             directory: None,
             running: JoinSet::new(),
             tasks: HashMap::new(),
-            copies: settings.copies,
             copier: None,
             pass: None,
             report,
@@ -148,7 +144,7 @@ impl<V: Vault> Daemon<V> {
     /// Does one complete pass; `true` when all is good then.
     pub(crate) async fn run_once(mut self) -> bool {
         // The daemon that runs beside it, perhaps, is the one that questions are for.
-        self.report.outputs = Outputs::default();
+        self.settings.outputs = Outputs::default();
         loop {
             self.start_tasks();
             if self.report.scanned.is_some() && self.running.is_empty() {
@@ -313,16 +309,12 @@ impl<V: Vault> Daemon<V> {
             Command::Rescan => self.wake_scanner(Wake::ScanAll),
             Command::Configure(settings) => {
                 tracing::info!("the configuration changed");
-                for warning in &settings.warnings {
-                    tracing::error!("{warning}");
-                }
-                self.report.outputs = settings.outputs;
-                self.report.path.clone_from(&settings.directory);
-                self.report.configuration = settings.problems;
-                self.copies = settings.copies;
-                let events = self.scheduler.reconsider(settings.rules, self.now());
+                self.settings = *settings;
+                log_warnings(&self.settings);
+                let rules = std::mem::take(&mut self.settings.rules);
+                let events = self.scheduler.reconsider(rules, self.now());
                 self.log(&events);
-                self.wake_scanner(Wake::Use(settings.directory));
+                self.wake_scanner(Wake::Use(self.settings.directory.clone()));
                 self.wake_scanner(Wake::ScanAll);
             }
             Command::ConfigurationProblem(problem) => self.report.configuration_source = problem,
@@ -336,7 +328,13 @@ impl<V: Vault> Daemon<V> {
     /// is asked for: the next full scan does.
     fn copy(&mut self, only: Option<&CredentialId>) {
         let wanted = |copy: &&TokenCopy| only.is_none_or(|id| copy.id == *id);
-        let wanted: Vec<_> = self.copies.iter().filter(wanted).cloned().collect();
+        let wanted: Vec<_> = self
+            .settings
+            .copies
+            .iter()
+            .filter(wanted)
+            .cloned()
+            .collect();
         let (false, Some(directory)) = (wanted.is_empty(), self.directory.clone()) else {
             return;
         };
@@ -378,6 +376,12 @@ impl<V: Vault> Daemon<V> {
         };
         tracing::info!("stopped; {counts}");
         self.problems().is_empty() && self.scheduler.all_good(self.now())
+    }
+}
+
+fn log_warnings(settings: &Settings) {
+    for warning in &settings.warnings {
+        tracing::error!("{warning}");
     }
 }
 

@@ -117,11 +117,11 @@ async fn until_the_end(
         Err(code) => return Ok(code),
     };
     let log = log.insert(started.log);
-    let read = tokio::select! {
-        read = trust::read_at_start(&started.settings.tls) => read,
+    let trust = tokio::select! {
+        trust = Trust::read(&started.settings.tls) => trust,
         _ = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
-    let vault = Arc::new(HtVault::new(read.authorities.clone()));
+    let vault = Arc::new(HtVault::new(trust.authorities.clone()));
     let control = Control {
         cli,
         parser: Parser::new(cli),
@@ -129,7 +129,7 @@ async fn until_the_end(
         vault: vault.clone(),
         places: started.places,
         log_file: started.log_file,
-        trust: Trust::new(started.settings.tls.clone(), read),
+        trust,
         settings: started.settings.clone(),
     };
     let mut settings = started.settings;

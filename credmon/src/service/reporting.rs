@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::daemon::Daemon;
-use crate::config::{Outputs, Settings};
+use crate::config::Settings;
 use crate::model::{
     DaemonStatus, Event, Heartbeat, Renewals, STATUS_VERSION, Snapshot, TEXT_LIMIT,
 };
@@ -33,12 +33,10 @@ const PROBLEMS_LIMIT: usize = 10 * TEXT_LIMIT;
 
 /// State of what others see.
 pub(super) struct Reporting {
-    pub(super) outputs: Outputs,
-    pub(super) path: Option<PathBuf>,
     pub(super) started: Timestamp,
     pub(super) scanned: Option<Timestamp>,
     pub(super) scan: ScanReport,
-    pub(super) configuration: Vec<String>,
+    /// Problem of the configuration as a whole: it cannot be read.
     pub(super) configuration_source: Option<String>,
     pub(super) trust: Option<String>,
     /// Problems as they were logged last.
@@ -60,7 +58,7 @@ impl<V: Vault> Daemon<V> {
     /// Problems that keep this daemon from its work, or from reporting it.
     pub(super) fn problems(&self) -> Vec<String> {
         let report = &self.report;
-        let mut problems = report.configuration.clone();
+        let mut problems = self.settings.problems.clone();
         problems.extend(report.configuration_source.clone());
         problems.extend(report.trust.clone());
         problems.extend(report.scan.problems.clone());
@@ -112,13 +110,16 @@ impl<V: Vault> Daemon<V> {
         let pause = (PUBLISH + PUBLISH_EACH.saturating_mul(count)).min(PUBLISH_AT_REST);
         self.report.dirty = false;
         self.report.published = Some((Instant::now(), pause));
-        self.parts.publisher.publish(&self.report.outputs, snapshot);
+        self.parts
+            .publisher
+            .publish(&self.settings.outputs, snapshot);
     }
 
     fn snapshot(&self, running: bool) -> Snapshot {
         let now = self.now();
         let credentials = self.scheduler.statuses(now);
-        let mut daemon = daemon_status(self.report.path.as_ref(), &self.problems(), now.wall);
+        let mut daemon =
+            daemon_status(self.settings.directory.as_ref(), &self.problems(), now.wall);
         daemon.running = running;
         (daemon.troubled_vaults, daemon.more_troubled_vaults) = self.scheduler.troubles(now);
         daemon.count = credentials.len();

@@ -3,7 +3,6 @@
 use clap::Parser as _;
 use htvault::TlsSettings;
 
-use super::super::trust::ReadAuthorities;
 use super::*;
 use crate::model::TokenCopy;
 
@@ -62,7 +61,7 @@ fn control(cli: &Cli, (known, settings): (Configuration, Settings)) -> Control<'
         vault: Arc::new(HtVault::new(None)),
         places: Places::everywhere().0,
         log_file: None,
-        trust: Trust::new(TlsSettings::default(), ReadAuthorities::default()),
+        trust: Trust::new(TlsSettings::default()),
     }
 }
 
