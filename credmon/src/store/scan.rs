@@ -60,9 +60,8 @@ pub(crate) struct Scanner {
     observations: UnboundedSender<Observation>,
     /// A guest (`--once`) leaves pid, lock and `CREDMON_COMPLETE` to the daemon that may run beside.
     is_guest: bool,
+    /// The directory that is served.
     directory: Option<Arc<Directory>>,
-    /// Device and inode of the directory that was served.
-    served: Option<(u64, u64)>,
     service: Service,
     watcher: Option<Watcher>,
     /// To be filled by who installs tokens.
@@ -87,7 +86,6 @@ impl Scanner {
             observations,
             is_guest,
             directory: None,
-            served: None,
             service: Service::default(),
             watcher: None,
             installed: Installed::default(),
@@ -199,7 +197,7 @@ impl Scanner {
             self.account_gone(&user);
         }
         self.odd = OddNames::default();
-        (self.directory, self.served, self.watcher) = (None, None, None);
+        (self.directory, self.watcher) = (None, None);
         self.service = Service::default();
     }
 
@@ -215,7 +213,6 @@ impl Scanner {
                 if !self.is_guest {
                     report.problems.extend(self.service.settle_in(&directory));
                 }
-                self.send(Observation::Directory(Ok(directory)));
                 self.odd.begin(&names);
                 for portion in names.chunks(PORTION) {
                     urgent(self);
@@ -248,22 +245,22 @@ impl Scanner {
     /// Opens the directory anew, and lists the accounts' folders in order.
     fn open(&mut self) -> Result<(Arc<Directory>, Vec<Arc<str>>), DirectoryError> {
         let path = self.path.clone().ok_or(DirectoryError::NotConfigured)?;
-        let directory = Arc::new(Directory::open(&path, self.served)?);
-        let root = directory.root();
-        if self.served != Some(directory.place()) {
+        let served = self.directory.as_ref().map(|directory| directory.place());
+        let directory = Arc::new(Directory::open(&path, served)?);
+        if served != Some(directory.place()) {
             self.watcher = Some(Watcher::new(&path, self.wake.clone()));
-            (self.service, self.directory) = (Service::default(), None);
+            self.service = Service::default();
             tracing::info!("serves {}", path.display());
-            self.served = Some(directory.place());
         } else if let Some(watcher) = &mut self.watcher {
             watcher.start();
         }
+        self.directory = Some(directory.clone());
+        self.send(Observation::Directory(Ok(directory.clone())));
         let names = directory.names()?;
-        remove_leftovers(root, &names, self.clock.now());
+        remove_leftovers(directory.root(), &names, self.clock.now());
         let accounts = names.iter().filter(|name| is_account(name));
         let mut users: Vec<Arc<str>> = accounts.map(|name| name.as_str().into()).collect();
         users.sort_unstable();
-        self.directory = Some(directory.clone());
         Ok((directory, users))
     }
 
