@@ -162,12 +162,13 @@ impl Gate {
         }
     }
 
-    /// Time at which the bound on requests has room again, where it holds somebody up.
-    pub(crate) fn next_room(&self) -> Option<Instant> {
+    /// Next time at which the bound on requests has more room at a host. Hosts that nobody asks now still have requests
+    /// whose time is over.
+    pub(crate) fn next_room(&self, now: Instant) -> Option<Instant> {
         let state = self.state();
         let (_, span) = state.limit?;
-        let oldest = state.sent.values().filter_map(|sent| sent.front());
-        oldest.map(|sent| sent.at + span).min()
+        let next = |sent: &VecDeque<Sent>| sent.iter().map(|s| s.at + span).find(|&at| at > now);
+        state.sent.values().filter_map(next).min()
     }
 
     /// Forgets hosts without requests.

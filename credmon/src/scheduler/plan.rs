@@ -225,17 +225,14 @@ impl Scheduler {
         let room = if self.ready.is_empty() {
             None
         } else {
-            self.gate.next_room()
+            self.gate.next_room(now.mono)
         };
         let look_up = self
             .look_ups
             .first()
             .map(|(at, _)| *at)
             .filter(|&at| at > now.mono);
-        [due, probe, room.filter(|&at| at > now.mono), look_up]
-            .into_iter()
-            .flatten()
-            .min()
+        [due, probe, room, look_up].into_iter().flatten().min()
     }
 
     /// Plans everything anew after the wall clock was stepped.

@@ -176,12 +176,12 @@ fn of_the_request_limit_an_account_gets_as_much_as_it_leaves_to_others() {
 fn room_comes_again_when_the_oldest_request_leaves_the_span() {
     let (gate, now) = (Gate::new(1024), Instant::now());
     let own = route("u", "a", "cms");
-    assert_eq!(gate.next_room(), None);
+    assert_eq!(gate.next_room(now), None);
     gate.set_limit(Some((3, 60)));
-    assert_eq!(gate.next_room(), None);
+    assert_eq!(gate.next_room(now), None);
     gate.enter(own.clone(), None).finish(3, now);
     assert!(!gate.admits(&own, now + Duration::from_secs(59)));
-    assert_eq!(gate.next_room(), Some(now + Duration::from_mins(1)));
+    assert_eq!(gate.next_room(now), Some(now + Duration::from_mins(1)));
     assert!(gate.admits(&own, now + Duration::from_mins(1)));
     gate.forget_idle(now + Duration::from_mins(1));
     assert!(

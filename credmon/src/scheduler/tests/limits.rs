@@ -128,6 +128,21 @@ fn an_account_with_more_credentials_than_the_sites_limit_carries_makes_nobody_el
 }
 
 #[test]
+fn a_host_that_was_asked_once_delays_nobody_who_waits_for_room_at_another() {
+    let mut world = World::with(Rules {
+        request_limit: Some((3, 2)),
+        ..Rules::default()
+    });
+    world.store_at("once", "cms", "once", "cms");
+    world.pass(30);
+    for n in 0..10 {
+        world.store("u", &format!("s{n}"));
+    }
+    world.pass(25);
+    assert!(world.scheduler.all_good(world.now), "one in two seconds");
+}
+
+#[test]
 fn a_probe_is_admitted_like_any_request_and_by_an_account_that_has_room() {
     let mut world = World::of_life(90, 60);
     for user in ["busy", "u", "v"] {
