@@ -6,9 +6,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// One credential of one account: folder and file name without ending. Cheap to clone.
+use super::shared_text;
+
+/// One credential of one account: folder and file name without ending. Cheap to clone, and no larger than a pointer,
+/// for it stands in each queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct CredentialId {
+pub(crate) struct CredentialId(Arc<Names>);
+
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Names {
     user: Arc<str>,
     service: Arc<str>,
 }
@@ -16,42 +22,44 @@ pub(crate) struct CredentialId {
 impl CredentialId {
     /// `None` when either is no name that HTCondor gives.
     pub(crate) fn new(user: &Arc<str>, service: &str) -> Option<Self> {
-        (is_account(user) && is_service(service)).then(|| Self {
-            user: Arc::clone(user),
-            service: service.into(),
+        (is_account(user) && is_service(service)).then(|| {
+            Self(Arc::new(Names {
+                user: user.clone(),
+                service: shared_text(service),
+            }))
         })
     }
 
     pub(crate) fn user(&self) -> &Arc<str> {
-        &self.user
+        &self.0.user
     }
 
     /// Name of the files without ending.
     pub(crate) fn service(&self) -> &Arc<str> {
-        &self.service
+        &self.0.service
     }
 
     /// Name of the file that holds the vault token.
     pub(crate) fn top_name(&self) -> String {
-        format!("{}.top", self.service)
+        format!("{}.top", self.service())
     }
 
     /// Name of the file that holds the access token.
     pub(crate) fn use_name(&self) -> String {
-        format!("{}.use", self.service)
+        format!("{}.use", self.service())
     }
 
     /// The credential that lends its vault token to one with a handle: the name up to the last
     /// underscore.
     pub(crate) fn parent(&self) -> Option<Self> {
-        let (parent, _handle) = self.service.rsplit_once('_')?;
-        Self::new(&self.user, parent)
+        let (parent, _handle) = self.service().rsplit_once('_')?;
+        Self::new(self.user(), parent)
     }
 }
 
 impl fmt::Display for CredentialId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.user, self.service)
+        write!(f, "{}/{}", self.user(), self.service())
     }
 }
 

@@ -10,6 +10,7 @@ mod routing;
 mod rules;
 mod state;
 mod status;
+mod texts;
 mod time;
 mod token;
 mod top;
@@ -21,9 +22,10 @@ pub(crate) use routing::{NameStyle, Routing};
 pub(crate) use rules::{Limits, Rules, TokenCopy, without_dot};
 pub(crate) use state::{Cause, Event, Level, Reason, SEE_TO_FILES, STORE_AGAIN, State, WAITS};
 pub(crate) use status::{
-    AccessTokenStatus, CredentialStatus, DaemonStatus, JudgedCredential, LastError, Query,
-    Renewals, Report, STATUS_VERSION, Snapshot, VaultStatus, VaultTokenStatus,
+    AccessTokenStatus, CredentialStatus, Credentials, DaemonStatus, JudgedCredential, LastError,
+    Query, Renewals, Report, STATUS_VERSION, Snapshot, VaultStatus, VaultTokenStatus,
 };
+pub(crate) use texts::shared_text;
 pub(crate) use time::{CLOCK_TOLERANCE, Now};
 pub(crate) use token::{Lifetime, TokenInfo};
 pub(crate) use top::{FileId, Observed, Route, Target, TopProblem, TopStamp};

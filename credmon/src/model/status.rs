@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -24,7 +25,7 @@ const STALE: i64 = 180;
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) daemon: DaemonStatus,
-    pub(crate) credentials: Vec<CredentialStatus>,
+    pub(crate) credentials: Arc<dyn Credentials>,
     /// Unix time of the start.
     pub(crate) started: Timestamp,
     /// End of the last full scan.
@@ -34,6 +35,18 @@ pub(crate) struct Snapshot {
     pub(crate) renewals: Renewals,
     /// Lines that the log did not take.
     pub(crate) lines_dropped: u64,
+}
+
+/// Credentials as of one moment.
+pub(crate) trait Credentials: Debug + Send + Sync {
+    /// The status of each, in the order of their names.
+    fn statuses(&self) -> Box<dyn Iterator<Item = CredentialStatus> + '_>;
+}
+
+impl Credentials for Vec<CredentialStatus> {
+    fn statuses(&self) -> Box<dyn Iterator<Item = CredentialStatus> + '_> {
+        Box::new(self.iter().cloned())
+    }
 }
 
 /// Renewals since the start, by result.
@@ -86,7 +99,7 @@ pub(crate) struct CredentialStatus {
     pub(crate) last_success: Option<Timestamp>,
     pub(crate) next_renewal: Option<Timestamp>,
     /// The last failure, even if all has been well since.
-    pub(crate) last_error: Option<LastError>,
+    pub(crate) last_error: Option<Box<LastError>>,
 }
 
 /// Access token without the token.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use htvault::Claims;
 use jiff::Timestamp;
 
-use super::{FileId, TEXT_LIMIT};
+use super::{FileId, TEXT_LIMIT, shared_text};
 
 /// Longest list of scopes in a report, in characters; a forged token may hold anything.
 const SCOPES_LIMIT: usize = 2 * TEXT_LIMIT;
@@ -72,9 +72,7 @@ impl TokenInfo {
         lifetime: Option<Lifetime>,
         claims: Option<&Claims>,
     ) -> Self {
-        let text = |text: Option<&String>| -> Option<Arc<str>> {
-            Some(htvault::text::printable(text?, TEXT_LIMIT).into())
-        };
+        let text = |text: Option<&String>| Some(htvault::text::printable(text?, TEXT_LIMIT));
         let scopes = claims
             .map(|c| c.scopes.join(" "))
             .filter(|scopes| !scopes.is_empty());
@@ -82,10 +80,11 @@ impl TokenInfo {
             file,
             written,
             lifetime,
-            id: text(claims.and_then(|c| c.id.as_ref())),
-            issuer: text(claims.and_then(|c| c.issuer.as_ref())),
-            subject: text(claims.and_then(|c| c.subject.as_ref())),
-            scopes: scopes.map(|scopes| htvault::text::printable(&scopes, SCOPES_LIMIT).into()),
+            id: text(claims.and_then(|c| c.id.as_ref())).map(Into::into),
+            issuer: text(claims.and_then(|c| c.issuer.as_ref())).map(|text| shared_text(&text)),
+            subject: text(claims.and_then(|c| c.subject.as_ref())).map(Into::into),
+            scopes: scopes
+                .map(|scopes| shared_text(&htvault::text::printable(&scopes, SCOPES_LIMIT))),
         }
     }
 

@@ -4,6 +4,7 @@
 //! timestamps, so that an alert computes ages itself and a dead exporter shows. Labels hold states,
 //! results, and (unless the site says no) names of accounts and services; no secret.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use jiff::Timestamp;
@@ -99,11 +100,15 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let daemon = &snapshot.daemon;
-    let ours = snapshot
-        .credentials
-        .iter()
-        .filter(|c| c.state != State::Ignored);
-    let expiry = |c: &CredentialStatus| c.access_token.as_ref()?.expires;
+    let mut states = BTreeMap::from(STATES.map(|state| (state, 0)));
+    let mut earliest: Option<Timestamp> = None;
+    for credential in snapshot.credentials.statuses() {
+        *states.entry(credential.state).or_insert(0) += 1;
+        let token = (credential.access_token).filter(|_| credential.state != State::Ignored);
+        if let Some(expires) = token.and_then(|token| token.expires) {
+            earliest = Some(earliest.map_or(expires, |earliest| earliest.min(expires)));
+        }
+    }
     let mut one = |metric: Metric, value: i64| -> io::Result<()> {
         head(to, metric)?;
         writeln!(to, "{} {value}", metric.0)
@@ -119,7 +124,7 @@ pub(super) fn write(
         count(daemon.troubled_vaults.len() + daemon.more_troubled_vaults),
     )?;
     one(FOLDERS, count(snapshot.watched_folders))?;
-    if let Some(earliest) = ours.filter_map(expiry).min() {
+    if let Some(earliest) = earliest {
         one(EARLIEST, earliest.as_second())?;
     }
     head(to, INFO)?;
@@ -130,12 +135,7 @@ pub(super) fn write(
         env!("CARGO_PKG_VERSION")
     )?;
     head(to, CREDENTIALS)?;
-    for state in STATES {
-        let number = snapshot
-            .credentials
-            .iter()
-            .filter(|c| c.state == state)
-            .count();
+    for (state, number) in states {
         writeln!(to, "{}{{state=\"{state}\"}} {number}", CREDENTIALS.0)?;
     }
     head(to, RENEWALS)?;
@@ -154,8 +154,8 @@ pub(super) fn write(
     ];
     for (metric, time) in times {
         head(to, metric)?;
-        for credential in &snapshot.credentials {
-            if let Some(time) = time(credential) {
+        for credential in snapshot.credentials.statuses() {
+            if let Some(time) = time(&credential) {
                 writeln!(
                     to,
                     "{}{{user=\"{}\",service=\"{}\"}} {}",

@@ -17,8 +17,8 @@ const LINE_LIMIT: u64 = 256 * 1024;
 pub(crate) fn write(to: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
     serde_json::to_writer(&mut *to, &snapshot.daemon)?;
     to.write_all(b"\n")?;
-    for credential in &snapshot.credentials {
-        serde_json::to_writer(&mut *to, credential)?;
+    for credential in snapshot.credentials.statuses() {
+        serde_json::to_writer(&mut *to, &credential)?;
         to.write_all(b"\n")?;
     }
     Ok(())

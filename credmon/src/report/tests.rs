@@ -13,7 +13,7 @@ const FAR: Duration = Duration::from_mins(1);
 fn snapshot(user: &str) -> Snapshot {
     Snapshot {
         daemon: daemon(),
-        credentials: vec![credential(user, State::Fresh, 3600)],
+        credentials: Arc::new(vec![credential(user, State::Fresh, 3600)]),
         started: at(1),
         scanned: None,
         watched_folders: 0,

@@ -5,14 +5,39 @@
 //! holds up alone): one account's failures never make another wait. While it is open, one probe at a time,
 //! by a credential that worked before, finds out for all; those of different accounts take turns.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::{Dependency, dependencies};
+use crate::model::{Route, Target};
+
+/// Circuit breakers of all dependencies.
+pub(super) type Breakers = BTreeMap<Dependency, Breaker>;
+
+/// The open breakers of a host and of an issuer at it.
+pub(super) fn open_at<'b>(
+    breakers: &'b Breakers,
+    (host, issuer): &Target,
+) -> impl Iterator<Item = (Dependency, &'b Breaker)> + use<'b> {
+    let both = dependencies(host, issuer).into_iter();
+    let all = both.filter_map(|one| Some((one.clone(), breakers.get(&one)?)));
+    all.filter(|(_, breaker)| breaker.open().is_some())
+}
+
+/// The open breaker that a request would meet first.
+pub(super) fn open_for<'b>(
+    breakers: &'b Breakers,
+    route: &Route,
+) -> Option<(Dependency, &'b Open)> {
+    open_at(breakers, &route.target())
+        .find_map(|(dependency, breaker)| Some((dependency, breaker.open_for(&route.account)?)))
+}
+
 /// Circuit breaker of one dependency.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
     /// Accounts whose working credentials have failed since the last success.
     suspects: BTreeSet<Arc<str>>,
@@ -20,7 +45,7 @@ pub(super) struct Breaker {
 }
 
 /// State of an open breaker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Open {
     /// Reason in words, without anything of a single credential.
     pub(super) why: Arc<str>,

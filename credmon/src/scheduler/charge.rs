@@ -107,7 +107,7 @@ impl Scheduler {
             trouble(failure),
             failure.words
         );
-        let proven = self.proven.get(dependency).into_iter().flatten();
+        let proven = self.queues.proven.get(dependency).into_iter().flatten();
         let proven = proven.map(|id| id.user().clone()).collect();
         let breaker = self.breakers.entry(dependency.clone()).or_default();
         let account = &task.route.account;

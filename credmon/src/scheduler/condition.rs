@@ -5,13 +5,13 @@ use jiff::Timestamp;
 use crate::model::{CredentialId, Event, LastError, Level, Now, Reason, State};
 
 /// State of a credential.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Condition {
     pub(super) state: State,
     pub(super) since: Timestamp,
-    pub(super) reason: Option<Reason>,
+    pub(super) reason: Option<Box<Reason>>,
     /// The last failure, even if all has been well since.
-    pub(super) last_error: Option<LastError>,
+    pub(super) last_error: Option<Box<LastError>>,
 }
 
 impl Condition {
@@ -44,10 +44,10 @@ impl Condition {
     ) -> Option<Event> {
         let is_failure = matches!(state, State::Degraded | State::Dead);
         if is_failure {
-            self.last_error = Some(LastError {
+            self.last_error = Some(Box::new(LastError {
                 at: now.wall,
                 text: reason.text.clone(),
-            });
+            }));
         }
         let cause = self.reason.as_ref().map(|reason| reason.cause);
         let is_new = self.state != state || cause != Some(reason.cause);
@@ -72,7 +72,7 @@ impl Condition {
                 format!("{id}: {state}: {}{advice}{remaining}", reason.text),
             )
         });
-        self.reason = Some(reason);
+        self.reason = Some(Box::new(reason));
         event
     }
 }

@@ -12,7 +12,7 @@ use super::timing::TokenTimes;
 use crate::model::{CLOCK_TOLERANCE, Lifetime, Now, Observed, TokenInfo};
 
 /// The token in a `.use` file, as the scheduler sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct InPlace {
     pub(super) token: Option<Arc<TokenInfo>>,
     /// Time when it was first seen, and the seconds that it had left then.
@@ -21,6 +21,8 @@ pub(super) struct InPlace {
     pub(super) served: bool,
     /// Last time when a token was fetched, or confirmed to be the newest.
     pub(super) confirmed: Instant,
+    /// The vault token's expiry was looked up since then: once is enough.
+    pub(super) looked_up: bool,
 }
 
 impl InPlace {
@@ -30,6 +32,7 @@ impl InPlace {
             received: (now.mono, 0),
             served: false,
             confirmed: now.mono,
+            looked_up: false,
         };
         if let Some(token) = &observed.token {
             let age = Duration::from_secs(now.until(token.written).min(0).unsigned_abs());

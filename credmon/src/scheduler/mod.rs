@@ -13,28 +13,25 @@ mod gate;
 mod in_place;
 mod outcome;
 mod plan;
+mod queues;
 mod record;
 mod status;
 mod timing;
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use htvault::FailureScope;
 
 use crate::model::{
     CredentialId, CredentialStatus, Ended, Event, Level, Lifetime, Now, Observed, Outcome,
-    RenewalTask, Renewals, Route, Rules, State, Target, TaskKind,
+    RenewalTask, Renewals, Route, Rules, State, TaskKind,
 };
-use breaker::Breaker;
+use breaker::Breakers;
 pub(crate) use gate::Gate;
 use outcome::Context;
-use record::{Activity, Record, Urgency};
-
-/// Credentials that are due for one issuer, the most urgent first.
-type Queue = BTreeSet<(Urgency, CredentialId)>;
+use queues::Queues;
+use record::{Activity, Record};
 
 /// A Vault host, or an issuer at one.
 type Dependency = (Arc<str>, Option<Arc<str>>);
@@ -43,17 +40,11 @@ type Dependency = (Arc<str>, Option<Arc<str>>);
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     rules: Rules,
-    records: BTreeMap<CredentialId, Box<Record>>,
-    /// Credentials that wait for their time.
-    waiting: BTreeSet<(Instant, CredentialId)>,
-    /// Credentials that are due.
-    ready: BTreeMap<Target, Queue>,
-    /// Vault tokens whose expiry is to be looked up.
-    look_ups: BTreeSet<(Instant, CredentialId)>,
-    /// Credentials that have worked with a host or issuer.
-    proven: BTreeMap<Dependency, BTreeSet<CredentialId>>,
+    /// A record that a report is made of is copied when it changes meanwhile.
+    records: BTreeMap<CredentialId, Arc<Record>>,
+    queues: Queues,
     /// Those of hosts and issuers that have worked and that a credential names.
-    breakers: BTreeMap<Dependency, Breaker>,
+    breakers: Breakers,
     gate: Gate,
     renewals: Renewals,
     /// Issuers whose tokens were reported to live less than MINIMUM.
@@ -76,11 +67,8 @@ impl Scheduler {
         Self {
             rules,
             records: BTreeMap::new(),
-            waiting: BTreeSet::new(),
-            ready: BTreeMap::new(),
-            look_ups: BTreeSet::new(),
-            proven: BTreeMap::new(),
-            breakers: BTreeMap::new(),
+            queues: Queues::default(),
+            breakers: Breakers::new(),
             gate,
             // From the start, so that the first failure is a rise.
             renewals: results.into_iter().map(|result| (result, 0)).collect(),
@@ -95,26 +83,38 @@ impl Scheduler {
     /// A credential is new, or one of its files changed.
     pub(crate) fn observe(&mut self, observed: Arc<Observed>, now: Now) -> Vec<Event> {
         let id = observed.id.clone();
-        let (record, events) = if let Some(mut record) = self.take(&id) {
-            let events = record.update(observed, &self.rules, now);
-            (record, events)
-        } else {
-            let at_start = !self.all_known;
-            let mut record = Box::new(Record::new(observed, &self.rules, now, at_start));
-            let events = record.judge(&self.rules, now);
-            (record, events)
-        };
-        self.put(record, now);
-        of(id.user(), events)
+        let is_new = !self.records.contains_key(&id);
+        if is_new {
+            let record = Record::new(observed.clone(), &self.rules, now, !self.all_known);
+            self.records.insert(id.clone(), Arc::new(record));
+        }
+        let events = self.change(&id, now, |record, rules| {
+            if is_new {
+                record.judge(rules, now)
+            } else {
+                record.update(observed, rules, now)
+            }
+        });
+        of(id.user(), events.into_iter().flatten())
     }
 
     /// A credential is gone. One with a task under way goes when that ends.
     pub(crate) fn gone(&mut self, id: &CredentialId, now: Now) {
-        if let Some(mut record) = self.take(id)
-            && record.activity != Activity::Idle
-        {
-            record.activity = Activity::RunningGone;
-            self.put(record, now);
+        let is_under_way = self.change(id, now, |record, _| {
+            let is_under_way = record.activity != Activity::Idle;
+            if is_under_way {
+                record.activity = Activity::RunningGone;
+            }
+            is_under_way
+        });
+        if is_under_way == Some(false) {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: &CredentialId) {
+        if let Some(record) = self.records.remove(id) {
+            self.queues.remove(&record);
         }
     }
 
@@ -152,79 +152,19 @@ impl Scheduler {
         events
     }
 
-    /// Changes one record.
+    /// Changes one record, and its places in the queues.
     fn change<T>(
         &mut self,
         id: &CredentialId,
         now: Now,
         change: impl FnOnce(&mut Record, &Rules) -> T,
     ) -> Option<T> {
-        let mut record = self.take(id)?;
-        let result = change(&mut record, &self.rules);
-        self.put(record, now);
-        Some(result)
-    }
-
-    /// Takes a record out, and out of the queues that follow from it.
-    fn take(&mut self, id: &CredentialId) -> Option<Box<Record>> {
-        let record = self.records.remove(id)?;
-        self.unlink(&record);
-        Some(record)
-    }
-
-    /// Puts a record in, and into the queues that follow from it.
-    fn put(&mut self, mut record: Box<Record>, now: Now) {
+        let record = Arc::make_mut(self.records.get_mut(id)?);
+        self.queues.remove(record);
+        let result = change(record, &self.rules);
         record.look_up_at = record.plan_look_up(self.rules.limits, now);
-        self.link(&record, now);
-        self.records.insert(record.observed.id.clone(), record);
-    }
-
-    fn unlink(&mut self, record: &Record) {
-        let id = &record.observed.id;
-        if let Some(due) = record.due {
-            self.waiting.remove(&(due, id.clone()));
-        }
-        if let Some(at) = record.look_up_at {
-            self.look_ups.remove(&(at, id.clone()));
-        }
-        if let Some(route) = record.route()
-            && let Entry::Occupied(mut queue) = self.ready.entry(route.target())
-        {
-            queue.get_mut().remove(&(record.urgency(), id.clone()));
-            if queue.get().is_empty() {
-                queue.remove();
-            }
-        }
-        for dependency in record.proven_with() {
-            if let Entry::Occupied(mut proven) = self.proven.entry(dependency) {
-                proven.get_mut().remove(id);
-                if proven.get().is_empty() {
-                    proven.remove();
-                }
-            }
-        }
-    }
-
-    fn link(&mut self, record: &Record, now: Now) {
-        for dependency in record.proven_with() {
-            let proven = self.proven.entry(dependency).or_default();
-            proven.insert(record.observed.id.clone());
-        }
-        if record.activity != Activity::Idle {
-            return;
-        }
-        let id = &record.observed.id;
-        match (record.due, record.route()) {
-            (Some(due), Some(route)) if due <= now.mono => {
-                let queue = self.ready.entry(route.target()).or_default();
-                queue.insert((record.urgency(), id.clone()));
-            }
-            (Some(due), _) => _ = self.waiting.insert((due, id.clone())),
-            (None, _) => {}
-        }
-        if let Some(at) = record.look_up_at {
-            self.look_ups.insert((at, id.clone()));
-        }
+        self.queues.add(record, now);
+        Some(result)
     }
 
     /// A task ended: its outcome counts for the credential, and for what it shares with others.
@@ -239,53 +179,56 @@ impl Scheduler {
             events.extend(self.report_short_lived(task, token.lifetime));
         }
         let failing = match &ended.outcome {
-            Outcome::Failed(_) | Outcome::TokenDead(_) => self.failing(task.id.user()),
+            Outcome::Failed(_) | Outcome::TokenDead(_) => self.failing(&task.id),
             _ => 0,
         };
-        let Some(mut record) = self.take(&task.id) else {
+        let is_renewed = matches!(ended.outcome, Outcome::Renewed { .. });
+        let own = self.change(&task.id, now, |record, rules| {
+            let is_gone = record.activity == Activity::RunningGone;
+            record.activity = Activity::Idle;
+            let context = Context {
+                rules,
+                now,
+                waits,
+                failing,
+            };
+            let mut events = Vec::new();
+            if record.was_replaced(task, &ended.outcome) {
+                record.retry_now(rules.limits, now);
+            } else if matches!(task.kind, TaskKind::LookUp) {
+                record.report_look_up(&ended.outcome, context);
+            } else {
+                events = record.report(ended.outcome, context);
+                if record.route().is_none() {
+                    // The rules changed meanwhile: whatever came of it, it is not to be served.
+                    events.extend(record.judge(rules, now));
+                }
+            }
+            (is_gone, events)
+        });
+        let Some((is_gone, own)) = own else {
             return events;
         };
-        let is_gone = record.activity == Activity::RunningGone;
-        let is_renewed = matches!(ended.outcome, Outcome::Renewed { .. });
-        record.activity = Activity::Idle;
-        let context = Context {
-            rules: &self.rules,
-            now,
-            waits,
-            failing,
-        };
-        if record.was_replaced(task, &ended.outcome) {
-            record.retry_now(self.rules.limits, now);
-        } else if matches!(task.kind, TaskKind::LookUp) {
-            record.report_look_up(&ended.outcome, context);
-        } else {
-            let mut own = record.report(ended.outcome, context);
-            if record.route().is_none() {
-                // The rules changed meanwhile: whatever came of it, it is not to be served.
-                own.extend(record.judge(&self.rules, now));
-            }
-            events.extend(of(task.id.user(), own));
-            if is_renewed {
-                self.check_clock(&record, now);
-            }
-        }
-        if !is_gone {
-            self.put(record, now);
+        events.extend(of(task.id.user(), own));
+        if is_gone {
+            self.remove(&task.id);
+        } else if is_renewed {
+            self.check_clock(&task.id, now);
         }
         events
     }
 
-    /// Credentials of an account that fail.
-    fn failing(&self, user: &str) -> usize {
-        let failing = self.records.values().filter(|record| record.failures > 0);
-        failing
-            .filter(|record| **record.observed.id.user() == *user)
-            .count()
+    /// Number of credentials of the same account that fail.
+    fn failing(&self, id: &CredentialId) -> usize {
+        let is_its = |(other, _): &(&CredentialId, _)| other.user() == id.user();
+        let before = self.records.range(..id).rev().take_while(is_its);
+        let own = before.chain(self.records.range(id..).take_while(is_its));
+        own.filter(|(_, record)| record.failures > 0).count()
     }
 
     /// Credentials that have worked with a host or issuer.
     fn proven_at(&self, dependency: &Dependency) -> impl Iterator<Item = &Record> {
-        let ids = self.proven.get(dependency).into_iter().flatten();
+        let ids = self.queues.proven.get(dependency).into_iter().flatten();
         ids.filter_map(|id| self.records.get(id).map(|record| &**record))
     }
 
@@ -331,7 +274,7 @@ impl Scheduler {
 
     /// The event of a host or issuer: of an account, where no other has worked with it.
     fn of_users(&self, dependency: &Dependency, task: &RenewalTask, event: Event) -> Event {
-        let proven = self.proven.get(dependency);
+        let proven = self.queues.proven.get(dependency);
         // They are in the order of their accounts.
         let ends = proven.map(|all| [all.first(), all.last()]);
         let mut ends = ends.into_iter().flatten().flatten();
@@ -369,9 +312,8 @@ impl Scheduler {
 
     /// `true` when every credential of ours is fresh.
     pub(crate) fn all_good(&self, now: Now) -> bool {
-        let statuses = self.statuses(now);
-        let is_good = |s: &CredentialStatus| matches!(s.state, State::Fresh | State::Ignored);
-        statuses.iter().all(is_good)
+        let is_good = |s: CredentialStatus| matches!(s.state, State::Fresh | State::Ignored);
+        self.statuses(now).iter().all(is_good)
     }
 }
 

@@ -65,7 +65,7 @@ impl Record {
     /// A look-up of the vault token's expiry ended. A failure says nothing; a token that seems dead is
     /// renewed at once, which finds out.
     pub(super) fn report_look_up(&mut self, outcome: &Outcome, context: Context<'_>) {
-        self.looked_up = Some(self.in_place.confirmed);
+        self.in_place.looked_up = true;
         match outcome {
             Outcome::LookedUp(life) => self.vault_life = Some(*life),
             Outcome::TokenDead(_) => self.retry_at = Some(context.now.mono),
@@ -142,6 +142,7 @@ impl Record {
     fn succeeded(&mut self, now: Now) {
         self.in_place.served = true;
         self.in_place.confirmed = now.mono;
+        self.in_place.looked_up = false;
         self.proven = true;
         self.failures = 0;
         self.retry_at = None;

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::breaker::{Breaker, Open};
+use super::breaker::{Breaker, open_at, open_for};
 use super::gate::{Permit, Room};
 use super::record::{Activity, Record, Urgency};
-use super::{Dependency, Scheduler, dependencies};
-use crate::model::{CredentialId, Event, Level, Now, RenewalTask, Route, Target, TaskKind};
+use super::{Dependency, Scheduler};
+use crate::model::{CredentialId, Event, Level, Now, RenewalTask, Route, TaskKind};
 
 /// A step of the wall clock of so many seconds is noticed.
 const CLOCK_STEP: i64 = 5;
@@ -21,10 +21,10 @@ impl Scheduler {
     /// Decides what is asked for now. Each task comes with the right to do it.
     pub(crate) fn plan(&mut self, now: Now) -> (Vec<(RenewalTask, Permit)>, Vec<Event>) {
         let events = self.notice_clock(now);
-        while let Some((due, id)) = self.waiting.first().cloned()
+        while let Some((due, id)) = self.queues.waiting.first().cloned()
             && due <= now.mono
         {
-            self.waiting.pop_first();
+            self.queues.waiting.pop_first();
             self.change(&id, now, |_, _| ());
         }
         let mut tasks = self.probes(now);
@@ -41,7 +41,7 @@ impl Scheduler {
     fn most_urgent(&self, now: Now) -> Option<RenewalTask> {
         let room = self.gate.room();
         let mut best: Option<(&Urgency, &Record)> = None;
-        for (target, queue) in &self.ready {
+        for (target, queue) in &self.queues.ready {
             let mut refused: BTreeSet<(&Arc<str>, bool)> = BTreeSet::new();
             let mut there = None;
             for (urgency, id) in queue {
@@ -57,7 +57,7 @@ impl Scheduler {
                 }
                 // The same for all that wait there.
                 let (is_full, open) = there.get_or_insert_with(|| {
-                    let open: Vec<_> = self.open_at(target).collect();
+                    let open: Vec<_> = open_at(&self.breakers, target).collect();
                     (self.gate.is_full(target), open)
                 });
                 let holds_all = |(dependency, breaker): &(Dependency, &Breaker)| {
@@ -85,20 +85,6 @@ impl Scheduler {
         best?.1.task(self.rules.limits, now)
     }
 
-    /// The open breakers of a host and of an issuer at it.
-    fn open_at(&self, (host, issuer): &Target) -> impl Iterator<Item = (Dependency, &Breaker)> {
-        let both = dependencies(host, issuer).into_iter();
-        let all = both.filter_map(|one| Some((one.clone(), self.breakers.get(&one)?)));
-        all.filter(|(_, breaker)| breaker.open().is_some())
-    }
-
-    /// The open breaker that a request would meet first.
-    pub(super) fn open_breaker(&self, route: &Route) -> Option<(Dependency, &Open)> {
-        let target = route.target();
-        self.open_at(&target)
-            .find_map(|(dependency, breaker)| Some((dependency, breaker.open_for(&route.account)?)))
-    }
-
     /// One probe for each open breaker whose time has come: by a credential that worked before, of
     /// another account than the last time if there is one that the gate admits. A breaker that nobody
     /// can probe any more is closed.
@@ -114,7 +100,7 @@ impl Scheduler {
         let mut room = self.gate.room();
         let mut at_host: Option<(Arc<str>, Room)> = None;
         for dependency in due {
-            let Some(proven) = self.proven.get(&dependency) else {
+            let Some(proven) = self.queues.proven.get(&dependency) else {
                 self.breakers.remove(&dependency);
                 continue;
             };
@@ -135,7 +121,9 @@ impl Scheduler {
             let mut admitted: BTreeMap<&Route, bool> = BTreeMap::new();
             let can_ask = |route: &Route| {
                 // An issuer is not probed through a host that is down.
-                let first = self.open_at(&route.target()).next().map(|(first, _)| first);
+                let first = open_at(&self.breakers, &route.target())
+                    .next()
+                    .map(|(first, _)| first);
                 first.as_ref() == Some(&dependency) && self.gate.admits(route, now.mono)
             };
             let may_ask = |r: &&Record| r.activity == Activity::Idle && has_room(&r.observed.id);
@@ -166,12 +154,13 @@ impl Scheduler {
     fn look_up(&mut self, now: Now) -> Option<(RenewalTask, Permit)> {
         // The answer is the same for all of a route.
         let mut refused: BTreeSet<Route> = BTreeSet::new();
-        while let Some((at, id)) = self.look_ups.first().cloned()
+        while let Some((at, id)) = self.queues.look_ups.first().cloned()
             && at <= now.mono
         {
             let record = self.records.get(&id)?;
             let route = record.route()?;
-            let may_go = || self.open_breaker(route).is_none() && self.gate.admits(route, now.mono);
+            let may_go =
+                || open_for(&self.breakers, route).is_none() && self.gate.admits(route, now.mono);
             if !refused.contains(route) && may_go() && !self.delays_others(route) {
                 let kind = TaskKind::LookUp;
                 let task = record.task(self.rules.limits, now)?;
@@ -179,11 +168,11 @@ impl Scheduler {
             }
             refused.insert(route.clone());
             let later = now.after(LOOK_UP_LATER);
-            self.look_ups.remove(&(at, id.clone()));
+            self.queues.look_ups.remove(&(at, id.clone()));
             if let Some(record) = self.records.get_mut(&id) {
-                record.look_up_at = Some(later);
+                Arc::make_mut(record).look_up_at = Some(later);
             }
-            self.look_ups.insert((later, id));
+            self.queues.look_ups.insert((later, id));
         }
         None
     }
@@ -193,9 +182,9 @@ impl Scheduler {
     fn delays_others(&self, route: &Route) -> bool {
         let is_limited = self.rules.request_limit.is_some();
         let is_own = |(_, id): &(Urgency, CredentialId)| *id.user() == route.account;
-        self.ready.iter().any(|(target, queue)| {
+        self.queues.ready.iter().any(|(target, queue)| {
             let shares = (is_limited && target.0 == route.host) || queue.iter().any(is_own);
-            shares && self.open_at(target).next().is_none()
+            shares && open_at(&self.breakers, target).next().is_none()
         })
     }
 
@@ -216,18 +205,19 @@ impl Scheduler {
 
     /// Time at which there is something to do, if nothing happens before.
     pub(crate) fn next_wake(&self, now: Now) -> Option<Instant> {
-        let due = self.waiting.first().map(|(due, _)| *due);
+        let due = self.queues.waiting.first().map(|(due, _)| *due);
         let open = self
             .breakers
             .values()
             .filter_map(|breaker| Some(breaker.open()?.retry_at));
         let probe = open.filter(|&at| at > now.mono).min();
-        let room = if self.ready.is_empty() {
+        let room = if self.queues.ready.is_empty() {
             None
         } else {
             self.gate.next_room(now.mono)
         };
         let look_up = self
+            .queues
             .look_ups
             .first()
             .map(|(at, _)| *at)
@@ -257,19 +247,16 @@ impl Scheduler {
 
     /// Compares this host's clock with what fresh tokens say: those of most accounts, for a server
     /// that one account names may say anything.
-    pub(super) fn check_clock(&mut self, record: &Record, now: Now) {
-        let user = record.observed.id.user();
-        match record.in_place.ahead(now) {
-            Some(ahead) => _ = self.ahead.insert(user.clone(), ahead),
-            None => _ = self.ahead.remove(user),
+    pub(super) fn check_clock(&mut self, id: &CredentialId, now: Now) {
+        let record = self.records.get(id);
+        match record.and_then(|record| record.in_place.ahead(now)) {
+            Some(ahead) => _ = self.ahead.insert(id.user().clone(), ahead),
+            None => _ = self.ahead.remove(id.user()),
         }
         let mut all: Vec<i64> = self.ahead.values().copied().collect();
         all.sort_unstable();
-        let median = all.get(all.len() / 2).filter(|_| {
-            let others = self.records.keys().map(CredentialId::user);
-            let users: BTreeSet<_> = others.chain([user]).collect();
-            2 * all.len() > users.len()
-        });
+        let median = all.get(all.len() / 2);
+        let median = median.filter(|_| !self.has_accounts(2 * all.len()));
         // In whole minutes: each other text is another problem, with lines in the log.
         self.clock_problem = median.map(|ahead| {
             format!(
@@ -277,6 +264,18 @@ impl Scheduler {
                 ahead.saturating_add(30) / 60
             )
         });
+    }
+
+    /// `true` when there are credentials of so many accounts at least.
+    fn has_accounts(&self, number: usize) -> bool {
+        let mut last = None;
+        // They are in the order of their accounts.
+        let mut users = self.records.keys().map(CredentialId::user);
+        let mut others = std::iter::from_fn(|| {
+            last = users.find(|&user| last != Some(user));
+            last
+        });
+        others.nth(number - 1).is_some()
     }
 }
 

@@ -26,7 +26,7 @@ const LONG_LIVED: i64 = 86_400;
 const LONG_LIVED_SPREAD: i64 = 40;
 
 /// One credential.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) observed: Arc<Observed>,
     pub(super) jitter: Jitter,
@@ -49,8 +49,6 @@ pub(super) struct Record {
     hindered: bool,
     /// Next renewal.
     pub(super) due: Option<Instant>,
-    /// The confirmation after which the vault token's expiry was looked up: once is enough.
-    pub(super) looked_up: Option<Instant>,
     /// Next look-up of the vault token's expiry.
     pub(super) look_up_at: Option<Instant>,
 }
@@ -101,7 +99,6 @@ impl Record {
             seemed_dead: false,
             hindered: false,
             due: None,
-            looked_up: None,
             look_up_at: None,
             jitter,
             in_place,
@@ -310,8 +307,11 @@ impl Record {
             // When it should be over but works, somebody renewed it.
             Some(VaultLife(Some(expires))) => expires > now.wall,
         };
-        let was_tried = self.looked_up == Some(self.in_place.confirmed);
-        if is_known || was_tried || !self.proven || self.condition.state != State::Fresh {
+        if is_known
+            || self.in_place.looked_up
+            || !self.proven
+            || self.condition.state != State::Fresh
+        {
             return None;
         }
         let usual = timing::usual(limits, self.in_place.times(now).map(|times| times.length));

@@ -4,14 +4,16 @@
 //! that is known. The status of a credential names no other credential.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::breaker::{Breakers, open_for};
 use super::record::{Activity, Record};
 use super::{Scheduler, name};
 use crate::model::{
-    AccessTokenStatus, CredentialStatus, Now, State, TEXT_LIMIT, VaultStatus, VaultTokenStatus,
-    WAITS,
+    AccessTokenStatus, CredentialStatus, Credentials, Now, State, TEXT_LIMIT, VaultStatus,
+    VaultTokenStatus, WAITS,
 };
 
 /// Seconds by which a renewal may be late before that is reported.
@@ -40,23 +42,46 @@ impl Scheduler {
         (listed.collect(), more)
     }
 
-    /// All credentials, in the order of their names.
-    pub(crate) fn statuses(&self, now: Now) -> Vec<CredentialStatus> {
-        let mut statuses = Vec::with_capacity(self.records.len());
+    /// All credentials.
+    pub(crate) fn statuses(&self, now: Now) -> Statuses {
         let records = self.records.values();
         let present = records.filter(|r| r.activity != Activity::RunningGone);
-        statuses.extend(present.map(|record| self.status(record, now)));
-        statuses
+        let open = self.breakers.iter().filter(|(_, b)| b.open().is_some());
+        Statuses {
+            records: present.cloned().collect(),
+            open: open.map(|(d, b)| (d.clone(), b.clone())).collect(),
+            now,
+        }
+    }
+}
+
+/// The credentials as of one moment, in the order of their names. It shares the scheduler's records, and the status of
+/// each is made when it is asked for: those of very many would take much memory.
+#[derive(Debug)]
+pub(crate) struct Statuses {
+    records: Vec<Arc<Record>>,
+    open: Breakers,
+    now: Now,
+}
+
+impl Statuses {
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
     }
 
-    fn status(&self, record: &Record, now: Now) -> CredentialStatus {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = CredentialStatus> {
+        self.records.iter().map(|record| self.status(record))
+    }
+
+    fn status(&self, record: &Record) -> CredentialStatus {
+        let now = self.now;
         let condition = &record.condition;
         let (mut state, mut since, reason) =
             (condition.state, condition.since, condition.reason.as_ref());
         let mut why = reason.map(|reason| reason.text.clone()).unwrap_or_default();
         let mut advice = reason.map_or("", |reason| reason.advice);
         if state == State::Fresh
-            && let Some(trouble) = self.trouble_of(record, now)
+            && let Some(trouble) = self.trouble_of(record)
         {
             (state, since) = (State::Degraded, trouble.0);
             (why, advice) = (trouble.1.into(), trouble.2);
@@ -96,13 +121,14 @@ impl Scheduler {
 
     /// Why a credential that is well by itself is not fresh: its token has expired, or its renewal is
     /// overdue, and cannot be done before. Since when, why, and what to do.
-    fn trouble_of(&self, record: &Record, now: Now) -> Option<(Timestamp, String, &'static str)> {
+    fn trouble_of(&self, record: &Record) -> Option<(Timestamp, String, &'static str)> {
+        let now = self.now;
         let due = record.due?;
         let has_expired = record.in_place.has_expired(now);
         if due > now.mono && !has_expired {
             return None;
         }
-        let open = record.route().and_then(|route| self.open_breaker(route));
+        let open = record.route().and_then(|route| open_for(&self.open, route));
         if let Some((dependency, open)) = open {
             let since = now.wall_of(open.retry_at);
             let why = format!(
@@ -123,5 +149,11 @@ impl Scheduler {
                           more urgent, and the bound on requests is too tight";
             (now.wall_of(due), why, advice)
         })
+    }
+}
+
+impl Credentials for Statuses {
+    fn statuses(&self) -> Box<dyn Iterator<Item = CredentialStatus> + '_> {
+        Box::new(self.iter())
     }
 }

@@ -361,7 +361,7 @@ impl<V: Vault> Daemon<V> {
             self.publish(false);
         }
         let mut counts: HashMap<String, usize> = HashMap::new();
-        for status in self.scheduler.statuses(self.now()) {
+        for status in self.scheduler.statuses(self.now()).iter() {
             *counts.entry(status.state.to_string()).or_default() += 1;
         }
         let mut counts: Vec<_> = counts

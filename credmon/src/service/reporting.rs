@@ -1,6 +1,7 @@
 //! What the daemon reports of itself: its problems, and the snapshot that is published.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use htvault::clock::{Clock as _, SystemClock};
@@ -106,7 +107,7 @@ impl<V: Vault> Daemon<V> {
 
     pub(super) fn publish(&mut self, running: bool) {
         let snapshot = self.snapshot(running);
-        let count = u32::try_from(snapshot.credentials.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(snapshot.daemon.count).unwrap_or(u32::MAX);
         let pause = (PUBLISH + PUBLISH_EACH.saturating_mul(count)).min(PUBLISH_AT_REST);
         self.report.dirty = false;
         self.report.published = Some((Instant::now(), pause));
@@ -125,7 +126,7 @@ impl<V: Vault> Daemon<V> {
         daemon.count = credentials.len();
         Snapshot {
             daemon,
-            credentials,
+            credentials: Arc::new(credentials),
             started: self.report.started,
             scanned: self.report.scanned,
             watched_folders: self.report.scan.watched_folders,
@@ -163,7 +164,7 @@ pub(crate) fn publish_failed_start(settings: &Settings, why: &str) {
     let daemon = daemon_status(settings.directory.as_ref(), &[why.to_owned()], now);
     let snapshot = Snapshot {
         daemon,
-        credentials: Vec::new(),
+        credentials: Arc::new(Vec::new()),
         started: now,
         scanned: None,
         watched_folders: 0,

@@ -8,7 +8,7 @@ use htvault::{CredentialUrl, VaultToken};
 use serde::Deserialize;
 
 use super::folder::{Folder, ReadError, file_id};
-use crate::model::{CredentialId, FileId, Route, TopProblem, TopStamp, without_dot};
+use crate::model::{CredentialId, FileId, Route, TopProblem, TopStamp, shared_text, without_dot};
 
 /// Largest `.top` that is read, in bytes. Real ones have a few hundred.
 const SIZE_LIMIT: usize = 64 * 1024;
@@ -48,8 +48,8 @@ impl CompleteTop {
         let issuer = if issuer.is_empty() { path } else { issuer };
         Route {
             account: id.user().clone(),
-            host: without_dot(self.url.server().host()).into(),
-            issuer: issuer.into(),
+            host: shared_text(without_dot(self.url.server().host())),
+            issuer: shared_text(issuer),
         }
     }
 }

@@ -13,7 +13,7 @@ fn text(credentials: Vec<CredentialStatus>, per_credential: bool) -> String {
     });
     let snapshot = Snapshot {
         daemon,
-        credentials,
+        credentials: std::sync::Arc::new(credentials),
         started: at(1),
         scanned: Some(at(3)),
         watched_folders: 7,

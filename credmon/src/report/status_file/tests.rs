@@ -10,7 +10,7 @@ fn snapshot(credentials: Vec<CredentialStatus>) -> Snapshot {
             count: credentials.len(),
             ..daemon()
         },
-        credentials,
+        credentials: std::sync::Arc::new(credentials),
         started: at(1),
         scanned: None,
         watched_folders: 0,
@@ -48,10 +48,10 @@ fn the_longest_texts_that_are_kept_can_be_read_back() {
     let mut odd = credential("a", State::Degraded, 1);
     (odd.why, odd.advice) = (long.clone(), long.to_string().into());
     odd.access_token.as_mut().unwrap().scopes = long.repeat(4).into();
-    odd.last_error = Some(crate::model::LastError {
+    odd.last_error = Some(Box::new(crate::model::LastError {
         at: at(1),
         text: long,
-    });
+    }));
     let mut bytes = Vec::new();
     write(&mut bytes, &snapshot(vec![odd.clone()])).unwrap();
     std::fs::write(&path, bytes).unwrap();

@@ -4,7 +4,8 @@ use super::super::*;
 
 /// Panics when queues or look-ups do not follow from the records.
 pub(super) fn assert_consistent(scheduler: &Scheduler) {
-    let mut queued = 0;
+    let queues = &scheduler.queues;
+    let mut in_one = 0;
     let mut look_ups = BTreeSet::new();
     let mut proven: BTreeMap<Dependency, BTreeSet<CredentialId>> = BTreeMap::new();
     for (id, record) in &scheduler.records {
@@ -19,11 +20,11 @@ pub(super) fn assert_consistent(scheduler: &Scheduler) {
             assert_eq!(record.due, None, "{id} is not to be served");
         }
         if let (Some(due), true) = (record.due, is_idle) {
-            queued += 1;
-            let waits = scheduler.waiting.contains(&(due, id.clone()));
+            in_one += 1;
+            let waits = queues.waiting.contains(&(due, id.clone()));
             let is_ready = record
                 .route()
-                .and_then(|route| scheduler.ready.get(&route.target()))
+                .and_then(|route| queues.ready.get(&route.target()))
                 .is_some_and(|queue| queue.contains(&(record.urgency(), id.clone())));
             assert!(waits != is_ready, "{id}: waits {waits}, ready {is_ready}");
         }
@@ -31,14 +32,14 @@ pub(super) fn assert_consistent(scheduler: &Scheduler) {
             look_ups.insert((at, id.clone()));
         }
     }
-    let in_queues: usize = scheduler.ready.values().map(BTreeSet::len).sum();
+    let in_queues: usize = queues.ready.values().map(BTreeSet::len).sum();
     assert_eq!(
-        scheduler.waiting.len() + in_queues,
-        queued,
+        queues.waiting.len() + in_queues,
+        in_one,
         "nothing is left in a queue"
     );
-    let is_empty = scheduler.ready.values().any(BTreeSet::is_empty);
+    let is_empty = queues.ready.values().any(BTreeSet::is_empty);
     assert!(!is_empty, "no queue is empty");
-    assert_eq!(scheduler.look_ups, look_ups);
-    assert_eq!(scheduler.proven, proven);
+    assert_eq!(queues.look_ups, look_ups);
+    assert_eq!(queues.proven, proven);
 }

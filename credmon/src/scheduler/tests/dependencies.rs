@@ -155,7 +155,7 @@ fn a_failure_text_of_one_account_never_shows_in_anothers_status() {
     world.pass(30);
     world.site.hosts_down.insert("a", ErrorKind::Sealed);
     world.pass_with(300, |world| {
-        for status in world.scheduler.statuses(world.now) {
+        for status in world.scheduler.statuses(world.now).iter() {
             let error = status.last_error.map(|error| error.text);
             let texts: Vec<_> = error.into_iter().chain([status.why]).collect();
             let others = ["u0", "u1", "u2"].into_iter();

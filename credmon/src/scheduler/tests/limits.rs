@@ -266,7 +266,7 @@ fn look_ups_that_must_wait_hold_up_none_behind_them() {
     let looked_up: Vec<_> = world.sent.iter().filter(is_its).collect();
     assert!(looked_up.iter().all(|sent| &**sent.id.user() != "busy"));
     assert!(looked_up.len() > 10, "{}", looked_up.len());
-    let next = world.scheduler.look_ups.first().map(|(at, _)| *at);
+    let next = world.scheduler.queues.look_ups.first().map(|(at, _)| *at);
     assert!(next > Some(world.now.mono), "none that is due is left");
 }
 

@@ -225,7 +225,7 @@ fn check_always(world: &mut World) {
         assert!(at_host.count() <= 24);
     }
     let clock_is_right = world.now.wall.as_second() == world.right_second();
-    for status in world.scheduler.statuses(world.now) {
+    for status in world.scheduler.statuses(world.now).iter() {
         let left = world.left(&status.user, &status.service);
         let is_fresh = status.state == State::Fresh;
         assert!(!is_fresh || left > 0 || !clock_is_right, "{status:?}");
@@ -260,7 +260,7 @@ fn assert_all_become_fresh(world: &mut World) {
     world.scheduler.scanned(world.now);
     // The longest wait of all is for a vault token that was dead.
     world.pass(3600 + 900 + 300);
-    for status in world.scheduler.statuses(world.now) {
+    for status in world.scheduler.statuses(world.now).iter() {
         assert_eq!(status.state, State::Fresh, "{status:?}");
     }
     for user in USERS {
@@ -338,7 +338,7 @@ proptest! {
                 world.store_at(BYSTANDER, &format!("new{number}"), host, "own");
                 world.pass(3);
             }
-            for status in world.scheduler.statuses(world.now) {
+            for status in world.scheduler.statuses(world.now).iter() {
                 if &*status.user == BYSTANDER {
                     prop_assert_eq!(status.state, State::Fresh, "{:?}", status);
                     prop_assert!(world.left(BYSTANDER, &status.service) > 0);

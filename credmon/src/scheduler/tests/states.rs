@@ -215,7 +215,7 @@ fn what_is_ignored_faulty_or_untrusted_is_never_asked_for() {
     world.pass(3600);
     assert!(world.sent.is_empty());
     assert_eq!(world.scheduler.next_wake(world.now), None);
-    let statuses = world.scheduler.statuses(world.now);
+    let statuses: Vec<_> = world.scheduler.statuses(world.now).iter().collect();
     let states: Vec<_> = statuses.iter().map(|s| s.state).collect();
     assert_eq!(states, [State::Dead, State::Dead, State::Ignored]);
     assert!(!world.scheduler.all_good(world.now));
@@ -224,6 +224,21 @@ fn what_is_ignored_faulty_or_untrusted_is_never_asked_for() {
     world.pass(1);
     assert_eq!(world.sent.len(), 1);
     assert_eq!(world.status("u", "cms").state, State::Fresh);
+}
+
+#[test]
+fn a_report_stays_as_of_its_moment_while_the_credentials_change() {
+    let mut world = with_account();
+    world.store("v", "cms");
+    let report = world.scheduler.statuses(world.now);
+    let before: Vec<_> = report.iter().collect();
+    world.site.hosts_down.insert("a", ErrorKind::Sealed);
+    world.pass(600);
+    world.remove(&u_cms());
+    assert!(report.iter().eq(before));
+    let now: Vec<_> = world.scheduler.statuses(world.now).iter().collect();
+    let states: Vec<_> = now.iter().map(|s| (&*s.user, s.state)).collect();
+    assert_eq!(states, [("v", State::Degraded)]);
 }
 
 #[test]

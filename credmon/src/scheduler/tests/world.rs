@@ -1,6 +1,6 @@
 //! A scheduler with what surrounds it: credentials, a clock, and Vaults that answer by rules.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -325,7 +325,12 @@ impl World {
             if wake > self.now.mono {
                 rounds_in_a_moment = 0;
             }
-            let queues = || (&self.scheduler.waiting, &self.scheduler.look_ups);
+            let queues = || {
+                (
+                    &self.scheduler.queues.waiting,
+                    &self.scheduler.queues.look_ups,
+                )
+            };
             assert!(rounds_in_a_moment < 1000, "it never sleeps: {:?}", queues());
             self.set_mono(wake.max(self.now.mono));
             while let Some(place) = self.under_way.iter().position(|t| t.ends <= wake) {
@@ -342,7 +347,7 @@ impl World {
         let is_it =
             |status: &CredentialStatus| (&*status.user, &*status.service) == (user, service);
         let statuses = self.scheduler.statuses(self.now);
-        statuses.into_iter().find(is_it).unwrap()
+        statuses.iter().find(is_it).unwrap()
     }
 
     /// Seconds that a credential's token lives, by the right clock.

@@ -185,7 +185,7 @@ impl Run {
     /// What is published.
     fn status(&self) -> (DaemonStatus, Vec<CredentialStatus>) {
         let snapshot = self.publisher.latest().unwrap();
-        (snapshot.daemon, snapshot.credentials)
+        (snapshot.daemon, snapshot.credentials.statuses().collect())
     }
 
     fn states(&self) -> Vec<State> {
