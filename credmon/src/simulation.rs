@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::model::{
-    CredentialId, Ended, Failure, FileId, Lifetime, Now, Observed, Outcome, RenewalTask, Rules,
-    TokenInfo, TopStamp, VaultLife,
+    CredentialId, Ended, Failure, FileId, InUse, Lifetime, Now, Observed, ObservedTop, Outcome,
+    RenewalTask, Rules, TokenInfo, TopStamp, VaultLife,
 };
 use crate::renewal;
 use crate::scheduler::{Gate, Scheduler};
@@ -173,12 +173,14 @@ impl Directory {
     fn observe(&self, id: &CredentialId) -> Option<Observed> {
         let content = self.content();
         let known = content.credentials.get(id)?;
-        Some(Observed {
+        let top = ObservedTop {
             id: id.clone(),
             stamp: stamp(known),
-            top: Ok(self.complete(known).route(id)),
-            use_file: known.in_use.as_ref().map(|token| token.file),
-            token: known.in_use.clone(),
+            route: Ok(self.complete(known).route(id)),
+        };
+        Some(Observed {
+            top: Arc::new(top),
+            in_use: known.in_use.clone().map(InUse::Token),
         })
     }
 }
@@ -306,7 +308,7 @@ pub async fn run<V: ModelVault>(files: MemoryFiles, vault: Arc<V>, hostname: Str
     let mut scheduler = Scheduler::new(rules, Gate::new(DESCRIPTORS), now());
     let mut changes = directory.watch();
     for id in directory.ids() {
-        let observed = directory.observe(&id).map(Arc::new);
+        let observed = directory.observe(&id);
         observed.map(|observed| scheduler.observe(observed, now()));
     }
     let mut scan = Instant::now();
@@ -330,7 +332,7 @@ pub async fn run<V: ModelVault>(files: MemoryFiles, vault: Arc<V>, hostname: Str
         tokio::select! {
             biased;
             Some(id) = changes.recv() => match directory.observe(&id) {
-                Some(observed) => _ = scheduler.observe(Arc::new(observed), now()),
+                Some(observed) => _ = scheduler.observe(observed, now()),
                 None => scheduler.gone(&id, now()),
             },
             Some(ended) = running.join_next() => {
@@ -341,7 +343,7 @@ pub async fn run<V: ModelVault>(files: MemoryFiles, vault: Arc<V>, hostname: Str
                 if matches!(ended.outcome, Outcome::Changed)
                     && let Some(observed) = directory.observe(&task.id)
                 {
-                    scheduler.observe(Arc::new(observed), now());
+                    scheduler.observe(observed, now());
                 }
                 scheduler.report(&task, ended, now());
             }

@@ -68,7 +68,7 @@ impl Credentials {
     }
 
     /// What a scan finds.
-    pub(crate) fn scan(&self) -> Vec<Arc<Observed>> {
+    pub(crate) fn scan(&self) -> Vec<Observed> {
         let (wake, _wakes) = std::sync::mpsc::channel();
         let (observations, mut observed) = tokio::sync::mpsc::unbounded_channel();
         let clock = Arc::new(SystemClock);
@@ -84,9 +84,9 @@ impl Credentials {
     }
 
     /// What a scan finds of one credential.
-    pub(crate) fn observed(&self, user: &str, service: &str) -> Option<Arc<Observed>> {
-        let is_it = |observed: &Arc<Observed>| {
-            (&**observed.id.user(), &**observed.id.service()) == (user, service)
+    pub(crate) fn observed(&self, user: &str, service: &str) -> Option<Observed> {
+        let is_it = |observed: &Observed| {
+            (&**observed.top.id.user(), &**observed.top.id.service()) == (user, service)
         };
         self.scan().into_iter().find(is_it)
     }

@@ -28,7 +28,7 @@ pub(crate) use status::{
 pub(crate) use texts::shared_text;
 pub(crate) use time::{CLOCK_TOLERANCE, Now};
 pub(crate) use token::{Lifetime, TokenInfo};
-pub(crate) use top::{FileId, Observed, Route, Target, TopProblem, TopStamp};
+pub(crate) use top::{FileId, InUse, Observed, ObservedTop, Route, Target, TopProblem, TopStamp};
 
 /// Longest text of a server, user or file in a message or report, in characters.
 pub(crate) const TEXT_LIMIT: usize = 500;

@@ -61,14 +61,51 @@ pub(crate) enum TopProblem {
     Unreadable(Arc<str>),
 }
 
-/// A credential as it was found in the directory.
+/// A credential as it was found in the directory. Cheap to clone: who scans and who decides have the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Observed {
+    pub(crate) top: Arc<ObservedTop>,
+    /// Its `.use`, whatever that holds.
+    pub(crate) in_use: Option<InUse>,
+}
+
+impl Observed {
+    /// `true` for a token that is not older than its `.top`, by the times of the files: after a restart, they tell
+    /// whether it is from this one.
+    pub(crate) fn is_served(&self) -> bool {
+        let token = self.in_use.as_ref().and_then(InUse::token);
+        token.is_some_and(|token| self.top.stamp.changed() <= token.file.changed)
+    }
+}
+
+/// The `.top` of a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ObservedTop {
     pub(crate) id: CredentialId,
     pub(crate) stamp: TopStamp,
-    pub(crate) top: Result<Route, TopProblem>,
-    /// Its `.use`, whatever that holds.
-    pub(crate) use_file: Option<FileId>,
-    /// The access token in its `.use`; `None` when there is none, or what is there is no token.
-    pub(crate) token: Option<Arc<TokenInfo>>,
+    pub(crate) route: Result<Route, TopProblem>,
+}
+
+/// Content of a `.use`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InUse {
+    Token(Arc<TokenInfo>),
+    /// Something that is no token.
+    Other(Box<FileId>),
+}
+
+impl InUse {
+    pub(crate) fn file(&self) -> FileId {
+        match self {
+            Self::Token(token) => token.file,
+            Self::Other(file) => **file,
+        }
+    }
+
+    pub(crate) fn token(&self) -> Option<&Arc<TokenInfo>> {
+        match self {
+            Self::Token(token) => Some(token),
+            Self::Other(_) => None,
+        }
+    }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::fakes::{Credentials, FakeVault, TestClock};
-use crate::model::FileId;
+use crate::model::{FileId, InUse};
 
 mod files;
 
@@ -32,10 +32,10 @@ impl Fixture {
     fn task(&self, minimum_seconds: i64, current: Option<&Arc<TokenInfo>>) -> RenewalTask {
         let observed = self.credentials.observed("u", "cms").unwrap();
         RenewalTask {
-            id: observed.id.clone(),
-            route: observed.top.clone().unwrap(),
-            stamp: observed.stamp,
-            use_file: observed.use_file,
+            id: observed.top.id.clone(),
+            route: observed.top.route.clone().unwrap(),
+            stamp: observed.top.stamp,
+            use_file: observed.in_use.as_ref().map(InUse::file),
             is_probe: false,
             kind: TaskKind::Renew {
                 minimum_seconds,
@@ -87,8 +87,9 @@ impl Fixture {
             issued: at(second + left - 3600),
             expires: at(second + left),
         };
-        let known = found.token.as_deref();
-        let file = known.map_or_else(FileId::default, |token| token.file);
+        let file = found
+            .in_use
+            .map_or_else(FileId::default, |found| found.file());
         let claims = htvault::Claims {
             issuer: Some("https://cms.test".to_owned()),
             subject: Some("u".to_owned()),
@@ -139,8 +140,8 @@ async fn a_token_of_another_identity_is_replaced_though_it_lives_longer() {
         let claims = serde_json::json!({"iss": issuer, "sub": subject, "exp": expires});
         f.credentials
             .put("u", "cms.use", &crate::fakes::jwt(&claims));
-        let foreign = f.credentials.observed("u", "cms").unwrap().token.clone();
-        let (token, _) = renewed(f.renew(2400, foreign.as_ref()).await);
+        let found = f.credentials.observed("u", "cms").unwrap().in_use.unwrap();
+        let (token, _) = renewed(f.renew(2400, found.token()).await);
         assert!(token.is_of_same_identity(Some("https://cms.test"), Some("u")));
         assert!(f.expiry_in_place().unwrap().as_second() < expires);
     }

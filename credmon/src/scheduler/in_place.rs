@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::timing::TokenTimes;
-use crate::model::{CLOCK_TOLERANCE, Lifetime, Now, Observed, TokenInfo};
+use crate::model::{CLOCK_TOLERANCE, FileId, InUse, Lifetime, Now, TokenInfo};
 
-/// The token in a `.use` file, as the scheduler sees it.
+/// A `.use` file and the token in it, as the scheduler sees it.
 #[derive(Clone, Debug)]
 pub(super) struct InPlace {
-    pub(super) token: Option<Arc<TokenInfo>>,
-    /// Time when it was first seen, and the seconds that it had left then.
+    pub(super) in_use: Option<InUse>,
+    /// Time when the token was first seen, and the seconds that it had left then.
     received: (Instant, i64),
     /// It came from the present `.top`.
     pub(super) served: bool,
@@ -26,29 +26,37 @@ pub(super) struct InPlace {
 }
 
 impl InPlace {
-    pub(super) fn new(observed: &Observed, now: Now) -> Self {
+    pub(super) fn new(in_use: Option<InUse>, now: Now) -> Self {
         let mut in_place = Self {
-            token: None,
+            in_use: None,
             received: (now.mono, 0),
             served: false,
             confirmed: now.mono,
             looked_up: false,
         };
-        if let Some(token) = &observed.token {
+        in_place.receive(in_use, now);
+        if let Some(token) = in_place.token() {
             let age = Duration::from_secs(now.until(token.written).min(0).unsigned_abs());
             in_place.confirmed = now.mono.checked_sub(age).unwrap_or(now.mono);
         }
-        in_place.receive(observed.token.clone(), now);
         in_place
     }
 
-    fn lifetime(&self) -> Option<Lifetime> {
-        self.token.as_ref()?.lifetime
+    pub(super) fn token(&self) -> Option<&Arc<TokenInfo>> {
+        self.in_use.as_ref()?.token()
     }
 
-    /// Another token is in place from now on.
-    pub(super) fn receive(&mut self, token: Option<Arc<TokenInfo>>, now: Now) {
-        self.token = token;
+    pub(super) fn file(&self) -> Option<FileId> {
+        self.in_use.as_ref().map(InUse::file)
+    }
+
+    fn lifetime(&self) -> Option<Lifetime> {
+        self.token()?.lifetime
+    }
+
+    /// Another file is in place from now on.
+    pub(super) fn receive(&mut self, in_use: Option<InUse>, now: Now) {
+        self.in_use = in_use;
         self.received = (now.mono, 0);
         self.clock_stepped(now);
     }
@@ -76,7 +84,7 @@ impl InPlace {
     }
 
     pub(super) fn times(&self, now: Now) -> Option<TokenTimes> {
-        let token = self.token.as_ref()?;
+        let token = self.token()?;
         let lifetime = token.lifetime?;
         let length = lifetime.length();
         let expires = lifetime.expires.as_second();
@@ -110,7 +118,7 @@ impl InPlace {
 
     /// Remaining lifetime while the credential fails, for a line in the log.
     pub(super) fn remaining_text(&self, now: Now) -> String {
-        match (self.left(now), &self.token) {
+        match (self.left(now), self.token()) {
             (Some(0), _) => "the access token in place is kept, though it has expired".to_owned(),
             (Some(left), _) => format!("the access token in place lives {left} s more"),
             (None, Some(_)) => "the access token in place is kept".to_owned(),

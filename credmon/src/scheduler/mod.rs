@@ -81,8 +81,8 @@ impl Scheduler {
     }
 
     /// A credential is new, or one of its files changed.
-    pub(crate) fn observe(&mut self, observed: Arc<Observed>, now: Now) -> Vec<Event> {
-        let id = observed.id.clone();
+    pub(crate) fn observe(&mut self, observed: Observed, now: Now) -> Vec<Event> {
+        let id = observed.top.id.clone();
         let is_new = !self.records.contains_key(&id);
         if is_new {
             let record = Record::new(observed.clone(), &self.rules, now, !self.all_known);
@@ -299,8 +299,11 @@ impl Scheduler {
     }
 
     /// A credential as it was observed or made last.
-    pub(crate) fn observed(&self, id: &CredentialId) -> Option<Arc<Observed>> {
-        self.records.get(id).map(|record| record.observed.clone())
+    pub(crate) fn observed(&self, id: &CredentialId) -> Option<Observed> {
+        self.records.get(id).map(|record| Observed {
+            top: record.top.clone(),
+            in_use: record.in_place.in_use.clone(),
+        })
     }
 
     /// `true` when only a new `.top` helps a credential.

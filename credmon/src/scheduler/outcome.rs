@@ -7,8 +7,7 @@ use htvault::{Action, FailureScope};
 use super::record::Record;
 use super::timing::{self, RetryPolicy};
 use crate::model::{
-    Cause, Event, Failure, Level, Now, Observed, Outcome, Reason, Rules, STORE_AGAIN, State,
-    TokenInfo,
+    Cause, Event, Failure, InUse, Level, Now, Outcome, Reason, Rules, STORE_AGAIN, State, TokenInfo,
 };
 
 /// Wait before the second look-up of a vault token that seems dead, in seconds: a server that lags may
@@ -82,19 +81,11 @@ impl Record {
     ) -> Vec<Event> {
         let now = context.now;
         let id = token.id.clone();
-        self.observed = Arc::new(Observed {
-            use_file: Some(token.file),
-            token: Some(token.clone()),
-            ..(*self.observed).clone()
-        });
-        self.in_place.receive(Some(token), now);
+        self.in_place.receive(Some(InUse::Token(token)), now);
         self.succeeded(now);
         let until = self.in_place.expiry_text(now);
         let jti = id.as_deref().unwrap_or("none");
-        let text = format!(
-            "{}: access token renewed, {until}, jti {jti}",
-            self.observed.id
-        );
+        let text = format!("{}: access token renewed, {until}, jti {jti}", self.top.id);
         let mut events = vec![Event::new(Level::Renewal, text)];
         events.extend(match shorter {
             _ if self.in_place.has_expired(now) => self.clock_is_wrong(context),
@@ -160,7 +151,7 @@ impl Record {
         let until = self.in_place.expiry_text(now);
         Some(Event::new(
             Level::Info,
-            format!("{}: {what}, {until}", self.observed.id),
+            format!("{}: {what}, {until}", self.top.id),
         ))
     }
 
@@ -231,8 +222,7 @@ impl Record {
         self.failures = self.failures.saturating_add(1);
         let in_place = &self.in_place;
         let left = in_place
-            .token
-            .as_ref()
+            .token()
             .map(|_| in_place.left(context.now).unwrap_or(i64::MAX));
         let mut wait = timing::retry_delay(policy, self.failures, self.jitter, left);
         if !self.proven && context.failing > SHARE {

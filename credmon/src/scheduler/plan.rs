@@ -126,13 +126,13 @@ impl Scheduler {
                     .map(|(first, _)| first);
                 first.as_ref() == Some(&dependency) && self.gate.admits(route, now.mono)
             };
-            let may_ask = |r: &&Record| r.activity == Activity::Idle && has_room(&r.observed.id);
+            let may_ask = |r: &&Record| r.activity == Activity::Idle && has_room(&r.top.id);
             let can_probe = self.proven_at(&dependency).filter(may_ask).filter(|r| {
                 let Some(route) = r.route() else { return false };
                 *admitted.entry(route).or_insert_with(|| can_ask(route))
             });
             let chosen = can_probe.min_by_key(|record| {
-                let id = &record.observed.id;
+                let id = &record.top.id;
                 (Some(id.user()) == prober.as_ref(), record.due, id)
             });
             let limits = self.rules.limits;

@@ -24,7 +24,7 @@ pub(super) struct Queues {
 impl Queues {
     /// Adds a credential wherever it belongs now.
     pub(super) fn add(&mut self, record: &Record, now: Now) {
-        let id = &record.observed.id;
+        let id = &record.top.id;
         for dependency in record.proven_with() {
             let proven = self.proven.entry(dependency).or_default();
             proven.insert(id.clone());
@@ -47,7 +47,7 @@ impl Queues {
 
     /// Removes a credential from wherever it was added, as long as its record is the same.
     pub(super) fn remove(&mut self, record: &Record) {
-        let id = &record.observed.id;
+        let id = &record.top.id;
         if let Some(due) = record.due {
             self.waiting.remove(&(due, id.clone()));
         }

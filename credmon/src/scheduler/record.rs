@@ -14,8 +14,8 @@ use super::in_place::InPlace;
 use super::timing::{self, Jitter, TokenTimes};
 use super::{Dependency, dependencies};
 use crate::model::{
-    Cause, Event, Limits, Now, Observed, Outcome, Reason, RenewalTask, Route, Rules, SEE_TO_FILES,
-    STORE_AGAIN, State, TaskKind, TokenInfo, TopProblem, VaultLife,
+    Cause, Event, InUse, Limits, Now, Observed, ObservedTop, Outcome, Reason, RenewalTask, Route,
+    Rules, SEE_TO_FILES, STORE_AGAIN, State, TaskKind, TopProblem, VaultLife,
 };
 
 /// A token found at the start that lives longer than so many seconds, or for a time that it does not say, is
@@ -28,7 +28,7 @@ const LONG_LIVED_SPREAD: i64 = 40;
 /// One credential.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
-    pub(super) observed: Arc<Observed>,
+    pub(super) top: Arc<ObservedTop>,
     pub(super) jitter: Jitter,
     pub(super) in_place: InPlace,
     pub(super) condition: Condition,
@@ -74,10 +74,12 @@ pub(super) enum Urgency {
 
 impl Record {
     /// A credential that is seen for the first time; `at_start`: in the first scan.
-    pub(super) fn new(observed: Arc<Observed>, rules: &Rules, now: Now, at_start: bool) -> Self {
-        let jitter = Jitter::of(&rules.hostname, &observed.id);
-        let mut in_place = InPlace::new(&observed, now);
-        in_place.served = is_from_top(&observed);
+    pub(super) fn new(observed: Observed, rules: &Rules, now: Now, at_start: bool) -> Self {
+        let is_served = observed.is_served();
+        let Observed { top, in_use } = observed;
+        let jitter = Jitter::of(&rules.hostname, &top.id);
+        let mut in_place = InPlace::new(in_use, now);
+        in_place.served = is_served;
         let is_fresh = in_place.served && !in_place.has_expired(now);
         let state = if is_fresh {
             State::Fresh
@@ -102,40 +104,36 @@ impl Record {
             look_up_at: None,
             jitter,
             in_place,
-            observed,
+            top,
         }
     }
 
     /// Takes in what a later scan found.
-    pub(super) fn update(
-        &mut self,
-        observed: Arc<Observed>,
-        rules: &Rules,
-        now: Now,
-    ) -> Vec<Event> {
+    pub(super) fn update(&mut self, observed: Observed, rules: &Rules, now: Now) -> Vec<Event> {
         if self.activity == Activity::RunningGone {
             self.activity = Activity::Running;
         }
-        let is_unreadable =
-            |observed: &Observed| matches!(observed.top, Err(TopProblem::Unreadable(_)));
-        if is_unreadable(&observed) && self.observed.top.is_ok() {
+        let is_served = observed.is_served();
+        let Observed { top, in_use } = observed;
+        let is_unreadable = |top: &ObservedTop| matches!(top.route, Err(TopProblem::Unreadable(_)));
+        if is_unreadable(&top) && self.top.route.is_ok() {
             // A passing error: the renewal reads `.top` itself.
             return Vec::new();
         }
-        let before = std::mem::replace(&mut self.observed, observed);
+        let before = std::mem::replace(&mut self.top, top);
         // What could not be read may have been another one.
         let top_changed = if is_unreadable(&before) {
-            !is_unreadable(&self.observed) && self.in_place.served && !is_from_top(&self.observed)
+            !is_unreadable(&self.top) && self.in_place.served && !is_served
         } else {
-            before.stamp != self.observed.stamp || before.top != self.observed.top
+            before != self.top
         };
-        if before.use_file != self.observed.use_file {
-            self.in_place.receive(self.observed.token.clone(), now);
+        if self.in_place.file() != in_use.as_ref().map(InUse::file) {
+            self.in_place.receive(in_use, now);
             // Somebody else's work: whether it is what Vault gives is asked at once. A missing one
             // evicts jobs.
             self.in_place.served = false;
             self.retry_at = None;
-            if self.in_place.token.is_none() && self.condition.state == State::Fresh {
+            if self.in_place.token().is_none() && self.condition.state == State::Fresh {
                 self.condition.set_plain(State::Renewing, now);
             }
         }
@@ -178,10 +176,10 @@ impl Record {
             text: text.into(),
             advice,
         };
-        if let Err(not_ours) = rules.routing.check(self.observed.id.service()) {
+        if let Err(not_ours) = rules.routing.check(self.top.id.service()) {
             return Some((State::Ignored, reason("not ours", not_ours.to_string(), "")));
         }
-        match &self.observed.top {
+        match &self.top.route {
             Err(problem @ TopProblem::Unusable(_)) => {
                 Some((State::Dead, reason("top", problem.to_string(), STORE_AGAIN)))
             }
@@ -220,7 +218,7 @@ impl Record {
 
     /// Whom it asks; `None` while it is not to be served.
     pub(super) fn route(&self) -> Option<&Route> {
-        self.observed.top.as_ref().ok().filter(|_| !self.hindered)
+        self.top.route.as_ref().ok().filter(|_| !self.hindered)
     }
 
     /// The host and the issuer that it has worked with.
@@ -235,8 +233,8 @@ impl Record {
     /// Order of renewals: first credentials that jobs or users wait for, in the order in which they came;
     /// then those whose token expires first.
     pub(super) fn urgency(&self) -> Urgency {
-        if self.in_place.token.is_none() || !self.in_place.served {
-            Urgency::WaitedFor(self.observed.stamp.changed())
+        if self.in_place.token().is_none() || !self.in_place.served {
+            Urgency::WaitedFor(self.top.stamp.changed())
         } else {
             Urgency::Expires(self.in_place.expires())
         }
@@ -268,20 +266,16 @@ impl Record {
         let times = self.in_place.times(now).filter(|_| served);
         // A token that somebody else installed is replaced by a better one, or by any of the
         // right identity if it is foreign; one of an older `.top` by any.
-        let current = self
-            .in_place
-            .token
-            .clone()
-            .filter(|_| served || self.proven);
+        let current = self.in_place.token().filter(|_| served || self.proven);
         Some(RenewalTask {
-            id: self.observed.id.clone(),
+            id: self.top.id.clone(),
             route: self.route()?.clone(),
-            stamp: self.observed.stamp,
-            use_file: self.observed.use_file,
+            stamp: self.top.stamp,
+            use_file: self.in_place.file(),
             is_probe: false,
             kind: TaskKind::Renew {
                 minimum_seconds: seconds(limits, times),
-                current,
+                current: current.cloned(),
             },
         })
     }
@@ -289,13 +283,13 @@ impl Record {
     /// `true` when a file was replaced by somebody else while a task was under way: its outcome says nothing of what
     /// is there now. A token that the task has installed may be seen before its end.
     pub(super) fn was_replaced(&self, task: &RenewalTask, outcome: &Outcome) -> bool {
-        let seen = self.observed.use_file;
+        let seen = self.in_place.file();
         let has_other_use = match outcome {
             Outcome::Unchanged => seen != task.use_file,
             Outcome::Renewed { token, .. } => seen != task.use_file && seen != Some(token.file),
             _ => false,
         };
-        has_other_use || self.observed.stamp != task.stamp
+        has_other_use || self.top.stamp != task.stamp
     }
 
     /// Time at which the vault token's expiry is looked up, if it is not known: spread over the
@@ -354,13 +348,6 @@ impl Record {
     pub(super) fn set_state(&mut self, state: State, reason: Reason, now: Now) -> Option<Event> {
         let remaining = self.in_place.remaining_text(now);
         self.condition
-            .set(&self.observed.id, state, reason, &remaining, now)
+            .set(&self.top.id, state, reason, &remaining, now)
     }
-}
-
-/// `true` for a token that is not older than its `.top`, by the times of the files: after a restart, they tell whether it
-/// is from this one.
-fn is_from_top(observed: &Observed) -> bool {
-    let is_from = |token: &Arc<TokenInfo>| observed.stamp.changed() <= token.file.changed;
-    observed.token.as_ref().is_some_and(is_from)
 }

@@ -86,20 +86,15 @@ impl Statuses {
             (state, since) = (State::Degraded, trouble.0);
             (why, advice) = (trouble.1.into(), trouble.2);
         }
-        let token = record.in_place.token.as_ref();
+        let token = record.in_place.token();
         CredentialStatus {
-            user: record.observed.id.user().clone(),
-            service: record.observed.id.service().clone(),
+            user: record.top.id.user().clone(),
+            service: record.top.id.service().clone(),
             state,
             since,
             why,
             advice: advice.into(),
-            vault: record
-                .observed
-                .top
-                .as_ref()
-                .ok()
-                .map(|route| route.host.clone()),
+            vault: record.top.route.as_ref().ok().map(|r| r.host.clone()),
             access_token: token.map(|token| AccessTokenStatus {
                 issued: token.lifetime.map(|lifetime| lifetime.issued),
                 expires: token.lifetime.map(|lifetime| lifetime.expires),
@@ -113,7 +108,7 @@ impl Statuses {
             last_success: token.map(|_| now.wall_of(record.in_place.confirmed)),
             next_renewal: record
                 .due
-                .filter(|_| record.in_place.token.is_some())
+                .filter(|_| token.is_some())
                 .map(|at| now.wall_of(at)),
             last_error: condition.last_error.clone(),
         }

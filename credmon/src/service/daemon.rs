@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::reporting::{HANGING, PUBLISH, Reporting};
 use crate::config::{Outputs, Settings};
 use crate::model::{
-    CredentialId, Ended, Failure, Heartbeat, Now, Outcome, RenewalTask, TaskKind, TokenCopy,
+    CredentialId, Ended, Failure, Heartbeat, InUse, Now, Outcome, RenewalTask, TaskKind, TokenCopy,
 };
 use crate::renewal::{self, Vault};
 use crate::report::log::Log;
@@ -258,7 +258,7 @@ impl<V: Vault> Daemon<V> {
             && let Some(observed) = self.scheduler.observed(&task.id)
         {
             // Somebody else may have replaced it meanwhile.
-            if observed.use_file == installed {
+            if observed.in_use.as_ref().map(InUse::file) == installed {
                 self.parts.installed.add(observed);
             }
             self.copy(Some(&task.id));

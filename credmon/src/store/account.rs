@@ -1,8 +1,6 @@
 //! The scanner's knowledge of one account: its credentials, and the version of its folder that was
 //! listed.
 
-use std::sync::Arc;
-
 use super::folder::Folder;
 use super::observe;
 use crate::model::{FileId, Observed};
@@ -13,7 +11,7 @@ pub(super) struct Account {
     /// Version of the folder whose names are known.
     pub(super) listed: Option<FileId>,
     /// In the order of their services.
-    pub(super) credentials: Vec<Arc<Observed>>,
+    pub(super) credentials: Vec<Observed>,
 }
 
 impl Account {
@@ -23,17 +21,17 @@ impl Account {
         self.listed == Some(folder) && self.credentials.iter().all(is_known)
     }
 
-    pub(super) fn get(&self, service: &str) -> Option<&Arc<Observed>> {
+    pub(super) fn get(&self, service: &str) -> Option<&Observed> {
         self.credentials.get(self.place_of(service)?)
     }
 
-    pub(super) fn get_mut(&mut self, service: &str) -> Option<&mut Arc<Observed>> {
+    pub(super) fn get_mut(&mut self, service: &str) -> Option<&mut Observed> {
         let place = self.place_of(service)?;
         self.credentials.get_mut(place)
     }
 
     fn place_of(&self, service: &str) -> Option<usize> {
-        let order = |known: &Arc<Observed>| (**known.id.service()).cmp(service);
+        let order = |known: &Observed| (**known.top.id.service()).cmp(service);
         self.credentials.binary_search_by(order).ok()
     }
 }

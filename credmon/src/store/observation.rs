@@ -11,7 +11,7 @@ pub(crate) enum Observation {
     /// The directory can be used from now on, or cannot.
     Directory(Result<Arc<Directory>, DirectoryError>),
     /// A credential is new, or one of its files changed.
-    Changed(Arc<Observed>),
+    Changed(Observed),
     Gone(CredentialId),
     /// A full scan is over.
     Scanned(ScanReport),

@@ -6,50 +6,40 @@ use nix::errno::Errno;
 
 use super::folder::{Folder, file_id};
 use super::{top, use_file};
-use crate::model::{CredentialId, FileId, Observed, TopProblem};
+use crate::model::{CredentialId, FileId, InUse, Observed, ObservedTop, TopProblem};
 
 /// Observes one credential; `None` when it is gone. Files of a version that is known are not read.
 pub(super) fn observe(
     folder: &Folder,
-    id: CredentialId,
-    known: Option<&Arc<Observed>>,
-) -> Option<Arc<Observed>> {
+    id: &CredentialId,
+    known: Option<&Observed>,
+) -> Option<Observed> {
     let present = |name: &str| folder.stat_of(name).map(|stat| stat.as_ref().map(file_id));
-    let is_known = |known: &&Arc<Observed>| has_known_top(known, present);
-    let (stamp, top) = if let Some(known) = known.filter(is_known) {
-        (known.stamp, known.top.clone())
+    let top = known.map(|known| &known.top);
+    let top = if let Some(known) = top.filter(|top| is_known(top, present)) {
+        known.clone()
     } else {
-        let (stamp, top) = top::read(folder, &id)?;
-        (stamp, top.map(|top| top.route(&id)))
+        let (stamp, top) = top::read(folder, id)?;
+        Arc::new(ObservedTop {
+            id: id.clone(),
+            stamp,
+            route: top.map(|top| top.route(id)),
+        })
     };
-    let before = known
-        .map(|known| (known.use_file, known.token.clone()))
-        .unwrap_or_default();
-    let (use_file, token) = match present(&id.use_name()) {
-        Ok(file) if file == before.0 => before,
-        Ok(None) => (None, None),
-        Ok(file) => match use_file::read(folder, &id) {
-            Ok(token) => (file, token.map(Arc::new)),
+    let before = known.and_then(|known| known.in_use.clone());
+    let in_use = match present(&id.use_name()) {
+        Ok(file) if file == before.as_ref().map(InUse::file) => before,
+        Ok(None) => None,
+        Ok(Some(file)) => match use_file::read(folder, id) {
+            Ok(Some(token)) => Some(InUse::Token(Arc::new(token))),
             // It is looked at again by the next scan.
             Err(errno) if is_shortage(errno) => before,
             // Another file than the one that is known: it may be replaced.
-            Err(_) => (file, None),
+            Ok(None) | Err(_) => Some(InUse::Other(Box::new(file))),
         },
         Err(_) => before,
     };
-    let observed = Observed {
-        id,
-        stamp,
-        top,
-        use_file,
-        token,
-    };
-    if let Some(known) = known
-        && **known == observed
-    {
-        return Some(known.clone());
-    }
-    Some(Arc::new(observed))
+    Some(Observed { top, in_use })
 }
 
 /// `true` for an error of this host that says nothing of the file, and passes.
@@ -59,30 +49,30 @@ fn is_shortage(errno: Errno) -> bool {
 }
 
 /// `true` when the files of a credential, by their paths below the directory, are those that are known.
-pub(super) fn is_current(root: &Folder, known: &Arc<Observed>) -> bool {
-    let user = known.id.user();
+pub(super) fn is_current(root: &Folder, known: &Observed) -> bool {
+    let id = &known.top.id;
     let present = |name: &str| {
-        let stat = root.stat_of(&format!("{user}/{name}"));
+        let stat = root.stat_of(&format!("{}/{name}", id.user()));
         stat.map(|stat| stat.as_ref().map(file_id))
     };
-    has_known_top(known, present) && present(&known.id.use_name()) == Ok(known.use_file)
+    let in_use = known.in_use.as_ref().map(InUse::file);
+    is_known(&known.top, present) && present(&id.use_name()) == Ok(in_use)
 }
 
-fn has_known_top(
-    known: &Observed,
+/// `true` when a `.top`, and that of its parent, are those that are known.
+fn is_known(
+    ObservedTop { id, stamp, route }: &ObservedTop,
     present: impl Fn(&str) -> Result<Option<FileId>, Errno>,
 ) -> bool {
-    let parent = match (known.stamp.parent, known.id.parent()) {
+    let parent = match (stamp.parent, id.parent()) {
         (Some(_), Some(parent)) => present(&parent.top_name()),
         _ => Ok(None),
     };
     // A parent that was missing or not readable may be there now.
-    let may_heal = match &known.top {
+    let may_heal = match route {
         Ok(_) => false,
         Err(TopProblem::Unreadable(_)) => true,
-        Err(TopProblem::Unusable(_)) => known.stamp.parent.is_none() && known.id.parent().is_some(),
+        Err(TopProblem::Unusable(_)) => stamp.parent.is_none() && id.parent().is_some(),
     };
-    !may_heal
-        && present(&known.id.top_name()) == Ok(Some(known.stamp.own))
-        && parent == Ok(known.stamp.parent)
+    !may_heal && present(&id.top_name()) == Ok(Some(stamp.own)) && parent == Ok(stamp.parent)
 }

@@ -175,9 +175,9 @@ impl Scanner {
     /// Takes in the tokens of this daemon, so that whatever somebody else does to them is noticed.
     fn take_in_installed(&mut self) {
         for observed in self.installed.take() {
-            let account = self.accounts.get_mut(observed.id.user());
-            let known = account.and_then(|account| account.get_mut(observed.id.service()));
-            if let Some(known) = known.filter(|known| known.stamp == observed.stamp) {
+            let account = self.accounts.get_mut(observed.top.id.user());
+            let known = account.and_then(|account| account.get_mut(observed.top.id.service()));
+            if let Some(known) = known.filter(|known| known.top.stamp == observed.top.stamp) {
                 *known = observed;
             }
         }
@@ -258,8 +258,8 @@ impl Scanner {
         self.send(Observation::Directory(Ok(directory.clone())));
         let names = directory.names()?;
         remove_leftovers(directory.root(), &names, self.clock.now());
-        let accounts = names.iter().filter(|name| is_account(name));
-        let mut users: Vec<Arc<str>> = accounts.map(|name| name.as_str().into()).collect();
+        let accounts = names.into_iter().filter(|name| is_account(name));
+        let mut users: Vec<Arc<str>> = accounts.map(Into::into).collect();
         users.sort_unstable();
         Ok((directory, users))
     }
@@ -308,17 +308,17 @@ impl Scanner {
     ) -> Result<(), Errno> {
         let (ids, listed) = match self.accounts.get(user) {
             Some(account) if account.listed == Some(place) => {
-                let ids = account.credentials.iter().map(|known| known.id.clone());
+                let ids = account.credentials.iter().map(|known| known.top.id.clone());
                 (ids.collect(), account.listed)
             }
             _ => self.list(user, folder, place)?,
         };
         let before = self.accounts.remove(user).unwrap_or_default();
-        let mut credentials: Vec<Arc<Observed>> = Vec::with_capacity(ids.len());
+        let mut credentials: Vec<Observed> = Vec::with_capacity(ids.len());
         for id in ids {
             self.heartbeat.beat();
             let known = before.get(id.service());
-            if let Some(observed) = observe::observe(folder, id, known) {
+            if let Some(observed) = observe::observe(folder, &id, known) {
                 if known != Some(&observed) {
                     self.send(Observation::Changed(observed.clone()));
                 }
@@ -330,8 +330,8 @@ impl Scanner {
             credentials,
         };
         for gone in before.credentials {
-            if account.get(gone.id.service()).is_none() {
-                self.send(Observation::Gone(gone.id.clone()));
+            if account.get(gone.top.id.service()).is_none() {
+                self.send(Observation::Gone(gone.top.id.clone()));
             }
         }
         self.accounts.insert(user.clone(), account);
@@ -385,7 +385,7 @@ impl Scanner {
         }
         let account = self.accounts.remove(user).unwrap_or_default();
         for gone in account.credentials {
-            self.send(Observation::Gone(gone.id.clone()));
+            self.send(Observation::Gone(gone.top.id.clone()));
         }
         self.odd.found(user, Vec::new(), Vec::new());
     }

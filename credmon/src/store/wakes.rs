@@ -29,18 +29,18 @@ pub(crate) enum Wake {
 pub(crate) struct Installed(Arc<Mutex<Latest>>);
 
 /// The latest of each credential.
-type Latest = BTreeMap<CredentialId, Arc<Observed>>;
+type Latest = BTreeMap<CredentialId, Observed>;
 
 impl Installed {
     fn latest(&self) -> MutexGuard<'_, Latest> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add(&self, observed: Arc<Observed>) {
-        self.latest().insert(observed.id.clone(), observed);
+    pub(crate) fn add(&self, observed: Observed) {
+        self.latest().insert(observed.top.id.clone(), observed);
     }
 
-    pub(super) fn take(&self) -> Vec<Arc<Observed>> {
+    pub(super) fn take(&self) -> Vec<Observed> {
         std::mem::take(&mut *self.latest()).into_values().collect()
     }
 }
@@ -114,31 +114,36 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TopProblem;
+    use crate::model::{FileId, InUse, ObservedTop, TopProblem, TopStamp};
 
     #[test]
     fn of_each_credential_the_latest_token_is_remembered() {
         let installed = Installed::default();
         for n in 0..1000 {
             for service in ["cms", "dune"] {
-                installed.add(Arc::new(Observed {
+                let top = ObservedTop {
                     id: CredentialId::new(&"u".into(), service).unwrap(),
-                    stamp: crate::model::TopStamp {
-                        own: crate::model::FileId::default(),
+                    stamp: TopStamp {
+                        own: FileId::default(),
                         parent: None,
                     },
-                    top: Err(TopProblem::Unusable("".into())),
-                    use_file: Some(crate::model::FileId {
-                        inode: n,
-                        ..crate::model::FileId::default()
-                    }),
-                    token: None,
-                }));
+                    route: Err(TopProblem::Unusable("".into())),
+                };
+                let file = FileId {
+                    inode: n,
+                    ..FileId::default()
+                };
+                installed.add(Observed {
+                    top: Arc::new(top),
+                    in_use: Some(InUse::Other(Box::new(file))),
+                });
             }
         }
         let taken = installed.take();
-        let files = taken.iter().map(|o| o.use_file.map(|file| file.inode));
-        assert_eq!(files.collect::<Vec<_>>(), [Some(999), Some(999)]);
+        let files = taken
+            .iter()
+            .map(|o| o.in_use.as_ref().unwrap().file().inode);
+        assert_eq!(files.collect::<Vec<_>>(), [999, 999]);
         assert!(installed.take().is_empty());
     }
 }

@@ -63,8 +63,8 @@ async fn a_parent_that_was_replaced_meanwhile_counts_as_a_change() {
     f.credentials.put("u", "cms_read.top", &borrows);
     let observed = f.credentials.observed("u", "cms_read").unwrap();
     let task = RenewalTask {
-        id: observed.id.clone(),
-        stamp: observed.stamp,
+        id: observed.top.id.clone(),
+        stamp: observed.top.stamp,
         ..f.task(2400, None)
     };
     let replace = || f.credentials.store("u", "cms", "a", "s.2");

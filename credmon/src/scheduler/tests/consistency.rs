@@ -9,7 +9,7 @@ pub(super) fn assert_consistent(scheduler: &Scheduler) {
     let mut look_ups = BTreeSet::new();
     let mut proven: BTreeMap<Dependency, BTreeSet<CredentialId>> = BTreeMap::new();
     for (id, record) in &scheduler.records {
-        assert_eq!(*id, record.observed.id);
+        assert_eq!(*id, record.top.id);
         if let Some(route) = record.route().filter(|_| record.proven) {
             for dependency in dependencies(&route.host, &route.issuer) {
                 proven.entry(dependency).or_default().insert(id.clone());

@@ -1,19 +1,20 @@
 //! Hindrances that keep a credential from being served, and their end.
 
+use std::sync::Arc;
+
 use super::world::{u_cms, with_account};
-use crate::model::{Observed, Rules, State, TopProblem};
+use crate::model::{Rules, State, TopProblem};
 
 #[test]
 fn a_top_that_was_unreadable_and_is_replaced_is_served_at_once_and_else_its_token_is_fresh() {
     let unreadable = TopProblem::Unreadable("EIO".into());
     for is_replaced in [false, true] {
         let mut world = with_account();
-        let known = (*world.scheduler.records[&u_cms()].observed).clone();
+        let known = world.scheduler.observed(&u_cms()).unwrap();
         world.remove(&u_cms());
-        world.observe(Observed {
-            top: Err(unreadable.clone()),
-            ..known.clone()
-        });
+        let mut spoilt = known.clone();
+        Arc::make_mut(&mut spoilt.top).route = Err(unreadable.clone());
+        world.observe(spoilt);
         world.pass(1);
         assert_eq!(world.status("u", "cms").state, State::Degraded);
         let before = world.elapsed();

@@ -6,7 +6,7 @@ use super::super::record::Record;
 use super::site::token_of;
 use super::world::id;
 use super::*;
-use crate::model::{CredentialId, Outcome, Rules, State, TokenInfo};
+use crate::model::{CredentialId, InUse, Outcome, Rules, State, TokenInfo};
 
 /// A credential that is well, and whose renewal has just begun.
 fn renewing() -> (World, CredentialId) {
@@ -66,10 +66,7 @@ fn one_that_somebody_replaces_as_soon_as_it_is_installed_is_fetched_at_once() {
 fn ours_that_is_seen_before_its_renewal_is_over_is_nobody_elses() {
     let (mut world, cms) = renewing();
     let (outcome, token) = installed(&world, 1_000_000);
-    world.observe_other(&cms, |observed| {
-        observed.use_file = Some(token.file);
-        observed.token = Some(token.clone());
-    });
+    world.observe_other(&cms, |observed| observed.in_use = Some(InUse::Token(token)));
     world.end(0, Some(outcome));
     assert_eq!(world.plan(), 0);
     assert_eq!(world.status("u", "cms").state, State::Fresh);

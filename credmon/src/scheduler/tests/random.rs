@@ -252,8 +252,8 @@ fn assert_all_become_fresh(world: &mut World) {
     world.scheduler.reconsider(rules, world.now);
     // What never gets well by itself is stored anew.
     let spoiled = world.scheduler.records.values();
-    let spoiled = spoiled.filter(|record| record.observed.top.is_err());
-    let spoiled: Vec<_> = spoiled.map(|record| record.observed.id.clone()).collect();
+    let spoiled = spoiled.filter(|record| record.top.route.is_err());
+    let spoiled: Vec<_> = spoiled.map(|record| record.top.id.clone()).collect();
     for id in spoiled {
         world.store(id.user(), id.service());
     }

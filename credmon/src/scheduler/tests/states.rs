@@ -8,7 +8,9 @@ use super::super::record::Record;
 use super::site::{failure, token_of};
 use super::world::{START, Sent, id, u_cms, with_account};
 use super::*;
-use crate::model::{Failure, Level, Outcome, Rules, State, TokenInfo, TopProblem};
+use crate::model::{
+    CredentialId, Failure, InUse, Level, Outcome, Rules, State, TokenInfo, TopProblem,
+};
 
 fn forbidden() -> Outcome {
     Outcome::Failed(failure(ErrorKind::Forbidden, &u_cms()))
@@ -46,9 +48,9 @@ fn a_passing_error_of_the_system_is_degraded_retried_and_heals_by_itself() {
     world.store("u", "cms");
     world.remove(&u_cms());
     world.store("v", "cms");
-    let mut observed = (*world.scheduler.records[&id("v", "cms")].observed).clone();
-    observed.id = u_cms();
-    observed.top = Err(unreadable);
+    let mut observed = world.scheduler.observed(&id("v", "cms")).unwrap();
+    let top = Arc::make_mut(&mut observed.top);
+    (top.id, top.route) = (u_cms(), Err(unreadable));
     world.observe(observed);
     world.pass(60);
     let status = world.status("u", "cms");
@@ -69,7 +71,7 @@ fn a_top_that_is_of_no_use_is_dead_until_another_is_stored() {
     assert_eq!(status.state, State::Dead);
     assert_eq!(world.sent_by("u", before), 0);
     assert!(
-        world.record("u", "cms").in_place.token.is_some(),
+        world.record("u", "cms").in_place.token().is_some(),
         "its token stays"
     );
     world.store("u", "cms");
@@ -241,6 +243,15 @@ fn a_report_stays_as_of_its_moment_while_the_credentials_change() {
     assert_eq!(states, [("v", State::Degraded)]);
 }
 
+/// A credential was found with a token that is younger than its `.top`.
+fn found_at_start(world: &mut World, id: &CredentialId, token: Arc<TokenInfo>) {
+    let mut observed = world.scheduler.observed(id).unwrap();
+    world.remove(id);
+    observed.in_use = Some(InUse::Token(token));
+    Arc::make_mut(&mut observed.top).stamp.own.changed = 0;
+    world.observe(observed);
+}
+
 #[test]
 fn while_more_credentials_may_be_found_only_those_go_that_are_waited_for() {
     let mut world = World::new();
@@ -248,11 +259,7 @@ fn while_more_credentials_may_be_found_only_those_go_that_are_waited_for() {
     let token = |left: i64| token_of(START - 3600 + left, START + left, 1);
     for (user, left) in [("expiring", 60), ("long", 3000)] {
         world.store(user, "cms");
-        let mut observed = (*world.scheduler.records[&id(user, "cms")].observed).clone();
-        world.remove(&id(user, "cms"));
-        observed.token = Some(token(left));
-        observed.stamp.own.changed = 0;
-        world.observe(observed);
+        found_at_start(&mut world, &id(user, "cms"), token(left));
     }
     world.store("new", "cms");
     world.pass(0);
@@ -288,11 +295,7 @@ fn garbage_or_a_foreign_token_in_use_is_asked_about_at_once() {
         let mut world = World::new();
         world.scheduler.all_known = false;
         world.store("u", "cms");
-        let mut observed = (*world.scheduler.records[&u_cms()].observed).clone();
-        world.remove(&u_cms());
-        observed.token = Some(token);
-        observed.stamp.own.changed = 0;
-        world.observe(observed);
+        found_at_start(&mut world, &u_cms(), token);
         world.scheduler.scanned(world.now);
         world.pass(45);
         assert_eq!(world.sent_by("u", 0), 1);

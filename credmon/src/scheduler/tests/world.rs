@@ -9,7 +9,7 @@ use super::super::*;
 use super::consistency::assert_consistent;
 use super::site::{Site, can_be, file, token_of};
 use crate::model::fixtures::at;
-use crate::model::{CredentialStatus, Failure, Limits, TopProblem, TopStamp};
+use crate::model::{CredentialStatus, Failure, InUse, Limits, ObservedTop, TopProblem, TopStamp};
 
 /// Wall-clock time at the beginning, in seconds since 1970.
 pub(super) const START: i64 = 1_795_331_348;
@@ -186,15 +186,15 @@ impl World {
             host: host.into(),
             issuer: issuer.into(),
         };
-        let known = self.scheduler.records.get(&id);
-        let token = known.and_then(|record| record.in_place.token.clone());
-        let use_file = known.and_then(|record| record.observed.use_file);
-        self.observe(Observed {
+        let in_use = self.scheduler.observed(&id).and_then(|known| known.in_use);
+        let top = ObservedTop {
             id,
             stamp: TopStamp { own, parent: None },
-            top: Ok(route),
-            use_file,
-            token,
+            route: Ok(route),
+        };
+        self.observe(Observed {
+            top: Arc::new(top),
+            in_use,
         });
     }
 
@@ -205,7 +205,7 @@ impl World {
 
     /// Something else is observed of a credential that is known.
     pub(super) fn observe_other(&mut self, id: &CredentialId, change: impl FnOnce(&mut Observed)) {
-        let mut observed = (*self.scheduler.records[id].observed).clone();
+        let mut observed = self.scheduler.observed(id).unwrap();
         change(&mut observed);
         self.observe(observed);
     }
@@ -214,8 +214,9 @@ impl World {
     pub(super) fn spoil(&mut self, id: &CredentialId, problem: TopProblem) {
         let own = file(self.version(), self.right_second());
         self.observe_other(id, |observed| {
-            observed.stamp.own = own;
-            observed.top = Err(problem);
+            let top = Arc::make_mut(&mut observed.top);
+            top.stamp.own = own;
+            top.route = Err(problem);
         });
     }
 
@@ -223,14 +224,11 @@ impl World {
     pub(super) fn put_token(&mut self, id: &CredentialId, token: Option<(i64, i64)>) {
         let version = self.version();
         let token = token.map(|(issued, expires)| token_of(issued, expires, version));
-        self.observe_other(id, |observed| {
-            observed.use_file = token.as_ref().map(|token| token.file);
-            observed.token = token;
-        });
+        self.observe_other(id, |observed| observed.in_use = token.map(InUse::Token));
     }
 
     pub(super) fn observe(&mut self, observed: Observed) {
-        let events = self.scheduler.observe(Arc::new(observed), self.now);
+        let events = self.scheduler.observe(observed, self.now);
         self.events.extend(events);
         self.check();
     }
@@ -352,7 +350,7 @@ impl World {
 
     /// Seconds that a credential's token lives, by the right clock.
     pub(super) fn left(&self, user: &str, service: &str) -> i64 {
-        let token = self.record(user, service).in_place.token.as_ref();
+        let token = self.record(user, service).in_place.token();
         let lifetime = token.and_then(|token| token.lifetime);
         let expires = lifetime.map_or(Timestamp::MIN, |lifetime| lifetime.expires);
         expires.as_second().saturating_sub(self.right_second())

@@ -9,8 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::fakes::{Credentials, LogLines};
-use crate::model::TopProblem;
-use crate::model::TopStamp;
+use crate::model::{TokenInfo, TopProblem, TopStamp};
 
 impl Scanner {
     /// Does what one wake asks for, without a thread.
@@ -30,12 +29,17 @@ impl Scanner {
 mod directory;
 mod trouble;
 
+/// The access token in place.
+fn token(observed: &Observed) -> Option<&Arc<TokenInfo>> {
+    observed.in_use.as_ref()?.token()
+}
+
 /// A scanner, and what its observations add up to.
 struct Fixture {
     credentials: Credentials,
     scanner: Scanner,
     observed: UnboundedReceiver<Observation>,
-    known: BTreeMap<String, Arc<Observed>>,
+    known: BTreeMap<String, Observed>,
     /// The directory can be used, as was observed last.
     directory: Option<Result<(), DirectoryError>>,
     report: ScanReport,
@@ -68,8 +72,8 @@ impl Fixture {
             match observation {
                 Observation::Directory(found) => self.directory = Some(found.map(drop)),
                 Observation::Changed(observed) => {
-                    changes.push(observed.id.to_string());
-                    self.known.insert(observed.id.to_string(), observed);
+                    changes.push(observed.top.id.to_string());
+                    self.known.insert(observed.top.id.to_string(), observed);
                 }
                 Observation::Gone(id) => {
                     changes.push(format!("-{id}"));
@@ -91,19 +95,19 @@ impl Fixture {
         self.take()
     }
 
-    fn get(&self, id: &str) -> &Arc<Observed> {
+    fn get(&self, id: &str) -> &Observed {
         &self.known[id]
     }
 
     fn problem(&self, id: &str) -> String {
-        match &self.get(id).top {
+        match &self.get(id).top.route {
             Err(TopProblem::Unusable(text)) => text.to_string(),
             other => panic!("{other:?}"),
         }
     }
 
     fn stamp(&self, id: &str) -> TopStamp {
-        self.get(id).stamp
+        self.get(id).top.stamp
     }
 }
 
@@ -123,10 +127,10 @@ fn credentials_are_found_with_whom_they_ask_and_faulty_ones_beside_them() {
     found.sort();
     assert_eq!(found, ["alice/broken", "alice/cms_crab"]);
     let crab = f.get("alice/cms_crab");
-    let route = crab.top.as_ref().unwrap();
+    let route = crab.top.route.as_ref().unwrap();
     let parts = [&route.account, &route.host, &route.issuer].map(|part| &**part);
     assert_eq!(parts, ["alice", "vault.test", "cms"]);
-    assert!(crab.token.is_some());
+    assert!(token(crab).is_some());
     assert!(f.problem("alice/broken").contains("JSON"));
     assert_eq!(f.scanner.odd.paths(), ["bob/odd name.top"]);
     assert_eq!(f.report.watched_folders, 2);
@@ -158,7 +162,7 @@ fn whatever_stands_in_the_place_of_a_top_stops_nothing() {
         let said = f.problem(&format!("u/{service}"));
         assert!(said.contains(kind), "{service}: {said}");
     }
-    assert!(f.get("u/good").top.is_ok());
+    assert!(f.get("u/good").top.route.is_ok());
     assert_eq!(f.scanner.odd.paths(), ["linked"]);
 }
 
@@ -178,7 +182,7 @@ fn only_what_changed_is_observed_again() {
     assert_eq!(f.scan_account("u"), ["u/cms"]);
     f.credentials.put("u", "cms.use", "<html>");
     assert_eq!(f.scan_account("u"), ["u/cms"]);
-    assert!(f.get("u/cms").token.is_none(), "garbage is no token");
+    assert!(token(f.get("u/cms")).is_none(), "garbage is no token");
     assert_eq!(f.scan_account("u"), Vec::<String>::new());
     f.credentials.remove("u", "dune.top");
     assert_eq!(f.scan_account("u"), ["-u/dune"]);
@@ -213,7 +217,7 @@ fn a_handle_changes_with_its_parent() {
     assert!(f.problem("u/cms_read").contains("does not exist"));
     f.credentials.store("u", "cms", "vault.test", "s.1");
     f.scan();
-    assert!(f.get("u/cms_read").top.is_ok(), "its parent came");
+    assert!(f.get("u/cms_read").top.route.is_ok(), "its parent came");
     let before = f.stamp("u/cms_read");
     f.credentials.store("u", "cms", "vault.test", "s.2");
     f.scan();
@@ -223,7 +227,7 @@ fn a_handle_changes_with_its_parent() {
     assert!(f.problem("u/cms_read").contains("cannot lend"));
     f.credentials.store("u", "cms", "vault.test", "s.3");
     f.scan();
-    assert!(f.get("u/cms_read").top.is_ok(), "it can lend again");
+    assert!(f.get("u/cms_read").top.route.is_ok(), "it can lend again");
     f.credentials.remove("u", "cms.top");
     f.scan();
     assert!(f.problem("u/cms_read").contains("does not exist"));
@@ -330,7 +334,7 @@ fn an_account_may_have_many_credentials_but_not_any_number() {
     f.credentials.store("v", "cms", "a", "s.1");
     let (lines, _logging) = LogLines::of_this_thread();
     assert_eq!(f.scan().len(), ACCOUNT_LIMIT + 1);
-    assert!(f.get("v/cms").top.is_ok());
+    assert!(f.get("v/cms").top.route.is_ok());
     f.credentials.put("u", "s1.use", "x");
     f.scan();
     assert_eq!(lines.with("more than 10000 credentials").len(), 1);

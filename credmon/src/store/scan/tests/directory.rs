@@ -181,7 +181,7 @@ fn the_thread_scans_marks_the_pass_complete_and_ends_when_told_to() {
     assert!(at("pid").exists() && !at("CREDMON_COMPLETE").exists());
     // No wake of ours: the watch tells.
     credentials.store("v", "cms", "a", "s.1");
-    next(|found| matches!(found, Observation::Changed(o) if &**o.id.user() == "v"));
+    next(|found| matches!(found, Observation::Changed(o) if &**o.top.id.user() == "v"));
     wake.send(Wake::Complete).unwrap();
     wake.send(Wake::ScanAll).unwrap();
     next(|found| matches!(found, Observation::Scanned(_)));

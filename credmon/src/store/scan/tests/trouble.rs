@@ -37,15 +37,15 @@ fn a_top_that_cannot_be_read_is_unreadable_and_heals_by_itself() {
     let top = f.credentials.file("u", "cms.top");
     set_mode(&top, 0);
     as_nobody(&mut f, Fixture::scan);
-    let found = &f.get("u/cms").top;
+    let found = &f.get("u/cms").top.route;
     let Err(TopProblem::Unreadable(why)) = found else {
         panic!("{found:?}");
     };
     assert!(why.contains("ermission denied"), "{why}");
-    assert!(f.get("u/good").top.is_ok());
+    assert!(f.get("u/good").top.route.is_ok());
     set_mode(&top, 0o444);
     assert_eq!(as_nobody(&mut f, Fixture::scan), ["u/cms"]);
-    assert!(f.get("u/cms").top.is_ok());
+    assert!(f.get("u/cms").top.route.is_ok());
 }
 
 #[test]
@@ -74,16 +74,16 @@ fn a_use_that_cannot_be_read_is_another_file_without_a_known_token() {
     set_mode(&path, 0o444);
     f.scan();
     let before = f.get("u/cms").clone();
-    assert!(before.token.is_some());
+    assert!(token(&before).is_some());
     set_mode(&path, 0);
     assert_eq!(as_nobody(&mut f, Fixture::scan), ["u/cms"]);
     let found = f.get("u/cms").clone();
-    assert!(found.token.is_none() && found.use_file.is_some());
-    assert_ne!(found.use_file, before.use_file);
+    assert!(token(&found).is_none() && found.in_use.is_some());
+    assert_ne!(found.in_use, before.in_use);
     assert_eq!(as_nobody(&mut f, Fixture::scan), Vec::<String>::new());
     set_mode(&path, 0o444);
     assert_eq!(as_nobody(&mut f, Fixture::scan), ["u/cms"]);
-    assert!(f.get("u/cms").token.is_some());
+    assert!(token(f.get("u/cms")).is_some());
 }
 
 #[test]
