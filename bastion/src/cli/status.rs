@@ -12,7 +12,7 @@ use super::table::{self, wrapped};
 use super::{CommandError, Done, print_while_read};
 use crate::api::client::Client;
 use crate::cli::arguments::{Global, SelectionArguments};
-use crate::engine::report::{Line, Report};
+use crate::engine::report::{Line, RemovedDelivery, Report};
 use crate::model::delivery::Selection;
 use crate::model::duration::{self, short};
 use crate::model::moment::until;
@@ -116,7 +116,7 @@ pub(super) fn with_problems(report: &Report, width: Option<u16>) -> String {
     let groups = report.problems.iter();
     let groups = groups.map(|group| format!("{}: {group}", group.remedy.words()));
     let unwanted = report.unwanted.iter();
-    let unwanted = unwanted.filter_map(|removed| removed.problem_line());
+    let unwanted = unwanted.filter_map(RemovedDelivery::problem_line);
     let unwanted = unwanted.map(|line| format!("{}: {line}", Remedy::Wait.words()));
     let warnings = report.grant_warnings().into_iter().map(str::to_owned);
     let warnings = warnings.chain(report.log.message());

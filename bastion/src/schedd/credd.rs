@@ -77,26 +77,27 @@ impl CreddRequest<'_> {
         Problem::new(cause, kind, message)
     }
 
-    /// The problem that no address of the credd is known. A collector that this host cannot ask says nothing of the credd.
+    /// The problem that no address of the credd is known; `fault`: why its collector did not answer. A collector that this
+    /// host cannot ask says nothing of the credd.
     pub(super) fn no_address(&self, fault: Option<&QueryFailure>) -> Problem {
-        let host = self.host;
+        let (host, collector) = (self.host, self.collector.unwrap_or_default());
         let (kind, message) = match fault {
-            Some((kind, fault)) => {
-                let is_of_this_host = *kind == Kind::Transport;
-                let kind = if is_of_this_host {
-                    Kind::Transport
-                } else {
-                    Kind::CreddDown
-                };
-                let message = format!("the address of the credd of {host} is not known: {fault}");
-                (kind, message)
-            }
-            None => {
-                let (collector, advice) = (self.collector.unwrap_or_default(), advice::NO_ADDRESS);
-                let message =
-                    format!("the collector {collector} knows no credd of {host}; {advice}");
-                (Kind::CreddDown, message)
-            }
+            Some((kind, fault)) => (
+                *kind,
+                format!("the address of the credd of {host} is not known: {fault}"),
+            ),
+            None => (
+                Kind::CreddDown,
+                format!(
+                    "the collector {collector} knows no credd of {host}; {}",
+                    advice::NO_ADDRESS
+                ),
+            ),
+        };
+        let kind = if kind == Kind::Transport {
+            kind
+        } else {
+            Kind::CreddDown
         };
         self.problem(kind, message).at(Step::Prepare)
     }
