@@ -248,8 +248,8 @@ mod tests {
             panic!("{delivery:?}");
         };
         let problem = transports.run(&request).await.unwrap_err();
-        assert_eq!(problem.kind, Kind::CreddDown, "{problem}");
-        // The collector is asked, with another tool.
+        // The collector is asked, with another tool, which this host does not have.
+        assert_eq!(problem.kind, Kind::Transport, "{problem}");
         assert!(!problem.message.contains(TOOL), "{problem}");
     }
 
