@@ -1,8 +1,12 @@
 //! The file of the state: JSON that a person can read and search by lines, mode 0600, replaced as a whole.
+//!
+//! Always true: each line is the state of its delivery, revocation, grant or login at the beginning of the writing, or later.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufWriter, Read as _, Write as _};
+use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::Shared;
 use super::content::{Content, RevocationRecord};
 use crate::model::delivery::DeliveryId;
 use crate::model::grants::Grants;
@@ -22,21 +27,25 @@ const VERSION: u32 = 2;
 /// Longest file that is read, in bytes: some 100,000 deliveries.
 const LIMIT: u64 = 64 * 1024 * 1024;
 
+/// Lines that are read from the state at a time.
+const AT_ONCE: usize = 256;
+
 /// Files of version 1, which had one for each concern.
 const DELIVERIES: &str = "deliveries.json";
 const REVOKED: &str = "cut-off.json";
 const GRANTS: &str = "grants.json";
 
-#[derive(Serialize, Deserialize)]
-struct Whole<'a> {
+/// The file, as it is read.
+#[derive(Deserialize)]
+struct Whole {
     version: u32,
-    deliveries: Vec<Delivery<'a>>,
+    deliveries: Vec<Delivery<'static>>,
     #[serde(default)]
-    revoked: Vec<Revoked<'a>>,
+    revoked: Vec<Revoked<'static>>,
     #[serde(default)]
-    grants: Cow<'a, Grants>,
+    grants: Grants,
     #[serde(default)]
-    logins: Vec<Cow<'a, LoginRecord>>,
+    logins: Vec<LoginRecord>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,7 +78,7 @@ struct Deliveries {
 /// A file is there and cannot be read now, or is from a later version: what was revoked is not known, and would be
 /// delivered again.
 pub(super) fn load(state: &Path, may_rename: bool) -> Result<(Content, bool), String> {
-    let version = |whole: &Whole<'_>| whole.version;
+    let version = |whole: &Whole| whole.version;
     if let Some(whole) = read(&state.join(NAME), may_rename, VERSION, version)? {
         return Ok((whole.into(), false));
     }
@@ -90,7 +99,7 @@ pub(super) fn load(state: &Path, may_rename: bool) -> Result<(Content, bool), St
         version: VERSION,
         deliveries: deliveries.map(|old| old.deliveries).unwrap_or_default(),
         revoked: revoked.unwrap_or_default(),
-        grants: Cow::Owned(grants.unwrap_or_default()),
+        grants: grants.unwrap_or_default(),
         logins: Vec::new(),
     };
     Ok((whole.into(), is_carried))
@@ -209,70 +218,77 @@ fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<Result<T, String>> {
     }))
 }
 
-/// Returns the file's text: a line for each delivery, order, grant and login. `length`: about how long it will be, in
-/// bytes, since a vector that grows takes twice the memory.
-pub(super) fn text(content: &Content, length: usize) -> io::Result<Vec<u8>> {
-    let mut text = Vec::with_capacity(length);
-    let mut writer = serde_json::Serializer::with_formatter(&mut text, Lines::default());
-    Whole::from(content).serialize(&mut writer)?;
-    Ok(text)
+/// Writes the state: a line for each delivery, revocation, grant and login.
+fn write_lines(file: &File, shared: &Shared) -> io::Result<()> {
+    let mut to = BufWriter::new(file);
+    write!(to, "{{\n\"version\":{VERSION},\n\"deliveries\":[")?;
+    write_entries(
+        &mut to,
+        shared,
+        |content| &content.deliveries,
+        |id, records| {
+            let (id, records) = (Cow::Borrowed(id), Cow::Borrowed(records));
+            serde_json::to_string(&Delivery { id, records })
+        },
+    )?;
+    write!(to, "],\n\"revoked\":[")?;
+    write_entries(
+        &mut to,
+        shared,
+        |content| &content.revoked,
+        |id, record| {
+            let (id, record) = (Cow::Borrowed(id), *record);
+            serde_json::to_string(&Revoked { id, record })
+        },
+    )?;
+    write!(to, "],\n\"grants\":{{")?;
+    write_entries(
+        &mut to,
+        shared,
+        |content| &content.grants,
+        |path, age| {
+            let path = serde_json::to_string(path)?;
+            Ok(format!("{path}:{}", serde_json::to_string(age)?))
+        },
+    )?;
+    write!(to, "}},\n\"logins\":[")?;
+    write_entries(
+        &mut to,
+        shared,
+        |content| &content.logins,
+        |_, login| serde_json::to_string(login),
+    )?;
+    write!(to, "]\n}}\n")?;
+    to.flush()
 }
 
-/// JSON with a line for each field of the whole, and for each value in one of these.
-#[derive(Default)]
-struct Lines {
-    /// Number of arrays and objects that are open.
-    depth: usize,
-}
-
-impl Lines {
-    fn open<W: ?Sized + io::Write>(&mut self, to: &mut W, bracket: &[u8]) -> io::Result<()> {
-        self.depth += 1;
-        to.write_all(bracket)
-    }
-
-    fn close<W: ?Sized + io::Write>(&mut self, to: &mut W, bracket: &[u8]) -> io::Result<()> {
-        self.depth = self.depth.saturating_sub(1);
-        to.write_all(bracket)
-    }
-
-    fn next<W: ?Sized + io::Write>(&self, to: &mut W, is_first: bool) -> io::Result<()> {
-        to.write_all(if is_first { b"" } else { b"," })?;
-        to.write_all(if self.depth <= 2 { b"\n" } else { b"" })
-    }
-}
-
-impl serde_json::ser::Formatter for Lines {
-    fn begin_array<W: ?Sized + io::Write>(&mut self, to: &mut W) -> io::Result<()> {
-        self.open(to, b"[")
-    }
-
-    fn end_array<W: ?Sized + io::Write>(&mut self, to: &mut W) -> io::Result<()> {
-        self.close(to, b"]")
-    }
-
-    fn begin_object<W: ?Sized + io::Write>(&mut self, to: &mut W) -> io::Result<()> {
-        self.open(to, b"{")
-    }
-
-    fn end_object<W: ?Sized + io::Write>(&mut self, to: &mut W) -> io::Result<()> {
-        self.close(to, b"}")
-    }
-
-    fn begin_array_value<W: ?Sized + io::Write>(
-        &mut self,
-        to: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        self.next(to, first)
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(
-        &mut self,
-        to: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        self.next(to, first)
+/// Writes a line for each entry of a map of the state. They are read a few at a time, so that who changes the state waits
+/// for none of the disk, and there is no second copy of all.
+fn write_entries<K: Ord + Clone, V>(
+    to: &mut impl io::Write,
+    shared: &Shared,
+    map: impl Fn(&Content) -> &BTreeMap<K, V>,
+    line: impl Fn(&K, &V) -> serde_json::Result<String>,
+) -> io::Result<()> {
+    let mut last: Option<K> = None;
+    loop {
+        let after = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut text, mut end) = (String::new(), None);
+        {
+            let inner = shared.inner();
+            let entries = map(&inner.content).range((after, Bound::Unbounded));
+            for (key, value) in entries.take(AT_ONCE) {
+                let is_first = last.is_none() && end.is_none();
+                text += if is_first { "\n" } else { ",\n" };
+                text += &line(key, value)?;
+                end = Some(key.clone());
+            }
+        }
+        if end.is_none() {
+            return Ok(());
+        }
+        to.write_all(text.as_bytes())?;
+        last = end;
     }
 }
 
@@ -280,7 +296,7 @@ impl serde_json::ser::Formatter for Lines {
 ///
 /// # Errors
 /// The directory cannot be created or written.
-pub(super) fn save(state: &Path, text: &[u8]) -> io::Result<()> {
+pub(super) fn save(state: &Path, shared: &Shared) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -288,7 +304,7 @@ pub(super) fn save(state: &Path, text: &[u8]) -> io::Result<()> {
     // There is one writer; with a fixed name crashes leave no more than one file.
     let new = state.join(format!(".{NAME}.new"));
     let owner = fs::metadata(state)?;
-    let written = write(&new, text, &owner).and_then(|()| fs::rename(&new, state.join(NAME)));
+    let written = write(&new, shared, &owner).and_then(|()| fs::rename(&new, state.join(NAME)));
     if written.is_err() {
         // Best effort; the error that matters is the first.
         let _ = fs::remove_file(&new);
@@ -308,14 +324,14 @@ pub(super) fn save(state: &Path, text: &[u8]) -> io::Result<()> {
 
 /// Writes a new file. It belongs to whoever the directory does: a command of root must not leave one that the service
 /// cannot read.
-fn write(path: &Path, text: &[u8], owner: &fs::Metadata) -> io::Result<()> {
+fn write(path: &Path, shared: &Shared, owner: &fs::Metadata) -> io::Result<()> {
     // A leftover of a crash; a link is not followed.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut options = OpenOptions::new();
-    let mut file = options
+    let file = options
         .write(true)
         .create_new(true)
         .mode(0o600)
@@ -325,13 +341,12 @@ fn write(path: &Path, text: &[u8], owner: &fs::Metadata) -> io::Result<()> {
         // Only root may do that, and only root has to.
         let _ = fchown(&file, Some(owner.uid()), Some(owner.gid()));
     }
-    file.write_all(text)?;
-    file.write_all(b"\n")?;
+    write_lines(&file, shared)?;
     file.sync_all()
 }
 
-impl From<Whole<'_>> for Content {
-    fn from(whole: Whole<'_>) -> Self {
+impl From<Whole> for Content {
+    fn from(whole: Whole) -> Self {
         let deliveries = whole.deliveries.into_iter();
         let revoked = whole.revoked.into_iter();
         let logins = whole.logins.into_iter();
@@ -342,32 +357,10 @@ impl From<Whole<'_>> for Content {
             revoked: revoked
                 .map(|line| (line.id.into_owned(), line.record))
                 .collect(),
-            grants: whole.grants.into_owned(),
+            grants: whole.grants,
             logins: logins
-                .map(|login| (login.token.accessor.clone(), login.into_owned()))
+                .map(|login| (login.token.accessor.clone(), login))
                 .collect(),
-        }
-    }
-}
-
-impl<'a> From<&'a Content> for Whole<'a> {
-    fn from(content: &'a Content) -> Self {
-        let deliveries = content.deliveries.iter();
-        let deliveries = deliveries.map(|(id, records)| Delivery {
-            id: Cow::Borrowed(id),
-            records: Cow::Borrowed(records),
-        });
-        let revoked = content.revoked.iter();
-        let revoked = revoked.map(|(id, record)| Revoked {
-            id: Cow::Borrowed(id),
-            record: *record,
-        });
-        Self {
-            version: VERSION,
-            deliveries: deliveries.collect(),
-            revoked: revoked.collect(),
-            grants: Cow::Borrowed(&content.grants),
-            logins: content.logins.values().map(Cow::Borrowed).collect(),
         }
     }
 }

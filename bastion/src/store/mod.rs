@@ -204,7 +204,6 @@ impl Shared {
 /// The writer: one write at a time, on a thread for operations that block.
 async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
     let mut pause = GATHER_FACTS;
-    let mut length = 0;
     loop {
         while shared.inner().changes <= *shared.written.borrow() {
             shared.changed.notified().await;
@@ -215,15 +214,11 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
         }
         let (path, source) = (state.clone(), Arc::clone(&shared));
         let mut writing = tokio::task::spawn_blocking(move || {
-            // Others wait for the text (milliseconds), and never for the disk.
-            let (changes, text) = {
-                let inner = source.inner();
-                (inner.changes, file::text(&inner.content, length)?)
-            };
-            file::save(&path, &text)?;
+            let changes = source.inner().changes;
+            file::save(&path, &source)?;
             let missing = file::missing_revocations(&path);
             source.inner().missing = missing;
-            io::Result::Ok((changes, text.len()))
+            io::Result::Ok(changes)
         });
         let ended = loop {
             tokio::select! {
@@ -236,8 +231,7 @@ async fn write_changes(shared: Arc<Shared>, state: PathBuf) {
         };
         let result = ended.unwrap_or_else(|error| Err(error.into()));
         match result {
-            Ok((changes, written)) => {
-                length = written + written / 8;
+            Ok(changes) => {
                 pause = GATHER_FACTS;
                 shared.report(None);
                 shared.written.send_replace(changes);

@@ -110,6 +110,24 @@ async fn what_was_written_is_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn however_many_deliveries_there_are_each_is_written_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    for count in [256, 257, 512, 700] {
+        let mut content = full();
+        for number in 1..count {
+            content.record(&id(&format!("a{number}")), records(100, 50), at(10));
+        }
+        assert_eq!(content.deliveries.len(), count);
+        store.change(|state| state.clone_from(&content));
+        store.written(SOON).await.unwrap();
+        let text = fs::read_to_string(folder.path().join("state.json")).unwrap();
+        assert_eq!(text.matches(r#""current":{"#).count(), count);
+        assert_eq!(Store::read_only(folder.path()).read(Clone::clone), content);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn files_of_version_1_are_carried_over() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
