@@ -6,18 +6,16 @@
 //! does not answer either; a collector that does not answer, or lacks a credd, takes nothing away that is known. An
 //! address that is known and fresh is read without waiting for a question that is under way.
 
-mod listed;
+mod known;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::config::Search;
-use crate::schedd::discovery::{
-    CreddAd, FoundSchedds, QueryFailure, ScheddAd, credd_named, credd_of_host,
-};
+use crate::schedd::discovery::{CreddAd, FoundSchedds, QueryFailure};
 use crate::system::keyed::Keyed;
-use listed::{Listed, same};
+use known::Known;
 
 /// Time for which the answer of a collector counts: as often it is asked for schedds.
 const FRESH: Duration = Duration::from_mins(5);
@@ -31,46 +29,10 @@ const FORGOTTEN: Duration = Duration::from_hours(24);
 /// Known addresses of credds.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
-    /// Of schedds that searches found, by collector and by name in deliveries.
-    found: Mutex<HashMap<Name, Found>>,
-    /// Of the credds of each collector.
-    listed: Mutex<HashMap<Option<String>, Listed>>,
+    /// By the collector that gave them.
+    known: Mutex<HashMap<Option<String>, Known>>,
     /// Locked while a collector is asked: who needs the answer waits for it.
     asking: Keyed<Option<String>, ()>,
-}
-
-/// Collector, and name in deliveries.
-type Name = (Option<String>, String);
-
-/// Schedd that a search found.
-#[derive(Clone, Debug)]
-struct Found {
-    group: String,
-    location: Location,
-    /// The ad that gave the address, if one did.
-    ad: ScheddAd,
-}
-
-impl Found {
-    /// Address of its credd in the last answer of its collector. `before` is the credd that had the address where nobody
-    /// answered.
-    fn address(
-        &self,
-        listed: &mut Listed,
-        schedd: &str,
-        before: Option<&CreddAd>,
-    ) -> Option<String> {
-        let (ad, credds) = (&self.ad, &listed.credds);
-        let credd = match before {
-            Some(before) => same(credds, before),
-            // It named its credd itself: the only one of its host may be another.
-            None if ad.credd.is_some() && !ad.is_of_host => credd_named(credds, &ad.name),
-            None if self.location.has_name => return listed.location(schedd).address,
-            // Its own name is not that of a credd, and others at that host may have credds of their own.
-            None => credd_of_host(credds, &ad.machine),
-        };
-        credd?.address.clone()
-    }
 }
 
 /// Place of one credd.
@@ -92,43 +54,24 @@ fn given(schedd: &str) -> Option<Location> {
     })
 }
 
-fn key(collector: Option<&str>, schedd: &str) -> Name {
-    (collector.map(str::to_owned), schedd.to_owned())
-}
-
 impl Addresses {
-    fn found(&self) -> MutexGuard<'_, HashMap<Name, Found>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads or changes what is known of a collector's credds.
-    fn with<T>(&self, collector: Option<&str>, act: impl FnOnce(&mut Listed) -> T) -> T {
-        let mut all = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Reads or changes what is known by a collector.
+    fn with<T>(&self, collector: Option<&str>, act: impl FnOnce(&mut Known) -> T) -> T {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         act(all.entry(collector.map(str::to_owned)).or_default())
     }
 
     /// Takes over the answer of a search, in place of its last one.
     pub(super) fn learn(&self, search: &Search, schedds: &FoundSchedds) {
-        let mut found = self.found();
-        found.retain(|_, found| found.group != search.group);
+        let group = search.group.as_str();
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may have asked another collector.
+        for known in all.values_mut() {
+            known.forget(group);
+        }
+        let known = all.entry(search.collector.clone()).or_default();
         for (name, schedd) in &schedds.0 {
-            let Some(first) = schedd.ads.first() else {
-                continue;
-            };
-            let ad = schedd.ads.iter().find(|ad| ad.credd.is_some());
-            let ad = ad.unwrap_or(first);
-            let location = Location {
-                address: ad.credd.clone(),
-                // Others at that host may have credds of their own.
-                has_name: first.name == *name,
-                fault: None,
-            };
-            let known = Found {
-                group: search.group.clone(),
-                location,
-                ad: ad.clone(),
-            };
-            found.insert((search.collector.clone(), name.clone()), known);
+            known.learn(group, name, schedd);
         }
     }
 
@@ -143,11 +86,7 @@ impl Addresses {
         if let Some(given) = given(schedd) {
             return given;
         }
-        let key = key(collector, schedd);
-        if let Some(found) = self.found().get(&key) {
-            return found.location.clone();
-        }
-        let fresh = |listed: &mut Listed| listed.is_fresh().then(|| listed.location(schedd));
+        let fresh = |known: &mut Known| known.is_fresh(schedd).then(|| known.location(schedd));
         if let Some(location) = self.with(collector, fresh) {
             return location;
         }
@@ -157,9 +96,9 @@ impl Addresses {
             return location;
         }
         let answer = ask.await;
-        self.with(collector, |listed| {
-            listed.take(answer);
-            listed.location(schedd)
+        self.with(collector, |known| {
+            known.take(answer);
+            known.location(schedd)
         })
     }
 
@@ -175,53 +114,29 @@ impl Addresses {
         if let Some(given) = given(schedd) {
             return given;
         }
-        let key = key(collector, schedd);
-        let found = self.found().get(&key).cloned();
-        let is_other = |location: &Location| {
+        let other = |known: &mut Known| {
+            let location = known.location(schedd);
             let address = location.address.as_deref();
-            address.is_some() && address != failed
+            (address.is_some() && address != failed).then_some(location)
         };
-        if let Some(Found { location, .. }) = &found
-            && is_other(location)
-        {
-            return location.clone();
+        if let Some(location) = self.with(collector, other) {
+            return location;
         }
-        let credd_there = |listed: &mut Listed| {
-            let has_it = |ad: &&CreddAd| failed.is_some() && ad.address.as_deref() == failed;
-            listed.credds.iter().find(has_it).cloned()
-        };
-        let before = self.with(collector, credd_there);
-        let is_known = |listed: &mut Listed| {
-            listed.is_final() || (found.is_none() && is_other(&listed.location(schedd)))
-        };
-        if !self.with(collector, is_known) {
+        let before = self.with(collector, |known| known.credd_at(failed?));
+        if !self.with(collector, |known| known.is_final()) {
             let _asking = self.asking.lock(collector.map(str::to_owned)).await;
             // Somebody else may have asked meanwhile.
-            if !self.with(collector, is_known) {
+            if let Some(location) = self.with(collector, other) {
+                return location;
+            }
+            if !self.with(collector, |known| known.is_final()) {
                 let answer = ask.await;
-                self.with(collector, |listed| listed.take(answer));
+                self.with(collector, |known| known.take(answer));
             }
         }
-        let location = self.with(collector, |listed| {
-            if let Some(failed) = failed {
-                listed.failed(schedd, failed);
-            }
-            let Some(found) = &found else {
-                return listed.location(schedd);
-            };
-            let before = before.or_else(|| credd_there(listed));
-            Location {
-                address: found.address(listed, schedd, before.as_ref()),
-                has_name: found.location.has_name,
-                fault: listed.fault.clone(),
-            }
-        });
-        if let Some(found) = self.found().get_mut(&key)
-            && location.address.is_some()
-        {
-            found.location.address.clone_from(&location.address);
-        }
-        location
+        self.with(collector, |known| {
+            known.location_after(schedd, failed, before)
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::fixtures::search;
 use crate::model::problem::Kind;
+use crate::schedd::discovery::ScheddAd;
 
 /// A collector that knows these credds, and counts how often it was asked.
 struct Collector {
