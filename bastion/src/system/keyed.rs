@@ -32,8 +32,8 @@ impl<K: Eq + Hash, T: Default> Keyed<K, T> {
         value.lock_owned().await
     }
 
-    /// Takes all values out; some may be locked.
-    pub(crate) fn drain(&self) -> Vec<Locked<T>> {
-        self.all().drain().map(|(_, value)| value).collect()
+    /// All values; some may be locked.
+    pub(crate) fn values(&self) -> Vec<Locked<T>> {
+        self.all().values().cloned().collect()
     }
 }

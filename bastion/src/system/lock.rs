@@ -3,14 +3,12 @@
 //! Always true: the kernel releases the lock when the process ends, in whatever way. The file stays; it contains the id
 //! of the process that last had the lock.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
 /// Name of the lock file.
@@ -19,7 +17,7 @@ const FILE: &str = "instance.lock";
 /// The lock, held until this is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: Flock<File>,
+    _file: File,
 }
 
 /// Reason why the lock cannot be taken.
@@ -52,24 +50,22 @@ impl Lock {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(state);
         made.with_context(|| format!("directory {} cannot be created", state.display()))
             .map_err(LockError::Unusable)?;
-        let open = open(&file)
-            .with_context(|| format!("lock file {}", file.display()))
-            .map_err(LockError::Unusable)?;
-        match Flock::lock(open, FlockArg::LockExclusiveNonblock) {
-            Ok(mut locked) => {
+        let unusable = |error: io::Error| {
+            let context = format!("lock file {}", file.display());
+            LockError::Unusable(anyhow::Error::new(error).context(context))
+        };
+        let mut open = open(&file).map_err(unusable)?;
+        match open.try_lock() {
+            Ok(()) => {
                 // On a full disk the lock holds without the id.
-                let _ = write_pid(&mut locked);
-                Ok(Self { _file: locked })
+                let _ = write_pid(&mut open);
+                Ok(Self { _file: open })
             }
-            Err((mut open, Errno::EWOULDBLOCK)) => {
+            Err(TryLockError::WouldBlock) => {
                 let pid = read_pid(&mut open);
                 Err(LockError::Taken { file, pid })
             }
-            Err((_, errno)) => {
-                let error = anyhow::Error::new(errno);
-                let context = format!("lock file {}", file.display());
-                Err(LockError::Unusable(error.context(context)))
-            }
+            Err(TryLockError::Error(error)) => Err(unusable(error)),
         }
     }
 }

@@ -324,7 +324,7 @@ impl<V: Vault> Sessions<V> {
                 }
             }
         };
-        let all = stream::iter(self.open.drain());
+        let all = stream::iter(self.open.values());
         // One that hangs holds up no other.
         tokio::join!(
             self.under_way.wait(),

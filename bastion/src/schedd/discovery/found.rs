@@ -15,6 +15,9 @@ use serde::Serialize;
 use super::ScheddAd;
 use crate::model::moment::until;
 
+/// Most schedds of one search, many times those of a large pool: each gets all deliveries of its group.
+pub(super) const MOST_SCHEDDS: usize = 2000;
+
 /// Longest name of a schedd that is taken, in bytes.
 const LONGEST_NAME: usize = 255;
 
@@ -103,6 +106,8 @@ impl FoundSchedds {
             let matches = ads.iter().any(|ad| ad.matches);
             let before = self.0.get(&name).map(|schedd| schedd.state);
             let state = match before {
+                // One answer has no more, but those that are gone are still known.
+                None if self.0.len() >= MOST_SCHEDDS => continue,
                 _ if matches => Here,
                 Some(Drained(since)) => Drained(since),
                 Some(_) => Drained(now),
@@ -289,6 +294,17 @@ mod tests {
         assert_eq!(known.take(Vec::new(), day(30), WEEK), []);
         assert_eq!(known.take(vec![drained("a.test", 1)], day(30), WEEK), []);
         assert_eq!(known, before);
+    }
+
+    #[test]
+    fn names_that_a_collector_invents_for_ever_are_bounded() {
+        let mut known = FoundSchedds::default();
+        for n in 0..4 {
+            let named = |m| format!("ap{m}.test{n}");
+            let ads = (0..MOST_SCHEDDS / 3).map(|m| ad(&named(m), &named(m)));
+            known.take(ads.collect(), day(0), WEEK);
+        }
+        assert_eq!(known.0.len(), MOST_SCHEDDS);
     }
 
     #[test]

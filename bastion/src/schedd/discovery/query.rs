@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ads::{CreddAd, ScheddAd, with_credds};
-use super::found::FoundSchedds;
+use super::found::{FoundSchedds, MOST_SCHEDDS};
 use crate::config::Search;
 use crate::model::problem::{Cause, Kind, Problem};
 
@@ -57,6 +57,13 @@ async fn find_all(
 ) -> Result<Vec<ScheddAd>, QueryFailure> {
     let constraint = search.constraint.as_deref().unwrap_or("true");
     let mut schedds = collector.schedds(constraint).await?;
+    if schedds.len() > MOST_SCHEDDS {
+        let message = format!(
+            "the collector names {} schedds, and more than {MOST_SCHEDDS} are not served; narrow `constraint`",
+            schedds.len()
+        );
+        return Err((Kind::Transport, message));
+    }
     let missing: Vec<String> = known
         .names()
         .filter(|name| is_plain(name) && !schedds.iter().any(|ad| ad.name == *name))
@@ -86,6 +93,37 @@ fn is_plain(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures::search;
+
+    /// A collector that names so many schedds.
+    struct Many(usize);
+
+    impl Collector for Many {
+        async fn schedds(&self, _: &str) -> Result<Vec<ScheddAd>, QueryFailure> {
+            let ad = |n| ScheddAd {
+                name: format!("ap{n}.test"),
+                credd: Some(format!("<{n}>")),
+                ..ScheddAd::default()
+            };
+            Ok((0..self.0).map(ad).collect())
+        }
+
+        async fn credds(&self, _: Duration) -> Result<Vec<CreddAd>, QueryFailure> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn more_schedds_than_any_pool_has_are_not_served() {
+        let (search, known) = (search(Vec::new()), FoundSchedds::default());
+        let all = find(&Many(MOST_SCHEDDS), &search, &known).await;
+        assert_eq!(all.unwrap().len(), MOST_SCHEDDS);
+        let problem = find(&Many(MOST_SCHEDDS + 1), &search, &known)
+            .await
+            .unwrap_err();
+        assert_eq!(problem.kind, Kind::Transport);
+        assert!(problem.message.contains("names 2001 schedds"), "{problem}");
+    }
 
     #[test]
     fn only_plain_names_stand_in_expressions() {
