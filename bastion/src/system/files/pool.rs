@@ -5,11 +5,13 @@
 //! few threads at most. Each kind of file has its own pool, so that a hang delays only its own kind, and no pool takes
 //! the threads that other parts of the program need.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Deadline of one operation. A local disk answers in milliseconds, a busy network file system in a
@@ -43,20 +45,17 @@ pub(crate) static USERS: LazyLock<Pool> = LazyLock::new(|| Pool::new(USER_THREAD
 /// A bounded number of threads.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    threads: usize,
+    threads: Arc<Semaphore>,
+    /// Number of threads.
+    size: usize,
     per_path: usize,
-    running: Mutex<Vec<Operation>>,
-    /// Wakes those who wait for a thread, after an operation has ended.
-    ended: Notify,
+    /// Paths that are in use; each operation and each waiter owns a reference.
+    paths: Mutex<HashMap<PathBuf, Weak<Semaphore>>>,
+    running: Running,
 }
 
-/// Operation that has a thread.
-#[derive(Debug)]
-struct Operation {
-    path: Arc<Path>,
-    /// Time from which it counts as hanging.
-    hangs: Instant,
-}
+/// Operations that have a thread, each by its path, and the time from which it counts as hanging.
+type Running = Arc<Mutex<Vec<(Arc<Path>, Instant)>>>;
 
 /// Reason why an operation gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,83 +81,109 @@ impl Pool {
     /// A pool of at most `threads` threads, `per_path` of them for one path.
     pub(crate) fn new(threads: usize, per_path: usize) -> Self {
         Self {
-            threads,
+            threads: Arc::new(Semaphore::new(threads)),
+            size: threads,
             per_path,
-            running: Mutex::default(),
-            ended: Notify::new(),
+            paths: Mutex::default(),
+            running: Running::default(),
         }
     }
 
     /// Runs an operation on `path`. It goes on when the caller no longer waits.
     pub(crate) async fn run<T: Send + 'static>(
-        &'static self,
+        &self,
         path: &Path,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
-        let slot = self.slot(path).await?;
+        let no_answer = || PoolError::NoAnswer(path.to_owned());
+        let of_path = |running: &[(Arc<Path>, Instant)]| {
+            let mut same = running.iter().filter(|(other, _)| **other == *path);
+            same.next().map(|(_, hangs)| *hangs)
+        };
+        let permits = self.permits(path);
+        let permit = self.permit(permits, of_path).await.ok_or_else(no_answer)?;
+        let of_all = |running: &[(Arc<Path>, Instant)]| {
+            let last = running.last().filter(|_| running.len() >= self.size);
+            last.map(|(_, hangs)| *hangs)
+        };
+        let thread = self.permit(Arc::clone(&self.threads), of_all).await;
+        let thread = thread.ok_or_else(|| PoolError::NoThread(path.to_owned()))?;
+        let slot = Slot::new(path, &self.running, (permit, thread));
         let on_thread = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(slot);
             result
         });
-        let result = timeout(DEADLINE, on_thread).await;
-        let result = result.map_err(|_| PoolError::NoAnswer(path.to_owned()))?;
+        let result = timeout(DEADLINE, on_thread)
+            .await
+            .map_err(|_| no_answer())?;
         result.map_err(|error| PoolError::Broken(error.to_string()))
     }
 
-    /// Waits for a thread, until the operations in the way count as hanging.
-    async fn slot(&'static self, path: &Path) -> Result<Slot, PoolError> {
+    /// Waits for a permit, until the operations that have them count as hanging: from `hangs` on.
+    async fn permit(
+        &self,
+        permits: Arc<Semaphore>,
+        hangs: impl Fn(&[(Arc<Path>, Instant)]) -> Option<Instant>,
+    ) -> Option<OwnedSemaphorePermit> {
+        let mut permit = pin!(permits.acquire_owned());
         loop {
-            // From here on no end is missed.
-            let ended = self.ended.notified();
             let now = Instant::now();
-            let (hangs, error) = {
-                let mut running = self.running();
-                let mut of_path = running.iter().filter(|other| *other.path == *path);
-                // The oldest on the path, and the youngest of all.
-                let oldest = of_path.next().map(|operation| operation.hangs);
-                let is_path_full = of_path.count() + 1 >= self.per_path;
-                let youngest = running.last().map(|operation| operation.hangs);
-                match (oldest, youngest) {
-                    (Some(hangs), _) if is_path_full || hangs <= now => {
-                        (hangs, PoolError::NoAnswer(path.to_owned()))
-                    }
-                    (_, Some(hangs)) if running.len() >= self.threads => {
-                        (hangs, PoolError::NoThread(path.to_owned()))
-                    }
-                    _ => {
-                        let path: Arc<Path> = path.into();
-                        running.push(Operation {
-                            path: Arc::clone(&path),
-                            hangs: now + DEADLINE,
-                        });
-                        return Ok(Slot { pool: self, path });
-                    }
-                }
-            };
+            let hangs = hangs(&locked(&self.running)).unwrap_or(now + DEADLINE);
             if hangs <= now {
-                return Err(error);
+                return None;
             }
-            let _ = timeout_at(hangs, ended).await;
+            if let Ok(permit) = timeout_at(hangs, &mut permit).await {
+                // They are never closed.
+                return permit.ok();
+            }
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, Vec<Operation>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Permits of a path. They are removed, closed or not, when no operation on the path is left.
+    fn permits(&self, path: &Path) -> Arc<Semaphore> {
+        let mut paths = locked(&self.paths);
+        paths.retain(|_, permits| permits.strong_count() > 0);
+        if let Some(permits) = paths.get(path).and_then(Weak::upgrade) {
+            return permits;
+        }
+        let permits = Arc::new(Semaphore::new(self.per_path));
+        paths.insert(path.to_owned(), Arc::downgrade(&permits));
+        permits
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Thread of an operation, until the system returns.
 struct Slot {
-    pool: &'static Pool,
     path: Arc<Path>,
+    running: Running,
+    _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
+
+impl Slot {
+    fn new(
+        path: &Path,
+        running: &Running,
+        permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    ) -> Self {
+        let path: Arc<Path> = path.into();
+        let hangs = Instant::now() + DEADLINE;
+        locked(running).push((Arc::clone(&path), hangs));
+        Self {
+            path,
+            running: Arc::clone(running),
+            _permits: permits,
+        }
+    }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let is_other = |other: &Operation| !Arc::ptr_eq(&other.path, &self.path);
-        self.pool.running().retain(is_other);
-        self.pool.ended.notify_waiters();
+        locked(&self.running).retain(|(path, _)| !Arc::ptr_eq(path, &self.path));
     }
 }
 
@@ -201,15 +226,16 @@ mod tests {
         }
     }
 
-    fn pool(threads: usize, per_path: usize) -> &'static Pool {
-        Box::leak(Box::new(Pool::new(threads, per_path)))
+    fn pool(threads: usize, per_path: usize) -> Arc<Pool> {
+        Arc::new(Pool::new(threads, per_path))
     }
 
     fn start(
-        pool: &'static Pool,
+        pool: &Arc<Pool>,
         path: &'static str,
         work: impl FnOnce() + Send + 'static,
     ) -> tokio::task::JoinHandle<Result<(), PoolError>> {
+        let pool = Arc::clone(pool);
         tokio::spawn(async move { pool.run(Path::new(path), work).await })
     }
 
@@ -221,9 +247,9 @@ mod tests {
     async fn a_path_that_hangs_is_an_error_at_once_until_it_answers_and_no_other_path_waits() {
         let pool = pool(4, 1);
         let mut hanging = Hanging::new();
-        let first = start(pool, "/hangs", hanging.work());
+        let first = start(&pool, "/hangs", hanging.work());
         hanging.begins().await;
-        let waiting = start(pool, "/hangs", || panic!("its place is taken"));
+        let waiting = start(&pool, "/hangs", || panic!("its place is taken"));
         tokio::time::advance(DEADLINE).await;
         let error = first.await.unwrap().unwrap_err();
         assert_eq!(
@@ -248,7 +274,7 @@ mod tests {
         let pool = pool(8, 2);
         let mut hanging = Hanging::new();
         let all: Vec<_> = (0..20)
-            .map(|_| start(pool, "/hangs", hanging.work()))
+            .map(|_| start(&pool, "/hangs", hanging.work()))
             .collect();
         hanging.begins().await;
         hanging.begins().await;
@@ -264,10 +290,10 @@ mod tests {
     async fn a_hang_is_seen_when_nobody_waits_for_it_any_more() {
         let pool = pool(4, 1);
         let mut hanging = Hanging::new();
-        let given_up = start(pool, "/hangs", hanging.work());
+        let given_up = start(&pool, "/hangs", hanging.work());
         hanging.begins().await;
         given_up.abort();
-        let waiting = start(pool, "/hangs", || ());
+        let waiting = start(&pool, "/hangs", || ());
         tokio::task::yield_now().await;
         tokio::time::advance(DEADLINE).await;
         assert_eq!(waiting.await.unwrap(), Err(no_answer()));
@@ -278,10 +304,10 @@ mod tests {
     async fn hanging_paths_take_no_more_threads_than_there_are() {
         let pool = pool(2, 1);
         let mut hanging = Hanging::new();
-        let hung = ["/a", "/b"].map(|path| start(pool, path, hanging.work()));
+        let hung = ["/a", "/b"].map(|path| start(&pool, path, hanging.work()));
         hanging.begins().await;
         hanging.begins().await;
-        let third = start(pool, "/c", || panic!("there is no thread for it"));
+        let third = start(&pool, "/c", || panic!("there is no thread for it"));
         tokio::task::yield_now().await;
         tokio::time::advance(DEADLINE).await;
         for hung in hung {
@@ -305,6 +331,7 @@ mod tests {
         let pool = pool(1, 1);
         let all: Vec<_> = (0..3)
             .map(|n| {
+                let pool = Arc::clone(&pool);
                 let (release, blocked) = mpsc::channel::<()>();
                 let path = PathBuf::from(format!("/{n}"));
                 let work = move || blocked.recv().is_err();
@@ -329,7 +356,7 @@ mod tests {
         };
         let first = runtime();
         first.block_on(async {
-            start(pool, "/hangs", hanging.work());
+            start(&pool, "/hangs", hanging.work());
             hanging.begins().await;
         });
         first.shutdown_background();
