@@ -2,15 +2,12 @@
 //!
 //! Names in braces are filled in by [`fill`].
 
-/// A Vault that the schedd does not trust.
 pub(super) const UNTRUSTED_VAULT: &str =
     "add {vault} to TRUSTED_VAULT_HOSTS in the schedd's configuration";
 
-/// A schedd without a credential directory.
 pub(super) const CONFIGURATION: &str = "the schedd's credential directory is missing or not set: check \
     SEC_CREDENTIAL_DIRECTORY_OAUTH there (mode 2770, root:condor)";
 
-/// A user who is no super-user.
 pub(super) const NO_SUPERUSER: &str = "who is told in CredLog at the schedd may not store for {account}: add that \
     name, without a domain, to CRED_SUPER_USERS there, or remove `superuser_for` here";
 
@@ -27,28 +24,22 @@ pub(super) const TOKEN_REFUSED: &str = "see the CredLog at the schedd: where it 
     verification failed` SCITOKENS_SERVER_AUDIENCE must allow one of the token's audiences; of those \
     `https://wlcg.cern.ch/jwt/v1/any` counts in tokens with the claim `wlcg.ver` only";
 
-/// A method that the credd does not have.
 pub(super) const NOT_OFFERED: &str =
     "the credd does not offer {method}: add it to SEC_DEFAULT_AUTHENTICATION_METHODS at the schedd";
 
-/// A certificate outside its validity.
 pub(super) const CERTIFICATE_TIMES: &str = "the credd's host certificate (AUTH_SSL_SERVER_CERTFILE there) or that of \
     its authority is outside its validity: renew it at the schedd, or compare the clocks";
 
-/// A certificate for another name.
 pub(super) const CERTIFICATE_NAME: &str = "the credd's host certificate (AUTH_SSL_SERVER_CERTFILE there) is for another \
     name: have one issued for the name by which the credd is asked for, or correct that name here";
 
-/// A credd that can do no TLS.
 pub(super) const NO_TLS: &str = "the credd cannot use its host certificate, or has no version of TLS in common with this \
     host: check AUTH_SSL_SERVER_CERTFILE, AUTH_SSL_SERVER_KEYFILE (it must be that certificate's key) and \
     AUTH_SSL_SERVER_CAFILE at the schedd; its CredLog says why";
 
-/// Nobody knows where the credd is.
 pub(super) const NO_ADDRESS: &str =
     "check the host's name, that its credd runs, and the collector; it is tried again";
 
-/// Nobody answers there.
 pub(super) const NO_CONNECTION: &str =
     "check that the credd runs and the network; it is tried again";
 
@@ -56,7 +47,6 @@ pub(super) const NO_CONNECTION: &str =
 pub(super) const LOCAL: &str = "this host cannot connect, whatever the credd does: raise the limits of the \
     service (descriptors, memory, ports), or correct the firewall here; it is tried again";
 
-/// Somebody answers there who is no credd.
 pub(super) const NO_CREDD: &str =
     "the address is not that of a credd, or it restarts; it is tried again";
 
@@ -65,15 +55,12 @@ pub(super) const UNREADABLE: &str = "either {account} has too many credentials t
     most 10,000 entries and 1 MiB, with two entries for each): delete those in its credential directory that nobody \
     needs; or the credd's version of HTCondor is not supported: set `transport: condor` for its group";
 
-/// An expression that a collector does not take.
 pub(super) const CONSTRAINT: &str = "`constraint: {constraint}` is no expression that HTCondor takes; try it with \
     `condor_status -schedd -constraint`";
 
-/// A collector that does not answer.
 pub(super) const COLLECTOR_SILENT: &str = "the collector {collector} does not answer; check that it runs, the port, and \
     that it lets this host read (ALLOW_READ); schedds that are known are served as before, and it is tried again";
 
-/// A collector that this host cannot ask.
 pub(super) const COLLECTOR_NOT_ASKED: &str = "the collector {collector} cannot be asked by this host: raise the limits of \
     the service (descriptors, memory, ports), or correct the firewall here; schedds that are known are served as before, \
     and it is tried again";

@@ -16,7 +16,6 @@ use crate::model::problem::{Cause, Kind, Problem};
 /// Longest name of others in a message, in characters.
 const NAME_LIMIT: usize = 200;
 
-/// Operation at a credd.
 #[derive(Clone, Copy)]
 pub(super) enum Operation<'a> {
     Query,
@@ -25,7 +24,6 @@ pub(super) enum Operation<'a> {
     Delete,
 }
 
-/// Request to the credd of one delivery.
 #[derive(Clone, Copy)]
 pub(super) struct CreddRequest<'a> {
     pub(super) delivery: &'a Delivery,
@@ -128,7 +126,6 @@ impl CreddRequest<'_> {
     }
 }
 
-/// HTCondor's name of a method.
 pub(super) fn method_name(method: Method) -> String {
     method.to_string().to_uppercase()
 }

@@ -117,7 +117,6 @@ impl<V: Vault> Transports<V> {
     }
 }
 
-/// Place where a delivery is stored.
 enum Place<'a> {
     Directory(&'a Path),
     /// A credd, and what is asked of it.
@@ -182,7 +181,6 @@ impl<V: Vault> Transports<V> {
         Err(failure.problem)
     }
 
-    /// Tries to carry a request out.
     async fn try_at(
         &self,
         request: &CreddRequest<'_>,
@@ -234,7 +232,6 @@ impl<V: Vault> Transports<V> {
         sought.await
     }
 
-    /// Asks the request's collector for all credds.
     async fn credds(&self, request: &CreddRequest<'_>) -> Result<Vec<CreddAd>, QueryFailure> {
         match request.way {
             Way::Cedar { .. } => NativeCollector::new(request.collector).credds_soon().await,

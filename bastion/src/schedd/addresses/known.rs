@@ -19,7 +19,6 @@ use crate::schedd::discovery::{
 pub(super) struct Known {
     /// Schedds that searches found, by their names in deliveries.
     found: HashMap<String, Found>,
-    /// Credds of the last answer.
     credds: Vec<CreddAd>,
     /// Credds that were found for listed schedds, by the names of these.
     wanted: HashMap<String, Wanted>,
@@ -29,7 +28,6 @@ pub(super) struct Known {
     fault: Option<QueryFailure>,
 }
 
-/// Schedd that a search found.
 #[derive(Debug)]
 struct Found {
     group: String,
@@ -51,7 +49,6 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Takes over the credd's ad from a new answer.
     fn update(&mut self, schedd: &str, credds: &[CreddAd]) {
         let ad = credd_named(credds, schedd).or_else(|| same(credds, &self.credd));
         self.is_listed = ad.is_some();
@@ -61,19 +58,16 @@ impl Wanted {
     }
 }
 
-/// The ad of the same credd.
 fn same<'a>(credds: &'a [CreddAd], credd: &CreddAd) -> Option<&'a CreddAd> {
     let is_same = |ad: &&CreddAd| ad.name == credd.name && ad.machine == credd.machine;
     credds.iter().find(is_same)
 }
 
 impl Known {
-    /// Forgets what a search found.
     pub(super) fn forget(&mut self, group: &str) {
         self.found.retain(|_, found| found.group != group);
     }
 
-    /// Takes over a schedd that a search found.
     pub(super) fn learn(&mut self, group: &str, name: &str, schedd: &FoundSchedd) {
         let Some(first) = schedd.ads.first() else {
             return;

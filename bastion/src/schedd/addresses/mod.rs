@@ -26,10 +26,8 @@ const JUST_NOW: Duration = Duration::from_secs(1);
 /// Time after which a credd is forgotten that nobody asked for.
 const FORGOTTEN: Duration = Duration::from_hours(24);
 
-/// Known addresses of credds.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
-    /// By the collector that gave them.
     known: Mutex<HashMap<Option<String>, Known>>,
     /// Locked while a collector is asked: who needs the answer waits for it.
     asking: Keyed<Option<String>, ()>,
@@ -55,7 +53,6 @@ fn given(schedd: &str) -> Option<Location> {
 }
 
 impl Addresses {
-    /// Reads or changes what is known by a collector.
     fn with<T>(&self, collector: Option<&str>, act: impl FnOnce(&mut Known) -> T) -> T {
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         act(all.entry(collector.map(str::to_owned)).or_default())

@@ -86,9 +86,7 @@ fn judge(kind: ErrorKind) -> (Kind, &'static str) {
     }
 }
 
-/// Reason why there is no answer.
 enum Failure {
-    /// There is nobody to be asked.
     Unnamed,
     /// Its name cannot be looked up.
     Name(QueryFailure),

@@ -14,10 +14,8 @@ use tokio::time::Instant;
 
 use crate::vault::sessions::CredentialKey;
 
-/// Lifetime of a session.
 const SESSION: Duration = Duration::from_mins(5);
 
-/// Clients.
 #[derive(Default)]
 pub(super) struct Credds(Mutex<HashMap<Key, Client>>);
 

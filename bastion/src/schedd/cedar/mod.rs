@@ -27,7 +27,6 @@ use authorities::AuthorityFiles;
 pub(super) use collector::NativeCollector;
 use credds::{Credds, Opened};
 
-/// Clients of credds, and the authorities of their certificates.
 #[derive(Default)]
 pub(super) struct Cedar {
     credds: Credds,
@@ -101,7 +100,6 @@ async fn carry_out(
     }
 }
 
-/// State of a credential at its credd.
 fn observed(times: Option<Times>) -> Observation {
     let times = times.unwrap_or_default();
     let at = |seconds: Option<i64>| Timestamp::from_second(seconds?).ok();

@@ -19,7 +19,6 @@ impl ToolOutput {
         }
     }
 
-    /// The credd has nothing stored.
     pub(super) fn is_nothing_there(&self) -> bool {
         self.stdout.contains("No credential is stored")
     }

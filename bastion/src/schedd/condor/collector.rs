@@ -29,7 +29,6 @@ const RULES: &[Rule] = &[
          service and name the `collector`"),
 ];
 
-/// Kind of ad.
 pub(super) trait Ad: DeserializeOwned {
     const OPTION: &str;
     const ATTRIBUTES: &str;
@@ -111,7 +110,6 @@ pub(super) fn read<A: Ad>(json: &str) -> Result<Vec<A>, QueryFailure> {
     })
 }
 
-/// Kind of a failure of the tool, and advice.
 pub(super) fn explain(
     output: &ToolOutput,
     collector: Option<&str>,

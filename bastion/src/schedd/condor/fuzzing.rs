@@ -85,7 +85,6 @@ fn check(message: &str) {
     assert_eq!(printable(message, LONGEST), message);
 }
 
-/// Some delivery at a credd.
 fn delivery() -> Option<Delivery> {
     thread_local! {
         static DELIVERY: Option<Delivery> = config::fuzzing::delivery();

@@ -30,7 +30,6 @@ const TOOL: &str = "condor_store_cred";
 const DEADLINE: Duration = Duration::from_mins(1);
 /// Domain of an account where none is configured: a credd compares the part before it alone.
 const ANY_DOMAIN: &str = "any";
-/// Variable that names the collector to HTCondor's tools.
 const COLLECTOR_HOST: &str = "_CONDOR_COLLECTOR_HOST";
 
 /// Path of the tool on this host.
@@ -41,12 +40,10 @@ pub(crate) fn tool_path() -> Result<PathBuf, String> {
     tool::path_of(TOOL).ok_or_else(|| tool::not_found(TOOL))
 }
 
-/// HTCondor's tools.
 #[derive(Default)]
 pub(super) struct Condor(Tools);
 
 impl Condor {
-    /// A collector, asked with the tool.
     pub(super) fn collector<'a>(&'a self, name: Option<&'a str>) -> ToolCollector<'a> {
         let tools = &self.0;
         ToolCollector { tools, name }

@@ -22,7 +22,6 @@ pub(super) const NOT_ALLOWED: &str = "because it is not allowed";
 const AUTHENTICATION: &str = "check at the schedd that {method} is among SEC_DEFAULT_AUTHENTICATION_METHODS and that its \
     map file knows {account}";
 
-/// Any method.
 const ANY: Option<Method> = None;
 
 /// Kind of a failure, the only method with which it occurs, texts of which one is in a line of the tool, and
@@ -36,7 +35,6 @@ pub(super) struct Rule(
 );
 
 impl Rule {
-    /// The advice with values in place of the names in braces.
     pub(super) fn fill(&self, values: &[(&str, &str)]) -> String {
         advice::fill(self.3, values)
     }

@@ -30,27 +30,22 @@ fn is_kept(name: &OsStr) -> bool {
     KEPT.iter().any(|kept| name == *kept) || name.as_encoded_bytes().starts_with(b"_CONDOR_")
 }
 
-/// One run of a tool.
 pub(super) struct ToolCall<'a> {
     pub(super) tool: &'static str,
     pub(super) arguments: Vec<&'a str>,
     /// Goes to its standard input.
     pub(super) input: &'a str,
-    /// Further environment.
     pub(super) environment: Vec<(&'static str, OsString)>,
     pub(super) deadline: Duration,
-    /// The server that it asks.
     pub(super) server: ToolServer,
 }
 
-/// Server that a tool asks.
 pub(super) struct ToolServer {
     pub(super) name: &'static str,
     /// Kind of the problem when it does not answer in time.
     pub(super) silent: Kind,
 }
 
-/// Output of one run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ToolOutput {
     pub(super) success: bool,
@@ -114,14 +109,12 @@ impl Tools {
     }
 }
 
-/// Path of a tool, by `PATH`.
 pub(super) fn path_of(tool: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH")?;
     let mut paths = std::env::split_paths(&folders).map(|folder| folder.join(tool));
     paths.find(|path| path.is_file())
 }
 
-/// Message for a tool that is missing.
 pub(super) fn not_found(tool: &str) -> String {
     format!(
         "{tool} is not found; name the `collector` of the group, so that no tool is needed (`transport: cedar`), or \

@@ -16,7 +16,6 @@ const FOLDERS: usize = 100;
 /// A directory as the configuration has it.
 #[derive(Default)]
 struct Named {
-    /// The group's name.
     group: String,
     accounts: BTreeSet<String>,
 }

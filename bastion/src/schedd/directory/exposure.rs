@@ -11,7 +11,6 @@ use std::os::unix::fs::MetadataExt as _;
 
 use nix::unistd::{Gid, Group, Uid, User, geteuid};
 
-/// Owner and mode of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Attributes {
     pub(super) uid: u32,
@@ -45,7 +44,6 @@ impl Attributes {
 #[error("{0}")]
 pub(super) struct Exposure(String);
 
-/// Checks a credential directory.
 pub(super) fn check_directory(directory: Attributes) -> Result<(), Exposure> {
     if directory.mode & 0o002 == 0 {
         return Ok(());
@@ -57,7 +55,6 @@ pub(super) fn check_directory(directory: Attributes) -> Result<(), Exposure> {
     )))
 }
 
-/// Checks an account's folder in a credential directory.
 pub(super) fn check_folder(
     account: &str,
     folder: Attributes,

@@ -30,7 +30,6 @@ const TOP_LIMIT: u64 = 64 * 1024;
 /// Begin of the name of a file that is being written; the writer's process id follows.
 const TEMPORARY: &str = ".bastion-";
 
-/// An account's folder.
 pub(super) struct Folder(File);
 
 /// Reason why a folder, or a file in it, cannot be used, with advice.
@@ -50,7 +49,6 @@ impl From<Errno> for FolderError {
     }
 }
 
-/// Advice for a failed system call.
 fn advice(error: &io::Error) -> &'static str {
     use nix::libc::{ELOOP, ENOTDIR};
     match error.raw_os_error() {
@@ -105,7 +103,6 @@ pub(super) fn check(
 }
 
 impl Folder {
-    /// Opens the account's folder; `None` when there is none.
     pub(super) fn open(directory: &Path, account: &str) -> Result<Option<Self>> {
         let directory = open_directory(directory)?;
         Ok(if_there(open_below(&directory, account))?.map(Self))
@@ -214,7 +211,6 @@ impl Folder {
         }
     }
 
-    /// Removes a file, if there is one.
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         if if_there(unlinkat(&self.0, name, UnlinkatFlags::NoRemoveDir))?.is_some() {
             self.0.sync_all()?;
@@ -245,7 +241,6 @@ fn not_plain(name: &str, kind: &'static str) -> FolderError {
     }
 }
 
-/// `None` for what is not there.
 fn if_there<T>(result: Result<T, Errno>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -46,12 +46,10 @@ pub(crate) fn find_credd<'a>(credds: &'a [CreddAd], name: &str) -> Option<&'a Cr
     credd_named(credds, name).or_else(|| credd_of_host(credds, name))
 }
 
-/// The only credd that has this name.
 pub(crate) fn credd_named<'a>(credds: &'a [CreddAd], name: &str) -> Option<&'a CreddAd> {
     only(credds, |credd| credd.name.eq_ignore_ascii_case(name))
 }
 
-/// The only credd of a host.
 pub(crate) fn credd_of_host<'a>(credds: &'a [CreddAd], host: &str) -> Option<&'a CreddAd> {
     only(credds, |credd| credd.machine.eq_ignore_ascii_case(host))
 }
@@ -67,7 +65,6 @@ pub fn with_credds(mut schedds: Vec<ScheddAd>, credds: &[CreddAd]) -> Vec<Schedd
     schedds
 }
 
-/// The only credd that fits.
 fn only(credds: &[CreddAd], fits: impl Fn(&CreddAd) -> bool) -> Option<&CreddAd> {
     let mut fitting = credds.iter().filter(|credd| fits(credd));
     let credd = fitting.next()?;
