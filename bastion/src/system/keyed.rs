@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
-/// Value behind its lock.
 pub(crate) type Locked<T> = Arc<tokio::sync::Mutex<T>>;
 
 /// Values by key. Their locks may be held while something is waited for.
@@ -26,7 +25,6 @@ impl<K: Eq + Hash, T: Default> Keyed<K, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks the value of a key.
     pub(crate) async fn lock(&self, key: K) -> OwnedMutexGuard<T> {
         let value = Arc::clone(self.all().entry(key).or_default());
         value.lock_owned().await

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use nix::unistd::geteuid;
 
-/// Name of the lock file.
 const FILE: &str = "instance.lock";
 
 /// The lock, held until this is dropped.

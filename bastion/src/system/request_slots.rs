@@ -12,7 +12,6 @@ use tokio::time::timeout;
 /// Time after which an operation releases its slot.
 pub(crate) const LATE: Duration = Duration::from_secs(2);
 
-/// Slots for operations.
 #[derive(Debug)]
 pub(crate) struct RequestSlots(Semaphore);
 
@@ -22,7 +21,6 @@ impl RequestSlots {
         Self(Semaphore::new(at_a_time))
     }
 
-    /// Waits for a slot, and does `work`.
     pub(crate) async fn run<A>(&self, work: impl Future<Output = A>) -> A {
         // The semaphore is never closed.
         let permit = self.0.acquire().await.ok();

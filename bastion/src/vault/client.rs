@@ -24,7 +24,6 @@ use crate::model::records::Life;
 use crate::policy::verify;
 use crate::system::request_slots::RequestSlots;
 
-/// Requests to Vault at a time.
 const AT_A_TIME: usize = 8;
 /// Shortest lifetime of a created token that is accepted, in seconds.
 const SHORTEST_LEASE: u64 = 10;

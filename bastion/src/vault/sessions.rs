@@ -34,7 +34,6 @@ pub struct Sessions<V> {
     pub(crate) logins: Logins<V>,
     pub(crate) stages: Arc<Stages>,
     pub(crate) limits: Limits,
-    /// Requests for logins.
     under_way: TaskTracker,
     open: Keyed<CredentialKey, Option<Arc<Session>>>,
 }
@@ -64,7 +63,6 @@ pub(crate) fn key(credential: &Credential) -> CredentialKey {
     (account, credential.service.clone())
 }
 
-/// Login of this process for one credential.
 #[derive(Debug)]
 pub(crate) struct Session {
     credential: Arc<Credential>,
@@ -147,7 +145,6 @@ impl<V: Vault> Logins<V> {
         Ok(login)
     }
 
-    /// Revokes a login.
     async fn end(&self, credential: &Credential, token: &VaultToken, accessor: &str) {
         if let Ok(()) = self.vault.revoke(credential, token).await
             && let Ok(None) = self.vault.look_up(credential, token).await
@@ -156,7 +153,6 @@ impl<V: Vault> Logins<V> {
         }
     }
 
-    /// Revokes a session.
     async fn end_session(&self, session: &Session) {
         let Session {
             credential,
@@ -304,7 +300,6 @@ impl<V: Vault> Sessions<V> {
         }
     }
 
-    /// Revokes the session of a credential.
     pub(crate) async fn close(&self, credential: &Credential) {
         let mut open = self.open.lock(key(credential)).await;
         if let Some(session) = open.take() {

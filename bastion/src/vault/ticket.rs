@@ -43,7 +43,6 @@ struct Cached {
     until: Timestamp,
 }
 
-/// State of a principal with its keytab.
 #[derive(Default)]
 struct State {
     cached: Option<Cached>,
@@ -53,7 +52,6 @@ struct State {
     failed: Option<(Instant, LoginError)>,
 }
 
-/// Reason why there is no Kerberos token for a login.
 #[derive(Clone, Debug)]
 pub(crate) enum LoginError {
     Kerberos(KerberosError),
@@ -129,7 +127,6 @@ impl Tickets {
         Ok(off_loop(&identity.principal, DEADLINE, negotiate).await?)
     }
 
-    /// Forgets a ticket that was refused.
     pub(crate) async fn forget(&self, identity: &Identity) {
         self.state(identity).await.cached = None;
     }
@@ -173,7 +170,6 @@ impl Tickets {
         Ok(ticket)
     }
 
-    /// Gets a ticket from the KDC.
     async fn fetch(&self, identity: &Identity) -> Result<Ticket, LoginError> {
         self.check_keytab(&identity.keytab).await?;
         let (principal, path) = (identity.principal.clone(), identity.keytab.clone());

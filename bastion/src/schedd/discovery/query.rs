@@ -18,7 +18,6 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// Deadline where somebody waits to store something.
 const SHORT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A collector that can be asked.
 pub(crate) trait Collector: Sync {
     /// The schedds whose ads satisfy an expression.
     fn schedds(
@@ -26,7 +25,6 @@ pub(crate) trait Collector: Sync {
         constraint: &str,
     ) -> impl Future<Output = Result<Vec<ScheddAd>, QueryFailure>> + Send;
 
-    /// All credds.
     fn credds(
         &self,
         within: Duration,

@@ -27,7 +27,6 @@ const RESERVE: Duration = Duration::from_mins(2);
 /// Lifetime of a token that does not say its end.
 const UNKNOWN_LIFE: Duration = Duration::from_mins(5);
 
-/// Pause after a refused exchange.
 const AFTER_REFUSAL: Duration = Duration::from_hours(1);
 /// Pause after an exchange that failed by an outage.
 const AFTER_OUTAGE: Duration = Duration::from_mins(5);
@@ -77,7 +76,6 @@ impl Cached {
     }
 }
 
-/// Use of reduced tokens.
 #[derive(Clone, Copy, Default)]
 enum Reduction {
     #[default]
@@ -88,7 +86,6 @@ enum Reduction {
     NotBefore(Timestamp),
 }
 
-/// Access tokens that open credds.
 pub(crate) struct Openers<V> {
     sessions: Arc<Sessions<V>>,
     by_credential: Keyed<CredentialKey, Opener>,
@@ -113,7 +110,6 @@ impl<V: Vault> Openers<V> {
         self.get(delivery).await.map(Some)
     }
 
-    /// Time until a token expires.
     pub(crate) fn left(&self, token: &AccessToken) -> Duration {
         let expires = Claims::read(token.expose()).and_then(|claims| claims.expires);
         expires.map_or(UNKNOWN_LIFE, |end| {
@@ -201,7 +197,6 @@ impl<V: Vault> Openers<V> {
         Ok(answer.token)
     }
 
-    /// Reads the token with the least scope.
     async fn least(
         &self,
         session: &Session,

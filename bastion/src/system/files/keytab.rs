@@ -21,10 +21,8 @@ pub(crate) const LIMIT: u64 = 1 << 20;
 /// Bytes of an entry behind its principal, without the key: name type, time, version, key type, length.
 const BEHIND_PRINCIPAL: usize = 4 + 4 + 1 + 2 + 2;
 
-/// State of a keytab file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Keytab {
-    /// Permission bits.
     pub(crate) mode: u32,
     /// `None` for a format that is not examined here.
     pub(crate) entries: Option<Entries>,
@@ -42,7 +40,6 @@ pub(crate) struct Entries {
 const TRUNCATED: &str = "it is truncated";
 const GARBLED: &str = "it is damaged";
 
-/// Reads a keytab. Blocks.
 pub(crate) fn read(path: &Path) -> Result<Keytab, ReadError> {
     let file = plain::open(path)?;
     let content = plain::read_from(&file, LIMIT)?;
@@ -117,7 +114,6 @@ fn escape(part: &[u8], name: &mut String) {
     }
 }
 
-/// Bytes that are not read yet.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {

@@ -15,7 +15,6 @@ use secrecy::zeroize::Zeroizing;
 /// Content of a file, zeroed when dropped: some files hold keys.
 pub(crate) type FileContent = Zeroizing<Vec<u8>>;
 
-/// Reason why a file is not read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     #[error(transparent)]
@@ -23,13 +22,11 @@ pub(crate) enum ReadError {
     /// The kind of file, such as "a FIFO".
     #[error("it is {0}, and only plain files are read")]
     NotPlain(&'static str),
-    /// The limit in bytes.
     #[error("it is larger than {} KiB", .0 / 1024)]
     TooLarge(u64),
 }
 
 impl ReadError {
-    /// Advice for a person.
     pub(crate) fn advice(&self) -> &'static str {
         match self {
             Self::System(_) => "correct the path or its permissions",
@@ -87,12 +84,10 @@ pub(crate) fn open(path: &Path) -> Result<File, ReadError> {
     Ok(file)
 }
 
-/// Reads a plain file of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<FileContent, ReadError> {
     read_from(&open(path)?, limit)
 }
 
-/// Reads an open file of at most `limit` bytes.
 pub(crate) fn read_from(file: &File, limit: u64) -> Result<FileContent, ReadError> {
     let metadata = file.metadata()?;
     check_kind(metadata.mode())?;

@@ -28,11 +28,8 @@ const USER_THREADS: usize = 2;
 pub(crate) const THREADS: usize =
     KEYTAB_THREADS + DIRECTORY_THREADS + CONFIGURATION_THREADS + NAME_THREADS + USER_THREADS;
 
-/// Threads for keytabs.
 pub(crate) static KEYTABS: LazyLock<Pool> = LazyLock::new(|| Pool::new(KEYTAB_THREADS, 1));
-/// Threads for credential directories.
 pub(crate) static DIRECTORIES: LazyLock<Pool> = LazyLock::new(|| Pool::new(DIRECTORY_THREADS, 2));
-/// Threads for configuration files.
 pub(crate) static CONFIGURATION: LazyLock<Pool> =
     LazyLock::new(|| Pool::new(CONFIGURATION_THREADS, 2));
 
@@ -42,11 +39,9 @@ pub(crate) static NAMES: LazyLock<Pool> = LazyLock::new(|| Pool::new(NAME_THREAD
 /// Threads for look-ups of users, by their numbers in the place of paths.
 pub(crate) static USERS: LazyLock<Pool> = LazyLock::new(|| Pool::new(USER_THREADS, 1));
 
-/// A bounded number of threads.
 #[derive(Debug)]
 pub(crate) struct Pool {
     threads: Arc<Semaphore>,
-    /// Number of threads.
     size: usize,
     per_path: usize,
     /// Paths that are in use; each operation and each waiter owns a reference.
@@ -57,7 +52,6 @@ pub(crate) struct Pool {
 /// Operations that have a thread, each by its path, and the time from which it counts as hanging.
 type Running = Arc<Mutex<Vec<(Arc<Path>, Instant)>>>;
 
-/// Reason why an operation gave no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PoolError {
     /// The file system of this path does not answer.
