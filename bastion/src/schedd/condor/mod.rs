@@ -37,7 +37,8 @@ const COLLECTOR_HOST: &str = "_CONDOR_COLLECTOR_HOST";
 /// # Errors
 /// It is missing; the words say what to do.
 pub(crate) fn tool_path() -> Result<PathBuf, String> {
-    tool::path_of(TOOL).ok_or_else(|| tool::not_found(TOOL))
+    let folders = std::env::var_os("PATH");
+    tool::path_of(TOOL, folders.as_deref()).ok_or_else(|| tool::not_found(TOOL))
 }
 
 #[derive(Default)]
@@ -204,6 +205,9 @@ impl CreddRequest<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::process::Stdio;
+
     use jiff::Timestamp;
 
     use super::*;
@@ -248,6 +252,60 @@ mod tests {
         // The collector is asked, with another tool, which this host does not have.
         assert_eq!(problem.kind, Kind::Transport, "{problem}");
         assert!(!problem.message.contains(TOOL), "{problem}");
+    }
+
+    /// Tools that note their arguments, a credd that moved and a collector that knows where to.
+    const STORE_CRED: &str = "#!/bin/sh
+        echo $* >>FOLDER/runs
+        case \"$*\" in
+            *sock=new*) echo 'cms_crab.top = 1795336935'; exit ;;
+            *) echo 'Failed to connect to <10.0.0.1:9618?sock=old>' >&2; exit 1 ;;
+        esac
+        ";
+    const STATUS: &str = "#!/bin/sh
+        echo asked >>FOLDER/runs
+        echo '[{\"Name\": \"ap.test\", \"Machine\": \"ap.test\", \"MyAddress\": \"<10.0.0.1:9618?sock=new>\"}]'
+        ";
+
+    #[tokio::test]
+    async fn a_credd_that_moved_is_sought_at_the_collector_and_found_there_from_then_on() {
+        let folder = tempfile::tempdir().unwrap();
+        for (tool, script) in [("condor_store_cred", STORE_CRED), ("condor_status", STATUS)] {
+            let path = folder.path().join(tool);
+            let script = script.replace("FOLDER", folder.path().to_str().unwrap());
+            // Written by another process: one that is open for writing here could not be run while others are begun.
+            let mut write = std::process::Command::new("install");
+            let mut write = write.args(["-m", "700", "/dev/stdin"]).arg(&path);
+            write = write.stdin(Stdio::piped());
+            let mut child = write.spawn().unwrap();
+            child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(script.as_bytes())
+                .unwrap();
+            assert!(child.wait().unwrap().success());
+        }
+        let schedd = ScheddAd {
+            name: "ap.test".to_owned(),
+            machine: "ap.test".to_owned(),
+            credd: Some("<10.0.0.1:9618?sock=old>".to_owned()),
+            matches: true,
+            ..ScheddAd::default()
+        };
+        let mut found = FoundSchedds::default();
+        found.take(vec![schedd], Timestamp::UNIX_EPOCH, Duration::from_hours(1));
+        let mut transports = Transports::new(Outside::new().sessions(Store::default()));
+        transports.condor = Condor(Tools::of(folder.path()));
+        transports.learn(&search(Vec::new()), &found);
+        let delivery = delivery_to(credd("ap.test"));
+        for runs in [4, 5] {
+            let observed = transports.observe(&delivery).await.unwrap();
+            assert!(observed.stored.is_some());
+            let all = std::fs::read_to_string(folder.path().join("runs")).unwrap();
+            assert_eq!(all.lines().count(), runs, "{all}");
+            assert!(all.lines().last().unwrap().contains("sock=new"), "{all}");
+        }
     }
 
     const REFUSED: &str = "Operation failed because it is not allowed\n";

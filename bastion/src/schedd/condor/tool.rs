@@ -66,6 +66,8 @@ impl ToolOutput {
 #[derive(Debug)]
 pub(super) struct Tools {
     slots: RequestSlots,
+    /// Folders that have them, as `PATH` names them.
+    folders: Option<OsString>,
 }
 
 impl Default for Tools {
@@ -73,6 +75,7 @@ impl Default for Tools {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             slots: RequestSlots::new(processors.saturating_mul(PER_PROCESSOR)),
+            folders: std::env::var_os("PATH"),
         }
     }
 }
@@ -85,7 +88,8 @@ impl Tools {
     pub(super) async fn run(&self, call: ToolCall<'_>) -> Result<ToolOutput, (Kind, String)> {
         // By its path: for a name and a `PATH` that is given here, the standard library would copy this whole
         // process (fork) where it can start another at once.
-        let program = path_of(call.tool).unwrap_or_else(|| call.tool.into());
+        let program = path_of(call.tool, self.folders.as_deref());
+        let program = program.unwrap_or_else(|| call.tool.into());
         let mut command = Command::new(program);
         command
             .args(&call.arguments)
@@ -109,9 +113,8 @@ impl Tools {
     }
 }
 
-pub(super) fn path_of(tool: &str) -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
-    let mut paths = std::env::split_paths(&folders).map(|folder| folder.join(tool));
+pub(super) fn path_of(tool: &str, folders: Option<&OsStr>) -> Option<PathBuf> {
+    let mut paths = std::env::split_paths(folders?).map(|folder| folder.join(tool));
     paths.find(|path| path.is_file())
 }
 
@@ -159,6 +162,16 @@ async fn read(from: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Tools {
+        /// Those in a folder.
+        pub(in crate::schedd) fn of(folder: &std::path::Path) -> Self {
+            Self {
+                folders: Some(folder.into()),
+                ..Self::default()
+            }
+        }
+    }
 
     #[test]
     fn tools_get_htcondors_settings_from_the_environment_and_nothing_that_is_not_theirs() {
