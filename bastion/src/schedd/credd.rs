@@ -78,19 +78,17 @@ impl CreddRequest<'_> {
     /// The problem that no address of the credd is known; `fault`: why its collector did not answer. A collector that this
     /// host cannot ask says nothing of the credd.
     pub(super) fn no_address(&self, fault: Option<&QueryFailure>) -> Problem {
-        let (host, collector) = (self.host, self.collector.unwrap_or_default());
-        let (kind, message) = match fault {
-            Some((kind, fault)) => (
-                *kind,
-                format!("the address of the credd of {host} is not known: {fault}"),
-            ),
-            None => (
-                Kind::CreddDown,
-                format!(
-                    "the collector {collector} knows no credd of {host}; {}",
-                    advice::NO_ADDRESS
-                ),
-            ),
+        let host = self.host;
+        let (kind, message) = if let Some((kind, fault)) = fault {
+            let message = format!("the address of the credd of {host} is not known: {fault}");
+            (*kind, message)
+        } else {
+            let collector = (self.collector).unwrap_or("of this host's HTCondor configuration");
+            let message = format!(
+                "the collector {collector} knows no credd of {host}; {}",
+                advice::NO_ADDRESS
+            );
+            (Kind::CreddDown, message)
         };
         let kind = if kind == Kind::Transport {
             kind
