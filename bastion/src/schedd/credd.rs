@@ -35,7 +35,7 @@ pub(super) struct CreddRequest<'a> {
 }
 
 /// Failure of one try at a credd.
-pub(super) struct Failure {
+pub(super) struct CreddFailure {
     pub(super) problem: Problem,
     pub(super) again: Again,
     /// The access token was refused: it is not used again.
@@ -52,7 +52,7 @@ pub(super) enum Again {
     Anywhere,
 }
 
-impl From<Problem> for Failure {
+impl From<Problem> for CreddFailure {
     fn from(problem: Problem) -> Self {
         Self {
             problem,

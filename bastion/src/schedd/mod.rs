@@ -30,7 +30,7 @@ use crate::vault::sessions::Sessions;
 use addresses::{Addresses, Location};
 use cedar::{Cedar, NativeCollector};
 use condor::Condor;
-use credd::{Again, CreddRequest, Failure, Operation};
+use credd::{Again, CreddFailure, CreddRequest, Operation};
 use discovery::{Collector as _, CreddAd, FoundSchedds, QueryFailure, ScheddAd};
 use opener::Openers;
 
@@ -187,7 +187,7 @@ impl<V: Vault> Transports<V> {
         address: Option<&str>,
         opener: Option<&AccessToken>,
         within: Duration,
-    ) -> Result<Observation, Failure> {
+    ) -> Result<Observation, CreddFailure> {
         match (request.way, address, opener) {
             (Way::Condor, ..) => self.condor.run(request, address, opener).await,
             (Way::Cedar { authorities }, Some(address), Some(opener)) => {

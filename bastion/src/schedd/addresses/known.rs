@@ -16,7 +16,7 @@ use crate::schedd::discovery::{
 
 /// What is known by one collector.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownCredds {
     /// Schedds that searches found, by their names in deliveries.
     found: HashMap<String, Found>,
     credds: Vec<CreddAd>,
@@ -63,7 +63,7 @@ fn same<'a>(credds: &'a [CreddAd], credd: &CreddAd) -> Option<&'a CreddAd> {
     credds.iter().find(is_same)
 }
 
-impl Known {
+impl KnownCredds {
     pub(super) fn forget(&mut self, group: &str) {
         self.found.retain(|_, found| found.group != group);
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::config::Search;
 use crate::schedd::discovery::{CreddAd, FoundSchedds, QueryFailure};
 use crate::system::keyed::Keyed;
-use known::Known;
+use known::KnownCredds;
 
 /// Time for which the answer of a collector counts: as often it is asked for schedds.
 const FRESH: Duration = Duration::from_mins(5);
@@ -28,7 +28,7 @@ const FORGOTTEN: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
-    known: Mutex<HashMap<Option<String>, Known>>,
+    known: Mutex<HashMap<Option<String>, KnownCredds>>,
     /// Locked while a collector is asked: who needs the answer waits for it.
     asking: Keyed<Option<String>, ()>,
 }
@@ -53,7 +53,7 @@ fn given(schedd: &str) -> Option<Location> {
 }
 
 impl Addresses {
-    fn with<T>(&self, collector: Option<&str>, act: impl FnOnce(&mut Known) -> T) -> T {
+    fn with<T>(&self, collector: Option<&str>, act: impl FnOnce(&mut KnownCredds) -> T) -> T {
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         act(all.entry(collector.map(str::to_owned)).or_default())
     }
@@ -83,7 +83,8 @@ impl Addresses {
         if let Some(given) = given(schedd) {
             return given;
         }
-        let fresh = |known: &mut Known| known.is_fresh(schedd).then(|| known.location(schedd));
+        let fresh =
+            |known: &mut KnownCredds| known.is_fresh(schedd).then(|| known.location(schedd));
         if let Some(location) = self.with(collector, fresh) {
             return location;
         }
@@ -111,7 +112,7 @@ impl Addresses {
         if let Some(given) = given(schedd) {
             return given;
         }
-        let other = |known: &mut Known| {
+        let other = |known: &mut KnownCredds| {
             let location = known.location(schedd);
             let address = location.address.as_deref();
             (address.is_some() && address != failed).then_some(location)

@@ -21,7 +21,7 @@ use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
 use super::Observation;
-use super::credd::{Again, CreddRequest, Failure, Operation};
+use super::credd::{Again, CreddFailure, CreddRequest, Operation};
 use crate::model::problem::{Kind, Problem};
 use authorities::AuthorityFiles;
 pub(super) use collector::NativeCollector;
@@ -44,7 +44,7 @@ impl Cedar {
         opener: &AccessToken,
         life: Duration,
         within: Duration,
-    ) -> Result<Observation, Failure> {
+    ) -> Result<Observation, CreddFailure> {
         let deadline = Instant::now() + within;
         let authorities = self.authorities.get(authorities).await;
         let authorities =
@@ -63,7 +63,7 @@ impl Cedar {
         let is_for_other = |result: &Result<_, Error>| request.is_for_other(result);
         let key = request.key();
         let done = self.credds.with(&key, &how, act, is_for_other);
-        let done = done.await.map_err(|error| Failure {
+        let done = done.await.map_err(|error| CreddFailure {
             problem: problems::explain(&error, request, opener),
             again: again(error.kind(), error.step()),
             is_of_token: matches!(error.kind(), ErrorKind::TokenRefused | ErrorKind::Denied),

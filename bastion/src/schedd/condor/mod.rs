@@ -19,7 +19,7 @@ use htvault::AccessToken;
 use secrecy::ExposeSecret as _;
 
 use super::Observation;
-use super::credd::{self, Again, CreddRequest, Failure, Operation, method_name};
+use super::credd::{self, Again, CreddFailure, CreddRequest, Operation, method_name};
 use crate::model::delivery::Method;
 use crate::model::problem::{Cause, Kind, Problem};
 use collector::ToolCollector;
@@ -56,7 +56,7 @@ impl Condor {
         request: &CreddRequest<'_>,
         address: Option<&str>,
         opener: Option<&AccessToken>,
-    ) -> Result<Observation, Failure> {
+    ) -> Result<Observation, CreddFailure> {
         if request.authentication.method == Method::Kerberos && !nix::unistd::geteuid().is_root() {
             let words = "`authenticate: kerberos` works for root alone, whose tools log in by keytab in memory; run the \
                          service as root, or take another method";
@@ -77,7 +77,7 @@ impl Condor {
         request: &CreddRequest<'_>,
         address: Option<&str>,
         opener: Option<&AccessToken>,
-    ) -> Result<ToolOutput, Failure> {
+    ) -> Result<ToolOutput, CreddFailure> {
         let output = self.run_once(request, address, opener, None).await?;
         if request.is_done(&output) {
             return Ok(output);
@@ -93,7 +93,7 @@ impl Condor {
             return Ok(output);
         }
         request.check_output(&output)?;
-        Err(Failure {
+        Err(CreddFailure {
             is_of_token: refusals::are_of_token(&output, request.authentication.method),
             ..failure(request.failure(&output, opener))
         })
@@ -105,7 +105,7 @@ impl Condor {
         address: Option<&str>,
         opener: Option<&AccessToken>,
         debug: Option<&str>,
-    ) -> Result<ToolOutput, Failure> {
+    ) -> Result<ToolOutput, CreddFailure> {
         let CreddRequest { delivery, host, .. } = *request;
         let mut environment = request.environment(opener);
         let domain = request
@@ -153,12 +153,12 @@ impl Condor {
 }
 
 /// A failure that may be another daemon's in the place of the credd, when it is one for everybody.
-fn failure(problem: Problem) -> Failure {
+fn failure(problem: Problem) -> CreddFailure {
     let again = match problem.cause {
         Cause::Credd(_) => Again::Elsewhere,
         _ => Again::Nowhere,
     };
-    Failure {
+    CreddFailure {
         again,
         ..problem.into()
     }
