@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// Names of one account that are remembered, and lines of it in the log from one full scan to the next.
 pub(super) const LIMIT: usize = 10;
 
-/// What is left alone: its path below the directory, and the reason.
+/// Something that is left alone: its path below the directory, and the reason.
 type Left = (String, String);
 
 /// Names that are left alone, by account.
@@ -17,21 +17,10 @@ pub(super) struct OddNames(BTreeMap<Arc<str>, Account>);
 /// Names of one account that are left alone.
 #[derive(Debug, Default)]
 struct Account {
-    /// Reason why its folder is.
-    folder: Option<String>,
     /// Paths below the directory, with the reasons.
-    names: BTreeMap<String, String>,
+    left: BTreeMap<String, String>,
     /// Lines in the log since the last full scan.
     lines: usize,
-}
-
-impl Account {
-    fn log(&mut self, path: &str, why: &str) {
-        if self.lines < LIMIT {
-            self.lines += 1;
-            tracing::warn!("{path} is left alone: {why}");
-        }
-    }
 }
 
 impl OddNames {
@@ -41,50 +30,45 @@ impl OddNames {
         self.0.values_mut().for_each(|account| account.lines = 0);
     }
 
-    /// Logs why a folder is left alone, if that is new.
+    /// Takes in that a folder is left alone as a whole.
     pub(super) fn report(&mut self, user: &Arc<str>, why: &str) {
-        let account = self.0.entry(user.clone()).or_default();
-        if account.folder.as_deref() != Some(why) {
-            account.folder = Some(why.to_owned());
-            account.log(user, why);
-        }
+        self.found(user, vec![(user.to_string(), why.to_owned())], Vec::new());
     }
 
     /// A folder can be read.
     pub(super) fn forget(&mut self, user: &Arc<str>) {
         if let Some(account) = self.0.get_mut(user) {
-            account.folder = None;
+            account.left.remove(&**user);
         }
     }
 
-    /// Takes in the bounds that a folder exceeds, and the names that are left alone in it, with the reasons: logs those
-    /// that are new.
-    pub(super) fn found(&mut self, user: &Arc<str>, bounds: Vec<Left>, mut names: Vec<Left>) {
-        if bounds.is_empty() && names.is_empty() && !self.0.contains_key(user) {
-            return;
-        }
-        let account = self.0.entry(user.clone()).or_default();
+    /// Takes in all that is left alone of an account: bounds that it exceeds, and names in its folder, with the reasons.
+    /// Logs those that are new.
+    pub(super) fn found(&mut self, user: &Arc<str>, mut left: Vec<Left>, mut names: Vec<Left>) {
         names.sort_unstable();
         names.truncate(LIMIT);
         // Bounds first: no name hides them.
-        let names: Vec<Left> = bounds.into_iter().chain(names).collect();
-        for (path, why) in &names {
-            if account.names.get(path) != Some(why) {
-                account.log(path, why);
+        left.append(&mut names);
+        if left.is_empty() && !self.0.contains_key(user) {
+            return;
+        }
+        let account = self.0.entry(user.clone()).or_default();
+        for (path, why) in &left {
+            if account.left.get(path) != Some(why) && account.lines < LIMIT {
+                account.lines += 1;
+                tracing::warn!("{path} is left alone: {why}");
             }
         }
-        account.names = names.into_iter().collect();
+        account.left = left.into_iter().collect();
     }
 
     /// All that is remembered.
     #[cfg(test)]
     pub(super) fn paths(&self) -> Vec<String> {
-        let mut paths = Vec::new();
-        for (user, account) in &self.0 {
-            paths.extend(account.folder.as_ref().map(|_| user.to_string()));
-            paths.extend(account.names.keys().cloned());
-        }
-        paths
+        let accounts = self.0.values();
+        accounts
+            .flat_map(|account| account.left.keys().cloned())
+            .collect()
     }
 }
 

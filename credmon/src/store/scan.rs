@@ -6,7 +6,7 @@
 //! disappear: what was known stays, and the next scan tries again.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -63,7 +63,7 @@ pub(crate) struct Scanner {
     /// The directory that is served.
     directory: Option<Arc<Directory>>,
     service: Service,
-    watcher: Option<Watcher>,
+    watcher: Watcher,
     /// To be filled by who installs tokens.
     pub(crate) installed: Installed,
     pub(crate) heartbeat: Heartbeat,
@@ -82,12 +82,12 @@ impl Scanner {
     ) -> Self {
         Self {
             path,
+            watcher: Watcher::new(Path::new(""), wake.clone()),
             wake,
             observations,
             is_guest,
             directory: None,
             service: Service::default(),
-            watcher: None,
             installed: Installed::default(),
             heartbeat: Heartbeat::default(),
             accounts: BTreeMap::new(),
@@ -143,8 +143,8 @@ impl Scanner {
     fn scan_changed(&mut self, pending: &mut Pending) {
         for (user, is_other) in pending.take_accounts(Instant::now()) {
             let began = Instant::now();
-            if let Some(watcher) = self.watcher.as_mut().filter(|_| is_other) {
-                watcher.unwatch(&user);
+            if is_other {
+                self.watcher.unwatch(&user);
             }
             self.scan_account(&user);
             let rest = began.elapsed() * (PART - 1);
@@ -194,10 +194,10 @@ impl Scanner {
     fn forget(&mut self) {
         self.stop();
         for user in self.accounts.keys().cloned().collect::<Vec<_>>() {
-            self.account_gone(&user);
+            self.account_gone(&user, None);
         }
-        self.odd = OddNames::default();
-        (self.directory, self.watcher) = (None, None);
+        (self.directory, self.odd) = (None, OddNames::default());
+        self.watcher = Watcher::new(Path::new(""), self.wake.clone());
         self.service = Service::default();
     }
 
@@ -237,7 +237,7 @@ impl Scanner {
                 }
             }
         }
-        report.watched_folders = self.watcher.as_ref().map_or(0, Watcher::len);
+        report.watched_folders = self.watcher.len();
         self.send(Observation::Scanned(report));
         pause
     }
@@ -248,12 +248,11 @@ impl Scanner {
         let served = self.directory.as_ref().map(|directory| directory.place());
         let directory = Arc::new(Directory::open(&path, served)?);
         if served != Some(directory.place()) {
-            self.watcher = Some(Watcher::new(&path, self.wake.clone()));
+            self.watcher = Watcher::new(&path, self.wake.clone());
             self.service = Service::default();
             tracing::info!("serves {}", path.display());
-        } else if let Some(watcher) = &mut self.watcher {
-            watcher.start();
         }
+        self.watcher.start();
         self.directory = Some(directory.clone());
         self.send(Observation::Directory(Ok(directory.clone())));
         let names = directory.names()?;
@@ -276,18 +275,15 @@ impl Scanner {
             Ok(Some(stat)) if kind(&stat) == SFlag::S_IFDIR => stat,
             // Plain files stand here by right: marks, pid, CREDMON_COMPLETE, keys.
             Ok(stat) => {
-                if stat.as_ref().map(kind) == Some(SFlag::S_IFLNK) {
-                    self.odd.report(user, "a symbolic link is not followed");
-                }
-                return self.account_gone(user);
+                let is_link = stat.as_ref().map(kind) == Some(SFlag::S_IFLNK);
+                let why = is_link.then_some("a symbolic link is not followed");
+                return self.account_gone(user, why);
             }
             Err(errno) => return self.odd.report(user, errno.desc()),
         };
         let place = file_id(&stat);
-        if let Some(watcher) = &mut self.watcher {
-            // Before the folder is read, so that no change falls between.
-            watcher.watch(user, place);
-        }
+        // Before the folder is read, so that no change falls between.
+        self.watcher.watch(user, place);
         let known = self.accounts.get(user);
         if known.is_some_and(|account| account.is_current(root, place)) {
             return;
@@ -295,7 +291,7 @@ impl Scanner {
         let scanned = root.folder(user);
         match scanned.and_then(|folder| self.scan_folder(user, &folder, place)) {
             Ok(()) => self.odd.forget(user),
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => self.account_gone(user),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => self.account_gone(user, None),
             Err(errno) => self.odd.report(user, errno.desc()),
         }
     }
@@ -379,15 +375,17 @@ impl Scanner {
         Ok((ids, is_settled.then_some(place)))
     }
 
-    fn account_gone(&mut self, user: &Arc<str>) {
-        if let Some(watcher) = &mut self.watcher {
-            watcher.unwatch(user);
-        }
+    /// An account has no folder. `why`: reason why what is in its place is left alone.
+    fn account_gone(&mut self, user: &Arc<str>, why: Option<&str>) {
+        self.watcher.unwatch(user);
         let account = self.accounts.remove(user).unwrap_or_default();
         for gone in account.credentials {
             self.send(Observation::Gone(gone.top.id.clone()));
         }
-        self.odd.found(user, Vec::new(), Vec::new());
+        match why {
+            Some(why) => self.odd.report(user, why),
+            None => self.odd.found(user, Vec::new(), Vec::new()),
+        }
     }
 
     fn send(&self, observation: Observation) {

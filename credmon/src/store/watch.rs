@@ -37,21 +37,20 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Watches a directory for new and removed folders.
+    /// A watcher of a directory that watches nothing yet.
     pub(super) fn new(root: &Path, wake: Sender<Wake>) -> Self {
-        let mut watcher = Self {
+        Self {
             notify: None,
             root: root.to_owned(),
             wake,
             watched: BTreeMap::new(),
             failure_reported: false,
             limit_reported: false,
-        };
-        watcher.start();
-        watcher
+        }
     }
 
-    /// Watches the directory, if that could not be done before: other programs may have had all of what the kernel gives.
+    /// Watches the directory for new and removed folders, if that is not done yet: other programs may have had all of what
+    /// the kernel gives.
     pub(super) fn start(&mut self) {
         if self.notify.is_some() {
             return;

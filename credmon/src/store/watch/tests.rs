@@ -24,7 +24,8 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("u")).unwrap();
         let (wake, wakes) = channel();
-        let watcher = Watcher::new(dir.path(), wake);
+        let mut watcher = Watcher::new(dir.path(), wake);
+        watcher.start();
         assert!(watcher.notify.is_some());
         let mut fixture = Self {
             dir,
@@ -89,6 +90,7 @@ fn watches_that_the_kernel_refused_are_set_later() {
     let root = dir.path().join("later");
     let (wake, wakes) = channel();
     let mut watcher = Watcher::new(&root, wake);
+    watcher.start();
     watcher.start();
     assert!(watcher.notify.is_none());
     assert_eq!(lines.with("inotify unavailable").len(), 1);

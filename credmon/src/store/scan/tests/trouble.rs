@@ -11,7 +11,7 @@ fn as_nobody<T: Send>(f: &mut Fixture, act: impl FnOnce(&mut Fixture) -> T + Sen
     if !geteuid().is_root() {
         return act(f);
     }
-    let own = |path: &std::path::Path| chown(path, Some(Uid::from_raw(NOBODY)), None).unwrap();
+    let own = |path: &Path| chown(path, Some(Uid::from_raw(NOBODY)), None).unwrap();
     own(f.credentials.path());
     for folder in fs::read_dir(f.credentials.path()).unwrap() {
         own(&folder.unwrap().path());
