@@ -38,7 +38,7 @@ pub(super) type Configuration = (Values, Source);
 /// Parses values off the loop, for users and groups are looked up. One at a time: a look-up that hangs
 /// costs one thread.
 pub(super) struct Parser<'c> {
-    cli: &'c Cli,
+    pub(super) cli: &'c Cli,
     hanging: Option<oneshot::Receiver<Settings>>,
 }
 
@@ -100,7 +100,6 @@ pub(super) fn problem(
 
 /// Follows configuration and certificate authorities while the daemon runs.
 pub(super) struct Control<'c> {
-    pub(super) cli: &'c Cli,
     pub(super) parser: Parser<'c>,
     pub(super) known: Configuration,
     /// Settings in force.
@@ -113,6 +112,12 @@ pub(super) struct Control<'c> {
 }
 
 impl Control<'_> {
+    /// Reads the certificate authorities at the start.
+    pub(super) async fn read_trust(&mut self) {
+        self.trust.read().await;
+        self.vault.set_authorities(self.trust.authorities.clone());
+    }
+
     /// Passes on what the files ask for. The configuration is read again at SIGHUP, too.
     pub(super) async fn run(mut self, mut hangups: Signal, commands: &Sender<Command>) -> ! {
         if matches!(self.known.1, Source::Environment) {
@@ -186,7 +191,7 @@ impl Control<'_> {
     async fn configure(&mut self, mut settings: Settings, commands: &Sender<Command>) {
         let mut files = outputs(&settings, self.log_file.as_deref());
         files.extend(settings.directory.clone());
-        let complaints = self.places.complaints(&self.cli.name, &files).await;
+        let complaints = self.places.complaints(&self.parser.cli.name, &files).await;
         settings.problems.extend(complaints);
         self.trust.tls = settings.tls.clone();
         let _ = commands.send(Command::Configure(Box::new(settings))).await;

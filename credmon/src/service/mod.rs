@@ -31,10 +31,8 @@ use crate::report::Publisher;
 use crate::report::log::Log;
 use crate::scheduler::Gate;
 use crate::store::Scanner;
-use control::{Control, Parser};
 use daemon::{Command, Daemon, Parts};
 use signals::Signals;
-use trust::Trust;
 
 /// Time that the end waits for threads that hang.
 const GRACE: Duration = Duration::from_secs(2);
@@ -112,29 +110,18 @@ async fn until_the_end(
         started = start::start(cli, &mut hangups) => started,
         _ = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
-    let started = match started {
-        Ok(started) => started,
+    let (mut control, complaints, log) = match started {
+        Ok((control, complaints, started)) => (control, complaints, log.insert(started)),
         Err(code) => return Ok(code),
     };
-    let log = log.insert(started.log);
-    let trust = tokio::select! {
-        trust = Trust::read(&started.settings.tls) => trust,
+    tokio::select! {
+        () = control.read_trust() => {}
         _ = signals.stop() => return Ok(ExitCode::SUCCESS),
-    };
-    let vault = Arc::new(HtVault::new(trust.authorities.clone()));
-    let control = Control {
-        cli,
-        parser: Parser::new(cli),
-        known: started.configuration,
-        vault: vault.clone(),
-        places: started.places,
-        log_file: started.log_file,
-        trust,
-        settings: started.settings.clone(),
-    };
-    let mut settings = started.settings;
-    settings.problems.extend(started.complaints);
-    let (parts, scan) = start_threads(cli, &settings, vault, log, Gate::new(descriptors))?;
+    }
+    let mut settings = control.settings.clone();
+    settings.problems.extend(complaints);
+    let (vault, gate) = (control.vault.clone(), Gate::new(descriptors));
+    let (parts, scan) = start_threads(cli, &settings, vault, log, gate)?;
     let publisher = parts.publisher.clone();
     let daemon = Daemon::new(parts, settings, control.trust.problem.clone());
     let (commands, received) = mpsc::channel(16);

@@ -13,34 +13,28 @@ use tokio::signal::unix::Signal;
 use tokio::time::timeout;
 
 use super::apart::{ANSWER, on_thread};
-use super::control::{Configuration, Parser, RETRY, problem};
+use super::control::{Configuration, Control, Parser, RETRY, problem};
 use super::privileges::{Found, Places, open_folders};
+use super::trust::Trust;
 use crate::cli::Cli;
 use crate::config::Settings;
+use crate::renewal::HtVault;
 use crate::report::log::{self, Detail, Log};
 
 /// Exit code that HTCondor's master takes for "cannot write my log".
 const LOG_NOT_WRITABLE: u8 = 44;
 
-/// A start that is over.
-pub(super) struct Started {
-    pub(super) configuration: Configuration,
-    /// As configured, and what could not be given a place to write to.
-    pub(super) settings: Settings,
-    pub(super) complaints: Vec<String>,
-    pub(super) places: Places,
-    /// Configured log file.
-    pub(super) log_file: Option<PathBuf>,
-    pub(super) log: Log,
-}
-
-/// Starts.
+/// Starts. Returns, beside the control and the log, the files in words that could not be given a place to write to.
 ///
 /// # Errors
 /// The exit code, when one pass was asked for and there is something to wait for, or the log cannot be written.
-pub(super) async fn start(cli: &Cli, hangups: &mut Signal) -> Result<Started, ExitCode> {
+pub(super) async fn start<'c>(
+    cli: &'c Cli,
+    hangups: &mut Signal,
+) -> Result<(Control<'c>, Vec<String>, Log), ExitCode> {
     let mut reports = FailedStart::default();
-    let (configuration, settings) = configure(cli, hangups, &mut reports).await?;
+    let mut parser = Parser::new(cli);
+    let (known, settings) = configure(&mut parser, hangups, &mut reports).await?;
     let log_file = log_file(cli, &settings);
     let mut writable_log = log_file.as_deref();
     let mut complaints = Vec::new();
@@ -65,23 +59,25 @@ pub(super) async fn start(cli: &Cli, hangups: &mut Signal) -> Result<Started, Ex
         std::process::id()
     );
     events.iter().for_each(log::event);
-    Ok(Started {
-        configuration,
-        settings,
-        complaints,
+    let control = Control {
+        parser,
+        known,
+        vault: Arc::new(HtVault::new(None)),
         places,
         log_file,
-        log,
-    })
+        trust: Trust::new(settings.tls.clone()),
+        settings,
+    };
+    Ok((control, complaints, log))
 }
 
 /// Reads the configuration until it is usable: what a site configured is never guessed.
 async fn configure(
-    cli: &Cli,
+    parser: &mut Parser<'_>,
     hangups: &mut Signal,
     reports: &mut FailedStart,
 ) -> Result<(Configuration, Settings), ExitCode> {
-    let mut parser = Parser::new(cli);
+    let cli = parser.cli;
     loop {
         let (configuration, settings) = parser.read().await;
         let why = match settings {
@@ -178,7 +174,7 @@ pub(super) fn outputs(settings: &Settings, log: Option<&Path>) -> Vec<PathBuf> {
 struct FailedStart(Option<JoinHandle<()>>);
 
 impl FailedStart {
-    /// Where one pass was asked for, nothing is published: another daemon may run.
+    /// Publishes nothing where one pass was asked for: another daemon may run.
     fn publish(&mut self, cli: &Cli, settings: &Settings, why: &str) {
         if !cli.once && self.0.as_ref().is_none_or(JoinHandle::is_finished) {
             let (settings, why) = (settings.clone(), why.to_owned());

@@ -103,13 +103,13 @@ impl Trust {
     }
 
     /// Reads them at a start; the system's are used while the file system of the configured ones hangs.
-    pub(super) async fn read(tls: &TlsSettings) -> Self {
-        let configured = tls.clone();
-        let read = in_time("trust", move || Reading::of(configured, true)).await;
+    pub(super) async fn read(&mut self) {
+        let tls = self.tls.clone();
+        let read = in_time("trust", move || Reading::of(tls, true)).await;
         let reading = match read {
             Some(reading) => reading,
             None => Reading {
-                tls: tls.clone(),
+                tls: self.tls.clone(),
                 has_directory: false,
                 authorities: Err(
                     "the file system of the certificate authorities does not answer".to_owned(),
@@ -117,9 +117,7 @@ impl Trust {
                 others: in_time("trust", of_system).await.flatten(),
             },
         };
-        let mut trust = Self::new(tls.clone());
-        trust.take_in(reading);
-        trust
+        self.take_in(reading);
     }
 
     /// Reads the files again when they changed, or could not be read before. Returns `true` when there are other

@@ -54,7 +54,6 @@ async fn a_tool_that_is_missing_for_a_moment_changes_nothing() {
 /// A control of these settings.
 fn control(cli: &Cli, (known, settings): (Configuration, Settings)) -> Control<'_> {
     Control {
-        cli,
         parser: Parser::new(cli),
         known,
         settings,

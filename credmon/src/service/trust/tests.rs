@@ -18,6 +18,13 @@ uTC9PiiK7QIhAMpijSM4jZc+dyPu/st/ARdXuTK/zodxtYYy3xDL2j2G
 -----END CERTIFICATE-----
 ";
 
+/// Reads them at a start.
+async fn read(tls: &TlsSettings) -> Trust {
+    let mut trust = Trust::new(tls.clone());
+    trust.read().await;
+    trust
+}
+
 /// Checks the files once, and takes in what came of it.
 async fn follow(trust: &mut Trust) -> bool {
     trust.reading = None;
@@ -38,7 +45,7 @@ async fn authorities_that_cannot_be_read_any_more_stay_in_force() {
     let (tls, aside) = (of("ca.pem"), dir.path().join("aside"));
     let file = tls.ca_file.clone().unwrap();
     std::fs::write(&file, AUTHORITY).unwrap();
-    let mut trust = Trust::read(&tls).await;
+    let mut trust = read(&tls).await;
     assert_eq!(trust.problem, None);
     assert!(!follow(&mut trust).await);
 
@@ -77,7 +84,7 @@ async fn those_of_a_directory_that_is_gone_or_empty_stay_in_force() {
     std::fs::write(dir.path().join("ca.pem"), AUTHORITY).unwrap();
     std::fs::create_dir(&ca_dir).unwrap();
     std::fs::write(ca_dir.join("1a2b3c4d.0"), AUTHORITY).unwrap();
-    let mut trust = Trust::read(&tls).await;
+    let mut trust = read(&tls).await;
     std::fs::rename(&ca_dir, &aside).unwrap();
     assert!(follow(&mut trust).await);
     let problem = trust.problem.clone().unwrap();
@@ -113,7 +120,7 @@ async fn a_directory_that_is_gone_keeps_no_other_configuration_out_of_force() {
     std::fs::create_dir(&ca_dir).unwrap();
     std::fs::write(ca_dir.join("1a2b3c4d.0"), AUTHORITY).unwrap();
     let tls = of("ca.pem");
-    let mut trust = Trust::read(&tls).await;
+    let mut trust = read(&tls).await;
     std::fs::remove_dir_all(&ca_dir).unwrap();
     assert!(follow(&mut trust).await);
     trust.tls = of("other.pem");
@@ -131,7 +138,7 @@ async fn a_directory_that_cannot_be_read_at_a_start_leaves_the_configured_file()
         ca_file: Some(file.clone()),
         ca_dir: Some(file),
     };
-    let read = Trust::read(&tls).await;
+    let read = read(&tls).await;
     let problem = read.problem.clone().unwrap();
     assert!(
         problem.ends_with("those of the configured file alone are used"),
@@ -151,7 +158,7 @@ async fn the_systems_authorities_are_used_only_when_there_are_none_at_a_start() 
         ca_file: Some(dir.path().join("ca.pem")),
         ca_dir: None,
     };
-    let mut trust = Trust::read(&tls).await;
+    let mut trust = read(&tls).await;
     let authorities = trust.authorities.clone();
     let problem = trust.problem.clone().unwrap();
     assert!(problem.contains("the system's"), "{problem}");
