@@ -33,24 +33,11 @@ impl<T: Into<String>> From<T> for Fault {
     }
 }
 
-/// The setting as it was read.
-#[derive(Default)]
-pub(super) struct Parsed {
-    pub(super) copies: Vec<TokenCopy>,
-    /// Entries that cannot be used.
-    pub(super) faults: Vec<String>,
-    pub(super) look_ups: LookUps,
-}
-
-/// Parses the setting.
-pub(super) fn parse(text: &str) -> Parsed {
-    let mut parsed = Parsed::default();
-    for entry in text
-        .split([';', '\n'])
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
-    {
-        let copies = &mut parsed.copies;
+/// Parses the setting; adds entries that cannot be used to the `faults`, in words.
+pub(super) fn parse(text: &str, faults: &mut Vec<String>) -> (Vec<TokenCopy>, LookUps) {
+    let (mut copies, mut look_ups) = (Vec::<TokenCopy>::new(), LookUps::Done);
+    let entries = text.split([';', '\n']).map(str::trim);
+    for entry in entries.filter(|entry| !entry.is_empty()) {
         let fault = match parse_one(entry) {
             Ok(copy) if copies.iter().any(|other| other.path == copy.path) => {
                 "two copies would go to one file".into()
@@ -61,10 +48,10 @@ pub(super) fn parse(text: &str) -> Parsed {
             }
             Err(fault) => fault,
         };
-        parsed.look_ups = parsed.look_ups.max(fault.look_ups);
-        parsed.faults.push(format!("{entry:?}: {}", fault.text));
+        look_ups = look_ups.max(fault.look_ups);
+        faults.push(format!("{entry:?}: {}", fault.text));
     }
-    parsed
+    (copies, look_ups)
 }
 
 fn parse_one(entry: &str) -> Result<TokenCopy, Fault> {
@@ -124,14 +111,12 @@ mod tests {
 
     #[test]
     fn the_setting_is_read_and_a_bad_entry_costs_only_itself() {
-        let Parsed {
-            copies,
-            faults,
-            look_ups,
-        } = parse(
+        let mut faults = Vec::new();
+        let (copies, look_ups) = parse(
             "u/cms /run/a; u/dune /run/b root 0440;\nv/cms /run/c root:daemon;
              u/cms relative; u /run/d; u/cms /run/e nobody-knows; u/cms /run/f root:nobody-knows;
              u/cms /run/g root 0444; u/cms /run/h root 0400 x; u/cms /run/a; u/cms /",
+            &mut faults,
         );
         let gid = |group: &str| Some(Group::from_name(group).unwrap().unwrap().gid.as_raw());
         let read: Vec<_> = copies
@@ -148,10 +133,8 @@ mod tests {
         );
         assert_eq!(faults.len(), 8, "{faults:?}");
         assert_eq!(look_ups, LookUps::Unknown);
-        assert_eq!(
-            parse("u/cms relative; u/cms /run/a root").look_ups,
-            LookUps::Done
-        );
+        let (_, look_ups) = parse("u/cms relative; u/cms /run/a root", &mut faults);
+        assert_eq!(look_ups, LookUps::Done);
     }
 
     #[test]

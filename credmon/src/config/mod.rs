@@ -57,16 +57,23 @@ impl Settings {
     pub(crate) fn new(values: &Values, daemon: &str, hostname: &str) -> Self {
         let mut reader = Reader {
             values,
-            look_ups: LookUps::Done,
             problems: Vec::new(),
             warnings: Vec::new(),
         };
+        let (copies, look_ups) = reader.copies();
+        if values.get("CREDMON_HTVAULT_METRICS_ADDRESS").is_some() {
+            reader.warnings.push(
+                "CREDMON_HTVAULT_METRICS_ADDRESS is no setting any more: this daemon listens \
+                 nowhere; name a CREDMON_HTVAULT_METRICS_FILE for node_exporter instead"
+                    .to_owned(),
+            );
+        }
+        let path = |name: &str| values.get(name).map(PathBuf::from);
         let debug = values.get(&format!("{daemon}_DEBUG")).unwrap_or_default();
-        let in_log = |log: &str| Path::new(log).join(log_name(daemon));
-        let mut settings = Self {
-            directory: (values.get("SEC_CREDENTIAL_DIRECTORY_OAUTH"))
-                .or_else(|| values.get("SEC_CREDENTIAL_DIRECTORY"))
-                .map(PathBuf::from),
+        let in_log = |log: PathBuf| log.join(log_name(daemon));
+        Self {
+            directory: path("SEC_CREDENTIAL_DIRECTORY_OAUTH")
+                .or_else(|| path("SEC_CREDENTIAL_DIRECTORY")),
             rules: Rules {
                 limits: reader.limits(),
                 routing: reader.routing(),
@@ -76,37 +83,24 @@ impl Settings {
                 hostname: hostname.to_owned(),
             },
             tls: TlsSettings {
-                ca_file: values.get("AUTH_SSL_CLIENT_CAFILE").map(PathBuf::from),
-                ca_dir: (values.get("AUTH_SSL_CLIENT_CADIR").map(PathBuf::from))
+                ca_file: path("AUTH_SSL_CLIENT_CAFILE"),
+                ca_dir: path("AUTH_SSL_CLIENT_CADIR")
                     .or_else(|| Some(PathBuf::from(GRID_AUTHORITIES))),
             },
-            log: (values.get(&format!("{daemon}_LOG")).map(PathBuf::from))
-                .or_else(|| values.get("LOG").map(in_log)),
+            log: path(&format!("{daemon}_LOG")).or_else(|| path("LOG").map(in_log)),
             outputs: Outputs {
                 status_file: status_file(values),
                 status_mode: reader.status_mode(),
-                metrics_file: values
-                    .get("CREDMON_HTVAULT_METRICS_FILE")
-                    .map(PathBuf::from),
+                metrics_file: path("CREDMON_HTVAULT_METRICS_FILE"),
                 metrics_per_credential: reader.flag("CREDMON_HTVAULT_METRICS_PER_CREDENTIAL", true),
             },
-            copies: reader.copies(),
-            look_ups: reader.look_ups,
+            copies,
+            look_ups,
             confine: reader.flag("CREDMON_HTVAULT_CONFINE", true),
             full_debug: debug.to_ascii_uppercase().contains("D_FULLDEBUG"),
-            problems: Vec::new(),
-            warnings: Vec::new(),
-        };
-        if values.get("CREDMON_HTVAULT_METRICS_ADDRESS").is_some() {
-            reader.warnings.push(
-                "CREDMON_HTVAULT_METRICS_ADDRESS is no setting any more: this daemon listens \
-                 nowhere; name a CREDMON_HTVAULT_METRICS_FILE for node_exporter instead"
-                    .to_owned(),
-            );
+            problems: reader.problems,
+            warnings: reader.warnings,
         }
-        settings.problems = reader.problems;
-        settings.warnings = reader.warnings;
-        settings
     }
 }
 
@@ -135,7 +129,6 @@ fn log_name(daemon: &str) -> String {
 /// Reads single settings and collects what is wrong with them.
 struct Reader<'v> {
     values: &'v Values,
-    look_ups: LookUps,
     problems: Vec<String>,
     warnings: Vec<String>,
 }
@@ -220,17 +213,14 @@ impl Reader<'_> {
         self.read("CREDMON_HTVAULT_STATUS_MODE", parse, 0o644, complaint)
     }
 
-    fn copies(&mut self) -> Vec<TokenCopy> {
+    fn copies(&mut self) -> (Vec<TokenCopy>, LookUps) {
         const NAME: &str = "CREDMON_HTVAULT_COPIES";
-        let text = self.values.get(NAME).unwrap_or_default();
-        let parsed = copies::parse(text);
-        self.look_ups = parsed.look_ups;
-        let named = parsed
-            .faults
-            .into_iter()
-            .map(|fault| format!("{NAME}: {fault}; it is left out"));
-        self.warnings.extend(named);
-        parsed.copies
+        let mut faults = Vec::new();
+        let parsed = copies::parse(self.values.get(NAME).unwrap_or_default(), &mut faults);
+        let named = faults.into_iter();
+        self.warnings
+            .extend(named.map(|fault| format!("{NAME}: {fault}; it is left out")));
+        parsed
     }
 
     fn routing(&mut self) -> Routing {

@@ -232,8 +232,7 @@ fn failed(id: &CredentialId, errno: Errno) -> Outcome {
 /// Makes the directory. The mode is set explicitly, whatever the umask.
 fn make(path: &Path) -> Result<(), Errno> {
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)
-            .map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+        std::fs::create_dir_all(parent).map_err(|e| Errno::try_from(e).unwrap_or(Errno::EIO))?;
     }
     match nix::unistd::mkdir(path, Mode::S_IRWXU) {
         Ok(()) => {}

@@ -117,7 +117,7 @@ pub(crate) fn install(
     })?;
     at(Step::SetOwner, || set_owner(&file, &stat, attributes.owner))?;
     at(Step::Write, || {
-        content(&mut file).map_err(|error| errno_of(&error))
+        content(&mut file).map_err(|error| Errno::try_from(error).unwrap_or(Errno::EIO))
     })?;
     if attributes.sync {
         at(Step::Sync, || fsync(&file))?;
@@ -240,10 +240,6 @@ impl Drop for Temporary<'_> {
             tracing::debug!("{} cannot be removed: {errno}", self.name);
         }
     }
-}
-
-fn errno_of(error: &std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 /// Bits that nobody guesses: the standard library's hashes are keyed by the system's randomness.
