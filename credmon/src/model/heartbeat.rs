@@ -18,6 +18,16 @@ impl Heartbeat {
         Working(self.clone())
     }
 
+    /// The same as of some time ago.
+    #[cfg(test)]
+    pub(crate) fn start_before(&self, path: &Path, ago: Duration) -> Working {
+        let working = self.start(path);
+        if let Some((since, _)) = &mut *self.work() {
+            *since = since.checked_sub(ago).unwrap();
+        }
+        working
+    }
+
     /// Notes that the work, if there is any, goes on: it consists of many calls.
     pub(crate) fn beat(&self) {
         if let Some((since, _)) = &mut *self.work() {

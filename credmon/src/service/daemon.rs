@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
-use super::reporting::{HANGING, PUBLISH, Reporting};
+use super::reporting::{HANGING, Reporting};
 use crate::config::{Outputs, Settings};
 use crate::model::{
     CredentialId, Ended, Failure, Heartbeat, InUse, Now, Outcome, RenewalTask, TaskKind, TokenCopy,
@@ -177,13 +177,17 @@ impl<V: Vault> Daemon<V> {
             self.wake_scanner(Wake::Complete);
         }
         self.log_problems();
-        // Before the first scan is over there is nothing to say, unless it hangs.
-        let hangs = || self.parts.scanning.hanging(PUBLISH).is_some();
-        let publish_at = self.report.publish_at();
-        let is_known = self.report.scanned.is_some() || publish_at.is_some() || hangs();
-        if is_known && publish_at.is_none_or(|at| at <= Instant::now()) {
+        if self.publish_at().is_some_and(|at| at <= Instant::now()) {
             self.publish(true);
         }
+    }
+
+    /// Time of the next writing of the status. Before the first scan is over it is not known how many credentials there
+    /// are: there is nothing to say but that the scan hangs.
+    fn publish_at(&self) -> Option<Instant> {
+        let hangs = || self.parts.scanning.hanging(HANGING).is_some();
+        let is_known = self.report.scanned.is_some() || hangs();
+        is_known.then(|| self.report.publish_at().unwrap_or_else(Instant::now))
     }
 
     /// Time at which there is something to do, if nothing happens before.
@@ -194,7 +198,7 @@ impl<V: Vault> Daemon<V> {
         if let (Some(at), true) = (self.scheduler.next_wake(now), self.directory.is_some()) {
             wake = wake.min(Instant::from_std(at));
         }
-        wake = self.report.publish_at().map_or(wake, |at| wake.min(at));
+        wake = self.publish_at().map_or(wake, |at| wake.min(at));
         self.pass.map_or(wake, |since| wake.min(since + PASS_LIMIT))
     }
 
@@ -357,7 +361,7 @@ impl<V: Vault> Daemon<V> {
         self.running.abort_all();
         self.lines.end();
         self.wake_scanner(Wake::Stop);
-        if self.report.scanned.is_some() {
+        if self.report.scanned.is_some() || self.report.published.is_some() {
             self.publish(false);
         }
         let mut counts: HashMap<String, usize> = HashMap::new();

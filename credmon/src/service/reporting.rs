@@ -21,7 +21,7 @@ use crate::store::ScanReport;
 pub(super) const HANGING: Duration = Duration::from_secs(30);
 
 /// Least time between two writings of the status, but for [`PUBLISH_EACH`].
-pub(super) const PUBLISH: Duration = Duration::from_secs(5);
+const PUBLISH: Duration = Duration::from_secs(5);
 
 /// So much longer for each credential: writing the status of many takes time, too.
 const PUBLISH_EACH: Duration = Duration::from_millis(1);

@@ -98,6 +98,35 @@ async fn problems_of_configuration_and_authorities_are_reported_until_they_are_o
 }
 
 #[tokio::test(start_paused = true)]
+async fn before_the_first_scan_is_over_nothing_is_published_but_that_it_hangs() {
+    let setup = Setup::new(|c, _| c.store("u", "cms", "a", "s.1"));
+    let (wake, _wakes) = thread_channel::channel();
+    let (_observations, observed) = unbounded_channel();
+    let publisher = Publisher::default();
+    let parts = setup.parts(wake, observed, publisher.clone());
+    let scanning = parts.scanning.clone();
+    let mut daemon = Daemon::new(parts, setup.settings.clone(), None);
+    let path = setup.credentials.path();
+    let _working = scanning.start_before(path, Duration::from_secs(10));
+    daemon.step();
+    assert!(
+        publisher.latest().is_none(),
+        "how many credentials there are is not known"
+    );
+    let _working = scanning.start_before(path, HANGING);
+    daemon.step();
+    let problem = || publisher.latest().unwrap().daemon.problem;
+    assert!(problem().unwrap().ends_with("does not answer"));
+    // It goes on, and is not over.
+    scanning.beat();
+    tokio::time::advance(Duration::from_mins(10)).await;
+    daemon.step();
+    assert!(problem().is_some() && daemon.wake_at() > Instant::now());
+    daemon.stop();
+    assert!(!publisher.latest().unwrap().daemon.running);
+}
+
+#[tokio::test(start_paused = true)]
 async fn results_are_counted_from_zero() {
     let run = Run::start(|c, v| {
         c.store("u", "cms", "a", "s.1");
