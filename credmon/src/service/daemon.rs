@@ -3,7 +3,7 @@
 //! Whatever wakes it (an observation of the scanner, a task that ended, a command, the clock) only
 //! makes the scheduler decide anew. It touches no disk and no socket itself.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc as thread_channel;
 use std::time::Duration;
@@ -364,15 +364,12 @@ impl<V: Vault> Daemon<V> {
         if self.report.scanned.is_some() || self.report.published.is_some() {
             self.publish(false);
         }
-        let mut counts: HashMap<String, usize> = HashMap::new();
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for status in self.scheduler.statuses(self.now()).iter() {
             *counts.entry(status.state.to_string()).or_default() += 1;
         }
-        let mut counts: Vec<_> = counts
-            .iter()
-            .map(|(state, n)| format!("{n} {state}"))
-            .collect();
-        counts.sort();
+        let counts = counts.iter().map(|(state, n)| format!("{n} {state}"));
+        let counts: Vec<_> = counts.collect();
         let counts = if counts.is_empty() {
             "no credentials".to_owned()
         } else {

@@ -64,9 +64,9 @@ fn is_known(
     ObservedTop { id, stamp, route }: &ObservedTop,
     present: impl Fn(&str) -> Result<Option<FileId>, Errno>,
 ) -> bool {
-    let parent = match (stamp.parent, id.parent()) {
-        (Some(_), Some(parent)) => present(&parent.top_name()),
-        _ => Ok(None),
+    let parent = match stamp.parent.and_then(|_| id.parent()) {
+        Some(parent) => present(&parent.top_name()),
+        None => Ok(None),
     };
     // A parent that was missing or not readable may be there now.
     let may_heal = match route {
