@@ -6,36 +6,27 @@ use nix::unistd::{Group, User};
 
 use crate::model::{CredentialId, TokenCopy};
 
-/// Outcome of the look-ups of users and groups, the worst of all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LookUps {
-    #[default]
-    Done,
-    /// The system does not know one; perhaps it will.
-    Unknown,
-    /// The system failed.
-    Failed,
-}
-
 /// Reason why an entry cannot be used.
 #[derive(Debug)]
 struct Fault {
     text: String,
-    look_ups: LookUps,
+    /// Its owner is unknown, or cannot be looked up.
+    has_unknown_owner: bool,
 }
 
 impl<T: Into<String>> From<T> for Fault {
     fn from(text: T) -> Self {
         Self {
             text: text.into(),
-            look_ups: LookUps::Done,
+            has_unknown_owner: false,
         }
     }
 }
 
-/// Parses the setting; adds entries that cannot be used to the `faults`, in words.
-pub(super) fn parse(text: &str, faults: &mut Vec<String>) -> (Vec<TokenCopy>, LookUps) {
-    let (mut copies, mut look_ups) = (Vec::<TokenCopy>::new(), LookUps::Done);
+/// Parses the setting; adds entries that cannot be used to the `faults`, in words. Returns `true` with the copies when one
+/// of these is such because of its owner.
+pub(super) fn parse(text: &str, faults: &mut Vec<String>) -> (Vec<TokenCopy>, bool) {
+    let (mut copies, mut has_unknown_owners) = (Vec::<TokenCopy>::new(), false);
     let entries = text.split([';', '\n']).map(str::trim);
     for entry in entries.filter(|entry| !entry.is_empty()) {
         let fault = match parse_one(entry) {
@@ -48,10 +39,10 @@ pub(super) fn parse(text: &str, faults: &mut Vec<String>) -> (Vec<TokenCopy>, Lo
             }
             Err(fault) => fault,
         };
-        look_ups = look_ups.max(fault.look_ups);
+        has_unknown_owners |= fault.has_unknown_owner;
         faults.push(format!("{entry:?}: {}", fault.text));
     }
-    (copies, look_ups)
+    (copies, has_unknown_owners)
 }
 
 fn parse_one(entry: &str) -> Result<TokenCopy, Fault> {
@@ -93,16 +84,15 @@ fn parse_one(entry: &str) -> Result<TokenCopy, Fault> {
 
 /// The user or group that was looked up.
 fn looked_up<T>(found: nix::Result<Option<T>>, kind: &str, name: &str) -> Result<T, Fault> {
-    let (text, look_ups) = match found {
+    let text = match found {
         Ok(Some(found)) => return Ok(found),
-        Ok(None) => (format!("there is no {kind} {name}"), LookUps::Unknown),
-        Err(errno) => {
-            let why = errno.desc();
-            let text = format!("{kind} {name} cannot be looked up: {why}");
-            (text, LookUps::Failed)
-        }
+        Ok(None) => format!("there is no {kind} {name}"),
+        Err(errno) => format!("{kind} {name} cannot be looked up: {}", errno.desc()),
     };
-    Err(Fault { text, look_ups })
+    Err(Fault {
+        text,
+        has_unknown_owner: true,
+    })
 }
 
 #[cfg(test)]
@@ -112,7 +102,7 @@ mod tests {
     #[test]
     fn the_setting_is_read_and_a_bad_entry_costs_only_itself() {
         let mut faults = Vec::new();
-        let (copies, look_ups) = parse(
+        let (copies, has_unknown_owners) = parse(
             "u/cms /run/a; u/dune /run/b root 0440;\nv/cms /run/c root:daemon;
              u/cms relative; u /run/d; u/cms /run/e nobody-knows; u/cms /run/f root:nobody-knows;
              u/cms /run/g root 0444; u/cms /run/h root 0400 x; u/cms /run/a; u/cms /",
@@ -132,9 +122,9 @@ mod tests {
             ]
         );
         assert_eq!(faults.len(), 8, "{faults:?}");
-        assert_eq!(look_ups, LookUps::Unknown);
-        let (_, look_ups) = parse("u/cms relative; u/cms /run/a root", &mut faults);
-        assert_eq!(look_ups, LookUps::Done);
+        assert!(has_unknown_owners);
+        let (_, has_unknown_owners) = parse("u/cms relative; u/cms /run/a root", &mut faults);
+        assert!(!has_unknown_owners);
     }
 
     #[test]
@@ -146,7 +136,6 @@ mod tests {
             "{}",
             fault.text
         );
-        assert_eq!(fault.look_ups, LookUps::Failed);
-        assert!(LookUps::Failed > LookUps::Unknown);
+        assert!(fault.has_unknown_owner);
     }
 }

@@ -13,7 +13,6 @@ use htvault::TlsSettings;
 
 use crate::model::{Limits, NameStyle, Routing, Rules, TokenCopy};
 use condor::Values;
-pub(crate) use copies::LookUps;
 
 /// Directory of certificate authorities that grid sites have. Where it is missing, it may come.
 const GRID_AUTHORITIES: &str = "/etc/grid-security/certificates";
@@ -40,8 +39,8 @@ pub(crate) struct Settings {
     pub(crate) log: Option<PathBuf>,
     pub(crate) outputs: Outputs,
     pub(crate) copies: Vec<TokenCopy>,
-    /// Look-ups of the copies' owners.
-    pub(crate) look_ups: LookUps,
+    /// An owner of a copy is unknown to the system, or cannot be looked up: perhaps that passes.
+    pub(crate) has_unknown_owners: bool,
     /// `false`: the process keeps all its rights.
     pub(crate) confine: bool,
     /// `D_FULLDEBUG`.
@@ -60,7 +59,7 @@ impl Settings {
             problems: Vec::new(),
             warnings: Vec::new(),
         };
-        let (copies, look_ups) = reader.copies();
+        let (copies, has_unknown_owners) = reader.copies();
         if values.get("CREDMON_HTVAULT_METRICS_ADDRESS").is_some() {
             reader.warnings.push(
                 "CREDMON_HTVAULT_METRICS_ADDRESS is no setting any more: this daemon listens \
@@ -95,7 +94,7 @@ impl Settings {
                 metrics_per_credential: reader.flag("CREDMON_HTVAULT_METRICS_PER_CREDENTIAL", true),
             },
             copies,
-            look_ups,
+            has_unknown_owners,
             confine: reader.flag("CREDMON_HTVAULT_CONFINE", true),
             full_debug: debug.to_ascii_uppercase().contains("D_FULLDEBUG"),
             problems: reader.problems,
@@ -213,7 +212,7 @@ impl Reader<'_> {
         self.read("CREDMON_HTVAULT_STATUS_MODE", parse, 0o644, complaint)
     }
 
-    fn copies(&mut self) -> (Vec<TokenCopy>, LookUps) {
+    fn copies(&mut self) -> (Vec<TokenCopy>, bool) {
         const NAME: &str = "CREDMON_HTVAULT_COPIES";
         let mut faults = Vec::new();
         let parsed = copies::parse(self.values.get(NAME).unwrap_or_default(), &mut faults);

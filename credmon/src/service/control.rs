@@ -15,8 +15,8 @@ use super::privileges::Places;
 use super::start::outputs;
 use super::trust::Trust;
 use crate::cli::Cli;
+use crate::config::Settings;
 use crate::config::condor::{self, Source, Values};
-use crate::config::{LookUps, Settings};
 use crate::renewal::HtVault;
 
 /// Least time between two readings of the configuration: the credd sends SIGHUP for each credential
@@ -29,7 +29,7 @@ pub(super) const RETRY: Duration = Duration::from_mins(1);
 /// Time between two checks of the files with certificate authorities.
 const FOLLOW: Duration = Duration::from_secs(30);
 
-/// Deadline for reading users, groups and certificate authorities.
+/// Deadline for looking up users and groups.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A configuration as it was read.
@@ -174,7 +174,7 @@ impl Control<'_> {
         };
         let is_same = configuration == self.known;
         let is_less = settings.copies.len() <= self.settings.copies.len();
-        if is_same && settings.look_ups != LookUps::Done && is_less {
+        if is_same && settings.has_unknown_owners && is_less {
             // Users that were known before stay so: a name service that starts anew knows nobody for a moment.
             return true;
         }
@@ -200,7 +200,7 @@ impl Control<'_> {
 
 /// `true` while something may come that changes a configuration by itself: users, or HTCondor's tool.
 fn is_provisional(source: &Source, settings: &Settings) -> bool {
-    *source == Source::Environment || settings.look_ups != LookUps::Done
+    *source == Source::Environment || settings.has_unknown_owners
 }
 
 #[cfg(test)]

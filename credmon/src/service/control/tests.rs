@@ -92,16 +92,16 @@ async fn a_log_that_cannot_be_written_to_any_more_is_named_after_a_new_configura
 async fn what_the_system_says_otherwise_is_put_in_force_though_the_values_are_the_same() {
     let cli = Cli::parse_from(["condor_credmon_htvault"]);
     let known = (Values::default(), Source::Condor);
-    let of = |look_ups| Settings {
-        look_ups,
+    let of = |has_unknown_owners| Settings {
+        has_unknown_owners,
         ..Settings::default()
     };
-    let mut control = control(&cli, (known.clone(), of(LookUps::Unknown)));
+    let mut control = control(&cli, (known.clone(), of(true)));
     let (commands, mut received) = tokio::sync::mpsc::channel(4);
-    let mut take_in = async |look_ups, copies: Vec<TokenCopy>| {
+    let mut take_in = async |has_unknown_owners, copies: Vec<TokenCopy>| {
         let settings = Settings {
             copies,
-            ..of(look_ups)
+            ..of(has_unknown_owners)
         };
         let retry = control.take_in(known.clone(), Ok(settings), &commands);
         let retry = retry.await;
@@ -119,14 +119,12 @@ async fn what_the_system_says_otherwise_is_put_in_force_though_the_values_are_th
         owner: None,
         mode: 0o400,
     };
-    assert_eq!(take_in(LookUps::Unknown, vec![]).await, (true, None));
+    assert_eq!(take_in(true, vec![]).await, (true, None));
     // The user is there.
-    assert_eq!(take_in(LookUps::Done, vec![copy()]).await, (false, Some(1)));
-    assert_eq!(take_in(LookUps::Done, vec![copy()]).await, (false, None));
-    // A failure of the system takes nothing out of force.
-    assert_eq!(take_in(LookUps::Failed, vec![]).await, (true, None));
-    // Nor does a name service that knows nobody for a moment.
-    assert_eq!(take_in(LookUps::Unknown, vec![]).await, (true, None));
+    assert_eq!(take_in(false, vec![copy()]).await, (false, Some(1)));
+    assert_eq!(take_in(false, vec![copy()]).await, (false, None));
+    // A name service that fails, or knows nobody for a moment, takes nothing out of force.
+    assert_eq!(take_in(true, vec![]).await, (true, None));
 }
 
 #[test]
@@ -135,7 +133,7 @@ fn a_configuration_of_the_environment_or_with_unknown_users_is_read_again() {
     assert!(is_provisional(&Source::Environment, &settings));
     assert!(!is_provisional(&Source::Condor, &settings));
     let settings = Settings {
-        look_ups: LookUps::Unknown,
+        has_unknown_owners: true,
         ..settings
     };
     assert!(is_provisional(&Source::Condor, &settings));
