@@ -1,7 +1,7 @@
 //! Wiring: the process's own safety, its start, its threads, its signals, its end.
 //!
-//! In this order: signal handlers; [`start`](start::start); certificate authorities; threads; the loop, and beside it what
-//! follows signals and configuration.
+//! In this order: signal handlers; the start (`start.rs`); certificate authorities; threads; the loop (`daemon.rs`), and
+//! beside it what follows the configuration (`control.rs`) and passes signals on.
 
 mod apart;
 mod control;
@@ -86,6 +86,7 @@ fn runtime() -> anyhow::Result<runtime::Runtime> {
         .build()?)
 }
 
+/// Runs the daemon, or one pass of it.
 fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     let descriptors = raise_descriptors();
     let runtime = runtime()?;
