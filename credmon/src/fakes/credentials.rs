@@ -73,7 +73,7 @@ impl Credentials {
         let (observations, mut observed) = tokio::sync::mpsc::unbounded_channel();
         let clock = Arc::new(SystemClock);
         let path = Some(self.path().to_owned());
-        Scanner::new(path, true, wake, observations, clock).scan_all(|_| ());
+        Scanner::new(path, true, wake, observations, clock).scan_all(|_| true);
         let mut found = Vec::new();
         while let Ok(observation) = observed.try_recv() {
             if let Observation::Changed(observed) = observation {

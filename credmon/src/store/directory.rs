@@ -131,8 +131,8 @@ impl Directory {
         &self.root
     }
 
-    pub(crate) fn warning(&self) -> Option<&str> {
-        self.warning.as_deref()
+    pub(crate) fn warning(&self) -> Option<String> {
+        self.warning.clone()
     }
 
     /// Names of files and folders in it.

@@ -98,7 +98,6 @@ impl Scanner {
 
     /// Scans until it is stopped: body of the scanner's thread.
     pub(crate) fn run(mut self, wakes: &Receiver<Wake>) {
-        let heartbeat = self.heartbeat.clone();
         let mut pending = Pending {
             all: true,
             ..Pending::default()
@@ -117,7 +116,8 @@ impl Scanner {
                 }
             }
             pending.drain(wakes);
-            let _working = heartbeat.start(self.path.as_deref().unwrap_or("".as_ref()));
+            let path = self.path.as_deref();
+            let _working = self.heartbeat.start(path.unwrap_or("".as_ref()));
             if pending.next_all(next_full) <= Instant::now() {
                 pending.all = false;
                 let began = Instant::now();
@@ -134,6 +134,7 @@ impl Scanner {
         let pause = self.scan_all(|scanner| {
             pending.drain(wakes);
             scanner.scan_changed(pending);
+            !pending.stop
         });
         pending.all_rests = Some(Instant::now() + began.elapsed() * (PART - 1));
         pause
@@ -161,7 +162,7 @@ impl Scanner {
         {
             self.path = path;
             self.forget();
-            self.scan_all(|_| ());
+            self.scan_all(|_| true);
         }
         self.scan_changed(pending);
         if std::mem::take(&mut pending.complete)
@@ -196,26 +197,27 @@ impl Scanner {
         for user in self.accounts.keys().cloned().collect::<Vec<_>>() {
             self.account_gone(&user, None);
         }
-        (self.directory, self.odd) = (None, OddNames::default());
+        (self.directory, self.odd, self.service) = (None, OddNames::default(), Service::default());
         self.watcher = Watcher::new(Path::new(""), self.wake.clone());
-        self.service = Service::default();
     }
 
     /// Scans the whole directory; returns the time to the next full scan. `urgent` is called now and then, and scans
-    /// folders that changed meanwhile. After an error that may pass the directory that is open is used on.
-    pub(crate) fn scan_all(&mut self, mut urgent: impl FnMut(&mut Self)) -> Duration {
+    /// folders that changed meanwhile; `false`: the scan breaks off. After an error that may pass the directory that is
+    /// open is used on.
+    pub(crate) fn scan_all(&mut self, mut urgent: impl FnMut(&mut Self) -> bool) -> Duration {
         let mut report = ScanReport::default();
         let mut pause = RESCAN;
         match self.open() {
             Ok((directory, names)) => {
-                let warning = directory.warning().map(str::to_owned);
-                report.problems.extend(warning);
+                report.problems.extend(directory.warning());
                 if !self.is_guest {
                     report.problems.extend(self.service.settle_in(&directory));
                 }
                 self.odd.begin(&names);
                 for portion in names.chunks(PORTION) {
-                    urgent(self);
+                    if !urgent(self) {
+                        return pause;
+                    }
                     for user in portion {
                         self.scan_account(user);
                     }

@@ -17,7 +17,7 @@ impl Scanner {
         let mut pending = Pending::default();
         pending.add(wake);
         if pending.all {
-            self.scan_all(|_| ());
+            self.scan_all(|_| true);
         }
         if pending.stop {
             self.stop();
@@ -86,7 +86,7 @@ impl Fixture {
     }
 
     fn scan(&mut self) -> Vec<String> {
-        self.scanner.scan_all(|_| ());
+        self.scanner.scan_all(|_| true);
         self.take()
     }
 
@@ -245,11 +245,30 @@ fn folders_that_change_during_a_full_scan_are_scanned_before_the_rest() {
         if asked == 2 {
             scanner.scan_account(&"u47".into());
         }
+        true
     });
     let order = f.take();
     assert_eq!(order.len(), 3 * PORTION);
     let place = order.iter().position(|id| id == "u47/cms").unwrap();
     assert!(place <= PORTION, "{order:?}");
+}
+
+#[test]
+fn a_full_scan_holds_up_no_stop() {
+    let mut f = Fixture::new();
+    for n in 0..3 * PORTION {
+        f.credentials.store(&format!("u{n:02}"), "cms", "a", "s.1");
+    }
+    let (wake, wakes) = channel();
+    wake.send(Wake::Stop).unwrap();
+    let mut pending = Pending::default();
+    f.scanner.scan_beside(&mut pending, &wakes);
+    assert!(pending.stop);
+    assert_eq!(f.take(), Vec::<String>::new());
+    let pid = f.credentials.path().join("pid");
+    assert!(pid.exists());
+    f.scanner.stop();
+    assert!(!pid.exists());
 }
 
 #[test]

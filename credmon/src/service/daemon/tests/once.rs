@@ -16,7 +16,7 @@ async fn once_with(setup: Setup, trust: Option<&str>) -> (bool, Setup) {
     let clock = Arc::new(setup.clock.clone());
     let (nobody, _) = thread_channel::channel();
     let mut scanner = Scanner::new(path, true, nobody, observations, clock);
-    scanner.scan_all(|_| ());
+    scanner.scan_all(|_| true);
     let publisher = Publisher::default();
     let parts = setup.parts(wake, observed, publisher.clone());
     let good = Daemon::new(parts, setup.settings.clone(), trust.map(str::to_owned))

@@ -45,17 +45,17 @@ fn clear((path, aside): (PathBuf, PathBuf)) {
 fn an_error_that_may_pass_leaves_the_directory_open_and_is_followed_by_a_scan_soon() {
     let mut f = Fixture::new();
     f.credentials.store("u", "cms", "a", "s.1");
-    assert_eq!(f.scanner.scan_all(|_| ()), RESCAN);
+    assert_eq!(f.scanner.scan_all(|_| true), RESCAN);
     f.take();
     f.directory = None;
     let hindered = hinder(&f);
-    assert_eq!(f.scanner.scan_all(|_| ()), RETRY);
+    assert_eq!(f.scanner.scan_all(|_| true), RETRY);
     assert_eq!(f.take(), Vec::<String>::new());
     assert_eq!(f.directory, None, "nothing new is reported of it");
     let problem = &f.report.problems[0];
     assert!(problem.contains("cannot be used: opening it"), "{problem}");
     clear(hindered);
-    assert_eq!(f.scanner.scan_all(|_| ()), RESCAN);
+    assert_eq!(f.scanner.scan_all(|_| true), RESCAN);
     f.take();
     assert_eq!(f.directory, Some(Ok(())));
     assert!(f.report.problems.is_empty(), "{:?}", f.report);
@@ -65,7 +65,7 @@ fn an_error_that_may_pass_leaves_the_directory_open_and_is_followed_by_a_scan_so
 fn a_directory_that_cannot_be_opened_at_the_start_is_tried_again_soon() {
     let mut f = Fixture::new();
     let hindered = hinder(&f);
-    assert_eq!(f.scanner.scan_all(|_| ()), RETRY);
+    assert_eq!(f.scanner.scan_all(|_| true), RETRY);
     f.take();
     assert!(matches!(
         f.directory,
@@ -115,7 +115,7 @@ fn a_second_daemon_on_the_same_directory_is_reported_and_a_guest_is_not() {
         let path = Some(first.credentials.path().to_owned());
         let clock = Arc::new(SystemClock);
         let mut scanner = Scanner::new(path, is_guest, wake, observations, clock);
-        scanner.scan_all(|_| ());
+        scanner.scan_all(|_| true);
         let mut problems = Vec::new();
         while let Ok(observation) = observed.try_recv() {
             if let Observation::Scanned(report) = observation {
