@@ -19,6 +19,7 @@ pub(crate) struct FileId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TopStamp {
     pub(crate) own: FileId,
+    /// All zero while the one that would lend it is missing.
     pub(crate) parent: Option<FileId>,
 }
 

@@ -65,14 +65,11 @@ fn is_known(
     present: impl Fn(&str) -> Result<Option<FileId>, Errno>,
 ) -> bool {
     let parent = match stamp.parent.and_then(|_| id.parent()) {
-        Some(parent) => present(&parent.top_name()),
+        Some(parent) => present(&parent.top_name()).map(|file| Some(file.unwrap_or_default())),
         None => Ok(None),
     };
-    // A parent that was missing or not readable may be there now.
-    let may_heal = match route {
-        Ok(_) => false,
-        Err(TopProblem::Unreadable(_)) => true,
-        Err(TopProblem::Unusable(_)) => stamp.parent.is_none() && id.parent().is_some(),
-    };
-    !may_heal && present(&id.top_name()) == Ok(Some(stamp.own)) && parent == Ok(stamp.parent)
+    // One that could not be read is tried again.
+    !matches!(route, Err(TopProblem::Unreadable(_)))
+        && present(&id.top_name()) == Ok(Some(stamp.own))
+        && parent == Ok(stamp.parent)
 }

@@ -116,6 +116,7 @@ fn borrow_token(
         .parent()
         .ok_or_else(|| unusable("it has no vault_token"))?;
     let name = parent.top_name();
+    stamp.parent = Some(FileId::default());
     let Some((file, top)) = read_one(folder, &parent) else {
         return Err(unusable(format!(
             "it has no vault_token, and {name}, whose token it would borrow, does not exist"

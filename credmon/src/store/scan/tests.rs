@@ -215,6 +215,9 @@ fn a_handle_changes_with_its_parent() {
     f.credentials.put("u", "cms_read.top", &borrows);
     f.scan();
     assert!(f.problem("u/cms_read").contains("does not exist"));
+    let root = Folder::open(f.credentials.path()).unwrap();
+    let orphan = f.get("u/cms_read");
+    assert!(observe::is_current(&root, orphan), "it is not read again");
     f.credentials.store("u", "cms", "vault.test", "s.1");
     f.scan();
     assert!(f.get("u/cms_read").top.route.is_ok(), "its parent came");
