@@ -176,11 +176,7 @@ impl Directory {
             let stat = folder.stat_of(name).map_err(|errno| failed(id, errno))?;
             Ok::<_, Outcome>(stat.as_ref().map(file_id))
         };
-        let parent = match (stamp.parent, id.parent()) {
-            (Some(_), Some(parent)) => present(&parent.top_name())?,
-            _ => None,
-        };
-        let is_same_top = present(&id.top_name())? == Some(stamp.own) && parent == stamp.parent;
+        let is_same_top = top::is_of(stamp, id, present)?;
         let is_same_use = current.is_none() || present(&id.use_name())? == current;
         if !is_same_top || !is_same_use {
             return Err(Outcome::Changed);

@@ -64,12 +64,6 @@ fn is_known(
     ObservedTop { id, stamp, route }: &ObservedTop,
     present: impl Fn(&str) -> Result<Option<FileId>, Errno>,
 ) -> bool {
-    let parent = match stamp.parent.and_then(|_| id.parent()) {
-        Some(parent) => present(&parent.top_name()).map(|file| Some(file.unwrap_or_default())),
-        None => Ok(None),
-    };
     // One that could not be read is tried again.
-    !matches!(route, Err(TopProblem::Unreadable(_)))
-        && present(&id.top_name()) == Ok(Some(stamp.own))
-        && parent == Ok(stamp.parent)
+    !matches!(route, Err(TopProblem::Unreadable(_))) && top::is_of(stamp, id, present) == Ok(true)
 }

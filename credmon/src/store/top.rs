@@ -74,6 +74,20 @@ pub(crate) fn read(
     Some((stamp, complete))
 }
 
+/// `true` when the `.top` of a credential, and its parent's when that lends the vault token, are of these versions.
+/// `present`: version of the file of a name.
+pub(super) fn is_of<E>(
+    stamp: &TopStamp,
+    id: &CredentialId,
+    present: impl Fn(&str) -> Result<Option<FileId>, E>,
+) -> Result<bool, E> {
+    let parent = match stamp.parent.and_then(|_| id.parent()) {
+        Some(parent) => Some(present(&parent.top_name())?.unwrap_or_default()),
+        None => None,
+    };
+    Ok(parent == stamp.parent && present(&id.top_name())? == Some(stamp.own))
+}
+
 /// Reads a `.top` that lends nothing from another, from its content alone.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn parse_complete(content: &[u8]) -> Result<CompleteTop, TopProblem> {
