@@ -1,8 +1,10 @@
 //! The report of `status` for people: a table, and what is wrong in words.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use textwrap::{Options, WordSplitter};
 
 use crate::model::{JudgedCredential, Report, State, VaultStatus, WAITS};
 
@@ -94,39 +96,25 @@ fn story(judged: &JudgedCredential, now: Timestamp) -> Option<String> {
 }
 
 /// A line of at most so many columns.
-fn cut(line: &str, columns: Option<usize>) -> String {
-    match columns {
-        Some(columns) if line.chars().count() > columns => {
-            let kept: String = line.chars().take(columns.saturating_sub(1)).collect();
-            format!("{kept}…")
-        }
-        _ => line.to_owned(),
-    }
+fn cut(line: &str, columns: Option<usize>) -> Cow<'_, str> {
+    columns.map_or(line.into(), |columns| {
+        console::truncate_str(line, columns, "…")
+    })
 }
 
 /// Lines of at most so many columns, as far as words allow; what goes on is indented.
 fn wrapped(words: &str, columns: Option<usize>) -> String {
-    let columns = columns.unwrap_or(usize::MAX);
-    let mut text = String::new();
-    for line in words.lines() {
-        let indent = line.len() - line.trim_start().len();
-        text.push_str(&" ".repeat(indent));
-        let mut used = indent;
-        for (place, word) in line.split_whitespace().enumerate() {
-            let width = word.chars().count();
-            if place > 0 && used + 1 + width > columns {
-                text.push_str("\n    ");
-                used = 4;
-            } else if place > 0 {
-                text.push(' ');
-                used += 1;
-            }
-            text.push_str(word);
-            used += width;
-        }
-        text.push('\n');
-    }
-    text
+    let Some(columns) = columns else {
+        return format!("{words}\n");
+    };
+    let options = Options::new(columns)
+        .subsequent_indent("    ")
+        .break_words(false)
+        .word_splitter(WordSplitter::NoHyphenation);
+    let lines = words
+        .lines()
+        .map(|line| textwrap::fill(line, &options) + "\n");
+    lines.collect()
 }
 
 fn row(judged: &JudgedCredential, now: Timestamp) -> [String; 8] {
