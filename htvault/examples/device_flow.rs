@@ -11,9 +11,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: device_flow SERVER ISSUER ROLE".into());
     };
     let client = Client::new(&Settings::new(server.parse()?))?;
-    // Ties the polls to this process; a real program takes more randomness.
-    let nonce = format!("{:?}", std::time::Instant::now());
-    let mut flow = client.start_device_flow(issuer, role, &nonce).await?;
+    let mut flow = client.start_device_flow(issuer, role).await?;
     println!("open {}", flow.url);
     if let Some(code) = &flow.user_code {
         println!("code {code}");

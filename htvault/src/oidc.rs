@@ -8,7 +8,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use reqwest::Method;
+use ring::error::Unspecified;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
@@ -19,7 +22,7 @@ use crate::answer::Answered;
 use crate::call::{Auth, Call};
 use crate::client::Client;
 use crate::credential_url::CredentialUrl;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::secret::{RefreshToken, VaultToken};
 use crate::text::{LIMIT, printable};
 use crate::vault_token::{IssuedToken, issued, plain};
@@ -107,14 +110,13 @@ fn seconds<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u64>, D::Error>
 }
 
 impl Client {
-    /// Begins a device flow for a role of an issuer. `nonce` is a random text that ties the polls
-    /// to this caller.
+    /// Begins a device flow for a role of an issuer.
     ///
     /// ```no_run
-    /// # async fn example(client: &htvault::Client, nonce: &str) -> Result<(), htvault::Error> {
+    /// # async fn example(client: &htvault::Client) -> Result<(), htvault::Error> {
     /// use htvault::Poll;
     ///
-    /// let mut flow = client.start_device_flow("cms", "crab", nonce).await?;
+    /// let mut flow = client.start_device_flow("cms", "crab").await?;
     /// println!("open {}", flow.url);
     /// let login = loop {
     ///     tokio::time::sleep(flow.interval).await;
@@ -130,12 +132,8 @@ impl Client {
     ///
     /// # Errors
     /// The issuer or role has no OIDC at this Vault; and what any request may give.
-    pub async fn start_device_flow(
-        &self,
-        issuer: &str,
-        role: &str,
-        nonce: &str,
-    ) -> Result<DeviceFlow, Error> {
+    pub async fn start_device_flow(&self, issuer: &str, role: &str) -> Result<DeviceFlow, Error> {
+        let nonce = nonce()?;
         let path = |step| self.settings().paths.oidc(issuer, role, step);
         let redirect_uri = format!("{}{}", self.server(), path("callback")?);
         let answer = self
@@ -146,7 +144,7 @@ impl Client {
                 ..Call::new(Method::POST, &path("auth_url")?, Auth::Nothing)
             })
             .await?;
-        begun(answer, role, nonce, path("poll")?)
+        begun(answer, role, &nonce, path("poll")?)
     }
 
     /// Asks once whether the person has approved. Doubles the flow's interval when the server
@@ -216,6 +214,20 @@ impl Client {
         let call = Call::new(Method::DELETE, url.path(), Auth::Token(vault_token));
         self.call_for_nothing(call).await
     }
+}
+
+/// A random text that ties the polls to this caller.
+fn nonce() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|Unspecified| {
+        Error::new(
+            ErrorKind::LocalResource,
+            "",
+            "the system has no random numbers",
+        )
+    })?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// The flow of an answer.

@@ -18,7 +18,7 @@ pub async fn onboard(
     credkey: &str,
 ) -> anyhow::Result<()> {
     let RoleName { issuer, role } = role;
-    let mut flow = client.start_device_flow(issuer, role, "a nonce").await?;
+    let mut flow = client.start_device_flow(issuer, role).await?;
     approve(trust, &flow.url, person).await?;
     // The answer is there: no poll has to wait for it.
     let Poll::Done(login) = client.poll(&mut flow).await? else {

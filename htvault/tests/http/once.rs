@@ -131,7 +131,7 @@ async fn an_approval_is_fetched_once() {
         let mut settings = stage.settings(&[&first, &second]);
         settings.request_timeout = Duration::from_millis(500);
         let client = Client::new(&settings).unwrap();
-        let flow = client.start_device_flow("cms", "crab", "nonce0123456789");
+        let flow = client.start_device_flow("cms", "crab");
         let error = client.poll(&mut flow.await.unwrap()).await.unwrap_err();
         assert_ne!(error.kind(), ErrorKind::Refused, "{reply:?}: {error}");
         assert_eq!((count(&first), count(&second)), (2, 0), "{reply:?}");

@@ -1,5 +1,6 @@
 //! What is sent, to whom, and how often.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ async fn a_login_by_oidc_is_at_the_path_that_its_role_has() {
     let mut settings = stage.settings(&[&server]);
     settings.paths.oidc = "auth/oidc-%issuer-%role".to_owned();
     let client = Client::new(&settings).unwrap();
-    let flow = client.start_device_flow("cms", "crab", "nonce0123456789");
+    let flow = client.start_device_flow("cms", "crab");
     client.poll(&mut flow.await.unwrap()).await.unwrap();
     let [begun, polled] = &server.requests()[..] else {
         panic!("two requests");
@@ -111,7 +112,7 @@ async fn names_that_would_change_a_path_are_never_sent() {
     let client = stage.client(&[&server]);
     for bad in ["", "..", "a/b", "a?b", "a\r\nb"] {
         for (issuer, role) in [(bad, "crab"), ("cms", bad)] {
-            let error = client.start_device_flow(issuer, role, "nonce").await;
+            let error = client.start_device_flow(issuer, role).await;
             assert_eq!(
                 error.unwrap_err().kind(),
                 ErrorKind::Configuration,
@@ -205,6 +206,7 @@ async fn a_resolver_of_ones_own_is_asked() {
 #[tokio::test]
 async fn a_device_flow_is_bounded_and_its_debug_output_hides_what_would_finish_it() {
     let stage = Stage::new();
+    let mut nonces = HashSet::new();
     for (interval, seconds) in [("\"18446744073709551615\"", 300), ("0", 1), ("7", 7)] {
         let body = format!(
             r#"{{"data":{{"auth_url":"https://issuer.test/device?user_code=AB&state=hidden",
@@ -215,14 +217,18 @@ async fn a_device_flow_is_bounded_and_its_debug_output_hides_what_would_finish_i
             .server(vec![Reply::json(200, &body), Reply::json(400, slow)])
             .await;
         let client = stage.client(&[&server]);
-        let mut flow = client
-            .start_device_flow("cms", "crab", "noncense")
-            .await
-            .unwrap();
+        let mut flow = client.start_device_flow("cms", "crab").await.unwrap();
         assert_eq!(flow.interval, Duration::from_secs(seconds), "{interval}");
+        let begun = server.requests().remove(0);
+        let nonce = begun.split_once(r#""client_nonce":""#).unwrap().1;
+        let nonce = nonce.split('"').next().unwrap();
+        assert!(
+            nonce.len() >= 22 && nonces.insert(nonce.to_owned()),
+            "{nonce}"
+        );
         let shown = format!("{flow:?}");
         assert!(
-            !shown.contains("hidden") && !shown.contains("noncense"),
+            !shown.contains("hidden") && !shown.contains(nonce),
             "{shown}"
         );
         assert_eq!(flow.user_code.as_deref(), Some(r"AB\u{1b}CD"));
@@ -230,7 +236,7 @@ async fn a_device_flow_is_bounded_and_its_debug_output_hides_what_would_finish_i
             client.poll(&mut flow).await.unwrap();
         }
         assert_eq!(flow.interval, Duration::from_mins(5));
-        assert!(server.requests()[1].contains("noncense"));
+        assert!(server.requests()[1].contains(nonce));
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Reply {
     Endless,
     /// An endless number of interim answers (1xx), and no final one.
     Interim,
+    /// A refusal that repeats the request's body.
+    Repeat,
     /// The connection is closed after the request.
     Cut,
     /// No answer.
@@ -128,9 +130,8 @@ async fn serve(
             .and_then(|(_, rest)| rest.split("\r\n").next()?.parse().ok());
         let mut body = vec![0; length.unwrap_or(0)];
         stream.read_exact(&mut body).await.unwrap();
-        seen.lock()
-            .unwrap()
-            .push(text + &String::from_utf8_lossy(&body));
+        let body = String::from_utf8_lossy(&body);
+        seen.lock().unwrap().push(text + &body);
         let reply = {
             let mut replies = replies.lock().unwrap();
             match replies.len() {
@@ -140,6 +141,12 @@ async fn serve(
         };
         match reply {
             Reply::Bytes(bytes) => stream.write_all(&bytes).await.unwrap(),
+            Reply::Repeat => {
+                let errors = format!(r#"{{"errors":["refused: {}"]}}"#, body.replace('"', "'"));
+                if let Reply::Bytes(bytes) = Reply::json(400, &errors) {
+                    stream.write_all(&bytes).await.unwrap();
+                }
+            }
             Reply::Cut => return,
             Reply::Hang => std::future::pending().await,
             Reply::Interim => {

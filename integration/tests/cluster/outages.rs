@@ -145,10 +145,7 @@ async fn an_issuers_outage_is_bridged_by_the_cached_token() {
 async fn a_person_onboards_once() {
     let cluster = cluster(&["127.83.0.1:8200"]).await;
     let client = Client::new(&cluster.settings("https://vault.test:8200")).unwrap();
-    let mut flow = client
-        .start_device_flow("cms", "production", "nonce-of-this-test")
-        .await
-        .unwrap();
+    let mut flow = client.start_device_flow("cms", "production").await.unwrap();
     assert!(matches!(
         client.poll(&mut flow).await.unwrap(),
         Poll::Pending

@@ -170,10 +170,9 @@ impl Onboarding<'_> {
 
     /// Has a person log in.
     async fn log_in(&self, credential: &Credential) -> Result<Box<OidcLogin>, String> {
-        let nonce = format!("{:032x}", rand::random::<u128>());
         let mut flow = self
             .client
-            .start_device_flow(&credential.issuer, &credential.role, &nonce)
+            .start_device_flow(&credential.issuer, &credential.role)
             .await
             .map_err(|error| run_again(&error.to_string()))?;
         let code = show::code(&flow);
