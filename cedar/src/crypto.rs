@@ -40,7 +40,7 @@ impl KeyPair {
             let public = BASE64_STANDARD.encode(private.compute_public_key()?);
             Ok(Self { private, public })
         };
-        halves().map_err(|Unspecified| Fault::NotSent("the system has no random numbers"))
+        halves().map_err(no_random)
     }
 
     /// The public half as it stands in an ad: the uncompressed point in base64, one line.
@@ -48,9 +48,11 @@ impl KeyPair {
         &self.public
     }
 
-    /// The key that the other side's public half leads to; `None` when that is no point.
-    pub(crate) fn agree(self, theirs: &str) -> Option<SessionKey> {
-        let point = BASE64_STANDARD.decode(theirs.trim()).ok()?;
+    /// The key that the other side's public half leads to.
+    pub(crate) fn agree(self, theirs: &str) -> Result<SessionKey, Fault> {
+        const NO_POINT: Fault = Fault::Malformed("the daemon's key is no point of P-256");
+        let point = BASE64_STANDARD.decode(theirs.trim());
+        let point = point.map_err(|_| NO_POINT)?;
         let theirs = UnparsedPublicKey::new(&ECDH_P256, point);
         let key = agree_ephemeral(self.private, &theirs, |shared| {
             let mut key = Zeroizing::new([0; 32]);
@@ -60,8 +62,18 @@ impl KeyPair {
                 .and_then(|expanded| expanded.fill(key.as_mut()))?;
             Ok::<_, Unspecified>(SessionKey(key))
         });
-        key.ok()?.ok()
+        key.and_then(|key| key).map_err(|Unspecified| NO_POINT)
     }
+}
+
+/// Random bytes of the system.
+pub(crate) fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], Fault> {
+    let bytes = ring::rand::generate(&SystemRandom::new()).map_err(no_random)?;
+    Ok(bytes.expose())
+}
+
+fn no_random(Unspecified: Unspecified) -> Fault {
+    Fault::NotSent("the system has no random numbers")
 }
 
 /// Key of a session.
@@ -133,12 +145,12 @@ pub(crate) struct Sealer {
 
 impl Sealer {
     /// Begins with a random nonce; the digests are those of what was sent and received.
-    pub(crate) fn new(key: &SessionKey, digests: Digests) -> Self {
-        Self {
+    pub(crate) fn new(key: &SessionKey, digests: Digests) -> Result<Self, Fault> {
+        Ok(Self {
             cipher: key.cipher(),
-            base: rand::random(),
+            base: random()?,
             direction: Direction::new(digests),
-        }
+        })
     }
 
     /// The whole packet for a message's body, or for a part of it that is not the last.

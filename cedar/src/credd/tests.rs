@@ -114,11 +114,11 @@ impl FakeCredd {
             Resumption::Good | Resumption::Slow => self.key.lock().unwrap().clone(),
             Resumption::WrongKey => {
                 let [a, b] = [(); 2].map(|()| KeyPair::generate().unwrap());
-                a.agree(b.public())
+                a.agree(b.public()).ok()
             }
         };
         talk.send_ad(&ad).await?;
-        talk.stream.encrypt(&key.ok_or(Over)?);
+        talk.stream.encrypt(&key.ok_or(Over)?)?;
         Ok(())
     }
 

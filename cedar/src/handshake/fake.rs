@@ -145,7 +145,7 @@ impl Fake {
         talk.send_integer(0).await?;
 
         let key = pair.agree(asked.string("ECDHPublicKey").unwrap()).unwrap();
-        talk.stream.encrypt(&key);
+        talk.stream.encrypt(&key)?;
         let mut verdict = Ad::new();
         verdict.set(
             "ReturnCode",

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::classad::Ad;
-use crate::crypto::KeyPair;
+use crate::crypto::{KeyPair, random};
 use crate::error::{Error, ErrorKind, Step};
 use crate::session::Session;
 use crate::tls::Tls;
@@ -44,17 +44,16 @@ pub(crate) async fn authenticate<T: AsyncRead + AsyncWrite + Unpin>(
     // Before the daemon begins to count.
     let begun = Instant::now();
     let step = Step::Negotiate;
-    let pair = KeyPair::generate().map_err(|fault| Error::wire(step, fault))?;
+    let fault = |fault| Error::wire(step, fault);
+    let pair = KeyPair::generate().map_err(fault)?;
     let offer = offer::full(terms.command, terms.lifetime, pair.public());
     send(stream, step, &offer).await?;
     let answer = receive(stream, step).await?;
     let agreed = offer::agreed(&answer, terms.lifetime)?;
+    let key = pair.agree(&agreed.public_key).map_err(fault)?;
     // Boxed: a TLS connection is large, and most exchanges have none.
     Box::pin(scitokens::authenticate(stream, terms.tls, terms.token)).await?;
-    let key = pair
-        .agree(&agreed.public_key)
-        .ok_or_else(|| Error::bad_answer(step, "the daemon's key is no point of P-256"))?;
-    stream.encrypt(&key);
+    stream.encrypt(&key).map_err(fault)?;
 
     let verdict = receive(stream, Step::Authorize).await?;
     let user = verdict.string("User").unwrap_or_default();
@@ -78,7 +77,8 @@ pub(crate) async fn negotiate<T: AsyncRead + AsyncWrite + Unpin>(
     command: i64,
 ) -> Result<(), Error> {
     let step = Step::Negotiate;
-    let pair = KeyPair::generate().map_err(|fault| Error::wire(step, fault))?;
+    let fault = |fault| Error::wire(step, fault);
+    let pair = KeyPair::generate().map_err(fault)?;
     send(stream, step, &offer::anonymous(command, pair.public())).await?;
     let answer = receive(stream, step).await?;
     if answer.string("Authentication") == Some("YES") {
@@ -86,10 +86,8 @@ pub(crate) async fn negotiate<T: AsyncRead + AsyncWrite + Unpin>(
         return Err(Error::new(ErrorKind::NoCommonMethod, step, words));
     }
     if let Some(theirs) = answer.string("ECDHPublicKey") {
-        let key = pair
-            .agree(theirs)
-            .ok_or_else(|| Error::bad_answer(step, "the daemon's key is no point of P-256"))?;
-        stream.encrypt(&key);
+        let key = pair.agree(theirs).map_err(fault)?;
+        stream.encrypt(&key).map_err(fault)?;
     }
     let verdict = receive(stream, Step::Authorize).await?;
     authorized(&verdict, Step::Authorize)
@@ -101,18 +99,15 @@ pub(crate) async fn resume<T: AsyncRead + AsyncWrite + Unpin>(
     command: i64,
     session: &Session,
 ) -> Result<(), Error> {
-    let nonce: [u8; 33] = rand::random();
+    let step = Step::Resume;
+    let fault = |fault| Error::wire(step, fault);
+    let nonce = random::<33>().map_err(fault)?;
     let nonce = BASE64_STANDARD.encode(nonce);
-    send(
-        stream,
-        Step::Resume,
-        &offer::resumption(command, session.id(), &nonce),
-    )
-    .await?;
-    let answer = receive(stream, Step::Resume).await?;
-    authorized(&answer, Step::Resume)?;
-    stream.encrypt(session.key());
-    Ok(())
+    let offer = offer::resumption(command, session.id(), &nonce);
+    send(stream, step, &offer).await?;
+    let answer = receive(stream, step).await?;
+    authorized(&answer, step)?;
+    stream.encrypt(session.key()).map_err(fault)
 }
 
 async fn send<T: AsyncRead + AsyncWrite + Unpin>(

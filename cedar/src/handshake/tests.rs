@@ -43,13 +43,14 @@ async fn with(
 
 async fn fails(fashion: Fashion, kind: ErrorKind, step: Step) {
     let fake = Fake::new(fashion, &TLS13);
-    let (result, _) = with(&fake, NAME, TOKEN, 1 << 16).await;
+    let (result, turns) = with(&fake, NAME, TOKEN, 1 << 16).await;
     let error = result.unwrap_err();
     assert_eq!(
         (error.kind(), error.step()),
         (kind, step),
         "{fashion:?}: {error}"
     );
+    assert!(step != Step::Negotiate || turns.is_empty(), "{turns:?}");
     assert!(!format!("{error:?}").contains(TOKEN));
 }
 

@@ -78,12 +78,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     }
 
     /// From now on all packets are encrypted with this key, in both directions.
-    pub(crate) fn encrypt(&mut self, key: &SessionKey) {
+    pub(crate) fn encrypt(&mut self, key: &SessionKey) -> Result<(), Fault> {
         let (sent, received) = (self.sent.digest(), self.received.digest());
         // The other side's view is the reverse.
         let opener = Opener::new(key, [received.clone(), sent.clone()]);
-        let sealer = Sealer::new(key, [sent, received]);
+        let sealer = Sealer::new(key, [sent, received])?;
         self.keys = Some((sealer, opener));
+        Ok(())
     }
 
     /// A message in the form of this moment.

@@ -70,8 +70,8 @@ fn encrypted() -> [Stream<tokio::io::DuplexStream>; 2] {
     let (a, b) = duplex(1 << 21);
     let [one, other] = keys();
     let (mut a, mut b) = (Stream::new(a, later()), Stream::new(b, later()));
-    a.encrypt(&one);
-    b.encrypt(&other);
+    a.encrypt(&one).unwrap();
+    b.encrypt(&other).unwrap();
     [a, b]
 }
 
@@ -113,8 +113,8 @@ async fn the_first_packets_authenticate_what_was_said_in_the_clear() {
             a.send(&text(&a, "more")).await.unwrap();
         }
         let [one, other] = keys();
-        a.encrypt(&one);
-        b.encrypt(&other);
+        a.encrypt(&one).unwrap();
+        b.encrypt(&other).unwrap();
         let secret = text(&a, "secret");
         a.send(&secret).await.unwrap();
         let received = b.receive().await;
@@ -175,7 +175,7 @@ async fn packets_without_content_count_in_a_messages_bound() {
     let (mut raw, b) = duplex(1 << 12);
     let [one, other] = keys();
     // Nothing was said in the clear.
-    let mut sealer = Sealer::new(&one, [vec![0; 32], vec![0; 32]]);
+    let mut sealer = Sealer::new(&one, [vec![0; 32], vec![0; 32]]).unwrap();
     for _ in 0..100 {
         let packet = sealer.seal(false, &[]).unwrap();
         raw.write_all(&packet).await.unwrap();
@@ -183,7 +183,7 @@ async fn packets_without_content_count_in_a_messages_bound() {
     let last = sealer.seal(true, &[7]).unwrap();
     raw.write_all(&last).await.unwrap();
     let mut b = Stream::new(b, later()).with_longest_message(100);
-    b.encrypt(&other);
+    b.encrypt(&other).unwrap();
     assert!(matches!(b.receive().await, Err(Fault::TooLarge(_))));
 }
 
