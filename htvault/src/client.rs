@@ -59,7 +59,7 @@ impl Received {
 
 impl Client {
     /// Makes a client that trusts the authorities of [`Settings::tls`](Settings) and follows changes
-    /// of their files. Nothing is sent yet, no name looked up.
+    /// of their files. Nothing is sent yet, no name looked up; only the files are read, which blocks.
     ///
     /// # Errors
     /// The certificate authorities cannot be read; the error names the file and the reason.
@@ -204,6 +204,12 @@ impl Client {
         let mut failures = Vec::new();
         // Addresses that failed for this path. Whether it is their fault, another address tells.
         let mut suspects = Vec::new();
+        let blame = |suspects: &[usize]| {
+            let mut preference = endpoints.preference();
+            for suspect in suspects {
+                preference.failed(*suspect, Instant::now());
+            }
+        };
         for index in order {
             let Some(endpoint) = endpoints.list.get(index) else {
                 continue;
@@ -231,20 +237,13 @@ impl Client {
                     failures.push((endpoint.name(), error));
                     if is_last {
                         // Whether it is the address's fault, the caller's next attempt tells: it begins elsewhere.
-                        let mut preference = endpoints.preference();
-                        for suspect in suspects {
-                            preference.failed(suspect, Instant::now());
-                        }
+                        blame(&suspects);
                         break;
                     }
                 }
                 answer => {
-                    let mut preference = endpoints.preference();
-                    for suspect in suspects {
-                        preference.failed(suspect, Instant::now());
-                    }
-                    preference.succeeded(index, Instant::now());
-                    drop(preference);
+                    blame(&suspects);
+                    endpoints.preference().succeeded(index, Instant::now());
                     return self.settle(&permit, answer);
                 }
             }

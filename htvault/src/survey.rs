@@ -69,7 +69,7 @@ struct Health {
     version: Option<String>,
 }
 
-/// Asks every address of every server for its health.
+/// Asks every address of every server for its health. Reads the files with certificate authorities first, which blocks.
 ///
 /// # Errors
 /// No name can be looked up, or the certificate authorities cannot be read.
