@@ -8,7 +8,8 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-/// Claims of an access token, unverified.
+/// Claims of an access token, unverified. Texts are as they stand in it: what shows one makes it fit
+/// ([`printable`](crate::text::printable)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// `iss`: URL of the issuer.

@@ -62,9 +62,22 @@ pub struct Authorities {
     settings: TlsSettings,
     found: Fingerprint,
     config: ClientConfig,
-    /// The first end of an authority's validity.
-    first_end: Timestamp,
+    in_force: Span,
     unread: Option<String>,
+}
+
+/// Time in which of the authorities that were found the same ones have expired: after the end of the last that has, until
+/// the end of the first that has not.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    after: Timestamp,
+    until: Timestamp,
+}
+
+impl Span {
+    fn holds(self, now: Timestamp) -> bool {
+        self.after < now && now <= self.until
+    }
 }
 
 impl Authorities {
@@ -73,13 +86,17 @@ impl Authorities {
     /// # Errors
     /// They cannot be read, or there are none.
     pub fn read(settings: &TlsSettings) -> Result<Self, Error> {
+        Self::read_at(settings, SystemClock.now())
+    }
+
+    fn read_at(settings: &TlsSettings, now: Timestamp) -> Result<Self, Error> {
         // In this order, so that a change in between is seen as one.
         let found = settings.fingerprint();
-        let trusted = settings.trusted(SystemClock.now())?;
+        let trusted = settings.trusted(now)?;
         Ok(Self {
             settings: settings.clone(),
             found,
-            first_end: trusted.first_end,
+            in_force: trusted.in_force,
             unread: trusted.unread.clone(),
             config: trusted.client_config()?,
         })
@@ -112,13 +129,16 @@ impl Authorities {
         &self.settings
     }
 
-    /// True when the files look as they did when these were read, all could be read, and no authority has expired
-    /// since.
+    /// True when the files look as they did when these were read, all could be read, and no other authorities have expired
+    /// than then: a clock may be set right later.
     #[must_use]
     pub fn are_those_of(&self, settings: &TlsSettings) -> bool {
-        self.unread.is_none()
-            && SystemClock.now() <= self.first_end
-            && self.found == settings.fingerprint()
+        self.are_those_at(settings, SystemClock.now())
+    }
+
+    fn are_those_at(&self, settings: &TlsSettings, now: Timestamp) -> bool {
+        let is_whole = self.unread.is_none();
+        is_whole && self.in_force.holds(now) && self.found == settings.fingerprint()
     }
 
     /// A configuration of rustls that trusts them, for another client than this crate's.
@@ -133,8 +153,7 @@ struct Trusted {
     now: Timestamp,
     roots: RootCertStore,
     digests: Vec<Digest>,
-    /// The first end of a root's validity.
-    first_end: Timestamp,
+    in_force: Span,
     /// Number of those that were left out because their validity is over.
     expired: usize,
     /// Reason why a file could not be read that may be readable later.
@@ -151,11 +170,12 @@ impl Trusted {
         if end < self.now {
             self.digests.push(digest);
             self.expired += 1;
+            self.in_force.after = self.in_force.after.max(end);
             return Err(CertificateError::Expired.into());
         }
         self.roots.add(certificate)?;
         self.digests.push(digest);
-        self.first_end = self.first_end.min(end);
+        self.in_force.until = self.in_force.until.min(end);
         Ok(())
     }
 
@@ -211,7 +231,10 @@ impl TlsSettings {
             now,
             roots: RootCertStore::empty(),
             digests: Vec::new(),
-            first_end: Timestamp::MAX,
+            in_force: Span {
+                after: Timestamp::MIN,
+                until: Timestamp::MAX,
+            },
             expired: 0,
             unread: None,
         };

@@ -16,14 +16,10 @@ fn refused(settings: &TlsSettings) -> String {
 
 /// A self-signed authority that is valid until the end of a year.
 fn authority(last_year: i32) -> String {
-    authority_with(|params| params.not_after = date_time_ymd(last_year, 12, 31))
-}
-
-fn authority_with(change: impl FnOnce(&mut CertificateParams)) -> String {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.not_before = date_time_ymd(2000, 1, 1);
-    change(&mut params);
+    params.not_after = date_time_ymd(last_year, 12, 31);
     params
         .self_signed(&KeyPair::generate().unwrap())
         .unwrap()
@@ -62,19 +58,31 @@ fn an_expired_authority_of_a_bundle_is_not_trusted() {
 }
 
 #[test]
-fn an_authority_that_expires_later_is_trusted_until_then() {
+fn an_authority_is_trusted_until_it_expires_whatever_the_clock_says_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let bundle = dir.path().join("bundle.pem");
-    let end = std::time::Duration::from_secs(SystemClock.now().as_second().unsigned_abs() + 1);
-    let brief = authority_with(|params| params.not_after = date_time_ymd(1970, 1, 1) + end);
-    std::fs::write(&bundle, brief + &authority(2090)).unwrap();
-    let settings = with_file(bundle.clone());
-    let read = Authorities::read(&settings).unwrap();
-    assert!(read.are_those_of(&settings));
-    std::thread::sleep(std::time::Duration::from_millis(2100));
-    assert!(!read.are_those_of(&settings), "one has expired");
-    let again = read.read_again(&settings).unwrap().unwrap();
-    assert!(again.are_those_of(&settings), "the other has not");
+    std::fs::write(
+        &bundle,
+        authority(2001) + &authority(2060) + &authority(2090),
+    )
+    .unwrap();
+    let settings = with_file(bundle);
+    let [now, later, too_late]: [Timestamp; 3] = [
+        "2026-12-01T00:00:00Z",
+        "2061-01-01T00:00:00Z",
+        "2091-01-01T00:00:00Z",
+    ]
+    .map(|time| time.parse().unwrap());
+    let both = Authorities::read_at(&settings, now).unwrap();
+    assert!(both.are_those_at(&settings, now));
+    assert!(!both.are_those_at(&settings, later), "one has expired");
+    let one = Authorities::read_at(&settings, later).unwrap();
+    assert!(one.are_those_at(&settings, later), "the other has not");
+    assert!(
+        !one.are_those_at(&settings, now),
+        "the clock is right again"
+    );
+    assert!(!one.are_those_at(&settings, too_late));
 }
 
 #[test]
