@@ -52,6 +52,9 @@ pub(crate) fn failure(request: &str, error: reqwest::Error, tls: &TlsSettings) -
         Error::new(ErrorKind::Configuration, request, &deepest_words(&error))
     } else if error.is_connect() {
         Error::new(ErrorKind::Unreachable, request, &connecting(&error, io))
+    } else if is_no_http(&error, io) {
+        let words = format!("the answer is no HTTP ({})", deepest_words(&error));
+        Error::bad_answer(request, &words)
     } else {
         // The connection was made, and cut before the answer was complete.
         let words = match io {
@@ -95,6 +98,13 @@ pub(crate) async fn body(
         body.extend_from_slice(&chunk);
     }
     Ok(Some(body))
+}
+
+/// True for the failure to read an answer that did come: head, status or chunks of it are not those of HTTP, or endless.
+fn is_no_http(error: &reqwest::Error, io: Option<&io::Error>) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput};
+    find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse)
+        || io.is_some_and(|io| matches!(io.kind(), InvalidData | InvalidInput))
 }
 
 /// Plain words for a connection that was not made.

@@ -39,8 +39,7 @@ pub enum ErrorKind {
     Refused,
     /// An answer that is not Vault's: something between (load balancer, firewall, proxy) answered.
     NotVault,
-    /// An answer of Vault's form that is not what HTVault answers: fields missing, of another type,
-    /// too large.
+    /// An answer that is not what HTVault answers: fields missing, of another type, too large, or no HTTP.
     BadAnswer,
     /// The server's certificate is not trusted, expired, or for another name.
     Untrusted,

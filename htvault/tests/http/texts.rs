@@ -259,6 +259,22 @@ async fn an_answer_that_is_not_understood_is_never_quoted() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_no_http_came_all_the_same() {
+    let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1_000_000));
+    for answer in [
+        "* OK IMAP4rev1 ready\r\n",
+        "HTTP/1.1 099 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        &long,
+    ] {
+        let error = error_of(Reply::Bytes(answer.as_bytes().to_vec())).await;
+        assert_eq!(error.kind(), ErrorKind::BadAnswer, "{error}");
+        assert_eq!(error.scope(), FailureScope::Credential);
+        assert!(error.words().contains("is no HTTP ("), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_401_that_is_no_login_says_nothing_of_a_keytab() {
     let body = r#"{"errors":["authentication required"]}"#;
     let error = error_of(Reply::json(401, body)).await;
