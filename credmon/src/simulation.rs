@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::model::{
-    CredentialId, Ended, Failure, FileId, InUse, Lifetime, Now, Observed, ObservedTop, Outcome,
+    CredentialId, Failure, FileId, InUse, Lifetime, Now, Observed, ObservedTop, Outcome,
     RenewalTask, Rules, TokenInfo, TopStamp, VaultLife,
 };
 use crate::renewal;
@@ -282,14 +282,7 @@ impl<V: ModelVault> renewal::Vault for Asked<V> {
 }
 
 fn failure(kind: ErrorKind) -> Failure {
-    Failure {
-        scope: kind.scope(),
-        kind: Some(kind),
-        text: format!("{kind:?}"),
-        words: format!("{kind:?}"),
-        advice: kind.advice(),
-        retry_after: None,
-    }
+    Failure::of(kind, format!("{kind:?}"), format!("{kind:?}"))
 }
 
 /// Runs a credmon until the future is dropped.
@@ -321,9 +314,9 @@ pub async fn run<V: ModelVault>(files: MemoryFiles, vault: Arc<V>, hostname: Str
         for (task, permit) in scheduler.plan(now()).0 {
             let (files, vault, clock) = (directory.clone(), vault.clone(), clock.clone());
             running.spawn(async move {
-                let ended = renewal::run(task.clone(), files, vault, clock).await;
-                permit.finish(ended.requests, Instant::now().into_std());
-                (task, ended)
+                let (outcome, requests) = renewal::run(task.clone(), files, vault, clock).await;
+                permit.finish(requests, Instant::now().into_std());
+                (task, outcome)
             });
         }
         let wake = scheduler
@@ -336,16 +329,16 @@ pub async fn run<V: ModelVault>(files: MemoryFiles, vault: Arc<V>, hostname: Str
                 None => scheduler.gone(&id, now()),
             },
             Some(ended) = running.join_next() => {
-                let (task, ended): (RenewalTask, Ended) = match ended {
+                let (task, outcome): (RenewalTask, Outcome) = match ended {
                     Ok(ended) => ended,
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 };
-                if matches!(ended.outcome, Outcome::Changed)
+                if matches!(outcome, Outcome::Changed)
                     && let Some(observed) = directory.observe(&task.id)
                 {
                     scheduler.observe(observed, now());
                 }
-                scheduler.report(&task, ended, now());
+                scheduler.report(&task, outcome, now());
             }
             () = tokio::time::sleep_until(wake) => {}
         }

@@ -15,14 +15,7 @@ pub(crate) fn at(second: i64) -> Timestamp {
 
 /// A failure of that kind. Its text names the path, as htvault's errors do; its words do not.
 pub(crate) fn failure(kind: ErrorKind, path: &str) -> Failure {
-    Failure {
-        scope: kind.scope(),
-        kind: Some(kind),
-        text: format!("{path}: {kind:?}"),
-        words: format!("{kind:?}"),
-        advice: kind.advice(),
-        retry_after: None,
-    }
+    Failure::of(kind, format!("{path}: {kind:?}"), format!("{kind:?}"))
 }
 
 /// Status of a daemon that runs, written at second 1000.

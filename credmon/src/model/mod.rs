@@ -17,7 +17,7 @@ mod top;
 
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use id::{CredentialId, is_account};
-pub(crate) use outcome::{Ended, Failure, Outcome, RenewalTask, TaskKind, VaultLife};
+pub(crate) use outcome::{Failure, Outcome, RenewalTask, TaskKind, VaultLife};
 pub(crate) use routing::{NameStyle, Routing};
 pub(crate) use rules::{Limits, Rules, TokenCopy, without_dot};
 pub(crate) use state::{Cause, Event, Level, Reason, SEE_TO_FILES, STORE_AGAIN, State, WAITS};

@@ -49,14 +49,6 @@ pub(crate) enum TaskKind {
     LookUp,
 }
 
-/// End of a task.
-#[derive(Clone, Debug)]
-pub(crate) struct Ended {
-    pub(crate) outcome: Outcome,
-    /// Requests that were sent, to all addresses.
-    pub(crate) requests: u32,
-}
-
 /// Result of a task.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
@@ -99,6 +91,18 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// An error of that kind, which is charged as it is usual for the kind.
+    pub(crate) fn of(kind: ErrorKind, text: String, words: String) -> Self {
+        Self {
+            scope: kind.scope(),
+            kind: Some(kind),
+            text,
+            words,
+            advice: kind.advice(),
+            retry_after: None,
+        }
+    }
+
     /// An error of this host: never a verdict on a credential.
     pub(crate) fn local(text: String, advice: &'static str) -> Self {
         Self {
@@ -114,13 +118,13 @@ impl Failure {
 
 impl From<htvault::Error> for Failure {
     fn from(error: htvault::Error) -> Self {
+        let printable = |text: &str| htvault::text::printable(text, super::TEXT_LIMIT);
+        let (text, words) = (printable(&error.message()), printable(error.words()));
         Self {
             scope: error.scope(),
-            kind: Some(error.kind()),
-            text: htvault::text::printable(&error.message(), super::TEXT_LIMIT),
-            words: htvault::text::printable(error.words(), super::TEXT_LIMIT),
             advice: error.advice(),
             retry_after: error.retry_after(),
+            ..Self::of(error.kind(), text, words)
         }
     }
 }

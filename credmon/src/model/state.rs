@@ -52,6 +52,17 @@ pub(crate) struct Reason {
     pub(crate) advice: &'static str,
 }
 
+impl Reason {
+    /// Something on this host, in one word.
+    pub(crate) fn here(cause: &'static str, text: &str, advice: &'static str) -> Self {
+        Self {
+            cause: Cause::Here(cause),
+            text: text.into(),
+            advice,
+        }
+    }
+}
+
 /// Advice for a credential that is of no use.
 pub(crate) const STORE_AGAIN: &str =
     "store the credential again (the bastion does; a user does by condor_vault_storer)";

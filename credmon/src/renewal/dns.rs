@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use htvault::{ErrorKind, FailureScope, is_of_this_host};
+use htvault::{ErrorKind, is_of_this_host};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -133,14 +133,11 @@ impl NameCache {
             Ok(Err(_)) => "the look-up broke off".to_owned(),
             Err(_) => format!("no answer for {} s", DEADLINE.as_secs()),
         };
-        Err(Failure {
-            scope: FailureScope::Host,
-            kind: Some(ErrorKind::Unreachable),
-            text: format!("the name {host} cannot be looked up: {error}"),
-            words: format!("its name cannot be looked up: {error}"),
-            advice: ErrorKind::Unreachable.advice(),
-            retry_after: None,
-        })
+        Err(Failure::of(
+            ErrorKind::Unreachable,
+            format!("the name {host} cannot be looked up: {error}"),
+            format!("its name cannot be looked up: {error}"),
+        ))
     }
 
     /// Addresses are looked up again before their time: none of them answers.

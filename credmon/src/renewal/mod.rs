@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use htvault::clock::Clock;
-use htvault::{AccessTokenAnswer, AccessTokenRequest, ErrorKind, FailureScope};
+use htvault::{AccessTokenAnswer, AccessTokenRequest, ErrorKind};
 use jiff::Timestamp;
 
 use crate::model::{
-    CLOCK_TOLERANCE, Ended, Failure, Lifetime, Outcome, RenewalTask, TaskKind, TokenInfo, VaultLife,
+    CLOCK_TOLERANCE, Failure, Lifetime, Outcome, RenewalTask, TaskKind, TokenInfo, VaultLife,
 };
 use crate::store::{CompleteTop, Files};
 
@@ -51,13 +51,13 @@ pub(crate) trait Vault: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<VaultLife>, Failure>> + Send;
 }
 
-/// Does a task.
+/// Does a task; returns its outcome, and the number of requests that were sent, to all addresses.
 pub(crate) async fn run<V: Vault, F: Files>(
     task: RenewalTask,
     files: Arc<F>,
     vault: Arc<V>,
     clock: Arc<dyn Clock>,
-) -> Ended {
+) -> (Outcome, u32) {
     let attempt = Attempt {
         task: &task,
         vault: &*vault,
@@ -68,10 +68,7 @@ pub(crate) async fn run<V: Vault, F: Files>(
         },
     };
     let outcome = attempt.run(&files).await.unwrap_or_else(|outcome| outcome);
-    Ended {
-        outcome,
-        requests: attempt.caller.requests.load(Ordering::Relaxed),
-    }
+    (outcome, attempt.caller.requests.load(Ordering::Relaxed))
 }
 
 struct Attempt<'a, V> {
@@ -148,14 +145,10 @@ impl<V: Vault> Attempt<'_, V> {
         }
         Err(match self.look_up(top).await {
             Ok(None) => dead(top),
-            Ok(Some(_)) => Outcome::Failed(Failure {
-                scope: FailureScope::Credential,
-                kind: Some(ErrorKind::Forbidden),
-                text: format!("{} (the vault token is valid)", failure.text),
-                words: failure.words,
-                advice: ErrorKind::Forbidden.advice(),
-                retry_after: None,
-            }),
+            Ok(Some(_)) => {
+                let text = format!("{} (the vault token is valid)", failure.text);
+                Outcome::Failed(Failure::of(ErrorKind::Forbidden, text, failure.words))
+            }
             Err(failure) => Outcome::Failed(failure),
         })
     }

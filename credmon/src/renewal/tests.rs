@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use htvault::FailureScope;
 use jiff::Timestamp;
 
 use super::*;
@@ -49,11 +50,11 @@ impl Fixture {
         let before = self.sent();
         let (vault, directory) = (self.vault.clone(), self.credentials.directory());
         let clock = Arc::new(self.clock.clone());
-        let ended = run(task, Arc::new(directory), Arc::new(vault), clock).await;
-        let requests = usize::try_from(ended.requests).unwrap();
+        let (outcome, requests) = run(task, Arc::new(directory), Arc::new(vault), clock).await;
+        let requests = usize::try_from(requests).unwrap();
         assert_eq!(requests, self.sent() - before);
         assert!(requests <= RenewalTask::MOST_REQUESTS);
-        ended.outcome
+        outcome
     }
 
     async fn renew(&self, minimum_seconds: i64, current: Option<&Arc<TokenInfo>>) -> Outcome {

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use crate::model::{CredentialId, Event, LastError, Level, Now, Reason, State};
+use super::record::Record;
+use crate::model::{Event, LastError, Level, Now, Reason, State};
 
 /// State of a credential.
 #[derive(Clone, Debug)]
@@ -32,33 +33,29 @@ impl Condition {
         self.state = state;
         self.reason = None;
     }
+}
 
-    /// Takes on a state; a line for the log when state or cause is new. `remaining`: what jobs have.
-    pub(super) fn set(
-        &mut self,
-        id: &CredentialId,
-        state: State,
-        reason: Reason,
-        remaining: &str,
-        now: Now,
-    ) -> Option<Event> {
+impl Record {
+    /// Takes on a state; a line for the log when state or cause is new.
+    pub(super) fn set_state(&mut self, state: State, reason: Reason, now: Now) -> Option<Event> {
+        let condition = &mut self.condition;
         let is_failure = matches!(state, State::Degraded | State::Dead);
         if is_failure {
-            self.last_error = Some(Box::new(LastError {
+            condition.last_error = Some(Box::new(LastError {
                 at: now.wall,
                 text: reason.text.clone(),
             }));
         }
-        let cause = self.reason.as_ref().map(|reason| reason.cause);
-        let is_new = self.state != state || cause != Some(reason.cause);
-        self.set_plain(state, now);
+        let cause = condition.reason.as_ref().map(|reason| reason.cause);
+        let is_new = condition.state != state || cause != Some(reason.cause);
+        condition.set_plain(state, now);
         let event = is_new.then(|| {
             let advice = match reason.advice {
                 "" => String::new(),
                 advice => format!("; {advice}"),
             };
             let remaining = if is_failure {
-                format!(" ({remaining})")
+                format!(" ({})", self.in_place.remaining_text(now))
             } else {
                 String::new()
             };
@@ -69,10 +66,13 @@ impl Condition {
             };
             Event::new(
                 level,
-                format!("{id}: {state}: {}{advice}{remaining}", reason.text),
+                format!(
+                    "{}: {state}: {}{advice}{remaining}",
+                    self.top.id, reason.text
+                ),
             )
         });
-        self.reason = Some(Box::new(reason));
+        condition.reason = Some(Box::new(reason));
         event
     }
 }

@@ -19,7 +19,7 @@ const PER_HOST: usize = 24;
 #[derive(Clone, Debug)]
 pub(crate) struct Gate(Arc<Mutex<Use>>);
 
-/// Requests under way by account, and how many more there may be.
+/// Room at one level: an account may have as many requests under way as are free.
 pub(crate) struct Room {
     free: usize,
     used: BTreeMap<Arc<str>, usize>,
@@ -128,8 +128,9 @@ impl Gate {
     /// `true` when nobody may ask a host or issuer now.
     pub(crate) fn is_full(&self, (host, issuer): &Target) -> bool {
         let state = self.state();
-        let (own, others) = state.at_issuer(host, issuer);
-        own >= most_for_issuer(others)
+        let at_host = state.under_way.values().filter(|route| route.host == *host);
+        let (own, others): (Vec<_>, Vec<_>) = at_host.partition(|route| route.issuer == *issuer);
+        own.len() >= most_for_issuer(others.len())
     }
 
     /// `true` when a request may be sent.
@@ -139,14 +140,15 @@ impl Gate {
         {
             state.asked += 1;
         }
-        let at_host = |other: &Route| other.host == route.host;
-        let at_issuer = |other: &Route| at_host(other) && other.issuer == route.issuer;
-        state.has_room(&route.account, |_| true, |used| used.total)
-            && state.has_room(&route.account, at_host, |_| PER_HOST)
-            && state.has_room(&route.account, at_issuer, |used| {
-                most_for_issuer(used.at_issuer(&route.host, &route.issuer).1)
-            })
-            && state.is_within_limit(route, now)
+        let at_host = || state.under_way.values().filter(|r| r.host == route.host);
+        let (at_issuer, others): (Vec<_>, Vec<_>) =
+            at_host().partition(|r| r.issuer == route.issuer);
+        let rooms = [
+            Room::of(state.total, state.under_way.values()),
+            Room::of(PER_HOST, at_host()),
+            Room::of(most_for_issuer(others.len()), at_issuer.into_iter()),
+        ];
+        rooms.iter().all(|room| room.has(&route.account)) && state.is_within_limit(route, now)
     }
 
     /// Admits a request.
@@ -189,25 +191,6 @@ fn most_for_issuer(others: usize) -> usize {
 }
 
 impl Use {
-    /// Requests under way at a host: for an issuer, and for others.
-    fn at_issuer(&self, host: &Arc<str>, issuer: &Arc<str>) -> (usize, usize) {
-        let at_host = self.under_way.values().filter(|route| route.host == *host);
-        let (own, others): (Vec<_>, Vec<_>) = at_host.partition(|route| route.issuer == *issuer);
-        (own.len(), others.len())
-    }
-
-    /// The rule at one level: an account may have as many under way as are free.
-    fn has_room(
-        &self,
-        account: &str,
-        is_here: impl Fn(&Route) -> bool,
-        bound: impl Fn(&Self) -> usize,
-    ) -> bool {
-        let here = || self.under_way.values().filter(|route| is_here(route));
-        let own = here().filter(|route| *route.account == *account).count();
-        own < bound(self).saturating_sub(here().count())
-    }
-
     /// The bound on requests, by the same rule. A task under way counts for as many as it may send to one address.
     fn is_within_limit(&mut self, route: &Route, now: Instant) -> bool {
         let Some((limit, span)) = self.limit else {

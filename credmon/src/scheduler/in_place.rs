@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::timing::TokenTimes;
-use crate::model::{CLOCK_TOLERANCE, FileId, InUse, Lifetime, Now, TokenInfo};
+use crate::model::{FileId, InUse, Lifetime, Now, TokenInfo};
 
 /// A `.use` file and the token in it, as the scheduler sees it.
 #[derive(Clone, Debug)]
@@ -100,12 +100,6 @@ impl InPlace {
     pub(super) fn expires(&self) -> Timestamp {
         self.lifetime()
             .map_or(Timestamp::MAX, |lifetime| lifetime.expires)
-    }
-
-    /// Seconds by which it seems to come from the future, when they are too many.
-    pub(super) fn ahead(&self, now: Now) -> Option<i64> {
-        let ahead = now.until(self.lifetime()?.issued);
-        (ahead > CLOCK_TOLERANCE).then_some(ahead)
     }
 
     /// Its expiry, for a line in the log.

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use htvault::FailureScope;
 
 use crate::model::{
-    CredentialId, CredentialStatus, Ended, Event, Level, Lifetime, Now, Observed, Outcome,
-    RenewalTask, Renewals, Route, Rules, State, TaskKind,
+    CredentialId, CredentialStatus, Event, Level, Lifetime, Now, Observed, Outcome, RenewalTask,
+    Renewals, Route, Rules, State,
 };
 use breaker::Breakers;
 pub(crate) use gate::Gate;
@@ -168,23 +168,20 @@ impl Scheduler {
     }
 
     /// A task ended: its outcome counts for the credential, and for what it shares with others.
-    pub(crate) fn report(&mut self, task: &RenewalTask, ended: Ended, now: Now) -> Vec<Event> {
-        let ended = Ended {
-            outcome: self.judge_short(task, ended.outcome),
-            ..ended
-        };
-        self.count(&ended.outcome);
-        let (waits, mut events) = self.charge(task, &ended.outcome, now);
-        if let Outcome::Renewed { token, .. } = &ended.outcome {
+    pub(crate) fn report(&mut self, task: &RenewalTask, outcome: Outcome, now: Now) -> Vec<Event> {
+        let outcome = self.judge_short(task, outcome);
+        self.count(&outcome);
+        let (waits, mut events) = self.charge(task, &outcome, now);
+        if let Outcome::Renewed { token, .. } = &outcome {
             events.extend(self.report_short_lived(task, token.lifetime));
+            self.check_clock(task.id.user(), token.lifetime, now);
         }
-        let failing = match &ended.outcome {
+        let failing = match outcome {
             Outcome::Failed(_) | Outcome::TokenDead(_) => self.failing(&task.id),
             _ => 0,
         };
-        let is_renewed = matches!(ended.outcome, Outcome::Renewed { .. });
         let own = self.change(&task.id, now, |record, rules| {
-            let is_gone = record.activity == Activity::RunningGone;
+            let was_gone = record.activity == Activity::RunningGone;
             record.activity = Activity::Idle;
             let context = Context {
                 rules,
@@ -192,28 +189,13 @@ impl Scheduler {
                 waits,
                 failing,
             };
-            let mut events = Vec::new();
-            if record.was_replaced(task, &ended.outcome) {
-                record.retry_now(rules.limits, now);
-            } else if matches!(task.kind, TaskKind::LookUp) {
-                record.report_look_up(&ended.outcome, context);
-            } else {
-                events = record.report(ended.outcome, context);
-                if record.route().is_none() {
-                    // The rules changed meanwhile: whatever came of it, it is not to be served.
-                    events.extend(record.judge(rules, now));
-                }
-            }
-            (is_gone, events)
+            (was_gone, record.report(task, outcome, context))
         });
-        let Some((is_gone, own)) = own else {
-            return events;
-        };
-        events.extend(of(task.id.user(), own));
-        if is_gone {
-            self.remove(&task.id);
-        } else if is_renewed {
-            self.check_clock(&task.id, now);
+        if let Some((was_gone, own)) = own {
+            events.extend(of(task.id.user(), own));
+            if was_gone {
+                self.remove(&task.id);
+            }
         }
         events
     }

@@ -7,7 +7,8 @@ use htvault::{Action, FailureScope};
 use super::record::Record;
 use super::timing::{self, RetryPolicy};
 use crate::model::{
-    Cause, Event, Failure, InUse, Level, Now, Outcome, Reason, Rules, STORE_AGAIN, State, TokenInfo,
+    Cause, Event, Failure, InUse, Level, Now, Outcome, Reason, RenewalTask, Rules, STORE_AGAIN,
+    State, TaskKind, TokenInfo,
 };
 
 /// Wait before the second look-up of a vault token that seems dead, in seconds: a server that lags may
@@ -36,7 +37,34 @@ pub(super) struct Context<'r> {
 
 impl Record {
     /// A task ended: takes in what came of it.
-    pub(super) fn report(&mut self, outcome: Outcome, context: Context<'_>) -> Vec<Event> {
+    pub(super) fn report(
+        &mut self,
+        task: &RenewalTask,
+        outcome: Outcome,
+        context: Context<'_>,
+    ) -> Vec<Event> {
+        let (rules, now) = (context.rules, context.now);
+        if self.was_replaced(task, &outcome) {
+            self.retry_now(rules.limits, now);
+            return Vec::new();
+        }
+        let mut events = match task.kind {
+            TaskKind::LookUp => {
+                self.looked_up(&outcome, now);
+                Vec::new()
+            }
+            TaskKind::Renew { .. } => self.tried(outcome, context),
+        };
+        self.plan(rules.limits, now);
+        if self.route().is_none() {
+            // The rules changed meanwhile: whatever came of it, it is not to be served.
+            events.extend(self.judge(rules, now));
+        }
+        events
+    }
+
+    /// An attempt to renew its access token ended.
+    fn tried(&mut self, outcome: Outcome, context: Context<'_>) -> Vec<Event> {
         let now = context.now;
         if !matches!(outcome, Outcome::TokenDead(_)) {
             self.seemed_dead = false;
@@ -44,7 +72,7 @@ impl Record {
         if !matches!(outcome, Outcome::Changed) {
             self.changes = 0;
         }
-        let events = match outcome {
+        match outcome {
             Outcome::Renewed { token, shorter } => self.renewed(token, shorter, context),
             Outcome::Unchanged => self.unchanged(context).into_iter().collect(),
             // The next scan tells.
@@ -56,21 +84,18 @@ impl Record {
             }
             Outcome::TokenDead(text) => self.dead(&text, context).into_iter().collect(),
             Outcome::Failed(failure) => self.refused(&failure, context).into_iter().collect(),
-        };
-        self.plan(context.rules.limits, now);
-        events
+        }
     }
 
     /// A look-up of the vault token's expiry ended. A failure says nothing; a token that seems dead is
     /// renewed at once, which finds out.
-    pub(super) fn report_look_up(&mut self, outcome: &Outcome, context: Context<'_>) {
+    fn looked_up(&mut self, outcome: &Outcome, now: Now) {
         self.in_place.looked_up = true;
         match outcome {
             Outcome::LookedUp(life) => self.vault_life = Some(*life),
-            Outcome::TokenDead(_) => self.retry_at = Some(context.now.mono),
+            Outcome::TokenDead(_) => self.retry_at = Some(now.mono),
             _ => {}
         }
-        self.plan(context.rules.limits, context.now);
     }
 
     fn renewed(
@@ -122,7 +147,7 @@ impl Record {
         } else if is_short {
             // Not for the first time, perhaps: by a clock that is ahead it may be so for long.
             self.failures = failures;
-            let reason = here("unchanged", "Vault has no newer access token", "");
+            let reason = Reason::here("unchanged", "Vault has no newer access token", "");
             self.failed(RetryPolicy::Transient, reason, context)
         } else {
             self.well(now)
@@ -182,19 +207,23 @@ impl Record {
     fn dead(&mut self, text: &str, context: Context<'_>) -> Option<Event> {
         if !std::mem::replace(&mut self.seemed_dead, true) {
             self.retry_at = Some(context.now.after(SECOND_LOOK));
-            let reason = here("seems dead", &format!("{text}; it is asked once more"), "");
+            let reason = Reason::here("seems dead", &format!("{text}; it is asked once more"), "");
             return self.set_state(State::Degraded, reason, context.now);
         }
         self.proven = false;
         self.wait(RetryPolicy::Dead, context);
-        self.set_state(State::Dead, here("dead", text, STORE_AGAIN), context.now)
+        self.set_state(
+            State::Dead,
+            Reason::here("dead", text, STORE_AGAIN),
+            context.now,
+        )
     }
 
     /// Vault gives no token that has expired: it is this host that is wrong.
     fn clock_is_wrong(&mut self, context: Context<'_>) -> Option<Event> {
         let text = "the newest access token that Vault gives has expired by this host's clock; it is \
                     in place, for other hosts may see it differently";
-        let reason = here("clock", text, "check this host's clock");
+        let reason = Reason::here("clock", text, "check this host's clock");
         let event = self.failed(RetryPolicy::NeedsPerson, reason, context);
         // The token is as good as ever: it is renewed as often as ever. One that does not say since when it
         // lives seems to live for no time at all.
@@ -230,14 +259,6 @@ impl Record {
             wait = wait.saturating_mul(factor).min(LONGEST_SHARED.max(wait));
         }
         self.retry_at = Some(context.now.after(wait));
-    }
-}
-
-fn here(cause: &'static str, text: &str, advice: &'static str) -> Reason {
-    Reason {
-        cause: Cause::Here(cause),
-        text: text.into(),
-        advice,
     }
 }
 

@@ -8,8 +8,11 @@ use std::time::Instant;
 use super::breaker::{Breaker, open_at, open_for};
 use super::gate::{Permit, Room};
 use super::record::{Activity, Record, Urgency};
+use super::timing::{seconds_of_a_new_one, seconds_to_ask};
 use super::{Dependency, Scheduler};
-use crate::model::{CredentialId, Event, Level, Now, RenewalTask, Route, TaskKind};
+use crate::model::{
+    CLOCK_TOLERANCE, CredentialId, Event, Level, Lifetime, Now, RenewalTask, Route, TaskKind,
+};
 
 /// A step of the wall clock of so many seconds is noticed.
 const CLOCK_STEP: i64 = 5;
@@ -82,7 +85,7 @@ impl Scheduler {
                 refused.insert(key);
             }
         }
-        best?.1.task(self.rules.limits, now)
+        best?.1.task(seconds_to_ask, self.rules.limits, now)
     }
 
     /// One probe for each open breaker whose time has come: by a credential that worked before, of
@@ -136,10 +139,12 @@ impl Scheduler {
                 (Some(id.user()) == prober.as_ref(), record.due, id)
             });
             let limits = self.rules.limits;
-            let task = chosen.and_then(|record| match dependency.1 {
-                Some(_) => record.probe_of_issuer(limits, now),
-                None => record.task(limits, now),
-            });
+            let seconds = if is_issuer(&dependency) {
+                seconds_of_a_new_one
+            } else {
+                seconds_to_ask
+            };
+            let task = chosen.and_then(|record| record.task(seconds, limits, now));
             let Some(task) = task else { continue };
             let breaker = self.breakers.get_mut(&dependency);
             let probe = breaker.and_then(|b| b.probe(&task.route.account));
@@ -163,7 +168,7 @@ impl Scheduler {
                 || open_for(&self.breakers, route).is_none() && self.gate.admits(route, now.mono);
             if !refused.contains(route) && may_go() && !self.delays_others(route) {
                 let kind = TaskKind::LookUp;
-                let task = record.task(self.rules.limits, now)?;
+                let task = record.task(seconds_to_ask, self.rules.limits, now)?;
                 return Some(self.start(RenewalTask { kind, ..task }, None, now));
             }
             refused.insert(route.clone());
@@ -183,8 +188,8 @@ impl Scheduler {
         let is_limited = self.rules.request_limit.is_some();
         let is_own = |(_, id): &(Urgency, CredentialId)| *id.user() == route.account;
         self.queues.ready.iter().any(|(target, queue)| {
-            let shares = (is_limited && target.0 == route.host) || queue.iter().any(is_own);
-            shares && open_at(&self.breakers, target).next().is_none()
+            let is_open = open_at(&self.breakers, target).next().is_some();
+            !is_open && ((is_limited && target.0 == route.host) || queue.iter().any(is_own))
         })
     }
 
@@ -247,11 +252,12 @@ impl Scheduler {
 
     /// Compares this host's clock with what fresh tokens say: those of most accounts, for a server
     /// that one account names may say anything.
-    pub(super) fn check_clock(&mut self, id: &CredentialId, now: Now) {
-        let record = self.records.get(id);
-        match record.and_then(|record| record.in_place.ahead(now)) {
-            Some(ahead) => _ = self.ahead.insert(id.user().clone(), ahead),
-            None => _ = self.ahead.remove(id.user()),
+    pub(super) fn check_clock(&mut self, user: &Arc<str>, fresh: Option<Lifetime>, now: Now) {
+        match fresh.map(|lifetime| now.until(lifetime.issued)) {
+            Some(ahead) if ahead > CLOCK_TOLERANCE => {
+                self.ahead.insert(user.clone(), ahead);
+            }
+            _ => _ = self.ahead.remove(user),
         }
         let mut all: Vec<i64> = self.ahead.values().copied().collect();
         all.sort_unstable();

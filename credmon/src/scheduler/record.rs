@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::condition::Condition;
 use super::in_place::InPlace;
-use super::timing::{self, Jitter, TokenTimes};
+use super::timing::{self, Jitter, SecondsToAsk};
 use super::{Dependency, dependencies};
 use crate::model::{
     Cause, Event, InUse, Limits, Now, Observed, ObservedTop, Outcome, Reason, RenewalTask, Route,
@@ -171,29 +171,26 @@ impl Record {
 
     /// Reason why it is not served at all.
     fn hindrance(&self, rules: &Rules) -> Option<(State, Reason)> {
-        let reason = |cause, text: String, advice| Reason {
-            cause: Cause::Here(cause),
-            text: text.into(),
-            advice,
-        };
         if let Err(not_ours) = rules.routing.check(self.top.id.service()) {
-            return Some((State::Ignored, reason("not ours", not_ours.to_string(), "")));
+            let reason = Reason::here("not ours", &not_ours.to_string(), "");
+            return Some((State::Ignored, reason));
         }
         match &self.top.route {
             Err(problem @ TopProblem::Unusable(_)) => {
-                Some((State::Dead, reason("top", problem.to_string(), STORE_AGAIN)))
+                let reason = Reason::here("top", &problem.to_string(), STORE_AGAIN);
+                Some((State::Dead, reason))
             }
-            Err(problem @ TopProblem::Unreadable(_)) => Some((
-                State::Degraded,
-                reason("unreadable", problem.to_string(), SEE_TO_FILES),
-            )),
+            Err(problem @ TopProblem::Unreadable(_)) => {
+                let reason = Reason::here("unreadable", &problem.to_string(), SEE_TO_FILES);
+                Some((State::Degraded, reason))
+            }
             Ok(route) if !rules.trusts(&route.host) => {
                 let host = &route.host;
                 let text = format!(
                     "its .top cannot be used: its vault_url's host {host} is not in \
                      TRUSTED_VAULT_HOSTS"
                 );
-                Some((State::Dead, reason("untrusted", text, STORE_AGAIN)))
+                Some((State::Dead, Reason::here("untrusted", &text, STORE_AGAIN)))
             }
             Ok(_) => None,
         }
@@ -246,19 +243,10 @@ impl Record {
         !self.in_place.served && self.failures == 0 && self.waits_for.is_none()
     }
 
-    /// The renewal to do now.
-    pub(super) fn task(&self, limits: Limits, now: Now) -> Option<RenewalTask> {
-        self.task_that_asks(timing::seconds_to_ask, limits, now)
-    }
-
-    /// A renewal that finds out whether the issuer works.
-    pub(super) fn probe_of_issuer(&self, limits: Limits, now: Now) -> Option<RenewalTask> {
-        self.task_that_asks(timing::seconds_of_a_new_one, limits, now)
-    }
-
-    fn task_that_asks(
+    /// The renewal to do now. `seconds`: the lifetime that it asks for.
+    pub(super) fn task(
         &self,
-        seconds: impl FnOnce(Limits, Option<TokenTimes>) -> i64,
+        seconds: SecondsToAsk,
         limits: Limits,
         now: Now,
     ) -> Option<RenewalTask> {
@@ -342,12 +330,5 @@ impl Record {
             self.retry_at = Some(now.mono);
         }
         self.plan(limits, now);
-    }
-
-    /// Takes on a state; a line for the log when state or cause is new.
-    pub(super) fn set_state(&mut self, state: State, reason: Reason, now: Now) -> Option<Event> {
-        let remaining = self.in_place.remaining_text(now);
-        self.condition
-            .set(&self.top.id, state, reason, &remaining, now)
     }
 }

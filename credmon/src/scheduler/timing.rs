@@ -147,6 +147,9 @@ fn last_slot(latest: i64, period: i64, phase: i64) -> i64 {
     latest - (latest - phase).rem_euclid(period)
 }
 
+/// One of [`seconds_to_ask`] and [`seconds_of_a_new_one`].
+pub(super) type SecondsToAsk = fn(Limits, Option<TokenTimes>) -> i64;
+
 /// Law 5: seconds of lifetime to ask Vault for. `token`: the one that shall be replaced by a newer.
 pub(super) fn seconds_to_ask(limits: Limits, token: Option<TokenTimes>) -> i64 {
     let Some(token) = token.filter(|token| token.left > 0) else {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::reporting::{HANGING, Reporting};
 use crate::config::{Outputs, Settings};
 use crate::model::{
-    CredentialId, Ended, Failure, Heartbeat, InUse, Now, Outcome, RenewalTask, TaskKind, TokenCopy,
+    CredentialId, Failure, Heartbeat, InUse, Now, Outcome, RenewalTask, TaskKind, TokenCopy,
 };
 use crate::renewal::{self, Vault};
 use crate::report::log::Log;
@@ -66,7 +66,7 @@ pub(crate) struct Daemon<V> {
     pub(super) settings: Settings,
     pub(super) scheduler: Scheduler,
     directory: Option<Arc<Directory>>,
-    running: JoinSet<Ended>,
+    running: JoinSet<Outcome>,
     /// Tasks under way.
     tasks: HashMap<task::Id, RenewalTask>,
     pub(super) copier: Option<Copier>,
@@ -218,42 +218,36 @@ impl<V: Vault> Daemon<V> {
             let (vault, clock) = (self.parts.vault.clone(), self.parts.clock.clone());
             let run = renewal::run(task.clone(), directory.clone(), vault, clock);
             let handle = self.running.spawn(async move {
-                let ended = run.await;
-                permit.finish(ended.requests, Instant::now().into_std());
-                ended
+                let (outcome, requests) = run.await;
+                permit.finish(requests, Instant::now().into_std());
+                outcome
             });
             self.tasks.insert(handle.id(), task);
         }
     }
 
-    fn ended(&mut self, ended: Result<(task::Id, Ended), task::JoinError>) {
-        let (id, ended) = match ended {
+    fn ended(&mut self, ended: Result<(task::Id, Outcome), task::JoinError>) {
+        let (id, outcome) = match ended {
             Ok(ended) => ended,
             Err(error) => {
                 let text = format!("a renewal broke off: {error}");
                 tracing::error!("{text}");
                 let failure = Failure::local(text, "report this as an error of this program");
-                (
-                    error.id(),
-                    Ended {
-                        outcome: Outcome::Failed(failure),
-                        requests: 0,
-                    },
-                )
+                (error.id(), Outcome::Failed(failure))
             }
         };
         let Some(task) = self.tasks.remove(&id) else {
             return;
         };
-        let installed = match &ended.outcome {
+        let installed = match &outcome {
             Outcome::Renewed { token, .. } => Some(token.file),
             _ => None,
         };
-        let may_be_dead = matches!(ended.outcome, Outcome::TokenDead(_));
-        if matches!(ended.outcome, Outcome::Changed) {
+        let may_be_dead = matches!(outcome, Outcome::TokenDead(_));
+        if matches!(outcome, Outcome::Changed) {
             self.wake_scanner(Wake::Scan(task.id.user().clone()));
         }
-        let events = self.scheduler.report(&task, ended, self.now());
+        let events = self.scheduler.report(&task, outcome, self.now());
         self.log(&events);
         if may_be_dead && self.scheduler.rules().delete_dead && self.scheduler.is_dead(&task.id) {
             self.delete(&task);

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use htvault::Resolve as _;
+use htvault::{FailureScope, Resolve as _};
 use tokio::time::{advance, pause};
 
 use super::*;

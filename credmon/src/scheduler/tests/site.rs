@@ -4,7 +4,7 @@ use htvault::{ErrorKind, FailureScope};
 
 use super::super::*;
 use crate::model::fixtures::{self, at};
-use crate::model::{Failure, FileId, TokenInfo, VaultLife};
+use crate::model::{Failure, FileId, TaskKind, TokenInfo, VaultLife};
 
 /// Vaults and issuers, as of the right time.
 #[derive(Default)]

@@ -9,7 +9,9 @@ use super::super::*;
 use super::consistency::assert_consistent;
 use super::site::{Site, can_be, file, token_of};
 use crate::model::fixtures::at;
-use crate::model::{CredentialStatus, Failure, InUse, Limits, ObservedTop, TopProblem, TopStamp};
+use crate::model::{
+    CredentialStatus, Failure, InUse, Limits, ObservedTop, TaskKind, TopProblem, TopStamp,
+};
 
 /// Wall-clock time at the beginning, in seconds since 1970.
 pub(super) const START: i64 = 1_795_331_348;
@@ -275,7 +277,7 @@ impl World {
         let (answer, requests) = ended.answer;
         ended.permit.finish(requests, self.now.mono);
         let outcome = outcome.filter(|outcome| can_be(outcome, &ended.task));
-        self.report(&ended.task, outcome.unwrap_or(answer), requests);
+        self.report(&ended.task, outcome.unwrap_or(answer));
     }
 
     /// A task panics: its permit is dropped, and the daemon reports an error of this host.
@@ -283,12 +285,11 @@ impl World {
         let ended = self.under_way.remove(place);
         drop(ended.permit);
         let failure = Failure::local("a renewal broke off".to_owned(), "");
-        self.report(&ended.task, Outcome::Failed(failure), 0);
+        self.report(&ended.task, Outcome::Failed(failure));
     }
 
-    fn report(&mut self, task: &RenewalTask, outcome: Outcome, requests: u32) {
-        let ended = Ended { outcome, requests };
-        let events = self.scheduler.report(task, ended, self.now);
+    fn report(&mut self, task: &RenewalTask, outcome: Outcome) {
+        let events = self.scheduler.report(task, outcome, self.now);
         self.events.extend(events);
         self.check();
     }
