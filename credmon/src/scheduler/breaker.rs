@@ -116,16 +116,18 @@ impl Breaker {
     }
 
     /// A probe found out nothing, such as one that got a cached token: another one follows soon. After
-    /// some of these all may try.
-    pub(super) fn inconclusive(&mut self, retry_at: Instant) {
+    /// some of these all may try. `false` when it is not open.
+    pub(super) fn inconclusive(&mut self, retry_at: Instant) -> bool {
         const MOST: u32 = 5;
-        if let Some(open) = &mut self.open {
-            open.retry_at = open.retry_at.max(retry_at);
-            open.inconclusive += 1;
-            if open.inconclusive >= MOST {
-                self.succeeded();
-            }
+        let Some(open) = &mut self.open else {
+            return false;
+        };
+        open.retry_at = open.retry_at.max(retry_at);
+        open.inconclusive += 1;
+        if open.inconclusive >= MOST {
+            self.succeeded();
         }
+        true
     }
 
     /// Starts a probe by an account.

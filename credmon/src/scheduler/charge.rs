@@ -40,12 +40,16 @@ impl Scheduler {
                 }
                 Verdict::Down(failure) if proven => {
                     let (is_open, event) = self.failed(dependency, task, failure, now);
-                    waits |= is_open;
+                    waits = is_open;
                     events.extend(event.map(|event| self.of_users(dependency, task, event)));
+                    // An issuer behind a host that is down was not asked.
+                    break;
                 }
                 Verdict::Down(_) | Verdict::Nothing if task.is_probe => {
-                    if let Some(breaker) = self.breakers.get_mut(dependency) {
-                        breaker.inconclusive(now.after(timing::GAP));
+                    let breaker = self.breakers.get_mut(dependency);
+                    // It was a probe of the first that is open.
+                    if breaker.is_some_and(|b| b.inconclusive(now.after(timing::GAP))) {
+                        break;
                     }
                 }
                 // What has never worked says nothing of what it shares with others.

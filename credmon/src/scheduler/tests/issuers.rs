@@ -32,6 +32,26 @@ fn after_an_issuers_outage_that_outlasted_all_tokens_all_are_back_within_a_minut
 }
 
 #[test]
+fn an_issuer_that_is_down_is_asked_by_probes_alone_after_its_host_was_down_too() {
+    let mut world = World::of_life(90, 60);
+    for n in 0..50 {
+        world.store(&format!("good{n:02}"), "cms");
+    }
+    world.pass(60);
+    world.site.issuers_down.insert("cms");
+    world.pass(300);
+    world.site.hosts_down.insert("a", ErrorKind::Sealed);
+    world.pass_with(600, |world| assert!(world.is_open("a", Some("cms"))));
+    assert!(world.is_open("a", None));
+    world.site.hosts_down.clear();
+    let before = world.elapsed();
+    world.pass(120);
+    assert!(!world.is_open("a", None) && world.is_open("a", Some("cms")));
+    let sent = world.sent.iter().filter(|sent| sent.at >= before).count();
+    assert!(sent <= 12, "{sent}");
+}
+
+#[test]
 fn an_outage_that_is_over_is_followed_by_no_burst() {
     let mut world = World::new();
     for n in 0..200 {
@@ -213,7 +233,7 @@ fn a_token_that_was_issued_after_a_breaker_opened_closes_it_though_it_is_backdat
     while !world.is_open("a", Some("cms")) {
         world.pass(10);
     }
-    world.pass_with(600, |world| assert!(world.is_open("a", Some("cms"))));
+    world.pass(600);
     world.site.issuers_down.clear();
     world.pass(35);
     assert!(!world.is_open("a", Some("cms")));
