@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::timing::TokenTimes;
-use crate::model::{FileId, InUse, Lifetime, Now, TokenInfo};
+use crate::model::{FileId, InUse, Lifetime, Now, State, TokenInfo};
 
 /// A `.use` file and the token in it, as the scheduler sees it.
 #[derive(Clone, Debug)]
@@ -26,11 +26,11 @@ pub(super) struct InPlace {
 }
 
 impl InPlace {
-    pub(super) fn new(in_use: Option<InUse>, now: Now) -> Self {
+    pub(super) fn new(in_use: Option<InUse>, served: bool, now: Now) -> Self {
         let mut in_place = Self {
             in_use: None,
             received: (now.mono, 0),
-            served: false,
+            served,
             confirmed: now.mono,
             looked_up: false,
         };
@@ -81,6 +81,15 @@ impl InPlace {
 
     pub(super) fn has_expired(&self, now: Now) -> bool {
         self.left(now) == Some(0)
+    }
+
+    /// State of a credential that nothing hinders.
+    pub(super) fn state(&self, now: Now) -> State {
+        if self.served && !self.has_expired(now) {
+            State::Fresh
+        } else {
+            State::Renewing
+        }
     }
 
     pub(super) fn times(&self, now: Now) -> Option<TokenTimes> {

@@ -55,11 +55,8 @@ impl Record {
             }
             TaskKind::Renew { .. } => self.tried(outcome, context),
         };
-        self.plan(rules.limits, now);
-        if self.route().is_none() {
-            // The rules changed meanwhile: whatever came of it, it is not to be served.
-            events.extend(self.judge(rules, now));
-        }
+        // The rules may have changed meanwhile: whatever came of it, it may not be served any more.
+        events.extend(self.judge(rules, now));
         events
     }
 

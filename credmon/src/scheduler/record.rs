@@ -78,14 +78,9 @@ impl Record {
         let is_served = observed.is_served();
         let Observed { top, in_use } = observed;
         let jitter = Jitter::of(&rules.hostname, &top.id);
-        let mut in_place = InPlace::new(in_use, now);
-        in_place.served = is_served;
-        let is_fresh = in_place.served && !in_place.has_expired(now);
-        let state = if is_fresh {
-            State::Fresh
-        } else {
-            State::Renewing
-        };
+        let in_place = InPlace::new(in_use, is_served, now);
+        let state = in_place.state(now);
+        let is_fresh = state == State::Fresh;
         let is_long_lived = is_fresh && in_place.left(now).is_none_or(|left| left > LONG_LIVED);
         let soon = || now.after(jitter.part(LONG_LIVED_SPREAD));
         Self {
@@ -157,12 +152,7 @@ impl Record {
         let hindrance = self.hindrance(rules);
         let was_hindered = std::mem::replace(&mut self.hindered, hindrance.is_some());
         if was_hindered && hindrance.is_none() {
-            let state = if self.in_place.served && !self.in_place.has_expired(now) {
-                State::Fresh
-            } else {
-                State::Renewing
-            };
-            self.condition.set_plain(state, now);
+            self.condition.set_plain(self.in_place.state(now), now);
         }
         let event = hindrance.and_then(|(state, reason)| self.set_state(state, reason, now));
         self.plan(rules.limits, now);
