@@ -326,7 +326,7 @@ pub async fn run<V: ModelVault>(files: MemoryFiles, vault: Arc<V>, hostname: Str
             biased;
             Some(id) = changes.recv() => match directory.observe(&id) {
                 Some(observed) => _ = scheduler.observe(observed, now()),
-                None => scheduler.gone(&id, now()),
+                None => scheduler.gone(&id),
             },
             Some(ended) = running.join_next() => {
                 let (task, outcome): (RenewalTask, Outcome) = match ended {

@@ -25,7 +25,7 @@ pub(crate) use status::{
     AccessTokenStatus, CredentialStatus, Credentials, DaemonStatus, JudgedCredential, LastError,
     Query, Renewals, Report, STATUS_VERSION, Snapshot, VaultStatus, VaultTokenStatus,
 };
-pub(crate) use texts::shared_text;
+pub(crate) use texts::{forget_unused_texts, shared_text};
 pub(crate) use time::{CLOCK_TOLERANCE, Now};
 pub(crate) use token::{Lifetime, TokenInfo};
 pub(crate) use top::{FileId, InUse, Observed, ObservedTop, Route, Target, TopProblem, TopStamp};

@@ -19,20 +19,23 @@ const PER_HOST: usize = 24;
 #[derive(Clone, Debug)]
 pub(crate) struct Gate(Arc<Mutex<Use>>);
 
-/// Room at one level: an account may have as many requests under way as are free.
+/// Room at one level: an account may have as many requests as are free.
 pub(crate) struct Room {
     free: usize,
     used: BTreeMap<Arc<str>, usize>,
 }
 
 impl Room {
-    fn of<'r>(bound: usize, under_way: impl Iterator<Item = &'r Route>) -> Self {
-        let mut used: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-        for route in under_way {
-            *used.entry(route.account.clone()).or_default() += 1;
+    /// `used`: requests of accounts.
+    fn of<'r>(bound: usize, used: impl Iterator<Item = (&'r Arc<str>, usize)>) -> Self {
+        let mut by_account: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for (account, requests) in used {
+            *by_account.entry(account.clone()).or_default() += requests;
         }
-        let free = bound.saturating_sub(used.values().sum());
-        Self { free, used }
+        Self {
+            free: bound.saturating_sub(by_account.values().sum()),
+            used: by_account,
+        }
     }
 
     /// `true` when an account may send one more.
@@ -114,23 +117,17 @@ impl Gate {
 
     /// Room for each account, whomever it asks.
     pub(crate) fn room(&self) -> Room {
-        let state = self.state();
-        Room::of(state.total, state.under_way.values())
+        self.state().room()
     }
 
     /// Room for each account at a host, whichever issuer it asks for.
     pub(crate) fn room_at(&self, host: &Arc<str>) -> Room {
-        let state = self.state();
-        let at_host = state.under_way.values().filter(|route| route.host == *host);
-        Room::of(PER_HOST, at_host)
+        self.state().room_at(host)
     }
 
     /// `true` when nobody may ask a host or issuer now.
     pub(crate) fn is_full(&self, (host, issuer): &Target) -> bool {
-        let state = self.state();
-        let at_host = state.under_way.values().filter(|route| route.host == *host);
-        let (own, others): (Vec<_>, Vec<_>) = at_host.partition(|route| route.issuer == *issuer);
-        own.len() >= most_for_issuer(others.len())
+        self.state().room_for_issuer(host, issuer).free == 0
     }
 
     /// `true` when a request may be sent.
@@ -140,15 +137,15 @@ impl Gate {
         {
             state.asked += 1;
         }
-        let at_host = || state.under_way.values().filter(|r| r.host == route.host);
-        let (at_issuer, others): (Vec<_>, Vec<_>) =
-            at_host().partition(|r| r.issuer == route.issuer);
-        let rooms = [
-            Room::of(state.total, state.under_way.values()),
-            Room::of(PER_HOST, at_host()),
-            Room::of(most_for_issuer(others.len()), at_issuer.into_iter()),
-        ];
-        rooms.iter().all(|room| room.has(&route.account)) && state.is_within_limit(route, now)
+        let Route {
+            account,
+            host,
+            issuer,
+        } = route;
+        state.room().has(account)
+            && state.room_at(host).has(account)
+            && state.room_for_issuer(host, issuer).has(account)
+            && state.is_within_limit(account, host, now)
     }
 
     /// Admits a request.
@@ -185,34 +182,45 @@ impl Gate {
     }
 }
 
-/// Most requests under way for an issuer at a host, where other issuers have so many: none where these fill it.
-fn most_for_issuer(others: usize) -> usize {
-    PER_HOST.saturating_sub(others).div_ceil(2)
-}
-
 impl Use {
+    fn room(&self) -> Room {
+        let all = self.under_way.values();
+        Room::of(self.total, all.map(|route| (&route.account, 1)))
+    }
+
+    fn at_host(&self, host: &str) -> impl Iterator<Item = &Route> {
+        let all = self.under_way.values();
+        all.filter(move |route| *route.host == *host)
+    }
+
+    fn room_at(&self, host: &str) -> Room {
+        let all = self.at_host(host);
+        Room::of(PER_HOST, all.map(|route| (&route.account, 1)))
+    }
+
+    /// An issuer may have as many as are free at its host.
+    fn room_for_issuer(&self, host: &str, issuer: &str) -> Room {
+        let (own, others): (Vec<_>, Vec<_>) =
+            self.at_host(host).partition(|r| *r.issuer == *issuer);
+        let bound = PER_HOST.saturating_sub(others.len()).div_ceil(2);
+        Room::of(bound, own.into_iter().map(|route| (&route.account, 1)))
+    }
+
     /// The bound on requests, by the same rule. A task under way counts for as many as it may send to one address.
-    fn is_within_limit(&mut self, route: &Route, now: Instant) -> bool {
+    fn is_within_limit(&mut self, account: &Arc<str>, host: &Arc<str>, now: Instant) -> bool {
         let Some((limit, span)) = self.limit else {
             return true;
         };
-        let sent = self.sent.entry(route.host.clone()).or_default();
+        let sent = self.sent.entry(host.clone()).or_default();
         while sent.front().is_some_and(|sent| sent.at + span <= now) {
             sent.pop_front();
         }
-        let is_own = |account: &Arc<str>| *account == route.account;
-        let at_host = self
-            .under_way
-            .values()
-            .filter(|other| other.host == route.host);
-        let (own_tasks, other_tasks): (Vec<_>, Vec<_>) =
-            at_host.partition(|task| is_own(&task.account));
-        let own_sent = sent.iter().filter(|sent| is_own(&sent.account)).count();
-        let own = own_sent + RenewalTask::MOST_REQUESTS * own_tasks.len();
-        let others = sent.len() - own_sent + RenewalTask::MOST_REQUESTS * other_tasks.len();
-        let needed = RenewalTask::MOST_REQUESTS.min(limit);
-        let free = limit.saturating_sub(own + others);
-        needed <= free && own < free
+        let most = RenewalTask::MOST_REQUESTS;
+        let sent = self.sent.get(host).into_iter().flatten();
+        let sent = sent.map(|sent| (&sent.account, 1));
+        let tasks = self.at_host(host).map(|route| (&route.account, most));
+        let room = Room::of(limit, sent.chain(tasks));
+        most.min(limit) <= room.free && room.has(account)
     }
 }
 

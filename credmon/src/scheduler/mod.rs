@@ -25,13 +25,13 @@ use htvault::FailureScope;
 
 use crate::model::{
     CredentialId, CredentialStatus, Event, Level, Lifetime, Now, Observed, Outcome, RenewalTask,
-    Renewals, Route, Rules, State,
+    Renewals, Route, Rules, State, forget_unused_texts,
 };
 use breaker::Breakers;
 pub(crate) use gate::Gate;
 use outcome::Context;
 use queues::Queues;
-use record::{Activity, Record};
+use record::Record;
 
 /// A Vault host, or an issuer at one.
 type Dependency = (Arc<str>, Option<Arc<str>>);
@@ -98,21 +98,8 @@ impl Scheduler {
         of(id.user(), events.into_iter().flatten())
     }
 
-    /// A credential is gone. One with a task under way goes when that ends.
-    pub(crate) fn gone(&mut self, id: &CredentialId, now: Now) {
-        let is_under_way = self.change(id, now, |record, _| {
-            let is_under_way = record.activity != Activity::Idle;
-            if is_under_way {
-                record.activity = Activity::RunningGone;
-            }
-            is_under_way
-        });
-        if is_under_way == Some(false) {
-            self.remove(id);
-        }
-    }
-
-    fn remove(&mut self, id: &CredentialId) {
+    /// A credential is gone.
+    pub(crate) fn gone(&mut self, id: &CredentialId) {
         if let Some(record) = self.records.remove(id) {
             self.queues.remove(&record);
         }
@@ -122,6 +109,7 @@ impl Scheduler {
     pub(crate) fn scanned(&mut self, now: Now) {
         self.all_known = true;
         self.gate.forget_idle(now.mono);
+        forget_unused_texts();
         let records = &self.records;
         let users: BTreeSet<_> = records.keys().map(CredentialId::user).collect();
         self.ahead.retain(|user, _| users.contains(user));
@@ -180,23 +168,17 @@ impl Scheduler {
             Outcome::Failed(_) | Outcome::TokenDead(_) => self.failing(&task.id),
             _ => 0,
         };
+        self.queues.running.remove(&task.id);
         let own = self.change(&task.id, now, |record, rules| {
-            let was_gone = record.activity == Activity::RunningGone;
-            record.activity = Activity::Idle;
             let context = Context {
                 rules,
                 now,
                 waits,
                 failing,
             };
-            (was_gone, record.report(task, outcome, context))
+            record.report(task, outcome, context)
         });
-        if let Some((was_gone, own)) = own {
-            events.extend(of(task.id.user(), own));
-            if was_gone {
-                self.remove(&task.id);
-            }
-        }
+        events.extend(of(task.id.user(), own.into_iter().flatten()));
         events
     }
 

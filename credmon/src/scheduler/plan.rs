@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::breaker::{Breaker, open_at, open_for};
 use super::gate::{Permit, Room};
-use super::record::{Activity, Record, Urgency};
+use super::record::{Record, Urgency};
 use super::timing::{seconds_of_a_new_one, seconds_to_ask};
 use super::{Dependency, Scheduler};
 use crate::model::{
@@ -129,7 +129,8 @@ impl Scheduler {
                     .map(|(first, _)| first);
                 first.as_ref() == Some(&dependency) && self.gate.admits(route, now.mono)
             };
-            let may_ask = |r: &&Record| r.activity == Activity::Idle && has_room(&r.top.id);
+            let running = &self.queues.running;
+            let may_ask = |r: &&Record| !running.contains(&r.top.id) && has_room(&r.top.id);
             let can_probe = self.proven_at(&dependency).filter(may_ask).filter(|r| {
                 let Some(route) = r.route() else { return false };
                 *admitted.entry(route).or_insert_with(|| can_ask(route))
@@ -201,9 +202,8 @@ impl Scheduler {
     ) -> (RenewalTask, Permit) {
         let is_probe = probe.is_some();
         let task = RenewalTask { is_probe, ..task };
-        self.change(&task.id, now, |record, _| {
-            record.activity = Activity::Running;
-        });
+        self.queues.running.insert(task.id.clone());
+        self.change(&task.id, now, |_, _| ());
         let permit = self.gate.enter(task.route.clone(), probe);
         (task, permit)
     }

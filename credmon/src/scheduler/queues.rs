@@ -5,12 +5,14 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::time::Instant;
 
 use super::Dependency;
-use super::record::{Activity, Record, Urgency};
+use super::record::{Record, Urgency};
 use crate::model::{CredentialId, Now, Target};
 
 /// All queues.
 #[derive(Debug, Default)]
 pub(super) struct Queues {
+    /// Credentials with a task under way, even if they are gone: no other queue but the last has them.
+    pub(super) running: BTreeSet<CredentialId>,
     /// Credentials that wait for their renewal.
     pub(super) waiting: BTreeSet<(Instant, CredentialId)>,
     /// Credentials that are due for one issuer, the most urgent first.
@@ -29,7 +31,7 @@ impl Queues {
             let proven = self.proven.entry(dependency).or_default();
             proven.insert(id.clone());
         }
-        if record.activity != Activity::Idle {
+        if self.running.contains(id) {
             return;
         }
         match (record.due, record.route()) {

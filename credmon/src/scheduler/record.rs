@@ -32,7 +32,6 @@ pub(super) struct Record {
     pub(super) jitter: Jitter,
     pub(super) in_place: InPlace,
     pub(super) condition: Condition,
-    pub(super) activity: Activity,
     /// A request with the present `.top` has succeeded.
     pub(super) proven: bool,
     /// Failures in a row.
@@ -51,16 +50,6 @@ pub(super) struct Record {
     pub(super) due: Option<Instant>,
     /// Next look-up of the vault token's expiry.
     pub(super) look_up_at: Option<Instant>,
-}
-
-/// Activity for a credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Activity {
-    Idle,
-    /// A task is under way.
-    Running,
-    /// A task is under way, and the credential is gone.
-    RunningGone,
 }
 
 /// Order among what is due; smaller goes first.
@@ -85,7 +74,6 @@ impl Record {
         let soon = || now.after(jitter.part(LONG_LIVED_SPREAD));
         Self {
             condition: Condition::new(state, now),
-            activity: Activity::Idle,
             // A token that lives came from Vault by this `.top`.
             proven: is_fresh && in_place.left(now).is_some(),
             failures: 0,
@@ -105,9 +93,6 @@ impl Record {
 
     /// Takes in what a later scan found.
     pub(super) fn update(&mut self, observed: Observed, rules: &Rules, now: Now) -> Vec<Event> {
-        if self.activity == Activity::RunningGone {
-            self.activity = Activity::Running;
-        }
         let is_served = observed.is_served();
         let Observed { top, in_use } = observed;
         let is_unreadable = |top: &ObservedTop| matches!(top.route, Err(TopProblem::Unreadable(_)));

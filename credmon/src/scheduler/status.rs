@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::breaker::{Breakers, open_for};
-use super::record::{Activity, Record};
+use super::record::Record;
 use super::{Scheduler, name};
 use crate::model::{
     AccessTokenStatus, CredentialStatus, Credentials, Now, State, TEXT_LIMIT, VaultStatus,
@@ -44,11 +44,9 @@ impl Scheduler {
 
     /// All credentials.
     pub(crate) fn statuses(&self, now: Now) -> Statuses {
-        let records = self.records.values();
-        let present = records.filter(|r| r.activity != Activity::RunningGone);
         let open = self.breakers.iter().filter(|(_, b)| b.open().is_some());
         Statuses {
-            records: present.cloned().collect(),
+            records: self.records.values().cloned().collect(),
             open: open.map(|(d, b)| (d.clone(), b.clone())).collect(),
             now,
         }

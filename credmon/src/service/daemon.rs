@@ -287,7 +287,7 @@ impl<V: Vault> Daemon<V> {
                 self.report.dirty = true;
             }
             Observation::Gone(id) => {
-                self.scheduler.gone(&id, now);
+                self.scheduler.gone(&id);
                 self.report.dirty = true;
             }
             Observation::Scanned(report) => {

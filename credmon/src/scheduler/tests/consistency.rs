@@ -15,7 +15,7 @@ pub(super) fn assert_consistent(scheduler: &Scheduler) {
                 proven.entry(dependency).or_default().insert(id.clone());
             }
         }
-        let is_idle = record.activity == Activity::Idle;
+        let is_idle = !queues.running.contains(id);
         if record.route().is_none() {
             assert_eq!(record.due, None, "{id} is not to be served");
         }

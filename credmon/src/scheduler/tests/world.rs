@@ -237,7 +237,7 @@ impl World {
 
     /// A credential is gone.
     pub(super) fn remove(&mut self, id: &CredentialId) {
-        self.scheduler.gone(id, self.now);
+        self.scheduler.gone(id);
         self.check();
     }
 
