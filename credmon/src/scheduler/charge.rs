@@ -9,7 +9,7 @@ use std::time::Duration;
 use htvault::{ErrorKind, FailureScope};
 use jiff::Timestamp;
 
-use super::breaker::{Breaker, Charge};
+use super::breaker::Charge;
 use super::record::Record;
 use super::timing::{self, Jitter};
 use super::{Dependency, Scheduler, dependencies, name};
@@ -31,9 +31,14 @@ impl Scheduler {
         let mut waits = false;
         let mut events = Vec::new();
         let dependencies = dependencies(&task.route.host, &task.route.issuer);
-        for (dependency, verdict) in dependencies.iter().zip(verdicts(outcome)) {
+        // What Vault may have had before the issuer failed says nothing of the issuer. A probe asks for one that is new.
+        let is_cached = match outcome {
+            Outcome::Renewed { token, .. } => self.is_new(task, token) == Some(false),
+            _ => false,
+        };
+        let verdicts = verdicts(outcome, is_cached && !task.is_probe);
+        for (dependency, verdict) in dependencies.iter().zip(verdicts) {
             match verdict {
-                Verdict::Up if self.is_from_cache(dependency, task, outcome) => {}
                 Verdict::Up => {
                     let event = self.recovered(dependency, now);
                     events.extend(event.map(|event| self.of_users(dependency, task, event)));
@@ -59,30 +64,23 @@ impl Scheduler {
         (waits, events)
     }
 
-    /// `true` for a token that Vault may have had before the issuer failed: it says nothing of the issuer. A probe
-    /// asks for one that is new.
-    fn is_from_cache(
-        &self,
-        dependency: &Dependency,
-        task: &RenewalTask,
-        outcome: &Outcome,
-    ) -> bool {
-        let open = self.breakers.get(dependency).and_then(Breaker::open);
-        let open = open.filter(|_| dependency.1.is_some() && !task.is_probe);
-        match (open, outcome) {
-            (Some(open), Outcome::Renewed { token, .. }) => !was_issued_after(token, open.since),
-            _ => false,
-        }
+    /// `true` for a token that was surely issued after the circuit breaker of its issuer opened; `None` when that is not
+    /// open.
+    fn is_new(&self, task: &RenewalTask, token: &TokenInfo) -> Option<bool> {
+        let [_, issuer] = dependencies(&task.route.host, &task.route.issuer);
+        let open = self.breakers.get(&issuer)?.open()?;
+        let issued = token.lifetime.map(|lifetime| lifetime.issued);
+        // One that does not say when it was issued has the time of its writing instead, which shows nothing.
+        let said = issued.filter(|issued| *issued < token.written);
+        let seconds = |issued: Timestamp| issued.as_second() - CLOCK_TOLERANCE;
+        Some(said.is_some_and(|issued| seconds(issued) > open.since.as_second()))
     }
 
-    /// Drops the complaint that a token lives less than was asked for, when the token was issued after the
-    /// issuer's circuit breaker opened: the issuer works, and seems to give less since it backdates the time of
-    /// issue. What Vault had cached before says nothing of the issuer.
+    /// Drops the complaint that a token lives less than was asked for, when the token is new: the issuer works, and
+    /// seems to give less since it backdates the time of issue. What Vault had cached before says nothing of the issuer.
     pub(super) fn judge_short(&self, task: &RenewalTask, mut outcome: Outcome) -> Outcome {
         if let Outcome::Renewed { token, shorter } = &mut outcome {
-            let issuer = (task.route.host.clone(), Some(task.route.issuer.clone()));
-            let open = self.breakers.get(&issuer).and_then(Breaker::open);
-            let is_new = open.is_some_and(|open| was_issued_after(token, open.since));
+            let is_new = self.is_new(task, token) == Some(true);
             shorter.take_if(|failure| is_new && failure.scope == FailureScope::Issuer);
         }
         outcome
@@ -171,14 +169,6 @@ impl Scheduler {
     }
 }
 
-/// `true` for a token that was surely issued after a time. One that does not say when it was issued has the time of its
-/// writing instead, which shows nothing.
-fn was_issued_after(token: &TokenInfo, time: Timestamp) -> bool {
-    let issued = token.lifetime.map(|lifetime| lifetime.issued);
-    let said = issued.filter(|issued| *issued < token.written);
-    said.is_some_and(|issued| issued.as_second() - CLOCK_TOLERANCE > time.as_second())
-}
-
 /// Verdict of an outcome on a host or issuer.
 enum Verdict<'o> {
     Up,
@@ -186,10 +176,11 @@ enum Verdict<'o> {
     Nothing,
 }
 
-/// Verdicts of an outcome on the host, and on the issuer.
-fn verdicts(outcome: &Outcome) -> [Verdict<'_>; 2] {
+/// Verdicts of an outcome on the host, and on the issuer. `is_cached`: the token says nothing of the issuer.
+fn verdicts(outcome: &Outcome, is_cached: bool) -> [Verdict<'_>; 2] {
     use Verdict::{Down, Nothing, Up};
     match outcome {
+        Outcome::Renewed { shorter: None, .. } if is_cached => [Up, Nothing],
         Outcome::Renewed { shorter: None, .. } => [Up, Up],
         Outcome::Renewed {
             shorter: Some(failure),
