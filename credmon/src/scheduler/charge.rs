@@ -69,11 +69,11 @@ impl Scheduler {
     fn is_new(&self, task: &RenewalTask, token: &TokenInfo) -> Option<bool> {
         let [_, issuer] = dependencies(&task.route.host, &task.route.issuer);
         let open = self.breakers.get(&issuer)?.open()?;
-        let issued = token.lifetime.map(|lifetime| lifetime.issued);
+        let began = token.lifetime.map(|lifetime| lifetime.issued);
         // One that does not say when it was issued has the time of its writing instead, which shows nothing.
-        let said = issued.filter(|issued| *issued < token.written);
-        let seconds = |issued: Timestamp| issued.as_second() - CLOCK_TOLERANCE;
-        Some(said.is_some_and(|issued| seconds(issued) > open.since.as_second()))
+        let said = began.filter(|began| *began < token.written);
+        let seconds = |began: Timestamp| began.as_second() - CLOCK_TOLERANCE;
+        Some(said.is_some_and(|began| seconds(began) > open.since.as_second()))
     }
 
     /// Drops the complaint that a token lives less than was asked for, when the token is new: the issuer works, and
@@ -94,7 +94,7 @@ impl Scheduler {
         failure: &Failure,
         now: Now,
     ) -> (bool, Option<Event>) {
-        let jitter = Jitter::of_vault(&self.rules.hostname, &dependency.0);
+        let jitter = Jitter::of(&[&self.rules.hostname, &dependency.0]);
         let least = match failure.scope {
             FailureScope::Quota => self.quota_wait(&dependency.0, failure, now),
             _ => 0,

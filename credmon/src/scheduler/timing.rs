@@ -27,7 +27,7 @@
 //!    a quarter either way. It is never longer than a third of the lifetime that is left, and short
 //!    once a token has expired.
 
-use crate::model::{CredentialId, Limits};
+use crate::model::Limits;
 
 /// Least time between two requests for one credential, in seconds.
 pub(super) const GAP: i64 = 2;
@@ -49,18 +49,8 @@ pub(super) struct TokenTimes {
 pub(super) struct Jitter(u64);
 
 impl Jitter {
-    /// Draws it for a credential on a host.
-    pub(super) fn of(hostname: &str, id: &CredentialId) -> Self {
-        Self::drawn([hostname, id.user(), id.service()])
-    }
-
-    /// Draws it for a Vault, as seen from a host.
-    pub(super) fn of_vault(hostname: &str, vault: &str) -> Self {
-        Self::drawn([hostname, vault, ""])
-    }
-
-    /// FNV-1a over the names with separators, then mixed: stable for ever.
-    fn drawn(names: [&str; 3]) -> Self {
+    /// Draws it from names, this host's first, so that it is stable for ever: FNV-1a over them with separators, mixed.
+    pub(super) fn of(names: &[&str]) -> Self {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         for part in names {
             for byte in part.bytes().chain([0]) {
@@ -91,10 +81,13 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
+fn two_thirds(length: i64) -> i64 {
+    i64::try_from(i128::from(length) * 2 / 3).unwrap_or(i64::MAX)
+}
+
 /// Law 1: what a token must have left, in seconds.
 pub(super) fn margin(limits: Limits, length: i64) -> i64 {
-    let two_thirds = i64::try_from(i128::from(length) * 2 / 3).unwrap_or(i64::MAX);
-    limits.minimum.min(two_thirds)
+    limits.minimum.min(two_thirds(length))
 }
 
 /// Least age of a token that is replaced though it has its margin still, in seconds.
@@ -103,8 +96,7 @@ const LEAST_AGE: i64 = 3600;
 /// Law 5: what a token should have left, so that most of a long life is there to carry jobs through an
 /// outage.
 fn comfort(limits: Limits, length: i64) -> i64 {
-    let two_thirds = i64::try_from(i128::from(length) * 2 / 3).unwrap_or(i64::MAX);
-    margin(limits, length).max(two_thirds.min(length - LEAST_AGE))
+    margin(limits, length).max(two_thirds(length).min(length - LEAST_AGE))
 }
 
 /// The usual time between two renewals, in seconds.
