@@ -60,11 +60,13 @@ pub fn use_file(data: &[u8]) {
     let lifetime = Lifetime::of(claims.as_ref(), None, now);
     assert!(lifetime.is_none_or(|life| life.length() >= 0));
     let info = TokenInfo::new(FileId::default(), now, lifetime, claims.as_ref());
-    for text in [&info.id, &info.issuer, &info.subject]
-        .into_iter()
-        .flatten()
-    {
-        assert_eq!(printable(text, TEXT_LIMIT), **text);
+    let texts = [
+        info.id.as_deref(),
+        info.issuer.as_deref(),
+        info.subject.as_deref(),
+    ];
+    for text in texts.into_iter().flatten() {
+        assert_eq!(printable(text, TEXT_LIMIT), *text);
     }
     if let Some(scopes) = &info.scopes {
         assert_eq!(printable(scopes, 2 * TEXT_LIMIT), **scopes);

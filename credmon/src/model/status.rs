@@ -109,7 +109,7 @@ pub(crate) struct AccessTokenStatus {
     /// `None` for a token that does not say.
     pub(crate) expires: Option<Timestamp>,
     /// `jti`.
-    pub(crate) id: Option<Arc<str>>,
+    pub(crate) id: Option<Box<str>>,
     /// `iss`.
     pub(crate) issuer: Option<Arc<str>>,
     /// `scope`, separated by blanks; a list in JSON.

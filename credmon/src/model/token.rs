@@ -56,11 +56,11 @@ pub(crate) struct TokenInfo {
     /// `None` for a token that does not say.
     pub(crate) lifetime: Option<Lifetime>,
     /// `jti`.
-    pub(crate) id: Option<Arc<str>>,
+    pub(crate) id: Option<Box<str>>,
     /// `iss`.
     pub(crate) issuer: Option<Arc<str>>,
     /// `sub`.
-    pub(crate) subject: Option<Arc<str>>,
+    pub(crate) subject: Option<Box<str>>,
     /// `scope`, separated by blanks.
     pub(crate) scopes: Option<Arc<str>>,
 }

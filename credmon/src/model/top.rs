@@ -16,17 +16,17 @@ pub(crate) struct FileId {
 }
 
 /// Which version of a `.top` it is: its own file, and its parent's when that lends the vault token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TopStamp {
     pub(crate) own: FileId,
     /// All zero while the one that would lend it is missing.
-    pub(crate) parent: Option<FileId>,
+    pub(crate) parent: Option<Box<FileId>>,
 }
 
 impl TopStamp {
     /// Time of the later change, in nanoseconds since 1970.
     pub(crate) fn changed(&self) -> i64 {
-        self.parent.map_or(self.own.changed, |parent| {
+        self.parent.as_ref().map_or(self.own.changed, |parent| {
             parent.changed.max(self.own.changed)
         })
     }

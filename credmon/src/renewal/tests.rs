@@ -35,7 +35,7 @@ impl Fixture {
         RenewalTask {
             id: observed.top.id.clone(),
             route: observed.top.route.clone().unwrap(),
-            stamp: observed.top.stamp,
+            stamp: observed.top.stamp.clone(),
             use_file: observed.in_use.as_ref().map(InUse::file),
             is_probe: false,
             kind: TaskKind::Renew {

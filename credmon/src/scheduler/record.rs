@@ -233,7 +233,7 @@ impl Record {
         Some(RenewalTask {
             id: self.top.id.clone(),
             route: self.route()?.clone(),
-            stamp: self.top.stamp,
+            stamp: self.top.stamp.clone(),
             use_file: self.in_place.file(),
             is_probe: false,
             kind: TaskKind::Renew {

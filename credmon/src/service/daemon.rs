@@ -270,7 +270,7 @@ impl<V: Vault> Daemon<V> {
         let Some(directory) = self.directory.clone() else {
             return;
         };
-        let (id, stamp) = (task.id.clone(), task.stamp);
+        let (id, stamp) = (task.id.clone(), task.stamp.clone());
         task::spawn_blocking(move || match directory.delete(&id, &stamp) {
             Ok(()) => tracing::warn!("{id}: deleted, since its vault token is dead"),
             Err(errno) => tracing::error!("{id}: cannot be deleted: {}", errno.desc()),

@@ -57,7 +57,7 @@ pub(crate) trait Files: Send + Sync + 'static {
 
 impl Files for Directory {
     async fn read_top(self: &Arc<Self>, task: &RenewalTask) -> Result<CompleteTop, Outcome> {
-        let (directory, id, stamp) = (self.clone(), task.id.clone(), task.stamp);
+        let (directory, id, stamp) = (self.clone(), task.id.clone(), task.stamp.clone());
         with_deadline(move || directory.fetch(&id, &stamp)).await
     }
 
@@ -67,7 +67,7 @@ impl Files for Directory {
         answer: AccessTokenAnswer,
         now: Timestamp,
     ) -> Result<TokenInfo, Outcome> {
-        let (directory, id, stamp) = (self.clone(), task.id.clone(), task.stamp);
+        let (directory, id, stamp) = (self.clone(), task.id.clone(), task.stamp.clone());
         let current = task.current().map(|token| token.file);
         with_deadline(move || directory.install(&id, &stamp, current, &answer, now)).await
     }

@@ -260,7 +260,9 @@ impl Scanner {
         let names = directory.names()?;
         remove_leftovers(directory.root(), &names, self.clock.now());
         let accounts = names.into_iter().filter(|name| is_account(name));
-        let mut users: Vec<Arc<str>> = accounts.map(Into::into).collect();
+        let known = |name: &str| Some(self.accounts.get_key_value(name)?.0.clone());
+        let users = accounts.map(|name| known(&name).unwrap_or_else(|| name.into()));
+        let mut users: Vec<Arc<str>> = users.collect();
         users.sort_unstable();
         Ok((directory, users))
     }

@@ -81,11 +81,11 @@ pub(super) fn is_of<E>(
     id: &CredentialId,
     present: impl Fn(&str) -> Result<Option<FileId>, E>,
 ) -> Result<bool, E> {
-    let parent = match stamp.parent.and_then(|_| id.parent()) {
+    let parent = match stamp.parent.as_ref().and_then(|_| id.parent()) {
         Some(parent) => Some(present(&parent.top_name())?.unwrap_or_default()),
         None => None,
     };
-    Ok(parent == stamp.parent && present(&id.top_name())? == Some(stamp.own))
+    Ok(parent == stamp.parent.as_deref().copied() && present(&id.top_name())? == Some(stamp.own))
 }
 
 /// Reads a `.top` that lends nothing from another, from its content alone.
@@ -130,13 +130,13 @@ fn borrow_token(
         .parent()
         .ok_or_else(|| unusable("it has no vault_token"))?;
     let name = parent.top_name();
-    stamp.parent = Some(FileId::default());
+    stamp.parent = Some(Box::default());
     let Some((file, top)) = read_one(folder, &parent) else {
         return Err(unusable(format!(
             "it has no vault_token, and {name}, whose token it would borrow, does not exist"
         )));
     };
-    stamp.parent = Some(file);
+    stamp.parent = Some(Box::new(file));
     let cannot = |why: String| format!("it has no vault_token, and {name} cannot lend one: {why}");
     let top = top.map_err(|problem| match problem {
         TopProblem::Unusable(why) => unusable(cannot(why.to_string())),

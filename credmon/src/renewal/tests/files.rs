@@ -64,7 +64,7 @@ async fn a_parent_that_was_replaced_meanwhile_counts_as_a_change() {
     let observed = f.credentials.observed("u", "cms_read").unwrap();
     let task = RenewalTask {
         id: observed.top.id.clone(),
-        stamp: observed.top.stamp,
+        stamp: observed.top.stamp.clone(),
         ..f.task(2400, None)
     };
     let replace = || f.credentials.store("u", "cms", "a", "s.2");

@@ -107,7 +107,7 @@ impl Fixture {
     }
 
     fn stamp(&self, id: &str) -> TopStamp {
-        self.get(id).top.stamp
+        self.get(id).top.stamp.clone()
     }
 }
 
