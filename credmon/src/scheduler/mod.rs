@@ -88,14 +88,14 @@ impl Scheduler {
             let record = Record::new(observed.clone(), &self.rules, now, !self.all_known);
             self.records.insert(id.clone(), Arc::new(record));
         }
-        let events = self.change(&id, now, |record, rules| {
+        let event = self.change(&id, now, |record, rules| {
             if is_new {
                 record.judge(rules, now)
             } else {
                 record.update(observed, rules, now)
             }
         });
-        of(id.user(), events.into_iter().flatten())
+        of(id.user(), event.flatten())
     }
 
     /// A credential is gone.
@@ -135,7 +135,7 @@ impl Scheduler {
                 record.retry_now(rules.limits, now);
                 record.judge(rules, now)
             });
-            events.extend(of(id.user(), judged.into_iter().flatten()));
+            events.extend(of(id.user(), judged.flatten()));
         }
         events
     }

@@ -69,19 +69,20 @@ impl Record {
         if !matches!(outcome, Outcome::Changed) {
             self.changes = 0;
         }
-        match outcome {
-            Outcome::Renewed { token, shorter } => self.renewed(token, shorter, context),
-            Outcome::Unchanged => self.unchanged(context).into_iter().collect(),
+        let event = match outcome {
+            Outcome::Renewed { token, shorter } => return self.renewed(token, shorter, context),
+            Outcome::Unchanged => self.unchanged(context),
             // The next scan tells.
             Outcome::Changed | Outcome::LookedUp(_) => {
                 self.changes = self.changes.saturating_add(1);
                 let wait = timing::after_change(self.changes, self.jitter);
                 self.retry_at = Some(now.after(wait));
-                Vec::new()
+                None
             }
-            Outcome::TokenDead(text) => self.dead(&text, context).into_iter().collect(),
-            Outcome::Failed(failure) => self.refused(&failure, context).into_iter().collect(),
-        }
+            Outcome::TokenDead(text) => self.dead(&text, context),
+            Outcome::Failed(failure) => self.refused(&failure, context),
+        };
+        event.into_iter().collect()
     }
 
     /// A look-up of the vault token's expiry ended. A failure says nothing; a token that seems dead is

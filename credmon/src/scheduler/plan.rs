@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::breaker::{Breaker, open_at, open_for};
-use super::gate::{Permit, Room};
+use super::gate::Permit;
 use super::record::{Record, Urgency};
 use super::timing::{seconds_of_a_new_one, seconds_to_ask};
 use super::{Dependency, Scheduler};
@@ -88,71 +88,70 @@ impl Scheduler {
         best?.1.task(seconds_to_ask, self.rules.limits, now)
     }
 
-    /// One probe for each open breaker whose time has come: by a credential that worked before, of
-    /// another account than the last time if there is one that the gate admits. A breaker that nobody
-    /// can probe any more is closed.
+    /// One probe for each open breaker whose time has come. A breaker that nobody can probe any more is
+    /// closed.
     fn probes(&mut self, now: Now) -> Vec<(RenewalTask, Permit)> {
-        let due = self
-            .breakers
-            .iter()
-            .filter(|(_, b)| b.wants_probe(now.mono));
+        let due = self.breakers.iter();
+        let due = due.filter(|(_, breaker)| breaker.wants_probe(now.mono));
         let due: Vec<Dependency> = due.map(|(dependency, _)| dependency.clone()).collect();
         let mut tasks = Vec::new();
         // An account may have thousands of issuers or hosts that fail, and room for few probes: each of
         // the others costs little.
-        let mut room = self.gate.room();
-        let mut at_host: Option<(Arc<str>, Room)> = None;
+        let (mut room, mut rooms) = (self.gate.room(), BTreeMap::new());
         for dependency in due {
             let Some(proven) = self.queues.proven.get(&dependency) else {
                 self.breakers.remove(&dependency);
                 continue;
             };
-            if !proven.iter().any(|id| room.has(id.user())) {
-                continue;
-            }
             let host = &dependency.0;
-            let known = at_host.take().filter(|(known, _)| known == host);
-            let (_, there) =
-                at_host.insert(known.unwrap_or_else(|| (host.clone(), self.gate.room_at(host))));
-            let has_room = |id: &CredentialId| room.has(id.user()) && there.has(id.user());
+            let there = || self.gate.room_at(host);
+            let has_room = |id: &CredentialId| {
+                room.has(id.user())
+                    && (rooms.entry(host.clone()).or_insert_with(there)).has(id.user())
+            };
             if !proven.iter().any(has_room) {
                 continue;
             }
-            let breaker = self.breakers.get(&dependency);
-            let prober = breaker.and_then(|b| b.open()?.prober.clone());
-            // Whether one is admitted is the same for all of a route.
-            let mut admitted: BTreeMap<&Route, bool> = BTreeMap::new();
-            let can_ask = |route: &Route| {
-                // An issuer is not probed through a host that is down.
-                let first = open_at(&self.breakers, &route.target())
-                    .next()
-                    .map(|(first, _)| first);
-                first.as_ref() == Some(&dependency) && self.gate.admits(route, now.mono)
+            let Some(task) = self.probe(&dependency, now) else {
+                continue;
             };
-            let running = &self.queues.running;
-            let may_ask = |r: &&Record| !running.contains(&r.top.id) && has_room(&r.top.id);
-            let can_probe = self.proven_at(&dependency).filter(may_ask).filter(|r| {
-                let Some(route) = r.route() else { return false };
-                *admitted.entry(route).or_insert_with(|| can_ask(route))
-            });
-            let chosen = can_probe.min_by_key(|record| {
-                let id = &record.top.id;
-                (Some(id.user()) == prober.as_ref(), record.due, id)
-            });
-            let limits = self.rules.limits;
-            let seconds = if is_issuer(&dependency) {
-                seconds_of_a_new_one
-            } else {
-                seconds_to_ask
-            };
-            let task = chosen.and_then(|record| record.task(seconds, limits, now));
-            let Some(task) = task else { continue };
             let breaker = self.breakers.get_mut(&dependency);
             let probe = breaker.and_then(|b| b.probe(&task.route.account));
             tasks.push(self.start(task, probe, now));
-            (room, at_host) = (self.gate.room(), None);
+            (room, rooms) = (self.gate.room(), BTreeMap::new());
         }
         tasks
+    }
+
+    /// A request that finds out whether a host or issuer works: by a credential that worked before, of another account
+    /// than the last time if there is one that the gate admits.
+    fn probe(&self, dependency: &Dependency, now: Now) -> Option<RenewalTask> {
+        let prober = self.breakers.get(dependency)?.open()?.prober.as_ref();
+        // Whether one is admitted is the same for all of a route.
+        let mut admitted: BTreeMap<&Route, bool> = BTreeMap::new();
+        let can_ask = |route: &Route| {
+            // An issuer is not probed through a host that is down.
+            let mut open = open_at(&self.breakers, &route.target());
+            open.next().is_some_and(|(first, _)| first == *dependency)
+                && self.gate.admits(route, now.mono)
+        };
+        let running = &self.queues.running;
+        let idle = self.proven_at(dependency);
+        let idle = idle.filter(|record| !running.contains(&record.top.id));
+        let can_probe = idle.filter(|record| {
+            let route = record.route();
+            route.is_some_and(|r| *admitted.entry(r).or_insert_with(|| can_ask(r)))
+        });
+        let chosen = can_probe.min_by_key(|record| {
+            let id = &record.top.id;
+            (Some(id.user()) == prober, record.due, id)
+        });
+        let seconds = if is_issuer(dependency) {
+            seconds_of_a_new_one
+        } else {
+            seconds_to_ask
+        };
+        chosen?.task(seconds, self.rules.limits, now)
     }
 
     /// The next look-up of a vault token's expiry: only when nothing else can be done now, and while no access token
@@ -210,24 +209,14 @@ impl Scheduler {
 
     /// Time at which there is something to do, if nothing happens before.
     pub(crate) fn next_wake(&self, now: Now) -> Option<Instant> {
+        let open = self.breakers.values().filter_map(|breaker| breaker.open());
+        let probes = open.map(|open| open.retry_at);
+        let look_up = self.queues.look_ups.first().map(|(at, _)| *at);
+        let later = probes.chain(look_up).filter(|&at| at > now.mono);
         let due = self.queues.waiting.first().map(|(due, _)| *due);
-        let open = self
-            .breakers
-            .values()
-            .filter_map(|breaker| Some(breaker.open()?.retry_at));
-        let probe = open.filter(|&at| at > now.mono).min();
-        let room = if self.queues.ready.is_empty() {
-            None
-        } else {
-            self.gate.next_room(now.mono)
-        };
-        let look_up = self
-            .queues
-            .look_ups
-            .first()
-            .map(|(at, _)| *at)
-            .filter(|&at| at > now.mono);
-        [due, probe, room, look_up].into_iter().flatten().min()
+        let room = self.gate.next_room(now.mono);
+        let room = room.filter(|_| !self.queues.ready.is_empty());
+        later.chain(due).chain(room).min()
     }
 
     /// Plans everything anew after the wall clock was stepped.

@@ -92,13 +92,13 @@ impl Record {
     }
 
     /// Takes in what a later scan found.
-    pub(super) fn update(&mut self, observed: Observed, rules: &Rules, now: Now) -> Vec<Event> {
+    pub(super) fn update(&mut self, observed: Observed, rules: &Rules, now: Now) -> Option<Event> {
         let is_served = observed.is_served();
         let Observed { top, in_use } = observed;
         let is_unreadable = |top: &ObservedTop| matches!(top.route, Err(TopProblem::Unreadable(_)));
         if is_unreadable(&top) && self.top.route.is_ok() {
             // A passing error: the renewal reads `.top` itself.
-            return Vec::new();
+            return None;
         }
         let before = std::mem::replace(&mut self.top, top);
         // What could not be read may have been another one.
@@ -133,7 +133,7 @@ impl Record {
     }
 
     /// Decides whether the rules let it be served, and when it is due.
-    pub(super) fn judge(&mut self, rules: &Rules, now: Now) -> Vec<Event> {
+    pub(super) fn judge(&mut self, rules: &Rules, now: Now) -> Option<Event> {
         let hindrance = self.hindrance(rules);
         let was_hindered = std::mem::replace(&mut self.hindered, hindrance.is_some());
         if was_hindered && hindrance.is_none() {
@@ -141,7 +141,7 @@ impl Record {
         }
         let event = hindrance.and_then(|(state, reason)| self.set_state(state, reason, now));
         self.plan(rules.limits, now);
-        event.into_iter().collect()
+        event
     }
 
     /// Reason why it is not served at all.
