@@ -94,7 +94,7 @@ impl Scheduler {
         failure: &Failure,
         now: Now,
     ) -> (bool, Option<Event>) {
-        let jitter = Jitter::of(&[&self.rules.hostname, &dependency.0]);
+        let jitter = Jitter::of(&self.rules.hostname, &dependency.0, "");
         let least = match failure.scope {
             FailureScope::Quota => self.quota_wait(&dependency.0, failure, now),
             _ => 0,

@@ -66,7 +66,7 @@ impl Record {
     pub(super) fn new(observed: Observed, rules: &Rules, now: Now, at_start: bool) -> Self {
         let is_served = observed.is_served();
         let Observed { top, in_use } = observed;
-        let jitter = Jitter::of(&[&rules.hostname, top.id.user(), top.id.service()]);
+        let jitter = Jitter::of(&rules.hostname, top.id.user(), top.id.service());
         let in_place = InPlace::new(in_use, is_served, now);
         let state = in_place.state(now);
         let is_fresh = state == State::Fresh;

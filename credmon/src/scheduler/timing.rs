@@ -49,10 +49,11 @@ pub(super) struct TokenTimes {
 pub(super) struct Jitter(u64);
 
 impl Jitter {
-    /// Draws it from names, this host's first, so that it is stable for ever: FNV-1a over them with separators, mixed.
-    pub(super) fn of(names: &[&str]) -> Self {
+    /// Draws it for a credential, or for a Vault without a service, on a host: FNV-1a over the names with separators,
+    /// mixed; stable for ever.
+    pub(super) fn of(hostname: &str, owner: &str, service: &str) -> Self {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for part in names {
+        for part in [hostname, owner, service] {
             for byte in part.bytes().chain([0]) {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             }

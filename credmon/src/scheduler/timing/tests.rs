@@ -8,7 +8,7 @@ use super::*;
 const T0: i64 = 1_795_331_348;
 
 fn jitter(n: u64) -> Jitter {
-    Jitter::of(&["ap.test", &format!("user{n}"), "cms_crab"])
+    Jitter::of("ap.test", &format!("user{n}"), "cms_crab")
 }
 
 fn times(length: i64, left: i64) -> TokenTimes {
@@ -134,11 +134,11 @@ fn the_first_token_is_asked_for_with_the_minimum() {
 
 #[test]
 fn the_draw_is_the_same_for_ever_and_differs_by_host_user_and_service() {
-    let base = Jitter::of(&["h", "a", "bc"]);
-    assert_eq!(base, Jitter::of(&["h", "a", "bc"]));
+    let base = Jitter::of("h", "a", "bc");
+    assert_eq!(base, Jitter::of("h", "a", "bc"));
     assert_eq!(base.part(1_000_000), 839_473);
-    assert_ne!(base, Jitter::of(&["h", "ab", "c"]));
-    assert_ne!(base, Jitter::of(&["i", "a", "bc"]));
+    assert_ne!(base, Jitter::of("h", "ab", "c"));
+    assert_ne!(base, Jitter::of("i", "a", "bc"));
     assert_ne!(base, base.redrawn(0));
     assert_ne!(base.redrawn(1), base.redrawn(2));
 }
