@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::desired::{Desired, Envelope, Revocation};
+use super::desired::{Desired, Envelope, Revocation, same_content};
 use super::env::Env;
 use super::outcome::Begun;
 use super::problem_log::Raised;
@@ -47,6 +47,8 @@ pub(super) struct DeliveryTask<V, T> {
     /// A revocation that is not finished.
     pub(super) unfinished: Option<Unfinished>,
     pub(super) drive: Drive,
+    /// The delivery as it was configured at the last attempt.
+    attempted: Option<Arc<Delivery>>,
 }
 
 /// Extent of a task's work.
@@ -95,6 +97,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             is_put_off: false,
             unfinished: None,
             drive: Drive::Orders,
+            attempted: None,
         }
     }
 
@@ -316,6 +319,12 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let status = &begun.status;
         debug!(delivery = %status.delivery.id, ?step, "attempt");
         self.leave_other_vaults(env);
+        let attempted = self.attempted.replace(Arc::clone(&status.delivery));
+        if attempted.is_some_and(|before| !same_content(&before, &status.delivery)) {
+            // It was made for other content.
+            let candidate = self.tokens.candidate.take();
+            self.tokens.former.extend(candidate.map(|owned| *owned));
+        }
         self.desired.change(|status| status.running = true);
         let policy = env.pace.policy(&status.delivery);
         let end = CancellationToken::new();

@@ -242,3 +242,25 @@ async fn a_vault_that_repeats_a_login_costs_no_working_token() {
         service.stop().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_made_for_another_configuration_is_not_delivered() {
+    let outside = Outside::new();
+    outside.lock().stores_refused = true;
+    let service = Service::start(&outside, vec![at("a", "ap1")]);
+    tokio::time::sleep(MINUTE).await;
+    let mut shorter = at("a", "ap1");
+    (shorter.lifetime, shorter.renew_below) = (DAY, DAY / 2);
+    service.reload(vec![shorter]).await;
+    tokio::time::sleep(HOUR).await;
+    // One for the token and one that opens the credd, for each configuration.
+    assert_eq!(outside.lock().logins, 4);
+    outside.lock().stores_refused = false;
+    tokio::time::sleep(15 * MINUTE).await;
+    assert_eq!(service.state("a", "ap1"), Good);
+    let line = service.reports.now().unwrap().deliveries[0].clone();
+    let left = line.vault_token_seconds_left.unwrap();
+    assert!(left <= DAY.as_secs(), "{left}");
+    assert_eq!(outside.lock().living_children(), 1);
+    service.stop().await;
+}

@@ -28,32 +28,32 @@ pub(super) enum Found {
 
 /// The token that is stored at the schedd, where it can be read and is not known. `named` is when
 /// one was stored whose accessor is recorded.
+///
+/// # Errors
+/// The schedd does not say what is there.
 pub(super) async fn find<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
     known: &[OwnedToken],
     named: Option<Timestamp>,
-) -> Found {
+) -> Result<Found, Problem> {
     if !delivery.target.is_readable() {
-        return Found::Nothing;
+        return Ok(Found::Nothing);
     }
     let credential = &delivery.credential;
-    // What is wrong with the schedd is found again, and reported, when something is deleted there.
-    let Ok(observed) = parts.transport.observe(delivery).await else {
-        return Found::Nothing;
-    };
+    let observed = parts.transport.observe(delivery).await?;
     let token = observed.content.as_ref();
     let token = token.and_then(|content| top_file::token_of(credential, content));
     let Some(token) = token else {
-        return Found::Nothing;
+        return Ok(Found::Nothing);
     };
     if known
         .iter()
         .any(|owned| owned.token.expose() == token.expose())
     {
-        return Found::Nothing;
+        return Ok(Found::Nothing);
     }
-    match parts.vault.look_up(credential, &token).await {
+    Ok(match parts.vault.look_up(credential, &token).await {
         Ok(Some((life, accessor))) => Found::Living(OwnedToken {
             token,
             parent: None,
@@ -65,7 +65,7 @@ pub(super) async fn find<V: Vault, T: Transport>(
         Ok(None) => Found::Nothing,
         Err(_) if named.is_some() && named == observed.stored => Found::Nothing,
         Err(problem) => Found::Unnamed(problem),
-    }
+    })
 }
 
 /// The step of what is not deleted, for it is all that is known of its token. While Vault does not

@@ -35,23 +35,30 @@ pub async fn revoke<V: Vault, T: Transport>(
     let when_named = find::named_at(tokens);
     let (mut owned, names) = sorted(tokens);
     let found = if leave_schedd {
-        Found::Nothing
+        Ok(Found::Nothing)
     } else {
         find(parts, delivery, &owned, when_named).await
     };
-    let mut unnamed = None;
+    let (mut unnamed, mut unread) = (None, None);
     match found {
-        Found::Nothing => {}
-        Found::Living(found) => owned.push(found),
-        Found::Unnamed(problem) => unnamed = Some(problem),
+        Ok(Found::Nothing) => {}
+        Ok(Found::Living(found)) => owned.push(found),
+        Ok(Found::Unnamed(problem)) => unnamed = Some(problem),
+        Err(problem) => unread = Some(problem),
     }
     let at_schedd = async {
-        match &unnamed {
-            None => delete(parts, delivery, leave_schedd, then).await,
-            Some(problem) => (find::left_to_be_revoked(problem, then), None),
+        match (&unnamed, unread) {
+            (Some(problem), _) => (find::left_to_be_revoked(problem, then), None),
+            // A token that nobody knows may be there.
+            (None, Some(problem)) => deleted(Err(problem), then),
+            (None, None) if leave_schedd => {
+                let why = "nothing was asked of the schedd";
+                (Step::new(StepObject::Stored, StepOutcome::Left, why), None)
+            }
+            (None, None) => deleted(delete(parts, delivery).await, then),
         }
     };
-    let ((mut steps, former, at_vault), (deleted, at_schedd)) =
+    let ((mut steps, former, at_vault), (stored, at_schedd)) =
         tokio::join!(revoke_tokens(parts, delivery, owned, then), at_schedd);
     if let Some(problem) = &unnamed {
         let accessor = String::new();
@@ -85,7 +92,7 @@ pub async fn revoke<V: Vault, T: Transport>(
             why,
         ));
     }
-    steps.push(deleted);
+    steps.push(stored);
     let tokens = Tokens {
         former,
         lost,
@@ -171,38 +178,25 @@ async fn revoke_tokens<V: Vault, T>(
     (steps, left, answered)
 }
 
-async fn delete<V: Vault, T: Transport>(
-    parts: &Parts<V, T>,
-    delivery: &Delivery,
-    leave_schedd: bool,
-    then: &str,
-) -> (Step, Option<Result<(), Problem>>) {
-    if leave_schedd {
-        let why = "nothing was asked of the schedd";
-        return (Step::new(StepObject::Stored, StepOutcome::Left, why), None);
-    }
-    let deleted = try_delete(parts, delivery).await;
-    let step = match &deleted {
-        Ok(true) => Step::new(
-            StepObject::Stored,
+/// The step of what was stored, with the schedd's answer; `true` when something was there and is deleted.
+fn deleted(answer: Result<bool, Problem>, then: &str) -> (Step, Option<Result<(), Problem>>) {
+    let (outcome, why) = match &answer {
+        Ok(true) => (
             StepOutcome::Done,
-            "deleted; the schedd says that nothing is there",
+            "deleted; the schedd says that nothing is there".to_owned(),
         ),
-        Ok(false) => Step::new(
-            StepObject::Stored,
+        Ok(false) => (
             StepOutcome::Nothing,
-            "the schedd says that nothing is there",
+            "the schedd says that nothing is there".to_owned(),
         ),
-        Err(problem) => {
-            let why = and_then(&problem.message, then);
-            Step::new(StepObject::Stored, StepOutcome::NotDone, why)
-        }
+        Err(problem) => (StepOutcome::NotDone, and_then(&problem.message, then)),
     };
-    (step, Some(deleted.map(drop)))
+    let step = Step::new(StepObject::Stored, outcome, why);
+    (step, Some(answer.map(drop)))
 }
 
-/// Deletes what is there; whether anything was. Seen to be gone afterwards.
-async fn try_delete<V: Vault, T: Transport>(
+/// Deletes what is there, and sees that it is gone; `false` when nothing was.
+async fn delete<V: Vault, T: Transport>(
     parts: &Parts<V, T>,
     delivery: &Delivery,
 ) -> Result<bool, Problem> {

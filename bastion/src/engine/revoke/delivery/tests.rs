@@ -209,3 +209,25 @@ async fn a_vault_that_does_not_answer_is_said_and_the_token_is_kept_for_the_next
     assert!(left.former.is_empty());
     assert_eq!(outside.lock().living(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_read_is_not_deleted_unread() {
+    let outside = Outside::new();
+    let delivery = here();
+    drop(pushed(&outside, &delivery).await);
+    outside.lock().schedds_down.insert("here".to_owned());
+    let back = outside.clone();
+    tokio::spawn(async move {
+        // Between the first question and the next one.
+        tokio::time::sleep(Duration::from_millis(7)).await;
+        back.lock().schedds_down.clear();
+    });
+    // The state is lost.
+    let parts = outside.parts();
+    let (left, done) = revoke(&parts, &delivery, &Tokens::default(), false).await;
+    assert_eq!(outcome(&done), [StepOutcome::Nothing, StepOutcome::NotDone]);
+    assert_eq!(outside.lock().stored.len(), 1);
+    let (_, done) = revoke(&parts, &delivery, &left, false).await;
+    assert_eq!(outcome(&done), [StepOutcome::Done, StepOutcome::Done]);
+    assert_eq!(outside.lock().living_children(), 0);
+}
