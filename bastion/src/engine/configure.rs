@@ -3,7 +3,7 @@
 //! Always true: what is known of a delivery that stays is kept; one that is configured away is left as it is
 //! at its schedd, and keeps its owner while a token of it lives.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ use crate::config::Config;
 use crate::engine::attempt::Parts;
 use crate::engine::revoke::{RevocationReport, by_name, leftover};
 use crate::model::delivery::{Delivery, DeliveryId, Selection};
-use crate::model::records::TokenRecords;
 use crate::policy::plan;
 use crate::schedd::Transport;
 use crate::vault::Vault;
@@ -172,20 +171,25 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         self.env.borrow().parts.limits.keep(wanted);
     }
 
-    /// Returns a delivery that is not configured any more, with the way to its schedd as it is configured now; its owner is
-    /// told, if there is one. `None` when nothing says any longer how to reach the schedd.
-    pub(super) fn way_to(&self, id: &DeliveryId) -> Option<Arc<Delivery>> {
-        let delivery = leftover(self.searches.listed(), self.searches.searches(), id)?;
+    /// Gives a delivery that is not configured any more an owner that knows the way to its schedd, as it is configured now.
+    /// `false` when nothing says any longer how to reach the schedd.
+    fn recall(&mut self, id: &DeliveryId) -> bool {
+        let Some(delivery) = leftover(self.searches.listed(), self.searches.searches(), id) else {
+            return false;
+        };
         let delivery = Arc::new(delivery);
-        if let Some(owner) = self.owners.get(id).filter(|owner| !owner.is_wanted) {
+        if let Some(owner) = self.owners.get(id) {
             let (applied, _) = barrier();
-            owner.send(Message::Way(Arc::clone(&delivery)), &applied);
+            owner.send(Message::Way(delivery), &applied);
+        } else {
+            let task = self.own(delivery, false, None);
+            self.spawn(task);
         }
-        Some(delivery)
+        true
     }
 
-    /// Gives owners to deliveries that only the store knows of and whose revocation is not finished. One whose schedd
-    /// cannot be reached any more stays recorded: it may be configured again.
+    /// Has revocations that are not finished go on, of deliveries that are not configured any more. One whose schedd cannot
+    /// be reached any more stays recorded: it may be configured again.
     pub(super) fn recall_unfinished(&mut self) {
         let store = self.parts().store.clone();
         let unfinished: Vec<DeliveryId> =
@@ -196,12 +200,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 continue;
             }
             let is_owned = owner.is_some();
-            if let Some(delivery) = self.way_to(&id) {
-                if !is_owned {
-                    let task = self.own(delivery, false, None);
-                    self.spawn(task);
-                }
-            } else if !is_owned {
+            if !self.recall(&id) && !is_owned {
                 warn!(
                     delivery = %id,
                     "its revocation is not finished, and nothing in the configuration says any longer how to reach its schedd"
@@ -210,9 +209,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         }
     }
 
-    /// Gives owners to deliveries that only the store knows of, as far as their schedds can be reached. What
-    /// cannot is answered: its tokens by name.
-    pub(super) fn recall(
+    /// Gives owners to those of these deliveries that are not configured any more, as far as their schedds can be reached.
+    /// Those of which only the store knows, and that cannot, are answered: their tokens by name.
+    pub(super) fn recall_for(
         &mut self,
         selection: &Selection,
         leave_schedds: bool,
@@ -220,21 +219,17 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let now = self.now();
         let store = self.parts().store.clone();
         store.drop_expired(now);
-        let is_unknown = |id: &DeliveryId| !self.owners.contains_key(id) && selection.matches(id);
-        let unknown: BTreeMap<DeliveryId, TokenRecords> = store.read(|content| {
-            let known = content.unfinished().chain(content.deliveries.keys());
-            let unknown = known.filter(|id| is_unknown(id));
-            let records = |id| content.deliveries.get(id).cloned().unwrap_or_default();
-            unknown.map(|id| (id.clone(), records(id))).collect()
+        let unwanted = self.owners.iter().filter(|(_, owner)| !owner.is_wanted);
+        let mut known: BTreeSet<DeliveryId> = unwanted.map(|(id, _)| id.clone()).collect();
+        store.read(|content| {
+            let stored = content.unfinished().chain(content.deliveries.keys());
+            known.extend(stored.filter(|id| !self.owners.contains_key(id)).cloned());
         });
         let mut named = Vec::new();
-        for (id, records) in unknown {
-            match self.way_to(&id) {
-                Some(delivery) => {
-                    let task = self.own(delivery, false, None);
-                    self.spawn(task);
-                }
-                None => named.push(by_name(&id, &records, now, leave_schedds)),
+        for id in known.into_iter().filter(|id| selection.matches(id)) {
+            if !self.recall(&id) && !self.owners.contains_key(&id) {
+                let records = store.records_of(&id).unwrap_or_default();
+                named.push(by_name(&id, &records, now, leave_schedds));
             }
         }
         named

@@ -64,7 +64,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     ) -> impl Future<Output = Vec<RevocationReport>> + use<V, T> {
         let (since, parts) = (self.now(), self.parts());
         parts.vault.retry_now();
-        let mut reports = self.recall(selection, leave_schedd);
+        let mut reports = self.recall_for(selection, leave_schedd);
         let known = self.owners.keys().filter(|id| selection.matches(id));
         let mut left: BTreeSet<DeliveryId> = known.cloned().collect();
         // A restart must not push what is being revoked.
@@ -88,10 +88,6 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let (applied, _) = barrier();
         let mut deliveries = Vec::new();
         for id in &left {
-            if self.owners.get(id).is_some_and(|owner| !owner.is_wanted) {
-                // Before the order: it may be another way than when it was configured.
-                let _ = self.way_to(id);
-            }
             if let Some(owner) = self.owners.get(id) {
                 deliveries.push(Arc::clone(&owner.status.borrow().delivery));
                 let order = Revocation {

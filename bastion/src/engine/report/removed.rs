@@ -44,7 +44,7 @@ impl RemovedDelivery {
     pub(crate) fn problem_line(&self) -> Option<String> {
         self.unfinished.then(|| {
             format!(
-                "{}: its revocation is not finished, and the configuration has it no longer; the log says what is left",
+                "{}: its revocation is not finished; the log says what is left",
                 self.id
             )
         })
