@@ -6,7 +6,6 @@
 //! | `env`, `command` | what all deliveries share; commands to the engine |
 //! | `desired` | its desired state, and the messages that change it |
 //! | `status` | its published state |
-//! | `limits`, `breaker`, `resources` | admission of attempts, circuit breakers, what they stand for |
 //! | `configure`, `searches` | which deliveries there are to be |
 //! | `orders` | what people ask for |
 //! | `view` | reports for those who ask |
@@ -295,7 +294,8 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let (before, is_wanted) = (owner.status.borrow().clone(), owner.is_wanted);
         let mut task = self.own(Arc::clone(&before.delivery), is_wanted, before.gone);
         task.resume(&self.env(), &before);
-        self.show();
+        // It may have broken off before it read of another configuration.
+        self.configure(false);
         self.spawn(task);
     }
 

@@ -44,6 +44,8 @@ enum Event {
     /// The configuration has so many of the deliveries, with these scopes or none.
     Reload(usize, Option<&'static str>),
     Restart,
+    /// This host's clock is set back by so many hours.
+    SetBack(u8),
 }
 
 const ACCOUNTS: [&str; 3] = ["a", "b", "c"];
@@ -92,6 +94,7 @@ fn events() -> impl Strategy<Value = Event> {
         2 => (account(), schedd()).prop_map(|(account, schedd)| Event::Revoke(account, schedd)),
         2 => (0..=ALL, prop::option::of(Just("storage.read:/"))).prop_map(|(n, scopes)| Event::Reload(n, scopes)),
         2 => Just(Event::Restart),
+        1 => (1_u8..200).prop_map(Event::SetBack),
     ]
 }
 
@@ -134,6 +137,7 @@ fn change(event: &Event, outside: &Outside) {
         Event::Vanishes(account, schedd) => {
             world.stored.remove(&id(account, schedd));
         }
+        Event::SetBack(hours) => world.clock_wrong_by -= i64::from(hours) * 3600,
         _ => {}
     }
 }
@@ -198,7 +202,9 @@ async fn story(events: Vec<(Event, u64)>) -> Result<(), TestCaseError> {
     let mut service = Service::start_in(Some(state), &outside, wanted(ALL, None));
     tokio::time::sleep(MINUTE).await;
     let mut vanished = BTreeSet::new();
+    let mut was_set_back = false;
     for (event, seconds) in events {
+        was_set_back |= matches!(event, Event::SetBack(_));
         if let Event::Vanishes(account, schedd) = event {
             // Nobody can know of that while the schedd is silent.
             vanished.insert(at(account, schedd).id);
@@ -206,7 +212,8 @@ async fn story(events: Vec<(Event, u64)>) -> Result<(), TestCaseError> {
         happen(&event, &mut service, state).await;
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         for line in &service.reports.now().unwrap().deliveries {
-            if !vanished.contains(&line.wanted.id()) {
+            // What is said of jobs is by this host's clock.
+            if !was_set_back && !vanished.contains(&line.wanted.id()) {
                 is_true(&outside, line);
             }
         }
@@ -260,6 +267,7 @@ fn is_of_some(event: &Event) -> bool {
             | Event::Credmons(_)
             | Event::Revocation(_)
             | Event::Creation(_)
+            | Event::SetBack(_)
             | Event::Restart
     )
 }

@@ -277,3 +277,32 @@ async fn a_revocation_that_follows_a_push_outlives_a_restart() {
     assert_eq!(outside.lock().living_children(), 0);
     service.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_configured_while_a_revocation_breaks_off_is_in_force_after_it() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![at("a", "ap1")]).await;
+    tokio::time::sleep(HOUR).await;
+    {
+        let mut world = outside.lock();
+        world.vault_takes = Duration::from_secs(15);
+        world.panics.insert("a".to_owned());
+    }
+    service.revoke_in_background(of(None, Some("ap1"))).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut other = at("a", "ap1");
+    other.lifetime = 6 * 24 * HOUR;
+    service.reload(vec![other]).await;
+    {
+        let mut world = outside.lock();
+        world.vault_takes = Duration::from_millis(5);
+        world.panics.clear();
+    }
+    assert_eq!(service.reports.now().unwrap().health.internal_faults, 1);
+    service.order(Order::Push(of(None, Some("ap1")))).await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(service.state("a", "ap1"), State::Good);
+    let line = service.reports.now().unwrap().deliveries[0].clone();
+    assert_eq!(line.wanted.lifetime_seconds, 6 * 24 * 3600);
+    service.stop().await;
+}
