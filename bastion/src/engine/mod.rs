@@ -294,8 +294,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let (before, is_wanted) = (owner.status.borrow().clone(), owner.is_wanted);
         let mut task = self.own(Arc::clone(&before.delivery), is_wanted, before.gone);
         task.resume(&self.env(), &before);
-        // It may have broken off before it read of another configuration.
-        self.configure(false);
+        self.show();
         self.spawn(task);
     }
 

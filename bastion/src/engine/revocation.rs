@@ -60,7 +60,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             let asked = self.ask(env, true).await;
             self.report(&permit, &delivery, &asked);
             let problem = self.unrevoked(&asked.report);
-            if leave_schedd || problem.is_some() {
+            if leave_schedd || problem.is_some() || !self.is_revoked() {
                 return self.finish_revocation(env, leave_schedd, problem);
             }
         }
@@ -90,8 +90,17 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         } else {
             "run this again then"
         };
-        let revoked = revoke(&env.parts, &delivery, &self.tokens, leave_schedd, then);
-        let (tokens, asked) = revoked.await;
+        let (tokens, asked) = {
+            let parts = &env.parts;
+            let mut work =
+                std::pin::pin!(revoke(parts, &delivery, &self.tokens, leave_schedd, then));
+            loop {
+                tokio::select! {
+                    revoked = &mut work => break revoked,
+                    () = self.desired.receive() => {}
+                }
+            }
+        };
         self.tokens = tokens;
         self.desired.change(|status| {
             status.revoked(&self.tokens);
@@ -144,9 +153,15 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         })
     }
 
+    /// `false` when a person wants it again meanwhile.
+    fn is_revoked(&self) -> bool {
+        self.desired.status.borrow().record.revoked.is_some()
+    }
+
     /// Finishes a revocation, or plans the next try where something is left to do.
     fn finish_revocation(&mut self, env: &Env<V, T>, leave_schedd: bool, problem: Option<Problem>) {
         let id = self.id();
+        let problem = problem.filter(|_| self.is_revoked());
         self.unfinished = problem.is_some().then_some(Unfinished { leave_schedd });
         self.desired.change(|status| match &problem {
             Some(problem) => status.record.fail(&id, problem.clone(), env.now()),

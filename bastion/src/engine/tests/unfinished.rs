@@ -293,6 +293,7 @@ async fn what_is_configured_while_a_revocation_breaks_off_is_in_force_after_it()
     let mut other = at("a", "ap1");
     other.lifetime = 6 * 24 * HOUR;
     service.reload(vec![other]).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
     {
         let mut world = outside.lock();
         world.vault_takes = Duration::from_millis(5);
@@ -304,5 +305,25 @@ async fn what_is_configured_while_a_revocation_breaks_off_is_in_force_after_it()
     assert_eq!(service.state("a", "ap1"), State::Good);
     let line = service.reports.now().unwrap().deliveries[0].clone();
     assert_eq!(line.wanted.lifetime_seconds, 6 * 24 * 3600);
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_that_takes_long_holds_up_no_order_of_another() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![at("a", "ap1"), at("b", "ap2")]).await;
+    outside.lock().schedds_hang.insert("ap1".to_owned());
+    service.revoke_in_background(of(Some("a"), None)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = outside.lock().now();
+    service.order(Order::Retry(of(None, None))).await;
+    service.reload(vec![at("a", "ap1"), at("b", "ap2")]).await;
+    assert!(until(before, outside.lock().now()) < Duration::from_secs(1));
+    // Who wants it again has it when the revocation that runs has ended.
+    service.order(Order::Push(of(None, Some("ap1")))).await;
+    outside.lock().schedds_hang.clear();
+    tokio::time::sleep(HOUR / 30).await;
+    assert_eq!(service.state("a", "ap1"), State::Good);
+    assert_eq!(outside.lock().living_children(), 2);
     service.stop().await;
 }
