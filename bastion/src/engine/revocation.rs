@@ -160,6 +160,10 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
 
     /// Finishes a revocation, or plans the next try where something is left to do.
     fn finish_revocation(&mut self, env: &Env<V, T>, leave_schedd: bool, problem: Option<Problem>) {
+        if !self.desired.revocations.is_empty() {
+            // Ordered meanwhile, perhaps with other settings; carried out next.
+            return;
+        }
         let id = self.id();
         let problem = problem.filter(|_| self.is_revoked());
         self.unfinished = problem.is_some().then_some(Unfinished { leave_schedd });

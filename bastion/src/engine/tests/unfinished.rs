@@ -327,3 +327,26 @@ async fn a_revocation_that_takes_long_holds_up_no_order_of_another() {
     assert_eq!(outside.lock().living_children(), 2);
     service.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_comes_while_another_is_carried_out_is_not_finished_with_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    let service = Service::start_in(Some(folder.path()), &outside, vec![at("a", "ap1")]);
+    tokio::time::sleep(HOUR / 60).await;
+    {
+        let mut world = outside.lock();
+        world.vault_takes = Duration::from_secs(15);
+        world.schedds_hang.insert("ap1".to_owned());
+    }
+    let leave_schedd = Command::Revoke(of(None, None), true, oneshot::channel().0);
+    service.commands.send(leave_schedd).await.ok().unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    service.revoke_in_background(of(None, None)).await;
+    // The first one has ended, the second waits for the schedd.
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert_eq!(outside.lock().living_children(), 0);
+    let store = Store::read_only(folder.path());
+    assert_eq!(store.read(|content| content.unfinished().count()), 1);
+    service.stop().await;
+}
