@@ -10,10 +10,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::desired::{DesiredConfig, Message};
-use super::{Barrier, DeliveryTask, Engine, Owner, barrier};
+use super::desired::{Desired, DesiredConfig, Message};
+use super::{Barrier, DeliveryTask, Engine, Owner, Status, barrier};
 use crate::config::Config;
-use crate::engine::attempt::Parts;
+use crate::engine::attempt::{Parts, Tokens};
 use crate::engine::revoke::{RevocationReport, by_name, leftover};
 use crate::model::delivery::{Delivery, DeliveryId, Selection};
 use crate::policy::plan;
@@ -134,12 +134,16 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     ) -> DeliveryTask<V, T> {
         let id = delivery.id.clone();
         let store = self.parts().store.clone();
-        let (mail, received) = futures_channel::mpsc::unbounded();
         let records = store.records_of(&id);
-        let mut task =
-            DeliveryTask::new(delivery, records.as_ref(), self.env.subscribe(), received);
         let revoked = store.read(|content| content.revoked.get(&id).copied());
-        task.begin_with(is_wanted, revoked, gone);
+        let tokens = records.as_ref().map(Tokens::recorded).unwrap_or_default();
+        let mut status = Status::new(delivery, records.as_ref(), &tokens);
+        status.record.revoked = revoked.map(|revoked| revoked.since);
+        status.gone = gone;
+        let (mail, received) = futures_channel::mpsc::unbounded();
+        let desired = Desired::new(status, is_wanted, self.env.subscribe(), received);
+        let unfinished = revoked.and_then(|revoked| revoked.unfinished);
+        let task = DeliveryTask::new(tokens, desired, unfinished);
         let owner = Owner {
             mail,
             status: task.subscribe(),

@@ -88,13 +88,14 @@ pub(super) struct Desired<V, T> {
 impl<V: Vault, T: Transport> Desired<V, T> {
     pub(super) fn new(
         status: Status,
+        is_wanted: bool,
         env: watch::Receiver<Arc<Env<V, T>>>,
         mail: UnboundedReceiver<Envelope>,
     ) -> Self {
         Self {
             mail,
             status: watch::Sender::new(status),
-            is_wanted: true,
+            is_wanted,
             revocations: Vec::new(),
             pushes: 0,
             env,

@@ -8,14 +8,13 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_channel::mpsc::UnboundedReceiver;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::desired::{Desired, Envelope, Revocation, same_content};
+use super::desired::{Desired, Revocation, same_content};
 use super::env::Env;
 use super::outcome::Begun;
 use super::problem_log::Raised;
@@ -25,10 +24,9 @@ use crate::limits::{Extent, Permit, Rank, Refusal};
 use crate::model::delivery::{Delivery, DeliveryId};
 use crate::model::moment::until;
 use crate::model::problem::Kind;
-use crate::model::records::TokenRecords;
 use crate::policy::plan::{self, Next, PlanStep};
 use crate::schedd::Transport;
-use crate::store::{RevocationRecord, Unfinished};
+use crate::store::Unfinished;
 use crate::vault::Vault;
 
 /// Wait for a permit that is so long that what is waited for does not work as usual.
@@ -80,22 +78,19 @@ enum Action {
 }
 
 impl<V: Vault, T: Transport> DeliveryTask<V, T> {
-    /// Owner of a delivery that may have records of before a restart.
+    /// Owner of these tokens, perhaps with a revocation that was not finished before a restart.
     pub(super) fn new(
-        delivery: Arc<Delivery>,
-        records: Option<&TokenRecords>,
-        env: watch::Receiver<Arc<Env<V, T>>>,
-        mail: UnboundedReceiver<Envelope>,
+        tokens: Tokens,
+        desired: Desired<V, T>,
+        unfinished: Option<Unfinished>,
     ) -> Self {
-        let tokens = records.map(Tokens::recorded).unwrap_or_default();
-        let status = Status::new(delivery, records, &tokens);
         Self {
             tokens,
-            desired: Desired::new(status, env, mail),
+            desired,
             raised: None,
             recovery: None,
             is_put_off: false,
-            unfinished: None,
+            unfinished,
             drive: Drive::Orders,
             attempted: None,
         }
@@ -109,21 +104,6 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     /// Name of the delivery.
     pub(super) fn id(&self) -> DeliveryId {
         self.desired.status.borrow().delivery.id.clone()
-    }
-
-    /// Begins as one that a person revoked, finished or not, or that is at a schedd that the collector does not know.
-    pub(super) fn begin_with(
-        &mut self,
-        is_wanted: bool,
-        revoked: Option<RevocationRecord>,
-        gone: Option<Timestamp>,
-    ) {
-        self.desired.is_wanted = is_wanted;
-        self.unfinished = revoked.and_then(|revoked| revoked.unfinished);
-        self.desired.change(|status| {
-            status.record.revoked = revoked.map(|revoked| revoked.since);
-            status.gone = gone;
-        });
     }
 
     /// Brings the delivery to its desired state and keeps it there. Returns itself when it is stopped, or

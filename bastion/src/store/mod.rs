@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use crate::model::delivery::DeliveryId;
 use crate::model::records::TokenRecords;
 use content::Change;
-pub(crate) use content::{Content, RevocationRecord, Unfinished};
+pub(crate) use content::{Content, Unfinished};
 
 /// Delay after a change of the set of tokens, so that changes within this time are written together. The file is written
 /// as a whole: without it, a start of 2,000 deliveries spends most of its processor time on that.

@@ -180,7 +180,10 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             PlanStep::Examine => Box::pin(self.examine(true)).await?,
         };
         let why = match verdict {
-            Decision::Good => return self.revoke_former().await,
+            Decision::Good => {
+                self.revoke_former().await;
+                return Ok(());
+            }
             Decision::Unserved => return self.await_served(None).await,
             Decision::Push(why) => why,
         };

@@ -71,7 +71,8 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
                     accessor,
                     "good: jobs there have an access token made with it"
                 );
-                return self.revoke_former().await;
+                self.revoke_former().await;
+                return Ok(());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -96,14 +97,13 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     }
 
     /// Revokes what was replaced. What cannot be revoked now is tried again at the next check.
-    pub(super) async fn revoke_former(&mut self) -> Result<(), Problem> {
+    pub(super) async fn revoke_former(&mut self) {
         for owned in self.tokens.former.clone() {
             let ended = owned.left(self.now()).is_zero() && owned.parent.is_none();
             if ended || self.revoke(&owned).await {
                 self.tokens.forget(&owned);
             }
         }
-        Ok(())
     }
 
     async fn revoke(&self, owned: &OwnedToken) -> bool {
