@@ -139,12 +139,6 @@ impl Faults {
         self.all.is_empty()
     }
 
-    /// Number of faults.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.all.len()
-    }
-
     /// Iterates over the faults.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.all.iter()
