@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
+use std::time::Duration;
 
 use super::Config;
-use super::search::DeliveryTemplate;
-use crate::model::delivery::{Authentication, Delivery, DeliveryId, Target, Way};
+use crate::model::delivery::{Authentication, Credential, Delivery, DeliveryId, Target, Way};
 use crate::model::duration::format;
 
 /// Everything that differs.
@@ -105,7 +105,11 @@ fn delivery(delivery: &Delivery) -> Values {
             Some((way, authentication)),
         ),
     };
-    let mut values = template(&DeliveryTemplate::of(delivery));
+    let mut values = common(
+        &delivery.credential,
+        &delivery.authorize,
+        (delivery.lifetime, delivery.renew_below),
+    );
     values.extend([
         ("directory", directory),
         ("credds", host.cloned()),
@@ -115,13 +119,16 @@ fn delivery(delivery: &Delivery) -> Values {
     values
 }
 
-/// Values of a delivery that do not depend on its schedd.
-fn template(template: &DeliveryTemplate) -> Values {
-    let credential = &template.credential;
+/// Values of a delivery that do not depend on its schedd; `opener` is the credential that opens the credd.
+fn common(
+    credential: &Credential,
+    opener: &Credential,
+    (lifetime, renew_below): (Duration, Duration),
+) -> Values {
     let identity = &credential.identity;
     let scopes = credential.scopes.join(" ");
     // The opener may be delivered nowhere, where its own values would be seen.
-    let opener = Some(&template.authorize).filter(|opener| opener.service != credential.service);
+    let opener = Some(opener).filter(|opener| opener.service != credential.service);
     let opener =
         opener.map(|opener| format!("{} ({}/{})", opener.service, opener.issuer, opener.role));
     vec![
@@ -133,8 +140,8 @@ fn template(template: &DeliveryTemplate) -> Values {
         ("scopes", Some(scopes).filter(|scopes| !scopes.is_empty())),
         ("audience", credential.audience.clone()),
         ("authorize_with", opener),
-        ("tokens.lifetime", Some(format(template.lifetime))),
-        ("tokens.renew_below", Some(format(template.renew_below))),
+        ("tokens.lifetime", Some(format(lifetime))),
+        ("tokens.renew_below", Some(format(renew_below))),
         ("grant.lifetime", credential.grant.lifetime.map(format)),
         ("grant.warn", Some(format(credential.grant.warn))),
     ]
@@ -180,7 +187,8 @@ fn searches(config: &Config) -> Things<String> {
                 "{account}/{service} at {}: {}",
                 search.group, wanted.schedds
             );
-            let mut values = template(wanted);
+            let durations = (wanted.lifetime, wanted.renew_below);
+            let mut values = common(credential, &wanted.authorize, durations);
             if let Some(at) = &wanted.at {
                 name = format!("{name}, where {}", at.as_str());
                 values.push(("place in `at`", Some(place.to_string())));

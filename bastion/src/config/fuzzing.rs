@@ -10,7 +10,8 @@ use std::sync::Arc;
 use htvault::text::printable;
 
 use super::faults::{Fault, Faults};
-use super::load::of_texts;
+use super::load::of_trees;
+use super::{Config, yaml};
 use crate::model::delivery::Delivery;
 
 /// Longest fault: place, path of keys, words.
@@ -22,9 +23,7 @@ pub fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    let name = "token-bastion.yaml";
-    let texts = [(Arc::from(name), text.to_owned())];
-    match of_texts(name, &texts, Faults::default()) {
+    match of_text("token-bastion.yaml", text) {
         Err(faults) => {
             assert!(!faults.is_empty(), "it is refused without a word");
             faults.iter().for_each(check);
@@ -49,6 +48,12 @@ pub fn configuration(data: &[u8]) {
     }
 }
 
+fn of_text(name: &str, text: &str) -> Result<Config, Faults> {
+    let mut faults = Faults::default();
+    let tree = yaml::parse(&Arc::from(name), text, &mut faults);
+    of_trees(name, Vec::from_iter(tree), faults)
+}
+
 fn check(fault: &Fault) {
     let text = fault.to_string();
     assert!(text.starts_with("token-bastion.yaml"), "{text}");
@@ -60,7 +65,6 @@ pub(crate) fn delivery() -> Option<Delivery> {
     const TEXT: &str = "vault: {address: \"https://vault.test:8200\"}\n\
         schedds: {here: {credds: [ap.test]}}\n\
         accounts: {cmsprod: {principal: cmsprod@TEST, keytab: /k, schedds: [here], credentials: {cms_crab: {}}}}\n";
-    let texts = [(Arc::from("x"), TEXT.to_owned())];
-    let config = of_texts("x", &texts, Faults::default()).ok()?;
+    let config = of_text("x", TEXT).ok()?;
     config.deliveries.first().map(|first| (**first).clone())
 }

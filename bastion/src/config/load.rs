@@ -27,39 +27,30 @@ const JOINED: [&str; 2] = ["schedds", "accounts"];
 /// All faults that can be found.
 pub fn load(file: &Path) -> Result<Config, Faults> {
     let mut faults = Faults::default();
-    let texts = texts(file, &mut faults);
-    of_texts(&file.display().to_string(), &texts, faults)
+    let trees = trees(file, &mut faults);
+    of_trees(&file.display().to_string(), trees, faults)
 }
 
 /// The socket for commands that the files name, whatever else is wrong with them; `None` where they name none. Blocks.
 pub(crate) fn written_control(file: &Path) -> Option<PathBuf> {
     let mut faults = Faults::default();
-    let texts = texts(file, &mut faults);
-    let trees = trees(&texts, &mut faults);
+    let trees = trees(file, &mut faults);
     let sections = sections(trees, &mut faults);
     let AbsolutePath(socket) = sections.control.socket.get()?;
     Some(socket.clone())
 }
 
-/// Names and texts of all files that can be read.
-fn texts(file: &Path, faults: &mut Faults) -> Vec<(Arc<str>, String)> {
-    let mut texts = Vec::new();
+/// Trees of all files that can be read and are YAML.
+fn trees(file: &Path, faults: &mut Faults) -> Vec<Node> {
+    let mut trees = Vec::new();
     for path in paths(file, faults) {
         let name: Arc<str> = path.display().to_string().into();
         match read_text(&path) {
-            Ok(text) => texts.push((name, text)),
+            Ok(text) => trees.extend(yaml::parse(&name, &text, faults)),
             Err(why) => faults.add_at(Position::file(&name, ""), why),
         }
     }
-    texts
-}
-
-/// Trees of all files that are YAML.
-fn trees(texts: &[(Arc<str>, String)], faults: &mut Faults) -> Vec<Node> {
-    let texts = texts.iter();
-    texts
-        .filter_map(|(name, text)| yaml::parse(name, text, faults))
-        .collect()
+    trees
 }
 
 /// Sections of all files. The entries of accounts and of groups come together; what is defined twice is found when they
@@ -101,13 +92,8 @@ fn sections(trees: Vec<Node>, faults: &mut Faults) -> FileSections {
     reader::read(&Node::root(all), faults)
 }
 
-/// Reads a configuration from the texts of its files, each with its name; `file` is named for what is missing.
-pub(super) fn of_texts(
-    file: &str,
-    texts: &[(Arc<str>, String)],
-    mut faults: Faults,
-) -> Result<Config, Faults> {
-    let trees = trees(texts, &mut faults);
+/// The configuration of these trees; `file` is named for what is missing.
+pub(super) fn of_trees(file: &str, trees: Vec<Node>, mut faults: Faults) -> Result<Config, Faults> {
     // Keys in a file that cannot be read are not missing.
     if !faults.is_empty() {
         return faults.or(None);

@@ -101,18 +101,6 @@ impl DeliveryTemplate {
         self.schedds.matches(schedd) && self.at.as_ref().is_none_or(|at| at.matches(schedd))
     }
 
-    /// Makes a template of a delivery: everything but its schedd.
-    pub(super) fn of(delivery: &Delivery) -> Self {
-        Self {
-            schedds: NameFilter::all(),
-            at: None,
-            credential: Arc::clone(&delivery.credential),
-            authorize: Arc::clone(&delivery.authorize),
-            lifetime: delivery.lifetime,
-            renew_below: delivery.renew_below,
-        }
-    }
-
     /// The delivery at a schedd.
     #[must_use]
     pub fn at(&self, schedd: &str, target: Target) -> Delivery {
