@@ -105,7 +105,7 @@ impl Drop for Socket {
 }
 
 /// Creates the directory of `path` for its owner and group, when it is missing.
-pub(crate) fn make_directory_of(path: &Path) -> anyhow::Result<()> {
+fn make_directory_of(path: &Path) -> anyhow::Result<()> {
     let Some(directory) = path.parent() else {
         return Ok(());
     };

@@ -79,15 +79,7 @@ pub(super) async fn section<V: Vault, T: Transport>(
             .iter()
             .find(|(known, _)| **known == *delivery.credential)
             .and_then(|(_, answer)| answer.as_ref());
-        let place = format!("{} at {}", delivery.id.service, delivery.id.schedd);
-        let observed = stop.run_until_cancelled(parts.transport.observe(delivery));
-        match observed.await {
-            Some(observed) => {
-                let now = parts.clock.now();
-                schedd_steps(&place, delivery, observed, answer, now, &mut section);
-            }
-            None => section.add(format!("credd {place}"), Verdict::NotTried, STOPPED),
-        }
+        schedd_steps(parts, delivery, answer, stop, &mut section).await;
     }
     section
 }
@@ -188,26 +180,28 @@ fn facts(answer: &AccessTokenAnswer, now: Timestamp) -> String {
     }
 }
 
-/// Adds the steps of one schedd: its credd answers, a token is stored, its credmon serves it.
-fn schedd_steps(
-    place: &str,
+/// Steps of one schedd: its credd answers, a token is stored, its credmon serves it.
+async fn schedd_steps<V: Vault, T: Transport>(
+    parts: &Parts<V, T>,
     delivery: &Delivery,
-    observed: Result<Observation, Problem>,
     answer: Option<&AccessTokenAnswer>,
-    now: Timestamp,
+    stop: &CancellationToken,
     section: &mut Section,
 ) {
-    match observed {
-        Ok(observed) => {
+    let place = format!("{} at {}", delivery.id.service, delivery.id.schedd);
+    let observed = stop.run_until_cancelled(parts.transport.observe(delivery));
+    match observed.await {
+        None => section.add(format!("credd {place}"), Verdict::NotTried, STOPPED),
+        Some(Ok(observed)) => {
             let (what, words) = answering(&delivery.target);
             section.add(format!("{what} {place}"), Verdict::Ok, words);
-            let (verdict, words) = judge(&observed, answer, now);
+            let (verdict, words) = judge(&observed, answer, parts.clock.now());
             section.add(format!("credmon {place}"), verdict, words);
         }
-        Err(problem) if matches!(problem.cause, Cause::Schedd(_) | Cause::Credd(_)) => {
+        Some(Err(problem)) if matches!(problem.cause, Cause::Schedd(_) | Cause::Credd(_)) => {
             section.add(format!("credd {place}"), Verdict::Wrong, failed(&problem));
         }
-        Err(problem) => {
+        Some(Err(problem)) => {
             let words = format!("no access token opens the credd: {}", problem.message);
             section.add(format!("credd {place}"), Verdict::NotTried, words);
         }
