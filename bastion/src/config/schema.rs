@@ -31,11 +31,19 @@ pub fn schema() -> Value {
         .to_value()
 }
 
-/// Lets sections be empty, as the reader does, and puts descriptions on one line.
+/// Lets sections be empty and texts be numbers, as the reader does, and puts descriptions on one line.
 fn as_read(schema: &mut Schema) {
     transform_subschemas(&mut as_read, schema);
-    if schema.get("type") == Some(&json!("object")) {
-        schema.insert("type".to_owned(), json!(["object", "null"]));
+    let mut rules = ["pattern", "enum", "const"].into_iter();
+    let is_free = rules.all(|rule| schema.get(rule).is_none());
+    let types = match schema.get("type").and_then(Value::as_str) {
+        Some("object") => Some(["object", "null"]),
+        // A name may be 1234, which is a number in YAML.
+        Some("string") if is_free => Some(["string", "number"]),
+        _ => None,
+    };
+    if let Some(types) = types {
+        schema.insert("type".to_owned(), json!(types));
     }
     if let Some(Value::String(text)) = schema.get_mut("description") {
         *text = text.replace('\n', " ");
@@ -47,12 +55,7 @@ pub(crate) fn names(pattern: &str) -> Value {
     json!({ "pattern": pattern })
 }
 
-/// A text; a name may be 1234, which is a number in YAML.
-pub(crate) fn text(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": ["string", "number"]})
-}
-
-/// A text that matches a pattern.
+/// A text that matches a pattern, or a number.
 fn text_like(pattern: &str) -> Schema {
     json_schema!({"type": ["string", "number"], "pattern": pattern})
 }
@@ -69,24 +72,12 @@ pub(crate) fn words(_: &mut SchemaGenerator) -> Schema {
     one_or_more(&text_like(WORD))
 }
 
-pub(crate) fn texts(generator: &mut SchemaGenerator) -> Schema {
-    one_or_more(&text(generator))
-}
-
 pub(crate) fn choices(_: &mut SchemaGenerator) -> Schema {
     one_or_more(&text_like(CHOICE))
 }
 
 pub(crate) fn service(_: &mut SchemaGenerator) -> Schema {
     text_like(SERVICE)
-}
-
-pub(crate) fn principal(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "pattern": r"^\S+@\S+$"})
-}
-
-pub(crate) fn path_template(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "pattern": r"^(/|\{account\})"})
 }
 
 impl<T: JsonSchema> JsonSchema for Several<T> {

@@ -173,10 +173,7 @@ pub(crate) struct GroupSection {
     #[schemars(example = "cm.example.org:9618", schema_with = "schema::word")]
     pub(crate) collector: Given<String>,
     /// Schedds whose ads satisfy this expression are found through the collector.
-    #[schemars(
-        example = r#"CMSGWMS_Type == "crabschedd""#,
-        schema_with = "schema::text"
-    )]
+    #[schemars(example = r#"CMSGWMS_Type == "crabschedd""#)]
     pub(crate) constraint: Given<Expression>,
     /// Way to the credds and the collector: HTCondor's protocol, spoken by this program (`cedar`), or
     /// HTCondor's own tools on this host (`condor`). Without it `cedar`, and `condor` where there is no
@@ -208,13 +205,13 @@ pub(crate) struct AccountSection {
     #[schemars(
         example = "{account}@EXAMPLE.ORG",
         example = "cmsprod/bastion/host.example.org@EXAMPLE.ORG",
-        schema_with = "schema::principal"
+        extend("pattern" = r"^\S+@\S+$")
     )]
     pub(crate) principal: Given<String>,
     /// File with its key; {account} stands for the account's name.
     #[schemars(
         example = "/etc/token-bastion/keytabs/{account}.keytab",
-        schema_with = "schema::path_template"
+        extend("pattern" = r"^(/|\{account\})")
     )]
     pub(crate) keytab: Given<String>,
     /// Name of its credentials at Vault; without it the principal without its realm. {account} stands
@@ -257,15 +254,11 @@ pub(crate) struct CredentialSection {
     pub(crate) role: Given<String>,
     /// Scopes to reduce the jobs' access tokens to, which they must then have; without it the role's own scopes.
     #[schemars(
-        example = ["storage.read:/", "storage.create:/store/temp/user"],
-        schema_with = "schema::texts"
+        example = ["storage.read:/", "storage.create:/store/temp/user"]
     )]
     pub(crate) scopes: Given<Several<String>>,
     /// Audience of the jobs' access tokens, which they must then have.
-    #[schemars(
-        example = "https://wlcg.cern.ch/jwt/v1/any",
-        schema_with = "schema::texts"
-    )]
+    #[schemars(example = "https://wlcg.cern.ch/jwt/v1/any")]
     pub(crate) audience: Given<Several<String>>,
     /// The credential of the same account whose access token opens the credd; without it this one.
     #[schemars(schema_with = "schema::service")]
@@ -291,13 +284,10 @@ pub(crate) struct CredentialSection {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct OverrideSection {
     /// Scopes to reduce the jobs' access tokens to there.
-    #[schemars(example = ["storage.read:/"], schema_with = "schema::texts")]
+    #[schemars(example = ["storage.read:/"])]
     pub(crate) scopes: Given<Several<String>>,
     /// Audience of the jobs' access tokens there.
-    #[schemars(
-        example = "https://wlcg.cern.ch/jwt/v1/any",
-        schema_with = "schema::texts"
-    )]
+    #[schemars(example = "https://wlcg.cern.ch/jwt/v1/any")]
     pub(crate) audience: Given<Several<String>>,
     /// Lifetimes of vault tokens there.
     pub(crate) tokens: Section<TokensSection>,
