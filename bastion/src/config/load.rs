@@ -58,38 +58,42 @@ fn trees(file: &Path, faults: &mut Faults) -> Vec<Node> {
 fn sections(trees: Vec<Node>, faults: &mut Faults) -> FileSections {
     let mut all: Vec<(Node, Node)> = Vec::new();
     for tree in trees {
-        let place = tree.position("");
-        let entries = match tree.value {
-            Value::Map(entries) => entries,
-            Value::Nothing => continue,
-            Value::Text(_) | Value::List(_) => {
-                faults.add_at(place, NO_SECTION);
-                continue;
-            }
+        check_section(&tree, "", faults);
+        let Value::Map(entries) = tree.value else {
+            continue;
         };
         for (key, value) in entries {
-            let is_joined = key.text().is_some_and(|key| JOINED.contains(&key));
+            let name = key.text().unwrap_or_default();
             let mut others = all
                 .iter_mut()
-                .filter(|(other, _)| is_joined && other.text() == key.text());
-            match (
-                others.next().map(|(_, section)| &mut section.value),
-                value.value,
-            ) {
-                (Some(Value::Map(known)), Value::Map(more)) => known.extend(more),
-                (Some(Value::Map(_)), Value::Nothing) => {}
-                (Some(known @ Value::Nothing), more) => *known = more,
-                (_, more) => all.push((
-                    key,
-                    Node {
+                .filter(|(other, _)| other.text() == Some(name));
+            let other = others.next().filter(|_| JOINED.contains(&name));
+            let Some((_, section)) = other else {
+                all.push((key, value));
+                continue;
+            };
+            check_section(section, name, faults);
+            check_section(&value, name, faults);
+            match (&mut section.value, value.value) {
+                (Value::Map(known), Value::Map(more)) => known.extend(more),
+                (Value::Map(_), _) => {}
+                (_, more) => {
+                    *section = Node {
                         value: more,
                         ..value
-                    },
-                )),
+                    }
+                }
             }
         }
     }
     reader::read(&Node::root(all), faults)
+}
+
+/// Adds a fault for a value that can be no section.
+fn check_section(node: &Node, path: &str, faults: &mut Faults) {
+    if matches!(node.value, Value::Text(_) | Value::List(_)) {
+        faults.add_at(node.position(path), NO_SECTION);
+    }
 }
 
 /// The configuration of these trees; `file` is named for what is missing.
