@@ -29,26 +29,19 @@ use crate::model::{CredentialId, FileId, Heartbeat, Observed, is_account};
 
 /// Time between full scans.
 pub(crate) const RESCAN: Duration = Duration::from_mins(1);
-
 /// Time to the next full scan after an error that may pass.
 const RETRY: Duration = Duration::from_secs(5);
-
 /// Time from an event to the scan, so that changes that belong together are seen together.
 const SETTLE: Duration = Duration::from_millis(3);
-
 /// Folders that a full scan checks before it turns to folders that just changed.
 const PORTION: usize = 16;
-
 /// An account's folder is scanned for so small a part of the time, however often it changes, and so is the directory,
 /// however often that is asked for: the credd does for each credential that is stored.
 const PART: u32 = 5;
-
 /// Credentials of one account that are looked at.
 const ACCOUNT_LIMIT: usize = 10_000;
-
 /// Names in one account's folder that are looked at: far more than those of its credentials.
 const NAME_LIMIT: usize = 4 * ACCOUNT_LIMIT;
-
 /// Age of a folder's last change from which on its names are taken for known, in seconds: far above the
 /// ticks of clocks and their differences within a site.
 const SETTLED: i64 = 30;
