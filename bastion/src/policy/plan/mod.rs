@@ -210,7 +210,7 @@ impl State {
 
 impl Failure {
     /// Returns the time until which nothing is attempted; `None` when the next attempt is due. No pause is longer than
-    /// [`PERSON_CAP`], whatever was done to the clock.
+    /// `PERSON_CAP`, whatever was done to the clock.
     #[must_use]
     pub fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
         let is_pause = now < self.next_try && self.next_try <= after(now, PERSON_CAP);
