@@ -121,8 +121,11 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                 Action::Attempt(step) => {
                     let (extent, rank) = self.claim(step);
                     let delivery = Arc::clone(&self.desired.status.borrow().delivery);
-                    let permit = pin!(env.parts.limits.admit(&delivery, extent, rank));
-                    if let Some(permit) = Box::pin(self.admitted(&env, permit)).await {
+                    let admitted = {
+                        let permit = pin!(env.parts.limits.admit(&delivery, extent, rank));
+                        Box::pin(self.admitted(&env, permit)).await
+                    };
+                    if let Some(permit) = admitted {
                         Box::pin(self.attempt(&env, step, permit)).await;
                     }
                 }

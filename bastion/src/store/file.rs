@@ -28,7 +28,7 @@ const VERSION: u32 = 2;
 const LIMIT: u64 = 64 * 1024 * 1024;
 
 /// Lines that are read from the state at a time.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 64;
 
 /// Files of version 1, which had one for each concern.
 const DELIVERIES: &str = "deliveries.json";
