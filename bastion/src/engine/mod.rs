@@ -227,8 +227,12 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         self.view.turned();
         let now = self.now();
         let next = self.check.next(now, &self.zone);
-        // It is another one when it came, and when the clock was set.
-        if next != self.env.borrow().next_tick {
+        let (last, expected) = {
+            let env = self.env.borrow();
+            (env.tick, env.next_tick)
+        };
+        // It has come, or the clock was set.
+        if next != expected || now < last {
             self.change_env(|env| (env.tick, env.next_tick) = (now, next));
             self.show();
             self.parts().store.drop_expired(now);
@@ -294,8 +298,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let (before, is_wanted) = (owner.status.borrow().clone(), owner.is_wanted);
         let mut task = self.own(Arc::clone(&before.delivery), is_wanted, before.gone);
         task.resume(&self.env(), &before);
-        self.show();
         self.spawn(task);
+        // It may have broken off before it read of another configuration.
+        drop(self.configure(false));
     }
 
     /// Lets attempts end, for a while, and ends what serves nobody but this process. Jobs live on what is at

@@ -60,7 +60,8 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             let asked = self.ask(env, true).await;
             self.report(&permit, &delivery, &asked);
             let problem = self.unrevoked(&asked.report);
-            if leave_schedd || problem.is_some() || !self.is_revoked() {
+            let is_overtaken = !self.is_revoked() || !self.desired.revocations.is_empty();
+            if leave_schedd || problem.is_some() || is_overtaken {
                 return self.finish_revocation(env, leave_schedd, problem);
             }
         }
@@ -92,8 +93,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         };
         let (tokens, asked) = {
             let parts = &env.parts;
-            let mut work =
-                std::pin::pin!(revoke(parts, &delivery, &self.tokens, leave_schedd, then));
+            let mut work = pin!(revoke(parts, &delivery, &self.tokens, leave_schedd, then));
             loop {
                 tokio::select! {
                     revoked = &mut work => break revoked,

@@ -127,8 +127,10 @@ impl Status {
     pub(super) fn revoked(&mut self, tokens: &Tokens) {
         self.access = AccessFacts::default();
         self.record = Record {
+            // Ordered or configured meanwhile.
             revoked: self.record.revoked,
             asked: self.record.asked,
+            changed: self.record.changed,
             failure: self.record.failure.take(),
             ..Record::default()
         };

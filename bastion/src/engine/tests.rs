@@ -3,6 +3,7 @@
 mod alone;
 mod asked;
 mod away;
+mod clock;
 mod found;
 mod health;
 mod isolation;

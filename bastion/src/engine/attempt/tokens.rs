@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::model::moment::before;
 use crate::model::records::{InstalledToken, Life, TokenRecord, TokenRecords};
-use crate::policy::plan::Basis;
 use crate::policy::plan::inherit::Inherited;
+use crate::policy::plan::{Basis, is_void};
 use crate::vault::OwnedToken;
 
 /// A replacement by somebody else is remembered so long.
@@ -190,7 +190,8 @@ impl Tokens {
 
     fn forget_replacements(&mut self, now: Timestamp) {
         let oldest = before(now, REMEMBERED);
-        self.replaced.retain(|at| *at > oldest);
+        self.replaced
+            .retain(|at| *at > oldest && !is_void(*at, now));
     }
 
     /// Gives up what is at the schedd: it is replaced, or it is gone. Returns `true` if anything was known.

@@ -30,32 +30,6 @@ async fn what_is_configured_while_a_push_runs_is_pushed_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_back_while_a_push_runs_is_followed_by_another_one() {
-    let outside = Outside::new();
-    outside.lock().clock_wrong_by = 7200;
-    outside.lock().credmon_takes = 10 * SECOND;
-    let service = Service::start(&outside, vec![at("a", "ap1")]);
-    tokio::time::sleep(2 * SECOND).await;
-    outside.lock().clock_wrong_by = 0;
-    tokio::time::sleep(HOUR).await;
-    assert_eq!(service.state("a", "ap1"), State::Good);
-    assert_eq!(outside.lock().stores, 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_start_with_a_clock_in_the_future_puts_no_renewal_off() {
-    let outside = Outside::new();
-    outside.lock().clock_wrong_by = 365 * 86_400;
-    let service = Service::good(&outside, vec![at("a", "ap1")]).await;
-    outside.lock().clock_wrong_by = 0;
-    tokio::time::sleep(HOUR).await;
-    let replaced = outside.lock().stores;
-    tokio::time::sleep(5 * 24 * HOUR).await;
-    assert_eq!(outside.lock().stores, replaced + 1, "renewed in time");
-    assert!(service.has("a", "ap1"));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_restart_goes_on_with_a_revocation_that_was_not_finished() {
     let folder = tempfile::tempdir().unwrap();
     let state = Some(folder.path());

@@ -1,4 +1,4 @@
-//! Restarts, tokens that die before their time, clocks that jump, elections: on paused time.
+//! Restarts, tokens that die before their time, elections: on paused time.
 
 use std::collections::BTreeMap;
 
@@ -265,51 +265,6 @@ async fn a_schedd_that_hangs_holds_up_no_other_and_is_one_message() {
         engine.report().problem_lines(),
         ["schedd ap1 (50 deliveries): no answer"]
     );
-}
-
-/// The clock jumps; tokens live on by everybody else's clock.
-async fn jump(seconds: i64, most_stores: u32) {
-    let outside = Outside::new();
-    outside.lock().access_life = 2 * HOUR;
-    let config = config(deliveries());
-    let mut engine = engine(&config, &outside);
-    run_for(&mut engine, DAY).await;
-    for wrong_by in [seconds, 0] {
-        outside.lock().clock_wrong_by = wrong_by;
-        for _ in 0..5 {
-            run_for(&mut engine, DAY).await;
-            let report = engine.report();
-            // While this clock runs ahead, credmons seem to have stopped.
-            assert!(
-                wrong_by > 0 || report.is_good(),
-                "{wrong_by}: {:?}",
-                report.problems
-            );
-            let world = outside.lock();
-            assert!(world.dark.is_empty(), "{wrong_by}: {:?}", world.dark);
-            for delivery in deliveries() {
-                assert!(
-                    world.is_alive(&world.token_at(&delivery.id).unwrap()),
-                    "{wrong_by}"
-                );
-            }
-        }
-    }
-    let stores = outside.lock().stores;
-    assert!(stores <= most_stores, "{stores} stores");
-}
-
-// Eleven days are three pushes of each delivery; each jump may cost one more.
-#[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_back_by_hours_or_a_year_is_survived() {
-    jump(-5 * 3600, 6 * 5).await;
-    jump(-365 * 86_400, 6 * 5).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_forward_by_hours_or_a_year_is_survived() {
-    jump(5 * 3600, 6 * 5).await;
-    jump(365 * 86_400, 6 * 5).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -350,3 +350,22 @@ async fn an_order_that_comes_while_another_is_carried_out_is_not_finished_with_t
     assert_eq!(store.read(|content| content.unfinished().count()), 1);
     service.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn other_content_that_is_configured_while_a_revocation_runs_is_delivered_after_it() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![at("a", "ap1")]).await;
+    outside.lock().schedds_hang.insert("ap1".to_owned());
+    service.revoke_in_background(of(None, Some("ap1"))).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut other = at("a", "ap1");
+    other.lifetime = 6 * 24 * HOUR;
+    service.reload(vec![other]).await;
+    // What is stored there stays, and is dead.
+    tokio::time::sleep(HOUR / 30).await;
+    outside.lock().schedds_hang.clear();
+    tokio::time::sleep(HOUR / 30).await;
+    assert_eq!(outside.lock().living_children(), 1);
+    assert_eq!(service.state("a", "ap1"), State::Good);
+    service.stop().await;
+}

@@ -298,7 +298,7 @@ pub fn is_fresh(delivery: &Delivery, life: Life, now: Timestamp) -> bool {
 }
 
 /// Returns true for a time of the past that lies in the future.
-fn is_void(time: Timestamp, now: Timestamp) -> bool {
+pub(crate) fn is_void(time: Timestamp, now: Timestamp) -> bool {
     time > after(now, SKEW)
 }
 
@@ -321,7 +321,8 @@ pub fn next(
         return Next::Wait(until);
     }
     let policy = &Policy {
-        started: policy.started.filter(|started| !is_void(*started, now)),
+        // A tick is never of before the clock was set back.
+        started: (policy.started).map(|started| if is_void(started, now) { tick } else { started }),
         ..*policy
     };
     let observed = record.observed.filter(|observed| !is_void(*observed, now));

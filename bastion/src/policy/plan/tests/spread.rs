@@ -111,6 +111,27 @@ fn first_looks_after_a_start_are_spread_by_their_number_and_a_single_run_has_the
     }
 }
 
+#[test]
+fn first_looks_are_spread_though_the_clock_was_set_back_since_the_start() {
+    let mut at_once = 0;
+    for number in 0..100 {
+        let id = id(&format!("a{number}"));
+        let service = Policy {
+            started: Some(after(at(100), DAY)),
+            prove_every: prove_every(4000, None),
+            ..policy(&id, 3 * DAY)
+        };
+        let record = Record {
+            observed: None,
+            good_since: None,
+            ..good(7 * DAY)
+        };
+        let step = next(at(100), &service, &record, at(100), Timestamp::MAX);
+        at_once += usize::from(matches!(step, Next::Do(_)));
+    }
+    assert!(at_once < 5, "{at_once}");
+}
+
 /// Time of the push for a renewal, from a time on.
 fn renewal(policy: &Policy<'_>, record: &Record, mut now: Timestamp) -> Timestamp {
     loop {
