@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -80,7 +80,7 @@ impl Breaker {
         proven: &BTreeSet<Arc<str>>,
         why: &str,
         now: (Instant, Timestamp),
-        delay: impl FnOnce(u32) -> std::time::Duration,
+        delay: impl FnOnce(u32) -> Duration,
     ) -> Charge {
         self.suspects.retain(|suspect| proven.contains(suspect));
         self.suspects.insert(account.clone());
@@ -128,6 +128,14 @@ impl Breaker {
             self.succeeded();
         }
         true
+    }
+
+    /// A probe did not get there: another one follows after as long as if it had failed. `delay`: as of
+    /// [`failed`](Self::failed).
+    pub(super) fn missed(&mut self, now: Instant, delay: impl FnOnce(u32) -> Duration) {
+        if let Some(open) = &mut self.open {
+            open.retry_at = open.retry_at.max(now + delay(open.failures));
+        }
     }
 
     /// Starts a probe by an account.

@@ -47,7 +47,7 @@ impl Scheduler {
                     let (is_open, event) = self.failed(dependency, task, failure, now);
                     waits = is_open;
                     events.extend(event.map(|event| self.of_users(dependency, task, event)));
-                    // An issuer behind a host that is down was not asked.
+                    // An issuer behind a host that fails was not asked.
                     break;
                 }
                 Verdict::Down(_) | Verdict::Nothing if task.is_probe => {
@@ -99,10 +99,9 @@ impl Scheduler {
             FailureScope::Quota => self.quota_wait(&dependency.0, failure, now),
             _ => 0,
         };
-        let delay = |failures| {
-            let seconds = timing::probe_delay(failures, jitter).max(least);
-            Duration::from_secs(seconds.unsigned_abs())
-        };
+        let seconds = |seconds: i64| Duration::from_secs(seconds.unsigned_abs());
+        let pause = |failures| timing::probe_delay(failures, jitter);
+        let delay = |failures| seconds(pause(failures).max(least));
         let why = format!(
             "{} {}: {}",
             name(dependency),
@@ -114,7 +113,14 @@ impl Scheduler {
         let breaker = self.breakers.entry(dependency.clone()).or_default();
         let account = &task.route.account;
         match breaker.failed(account, &proven, &why, (now.mono, now.wall), delay) {
-            Charge::Credential => (false, None),
+            Charge::Credential => {
+                // A probe of the issuer has not got there.
+                let [_, issuer] = dependencies(&task.route.host, &task.route.issuer);
+                if let Some(issuer) = self.breakers.get_mut(&issuer).filter(|_| task.is_probe) {
+                    issuer.missed(now.mono, |failures| seconds(pause(failures)));
+                }
+                (false, None)
+            }
             Charge::Open { just_opened } => {
                 let text = format!("{why}; one request at a time finds out when that is over");
                 (true, just_opened.then(|| Event::new(Level::Warning, text)))

@@ -34,6 +34,29 @@ fn a_rate_limit_for_one_path_rests_only_it() {
 }
 
 #[test]
+fn a_rate_limit_that_an_issuers_probes_meet_is_no_cause_to_ask_all_the_time() {
+    let mut world = World::of_life(90, 60);
+    world.store_at("u", "cms", "a", "x");
+    for user in ["v", "w"] {
+        world.store(user, "cms");
+    }
+    world.pass(30);
+    world.site.issuers_down.insert("x");
+    world.pass(60);
+    world.site.accounts.insert("u", limited("u", 1));
+    let before = world.elapsed();
+    // Nothing is found out of the issuer.
+    world.pass_with(300, |world| assert!(world.is_open("a", Some("x"))));
+    assert!(!world.is_open("a", None));
+    let requests = world.sent_by("u", before);
+    assert!((10..=25).contains(&requests), "{requests}");
+    world.site.accounts.clear();
+    world.site.issuers_down.clear();
+    world.pass(62);
+    assert_eq!(world.status("u", "cms").state, State::Fresh);
+}
+
+#[test]
 fn a_retry_after_is_bounded_by_a_third_of_the_lifetime_that_depends_on_it() {
     let mut world = World::new();
     world.store("u", "cms");
