@@ -1,6 +1,7 @@
 //! Entry points for fuzzing: what users, HTCondor and Vault write, with what must hold for any input.
 //!
-//! Each function panics when its law is broken, and else does nothing.
+//! Each function panics when its law is broken, and else does nothing. First it forgets the texts of earlier inputs, so
+//! that memory does not grow.
 
 use std::sync::Arc;
 
@@ -12,11 +13,13 @@ use crate::config::Settings;
 use crate::config::condor::Values;
 use crate::model::{
     CredentialId, FileId, Lifetime, NameStyle, Routing, TEXT_LIMIT, TokenInfo, TopProblem,
+    forget_unused_texts,
 };
 use crate::store;
 
 /// A `.top`: of whatever can be used, the server is at port 8200, and no message repeats the file.
 pub fn top_file(data: &[u8]) {
+    forget_unused_texts();
     let user: Arc<str> = "cmsprod".into();
     let Some(id) = CredentialId::new(&user, "cms_crab") else {
         return;
@@ -51,6 +54,7 @@ pub fn top_file(data: &[u8]) {
 
 /// A `.use`: what is kept of a token is printable and bounded.
 pub fn use_file(data: &[u8]) {
+    forget_unused_texts();
     let text = String::from_utf8_lossy(data);
     let claims = match TokenForm::of(text.strip_suffix('\n').unwrap_or(&text)) {
         TokenForm::Jwt(claims) => Some(claims),
@@ -76,6 +80,7 @@ pub fn use_file(data: &[u8]) {
 /// Names in the credential directory, one a line: the folder, then files. No name that is accepted leaves its folder
 /// or is more than one line of a log.
 pub fn names(data: &[u8]) {
+    forget_unused_texts();
     let text = String::from_utf8_lossy(data);
     let mut lines = text.split('\n');
     let user: Arc<str> = lines.next().unwrap_or_default().into();
