@@ -111,12 +111,12 @@ impl Scanner {
             pending.drain(wakes);
             let path = self.path.as_deref();
             let _working = self.heartbeat.start(path.unwrap_or("".as_ref()));
+            self.handle(&mut pending);
             if pending.next_all(next_full) <= Instant::now() {
                 pending.all = false;
                 let began = Instant::now();
                 next_full = began + self.scan_beside(&mut pending, wakes);
             }
-            self.handle(&mut pending);
         }
         self.stop();
     }
@@ -155,7 +155,7 @@ impl Scanner {
         {
             self.path = path;
             self.forget();
-            self.scan_all(|_| true);
+            (pending.all, pending.all_rests) = (true, None);
         }
         self.scan_changed(pending);
         if std::mem::take(&mut pending.complete)

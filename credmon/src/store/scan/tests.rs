@@ -16,13 +16,13 @@ impl Scanner {
     pub(crate) fn obey(&mut self, wake: Wake) {
         let mut pending = Pending::default();
         pending.add(wake);
+        self.handle(&mut pending);
         if pending.all {
             self.scan_all(|_| true);
         }
         if pending.stop {
             self.stop();
         }
-        self.handle(&mut pending);
     }
 }
 

@@ -139,9 +139,15 @@ fn nothing_is_configured_or_another_directory_is() {
         let mut pending = Pending::default();
         pending.add(Wake::Use(path));
         f.scanner.handle(&mut pending);
+        // The scan comes next, which looks at what else is asked for.
+        let gone = f.take();
+        assert!(gone.iter().all(|id| id.starts_with('-')), "{gone:?}");
+        if std::mem::take(&mut pending.all) {
+            f.scanner.scan_all(|_| true);
+        }
         let far = Instant::now() + RESCAN;
         assert_eq!(pending.next(far), far, "nothing is left to do");
-        f.take()
+        [gone, f.take()].concat()
     };
     assert_eq!(use_directory(&mut f, None), ["-u/cms"]);
     assert_eq!(f.directory, Some(Err(DirectoryError::NotConfigured)));
