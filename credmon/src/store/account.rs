@@ -3,7 +3,7 @@
 
 use super::folder::Folder;
 use super::observe;
-use crate::model::{FileId, Observed};
+use crate::model::{FileId, Heartbeat, Observed};
 
 /// Credentials of an account.
 #[derive(Default)]
@@ -16,8 +16,11 @@ pub(super) struct Account {
 
 impl Account {
     /// `true` when folder and files are those that are known: there is nothing to read.
-    pub(super) fn is_current(&self, root: &Folder, folder: FileId) -> bool {
-        let is_known = |known| observe::is_current(root, known);
+    pub(super) fn is_current(&self, root: &Folder, folder: FileId, heartbeat: &Heartbeat) -> bool {
+        let is_known = |known| {
+            heartbeat.beat();
+            observe::is_current(root, known)
+        };
         self.listed == Some(folder) && self.credentials.iter().all(is_known)
     }
 

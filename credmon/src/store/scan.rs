@@ -282,7 +282,7 @@ impl Scanner {
         // Before the folder is read, so that no change falls between.
         self.watcher.watch(user, place);
         let known = self.accounts.get(user);
-        if known.is_some_and(|account| account.is_current(root, place)) {
+        if known.is_some_and(|account| account.is_current(root, place, &self.heartbeat)) {
             return;
         }
         let scanned = root.folder(user);

@@ -95,3 +95,20 @@ fn an_error_at_the_lock_is_no_other_daemon() {
     assert_eq!(error, Errno::EACCES);
     set_mode(f.credentials.path(), 0o2770);
 }
+
+#[test]
+fn very_many_credentials_that_are_as_they_were_do_not_count_as_hanging() {
+    let mut f = Fixture::new();
+    f.credentials.store("u", "cms", "a", "s.1");
+    f.scan();
+    let root = Folder::open(f.credentials.path()).unwrap();
+    let place = FileId::default();
+    let account = Account {
+        listed: Some(place),
+        credentials: vec![f.get("u/cms").clone()],
+    };
+    let (heartbeat, limit) = (Heartbeat::default(), Duration::from_mins(1));
+    let _working = heartbeat.start_before(f.credentials.path(), limit);
+    assert!(account.is_current(&root, place, &heartbeat));
+    assert_eq!(heartbeat.hanging(limit), None);
+}
