@@ -4,12 +4,12 @@
 //! was configured; others are used only until the configured ones could be read once.
 
 use std::path::Path;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use htvault::{Authorities, TlsSettings};
+use tokio::sync::oneshot::{Receiver, error::TryRecvError};
 
-use super::apart::in_time;
+use super::apart::{in_time, on_thread};
 
 /// Time for which a directory that is gone or empty counts as one that comes back: it was unmounted, or is just being
 /// replaced.
@@ -85,7 +85,7 @@ pub(super) struct Trust {
     /// Problem of the configured ones.
     pub(super) problem: Option<String>,
     /// One reading at a time: a file system that hangs costs one thread.
-    reading: Option<JoinHandle<Option<Reading>>>,
+    reading: Option<Receiver<Option<Reading>>>,
 }
 
 impl Trust {
@@ -123,12 +123,8 @@ impl Trust {
     /// Reads the files again when they changed, or could not be read before. Returns `true` when there are other
     /// authorities, or another problem, from now on.
     pub(super) fn follow(&mut self) -> bool {
-        if self.reading.as_ref().is_some_and(|r| !r.is_finished()) {
-            return false;
-        }
-        // It does not block, for it has ended.
-        let read = self.reading.take().map(JoinHandle::join);
-        let is_other = match read {
+        let is_other = match self.reading.as_mut().map(Receiver::try_recv) {
+            Some(Err(TryRecvError::Empty)) => return false,
             Some(Ok(Some(reading))) => self.take_in(reading),
             _ => false,
         };
@@ -138,9 +134,8 @@ impl Trust {
             let is_same = !failed && known.as_ref().is_some_and(|known| known.are_those_of(&tls));
             (!is_same).then(|| Reading::of(tls, known.is_none()))
         };
-        let thread = std::thread::Builder::new().name("trust".to_owned());
         // One that cannot be started is started the next time.
-        self.reading = thread.spawn(read).ok();
+        self.reading = Some(on_thread("trust", read));
         is_other
     }
 

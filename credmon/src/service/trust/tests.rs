@@ -29,7 +29,7 @@ async fn read(tls: &TlsSettings) -> Trust {
 async fn follow(trust: &mut Trust) -> bool {
     trust.reading = None;
     assert!(!trust.follow());
-    while !trust.reading.as_ref().unwrap().is_finished() {
+    while trust.reading.as_ref().unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     trust.follow()
