@@ -52,8 +52,17 @@ impl CredentialId {
     /// The credential that lends its vault token to one with a handle: the name up to the last
     /// underscore.
     pub(crate) fn parent(&self) -> Option<Self> {
+        Self::new(self.user(), self.parent_service()?)
+    }
+
+    /// Name of the file that holds that vault token.
+    pub(crate) fn parent_top_name(&self) -> Option<String> {
+        Some(format!("{}.top", self.parent_service()?))
+    }
+
+    fn parent_service(&self) -> Option<&str> {
         let (parent, _handle) = self.service().rsplit_once('_')?;
-        Self::new(self.user(), parent)
+        is_service(parent).then_some(parent)
     }
 }
 
@@ -89,6 +98,8 @@ mod tests {
     fn a_handle_has_a_parent_and_a_plain_name_has_none() {
         assert_eq!(id("cms_crab_read").parent(), Some(id("cms_crab")));
         assert_eq!(id("cms_crab").parent(), Some(id("cms")));
+        let name = id("cms_crab").parent_top_name();
+        assert_eq!(name.as_deref(), Some("cms.top"));
         assert_eq!(id("cms").parent(), None);
         assert_eq!(id("_x").parent(), None);
     }

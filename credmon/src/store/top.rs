@@ -81,8 +81,8 @@ pub(super) fn is_of<E>(
     id: &CredentialId,
     present: impl Fn(&str) -> Result<Option<FileId>, E>,
 ) -> Result<bool, E> {
-    let parent = match stamp.parent.as_ref().and_then(|_| id.parent()) {
-        Some(parent) => Some(present(&parent.top_name())?.unwrap_or_default()),
+    let parent = match stamp.parent.as_ref().and_then(|_| id.parent_top_name()) {
+        Some(name) => Some(present(&name)?.unwrap_or_default()),
         None => None,
     };
     Ok(parent == stamp.parent.as_deref().copied() && present(&id.top_name())? == Some(stamp.own))
