@@ -163,11 +163,16 @@ impl<V: Vault> Transports<V> {
         if let (Err(failure), Some(first)) = (&result, &first)
             && failure.again != Again::Nowhere
         {
-            let address = self.seek_again(request, Some(first)).await.address;
-            let address = address.as_ref().unwrap_or(first);
-            let is_worth_it = address != first || failure.again == Again::Anywhere;
+            let sought = self.seek_again(request, Some(first)).await;
+            let address = sought.address.as_ref().unwrap_or(first);
+            let is_new = address != first;
+            // HTCondor's tools wait longer than we do for a slow collector.
+            let by_name =
+                !is_new && sought.fault.is_some() && sought.has_name && *request.way == Way::Condor;
+            let is_worth_it = is_new || by_name || failure.again == Again::Anywhere;
             if is_worth_it && !left().is_zero() {
-                let tried = self.try_at(request, Some(address), opener.as_ref(), left());
+                let address = (!by_name).then_some(address.as_str());
+                let tried = self.try_at(request, address, opener.as_ref(), left());
                 result = tried.await;
             }
         }
@@ -175,7 +180,7 @@ impl<V: Vault> Transports<V> {
             Ok(observed) => return Ok(observed),
             Err(failure) => failure,
         };
-        if failure.is_of_token {
+        if failure.is_of_token && opener.is_some() {
             self.openers.forget(request.delivery).await;
         }
         Err(failure.problem)
