@@ -20,7 +20,7 @@ use crate::engine::revoke::is_wanted;
 use crate::model::delivery::{Credential, Delivery, DeliveryId};
 use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
-use crate::schedd::discovery::{FoundSchedds, ScheddAd, ScheddChange};
+use crate::schedd::discovery::{FoundSchedds, ScheddAd, ScheddChange, Taken};
 use crate::vault::Vault;
 
 /// Interval between two searches.
@@ -222,9 +222,6 @@ impl Ongoing {
             }
             return None;
         }
-        if before.is_some_and(|problem| problem != not_answered(group)) {
-            info!(group, "the search gives schedds again");
-        }
         if std::mem::take(&mut self.outdated) {
             let asked_for = |name: &str| ads.iter().any(|ad| ad.matches && ad.name == name);
             self.known
@@ -232,7 +229,22 @@ impl Ongoing {
                 .retain(|_, schedd| schedd.ads.iter().any(|ad| asked_for(&ad.name)));
         }
         let lifetime = self.search.longest_lifetime();
-        Some(self.known.take(ads, now, lifetime))
+        let Taken { changes, left_out } = self.known.take(ads, now, lifetime);
+        if left_out > 0 {
+            let words = format!(
+                "{left_out} schedds are left out, since {} are known with those that are gone; narrow `constraint`, or wait \
+                 until these are forgotten",
+                self.known.0.len()
+            );
+            let problem = Problem::new(Cause::Group(group.to_owned()), Kind::Transport, words);
+            if before.as_ref() != Some(&problem) {
+                warn!("{problem}");
+            }
+            self.problem = Some(problem);
+        } else if before.is_some_and(|problem| problem != not_answered(group)) {
+            info!(group, "the search gives schedds again");
+        }
+        Some(changes)
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::{Command, Engine};
-use crate::config::{Config, DeliveryTemplate, NameFilter};
+use crate::config::{Config, DeliveryTemplate, Glob, NameFilter};
 use crate::engine::revoke::RevocationReport;
 use crate::fakes::{FakeSchedds, Outside};
 use crate::fixtures::{config, credential, search};
@@ -270,6 +270,32 @@ async fn a_constraint_that_nothing_satisfies_is_not_good() {
         "{lines:?}"
     );
     pool(&outside, &["ap1"]);
+    run_for(&mut service, 6 * MINUTE).await;
+    assert!(service.report().is_good());
+}
+
+#[tokio::test(start_paused = true)]
+async fn schedds_that_are_left_out_are_not_good() {
+    let outside = Outside::new();
+    let answer = |name: &str, count: u32| {
+        let ads = (0..count).map(|n| ad(&format!("{name}{n}"))).collect();
+        outside.lock().pools.insert("crab".to_owned(), ads);
+    };
+    let mut config = searching();
+    // Schedds that get nothing: how many there are is enough.
+    config.searches[0].templates[0].schedds.include = vec![Glob::parse("none").unwrap()];
+    let mut service = Engine::new(&config, outside.parts(), TimeZone::UTC);
+    answer("ap", 1_900);
+    run_for(&mut service, MINUTE).await;
+    assert!(service.report().is_good());
+    // Those that are gone are known still.
+    answer("other", 200);
+    run_for(&mut service, 6 * MINUTE).await;
+    assert!(!service.report().is_good());
+    let lines = service.report().problem_lines();
+    let words = "100 schedds are left out, since 2000 are known";
+    assert!(lines[0].contains(words), "{lines:?}");
+    answer("ap", 1_900);
     run_for(&mut service, 6 * MINUTE).await;
     assert!(service.report().is_good());
 }

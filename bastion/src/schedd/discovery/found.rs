@@ -58,6 +58,15 @@ pub enum ScheddChange {
     Dropped(String),
 }
 
+/// Result of an answer that was taken over.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Changes of schedds.
+    pub changes: Vec<ScheddChange>,
+    /// Number of schedds that satisfy the constraint and are not taken up: as many as there may be are known.
+    pub left_out: usize,
+}
+
 /// The schedds of one search, by their name in deliveries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoundSchedds(pub BTreeMap<String, FoundSchedd>);
@@ -86,18 +95,14 @@ impl FoundSchedds {
 
     /// Takes over a collector's answer. A schedd that is not there any more is waited for during `lifetime`:
     /// after that no token is valid there.
-    pub fn take(
-        &mut self,
-        mut ads: Vec<ScheddAd>,
-        now: Timestamp,
-        lifetime: Duration,
-    ) -> Vec<ScheddChange> {
+    pub fn take(&mut self, mut ads: Vec<ScheddAd>, now: Timestamp, lifetime: Duration) -> Taken {
         use ScheddState::{Drained, Gone, Here};
-        let mut changes = Vec::new();
+        let mut taken = Taken::default();
         ads.retain(|ad| is_name(&ad.name));
         if !ads.iter().any(|ad| ad.matches) {
-            return changes;
+            return taken;
         }
+        let Taken { changes, left_out } = &mut taken;
         let mut seen = BTreeSet::new();
         for ads in by_credd(ads) {
             let Some(name) = self.name(&ads, &seen) else {
@@ -106,13 +111,16 @@ impl FoundSchedds {
             let matches = ads.iter().any(|ad| ad.matches);
             let before = self.0.get(&name).map(|schedd| schedd.state);
             let state = match before {
+                // It does not satisfy the constraint, and never did.
+                None if !matches => continue,
                 // One answer has no more, but those that are gone are still known.
-                None if self.0.len() >= MOST_SCHEDDS => continue,
+                None if self.0.len() >= MOST_SCHEDDS => {
+                    *left_out += ads.len();
+                    continue;
+                }
                 _ if matches => Here,
                 Some(Drained(since)) => Drained(since),
-                Some(_) => Drained(now),
-                // It does not satisfy the constraint, and never did.
-                None => continue,
+                _ => Drained(now),
             };
             changes.extend(match (before, state) {
                 (None, _) => Some(ScheddChange::New(name.clone())),
@@ -138,7 +146,7 @@ impl FoundSchedds {
             Gone(since) => is_over(since),
         });
         changes.extend(dropped.map(|(name, _)| ScheddChange::Dropped(name)));
-        changes
+        taken
     }
 
     /// Name for schedds that share a credd: the one that they had, or a new one.
@@ -240,24 +248,24 @@ mod tests {
         let both = || vec![ad("a.test", "1"), ad("b.test", "2")];
         let new = |name: &str| ScheddChange::New(name.to_owned());
         assert_eq!(
-            known.take(both(), day(0), WEEK),
+            known.take(both(), day(0), WEEK).changes,
             [new("a.test"), new("b.test")]
         );
         let a = || vec![ad("a.test", "1")];
         assert_eq!(
-            known.take(a(), day(1), WEEK),
+            known.take(a(), day(1), WEEK).changes,
             [ScheddChange::Gone("b.test".to_owned())]
         );
         assert_eq!(known.0["b.test"].gone_since(), Some(day(1)));
-        assert_eq!(known.take(a(), day(5), WEEK), []);
+        assert_eq!(known.take(a(), day(5), WEEK).changes, []);
         assert_eq!(known.0["b.test"].gone_since(), Some(day(1)));
         assert_eq!(
-            known.take(both(), day(6), WEEK),
+            known.take(both(), day(6), WEEK).changes,
             [ScheddChange::Back("b.test".to_owned())]
         );
         known.take(a(), day(7), WEEK);
         assert_eq!(
-            known.take(a(), day(15), WEEK),
+            known.take(a(), day(15), WEEK).changes,
             [ScheddChange::Dropped("b.test".to_owned())]
         );
         assert_eq!(names(&known), ["a.test"]);
@@ -273,17 +281,17 @@ mod tests {
         );
         let now = |jobs| vec![ad("a.test", "1"), drained("b.test", jobs)];
         assert_eq!(
-            known.take(now(3), day(1), WEEK),
+            known.take(now(3), day(1), WEEK).changes,
             [ScheddChange::Drained("b.test".to_owned())]
         );
-        assert_eq!(known.take(now(3), day(20), WEEK), []);
+        assert_eq!(known.take(now(3), day(20), WEEK).changes, []);
         assert_eq!(known.0["b.test"].state, ScheddState::Drained(day(1)));
         assert_eq!(
-            known.take(now(0), day(21), WEEK),
+            known.take(now(0), day(21), WEEK).changes,
             [ScheddChange::Dropped("b.test".to_owned())]
         );
         // What nobody asked for is not taken up.
-        assert_eq!(known.take(now(3), day(22), WEEK), []);
+        assert_eq!(known.take(now(3), day(22), WEEK).changes, []);
     }
 
     #[test]
@@ -291,8 +299,13 @@ mod tests {
         let mut known = FoundSchedds::default();
         known.take(vec![ad("a.test", "1")], day(0), WEEK);
         let before = known.clone();
-        assert_eq!(known.take(Vec::new(), day(30), WEEK), []);
-        assert_eq!(known.take(vec![drained("a.test", 1)], day(30), WEEK), []);
+        assert_eq!(known.take(Vec::new(), day(30), WEEK).changes, []);
+        assert_eq!(
+            known
+                .take(vec![drained("a.test", 1)], day(30), WEEK)
+                .changes,
+            []
+        );
         assert_eq!(known, before);
     }
 
@@ -319,7 +332,7 @@ mod tests {
             long.as_str(),
         ];
         let ads = odd.map(|name| ad(name, name));
-        assert_eq!(known.take(ads.to_vec(), day(0), WEEK), []);
+        assert_eq!(known.take(ads.to_vec(), day(0), WEEK).changes, []);
         let ads = [ad("crab3@ap_1.test", "1"), ad("a b", "2")];
         known.take(ads.to_vec(), day(0), WEEK);
         assert_eq!(names(&known), ["ap_1.test"]);
@@ -333,7 +346,7 @@ mod tests {
         assert_eq!(names(&known), ["a.test"]);
         // It was started anew, and has another address.
         let moved = vec![ad("two@a.test", "9"), ad("a.test", "9")];
-        assert_eq!(known.take(moved, day(0), WEEK), []);
+        assert_eq!(known.take(moved, day(0), WEEK).changes, []);
         assert_eq!(known.0["a.test"].ads[0].credd.as_deref(), Some("<9>"));
     }
 

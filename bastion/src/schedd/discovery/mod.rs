@@ -9,5 +9,5 @@ mod query;
 
 pub(crate) use ads::{CreddAd, credd_named, credd_of_host, find_credd};
 pub use ads::{ScheddAd, with_credds};
-pub use found::{FoundSchedd, FoundSchedds, ScheddChange, ScheddState};
+pub use found::{FoundSchedd, FoundSchedds, ScheddChange, ScheddState, Taken};
 pub(crate) use query::{Collector, DEADLINE, IS_CREDD, QueryFailure, find};
