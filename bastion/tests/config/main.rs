@@ -337,6 +337,29 @@ accounts:
 }
 
 #[test]
+fn a_directory_and_a_credd_of_one_name_are_two_and_addresses_have_a_case() {
+    let with = |schedds: &str| GOOD.replace("here: {directory: /creds}", schedds);
+    let other = "is another one in group";
+    for (directory, credd) in [("AP1", "AP1"), ("AP1", "ap1"), ("ap1", "AP1")] {
+        let directory = format!("{directory}: {{directory: /c}}");
+        let credds = format!("x: {{credds: [{credd}]}}");
+        for both in [
+            format!("{directory}, {credds}"),
+            format!("{credds}, {directory}"),
+        ] {
+            let text = with(&format!("here: {{directory: /creds}}, {both}"));
+            let faults = faults(&text);
+            assert!(
+                faults.len() == 1 && faults[0].contains(other),
+                "{both}: {faults:?}"
+            );
+        }
+    }
+    let addresses = "x: {credds: [\"<10.0.0.1:9618?sock=A>\", \"<10.0.0.1:9618?sock=a>\"]}";
+    load(&with(&format!("here: {{directory: /creds}}, {addresses}"))).unwrap();
+}
+
+#[test]
 fn one_name_means_one_schedd() {
     let text = GOOD.replace(
         "{here: {directory: /creds}}",

@@ -1,6 +1,7 @@
 //! Groups of schedds, and those of them that an account chooses.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use htvault::TlsSettings;
 
@@ -55,7 +56,7 @@ impl Groups {
         authorities: &TlsSettings,
         faults: &mut Faults,
     ) -> Self {
-        let mut known = BTreeMap::new();
+        let mut known = Known::default();
         let groups = sections.iter().map(|(name, section)| {
             if Glob::is_glob(&name.value) || name.value.starts_with('!') {
                 let message = "a group's name must not contain `*?[` or begin with `!`";
@@ -172,8 +173,13 @@ impl Groups {
     }
 }
 
-/// Targets of schedds by the name that is unique (a host name has no case), with the group that first named each.
-type Known = BTreeMap<String, (Target, String)>;
+/// Schedds of earlier groups, each with its group.
+#[derive(Default)]
+struct Known {
+    /// By their names: a host name has no case, an address has one.
+    names: BTreeMap<String, (Target, String)>,
+    directories: BTreeMap<PathBuf, String>,
+}
 
 /// Returns true when a schedd may be used; adds a fault when its name means another schedd in an earlier group, or its
 /// directory is that of an earlier group.
@@ -183,12 +189,15 @@ fn is_new(schedd: &Schedd, group: &str, known: &mut Known, faults: &mut Faults) 
         place,
         target,
     } = schedd;
-    let key = match target {
-        Target::Directory(_) => name.clone(),
-        Target::Credd { .. } => name.to_lowercase(),
+    let key = if name.starts_with('<') {
+        name.clone()
+    } else {
+        name.to_lowercase()
     };
-    if let Some((other, first)) = known.get(&key)
+    if let Some((other, first)) = known.names.get(&key)
         && other != target
+        // Groups may differ in their case alone.
+        && !matches!((other, target), (Target::Directory(_), Target::Directory(_)))
     {
         let message = format!(
             "schedd {name:?} is another one in group {first:?}, use one name for one schedd"
@@ -197,13 +206,14 @@ fn is_new(schedd: &Schedd, group: &str, known: &mut Known, faults: &mut Faults) 
         return false;
     }
     if let Target::Directory(path) = target
-        && let Some((_, first)) = known.values().find(|(other, _)| other == target)
+        && let Some(first) = known.directories.insert(path.clone(), group.to_owned())
     {
         let path = path.display();
         let message = format!("group {first:?} has the directory {path} already, use that group");
         faults.add(*place, message);
     }
-    known.insert(key, (target.clone(), group.to_owned()));
+    let first = (target.clone(), group.to_owned());
+    known.names.insert(key, first);
     true
 }
 
