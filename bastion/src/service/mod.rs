@@ -189,8 +189,11 @@ impl Outside {
         let before = Arc::clone(&self.parts);
         let prepare = move |config: &Config| parts_anew(&before, config);
         let (report, new) = self.files.read(trigger, prepare).await;
-        let faults = (!report.faults.is_empty()).then(|| report.faults.join("\n"));
-        commands.send(Command::Faults(faults)).await.ok()?;
+        // A dry run puts nothing in force, and so changes nothing in what is wrong.
+        if trigger != Trigger::DryRun {
+            let faults = (!report.faults.is_empty()).then(|| report.faults.join("\n"));
+            commands.send(Command::Faults(faults)).await.ok()?;
+        }
         if let Some((config, parts)) = new {
             tokio::spawn(warn_of_host(Arc::clone(&config)));
             self.parts = Arc::clone(&parts);
