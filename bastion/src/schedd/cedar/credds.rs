@@ -96,13 +96,13 @@ impl Credds {
     fn get(&self, key: Key, opened: &Opened) -> Result<(Arc<Credd>, bool), Error> {
         let now = Instant::now();
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.retain(|_, client| now < client.used + SESSION);
         if let Some(client) = clients.get_mut(&key)
             && client.opened.is_same(opened)
         {
             client.used = now;
             return Ok((Arc::clone(&client.credd), false));
         }
-        clients.retain(|_, client| now < client.used + SESSION);
         let tls = Tls::with_config(opened.authorities.config(), &opened.name)?;
         let secret = opened.token.expose().to_owned();
         let secret = htcondor_cedar::AccessToken::new(secret, opened.life);
@@ -171,6 +171,10 @@ mod tests {
         let count = || credds.0.lock().unwrap().len();
         assert_eq!(count(), 1, "each in the place of the one before");
 
+        let last = get(9618, "ap.test", "ey1", &trusted);
+        tokio::time::advance(SESSION).await;
+        let next = get(9618, "ap.test", "ey1", &trusted);
+        assert!(!Arc::ptr_eq(&last, &next), "its session is over");
         tokio::time::advance(SESSION).await;
         let opened = Opened {
             address: Address::new("10.0.0.2", 9618).unwrap(),

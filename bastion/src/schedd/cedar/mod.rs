@@ -147,7 +147,8 @@ impl CreddRequest<'_> {
     /// The address that a text is, without a name that is still to be looked up.
     async fn place(&self, address: &str, opener: &AccessToken) -> Result<Address, Problem> {
         let address = address.parse();
-        let address = address.map_err(|error| problems::explain(&error, self, opener))?;
+        let address =
+            address.map_err(|error| problems::explain(&error, self, opener).at(Step::Prepare))?;
         let resolved = names::resolved(address, Kind::CreddDown).await;
         resolved.map_err(|(kind, message)| self.problem(kind, message).at(Step::Connect))
     }

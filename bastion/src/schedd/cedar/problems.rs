@@ -29,7 +29,12 @@ pub(super) fn explain(error: &Error, request: &CreddRequest<'_>, opener: &Access
     ];
     let advice = advice::fill(advice, &values);
     let message = format!("{}; {advice}", error.message());
-    request.problem(kind, message).at(error.step())
+    let problem = request.problem(kind, message);
+    match error.kind() {
+        // It has one step, wherever in an exchange it was found.
+        ErrorKind::BadValue => problem,
+        _ => problem.at(error.step()),
+    }
 }
 
 /// Kind of a failure at a step, and advice where the protocol's own would not do.
@@ -100,6 +105,18 @@ mod tests {
             let problem = request.problem(kind, "");
             assert!(matches!(problem.cause, Cause::Schedd(_)), "{problem:?}");
         }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_sent_names_no_step_for_it_may_be_found_at_any() {
+        let delivery = fixtures::delivery_to(fixtures::credd("ap.test"));
+        let Place::Credd(request) = Place::of(&delivery, Operation::Query) else {
+            panic!("{delivery:?}");
+        };
+        let error = "<".parse::<htcondor_cedar::Address>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadValue);
+        let problem = explain(&error, &request, &AccessToken::from("ey".to_owned()));
+        assert_eq!((problem.kind, problem.step), (Kind::Transport, None));
     }
 
     #[test]

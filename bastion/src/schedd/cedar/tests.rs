@@ -132,6 +132,14 @@ async fn a_collector_that_cannot_be_asked_from_here_says_nothing_of_the_credd() 
 }
 
 #[tokio::test]
+async fn an_address_that_is_none_is_told_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let problem = problem(&delivery("<", None, &folder), Operation::Query).await;
+    assert_eq!(problem.kind, Kind::Transport, "{}", problem.message);
+    assert_eq!(problem.step, Some(Step::Prepare));
+}
+
+#[tokio::test]
 async fn authorities_that_cannot_be_read_are_a_fault_of_this_host() {
     let folder = tempfile::tempdir().unwrap();
     let delivery = delivery("<127.0.0.1:1>", None, &folder);
