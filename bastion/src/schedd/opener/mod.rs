@@ -83,7 +83,7 @@ enum Reduction {
     /// They have these scopes.
     To(&'static str),
     /// They are not tried before this time.
-    NotBefore(Timestamp),
+    NotBefore(Instant),
 }
 
 pub(crate) struct Openers<V> {
@@ -177,7 +177,7 @@ impl<V: Vault> Openers<V> {
     ) -> Result<AccessToken, Problem> {
         let session = self.sessions.get(&delivery.authorize).await?;
         let answer = match width {
-            Width::Least => self.least(&session, &mut opener.reduction, now).await?,
+            Width::Least => self.least(&session, &mut opener.reduction).await?,
             Width::Full => self.sessions.read(&session, AccessKind::Full).await?,
         };
         let left = answer
@@ -186,7 +186,9 @@ impl<V: Vault> Openers<V> {
         let good_until = after(now, left.saturating_sub(RESERVE.min(left / 4)));
         // An unreduced one in the place of a reduced one, until that is tried again.
         let reduced_again = match opener.reduction {
-            Reduction::NotBefore(time) if width == Width::Least => time,
+            Reduction::NotBefore(time) if width == Width::Least => {
+                after(now, time.saturating_duration_since(Instant::now()))
+            }
             _ => Timestamp::MAX,
         };
         *opener.cached(width) = Some(Cached {
@@ -201,11 +203,10 @@ impl<V: Vault> Openers<V> {
         &self,
         session: &Session,
         reduction: &mut Reduction,
-        now: Timestamp,
     ) -> Result<AccessTokenAnswer, Problem> {
         let full = || self.sessions.read(session, AccessKind::Full);
         let (scopes, unreduced) = match *reduction {
-            Reduction::NotBefore(time) if now < time => return full().await,
+            Reduction::NotBefore(time) if Instant::now() < time => return full().await,
             Reduction::To(scopes) => (scopes, None),
             // The unreduced one, which Vault has cached, shows which scopes there are.
             Reduction::Untried | Reduction::NotBefore(_) => {
@@ -230,7 +231,7 @@ impl<V: Vault> Openers<V> {
             // Refused, or given without what was asked for.
             Ok(_) | Err(_) => AFTER_REFUSAL,
         };
-        *reduction = Reduction::NotBefore(after(now, pause));
+        *reduction = Reduction::NotBefore(Instant::now() + pause);
         match unreduced {
             Some(answer) => Ok(answer),
             None => full().await,

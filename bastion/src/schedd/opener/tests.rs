@@ -82,6 +82,20 @@ async fn a_refused_exchange_is_remembered_for_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_exchange_is_remembered_for_no_longer_though_the_clock_was_set_back_by_a_year() {
+    let outside = outside(&[WRITE, "storage.read:/"]);
+    outside.lock().exchange_fails = Some(Kind::Forbidden);
+    outside.lock().clock_wrong_by = 365 * 86_400;
+    let openers = openers(&outside);
+    get(&openers).await;
+    outside.lock().clock_wrong_by = 0;
+    outside.lock().exchange_fails = None;
+    tokio::time::sleep(AFTER_REFUSAL).await;
+    openers.forget(&to("ap1.test")).await;
+    assert_eq!(get(&openers).await, "ey.secret condor:/WRITE");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_exchange_that_failed_by_an_outage_is_tried_again_long_before_the_unreduced_token_ends()
 {
     let outside = outside(&[WRITE, "storage.read:/"]);
