@@ -242,25 +242,6 @@ mod tests {
     }
 
     #[test]
-    fn problems_of_the_service_itself_are_shown_with_those_of_deliveries() {
-        let mut report = report();
-        report.health.configuration = Some("fault 1\nfault 2".to_owned());
-        report.health.state = Some("the disk is full".to_owned());
-        let text = with_problems(&report, None);
-        let (_, problems) = text.split_once("\n\n").unwrap();
-        let begins = [
-            "fix here: the configuration on disk",
-            "fix here: the configuration on disk",
-            "fix here: the disk is full",
-            "wait: Vault https://v: ",
-        ];
-        assert_eq!(problems.lines().count(), begins.len(), "{problems}");
-        for (line, begin) in problems.lines().zip(begins) {
-            assert!(line.starts_with(begin), "{problems}");
-        }
-    }
-
-    #[test]
     fn no_line_is_wider_than_the_terminal_and_every_delivery_has_one() {
         for width in 60..140 {
             let text = with_problems(&report(), Some(width));
@@ -296,13 +277,15 @@ mod tests {
     fn faults_of_the_service_itself_hide_no_problem_and_take_no_other_ones_remedy() {
         let mut report = report();
         report.health.configuration = Some("c.yaml: one\nc.yaml: two".to_owned());
+        report.health.state = Some("the disk is full".to_owned());
         let below = |report: &Report| {
             let text = with_problems(report, None);
             text.split_once("\n\n").unwrap().1.to_owned()
         };
         let unused =
             "fix here: the configuration on disk is not used, and the next start would fail by it:";
-        let own = format!("{unused} c.yaml: one\n{unused} c.yaml: two\n");
+        let disk = "fix here: the disk is full";
+        let own = format!("{unused} c.yaml: one\n{unused} c.yaml: two\n{disk}\n");
         let vault = "wait: Vault https://v: it went wrong; put it right\n";
         assert_eq!(below(&report), format!("{own}{vault}"));
         report.problems.clear();

@@ -41,7 +41,7 @@ pub(crate) fn lock(config: &Config) -> anyhow::Result<Option<Lock>> {
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
-        .max_blocking_threads(6 + files::THREADS)
+        .max_blocking_threads(4 + files::THREADS)
         .enable_all()
         .build()
         .context("the runtime cannot be started")

@@ -79,21 +79,18 @@ impl CreddRequest<'_> {
     /// host cannot ask says nothing of the credd.
     pub(super) fn no_address(&self, fault: Option<&QueryFailure>) -> Problem {
         let host = self.host;
-        let (kind, message) = if let Some((kind, fault)) = fault {
-            let message = format!("the address of the credd of {host} is not known: {fault}");
-            (*kind, message)
-        } else {
-            let collector = (self.collector).unwrap_or("of this host's HTCondor configuration");
-            let message = format!(
-                "the collector {collector} knows no credd of {host}; {}",
-                advice::NO_ADDRESS
-            );
-            (Kind::CreddDown, message)
-        };
-        let kind = if kind == Kind::Transport {
-            kind
-        } else {
-            Kind::CreddDown
+        let unknown = |why: &str| format!("the address of the credd of {host} is not known: {why}");
+        let (kind, message) = match fault {
+            Some((Kind::Transport, why)) => (Kind::Transport, unknown(why)),
+            Some((_, why)) => (Kind::CreddDown, unknown(why)),
+            None => {
+                let collector = (self.collector).unwrap_or("of this host's HTCondor configuration");
+                let message = format!(
+                    "the collector {collector} knows no credd of {host}; {}",
+                    advice::NO_ADDRESS
+                );
+                (Kind::CreddDown, message)
+            }
         };
         self.problem(kind, message).at(Step::Prepare)
     }
