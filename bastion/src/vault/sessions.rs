@@ -171,7 +171,8 @@ impl<V: Vault> Sessions<V> {
         let permit = self.limits.admit_login(credential).await?;
         let (answer, answered) = oneshot::channel();
         let (logins, credential_of_task) = (self.logins.clone(), credential.clone());
-        let task = self.under_way.spawn(async move {
+        // Boxed: tokio aligns a task to 128 bytes, and glibc leaves holes where large ones were.
+        let task = self.under_way.spawn(Box::pin(async move {
             let login = logins.make(&credential_of_task).await;
             let made = login.as_ref().ok();
             let made = made.map(|login| (login.token.clone(), login.accessor.clone()));
@@ -181,7 +182,7 @@ impl<V: Vault> Sessions<V> {
             if let (Some((token, accessor)), Err(_)) = (made, taken.await) {
                 logins.end(&credential_of_task, &token, &accessor).await;
             }
-        });
+        }));
         let answered = async {
             match answered.await {
                 Ok((login, take)) => {
