@@ -2,7 +2,6 @@
 //!
 //! Always true: each line is the state of its delivery, revocation, grant or login at the beginning of the writing, or later.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Read as _, Write as _};
@@ -39,36 +38,29 @@ const GRANTS: &str = "grants.json";
 #[derive(Deserialize)]
 struct Whole {
     version: u32,
-    deliveries: Vec<Delivery<'static>>,
+    deliveries: Vec<Line<DeliveryId, TokenRecords>>,
     #[serde(default)]
-    revoked: Vec<Revoked<'static>>,
+    revoked: Vec<Line<DeliveryId, RevocationRecord>>,
     #[serde(default)]
     grants: Grants,
     #[serde(default)]
     logins: Vec<LoginRecord>,
 }
 
+/// A line of a delivery; read as owned values, written from references.
 #[derive(Serialize, Deserialize)]
-struct Delivery<'a> {
+struct Line<I, T> {
     #[serde(flatten)]
-    id: Cow<'a, DeliveryId>,
+    id: I,
     #[serde(flatten)]
-    records: Cow<'a, TokenRecords>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Revoked<'a> {
-    #[serde(flatten)]
-    id: Cow<'a, DeliveryId>,
-    #[serde(flatten)]
-    record: RevocationRecord,
+    content: T,
 }
 
 /// Deliveries in version 1.
 #[derive(Deserialize)]
 struct Deliveries {
     version: u32,
-    deliveries: Vec<Delivery<'static>>,
+    deliveries: Vec<Line<DeliveryId, TokenRecords>>,
 }
 
 /// Reads the state; `true` when it came from files of version 1. A file whose content is not understood is renamed, so
@@ -88,7 +80,7 @@ pub(super) fn load(state: &Path, may_rename: bool) -> Result<(Content, bool), St
         &state.join(REVOKED),
         may_rename,
         1,
-        |_: &Vec<Revoked<'_>>| 1,
+        |_: &Vec<Line<DeliveryId, RevocationRecord>>| 1,
     )?;
     let grants = read(&state.join(GRANTS), may_rename, 1, |_: &Grants| 1)?;
     let is_carried = deliveries.is_some() || revoked.is_some() || grants.is_some();
@@ -226,20 +218,14 @@ fn write_lines(file: &File, shared: &Shared) -> io::Result<()> {
         &mut to,
         shared,
         |content| &content.deliveries,
-        |id, records| {
-            let (id, records) = (Cow::Borrowed(id), Cow::Borrowed(records));
-            serde_json::to_string(&Delivery { id, records })
-        },
+        |id, content| serde_json::to_string(&Line { id, content }),
     )?;
     write!(to, "],\n\"revoked\":[")?;
     write_entries(
         &mut to,
         shared,
         |content| &content.revoked,
-        |id, record| {
-            let (id, record) = (Cow::Borrowed(id), *record);
-            serde_json::to_string(&Revoked { id, record })
-        },
+        |id, content| serde_json::to_string(&Line { id, content }),
     )?;
     write!(to, "],\n\"grants\":{{")?;
     write_entries(
@@ -351,12 +337,8 @@ impl From<Whole> for Content {
         let revoked = whole.revoked.into_iter();
         let logins = whole.logins.into_iter();
         Self {
-            deliveries: deliveries
-                .map(|line| (line.id.into_owned(), line.records.into_owned()))
-                .collect(),
-            revoked: revoked
-                .map(|line| (line.id.into_owned(), line.record))
-                .collect(),
+            deliveries: deliveries.map(|line| (line.id, line.content)).collect(),
+            revoked: revoked.map(|line| (line.id, line.content)).collect(),
             grants: whole.grants,
             logins: logins
                 .map(|login| (login.token.accessor.clone(), login))
