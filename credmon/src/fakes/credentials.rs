@@ -69,11 +69,10 @@ impl Credentials {
 
     /// What a scan finds.
     pub(crate) fn scan(&self) -> Vec<Observed> {
-        let (wake, _wakes) = std::sync::mpsc::channel();
         let (observations, mut observed) = tokio::sync::mpsc::unbounded_channel();
         let clock = Arc::new(SystemClock);
         let path = Some(self.path().to_owned());
-        Scanner::new(path, true, wake, observations, clock).scan_all(|_| true);
+        Scanner::new(path, true, observations, clock).scan_all(|_| true);
         let mut found = Vec::new();
         while let Ok(observation) = observed.try_recv() {
             if let Observation::Changed(observed) = observation {

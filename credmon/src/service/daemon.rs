@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::mpsc as thread_channel;
 use std::time::Duration;
 
 use htvault::clock::Clock;
@@ -23,7 +22,7 @@ use crate::report::log::Log;
 use crate::report::{AccountLines, Publisher};
 use crate::scheduler::{Gate, Scheduler};
 use crate::store::copies::Copier;
-use crate::store::{Directory, Installed, Observation, ScanReport, Wake};
+use crate::store::{Directory, Installed, Observation, ScanReport, Wake, Waker};
 
 /// A pass counts as complete after this time, though something hangs: schedd and credd wait for it at
 /// boot.
@@ -51,7 +50,7 @@ pub(crate) struct Parts<V> {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) gate: Gate,
     /// Requests to the scanner.
-    pub(crate) wake: thread_channel::Sender<Wake>,
+    pub(crate) scanner: Waker,
     pub(crate) installed: Installed,
     pub(crate) scanning: Heartbeat,
     pub(crate) observed: UnboundedReceiver<Observation>,
@@ -174,7 +173,7 @@ impl<V: Vault> Daemon<V> {
             && (self.running.is_empty() || since.elapsed() >= PASS_LIMIT)
         {
             self.pass = None;
-            self.wake_scanner(Wake::Complete);
+            self.parts.scanner.send(Wake::Complete);
         }
         self.log_problems();
         if self.publish_at().is_some_and(|at| at <= Instant::now()) {
@@ -247,7 +246,7 @@ impl<V: Vault> Daemon<V> {
         };
         let may_be_dead = matches!(outcome, Outcome::TokenDead(_));
         if matches!(outcome, Outcome::Changed) {
-            self.wake_scanner(Wake::Scan(task.id.user().clone()));
+            self.parts.scanner.send(Wake::Scan(task.id.user().clone()));
         }
         let events = self.scheduler.report(&task, outcome, self.now());
         self.log(&events);
@@ -306,7 +305,7 @@ impl<V: Vault> Daemon<V> {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Rescan => self.wake_scanner(Wake::ScanAll),
+            Command::Rescan => self.parts.scanner.send(Wake::ScanAll),
             Command::Configure(settings) => {
                 tracing::info!("the configuration changed");
                 self.settings = *settings;
@@ -314,8 +313,10 @@ impl<V: Vault> Daemon<V> {
                 let rules = std::mem::take(&mut self.settings.rules);
                 let events = self.scheduler.reconsider(rules, self.now());
                 self.log(&events);
-                self.wake_scanner(Wake::Use(self.settings.directory.clone()));
-                self.wake_scanner(Wake::ScanAll);
+                self.parts
+                    .scanner
+                    .send(Wake::Use(self.settings.directory.clone()));
+                self.parts.scanner.send(Wake::ScanAll);
             }
             Command::ConfigurationProblem(problem) => self.report.configuration_source = problem,
             Command::Trust(problem) => self.report.trust = problem,
@@ -347,16 +348,11 @@ impl<V: Vault> Daemon<V> {
         }
     }
 
-    fn wake_scanner(&self, wake: Wake) {
-        // It ends only when it is stopped.
-        let _ = self.parts.wake.send(wake);
-    }
-
     /// Ends: what is under way is dropped, which loses nothing. `true` when all is good.
     fn stop(mut self) -> bool {
         self.running.abort_all();
         self.lines.end();
-        self.wake_scanner(Wake::Stop);
+        self.parts.scanner.send(Wake::Stop);
         if self.report.scanned.is_some() || self.report.published.is_some() {
             self.publish(false);
         }

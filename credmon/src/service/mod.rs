@@ -14,7 +14,6 @@ mod trust;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ use crate::renewal::HtVault;
 use crate::report::Publisher;
 use crate::report::log::Log;
 use crate::scheduler::Gate;
-use crate::store::Scanner;
+use crate::store::{Scanner, wakes};
 use daemon::{Command, Daemon, Parts};
 use signals::Signals;
 
@@ -148,16 +147,15 @@ fn start_threads(
     gate: Gate,
 ) -> anyhow::Result<(Parts<HtVault>, JoinHandle<()>)> {
     let clock = Arc::new(SystemClock);
-    let (wake, wakes) = channel();
+    let (to_scanner, wakes) = wakes()?;
     let (observations, observed) = unbounded_channel();
     let directory = settings.directory.clone();
-    let to_scanner = wake.clone();
-    let scanner = Scanner::new(directory, cli.once, to_scanner, observations, clock.clone());
+    let scanner = Scanner::new(directory, cli.once, observations, clock.clone());
     let parts = Parts {
         vault,
         clock,
         gate,
-        wake,
+        scanner: to_scanner,
         installed: scanner.installed.clone(),
         scanning: scanner.heartbeat.clone(),
         observed,

@@ -31,7 +31,9 @@ pub(crate) use install::{FileAttributes, Owner, install, output_place};
 pub(crate) use observation::{Observation, ScanReport};
 pub(crate) use scan::Scanner;
 pub(crate) use top::CompleteTop;
-pub(crate) use wakes::{Installed, Wake};
+#[cfg(test)]
+pub(crate) use wakes::Wakes;
+pub(crate) use wakes::{Installed, Wake, Waker, wakes};
 
 use crate::model::{Failure, Outcome, RenewalTask, TokenInfo};
 

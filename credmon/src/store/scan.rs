@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -22,7 +21,7 @@ use super::install::{is_temporary, remove_leftovers};
 use super::observation::{Observation, ScanReport};
 use super::odd_names::OddNames;
 use super::own_files::Service;
-use super::wakes::{Installed, Pending, Wake};
+use super::wakes::{Installed, Pending, Wake, Wakes};
 use super::watch::Watcher;
 use super::{observe, own_files};
 use crate::model::{CredentialId, FileId, Heartbeat, Observed, is_account};
@@ -49,7 +48,6 @@ const SETTLED: i64 = 30;
 /// Scanner of one credential directory.
 pub(crate) struct Scanner {
     path: Option<PathBuf>,
-    wake: Sender<Wake>,
     observations: UnboundedSender<Observation>,
     /// A guest (`--once`) leaves pid, lock and `CREDMON_COMPLETE` to the daemon that may run beside.
     is_guest: bool,
@@ -69,14 +67,12 @@ impl Scanner {
     pub(crate) fn new(
         path: Option<PathBuf>,
         is_guest: bool,
-        wake: Sender<Wake>,
         observations: UnboundedSender<Observation>,
         clock: Arc<dyn htvault::clock::Clock>,
     ) -> Self {
         Self {
             path,
-            watcher: Watcher::new(Path::new(""), wake.clone()),
-            wake,
+            watcher: Watcher::new(Path::new("")),
             observations,
             is_guest,
             directory: None,
@@ -90,7 +86,7 @@ impl Scanner {
     }
 
     /// Scans until it is stopped: body of the scanner's thread.
-    pub(crate) fn run(mut self, wakes: &Receiver<Wake>) {
+    pub(crate) fn run(mut self, wakes: &Wakes) {
         let mut pending = Pending {
             all: true,
             ..Pending::default()
@@ -98,17 +94,11 @@ impl Scanner {
         let mut next_full = Instant::now();
         while !pending.stop {
             let next = pending.next(next_full);
-            if next > Instant::now() {
-                match wakes.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                    Ok(wake) => {
-                        pending.add(wake);
-                        std::thread::sleep(SETTLE);
-                    }
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
+            let left = next.saturating_duration_since(Instant::now());
+            if !left.is_zero() && wakes.wait(self.watcher.events(), left) {
+                std::thread::sleep(SETTLE);
             }
-            pending.drain(wakes);
+            self.take_requests(&mut pending, wakes);
             let path = self.path.as_deref();
             let _working = self.heartbeat.start(path.unwrap_or("".as_ref()));
             self.handle(&mut pending);
@@ -121,11 +111,19 @@ impl Scanner {
         self.stop();
     }
 
+    /// Takes what is asked for, and what the watches report.
+    fn take_requests(&mut self, pending: &mut Pending, wakes: &Wakes) {
+        for wake in wakes.take() {
+            pending.add(wake);
+        }
+        self.watcher.report(pending);
+    }
+
     /// Scans the whole directory, and meanwhile folders that just changed; returns the time to the next full scan.
-    fn scan_beside(&mut self, pending: &mut Pending, wakes: &Receiver<Wake>) -> Duration {
+    fn scan_beside(&mut self, pending: &mut Pending, wakes: &Wakes) -> Duration {
         let began = Instant::now();
         let pause = self.scan_all(|scanner| {
-            pending.drain(wakes);
+            scanner.take_requests(pending, wakes);
             scanner.scan_changed(pending);
             !pending.stop
         });
@@ -191,7 +189,7 @@ impl Scanner {
             self.account_gone(&user, None);
         }
         (self.directory, self.odd, self.service) = (None, OddNames::default(), Service::default());
-        self.watcher = Watcher::new(Path::new(""), self.wake.clone());
+        self.watcher = Watcher::new(Path::new(""));
     }
 
     /// Scans the whole directory; returns the time to the next full scan. `urgent` is called now and then, and scans
@@ -243,7 +241,7 @@ impl Scanner {
         let served = self.directory.as_ref().map(|directory| directory.place());
         let directory = Arc::new(Directory::open(&path, served)?);
         if served != Some(directory.place()) {
-            self.watcher = Watcher::new(&path, self.wake.clone());
+            self.watcher = Watcher::new(&path);
             self.service = Service::default();
             tracing::info!("serves {}", path.display());
         }

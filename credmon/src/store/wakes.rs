@@ -1,10 +1,15 @@
 //! Requests to the scanner, and those that wait: the same one many times is one.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
 
 use crate::model::{CredentialId, Observed};
 
@@ -21,6 +26,60 @@ pub(crate) enum Wake {
     /// A pass is complete: touch `CREDMON_COMPLETE`.
     Complete,
     Stop,
+}
+
+/// Sends requests to the scanner. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Waker {
+    requests: Sender<Wake>,
+    bell: Arc<EventFd>,
+}
+
+/// Requests that the scanner has not taken yet.
+#[derive(Debug)]
+pub(crate) struct Wakes {
+    requests: Receiver<Wake>,
+    bell: Arc<EventFd>,
+}
+
+/// Makes both ends.
+///
+/// # Errors
+/// No file descriptor is free.
+pub(crate) fn wakes() -> nix::Result<(Waker, Wakes)> {
+    let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let bell = Arc::new(bell);
+    let (sender, requests) = channel();
+    let waker = Waker {
+        requests: sender,
+        bell: bell.clone(),
+    };
+    Ok((waker, Wakes { requests, bell }))
+}
+
+impl Waker {
+    pub(crate) fn send(&self, wake: Wake) {
+        // The scanner ends only when it is stopped, and a bell that cannot ring louder rings already.
+        let _ = self.requests.send(wake);
+        let _ = self.bell.write(1);
+    }
+}
+
+impl Wakes {
+    /// Waits for a request, or for what can be read there; at most so long. `false` when there was nothing.
+    pub(super) fn wait(&self, other: Option<BorrowedFd<'_>>, at_most: Duration) -> bool {
+        let bell = [self.bell.as_fd()].into_iter().chain(other);
+        let mut all: Vec<_> = bell.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        // It cannot fail; if it did, the scanner would look at everything, after a pause.
+        ppoll(&mut all, Some(TimeSpec::from_duration(at_most)), None) != Ok(0)
+    }
+
+    /// Takes the requests that are there.
+    pub(crate) fn take(&self) -> impl Iterator<Item = Wake> {
+        // Before they are taken: one that comes meanwhile rings again. Nobody may have rung.
+        let _ = self.bell.read();
+        self.requests.try_iter()
+    }
 }
 
 /// Credentials for which this daemon has installed a token. The scanner is not woken for them: it takes
@@ -70,12 +129,6 @@ impl Pending {
             Wake::Use(_) => self.directory = Some(wake),
             Wake::Complete => self.complete = true,
             Wake::Stop => self.stop = true,
-        }
-    }
-
-    pub(super) fn drain(&mut self, wakes: &Receiver<Wake>) {
-        for wake in wakes.try_iter() {
-            self.add(wake);
         }
     }
 

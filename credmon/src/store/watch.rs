@@ -1,70 +1,89 @@
-//! Watches: reports to the scanner at once which account's folder changed.
+//! Watches: which account's folder changed, as the kernel reports it at once (inotify).
 //!
 //! One watch for the directory and one for each folder, not recursive, each set before the folder is
-//! read, so nothing falls between. Events only wake the scanner, which checks the whole folder
-//! anyway. Our own changes (temporary files, and tokens that are renamed over `.use`) wake nobody.
+//! read, so nothing falls between. Events only ask for scans, which check the whole folder
+//! anyway. Our own changes (temporary files, and tokens that are renamed over `.use`) ask for none.
 //! Where the kernel gives no watches (a limit, a network file system), the full scan each minute
 //! finds what there is.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
-use notify::event::{EventKindMask, ModifyKind, RenameMode};
-use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use nix::errno::Errno;
+use nix::sys::inotify::{
+    AddWatchFlags as Flags, InitFlags, Inotify, InotifyEvent, WatchDescriptor,
+};
 
 use super::install::is_temporary;
-use super::wakes::Wake;
+use super::wakes::{Pending, Wake};
 use crate::model::{FileId, is_account};
 
-/// Events that may need a scan: not a change of mode or owner, which changes no content.
-const EVENTS: EventKindMask = EventKindMask::CREATE
-    .union(EventKindMask::REMOVE)
-    .union(EventKindMask::MODIFY_DATA)
-    .union(EventKindMask::MODIFY_NAME);
+/// Events of names. Only a folder itself is watched, and none in the place of a link.
+const NAMES: Flags = Flags::IN_CREATE
+    .union(Flags::IN_DELETE)
+    .union(Flags::IN_MOVE)
+    .union(Flags::IN_ONLYDIR)
+    .union(Flags::IN_DONT_FOLLOW);
+/// The same, and those of content: a change of mode or owner is none.
+const FILES: Flags = NAMES.union(Flags::IN_MODIFY);
+
+/// Readings of events in a row, of 4096 bytes each: who makes events without end holds up no scan.
+const READINGS: usize = 64;
 
 /// The kernel's watches on the directory and its folders.
+#[derive(Default)]
 pub(super) struct Watcher {
-    notify: Option<RecommendedWatcher>,
     root: PathBuf,
-    wake: Sender<Wake>,
-    /// Folders with a watch: which file the folder was.
-    watched: BTreeMap<Arc<str>, (u64, u64)>,
+    watches: Option<Watches>,
     failure_reported: bool,
     limit_reported: bool,
 }
 
+/// Watches that are set.
+struct Watches {
+    inotify: Inotify,
+    root: WatchDescriptor,
+    folders: BTreeMap<Arc<str>, Watch>,
+    /// Whose folder a watch belongs to.
+    accounts: BTreeMap<WatchDescriptor, Arc<str>>,
+    /// Number of the rename that this daemon made last: the kernel gives both halves of a rename one.
+    own_rename: Option<u32>,
+}
+
+struct Watch {
+    descriptor: WatchDescriptor,
+    /// Device and inode of the folder.
+    place: (u64, u64),
+}
+
 impl Watcher {
     /// A watcher of a directory that watches nothing yet.
-    pub(super) fn new(root: &Path, wake: Sender<Wake>) -> Self {
+    pub(super) fn new(root: &Path) -> Self {
         Self {
-            notify: None,
             root: root.to_owned(),
-            wake,
-            watched: BTreeMap::new(),
-            failure_reported: false,
-            limit_reported: false,
+            ..Self::default()
         }
     }
 
     /// Watches the directory for new and removed folders, if that is not done yet: other programs may have had all of what
     /// the kernel gives.
     pub(super) fn start(&mut self) {
-        if self.notify.is_some() {
+        if self.watches.is_some() {
             return;
         }
-        match begin(&self.root, self.wake.clone()) {
-            Ok(notify) => {
-                self.notify = Some(notify);
+        match Watches::begin(&self.root) {
+            Ok(watches) => {
+                self.watches = Some(watches);
                 if std::mem::take(&mut self.failure_reported) {
                     tracing::info!("inotify is available: changes are noticed at once");
                 }
             }
-            Err(error) if !std::mem::replace(&mut self.failure_reported, true) => tracing::warn!(
-                "inotify unavailable ({error}): changes are noticed by the scan each minute; raise \
-                 fs.inotify.max_user_instances and max_user_watches"
+            Err(errno) if !std::mem::replace(&mut self.failure_reported, true) => tracing::warn!(
+                "inotify unavailable ({}): changes are noticed by the scan each minute; raise \
+                 fs.inotify.max_user_instances and max_user_watches",
+                errno.desc()
             ),
             Err(_) => {}
         }
@@ -72,119 +91,132 @@ impl Watcher {
 
     /// Watches an account's folder, which is this file.
     pub(super) fn watch(&mut self, user: &Arc<str>, folder: FileId) {
-        let place = (folder.device, folder.inode);
-        if self.watched.get(user) == Some(&place) {
-            return;
-        }
-        self.unwatch(user);
-        let path = self.root.join(&**user);
-        let Some(notify) = &mut self.notify else {
+        let Some(watches) = &mut self.watches else {
             return;
         };
-        match notify.watch(&path, RecursiveMode::NonRecursive) {
-            Ok(()) => _ = self.watched.insert(user.clone(), place),
-            Err(error) if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) => {
+        let place = (folder.device, folder.inode);
+        if watches.folders.get(user).map(|watch| watch.place) == Some(place) {
+            return;
+        }
+        watches.remove(user);
+        let path = self.root.join(&**user);
+        match watches.inotify.add_watch(&path, FILES) {
+            Ok(descriptor) => watches.add(user, Watch { descriptor, place }),
+            Err(Errno::ENOSPC) => {
                 if !std::mem::replace(&mut self.limit_reported, true) {
                     tracing::warn!(
                         "the kernel's limit of watches is reached at {} folders: changes in others \
                          are noticed by the scan each minute; raise fs.inotify.max_user_watches",
-                        self.watched.len()
+                        self.len()
                     );
                 }
             }
-            Err(error) => tracing::debug!("{} cannot be watched: {error}", path.display()),
+            Err(errno) => tracing::debug!("{} cannot be watched: {errno}", path.display()),
         }
     }
 
     /// Forgets a folder that is gone.
     pub(super) fn unwatch(&mut self, user: &Arc<str>) {
-        if self.watched.remove(user).is_some()
-            && let Some(notify) = &mut self.notify
-        {
-            // The kernel ended the watch with the folder.
-            let _ = notify.unwatch(&self.root.join(&**user));
+        if let Some(watches) = &mut self.watches {
+            watches.remove(user);
         }
     }
 
     /// Number of watched folders.
     pub(super) fn len(&self) -> usize {
-        self.watched.len()
+        self.watches.as_ref().map_or(0, |all| all.folders.len())
     }
-}
 
-/// Begins to watch a directory.
-fn begin(root: &Path, wake: Sender<Wake>) -> notify::Result<RecommendedWatcher> {
-    let path = root.to_owned();
-    let mut own_rename = None;
-    let on_event = move |event: notify::Result<Event>| {
-        let wakes = match event {
-            Ok(event) if is_own_rename(&event, &mut own_rename) => Vec::new(),
-            Ok(event) => wakes(&event, &path),
-            Err(error) => {
-                tracing::debug!("inotify: {error}");
-                vec![Wake::ScanAll]
+    /// Can be read when there are events.
+    pub(super) fn events(&self) -> Option<BorrowedFd<'_>> {
+        self.watches.as_ref().map(|all| all.inotify.as_fd())
+    }
+
+    /// Adds the scans that events ask for.
+    pub(super) fn report(&mut self, pending: &mut Pending) {
+        for _ in 0..READINGS {
+            let Some(watches) = &mut self.watches else {
+                return;
+            };
+            let is_alive = match watches.inotify.read_events() {
+                Ok(events) => events.iter().all(|event| watches.take(event, pending)),
+                Err(Errno::EAGAIN) => return,
+                Err(errno) => {
+                    tracing::debug!("inotify: {errno}");
+                    false
+                }
+            };
+            if !is_alive {
+                // The next full scan begins anew.
+                self.watches = None;
+                pending.add(Wake::ScanAll);
             }
-        };
-        for changed in wakes {
-            // The scanner has ended.
-            let _ = wake.send(changed);
         }
-    };
-    let config = Config::default()
-        .with_event_kinds(EVENTS)
-        .with_follow_symlinks(false);
-    let mut notify = RecommendedWatcher::new(on_event, config)?;
-    notify.watch(root, RecursiveMode::NonRecursive)?;
-    Ok(notify)
+    }
 }
 
-/// `true` for the events of a rename from a temporary file of ours. The kernel gives both halves of a
-/// rename one number (`own`: that of our latest).
-fn is_own_rename(event: &Event, own: &mut Option<usize>) -> bool {
-    let name = |path: &PathBuf| {
-        path.file_name()
-            .and_then(OsStr::to_str)
-            .is_some_and(is_temporary)
-    };
-    match event.kind {
-        EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-            let is_own = event.paths.iter().any(name);
-            *own = event.tracker().filter(|_| is_own);
-            is_own
+impl Watches {
+    fn begin(root: &Path) -> nix::Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        Ok(Self {
+            root: inotify.add_watch(root, NAMES)?,
+            inotify,
+            folders: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            own_rename: None,
+        })
+    }
+
+    fn add(&mut self, user: &Arc<str>, watch: Watch) {
+        // The kernel gives a folder that was renamed the watch that it had.
+        if let Some(before) = self.accounts.insert(watch.descriptor, user.clone()) {
+            self.folders.remove(&before);
         }
-        EventKind::Modify(ModifyKind::Name(_)) => own.is_some() && event.tracker() == *own,
-        _ => false,
+        self.folders.insert(user.clone(), watch);
     }
-}
 
-/// The scans that an event asks for.
-fn wakes(event: &Event, root: &Path) -> Vec<Wake> {
-    if event.need_rescan() {
-        return vec![Wake::ScanAll];
+    fn remove(&mut self, user: &Arc<str>) {
+        if let Some(watch) = self.folders.remove(user) {
+            self.accounts.remove(&watch.descriptor);
+            // The kernel ends the watch of a folder that is gone.
+            let _ = self.inotify.rm_watch(watch.descriptor);
+        }
     }
-    let paths = event.paths.iter();
-    let mut wakes: Vec<Wake> = paths.filter_map(|p| wake(event.kind, p, root)).collect();
-    wakes.dedup();
-    wakes
-}
 
-/// The scan that a change at a path asks for, if somebody else made it and it may need a renewal.
-fn wake(kind: EventKind, path: &Path, root: &Path) -> Option<Wake> {
-    if path == root {
-        // Files of ours are made there; that it is gone is found by the next scan.
-        return matches!(kind, EventKind::Remove(_)).then_some(Wake::ScanAll);
+    /// Takes an event; `false` when the watch of the directory has ended.
+    fn take(&mut self, event: &InotifyEvent, pending: &mut Pending) -> bool {
+        if event.mask.contains(Flags::IN_IGNORED) {
+            if let Some(user) = self.accounts.remove(&event.wd) {
+                self.folders.remove(&user);
+            }
+            return event.wd != self.root;
+        }
+        if let Some(wake) = self.wake(event) {
+            pending.add(wake);
+        }
+        true
     }
-    let (folder, name) = (path.parent()?, path.file_name()?.to_str()?);
-    if folder == root {
-        let of_a_folder = !matches!(kind, EventKind::Modify(ModifyKind::Data(_)))
-            && is_account(name)
-            && !matches!(name, "pid" | "CREDMON_COMPLETE");
-        return of_a_folder.then(|| Wake::Folder(name.into()));
+
+    /// The scan that an event asks for, if somebody else made the change and it may need a renewal.
+    fn wake(&mut self, event: &InotifyEvent) -> Option<Wake> {
+        if event.mask.contains(Flags::IN_Q_OVERFLOW) {
+            return Some(Wake::ScanAll);
+        }
+        let name = event.name.as_ref()?.to_str()?;
+        if event.wd == self.root {
+            // Files beside the folders are others' or our own; a link in the place of a folder is found each minute.
+            let is_folder = event.mask.contains(Flags::IN_ISDIR) && is_account(name);
+            return is_folder.then(|| Wake::Folder(name.into()));
+        }
+        if event.mask.contains(Flags::IN_MOVED_FROM) {
+            self.own_rename = is_temporary(name).then_some(event.cookie);
+        }
+        let is_own = is_temporary(name)
+            || event.mask.contains(Flags::IN_MOVED_TO) && self.own_rename == Some(event.cookie);
+        let is_credential = matches!(name.rsplit_once('.'), Some((_, "top" | "use")));
+        let user = self.accounts.get(&event.wd)?;
+        (is_credential && !is_own).then(|| Wake::Scan(user.clone()))
     }
-    let is_credential =
-        !is_temporary(name) && matches!(name.rsplit_once('.'), Some((_, "top" | "use")));
-    let user = folder.file_name()?.to_str()?;
-    is_credential.then(|| Wake::Scan(user.into()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::fakes::{Credentials, FakeVault, Server, TestClock};
 use crate::model::{CredentialStatus, DaemonStatus, Rules, State};
-use crate::store::Scanner;
+use crate::store::{Scanner, Wakes, wakes};
 
 mod changes;
 mod clocks;
@@ -73,20 +73,18 @@ impl Setup {
     }
 
     fn start(self) -> Run {
-        let (wake, wakes) = thread_channel::channel();
+        let (to_scanner, wakes) = wakes().unwrap();
         let (observations, observed) = unbounded_channel();
-        let (nobody, _) = thread_channel::channel();
         let scanner = Scanner::new(
             self.settings.directory.clone(),
             false,
-            nobody,
             observations,
             Arc::new(self.clock.clone()),
         );
         let publisher = Publisher::default();
         let parts = Parts {
             installed: scanner.installed.clone(),
-            ..self.parts(wake, observed, publisher.clone())
+            ..self.parts(to_scanner, observed, publisher.clone())
         };
         let scanner = Arc::new(Mutex::new(scanner));
         let (commands, received) = mpsc::channel(4);
@@ -108,7 +106,7 @@ impl Setup {
 
     fn parts(
         &self,
-        wake: thread_channel::Sender<Wake>,
+        to_scanner: Waker,
         observed: UnboundedReceiver<Observation>,
         publisher: Publisher,
     ) -> Parts<FakeVault> {
@@ -116,7 +114,7 @@ impl Setup {
             vault: Arc::new(self.vault.clone()),
             clock: Arc::new(self.clock.clone()),
             gate: Gate::new(1024),
-            wake,
+            scanner: to_scanner,
             installed: Installed::default(),
             scanning: Heartbeat::default(),
             observed,
@@ -127,14 +125,10 @@ impl Setup {
 }
 
 /// Scans each minute, and when asked for.
-async fn drive(
-    scanner: Arc<Mutex<Scanner>>,
-    wakes: thread_channel::Receiver<Wake>,
-    seen: Arc<Mutex<Vec<Wake>>>,
-) {
+async fn drive(scanner: Arc<Mutex<Scanner>>, wakes: Wakes, seen: Arc<Mutex<Vec<Wake>>>) {
     let mut seconds = 0_u64;
     loop {
-        let mut asked: Vec<Wake> = wakes.try_iter().collect();
+        let mut asked: Vec<Wake> = wakes.take().collect();
         // The last one, if it is there, is that to stop.
         if seconds.is_multiple_of(60) {
             asked.insert(0, Wake::ScanAll);

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::mpsc::channel;
 
 use htvault::clock::SystemClock;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -10,6 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::*;
 use crate::fakes::{Credentials, LogLines};
 use crate::model::{TokenInfo, TopProblem, TopStamp};
+use crate::store::wakes::wakes;
 
 impl Scanner {
     /// Does what one wake asks for, without a thread.
@@ -51,12 +51,11 @@ impl Fixture {
     }
 
     fn with(credentials: Credentials) -> Self {
-        let (wake, _) = channel();
         let (observations, observed) = unbounded_channel();
         let path = Some(credentials.path().to_owned());
         let clock = Arc::new(SystemClock);
         Self {
-            scanner: Scanner::new(path, false, wake, observations, clock),
+            scanner: Scanner::new(path, false, observations, clock),
             credentials,
             observed,
             known: BTreeMap::new(),
@@ -262,8 +261,8 @@ fn a_full_scan_holds_up_no_stop() {
     for n in 0..3 * PORTION {
         f.credentials.store(&format!("u{n:02}"), "cms", "a", "s.1");
     }
-    let (wake, wakes) = channel();
-    wake.send(Wake::Stop).unwrap();
+    let (to_scanner, wakes) = wakes().unwrap();
+    to_scanner.send(Wake::Stop);
     let mut pending = Pending::default();
     f.scanner.scan_beside(&mut pending, &wakes);
     assert!(pending.stop);
@@ -281,8 +280,8 @@ fn a_folder_whose_scans_take_long_waits_also_during_a_full_scan() {
     for n in 0..2000 {
         fs::write(f.credentials.file("u", &format!("s{n}.top")), "").unwrap();
     }
-    let (wake, wakes) = channel();
-    wake.send(Wake::Scan("u".into())).unwrap();
+    let (to_scanner, wakes) = wakes().unwrap();
+    to_scanner.send(Wake::Scan("u".into()));
     let mut pending = Pending::default();
     f.scanner.scan_beside(&mut pending, &wakes);
     assert_eq!(f.take().len(), 2000);
@@ -295,7 +294,7 @@ fn full_scans_that_take_long_are_not_made_anew_at_once_however_often_they_are_as
     for n in 0..500 {
         f.credentials.store(&format!("u{n}"), "cms", "a", "s.1");
     }
-    let (_wake, wakes) = channel();
+    let (_waker, wakes) = wakes().unwrap();
     let mut pending = Pending::default();
     let began = Instant::now();
     f.scanner.scan_beside(&mut pending, &wakes);
@@ -323,26 +322,20 @@ fn a_long_scan_whose_files_answer_does_not_count_as_hanging() {
 #[test]
 fn a_folder_that_was_away_for_a_moment_is_watched_as_before() {
     let mut f = Fixture::new();
-    let (wake, wakes) = channel();
-    f.scanner.wake = wake;
     f.credentials.store("u", "cms", "a", "s.1");
     f.scan();
     let folder = |name: &str| f.credentials.path().join(name);
     fs::rename(folder("u"), folder("w")).unwrap();
     fs::rename(folder("w"), folder("u")).unwrap();
-    let mut pending = Pending::default();
-    // A folder that is made now: all that happened before has woken the scanner.
-    let mut woken_to = |mark: &str| {
-        fs::create_dir(folder(mark)).unwrap();
-        while !pending.accounts.contains_key(mark) {
-            pending.add(wakes.recv_timeout(RESCAN).unwrap());
-        }
-        std::mem::take(&mut pending)
+    let asked = |f: &mut Fixture| {
+        let mut pending = Pending::default();
+        f.scanner.watcher.report(&mut pending);
+        pending
     };
-    let mut woken = woken_to("mark1");
+    let mut woken = asked(&mut f);
     f.scanner.scan_changed(&mut woken);
     f.credentials.store("u", "cms", "a", "s.2");
-    assert!(woken_to("mark2").accounts.contains_key("u"));
+    assert!(asked(&mut f).accounts.contains_key("u"));
 }
 
 #[test]

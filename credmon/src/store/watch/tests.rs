@@ -1,11 +1,7 @@
-//! Watches on real folders. Nothing here waits for a time to pass: an event that must not come would
-//! come before one that is made after it.
+//! Watches on real folders. The kernel has an event ready as soon as the call that makes it returns.
 
 use std::fs;
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
-
-use notify::event::{CreateKind, DataChange, Flag, MetadataKind, RemoveKind};
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::fakes::LogLines;
@@ -14,8 +10,6 @@ use crate::store::folder::{Folder, file_id};
 struct Fixture {
     dir: tempfile::TempDir,
     watcher: Watcher,
-    wakes: Receiver<Wake>,
-    marks: u32,
 }
 
 impl Fixture {
@@ -23,16 +17,10 @@ impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("u")).unwrap();
-        let (wake, wakes) = channel();
-        let mut watcher = Watcher::new(dir.path(), wake);
+        let mut watcher = Watcher::new(dir.path());
         watcher.start();
-        assert!(watcher.notify.is_some());
-        let mut fixture = Self {
-            dir,
-            watcher,
-            wakes,
-            marks: 0,
-        };
+        assert!(watcher.events().is_some());
+        let mut fixture = Self { dir, watcher };
         fixture.watch("u");
         fixture
     }
@@ -59,20 +47,26 @@ impl Fixture {
         fs::rename(folder.join(from), folder.join(to)).unwrap();
     }
 
-    /// What woke the scanner up to now: before a folder that is made now.
+    /// What the scanner is asked for up to now.
     fn woken(&mut self) -> Vec<Wake> {
-        self.marks += 1;
-        let mark = format!("mark{}", self.marks);
-        fs::create_dir(self.dir.path().join(&mark)).unwrap();
-        let mut woken: Vec<Wake> = Vec::new();
-        loop {
-            match self.wakes.recv_timeout(Duration::from_mins(1)).unwrap() {
-                wake if wake == folder(&mark) => return woken,
-                wake if woken.last() == Some(&wake) => {}
-                wake => woken.push(wake),
-            }
-        }
+        asked(&mut self.watcher)
     }
+}
+
+/// What the scanner is asked for.
+fn asked(watcher: &mut Watcher) -> Vec<Wake> {
+    let mut pending = Pending::default();
+    watcher.report(&mut pending);
+    let all = pending.all.then_some(Wake::ScanAll).into_iter();
+    let accounts = pending.accounts.into_iter();
+    let wake = |(user, is_other)| {
+        if is_other {
+            Wake::Folder(user)
+        } else {
+            Wake::Scan(user)
+        }
+    };
+    all.chain(accounts.map(wake)).collect()
 }
 
 fn scan(user: &str) -> Wake {
@@ -88,16 +82,15 @@ fn watches_that_the_kernel_refused_are_set_later() {
     let (lines, _logging) = LogLines::of_this_thread();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("later");
-    let (wake, wakes) = channel();
-    let mut watcher = Watcher::new(&root, wake);
+    let mut watcher = Watcher::new(&root);
     watcher.start();
     watcher.start();
-    assert!(watcher.notify.is_none());
+    assert!(watcher.events().is_none());
     assert_eq!(lines.with("inotify unavailable").len(), 1);
     fs::create_dir(&root).unwrap();
     watcher.start();
     fs::create_dir(root.join("u")).unwrap();
-    assert_eq!(wakes.recv().unwrap(), folder("u"));
+    assert_eq!(asked(&mut watcher), [folder("u")]);
     assert_eq!(lines.with("changes are noticed at once").len(), 1);
 }
 
@@ -193,38 +186,46 @@ fn a_folder_in_the_place_of_another_gets_the_watch_though_nobody_said_that_it_we
     assert_eq!(f.woken(), [scan("u")]);
 }
 
-/// Scans that an event asks for.
-fn asked(kind: EventKind, paths: &[&str]) -> Vec<Wake> {
-    let mut event = Event::new(kind);
-    event.paths = paths.iter().map(Into::into).collect();
-    wakes(&event, Path::new("/c"))
-}
-
 #[test]
 fn a_queue_that_ran_over_asks_for_everything() {
-    let event = Event::new(EventKind::Other).set_flag(Flag::Rescan);
-    assert_eq!(wakes(&event, Path::new("/c")), [Wake::ScanAll]);
+    let mut f = Fixture::new();
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let limit: usize = limit.trim().parse().unwrap();
+    let file = f.dir.path().join("u/other");
+    // Several events each, and no two after each other that are equal.
+    for _ in 0..limit {
+        fs::write(&file, "x").unwrap();
+        fs::remove_file(&file).unwrap();
+    }
+    // One report reads a part of the queue.
+    let woken = (0..=limit / READINGS).flat_map(|_| f.woken());
+    assert_eq!(woken.collect::<Vec<_>>(), [Wake::ScanAll]);
+    f.put("cms.top");
+    assert_eq!(f.woken(), [scan("u")]);
 }
 
 #[test]
-fn events_ask_for_scans_by_their_kind() {
-    let created = EventKind::Create(CreateKind::Any);
-    let removed = EventKind::Remove(RemoveKind::Any);
-    let written = EventKind::Modify(ModifyKind::Data(DataChange::Any));
-    let mode = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
-    let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::Both));
-    let away = EventKind::Modify(ModifyKind::Name(RenameMode::From));
-    for kind in [created, removed, written, mode, renamed, away] {
-        assert_eq!(asked(kind, &["/c/u/cms.top"]), [scan("u")], "{kind:?}");
-        assert_eq!(asked(kind, &["/c/u/other.txt"]), [], "{kind:?}");
-        assert_eq!(asked(kind, &["/c/pid"]), [], "{kind:?}");
-        assert_eq!(asked(kind, &["/c/u/cms.use"]), [scan("u")], "{kind:?}");
+fn a_directory_that_is_gone_asks_for_everything_and_is_watched_anew_once_it_is_back() {
+    let mut f = Fixture::new();
+    let root = f.dir.path().to_owned();
+    fs::remove_dir_all(&root).unwrap();
+    assert_eq!(f.woken(), [Wake::ScanAll, folder("u")]);
+    assert_eq!((f.watcher.len(), f.woken()), (0, Vec::new()));
+    fs::create_dir_all(root.join("u")).unwrap();
+    f.watcher.start();
+    f.watch("u");
+    f.put("cms.top");
+    assert_eq!(f.woken(), [scan("u")]);
+}
+
+#[test]
+fn other_files_than_those_of_credentials_ask_for_nothing() {
+    let mut f = Fixture::new();
+    for name in ["u/other.txt", "u/top", "pid", "key", "u.mark"] {
+        fs::write(f.dir.path().join(name), "x").unwrap();
     }
-    assert_eq!(asked(removed, &["/c"]), [Wake::ScanAll]);
-    assert_eq!(asked(created, &["/c"]), []);
-    assert_eq!(
-        asked(renamed, &["/c/u", "/c/v"]),
-        [folder("u"), folder("v")]
-    );
-    assert_eq!(asked(written, &["/c/key"]), [], "a file beside the folders");
+    fs::create_dir(f.dir.path().join(".hidden")).unwrap();
+    let mode = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(f.dir.path().join("u"), mode).unwrap();
+    assert_eq!(f.woken(), []);
 }

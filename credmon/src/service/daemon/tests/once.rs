@@ -10,15 +10,14 @@ async fn once(setup: Setup) -> (bool, Setup) {
 
 /// The same with a problem of the certificate authorities.
 async fn once_with(setup: Setup, trust: Option<&str>) -> (bool, Setup) {
-    let (wake, _wakes) = thread_channel::channel();
+    let (to_scanner, _wakes) = wakes().unwrap();
     let (observations, observed) = unbounded_channel();
     let path = setup.settings.directory.clone();
     let clock = Arc::new(setup.clock.clone());
-    let (nobody, _) = thread_channel::channel();
-    let mut scanner = Scanner::new(path, true, nobody, observations, clock);
+    let mut scanner = Scanner::new(path, true, observations, clock);
     scanner.scan_all(|_| true);
     let publisher = Publisher::default();
-    let parts = setup.parts(wake, observed, publisher.clone());
+    let parts = setup.parts(to_scanner, observed, publisher.clone());
     let good = Daemon::new(parts, setup.settings.clone(), trust.map(str::to_owned))
         .run_once()
         .await;
@@ -84,9 +83,9 @@ async fn a_pass_that_is_not_good_says_why() {
 #[tokio::test(start_paused = true)]
 async fn a_pass_whose_scanner_breaks_off_is_not_good() {
     let setup = Setup::new(|_, _| ());
-    let (wake, _wakes) = thread_channel::channel();
+    let (to_scanner, _wakes) = wakes().unwrap();
     let (_, observed) = unbounded_channel();
-    let parts = setup.parts(wake, observed, Publisher::default());
+    let parts = setup.parts(to_scanner, observed, Publisher::default());
     let daemon = Daemon::new(parts, setup.settings.clone(), None);
     assert!(!daemon.run_once().await);
 }

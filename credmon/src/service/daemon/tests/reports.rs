@@ -100,10 +100,10 @@ async fn problems_of_configuration_and_authorities_are_reported_until_they_are_o
 #[tokio::test(start_paused = true)]
 async fn before_the_first_scan_is_over_nothing_is_published_but_that_it_hangs() {
     let setup = Setup::new(|c, _| c.store("u", "cms", "a", "s.1"));
-    let (wake, _wakes) = thread_channel::channel();
+    let (to_scanner, _wakes) = wakes().unwrap();
     let (_observations, observed) = unbounded_channel();
     let publisher = Publisher::default();
-    let parts = setup.parts(wake, observed, publisher.clone());
+    let parts = setup.parts(to_scanner, observed, publisher.clone());
     let scanning = parts.scanning.clone();
     let mut daemon = Daemon::new(parts, setup.settings.clone(), None);
     let path = setup.credentials.path();

@@ -110,11 +110,10 @@ fn a_second_daemon_on_the_same_directory_is_reported_and_a_guest_is_not() {
     let mut first = Fixture::new();
     first.scan();
     let scan_too = |is_guest| {
-        let (wake, _) = channel();
         let (observations, mut observed) = unbounded_channel();
         let path = Some(first.credentials.path().to_owned());
         let clock = Arc::new(SystemClock);
-        let mut scanner = Scanner::new(path, is_guest, wake, observations, clock);
+        let mut scanner = Scanner::new(path, is_guest, observations, clock);
         scanner.scan_all(|_| true);
         let mut problems = Vec::new();
         while let Ok(observation) = observed.try_recv() {
@@ -168,16 +167,10 @@ fn the_thread_scans_marks_the_pass_complete_and_ends_when_told_to() {
     credentials.store("u", "cms", "a", "s.1");
     let at = |name: &str| credentials.path().join(name);
     fs::write(at("CREDMON_COMPLETE"), "of an earlier run").unwrap();
-    let (wake, wakes) = channel();
+    let (to_scanner, wakes) = wakes().unwrap();
     let (observations, mut observed) = unbounded_channel();
     let path = Some(credentials.path().to_owned());
-    let scanner = Scanner::new(
-        path,
-        false,
-        wake.clone(),
-        observations,
-        Arc::new(SystemClock),
-    );
+    let scanner = Scanner::new(path, false, observations, Arc::new(SystemClock));
     let heartbeat = scanner.heartbeat.clone();
     let thread = std::thread::spawn(move || scanner.run(&wakes));
     let mut next = |wanted: fn(&Observation) -> bool| {
@@ -188,10 +181,10 @@ fn the_thread_scans_marks_the_pass_complete_and_ends_when_told_to() {
     // No wake of ours: the watch tells.
     credentials.store("v", "cms", "a", "s.1");
     next(|found| matches!(found, Observation::Changed(o) if &**o.top.id.user() == "v"));
-    wake.send(Wake::Complete).unwrap();
-    wake.send(Wake::ScanAll).unwrap();
+    to_scanner.send(Wake::Complete);
+    to_scanner.send(Wake::ScanAll);
     next(|found| matches!(found, Observation::Scanned(_)));
-    wake.send(Wake::Stop).unwrap();
+    to_scanner.send(Wake::Stop);
     thread.join().unwrap();
     assert!(at("CREDMON_COMPLETE").exists() && !at("pid").exists());
     assert_eq!(heartbeat.hanging(Duration::ZERO), None);
