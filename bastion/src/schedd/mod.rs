@@ -163,7 +163,7 @@ impl<V: Vault> Transports<V> {
         if let (Err(failure), Some(first)) = (&result, &first)
             && failure.again != Again::Nowhere
         {
-            let sought = self.seek_again(request, Some(first)).await;
+            let sought = self.seek_again(request, Some(first), Instant::now()).await;
             let address = sought.address.as_ref().unwrap_or(first);
             let is_new = address != first;
             // HTCondor's tools wait longer than we do for a slow collector.
@@ -212,6 +212,7 @@ impl<V: Vault> Transports<V> {
     /// Address of the credd, as it is known or as the collector says; `None` for one that HTCondor's tools may know by its
     /// name.
     async fn address(&self, request: &CreddRequest<'_>) -> Result<Option<String>, Problem> {
+        let since = Instant::now();
         let known = self
             .addresses
             .get(request.collector, request.host, self.credds(request));
@@ -221,7 +222,7 @@ impl<V: Vault> Transports<V> {
             if location.has_name && *request.way == Way::Condor {
                 return Ok(None);
             }
-            location = self.seek_again(request, None).await;
+            location = self.seek_again(request, None, since).await;
         }
         match location.address {
             Some(address) => Ok(Some(address)),
@@ -229,12 +230,17 @@ impl<V: Vault> Transports<V> {
         }
     }
 
-    async fn seek_again(&self, request: &CreddRequest<'_>, failed: Option<&str>) -> Location {
+    async fn seek_again(
+        &self,
+        request: &CreddRequest<'_>,
+        failed: Option<&str>,
+        since: Instant,
+    ) -> Location {
+        let (collector, host) = (request.collector, request.host);
         let ask = self.credds(request);
-        let sought = self
-            .addresses
-            .again(request.collector, request.host, failed, ask);
-        sought.await
+        self.addresses
+            .again(collector, host, failed, since, ask)
+            .await
     }
 
     async fn credds(&self, request: &CreddRequest<'_>) -> Result<Vec<CreddAd>, QueryFailure> {

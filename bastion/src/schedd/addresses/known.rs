@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use tokio::time::Instant;
 
-use super::{AFTER_SILENCE, FORGOTTEN, FRESH, JUST_NOW, Location};
+use super::{AFTER_SILENCE, FORGOTTEN, FRESH, Location};
 use crate::schedd::discovery::{
     CreddAd, FoundSchedd, QueryFailure, ScheddAd, credd_named, credd_of_host, find_credd,
 };
@@ -22,6 +22,7 @@ pub(super) struct KnownCredds {
     credds: Vec<CreddAd>,
     /// Credds that were found for listed schedds, by the names of these.
     wanted: HashMap<String, Wanted>,
+    /// Time of the last question.
     asked: Option<Instant>,
     ask_again: Option<Instant>,
     /// Reason why it did not answer the last time.
@@ -83,10 +84,10 @@ impl KnownCredds {
         self.found.insert(name.to_owned(), found);
     }
 
-    /// Takes over an answer with all credds.
-    pub(super) fn take(&mut self, answer: Result<Vec<CreddAd>, QueryFailure>) {
+    /// Takes over the answer with all credds to a question of that time.
+    pub(super) fn take(&mut self, asked: Instant, answer: Result<Vec<CreddAd>, QueryFailure>) {
         let now = Instant::now();
-        self.asked = Some(now);
+        self.asked = Some(asked);
         match answer {
             Ok(credds) => {
                 self.wanted
@@ -114,11 +115,10 @@ impl KnownCredds {
         self.ask_again.is_some_and(|at| Instant::now() < at)
     }
 
-    /// Returns `true` when the collector is not asked, even after nobody answered at an address that it gave: it was asked
-    /// just now, or it gave no answer a while ago.
-    pub(super) fn is_final(&self) -> bool {
-        let is_new = |asked: Instant| Instant::now() < asked + JUST_NOW;
-        self.asked.is_some_and(is_new) || (self.fault.is_some() && self.is_answer_fresh())
+    /// Returns `true` when the collector is not asked, even by who lacks an address `since` then: it was asked later, or it
+    /// gave no answer a while ago.
+    pub(super) fn is_final(&self, since: Instant) -> bool {
+        self.asked >= Some(since) || (self.fault.is_some() && self.is_answer_fresh())
     }
 
     pub(super) fn location(&mut self, schedd: &str) -> Location {

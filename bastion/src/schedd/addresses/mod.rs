@@ -12,6 +12,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::config::Search;
 use crate::schedd::discovery::{CreddAd, FoundSchedds, QueryFailure};
 use crate::system::keyed::Keyed;
@@ -21,8 +23,6 @@ use known::KnownCredds;
 const FRESH: Duration = Duration::from_mins(5);
 /// Pause after a collector gave no answer.
 const AFTER_SILENCE: Duration = Duration::from_mins(1);
-/// Time for which an answer counts even for whom nobody answered at its address.
-const JUST_NOW: Duration = Duration::from_secs(1);
 /// Time after which a credd is forgotten that nobody asked for.
 const FORGOTTEN: Duration = Duration::from_hours(24);
 
@@ -93,20 +93,22 @@ impl Addresses {
         if let Some(location) = self.with(collector, fresh) {
             return location;
         }
+        let asked = Instant::now();
         let answer = ask.await;
         self.with(collector, |known| {
-            known.take(answer);
+            known.take(asked, answer);
             known.location(schedd)
         })
     }
 
-    /// Address of a schedd's credd after nobody answered at `failed`, or when none is known: the collector is asked,
-    /// unless somebody else has just done that, or it gave no answer a while ago.
+    /// Address of a schedd's credd after nobody answered at `failed`, or when none is known. `since` then it is needed: the
+    /// collector is asked, unless it was asked later, or gave no answer a while ago.
     pub(super) async fn again(
         &self,
         collector: Option<&str>,
         schedd: &str,
         failed: Option<&str>,
+        since: Instant,
         ask: impl Future<Output = Result<Vec<CreddAd>, QueryFailure>>,
     ) -> Location {
         if let Some(given) = given(schedd) {
@@ -121,15 +123,16 @@ impl Addresses {
             return location;
         }
         let before = self.with(collector, |known| known.credd_at(failed?));
-        if !self.with(collector, |known| known.is_final()) {
+        if !self.with(collector, |known| known.is_final(since)) {
             let _asking = self.asking.lock(collector.map(str::to_owned)).await;
             // Somebody else may have asked meanwhile.
             if let Some(location) = self.with(collector, other) {
                 return location;
             }
-            if !self.with(collector, |known| known.is_final()) {
+            if !self.with(collector, |known| known.is_final(since)) {
+                let asked = Instant::now();
                 let answer = ask.await;
-                self.with(collector, |known| known.take(answer));
+                self.with(collector, |known| known.take(asked, answer));
             }
         }
         self.with(collector, |known| {
