@@ -20,14 +20,13 @@ use super::install::is_temporary;
 use super::wakes::{Pending, Wake};
 use crate::model::{FileId, is_account};
 
-/// Events of names. Only a folder itself is watched, and none in the place of a link.
+/// Changes of names in a folder, not of the folder itself.
 const NAMES: Flags = Flags::IN_CREATE
     .union(Flags::IN_DELETE)
     .union(Flags::IN_MOVE)
-    .union(Flags::IN_ONLYDIR)
-    .union(Flags::IN_DONT_FOLLOW);
-/// The same, and those of content: a change of mode or owner is none.
-const FILES: Flags = NAMES.union(Flags::IN_MODIFY);
+    .union(Flags::IN_ONLYDIR);
+/// The same, and those of content, in a folder that is no link: a change of mode or owner is none.
+const FILES: Flags = NAMES.union(Flags::IN_MODIFY).union(Flags::IN_DONT_FOLLOW);
 
 /// Readings of events in a row, of 4096 bytes each: who makes events without end holds up no scan.
 const READINGS: usize = 64;
@@ -147,7 +146,7 @@ impl Watcher {
                 }
             };
             if !is_alive {
-                // The next full scan begins anew.
+                // The next full scan sets all anew: folders may have come in the place of others.
                 self.watches = None;
                 pending.add(Wake::ScanAll);
             }
@@ -183,8 +182,11 @@ impl Watches {
         }
     }
 
-    /// Takes an event; `false` when the watch of the directory has ended.
+    /// Takes an event; `false` when events were lost, or the watch of the directory has ended.
     fn take(&mut self, event: &InotifyEvent, pending: &mut Pending) -> bool {
+        if event.mask.contains(Flags::IN_Q_OVERFLOW) {
+            return false;
+        }
         if event.mask.contains(Flags::IN_IGNORED) {
             if let Some(user) = self.accounts.remove(&event.wd) {
                 self.folders.remove(&user);
@@ -199,9 +201,6 @@ impl Watches {
 
     /// The scan that an event asks for, if somebody else made the change and it may need a renewal.
     fn wake(&mut self, event: &InotifyEvent) -> Option<Wake> {
-        if event.mask.contains(Flags::IN_Q_OVERFLOW) {
-            return Some(Wake::ScanAll);
-        }
         let name = event.name.as_ref()?.to_str()?;
         if event.wd == self.root {
             // Files beside the folders are others' or our own; a link in the place of a folder is found each minute.

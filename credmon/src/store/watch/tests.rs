@@ -1,7 +1,7 @@
 //! Watches on real folders. The kernel has an event ready as soon as the call that makes it returns.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 use crate::fakes::LogLines;
@@ -92,6 +92,25 @@ fn watches_that_the_kernel_refused_are_set_later() {
     fs::create_dir(root.join("u")).unwrap();
     assert_eq!(asked(&mut watcher), [folder("u")]);
     assert_eq!(lines.with("changes are noticed at once").len(), 1);
+}
+
+#[test]
+fn the_directory_may_be_a_link_and_a_folder_may_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir_all(at("real/u")).unwrap();
+    fs::create_dir(at("elsewhere")).unwrap();
+    symlink(at("real"), at("link")).unwrap();
+    symlink(at("elsewhere"), at("real/v")).unwrap();
+    let mut watcher = Watcher::new(&at("link"));
+    watcher.start();
+    for user in ["u", "v"] {
+        watcher.watch(&user.into(), FileId::default());
+    }
+    assert_eq!(watcher.len(), 1);
+    fs::write(at("elsewhere/cms.top"), "x").unwrap();
+    fs::write(at("real/u/cms.top"), "x").unwrap();
+    assert_eq!(asked(&mut watcher), [scan("u")]);
 }
 
 #[test]
@@ -187,7 +206,7 @@ fn a_folder_in_the_place_of_another_gets_the_watch_though_nobody_said_that_it_we
 }
 
 #[test]
-fn a_queue_that_ran_over_asks_for_everything() {
+fn a_queue_that_ran_over_asks_for_everything_and_all_watches_are_set_anew() {
     let mut f = Fixture::new();
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let limit: usize = limit.trim().parse().unwrap();
@@ -200,6 +219,8 @@ fn a_queue_that_ran_over_asks_for_everything() {
     // One report reads a part of the queue.
     let woken = (0..=limit / READINGS).flat_map(|_| f.woken());
     assert_eq!(woken.collect::<Vec<_>>(), [Wake::ScanAll]);
+    f.watcher.start();
+    f.watch("u");
     f.put("cms.top");
     assert_eq!(f.woken(), [scan("u")]);
 }
