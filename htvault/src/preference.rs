@@ -19,11 +19,7 @@ const BACK_OFF: Duration = Duration::from_secs(15);
 
 /// The health of addresses, by their index.
 #[derive(Clone, Debug)]
-pub(crate) struct Preference {
-    chosen: usize,
-    since: Option<Instant>,
-    health: Vec<Health>,
-}
+pub(crate) struct Preference(Vec<Health>);
 
 /// The health of one address.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,34 +28,37 @@ pub(crate) struct Health {
     failures: u32,
     /// End of its back-off: until then it goes to the end of the order.
     backs_off_until: Option<Instant>,
+    /// Time at which the preference moved here; one address at most has it.
+    preferred_since: Option<Instant>,
 }
 
 impl Health {
     fn backs_off(&self, now: Instant) -> bool {
         self.backs_off_until.is_some_and(|until| now < until)
     }
+
+    /// Time since which it is preferred, while it is.
+    fn preferred_since(&self, now: Instant) -> Option<Instant> {
+        self.preferred_since.filter(|since| now < *since + STAY)
+    }
 }
 
 impl Preference {
-    /// For as many addresses as there are health records, the first one preferred.
+    /// For as many addresses as there are health records.
     pub(crate) fn new(health: Vec<Health>) -> Self {
-        Self {
-            chosen: 0,
-            since: None,
-            health,
-        }
+        Self(health)
     }
 
     /// Health of an address, to be carried over to another list that holds it.
     pub(crate) fn health(&self, index: usize) -> Health {
-        self.health.get(index).copied().unwrap_or_default()
+        self.0.get(index).copied().unwrap_or_default()
     }
 
     /// The order in which to try the addresses at `now`.
     pub(crate) fn order(&self, now: Instant) -> Vec<usize> {
-        let returned = self.since.is_some_and(|since| now >= since + STAY);
-        let first = if returned { 0 } else { self.chosen };
-        let count = self.health.len();
+        let preferred = |health: &Health| health.preferred_since(now).is_some();
+        let first = self.0.iter().position(preferred).unwrap_or(0);
+        let count = self.0.len();
         let mut order: Vec<usize> = (0..count).map(|step| (first + step) % count).collect();
         // Stable: healthy addresses keep their order, those in back-off follow, the soonest first.
         order.sort_by_key(|&index| {
@@ -71,7 +70,7 @@ impl Preference {
 
     /// A call at this address gave no useful answer.
     pub(crate) fn failed(&mut self, index: usize, now: Instant) {
-        if let Some(health) = self.health.get_mut(index) {
+        if let Some(health) = self.0.get_mut(index) {
             // Calls that were under way together count as one failure.
             if health.backs_off(now) {
                 return;
@@ -84,15 +83,15 @@ impl Preference {
 
     /// A call at this address was answered.
     pub(crate) fn succeeded(&mut self, index: usize, now: Instant) {
-        if let Some(health) = self.health.get_mut(index) {
-            *health = Health::default();
+        let since = self.health(index).preferred_since(now).unwrap_or(now);
+        for health in &mut self.0 {
+            health.preferred_since = None;
         }
-        if index == 0 {
-            self.chosen = 0;
-            self.since = None;
-        } else if index != self.chosen || self.since.is_none_or(|since| now >= since + STAY) {
-            self.chosen = index;
-            self.since = Some(now);
+        if let Some(health) = self.0.get_mut(index) {
+            *health = Health {
+                preferred_since: (index > 0).then_some(since),
+                ..Health::default()
+            };
         }
     }
 }

@@ -106,8 +106,8 @@ impl Endpoints {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Endpoints of these addresses; one that was there before keeps its health, and its connections
-    /// unless the authorities are `new`.
+    /// Endpoints of these addresses; one that was there before keeps its health, and with
+    /// `keep_connections` its connections: those of other authorities are of no use.
     fn build(
         found: Vec<(ServerUrl, SocketAddr)>,
         before: Option<&Self>,

@@ -139,6 +139,33 @@ async fn the_first_look_up_is_shared_and_has_a_deadline() {
     assert_eq!(begin.elapsed(), Duration::from_secs(10));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_look_up_leaves_the_preference_with_its_address() {
+    let resolver = Scripted::new(vec![
+        Ok(vec![address(1), address(2)]),
+        Ok(vec![address(3), address(1), address(2)]),
+    ]);
+    let directory = directory(&resolver);
+    let first = async || {
+        let endpoints = directory.endpoints().await.unwrap();
+        let order = endpoints.preference().order(Instant::now());
+        endpoints.list[order[0]].address.unwrap()
+    };
+    assert_eq!(first().await, address(1));
+    advance(Duration::from_mins(4)).await;
+    let endpoints = directory.endpoints().await.unwrap();
+    endpoints.preference().succeeded(1, Instant::now());
+    assert_eq!(first().await, address(2));
+
+    advance(Duration::from_mins(1)).await;
+    directory.endpoints().await.unwrap();
+    settle().await;
+    assert_eq!(addresses(&directory).await.unwrap().len(), 3);
+    assert_eq!(first().await, address(2));
+    advance(Duration::from_mins(4)).await;
+    assert_eq!(first().await, address(3), "it has stayed for five minutes");
+}
+
 #[tokio::test]
 async fn a_look_up_that_fails_for_want_of_descriptors_is_this_hosts_own() {
     for (error, scope) in [
