@@ -154,10 +154,10 @@ impl RequestLog {
         block
     }
 
-    /// The server answered anything else.
-    fn answered(&mut self, now: Instant) {
-        // An answer to a request that was sent before the block says nothing about it.
-        if self.blocked_until.is_none_or(|until| now >= until) {
+    /// The server answered a request that was sent at `sent` with anything else.
+    fn answered(&mut self, sent: Instant) {
+        // An answer to a request that was sent before the end of the block says nothing about it.
+        if self.blocked_until.is_none_or(|until| sent >= until) {
             self.blocked_until = None;
             self.planned = None;
             self.blocks = 0;
@@ -172,8 +172,10 @@ pub(crate) struct Budget(Arc<Mutex<RequestLog>>);
 /// Leave to send one request.
 pub(crate) struct Permit {
     budget: Budget,
-    /// Send time of the request, when it probes the end of a block.
-    probe: Option<Instant>,
+    /// Send time of the request.
+    sent: Instant,
+    /// It probes the end of a block.
+    probes: bool,
 }
 
 impl Budget {
@@ -204,10 +206,11 @@ impl Budget {
             let now = Instant::now();
             let taken = self.log().take(now);
             match taken {
-                Ok(probe) => {
+                Ok(probes) => {
                     return Ok(Permit {
                         budget: self.clone(),
-                        probe: probe.then_some(now),
+                        sent: now,
+                        probes,
                     });
                 }
                 Err(Denied::Full(until)) if until <= deadline => {
@@ -227,16 +230,16 @@ impl Permit {
 
     /// Reports any other answer.
     pub(crate) fn answered(&self) {
-        self.budget.log().answered(Instant::now());
+        self.budget.log().answered(self.sent);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         // Also when the caller was cancelled: the next one finds out then.
-        if self.probe.is_some() {
+        if self.probes {
             let mut log = self.budget.log();
-            if log.probing == self.probe {
+            if log.probing == Some(self.sent) {
                 log.probing = None;
             }
         }

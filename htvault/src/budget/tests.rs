@@ -188,6 +188,19 @@ async fn a_probe_that_hangs_holds_up_nobody_for_long() {
     assert!(permit().await.is_ok());
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_request_of_before_a_block_does_not_end_it() {
+    let budget = Budget::new(None);
+    let permit = async || budget.permit(MINUTE).await;
+    let slow = permit().await.ok().unwrap();
+    permit().await.ok().unwrap().refused(None);
+    tokio::time::advance(FIRST_BLOCK).await;
+    slow.answered();
+    let probe = permit().await.ok().unwrap();
+    assert!(permit().await.is_err(), "one probes alone");
+    assert_eq!(probe.refused(None), 2 * FIRST_BLOCK);
+}
+
 proptest! {
     #[test]
     fn never_more_than_the_limit_in_any_span(
