@@ -55,19 +55,33 @@ pub(crate) async fn connect(
     Ok(stream)
 }
 
-async fn to_any(address: &Address, deadline: Instant) -> Result<TcpStream, Error> {
-    let late = || Error::new(ErrorKind::TimedOut, Step::Connect, "no connection in time");
-    let found = timeout_at(deadline, lookup_host((address.host(), address.port())))
-        .await
-        .map_err(|_| late())?;
-    let mut places: Vec<SocketAddr> = match found {
-        Ok(found) => found.collect(),
-        Err(error) if address.others().is_empty() => {
-            return Err(Error::io(ErrorKind::Unreachable, Step::Connect, error));
-        }
-        Err(_) => Vec::new(),
+fn late() -> Error {
+    Error::new(ErrorKind::TimedOut, Step::Connect, "no connection in time")
+}
+
+/// The addresses of a daemon's name, as `look_up` finds them, and those that are known (`addrs`). A look-up that
+/// hangs leaves these half of the time.
+async fn places<Found: Iterator<Item = SocketAddr>>(
+    known: &[SocketAddr],
+    look_up: impl Future<Output = io::Result<Found>>,
+    deadline: Instant,
+) -> Result<Vec<SocketAddr>, Error> {
+    let now = Instant::now();
+    let until = match known {
+        [] => deadline,
+        _ => now + deadline.saturating_duration_since(now) / 2,
     };
-    places.extend_from_slice(address.others());
+    match timeout_at(until, look_up).await {
+        Ok(Ok(found)) => Ok(found.chain(known.iter().copied()).collect()),
+        _ if !known.is_empty() => Ok(known.to_vec()),
+        Ok(Err(error)) => Err(Error::io(ErrorKind::Unreachable, Step::Connect, error)),
+        Err(_) => Err(late()),
+    }
+}
+
+async fn to_any(address: &Address, deadline: Instant) -> Result<TcpStream, Error> {
+    let look_up = lookup_host((address.host(), address.port()));
+    let places = places(address.others(), look_up, deadline).await?;
     let mut places = places.into_iter();
     let mut under_way = JoinSet::new();
     let mut failures: Vec<(SocketAddr, io::Error)> = Vec::new();
@@ -125,7 +139,24 @@ fn unreachable(mut failures: Vec<(SocketAddr, io::Error)>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+    use std::vec::IntoIter;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_up_that_hangs_leaves_time_to_the_addresses_that_are_known() {
+        let [named, known] = [1, 2].map(|last| SocketAddr::from(([127, 0, 0, last], 9618)));
+        let (begun, within) = (Instant::now(), Duration::from_secs(10));
+        let hangs = || pending::<io::Result<IntoIter<SocketAddr>>>();
+        let found = places(&[known], hangs(), begun + within).await.unwrap();
+        assert_eq!((found, begun.elapsed()), (vec![known], within / 2));
+        let error = places(&[], hangs(), begun + within).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed(), within);
+        let both = places(&[known], ready(Ok(vec![named].into_iter())), begun).await;
+        assert_eq!(both.unwrap(), [named, known]);
+    }
 
     #[test]
     fn what_this_host_cannot_do_is_no_failure_of_the_daemon() {
