@@ -189,21 +189,22 @@ async fn schedd_steps<V: Vault, T: Transport>(
     section: &mut Section,
 ) {
     let place = format!("{} at {}", delivery.id.service, delivery.id.schedd);
+    let (what, right) = answering(&delivery.target);
+    let what = format!("{what} {place}");
     let observed = stop.run_until_cancelled(parts.transport.observe(delivery));
     match observed.await {
-        None => section.add(format!("credd {place}"), Verdict::NotTried, STOPPED),
+        None => section.add(what, Verdict::NotTried, STOPPED),
         Some(Ok(observed)) => {
-            let (what, words) = answering(&delivery.target);
-            section.add(format!("{what} {place}"), Verdict::Ok, words);
+            section.add(what, Verdict::Ok, right);
             let (verdict, words) = judge(&observed, answer, parts.clock.now());
             section.add(format!("credmon {place}"), verdict, words);
         }
         Some(Err(problem)) if matches!(problem.cause, Cause::Schedd(_) | Cause::Credd(_)) => {
-            section.add(format!("credd {place}"), Verdict::Wrong, failed(&problem));
+            section.add(what, Verdict::Wrong, failed(&problem));
         }
         Some(Err(problem)) => {
             let words = format!("no access token opens the credd: {}", problem.message);
-            section.add(format!("credd {place}"), Verdict::NotTried, words);
+            section.add(what, Verdict::NotTried, words);
         }
     }
 }

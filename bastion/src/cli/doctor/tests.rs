@@ -201,6 +201,20 @@ async fn a_missing_keytab_stops_what_hangs_on_it_and_no_other_account() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_directory_that_cannot_be_read_is_called_a_directory() {
+    let outside = Outside::new();
+    store(&outside, true);
+    outside.lock().schedds_down.insert("here".to_owned());
+    let verdicts = verdicts(&outside).await;
+    let wrong: Vec<_> = verdicts
+        .iter()
+        .filter(|(_, verdict)| *verdict == Verdict::Wrong)
+        .collect();
+    let directory = "directory cms_crab at here".to_owned();
+    assert_eq!(wrong, [&(directory, Verdict::Wrong)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_credmon_that_does_not_serve_is_found() {
     let outside = Outside::new();
     store(&outside, false);
