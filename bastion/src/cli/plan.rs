@@ -47,7 +47,7 @@ fn text(report: &Report) -> String {
             None => {
                 let why = match line.state {
                     State::Gone => "the collector does not know the schedd any more",
-                    _ => "revoked; `push` delivers it again",
+                    _ => "revoked; `push --schedd` delivers it again",
                 };
                 ("-".to_owned(), "nothing", why)
             }
