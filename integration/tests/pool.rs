@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use integration::ca::Ca;
 use integration::kdc::Kdc;
-use integration::pool::{CREDENTIALS, Credmon, JobState, Options, Pool};
+use integration::pool::{CREDENTIALS, CREDMON, Credmon, JobState, Options, Pool};
 use integration::{sandbox, wait};
 
 const A_MINUTE: Duration = Duration::from_mins(1);
@@ -106,7 +106,24 @@ async fn a_pool_takes_credentials_and_runs_jobs() -> anyhow::Result<()> {
     let query = ["condor_store_cred", "query-oauth"];
     let answer = pool.run("cmsprod", &query).await?.success()?;
     assert!(answer.contains("cms.use = "), "{answer}");
+    replaces_the_credmon_alone(&pool).await?;
     pool.stop().await
+}
+
+/// What the credmon's manual says of its installation beside daemons that go on.
+async fn replaces_the_credmon_alone(pool: &Pool) -> anyhow::Result<()> {
+    let another = format!("{CREDMON}2");
+    let install = format!(
+        "cp {CREDMON} {another} && echo CREDMON_OAUTH = {another} >/etc/condor/config.d/99-credmon && \
+         condor_reconfig && condor_off -daemon CREDMON_OAUTH && condor_on -daemon CREDMON_OAUTH"
+    );
+    pool.run("root", &["sh", "-c", &install]).await?.success()?;
+    wait::until("the other credmon", A_MINUTE, async || {
+        let running = ["pgrep", "-f", &another];
+        pool.run("root", &running).await?.success()
+    })
+    .await?;
+    Ok(())
 }
 
 async fn stores_a_credential(pool: &Pool) -> anyhow::Result<()> {
