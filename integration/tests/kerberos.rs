@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use htvault::kerberos::{Acceptor, KerberosErrorKind, Ticket};
 use integration::kdc::Kdc;
@@ -165,4 +166,32 @@ async fn many_principals_at_once_never_mix() {
             base64::Engine::decode(&base64::engine::general_purpose::STANDARD, token.expose());
         assert_eq!(acceptor.accept(&token.unwrap()).unwrap().name, name);
     }
+}
+
+/// The library's own account of what it does is asked for by the environment: the test starts itself with that.
+#[tokio::test]
+async fn a_ticket_leaves_nothing_in_memory_whatever_krb5_conf_says_at_its_end() {
+    const KEYTAB: &str = "KEYTAB_OF_THE_TRACED";
+    if let Ok(keytab) = std::env::var(KEYTAB) {
+        let ticket = Ticket::from_keytab("cmsprod@TEST", keytab.as_ref()).unwrap();
+        std::fs::write(std::env::var("KRB5_CONFIG").unwrap(), "[broken").unwrap();
+        Ticket::from_keytab("cmsprod@TEST", keytab.as_ref()).unwrap_err();
+        drop(ticket);
+        return;
+    }
+    let realm = Realm::start().await;
+    let trace = realm.folder.path().join("trace");
+    let this = "a_ticket_leaves_nothing_in_memory_whatever_krb5_conf_says_at_its_end";
+    let traced = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", this])
+        .env(KEYTAB, realm.add("cmsprod").await)
+        .env("KRB5_TRACE", &trace)
+        .output()
+        .unwrap();
+    assert!(traced.status.success(), "{traced:?}");
+    let trace = std::fs::read_to_string(trace).unwrap();
+    assert!(
+        trace.contains("Destroying ccache MEMORY:htvault-0"),
+        "{trace}"
+    );
 }

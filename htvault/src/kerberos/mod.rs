@@ -15,9 +15,7 @@ mod login;
 #[cfg(feature = "kerberos-acceptor")]
 mod acceptor;
 
-use std::ffi::CString;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use jiff::Timestamp;
@@ -28,7 +26,7 @@ pub use acceptor::{AcceptedPrincipal, Acceptor};
 pub use error::{KerberosError, KerberosErrorKind};
 pub use login::{login_token, off_loop};
 
-use ffi::krb5::Failure;
+use ffi::krb5::{Failure, MemoryCache};
 
 /// Code of a library that is not installed.
 const NO_LIBRARY: i32 = Failure::NO_LIBRARY;
@@ -49,7 +47,7 @@ pub fn load() -> Result<(), KerberosError> {
 #[derive(Debug)]
 pub struct Ticket {
     principal: String,
-    cache: CacheName,
+    cache: MemoryCache,
     ends: Timestamp,
 }
 
@@ -77,15 +75,16 @@ impl Ticket {
     /// A [`KerberosError`] that names principal and keytab and says what to do.
     pub fn from_keytab(principal: &str, keytab: &Path) -> Result<Self, KerberosError> {
         check_keytab(keytab).map_err(|e| KerberosError::keytab(principal, keytab, &e))?;
-        let cache = CacheName::unused();
         let keytab_name = format!("FILE:{}", keytab.display());
         let get = || {
             let principal = ffi::krb5::c_string(principal)?;
             let keytab = ffi::krb5::c_string(&keytab_name)?;
-            ffi::krb5::ticket_from_keytab(&principal, &keytab, &cache.0)
+            let cache = MemoryCache::unused()?;
+            let ends = ffi::krb5::ticket_from_keytab(&principal, &keytab, cache.name())?;
+            Ok((cache, ends))
         };
-        let ends =
-            get().map_err(|f| KerberosError::ticket(principal, keytab, f.code, &f.message))?;
+        let (cache, ends) = get()
+            .map_err(|f: Failure| KerberosError::ticket(principal, keytab, f.code, &f.message))?;
         Ok(Self {
             principal: principal.to_owned(),
             cache,
@@ -114,7 +113,7 @@ impl Ticket {
     /// # Errors
     /// A [`KerberosError`] that names principal and service and says what to do.
     pub fn negotiate(&self, service: &str, host: &str) -> Result<NegotiateToken, KerberosError> {
-        let token = ffi::gss::initial_token(&self.principal, &self.cache.0, service, host)
+        let token = ffi::gss::initial_token(&self.principal, self.cache.name(), service, host)
             .map_err(|f| {
                 KerberosError::service(&self.principal, service, host, f.code, &f.message)
             })?;
@@ -162,25 +161,5 @@ fn check_keytab(keytab: &Path) -> std::io::Result<()> {
     match format {
         [5, 1 | 2] => Ok(()),
         _ => Err(not_a_keytab()),
-    }
-}
-
-/// The name of a memory cache that nobody else uses; destroyed on drop.
-#[derive(Debug)]
-struct CacheName(CString);
-
-impl CacheName {
-    fn unused() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("MEMORY:htvault-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        // A number and fixed letters hold no zero byte.
-        Self(CString::new(name).unwrap_or_default())
-    }
-}
-
-impl Drop for CacheName {
-    fn drop(&mut self) {
-        // Released caches stay in memory until they are destroyed (some 3 kB a login).
-        ffi::krb5::destroy_cache(&self.0);
     }
 }

@@ -1,10 +1,13 @@
 //! libkrb5: a ticket-granting ticket from a keytab, into a credential cache in memory.
 //!
-//! Each call makes a context of its own: libkrb5's contexts are not for more than one thread.
-//! Objects are freed in the reverse order of their making, the context last.
+//! Each ticket and each call has a context of its own: libkrb5's contexts are not for more than one
+//! thread at a time. Objects are freed in the reverse order of their making, the context last.
 
 use std::ffi::{CStr, CString};
+use std::fmt;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::{
     Krb5, Krb5Ccache, Krb5Context, Krb5Error, Krb5InitCreds, Krb5Keytab, Krb5OptData,
@@ -33,11 +36,14 @@ impl Failure {
     }
 }
 
-/// A library context: for one thread, for one task.
+/// A library context: for one thread at a time, for one task.
 struct Context {
     lib: &'static Krb5,
     raw: Krb5Context,
 }
+
+// SAFETY: the library binds a context to no thread. It must not be used by two at a time: it is not `Sync`.
+unsafe impl Send for Context {}
 
 impl Context {
     fn new() -> Result<Self, Failure> {
@@ -156,6 +162,51 @@ impl InitCreds<'_> {
     }
 }
 
+/// A credential cache in memory that nobody else uses; destroyed on drop.
+pub(in crate::kerberos) struct MemoryCache {
+    name: CString,
+    /// For the end alone, which then reads no file and cannot fail for want of one.
+    context: Mutex<Context>,
+}
+
+impl MemoryCache {
+    /// Chooses its name; what is in it comes by the name.
+    pub(in crate::kerberos) fn unused() -> Result<Self, Failure> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("MEMORY:htvault-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        Ok(Self {
+            name: c_string(&name)?,
+            context: Mutex::new(Context::new()?),
+        })
+    }
+
+    pub(in crate::kerberos) fn name(&self) -> &CStr {
+        &self.name
+    }
+}
+
+impl fmt::Debug for MemoryCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
+
+impl Drop for MemoryCache {
+    fn drop(&mut self) {
+        let context = self.context.get_mut();
+        let context = context.unwrap_or_else(PoisonError::into_inner);
+        // Released caches stay in memory until they are destroyed (some 3 kB a login).
+        let Ok(cache) = open_cache(context, &self.name) else {
+            return;
+        };
+        let raw = cache.raw;
+        // krb5_cc_destroy frees the handle too, so the owner must not close it again.
+        std::mem::forget(cache);
+        // SAFETY: the handle is alive and given up here.
+        let _ = unsafe { (context.lib.krb5_cc_destroy)(context.raw, raw) };
+    }
+}
+
 /// Gets a ticket-granting ticket for `principal` with its key from `keytab` into the cache named
 /// `cache`; returns when the ticket ends, in seconds since 1970.
 ///
@@ -233,19 +284,6 @@ pub(in crate::kerberos) fn ticket_from_keytab(
     })?;
     // The library's 32 bit times count as unsigned, up to the year 2106.
     Ok(i64::from(times.endtime.cast_unsigned()))
-}
-
-/// Destroys the cache of that name, and the tickets in it. A cache that is not there is no error.
-pub(in crate::kerberos) fn destroy_cache(cache: &CStr) {
-    let Ok(context) = Context::new() else { return };
-    let Ok(cache) = open_cache(&context, cache) else {
-        return;
-    };
-    let raw = cache.raw;
-    // krb5_cc_destroy frees the handle too, so the owner must not close it again.
-    std::mem::forget(cache);
-    // SAFETY: the handle is alive and given up here.
-    let _ = unsafe { (context.lib.krb5_cc_destroy)(context.raw, raw) };
 }
 
 fn open_cache<'c>(context: &'c Context, name: &CStr) -> Result<Ccache<'c>, Failure> {
