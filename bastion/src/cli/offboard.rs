@@ -3,10 +3,12 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::{Args, ValueHint};
+use console::Term;
 use serde_json::json;
 
 use super::executor::Executor;
 use super::output::Output;
+use super::table::{width, wrapped};
 use super::{CommandError, Done, complain, onboard, revoke};
 use crate::api::bodies::ForgetOrder;
 use crate::cli::arguments::Global;
@@ -53,7 +55,8 @@ pub(crate) async fn offboard(
     steps.extend(names.map(|name| format!("forget refresh token {name} at Vault")));
     let listed = steps.join("\n") + "\n";
     if arguments.dry_run {
-        output.print(&json!({"account": account, "would": steps}), |_| listed)?;
+        let plan = json!({"account": account, "would": steps});
+        output.print(&plan, |width| wrapped(&listed, width))?;
         return Ok(Done::Good);
     }
     if !arguments.yes {
@@ -125,11 +128,10 @@ fn confirm(account: &str, plan: &str) -> Result<(), CommandError> {
         let message = "this cannot be undone and there is no terminal to ask on: use --yes, or --dry-run to see what would be done";
         return Err(CommandError::wrong([message]));
     }
+    let last = "This cannot be undone: somebody has to log in again for the account.";
+    let shown = wrapped(&format!("{plan}{last}"), width(&Term::stderr()));
     let mut stderr = io::stderr().lock();
-    let _ = write!(
-        stderr,
-        "{plan}This cannot be undone: somebody has to log in again for the account.\nType the account's name to go on: "
-    );
+    let _ = write!(stderr, "{shown}Type the account's name to go on: ");
     let _ = stderr.flush();
     let mut typed = String::new();
     // No answer is a no.

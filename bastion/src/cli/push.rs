@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use super::progress::Progress;
+use super::table::wrapped;
 use super::{CommandError, Done, status};
 use crate::api::client::Client;
 use crate::cli::arguments::{Global, SelectionArguments};
@@ -75,7 +76,7 @@ fn print(arguments: &SelectionArguments, report: &Report, note: &str) -> Result<
     arguments.output.print(report, |width| {
         let has_some = !report.deliveries.is_empty();
         let table = has_some.then(|| status::with_problems(report, width));
-        table.unwrap_or_default() + note
+        table.unwrap_or_default() + &wrapped(note, width)
     })
 }
 

@@ -3,7 +3,7 @@
 //! Always true: on a terminal no line is wider than it, where its words allow that; in a pipe nothing is shortened or
 //! wrapped.
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use console::Term;
 use htvault::text::printable;
 use textwrap::core::display_width;
@@ -57,34 +57,39 @@ pub(crate) fn listed<const N: usize>(
     format(table)
 }
 
-/// Formats indented rows; the last column is a text that may be long.
+/// Formats indented rows; the last column is a text that may be long. Names that take more than a third of the width are
+/// wrapped, too. No word is broken: paths are copied from there.
 pub(crate) fn explained<const N: usize>(
     rows: impl IntoIterator<Item = [String; N]>,
     width: Option<u16>,
 ) -> String {
-    let width = width.map(|width| width.saturating_sub(GAP));
-    let mut table = new(width);
-    table.add_rows(rows);
-    let third = width.map_or(u16::MAX, |width| width / 3);
-    for (index, whole) in (0..N.saturating_sub(1)).zip(table.column_max_content_widths()) {
-        // Only names that take more than a third of the width are wrapped, and their words are not broken.
-        let cells = table.column_cells_iter(index).flatten();
-        let words = cells.filter_map(|cell| cell.content().split(' ').map(display_width).max());
-        let word = u16::try_from(words.max().unwrap_or(0)).unwrap_or(u16::MAX);
-        let least = if whole <= third { whole } else { word };
-        let least = Width::Fixed(least.saturating_add(GAP));
-        if let Some(column) = table.column_mut(index) {
-            column.set_constraint(ColumnConstraint::LowerBoundary(least));
+    let mut rows: Vec<[String; N]> = rows.into_iter().collect();
+    let mut left = width.map_or(usize::MAX, |width| usize::from(width.saturating_sub(GAP)));
+    let third = left / 3;
+    for column in 0..N {
+        let options = whole_words(if column + 1 < N { third } else { left });
+        let mut widest = 0;
+        for cell in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            *cell = textwrap::fill(cell, &options);
+            widest = cell.lines().map(display_width).fold(widest, usize::max);
         }
+        left = left.saturating_sub(widest + usize::from(GAP));
     }
+    let mut table = new(None);
+    table.add_rows(rows);
     textwrap::indent(&format(table), "  ")
+}
+
+/// Options of a text of this width whose words are not broken.
+fn whole_words(width: usize) -> Options<'static> {
+    Options::new(width)
+        .break_words(false)
+        .word_splitter(WordSplitter::NoHyphenation)
 }
 
 /// Wraps the lines of a text at blanks; further lines of each are indented by two more than itself.
 pub(crate) fn wrapped(text: &str, width: Option<u16>) -> String {
-    let options = Options::new(width.map_or(usize::MAX, usize::from))
-        .break_words(false)
-        .word_splitter(WordSplitter::NoHyphenation);
+    let options = whole_words(width.map_or(usize::MAX, usize::from));
     let mut wrapped = String::new();
     for line in text.lines() {
         let blanks = line.chars().take_while(|c| *c == ' ').count();
@@ -143,6 +148,17 @@ mod tests {
             \x20 WRONG  credd cms_crab at                   it does not answer at\n\
             \x20        crab-prod-tw01.schedds.example.org  127.0.0.1:9618; see whether it runs\n\
             \x20                                            there\n"
+        );
+    }
+
+    #[test]
+    fn a_path_that_is_wider_than_its_column_can_be_copied() {
+        let path = "/etc/token-bastion/keytabs/of-the-production-of-cms/cmsprod.keytab";
+        let row = ["ok", "keytab", &format!("key 3 is in {path}, mode 0400")];
+        let indent = " ".repeat(14);
+        assert_eq!(
+            explained([row.map(str::to_owned)], Some(60)),
+            format!("  ok  keytab  key 3 is in\n{indent}{path},\n{indent}mode 0400\n")
         );
     }
 
