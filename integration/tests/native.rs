@@ -194,14 +194,14 @@ async fn doctor_names_the_step_that_fails() -> anyhow::Result<()> {
     let map = fs::read_to_string(site.pool.path("/etc/condor/mapfile"))?;
     fs::write(site.pool.path("/etc/condor/mapfile"), "")?;
     site.pool.reconfigure(&[]).await?;
-    let right = "token failed (right are address, connection, negotiation, TLS)";
+    let right = "token failed (passed: address, connection, negotiation, TLS)";
     told(&site, &[right, "the map file lacks a line `SCITOKENS"]).await?;
     fs::write(site.pool.path("/etc/condor/mapfile"), map)?;
 
     site.pool
         .reconfigure(&["ALLOW_WRITE = nobody@ap.test"])
         .await?;
-    let right = "authorization failed (right are address, connection, negotiation, TLS, token)";
+    let right = "authorization failed (passed: address, connection, negotiation, TLS, token)";
     told(&site, &[right, "ALLOW_WRITE"]).await?;
 
     site.pool
@@ -213,7 +213,7 @@ async fn doctor_names_the_step_that_fails() -> anyhow::Result<()> {
     let kept: Vec<Vec<u8>> = good.iter().map(fs::read).collect::<Result<_, _>>()?;
     fs::copy(&other.certificate, &good[0])?;
     fs::copy(&other.key, &good[1])?;
-    let right = "TLS failed (right are address, connection, negotiation)";
+    let right = "TLS failed (passed: address, connection, negotiation)";
     told(&site, &[right, "is for another name"]).await?;
     for (file, content) in good.iter().zip(kept) {
         fs::write(file, content)?;

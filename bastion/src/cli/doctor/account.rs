@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use htcondor_cedar::Step;
 use htvault::AccessTokenAnswer;
 use jiff::Timestamp;
@@ -23,6 +24,8 @@ use crate::vault::Vault;
 
 /// Deadline for a credmon to serve a stored token; later is a fault.
 const SERVED_WITHIN: Duration = Duration::from_mins(3);
+/// Deliveries of one account that are observed at a time.
+const OBSERVED_AT_A_TIME: usize = 16;
 
 /// Steps of an exchange with a credd, in their order; before the first its address is sought.
 const STEPS: [(Step, &str); 7] = [
@@ -74,12 +77,20 @@ pub(super) async fn section<V: Vault, T: Transport>(
             done.push((credential, answer));
         }
     }
-    for delivery in deliveries {
+    let observe = |delivery: Arc<Delivery>| async move {
+        let observed = stop.run_until_cancelled(parts.transport.observe(&delivery));
+        (observed.await, delivery)
+    };
+    // Those that do not answer are waited for together.
+    let observed = stream::iter(deliveries.to_vec()).map(observe);
+    let mut observed = observed.buffered(OBSERVED_AT_A_TIME);
+    while let Some((observed, delivery)) = observed.next().await {
         let answer = done
             .iter()
             .find(|(known, _)| **known == *delivery.credential)
             .and_then(|(_, answer)| answer.as_ref());
-        schedd_steps(parts, delivery, answer, stop, &mut section).await;
+        let now = parts.clock.now();
+        schedd_steps(&delivery, observed, answer, now, &mut section);
     }
     section
 }
@@ -181,22 +192,22 @@ fn facts(answer: &AccessTokenAnswer, now: Timestamp) -> String {
 }
 
 /// Steps of one schedd: its credd answers, a token is stored, its credmon serves it.
-async fn schedd_steps<V: Vault, T: Transport>(
-    parts: &Parts<V, T>,
+/// `observed` is `None` when that was stopped.
+fn schedd_steps(
     delivery: &Delivery,
+    observed: Option<Result<Observation, Problem>>,
     answer: Option<&AccessTokenAnswer>,
-    stop: &CancellationToken,
+    now: Timestamp,
     section: &mut Section,
 ) {
     let place = format!("{} at {}", delivery.id.service, delivery.id.schedd);
     let (what, right) = answering(&delivery.target);
     let what = format!("{what} {place}");
-    let observed = stop.run_until_cancelled(parts.transport.observe(delivery));
-    match observed.await {
+    match observed {
         None => section.add(what, Verdict::NotTried, STOPPED),
         Some(Ok(observed)) => {
             section.add(what, Verdict::Ok, right);
-            let (verdict, words) = judge(&observed, answer, parts.clock.now());
+            let (verdict, words) = judge(&observed, answer, now);
             section.add(format!("credmon {place}"), verdict, words);
         }
         Some(Err(problem)) if matches!(problem.cause, Cause::Schedd(_) | Cause::Credd(_)) => {
@@ -218,10 +229,7 @@ fn answering(target: &Target) -> (&'static str, String) {
             ..
         } => {
             let steps = STEPS.map(|(_, word)| word);
-            (
-                "credd",
-                format!("it answers: right are {}", steps.join(", ")),
-            )
+            ("credd", format!("it answers; passed: {}", steps.join(", ")))
         }
         Target::Credd { .. } => ("credd", "it answers".to_owned()),
     }
@@ -237,7 +245,7 @@ fn failed(problem: &Problem) -> String {
     let before: Vec<&str> = words.by_ref().take(index).collect();
     let right = match before.as_slice() {
         [] => String::new(),
-        before => format!(" (right are {})", before.join(", ")),
+        before => format!(" (passed: {})", before.join(", ")),
     };
     let step = words.next().unwrap_or_default();
     format!("{step} failed{right}: {}", problem.message)

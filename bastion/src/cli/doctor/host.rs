@@ -12,7 +12,7 @@ pub(super) async fn section(config: &Config, deliveries: &[Arc<Delivery>]) -> Se
     section.add(
         "configuration",
         Verdict::Ok,
-        format!("{} deliveries are checked", deliveries.len()),
+        format!("valid; deliveries to check: {}", deliveries.len()),
     );
     match host::authority_fault(config) {
         Some(fault) => section.add("authorities", Verdict::Wrong, fault),

@@ -126,6 +126,27 @@ async fn a_cached_access_token_is_no_proof_that_the_refresh_token_works() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn schedds_that_do_not_answer_are_waited_for_together() {
+    let outside = Outside::new();
+    let name = |n| format!("ap{n}");
+    let at = |n| Arc::new(delivery("cmsprod", "cms", &name(n), credd(&name(n))));
+    let deliveries: Vec<_> = (0..10).map(at).collect();
+    outside.lock().schedds_hang.extend((0..10).map(name));
+    let begun = tokio::time::Instant::now();
+    let parts = outside.parts();
+    for section in accounts(&parts, &deliveries, &CancellationToken::new()) {
+        let section = section.await;
+        let wrong = |step: &&Check| step.verdict == Verdict::Wrong && step.what.contains("credd");
+        assert_eq!(section.steps.iter().filter(wrong).count(), 10);
+    }
+    assert!(
+        begun.elapsed() < Duration::from_mins(2),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_examination_that_is_stopped_leaves_no_login() {
     let outside = Outside::new();
     store(&outside, true);

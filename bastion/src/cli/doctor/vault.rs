@@ -33,7 +33,10 @@ fn judge(section: &mut Section, nodes: &[Node], now: Timestamp) {
                 serving |= matches!(answer.state, NodeState::Active | NodeState::Standby);
                 judge_node(answer, now)
             }
-            Err(error) => (Verdict::Wrong, error.words().to_owned()),
+            Err(error) => {
+                let words = format!("{}; {}", error.words(), error.advice());
+                (Verdict::Wrong, words)
+            }
         };
         let words = format!("{} of {}: {words}", node.address, node.server);
         section.add("address", verdict, words);
@@ -98,7 +101,7 @@ fn judge_clock(vault: Timestamp, now: Timestamp) -> (Verdict, String) {
     } else if apart > CLOCK_WARNING {
         (Verdict::Warning, format!("{words}; set the clocks by NTP"))
     } else {
-        (Verdict::Ok, "this host's is Vault's".to_owned())
+        (Verdict::Ok, "this host's and Vault's agree".to_owned())
     }
 }
 
