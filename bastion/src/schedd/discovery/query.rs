@@ -18,6 +18,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// Deadline where somebody waits to store something.
 const SHORT_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Most schedds that one expression names: it is an argument of a tool, and an argument has an end.
+const NAMES: usize = 100;
+
 pub(crate) trait Collector: Sync {
     /// The schedds whose ads satisfy an expression.
     fn schedds(
@@ -68,12 +71,14 @@ async fn find_all(
         .map(|name| format!("Name == \"{name}\""))
         .collect();
     // Where nothing was found the answer counts for nothing anyway.
-    if !missing.is_empty() && !schedds.is_empty() {
-        let others = collector.schedds(&missing.join(" || ")).await?;
-        schedds.extend(others.into_iter().map(|ad| ScheddAd {
-            matches: false,
-            ..ad
-        }));
+    if !schedds.is_empty() {
+        for names in missing.chunks(NAMES) {
+            let others = collector.schedds(&names.join(" || ")).await?;
+            schedds.extend(others.into_iter().map(|ad| ScheddAd {
+                matches: false,
+                ..ad
+            }));
+        }
     }
     if schedds.iter().any(|ad| ad.credd.is_none()) {
         let credds = collector.credds(DEADLINE).await?;
@@ -90,14 +95,20 @@ fn is_plain(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::fixtures::search;
+
+    /// Longest argument of a program: a question is one of HTCondor's tools.
+    const LONGEST_ARGUMENT: usize = 128 * 1024;
 
     /// A collector that names so many schedds.
     struct Many(usize);
 
     impl Collector for Many {
-        async fn schedds(&self, _: &str) -> Result<Vec<ScheddAd>, QueryFailure> {
+        async fn schedds(&self, constraint: &str) -> Result<Vec<ScheddAd>, QueryFailure> {
+            assert!(constraint.len() < LONGEST_ARGUMENT);
             let ad = |n| ScheddAd {
                 name: format!("ap{n}.test"),
                 credd: Some(format!("<{n}>")),
@@ -121,6 +132,21 @@ mod tests {
             .unwrap_err();
         assert_eq!(problem.kind, Kind::Transport);
         assert!(problem.message.contains("names 2001 schedds"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn names_of_schedds_that_are_missing_are_asked_for_whatever_their_number_and_length() {
+        let ad = |n| ScheddAd {
+            name: format!("{}{n}.test", "a".repeat(200)),
+            matches: true,
+            ..ScheddAd::default()
+        };
+        let mut known = FoundSchedds::default();
+        let ads = (0..MOST_SCHEDDS).map(ad).collect();
+        known.take(ads, Timestamp::UNIX_EPOCH, Duration::from_hours(1));
+        assert_eq!(known.0.len(), MOST_SCHEDDS);
+        let all = find(&Many(1), &search(Vec::new()), &known).await;
+        assert!(all.is_ok(), "{all:?}");
     }
 
     #[test]
