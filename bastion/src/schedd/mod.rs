@@ -170,7 +170,8 @@ impl<V: Vault> Transports<V> {
             let by_name =
                 !is_new && sought.fault.is_some() && sought.has_name && *request.way == Way::Condor;
             let is_worth_it = is_new || by_name || failure.again == Again::Anywhere;
-            if is_worth_it && !left().is_zero() {
+            let has_time = *request.way == Way::Condor || !left().is_zero();
+            if is_worth_it && has_time {
                 let address = (!by_name).then_some(address.as_str());
                 let tried = self.try_at(request, address, opener.as_ref(), left());
                 result = tried.await;

@@ -132,6 +132,40 @@ async fn a_credd_that_moved_is_sought_at_the_collector_and_found_there_from_then
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_credd_that_moved_is_asked_however_long_the_one_of_before_was_waited_for() {
+    const SILENT: &str = "#!/bin/sh
+        case \"$*\" in
+            *sock=old*) exec sleep 60 ;;
+            *) echo 'cms_crab.top = 1795336935' ;;
+        esac
+        ";
+    let folder = tempfile::tempdir().unwrap();
+    let transports = with_tools(&folder, &[(TOOL, SILENT)], &Outside::new());
+    let learn = |address: &str| {
+        let schedd = ScheddAd {
+            name: "ap.test".to_owned(),
+            machine: "ap.test".to_owned(),
+            credd: Some(address.to_owned()),
+            matches: true,
+            ..ScheddAd::default()
+        };
+        let mut found = FoundSchedds::default();
+        found.take(vec![schedd], Timestamp::UNIX_EPOCH, Duration::from_hours(1));
+        transports.learn(&search(Vec::new()), &found);
+    };
+    learn("<10.0.0.1:9618?sock=old>");
+    let delivery = delivery_to(credd("ap.test"));
+    let moves = async {
+        tokio::time::sleep(DEADLINE - Duration::from_millis(100)).await;
+        learn("<10.0.0.1:9618?sock=new>");
+        // The rest takes its time.
+        tokio::time::resume();
+    };
+    let (observed, ()) = tokio::join!(transports.observe(&delivery), moves);
+    assert!(observed.unwrap().stored.is_some());
+}
+
 #[tokio::test]
 async fn a_credd_that_moved_is_found_by_its_name_while_the_collector_is_slow() {
     let [first, second] = runs_at_a_credd_that_moved(SLOW_STATUS).await;
