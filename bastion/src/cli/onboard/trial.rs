@@ -65,10 +65,14 @@ async fn read(
     now: Timestamp,
     stop: &CancellationToken,
 ) -> Result<Trial, Problem> {
+    let stopped = || Trial::Left("stopped before its end".to_owned());
+    if stop.is_cancelled() {
+        return Ok(stopped());
+    }
     // Never cut short: Vault may have made a login whose answer would be lost.
     let login = vault.login(credential).await?;
     let Some(proof) = prove(vault, credential, &login.token, now, stop).await else {
-        return Ok(Trial::Left("stopped before its end".to_owned()));
+        return Ok(stopped());
     };
     let (answer, less) = proof?;
     verify::access_token(credential, &answer, now)?;
@@ -129,9 +133,10 @@ mod tests {
         let (trial, ()) = tokio::join!(try_out(&outside, &credential, now, &stop), stopped);
         assert_eq!(trial, Trial::Left("stopped before its end".to_owned()));
         assert_eq!(outside.lock().living(), 0);
-        // Stopped during the login.
+        // Stopped before its begin.
         let trial = try_out(&outside, &credential, now, &stop).await;
         assert_eq!(trial, Trial::Left("stopped before its end".to_owned()));
+        assert_eq!(outside.lock().logins, 1, "none is made for it");
         assert_eq!(outside.lock().living(), 0);
     }
 
