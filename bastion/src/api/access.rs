@@ -40,16 +40,28 @@ pub(crate) struct PeerAccess {
 }
 
 impl PeerAccess {
-    /// Returns true when a peer may use the socket. `groups` returns the groups of its user; it is called only when needed.
-    async fn admits<G: Future<Output = Vec<Gid>>>(
+    /// Returns the reason why a peer may not use the socket. `groups` looks up the groups of its user, in time or not at
+    /// all; it is called only when needed.
+    async fn refusal<G: Future<Output = Option<Vec<Gid>>>>(
         &self,
         peer: Peer,
         groups: impl FnOnce(Uid) -> G,
-    ) -> bool {
-        peer.uid.is_root()
-            || peer.uid == self.own
-            || peer.gid == self.group
-            || groups(peer.uid).await.contains(&self.group)
+    ) -> Option<String> {
+        let Self { own, group } = *self;
+        if peer.uid.is_root() || peer.uid == own || peer.gid == group {
+            return None;
+        }
+        let uid = peer.uid;
+        match groups(uid).await {
+            Some(groups) if groups.contains(&group) => None,
+            Some(_) => Some(format!(
+                "user {uid} may not use the control socket; become root or a member of group {group}"
+            )),
+            None => Some(format!(
+                "the name service of this host does not answer for the groups of user {uid}, who may use the control \
+                 socket as a member of group {group} only; check it (for example sssd), or become root"
+            )),
+        }
     }
 }
 
@@ -60,23 +72,18 @@ pub(super) async fn require_member(
     request: Request,
     next: Next,
 ) -> Response {
-    if access.admits(peer, groups_in_time).await {
+    let Some(refusal) = access.refusal(peer, groups_in_time).await else {
         return next.run(request).await;
-    }
-    let (uid, group) = (peer.uid, access.group);
-    warn!(%uid, "user refused at the control socket");
-    let message = format!(
-        "user {uid} may not use the control socket; become root or a member of group {group}"
-    );
-    ApiError::new(StatusCode::FORBIDDEN, message).into_response()
+    };
+    warn!("request refused at the control socket: {refusal}");
+    ApiError::new(StatusCode::FORBIDDEN, refusal).into_response()
 }
 
-/// Groups of a user; none when the look-up takes too long.
-async fn groups_in_time(uid: Uid) -> Vec<Gid> {
+/// Groups of a user; `None` when the look-up takes too long.
+async fn groups_in_time(uid: Uid) -> Option<Vec<Gid>> {
     let name = PathBuf::from(uid.to_string());
     let groups = timeout(LOOKUP, USERS.run(&name, move || groups_of(uid)));
-    let groups = groups.await.ok().and_then(Result::ok);
-    groups.unwrap_or_default()
+    groups.await.ok()?.ok()
 }
 
 /// All groups of a user on this host; none for an unknown user.
@@ -96,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    async fn may(uid: u32, gid: u32, groups: &[u32]) -> bool {
+    async fn refusal(uid: u32, gid: u32, groups: Option<&[u32]>) -> Option<String> {
         let access = PeerAccess {
             own: Uid::from_raw(100),
             group: Gid::from_raw(7),
@@ -105,22 +112,29 @@ mod tests {
             uid: Uid::from_raw(uid),
             gid: Gid::from_raw(gid),
         };
-        let groups = groups.iter().copied().map(Gid::from_raw).collect();
-        access.admits(peer, |_| ready(groups)).await
+        let groups = groups.map(|groups| groups.iter().copied().map(Gid::from_raw).collect());
+        access.refusal(peer, |_| ready(groups)).await
     }
 
     #[tokio::test]
     async fn root_the_own_user_and_members_of_the_group_may() {
-        assert!(may(0, 0, &[]).await);
-        assert!(may(100, 100, &[]).await);
-        assert!(may(1000, 7, &[]).await);
-        assert!(may(1000, 1000, &[4, 7]).await);
+        assert_eq!(refusal(0, 0, None).await, None);
+        assert_eq!(refusal(100, 100, None).await, None);
+        assert_eq!(refusal(1000, 7, None).await, None);
+        assert_eq!(refusal(1000, 1000, Some(&[4, 7])).await, None);
     }
 
     #[tokio::test]
-    async fn others_may_not() {
-        assert!(!may(1000, 1000, &[4, 8]).await);
-        assert!(!may(7, 100, &[]).await);
+    async fn others_may_not_and_whose_groups_are_not_known_is_told_that() {
+        for (uid, gid) in [(1000, 1000), (7, 100)] {
+            let refusal = refusal(uid, gid, Some(&[4, 8])).await.unwrap();
+            assert!(refusal.ends_with("a member of group 7"), "{refusal}");
+        }
+        let refusal = refusal(1000, 1000, None).await.unwrap();
+        assert!(
+            refusal.contains("name service of this host does not"),
+            "{refusal}"
+        );
     }
 
     #[test]
