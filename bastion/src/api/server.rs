@@ -16,10 +16,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, error, info, warn};
 
 /// Deadline for the header of a request.
 const HEADER: Duration = Duration::from_secs(5);
@@ -31,6 +32,8 @@ const CONNECTION: Duration = Duration::from_secs(30);
 const ANSWERS: usize = 8;
 /// Pause after an accept that failed, most likely for lack of descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Pause until it is tried again to bind: whatever was in the way may have ended.
+const BIND_AGAIN: Duration = Duration::from_secs(30);
 /// Divisor for the share of all descriptors that the connections of one server may use: an eighth. With two servers
 /// three quarters remain for logins, requests to Vault, schedds and files.
 const SHARE: u64 = 8;
@@ -60,6 +63,42 @@ impl Listen for TcpListener {
     async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         Self::accept(self).await
     }
+}
+
+/// Serves until the result is dropped, from the first `bind` that succeeds on. Returns after the first attempt; deliveries
+/// need no server, so a failure is only logged.
+pub(crate) async fn spawn<L: Listen + Sync + 'static, F>(
+    name: &'static str,
+    bind: impl Fn() -> F + Send + 'static,
+    routes: impl FnOnce(&L) -> Router + Send + 'static,
+    slots: usize,
+) -> AbortOnDropHandle<()>
+where
+    F: Future<Output = anyhow::Result<L>> + Send,
+{
+    let (attempt, first_attempt) = oneshot::channel::<()>();
+    let task = AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut first = Some(attempt);
+        let listener = loop {
+            match bind().await {
+                Ok(listener) => break listener,
+                Err(error) if first.take().is_some() => {
+                    let seconds = BIND_AGAIN.as_secs();
+                    error!("{name} is not served; it is tried again every {seconds} s: {error:#}");
+                }
+                Err(_) => {}
+            }
+            sleep(BIND_AGAIN).await;
+        };
+        if first.take().is_none() {
+            info!("{name} is served now");
+        }
+        let router = routes(&listener);
+        serve(name, listener, router, slots).await;
+    }));
+    // Its end is what counts.
+    let _ = first_attempt.await;
+    task
 }
 
 /// Serves a router, with at most `slots` connections at a time, until it is dropped. `name` is for the log.

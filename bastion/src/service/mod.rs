@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::Router;
 use htvault::clock::{Clock as _, SystemClock};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
@@ -18,13 +17,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{error, info};
+use tracing::info;
 
 use self::reload::{Reload, Trigger};
 use crate::api::bodies::{ReloadOrder, Reloaded};
 use crate::api::orders::Orders;
 use crate::api::routes::{self, StatusView};
-use crate::api::server::{Listen, serve, slots};
+use crate::api::server::{slots, spawn};
 use crate::api::socket::Socket;
 use crate::api::systemd::{self, notify};
 use crate::config::{Config, Watch};
@@ -63,33 +62,29 @@ pub async fn run(config: Config, file: &Path, watch: Watch) -> anyhow::Result<()
         stages: Arc::clone(&parts.stages),
         started: SystemClock.now(),
     };
-    // Deliveries work without servers, so failures are only logged.
     let _listen = match config.listen {
-        Some(address) => TcpListener::bind(address)
-            .await
-            .map(|listener| {
-                let slots = slots(routes::CONNECTIONS, descriptors);
-                let routes = routes::loopback(view.clone());
-                spawn("the server of metrics and health", listener, routes, slots)
-            })
-            .inspect_err(|error| {
-                error!("metrics and health not served: listen.address {address} cannot be used: {error}");
-            })
-            .ok(),
+        Some(address) => {
+            let bind = move || async move {
+                let cannot = || format!("listen.address {address} cannot be used");
+                TcpListener::bind(address).await.with_context(cannot)
+            };
+            let routes = routes::loopback(view.clone());
+            let slots = slots(routes::CONNECTIONS, descriptors);
+            Some(spawn("the address of metrics and health", bind, |_| routes, slots).await)
+        }
         None => None,
     };
-    let _control = Socket::bind(&config.control)
-        .await
-        .map(|socket| {
-            let slots = slots(routes::CLIENTS, descriptors);
-            let routes = routes::control(view, orders, socket.access(), slots);
-            spawn("the control socket", socket, routes, slots)
-        })
-        .inspect_err(|error| {
-            error!(
-                "control socket not served, so commands such as `status` do not work: {error:#}"
-            );
-        });
+    let path = config.control.clone();
+    let bind = move || {
+        let path = path.clone();
+        async move {
+            let socket = Socket::bind(&path).await;
+            socket.context("commands such as `status` do not work")
+        }
+    };
+    let slots = slots(routes::CLIENTS, descriptors);
+    let routes = move |socket: &Socket| routes::control(view, orders, socket.access(), slots);
+    let _control = spawn("the control socket", bind, routes, slots).await;
     let _systemd = AbortOnDropHandle::new(tokio::spawn(systemd::notify_of(reports)));
     info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");
     notify(&[NotifyState::Ready]);
@@ -104,16 +99,6 @@ pub async fn run(config: Config, file: &Path, watch: Watch) -> anyhow::Result<()
     tokio::join!(engine.run(receive_commands), outside.pass_on(commands));
     info!("stopped; tokens at the schedds stay valid");
     Ok(())
-}
-
-/// Serves until the result is dropped.
-fn spawn(
-    name: &'static str,
-    listener: impl Listen + Sync + 'static,
-    routes: Router,
-    slots: usize,
-) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(serve(name, listener, routes, slots)))
 }
 
 /// Returns a token that is cancelled by SIGTERM and by SIGINT.
