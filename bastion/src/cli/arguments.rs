@@ -28,6 +28,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Configuration file; config.d/*.yaml beside it is read too.
     #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_FILE)]
@@ -71,10 +72,14 @@ enum Command {
     ))]
     Onboard(super::onboard::OnboardArguments),
     /// Revoke deliveries: revoke their vault tokens, delete the credentials at the schedd.
-    #[command(after_help = examples!(
-        "revoke --account crabtw --schedd ap1.example.org",
-        "revoke --all-at ap1.example.org",
-    ))]
+    #[command(
+        override_usage = "token-bastion revoke --account <NAME> --schedd <HOST> [OPTIONS]\n       \
+            token-bastion revoke --all-at <HOST> [OPTIONS]",
+        after_help = examples!(
+            "revoke --account crabtw --schedd ap1.example.org",
+            "revoke --all-at ap1.example.org",
+        )
+    )]
     Revoke(super::revoke::RevokeArguments),
     /// Remove an account: revoke all its deliveries, delete its refresh tokens at Vault.
     #[command(after_help = examples!("offboard --account crabtw --dry-run", "offboard --account crabtw"))]
@@ -91,8 +96,10 @@ enum Command {
     /// Print the JSON schema of the configuration, for editors.
     #[command(after_help = examples!("schema > token-bastion.schema.json", "schema --control"))]
     Schema {
-        /// Print the schema of the control socket instead, an `OpenAPI` document.
-        #[arg(long)]
+        #[arg(
+            long,
+            help = "Print the schema of the control socket instead, an OpenAPI document"
+        )]
         control: bool,
     },
     /// Print a script for a shell that completes the arguments of this program.

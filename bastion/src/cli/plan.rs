@@ -1,8 +1,6 @@
 //! `plan`: the next step of the running service for every delivery, with its time; without a service, the steps after
 //! a start.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::executor::Executor;
@@ -51,7 +49,9 @@ fn text(report: &Report) -> String {
                 };
                 ("-".to_owned(), "nothing", why)
             }
-            Some(Duration::ZERO) => ("now".to_owned(), action(line), why(line.next_why)),
+            Some(pause) if pause.as_secs() == 0 => {
+                ("now".to_owned(), action(line), why(line.next_why))
+            }
             Some(pause) => {
                 let at = format!("in {}", duration::format(pause));
                 (at, action(line), why(line.next_why))

@@ -54,7 +54,7 @@ pub(crate) struct StatusArguments {
     #[arg(long, value_name = "TIME", value_hint = ValueHint::Other, value_parser = duration::parse)]
     min_life: Option<Duration>,
     /// Repeat every two seconds, until interrupted.
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "min_life"])]
     watch: bool,
 }
 
@@ -164,7 +164,7 @@ fn row(line: &Line, now: Timestamp) -> [String; HEADINGS.len()] {
     let next = match line.next_at.map(|next| until(now, next)) {
         _ if line.working => "in work".to_owned(),
         None => dash(),
-        Some(Duration::ZERO) => "now".to_owned(),
+        Some(pause) if pause.as_secs() == 0 => "now".to_owned(),
         Some(pause) => short(pause),
     };
     let ago = line.last_success.map(|then| short(until(then, now)));

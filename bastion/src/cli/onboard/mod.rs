@@ -49,10 +49,11 @@ pub(crate) struct OnboardArguments {
     /// The account.
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     account: String,
-    /// Only this service; else each that has no refresh token that works, one after the other.
+    /// Only this service; without it, each service that has no working refresh token, one after the
+    /// other.
     #[arg(long, value_name = "NAME", value_hint = ValueHint::Other)]
     service: Option<String>,
-    /// Those too that have a refresh token that works, as when it may run out.
+    /// Also services that have a working refresh token, for example before it expires.
     #[arg(long, conflicts_with = "service")]
     all: bool,
     /// Deadline for the login to each service.
