@@ -10,7 +10,7 @@ use htvault::AccessTokenAnswer;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{STOPPED, Section, Verdict, span};
+use super::{ASKED_AT_A_TIME, STOPPED, Section, Verdict, span};
 use crate::cli::onboard::trial::prove;
 use crate::cli::table::foreign;
 use crate::config::host;
@@ -24,8 +24,6 @@ use crate::vault::Vault;
 
 /// Deadline for a credmon to serve a stored token; later is a fault.
 const SERVED_WITHIN: Duration = Duration::from_mins(3);
-/// Deliveries of one account that are observed at a time.
-const OBSERVED_AT_A_TIME: usize = 16;
 
 /// Steps of an exchange with a credd, in their order; before the first its address is sought.
 const STEPS: [(Step, &str); 7] = [
@@ -81,9 +79,8 @@ pub(super) async fn section<V: Vault, T: Transport>(
         let observed = stop.run_until_cancelled(parts.transport.observe(&delivery));
         (observed.await, delivery)
     };
-    // Those that do not answer are waited for together.
     let observed = stream::iter(deliveries.to_vec()).map(observe);
-    let mut observed = observed.buffered(OBSERVED_AT_A_TIME);
+    let mut observed = observed.buffered(ASKED_AT_A_TIME);
     while let Some((observed, delivery)) = observed.next().await {
         let answer = done
             .iter()

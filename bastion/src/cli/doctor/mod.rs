@@ -37,6 +37,8 @@ use crate::vault::Vault;
 const STOPPED: &str = "stopped before its end";
 /// Accounts that are examined at a time.
 const AT_A_TIME: usize = 8;
+/// Collectors, or schedds of one account, that are asked at a time: those that do not answer are waited for together.
+const ASKED_AT_A_TIME: usize = 16;
 
 /// Checks of one subject.
 #[derive(Debug, Serialize)]

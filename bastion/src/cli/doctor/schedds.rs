@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Section, Verdict};
+use futures_util::stream::{self, StreamExt as _};
+
+use super::{ASKED_AT_A_TIME, Section, Verdict};
 use crate::config::{Config, Search};
 use crate::engine::attempt::Parts;
 use crate::model::delivery::Delivery;
@@ -18,9 +20,12 @@ pub(super) async fn section<V: Vault, T: Transport>(
 ) -> (Section, Vec<Arc<Delivery>>) {
     let mut section = Section::new("Schedds");
     let mut deliveries = config.deliveries.clone();
-    for search in &config.searches {
+    let ask = |search| async move { (search, find(parts, search).await) };
+    let asked = stream::iter(&config.searches).map(ask);
+    let mut asked = asked.buffered(ASKED_AT_A_TIME);
+    while let Some((search, found)) = asked.next().await {
         let what = format!("group {}", search.group);
-        let Some(known) = section.take(what.clone(), find(parts, search).await) else {
+        let Some(known) = section.take(what.clone(), found) else {
             continue;
         };
         let names: Vec<&str> = known.0.keys().map(String::as_str).collect();

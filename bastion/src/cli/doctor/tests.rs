@@ -5,8 +5,9 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::*;
+use crate::config::Search;
 use crate::fakes::{Outside, Stored};
-use crate::fixtures::{credd, delivery};
+use crate::fixtures::{self, credd, delivery};
 use crate::model::delivery::Target;
 
 fn deliveries() -> Vec<Arc<Delivery>> {
@@ -123,6 +124,30 @@ async fn a_cached_access_token_is_no_proof_that_the_refresh_token_works() {
             "{verdicts:?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn collectors_that_do_not_answer_are_waited_for_together() {
+    let outside = Outside::new();
+    let mut config = fixtures::config(Vec::new());
+    let named = |n| Search {
+        group: format!("group{n:02}"),
+        ..fixtures::search(Vec::new())
+    };
+    config.searches = (0..64).map(named).collect();
+    let begun = tokio::time::Instant::now();
+    let (section, _) = schedds::section(&config, &outside.parts()).await;
+    let groups: Vec<&str> = section
+        .steps
+        .iter()
+        .map(|step| step.what.as_str())
+        .collect();
+    assert!(groups.len() == 64 && groups.is_sorted(), "{groups:?}");
+    assert!(
+        begun.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
