@@ -70,7 +70,7 @@ impl Listen for TcpListener {
 pub(crate) async fn spawn<L: Listen + Sync + 'static, F>(
     name: &'static str,
     bind: impl Fn() -> F + Send + 'static,
-    routes: impl FnOnce(&L) -> Router + Send + 'static,
+    router: impl FnOnce(&L) -> Router + Send + 'static,
     slots: usize,
 ) -> AbortOnDropHandle<()>
 where
@@ -93,7 +93,7 @@ where
         if first.take().is_none() {
             info!("{name} is served now");
         }
-        let router = routes(&listener);
+        let router = router(&listener);
         serve(name, listener, router, slots).await;
     }));
     // Its end is what counts.

@@ -176,10 +176,9 @@ async fn an_address_that_cannot_be_had_at_the_start_is_served_when_it_can() {
     let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = other.local_addr().unwrap();
     let bind = move || async move { Ok(TcpListener::bind(address).await?) };
-    let router = Router::new().route("/", get(async || "it is well\n"));
-    let routes = |_: &TcpListener| router;
+    let router = |_: &TcpListener| Router::new().route("/", get(async || "it is well\n"));
     let begin = Instant::now();
-    let _served = spawn("the test", bind, routes, 4).await;
+    let _served = spawn("the test", bind, router, 4).await;
     assert_eq!(begin.elapsed(), Duration::ZERO, "nobody waits for it");
     drop(other);
     sleep(2 * BIND_AGAIN).await;
