@@ -9,34 +9,19 @@ use super::Config;
 use crate::model::delivery::{Authentication, Credential, Delivery, DeliveryId, Target, Way};
 use crate::model::duration::format;
 
-/// Everything that differs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changes {
-    /// One line for each thing that differs.
-    pub lines: Vec<String>,
-    /// Deliveries at known schedds that only the old configuration has. Nothing is revoked or deleted by that.
-    pub removed: Vec<DeliveryId>,
-}
-
 /// Keys and their values, in an order that is fixed for each kind of thing.
 type Values = Vec<(&'static str, Option<String>)>;
 /// Things of one kind by their names.
 type Things<K> = BTreeMap<K, Values>;
 
-impl Changes {
-    /// From `old` to `new`.
-    #[must_use]
-    pub fn between(old: &Config, new: &Config) -> Self {
-        let (before, after) = (deliveries(old), deliveries(new));
-        let mut lines = compare(&before, &after);
-        lines.extend(compare(&searches(old), &searches(new)));
-        let settings = differences(&settings(old), &settings(new));
-        lines.extend(settings.iter().map(|difference| format!("~ {difference}")));
-        Self {
-            lines,
-            removed: only(&before, &after).cloned().collect(),
-        }
-    }
+/// One line for each thing that differs from `old` to `new`.
+#[must_use]
+pub fn changes(old: &Config, new: &Config) -> Vec<String> {
+    let mut lines = compare(&deliveries(old), &deliveries(new));
+    lines.extend(compare(&searches(old), &searches(new)));
+    let settings = differences(&settings(old), &settings(new));
+    lines.extend(settings.iter().map(|difference| format!("~ {difference}")));
+    lines
 }
 
 /// Names of things that `other` does not have.

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use changes::Changes;
+pub use changes::changes;
 pub use cron::Cron;
 pub use faults::{Fault, Faults};
 pub use load::load;

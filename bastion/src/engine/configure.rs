@@ -86,12 +86,20 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                     is_reload,
                 };
                 owner.send(Message::Configure(desired), &applied);
-                info!(
-                    account = id.account,
-                    service = id.service,
-                    schedd = id.schedd,
-                    "no longer delivered; its tokens stay at the schedd until they expire"
-                );
+                let DeliveryId {
+                    account,
+                    service,
+                    schedd,
+                } = id;
+                let then = if owner.status.borrow().record.revoked.is_some() {
+                    "it was revoked".to_owned()
+                } else {
+                    format!(
+                        "its token at the schedd stays until it expires; to revoke it now: token-bastion revoke \
+                         --account {account} --service {service} --schedd {schedd}"
+                    )
+                };
+                info!(account, service, schedd, "no longer delivered; {then}");
             }
         }
         for (id, (delivery, gone)) in wanted {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tracing::{debug, error, info};
 
 use crate::api::bodies::Reloaded;
-use crate::config::{self, Changes, Config, Cron};
+use crate::config::{self, Config, Cron};
 use crate::system::files::CONFIGURATION;
 
 /// The configuration that is in force, and its file.
@@ -76,11 +76,10 @@ impl Reload {
                 return (report, None);
             }
         };
-        let changes = Changes::between(&self.current, &config);
         let report = Reloaded {
             used: trigger != Trigger::DryRun,
             faults: Vec::new(),
-            changes: changes.lines,
+            changes: config::changes(&self.current, &config),
         };
         if trigger == Trigger::DryRun {
             return (report, None);
@@ -100,13 +99,6 @@ impl Reload {
         }
         for line in &report.changes {
             info!("the configuration changes: {line}");
-        }
-        for id in &changes.removed {
-            info!(
-                "{id} is no longer delivered; its token at the schedd stays until it expires; to revoke it now: \
-                 token-bastion revoke --account {} --service {} --schedd {}",
-                id.account, id.service, id.schedd
-            );
         }
         // These are opened once, at the start.
         self.current = Arc::new(Config {

@@ -331,3 +331,18 @@ async fn faults_of_a_clock_whose_words_differ_are_logged_once() {
     }
     assert_eq!(lines.with("it expired at"), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_configured_away_is_logged_once_and_with_what_is_left_of_it() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_writer(move || writer.clone());
+    let _log = tracing::subscriber::set_default(log.finish());
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![at("a", "ap1"), at("a", "ap2")]).await;
+    service.revoke(of(None, Some("ap1"))).await;
+    service.reload(Vec::new()).await;
+    assert_eq!(lines.with("no longer delivered; it was revoked"), 1);
+    let command = "to revoke it now: token-bastion revoke --account a --service cms --schedd ap2";
+    assert_eq!(lines.with(command), 1);
+}
