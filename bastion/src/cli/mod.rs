@@ -25,6 +25,8 @@ mod table;
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use tokio_util::sync::CancellationToken;
+
 use self::output::{complain, print, print_json, print_while_read};
 use crate::api::client::ClientError;
 use crate::system::lock::LockError;
@@ -95,6 +97,24 @@ impl From<ClientError> for CommandError {
         match error {
             ClientError::Wrong(message) => Self::wrong([message]),
             ClientError::Absent(message) | ClientError::Other(message) => Self::not_good(message),
+        }
+    }
+}
+
+/// Does work to its end; Ctrl-C cancels `stop`, which ends it soon.
+fn until_ctrl_c<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> impl Future<Output = T> {
+    // Boxed before it is a part of another future, which would hold it twice.
+    let mut work = Box::pin(work);
+    async move {
+        tokio::select! {
+            result = &mut work => result,
+            _ = tokio::signal::ctrl_c() => {
+                stop.cancel();
+                work.await
+            }
         }
     }
 }

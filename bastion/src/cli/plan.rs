@@ -4,8 +4,7 @@
 use serde::Serialize;
 
 use super::executor::Executor;
-use super::table::listed;
-use super::{CommandError, Done, complain};
+use super::{CommandError, Done, complain, table};
 use crate::cli::arguments::{Global, SelectionArguments};
 use crate::engine::report::{Line, Report};
 use crate::model::duration;
@@ -34,11 +33,12 @@ pub(crate) async fn plan(
     if !plan.running && !arguments.output.json {
         complain(["the service does not run; this is what it would do after a start"]);
     }
-    arguments.output.print(&plan, |_| text(&plan.report))?;
+    let output = arguments.output;
+    output.print(&plan, |width| text(&plan.report, width))?;
     Ok(Done::Good)
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report, width: Option<u16>) -> String {
     let row = |line: &Line| {
         let pause = line.next_at.map(|next| until(report.at, next));
         let (at, action, why) = match pause {
@@ -66,10 +66,9 @@ fn text(report: &Report) -> String {
             why.to_owned(),
         ]
     };
-    listed(
-        ["ACCOUNT", "SERVICE", "SCHEDD", "WHEN", "WHAT", "WHY"],
-        report.deliveries.iter().map(row),
-    )
+    let heading = ["ACCOUNT", "SERVICE", "SCHEDD", "WHEN", "WHAT", "WHY"];
+    let rows = report.deliveries.iter().map(row);
+    table::format(table::of_deliveries(heading, rows, width))
 }
 
 fn action(line: &Line) -> &'static str {
@@ -93,5 +92,28 @@ fn why(reason: Reason) -> &'static str {
         Reason::Push(PushReason::Renewal) => "renewal",
         Reason::Push(PushReason::Asked) => "asked for",
         Reason::Push(_) => "needed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::report::tests::{at, good};
+
+    #[test]
+    fn on_a_narrow_terminal_names_are_shortened_and_in_a_pipe_nothing_is() {
+        let mut line = good("crabtw");
+        line.wanted.service = "cms_productionmanagement".to_owned();
+        line.wanted.schedd = "crab-prod-tw01.schedds.cern.example.org".to_owned();
+        line.state = State::Gone;
+        line.next_at = None;
+        let report = Report::of(vec![line], at(0));
+        let table = text(&report, Some(80));
+        assert!(table.lines().count() == 2 && table.contains("its schedd is gone"));
+        assert!(
+            table.lines().all(|line| line.chars().count() <= 80),
+            "{table}"
+        );
+        assert!(text(&report, None).contains("cms_productionmanagement  crab-prod-tw01.schedds"));
     }
 }

@@ -23,7 +23,7 @@ pub(crate) async fn push(
     let note = match left_out {
         0 => String::new(),
         number => format!(
-            "\n{number} left out, revoked or at a schedd that is gone: to have a revoked one delivered again, name its \
+            "{number} left out, revoked or at a schedd that is gone: to have a revoked one delivered again, name its \
              schedd (--schedd)\n"
         ),
     };
@@ -74,9 +74,12 @@ async fn order(
 /// Prints the deliveries that are done, if there are any, and a note.
 fn print(arguments: &SelectionArguments, report: &Report, note: &str) -> Result<(), CommandError> {
     arguments.output.print(report, |width| {
-        let has_some = !report.deliveries.is_empty();
-        let table = has_some.then(|| status::with_problems(report, width));
-        table.unwrap_or_default() + &wrapped(note, width)
+        let note = wrapped(note, width);
+        if report.deliveries.is_empty() {
+            return note;
+        }
+        let gap = if note.is_empty() { "" } else { "\n" };
+        status::with_problems(report, width) + gap + &note
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use comfy_table::{ColumnConstraint, Row, Width};
+use comfy_table::ColumnConstraint;
 use console::{Style, Term};
 use jiff::Timestamp;
 
@@ -37,10 +37,6 @@ const HEADINGS: [&str; 11] = [
 ];
 /// Heading of the state.
 const STATE: &str = "STATE";
-/// Number of columns with names, which may be shortened.
-const NAMES: usize = 3;
-/// Least width of a shortened name, with the gap after it.
-const SHORTEST: u16 = 8;
 /// Number of columns that are always there.
 const BASIC: usize = 8;
 
@@ -131,23 +127,14 @@ pub(super) fn with_problems(report: &Report, width: Option<u16>) -> String {
 
 /// Formats the table alone: on a narrow terminal with shortened names, on a wide one with more columns.
 pub(super) fn deliveries(report: &Report, width: Option<u16>) -> String {
-    let mut table = table::new(width);
     let rows = report.deliveries.iter().map(|line| row(line, report.at));
-    for row in std::iter::once(HEADINGS.map(str::to_owned)).chain(rows) {
-        let mut row = Row::from(row);
-        row.max_height(1);
-        table.add_row(row);
-    }
+    let mut table = table::of_deliveries(HEADINGS, rows, width);
     let fits =
         |columns: &usize| width.is_some_and(|width| table::width_of(&table, *columns) <= width);
     let shown = (BASIC..=HEADINGS.len()).take_while(fits).last();
     let shown = shown.unwrap_or(BASIC);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_constraint(match index {
-            0..NAMES => ColumnConstraint::LowerBoundary(Width::Fixed(SHORTEST)),
-            _ if index < shown => ColumnConstraint::ContentWidth,
-            _ => ColumnConstraint::Hidden,
-        });
+    for column in table.column_iter_mut().skip(shown) {
+        column.set_constraint(ColumnConstraint::Hidden);
     }
     let text = table::format(table);
     if console::colors_enabled() {

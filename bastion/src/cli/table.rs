@@ -3,7 +3,7 @@
 //! Always true: on a terminal no line is wider than it, where its words allow that; in a pipe nothing is shortened or
 //! wrapped.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use console::Term;
 use htvault::text::printable;
 use textwrap::core::display_width;
@@ -11,6 +11,10 @@ use textwrap::{Options, WordSplitter};
 
 /// Blanks between two columns.
 const GAP: u16 = 2;
+/// Number of columns with names of a delivery, which come first and may be shortened.
+const NAMES: usize = 3;
+/// Least width of a shortened name, with the gap after it.
+const SHORTEST: u16 = 8;
 /// Limit for a text of another program, in characters.
 const TEXT_LIMIT: usize = 500;
 
@@ -19,8 +23,30 @@ pub(crate) fn width(terminal: &Term) -> Option<u16> {
     terminal.is_term().then(|| terminal.size().1)
 }
 
+/// A table of deliveries with a line for each. Their names are shortened where the terminal is narrow.
+pub(crate) fn of_deliveries<const N: usize>(
+    heading: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+    width: Option<u16>,
+) -> Table {
+    let mut table = new(width);
+    for row in std::iter::once(heading.map(str::to_owned)).chain(rows) {
+        let mut row = Row::from(row);
+        row.max_height(1);
+        table.add_row(row);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_constraint(if index < NAMES {
+            ColumnConstraint::LowerBoundary(Width::Fixed(SHORTEST))
+        } else {
+            ColumnConstraint::ContentWidth
+        });
+    }
+    table
+}
+
 /// An empty table without borders, for a terminal of `width` columns.
-pub(crate) fn new(width: Option<u16>) -> Table {
+fn new(width: Option<u16>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     if let Some(width) = width {

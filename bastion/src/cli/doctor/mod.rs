@@ -10,7 +10,6 @@ mod schedds;
 mod vault;
 
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::sync::Arc;
 
 use console::Term;
@@ -22,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::table::{explained, width, wrapped};
-use super::{CommandError, Done, executor, print, print_json};
+use super::{CommandError, Done, executor, print, print_json, until_ctrl_c};
 use crate::cli::arguments::SelectionArguments;
 use crate::config::Config;
 use crate::engine::attempt::Parts;
@@ -105,20 +104,12 @@ pub(crate) async fn doctor(
         add(schedds);
     }
     let stop = CancellationToken::new();
-    {
-        let mut examined = pin!(async {
-            for account in accounts(&parts, &deliveries, &stop) {
-                add(account.await);
-            }
-        });
-        tokio::select! {
-            () = &mut examined => {}
-            _ = tokio::signal::ctrl_c() => {
-                stop.cancel();
-                examined.await;
-            }
+    let examined = async {
+        for account in accounts(&parts, &deliveries, &stop) {
+            add(account.await);
         }
-    }
+    };
+    until_ctrl_c(&stop, examined).await;
     parts.sessions.close_all().await;
     printed?;
     if json {

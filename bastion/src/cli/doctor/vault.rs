@@ -82,7 +82,10 @@ fn judge_node(answer: &NodeAnswer, now: Timestamp) -> (Verdict, String) {
         let words = format!("{words}; its certificate expires in {left}, tell its admins");
         (Verdict::Warning, words)
     } else {
-        (Verdict::Ok, format!("{words}, certificate for {left}"))
+        (
+            Verdict::Ok,
+            format!("{words}, certificate valid for {left}"),
+        )
     }
 }
 
@@ -145,7 +148,7 @@ mod tests {
             judge_node(&answer(NodeState::Active, 100), now()),
             (
                 Verdict::Ok,
-                "active, 2.6.1, certificate for 100d".to_owned()
+                "active, 2.6.1, certificate valid for 100d".to_owned()
             )
         );
         let (verdict, words) = judge_node(&answer(NodeState::Standby, 3), now());

@@ -15,7 +15,6 @@ pub(super) mod trial;
 mod wait;
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ use self::trial::{Trial, try_out};
 use super::executor::{self, Executor};
 use super::output::Output;
 use super::table::{width, wrapped};
-use super::{CommandError, Done, complain, print};
+use super::{CommandError, Done, complain, print, until_ctrl_c};
 use crate::api::bodies::OnboardedNotice;
 use crate::cli::arguments::Global;
 use crate::config::Config;
@@ -82,14 +81,12 @@ pub(crate) async fn onboard(
         vault: Arc::clone(&executor::read_only(&config)?.vault),
         stop: CancellationToken::new(),
     };
-    let mut work = pin!(onboarding.each(&credentials));
-    tokio::select! {
-        done = &mut work => return done,
-        _ = tokio::signal::ctrl_c() => onboarding.stop.cancel(),
+    let done = until_ctrl_c(&onboarding.stop, onboarding.each(&credentials)).await?;
+    if onboarding.stop.is_cancelled() {
+        complain(["stopped; nothing was stored but what was reported as stored"]);
+        return Ok(Done::NotGood);
     }
-    work.await?;
-    complain(["stopped; nothing was stored but what was reported as stored"]);
-    Ok(Done::NotGood)
+    Ok(done)
 }
 
 /// Returns the selected credentials.
