@@ -3,9 +3,8 @@
 //! `getaddrinfo` cannot be cancelled, so each thread holds its slot until the system answers. An
 //! account may use a slot only while as many are free as it uses: names that hang, however many one
 //! account has, leave room for others. Addresses that are known are used while they are looked up
-//! again, so a name server that is down stops nothing that works.
+//! again, once for all who ask, so a name server that is down stops nothing that works.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -17,6 +16,7 @@ use htvault::{ErrorKind, is_of_this_host};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::cache::FairCache;
 use crate::model::Failure;
 
 /// Threads that look up names at a time.
@@ -45,9 +45,9 @@ pub(super) struct NameCache {
     resolve: Resolve,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    known: HashMap<Arc<str>, Known>,
+    known: FairCache<Arc<str>, Known>,
     /// Look-ups under way, by account.
     under_way: HashMap<Arc<str>, usize>,
 }
@@ -56,44 +56,24 @@ struct State {
 struct Known {
     addresses: Vec<IpAddr>,
     looked_up: Instant,
-    /// Account that asks for it; `None` when several do.
-    account: Option<Arc<str>>,
-    /// Time at which somebody asked last.
-    used: Instant,
+    /// It is being looked up again: once for all that ask meanwhile.
+    is_asked: bool,
 }
 
-impl State {
-    /// Notes that an account asks for a host; the age of the addresses, if they are known.
-    fn note(&mut self, account: &Arc<str>, host: &str) -> Option<Duration> {
-        let known = self.known.get_mut(host)?;
-        known.used = Instant::now();
-        known.account.take_if(|known| known != account);
-        Some(known.looked_up.elapsed())
-    }
-
-    /// Makes room for another host: of the account with the most hosts that one goes which was not asked for for longest.
-    /// So nobody makes a host of others go, or one that all share.
-    fn make_room(&mut self) {
-        let mut hosts: HashMap<Option<&str>, usize> = HashMap::new();
-        for known in self.known.values() {
-            *hosts.entry(known.account.as_deref()).or_default() += 1;
-        }
-        let count = |known: &Known| hosts.get(&known.account.as_deref()).copied();
-        let rank = |known: &Known| (Reverse(count(known)), known.used);
-        let first = self.known.iter().min_by_key(|(_, known)| rank(known));
-        if let Some(first) = first.map(|(host, _)| host.clone()) {
-            self.known.remove(&first);
-        }
-    }
+/// A slot of an account for the look-up of a host, released when dropped.
+struct Slot {
+    names: NameCache,
+    account: Arc<str>,
+    host: Arc<str>,
 }
-
-/// A slot of an account, released when dropped.
-struct Slot(NameCache, Arc<str>);
 
 impl Default for NameCache {
     fn default() -> Self {
         Self {
-            state: Arc::default(),
+            state: Arc::new(Mutex::new(State {
+                known: FairCache::new(HOSTS),
+                under_way: HashMap::new(),
+            })),
             resolve: |host| Ok((host, 0).to_socket_addrs()?.map(|a| a.ip()).collect()),
         }
     }
@@ -106,29 +86,21 @@ impl NameCache {
 
     /// Sees to it that addresses of a host are known.
     pub(super) async fn look_up(&self, account: &Arc<str>, host: &str) -> Result<(), Failure> {
-        let known = self.state().note(account, host);
-        if known.is_some_and(|age| age < FRESH) || bare(host).parse::<IpAddr>().is_ok() {
+        if bare(host).parse::<IpAddr>().is_ok() {
             return Ok(());
         }
+        let is_known = match self.state().known.get(host, account) {
+            Some(known) if known.is_asked || known.looked_up.elapsed() < FRESH => return Ok(()),
+            known => known.is_some(),
+        };
         let started = self.start(account, host);
-        if known.is_some() {
+        if is_known {
             // What is known is good until the answer comes, if it comes.
             return Ok(());
         }
-        let answer = started.ok_or_else(|| {
-            Failure::local(
-                format!("{host} was not looked up: the account has too many look-ups under way"),
-                "see to the hosts that this account's credentials name",
-            )
-        })?;
-        let error = match tokio::time::timeout(DEADLINE, answer).await {
+        let error = match tokio::time::timeout(DEADLINE, started?).await {
             Ok(Ok(Ok(()))) => return Ok(()),
-            Ok(Ok(Err(error))) if is_of_this_host(&error) => {
-                return Err(Failure::local(
-                    format!("{host} was not looked up: {error}"),
-                    ErrorKind::LocalResource.advice(),
-                ));
-            }
+            Ok(Ok(Err(error))) if is_of_this_host(&error) => return Err(shortage(host, &error)),
             Ok(Ok(Err(error))) => error.to_string(),
             Ok(Err(_)) => "the look-up broke off".to_owned(),
             Err(_) => format!("no answer for {} s", DEADLINE.as_secs()),
@@ -142,7 +114,7 @@ impl NameCache {
 
     /// Addresses are looked up again before their time: none of them answers.
     pub(super) fn distrust(&self, host: &str) {
-        if let Some(known) = self.state().known.get_mut(host) {
+        if let Some(known) = self.state().known.peek(host) {
             known.looked_up = known
                 .looked_up
                 .checked_sub(FRESH)
@@ -151,34 +123,51 @@ impl NameCache {
     }
 
     /// Starts a look-up, if the account has a slot.
-    fn start(&self, account: &Arc<str>, host: &str) -> Option<oneshot::Receiver<io::Result<()>>> {
-        let slot = self.slot(account)?;
+    fn start(
+        &self,
+        account: &Arc<str>,
+        host: &str,
+    ) -> Result<oneshot::Receiver<io::Result<()>>, Failure> {
+        let slot = self.slot(account, host).ok_or_else(|| {
+            Failure::local(
+                format!("{host} was not looked up: too many look-ups are under way"),
+                "see to the name servers, and to the hosts that credentials name",
+            )
+        })?;
         let (answer, result) = oneshot::channel();
-        let (names, account, host): (_, _, Arc<str>) = (self.clone(), account.clone(), host.into());
-        let thread = std::thread::Builder::new()
-            .name("dns".to_owned())
-            .spawn(move || {
-                let found = (names.resolve)(bare(&host));
-                let found = found.map(|addresses| names.remember(&account, &host, &addresses));
-                drop(slot);
-                // Who asked may have given up.
-                let _ = answer.send(found);
-            });
-        thread.ok().map(|_| result)
+        let thread = std::thread::Builder::new().name("dns".to_owned());
+        let started = thread.spawn(move || {
+            let found = (slot.names.resolve)(bare(&slot.host));
+            let found = found.map(|addresses| slot.remember(&addresses));
+            drop(slot);
+            // Who asked may have given up.
+            let _ = answer.send(found);
+        });
+        started.map_err(|error| shortage(host, &error))?;
+        Ok(result)
     }
 
-    fn slot(&self, account: &Arc<str>) -> Option<Slot> {
+    fn slot(&self, account: &Arc<str>, host: &str) -> Option<Slot> {
         let mut state = self.state();
         let free = THREADS.saturating_sub(state.under_way.values().sum());
-        let own = state.under_way.entry(account.clone()).or_default();
-        if *own >= free {
+        let own = state.under_way.get(account).copied().unwrap_or(0);
+        if own >= free {
             return None;
         }
-        *own += 1;
-        Some(Slot(self.clone(), account.clone()))
+        state.under_way.insert(account.clone(), own + 1);
+        if let Some(known) = state.known.peek(host) {
+            known.is_asked = true;
+        }
+        Some(Slot {
+            names: self.clone(),
+            account: account.clone(),
+            host: host.into(),
+        })
     }
+}
 
-    fn remember(&self, account: &Arc<str>, host: &Arc<str>, addresses: &[IpAddr]) {
+impl Slot {
+    fn remember(&self, addresses: &[IpAddr]) {
         let mut unique: Vec<IpAddr> = Vec::new();
         for address in addresses {
             if unique.len() == ADDRESSES {
@@ -188,23 +177,27 @@ impl NameCache {
                 unique.push(*address);
             }
         }
-        let mut state = self.state();
-        let now = Instant::now();
-        if let Some(known) = state.known.get_mut(host) {
-            (known.addresses, known.looked_up) = (unique, now);
+        let mut state = self.names.state();
+        let looked_up = Instant::now();
+        if let Some(known) = state.known.peek(&*self.host) {
+            (known.addresses, known.looked_up) = (unique, looked_up);
             return;
-        }
-        if state.known.len() >= HOSTS {
-            state.make_room();
         }
         let known = Known {
             addresses: unique,
-            looked_up: now,
-            account: Some(account.clone()),
-            used: now,
+            looked_up,
+            is_asked: false,
         };
-        state.known.insert(host.clone(), known);
+        (state.known).insert(self.host.clone(), known, &self.account);
     }
+}
+
+/// Failure of a look-up for which this host has no means.
+fn shortage(host: &str, error: &io::Error) -> Failure {
+    Failure::local(
+        format!("{host} was not looked up: {error}"),
+        ErrorKind::LocalResource.advice(),
+    )
 }
 
 /// A host without the brackets of an IPv6 address.
@@ -216,11 +209,14 @@ fn bare(host: &str) -> &str {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        if let Some(own) = state.under_way.get_mut(&self.1) {
+        let mut state = self.names.state();
+        if let Some(known) = state.known.peek(&*self.host) {
+            known.is_asked = false;
+        }
+        if let Some(own) = state.under_way.get_mut(&self.account) {
             *own = own.saturating_sub(1);
             if *own == 0 {
-                state.under_way.remove(&self.1);
+                state.under_way.remove(&self.account);
             }
         }
     }
@@ -236,10 +232,9 @@ impl htvault::Resolve for NameCache {
         let known = if let Ok(address) = bare(host).parse() {
             vec![address]
         } else {
-            let state = self.state();
-            state
-                .known
-                .get(host)
+            let mut state = self.state();
+            let known = state.known.peek(host);
+            known
                 .map(|known| known.addresses.clone())
                 .unwrap_or_default()
         };

@@ -5,6 +5,7 @@
 //! or is of another identity than Vault gives. If `.top` changes while Vault is asked, what came is
 //! thrown away. Nothing is ever deleted.
 
+mod cache;
 mod dns;
 mod vault;
 

@@ -1,6 +1,5 @@
 //! Access tokens from HTVault: one client for each server, so that connections are kept.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use htvault::{
@@ -8,6 +7,7 @@ use htvault::{
     ServerUrl, Settings,
 };
 
+use super::cache::FairCache;
 use super::dns::NameCache;
 use super::{Caller, Vault};
 use crate::model::{Failure, VaultLife};
@@ -27,17 +27,14 @@ pub(crate) struct HtVault {
 struct Clients {
     /// `None` when not even the system's can be read.
     authorities: Option<Authorities>,
-    /// With the number of the request that used it last.
-    by_server: HashMap<ServerUrl, (Client, u64)>,
-    requests: u64,
+    by_server: FairCache<ServerUrl, Client>,
 }
 
 impl HtVault {
     pub(crate) fn new(authorities: Option<Authorities>) -> Self {
         let clients = Clients {
             authorities,
-            by_server: HashMap::new(),
-            requests: 0,
+            by_server: FairCache::new(SERVERS),
         };
         Self {
             names: NameCache::default(),
@@ -56,20 +53,11 @@ impl HtVault {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The client of a server; the one that was not used for longest makes room.
-    fn client(&self, server: ServerUrl) -> Result<Client, Failure> {
+    /// The client of a server.
+    fn client(&self, account: &Arc<str>, server: ServerUrl) -> Result<Client, Failure> {
         let mut clients = self.clients();
-        clients.requests += 1;
-        let request = clients.requests;
-        if let Some((client, used)) = clients.by_server.get_mut(&server) {
-            *used = request;
+        if let Some(client) = clients.by_server.get(&server, account) {
             return Ok(client.clone());
-        }
-        if clients.by_server.len() >= SERVERS
-            && let Some((oldest, _)) = clients.by_server.iter().min_by_key(|(_, (_, used))| *used)
-        {
-            let oldest = oldest.clone();
-            clients.by_server.remove(&oldest);
         }
         let mut settings = Settings::new(server.clone());
         settings.resolver = Arc::new(self.names.clone());
@@ -82,7 +70,7 @@ impl HtVault {
             )
         })?;
         let client = Client::with_authorities(&settings, authorities);
-        clients.by_server.insert(server, (client.clone(), request));
+        (clients.by_server).insert(server, client.clone(), account);
         Ok(client)
     }
 
@@ -96,7 +84,8 @@ impl HtVault {
         let server = top.url.server();
         let host = server.host().to_owned();
         self.names.look_up(&caller.account, &host).await?;
-        let client = self.client(server)?.counting(caller.requests.clone());
+        let client = self.client(&caller.account, server)?;
+        let client = client.counting(caller.requests.clone());
         send(client).await.map_err(|error| {
             let failure = Failure::from(error);
             if failure.scope == FailureScope::Host {
