@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use textwrap::{Options, WordSplitter};
 
-use crate::model::{JudgedCredential, Report, State, VaultStatus, WAITS};
+use crate::model::{JudgedCredential, Report, State, VaultStatus, WAITS, WAITS_SINCE};
 
 /// Renders a report: a table, then what is wrong in words. On a terminal of so many columns each
 /// credential has one line, which is cut if need be, and words are wrapped.
@@ -38,11 +38,13 @@ pub(super) fn render(report: &Report, now: Timestamp, columns: Option<usize>) ->
             text.push('\n');
         }
     }
-    // The trouble of a Vault is shown once, however many wait for it.
+    // The trouble of a Vault or issuer is shown once, however many wait for it.
     let troubles = &report.daemon.troubled_vaults;
     let waits = |judged: &JudgedCredential, vault: &VaultStatus| {
-        let credential = &judged.credential;
-        credential.vault.as_deref() == Some(&*vault.host) && credential.why.starts_with(WAITS)
+        let why = judged.credential.why.strip_prefix(WAITS);
+        let name = why.and_then(|why| Some(why.split_once(WAITS_SINCE)?.0));
+        let rest = name.and_then(|name| vault.why.strip_prefix(name));
+        rest.is_some_and(|rest| rest.starts_with(' '))
     };
     let stories = report.credentials.iter();
     let own = stories.filter(|j| !troubles.iter().any(|vault| waits(j, vault)));

@@ -20,7 +20,9 @@ pub(crate) use id::{CredentialId, is_account};
 pub(crate) use outcome::{Failure, Outcome, RenewalTask, TaskKind, VaultLife};
 pub(crate) use routing::{NameStyle, Routing};
 pub(crate) use rules::{Limits, Rules, TokenCopy, without_dot};
-pub(crate) use state::{Cause, Event, Level, Reason, SEE_TO_FILES, STORE_AGAIN, State, WAITS};
+pub(crate) use state::{
+    Cause, Event, Level, Reason, SEE_TO_FILES, STORE_AGAIN, State, WAITS, WAITS_SINCE,
+};
 pub(crate) use status::{
     AccessTokenStatus, CredentialStatus, Credentials, DaemonStatus, JudgedCredential, LastError,
     Query, Renewals, Report, STATUS_VERSION, Snapshot, VaultStatus, VaultTokenStatus,

@@ -13,11 +13,14 @@ use super::record::Record;
 use super::{Scheduler, name};
 use crate::model::{
     AccessTokenStatus, CredentialStatus, Credentials, Now, State, TEXT_LIMIT, VaultStatus,
-    VaultTokenStatus, WAITS,
+    VaultTokenStatus, WAITS, WAITS_SINCE,
 };
 
 /// Seconds by which a renewal may be late before that is reported.
 const LATE: i64 = 60;
+
+/// Trouble of a credential: since when, why, and what to do.
+type Trouble = (Timestamp, String, &'static str);
 
 impl Scheduler {
     /// Most hosts and issuers that are listed: an account may name thousands that fail.
@@ -78,9 +81,12 @@ impl Statuses {
             (condition.state, condition.since, condition.reason.as_ref());
         let mut why = reason.map(|reason| reason.text.clone()).unwrap_or_default();
         let mut advice = reason.map_or("", |reason| reason.advice);
-        if state == State::Fresh
-            && let Some(trouble) = self.trouble_of(record)
-        {
+        let trouble = match state {
+            State::Fresh => self.trouble_of(record),
+            State::Renewing => self.waits_for(record),
+            State::Degraded | State::Dead | State::Ignored => None,
+        };
+        if let Some(trouble) = trouble {
             (state, since) = (State::Degraded, trouble.0);
             (why, advice) = (trouble.1.into(), trouble.2);
         }
@@ -112,24 +118,32 @@ impl Statuses {
         }
     }
 
+    /// The open circuit breaker that holds up a credential.
+    fn waits_for(&self, record: &Record) -> Option<Trouble> {
+        let (dependency, open) = open_for(&self.open, record.route()?)?;
+        if dependency.1.is_some() && record.is_untried() {
+            return None;
+        }
+        let why = format!(
+            "{WAITS}{}{WAITS_SINCE}{:.0}; the next probe is at {:.0}",
+            name(&dependency),
+            open.since,
+            self.now.wall_of(open.retry_at)
+        );
+        Some((open.since, why, "see to the Vault and the issuer"))
+    }
+
     /// Why a credential that is well by itself is not fresh: its token has expired, or its renewal is
-    /// overdue, and cannot be done before. Since when, why, and what to do.
-    fn trouble_of(&self, record: &Record) -> Option<(Timestamp, String, &'static str)> {
+    /// overdue, and cannot be done before.
+    fn trouble_of(&self, record: &Record) -> Option<Trouble> {
         let now = self.now;
         let due = record.due?;
         let has_expired = record.in_place.has_expired(now);
         if due > now.mono && !has_expired {
             return None;
         }
-        let open = record.route().and_then(|route| open_for(&self.open, route));
-        if let Some((dependency, open)) = open {
-            let since = now.wall_of(open.retry_at);
-            let why = format!(
-                "{WAITS}{}, which has not worked since {:.0}; the next probe is at {since:.0}",
-                name(&dependency),
-                open.since
-            );
-            return Some((open.since, why, "see to the Vault and the issuer"));
+        if let Some(waits) = self.waits_for(record) {
+            return Some(waits);
         }
         if has_expired {
             let why = "its access token has expired; it is being renewed".to_owned();

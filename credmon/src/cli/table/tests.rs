@@ -82,6 +82,42 @@ fn the_trouble_of_a_vault_is_told_once() {
 }
 
 #[test]
+fn each_credential_is_counted_for_what_it_waits_for_and_no_other_trouble_of_that_vault() {
+    let waiting = |user: &str, issuer: &str| {
+        let mut credential = credential(user, State::Degraded, 3600);
+        let issuer = format!("issuer {issuer} at Vault vault.test");
+        credential.why = format!("{WAITS}{issuer}, which has not worked since 08:00").into();
+        credential
+    };
+    let trouble = |issuer: &str| VaultStatus {
+        host: "vault.test".to_owned(),
+        rests_until: None,
+        why: format!("issuer {issuer} at Vault vault.test gives no new tokens: none"),
+    };
+    let mut daemon = daemon();
+    daemon.troubled_vaults = vec![trouble("cms"), trouble("cms-pilot")];
+    let all = vec![
+        waiting("a", "cms"),
+        waiting("b", "cms"),
+        waiting("c", "cms-pilot"),
+        waiting("d", "not-listed"),
+    ];
+    let text = render(
+        &Query::default().answer(daemon, all, at(1000)),
+        at(1000),
+        None,
+    );
+    for line in [
+        "Vault vault.test (2 credentials above wait for it): issuer cms at",
+        "Vault vault.test (1 credential above waits for it): issuer cms-pilot at",
+        "d/cms: degraded for 16m40s: it waits for issuer not-listed at",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(!text.contains("a/cms: degraded"), "{text}");
+}
+
+#[test]
 fn troubles_that_are_not_listed_are_counted() {
     let daemon = crate::model::DaemonStatus {
         more_troubled_vaults: 7,

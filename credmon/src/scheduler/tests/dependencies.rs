@@ -224,8 +224,15 @@ fn while_a_host_is_down_one_request_at_a_time_finds_out_and_accounts_take_turns(
     world.site.hosts_down.insert("a", ErrorKind::Unreachable);
     world.pass(60);
     assert!(world.is_open("a", None));
-    // What never worked there waits, too.
+    // What never worked there waits, too, and its status says for what.
     world.store("new", "cms");
+    let status = world.status("new", "cms");
+    assert_eq!(status.state, State::Degraded);
+    assert!(
+        status.why.starts_with("it waits for Vault a, "),
+        "{}",
+        status.why
+    );
     let before = world.elapsed();
     world.pass_with(600, |world| {
         let at_host = world
