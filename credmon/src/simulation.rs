@@ -23,7 +23,7 @@ use crate::model::{
     RenewalTask, Rules, TokenInfo, TopStamp, VaultLife,
 };
 use crate::renewal;
-use crate::scheduler::{Gate, Scheduler};
+use crate::scheduler::{Gate, Permit, Scheduler};
 use crate::store::{self, CompleteTop};
 
 /// Descriptors of a daemon.
@@ -314,9 +314,8 @@ pub async fn run<V: ModelVault>(files: MemoryFiles, vault: Arc<V>, hostname: Str
         for (task, permit) in scheduler.plan(now()).0 {
             let (files, vault, clock) = (directory.clone(), vault.clone(), clock.clone());
             running.spawn(async move {
-                let (outcome, requests) = renewal::run(task.clone(), files, vault, clock).await;
-                permit.finish(requests, Instant::now().into_std());
-                (task, outcome)
+                let ended = renewal::run(task.clone(), files, vault, clock).await;
+                (task, ended, permit)
             });
         }
         let wake = scheduler
@@ -329,10 +328,11 @@ pub async fn run<V: ModelVault>(files: MemoryFiles, vault: Arc<V>, hostname: Str
                 None => scheduler.gone(&id),
             },
             Some(ended) = running.join_next() => {
-                let (task, outcome): (RenewalTask, Outcome) = match ended {
+                let (task, (outcome, requests), permit): (RenewalTask, _, Permit) = match ended {
                     Ok(ended) => ended,
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 };
+                permit.finish(requests, now().mono);
                 if matches!(outcome, Outcome::Changed)
                     && let Some(observed) = directory.observe(&task.id)
                 {

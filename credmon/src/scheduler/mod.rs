@@ -25,10 +25,10 @@ use htvault::FailureScope;
 
 use crate::model::{
     CredentialId, CredentialStatus, Event, Level, Lifetime, Now, Observed, Outcome, RenewalTask,
-    Renewals, Route, Rules, State, forget_unused_texts,
+    Renewals, Route, Rules, State, TaskKind, forget_unused_texts,
 };
 use breaker::Breakers;
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Gate, Permit};
 use outcome::Context;
 use queues::Queues;
 use record::Record;
@@ -158,7 +158,7 @@ impl Scheduler {
     /// A task ended: its outcome counts for the credential, and for what it shares with others.
     pub(crate) fn report(&mut self, task: &RenewalTask, outcome: Outcome, now: Now) -> Vec<Event> {
         let outcome = self.judge_short(task, outcome);
-        self.count(&outcome);
+        self.count(task, &outcome);
         let (waits, mut events) = self.charge(task, &outcome, now);
         if let Outcome::Renewed { token, .. } = &outcome {
             events.extend(self.report_short_lived(task, token.lifetime));
@@ -196,7 +196,11 @@ impl Scheduler {
         ids.filter_map(|id| self.records.get(id).map(|record| &**record))
     }
 
-    fn count(&mut self, outcome: &Outcome) {
+    /// Counts a renewal that ended.
+    fn count(&mut self, task: &RenewalTask, outcome: &Outcome) {
+        if matches!(task.kind, TaskKind::LookUp) {
+            return;
+        }
         let result = match outcome {
             Outcome::Renewed { shorter: None, .. } => "renewed",
             Outcome::Renewed {

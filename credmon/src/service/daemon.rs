@@ -20,7 +20,7 @@ use crate::model::{
 use crate::renewal::{self, Vault};
 use crate::report::log::Log;
 use crate::report::{AccountLines, Publisher};
-use crate::scheduler::{Gate, Scheduler};
+use crate::scheduler::{Gate, Permit, Scheduler};
 use crate::store::copies::Copier;
 use crate::store::{Directory, Installed, Observation, ScanReport, Wake, Waker};
 
@@ -65,7 +65,8 @@ pub(crate) struct Daemon<V> {
     pub(super) settings: Settings,
     pub(super) scheduler: Scheduler,
     directory: Option<Arc<Directory>>,
-    running: JoinSet<Outcome>,
+    /// Each ends with the requests that it sent, too, and its permit: until its outcome is heard it is under way.
+    running: JoinSet<(Outcome, u32, Permit)>,
     /// Tasks under way.
     tasks: HashMap<task::Id, RenewalTask>,
     pub(super) copier: Option<Copier>,
@@ -220,16 +221,19 @@ impl<V: Vault> Daemon<V> {
             // one that ended is too small for the next, and stays unused where it is large.
             let handle = self.running.spawn(Box::pin(async move {
                 let (outcome, requests) = run.await;
-                permit.finish(requests, Instant::now().into_std());
-                outcome
+                (outcome, requests, permit)
             }));
             self.tasks.insert(handle.id(), task);
         }
     }
 
-    fn ended(&mut self, ended: Result<(task::Id, Outcome), task::JoinError>) {
+    fn ended(&mut self, ended: Result<(task::Id, (Outcome, u32, Permit)), task::JoinError>) {
+        let now = self.now();
         let (id, outcome) = match ended {
-            Ok(ended) => ended,
+            Ok((id, (outcome, requests, permit))) => {
+                permit.finish(requests, now.mono);
+                (id, outcome)
+            }
             Err(error) => {
                 let text = format!("a renewal broke off: {error}");
                 tracing::error!("{text}");
@@ -248,7 +252,7 @@ impl<V: Vault> Daemon<V> {
         if matches!(outcome, Outcome::Changed) {
             self.parts.scanner.send(Wake::Scan(task.id.user().clone()));
         }
-        let events = self.scheduler.report(&task, outcome, self.now());
+        let events = self.scheduler.report(&task, outcome, now);
         self.log(&events);
         if may_be_dead && self.scheduler.rules().delete_dead && self.scheduler.is_dead(&task.id) {
             self.delete(&task);

@@ -395,3 +395,31 @@ fn look_ups_wait_while_a_breaker_is_open_and_need_no_storm_after() {
         assert!(status.vault_token.is_some(), "{n}");
     }
 }
+
+#[test]
+fn a_look_up_is_no_renewal_whatever_comes_of_it() {
+    let fails = |kind| Outcome::Failed(failure(kind, &u_cms()));
+    for outcome in [
+        fails(ErrorKind::Forbidden),
+        Outcome::Failed(Failure::local("EMFILE".to_owned(), "")),
+        Outcome::TokenDead("dead".to_owned()),
+        Outcome::Changed,
+    ] {
+        let mut world = World::new();
+        world.store("u", "cms");
+        world.pass(1);
+        let look_up_at = world.record("u", "cms").look_up_at.unwrap();
+        world.step_time(
+            look_up_at
+                .duration_since(world.now.mono)
+                .as_secs()
+                .cast_signed()
+                + 1,
+        );
+        world.plan();
+        assert!(world.sent.last().unwrap().is_look_up);
+        let before = world.scheduler.renewals().clone();
+        world.end(0, Some(outcome.clone()));
+        assert_eq!(*world.scheduler.renewals(), before, "{outcome:?}");
+    }
+}

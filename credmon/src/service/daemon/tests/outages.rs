@@ -204,3 +204,46 @@ async fn an_issuer_that_shortens_its_tokens_is_not_down() {
     assert_eq!(run.states(), [State::Fresh; 11]);
     assert!(run.stop().await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_ended_is_heard_before_there_is_another() {
+    let setup = Setup::new(|c, v| {
+        v.life = 90;
+        c.store("u", "cms", "a", "s.1");
+        c.store("v", "cms", "a", "s.1");
+    });
+    let (wake, _wakes) = thread_channel::channel();
+    let (observations, observed) = unbounded_channel();
+    let parts = setup.parts(wake.clone(), observed, Publisher::default());
+    let mut scanner = Scanner::new(
+        setup.settings.directory.clone(),
+        false,
+        wake,
+        observations,
+        Arc::new(setup.clock.clone()),
+    );
+    let mut daemon = Daemon::new(parts, setup.settings.clone(), None);
+    scanner.scan_all(|_| true);
+    while let Ok(observation) = daemon.parts.observed.try_recv() {
+        daemon.observe(observation);
+    }
+    let work = async |daemon: &mut Daemon<FakeVault>| {
+        daemon.start_tasks();
+        while let Some(ended) = daemon.running.join_next_with_id().await {
+            daemon.ended(ended);
+            daemon.start_tasks();
+        }
+    };
+    work(&mut daemon).await;
+    let sealed = ("a".to_owned(), ErrorKind::Sealed);
+    setup.vault.with(|v| v.down.extend([sealed]));
+    tokio::time::advance(Duration::from_mins(1)).await;
+    work(&mut daemon).await;
+    tokio::time::advance(Duration::from_mins(1)).await;
+    daemon.start_tasks();
+    assert_eq!(daemon.tasks.len(), 1, "one finds out for both");
+    // It ends, and the loop has something else to do first.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    daemon.start_tasks();
+    assert_eq!(daemon.tasks.len(), 1);
+}
