@@ -183,7 +183,6 @@ impl Output {
             let _working = heartbeat.start(self.path.as_deref().unwrap_or("the terminal".as_ref()));
             match line {
                 Line::Text(line) => {
-                    self.follow();
                     let error = self.write(&line).err().map(|error| error.to_string());
                     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                     state.dropped += u64::from(error.is_some());
@@ -201,17 +200,17 @@ impl Output {
             // Nobody may be reading there.
             let _ = io::stderr().write_all(line.as_bytes());
         }
-        match &mut self.file {
-            Some(file) => file.write_all(line.as_bytes()),
-            None if self.path.is_some() => Err(io::Error::other("it is not open")),
-            None => Ok(()),
+        let followed = self.follow();
+        if let Some(file) = &mut self.file {
+            file.write_all(line.as_bytes())?;
         }
+        followed
     }
 
     /// Opens the path anew if another file, or none, is there.
-    fn follow(&mut self) {
+    fn follow(&mut self) -> io::Result<()> {
         let Some(path) = &self.path else {
-            return;
+            return Ok(());
         };
         let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
         let present = std::fs::metadata(path).ok().map(id);
@@ -220,11 +219,10 @@ impl Output {
             .as_ref()
             .and_then(|file| file.metadata().ok())
             .map(id);
-        if (open_now.is_none() || present != open_now)
-            && let Ok(file) = open(path)
-        {
-            self.file = Some(file);
+        if open_now.is_none() || present != open_now {
+            self.file = Some(open(path)?);
         }
+        Ok(())
     }
 }
 
