@@ -196,6 +196,8 @@ impl Scanner {
     /// folders that changed meanwhile; `false`: the scan breaks off. After an error that may pass the directory that is
     /// open is used on.
     pub(crate) fn scan_all(&mut self, mut urgent: impl FnMut(&mut Self) -> bool) -> Duration {
+        let path = self.path.as_deref();
+        let _working = self.heartbeat.start(path.unwrap_or("".as_ref()));
         let mut report = ScanReport::default();
         let mut pause = RESCAN;
         match self.open() {

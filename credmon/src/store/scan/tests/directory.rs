@@ -162,6 +162,20 @@ fn nothing_is_configured_or_another_directory_is() {
 }
 
 #[test]
+fn a_scan_that_hangs_is_reported_of_the_directory_that_is_used_now() {
+    let mut f = Fixture::new();
+    f.credentials.store("u", "cms", "a", "s.1");
+    let heartbeat = f.scanner.heartbeat.clone();
+    let _working = heartbeat.start(Path::new("/the/old/one"));
+    let mut at = None;
+    f.scanner.scan_all(|_| {
+        at = heartbeat.hanging(Duration::ZERO);
+        true
+    });
+    assert_eq!(at, Some(f.credentials.path().display().to_string()));
+}
+
+#[test]
 fn the_thread_scans_marks_the_pass_complete_and_ends_when_told_to() {
     let credentials = Credentials::new();
     credentials.store("u", "cms", "a", "s.1");
