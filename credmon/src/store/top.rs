@@ -37,7 +37,9 @@ impl CompleteTop {
         let path = self.url.path();
         let parts = ["/creds/", "/sts/"]
             .iter()
-            .find_map(|kind| path.split_once(kind));
+            .filter_map(|kind| path.split_once(kind))
+            // Behind the first, anything may be a name.
+            .min_by_key(|(mount, _)| mount.len());
         let issuer = match parts {
             // Older servers have one mount for each issuer: secret/oauth-ISSUER/creds/….
             Some((mount, _)) if mount.contains("/oauth-") => mount,

@@ -104,6 +104,7 @@ fn a_route_has_account_host_and_issuer() {
     }
     assert_eq!(&*issuer("secret/oauth/creds/cms/cmsprod:crab"), "cms");
     assert_eq!(&*issuer("secret/oauth/sts/cms/a/b/c:default"), "cms");
+    assert_eq!(&*issuer("secret/oauth/sts/cms/creds/c:default"), "cms");
     let older = issuer("secret/oauth-dune/creds/a:b");
     assert_eq!(&*older, "/v1/secret/oauth-dune");
     // A path of another kind is an issuer of its own: it rests nobody else's.
