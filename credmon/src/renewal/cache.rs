@@ -1,17 +1,15 @@
 //! A bounded cache in which no account makes entries of others go.
 
-use std::borrow::Borrow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 
-/// Values that accounts use. When it is full, of the account with the most entries that one goes which was not used for
-/// longest. So nobody makes an entry of others go, or one that all share.
+/// Values by name, which accounts use. When it is full, of the account with the most entries that one goes which was not
+/// used for longest. So nobody makes an entry of others go, or one that all share.
 #[derive(Debug)]
-pub(super) struct FairCache<K, V> {
+pub(super) struct FairCache<V> {
     limit: usize,
-    entries: HashMap<K, Entry<V>>,
+    entries: HashMap<Arc<str>, Entry<V>>,
     /// Number of uses so far.
     uses: u64,
 }
@@ -25,7 +23,7 @@ struct Entry<V> {
     used: u64,
 }
 
-impl<K: Clone + Eq + Hash, V> FairCache<K, V> {
+impl<V> FairCache<V> {
     /// `limit`: entries at most.
     pub(super) fn new(limit: usize) -> Self {
         Self {
@@ -36,12 +34,8 @@ impl<K: Clone + Eq + Hash, V> FairCache<K, V> {
     }
 
     /// Returns a value that an account uses.
-    pub(super) fn get<Q>(&mut self, key: &Q, account: &Arc<str>) -> Option<&mut V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
-        let entry = self.entries.get_mut(key)?;
+    pub(super) fn get(&mut self, name: &str, account: &Arc<str>) -> Option<&mut V> {
+        let entry = self.entries.get_mut(name)?;
         self.uses += 1;
         entry.used = self.uses;
         entry.account.take_if(|known| known != account);
@@ -49,17 +43,13 @@ impl<K: Clone + Eq + Hash, V> FairCache<K, V> {
     }
 
     /// Returns a value without using it.
-    pub(super) fn peek<Q>(&mut self, key: &Q) -> Option<&mut V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + Hash + ?Sized,
-    {
-        self.entries.get_mut(key).map(|entry| &mut entry.value)
+    pub(super) fn peek(&mut self, name: &str) -> Option<&mut V> {
+        self.entries.get_mut(name).map(|entry| &mut entry.value)
     }
 
-    /// Adds a value that an account uses.
-    pub(super) fn insert(&mut self, key: K, value: V, account: &Arc<str>) {
-        if self.entries.len() >= self.limit && !self.entries.contains_key(&key) {
+    /// Adds a value that an account uses, of a name that has none.
+    pub(super) fn add(&mut self, name: &str, value: V, account: &Arc<str>) {
+        if self.entries.len() >= self.limit {
             self.make_room();
         }
         self.uses += 1;
@@ -68,11 +58,7 @@ impl<K: Clone + Eq + Hash, V> FairCache<K, V> {
             account: Some(account.clone()),
             used: self.uses,
         };
-        self.entries.insert(key, entry);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.entries.clear();
+        self.entries.insert(name.into(), entry);
     }
 
     #[cfg(test)]
@@ -88,7 +74,7 @@ impl<K: Clone + Eq + Hash, V> FairCache<K, V> {
         let count = |entry: &Entry<V>| of_account.get(&entry.account.as_deref()).copied();
         let rank = |entry: &Entry<V>| (Reverse(count(entry)), entry.used);
         let first = self.entries.iter().min_by_key(|(_, entry)| rank(entry));
-        if let Some(first) = first.map(|(key, _)| key.clone()) {
+        if let Some(first) = first.map(|(name, _)| name.clone()) {
             self.entries.remove(&first);
         }
     }
@@ -101,35 +87,30 @@ mod tests {
     #[test]
     fn entries_are_bounded_and_no_account_makes_those_of_others_go() {
         let (many, few): (Arc<str>, Arc<str>) = ("many".into(), "few".into());
-        let mut cache = FairCache::<Arc<str>, ()>::new(8);
+        let mut cache = FairCache::<()>::new(8);
         // The site's own Vault, which all ask, and one that a single account uses.
-        cache.insert("vault.test".into(), (), &many);
+        cache.add("vault.test", (), &many);
         assert!(cache.get("vault.test", &few).is_some());
         assert!(cache.get("vault.test", &many).is_some());
-        cache.insert("own.test".into(), (), &few);
+        cache.add("own.test", (), &few);
         for n in 0..20 {
-            cache.insert(format!("h{n}.test").into(), (), &many);
+            cache.add(&format!("h{n}.test"), (), &many);
             assert!(cache.entries.len() <= 8);
         }
         for host in ["vault.test", "own.test", "h19.test"] {
             assert!(cache.peek(host).is_some(), "{host}");
         }
         assert!(cache.peek("h0.test").is_none());
-        // One that is there already needs no room.
-        cache.insert("own.test".into(), (), &few);
-        assert_eq!(cache.entries.len(), 8);
-        cache.clear();
-        assert!(cache.get("own.test", &few).is_none());
     }
 
     #[test]
     fn of_an_account_that_one_goes_which_was_not_used_for_longest() {
         let user: Arc<str> = "u".into();
-        let mut cache = FairCache::<Arc<str>, u8>::new(2);
-        cache.insert("a".into(), 1, &user);
-        cache.insert("b".into(), 2, &user);
+        let mut cache = FairCache::<u8>::new(2);
+        cache.add("a", 1, &user);
+        cache.add("b", 2, &user);
         assert_eq!(cache.get("a", &user).copied(), Some(1));
-        cache.insert("c".into(), 3, &user);
+        cache.add("c", 3, &user);
         assert!(cache.peek("a").is_some() && cache.peek("b").is_none());
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct NameCache {
 
 #[derive(Debug)]
 struct State {
-    known: FairCache<Arc<str>, Known>,
+    known: FairCache<Known>,
     /// Look-ups under way, by account.
     under_way: HashMap<Arc<str>, usize>,
 }
@@ -179,7 +179,7 @@ impl Slot {
         }
         let mut state = self.names.state();
         let looked_up = Instant::now();
-        if let Some(known) = state.known.peek(&*self.host) {
+        if let Some(known) = state.known.peek(&self.host) {
             (known.addresses, known.looked_up) = (unique, looked_up);
             return;
         }
@@ -188,7 +188,7 @@ impl Slot {
             looked_up,
             is_asked: false,
         };
-        (state.known).insert(self.host.clone(), known, &self.account);
+        state.known.add(&self.host, known, &self.account);
     }
 }
 
@@ -210,7 +210,7 @@ fn bare(host: &str) -> &str {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.names.state();
-        if let Some(known) = state.known.peek(&*self.host) {
+        if let Some(known) = state.known.peek(&self.host) {
             known.is_asked = false;
         }
         if let Some(own) = state.under_way.get_mut(&self.account) {

@@ -27,7 +27,7 @@ pub(crate) struct HtVault {
 struct Clients {
     /// `None` when not even the system's can be read.
     authorities: Option<Authorities>,
-    by_server: FairCache<ServerUrl, Client>,
+    by_server: FairCache<Client>,
 }
 
 impl HtVault {
@@ -46,7 +46,7 @@ impl HtVault {
     pub(crate) fn set_authorities(&self, authorities: Option<Authorities>) {
         let mut clients = self.clients();
         clients.authorities = authorities;
-        clients.by_server.clear();
+        clients.by_server = FairCache::new(SERVERS);
     }
 
     fn clients(&self) -> MutexGuard<'_, Clients> {
@@ -56,10 +56,11 @@ impl HtVault {
     /// The client of a server.
     fn client(&self, account: &Arc<str>, server: ServerUrl) -> Result<Client, Failure> {
         let mut clients = self.clients();
-        if let Some(client) = clients.by_server.get(&server, account) {
+        let name = server.to_string();
+        if let Some(client) = clients.by_server.get(&name, account) {
             return Ok(client.clone());
         }
-        let mut settings = Settings::new(server.clone());
+        let mut settings = Settings::new(server);
         settings.resolver = Arc::new(self.names.clone());
         // The scheduler decides who waits after a 429.
         settings.after_429 = After429::LeaveToCaller;
@@ -70,7 +71,7 @@ impl HtVault {
             )
         })?;
         let client = Client::with_authorities(&settings, authorities);
-        (clients.by_server).insert(server, client.clone(), account);
+        clients.by_server.add(&name, client.clone(), account);
         Ok(client)
     }
 
