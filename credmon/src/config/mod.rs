@@ -39,8 +39,6 @@ pub(crate) struct Settings {
     pub(crate) log: Option<PathBuf>,
     pub(crate) outputs: Outputs,
     pub(crate) copies: Vec<TokenCopy>,
-    /// An owner of a copy is unknown to the system, or cannot be looked up: perhaps that passes.
-    pub(crate) has_unknown_owners: bool,
     /// `false`: the process keeps all its rights.
     pub(crate) confine: bool,
     /// `D_FULLDEBUG`.
@@ -52,14 +50,14 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads the values for a daemon on a host. Blocks: users and groups are looked up.
+    /// Reads the values for a daemon on a host.
     pub(crate) fn new(values: &Values, daemon: &str, hostname: &str) -> Self {
         let mut reader = Reader {
             values,
             problems: Vec::new(),
             warnings: Vec::new(),
         };
-        let (copies, has_unknown_owners) = reader.copies();
+        let copies = reader.copies();
         if values.get("CREDMON_HTVAULT_METRICS_ADDRESS").is_some() {
             reader.warnings.push(
                 "CREDMON_HTVAULT_METRICS_ADDRESS is no setting any more: this daemon listens \
@@ -94,7 +92,6 @@ impl Settings {
                 metrics_per_credential: reader.flag("CREDMON_HTVAULT_METRICS_PER_CREDENTIAL", true),
             },
             copies,
-            has_unknown_owners,
             confine: reader.flag("CREDMON_HTVAULT_CONFINE", true),
             full_debug: debug.to_ascii_uppercase().contains("D_FULLDEBUG"),
             problems: reader.problems,
@@ -212,7 +209,7 @@ impl Reader<'_> {
         self.read("CREDMON_HTVAULT_STATUS_MODE", parse, 0o644, complaint)
     }
 
-    fn copies(&mut self) -> (Vec<TokenCopy>, bool) {
+    fn copies(&mut self) -> Vec<TokenCopy> {
         const NAME: &str = "CREDMON_HTVAULT_COPIES";
         let mut faults = Vec::new();
         let parsed = copies::parse(self.values.get(NAME).unwrap_or_default(), &mut faults);

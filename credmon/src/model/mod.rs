@@ -19,7 +19,7 @@ pub(crate) use heartbeat::Heartbeat;
 pub(crate) use id::{CredentialId, is_account};
 pub(crate) use outcome::{Failure, Outcome, RenewalTask, TaskKind, VaultLife};
 pub(crate) use routing::{NameStyle, Routing};
-pub(crate) use rules::{Limits, Rules, TokenCopy, without_dot};
+pub(crate) use rules::{CopyOwner, Limits, Rules, TokenCopy, without_dot};
 pub(crate) use state::{
     Cause, Event, Level, Reason, SEE_TO_FILES, STORE_AGAIN, State, WAITS, WAITS_SINCE,
 };

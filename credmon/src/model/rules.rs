@@ -56,8 +56,16 @@ impl Default for Limits {
 pub(crate) struct TokenCopy {
     pub(crate) id: CredentialId,
     pub(crate) path: PathBuf,
-    /// User and group; this process's own when not configured.
-    pub(crate) owner: Option<(u32, u32)>,
+    /// This process's own user when not configured.
+    pub(crate) owner: Option<CopyOwner>,
     /// Permission bits.
     pub(crate) mode: u32,
+}
+
+/// Owner of a copy, by names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CopyOwner {
+    pub(crate) user: String,
+    /// That of the user when not configured.
+    pub(crate) group: Option<String>,
 }

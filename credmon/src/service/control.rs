@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc::Sender;
-use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
-use super::apart::on_thread;
 use super::daemon::Command;
 use super::privileges::Places;
 use super::start::outputs;
 use super::trust::Trust;
 use crate::cli::Cli;
 use crate::config::Settings;
-use crate::config::condor::{self, Source, Values};
+use crate::config::condor::{self, Source};
 use crate::renewal::HtVault;
 
 /// Least time between two readings of the configuration: the credd sends SIGHUP for each credential
@@ -29,50 +27,13 @@ pub(super) const RETRY: Duration = Duration::from_mins(1);
 /// Time between two checks of the files with certificate authorities.
 const FOLLOW: Duration = Duration::from_secs(30);
 
-/// Deadline for looking up users and groups.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A configuration as it was read.
-pub(super) type Configuration = (Values, Source);
-
-/// Parses values off the loop, for users and groups are looked up. One at a time: a look-up that hangs
-/// costs one thread.
-pub(super) struct Parser<'c> {
-    pub(super) cli: &'c Cli,
-    hanging: Option<oneshot::Receiver<Settings>>,
-}
-
-impl<'c> Parser<'c> {
-    pub(super) fn new(cli: &'c Cli) -> Self {
-        Self { cli, hanging: None }
-    }
-
-    /// Reads the configuration.
-    pub(super) async fn read(&mut self) -> (Configuration, Result<Settings, String>) {
-        let configuration = condor::read(&self.cli.name).await;
-        let settings = self.parse(&configuration.0).await;
-        (configuration, settings)
-    }
-
-    async fn parse(&mut self, values: &Values) -> Result<Settings, String> {
-        let hanging = self.hanging.as_mut();
-        if !hanging.is_some_and(|parse| matches!(parse.try_recv(), Err(TryRecvError::Empty))) {
-            let (values, name) = (values.clone(), self.cli.name.clone());
-            let directory = self.cli.cred_dir.clone();
-            let mut parse = on_thread("parse", move || {
-                let hostname = nix::unistd::gethostname().unwrap_or_default();
-                let mut settings = Settings::new(&values, &name, &hostname.to_string_lossy());
-                settings.directory = directory.or(settings.directory);
-                settings
-            });
-            match tokio::time::timeout(DEADLINE, &mut parse).await {
-                Ok(Ok(settings)) => return Ok(settings),
-                Ok(Err(_)) => {}
-                Err(_) => self.hanging = Some(parse),
-            }
-        }
-        Err("users cannot be looked up".to_owned())
-    }
+/// Reads the configuration, and where it comes from.
+pub(super) async fn read(cli: &Cli) -> (Source, Settings) {
+    let (values, source) = condor::read(&cli.name).await;
+    let hostname = nix::unistd::gethostname().unwrap_or_default();
+    let mut settings = Settings::new(&values, &cli.name, &hostname.to_string_lossy());
+    settings.directory = cli.cred_dir.clone().or(settings.directory);
+    (source, settings)
 }
 
 /// Reason why a configuration that was read is not used. `known`: origin of the one in force. HTCondor's tool is missing
@@ -100,8 +61,9 @@ pub(super) fn problem(
 
 /// Follows configuration and certificate authorities while the daemon runs.
 pub(super) struct Control<'c> {
-    pub(super) parser: Parser<'c>,
-    pub(super) known: Configuration,
+    pub(super) cli: &'c Cli,
+    /// Origin of the settings.
+    pub(super) source: Source,
     /// Settings in force.
     pub(super) settings: Settings,
     pub(super) vault: Arc<HtVault>,
@@ -120,15 +82,14 @@ impl Control<'_> {
 
     /// Passes on what the files ask for. The configuration is read again at SIGHUP, too.
     pub(super) async fn run(mut self, mut hangups: Signal, commands: &Sender<Command>) -> ! {
-        if matches!(self.known.1, Source::Environment) {
+        if self.source == Source::Environment {
             tracing::warn!(
                 "condor_config_val is not installed: the configuration is taken from _CONDOR_… in \
                  the environment alone"
             );
         }
         let mut last_read = Instant::now();
-        let is_provisional = is_provisional(&self.known.1, &self.settings);
-        let mut next_read = is_provisional.then(|| last_read + RETRY);
+        let mut next_read = (self.source == Source::Environment).then(|| last_read + RETRY);
         let mut follow = tokio::time::interval(FOLLOW);
         loop {
             let read_at = next_read.unwrap_or(last_read + RETRY);
@@ -139,8 +100,8 @@ impl Control<'_> {
                     next_read = Some(read_at.min(soon));
                 }
                 () = tokio::time::sleep_until(read_at), if next_read.is_some() => {
-                    let (configuration, settings) = self.parser.read().await;
-                    let retry = self.take_in(configuration, settings, commands).await;
+                    let (source, settings) = read(self.cli).await;
+                    let retry = self.take_in(source, settings, commands).await;
                     last_read = Instant::now();
                     next_read = retry.then(|| last_read + RETRY);
                 }
@@ -158,28 +119,20 @@ impl Control<'_> {
     /// Returns whether it is to be read once more in a while.
     async fn take_in(
         &mut self,
-        configuration: Configuration,
-        settings: Result<Settings, String>,
+        source: Source,
+        settings: Settings,
         commands: &Sender<Command>,
     ) -> bool {
-        let usable = settings.and_then(|settings| {
-            let why = problem(&configuration.1, &settings, Some(&self.known.1));
-            why.map_or(Ok(settings), Err)
-        });
-        let why = usable.as_ref().err();
+        let why = problem(&source, &settings, Some(&self.source));
+        let is_usable = why.is_none();
         let why = why.map(|why| format!("{why}; the configuration stays as it was"));
         let _ = commands.send(Command::ConfigurationProblem(why)).await;
-        let Ok(settings) = usable else {
-            return true;
-        };
-        let is_same = configuration == self.known;
-        let is_less = settings.copies.len() <= self.settings.copies.len();
-        if is_same && settings.has_unknown_owners && is_less {
-            // Users that were known before stay so: a name service that starts anew knows nobody for a moment.
+        if !is_usable {
             return true;
         }
-        let retry = is_provisional(&configuration.1, &settings);
-        self.known = configuration;
+        // HTCondor's tool may come.
+        let retry = source == Source::Environment;
+        self.source = source;
         if settings != self.settings {
             self.settings = settings.clone();
             self.configure(settings, commands).await;
@@ -191,16 +144,11 @@ impl Control<'_> {
     async fn configure(&mut self, mut settings: Settings, commands: &Sender<Command>) {
         let mut files = outputs(&settings, self.log_file.as_deref());
         files.extend(settings.directory.clone());
-        let complaints = self.places.complaints(&self.parser.cli.name, &files).await;
+        let complaints = self.places.complaints(&self.cli.name, &files).await;
         settings.problems.extend(complaints);
         self.trust.tls = settings.tls.clone();
         let _ = commands.send(Command::Configure(Box::new(settings))).await;
     }
-}
-
-/// `true` while something may come that changes a configuration by itself: users, or HTCondor's tool.
-fn is_provisional(source: &Source, settings: &Settings) -> bool {
-    *source == Source::Environment || settings.has_unknown_owners
 }
 
 #[cfg(test)]

@@ -13,11 +13,12 @@ use tokio::signal::unix::Signal;
 use tokio::time::timeout;
 
 use super::apart::{ANSWER, on_thread};
-use super::control::{Configuration, Control, Parser, RETRY, problem};
+use super::control::{Control, RETRY, problem, read};
 use super::privileges::{Found, Places, open_folders};
 use super::trust::Trust;
 use crate::cli::Cli;
 use crate::config::Settings;
+use crate::config::condor::Source;
 use crate::renewal::HtVault;
 use crate::report::log::{self, Detail, Log};
 
@@ -33,8 +34,7 @@ pub(super) async fn start<'c>(
     hangups: &mut Signal,
 ) -> Result<(Control<'c>, Vec<String>, Log), ExitCode> {
     let mut reports = FailedStart::default();
-    let mut parser = Parser::new(cli);
-    let (known, settings) = configure(&mut parser, hangups, &mut reports).await?;
+    let (source, settings) = configure(cli, hangups, &mut reports).await?;
     let log_file = log_file(cli, &settings);
     let mut writable_log = log_file.as_deref();
     let mut complaints = Vec::new();
@@ -60,8 +60,8 @@ pub(super) async fn start<'c>(
     );
     events.iter().for_each(log::event);
     let control = Control {
-        parser,
-        known,
+        cli,
+        source,
         vault: Arc::new(HtVault::new(None)),
         places,
         log_file,
@@ -73,23 +73,16 @@ pub(super) async fn start<'c>(
 
 /// Reads the configuration until it is usable: what a site configured is never guessed.
 async fn configure(
-    parser: &mut Parser<'_>,
+    cli: &Cli,
     hangups: &mut Signal,
     reports: &mut FailedStart,
-) -> Result<(Configuration, Settings), ExitCode> {
-    let cli = parser.cli;
+) -> Result<(Source, Settings), ExitCode> {
     loop {
-        let (configuration, settings) = parser.read().await;
-        let why = match settings {
-            Err(why) => why,
-            Ok(settings) => match problem(&configuration.1, &settings, None) {
-                None => return Ok((configuration, settings)),
-                Some(why) => {
-                    reports.publish(cli, &settings, &why);
-                    why
-                }
-            },
+        let (source, settings) = read(cli).await;
+        let Some(why) = problem(&source, &settings, None) else {
+            return Ok((source, settings));
         };
+        reports.publish(cli, &settings, &why);
         eprintln!("condor_credmon_htvault: {why}; it is tried again each minute");
         if cli.once {
             return Err(ExitCode::FAILURE);

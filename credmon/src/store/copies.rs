@@ -3,7 +3,7 @@
 //! A copy follows its `.use`: it is compared after each renewal and each full scan, and replaced when
 //! content, owner or mode differ. It is installed as `.use` is (whole, by a rename, through no link,
 //! also not on the way to its folder), and stays when the `.use` is gone. A copy that fails is logged
-//! once and stops nothing: copies have a thread of their own.
+//! once and stops nothing: copies have a thread of their own, where users and groups are looked up, too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Uid};
+use nix::unistd::{Gid, Group, Uid, User};
 
 use super::directory::Directory;
 use super::folder::Folder;
 use super::install::{FileAttributes, Owner, install_bytes, output_place};
 use super::use_file::SIZE_LIMIT;
-use crate::model::{Heartbeat, TokenCopy};
+use crate::model::{CopyOwner, Heartbeat, TokenCopy};
 
 /// The thread that brings copies up to date. It ends when this is dropped.
 pub(crate) struct Copier {
@@ -51,18 +51,78 @@ impl Copier {
 }
 
 fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat) {
-    let mut errors = BTreeMap::new();
+    let (mut errors, mut owners) = (BTreeMap::new(), Owners::default());
     for (directory, copies) in requests {
         for copy in &copies {
-            let _working = heartbeat.start(&copy.path);
-            follow(directory.root(), copy, &mut errors);
+            let path = copy.path.display();
+            let work = match copy.owner {
+                Some(_) => format!("{path} or the look-up of its owner"),
+                None => path.to_string(),
+            };
+            let _working = heartbeat.start(work.as_ref());
+            follow(directory.root(), copy, &mut owners, &mut errors);
         }
     }
 }
 
+/// Owners of copies, as they were looked up last: a name service that fails, or starts anew, knows nobody for a moment.
+struct Owners {
+    known: BTreeMap<CopyOwner, (Uid, Gid)>,
+    /// Another one in tests only.
+    look_up: fn(&CopyOwner) -> Result<(Uid, Gid), String>,
+}
+
+impl Default for Owners {
+    fn default() -> Self {
+        Self {
+            known: BTreeMap::new(),
+            look_up,
+        }
+    }
+}
+
+impl Owners {
+    fn get(&mut self, owner: &CopyOwner) -> Result<Owner, String> {
+        let found = (self.look_up)(owner);
+        if let Ok(found) = found {
+            self.known.insert(owner.clone(), found);
+        }
+        let known = self.known.get(owner).copied();
+        let (user, group) = known.map_or(found, Ok)?;
+        Ok(Owner::Exactly(user, group))
+    }
+}
+
+/// Looks up a user and a group of the system's.
+fn look_up(owner: &CopyOwner) -> Result<(Uid, Gid), String> {
+    let user = looked_up(User::from_name(&owner.user), "user", &owner.user)?;
+    let gid = match &owner.group {
+        None => user.gid,
+        Some(group) => looked_up(Group::from_name(group), "group", group)?.gid,
+    };
+    Ok((user.uid, gid))
+}
+
+fn looked_up<T>(found: nix::Result<Option<T>>, kind: &str, name: &str) -> Result<T, String> {
+    match found {
+        Ok(found) => found.ok_or_else(|| format!("there is no {kind} {name}")),
+        Err(errno) => Err(format!(
+            "{kind} {name} cannot be looked up: {}",
+            errno.desc()
+        )),
+    }
+}
+
 /// Brings one copy up to date; an error is logged when it is new.
-fn follow(root: &Folder, copy: &TokenCopy, errors: &mut BTreeMap<PathBuf, String>) {
-    match update(root, copy) {
+fn follow(
+    root: &Folder,
+    copy: &TokenCopy,
+    owners: &mut Owners,
+    errors: &mut BTreeMap<PathBuf, String>,
+) {
+    let owner = copy.owner.as_ref().map(|owner| owners.get(owner));
+    let owner = owner.unwrap_or(Ok(Owner::Own));
+    match owner.and_then(|owner| update(root, copy, owner)) {
         Ok(()) => _ = errors.remove(&copy.path),
         Err(why) => {
             if errors.get(&copy.path) != Some(&why) {
@@ -77,7 +137,7 @@ fn follow(root: &Folder, copy: &TokenCopy, errors: &mut BTreeMap<PathBuf, String
     }
 }
 
-fn update(root: &Folder, copy: &TokenCopy) -> Result<(), String> {
+fn update(root: &Folder, copy: &TokenCopy, owner: Owner) -> Result<(), String> {
     let folder = root.folder(copy.id.user()).ok();
     let token = folder.and_then(|folder| folder.read(&copy.id.use_name(), SIZE_LIMIT).ok());
     let Some((_, token)) = token else {
@@ -95,8 +155,8 @@ fn update(root: &Folder, copy: &TokenCopy) -> Result<(), String> {
         return Ok(());
     };
     let is_right = target.stat_of(name).ok().flatten().is_some_and(|stat| {
-        let owner = (stat.st_uid, stat.st_gid);
-        stat.st_mode & 0o7777 == copy.mode && copy.owner.is_none_or(|wanted| wanted == owner)
+        let present = Owner::Exactly(Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        stat.st_mode & 0o7777 == copy.mode && (owner == Owner::Own || owner == present)
     });
     if is_right
         && target
@@ -105,10 +165,9 @@ fn update(root: &Folder, copy: &TokenCopy) -> Result<(), String> {
     {
         return Ok(());
     }
-    let exactly = |(user, group)| Owner::Exactly(Uid::from_raw(user), Gid::from_raw(group));
     let attributes = FileAttributes {
         mode: Mode::from_bits_truncate(copy.mode),
-        owner: copy.owner.map_or(Owner::Own, exactly),
+        owner,
         sync: false,
     };
     let installed = install_bytes(&target, name, attributes, &token);

@@ -28,16 +28,20 @@ fn a_copy_follows_its_token_and_touches_nothing_else() {
     symlink(at("precious"), at("token")).unwrap();
     let root = Folder::open(credentials.path()).unwrap();
     let is_root = nix::unistd::geteuid().is_root();
+    let owner = if is_root {
+        Owner::Exactly(12_345.into(), 54_321.into())
+    } else {
+        Owner::Own
+    };
     let copy = TokenCopy {
-        owner: is_root.then_some((12_345, 54_321)),
         mode: 0o440,
         ..copy_to(at("token"))
     };
-    assert_eq!(update(&root, &copy), Ok(()), "there is no token yet");
+    assert_eq!(update(&root, &copy, owner), Ok(()), "there is no token yet");
     assert!(at("token").is_symlink());
     let inode = |content: &str| {
         credentials.put("u", "cms.use", content);
-        assert_eq!(update(&root, &copy), Ok(()));
+        assert_eq!(update(&root, &copy, owner), Ok(()));
         let meta = std::fs::symlink_metadata(at("token")).unwrap();
         assert!(meta.is_file());
         assert_eq!(std::fs::read_to_string(at("token")).unwrap(), content);
@@ -53,7 +57,7 @@ fn a_copy_follows_its_token_and_touches_nothing_else() {
     crate::fakes::set_mode(&at("token"), 0o400);
     inode("two\n");
     credentials.remove("u", "cms.use");
-    assert_eq!(update(&root, &copy), Ok(()));
+    assert_eq!(update(&root, &copy, owner), Ok(()));
     assert_eq!(std::fs::read_to_string(at("token")).unwrap(), "two\n");
     assert_eq!(std::fs::read_to_string(at("precious")).unwrap(), "precious");
     assert_eq!(target.path().read_dir().unwrap().count(), 2);
@@ -69,11 +73,14 @@ fn no_link_is_followed_on_the_way_to_a_copy() {
     std::fs::create_dir_all(real.join("below")).unwrap();
     symlink(&real, real.with_file_name("link")).unwrap();
     for way in ["link/token", "link/below/token", "real/../real/token"] {
-        let refused = update(&root, &copy_to(real.with_file_name(way))).unwrap_err();
+        let refused = update(&root, &copy_to(real.with_file_name(way)), Owner::Own).unwrap_err();
         assert!(refused.contains("symbolic link"), "{way}: {refused}");
     }
     assert_eq!(real.read_dir().unwrap().count(), 1);
-    assert_eq!(update(&root, &copy_to(real.join("below/token"))), Ok(()));
+    assert_eq!(
+        update(&root, &copy_to(real.join("below/token")), Owner::Own),
+        Ok(())
+    );
     assert!(real.join("below/token").is_file());
 }
 
@@ -82,8 +89,11 @@ fn a_device_in_the_place_of_a_copy_stays_and_only_the_null_device_means_off() {
     let credentials = Credentials::new();
     credentials.put("u", "cms.use", "one\n");
     let root = Folder::open(credentials.path()).unwrap();
-    assert_eq!(update(&root, &copy_to("/dev/null".into())), Ok(()));
-    let refused = update(&root, &copy_to("/dev/full".into())).unwrap_err();
+    assert_eq!(
+        update(&root, &copy_to("/dev/null".into()), Owner::Own),
+        Ok(())
+    );
+    let refused = update(&root, &copy_to("/dev/full".into()), Owner::Own).unwrap_err();
     assert!(
         refused.contains("only plain files are replaced"),
         "{refused}"
@@ -98,16 +108,44 @@ fn a_copy_that_fails_is_remembered_until_it_succeeds_and_harms_no_other() {
     let root = Folder::open(credentials.path()).unwrap();
     let target = tempfile::tempdir().unwrap();
     let bad = copy_to(target.path().canonicalize().unwrap().join("missing/token"));
-    let mut errors = BTreeMap::new();
+    let (mut errors, mut owners) = (BTreeMap::new(), Owners::default());
     for _ in 0..2 {
-        follow(&root, &bad, &mut errors);
+        follow(&root, &bad, &mut owners, &mut errors);
         assert_eq!(errors.len(), 1);
     }
     let why = errors.get(&bad.path).unwrap();
     assert!(!why.contains("one"), "{why}");
     std::fs::create_dir(bad.path.parent().unwrap()).unwrap();
-    follow(&root, &bad, &mut errors);
+    follow(&root, &bad, &mut owners, &mut errors);
     assert!(errors.is_empty() && bad.path.is_file());
+}
+
+#[test]
+fn an_owner_that_was_known_stays_so_while_the_name_service_fails() {
+    let of = |user: &str, group: Option<&str>| CopyOwner {
+        user: user.to_owned(),
+        group: group.map(str::to_owned),
+    };
+    let mut owners = Owners::default();
+    let root = owners.get(&of("root", None));
+    assert_eq!(root, Ok(Owner::Exactly(0.into(), 0.into())));
+    let gid = Group::from_name("daemon").unwrap().unwrap().gid;
+    let other = owners.get(&of("root", Some("daemon")));
+    assert_eq!(other, Ok(Owner::Exactly(0.into(), gid)));
+    let unknown = owners.get(&of("root", Some("nobody-knows")));
+    assert_eq!(unknown.unwrap_err(), "there is no group nobody-knows");
+    owners.look_up = |_| Err("the name service is down".to_owned());
+    assert_eq!(owners.get(&of("root", None)), root);
+    assert_eq!(owners.get(&of("root", Some("daemon"))), other);
+    assert!(owners.get(&of("bin", None)).is_err());
+    owners.look_up = |_| Ok((7.into(), 8.into()));
+    let changed = owners.get(&of("root", None));
+    assert_eq!(changed, Ok(Owner::Exactly(7.into(), 8.into())));
+    let failed = looked_up::<()>(Err(Errno::EIO), "user", "u").unwrap_err();
+    assert!(
+        failed.starts_with("user u cannot be looked up: "),
+        "{failed}"
+    );
 }
 
 #[test]
