@@ -102,12 +102,6 @@ impl Publisher {
             drop(pending);
             let problems = write(&outputs, &snapshot, &self.heartbeat);
             let mut pending = self.pending();
-            for problem in problems
-                .iter()
-                .filter(|problem| !pending.problems.contains(problem))
-            {
-                tracing::warn!("{problem}");
-            }
             (pending.problems, pending.writing) = (problems, false);
             drop(pending);
             self.shared.1.notify_all();

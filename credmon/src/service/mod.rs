@@ -131,6 +131,10 @@ async fn until_the_end(
         never = control.run(hangups, &commands) => never,
     };
     publisher.flush(GRACE);
+    // The loop logs those of all writings before.
+    for problem in publisher.problems() {
+        tracing::error!("{problem}");
+    }
     let deadline = std::time::Instant::now() + GRACE;
     while !scan.is_finished() && std::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
