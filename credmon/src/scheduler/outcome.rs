@@ -85,13 +85,19 @@ impl Record {
         event.into_iter().collect()
     }
 
-    /// A look-up of the vault token's expiry ended. A failure says nothing; a token that seems dead is
+    /// A look-up of the vault token's expiry ended. A failure says nothing; a token that seems dead for the first time is
     /// renewed at once, which finds out.
     fn looked_up(&mut self, outcome: &Outcome, now: Now) {
         self.in_place.looked_up = true;
         match outcome {
-            Outcome::LookedUp(life) => self.vault_life = Some(*life),
-            Outcome::TokenDead(_) => self.retry_at = Some(now.mono),
+            Outcome::LookedUp(life) => {
+                self.vault_life = Some(*life);
+                self.looked_dead = false;
+            }
+            Outcome::TokenDead(_) if !self.looked_dead => {
+                self.looked_dead = true;
+                self.retry_at = Some(now.mono);
+            }
             _ => {}
         }
     }

@@ -44,6 +44,8 @@ pub(super) struct Record {
     pub(super) vault_life: Option<VaultLife>,
     /// Its vault token seemed dead once.
     pub(super) seemed_dead: bool,
+    /// It seemed so when its expiry was looked up: perhaps it has no right to that.
+    pub(super) looked_dead: bool,
     /// The rules or its `.top` keep it from being served at all.
     hindered: bool,
     /// Next renewal.
@@ -82,6 +84,7 @@ impl Record {
             waits_for: None,
             vault_life: None,
             seemed_dead: false,
+            looked_dead: false,
             hindered: false,
             due: None,
             look_up_at: None,
@@ -125,6 +128,7 @@ impl Record {
             self.retry_at = None;
             self.waits_for = None;
             self.seemed_dead = false;
+            self.looked_dead = false;
             if self.condition.state != State::Ignored {
                 self.condition.set_plain(State::Renewing, now);
             }

@@ -423,3 +423,25 @@ fn a_look_up_is_no_renewal_whatever_comes_of_it() {
         assert_eq!(*world.scheduler.renewals(), before, "{outcome:?}");
     }
 }
+
+#[test]
+fn a_vault_token_that_may_not_look_itself_up_costs_no_more_renewals_than_others() {
+    let mut world = World::new();
+    world.site.refuses_look_ups = true;
+    world.store("u", "cms");
+    let renewals = |world: &World| world.sent.iter().filter(|sent| !sent.is_look_up).count();
+    world.pass(12 * 3600);
+    // 960 to 1200 s lie between two renewals.
+    let first = renewals(&world);
+    assert!(first <= 12 * 3600 / 960 + 2, "{first}");
+    assert_eq!(world.status("u", "cms").state, State::Fresh);
+    // Another one that seems dead is asked for an access token at once, again.
+    world.store("u", "cms");
+    world.pass(1200);
+    let look_up = world.sent.iter().rposition(|sent| sent.is_look_up).unwrap();
+    let next = world.sent.get(look_up + 1);
+    assert!(
+        next.is_some_and(|next| next.at <= world.sent[look_up].at + 2),
+        "{next:?}"
+    );
+}
