@@ -29,7 +29,7 @@ use crate::model::{
 };
 use breaker::Breakers;
 pub(crate) use gate::{Gate, Permit};
-use outcome::Context;
+use outcome::{Context, TOKEN_IS_DEAD};
 use queues::Queues;
 use record::Record;
 
@@ -274,11 +274,11 @@ impl Scheduler {
         })
     }
 
-    /// `true` when only a new `.top` helps a credential.
+    /// `true` when the vault token of a credential is dead, and nothing else keeps it from being served.
     pub(crate) fn is_dead(&self, id: &CredentialId) -> bool {
-        self.records
-            .get(id)
-            .is_some_and(|record| record.condition.state == State::Dead)
+        let record = self.records.get(id);
+        let reason = record.and_then(|record| record.condition.reason.as_ref());
+        reason.is_some_and(|reason| reason.cause == TOKEN_IS_DEAD)
     }
 
     /// `true` when every credential of ours is fresh.

@@ -24,6 +24,9 @@ const SHARE: usize = 16;
 /// Longest wait that failing credentials of one account impose on each other, in seconds.
 const LONGEST_SHARED: i64 = 3600;
 
+/// Cause of a credential's state: its vault token is dead for sure.
+pub(super) const TOKEN_IS_DEAD: Cause = Cause::Here("dead");
+
 /// Circumstances of an outcome beside the credential itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'r> {
@@ -216,11 +219,12 @@ impl Record {
         }
         self.proven = false;
         self.wait(RetryPolicy::Dead, context);
-        self.set_state(
-            State::Dead,
-            Reason::here("dead", text, STORE_AGAIN),
-            context.now,
-        )
+        let reason = Reason {
+            cause: TOKEN_IS_DEAD,
+            text: text.into(),
+            advice: STORE_AGAIN,
+        };
+        self.set_state(State::Dead, reason, context.now)
     }
 
     /// Vault gives no token that has expired: it is this host that is wrong.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::world::{u_cms, with_account};
-use crate::model::{Rules, State, TopProblem};
+use crate::model::{Outcome, Rules, State, TopProblem};
 
 #[test]
 fn a_top_that_was_unreadable_and_is_replaced_is_served_at_once_and_else_its_token_is_fresh() {
@@ -40,4 +40,19 @@ fn a_credential_that_the_rules_let_be_served_again_is_fresh_with_its_token() {
         world.scheduler.reconsider(rules, world.now);
         assert_eq!(world.status("u", "cms").state, state);
     }
+}
+
+#[test]
+fn a_credential_that_seemed_dead_once_and_is_not_trusted_any_more_has_no_dead_vault_token() {
+    let mut world = with_account();
+    world.step_time(40);
+    world.plan();
+    let rules = Rules {
+        trusted_hosts: Some(vec!["b".to_owned()]),
+        ..world.scheduler.rules().clone()
+    };
+    world.scheduler.reconsider(rules, world.now);
+    world.end(0, Some(Outcome::TokenDead("dead".to_owned())));
+    assert_eq!(world.status("u", "cms").state, State::Dead);
+    assert!(!world.scheduler.is_dead(&u_cms()), "it would be deleted");
 }
