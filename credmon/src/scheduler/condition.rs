@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::record::Record;
-use crate::model::{Event, LastError, Level, Now, Reason, State};
+use crate::model::{Cause, Event, LastError, Level, Now, Reason, State};
 
 /// State of a credential.
 #[derive(Clone, Debug)]
@@ -23,6 +23,11 @@ impl Condition {
             reason: None,
             last_error: None,
         }
+    }
+
+    /// Cause of the state, if it has a reason.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        self.reason.as_ref().map(|reason| reason.cause)
     }
 
     /// Takes on a state that needs no reason.
@@ -46,8 +51,7 @@ impl Record {
                 text: reason.text.clone(),
             }));
         }
-        let cause = condition.reason.as_ref().map(|reason| reason.cause);
-        let is_new = condition.state != state || cause != Some(reason.cause);
+        let is_new = condition.state != state || condition.cause() != Some(reason.cause);
         condition.set_plain(state, now);
         let event = is_new.then(|| {
             let advice = match reason.advice {

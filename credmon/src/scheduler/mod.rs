@@ -277,8 +277,7 @@ impl Scheduler {
     /// `true` when the vault token of a credential is dead, and nothing else keeps it from being served.
     pub(crate) fn is_dead(&self, id: &CredentialId) -> bool {
         let record = self.records.get(id);
-        let reason = record.and_then(|record| record.condition.reason.as_ref());
-        reason.is_some_and(|reason| reason.cause == TOKEN_IS_DEAD)
+        record.is_some_and(|record| record.condition.cause() == Some(TOKEN_IS_DEAD))
     }
 
     /// `true` when every credential of ours is fresh.

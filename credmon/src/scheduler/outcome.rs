@@ -24,6 +24,9 @@ const SHARE: usize = 16;
 /// Longest wait that failing credentials of one account impose on each other, in seconds.
 const LONGEST_SHARED: i64 = 3600;
 
+/// Cause of a credential's state: its vault token seems dead.
+const SEEMS_DEAD: Cause = Cause::Here("seems dead");
+
 /// Cause of a credential's state: its vault token is dead for sure.
 pub(super) const TOKEN_IS_DEAD: Cause = Cause::Here("dead");
 
@@ -66,9 +69,6 @@ impl Record {
     /// An attempt to renew its access token ended.
     fn tried(&mut self, outcome: Outcome, context: Context<'_>) -> Vec<Event> {
         let now = context.now;
-        if !matches!(outcome, Outcome::TokenDead(_)) {
-            self.seemed_dead = false;
-        }
         if !matches!(outcome, Outcome::Changed) {
             self.changes = 0;
         }
@@ -212,9 +212,14 @@ impl Record {
     }
 
     fn dead(&mut self, text: &str, context: Context<'_>) -> Option<Event> {
-        if !std::mem::replace(&mut self.seemed_dead, true) {
+        let seemed_dead = matches!(self.condition.cause(), Some(SEEMS_DEAD | TOKEN_IS_DEAD));
+        if !seemed_dead {
             self.retry_at = Some(context.now.after(SECOND_LOOK));
-            let reason = Reason::here("seems dead", &format!("{text}; it is asked once more"), "");
+            let reason = Reason {
+                cause: SEEMS_DEAD,
+                text: format!("{text}; it is asked once more").into(),
+                advice: "",
+            };
             return self.set_state(State::Degraded, reason, context.now);
         }
         self.proven = false;

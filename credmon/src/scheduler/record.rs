@@ -42,9 +42,7 @@ pub(super) struct Record {
     /// Charge of the last failure.
     pub(super) waits_for: Option<FailureScope>,
     pub(super) vault_life: Option<VaultLife>,
-    /// Its vault token seemed dead once.
-    pub(super) seemed_dead: bool,
-    /// It seemed so when its expiry was looked up: perhaps it has no right to that.
+    /// Its vault token seemed dead when its expiry was looked up: perhaps it has no right to that.
     pub(super) looked_dead: bool,
     /// The rules or its `.top` keep it from being served at all.
     hindered: bool,
@@ -83,7 +81,6 @@ impl Record {
             retry_at: (at_start && is_long_lived).then(soon),
             waits_for: None,
             vault_life: None,
-            seemed_dead: false,
             looked_dead: false,
             hindered: false,
             due: None,
@@ -127,7 +124,6 @@ impl Record {
             self.failures = 0;
             self.retry_at = None;
             self.waits_for = None;
-            self.seemed_dead = false;
             self.looked_dead = false;
             if self.condition.state != State::Ignored {
                 self.condition.set_plain(State::Renewing, now);
@@ -304,8 +300,7 @@ impl Record {
     /// The clock was stepped: what it seemed to be wrong with is asked again.
     pub(super) fn clock_stepped(&mut self, limits: Limits, now: Now) {
         self.in_place.clock_stepped(now);
-        let cause = self.condition.reason.as_ref().map(|reason| reason.cause);
-        if let Some(Cause::Here("clock" | "unchanged")) = cause {
+        if let Some(Cause::Here("clock" | "unchanged")) = self.condition.cause() {
             self.retry_at = Some(now.mono);
         }
         self.plan(limits, now);
