@@ -162,6 +162,9 @@ impl<V: Vault> Daemon<V> {
                 Some(ended) = self.running.join_next_with_id() => self.ended(ended),
             }
         }
+        if let Some(copier) = &self.copier {
+            copier.finish(HANGING).await;
+        }
         self.log_problems();
         self.stop()
     }
@@ -333,13 +336,8 @@ impl<V: Vault> Daemon<V> {
     /// is asked for: the next full scan does.
     fn copy(&mut self, only: Option<&CredentialId>) {
         let wanted = |copy: &&TokenCopy| only.is_none_or(|id| copy.id == *id);
-        let wanted: Vec<_> = self
-            .settings
-            .copies
-            .iter()
-            .filter(wanted)
-            .cloned()
-            .collect();
+        let copies = self.settings.copies.iter();
+        let wanted: Vec<_> = copies.filter(wanted).cloned().collect();
         let (false, Some(directory)) = (wanted.is_empty(), self.directory.clone()) else {
             return;
         };

@@ -65,13 +65,16 @@ impl<V: Vault> Daemon<V> {
         problems.extend(report.scan.problems.clone());
         problems.extend(self.scheduler.clock_problem().map(str::to_owned));
         problems.extend(self.parts.publisher.problems());
+        let copier = self.copier.as_ref();
+        let of_copies = copier.map(|copier| copier.problems(&self.settings.copies));
+        problems.extend(of_copies.into_iter().flatten());
         let log = self.parts.log.as_ref();
         problems.extend(log.and_then(Log::problem));
         let heartbeats = [
             Some(&self.parts.scanning),
             Some(self.parts.publisher.heartbeat()),
             log.map(Log::heartbeat),
-            self.copier.as_ref().map(|copier| &copier.heartbeat),
+            copier.map(|copier| &copier.heartbeat),
         ];
         let hanging = heartbeats
             .into_iter()

@@ -2,13 +2,15 @@
 //!
 //! A copy follows its `.use`: it is compared after each renewal and each full scan, and replaced when
 //! content, owner or mode differ. It is installed as `.use` is (whole, by a rename, through no link,
-//! also not on the way to its folder), and stays when the `.use` is gone. A copy that fails is logged
-//! once and stops nothing: copies have a thread of their own, where users and groups are looked up, too.
+//! also not on the way to its folder), and stays when the `.use` is gone. A copy that fails is a problem that
+//! stops nothing: copies have a thread of their own, where users and groups are looked up, too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
@@ -24,34 +26,73 @@ use crate::model::{CopyOwner, Heartbeat, TokenCopy};
 pub(crate) struct Copier {
     requests: Sender<Request>,
     pub(crate) heartbeat: Heartbeat,
+    state: Arc<Mutex<State>>,
+    thread: JoinHandle<()>,
 }
 
 /// Copies to bring up to date from a directory.
 type Request = (Arc<Directory>, Vec<TokenCopy>);
+
+/// Shared between the thread and who asks it.
+#[derive(Default)]
+struct State {
+    /// Requests that are not done.
+    requests: usize,
+    /// Reasons why copies could not be written the last time, by their paths.
+    problems: BTreeMap<PathBuf, String>,
+}
+
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Copier {
     /// # Errors
     /// The system gives no thread.
     pub(crate) fn start() -> std::io::Result<Self> {
         let (requests, received) = channel();
-        let heartbeat = Heartbeat::default();
-        let of_thread = heartbeat.clone();
+        let (heartbeat, state) = (Heartbeat::default(), Arc::default());
+        let of_thread = (heartbeat.clone(), Arc::clone(&state));
         let thread = std::thread::Builder::new().name("copies".to_owned());
-        thread.spawn(move || run(&received, &of_thread))?;
+        let thread = thread.spawn(move || run(&received, &of_thread.0, &of_thread.1))?;
         Ok(Self {
             requests,
             heartbeat,
+            state,
+            thread,
         })
     }
 
+    /// Which of these copies could not be written the last time, and why.
+    pub(crate) fn problems(&self, copies: &[TokenCopy]) -> Vec<String> {
+        let state = locked(&self.state);
+        let problem = |copy: &TokenCopy| {
+            let why = state.problems.get(&copy.path)?;
+            let (id, path) = (&copy.id, copy.path.display());
+            Some(format!(
+                "the copy of {id} at {path} (CREDMON_HTVAULT_COPIES) cannot be written: {why}"
+            ))
+        };
+        copies.iter().filter_map(problem).collect()
+    }
+
     pub(crate) fn update(&self, directory: Arc<Directory>, copies: Vec<TokenCopy>) {
+        locked(&self.state).requests += 1;
         // The thread ends only with this.
         let _ = self.requests.send((directory, copies));
     }
+
+    /// Waits until all that was asked for is done, unless a file system hangs for so long.
+    pub(crate) async fn finish(&self, limit: Duration) {
+        let is_busy = || locked(&self.state).requests > 0 && !self.thread.is_finished();
+        while is_busy() && self.heartbeat.hanging(limit).is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
-fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat) {
-    let (mut errors, mut owners) = (BTreeMap::new(), Owners::default());
+fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat, state: &Mutex<State>) {
+    let mut owners = Owners::default();
     for (directory, copies) in requests {
         for copy in &copies {
             let path = copy.path.display();
@@ -60,8 +101,17 @@ fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat) {
                 None => path.to_string(),
             };
             let _working = heartbeat.start(work.as_ref());
-            follow(directory.root(), copy, &mut owners, &mut errors);
+            let owner = copy.owner.as_ref().map(|owner| owners.get(owner));
+            let owner = owner.unwrap_or(Ok(Owner::Own));
+            let updated = owner.and_then(|owner| update(directory.root(), copy, owner));
+            let problems = &mut locked(state).problems;
+            match updated {
+                Ok(()) => _ = problems.remove(&copy.path),
+                Err(why) => _ = problems.insert(copy.path.clone(), why),
+            }
         }
+        let requests = &mut locked(state).requests;
+        *requests = requests.saturating_sub(1);
     }
 }
 
@@ -113,30 +163,7 @@ fn looked_up<T>(found: nix::Result<Option<T>>, kind: &str, name: &str) -> Result
     }
 }
 
-/// Brings one copy up to date; an error is logged when it is new.
-fn follow(
-    root: &Folder,
-    copy: &TokenCopy,
-    owners: &mut Owners,
-    errors: &mut BTreeMap<PathBuf, String>,
-) {
-    let owner = copy.owner.as_ref().map(|owner| owners.get(owner));
-    let owner = owner.unwrap_or(Ok(Owner::Own));
-    match owner.and_then(|owner| update(root, copy, owner)) {
-        Ok(()) => _ = errors.remove(&copy.path),
-        Err(why) => {
-            if errors.get(&copy.path) != Some(&why) {
-                let path = copy.path.display();
-                tracing::warn!(
-                    "the copy of {} at {path} (CREDMON_HTVAULT_COPIES) cannot be written: {why}",
-                    copy.id
-                );
-            }
-            errors.insert(copy.path.clone(), why);
-        }
-    }
-}
-
+/// Brings one copy up to date.
 fn update(root: &Folder, copy: &TokenCopy, owner: Owner) -> Result<(), String> {
     let folder = root.folder(copy.id.user()).ok();
     let token = folder.and_then(|folder| folder.read(&copy.id.use_name(), SIZE_LIMIT).ok());

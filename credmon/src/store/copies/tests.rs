@@ -102,25 +102,6 @@ fn a_device_in_the_place_of_a_copy_stays_and_only_the_null_device_means_off() {
 }
 
 #[test]
-fn a_copy_that_fails_is_remembered_until_it_succeeds_and_harms_no_other() {
-    let credentials = Credentials::new();
-    credentials.put("u", "cms.use", "one\n");
-    let root = Folder::open(credentials.path()).unwrap();
-    let target = tempfile::tempdir().unwrap();
-    let bad = copy_to(target.path().canonicalize().unwrap().join("missing/token"));
-    let (mut errors, mut owners) = (BTreeMap::new(), Owners::default());
-    for _ in 0..2 {
-        follow(&root, &bad, &mut owners, &mut errors);
-        assert_eq!(errors.len(), 1);
-    }
-    let why = errors.get(&bad.path).unwrap();
-    assert!(!why.contains("one"), "{why}");
-    std::fs::create_dir(bad.path.parent().unwrap()).unwrap();
-    follow(&root, &bad, &mut owners, &mut errors);
-    assert!(errors.is_empty() && bad.path.is_file());
-}
-
-#[test]
 fn an_owner_that_was_known_stays_so_while_the_name_service_fails() {
     let of = |user: &str, group: Option<&str>| CopyOwner {
         user: user.to_owned(),
@@ -166,7 +147,7 @@ fn the_thread_does_what_is_asked_for_until_nobody_asks_any_more() {
     }
     drop(requests);
     let heartbeat = Heartbeat::default();
-    run(&received, &heartbeat);
-    assert_eq!(heartbeat.hanging(std::time::Duration::ZERO), None);
+    run(&received, &heartbeat, &Mutex::default());
+    assert_eq!(heartbeat.hanging(Duration::ZERO), None);
     assert_eq!(folder.read_dir().unwrap().count(), 2);
 }

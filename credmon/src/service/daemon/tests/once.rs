@@ -91,6 +91,25 @@ async fn a_pass_whose_scanner_breaks_off_is_not_good() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pass_ends_with_its_copies_and_is_not_good_when_one_cannot_be_written() {
+    let target = tempfile::tempdir().unwrap();
+    let folder = target.path().canonicalize().unwrap();
+    let copy = |name: &str| TokenCopy {
+        id: CredentialId::new(&"u".into(), "cms").unwrap(),
+        path: folder.join(name),
+        owner: None,
+        mode: 0o400,
+    };
+    let mut setup = Setup::new(|c, _| c.store("u", "cms", "a", "s.1"));
+    setup.settings.copies = (0..20).map(|n| copy(&n.to_string())).collect();
+    let (good, mut setup) = once(setup).await;
+    assert_eq!(folder.read_dir().unwrap().count(), 20);
+    assert!(good);
+    setup.settings.copies.push(copy("missing/token"));
+    assert!(!once(setup).await.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_keeps_what_is_in_place_and_serves_what_came_meanwhile() {
     let (good, setup) = once(Setup::new(|c, _| {
         c.store("u", "kept", "a", "s.1");

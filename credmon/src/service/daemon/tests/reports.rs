@@ -176,6 +176,46 @@ async fn a_copy_follows_each_renewal() {
     run.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_cannot_be_written_is_a_problem_until_it_can_or_is_not_configured_any_more() {
+    let mut setup = Setup::new(|c, _| c.store("u", "cms", "a", "s.1"));
+    let target = tempfile::tempdir().unwrap();
+    let missing = target.path().canonicalize().unwrap().join("missing");
+    let copy_to = |path: PathBuf| TokenCopy {
+        id: CredentialId::new(&"u".into(), "cms").unwrap(),
+        path,
+        owner: None,
+        mode: 0o400,
+    };
+    let (mended, removed) = (missing.join("token"), missing.join("below/token"));
+    setup.settings.copies = vec![copy_to(mended.clone()), copy_to(removed)];
+    let other = Settings {
+        copies: vec![copy_to(mended)],
+        ..setup.settings.clone()
+    };
+    let run = setup.start();
+    // The copies' thread has no paused time: it is waited for.
+    let wait_for = async |wanted: &dyn Fn(&str) -> bool| {
+        let begin = std::time::Instant::now();
+        loop {
+            run.pass(10).await;
+            let problem = run.status().0.problem.unwrap_or_default();
+            if wanted(&problem) {
+                break;
+            }
+            assert!(begin.elapsed() < Duration::from_mins(1), "{problem}");
+            std::thread::yield_now();
+        }
+    };
+    let number = |problem: &str| problem.matches("the copy of u/cms at ").count();
+    wait_for(&|problem| number(problem) == 2).await;
+    std::fs::create_dir(&missing).unwrap();
+    wait_for(&|problem| number(problem) == 1 && problem.contains("/below/token")).await;
+    run.send(Command::Configure(Box::new(other))).await;
+    wait_for(&str::is_empty).await;
+    assert!(run.stop().await);
+}
+
 #[test]
 fn the_longest_line_of_the_daemon_can_be_read_back_by_far() {
     let long = "\u{1}\u{10ffff}".repeat(TEXT_LIMIT);
