@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use htvault::clock::Clock;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::model::{
     CredentialId, Failure, FileId, InUse, Lifetime, Now, Observed, ObservedTop, Outcome,
-    RenewalTask, Rules, TokenInfo, TopStamp, VaultLife,
+    RenewalTask, Rules, TokenInfo, TopStamp, VaultLife, lock,
 };
 use crate::renewal;
 use crate::scheduler::{Gate, Permit, Scheduler};
@@ -98,7 +98,7 @@ impl MemoryFiles {
     /// Stores a vault token. Names that HTCondor does not give are not stored.
     pub fn store(&self, account: &str, service: &str, vault_token: VaultToken) {
         let now = self.0.clock.now();
-        let mut content = self.0.content();
+        let mut content = lock(&self.0.content);
         let Some(id) = CredentialId::new(&account.into(), service) else {
             return;
         };
@@ -118,7 +118,7 @@ impl MemoryFiles {
 
     /// Deletes a credential, with the access token that jobs have of it.
     pub fn delete(&self, account: &str, service: &str) {
-        let mut content = self.0.content();
+        let mut content = lock(&self.0.content);
         if let Some(id) = CredentialId::new(&account.into(), service) {
             content.credentials.remove(&id);
             content.changed(id);
@@ -129,7 +129,7 @@ impl MemoryFiles {
     #[must_use]
     pub fn times(&self, account: &str, service: &str) -> Option<Times> {
         let id = CredentialId::new(&account.into(), service)?;
-        let content = self.0.content();
+        let content = lock(&self.0.content);
         let known = content.credentials.get(&id)?;
         Some(Times {
             stored: time_of(known.top),
@@ -139,7 +139,7 @@ impl MemoryFiles {
 
     /// Calls `visit` with each account, in their order, and the expiry of the access token that jobs have.
     pub fn visit(&self, mut visit: impl FnMut(&str, Option<Timestamp>)) {
-        for (id, known) in &self.0.content().credentials {
+        for (id, known) in &lock(&self.0.content).credentials {
             let lifetime = known.in_use.as_ref().and_then(|token| token.lifetime);
             visit(id.user(), lifetime.map(|lifetime| lifetime.expires));
         }
@@ -147,18 +147,14 @@ impl MemoryFiles {
 }
 
 impl Directory {
-    fn content(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn watch(&self) -> UnboundedReceiver<CredentialId> {
         let (watcher, changes) = unbounded_channel();
-        self.content().watcher = Some(watcher);
+        lock(&self.content).watcher = Some(watcher);
         changes
     }
 
     fn ids(&self) -> Vec<CredentialId> {
-        self.content().credentials.keys().cloned().collect()
+        lock(&self.content).credentials.keys().cloned().collect()
     }
 
     fn complete(&self, known: &Credential) -> CompleteTop {
@@ -171,7 +167,7 @@ impl Directory {
     }
 
     fn observe(&self, id: &CredentialId) -> Option<Observed> {
-        let content = self.content();
+        let content = lock(&self.content);
         let known = content.credentials.get(id)?;
         let top = ObservedTop {
             id: id.clone(),
@@ -205,7 +201,7 @@ impl Content {
 
 impl store::Files for Directory {
     async fn read_top(self: &Arc<Self>, task: &RenewalTask) -> Result<CompleteTop, Outcome> {
-        let content = self.content();
+        let content = lock(&self.content);
         let known = content.credentials.get(&task.id);
         let known = known.filter(|known| stamp(known) == task.stamp);
         known
@@ -219,7 +215,7 @@ impl store::Files for Directory {
         answer: AccessTokenAnswer,
         now: Timestamp,
     ) -> Result<TokenInfo, Outcome> {
-        let mut content = self.content();
+        let mut content = lock(&self.content);
         let file = content.new_file(now);
         let known = content.credentials.get_mut(&task.id);
         let known = known.filter(|known| stamp(known) == task.stamp);

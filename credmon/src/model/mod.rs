@@ -5,6 +5,7 @@
 pub(crate) mod fixtures;
 mod heartbeat;
 mod id;
+mod lock;
 mod outcome;
 mod routing;
 mod rules;
@@ -17,6 +18,7 @@ mod top;
 
 pub(crate) use heartbeat::Heartbeat;
 pub(crate) use id::{CredentialId, is_account};
+pub(crate) use lock::lock;
 pub(crate) use outcome::{Failure, Outcome, RenewalTask, TaskKind, VaultLife};
 pub(crate) use routing::{NameStyle, Routing};
 pub(crate) use rules::{CopyOwner, Limits, Rules, TokenCopy, without_dot};

@@ -1,13 +1,15 @@
 //! Texts that very many credentials have in common, such as hosts, issuers and scopes: each is in memory once.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use super::lock;
 
 static TEXTS: Mutex<BTreeSet<Arc<str>>> = Mutex::new(BTreeSet::new());
 
 /// Returns a text, the same one in memory for all who have it.
 pub(crate) fn shared_text(text: &str) -> Arc<str> {
-    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut texts = lock(&TEXTS);
     if let Some(known) = texts.get(text) {
         return known.clone();
     }
@@ -18,7 +20,7 @@ pub(crate) fn shared_text(text: &str) -> Arc<str> {
 
 /// Forgets texts that nobody has any more.
 pub(crate) fn forget_unused_texts() {
-    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut texts = lock(&TEXTS);
     texts.retain(|text| Arc::strong_count(text) > 1);
 }
 

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use htvault::{ErrorKind, is_of_this_host};
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::cache::FairCache;
-use crate::model::Failure;
+use crate::model::{Failure, lock};
 
 /// Threads that look up names at a time.
 const THREADS: usize = 32;
@@ -80,16 +80,12 @@ impl Default for NameCache {
 }
 
 impl NameCache {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Sees to it that addresses of a host are known.
     pub(super) async fn look_up(&self, account: &Arc<str>, host: &str) -> Result<(), Failure> {
         if bare(host).parse::<IpAddr>().is_ok() {
             return Ok(());
         }
-        let is_known = match self.state().known.get(host, account) {
+        let is_known = match lock(&self.state).known.get(host, account) {
             Some(known) if known.is_asked || known.looked_up.elapsed() < FRESH => return Ok(()),
             known => known.is_some(),
         };
@@ -114,7 +110,7 @@ impl NameCache {
 
     /// Addresses are looked up again before their time: none of them answers.
     pub(super) fn distrust(&self, host: &str) {
-        if let Some(known) = self.state().known.peek(host) {
+        if let Some(known) = lock(&self.state).known.peek(host) {
             known.looked_up = known
                 .looked_up
                 .checked_sub(FRESH)
@@ -148,7 +144,7 @@ impl NameCache {
     }
 
     fn slot(&self, account: &Arc<str>, host: &str) -> Option<Slot> {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         let free = THREADS.saturating_sub(state.under_way.values().sum());
         let own = state.under_way.get(account).copied().unwrap_or(0);
         if own >= free {
@@ -177,7 +173,7 @@ impl Slot {
                 unique.push(*address);
             }
         }
-        let mut state = self.names.state();
+        let mut state = lock(&self.names.state);
         let looked_up = Instant::now();
         if let Some(known) = state.known.peek(&self.host) {
             (known.addresses, known.looked_up) = (unique, looked_up);
@@ -209,7 +205,7 @@ fn bare(host: &str) -> &str {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.names.state();
+        let mut state = lock(&self.names.state);
         if let Some(known) = state.known.peek(&self.host) {
             known.is_asked = false;
         }
@@ -232,7 +228,7 @@ impl htvault::Resolve for NameCache {
         let known = if let Ok(address) = bare(host).parse() {
             vec![address]
         } else {
-            let mut state = self.state();
+            let mut state = lock(&self.state);
             let known = state.known.peek(host);
             known
                 .map(|known| known.addresses.clone())

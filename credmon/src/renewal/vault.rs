@@ -1,6 +1,6 @@
 //! Access tokens from HTVault: one client for each server, so that connections are kept.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use htvault::{
     AccessTokenAnswer, AccessTokenRequest, After429, Authorities, Client, ErrorKind, FailureScope,
@@ -10,7 +10,7 @@ use htvault::{
 use super::cache::FairCache;
 use super::dns::NameCache;
 use super::{Caller, Vault};
-use crate::model::{Failure, VaultLife};
+use crate::model::{Failure, VaultLife, lock};
 use crate::store::CompleteTop;
 
 /// Servers whose connections are kept. Sites have one or two; an account may name thousands.
@@ -44,18 +44,14 @@ impl HtVault {
 
     /// Trusts other certificate authorities from now on.
     pub(crate) fn set_authorities(&self, authorities: Option<Authorities>) {
-        let mut clients = self.clients();
+        let mut clients = lock(&self.clients);
         clients.authorities = authorities;
         clients.by_server = FairCache::new(SERVERS);
     }
 
-    fn clients(&self) -> MutexGuard<'_, Clients> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The client of a server.
     fn client(&self, account: &Arc<str>, server: ServerUrl) -> Result<Client, Failure> {
-        let mut clients = self.clients();
+        let mut clients = lock(&self.clients);
         let name = server.to_string();
         if let Some(client) = clients.by_server.get(&name, account) {
             return Ok(client.clone());

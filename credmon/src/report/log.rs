@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use htvault::clock::Clock;
@@ -21,7 +21,7 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use crate::model::{Event, Heartbeat, Level};
+use crate::model::{Event, Heartbeat, Level, lock};
 
 /// Target of the lines that `-v` adds.
 const RENEWALS: &str = "renewals";
@@ -117,18 +117,14 @@ impl Log {
         &self.heartbeat
     }
 
-    fn state(&self) -> MutexGuard<'_, LogState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Problem of the log, if it has one.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.state().error.clone()
+        lock(&self.state).error.clone()
     }
 
     /// Lines that were not written.
     pub(crate) fn dropped(&self) -> u64 {
-        self.state().dropped
+        lock(&self.state).dropped
     }
 
     /// Waits until everything is written, for so long at most.
@@ -142,7 +138,7 @@ impl Log {
 
     fn write(&self, line: String) {
         if let Err(TrySendError::Full(_)) = self.lines.try_send(Line::Text(line)) {
-            self.state().dropped += 1;
+            lock(&self.state).dropped += 1;
         }
     }
 }
@@ -184,7 +180,7 @@ impl Output {
             match line {
                 Line::Text(line) => {
                     let error = self.write(&line).err().map(|error| error.to_string());
-                    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut state = lock(state);
                     state.dropped += u64::from(error.is_some());
                     let path = self.path.as_deref().unwrap_or("".as_ref()).display();
                     state.error = error.map(|e| format!("log {path} cannot be written: {e}"));

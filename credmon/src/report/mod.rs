@@ -10,7 +10,7 @@ pub(crate) mod status_file;
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::stat::Mode;
@@ -19,7 +19,7 @@ use nix::unistd::Gid;
 pub(crate) use account_lines::AccountLines;
 
 use crate::config::Outputs;
-use crate::model::{Heartbeat, Snapshot};
+use crate::model::{Heartbeat, Snapshot, lock};
 use crate::store::{self, FileAttributes, Folder, Owner};
 
 /// Writes the latest snapshot to files. Cheap to clone.
@@ -50,25 +50,21 @@ impl Publisher {
         Ok(publisher)
     }
 
-    fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Hands over what is to be written. A snapshot that was not written yet is replaced.
     pub(crate) fn publish(&self, outputs: &Outputs, snapshot: Snapshot) {
-        self.pending().snapshot = Some((outputs.clone(), snapshot));
+        lock(&self.shared.0).snapshot = Some((outputs.clone(), snapshot));
         self.shared.1.notify_all();
     }
 
     /// Files that could not be written the last time.
     pub(crate) fn problems(&self) -> Vec<String> {
-        self.pending().problems.clone()
+        lock(&self.shared.0).problems.clone()
     }
 
     /// The snapshot that waits to be written.
     #[cfg(test)]
     pub(crate) fn latest(&self) -> Option<Snapshot> {
-        let pending = self.pending();
+        let pending = lock(&self.shared.0);
         pending
             .snapshot
             .as_ref()
@@ -86,14 +82,14 @@ impl Publisher {
         drop(
             self.shared
                 .1
-                .wait_timeout_while(self.pending(), deadline, is_busy),
+                .wait_timeout_while(lock(&self.shared.0), deadline, is_busy),
         );
     }
 
     fn run(&self) {
         loop {
             let is_empty = |pending: &mut Pending| pending.snapshot.is_none();
-            let waited = self.shared.1.wait_while(self.pending(), is_empty);
+            let waited = self.shared.1.wait_while(lock(&self.shared.0), is_empty);
             let mut pending = waited.unwrap_or_else(PoisonError::into_inner);
             let Some((outputs, snapshot)) = pending.snapshot.take() else {
                 continue;
@@ -101,7 +97,7 @@ impl Publisher {
             pending.writing = true;
             drop(pending);
             let problems = write(&outputs, &snapshot, &self.heartbeat);
-            let mut pending = self.pending();
+            let mut pending = lock(&self.shared.0);
             (pending.problems, pending.writing) = (problems, false);
             drop(pending);
             self.shared.1.notify_all();

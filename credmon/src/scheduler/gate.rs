@@ -7,10 +7,10 @@
 //! others. A [`Permit`] is a value: however the work ends, dropping it makes room.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::model::{RenewalTask, Route, Target};
+use crate::model::{RenewalTask, Route, Target, lock};
 
 /// Requests under way at one host, at most.
 const PER_HOST: usize = 24;
@@ -96,12 +96,7 @@ impl Gate {
     /// Questions for a request so far.
     #[cfg(test)]
     pub(crate) fn asked(&self) -> usize {
-        self.state().asked
-    }
-
-    fn state(&self) -> MutexGuard<'_, Use> {
-        // A panic elsewhere leaves the counts as they are.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).asked
     }
 
     /// Sets the bound on requests to one host: a number, and a span in seconds.
@@ -112,27 +107,27 @@ impl Gate {
                 Duration::from_secs(seconds),
             )
         });
-        self.state().limit = limit;
+        lock(&self.0).limit = limit;
     }
 
     /// Room for each account, whomever it asks.
     pub(crate) fn room(&self) -> Room {
-        self.state().room()
+        lock(&self.0).room()
     }
 
     /// Room for each account at a host, whichever issuer it asks for.
     pub(crate) fn room_at(&self, host: &Arc<str>) -> Room {
-        self.state().room_at(host)
+        lock(&self.0).room_at(host)
     }
 
     /// `true` when nobody may ask a host or issuer now.
     pub(crate) fn is_full(&self, (host, issuer): &Target) -> bool {
-        self.state().room_for_issuer(host, issuer).free == 0
+        lock(&self.0).room_for_issuer(host, issuer).free == 0
     }
 
     /// `true` when a request may be sent.
     pub(crate) fn admits(&self, route: &Route, now: Instant) -> bool {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         #[cfg(test)]
         {
             state.asked += 1;
@@ -150,7 +145,7 @@ impl Gate {
 
     /// Admits a request.
     pub(crate) fn enter(&self, route: Route, probe: Option<Arc<()>>) -> Permit {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         let number = state.next;
         state.next += 1;
         state.under_way.insert(number, route);
@@ -164,7 +159,7 @@ impl Gate {
     /// Next time at which the bound on requests has more room at a host. Hosts that nobody asks now still have requests
     /// whose time is over.
     pub(crate) fn next_room(&self, now: Instant) -> Option<Instant> {
-        let state = self.state();
+        let state = lock(&self.0);
         let (_, span) = state.limit?;
         let next = |sent: &VecDeque<Sent>| sent.iter().map(|s| s.at + span).find(|&at| at > now);
         state.sent.values().filter_map(next).min()
@@ -172,7 +167,7 @@ impl Gate {
 
     /// Forgets hosts without requests.
     pub(crate) fn forget_idle(&self, now: Instant) {
-        let mut state = self.state();
+        let mut state = lock(&self.0);
         let Some((_, span)) = state.limit else {
             return state.sent.clear();
         };
@@ -231,7 +226,7 @@ impl Permit {
     }
 
     fn count(&self, requests: usize, at: Instant) {
-        let mut state = self.gate.state();
+        let mut state = lock(&self.gate.0);
         let Some(Route { account, host, .. }) = state.under_way.remove(&self.number) else {
             return;
         };

@@ -336,8 +336,8 @@ impl<V: Vault> Daemon<V> {
     /// is asked for: the next full scan does.
     fn copy(&mut self, only: Option<&CredentialId>) {
         let wanted = |copy: &&TokenCopy| only.is_none_or(|id| copy.id == *id);
-        let copies = self.settings.copies.iter();
-        let wanted: Vec<_> = copies.filter(wanted).cloned().collect();
+        let all = self.settings.copies.iter();
+        let wanted: Vec<_> = all.filter(wanted).cloned().collect();
         let (false, Some(directory)) = (wanted.is_empty(), self.directory.clone()) else {
             return;
         };

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::directory::Directory;
 use super::folder::Folder;
 use super::install::{FileAttributes, Owner, install_bytes, output_place};
 use super::use_file::SIZE_LIMIT;
-use crate::model::{CopyOwner, Heartbeat, TokenCopy};
+use crate::model::{CopyOwner, Heartbeat, TokenCopy, lock};
 
 /// The thread that brings copies up to date. It ends when this is dropped.
 pub(crate) struct Copier {
@@ -42,10 +42,6 @@ struct State {
     problems: BTreeMap<PathBuf, String>,
 }
 
-fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Copier {
     /// # Errors
     /// The system gives no thread.
@@ -65,7 +61,7 @@ impl Copier {
 
     /// Which of these copies could not be written the last time, and why.
     pub(crate) fn problems(&self, copies: &[TokenCopy]) -> Vec<String> {
-        let state = locked(&self.state);
+        let state = lock(&self.state);
         let problem = |copy: &TokenCopy| {
             let why = state.problems.get(&copy.path)?;
             let (id, path) = (&copy.id, copy.path.display());
@@ -77,14 +73,14 @@ impl Copier {
     }
 
     pub(crate) fn update(&self, directory: Arc<Directory>, copies: Vec<TokenCopy>) {
-        locked(&self.state).requests += 1;
+        lock(&self.state).requests += 1;
         // The thread ends only with this.
         let _ = self.requests.send((directory, copies));
     }
 
     /// Waits until all that was asked for is done, unless a file system hangs for so long.
     pub(crate) async fn finish(&self, limit: Duration) {
-        let is_busy = || locked(&self.state).requests > 0 && !self.thread.is_finished();
+        let is_busy = || lock(&self.state).requests > 0 && !self.thread.is_finished();
         while is_busy() && self.heartbeat.hanging(limit).is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -104,13 +100,13 @@ fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat, state: &Mutex<State>
             let owner = copy.owner.as_ref().map(|owner| owners.get(owner));
             let owner = owner.unwrap_or(Ok(Owner::Own));
             let updated = owner.and_then(|owner| update(directory.root(), copy, owner));
-            let problems = &mut locked(state).problems;
+            let problems = &mut lock(state).problems;
             match updated {
                 Ok(()) => _ = problems.remove(&copy.path),
                 Err(why) => _ = problems.insert(copy.path.clone(), why),
             }
         }
-        let requests = &mut locked(state).requests;
+        let requests = &mut lock(state).requests;
         *requests = requests.saturating_sub(1);
     }
 }

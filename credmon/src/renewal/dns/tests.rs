@@ -40,7 +40,7 @@ async fn a_name_that_was_looked_up_is_remembered_with_each_address_once() {
     names.look_up(&account("u"), "good.test").await.unwrap();
     let found = addresses(&names, "good.test").await;
     assert_eq!(found, ["10.0.0.1:8200".parse().unwrap()]);
-    assert!(names.state().under_way.is_empty());
+    assert!(lock(&names.state).under_way.is_empty());
 }
 
 #[tokio::test]
@@ -89,7 +89,11 @@ async fn a_look_up_that_hangs_has_a_deadline() {
     let failure = names.look_up(&account("u"), "hangs.test").await;
     assert!(failure.unwrap_err().text.contains("no answer for 10 s"));
     assert_eq!(start.elapsed(), DEADLINE);
-    assert_eq!(names.state().under_way.len(), 1, "the thread has its slot");
+    assert_eq!(
+        lock(&names.state).under_way.len(),
+        1,
+        "the thread has its slot"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +112,7 @@ async fn an_account_whose_names_hang_leaves_slots_for_others() {
     assert_eq!(fill(&account("first")).await, THREADS / 2);
     assert_eq!(fill(&account("second")).await, THREADS / 4);
     assert!(names.slot(&account("third"), "hangs.test").is_some());
-    let under_way = names.state().under_way.clone();
+    let under_way = lock(&names.state).under_way.clone();
     assert!(
         !under_way.contains_key("third"),
         "a slot is released: {under_way:?}"
@@ -123,9 +127,9 @@ async fn an_account_without_a_slot_is_told_so_and_its_host_is_not_blamed() {
     assert_eq!(slots.len(), THREADS / 2);
     let failure = names.look_up(&account, "good.test").await.unwrap_err();
     assert_eq!(failure.scope, FailureScope::Local);
-    assert_eq!(names.state().under_way.len(), 1);
+    assert_eq!(lock(&names.state).under_way.len(), 1);
     drop(slots);
-    assert!(names.state().under_way.is_empty());
+    assert!(lock(&names.state).under_way.is_empty());
 }
 
 #[tokio::test]
@@ -145,10 +149,14 @@ async fn known_addresses_are_used_while_they_are_looked_up_again() {
     names.look_up(&account, "good.test").await.unwrap();
     pause();
     names.look_up(&account, "good.test").await.unwrap();
-    assert!(names.state().under_way.is_empty(), "it is fresh");
+    assert!(lock(&names.state).under_way.is_empty(), "it is fresh");
     advance(FRESH).await;
     names.look_up(&account, "good.test").await.unwrap();
-    assert_eq!(names.state().under_way.len(), 1, "it is looked up again");
+    assert_eq!(
+        lock(&names.state).under_way.len(),
+        1,
+        "it is looked up again"
+    );
     assert_eq!(addresses(&names, "good.test").await.len(), 1);
     advance(10 * FRESH).await;
     names.look_up(&account, "good.test").await.unwrap();
@@ -162,16 +170,15 @@ async fn addresses_that_do_not_answer_are_looked_up_again_at_once() {
     names.look_up(&account, "good.test").await.unwrap();
     pause();
     advance(Duration::from_secs(1)).await;
-    names
-        .state()
+    let clear = |known: &mut Known| known.addresses.clear();
+    lock(&names.state).known.peek("good.test").map(clear);
+    names.distrust("good.test");
+    names.distrust("never.seen.test");
+    let looked_up = lock(&names.state)
         .known
         .peek("good.test")
         .unwrap()
-        .addresses
-        .clear();
-    names.distrust("good.test");
-    names.distrust("never.seen.test");
-    let looked_up = names.state().known.peek("good.test").unwrap().looked_up;
+        .looked_up;
     let is_fresh = looked_up.elapsed() < FRESH;
     assert!(!is_fresh);
 }
@@ -195,7 +202,7 @@ async fn a_known_name_whose_name_server_hangs_takes_one_slot_however_many_ask() 
         let account = account(&format!("u{n}"));
         names.look_up(&account, "good.test").await.unwrap();
     }
-    let under_way: usize = names.state().under_way.values().sum();
+    let under_way: usize = lock(&names.state).under_way.values().sum();
     assert_eq!(under_way, 1, "there is room for other names");
 }
 
@@ -206,6 +213,6 @@ async fn names_that_are_remembered_are_bounded() {
         let slot = names.slot(&account("u"), &format!("h{n}.test")).unwrap();
         slot.remember(&[[10, 0, 0, 1].into()]);
     }
-    assert_eq!(names.state().known.len(), HOSTS);
-    assert!(names.state().under_way.is_empty());
+    assert_eq!(lock(&names.state).known.len(), HOSTS);
+    assert!(lock(&names.state).under_way.is_empty());
 }

@@ -33,7 +33,7 @@ fn requests_are_bounded_for_each_issuer_and_host_and_in_total() {
             }
         }
     }
-    let state = gate.state();
+    let state = lock(&gate.0);
     let count = |is_here: &dyn Fn(&Route) -> bool| {
         let routes = state.under_way.values();
         routes.filter(|route| is_here(route)).count()
@@ -51,7 +51,7 @@ fn requests_are_bounded_for_each_issuer_and_host_and_in_total() {
 #[test]
 fn few_descriptors_mean_few_requests() {
     for (descriptors, total) in [(0, 4), (20, 5), (100, 25), (1024, 64), (u64::MAX, 64)] {
-        assert_eq!(Gate::new(descriptors).state().total, total);
+        assert_eq!(lock(&Gate::new(descriptors).0).total, total);
     }
 }
 
@@ -69,7 +69,7 @@ fn an_account_never_takes_more_than_is_free_and_greedy_ones_leave_room() {
                 now,
             ));
         }
-        let free = 64 - gate.state().under_way.len();
+        let free = 64 - lock(&gate.0).under_way.len();
         assert_eq!(free, 64 >> greedy, "{greedy} that come one after the other");
         assert!(gate.admits(&route("other", "a", "cms"), now));
         assert!(gate.room().has(&"other".into()));
@@ -139,7 +139,7 @@ fn a_permit_makes_room_however_its_work_ends() {
         panic!("as the test wants");
     });
     assert!(ended.join().is_err());
-    assert!(gate.state().under_way.is_empty());
+    assert!(lock(&gate.0).under_way.is_empty());
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn room_comes_again_when_the_oldest_request_leaves_the_span() {
     assert!(gate.admits(&own, now + Duration::from_mins(1)));
     gate.forget_idle(now + Duration::from_mins(1));
     assert!(
-        gate.state().sent.is_empty(),
+        lock(&gate.0).sent.is_empty(),
         "hosts without requests are forgotten"
     );
 }
@@ -207,11 +207,11 @@ fn hosts_that_somebody_only_named_are_forgotten() {
         gate.admits(&route("u", &format!("h{n}"), "x"), now);
     }
     gate.forget_idle(now);
-    assert!(gate.state().sent.is_empty());
+    assert!(lock(&gate.0).sent.is_empty());
     gate.set_limit(None);
     gate.enter(route("u", "a", "x"), None).finish(1, now);
     assert!(
-        gate.state().sent.is_empty(),
+        lock(&gate.0).sent.is_empty(),
         "nothing is counted without a limit"
     );
 }
@@ -286,7 +286,7 @@ proptest! {
     #[test]
     fn an_account_has_never_more_under_way_than_were_free(acts in acts()) {
         let (gate, now) = (Gate::new(64), Instant::now());
-        let total = gate.state().total;
+        let total = lock(&gate.0).total;
         let mut tasks = Vec::new();
         for act in acts {
             match act {
@@ -308,7 +308,7 @@ proptest! {
                 }
                 _ => {}
             }
-            prop_assert_eq!(gate.state().under_way.len(), tasks.len());
+            prop_assert_eq!(lock(&gate.0).under_way.len(), tasks.len());
         }
     }
 }
