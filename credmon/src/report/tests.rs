@@ -1,6 +1,7 @@
 //! The files that are published, by the thread that writes them.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::time::SystemTime;
 
 use super::*;
 use crate::model::Renewals;
@@ -53,6 +54,28 @@ fn files_are_written_whole_with_their_mode_and_the_latest_snapshot_counts() {
         2,
         "nothing is left over"
     );
+}
+
+#[test]
+fn what_a_killed_run_left_beside_a_file_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, age) in [
+        (".credmon-4294967295-1.tmp", 200),
+        (".credmon-4294967295-2.tmp", 0),
+        ("another's", 200),
+    ] {
+        let file = std::fs::File::create(dir.path().join(name)).unwrap();
+        let age = Duration::from_secs(age);
+        file.set_modified(SystemTime::now() - age).unwrap();
+    }
+    let problems = write(&outputs(dir.path()), &snapshot("a"), &Heartbeat::default());
+    assert_eq!(problems, Vec::<String>::new());
+    let names = dir.path().read_dir().unwrap();
+    let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    // A process of another host may be writing the young one just now.
+    let young = ".credmon-4294967295-2.tmp";
+    assert_eq!(names, [young, "another's", "metrics.prom", "status"]);
 }
 
 #[test]

@@ -155,6 +155,9 @@ pub(crate) fn output_place(
         return Ok(None);
     }
     check_output(&folder, name).map_err(|error| error.to_string())?;
+    // Processes of other hosts may write there, too: only the age counts.
+    let names = folder.names().unwrap_or_default();
+    remove_leftovers(&folder, &names, Timestamp::now(), |_| false);
     Ok(Some((folder, name)))
 }
 
@@ -195,25 +198,30 @@ fn at<T>(step: Step, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Instal
 }
 
 /// Removes temporary files that a killed run left: at once when their writer is gone.
-pub(crate) fn remove_leftovers(folder: &Folder, names: &[String], now: Timestamp) {
+pub(crate) fn remove_leftovers(
+    folder: &Folder,
+    names: &[String],
+    now: Timestamp,
+    is_gone: fn(&str) -> bool,
+) {
     for name in names.iter().filter(|name| is_temporary(name)) {
-        let writer = name
-            .strip_prefix(TEMPORARY)
-            .and_then(|rest| rest.split('-').next());
-        let writer: Option<u32> = writer.and_then(|writer| writer.parse().ok());
-        let is_gone = writer.is_some_and(|id| {
-            id != std::process::id() && !Path::new(&format!("/proc/{id}")).exists()
-        });
         let Ok(Some(stat)) = folder.stat_of(name) else {
             continue;
         };
-        if is_gone || stat.st_mtime.saturating_add(LEFTOVER_AGE) < now.as_second() {
+        if is_gone(name) || stat.st_mtime.saturating_add(LEFTOVER_AGE) < now.as_second() {
             match folder.remove(name) {
                 Ok(()) => tracing::info!("removed {name}, left by a run that was killed"),
                 Err(errno) => tracing::debug!("{name} cannot be removed: {errno}"),
             }
         }
     }
+}
+
+/// `true` when the process of this host that wrote a temporary file has ended.
+pub(crate) fn writer_is_gone(name: &str) -> bool {
+    let rest = name.strip_prefix(TEMPORARY);
+    let writer = rest.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+    writer.is_some_and(|id| id != std::process::id() && !Path::new(&format!("/proc/{id}")).exists())
 }
 
 /// `true` for the name of a file that is being written.

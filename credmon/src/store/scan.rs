@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::account::Account;
 use super::directory::{Directory, DirectoryError};
 use super::folder::{Folder, file_id, kind};
-use super::install::{is_temporary, remove_leftovers};
+use super::install::{is_temporary, remove_leftovers, writer_is_gone};
 use super::observation::{Observation, ScanReport};
 use super::odd_names::OddNames;
 use super::own_files::Service;
@@ -251,7 +251,7 @@ impl Scanner {
         self.directory = Some(directory.clone());
         self.send(Observation::Directory(Ok(directory.clone())));
         let names = directory.names()?;
-        remove_leftovers(directory.root(), &names, self.clock.now());
+        remove_leftovers(directory.root(), &names, self.clock.now(), writer_is_gone);
         let accounts = names.into_iter().filter(|name| is_account(name));
         let known = |name: &str| Some(self.accounts.get_key_value(name)?.0.clone());
         let users = accounts.map(|name| known(&name).unwrap_or_else(|| name.into()));
@@ -342,7 +342,7 @@ impl Scanner {
     ) -> Result<(Vec<CredentialId>, Option<FileId>), Errno> {
         let (names, is_all) = folder.first_names(NAME_LIMIT)?;
         let now = self.clock.now();
-        remove_leftovers(folder, &names, now);
+        remove_leftovers(folder, &names, now, writer_is_gone);
         let age = now
             .as_second()
             .saturating_sub(place.changed / 1_000_000_000);

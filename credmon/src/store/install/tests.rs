@@ -82,7 +82,7 @@ fn a_stop_at_any_step_leaves_the_old_content_or_the_new() {
             let others = folder.names().unwrap().len() - 1;
             assert!(others == 0 || cut_off, "{step:?} leaves a file");
             let late = Timestamp::from_second(4_000_000_000).unwrap();
-            remove_leftovers(&folder, &folder.names().unwrap(), late);
+            remove_leftovers(&folder, &folder.names().unwrap(), late, writer_is_gone);
             assert_eq!(folder.names().unwrap(), ["a"]);
             put(&folder, "new").unwrap();
         }
@@ -165,7 +165,7 @@ fn an_output_replaces_plain_files_and_links_only() {
 fn names_after(folder: &Folder, name: &str, age: i64) -> Vec<String> {
     let made = folder.stat_of(name).unwrap().unwrap().st_mtime;
     let now = Timestamp::from_second(made + age).unwrap();
-    remove_leftovers(folder, &folder.names().unwrap(), now);
+    remove_leftovers(folder, &folder.names().unwrap(), now, writer_is_gone);
     let mut names = folder.names().unwrap();
     names.sort();
     names
