@@ -174,6 +174,10 @@ impl Transport for FakeSchedds {
         world.stored.insert(delivery.id.clone(), stored);
         let token = world.token_at(&delivery.id).unwrap();
         assert!(world.is_alive(&token), "a dead token was pushed");
+        if world.stores_unanswered {
+            let cause = Cause::credd(delivery);
+            return Err(Problem::new(cause, Kind::CreddDown, "no answer"));
+        }
         Ok(())
     }
 

@@ -81,6 +81,8 @@ pub(crate) struct World {
     pub(crate) schedds_down: BTreeSet<String>,
     /// Schedds answer what they have, and take nothing more.
     pub(crate) stores_refused: bool,
+    /// Schedds take what is stored, and their answer is lost.
+    pub(crate) stores_unanswered: bool,
     /// How long credmons take.
     pub(crate) credmon_takes: Duration,
     /// The credmons run.
@@ -145,6 +147,7 @@ impl World {
             no_keytab: BTreeSet::new(),
             schedds_down: BTreeSet::new(),
             stores_refused: false,
+            stores_unanswered: false,
             credmon_takes: Duration::from_secs(1),
             credmons: true,
             scopes: vec!["storage.read:/".to_owned()],

@@ -188,7 +188,8 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             Decision::Push(why) => why,
         };
         match why {
-            PushReason::Replaced => {
+            // While there is a candidate it may be that one, whose storing seemed to fail.
+            PushReason::Replaced if self.tokens.candidate.is_none() => {
                 let now = self.now();
                 self.tokens.replaced_by_others(now);
             }

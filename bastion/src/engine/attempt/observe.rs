@@ -43,6 +43,9 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             .content
             .as_ref()
             .map(|text| top_file::token_of(&self.delivery.credential, text));
+        if let Some(Some(token)) = &there {
+            self.tokens.found(token, stored);
+        }
         let Some((owned, at)) = self.tokens.current() else {
             return match there {
                 Some(Some(token)) => self.adopt(token, stored, &observed).await,
@@ -208,10 +211,8 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             return Ok(Decision::Push(PushReason::Replaced));
         };
         // It is named by itself from here on; another that was recorded was replaced by somebody.
-        let recorded = self.tokens.at_schedd.take();
-        let recorded = recorded.and_then(|recorded| recorded.record());
-        let replaced = recorded.filter(|recorded| recorded.accessor != accessor);
-        self.tokens.lost.extend(replaced);
+        self.tokens.let_go();
+        self.tokens.lost.retain(|named| named.accessor != accessor);
         let owned = OwnedToken {
             token,
             parent: None,

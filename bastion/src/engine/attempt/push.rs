@@ -42,6 +42,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         self.write_ahead().await;
         let sent = (self.now(), Instant::now());
         self.store(&owned).await?;
+        self.tokens.let_go();
         self.is_stored(sent);
         let id = &self.delivery.id;
         info!(
@@ -51,7 +52,6 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
             jti = self.access.as_ref().and_then(|a| a.jti.as_deref()).unwrap_or_default(),
             "pushed"
         );
-        self.tokens.let_go();
         self.tokens.at_schedd = Some(AtSchedd::Owned(owned, None));
         Ok(seen.served)
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use htvault::ServerUrl;
+use htvault::{ServerUrl, VaultToken};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -194,8 +194,26 @@ impl Tokens {
             .retain(|at| *at > oldest && !is_void(*at, now));
     }
 
+    /// Takes note that this token was seen at the schedd: it is the current one if its storing seemed to fail, or if it was
+    /// gone meanwhile.
+    pub(crate) fn found(&mut self, token: &VaultToken, stored: Timestamp) {
+        let is_it = |owned: &OwnedToken| owned.token.expose() == token.expose();
+        let candidate = self.candidate.take_if(|owned| is_it(owned));
+        let found = match candidate {
+            None if self.current().is_none() => {
+                self.former.extract_if(.., |owned| is_it(owned)).next()
+            }
+            candidate => candidate.map(|owned| *owned),
+        };
+        if let Some(owned) = found {
+            self.let_go();
+            self.at_schedd = Some(AtSchedd::Owned(owned, Some(stored)));
+        }
+    }
+
     /// Gives up what is at the schedd: it is replaced, or it is gone. Returns `true` if anything was known.
     pub(crate) fn let_go(&mut self) -> bool {
+        self.sent = None;
         let at_schedd = self.at_schedd.take();
         let known = at_schedd.is_some();
         match at_schedd {

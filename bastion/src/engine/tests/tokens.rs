@@ -264,3 +264,99 @@ async fn a_token_that_was_made_for_another_configuration_is_not_delivered() {
     assert_eq!(outside.lock().living_children(), 1);
     service.stop().await;
 }
+
+fn in_a_directory() -> Vec<Delivery> {
+    let here = Target::Directory("/creds".into());
+    vec![delivery("a", "cms", "here", here)]
+}
+
+/// Passes so much time, in which jobs have a living token.
+async fn watch(service: &Service, time: Duration) {
+    for _ in 0..time.as_secs() / 5 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(service.has("a", "here"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_whose_storing_seemed_to_fail_is_the_one_of_the_delivery() {
+    for seconds in [3, 60] {
+        let outside = Outside::new();
+        outside.lock().stores_unanswered = true;
+        let service = Service::start(&outside, in_a_directory());
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        outside.lock().stores_unanswered = false;
+        watch(&service, HOUR).await;
+        assert_eq!(service.state("a", "here"), Good);
+        let logins = outside.lock().logins;
+        assert!(logins <= 2, "{logins}");
+        service.order(Order::Push(of(None, None))).await;
+        watch(&service, HOUR).await;
+        assert_eq!(outside.lock().logins, logins + 1, "a new one");
+        assert_eq!(living(&outside).len(), 1);
+        service.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_back_at_its_schedd_is_not_revoked() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, in_a_directory()).await;
+    let id = &in_a_directory()[0].id;
+    let stored = outside.lock().stored.remove(id).unwrap();
+    outside.lock().no_keytab.insert("a".to_owned());
+    tokio::time::sleep(HOUR / 2).await;
+    outside.lock().stored.insert(id.clone(), stored);
+    watch(&service, HOUR).await;
+    assert_eq!(service.state("a", "here"), Good);
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_lost_are_nobody_elses_tokens() {
+    for wanted in [one(), in_a_directory()] {
+        let outside = Outside::new();
+        let id = wanted[0].id.clone();
+        let service = Service::good(&outside, wanted).await;
+        for _ in 0..3 {
+            {
+                let mut world = outside.lock();
+                world.stores_unanswered = true;
+                let token = world.token_at(&id).unwrap();
+                world.kill(&token);
+            }
+            tokio::time::sleep(5 * MINUTE).await;
+            outside.lock().stores_unanswered = false;
+            tokio::time::sleep(HOUR / 2).await;
+        }
+        let report = service.reports.now().unwrap();
+        assert!(report.is_good(), "{:?}", report.problem_lines());
+        assert_eq!(living(&outside).len(), 1);
+        service.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_before_a_restart_that_was_away_is_no_other_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    let service = Service::start_in(Some(folder.path()), &outside, in_a_directory());
+    tokio::time::sleep(MINUTE).await;
+    service.stop().await;
+    let id = &in_a_directory()[0].id;
+    let stored = outside.lock().stored.remove(id).unwrap();
+    outside.lock().no_keytab.insert("a".to_owned());
+    let service = Service::start_in(Some(folder.path()), &outside, in_a_directory());
+    tokio::time::sleep(HOUR / 2).await;
+    let others = || {
+        service.reports.now().unwrap().deliveries[0]
+            .other_accessors
+            .clone()
+    };
+    assert_eq!(others(), living(&outside));
+    outside.lock().stored.insert(id.clone(), stored);
+    watch(&service, HOUR).await;
+    assert_eq!(service.state("a", "here"), Good);
+    assert!(others().is_empty());
+    service.stop().await;
+}
