@@ -106,7 +106,7 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
         }
     }
 
-    async fn revoke(&self, owned: &OwnedToken) -> bool {
+    async fn revoke(&mut self, owned: &OwnedToken) -> bool {
         let id = &self.delivery.id;
         let accessor = owned.accessor.as_str();
         match self.parts.end_of(&self.delivery.credential, owned).await {
@@ -121,11 +121,13 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
                 true
             }
             Err(problem) => {
-                warn!(
-                    account = id.account, service = id.service, schedd = id.schedd,
-                    accessor, %problem,
-                    "the former token could not be revoked yet"
-                );
+                if self.tokens.unrevoked.insert(accessor.to_owned()) {
+                    warn!(
+                        account = id.account, service = id.service, schedd = id.schedd,
+                        accessor, %problem,
+                        "the former token could not be revoked yet; it is tried again at each check"
+                    );
+                }
                 false
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Always true: no token is forgotten before it is revoked, or recorded as one that may live.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use htvault::{ServerUrl, VaultToken};
@@ -28,6 +29,8 @@ pub struct Tokens {
     pub candidate: Option<Box<OwnedToken>>,
     /// Replaced ones, to be revoked when the current one is good.
     pub former: Vec<OwnedToken>,
+    /// Accessors of those of them whose revocation failed, which is logged once.
+    pub unrevoked: BTreeSet<String>,
     /// Ones that may live and that this process cannot revoke, since it knows only their names:
     /// Vault's admins can.
     pub lost: Vec<TokenRecord>,
@@ -227,6 +230,7 @@ impl Tokens {
     pub(crate) fn forget(&mut self, ended: &OwnedToken) {
         let is_other = |owned: &OwnedToken| owned.token.expose() != ended.token.expose();
         self.former.retain(is_other);
+        self.unrevoked.remove(&ended.accessor);
     }
 
     /// `true` when one of these is that token, or has its accessor.

@@ -226,14 +226,36 @@ impl Lines {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_problem_is_logged_once_and_again_when_it_comes_again() {
+/// The log of this thread, until the guard is dropped.
+fn log() -> (Lines, tracing::subscriber::DefaultGuard) {
     let lines = Lines::default();
     let writer = lines.clone();
     let log = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::WARN)
         .with_writer(move || writer.clone());
-    let _log = tracing::subscriber::set_default(log.finish());
+    (lines, tracing::subscriber::set_default(log.finish()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_former_token_that_cannot_be_revoked_is_logged_once() {
+    let (lines, _log) = log();
+    let outside = Outside::new();
+    let service = Service::good(&outside, vec![at("a", "ap1")]).await;
+    outside.lock().revoke_refused = true;
+    for times in 1..3 {
+        service.order(Order::Push(of(None, None))).await;
+        tokio::time::sleep(6 * HOUR).await;
+        assert_eq!(lines.with("could not be revoked yet"), times);
+    }
+    outside.lock().revoke_refused = false;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(outside.lock().living_children(), 1);
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_problem_is_logged_once_and_again_when_it_comes_again() {
+    let (lines, _log) = log();
     let outside = Outside::new();
     let wanted = vec![at("a", "ap1"), at("a", "ap2")];
     let mut service = Service::good(&outside, wanted.clone()).await;
@@ -318,10 +340,7 @@ async fn an_outage_that_is_over_is_followed_by_no_burst() {
 
 #[tokio::test(start_paused = true)]
 async fn faults_of_a_clock_whose_words_differ_are_logged_once() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let log = tracing_subscriber::fmt().with_writer(move || writer.clone());
-    let _log = tracing::subscriber::set_default(log.finish());
+    let (lines, _log) = log();
     let (problems, delivery) = (ProblemLog::default(), at("a", "ap1"));
     let mut raised = Vec::new();
     for second in 0..10 {
