@@ -289,18 +289,22 @@ impl<V: Vault, T: Transport> Engine<V, T> {
 
     /// An owner broke off by a fault of this program: another one takes over with what is in the store.
     fn restart(&mut self, error: &JoinError) {
-        self.view.count_fault();
         let mut owners = self.owners.iter();
         let Some((id, owner)) = owners.find(|(_, owner)| owner.task == Some(error.id())) else {
             return;
         };
-        error!(delivery = %id, %error, "a task ended by a fault of this program, and is started anew; please report it");
+        self.broke_off(&id.to_string(), error);
         let (before, is_wanted) = (owner.status.borrow().clone(), owner.is_wanted);
         let mut task = self.own(Arc::clone(&before.delivery), is_wanted, before.gone);
         task.resume(&self.env(), &before);
         self.spawn(task);
         // It may have broken off before it read of another configuration.
         drop(self.configure(false));
+    }
+
+    fn broke_off(&self, task: &str, error: &JoinError) {
+        self.view.count_fault();
+        error!(task, %error, "a task ended by a fault of this program, and is started anew; please report it");
     }
 
     /// Lets attempts end, for a while, and ends what serves nobody but this process. Jobs live on what is at

@@ -12,7 +12,7 @@ use super::{grants, keytabs};
 use crate::engine::attempt::Outcome;
 use crate::limits::{Permit, Refusal};
 use crate::model::moment::after;
-use crate::model::problem::{Kind, Problem};
+use crate::model::problem::{Cause, Kind, Problem};
 use crate::policy::plan::Failure;
 use crate::schedd::Transport;
 use crate::vault::Vault;
@@ -135,7 +135,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     /// Takes over the status of an owner that broke off by a fault of this program.
     pub(super) fn resume(&mut self, env: &Env<V, T>, before: &Status) {
         let (id, now) = (before.delivery.id.clone(), env.now());
-        let problem = Problem::internal(&before.delivery, "the attempt broke off");
+        let problem = Problem::internal(Cause::schedd(&before.delivery), "the attempt broke off");
         self.desired.change(|status| {
             status.attempts = before.attempts + 1;
             status.succeeded = before.succeeded;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use htvault::RequestLimit;
 use jiff::Timestamp;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -37,13 +37,13 @@ const SEARCH: u64 = 3;
 pub(super) struct Searches {
     listed: Vec<Arc<Delivery>>,
     all: BTreeMap<String, Ongoing>,
-    requests: JoinSet<Answer>,
+    requests: JoinSet<Result<Vec<ScheddAd>, Problem>>,
     /// Number of requests to Vault that the configuration allows.
     pub(super) request_limit: Option<RequestLimit>,
 }
 
-/// Answer of a collector to a search.
-pub(super) type Answer = (Arc<Search>, Result<Vec<ScheddAd>, Problem>);
+/// Answer of a collector to the request with this name; or the request broke off by a fault of this program.
+pub(super) type Answer = Result<(Id, Result<Vec<ScheddAd>, Problem>), JoinError>;
 
 /// One search.
 struct Ongoing {
@@ -54,7 +54,8 @@ struct Ongoing {
     problem: Option<Problem>,
     failures: u32,
     next: Instant,
-    running: bool,
+    /// The request that runs.
+    request: Option<Id>,
 }
 
 /// Wanted deliveries, and the time since which their schedd is gone.
@@ -84,7 +85,7 @@ impl Searches {
                 problem,
                 failures: 0,
                 next: Instant::now(),
-                running: false,
+                request: None,
             };
             self.all.insert(search.group.clone(), ongoing);
         }
@@ -145,8 +146,7 @@ impl Searches {
 
     /// Waits for the next answer of a collector; `None` while none is asked.
     pub(super) async fn next_answer(&mut self) -> Option<Answer> {
-        // A request that broke off has no answer; its search is asked again with the next configuration.
-        self.requests.join_next().await?.ok()
+        self.requests.join_next_with_id().await
     }
 
     /// Problems of searches, with the number of deliveries that come of each.
@@ -256,43 +256,50 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let mut wake = None;
         let Searches { all, requests, .. } = &mut self.searches;
         for ongoing in all.values_mut() {
-            if ongoing.running {
+            if ongoing.request.is_some() {
                 continue;
             }
             if now < ongoing.next {
                 wake = wake.into_iter().chain([ongoing.next]).min();
                 continue;
             }
-            ongoing.running = true;
             let (parts, search) = (Arc::clone(&parts), Arc::clone(&ongoing.search));
             let known = ongoing.known.clone();
-            requests.spawn(async move {
-                let answer = parts.transport.find(&search, &known).await;
-                (search, answer)
-            });
+            let request =
+                requests.spawn(async move { parts.transport.find(&search, &known).await });
+            ongoing.request = Some(request.id());
         }
         wake
     }
 
     /// Takes over the answer of a collector.
-    pub(super) fn found(&mut self, (search, answer): Answer) {
-        let now = self.now();
-        let Some(ongoing) = self.searches.all.get_mut(&search.group) else {
+    pub(super) fn found(&mut self, answer: Answer) {
+        let (now, parts) = (self.now(), self.parts());
+        let (request, answer) = match answer {
+            Ok((request, answer)) => (request, Some(answer)),
+            Err(error) => {
+                self.broke_off("search", &error);
+                (error.id(), None)
+            }
+        };
+        let mut all = self.searches.all.values_mut();
+        // None when the configuration changed meanwhile.
+        let Some(ongoing) = all.find(|ongoing| ongoing.request == Some(request)) else {
             return;
         };
-        // The configuration changed meanwhile.
-        if !Arc::ptr_eq(&ongoing.search, &search) {
-            return;
-        }
-        ongoing.running = false;
+        ongoing.request = None;
+        let search = Arc::clone(&ongoing.search);
+        let answer = answer.unwrap_or_else(|| {
+            let cause = Cause::Group(search.group.clone());
+            Err(Problem::internal(cause, "the search broke off"))
+        });
         let changes = ongoing.take(answer, now);
         for change in changes.iter().flatten() {
             log(&search.group, change);
         }
         if changes.is_some() {
-            let known = ongoing.known.clone();
-            self.parts().transport.learn(&search, &known);
-            self.configure(false);
+            parts.transport.learn(&search, &ongoing.known);
+            drop(self.configure(false));
         } else {
             self.show();
         }

@@ -193,6 +193,10 @@ impl Transport for FakeSchedds {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let world = self.outside.lock();
         let found = world.pools.get(&search.group).cloned();
+        let panics = world.panics.contains(&search.group);
+        // Others need the lock.
+        drop(world);
+        assert!(!panics, "a fault of this program");
         found.ok_or_else(|| {
             let cause = Cause::Group(search.group.clone());
             Problem::new(cause, Kind::CollectorDown, "refused")

@@ -51,7 +51,8 @@ pub(crate) struct World {
     pub(crate) vault_takes: Duration,
     /// Accounts whose access tokens take 40 s, and do not come then.
     pub(crate) reads_hang: BTreeSet<String>,
-    /// Accounts with which this program's own code panics when it reads an access token.
+    /// Accounts with which this program's own code panics when it reads an access token, and groups with which it does
+    /// when it asks their collector.
     pub(crate) panics: BTreeSet<String>,
     /// Vault refuses to revoke, in the words that it has for a dead token.
     pub(crate) revoke_refused: bool,

@@ -376,11 +376,11 @@ impl Problem {
         Self::new(cause, kind, error.to_string())
     }
 
-    /// A bug of this program, in a delivery.
+    /// A bug of this program.
     #[must_use]
-    pub fn internal(delivery: &Delivery, what: &str) -> Self {
+    pub fn internal(cause: Cause, what: &str) -> Self {
         Self::new(
-            Cause::schedd(delivery),
+            cause,
             Kind::Internal,
             format!("{what}; this is a fault of token-bastion, please report it"),
         )

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::config::Search;
 use crate::model::delivery::{Delivery, Target, Way};
-use crate::model::problem::Problem;
+use crate::model::problem::{Cause, Problem};
 use crate::vault::Vault;
 use crate::vault::sessions::Sessions;
 use addresses::{Addresses, Location};
@@ -205,7 +205,7 @@ impl<V: Vault> Transports<V> {
             (Way::Cedar { .. }, ..) => {
                 let words =
                     "a credd is to be opened without an access token by a way that needs one";
-                Err(Problem::internal(request.delivery, words).into())
+                Err(Problem::internal(Cause::schedd(request.delivery), words).into())
             }
         }
     }

@@ -354,3 +354,31 @@ async fn a_search_that_is_not_answered_is_not_good_at_a_start_or_after_a_reload(
     service.reload(&searching(), outside.parts());
     assert!(service.report().is_good());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_search_that_breaks_off_is_reported_and_asked_again_and_stops_no_other() {
+    let outside = Outside::new();
+    pool(&outside, &["ap1"]);
+    let mut two = searching();
+    let mut other = two.searches[0].clone();
+    other.group = "other".to_owned();
+    two.searches.push(other);
+    let ads = vec![ad("ap2")];
+    outside.lock().pools.insert("other".to_owned(), ads);
+    outside.lock().panics.insert("crab".to_owned());
+    let mut engine = Engine::new(&two, outside.parts(), TimeZone::UTC);
+    // A single run, and the service.
+    engine.settle().await;
+    assert_eq!(states(&engine), told(&[("ap2", State::Good)]));
+    run_for(&mut engine, MINUTE).await;
+    let report = engine.report();
+    assert!(report.health.internal_faults > 0);
+    let problems = report.problem_lines().concat();
+    assert!(problems.contains("fault of token-bastion"), "{problems}");
+    outside.lock().panics.clear();
+    run_for(&mut engine, 6 * MINUTE).await;
+    let both = told(&[("ap1", State::Good), ("ap2", State::Good)]);
+    assert_eq!(states(&engine), both);
+    let problems = engine.report().problem_lines();
+    assert!(problems.is_empty(), "{problems:?}");
+}

@@ -91,7 +91,9 @@ async fn run<T: Send + 'static>(
     let why = match DIRECTORIES.run(directory, move || work(path)).await {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => error.to_string(),
-        Err(PoolError::Broken(why)) => return Err(Problem::internal(delivery, &why)),
+        Err(PoolError::Broken(why)) => {
+            return Err(Problem::internal(Cause::schedd(delivery), &why));
+        }
         Err(failure) => failure.to_string(),
     };
     Err(Problem::new(
