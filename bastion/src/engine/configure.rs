@@ -45,24 +45,17 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         self.searches.configure(config);
         // Before anybody uses it.
         self.searches.show_to(&parts.transport);
+        let next_tick = self.check.next(self.now(), &self.zone);
         self.change_env(|env| {
             env.parts = parts;
             env.vaults = config.vault.servers().to_vec();
-        });
-        let barrier = self.take(config);
-        // Another delivery may show the way to where something is left to do.
-        self.recall_unfinished();
-        barrier
-    }
-
-    /// Takes over a configuration; the searches have it.
-    pub(super) fn take(&mut self, config: &Config) -> Barrier {
-        let next_tick = self.check.next(self.now(), &self.zone);
-        self.change_env(|env| {
             env.pace.spread = config.spread;
             env.next_tick = next_tick;
         });
-        self.configure(true)
+        let barrier = self.configure(true);
+        // Another delivery may show the way to where something is left to do.
+        self.recall_unfinished();
+        barrier
     }
 
     /// Gives every delivery that is wanted an owner, and gives owners their desired state. `is_reload`: a person changed
@@ -126,10 +119,16 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             }
         }
         let prove_every = plan::prove_every(proofs, self.searches.request_limit);
-        self.change_env(|env| env.pace.prove_every = prove_every);
+        // Each change wakes all.
+        if self.env.borrow().pace.prove_every != prove_every {
+            self.change_env(|env| env.pace.prove_every = prove_every);
+        }
         self.show();
         self.forget_unused();
-        info!(deliveries, new, changed, removed, "configured");
+        // A collector is asked every few minutes, as a rule in vain.
+        if is_reload || new + changed + removed > 0 {
+            info!(deliveries, new, changed, removed, "configured");
+        }
         barrier
     }
 

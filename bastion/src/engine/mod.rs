@@ -108,7 +108,10 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let env = Env {
             parts,
             vaults: config.vault.servers().to_vec(),
-            pace: Pace::default(),
+            pace: Pace {
+                spread: config.spread,
+                ..Pace::default()
+            },
             tick: now,
             next_tick: config.check.next(now, &zone),
             problems: ProblemLog::default(),
@@ -129,7 +132,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             view,
         };
         new.searches.configure(config);
-        new.take(config);
+        drop(new.configure(true));
         new
     }
 
