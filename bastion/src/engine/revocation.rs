@@ -30,11 +30,9 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         // On disk first: a restart must not push what was revoked.
         let not_stored = env.parts.store.written(ON_DISK).await.err();
         let leave_schedd = orders.iter().all(|order| order.leave_schedd);
-        let asked = self.ask(env, leave_schedd).await;
-        let problem = self.unrevoked(&asked.report);
+        let (mut report, problem) = self.ask(env, leave_schedd, None).await;
         self.finish_revocation(env, leave_schedd, problem);
         let is_wanted = orders.iter().any(|order| order.is_wanted);
-        let mut report = asked.report;
         let step = kept_off_step(&report.id, is_wanted, not_stored);
         report.steps.push(step);
         for order in orders {
@@ -57,9 +55,7 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
             let Some(permit) = self.admitted(env, permit).await else {
                 return;
             };
-            let asked = self.ask(env, true).await;
-            self.report(&permit, &delivery, &asked);
-            let problem = self.unrevoked(&asked.report);
+            let (_, problem) = self.ask(env, true, Some(&permit)).await;
             let is_overtaken = !self.is_revoked() || !self.desired.revocations.is_empty();
             if leave_schedd || problem.is_some() || is_overtaken {
                 return self.finish_revocation(env, leave_schedd, problem);
@@ -75,14 +71,18 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let Some(permit) = self.admitted(env, permit).await else {
             return;
         };
-        let asked = self.ask(env, leave_schedd).await;
-        self.report(&permit, &delivery, &asked);
-        let problem = self.unrevoked(&asked.report);
+        let (_, problem) = self.ask(env, leave_schedd, Some(&permit)).await;
         self.finish_revocation(env, leave_schedd, problem);
     }
 
-    /// Asks Vault and, unless it is left alone, the schedd. Takes over what is left.
-    async fn ask(&mut self, env: &Env<V, T>, leave_schedd: bool) -> Revoked {
+    /// Asks Vault and, unless it is left alone, the schedd. Takes over what is left; returns the problem of that. Under a
+    /// permit the circuit breakers are told of the answers.
+    async fn ask(
+        &mut self,
+        env: &Env<V, T>,
+        leave_schedd: bool,
+        permit: Option<&Permit>,
+    ) -> (RevocationReport, Option<Problem>) {
         self.leave_other_vaults(env);
         self.desired.change(|status| status.running = true);
         let delivery = Arc::clone(&self.desired.status.borrow().delivery);
@@ -113,7 +113,11 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         };
         let store = &env.parts.store;
         store.record(&delivery.id, records, env.now());
-        asked
+        if let Some(permit) = permit {
+            self.report(permit, &delivery, &asked);
+        }
+        let problem = self.unrevoked(&asked.report);
+        (asked.report, problem)
     }
 
     /// Tells the circuit breakers what a revocation found out for others.
