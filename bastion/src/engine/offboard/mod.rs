@@ -4,6 +4,7 @@
 //! something is to be deleted; while one of them does not answer it stays, unless that is not
 //! waited for. Every step may be done again; what is done already is found so.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use htvault::IssuedToken;
@@ -63,12 +64,11 @@ pub fn in_need(reports: &[RevocationReport]) -> Vec<&DeliveryId> {
 /// The steps of refresh tokens that are kept because they are needed.
 #[must_use]
 pub fn kept(credentials: &[Arc<Credential>], needed: &[&DeliveryId]) -> Vec<Step> {
-    let mut schedds: Vec<&str> = needed.iter().map(|id| id.schedd.as_str()).collect();
-    schedds.dedup();
+    let schedds: BTreeSet<&str> = needed.iter().map(|id| id.schedd.as_str()).collect();
     let why = format!(
         "kept, for an access token made of it may have to open {} where something is left to delete: run this again when \
          it answers, or with --forget-anyway, and have its admin delete what is there",
-        schedds.join(", ")
+        Vec::from_iter(schedds).join(", ")
     );
     each_grant(credentials)
         .iter()
@@ -232,16 +232,19 @@ mod tests {
         let reports = vec![
             report("ap1", StepOutcome::Done),
             report("ap2", StepOutcome::NotDone),
+            report("ap3", StepOutcome::NotDone),
+            // Of another service.
+            report("ap2", StepOutcome::NotDone),
         ];
         let needed = in_need(&reports);
         let schedds: Vec<_> = needed.iter().map(|id| id.schedd.as_str()).collect();
-        assert_eq!(schedds, ["ap2"]);
+        assert_eq!(schedds, ["ap2", "ap3", "ap2"]);
         let steps = kept(&credentials(), &needed);
         assert_eq!(
             outcome(&steps),
             [StepOutcome::NotDone, StepOutcome::NotDone]
         );
-        assert!(steps[0].why.contains("open ap2 where"), "{steps:?}");
+        assert!(steps[0].why.contains("open ap2, ap3 where"), "{steps:?}");
         let whole = Offboarded::new("cmsprod".to_owned(), reports, steps);
         assert!(!whole.done);
     }
