@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::desired::{Message, Revocation};
 use super::offboard;
 use super::task::Drive;
-use super::{Barrier, Engine, barrier};
+use super::{Barrier, Engine, Owner, barrier};
 use crate::engine::revoke::{RevocationReport, Step, StepObject, StepOutcome, kept_off_step};
 use crate::limits::resources::login_by;
 use crate::model::delivery::{Credential, DeliveryId, Selection};
@@ -38,22 +38,22 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let parts = self.parts();
         parts.vault.retry_now();
         let (applied, barrier) = barrier();
-        let (mut meant, mut deliveries) = (Vec::new(), Vec::new());
-        for (id, owner) in &self.owners {
-            if owner.is_wanted && selection.matches(id) {
-                deliveries.push(Arc::clone(&owner.status.borrow().delivery));
-                let message = match order {
-                    Order::Push(_) => Message::Push {
-                        delivers_revoked: selection.delivers_revoked(),
-                    },
-                    Order::Retry(_) => Message::Retry,
-                };
-                owner.send(message, &applied);
-                meant.push(id.clone());
-            }
+        let is_meant =
+            |(id, owner): &(&DeliveryId, &Owner)| owner.is_wanted && selection.matches(id);
+        let meant = || self.owners.iter().filter(is_meant);
+        let deliveries = meant().map(|(_, owner)| Arc::clone(&owner.status.borrow().delivery));
+        // Before the message, or its reader may be refused by what is open still.
+        parts.limits.retry_for(&Vec::from_iter(deliveries));
+        for (_, owner) in meant() {
+            let message = match order {
+                Order::Push(_) => Message::Push {
+                    delivers_revoked: selection.delivers_revoked(),
+                },
+                Order::Retry(_) => Message::Retry,
+            };
+            owner.send(message, &applied);
         }
-        parts.limits.retry_for(&deliveries);
-        (meant, barrier)
+        (meant().map(|(id, _)| id.clone()).collect(), barrier)
     }
 
     /// Has deliveries revoked, those too that are not configured any more. The future ends when all are.
@@ -70,7 +70,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         // A restart must not push what is being revoked.
         parts.store.change(|content| {
             for report in &reports {
-                content.revoke(&report.id, since);
+                let revoked = content.revoke(&report.id, since);
+                // Where the schedd is left alone nobody here has anything more to do.
+                revoked.unfinished.take_if(|_| leave_schedd);
             }
             for id in &left {
                 content.revoke(id, since).unfinished = Some(Unfinished { leave_schedd });

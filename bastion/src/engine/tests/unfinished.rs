@@ -369,3 +369,28 @@ async fn other_content_that_is_configured_while_a_revocation_runs_is_delivered_a
     assert_eq!(service.state("a", "ap1"), State::Good);
     service.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_whose_schedd_nothing_says_how_to_reach_ends_when_a_person_leaves_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = Outside::new();
+    let both = vec![at("a", "ap1"), at("b", "ap2")];
+    let service = Service::start_in(Some(folder.path()), &outside, both);
+    tokio::time::sleep(HOUR / 60).await;
+    outside.lock().schedds_down.insert("ap1".to_owned());
+    service.revoke(of(Some("a"), None)).await;
+    service.stop().await;
+
+    let only_b = vec![at("b", "ap2")];
+    let service = Service::start_in(Some(folder.path()), &outside, only_b);
+    let is_unfinished = || !service.reports.now().unwrap().unwanted.is_empty();
+    assert!(!service.revoke(of(Some("a"), None)).await[0].is_done());
+    assert!(is_unfinished());
+    let (answer, answered) = oneshot::channel();
+    let leave_schedd = Command::Revoke(of(Some("a"), None), true, answer);
+    service.commands.send(leave_schedd).await.ok().unwrap();
+    let reports = answered.await.unwrap();
+    assert!(reports[0].is_done(), "{reports:?}");
+    assert!(!is_unfinished());
+    service.stop().await;
+}
