@@ -37,7 +37,6 @@ const GRANTS: &str = "grants.json";
 /// The file, as it is read.
 #[derive(Deserialize)]
 struct Whole {
-    version: u32,
     deliveries: Vec<Line<DeliveryId, TokenRecords>>,
     #[serde(default)]
     revoked: Vec<Line<DeliveryId, RevocationRecord>>,
@@ -59,8 +58,13 @@ struct Line<I, T> {
 /// Deliveries in version 1.
 #[derive(Deserialize)]
 struct Deliveries {
-    version: u32,
     deliveries: Vec<Line<DeliveryId, TokenRecords>>,
+}
+
+/// Format version of a file, if it has one.
+#[derive(Deserialize)]
+struct Version {
+    version: Option<u32>,
 }
 
 /// Reads the state; `true` when it came from files of version 1. A file whose content is not understood is renamed, so
@@ -70,25 +74,17 @@ struct Deliveries {
 /// A file is there and cannot be read now, or is from a later version: what was revoked is not known, and would be
 /// delivered again.
 pub(super) fn load(state: &Path, may_rename: bool) -> Result<(Content, bool), String> {
-    let version = |whole: &Whole| whole.version;
-    if let Some(whole) = read(&state.join(NAME), may_rename, VERSION, version)? {
+    if let Some(whole) = read::<Whole>(&state.join(NAME), may_rename, VERSION)? {
         return Ok((whole.into(), false));
     }
-    let version = |old: &Deliveries| old.version;
-    let deliveries = read(&state.join(DELIVERIES), may_rename, 1, version)?;
-    let revoked = read(
-        &state.join(REVOKED),
-        may_rename,
-        1,
-        |_: &Vec<Line<DeliveryId, RevocationRecord>>| 1,
-    )?;
-    let grants = read(&state.join(GRANTS), may_rename, 1, |_: &Grants| 1)?;
+    let deliveries: Option<Deliveries> = read(&state.join(DELIVERIES), may_rename, 1)?;
+    let revoked = read(&state.join(REVOKED), may_rename, 1)?;
+    let grants = read(&state.join(GRANTS), may_rename, 1)?;
     let is_carried = deliveries.is_some() || revoked.is_some() || grants.is_some();
     if is_carried {
         info!("state of an earlier version converted to {NAME}");
     }
     let whole = Whole {
-        version: VERSION,
         deliveries: deliveries.map(|old| old.deliveries).unwrap_or_default(),
         revoked: revoked.unwrap_or_default(),
         grants: grants.unwrap_or_default(),
@@ -105,23 +101,9 @@ fn read<T: DeserializeOwned>(
     path: &Path,
     may_rename: bool,
     known: u32,
-    version: impl FnOnce(&T) -> u32,
 ) -> Result<Option<T>, String> {
-    let unreadable = |error: &str| {
-        format!(
-            "{} cannot be read: {error}; without it what was revoked would be delivered again: correct its owner and \
-             permissions, or move it away to start without it",
-            path.display()
-        )
-    };
-    let words = match parse(path) {
-        Ok(Ok(content)) => match version(&content) {
-            version if version == known => return Ok(Some(content)),
-            later if later > known => {
-                return Err(unreadable("it was written by a later version"));
-            }
-            _ => "it was written by another version".to_owned(),
-        },
+    let words = match parse(path, known) {
+        Ok(Ok(content)) => return Ok(Some(content)),
         Ok(Err(words)) => words,
         Err(error)
             if matches!(
@@ -131,7 +113,13 @@ fn read<T: DeserializeOwned>(
         {
             return Ok(None);
         }
-        Err(error) => return Err(unreadable(&error.to_string())),
+        Err(error) => {
+            return Err(format!(
+                "{} cannot be read: {error}; without it what was revoked would be delivered again: correct its owner and \
+                 permissions, or move it away to start without it",
+                path.display()
+            ));
+        }
     };
     let renamed = if may_rename {
         rename(path)
@@ -191,8 +179,8 @@ fn rename(path: &Path) -> String {
     )
 }
 
-/// Content of a file, or the reason why it is not understood.
-fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<Result<T, String>> {
+/// Content of a file of this version, or the reason why it is not understood.
+fn parse<T: DeserializeOwned>(path: &Path, known: u32) -> io::Result<Result<T, String>> {
     let mut options = OpenOptions::new();
     // Non-blocking, in case the file is a FIFO.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
@@ -203,6 +191,16 @@ fn parse<T: DeserializeOwned>(path: &Path) -> io::Result<Result<T, String>> {
     }
     let mut text = Vec::new();
     (&file).read_to_end(&mut text)?;
+    if let Ok(Version { version: Some(of) }) = serde_json::from_slice(&text)
+        && of != known
+    {
+        // A later one may be another format altogether.
+        return if of > known {
+            Err(io::Error::other("it was written by a later version"))
+        } else {
+            Ok(Err("it was written by another version".to_owned()))
+        };
+    }
     // Not the library's message, which quotes the content.
     Ok(serde_json::from_slice(&text).map_err(|fault| {
         let (line, column) = (fault.line(), fault.column());
