@@ -1,6 +1,7 @@
 //! Age of grants: stored when they are given and when they first work; people are warned in time.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tracing::warn;
 
 use crate::model::delivery::Credential;
 use crate::model::grants::{self, GrantLine};
-use crate::store::Store;
+use crate::store::{Change, Store};
 
 /// A warning is logged again after this.
 const AGAIN: Duration = Duration::from_hours(24);
@@ -26,14 +27,15 @@ impl Warnings {
     /// Logs the warnings that there are, each once a day.
     pub(super) fn log(&mut self, grants: &[GrantLine]) {
         let now = Instant::now();
+        self.logged.retain(|_, until| now < *until);
         for line in grants {
             let Some(message) = &line.message else {
                 continue;
             };
             let key = (line.account.clone(), line.service.clone());
-            if self.logged.get(&key).is_none_or(|until| now >= *until) {
+            if let Entry::Vacant(entry) = self.logged.entry(key) {
                 warn!(account = line.account, service = line.service, "{message}");
-                self.logged.insert(key, now + AGAIN);
+                entry.insert(now + AGAIN);
             }
         }
     }
@@ -55,22 +57,17 @@ pub(super) fn worked(
     now: Timestamp,
 ) {
     let name = grants::name(credential);
-    let known = store.read(|content| content.grants.get(&name).cloned());
-    let known = known.unwrap_or_default();
-    // What had been good and was refused is another one now.
-    let last = known.onboarded.max(known.first_worked);
-    let is_other = last.is_some() && refused_since.is_some_and(|since| Some(since) > last);
-    if known.first_worked.is_some() && !is_other {
-        return;
-    }
-    let kept = if is_other {
-        grants::GrantAge::default()
-    } else {
-        known
-    };
-    let kept = grants::GrantAge {
-        first_worked: Some(now),
-        ..kept
-    };
-    store.change(|content| content.grants.insert(name, kept));
+    store.change_if(|content| {
+        let known = content.grants.entry(name).or_default();
+        // What had been good and was refused is another one now.
+        let last = known.onboarded.max(known.first_worked);
+        let is_other = last.is_some() && refused_since.is_some_and(|since| Some(since) > last);
+        if is_other {
+            *known = grants::GrantAge::default();
+        } else if known.first_worked.is_some() {
+            return Change::Nothing;
+        }
+        known.first_worked = Some(now);
+        Change::Facts
+    });
 }

@@ -14,9 +14,9 @@ use crate::model::records::{LoginRecord, TokenRecords};
 
 /// Extent of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Nothing,
-    /// Facts about tokens that were in the state before.
+    /// Facts about tokens that were in the state before, or about grants.
     Facts,
     /// The set of tokens.
     Tokens,

@@ -22,8 +22,7 @@ use tracing::{info, warn};
 
 use crate::model::delivery::DeliveryId;
 use crate::model::records::TokenRecords;
-use content::Change;
-pub(crate) use content::{Content, Unfinished};
+pub(crate) use content::{Change, Content, Unfinished};
 
 /// Delay after a change of the set of tokens, so that changes within this time are written together. The file is written
 /// as a whole: without it, a start of 2,000 deliveries spends most of its processor time on that.
@@ -131,7 +130,7 @@ impl Store {
     }
 
     /// Applies `change`, which returns its extent.
-    fn change_if(&self, change: impl FnOnce(&mut Content) -> Change) {
+    pub(crate) fn change_if(&self, change: impl FnOnce(&mut Content) -> Change) {
         let mut inner = self.inner();
         let change = change(&mut inner.content);
         if change == Change::Nothing {
