@@ -84,16 +84,11 @@ impl<V: Vault, T: Transport> Attempt<'_, V, T> {
     }
 
     async fn store_again(&mut self) -> Result<(), Problem> {
-        let Some((owned, at)) = self.tokens.current() else {
+        let Some((owned, _)) = self.tokens.current() else {
             return Ok(());
         };
-        // It is there either way.
-        let (owned, before) = (owned.clone(), at.take());
-        let stored = self.store(&owned).await;
-        if let (Err(_), Some((_, at))) = (&stored, self.tokens.current()) {
-            *at = before;
-        }
-        stored
+        let owned = owned.clone();
+        self.store(&owned).await
     }
 
     /// Revokes what was replaced. What cannot be revoked now is tried again at the next check.
