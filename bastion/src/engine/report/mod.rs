@@ -154,13 +154,15 @@ impl Report {
         Ok(report)
     }
 
-    /// Returns `true` when every delivery is in order, every search found its schedds, and the service's own files are
-    /// well.
+    /// Returns `true` when every delivery is in order, every search found its schedds, every revocation of what is not wanted
+    /// any more is finished, and the service's own files are well.
     #[must_use]
     pub fn is_good(&self) -> bool {
         let in_order = |line: &Line| line.state.is_in_order();
         let deliveries = self.deliveries.iter().all(in_order);
-        deliveries && !self.problems.iter().any(Group::is_search) && self.health.is_good()
+        let searches = !self.problems.iter().any(Group::is_search);
+        let revocations = !self.unwanted.iter().any(|removed| removed.unfinished);
+        deliveries && searches && revocations && self.health.is_good()
     }
 
     /// Returns `true` when every delivery of an account is in order.
@@ -186,7 +188,9 @@ impl Report {
     #[must_use]
     pub fn problem_lines(&self) -> Vec<String> {
         let groups = self.problems.iter().map(ToString::to_string);
-        self.health.lines().chain(groups).collect()
+        let unwanted = self.unwanted.iter();
+        let unwanted = unwanted.filter_map(RemovedDelivery::problem_line);
+        self.health.lines().chain(groups).chain(unwanted).collect()
     }
 }
 

@@ -383,14 +383,20 @@ async fn a_revocation_whose_schedd_nothing_says_how_to_reach_ends_when_a_person_
 
     let only_b = vec![at("b", "ap2")];
     let service = Service::start_in(Some(folder.path()), &outside, only_b);
-    let is_unfinished = || !service.reports.now().unwrap().unwanted.is_empty();
+    tokio::time::sleep(HOUR / 60).await;
+    let lines = || {
+        let report = service.reports.now().unwrap();
+        let is_unfinished = !report.unwanted.is_empty();
+        (is_unfinished, report.is_good(), report.problem_lines())
+    };
     assert!(!service.revoke(of(Some("a"), None)).await[0].is_done());
-    assert!(is_unfinished());
+    let words = "a/cms at ap1: its revocation is not finished; the log says what is left";
+    assert_eq!(lines(), (true, false, vec![words.to_owned()]));
     let (answer, answered) = oneshot::channel();
     let leave_schedd = Command::Revoke(of(Some("a"), None), true, answer);
     service.commands.send(leave_schedd).await.ok().unwrap();
     let reports = answered.await.unwrap();
     assert!(reports[0].is_done(), "{reports:?}");
-    assert!(!is_unfinished());
+    assert_eq!(lines(), (false, true, Vec::new()));
     service.stop().await;
 }
