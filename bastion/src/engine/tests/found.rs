@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::{Command, Engine};
+use super::run_for;
 use crate::config::{Config, DeliveryTemplate, Glob, NameFilter};
 use crate::engine::revoke::RevocationReport;
 use crate::fakes::{FakeSchedds, Outside};
@@ -59,15 +60,6 @@ fn told(all: &[(&str, State)]) -> Vec<(String, State)> {
     let all = all.iter();
     all.map(|(name, state)| ((*name).to_owned(), *state))
         .collect()
-}
-
-async fn run_for(engine: &mut Engine<Outside, FakeSchedds>, time: Duration) {
-    let (send, receive) = mpsc::channel(1);
-    let stop = async move {
-        tokio::time::sleep(time).await;
-        send.send(Command::Stop).await.ok();
-    };
-    tokio::join!(engine.run(receive), stop);
 }
 
 #[tokio::test(start_paused = true)]

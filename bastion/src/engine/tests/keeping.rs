@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::*;
-use super::engine_in;
+use super::{engine_in, run_for};
 use crate::fakes::Outside;
 use crate::fixtures::{config, delivery};
 use crate::model::delivery::Selection;
@@ -26,12 +26,7 @@ fn wanted(lifetime: Option<Duration>) -> Delivery {
 /// Runs a service for a while; the one grant as it tells it at the end.
 async fn run(state: &Path, outside: &Outside, wanted: Delivery, time: Duration) -> GrantLine {
     let mut engine = engine_in(state, &config(vec![wanted]), outside);
-    let (send, receive) = mpsc::channel(1);
-    let stop = async move {
-        tokio::time::sleep(time).await;
-        send.send(Command::Stop).await.ok();
-    };
-    tokio::join!(engine.run(receive), stop);
+    run_for(&mut engine, time).await;
     engine.report().grants.remove(0)
 }
 
