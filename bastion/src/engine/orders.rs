@@ -16,7 +16,7 @@ use super::task::Drive;
 use super::{Barrier, Engine, Owner, barrier};
 use crate::engine::revoke::{RevocationReport, Step, StepObject, StepOutcome, kept_off_step};
 use crate::limits::resources::login_by;
-use crate::model::delivery::{Credential, DeliveryId, Selection};
+use crate::model::delivery::{Credential, Delivery, DeliveryId, Selection};
 use crate::model::grants;
 use crate::schedd::Transport;
 use crate::store::Unfinished;
@@ -42,8 +42,9 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             |(id, owner): &(&DeliveryId, &Owner)| owner.is_wanted && selection.matches(id);
         let meant = || self.owners.iter().filter(is_meant);
         let deliveries = meant().map(|(_, owner)| Arc::clone(&owner.status.borrow().delivery));
+        let deliveries: Vec<Arc<Delivery>> = deliveries.collect();
         // Before the message, or its reader may be refused by what is open still.
-        parts.limits.retry_for(&Vec::from_iter(deliveries));
+        parts.limits.retry_for(&deliveries);
         for (_, owner) in meant() {
             let message = match order {
                 Order::Push(_) => Message::Push {

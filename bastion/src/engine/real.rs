@@ -35,9 +35,9 @@ pub(crate) fn lock(config: &Config) -> anyhow::Result<Option<Lock>> {
     }
 }
 
-/// One thread for the tries does beside the loop's own: the work is waiting. What blocks is the disk of
-/// the state, or a name server, each on few threads; files and directories have a bounded number
-/// besides, Kerberos threads of its own. More threads only take memory.
+/// One worker thread is enough for all attempts, beside the thread of the engine's loop, since most of their work is
+/// waiting. Calls that block (the disk of the state, a name server) run on a few threads more, those of files and
+/// directories on a bounded number; Kerberos has threads of its own. More threads would only take memory.
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

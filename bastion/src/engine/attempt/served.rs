@@ -12,11 +12,11 @@ use crate::model::problem::{Cause, Kind, Problem};
 use crate::schedd::Transport;
 use crate::vault::{OwnedToken, Vault};
 
-/// A credmon takes this long to ask Vault and to write, and a look at a credd costs a run of a tool.
+/// A credmon takes this long to ask Vault and to write, and an observation of a credd costs a run of a tool.
 const SOON: Duration = Duration::from_millis(150);
 /// A query at a credd costs little where no tool is run for it.
 const SOON_ASKED: Duration = Duration::from_millis(50);
-/// A look into a directory costs little.
+/// An observation of a directory costs little.
 const VERY_SOON: Duration = Duration::from_millis(15);
 /// So much later it is another second, whatever the clock.
 const A_SECOND: Duration = Duration::from_millis(1100);
