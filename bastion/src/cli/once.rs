@@ -23,7 +23,7 @@ pub(crate) async fn once(config: Config, output: Output) -> Result<Done, Command
         let settled = report.deliveries.iter().filter(settled).count();
         progress.show(settled, &report.deliveries);
     };
-    engine.settle_before(|engine| show(&engine.report())).await;
+    engine.settle(|engine| show(&engine.report())).await;
     let report = engine.report();
     engine.close().await;
     progress.end();

@@ -165,13 +165,8 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     }
 
     /// Tries every delivery once, until each is good or failed. While Vault elects a leader it is waited for,
-    /// a while.
-    pub async fn settle(&mut self) {
-        self.settle_before(|_| {}).await;
-    }
-
-    /// The same, while `watcher` follows, not too often.
-    pub async fn settle_before(&mut self, mut watcher: impl FnMut(&Self)) {
+    /// a while. `watcher` is called meanwhile, not too often.
+    pub async fn settle(&mut self, mut watcher: impl FnMut(&Self)) {
         self.seek();
         while let Some(answer) = self.searches.next_answer().await {
             self.found(answer);

@@ -90,7 +90,7 @@ fn states(report: &Report) -> Vec<State> {
 async fn every_delivery_has_a_token_and_a_login_of_its_own() {
     let outside = Outside::new();
     let mut engine = engine(&config(deliveries()), &outside);
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     let report = engine.report();
     assert!(report.is_good(), "{:?}", report.problem_lines());
     let world = outside.lock();
@@ -110,7 +110,7 @@ async fn an_account_without_keytab_fails_alone_and_in_one_message() {
     let outside = Outside::new();
     outside.lock().no_keytab.insert("crabtw".to_owned());
     let mut engine = engine(&config(deliveries()), &outside);
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     let report = engine.report();
     assert_eq!(states(&report), [Good, Good, Good, Failed, Failed, Failed]);
     assert_eq!(
@@ -123,7 +123,7 @@ async fn an_account_without_keytab_fails_alone_and_in_one_message() {
 async fn a_keytab_that_is_replaced_is_tried_at_once() {
     let outside = Outside::new();
     let mut engine = engine(&config(deliveries()), &outside);
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     // New tokens are asked for; what is there needs no login to be looked at.
     outside.lock().no_keytab.insert("crabtw".to_owned());
     let only_one = Selection {
@@ -156,7 +156,7 @@ async fn a_vault_that_is_down_is_one_message_and_is_not_hammered() {
         .map(|n| delivery(&format!("a{n}"), "cms", "ap1", credd("ap1")))
         .collect();
     let mut engine = engine(&config(many), &outside);
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     let report = engine.report();
     assert!(states(&report).iter().all(|state| *state == Failed));
     assert_eq!(
@@ -216,7 +216,7 @@ async fn without_a_credmon_a_delivery_is_not_good_and_the_former_token_lives() {
     let one = vec![delivery("cmsprod", "cms", "ap1", credd("ap1"))];
     let id = one[0].id.clone();
     let mut engine = engine(&config(one), &outside);
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     let first = outside.lock().token_at(&id).unwrap();
 
     outside.lock().credmons = false;
@@ -251,7 +251,7 @@ async fn a_credmon_that_serves_within_the_second_of_the_push_is_believed() {
     let mut one = delivery("cmsprod", "cms", "ap1", credd("ap1"));
     let config_of = |one: &Delivery| config(vec![one.clone()]);
     let mut first = engine(&config_of(&one), &outside);
-    first.settle().await;
+    first.settle(|_| {}).await;
     assert!(first.report().is_good());
     assert_eq!(outside.lock().stores, 1);
 
@@ -259,7 +259,7 @@ async fn a_credmon_that_serves_within_the_second_of_the_push_is_believed() {
     one.lifetime = 6 * DAY;
     first.reload(&config_of(&one), outside.parts());
     let begun = outside.lock().now();
-    first.settle().await;
+    first.settle(|_| {}).await;
     assert!(first.report().is_good(), "{:?}", first.report().problems);
     assert_eq!(outside.lock().stores, 3, "stored once more, a second later");
     assert!(until(begun, outside.lock().now()) < Duration::from_secs(3));
@@ -288,7 +288,7 @@ async fn what_vanishes_or_is_replaced_at_a_schedd_is_pushed_again() {
     let outside = Outside::new();
     let all = deliveries();
     let mut engine = engine(&config(all.clone()), &outside);
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     {
         let mut world = outside.lock();
         world.stored.remove(&all[0].id);
@@ -335,7 +335,7 @@ async fn after_a_restart_a_directory_keeps_its_token() {
     assert!(outside.lock().is_alive(&token), "a stop revokes nothing");
 
     let mut second = engine(&config, &outside);
-    second.settle().await;
+    second.settle(|_| {}).await;
     assert!(second.report().is_good());
     assert_eq!(outside.lock().token_at(&id).unwrap(), token);
     assert_eq!(outside.lock().logins, 1);
@@ -353,7 +353,7 @@ async fn a_token_without_the_scopes_asked_for_is_not_pushed() {
     credential.scopes = vec!["storage.modify:/".to_owned()];
     one.credential = Arc::new(credential);
     let mut engine = engine(&config(vec![one]), &outside);
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     let report = engine.report();
     assert_eq!(report.problems[0].kind, Kind::WrongToken);
     assert!(
@@ -369,7 +369,7 @@ async fn a_reload_pushes_what_changed_and_leaves_what_is_no_longer_wanted() {
     let outside = Outside::new();
     let all = deliveries();
     let mut engine = engine(&config(all.clone()), &outside);
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     let before: Vec<_> = all.iter().map(|d| outside.lock().token_at(&d.id)).collect();
 
     let mut new = all.clone();
@@ -401,7 +401,7 @@ async fn no_secret_is_in_a_report_or_in_debug_output() {
     let outside = Outside::new();
     outside.lock().schedds_down.insert("ap2".to_owned());
     let mut engine = engine(&config(deliveries()), &outside);
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     let report = engine.report();
     let tokens: Vec<String> = engine
         .owners

@@ -153,7 +153,7 @@ async fn once_finds_schedds_before_it_tries() {
     let outside = Outside::new();
     pool(&outside, &["ap1"]);
     let mut once = Engine::new(&searching(), outside.parts(), TimeZone::UTC);
-    once.settle().await;
+    once.settle(|_| {}).await;
     assert_eq!(states(&once), told(&[("ap1", State::Good)]));
 }
 
@@ -360,7 +360,7 @@ async fn a_search_that_breaks_off_is_reported_and_asked_again_and_stops_no_other
     outside.lock().panics.insert("crab".to_owned());
     let mut engine = Engine::new(&two, outside.parts(), TimeZone::UTC);
     // A single run, and the service.
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     assert_eq!(states(&engine), told(&[("ap2", State::Good)]));
     run_for(&mut engine, MINUTE).await;
     let report = engine.report();

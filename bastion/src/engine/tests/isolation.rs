@@ -292,7 +292,7 @@ async fn a_cluster_without_a_leader_is_one_message_and_is_not_hammered() {
     let many = (0..300).map(|n| at(&format!("a{n}"), &format!("ap{}", n % 30)));
     let many: Vec<Delivery> = many.collect();
     let mut engine = engine(&config(many), &outside);
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     assert!(engine.report().is_good());
     outside.lock().no_leader = true;
     engine.obey(&Order::Push(Selection::default()));

@@ -54,7 +54,7 @@ async fn a_restart_keeps_what_is_good_with_its_exact_life_and_name() {
         names(&was)[..2],
         "known before anything was asked"
     );
-    second.settle().await;
+    second.settle(|_| {}).await;
     let is = second.report();
     assert!(is.is_good(), "{:?}", is.problem_lines());
     assert_eq!(stored(&outside), tokens, "nothing is pushed that is good");
@@ -96,7 +96,7 @@ async fn what_is_configured_away_is_named_until_it_ends() {
     outside.lock().access_life = DAY / 4;
     let mut all = deliveries();
     let mut first = engine(&config(all.clone()), &outside);
-    first.settle().await;
+    first.settle(|_| {}).await;
     let gone = all.remove(0);
     let mut second = restart(&config(all), &outside, &first);
     run_for(&mut second, 6 * DAY).await;
@@ -190,7 +190,7 @@ async fn what_jobs_have_is_told_apart_from_what_the_bastion_has() {
         lines.map(|line| line.jobs_have_token).collect()
     };
     assert_eq!(told(&engine), [false; 6]);
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     assert_eq!(told(&engine), [true; 6]);
     // Vault is down: deliveries fail sooner or later, jobs live on what they have, and then do not.
     {
@@ -228,14 +228,14 @@ async fn a_single_run_waits_out_an_election_and_not_for_ever() {
         tokio::time::sleep(Duration::from_secs(28)).await;
         elected.lock().no_leader = false;
     });
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     assert!(engine.report().is_good(), "{:?}", engine.report().problems);
 
     let outside = Outside::new();
     outside.lock().no_leader = true;
     let mut engine = tests::engine(&config(deliveries()), &outside);
     let begun = Instant::now();
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     assert_eq!(engine.report().problems[0].kind, Kind::NoLeader);
     assert!(begun.elapsed() < 2 * ELECTION, "{:?}", begun.elapsed());
     assert!(outside.lock().calls < 60, "{}", outside.lock().calls);

@@ -124,7 +124,7 @@ async fn a_young_token_that_a_lagging_standby_refuses_is_tried_again_before_anot
         Target::Directory("/creds".into()),
     )];
     let mut engine = engine(&config(here), &outside);
-    engine.settle().await;
+    engine.settle(|_| {}).await;
     assert!(engine.report().is_good(), "{:?}", engine.report().problems);
     let world = outside.lock();
     assert_eq!((world.logins, world.stores), (1, 1));
