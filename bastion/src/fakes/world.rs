@@ -95,6 +95,8 @@ pub(crate) struct World {
     /// Life of every login.
     pub(crate) login_life: Duration,
     pub(crate) stored: BTreeMap<DeliveryId, Stored>,
+    /// What vanished of that.
+    pub(crate) away: BTreeMap<DeliveryId, Stored>,
     pub(crate) stores: u32,
     /// Subject of access tokens, where it is not their owner's.
     pub(crate) subject: Option<String>,
@@ -155,6 +157,7 @@ impl World {
             access_life: Duration::from_mins(20),
             login_life: Duration::from_hours(28 * 24),
             stored: BTreeMap::new(),
+            away: BTreeMap::new(),
             stores: 0,
             subject: None,
             issuer_down: false,

@@ -23,6 +23,8 @@ enum Event {
     Schedd(&'static str, bool),
     /// Schedds answer, and take nothing more.
     Stores(bool),
+    /// Schedds store what they are given, and their answers are lost.
+    Answers(bool),
     /// A token is known after 10 s to the standby that answers.
     Lag(bool),
     ScheddHangs(&'static str, bool),
@@ -38,6 +40,8 @@ enum Event {
     Dies(&'static str, &'static str),
     /// What is stored at a schedd is gone.
     Vanishes(&'static str, &'static str),
+    /// The last of that is there again, whatever was stored meanwhile.
+    Returns(&'static str, &'static str),
     Push(Option<&'static str>),
     Retry,
     Revoke(&'static str, &'static str),
@@ -55,9 +59,15 @@ const ALL: usize = ACCOUNTS.len() * SCHEDDS.len();
 
 /// The first so many deliveries, with these scopes.
 fn wanted(number: usize, scopes: Option<&str>) -> Vec<Delivery> {
-    let all = ACCOUNTS
-        .iter()
-        .flat_map(|account| SCHEDDS.map(|schedd| at(account, schedd)));
+    let all = ACCOUNTS.iter().flat_map(|account| {
+        SCHEDDS.map(|schedd| {
+            let mut delivery = at(account, schedd);
+            if *account == "c" {
+                delivery.target = Target::Directory("/creds".into());
+            }
+            delivery
+        })
+    });
     let with_scopes = |mut delivery: Delivery| {
         let mut credential = (*delivery.credential).clone();
         credential.scopes = scopes.iter().copied().map(str::to_owned).collect();
@@ -80,6 +90,7 @@ fn events() -> impl Strategy<Value = Event> {
         2 => (schedd(), on()).prop_map(|(schedd, on)| Event::Schedd(schedd, on)),
         1 => (schedd(), on()).prop_map(|(schedd, on)| Event::ScheddHangs(schedd, on)),
         1 => on().prop_map(Event::Stores),
+        1 => on().prop_map(Event::Answers),
         1 => on().prop_map(Event::Lag),
         1 => on().prop_map(Event::Credmons),
         1 => (account(), on()).prop_map(|(account, on)| Event::Keytab(account, on)),
@@ -89,6 +100,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => on().prop_map(Event::Creation),
         1 => (account(), schedd()).prop_map(|(account, schedd)| Event::Dies(account, schedd)),
         1 => (account(), schedd()).prop_map(|(account, schedd)| Event::Vanishes(account, schedd)),
+        1 => (account(), schedd()).prop_map(|(account, schedd)| Event::Returns(account, schedd)),
         2 => prop::option::of(account()).prop_map(Event::Push),
         1 => Just(Event::Retry),
         2 => (account(), schedd()).prop_map(|(account, schedd)| Event::Revoke(account, schedd)),
@@ -122,6 +134,7 @@ fn change(event: &Event, outside: &Outside) {
         Event::Schedd(schedd, down) => set(&mut world.schedds_down, schedd, down),
         Event::ScheddHangs(schedd, hangs) => set(&mut world.schedds_hang, schedd, hangs),
         Event::Stores(refused) => world.stores_refused = refused,
+        Event::Answers(lost) => world.stores_unanswered = lost,
         Event::Lag(lags) => world.lag = Duration::from_secs(if lags { 10 } else { 0 }),
         Event::Credmons(run) => world.credmons = run,
         Event::Keytab(account, missing) => set(&mut world.no_keytab, account, missing),
@@ -135,7 +148,16 @@ fn change(event: &Event, outside: &Outside) {
             }
         }
         Event::Vanishes(account, schedd) => {
-            world.stored.remove(&id(account, schedd));
+            let id = id(account, schedd);
+            if let Some(stored) = world.stored.remove(&id) {
+                world.away.insert(id, stored);
+            }
+        }
+        Event::Returns(account, schedd) => {
+            let id = id(account, schedd);
+            if let Some(stored) = world.away.remove(&id) {
+                world.stored.insert(id, stored);
+            }
         }
         Event::SetBack(hours) => world.clock_wrong_by -= i64::from(hours) * 3600,
         _ => {}
@@ -172,6 +194,7 @@ fn mend(outside: &Outside) {
     world.schedds_down.clear();
     world.schedds_hang.clear();
     world.stores_refused = false;
+    world.stores_unanswered = false;
     world.lag = Duration::ZERO;
     world.credmons = true;
     world.no_keytab.clear();
@@ -205,7 +228,7 @@ async fn story(events: Vec<(Event, u64)>) -> Result<(), TestCaseError> {
     let mut was_set_back = false;
     for (event, seconds) in events {
         was_set_back |= matches!(event, Event::SetBack(_));
-        if let Event::Vanishes(account, schedd) = event {
+        if let Event::Vanishes(account, schedd) | Event::Returns(account, schedd) = event {
             // Nobody can know of that while the schedd is silent.
             vanished.insert(at(account, schedd).id);
         }
@@ -263,6 +286,7 @@ fn is_of_some(event: &Event) -> bool {
             | Event::Issuer(_)
             | Event::Grant(_)
             | Event::Stores(_)
+            | Event::Answers(_)
             | Event::Lag(_)
             | Event::Credmons(_)
             | Event::Revocation(_)
