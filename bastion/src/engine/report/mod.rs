@@ -108,16 +108,11 @@ impl Report {
 
     /// These deliveries, and their problems.
     pub(crate) fn of(deliveries: Vec<Line>, at: Timestamp) -> Self {
-        let problems = Group::of(&deliveries);
         Self {
             at,
+            problems: Group::of(&deliveries),
             deliveries,
-            problems,
-            grants: Vec::new(),
-            unwanted: Vec::new(),
-            requests: None,
-            log: LogState::default(),
-            health: Health::default(),
+            ..Self::default()
         }
     }
 
@@ -128,29 +123,22 @@ impl Report {
     pub fn only(&self, selection: &Selection) -> Result<Self, String> {
         let ids: Vec<DeliveryId> = self.deliveries.iter().map(|l| l.wanted.id()).collect();
         selection.check(&ids.iter().collect::<Vec<_>>())?;
-        let lines: Vec<Line> = self
+        let mut report = self.clone();
+        report
             .deliveries
-            .iter()
-            .filter(|line| selection.matches(&line.wanted.id()))
-            .cloned()
-            .collect();
-        let mut report = Self::of(lines, self.at);
+            .retain(|line| selection.matches(&line.wanted.id()));
         // A search concerns whoever is delivered to its schedds, which may not be known.
-        let searches = self.problems.iter().filter(|group| group.is_search());
-        report.problems.splice(0..0, searches.cloned());
-        let meant = |grant: &&GrantLine| {
-            let of = |line: &Line| {
-                line.wanted.account == grant.account && line.wanted.service == grant.service
-            };
-            report.deliveries.iter().any(of)
+        report.problems.retain(Group::is_search);
+        report.problems.extend(Group::of(&report.deliveries));
+        let of = |line: &Line, grant: &GrantLine| {
+            line.wanted.account == grant.account && line.wanted.service == grant.service
         };
-        report.grants = self.grants.iter().filter(meant).cloned().collect();
-        let unwanted = self.unwanted.iter();
-        let unwanted = unwanted.filter(|unwanted| selection.matches(&unwanted.id));
-        report.unwanted = unwanted.cloned().collect();
-        report.requests = self.requests;
-        report.log = self.log.clone();
-        report.health = self.health.clone();
+        let lines = &report.deliveries;
+        let is_meant = |grant: &GrantLine| lines.iter().any(|line| of(line, grant));
+        report.grants.retain(is_meant);
+        report
+            .unwanted
+            .retain(|unwanted| selection.matches(&unwanted.id));
         Ok(report)
     }
 
