@@ -17,13 +17,6 @@ use crate::policy::plan::Failure;
 use crate::schedd::Transport;
 use crate::vault::Vault;
 
-/// State that an attempt began with.
-pub(super) struct Begun {
-    pub(super) status: Status,
-    /// Number of times that a person had asked for a push.
-    pub(super) pushes: u64,
-}
-
 impl<V: Vault, T: Transport> DeliveryTask<V, T> {
     /// An open breaker did not let an attempt begin.
     pub(super) fn refused(&mut self, env: &Env<V, T>, refusal: Refusal) {
@@ -58,15 +51,18 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         }
     }
 
-    /// Takes over the outcome of an attempt.
+    /// Takes over the outcome of an attempt. `begun` is the status that it began with, `pushes` how often a person had asked
+    /// for a push by then.
     pub(super) fn finish(
         &mut self,
         env: &Env<V, T>,
-        begun: &Begun,
+        begun: &Status,
+        pushes: u64,
         outcome: Outcome,
         permit: Permit,
     ) {
-        let (now, pushes) = (env.now(), self.desired.pushes);
+        let now = env.now();
+        let was_asked_since = self.desired.pushes != pushes;
         self.tokens.lost.retain(|token| token.life.expires > now);
         let result = outcome.result.clone();
         let refused_since = {
@@ -78,10 +74,10 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         self.desired.change(|status| {
             if outcome.pushed {
                 // Whatever comes of it, this is done; what came meanwhile is still to be done.
-                let is_same = same_content(&begun.status.delivery, &status.delivery);
+                let is_same = same_content(&begun.delivery, &status.delivery);
                 let record = &mut status.record;
                 record.changed &= !is_same;
-                record.asked &= begun.pushes != pushes;
+                record.asked &= was_asked_since;
             }
             status.observe(&self.tokens, outcome, now);
             status.running = false;

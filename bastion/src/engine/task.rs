@@ -16,7 +16,6 @@ use tracing::{debug, warn};
 
 use super::desired::{Desired, Revocation, same_content};
 use super::env::Env;
-use super::outcome::Begun;
 use super::problem_log::Raised;
 use super::status::Status;
 use crate::engine::attempt::{AtSchedd, Tokens, bring};
@@ -295,11 +294,8 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
 
     /// Makes one attempt.
     async fn attempt(&mut self, env: &Env<V, T>, step: PlanStep, permit: Permit) {
-        let begun = Begun {
-            status: self.desired.status.borrow().clone(),
-            pushes: self.desired.pushes,
-        };
-        let status = &begun.status;
+        let begun = self.desired.status.borrow().clone();
+        let (status, pushes) = (&begun, self.desired.pushes);
         debug!(delivery = %status.delivery.id, ?step, "attempt");
         self.leave_other_vaults(env);
         let attempted = self.attempted.replace(Arc::clone(&status.delivery));
@@ -334,6 +330,6 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
                 }
             }
         };
-        self.finish(env, &begun, outcome, permit);
+        self.finish(env, &begun, pushes, outcome, permit);
     }
 }
