@@ -206,7 +206,7 @@ async fn two_services_with_one_delivery_are_told_of_each_other_and_jobs_are_serv
 
 /// Lines of the log, from warnings on.
 #[derive(Clone, Default)]
-struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+pub(super) struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
 
 impl std::io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -220,14 +220,19 @@ impl std::io::Write for Lines {
 }
 
 impl Lines {
-    fn with(&self, words: &str) -> usize {
+    pub(super) fn with(&self, words: &str) -> usize {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().filter(|line| line.contains(words)).count()
     }
 }
 
+/// A subscriber of none: while there is only one, tracing asks the thread that reaches a line first whether it is logged, and
+/// that may be another test's, which has none.
+static SECOND: std::sync::OnceLock<tracing::Dispatch> = std::sync::OnceLock::new();
+
 /// The log of this thread, until the guard is dropped.
-fn log() -> (Lines, tracing::subscriber::DefaultGuard) {
+pub(super) fn log() -> (Lines, tracing::subscriber::DefaultGuard) {
+    SECOND.get_or_init(|| tracing::Dispatch::new(tracing_subscriber::fmt().finish()));
     let lines = Lines::default();
     let writer = lines.clone();
     let log = tracing_subscriber::fmt()
