@@ -51,6 +51,8 @@ struct Ongoing {
     known: FoundSchedds,
     /// The known schedds were found by another expression, or elsewhere.
     outdated: bool,
+    /// The collector named no schedd that is searched for, which is logged once.
+    names_none: bool,
     problem: Option<Problem>,
     failures: u32,
     next: Instant,
@@ -82,6 +84,7 @@ impl Searches {
                 search: Arc::new(search.clone()),
                 known,
                 outdated,
+                names_none: false,
                 problem,
                 failures: 0,
                 next: Instant::now(),
@@ -207,12 +210,15 @@ impl Ongoing {
         self.failures = 0;
         let before = self.problem.take();
         let found = ads.iter().filter(|ad| ad.matches).count();
+        let named_none = std::mem::replace(&mut self.names_none, found == 0);
         if found == 0 {
-            warn!(
-                group,
-                known = self.known.0.len(),
-                "the collector names no schedd that satisfies `constraint`; known schedds stay"
-            );
+            if !named_none {
+                warn!(
+                    group,
+                    known = self.known.0.len(),
+                    "the collector names no schedd that satisfies `constraint`; known schedds stay"
+                );
+            }
             if self.known.0.is_empty() {
                 // Nothing is delivered, which must not look as if all were good.
                 let words = "the collector names no schedd that satisfies `constraint`: try it with `condor_status -schedd \

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::{Command, Engine};
+use super::isolation::log;
 use super::run_for;
 use crate::config::{Config, DeliveryTemplate, Glob, NameFilter};
 use crate::engine::revoke::RevocationReport;
@@ -121,6 +122,7 @@ async fn schedds_come_go_and_come_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_collector_that_fails_or_names_nobody_changes_nothing() {
+    let (lines, _log) = log();
     let outside = Outside::new();
     let mut service = Engine::new(&searching(), outside.parts(), TimeZone::UTC);
     run_for(&mut service, MINUTE).await;
@@ -139,6 +141,7 @@ async fn a_collector_that_fails_or_names_nobody_changes_nothing() {
     pool(&outside, &[]);
     run_for(&mut service, DAY).await;
     assert_eq!(states(&service), good);
+    assert_eq!(lines.with("names no schedd"), 1);
     outside.lock().pools.clear();
     run_for(&mut service, DAY).await;
     assert_eq!(states(&service), good);
