@@ -384,7 +384,10 @@ pub fn next(
     let scan = if now < scan {
         scan
     } else {
-        observe_after(next_tick)
+        // One that is past by a clock that was set forward is noticed soon, and the plan is made anew then.
+        Some(observe_after(next_tick))
+            .filter(|scan| now < *scan)
+            .unwrap_or(Timestamp::MAX)
     };
     let early = observe_early(record);
     if now >= early {

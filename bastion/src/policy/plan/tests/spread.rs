@@ -204,3 +204,20 @@ fn what_was_set_back_by_less_than_a_tokens_age_is_proved_and_observed_and_renewe
     };
     assert_eq!(plan_of(&proved, later), Next::Do(PlanStep::Observe));
 }
+
+#[test]
+fn where_the_clock_was_set_beyond_the_next_check_nothing_waits_for_the_past() {
+    let id = id("a");
+    let policy = policy(&id, 3 * DAY);
+    // The check at 600 is not noticed yet.
+    let now = at(5000);
+    let record = Record {
+        proved: Some(now),
+        observed: Some(now),
+        ..good(7 * DAY)
+    };
+    let Next::Wait(later) = next(now, &policy, &record, at(0), at(600)) else {
+        panic!("all was done just now");
+    };
+    assert!(later > now, "{later}");
+}
