@@ -63,22 +63,29 @@ pub(crate) fn schedd(delivery: &Delivery) -> Resource {
 
 /// The resource that a delivery's problem speaks of; `None` for one that says nothing of others.
 pub(crate) fn blamed(delivery: &Delivery, problem: &Problem) -> Option<Resource> {
-    let mut used = [&delivery.credential, &delivery.authorize].into_iter();
+    let (credential, opener) = (&delivery.credential, &delivery.authorize);
     match &problem.cause {
         Cause::Vault(server) => Some(Resource::Vault(server.clone())),
         Cause::Realm(realm) => Some(Resource::Realm(realm.clone())),
         Cause::Credd(schedd) => Some(Resource::Schedd(schedd.clone())),
         Cause::Account(account) => {
+            let mut used = [credential, opener].into_iter();
             let credential = used.find(|c| c.identity.account == *account)?;
             Some(principal(&credential.identity))
         }
         cause @ Cause::Credential(_) => {
-            let credential = used.find(|c| Cause::credential(c) == *cause)?;
+            let [_, read] = if Cause::credential(credential) == *cause {
+                read_by(credential)
+            } else if Cause::credential(opener) == *cause {
+                opened_by(opener)
+            } else {
+                return None;
+            };
             let is_lasting = matches!(
                 problem.kind,
                 Kind::IssuerDown | Kind::NotOnboarded | Kind::Forbidden | Kind::VaultDown
             );
-            is_lasting.then(|| Resource::Credential(requested_content(credential)))
+            is_lasting.then_some(read)
         }
         Cause::Schedd(_) | Cause::Group(_) => None,
     }

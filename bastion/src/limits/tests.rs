@@ -5,11 +5,13 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use htvault::CredentialUrl;
+
 use super::breaker::pause;
 use super::claims::{PER_CREDD, PER_CREDENTIAL, PER_ISSUER, TOTAL};
-use super::resources::read_by;
+use super::resources::{opened_by, read_by};
 use super::*;
-use crate::fixtures::{credd, delivery};
+use crate::fixtures::{credd, credential, delivery};
 use crate::model::problem::{Cause, Kind};
 
 /// Answer to an attempt of a delivery; `None` when it has to wait.
@@ -328,4 +330,26 @@ async fn an_order_for_one_account_tries_no_keytab_of_another_again() {
     limits.retry_for([&Arc::new(b.clone())]);
     assert!(is_refused(&limits, &a, Extent::Login).await);
     drop(admitted(&limits, &b).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_opens_the_credds_of_many_is_tried_by_one() {
+    // The tokens of its own jobs are reduced, and so are others than those that open credds.
+    let mut opener = credential("a", "cms");
+    opener.scopes = vec!["storage.read:/".to_owned()];
+    opener.url = CredentialUrl::sts(&opener.url.server(), "cms", "a", "default").unwrap();
+    let opener = Arc::new(opener);
+    let opened = |service: &str, schedd: &str| Delivery {
+        authorize: Arc::clone(&opener),
+        ..delivery("a", service, schedd, credd(schedd))
+    };
+    let (one, other) = (opened("cms_x", "ap1"), opened("cms_y", "ap2"));
+    let limits = Limits::default();
+    let permit = admitted(&limits, &one).await;
+    let problem = Problem::new(Cause::credential(&opener), Kind::IssuerDown, "no");
+    permit.failed(&one, &problem);
+    drop(permit);
+    assert!(is_refused(&limits, &other, Extent::Vault).await);
+    limits.worked(&opened_by(&opener));
+    drop(admitted(&limits, &other).await);
 }
