@@ -35,7 +35,15 @@ pub struct Sessions<V> {
     pub(crate) stages: Arc<Stages>,
     pub(crate) limits: Limits,
     under_way: TaskTracker,
-    open: Keyed<CredentialKey, Option<Arc<Session>>>,
+    open: Keyed<CredentialKey, Opened>,
+}
+
+/// The session of a credential.
+#[derive(Debug, Default)]
+struct Opened {
+    session: Option<Arc<Session>>,
+    /// The last login that failed, with its time.
+    failed: Option<(Instant, Problem)>,
 }
 
 /// Logins at Vault, made and ended with the store's knowledge. Cheap to clone.
@@ -212,17 +220,24 @@ impl<V: Vault> Sessions<V> {
         self.logins.end(credential, token, accessor).await;
     }
 
-    /// Returns the open session of a credential, or a new one. Callers of the same credential wait for one login.
+    /// Returns the open session of a credential, or a new one. Callers of the same credential wait for one login, and have
+    /// its answer.
     pub(crate) async fn get(&self, credential: &Arc<Credential>) -> Result<Arc<Session>, Problem> {
-        let mut slot = self.open.lock(key(credential)).await;
+        let asked = Instant::now();
+        let mut opened = self.open.lock(key(credential)).await;
         let now = self.logins.clock.now();
         // A changed configuration may name another path for the same service.
         let is_usable =
             |open: &&Arc<Session>| now < open.renew_at && open.credential == *credential;
-        if let Some(open) = slot.as_ref().filter(is_usable) {
+        if let Some(open) = opened.session.as_ref().filter(is_usable) {
             return Ok(Arc::clone(open));
         }
-        let login = self.login(credential).await?;
+        if let Some((_, problem)) = opened.failed.as_ref().filter(|(at, _)| *at > asked) {
+            return Err(problem.clone());
+        }
+        let login = self.login(credential).await.inspect_err(|problem| {
+            opened.failed = Some((Instant::now(), problem.clone()));
+        })?;
         let life = Duration::from_secs(login.lease_seconds);
         let session = Arc::new(Session {
             credential: Arc::clone(credential),
@@ -231,7 +246,7 @@ impl<V: Vault> Sessions<V> {
             renew_at: after(now, life / 4 * 3),
             proof: Mutex::default(),
         });
-        let before = slot.replace(Arc::clone(&session));
+        let before = opened.session.replace(Arc::clone(&session));
         // One that is still used expires by itself.
         if let Some(before) = before.and_then(Arc::into_inner) {
             self.logins.end_session(&before).await;
@@ -295,15 +310,16 @@ impl<V: Vault> Sessions<V> {
 
     /// Revokes a session that is of no use any more; another one of the credential is left.
     pub(crate) async fn close_dead(&self, session: &Arc<Session>) {
-        let mut open = self.open.lock(key(&session.credential)).await;
-        if let Some(session) = open.take_if(|open| Arc::ptr_eq(open, session)) {
+        let mut opened = self.open.lock(key(&session.credential)).await;
+        let same = opened.session.take_if(|open| Arc::ptr_eq(open, session));
+        if let Some(session) = same {
             self.logins.end_session(&session).await;
         }
     }
 
     pub(crate) async fn close(&self, credential: &Credential) {
-        let mut open = self.open.lock(key(credential)).await;
-        if let Some(session) = open.take() {
+        let mut opened = self.open.lock(key(credential)).await;
+        if let Some(session) = opened.session.take() {
             self.logins.end_session(&session).await;
         }
     }
@@ -311,10 +327,10 @@ impl<V: Vault> Sessions<V> {
     /// Revokes all sessions: only this process uses them. Logins that are under way are waited for.
     pub(crate) async fn close_all(&self) {
         self.under_way.close();
-        let end = |open: Locked<Option<Arc<Session>>>| {
+        let end = |opened: Locked<Opened>| {
             let logins = self.logins.clone();
             async move {
-                let session = open.lock().await.take();
+                let session = opened.lock().await.session.take();
                 if let Some(session) = session {
                     logins.end_session(&session).await;
                 }

@@ -87,6 +87,22 @@ async fn accounts_whose_reads_hang_hold_up_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn few_accounts_whose_reads_hang_for_many_schedds_hold_up_nobody_else() {
+    let outside = Outside::new();
+    let hanging = (0..4).map(|n| format!("h{n}"));
+    let of_many = |account: String| (0..30).map(move |n| at(&account, &format!("{account}-{n}")));
+    let mut wanted: Vec<Delivery> = hanging.clone().flat_map(of_many).collect();
+    wanted.push(at("same", "ap1"));
+    outside.lock().reads_hang = hanging.collect();
+    let begun = outside.lock().now();
+    let mut service = Service::start(&outside, wanted);
+    good(&mut service, &["same"]).await;
+    let took = until(begun, outside.lock().now());
+    assert!(took < MINUTE, "the same issuer: {took:?}");
+    service.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_is_counted_and_reported_and_its_task_starts_anew() {
     let folder = tempfile::tempdir().unwrap();
     let outside = Outside::new();

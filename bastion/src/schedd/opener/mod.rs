@@ -45,6 +45,8 @@ struct Opener {
     /// The unreduced one, for credds that refused the other.
     full: Option<Cached>,
     reduction: Reduction,
+    /// The last failure to get one, with its time.
+    failed: Option<(Instant, Problem)>,
 }
 
 impl Opener {
@@ -117,8 +119,10 @@ impl<V: Vault> Openers<V> {
         })
     }
 
-    /// An access token for a delivery's credd that is not about to expire: a cached one, or a new one.
+    /// An access token for a delivery's credd that is not about to expire: a cached one, or a new one. A failure answers all
+    /// who waited for it: where each takes long, they would be in each other's way, and in others'.
     async fn get(&self, delivery: &Delivery) -> Result<AccessToken, Problem> {
+        let asked = Instant::now();
         let mut opener = self.by_credential.lock(key(&delivery.authorize)).await;
         let now = self.sessions.logins.clock.now();
         let Opener { least, full, .. } = &mut *opener;
@@ -129,14 +133,18 @@ impl<V: Vault> Openers<V> {
         if let Some(cached) = opener.cached(width) {
             return Ok(cached.token.clone());
         }
-        match self.read(delivery, width, &mut opener, now).await {
+        if let Some((_, problem)) = opener.failed.as_ref().filter(|(at, _)| *at > asked) {
+            return Err(problem.clone());
+        }
+        let answer = match self.read(delivery, width, &mut opener, now).await {
             Err(problem) if problem.kind == Kind::TokenDead => {
                 // The session died before its time; a new one is made once.
                 self.sessions.close(&delivery.authorize).await;
                 self.read(delivery, width, &mut opener, now).await
             }
             answer => answer,
-        }
+        };
+        answer.inspect_err(|problem| opener.failed = Some((Instant::now(), problem.clone())))
     }
 
     /// Forgets the access token that a delivery's credd refused. A reduced one may be followed by unreduced ones for a

@@ -51,3 +51,25 @@ async fn a_proof_answers_those_alone_who_ask_for_no_more() {
     asked(less).await;
     assert_eq!(calls() - before, 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_fails_answers_all_who_waited_for_it() {
+    let outside = Outside::new();
+    let sessions = outside.sessions(Store::default());
+    let credential = Arc::new(credential("a", "cms"));
+    let takes = Duration::from_secs(9);
+    {
+        let mut world = outside.lock();
+        (world.vault_down, world.vault_takes) = (true, takes);
+    }
+    let begun = Instant::now();
+    let get = || sessions.get(&credential);
+    let (one, two, three) = tokio::join!(get(), get(), get());
+    for answer in [one, two, three] {
+        assert_eq!(answer.unwrap_err().kind, Kind::VaultDown);
+    }
+    assert_eq!((outside.lock().calls, begun.elapsed()), (1, takes));
+    // Who asks later finds out anew.
+    outside.lock().vault_down = false;
+    get().await.unwrap();
+}
