@@ -79,6 +79,8 @@ pub enum Kind {
     Clock,
     /// The credential directory, or HTCondor's tool, cannot be used.
     Transport,
+    /// This host lacks something for now: descriptors, memory, ports, room on a disk, a file system that answers.
+    Local,
     /// The collector does not answer, or not usefully.
     CollectorDown,
     /// The credd does not answer.
@@ -161,6 +163,7 @@ impl Kind {
             | Self::Kerberos
             | Self::Clock
             | Self::Transport
+            | Self::Local
             | Self::CreddUntrusted
             | Self::Contested
             | Self::Internal => Remedy::FixThisHost,

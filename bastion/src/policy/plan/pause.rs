@@ -33,8 +33,9 @@ const FIRST_LOOK: u64 = 7;
 /// remaining lifetime (`left`).
 #[must_use]
 pub fn pause(id: &DeliveryId, kind: Kind, attempts: u32, left: Option<Duration>) -> Duration {
-    let cap = match kind.remedy() {
-        Remedy::Wait => OUTAGE_CAP,
+    let cap = match (kind, kind.remedy()) {
+        // It may pass before an admin comes.
+        (Kind::Local, _) | (_, Remedy::Wait) => OUTAGE_CAP,
         _ => PERSON_CAP,
     };
     let cap = match left {

@@ -102,6 +102,13 @@ fn what_is_next_follows_from_what_is_known() {
 }
 
 #[test]
+fn what_this_host_lacks_for_now_is_tried_again_as_soon_as_an_outage() {
+    let longest = |kind| pause(&id("a"), kind, 30, None);
+    assert!(longest(Kind::Local) <= OUTAGE_CAP);
+    assert!(longest(Kind::Transport) > OUTAGE_CAP);
+}
+
+#[test]
 fn a_token_is_proved_ten_times_in_an_access_tokens_life_and_what_failed_is_examined() {
     let id = id("a");
     let never = Timestamp::MAX;

@@ -81,7 +81,7 @@ impl<'a> NativeCollector<'a> {
 /// Kind of a failure to ask, and advice.
 fn judge(kind: ErrorKind) -> (Kind, &'static str) {
     match kind {
-        ErrorKind::Local => (Kind::Transport, advice::COLLECTOR_NOT_ASKED),
+        ErrorKind::Local => (Kind::Local, advice::COLLECTOR_NOT_ASKED),
         _ => (Kind::CollectorDown, advice::COLLECTOR_SILENT),
     }
 }
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_collector_that_this_host_cannot_ask_is_not_down() {
         let (kind, advice) = judge(ErrorKind::Local);
-        assert_eq!(kind, Kind::Transport);
+        assert_eq!(kind, Kind::Local);
         assert!(!advice.contains("does not answer"), "{advice}");
         assert_eq!(judge(ErrorKind::Unreachable).0, Kind::CollectorDown);
     }

@@ -42,7 +42,7 @@ pub(super) async fn resolved(address: Address, down: Kind) -> Result<Address, Qu
 fn failure(host: &str, error: &io::Error, down: Kind) -> QueryFailure {
     let (kind, advice) = if htvault::is_of_this_host(error) {
         (
-            Kind::Transport,
+            Kind::Local,
             "raise the limits of the service (descriptors, memory); it is tried again",
         )
     } else {
@@ -78,7 +78,7 @@ mod tests {
     fn a_look_up_that_this_host_cannot_make_is_charged_to_nobody_else() {
         let error = io::Error::from_raw_os_error(24);
         let (kind, told) = failure("ap.test", &error, Kind::CreddDown);
-        assert_eq!(kind, Kind::Transport, "{told}");
+        assert_eq!(kind, Kind::Local, "{told}");
         assert!(!told.contains("correct it"), "{told}");
     }
 }

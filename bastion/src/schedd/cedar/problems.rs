@@ -50,7 +50,7 @@ fn judge(kind: ErrorKind, step: Step) -> (Kind, Option<&'static str>) {
             "the credd is reached through a connection broker (CCB) only: give it an address that this host reaches, or \
              set `transport: condor` for its group",
         ),
-        E::Local => (Kind::Transport, advice::LOCAL),
+        E::Local => (Kind::Local, advice::LOCAL),
         E::Unreachable | E::TimedOut => (Kind::CreddDown, advice::NO_CONNECTION),
         // Whoever answers so has let us in: it is the credd, and what it says is about this account.
         E::BadAnswer if step == Step::Command => (Kind::CreddRefused, advice::UNREADABLE),
@@ -88,7 +88,7 @@ fn judge(kind: ErrorKind, step: Step) -> (Kind, Option<&'static str>) {
 mod tests {
     use super::*;
     use crate::fixtures;
-    use crate::model::problem::{Cause, Remedy};
+    use crate::model::problem::Cause;
     use crate::schedd::Place;
     use crate::schedd::credd::Operation;
 
@@ -101,7 +101,7 @@ mod tests {
         for step in [Step::Connect, Step::Negotiate, Step::Command] {
             let (kind, advice) = judge(ErrorKind::Local, step);
             assert_eq!(advice, Some(advice::LOCAL), "{step}");
-            assert_eq!(kind.remedy(), Remedy::FixThisHost, "{step}");
+            assert_eq!(kind, Kind::Local, "{step}");
             let problem = request.problem(kind, "");
             assert!(matches!(problem.cause, Cause::Schedd(_)), "{problem:?}");
         }

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::model::problem::Kind;
+use crate::system::files::is_passing;
 use crate::system::request_slots::RequestSlots;
 
 /// Tools that run at a time for each processor of this machine: one works while another waits for
@@ -109,7 +110,7 @@ impl Tools {
             );
             return Err((call.server.silent, message));
         };
-        output.map_err(|error| (Kind::Transport, cannot_run(call.tool, &error)))
+        output.map_err(|error| cannot_run(call.tool, &error))
     }
 }
 
@@ -125,11 +126,19 @@ pub(super) fn not_found(tool: &str) -> String {
     )
 }
 
-fn cannot_run(tool: &str, error: &io::Error) -> String {
+fn cannot_run(tool: &str, error: &io::Error) -> (Kind, String) {
     if error.kind() == io::ErrorKind::NotFound {
-        return not_found(tool);
+        return (Kind::Transport, not_found(tool));
     }
-    format!("{tool} cannot be run: {error}; check HTCondor's tools on this host")
+    let (kind, advice) = if is_passing(error) {
+        (
+            Kind::Local,
+            "raise the limits of the service (descriptors, memory, processes); it is tried again",
+        )
+    } else {
+        (Kind::Transport, "check HTCondor's tools on this host")
+    };
+    (kind, format!("{tool} cannot be run: {error}; {advice}"))
 }
 
 async fn talk(mut command: Command, input: &str) -> io::Result<ToolOutput> {
@@ -170,6 +179,19 @@ mod tests {
                 folders: Some(folder.into()),
                 ..Self::default()
             }
+        }
+    }
+
+    #[test]
+    fn a_tool_that_this_host_cannot_start_for_now_is_tried_again_soon() {
+        for (errno, expected) in [
+            (nix::libc::EMFILE, Kind::Local),
+            (nix::libc::EAGAIN, Kind::Local),
+            (nix::libc::EACCES, Kind::Transport),
+            (nix::libc::ENOENT, Kind::Transport),
+        ] {
+            let (kind, message) = cannot_run("tool", &io::Error::from_raw_os_error(errno));
+            assert_eq!(kind, expected, "{message}");
         }
     }
 

@@ -22,7 +22,8 @@ use nix::unistd::{Pid, UnlinkatFlags, fchown, geteuid, unlinkat};
 use secrecy::SecretString;
 
 use super::exposure::{Attributes, Exposure, check_directory, check_folder, owner_of_folders};
-use crate::system::files::{self, ReadError};
+use crate::model::problem::Kind;
+use crate::system::files::{self, ReadError, is_passing};
 
 /// A `.top` is a few hundred bytes; more than this is none of ours.
 const TOP_LIMIT: u64 = 64 * 1024;
@@ -41,6 +42,16 @@ pub(super) enum FolderError {
     NotPlain { name: String, kind: &'static str },
     #[error("{0}")]
     Exposed(#[from] Exposure),
+}
+
+impl FolderError {
+    /// Kind of the problem that it is for a delivery.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::System(error) if is_passing(error) => Kind::Local,
+            _ => Kind::Transport,
+        }
+    }
 }
 
 impl From<Errno> for FolderError {

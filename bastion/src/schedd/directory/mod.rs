@@ -88,17 +88,17 @@ async fn run<T: Send + 'static>(
     work: impl FnOnce(PathBuf) -> Result<T, FolderError> + Send + 'static,
 ) -> Result<T, Problem> {
     let path = directory.to_owned();
-    let why = match DIRECTORIES.run(directory, move || work(path)).await {
+    let (kind, why) = match DIRECTORIES.run(directory, move || work(path)).await {
         Ok(Ok(value)) => return Ok(value),
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => (error.kind(), error.to_string()),
         Err(PoolError::Broken(why)) => {
             return Err(Problem::internal(Cause::schedd(delivery), &why));
         }
-        Err(failure) => failure.to_string(),
+        Err(failure) => (Kind::Local, failure.to_string()),
     };
     Err(Problem::new(
         Cause::schedd(delivery),
-        Kind::Transport,
+        kind,
         format!(
             "credential directory {} cannot be {participle}: {why}",
             directory.display()

@@ -204,7 +204,8 @@ async fn a_directory_that_hangs_is_said_and_another_one_is_read_meanwhile() {
         "account cmsprod at here: credential directory {path} cannot be read: the file system of {path} \
          does not answer within 10 s; check its mount and its server"
     );
-    assert_eq!(hung.unwrap_err().to_string(), words);
+    let hung = hung.unwrap_err();
+    assert_eq!((hung.kind, hung.to_string()), (Kind::Local, words.clone()));
     // At once, as long as the first one hangs.
     let again = store(&delivery, silent.path()).await.unwrap_err();
     assert_eq!(again.to_string(), words.replace("be read", "be written"));

@@ -9,7 +9,7 @@ mod plain;
 mod pool;
 
 pub(crate) use self::notices::Notices;
-pub(crate) use self::plain::{FileStamp, ReadError, open, other_kind, read, read_from};
+pub(crate) use self::plain::{FileStamp, ReadError, is_passing, open, other_kind, read, read_from};
 #[cfg(test)]
 pub(crate) use self::pool::DEADLINE;
 pub(crate) use self::pool::{

@@ -36,6 +36,24 @@ impl ReadError {
     }
 }
 
+/// Returns true for an error that may pass without a change of what is named or permitted: this host or a file system
+/// lacks something for now, or does not answer.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    use nix::libc::{EIO, EPERM, ESTALE, ETIMEDOUT};
+    match error.raw_os_error() {
+        // Of files and programs, it speaks of their owners.
+        Some(EPERM) => false,
+        Some(EIO | ESTALE | ETIMEDOUT) => true,
+        _ => {
+            let is_full = matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            );
+            is_full || htvault::is_of_this_host(error)
+        }
+    }
+}
+
 /// Identity and version of a file: another one after it was replaced or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileStamp {
@@ -153,6 +171,24 @@ mod tests {
             assert_eq!(refusal(&path), words);
         }
         assert!(refusal(&path("none")).contains("No such file"));
+    }
+
+    #[test]
+    fn what_this_host_lacks_for_now_is_told_from_what_somebody_has_to_correct() {
+        use nix::libc;
+        let is_passing = |errno| is_passing(&io::Error::from_raw_os_error(errno));
+        for errno in [
+            libc::EMFILE,
+            libc::ENOMEM,
+            libc::EIO,
+            libc::ESTALE,
+            libc::ENOSPC,
+        ] {
+            assert!(is_passing(errno), "{errno}");
+        }
+        for errno in [libc::EPERM, libc::EACCES, libc::ENOENT, libc::EROFS] {
+            assert!(!is_passing(errno), "{errno}");
+        }
     }
 
     #[test]
