@@ -1,5 +1,7 @@
 //! From a credential's section to what is read at Vault, and the credential that opens the credds.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use htvault::CredentialUrl;
@@ -10,6 +12,7 @@ use crate::config::faults::{Faults, Located, hint};
 use crate::config::given::{Given, Several};
 use crate::config::sections::{CredentialSection, OverrideSection};
 use crate::model::delivery::{Credential, Grant};
+use crate::model::records::requested_content;
 
 /// Limit for the length of a service's name: a file name has 255 bytes, and HTCondor writes
 /// `SERVICE.top.tmp`.
@@ -140,24 +143,22 @@ fn grant(section: &CredentialSection, owner: &Owner<'_>, faults: &mut Faults) ->
     }
 }
 
-/// Adds a fault for each credential that has the same tokens as one before it.
+/// Adds a fault for each credential of an account that has the same tokens as one before it.
 pub(super) fn check_duplicates(all: &[Typed<'_>], faults: &mut Faults) {
-    for (index, typed) in all.iter().enumerate() {
+    let mut known: HashMap<String, &str> = HashMap::new();
+    for typed in all {
         let credential = &typed.credential;
-        let mut before = all.iter().take(index).map(|typed| &typed.credential);
-        let same = before.find(|other| {
-            let renamed = Credential {
-                service: credential.service.clone(),
-                ..Credential::clone(other)
-            };
-            renamed.is_same_token(credential)
-        });
-        if let Some(same) = same {
-            let message = format!(
-                "it is the same as {:?}: issuer {}, role {}, scopes and audience are equal, keep one of them",
-                same.service, credential.issuer, credential.role
-            );
-            faults.add(typed.name.place, message);
+        match known.entry(requested_content(credential)) {
+            Entry::Vacant(new) => _ = new.insert(&credential.service),
+            Entry::Occupied(same) => {
+                let message = format!(
+                    "it is the same as {:?}: issuer {}, role {}, scopes and audience are equal, keep one of them",
+                    same.get(),
+                    credential.issuer,
+                    credential.role
+                );
+                faults.add(typed.name.place, message);
+            }
         }
     }
 }
