@@ -13,23 +13,25 @@ pub(crate) enum Resource {
     Realm(String),
     /// Kerberos principal, with its keytab.
     Principal(String),
-    /// Credential at Vault, with what is asked of it.
+    /// Credential at Vault, with what is asked of it, for one principal: another one may have other rights.
     Credential(String),
     Schedd(String),
 }
 
 /// Resources of a read of an access token for jobs.
 pub(crate) fn read_by(credential: &Credential) -> [Resource; 2] {
-    [
-        vault(credential),
-        Resource::Credential(requested_content(credential)),
-    ]
+    of_read(credential, &requested_content(credential))
 }
 
 /// Resources of a read of an access token that opens a credd.
 pub(crate) fn opened_by(credential: &Credential) -> [Resource; 2] {
-    let url = credential.full_url.to_string();
-    [vault(credential), Resource::Credential(url)]
+    of_read(credential, &credential.full_url.to_string())
+}
+
+fn of_read(credential: &Credential, content: &str) -> [Resource; 2] {
+    let principal = &credential.identity.principal;
+    let read = Resource::Credential(format!("{content} by {principal}"));
+    [vault(credential), read]
 }
 
 /// Resources of a login.

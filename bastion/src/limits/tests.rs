@@ -353,3 +353,21 @@ async fn what_opens_the_credds_of_many_is_tried_by_one() {
     limits.worked(&opened_by(&opener));
     drop(admitted(&limits, &other).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_one_principal_may_not_read_stops_no_other_that_reads_the_same() {
+    let (a, mut b) = (at("a", "ap1"), at("b", "ap2"));
+    let shared = Credential {
+        identity: Arc::clone(&b.credential.identity),
+        ..Credential::clone(&a.credential)
+    };
+    b.credential = Arc::new(shared);
+    b.authorize = Arc::clone(&b.credential);
+    let limits = Limits::default();
+    let problem = Problem::new(Cause::credential(&a.credential), Kind::Forbidden, "403");
+    let permit = admitted(&limits, &a).await;
+    permit.failed(&a, &problem);
+    drop(permit);
+    assert!(is_refused(&limits, &a, Extent::Vault).await);
+    assert!(!is_refused(&limits, &b, Extent::Vault).await);
+}
