@@ -84,7 +84,7 @@ impl Vault for Outside {
         let (token, life, takes) = {
             let mut world = self.lock();
             if world.login_refused.contains(account) {
-                let cause = Cause::Account(account.clone());
+                let cause = Cause::login(credential);
                 return Err(Problem::new(cause, Kind::LoginRefused, "401"));
             }
             world.logins += 1;

@@ -342,6 +342,7 @@ impl Permit {
         match &problem.cause {
             Cause::Realm(realm) => self.open(Resource::Realm(realm.clone()), problem),
             Cause::Account(_) => self.open(principal(&credential.identity), problem),
+            cause @ Cause::Login(_) => self.open(Resource::Login(cause.clone()), problem),
             _ => {}
         }
     }

@@ -13,6 +13,8 @@ pub(crate) enum Resource {
     Realm(String),
     /// Kerberos principal, with its keytab.
     Principal(String),
+    /// Logins of an account at one of Vault's mounts.
+    Login(Cause),
     /// Credential at Vault, with what is asked of it, for one principal: another one may have other rights.
     Credential(String),
     Schedd(String),
@@ -35,7 +37,7 @@ fn of_read(credential: &Credential, content: &str) -> [Resource; 2] {
 }
 
 /// Resources of a login.
-pub(crate) fn login_by(credential: &Credential) -> [Resource; 3] {
+pub(crate) fn login_by(credential: &Credential) -> [Resource; 4] {
     let identity = &credential.identity;
     let realm = identity
         .principal
@@ -45,6 +47,7 @@ pub(crate) fn login_by(credential: &Credential) -> [Resource; 3] {
         vault(credential),
         Resource::Realm(realm.to_owned()),
         principal(identity),
+        Resource::Login(Cause::login(credential)),
     ]
 }
 
@@ -75,6 +78,7 @@ pub(crate) fn blamed(delivery: &Delivery, problem: &Problem) -> Option<Resource>
             let credential = used.find(|c| c.identity.account == *account)?;
             Some(principal(&credential.identity))
         }
+        cause @ Cause::Login(_) => Some(Resource::Login(cause.clone())),
         cause @ Cause::Credential(_) => {
             let [_, read] = if Cause::credential(credential) == *cause {
                 read_by(credential)

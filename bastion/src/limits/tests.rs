@@ -5,14 +5,14 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use htvault::CredentialUrl;
+use htvault::{CredentialUrl, ErrorKind, FailureScope};
 
 use super::breaker::pause;
 use super::claims::{PER_CREDD, PER_CREDENTIAL, PER_ISSUER, TOTAL};
 use super::resources::{opened_by, read_by};
 use super::*;
 use crate::fixtures::{credd, credential, delivery};
-use crate::model::problem::{Cause, Kind};
+use crate::model::problem::{Cause, Kind, Request};
 
 /// Answer to an attempt of a delivery; `None` when it has to wait.
 async fn ask(
@@ -212,7 +212,10 @@ async fn a_failure_stops_those_alone_that_it_speaks_of() {
             all,
         ),
         (problem(account(), Kind::Keytab), some),
-        (problem(account(), Kind::LoginRefused), some),
+        (
+            problem(Cause::login(&a.credential), Kind::LoginRefused),
+            some,
+        ),
         (problem(credential(), Kind::IssuerDown), some),
         (problem(credential(), Kind::NotOnboarded), some),
         (problem(credential(), Kind::TokenDead), none),
@@ -370,4 +373,27 @@ async fn what_one_principal_may_not_read_stops_no_other_that_reads_the_same() {
     drop(permit);
     assert!(is_refused(&limits, &a, Extent::Vault).await);
     assert!(!is_refused(&limits, &b, Extent::Vault).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn logins_that_one_mount_refuses_stop_no_login_at_another_one_and_no_read() {
+    let production = |schedd| delivery("a", "cms_production", schedd, credd(schedd));
+    let (bad, same, good) = (production("ap1"), production("ap2"), at("a", "ap3"));
+    for refused in [ErrorKind::LoginRefused, ErrorKind::TokenRejected] {
+        let error = (refused, FailureScope::Credential);
+        let (cause, kind) = Problem::charge(&bad.credential, error, Request::Login);
+        let problem = Problem::new(cause, kind, "no");
+        let limits = Limits::default();
+        let permit = admitted(&limits, &bad).await;
+        let login = limits.admit_login(&bad.credential).await.unwrap();
+        login.login_failed(&bad.credential, &problem);
+        drop(login);
+        permit.failed(&bad, &problem);
+        drop(permit);
+        assert!(limits.admit_login(&same.credential).await.is_err());
+        assert!(is_refused(&limits, &same, Extent::Login).await);
+        assert!(!is_refused(&limits, &same, Extent::Vault).await, "{kind:?}");
+        drop(limits.admit_login(&good.credential).await.unwrap());
+        assert!(!is_refused(&limits, &good, Extent::Login).await, "{kind:?}");
+    }
 }

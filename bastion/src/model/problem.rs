@@ -32,6 +32,8 @@ pub enum Cause {
     Realm(String),
     /// This account's principal or keytab.
     Account(String),
+    /// Logins of one account at one of Vault's mounts: `ACCOUNT at kerberos-ISSUER_ROLE`.
+    Login(String),
     /// One service credential of an account, at every schedd: `ACCOUNT/SERVICE`.
     Credential(String),
     /// One schedd, for one account: `ACCOUNT at SCHEDD`.
@@ -211,6 +213,18 @@ impl Cause {
         Self::Realm(realm.to_owned())
     }
 
+    /// Logins for a credential.
+    #[must_use]
+    pub fn login(credential: &Credential) -> Self {
+        let Credential {
+            identity,
+            issuer,
+            role,
+            ..
+        } = credential;
+        Self::Login(format!("{} at kerberos-{issuer}_{role}", identity.account))
+    }
+
     /// A credential, at every schedd.
     #[must_use]
     pub fn credential(credential: &Credential) -> Self {
@@ -239,6 +253,7 @@ impl fmt::Display for Cause {
             Self::Vault(vault) => write!(f, "Vault {vault}"),
             Self::Realm(realm) => write!(f, "realm {realm}"),
             Self::Account(account) => write!(f, "account {account}"),
+            Self::Login(login) => write!(f, "login of {login}"),
             Self::Credential(credential) => write!(f, "credential {credential}"),
             Self::Schedd(schedd) => write!(f, "account {schedd}"),
             Self::Group(group) => write!(f, "schedds of {group}"),
@@ -274,7 +289,7 @@ impl Problem {
     }
 
     /// Returns the real subject of a failure of Vault, and its kind: a server's answer about one path says nothing
-    /// about others.
+    /// about others. Each issuer and role has a mount of its own for logins.
     #[must_use]
     pub fn charge(
         credential: &Credential,
@@ -282,7 +297,10 @@ impl Problem {
         request: Request,
     ) -> (Cause, Kind) {
         let vault = || Cause::vault(&credential.url.server());
-        let own = || Cause::credential(credential);
+        let own = || match request {
+            Request::Login => Cause::login(credential),
+            Request::VaultToken | Request::AccessToken => Cause::credential(credential),
+        };
         match error {
             ErrorKind::RateLimited => (vault(), Kind::RateLimited),
             ErrorKind::NoLeader | ErrorKind::Standby => (vault(), Kind::NoLeader),
@@ -296,10 +314,7 @@ impl Problem {
             ErrorKind::Forbidden | ErrorKind::Refused => (own(), Kind::Forbidden),
             ErrorKind::RefreshRefused | ErrorKind::NoneStored => (own(), Kind::NotOnboarded),
             ErrorKind::NotLongEnough | ErrorKind::IssuerDown => (own(), Kind::IssuerDown),
-            ErrorKind::LoginRefused => (
-                Cause::Account(credential.identity.account.clone()),
-                Kind::LoginRefused,
-            ),
+            ErrorKind::LoginRefused => (own(), Kind::LoginRefused),
             // A proxy answered for this path: that says nothing about the Vault.
             ErrorKind::NotVault if scope != FailureScope::Host => (own(), Kind::Forbidden),
             // A hang while reading an access token is the issuer's: Vault waits for it.
@@ -323,7 +338,7 @@ impl Problem {
                 let status = error.status().map_or(String::new(), |s| format!("{s} "));
                 format!("{status}{}; {}", error.words(), error.advice())
             }
-            Cause::Account(_) => format!(
+            _ if kind == Kind::LoginRefused => format!(
                 "login as {} with keytab {}: {error}",
                 credential.identity.principal,
                 credential.identity.keytab.display()

@@ -92,11 +92,8 @@ impl Vault for HtVault {
                 let _ = self.client.revoke_self(&issued.token).await;
                 let words =
                     "Vault's answer to the login is refused: it has no lifetime, or one of seconds";
-                Err(Problem::new(
-                    Cause::credential(credential),
-                    Kind::VaultDown,
-                    words,
-                ))
+                let cause = Cause::login(credential);
+                Err(Problem::new(cause, Kind::VaultDown, words))
             }
             Ok(issued) => Ok(issued),
             Err(error) => {

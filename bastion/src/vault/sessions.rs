@@ -134,7 +134,7 @@ impl<V: Vault> Logins<V> {
             // Whose it is may need it.
             let words = "Vault's answer to a login has a token that is there already, as if something between \
                          repeated an old answer; it is not taken";
-            let cause = Cause::credential(credential);
+            let cause = Cause::login(credential);
             return Err(Problem::new(cause, Kind::VaultDown, words));
         }
         if !accessor.is_empty() {
