@@ -103,12 +103,14 @@ where
 
 /// Serves a router, with at most `slots` connections at a time, until it is dropped. `name` is for the log.
 pub(crate) async fn serve(name: &str, listener: impl Listen, router: Router, slots: usize) {
-    let slots = Arc::new(Semaphore::new(slots));
     let rooms = Arc::new(Semaphore::new(ANSWERS));
     let mut connections = JoinSet::new();
     let mut failing = false;
-    // The semaphore is never closed.
-    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+    loop {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= slots {
+            connections.join_next().await;
+        }
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -124,13 +126,8 @@ pub(crate) async fn serve(name: &str, listener: impl Listen, router: Router, slo
             info!("{name} accepts connections again");
         }
         failing = false;
-        while connections.try_join_next().is_some() {}
         let router = router.clone().layer(Extension(peer));
-        let rooms = Arc::clone(&rooms);
-        connections.spawn(async move {
-            serve_connection(stream, router, rooms).await;
-            drop(slot);
-        });
+        connections.spawn(serve_connection(stream, router, Arc::clone(&rooms)));
     }
 }
 
@@ -141,11 +138,11 @@ pub(super) async fn serve_connection(
     rooms: Arc<Semaphore>,
 ) {
     let (suspend, suspended) = watch::channel(false);
-    let connection = Connection(Arc::new(Shared {
+    let connection = Connection {
         suspend,
         rooms,
-        room: OnceLock::new(),
-    }));
+        room: Arc::default(),
+    };
     let service = TowerToHyperService::new(router.layer(Extension(connection)));
     let conversation = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -164,30 +161,27 @@ pub(super) async fn serve_connection(
 
 /// A connection, for the handler of its request.
 #[derive(Clone, Debug)]
-pub(super) struct Connection(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
+pub(super) struct Connection {
     suspend: watch::Sender<bool>,
     rooms: Arc<Semaphore>,
-    room: OnceLock<OwnedSemaphorePermit>,
+    room: Arc<OnceLock<OwnedSemaphorePermit>>,
 }
 
 impl Connection {
     /// Waits for a slot for a large answer, which is released when the connection ends.
     pub(super) async fn take_room(&self) {
         // The semaphore is never closed.
-        if let Ok(room) = Arc::clone(&self.0.rooms).acquire_owned().await {
+        if let Ok(room) = Arc::clone(&self.rooms).acquire_owned().await {
             // A connection serves one request, which needs one slot.
-            let _ = self.0.room.set(room);
+            let _ = self.room.set(room);
         }
     }
 
     /// Does work that does not count for the deadline.
     pub(super) async fn untimed<T>(&self, work: impl Future<Output = T>) -> T {
-        self.0.suspend.send_replace(true);
+        self.suspend.send_replace(true);
         let result = work.await;
-        self.0.suspend.send_replace(false);
+        self.suspend.send_replace(false);
         result
     }
 }
