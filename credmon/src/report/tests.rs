@@ -1,7 +1,6 @@
 //! The files that are published, by the thread that writes them.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::time::SystemTime;
 
 use super::*;
 use crate::model::Renewals;
@@ -65,8 +64,8 @@ fn what_a_killed_run_left_beside_a_file_is_removed() {
         ("another's", 200),
     ] {
         let file = std::fs::File::create(dir.path().join(name)).unwrap();
-        let age = Duration::from_secs(age);
-        file.set_modified(SystemTime::now() - age).unwrap();
+        let made = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(made - Duration::from_secs(age)).unwrap();
     }
     let problems = write(&outputs(dir.path()), &snapshot("a"), &Heartbeat::default());
     assert_eq!(problems, Vec::<String>::new());

@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::path::Path;
 
+use htvault::clock::{Clock as _, SystemClock};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
@@ -157,7 +158,7 @@ pub(crate) fn output_place(
     check_output(&folder, name).map_err(|error| error.to_string())?;
     // Processes of other hosts may write there, too: only the age counts.
     let names = folder.names().unwrap_or_default();
-    remove_leftovers(&folder, &names, Timestamp::now(), |_| false);
+    remove_leftovers(&folder, &names, SystemClock.now(), |_| false);
     Ok(Some((folder, name)))
 }
 

@@ -29,8 +29,8 @@ fn a_copy_follows_its_token_and_touches_nothing_else() {
     let root = Folder::open(credentials.path()).unwrap();
     // A run that was killed left a token there.
     let left = std::fs::File::create(at(".credmon-4294967295-1.tmp")).unwrap();
-    let long_ago = std::time::SystemTime::now() - Duration::from_mins(4);
-    left.set_modified(long_ago).unwrap();
+    let made = left.metadata().unwrap().modified().unwrap();
+    left.set_modified(made - Duration::from_mins(4)).unwrap();
     let is_root = nix::unistd::geteuid().is_root();
     let owner = if is_root {
         Owner::Exactly(12_345.into(), 54_321.into())
