@@ -38,6 +38,8 @@ pub(super) struct Found {
     folders: Vec<(PathBuf, PathFd)>,
     /// Files whose file system does not answer.
     silent: Vec<PathBuf>,
+    /// Files of whose folders none exists but the root, below which is everything.
+    homeless: Vec<PathBuf>,
 }
 
 impl Found {
@@ -46,20 +48,26 @@ impl Found {
     pub(super) async fn of(folders: Vec<(PathBuf, PathFd)>, files: &[PathBuf]) -> Self {
         let mut found = Self {
             folders,
-            silent: Vec::new(),
+            ..Self::default()
         };
         for (file, folders) in ask(files, open_folders).await {
-            match folders {
-                Some(folders) => found.folders.extend(folders),
-                None => found.silent.push(file),
+            let Some(mut folders) = folders else {
+                found.silent.push(file);
+                continue;
+            };
+            let is_named = |folder: &Path| absolute(&file).parent() == Some(folder);
+            folders.retain(|(folder, _)| folder.parent().is_some() || is_named(folder));
+            if folders.is_empty() {
+                found.homeless.push(file);
             }
+            found.folders.extend(folders);
         }
         found.folders.sort_by(|(one, _), (other, _)| one.cmp(other));
         found.folders.dedup_by(|(one, _), (other, _)| one == other);
         found
     }
 
-    /// `true` for a file that was left out.
+    /// `true` for a file whose file system does not answer.
     pub(super) fn is_silent(&self, file: &Path) -> bool {
         self.silent.iter().any(|silent| silent == file)
     }
@@ -67,7 +75,7 @@ impl Found {
     /// Files that were left out, in words.
     pub(super) fn complaints(&self, daemon: &str) -> Vec<String> {
         let text = |file: &PathBuf| complaint(daemon, file);
-        self.silent.iter().map(text).collect()
+        self.silent.iter().chain(&self.homeless).map(text).collect()
     }
 }
 

@@ -113,6 +113,20 @@ async fn a_place_is_the_nearest_folder_that_exists() {
 }
 
 #[tokio::test]
+async fn a_file_in_a_folder_that_is_missing_does_not_open_the_whole_machine_to_be_written_to() {
+    let missing = PathBuf::from("/no-such-folder/below/token");
+    let found = Found::of(Vec::new(), std::slice::from_ref(&missing)).await;
+    assert!(found.folders.is_empty(), "{found:?}");
+    assert!(!found.is_silent(&missing));
+    let complaints = found.complaints("CREDMON_OAUTH");
+    assert!(complaints[0].starts_with("/no-such-folder/below/token lies where"));
+    // An admin may want a file there.
+    let found = Found::of(Vec::new(), &["/status".into()]).await;
+    assert_eq!(found.folders.len(), 1);
+    assert!(found.complaints("CREDMON_OAUTH").is_empty());
+}
+
+#[tokio::test]
 async fn a_credential_directory_that_is_a_symbolic_link_can_be_written_to() {
     let (configured, real) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     std::fs::create_dir(real.path().join("creds")).unwrap();
