@@ -28,8 +28,8 @@ pub(crate) enum Wake {
     Stop,
 }
 
-/// Sends requests to the scanner. Cheap to clone.
-#[derive(Clone, Debug)]
+/// Sends requests to the scanner.
+#[derive(Debug)]
 pub(crate) struct Waker {
     requests: Sender<Wake>,
     bell: Arc<EventFd>,

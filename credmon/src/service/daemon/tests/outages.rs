@@ -212,13 +212,12 @@ async fn a_probe_that_ended_is_heard_before_there_is_another() {
         c.store("u", "cms", "a", "s.1");
         c.store("v", "cms", "a", "s.1");
     });
-    let (wake, _wakes) = thread_channel::channel();
     let (observations, observed) = unbounded_channel();
-    let parts = setup.parts(wake.clone(), observed, Publisher::default());
+    let (to_scanner, _wakes) = wakes().unwrap();
+    let parts = setup.parts(to_scanner, observed, Publisher::default());
     let mut scanner = Scanner::new(
         setup.settings.directory.clone(),
         false,
-        wake,
         observations,
         Arc::new(setup.clock.clone()),
     );
