@@ -44,8 +44,8 @@ pub(super) struct DeliveryTask<V, T> {
     /// A revocation that is not finished.
     pub(super) unfinished: Option<Unfinished>,
     pub(super) drive: Drive,
-    /// The delivery as it was configured at the last attempt.
-    attempted: Option<Arc<Delivery>>,
+    /// The delivery as it was configured at the last attempt, and how often a person had asked for a push by then.
+    attempted: Option<(Arc<Delivery>, u64)>,
 }
 
 /// Extent of a task's work.
@@ -298,9 +298,12 @@ impl<V: Vault, T: Transport> DeliveryTask<V, T> {
         let (status, pushes) = (&begun, self.desired.pushes);
         debug!(delivery = %status.delivery.id, ?step, "attempt");
         self.leave_other_vaults(env);
-        let attempted = self.attempted.replace(Arc::clone(&status.delivery));
-        if attempted.is_some_and(|before| !same_content(&before, &status.delivery)) {
-            // It was made for other content.
+        let attempted = (self.attempted).replace((Arc::clone(&status.delivery), pushes));
+        let is_other = |(before, asked): (Arc<Delivery>, u64)| {
+            asked != pushes || !same_content(&before, &status.delivery)
+        };
+        if attempted.is_some_and(is_other) {
+            // It was made for other content, or before a person asked for a new one.
             let candidate = self.tokens.candidate.take();
             self.tokens.former.extend(candidate.map(|owned| *owned));
         }

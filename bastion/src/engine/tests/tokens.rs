@@ -360,3 +360,24 @@ async fn a_token_of_before_a_restart_that_was_away_is_no_other_one() {
     assert!(others().is_empty());
     service.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_person_who_asks_for_a_new_token_gets_none_that_was_made_before() {
+    let outside = Outside::new();
+    let service = Service::good(&outside, one()).await;
+    let id = &one()[0].id;
+    let stored = || outside.lock().token_at(id).unwrap();
+    outside.lock().stores_unanswered = true;
+    let dead = stored();
+    outside.lock().kill(&dead);
+    tokio::time::sleep(5 * MINUTE).await;
+    let before = stored();
+    assert!(outside.lock().is_alive(&before));
+    service.order(Order::Push(of(None, None))).await;
+    outside.lock().stores_unanswered = false;
+    tokio::time::sleep(2 * MINUTE).await;
+    assert_eq!(service.state("a", "ap1"), Good);
+    assert_ne!(stored(), before);
+    assert!(!outside.lock().is_alive(&before));
+    service.stop().await;
+}
