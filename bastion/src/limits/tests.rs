@@ -342,11 +342,11 @@ async fn what_opens_the_credds_of_many_is_tried_by_one() {
     opener.scopes = vec!["storage.read:/".to_owned()];
     opener.url = CredentialUrl::sts(&opener.url.server(), "cms", "a", "default").unwrap();
     let opener = Arc::new(opener);
-    let opened = |service: &str, schedd: &str| Delivery {
+    let with_it = |service: &str, schedd: &str| Delivery {
         authorize: Arc::clone(&opener),
         ..delivery("a", service, schedd, credd(schedd))
     };
-    let (one, other) = (opened("cms_x", "ap1"), opened("cms_y", "ap2"));
+    let (one, other) = (with_it("cms_x", "ap1"), with_it("cms_y", "ap2"));
     let limits = Limits::default();
     let permit = admitted(&limits, &one).await;
     let problem = Problem::new(Cause::credential(&opener), Kind::IssuerDown, "no");

@@ -326,14 +326,14 @@ mod tests {
         // Each call of the system has to wait for another one.
         let slow = async {
             for _ in 0..30 {
-                let (begin, begun) = mpsc::channel();
+                let (started, running) = mpsc::channel();
                 let (release, blocked) = mpsc::channel::<()>();
                 let other = pool.run(Path::new("/other"), move || {
-                    begin.send(()).unwrap();
+                    started.send(()).unwrap();
                     blocked.recv().is_err()
                 });
                 let pass = async {
-                    while begun.try_recv().is_err() {
+                    while running.try_recv().is_err() {
                         tokio::task::yield_now().await;
                     }
                     tokio::time::advance(Duration::from_secs(3)).await;
