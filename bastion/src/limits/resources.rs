@@ -39,13 +39,9 @@ fn of_read(credential: &Credential, content: &str) -> [Resource; 2] {
 /// Resources of a login.
 pub(crate) fn login_by(credential: &Credential) -> [Resource; 4] {
     let identity = &credential.identity;
-    let realm = identity
-        .principal
-        .rsplit_once('@')
-        .map_or("", |(_, realm)| realm);
     [
         vault(credential),
-        Resource::Realm(realm.to_owned()),
+        Resource::Realm(identity.realm().to_owned()),
         principal(identity),
         Resource::Login(Cause::login(credential)),
     ]

@@ -40,6 +40,15 @@ pub struct Identity {
     pub keytab: PathBuf,
 }
 
+impl Identity {
+    /// Realm of the principal.
+    #[must_use]
+    pub fn realm(&self) -> &str {
+        let parts = self.principal.rsplit_once('@');
+        parts.map_or("", |(_, realm)| realm)
+    }
+}
+
 /// Credential at Vault, with the demands on its access tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {

@@ -206,23 +206,15 @@ impl Cause {
     /// The realm of an identity.
     #[must_use]
     pub fn realm(identity: &Identity) -> Self {
-        let realm = identity
-            .principal
-            .rsplit_once('@')
-            .map_or("", |(_, realm)| realm);
-        Self::Realm(realm.to_owned())
+        Self::Realm(identity.realm().to_owned())
     }
 
     /// Logins for a credential.
     #[must_use]
     pub fn login(credential: &Credential) -> Self {
-        let Credential {
-            identity,
-            issuer,
-            role,
-            ..
-        } = credential;
-        Self::Login(format!("{} at kerberos-{issuer}_{role}", identity.account))
+        let Credential { issuer, role, .. } = credential;
+        let account = &credential.identity.account;
+        Self::Login(format!("{account} at kerberos-{issuer}_{role}"))
     }
 
     /// A credential, at every schedd.
@@ -359,11 +351,8 @@ impl Problem {
             _ => error.to_string(),
         };
         Self {
-            cause,
-            kind,
-            message,
             retry_after: error.retry_after(),
-            step: None,
+            ..Self::new(cause, kind, message)
         }
     }
 
