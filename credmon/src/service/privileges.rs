@@ -91,9 +91,20 @@ impl Places {
             events.push(Event::new(Level::Warning, text));
         }
         let (paths, folders): (Vec<_>, Vec<_>) = found.folders.into_iter().unzip();
-        let shortcoming = shortcoming(&confine(folders));
+        let confined = confine(folders);
+        let shortcoming = shortcoming(&confined);
         events.extend(shortcoming.map(|text| Event::new(Level::Info, text)));
-        (Self(Some(paths)), events)
+        (Self::after(&confined, paths), events)
+    }
+
+    /// Those after a confinement to these folders, which a kernel without landlock does not make.
+    fn after(confined: &Result<RulesetStatus, RulesetError>, folders: Vec<PathBuf>) -> Self {
+        let is_confined = !matches!(confined, Ok(RulesetStatus::NotEnforced) | Err(_));
+        Self(is_confined.then_some(folders))
+    }
+
+    pub(super) fn are_confined(&self) -> bool {
+        self.0.is_some()
     }
 
     #[cfg(test)]

@@ -40,10 +40,15 @@ pub(super) async fn start<'c>(
     let mut complaints = Vec::new();
     let (places, events) = if settings.confine {
         let found = find_folders(cli, &settings, writable_log, &mut reports).await?;
-        complaints = found.complaints(&cli.name);
-        // One that does not answer cannot be written to any more when the rights are given up.
-        writable_log = writable_log.filter(|file| !found.is_silent(file));
-        Places::give_up(found)
+        let left_out = found.complaints(&cli.name);
+        let answers = |file: &&Path| !found.is_silent(file);
+        let answering_log = writable_log.filter(answers);
+        let (places, events) = Places::give_up(found);
+        if places.are_confined() {
+            // What does not answer cannot be written to any more.
+            (complaints, writable_log) = (left_out, answering_log);
+        }
+        (places, events)
     } else {
         Places::everywhere()
     };

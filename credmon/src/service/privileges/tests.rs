@@ -97,6 +97,21 @@ fn what_a_kernel_lacks_is_said() {
 }
 
 #[tokio::test]
+async fn where_the_kernel_confines_nothing_no_file_needs_a_restart() {
+    for (confined, complaints) in [
+        (RulesetStatus::FullyEnforced, 1),
+        (RulesetStatus::PartiallyEnforced, 1),
+        (RulesetStatus::NotEnforced, 0),
+    ] {
+        let places = Places::after(&Ok(confined), vec!["/run".into()]);
+        assert_eq!(places.are_confined(), complaints > 0);
+        let files = ["/elsewhere/x".into()];
+        let named = places.complaints("CREDMON_OAUTH", &files).await;
+        assert_eq!(named.len(), complaints);
+    }
+}
+
+#[tokio::test]
 async fn a_place_is_the_nearest_folder_that_exists() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (dir.path().join("a/b/creds"), dir.path().join("log"));
