@@ -97,8 +97,10 @@ fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat, state: &Mutex<State>
                 None => path.to_string(),
             };
             let _working = heartbeat.start(work.as_ref());
-            let owner = copy.owner.as_ref().map(|owner| owners.get(owner));
-            let owner = owner.unwrap_or(Ok(Owner::Own));
+            let owner = match &copy.owner {
+                Some(owner) => remembered(&mut owners, owner, look_up(owner)),
+                None => Ok(Owner::Own),
+            };
             let updated = owner.and_then(|owner| update(directory.root(), copy, owner));
             let problems = &mut lock(state).problems;
             match updated {
@@ -111,32 +113,18 @@ fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat, state: &Mutex<State>
     }
 }
 
-/// Owners of copies, as they were looked up last: a name service that fails, or starts anew, knows nobody for a moment.
-struct Owners {
-    known: BTreeMap<CopyOwner, (Uid, Gid)>,
-    /// Another one in tests only.
-    look_up: fn(&CopyOwner) -> Result<(Uid, Gid), String>,
-}
+/// Owners of copies, as they were looked up last.
+type Owners = BTreeMap<CopyOwner, (Uid, Gid)>;
 
-impl Default for Owners {
-    fn default() -> Self {
-        Self {
-            known: BTreeMap::new(),
-            look_up,
-        }
-    }
-}
-
-impl Owners {
-    fn get(&mut self, owner: &CopyOwner) -> Result<Owner, String> {
-        let found = (self.look_up)(owner);
-        if let Ok(found) = found {
-            self.known.insert(owner.clone(), found);
-        }
-        let known = self.known.get(owner).copied();
-        let (user, group) = known.map_or(found, Ok)?;
-        Ok(Owner::Exactly(user, group))
-    }
+/// The owner that was found; while a name service fails, or starts anew and knows nobody, the one that is known.
+fn remembered(
+    owners: &mut Owners,
+    owner: &CopyOwner,
+    found: Result<(Uid, Gid), String>,
+) -> Result<Owner, String> {
+    let known = found.or_else(|why| owners.get(owner).copied().ok_or(why))?;
+    owners.insert(owner.clone(), known);
+    Ok(Owner::Exactly(known.0, known.1))
 }
 
 /// Looks up a user and a group of the system's.

@@ -112,19 +112,20 @@ fn an_owner_that_was_known_stays_so_while_the_name_service_fails() {
         group: group.map(str::to_owned),
     };
     let mut owners = Owners::default();
-    let root = owners.get(&of("root", None));
+    let mut get = |owner: &CopyOwner| remembered(&mut owners, owner, look_up(owner));
+    let (plain, with_group) = (of("root", None), of("root", Some("daemon")));
+    let root = get(&plain);
     assert_eq!(root, Ok(Owner::Exactly(0.into(), 0.into())));
     let gid = Group::from_name("daemon").unwrap().unwrap().gid;
-    let other = owners.get(&of("root", Some("daemon")));
+    let other = get(&with_group);
     assert_eq!(other, Ok(Owner::Exactly(0.into(), gid)));
-    let unknown = owners.get(&of("root", Some("nobody-knows")));
+    let unknown = get(&of("root", Some("nobody-knows")));
     assert_eq!(unknown.unwrap_err(), "there is no group nobody-knows");
-    owners.look_up = |_| Err("the name service is down".to_owned());
-    assert_eq!(owners.get(&of("root", None)), root);
-    assert_eq!(owners.get(&of("root", Some("daemon"))), other);
-    assert!(owners.get(&of("bin", None)).is_err());
-    owners.look_up = |_| Ok((7.into(), 8.into()));
-    let changed = owners.get(&of("root", None));
+    let mut fail = |owner| remembered(&mut owners, owner, Err("it is down".to_owned()));
+    assert_eq!(fail(&plain), root);
+    assert_eq!(fail(&with_group), other);
+    assert!(fail(&of("bin", None)).is_err());
+    let changed = remembered(&mut owners, &plain, Ok((7.into(), 8.into())));
     assert_eq!(changed, Ok(Owner::Exactly(7.into(), 8.into())));
     let failed = looked_up::<()>(Err(Errno::EIO), "user", "u").unwrap_err();
     assert!(
