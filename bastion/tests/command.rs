@@ -158,7 +158,7 @@ fn once_with_a_missing_keytab_says_so_once_and_ends_with_1() {
     let (code, out, err) = host.run(&["once"]);
     assert_eq!(code, 1);
     assert!(
-        out.contains("cmsprod  cms_crab  here    failed  -      -     "),
+        out.contains("cmsprod  cms_crab  here    failed  -      -     -     fix here"),
         "{out}"
     );
     let told: Vec<&str> = err

@@ -24,8 +24,12 @@ pub(crate) async fn once(config: Config, output: Output) -> Result<Done, Command
         progress.show(settled, &report.deliveries);
     };
     engine.settle(|engine| show(&engine.report())).await;
-    let report = engine.report();
+    let mut report = engine.report();
     engine.close().await;
+    for line in &mut report.deliveries {
+        // Nobody is left who would take it.
+        (line.next_at, line.next_try) = (None, None);
+    }
     progress.end();
     let mut other_faults = host::keytab_faults(&config).await;
     // An account whose tokens are still valid is good now, but cannot be renewed.
