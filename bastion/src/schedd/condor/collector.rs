@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::COLLECTOR_HOST;
 use super::refusals::{self, Rule};
-use super::tool::{ToolCall, ToolOutput, ToolServer, Tools};
+use super::tool::{ToolCall, ToolOutput, Tools};
 use crate::model::delivery::Method;
 use crate::model::problem::Kind;
 use crate::schedd::advice;
@@ -89,10 +89,7 @@ fn call<'a, A: Ad>(
         input: "",
         environment: environment.into_iter().collect(),
         deadline,
-        server: ToolServer {
-            name: "the collector",
-            silent: Kind::CollectorDown,
-        },
+        server: ("the collector", Kind::CollectorDown),
     }
 }
 

@@ -23,7 +23,7 @@ use super::credd::{self, Again, CreddFailure, CreddRequest, Operation, method_na
 use crate::model::delivery::Method;
 use crate::model::problem::{Cause, Kind, Problem};
 use collector::ToolCollector;
-use tool::{ToolCall, ToolOutput, ToolServer, Tools};
+use tool::{ToolCall, ToolOutput, Tools};
 
 const TOOL: &str = "condor_store_cred";
 /// Deadline of one run: the credd itself waits 20 s for its credmon.
@@ -142,10 +142,7 @@ impl Condor {
             input,
             environment,
             deadline: DEADLINE,
-            server: ToolServer {
-                name: "the credd",
-                silent: Kind::CreddDown,
-            },
+            server: ("the credd", Kind::CreddDown),
         };
         let output = self.0.run(call).await;
         output.map_err(|(kind, message)| failure(request.problem(kind, message)))

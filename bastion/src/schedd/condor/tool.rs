@@ -38,13 +38,8 @@ pub(super) struct ToolCall<'a> {
     pub(super) input: &'a str,
     pub(super) environment: Vec<(&'static str, OsString)>,
     pub(super) deadline: Duration,
-    pub(super) server: ToolServer,
-}
-
-pub(super) struct ToolServer {
-    pub(super) name: &'static str,
-    /// Kind of the problem when it does not answer in time.
-    pub(super) silent: Kind,
+    /// Name of the server that it asks, and kind of the problem when that does not answer in time.
+    pub(super) server: (&'static str, Kind),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -104,11 +99,11 @@ impl Tools {
         // The deadline begins with the run. Boxed: it is large, and would be a part of all that wait for it.
         let output = async { tokio::time::timeout(call.deadline, talk(command, call.input)).await };
         let Ok(output) = self.slots.run(Box::pin(output)).await else {
-            let (server, seconds) = (call.server.name, call.deadline.as_secs());
+            let ((server, silent), seconds) = (call.server, call.deadline.as_secs());
             let message = format!(
                 "{server} did not answer within {seconds} s; check that it runs and the network; it is tried again"
             );
-            return Err((call.server.silent, message));
+            return Err((silent, message));
         };
         output.map_err(|error| cannot_run(call.tool, &error))
     }
