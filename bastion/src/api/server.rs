@@ -82,9 +82,10 @@ where
         let listener = loop {
             match bind().await {
                 Ok(listener) => break listener,
-                Err(error) if first.take().is_some() => {
+                Err(error) if first.is_some() => {
                     let seconds = BIND_AGAIN.as_secs();
-                    error!("{name} is not served; it is tried again every {seconds} s: {error:#}");
+                    error!("{name} is not served: {error:#}; it is tried again every {seconds} s");
+                    first = None;
                 }
                 Err(_) => {}
             }

@@ -199,21 +199,21 @@ fn schedd_steps(
 ) {
     let place = format!("{} at {}", delivery.id.service, delivery.id.schedd);
     let (what, right) = answering(&delivery.target);
-    let what = format!("{what} {place}");
-    match observed {
-        None => section.add(what, Verdict::NotTried, STOPPED),
-        Some(Ok(observed)) => {
-            section.add(what, Verdict::Ok, right);
-            let (verdict, words) = judge(&observed, answer, now);
-            section.add(format!("credmon {place}"), verdict, words);
-        }
+    let (verdict, words) = match &observed {
+        None => (Verdict::NotTried, STOPPED.to_owned()),
+        Some(Ok(_)) => (Verdict::Ok, right),
         Some(Err(problem)) if matches!(problem.cause, Cause::Schedd(_) | Cause::Credd(_)) => {
-            section.add(what, Verdict::Wrong, failed(&problem));
+            (Verdict::Wrong, failed(problem))
         }
         Some(Err(problem)) => {
             let words = format!("no access token opens the credd: {}", problem.message);
-            section.add(what, Verdict::NotTried, words);
+            (Verdict::NotTried, words)
         }
+    };
+    section.add(format!("{what} {place}"), verdict, words);
+    if let Some(Ok(observed)) = observed {
+        let (verdict, words) = judge(&observed, answer, now);
+        section.add(format!("credmon {place}"), verdict, words);
     }
 }
 
