@@ -32,10 +32,10 @@ pub enum Cause {
     Realm(String),
     /// This account's principal or keytab.
     Account(String),
-    /// Logins of one account at one of Vault's mounts: `ACCOUNT at kerberos-ISSUER_ROLE`.
-    Login(String),
     /// One service credential of an account, at every schedd: `ACCOUNT/SERVICE`.
     Credential(String),
+    /// Logins of one account at one of Vault's mounts: `ACCOUNT at kerberos-ISSUER_ROLE`.
+    Login(String),
     /// One schedd, for one account: `ACCOUNT at SCHEDD`.
     Schedd(String),
     /// A group of schedds that a collector is asked for.

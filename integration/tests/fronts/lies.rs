@@ -95,13 +95,11 @@ async fn a_request_that_hangs_is_charged_to_its_own_credential_and_the_issuer_on
     site.configure(ADDRESS);
     let (report, said) = site.once().await;
     let kinds: Vec<(&Cause, Kind)> = report.problems.iter().map(|g| (&g.cause, g.kind)).collect();
-    let (read, login) = ("cmsprod/cms".to_owned(), "crabtw/cms_crab".to_owned());
+    let read = Cause::Credential("cmsprod/cms".to_owned());
+    let login = Cause::Login("crabtw at kerberos-cms_crab".to_owned());
     assert_eq!(
         kinds,
-        [
-            (&Cause::Credential(read), Kind::IssuerDown),
-            (&Cause::Credential(login), Kind::VaultDown),
-        ],
+        [(&read, Kind::IssuerDown), (&login, Kind::VaultDown)],
         "{said}"
     );
     // Another credential of the same account is not held up.
