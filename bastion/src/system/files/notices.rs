@@ -4,6 +4,7 @@
 //! limits, network file systems), they rescan after a time of their own choice.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use notify::event::EventKindMask;
@@ -22,6 +23,8 @@ pub(crate) struct Notices {
     watcher: Arc<OnceLock<Option<Mutex<RecommendedWatcher>>>>,
     changed: watch::Sender<()>,
     kind: &'static str,
+    /// The kernel's limit of watches was reported.
+    limit_reported: Arc<AtomicBool>,
 }
 
 impl Notices {
@@ -31,6 +34,7 @@ impl Notices {
             watcher: Arc::default(),
             changed: watch::Sender::new(()),
             kind,
+            limit_reported: Arc::default(),
         }
     }
 
@@ -50,12 +54,17 @@ impl Notices {
         let _ = watcher.unwatch(directory);
         match watcher.watch(directory, RecursiveMode::NonRecursive) {
             Ok(()) => {}
-            Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => warn!(
-                "the kernel's limit of watches is reached: changes of {} in {} are noticed later; raise \
-                 fs.inotify.max_user_watches",
-                self.kind,
-                directory.display()
-            ),
+            Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => {
+                // Directories are watched again with each scan of them.
+                if !self.limit_reported.swap(true, Ordering::Relaxed) {
+                    warn!(
+                        "the kernel's limit of watches is reached: changes of {} in {} and elsewhere are noticed later; \
+                         raise fs.inotify.max_user_watches",
+                        self.kind,
+                        directory.display()
+                    );
+                }
+            }
             Err(error) => debug!("{} cannot be watched: {error}", directory.display()),
         }
     }
