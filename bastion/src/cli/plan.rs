@@ -44,7 +44,7 @@ fn text(report: &Report, width: Option<u16>) -> String {
         let (at, action, why) = match pause {
             None => {
                 let why = match line.state {
-                    State::Gone => "the collector does not know the schedd any more",
+                    State::Gone => "its schedd is gone",
                     _ => "revoked; `push --schedd` delivers it again",
                 };
                 ("-".to_owned(), "nothing", why)
@@ -109,7 +109,8 @@ mod tests {
         line.next_at = None;
         let report = Report::of(vec![line], at(0));
         let table = text(&report, Some(80));
-        assert!(table.lines().count() == 2 && table.contains("its schedd is gone"));
+        let why = "its schedd is gone";
+        assert!(table.lines().count() == 2 && table.contains(why), "{table}");
         assert!(
             table.lines().all(|line| line.chars().count() <= 80),
             "{table}"
