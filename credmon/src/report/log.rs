@@ -165,6 +165,13 @@ fn open(path: &Path) -> io::Result<File> {
 /// Device number of `/dev/null`.
 const NULL: u64 = nix::sys::stat::makedev(1, 3);
 
+/// Outcome of a line.
+struct Written {
+    is_lost: bool,
+    /// The path cannot be opened anew, while the line went to the old file, or the line is lost.
+    error: Option<io::Error>,
+}
+
 impl Output {
     fn open(&mut self, heartbeat: &Heartbeat) -> io::Result<()> {
         if let Some(path) = &self.path {
@@ -179,9 +186,9 @@ impl Output {
             let _working = heartbeat.start(self.path.as_deref().unwrap_or("the terminal".as_ref()));
             match line {
                 Line::Text(line) => {
-                    let error = self.write(&line).err().map(|error| error.to_string());
+                    let Written { is_lost, error } = self.write(&line);
                     let mut state = lock(state);
-                    state.dropped += u64::from(error.is_some());
+                    state.dropped += u64::from(is_lost);
                     let path = self.path.as_deref().unwrap_or("".as_ref()).display();
                     state.error = error.map(|e| format!("log {path} cannot be written: {e}"));
                 }
@@ -191,16 +198,23 @@ impl Output {
         }
     }
 
-    fn write(&mut self, line: &str) -> io::Result<()> {
+    fn write(&mut self, line: &str) -> Written {
         if self.terminal {
             // Nobody may be reading there.
             let _ = io::stderr().write_all(line.as_bytes());
         }
         let followed = self.follow();
-        if let Some(file) = &mut self.file {
-            file.write_all(line.as_bytes())?;
+        let Some(file) = &mut self.file else {
+            return Written {
+                is_lost: followed.is_err(),
+                error: followed.err(),
+            };
+        };
+        let written = file.write_all(line.as_bytes());
+        Written {
+            is_lost: written.is_err(),
+            error: written.and(followed).err(),
         }
-        followed
     }
 
     /// Opens the path anew if another file, or none, is there.

@@ -89,18 +89,22 @@ fn a_rotated_or_removed_file_is_opened_anew() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let mut output = output(&path, open(&path).unwrap());
-    output.write("old\n").unwrap();
+    let good = |output: &mut Output, line| assert!(output.write(line).error.is_none(), "{line}");
+    good(&mut output, "old\n");
     std::fs::rename(&path, dir.path().join("old")).unwrap();
-    output.write("new\n").unwrap();
-    output.write("too\n").unwrap();
+    good(&mut output, "new\n");
+    good(&mut output, "too\n");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "new\ntoo\n");
-    // Where it cannot be opened, the old one goes on, and the line counts as lost.
-    std::fs::remove_file(&path).unwrap();
+    // Where it cannot be opened, the old one goes on: no line is lost.
+    let old = dir.path().join("old");
+    std::fs::rename(&path, &old).unwrap();
     std::fs::create_dir(&path).unwrap();
-    let error = output.write("lost\n").unwrap_err();
-    assert!(error.to_string().contains("directory"), "{error}");
+    let Written { is_lost, error } = output.write("aside\n");
+    let error = error.unwrap().to_string();
+    assert!(error.contains("directory") && !is_lost, "{error}");
+    assert!(std::fs::read_to_string(old).unwrap().ends_with("aside\n"));
     std::fs::remove_dir(&path).unwrap();
-    output.write("last\n").unwrap();
+    good(&mut output, "last\n");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "last\n");
 }
 
