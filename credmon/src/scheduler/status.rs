@@ -83,7 +83,10 @@ impl Statuses {
         let mut advice = reason.map_or("", |reason| reason.advice);
         let trouble = match state {
             State::Fresh => self.trouble_of(record),
-            State::Renewing => self.waits_for(record),
+            // It may be younger than what it waits for.
+            State::Renewing => self
+                .waits_for(record)
+                .map(|(down, why, advice)| (down.max(since), why, advice)),
             State::Degraded | State::Dead | State::Ignored => None,
         };
         if let Some(trouble) = trouble {

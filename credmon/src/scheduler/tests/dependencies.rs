@@ -227,7 +227,8 @@ fn while_a_host_is_down_one_request_at_a_time_finds_out_and_accounts_take_turns(
     // What never worked there waits, too, and its status says for what.
     world.store("new", "cms");
     let status = world.status("new", "cms");
-    assert_eq!(status.state, State::Degraded);
+    let stored = world.now.wall;
+    assert_eq!((status.state, status.since), (State::Degraded, stored));
     assert!(
         status.why.starts_with("it waits for Vault a, "),
         "{}",
