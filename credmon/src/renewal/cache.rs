@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Values by name, which accounts use. When it is full, of the account with the most entries that one goes which was not
-/// used for longest. So nobody makes an entry of others go, or one that all share.
+/// Values by name, which accounts use. When it is full, of the account with the most entries of its own that one goes which
+/// was not used for longest; where no account has two, of all. So no account makes entries of others go by many of its own.
 #[derive(Debug)]
 pub(super) struct FairCache<V> {
     limit: usize,
@@ -67,11 +67,21 @@ impl<V> FairCache<V> {
     }
 
     fn make_room(&mut self) {
-        let mut of_account: HashMap<Option<&str>, usize> = HashMap::new();
-        for entry in self.entries.values() {
-            *of_account.entry(entry.account.as_deref()).or_default() += 1;
+        let mut of_account: HashMap<&str, usize> = HashMap::new();
+        for account in self
+            .entries
+            .values()
+            .filter_map(|entry| entry.account.as_deref())
+        {
+            *of_account.entry(account).or_default() += 1;
         }
-        let count = |entry: &Entry<V>| of_account.get(&entry.account.as_deref()).copied();
+        let count = |entry: &Entry<V>| {
+            let own = entry
+                .account
+                .as_deref()
+                .and_then(|account| of_account.get(account));
+            own.copied().unwrap_or(1)
+        };
         let rank = |entry: &Entry<V>| (Reverse(count(entry)), entry.used);
         let first = self.entries.iter().min_by_key(|(_, entry)| rank(entry));
         if let Some(first) = first.map(|(name, _)| name.clone()) {

@@ -56,8 +56,14 @@ struct State {
 struct Known {
     addresses: Vec<IpAddr>,
     looked_up: Instant,
-    /// It is being looked up again: once for all that ask meanwhile.
-    is_asked: bool,
+    /// Since when it is being looked up again: once for all that ask meanwhile.
+    asked: Option<Instant>,
+}
+
+impl Known {
+    fn is_asked(&self) -> bool {
+        self.asked.is_some_and(|since| since.elapsed() < DEADLINE)
+    }
 }
 
 /// A slot of an account for the look-up of a host, released when dropped.
@@ -65,6 +71,7 @@ struct Slot {
     names: NameCache,
     account: Arc<str>,
     host: Arc<str>,
+    since: Instant,
 }
 
 impl Default for NameCache {
@@ -86,7 +93,7 @@ impl NameCache {
             return Ok(());
         }
         let is_known = match lock(&self.state).known.get(host, account) {
-            Some(known) if known.is_asked || known.looked_up.elapsed() < FRESH => return Ok(()),
+            Some(known) if known.is_asked() || known.looked_up.elapsed() < FRESH => return Ok(()),
             known => known.is_some(),
         };
         let started = self.start(account, host);
@@ -151,13 +158,15 @@ impl NameCache {
             return None;
         }
         state.under_way.insert(account.clone(), own + 1);
+        let since = Instant::now();
         if let Some(known) = state.known.peek(host) {
-            known.is_asked = true;
+            known.asked = Some(since);
         }
         Some(Slot {
             names: self.clone(),
             account: account.clone(),
             host: host.into(),
+            since,
         })
     }
 }
@@ -182,7 +191,7 @@ impl Slot {
         let known = Known {
             addresses: unique,
             looked_up,
-            is_asked: false,
+            asked: None,
         };
         state.known.add(&self.host, known, &self.account);
     }
@@ -207,7 +216,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = lock(&self.names.state);
         if let Some(known) = state.known.peek(&self.host) {
-            known.is_asked = false;
+            known.asked.take_if(|since| *since == self.since);
         }
         if let Some(own) = state.under_way.get_mut(&self.account) {
             *own = own.saturating_sub(1);
