@@ -74,8 +74,15 @@ impl Found {
 
     /// Files that were left out, in words.
     pub(super) fn complaints(&self, daemon: &str) -> Vec<String> {
-        let text = |file: &PathBuf| complaint(daemon, file);
-        self.silent.iter().chain(&self.homeless).map(text).collect()
+        let silent = self.silent.iter().map(|file| complaint(daemon, file));
+        let homeless = self.homeless.iter().map(|file| {
+            let file = file.display();
+            format!(
+                "no folder on the way to {file} exists: make its folder, then {}",
+                restart(daemon)
+            )
+        });
+        silent.chain(homeless).collect()
     }
 }
 
@@ -136,10 +143,15 @@ impl Places {
 
 fn complaint(daemon: &str, file: &Path) -> String {
     format!(
-        "{} lies where this process gave up to write when it started: restart it \
-         (condor_restart -daemon {daemon})",
-        file.display()
+        "{} lies where this process gave up to write when it started: {}",
+        file.display(),
+        restart(daemon)
     )
+}
+
+/// How a daemon is started anew. `condor_restart` finds none of this kind.
+fn restart(daemon: &str) -> String {
+    format!("restart it (condor_off -daemon {daemon} and condor_on -daemon {daemon})")
 }
 
 /// Keeps only the capabilities that are needed.

@@ -134,7 +134,8 @@ async fn a_file_in_a_folder_that_is_missing_does_not_open_the_whole_machine_to_b
     assert!(found.folders.is_empty(), "{found:?}");
     assert!(!found.is_silent(&missing));
     let complaints = found.complaints("CREDMON_OAUTH");
-    assert!(complaints[0].starts_with("/no-such-folder/below/token lies where"));
+    let told = "no folder on the way to /no-such-folder/below/token exists: make its folder, then";
+    assert!(complaints[0].starts_with(told), "{complaints:?}");
     // An admin may want a file there.
     let found = Found::of(Vec::new(), &["/status".into()]).await;
     assert_eq!(found.folders.len(), 1);
