@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 
-use crate::model::{CredentialId, Observed};
+use crate::model::{CredentialId, Observed, lock};
 
 /// Request to the scanner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Wakes {
     pub(super) fn wait(&self, other: Option<BorrowedFd<'_>>, at_most: Duration) -> bool {
         let bell = [self.bell.as_fd()].into_iter().chain(other);
         let mut all: Vec<_> = bell.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        // It cannot fail; if it did, the scanner would look at everything, after a pause.
+        // It cannot fail; if it did, the scanner would take the requests that there are, after a pause.
         ppoll(&mut all, Some(TimeSpec::from_duration(at_most)), None) != Ok(0)
     }
 
@@ -91,16 +91,12 @@ pub(crate) struct Installed(Arc<Mutex<Latest>>);
 type Latest = BTreeMap<CredentialId, Observed>;
 
 impl Installed {
-    fn latest(&self) -> MutexGuard<'_, Latest> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn add(&self, observed: Observed) {
-        self.latest().insert(observed.top.id.clone(), observed);
+        lock(&self.0).insert(observed.top.id.clone(), observed);
     }
 
     pub(super) fn take(&self) -> Vec<Observed> {
-        std::mem::take(&mut *self.latest()).into_values().collect()
+        std::mem::take(&mut *lock(&self.0)).into_values().collect()
     }
 }
 
