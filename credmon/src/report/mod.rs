@@ -146,6 +146,7 @@ fn replace(path: &Path, mode: u32, content: &Content<'_>) -> Result<(), String> 
         owner: group.map_or(Owner::Own, Owner::Group),
         sync: false,
     };
+    store::remove_output_leftovers(&folder);
     let installed = store::install(&folder, name, attributes, |file| {
         let mut buffer = BufWriter::with_capacity(64 * 1024, file);
         content(&mut buffer)?;

@@ -18,7 +18,7 @@ use nix::unistd::{Gid, Group, Uid, User};
 
 use super::directory::Directory;
 use super::folder::Folder;
-use super::install::{FileAttributes, Owner, install_bytes, output_place};
+use super::install::{FileAttributes, Owner, install_bytes, output_place, remove_output_leftovers};
 use super::use_file::SIZE_LIMIT;
 use crate::model::{CopyOwner, Heartbeat, TokenCopy, lock};
 
@@ -89,18 +89,18 @@ impl Copier {
 
 fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat, state: &Mutex<State>) {
     let mut owners = Owners::default();
-    for (directory, copies) in requests {
+    for (directory, mut copies) in requests {
+        // A look-up that hangs holds up those that need none the least.
+        copies.sort_by_key(|copy| is_unknown(&owners, copy));
         for copy in &copies {
             let path = copy.path.display();
-            let work = match copy.owner {
-                Some(_) => format!("{path} or the look-up of its owner"),
-                None => path.to_string(),
+            let work = if is_unknown(&owners, copy) {
+                format!("{path} or the look-up of its owner")
+            } else {
+                path.to_string()
             };
             let _working = heartbeat.start(work.as_ref());
-            let owner = match &copy.owner {
-                Some(owner) => remembered(&mut owners, owner, look_up(owner)),
-                None => Ok(Owner::Own),
-            };
+            let owner = owner_of(&mut owners, copy);
             let updated = owner.and_then(|owner| update(directory.root(), copy, owner));
             let problems = &mut lock(state).problems;
             match updated {
@@ -113,18 +113,25 @@ fn run(requests: &Receiver<Request>, heartbeat: &Heartbeat, state: &Mutex<State>
     }
 }
 
-/// Owners of copies, as they were looked up last.
+/// Owners of copies that were looked up. Each is looked up until he is found, and not again: a name service that hangs,
+/// fails, or starts anew and knows nobody holds up no copy whose owner is known.
 type Owners = BTreeMap<CopyOwner, (Uid, Gid)>;
 
-/// The owner that was found; while a name service fails, or starts anew and knows nobody, the one that is known.
-fn remembered(
-    owners: &mut Owners,
-    owner: &CopyOwner,
-    found: Result<(Uid, Gid), String>,
-) -> Result<Owner, String> {
-    let known = found.or_else(|why| owners.get(owner).copied().ok_or(why))?;
-    owners.insert(owner.clone(), known);
-    Ok(Owner::Exactly(known.0, known.1))
+fn is_unknown(owners: &Owners, copy: &TokenCopy) -> bool {
+    let owner = copy.owner.as_ref();
+    owner.is_some_and(|owner| !owners.contains_key(owner))
+}
+
+fn owner_of(owners: &mut Owners, copy: &TokenCopy) -> Result<Owner, String> {
+    let Some(owner) = &copy.owner else {
+        return Ok(Owner::Own);
+    };
+    let (user, group) = match owners.get(owner) {
+        Some(known) => *known,
+        None => look_up(owner)?,
+    };
+    owners.insert(owner.clone(), (user, group));
+    Ok(Owner::Exactly(user, group))
 }
 
 /// Looks up a user and a group of the system's.
@@ -181,6 +188,7 @@ fn update(root: &Folder, copy: &TokenCopy, owner: Owner) -> Result<(), String> {
         owner,
         sync: false,
     };
+    remove_output_leftovers(&target);
     let installed = install_bytes(&target, name, attributes, &token);
     installed.map(drop).map_err(|error| error.to_string())
 }

@@ -26,6 +26,9 @@ const TEMPORARY: &str = ".credmon-";
 /// may have gone to another. Writing takes milliseconds.
 const LEFTOVER_AGE: i64 = 120;
 
+/// Names that are looked at beside an output.
+const OUTPUT_NAMES: usize = 1000;
+
 /// Steps of an installation, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -156,9 +159,6 @@ pub(crate) fn output_place(
         return Ok(None);
     }
     check_output(&folder, name).map_err(|error| error.to_string())?;
-    // Processes of other hosts may write there, too: only the age counts.
-    let names = folder.names().unwrap_or_default();
-    remove_leftovers(&folder, &names, SystemClock.now(), |_| false);
     Ok(Some((folder, name)))
 }
 
@@ -198,6 +198,13 @@ fn at<T>(step: Step, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Instal
     act().map_err(|errno| InstallError::System { step, errno })
 }
 
+/// Removes temporary files that a killed run left beside an output. Processes of other hosts may write there, too: only the
+/// age counts. The folder may be an agent's own, who may put any number of files there.
+pub(crate) fn remove_output_leftovers(folder: &Folder) {
+    let (names, _) = folder.first_names(OUTPUT_NAMES).unwrap_or_default();
+    remove_leftovers(folder, &names, SystemClock.now(), |_| false);
+}
+
 /// Removes temporary files that a killed run left: at once when their writer is gone.
 pub(crate) fn remove_leftovers(
     folder: &Folder,
@@ -205,16 +212,23 @@ pub(crate) fn remove_leftovers(
     now: Timestamp,
     is_gone: fn(&str) -> bool,
 ) {
+    let mut removed = Vec::new();
     for name in names.iter().filter(|name| is_temporary(name)) {
         let Ok(Some(stat)) = folder.stat_of(name) else {
             continue;
         };
         if is_gone(name) || stat.st_mtime.saturating_add(LEFTOVER_AGE) < now.as_second() {
             match folder.remove(name) {
-                Ok(()) => tracing::info!("removed {name}, left by a run that was killed"),
+                Ok(()) => removed.push(name),
                 Err(errno) => tracing::debug!("{name} cannot be removed: {errno}"),
             }
         }
+    }
+    if let Some(first) = removed.first() {
+        let count = removed.len();
+        tracing::info!(
+            "temporary files of runs that were killed removed: {count}, such as {first}"
+        );
     }
 }
 

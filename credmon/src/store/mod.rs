@@ -27,7 +27,7 @@ use jiff::Timestamp;
 
 pub(crate) use directory::Directory;
 pub(crate) use folder::Folder;
-pub(crate) use install::{FileAttributes, Owner, install, output_place};
+pub(crate) use install::{FileAttributes, Owner, install, output_place, remove_output_leftovers};
 pub(crate) use observation::{Observation, ScanReport};
 pub(crate) use scan::Scanner;
 pub(crate) use top::CompleteTop;

@@ -106,27 +106,33 @@ fn a_device_in_the_place_of_a_copy_stays_and_only_the_null_device_means_off() {
 }
 
 #[test]
-fn an_owner_that_was_known_stays_so_while_the_name_service_fails() {
+fn an_owner_is_looked_up_until_he_is_found() {
     let of = |user: &str, group: Option<&str>| CopyOwner {
         user: user.to_owned(),
         group: group.map(str::to_owned),
     };
     let mut owners = Owners::default();
-    let mut get = |owner: &CopyOwner| remembered(&mut owners, owner, look_up(owner));
+    let copy = |owner: &CopyOwner| TokenCopy {
+        owner: Some(owner.clone()),
+        ..copy_to(PathBuf::new())
+    };
     let (plain, with_group) = (of("root", None), of("root", Some("daemon")));
-    let root = get(&plain);
+    let root = owner_of(&mut owners, &copy(&plain));
     assert_eq!(root, Ok(Owner::Exactly(0.into(), 0.into())));
     let gid = Group::from_name("daemon").unwrap().unwrap().gid;
-    let other = get(&with_group);
+    let other = owner_of(&mut owners, &copy(&with_group));
     assert_eq!(other, Ok(Owner::Exactly(0.into(), gid)));
-    let unknown = get(&of("root", Some("nobody-knows")));
-    assert_eq!(unknown.unwrap_err(), "there is no group nobody-knows");
-    let mut fail = |owner| remembered(&mut owners, owner, Err("it is down".to_owned()));
-    assert_eq!(fail(&plain), root);
-    assert_eq!(fail(&with_group), other);
-    assert!(fail(&of("bin", None)).is_err());
-    let changed = remembered(&mut owners, &plain, Ok((7.into(), 8.into())));
-    assert_eq!(changed, Ok(Owner::Exactly(7.into(), 8.into())));
+    let unknown = of("root", Some("nobody-knows"));
+    let refused = owner_of(&mut owners, &copy(&unknown)).unwrap_err();
+    assert_eq!(refused, "there is no group nobody-knows");
+    assert!(
+        is_unknown(&owners, &copy(&unknown)),
+        "he is looked up again"
+    );
+    // Who is known is not looked up any more.
+    owners.insert(plain.clone(), (7.into(), 8.into()));
+    let known = owner_of(&mut owners, &copy(&plain));
+    assert_eq!(known, Ok(Owner::Exactly(7.into(), 8.into())));
     let failed = looked_up::<()>(Err(Errno::EIO), "user", "u").unwrap_err();
     assert!(
         failed.starts_with("user u cannot be looked up: "),
