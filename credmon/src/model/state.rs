@@ -74,7 +74,7 @@ pub(crate) const SEE_TO_FILES: &str =
 /// Beginning of the reason of a credential that waits for something it shares with others.
 pub(crate) const WAITS: &str = "it waits for ";
 
-/// What follows the name of what it waits for.
+/// Text after the name of what it waits for.
 pub(crate) const WAITS_SINCE: &str = ", which has not worked since ";
 
 /// Severity of a log line.

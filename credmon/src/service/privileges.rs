@@ -149,7 +149,7 @@ fn complaint(daemon: &str, file: &Path) -> String {
     )
 }
 
-/// How a daemon is started anew. `condor_restart` finds none of this kind.
+/// Commands that start a daemon anew, in words. `condor_restart` finds none of this kind.
 fn restart(daemon: &str) -> String {
     format!("restart it (condor_off -daemon {daemon} and condor_on -daemon {daemon})")
 }
