@@ -45,7 +45,7 @@ fn text(report: &Report, width: Option<u16>) -> String {
             None => {
                 let why = match line.state {
                     State::Gone => "its schedd is gone",
-                    _ => "revoked; `push --schedd` delivers it again",
+                    _ => "revoked (see push --schedd)",
                 };
                 ("-".to_owned(), "nothing", why)
             }
@@ -83,7 +83,7 @@ fn why(reason: Reason) -> &'static str {
     match reason {
         Reason::Start => "nothing is known yet",
         Reason::Retry => "it failed",
-        Reason::Unserved => "the credmon has not served it yet",
+        Reason::Unserved => "not served yet",
         Reason::Schedule => "schedule",
         Reason::Push(PushReason::First) => "nothing is known to be there",
         Reason::Push(PushReason::Missing) => "the schedd has none any more",
@@ -102,19 +102,31 @@ mod tests {
 
     #[test]
     fn on_a_narrow_terminal_names_are_shortened_and_in_a_pipe_nothing_is() {
-        let mut line = good("crabtw");
+        let mut line = good("crabtw_of_the_tests");
         line.wanted.service = "cms_productionmanagement".to_owned();
         line.wanted.schedd = "crab-prod-tw01.schedds.cern.example.org".to_owned();
-        line.state = State::Gone;
+        line.next_at = Some(at(23 * 3600 + 59 * 60));
+        line.next_why = Reason::Push(PushReason::First);
+        let waiting = line.clone();
         line.next_at = None;
-        let report = Report::of(vec![line], at(0));
-        let table = text(&report, Some(80));
-        let why = "its schedd is gone";
-        assert!(table.lines().count() == 2 && table.contains(why), "{table}");
-        assert!(
-            table.lines().all(|line| line.chars().count() <= 80),
-            "{table}"
-        );
-        assert!(text(&report, None).contains("cms_productionmanagement  crab-prod-tw01.schedds"));
+        for (state, why) in [
+            (State::Gone, "its schedd is gone"),
+            (State::Revoked, "revoked (see push --schedd)"),
+        ] {
+            line.state = state;
+            let report = Report::of(vec![line.clone(), waiting.clone()], at(0));
+            let table = text(&report, Some(80));
+            assert!(table.lines().count() == 3 && table.contains(why), "{table}");
+            assert!(table.contains("in 23h59m  observe"), "{table}");
+            for line in table.lines() {
+                assert!(line.chars().count() <= 80, "{table}");
+            }
+            for row in table.lines().skip(1) {
+                let mut names = row.split_whitespace().take(3);
+                assert!(names.all(|name| name.len() >= 8), "{table}");
+            }
+            let whole = "cms_productionmanagement  crab-prod-tw01.schedds";
+            assert!(text(&report, None).contains(whole));
+        }
     }
 }
