@@ -3,6 +3,7 @@
 //! Always true: files are read on threads that nothing else waits for. Changed files are noticed within seconds; while
 //! they cannot be read the authorities of before count.
 
+use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,9 @@ use htvault::{Authorities, TlsSettings};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::system::files::CONFIGURATION;
+use crate::model::problem::Kind;
+use crate::schedd::discovery::QueryFailure;
+use crate::system::files::{CONFIGURATION, PoolError, is_passing};
 use crate::system::keyed::Keyed;
 
 /// Time for which the files are taken to be unchanged.
@@ -29,8 +32,11 @@ struct Known {
 }
 
 impl AuthorityFiles {
-    /// The authorities; the same value until the files change. An error says what to do.
-    pub(super) async fn get(&self, settings: &TlsSettings) -> Result<Arc<Authorities>, String> {
+    /// The authorities; the same value until the files change. An error is a kind of problem, and says what to do.
+    pub(super) async fn get(
+        &self,
+        settings: &TlsSettings,
+    ) -> Result<Arc<Authorities>, QueryFailure> {
         let mut known = self.0.lock(settings.clone()).await;
         let Some(before) = known.as_mut() else {
             let authorities = read(settings.clone(), None).await?;
@@ -55,9 +61,9 @@ impl Known {
     }
 
     /// Takes over what was read; a change from readable to unreadable, or back, is logged.
-    fn take(&mut self, read: Result<Arc<Authorities>, String>) {
+    fn take(&mut self, read: Result<Arc<Authorities>, QueryFailure>) {
         match &read {
-            Err(message) if !self.is_unreadable => {
+            Err((_, message)) if !self.is_unreadable => {
                 warn!("authorities of credds: {message}; those of before are used");
             }
             Ok(_) if self.is_unreadable => info!("authorities of credds can be read again"),
@@ -75,16 +81,26 @@ impl Known {
 async fn read(
     settings: TlsSettings,
     before: Option<Arc<Authorities>>,
-) -> Result<Arc<Authorities>, String> {
+) -> Result<Arc<Authorities>, QueryFailure> {
     let path = settings.ca_file.clone().or_else(|| settings.ca_dir.clone());
     let path = path.unwrap_or_else(|| Path::new("/etc/ssl/certs").to_owned());
     let work = move || match before {
         Some(before) => Ok(before.read_again(&settings)?.map_or(before, Arc::new)),
         None => Authorities::read(&settings).map(Arc::new),
     };
-    let read = CONFIGURATION.run(&path, work).await;
-    let read = read.map_err(|failure| failure.to_string())?;
-    read.map_err(|error| error.to_string())
+    match CONFIGURATION.run(&path, work).await {
+        Ok(read) => read.map_err(|error| (kind_of(&error), error.to_string())),
+        Err(failure @ PoolError::Broken(_)) => Err((Kind::Internal, failure.to_string())),
+        Err(failure) => Err((Kind::Local, failure.to_string())),
+    }
+}
+
+fn kind_of(error: &htvault::Error) -> Kind {
+    let io = error.source().and_then(|source| source.downcast_ref());
+    match io {
+        Some(error) if is_passing(error) => Kind::Local,
+        _ => Kind::Transport,
+    }
 }
 
 #[cfg(test)]
@@ -103,7 +119,8 @@ mod tests {
             ca_dir: None,
         };
         let files = AuthorityFiles::default();
-        let refused = files.get(&settings).await.unwrap_err();
+        let (kind, refused) = files.get(&settings).await.unwrap_err();
+        assert_eq!(kind, Kind::Transport, "{refused}");
         assert!(refused.contains("ca.pem cannot be used"), "{refused}");
 
         let pem = include_str!("authority.pem");
@@ -138,9 +155,15 @@ mod tests {
         let first = read(settings.clone(), None).await.unwrap();
         // A plain file whose reading fails with EIO.
         let of_dir = folder.path().join("dir.pem");
-        std::os::unix::fs::symlink("/proc/self/mem", of_dir).unwrap();
-        let words = read(settings, Some(first)).await.err().unwrap();
+        std::os::unix::fs::symlink("/proc/self/mem", &of_dir).unwrap();
+        let (_, words) = read(settings, Some(first)).await.err().unwrap();
         assert!(words.contains("dir.pem cannot be read"), "{words}");
+        let bundle = TlsSettings {
+            ca_file: Some(of_dir),
+            ca_dir: None,
+        };
+        let (kind, words) = read(bundle, None).await.err().unwrap();
+        assert_eq!(kind, Kind::Local, "{words}");
     }
 
     #[tokio::test]

@@ -47,8 +47,7 @@ impl Cedar {
     ) -> Result<Observation, CreddFailure> {
         let deadline = Instant::now() + within;
         let authorities = self.authorities.get(authorities).await;
-        let authorities =
-            authorities.map_err(|message| request.problem(Kind::Transport, message))?;
+        let authorities = authorities.map_err(|(kind, message)| request.problem(kind, message))?;
         let how = Opened {
             address: request.place(address, opener).await?,
             name: request.name(address),
