@@ -125,10 +125,15 @@ fn cannot_run(tool: &str, error: &io::Error) -> (Kind, String) {
     if error.kind() == io::ErrorKind::NotFound {
         return (Kind::Transport, not_found(tool));
     }
-    let (kind, advice) = if is_passing(error) {
+    let (kind, advice) = if htvault::is_of_this_host(error) {
         (
             Kind::Local,
             "raise the limits of the service (descriptors, memory, processes); it is tried again",
+        )
+    } else if is_passing(error) {
+        (
+            Kind::Local,
+            "check the file system with HTCondor's tools; it is tried again",
         )
     } else {
         (Kind::Transport, "check HTCondor's tools on this host")
@@ -179,14 +184,16 @@ mod tests {
 
     #[test]
     fn a_tool_that_this_host_cannot_start_for_now_is_tried_again_soon() {
-        for (errno, expected) in [
-            (nix::libc::EMFILE, Kind::Local),
-            (nix::libc::EAGAIN, Kind::Local),
-            (nix::libc::EACCES, Kind::Transport),
-            (nix::libc::ENOENT, Kind::Transport),
+        for (errno, expected, advice) in [
+            (nix::libc::EMFILE, Kind::Local, "raise the limits"),
+            (nix::libc::EAGAIN, Kind::Local, "raise the limits"),
+            (nix::libc::ESTALE, Kind::Local, "check the file system"),
+            (nix::libc::EACCES, Kind::Transport, "check HTCondor's tools"),
+            (nix::libc::ENOENT, Kind::Transport, "is not found"),
         ] {
             let (kind, message) = cannot_run("tool", &io::Error::from_raw_os_error(errno));
             assert_eq!(kind, expected, "{message}");
+            assert!(message.contains(advice), "{message}");
         }
     }
 
