@@ -92,7 +92,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                          --account {account} --service {service} --schedd {schedd}"
                     )
                 };
-                info!(account, service, schedd, "no longer delivered; {then}");
+                info!("{id} is no longer delivered; {then}");
             }
         }
         for (id, (delivery, gone)) in wanted {

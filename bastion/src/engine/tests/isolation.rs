@@ -382,7 +382,10 @@ async fn a_delivery_that_is_configured_away_is_logged_once_and_with_what_is_left
     let service = Service::good(&outside, vec![at("a", "ap1"), at("a", "ap2")]).await;
     service.revoke(of(None, Some("ap1"))).await;
     service.reload(Vec::new()).await;
-    assert_eq!(lines.with("no longer delivered; it was revoked"), 1);
-    let command = "to revoke it now: token-bastion revoke --account a --service cms --schedd ap2";
-    assert_eq!(lines.with(command), 1);
+    let revoked = "a/cms at ap1 is no longer delivered; it was revoked";
+    assert_eq!(lines.with(revoked), 1);
+    // To the end of the line, so that it can be copied.
+    let command = "to revoke it now: token-bastion revoke --account a --service cms --schedd ap2\n";
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.matches(command).count(), 1, "{text}");
 }
