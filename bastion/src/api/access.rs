@@ -58,8 +58,8 @@ impl PeerAccess {
                 "user {uid} may not use the control socket; become root or a member of group {group}"
             )),
             None => Some(format!(
-                "the name service of this host does not answer for the groups of user {uid}, who may use the control \
-                 socket as a member of group {group} only; check it (for example sssd), or become root"
+                "the name service of this host does not answer, or fails, for the groups of user {uid}, who may use \
+                 the control socket as a member of group {group} only; check it (for example sssd), or become root"
             )),
         }
     }
@@ -79,22 +79,20 @@ pub(super) async fn require_member(
     ApiError::new(StatusCode::FORBIDDEN, refusal).into_response()
 }
 
-/// Groups of a user; `None` when the look-up takes too long.
+/// Groups of a user; `None` when the look-up takes too long, or fails.
 async fn groups_in_time(uid: Uid) -> Option<Vec<Gid>> {
     let name = PathBuf::from(uid.to_string());
     let groups = timeout(LOOKUP, USERS.run(&name, move || groups_of(uid)));
-    groups.await.ok()?.ok()
+    groups.await.ok()?.ok()?
 }
 
-/// All groups of a user on this host; none for an unknown user.
-fn groups_of(uid: Uid) -> Vec<Gid> {
-    let Ok(Some(user)) = User::from_uid(uid) else {
-        return Vec::new();
+/// All groups of a user on this host; none for an unknown user, `None` when the look-up fails.
+fn groups_of(uid: Uid) -> Option<Vec<Gid>> {
+    let Some(user) = User::from_uid(uid).ok()? else {
+        return Some(Vec::new());
     };
-    CString::new(user.name)
-        .ok()
-        .and_then(|name| getgrouplist(&name, user.gid).ok())
-        .unwrap_or_default()
+    let name = CString::new(user.name).ok()?;
+    getgrouplist(&name, user.gid).ok()
 }
 
 #[cfg(test)]
@@ -132,14 +130,15 @@ mod tests {
         }
         let refusal = refusal(1000, 1000, None).await.unwrap();
         assert!(
-            refusal.contains("name service of this host does not"),
+            refusal.contains("name service of this host does not answer, or fails"),
             "{refusal}"
         );
     }
 
     #[test]
     fn root_is_in_its_group() {
-        assert!(groups_of(Uid::from_raw(0)).contains(&Gid::from_raw(0)));
-        assert_eq!(groups_of(Uid::from_raw(4_000_000_000)), []);
+        let groups = groups_of(Uid::from_raw(0)).unwrap();
+        assert!(groups.contains(&Gid::from_raw(0)));
+        assert_eq!(groups_of(Uid::from_raw(4_000_000_000)), Some(Vec::new()));
     }
 }
