@@ -18,8 +18,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// Deadline where somebody waits to store something.
 const SHORT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Most schedds that one expression names: it is an argument of a tool, and an argument has an end.
-const NAMES: usize = 100;
+/// Most schedds that one expression names: it is an argument of a tool, and an argument has an end. With the longest
+/// names of hosts that is 400 x (255 + 14) bytes, of 128 KiB.
+const NAMES: usize = 400;
 
 pub(crate) trait Collector: Sync {
     /// The schedds whose ads satisfy an expression.
@@ -137,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn names_of_schedds_that_are_missing_are_asked_for_whatever_their_number_and_length() {
         let ad = |n| ScheddAd {
-            name: format!("{}{n}.test", "a".repeat(200)),
+            name: format!("{}{n}.test", "a".repeat(246)),
             matches: true,
             ..ScheddAd::default()
         };
