@@ -83,14 +83,24 @@ pub(crate) fn listed<const N: usize>(
     format(table)
 }
 
-/// Formats indented rows; the last column is a text that may be long. Names that take more than a third of the width are
-/// wrapped, too. No word is broken: paths are copied from there.
+/// Formats indented rows; the last column is a text that may be long. Where they do not fit as they are, names that
+/// take more than a third of the width are wrapped, too. No word is broken: paths are copied from there.
 pub(crate) fn explained<const N: usize>(
     rows: impl IntoIterator<Item = [String; N]>,
     width: Option<u16>,
 ) -> String {
+    let text = |rows: &[[String; N]]| {
+        let mut table = new(None);
+        table.add_rows(rows);
+        textwrap::indent(&format(table), "  ")
+    };
     let mut rows: Vec<[String; N]> = rows.into_iter().collect();
-    let mut left = width.map_or(usize::MAX, |width| usize::from(width.saturating_sub(GAP)));
+    let whole = text(&rows);
+    let width = width.map_or(usize::MAX, usize::from);
+    if whole.lines().all(|line| display_width(line) <= width) {
+        return whole;
+    }
+    let mut left = width.saturating_sub(usize::from(GAP));
     let third = left / 3;
     for column in 0..N {
         let options = whole_words(if column + 1 < N { third } else { left });
@@ -101,9 +111,7 @@ pub(crate) fn explained<const N: usize>(
         }
         left = left.saturating_sub(widest + usize::from(GAP));
     }
-    let mut table = new(None);
-    table.add_rows(rows);
-    textwrap::indent(&format(table), "  ")
+    text(&rows)
 }
 
 /// Options of a text of this width whose words are not broken.
@@ -175,6 +183,15 @@ mod tests {
             \x20        crab-prod-tw01.schedds.example.org  127.0.0.1:9618; see whether it runs\n\
             \x20                                            there\n"
         );
+    }
+
+    #[test]
+    fn names_are_not_wrapped_where_everything_fits() {
+        let row = ["ok", "credd cms_crab at ap1.example.org", "it answers"];
+        let table = |width| explained([row.map(str::to_owned)], Some(width));
+        let whole = "  ok  credd cms_crab at ap1.example.org  it answers\n";
+        assert_eq!(table(51), whole);
+        assert_ne!(table(50), whole);
     }
 
     #[test]
