@@ -48,7 +48,8 @@ pub struct Line {
     pub next_step: PlannedAction,
     /// Reason of the next step.
     pub next_why: Reason,
-    /// Time of the next step; `None` when nothing is done until a person asks for it.
+    /// Time of the next step; `None` when nothing is done until a person asks for it, and in what `once`
+    /// prints.
     pub next_at: Option<Timestamp>,
     /// Time when an attempt last succeeded.
     pub last_success: Option<Timestamp>,
