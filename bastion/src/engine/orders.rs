@@ -38,14 +38,11 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let parts = self.parts();
         parts.vault.retry_now();
         let (applied, barrier) = barrier();
-        let is_meant =
-            |(id, owner): &(&DeliveryId, &Owner)| owner.is_wanted && selection.matches(id);
-        let meant = || self.owners.iter().filter(is_meant);
-        let deliveries = meant().map(|(_, owner)| Arc::clone(&owner.status.borrow().delivery));
-        let deliveries: Vec<Arc<Delivery>> = deliveries.collect();
+        let mut meant = self.owners_of(selection);
+        meant.retain(|(_, owner)| owner.is_wanted);
         // Before the message, or its reader may be refused by what is open still.
-        parts.limits.retry_for(&deliveries);
-        for (_, owner) in meant() {
+        parts.limits.retry_for(&deliveries_of(&meant));
+        for (_, owner) in &meant {
             let message = match order {
                 Order::Push(_) => Message::Push {
                     delivers_revoked: selection.delivers_revoked(),
@@ -54,7 +51,13 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             };
             owner.send(message, &applied);
         }
-        (meant().map(|(id, _)| id.clone()).collect(), barrier)
+        let ids = meant.into_iter().map(|(id, _)| id.clone());
+        (ids.collect(), barrier)
+    }
+
+    fn owners_of(&self, selection: &Selection) -> Vec<(&DeliveryId, &Owner)> {
+        let all = self.owners.iter();
+        all.filter(|(id, _)| selection.matches(id)).collect()
     }
 
     /// Has deliveries revoked, those too that are not configured any more. The future ends when all are.
@@ -66,8 +69,8 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let (since, parts) = (self.now(), self.parts());
         parts.vault.retry_now();
         let mut reports = self.recall_for(selection, leave_schedd);
-        let known = self.owners.keys().filter(|id| selection.matches(id));
-        let mut left: BTreeSet<DeliveryId> = known.cloned().collect();
+        let meant = self.owners_of(selection);
+        let mut left: BTreeSet<DeliveryId> = meant.iter().map(|(id, _)| (*id).clone()).collect();
         // A restart must not push what is being revoked.
         parts.store.change(|content| {
             for report in &reports {
@@ -89,20 +92,17 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let is_logged = self.drive.is_some_and(Drive::logs);
         let (answer, mut answers) = mpsc::unbounded_channel();
         let (applied, _) = barrier();
-        let mut deliveries = Vec::new();
-        for id in &left {
-            if let Some(owner) = self.owners.get(id) {
-                deliveries.push(Arc::clone(&owner.status.borrow().delivery));
-                let order = Revocation {
-                    since,
-                    leave_schedd,
-                    is_wanted: self.searches.is_wanted(id),
-                    answer: answer.clone(),
-                };
-                owner.send(Message::Revoke(order), &applied);
-            }
+        // Before the message, or its reader may be refused by what is open still.
+        parts.limits.retry_for(&deliveries_of(&meant));
+        for (id, owner) in meant {
+            let order = Revocation {
+                since,
+                leave_schedd,
+                is_wanted: self.searches.is_wanted(id),
+                answer: answer.clone(),
+            };
+            owner.send(Message::Revoke(order), &applied);
         }
-        parts.limits.retry_for(&deliveries);
         async move {
             drop(answer);
             while let Some(report) = answers.recv().await {
@@ -181,6 +181,13 @@ impl<V: Vault, T: Transport> Engine<V, T> {
             steps
         }
     }
+}
+
+fn deliveries_of(owners: &[(&DeliveryId, &Owner)]) -> Vec<Arc<Delivery>> {
+    let statuses = owners.iter().map(|(_, owner)| owner.status.borrow());
+    statuses
+        .map(|status| Arc::clone(&status.delivery))
+        .collect()
 }
 
 fn log(report: &RevocationReport) {
