@@ -42,8 +42,8 @@ pub struct Sessions<V> {
 #[derive(Debug, Default)]
 struct Opened {
     session: Option<Arc<Session>>,
-    /// The last login that failed, with its time.
-    failed: Option<(Instant, Problem)>,
+    /// The last login that failed, with its time. The configuration may have changed since.
+    failed: Option<(Instant, Arc<Credential>, Problem)>,
 }
 
 /// Logins at Vault, made and ended with the store's knowledge. Cheap to clone.
@@ -232,11 +232,15 @@ impl<V: Vault> Sessions<V> {
         if let Some(open) = opened.session.as_ref().filter(is_usable) {
             return Ok(Arc::clone(open));
         }
-        if let Some((_, problem)) = opened.failed.as_ref().filter(|(at, _)| *at > asked) {
+        if let Some((at, of, problem)) = &opened.failed
+            && *at > asked
+            && of == credential
+        {
             return Err(problem.clone());
         }
         let login = self.login(credential).await.inspect_err(|problem| {
-            opened.failed = Some((Instant::now(), problem.clone()));
+            let credential = Arc::clone(credential);
+            opened.failed = Some((Instant::now(), credential, problem.clone()));
         })?;
         let life = Duration::from_secs(login.lease_seconds);
         let session = Arc::new(Session {

@@ -14,7 +14,7 @@ use htvault::{AccessToken, AccessTokenAnswer, Claims};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::model::delivery::{Delivery, DeliveryId};
+use crate::model::delivery::{Credential, Delivery, DeliveryId};
 use crate::model::moment::{after, until};
 use crate::model::problem::{Kind, Problem, Remedy};
 use crate::system::keyed::Keyed;
@@ -45,8 +45,16 @@ struct Opener {
     /// The unreduced one, for credds that refused the other.
     full: Option<Cached>,
     reduction: Reduction,
-    /// The last failure to get one, with its time.
-    failed: Option<(Instant, Problem)>,
+    failed: Option<Failure>,
+}
+
+/// The last failure to get a token.
+struct Failure {
+    at: Instant,
+    /// Two may have the same name, as with another configuration.
+    credential: Arc<Credential>,
+    width: Width,
+    problem: Problem,
 }
 
 impl Opener {
@@ -120,7 +128,7 @@ impl<V: Vault> Openers<V> {
     }
 
     /// An access token for a delivery's credd that is not about to expire: a cached one, or a new one. A failure answers all
-    /// who waited for it: where each takes long, they would be in each other's way, and in others'.
+    /// who waited for the same: where each takes long, they would be in each other's way, and in others'.
     async fn get(&self, delivery: &Delivery) -> Result<AccessToken, Problem> {
         let asked = Instant::now();
         let mut opener = self.by_credential.lock(key(&delivery.authorize)).await;
@@ -133,8 +141,12 @@ impl<V: Vault> Openers<V> {
         if let Some(cached) = opener.cached(width) {
             return Ok(cached.token.clone());
         }
-        if let Some((_, problem)) = opener.failed.as_ref().filter(|(at, _)| *at > asked) {
-            return Err(problem.clone());
+        if let Some(failed) = &opener.failed
+            && failed.at > asked
+            && failed.width == width
+            && failed.credential == delivery.authorize
+        {
+            return Err(failed.problem.clone());
         }
         let answer = match self.read(delivery, width, &mut opener, now).await {
             Err(problem) if problem.kind == Kind::TokenDead => {
@@ -144,7 +156,14 @@ impl<V: Vault> Openers<V> {
             }
             answer => answer,
         };
-        answer.inspect_err(|problem| opener.failed = Some((Instant::now(), problem.clone())))
+        answer.inspect_err(|problem| {
+            opener.failed = Some(Failure {
+                at: Instant::now(),
+                credential: Arc::clone(&delivery.authorize),
+                width,
+                problem: problem.clone(),
+            });
+        })
     }
 
     /// Forgets the access token that a delivery's credd refused. A reduced one may be followed by unreduced ones for a

@@ -173,3 +173,24 @@ async fn a_session_that_is_closed_or_dead_gives_way_to_another_one() {
         .read(|content| content.logins.len());
     assert_eq!(recorded, 1, "logins that ended are forgotten");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_answers_those_alone_who_waited_for_the_same_token() {
+    let outside = outside(&[WRITE, "storage.read:/"]);
+    let openers = openers(&outside);
+    let (one, two) = (to("ap1.test"), to("ap2.test"));
+    get_for(&openers, &one).await;
+    openers.forget(&one).await;
+    let mut other = to("ap3.test");
+    let mut role = Credential::clone(&other.authorize);
+    role.role = "other".to_owned();
+    other.authorize = Arc::new(role);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    outside.lock().vault_down = true;
+    let before = outside.lock().calls;
+    let get = |delivery| openers.get(delivery);
+    let answers = tokio::join!(get(&two), get(&two), get(&one), get(&one), get(&other));
+    assert!(answers.0.is_err() && answers.4.is_err());
+    // A reduced one and the unreduced one in its place, an unreduced one, and a login.
+    assert_eq!(outside.lock().calls - before, 4);
+}

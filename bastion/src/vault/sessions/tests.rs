@@ -69,7 +69,13 @@ async fn a_login_that_fails_answers_all_who_waited_for_it() {
         assert_eq!(answer.unwrap_err().kind, Kind::VaultDown);
     }
     assert_eq!((outside.lock().calls, begun.elapsed()), (1, takes));
-    // Who asks later finds out anew.
+    // Who asks with another role does so himself, and who asks later finds out anew.
+    let mut other = Credential::clone(&credential);
+    other.role = "other".to_owned();
+    let other = Arc::new(other);
+    let (_, answer) = tokio::join!(get(), sessions.get(&other));
+    assert_eq!(answer.unwrap_err().kind, Kind::VaultDown);
+    assert_eq!(outside.lock().calls, 3);
     outside.lock().vault_down = false;
     get().await.unwrap();
 }
