@@ -37,6 +37,8 @@ const GRANTS: &str = "grants.json";
 /// The file, as it is read.
 #[derive(Deserialize)]
 struct Whole {
+    #[serde(rename = "version")]
+    _version: u32,
     deliveries: Vec<Line<DeliveryId, TokenRecords>>,
     #[serde(default)]
     revoked: Vec<Line<DeliveryId, RevocationRecord>>,
@@ -58,6 +60,8 @@ struct Line<I, T> {
 /// Deliveries in version 1.
 #[derive(Deserialize)]
 struct Deliveries {
+    #[serde(rename = "version")]
+    _version: u32,
     deliveries: Vec<Line<DeliveryId, TokenRecords>>,
 }
 
@@ -85,6 +89,7 @@ pub(super) fn load(state: &Path, may_rename: bool) -> Result<(Content, bool), St
         info!("state of an earlier version converted to {NAME}");
     }
     let whole = Whole {
+        _version: VERSION,
         deliveries: deliveries.map(|old| old.deliveries).unwrap_or_default(),
         revoked: revoked.unwrap_or_default(),
         grants: grants.unwrap_or_default(),

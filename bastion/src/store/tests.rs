@@ -162,7 +162,12 @@ async fn what_is_not_understood_is_set_aside_and_stops_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");
     let aside = folder.path().join("state.json.broken");
-    for text in ["", "{", "\0\0\0", r#"{"version":1,"deliveries":[]}"#, "[]"] {
+    let others = [
+        r#"{"version":1,"deliveries":[]}"#,
+        r#"{"version":"3","deliveries":[]}"#,
+        r#"{"deliveries":[]}"#,
+    ];
+    for text in ["", "{", "\0\0\0", "[]"].into_iter().chain(others) {
         fs::write(&path, text).unwrap();
         assert_eq!(
             Store::open(folder.path()).unwrap().read(Clone::clone),
