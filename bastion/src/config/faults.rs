@@ -15,9 +15,6 @@ const NAME_LIMIT: usize = 300;
 /// Characters of a description in a message.
 const MESSAGE_LIMIT: usize = 1000;
 
-/// Faults that log and status name.
-const SHOWN: usize = 50;
-
 /// Position in a configuration file, with the path of keys that leads to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
@@ -159,14 +156,9 @@ impl Faults {
     }
 }
 
-/// The first ones, for log and status: a mistake in `defaults` is one of each account.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.all.iter().take(SHOWN).map(ToString::to_string);
-        let others = self.all.len().saturating_sub(SHOWN);
-        let others = (others > 0)
-            .then(|| format!("{others} more faults, all of which `token-bastion check` prints"));
-        let lines: Vec<String> = shown.chain(others).collect();
+        let lines: Vec<String> = self.all.iter().map(ToString::to_string).collect();
         f.write_str(&lines.join("\n"))
     }
 }
@@ -179,23 +171,4 @@ pub(crate) fn hint<'a>(typed: &str, known: impl IntoIterator<Item = &'a str> + C
         let known: Vec<&str> = known.into_iter().collect();
         format!("known are {}", known.join(", "))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mistake_that_every_account_has_drowns_nothing_in_log_and_status() {
-        let mut faults = Faults::default();
-        for number in 0..10_000 {
-            let account = Position::file("c.yaml", &format!("accounts.a{number}"));
-            faults.add_at(account, "`keytab` is missing");
-        }
-        let text = faults.to_string();
-        let last = text.lines().last();
-        let rest = "9950 more faults, all of which `token-bastion check` prints";
-        assert_eq!((text.lines().count(), last), (51, Some(rest)));
-        assert_eq!(faults.iter().count(), 10_000);
-    }
 }

@@ -12,12 +12,15 @@ use crate::api::bodies::Reloaded;
 use crate::config::{self, Config, Cron};
 use crate::system::files::CONFIGURATION;
 
+/// Faults that log and status name.
+const SHOWN: usize = 50;
+
 /// The configuration that is in force, and its file.
 pub(crate) struct Reload {
     file: PathBuf,
     /// With sockets and state directory as they were at the start.
     current: Arc<Config>,
-    /// Faults of the files, as they were last reported.
+    /// Faults of the files, as log and status name them.
     faults: Option<String>,
 }
 
@@ -46,9 +49,9 @@ impl Reload {
         &self.current.check
     }
 
-    /// Returns true while the files have faults.
-    pub(crate) fn is_refused(&self) -> bool {
-        self.faults.is_some()
+    /// Faults of the files, as log and status name them; `None` when they have none.
+    pub(crate) fn faults(&self) -> Option<&str> {
+        self.faults.as_deref()
     }
 
     /// Reads the files again, and makes the new configuration ready by `prepare`, on a thread of its
@@ -68,11 +71,11 @@ impl Reload {
         let (config, parts) = match ready.unwrap_or_else(|failure| Err(failure.to_string())) {
             Ok(ready) => ready,
             Err(faults) => {
+                self.refuse(shown(&faults), trigger);
                 let report = Reloaded {
                     faults: faults.lines().map(str::to_owned).collect(),
                     ..Reloaded::default()
                 };
-                self.refuse(faults, trigger);
                 return (report, None);
             }
         };
@@ -120,6 +123,22 @@ impl Reload {
         }
         self.faults = Some(faults);
     }
+}
+
+/// The first lines of faults: a mistake in `defaults` is one of each account.
+fn shown(faults: &str) -> String {
+    let mut lines: Vec<&str> = faults.lines().collect();
+    let others = lines.len().saturating_sub(SHOWN);
+    lines.truncate(SHOWN);
+    let others = match others {
+        0 => None,
+        1 => Some("1 more fault, which `token-bastion check` prints".to_owned()),
+        _ => Some(format!(
+            "{others} more faults, which `token-bastion check` prints"
+        )),
+    };
+    lines.extend(others.as_deref());
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -183,6 +202,26 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
             "nothing has changed after all"
         );
         assert_eq!(files.1.faults, None);
+    }
+
+    #[tokio::test]
+    async fn a_mistake_that_every_account_has_drowns_nothing_in_log_and_status() {
+        let mut files = Files::new();
+        let accounts: Vec<String> = (0..60).map(|n| format!("a{n}: {{keytap: /kt}}")).collect();
+        let (start, _) = TEXT.split_once("accounts").unwrap();
+        let text = format!("{start}accounts: {{{}}}\n", accounts.join(", "));
+        fs::write(files.0.path().join("c.yaml"), text).unwrap();
+        let read = files.1.read(Trigger::Order, |_| Ok::<_, String>(()));
+        let all = read.await.0.faults;
+        assert!(all.len() > 60 && all.iter().all(|fault| fault.contains("c.yaml:")));
+        let named: Vec<&str> = files.1.faults().unwrap().lines().collect();
+        assert_eq!(named[..50], all[..50]);
+        let rest = "more faults, which `token-bastion check` prints";
+        assert_eq!(named[50..], [format!("{} {rest}", all.len() - 50)]);
+
+        let faults = |number| vec!["fault"; number].join("\n");
+        assert!(shown(&faults(51)).ends_with("\n1 more fault, which `token-bastion check` prints"));
+        assert_eq!(shown(&faults(50)), faults(50));
     }
 
     #[tokio::test]
