@@ -3,8 +3,8 @@
 //! Always true: a notice only wakes its subscribers, which read their files themselves. Where the kernel gives none (its
 //! limits, network file systems), they rescan after a time of their own choice.
 
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use notify::event::EventKindMask;
@@ -20,11 +20,16 @@ const EVENTS: EventKindMask = EventKindMask::CORE;
 #[derive(Clone, Debug)]
 pub(crate) struct Notices {
     /// `None` when the kernel has no more of them.
-    watcher: Arc<OnceLock<Option<Mutex<RecommendedWatcher>>>>,
+    watcher: Arc<OnceLock<Option<Mutex<Watcher>>>>,
     changed: watch::Sender<()>,
     kind: &'static str,
-    /// The kernel's limit of watches was reported.
-    limit_reported: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    kernel: RecommendedWatcher,
+    /// Directories that the kernel's limit of watches leaves out.
+    left_out: BTreeSet<PathBuf>,
 }
 
 impl Notices {
@@ -34,7 +39,6 @@ impl Notices {
             watcher: Arc::default(),
             changed: watch::Sender::new(()),
             kind,
-            limit_reported: Arc::default(),
         }
     }
 
@@ -50,26 +54,32 @@ impl Notices {
             return;
         };
         let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let Watcher { kernel, left_out } = &mut *watcher;
         // The path may lead to another directory by now. It may be watched for the first time, too.
-        let _ = watcher.unwatch(directory);
-        match watcher.watch(directory, RecursiveMode::NonRecursive) {
-            Ok(()) => {}
-            Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => {
-                // Directories are watched again with each scan of them.
-                if !self.limit_reported.swap(true, Ordering::Relaxed) {
-                    warn!(
-                        "the kernel's limit of watches is reached: changes of {} in {} and elsewhere are noticed later; \
-                         raise fs.inotify.max_user_watches",
-                        self.kind,
-                        directory.display()
-                    );
-                }
+        let _ = kernel.unwatch(directory);
+        let result = kernel.watch(directory, RecursiveMode::NonRecursive);
+        if let Err(error) = &result
+            && matches!(error.kind, ErrorKind::MaxFilesWatch)
+        {
+            // Directories are watched again with each scan of them: it is said once until none is left out.
+            if left_out.is_empty() {
+                warn!(
+                    "the kernel's limit of watches is reached: changes of {} in {} and elsewhere are noticed later; \
+                     raise fs.inotify.max_user_watches",
+                    self.kind,
+                    directory.display()
+                );
             }
-            Err(error) => debug!("{} cannot be watched: {error}", directory.display()),
+            left_out.insert(directory.to_owned());
+            return;
+        }
+        left_out.remove(directory);
+        if let Err(error) = result {
+            debug!("{} cannot be watched: {error}", directory.display());
         }
     }
 
-    fn begin(&self) -> Option<Mutex<RecommendedWatcher>> {
+    fn begin(&self) -> Option<Mutex<Watcher>> {
         let wake = self.changed.clone();
         let on_event = move |event: notify::Result<Event>| {
             if let Err(error) = event {
@@ -85,7 +95,9 @@ impl Notices {
                 self.kind
             );
         });
-        watcher.ok().map(Mutex::new)
+        let kernel = watcher.ok()?;
+        let left_out = BTreeSet::new();
+        Some(Mutex::new(Watcher { kernel, left_out }))
     }
 }
 
