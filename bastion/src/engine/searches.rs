@@ -281,11 +281,11 @@ impl<V: Vault, T: Transport> Engine<V, T> {
     /// Takes over the answer of a collector.
     pub(super) fn found(&mut self, answer: Answer) {
         let (now, parts) = (self.now(), self.parts());
-        let (request, answer) = match answer {
-            Ok((request, answer)) => (request, Some(answer)),
+        let request = match &answer {
+            Ok((request, _)) => *request,
             Err(error) => {
-                self.broke_off("search", &error);
-                (error.id(), None)
+                self.broke_off("search", error);
+                error.id()
             }
         };
         let mut all = self.searches.all.values_mut();
@@ -295,10 +295,12 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         };
         ongoing.request = None;
         let search = Arc::clone(&ongoing.search);
-        let answer = answer.unwrap_or_else(|| {
+        let answer = if let Ok((_, answer)) = answer {
+            answer
+        } else {
             let cause = Cause::Group(search.group.clone());
             Err(Problem::internal(cause, "the search broke off"))
-        });
+        };
         let changes = ongoing.take(answer, now);
         for change in changes.iter().flatten() {
             log(&search.group, change);
