@@ -12,7 +12,7 @@ use super::table::{self, wrapped};
 use super::{CommandError, Done, print_while_read};
 use crate::api::client::Client;
 use crate::cli::arguments::{Global, SelectionArguments};
-use crate::engine::report::{Line, RemovedDelivery, Report};
+use crate::engine::report::{Line, Report};
 use crate::model::delivery::Selection;
 use crate::model::duration::{self, short};
 use crate::model::moment::until;
@@ -112,8 +112,10 @@ pub(super) fn with_problems(report: &Report, width: Option<u16>) -> String {
     let groups = report.problems.iter();
     let groups = groups.map(|group| format!("{}: {group}", group.remedy.words()));
     let unwanted = report.unwanted.iter();
-    let unwanted = unwanted.filter_map(RemovedDelivery::problem_line);
-    let unwanted = unwanted.map(|line| format!("{}: {line}", Remedy::Wait.words()));
+    let unwanted = unwanted.filter_map(|removed| {
+        let line = removed.problem_line()?;
+        Some(format!("{}: {line}", removed.remedy().words()))
+    });
     let warnings = report.grant_warnings().into_iter().map(str::to_owned);
     let warnings = warnings.chain(report.log.message());
     let paragraph = |lines: Vec<String>| match lines.as_slice() {

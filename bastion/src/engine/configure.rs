@@ -68,6 +68,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         let proofs: usize = proofs
             .map(|(delivery, _)| plan::requests_of_proof(&delivery.credential))
             .sum();
+        let (now, store) = (self.now(), self.parts().store.clone());
         let (mut new, mut changed, mut removed) = (0, 0, 0);
         for (id, owner) in &mut self.owners {
             if owner.is_wanted && !wanted.contains_key(id) {
@@ -84,13 +85,21 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                     service,
                     schedd,
                 } = id;
-                let then = if owner.status.borrow().record.revoked.is_some() {
-                    "it was revoked".to_owned()
-                } else {
-                    format!(
+                let status = owner.status.borrow();
+                let ends = status.record.life.map(|life| life.expires);
+                let may_live =
+                    ends.is_some_and(|end| end > now) || !status.other_accessors.is_empty();
+                let revoked = store.read(|content| content.revoked.get(id).copied());
+                let then = match revoked {
+                    Some(revoked) if revoked.unfinished.is_some() => {
+                        "its revocation is not finished, and goes on".to_owned()
+                    }
+                    Some(_) => "it was revoked".to_owned(),
+                    None if !may_live => "nothing of it is known to live".to_owned(),
+                    None => format!(
                         "its token at the schedd stays until it expires; to revoke it now: token-bastion revoke \
                          --account {account} --service {service} --schedd {schedd}"
-                    )
+                    ),
                 };
                 info!("{id} is no longer delivered; {then}");
             }
@@ -161,14 +170,17 @@ impl<V: Vault, T: Transport> Engine<V, T> {
         task
     }
 
-    /// Has reports show what is wanted now.
+    /// Has reports show what is wanted now, and what has owners besides.
     pub(super) fn show(&self) {
+        let unwanted = self.owners.iter().filter(|(_, owner)| !owner.is_wanted);
+        let unwanted = unwanted.map(|(id, _)| id.clone());
         let wanted = self.owners.values().filter(|owner| owner.is_wanted);
         let statuses = wanted.map(|owner| owner.status.clone());
         let env = self.env();
         let later = self.check.next(env.next_tick, &self.zone);
         self.view.show(
             statuses.collect(),
+            unwanted.collect(),
             self.searches.problems(),
             env.pace,
             [env.tick, env.next_tick, later],
@@ -218,6 +230,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 );
             }
         }
+        self.show();
     }
 
     /// Gives owners to those of these deliveries that are not configured any more, as far as their schedds can be reached.
@@ -243,6 +256,7 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                 named.push(by_name(&id, &records, now, leave_schedds));
             }
         }
+        self.show();
         named
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct View {
 struct Shown {
     /// In the order of names.
     statuses: Vec<watch::Receiver<Status>>,
+    /// Deliveries that are not wanted any more and have an owner still.
+    unwanted: BTreeSet<DeliveryId>,
     searches: Vec<Group>,
     pace: Pace,
     /// The last time at which every delivery was to be checked, and the next two.
@@ -151,16 +153,17 @@ impl View {
         self.turns.send_replace(Instant::now());
     }
 
-    /// Shows these deliveries from now on.
+    /// Shows these deliveries from now on; `unwanted` have owners besides.
     pub(super) fn show(
         &self,
         statuses: Vec<watch::Receiver<Status>>,
+        unwanted: BTreeSet<DeliveryId>,
         searches: Vec<Group>,
         pace: Pace,
         ticks: [Timestamp; 3],
     ) {
         self.change(|shown| {
-            (shown.statuses, shown.searches) = (statuses, searches);
+            (shown.statuses, shown.unwanted, shown.searches) = (statuses, unwanted, searches);
             (shown.pace, shown.ticks) = (pace, ticks);
             shown.is_stopped = false;
         });
@@ -198,7 +201,9 @@ impl View {
                 .collect();
             let removed = known.into_iter().filter(|id| !shown.has(id));
             removed
-                .filter_map(|id| RemovedDelivery::new(id, content, now))
+                .filter_map(|id| {
+                    RemovedDelivery::new(id, content, shown.unwanted.contains(id), now)
+                })
                 .collect()
         });
         let used = shown.requests_used.as_ref().and_then(|used| used());

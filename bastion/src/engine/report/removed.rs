@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::delivery::DeliveryId;
+use crate::model::problem::Remedy;
 use crate::model::records::TokenRecords;
 use crate::store::Content;
 
@@ -21,11 +22,19 @@ pub struct RemovedDelivery {
     /// A person revoked it, and that is not finished.
     #[serde(default)]
     pub unfinished: bool,
+    /// The service tries that again: it knows the way to the schedd.
+    #[serde(default)]
+    pub tried_again: bool,
 }
 
 impl RemovedDelivery {
     /// Makes it of what is stored; `None` when nothing is left of it.
-    pub(crate) fn new(id: &DeliveryId, content: &Content, now: Timestamp) -> Option<Self> {
+    pub(crate) fn new(
+        id: &DeliveryId,
+        content: &Content,
+        is_owned: bool,
+        now: Timestamp,
+    ) -> Option<Self> {
         let records = content.deliveries.get(id).into_iter();
         let tokens = records.flat_map(TokenRecords::iter);
         let living = tokens.filter(|token| token.life.expires > now);
@@ -37,16 +46,37 @@ impl RemovedDelivery {
             accessors: living.map(|token| token.accessor.clone()).collect(),
             expires,
             unfinished,
+            tried_again: unfinished && is_owned,
         })
     }
 
     /// Line for people on a revocation that is not finished.
     pub(crate) fn problem_line(&self) -> Option<String> {
-        self.unfinished.then(|| {
+        let DeliveryId {
+            account,
+            service,
+            schedd,
+        } = &self.id;
+        let command = format!(
+            "token-bastion revoke --account {account} --service {service} --schedd {schedd}"
+        );
+        let what_to_do = if self.tried_again {
             format!(
-                "{}: its revocation is not finished; the log says what is left",
-                self.id
+                ", and is tried again: the log says what is left; if that schedd is no more, run `{command} --leave-schedd`"
             )
-        })
+        } else {
+            format!(": run `{command}` again, with --leave-schedd if that schedd is no more")
+        };
+        self.unfinished
+            .then(|| format!("{}: its revocation is not finished{what_to_do}", self.id))
+    }
+
+    /// Who has to finish it.
+    pub(crate) fn remedy(&self) -> Remedy {
+        if self.tried_again {
+            Remedy::Wait
+        } else {
+            Remedy::FixThisHost
+        }
     }
 }

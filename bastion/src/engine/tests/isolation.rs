@@ -2,11 +2,11 @@
 
 use super::service::{HOUR, Service, at, of};
 use super::*;
-use crate::engine::report::Line;
+use crate::engine::report::{Line, RemovedDelivery};
 use crate::fixtures::credd_by;
 use crate::model::delivery::Delivery;
 use crate::model::delivery::Method;
-use crate::model::problem::{Cause, Problem};
+use crate::model::problem::{Cause, Problem, Remedy};
 
 /// Until every delivery of these accounts is good.
 async fn good(service: &mut Service, accounts: &[&str]) {
@@ -388,4 +388,34 @@ async fn a_delivery_that_is_configured_away_is_logged_once_and_with_what_is_left
     let command = "to revoke it now: token-bastion revoke --account a --service cms --schedd ap2\n";
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     assert_eq!(text.matches(command).count(), 1, "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_delivery_that_is_configured_away_no_more_is_said_to_live_than_is_known() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_writer(move || writer.clone());
+    let _log = tracing::subscriber::set_default(log.finish());
+    let outside = Outside::new();
+    outside.lock().vault_down = true;
+    let wanted = vec![at("a", "ap1"), at("b", "ap2")];
+    let service = Service::start(&outside, wanted);
+    tokio::time::sleep(MINUTE).await;
+    outside.lock().schedds_down.insert("ap2".to_owned());
+    service.revoke(of(Some("b"), None)).await;
+    service.reload(Vec::new()).await;
+    assert_eq!(
+        lines.with("no longer delivered; nothing of it is known to live"),
+        1
+    );
+    let unfinished = "no longer delivered; its revocation is not finished, and goes on";
+    assert_eq!(lines.with(unfinished), 1);
+    let unwanted = &service.reports.now().unwrap().unwanted;
+    let remedies: Vec<_> = unwanted.iter().map(RemovedDelivery::remedy).collect();
+    assert_eq!(remedies, [Remedy::Wait]);
+    let line = unwanted[0].problem_line().unwrap();
+    assert!(
+        line.contains("is not finished, and is tried again"),
+        "{line}"
+    );
 }

@@ -6,6 +6,7 @@ use crate::engine::revoke::StepOutcome;
 use crate::fakes::Outside;
 use crate::fixtures::{credd, credd_by, delivery};
 use crate::model::delivery::{Delivery, Method};
+use crate::model::problem::Remedy;
 use crate::policy::plan::State;
 use crate::store::Store;
 use tokio::sync::oneshot;
@@ -389,8 +390,11 @@ async fn a_revocation_whose_schedd_nothing_says_how_to_reach_ends_when_a_person_
         let is_unfinished = !report.unwanted.is_empty();
         (is_unfinished, report.is_good(), report.problem_lines())
     };
+    let remedy = || service.reports.now().unwrap().unwanted[0].remedy();
+    assert_eq!(remedy(), Remedy::FixThisHost);
     assert!(!service.revoke(of(Some("a"), None)).await[0].is_done());
-    let words = "a/cms at ap1: its revocation is not finished; the log says what is left";
+    let words = "a/cms at ap1: its revocation is not finished: run `token-bastion revoke --account a --service cms \
+                 --schedd ap1` again, with --leave-schedd if that schedd is no more";
     assert_eq!(lines(), (true, false, vec![words.to_owned()]));
     let (answer, answered) = oneshot::channel();
     let leave_schedd = Command::Revoke(of(Some("a"), None), true, answer);
