@@ -85,11 +85,11 @@ impl<V: Vault, T: Transport> Engine<V, T> {
                     service,
                     schedd,
                 } = id;
+                let revoked = store.read(|content| content.revoked.get(id).copied());
                 let status = owner.status.borrow();
                 let ends = status.record.life.map(|life| life.expires);
                 let may_live =
                     ends.is_some_and(|end| end > now) || !status.other_accessors.is_empty();
-                let revoked = store.read(|content| content.revoked.get(id).copied());
                 let then = match revoked {
                     Some(revoked) if revoked.unfinished.is_some() => {
                         "its revocation is not finished, and goes on".to_owned()
