@@ -4,6 +4,7 @@
 //! fake with the same behaviour.
 
 mod client;
+pub(crate) mod failure;
 pub(crate) mod sessions;
 mod ticket;
 

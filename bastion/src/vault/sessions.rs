@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::failure::SharedFailure;
 use super::{AccessKind, Vault};
 use crate::limits::Limits;
 use crate::limits::resources::{login_by, opened_by};
@@ -42,8 +43,8 @@ pub struct Sessions<V> {
 #[derive(Debug, Default)]
 struct Opened {
     session: Option<Arc<Session>>,
-    /// The last login that failed, with its time. The configuration may have changed since.
-    failed: Option<(Instant, Arc<Credential>, Problem)>,
+    /// The last login that failed. The configuration may have changed since.
+    failed: Option<SharedFailure<Arc<Credential>>>,
 }
 
 /// Logins at Vault, made and ended with the store's knowledge. Cheap to clone.
@@ -232,15 +233,12 @@ impl<V: Vault> Sessions<V> {
         if let Some(open) = opened.session.as_ref().filter(is_usable) {
             return Ok(Arc::clone(open));
         }
-        if let Some((at, of, problem)) = &opened.failed
-            && *at > asked
-            && of == credential
-        {
-            return Err(problem.clone());
+        let failed = opened.failed.as_ref();
+        if let Some(problem) = failed.and_then(|failed| failed.answer(credential, asked)) {
+            return Err(problem);
         }
         let login = self.login(credential).await.inspect_err(|problem| {
-            let credential = Arc::clone(credential);
-            opened.failed = Some((Instant::now(), credential, problem.clone()));
+            opened.failed = Some(SharedFailure::new(Arc::clone(credential), problem));
         })?;
         let life = Duration::from_secs(login.lease_seconds);
         let session = Arc::new(Session {

@@ -18,6 +18,7 @@ use crate::model::delivery::{Credential, Delivery, DeliveryId};
 use crate::model::moment::{after, until};
 use crate::model::problem::{Kind, Problem, Remedy};
 use crate::system::keyed::Keyed;
+use crate::vault::failure::SharedFailure;
 use crate::vault::sessions::{CredentialKey, Session, Sessions, key};
 use crate::vault::{AccessKind, Vault};
 
@@ -45,16 +46,8 @@ struct Opener {
     /// The unreduced one, for credds that refused the other.
     full: Option<Cached>,
     reduction: Reduction,
-    failed: Option<Failure>,
-}
-
-/// The last failure to get a token.
-struct Failure {
-    at: Instant,
-    /// Two may have the same name, as with another configuration.
-    credential: Arc<Credential>,
-    width: Width,
-    problem: Problem,
+    /// The last failure to get a token. Two credentials may have the same name, as with another configuration.
+    failed: Option<SharedFailure<(Arc<Credential>, Width)>>,
 }
 
 impl Opener {
@@ -128,7 +121,7 @@ impl<V: Vault> Openers<V> {
     }
 
     /// An access token for a delivery's credd that is not about to expire: a cached one, or a new one. A failure answers all
-    /// who waited for the same: where each takes long, they would be in each other's way, and in others'.
+    /// who waited for the same.
     async fn get(&self, delivery: &Delivery) -> Result<AccessToken, Problem> {
         let asked = Instant::now();
         let mut opener = self.by_credential.lock(key(&delivery.authorize)).await;
@@ -141,12 +134,10 @@ impl<V: Vault> Openers<V> {
         if let Some(cached) = opener.cached(width) {
             return Ok(cached.token.clone());
         }
-        if let Some(failed) = &opener.failed
-            && failed.at > asked
-            && failed.width == width
-            && failed.credential == delivery.authorize
-        {
-            return Err(failed.problem.clone());
+        let wanted = (Arc::clone(&delivery.authorize), width);
+        let failed = opener.failed.as_ref();
+        if let Some(problem) = failed.and_then(|failed| failed.answer(&wanted, asked)) {
+            return Err(problem);
         }
         let answer = match self.read(delivery, width, &mut opener, now).await {
             Err(problem) if problem.kind == Kind::TokenDead => {
@@ -157,12 +148,7 @@ impl<V: Vault> Openers<V> {
             answer => answer,
         };
         answer.inspect_err(|problem| {
-            opener.failed = Some(Failure {
-                at: Instant::now(),
-                credential: Arc::clone(&delivery.authorize),
-                width,
-                problem: problem.clone(),
-            });
+            opener.failed = Some(SharedFailure::new(wanted, problem));
         })
     }
 
