@@ -1,7 +1,7 @@
 //! Look-ups that hang, fail or come late, with a resolver of our own.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use htvault::{FailureScope, Resolve as _};
 use tokio::time::{advance, pause};
@@ -20,6 +20,20 @@ fn names() -> NameCache {
             Some("crowded") => Err(io::Error::from_raw_os_error(24)),
             Some("many") => Ok((0..10_000).map(|n: u32| Ipv4Addr::from(n).into()).collect()),
             _ => Ok(vec![[10, 0, 0, 1].into(), [10, 0, 0, 1].into()]),
+        },
+        ..NameCache::default()
+    }
+}
+
+/// The first answer of a name comes; then its server is down.
+fn names_of_a_server_that_goes_down() -> NameCache {
+    static ASKED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    NameCache {
+        resolve: |host| {
+            while !lock(&ASKED).insert(host.to_owned()) {
+                std::thread::park();
+            }
+            Ok(vec![[10, 0, 0, 1].into()])
         },
         ..NameCache::default()
     }
@@ -134,17 +148,7 @@ async fn an_account_without_a_slot_is_told_so_and_its_host_is_not_blamed() {
 
 #[tokio::test]
 async fn known_addresses_are_used_while_they_are_looked_up_again() {
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
-    let names = NameCache {
-        resolve: |_| {
-            // The first answer comes; then the name server is down.
-            while ASKED.fetch_add(1, Ordering::SeqCst) > 0 {
-                std::thread::park();
-            }
-            Ok(vec![[10, 0, 0, 1].into()])
-        },
-        ..NameCache::default()
-    };
+    let names = names_of_a_server_that_goes_down();
     let account = account("u");
     names.look_up(&account, "good.test").await.unwrap();
     pause();
@@ -185,22 +189,13 @@ async fn addresses_that_do_not_answer_are_looked_up_again_at_once() {
 
 #[tokio::test]
 async fn a_known_name_whose_name_server_hangs_takes_one_slot_however_many_ask() {
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
-    let names = NameCache {
-        resolve: |_| {
-            while ASKED.fetch_add(1, Ordering::SeqCst) > 0 {
-                std::thread::park();
-            }
-            Ok(vec![[10, 0, 0, 1].into()])
-        },
-        ..NameCache::default()
-    };
-    names.look_up(&account("u"), "good.test").await.unwrap();
+    let names = names_of_a_server_that_goes_down();
+    names.look_up(&account("u"), "known.test").await.unwrap();
     pause();
     advance(FRESH).await;
     for n in 0..THREADS {
         let account = account(&format!("u{n}"));
-        names.look_up(&account, "good.test").await.unwrap();
+        names.look_up(&account, "known.test").await.unwrap();
     }
     let under_way: usize = lock(&names.state).under_way.values().sum();
     assert_eq!(under_way, 1, "there is room for other names");
