@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -21,37 +21,35 @@ use crate::system::files::USERS;
 /// Deadline for a user's groups: a directory service may be asked for them, and hang.
 const LOOKUP: Duration = Duration::from_secs(5);
 
-/// Credentials of the process at the other end of a connection.
+/// Credentials of the process at the other end of a connection, and of the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer {
     /// Its user.
     pub(crate) uid: Uid,
     /// Its primary group.
     pub(crate) gid: Gid,
-}
-
-/// The users that may use the socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PeerAccess {
     /// The service's user.
     pub(crate) own: Uid,
     /// The socket's group.
     pub(crate) group: Gid,
 }
 
-impl PeerAccess {
-    /// Returns the reason why a peer may not use the socket. `groups` looks up the groups of its user, in time or not at
+impl Peer {
+    /// Returns the reason why it may not use the socket. `groups` looks up the groups of its user, in time or not at
     /// all; it is called only when needed.
     async fn refusal<G: Future<Output = Option<Vec<Gid>>>>(
-        &self,
-        peer: Peer,
+        self,
         groups: impl FnOnce(Uid) -> G,
     ) -> Option<String> {
-        let Self { own, group } = *self;
-        if peer.uid.is_root() || peer.uid == own || peer.gid == group {
+        let Self {
+            uid,
+            gid,
+            own,
+            group,
+        } = self;
+        if uid.is_root() || uid == own || gid == group {
             return None;
         }
-        let uid = peer.uid;
         match groups(uid).await {
             Some(groups) if groups.contains(&group) => None,
             Some(_) => Some(format!(
@@ -67,12 +65,11 @@ impl PeerAccess {
 
 /// Refuses requests of other users.
 pub(super) async fn require_member(
-    State(access): State<PeerAccess>,
     Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Some(refusal) = access.refusal(peer, groups_in_time).await else {
+    let Some(refusal) = peer.refusal(groups_in_time).await else {
         return next.run(request).await;
     };
     warn!("request refused at the control socket: {refusal}");
@@ -102,16 +99,14 @@ mod tests {
     use super::*;
 
     async fn refusal(uid: u32, gid: u32, groups: Option<&[u32]>) -> Option<String> {
-        let access = PeerAccess {
-            own: Uid::from_raw(100),
-            group: Gid::from_raw(7),
-        };
         let peer = Peer {
             uid: Uid::from_raw(uid),
             gid: Gid::from_raw(gid),
+            own: Uid::from_raw(100),
+            group: Gid::from_raw(7),
         };
         let groups = groups.map(|groups| groups.iter().copied().map(Gid::from_raw).collect());
-        access.refusal(peer, |_| ready(groups)).await
+        peer.refusal(|_| ready(groups)).await
     }
 
     #[tokio::test]

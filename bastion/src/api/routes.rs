@@ -9,14 +9,14 @@ use std::time::Duration;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use htvault::text::printable;
 use jiff::Timestamp;
 
-use super::access::{PeerAccess, require_member};
+use super::access::require_member;
 use super::bodies::{ApiError, BODY_SIZE, VERSION, Version};
 use super::hosts::require_loopback;
 use super::metrics;
@@ -53,11 +53,10 @@ pub(crate) fn loopback(view: StatusView) -> Router {
     complete(reading(view)).layer(from_fn(require_loopback))
 }
 
-/// Routes of the control socket, for the users of `access`. Orders take half of all connections at most.
+/// Routes of the control socket. Orders take half of all connections at most.
 pub(crate) fn control<V: Vault, T: Transport>(
     view: StatusView,
     orders: Orders<V, T>,
-    access: PeerAccess,
     connections: usize,
 ) -> Router {
     let version = Version {
@@ -66,8 +65,7 @@ pub(crate) fn control<V: Vault, T: Transport>(
     let versioned = orders::routes(orders, connections.div_ceil(2))
         .route("/version", get(async || Json(version)))
         .layer(DefaultBodyLimit::max(BODY_SIZE));
-    complete(reading(view).nest(VERSION, versioned))
-        .layer(from_fn_with_state(access, require_member))
+    complete(reading(view).nest(VERSION, versioned)).layer(from_fn(require_member))
 }
 
 fn reading(view: StatusView) -> Router {

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -53,57 +53,50 @@ pub(crate) trait Listen: Send {
     type Peer: Clone + Send + Sync + 'static;
 
     /// Waits for the next connection.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
 }
 
 impl Listen for TcpListener {
     type Stream = TcpStream;
     type Peer = SocketAddr;
 
-    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         Self::accept(self).await
     }
 }
 
 /// Serves until the result is dropped, from the first `bind` that succeeds on. Returns after the first attempt; deliveries
 /// need no server, so a failure is only logged.
-pub(crate) async fn spawn<L: Listen + Sync + 'static, F>(
+pub(crate) async fn spawn<L: Listen + 'static, F>(
     name: &'static str,
     bind: impl Fn() -> F + Send + 'static,
-    router: impl FnOnce(&L) -> Router + Send + 'static,
+    router: Router,
     slots: usize,
 ) -> AbortOnDropHandle<()>
 where
     F: Future<Output = anyhow::Result<L>> + Send,
 {
-    let (attempt, first_attempt) = oneshot::channel::<()>();
-    let task = AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut first = Some(attempt);
-        let listener = loop {
-            match bind().await {
-                Ok(listener) => break listener,
-                Err(error) if first.is_some() => {
-                    let seconds = BIND_AGAIN.as_secs();
-                    error!("{name} is not served: {error:#}; it is tried again every {seconds} s");
-                    first = None;
+    let first = bind().await.inspect_err(|error| {
+        let seconds = BIND_AGAIN.as_secs();
+        error!("{name} is not served: {error:#}; it is tried again every {seconds} s");
+    });
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let listener = match first {
+            Ok(listener) => listener,
+            Err(_) => loop {
+                sleep(BIND_AGAIN).await;
+                if let Ok(listener) = bind().await {
+                    info!("{name} is served now");
+                    break listener;
                 }
-                Err(_) => {}
-            }
-            sleep(BIND_AGAIN).await;
+            },
         };
-        if first.take().is_none() {
-            info!("{name} is served now");
-        }
-        let router = router(&listener);
         serve(name, listener, router, slots).await;
-    }));
-    // Its end is what counts.
-    let _ = first_attempt.await;
-    task
+    }))
 }
 
 /// Serves a router, with at most `slots` connections at a time, until it is dropped. `name` is for the log.
-pub(crate) async fn serve(name: &str, listener: impl Listen, router: Router, slots: usize) {
+pub(crate) async fn serve(name: &str, mut listener: impl Listen, router: Router, slots: usize) {
     let rooms = Arc::new(Semaphore::new(ANSWERS));
     let mut connections = JoinSet::new();
     let mut failing = false;

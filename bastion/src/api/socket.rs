@@ -14,14 +14,14 @@ use anyhow::{Context as _, bail};
 use nix::unistd::{Gid, Uid, geteuid};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::access::{Peer, PeerAccess};
+use super::access::Peer;
 use super::server::Listen;
 
 /// A listening socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
     listener: UnixListener,
-    access: PeerAccess,
+    group: Gid,
     path: PathBuf,
     inode: u64,
 }
@@ -48,18 +48,10 @@ impl Socket {
         let metadata = fs::symlink_metadata(path).with_context(cannot)?;
         Ok(Self {
             listener,
-            access: PeerAccess {
-                own: geteuid(),
-                group: Gid::from_raw(metadata.gid()),
-            },
+            group: Gid::from_raw(metadata.gid()),
             path: path.to_owned(),
             inode: metadata.ino(),
         })
-    }
-
-    /// Returns the users that may use it.
-    pub(crate) fn access(&self) -> PeerAccess {
-        self.access
     }
 }
 
@@ -67,12 +59,14 @@ impl Listen for Socket {
     type Stream = UnixStream;
     type Peer = Peer;
 
-    async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
+    async fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {
         let (stream, _) = self.listener.accept().await?;
         let credentials = stream.peer_cred()?;
         let peer = Peer {
             uid: Uid::from_raw(credentials.uid()),
             gid: Gid::from_raw(credentials.gid()),
+            own: geteuid(),
+            group: self.group,
         };
         Ok((stream, peer))
     }

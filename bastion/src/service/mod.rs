@@ -70,7 +70,7 @@ pub async fn run(config: Config, file: &Path, watch: Watch) -> anyhow::Result<()
             };
             let routes = routes::loopback(view.clone());
             let slots = slots(routes::CONNECTIONS, descriptors);
-            Some(spawn("the address of metrics and health", bind, |_| routes, slots).await)
+            Some(spawn("the address of metrics and health", bind, routes, slots).await)
         }
         None => None,
     };
@@ -83,7 +83,7 @@ pub async fn run(config: Config, file: &Path, watch: Watch) -> anyhow::Result<()
         }
     };
     let slots = slots(routes::CLIENTS, descriptors);
-    let routes = move |socket: &Socket| routes::control(view, orders, socket.access(), slots);
+    let routes = routes::control(view, orders, slots);
     let _control = spawn("the control socket", bind, routes, slots).await;
     let _systemd = AbortOnDropHandle::new(tokio::spawn(systemd::notify_of(reports)));
     info!(version = env!("CARGO_PKG_VERSION"), file = %file.display(), "started");

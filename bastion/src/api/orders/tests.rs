@@ -7,11 +7,10 @@ use jiff::tz::TimeZone;
 use nix::unistd::{Gid, Uid};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::api::access::{Peer, PeerAccess};
+use crate::api::access::Peer;
 use crate::api::routes::{self, CLIENTS, StatusView};
 use crate::api::schema::schema;
 use crate::api::server::{Listen, serve};
@@ -27,18 +26,20 @@ const fn peer(uid: u32, gid: u32) -> Peer {
     Peer {
         uid: Uid::from_raw(uid),
         gid: Gid::from_raw(gid),
+        own: Uid::from_raw(100),
+        group: Gid::from_raw(7),
     }
 }
 
 /// Connections as a test makes them.
-struct Connections(Mutex<mpsc::UnboundedReceiver<(DuplexStream, Peer)>>);
+struct Connections(mpsc::UnboundedReceiver<(DuplexStream, Peer)>);
 
 impl Listen for Connections {
     type Stream = DuplexStream;
     type Peer = Peer;
 
-    async fn accept(&self) -> io::Result<(DuplexStream, Peer)> {
-        let next = self.0.lock().await.recv().await;
+    async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
+        let next = self.0.recv().await;
         next.ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 }
@@ -77,13 +78,9 @@ impl Running {
             stages: Arc::default(),
             started: outside.lock().now(),
         };
-        let access = PeerAccess {
-            own: Uid::from_raw(100),
-            group: Gid::from_raw(7),
-        };
-        let router = routes::control(view, orders, access, CLIENTS);
+        let router = routes::control(view, orders, CLIENTS);
         let (connections, accepted) = mpsc::unbounded_channel();
-        let listener = Connections(Mutex::new(accepted));
+        let listener = Connections(accepted);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { engine.run(receive).await });
         tasks.spawn(serve("the test", listener, router, CLIENTS));
@@ -287,7 +284,7 @@ async fn a_server_on_the_network_has_no_orders() {
         started: running.outside.lock().now(),
     };
     let (connections, accepted) = mpsc::unbounded_channel();
-    let listener = Connections(Mutex::new(accepted));
+    let listener = Connections(accepted);
     let running = Running {
         connections,
         ..running

@@ -176,7 +176,7 @@ async fn an_address_that_cannot_be_had_at_the_start_is_served_when_it_can() {
     let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = other.local_addr().unwrap();
     let bind = move || async move { Ok(TcpListener::bind(address).await?) };
-    let router = |_: &TcpListener| Router::new().route("/", get(async || "it is well\n"));
+    let router = Router::new().route("/", get(async || "it is well\n"));
     let begin = Instant::now();
     let _served = spawn("the test", bind, router, 4).await;
     assert_eq!(begin.elapsed(), Duration::ZERO, "nobody waits for it");
@@ -196,7 +196,7 @@ impl Listen for &Failing {
     type Stream = tokio::io::DuplexStream;
     type Peer = ();
 
-    async fn accept(&self) -> io::Result<(Self::Stream, ())> {
+    async fn accept(&mut self) -> io::Result<(Self::Stream, ())> {
         match self.0.fetch_add(1, Ordering::Relaxed) {
             0..3 => Err(io::Error::from_raw_os_error(24)),
             3 => Ok((tokio::io::duplex(64).0, ())),
