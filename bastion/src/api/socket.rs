@@ -1,7 +1,7 @@
 //! The control socket in the file system.
 //!
 //! Always true: its mode is 0660 before anybody can connect; the socket of a dead service, which refuses connections, is
-//! replaced, anything else of that name is not; a clean stop removes it.
+//! replaced, anything else of that name is not; a clean stop removes it. One that somebody removed is made again.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -9,13 +9,19 @@ use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nix::unistd::{Gid, Uid, geteuid};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+use tracing::info;
 
 use super::access::Peer;
 use super::server::Listen;
+
+/// Time without a connection after which it is checked that clients can still find the socket.
+const CHECK: Duration = Duration::from_secs(30);
 
 /// A listening socket.
 #[derive(Debug)]
@@ -53,6 +59,11 @@ impl Socket {
             inode: metadata.ino(),
         })
     }
+
+    /// Returns false when it was removed, or another service created one of its name meanwhile.
+    fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
+    }
 }
 
 impl Listen for Socket {
@@ -60,7 +71,17 @@ impl Listen for Socket {
     type Peer = Peer;
 
     async fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {
-        let (stream, _) = self.listener.accept().await?;
+        let (stream, _) = loop {
+            match timeout(CHECK, self.listener.accept()).await {
+                Ok(accepted) => break accepted?,
+                Err(_) if self.is_there() => {}
+                Err(_) => {
+                    let again = Self::bind(&self.path).await;
+                    *self = again.map_err(|error| io::Error::other(format!("{error:#}")))?;
+                    info!("the control socket was removed, and is made again");
+                }
+            }
+        };
         let credentials = stream.peer_cred()?;
         let peer = Peer {
             uid: Uid::from_raw(credentials.uid()),
@@ -90,9 +111,7 @@ async fn remove_dead(path: &Path) -> anyhow::Result<()> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Not one that another service created meanwhile.
-        let own = fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode);
-        if own {
+        if self.is_there() {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -169,6 +188,23 @@ mod tests {
         assert!(path.exists());
         drop(new);
         assert!(!path.exists());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_somebody_removed_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/control");
+        let mut socket = Socket::bind(&path).await.unwrap();
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        let connect = async {
+            while UnixStream::connect(&path).await.is_err() {
+                tokio::time::sleep(CHECK).await;
+            }
+        };
+        let both = async { tokio::join!(socket.accept(), connect) };
+        let (accepted, ()) = timeout(10 * CHECK, both).await.unwrap();
+        assert_eq!(accepted.unwrap().1.uid, geteuid());
+        assert_eq!(mode(&path), 0o660);
     }
 
     #[tokio::test]
