@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Read as _, Write as _};
+use std::iter;
 use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::libc;
 use serde::de::DeserializeOwned;
@@ -34,8 +35,8 @@ const DELIVERIES: &str = "deliveries.json";
 const REVOKED: &str = "cut-off.json";
 const GRANTS: &str = "grants.json";
 
-/// The file, as it is read.
-#[derive(Deserialize)]
+/// The file, as it is read. In version 1 it had only deliveries.
+#[derive(Default, Deserialize)]
 struct Whole {
     #[serde(rename = "version")]
     _version: u32,
@@ -57,14 +58,6 @@ struct Line<I, T> {
     content: T,
 }
 
-/// Deliveries in version 1.
-#[derive(Deserialize)]
-struct Deliveries {
-    #[serde(rename = "version")]
-    _version: u32,
-    deliveries: Vec<Line<DeliveryId, TokenRecords>>,
-}
-
 /// Format version of a file, if it has one.
 #[derive(Deserialize)]
 struct Version {
@@ -81,19 +74,17 @@ pub(super) fn load(state: &Path, may_rename: bool) -> Result<(Content, bool), St
     if let Some(whole) = read::<Whole>(&state.join(NAME), may_rename, VERSION)? {
         return Ok((whole.into(), false));
     }
-    let deliveries: Option<Deliveries> = read(&state.join(DELIVERIES), may_rename, 1)?;
+    let whole = read::<Whole>(&state.join(DELIVERIES), may_rename, 1)?;
     let revoked = read(&state.join(REVOKED), may_rename, 1)?;
     let grants = read(&state.join(GRANTS), may_rename, 1)?;
-    let is_carried = deliveries.is_some() || revoked.is_some() || grants.is_some();
+    let is_carried = whole.is_some() || revoked.is_some() || grants.is_some();
     if is_carried {
         info!("state of an earlier version converted to {NAME}");
     }
     let whole = Whole {
-        _version: VERSION,
-        deliveries: deliveries.map(|old| old.deliveries).unwrap_or_default(),
         revoked: revoked.unwrap_or_default(),
         grants: grants.unwrap_or_default(),
-        logins: Vec::new(),
+        ..whole.unwrap_or_default()
     };
     Ok((whole.into(), is_carried))
 }
@@ -139,16 +130,6 @@ fn read<T: DeserializeOwned>(
     Ok(None)
 }
 
-/// Name of a file that cannot be used, and of further ones.
-fn broken(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".broken");
-    if number > 0 {
-        name.push(format!("-{number}"));
-    }
-    PathBuf::from(name)
-}
-
 /// Reason why revocations may be missing: the state was not understood at some start, and nobody has seen to that since.
 /// Blocks.
 pub(super) fn missing_revocations(state: &Path) -> Option<String> {
@@ -173,7 +154,9 @@ pub(super) fn missing_revocations(state: &Path) -> Option<String> {
 
 /// Renames a file that cannot be used; what came of it, for the log.
 fn rename(path: &Path) -> String {
-    let mut names = (0..1000).map(|number| broken(path, number));
+    let further = (1..1000).map(|number| format!("broken-{number}"));
+    let ends = iter::once("broken".to_owned()).chain(further);
+    let mut names = ends.map(|end| path.with_added_extension(end));
     // None of before is replaced.
     let Some(broken) = names.find(|name| !name.exists()) else {
         return String::new();
