@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use bastion::cli::arguments::Cli;
 use bastion::service;
 use bastion::system::hardening;
-use bastion::system::logs::Log;
 use clap::Parser as _;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -16,7 +15,7 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let log = Log::init(cli.verbosity(), cli.logs_progress(), cli.is_service());
+    let log = cli.start_log();
     if let Err(error) = hardening::no_core_dumps() {
         // The service is of more use than this.
         tracing::warn!(%error, "core dumps cannot be switched off");

@@ -15,6 +15,7 @@ use crate::api;
 use crate::config::{self, Config, Watch};
 use crate::engine::real::{LAST_WAIT, runtime};
 use crate::model::delivery::Selection;
+use crate::system::logs::Log;
 
 /// Keeps the credentials of unattended accounts valid at every HTCondor schedd.
 #[derive(Debug, Parser)]
@@ -140,22 +141,12 @@ impl SelectionArguments {
 }
 
 impl Cli {
-    /// Verbosity of the log: the number of `-v`.
+    /// Starts the log. Most commands do not log their progress: they only print their result.
     #[must_use]
-    pub fn verbosity(&self) -> u8 {
-        self.global.verbose
-    }
-
-    /// Returns true for commands that log their progress; others only print their result.
-    #[must_use]
-    pub fn logs_progress(&self) -> bool {
-        matches!(self.command, Command::Run | Command::Once(_))
-    }
-
-    /// Returns true for the service, which runs unattended.
-    #[must_use]
-    pub fn is_service(&self) -> bool {
-        matches!(self.command, Command::Run)
+    pub fn start_log(&self) -> Log {
+        let is_service = matches!(self.command, Command::Run);
+        let logs_progress = is_service || matches!(self.command, Command::Once(_));
+        Log::init(self.global.verbose, logs_progress, is_service)
     }
 
     /// Executes the command. `service` runs with a configuration, which was read from a file that is watched, until it
