@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::executor::store;
 use super::output::Output;
-use super::progress::Progress;
-use super::{CommandError, Done, complain, status};
+use super::{CommandError, Done, complain, progress, status};
 use crate::config::{Config, host};
 use crate::engine::real::{engine, lock, parts, warn_of_host};
 use crate::engine::report::{Line, Report};
@@ -17,11 +16,11 @@ pub(crate) async fn once(config: Config, output: Output) -> Result<Done, Command
     warn_of_host(Arc::clone(&config)).await;
     let parts = parts(&config, store(&config)?).map_err(anyhow::Error::from)?;
     let mut engine = engine(&config, &parts);
-    let progress = Progress::begin("deliveries");
+    let bar = progress::of_deliveries("deliveries");
     let show = |report: &Report| {
         let settled = |line: &&Line| line.is_settled_since(0);
         let settled = report.deliveries.iter().filter(settled).count();
-        progress.show(settled, &report.deliveries);
+        progress::show(&bar, settled, &report.deliveries);
     };
     engine.settle(|engine| show(&engine.report())).await;
     let mut report = engine.report();
@@ -30,7 +29,7 @@ pub(crate) async fn once(config: Config, output: Output) -> Result<Done, Command
         // Nobody is left who would take it.
         (line.next_at, line.next_try) = (None, None);
     }
-    progress.end();
+    bar.finish_and_clear();
     let mut other_faults = host::keytab_faults(&config).await;
     // An account whose tokens are still valid is good now, but cannot be renewed.
     other_faults.retain(|fault| {

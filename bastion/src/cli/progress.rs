@@ -1,46 +1,37 @@
-//! Progress bar of an order, on a terminal only.
+//! Progress on standard error, while that is a terminal.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::engine::report::Line;
 use crate::policy::plan::State;
 
-/// A bar on standard error, while it is a terminal.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    bar: ProgressBar,
+/// A bar of this look, which moves by itself.
+pub(crate) fn bar(template: &str) -> ProgressBar {
+    let bar = ProgressBar::no_length();
+    // The templates are texts that indicatif understands.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
-impl Progress {
-    /// An empty bar with a title.
-    pub(crate) fn begin(title: &'static str) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        // The template is fixed text that indicatif understands.
-        if let Ok(style) =
-            ProgressStyle::with_template("{spinner} {prefix} [{bar:20}] {pos}/{len}  {msg}")
-        {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        bar.set_prefix(title);
-        bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar }
-    }
+/// An empty bar of deliveries with a title.
+pub(crate) fn of_deliveries(title: &str) -> ProgressBar {
+    bar(&format!(
+        "{{spinner}} {title} [{{bar:20}}] {{pos}}/{{len}}  {{msg}}"
+    ))
+}
 
-    /// Shows the states of all deliveries, of which `settled` are done.
-    pub(crate) fn show(&self, settled: usize, lines: &[Line]) {
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        self.bar.set_length(count(lines.len()));
-        self.bar.set_position(count(settled));
-        self.bar.set_message(counts(lines));
-    }
-
-    /// Removes the bar.
-    pub(crate) fn end(self) {
-        self.bar.finish_and_clear();
-    }
+/// Shows the states of all deliveries, of which `settled` are done.
+pub(crate) fn show(bar: &ProgressBar, settled: usize, lines: &[Line]) {
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    bar.set_length(count(lines.len()));
+    bar.set_position(count(settled));
+    bar.set_message(counts(lines));
 }
 
 /// Number of deliveries in each state.

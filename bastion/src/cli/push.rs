@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 
-use super::progress::Progress;
+use indicatif::ProgressBar;
+
 use super::table::wrapped;
-use super::{CommandError, Done, status};
+use super::{CommandError, Done, progress, status};
 use crate::api::client::Client;
 use crate::cli::arguments::{Global, SelectionArguments};
 use crate::engine::pause_of_watchers;
@@ -62,12 +63,12 @@ async fn order(
     let mut before = client.status(selection).await?.deliveries;
     let selected = before.len();
     before.retain(is_meant);
-    let progress = Progress::begin(name);
+    let bar = progress::of_deliveries(name);
     let report = tokio::select! {
         report = client.order(name, selection) => report,
-        never = show(&progress, &client, selection, &before) => match never {},
+        never = show(&bar, &client, selection, &before) => match never {},
     };
-    progress.end();
+    bar.finish_and_clear();
     Ok((report?, selected - before.len()))
 }
 
@@ -85,19 +86,19 @@ fn print(arguments: &SelectionArguments, report: &Report, note: &str) -> Result<
 
 /// Shows the number of these deliveries that were attempted since, again and again.
 async fn show(
-    progress: &Progress,
+    bar: &ProgressBar,
     client: &Client,
     selection: &Selection,
     before: &[Line],
 ) -> Infallible {
     let followed = OrderedDeliveries::new(before);
-    progress.show(0, before);
+    progress::show(bar, 0, before);
     loop {
         tokio::time::sleep(pause_of_watchers(before.len())).await;
         // The order itself reports a service that does not answer.
         if let Ok(report) = client.status(selection).await {
             let lines = followed.lines(&report);
-            progress.show(followed.settled(&lines), &lines);
+            progress::show(bar, followed.settled(&lines), &lines);
         }
     }
 }

@@ -14,7 +14,7 @@ mod store;
 pub(super) mod trial;
 mod wait;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,6 @@ use clap::{Args, ValueHint};
 use console::Term;
 use htvault::clock::{Clock as _, SystemClock};
 use htvault::{Client, OidcLogin};
-use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +31,7 @@ use self::trial::{Trial, try_out};
 use super::executor::{self, Executor};
 use super::output::Output;
 use super::table::{width, wrapped};
-use super::{CommandError, Done, complain, print, until_ctrl_c};
+use super::{CommandError, Done, complain, print, progress, until_ctrl_c};
 use crate::api::bodies::OnboardedNotice;
 use crate::cli::arguments::Global;
 use crate::config::Config;
@@ -186,7 +185,7 @@ impl Onboarding<'_> {
             let shown = show::invitation(credential, &flow.url, code.as_deref(), screen);
             let _ = io::stderr().lock().write_all(shown.as_bytes());
         }
-        let bar = waiting_bar();
+        let bar = progress::bar("{spinner} waiting for the login ({elapsed}, Ctrl-C ends it)");
         let pause = flow.interval;
         let poll = async || {
             let answer = self.client.poll(&mut flow).await;
@@ -242,19 +241,6 @@ impl Onboarding<'_> {
         }
         print(&format!("{value}\n"))
     }
-}
-
-/// Moves during the wait for a person; nothing without a terminal.
-fn waiting_bar() -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new_spinner().with_message("waiting for the login");
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed}, Ctrl-C ends it)") {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
 }
 
 #[cfg(test)]
