@@ -171,11 +171,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
 impl RevokeOrder {
     /// Returns the selection of deliveries.
-    pub(super) fn selection(&self) -> Selection {
+    pub(crate) fn selection(&self) -> Selection {
         Selection {
             account: self.account.clone(),
             service: self.service.clone(),
             schedd: self.schedd.clone(),
+        }
+    }
+}
+
+impl OnboardedNotice {
+    /// Returns the selection of deliveries.
+    pub(crate) fn selection(&self) -> Selection {
+        Selection {
+            account: Some(self.account.clone()),
+            service: Some(self.service.clone()),
+            schedd: None,
         }
     }
 }

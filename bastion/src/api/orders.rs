@@ -71,9 +71,8 @@ async fn push<V: Vault, T: Transport>(
     State(orders): Shared<V, T>,
     Body(selection): Body<Selection>,
 ) -> Result<Json<Report>, ApiError> {
-    let pushed = selection.clone();
-    let is_meant = |line: &Line| line.takes_push_of(&pushed);
-    orders.follow(selection, Order::Push, is_meant).await
+    let is_meant = |line: &Line| line.takes_push_of(&selection);
+    orders.follow(&selection, Order::Push, is_meant).await
 }
 
 async fn retry<V: Vault, T: Transport>(
@@ -81,7 +80,7 @@ async fn retry<V: Vault, T: Transport>(
     Body(selection): Body<Selection>,
 ) -> Result<Json<Report>, ApiError> {
     let has_failed = |line: &Line| line.state == DeliveryState::Failed;
-    orders.follow(selection, Order::Retry, has_failed).await
+    orders.follow(&selection, Order::Retry, has_failed).await
 }
 
 async fn reload<V: Vault, T: Transport>(
@@ -96,17 +95,15 @@ async fn revoke<V: Vault, T: Transport>(
     State(orders): Shared<V, T>,
     Body(order): Body<RevokeOrder>,
 ) -> Result<Json<Vec<RevocationReport>>, ApiError> {
-    let (selection, leave_schedd) = (order.selection(), order.leave_schedd);
-    if selection.account.is_none() && selection.schedd.is_none() {
+    if order.account.is_none() && order.schedd.is_none() {
         let message = "name the account, the schedd or both that are to be revoked";
         return Err(ApiError::wrong(message));
     }
-    let meant = selection.clone();
-    let command = move |answer| Command::Revoke(meant, leave_schedd, answer);
+    let command = |answer| Command::Revoke(order.selection(), order.leave_schedd, answer);
     let reports = send(&orders.commands, command).await?;
     if reports.is_empty() {
         // No delivery has these names, not even a former one.
-        orders.selected(&selection)?;
+        orders.selected(&order.selection())?;
     }
     Ok(Json(reports))
 }
@@ -123,12 +120,7 @@ async fn onboarded<V: Vault, T: Transport>(
     State(orders): Shared<V, T>,
     Body(notice): Body<OnboardedNotice>,
 ) -> Result<Json<OnboardedAnswer>, ApiError> {
-    let selection = Selection {
-        account: Some(notice.account),
-        service: Some(notice.service),
-        schedd: None,
-    };
-    let command = |answer| Command::Onboarded(selection, notice.expires, answer);
+    let command = |answer| Command::Onboarded(notice.selection(), notice.expires, answer);
     Ok(Json(send(&orders.commands, command).await?))
 }
 
@@ -154,14 +146,14 @@ impl<V: Vault, T: Transport> Orders<V, T> {
     /// Sends an order and waits until each selected delivery that `is_meant` was attempted since.
     async fn follow(
         &self,
-        selection: Selection,
+        selection: &Selection,
         order: fn(Selection) -> Order,
         is_meant: impl Fn(&Line) -> bool,
     ) -> Result<Json<Report>, ApiError> {
-        let mut before = self.selected(&selection)?.deliveries;
+        let mut before = self.selected(selection)?.deliveries;
         before.retain(is_meant);
         let followed = OrderedDeliveries::new(&before);
-        let command = |answer| Command::Order(order(selection), answer);
+        let command = |answer| Command::Order(order(selection.clone()), answer);
         send(&self.commands, command).await?;
         let mut reports = self.reports.clone();
         loop {

@@ -10,7 +10,7 @@ use super::executor::Executor;
 use super::output::Output;
 use super::table::{width, wrapped};
 use super::{CommandError, Done, complain, onboard, revoke};
-use crate::api::bodies::ForgetOrder;
+use crate::api::bodies::{ForgetOrder, RevokeOrder};
 use crate::cli::arguments::Global;
 use crate::engine::Command;
 use crate::engine::offboard::{self, Offboarded};
@@ -42,10 +42,11 @@ pub(crate) async fn offboard(
     arguments: &OffboardArguments,
 ) -> Result<Done, CommandError> {
     let (account, output) = (&arguments.account, arguments.output);
-    let selection = Selection {
+    let order = RevokeOrder {
         account: Some(account.clone()),
-        ..Selection::default()
+        ..RevokeOrder::default()
     };
+    let selection = order.selection();
     let credentials = onboard::credentials(&global.load()?, &selection)?;
     let executor = Executor::find(global).await?;
     let mut steps = revocations(&executor, &selection).await?;
@@ -62,7 +63,7 @@ pub(crate) async fn offboard(
     if !arguments.yes {
         confirm(account, &listed)?;
     }
-    let reports = match revoke::order(&executor, &selection, false).await {
+    let reports = match revoke::send(&executor, &order).await {
         // The service refuses an account without deliveries, as when a search has found no schedd yet; the
         // configuration knows it, and its refresh tokens are left to forget.
         Err(refused) if executor.is_service() && refused.is_wrong() && !has_deliveries => {

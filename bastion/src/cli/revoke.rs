@@ -10,7 +10,6 @@ use crate::api::bodies::RevokeOrder;
 use crate::cli::arguments::Global;
 use crate::engine::Command;
 use crate::engine::revoke::{RevocationReport, Step};
-use crate::model::delivery::Selection;
 
 /// Arguments of `revoke`.
 #[derive(Debug, Args)]
@@ -39,13 +38,14 @@ pub(crate) async fn revoke(
     global: &Global,
     arguments: &RevokeArguments,
 ) -> Result<Done, CommandError> {
-    let selection = Selection {
+    let order = RevokeOrder {
         account: arguments.account.clone(),
         service: arguments.service.clone(),
         schedd: arguments.schedd.clone().or(arguments.all_at.clone()),
+        leave_schedd: arguments.leave_schedd,
     };
     let executor = Executor::find(global).await?;
-    let reports = order(&executor, &selection, arguments.leave_schedd).await?;
+    let reports = send(&executor, &order).await?;
     // A service itself refuses names that no delivery has.
     if reports.is_empty() && !executor.is_service() {
         let message =
@@ -57,23 +57,16 @@ pub(crate) async fn revoke(
     Ok(Done::when(reports.iter().all(RevocationReport::is_done)))
 }
 
-/// Orders the revocation of deliveries. A service refuses names that no delivery has; without one, nothing is reported.
-pub(super) async fn order(
+/// Has deliveries revoked. A service refuses names that no delivery has; without one, nothing is reported.
+pub(super) async fn send(
     executor: &Executor,
-    selection: &Selection,
-    leave_schedd: bool,
+    order: &RevokeOrder,
 ) -> Result<Vec<RevocationReport>, CommandError> {
     if !executor.is_service() {
         complain(["no service runs here: tokens that it made are known by their accessors only"]);
     }
-    let order = RevokeOrder {
-        account: selection.account.clone(),
-        service: selection.service.clone(),
-        schedd: selection.schedd.clone(),
-        leave_schedd,
-    };
-    let command = |answer| Command::Revoke(selection.clone(), leave_schedd, answer);
-    executor.order("revoke", &order, command).await
+    let command = |answer| Command::Revoke(order.selection(), order.leave_schedd, answer);
+    executor.order("revoke", order, command).await
 }
 
 /// Formats the steps of one delivery.

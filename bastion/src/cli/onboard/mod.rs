@@ -206,18 +206,12 @@ impl Onboarding<'_> {
         expires: Option<Timestamp>,
     ) -> Result<(), CommandError> {
         let executor = Executor::find(self.global).await?;
-        let (account, service) = (&credential.identity.account, &credential.service);
         let notice = OnboardedNotice {
-            account: account.clone(),
-            service: service.clone(),
+            account: credential.identity.account.clone(),
+            service: credential.service.clone(),
             expires,
         };
-        let selection = Selection {
-            account: Some(account.clone()),
-            service: Some(service.clone()),
-            schedd: None,
-        };
-        let command = |answer| Command::Onboarded(selection, expires, answer);
+        let command = |answer| Command::Onboarded(notice.selection(), expires, answer);
         let noted = executor.order("onboarded", &notice, command).await?;
         match noted.fault {
             Some(fault) => complain([format!(
