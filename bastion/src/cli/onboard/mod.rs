@@ -229,10 +229,7 @@ impl Onboarding<'_> {
             return print(&text);
         }
         // Only strings, times and lists of them: this always makes JSON.
-        let mut value = serde_json::to_value(result).unwrap_or_default();
-        if let Some(object) = value.as_object_mut() {
-            object.insert("event".to_owned(), "done".into());
-        }
+        let value = serde_json::to_value(result).unwrap_or_default();
         print(&format!("{value}\n"))
     }
 }

@@ -9,8 +9,10 @@ use crate::model::delivery::Credential;
 use crate::model::grants;
 
 /// Result of the onboarding of one credential.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Onboarded {
+    /// Kind of this line of JSON: `done`.
+    event: &'static str,
     /// The account.
     account: String,
     /// HTCondor's service name.
@@ -33,14 +35,11 @@ impl Onboarded {
     /// A result before anything is stored.
     pub(super) fn new(credential: &Credential) -> Self {
         Self {
+            event: "done",
             account: credential.identity.account.clone(),
             service: credential.service.clone(),
             grant: grants::name(credential),
-            by: None,
-            stored: false,
-            refresh_token_expires: None,
-            trial: None,
-            problem: None,
+            ..Self::default()
         }
     }
 

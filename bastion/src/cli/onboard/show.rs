@@ -1,7 +1,5 @@
 //! Invitation to log in: the link, the code, and on a terminal a QR code of the link.
 
-use std::fmt::Write as _;
-
 use htvault::DeviceFlow;
 use htvault::text::printable;
 use qrcode::render::unicode::Dense1x2;
@@ -37,21 +35,15 @@ pub(super) fn invitation(
         credential.issuer,
         credential.role,
     );
-    let mut text = wrapped(&invited, screen.map(|(_, columns)| columns));
-    text.push('\n');
-    if let Some(qr) = screen.and_then(|screen| qr_code(link, screen)) {
-        text.push_str(&qr);
-    }
-    // Writing to a string cannot fail, here and below.
-    let _ = writeln!(text, "    {}", printable(link, LINK_LIMIT));
-    if let Some(code) = code {
-        let _ = writeln!(
-            text,
-            "The page asks for, or shows, the code {}",
-            foreign(code)
-        );
-    }
-    text
+    let invited = wrapped(&invited, screen.map(|(_, columns)| columns));
+    let qr = screen.and_then(|screen| qr_code(link, screen));
+    let link = printable(link, LINK_LIMIT);
+    let code = code.map(|code| {
+        let code = foreign(code);
+        format!("The page asks for, or shows, the code {code}\n")
+    });
+    let (qr, code) = (qr.unwrap_or_default(), code.unwrap_or_default());
+    format!("{invited}\n{qr}    {link}\n{code}")
 }
 
 /// Returns the code that the person types or compares: from the server's answer, else from the link.
@@ -71,13 +63,9 @@ fn qr_code(text: &str, (rows, columns): (u16, u16)) -> Option<String> {
         && drawn
             .lines()
             .all(|line| line.chars().count() <= usize::from(columns));
-    fits.then(|| {
-        let mut text = String::new();
-        for line in drawn.lines() {
-            let _ = writeln!(text, "{BLACK_ON_WHITE}{line}{USUAL_COLOURS}");
-        }
-        text
-    })
+    let lines = drawn.lines();
+    let lines = lines.map(|line| format!("{BLACK_ON_WHITE}{line}{USUAL_COLOURS}\n"));
+    fits.then(|| lines.collect())
 }
 
 #[cfg(test)]
