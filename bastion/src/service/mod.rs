@@ -137,7 +137,7 @@ impl Outside {
         loop {
             let (trigger, answer) = tokio::select! {
                 _ = self.hangup.recv() => (Trigger::Order, None),
-                () = self.watch.changed(self.files.check(), self.files.faults().is_some()) => (Trigger::Files, None),
+                () = self.watch.changed(&self.files.current.check, self.files.faults.is_some()) => (Trigger::Files, None),
                 Some((order, answer)) = self.reloads.recv() => {
                     let trigger = if order.dry_run { Trigger::DryRun } else { Trigger::Order };
                     (trigger, Some(answer))
@@ -176,7 +176,7 @@ impl Outside {
         let (report, new) = self.files.read(trigger, prepare).await;
         // A dry run puts nothing in force, and so changes nothing in what is wrong.
         if trigger != Trigger::DryRun {
-            let faults = self.files.faults().map(str::to_owned);
+            let faults = self.files.faults.clone();
             commands.send(Command::Faults(faults)).await.ok()?;
         }
         if let Some((config, parts)) = new {

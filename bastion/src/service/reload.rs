@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tracing::{debug, error, info};
 
 use crate::api::bodies::Reloaded;
-use crate::config::{self, Config, Cron};
+use crate::config::{self, Config};
 use crate::system::files::CONFIGURATION;
 
 /// Faults that log and status name.
@@ -19,9 +19,9 @@ const SHOWN: usize = 50;
 pub(crate) struct Reload {
     file: PathBuf,
     /// With sockets and state directory as they were at the start.
-    current: Arc<Config>,
-    /// Faults of the files, as log and status name them.
-    faults: Option<String>,
+    pub(super) current: Arc<Config>,
+    /// Faults of the files, as log and status name them; `None` when they have none.
+    pub(super) faults: Option<String>,
 }
 
 /// Reason for which a configuration is read again.
@@ -42,16 +42,6 @@ impl Reload {
             current,
             faults: None,
         }
-    }
-
-    /// Times of checks that are in force.
-    pub(crate) fn check(&self) -> &Cron {
-        &self.current.check
-    }
-
-    /// Faults of the files, as log and status name them; `None` when they have none.
-    pub(crate) fn faults(&self) -> Option<&str> {
-        self.faults.as_deref()
     }
 
     /// Reads the files again, and makes the new configuration ready by `prepare`, on a thread of its
@@ -130,14 +120,9 @@ fn shown(faults: &str) -> String {
     let mut lines: Vec<&str> = faults.lines().collect();
     let others = lines.len().saturating_sub(SHOWN);
     lines.truncate(SHOWN);
-    let others = match others {
-        0 => None,
-        1 => Some("1 more fault, which `token-bastion check` prints".to_owned()),
-        _ => Some(format!(
-            "{others} more faults, which `token-bastion check` prints"
-        )),
-    };
-    lines.extend(others.as_deref());
+    let more = if others == 1 { "fault" } else { "faults" };
+    let last = format!("{others} more {more}, which `token-bastion check` prints");
+    lines.extend((others > 0).then_some(&*last));
     lines.join("\n")
 }
 
@@ -214,7 +199,7 @@ accounts: {a: {principal: a@T, keytab: /kt, schedds: [here], credentials: {cms: 
         let read = files.1.read(Trigger::Order, |_| Ok::<_, String>(()));
         let all = read.await.0.faults;
         assert!(all.len() > 60 && all.iter().all(|fault| fault.contains("c.yaml:")));
-        let named: Vec<&str> = files.1.faults().unwrap().lines().collect();
+        let named: Vec<&str> = files.1.faults.as_deref().unwrap().lines().collect();
         assert_eq!(named[..50], all[..50]);
         let rest = "more faults, which `token-bastion check` prints";
         assert_eq!(named[50..], [format!("{} {rest}", all.len() - 50)]);
