@@ -13,17 +13,20 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use super::faults::{Located, Place};
 
 /// Name by which [`Given`] asks the reader for a place and a value.
-pub(crate) const LOCATED: &str = "token-bastion: a value with its place";
+pub(crate) const LOCATED: &str = "Located";
 /// Name by which [`ByName`] asks the reader for the entries of a map.
-pub(crate) const ENTRIES: &str = "token-bastion: names and sections";
+pub(crate) const ENTRIES: &str = "Entries";
 
 /// Value of a key.
-#[derive(Clone, Debug, JsonSchema)]
+#[derive(Clone, Debug, Default, JsonSchema)]
 #[schemars(with = "T")]
-pub(crate) struct Given<T> {
-    /// `None` when the key is missing, or its value is faulty.
-    value: Option<Located<T>>,
-    is_faulty: bool,
+pub(crate) enum Given<T> {
+    /// There is no such key.
+    #[default]
+    Missing,
+    /// The reader has added an error to the faults.
+    Faulty,
+    Valid(Located<T>),
 }
 
 /// A section; an empty one when the key is missing, or its value is faulty.
@@ -31,7 +34,8 @@ pub(crate) struct Given<T> {
 #[schemars(with = "T")]
 pub(crate) struct Section<T> {
     value: T,
-    place: Option<Place>,
+    /// `None` when the key is missing, or its value is faulty.
+    pub(crate) place: Option<Place>,
 }
 
 /// One value, or a list of values, without faulty ones.
@@ -49,34 +53,37 @@ pub(crate) struct ByName<T>(pub(crate) Vec<(Located<String>, T)>);
 impl<T> Given<T> {
     /// The value.
     pub(crate) fn get(&self) -> Option<&T> {
-        self.value.as_ref().map(|located| &located.value)
+        self.located().map(|located| &located.value)
     }
 
     /// The value with its place.
     pub(crate) fn located(&self) -> Option<&Located<T>> {
-        self.value.as_ref()
+        match self {
+            Self::Valid(located) => Some(located),
+            Self::Missing | Self::Faulty => None,
+        }
+    }
+
+    fn valid(self) -> Option<Located<T>> {
+        match self {
+            Self::Valid(located) => Some(located),
+            Self::Missing | Self::Faulty => None,
+        }
     }
 
     /// Place of the value.
     pub(crate) fn place(&self) -> Option<Place> {
-        self.value.as_ref().map(|located| located.place)
+        self.located().map(|located| located.place)
     }
 
     /// Returns true when the key is missing; false when its value is faulty.
     pub(crate) fn is_missing(&self) -> bool {
-        self.value.is_none() && !self.is_faulty
+        matches!(self, Self::Missing)
     }
 
     /// This key, or else the one of an outer level.
     pub(crate) fn or<'a>(&'a self, outer: &'a Self) -> &'a Self {
         if self.is_missing() { outer } else { self }
-    }
-}
-
-impl<T> Section<T> {
-    /// Place of the section, when there is one.
-    pub(crate) fn place(&self) -> Option<Place> {
-        self.place
     }
 }
 
@@ -113,15 +120,6 @@ impl<T> Given<ByName<T>> {
     }
 }
 
-impl<T> Default for Given<T> {
-    fn default() -> Self {
-        Self {
-            value: None,
-            is_faulty: false,
-        }
-    }
-}
-
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         struct GivenVisitor<T>(PhantomData<T>);
@@ -135,12 +133,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut pair: A) -> Result<Given<T>, A::Error> {
                 let place = Place(pair.next_key()?.unwrap_or_default());
-                // The reader has added an error to the faults.
-                let value = pair.next_value().ok();
-                Ok(Given {
-                    is_faulty: value.is_none(),
-                    value: value.map(|value| Located { value, place }),
-                })
+                let valid = |value| Given::Valid(Located { value, place });
+                Ok(pair.next_value().map_or(Given::Faulty, valid))
             }
         }
 
@@ -150,11 +144,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
 
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Section<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        let given = Given::deserialize(input)?;
-        Ok(Self {
-            place: given.place(),
-            value: given.value.map(|located| located.value).unwrap_or_default(),
-        })
+        let valid = Given::<T>::deserialize(input)?.valid();
+        let (value, place) = valid.map(|located| (located.value, located.place)).unzip();
+        let value = value.unwrap_or_default();
+        Ok(Self { value, place })
     }
 }
 
@@ -162,25 +155,22 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let items = Vec::<Given<T>>::deserialize(input)?;
         Ok(Self {
-            is_faulty: items.iter().any(|item| item.is_faulty),
-            items: items.into_iter().filter_map(|item| item.value).collect(),
+            is_faulty: items.iter().any(|item| matches!(item, Given::Faulty)),
+            items: items.into_iter().filter_map(Given::valid).collect(),
         })
     }
 }
 
-/// Entries of a map as the reader gives them for this name.
+/// Entries of a map, as the reader gives them for this name.
 #[derive(Deserialize)]
-#[serde(
-    rename = "token-bastion: names and sections",
-    bound = "T: Deserialize<'de> + Default"
-)]
+#[serde(bound = "T: Deserialize<'de> + Default")]
 struct Entries<T>(Vec<(Given<String>, Section<T>)>);
 
 impl<T> From<Entries<T>> for ByName<T> {
     fn from(entries: Entries<T>) -> Self {
         // A faulty section keeps its name, which others may refer to.
         let named = entries.0.into_iter();
-        let named = named.filter_map(|(name, section)| Some((name.value?, section.value)));
+        let named = named.filter_map(|(name, section)| Some((name.valid()?, section.value)));
         Self(named.collect())
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn config(file: &str, sections: &FileSections, faults: &mut Faults) -
         None => Cron::parse(DEFAULT_CHECK).ok(),
     };
     let listen = &sections.listen;
-    if let Some(place) = listen.place()
+    if let Some(place) = listen.place
         && listen.address.is_missing()
     {
         let message = "`address` is missing, write for example {address: \"127.0.0.1:9118\"}";
@@ -112,7 +112,7 @@ fn vault(file: &str, section: &VaultSection, faults: &mut Faults) -> Option<Sett
         );
     }
     let requests = &section.requests;
-    if let Some(place) = requests.place()
+    if let Some(place) = requests.place
         && (requests.limit.is_missing() || requests.per.is_missing())
     {
         let message = "limit and per belong together, write for example {limit: 300, per: 5m}";
