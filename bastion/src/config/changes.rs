@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
-use std::time::Duration;
 
 use super::Config;
-use crate::model::delivery::{Authentication, Credential, Delivery, DeliveryId, Target, Way};
+use crate::model::delivery::{Delivery, DeliveryId, Target, Way};
 use crate::model::duration::format;
 
 /// Keys and their values, in an order that is fixed for each kind of thing.
@@ -76,44 +75,29 @@ fn deliveries(config: &Config) -> Things<DeliveryId> {
 }
 
 fn delivery(delivery: &Delivery) -> Values {
-    let (directory, host, collector, how) = match &delivery.target {
-        Target::Directory(path) => (Some(shown(path)), None, None, None),
+    let (directory, host, collector) = match &delivery.target {
+        Target::Directory(path) => (Some(shown(path)), None, None),
         Target::Credd {
-            host,
-            collector,
-            way,
-            authentication,
-        } => (
-            None,
-            Some(host),
-            collector.clone(),
-            Some((way, authentication)),
-        ),
+            host, collector, ..
+        } => (None, Some(host.clone()), collector.clone()),
     };
-    let mut values = common(
-        &delivery.credential,
-        &delivery.authorize,
-        (delivery.lifetime, delivery.renew_below),
-    );
+    let mut values = common(delivery);
     values.extend([
         ("directory", directory),
-        ("credds", host.cloned()),
+        ("credds", host),
         ("collector", collector),
     ]);
-    values.extend(opening(how));
+    values.extend(opening(&delivery.target));
     values
 }
 
-/// Values of a delivery that do not depend on its schedd; `opener` is the credential that opens the credd.
-fn common(
-    credential: &Credential,
-    opener: &Credential,
-    (lifetime, renew_below): (Duration, Duration),
-) -> Values {
+/// Values of a delivery that do not depend on its schedd.
+fn common(delivery: &Delivery) -> Values {
+    let credential = &delivery.credential;
     let identity = &credential.identity;
     let scopes = credential.scopes.join(" ");
     // The opener may be delivered nowhere, where its own values would be seen.
-    let opener = Some(opener).filter(|opener| opener.service != credential.service);
+    let opener = Some(&delivery.authorize).filter(|opener| opener.service != credential.service);
     let opener =
         opener.map(|opener| format!("{} ({}/{})", opener.service, opener.issuer, opener.role));
     vec![
@@ -125,16 +109,23 @@ fn common(
         ("scopes", Some(scopes).filter(|scopes| !scopes.is_empty())),
         ("audience", credential.audience.clone()),
         ("authorize_with", opener),
-        ("tokens.lifetime", Some(format(lifetime))),
-        ("tokens.renew_below", Some(format(renew_below))),
+        ("tokens.lifetime", Some(format(delivery.lifetime))),
+        ("tokens.renew_below", Some(format(delivery.renew_below))),
         ("grant.lifetime", credential.grant.lifetime.map(format)),
         ("grant.warn", Some(format(credential.grant.warn))),
     ]
 }
 
 /// Way to credds, and authentication there.
-fn opening(how: Option<(&Way, &Authentication)>) -> Values {
-    let (way, authentication) = how.unzip();
+fn opening(target: &Target) -> Values {
+    let (way, authentication) = match target {
+        Target::Directory(_) => (None, None),
+        Target::Credd {
+            way,
+            authentication,
+            ..
+        } => (Some(way), Some(authentication)),
+    };
     let authorities = way.and_then(Way::authorities);
     let ca_file = authorities.and_then(|all| all.ca_file.as_deref());
     let ca_dir = authorities.and_then(|all| all.ca_dir.as_deref());
@@ -159,7 +150,7 @@ fn searches(config: &Config) -> Things<String> {
             ("collector", search.collector.clone()),
             ("constraint", search.constraint.clone()),
         ];
-        values.extend(opening(Some((&search.way, &search.authentication))));
+        values.extend(opening(&search.target("")));
         all.insert(search.to_string(), values);
         // The first entry of `at` that matches counts.
         let mut places: BTreeMap<(&str, &str), usize> = BTreeMap::new();
@@ -172,8 +163,7 @@ fn searches(config: &Config) -> Things<String> {
                 "{account}/{service} at {}: {}",
                 search.group, wanted.schedds
             );
-            let durations = (wanted.lifetime, wanted.renew_below);
-            let mut values = common(credential, &wanted.authorize, durations);
+            let mut values = common(&wanted.at("", search.target("")));
             if let Some(at) = &wanted.at {
                 name = format!("{name}, where {}", at.as_str());
                 values.push(("place in `at`", Some(place.to_string())));
