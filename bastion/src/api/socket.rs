@@ -33,12 +33,16 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Creates the socket, and its directory when that is missing.
+    /// Creates the socket, and its directories when they are missing, for owner and group.
     ///
     /// # Errors
     /// It cannot be created, or another file has its name.
     pub(crate) async fn bind(path: &Path) -> anyhow::Result<Self> {
-        make_directory_of(path)?;
+        if let Some(directory) = path.parent() {
+            let mut builder = DirBuilder::new();
+            let made = builder.recursive(true).mode(0o750).create(directory);
+            made.with_context(|| format!("directory {} cannot be created", directory.display()))?;
+        }
         match fs::symlink_metadata(path) {
             Ok(found) if found.file_type().is_socket() => remove_dead(path).await?,
             Ok(_) => bail!(
@@ -117,18 +121,6 @@ impl Drop for Socket {
     }
 }
 
-/// Creates the directory of `path` for its owner and group, when it is missing.
-fn make_directory_of(path: &Path) -> anyhow::Result<()> {
-    let Some(directory) = path.parent() else {
-        return Ok(());
-    };
-    match DirBuilder::new().mode(0o750).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error)
-            .with_context(|| format!("directory {} cannot be created", directory.display())),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixDatagram;
@@ -193,9 +185,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_somebody_removed_is_made_again() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run/control");
+        let path = folder.path().join("run/site/control");
         let mut socket = Socket::bind(&path).await.unwrap();
-        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        fs::remove_dir_all(folder.path().join("run")).unwrap();
         let connect = async {
             while UnixStream::connect(&path).await.is_err() {
                 tokio::time::sleep(CHECK).await;
