@@ -5,7 +5,6 @@
     reason = "a panic is how a broken law is told"
 )]
 
-use std::cell::OnceCell;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Request};
@@ -107,19 +106,9 @@ fn one<T: DeserializeOwned + Serialize>(data: &[u8]) {
 
 fn on_runtime<F: Future>(work: F) -> F::Output {
     thread_local! {
-        static RUNTIME: OnceCell<Runtime> = const { OnceCell::new() };
+        #[allow(clippy::expect_used, reason = "fuzzing: nothing can be done without one")]
+        static RUNTIME: Runtime =
+            Builder::new_current_thread().enable_time().build().expect("a runtime");
     }
-    #[allow(
-        clippy::expect_used,
-        reason = "fuzzing: nothing can be done without one"
-    )]
-    RUNTIME.with(|runtime| {
-        let make = || {
-            Builder::new_current_thread()
-                .enable_time()
-                .build()
-                .expect("a runtime")
-        };
-        runtime.get_or_init(make).block_on(work)
-    })
+    RUNTIME.with(|runtime| runtime.block_on(work))
 }
