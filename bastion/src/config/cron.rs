@@ -9,9 +9,9 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use cron::{Schedule, TimeUnitSpec as _};
+use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -76,20 +76,16 @@ impl Cron {
         };
         // Some programs write `?` for a day that does not matter.
         let is_restricted = |day: &str| !day.starts_with(['*', '?']);
+        let minutes = schedule([minute, "*", "*", "*"]);
+        let hours = schedule(["*", hour, "*", "*"]);
+        let days = schedule(["*", "*", day, "*"]);
+        let months = schedule(["*", "*", "*", month]);
         let cron = Self {
             text: text.to_owned(),
-            minutes: valid(
-                "minute (0 to 59)",
-                minute,
-                schedule([minute, "*", "*", "*"]),
-            )?,
-            hours: valid("hour (0 to 23)", hour, schedule(["*", hour, "*", "*"]))?,
-            days: valid(
-                "day of month (1 to 31)",
-                day,
-                schedule(["*", "*", day, "*"]),
-            )?,
-            months: valid("month (1 to 12)", month, schedule(["*", "*", "*", month]))?,
+            minutes: valid("minute (0 to 59)", minute, minutes)?,
+            hours: valid("hour (0 to 23)", hour, hours)?,
+            days: valid("day of month (1 to 31)", day, days)?,
+            months: valid("month (1 to 12)", month, months)?,
             weekdays: valid("day of week (0 to 7)", weekday, weekdays(weekday))?,
             either_day: is_restricted(day) && is_restricted(weekday),
         };
@@ -122,21 +118,15 @@ impl Cron {
     pub fn longest_pause(&self) -> Duration {
         let times: Vec<Time> = self.times().collect();
         let days: Vec<Date> = self.days(Date::ZERO).collect();
-        let pauses = times.iter().zip(times.iter().skip(1));
-        let within_day = pauses
-            .map(|(earlier, later)| later.duration_since(*earlier))
-            .max();
-        let days = days.iter().zip(days.iter().skip(1));
-        let between_days = days
-            .map(|(earlier, later)| later.duration_since(*earlier))
-            .max();
+        let pauses = times.array_windows().map(|[a, b]| b.duration_since(*a));
+        let within_day = pauses.max().unwrap_or_default();
+        let pauses = days.array_windows().map(|[a, b]| b.duration_since(*a));
+        let between_days = pauses.max().unwrap_or_default();
         // From the last time of a day to the first one of another.
         let active = times.first().zip(times.last());
         let active = active.map(|(first, last)| last.duration_since(*first));
-        let over_night = between_days.unwrap_or_default() - active.unwrap_or_default();
-        over_night
-            .max(within_day.unwrap_or(SignedDuration::ZERO))
-            .unsigned_abs()
+        let over_night = between_days - active.unwrap_or_default();
+        over_night.max(within_day).unsigned_abs()
     }
 
     /// Matching days from `start` on.
