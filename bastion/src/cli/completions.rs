@@ -1,7 +1,5 @@
 //! `completions`: scripts for shells that complete this program's arguments.
 
-use std::io;
-
 use clap::{Command, CommandFactory as _, ValueEnum as _};
 use clap_complete::Shell;
 
@@ -17,9 +15,9 @@ pub(crate) fn completions(shell: Shell) -> Result<Done, CommandError> {
 }
 
 fn script(shell: Shell) -> String {
-    let mut text = io::Cursor::new(Vec::new());
+    let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), NAME, &mut text);
-    let text = String::from_utf8_lossy(text.get_ref());
+    let text = String::from_utf8_lossy(&text);
     match shell {
         // The generator spells the hyphen of our name in two ways, and bash completes no command then.
         Shell::Bash => text.replace("token__subcmd__bastion", "token__bastion"),

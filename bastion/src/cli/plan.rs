@@ -40,22 +40,15 @@ pub(crate) async fn plan(
 
 fn text(report: &Report, width: Option<u16>) -> String {
     let row = |line: &Line| {
-        let pause = line.next_at.map(|next| until(report.at, next));
-        let (at, action, why) = match pause {
-            None => {
-                let why = match line.state {
-                    State::Gone => "its schedd is gone",
-                    _ => "revoked (see push --schedd)",
-                };
-                ("-".to_owned(), "nothing", why)
-            }
-            Some(pause) if pause.as_secs() == 0 => {
-                ("now".to_owned(), action(line), why(line.next_why))
-            }
-            Some(pause) => {
-                let at = format!("in {}", duration::format(pause));
-                (at, action(line), why(line.next_why))
-            }
+        let at = match line.next_at.map(|next| until(report.at, next)) {
+            None => "-".to_owned(),
+            Some(pause) if pause.as_secs() == 0 => "now".to_owned(),
+            Some(pause) => format!("in {}", duration::format(pause)),
+        };
+        let (action, why) = match line.state {
+            _ if line.next_at.is_some() => (action(line.next_step), why(line.next_why)),
+            State::Gone => ("nothing", "its schedd is gone"),
+            _ => ("nothing", "revoked (see push --schedd)"),
         };
         [
             line.wanted.account.clone(),
@@ -71,8 +64,8 @@ fn text(report: &Report, width: Option<u16>) -> String {
     table::format(table::of_deliveries(heading, rows, width))
 }
 
-fn action(line: &Line) -> &'static str {
-    match line.next_step {
+fn action(step: PlannedAction) -> &'static str {
+    match step {
         PlannedAction::Observe => "observe",
         PlannedAction::Prove => "read",
         PlannedAction::Push => "push",

@@ -23,13 +23,11 @@ pub(crate) async fn reload(
     global: &Global,
     arguments: &ReloadArguments,
 ) -> Result<Done, CommandError> {
-    let order = ReloadOrder {
-        dry_run: arguments.dry_run,
-    };
+    let ReloadArguments { dry_run, output } = *arguments;
     let client = Client::connect(&global.socket()?).await?;
-    let result: Reloaded = client.order("reload", &order).await?;
-    if result.faults.is_empty() || arguments.output.json {
-        arguments.output.print(&result, |_| text(&result))?;
+    let result: Reloaded = client.order("reload", &ReloadOrder { dry_run }).await?;
+    if result.faults.is_empty() || output.json {
+        output.print(&result, |_| text(&result))?;
     }
     if result.faults.is_empty() {
         return Ok(Done::Good);
